@@ -1,0 +1,84 @@
+# Everything a developer or CI does with this project. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+export NO_COLOR := 1
+export DO_NOT_TRACK := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest --color=no
+SUMMARY := .venv/pytest.log
+
+.PHONY: help setup sync check test test-all lint notebooks pytest pipelines-ci demo bench site lab lock
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
+
+setup: $(READY)  ## make .venv from the hash-locked requirements and teach git about notebooks
+
+$(READY): requirements.lock pyproject.toml
+	@if ! $(BIN)/python -c "" 2>/dev/null; then \
+	  for python in python3.11 python3; do \
+	    if $$python -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then break; fi; python=; \
+	  done; \
+	  if [ -z "$$python" ]; then echo "mlnb needs Python 3.11 or newer: neither python3.11 nor python3 is one" >&2; exit 1; fi; \
+	  echo "making .venv with $$($$python --version)"; $$python -m venv --clear .venv; \
+	fi
+	@echo "installing what requirements.lock names; this takes a minute or two"
+	@# --no-deps: pip 23 mistakes extras for unhashed requirements; the lock is complete, and `pip check` looks
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@broken=$$($(BIN)/python -m pip check) || { echo "$$broken" >&2; exit 1; }
+	@sh scripts/git_settings.sh
+	@touch $(READY)
+
+sync: setup  ## clean the notebooks and export the library from them
+	@$(BIN)/python scripts/notebooks.py sync
+
+lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, ruff
+	@$(BIN)/python scripts/notebooks.py check
+	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py
+	@$(BIN)/ruff check --quiet --output-format concise .
+
+notebooks: setup  ## run the examples of the library's notebooks
+	@$(BIN)/nbdev-test --skip-folder-re '^([_.]|pipelines$$)' --n-workers 2
+
+pytest: setup  ## run pytest, without the slow batteries
+	@$(PYTEST) | tee $(SUMMARY)
+
+test: lint notebooks pytest site  ## all that CI tests; ends with pytest's summary
+	@tail -n 1 $(SUMMARY)
+
+test-all: lint notebooks site  ## `test` with the slow batteries
+	@$(PYTEST) -m "slow or not slow"
+
+check: test pipelines-ci  ## all that CI runs: `test`, then the three pipelines and the site under the profile `ci`
+
+pipelines-ci: setup
+	@$(BIN)/mlnb run fraud --profile ci
+	@$(BIN)/mlnb run score --profile ci
+	@$(BIN)/mlnb run monitor --profile ci
+	@MLNB_PROFILE=ci $(BIN)/mlnb publish
+
+demo: setup  ## run the three pipelines, build the site and say what came out
+	@$(BIN)/python scripts/demo.py
+
+bench: setup  ## measure side by side with peers
+	@for file in benchmarks/*.py; do $(BIN)/python "$$file"; done
+
+site: setup  ## build reports/ from what has been run
+	@$(BIN)/mlnb publish
+
+lab: setup  ## open JupyterLab on the project
+	@$(BIN)/jupyter lab
+
+lock:  ## make requirements.lock again from pyproject.toml (needs `uv` on the PATH)
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --extra dev pyproject.toml -o requirements.lock

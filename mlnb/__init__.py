@@ -1,0 +1,71 @@
+"""Notebook pipelines for machine learning that can be traced, repeated and published
+
+Modules:
+
+- `mlnb.cli`: `mlnb`: verbs that answer with a table, with one JSON document, and with an exit code
+- `mlnb.data.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
+- `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
+- `mlnb.data.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
+- `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
+- `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
+- `mlnb.flow.edges`: Find what a notebook loads and saves by reading it
+- `mlnb.flow.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
+- `mlnb.flow.kernels`: A process for each stage, the same one everywhere, that leaves nothing behind
+- `mlnb.flow.notebook`: Read the code of a notebook the way Python and IPython will, without running it
+- `mlnb.flow.options`: How a stage is to be run, said in the notebook's first code cell
+- `mlnb.flow.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
+- `mlnb.flow.pipeline`: A folder of stages, and the graph that follows from their names
+- `mlnb.flow.plan`: What would run now, in which order, and why
+- `mlnb.flow.progress`: What a run shows while it works
+- `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
+- `mlnb.flow.scaffold`: A first project that runs: settings and two stages
+- `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
+- `mlnb.flow.stage`: One notebook, read as a step of a pipeline
+- `mlnb.flow.values`: Which value each parameter of a pipeline has, and where it came from
+- `mlnb.flow.views`: The answers behind the verbs, as plain documents
+- `mlnb.models.metrics`: How good is a fraud model, and how sure can we be of that figure?
+- `mlnb.models.predictions`: What was scored, by which model, in which run: one row per transaction, written down before anybody knows the answer
+- `mlnb.models.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
+- `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
+- `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
+- `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?
+- `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
+- `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
+- `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
+- `mlnb.monitor.verdict`: One machine-readable answer of a check, with the sentence that explains it
+- `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
+- `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
+- `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
+- `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
+- `mlnb.publish.pages`: Make a page for readers from an executed notebook
+- `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
+- `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
+- `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
+- `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
+- `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
+- `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
+- `mlnb.store.errors`: Say what happened, where, and what to do about it
+- `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
+- `mlnb.store.names`: One grammar for everything that can be loaded
+- `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
+- `mlnb.store.records`: The small file that says a stage is done, with what it was made of
+- `mlnb.store.refs`: Names that move, and remember where they were
+- `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
+- `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
+- `mlnb.store.sources`: Outside data under a name, pinned by digest when it is read"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+_homes = {name: "mlnb.flow.session" for name in ("artifact_digest", "load", "metric", "require", "run_id", "save")}
+__all__ = ["__version__", *sorted(_homes)]
+
+
+def __getattr__(name):
+    if name not in _homes:
+        raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
+    return getattr(import_module(_homes[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m mlnb` is `mlnb`."""
+
+from mlnb.cli import main
+
+main()

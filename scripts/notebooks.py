@@ -1,0 +1,93 @@
+"""Keep the notebooks in the form in which they are committed.
+
+notebooks.py sync          clean every notebook, then export the library
+notebooks.py check         say what `sync` would change, without changing it; exit code 1 if anything
+notebooks.py filter PATH   clean one notebook from stdin to stdout, as git's `clean` filter wants it
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from fastcore.nbio import nb2str
+from nbdev.clean import clean_nb
+from nbdev.config import get_config
+from nbdev.doclinks import nbdev_export
+
+UNEXECUTED = ("nbs/pipelines/", "nbs/tutorials/")  # stored without outputs: a run belongs to the store, not to git
+
+
+def clean(
+    text: str,  # a notebook's JSON
+    path: str,  # where it lies, relative to the project, with slashes
+) -> str:       # the same notebook without what a kernel or an editor left in it; raises `ValueError` for broken JSON
+    "Clean a notebook as `nbdev-clean` does, and drop the outputs of stage notebooks."
+    notebook, config = json.loads(text), get_config()
+    clean_nb(notebook, clean_ids=config.clean_ids, allowed_metadata_keys=config.allowed_metadata_keys,
+             allowed_cell_metadata_keys=config.allowed_cell_metadata_keys)
+    for cell in notebook["cells"]:
+        if "outputs" in cell and path.startswith(UNEXECUTED):
+            cell["outputs"] = []
+    return nb2str(notebook)
+
+
+def committed_notebooks() -> list[Path]:
+    "Paths of the notebooks that belong to the project, in order."
+    found = sorted(Path("nbs").rglob("*.ipynb"))
+    return [path for path in found if not any(part.startswith((".", "_")) for part in path.parts)]
+
+
+def sync() -> None:
+    "Clean every notebook that is not clean and export the library."
+    for path in committed_notebooks():
+        before = path.read_text(encoding="utf-8")
+        try:
+            after = clean(before, path.as_posix())
+        except ValueError as error:
+            sys.exit(f"{path} is no valid notebook: {error}")
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+    nbdev_export.__wrapped__()
+
+
+def contents() -> dict[str, bytes]:
+    "Bytes of every file that `sync` may write, by path."
+    files = [path for folder in ("nbs", "mlnb") for path in Path(folder).rglob("*") if path.suffix in (".ipynb", ".py", ".txt")]
+    return {path.as_posix(): path.read_bytes() for path in files if ".ipynb_checkpoints" not in path.parts}
+
+
+def check() -> None:
+    "Leave with exit code 1 if `sync` would change, add or remove a file, naming each."
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("nbs", "mlnb"):
+            shutil.copytree(name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copy("pyproject.toml", folder)
+        before, home = contents(), Path.cwd()
+        os.chdir(folder)
+        try:
+            sync()
+            after = contents()
+        finally:
+            os.chdir(home)
+    changed = sorted(path for path in before | after if before.get(path) != after.get(path))
+    if changed:
+        sys.exit("not clean or not exported, `make sync` mends it:\n  " + "\n  ".join(changed))
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["sync"]:
+            sync()
+        case ["check"]:
+            check()
+        case ["filter", path]:
+            sys.stdout.write(clean(sys.stdin.read(), path))
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Drift and performance on public data whose answers are known (tests/data/README.md names the sources)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from mlnb.monitor.drift import column_drift, drift, jensen_shannon, jensen_shannon_noise, ks
+from mlnb.monitor.performance import performance
+
+DATA = Path(__file__).parent / "data"
+YEARS = (2016, 2017, 2018)
+NUMBERS = ("AGEP", "predicted_probability", "employed")
+
+
+@pytest.fixture(scope="module")
+def people():
+    people = pd.read_parquet(DATA / "acs_employment_ma.parquet")
+    codes = [name for name in people if name not in (*NUMBERS, "year")]
+    return people.astype(dict.fromkeys(codes, "category"))
+
+
+@pytest.fixture(scope="module")
+def loans():
+    loans = pd.read_parquet(DATA / "car_loan.parquet")
+    return {chunk: rows.drop(columns="chunk") for chunk, rows in loans.groupby("chunk")}
+
+
+def test_ks_of_age_by_year_is_as_published(people):
+    before = people.AGEP[people.year == 2015].to_numpy()
+    found = [ks(before, people.AGEP[people.year == year].to_numpy()) for year in YEARS]
+    assert_allclose(np.round(found, 4), [0.0064, 0.0085, 0.0166])
+
+
+@pytest.mark.parametrize(("name", "expected"), [("SCHL", [0.0125, 0.0192, 0.0266]), ("ANC", [0.0297, 0.0402, 0.0504])])
+def test_jensen_shannon_of_categories_by_year_is_as_published(people, name, expected):
+    before = people[name][people.year == 2015]
+    found = [column_drift(before, people[name][people.year == year]) for year in YEARS]
+    assert [column["method"] for column in found] == ["jensen_shannon"] * 3
+    assert_allclose(np.round([column["statistic"] for column in found], 4), expected)
+
+
+def test_real_drift_without_loss_raises_no_alarm(people):
+    before = people[people.year == 2015].drop(columns="year")
+    for year in YEARS:
+        now = people[people.year == year].drop(columns="year")
+        found = drift(before, now)
+        assert (found["verdict"], found["drifted_share"], len(found["columns"])) == ("ok", 0.0, 19)
+        judged = performance(before, now, target="employed", score="predicted_probability", n_resamples=20)
+        assert judged["verdict"] == "ok"
+        assert_allclose(judged["rows"]["current"]["base_rate"], {2016: 0.5010, 2017: 0.5032, 2018: 0.5051}[year], atol=0.00005)
+
+
+def test_auc_by_year_is_as_published(people):
+    before = people[people.year == 2015]
+    found = [performance(before, people[people.year == year], "employed", "predicted_probability", n_resamples=20) for year in YEARS]
+    values = [before_now["columns"]["roc_auc"]["current"]["value"] for before_now in found]
+    assert_allclose(values, [0.9020, 0.9051, 0.9057], atol=0.0001)
+
+
+def test_ks_of_loans_by_chunk_is_as_published(loans):
+    found = [ks(loans[-1].debt_to_income_ratio.to_numpy(), loans[chunk].debt_to_income_ratio.to_numpy()) for chunk in range(5)]
+    assert_allclose(np.round(found, 5), [0.01576, 0.01272, 0.01746, 0.01282, 0.01922])
+    assert_allclose(round(ks(loans[-1].car_value.to_numpy(), loans[5].car_value.to_numpy()), 3), 0.435)
+
+
+def test_drift_of_loans_starts_in_chunk_five(loans):
+    shown = ["debt_to_income_ratio", "car_value"]
+    verdicts = [drift(loans[-1], loans[chunk], columns=shown)["verdict"] for chunk in range(10)]
+    assert verdicts == ["ok"] * 5 + ["fail"] * 5
+
+
+def test_realised_auc_of_loans_by_chunk_is_as_published_and_the_loss_is_noticed(loans):
+    found = [performance(loans[-1], loans[chunk], target="repaid", score="y_pred_proba", n_resamples=50) for chunk in range(10)]
+    values = [judged["columns"]["roc_auc"]["current"]["value"] for judged in found]
+    expected = [0.9710, 0.9702, 0.9763, 0.9677, 0.9699, 0.9600, 0.9585, 0.9590, 0.9631, 0.9576]
+    assert_allclose(np.round(values, 4), expected)
+    assert [judged["verdict"] for judged in found] == ["ok"] * 5 + ["warn"] * 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ks_agrees_with_scipy_also_with_ties(seed):
+    stats = pytest.importorskip("scipy.stats")
+    draw = np.random.default_rng(seed)
+    one, two = draw.integers(0, 20, 300), draw.integers(0, 22, 500)
+    assert_allclose(ks(one, two), stats.ks_2samp(one, two).statistic, rtol=1e-12)
+
+
+def test_jensen_shannon_agrees_with_scipy():
+    distance = pytest.importorskip("scipy.spatial.distance")
+    counts = np.random.default_rng(0).integers(0, 50, (20, 2, 7))
+    for one, two in counts:
+        assert_allclose(jensen_shannon(one, two), distance.jensenshannon(one, two, base=2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_categories", [3, 5, 20, 200])
+def test_jensen_shannon_noise_agrees_with_the_exact_chi_square_quantile(n_categories):
+    stats = pytest.importorskip("scipy.stats")
+    exact = np.sqrt(stats.chi2.isf(0.001, n_categories - 1) * (1 / 400 + 1 / 600) / (8 * np.log(2)))
+    assert_allclose(jensen_shannon_noise(400, 600, n_categories, 0.001), exact, rtol=0.02)
+
+
+def test_forty_same_columns_of_small_windows_raise_no_alarm():
+    alarms = 0
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        one, two = (pd.DataFrame(draw.normal(size=(60, 30))) for _ in range(2))
+        alarms += drift(one, two)["verdict"] != "ok"
+    assert alarms == 0

@@ -1,0 +1,316 @@
+"""The site: what is on it, that it appears whole or not at all, and that it is private and the same for the same inputs."""
+
+import errno
+import json
+import os
+import re
+import stat
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import mlnb.publish.site as site
+from mlnb.flow.pipeline import read_pipeline
+from mlnb.flow.plan import make_plan
+from mlnb.flow.values import resolve
+from mlnb.publish.site import publish
+from mlnb.store.artifacts import put_value
+from mlnb.store.errors import StoreError, UsageError
+from mlnb.store.objects import path_of, put
+from mlnb.store.records import commit
+from mlnb.store.refs import move_ref
+from mlnb.store.runs import write_run
+from mlnb.store.settings import project_store, read_project
+
+KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+HOSTILE = "</script><img src=https://attacker.example/x onerror=attack()>"
+
+
+def write_notebook(path, *cells):
+    made = [new_markdown_cell(c[3:]) if c.startswith("md:") else new_code_cell(c, metadata={"tags": ["parameters"]} if c.startswith("days") else {}) for c in cells]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=made, metadata=KERNEL), path)
+
+
+def make_project(root):
+    root.mkdir(parents=True)
+    (root / "settings.ini").write_text("[mlnb]\n[pipeline.fraud]\nnotebooks = nbs/fraud\n[pipeline.score]\nnotebooks = nbs/score\n")
+    write_notebook(root / "nbs/fraud/10_ingest.ipynb", "md:# Payments\n> What came in?", "days: int = 60  # length [days], 1..", "from mlnb import save", "save('rows', days)")
+    write_notebook(root / "nbs/fraud/20_check.ipynb", "md:# Check\n> Is it usable?", "from mlnb import load, save", "save('drift', load('rows'))\nsave('drift_report', 1)")
+    write_notebook(root / "nbs/score/10_window.ipynb", "md:# Window", "from mlnb import save\nsave('window', 1)")
+    return read_project(root)
+
+
+def executed(path, text):
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [new_output("stream", name="stdout", text=text)]
+    return nbformat.writes(notebook).encode()
+
+
+def pretend_run(project, run, state="committed", values=None, verdict=None, failing=None, html="<p>plain report</p>"):
+    "Commit what a run of `fraud` would commit, without starting a kernel."
+    store, pipeline = project_store(project), read_pipeline(project, "fraud")
+    (project.root / "report.html").write_text(html)
+    saved = {"ingest": {"rows": 60}, "check": {"drift": verdict or {"verdict": "ok", "reason": "no column drifted"}, "drift_report": project.root / "report.html"}}
+    keys, entries = {}, []
+    for name in pipeline.order:
+        step = make_plan(project, store, pipeline, "default", resolve(project, pipeline, "default", {}, values or {})).steps[name]
+        if failing == name:
+            entries.append({"name": name, "key": step.key, "state": "failed", "kind": "user_error", "seconds": 1.0, "metrics": {}, "error": {"cell": 3, "ename": "ValueError", "evalue": HOSTILE}})
+            folder = store.root / "runs" / run
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.ipynb").write_bytes(executed(step.stage.path, "as far as it came"))
+            break
+        outputs = {n: put_value(store, v).as_dict() for n, v in saved[name].items()}
+        record = {"key": step.key, "parts": step.parts, "pipeline": "fraud", "stage": name, "run": run, "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
+                  "outputs": outputs, "metrics": {"n_rows": 60, "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8} if name == "ingest" else {},
+                  "notebook": put(store, executed(step.stage.path, f"output of {name} in {run}")), "modules": {}, "lock": None,
+                  "environment": {"python": "3.11.4", "packages": {"pandas": "3.0.6"}}, "started_utc": "2026-11-23T15:22:37+00:00", "seconds": 12.5}
+        first = commit(store, record).is_first
+        keys[name] = step.key
+        entries.append({"name": name, "key": step.key, "state": "committed" if first else "cached", "seconds": 12.5, "metrics": {}, "error": None})
+    write_run(store, {"run": run, "pipeline": "fraud", "profile": "default", "state": state, "started_utc": "2026-11-23T15:22:37+00:00", "seconds": 25.0, "keys": keys, "stages": entries,
+                      "head": state == "committed" and not values, "parameters": {"days": {"value": 60, "origin": "default", "type": "int"}}})
+    if state == "committed" and not values:
+        move_ref(store, "heads/fraud/default", run, "all stages committed")
+
+
+def files_of(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+class Links(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.found, self.ids = [], set()
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [v for n, v in attributes if n in ("href", "src") and v and not v.startswith("data:")]
+        self.ids |= {v for n, v in attributes if n == "id"}
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(tmp_path / "payments")
+
+
+def test_empty_project_has_an_index_that_says_how_to_begin(project):
+    done = publish(project)
+    assert (done.pages, done.runs) == (1, 0)
+    assert "mlnb run fraud" in done.index.read_text() and "mlnb run score" in done.index.read_text()
+
+
+def test_run_has_its_pages_and_the_index_says_the_verdict_in_words(project):
+    pretend_run(project, "20261123T1-aaaa", verdict={"verdict": "warn", "reason": "2 of 15 columns drifted"})
+    publish(project)
+    names = set(files_of(project.reports))
+    base = "fraud/20261123T1-aaaa"
+    assert names == {"index.html", "site.json", *(f"{base}/{n}.html" for n in ("index", "ingest", "check", "check.drift_report"))}
+    index = (project.reports / "index.html").read_text()
+    for expected in ("! Needs a look", "2 of 15 columns drifted.", "0.6 – 0.8", "✓ Committed", "Never ran"):
+        assert expected in index, expected
+    stage = (project.reports / base / "ingest.html").read_text()
+    for expected in ("output of ingest in 20261123T1-aaaa", "Payments", "What came in?", "12 s", "pandas 3.0.6", "3.11.4", "days"):
+        assert expected in stage, expected
+    assert "plain report" in (project.reports / base / "check.drift_report.html").read_text()
+
+
+def check_links(folder):
+    pages = {p: Links(p.read_text()) for p in folder.rglob("*.html")}
+    for page, links in pages.items():
+        for link in links.found:
+            path, _, part = link.partition("#")
+            target = Path(os.path.normpath(page.parent / path)) if path else page
+            assert not re.match(r"[a-z]+:|/", link), link
+            assert target in pages, f"{page} -> {link}"
+            assert not part or part in pages[target].ids, f"{page} -> {link}"
+    return len(pages)
+
+
+def test_every_link_is_relative_and_leads_to_a_file_or_part_that_is_there(project):
+    for run in ("20261123T1-aaaa", "20261123T2-bbbb"):
+        pretend_run(project, run)
+    pretend_run(project, "20261123T3-cccc", state="failed", values={"days": "30"}, failing="check")
+    publish(project)
+    assert check_links(project.reports) == 9
+
+
+def test_changed_prose_is_shown_with_the_recorded_outputs(project):
+    pretend_run(project, "20261123T1-aaaa")
+    write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Better title\n> What came in?", "days: int = 60  # other comment, 1..", "md:A new sentence.",
+                   "from mlnb import save", "save('rows', days)")
+    publish(project)
+    page = (project.reports / "fraud/20261123T1-aaaa/ingest.html").read_text()
+    assert "Better title" in page and "A new sentence." in page and "output of ingest" in page
+    assert "✓ Committed" in page and "Stale" not in page
+
+
+def test_changed_code_shows_the_executed_notebook_marked_stale_with_the_reason(project):
+    pretend_run(project, "20261123T1-aaaa")
+    write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Better title", "days: int = 60", "from mlnb import save", "save('rows', days + 1)")
+    publish(project)
+    page = (project.reports / "fraud/20261123T1-aaaa/ingest.html").read_text()
+    assert "! Stale" in page and "Payments" in page and "Better title" not in page and "cell 4 changed" in page
+    downstream = (project.reports / "fraud/20261123T1-aaaa/check.html").read_text()
+    assert "! Stale" in downstream and "input `rows` is to be made by ingest" in downstream
+    assert "No longer current: ingest, check" in (project.reports / "index.html").read_text()
+
+
+def test_changed_default_makes_the_head_stale_but_not_a_run_with_values_of_its_own(project):
+    pretend_run(project, "20261123T1-aaaa")
+    pretend_run(project, "20261123T2-bbbb", values={"days": "30"})
+    write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Payments", "days: int = 90", "from mlnb import save", "save('rows', days)")
+    publish(project)
+    pages = {run: (project.reports / f"fraud/{run}/ingest.html").read_text() for run in ("20261123T1-aaaa", "20261123T2-bbbb")}
+    assert "parameter `days` was 30, is 90" in pages["20261123T1-aaaa"] and "! Stale" in pages["20261123T1-aaaa"]
+    assert "✓ Committed" in pages["20261123T2-bbbb"]
+
+
+def test_failed_run_shows_its_sentence_as_text_and_the_notebook_so_far(project):
+    pretend_run(project, "20261123T1-aaaa")
+    pretend_run(project, "20261123T2-bbbb", state="failed", values={"days": "30"}, failing="check")
+    publish(project)
+    index = (project.reports / "index.html").read_text()
+    page = (project.reports / "fraud/20261123T2-bbbb/check.html").read_text()
+    assert "Check failed: ValueError: &lt;/script&gt;" in index and "Last complete run" in index
+    assert "✕ This cell failed" in page and "as far as it came" in page
+    assert "<img" not in index and "onerror" not in Links(page).found
+
+
+def test_hostile_values_in_verdict_and_report_are_text(project):
+    pretend_run(project, "20261123T1-aaaa", verdict={"verdict": "fail", "reason": HOSTILE}, html=f"<h1>x</h1>{HOSTILE}<script>attack()</script>")
+    publish(project)
+    for path, data in files_of(project.reports).items():
+        assert not [v for v in Links(data.decode()).found if "attacker.example" in v], path
+        assert b"<img src=https" not in data and b"<script>attack" not in data, path
+
+
+def test_cached_stage_links_to_the_run_that_executed_it(project):
+    pretend_run(project, "20261123T1-aaaa")
+    pretend_run(project, "20261123T2-bbbb")
+    publish(project)
+    assert not (project.reports / "fraud/20261123T2-bbbb/ingest.html").exists()
+    assert 'href="../20261123T1-aaaa/ingest.html"' in (project.reports / "fraud/20261123T2-bbbb/index.html").read_text()
+    publish(project, newest=1)
+    assert (project.reports / "fraud/20261123T2-bbbb/ingest.html").exists()
+    assert not (project.reports / "fraud/20261123T1-aaaa").exists()
+
+
+def test_same_inputs_give_the_same_bytes(project):
+    pretend_run(project, "20261123T1-aaaa")
+    publish(project)
+    first = files_of(project.reports)
+    publish(project)
+    assert files_of(project.reports) == first
+
+
+def test_site_is_private_and_keeps_the_readme(project):
+    project.reports.mkdir()
+    (project.reports / "README.md").write_text("about this folder")
+    pretend_run(project, "20261123T1-aaaa")
+    old = os.umask(0)
+    try:
+        publish(project)
+    finally:
+        os.umask(old)
+    for path in (project.reports, *project.reports.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert (project.reports / "README.md").read_text() == "about this folder"
+
+
+@pytest.mark.parametrize("after", [0, 2, 5])
+def test_full_disk_leaves_the_old_site_whole(project, monkeypatch, after):
+    pretend_run(project, "20261123T1-aaaa")
+    publish(project)
+    before = files_of(project.reports)
+    pretend_run(project, "20261123T2-bbbb", values={"days": "30"})
+    write, count = Path.write_bytes, iter(range(100))
+
+    def until_full(path, data):
+        if next(count) == after:
+            write(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", until_full)
+    with pytest.raises(StoreError, match="no room left"):
+        publish(project)
+    monkeypatch.undo()
+    assert files_of(project.reports) == before
+    assert [p.name for p in project.root.iterdir() if p.name.startswith(".reports")] == []
+    publish(project)
+    assert (project.reports / "fraud/20261123T2-bbbb/index.html").exists()
+
+
+def test_swap_without_the_system_call_puts_the_old_site_back_when_the_rename_fails(project, monkeypatch):
+    pretend_run(project, "20261123T1-aaaa")
+    publish(project)
+    before, rename = files_of(project.reports), os.rename
+    monkeypatch.setattr(site, "exchange", lambda new, old: False)
+    publish(project)
+    assert files_of(project.reports) == before
+
+    def fails_for_the_new(source, target):
+        if Path(target) == project.reports and not Path(source).name.endswith("-old"):
+            raise OSError(errno.EACCES, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails_for_the_new)
+    with pytest.raises(StoreError, match="permission denied"):
+        publish(project)
+    assert files_of(project.reports) == before
+
+
+def test_folder_with_foreign_files_is_refused_and_untouched(project):
+    project.reports.mkdir()
+    (project.reports / "thesis.docx").write_text("mine")
+    with pytest.raises(UsageError, match=r"thesis\.docx"):
+        publish(project)
+    assert files_of(project.reports) == {"thesis.docx": b"mine"}
+
+
+def test_reports_that_contain_the_project_are_refused(tmp_path):
+    project = make_project(tmp_path / "payments")
+    (project.root / "settings.ini").write_text("[mlnb]\nreports = .\n")
+    with pytest.raises(UsageError, match="holds the project"):
+        publish(read_project(project.root))
+    assert (project.root / "settings.ini").exists()
+
+
+def test_missing_and_damaged_objects_are_said_and_stop_nothing(project):
+    pretend_run(project, "20261123T1-aaaa")
+    store = project_store(project)
+    records = {p.parent.name: json.loads(p.read_bytes()) for p in (store.root / "records").rglob("*.json")}
+    report = path_of(store, records["check"]["outputs"]["drift_report"]["digest"])
+    report.chmod(0o600)
+    report.write_bytes(b"altered")
+    path_of(store, records["ingest"]["notebook"]).unlink()
+    publish(project)
+    assert not (project.reports / "fraud/20261123T1-aaaa/ingest.html").exists()
+    assert (project.reports / "fraud/20261123T1-aaaa/check.html").exists()
+    assert not (project.reports / "fraud/20261123T1-aaaa/check.drift_report.html").exists()
+    run = (project.reports / "fraud/20261123T1-aaaa/index.html").read_text()
+    assert "gone or damaged in the store: the executed notebook" in run and "gone or damaged in the store: the report `drift_report`" in run
+    check_links(project.reports)
+
+
+def test_deleted_notebook_keeps_its_page_and_says_so(project):
+    pretend_run(project, "20261123T1-aaaa")
+    (project.root / "nbs/fraud/20_check.ipynb").unlink()
+    publish(project)
+    assert "its notebook is no longer in the project" in (project.reports / "fraud/20261123T1-aaaa/check.html").read_text()
+
+
+def test_folder_name_that_is_no_run_id_makes_no_path(project):
+    store = project_store(project)
+    folder = store.root / "runs" / "20261123T1-aaaa"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"run": "../../../escaped", "pipeline": "fraud", "state": "committed", "stages": []}))
+    publish(project)
+    assert set(files_of(project.reports)) == {"index.html", "site.json"}
