@@ -86,14 +86,15 @@ def show_problems(
         place = f"{p.file}, cell {p.cell}: " if p.cell else f"{p.file}: " if p.file and p.file not in p.message else ""
         print(f"{p.level}: {place}{p.message}\n  mend: {p.mend} [{p.rule}]", file=sys.stderr)
 
-# %% ../nbs/60_cli.ipynb #a84fbd39
+# %% ../nbs/60_cli.ipynb #451a61a2
 def open_project(
     profile: str | None = None,  # from `--profile`
+    create: bool = False,        # whether to make the store when there is none; asking writes nothing
 ) -> tuple:                      # project, store, name of the profile
     "The project of the working folder, with its store."
     from mlnb.store.settings import find_project, profile_name, project_store
     project = find_project()
-    return project, project_store(project), profile_name(project, profile)
+    return project, project_store(project, create), profile_name(project, profile)
 
 
 def plans_of(
@@ -101,11 +102,12 @@ def plans_of(
     profile: str | None,   # from `--profile`
     parameters: list[str], # from `-p`
     file: Path | None,     # from `-f`
+    create: bool = False,  # whether to make the store when there is none
 ) -> tuple:                # project, store, plans
     "Plan one pipeline, or all of them."
     from mlnb.flow.values import read_values_file
     from mlnb.flow.views import planned
-    project, store, name = open_project(profile)
+    project, store, name = open_project(profile, create)
     names = [pipeline] if pipeline else list(project.pipelines)
     values = read_values_file(file) if file else {}
     return project, store, [planned(project, store, n, name, values, pairs(parameters)) for n in names]
@@ -125,7 +127,7 @@ def _options(context: typer.Context, version: Annotated[bool, typer.Option("--ve
     if version: print(f"mlnb {mlnb.__version__}")
     elif context.invoked_subcommand is None: print(context.get_help())
 
-# %% ../nbs/60_cli.ipynb #77bcb065
+# %% ../nbs/60_cli.ipynb #5324066c
 @app.command(epilog="Example: mlnb run fraud -p days 35 --to features")
 def run(
     pipeline: Annotated[str, typer.Argument(help="A pipeline of settings.ini.")],
@@ -148,7 +150,7 @@ def run(
     from mlnb.flow.progress import progress
     from mlnb.flow.run import check_inputs, new_document, run_pipeline, select
     if only and not stages: raise UsageError("`--only` names no stage", "write `mlnb run PIPELINE --only STAGE`")
-    _, _, (plan,) = plans_of(pipeline, profile, parameter, file)
+    _, _, (plan,) = plans_of(pipeline, profile, parameter, file, create=not dry_run)
     selection = select(plan.pipeline, stages or [], from_, to, only, force)
     check_inputs(plan, selection)
     for line in plan.lines: print(line, file=sys.stderr)
@@ -158,7 +160,7 @@ def run(
     if as_json: show_json(document)
     raise typer.Exit(document["exit_code"])
 
-# %% ../nbs/60_cli.ipynb #447fc492
+# %% ../nbs/60_cli.ipynb #9f286b89
 def show_plan(
     document: dict,  # of a run that is only planned
     selection: Any,  # with its forced stages
@@ -169,8 +171,8 @@ def show_plan(
     for entry in document["stages"]:
         if entry["name"] in selection.forced and entry["state"] == "cached": entry.update(state="stale", why=[reason("forced", "asked for with --force")])
     if as_json: return show_json(document)
-    words = {"cached": "fresh", "stale": "would run", "unknown": "would run if its inputs change"}
-    show_table(["stage", "plan", "why"], [[e["name"], words[e["state"]], e["why"][0]["message"] if e["why"] else ""] for e in document["stages"]], "no stage")
+    def word(entry): return "fresh" if entry["state"] == "cached" else "would run" if entry["state"] == "stale" or entry["why"][0]["kind"] == "new" else "would run if its inputs change"
+    show_table(["stage", "plan", "why"], [[e["name"], word(e), e["why"][0]["message"] if e["why"] else ""] for e in document["stages"]], "no stage")
 
 # %% ../nbs/60_cli.ipynb #b784e686
 @app.command(epilog="Example: mlnb status fraud --profile ci")
@@ -302,15 +304,14 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAM
     text = json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value)
     print("\n" + text[:2000])
 
-# %% ../nbs/60_cli.ipynb #87f398dc
+# %% ../nbs/60_cli.ipynb #7b88db2d
 @app.command(epilog="Example: mlnb publish")
 def publish(as_json: Json = False):
     "Build the pages in reports/."
     from mlnb.publish.site import publish as build
-    project, store, profile = open_project()
-    found = build(project)
-    if as_json: return show_json(found)
-    print(f"{found['index']}: {found['pages']} pages, {found['bytes'] / 2**20:.1f} MiB")
+    found = build(open_project()[0])
+    if as_json: return show_json(found._asdict() | {"index": str(found.index)})
+    print(f"{found.index}: {found.pages} pages of {found.runs} runs, {found.bytes / 2**20:.1f} MiB")
 
 
 @app.command(epilog="Example: mlnb init shop && cd shop && mlnb run first")

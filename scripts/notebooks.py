@@ -1,6 +1,6 @@
 """Keep the notebooks in the form in which they are committed.
 
-notebooks.py sync          clean every notebook, then export the library
+notebooks.py sync          clean every notebook, export the library, make README.md
 notebooks.py check         say what `sync` would change, without changing it; exit code 1 if anything
 notebooks.py filter PATH   clean one notebook from stdin to stdout, as git's `clean` filter wants it
 """
@@ -40,8 +40,19 @@ def committed_notebooks() -> list[Path]:
     return [path for path in found if not any(part.startswith((".", "_")) for part in path.parts)]
 
 
+def readme() -> str:
+    "README.md from nbs/index.ipynb; nbconvert needs to be told the language of code that was never run."
+    import nbformat
+    from nbconvert import MarkdownExporter
+
+    notebook = nbformat.read("nbs/index.ipynb", as_version=4)
+    notebook.metadata["language_info"] = {"name": "python"}
+    body, _ = MarkdownExporter().from_notebook_node(notebook)
+    return "<!-- made from nbs/index.ipynb by `make sync` -->\n" + body.strip() + "\n"
+
+
 def sync() -> None:
-    "Clean every notebook that is not clean and export the library."
+    "Clean every notebook that is not clean, export the library and make the README."
     for path in committed_notebooks():
         before = path.read_text(encoding="utf-8")
         try:
@@ -51,11 +62,12 @@ def sync() -> None:
         if after != before:
             path.write_text(after, encoding="utf-8")
     nbdev_export.__wrapped__()
+    Path("README.md").write_text(readme(), encoding="utf-8")
 
 
 def contents() -> dict[str, bytes]:
     "Bytes of every file that `sync` may write, by path."
-    files = [path for folder in ("nbs", "mlnb") for path in Path(folder).rglob("*") if path.suffix in (".ipynb", ".py", ".txt")]
+    files = [path for folder in ("nbs", "mlnb") for path in Path(folder).rglob("*") if path.suffix in (".ipynb", ".py", ".txt")] + [Path("README.md")]
     return {path.as_posix(): path.read_bytes() for path in files if ".ipynb_checkpoints" not in path.parts}
 
 
@@ -64,7 +76,8 @@ def check() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("nbs", "mlnb"):
             shutil.copytree(name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        shutil.copy("pyproject.toml", folder)
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(name, folder)
         before, home = contents(), Path.cwd()
         os.chdir(folder)
         try:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import stat
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import mlnb.publish.site as site
+from mlnb.flow.dependencies import installed_packages
 from mlnb.flow.pipeline import read_pipeline
 from mlnb.flow.plan import make_plan
 from mlnb.flow.values import resolve
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError, UsageError
-from mlnb.store.objects import path_of, put
+from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
@@ -95,9 +97,19 @@ class Links(HTMLParser):
         self.ids |= {v for n, v in attributes if n == "id"}
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    "The list of installed packages that a store caches, made once for all tests."
+    store = open_store(tmp_path_factory.mktemp("packages") / "store")
+    installed_packages(store)
+    return store.root / "cache"
+
+
 @pytest.fixture
-def project(tmp_path):
-    return make_project(tmp_path / "payments")
+def project(tmp_path, packages):
+    project = make_project(tmp_path / "payments")
+    shutil.copytree(packages, project_store(project).root / "cache")
+    return project
 
 
 def test_empty_project_has_an_index_that_says_how_to_begin(project):
@@ -158,7 +170,7 @@ def test_changed_code_shows_the_executed_notebook_marked_stale_with_the_reason(p
     page = (project.reports / "fraud/20261123T1-aaaa/ingest.html").read_text()
     assert "! Stale" in page and "Payments" in page and "Better title" not in page and "cell 4 changed" in page
     downstream = (project.reports / "fraud/20261123T1-aaaa/check.html").read_text()
-    assert "! Stale" in downstream and "input `rows` is to be made by ingest" in downstream
+    assert "! Stale" in downstream and "input <code>rows</code> is to be made by ingest" in downstream
     assert "No longer current: ingest, check" in (project.reports / "index.html").read_text()
 
 
@@ -168,7 +180,7 @@ def test_changed_default_makes_the_head_stale_but_not_a_run_with_values_of_its_o
     write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Payments", "days: int = 90", "from mlnb import save", "save('rows', days)")
     publish(project)
     pages = {run: (project.reports / f"fraud/{run}/ingest.html").read_text() for run in ("20261123T1-aaaa", "20261123T2-bbbb")}
-    assert "parameter `days` was 30, is 90" in pages["20261123T1-aaaa"] and "! Stale" in pages["20261123T1-aaaa"]
+    assert "parameter <code>days</code> was 30, is 90" in pages["20261123T1-aaaa"] and "! Stale" in pages["20261123T1-aaaa"]
     assert "✓ Committed" in pages["20261123T2-bbbb"]
 
 
@@ -296,7 +308,7 @@ def test_missing_and_damaged_objects_are_said_and_stop_nothing(project):
     assert (project.reports / "fraud/20261123T1-aaaa/check.html").exists()
     assert not (project.reports / "fraud/20261123T1-aaaa/check.drift_report.html").exists()
     run = (project.reports / "fraud/20261123T1-aaaa/index.html").read_text()
-    assert "gone or damaged in the store: the executed notebook" in run and "gone or damaged in the store: the report `drift_report`" in run
+    assert "gone or damaged in the store: the executed notebook" in run and "gone or damaged in the store: the report <code>drift_report</code>" in run
     check_links(project.reports)
 
 

@@ -10,7 +10,7 @@ mode or straight from version control are the project's own: their version says 
 __all__ = ['environment_state', 'normal_name', 'read_packages', 'installed_packages', 'closure', 'imports_of', 'module_files',
            'Dependencies', 'read_module', 'source_folders', 'is_file_of_ours', 'dependencies']
 
-# %% ../../nbs/flow/50_dependencies.ipynb #096a14fb
+# %% ../../nbs/flow/50_dependencies.ipynb #bb3ae5ff
 import ast
 import json
 import os
@@ -18,6 +18,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import distributions
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import mlnb
 from ..store.digests import digest_of, sha256
+from ..store.errors import StoreError
 from ..store.objects import Store, write_durably
 
 # %% ../../nbs/flow/50_dependencies.ipynb #697ed8b9
@@ -61,14 +63,15 @@ def read_packages() -> dict:  # name -> version, requires, modules (top-level im
                           "is_direct": "vcs_info" in direct or bool(direct.get("dir_info", {}).get("editable"))}
     return packages
 
-# %% ../../nbs/flow/50_dependencies.ipynb #6b28ea18
+# %% ../../nbs/flow/50_dependencies.ipynb #80af60f6
 @lru_cache(maxsize=4)
 def _cached_packages(cache, state):
     try: kept = json.loads(cache.read_bytes())
     except (OSError, ValueError): kept = {}
     if kept.get("state") != state:
         kept = {"state": state, "packages": read_packages()}
-        write_durably(cache, json.dumps(kept).encode())
+        if cache.parent.parent.exists():
+            with suppress(StoreError): write_durably(cache, json.dumps(kept).encode())
     return kept["packages"]
 
 

@@ -154,20 +154,22 @@ def output_of(
         if record and name in record["outputs"]: return artifact_of(record["outputs"][name]), record
     return None
 
-# %% ../../nbs/flow/60_plan.ipynb #9c6addd6
+# %% ../../nbs/flow/60_plan.ipynb #e2782437
 def find_output(
     store: Store,          # where to look
     pipelines: list[str],  # names of the project's pipelines
     written: str,          # `[PIPELINE/]NAME[@REF]`
     pipeline: str | None,  # that an unqualified name belongs to; None = any that has it
     profile: str,          # whose heads
+    chosen: dict | None = None,  # runs that were chosen before, by pipeline: all names of a plan come from one run of each
 ) -> tuple[Artifact, dict, str]:  # artifact, its record, a line about the choice; raises `UsageError`
     "Resolve an artifact name from outside a running pipeline."
-    name = parse_name(written)
+    name, chosen = parse_name(written), {} if chosen is None else chosen
     candidates = [name.pipeline or pipeline] if name.pipeline or pipeline else pipelines
     for candidate in candidates:
         if name.ref is None:
-            document, line = run_of(store, candidate, profile)
+            if candidate not in chosen: chosen[candidate] = run_of(store, candidate, profile)
+            document, line = chosen[candidate]
             if document and (found := output_of(store, document, name.name)): return *found, line
         elif (found := _at(store, candidate, name.name, name.ref)): return *found, ""
     if name.ref: raise UsageError(f"there is no `{written}`", f"`mlnb artifacts` lists what there is, `mlnb runs` the runs")
@@ -217,11 +219,12 @@ class Plan:
     lines: list[str] = field(default_factory=list)                  # to be said to the user
     packages: dict = field(default_factory=dict)
 
-# %% ../../nbs/flow/60_plan.ipynb #b5133cb4
+# %% ../../nbs/flow/60_plan.ipynb #07df60fa
 def resolve_outside(
     plan: Plan,   # about to be filled; what cannot be resolved goes to `missing`
 ) -> None:
     "Resolve names of other pipelines and pin sources, once for the whole plan."
+    chosen: dict = {}
     for written in dict.fromkeys(w for stage in plan.pipeline.stages.values() for w in stage.loads):
         name = parse_name(written)
         is_own = name.pipeline in (None, plan.pipeline.name)
@@ -231,7 +234,7 @@ def resolve_outside(
                 pattern = plan.project.profile_sources.get(plan.profile, {}).get(name.name, plan.project.sources[name.name])
                 plan.sources[written] = pin(plan.store, plan.project.root, pattern, name.name)
             else:
-                plan.outside[written], _, line = find_output(plan.store, [], written, name.pipeline or plan.pipeline.name, plan.profile)
+                plan.outside[written], _, line = find_output(plan.store, [], written, name.pipeline or plan.pipeline.name, plan.profile, chosen)
                 if line and line not in plan.lines: plan.lines.append(line)
         except UsageError as error: plan.missing[written] = error
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-# %% ../../nbs/flow/95_progress.ipynb #34593ff7
+# %% ../../nbs/flow/95_progress.ipynb #a66f1b1b
 def stage_line(
     entry: dict,             # of the run's document
     cells: str = "",         # `3/12` while it runs
@@ -25,7 +25,7 @@ def stage_line(
     state = entry["state"]
     took = seconds if seconds is not None else entry["seconds"]
     shown = {"cached": "fresh, not run", "committed": f"done in {took:.1f} s", "running": f"running, cell {cells}, {took:.0f} s" if cells else "starting"}.get(state, state)
-    numbers = "  ".join(f"{n} {v:.4g}" for n, v in entry["metrics"].items() if not n.endswith(("_low", "_high")))[:80]
+    numbers = "  ".join([f"{n} {v:.4g}" for n, v in entry["metrics"].items() if not n.endswith(("_low", "_high"))][:3])
     return f"{entry['name']:<12} {shown}" + (f"  {numbers}" if numbers and state in ("committed", "cached") else "")
 
 # %% ../../nbs/flow/95_progress.ipynb #e4b8b454

@@ -26,7 +26,7 @@ class MetricError(MlnbError):
     "Labels and scores from which no figure can be computed."
     exit_code = 1
 
-# %% ../../nbs/models/20_metrics.ipynb #fca107ce
+# %% ../../nbs/models/20_metrics.ipynb #4231dbff
 def checked(
     labels,  # 1 for fraud, 0 for not, one per transaction
     scores,  # higher = more suspicious, finite, one per transaction
@@ -35,16 +35,19 @@ def checked(
     "Labels, scores and cards as arrays of one length, or the reason why they cannot be judged."
     labels, scores, cards = np.asarray(labels), np.asarray(scores, dtype=float), np.asarray(cards)
     if not len(labels) == len(scores) == len(cards):
-        raise MetricError(f"{len(labels)} labels, {len(scores)} scores and {len(cards)} cards do not belong together", "pass one of each per transaction")
+        raise MetricError(f"{len(labels)} labels, {len(scores)} scores and {len(cards)} cards do not belong together",
+                          "pass one of each per transaction")
     if len(labels) == 0:
         raise MetricError("there are no transactions to judge", "choose a test window that holds some")
     if not np.isin(labels, (0, 1)).all():
         raise MetricError("some labels are neither 0 nor 1", "leave out transactions whose label is not known yet")
     if not np.isfinite(scores).all():
-        raise MetricError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are missing or infinite", "look for missing inputs of the model")
+        raise MetricError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are missing or infinite",
+                          "look for missing inputs of the model")
     if labels.min() == labels.max():
         kind = "fraud" if labels[0] else "legitimate"
-        raise MetricError(f"all {len(labels)} transactions are {kind}: there is nothing to tell apart", "choose a longer test window, or more cards")
+        raise MetricError(f"all {len(labels)} transactions are {kind}: there is nothing to tell apart",
+                          "choose a longer test window, or more cards")
     return labels.astype(int), scores, cards
 
 # %% ../../nbs/models/20_metrics.ipynb #3fafb17d
@@ -110,7 +113,7 @@ def weighted_roc_auc(
     area = np.sum(np.diff(false_alerts, prepend=0) * (frauds + np.append(0, frauds[:-1])) / 2)
     return float(area / (frauds[-1] * false_alerts[-1]))
 
-# %% ../../nbs/models/20_metrics.ipynb #618a6d5b
+# %% ../../nbs/models/20_metrics.ipynb #4338bb15
 def roc_auc(
     labels,                 # 1 for fraud, 0 for not, one per transaction; both must occur
     scores,                 # higher = more suspicious, finite, one per transaction
@@ -122,7 +125,8 @@ def roc_auc(
     from sklearn.metrics import roc_auc_score
     labels, scores, cards = checked(labels, scores, cards)
     ranking = rank(labels, scores, cards)
-    return interval(roc_auc_score(labels, scores), lambda w: weighted_roc_auc(ranking, w), ranking.n_cards, n_resamples, seed)
+    value = roc_auc_score(labels, scores)
+    return interval(value, lambda w: weighted_roc_auc(ranking, w), ranking.n_cards, n_resamples, seed)
 
 # %% ../../nbs/models/20_metrics.ipynb #76c7aede
 def weighted_average_precision(
@@ -135,7 +139,7 @@ def weighted_average_precision(
     precision = frauds / np.maximum(frauds + false_alerts, 1)
     return float(np.sum(np.diff(frauds, prepend=0) * precision) / frauds[-1])
 
-# %% ../../nbs/models/20_metrics.ipynb #9de89eed
+# %% ../../nbs/models/20_metrics.ipynb #a1abe91d
 def average_precision(
     labels,                 # 1 for fraud, 0 for not, one per transaction; both must occur
     scores,                 # higher = more suspicious, finite, one per transaction
@@ -147,7 +151,8 @@ def average_precision(
     from sklearn.metrics import average_precision_score
     labels, scores, cards = checked(labels, scores, cards)
     ranking = rank(labels, scores, cards)
-    return interval(average_precision_score(labels, scores), lambda w: weighted_average_precision(ranking, w), ranking.n_cards, n_resamples, seed)
+    value = average_precision_score(labels, scores)
+    return interval(value, lambda w: weighted_average_precision(ranking, w), ranking.n_cards, n_resamples, seed)
 
 # %% ../../nbs/models/20_metrics.ipynb #5cd71784
 def days_of_cards(

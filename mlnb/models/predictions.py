@@ -45,7 +45,7 @@ def check(
         wrong["scores belong to no transaction of the window"] = ~log.TRANSACTION_ID.isin(transactions.TRANSACTION_ID)
     return [f"{int(rows.sum()):,} {what}" for what, rows in wrong.items() if rows.any()]
 
-# %% ../../nbs/models/40_predictions.ipynb #e864b2af
+# %% ../../nbs/models/40_predictions.ipynb #13b05e14
 def prediction_log(
     transactions: pd.DataFrame,  # what was scored, with TRANSACTION_ID, CUSTOMER_ID and TX_DATETIME, one row each
     scores: np.ndarray,          # score of each row in [0, 1], in the same order
@@ -58,5 +58,7 @@ def prediction_log(
     log = transactions[["TRANSACTION_ID", "CUSTOMER_ID", "TX_DATETIME"]].reset_index(drop=True)
     log = log.assign(score=np.asarray(scores, dtype=float), model_digest=model_digest, scored_run=scored_run)
     wrong = check(log, transactions)
-    if wrong: raise PredictionError("the prediction log is wrong, " + "; ".join(wrong), "score each transaction once, with a classifier's probabilities")
+    if wrong:
+        raise PredictionError("the prediction log is wrong, " + "; ".join(wrong),
+                              "score each transaction once, with a classifier's probabilities")
     return log

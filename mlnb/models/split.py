@@ -56,7 +56,7 @@ class Split:
         "Number of test transactions."
         return len(self.test)
 
-# %% ../../nbs/models/10_split.ipynb #467011fb
+# %% ../../nbs/models/10_split.ipynb #38dec695
 def test_start(
     first_day: int,                    # first day of the stream, usually 0
     last_day: int,                     # last day of the stream
@@ -68,8 +68,8 @@ def test_start(
     "First day of the test window, checked against the days that there are."
     n_days, least = last_day - first_day + 1, least_days(train_days, delay_days, test_days)
     if n_days < least:
-        raise UsageError(f"a stream of {n_days} days is too short: {train_days} days of training, {delay_days} of delay and {test_days} of test "
-                         f"need at least {least}", f"use at least {least} days or a shorter training window")
+        raise UsageError(f"a stream of {n_days} days is too short: {train_days} days of training, {delay_days} of delay "
+                         f"and {test_days} of test need at least {least}", f"use at least {least} days or a shorter training window")
     earliest, latest = first_day + train_days + delay_days, last_day - test_days + 1
     start = latest if test_start_day is None else test_start_day
     if not earliest <= start <= latest:
@@ -77,7 +77,7 @@ def test_start(
                          f"choose a day from {earliest} to {latest}")
     return start
 
-# %% ../../nbs/models/10_split.ipynb #1b979401
+# %% ../../nbs/models/10_split.ipynb #630948f5
 def split(
     features: pd.DataFrame,            # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
     train_days: int = 7,               # length of the training window [days], 1 or more
@@ -86,7 +86,8 @@ def split(
     test_start_day: int | None = None, # first day of the test [day of the stream]; None = the last `test_days` of the stream
 ) -> Split:                            # both windows in the order of `features`; raises `UsageError` when there are too few days
     "Split a stream by time (protocol of Le Borgne et al. 2022, section 5.3)."
-    if features.empty: raise UsageError("an empty stream cannot be split", f"use at least {least_days(train_days, delay_days, test_days)} days")
+    if features.empty:
+        raise UsageError("an empty stream cannot be split", f"use at least {least_days(train_days, delay_days, test_days)} days")
     day = features.TX_TIME_DAYS
     start = test_start(int(day.min()), int(day.max()), train_days, delay_days, test_days, test_start_day)
     train_start_day = start - delay_days - train_days

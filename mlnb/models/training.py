@@ -27,7 +27,7 @@ class InputError(MlnbError):
     "A frame from which a model cannot learn or score."
     exit_code = 1
 
-# %% ../../nbs/models/30_training.ipynb #25a1742b
+# %% ../../nbs/models/30_training.ipynb #620f91ee
 def inputs(
     features: pd.DataFrame,             # transactions with features, further columns allowed, in any order
     names: tuple | list = tuple(INPUTS),# inputs wanted, in this order
@@ -40,7 +40,8 @@ def inputs(
     texts = [name for name in names if not pd.api.types.is_numeric_dtype(chosen[name])]
     if texts: raise InputError(f"inputs are not numbers: {', '.join(texts)}", "check the types of the columns")
     holes = [name for name in names if not np.isfinite(chosen[name].to_numpy(dtype=float, na_value=np.nan)).all()]
-    if holes: raise InputError(f"inputs have missing or infinite values: {', '.join(holes)}", "quarantine these transactions before scoring")
+    if holes:
+        raise InputError(f"inputs have missing or infinite values: {', '.join(holes)}", "quarantine these transactions before scoring")
     return chosen
 
 # %% ../../nbs/models/30_training.ipynb #52ee3353
@@ -61,7 +62,7 @@ def classifier(
     }
     return make_pipeline(StandardScaler(), makers[kind]())
 
-# %% ../../nbs/models/30_training.ipynb #21428b57
+# %% ../../nbs/models/30_training.ipynb #0226acef
 def train(
     model: Pipeline,               # unfitted, from `classifier`
     features: pd.DataFrame,        # training transactions with the inputs and TX_FRAUD (0 or 1)
@@ -70,17 +71,21 @@ def train(
 ) -> Pipeline:                     # the same object, fitted; raises `InputError`
     "Fit a classifier to the frauds of a training window."
     X, y = inputs(features, names), features["TX_FRAUD"]
-    if y.nunique() != 2: raise InputError(f"the {len(y)} training transactions do not hold both frauds and legitimate ones", "train on more days or more cards")
+    if y.nunique() != 2:
+        raise InputError(f"the {len(y)} training transactions do not hold both frauds and legitimate ones",
+                         "train on more days or more cards")
     with parallel_config(backend="threading", n_jobs=threads):
         return model.fit(X, y)
 
-# %% ../../nbs/models/30_training.ipynb #7413dd20
+# %% ../../nbs/models/30_training.ipynb #aa28b187
 def input_names(
     model,        # a fitted scikit-learn estimator
 ) -> list[str]:   # names of its inputs, in the order of training; raises `InputError` when it has none
     "Names of the inputs that a model was trained on."
     names = getattr(model, "feature_names_in_", None)
-    if names is None: raise InputError(f"the {type(model).__name__} does not know the names of its inputs", "train it on a frame with named columns")
+    if names is None:
+        raise InputError(f"the {type(model).__name__} does not know the names of its inputs",
+                         "train it on a frame with named columns")
     return list(names)
 
 # %% ../../nbs/models/30_training.ipynb #862b69f4

@@ -11,7 +11,7 @@ An HTML file that is anything else is published as text and tables, its scripts 
 __all__ = ['BOOT', 'VIEWER', 'FRAME', 'PLAIN', 'evidently_files', 'Report', 'read_report', 'viewer', 'viewer_name', 'pack',
            'render_report']
 
-# %% ../../nbs/publish/20_frames.ipynb #5345e1b3
+# %% ../../nbs/publish/20_frames.ipynb #45ad4744
 import base64
 import gzip
 import importlib.util
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from .layout import document, policy, source_hash, templates
+from .layout import document, fill, policy, source_hash
 from ..store.digests import sha256
 
 # %% ../../nbs/publish/20_frames.ipynb #67f9b5c4
@@ -61,7 +61,7 @@ def read_report(
     is_known = rest is not None and script != "" and html.startswith(script + "</script>", rest.end())
     return Report(info, graphs) if is_known and isinstance(info, dict) and isinstance(graphs, dict) else None
 
-# %% ../../nbs/publish/20_frames.ipynb #90a65bb8
+# %% ../../nbs/publish/20_frames.ipynb #6e3895b2
 BOOT = """(async () => {
   const root = document.getElementById("root");
   try {
@@ -83,7 +83,7 @@ VIEWER = """<!doctype html>
 <title>Report</title>
 <style>@font-face { font-family: "Material Icons"; src: url(data:font/woff2;base64,{{ font }}) format("woff2"); }
 .center-align { text-align: center; } .material-icons { font: normal 24px/1 "Material Icons"; text-transform: none; display: inline-block; white-space: nowrap; direction: ltr; }
-:root { color-scheme: light; } body { background: #fff; font-family: system-ui, sans-serif; }</style>
+.MuiPaper-root { overflow-x: auto !important; } :root { color-scheme: light; } body { background: #fff; font-family: system-ui, sans-serif; }</style>
 </head>
 <body><div id="root"></div>
 <script>{{ script }}</script>
@@ -92,14 +92,14 @@ VIEWER = """<!doctype html>
 </html>
 """
 
-# %% ../../nbs/publish/20_frames.ipynb #2a0248d1
+# %% ../../nbs/publish/20_frames.ipynb #76fa3b8d
 @cache
 def viewer() -> str:  # an HTML document for a sandboxed frame
     "The document that draws any report of the installed Evidently."
     script, font = evidently_files()
     script = f"var global = globalThis;\n{script}"
     rules = policy(script_src=f"{source_hash(script)} {source_hash(BOOT)}", style_src="'unsafe-inline'", font_src="data:", img_src="data: blob:")
-    return templates().from_string(VIEWER).render(policy=rules, font=base64.b64encode(font).decode(), script=Markup(script), boot=Markup(BOOT))
+    return str(fill(VIEWER, policy=rules, font=base64.b64encode(font).decode(), script=Markup(script), boot=Markup(BOOT)))
 
 # %% ../../nbs/publish/20_frames.ipynb #8266e0eb
 def viewer_name() -> str:  # e.g. `evidently-0f3e93368a97.html`
@@ -114,7 +114,7 @@ def pack(
     data = json.dumps({"info": report.info, "graphs": report.graphs}, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()
 
-# %% ../../nbs/publish/20_frames.ipynb #5d4d3e23
+# %% ../../nbs/publish/20_frames.ipynb #35897410
 FRAME = """<div class="head"><h1>{{ title }}</h1>
 <p class="soft">Interactive report, drawn by JavaScript in a closed frame. {{ back }}</p></div>
 <div class="frame"><iframe title="{{ title }}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{{ viewer }}" name="{{ data }}"></iframe></div>"""
@@ -134,8 +134,8 @@ def render_report(
     report = read_report(html)
     back = Markup("Made from the file with digest <code>{}</code>.").format(digest) if digest else ""
     if report is not None:
-        body = templates().from_string(FRAME).render(title=title, viewer=f"{assets}/{viewer_name()}", data=pack(report), back=back)
-        return document(title, Markup(body), trail, frame_src="'self' file:"), True
+        body = fill(FRAME, title=title, viewer=f"{assets}/{viewer_name()}", data=pack(report), back=back)
+        return document(title, body, trail, frame_src="'self' file:"), True
     from mlnb.publish.prose import clean
     lost = re.search(r"<(script|style|iframe|svg|canvas)\b", html, re.IGNORECASE) is not None
-    return document(title, Markup(templates().from_string(PLAIN).render(title=title, text=clean(html), lost=lost)), trail), False
+    return document(title, fill(PLAIN, title=title, text=clean(html), lost=lost), trail), False

@@ -9,7 +9,7 @@ Whatever is not markup made here is escaped by the template engine."""
 
 # %% auto #0
 __all__ = ['STYLE', 'SHELL', 'source_hash', 'policy', 'number_text', 'metric_text', 'seconds_text', 'bytes_text', 'moment',
-           'words', 'sentence', 'templates', 'document']
+           'words', 'sentence', 'templates', 'template', 'fill', 'document']
 
 # %% ../../nbs/publish/05_layout.ipynb #4d677b89
 import base64
@@ -36,7 +36,7 @@ def policy(
     allowed = {"default_src": "'none'", **permissions, "base_uri": "'none'", "form_action": "'none'"}
     return "; ".join(f"{name.replace('_', '-')} {value}" for name, value in allowed.items())
 
-# %% ../../nbs/publish/05_layout.ipynb #a684ce6c
+# %% ../../nbs/publish/05_layout.ipynb #f2a06333
 STYLE = """
 :root { color-scheme: light dark; --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; --text: #1d1f23; --soft: #5d6169; --link: #0b5cad; --mark: #0f766e;
   --ok: #14713a; --ok-bg: #e4f4e9; --warn: #8a5300; --warn-bg: #fdf0d5; --fail: #b3261e; --fail-bg: #fde7e5;
@@ -103,9 +103,10 @@ img.math { display: inline; background: none; border-radius: 0; max-width: 100%;
 .verdicts p { margin: 0; } .chain { display: flex; flex-wrap: wrap; gap: .4rem; list-style: none; padding: 0; margin: 0 0 1rem; counter-reset: step; font-size: .875rem; }
 .chain li { border: 1px solid var(--line); border-radius: 6px; padding: .2rem .65rem; } .chain a { text-decoration: none; } .chain .fail, .chain .warn { border-color: currentColor; } .chain .fail a, .chain .warn a { color: inherit; }
 @media (max-width: 40rem) { .verdicts li { grid-template-columns: minmax(0, 1fr); } .facts { gap: .5rem 1.5rem; } .card { padding: 1rem; } .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-.frame { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; height: calc(100vh - 9rem); min-height: 36rem; background: #fff; }
+main:has(iframe) { max-width: 96rem; } .trail:has(+ main iframe) { padding-inline: max(1.25rem, calc(50vw - 46.75rem)); } .frame { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; height: calc(100vh - 9rem); min-height: 36rem; background: #fff; }
 iframe { display: block; width: 100%; height: 100%; border: 0; color-scheme: light; }
-@media (max-width: 60rem) { iframe { width: calc(100% / .7); height: calc(100% / .7); transform: scale(.7); transform-origin: 0 0; } }
+@media (max-width: 84rem) { iframe { width: calc(100% / .85); height: calc(100% / .85); transform: scale(.85); transform-origin: 0 0; } }
+@media (max-width: 60rem) { iframe { width: calc(100% / .7); height: calc(100% / .7); transform: scale(.7); } }
 @media (max-width: 40rem) { iframe { width: 250%; height: 250%; transform: scale(.4); } }
 .k, .kn, .kd, .kr, .ow, .kc { color: #8250df; } .s, .s1, .s2, .sa, .sd, .si, .se { color: #0a6640; } .c1, .c, .cm { color: #6a707a; font-style: italic; } .mi, .mf, .mb { color: #0550ae; } .nf, .nc { color: #953800; } .nb, .bp { color: #0550ae; }
 .ansi-red-fg, .ansi-red-intense-fg { color: var(--fail); } .ansi-green-fg, .ansi-green-intense-fg { color: var(--ok); } .ansi-yellow-fg, .ansi-yellow-intense-fg { color: var(--warn); }
@@ -127,14 +128,14 @@ def number_text(
     if float(value).is_integer() and abs(value) < 1e15: return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
-# %% ../../nbs/publish/05_layout.ipynb #996290a6
+# %% ../../nbs/publish/05_layout.ipynb #bdcd4084
 def metric_text(
     name: str,      # of a metric
     value: object,  # its value
 ) -> str:
     "Write a metric for people."
     is_share = name.endswith("_share") and isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{100 * value:.3g} %" if is_share and abs(value) >= 1e-6 else number_text(value)
+    return f"{100 * value:.3g}\u00a0%" if is_share and abs(value) >= 1e-6 else number_text(value)
 
 # %% ../../nbs/publish/05_layout.ipynb #26693e82
 def seconds_text(
@@ -189,7 +190,23 @@ def templates() -> Environment:  # shared by all pages
     engine.filters |= {"number": number_text, "seconds": seconds_text, "moment": moment, "words": words, "sentence": sentence, "bytes": bytes_text}
     return engine
 
-# %% ../../nbs/publish/05_layout.ipynb #be8d117e
+# %% ../../nbs/publish/05_layout.ipynb #c87866b3
+@cache
+def template(
+    source: str,  # text of a template
+):                # compiled, once a process
+    "Compile a template."
+    return templates().from_string(source)
+
+
+def fill(
+    source: str,       # text of a template
+    **values: object,  # what it names; raises `jinja2.UndefinedError` when one is missing
+) -> Markup:           # markup: everything in `values` that is none was escaped
+    "Fill a template."
+    return Markup(template(source).render(**values))
+
+# %% ../../nbs/publish/05_layout.ipynb #f13ce3a5
 SHELL = """<!doctype html>
 <html lang="en">
 <head>
@@ -224,4 +241,4 @@ def document(
 ) -> str:           # a whole HTML page
     "Put `body` into a page."
     rules = policy(style_src=source_hash(STYLE), img_src="data:", **permissions)
-    return templates().from_string(SHELL).render(policy=rules, title=title, style=Markup(STYLE), trail=trail, body=body, footer=footer)
+    return str(fill(SHELL, policy=rules, title=title, style=Markup(STYLE), trail=trail, body=body, footer=footer))

@@ -67,7 +67,7 @@ def one_form(
     html = markdown(text) if mime == "text/markdown" else clean(text)
     return html if re.sub(r"<(?!img)[^>]*>|\s", "", html) else Markup("")
 
-# %% ../../nbs/publish/08_outputs.ipynb #009f21fc
+# %% ../../nbs/publish/08_outputs.ipynb #d20c964f
 ERROR = """<p class="why">{{ name }}{% if value %}: {{ value }}{% endif %}</p>
 {% if trace %}<details><summary>Traceback</summary>{{ trace }}</details>{% endif %}"""
 
@@ -78,9 +78,9 @@ def render_error(
     "The sentence of an error, its traceback folded."
     from nbconvert.filters.ansi import strip_ansi
 
-    from mlnb.publish.layout import templates
+    from mlnb.publish.layout import fill
     trace = terminal_text("\n".join(output.get("traceback", ())))
-    return Markup(templates().from_string(ERROR).render(name=output.get("ename", "Error"), value=strip_ansi(output.get("evalue", "")), trace=trace))
+    return fill(ERROR, name=output.get("ename", "Error"), value=strip_ansi(output.get("evalue", "")), trace=trace)
 
 # %% ../../nbs/publish/08_outputs.ipynb #9d331946
 def render_output(

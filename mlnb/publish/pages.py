@@ -11,13 +11,13 @@ __all__ = ['ADDED', 'STATES', 'TILES', 'CODE', 'PAGE', 'MADE', 'source_of', 'tag
            'hides_code', 'Facts', 'state_mark', 'with_intervals', 'tiles', 'split_title', 'render_code', 'has_error',
            'render_cells', 'made', 'render']
 
-# %% ../../nbs/publish/10_pages.ipynb #5aa04295
+# %% ../../nbs/publish/10_pages.ipynb #362bbdc6
 import re
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from .layout import document, metric_text, templates
+from .layout import document, fill, metric_text
 
 # %% ../../nbs/publish/10_pages.ipynb #de3e36e2
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # papermill's tags
@@ -102,7 +102,7 @@ def state_mark(
     look, text = STATES.get(state, ("", state))
     return Markup('<span class="state {}">{}</span>').format(look, text)
 
-# %% ../../nbs/publish/10_pages.ipynb #ed91b1bf
+# %% ../../nbs/publish/10_pages.ipynb #bb709f5d
 TILES = """{% if metrics %}<dl class="tiles">{% for name, metric in metrics.items() %}
 <div><dt>{{ name | words }}</dt><dd>{{ metric_text(name, metric.value) }}{% if metric.low is not none and metric.high is not none %} <small>{{ metric_text(name, metric.low) }} – {{ metric_text(name, metric.high) }}</small>{% endif %}</dd></div>
 {% endfor %}</dl>{% endif %}"""
@@ -122,7 +122,7 @@ def tiles(
     metrics: dict,  # by name: a number or `{"value", "low", "high"}`
 ) -> Markup:
     "Metrics as large figures, with their intervals."
-    return Markup(templates().from_string(TILES).render(metrics=with_intervals(metrics), metric_text=metric_text))
+    return fill(TILES, metrics=with_intervals(metrics), metric_text=metric_text)
 
 # %% ../../nbs/publish/10_pages.ipynb #ced7135a
 def split_title(
@@ -135,7 +135,7 @@ def split_title(
     lede = re.sub(r"(?m)^> ?", "", match[2]).strip()
     return match[1].strip(), lede, [{**cells[0], "source": source_of(cells[0])[match.end():].lstrip("\n")}, *cells[1:]]
 
-# %% ../../nbs/publish/10_pages.ipynb #52d1f957
+# %% ../../nbs/publish/10_pages.ipynb #0763ea72
 CODE = """{% if not hidden %}<details{% if failed %} open{% endif %}><summary>{{ label }}</summary>{{ code }}</details>
 {% endif %}
 {% if outputs %}<div class="output">{{ outputs }}</div>{% endif %}"""
@@ -158,7 +158,7 @@ def render_code(
     outputs = Markup("\n").join(filter(None, (render_output(o, alt) for o in cell.get("outputs", ()))))
     code = clean(Highlight2HTML(pygments_lexer="ipython3")(source))
     label = "Parameters, as the notebook declares them" if "parameters" in tags_of(cell) else "Code"
-    html = Markup(templates().from_string(CODE).render(hidden=is_hidden, failed=failed, label=label, code=code, outputs=outputs))
+    html = fill(CODE, hidden=is_hidden, failed=failed, label=label, code=code, outputs=outputs)
     return Markup('<section class="failed" id="failed"><p class="why">✕ This cell failed</p>{}</section>').format(html) if failed else html
 
 # %% ../../nbs/publish/10_pages.ipynb #73e36b9c
@@ -225,7 +225,7 @@ MADE = """{% macro things(caption, artifacts) %}{% if artifacts %}<h3>{{ caption
 {{ pairs("Identities (SHA-256)", facts.sources, "digest") }}
 {{ pairs("Environment", facts.environment, "") }}"""
 
-# %% ../../nbs/publish/10_pages.ipynb #9510fe85
+# %% ../../nbs/publish/10_pages.ipynb #43087f6f
 def made(
     facts: Facts,  # about an execution
 ) -> Markup:
@@ -234,9 +234,9 @@ def made(
     def rows(things): return {name: defaultdict(lambda: None, thing) for name, thing in things.items()}
     loaded, saved = rows(facts.inputs), rows(facts.outputs)
     shown = {"parameters": {n: str(v) for n, v in facts.parameters.items()}, "inputs": loaded, "outputs": saved, "sources": facts.sources, "environment": facts.environment}
-    return Markup(templates().from_string(MADE).render(facts=shown))
+    return fill(MADE, facts=shown)
 
-# %% ../../nbs/publish/10_pages.ipynb #be4c763f
+# %% ../../nbs/publish/10_pages.ipynb #63c348d5
 def render(
     notebook: dict,  # executed, as JSON gives it; or what `join_outputs` made
     facts: Facts,    # what to say about it
@@ -247,8 +247,7 @@ def render(
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
     article, headings = render_cells(cells, facts.failed_cell)
     title_html = re.sub(r"^<p>|</p>$", "", markdown(title).strip())
-    body = templates().from_string(PAGE).render(
-        facts=facts, title=Markup(title_html), lede=markdown(lede) if lede else "", article=article, headings=headings, tiles=tiles(facts.metrics),
+    body = fill(PAGE, facts=facts, title=Markup(title_html), lede=markdown(lede) if lede else "", article=article, headings=headings, tiles=tiles(facts.metrics),
         made=made(facts), mark=state_mark(facts.state), look=STATES.get(facts.state, ("",))[0])
     plain = Markup(title_html).striptags()
-    return document(f"{plain} · {facts.pipeline}", Markup(body), trail or [(facts.pipeline, None), (facts.stage, None)])
+    return document(f"{plain} · {facts.pipeline}", body, trail or [(facts.pipeline, None), (facts.stage, None)])

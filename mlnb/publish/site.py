@@ -11,7 +11,7 @@ __all__ = ['VERDICTS', 'CHAIN', 'MOST', 'RUN', 'INDEX', 'KEPT', 'is_safe', 'stag
            'key_metrics', 'report_hrefs', 'run_page', 'index_card', 'index_page', 'stage_files', 'site_files',
            'require_own', 'exchange', 'put_in_place', 'write_site', 'project_name', 'Published', 'publish']
 
-# %% ../../nbs/publish/30_site.ipynb #6ab207fb
+# %% ../../nbs/publish/30_site.ipynb #e91fecbb
 import ctypes
 import json
 import os
@@ -26,7 +26,7 @@ from markupsafe import Markup
 
 from .frames import render_report, viewer, viewer_name
 from .history import WORDS, RunPage, StagePage, read_history
-from .layout import document, templates
+from .layout import document, fill
 from .pages import render, state_mark, tiles
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
@@ -50,7 +50,7 @@ def stage_href(
     if stage.facts is None or stage.notebook is None: return None
     return f"../{stage.made_in}/{stage.stage}.html" if stage.made_in != run and stage.made_in in known else f"{stage.stage}.html"
 
-# %% ../../nbs/publish/30_site.ipynb #34bf3064
+# %% ../../nbs/publish/30_site.ipynb #df503882
 VERDICTS = """{% if verdicts %}<ul class="verdicts">{% for v in verdicts %}
 <li><span><span class="state {{ words[v.word][0] }}">{{ words[v.word][1] }}</span></span><p><strong>{{ v.name | words | capitalize }}.</strong> {{ v.reason | sentence }}</p></li>
 {% endfor %}</ul>{% endif %}"""
@@ -61,7 +61,7 @@ def verdict_list(
     page: RunPage,  # whose stages
 ) -> Markup:        # empty when there is no verdict
     "Verdicts in plain words."
-    return Markup(templates().from_string(VERDICTS).render(verdicts=page.verdicts(), words=WORDS))
+    return fill(VERDICTS, verdicts=page.verdicts(), words=WORDS)
 
 
 def stage_state(
@@ -81,7 +81,7 @@ def chain(
     looks = {state: {"failed": "fail", "stale": "warn", "cancelled": "warn"}.get(state, "") for state in look.values()}
     marks = {state: "" if state in ("committed", "cached") else f" · {state}" for state in look.values()}
     links = [(s.stage, prefix + h if (h := stage_href(s, page.run, known)) else None, look[s.stage]) for s in page.stages]
-    return Markup(templates().from_string(CHAIN).render(stages=links, look=looks, mark=marks))
+    return fill(CHAIN, stages=links, look=looks, mark=marks)
 
 # %% ../../nbs/publish/30_site.ipynb #530a4b1e
 MOST = 6  # metrics on the index
@@ -96,7 +96,7 @@ def key_metrics(
     ranked = sorted(metrics, key=lambda name: metrics[name]["low"] is None)
     return {name: metrics[name] for name in ranked[:MOST]}
 
-# %% ../../nbs/publish/30_site.ipynb #a8b2b8ad
+# %% ../../nbs/publish/30_site.ipynb #5df6a51d
 RUN = """<div class="head"><p>{{ mark }} <span class="soft small">run of pipeline {{ page.pipeline }}{% if page.is_head %}, the pipeline's head{% endif %}</span></p>
 <h1>{{ page.pipeline | words | capitalize }}</h1>
 <dl class="facts"><div><dt>Started</dt><dd>{{ page.started_utc | moment }}</dd></div><div><dt>Took</dt><dd>{{ page.seconds | seconds }}</dd></div>
@@ -132,8 +132,8 @@ def run_page(
         saved = ", ".join(sorted(set(s.facts.outputs) - set(s.reports))) if s.facts else ""
         return {"name": s.stage, "href": stage_href(s, page.run, known), "mark": state_mark(stage_state(s)), "error": s.error, "saved": saved,
                 "seconds": s.facts.seconds if s.facts else None, "reports": report_hrefs(s, page.run, known)}
-    body = templates().from_string(RUN).render(page=page, mark=state_mark(page.state), verdicts=verdict_list(page), tiles=tiles(page.metrics()), stages=[row(s) for s in page.stages])
-    return document(f"{page.pipeline} · {page.run}", Markup(body), [(home, "../../index.html"), (page.pipeline, f"../../index.html#{page.pipeline}"), (page.run, None)])
+    body = fill(RUN, page=page, mark=state_mark(page.state), verdicts=verdict_list(page), tiles=tiles(page.metrics()), stages=[row(s) for s in page.stages])
+    return document(f"{page.pipeline} · {page.run}", body, [(home, "../../index.html"), (page.pipeline, f"../../index.html#{page.pipeline}"), (page.run, None)])
 
 # %% ../../nbs/publish/30_site.ipynb #bbec44c0
 INDEX = """<div class="head"><h1>{{ home }}</h1>
@@ -153,7 +153,7 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 {% for p in earlier %}<tr><td class="name"><a href="{{ p.page.pipeline }}/{{ p.page.run }}/index.html">{{ p.page.run }}</a></td><td>{{ p.page.pipeline }}</td><td>{{ p.mark }}</td><td class="name">{{ p.page.started_utc | moment }}</td><td class="name">{{ p.page.seconds | seconds }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}"""
 
-# %% ../../nbs/publish/30_site.ipynb #19eaa0c1
+# %% ../../nbs/publish/30_site.ipynb #f4d2e897
 def index_card(
     name: str,             # of the pipeline
     pages: list[RunPage],  # its runs, newest first; may be empty
@@ -165,10 +165,11 @@ def index_card(
     failed = next((s for s in page.stages if s.state == "failed"), None)
     stale = [s.stage.replace("_", " ") for s in page.stages if stage_state(s) == "stale"]
     good = next((p for p in pages if p.state == "committed"), None)
+    command = f"mlnb run {name}" + (f" --profile {page.profile}" if page.profile != "default" else "")
     reports = {n: prefix + h for s in page.stages for n, h in report_hrefs(s, page.run, known).items()}
     return {"name": name, "page": page, "href": f"{prefix}index.html", "mark": state_mark(page.state), "verdicts": verdict_list(page), "tiles": tiles(key_metrics(page)),
             "chain": chain(page, known, prefix), "reports": reports, "error": f"{failed.stage.replace('_', ' ').capitalize()} failed: {failed.error}" if failed else "",
-            "stale": f"No longer current: {', '.join(stale)}. Run `mlnb run {name}` to bring it up to date." if stale else "",
+            "stale": f"No longer current: {', '.join(stale)}. Run `{command}` to bring it up to date." if stale else "",
             "last_good": f"{name}/{good.run}/index.html" if good is not None and good is not page else None}
 
 
@@ -182,8 +183,8 @@ def index_page(
     by_name = {n: [p for p in pages if p.pipeline == n] for n in dict.fromkeys([*names, *sorted({p.pipeline for p in pages})])}
     newest = {ps[0].run for ps in by_name.values() if ps}
     earlier = [{"page": p, "mark": state_mark(p.state)} for p in pages if p.run not in newest]
-    body = templates().from_string(INDEX).render(home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier)
-    return document(home, Markup(body), [(home, None)])
+    body = fill(INDEX, home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier)
+    return document(home, body, [(home, None)])
 
 # %% ../../nbs/publish/30_site.ipynb #3b769af3
 def stage_files(

@@ -107,16 +107,18 @@ class Store:
     @property
     def file_mode(self) -> int: return 0o440 if self.group else 0o400
 
-# %% ../../nbs/store/20_objects.ipynb #2469d192
+# %% ../../nbs/store/20_objects.ipynb #b0b7c932
 def open_store(
     root: str | Path,                # folder; made when missing
     group: str | None = None,        # `shared` of settings.ini
     below: Store | None = None,      # for an overlay: the store under it
+    create: bool = True,             # whether to make it when there is none; reading an absent store finds nothing
 ) -> Store:                          # raises `StoreError` for a newer layout, a read-only or full disk
     "Open the store at `root`, making it when there is none."
     store = Store(Path(root).absolute(), group, below)
     version = store.root / "format"
     if not version.exists():
+        if not create: return store
         make_folder(store.root, store.folder_mode)
         if group: shutil.chown(store.root, group=group)
         write_durably(version, f"{LAYOUT}\n".encode(), 0o640 if group else 0o600)

@@ -129,9 +129,10 @@ def profile_name(
     if profile not in known: raise UsageError(f"there is no profile `{profile}`", did_you_mean(profile, sorted(known)))
     return profile
 
-# %% ../../nbs/store/80_settings.ipynb #f523eb5b
+# %% ../../nbs/store/80_settings.ipynb #6091574e
 def project_store(
-    project: Project,  # whose store
-) -> Store:            # raises `StoreError` when it cannot be opened
+    project: Project,      # whose store
+    create: bool = True,   # whether to make it when there is none
+) -> Store:                # raises `StoreError` when it cannot be opened
     "Open the store of a project."
-    return open_store(project.store, project.group)
+    return open_store(project.store, project.group, create=create)

@@ -9,15 +9,16 @@ again; they are never evidence. Text files come in as text: CSV carries no types
 # %% auto #0
 __all__ = ['Partition', 'source_files', 'pin', 'manifest_digest', 'read_partition', 'parse_table', 'read_source']
 
-# %% ../../nbs/store/70_sources.ipynb #68340079
+# %% ../../nbs/store/70_sources.ipynb #895376ae
 import io
 import json
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .digests import canonical_json, digest_of, sha256, sha256_file
-from .errors import InputChangedError, UsageError
+from .errors import InputChangedError, StoreError, UsageError
 from .objects import Store, write_durably
 
 # %% ../../nbs/store/70_sources.ipynb #561d6dda
@@ -39,7 +40,7 @@ def source_files(
     if not files: raise UsageError(f"source `{name}` has no file at {pattern}", f"correct `path` in [source.{name}] of settings.ini, or put the data there")
     return files
 
-# %% ../../nbs/store/70_sources.ipynb #1ed1ae97
+# %% ../../nbs/store/70_sources.ipynb #b2d8bc6b
 def pin(
     store: Store,   # keeps the hints in its cache
     root: Path,     # folder of the project
@@ -57,7 +58,8 @@ def pin(
         digest = hints.get(identity) or fresh.setdefault(identity, sha256_file(path))
         shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
         partitions.append(Partition(shown, stat.st_size, digest))
-    if fresh: write_durably(cache, canonical_json({**hints, **fresh}))
+    if fresh and store.root.exists():
+        with suppress(StoreError): write_durably(cache, canonical_json({**hints, **fresh}))
     return partitions
 
 # %% ../../nbs/store/70_sources.ipynb #91092056

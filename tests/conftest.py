@@ -1,0 +1,115 @@
+"""What several test files share: small projects, the command line as a process, and one run of the repository's own pipelines."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+
+
+def refuse(token):
+    raise AssertionError(f"{token} is no strict JSON")
+
+
+def clean_environment(**more):
+    "The environment of this process without what would steer mlnb, and without colour."
+    return {k: v for k, v in os.environ.items() if not k.startswith("MLNB_")} | {"NO_COLOR": "1"} | more
+
+
+@dataclass(frozen=True)
+class Result:
+    "What a command gave back."
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self):
+        "The one document on stdout; fails when there is more or less than one, or it is not strict."
+        return json.loads(self.stdout, parse_constant=refuse)
+
+    @property
+    def states(self):
+        return {e["name"]: e["state"] for e in self.json["stages"]}
+
+    def stage(self, name):
+        return next(e for e in self.json["stages"] if e["name"] == name)
+
+
+@dataclass(frozen=True)
+class Folder:
+    "A project in a scratch folder."
+    root: Path
+
+    def settings(self, text):
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "settings.ini").write_text(text)
+
+    def stage(self, path, *cells, metadata=KERNEL):
+        "Write a notebook: a text is a code cell, `(\"md\", text)` a markdown cell, `(tag, text)` a tagged code cell."
+        made = []
+        for n, cell in enumerate(cells, 1):
+            kind, text = ("", cell) if isinstance(cell, str) else cell
+            new = new_markdown_cell if kind == "md" else new_code_cell
+            made.append(new(text, id=f"cell-{n}", metadata={"tags": [kind]} if kind not in ("", "md") else {}))
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(new_notebook(cells=made, metadata=metadata), self.root / path)
+        return self.root / path
+
+
+@pytest.fixture
+def make_project(tmp_path):
+    "Make a project: `make_project({\"10_a.ipynb\": [cells], …})` is one pipeline `demo`; `settings` replaces settings.ini."
+    def make(stages, settings="[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n", folder="project", under="nbs"):
+        project = Folder(tmp_path / folder)
+        project.settings(settings)
+        (project.root / under).mkdir(parents=True, exist_ok=True)
+        for name, cells in stages.items():
+            project.stage(name if "/" in name else f"{under}/{name}", *cells)
+        return project
+    return make
+
+
+def call(*arguments, cwd, timeout=300, **environment):
+    done = subprocess.run([sys.executable, "-m", "mlnb", *map(str, arguments)], cwd=cwd, env=clean_environment(**environment), capture_output=True, text=True, timeout=timeout)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def mlnb():
+    "Run the command line as a process of its own: `mlnb(\"run\", \"demo\", cwd=folder, NAME=value)`."
+    return call
+
+
+@pytest.fixture(scope="session")
+def outside_environment():
+    "Environment for other programs, as `mlnb` gives it to its own."
+    return clean_environment
+
+
+@dataclass(frozen=True)
+class Demo:
+    "The repository's own pipelines after one run."
+    root: Path
+    runs: dict  # pipeline -> Result of `run --json`
+
+
+@pytest.fixture(scope="session")
+def demo_project(tmp_path_factory):
+    "A copy of the repository's pipelines, run once under profile `ci`; about a minute, only when a test asks for it."
+    root = tmp_path_factory.mktemp("demo")
+    shutil.copy(REPOSITORY / "settings.ini", root)
+    shutil.copytree(REPOSITORY / "nbs" / "pipelines", root / "nbs" / "pipelines", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    runs = {}
+    for pipeline in ("fraud", "score", "monitor"):
+        runs[pipeline] = call("run", pipeline, "--profile", "ci", "--json", cwd=root, timeout=600)
+        assert runs[pipeline].code == 0, runs[pipeline].stderr + runs[pipeline].stdout
+    return Demo(root, runs)

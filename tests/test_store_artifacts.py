@@ -1,0 +1,237 @@
+"""Files, folders and partitions come back as they went in, and nothing in a store can write outside the folder it is given."""
+import os
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlnb.store.artifacts import Artifact, artifact_of, export_value, get_value, put_tree, put_value, tree_of, write_value
+from mlnb.store.digests import canonical_json
+from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.objects import get, open_store, path_of, put
+
+FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HOSTILE = ["../up", "/etc/mlnb", "a/../../up", "..", "a/..", "./../up", "a/b/../../../up"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path / "store")
+
+
+def frame(**columns):
+    return pd.DataFrame(columns or {"amount": [12.5, 80.0], "customer": [7, 9]})
+
+
+def hostile_tree(store, path, codec="folder"):
+    "A tree object as somebody with a pen in the store could write it."
+    inner = put(store, b"planted")
+    tree = put(store, canonical_json([{"path": path, "digest": inner, "bytes": 7}]))
+    return Artifact(codec, tree, 7, "pathlib.Path", parts=(inner,))
+
+
+# hostile descriptions
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_tree_path_that_leaves_its_folder_is_refused_and_writes_nothing(store, tmp_path, path):
+    artifact = hostile_tree(store, path)
+    with pytest.raises(IntegrityError):
+        tree_of(store, artifact)
+    with pytest.raises(IntegrityError):
+        get_value(store, artifact, tmp_path / "files")
+    with pytest.raises(IntegrityError):
+        write_value(store, artifact, tmp_path / "out")
+    planted = [p for p in tmp_path.rglob("*") if p.is_file() and p.read_bytes() == b"planted"]
+    assert planted == [path_of(store, artifact.parts[0])]
+    assert not (tmp_path / "up").exists() and not (tmp_path.parent / "up").exists()
+
+
+@pytest.mark.parametrize("path", ["", ".", "./"])
+def test_tree_path_that_names_no_file_is_refused(store, tmp_path, path):
+    with pytest.raises(IntegrityError):
+        get_value(store, hostile_tree(store, path), tmp_path / "files")
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc/mlnb", "a/b", "..", ".", ""])
+def test_file_name_that_is_more_than_a_name_never_leaves_the_folder(store, tmp_path, name):
+    artifact = Artifact("file", put(store, b"planted"), 7, "pathlib.Path", filename=name)
+    files = tmp_path / "files"
+    try:
+        path = get_value(store, artifact, files)
+    except IntegrityError:
+        path = None
+    assert path is None or (path.is_file() and path.resolve().is_relative_to(files.resolve()) and path.parent.parent == files)
+    assert not (tmp_path / "up").exists()
+
+
+@pytest.mark.parametrize("text", [b"{}", b"not json", b"[1]", b'[{"path": "a"}]', b"null"])
+def test_tree_that_is_no_list_of_files_is_an_integrity_error(store, tmp_path, text):
+    with pytest.raises(IntegrityError):
+        get_value(store, Artifact("folder", put(store, text), 1, "pathlib.Path"), tmp_path / "files")
+
+
+def test_tree_with_a_damaged_part_is_an_integrity_error(store, tmp_path):
+    days = put_value(store, iter([frame(), frame(amount=[1.0], customer=[1])]))
+    part = path_of(store, days.parts[1])
+    part.chmod(0o600)
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(IntegrityError):
+        get_value(store, days, tmp_path)
+
+
+# files and folders
+
+@pytest.mark.parametrize("name", ["note.txt", "no suffix", "Zürich 100%.csv", ".hidden", "a" * 200, "-n", "x;rm -rf", "new\nline"])
+def test_file_any_name_comes_back_with_name_and_content(store, tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0content")
+    saved = put_value(store, tmp_path / name)
+    back = get_value(store, artifact_of(saved.as_dict()), tmp_path / "files")
+    assert (back.name, back.read_bytes(), saved.bytes) == (name, b"\0content", 8)
+
+
+@FEW
+@given(st.dictionaries(st.lists(st.text("abcÄ .", min_size=1, max_size=6).filter(lambda s: s.strip(". ")), min_size=1, max_size=3).map("/".join), st.binary(max_size=20), min_size=1, max_size=5))
+def test_folder_any_files_come_back(tmp_path_factory, files):
+    folder = tmp_path_factory.mktemp("folder")
+    store, written = open_store(folder / "store"), {}
+    for name, data in files.items():
+        path = folder / "in" / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError:  # one name is a folder of another
+            continue
+        written[name] = data
+    if not written:
+        return
+    back = get_value(store, put_value(store, folder / "in"), folder / "files")
+    assert {p.relative_to(back).as_posix(): p.read_bytes() for p in back.rglob("*") if p.is_file()} == written
+
+
+def test_folder_digest_depends_on_names_and_content_only(store, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder / "deep").mkdir(parents=True)
+        for name in ("b.txt", "deep/a.txt"):
+            (tmp_path / folder / name).write_text(name)
+    (tmp_path / "two" / "b.txt").chmod(0o700)
+    os.utime(tmp_path / "two" / "b.txt", (1, 1))
+    one, two = (put_value(store, tmp_path / f) for f in ("one", "two"))
+    assert one == two and one.codec == "folder" and len(one.parts) == 2
+    (tmp_path / "two" / "b.txt").rename(tmp_path / "two" / "c.txt")
+    assert put_value(store, tmp_path / "two").digest != one.digest
+
+
+def test_empty_folder_comes_back_empty(store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    back = get_value(store, put_value(store, tmp_path / "empty"), tmp_path / "files")
+    assert back.is_dir() and list(back.iterdir()) == []
+
+
+def test_missing_path_and_other_kinds_of_file_are_refused(store, tmp_path):
+    with pytest.raises(ValueRefusedError, match="no file or folder"):
+        put_value(store, tmp_path / "none")
+    (tmp_path / "odd").mkdir()
+    os.mkfifo(tmp_path / "odd" / "pipe")
+    with pytest.raises(ValueRefusedError, match="neither file nor folder"):
+        put_value(store, tmp_path / "odd")
+    with pytest.raises(ValueRefusedError):
+        put_value(store, tmp_path / "odd" / "pipe")
+
+
+def test_dangling_link_in_a_folder_is_refused(store, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueRefusedError):
+        put_value(store, tmp_path / "links")
+
+
+def test_path_read_twice_can_be_written_to_without_harm(store, tmp_path):
+    (tmp_path / "note.txt").write_text("seen")
+    saved = put_value(store, tmp_path / "note.txt")
+    get_value(store, saved, tmp_path / "files").write_text("scribbled over")
+    assert get_value(store, saved, tmp_path / "files").read_text() == "seen"
+    assert get(store, saved.digest) == b"seen"
+
+
+# partitions
+
+def test_partitions_come_back_as_one_frame_in_their_order(store, tmp_path):
+    parts = [frame(amount=[float(n)] * 3, customer=[n] * 3) for n in range(12)]
+    saved = put_value(store, iter(parts))
+    back = get_value(store, saved, tmp_path)
+    pd.testing.assert_frame_equal(back, pd.concat(parts, ignore_index=True))
+    table = get_value(store, saved, tmp_path, columns=["customer"], as_="arrow")
+    assert isinstance(table, pa.Table) and table.column_names == ["customer"] and table.num_rows == 36
+    assert (saved.codec, len(saved.parts), saved.type) == ("frames", 12, "pandas.DataFrame")
+
+
+def test_partitions_of_a_generator_are_taken_one_at_a_time(store):
+    alive = []
+
+    def parts():
+        for n in range(3):
+            alive.append(n)
+            assert alive == list(range(n + 1))
+            yield frame(amount=[float(n)], customer=[n])
+    assert len(put_value(store, parts()).parts) == 3
+
+
+@pytest.mark.parametrize("parts", [
+    [], [frame(), frame(amount=[1.0])], [frame(), frame(amount=[1], customer=[1])], [frame(), frame(customer=[1], amount=[1.0])], [frame(), {"amount": 1}], [1, 2], [frame(), None],
+], ids=["none", "a column less", "another type", "another order", "a dict", "numbers", "nothing"])
+def test_partitions_that_do_not_fit_are_refused(store, parts):
+    with pytest.raises(ValueRefusedError):
+        put_value(store, iter(parts))
+
+
+def test_partitions_one_empty_keeps_the_types(store, tmp_path):
+    back = get_value(store, put_value(store, iter([frame().iloc[:0], frame()])), tmp_path)
+    pd.testing.assert_frame_equal(back, frame())
+
+
+def test_partitions_raising_half_way_pass_their_error_on(store):
+    def parts():
+        yield frame()
+        raise RuntimeError("the query broke off")
+    with pytest.raises(RuntimeError, match="broke off"):
+        put_value(store, parts())
+
+
+# descriptions and files for people
+
+@pytest.mark.parametrize("value", [frame(), {"a": [1, 2.5, None]}, "text", 3, None, True, np.arange(6.0).reshape(2, 3), pd.Series([1, 2], name="n"), [1, "x"]],
+                         ids=["frame", "dict", "text", "int", "none", "bool", "array", "series", "list"])
+def test_description_is_plain_json_and_leads_back_to_an_equal_value(store, tmp_path, value):
+    import json
+    saved = put_value(store, value)
+    described = json.loads(json.dumps(saved.as_dict(), allow_nan=False))
+    assert artifact_of(described) == saved and saved.bytes == len(get(store, saved.digest))
+    back = get_value(store, artifact_of(described), tmp_path)
+    assert type(back) is type(value)
+    if isinstance(value, pd.DataFrame | pd.Series):
+        assert back.equals(value)
+    elif isinstance(value, np.ndarray):
+        np.testing.assert_array_equal(back, value)
+    else:
+        assert back == value
+
+
+def test_export_one_file_or_a_folder_as_asked(store, tmp_path):
+    days = put_value(store, iter([frame(), frame()]))
+    assert len(pd.read_parquet(export_value(store, days, tmp_path / "all.parquet", False))) == 4
+    assert sorted(p.name for p in export_value(store, days, tmp_path / "parts", True).iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+    assert export_value(store, put_value(store, {"a": 1}), tmp_path / "one", True).parent == tmp_path / "one"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a")
+    folder = put_value(store, tmp_path / "in")
+    with pytest.raises(UsageError, match="folder of files") as caught:
+        export_value(store, folder, tmp_path / "file", False)
+    assert caught.value.mend.endswith("/`")
+
+
+def test_put_tree_is_the_same_in_any_order(store):
+    files = {f"part-{n}": (put(store, bytes([n])), 1) for n in range(5)}
+    assert put_tree(store, "folder", "pathlib.Path", files) == put_tree(store, "folder", "pathlib.Path", dict(reversed(files.items())))

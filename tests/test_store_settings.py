@@ -1,0 +1,112 @@
+"""settings.ini is read as written, and whatever is wrong with it is said, all at once."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mlnb.store.errors import DefinitionError, StoreError, UsageError
+from mlnb.store.settings import find_project, profile_name, project_store, read_ini, read_project
+
+
+def write(folder, text, encoding="utf-8"):
+    (folder / "settings.ini").write_bytes(text.encode(encoding))
+    return folder
+
+
+def problems(folder, text):
+    with pytest.raises(DefinitionError) as caught:
+        read_project(write(folder, text))
+    assert caught.value.exit_code == 2
+    assert all(p.file == "settings.ini" and p.message and p.mend for p in caught.value.problems)
+    return [(p.rule, p.mend) for p in caught.value.problems]
+
+
+@pytest.mark.parametrize(("line", "value"), [
+    ("MaxDepth = 5", "5"), ("MaxDepth=5", "5"), ("MaxDepth: 5", "5"), ("MaxDepth = 5 ; trees", "5"), ("MaxDepth = 5%", "5%"), ("MaxDepth = %(x)s", "%(x)s"),
+    ("MaxDepth = ${x}", "${x}"), ("MaxDepth = a;b", "a;b"), ("MaxDepth = # no comment", "# no comment"), ("MaxDepth = [1, 2]", "[1, 2]"), ("MaxDepth = ", ""),
+    ("MaxDepth = a = b", "a = b"), ("MaxDepth = Zürich", "Zürich"), ("MaxDepth = \"quoted\"", "\"quoted\""),
+])
+def test_read_ini_keeps_case_and_text(tmp_path, line, value):
+    assert read_ini(write(tmp_path, f"[mlnb]\n[profile.ci.fraud]\n{line}\n") / "settings.ini")["profile.ci.fraud"] == {"MaxDepth": value}
+
+
+@pytest.mark.parametrize("head", ["\ufeff[mlnb]\n", "; first\n[mlnb]\n", "# first\n\n[mlnb]\r\n"], ids=["byte order mark", "comment", "carriage return"])
+def test_read_project_tolerates_what_editors_add(tmp_path, head):
+    assert read_project(write(tmp_path, head + "store = kept\n")).store == tmp_path / "kept"
+
+
+@pytest.mark.parametrize(("text", "rules"), [
+    ("[mlnb]\nstor = x\n", [("unknown-key", "did you mean `store`?")]),
+    ("[mlnb]\nStore = x\n", [("unknown-key", "did you mean `store`?")]),
+    ("[mlbn]\n[pipelin.fraud]\nnotebooks = nbs\n", [("unknown-section", "did you mean `mlnb`?"), ("unknown-section", None)]),
+    ("[mlnb]\n[pipeline.fraud]\n", [("missing-key", "add a line `notebooks = …`")]),
+    ("[mlnb]\n[pipeline.Fraud]\nnotebooks = nbs\n", [("bad-name", None)]),
+    ("[mlnb]\n[pipeline.fraud]\nnotebook = nbs\n", [("unknown-key", "did you mean `notebooks`?"), ("missing-key", None)]),
+    ("[mlnb]\n[source.raw]\npath = x\n[profile.ci.source.rew]\npath = y\n", [("unknown-section", "did you mean `raw`?")]),
+    ("[mlnb]\n[profile.ci.frod]\ndays = 1\n[pipeline.fraud]\nnotebooks = nbs\n", [("unknown-section", "did you mean `fraud`?")]),
+    ("[mlnb]\n[profile.ci]\ndays = 1\n", [("unknown-section", None)]),
+    ("[mlnb]\n[a.b.c.d]\n", [("unknown-section", None)]),
+    ("[mlnb]\n[mlnb.x]\n", [("unknown-section", None)]),
+    ("[mlnb]\n[pipeline]\nnotebooks = nbs\n", [("unknown-section", None)]),
+    ("[mlnb]\nstore\n", [("settings-syntax", None)]),
+    ("store = x\n[mlnb]\n", [("settings-syntax", None)]),
+    ("[mlnb]\nstore = a\nstore = b\n", [("settings-syntax", None)]),
+    ("[mlnb]\n[mlnb]\n", [("settings-syntax", None)]),
+    ("[mlnb\n", [("settings-syntax", None)]),
+])
+def test_read_project_wrong_file_lists_every_problem_with_a_mend(tmp_path, text, rules):
+    found = problems(tmp_path, text)
+    assert [rule for rule, _ in found] == [rule for rule, _ in rules]
+    assert all(wanted is None or wanted == mend for (_, mend), (_, wanted) in zip(found, rules, strict=True))
+
+
+def test_read_project_profile_source_without_path_is_a_problem(tmp_path):
+    assert problems(tmp_path, "[mlnb]\n[source.raw]\npath = x\n[profile.ci.source.raw]\n")[0][0] == "missing-key"
+
+
+def test_read_ini_other_encoding_is_a_problem_and_no_traceback(tmp_path):
+    write(tmp_path, "[mlnb]\n; Zürich\n", "latin-1")
+    with pytest.raises(DefinitionError, match="cannot be read"):
+        read_project(tmp_path)
+
+
+def test_find_project_takes_the_nearest_with_a_mlnb_section(tmp_path):
+    inner = tmp_path / "a" / "b"
+    (inner / "nbs").mkdir(parents=True)
+    write(tmp_path, "[mlnb]\n")
+    write(tmp_path / "a", "[DEFAULT]\nlib_name = other\n")
+    assert find_project(inner).root == tmp_path
+    write(inner, "[mlnb]\n")
+    assert find_project(inner / "nbs").root == inner
+    with pytest.raises(UsageError, match="mlnb init"):
+        find_project("/")
+
+
+def test_paths_are_relative_to_the_project_or_absolute(tmp_path):
+    project = read_project(write(tmp_path, f"[mlnb]\nstore = deep/kept\nreports = {tmp_path}/pages\n[pipeline.fraud]\nnotebooks = nbs/fraud\n"))
+    assert (project.store, project.reports, project.pipelines) == (tmp_path / "deep" / "kept", tmp_path / "pages", {"fraud": tmp_path / "nbs" / "fraud"})
+    assert project_store(project).root == tmp_path / "deep" / "kept"
+
+
+def test_profile_option_wins_over_the_environment_and_unknown_is_refused(tmp_path, monkeypatch):
+    project = read_project(write(tmp_path, "[mlnb]\n[pipeline.p]\nnotebooks = n\n[profile.ci.p]\n[profile.full.p]\n"))
+    assert profile_name(project) == "default"
+    monkeypatch.setenv("MLNB_PROFILE", "ci")
+    assert (profile_name(project), profile_name(project, "full"), profile_name(project, "default")) == ("ci", "full", "default")
+    monkeypatch.setenv("MLNB_PROFILE", "ful")
+    with pytest.raises(UsageError, match="did you mean `full`"):
+        profile_name(project)
+
+
+def test_shared_with_a_group_that_does_not_exist_is_an_error_of_ours(tmp_path):
+    project = read_project(write(tmp_path, "[mlnb]\nshared = no-such-group-here\n"))
+    with pytest.raises((UsageError, StoreError)) as caught:
+        project_store(project)
+    assert "no-such-group-here" in str(caught.value)
+
+
+def test_reading_settings_imports_nothing_heavy(tmp_path):
+    code = "import sys; from mlnb.store.settings import find_project; find_project(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=write(tmp_path, "[mlnb]\n"), capture_output=True, text=True, check=True, env=os.environ).stdout.split()
+    assert not {"pandas", "numpy", "nbformat", "papermill", "sklearn", "pyarrow", "pydantic", "IPython"} & set(loaded)
