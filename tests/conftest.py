@@ -65,17 +65,25 @@ class Folder:
         return self.root / path
 
 
+def write_project(root, stages, settings="[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n", under="nbs"):
+    project = Folder(root)
+    project.settings(settings)
+    (project.root / under).mkdir(parents=True, exist_ok=True)
+    for name, cells in stages.items():
+        project.stage(name if "/" in name else f"{under}/{name}", *cells)
+    return project
+
+
 @pytest.fixture
 def make_project(tmp_path):
     "Make a project: `make_project({\"10_a.ipynb\": [cells], …})` is one pipeline `demo`; `settings` replaces settings.ini."
-    def make(stages, settings="[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n", folder="project", under="nbs"):
-        project = Folder(tmp_path / folder)
-        project.settings(settings)
-        (project.root / under).mkdir(parents=True, exist_ok=True)
-        for name, cells in stages.items():
-            project.stage(name if "/" in name else f"{under}/{name}", *cells)
-        return project
-    return make
+    return lambda stages, *args, **options: write_project(tmp_path / "project", stages, *args, **options)
+
+
+@pytest.fixture(scope="module")
+def make_shared_project(tmp_path_factory):
+    "The same for a project that several tests of a file look at."
+    return lambda stages, *args, **options: write_project(tmp_path_factory.mktemp("shared") / "project", stages, *args, **options)
 
 
 def call(*arguments, cwd, timeout=300, **environment):
@@ -87,6 +95,12 @@ def call(*arguments, cwd, timeout=300, **environment):
 def mlnb():
     "Run the command line as a process of its own: `mlnb(\"run\", \"demo\", cwd=folder, NAME=value)`."
     return call
+
+
+@pytest.fixture(scope="session")
+def command_result():
+    "What `mlnb` returns, for tests that call it in another way."
+    return Result
 
 
 @pytest.fixture(scope="session")
