@@ -220,7 +220,8 @@ def test_key_declared_variable_counts_by_its_value(world, monkeypatch):
     world.run()
     monkeypatch.setenv("MLNB_TEST_REGION", "south")
     (why,) = world.plan().steps["ingest"].why
-    assert (why["kind"], why["before"], why["after"]) == ("option", "north", "south")
+    assert (why["kind"], why["name"], why["before"], why["after"]) == ("option", "MLNB_TEST_REGION", None, None)
+    assert "north" not in json.dumps(world.plan().steps["ingest"].parts)
     monkeypatch.setenv("MLNB_TEST_REGION", "north")
     assert world.states() == FRESH
 
@@ -274,7 +275,7 @@ def test_stage_whose_output_is_gone_is_stale_and_says_so(world):
     path_of(world.store, step.record["outputs"]["rows"]["digest"]).unlink()
     found = world.plan().steps
     assert (found["ingest"].state, found["train"].state) == ("stale", "unknown")
-    assert "no longer in the store" in found["ingest"].why[0]["message"]
+    assert "no longer whole" in found["ingest"].why[0]["message"]
 
 
 def test_stage_whose_output_has_another_size_is_stale(world):
@@ -292,14 +293,6 @@ def test_stage_whose_folder_lost_a_file_is_stale(world, tmp_path):
     assert world.states() == FRESH
     part = world.plan().steps["ingest"].record["outputs"]["rows"]["parts"][0]
     path_of(world.store, part).unlink()
-    assert world.plan().steps["ingest"].state == "stale"
-
-
-def test_broken_record_is_no_result_and_no_crash(world):
-    world.run()
-    path = next((world.store.root / "records/demo/ingest").glob("*.json"))
-    path.chmod(0o600)
-    path.write_text("{")
     assert world.plan().steps["ingest"].state == "stale"
 
 
@@ -383,26 +376,20 @@ def test_values_default_then_profile_then_file_then_option(world, default, profi
 
 # explaining
 
-def test_explain_of_equal_parts_is_empty_and_of_different_parts_never(world):
+def test_explain_names_every_part_that_differs(world):
     parts = world.plan().steps["ingest"].parts
-    assert explain(parts, json.loads(json.dumps(parts)), [2, 4, 5]) == []
     for field in ("cells", "options", "parameters", "inputs", "sources", "modules", "packages", "python", "format"):
         other = json.loads(json.dumps(parts))
         other[field] = {"cells": [], "options": {"threads": 9, "env": {}}, "parameters": {}, "inputs": {"x": {"codec": "json", "digest": "0" * 64}}, "sources": {"x": "0" * 64},
                         "modules": {"x": "0" * 64}, "packages": {"x": "1"}, "python": ["x"], "format": 9}[field]
-        assert explain(parts, other, []), field
+        kinds = {"cells": "cell", "options": "option", "parameters": "parameter", "inputs": "input", "sources": "input", "modules": "module", "packages": "package", "python": "python", "format": "option"}
+        assert kinds[field] in {r["kind"] for r in explain(parts, other, [])}, field
 
 
 def test_explain_same_digest_under_another_codec_is_a_reason(world):
     parts = world.plan().steps["ingest"].parts
     one, other = ({**parts, "inputs": {"x": {"codec": c, "digest": "0" * 64}}} for c in ("text", "json"))
-    assert explain(one, other, [2, 4, 5])
-
-
-def test_explain_type_and_code_changed_together_names_both(world):
-    world.run()
-    world.folder.stage("nbs/10_ingest.ipynb", ("parameters", "days: float = 60"), *INGEST[1:3], "rows = days * 3", INGEST[4])
-    assert {r["kind"] for r in world.plan().steps["ingest"].why} >= {"cell", "parameter"}
+    assert [r["kind"] for r in explain(one, other, [2, 4, 5])] == ["input"]
 
 
 def test_plan_writes_nothing_but_its_cache(world):

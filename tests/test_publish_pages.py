@@ -4,12 +4,13 @@ import base64
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from mlnb.publish.frames import read_report, render_report, viewer
 from mlnb.publish.layout import STYLE, source_hash
-from mlnb.publish.outputs import render_output
+from mlnb.publish.outputs import render_output, without_places
 from mlnb.publish.pages import Facts, join_outputs, render
 from mlnb.publish.prose import clean, markdown
 
@@ -239,3 +240,35 @@ def test_output_lists_of_lines_and_json_are_accepted():
     output = {"output_type": "execute_result", "data": {"text/plain": ["a\n", "b"], "application/json": {"a": 1}}, "metadata": {}, "execution_count": 1}
     assert render_output(output) == "<pre>a\nb</pre>"
     assert render_output({"output_type": "display_data", "data": {"application/json": json.dumps({"a": 1})}, "metadata": {}}) == ""
+
+
+PLACES = [
+    ("/srv/data/payments", "."),
+    ("in /srv/data/payments, line 3", "in ., line 3"),
+    ("file:///srv/data/payments/nbs/a.ipynb", "file://./nbs/a.ipynb"),
+    ("/mnt/store/objects/ab/cd", "…/objects/ab/cd"),
+    ('"/srv/data/payments/x y.csv"', '"./x y.csv"'),
+    ("/opt/conda/envs/a/lib/python3.12/site-packages/pandas/io/common.py", "pandas/io/common.py"),
+    ("/usr/lib/python3/dist-packages/yaml/reader.py", "yaml/reader.py"),
+    ("/Users/ada/Library/x, /home/ada", "~/Library/x, ~"),
+    ("/var/folders/zz/abc123/T/tmpx/rows.csv", "…/tmpx/rows.csv"),
+    ("/private/var/folders/zz/abc123/T/tmpx/rows.csv", "…/tmpx/rows.csv"),
+    *((same, same) for same in ("/srv/data/payments2/x", "/srv/data/payments.old/x", "a/srv/data/payments/x", "https://example.org/tmp/x", "3/4", "/ and /", "data:image/png;base64,aGk/home")),
+]
+
+
+@pytest.mark.parametrize("text,expected", PLACES)
+def test_folder_in_a_text_is_shortened_and_anything_else_is_kept(text, expected):
+    assert without_places(text, Path("/srv/data/payments"), Path("/mnt/store")) == expected
+
+
+def test_long_text_of_slashes_is_searched_in_linear_time():
+    text = "/a" * 50_000 + "+/+" * 50_000
+    assert without_places(text, Path("/srv/data/payments"), Path("/mnt/store")) == text
+
+
+def test_table_with_sentences_is_marked_as_text_and_one_of_numbers_is_not():
+    sentence, number = "0.0% of the rows repeat an earlier one, 0.0% in the reference", "12,345.678"
+    frames = [f"<table border='1' class='dataframe'><tr><td>{value}</td></tr></table>" for value in (sentence, number)]
+    found = [a["class"] for tag, a in Elements(str(clean("".join(frames)))).found if tag == "table"]
+    assert found == ["dataframe text", "dataframe"]

@@ -312,6 +312,43 @@ def test_missing_and_damaged_objects_are_said_and_stop_nothing(project):
     check_links(project.reports)
 
 
+def test_damaged_record_and_lost_value_are_said_and_stop_nothing(project):
+    pretend_run(project, "20261123T1-aaaa")
+    store = project_store(project)
+    files = {p.parent.name: p for p in (store.root / "records").rglob("*.json")}
+    path_of(store, json.loads(files["ingest"].read_bytes())["outputs"]["rows"]["digest"]).unlink()
+    files["check"].write_bytes(b"{")
+    publish(project)
+    run = (project.reports / "fraud/20261123T1-aaaa/index.html").read_text()
+    assert "gone or damaged in the store: <code>rows</code>" in run and "its record is no longer in the store, or damaged" in run
+    assert (project.reports / "fraud/20261123T1-aaaa/ingest.html").exists()
+    check_links(project.reports)
+
+
+def test_page_of_a_failed_stage_names_no_folder_of_the_machine(project):
+    pretend_run(project, "20261123T1-aaaa", state="failed", failing="check")
+    run = project_store(project).root / "runs" / "20261123T1-aaaa"
+    scratch, inside = run / "scratch" / "check-1" / "rows", project.root / "nbs" / "own_module.py"
+    library, module = Path(nbformat.__file__), Path(site.__file__)
+    frames = [f"\x1b[36mFile \x1b[39m\x1b[32m{path}:7\x1b[39m, in \x1b[36mcheck\x1b[39m" for path in (library, module, inside, json.__file__)]
+    home = Path.home() / "projects" / "rows.csv"
+    outputs = [new_output("stream", text=f"reading {scratch}\n{home}"), new_output("execute_result", {"text/plain": f"PosixPath('{scratch}')"}),
+               new_output("display_data", {"text/html": f"<b>{inside}</b>"}), new_output("error", ename="OSError", evalue=f"no {inside} in {scratch}", traceback=frames)]
+    nbformat.write(new_notebook(cells=[new_code_cell("check()", outputs=outputs)], metadata=KERNEL), run / "check.ipynb")
+    document = json.loads((run / "run.json").read_bytes())
+    document["stages"][-1]["error"] = {"cell": 1, "ename": "OSError", "evalue": f"no {inside} in {scratch}"}
+    (run / "run.json").write_text(json.dumps(document))
+    publish(project)
+    pages = {path: data.decode() for path, data in files_of(project.reports).items() if path.endswith(".html")}
+    for path, page in pages.items():
+        for place in (project.root, Path.home() / "projects", library.parents[1], module.parents[2], Path(json.__file__).parents[2]):
+            assert str(place) not in page, f"{path} names {place}"
+    page = pages["fraud/20261123T1-aaaa/check.html"]
+    for expected in ("nbformat/__init__.py:7", "mlnb/publish/site.py:7", "./nbs/own_module.py:7", "reading …/runs/20261123T1-aaaa/scratch/check-1/rows", "~/projects/rows.csv"):
+        assert expected in page, expected
+    assert "OSError: no ./nbs/own_module.py in …/runs" in pages["index.html"]
+
+
 def test_deleted_notebook_keeps_its_page_and_says_so(project):
     pretend_run(project, "20261123T1-aaaa")
     (project.root / "nbs/fraud/20_check.ipynb").unlink()

@@ -55,6 +55,12 @@ def test_tree_path_that_names_no_file_is_refused(store, tmp_path, path):
         get_value(store, hostile_tree(store, path), tmp_path / "files")
 
 
+@pytest.mark.parametrize("text", [b"{}x", b"not json", b"[1]", b'[{"path": "a"}]', b"null"])
+def test_tree_that_is_no_list_of_files_is_an_integrity_error(store, tmp_path, text):
+    with pytest.raises(IntegrityError):
+        get_value(store, Artifact("folder", put(store, text), 1, "pathlib.Path"), tmp_path / "files")
+
+
 @pytest.mark.parametrize("name", ["../up", "/etc/mlnb", "a/b", "..", ".", ""])
 def test_file_name_that_is_more_than_a_name_never_leaves_the_folder(store, tmp_path, name):
     artifact = Artifact("file", put(store, b"planted"), 7, "pathlib.Path", filename=name)
@@ -65,12 +71,6 @@ def test_file_name_that_is_more_than_a_name_never_leaves_the_folder(store, tmp_p
         path = None
     assert path is None or (path.is_file() and path.resolve().is_relative_to(files.resolve()) and path.parent.parent == files)
     assert not (tmp_path / "up").exists()
-
-
-@pytest.mark.parametrize("text", [b"{}", b"not json", b"[1]", b'[{"path": "a"}]', b"null"])
-def test_tree_that_is_no_list_of_files_is_an_integrity_error(store, tmp_path, text):
-    with pytest.raises(IntegrityError):
-        get_value(store, Artifact("folder", put(store, text), 1, "pathlib.Path"), tmp_path / "files")
 
 
 def test_tree_with_a_damaged_part_is_an_integrity_error(store, tmp_path):
@@ -148,6 +148,35 @@ def test_dangling_link_in_a_folder_is_refused(store, tmp_path):
         put_value(store, tmp_path / "links")
 
 
+def test_folder_with_an_empty_one_inside_is_refused_by_name(store, tmp_path):
+    (tmp_path / "report" / "figures" / "late").mkdir(parents=True)
+    (tmp_path / "report" / "text.md").write_text("x")
+    with pytest.raises(ValueRefusedError, match="figures/late is empty") as caught:
+        put_value(store, tmp_path / "report")
+    assert caught.value.mend
+
+
+def test_linked_folder_and_file_come_back_as_what_they_point_to(store, tmp_path):
+    (tmp_path / "else" / "deep").mkdir(parents=True)
+    (tmp_path / "else" / "deep" / "y.txt").write_text("y")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "folder").symlink_to(tmp_path / "else")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "else" / "deep")
+    (tmp_path / "in" / "file").symlink_to(tmp_path / "else" / "deep" / "y.txt")
+    back = get_value(store, put_value(store, tmp_path / "in"), tmp_path / "files")
+    assert {p.relative_to(back).as_posix(): p.read_text() for p in back.rglob("*") if p.is_file()} == {"folder/deep/y.txt": "y", "again/y.txt": "y", "file": "y"}
+
+
+@pytest.mark.parametrize("target", [".", "..", "../b"], ids=["itself", "above", "two links in a ring"])
+def test_link_that_leads_back_up_is_refused(store, tmp_path, target):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path / "a" / target)
+    with pytest.raises(ValueRefusedError, match="a folder that it stands in"):
+        put_value(store, tmp_path / "a")
+
+
 def test_path_read_twice_can_be_written_to_without_harm(store, tmp_path):
     (tmp_path / "note.txt").write_text("seen")
     saved = put_value(store, tmp_path / "note.txt")
@@ -185,6 +214,70 @@ def test_partitions_of_a_generator_are_taken_one_at_a_time(store):
 def test_partitions_that_do_not_fit_are_refused(store, parts):
     with pytest.raises(ValueRefusedError):
         put_value(store, iter(parts))
+
+
+RARE = pd.DataFrame({"g": [0, 1, 0, 1, 1], "v": range(5)})
+CATEGORIES = [pd.DataFrame({"c": pd.Categorical(values, categories=kinds, ordered=ordered)}) for values, kinds, ordered in (
+    (["a"], ["a", "b"], False), (["b"], ["b", "c"], False), (["b"], ["b", "a"], False), (["b"], ["a", "b"], True))]
+
+
+def with_attrs(unit):
+    part = frame()
+    part.attrs = {"unit": unit}
+    return part
+
+
+def decimals(text):
+    import decimal
+    return pd.DataFrame({"amount": pd.Series([decimal.Decimal(text)], dtype=object)})
+
+
+@pytest.mark.parametrize(("parts", "message"), [
+    ([frame(), frame()[["customer", "amount"]]], "another order"),
+    ([RARE.iloc[:2], RARE[RARE.g == 1]], "index that would be lost"),
+    ([frame().set_index(pd.Index(["u", "v"], name="k"))], "index that would be lost"),
+    ([frame().set_index(pd.to_datetime(["2026-11-23", "2026-11-24"]))], "index that would be lost"),
+    ([frame().rename_axis("row")], "index that would be lost"),
+    ([CATEGORIES[0], CATEGORIES[1]], "the type of column `c`"), ([CATEGORIES[0], CATEGORIES[2]], "the type of column `c`"), ([CATEGORIES[0], CATEGORIES[3]], "the type of column `c`"),
+    ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
+    ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
+], ids=["order", "irregular index", "text index", "time index", "named index", "categories", "order of categories", "ordered categories", "decimals", "attributes"])
+def test_partitions_that_would_change_when_joined_are_refused_when_saved(store, parts, message):
+    with pytest.raises(ValueRefusedError, match=message) as caught:
+        put_value(store, iter(parts))
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize("parts", [
+    [RARE.iloc[:2], RARE.iloc[2:]], [RARE[RARE.g == g].reset_index(drop=True) for g in (0, 1)], [CATEGORIES[0]] * 2, [decimals("1.50"), decimals("2.25")], [with_attrs("EUR")] * 2,
+], ids=["slices", "groups", "categories", "decimals", "attributes"])
+def test_partitions_of_one_form_come_back_equal(store, tmp_path, parts):
+    back = get_value(store, put_value(store, iter(parts)), tmp_path)
+    pd.testing.assert_frame_equal(back, pd.concat(parts, ignore_index=True))
+    assert back.attrs == parts[0].attrs
+
+
+def test_partitions_that_do_not_fit_in_the_store_are_an_integrity_error(store, tmp_path):
+    parts = [put_value(store, frame()), put_value(store, frame(amount=["x", "y"], customer=["a", "b"]))]
+    joined = put_tree(store, "frames", "pandas.DataFrame", {f"part-{n}.parquet": (p.digest, p.bytes) for n, p in enumerate(parts)})
+    with pytest.raises(IntegrityError, match="do not fit together"):
+        get_value(store, joined, tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"columns": ["nope"]}, {"columns": "amount"}, {"as_": "polars"}, {"columns": ["amount"], "as_": "path"}], ids=["unknown column", "text", "unknown form", "columns of a file"])
+@pytest.mark.parametrize("value", [frame, lambda: iter([frame(), frame()])], ids=["frame", "frames"])
+def test_request_that_a_table_cannot_meet_is_a_usage_error(store, tmp_path, value, options):
+    saved = put_value(store, value())
+    with pytest.raises(UsageError) as caught:
+        get_value(store, saved, tmp_path, **options)
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize("options", [{"columns": ["a"]}, {"as_": "arrow"}])
+def test_request_for_columns_of_a_file_is_a_usage_error(store, tmp_path, options):
+    (tmp_path / "note.csv").write_text("a\n1\n")
+    with pytest.raises(UsageError, match="kept as file"):
+        get_value(store, put_value(store, tmp_path / "note.csv"), tmp_path / "files", **options)
 
 
 def test_partitions_one_empty_keeps_the_types(store, tmp_path):
@@ -230,6 +323,15 @@ def test_export_one_file_or_a_folder_as_asked(store, tmp_path):
     with pytest.raises(UsageError, match="folder of files") as caught:
         export_value(store, folder, tmp_path / "file", False)
     assert caught.value.mend.endswith("/`")
+
+
+@pytest.mark.parametrize("value", [frame, lambda: iter([frame()]), lambda: {"a": 1}], ids=["frame", "frames", "dict"])
+def test_export_over_a_folder_names_the_form_that_works(store, tmp_path, value):
+    (tmp_path / "there").mkdir()
+    saved = put_value(store, value())
+    with pytest.raises(UsageError, match="is a folder") as caught:
+        export_value(store, saved, tmp_path / "there", False)
+    assert "there/`" in caught.value.mend and list((tmp_path / "there").iterdir()) == []
 
 
 def test_put_tree_is_the_same_in_any_order(store):

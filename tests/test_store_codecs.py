@@ -164,6 +164,16 @@ def test_frame_columns_are_chosen_in_the_order_asked_with_their_index():
     with pytest.raises(UsageError, match="no form"): decode("frame", data, as_="polars")
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_seconds_are_refused_with_a_mend_that_works(zone):
+    frame = pd.DataFrame({"t": days("s").tz_localize(zone)})
+    with pytest.raises(ValueRefusedError) as refused: encode(frame)
+    mend = refused.value.mend.split("`")[1]
+    assert mend == (".astype('datetime64[us]')" if zone is None else ".dt.as_unit('us')")
+    mended = frame.assign(t=frame.t.astype("datetime64[us]") if zone is None else frame.t.dt.as_unit("us"))
+    assert_same(back(mended), mended)
+
+
 def test_loaded_frame_can_be_written_to():
     frame = back(pd.DataFrame({"a": [1.0, 2.0]}))
     frame.loc[0, "a"] = 5.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlnb.store import objects
 from mlnb.store.digests import canonical_json, digest_of, sha256, sha256_file
 from mlnb.store.errors import IntegrityError, LockedError, StoreError
-from mlnb.store.objects import get, has, open_store, path_of, put, write_durably
+from mlnb.store.objects import get, has, make_folder, open_store, path_of, put, put_file, read_json, write_durably
 from mlnb.store.records import commit, find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import new_run_id, read_run, run_ids, write_run
@@ -52,6 +52,42 @@ def test_put_of_file_equals_put_of_its_bytes(store, tmp_path):
     (tmp_path / "big").write_bytes(data)
     assert put(store, tmp_path / "big") == sha256(data) == sha256_file(tmp_path / "big")
     assert get(store, sha256(data)) == data
+
+
+def test_put_of_a_file_that_is_still_written_keeps_what_was_read_under_its_own_digest(store, tmp_path, monkeypatch):
+    growing = tmp_path / "growing"
+    growing.write_bytes(b"a" * (1 << 20))
+    real = open
+
+    class Writer:
+        "The file being read; somebody writes to it after its first piece."
+        def __init__(self, file): self.file, self.pieces = file, 0
+        def __enter__(self): return self
+        def __exit__(self, *about): self.file.close()
+        def read(self, size):
+            if self.pieces == 1:
+                with real(growing, "ab") as other: other.write(b"late")
+            self.pieces += 1
+            return self.file.read(size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", lambda path, *a, **k: Writer(real(path, *a, **k)) if path == growing else real(path, *a, **k))
+        digest, size = put_file(store, growing)
+    whole = b"a" * (1 << 20) + b"late"
+    assert (digest, size) == (sha256(whole), len(whole)) and get(store, digest) == whole
+    assert not temporaries(store.root)
+
+
+def test_put_file_twice_changes_nothing_and_mends_a_cut_object(store, tmp_path):
+    (tmp_path / "a").write_bytes(b"content")
+    digest, size = put_file(store, tmp_path / "a")
+    before = path_of(store, digest).stat()
+    assert put_file(store, tmp_path / "a") == (digest, size) == (sha256(b"content"), 7)
+    assert path_of(store, digest).stat() == before and not temporaries(store.root)
+    path_of(store, digest).chmod(0o600)
+    path_of(store, digest).write_bytes(b"cont")
+    put_file(store, tmp_path / "a")
+    assert get(store, digest) == b"content" and stat.S_IMODE(path_of(store, digest).stat().st_mode) == 0o400
 
 
 @FEW
@@ -128,6 +164,44 @@ def test_store_any_umask_stays_private_and_readable_by_its_owner(tmp_path, umask
     for path in (store.root, *store.root.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     assert stat.S_IMODE(path_of(store, digest).stat().st_mode) & 0o222 == 0
+
+
+def test_store_without_umask_is_never_open_to_others_not_even_for_an_instant(tmp_path, monkeypatch):
+    seen = []
+    real_chmod, real_fchmod = Path.chmod, os.fchmod
+
+    def chmod(path, mode, **options):
+        seen.append(stat.S_IMODE(path.stat().st_mode))
+        real_chmod(path, mode, **options)
+
+    def fchmod(handle, mode):
+        seen.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        real_fchmod(handle, mode)
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    monkeypatch.setattr(objects.os, "fchmod", fchmod)
+    before = os.umask(0)
+    try:
+        make_folder(tmp_path / "a" / "b")
+        write_durably(tmp_path / "a" / "b" / "file", b"secret")
+        (tmp_path / "source").write_bytes(b"x")
+        put_file(open_store(tmp_path / "store"), tmp_path / "source")
+    finally:
+        os.umask(before)
+    assert len(seen) >= 7 and not [oct(mode) for mode in seen if mode & 0o077]
+
+
+def test_make_folder_that_somebody_else_made_meanwhile_keeps_its_permissions(tmp_path, monkeypatch):
+    real = Path.mkdir
+
+    def beaten(path, *args, **options):
+        real(path)
+        os.chmod(path, 0o750)
+        raise FileExistsError(path)
+
+    monkeypatch.setattr(Path, "mkdir", beaten)
+    make_folder(tmp_path / "a", 0o700)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o750
 
 
 def test_store_shared_with_a_group_lets_the_group_in_and_nobody_else(tmp_path):
@@ -239,6 +313,21 @@ def test_open_store_of_an_unknown_layout_is_refused(tmp_path, text):
     (tmp_path / "format").write_text(text)
     with pytest.raises(StoreError):
         open_store(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "said", "mend"), [("", "damaged", "write 1 into it"), ("one", "damaged", "write 1 into it"), ("\xff", "damaged", "write 1 into it"), ("2", "layout 2", "install a newer mlnb")])
+def test_open_store_says_damaged_or_newer_as_it_is(tmp_path, text, said, mend):
+    (tmp_path / "format").write_text(text, encoding="latin-1")
+    with pytest.raises(StoreError) as caught:
+        open_store(tmp_path)
+    assert said in caught.value.message and caught.value.mend.startswith(mend)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"3", b"\xff"])
+def test_read_json_of_what_is_no_object_is_damaged(tmp_path, text):
+    (tmp_path / "run.json").write_bytes(text)
+    with pytest.raises(IntegrityError, match="is damaged"):
+        read_json(tmp_path / "run.json")
 
 
 # overlays
@@ -353,6 +442,16 @@ def test_record_with_a_nan_is_never_written(store):
     with pytest.raises(ValueError):
         commit(store, example_record(put(store, b"model")) | {"metrics": {"auc": float("nan")}})
     assert records_of(store, "fraud", "train") == []
+
+
+def test_broken_record_is_no_result_and_no_bare_json_error(store):
+    commit(store, example_record(put(store, b"model")))
+    path = next((store.root / "records").rglob("*.json"))
+    path.chmod(0o600)
+    path.write_text("{")
+    for ask in (lambda: find_record(store, "fraud", "train", "0" * 64), lambda: records_of(store, "fraud", "train")):
+        with pytest.raises(IntegrityError):
+            ask()
 
 
 def test_run_ids_sort_as_they_were_made_and_a_beginning_is_enough(store):

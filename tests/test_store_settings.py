@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mlnb.store.errors import DefinitionError, StoreError, UsageError
+from mlnb.store.errors import DefinitionError, UsageError
 from mlnb.store.settings import find_project, profile_name, project_store, read_ini, read_project
 
 
@@ -99,11 +99,42 @@ def test_profile_option_wins_over_the_environment_and_unknown_is_refused(tmp_pat
         profile_name(project)
 
 
-def test_shared_with_a_group_that_does_not_exist_is_an_error_of_ours(tmp_path):
-    project = read_project(write(tmp_path, "[mlnb]\nshared = no-such-group-here\n"))
-    with pytest.raises((UsageError, StoreError)) as caught:
-        project_store(project)
-    assert "no-such-group-here" in str(caught.value)
+def test_shared_with_a_group_that_does_not_exist_is_a_problem_of_the_file(tmp_path):
+    assert problems(tmp_path, "[mlnb]\nshared = no-such-group-here\n")[0][0] == "unknown-group"
+    with pytest.raises(DefinitionError, match="no-such-group-here"):
+        read_project(tmp_path)
+
+
+def test_shared_with_a_group_that_exists_or_left_empty_is_read(tmp_path):
+    import grp
+    name = grp.getgrgid(os.getgid()).gr_name
+    assert read_project(write(tmp_path, f"[mlnb]\nshared = {name}\n")).group == name
+    assert read_project(write(tmp_path, "[mlnb]\nshared =\n")).group is None
+
+
+@pytest.mark.parametrize(("text", "rule"), [
+    ("[mlnb]\nstore =\n", "empty-value"), ("[mlnb]\nreports =\n", "empty-value"), ("[mlnb]\nstore = .\n", "bad-place"), ("[mlnb]\nstore = ..\n", "bad-place"),
+    ("[mlnb]\nstore = nbs/..\n", "bad-place"), ("[mlnb]\nstore = /\n", "bad-place"), ("[mlnb]\nstore = nbs\n[pipeline.p]\nnotebooks = nbs/p\n", "bad-place"),
+    ("[mlnb]\nstore = nbs/p\n[pipeline.p]\nnotebooks = nbs/p\n", "bad-place"), ("[mlnb]\n[source.raw]\npath = a\n[profile.ci.source.raw]\npath =\n", "empty-value"),
+    ("[mlnb]\n[source.raw]\npath = a\n[profile.ci.source.raw]\n", "missing-key"),
+])
+def test_place_that_would_do_harm_is_one_problem(tmp_path, text, rule):
+    (tmp_path / "nbs" / "p").mkdir(parents=True)
+    assert [r for r, _ in problems(tmp_path, text)] == [rule]
+
+
+def test_store_behind_a_link_to_the_project_is_refused(tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "project")
+    assert problems(tmp_path / "project", "[mlnb]\nstore = ../link\n")[0][0] == "bad-place"
+
+
+def test_home_is_expanded_and_makes_no_folder_named_like_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    project = read_project(write(tmp_path, "[mlnb]\nstore = ~/zz\nreports = ~/pages\n[pipeline.p]\nnotebooks = ~/nbs\n"))
+    assert (project.store, project.reports, project.pipelines["p"]) == tuple(tmp_path / "home" / name for name in ("zz", "pages", "nbs"))
+    project_store(project)
+    assert (tmp_path / "home" / "zz" / "format").exists() and not (tmp_path / "~").exists()
 
 
 def test_reading_settings_imports_nothing_heavy(tmp_path):

@@ -1,6 +1,8 @@
 """Outside data comes in as it is: pinned, verified, no type guessed, and nothing half-read."""
 import json
 import os
+import stat
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,11 +71,6 @@ def test_csv_in_another_encoding_is_refused_and_not_garbled(read):
         read({"a.csv": "name,b\nMüller,1\n".encode("latin-1")})
 
 
-def test_csv_header_in_another_encoding_is_refused(read):
-    with pytest.raises(UsageError, match=r"a\.csv"):
-        read({"a.csv": "Größe,b\n1,2\n".encode("latin-1")})
-
-
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xef\xbb\xbf"], ids=["empty", "a line end", "byte order mark"])
 def test_csv_without_any_header_is_refused(read, data):
     with pytest.raises(UsageError, match=r"a\.csv"):
@@ -85,10 +82,36 @@ def test_csv_with_a_header_only_is_an_empty_table_of_text(read):
     assert table.num_rows == 0 and table.schema == pa.schema([("id", pa.string()), ("shop", pa.string())])
 
 
-def test_csv_columns_are_chosen_and_an_unknown_one_is_refused(read):
+def test_csv_header_in_another_encoding_is_refused(read):
+    with pytest.raises(UsageError, match=r"a\.csv"):
+        read({"a.csv": "Größe,b\n1,2\n".encode("latin-1")})
+
+
+def test_csv_columns_are_chosen(read):
     assert read({"a.csv": "a,b,c\n1,2,3\n"}, columns=["c", "a"]).to_dict("list") == {"c": ["3"], "a": ["1"]}
-    with pytest.raises(UsageError, match="zz"):
-        read({}, columns=["zz"])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet"])
+def test_columns_that_are_not_there_get_a_suggestion(read, tmp_path, name):
+    if name == "a.parquet":
+        pq.write_table(pa.table({"amount": [1], "shop": ["x"]}), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("amount,shop\n1,x\n".replace(",", "\t" if name == "a.tsv" else ","))
+    assert list(read({}, name, columns=["shop", "amount"])) == ["shop", "amount"]
+    with pytest.raises(UsageError, match="did you mean `amount`") as caught:
+        read({}, name, columns=["amuont"])
+    assert "__" not in str(caught.value)
+    with pytest.raises(UsageError, match="list of names"):
+        read({}, name, columns="amount")
+    with pytest.raises(UsageError, match="no form"):
+        read({}, name, as_="polars")
+
+
+@pytest.mark.parametrize("options", [{"columns": ["a"]}, {"as_": "arrow"}])
+@pytest.mark.parametrize("name", ["a.json", "a.bin"])
+def test_columns_and_arrow_are_for_tables(read, name, options):
+    with pytest.raises(UsageError, match="are for tables"):
+        read({name: "{}"}, name, **options)
 
 
 def test_tsv_is_split_at_tabs(read):
@@ -125,14 +148,19 @@ def test_parquet_that_is_none_is_refused_by_name(read, data):
         read({"a.parquet": data}, "a.parquet")
 
 
-def test_json_one_file_is_its_value_and_several_are_a_list(read):
-    assert read({"a.json": json.dumps({"a": [1, None]})}) == {"a": [1, None]}
-    assert read({"b.json": "2"}) == [{"a": [1, None]}, 2]
-
-
 def test_json_that_is_none_is_refused_by_name(read):
     with pytest.raises(UsageError, match=r"a\.json"):
         read({"a.json": "{not json"})
+
+
+def test_second_file_that_cannot_be_read_is_the_one_that_is_named(read):
+    with pytest.raises(UsageError, match=r"b\.csv"):
+        read({"a.csv": "a,b\n1,2\n", "b.csv": "a,b\n1\n"})
+
+
+def test_json_one_file_is_its_value_and_several_are_a_list(read):
+    assert read({"a.json": json.dumps({"a": [1, None]})}) == {"a": [1, None]}
+    assert read({"b.json": "2"}) == [{"a": [1, None]}, 2]
 
 
 def test_other_files_come_as_verified_paths(read, tmp_path):
@@ -173,6 +201,41 @@ def test_pin_depends_on_content_and_path_and_not_on_time(tmp_path, day):
     assert manifest_digest(pin(store, tmp_path, "day.csv", "raw")) != manifest_digest(first)
 
 
+def test_pin_notices_a_change_that_keeps_size_and_time(tmp_path, day):
+    store = open_store(tmp_path / "store")
+    first, before = pin(store, tmp_path, "day.csv", "raw"), day.stat()
+    while day.stat().st_ctime_ns == before.st_ctime_ns:  # clocks of file systems tick in milliseconds
+        day.write_text("a,b\n1,9\n")
+        os.utime(day, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = day.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    again = pin(store, tmp_path, "day.csv", "raw")
+    assert again != first and read_source(tmp_path, again)["b"].tolist() == ["9"]
+
+
+def test_pin_keeps_its_hints_readable_for_the_group_of_a_shared_store(tmp_path, day):
+    import grp
+    store = open_store(tmp_path / "store", grp.getgrgid(os.getgid()).gr_name)
+    pin(store, tmp_path, "day.csv", "raw")
+    assert stat.S_IMODE((store.root / "cache" / "file-digests.json").stat().st_mode) == 0o660
+    private = open_store(tmp_path / "private")
+    pin(private, tmp_path, "day.csv", "raw")
+    assert stat.S_IMODE((private.root / "cache" / "file-digests.json").stat().st_mode) == 0o600
+
+
+def test_pin_goes_without_hints_that_it_may_not_read(tmp_path, day, monkeypatch):
+    store = open_store(tmp_path / "store")
+    first, real = pin(store, tmp_path, "day.csv", "raw"), Path.read_bytes
+
+    def refuse(path):
+        if path.name == "file-digests.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert pin(store, tmp_path, "day.csv", "raw") == first
+
+
 @pytest.mark.parametrize("cache", [b"", b"{", b"[]", b"null", b"\xff"], ids=["empty", "cut", "a list", "null", "no text"])
 def test_pin_with_a_broken_cache_hashes_again(tmp_path, day, cache):
     store = open_store(tmp_path / "store")
@@ -188,6 +251,33 @@ def test_pin_a_new_file_in_a_pattern_changes_the_source(tmp_path, day):
     assert manifest_digest(pin(store, tmp_path, "*.csv", "raw")) != first
 
 
+@pytest.mark.parametrize("pattern", ["data", "data/", "data/**", "data/**/*", "data/**/*.csv", "dat*"])
+def test_source_each_file_counts_once_and_hidden_folders_not_at_all(tmp_path, pattern):
+    for name in ("data/a.csv", "data/deep/b.csv", "data/.ipynb_checkpoints/a.csv", "data/deep/.git/c.csv", "data/.hidden.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("n\n1\n")
+    assert source_files(tmp_path, pattern, "raw") == [tmp_path / "data" / "a.csv", tmp_path / "data" / "deep" / "b.csv"]
+    assert len(read_source(tmp_path, pin(open_store(tmp_path / "store"), tmp_path, pattern, "raw"))) == 2
+
+
+def test_source_links_are_followed_and_a_ring_ends(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.csv").write_text("n\n1\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("n\n1\n")
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data")
+    assert [p.relative_to(tmp_path).as_posix() for p in source_files(tmp_path, "data", "raw")] == ["data/a.csv", "data/linked/b.csv"]
+
+
+def test_source_in_a_project_whose_folder_has_brackets_is_found(tmp_path):
+    root = tmp_path / "pro[1]*"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "a.csv").write_text("n\n1\n")
+    assert source_files(root, "data/*.csv", "raw") == [root / "data" / "a.csv"]
+    assert [p.path for p in pin(open_store(tmp_path / "store"), root, "data", "raw")] == ["data/a.csv"]
+
+
 @pytest.mark.parametrize("pattern", ["none.csv", "none/*.csv", "empty"])
 def test_source_without_a_file_says_where_to_correct_it(tmp_path, pattern):
     (tmp_path / "empty").mkdir()
@@ -195,10 +285,3 @@ def test_source_without_a_file_says_where_to_correct_it(tmp_path, pattern):
     with pytest.raises(UsageError, match="no file at") as caught:
         source_files(tmp_path, pattern, "raw")
     assert "[source.raw]" in caught.value.mend
-
-
-def test_source_in_a_folder_whose_name_holds_a_pattern_sign(tmp_path):
-    root = tmp_path / "data [v1]*"
-    root.mkdir()
-    (root / "day.csv").write_text("a\n1\n")
-    assert source_files(root, "*.csv", "raw") == [root / "day.csv"]

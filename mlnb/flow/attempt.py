@@ -10,11 +10,13 @@ its failing cell marked, and the cells that never ran are not called completed."
 __all__ = ['KINDS', 'Attempt', 'prepare', 'read_journal', 'failing_cell', 'kind_of_error', 'judge', 'stamp', 'run_attempt',
            'cancel']
 
-# %% ../../nbs/flow/80_attempt.ipynb #f28c6140
+# %% ../../nbs/flow/80_attempt.ipynb #b62b680d
 import json
+import logging
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ class Attempt:
     notebook: Path | None = None          # the executed notebook
     is_cancelled: bool = False            # set by `cancel`
 
-# %% ../../nbs/flow/80_attempt.ipynb #86b4db5e
+# %% ../../nbs/flow/80_attempt.ipynb #62389060
 def prepare(
     plan: Plan,        # with the step's inputs resolved
     step: Step,        # about to run
@@ -50,7 +52,7 @@ def prepare(
 ) -> Attempt:
     "Write what the kernel needs to know: the notebook with its positions, and the session's context."
     make_folder(folder / "files")
-    notebook = json.loads(step.stage.path.read_text(encoding="utf-8"))
+    notebook = json.loads(step.stage.content)
     for position, cell in enumerate(notebook["cells"], 1): cell.setdefault("metadata", {})["mlnb_cell"] = position
     (folder / "in.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     context = {"store": str(plan.store.root), "group": plan.store.group, "root": str(plan.project.root), "pipeline": plan.pipeline.name, "stage": step.stage.name, "run": run,
@@ -62,28 +64,30 @@ def prepare(
     options = step.stage.options
     return Attempt(folder, Launch(step.stage.path.parent, kernel_environment(options.env, options.threads, extra), on_cell=on_cell))
 
-# %% ../../nbs/flow/80_attempt.ipynb #933599d4
+# %% ../../nbs/flow/80_attempt.ipynb #51462f33
 def read_journal(
     path: Path,  # what the session wrote; missing when the stage did nothing
-) -> tuple[dict[str, dict], dict[str, float]]:  # outputs and metrics by name
-    "What the stage saved and measured. A line cut short by a dying kernel is left out."
-    outputs, metrics = {}, {}
+) -> tuple[dict[str, dict], dict[str, float], list[tuple[str, str]]]:  # outputs and metrics by name; error class and text of every broken rule
+    "What the stage saved, measured and broke. A line cut short by a dying kernel is left out."
+    outputs, metrics, broken = {}, {}, []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try: entry = json.loads(line)
         except ValueError: continue
         if "save" in entry: outputs[entry["save"]] = entry["artifact"]
         metrics |= entry.get("metrics", {})
-    return outputs, metrics
+        if "refused" in entry: broken.append(("StageError", entry["refused"]))
+        if entry.get("is_met") is False: broken.append(("RequireError", entry["require"]))
+    return outputs, metrics, broken
 
-# %% ../../nbs/flow/80_attempt.ipynb #3820528b
+# %% ../../nbs/flow/80_attempt.ipynb #53afce49
 def failing_cell(
     notebook: dict,  # executed
 ) -> tuple[dict, dict] | None:  # the cell and its error output; None when no cell ended in an error it was not allowed
     "The cell that ended the notebook."
     for cell in notebook["cells"]:
-        if "raises-exception" in cell.get("metadata", {}).get("tags", []): continue
+        is_allowed = "raises-exception" in cell.get("metadata", {}).get("tags", [])
         for output in cell.get("outputs", ()):
-            if output["output_type"] == "error": return cell, output
+            if output["output_type"] == "error" and (not is_allowed or output["ename"] == "SystemExit"): return cell, output
     return None
 
 # %% ../../nbs/flow/80_attempt.ipynb #31f3c3a2
@@ -101,13 +105,14 @@ def kind_of_error(
     if ename == "OSError" and re.search(r"\[Errno (28|122)\]", evalue): return "infra"
     return KINDS.get(ename, "user_error")
 
-# %% ../../nbs/flow/80_attempt.ipynb #9ffd1d1f
+# %% ../../nbs/flow/80_attempt.ipynb #980871a9
 def judge(
     attempt: Attempt,         # after the notebook ran
     notebook: dict | None,    # as papermill wrote it; None when it wrote none
     raised: BaseException | None,  # what papermill raised
     declared: list[str],      # outputs of the stage
     current: int | None,      # index of the last cell that was started
+    broken: list[tuple[str, str]] = (),  # rules the stage broke, whether or not its code swallowed the error
 ) -> None:
     "Decide how the attempt ended, from what happened and not from what papermill says."
     missing = [name for name in declared if name not in attempt.outputs]
@@ -116,8 +121,13 @@ def judge(
         cell, output = found
         attempt.kind = kind_of_error(output["ename"], output["evalue"], missing)
         attempt.error = {"cell": cell["metadata"].get("mlnb_cell"), "cell_id": cell.get("id"), "ename": output["ename"], "evalue": _ansi.sub("", output["evalue"])}
-        attempt.last_lines = _ansi.sub("", "\n".join(output.get("traceback", []))).splitlines()[-6:]
-    elif raised is not None:
+        frames = [_ansi.sub("", frame) for frame in output.get("traceback", [])]
+        attempt.last_lines = "\n".join(f for f in frames if "mlnb/flow/session.py" not in f.partition("\n")[0]).splitlines()[-6:]
+    elif broken:
+        ename, text = broken[0]
+        attempt.kind = kind_of_error(ename, text, missing)
+        attempt.error = {"cell": None, "cell_id": None, "ename": ename, "evalue": text}
+    elif raised is not None and type(raised).__name__ != "PapermillExecutionError":  # papermill also raises for errors that a cell was allowed
         cell = notebook["cells"][current] if notebook and current is not None and current < len(notebook["cells"]) else {}
         ename = type(raised).__name__
         attempt.kind = "kernel_died" if ename == "DeadKernelError" else "infra"
@@ -129,7 +139,7 @@ def judge(
     if attempt.kind == "missing_output" and missing and attempt.error["ename"] == "SystemExit":
         attempt.error["evalue"] = f"{attempt.error['evalue']} (ended without saving {', '.join(f'`{m}`' for m in missing)})"
 
-# %% ../../nbs/flow/80_attempt.ipynb #2a04dde4
+# %% ../../nbs/flow/80_attempt.ipynb #556cbddb
 def stamp(
     notebook: dict,    # executed
     attempt: Attempt,  # judged
@@ -141,6 +151,7 @@ def stamp(
     notebook["metadata"]["mlnb"] = about | {"state": state, "kind": attempt.kind, "error": attempt.error, "seconds": attempt.seconds}
     papermill = notebook["metadata"].get("papermill", {})
     papermill.update({"input_path": file, "output_path": Path(file).name, "exception": True if attempt.kind else papermill.get("exception")})
+    if not attempt.kind: notebook["cells"] = [c for c in notebook["cells"] if "papermill-error-cell-tag" not in c["metadata"].get("tags", [])]
     has_failed = False
     for cell in notebook["cells"]:
         position = cell["metadata"].pop("mlnb_cell", None)
@@ -153,7 +164,7 @@ def stamp(
             has_failed = True
     return notebook
 
-# %% ../../nbs/flow/80_attempt.ipynb #78dd5fe7
+# %% ../../nbs/flow/80_attempt.ipynb #0fb4bdb2
 def run_attempt(
     attempt: Attempt,        # prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
@@ -163,6 +174,8 @@ def run_attempt(
 ) -> Attempt:                # the same, judged; never raises what the notebook raised
     "Run a prepared stage through papermill and say how it ended."
     import papermill
+    quiet = logging.getLogger("papermill")  # what went wrong is said by the run, once
+    quiet.handlers, quiet.propagate = [logging.NullHandler()], False
     started, raised, current = time.monotonic(), None, [None]
     tell = attempt.launch.on_cell
     def on_cell(index, total):
@@ -170,21 +183,25 @@ def run_attempt(
         tell(index, total)
     attempt.launch.on_cell = on_cell
     out = attempt.folder / "out.ipynb"
-    try: papermill.execute_notebook(str(attempt.folder / "in.ipynb"), str(out), parameters=parameters, engine_name="mlnb", kernel_name="mlnb", progress_bar=False, launch=attempt.launch)
-    except Exception as error: raised = error
+    def as_template(path): return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
+    try:
+        attempt.launch.go_on()
+        papermill.execute_notebook(as_template(attempt.folder / "in.ipynb"), as_template(out), parameters=parameters, engine_name="mlnb", kernel_name="mlnb", progress_bar=False, launch=attempt.launch)
+    except (Exception, CancelledError) as error: raised = error
     attempt.seconds = round(time.monotonic() - started, 3)
-    attempt.outputs, attempt.metrics = read_journal(attempt.folder / "journal.jsonl")
+    attempt.outputs, attempt.metrics, broken = read_journal(attempt.folder / "journal.jsonl")
     try: notebook = json.loads(out.read_text(encoding="utf-8"))
     except (OSError, ValueError): notebook = json.loads((attempt.folder / "in.ipynb").read_text(encoding="utf-8"))
-    judge(attempt, notebook, raised, declared, current[0])
+    judge(attempt, notebook, raised, declared, current[0], broken)
     attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt
 
-# %% ../../nbs/flow/80_attempt.ipynb #e82999a1
+# %% ../../nbs/flow/80_attempt.ipynb #a7448478
 def cancel(
     attempt: Attempt,  # running in another thread
 ) -> None:
     "End the kernel of a running attempt."
     attempt.is_cancelled = True
+    attempt.launch.cancelled.set()
     for manager in attempt.launch.started: end_group(pid_of(manager))

@@ -63,15 +63,15 @@ def read_packages() -> dict:  # name -> version, requires, modules (top-level im
                           "is_direct": "vcs_info" in direct or bool(direct.get("dir_info", {}).get("editable"))}
     return packages
 
-# %% ../../nbs/flow/50_dependencies.ipynb #80af60f6
+# %% ../../nbs/flow/50_dependencies.ipynb #80bd006e
 @lru_cache(maxsize=4)
-def _cached_packages(cache, state):
+def _cached_packages(cache, state, is_shared):
     try: kept = json.loads(cache.read_bytes())
     except (OSError, ValueError): kept = {}
     if kept.get("state") != state:
         kept = {"state": state, "packages": read_packages()}
         if cache.parent.parent.exists():
-            with suppress(StoreError): write_durably(cache, json.dumps(kept).encode())
+            with suppress(StoreError): write_durably(cache, json.dumps(kept).encode(), 0o664 if is_shared else 0o600)
     return kept["packages"]
 
 
@@ -79,7 +79,7 @@ def installed_packages(
     store: Store,  # keeps the list in its cache
 ) -> dict:         # as `read_packages`
     "What is installed, from the cache while the package folders are as they were."
-    return _cached_packages(store.root / "cache" / "packages.json", environment_state())
+    return _cached_packages(store.root / "cache" / "packages.json", environment_state(), store.group is not None)
 
 # %% ../../nbs/flow/50_dependencies.ipynb #9dcbd0fd
 def closure(
@@ -175,7 +175,7 @@ def is_file_of_ours(
     "Whether an import names a module of mlnb."
     return dotted.startswith("mlnb.") and dotted.removeprefix("mlnb.") not in mlnb.__all__
 
-# %% ../../nbs/flow/50_dependencies.ipynb #15ebddc4
+# %% ../../nbs/flow/50_dependencies.ipynb #588497b8
 def dependencies(
     imports: Iterable[str],  # dotted names that the stage's cells import
     folders: list[Path],     # the notebook's folder and the project's root: where the project's own modules lie
@@ -193,7 +193,9 @@ def dependencies(
         if dotted in seen or top in sys.stdlib_module_names: continue
         seen.add(dotted)
         if top == "mlnb" and not is_file_of_ours(dotted): continue
-        if top not in own: own[top] = folders if module_files(top, folders) or any((f / top).is_dir() for f in folders) else source_folders(packages, top)
+        if top not in own:
+            is_own = bool(module_files(top, folders)) or (top not in by_module and any((f / top).is_dir() for f in folders))
+            own[top] = folders if is_own else source_folders(packages, top)
         found = module_files(dotted, own[top]) if own[top] else {}
         if top == "mlnb": found.pop("mlnb", None)
         if not own[top]: wanted |= set(by_module.get(top, [normal_name(top)]))

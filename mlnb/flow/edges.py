@@ -25,7 +25,7 @@ class Edges:
     imports: dict[str, int] = field(default_factory=dict)    # dotted module name -> cell
     problems: list[Problem] = field(default_factory=list)    # with `cell` set; the file is the caller's to add
 
-# %% ../../nbs/flow/25_edges.ipynb #beb393e9
+# %% ../../nbs/flow/25_edges.ipynb #37c0c0ab
 STAGE_NAMES = ("load", "save", "metric", "require")  # what `from mlnb import …` binds and this module follows
 READERS = ("read_csv", "read_parquet", "read_json", "read_excel", "read_sql", "read_table", "read_feather", "read_pickle", "urlopen", "urlretrieve")
 
@@ -70,7 +70,14 @@ class _Reader(ast.NodeVisitor):
 
     def visit_ClassDef(self, node):
         self.ours.pop(node.name, None)
+        self.visit_scope(node)
+
+    def visit_scope(self, node):
+        outer = dict(self.ours)
         self.generic_visit(node)
+        self.ours = outer
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_scope
 
     def visit_Call(self, node):
         match node.func:

@@ -9,19 +9,21 @@ papermill would run it. papermill loads its entry points in the last line of the
 # %% auto #0
 __all__ = ['ENGINE', 'Launch', 'check_parameters', 'launch_by_hand', 'engine_class', 'Engine']
 
-# %% ../../nbs/flow/75_engine.ipynb #8dba5363
+# %% ../../nbs/flow/75_engine.ipynb #6cb15c2a
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .kernels import kernel, kernel_environment, pid_of
+from .kernels import kernel, kernel_environment, pid_of, seed_of
 from .parameters import check_value, read_parameters
 from ..store.errors import UsageError, did_you_mean
 
-# %% ../../nbs/flow/75_engine.ipynb #50d0df18
+# %% ../../nbs/flow/75_engine.ipynb #25cef09f
 @dataclass
 class Launch:
     "How the kernel of one notebook is started, and who is told what happens."
@@ -29,6 +31,11 @@ class Launch:
     environment: dict[str, str]     # all that it sees
     started: list = field(default_factory=list)               # gets the kernel manager, so that another thread can end it
     on_cell: Callable[[int, int], None] = lambda index, total: None  # called before each cell: its index from 0, number of cells
+    cancelled: threading.Event = field(default_factory=threading.Event)  # set by another thread: nothing more is started
+
+    def go_on(self) -> None:
+        "Raise `CancelledError` once the launch was cancelled."
+        if self.cancelled.is_set(): raise CancelledError("the run was interrupted")
 
 # %% ../../nbs/flow/75_engine.ipynb #cab6e8f6
 def check_parameters(
@@ -43,22 +50,25 @@ def check_parameters(
     values = {n: p.default for n, p in declared.items()} | dict(given)
     for name, value in given.items(): check_value(declared[name], value, values)
 
-# %% ../../nbs/flow/75_engine.ipynb #14b377aa
+# %% ../../nbs/flow/75_engine.ipynb #a18b590f
 def launch_by_hand(
     notebook: Any,           # as papermill parameterised it
     path: str | None,        # where it was read from
 ) -> Launch | None:          # None for a notebook that is no Python stage of an mlnb project
     "How to run a notebook that papermill was given directly."
-    from mlnb.flow.stage import kernel_problems
+    from mlnb.flow.stage import kernel_problems, read_stage
     from mlnb.store.settings import find_project
     if not path or not os.path.isfile(path) or kernel_problems(notebook.metadata, str(path)): return None
     folder = Path(path).absolute().parent
     try: project = find_project(folder)
     except UsageError: return None
     check_parameters(notebook)
-    return Launch(folder, kernel_environment(extra={"MLNB_ROOT": str(project.root)} | {k: v for k, v in os.environ.items() if k.startswith("MLNB_")}))
+    pipeline = next((n for n, f in project.pipelines.items() if f.resolve() == folder.resolve()), "")
+    stage = read_stage(Path(path).absolute(), pipeline, project.root)
+    extra = {"MLNB_ROOT": str(project.root), "MLNB_SEED": str(seed_of(pipeline, stage.name)), "MLNB_SEED_NUMPY": "1"}
+    return Launch(folder, kernel_environment((*stage.options.env, "MLNB_PROFILE"), stage.options.threads, extra))
 
-# %% ../../nbs/flow/75_engine.ipynb #74124af2
+# %% ../../nbs/flow/75_engine.ipynb #c7708a4d
 @lru_cache(maxsize=1)
 def engine_class() -> type:
     "The engine as papermill wants it; made at its first use, because papermill imports this module while it imports itself."
@@ -72,10 +82,15 @@ def engine_class() -> type:
             launch = launch or launch_by_hand(nb_man.nb, input_path)
             given = {"log_output": log_output, "stdout_file": stdout_file, "stderr_file": stderr_file, "start_timeout": start_timeout, "execution_timeout": execution_timeout, **kwargs}
             if launch is None: return super().execute_managed_notebook(nb_man, kernel_name, **given)
+            launch.go_on()
+            def before_cell(cell, cell_index):
+                pid_of(manager)
+                launch.go_on()
+                launch.on_cell(cell_index, len(nb_man.nb.cells))
             with kernel(launch.started) as manager:
                 client = engines.PapermillNotebookClient(
                     nb_man, km=manager, kernel_name="mlnb", log=engines.logger, log_output=log_output, stdout_file=stdout_file, stderr_file=stderr_file, startup_timeout=start_timeout,
-                    timeout=execution_timeout, shutdown_kernel="immediate", on_cell_start=lambda cell, cell_index: (pid_of(manager), launch.on_cell(cell_index, len(nb_man.nb.cells)))[1])
+                    timeout=execution_timeout, shutdown_kernel="immediate", on_cell_start=before_cell)
                 return client.execute(env=launch.environment, cwd=str(launch.folder), cleanup_kc=True)
 
     return MlnbEngine

@@ -9,13 +9,12 @@ transformed first, and the bodies of `%%time`, `%%capture` and `%%prun`, which I
 # %% auto #0
 __all__ = ['PYTHON_MAGICS', 'Cell', 'read_notebook', 'is_magic_call', 'parse_cell', 'opaque_magics', 'shows_last', 'cell_code']
 
-# %% ../../nbs/flow/20_notebook.ipynb #b805e868
+# %% ../../nbs/flow/20_notebook.ipynb #e3e352f5
 import ast
 import io
 import json
 import tokenize
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..store.digests import sha256
 from ..store.errors import Problem
@@ -30,17 +29,16 @@ class Cell:
     source: str              # its text
     tags: tuple[str, ...]    # its tags
 
-# %% ../../nbs/flow/20_notebook.ipynb #67c02ec3
+# %% ../../nbs/flow/20_notebook.ipynb #80713911
 def read_notebook(
-    path: Path,  # an .ipynb file
-    shown: str,  # its path as problems show it
+    data: bytes,  # content of an .ipynb file
+    shown: str,   # its path as problems show it
 ) -> tuple[dict, list[Cell], list[Problem]]:  # metadata and cells; nothing but problems when it cannot be read
     "Read a notebook with `json` alone, which takes a millisecond where nbformat's import takes a second."
     def failed(message, mend): return {}, [], [Problem("bad-notebook", f"{shown} {message}", mend, shown)]
-    try: notebook = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    try: notebook = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         return failed(f"is no valid notebook ({error})", "look for merge markers or restore it from version control")
-    except OSError as error: return failed(f"cannot be read ({error.strerror})", "check its permissions")
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list) or notebook.get("nbformat") != 4:
         return failed("is no notebook of format 4", "open it in JupyterLab and save it again")
     try:
@@ -48,7 +46,7 @@ def read_notebook(
     except (KeyError, TypeError, AttributeError): return failed("has a cell without type or source", "open it in JupyterLab and save it again")
     return notebook.get("metadata") or {}, cells, []
 
-# %% ../../nbs/flow/20_notebook.ipynb #9fb81360
+# %% ../../nbs/flow/20_notebook.ipynb #18a4caee
 PYTHON_MAGICS = ("time", "timeit", "capture", "prun")  # magics whose body is Python
 
 
@@ -66,7 +64,7 @@ class _Bodies(ast.NodeTransformer):
         self.generic_visit(node)
         if not is_magic_call(node) or not node.args or not isinstance(node.args[0], ast.Constant) or node.args[0].value not in PYTHON_MAGICS: return node
         is_cell = node.func.attr == "run_cell_magic"
-        try: body = _Bodies().visit(parse_cell(node.args[-1].value))
+        try: body = parse_cell(node.args[-1].value)
         except SyntaxError: return node
         node.args = [node.args[0], *(node.args[1:2] if is_cell else ()), body]
         return node
@@ -77,6 +75,8 @@ def parse_cell(
 ) -> ast.Module:   # its tree, bodies of Python magics included; raises `SyntaxError`
     "Parse a code cell as IPython would run it."
     try: return ast.parse(source)
+    except (RecursionError, MemoryError): raise SyntaxError("an expression is nested too deeply") from None
+    except UnicodeEncodeError: raise SyntaxError("the cell holds half a character (a lone surrogate)") from None
     except (SyntaxError, ValueError):
         from IPython.core.inputtransformer2 import TransformerManager
         if "\0" in source: raise SyntaxError("the cell holds a NUL character") from None

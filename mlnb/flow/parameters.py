@@ -76,7 +76,7 @@ def bound_value(
     if not isinstance(other, int | float): return None
     return other + float(f"{sign or '+'}{number or 0}")
 
-# %% ../../nbs/flow/10_parameters.ipynb #18397af5
+# %% ../../nbs/flow/10_parameters.ipynb #e845477d
 def check_value(
     parameter: Parameter,              # what was declared
     value: Any,                        # what was given, already of its type
@@ -84,9 +84,14 @@ def check_value(
 ) -> Any:                              # the value as the notebook will see it; raises `UsageError` naming parameter, type and range
     "Check a value against the declared type and range."
     from pydantic import ValidationError
-    try: checked = _adapter(parameter.type).validate_python(value)
+    try: adapter = _adapter(parameter.type)
+    except ValueError as error: raise UsageError(f"parameter `{parameter.name}`: {error}", "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]") from None
+    try: checked = adapter.validate_python(value)
     except ValidationError:
         raise UsageError(f"parameter `{parameter.name}` is {parameter.type}, {value!r} is not", f"give a value like {parameter.default!r}") from None
+    choices = getattr(type_of(parameter.type), "__args__", ()) if parameter.type.startswith("Literal") else ()
+    if choices and not any(type(value) is type(c) and value == c for c in choices):
+        raise UsageError(f"parameter `{parameter.name}` is {parameter.type}, {value!r} is not", f"give a value like {parameter.default!r}")
     if isinstance(checked, bool) or not isinstance(checked, int | float): return checked
     for bound, is_outside, word in ((parameter.low, operator.lt, "at least"), (parameter.high, operator.gt, "at most")):
         limit = bound_value(bound, values or {}) if bound else None

@@ -9,9 +9,10 @@ what would run, so they are found before anything does, all of them at once. Nam
 __all__ = ['Edge', 'Pipeline', 'graph_order', 'parameter_conflicts', 'input_problems', 'stage_files', 'saved_names',
            'stage_edges', 'read_pipeline', 'require_sound']
 
-# %% ../../nbs/flow/40_pipeline.ipynb #160a4d27
+# %% ../../nbs/flow/40_pipeline.ipynb #7b58c6f5
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Edge(NamedTuple):
     loader: str    # stage that loads
     artifact: str  # the name between them
 
-# %% ../../nbs/flow/40_pipeline.ipynb #cf30c805
+# %% ../../nbs/flow/40_pipeline.ipynb #cb57815d
 @dataclass(frozen=True)
 class Pipeline:
     "Stages and the edges between them."
@@ -41,7 +42,13 @@ class Pipeline:
 
     def errors(self) -> list[Problem]: return [p for p in self.problems if p.level == "error"]
 
-    def upstream(self, stage: str) -> list[str]: return list(dict.fromkeys(e.saver for e in self.edges if e.loader == stage))
+    def upstream(self, stage: str) -> list[str]: return list(self._upstream.get(stage, ()))
+
+    @cached_property
+    def _upstream(self) -> dict[str, dict[str, None]]:
+        found: dict = {}
+        for e in self.edges: found.setdefault(e.loader, {})[e.saver] = None
+        return found
 
     def parameters(self) -> dict[str, tuple[Parameter, list[str]]]:
         "Each parameter by name, with the stages that declare it."

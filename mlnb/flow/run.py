@@ -8,30 +8,37 @@ the run's document says it, after every change; a killed run is simply started a
 
 # %% auto #0
 __all__ = ['LOCK_FILES', 'DONE', 'Selection', 'downstream', 'upstream', 'select', 'StageLock', 'entry_of', 'show_record',
-           'record_of', 'Run', 'new_document', 'try_stage', 'start', 'finish', 'heal', 'next_stages', 'carry_out',
-           'exit_code_of', 'move_head', 'run_pipeline', 'check_inputs']
+           'record_of', 'Run', 'new_document', 'try_stage', 'start', 'refuse_changed_code', 'finish', 'heal',
+           'is_ready', 'start_ready', 'carry_out', 'quiet_signals', 'end_all', 'exit_code_of', 'move_head',
+           'run_pipeline', 'sweep', 'check_inputs']
 
-# %% ../../nbs/flow/85_run.ipynb #f6435706
+# %% ../../nbs/flow/85_run.ipynb #c7d449f2
 import fcntl
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from .attempt import Attempt, cancel, prepare, run_attempt
+from .dependencies import dependencies
 from .pipeline import Pipeline
 from .plan import Plan, Step, head_name, plan_step, reason
-from ..store.errors import LockedError, UsageError, did_you_mean
-from ..store.objects import has, make_folder, put
-from ..store.records import commit, find_record, output_digests
+from .values import command_again
+from ..store.errors import LockedError, StoreError, UsageError, did_you_mean
+from ..store.names import parse_name
+from ..store.objects import make_folder, put
+from ..store.records import commit, find_record, is_whole, output_digests
 from ..store.refs import actor, move_ref, read_ref
-from ..store.runs import new_run_id, read_run, run_folder, write_run
+from ..store.runs import hold_run, is_alive, new_run_id, read_run, run_folder, write_run
 
 # %% ../../nbs/flow/85_run.ipynb #8c95bc1b
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def upstream(
         if name in found: found |= set(pipeline.upstream(name))
     return found
 
-# %% ../../nbs/flow/85_run.ipynb #8776e29b
+# %% ../../nbs/flow/85_run.ipynb #62e18e0a
 def select(
     pipeline: Pipeline,              # whose stages
     stages: list[str] = (),          # named: these and the stale stages they need
@@ -78,22 +85,24 @@ def select(
     selected = set(stages) | ({to} if to else set())
     if from_:
         behind = downstream(pipeline, [from_])
+        if selected and not behind & upstream(pipeline, [*selected]): raise UsageError(f"nothing leads from `{from_}` to {', '.join(f'`{s}`' for s in sorted(selected))}", f"`mlnb dag {pipeline.name}` shows the graph")
         selected = behind & upstream(pipeline, [*selected]) if selected else behind
     if not selected: selected = set(pipeline.order)
     scope = selected if only else upstream(pipeline, [*selected])
     def ordered(names): return tuple(n for n in pipeline.order if n in names)
     return Selection(ordered(selected), ordered(scope), frozenset(selected if force else ()))
 
-# %% ../../nbs/flow/85_run.ipynb #017429e1
+# %% ../../nbs/flow/85_run.ipynb #3f69c079
 class StageLock:
     "The right to run one stage of a store."
     def __init__(self, plan: Plan, stage: str, run: str):
         self.path = make_folder(plan.store.root / "locks", plan.store.folder_mode) / f"{plan.pipeline.name}.{stage}.lock"
-        self.run, self.file = run, None
+        self.run, self.file, self.mode = run, None, 0o660 if plan.store.group else 0o600
 
     def take(self) -> bool:
         "Try to take it, without waiting."
-        file = open(self.path, "a+", encoding="utf-8")
+        file = open(self.path, "a+", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, self.mode))
+        if os.fstat(file.fileno()).st_uid == os.getuid(): os.fchmod(file.fileno(), self.mode)
         try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
@@ -130,7 +139,7 @@ def show_record(
     "Fill in what a record says."
     entry.update(state=state, key=record["key"], outputs=output_digests(record), metrics=record["metrics"], notebook=record["notebook"])
 
-# %% ../../nbs/flow/85_run.ipynb #00d80ead
+# %% ../../nbs/flow/85_run.ipynb #77447aa0
 LOCK_FILES = ("requirements.lock", "uv.lock", "pixi.lock", "poetry.lock", "requirements.txt")  # of the project, the first that exists is kept with a record
 
 
@@ -146,10 +155,10 @@ def record_of(
     lock = next((plan.project.root / name for name in LOCK_FILES if (plan.project.root / name).is_file()), None)
     return {"key": step.key, "parts": step.parts, "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": None, "run": run, "attempt": attempts, "actor": actor(),
             "inputs": {n: a.as_dict() for n, a in step.inputs.items()}, "outputs": attempt.outputs, "metrics": attempt.metrics, "notebook": put(plan.store, attempt.notebook),
-            "source": put(plan.store, step.stage.path), "file": step.stage.file, "modules": {n: put(plan.store, p) for n, p in step.found.files.items()}, "lock": put(plan.store, lock) if lock else None,
+            "source": put(plan.store, step.stage.content), "file": step.stage.file, "modules": {n: put(plan.store, p) for n, p in step.found.files.items()}, "lock": put(plan.store, lock) if lock else None,
             "environment": {"python": sys.version.split()[0], "platform": step.parts["python"][2], "packages": step.found.packages}, "started_utc": started_utc, "seconds": attempt.seconds}
 
-# %% ../../nbs/flow/85_run.ipynb #2e67936c
+# %% ../../nbs/flow/85_run.ipynb #7c15fb9b
 @dataclass
 class Run:
     "A run under way."
@@ -165,13 +174,15 @@ class Run:
     healed: set[str] = field(default_factory=set)             # stages whose damaged inputs were made again
     is_told: set[str] = field(default_factory=set)            # stages whose waiting for a lock was said
 
-    def entry(self, name: str) -> dict: return next(e for e in self.document["stages"] if e["name"] == name)
+    def __post_init__(self): self.entries = {e["name"]: e for e in self.document["stages"]}
+
+    def entry(self, name: str) -> dict: return self.entries[name]
 
     def set(self, name: str, state: str, **about) -> None:
-        "Change a stage's state, write it down and tell it."
+        "Change a stage's state, tell it, and write it down unless nothing was done."
         self.state[name] = state
         self.entry(name).update(state=state, **about)
-        write_run(self.plan.store, self.document)
+        if state != "cached": write_run(self.plan.store, self.document)
         self.tell("stage", stage=name, entry=self.entry(name))
 
 # %% ../../nbs/flow/85_run.ipynb #ad661a2b
@@ -187,14 +198,15 @@ def new_document(
             "environment": {"python": sys.version.split()[0], "platform": f"{sys.platform}", "mlnb": plan.packages.get("mlnb", {}).get("version")},
             "stages": [entry_of(plan.steps[n]) for n in selection.scope], "keys": {}, "head": False}
 
-# %% ../../nbs/flow/85_run.ipynb #d12daf32
+# %% ../../nbs/flow/85_run.ipynb #0f4c2fc9
 def try_stage(
     run: Run,    # under way
     name: str,   # stage, with everything it needs
 ) -> Callable[[], Attempt] | None:  # what to run in a thread; None when it is cached or must wait
     "Decide what happens to a stage that could run now."
     plan, force = run.plan, name in run.selection.forced and name not in run.healed
-    step = plan_step(plan, name)
+    is_settled = plan.steps[name].state == "cached" and all(run.state.get(s, "cached") == "cached" for s in plan.pipeline.upstream(name)) and name not in run.healed
+    step = plan.steps[name] if is_settled else plan_step(plan, name)
     if step.state == "cached" and not force:
         show_record(run.entry(name), step.record, "cached")
         run.set(name, "cached", why=[])
@@ -233,7 +245,21 @@ def start(
     about = {"run": run.document["run"], "pipeline": plan.pipeline.name, "stage": name, "key": step.key, "attempt": number}
     return lambda: run_attempt(attempt, given, list(step.stage.saves), about, step.stage.file)
 
-# %% ../../nbs/flow/85_run.ipynb #3a7b4614
+# %% ../../nbs/flow/85_run.ipynb #d037b411
+def refuse_changed_code(
+    run: Run,          # under way
+    step: Step,        # of the plan
+    attempt: Attempt,  # that ended
+) -> None:
+    "Fail an attempt whose own modules were edited while it ran: nobody can tell which of the two it used."
+    if attempt.kind is not None: return
+    now = dependencies(step.stage.imports, [step.stage.path.parent, run.plan.project.root], run.plan.packages).modules
+    changed = [n for n in sorted({*now, *step.found.modules}) if now.get(n) != step.found.modules.get(n)]
+    if changed:
+        attempt.kind = "input_changed"
+        attempt.error = {"cell": None, "cell_id": None, "ename": "InputChangedError", "evalue": f"module `{changed[0]}` was edited while the stage ran; run it again"}
+
+# %% ../../nbs/flow/85_run.ipynb #4235dbc9
 def finish(
     run: Run,          # under way
     name: str,         # stage
@@ -241,6 +267,7 @@ def finish(
 ) -> None:
     "Commit an attempt that succeeded; keep the notebook of one that failed."
     plan, step, entry = run.plan, run.plan.steps[name], run.entry(name)
+    refuse_changed_code(run, step, attempt)
     if attempt.kind is None and not attempt.is_cancelled:
         result = commit(plan.store, record_of(plan, step, attempt, run.document["run"], entry["started_utc"], entry["attempts"]))
         step.record, step.state = result.record, "cached"
@@ -258,14 +285,14 @@ def finish(
     run.locks[name].release()
     shutil.rmtree(attempt.folder, ignore_errors=True)
 
-# %% ../../nbs/flow/85_run.ipynb #49b80689
+# %% ../../nbs/flow/85_run.ipynb #8043700e
 def heal(
     run: Run,   # under way
     name: str,  # stage that found damage in an input
 ) -> bool:      # whether a stage of this pipeline can make the input again
     "Put the stages that made damaged inputs back to waiting."
     step, plan = run.plan.steps[name], run.plan
-    makers = {plan.pipeline.savers.get(n) for n, a in step.inputs.items() if n not in plan.outside and not all(has(plan.store, d) for d in (a.digest, *a.parts))}
+    makers = {plan.pipeline.savers.get(parse_name(n).name) for n, a in step.inputs.items() if n not in plan.outside and not is_whole(plan.store, a.as_dict())}
     makers = {m for m in makers if m in run.state}
     if not makers: return False
     run.healed |= {name, *makers}
@@ -274,21 +301,35 @@ def heal(
     for stage in (*makers, name): run.set(stage, "waiting")
     return True
 
-# %% ../../nbs/flow/85_run.ipynb #8f0efc91
+# %% ../../nbs/flow/85_run.ipynb #8745f769
 DONE = ("committed", "cached")
 
 
-def next_stages(
-    run: Run,  # under way
-) -> list[str]:  # waiting stages whose needs are met, in order; those behind a failure become `skipped`
-    "Stages that could be decided now."
-    ready, has_failed = [], "failed" in run.state.values()
-    for name in run.selection.scope:
-        if run.state[name] != "waiting": continue
-        needed = [run.state[s] for s in run.plan.pipeline.upstream(name) if s in run.state]
-        if any(s in ("failed", "skipped", "cancelled") for s in needed) or (has_failed and not run.keep_going): run.set(name, "skipped")
-        elif all(s in DONE for s in needed): ready.append(name)
-    return ready
+def is_ready(
+    run: Run,   # under way
+    name: str,  # a waiting stage; behind a failure it becomes `skipped`
+) -> bool:      # whether everything it needs is there
+    "Whether a stage could be decided now."
+    needed = [run.state[s] for s in run.plan.pipeline.upstream(name) if s in run.state]
+    is_behind = any(s in ("failed", "skipped", "cancelled") for s in needed) or ("failed" in run.state.values() and not run.keep_going)
+    if is_behind: run.set(name, "skipped")
+    return not is_behind and all(s in DONE for s in needed)
+
+
+def start_ready(
+    run: Run,        # under way
+    running: dict[Future, str],  # what is under way, by its future
+    pool: ThreadPoolExecutor,
+    n_jobs: int,     # stages at once
+) -> bool:           # whether any stage was decided or started
+    "Decide the stages that could run now, in order, and start as many as there is room for."
+    has_moved = False
+    for name in [n for n in run.selection.scope if run.state[n] == "waiting"]:
+        if len(running) >= n_jobs: break
+        if not is_ready(run, name): continue
+        if (job := try_stage(run, name)) is not None: running[pool.submit(job)] = name
+        has_moved |= job is not None or run.state[name] in DONE
+    return has_moved
 
 
 def carry_out(
@@ -297,31 +338,53 @@ def carry_out(
 ) -> None:          # raises `KeyboardInterrupt` after everything under way was ended
     "Decide and run stages until none is left."
     running: dict[Future, str] = {}
-    waiting_since = time.monotonic()
-    with ThreadPoolExecutor(n_jobs, thread_name_prefix="stage") as pool:
-        try:
-            while True:
-                ready = [n for n in next_stages(run) if n not in running.values()]
-                for name in ready[: max(0, n_jobs - len(running))]:
-                    if (job := try_stage(run, name)) is not None: running[pool.submit(job)] = name
-                if not running and not any(s == "waiting" for s in run.state.values()): return
-                if running or any(run.state[n] in DONE for n in ready): waiting_since = time.monotonic()
-                elif run.wait_s is not None and time.monotonic() - waiting_since > run.wait_s:
-                    raise LockedError(f"{ready[0]} is still being run by {run.locks[ready[0]].holder()}", "try again later")
-                done = wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done if running else (time.sleep(0.1), ())[1] if not any(run.state[n] in DONE for n in ready) else ()
-                for future in done: finish(run, running.pop(future), future.result())
-        except BaseException:
-            for name in running.values(): cancel(run.attempts[name])
-            for future, name in running.items():
-                try: finish(run, name, future.result(timeout=30))
-                except Exception: run.set(name, "cancelled")
-            for name, state in run.state.items():
-                if state in ("waiting", "running"): run.set(name, "cancelled")
-            raise
-        finally:
-            for lock in run.locks.values(): lock.release()
+    pool, moved_at = ThreadPoolExecutor(n_jobs, thread_name_prefix="stage"), time.monotonic()
+    try:
+        while running or "waiting" in run.state.values():
+            if start_ready(run, running, pool, n_jobs) or running: moved_at = time.monotonic()
+            elif run.wait_s is not None and time.monotonic() - moved_at > run.wait_s:
+                name = next(n for n, s in run.state.items() if s == "waiting" and n in run.locks)
+                raise LockedError(f"{name} is still being run by {run.locks[name].holder()}", "try again later")
+            elif "waiting" in run.state.values(): time.sleep(0.1)
+            for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done if running else (): finish(run, running.pop(future), future.result())
+    except BaseException:
+        with quiet_signals(): end_all(run, running)
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for lock in run.locks.values(): lock.release()
 
-# %% ../../nbs/flow/85_run.ipynb #5ee7d843
+# %% ../../nbs/flow/85_run.ipynb #da87b451
+@contextmanager
+def quiet_signals() -> Iterator[None]:
+    "Let nobody interrupt, for as long as it takes to clean up."
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    try: yield
+    finally:
+        for number, handler in before.items(): signal.signal(number, handler)
+
+
+def end_all(
+    run: Run,                    # interrupted
+    running: dict[Future, str],  # what is under way
+    within_s: float = 15,        # how long kernels may take to end [s]
+) -> None:
+    "End what is under way, keep its notebooks, and say so."
+    deadline = time.monotonic() + within_s
+    while not all(f.done() for f in running) and time.monotonic() < deadline:
+        for name in running.values(): cancel(run.attempts[name])
+        wait(running, timeout=0.2)
+    for future, name in running.items():
+        with suppress(Exception):
+            if future.done(): finish(run, name, future.result())
+    for name, state in run.state.items():
+        if state in ("waiting", "running"):
+            with suppress(StoreError): run.set(name, "cancelled")
+
+# %% ../../nbs/flow/85_run.ipynb #50fc4535
 def exit_code_of(
     document: dict,  # of a run
 ) -> int:            # 0, 1, 3, 5, 69 or 130
@@ -330,21 +393,20 @@ def exit_code_of(
     failed = [e for e in document["stages"] if e["state"] == "failed"]
     names = [(e["error"] or {}).get("ename") for e in failed]
     if "IntegrityError" in names: return 5
-    if any(e["kind"] == "infra" and n in ("StoreError", "OSError") for e, n in zip(failed, names)): return 69
+    if any(e["kind"] == "infra" and n in ("StoreError", "OSError") for e, n in zip(failed, names, strict=True)): return 69
     if not failed: return 0
     return 3 if all(e["kind"] == "require" for e in failed) else 1
 
-# %% ../../nbs/flow/85_run.ipynb #d15b8ddf
+# %% ../../nbs/flow/85_run.ipynb #4e65a69b
 def move_head(
     run: Run,             # that ended
-    is_profile_run: bool, # whether every value is the profile's own, and nothing was forced
+    is_profile_run: bool, # whether every value is the profile's own
 ) -> bool:                # whether the head of the pipeline is now this run
     "Make this run the pipeline's head, when at its end every stage is committed under the profile's own values."
     plan, keys = run.plan, {}
     for name in plan.pipeline.order:
         step = plan.steps[name] if run.state.get(name) in DONE else plan_step(plan, name)
-        if step.state != "cached": break
-        keys[name] = step.record["key"]
+        if step.state == "cached": keys[name] = step.record["key"]
     run.document["keys"] = keys
     if not is_profile_run or len(keys) < len(plan.pipeline.order): return False
     ref = head_name(plan.pipeline.name, plan.profile)
@@ -354,38 +416,50 @@ def move_head(
         move_ref(plan.store, ref, run.document["run"], "every stage is committed under the profile's values")
     return True
 
-# %% ../../nbs/flow/85_run.ipynb #ea5b53cd
+# %% ../../nbs/flow/85_run.ipynb #73e6a776
 def run_pipeline(
     plan: Plan,                       # what is stale, and why
     selection: Selection,             # which stages
     n_jobs: int = 1,                  # stages at once
     keep_going: bool = False,         # go on with independent stages after a failure
     wait_s: float | None = None,      # how long to wait for another run [s]; 0 = not at all
-    is_profile_run: bool = True,      # False for values from `-p`, `-f` or with `--force`: no head moves
+    is_profile_run: bool = True,      # False for values from `-p` or `-f`: no head moves
     tell: Callable[..., None] = lambda event, **about: None,  # gets every change
 ) -> dict:                            # the run's document, in the form of `run --json`
     "Run what is stale."
     check_inputs(plan, selection)
     run = Run(plan, selection, new_document(plan, selection, new_run_id(), "running"), tell, keep_going, wait_s, dict.fromkeys(selection.scope, "waiting"))
     document, started = run.document, time.monotonic()
+    sweep(plan)
     tell("start", document=document)
-    write_run(plan.store, document)
-    try: carry_out(run, n_jobs)
-    except KeyboardInterrupt: document["state"] = "cancelled"
-    except BaseException:
-        document["state"] = "failed"
+    with hold_run(plan.store, document["run"]):
+        try:
+            write_run(plan.store, document)
+            carry_out(run, n_jobs)
+            document["state"] = "failed" if any(s not in DONE for s in run.state.values()) else "committed"
+        except KeyboardInterrupt: document["state"] = "cancelled"
+        except BaseException as error:
+            document |= {"state": "failed", "exit_code": getattr(error, "exit_code", 70), "seconds": round(time.monotonic() - started, 3)}
+            error.document = document
+            with suppress(StoreError): write_run(plan.store, document)
+            raise
+        finally: shutil.rmtree(run_folder(plan.store, document["run"]) / "scratch", ignore_errors=True)
+        document["seconds"] = round(time.monotonic() - started, 3)
+        document["exit_code"] = exit_code_of(document)
+        document["head"] = move_head(run, is_profile_run)
         write_run(plan.store, document)
-        raise
-    else: document["state"] = "failed" if any(s not in DONE for s in run.state.values()) else "committed"
-    document["seconds"] = round(time.monotonic() - started, 3)
-    document["exit_code"] = exit_code_of(document)
-    document["head"] = move_head(run, is_profile_run)
-    write_run(plan.store, document)
-    shutil.rmtree(run_folder(plan.store, document["run"]) / "scratch", ignore_errors=True)
     tell("end", document=document)
     return document
 
-# %% ../../nbs/flow/85_run.ipynb #d47e52ff
+# %% ../../nbs/flow/85_run.ipynb #c03640a6
+def sweep(
+    plan: Plan,  # whose store
+) -> None:
+    "Remove what killed runs left in their scratch folders."
+    for folder in plan.store.root.glob("runs/*/scratch"):
+        if not is_alive(plan.store, folder.parent.name): shutil.rmtree(folder, ignore_errors=True)
+
+# %% ../../nbs/flow/85_run.ipynb #757f8062
 def check_inputs(
     plan: Plan,            # of the whole pipeline
     selection: Selection,  # with `--only`, inputs may be missing
@@ -398,4 +472,5 @@ def check_inputs(
         for needed in plan.pipeline.upstream(name):
             if needed not in selection.scope and plan.steps[needed].state != "cached":
                 made = next(e.artifact for e in plan.pipeline.edges if e.saver == needed and e.loader == name)
-                raise UsageError(f"{name} needs `{made}`, which {needed} has not made for these values", f"run `mlnb run {plan.pipeline.name} {needed}` first, or leave out --only")
+                again = command_again(plan.pipeline.name, [needed], plan.profile, {n: (v.value, v.origin) for n, v in plan.values.items()})
+                raise UsageError(f"{name} needs `{made}`, which {needed} has not made for these values", f"run `{again}` first, or leave out --only")

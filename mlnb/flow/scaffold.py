@@ -60,7 +60,7 @@ def notebook_of(
     spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return {"cells": [built(*c) for c in cells], "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
 
-# %% ../../nbs/flow/93_scaffold.ipynb #720aaa0e
+# %% ../../nbs/flow/93_scaffold.ipynb #a7cd321e
 def write_scaffold(
     folder: Path,  # where the project begins; made when missing
 ) -> list[Path]:   # the files written; raises `UsageError` when there is a settings.ini already
@@ -70,7 +70,7 @@ def write_scaffold(
     files = {folder / "nbs" / "first" / name: json.dumps(notebook_of(cells), indent=1) + "\n" for name, cells in STAGES.items()}
     if not (folder / ".gitignore").exists(): files[folder / ".gitignore"] = ".mlnb/\nreports/\n"
     files[folder / "settings.ini"] = SETTINGS
-    for path, text in files.items():
+    for path in files:
         if path.exists(): raise UsageError(f"{path} is there already", "give another folder: `mlnb init FOLDER`")
     for path, text in files.items(): path.write_text(text, encoding="utf-8")
     return list(files)

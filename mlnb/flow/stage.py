@@ -28,7 +28,7 @@ def stage_name(
     "Name of the stage in a notebook."
     return re.sub(r"^\d+[_-]", "", path.stem)
 
-# %% ../../nbs/flow/30_stage.ipynb #f9f17a6d
+# %% ../../nbs/flow/30_stage.ipynb #3e203838
 @dataclass(frozen=True)
 class Stage:
     "What a notebook's text says of a step."
@@ -36,8 +36,9 @@ class Stage:
     name: str                                # its own name
     path: Path                               # the notebook
     file: str                                # its path relative to the project, as problems show it
+    content: bytes = b""                     # the notebook as it was read: what is planned is what runs, whatever an editor does meanwhile
     cells: tuple[Cell, ...] = ()             # all its cells
-    code: tuple = ()                         # (position, what counts for freshness) of each code cell that runs, the parameters cell left out
+    code: tuple = ()                         # (position, what counts for freshness) of each code cell that runs; of the parameters cell only its place
     parameters: tuple[Parameter, ...] = ()   # in the order of the cell
     parameters_cell: int | None = None       # its position, from 1; None when there is none
     options: Options = field(default_factory=Options)
@@ -77,7 +78,7 @@ def parse_code(
                      for m in opaque_magics(tree)]
     return trees, code, problems
 
-# %% ../../nbs/flow/30_stage.ipynb #0749c4ea
+# %% ../../nbs/flow/30_stage.ipynb #2a6855df
 def read_stage(
     path: Path,      # the notebook
     pipeline: str,   # name of the pipeline it belongs to
@@ -85,8 +86,12 @@ def read_stage(
 ) -> Stage:          # with every problem of the notebook in `problems`
     "Read a stage from its notebook."
     name, file = stage_name(path), path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-    metadata, cells, problems = read_notebook(path, file)
-    if problems: return Stage(pipeline, name, path, file, problems=tuple(problems))
+    try: content = path.read_bytes()
+    except OSError as error:
+        unreadable = Problem("bad-notebook", f"{file} cannot be read ({error.strerror})", "check its permissions", file)
+        return Stage(pipeline, name, path, file, problems=(unreadable,))
+    metadata, cells, problems = read_notebook(content, file)
+    if problems: return Stage(pipeline, name, path, file, content, problems=tuple(problems))
     def place(found, cell): return [replace(p, file=file, cell=cell.position, cell_id=cell.id) for p in found]
     problems = kernel_problems(metadata, file)
     if not is_name(name): problems.append(Problem("bad-name", f"{file} gives the stage the name `{name}`", "use a-z, 0-9 and _ after the number", file))
@@ -101,5 +106,6 @@ def read_stage(
     edges = read_edges(trees)
     ids = {c.position: c.id for c in cells}
     problems += found + [replace(p, file=file, cell_id=ids[p.cell]) for p in edges.problems]
-    return Stage(pipeline, name, path, file, tuple(cells), tuple(code), tuple(parameters), tagged[0].position if tagged else None, options,
+    code = sorted([*code, *((c.position, ["parameters"]) for c in tagged)])
+    return Stage(pipeline, name, path, file, content, tuple(cells), tuple(code), tuple(parameters), tagged[0].position if tagged else None, options,
                  edges.loads, edges.saves, edges.imports, tuple(problems))

@@ -135,7 +135,7 @@ def check_of(
             except DefinitionError as error: problems += [p for p in error.problems if profile != DEFAULT_PROFILE and p.file == "settings.ini"]
     return {"problems": [asdict(p) for p in sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")]}
 
-# %% ../../nbs/flow/90_views.ipynb #d4a1ed31
+# %% ../../nbs/flow/90_views.ipynb #fd1cd417
 def last_records(
     store: Store,          # runs and records
     pipelines: list[str],  # of the project
@@ -148,7 +148,7 @@ def last_records(
         for entry in document["stages"]:
             place = (document["pipeline"], entry["name"])
             if place in found or entry["state"] not in ("committed", "cached"): continue
-            if (record := find_record(store, *place, entry["key"])) is not None: found[place] = (record, run)
+            if (record := find_record(store, *place, entry["key"], usable=False)) is not None: found[place] = (record, run)
     return sorted(found.values(), key=lambda r: (pipelines.index(r[0]["pipeline"]), r[0]["file"]))
 
 
@@ -180,7 +180,7 @@ def find_artifact(
     known = [a["name"] for a in artifacts_of(store, list(project.pipelines))["artifacts"]]
     raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known) if known else "run a pipeline first")
 
-# %% ../../nbs/flow/90_views.ipynb #2de6f538
+# %% ../../nbs/flow/90_views.ipynb #330e57f7
 def differences(
     a: Mapping[str, Any],  # of one run
     b: Mapping[str, Any],  # of the other
@@ -196,7 +196,7 @@ def diff_of(
 ) -> dict:         # {"parameters", "metrics", "artifacts", "packages", "cells", "seconds"}
     "What differs between two runs."
     def flat(run, field): return {f"{e['name']}.{n}": v for e in run["stages"] for n, v in e[field].items()}
-    def records(run): return {e["name"]: r for e in run["stages"] if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"]))}
+    def records(run): return {e["name"]: r for e in run["stages"] if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"], usable=False))}
     def packages(found): return {n: v for r in found.values() for n, v in r["environment"]["packages"].items()}
     ra, rb = records(a), records(b)
     cells = []

@@ -9,9 +9,10 @@ Something that is gone (an object removed, a notebook deleted) is said on the pa
 # %% auto #0
 __all__ = ['WORDS', 'LARGEST', 'Verdict', 'verdict_in', 'verdicts_of', 'StagePage', 'RunPage', 'Now', 'own_reasons', 'plan_now',
            'stale_reasons', 'read_json', 'recorded_notebook', 'shown_notebook', 'is_whole', 'environment_rows',
-           'record_facts', 'committed_page', 'failed_page', 'given_parameters', 'head_of', 'read_page', 'read_history']
+           'record_facts', 'committed_page', 'failed_page', 'given_parameters', 'head_of', 'record_of', 'read_page',
+           'read_history']
 
-# %% ../../nbs/publish/25_history.ipynb #3a2d93b6
+# %% ../../nbs/publish/25_history.ipynb #0ee7ae24
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +23,14 @@ from ..flow.pipeline import Pipeline, read_pipeline, require_sound
 from ..flow.plan import Plan, explain, head_name, key_parts, make_plan
 from ..flow.stage import Stage
 from ..flow.values import Value, resolve
+from .outputs import notebook_without_places, without_places
 from .pages import Facts, join_outputs
-from ..store import codecs
+from ..store import codecs, records
 from ..store.artifacts import artifact_of, suffix_of
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError, MlnbError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store, get
-from ..store.records import find_record
 from ..store.refs import read_ref
 from ..store.runs import read_run, run_ids
 from ..store.settings import Project
@@ -224,7 +225,7 @@ def record_facts(
                  {n: repr(p["value"]) for n, p in record["parts"].get("parameters", {}).items()}, record.get("metrics", {}), record.get("inputs", {}), record["outputs"],
                  {n: d for n, d in identities.items() if d}, environment_rows(record), note)
 
-# %% ../../nbs/publish/25_history.ipynb #f03e4b85
+# %% ../../nbs/publish/25_history.ipynb #adba8f06
 def committed_page(
     entry: dict,     # of the stage in the run's document
     record: dict,    # that it points to
@@ -236,23 +237,27 @@ def committed_page(
     reasons = stale_reasons(record, now, profile, is_head)
     pipeline = now.pipelines.get(record["pipeline"])
     notebook = shown_notebook(recorded_notebook(record, now.store), pipeline.stages.get(record["stage"]) if pipeline else None, not reasons)
+    if notebook: notebook = notebook_without_places(notebook, now.project.root, now.project.store)
     files = {name: o["digest"] for name, o in record["outputs"].items() if o["codec"] == "file" and suffix_of(artifact_of(o)).lower() in (".html", ".htm")}
     lost = [name for name, digest in files.items() if not is_whole(now.store, digest)]
-    gone = ["the executed notebook"] * (notebook is None) + [f"the report `{name}`" for name in lost]
+    values = [name for name, output in record["outputs"].items() if name not in files and not records.is_whole(now.store, output)]
+    gone = ["the executed notebook"] * (notebook is None) + [f"the report `{name}`" for name in lost] + [f"`{name}`" for name in values]
     return StagePage(entry["name"], entry["state"], record_facts(record, reasons), notebook, tuple(verdicts_of(now.store, record)),
                      {n: d for n, d in files.items() if n not in lost}, f"gone or damaged in the store: {', '.join(gone)}" if gone else "", record["run"])
 
-# %% ../../nbs/publish/25_history.ipynb #8b32adc9
+# %% ../../nbs/publish/25_history.ipynb #9e06a25e
 def failed_page(
     entry: dict,      # of the stage in the run's document
     document: dict,   # of the run
-    store: Store,     # where its notebook is
+    now: Now,         # the project
 ) -> StagePage:
     "A stage that failed or was cancelled: its sentence, and the notebook as far as it came."
     error, state = entry.get("error") or {}, entry["state"]
     sentence = ": ".join(str(error[k]) for k in ("ename", "evalue") if error.get(k)) or (entry.get("kind") or "").replace("_", " ")
-    path = store.root / "runs" / document["run"] / f"{entry['name']}.ipynb"
+    sentence = without_places(sentence, now.project.root, now.project.store)
+    path = now.store.root / "runs" / document["run"] / f"{entry['name']}.ipynb"
     notebook = read_json(path.read_bytes()) if path.is_file() else None
+    if notebook: notebook = notebook_without_places(notebook, now.project.root, now.project.store)
     note = f"The stage {'failed' if state == 'failed' else 'was cancelled'}, and nothing that it made was kept. {sentence}".strip()
     facts = Facts(document["pipeline"], entry["name"], state, document["run"], entry.get("started_utc"), entry.get("seconds"),
                   given_parameters(document), entry.get("metrics") or {}, note=note, failed_cell=error.get("cell"))
@@ -266,7 +271,7 @@ def given_parameters(
     origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
     return {n: repr(p["value"]) + origins.get(p.get("origin"), "") for n, p in (document.get("parameters") or {}).items()}
 
-# %% ../../nbs/publish/25_history.ipynb #f5baa4d9
+# %% ../../nbs/publish/25_history.ipynb #54f01f25
 def head_of(
     document: dict,  # of a run
     store: Store,    # where refs are
@@ -275,6 +280,17 @@ def head_of(
     head = read_ref(store, head_name(document["pipeline"], document.get("profile") or "default"))
     try: return read_run(store, head.target) if head else {}
     except UsageError: return {}
+
+
+def record_of(
+    entry: dict,     # of a stage in the run's document
+    document: dict,  # of the run
+    store: Store,    # where records are
+) -> dict | None:    # None when the stage has none, or a damaged one
+    "The record that a stage of a run ended with; a page can still tell of a result whose values are gone."
+    if not entry.get("key") or entry["state"] not in ("committed", "cached"): return None
+    try: return records.find_record(store, document["pipeline"], entry["name"], entry["key"], usable=False)
+    except IntegrityError: return None
 
 
 def read_page(
@@ -286,10 +302,10 @@ def read_page(
     pages = []
     for entry in document.get("stages", ()):
         key = entry.get("key")
-        record = find_record(now.store, document["pipeline"], entry["name"], key) if key and entry["state"] in ("committed", "cached") else None
+        record = record_of(entry, document, now.store)
         if record: pages.append(committed_page(entry, record, now, profile, (head.get("keys") or {}).get(entry["name"]) == key))
-        elif entry["state"] in ("failed", "cancelled"): pages.append(failed_page(entry, document, now.store))
-        else: pages.append(StagePage(entry["name"], entry["state"], error="" if entry["state"] not in ("committed", "cached") else "its record or an output of it is no longer in the store"))
+        elif entry["state"] in ("failed", "cancelled"): pages.append(failed_page(entry, document, now))
+        else: pages.append(StagePage(entry["name"], entry["state"], error="" if entry["state"] not in ("committed", "cached") else "its record is no longer in the store, or damaged"))
     keys = document.get("keys")
     return RunPage(document["run"], document["pipeline"], profile, document["state"], document.get("started_utc"), document.get("seconds"), given_parameters(document), tuple(pages),
                    bool(document.get("head") and keys and head.get("keys") == keys))

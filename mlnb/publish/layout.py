@@ -36,7 +36,7 @@ def policy(
     allowed = {"default_src": "'none'", **permissions, "base_uri": "'none'", "form_action": "'none'"}
     return "; ".join(f"{name.replace('_', '-')} {value}" for name, value in allowed.items())
 
-# %% ../../nbs/publish/05_layout.ipynb #f2a06333
+# %% ../../nbs/publish/05_layout.ipynb #98e8e11d
 STYLE = """
 :root { color-scheme: light dark; --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; --text: #1d1f23; --soft: #5d6169; --link: #0b5cad; --mark: #0f766e;
   --ok: #14713a; --ok-bg: #e4f4e9; --warn: #8a5300; --warn-bg: #fdf0d5; --fail: #b3261e; --fail-bg: #fde7e5;
@@ -90,6 +90,8 @@ summary:hover { color: var(--text); } details[open] > summary { margin-bottom: .
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; margin: 0; } .scroll > table { margin: 0; }
 th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; } th { font-weight: 600; } thead th { color: var(--soft); }
 table.dataframe th, table.dataframe td { text-align: right; white-space: nowrap; padding: .35rem .9rem; } table.dataframe tbody tr:hover { background: var(--box); }
+table.text th, table.text td { text-align: left; white-space: normal; } table.text th { white-space: nowrap; } table.text td.long { min-width: 13rem; }
+@media (max-width: 40rem) { table.dataframe th, table.dataframe td { padding-inline: 0 .8rem; } table.dataframe tbody th, th[scope=row] { text-align: left; white-space: normal; overflow-wrap: break-word; max-width: 45vw; } }
 table.wide { width: 100%; } table.wide th[scope=row] { width: min(13rem, 30vw); } td.digest { font-family: var(--mono); font-size: .75rem; overflow-wrap: anywhere; min-width: 11rem; } td.name { white-space: nowrap; }
 figure { overflow-x: auto; } figure img, .output img { max-width: 100%; height: auto; display: block; border-radius: 6px; background: #fff; }
 @media (prefers-color-scheme: dark) { figure img { padding: .5rem; } img.math { filter: invert(.88); } }
@@ -128,14 +130,15 @@ def number_text(
     if float(value).is_integer() and abs(value) < 1e15: return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
-# %% ../../nbs/publish/05_layout.ipynb #bdcd4084
+# %% ../../nbs/publish/05_layout.ipynb #42c96c40
 def metric_text(
     name: str,      # of a metric
     value: object,  # its value
 ) -> str:
     "Write a metric for people."
     is_share = name.endswith("_share") and isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{100 * value:.3g}\u00a0%" if is_share and abs(value) >= 1e-6 else number_text(value)
+    if not is_share or value != value or abs(value) == float("inf"): return number_text(value)
+    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}" if abs(value) >= 0.1 else f"{value:.2%}" if abs(value) >= 0.001 else f"{100 * value:.2g}%"
 
 # %% ../../nbs/publish/05_layout.ipynb #26693e82
 def seconds_text(

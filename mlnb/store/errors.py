@@ -92,7 +92,7 @@ class DefinitionError(UsageError):
         super().__init__("; ".join(p.message for p in problems), problems[0].mend if len(problems) == 1 else "")
         self.problems = problems
 
-# %% ../../nbs/store/10_errors.ipynb #b185ec82
+# %% ../../nbs/store/10_errors.ipynb #d5b55e90
 def did_you_mean(
     name: str,       # what was given
     known: list,     # names that would have been right
@@ -102,4 +102,4 @@ def did_you_mean(
     close = get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
     if close: return f"did you mean `{close[0]}`?"
     shown = ", ".join(f"`{k}`" for k in sorted(map(str, known))[:12])
-    return f"known are {shown}" if shown else "there are none"
+    return f"known are {shown}" if shown else "none is declared"

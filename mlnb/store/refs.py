@@ -9,16 +9,15 @@ and the other learns it, without a lock; and the history (target, actor, reason,
 # %% auto #0
 __all__ = ['RefValue', 'ref_history', 'read_ref', 'move_ref', 'actor']
 
-# %% ../../nbs/store/50_refs.ipynb #213527bc
+# %% ../../nbs/store/50_refs.ipynb #bd49732a
 import getpass
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from .digests import canonical_json
 from .errors import LockedError
-from .objects import Store, write_durably
+from .objects import Store, read_json, write_durably
 
 # %% ../../nbs/store/50_refs.ipynb #44d2a415
 class RefValue(NamedTuple):
@@ -29,7 +28,7 @@ class RefValue(NamedTuple):
     reason: str   # why, one sentence
     at_utc: str   # when [ISO 8601, UTC]; for people, nothing is decided by it
 
-# %% ../../nbs/store/50_refs.ipynb #5c0a004c
+# %% ../../nbs/store/50_refs.ipynb #7677b274
 def ref_history(
     store: Store,  # where the ref lives
     name: str,     # its name, parts joined by `/`, e.g. `heads/fraud/ci`
@@ -37,7 +36,7 @@ def ref_history(
     "Every position of a ref."
     folder = store.root / "refs" / name
     files = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
-    return [RefValue(int(f.stem), **json.loads(f.read_bytes())) for f in files]
+    return [RefValue(int(f.stem), **read_json(f)) for f in files]
 
 # %% ../../nbs/store/50_refs.ipynb #44b4375b
 def read_ref(

@@ -1,0 +1,207 @@
+"""What the repository's own pipelines leave behind after one run under profile `ci`."""
+import json
+
+import pandas as pd
+import pytest
+
+from mlnb.store.artifacts import artifact_of, get_value
+from mlnb.store.records import records_of
+from mlnb.store.settings import project_store, read_project
+
+TRANSACTIONS = {"TRANSACTION_ID": "int64", "TX_DATETIME": "datetime64[us]", "CUSTOMER_ID": "int64", "TERMINAL_ID": "int64", "TX_AMOUNT": "float64", "TX_TIME_SECONDS": "int64", "TX_TIME_DAYS": "int64", "TX_FRAUD": "int64",
+                "TX_FRAUD_SCENARIO": "int64"}
+FEATURES = {"TX_DURING_WEEKEND": "int64", "TX_DURING_NIGHT": "int64"} | {f"CUSTOMER_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "AVG_AMOUNT")} | {
+    f"TERMINAL_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "RISK")}
+FIGURES = ("roc_auc", "average_precision", "card_precision_100")
+VERDICTS = ("ok", "warn", "fail", "not_computable")
+
+
+@pytest.fixture(scope="module")
+def value(demo_project, tmp_path_factory):
+    "Read an artifact of the run, once."
+    store, read, files = project_store(read_project(demo_project.root)), {}, tmp_path_factory.mktemp("files")
+
+    def of(written):
+        if written not in read:
+            pipeline, name = written.split("/")
+            output = next(r["outputs"][name] for stage in demo_project.runs[pipeline].json["stages"] for r in records_of(store, pipeline, stage["name"]) if name in r["outputs"])
+            read[written] = get_value(store, artifact_of(output), files)
+        return read[written]
+    return of
+
+
+@pytest.mark.parametrize(("pipeline", "saved"), [
+    ("fraud", {"ingest": {"raw_transactions", "stream"}, "validate": {"transactions", "quarantined", "validation"}, "features": {"features"}, "train": {"model", "training"}, "evaluate": {"evaluation"}}),
+    ("score", {"window": {"scored_transactions"}, "features": {"scored_features"}, "predict": {"predictions"}}),
+    ("monitor", {"windows": {"reference", "current"}, "quality": {"quality"}, "drift": {"drift", "drift_report"}, "performance": {"performance", "performance_report"}}),
+])
+def test_stages_commit_the_artifacts_of_the_contract(demo_project, pipeline, saved):
+    document = demo_project.runs[pipeline].json
+    assert (document["state"], document["exit_code"], document["head"]) == ("committed", 0, True)
+    assert {e["name"]: set(e["outputs"]) for e in document["stages"]} == saved
+
+
+def test_definitions_have_no_problem(demo_project, mlnb):
+    result = mlnb("check", "--json", cwd=demo_project.root)
+    assert (result.code, [p for p in result.json["problems"] if p["level"] == "error"]) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["fraud/transactions", "score/scored_transactions"])
+def test_transactions_have_the_reference_columns(value, name):
+    frame = value(name)
+    assert frame.dtypes.astype(str).to_dict() == TRANSACTIONS and list(frame.columns) == list(TRANSACTIONS)
+    assert not frame.isna().any().any() and frame["TRANSACTION_ID"].is_monotonic_increasing and frame["TRANSACTION_ID"].is_unique
+    assert (frame["TX_DATETIME"] == pd.Timestamp("2018-04-01") + pd.to_timedelta(frame["TX_TIME_SECONDS"], unit="s")).all()
+    assert (frame["TX_TIME_DAYS"] == frame["TX_TIME_SECONDS"] // 86400).all()
+    assert (frame["TX_FRAUD"] == (frame["TX_FRAUD_SCENARIO"] > 0)).all() and set(frame["TX_FRAUD_SCENARIO"]) == {0, 1, 2, 3}
+    assert frame["TX_AMOUNT"].ge(0).all() and frame.index.equals(pd.RangeIndex(len(frame)))
+
+
+def test_transactions_are_the_stream_of_35_days_from_its_first(value):
+    frame = value("fraud/transactions")
+    assert (frame["TX_TIME_DAYS"].min(), frame["TX_TIME_DAYS"].max()) == (0, 34)
+    assert frame["TRANSACTION_ID"].tolist() == list(range(len(frame)))
+    assert len(frame) + len(value("fraud/quarantined")) == len(value("fraud/raw_transactions"))
+    first = frame.iloc[0]
+    assert (frame["CUSTOMER_ID"].nunique() > 4900, frame["TERMINAL_ID"].nunique() > 9000, str(first["TX_DATETIME"].date())) == (True, True, "2018-04-01")
+
+
+@pytest.mark.parametrize(("name", "rows"), [("fraud/features", "fraud/transactions"), ("score/scored_features", "score/scored_transactions")])
+def test_features_are_the_same_rows_and_columns_and_then_the_fourteen(value, name, rows):
+    frame, base = value(name), value(rows)
+    columns = list(frame.columns)
+    assert columns[:9] == list(TRANSACTIONS) and set(columns[9:23]) == set(FEATURES)
+    assert {c: str(frame[c].dtype) for c in FEATURES} == FEATURES
+    pd.testing.assert_frame_equal(frame[list(TRANSACTIONS)].reset_index(drop=True), base.reset_index(drop=True))
+    assert frame[list(FEATURES)].notna().all().all() and frame[list(FEATURES)].ge(0).all().all()
+    for n in (1, 7, 30):
+        assert frame[f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW"].ge(1).all() and frame[f"TERMINAL_ID_RISK_{n}DAY_WINDOW"].le(1).all()
+
+
+def test_model_takes_the_fifteen_inputs_and_gives_probabilities(value):
+    model, features = value("fraud/model"), value("fraud/features")
+    inputs = ["TX_AMOUNT", *FEATURES]
+    assert sorted(model.feature_names_in_) == sorted(inputs)
+    probabilities = model.predict_proba(features[list(model.feature_names_in_)].head(50))
+    assert probabilities.shape == (50, 2) and (abs(probabilities.sum(axis=1) - 1) < 1e-9).all()
+
+
+def test_evaluation_and_metrics_carry_the_same_names_and_values(demo_project, value):
+    names = {f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")} | {"n_train", "n_test"}
+    evaluation = value("fraud/evaluation")
+    assert set(evaluation) == names
+    assert demo_project.runs["fraud"].stage("evaluate")["metrics"] == evaluation
+    for figure in FIGURES:
+        assert 0 <= evaluation[f"{figure}_low"] <= evaluation[figure] <= evaluation[f"{figure}_high"] <= 1
+
+
+def test_evaluation_of_the_forest_is_far_better_than_chance(value):
+    evaluation, features = value("fraud/evaluation"), value("fraud/features")
+    base_rate = features.loc[features["TX_TIME_DAYS"] >= 28, "TX_FRAUD"].mean()
+    assert evaluation["average_precision_low"] > 10 * base_rate and evaluation["roc_auc_low"] > 0.8
+    assert evaluation["n_test"] < (features["TX_TIME_DAYS"] >= 28).sum() and evaluation["n_train"] == features["TX_TIME_DAYS"].between(14, 20).sum()
+
+
+def test_scored_window_follows_the_stream(value):
+    history, window = value("fraud/transactions"), value("score/scored_transactions")
+    assert (window["TX_TIME_DAYS"].min(), window["TX_TIME_DAYS"].max()) == (35, 41)
+    assert window["TRANSACTION_ID"].min() > history["TRANSACTION_ID"].max()
+
+
+def test_predictions_are_a_log_of_what_was_scored_with_what_and_when(demo_project, value):
+    predictions, window = value("score/predictions"), value("score/scored_transactions")
+    assert list(predictions.columns) == ["TRANSACTION_ID", "CUSTOMER_ID", "TX_DATETIME", "score", "model_digest", "scored_run"]
+    assert predictions["TRANSACTION_ID"].tolist() == window["TRANSACTION_ID"].tolist()
+    assert predictions["score"].between(0, 1).all() and predictions["score"].nunique() > 100
+    assert set(predictions["model_digest"]) == {demo_project.runs["fraud"].stage("train")["outputs"]["model"]}
+    assert set(predictions["scored_run"]) == {demo_project.runs["score"].json["run"]}
+    inputs = value("fraud/model").feature_names_in_
+    expected = value("fraud/model").predict_proba(value("score/scored_features")[list(inputs)].head(500))[:, 1]
+    assert predictions["score"].head(500).tolist() == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_scores_tell_frauds_apart_in_the_scored_window(value):
+    joined = value("score/predictions").merge(value("score/scored_transactions")[["TRANSACTION_ID", "TX_FRAUD"]], on="TRANSACTION_ID")
+    assert joined.loc[joined["TX_FRAUD"] == 1, "score"].mean() > 5 * joined.loc[joined["TX_FRAUD"] == 0, "score"].mean()
+
+
+@pytest.mark.parametrize("name", ["quality", "drift", "performance"])
+def test_monitoring_answers_have_verdict_reason_and_columns(value, name):
+    found = value(f"monitor/{name}")
+    assert {"verdict", "reason", "columns"} <= set(found)
+    assert found["verdict"] in VERDICTS and isinstance(found["reason"], str) and found["reason"]
+    assert found["columns"] and all(c["verdict"] in VERDICTS for c in found["columns"].values())
+    json.dumps(found, allow_nan=False)
+
+
+def test_monitoring_windows_are_the_test_week_and_the_scored_window(value):
+    reference, current, features = value("monitor/reference"), value("monitor/current"), value("fraud/features")
+    assert reference["TRANSACTION_ID"].tolist() == features.loc[features["TX_TIME_DAYS"] >= 28, "TRANSACTION_ID"].tolist()
+    assert current["TRANSACTION_ID"].tolist() == value("score/predictions")["TRANSACTION_ID"].tolist()
+    assert {"score", "TX_FRAUD", "TX_AMOUNT", *FEATURES} <= set(reference.columns) & set(current.columns)
+    assert reference["score"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("name", ["drift_report", "performance_report"])
+def test_monitoring_reports_are_pages_of_evidently(value, name):
+    page = value(f"monitor/{name}")
+    text = page.read_text()
+    assert page.suffix == ".html" and "<html" in text and "root_metric_" in text and len(text) > 1_000_000
+
+
+def test_notebooks_of_the_record_hold_outputs_and_no_path_of_the_machine(demo_project):
+    from mlnb.store.objects import get
+    store = project_store(read_project(demo_project.root))
+    for pipeline, result in demo_project.runs.items():
+        for entry in result.json["stages"]:
+            (record,) = records_of(store, pipeline, entry["name"])
+            executed = get(store, record["notebook"]).decode()
+            assert str(demo_project.root) not in json.dumps(json.loads(executed)["metadata"])
+            assert any(c.get("outputs") for c in json.loads(executed)["cells"])
+            assert get(store, record["source"]) == (demo_project.root / record["file"]).read_bytes()
+
+
+def test_second_run_runs_nothing(demo_project, mlnb):
+    for pipeline in demo_project.runs:
+        again = mlnb("run", pipeline, "--profile", "ci", "--json", cwd=demo_project.root)
+        assert (again.code, set(again.states.values())) == (0, {"cached"})
+
+
+def test_editing_prose_and_comments_of_every_stage_runs_nothing(demo_project, mlnb):
+    originals = {p: p.read_bytes() for p in (demo_project.root / "nbs/pipelines").rglob("*.ipynb")}
+    try:
+        for path, data in originals.items():
+            notebook = json.loads(data)
+            for cell in notebook["cells"]:
+                text = "".join(cell["source"])
+                cell["source"] = text + ("\n# a remark" if cell["cell_type"] == "code" else "\n\nAnother sentence.")
+            path.write_text(json.dumps(notebook))
+        found = mlnb("status", "--profile", "ci", "--json", cwd=demo_project.root).json["stages"]
+        assert {(s["pipeline"], s["name"]): s["why"] for s in found if s["state"] != "fresh"} == {}
+    finally:
+        for path, data in originals.items():
+            path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("name", "text", "stale"), [
+    ("max_depth", "3", {"train", "evaluate"}), ("train_days", "8", {"train", "evaluate"}), ("min_lift", "2.5", {"evaluate"}), ("days", "36", {"ingest", "validate", "features", "train", "evaluate"}), ("max_bad_share", "0.02", {"validate", "features", "train", "evaluate"}),
+])
+def test_changing_a_parameter_makes_stale_exactly_what_uses_it(demo_project, mlnb, name, text, stale):
+    result = mlnb("run", "fraud", "--profile", "ci", "-p", name, text, "-n", "--json", cwd=demo_project.root)
+    assert (result.code, {n for n, s in result.states.items() if s != "cached"}) == (0, stale)
+
+
+def test_changing_max_depth_runs_train_and_evaluate_and_going_back_runs_nothing(demo_project, mlnb):
+    result = mlnb("run", "fraud", "--profile", "ci", "-p", "max_depth", "3", "-p", "n_estimators", "10", "--json", cwd=demo_project.root)
+    assert result.code == 0, result.stderr
+    assert result.states == {"ingest": "cached", "validate": "cached", "features": "cached", "train": "committed", "evaluate": "committed"}
+    assert result.json["head"] is False
+    assert result.stage("evaluate")["metrics"]["average_precision"] != demo_project.runs["fraud"].stage("evaluate")["metrics"]["average_precision"]
+    assert set(mlnb("run", "score", "--profile", "ci", "-n", "--json", cwd=demo_project.root).states.values()) == {"cached"}
+    assert set(mlnb("run", "fraud", "--profile", "ci", "--json", cwd=demo_project.root).states.values()) == {"cached"}
+
+
+@pytest.mark.parametrize(("arguments", "word"), [(("-p", "days", "20"), "21"), (("-p", "days", "40", "-p", "train_days", "28"), "42"), (("-p", "days", "184"), "183"), (("-p", "train_days", "0"), "1")])
+def test_too_few_days_are_refused_with_the_least_number(demo_project, mlnb, arguments, word):
+    result = mlnb("run", "fraud", *arguments, "--json", cwd=demo_project.root)
+    assert result.code == 2 and word in result.json["problems"][0]["message"]
