@@ -1,13 +1,16 @@
 """The other two lives of a stage: papermill with and without mlnb's engine, and a kernel as JupyterLab starts it."""
+import getpass
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 
+OVERLAY = Path(".mlnb/overlay", getpass.getuser(), "values")  # everybody has one
 OURS = "from mlnb import load, metric, require, save"
 CELL = "days: int = 7  # 1..60\ndepth: int | None = 5\nkind: Literal[\"a\", \"b\"] = \"a\"\nshare: float = 0.5"
 STAGES = {
@@ -95,7 +98,7 @@ def test_plain_papermill_takes_heads_in_and_puts_results_into_the_overlay(projec
     assert truth(project.root) == before
     assert mlnb("status", "--json", cwd=project.root).json == status
     assert mlnb("get", "y", "--json", cwd=project.root).json["digest"] == mlnb("show", run, "--json", cwd=project.root).json["stages"][1]["outputs"]["y"]
-    assert sorted(p.name for p in (project.root / ".mlnb/overlay/values/demo").iterdir()) == ["x.json", "y.json"]
+    assert sorted(p.name for p in (project.root / OVERLAY / "demo").iterdir()) == ["x.json", "y.json"]
 
 
 # the repository's own stages
@@ -108,7 +111,7 @@ def test_repository_stage_by_plain_papermill(demo_project, papermill, mlnb, tmp_
     for name in ("reference", "current"):
         assert f"{name}: from run {run} of monitor" in printed(notebook)
     assert "quality: kept in your overlay" in printed(notebook)
-    mine = json.loads((demo_project.root / ".mlnb/overlay/values/monitor/quality.json").read_text())
+    mine = json.loads((demo_project.root / OVERLAY / "monitor/quality.json").read_text())
     assert mine["digest"] == demo_project.runs["monitor"].stage("quality")["outputs"]["quality"]
     assert truth(demo_project.root) == before
 
@@ -132,5 +135,5 @@ def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_proje
     assert f"fraud/model: from run {demo_project.runs['fraud'].json['run']} of fraud" in text
     assert f"scored_features: from run {demo_project.runs['score'].json['run']} of score" in text
     assert "predictions: kept in your overlay" in text
-    assert (demo_project.root / ".mlnb/overlay/values/score/predictions.json").exists()
+    assert (demo_project.root / OVERLAY / "score/predictions.json").exists()
     assert truth(demo_project.root) == before
