@@ -10,6 +10,7 @@ Modules:
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
 - `mlnb.flow.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.flow.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
+- `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
 - `mlnb.flow.kernels`: A process for each stage, the same one everywhere, that leaves nothing behind
 - `mlnb.flow.notebook`: Read the code of a notebook the way Python and IPython will, without running it
 - `mlnb.flow.options`: How a stage is to be run, said in the notebook's first code cell
@@ -23,6 +24,7 @@ Modules:
 - `mlnb.flow.stage`: One notebook, read as a step of a pipeline
 - `mlnb.flow.values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.views`: The answers behind the verbs, as plain documents
+- `mlnb.flow.watch`: End a stage that takes too long or too much, and everything it started
 - `mlnb.models.metrics`: How good is a fraud model, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: one row per transaction, written down before anybody knows the answer
 - `mlnb.models.split`: Learn from one week, judge on a later one, and leave out what nobody could have known

@@ -235,7 +235,7 @@ def check(pipeline: PipelineName = None, as_json: Json = False):
     if not as_json: print(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
     raise typer.Exit(code)
 
-# %% ../nbs/60_cli.ipynb #f534ec6d
+# %% ../nbs/60_cli.ipynb #28e69c9c
 @app.command(epilog="Example: mlnb runs fraud")
 def runs(pipeline: PipelineName = None, as_json: Json = False):
     "List runs, newest first."
@@ -249,11 +249,17 @@ def runs(pipeline: PipelineName = None, as_json: Json = False):
 
 
 @app.command(epilog="Example: mlnb show latest")
-def show(run: Annotated[str, typer.Argument(help="Run id, a unique beginning of one, or latest.")], as_json: Json = False):
-    "Show one run: stages, metrics, parameters, environment."
+def show(run: Annotated[str, typer.Argument(help="Run id, a unique beginning of one, or latest.")], as_json: Json = False,
+         following: Annotated[bool, typer.Option("--follow", help="Print events as they happen, until the run ends.")] = False):
+    "Show one run: stages, metrics, parameters, environment; or watch it."
+    from mlnb.flow.events import event_line, follow
     from mlnb.flow.progress import failure_lines
-    from mlnb.store.runs import read_run
-    found = read_run(open_project()[1], run)
+    from mlnb.store.runs import is_alive, read_run
+    store = open_project()[1]
+    found = read_run(store, run)
+    for event in follow(store.root / "runs" / found["run"] / "events.jsonl", lambda: is_alive(store, found["run"])) if following else ():
+        print(event_line(event), file=sys.stderr if as_json else sys.stdout, flush=True)
+    if following: found = read_run(store, found["run"])
     if as_json: return show_json(found)
     print(f"run {found['run']} of {found['pipeline']}, profile {found['profile']}: {found['state']}, {found['seconds']} s, by {found['actor']} at {found['started_utc']}\n")
     show_table(["stage", "state", "seconds", "key", "metrics"], [[e["name"], e["state"], e["seconds"], (e["key"] or "")[:12], "  ".join(f"{n} {v:.4g}" for n, v in e["metrics"].items())] for e in found["stages"]], "no stage")
