@@ -11,7 +11,10 @@ Modules:
 - `mlnb.flow.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.flow.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
+- `mlnb.flow.heads`: What a name means outside the pipeline that makes it
 - `mlnb.flow.kernels`: A process for each stage, the same one everywhere, that leaves nothing behind
+- `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
+- `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.notebook`: Read the code of a notebook the way Python and IPython will, without running it
 - `mlnb.flow.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.flow.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
@@ -20,6 +23,7 @@ Modules:
 - `mlnb.flow.progress`: What a run shows while it works
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
 - `mlnb.flow.scaffold`: A first project that runs: settings and two stages
+- `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
 - `mlnb.flow.stage`: One notebook, read as a step of a pipeline
 - `mlnb.flow.values`: Which value each parameter of a pipeline has, and where it came from

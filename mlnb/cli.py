@@ -128,7 +128,7 @@ def _options(context: typer.Context, version: Annotated[bool, typer.Option("--ve
     if version: print(f"mlnb {mlnb.__version__}")
     elif context.invoked_subcommand is None: print(context.get_help())
 
-# %% ../nbs/60_cli.ipynb #0b9ee563
+# %% ../nbs/60_cli.ipynb #62433bd1
 @app.command(epilog="Example: mlnb run fraud -p days 35 --to features")
 def run(
     pipeline: Annotated[str, typer.Argument(help="A pipeline of settings.ini.")],
@@ -149,7 +149,8 @@ def run(
 ):
     "Run what is stale in a pipeline."
     from mlnb.flow.progress import progress
-    from mlnb.flow.run import check_inputs, new_document, run_pipeline, select
+    from mlnb.flow.run import check_inputs, new_document, run_pipeline
+    from mlnb.flow.selection import select
     if only and not stages: raise UsageError("`--only` names no stage", "write `mlnb run PIPELINE --only STAGE`")
     _, _, (plan,) = plans_of(pipeline, profile, parameter, file, create=not dry_run)
     selection = select(plan.pipeline, stages or [], from_, to, only, force)
@@ -161,14 +162,14 @@ def run(
     if as_json: show_json(document)
     raise typer.Exit(document["exit_code"])
 
-# %% ../nbs/60_cli.ipynb #9f286b89
+# %% ../nbs/60_cli.ipynb #c8e8a14d
 def show_plan(
     document: dict,  # of a run that is only planned
     selection: Any,  # with its forced stages
     as_json: bool,   # whether to print the document
 ) -> None:
     "Show what a run would do."
-    from mlnb.flow.plan import reason
+    from mlnb.flow.key import reason
     for entry in document["stages"]:
         if entry["name"] in selection.forced and entry["state"] == "cached": entry.update(state="stale", why=[reason("forced", "asked for with --force")])
     if as_json: return show_json(document)

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlnb.flow import dependencies, plan
+from mlnb.flow.heads import find_output, head_name
+from mlnb.flow.key import explain
 from mlnb.flow.pipeline import read_pipeline
-from mlnb.flow.plan import explain, find_output, head_name, make_plan
+from mlnb.flow.plan import make_plan
 from mlnb.flow.values import resolve
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import DefinitionError, UsageError

@@ -85,8 +85,8 @@ def see_project() -> None:
     root = next((str(p) for p in (here, *here.parents) if (p / "settings.ini").is_file() and "[mlnb]" in (p / "settings.ini").read_text(encoding="utf-8", errors="replace")), None)
     if root and root not in sys.path: sys.path.insert(sys.path.index("") + 1 if "" in sys.path else 0, root)
 
-# %% ../../nbs/flow/65_session.ipynb #fa02302e
-if CONTEXT_VARIABLE not in os.environ: see_project()
+# %% ../../nbs/flow/65_session.ipynb #1d4beb4d
+if CONTEXT_VARIABLE not in os.environ and "ipykernel.kernelapp" in sys.modules: see_project()  # in a kernel only: mlnb's own process keeps its path
 
 # %% ../../nbs/flow/65_session.ipynb #4f6f8373
 @lru_cache(maxsize=1)
@@ -134,14 +134,14 @@ def owner_of(
     raise UsageError(f"`{name}` is saved by {len(owners)} pipelines of this project", "work in the notebook's folder, or write `PIPELINE/NAME`") if owners else UsageError(
         f"no pipeline of this project saves `{name}`", did_you_mean(name, list(project.sources)))
 
-# %% ../../nbs/flow/65_session.ipynb #c8f73e53
+# %% ../../nbs/flow/65_session.ipynb #6414a7b0
 def find_by_hand(
     session: Session,  # by hand
     written: str,      # name as written
 ) -> Artifact | list[Partition]:
     "What a name means by hand: the overlay, then a source, then the head; a line says which."
     from mlnb.flow.pipeline import saved_names
-    from mlnb.flow.plan import find_output
+    from mlnb.flow.heads import find_output
     from mlnb.flow.views import find_artifact
     from mlnb.store.settings import read_project
     name, project = parse_name(written), read_project(session.root)

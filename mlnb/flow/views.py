@@ -9,14 +9,16 @@ script and a person see the same. Nothing here writes anything or starts a kerne
 __all__ = ['planned', 'status_of', 'find_stage', 'params_of', 'dag_of', 'mermaid_of', 'columns_of', 'svg_of', 'check_of',
            'last_records', 'artifacts_of', 'find_artifact', 'differences', 'diff_of']
 
-# %% ../../nbs/flow/90_views.ipynb #47a18835
+# %% ../../nbs/flow/90_views.ipynb #f229103f
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .pipeline import Pipeline, read_pipeline, require_sound
-from .plan import Plan, cell_reasons, find_output, make_plan
+from .heads import find_output
+from .key import cell_reasons
+from .plan import Plan, make_plan
 from .values import resolve
 from ..store.artifacts import Artifact, artifact_of
 from ..store.errors import DefinitionError, Problem, UsageError, did_you_mean

@@ -12,15 +12,17 @@ __all__ = ['WORDS', 'LARGEST', 'Verdict', 'verdict_in', 'verdicts_of', 'StagePag
            'record_facts', 'committed_page', 'failed_page', 'given_parameters', 'head_of', 'record_of', 'read_page',
            'read_history']
 
-# %% ../../nbs/publish/25_history.ipynb #0ee7ae24
+# %% ../../nbs/publish/25_history.ipynb #9e973a0d
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..flow.dependencies import dependencies, installed_packages
+from ..flow.heads import head_name
+from ..flow.key import explain, key_parts
 from ..flow.pipeline import Pipeline, read_pipeline, require_sound
-from ..flow.plan import Plan, explain, head_name, key_parts, make_plan
+from ..flow.plan import Plan, make_plan
 from ..flow.stage import Stage
 from ..flow.values import Value, resolve
 from .outputs import notebook_without_places, without_places
