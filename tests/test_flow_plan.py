@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlnb.flow import dependencies, plan
+from mlnb.flow import dependencies, key, plan
 from mlnb.flow.heads import find_output, head_name
 from mlnb.flow.key import explain
 from mlnb.flow.pipeline import read_pipeline
@@ -242,7 +242,7 @@ def test_key_package_version_counts_for_what_imports_it_only(world, monkeypatch)
 @pytest.mark.parametrize(("target", "value", "kind"), [("python_version_tuple", lambda: ("3", "99", "0"), "python"), ("machine", lambda: "other", "python")])
 def test_key_python_and_platform_count_for_every_stage(world, monkeypatch, target, value, kind):
     world.run()
-    monkeypatch.setattr(plan.platform, target, value)
+    monkeypatch.setattr(key.platform, target, value)
     found = world.plan().steps
     assert [found["ingest"].state, found["source"].state] == ["stale", "stale"]
     assert [r["kind"] for r in found["ingest"].why] == [kind]
@@ -250,8 +250,8 @@ def test_key_python_and_platform_count_for_every_stage(world, monkeypatch, targe
 
 def test_key_patch_release_of_python_does_not_count(world, monkeypatch):
     world.run()
-    real = plan.platform.python_version_tuple()
-    monkeypatch.setattr(plan.platform, "python_version_tuple", lambda: (*real[:2], "99"))
+    real = key.platform.python_version_tuple()
+    monkeypatch.setattr(key.platform, "python_version_tuple", lambda: (*real[:2], "99"))
     assert world.states() == FRESH
 
 
