@@ -7,21 +7,25 @@ whatever happens, everything else goes to stderr, and the exit code says what ki
 
 # %% auto #0
 __all__ = ['JOIN', 'app', 'Json', 'Profile', 'Parameter', 'ValuesFile', 'PipelineName', 'VERBS', 'join_pairs', 'pairs',
-           'show_json', 'show_table', 'show_problems', 'open_project', 'plans_of', 'run', 'show_plan', 'status', 'why',
-           'params', 'dag', 'check', 'runs', 'show', 'diff', 'artifacts', 'get', 'publish', 'init', 'error_document',
-           'first_word', 'report_error', 'end_on_signal', 'invoke', 'run_command', 'main']
+           'show_json', 'show_table', 'show_problems', 'writing', 'open_project', 'known_pipeline', 'plans_of', 'run',
+           'show_plan', 'status', 'why', 'params', 'dag', 'check', 'runs', 'show', 'diff', 'artifacts', 'get',
+           'listing', 'publish', 'init', 'error_document', 'first_word', 'report_error', 'end_on_signal', 'invoke',
+           'run_command', 'main']
 
-# %% ../nbs/60_cli.ipynb #4c64e02e
+# %% ../nbs/60_cli.ipynb #2434fbba
+import errno
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import mlnb
-from .store.errors import DefinitionError, IntegrityError, MlnbError, Problem, UsageError
+from .store.errors import DefinitionError, IntegrityError, MlnbError, Problem, StoreError, UsageError, did_you_mean
 
 # %% ../nbs/60_cli.ipynb #63299728
 JOIN = "\x1f"  # between name and value
@@ -87,7 +91,19 @@ def show_problems(
         place = "" if not p.file or p.file in p.message else f"{p.file}, cell {p.cell}: " if p.cell else f"{p.file}: "
         print(f"{p.level}: {place}{p.message}\n  mend: {p.mend} [{p.rule}]", file=sys.stderr)
 
-# %% ../nbs/60_cli.ipynb #451a61a2
+# %% ../nbs/60_cli.ipynb #dd8b0d07
+@contextmanager
+def writing(
+    place: str,  # file or folder that the user named
+) -> Iterator[None]:
+    "Say of a place that the user chose that it cannot be written; a full disk stays what it is."
+    try: yield
+    except (OSError, StoreError) as error:
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT): raise StoreError(f"no room left at {place[:80]}", "free some space, then run the same command again") from error
+        raise UsageError(f"{place[:80]} cannot be written ({getattr(cause, 'strerror', cause)})", "choose another place") from error
+
+# %% ../nbs/60_cli.ipynb #1fe63e2c
 def open_project(
     profile: str | None = None,  # from `--profile`
     create: bool = False,        # whether to make the store when there is none; asking writes nothing
@@ -96,6 +112,15 @@ def open_project(
     from mlnb.store.settings import find_project, profile_name, project_store
     project = find_project()
     return project, project_store(project, create), profile_name(project, profile)
+
+
+def known_pipeline(
+    project: Any,   # whose pipelines
+    pipeline: str,  # name given on the command line
+) -> str:           # the same; raises `UsageError` when settings.ini declares no such pipeline
+    "Refuse the name of a pipeline that does not exist."
+    if pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines)))
+    return pipeline
 
 
 def plans_of(
@@ -109,7 +134,7 @@ def plans_of(
     from mlnb.flow.values import read_values_file
     from mlnb.flow.views import planned
     project, store, name = open_project(profile, create)
-    names = [pipeline] if pipeline else list(project.pipelines)
+    names = list(project.pipelines) if pipeline is None else [pipeline]
     values = read_values_file(file) if file else {}
     return project, store, [planned(project, store, n, name, values, pairs(parameters)) for n in names]
 
@@ -128,7 +153,7 @@ def _options(context: typer.Context, version: Annotated[bool, typer.Option("--ve
     if version: print(f"mlnb {mlnb.__version__}")
     elif context.invoked_subcommand is None: print(context.get_help())
 
-# %% ../nbs/60_cli.ipynb #62433bd1
+# %% ../nbs/60_cli.ipynb #e2d5dae6
 @app.command(epilog="Example: mlnb run fraud -p days 35 --to features")
 def run(
     pipeline: Annotated[str, typer.Argument(help="A pipeline of settings.ini.")],
@@ -144,7 +169,7 @@ def run(
     to: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="This stage and the stale stages it needs.")] = None,
     only: Annotated[bool, typer.Option("--only", help="Exactly the named stages.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="End with code 75 when another run holds a stage.")] = False,
-    wait: Annotated[float | None, typer.Option("--wait", metavar="SECONDS", help="Wait at most this long for another run.")] = None,
+    wait: Annotated[float | None, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait at most this long for another run.")] = None,
     as_json: Json = False,
 ):
     "Run what is stale in a pipeline."
@@ -176,7 +201,7 @@ def show_plan(
     def word(entry): return "fresh" if entry["state"] == "cached" else "would run" if entry["state"] == "stale" or entry["why"][0]["kind"] == "new" else "would run if its inputs change"
     show_table(["stage", "plan", "why"], [[e["name"], word(e), e["why"][0]["message"] if e["why"] else ""] for e in document["stages"]], "no stage")
 
-# %% ../nbs/60_cli.ipynb #c3b8fa69
+# %% ../nbs/60_cli.ipynb #b2d83d88
 @app.command(epilog="Example: mlnb status fraud --profile ci")
 def status(pipeline: PipelineName = None, parameter: Parameter = [], file: ValuesFile = None, profile: Profile = None, as_json: Json = False):  # noqa: B006
     "Say which stages are fresh, and why others are not."
@@ -213,9 +238,9 @@ def dag(pipeline: PipelineName = None, form: Annotated[str, typer.Option("--form
     from mlnb.flow.pipeline import read_pipeline, require_sound
     from mlnb.flow.views import dag_of, mermaid_of, svg_of
     project = open_project()[0]
-    found = dag_of([require_sound(read_pipeline(project, n)) for n in ([pipeline] if pipeline else project.pipelines)])
-    if as_json: return show_json(found)
+    found = dag_of([require_sound(read_pipeline(project, n)) for n in (project.pipelines if pipeline is None else [pipeline])])
     if form not in ("text", "mermaid", "svg"): raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
+    if as_json: return show_json(found)
     if form != "text": return print((mermaid_of if form == "mermaid" else svg_of)(found))
     for node in found["nodes"]:
         needs = [f"{e['artifact']} of {e['from']}" for e in found["edges"] if e["to"] == node]
@@ -227,7 +252,7 @@ def check(pipeline: PipelineName = None, as_json: Json = False):
     "List every definition problem; starts no kernel."
     from mlnb.flow.views import check_of
     project = open_project()[0]
-    found = check_of(project, [pipeline] if pipeline else list(project.pipelines))
+    found = check_of(project, list(project.pipelines) if pipeline is None else [pipeline])
     code = 2 if any(p["level"] == "error" for p in found["problems"]) else 0
     if as_json: show_json(found | {"exit_code": code})
     else: show_problems([Problem(**p) for p in found["problems"]])
@@ -236,13 +261,13 @@ def check(pipeline: PipelineName = None, as_json: Json = False):
     if not as_json: print(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
     raise typer.Exit(code)
 
-# %% ../nbs/60_cli.ipynb #28e69c9c
+# %% ../nbs/60_cli.ipynb #14616cb9
 @app.command(epilog="Example: mlnb runs fraud")
 def runs(pipeline: PipelineName = None, as_json: Json = False):
     "List runs, newest first."
     from mlnb.store.runs import read_run, run_ids
     project, store, _ = open_project()
-    if pipeline and pipeline not in project.pipelines: plans_of(pipeline, None, [], None)
+    if pipeline is not None: known_pipeline(project, pipeline)
     fields = ("run", "pipeline", "profile", "state", "started_utc", "seconds", "head")
     found = [{f: d.get(f) for f in fields} for d in (read_run(store, r) for r in run_ids(store)) if pipeline in (None, d["pipeline"])]
     if as_json: return show_json({"runs": found})
@@ -282,14 +307,14 @@ def diff(a: Annotated[str, typer.Argument(metavar="RUN")], b: Annotated[str, typ
     def shown(v): return v[:12] if isinstance(v, str) and len(v) == 64 else v
     show_table(["what", "name", one["run"], other["run"]], [[what, d["name"], shown(d["a"]), shown(d["b"])] for what, ds in found.items() for d in ds], "no difference")
 
-# %% ../nbs/60_cli.ipynb #addb9b05
+# %% ../nbs/60_cli.ipynb #8fb392dc
 @app.command(epilog="Example: mlnb artifacts fraud")
 def artifacts(pipeline: PipelineName = None, as_json: Json = False):
     "List the artifacts of the newest results."
     from mlnb.flow.views import artifacts_of
     project, store, _ = open_project()
-    if pipeline and pipeline not in project.pipelines: plans_of(pipeline, None, [], None)
-    found = artifacts_of(store, [pipeline] if pipeline else list(project.pipelines))
+    if pipeline is not None: known_pipeline(project, pipeline)
+    found = artifacts_of(store, list(project.pipelines) if pipeline is None else [pipeline])
     if as_json: return show_json(found)
     show_table(["name", "type", "bytes", "digest", "stage", "run"], [[f"{a['pipeline']}/{a['name']}", a["type"], f"{a['bytes']:,}", a["digest"][:12], a["stage"], a["run"]] for a in found["artifacts"]], "no artifact yet")
 
@@ -308,19 +333,30 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAM
     if not is_whole(store, artifact.as_dict()): raise IntegrityError(f"`{name}` is damaged or missing in the store", again)
     about = {"name": name, "pipeline": record["pipeline"], "stage": record["stage"], "run": run} | artifact.as_dict()
     if out is not None:
-        try: about["out"] = str(export_value(store, artifact, Path(out), out.endswith(("/", os.sep))))
+        try:
+            with writing(out): about["out"] = str(export_value(store, artifact, Path(out), out.endswith(("/", os.sep))))
         except IntegrityError as error: raise IntegrityError(error.message, again) from error
         if not as_json: print(f"{about['out']}: {name} of {record['pipeline']}, stage {record['stage']}, run {run}", file=sys.stderr)
     if as_json: return show_json(about)
     if out is not None: return
     with tempfile.TemporaryDirectory() as folder:
-        try: value = get_value(store, artifact, Path(folder), trusted_types=project.trusted_types)
+        try:
+            value = get_value(store, artifact, Path(folder), trusted_types=project.trusted_types)
+            if isinstance(value, Path): value = listing(value)
         except IntegrityError as error: raise IntegrityError(error.message, again) from error
     show_table(["field", "value"], [[k, v] for k, v in about.items() if k != "parts"], "")
     text = json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value)
     print("\n" + text[:2000])
 
-# %% ../nbs/60_cli.ipynb #7b88db2d
+# %% ../nbs/60_cli.ipynb #a9293fa1
+def listing(
+    path: Path,  # a file or a folder
+) -> str:        # a line per file: size and path
+    "What a file or folder holds, by name and size."
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return "\n".join(f"{f.stat().st_size:>12,}  {f.relative_to(path.parent)}" for f in files)
+
+# %% ../nbs/60_cli.ipynb #5bbcec51
 @app.command(epilog="Example: mlnb publish")
 def publish(as_json: Json = False):
     "Build the pages in reports/."
@@ -334,7 +370,7 @@ def publish(as_json: Json = False):
 def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Path(), as_json: Json = False):
     "Write a first project: settings.ini and two working stages."
     from mlnb.flow.scaffold import write_scaffold
-    written = write_scaffold(folder)
+    with writing(str(folder)): written = write_scaffold(folder)
     if as_json: return show_json({"files": [str(p) for p in written]})
     for path in written: print(path)
     print(f"\nnow: {'' if folder == Path() else f'cd {folder} && '}mlnb run first")
@@ -380,11 +416,16 @@ def report_error(
     if "--json" in arguments: show_json(error_document(error, code, arguments))
     return code
 
-# %% ../nbs/60_cli.ipynb #02381f12
+# %% ../nbs/60_cli.ipynb #082fb1fe
 VERBS = tuple(c.name or c.callback.__name__ for c in app.registered_commands)
 
 
-def end_on_signal(number, frame): raise KeyboardInterrupt  # SIGTERM and SIGHUP are treated as Ctrl-C
+def end_on_signal(
+    number: int,    # of the signal
+    frame: object,  # where it struck
+) -> None:
+    "Treat SIGTERM and SIGHUP as Ctrl-C."
+    raise KeyboardInterrupt
 
 
 def invoke(
@@ -403,7 +444,8 @@ def run_command(
 ) -> int:                  # exit code
     "Run a command line and return its exit code; nothing escapes."
     import signal
-    for number in (signal.SIGTERM, signal.SIGHUP): signal.signal(number, end_on_signal)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN: signal.signal(number, end_on_signal)  # `nohup` stays in force
     try: return invoke(join_pairs(arguments))
     except MlnbError as error: return report_error(error, error.exit_code, arguments)
     except (KeyboardInterrupt, typer.Abort): return report_error(UsageError("interrupted", "the same command resumes"), 130, arguments)

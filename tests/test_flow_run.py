@@ -190,7 +190,8 @@ def test_force_keeps_the_first_result_and_says_that_it_is_not_reproducible(make_
 
 
 def start(*arguments, cwd, environment):
-    return subprocess.Popen([sys.executable, "-m", "mlnb", *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen([sys.executable, "-m", "mlnb", *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a shell in the background hands on an ignored SIGINT
 
 
 def test_interrupted_and_killed_runs_are_resumed_without_repeating_what_was_committed(make_project, mlnb, outside_environment):

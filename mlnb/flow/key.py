@@ -102,7 +102,7 @@ def cell_reasons(
             found.append(reason("cell", f"{gone} cell{'s' if gone > 1 else ''} went {where}", None, old[i2 - 1][:12], None))
     return found
 
-# %% ../../nbs/flow/55_key.ipynb #73d4519c
+# %% ../../nbs/flow/55_key.ipynb #145346b6
 def explain(
     before: dict,  # parts of the newest record
     after: dict,   # parts now
@@ -117,11 +117,12 @@ def explain(
     def written(parts): return {n: " ".join([v["codec"], v.get("filename", "")]).strip() for n, v in parts["inputs"].items()}
     if not found: found += changed("input", written(before), written(after), "input `{name}` was written as {before}, is written as {after}")
     found += changed("input", before["sources"], after["sources"], "source `{name}` was {before}, is {after}")
-    found += changed("module", before["modules"], after["modules"], "module `{name}` changed")
+    found += [r | {"message": f"module `{r['name']}` {'is new' if r['before'] is None else 'is gone' if r['after'] is None else 'changed'}"}
+              for r in changed("module", before["modules"], after["modules"], "{name}")]
     found += changed("package", before["packages"], after["packages"], "package `{name}` was {before}, is {after}")
     def option(parts, field): return {"threads": parts["options"]["threads"]} if field == "threads" else parts["options"]["env"]
     found += changed("option", option(before, "threads"), option(after, "threads"), "option `{name}` was {before}, is {after}")
-    found += [r | {"before": None, "after": None} for r in changed("option", option(before, "env"), option(after, "env"), "environment variable `{name}` changed")]
+    found += [r | {"before": None, "after": None} for r in changed("option", option(before, "env"), option(after, "env"), "environment variable `{name}` changed (values are not kept)")]
     if before["python"] != after["python"]: found.append(reason("python", "Python or the platform changed", "python", " ".join(before["python"]), " ".join(after["python"])))
     if before["format"] != after["format"]: found.append(reason("option", "mlnb runs stages differently now", "stage format", before["format"], after["format"]))
     return found or [reason("option", "its key has other parts than before", "key", digest_of(before)[:12], digest_of(after)[:12])]

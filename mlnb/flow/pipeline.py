@@ -88,7 +88,7 @@ def parameter_conflicts(
                 yield Problem("parameter-conflict", f"parameter `{p.name}` is `{p.type} = {p.default!r}` in {stage.name} and `{known.type} = {known.default!r}` in {where.name}",
                               "give both the same type and default, or rename one", stage.file, stage.parameters_cell)
 
-# %% ../../nbs/flow/40_pipeline.ipynb #c8741f1f
+# %% ../../nbs/flow/40_pipeline.ipynb #4358ce85
 def input_problems(
     project: Project,         # whose sources and pipelines a name can come from
     stage: Stage,             # whose loads are looked at
@@ -99,7 +99,9 @@ def input_problems(
         name = parse_name(written)
         def problem(message, mend, cell=cell): return Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, stage.file, cell, stage.cells[cell - 1].id)  # noqa: B023
         if name.pipeline in (None, stage.pipeline):
-            if name.name not in savers and name.name not in project.sources: yield problem("which no stage saves", did_you_mean(name.name, [*savers, *project.sources]))
+            if name.name in savers or name.name in project.sources: continue
+            elsewhere = [p for p in project.pipelines if p != stage.pipeline and name.name in saved_names(project, p)]
+            yield problem("which no stage saves", f'write `load("{elsewhere[0]}/{name.name}")` for that of pipeline {elsewhere[0]}' if elsewhere else did_you_mean(name.name, [*savers, *project.sources]))
         elif name.pipeline not in project.pipelines: yield problem(f"but there is no pipeline `{name.pipeline}`", did_you_mean(name.pipeline, list(project.pipelines)))
         else:
             saved = saved_names(project, name.pipeline)

@@ -46,14 +46,14 @@ def failure_lines(
     again = command_again(document["pipeline"], [entry["name"]], document["profile"], {n: (v["value"], v["origin"]) for n, v in document["parameters"].items()})
     return [*lines, *([f"  executed notebook: {shown}"] if kept else []), f"  run it again: {again}"]
 
-# %% ../../nbs/flow/95_progress.ipynb #7ea91fc7
+# %% ../../nbs/flow/95_progress.ipynb #3036cf37
 def summary(
     document: dict,  # of a run that ended
 ) -> str:
     "The last line of a run."
     states = [e["state"] for e in document["stages"]]
     n = {s: states.count(s) for s in ("committed", "cached", "failed", "skipped", "cancelled")}
-    if states and n["cached"] == len(states): return f"{document['pipeline']}: nothing to do, all {len(states)} stages are fresh"
+    if states and n["cached"] == len(states): return f"{document['pipeline']}: nothing to do, {'its stage is' if len(states) == 1 else f'all {len(states)} stages are'} fresh"
     parts = ", ".join(f"{n[s]} {word}" for s, word in (("committed", "run"), ("cached", "fresh"), ("failed", "failed"), ("skipped", "skipped"), ("cancelled", "cancelled")) if n[s])
     again = "; the same command resumes" if document["state"] == "cancelled" else ""
     return f"{document['pipeline']}: {document['state']}, {parts} in {document['seconds']:.1f} s (run {document['run']}){again}"

@@ -346,7 +346,7 @@ def move_head(
         move_ref(plan.store, ref, run.document["run"], "every stage is committed under the profile's values")
     return True
 
-# %% ../../nbs/flow/85_run.ipynb #eb45803a
+# %% ../../nbs/flow/85_run.ipynb #cf978091
 def run_pipeline(
     plan: Plan,                       # what is stale, and why
     selection: Selection,             # which stages
@@ -369,7 +369,7 @@ def run_pipeline(
             document["state"] = "failed" if any(s not in DONE for s in run.state.values()) else "committed"
         except KeyboardInterrupt: document["state"] = "cancelled"
         except BaseException as error:
-            document |= {"state": "failed", "exit_code": getattr(error, "exit_code", 70), "seconds": round(time.monotonic() - started, 3)}
+            document |= {"state": "cancelled" if isinstance(error, LockedError) else "failed", "exit_code": getattr(error, "exit_code", 70), "seconds": round(time.monotonic() - started, 3)}
             error.document = document
             with suppress(StoreError): write_run(plan.store, document)
             raise

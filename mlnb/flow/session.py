@@ -134,7 +134,7 @@ def owner_of(
     raise UsageError(f"`{name}` is saved by {len(owners)} pipelines of this project", "work in the notebook's folder, or write `PIPELINE/NAME`") if owners else UsageError(
         f"no pipeline of this project saves `{name}`", did_you_mean(name, list(project.sources)))
 
-# %% ../../nbs/flow/65_session.ipynb #6414a7b0
+# %% ../../nbs/flow/65_session.ipynb #6fdace80
 def find_by_hand(
     session: Session,  # by hand
     written: str,      # name as written
@@ -155,7 +155,8 @@ def find_by_hand(
         return artifact_of(json.loads(mine.read_bytes()))
     try: artifact, record, line = find_output(session.store.below, list(project.pipelines), written, pipeline, session.profile)
     except UsageError:
-        if name.ref or pipeline not in project.pipelines: raise
+        if pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines))) from None
+        if name.ref: raise
         saved = saved_names(project, pipeline)
         if name.name not in saved: raise UsageError(f"no stage of `{pipeline}` saves `{name.name}`", did_you_mean(name.name, [*saved, *project.sources])) from None
         try: artifact, record, run = find_artifact(session.store.below, project, f"{pipeline}/{name.name}", session.profile)
@@ -208,7 +209,7 @@ def save(
         write_durably(overlay_path(session, owner_of(session, name), name), json.dumps(artifact.as_dict()).encode(), 0o640 if session.store.group else 0o600)
         print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); pipelines do not see it")
 
-# %% ../../nbs/flow/65_session.ipynb #f24a2864
+# %% ../../nbs/flow/65_session.ipynb #057f0461
 def plain_number(value: Any) -> int | float | None:
     "A finite Python number; None for anything else."
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0: value = value.item()
@@ -227,6 +228,8 @@ def metric(
     given = {k: v for k, v in ((name, value), (f"{name}_low", low), (f"{name}_high", high)) if v is not None or k == name}
     numbers = {k: plain_number(v) for k, v in given.items()}
     if bad := [k for k, v in numbers.items() if v is None]: raise ValueRefusedError(f"metric `{bad[0]}` is {given[bad[0]]!r}", "give a finite number, or leave the metric out and say why")
+    if (low is None) != (high is None): raise ValueRefusedError(f"metric `{name}` has one end of an interval only", "give both `low` and `high`, or neither")
+    if low is not None and not numbers[f"{name}_low"] <= numbers[name] <= numbers[f"{name}_high"]: raise ValueRefusedError(f"metric `{name}` lies outside its interval", "give `low` <= value <= `high`")
     if session.is_run and (twice := [k for k in numbers if k in session.metrics]): raise ValueRefusedError(f"metric `{twice[0]}` has a value already", "give each metric one name")
     session.metrics |= numbers
     note(session, metrics=numbers)

@@ -8,7 +8,7 @@ imports, and every problem with its file, cell and mend. Nothing is run and noth
 # %% auto #0
 __all__ = ['stage_name', 'Stage', 'kernel_problems', 'parse_code', 'read_stage']
 
-# %% ../../nbs/flow/30_stage.ipynb #e1d9ce01
+# %% ../../nbs/flow/30_stage.ipynb #b2b87aad
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .edges import read_edges
 from .notebook import Cell, cell_code, opaque_magics, parse_cell, read_notebook
-from .options import Options, read_options
+from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
 from ..store.errors import Problem
 from ..store.names import is_name
@@ -78,7 +78,7 @@ def parse_code(
                      for m in opaque_magics(tree)]
     return trees, code, problems
 
-# %% ../../nbs/flow/30_stage.ipynb #2a6855df
+# %% ../../nbs/flow/30_stage.ipynb #5da36a57
 def read_stage(
     path: Path,      # the notebook
     pipeline: str,   # name of the pipeline it belongs to
@@ -102,6 +102,8 @@ def read_stage(
     problems += place(found, tagged[0]) if tagged else []
     options, found = read_options(code_cells[0].source) if code_cells else (Options(), [])
     problems += place(found, code_cells[0]) if code_cells else []
+    for cell in code_cells[1:]:
+        problems += place([Problem("option-place", f"option `{n}` stands in cell {cell.position}, where it has no effect", f"move it to the top of cell {code_cells[0].position}, the first code cell") for n in misplaced_options(cell.source)], cell)
     trees, code, found = parse_code([c for c in code_cells if c not in tagged], file)
     edges = read_edges(trees)
     ids = {c.position: c.id for c in cells}

@@ -28,13 +28,20 @@ class Value(NamedTuple):
     type: str             # as declared
     stages: tuple[str, ...]  # stages that declare it
 
-# %% ../../nbs/flow/45_values.ipynb #be6c6d40
+# %% ../../nbs/flow/45_values.ipynb #3360fe84
 def read_values_file(
     path: Path,  # YAML or JSON: one mapping of names to values
 ) -> dict[str, Any]:  # raises `UsageError` when it is missing or no mapping
     "Read `-f FILE`; its values must have their types already."
     import yaml
-    try: values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = [n for n in names if names.count(n) > 1]
+            if twice: raise yaml.YAMLError(f"`{twice[0]}` stands twice")
+            return super().construct_mapping(node, deep)
+
+    try: values = yaml.load(path.read_text(encoding="utf-8"), Strict)
     except OSError as error: raise UsageError(f"{path} cannot be read ({error.strerror})", "check the path given to `-f`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error: raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}", "write one `name: value` a line") from error
     if not isinstance(values or {}, dict): raise UsageError(f"{path} holds no names and values", "write one `name: value` a line")
@@ -60,7 +67,7 @@ def given_values(
         except UsageError as error: problems.append(Problem("bad-value", error.message, error.mend, file))
     return values, problems
 
-# %% ../../nbs/flow/45_values.ipynb #16a476ad
+# %% ../../nbs/flow/45_values.ipynb #2d60a010
 def resolve(
     project: Project,                   # where profiles are declared
     pipeline: Pipeline,                 # whose parameters
@@ -81,7 +88,7 @@ def resolve(
     for p in (p for stage in pipeline.stages.values() for p in stage.parameters):
         try: checked = check_value(p, values[p.name], values)
         except UsageError as error: problems.append(Problem("bad-value", error.message, error.mend, "settings.ini" if origins[p.name] == "profile" else None))
-        else: values[p.name] = values[p.name] if origins[p.name] == "default" else checked
+        else: values[p.name] = p.default if checked == p.default and type(checked) is not bool else checked
     problems = list(dict.fromkeys(problems))
     if problems: raise DefinitionError(problems)
     return {n: Value(values[n], origins[n], declared[n].type, tuple(stages)) for n, (_, stages) in parameters.items()}

@@ -182,7 +182,7 @@ def find_artifact(
     known = [a["name"] for a in artifacts_of(store, list(project.pipelines))["artifacts"]]
     raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known) if known else "run a pipeline first")
 
-# %% ../../nbs/flow/90_views.ipynb #330e57f7
+# %% ../../nbs/flow/90_views.ipynb #f8dba7ae
 def differences(
     a: Mapping[str, Any],  # of one run
     b: Mapping[str, Any],  # of the other
@@ -195,11 +195,12 @@ def diff_of(
     store: Store,  # records
     a: dict,       # document of one run
     b: dict,       # document of the other
-) -> dict:         # {"parameters", "metrics", "artifacts", "packages", "cells", "seconds"}
+) -> dict:         # {"parameters", "metrics", "artifacts", "packages", "cells", "modules", "sources", "seconds"}
     "What differs between two runs."
     def flat(run, field): return {f"{e['name']}.{n}": v for e in run["stages"] for n, v in e[field].items()}
     def records(run): return {e["name"]: r for e in run["stages"] if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"], usable=False))}
     def packages(found): return {n: v for r in found.values() for n, v in r["environment"]["packages"].items()}
+    def parts(found, field): return {n: v for r in found.values() for n, v in r["parts"][field].items()}
     ra, rb = records(a), records(b)
     cells = []
     for stage in [s for s in ra if s in rb]:
@@ -207,5 +208,6 @@ def diff_of(
         cells += [{"name": f"{stage}: {r['message'].replace('cell ', 'code cell ')}", "a": r["before"], "b": r["after"]} for r in cell_reasons(ra[stage]["parts"]["cells"], after, list(range(1, len(after) + 1)))]
     return {"parameters": differences({n: v["value"] for n, v in a["parameters"].items()}, {n: v["value"] for n, v in b["parameters"].items()}),
             "metrics": differences(flat(a, "metrics"), flat(b, "metrics")), "artifacts": differences(flat(a, "outputs"), flat(b, "outputs")),
-            "packages": differences(packages(ra), packages(rb)), "cells": cells,
+            "packages": differences(packages(ra), packages(rb)), "cells": cells, "modules": differences(parts(ra, "modules"), parts(rb, "modules")),
+            "sources": differences(parts(ra, "sources"), parts(rb, "sources")),
             "seconds": differences({e["name"]: e["seconds"] for e in a["stages"]}, {e["name"]: e["seconds"] for e in b["stages"]})}

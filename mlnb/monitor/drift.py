@@ -22,6 +22,11 @@ import pandas as pd
 from .columns import column, kind_of, obstacle, positions
 from .verdict import Verdict, grade, result, worst
 
+# %% ../../nbs/monitor/30_drift.ipynb #64a14fc3
+def _share_up_to(ordered: np.ndarray, at: np.ndarray) -> np.ndarray:
+    "Share of `ordered` at or below each value of `at`."
+    return np.searchsorted(ordered, at, side="right") / len(ordered)
+
 # %% ../../nbs/monitor/30_drift.ipynb #f2a2f964
 def ks(
     reference: np.ndarray,  # numbers, at least one, no missing values, any order
@@ -33,10 +38,11 @@ def ks(
     shares_at_current = _share_up_to(reference, current) - _share_up_to(current, current)
     return float(max(np.abs(shares_at_reference).max(), np.abs(shares_at_current).max()))
 
-# %% ../../nbs/monitor/30_drift.ipynb #64a14fc3
-def _share_up_to(ordered: np.ndarray, at: np.ndarray) -> np.ndarray:
-    "Share of `ordered` at or below each value of `at`."
-    return np.searchsorted(ordered, at, side="right") / len(ordered)
+# %% ../../nbs/monitor/30_drift.ipynb #9c53c6d0
+def _divergence(p: np.ndarray, m: np.ndarray) -> float:
+    "Kullback-Leibler divergence of `p` from `m` [bits]; categories without share add nothing."
+    held = p > 0
+    return float((p[held] * np.log2(p[held] / m[held])).sum())
 
 # %% ../../nbs/monitor/30_drift.ipynb #68018937
 def jensen_shannon(
@@ -46,12 +52,6 @@ def jensen_shannon(
     "Jensen-Shannon distance to base 2 (Lin 1991; Endres and Schindelin 2003)."
     p, q = reference / reference.sum(), current / current.sum()
     return math.sqrt(max(0.0, (_divergence(p, (p + q) / 2) + _divergence(q, (p + q) / 2)) / 2))
-
-# %% ../../nbs/monitor/30_drift.ipynb #9c53c6d0
-def _divergence(p: np.ndarray, m: np.ndarray) -> float:
-    "Kullback-Leibler divergence of `p` from `m` [bits]; categories without share add nothing."
-    held = p > 0
-    return float((p[held] * np.log2(p[held] / m[held])).sum())
 
 # %% ../../nbs/monitor/30_drift.ipynb #be06e811
 def aligned_counts(
@@ -88,31 +88,6 @@ def jensen_shannon_noise(
 # %% ../../nbs/monitor/30_drift.ipynb #464a579b
 MIN_VALUES = 30  # fewer on either side say nothing about a distribution
 
-# %% ../../nbs/monitor/30_drift.ipynb #da8be96f
-def column_drift(
-    reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the same column in the current window, of the same kind
-    warn: float = 0.1,     # distance that warns, 0..1; a tenth of the rows
-    fail: float = 0.2,     # distance that fails, `warn`..1
-    alpha: float = 0.001,  # accepted probability of a false alarm for this column, above 0, below 1
-) -> dict:                 # `kind`, `method`, `statistic`, `threshold`, missing shares, `verdict`, `reason`; never raises on data
-    "Measure and judge the drift of one column."
-    held = reference.dropna(), current.dropna()
-    missing = [1 - len(kept) / max(1, len(whole)) for kept, whole in zip(held, (reference, current), strict=True)]
-    measured = {"kind": kind_of(reference), "n_reference": len(held[0]), "n_current": len(held[1]),
-                "missing_reference": missing[0], "missing_current": missing[1]}
-    try:
-        distance = _distance(*held, alpha)
-    except TypeError:
-        return measured | _not_computable("its values cannot be counted")
-    if isinstance(distance, str):
-        return measured | _not_computable(distance)
-    method, statistic, noise = distance
-    threshold = max(warn, noise)
-    word = worst([Verdict(grade(statistic, threshold, max(fail, noise)), _moved(statistic, threshold)),
-                  _missing_drift(missing, ks_noise(len(reference), len(current), alpha), warn, fail)])
-    return measured | {"method": method, "statistic": statistic, "threshold": threshold, "noise": noise, "verdict": word.word, "reason": word.reason}
-
 # %% ../../nbs/monitor/30_drift.ipynb #c734ff51
 def _distance(reference: pd.Series, current: pd.Series, alpha: float) -> tuple[str, float, float] | str:
     "Method, distance and what chance allows; or the reason why there is none."
@@ -143,6 +118,52 @@ def _missing_drift(missing: list[float], noise: float, warn: float, fail: float)
     word = grade(abs(missing[1] - missing[0]), max(warn, noise), max(fail, noise))
     return Verdict(word, f"missing in {missing[0]:.1%} of the reference and {missing[1]:.1%} of the current rows")
 
+# %% ../../nbs/monitor/30_drift.ipynb #da8be96f
+def column_drift(
+    reference: pd.Series,  # the column in the reference window
+    current: pd.Series,    # the same column in the current window, of the same kind
+    warn: float = 0.1,     # distance that warns, 0..1; a tenth of the rows
+    fail: float = 0.2,     # distance that fails, `warn`..1
+    alpha: float = 0.001,  # accepted probability of a false alarm for this column, above 0, below 1
+) -> dict:                 # `kind`, `method`, `statistic`, `threshold`, missing shares, `verdict`, `reason`; never raises on data
+    "Measure and judge the drift of one column."
+    held = reference.dropna(), current.dropna()
+    missing = [1 - len(kept) / max(1, len(whole)) for kept, whole in zip(held, (reference, current), strict=True)]
+    measured = {"kind": kind_of(reference), "n_reference": len(held[0]), "n_current": len(held[1]),
+                "missing_reference": missing[0], "missing_current": missing[1]}
+    try:
+        distance = _distance(*held, alpha)
+    except TypeError:
+        return measured | _not_computable("its values cannot be counted")
+    if isinstance(distance, str):
+        return measured | _not_computable(distance)
+    method, statistic, noise = distance
+    threshold = max(warn, noise)
+    word = worst([Verdict(grade(statistic, threshold, max(fail, noise)), _moved(statistic, threshold)),
+                  _missing_drift(missing, ks_noise(len(reference), len(current), alpha), warn, fail)])
+    return measured | {"method": method, "statistic": statistic, "threshold": threshold, "noise": noise, "verdict": word.word, "reason": word.reason}
+
+# %% ../../nbs/monitor/30_drift.ipynb #75304589
+def _first_reason(judged: dict[str, dict]) -> str:
+    "Why no column could be compared, said of the first one."
+    return next((f"no column can be compared; `{name}`: {found['reason']}" for name, found in judged.items()), "there are no columns to compare")
+
+# %% ../../nbs/monitor/30_drift.ipynb #4ba6adbb
+def _summary(judged: dict[str, dict]) -> tuple[float | None, Verdict]:
+    "Share of drifted columns and the verdict of the window."
+    computable = [name for name, found in judged.items() if found["verdict"] != "not_computable"]
+    drifted = [name for name in computable if judged[name]["verdict"] != "ok"]
+    if not computable:
+        return None, Verdict("not_computable", _first_reason(judged))
+    verdict = worst(Verdict(found["verdict"], found["reason"]) for found in judged.values())
+    reason = f"{len(drifted)} of {len(computable)} columns drifted"
+    if drifted:
+        most = max(drifted, key=lambda name: judged[name]["statistic"])
+        reason += f", most of all `{most}` (distance {judged[most]['statistic']:.3f})"
+    if len(judged) > len(computable):
+        reason += f"; {len(judged) - len(computable)} could not be compared"
+    return len(drifted) / len(computable), Verdict(verdict.word, reason)
+
 # %% ../../nbs/monitor/30_drift.ipynb #35b040a4
 def drift(
     reference: pd.DataFrame,               # the window to compare with, e.g. the test week of the model
@@ -165,24 +186,3 @@ def drift(
             judged[name] = column_drift(column(reference, name), column(current, name), warn, fail, alpha / len(names))
     share, verdict = _summary(judged)
     return result(verdict, judged, drifted_share=share, set_aside=set_aside)
-
-# %% ../../nbs/monitor/30_drift.ipynb #4ba6adbb
-def _summary(judged: dict[str, dict]) -> tuple[float | None, Verdict]:
-    "Share of drifted columns and the verdict of the window."
-    computable = [name for name, found in judged.items() if found["verdict"] != "not_computable"]
-    drifted = [name for name in computable if judged[name]["verdict"] != "ok"]
-    if not computable:
-        return None, Verdict("not_computable", _first_reason(judged))
-    verdict = worst(Verdict(found["verdict"], found["reason"]) for found in judged.values())
-    reason = f"{len(drifted)} of {len(computable)} columns drifted"
-    if drifted:
-        most = max(drifted, key=lambda name: judged[name]["statistic"])
-        reason += f", most of all `{most}` (distance {judged[most]['statistic']:.3f})"
-    if len(judged) > len(computable):
-        reason += f"; {len(judged) - len(computable)} could not be compared"
-    return len(drifted) / len(computable), Verdict(verdict.word, reason)
-
-# %% ../../nbs/monitor/30_drift.ipynb #75304589
-def _first_reason(judged: dict[str, dict]) -> str:
-    "Why no column could be compared, said of the first one."
-    return next((f"no column can be compared; `{name}`: {found['reason']}" for name, found in judged.items()), "there are no columns to compare")

@@ -56,8 +56,10 @@ def sample(
         frame = frame.iloc[np.sort(rows)]
     return frame.reset_index(drop=True)
 
-# %% ../../nbs/monitor/40_evidently.ipynb #ceb3b045
+# %% ../../nbs/monitor/40_evidently.ipynb #f79e0ed1
 MIN_VALUES = 30        # fewer on either side make no distribution
+
+# %% ../../nbs/monitor/40_evidently.ipynb #87267fee
 MAX_CATEGORIES = 1000  # more in both windows together are names, not categories
 
 # %% ../../nbs/monitor/40_evidently.ipynb #e037cddc
@@ -81,11 +83,6 @@ def why_left_out(
     except TypeError:
         return "its values cannot be counted"
 
-# %% ../../nbs/monitor/40_evidently.ipynb #98c39665
-def _plain(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    "The named columns as floats or text."
-    return pd.DataFrame({name: _plain_column(column(frame, name)) for name in names})
-
 # %% ../../nbs/monitor/40_evidently.ipynb #81a7fa6a
 def _plain_column(values: pd.Series) -> pd.Series:
     "Floats for numbers, text for the rest; missing stays missing."
@@ -93,8 +90,21 @@ def _plain_column(values: pd.Series) -> pd.Series:
         return pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
     return pd.Series([str(value) if held else None for value, held in zip(values, values.notna(), strict=True)], dtype="object")
 
-# %% ../../nbs/monitor/40_evidently.ipynb #7369173d
+# %% ../../nbs/monitor/40_evidently.ipynb #98c39665
+def _plain(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    "The named columns as floats or text."
+    return pd.DataFrame({name: _plain_column(column(frame, name)) for name in names})
+
+# %% ../../nbs/monitor/40_evidently.ipynb #0877fbf9
+def _escaped(script: str) -> str:
+    "Escape what could end a script or begin a tag."
+    codes = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028", "\u2029": r"\u2029"}
+    return re.sub("[<>&\u2028\u2029]", lambda sign: codes[sign[0]], script)
+
+# %% ../../nbs/monitor/40_evidently.ipynb #4dcbfc20
 _DATA = re.compile(r"<script>\n    var (metric_[0-9a-f]{32}) = (.*?)\n</script>\n    </head>", re.DOTALL)
+
+# %% ../../nbs/monitor/40_evidently.ipynb #d4d65e44
 _ID = re.compile(r'(?<=[^\\]"id": ")[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=")')
 
 # %% ../../nbs/monitor/40_evidently.ipynb #2ef5928d
@@ -113,11 +123,10 @@ def canonical_page(
     parts = page[:found.start()], f"<script>{body}</script>\n    </head>", page[found.end():]
     return "".join(part.replace(found[1], name) for part in parts)
 
-# %% ../../nbs/monitor/40_evidently.ipynb #0877fbf9
-def _escaped(script: str) -> str:
-    "Escape what could end a script or begin a tag."
-    codes = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028", "\u2029": r"\u2029"}
-    return re.sub("[<>&\u2028\u2029]", lambda sign: codes[sign[0]], script)
+# %% ../../nbs/monitor/40_evidently.ipynb #fa45a564
+def _metrics(text: str) -> list[dict]:
+    "The metrics of a report, `None` for what is no number."
+    return json.loads(text, parse_constant=lambda token: None)["metrics"]
 
 # %% ../../nbs/monitor/40_evidently.ipynb #9fab1155
 def _run(preset, reference, current) -> tuple[str, list[dict], str]:
@@ -131,39 +140,10 @@ def _run(preset, reference, current) -> tuple[str, list[dict], str]:
         return "", [], f"Evidently raised {type(error).__name__}"
     return canonical_page(page), metrics, ""
 
-# %% ../../nbs/monitor/40_evidently.ipynb #fa45a564
-def _metrics(text: str) -> list[dict]:
-    "The metrics of a report, `None` for what is no number."
-    return json.loads(text, parse_constant=lambda token: None)["metrics"]
-
 # %% ../../nbs/monitor/40_evidently.ipynb #bff54696
 def _nothing(reason: str, left_out: dict[str, str]) -> tuple[str, dict]:
     "No page, and why."
     return "", result(Verdict("not_computable", reason), {}, left_out=left_out)
-
-# %% ../../nbs/monitor/40_evidently.ipynb #312f557b
-def drift_report(
-    reference: pd.DataFrame,               # the window to compare with
-    current: pd.DataFrame,                 # the window to judge
-    columns: Sequence[str] | None = None,  # which to show; `None`: all of either window
-    max_rows: int = 20_000,                # rows drawn from each window, 30 or more
-    max_columns: int = 30,                 # columns to show at most, the first ones, 1 or more; each takes 0.2 s to draw
-    seed: int = 0,                         # of the draw
-) -> tuple[str, dict]:                     # page as HTML (empty when `not_computable`) and `verdict`, `reason`, `columns`, `left_out`, `rows`
-    "Compare two windows in an Evidently report."
-    names = list(dict.fromkeys([*positions(reference), *positions(current)])) if columns is None else [str(name) for name in columns]
-    reference, current = sample(reference, max_rows, seed), sample(current, max_rows, seed)
-    left_out = {name: reason for name in names if (reason := why_left_out(reference, current, name))}
-    shown = [name for name in names if name not in left_out]
-    left_out |= {name: f"only {max_columns} columns are shown" for name in shown[max_columns:]}
-    shown = shown[:max_columns]
-    if not shown:
-        return _nothing(next(iter(f"no column can be shown; `{name}`: {reason}" for name, reason in left_out.items()), "there are no columns"), left_out)
-    page, metrics, reason = _run(_drift_preset(shown), *(_dataset(_plain(frame, shown)) for frame in (reference, current)))
-    if reason:
-        return _nothing(reason, left_out)
-    found = {metric["config"]["column"]: _column_drift(metric) for metric in metrics if "column" in metric["config"]}
-    return page, result(_drift_verdict(found), found, left_out=left_out, rows={"reference": len(reference), "current": len(current)})
 
 # %% ../../nbs/monitor/40_evidently.ipynb #e6d4f5f6
 def _drift_preset(names: list[str]):
@@ -193,33 +173,30 @@ def _drift_verdict(found: dict[str, dict]) -> Verdict:
     drifted = [name for name, column in found.items() if column["verdict"] == "warn"]
     return Verdict("warn" if drifted else "ok", f"Evidently finds drift in {len(drifted)} of {len(found)} columns")
 
-# %% ../../nbs/monitor/40_evidently.ipynb #3dac200e
-def performance_report(
-    reference: pd.DataFrame,  # the window to compare with
-    current: pd.DataFrame,    # the window to judge
-    target: str,              # column with the labels, 0 or 1 (missing: not known yet)
-    score: str,               # column with the model's probability of 1, 0..1
-    max_rows: int = 20_000,   # rows drawn from each window, 30 or more
-    seed: int = 0,            # of the draw
-) -> tuple[str, dict]:        # page as HTML (empty when `not_computable`) and `verdict`, `reason`, `columns` (empty), `metrics` of the current window, `rows`
-    "Show how the scores of two windows fit their labels."
-    for name in (target, score):
-        reason = obstacle(reference, current, name)
-        if reason:
-            return _nothing(f"`{name}`: {reason}", {})
-    windows = [sample(_labelled(frame, target, score), max_rows, seed) for frame in (reference, current)]
-    for frame, name in zip(windows, ("reference", "current"), strict=True):
-        reason = _why_no_performance(frame)
-        if reason:
-            return _nothing(f"{reason} in the {name} window", {})
-    task = _evidently().BinaryClassification(target="label", prediction_probas="score", pos_label=1)
-    preset = _evidently().presets.ClassificationPreset()
-    page, metrics, reason = _run(preset, *(_performance_dataset(frame, task) for frame in windows))
+# %% ../../nbs/monitor/40_evidently.ipynb #5a253364
+def drift_report(
+    reference: pd.DataFrame,               # the window to compare with
+    current: pd.DataFrame,                 # the window to judge
+    columns: Sequence[str] | None = None,  # which to show; `None`: all of either window
+    max_rows: int = 20_000,                # rows drawn from each window, 30 or more
+    max_columns: int = 30,                 # columns to show at most, the first ones, 1 or more; each takes 0.2 s to draw
+    seed: int = 0,                         # of the draw
+) -> tuple[str, dict]:                     # page as HTML (empty when `not_computable`) and `verdict`, `reason`, `columns`, `left_out`, `rows`
+    "Compare two windows in an Evidently report."
+    names = list(dict.fromkeys([*positions(reference), *positions(current)])) if columns is None else [str(name) for name in columns]
+    reference, current = sample(reference, max_rows, seed), sample(current, max_rows, seed)
+    left_out = {name: reason for name in names if (reason := why_left_out(reference, current, name))}
+    shown = [name for name in names if name not in left_out]
+    left_out |= {name: f"only {max_columns} columns are shown" for name in shown[max_columns:]}
+    shown = shown[:max_columns]
+    if not shown:
+        reasons = (f"no column can be shown; `{name}`: {reason}" for name, reason in left_out.items())
+        return _nothing(next(reasons, "there are no columns"), left_out)
+    page, metrics, reason = _run(_drift_preset(shown), *(_dataset(_plain(frame, shown)) for frame in (reference, current)))
     if reason:
-        return _nothing(reason, {})
-    rows = {"reference": len(windows[0]), "current": len(windows[1])}
-    figures = {_figure_name(metric): metric["value"] for metric in metrics}
-    return page, result(Verdict("ok", f"the report shows {rows['current']:,} labelled rows"), {}, metrics=figures, rows=rows)
+        return _nothing(reason, left_out)
+    found = {metric["config"]["column"]: _column_drift(metric) for metric in metrics if "column" in metric["config"]}
+    return page, result(_drift_verdict(found), found, left_out=left_out, rows={"reference": len(reference), "current": len(current)})
 
 # %% ../../nbs/monitor/40_evidently.ipynb #cde71835
 def _labelled(frame: pd.DataFrame, target: str, score: str) -> pd.DataFrame:
@@ -253,7 +230,35 @@ def _figure_name(metric: dict) -> str:
     name = metric["metric_name"].split("(")[0]
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
-# %% ../../nbs/monitor/40_evidently.ipynb #088f50f2
+# %% ../../nbs/monitor/40_evidently.ipynb #53ca1a4d
+def performance_report(
+    reference: pd.DataFrame,  # the window to compare with
+    current: pd.DataFrame,    # the window to judge
+    target: str,              # column with the labels, 0 or 1 (missing: not known yet)
+    score: str,               # column with the model's probability of 1, 0..1
+    max_rows: int = 20_000,   # rows drawn from each window, 30 or more
+    seed: int = 0,            # of the draw
+) -> tuple[str, dict]:        # page as HTML (empty when `not_computable`); `verdict`, `reason`, `columns` (empty), current `metrics`, `rows`
+    "Show how the scores of two windows fit their labels."
+    for name in (target, score):
+        reason = obstacle(reference, current, name)
+        if reason:
+            return _nothing(f"`{name}`: {reason}", {})
+    windows = [sample(_labelled(frame, target, score), max_rows, seed) for frame in (reference, current)]
+    for frame, name in zip(windows, ("reference", "current"), strict=True):
+        reason = _why_no_performance(frame)
+        if reason:
+            return _nothing(f"{reason} in the {name} window", {})
+    task = _evidently().BinaryClassification(target="label", prediction_probas="score", pos_label=1)
+    preset = _evidently().presets.ClassificationPreset()
+    page, metrics, reason = _run(preset, *(_performance_dataset(frame, task) for frame in windows))
+    if reason:
+        return _nothing(reason, {})
+    rows = {"reference": len(windows[0]), "current": len(windows[1])}
+    figures = {_figure_name(metric): metric["value"] for metric in metrics}
+    return page, result(Verdict("ok", f"the report shows {rows['current']:,} labelled rows"), {}, metrics=figures, rows=rows)
+
+# %% ../../nbs/monitor/40_evidently.ipynb #141b9370
 def page_or_reason(
     page: str,      # what a report function returned first; may be empty
     found: dict,    # what it returned second
@@ -263,4 +268,5 @@ def page_or_reason(
     if page:
         return page
     title, reason = html.escape(title), html.escape(found["reason"])
-    return f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title></head><body><h1>{title}</h1><p>No report: {reason}.</p></body></html>\n'
+    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title></head>'
+            f"<body><h1>{title}</h1><p>No report: {reason}.</p></body></html>\n")
