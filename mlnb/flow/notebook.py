@@ -9,11 +9,12 @@ transformed first, and the bodies of `%%time`, `%%capture` and `%%prun`, which I
 # %% auto #0
 __all__ = ['PYTHON_MAGICS', 'Cell', 'read_notebook', 'is_magic_call', 'parse_cell', 'opaque_magics', 'shows_last', 'cell_code']
 
-# %% ../../nbs/flow/20_notebook.ipynb #e3e352f5
+# %% ../../nbs/flow/20_notebook.ipynb #e14712af
 import ast
 import io
 import json
 import tokenize
+import warnings
 from dataclasses import dataclass
 
 from ..store.digests import sha256
@@ -46,7 +47,7 @@ def read_notebook(
     except (KeyError, TypeError, AttributeError): return failed("has a cell without type or source", "open it in JupyterLab and save it again")
     return notebook.get("metadata") or {}, cells, []
 
-# %% ../../nbs/flow/20_notebook.ipynb #18a4caee
+# %% ../../nbs/flow/20_notebook.ipynb #6f6ed583
 PYTHON_MAGICS = ("time", "timeit", "capture", "prun")  # magics whose body is Python
 
 
@@ -80,7 +81,7 @@ def parse_cell(
     except (SyntaxError, ValueError):
         from IPython.core.inputtransformer2 import TransformerManager
         if "\0" in source: raise SyntaxError("the cell holds a NUL character") from None
-        return _Bodies().visit(ast.parse(TransformerManager().transform_cell(source)))
+        with warnings.catch_warnings(action="ignore"): return _Bodies().visit(ast.parse(TransformerManager().transform_cell(source)))
 
 # %% ../../nbs/flow/20_notebook.ipynb #38ed5614
 def opaque_magics(

@@ -149,7 +149,7 @@ def comments_of(
     try: return {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
     except (tokenize.TokenError, IndentationError, SyntaxError): return {}
 
-# %% ../../nbs/flow/10_parameters.ipynb #36ee371e
+# %% ../../nbs/flow/10_parameters.ipynb #179daa04
 def read_parameters(
     source: str,  # source of the cell tagged `parameters`
 ) -> tuple[list[Parameter], list[Problem]]:  # in order; problems have no place yet, the caller knows it
@@ -157,8 +157,9 @@ def read_parameters(
     parameters, problems = [], []
     def add(rule, message, mend, level="error"): problems.append(Problem(rule, message, mend, level=level))
     try: body = ast.parse(source).body
-    except SyntaxError as error:
-        return [], [Problem("parameters-cell", f"the parameters cell is no Python: {error.msg} (line {error.lineno})", "write `name: type = literal` lines only")]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # also half a character, a NUL, a literal nested too deeply
+        said = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
+        return [], [Problem("parameters-cell", f"the parameters cell is no Python: {said}", "write `name: type = literal` lines only")]
     comments = comments_of(source)
     for node in body:
         match node:

@@ -9,15 +9,16 @@ what would run, so they are found before anything does, all of them at once. Nam
 __all__ = ['Edge', 'Pipeline', 'graph_order', 'parameter_conflicts', 'input_problems', 'stage_files', 'saved_names',
            'stage_edges', 'read_pipeline', 'require_sound']
 
-# %% ../../nbs/flow/40_pipeline.ipynb #7b58c6f5
-from collections.abc import Iterator
+# %% ../../nbs/flow/40_pipeline.ipynb #d0a6bc47
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from .parameters import Parameter
-from .stage import Stage, read_stage
+from .reading import read_stages
+from .stage import Stage
 from ..store.errors import DefinitionError, Problem, UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.settings import Project
@@ -88,32 +89,33 @@ def parameter_conflicts(
                 yield Problem("parameter-conflict", f"parameter `{p.name}` is `{p.type} = {p.default!r}` in {stage.name} and `{known.type} = {known.default!r}` in {where.name}",
                               "give both the same type and default, or rename one", stage.file, stage.parameters_cell)
 
-# %% ../../nbs/flow/40_pipeline.ipynb #4358ce85
+# %% ../../nbs/flow/40_pipeline.ipynb #0328ab0c
 def input_problems(
     project: Project,         # whose sources and pipelines a name can come from
     stage: Stage,             # whose loads are looked at
     savers: dict[str, str],   # artifact -> stage, of its own pipeline
+    saved_by: Callable[[str], dict[str, str]],  # what another pipeline saves, by its name
 ) -> Iterator[Problem]:
     "Names that nobody saves."
     for written, cell in stage.loads.items():
         name = parse_name(written)
-        def problem(message, mend, cell=cell): return Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, stage.file, cell, stage.cells[cell - 1].id)  # noqa: B023
+        def problem(message, mend, cell=cell): return Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, stage.file, cell, stage.cell_ids[cell - 1])  # noqa: B023
         if name.pipeline in (None, stage.pipeline):
             if name.name in savers or name.name in project.sources: continue
-            elsewhere = [p for p in project.pipelines if p != stage.pipeline and name.name in saved_names(project, p)]
+            elsewhere = [p for p in project.pipelines if p != stage.pipeline and name.name in saved_by(p)]
             yield problem("which no stage saves", f'write `load("{elsewhere[0]}/{name.name}")` for that of pipeline {elsewhere[0]}' if elsewhere else did_you_mean(name.name, [*savers, *project.sources]))
         elif name.pipeline not in project.pipelines: yield problem(f"but there is no pipeline `{name.pipeline}`", did_you_mean(name.pipeline, list(project.pipelines)))
         else:
-            saved = saved_names(project, name.pipeline)
+            saved = saved_by(name.pipeline)
             if name.name not in saved: yield problem(f"which no stage of `{name.pipeline}` saves", did_you_mean(name.name, list(saved)))
 
-# %% ../../nbs/flow/40_pipeline.ipynb #59556153
+# %% ../../nbs/flow/40_pipeline.ipynb #7a77c391
 def stage_files(
     project: Project,  # where the folder is declared
     pipeline: str,     # its name
 ) -> list:             # stage notebooks, in the order of their names
     "The notebooks of a pipeline: `*.ipynb` directly in its folder that begin with neither `.` nor `_`."
-    return sorted(p for p in project.pipelines[pipeline].glob("*.ipynb") if p.name[0] not in "._")
+    return sorted((p for p in project.pipelines[pipeline].glob("*.ipynb") if p.name[0] not in "._"), key=lambda p: p.name)
 
 
 def saved_names(
@@ -121,9 +123,9 @@ def saved_names(
     pipeline: str,     # its name
 ) -> dict[str, str]:   # artifact -> stage
     "What a pipeline saves, its own problems left aside."
-    return {name: s.name for s in (read_stage(p, pipeline, project.root) for p in stage_files(project, pipeline)) for name in s.saves}
+    return {name: s.name for s in read_stages(project, pipeline, stage_files(project, pipeline)) for name in s.saves}
 
-# %% ../../nbs/flow/40_pipeline.ipynb #16322062
+# %% ../../nbs/flow/40_pipeline.ipynb #3d4f77e9
 def stage_edges(
     project: Project,       # whose sources are outside data
     stages: list[Stage],    # of one pipeline
@@ -132,7 +134,7 @@ def stage_edges(
     savers, problems = {}, []
     for stage in stages:
         for artifact, cell in stage.saves.items():
-            place = (stage.file, cell, stage.cells[cell - 1].id)
+            place = (stage.file, cell, stage.cell_ids[cell - 1])
             if artifact in savers: problems.append(Problem("two-savers", f"`{artifact}` is saved by {savers[artifact]} and by {stage.name}", "rename one of them", *place))
             elif artifact in project.sources: problems.append(Problem("two-savers", f"{stage.name} saves `{artifact}`, which is a source", "rename one of them", *place))
             savers.setdefault(artifact, stage.name)
@@ -140,14 +142,14 @@ def stage_edges(
              if n.pipeline in (None, s.pipeline) and n.ref is None and n.name in savers]
     return savers, edges, problems
 
-# %% ../../nbs/flow/40_pipeline.ipynb #f0ccb2a4
+# %% ../../nbs/flow/40_pipeline.ipynb #c92c249d
 def read_pipeline(
     project: Project,  # where it is declared
     name: str,         # its name
 ) -> Pipeline:         # with all problems; raises `UsageError` when no such pipeline is declared
     "Read the stages of a pipeline and connect them."
     if name not in project.pipelines: raise UsageError(f"there is no pipeline `{name}`", did_you_mean(name, list(project.pipelines)))
-    stages = [read_stage(p, name, project.root) for p in stage_files(project, name)]
+    stages = read_stages(project, name, stage_files(project, name))
     problems = [p for s in stages for p in s.problems]
     if not stages:
         folder = project.pipelines[name]
@@ -159,7 +161,8 @@ def read_pipeline(
         by_name.setdefault(stage.name, stage)
     savers, edges, found = stage_edges(project, list(by_name.values()))
     order, cycles = graph_order(list(by_name), edges)
-    problems += [*found, *cycles, *parameter_conflicts(stages), *(p for s in stages for p in input_problems(project, s, savers))]
+    saved_by = cache(partial(saved_names, project))
+    problems += [*found, *cycles, *parameter_conflicts(stages), *(p for s in stages for p in input_problems(project, s, savers, saved_by))]
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, tuple(problems))
 
 # %% ../../nbs/flow/40_pipeline.ipynb #a5ab5017

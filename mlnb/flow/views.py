@@ -93,13 +93,14 @@ def mermaid_of(
     lines = [f'  {ids[node]}["{node}"]' for node in dag["nodes"]] + [f'  {ids[e["from"]]} -- {e["artifact"]} --> {ids[e["to"]]}' for e in dag["edges"]]
     return "\n".join(["flowchart LR", *lines])
 
-# %% ../../nbs/flow/90_views.ipynb #ffebf767
+# %% ../../nbs/flow/90_views.ipynb #c004bb21
 def columns_of(
     dag: dict,  # what `dag_of` gave
 ) -> dict[str, int]:  # column of each node, from 0: one to the right of everything it needs
     "Place nodes in columns."
-    column: dict = {}
-    for node in dag["nodes"]: column[node] = max([column.get(e["from"], 0) + 1 for e in dag["edges"] if e["to"] == node], default=0)
+    column, into = {}, {}
+    for e in dag["edges"]: into.setdefault(e["to"], []).append(e["from"])
+    for node in dag["nodes"]: column[node] = max([column.get(s, 0) + 1 for s in into.get(node, ())], default=0)
     return column
 
 
