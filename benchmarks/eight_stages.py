@@ -65,14 +65,21 @@ def prepare(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) 
         tool.write(folder, changed(STAGES))
 
 
+def kernels_given(folder: Path, settings: dict[str, str]) -> int:
+    "How many kernels mlnb's server has handed out so far; 0 when there is none."
+    return sum(server["kernels_given"] for server in json.loads(run(["mlnb", "kernels", "--json"], folder, settings))["servers"])
+
+
 def measure(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) -> float:
     "Wall time of one command in a prepared project [s]; ends the benchmark when the work was not done."
-    before = stamps(folder)
+    before, given = stamps(folder), kernels_given(folder, settings) if tool is WARM else 0
     start = time.perf_counter()
     run(tool.command, folder, settings)
     seconds = time.perf_counter() - start
     if (n := n_executed(tool, folder, before, settings)) != SITUATIONS[situation]:
         raise SystemExit(f"{tool.name}, {situation}: {n} stages ran instead of {SITUATIONS[situation]}")
+    if tool is WARM and kernels_given(folder, settings) - given < n:
+        raise SystemExit(f"{tool.name}, {situation}: of {n} stages some began on a cold kernel")
     assert_frame_equal(final_table(tool, folder, settings), expected(changed(STAGES) if situation == "one changed cell" else STAGES))
     return seconds
 
@@ -155,7 +162,7 @@ def main() -> None:
     ours = mlnb_tools()
     tools = with_environments((*ours, *peers), private(options.environments))
     load = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="mlnb-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mlnb-bench-") as scratch:
         try:
             seconds = measure_all(tools, options.repeats, Path(scratch))
         finally:

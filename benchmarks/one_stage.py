@@ -119,7 +119,7 @@ def main() -> None:
     is_warm = "--cold" in known
     ours = {"mlnb, warm": mlnb(), "mlnb, cold": mlnb("--cold")} if is_warm else {"mlnb, cold": mlnb()}
     load = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="mlnb-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mlnb-bench-") as scratch:
         try:
             measured = measure_all({"papermill": papermill} | ours, options.repeats, Path(scratch))
         finally:
