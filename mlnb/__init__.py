@@ -11,21 +11,34 @@ Modules:
 - `mlnb.flow.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.flow.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
+- `mlnb.flow.executor`: papermill, imported once and asked often
 - `mlnb.flow.heads`: What a name means outside the pipeline that makes it
+- `mlnb.flow.import_guard`: Importing a library leaves the stage's random numbers alone
+- `mlnb.flow.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
+- `mlnb.flow.kernel_server`: Keeps templates and waiting kernels, hands them out, and ends what nobody holds any more
 - `mlnb.flow.kernels`: A process for each stage, the same one everywhere, that leaves nothing behind
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
+- `mlnb.flow.launch`: All that is decided about a notebook's kernel before there is one
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
+- `mlnb.flow.memory_cap`: Let the operating system hold a stage to its memory, where it can
 - `mlnb.flow.notebook`: Read the code of a notebook the way Python and IPython will, without running it
 - `mlnb.flow.options`: How a stage is to be run, said in the notebook's first code cell
+- `mlnb.flow.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.flow.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
 - `mlnb.flow.pipeline`: A folder of stages, and the graph that follows from their names
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.progress`: What a run shows while it works
+- `mlnb.flow.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
+- `mlnb.flow.reading`: What notebooks said when they were last read, remembered by their content
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
 - `mlnb.flow.scaffold`: A first project that runs: settings and two stages
+- `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
 - `mlnb.flow.selection`: Which stages a run is about
+- `mlnb.flow.server_link`: One server for each user and environment, found by what it is
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
 - `mlnb.flow.stage`: One notebook, read as a step of a pipeline
+- `mlnb.flow.startup_imports`: What a stage is certain to import, known before it starts
+- `mlnb.flow.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.flow.values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.views`: The answers behind the verbs, as plain documents
 - `mlnb.flow.watch`: End a stage that takes too long or too much, and everything it started

@@ -9,8 +9,8 @@ whatever happens, everything else goes to stderr, and the exit code says what ki
 __all__ = ['JOIN', 'app', 'Json', 'Profile', 'Parameter', 'ValuesFile', 'PipelineName', 'VERBS', 'join_pairs', 'pairs',
            'show_json', 'show_table', 'show_problems', 'writing', 'open_project', 'known_pipeline', 'plans_of', 'run',
            'show_plan', 'status', 'why', 'params', 'dag', 'check', 'runs', 'show', 'diff', 'artifacts', 'get',
-           'listing', 'publish', 'init', 'error_document', 'first_word', 'report_error', 'end_on_signal', 'invoke',
-           'run_command', 'main']
+           'listing', 'publish', 'init', 'error_document', 'first_word', 'report_error', 'kernels', 'end_on_signal',
+           'invoke', 'run_command', 'main']
 
 # %% ../nbs/60_cli.ipynb #2434fbba
 import errno
@@ -58,7 +58,7 @@ def pairs(
         found[name] = text
     return found
 
-# %% ../nbs/60_cli.ipynb #87ad0eb4
+# %% ../nbs/60_cli.ipynb #db880ecd
 def show_json(
     document: dict,  # plain JSON values
 ) -> None:
@@ -73,12 +73,16 @@ def show_table(
 ) -> None:
     "Print a table that is as wide as it needs to be where nobody looks, and fits the terminal where somebody does."
     if not rows: return print(empty)
+    cells = [columns, *(["" if v is None else str(v) for v in row] for row in rows)]
+    if not sys.stdout.isatty() and not any("\n" in v for row in cells for v in row):
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return print("\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in cells))
     from rich.console import Console
     from rich.table import Table
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=1000, no_color=True)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns: table.add_column(column, overflow="fold")
-    for row in rows: table.add_row(*("" if v is None else str(v) for v in row))
+    for row in cells[1:]: table.add_row(*row)
     with console.capture() as captured: console.print(table, markup=False)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
@@ -153,7 +157,7 @@ def _options(context: typer.Context, version: Annotated[bool, typer.Option("--ve
     if version: print(f"mlnb {mlnb.__version__}")
     elif context.invoked_subcommand is None: print(context.get_help())
 
-# %% ../nbs/60_cli.ipynb #e2d5dae6
+# %% ../nbs/60_cli.ipynb #97d20e52
 @app.command(epilog="Example: mlnb run fraud -p days 35 --to features")
 def run(
     pipeline: Annotated[str, typer.Argument(help="A pipeline of settings.ini.")],
@@ -170,9 +174,11 @@ def run(
     only: Annotated[bool, typer.Option("--only", help="Exactly the named stages.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="End with code 75 when another run holds a stage.")] = False,
     wait: Annotated[float | None, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait at most this long for another run.")] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="Start each kernel anew, without the kernel server.")] = False,
     as_json: Json = False,
 ):
     "Run what is stale in a pipeline."
+    from mlnb.flow.server_link import ensure_server
     from mlnb.flow.progress import progress
     from mlnb.flow.run import check_inputs, new_document, run_pipeline
     from mlnb.flow.selection import select
@@ -182,8 +188,10 @@ def run(
     check_inputs(plan, selection)
     for line in plan.lines: print(line, file=sys.stderr)
     if dry_run: return show_plan(new_document(plan, selection, None, "planned"), selection, as_json)
+    is_idle = not selection.forced and all(plan.steps[n].state == "cached" for n in selection.scope)
+    server = None if cold or is_idle else ensure_server()
     with progress(as_json) as tell:
-        document = run_pipeline(plan, selection, jobs or os.cpu_count() or 1, keep_going, 0 if no_wait else wait, not (parameter or file), tell)
+        document = run_pipeline(plan, selection, jobs or os.cpu_count() or 1, keep_going, 0 if no_wait else wait, not (parameter or file), tell, server)
     if as_json: show_json(document)
     raise typer.Exit(document["exit_code"])
 
@@ -201,7 +209,7 @@ def show_plan(
     def word(entry): return "fresh" if entry["state"] == "cached" else "would run" if entry["state"] == "stale" or entry["why"][0]["kind"] == "new" else "would run if its inputs change"
     show_table(["stage", "plan", "why"], [[e["name"], word(e), e["why"][0]["message"] if e["why"] else ""] for e in document["stages"]], "no stage")
 
-# %% ../nbs/60_cli.ipynb #b2d83d88
+# %% ../nbs/60_cli.ipynb #b364ce50
 @app.command(epilog="Example: mlnb status fraud --profile ci")
 def status(pipeline: PipelineName = None, parameter: Parameter = [], file: ValuesFile = None, profile: Profile = None, as_json: Json = False):  # noqa: B006
     "Say which stages are fresh, and why others are not."
@@ -242,8 +250,10 @@ def dag(pipeline: PipelineName = None, form: Annotated[str, typer.Option("--form
     if form not in ("text", "mermaid", "svg"): raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
     if as_json: return show_json(found)
     if form != "text": return print((mermaid_of if form == "mermaid" else svg_of)(found))
+    needed: dict = {}
+    for e in found["edges"]: needed.setdefault(e["to"], []).append(f"{e['artifact']} of {e['from']}")
     for node in found["nodes"]:
-        needs = [f"{e['artifact']} of {e['from']}" for e in found["edges"] if e["to"] == node]
+        needs = needed.get(node, [])
         print(f"{node}{'  <-  ' + ', '.join(needs) if needs else ''}")
 
 
@@ -415,6 +425,26 @@ def report_error(
         if mend := getattr(error, "mend", ""): print(f"  mend: {mend}", file=sys.stderr)
     if "--json" in arguments: show_json(error_document(error, code, arguments))
     return code
+
+# %% ../nbs/60_cli.ipynb #b418693a
+@app.command(epilog="Example: mlnb kernels stop")
+def kernels(action: Annotated[str, typer.Argument(metavar="[ACTION]", help="status, stop, or install: make the kernel `mlnb` known to JupyterLab.")] = "status",
+            user: Annotated[bool, typer.Option("--user", help="install: for this user instead of this environment.")] = False, as_json: Json = False):
+    "Show or stop the warm kernel servers, or install their kernel for JupyterLab."
+    if action not in ("status", "stop", "install"): raise UsageError(f"`mlnb kernels` cannot {action}", did_you_mean(action, ["status", "stop", "install"]))
+    if action == "install":
+        from mlnb.flow.provisioner import install_kernelspec
+        place = install_kernelspec(user)
+        return show_json({"installed": str(place)}) if as_json else print(f"the kernel `mlnb` is installed in {place}; choose \"Python (mlnb)\" in JupyterLab")
+    from mlnb.flow.server_link import ask, running_servers
+    servers = [a for p in running_servers() if (a := ask(p, {"do": action}))]
+    if as_json: return show_json({"servers": servers})
+    if action == "stop": return print(f"stopped {len(servers)} kernel server{'s' * (len(servers) != 1)}")
+    for server in servers:
+        print(f"kernel server {server['pid']} of {server['prefix']}: {server['kernels_given']} kernels given, {len(server['leases'])} in use, {server['spares']} waiting, idle for {server['idle_s']:.0f} s")
+        show_table(["imports", "state", "waiting", "own MiB"], [[", ".join(t["modules"]) or "nothing", t["state"], t["spares"], t["own_mib"]] for t in server["templates"]], "no templates")
+        for module, why in server["imported_by_stages"].items(): print(f"{module} is imported by each stage itself: it {why}")
+    if not servers: print("no kernel server is running; `mlnb run` starts one")
 
 # %% ../nbs/60_cli.ipynb #082fb1fe
 VERBS = tuple(c.name or c.callback.__name__ for c in app.registered_commands)

@@ -91,6 +91,14 @@ def call(*arguments, cwd, timeout=300, **environment):
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_kernel_servers(tmp_path_factory):
+    "Kernel servers of the tests are nobody else's, and end with them."
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("rt"))
+    yield
+    call("kernels", "stop", cwd="/")
+
+
 @pytest.fixture(scope="session")
 def mlnb():
     "Run the command line as a process of its own: `mlnb(\"run\", \"demo\", cwd=folder, NAME=value)`."

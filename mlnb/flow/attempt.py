@@ -8,30 +8,36 @@ its failing cell marked, and the cells that never ran are not called completed."
 
 # %% auto #0
 __all__ = ['KINDS', 'OWN_FOLDER', 'Attempt', 'prepare', 'read_journal', 'failing_cell', 'kind_of_error', 'last_lines', 'judge',
-           'blame_limit', 'stamp', 'run_attempt', 'cancel']
+           'blame_limit', 'stamp', 'announced', 'forget_try', 'execute', 'run_attempt', 'cancel']
 
-# %% ../../nbs/flow/80_attempt.ipynb #521c661e
+# %% ../../nbs/flow/80_attempt.ipynb #4b7fa410
 import json
-import logging
 import os
 import re
+import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import mlnb
-from .engine import Launch
-from .kernels import end_group, kernel_environment, pid_of, seed_of
+from .executor import ServerLostError, ask_executor, call_papermill
+from .kernels import end_group, pid_of
+from .launch import Launch, launch_of_stage, split_environment
+from .memory_cap import capped_memory
 from .options import Options
+from .output_caps import Caps
 from .plan import Plan, Step
+from .server_link import wait_for_server
 from .session import CONTEXT_VARIABLE
 from .watch import Watch
 from ..store.objects import make_folder
 
-# %% ../../nbs/flow/80_attempt.ipynb #017a5810
+# %% ../../nbs/flow/80_attempt.ipynb #fddd967a
 @dataclass
 class Attempt:
     "One try of one stage."
@@ -46,14 +52,16 @@ class Attempt:
     notebook: Path | None = None          # the executed notebook
     is_cancelled: bool = False            # set by `cancel`
     peak_mib: float = 0.0                 # most memory of its kernel and what that started [MiB]
+    tell: Callable[[str], None] = lambda line: None  # gets notices for the user
 
-# %% ../../nbs/flow/80_attempt.ipynb #62389060
+# %% ../../nbs/flow/80_attempt.ipynb #06bcb116
 def prepare(
     plan: Plan,        # with the step's inputs resolved
     step: Step,        # about to run
     run: str,          # id of the run, or of the run that committed this key first
     folder: Path,      # scratch of this attempt, not there yet
     on_cell: Callable[[int, int], None],  # told before each cell
+    server: Path | None = None,  # address of a kernel server; None = a cold kernel
 ) -> Attempt:
     "Write what the kernel needs to know: the notebook with its positions, and the session's context."
     make_folder(folder / "files")
@@ -64,10 +72,9 @@ def prepare(
                "profile": plan.profile, "files": str(folder / "files"), "trusted_types": list(plan.project.trusted_types), "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
                "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()}, "outputs": list(step.stage.saves), "journal": str(folder / "journal.jsonl")}
     (folder / "context.json").write_text(json.dumps(context), encoding="utf-8")
-    extra = {CONTEXT_VARIABLE: str(folder / "context.json"), "MLNB_ROOT": str(plan.project.root), "MLNB_SEED": str(seed_of(plan.pipeline.name, step.stage.name)),
-             "MLNB_SEED_NUMPY": "1" if "numpy" in step.found.packages else "0"}
-    options = step.stage.options
-    return Attempt(folder, Launch(step.stage.path.parent, kernel_environment(options.env, options.threads, extra), on_cell=on_cell))
+    launch = launch_of_stage(plan.project, plan.pipeline.name, step.stage, {CONTEXT_VARIABLE: str(folder / "context.json")}, "numpy" in step.found.packages, server=server)
+    launch.on_cell, launch.caps = on_cell, Caps(folder, step.stage.name)
+    return Attempt(folder, launch)
 
 # %% ../../nbs/flow/80_attempt.ipynb #51462f33
 def read_journal(
@@ -121,11 +128,11 @@ def last_lines(
     is_own = [OWN_FOLDER in f.partition("\n")[0] or f"mlnb{os.sep}flow{os.sep}session.py" in f.partition("\n")[0] for f in frames]
     return "\n".join(f for f, own in zip(frames, is_own, strict=True) if not own).splitlines()[-6:]
 
-# %% ../../nbs/flow/80_attempt.ipynb #0e19d3ea
+# %% ../../nbs/flow/80_attempt.ipynb #a017bb40
 def judge(
     attempt: Attempt,         # after the notebook ran
     notebook: dict | None,    # as papermill wrote it; None when it wrote none
-    raised: BaseException | None,  # what papermill raised
+    raised: tuple[str, str] | None,  # class and text of what papermill raised
     declared: list[str],      # outputs of the stage
     current: int | None,      # index of the last cell that was started
     broken: list[tuple[str, str]] = (),  # rules the stage broke, whether or not its code swallowed the error
@@ -144,11 +151,11 @@ def judge(
         ename, text = broken[0]
         attempt.kind = kind_of_error(ename, text, missing)
         attempt.error = {"cell": None, "cell_id": None, "ename": ename, "evalue": text}
-    elif raised is not None and type(raised).__name__ != "PapermillExecutionError":  # papermill also raises for errors that a cell was allowed
+    elif raised is not None and raised[0] != "PapermillExecutionError":  # papermill also raises for errors that a cell was allowed
         cell = notebook["cells"][current] if notebook and current is not None and current < len(notebook["cells"]) else {}
-        ename = type(raised).__name__
+        ename, text = raised
         attempt.kind = "kernel_died" if ename == "DeadKernelError" else "infra"
-        text = "the kernel was killed or ended by itself" if ename == "DeadKernelError" else " ".join(str(raised).split())[:500]
+        text = "the kernel was killed or ended by itself" if ename == "DeadKernelError" else " ".join(text.split())[:500]
         attempt.error = {"cell": cell.get("metadata", {}).get("mlnb_cell"), "cell_id": cell.get("id"), "ename": ename, "evalue": text}
     elif missing:
         attempt.kind = "missing_output"
@@ -193,7 +200,62 @@ def stamp(
             has_failed = True
     return notebook
 
-# %% ../../nbs/flow/80_attempt.ipynb #1064f6cb
+# %% ../../nbs/flow/80_attempt.ipynb #116085e0
+@contextmanager
+def announced(
+    plan: Plan,             # of a run that begins
+    stages: list[str],      # that are likely to run, in order
+    server: Path | None,    # address of a kernel server; None = there is none
+    n_jobs: int,            # stages at once
+) -> Iterator[None]:
+    "Tell the kernel server what is coming, in the background, for as long as the run takes."
+    if server is None or not stages:
+        yield
+        return
+    over = threading.Event()
+    def announce():
+        coming = [launch_of_stage(plan.project, plan.pipeline.name, plan.steps[n].stage, {}, False) for n in stages[:64]]
+        link = wait_for_server(server)
+        if link is None: return
+        with suppress(OSError):
+            link.send({"do": "prepare", "n_jobs": n_jobs, "stages": [{"environment": split_environment(c.environment)[0], "modules": c.modules} for c in coming]})
+            over.wait()
+        link.close()
+    threading.Thread(target=announce, daemon=True, name="announce").start()
+    try: yield
+    finally: over.set()
+
+# %% ../../nbs/flow/80_attempt.ipynb #2b88cb9e
+def forget_try(
+    attempt: Attempt,  # whose executor was lost
+) -> None:
+    "Remove what a lost try left, so that the next one begins from nothing."
+    for manager in attempt.launch.started: end_group(pid_of(manager))
+    attempt.launch.started.clear()
+    for name in ("journal.jsonl", "out.ipynb"): (attempt.folder / name).unlink(missing_ok=True)
+    shutil.rmtree(attempt.folder / "files")
+    make_folder(attempt.folder / "files")
+
+
+def execute(
+    attempt: Attempt,            # prepared
+    parameters: dict[str, Any],  # values that differ from the notebook's own
+) -> tuple[str, str] | None:     # class and text of what was raised; None = it ended well
+    "Run the notebook through papermill: in an executor if there is a server, else here."
+    launch, paths = attempt.launch, (attempt.folder / "in.ipynb", attempt.folder / "out.ipynb")
+    try:
+        launch.go_on()
+        try:
+            if launch.server is not None: return ask_executor(*paths, parameters, launch, attempt.tell)
+        except ServerLostError as error:
+            launch.go_on()
+            attempt.tell(f"{error.message}; the stage begins again on a cold kernel")
+            forget_try(attempt)
+        call_papermill(*paths, parameters, replace(launch, server=None))
+    except (Exception, CancelledError) as error: return type(error).__name__, str(error)
+    return None
+
+# %% ../../nbs/flow/80_attempt.ipynb #15e5d768
 def run_attempt(
     attempt: Attempt,        # prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
@@ -203,28 +265,20 @@ def run_attempt(
     options: Options,        # of the stage: its limits
 ) -> Attempt:                # the same, judged; never raises what the notebook raised
     "Run a prepared stage through papermill and say how it ended."
-    import papermill
-    quiet = logging.getLogger("papermill")  # what went wrong is said by the run, once
-    quiet.handlers, quiet.propagate = [logging.NullHandler()], False
-    started, raised, current, watch = time.monotonic(), None, [None], None
-    tell = attempt.launch.on_cell
+    started, current, tell = time.monotonic(), [None], attempt.launch.on_cell
     def on_cell(index, total):
         current[0] = index
+        watch.look()  # the kernel is in its control group before its first cell
         tell(index, total)
     attempt.launch.on_cell = on_cell
-    out = attempt.folder / "out.ipynb"
-    def as_template(path): return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
     def kernel(): return pid_of(attempt.launch.started[-1]) if attempt.launch.started else None
-    try:
-        attempt.launch.go_on()
-        with Watch(kernel, options.timeout_s, options.memory_mib) as watch: papermill.execute_notebook(as_template(attempt.folder / "in.ipynb"), as_template(out), parameters=parameters, engine_name="mlnb", kernel_name="mlnb", progress_bar=False, launch=attempt.launch)
-    except (Exception, CancelledError) as error: raised = error
-    attempt.seconds, attempt.peak_mib = round(time.monotonic() - started, 3), round(watch.peak_mib, 1) if watch else 0.0
+    with capped_memory(attempt.folder.name, options.memory_mib) as group, Watch(kernel, options.timeout_s, options.memory_mib, group=group) as watch: raised = execute(attempt, parameters)
+    attempt.seconds, attempt.peak_mib = round(time.monotonic() - started, 3), round(watch.peak_mib, 1)
     attempt.outputs, attempt.metrics, broken = read_journal(attempt.folder / "journal.jsonl")
-    try: notebook = json.loads(out.read_text(encoding="utf-8"))
+    try: notebook = json.loads((attempt.folder / "out.ipynb").read_text(encoding="utf-8"))
     except (OSError, ValueError): notebook = json.loads((attempt.folder / "in.ipynb").read_text(encoding="utf-8"))
     judge(attempt, notebook, raised, declared, current[0], broken)
-    if watch and watch.kind and attempt.kind: blame_limit(attempt, watch.kind, options)
+    if watch.kind and attempt.kind: blame_limit(attempt, watch.kind, options)
     attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt

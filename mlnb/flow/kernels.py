@@ -8,25 +8,26 @@ folder, not over TCP, and when the stage is over everything it started is ended 
 
 # %% auto #0
 __all__ = ['PASSED_ON', 'FIXED', 'THREAD_VARIABLES', 'KERNEL_COMMAND', 'kernel_environment', 'seed_of', 'stage_path',
-           'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell', 'run_kernel', 'socket_folder',
-           'kernel_manager', 'end_group', 'kernel', 'pid_of']
+           'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell', 'make_app', 'enter_stage', 'run_kernel',
+           'socket_folder', 'end_group', 'pid_of']
 
-# %% ../../nbs/flow/70_kernels.ipynb #d61c0c37
+# %% ../../nbs/flow/70_kernels.ipynb #246651d2
 import hashlib
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from .import_guard import guard_imports
+from .output_caps import lose_nothing
 from .watch import end_processes, family
 
 # %% ../../nbs/flow/70_kernels.ipynb #8989a2a0
@@ -81,7 +82,7 @@ def end_with_parent(
         os.killpg(0, signal.SIGKILL)
     if os.getpgrp() == os.getpid(): threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
-# %% ../../nbs/flow/70_kernels.ipynb #e83344ad
+# %% ../../nbs/flow/70_kernels.ipynb #f260c23c
 def stop(
     code: object = None,  # as for `sys.exit`
 ) -> None:
@@ -97,27 +98,45 @@ def seed_first_cell(
     "Seed right before the first cell runs, because the kernel draws random numbers of its own until then."
     def seed_once(*_):
         shell.events.unregister("pre_run_cell", seed_once)
+        guard_imports()
         random.seed(seed)
         if with_numpy:
             import numpy as np
             np.random.seed(seed)
     shell.events.register("pre_run_cell", seed_once)
 
+# %% ../../nbs/flow/70_kernels.ipynb #837ebb86
+def make_app(
+    arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
+) -> object:               # an ipykernel application that listens and does not answer yet
+    "An ipykernel in this process."
+    adopt_orphans()
+    from ipykernel.kernelapp import IPKernelApp
+    app = IPKernelApp.instance()
+    app.initialize(arguments)
+    lose_nothing(app)
+    app.shell.user_ns |= {"exit": stop, "quit": stop}
+    app.shell.user_ns_hidden |= {"exit": stop, "quit": stop}
+    return app
+
+
+def enter_stage(
+    shell: object,  # IPython's shell
+) -> None:
+    "Take the stage's place on `sys.path` and its seed from the environment and the working folder."
+    root, seed = os.environ.get("MLNB_ROOT"), int(os.environ.get("MLNB_SEED", "0"))
+    sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd(), root)], root)
+    seed_first_cell(shell, seed, os.environ.get("MLNB_SEED_NUMPY") == "1")
+
 
 def run_kernel(
     arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
 ) -> None:
     "Run an ipykernel in this process until it is shut down."
-    root, seed = os.environ.get("MLNB_ROOT"), int(os.environ.get("MLNB_SEED", "0"))
-    sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd(), root)], root)
-    adopt_orphans()
+    sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd())], None)
     end_with_parent(os.getppid())
-    from ipykernel.kernelapp import IPKernelApp
-    app = IPKernelApp.instance()
-    app.initialize(arguments)
-    seed_first_cell(app.shell, seed, os.environ.get("MLNB_SEED_NUMPY") == "1")
-    app.shell.user_ns |= {"exit": stop, "quit": stop}
-    app.shell.user_ns_hidden |= {"exit": stop, "quit": stop}
+    app = make_app(arguments)
+    enter_stage(app.shell)
     app.start()
 
 # %% ../../nbs/flow/70_kernels.ipynb #7abe08cf
@@ -129,30 +148,7 @@ def socket_folder() -> Path:  # short, 0700: Unix socket paths end at 107 bytes
     places = [p for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()) if p and os.access(p, os.W_OK) and len(p) < 60]
     return Path(tempfile.mkdtemp(prefix="mlnb-", dir=places[0] if places else "/tmp"))
 
-# %% ../../nbs/flow/70_kernels.ipynb #c66e02fe
-def kernel_manager(
-    folder: Path,  # for connection file and sockets
-) -> object:       # a `jupyter_client.AsyncKernelManager`
-    "A manager that starts mlnb's own kernel with this interpreter, whatever the notebook's kernelspec is called."
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-
-    class OwnInterpreter(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name):
-            return KernelSpec(argv=list(KERNEL_COMMAND), display_name="mlnb", language="python", interrupt_mode="signal")
-
-    class WholeFamily(AsyncKernelManager):
-        async def shutdown_kernel(self, now=False, restart=False):
-            pid = pid_of(self)
-            members = family(pid) if pid else set()
-            await self._async_shutdown_kernel(now=now, restart=restart)
-            end_processes(members)
-
-    manager = WholeFamily(kernel_name="mlnb", kernel_spec_manager=OwnInterpreter(), transport="ipc", connection_file=str(folder / "k.json"))
-    manager.ip = str(folder / "s")
-    return manager
-
-# %% ../../nbs/flow/70_kernels.ipynb #ea835dbe
+# %% ../../nbs/flow/70_kernels.ipynb #3ff32b8a
 def end_group(
     pid: int | None,  # process that leads the group; None = there is none
 ) -> None:
@@ -160,20 +156,6 @@ def end_group(
     if pid is None: return
     for end in (lambda: os.killpg(pid, signal.SIGKILL), lambda: os.kill(pid, signal.SIGKILL)):
         with suppress(ProcessLookupError, PermissionError): end()
-
-
-@contextmanager
-def kernel(
-    started: list,  # gets the manager, so that another thread can end it
-) -> Iterator[object]:  # a manager whose kernel is not started yet
-    "A kernel manager that leaves neither processes nor files behind."
-    folder = socket_folder()
-    manager = kernel_manager(folder)
-    started.append(manager)
-    try: yield manager
-    finally:
-        end_group(pid_of(manager))
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pid_of(

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# %% ../../nbs/flow/67_memory_cap.ipynb #f7e82ff7
+# %% ../../nbs/flow/67_memory_cap.ipynb #8bcd38fe
 TREE = Path("/sys/fs/cgroup")  # where Linux shows control groups
 
 
@@ -31,7 +31,7 @@ def own_group(
     "The group a process is in."
     for line in text.splitlines():
         number, controllers, path = line.split(":", 2)
-        if version == 1 and "memory" in controllers.split(",") or version == 2 and (number, controllers) == ("0", ""): return path.lstrip("/")
+        if (version == 1 and "memory" in controllers.split(",")) or (version == 2 and (number, controllers) == ("0", "")): return path.lstrip("/")
     return None
 
 # %% ../../nbs/flow/67_memory_cap.ipynb #1ae9278c

@@ -8,7 +8,7 @@ before they left. Too long: the kernel is interrupted first, so that the noteboo
 # %% auto #0
 __all__ = ['family', 'memory_mib', 'end_processes', 'Watch']
 
-# %% ../../nbs/flow/68_watch.ipynb #09b21a27
+# %% ../../nbs/flow/68_watch.ipynb #6fff5430
 import os
 import signal
 import threading
@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
+
+from .memory_cap import Group
 
 # %% ../../nbs/flow/68_watch.ipynb #89647a7e
 def family(
@@ -47,7 +49,7 @@ def end_processes(
     for process in processes:
         with suppress(psutil.Error): process.kill()
 
-# %% ../../nbs/flow/68_watch.ipynb #eff9faba
+# %% ../../nbs/flow/68_watch.ipynb #c7d829b9
 @dataclass
 class Watch:
     "Limits of a stage, and what was seen of it."
@@ -55,6 +57,8 @@ class Watch:
     timeout_s: float | None = None     # wall clock of the whole stage [s]; None = as long as it takes
     memory_mib: float | None = None    # resident memory of the whole family [MiB]; None = as much as there is
     grace_s: float = 3.0               # between interrupt, terminate and kill [s]
+    group: Group | None = None         # control group that the kernel is put in; None = none
+    is_put: bool = False               # whether it is in
     kind: str | None = None            # `timeout` or `oom` once a limit was passed
     peak_mib: float = 0.0              # most memory seen [MiB]
     known: set = field(default_factory=set)  # every process that was ever seen
@@ -64,6 +68,7 @@ class Watch:
         "Count the family once."
         pid = self.kernel()
         if pid is None: return
+        if self.group and not self.is_put: self.is_put = self.group.put(pid)
         here = family(pid)
         self.known |= here
         self.peak_mib = max(self.peak_mib, memory_mib(here))
@@ -73,12 +78,16 @@ class Watch:
         started = time.monotonic()
         while not self.stop.wait(0.2):
             self.look()
-            if self.memory_mib is not None and self.peak_mib > self.memory_mib:
+            if self.is_over():
                 self.kind = "oom"
                 return end_processes(self.known)
             if self.timeout_s is not None and time.monotonic() - started > self.timeout_s and self.kernel() is not None:
                 self.kind = "timeout"
                 return self.escalate()
+
+    def is_over(self) -> bool:
+        "Whether the stage took too much memory."
+        return (self.memory_mib is not None and self.peak_mib > self.memory_mib) or (self.group is not None and self.group.was_struck())
 
     def escalate(self) -> None:
         "Interrupt, terminate, kill: each after some grace, and only while the stage goes on."
@@ -96,4 +105,5 @@ class Watch:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.join()
+        if self.kind is None and self.group is not None and self.group.was_struck(): self.kind = "oom"
         end_processes(self.known)

@@ -1,0 +1,265 @@
+"""Warm kernels are the same as cold ones: same results, same sight of modules, same faults; and their server leaves nothing behind."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlnb.flow.kernel_server import remove_remains
+from mlnb.flow.server_link import ask, can_serve, connect, running_servers, server_address, server_folder, server_identity
+
+pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
+
+IMPORTS = "import random\nimport numpy as np\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nimport matplotlib.pyplot as plt\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import load, save, metric"
+PIPELINE = {
+    "10_draw.ipynb": [("parameters", "rows: int = 4000  # 100..100000"), IMPORTS,
+                      "frame = pd.DataFrame({'x': np.random.normal(size=rows), 'y': [random.random() for _ in range(rows)]})\nframe['t'] = (frame.x + frame.y + np.random.normal(size=rows) > 0.5).astype(int)",
+                      "save('frame', frame)\nsave('words', list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'}))"],
+    "20_fit.ipynb": ["#| threads: 2", IMPORTS, "frame = load('frame')\nforest = RandomForestClassifier(20, random_state=0).fit(frame[['x', 'y']], frame.t)\nboosted = HistGradientBoostingClassifier(max_iter=20).fit(frame[['x', 'y']], frame.t)",
+                     "save('forest', forest)\nsave('scores', boosted.predict_proba(frame[['x', 'y']])[:, 1])\nmetric('mean', float(pc.mean(pa.array(frame.x)).as_py()))"],
+    "30_show.ipynb": [IMPORTS, "frame = load('frame')\nfigure, axis = plt.subplots()\n_ = axis.hist(frame.x, bins=30)", "save('figure', figure)"],
+}
+ABOUT = """import json, os, sys, warnings, logging, threading
+about = {"modules": sorted(sys.modules), "path": sys.path, "environment": {n: v for n, v in os.environ.items() if n not in ("MLNB_CONTEXT", "JPY_PARENT_PID", "MLNB_ROOT")},
+         "filters": [str(f) for f in warnings.filters], "handlers": [str(type(h)) for h in logging.root.handlers], "cwd": os.getcwd(), "argv0": sys.argv[0],
+         "umask": oct(os.umask(0o077)), "main": sorted(n for n in globals() if not n.startswith("_")), "hooks": [type(sys.excepthook).__name__, type(sys.displayhook).__name__]}
+from mlnb import save
+save("about", about)"""
+
+
+def outputs(result):
+    return {(s["name"], n): d for s in result.json["stages"] for n, d in s["outputs"].items()}
+
+
+def value(mlnb, root, name):
+    found = mlnb("get", name, "--out", root / "value.json", cwd=root)
+    assert found.code == 0, found.stderr
+    return json.loads((root / "value.json").read_text())
+
+
+@pytest.fixture
+def runtime(tmp_path_factory):
+    "A folder of its own for kernel servers, which are stopped afterwards."
+    folder = tmp_path_factory.mktemp("rt")
+    yield {"XDG_RUNTIME_DIR": str(folder)}
+    subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop"], env=os.environ | {"XDG_RUNTIME_DIR": str(folder)}, cwd="/", check=True, capture_output=True)
+
+
+def servers(mlnb, root, runtime):
+    return mlnb("kernels", "--json", cwd=root, **runtime).json["servers"]
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, mlnb, runtime):
+    project = make_project(PIPELINE)
+    warm = mlnb("run", "demo", "--json", cwd=project.root, **runtime)
+    assert warm.code == 0, warm.stderr
+    (server,) = servers(mlnb, project.root, runtime)
+    assert server["kernels_given"] == 3
+    kept = outputs(warm)
+    for options in (["--cold"], [], []):
+        again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **runtime)
+        assert again.code == 0, again.stderr
+        assert outputs(again) == kept
+        assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
+        mlnb("kernels", "stop", cwd=project.root, **runtime)
+
+
+def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, runtime):
+    project = make_project({"10_look.ipynb": ["#| env: REGION", "import pandas as pd\nimport matplotlib.pyplot as plt\nfrom sklearn.linear_model import LogisticRegression", ABOUT]})
+    seen = {}
+    for name, options in (("warm", []), ("cold", ["--cold"])):
+        done = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, REGION="north", EXTRA="no", **runtime)
+        assert done.code == 0, done.stderr
+        digest = done.stage("look")["outputs"]["about"]
+        record = next((project.root / ".mlnb" / "records").rglob("*.json*"))
+        assert record.exists()
+        seen[name] = json.loads((project.root / ".mlnb" / "objects" / digest[:2] / digest).read_text())
+    warm, cold = seen["warm"], seen["cold"]
+    assert warm["environment"]["REGION"] == "north" and "EXTRA" not in warm["environment"]
+    assert set(warm["modules"]) - set(cold["modules"]) == set()
+    for what in ("path", "environment", "filters", "handlers", "cwd", "argv0", "umask", "main", "hooks"): assert warm[what] == cold[what], what
+
+
+@pytest.mark.parametrize("cells", [
+    ["import pandas as pd", "import pyarrow as pa", "pa.parquet.read_table"],
+    ["import matplotlib", "matplotlib.pyplot.figure()"],
+    ["import xml", "xml.dom.minidom"],
+])
+def test_missing_import_fails_cold_and_warm(make_project, mlnb, runtime, cells):
+    "A second stage imports what the first one forgot, so the server has it."
+    project = make_project({"10_forgot.ipynb": cells, "20_has.ipynb": ["import pyarrow.parquet\nimport matplotlib.pyplot\nimport xml.dom.minidom"]})
+    for options in ([], ["--cold"]):
+        done = mlnb("run", "demo", "-k", "-j", "1", "--json", *options, cwd=project.root, **runtime)
+        assert (done.stage("forgot")["state"], done.stage("forgot")["error"]["ename"]) == ("failed", "AttributeError"), done.stderr
+
+
+def test_threads_of_a_stage_are_its_budget_warm_and_cold(make_project, mlnb, runtime):
+    count = "import json\nimport numpy\nimport sklearn.ensemble\nimport pyarrow as pa\nimport threadpoolctl\nfrom mlnb import save\nsave('{0}', [pa.cpu_count(), *sorted({{p['num_threads'] for p in threadpoolctl.threadpool_info()}})])"
+    project = make_project({"10_one.ipynb": [count.format("one")], "20_two.ipynb": ["#| threads: 2\n" + count.format("two")]})
+    seen = []
+    for options in ([], ["--cold"]):
+        assert mlnb("run", "demo", "--force", *options, cwd=project.root, **runtime).code == 0
+        seen.append((value(mlnb, project.root, "one"), value(mlnb, project.root, "two")))
+    assert seen[0] == seen[1]
+    assert seen[0][0] == [1, 1] and seen[0][1][0] == max(seen[0][1]) == 2
+
+
+def test_libraries_that_start_processes_and_threads_work_in_a_warm_kernel(make_project, mlnb, runtime):
+    project = make_project({"10_all.ipynb": [
+        "#| threads: 2",
+        "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor\nimport numpy as np\nimport duckdb\nimport joblib\nimport matplotlib.pyplot as plt\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import save",
+        "X = np.random.default_rng(0).normal(size=(20000, 5)); y = (X[:, 0] > 0).astype(int)",
+        "a = HistGradientBoostingClassifier(max_iter=20).fit(X, y).score(X, y)",
+        "b = RandomForestClassifier(10, n_jobs=2, random_state=0).fit(X, y).score(X, y)",
+        "c = joblib.Parallel(n_jobs=2, backend='loky')(joblib.delayed(abs)(n) for n in range(-3, 3))",
+        "with multiprocessing.get_context('fork').Pool(2) as pool: d = pool.map(abs, range(-3, 3))",
+        "with multiprocessing.get_context('spawn').Pool(1) as pool: e = pool.map(abs, range(-3, 3))",
+        "with ProcessPoolExecutor(2) as pool: f = list(pool.map(abs, range(-3, 3)))",
+        "g = pc.sum(pa.chunked_array([pa.array(range(1000))] * 50)).as_py(); pa.table({'x': range(100000)}).group_by('x').aggregate([('x', 'count')])",
+        "h = duckdb.sql('select sum(i) from range(1000000) t(i)').fetchall()[0][0]",
+        "figure, axis = plt.subplots(); axis.plot([1, 2]); plt.show()",
+        "save('result', [a > 0.95, b > 0.95, c, d, e, f, g, int(h)])"]})
+    done = mlnb("run", "demo", "--json", cwd=project.root, **runtime)
+    assert done.code == 0, done.stderr
+    assert value(mlnb, project.root, "result") == [True, True, *[[3, 2, 1, 0, 1, 2]] * 4, 50 * 499500, 499999500000]
+    assert servers(mlnb, project.root, runtime)[0]["kernels_given"] == 1
+
+
+def test_package_that_warns_at_import_is_imported_by_the_stage(make_project, mlnb, runtime):
+    project = make_project({"10_use.ipynb": ["import numpy\nimport tqdm.auto"]})
+    for options in ([], ["--cold"]):
+        done = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **runtime)
+        assert done.code == 0, done.stderr
+        shown = mlnb("show", "latest", "--json", cwd=project.root).json["stages"][0]["notebook"]
+        assert "TqdmWarning" in (project.root / ".mlnb" / "objects" / shown[:2] / shown).read_text(), options
+    (server,) = servers(mlnb, project.root, runtime)
+    assert list(server["imported_by_stages"]) == ["tqdm.auto"]
+    assert "tqdm.auto is imported by each stage itself: it writes" in mlnb("kernels", cwd=project.root, **runtime).stdout
+
+
+def test_server_killed_during_a_stage_the_stage_runs_cold(make_project, mlnb, runtime, outside_environment):
+    project = make_project({"10_slow.ipynb": ["import time\ntime.sleep(4)", "from mlnb import save\nsave('x', 1)"]})
+    run = subprocess.Popen([sys.executable, "-m", "mlnb", "run", "demo", "--json"], cwd=project.root, env=outside_environment(**runtime), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: servers(mlnb, project.root, runtime) and servers(mlnb, project.root, runtime)[0]["leases"], 60)
+    (server,) = servers(mlnb, project.root, runtime)
+    members = {psutil.Process(server["pid"]), *psutil.Process(server["pid"]).children(recursive=True)}
+    os.kill(server["pid"], signal.SIGKILL)
+    out, err = run.communicate(timeout=120)
+    assert (run.returncode, json.loads(out)["stages"][0]["state"]) == (0, "committed"), err
+    assert "cold kernel" in err
+    wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in members))
+
+
+def test_run_killed_its_warm_kernel_and_what_that_started_end(make_project, mlnb, runtime, outside_environment):
+    project = make_project({"10_slow.ipynb": ["import subprocess, sys, time\nopen('pid', 'w').write(str(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True).pid))\ntime.sleep(600)"]})
+    run = subprocess.Popen([sys.executable, "-m", "mlnb", "run", "demo"], cwd=project.root, env=outside_environment(**runtime), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: (project.root / "nbs" / "pid").exists() and (project.root / "nbs" / "pid").read_text(), 60)
+    child, (server,) = int((project.root / "nbs" / "pid").read_text()), servers(mlnb, project.root, runtime)
+    (kernel,) = server["leases"]
+    run.kill()
+    run.wait()
+    wait_until(lambda: not psutil.pid_exists(kernel) and not psutil.pid_exists(child))
+    wait_until(lambda: servers(mlnb, project.root, runtime)[0]["leases"] == [])
+
+
+def start_server(address, idle_s, **environment):
+    command = [sys.executable, "-c", "from mlnb.flow.kernel_server import main; main()", str(address), str(idle_s)]
+    return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
+
+
+def test_server_that_nobody_uses_ends_and_removes_its_socket(tmp_path):
+    server = start_server(tmp_path / "s.sock", 1)
+    wait_until(lambda: (tmp_path / "s.sock").exists())
+    pids = {p.pid for p in psutil.Process(server.pid).children(recursive=True)}
+    assert server.wait(30) == 0
+    assert not (tmp_path / "s.sock").exists()
+    wait_until(lambda: not any(psutil.pid_exists(p) for p in pids))
+
+
+def test_two_servers_started_at_once_one_stays(tmp_path):
+    both = [start_server(tmp_path / "s.sock", 60) for _ in range(2)]
+    wait_until(lambda: any(s.poll() is not None for s in both))
+    wait_until(lambda: (tmp_path / "s.sock").exists())
+    assert [s.poll() for s in both].count(None) == 1
+    assert ask(tmp_path / "s.sock", {"do": "stop"})["stopped"]
+    assert [s.wait(30) for s in both] == [0, 0]
+
+
+def test_server_hears_nonsense_and_goes_on(tmp_path):
+    server = start_server(tmp_path / "s.sock", 60)
+    wait_until(lambda: (tmp_path / "s.sock").exists())
+    for nonsense in (b"not json\n", b"[1]\n", b'{"do": "fly"}\n', b'{"do": "kernel"}\n', b"\xff\xfe\n", b"x" * 100_000):
+        link = connect(tmp_path / "s.sock")
+        link.socket.sendall(nonsense)
+        link.close()
+    assert ask(tmp_path / "s.sock", {"do": "status"})["leases"] == []
+    ask(tmp_path / "s.sock", {"do": "stop"})
+    assert server.wait(30) == 0
+
+
+def test_remains_of_a_killed_server_are_removed_by_the_next(tmp_path):
+    (tmp_path / "old.lock").touch()
+    (tmp_path / "old.log").touch()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "k1.json").touch()
+    remove_remains(tmp_path / "new.sock")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_others_can_enter_is_refused_and_the_run_is_cold(make_project, mlnb, tmp_path):
+    (tmp_path / f"mlnb-{os.getuid()}").mkdir(mode=0o755)
+    (tmp_path / f"mlnb-{os.getuid()}").chmod(0o755)
+    project = make_project({"10_a.ipynb": ["from mlnb import save\nsave('x', 1)"]})
+    assert mlnb("run", "demo", cwd=project.root, XDG_RUNTIME_DIR=str(tmp_path)).code == 0
+    assert list((tmp_path / f"mlnb-{os.getuid()}").iterdir()) == []
+
+
+def test_identity_follows_what_the_interpreter_reads_at_its_start(monkeypatch):
+    before = server_identity()
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    assert server_identity() != before
+    assert server_address("0" * 64).parent == server_folder()
+
+
+def test_kernelspec_gives_jupyter_a_warm_kernel_that_survives_a_restart(make_project, runtime, monkeypatch, tmp_path):
+    from jupyter_client import BlockingKernelClient, KernelManager
+
+    from mlnb.flow.provisioner import install_kernelspec
+    for name, place in runtime.items(): monkeypatch.setenv(name, place)
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    assert (install_kernelspec(for_user=True) / "kernel.json").exists()
+    project = make_project({"10_a.ipynb": ["import pandas"]})
+    manager = KernelManager(kernel_name="mlnb")
+    manager.start_kernel(cwd=str(project.root / "nbs"), env=os.environ | {"JPY_SESSION_NAME": "nbs/10_a.ipynb"})
+    client: BlockingKernelClient = manager.client()
+    client.start_channels()
+    try:
+        for _ in range(2):
+            client.wait_for_ready(timeout=60)
+            assert manager.provisioner.lease is not None
+            said = []
+            client.execute_interactive("import os, sys; print(os.path.basename(os.getcwd()), 'pandas' in sys.modules, 'x' in globals()); x = 1", timeout=60,
+                                       output_hook=lambda m: said.append(m["content"]["text"]) if m["msg_type"] == "stream" else None)  # noqa: B023
+            assert said == ["nbs True False\n"]
+            manager.restart_kernel(now=True)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_running_servers_of_a_fresh_folder_are_none(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("rt")))
+    assert running_servers() == []
+    assert Path(server_folder()).stat().st_mode & 0o777 == 0o700
