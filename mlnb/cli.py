@@ -157,7 +157,7 @@ def _options(context: typer.Context, version: Annotated[bool, typer.Option("--ve
     if version: print(f"mlnb {mlnb.__version__}")
     elif context.invoked_subcommand is None: print(context.get_help())
 
-# %% ../nbs/60_cli.ipynb #97d20e52
+# %% ../nbs/60_cli.ipynb #5b221ad4
 @app.command(epilog="Example: mlnb run fraud -p days 35 --to features")
 def run(
     pipeline: Annotated[str, typer.Argument(help="A pipeline of settings.ini.")],
@@ -189,7 +189,7 @@ def run(
     for line in plan.lines: print(line, file=sys.stderr)
     if dry_run: return show_plan(new_document(plan, selection, None, "planned"), selection, as_json)
     is_idle = not selection.forced and all(plan.steps[n].state == "cached" for n in selection.scope)
-    server = None if cold or is_idle else ensure_server()
+    server = None if cold or is_idle else ensure_server(lambda line: print(line, file=sys.stderr))
     with progress(as_json) as tell:
         document = run_pipeline(plan, selection, jobs or os.cpu_count() or 1, keep_going, 0 if no_wait else wait, not (parameter or file), tell, server)
     if as_json: show_json(document)

@@ -255,7 +255,7 @@ def execute(
     except (Exception, CancelledError) as error: return type(error).__name__, str(error)
     return None
 
-# %% ../../nbs/flow/80_attempt.ipynb #15e5d768
+# %% ../../nbs/flow/80_attempt.ipynb #d3c60fe6
 def run_attempt(
     attempt: Attempt,        # prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
@@ -269,6 +269,7 @@ def run_attempt(
     def on_cell(index, total):
         current[0] = index
         watch.look()  # the kernel is in its control group before its first cell
+        attempt.peak_mib = round(watch.peak_mib, 1)
         tell(index, total)
     attempt.launch.on_cell = on_cell
     def kernel(): return pid_of(attempt.launch.started[-1]) if attempt.launch.started else None

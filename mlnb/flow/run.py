@@ -156,7 +156,7 @@ def try_stage(
     first = find_record(plan.store, plan.pipeline.name, name, step.key)
     return start(run, step, first["run"] if first else run.document["run"])
 
-# %% ../../nbs/flow/85_run.ipynb #b4ed3ae5
+# %% ../../nbs/flow/85_run.ipynb #93bed3b1
 def start(
     run: Run,      # under way
     step: Step,    # to be attempted, its lock taken
@@ -167,7 +167,7 @@ def start(
     entry = run.entry(name)
     number = entry["attempts"] + 1
     folder = run_folder(plan.store, run.document["run"]) / "scratch" / f"{name}-{number}"
-    attempt = prepare(plan, step, as_run, folder, lambda index, total: run.tell("cell", stage=name, index=index, total=total), run.server)
+    attempt = prepare(plan, step, as_run, folder, lambda index, total: run.tell("cell", stage=name, index=index, total=total, peak_mib=run.attempts[name].peak_mib), run.server)
     attempt.tell = lambda line: run.tell("line", text=f"{name}: {line}")
     run.attempts[name] = attempt
     run.set(name, "running", attempts=number, why=step.why, key=step.key, started_utc=datetime.now(UTC).isoformat(timespec="milliseconds"))

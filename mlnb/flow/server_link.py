@@ -11,7 +11,7 @@ __all__ = ['AT_START', 'SERVER_COMMAND', 'own_source_state', 'server_identity', 
            'Link', 'peer_user', 'connect', 'ask', 'start_server', 'ensure_server', 'wait_for_server', 'running_servers',
            'inherited_settings', 'apply_settings']
 
-# %% ../../nbs/flow/73_server_link.ipynb #766f8e3a
+# %% ../../nbs/flow/73_server_link.ipynb #447942ed
 import json
 import os
 import socket
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def ask(
     except OSError: return None
     finally: link.close()
 
-# %% ../../nbs/flow/73_server_link.ipynb #3372311d
+# %% ../../nbs/flow/73_server_link.ipynb #1db9e5cf
 _started: list = []  # a server is never waited for
 SERVER_COMMAND = (sys.executable, "-c", "from mlnb.flow.kernel_server import main; main()")
 
@@ -137,16 +138,20 @@ def start_server(
         _started.append(subprocess.Popen([*SERVER_COMMAND, str(address)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, cwd="/", env=environment, start_new_session=True))
 
 
-def ensure_server() -> Path | None:  # its address; None where none can run
+def ensure_server(
+    tell: Callable[[str], None] = lambda line: None,  # gets one line of notice when there can be none
+) -> Path | None:  # its address; None where none can run
     "Start the kernel server of this environment unless it is there; does not wait for it."
-    if not can_serve(): return None
     try:
+        if not can_serve(): raise MlnbError(f"there is no kernel server on {sys.platform}")
         address = server_address(server_identity())
         link = connect(address)
         if link is None: start_server(address)
         else: link.close()
         return address
-    except (OSError, MlnbError): return None
+    except (OSError, MlnbError) as error:
+        tell(f"kernels start cold: {error}")
+        return None
 
 
 def wait_for_server(
