@@ -54,11 +54,11 @@ def truth(root):
 def test_engine_refuses_wrong_parameters_before_a_kernel_starts(project, tmp_path, given, word, monkeypatch):
     import papermill
 
-    from mlnb.flow import engine
+    from mlnb.flow import provisioner
 
     def start(*a, **k):
         raise AssertionError("a kernel was started")
-    monkeypatch.setattr(engine, "kernel", start)
+    monkeypatch.setattr(provisioner, "kernel_manager", start)
     with pytest.raises(Exception, match=word):
         papermill.execute_notebook(project.root / "nbs/10_a.ipynb", tmp_path / "out.ipynb", parameters=given, engine_name="mlnb", progress_bar=False)
 

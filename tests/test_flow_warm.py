@@ -24,10 +24,11 @@ PIPELINE = {
                      "save('forest', forest)\nsave('scores', boosted.predict_proba(frame[['x', 'y']])[:, 1])\nmetric('mean', float(pc.mean(pa.array(frame.x)).as_py()))"],
     "30_show.ipynb": [IMPORTS, "frame = load('frame')\nfigure, axis = plt.subplots()\n_ = axis.hist(frame.x, bins=30)", "save('figure', figure)"],
 }
-ABOUT = """import json, os, sys, warnings, logging, threading
+ABOUT = """import json, os, signal, sys, warnings, logging, threading
 about = {"modules": sorted(sys.modules), "path": sys.path, "environment": {n: v for n, v in os.environ.items() if n not in ("MLNB_CONTEXT", "JPY_PARENT_PID", "MLNB_ROOT")},
          "filters": [str(f) for f in warnings.filters], "handlers": [str(type(h)) for h in logging.root.handlers], "cwd": os.getcwd(), "argv0": sys.argv[0],
-         "umask": oct(os.umask(0o077)), "main": sorted(n for n in globals() if not n.startswith("_")), "hooks": [type(sys.excepthook).__name__, type(sys.displayhook).__name__]}
+         "umask": oct(os.umask(0o077)), "main": sorted(n for n in globals() if not n.startswith("_")), "signals": [str(signal.getsignal(s)) for s in sorted(signal.valid_signals()) if "function" not in str(signal.getsignal(s))], "threads": sorted(t.name for t in threading.enumerate() if not t.name.startswith("Thread-")),
+         "hooks": [type(sys.excepthook).__name__, type(sys.displayhook).__name__]}
 from mlnb import save
 save("about", about)"""
 
@@ -89,7 +90,7 @@ def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, run
     warm, cold = seen["warm"], seen["cold"]
     assert warm["environment"]["REGION"] == "north" and "EXTRA" not in warm["environment"]
     assert set(warm["modules"]) - set(cold["modules"]) == set()
-    for what in ("path", "environment", "filters", "handlers", "cwd", "argv0", "umask", "main", "hooks"): assert warm[what] == cold[what], what
+    for what in ("path", "environment", "filters", "handlers", "cwd", "argv0", "umask", "main", "hooks", "signals", "threads"): assert warm[what] == cold[what], what
 
 
 @pytest.mark.parametrize("cells", [

@@ -255,7 +255,7 @@ def execute(
     except (Exception, CancelledError) as error: return type(error).__name__, str(error)
     return None
 
-# %% ../../nbs/flow/80_attempt.ipynb #d3c60fe6
+# %% ../../nbs/flow/80_attempt.ipynb #73f23789
 def run_attempt(
     attempt: Attempt,        # prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
@@ -279,7 +279,7 @@ def run_attempt(
     try: notebook = json.loads((attempt.folder / "out.ipynb").read_text(encoding="utf-8"))
     except (OSError, ValueError): notebook = json.loads((attempt.folder / "in.ipynb").read_text(encoding="utf-8"))
     judge(attempt, notebook, raised, declared, current[0], broken)
-    if watch.kind and attempt.kind: blame_limit(attempt, watch.kind, options)
+    if watch.kind == "oom" or (watch.kind and attempt.kind): blame_limit(attempt, watch.kind, options)
     attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt

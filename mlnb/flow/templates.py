@@ -60,7 +60,7 @@ def import_modules(
         if found: late[module] = found[0]
     return late
 
-# %% ../../nbs/flow/78_templates.ipynb #12ce7dea
+# %% ../../nbs/flow/78_templates.ipynb #fa8a13f2
 def kernel_file(
     folder: Path,  # of the server
 ) -> Path:         # a connection file with addresses and key
@@ -114,7 +114,7 @@ def become_kernel(
 ) -> None:                # does not return
     "Wait as a kernel until the server hands over a stage, then run it."
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number, handler in ((signal.SIGCHLD, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)): signal.signal(number, handler)
     with open(os.devnull, "r+b") as nowhere:
         for n in (0, 1, 2): os.dup2(nowhere.fileno(), n)
     random.seed()
@@ -140,7 +140,7 @@ def become_kernel(
     atexit._run_exitfuncs()
     os._exit(0)
 
-# %% ../../nbs/flow/78_templates.ipynb #e1d13c7f
+# %% ../../nbs/flow/78_templates.ipynb #96145a44
 def become(
     what: bytes,          # `t` template, `k` kernel, `x` executor
     sockets: list[int],   # file descriptors: the link to the server, for an executor also the command's connection
@@ -197,5 +197,6 @@ def start_base(
         theirs.close()
         return ours, pid
     ours.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try: serve_template(theirs, folder, StandInShell(), list(warnings.filters))
     finally: os._exit(0)
