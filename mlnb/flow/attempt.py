@@ -54,7 +54,7 @@ class Attempt:
     peak_mib: float = 0.0                 # most memory of its kernel and what that started [MiB]
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
 
-# %% ../../nbs/flow/80_attempt.ipynb #06bcb116
+# %% ../../nbs/flow/80_attempt.ipynb #6b3623d9
 def prepare(
     plan: Plan,        # with the step's inputs resolved
     step: Step,        # about to run
@@ -68,7 +68,7 @@ def prepare(
     notebook = json.loads(step.stage.content)
     for position, cell in enumerate(notebook["cells"], 1): cell.setdefault("metadata", {})["mlnb_cell"] = position
     (folder / "in.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    context = {"store": str(plan.store.root), "group": plan.store.group, "root": str(plan.project.root), "pipeline": plan.pipeline.name, "stage": step.stage.name, "run": run,
+    context = {"store": str(plan.store.root), "below": str(plan.store.below.root) if plan.store.below else None, "group": plan.store.group, "root": str(plan.project.root), "pipeline": plan.pipeline.name, "stage": step.stage.name, "run": run,
                "profile": plan.profile, "files": str(folder / "files"), "trusted_types": list(plan.project.trusted_types), "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
                "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()}, "outputs": list(step.stage.saves), "journal": str(folder / "journal.jsonl")}
     (folder / "context.json").write_text(json.dumps(context), encoding="utf-8")

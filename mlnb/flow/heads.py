@@ -52,7 +52,7 @@ def output_of(
         if record and name in record["outputs"]: return artifact_of(record["outputs"][name]), record
     return None
 
-# %% ../../nbs/flow/52_heads.ipynb #56d97e92
+# %% ../../nbs/flow/52_heads.ipynb #113a36b5
 def find_output(
     store: Store,          # where to look
     pipelines: list[str],  # names of the project's pipelines
@@ -79,10 +79,13 @@ def find_output(
 
 def _at(store, pipeline, name, ref):
     folder = store.root / "records" / pipeline
+    found: dict = {}
     for stage in sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []:
         for record in records_of(store, pipeline, stage):
             output = record["outputs"].get(name)
-            if output and len(ref) >= 6 and output["digest"].startswith(ref): return artifact_of(output), record
+            if output and len(ref) >= 6 and output["digest"].startswith(ref): found.setdefault(output["digest"], (artifact_of(output), record))
+    if len(found) > 1: raise UsageError(f"`{name}@{ref}` is the beginning of {len(found)} digests", f"write more of it, e.g. `{name}@{next(iter(found))[:len(ref) + 8]}`")
+    if found: return next(iter(found.values()))
     if (moved := read_ref(store, f"names/{pipeline}/{name}/{ref}")) is not None: return _at(store, pipeline, name, moved.target)
     if any(run.startswith(ref) for run in run_ids(store)) or ref == "latest":
         document = read_run(store, ref, pipeline)

@@ -8,10 +8,10 @@ the run's document says it, after every change; a killed run is simply started a
 
 # %% auto #0
 __all__ = ['LOCK_FILES', 'RETRIED', 'entry_of', 'show_record', 'record_of', 'Run', 'new_document', 'try_stage', 'start',
-           'refuse_changed_code', 'finish', 'heal', 'start_ready', 'carry_out', 'quiet_signals', 'end_all',
-           'exit_code_of', 'move_head', 'run_pipeline', 'sweep', 'check_inputs']
+           'refuse_changed_code', 'refuse_changed_sources', 'finish', 'heal', 'start_ready', 'carry_out',
+           'quiet_signals', 'end_all', 'exit_code_of', 'move_head', 'run_pipeline', 'sweep', 'check_inputs']
 
-# %% ../../nbs/flow/85_run.ipynb #39d1a8c9
+# %% ../../nbs/flow/85_run.ipynb #470e0861
 import shutil
 import signal
 import sys
@@ -42,6 +42,7 @@ from ..store.objects import put, put_file
 from ..store.records import commit, find_record, is_whole, output_digests
 from ..store.refs import actor, move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, note_stage, read_run, run_folder, write_run
+from ..store.source_pins import changed_source
 
 # %% ../../nbs/flow/85_run.ipynb #ccfa381d
 def entry_of(
@@ -60,7 +61,7 @@ def show_record(
     "Fill in what a record says."
     entry.update(state=state, key=record["key"], outputs=output_digests(record), metrics=record["metrics"], notebook=record["notebook"])
 
-# %% ../../nbs/flow/85_run.ipynb #285d79db
+# %% ../../nbs/flow/85_run.ipynb #8bd43a00
 LOCK_FILES = ("requirements.lock", "uv.lock", "pixi.lock", "poetry.lock", "requirements.txt")  # of the project, the first that exists is kept with a record
 
 
@@ -75,7 +76,8 @@ def record_of(
     "Keep the code that ran, and describe the result."
     lock = next((plan.project.root / name for name in LOCK_FILES if (plan.project.root / name).is_file()), None)
     return {"key": step.key, "parts": step.parts, "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": None, "run": run, "attempt": attempts, "actor": actor(), "peak_mib": attempt.peak_mib,
-            "inputs": {n: a.as_dict() for n, a in step.inputs.items()}, "outputs": attempt.outputs, "metrics": attempt.metrics, "notebook": put(plan.store, attempt.notebook), "texts": {p.name: put_file(plan.store, p)[0] for p in attempt.launch.caps.files},
+            "inputs": {n: a.as_dict() for n, a in step.inputs.items()}, "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()}, "outputs": attempt.outputs, "metrics": attempt.metrics, "notebook": put(plan.store, attempt.notebook),
+            "texts": {p.name: put_file(plan.store, p)[0] for p in attempt.launch.caps.files},
             "source": put(plan.store, step.stage.content), "file": step.stage.file, "modules": {n: put(plan.store, p) for n, p in step.found.files.items()}, "lock": put(plan.store, lock) if lock else None,
             "environment": {"python": sys.version.split()[0], "platform": step.parts["python"][2], "packages": step.found.packages}, "started_utc": started_utc, "seconds": attempt.seconds}
 
@@ -192,7 +194,23 @@ def refuse_changed_code(
         attempt.kind = "input_changed"
         attempt.error = {"cell": None, "cell_id": None, "ename": "InputChangedError", "evalue": f"module `{changed[0]}` was edited while the stage ran; run it again"}
 
-# %% ../../nbs/flow/85_run.ipynb #8966f263
+# %% ../../nbs/flow/85_run.ipynb #442b1311
+def refuse_changed_sources(
+    run: Run,          # under way
+    step: Step,        # of the plan
+    attempt: Attempt,  # that ended
+) -> None:
+    "Fail an attempt during which outside data changed: nobody can tell what of it the stage saw, or whether an error came from that."
+    plan = run.plan
+    for written, partitions in step.sources.items() if attempt.kind in (None, "user_error") and not attempt.is_cancelled else ():
+        said = changed_source(plan.store, plan.project, plan.profile, parse_name(written), partitions)
+        if said is None: continue
+        ended = f" (it ended with {attempt.error['ename']}: {attempt.error['evalue'][:200]})" if attempt.error else ""
+        attempt.kind = "input_changed"
+        attempt.error = (attempt.error or {"cell": None, "cell_id": None}) | {"ename": "InputChangedError", "evalue": f"{said}; run it again{ended}"}
+        return
+
+# %% ../../nbs/flow/85_run.ipynb #b5beb1b0
 def finish(
     run: Run,          # under way
     name: str,         # stage
@@ -201,6 +219,7 @@ def finish(
     "Commit an attempt that succeeded; keep the notebook of one that failed."
     plan, step, entry = run.plan, run.plan.steps[name], run.entry(name)
     refuse_changed_code(run, step, attempt)
+    refuse_changed_sources(run, step, attempt)
     if attempt.kind is None and not attempt.is_cancelled:
         result = commit(plan.store, record_of(plan, step, attempt, run.document["run"], entry["started_utc"], entry["attempts"]))
         step.record, step.state = result.record, "cached"

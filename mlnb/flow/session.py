@@ -11,7 +11,7 @@ __all__ = ['CONTEXT_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', '
            'overlay_path', 'owner_of', 'find_by_hand', 'find_input', 'load', 'save', 'plain_number', 'metric',
            'require', 'run_id', 'artifact_digest']
 
-# %% ../../nbs/flow/65_session.ipynb #212ce342
+# %% ../../nbs/flow/65_session.ipynb #c993ad75
 import atexit
 import json
 import math
@@ -29,7 +29,7 @@ from ..store.errors import RequireError, StageError, UsageError, ValueRefusedErr
 from ..store.names import is_name, parse_name
 from ..store.objects import Store, open_store, write_durably
 from ..store.refs import actor
-from ..store.sources import Partition, pin, read_source
+from ..store.sources import Partition, read_source
 
 # %% ../../nbs/flow/65_session.ipynb #88439c8a
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -56,13 +56,14 @@ class Session:
     @property
     def is_run(self) -> bool: return self.journal is not None
 
-# %% ../../nbs/flow/65_session.ipynb #b3583062
+# %% ../../nbs/flow/65_session.ipynb #d5a41ba1
 def session_of_run(
     path: Path,  # the file that the run wrote
 ) -> Session:
     "Read what a run decided for this kernel."
     given = json.loads(path.read_bytes())
-    return Session(open_store(given["store"], given["group"]), Path(given["root"]), given["pipeline"], Path(given["files"]), tuple(given["trusted_types"]),
+    below = open_store(given["below"], create=False) if given.get("below") else None
+    return Session(open_store(given["store"], given["group"], below), Path(given["root"]), given["pipeline"], Path(given["files"]), tuple(given["trusted_types"]),
                    given["profile"], given["stage"], given["run"], {n: artifact_of(a) for n, a in given["inputs"].items()},
                    {n: [Partition(*p) for p in parts] for n, parts in given["sources"].items()}, tuple(given["outputs"]), Path(given["journal"]))
 
@@ -134,7 +135,7 @@ def owner_of(
     raise UsageError(f"`{name}` is saved by {len(owners)} pipelines of this project", "work in the notebook's folder, or write `PIPELINE/NAME`") if owners else UsageError(
         f"no pipeline of this project saves `{name}`", did_you_mean(name, list(project.sources)))
 
-# %% ../../nbs/flow/65_session.ipynb #6fdace80
+# %% ../../nbs/flow/65_session.ipynb #0b46fd2e
 def find_by_hand(
     session: Session,  # by hand
     written: str,      # name as written
@@ -144,10 +145,11 @@ def find_by_hand(
     from mlnb.flow.heads import find_output
     from mlnb.flow.views import find_artifact
     from mlnb.store.settings import read_project
+    from mlnb.store.source_pins import is_incremental, pin_source
     name, project = parse_name(written), read_project(session.root)
     if name.pipeline is None and name.name in project.sources:
-        pattern = project.profile_sources.get(session.profile, {}).get(name.name, project.sources[name.name])
-        return pin(session.store.below, session.root, pattern, name.name)
+        if is_incremental(project, session.profile, name.name): print(f"{written}: all its partitions; a run gives a stage those that it has not read yet")
+        return pin_source(session.store, project, session.profile, name)
     pipeline = name.pipeline or owner_of(session, name.name)
     mine = overlay_path(session, pipeline, name.name)
     if name.ref is None and mine.exists():
@@ -166,7 +168,7 @@ def find_by_hand(
     print(line or f"{written}: from run {record['run']} of {pipeline}")
     return artifact
 
-# %% ../../nbs/flow/65_session.ipynb #3839e027
+# %% ../../nbs/flow/65_session.ipynb #b63e2fb8
 def find_input(
     session: Session,  # of this kernel
     name: str,         # as written
@@ -189,7 +191,7 @@ def load(
     session = current()
     found = find_input(session, name)
     if isinstance(found, Artifact): return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
-    return read_source(session.root, found, columns, as_)
+    return read_source(session.root, found, columns, as_, session.store)
 
 # %% ../../nbs/flow/65_session.ipynb #4bf61711
 def save(

@@ -10,13 +10,13 @@ the stage is not reproducible, and never replaces the first."""
 # %% auto #0
 __all__ = ['record_path', 'is_whole', 'Committed', 'output_digests', 'commit', 'find_record', 'has_records', 'records_of']
 
-# %% ../../nbs/store/60_records.ipynb #0530fd0a
-import json
+# %% ../../nbs/store/60_records.ipynb #21148145
 from pathlib import Path
 from typing import NamedTuple
 
 from .digests import digest_of
-from .objects import Store, has, read_json, write_durably
+from .documents import read_json, sealed
+from .objects import Store, has, take_back, write_durably
 
 # %% ../../nbs/store/60_records.ipynb #3f910a64
 def record_path(
@@ -51,26 +51,26 @@ def output_digests(
     "Digests of a record's outputs."
     return {name: output["digest"] for name, output in record["outputs"].items()}
 
-# %% ../../nbs/store/60_records.ipynb #b9c7b83f
+# %% ../../nbs/store/60_records.ipynb #248e7ac4
 def commit(
     store: Store,  # where the objects it points to are already kept
     record: dict,  # in the form above
 ) -> Committed:    # the record that holds; raises `StoreError` when there is no room
     "Write a record exclusively; keep a different second result as evidence."
     path = record_path(store, record["pipeline"], record["stage"], record["key"])
-    mode, body = 0o440 if store.group else 0o400, json.dumps(record, indent=1, allow_nan=False).encode()
-    if write_durably(path, body, mode, exclusive=True): return Committed(record, True, True)
+    mode, body = 0o440 if store.group else 0o400, sealed(path, record)
+    if write_durably(path, body, mode, exclusive=True, kind="record"): return Committed(record, True, True)
     first = read_json(path)
     if output_digests(first) == output_digests(record): return Committed(first, False, True)
     is_usable = all(is_whole(store, o) for o in first["outputs"].values())
     kept = record if is_usable else first
     evidence = path.with_name(f"{path.stem}.{digest_of(output_digests(kept))[:12]}.evidence")
-    write_durably(evidence, json.dumps(kept, indent=1).encode(), mode, exclusive=True)
+    write_durably(evidence, sealed(evidence, kept), mode, exclusive=True, kind="evidence")
     if is_usable: return Committed(first, False, False)
-    write_durably(path, body, mode)
+    write_durably(path, body, mode, kind="record")
     return Committed(record, True, False)
 
-# %% ../../nbs/store/60_records.ipynb #a740e374
+# %% ../../nbs/store/60_records.ipynb #1d1bf4e3
 def find_record(
     store: Store,   # an overlay looks in the store below too
     pipeline: str,  # name of the pipeline
@@ -79,8 +79,11 @@ def find_record(
     usable: bool = True,  # False also gives a record whose outputs are gone
 ) -> dict | None:   # the record, else None
     "The record of a key, if it can be used: a record whose output is gone is no longer a result."
-    try: record = read_json(record_path(store, pipeline, stage, key))
-    except FileNotFoundError: return find_record(store.below, pipeline, stage, key, usable) if store.below else None
+    path = record_path(store, pipeline, stage, key)
+    try: record = read_json(path)
+    except FileNotFoundError:
+        if take_back(store.root, path.relative_to(store.root).as_posix()): return find_record(store, pipeline, stage, key, usable)
+        return find_record(store.below, pipeline, stage, key, usable) if store.below else None
     return record if not usable or all(is_whole(store, o) for o in record["outputs"].values()) else None
 
 # %% ../../nbs/store/60_records.ipynb #177c6cff

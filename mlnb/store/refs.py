@@ -9,15 +9,15 @@ and the other learns it, without a lock; and the history (target, actor, reason,
 # %% auto #0
 __all__ = ['RefValue', 'ref_history', 'read_ref', 'move_ref', 'actor']
 
-# %% ../../nbs/store/50_refs.ipynb #bd49732a
+# %% ../../nbs/store/50_refs.ipynb #83093bb6
 import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from .digests import canonical_json
+from .documents import read_json, sealed
 from .errors import LockedError
-from .objects import Store, read_json, write_durably
+from .objects import Store, write_durably
 
 # %% ../../nbs/store/50_refs.ipynb #44d2a415
 class RefValue(NamedTuple):
@@ -46,7 +46,7 @@ def read_ref(
     "Where a ref points."
     return (ref_history(store, name) or [None])[-1]
 
-# %% ../../nbs/store/50_refs.ipynb #4c25e370
+# %% ../../nbs/store/50_refs.ipynb #cb828805
 def move_ref(
     store: Store,   # where the ref lives
     name: str,      # its name
@@ -57,9 +57,9 @@ def move_ref(
     "Point a ref to `target` (compare-and-swap on its number)."
     if after is None: after = (read_ref(store, name) or RefValue(0, "", "", "", "")).number
     value = RefValue(after + 1, target, actor(), reason, datetime.now(UTC).isoformat(timespec="seconds"))
-    body = canonical_json({k: v for k, v in value._asdict().items() if k != "number"})
     path = store.root / "refs" / name / f"{value.number:08d}.json"
-    if write_durably(path, body, 0o640 if store.group else 0o600, exclusive=True): return value
+    body = sealed(path, {k: v for k, v in value._asdict().items() if k != "number"})
+    if write_durably(path, body, 0o640 if store.group else 0o600, exclusive=True, kind="ref"): return value
     raise LockedError(f"`{name}` was moved by somebody else in the meantime", "look at its history, then try again")
 
 # %% ../../nbs/store/50_refs.ipynb #422cada4

@@ -10,7 +10,7 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 __all__ = ['new_run_id', 'run_folder', 'write_run', 'note_stage', 'noted_document', 'run_ids', 'hold_run', 'is_alive',
            'document_of', 'read_run']
 
-# %% ../../nbs/store/65_runs.ipynb #ce334367
+# %% ../../nbs/store/65_runs.ipynb #e6e97237
 import errno
 import fcntl
 import json
@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import TextIO
 
 from .errors import UsageError, did_you_mean
-from .objects import Store, disk_errors, make_folder, read_json, write_durably
+from .documents import read_json, sealed
+from .disk import disk_errors
+from .objects import Store, make_folder, write_durably
 
 # %% ../../nbs/store/65_runs.ipynb #057eb729
 def new_run_id(
@@ -39,15 +41,14 @@ def run_folder(
     "Folder of a run: its document and the notebooks it executed."
     return make_folder(store.root / "runs" / run, store.folder_mode)
 
-# %% ../../nbs/store/65_runs.ipynb #1944446b
+# %% ../../nbs/store/65_runs.ipynb #4c8cc1b8
 def write_run(
     store: Store,    # where runs live
     document: dict,  # the run's document; `run` is its id
 ) -> None:
     "Write or replace the document of a run; it holds all that was noted before."
     folder = run_folder(store, document["run"])
-    body = json.dumps(document, separators=(",\n", ": "), allow_nan=False).encode()
-    write_durably(folder / "run.json", body, 0o640 if store.group else 0o600)
+    write_durably(folder / "run.json", sealed(folder / "run.json", document), 0o640 if store.group else 0o600, kind="run")
     (folder / "changes.jsonl").unlink(missing_ok=True)
 
 # %% ../../nbs/store/65_runs.ipynb #9aca6db6
@@ -120,7 +121,7 @@ def document_of(
     stages = [e | ({"state": "cancelled"} if e["state"] in ("waiting", "running", "stale", "unknown") else {}) for e in document.get("stages", [])]
     return document | {"state": "cancelled", "exit_code": 130, "stages": stages}
 
-# %% ../../nbs/store/65_runs.ipynb #17f5e261
+# %% ../../nbs/store/65_runs.ipynb #70c45558
 def read_run(
     store: Store,  # where runs live
     run: str,      # run id, a unique beginning of one, or `latest`
@@ -134,5 +135,5 @@ def read_run(
         raise UsageError("there is no run yet", "start one with `mlnb run PIPELINE`")
     matches = [i for i in ids if i.startswith(run)] if run else []
     if len(matches) == 1: return document_of(store, matches[0])
-    if not matches: raise UsageError(f"there is no run `{run}`", did_you_mean(run, ids) if ids else "start one with `mlnb run PIPELINE`")
+    if not matches: raise UsageError(f"there is no run `{run if run.isprintable() else repr(run)}`", did_you_mean(run, ids) if ids else "start one with `mlnb run PIPELINE`")
     raise UsageError(f"`{run}` is the beginning of {len(matches)} runs", f"write more of it, e.g. `{matches[0]}`")

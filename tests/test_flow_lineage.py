@@ -1,0 +1,134 @@
+"""Lineage follows digests from partitions of outside data to published pages, in both directions."""
+import gc
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from mlnb.flow.heads import find_output
+from mlnb.flow.lineage import lineage_of, show_lineage, versions_of
+from mlnb.flow.pipeline import read_pipeline, require_sound
+from mlnb.flow.plan import make_plan
+from mlnb.flow.run import run_pipeline
+from mlnb.flow.selection import select
+from mlnb.flow.values import resolve
+from mlnb.store.errors import UsageError
+from mlnb.store.refs import move_ref
+from mlnb.store.settings import project_store, read_project
+
+# nbclient leaves the event loop of each thread, and its sockets, to the garbage collector
+pytestmark = [pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}") for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")]
+SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n[pipeline.score]\nnotebooks = nbs/score\n[source.raw]\npath = data\n"
+STAGES = {
+    "nbs/demo/10_rows.ipynb": ["from mlnb import load, save", "save('rows', sum(load('raw'), []))"],
+    "nbs/demo/20_train.ipynb": [("parameters", "depth: int = 2"), "from mlnb import load, save\nfrom own import grow", "save('model', grow(load('rows'), depth))", "save('note', 'trained')"],
+    "nbs/score/10_predict.ipynb": ["from mlnb import load, save", "save('predictions', [load('demo/model')])"],
+}
+
+
+def run(root, name, **options):
+    project = read_project(root)
+    pipeline = require_sound(read_pipeline(project, name))
+    plan = make_plan(project, project_store(project), pipeline, "default", resolve(project, pipeline, "default", {}, options))
+    document = run_pipeline(plan, select(pipeline), is_profile_run=not options)
+    gc.collect()
+    assert document["state"] == "committed", document
+    return document
+
+
+@pytest.fixture(scope="module")
+def shop(make_shared_project):
+    "A project with two pipelines, run in turn; then the first once more with another depth."
+    folder = make_shared_project(STAGES, SETTINGS)
+    for day, text in ((1, "[1, 2]"), (2, "[3]")):
+        (folder.root / f"data/day={day}").mkdir(parents=True)
+        (folder.root / f"data/day={day}/a.json").write_text(text)
+    (folder.root / "own.py").write_text("def grow(rows, depth): return {'depth': depth, 'n': len(rows)}\n")
+    runs = [run(folder.root, "demo"), run(folder.root, "score"), run(folder.root, "demo", depth="5")]
+    page = folder.root / "reports" / "score" / runs[1]["run"] / "predict.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("a page")
+    project = read_project(folder.root)
+    return project, project_store(project), runs
+
+
+def named(found, *kinds):
+    return [f"{n['kind']} {n['name']}" for n in found["nodes"] if n["kind"] in kinds]
+
+
+def test_up_leads_from_a_prediction_to_partitions_code_and_packages(shop):
+    project, store, _ = shop
+    up = lineage_of(store, project, "score/predictions", "default", "up")
+    assert named(up, "partition") == ["partition data/day=1/a.json", "partition data/day=2/a.json"]
+    assert named(up, "artifact") == ["artifact score/predictions", "artifact demo/model", "artifact demo/rows"]
+    assert named(up, "stage") == ["stage score/predict", "stage demo/train", "stage demo/rows"]
+    assert named(up, "module") == ["module own"] and len(named(up, "notebook")) == 3
+    assert named(up, "page") == [f"page score/{shop[2][1]['run']}/predict.html"]
+    ids = {n["id"] for n in up["nodes"]}
+    assert len(ids) == len(up["nodes"]) and all({e["from"], e["to"]} <= ids for e in up["edges"])
+
+
+def test_down_leads_from_a_source_to_everything_made_of_it(shop):
+    project, store, _ = shop
+    down = lineage_of(store, project, "raw", "default", "down")
+    assert sorted(set(named(down, "stage"))) == ["stage demo/rows", "stage demo/train", "stage score/predict"]
+    assert len(named(down, "page")) == 1 and not named(down, "module", "package", "notebook")
+    assert len([n for n in down["nodes"] if n["name"] == "demo/model"]) == 2
+
+
+def test_down_follows_the_digest_and_not_the_name(shop):
+    project, store, runs = shop
+    old = lineage_of(store, project, f"demo/model@{runs[0]['run']}", "default", "down")
+    new = lineage_of(store, project, f"demo/model@{runs[2]['run']}", "default", "down")
+    assert named(old, "stage") == ["stage score/predict"] and named(new, "stage") == []
+
+
+def test_name_with_run_digest_and_ref_mean_one_value(shop):
+    project, store, runs = shop
+    digest = runs[0]["stages"][1]["outputs"]["model"]
+    move_ref(store, "names/demo/model/champion", digest, "an example")
+    refs = (digest, digest[:10], runs[0]["run"], "champion")
+    assert {find_output(store, ["demo"], f"demo/model@{ref}", "demo", "default")[0].digest for ref in refs} == {digest}
+    versions = versions_of(store, project, "demo/model")["versions"]
+    assert [(v["run"], v["refs"]) for v in versions] == [(runs[2]["run"], []), (runs[0]["run"], ["champion"])]
+    with pytest.raises(UsageError, match="there is no `demo/model@none`"):
+        lineage_of(store, project, "demo/model@none", "default")
+    with pytest.raises(UsageError, match="no artifact `demo/modle`") as caught:
+        versions_of(store, project, "demo/modle")
+    assert "did you mean `model`?" in caught.value.mend
+
+
+@pytest.mark.parametrize(("name", "direction"), [("score/predictions", "up"), ("raw", "down"), ("raw", "up"), ("demo/model", "down")])
+def test_every_form_shows_the_same_things(shop, name, direction):
+    project, store, _ = shop
+    found = lineage_of(store, project, name, "default", direction)
+    told = {n["name"] for n in found["nodes"] if n["kind"] != "package"}
+    text = show_lineage(found, "text")
+    assert all(n in text for n in told)
+    drawing = ElementTree.fromstring(show_lineage(found, "svg"))
+    boxes = [e for e in drawing.iter() if e.tag.endswith("rect")]
+    mermaid = show_lineage(found, "mermaid")
+    assert len(boxes) == len(re.findall(r"^  s\d+\[", mermaid, re.MULTILINE)) == len([n for n in found["nodes"] if n["kind"] != "package"])
+
+
+def test_unread_source_is_said(shop):
+    project, store, _ = shop
+    with pytest.raises(UsageError, match="no stage has read"):
+        lineage_of(store, project, "raw@123456", "default", "down")
+
+
+def test_beginning_of_two_digests_is_refused_and_not_guessed(tmp_path):
+    import hashlib
+
+    from mlnb.store.objects import open_store
+    from mlnb.store.records import commit
+    store, seen = open_store(tmp_path / "store"), {}
+    for n in range(100_000):
+        digest = hashlib.sha256(str(n).encode()).hexdigest()
+        if (twin := seen.setdefault(digest[:6], digest)) != digest:
+            break
+    for n, same in enumerate((twin, digest)):
+        commit(store, {"key": f"{n:064x}", "parts": {}, "pipeline": "demo", "stage": "train", "run": f"r{n}", "outputs": {"model": {"codec": "text", "digest": same, "bytes": 1, "type": "str"}}})
+    with pytest.raises(UsageError, match="the beginning of 2 digests"):
+        find_output(store, ["demo"], f"demo/model@{digest[:6]}", "demo", "default")
+    assert find_output(store, ["demo"], f"demo/model@{digest[:20]}", "demo", "default")[0].digest == digest

@@ -1,0 +1,219 @@
+"""Erasing: what was erased is gone from everywhere, says so, and does not come back; what was made from it is found."""
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mlnb.store.artifacts import get_value, put_value
+from mlnb.store.audit import events, init_audit, verify_log
+from mlnb.store.erase import accept_tombstone, bury, copies_of, erase, made_from, new_tombstone, tombstone_problems
+from mlnb.store.errors import IntegrityError, UsageError
+from mlnb.store.objects import get, has, open_store, path_of, put, put_file, quarantine
+from mlnb.store.records import commit, find_record
+from mlnb.store.signing import SignatureError, make_key, trusted_keys
+from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
+
+
+@pytest.fixture(autouse=True)
+def no_key_from_outside(monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(tmp_path / "store")
+    init_audit(store)
+    return store
+
+
+def record(store, stage, number, inputs=(), outputs=()):
+    "Commit a record whose inputs and outputs are artifacts by name."
+    made = {"key": f"{number:064x}", "pipeline": "fraud", "stage": stage, "run": "r1", "inputs": {n: a.as_dict() for n, a in inputs}, "outputs": {n: a.as_dict() for n, a in outputs},
+            "metrics": {}, "notebook": put(store, f"shown by {stage}".encode())}
+    return commit(store, made).record
+
+
+@pytest.fixture
+def chain(store):
+    "Artifacts a → b → c, and a folder with one file of its own and one that is b's text too."
+    a, b, c = (put_value(store, text) for text in ("raw rows", "features", "model"))
+    record(store, "ingest", 1, (), [("a", a)])
+    record(store, "features", 2, [("a", a)], [("b", b)])
+    record(store, "train", 3, [("b", b)], [("c", c)])
+    return a, b, c
+
+
+def content_left(store, text):
+    "Files below the store that still hold a text."
+    return [p for p in store.root.rglob("*") if p.is_file() and text in p.read_bytes()]
+
+
+def test_erased_object_reads_as_erased_never_as_corrupt(store, chain):
+    erase(store, chain[0].digest, "customer 17 asked for it")
+    with pytest.raises(ErasedError, match="customer 17 asked for it") as error:
+        get(store, chain[0].digest)
+    assert not isinstance(error.value, IntegrityError)
+    assert error.value.exit_code == 6
+    with pytest.raises(ErasedError):
+        get_value(store, chain[0], store.root)
+
+
+def test_erased_object_does_not_come_back_by_running_its_stage_again(store, chain, tmp_path):
+    erase(store, chain[0].digest, "asked for")
+    with pytest.raises(ErasedError):
+        put_value(store, "raw rows")
+    (tmp_path / "again").write_bytes(b"raw rows")
+    with pytest.raises(ErasedError):
+        put_file(store, tmp_path / "again")
+    with pytest.raises(ErasedError):
+        put(open_store(tmp_path / "overlay", below=store), b"raw rows")
+    assert find_record(store, "fraud", "ingest", f"{1:064x}") is None
+    assert [p for p in store.root.rglob(".tmp-*")] == []
+
+
+def test_erasing_without_down_lists_what_was_made_and_leaves_it(store, chain):
+    a, b, c = chain
+    done = erase(store, a.digest, "asked for")
+    assert {(m["kind"], m["name"], m["is_erased"]) for m in done["made_from"]} == {
+        ("notebook", "ingest", False), ("output", "b", False), ("notebook", "features", False), ("output", "c", False), ("notebook", "train", False)}
+    assert (has(store, a.digest), has(store, b.digest), has(store, c.digest)) == (False, True, True)
+
+
+def test_erasing_down_erases_all_that_was_made_and_nothing_else(store, chain):
+    other = put_value(store, "another pipeline's")
+    record(store, "other", 4, (), [("other", other)])
+    erase(store, chain[1].digest, "asked for", down=True)
+    assert [has(store, one.digest) for one in chain] == [True, False, False]
+    assert get_value(store, other, store.root) == "another pipeline's"
+    assert find_record(store, "fraud", "other", f"{4:064x}")
+
+
+def test_erased_content_is_gone_from_every_folder_of_the_store(store, chain):
+    digest = chain[0].digest
+    copy = store.root / "overlay" / "ana" / "objects" / digest[:2] / digest
+    trashed = store.root / "trash" / "objects" / digest[:2] / digest
+    for path in (copy, trashed):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"raw rows")
+    quarantine(store, digest)
+    put(store, b"raw rows")
+    assert len(content_left(store, b"raw rows")) == 4
+    erase(store, digest, "asked for")
+    assert content_left(store, b"raw rows") == []
+    assert not has(store, digest)
+
+
+def test_folder_loses_its_own_files_and_keeps_those_that_others_have(store, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "own.txt").write_text("only here")
+    (tmp_path / "folder" / "shared.txt").write_text("shared")
+    folder, shared = put_value(store, tmp_path / "folder"), put_value(store, "shared")
+    record(store, "a", 1, (), [("folder", folder)])
+    record(store, "b", 2, (), [("text", shared)])
+    done = erase(store, folder.digest, "asked for")
+    assert done["shared"] == [shared.digest]
+    assert content_left(store, b"only here") == []
+    assert get_value(store, shared, store.root) == "shared"
+
+
+def test_part_of_a_folder_counts_as_input_of_what_read_the_folder(store, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "rows.txt").write_text("rows")
+    folder, model = put_value(store, tmp_path / "folder"), put_value(store, "model")
+    record(store, "train", 1, [("folder", folder)], [("model", model)])
+    assert model.digest in {m.digest for m in made_from(store, [folder.parts[0]])}
+
+
+def test_cycle_of_records_ends(store):
+    a, b = put_value(store, "a"), put_value(store, "b")
+    record(store, "one", 1, [("a", a)], [("b", b)])
+    record(store, "two", 2, [("b", b)], [("a", a)])
+    assert b.digest in {m.digest for m in made_from(store, [a.digest])}
+
+
+def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monkeypatch):
+    from mlnb.store import erase as module
+
+    def refuse(*given):
+        raise OSError("killed here")
+
+    monkeypatch.setattr(module, "remove_content", refuse)
+    with pytest.raises(OSError, match="killed here"):
+        erase(store, chain[0].digest, "asked for")
+    assert (events(store)[-1]["event"], events(store)[-1]["object"]) == ("erasure", chain[0].digest)
+    assert path_of(store, chain[0].digest).exists()
+
+
+KILLED = """
+import os, signal, sys
+from mlnb.store import erase as module
+from mlnb.store.objects import open_store
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
+setattr(module, sys.argv[3], die)
+module.erase(open_store(sys.argv[1]), sys.argv[2], "asked for", down=True)
+"""
+
+
+@pytest.mark.parametrize("at", ["write_durably", "audit", "remove_content", "flush_folder"])
+def test_killed_erasure_is_finished_by_the_same_command(store, chain, at):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(store.root), chain[0].digest, at], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    if is_erased(store.root, chain[0].digest):
+        with pytest.raises(ErasedError):
+            get(store, chain[0].digest)
+    erase(store, chain[0].digest, "asked for", down=True)
+    assert [copies_of(store, one.digest) for one in chain] == [[], [], []]
+    assert tombstone_problems(store, trusted_keys(store)) == []
+    assert verify_log(store)["state"] == "ok"
+    assert {e["object"] for e in events(store, "erasure")} >= {one.digest for one in chain}
+
+
+def test_erasing_without_a_key_is_refused_and_nothing_is_touched(tmp_path):
+    store = open_store(tmp_path / "store")
+    digest = put(store, b"x")
+    with pytest.raises(UsageError, match="no key to sign with"):
+        erase(store, digest, "asked for")
+    assert get(store, digest) == b"x"
+    assert not (store.root / "tombstones").exists()
+
+
+def test_tombstone_of_a_stranger_or_altered_removes_nothing(store, tmp_path):
+    digest = put(store, b"x")
+    stranger = open_store(tmp_path / "stranger")
+    make_key(stranger)
+    theirs, mine = new_tombstone(stranger, digest, "vandalism"), new_tombstone(store, digest, "asked for")
+    for document in (theirs, mine | {"reason": "another"}, mine | {"digest": "0" * 64}, {}, [], None):
+        with pytest.raises(SignatureError):
+            accept_tombstone(store, digest, document, trusted_keys(store))
+    assert get(store, digest) == b"x"
+
+
+def test_forged_tombstone_in_the_store_is_named_by_verification(store):
+    digest = put(store, b"x")
+    path = tombstone_path(store.root, digest)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"digest": digest, "actor": "mallory", "reason": "none"}))
+    messages = [p["message"] for p in tombstone_problems(store, trusted_keys(store))]
+    assert len(messages) == 2 and "not signed" in messages[0] and "still there" in messages[1]
+
+
+def test_first_tombstone_stays(store):
+    digest = put(store, b"x")
+    bury(store, new_tombstone(store, digest, "first"))
+    assert bury(store, new_tombstone(store, digest, "second")) is False
+    with pytest.raises(ErasedError, match="first"):
+        get(store, digest)
+    assert len(events(store, "erasure")) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_store_that_cannot_be_written_is_one_clear_error(store, chain):
+    store.root.chmod(0o500)
+    try:
+        with pytest.raises(Exception, match="permission denied"):
+            erase(store, chain[0].digest, "asked for")
+    finally:
+        store.root.chmod(0o700)

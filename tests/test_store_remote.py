@@ -1,0 +1,832 @@
+"""Push and pull: two stores share work through any place, and a place that lies can make them take nothing false."""
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mlnb.store.audit import events, init_audit, verify_log
+from mlnb.store.digests import canonical_json, sha256
+from mlnb.store.erase import erase
+from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
+from mlnb.store.exchange import object_place, record_place
+from mlnb.store.objects import get, has, open_store, path_of, put
+from mlnb.store.pull import pull
+from mlnb.store.push import push
+from mlnb.store.records import commit, find_record, records_of
+from mlnb.store.refs import move_ref, read_ref, ref_history
+from mlnb.store.remote import (
+    can_create,
+    create_remote,
+    fetch,
+    open_remote,
+    read_remote,
+    remove_remote,
+    shown_url,
+    sizes_below,
+    write_remote,
+)
+from mlnb.store.runs import read_run, write_run
+from mlnb.store.signing import make_key, own_key, sign, trust
+from mlnb.store.tombstones import ErasedError
+from mlnb.store.upkeep import check_remote, gc_remote
+
+RUN = "20261123T100000000-0a1b"
+
+
+@pytest.fixture(autouse=True)
+def no_key_from_outside(monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    "A server of the S3 protocol on loopback."
+    from moto.server import ThreadedMotoServer
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def place(request, tmp_path, monkeypatch):
+    "URL and options of an empty place of the kind that the test asks for."
+    kind = getattr(request, "param", "local")
+    if kind == "local":
+        return str(tmp_path / "shared"), None
+    if kind == "memory":
+        return f"memory://{tmp_path.name}-{random.randrange(10**9)}", None
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    options = {"endpoint_url": request.getfixturevalue("s3")}
+    bucket = f"bucket-{random.randrange(10**9)}"
+    open_remote(f"s3://{bucket}", options).fs.mkdir(bucket)
+    return f"s3://{bucket}/team/store", options
+
+
+on_three = pytest.mark.parametrize("place", ["local", "memory", "s3"], indirect=True)
+everywhere = pytest.mark.parametrize("place", ["local", "memory", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
+
+
+def store_of(folder, name, *friends):
+    "A store with a key, that trusts others."
+    store = open_store(folder / name)
+    init_audit(store)
+    for friend in friends:
+        befriend(store, friend)
+    return store
+
+
+def befriend(store, friend):
+    trust(store, friend.root.name, own_key(friend))
+
+
+def result(store, number=1, text="a model", inputs=()):
+    "Commit a record with one output and some code."
+    digest = put(store, text.encode())
+    record = {"key": f"{number:064x}", "pipeline": "fraud", "stage": "train", "run": RUN, "metrics": {"auc": {"value": 0.9}},
+              "inputs": {f"in_{n}": {"digest": put(store, i.encode()), "codec": "text", "type": "str", "bytes": len(i)} for n, i in enumerate(inputs)},
+              "outputs": {"model": {"digest": digest, "codec": "text", "type": "str", "bytes": len(text.encode())}},
+              "notebook": put(store, f"notebook {number}".encode()), "source": put(store, b"source"), "lock": None, "modules": {"shop.features": put(store, b"def f(): ...")}}
+    commit(store, record)
+    return record
+
+
+@pytest.fixture
+def ana(tmp_path):
+    return store_of(tmp_path, "ana")
+
+
+@pytest.fixture
+def ben(tmp_path, ana):
+    return store_of(tmp_path, "ben", ana)
+
+
+def snapshot(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# sharing
+
+@on_three
+def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(place, ana, ben):
+    url, options = place
+    record = result(ana, inputs=("raw",))
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": [], "keys": {"train": record["key"]}})
+    move_ref(ana, "heads/fraud/default", RUN, "done")
+    move_ref(ben, "heads/fraud/default", "my-own-run", "done")
+    sent = push(ana, url, options=options)
+    assert (sent["objects"], sent["records"], sent["runs"], sent["left_out"]) == (5, 1, 1, [])
+    taken = pull(ben, url, options=options)
+    assert (taken["objects"], taken["records"], taken["runs"], taken["refused"], taken["exit_code"]) == (5, 1, 1, [], 0)
+    assert find_record(ben, "fraud", "train", record["key"]) == record
+    assert get(ben, record["outputs"]["model"]["digest"]) == b"a model"
+    assert get(ben, record["inputs"]["in_0"]["digest"]) == b"raw"
+    assert read_run(ben, "latest")["keys"] == {"train": record["key"]}
+    assert read_ref(ben, "heads/fraud/default").target == "my-own-run"
+    assert read_ref(ben, "remotes/origin/heads/fraud/default").target == RUN
+
+
+@everywhere
+def test_second_push_and_second_pull_move_nothing(place, ana, ben):
+    url, options = place
+    result(ana)
+    push(ana, url, options=options)
+    pull(ben, url, options=options)
+    assert [push(ana, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [0, 0, 0, 0]
+    assert [pull(ben, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [0, 0, 0, 0]
+
+
+@everywhere
+def test_only_missing_objects_are_sent(place, ana):
+    url, options = place
+    result(ana, 1, "first")
+    push(ana, url, options=options)
+    result(ana, 2, "second")
+    sent = []
+    push(ana, url, options=options, tell=lambda kind, what: sent.append((kind, what)))
+    assert sorted(kind for kind, _ in sent) == ["object", "object", "record"]
+
+
+@everywhere
+def test_two_laptops_and_a_ci_cache_share_work_in_both_directions(place, ana, ben):
+    url, options = place
+    befriend(ana, ben)
+    mine, theirs = result(ana, 1, "ana's"), result(ben, 2, "ben's")
+    push(ana, url, options=options)
+    push(ben, url, options=options)
+    pull(ana, url, options=options)
+    pull(ben, url, options=options)
+    for store in (ana, ben):
+        assert sorted(r["key"] for r in records_of(store, "fraud", "train")) == [mine["key"], theirs["key"]]
+
+
+@everywhere
+def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(place, ana, ben):
+    url, options = place
+    record = result(ana)
+    digest = record["outputs"]["model"]["digest"]
+    push(ana, url, options=options)
+    pull(ben, url, options=options)
+    erase(ana, digest, "customer 17 asked for it")
+    assert push(ana, url, options=options)["erased"] == 1
+    assert object_place(digest) not in sizes_below(open_remote(url, options), "objects")
+    assert pull(ben, url, options=options)["erased"] == 1
+    with pytest.raises(ErasedError, match="customer 17"):
+        get(ben, digest)
+    assert push(ben, url, options=options)["objects"] == 0
+
+
+@everywhere
+def test_erased_object_is_not_brought_back_by_somebody_who_still_has_it(place, ana, ben):
+    url, options = place
+    befriend(ana, ben)
+    digest = result(ana)["outputs"]["model"]["digest"]
+    push(ana, url, options=options)
+    pull(ben, url, options=options)
+    erase(ana, digest, "asked for")
+    push(ana, url, options=options)
+    push(ben, url, options=options)
+    assert object_place(digest) not in sizes_below(open_remote(url, options), "objects")
+    assert pull(ana, url, options=options)["refused"] == []
+    assert not has(ana, digest)
+
+
+def test_pipelines_can_be_chosen(place, ana, ben):
+    record = result(ana)
+    assert push(ana, place[0], pipelines=["other"])["records"] == 0
+    push(ana, place[0])
+    assert pull(ben, place[0], pipelines=["other"])["records"] == 0
+    assert pull(ben, place[0], pipelines=["fraud"])["records"] == 1
+    assert has(ben, record["outputs"]["model"]["digest"])
+
+
+def test_different_result_for_one_key_is_kept_as_evidence(place, ana, ben):
+    result(ana, 1, "one")
+    mine = result(ben, 1, "another")
+    push(ana, place[0])
+    path_of(ben, mine["notebook"]).unlink()
+    pull(ben, place[0])
+    assert find_record(ben, "fraud", "train", mine["key"])["outputs"] == mine["outputs"]
+
+
+def test_push_and_pull_are_audit_events(place, ana, ben):
+    result(ana)
+    push(ana, place[0])
+    pull(ben, place[0])
+    assert events(ana)[-1]["event"] == "push" and events(ana)[-1]["about"]["objects"] == 4
+    assert (events(ben)[-1]["event"], events(ben)[-1]["outcome"]) == ("pull", "ok")
+
+
+def test_checkpoint_at_the_remote_shows_that_the_log_was_cut(place, ana, tmp_path):
+    result(ana)
+    push(ana, place[0])
+    remote = open_remote(place[0])
+    [path] = sizes_below(remote, "checkpoints")
+    (tmp_path / "kept.json").write_bytes(read_remote(remote, path, 10_000))
+    assert verify_log(ana, (tmp_path / "kept.json",))["state"] == "ok"
+    for file in (ana.root / "audit").rglob("*.json*"):
+        file.unlink()
+    init = (ana.root / "audit" / "log.jsonl")
+    assert not init.exists()
+    assert verify_log(ana, (tmp_path / "kept.json",))["first_bad"] == 1
+
+
+def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tmp_path):
+    project = make_project({"10_first.ipynb": ['from mlnb import save\nsave("x", {"a": 1})'], "20_second.ipynb": ['from mlnb import load, save\nsave("y", load("x")["a"] + 1)']})
+    first = mlnb("run", "demo", "--json", cwd=project.root)
+    assert first.states == {"first": "committed", "second": "committed"}, first.stderr
+    laptop = tmp_path / "laptop"
+    shutil.copytree(project.root, laptop, ignore=shutil.ignore_patterns(".mlnb"))
+    ours, theirs = open_store(project.root / ".mlnb"), open_store(laptop / ".mlnb")
+    init_audit(ours)
+    trust(theirs, "ours", own_key(ours))
+    sent = push(ours, place[0])
+    assert (sent["records"], sent["runs"], [r["state"] for r in sent["refs"]]) == (2, 1, ["moved"])
+    assert pull(theirs, place[0])["records"] == 2
+    again = mlnb("run", "demo", "--json", cwd=laptop)
+    assert again.states == {"first": "cached", "second": "cached"}, again.stderr
+    assert again.stage("second")["outputs"] == first.stage("second")["outputs"]
+
+
+# refs
+
+@everywhere
+def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
+    url, options = place
+    befriend(ana, ben)
+    move_ref(ana, "aliases/champion", "a" * 64, "better")
+    move_ref(ben, "aliases/champion", "b" * 64, "better still")
+    assert push(ana, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
+    assert push(ben, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "behind"}]
+    assert pull(ben, url, options=options)["refs"] == ["aliases/champion"]
+    assert push(ben, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
+    pull(ana, url, options=options)
+    assert [v.target for v in ref_history(ana, "remotes/origin/aliases/champion")] == ["a" * 64, "b" * 64]
+    assert push(ana, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
+
+
+@on_three
+def test_conditional_create_has_one_winner(place):
+    remote = open_remote(*place)
+    assert can_create(remote)
+    assert [create_remote(remote, "refs/x/00000001.json", name.encode()) for name in "abc"] == [True, False, False]
+    assert read_remote(remote, "refs/x/00000001.json", 10) == b"a"
+    assert sizes_below(remote, "probes") == {}
+
+
+def try_create(url, name, start, results):
+    remote = open_remote(url)
+    start.wait()
+    results.put([create_remote(remote, f"refs/x/{n:08d}.json", name.encode()) for n in range(50)])
+
+
+def test_conditional_create_in_a_folder_has_one_winner_of_three_processes(place):
+    spawn = multiprocessing.get_context("spawn")
+    start, results = spawn.Barrier(3), spawn.Queue()
+    workers = [spawn.Process(target=try_create, args=(place[0], str(n), start, results)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    won = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert [sum(each) for each in zip(*won, strict=True)] == [1] * 50
+
+
+def test_remote_that_cannot_create_exclusively_takes_no_refs(place, ana, monkeypatch):
+    from mlnb.store import push as module
+    monkeypatch.setattr(module, "can_create", lambda remote: False)
+    result(ana)
+    move_ref(ana, "heads/fraud/default", RUN, "done")
+    sent = push(ana, place[0])
+    assert (sent["records"], sent["refs"]) == (1, [{"name": "heads/fraud/default", "state": "not_possible"}])
+    assert sizes_below(open_remote(place[0]), "refs") == {}
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_server_that_ignores_the_condition_is_found_out(place, monkeypatch):
+    remote = open_remote(*place)
+    plain = remote.fs.pipe_file
+    monkeypatch.setattr(remote.fs, "pipe_file", lambda path, data, **_: plain(path, data))
+    assert can_create(remote) is False
+
+
+# interruptions
+
+KILLED = """
+import os, signal, sys
+from mlnb.store.objects import open_store
+from mlnb.store.{verb} import {verb}
+left = [int(sys.argv[3])]
+def tell(kind, what):
+    left[0] -= 1
+    if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)
+{verb}(open_store(sys.argv[1]), sys.argv[2], workers=2, tell=tell)
+"""
+
+
+def killed(verb, store, url, after):
+    done = subprocess.run([sys.executable, "-c", KILLED.replace("{verb}", verb), str(store.root), url, str(after)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize("after", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)])
+def test_killed_push_goes_on_where_it_stopped(place, ana, ben, after):
+    for number in range(3):
+        result(ana, number, f"model {number}")
+    killed("push", ana, place[0], after)
+    pull(ben, place[0])
+    for record in records_of(ben, "fraud", "train"):
+        assert get(ben, record["outputs"]["model"]["digest"])
+    there = len(sizes_below(open_remote(place[0]), "objects"))
+    assert there >= min(after, 8) - 1
+    assert push(ana, place[0])["objects"] == 8 - there
+    assert check_remote(ana, place[0])["refused"] == []
+    assert pull(ben, place[0])["exit_code"] == 0
+    assert len(records_of(ben, "fraud", "train")) == 3
+
+
+@pytest.mark.parametrize("after", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)])
+def test_killed_pull_goes_on_where_it_stopped(place, ana, ben, after):
+    for number in range(3):
+        result(ana, number, f"model {number}")
+    push(ana, place[0])
+    killed("pull", ben, place[0], after)
+    for record in records_of(ben, "fraud", "train"):
+        assert get(ben, record["outputs"]["model"]["digest"])
+    here = sum(1 for p in (ben.root / "objects").glob("??/*"))
+    assert here >= min(after, 8)
+    assert pull(ben, place[0])["objects"] == 8 - here
+    assert len(records_of(ben, "fraud", "train")) == 3
+
+
+@everywhere
+def test_truncated_object_at_the_remote_is_sent_again(place, ana, ben):
+    url, options = place
+    digest = result(ana)["outputs"]["model"]["digest"]
+    push(ana, url, options=options)
+    write_remote(open_remote(url, options), object_place(digest), b"a mo")
+    assert push(ana, url, options=options)["objects"] == 1
+    assert pull(ben, url, options=options)["exit_code"] == 0
+
+
+# a place that lies
+
+def hostile(place, ana, ben):
+    "Something pushed, the place, and what is in the store and beside it before the pull."
+    record = result(ana)
+    push(ana, place[0], options=place[1])
+    return record, open_remote(*place)
+
+
+def nothing_taken(ben, place, record, reason, exit_code=5):
+    outside = snapshot(ben.root.parent / "ana")
+    taken = pull(ben, place[0], options=place[1])
+    assert taken["records"] == 0
+    assert reason in {r["reason"] for r in taken["refused"]}
+    assert taken["exit_code"] == exit_code
+    assert find_record(ben, "fraud", "train", record["key"]) is None
+    assert snapshot(ben.root.parent / "ana") == outside
+    assert {p.name for p in ben.root.parent.iterdir()} <= {"ana", "ben", "shared", "elsewhere"}
+    for path in (ben.root / "objects").glob("??/*"):
+        assert sha256(path.read_bytes()) == path.name
+    assert list(ben.root.rglob(".tmp-*")) == []
+    return taken
+
+
+@everywhere
+@pytest.mark.parametrize("content", [b"a modeL", b"a mod", b"", b"a model and much more"], ids=["swapped", "truncated", "empty", "longer"])
+def test_object_that_is_not_what_its_name_says_is_refused(place, ana, ben, content):
+    record, remote = hostile(place, ana, ben)
+    write_remote(remote, object_place(record["outputs"]["model"]["digest"]), content)
+    nothing_taken(ben, place, record, "damaged")
+    assert [r["reason"] for r in check_remote(ana, place[0], options=place[1])["refused"]] == ["damaged"]
+
+
+def test_two_objects_that_changed_places_are_refused(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    one, two = object_place(record["outputs"]["model"]["digest"]), object_place(record["notebook"])
+    first, second = read_remote(remote, one, 99), read_remote(remote, two, 99)
+    write_remote(remote, one, second)
+    write_remote(remote, two, first)
+    nothing_taken(ben, place, record, "damaged")
+
+
+def test_object_larger_than_its_record_says_is_not_read_to_its_end(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    digest = record["outputs"]["model"]["digest"]
+    with open(remote.place(object_place(digest)), "wb") as file:
+        file.truncate(1 << 40)
+    taken = nothing_taken(ben, place, record, "damaged")
+    assert "larger than the 7 bytes" in str(taken["refused"])
+
+
+@everywhere
+def test_forged_records_are_refused(place, ana, ben, tmp_path):
+    record, remote = hostile(place, ana, ben)
+    path = record_place(record)
+    signed = json.loads(read_remote(remote, path, 1 << 20))
+    trojan = record["outputs"] | {"model": record["outputs"]["model"] | {"digest": record["notebook"], "bytes": 10}}
+    for forged in (signed | {"outputs": trojan}, {k: v for k, v in signed.items() if k != "signed"}, signed | {"signed": {"key": own_key(ana), "signature": "A" * 88}}, [], "text", {}):
+        write_remote(remote, path, json.dumps(forged).encode())
+        nothing_taken(ben, place, record, "forged")
+    mallory = store_of(tmp_path / "elsewhere", "mallory")
+    write_remote(remote, path, canonical_json(sign(mallory, "record", record | {"outputs": trojan})))
+    nothing_taken(ben, place, record, "untrusted", exit_code=0)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"null", b"7", b'{"signed": 1e999}'])
+def test_record_that_is_no_json_is_refused(place, ana, ben, data):
+    record, remote = hostile(place, ana, ben)
+    write_remote(remote, record_place(record), data)
+    taken = pull(ben, place[0])
+    assert (taken["records"], taken["exit_code"]) == (0, 5)
+
+
+def test_huge_record_is_not_read_to_its_end(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    with open(remote.place(record_place(record)), "wb") as file:
+        file.truncate(1 << 40)
+    assert "larger than" in str(nothing_taken(ben, place, record, "damaged")["refused"])
+
+
+def test_record_signed_for_another_place_is_refused(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    signed = read_remote(remote, record_place(record), 1 << 20)
+    remove_remote(remote, record_place(record))
+    write_remote(remote, record_place(record | {"key": "f" * 64}), signed)
+    nothing_taken(ben, place, record, "damaged")
+
+
+@pytest.mark.parametrize("change", [{"pipeline": "../../outside"}, {"stage": "/etc"}, {"key": "../x"}, {"run": "../../x"}, {"outputs": {"../x": {"digest": "0" * 64, "codec": "text", "bytes": 1}}},
+                                    {"outputs": {"model": {"digest": "../../outside", "codec": "text", "bytes": 1}}}, {"outputs": {"model": {"digest": "0" * 64, "codec": "text", "bytes": -1}}},
+                                    {"outputs": []}, {"notebook": "../../x"}, {"modules": {"a": "../x"}}, {"inputs": {"a": None}}])
+def test_trusted_record_with_names_that_lead_outside_is_refused(place, ana, ben, change):
+    record, remote = hostile(place, ana, ben)
+    write_remote(remote, record_place(record), canonical_json(sign(ana, "record", record | change)))
+    nothing_taken(ben, place, record, "damaged")
+
+
+def test_names_that_lead_outside_are_never_used_as_paths(place, ana, ben):
+    _, remote = hostile(place, ana, ben)
+    root = Path(remote.root)
+    for name in ("objects/ab/..%2f..%2foutside", "records/fraud/train/..%2f.json", "records/x.json", "runs/..%2f..%2fx.json", "refs/..hidden/00000001.json", "refs/a b/00000001.json",
+                 "refs/heads/x/1.json", "tombstones/..%2fx.json", "objects/zz/" + "z" * 64, "refs/" + "n" * 200 + "/00000001.json"):
+        path = root / name.replace("%2f", "\\..\\")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"{}")
+    before = snapshot(ben.root.parent / "shared")
+    taken = pull(ben, place[0])
+    assert taken["records"] == 1
+    assert {p.name for p in ben.root.parent.iterdir()} == {"ana", "ben", "shared"}
+    assert snapshot(ben.root.parent / "shared") == before
+
+
+def test_links_in_a_folder_lead_nowhere(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    root, digest = Path(remote.root), record["outputs"]["model"]["digest"]
+    (root / "objects" / "loop").symlink_to(root)
+    (root / object_place(digest)).unlink()
+    (root / object_place(digest)).symlink_to(ben.root / "private")
+    os.mkfifo(root / "records" / "fraud" / "train" / ("e" * 64 + ".json"))
+    taken = pull(ben, place[0])
+    assert (taken["records"], has(ben, digest)) == (0, False)
+
+
+@everywhere
+def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
+    url, options = place
+    remote = open_remote(url, options)
+    for target in ("a" * 64, "b" * 64):
+        move_ref(ana, "aliases/champion", target, "better")
+        push(ana, url, options=options)
+    pull(ben, url, options=options)
+    seen = [v.target for v in ref_history(ben, "remotes/origin/aliases/champion")]
+    assert seen == ["a" * 64, "b" * 64]
+    old = read_remote(remote, "refs/aliases/champion/00000001.json", 10_000)
+    write_remote(remote, "refs/aliases/champion/00000003.json", old)
+    assert [r["reason"] for r in pull(ben, url, options=options)["refused"]] == ["forged"]
+    remove_remote(remote, "refs/aliases/champion/00000003.json")
+    remove_remote(remote, "refs/aliases/champion/00000002.json")
+    taken = pull(ben, url, options=options)
+    assert "went back" in taken["refused"][0]["message"] and taken["exit_code"] == 5
+    assert [v.target for v in ref_history(ben, "remotes/origin/aliases/champion")] == seen
+
+
+def test_run_forged_or_misplaced_is_refused(place, ana, ben):
+    result(ana)
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []})
+    push(ana, place[0])
+    remote = open_remote(place[0])
+    signed = json.loads(read_remote(remote, f"runs/{RUN}.json", 10_000))
+    write_remote(remote, f"runs/{RUN}.json", json.dumps(signed | {"state": "failed"}).encode())
+    write_remote(remote, f"runs/{RUN[:-1]}c.json", json.dumps(signed).encode())
+    taken = pull(ben, place[0])
+    assert (taken["runs"], sorted(r["reason"] for r in taken["refused"])) == (0, ["damaged", "forged"])
+
+
+def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
+    from mlnb.store.erase import new_tombstone
+    record, remote = hostile(place, ana, ben)
+    pull(ben, place[0])
+    digest = record["outputs"]["model"]["digest"]
+    mallory = store_of(tmp_path / "elsewhere", "mallory")
+    write_remote(remote, f"tombstones/{digest}.json", canonical_json(new_tombstone(mallory, digest, "vandalism")))
+    taken = pull(ben, place[0])
+    assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, ["untrusted"])
+    assert get(ben, digest) == b"a model"
+
+
+def test_record_without_its_objects_is_left_for_later(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    data = read_remote(remote, object_place(record["notebook"]), 99)
+    remove_remote(remote, object_place(record["notebook"]))
+    taken = pull(ben, place[0])
+    assert (taken["records"], taken["incomplete"], taken["exit_code"]) == (0, [record_place(record)], 0)
+    write_remote(remote, object_place(record["notebook"]), data)
+    assert pull(ben, place[0])["records"] == 1
+
+
+def test_damaged_object_is_not_sent(place, ana):
+    digest = result(ana)["outputs"]["model"]["digest"]
+    path_of(ana, digest).chmod(0o600)
+    path_of(ana, digest).write_bytes(b"a modeL")
+    with pytest.raises(IntegrityError, match="not sent"):
+        push(ana, place[0])
+    remote = open_remote(place[0])
+    assert sizes_below(remote, "records") == {} and sizes_below(remote, "pushing") == {}
+
+
+def test_object_that_arrives_otherwise_is_removed_and_no_record_follows(place, ana, monkeypatch):
+    from mlnb.store import push as module
+    monkeypatch.setattr(module, "write_remote", lambda remote, path, data: write_remote(remote, path, b"x" if path.startswith("objects/") else data))
+    result(ana)
+    with pytest.raises(IntegrityError, match="did not arrive"):
+        push(ana, place[0])
+    assert sizes_below(open_remote(place[0]), "records") == {}
+
+
+# cleaning
+
+@everywhere
+def test_remote_gc_takes_two_passes_and_keeps_what_is_named(place, ana, ben):
+    url, options = place
+    result(ana)
+    push(ana, url, options=options)
+    remote = open_remote(url, options)
+    write_remote(remote, object_place("f" * 64), b"left over")
+    assert (gc_remote(url, options, dry_run=True)["unreachable"], gc_remote(url, options)["removed"]) == (1, 0)
+    write_remote(remote, object_place("e" * 64), b"new")
+    assert gc_remote(url, options)["removed"] == 1
+    assert set(sizes_below(remote, "objects")) >= {object_place("e" * 64)}
+    assert sizes_below(remote, "trash") == {}
+    assert pull(ben, url, options=options)["records"] == 1
+
+
+def test_remote_gc_waits_for_pushes_and_takes_back_what_it_moved(place, ana, monkeypatch):
+    from mlnb.store import upkeep as module
+    result(ana)
+    push(ana, place[0])
+    remote = open_remote(place[0])
+    write_remote(remote, object_place("f" * 64), b"left over")
+    gc_remote(place[0])
+    real = module.move_remote
+
+    def move_and_push(remote, path, to):
+        real(remote, path, to)
+        write_remote(remote, "pushing/x.json", b"{}")
+
+    monkeypatch.setattr(module, "move_remote", move_and_push)
+    with pytest.raises(LockedError, match="under way or was killed"):
+        gc_remote(place[0])
+    monkeypatch.undo()
+    assert object_place("f" * 64) in sizes_below(remote, "objects")
+    with pytest.raises(LockedError):
+        gc_remote(place[0])
+    assert gc_remote(place[0], force=True)["removed"] == 1
+
+
+def test_killed_remote_gc_is_put_right_by_the_next(place, ana):
+    digest = result(ana)["outputs"]["model"]["digest"]
+    push(ana, place[0])
+    remote = open_remote(place[0])
+    data = read_remote(remote, object_place(digest), 99)
+    remove_remote(remote, object_place(digest))
+    write_remote(remote, f"trash/{object_place(digest)}", data)
+    gc_remote(place[0])
+    assert check_remote(ana, place[0])["refused"] == []
+    assert object_place(digest) in sizes_below(remote, "objects")
+
+
+# addresses and access
+
+def test_password_in_a_url_is_shown_nowhere(place, ana):
+    assert shown_url("s3://key:secret@bucket/x?sig=1") == "s3://bucket/x"
+    result(ana)
+    with pytest.raises(UsageError) as error:
+        push(ana, "nowhere://me:secret@host/x")
+    assert "secret" not in str(error.value).replace(str(error.value.__cause__), "")
+
+
+def test_bucket_that_does_not_exist_is_one_clear_error(s3, ana, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    result(ana)
+    with pytest.raises(StoreError, match="cannot be used"):
+        push(ana, "s3://no-such-bucket/x", options={"endpoint_url": s3})
+
+
+def test_server_that_is_down_is_one_clear_error(ana, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    result(ana)
+    with pytest.raises(StoreError, match="cannot be used"):
+        push(ana, "s3://bucket/x", options={"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 2}})
+
+
+def test_empty_foreign_and_newer_places_are_told_apart(place, ana):
+    with pytest.raises(UsageError, match="nothing was pushed"):
+        pull(ana, place[0])
+    remote = open_remote(place[0])
+    write_remote(remote, "format", b"2\nneeds mlnb 0.1.0\n")
+    with pytest.raises(StoreError, match="not a store that mlnb pushed to"):
+        push(ana, place[0])
+    write_remote(remote, "format", b"mlnb remote 99\n")
+    with pytest.raises(StoreError, match="layout 99"):
+        pull(ana, place[0])
+
+
+def test_push_needs_a_key_and_a_place_outside_the_store(place, tmp_path, ana):
+    store = open_store(tmp_path / "keyless")
+    result(store)
+    with pytest.raises(UsageError, match="no key"):
+        push(store, place[0])
+    assert not Path(place[0]).exists()
+    with pytest.raises(UsageError, match="in the store itself"):
+        push(ana, str(ana.root))
+    with pytest.raises(UsageError, match="no name for a remote"):
+        push(ana, place[0], name="../x")
+
+
+def test_private_key_and_audit_log_are_never_pushed(place, ana):
+    result(ana)
+    push(ana, place[0])
+    content = b"".join(snapshot(Path(place[0])).values())
+    assert b"PRIVATE" not in content and b'"event"' not in content
+
+
+def test_shared_folder_keeps_the_permissions_it_has(place, ana):
+    Path(place[0]).mkdir()
+    Path(place[0]).chmod(0o2775)
+    result(ana)
+    push(ana, place[0])
+    files = [p for p in Path(place[0]).rglob("*")]
+    assert {p.stat().st_mode & 0o7777 for p in files if p.is_dir()} == {0o2775}
+    assert {p.stat().st_mode & 0o7777 for p in files if p.is_file()} == {0o664}
+
+
+def test_untrusting_stops_taking(place, ana, ben, tmp_path):
+    other = open_store(tmp_path / "elsewhere" / "carl")
+    make_key(other)
+    result(ana)
+    push(ana, place[0])
+    assert pull(other, place[0])["records"] == 0
+    befriend(other, ana)
+    assert pull(other, place[0])["records"] == 1
+
+
+def test_fetch_takes_what_is_exactly_as_large_as_allowed(place, ana):
+    remote = open_remote(place[0])
+    write_remote(remote, "x", b"12345")
+    assert read_remote(remote, "x", 5) == b"12345"
+    with pytest.raises(IntegrityError, match="larger than the 4 bytes"):
+        read_remote(remote, "x", 4)
+    with pytest.raises(FileNotFoundError):
+        fetch(remote, "absent", io.BytesIO(), 5)
+
+
+# SFTP, where paramiko is installed
+
+@pytest.fixture
+def sftp(tmp_path, monkeypatch):
+    "An SFTP server on loopback that serves one folder; its port."
+    paramiko = pytest.importorskip("paramiko")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root = tmp_path / "served"
+    root.mkdir()
+
+    def real(path):
+        return str(root) + os.path.normpath("/" + path)
+
+    def attempt(action, *given):
+        try:
+            return action(*given)
+        except OSError as error:
+            return paramiko.SFTPServer.convert_errno(error.errno)
+
+    def done(action, *given):
+        found = attempt(action, *given)
+        return found if isinstance(found, int) else paramiko.SFTP_OK
+
+    class Handle(paramiko.SFTPHandle):
+        def stat(self):
+            return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
+
+        def close(self):
+            self.readfile.close()
+
+    def opened(path, flags):
+        file = os.fdopen(os.open(real(path), flags, 0o600), "r+b" if flags & (os.O_WRONLY | os.O_RDWR) else "rb", buffering=0)
+        handle = Handle(flags)
+        handle.readfile = handle.writefile = file
+        return handle
+
+    class Files(paramiko.SFTPServerInterface):
+        def list_folder(self, path):
+            return attempt(lambda: [paramiko.SFTPAttributes.from_stat(os.lstat(os.path.join(real(path), n)), n) for n in os.listdir(real(path))])
+
+        def stat(self, path):
+            return attempt(lambda: paramiko.SFTPAttributes.from_stat(os.stat(real(path))))
+
+        def lstat(self, path):
+            return attempt(lambda: paramiko.SFTPAttributes.from_stat(os.lstat(real(path))))
+
+        def open(self, path, flags, attr):
+            return attempt(opened, path, (flags & ~os.O_WRONLY) | os.O_RDWR if flags & os.O_WRONLY else flags)
+
+        def remove(self, path):
+            return done(os.remove, real(path))
+
+        def rename(self, old, new):
+            return done(os.rename, real(old), real(new))
+
+        def posix_rename(self, old, new):
+            return done(os.replace, real(old), real(new))
+
+        def mkdir(self, path, attr):
+            return done(os.mkdir, real(path))
+
+        def chattr(self, path, attr):
+            return paramiko.SFTP_OK
+
+    class Door(paramiko.ServerInterface):
+        def check_auth_password(self, username, password):
+            return paramiko.AUTH_SUCCESSFUL if (username, password) == ("ana", "secret") else paramiko.AUTH_FAILED
+
+        def check_channel_request(self, kind, chanid):
+            return paramiko.OPEN_SUCCEEDED
+
+    key, listening, transports = paramiko.RSAKey.generate(2048), socket.create_server(("127.0.0.1", 0)), []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(key)
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
+            transport.start_server(server=Door())
+            transports.append(transport)
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    yield listening.getsockname()[1]
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    server.join(5)
+    for transport in transports:
+        transport.close()
+
+
+def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
+    url, any_host = f"sftp://ana:secret@127.0.0.1:{sftp}/team/store", {"host_key_policy": "auto_add"}
+    record = result(ana)
+    with pytest.raises(StoreError, match="known_hosts"):
+        push(ana, url)
+    move_ref(ana, "heads/fraud/default", RUN, "done")
+    sent = push(ana, url, options=any_host)
+    assert (sent["objects"], sent["records"], sent["refs"]) == (4, 1, [{"name": "heads/fraud/default", "state": "not_possible"}])
+    assert sent["remote"] == f"sftp://127.0.0.1:{sftp}/team/store"
+    assert push(ana, url, options=any_host)["objects"] == 0
+    assert pull(ben, url, options=any_host)["records"] == 1
+    assert get(ben, record["outputs"]["model"]["digest"]) == b"a model"
+    remote = open_remote(url, any_host)
+    write_remote(remote, object_place(record["notebook"]), b"notebook X")
+    assert check_remote(ana, url, options=any_host, repair=True)["removed"] == [object_place(record["notebook"])]
+    assert push(ana, url, options=any_host)["objects"] == 1
+    write_remote(remote, object_place("f" * 64), b"left over")
+    assert [gc_remote(url, any_host)["removed"], gc_remote(url, any_host)["removed"]] == [0, 1]
