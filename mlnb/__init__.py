@@ -3,11 +3,20 @@
 Modules:
 
 - `mlnb.cli`: `mlnb`: verbs that answer with a table, with one JSON document, and with an exit code
+- `mlnb.data.daily`: The same stream of payments, one day at a time, in memory that does not grow with it
+- `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
+- `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
+- `mlnb.data.outofcore`: The features of a stream that does not fit into memory, a part of its keys at a time
+- `mlnb.data.partitions`: A stream on disk as a payments company has it: one folder a day, read as one stream again or not at all
+- `mlnb.data.scenarios`: A stream that goes wrong on a known day, in a known way, so that monitoring can be seen to notice
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
+- `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
+- `mlnb.flow.comparison`: How two results of one key differ, and why they may
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
+- `mlnb.flow.diff`: What differs between two runs, down to the text of a cell
 - `mlnb.flow.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.flow.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
@@ -19,6 +28,7 @@ Modules:
 - `mlnb.flow.kernels`: A process for each stage, the same one everywhere, that leaves nothing behind
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
 - `mlnb.flow.launch`: All that is decided about a notebook's kernel before there is one
+- `mlnb.flow.lineage`: From a row of outside data to a published number, and back
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.memory_cap`: Let the operating system hold a stage to its memory, where it can
 - `mlnb.flow.notebook`: Read the code of a notebook the way Python and IPython will, without running it
@@ -30,6 +40,7 @@ Modules:
 - `mlnb.flow.progress`: What a run shows while it works
 - `mlnb.flow.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
 - `mlnb.flow.reading`: What notebooks said when they were last read, remembered by their content
+- `mlnb.flow.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
 - `mlnb.flow.scaffold`: A first project that runs: settings and two stages
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
@@ -61,17 +72,40 @@ Modules:
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
+- `mlnb.store.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
+- `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
 - `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
+- `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
+- `mlnb.store.documents`: Small files of JSON that say when they were altered
+- `mlnb.store.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
+- `mlnb.store.exchange`: What lies at a remote, and whose word counts there
+- `mlnb.store.gc`: Free the space of what nothing points to any more, while others go on reading and writing
+- `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
+- `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
+- `mlnb.store.pull`: Take from a remote what is missing here, and believe none of it before it was checked
+- `mlnb.store.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
 - `mlnb.store.refs`: Names that move, and remember where they were
+- `mlnb.store.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
-- `mlnb.store.sources`: Outside data under a name, pinned by digest when it is read"""
+- `mlnb.store.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
+- `mlnb.store.source_pins`: What a source means under a profile, now, and whether it still does when a stage ends
+- `mlnb.store.source_sql`: The answer of a database, kept because it will never give the same one again
+- `mlnb.store.source_urls`: Outside data from another host, pinned by what actually arrived
+- `mlnb.store.sources`: Outside data under a name, pinned by digest when it is read
+- `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
+- `mlnb.store.upkeep`: Check a remote, and clean it only when asked to
+- `mlnb.store.verify`: Hash everything again, say what is damaged and whom it concerns, and mend what can be mended
+- `mlnb.store.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
+- `mlnb.store.watermark`: Read each partition once, and say so when an old one moves
+- `mlnb.store_verbs`: Verify, clean, share, erase, vouch for, trace and repeat what was kept
+- `mlnb.terminal`: What the verbs of the command line share: words, tables, documents, options"""
 
 from importlib import import_module
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FACES = ("cli", "lab", "__main__")
+FACES = ("terminal", "store_verbs", "cli", "lab", "__main__")
 ABOVE = {  # what each folder may import, besides itself: the table of ARCHITECTURE.md
     "store": set(),
     "flow": {"store"},
@@ -18,6 +18,8 @@ ABOVE = {  # what each folder may import, besides itself: the table of ARCHITECT
     "publish": {"store", "flow", "data", "models", "monitor"},
     **{face: {"store", "flow", "data", "models", "monitor", "publish"} for face in FACES},
 }
+ABOVE["store_verbs"] = ABOVE["store_verbs"] | {"terminal"}
+ABOVE["cli"] = ABOVE["cli"] | {"terminal", "store_verbs"}
 ABOVE["__main__"] = ABOVE["cli"] | {"cli"}
 CONTRACT = {"load", "metric", "require", "save"}  # public names of the package, which live in mlnb.flow.session
 HEAVY = {"IPython", "evidently", "jupyter_client", "matplotlib", "nbclient", "nbconvert", "nbformat", "numpy", "pandas", "papermill",

@@ -11,7 +11,7 @@ __all__ = ['LOCK_FILES', 'RETRIED', 'entry_of', 'show_record', 'record_of', 'Run
            'refuse_changed_code', 'refuse_changed_sources', 'finish', 'heal', 'start_ready', 'carry_out',
            'quiet_signals', 'end_all', 'exit_code_of', 'move_head', 'run_pipeline', 'sweep', 'check_inputs']
 
-# %% ../../nbs/flow/85_run.ipynb #470e0861
+# %% ../../nbs/flow/85_run.ipynb #3c2bde7e
 import shutil
 import signal
 import sys
@@ -36,6 +36,7 @@ from .plan import Plan, Step, plan_step
 from .schedule import DONE, Schedule
 from .selection import Selection
 from .values import command_again
+from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
 from ..store.objects import put, put_file
@@ -329,15 +330,16 @@ def end_all(
         if state in ("waiting", "running"):
             with suppress(StoreError): run.set(name, "cancelled")
 
-# %% ../../nbs/flow/85_run.ipynb #3e5644e0
+# %% ../../nbs/flow/85_run.ipynb #0914b081
 def exit_code_of(
     document: dict,  # of a run
-) -> int:            # 0, 1, 3, 5, 69, 124 or 130
+) -> int:            # 0, 1, 3, 5, 6, 69, 124 or 130
     "Exit code that a run's stages add up to."
     if document["state"] == "cancelled": return 130
     failed = [e for e in document["stages"] if e["state"] == "failed"]
     names = [(e["error"] or {}).get("ename") for e in failed]
     if "IntegrityError" in names: return 5
+    if "ErasedError" in names: return 6
     if any(e["kind"] == "infra" and n in ("StoreError", "OSError") for e, n in zip(failed, names, strict=True)): return 69
     if any(e["kind"] == "timeout" for e in failed): return 124
     if not failed: return 0
@@ -362,7 +364,7 @@ def move_head(
         move_ref(plan.store, ref, run.document["run"], "every stage is committed under the profile's values")
     return True
 
-# %% ../../nbs/flow/85_run.ipynb #056c1c94
+# %% ../../nbs/flow/85_run.ipynb #bbb0b07c
 def run_pipeline(
     plan: Plan,                       # what is stale, and why
     selection: Selection,             # which stages
@@ -378,12 +380,13 @@ def run_pipeline(
     document, started = new_document(plan, selection, new_run_id(), "running"), time.monotonic()
     sweep(plan)
     sweep_groups()
-    with hold_run(plan.store, document["run"]), recorded(run_folder(plan.store, document["run"]) / "events.jsonl", tell) as tell:
+    with disk_errors(plan.store.root), hold_run(plan.store, document["run"]), recorded(run_folder(plan.store, document["run"]) / "events.jsonl", tell) as tell:
         tell("start", document=document)
         run = Run(plan, selection, document, tell, keep_going, wait_s, server)
         try:
-            write_run(plan.store, document)
-            with announced(plan, [n for n in selection.scope if plan.steps[n].state != "cached" or n in selection.forced], server, n_jobs): carry_out(run, n_jobs)
+            with disk_errors(plan.store.root):
+                write_run(plan.store, document)
+                with announced(plan, [n for n in selection.scope if plan.steps[n].state != "cached" or n in selection.forced], server, n_jobs): carry_out(run, n_jobs)
             document["state"] = "failed" if any(s not in DONE for s in run.state.values()) else "committed"
         except KeyboardInterrupt: document["state"] = "cancelled"
         except BaseException as error:

@@ -168,7 +168,7 @@ def find_by_hand(
     print(line or f"{written}: from run {record['run']} of {pipeline}")
     return artifact
 
-# %% ../../nbs/flow/65_session.ipynb #b63e2fb8
+# %% ../../nbs/flow/65_session.ipynb #6f524aa0
 def find_input(
     session: Session,  # of this kernel
     name: str,         # as written
@@ -190,7 +190,10 @@ def load(
     if as_ not in (None, "pandas", "arrow", "path"): raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
     session = current()
     found = find_input(session, name)
-    if isinstance(found, Artifact): return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
+    if isinstance(found, Artifact) and session.is_run: return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
+    if isinstance(found, Artifact):
+        from mlnb.store.verify import naming_damage
+        with naming_damage(session.store.below): return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
     return read_source(session.root, found, columns, as_, session.store)
 
 # %% ../../nbs/flow/65_session.ipynb #4bf61711

@@ -9,7 +9,7 @@ script and a person see the same. Nothing here writes anything or starts a kerne
 __all__ = ['planned', 'status_of', 'find_stage', 'params_of', 'dag_of', 'mermaid_of', 'columns_of', 'svg_of', 'check_of',
            'last_records', 'artifacts_of', 'find_artifact']
 
-# %% ../../nbs/flow/90_views.ipynb #636d864f
+# %% ../../nbs/flow/90_views.ipynb #03c639e4
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from ..store.objects import Store
 from ..store.records import find_record
 from ..store.runs import read_run, run_ids
 from ..store.settings import DEFAULT_PROFILE, Project
+from ..store.source_pins import source_warnings
 
 # %% ../../nbs/flow/90_views.ipynb #2e494ed4
 def planned(
@@ -122,19 +123,20 @@ def svg_of(
         parts.append(f'<rect x="{x}" y="{y}" width="140" height="40" rx="6" fill="#eef3fa" stroke="#456"/><text x="{x + 70}" y="{y + 24}" text-anchor="middle" fill="#123">{escape(node)}</text>')
     return "\n".join([*parts, "</svg>"])
 
-# %% ../../nbs/flow/90_views.ipynb #da030af3
+# %% ../../nbs/flow/90_views.ipynb #f09abf69
 def check_of(
     project: Project,         # settings
     names: list[str],         # pipelines to look at
+    profile: str = DEFAULT_PROFILE,  # under which sources are looked at
 ) -> dict:                    # {"problems": [...]}, errors first
-    "All problems of notebooks, graphs and profiles; no kernel is started."
-    problems: list[Problem] = []
+    "All problems of notebooks, graphs, profiles and sources; no kernel is started."
+    problems: list[Problem] = source_warnings(project, profile)
     for name in names:
         pipeline = read_pipeline(project, name)
         problems += pipeline.problems
-        for profile in (DEFAULT_PROFILE, *project.profiles):
-            try: resolve(project, pipeline, profile, {}, {})
-            except DefinitionError as error: problems += [p for p in error.problems if profile != DEFAULT_PROFILE and p.file == "settings.ini"]
+        for one in (DEFAULT_PROFILE, *project.profiles):
+            try: resolve(project, pipeline, one, {}, {})
+            except DefinitionError as error: problems += [p for p in error.problems if one != DEFAULT_PROFILE and p.file == "settings.ini"]
     return {"problems": [asdict(p) for p in sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")]}
 
 # %% ../../nbs/flow/90_views.ipynb #fd1cd417

@@ -50,7 +50,7 @@ def temporaries(
     "Temporary files that killed processes left; they may be removed."
     return [p for p in sorted(root.rglob(".tmp-*")) if is_abandoned(p)]
 
-# %% ../../nbs/store/85_verify.ipynb #ce25b463
+# %% ../../nbs/store/85_verify.ipynb #15ab7c20
 def object_roles(
     record: dict,  # of a stage
 ) -> dict[str, str]:  # digest -> what it is in this record, e.g. `fraud/model`
@@ -60,6 +60,7 @@ def object_roles(
         for digest in (output["digest"], *output.get("parts", ())): roles[digest] = place + name
     for part in ("notebook", "source", "lock"):
         if record.get(part): roles.setdefault(record[part], f"{place}{record['stage']} ({part})")
+    for name, digest in record.get("texts", {}).items(): roles.setdefault(digest, f"{place}{record['stage']} ({name})")
     for name, digest in record.get("modules", {}).items(): roles.setdefault(digest, f"{place}{record['stage']} (module {name})")
     return roles
 
