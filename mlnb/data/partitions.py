@@ -8,7 +8,7 @@ tomorrow, a file replaced while others are being read. Each would shift windows 
 # %% auto #0
 __all__ = ['day_folder', 'write_days', 'pin_days', 'read_days']
 
-# %% ../../nbs/data/24_partitions.ipynb #69484e8c
+# %% ../../nbs/data/24_partitions.ipynb #95c39fc8
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -22,7 +22,7 @@ from .simulator import START
 from ..store.codecs import encode
 from ..store.digests import sha256_file
 from ..store.errors import UsageError
-from ..store.sources import Partition, data_files, parse, read_partition
+from ..store.sources import Partition, data_files, folder_values, parse, read_partition
 
 # %% ../../nbs/data/24_partitions.ipynb #208e11e4
 def day_folder(
