@@ -14,13 +14,16 @@ Modules:
 - `mlnb.data.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
+- `mlnb.flow.compare`: Runs side by side: what differed, what came out, which was best
 - `mlnb.flow.comparison`: How two results of one key differ, and why they may
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
 - `mlnb.flow.diff`: What differs between two runs, down to the text of a cell
+- `mlnb.flow.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.flow.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.flow.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
 - `mlnb.flow.executor`: papermill, imported once and asked often
+- `mlnb.flow.grid`: The same pipeline under every combination of a few values
 - `mlnb.flow.heads`: What a name means outside the pipeline that makes it
 - `mlnb.flow.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.flow.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
@@ -35,6 +38,7 @@ Modules:
 - `mlnb.flow.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.flow.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.flow.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
+- `mlnb.flow.parts`: What the stage of a fan-out saved under one name, a part for each value, read as one
 - `mlnb.flow.pipeline`: A folder of stages, and the graph that follows from their names
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.progress`: What a run shows while it works

@@ -322,7 +322,8 @@ def test_module_edited_between_two_plans_of_one_process_is_seen(make_project):
 
 def ready_by_looking(schedule):
     "Waiting stages, in order, that have all they need or can never have it."
-    def is_behind(name): return any(schedule.state[s] in BROKEN for s in schedule.needs[name]) or ("failed" in schedule.state.values() and not schedule.keep_going)
+    failed = {schedule.part_of.get(s, s) for s, state in schedule.state.items() if state == "failed"}
+    def is_behind(name): return any(schedule.state[s] in BROKEN for s in schedule.needs[name]) or (bool(failed) and failed != {schedule.part_of.get(name)} and not schedule.keep_going)
     return [n for n in schedule.order if schedule.state[n] == "waiting" and (is_behind(n) or all(schedule.state[s] in DONE for s in schedule.needs[n]))]
 
 
@@ -338,7 +339,7 @@ def take_all(schedule):
 @settings(max_examples=150, deadline=None)
 def test_schedule_gives_what_looking_at_every_stage_gives(data, n, keep_going):
     order = tuple(f"s{s}" for s in range(n))
-    schedule = Schedule(order, {name: data.draw(st.lists(st.sampled_from([*order[:s], "outside"]), unique=True, max_size=4)) for s, name in enumerate(order)}, keep_going)
+    schedule = Schedule(order, {name: data.draw(st.lists(st.sampled_from([*order[:s], "outside"]), unique=True, max_size=4)) for s, name in enumerate(order)}, keep_going, part_of=data.draw(st.dictionaries(st.sampled_from(order), st.sampled_from("AB"))))
     for _ in range(data.draw(st.integers(0, 25))):
         assert take_all(schedule) == ready_by_looking(schedule)
         schedule.change(data.draw(st.sampled_from(order)), data.draw(st.sampled_from(["waiting", "running", *DONE, *BROKEN])))

@@ -10,7 +10,7 @@ its failing cell marked, and the cells that never ran are not called completed."
 __all__ = ['KINDS', 'OWN_FOLDER', 'Attempt', 'prepare', 'read_journal', 'failing_cell', 'kind_of_error', 'last_lines', 'judge',
            'blame_limit', 'stamp', 'announced', 'forget_try', 'execute', 'run_attempt', 'cancel']
 
-# %% ../../nbs/flow/80_attempt.ipynb #4b7fa410
+# %% ../../nbs/flow/80_attempt.ipynb #4dc68e75
 import json
 import os
 import re
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import mlnb
+from .each import file_stem
 from .executor import ServerLostError, ask_executor, call_papermill
 from .kernels import end_group, pid_of
 from .launch import Launch, launch_of_stage, split_environment
@@ -54,7 +55,7 @@ class Attempt:
     peak_mib: float = 0.0                 # most memory of its kernel and what that started [MiB]
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
 
-# %% ../../nbs/flow/80_attempt.ipynb #6b3623d9
+# %% ../../nbs/flow/80_attempt.ipynb #b71a2fe2
 def prepare(
     plan: Plan,        # with the step's inputs resolved
     step: Step,        # about to run
@@ -68,12 +69,12 @@ def prepare(
     notebook = json.loads(step.stage.content)
     for position, cell in enumerate(notebook["cells"], 1): cell.setdefault("metadata", {})["mlnb_cell"] = position
     (folder / "in.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    context = {"store": str(plan.store.root), "below": str(plan.store.below.root) if plan.store.below else None, "group": plan.store.group, "root": str(plan.project.root), "pipeline": plan.pipeline.name, "stage": step.stage.name, "run": run,
+    context = {"store": str(plan.store.root), "below": str(plan.store.below.root) if plan.store.below else None, "group": plan.store.group, "root": str(plan.project.root), "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": step.each, "run": run,
                "profile": plan.profile, "files": str(folder / "files"), "trusted_types": list(plan.project.trusted_types), "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
                "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()}, "outputs": list(step.stage.saves), "journal": str(folder / "journal.jsonl")}
     (folder / "context.json").write_text(json.dumps(context), encoding="utf-8")
-    launch = launch_of_stage(plan.project, plan.pipeline.name, step.stage, {CONTEXT_VARIABLE: str(folder / "context.json")}, "numpy" in step.found.packages, server=server)
-    launch.on_cell, launch.caps = on_cell, Caps(folder, step.stage.name)
+    launch = launch_of_stage(plan.project, plan.pipeline.name, step.stage, {CONTEXT_VARIABLE: str(folder / "context.json")}, "numpy" in step.found.packages, server=server, each=step.each)
+    launch.on_cell, launch.caps = on_cell, Caps(folder, file_stem(step.stage.name, step.each))
     return Attempt(folder, launch)
 
 # %% ../../nbs/flow/80_attempt.ipynb #51462f33

@@ -8,11 +8,12 @@ and the cells, with their text before and after. Comments and formatting count f
 # %% auto #0
 __all__ = ['differences', 'code_cells', 'cell_differences', 'diff_of']
 
-# %% ../../nbs/flow/94_diff.ipynb #ca06d7d6
+# %% ../../nbs/flow/94_diff.ipynb #a6d4f64b
 import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from .each import unit_name
 from .notebook import cell_code, read_notebook
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError
@@ -57,15 +58,15 @@ def cell_differences(
             found.append({"name": f"{stage}: cell {(after or before)[0]}", "a": before and before[2], "b": after and after[2], "cell_a": before and before[0], "cell_b": after and after[0]})
     return found
 
-# %% ../../nbs/flow/94_diff.ipynb #bd358efb
+# %% ../../nbs/flow/94_diff.ipynb #b0fc97be
 def diff_of(
     store: Store,  # records
     a: dict,       # document of one run
     b: dict,       # document of the other
 ) -> dict:         # {"parameters", "metrics", "artifacts", "packages", "cells", "modules", "sources", "environment", "seconds"}
     "What differs between two runs."
-    def flat(run, field): return {f"{e['name']}.{n}": v for e in run["stages"] for n, v in e[field].items()}
-    def records(run): return {e["name"]: r for e in run["stages"] if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"], usable=False))}
+    def flat(run, field): return {f"{unit_name(e['name'], e.get('each'))}.{n}": v for e in run["stages"] for n, v in e[field].items()}
+    def records(run): return {unit_name(e["name"], e.get("each")): r for e in run["stages"] if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"], usable=False))}
     def packages(found): return {n: v for r in found.values() for n, v in r["environment"]["packages"].items()}
     def parts(found, field): return {n: v for r in found.values() for n, v in r["parts"][field].items()}
     ra, rb = records(a), records(b)
@@ -75,4 +76,4 @@ def diff_of(
             "cells": [d for stage in ra if stage in rb for d in cell_differences(stage, code_cells(store, ra[stage]), code_cells(store, rb[stage]))],
             "modules": differences(parts(ra, "modules"), parts(rb, "modules")), "sources": differences(parts(ra, "sources"), parts(rb, "sources")),
             "environment": differences(a.get("environment") or {}, b.get("environment") or {}),
-            "seconds": differences({e["name"]: e["seconds"] for e in a["stages"]}, {e["name"]: e["seconds"] for e in b["stages"]})}
+            "seconds": differences(*({unit_name(e["name"], e.get("each")): e["seconds"] for e in run["stages"]} for run in (a, b)))}

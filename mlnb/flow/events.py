@@ -8,7 +8,7 @@ line that is still being written, so only whole lines are given out; following e
 # %% auto #0
 __all__ = ['event_of', 'recorded', 'follow', 'event_line']
 
-# %% ../../nbs/flow/82_events.ipynb #530fc7ec
+# %% ../../nbs/flow/82_events.ipynb #9ff9342a
 import json
 import threading
 import time
@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/flow/82_events.ipynb #2d408208
+from .each import unit_name
+
+# %% ../../nbs/flow/82_events.ipynb #3a8677e3
 def event_of(
     name: str,     # `start`, `end`, `stage`, `cell` or `line`
     about: dict,   # what the run tells with it
@@ -26,7 +28,7 @@ def event_of(
     "One event in the form of the file."
     event = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name}
     if "document" in about: return event | {k: about["document"][k] for k in ("run", "pipeline", "state")}
-    if "entry" in about: return event | {k: about["entry"].get(k) for k in ("name", "state", "kind", "attempts", "seconds", "peak_mib")}
+    if "entry" in about: return event | {k: about["entry"].get(k) for k in ("name", "each", "state", "kind", "attempts", "seconds", "peak_mib")}
     return event | about
 
 # %% ../../nbs/flow/82_events.ipynb #623693f9
@@ -64,7 +66,7 @@ def follow(
         if not alive: return
         time.sleep(pause_s)
 
-# %% ../../nbs/flow/82_events.ipynb #0633a984
+# %% ../../nbs/flow/82_events.ipynb #f9fcfde1
 def event_line(
     event: dict,  # from the file
 ) -> str:
@@ -72,6 +74,6 @@ def event_line(
     clock = event["at_utc"][11:19]
     match event["event"]:
         case "cell": return f"{clock}  {event['stage']:<12} cell {event['index'] + 1}/{event['total']}"
-        case "stage": return f"{clock}  {event['name']:<12} {event['state']}" + (f" ({event['kind']})" if event["kind"] else "") + (f", {event['seconds']:.1f} s" if event["seconds"] else "") + (f", {event['peak_mib']:.0f} MiB" if event["peak_mib"] else "")
+        case "stage": return f"{clock}  {unit_name(event['name'], event.get('each')):<12} {event['state']}" + (f" ({event['kind']})" if event["kind"] else "") + (f", {event['seconds']:.1f} s" if event["seconds"] else "") + (f", {event['peak_mib']:.0f} MiB" if event["peak_mib"] else "")
         case "line": return f"{clock}  {event['text']}"
         case name: return f"{clock}  {name}: {event['pipeline']} {event['state']} (run {event['run']})"

@@ -9,7 +9,7 @@ record part by part, and the reason named: that is `mlnb why`."""
 # %% auto #0
 __all__ = ['STAGE_FORMAT', 'env_digest', 'key_parts', 'reason', 'changed', 'cell_reasons', 'explain']
 
-# %% ../../nbs/flow/55_key.ipynb #0213d56c
+# %% ../../nbs/flow/55_key.ipynb #3bdaa2b7
 import difflib
 import os
 import platform
@@ -18,13 +18,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .dependencies import Dependencies
+from .parts import Parts
 from .stage import Stage
 from .values import Value
 from ..store.artifacts import Artifact
 from ..store.digests import digest_of, sha256
 from ..store.sources import Partition, manifest_digest
 
-# %% ../../nbs/flow/55_key.ipynb #7fb37c13
+# %% ../../nbs/flow/55_key.ipynb #07d8300b
 STAGE_FORMAT = 1  # version of how stages are run; a change makes every stage stale
 
 
@@ -39,17 +40,18 @@ def env_digest(
 def key_parts(
     stage: Stage,                         # as read from its notebook
     values: Mapping[str, Value],          # of the pipeline's parameters
-    inputs: Mapping[str, Artifact],       # by name as written
+    inputs: Mapping[str, Artifact | Parts],  # by name as written
     sources: Mapping[str, list[Partition]],  # pinned, by name
     found: Dependencies,                  # modules and packages
+    each: Mapping[str, Any] | None = None,  # parameter and value, when this is one part of a fan-out
 ) -> dict:                                # plain JSON
     "Everything that a stage's result depends on."
     return {
         "format": STAGE_FORMAT,
         "stage": f"{stage.pipeline}/{stage.name}",
         "cells": [counted for _, counted in stage.code],
-        "options": {"threads": stage.options.threads, "env": {name: env_digest(name) for name in stage.options.env}},
-        "parameters": {p.name: {"type": p.type, "value": values[p.name].value} for p in stage.parameters},
+        "options": {"threads": stage.options.threads, "env": {name: env_digest(name) for name in stage.options.env}} | ({"each": dict(each)} if each else {}),
+        "parameters": {p.name: {"type": p.type, "value": each[p.name] if each and p.name in each else values[p.name].value} for p in stage.parameters},
         "inputs": {name: {"codec": a.codec, "digest": a.digest} | ({"filename": a.filename} if a.filename else {}) for name, a in sorted(inputs.items())},
         "sources": {name: manifest_digest(partitions) for name, partitions in sorted(sources.items())},
         "modules": found.modules,

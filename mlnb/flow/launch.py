@@ -8,7 +8,7 @@ imports. So what is decided about a kernel is decided here, once, from the noteb
 # %% auto #0
 __all__ = ['Launch', 'split_environment', 'trees_of', 'launch_of_stage', 'launch_of_notebook']
 
-# %% ../../nbs/flow/72_launch.ipynb #e0236fa3
+# %% ../../nbs/flow/72_launch.ipynb #bb2bde10
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .kernels import kernel_environment, seed_of
+from .each import shown_value
 from .notebook import parse_cell, read_notebook
 from .output_caps import Caps
 from .stage import Stage, kernel_problems, read_stage
@@ -49,7 +50,7 @@ def split_environment(
     own = {n: v for n, v in environment.items() if n.startswith("MLNB_")}
     return {n: v for n, v in environment.items() if n not in own}, own
 
-# %% ../../nbs/flow/72_launch.ipynb #ec8f65fd
+# %% ../../nbs/flow/72_launch.ipynb #6075bba2
 def trees_of(
     content: bytes,  # of a notebook
 ) -> list:           # syntax trees; cells that are no Python are left out
@@ -69,10 +70,11 @@ def launch_of_stage(
     seeds_numpy: bool,      # whether NumPy's legacy generator is seeded too
     declared: tuple[str, ...] = (),  # further variables of the caller's that it may see
     server: Path | None = None,      # address of a kernel server
+    each: dict | None = None,        # parameter and value of a fan-out, which count for the seed
 ) -> Launch:
     "How the kernel of a stage is started."
-    folder = stage.path.parent
-    extra = own | {"MLNB_ROOT": str(project.root), "MLNB_SEED": str(seed_of(pipeline, stage.name)), "MLNB_SEED_NUMPY": "1" if seeds_numpy else "0"}
+    folder, value = stage.path.parent, ", ".join(f"{n}={shown_value(v)}" for n, v in (each or {}).items())
+    extra = own | {"MLNB_ROOT": str(project.root), "MLNB_SEED": str(seed_of(pipeline, stage.name, value)), "MLNB_SEED_NUMPY": "1" if seeds_numpy else "0"}
     return Launch(folder, kernel_environment((*stage.options.env, *declared), stage.options.threads, extra), startup_imports(trees_of(stage.content), [folder, project.root]), server)
 
 # %% ../../nbs/flow/72_launch.ipynb #bb8834ba

@@ -9,12 +9,14 @@ Records answer both, for they name every input by digest; nothing was logged for
 __all__ = ['FORMS', 'Graph', 'every_record', 'inputs_of', 'add_stage', 'add_sources', 'maker', 'lineage_up', 'lineage_down',
            'lineage_of', 'source_lineage', 'drawn', 'lineage_text', 'show_lineage', 'versions_of', 'refs_of']
 
-# %% ../../nbs/flow/92_lineage.ipynb #a203655c
+# %% ../../nbs/flow/92_lineage.ipynb #6d9841ea
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .each import unit_name
 from .heads import find_output
 from .views import find_artifact, mermaid_of, svg_of
+from ..store.artifacts import each_described
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
@@ -39,7 +41,7 @@ class Graph:
 
     def document(self) -> dict: return {"nodes": list(self.nodes.values()), "edges": [{"from": a, "to": b} for a, b in self.edges]}
 
-# %% ../../nbs/flow/92_lineage.ipynb #67867999
+# %% ../../nbs/flow/92_lineage.ipynb #67dc47fc
 def every_record(
     store: Store,      # where records live
     project: Project,  # whose pipelines
@@ -53,11 +55,11 @@ def inputs_of(
     record: dict,  # of a stage
 ) -> Iterator[tuple[str, str, str]]:  # pipeline, artifact, digest
     "What a stage was given by other stages."
-    for written, artifact in record["inputs"].items():
+    for written, artifact in each_described(record["inputs"]):
         name = parse_name(written)
         yield name.pipeline or record["pipeline"], name.name, artifact["digest"]
 
-# %% ../../nbs/flow/92_lineage.ipynb #dcaeb3e2
+# %% ../../nbs/flow/92_lineage.ipynb #bcab492e
 def add_stage(
     graph: Graph,      # gets the nodes
     project: Project,  # whose pages are looked for
@@ -65,7 +67,7 @@ def add_stage(
     with_code: bool,   # whether notebook, modules, packages and lock are added
 ) -> str:              # id of the stage's node
     "Add a stage with its outputs, and what it was made of besides other artifacts."
-    stage = graph.node("stage", f"{record['pipeline']}/{record['stage']}", record["key"], run=record["run"])
+    stage = graph.node("stage", f"{record['pipeline']}/{unit_name(record['stage'], record.get('each'))}", record["key"], run=record["run"])
     for name, output in record["outputs"].items(): graph.edge(stage, graph.node("artifact", f"{record['pipeline']}/{name}", output["digest"], type=output["type"], bytes=output["bytes"]))
     page = f"{record['pipeline']}/{record['run']}/{record['stage']}.html"
     if (project.reports / page).is_file(): graph.edge(stage, graph.node("page", page))

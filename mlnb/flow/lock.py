@@ -16,10 +16,10 @@ from .plan import Plan
 from ..store.objects import make_folder
 from ..store.refs import actor
 
-# %% ../../nbs/flow/84_lock.ipynb #3f69c079
+# %% ../../nbs/flow/84_lock.ipynb #689a57ea
 class StageLock:
     "The right to run one stage of a store."
-    def __init__(self, plan: Plan, stage: str, run: str):
+    def __init__(self, plan: Plan, stage: str, run: str):  # `stage` as `file_stem` gives it, so that each part has a lock of its own
         self.path = make_folder(plan.store.root / "locks", plan.store.folder_mode) / f"{plan.pipeline.name}.{stage}.lock"
         self.run, self.file, self.mode = run, None, 0o660 if plan.store.group else 0o600
 

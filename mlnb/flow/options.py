@@ -8,10 +8,11 @@ the first code cell, where a reader sees them and JupyterLab ignores them. A mis
 # %% auto #0
 __all__ = ['READERS', 'NBDEV', 'Options', 'read_quantity', 'read_options', 'misplaced_options']
 
-# %% ../../nbs/flow/28_options.ipynb #57b965fb
+# %% ../../nbs/flow/28_options.ipynb #8ba7738a
 import re
 from dataclasses import dataclass
 
+from .each import read_each
 from ..store.errors import Problem, did_you_mean
 
 # %% ../../nbs/flow/28_options.ipynb #dd91201f
@@ -36,7 +37,7 @@ def read_quantity(
     if match is None or match[2] not in units: raise ValueError(f"write a number and one of {', '.join(units)}")
     return float(match[1]) * units[match[2]]
 
-# %% ../../nbs/flow/28_options.ipynb #00e9a0f8
+# %% ../../nbs/flow/28_options.ipynb #07e3ab58
 def _whole(low, high):
     def read(text):
         if re.fullmatch(r"\d+", text) and low <= int(text) <= high: return int(text)
@@ -58,8 +59,8 @@ def _choice(*choices):
 
 
 def _each(text):
-    if re.fullmatch(r"[A-Za-z_]\w* in (-?\d+\.\.-?\d+|\[.*\]|[a-z][a-z0-9_]*)", text): return text
-    raise ValueError("write `NAME in 0..3`, `NAME in [..]` or `NAME in a_saved_list`")
+    read_each(text)
+    return text
 
 
 READERS = {"timeout": ("timeout_s", lambda t: read_quantity(t, {"s": 1, "m": 60, "h": 3600})), "retries": ("retries", _whole(0, 10)),
@@ -68,7 +69,7 @@ READERS = {"timeout": ("timeout_s", lambda t: read_quantity(t, {"s": 1, "m": 60,
 NBDEV = {"default_exp", "export", "exporti", "exports", "exportd", "export_and_show", "exec_doc", "hide", "hide_input", "hide_output", "hide_line", "eval", "echo", "output", "include", "code-fold",
          "code-summary", "code-overflow", "label", "fig-cap", "filter_stream", "collapse_input", "collapse_output", "collapse_show", "skip_showdoc", "notest", "slow", "warning", "layout-ncol"}
 
-# %% ../../nbs/flow/28_options.ipynb #df24f47e
+# %% ../../nbs/flow/28_options.ipynb #4d85db03
 def read_options(
     source: str,  # text of the first code cell
 ) -> tuple[Options, list[Problem]]:  # problems have no place yet, the caller knows it
@@ -85,7 +86,6 @@ def read_options(
         field, read = READERS[option]
         try: values[field] = read(text)
         except ValueError as error: problems.append(Problem("bad-option", f"option `{option}` cannot be `{text}`", str(error)))
-    if "each" in values: problems.append(Problem("not-supported", "option `each` cannot be run by this version of mlnb", "give the stage a parameter and run it once per value with `-p`"))
     return Options(**values), problems
 
 # %% ../../nbs/flow/28_options.ipynb #b3070d78

@@ -8,16 +8,17 @@ nobody looks, and with `--json` everything here goes to stderr, so that stdout h
 # %% auto #0
 __all__ = ['STYLES', 'stage_line', 'failure_lines', 'summary', 'PlainProgress', 'LiveProgress', 'progress']
 
-# %% ../../nbs/flow/95_progress.ipynb #8d30c44f
+# %% ../../nbs/flow/95_progress.ipynb #2be2db29
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from .each import unit_name
 from .values import command_again
 
-# %% ../../nbs/flow/95_progress.ipynb #a66f1b1b
+# %% ../../nbs/flow/95_progress.ipynb #f8f71fa2
 def stage_line(
     entry: dict,             # of the run's document
     cells: str = "",         # `3/12` while it runs
@@ -28,9 +29,9 @@ def stage_line(
     took = seconds if seconds is not None else entry["seconds"]
     shown = {"cached": "fresh, not run", "committed": f"done in {took:.1f} s", "running": f"running, cell {cells}, {took:.0f} s" if cells else "starting"}.get(state, state)
     numbers = "  ".join([f"{n} {v:.4g}" for n, v in entry["metrics"].items() if not n.endswith(("_low", "_high"))][:3])
-    return f"{entry['name']:<12} {shown}" + (f"  {numbers}" if numbers and state in ("committed", "cached") else "")
+    return f"{unit_name(entry['name'], entry.get('each')):<12} {shown}" + (f"  {numbers}" if numbers and state in ("committed", "cached") else "")
 
-# %% ../../nbs/flow/95_progress.ipynb #f7c25545
+# %% ../../nbs/flow/95_progress.ipynb #663263b8
 def failure_lines(
     entry: dict,     # of a failed stage
     document: dict,  # of its run
@@ -38,7 +39,7 @@ def failure_lines(
     "What a reader needs to mend a failed stage."
     error = entry["error"] or {"cell": None, "ename": "Error", "evalue": ""}
     where = f" in cell {error['cell']} of {entry['file']}" if error["cell"] else f" ({entry['file']})"
-    lines = [f"{entry['name']} failed{where} [{entry['kind']}]", *(f"    {line}" for line in entry.get("last_lines", []))]
+    lines = [f"{unit_name(entry['name'], entry.get('each'))} failed{where} [{entry['kind']}]", *(f"    {line}" for line in entry.get("last_lines", []))]
     said = f"{error['ename']}: {error['evalue']}"
     if error["evalue"].splitlines()[:1] and not any(error["evalue"].splitlines()[0] in line for line in lines[1:]): lines.append(f"    {said}")
     kept = Path(entry["notebook"]) if entry["notebook"] else None
@@ -80,7 +81,7 @@ class PlainProgress:
                 if entry["state"] == "failed": self.say("\n".join(failure_lines(entry, about["document"])))
             self.say(summary(about["document"]))
 
-# %% ../../nbs/flow/95_progress.ipynb #c5761836
+# %% ../../nbs/flow/95_progress.ipynb #aaabd07d
 STYLES = {"committed": "green", "cached": "dim", "failed": "bold red", "running": "cyan", "skipped": "yellow", "cancelled": "yellow"}  # by state
 
 
@@ -108,7 +109,8 @@ class LiveProgress(PlainProgress):
     def say(self, text: str) -> None: self.console.print(text, markup=False, soft_wrap=True)
 
     def __call__(self, event: str, **about: Any) -> None:
-        if event == "start": self.entries = {e["name"]: dict(e, state="waiting") for e in about["document"]["stages"]}
+        if event == "start": self.entries = {unit_name(e["name"], e.get("each")): dict(e, state="waiting") for e in about["document"]["stages"]}
+        elif event == "parts": self.entries = {(n := unit_name(e["name"], e.get("each"))): self.entries.get(n, dict(e, state="waiting")) for e in about["document"]["stages"]}
         elif event == "cell": self.cells[about["stage"]] = f"{about['index'] + 1}/{about['total']}"
         elif event == "stage":
             self.entries[about["stage"]] = dict(about["entry"])

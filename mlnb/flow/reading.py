@@ -8,7 +8,7 @@ never truth: it may be deleted at any time, a damaged file or one that somebody 
 # %% auto #0
 __all__ = ['PARTS', 'reader_digest', 'unpacked', 'packed', 'read_kept', 'write_kept', 'read_stages']
 
-# %% ../../nbs/flow/35_reading.ipynb #e1f5aa25
+# %% ../../nbs/flow/35_reading.ipynb #774f7c2b
 import json
 import os
 import stat
@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import edges, notebook, options, parameters, stage
+from . import each, edges, notebook, options, parameters, stage
 from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
@@ -30,8 +30,8 @@ from ..store.errors import Problem, StoreError
 from ..store.objects import write_durably
 from ..store.settings import Project
 
-# %% ../../nbs/flow/35_reading.ipynb #cce50b0f
-PARTS = (digests, edges, errors, names, notebook, options, parameters, stage)  # modules that decide what a notebook says
+# %% ../../nbs/flow/35_reading.ipynb #617ccd4f
+PARTS = (digests, each, edges, errors, names, notebook, options, parameters, stage)  # modules that decide what a notebook says
 
 
 @lru_cache(maxsize=1)
@@ -42,15 +42,15 @@ def reader_digest() -> str:  # changes when a notebook might be read in another 
         except PackageNotFoundError: return None
     return digest_of([sys.version, installed("ipython"), installed("pydantic"), *(sha256(Path(m.__file__).read_bytes()) for m in (*PARTS, sys.modules[__name__]) if hasattr(m, "__file__"))])
 
-# %% ../../nbs/flow/35_reading.ipynb #df7e2f25
+# %% ../../nbs/flow/35_reading.ipynb #18a147b2
 def unpacked(
     kept: dict,  # what `packed` gave, through JSON
 ) -> dict:       # as `read_content` gives it
     "Put a reading together again."
     if set(kept) == {"problems"}: return {"problems": tuple(Problem(*p) for p in kept["problems"])}
-    *numbers, env, each, report = kept["options"]
+    *numbers, env, fan_out, report = kept["options"]
     return kept | {"cell_ids": tuple(kept["cell_ids"]), "code": tuple((position, counted) for position, counted in kept["code"]), "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
-                   "options": Options(*numbers, tuple(env), each, report), "problems": tuple(Problem(*p) for p in kept["problems"])}
+                   "options": Options(*numbers, tuple(env), fan_out, report), "problems": tuple(Problem(*p) for p in kept["problems"])}
 
 
 def packed(

@@ -11,7 +11,7 @@ __all__ = ['EXIT_CODES', 'records_of_run', 'environment_differences', 'source_pr
            'depth_of', 'checkout', 'attempt_again', 'clues', 'compared', 'keep_evidence', 'verdict_of', 'stage_again',
            'reproduce', 'check_determinism']
 
-# %% ../../nbs/flow/97_reproduce.ipynb #ce6a9f18
+# %% ../../nbs/flow/97_reproduce.ipynb #fbf7e403
 import ast
 import shutil
 import sys
@@ -24,13 +24,14 @@ from pathlib import Path
 import mlnb
 from .attempt import Attempt, prepare, run_attempt
 from .comparison import Clue, clue_lines, clues_of, output_difference
+from .each import file_stem, unit_name
+from .parts import input_of
 from .dependencies import Dependencies, installed_packages, read_module
 from .key import STAGE_FORMAT, env_digest
 from .notebook import parse_cell, read_notebook
 from .pipeline import Pipeline
 from .plan import Plan, Step
 from .stage import read_stage
-from ..store.artifacts import artifact_of
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError, UsageError
 from ..store.names import Name
@@ -40,7 +41,7 @@ from ..store.settings import Project
 from ..store.source_pins import pin_source
 from ..store.sources import Partition, read_copy, scheme_of
 
-# %% ../../nbs/flow/97_reproduce.ipynb #2ffe174c
+# %% ../../nbs/flow/97_reproduce.ipynb #3b4fed1a
 def records_of_run(
     store: Store,    # where records live
     document: dict,  # of a run
@@ -49,7 +50,7 @@ def records_of_run(
     "The records that a run ended with."
     done = [e for e in document["stages"] if e["state"] in ("committed", "cached") and (not stages or e["name"] in stages)]
     if not done: raise UsageError(f"run {document['run']} has no committed stage to reproduce", "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
-    found = {e["name"]: find_record(store, document["pipeline"], e["name"], e["key"], usable=False) for e in done}
+    found = {unit_name(e["name"], e.get("each")): find_record(store, document["pipeline"], e["name"], e["key"], usable=False) for e in done}
     if lost := [n for n, record in found.items() if record is None]: raise UsageError(f"the record of {lost[0]} in run {document['run']} is gone", "`mlnb pull` may bring it back")
     return list(found.values())
 
@@ -127,7 +128,7 @@ def link_sources(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to((project.root / path).resolve())
 
-# %% ../../nbs/flow/97_reproduce.ipynb #cbed5c23
+# %% ../../nbs/flow/97_reproduce.ipynb #75ad92ae
 def depth_of(
     records: list[dict],  # of the stages to repeat
 ) -> int:                 # how many folders up the files of sources lie, at most
@@ -156,11 +157,11 @@ def checkout(
             notebook.write_bytes(get(store, record["source"]))
             link_sources(project, record, root)
             stage = read_stage(notebook, record["pipeline"], root)
-            return Step(stage, "stale", [], record["key"], record["parts"], record, {n: artifact_of(a) for n, a in record["inputs"].items()},
+            return Step(stage, record.get("each"), "stale", [], record["key"], record["parts"], record, {n: input_of(a) for n, a in record["inputs"].items()},
                         {n: [Partition(*p) for p in partitions] for n, partitions in record.get("sources", {}).items()}, Dependencies(record["parts"]["modules"], record["parts"]["packages"]))
         yield plan, step, Path(scratch)
 
-# %% ../../nbs/flow/97_reproduce.ipynb #34aa183e
+# %% ../../nbs/flow/97_reproduce.ipynb #7ba9fd76
 def attempt_again(
     plan: Plan,     # its store is an overlay
     step: Step,     # with inputs, sources and parts
@@ -174,8 +175,8 @@ def attempt_again(
         environment = attempt.launch.environment
         environment["PYTHONPATH"] = ":".join(filter(None, (str(site), environment.get("PYTHONPATH"))))
     defaults = {p.name: p.default for p in step.stage.parameters}
-    given = {n: p["value"] for n, p in step.parts["parameters"].items() if n not in defaults or p["value"] != defaults[n] or type(p["value"]) is not type(defaults[n])}
-    about = {"run": as_run, "pipeline": plan.pipeline.name, "stage": step.stage.name, "key": step.key, "attempt": 1}
+    given = {n: p["value"] for n, p in step.parts["parameters"].items() if n not in defaults or p["value"] != defaults[n] or type(p["value"]) is not type(defaults[n])} | (step.each or {})
+    about = {"run": as_run, "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": step.each, "key": step.key, "attempt": 1}
     return run_attempt(attempt, given, list(step.stage.saves), about, step.stage.file, step.stage.options)
 
 # %% ../../nbs/flow/97_reproduce.ipynb #b577da2b
@@ -218,7 +219,7 @@ def keep_evidence(
     found = commit(store, record | {"outputs": attempt.outputs, "metrics": attempt.metrics, "notebook": put(store, attempt.notebook), "seconds": attempt.seconds})
     return not found.is_reproduced
 
-# %% ../../nbs/flow/97_reproduce.ipynb #ae3b23b0
+# %% ../../nbs/flow/97_reproduce.ipynb #f62e9e8e
 EXIT_CODES = {"reproduced": 0, "failed": 1, "sources": 1, "environment": 2, "differs": 5}  # by state
 
 
@@ -234,8 +235,8 @@ def stage_again(
     plan: Plan, step: Step, scratch: Path, store: Store, needs_copy: bool, evidence: bool,  # of `reproduce`
 ) -> dict:               # {"name", "state", "outputs", "metrics", "seconds", "error", "why", "evidence"}
     "Repeat one stage and compare."
-    record, entry = step.record, {"name": step.stage.name, "state": "failed", "outputs": [], "metrics": [], "seconds": 0.0, "error": None, "why": [], "evidence": False}
-    attempt = attempt_again(plan, step, record["run"], scratch / f"attempt-{step.stage.name}", scratch / "site" if needs_copy else None)
+    record, entry = step.record, {"name": step.name, "state": "failed", "outputs": [], "metrics": [], "seconds": 0.0, "error": None, "why": [], "evidence": False}
+    attempt = attempt_again(plan, step, record["run"], scratch / f"attempt-{file_stem(step.stage.name, step.each)}", scratch / "site" if needs_copy else None)
     entry["seconds"] = attempt.seconds
     if attempt.kind is not None: return entry | {"error": attempt.error, "why": clue_lines([c for c in clues(store, record) if c.kind in ("file", "network", "clock", "machine")])}
     outputs = compared(plan.store, record["outputs"], attempt.outputs)

@@ -8,13 +8,13 @@ wait for it, and one that waits for nothing more is put in a queue. All changes 
 # %% auto #0
 __all__ = ['DONE', 'BROKEN', 'Schedule']
 
-# %% ../../nbs/flow/81_schedule.ipynb #ce53766e
+# %% ../../nbs/flow/81_schedule.ipynb #23ccff4e
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-# %% ../../nbs/flow/81_schedule.ipynb #a1b5f613
+# %% ../../nbs/flow/81_schedule.ipynb #fc5f5530
 DONE = ("committed", "cached")
 BROKEN = ("failed", "skipped", "cancelled")
 
@@ -25,6 +25,8 @@ class Schedule:
     order: tuple[str, ...]                # stages, each behind all that it needs
     needs: Mapping[str, list[str]]        # stages that each needs; others than those in `order` are there already
     keep_going: bool = False              # whether independent stages go on after a failure
+    before: Mapping[str, str] | None = None  # states that stages have already
+    part_of: Mapping[str, str] = field(default_factory=dict)  # stage of each part of a fan-out: a failed part does not stop the others of its stage
 
     def __post_init__(self):
         self.place = {name: n for n, name in enumerate(self.order)}
@@ -32,10 +34,11 @@ class Schedule:
         self.behind: dict = {name: [] for name in self.order}
         for name, needed in self.needs.items():
             for s in needed: self.behind[s].append(name)
-        self.state = dict.fromkeys(self.order, "waiting")       # waiting, running, committed, cached, failed, skipped, cancelled
-        self.n_open = {name: len(needed) for name, needed in self.needs.items()}  # how many of its needs are not done
+        self.state = {name: (self.before or {}).get(name, "waiting") for name in self.order}  # waiting, running, committed, cached, failed, skipped, cancelled
+        self.n_open = {name: sum(self.state[s] not in DONE for s in needed) for name, needed in self.needs.items()}  # how many of its needs are not done
         self.n_in = Counter(self.state.values())                # how many stages are in each state
-        self.queue = [n for n, name in enumerate(self.order) if not self.n_open[name]]  # places of stages to be looked at, a heap
+        self.failed = Counter(self.part_of.get(name, name) for name, state in self.state.items() if state == "failed")  # stages, with the number of their failed parts
+        self.queue = [n for n, name in enumerate(self.order) if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name))]  # places of stages to be looked at, a heap
         self.queued = set(self.queue)
 
     def look_at(self, name: str) -> None:
@@ -54,12 +57,15 @@ class Schedule:
             self.n_open[s] += step
             if state in BROKEN or not self.n_open[s]: self.look_at(s)
         if state == "waiting": self.look_at(name)
-        if state == "failed" and not self.keep_going and self.n_in["failed"] == 1:
+        stage = self.part_of.get(name, name)
+        self.failed += Counter({stage: state == "failed"})
+        self.failed -= Counter({stage: before == "failed"})  # keeps what is left above zero
+        if state == "failed" and self.failed[stage] == 1 and not self.keep_going:
             for s in self.order: self.look_at(s)
 
     def is_behind(self, name: str) -> bool:
         "Whether a stage can never have what it needs."
-        if self.n_in["failed"] and not self.keep_going: return True
+        if self.failed and not self.keep_going and set(self.failed) != {self.part_of.get(name)}: return True
         return self.n_open[name] > 0 and any(self.state[s] in BROKEN for s in self.needs[name])
 
     def take(self) -> str | None:

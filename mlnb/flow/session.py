@@ -8,10 +8,10 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'see_project', 'current', 'note', 'refused',
-           'overlay_path', 'owner_of', 'find_by_hand', 'find_input', 'load', 'save', 'plain_number', 'metric',
-           'require', 'run_id', 'artifact_digest']
+           'overlay_path', 'owner_of', 'find_by_hand', 'find_committed', 'part_by_hand', 'with_parts', 'own_part',
+           'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
 
-# %% ../../nbs/flow/65_session.ipynb #c993ad75
+# %% ../../nbs/flow/65_session.ipynb #17576da5
 import atexit
 import json
 import math
@@ -19,11 +19,13 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .parts import Parts, get_parts, input_of
 from ..store.artifacts import Artifact, artifact_of, get_value, put_value
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError, did_you_mean
 from ..store.names import is_name, parse_name
@@ -31,7 +33,7 @@ from ..store.objects import Store, open_store, write_durably
 from ..store.refs import actor
 from ..store.sources import Partition, read_source
 
-# %% ../../nbs/flow/65_session.ipynb #88439c8a
+# %% ../../nbs/flow/65_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
 
 
@@ -46,7 +48,7 @@ class Session:
     profile: str = "default"        # whose heads are loaded by hand
     stage: str | None = None        # None by hand
     run: str = "by-hand"            # id of the run
-    inputs: dict[str, Artifact] = field(default_factory=dict)          # in a run: by name as written
+    inputs: dict[str, Artifact | Parts] = field(default_factory=dict)          # in a run: by name as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # in a run: pinned
     outputs: tuple[str, ...] = ()   # in a run: names that may be saved
     journal: Path | None = None     # in a run: what was done, one JSON document a line
@@ -56,7 +58,7 @@ class Session:
     @property
     def is_run(self) -> bool: return self.journal is not None
 
-# %% ../../nbs/flow/65_session.ipynb #d5a41ba1
+# %% ../../nbs/flow/65_session.ipynb #d339370c
 def session_of_run(
     path: Path,  # the file that the run wrote
 ) -> Session:
@@ -64,7 +66,7 @@ def session_of_run(
     given = json.loads(path.read_bytes())
     below = open_store(given["below"], create=False) if given.get("below") else None
     return Session(open_store(given["store"], given["group"], below), Path(given["root"]), given["pipeline"], Path(given["files"]), tuple(given["trusted_types"]),
-                   given["profile"], given["stage"], given["run"], {n: artifact_of(a) for n, a in given["inputs"].items()},
+                   given["profile"], given["stage"], given["run"], {n: input_of(a) for n, a in given["inputs"].items()},
                    {n: [Partition(*p) for p in parts] for n, parts in given["sources"].items()}, tuple(given["outputs"]), Path(given["journal"]))
 
 # %% ../../nbs/flow/65_session.ipynb #7f49dbf9
@@ -135,15 +137,12 @@ def owner_of(
     raise UsageError(f"`{name}` is saved by {len(owners)} pipelines of this project", "work in the notebook's folder, or write `PIPELINE/NAME`") if owners else UsageError(
         f"no pipeline of this project saves `{name}`", did_you_mean(name, list(project.sources)))
 
-# %% ../../nbs/flow/65_session.ipynb #0b46fd2e
+# %% ../../nbs/flow/65_session.ipynb #c9c6bbb3
 def find_by_hand(
     session: Session,  # by hand
     written: str,      # name as written
-) -> Artifact | list[Partition]:
+) -> Artifact | Parts | list[Partition]:
     "What a name means by hand: the overlay, then a source, then the head; a line says which."
-    from mlnb.flow.pipeline import saved_names
-    from mlnb.flow.heads import find_output
-    from mlnb.flow.views import find_artifact
     from mlnb.store.settings import read_project
     from mlnb.store.source_pins import is_incremental, pin_source
     name, project = parse_name(written), read_project(session.root)
@@ -154,7 +153,24 @@ def find_by_hand(
     mine = overlay_path(session, pipeline, name.name)
     if name.ref is None and mine.exists():
         print(f"{written}: what you saved by hand (delete {mine.relative_to(session.root) if mine.is_relative_to(session.root) else mine} to see the pipeline's again)")
-        return artifact_of(json.loads(mine.read_bytes()))
+        found = input_of(json.loads(mine.read_bytes()))
+        if isinstance(found, Parts):
+            with suppress(UsageError): found = with_parts(find_committed(session, project, written, pipeline), found)
+    else: found = find_committed(session, project, written, pipeline)
+    return own_part(project, pipeline, name.name, found) if isinstance(found, Parts) else found
+
+
+def find_committed(
+    session: Session,  # by hand
+    project: Any,      # that it works in
+    written: str,      # name as written
+    pipeline: str,     # that the name belongs to
+) -> Artifact | Parts: # raises `UsageError` when nobody made it
+    "What the head of a pipeline has under a name, or its newest run; a line says which."
+    from mlnb.flow.heads import find_output
+    from mlnb.flow.pipeline import saved_names
+    from mlnb.flow.views import find_artifact
+    name = parse_name(written)
     try: artifact, record, line = find_output(session.store.below, list(project.pipelines), written, pipeline, session.profile)
     except UsageError:
         if pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines))) from None
@@ -168,11 +184,47 @@ def find_by_hand(
     print(line or f"{written}: from run {record['run']} of {pipeline}")
     return artifact
 
-# %% ../../nbs/flow/65_session.ipynb #6f524aa0
+# %% ../../nbs/flow/65_session.ipynb #dff945ec
+def part_by_hand() -> tuple[Any, Any] | None:  # the fan-out, and the value; None outside one
+    "The fan-out of the notebook that is open, and the value it works on."
+    from mlnb.flow.options import read_options
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    for source in reversed(shell.user_ns.get("In", [])) if shell else ():
+        if "each" not in source or (text := read_options(source)[0].each) is None: continue
+        from mlnb.flow.each import read_each
+        each = read_each(text)
+        return (each, shell.user_ns[each.parameter]) if each.parameter in shell.user_ns else None
+    return None
+
+
+def with_parts(
+    below: Any,    # what the pipeline has: parts, or one artifact
+    mine: Parts,   # saved by hand
+) -> Parts:        # mine in the place of the pipeline's, value by value
+    "Lay parts saved by hand over those of the pipeline."
+    parts = dict(zip(below.values, below.artifacts, strict=True)) if isinstance(below, Parts) and below.parameter == mine.parameter else {}
+    parts |= dict(zip(mine.values, mine.artifacts, strict=True))
+    return Parts(mine.parameter, tuple(parts), tuple(parts.values()))
+
+
+def own_part(
+    project: Any,   # that the notebook is in
+    pipeline: str,  # that saves the name
+    name: str,      # artifact
+    found: Parts,   # what it means
+) -> Artifact | Parts:  # the part of the open notebook's value, if it has the same `each`; else all
+    "What a notebook with the same fan-out gets of a name."
+    from mlnb.flow.pipeline import read_pipeline
+    read, part = read_pipeline(project, pipeline), part_by_hand()
+    if part is None or name not in read.savers or read.stages[read.savers[name]].each != part[0]: return found
+    if part[1] in found.values: return found.artifacts[found.values.index(part[1])]
+    raise UsageError(f"`{name}` has no part for {part[0].parameter} {part[1]!r}", f"it has those for {', '.join(map(repr, found.values))}")
+
+# %% ../../nbs/flow/65_session.ipynb #bf6c81bb
 def find_input(
     session: Session,  # of this kernel
     name: str,         # as written
-) -> Artifact | list[Partition]:  # an artifact, or the pinned files of a source
+) -> Artifact | Parts | list[Partition]:  # an artifact, all parts of one, or the pinned files of a source
     "What a name means here."
     if not session.is_run: return find_by_hand(session, name)
     if name in session.inputs: return session.inputs[name]
@@ -194,9 +246,10 @@ def load(
     if isinstance(found, Artifact):
         from mlnb.store.verify import naming_damage
         with naming_damage(session.store.below): return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
+    if isinstance(found, Parts): return get_parts(session.store, found, session.files, columns, as_, session.trusted_types)
     return read_source(session.root, found, columns, as_, session.store)
 
-# %% ../../nbs/flow/65_session.ipynb #4bf61711
+# %% ../../nbs/flow/65_session.ipynb #f9c8bca1
 def save(
     name: str,   # a-z, 0-9 and _, written out
     value: Any,  # a value with a codec, a `Path` to a file or folder, or an iterator of frames
@@ -211,7 +264,9 @@ def save(
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:
-        write_durably(overlay_path(session, owner_of(session, name), name), json.dumps(artifact.as_dict()).encode(), 0o640 if session.store.group else 0o600)
+        mine, part = overlay_path(session, owner_of(session, name), name), part_by_hand()
+        kept = artifact if part is None else with_parts(input_of(json.loads(mine.read_bytes())) if mine.exists() else None, Parts(part[0].parameter, (part[1],), (artifact,)))
+        write_durably(mine, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
         print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); pipelines do not see it")
 
 # %% ../../nbs/flow/65_session.ipynb #057f0461
@@ -251,7 +306,7 @@ def require(
     note(current(), require=str(message), is_met=is_met)
     if not is_met: raise RequireError(str(message))
 
-# %% ../../nbs/flow/65_session.ipynb #c68bf793
+# %% ../../nbs/flow/65_session.ipynb #53b36b64
 def run_id() -> str:  # `by-hand` outside a run; when a run repeats one that committed already, the id of that one, so that equal runs give equal results
     "Id of the run that this stage belongs to."
     return current().run
@@ -262,6 +317,6 @@ def artifact_digest(
 ) -> str:       # 64 hexadecimal characters
     "Identity of a loaded artifact, e.g. of the model that made a prediction."
     found = find_input(current(), name)
-    if isinstance(found, Artifact): return found.digest
+    if isinstance(found, Artifact | Parts): return found.digest
     from mlnb.store.sources import manifest_digest
     return manifest_digest(found)

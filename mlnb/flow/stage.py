@@ -8,12 +8,13 @@ imports, and every problem with its file, cell and mend. Nothing is run and noth
 # %% auto #0
 __all__ = ['stage_name', 'Stage', 'kernel_problems', 'parse_code', 'read_content', 'read_stage']
 
-# %% ../../nbs/flow/30_stage.ipynb #8daef53d
+# %% ../../nbs/flow/30_stage.ipynb #c891c0c6
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .each import Each, each_problems, read_each
 from .edges import read_edges
 from .notebook import Cell, cell_code, opaque_magics, parse_cell, read_notebook
 from .options import Options, misplaced_options, read_options
@@ -28,7 +29,7 @@ def stage_name(
     "Name of the stage in a notebook."
     return re.sub(r"^\d+[_-]", "", path.stem)
 
-# %% ../../nbs/flow/30_stage.ipynb #6a68db76
+# %% ../../nbs/flow/30_stage.ipynb #f51ff207
 @dataclass(frozen=True)
 class Stage:
     "What a notebook's text says of a step."
@@ -46,6 +47,11 @@ class Stage:
     saves: Mapping[str, int] = field(default_factory=dict)    # artifact -> first cell
     imports: Mapping[str, int] = field(default_factory=dict)  # dotted module name -> first cell
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def each(self) -> Each | None:
+        "What its option `each` says; None when it is run once."
+        return None if self.options.each is None else read_each(self.options.each)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -83,7 +89,7 @@ def parse_code(
                      for m in opaque_magics(tree)]
     return trees, code, problems
 
-# %% ../../nbs/flow/30_stage.ipynb #7fe5e35e
+# %% ../../nbs/flow/30_stage.ipynb #10508628
 def read_content(
     content: bytes,  # of the notebook
     file: str,       # its path as problems show it; the stage is named after it
@@ -101,7 +107,7 @@ def read_content(
     parameters, found = read_parameters(tagged[0].source) if tagged else ([], [])
     problems += place(found, tagged[0]) if tagged else []
     options, found = read_options(code_cells[0].source) if code_cells else (Options(), [])
-    problems += place(found, code_cells[0]) if code_cells else []
+    problems += place([*found, *each_problems(options.each, parameters)], code_cells[0]) if code_cells else []
     for cell in code_cells[1:]:
         problems += place([Problem("option-place", f"option `{n}` stands in cell {cell.position}, where it has no effect", f"move it to the top of cell {code_cells[0].position}, the first code cell") for n in misplaced_options(cell.source)], cell)
     trees, code, found = parse_code([c for c in code_cells if c not in tagged], file)

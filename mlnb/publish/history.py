@@ -12,15 +12,17 @@ __all__ = ['WORDS', 'LARGEST', 'Verdict', 'verdict_in', 'verdicts_of', 'StagePag
            'record_facts', 'committed_page', 'failed_page', 'given_parameters', 'head_of', 'record_of', 'read_page',
            'read_history']
 
-# %% ../../nbs/publish/25_history.ipynb #9e973a0d
+# %% ../../nbs/publish/25_history.ipynb #0143804b
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..flow.dependencies import dependencies, installed_packages
+from ..flow.each import file_stem, unit_name
 from ..flow.heads import head_name
 from ..flow.key import explain, key_parts
+from ..flow.parts import input_of
 from ..flow.pipeline import Pipeline, read_pipeline, require_sound
 from ..flow.plan import Plan, make_plan
 from ..flow.stage import Stage
@@ -76,7 +78,7 @@ def verdicts_of(
         found.append(verdict_in(name, value))
     return [v for v in found if v is not None]
 
-# %% ../../nbs/publish/25_history.ipynb #04a9e224
+# %% ../../nbs/publish/25_history.ipynb #0a2c7106
 @dataclass(frozen=True)
 class StagePage:
     "One stage of one run."
@@ -88,6 +90,17 @@ class StagePage:
     reports: dict[str, str] = field(default_factory=dict)  # artifact -> digest of an `.html` file
     error: str = ""           # of a failed stage: one sentence
     made_in: str = ""         # id of the run that executed it
+    each: dict | None = None  # parameter and value, of a part of a fan-out
+
+    @property
+    def name(self) -> str:
+        "What the page is called: `train`, or `train[fold=0]`."
+        return unit_name(self.stage, self.each)
+
+    @property
+    def stem(self) -> str:
+        "Name of its file without suffix: `train`, or `train.fold-0`."
+        return file_stem(self.stage, self.each)
 
 
 @dataclass(frozen=True)
@@ -105,9 +118,16 @@ class RunPage:
 
     def verdicts(self) -> list[Verdict]: return [v for s in self.stages for v in s.verdicts]
 
-    def metrics(self) -> dict: return {n: m for s in self.stages if s.facts and s.state != "failed" for n, m in s.facts.metrics.items()}
+    def metrics(self) -> dict:
+        "Metrics by name; of the parts of a fan-out their mean, called so."
+        good = [s for s in self.stages if s.facts and s.state != "failed"]
+        parts: dict = {}
+        for s in good:
+            for name, value in s.facts.metrics.items() if s.each else (): parts.setdefault(f"mean_{name}", []).append(value)
+        means = {n: sum(v) / len(v) for n, v in parts.items() if not n.endswith(("_low", "_high"))}
+        return {n: m for s in good if not s.each for n, m in s.facts.metrics.items()} | means
 
-# %% ../../nbs/publish/25_history.ipynb #1bed26ec
+# %% ../../nbs/publish/25_history.ipynb #209d28ec
 class Now(NamedTuple):
     "The project as it is, for comparison."
     project: Project
@@ -125,9 +145,9 @@ def own_reasons(
     "What changed in notebook, modules or packages since a record was made."
     parts = record["parts"]
     values = {p.name: Value(parts["parameters"].get(p.name, {}).get("value", p.default), "", p.type, ()) for p in stage.parameters}
-    inputs = {name: artifact_of(i) for name, i in record["inputs"].items() if name in parts["inputs"]}
+    inputs = {name: input_of(i) for name, i in record["inputs"].items() if name in parts["inputs"]}
     found = dependencies(stage.imports, [stage.path.parent, now.project.root], now.packages)
-    today = {**key_parts(stage, values, inputs, {}, found), "sources": parts["sources"]}
+    today = {**key_parts(stage, values, inputs, {}, found, record.get("each") if stage.each else None), "sources": parts["sources"]}
     if digest_of(today) == record["key"]: return []
     return [r["message"] for r in explain(parts, today, [position for position, _ in stage.code])] or ["its definition changed"]
 
@@ -145,7 +165,7 @@ def plan_now(
         except MlnbError as error: now.plans[pipeline, profile] = str(error)
     return now.plans[pipeline, profile]
 
-# %% ../../nbs/publish/25_history.ipynb #d88df651
+# %% ../../nbs/publish/25_history.ipynb #40e0775b
 def stale_reasons(
     record: dict,    # of a stage
     now: Now,        # the project
@@ -161,7 +181,8 @@ def stale_reasons(
     if reasons or not is_head: return reasons
     plan = plan_now(now, record["pipeline"], profile)
     if isinstance(plan, str): return []
-    step = plan.steps[record["stage"]]
+    step = plan.steps.get(unit_name(record["stage"], record.get("each")))
+    if step is None: return ["the stage is run for other values now"]
     return [] if step.key == record["key"] else [r["message"] for r in step.why] or ["other inputs or parameter values are in force now"]
 
 # %% ../../nbs/publish/25_history.ipynb #4eee76f5
@@ -193,7 +214,7 @@ def shown_notebook(
     source = read_json(stage.path.read_bytes()) if stage.path.is_file() else None
     return (join_outputs(source, executed) if source else None) or executed
 
-# %% ../../nbs/publish/25_history.ipynb #71f2114d
+# %% ../../nbs/publish/25_history.ipynb #fa4547a7
 def is_whole(
     store: Store,  # where the object is
     digest: str,   # of it
@@ -223,11 +244,11 @@ def record_facts(
     "What a record says about its execution."
     note = f"This page shows a result that is no longer current: {'; '.join(reasons[:5])}{'; …' if len(reasons) > 5 else ''}. It is the notebook as it was executed." if reasons else ""
     identities = {"freshness key": record["key"], "executed notebook": record.get("notebook"), "lock file": record.get("lock")}
-    return Facts(record["pipeline"], record["stage"], "stale" if reasons else "committed", record["run"], record.get("started_utc"), record.get("seconds"),
+    return Facts(record["pipeline"], unit_name(record["stage"], record.get("each")), "stale" if reasons else "committed", record["run"], record.get("started_utc"), record.get("seconds"),
                  {n: repr(p["value"]) for n, p in record["parts"].get("parameters", {}).items()}, record.get("metrics", {}), record.get("inputs", {}), record["outputs"],
                  {n: d for n, d in identities.items() if d}, environment_rows(record), note)
 
-# %% ../../nbs/publish/25_history.ipynb #adba8f06
+# %% ../../nbs/publish/25_history.ipynb #79f9e29c
 def committed_page(
     entry: dict,     # of the stage in the run's document
     record: dict,    # that it points to
@@ -245,9 +266,9 @@ def committed_page(
     values = [name for name, output in record["outputs"].items() if name not in files and not records.is_whole(now.store, output)]
     gone = ["the executed notebook"] * (notebook is None) + [f"the report `{name}`" for name in lost] + [f"`{name}`" for name in values]
     return StagePage(entry["name"], entry["state"], record_facts(record, reasons), notebook, tuple(verdicts_of(now.store, record)),
-                     {n: d for n, d in files.items() if n not in lost}, f"gone or damaged in the store: {', '.join(gone)}" if gone else "", record["run"])
+                     {n: d for n, d in files.items() if n not in lost}, f"gone or damaged in the store: {', '.join(gone)}" if gone else "", record["run"], record.get("each"))
 
-# %% ../../nbs/publish/25_history.ipynb #9e06a25e
+# %% ../../nbs/publish/25_history.ipynb #d3942822
 def failed_page(
     entry: dict,      # of the stage in the run's document
     document: dict,   # of the run
@@ -257,13 +278,13 @@ def failed_page(
     error, state = entry.get("error") or {}, entry["state"]
     sentence = ": ".join(str(error[k]) for k in ("ename", "evalue") if error.get(k)) or (entry.get("kind") or "").replace("_", " ")
     sentence = without_places(sentence, now.project.root, now.project.store)
-    path = now.store.root / "runs" / document["run"] / f"{entry['name']}.ipynb"
+    path = now.store.root / "runs" / document["run"] / f"{file_stem(entry['name'], entry.get('each'))}.ipynb"
     notebook = read_json(path.read_bytes()) if path.is_file() else None
     if notebook: notebook = notebook_without_places(notebook, now.project.root, now.project.store)
     note = f"The stage {'failed' if state == 'failed' else 'was cancelled'}, and nothing that it made was kept. {sentence}".strip()
-    facts = Facts(document["pipeline"], entry["name"], state, document["run"], entry.get("started_utc"), entry.get("seconds"),
+    facts = Facts(document["pipeline"], unit_name(entry["name"], entry.get("each")), state, document["run"], entry.get("started_utc"), entry.get("seconds"),
                   given_parameters(document), entry.get("metrics") or {}, note=note, failed_cell=error.get("cell"))
-    return StagePage(entry["name"], state, facts if notebook else None, notebook, error=sentence, made_in=document["run"])
+    return StagePage(entry["name"], state, facts if notebook else None, notebook, error=sentence, made_in=document["run"], each=entry.get("each"))
 
 
 def given_parameters(
@@ -273,7 +294,7 @@ def given_parameters(
     origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
     return {n: repr(p["value"]) + origins.get(p.get("origin"), "") for n, p in (document.get("parameters") or {}).items()}
 
-# %% ../../nbs/publish/25_history.ipynb #54f01f25
+# %% ../../nbs/publish/25_history.ipynb #df49faa9
 def head_of(
     document: dict,  # of a run
     store: Store,    # where refs are
@@ -305,9 +326,9 @@ def read_page(
     for entry in document.get("stages", ()):
         key = entry.get("key")
         record = record_of(entry, document, now.store)
-        if record: pages.append(committed_page(entry, record, now, profile, (head.get("keys") or {}).get(entry["name"]) == key))
+        if record: pages.append(committed_page(entry, record, now, profile, (head.get("keys") or {}).get(unit_name(entry["name"], entry.get("each"))) == key))
         elif entry["state"] in ("failed", "cancelled"): pages.append(failed_page(entry, document, now))
-        else: pages.append(StagePage(entry["name"], entry["state"], error="" if entry["state"] not in ("committed", "cached") else "its record is no longer in the store, or damaged"))
+        else: pages.append(StagePage(entry["name"], entry["state"], error="" if entry["state"] not in ("committed", "cached") or entry["name"] in document.get("empty", {}) else "its record is no longer in the store, or damaged", each=entry.get("each")))
     keys = document.get("keys")
     return RunPage(document["run"], document["pipeline"], profile, document["state"], document.get("started_utc"), document.get("seconds"), given_parameters(document), tuple(pages),
                    bool(document.get("head") and keys and head.get("keys") == keys))

@@ -33,12 +33,12 @@ from ..store.names import is_name
 from ..store.objects import Store, disk_errors, get
 from ..store.settings import Project, project_store
 
-# %% ../../nbs/publish/30_site.ipynb #397eb56c
+# %% ../../nbs/publish/30_site.ipynb #e9c46751
 def is_safe(
     page: RunPage,  # about to be written
 ) -> bool:
     "Whether everything of a run that becomes a path has the form it should have."
-    return bool(re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z-]{0,80}", page.run)) and is_name(page.pipeline) and all(is_name(s.stage) for s in page.stages)
+    return bool(re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z-]{0,80}", page.run)) and is_name(page.pipeline) and all(is_name(s.stage) and re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", s.stem) for s in page.stages)
 
 
 def stage_href(
@@ -48,9 +48,9 @@ def stage_href(
 ) -> str | None:         # relative to the run's folder; None when there is nothing to show
     "Where the page of a stage is: under the run that executed it, if that run has pages."
     if stage.facts is None or stage.notebook is None: return None
-    return f"../{stage.made_in}/{stage.stage}.html" if stage.made_in != run and stage.made_in in known else f"{stage.stage}.html"
+    return f"../{stage.made_in}/{stage.stem}.html" if stage.made_in != run and stage.made_in in known else f"{stage.stem}.html"
 
-# %% ../../nbs/publish/30_site.ipynb #df503882
+# %% ../../nbs/publish/30_site.ipynb #6d0a6940
 VERDICTS = """{% if verdicts %}<ul class="verdicts">{% for v in verdicts %}
 <li><span><span class="state {{ words[v.word][0] }}">{{ words[v.word][1] }}</span></span><p><strong>{{ v.name | words | capitalize }}.</strong> {{ v.reason | sentence }}</p></li>
 {% endfor %}</ul>{% endif %}"""
@@ -77,10 +77,10 @@ def chain(
     prefix: str,     # from the page that shows the chain to the run's folder, ending in `/`, or empty
 ) -> Markup:
     "The stages of a run in their order, as links."
-    look = {s.stage: stage_state(s) for s in page.stages}
+    look = {s.name: stage_state(s) for s in page.stages}
     looks = {state: {"failed": "fail", "stale": "warn", "cancelled": "warn"}.get(state, "") for state in look.values()}
     marks = {state: "" if state in ("committed", "cached") else f" · {state}" for state in look.values()}
-    links = [(s.stage, prefix + h if (h := stage_href(s, page.run, known)) else None, look[s.stage]) for s in page.stages]
+    links = [(s.name, prefix + h if (h := stage_href(s, page.run, known)) else None, look[s.name]) for s in page.stages]
     return fill(CHAIN, stages=links, look=looks, mark=marks)
 
 # %% ../../nbs/publish/30_site.ipynb #530a4b1e
@@ -96,7 +96,7 @@ def key_metrics(
     ranked = sorted(metrics, key=lambda name: metrics[name]["low"] is None)
     return {name: metrics[name] for name in ranked[:MOST]}
 
-# %% ../../nbs/publish/30_site.ipynb #5df6a51d
+# %% ../../nbs/publish/30_site.ipynb #1a401939
 RUN = """<div class="head"><p>{{ mark }} <span class="soft small">run of pipeline {{ page.pipeline }}{% if page.is_head %}, the pipeline's head{% endif %}</span></p>
 <h1>{{ page.pipeline | words | capitalize }}</h1>
 <dl class="facts"><div><dt>Started</dt><dd>{{ page.started_utc | moment }}</dd></div><div><dt>Took</dt><dd>{{ page.seconds | seconds }}</dd></div>
@@ -130,7 +130,7 @@ def run_page(
     "Make the page of a run."
     def row(s):
         saved = ", ".join(sorted(set(s.facts.outputs) - set(s.reports))) if s.facts else ""
-        return {"name": s.stage, "href": stage_href(s, page.run, known), "mark": state_mark(stage_state(s)), "error": s.error, "saved": saved,
+        return {"name": s.name, "href": stage_href(s, page.run, known), "mark": state_mark(stage_state(s)), "error": s.error, "saved": saved,
                 "seconds": s.facts.seconds if s.facts else None, "reports": report_hrefs(s, page.run, known)}
     body = fill(RUN, page=page, mark=state_mark(page.state), verdicts=verdict_list(page), tiles=tiles(page.metrics()), stages=[row(s) for s in page.stages])
     return document(f"{page.pipeline} · {page.run}", body, [(home, "../../index.html"), (page.pipeline, f"../../index.html#{page.pipeline}"), (page.run, None)])
@@ -153,7 +153,7 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 {% for p in earlier %}<tr><td class="name"><a href="{{ p.page.pipeline }}/{{ p.page.run }}/index.html">{{ p.page.run }}</a></td><td>{{ p.page.pipeline }}</td><td>{{ p.mark }}</td><td class="name">{{ p.page.started_utc | moment }}</td><td class="name">{{ p.page.seconds | seconds }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}"""
 
-# %% ../../nbs/publish/30_site.ipynb #f4d2e897
+# %% ../../nbs/publish/30_site.ipynb #d0e03b59
 def index_card(
     name: str,             # of the pipeline
     pages: list[RunPage],  # its runs, newest first; may be empty
@@ -163,12 +163,12 @@ def index_card(
     if not pages: return {"name": name, "page": None}
     page, prefix = pages[0], f"{name}/{pages[0].run}/"
     failed = next((s for s in page.stages if s.state == "failed"), None)
-    stale = [s.stage.replace("_", " ") for s in page.stages if stage_state(s) == "stale"]
+    stale = [s.name.replace("_", " ") for s in page.stages if stage_state(s) == "stale"]
     good = next((p for p in pages if p.state == "committed"), None)
     command = f"mlnb run {name}" + (f" --profile {page.profile}" if page.profile != "default" else "")
     reports = {n: prefix + h for s in page.stages for n, h in report_hrefs(s, page.run, known).items()}
     return {"name": name, "page": page, "href": f"{prefix}index.html", "mark": state_mark(page.state), "verdicts": verdict_list(page), "tiles": tiles(key_metrics(page)),
-            "chain": chain(page, known, prefix), "reports": reports, "error": f"{failed.stage.replace('_', ' ').capitalize()} failed: {failed.error}" if failed else "",
+            "chain": chain(page, known, prefix), "reports": reports, "error": f"{failed.name.replace('_', ' ').capitalize()} failed: {failed.error}" if failed else "",
             "stale": f"No longer current: {', '.join(stale)}. Run `{command}` to bring it up to date." if stale else "",
             "last_good": f"{name}/{good.run}/index.html" if good is not None and good is not page else None}
 
@@ -186,7 +186,7 @@ def index_page(
     body = fill(INDEX, home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier)
     return document(home, body, [(home, None)])
 
-# %% ../../nbs/publish/30_site.ipynb #3b769af3
+# %% ../../nbs/publish/30_site.ipynb #2847f22f
 def stage_files(
     page: RunPage,     # a run
     stage: StagePage,  # one of its stages that has a page here
@@ -200,14 +200,14 @@ def stage_files(
     for name, digest in stage.reports.items():
         try: html = get(store, digest).decode(errors="replace")
         except IntegrityError: continue
-        hrefs[name] = f"{stage.stage}.{name}.html"
-        files[hrefs[name]], needs_viewer = render_report(html, name.replace("_", " ").capitalize(), [*trail, (stage.stage, f"{stage.stage}.html"), (name, None)], "../../assets", digest)
+        hrefs[name] = f"{stage.stem}.{name}.html"
+        files[hrefs[name]], needs_viewer = render_report(html, name.replace("_", " ").capitalize(), [*trail, (stage.name, f"{stage.stem}.html"), (name, None)], "../../assets", digest)
         if needs_viewer: files[f"../../assets/{viewer_name()}"] = viewer()
-    facts = replace(stage.facts, reports=hrefs, next_pages={n: h for n, h in siblings.items() if n != stage.stage})
-    files[f"{stage.stage}.html"] = render(stage.notebook, facts, [*trail, (stage.stage, None)])
+    facts = replace(stage.facts, reports=hrefs, next_pages={n: h for n, h in siblings.items() if n != stage.name})
+    files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)])
     return files
 
-# %% ../../nbs/publish/30_site.ipynb #da7377ed
+# %% ../../nbs/publish/30_site.ipynb #aff8e6e0
 def site_files(
     names: list[str],      # pipelines, in the order of the settings
     pages: list[RunPage],  # newest first
@@ -220,9 +220,9 @@ def site_files(
     for page in pages:
         base = f"{page.pipeline}/{page.run}"
         files[f"{base}/index.html"] = run_page(page, known, home)
-        siblings = {s.stage: h for s in page.stages if (h := stage_href(s, page.run, known))}
+        siblings = {s.name: h for s in page.stages if (h := stage_href(s, page.run, known))}
         for stage in page.stages:
-            if siblings.get(stage.stage) != f"{stage.stage}.html": continue
+            if siblings.get(stage.name) != f"{stage.stem}.html": continue
             for path, text in stage_files(page, stage, store, home, siblings).items(): files[os.path.normpath(f"{base}/{path}")] = text
     return files | {"index.html": index_page(names, pages, home)}
 

@@ -10,12 +10,13 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 __all__ = ['all_records', 'Made', 'digests_in', 'made_by', 'made_from', 'parts_of', 'copies_of', 'remove_content',
            'new_tombstone', 'bury', 'erase', 'tombstones', 'tombstone_problems', 'accept_tombstone']
 
-# %% ../../nbs/store/92_erase.ipynb #211e0c9c
+# %% ../../nbs/store/92_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from .artifacts import each_described
 from .audit import audit
 from .digests import canonical_json
 from .disk import disk_errors, flush_folder, write_durably
@@ -43,12 +44,12 @@ class Made(NamedTuple):
     name: str      # of the output; of the stage for a notebook
     run: str       # that committed it
 
-# %% ../../nbs/store/92_erase.ipynb #abfe5d4d
+# %% ../../nbs/store/92_erase.ipynb #81992925
 def digests_in(
     described: Mapping[str, dict],  # inputs or outputs of a record
 ) -> set[str]:
     "All objects that descriptions name."
-    return {digest for one in described.values() for digest in (one["digest"], *one.get("parts", ()))}
+    return {digest for _, one in each_described(described) for digest in (one["digest"], *one.get("parts", ()))}
 
 # %% ../../nbs/store/92_erase.ipynb #3a12e2c9
 def made_by(
@@ -73,13 +74,13 @@ def made_from(
         reached |= {m.digest for m in more}
     return list(found.values())
 
-# %% ../../nbs/store/92_erase.ipynb #f8205580
+# %% ../../nbs/store/92_erase.ipynb #6b0943df
 def parts_of(
     store: Store,  # whose records are looked through
     digest: str,   # of an artifact
 ) -> tuple[list[str], list[str]]:  # parts that only this artifact has, and parts that others have too
     "The files of an artifact."
-    described = [one for r in all_records(store) for one in (*r["outputs"].values(), *r["inputs"].values())]
+    described = [one for r in all_records(store) for _, one in each_described(r["outputs"]) + each_described(r["inputs"])]
     parts = {part for one in described if one["digest"] == digest for part in one.get("parts", ())}
     shared = parts & {d for one in described if one["digest"] != digest for d in (one["digest"], *one.get("parts", ()))}
     return sorted(parts - shared), sorted(shared)

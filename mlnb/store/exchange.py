@@ -10,12 +10,13 @@ __all__ = ['FORMAT', 'LAYOUT', 'SMALL', 'CODE', 'TEXT', 'DIGEST', 'RUN', 'REF', 
            'limits_of', 'needed', 'is_description', 'is_record', 'record_place', 'read_signed', 'refusal', 'keep_seen',
            'refs_there', 'Nowhere']
 
-# %% ../../nbs/store/95_exchange.ipynb #ecd721c1
+# %% ../../nbs/store/95_exchange.ipynb #70cc3492
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from .artifacts import each_described
 from .disk import write_durably
 from .documents import read_json, sealed
 from .errors import IntegrityError, MlnbError, StoreError, UsageError
@@ -60,13 +61,13 @@ def remote_name(
 # %% ../../nbs/store/95_exchange.ipynb #7bf520f3
 SMALL, CODE, TEXT = 64 << 20, 256 << 20, 1 << 30  # the most that a document, a notebook or module or list of files, and the full text of a cell may have [bytes]
 
-# %% ../../nbs/store/95_exchange.ipynb #df6aedde
+# %% ../../nbs/store/95_exchange.ipynb #55461672
 def limits_of(
     described: Mapping[str, dict],  # inputs or outputs of a record
 ) -> dict[str, int]:                # largest size that is taken [bytes], by digest
     "The objects that descriptions name."
     limits: dict[str, int] = {}
-    for one in described.values():
+    for _, one in each_described(described):
         parts = one.get("parts", ())
         sizes = {one["digest"]: CODE if parts else one["bytes"], **{part: one["bytes"] for part in parts}}
         for digest, size in sizes.items(): limits[digest] = max(size, limits.get(digest, 0))
@@ -91,7 +92,7 @@ def is_description(
     return (isinstance(one, dict) and isinstance(one.get("bytes"), int) and one["bytes"] >= 0 and isinstance(one.get("codec"), str) and isinstance(one.get("parts", []), list)
             and all(isinstance(d, str) and DIGEST.fullmatch(d) for d in (one.get("digest"), *one.get("parts", []))))
 
-# %% ../../nbs/store/95_exchange.ipynb #8c6a273b
+# %% ../../nbs/store/95_exchange.ipynb #baed87fa
 def is_record(
     record: Any,  # what was signed
     path: str,    # where it was found
@@ -99,7 +100,7 @@ def is_record(
     "Whether a document is a record, and lies where it belongs."
     try:
         names = is_name(record["pipeline"]) and is_name(record["stage"]) and DIGEST.fullmatch(record["key"]) is not None and re.fullmatch(r"[A-Za-z0-9-]{1,64}", record["run"]) is not None
-        described = all(is_name(name) and is_description(one) for name, one in record["outputs"].items()) and all(map(is_description, record["inputs"].values()))
+        described = all(is_name(name) and is_description(one) for name, one in record["outputs"].items()) and all(is_description(one) for _, one in each_described(record["inputs"]))
         code = [record.get("notebook"), record.get("source"), record.get("lock"), *record.get("modules", {}).values(), *record.get("texts", {}).values()]
         has_code = all(digest is None or DIGEST.fullmatch(digest) for digest in code)
         return names and described and has_code and path == record_place(record)

@@ -11,7 +11,7 @@ __all__ = ['Retention', 'digests_in', 'Reachable', 'under_way', 'targets', 'Reco
            'out_of_reach', 'move_away', 'move_back', 'trash_of', 'empty_trash', 'collecting', 'summary', 'collect',
            'report']
 
-# %% ../../nbs/store/86_gc.ipynb #8c5423dd
+# %% ../../nbs/store/86_gc.ipynb #19278392
 import fcntl
 import os
 import re
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .crash_points import reach
+from .artifacts import each_described
 from .disk import disk_errors, flush_folder, make_folder
 from .documents import read_json
 from .errors import IntegrityError, LockedError
@@ -92,7 +93,7 @@ def targets(
                 except (IntegrityError, KeyError): found |= digests_in(path)
     return found
 
-# %% ../../nbs/store/86_gc.ipynb #89a677c1
+# %% ../../nbs/store/86_gc.ipynb #df15e958
 @dataclass
 class RecordFile:
     "What a collection needs to know of a record."
@@ -164,7 +165,7 @@ def with_origins(
     while waiting:
         relative = waiting.pop()
         found.add(relative)
-        for given in records[relative].document.get("inputs", {}).values(): waiting |= makers.get(given["digest"], set()) - found
+        for _, given in each_described(records[relative].document.get("inputs", {})): waiting |= makers.get(given["digest"], set()) - found
     return found
 
 # %% ../../nbs/store/86_gc.ipynb #8e3485a9
