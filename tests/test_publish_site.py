@@ -337,7 +337,7 @@ def test_page_of_a_failed_stage_names_no_folder_of_the_machine(project):
     nbformat.write(new_notebook(cells=[new_code_cell("check()", outputs=outputs)], metadata=KERNEL), run / "check.ipynb")
     document = json.loads((run / "run.json").read_bytes())
     document["stages"][-1]["error"] = {"cell": 1, "ename": "OSError", "evalue": f"no {inside} in {scratch}"}
-    (run / "run.json").write_text(json.dumps(document))
+    write_run(project_store(project), document)
     publish(project)
     pages = {path: data.decode() for path, data in files_of(project.reports).items() if path.endswith(".html")}
     for path, page in pages.items():

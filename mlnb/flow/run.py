@@ -9,8 +9,8 @@ the run's document says it, after every change; a killed run is simply started a
 # %% auto #0
 __all__ = ['LOCK_FILES', 'RETRIED', 'entry_of', 'show_record', 'record_of', 'Run', 'new_document', 'open_parts', 'try_stage',
            'start', 'refuse_changed_code', 'refuse_changed_sources', 'finish', 'heal', 'made_by', 'make_again',
-           'start_ready', 'carry_out', 'quiet_signals', 'end_all', 'exit_code_of', 'move_head', 'run_pipeline', 'sweep',
-           'check_inputs']
+           'start_ready', 'carry_out', 'quiet_signals', 'end_all', 'exit_code_of', 'point_head', 'move_head',
+           'run_pipeline', 'sweep', 'check_inputs']
 
 # %% ../../nbs/flow/85_run.ipynb #13ca509c
 import shutil
@@ -398,7 +398,23 @@ def exit_code_of(
     if not failed: return 0
     return 3 if all(e["kind"] == "require" for e in failed) else 1
 
-# %% ../../nbs/flow/85_run.ipynb #0330c548
+# %% ../../nbs/flow/85_run.ipynb #ba7054ad
+def point_head(
+    run: Run,                   # that ended, with every stage committed
+    result: tuple[dict, dict],  # its keys, and its stages without values
+) -> None:
+    "Let the head lead to this result."
+    store, ref = run.plan.store, head_name(run.plan.pipeline.name, run.plan.profile)
+    while True:
+        head = read_ref(store, ref)
+        last = read_run(store, head.target) if head else {}
+        if (last.get("keys"), last.get("empty", {})) == result: return
+        write_run(store, run.document)
+        with suppress(LockedError):
+            move_ref(store, ref, run.document["run"], "every stage is committed under the profile's values", after=head.number if head else 0)
+            return
+
+# %% ../../nbs/flow/85_run.ipynb #3fa2738d
 def move_head(
     run: Run,             # that ended
     is_profile_run: bool, # whether every value is the profile's own
@@ -412,12 +428,7 @@ def move_head(
     empty = {s.name: {"parameter": s.stage.each.parameter, "saves": list(s.stage.saves)} for s in steps if s.is_empty}
     run.document |= {"keys": keys} | ({"empty": empty} if empty else {})
     if not is_profile_run or any(s.state != "cached" for s in steps): return False
-    ref = head_name(plan.pipeline.name, plan.profile)
-    head = read_ref(plan.store, ref)
-    last = read_run(plan.store, head.target) if head else {}
-    if (last.get("keys"), last.get("empty", {})) != (keys, empty):
-        write_run(plan.store, run.document)
-        move_ref(plan.store, ref, run.document["run"], "every stage is committed under the profile's values")
+    point_head(run, (keys, empty))
     return True
 
 # %% ../../nbs/flow/85_run.ipynb #37dca2fc
