@@ -57,9 +57,12 @@ Modules:
 - `mlnb.flow.values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.views`: The answers behind the verbs, as plain documents
 - `mlnb.flow.watch`: End a stage that takes too long or too much, and everything it started
+- `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same cards come back every week
 - `mlnb.models.metrics`: How good is a fraud model, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: one row per transaction, written down before anybody knows the answer
+- `mlnb.models.prequential`: Judge a model on several weeks, one after another, and choose it on weeks that came before
 - `mlnb.models.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
+- `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?

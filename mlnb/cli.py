@@ -286,7 +286,7 @@ def cell_text(
     lines = ndiff((cell["a"] or "").splitlines(), (cell["b"] or "").splitlines())
     return "\n".join([f"{cell['name']}:", *(f"  {line}" for line in lines if not line.startswith("?"))])
 
-# %% ../nbs/60_cli.ipynb #bc1e561c
+# %% ../nbs/60_cli.ipynb #ac6286f5
 @app.command(epilog="Example: mlnb artifacts fraud/model")
 def artifacts(name: Annotated[str | None, typer.Argument(metavar="[PIPELINE|NAME]", help="A pipeline, or [PIPELINE/]NAME: then every version of it.")] = None, as_json: Json = False):
     "List the artifacts of the newest results, or all versions of one."
@@ -318,8 +318,8 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAM
     project, store, profile = open_project(profile)
     artifact, record, run = find_artifact(store, project, name, profile)
     is_parts = isinstance(artifact, Parts)
-    for one in artifact.artifacts if is_parts else (artifact,):
-        for digest in (one.digest, *one.parts): refuse_erased(store.root, digest)
+    digests = [d for one in (artifact.artifacts if is_parts else (artifact,)) for d in (one.digest, *one.parts)]
+    for digest in digests: refuse_erased(store.root, digest)
     if not is_input_whole(store, artifact):
         again = f"make it again with `mlnb run {record['pipeline']} {record['stage']}`"
         raise IntegrityError(f"`{name}` is damaged or missing in the store: {record['pipeline']}/{parse_name(name).name} of run {run}", again)
@@ -331,7 +331,7 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAM
         if not as_json: print(f"{about['out']}: {name} of {record['pipeline']}, stage {record['stage']}, run {run}", file=sys.stderr)
     if as_json:
         with noting_damage(store):
-            for digest in (artifact.digest, *artifact.parts) if out is None else (): read(store, digest)
+            for digest in digests if out is None else (): read(store, digest)
         return show_json(about)
     if out is not None: return
     with noting_damage(store), tempfile.TemporaryDirectory() as folder:

@@ -41,12 +41,12 @@ def artifact_of(
     "Read an artifact's description back."
     return Artifact(**{**description, "parts": tuple(description.get("parts", ()))})
 
-# %% ../../nbs/store/40_artifacts.ipynb #3b8872d6
+# %% ../../nbs/store/40_artifacts.ipynb #fbd50e53
 def each_described(
     described: Mapping[str, dict],  # inputs or outputs of a record, by name
 ) -> list[tuple[str, dict]]:        # name and description of each artifact; a fan-out's name comes once for each value
     "The artifacts that a record names, one by one."
-    return [(name, part) for name, one in described.items() for part in (one["artifacts"] if one["codec"] == "each" else (one,))]
+    return [(name, part) for name, one in described.items() for part in (one["artifacts"] if one.get("codec") == "each" else (one,))]
 
 # %% ../../nbs/store/40_artifacts.ipynb #0d44edf0
 def put_tree(
