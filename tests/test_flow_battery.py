@@ -21,7 +21,7 @@ def processes_of(root):
     found = []
     for process in psutil.process_iter():
         try:
-            is_stage = str(root) in process.environ().get("MLNB_STAGE", "")
+            is_stage = str(root) in process.environ().get("MLNB_STAGE", "") or process.cwd().startswith(f"{root}/")
             if (is_stage or ("mlnb" in process.cmdline() and process.cwd() == str(root))) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:

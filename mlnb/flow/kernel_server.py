@@ -371,7 +371,7 @@ class KernelServer:
         end_processes(set(psutil.Process().children(recursive=True)))
         for left in self.folder.iterdir(): left.unlink(missing_ok=True)
 
-# %% ../../nbs/flow/79_kernel_server.ipynb #6fb5074d
+# %% ../../nbs/flow/79_kernel_server.ipynb #dc813c58
 def remove_remains(
     address: Path,  # of a server that begins
 ) -> None:
@@ -394,6 +394,7 @@ def main() -> None:
     from mlnb.flow.server_link import ask, running_servers
     address, idle_s = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 600.0
     sys.path[:] = [p for p in sys.path if p != ""]
+    os.chdir("/")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lock = os.open(address.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -139,8 +139,8 @@ def run_kernel(
     enter_stage(app.shell)
     app.start()
 
-# %% ../../nbs/flow/70_kernels.ipynb #7abe08cf
-KERNEL_COMMAND = (sys.executable, "-c", "import sys; from mlnb.flow.kernels import run_kernel; run_kernel(sys.argv[1:])", "-f", "{connection_file}")
+# %% ../../nbs/flow/70_kernels.ipynb #a7cf64d8
+KERNEL_COMMAND = (sys.executable, "-c", "import sys; from mlnb.flow.kernels import run_kernel; run_kernel(sys.argv[1:])", "-f", "{connection_file}", "--HistoryManager.hist_file=:memory:")
 
 # %% ../../nbs/flow/70_kernels.ipynb #b3c6d1f2
 def socket_folder() -> Path:  # short, 0700: Unix socket paths end at 107 bytes

@@ -11,12 +11,11 @@ __all__ = ['AT_START', 'SERVER_COMMAND', 'own_source_state', 'server_identity', 
            'Link', 'peer_user', 'connect', 'ask', 'start_server', 'ensure_server', 'wait_for_server', 'running_servers',
            'inherited_settings', 'apply_settings']
 
-# %% ../../nbs/flow/73_server_link.ipynb #447942ed
+# %% ../../nbs/flow/73_server_link.ipynb #a8e42ec0
 import json
 import os
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -123,8 +122,7 @@ def ask(
     except OSError: return None
     finally: link.close()
 
-# %% ../../nbs/flow/73_server_link.ipynb #1db9e5cf
-_started: list = []  # a server is never waited for
+# %% ../../nbs/flow/73_server_link.ipynb #6250a538
 SERVER_COMMAND = (sys.executable, "-c", "from mlnb.flow.kernel_server import main; main()")
 
 
@@ -133,9 +131,9 @@ def start_server(
 ) -> None:
     "Start a kernel server in the background, whether or not one is there."
     environment = {n: os.environ[n] for n in PASSED_ON if n in os.environ} | FIXED | dict.fromkeys(THREAD_VARIABLES, "1")
-    with open(address.with_suffix(".log"), "ab") as log:
-        os.chmod(log.fileno(), 0o600)
-        _started.append(subprocess.Popen([*SERVER_COMMAND, str(address)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, cwd="/", env=environment, start_new_session=True))
+    log, nowhere = address.with_suffix(".log"), os.devnull
+    actions = [(os.POSIX_SPAWN_OPEN, 0, nowhere, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, nowhere, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
+    os.posix_spawn(sys.executable, [*SERVER_COMMAND, str(address)], environment, file_actions=actions, setsid=True)  # nobody waits for it
 
 
 def ensure_server(
