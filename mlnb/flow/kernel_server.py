@@ -30,8 +30,8 @@ from .server_link import Link, peer_user
 from .templates import EXECUTOR_MODULES, start_base
 from .watch import end_processes, family
 
-# %% ../../nbs/flow/79_kernel_server.ipynb #b8cfc46d
-MAX_TEMPLATES, MAX_SPARES, MAX_BUILDS = 40, 16, max(2, os.cpu_count() or 2)
+# %% ../../nbs/flow/79_kernel_server.ipynb #7fe79cfe
+MAX_TEMPLATES, MAX_SPARES, MAX_BUILDS = 40, 12, max(2, os.cpu_count() or 2)
 BUILD_S = 120.0  # how long a template may take to import its modules [s]
 
 
@@ -80,7 +80,7 @@ def shared_sets(
     counts = sorted(common - found, key=lambda s: (-sum(s <= f for f in found), -len(s)))[:3]
     return sorted((tuple(sorted(s)) for s in {*found, *counts}), key=lambda s: (len(s), s))
 
-# %% ../../nbs/flow/79_kernel_server.ipynb #fa762f56
+# %% ../../nbs/flow/79_kernel_server.ipynb #209b5e62
 class KernelServer:
     "Templates, spares and leases of one user and environment."
     def __init__(self, address: Path, idle_s: float = 600.0):
@@ -165,11 +165,12 @@ class KernelServer:
 
     # spares and leases
 
-    def supply(self, template: Template) -> None:
-        "Have as many spares as are wanted, and as wait for one."
+    def supply(self, template: Template, n_least: int | None = None) -> None:
+        "Have as many spares as are wanted (or this least number, while stages run and need the processors), and as wait for one."
         if template.environment is None: return
         n_all = sum(len(t.spares) for t in self.templates.values())
-        while len(template.spares) < max(template.n_wanted if n_all < MAX_SPARES else 0, len(template.queue)):
+        n_wanted = template.n_wanted if n_least is None else min(n_least, template.n_wanted)
+        while len(template.spares) < max(n_wanted if n_all < MAX_SPARES else 0, len(template.queue)):
             spare = Spare(self.copy(template.link.socket, b"k"))
             template.spares.append(spare)
             self.watch(spare.link.socket, lambda spare=spare: self.on_spare(template, spare))
@@ -188,7 +189,7 @@ class KernelServer:
             return
         spare.pid, spare.connection = message["pid"], message["connection"]
         self.serve_queue(template)
-        self.supply(template)
+        self.supply(template, n_least=2 if self.leases else None)
 
     def lease_or_queue(self, client: Link, environment: dict, modules: list[str], handover: dict) -> None:
         "Give a client a kernel, now or as soon as there is one."
@@ -196,7 +197,7 @@ class KernelServer:
         template.queue.append((client, handover))
         if template.is_ready:
             self.serve_queue(template)
-            self.supply(template)
+            self.supply(template, n_least=2)
 
     def serve_queue(self, template: Template) -> None:
         "Lease waiting spares to waiting clients."
@@ -280,7 +281,7 @@ class KernelServer:
         stages = [(s["environment"], tuple(m for m in sorted(s["modules"]) if m not in self.late)) for s in message["stages"]]
         for environment in [e for n, (e, _) in enumerate(stages) if e not in [f for f, _ in stages[:n]]]:
             of_it = [modules for e, modules in stages if e == environment]
-            for modules in shared_sets(of_it): self.template(environment, list(modules)).n_wanted = min(2 * message["n_jobs"], of_it.count(modules))
+            for modules in shared_sets(of_it): self.template(environment, list(modules)).n_wanted = min(8, max(1, of_it.count(modules)))
         for template in self.templates.values():
             if template.is_ready: self.supply(template)
         return {"prepared": len(stages)}
@@ -352,6 +353,9 @@ class KernelServer:
         is_free = not (self.leases or self.executors or self.clients)
         if is_free and (self.is_retiring or now - self.used_at > self.idle_s): self.is_over = True
         if not is_free: self.used_at = now
+        if not self.leases and not self.executors:
+            for template in self.templates.values():
+                if template.is_ready: self.supply(template)
 
     def run(self) -> None:
         "Serve until stopped, retired or idle for long."

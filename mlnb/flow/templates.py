@@ -11,7 +11,7 @@ __all__ = ['KERNEL_MODULES', 'EXECUTOR_MODULES', 'INLINE_BACKEND', 'SET_BY_KERNE
            'import_modules', 'kernel_file', 'start_app', 'take_handover', 'become_kernel', 'become', 'serve_template',
            'start_base']
 
-# %% ../../nbs/flow/78_templates.ipynb #2dfa178d
+# %% ../../nbs/flow/78_templates.ipynb #5c55cc7b
 import importlib
 import json
 import os
@@ -23,6 +23,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from .executor import serve_execution, warm_up
 from .import_traces import StandInShell, added_around, observed_import
 from .kernels import end_with_parent, enter_stage, make_app, stage_path
 from .server_link import Link, apply_settings
@@ -146,7 +147,7 @@ def become_kernel(
     atexit._run_exitfuncs()
     os._exit(0)
 
-# %% ../../nbs/flow/78_templates.ipynb #96145a44
+# %% ../../nbs/flow/78_templates.ipynb #6e1ec67b
 def become(
     what: bytes,          # `t` template, `k` kernel, `x` executor
     sockets: list[int],   # file descriptors: the link to the server, for an executor also the command's connection
@@ -159,11 +160,11 @@ def become(
     if what == b"k": become_kernel(link, folder, shell, first_filters)
     order = link.receive() or {}
     if what == b"x":
-        from mlnb.flow.executor import serve_execution
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return serve_execution(Link(socket.socket(fileno=sockets[1])), order)
     if order["environment"] is not None: take_environment(order["environment"])
     late = import_modules(order["modules"], shell) if order["is_observed"] else dict.fromkeys(m for m in order["modules"] if not importlib.import_module(m))
+    if order["environment"] is None and not order["is_observed"]: warm_up()
     link.send({"pid": os.getpid(), "late": late})
     if late: return
     serve_template(link.socket, folder, shell, first_filters)
