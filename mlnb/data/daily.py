@@ -24,7 +24,7 @@ from ..store.errors import UsageError
 # %% ../../nbs/data/22_daily.ipynb #0a3bcba2
 RECORD = np.dtype([("second", "int64"), ("customer", "int32"), ("terminal", "int32"), ("drawn", "float64"), ("raised", "int16"), ("scenario", "int16")])
 
-# %% ../../nbs/data/22_daily.ipynb #1b59e698
+# %% ../../nbs/data/22_daily.ipynb #6c78d76b
 def piece_of(
     profiles: pd.DataFrame,    # some rows of `mlnb.data.simulator.customers`, ascending
     terminals: pd.DataFrame,   # as `mlnb.data.simulator.terminals` gives them
@@ -32,7 +32,8 @@ def piece_of(
 ) -> np.ndarray:               # of `RECORD`, in order of time, customer, terminal and amount; none raised or marked yet
     "Payments of some customers, as the simulator draws them."
     columns = profiles[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(index=False, name=None)
-    parts = [customer_payments(*profile, reach, n_days) for profile, reach in zip(columns, terminals_in_reach(profiles, terminals), strict=True)]
+    draw = np.random.RandomState()
+    parts = [customer_payments(*profile, reach, n_days, draw) for profile, reach in zip(columns, terminals_in_reach(profiles, terminals), strict=True)]
     piece = np.zeros(sum(len(part[0]) for part in parts), dtype=RECORD)
     for name, column in zip(("second", "drawn", "terminal"), zip(*parts, strict=True), strict=True):
         piece[name] = np.concatenate(column)

@@ -8,9 +8,9 @@ its failing cell marked, and the cells that never ran are not called completed."
 
 # %% auto #0
 __all__ = ['KINDS', 'OWN_FOLDER', 'Attempt', 'prepare', 'read_journal', 'failing_cell', 'kind_of_error', 'last_lines', 'judge',
-           'blame_limit', 'stamp', 'announced', 'forget_try', 'execute', 'run_attempt', 'cancel']
+           'blame_limit', 'stamp', 'announce', 'announced', 'forget_try', 'execute', 'run_attempt', 'cancel']
 
-# %% ../../nbs/flow/80_attempt.ipynb #4dc68e75
+# %% ../../nbs/flow/80_attempt.ipynb #d5ee5767
 import json
 import os
 import re
@@ -33,7 +33,7 @@ from .memory_cap import capped_memory
 from .options import Options
 from .output_caps import Caps
 from .plan import Plan, Step
-from .server_link import wait_for_server
+from .server_link import Link, wait_for_server
 from .session import CONTEXT_VARIABLE
 from .watch import Watch
 from ..store.objects import make_folder
@@ -201,28 +201,36 @@ def stamp(
             has_failed = True
     return notebook
 
-# %% ../../nbs/flow/80_attempt.ipynb #116085e0
+# %% ../../nbs/flow/80_attempt.ipynb #31e54506
+def announce(
+    plan: Plan,          # of a pipeline
+    stages: list[str],   # that are likely to run, in order
+    server: Path,        # address of a kernel server
+) -> Link | None:        # connected to it; None when it did not come up
+    "Tell the kernel server what is coming."
+    coming = [launch_of_stage(plan.project, plan.pipeline.name, plan.steps[n].stage, {}, False) for n in stages[:64]]
+    link = wait_for_server(server)
+    if link is None: return None
+    with suppress(OSError): link.send({"do": "prepare", "stages": [{"environment": split_environment(c.environment)[0], "modules": c.modules} for c in coming]})
+    return link
+
+
 @contextmanager
 def announced(
     plan: Plan,             # of a run that begins
     stages: list[str],      # that are likely to run, in order
     server: Path | None,    # address of a kernel server; None = there is none
-    n_jobs: int,            # stages at once
 ) -> Iterator[None]:
     "Tell the kernel server what is coming, in the background, for as long as the run takes."
     if server is None or not stages:
         yield
         return
     over = threading.Event()
-    def announce():
-        coming = [launch_of_stage(plan.project, plan.pipeline.name, plan.steps[n].stage, {}, False) for n in stages[:64]]
-        link = wait_for_server(server)
-        if link is None: return
-        with suppress(OSError):
-            link.send({"do": "prepare", "n_jobs": n_jobs, "stages": [{"environment": split_environment(c.environment)[0], "modules": c.modules} for c in coming]})
+    def stay_connected():
+        if link := announce(plan, stages, server):
             over.wait()
-        link.close()
-    threading.Thread(target=announce, daemon=True, name="announce").start()
+            link.close()
+    threading.Thread(target=stay_connected, daemon=True, name="announce").start()
     try: yield
     finally: over.set()
 

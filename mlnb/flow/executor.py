@@ -9,7 +9,7 @@ server. The executor ends as soon as the command that asked for it is gone, and 
 # %% auto #0
 __all__ = ['call_papermill', 'warm_up', 'serve_execution', 'ServerLostError', 'RemoteKernel', 'ask_executor', 'next_event']
 
-# %% ../../nbs/flow/77_executor.ipynb #9afc320c
+# %% ../../nbs/flow/77_executor.ipynb #3b793464
 import json
 import os
 import threading
@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .import_guard import without
 from .launch import Launch
 from .output_caps import Caps
 from .server_link import Link, wait_for_server
 from ..store.errors import MlnbError
 
-# %% ../../nbs/flow/77_executor.ipynb #a9d76dfc
+# %% ../../nbs/flow/77_executor.ipynb #131e60f6
 def call_papermill(
     notebook: Path,         # to be run
     out: Path,              # where papermill writes it
@@ -32,16 +33,21 @@ def call_papermill(
     "Run a notebook through papermill's API with mlnb's engine."
     import logging
 
-    import papermill
+    with without("rfc3987_syntax"): import papermill
     quiet = logging.getLogger("papermill")  # what went wrong is said by the run, once
     quiet.handlers, quiet.propagate = [logging.NullHandler()], False
     def as_template(path): return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
     papermill.execute_notebook(as_template(notebook), as_template(out), parameters=parameters, engine_name="mlnb", kernel_name="mlnb", progress_bar=False, launch=launch)
 
-# %% ../../nbs/flow/77_executor.ipynb #d2a12dcd
-def warm_up() -> None:
+# %% ../../nbs/flow/77_executor.ipynb #48a3d8be
+def warm_up(
+    modules: list[str],  # to be imported first
+) -> None:
     "Do once what every notebook needs, so that executors copied from this process need not."
+    import importlib
     import tempfile
+    with without("rfc3987_syntax"):
+        for module in modules: importlib.import_module(module)
 
     import nbformat
     from papermill import engines, iorw, parameterize

@@ -22,8 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-# %% ../../nbs/flow/76_import_traces.ipynb #1f66aae2
-NATIVE_THREADS = ("pandas", "pyarrow")       # packages whose native threads are pools that a copy makes again when it needs them
+# %% ../../nbs/flow/76_import_traces.ipynb #03eb8149
+NATIVE_THREADS = ("numpy", "pandas", "pyarrow")      # packages whose native threads are pools that a copy makes again when it needs them
 VARIABLES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # set by scikit-learn's threadpoolctl for the OpenMP runtime
 
 

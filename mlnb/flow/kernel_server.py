@@ -80,7 +80,7 @@ def shared_sets(
     counts = sorted(common - found, key=lambda s: (-sum(s <= f for f in found), -len(s)))[:3]
     return sorted((tuple(sorted(s)) for s in {*found, *counts}), key=lambda s: (len(s), s))
 
-# %% ../../nbs/flow/79_kernel_server.ipynb #209b5e62
+# %% ../../nbs/flow/79_kernel_server.ipynb #e635a766
 class KernelServer:
     "Templates, spares and leases of one user and environment."
     def __init__(self, address: Path, idle_s: float = 600.0):
@@ -123,12 +123,14 @@ class KernelServer:
         return found
 
     def build(self) -> None:
-        "Begin to make templates, as many at once as there are processors; those that are waited for first."
+        "Begin to make templates: those that are waited for on every processor, the others on those that no stage needs, at least on one."
         while True:
             building = [t for t in self.templates.values() if t.link is not None and not t.is_ready]
             waiting = [t for t in self.templates.values() if t.link is None and not self.is_growing(t, building)]
-            if not waiting or len(building) >= MAX_BUILDS: return
-            self.begin(min(waiting, key=lambda t: (not t.queue and t.environment is not None, len(t.modules))))
+            urgent = [t for t in waiting if t.queue or t.environment is None]
+            n_busy = len(self.leases) + sum(len(t.queue) for t in self.templates.values())
+            if not waiting or len(building) >= (MAX_BUILDS if urgent else max(1, MAX_BUILDS - n_busy)): return
+            self.begin(min(urgent or waiting, key=lambda t: len(t.modules)))
 
     def is_growing(self, template: Template, building: list[Template]) -> bool:
         "Whether a template that this one could grow from is being made."

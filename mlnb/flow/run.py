@@ -431,7 +431,7 @@ def move_head(
     point_head(run, (keys, empty))
     return True
 
-# %% ../../nbs/flow/85_run.ipynb #37dca2fc
+# %% ../../nbs/flow/85_run.ipynb #a0e4e005
 def run_pipeline(
     plan: Plan,                       # what is stale, and why
     selection: Selection,             # which stages
@@ -454,7 +454,7 @@ def run_pipeline(
         try:
             with disk_errors(plan.store.root):
                 write_run(plan.store, document)
-                with announced(plan, [u for u in units_of(plan, selection.scope) if plan.steps[u].state != "cached" or plan.steps[u].stage.name in selection.forced], server, n_jobs): carry_out(run, n_jobs)
+                with announced(plan, [u for u in units_of(plan, selection.scope) if plan.steps[u].state != "cached" or plan.steps[u].stage.name in selection.forced], server): carry_out(run, n_jobs)
             document["state"] = "failed" if any(s not in DONE for s in run.state.values()) else "committed"
         except KeyboardInterrupt: document["state"] = "cancelled"
         except BaseException as error:

@@ -147,7 +147,7 @@ def become_kernel(
     atexit._run_exitfuncs()
     os._exit(0)
 
-# %% ../../nbs/flow/78_templates.ipynb #6e1ec67b
+# %% ../../nbs/flow/78_templates.ipynb #c76caa2b
 def become(
     what: bytes,          # `t` template, `k` kernel, `x` executor
     sockets: list[int],   # file descriptors: the link to the server, for an executor also the command's connection
@@ -163,8 +163,9 @@ def become(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return serve_execution(Link(socket.socket(fileno=sockets[1])), order)
     if order["environment"] is not None: take_environment(order["environment"])
-    late = import_modules(order["modules"], shell) if order["is_observed"] else dict.fromkeys(m for m in order["modules"] if not importlib.import_module(m))
-    if order["environment"] is None and not order["is_observed"]: warm_up()
+    late = {}
+    if order["is_observed"]: late = import_modules(order["modules"], shell)
+    else: warm_up(order["modules"])
     link.send({"pid": os.getpid(), "late": late})
     if late: return
     serve_template(link.socket, folder, shell, first_filters)

@@ -1,7 +1,7 @@
 """Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
 
 The verdicts of mlnb are its own; the pages to explore beside them are made by Evidently, whose plots people know. This is the only module that
-imports it, inside functions, since the import takes five to ten seconds. It samples each window, leaves out the columns on which Evidently fails
+imports it, since the import takes seconds: a stage that imports this module is given a kernel where that has happened already. It samples each window, leaves out the columns on which Evidently fails
 or hides something (and names them), and answers a batch that leaves nothing to show with `not_computable` and no page. The same windows give the
 same bytes in any process, so that a page can be an artifact; text from the data cannot end the script it is written into."""
 
@@ -33,16 +33,13 @@ _KNOWN_WARNINGS = (
     r"Use of deprecated class 'DependencyKwarg'",             # the same
 )
 
-# %% ../../nbs/monitor/40_evidently.ipynb #b0a2d34c
-def _evidently():
-    "Import Evidently without telemetry and without its known warnings."
-    os.environ["DO_NOT_TRACK"] = "1"
-    with warnings.catch_warnings():
-        for text in _KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=text, category=DeprecationWarning)
-        import evidently
-        import evidently.presets
-    return evidently
+# %% ../../nbs/monitor/40_evidently.ipynb #d5457ab9
+os.environ["DO_NOT_TRACK"] = "1"
+with warnings.catch_warnings():
+    for _known in _KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", message=_known, category=DeprecationWarning)
+    import evidently
+    import evidently.presets
 
 # %% ../../nbs/monitor/40_evidently.ipynb #b782aa99
 def sample(
@@ -128,13 +125,13 @@ def _metrics(text: str) -> list[dict]:
     "The metrics of a report, `None` for what is no number."
     return json.loads(text, parse_constant=lambda token: None)["metrics"]
 
-# %% ../../nbs/monitor/40_evidently.ipynb #9fab1155
+# %% ../../nbs/monitor/40_evidently.ipynb #7c14e0c3
 def _run(preset, reference, current) -> tuple[str, list[dict], str]:
     "Page, metrics and an empty reason; or nothing and the reason."
     try:
         with warnings.catch_warnings(), np.errstate(invalid="ignore"):
             warnings.filterwarnings("ignore", message=r"[\w ]+ is ill-defined")
-            snapshot = _evidently().Report([preset]).run(current, reference)
+            snapshot = evidently.Report([preset]).run(current, reference)
         page, metrics = snapshot.get_html_str(as_iframe=False), _metrics(snapshot.json())
     except Exception as error:
         return "", [], f"Evidently raised {type(error).__name__}"
@@ -145,16 +142,15 @@ def _nothing(reason: str, left_out: dict[str, str]) -> tuple[str, dict]:
     "No page, and why."
     return "", result(Verdict("not_computable", reason), {}, left_out=left_out)
 
-# %% ../../nbs/monitor/40_evidently.ipynb #e6d4f5f6
+# %% ../../nbs/monitor/40_evidently.ipynb #4d20d99f
 def _drift_preset(names: list[str]):
     "Evidently's drift preset with one method a kind, whatever the number of rows."
-    return _evidently().presets.DataDriftPreset(
+    return evidently.presets.DataDriftPreset(
         columns=names, num_method="wasserstein", cat_method="jensenshannon", num_threshold=0.1, cat_threshold=0.1)
 
-# %% ../../nbs/monitor/40_evidently.ipynb #154db3a0
+# %% ../../nbs/monitor/40_evidently.ipynb #c3756988
 def _dataset(frame: pd.DataFrame, **task):
     "A frame with its columns declared, so that Evidently guesses nothing."
-    evidently = _evidently()
     numbers = [name for name in frame if kind_of(frame[name]) == "number"]
     declared = evidently.DataDefinition(
         numerical_columns=numbers, categorical_columns=[name for name in frame if name not in numbers], **task)
@@ -216,10 +212,9 @@ def _why_no_performance(frame: pd.DataFrame) -> str:
         return "labels of one class only"
     return "" if frame["score"].between(0, 1).all() else "scores below 0 or above 1"
 
-# %% ../../nbs/monitor/40_evidently.ipynb #a625f097
+# %% ../../nbs/monitor/40_evidently.ipynb #f78de439
 def _performance_dataset(frame: pd.DataFrame, task):
     "Labels and scores as Evidently wants them."
-    evidently = _evidently()
     frame = frame.astype({"label": "int64"})
     declared = evidently.DataDefinition(numerical_columns=["score"], categorical_columns=["label"], classification=[task])
     return evidently.Dataset.from_pandas(frame, declared)
@@ -230,7 +225,7 @@ def _figure_name(metric: dict) -> str:
     name = metric["metric_name"].split("(")[0]
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
-# %% ../../nbs/monitor/40_evidently.ipynb #53ca1a4d
+# %% ../../nbs/monitor/40_evidently.ipynb #2a5d9f93
 def performance_report(
     reference: pd.DataFrame,  # the window to compare with
     current: pd.DataFrame,    # the window to judge
@@ -249,8 +244,8 @@ def performance_report(
         reason = _why_no_performance(frame)
         if reason:
             return _nothing(f"{reason} in the {name} window", {})
-    task = _evidently().BinaryClassification(target="label", prediction_probas="score", pos_label=1)
-    preset = _evidently().presets.ClassificationPreset()
+    task = evidently.BinaryClassification(target="label", prediction_probas="score", pos_label=1)
+    preset = evidently.presets.ClassificationPreset()
     page, metrics, reason = _run(preset, *(_performance_dataset(frame, task) for frame in windows))
     if reason:
         return _nothing(reason, {})

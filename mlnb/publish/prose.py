@@ -10,7 +10,7 @@ the site by itself. Formulas become pictures with their TeX as text, because the
 __all__ = ['TAGS', 'ATTRIBUTES', 'WITH_CONTENT', 'CODE', 'ANSI', 'CLASSES', 'IMAGE', 'keep_attribute', 'mark_text', 'clean',
            'svg_image', 'formula', 'Renderer', 'markdown', 'number_headings']
 
-# %% ../../nbs/publish/07_prose.ipynb #75d1f06d
+# %% ../../nbs/publish/07_prose.ipynb #62cbe0c9
 import base64
 import io
 import re
@@ -18,7 +18,10 @@ from functools import lru_cache
 
 import nh3
 from markupsafe import Markup, escape
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from ..flow.import_guard import without
+
+with without("rfc3987_syntax"): from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 # %% ../../nbs/publish/07_prose.ipynb #0d2659ae
 TAGS = nh3.ALLOWED_TAGS - {"map", "area", "article", "aside", "header", "footer", "nav", "hgroup", "center", "tt"} | {"tfoot"}
