@@ -139,13 +139,13 @@ def check_columns(
     for name in columns:
         if name not in known: raise UsageError(f"there is no column `{name}`", did_you_mean(str(name), known))
 
-# %% ../../nbs/store/30_codecs.ipynb #4df9038d
+# %% ../../nbs/store/30_codecs.ipynb #5a6a8e52
 def _table_from(data: bytes, columns: list[str] | None = None):
     import pyarrow as pa
     from pyarrow import parquet
     source = pa.BufferReader(data)
     if columns is not None: check_columns(columns, parquet.read_schema(pa.BufferReader(data)).names)
-    return parquet.read_table(source, columns=columns, use_pandas_metadata=True, page_checksum_verification=True)
+    with parquet.ParquetFile(source, page_checksum_verification=True) as file: return file.read(columns, use_pandas_metadata=True)  # `read_table` would import much more
 
 # %% ../../nbs/store/30_codecs.ipynb #e830181a
 _NAME_MENDS = {tuple: "join the levels: `frame.columns = frame.columns.map('_'.join)`"}
