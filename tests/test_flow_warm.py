@@ -76,6 +76,7 @@ def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, ml
     assert warm.code == 0, warm.stderr
     (server,) = servers(mlnb, project.root, own_runtime)
     assert server["kernels_given"] == 3
+    assert server["imported_by_stages"] == {}  # also in the environment with two threads, where BLAS starts one of its own
     kept = outputs(warm)
     for options in (["--cold"], [], []):
         again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
@@ -83,6 +84,25 @@ def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, ml
         assert outputs(again) == kept
         assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
         mlnb("kernels", "stop", cwd=project.root, **own_runtime)
+
+
+def test_warm_imports_ahead_of_any_run(make_project, mlnb, own_runtime):
+    project = make_project(PIPELINE)
+    said = mlnb("kernels", "warm", "--json", cwd=project.root, **own_runtime)
+    assert said.json["warmed"] == {"demo": 3}, said.stderr
+    def templates(): return servers(mlnb, project.root, own_runtime)[0]["templates"]
+    wait_until(lambda: all(t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates()), seconds=90)
+    before = servers(mlnb, project.root, own_runtime)[0]
+    assert before["kernels_given"] == 0 and any("sklearn.ensemble" in t["modules"] for t in before["templates"])
+    assert mlnb("run", "demo", cwd=project.root, **own_runtime).code == 0
+    (after,) = servers(mlnb, project.root, own_runtime)
+    assert (after["pid"], after["kernels_given"], len(after["templates"])) == (before["pid"], 3, len(before["templates"]))
+
+
+@pytest.mark.parametrize(("arguments", "named"), [(["warm", "shop"], "shop"), (["stop", "demo"], "takes no pipeline"), (["worm"], "warm")])
+def test_warm_of_nothing_and_unknown_actions_are_usage_errors(make_project, mlnb, own_runtime, arguments, named):
+    found = mlnb("kernels", *arguments, cwd=make_project(PIPELINE).root, **own_runtime)
+    assert found.code == 2 and named in found.stderr and "mend:" in found.stderr
 
 
 def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, runtime):

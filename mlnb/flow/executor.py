@@ -1,6 +1,6 @@
 """papermill, imported once and asked often
 
-Importing papermill takes two seconds, which is more than a small pipeline should take as a whole. So the kernel server keeps a process that has imported it, and for each stage a copy of that process, the *executor*, calls papermill's API. The
+Importing papermill takes half a second (a second more if `mlnb.flow.import_guard` did not leave a grammar out), which is as long as a small stage takes as a whole. So the kernel server keeps a process that has imported it, and for each stage a copy of that process, the *executor*, calls papermill's API. The
 command `mlnb run` only plans, shows and commits. It sends the executor a request and reads what happens, line by line, from the same connection: when that closes before the end, the executor was lost, and the stage is run in the command itself, without the
 server. The executor ends as soon as the command that asked for it is gone, and with it the kernel it leased."""
 
