@@ -12,6 +12,8 @@ from mlnb.models.prequential import fold, summary, weeks_before, weeks_from
 from mlnb.models.prequential import judge as judged
 from mlnb.models.threshold import best_threshold, savings, worth
 from mlnb.models.training import inputs, scores, train
+from mlnb.store.artifacts import get_value, put_value
+from mlnb.store.objects import open_store
 
 PUBLISHED_BEST = {"average_precision": 0.687, "card_precision": 0.305, "roc_auc": 0.879}
 
@@ -73,6 +75,14 @@ def test_champion_twice_gives_the_same_scores(rich):
     part = fold(rich, 38, train_days=21)
     first, second = (scores(train(champion(), part.train, CHAMPION_INPUTS), part.test) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_champion_from_the_store_gives_the_same_scores(rich, tmp_path):
+    part, store = fold(rich, 38, train_days=21), open_store(tmp_path / "store")
+    model = train(champion(), part.train, CHAMPION_INPUTS)
+    back = get_value(store, put_value(store, model), tmp_path)
+    np.testing.assert_array_equal(scores(back, part.test), scores(model, part.test))
+    assert put_value(store, train(champion(), part.train, CHAMPION_INPUTS)) == put_value(store, model)
 
 
 @pytest.fixture(scope="module")
