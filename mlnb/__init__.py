@@ -58,6 +58,7 @@ Modules:
 - `mlnb.flow.views`: The answers behind the verbs, as plain documents
 - `mlnb.flow.watch`: End a stage that takes too long or too much, and everything it started
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same cards come back every week
+- `mlnb.models.champion`: The inputs and the model that beat the published figures, written down once
 - `mlnb.models.metrics`: How good is a fraud model, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: one row per transaction, written down before anybody knows the answer
 - `mlnb.models.prequential`: Judge a model on several weeks, one after another, and choose it on weeks that came before

@@ -13,6 +13,8 @@ TRANSACTIONS = {"TRANSACTION_ID": "int64", "TX_DATETIME": "datetime64[us]", "CUS
 FEATURES = {"TX_DURING_WEEKEND": "int64", "TX_DURING_NIGHT": "int64"} | {f"CUSTOMER_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "AVG_AMOUNT")} | {
     f"TERMINAL_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "RISK")}
 FIGURES = ("roc_auc", "average_precision", "card_precision_100")
+MONEY = {"alerts_per_day", "saved_per_day", "saved_share"}
+WEEKS = ("weeks", "judge", "prequential")
 VERDICTS = ("ok", "warn", "fail", "not_computable")
 
 
@@ -31,7 +33,8 @@ def value(demo_project, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("pipeline", "saved"), [
-    ("fraud", {"ingest": {"raw_transactions", "stream"}, "validate": {"transactions", "quarantined", "validation"}, "features": {"features"}, "train": {"model", "training"}, "evaluate": {"evaluation"}}),
+    ("fraud", {"ingest": {"raw_transactions", "stream"}, "validate": {"transactions", "quarantined", "validation"}, "features": {"features"}, "train": {"model", "training"}, "evaluate": {"evaluation", "threshold"},
+               "weeks": {"weeks", "protocol", "week_features"}, "judge": set(), "prequential": {"prequential"}}),
     ("score", {"window": {"scored_transactions"}, "features": {"scored_features"}, "predict": {"predictions"}}),
     ("monitor", {"windows": {"reference", "current"}, "quality": {"quality"}, "drift": {"drift", "drift_report"}, "performance": {"performance", "performance_report"}}),
 ])
@@ -87,7 +90,7 @@ def test_model_takes_the_fifteen_inputs_and_gives_probabilities(value):
 
 
 def test_evaluation_and_metrics_carry_the_same_names_and_values(demo_project, value):
-    names = {f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")} | {"n_train", "n_test"}
+    names = {f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")} | {"n_train", "n_test"} | MONEY
     evaluation = value("fraud/evaluation")
     assert set(evaluation) == names
     assert demo_project.runs["fraud"].stage("evaluate")["metrics"] == evaluation
@@ -100,6 +103,23 @@ def test_evaluation_of_the_forest_is_far_better_than_chance(value):
     base_rate = features.loc[features["TX_TIME_DAYS"] >= 28, "TX_FRAUD"].mean()
     assert evaluation["average_precision_low"] > 10 * base_rate and evaluation["roc_auc_low"] > 0.8
     assert evaluation["n_test"] < (features["TX_TIME_DAYS"] >= 28).sum() and evaluation["n_train"] == features["TX_TIME_DAYS"].between(14, 20).sum()
+
+
+def test_threshold_was_chosen_on_the_week_before_training_and_judged_on_the_test(value):
+    from mlnb.models.split import split
+    from mlnb.models.training import scores
+    chosen, evaluation, test = value("fraud/threshold"), value("fraud/evaluation"), split(value("fraud/features")).test
+    assert (chosen["days"], chosen["alert_cost"], chosen["most_alerts"]) == ([7, 13], 5.0, None)
+    is_alert = scores(value("fraud/model"), test) >= chosen["score"]
+    saved = (test["TX_AMOUNT"] * test["TX_FRAUD"])[is_alert].sum() - 5.0 * is_alert.sum()
+    assert [evaluation["alerts_per_day"], evaluation["saved_per_day"]] == pytest.approx([is_alert.sum() / 7, saved / 7])
+
+
+def test_no_prequential_weeks_cost_no_run_and_give_a_valid_answer(demo_project, value):
+    assert (value("fraud/weeks"), value("fraud/protocol")) == ([], {"validation": [], "test": [], "train_days": 7, "champion_days": 28})
+    assert value("fraud/prequential") == {"validation": [], "test": [], "models": {}, "chosen": None, "money": None}
+    judge = demo_project.runs["fraud"].stage("judge")
+    assert (judge["each"], judge["attempts"], judge["outputs"]) == (None, 0, {})
 
 
 def test_scored_window_follows_the_stream(value):
@@ -154,6 +174,7 @@ def test_notebooks_of_the_record_hold_outputs_and_no_path_of_the_machine(demo_pr
     store = project_store(read_project(demo_project.root))
     for pipeline, result in demo_project.runs.items():
         for entry in result.json["stages"]:
+            if entry["key"] is None: continue  # a fan-out without values runs no notebook
             (record,) = records_of(store, pipeline, entry["name"])
             executed = get(store, record["notebook"]).decode()
             assert str(demo_project.root) not in json.dumps(json.loads(executed)["metadata"])
@@ -184,7 +205,8 @@ def test_editing_prose_and_comments_of_every_stage_runs_nothing(demo_project, ml
 
 
 @pytest.mark.parametrize(("name", "text", "stale"), [
-    ("max_depth", "3", {"train", "evaluate"}), ("train_days", "8", {"train", "evaluate"}), ("min_lift", "2.5", {"evaluate"}), ("days", "36", {"ingest", "validate", "features", "train", "evaluate"}), ("max_bad_share", "0.02", {"validate", "features", "train", "evaluate"}),
+    ("max_depth", "3", {"train", "evaluate"}), ("train_days", "8", {"train", "evaluate", *WEEKS}), ("min_lift", "2.5", {"evaluate"}), ("alert_cost", "6", {"evaluate", "prequential"}),
+    ("days", "36", {"ingest", "validate", "features", "train", "evaluate", *WEEKS}), ("max_bad_share", "0.02", {"validate", "features", "train", "evaluate", *WEEKS}),
 ])
 def test_changing_a_parameter_makes_stale_exactly_what_uses_it(demo_project, mlnb, name, text, stale):
     result = mlnb("run", "fraud", "--profile", "ci", "-p", name, text, "-n", "--json", cwd=demo_project.root)
@@ -194,7 +216,7 @@ def test_changing_a_parameter_makes_stale_exactly_what_uses_it(demo_project, mln
 def test_changing_max_depth_runs_train_and_evaluate_and_going_back_runs_nothing(demo_project, mlnb):
     result = mlnb("run", "fraud", "--profile", "ci", "-p", "max_depth", "3", "-p", "n_estimators", "10", "--json", cwd=demo_project.root)
     assert result.code == 0, result.stderr
-    assert result.states == {"ingest": "cached", "validate": "cached", "features": "cached", "train": "committed", "evaluate": "committed"}
+    assert result.states == {"ingest": "cached", "validate": "cached", "features": "cached", "train": "committed", "evaluate": "committed", **dict.fromkeys(WEEKS, "cached")}
     assert result.json["head"] is False
     assert result.stage("evaluate")["metrics"]["average_precision"] != demo_project.runs["fraud"].stage("evaluate")["metrics"]["average_precision"]
     assert set(mlnb("run", "score", "--profile", "ci", "-n", "--json", cwd=demo_project.root).states.values()) == {"cached"}
