@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from mlnb.data.features import INPUTS, add_features
 from mlnb.data.simulator import simulate
 from mlnb.models.bootstrap import mean_intervals, weeks_of
-from mlnb.models.champion import CHAMPION_INPUTS, OWN_INPUTS, TRAIN_DAYS, add_champion_features, champion
+from mlnb.models.champion import CHAMPION_INPUTS, OWN_INPUTS, TRAIN_DAYS, add_champion_features, member, train_champion
 from mlnb.models.prequential import fold, judge, summary, weeks_before, weeks_from
 from mlnb.models.training import classifier, scores, train
 
@@ -30,31 +30,37 @@ def stream() -> pd.DataFrame:
     return rich
 
 
-def arms() -> dict[str, tuple[Callable, tuple[str, ...], int]]:
-    "Name of each arm with its model, inputs and days of training; each adds one thing to the one before, and all but the first have the champion's trees."
+def boosted(names: Sequence[str]) -> Callable:
+    "Fits one of the champion's models to some inputs."
+    return lambda part: train(member(), part, names)
+
+
+def arms() -> dict[str, tuple[Callable, Sequence[str], int]]:
+    "Name of each arm with what fits it, its inputs and days of training; each adds one thing to the one before, all but the first with the champion's trees."
     ordinary = [name for name in OWN_INPUTS if "ORDINARY" in name]
     odd = [name for name in OWN_INPUTS if "_NB_ODD_" in name]
     terminal = [name for name in OWN_INPUTS if name.startswith("TERMINAL_ID") and name not in ordinary]
     habits = [name for name in OWN_INPUTS if name not in (*ordinary, *odd, *terminal)]
     published = list(INPUTS)
     return {
-        "logistic regression, published inputs": (lambda: classifier("logistic"), published, 7),
-        "boosted trees, published inputs": (champion, published, 7),
-        "training of 28 days": (champion, published, TRAIN_DAYS),
-        "habits of the customer": (champion, [*published, *habits], TRAIN_DAYS),
-        "odd amounts counted": (champion, [*published, *habits, *odd], TRAIN_DAYS),
-        "more delayed windows": (champion, [*published, *habits, *odd, *terminal], TRAIN_DAYS),
-        "ordinary frauds: the champion": (champion, list(CHAMPION_INPUTS), TRAIN_DAYS),
+        "logistic regression, published inputs": (lambda part: train(classifier("logistic"), part, published), published, 7),
+        "boosted trees, published inputs": (boosted(published), published, 7),
+        "training of 28 days": (boosted(published), published, TRAIN_DAYS),
+        "habits of the customer": (boosted([*published, *habits]), [*published, *habits], TRAIN_DAYS),
+        "odd amounts counted": (boosted([*published, *habits, *odd]), [*published, *habits, *odd], TRAIN_DAYS),
+        "more delayed windows": (boosted([*published, *habits, *odd, *terminal]), [*published, *habits, *odd, *terminal], TRAIN_DAYS),
+        "ordinary frauds": (boosted(CHAMPION_INPUTS), CHAMPION_INPUTS, TRAIN_DAYS),
+        "mean of four: the champion": (train_champion, CHAMPION_INPUTS, TRAIN_DAYS),
     }
 
 
-def judged(rich: pd.DataFrame, weeks: tuple[int, ...], make: Callable, names: list[str], days: int) -> tuple[dict[str, float], list[pd.DataFrame], list]:
+def judged(rich: pd.DataFrame, weeks: tuple[int, ...], fit: Callable, days: int) -> tuple[dict[str, float], list[pd.DataFrame], list]:
     "Mean figures over the weeks with seconds a week, the judged payments of each and their scores."
     rows, tests, told = [], [], []
     for week in weeks:
         part = fold(rich, week, days)
         began = time.perf_counter()
-        model = train(make(), part.train, names)
+        model = fit(part.train)
         fitted = time.perf_counter()
         told.append(scores(model, part.test))
         tests.append(part.test[["CUSTOMER_ID", "TX_TIME_DAYS", "TX_FRAUD"]])
@@ -80,8 +86,8 @@ def show_intervals(kind: str, tests: list[pd.DataFrame], told: list) -> None:
 def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; average precision, Card Precision@100, area: means of four validation weeks, of four test weeks")
     rich, base_s = stream(), None
-    for name, (make, names, days) in arms().items():
-        found = {kind: judged(rich, weeks, make, names, days) for kind, weeks in (("validation", weeks_before()), ("test", weeks_from()))}
+    for name, (fit, names, days) in arms().items():
+        found = {kind: judged(rich, weeks, fit, days) for kind, weeks in (("validation", weeks_before()), ("test", weeks_from()))}
         show(name, len(names), days, found["validation"][0], found["test"][0], base_s)
         base_s = base_s or found["test"][0]["fit_s"]
     for kind, (_, tests, told) in found.items():
