@@ -38,7 +38,7 @@ def run_battery(file: str, expression: str, environment: dict) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         select = ["-k", expression] if expression else []
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", *select, f"--junitxml={report}", f"tests/{file}"], cwd=ROOT, env=environment)
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-o", "junit_family=xunit1", *select, f"--junitxml={report}", f"tests/{file}"], cwd=ROOT, env=environment)
         if not report.exists():
             return [{"name": file, "outcome": "error", "times": 1, "seconds": 0.0, "said": "pytest gave no report"}]
         return [outcome(case) for case in ET.parse(report).iter("testcase")]
