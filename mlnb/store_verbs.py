@@ -8,17 +8,18 @@ What changes something that others rely on (a run, a publication, a repair, a de
 # %% auto #0
 __all__ = ['Words', 'audit_app', 'counted', 'complain', 'note_run', 'noting_run', 'note_publication', 'noting_damage',
            'project_files', 'made_under', 'reruns', 'run_again', 'mend', 'note_failure', 'trusted_by', 'show_damage',
-           'verify', 'verify_remote', 'show_refused', 'gc', 'gc_lines', 'remote_of', 'share_of', 'push', 'pull',
-           'exact_digest', 'erase', 'shown_about', 'show_events', 'audit_events', 'audit_init', 'audit_verify',
+           'verify', 'verify_remote', 'show_refused', 'gc', 'gc_lines', 'remote_of', 'share_of', 'counting', 'push',
+           'pull', 'exact_digest', 'erase', 'shown_about', 'show_events', 'audit_events', 'audit_init', 'audit_verify',
            'audit_checkpoint', 'audit_report', 'audit_trust', 'audit_distrust', 'lineage', 'stage_again_line',
-           'differing_lines', 'reproduce', 'determinism_of']
+           'differing_lines', 'note_reproduction', 'reproduce', 'determinism_of']
 
-# %% ../nbs/58_store_verbs.ipynb #06a8756a
+# %% ../nbs/58_store_verbs.ipynb #78615812
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,7 +74,7 @@ def noting_run(
         raise
     for document in ended: note_run(store, document)
 
-# %% ../nbs/58_store_verbs.ipynb #a8d3a647
+# %% ../nbs/58_store_verbs.ipynb #886450b6
 def note_publication(
     store: Any,  # the project's; without one there is no log
     found: Any,  # what `publish` returned
@@ -89,13 +90,8 @@ def noting_damage(
     store: Any,  # that is read
 ) -> Iterator[None]:
     "Let an integrity error name what it concerns, and write it to the audit log."
-    from mlnb.store.audit import audit
-    from mlnb.store.verify import naming_damage
-    try:
-        with naming_damage(store): yield
-    except IntegrityError as error:
-        with suppress(StoreError): audit(store, "verification_failure", "failed", getattr(error, "digest", None), message=error.message[:2000])
-        raise
+    from mlnb.store.audit import noting_damage as noting
+    with noting(store): yield
 
 # %% ../nbs/58_store_verbs.ipynb #550a8870
 def project_files(
@@ -160,23 +156,27 @@ def run_again(
     except (UsageError, LockedError) as error: return said | {"exit_code": error.exit_code, "message": str(error)}
     return said | {"run": ended[0]["run"], "exit_code": ended[0]["exit_code"]}
 
-# %% ../nbs/58_store_verbs.ipynb #258636e9
+# %% ../nbs/58_store_verbs.ipynb #205b0007
 def mend(
     project: Any,      # whose files may have what is lost
     store: Any,        # its
     found: dict,       # what `verify_store` returned
     url: str | None,   # of a remote that may have it too
     as_json: bool,     # whether stdout is kept for a document
-) -> dict:             # what `repair_store` returned, with `runs`
+) -> dict:             # what `repair_store` returned, with `runs` and the `documents` that were rebuilt
     "Bring back, or make again, what is damaged."
     from mlnb.store.audit import audit
     from mlnb.store.pull import from_remote
+    from mlnb.store.rebuild import rebuild_documents
     from mlnb.store.verify import from_files, repair_store, set_records_aside
+    documents = rebuild_documents(store, found)
     done = repair_store(store, found, [from_files(project_files(project)), *([from_remote(url)] if url else [])])
     set_records_aside(store, done["rerun"])
     runs = [run_again(project, store, group, as_json) for group in reruns(project, store, done["rerun"])]
-    audit(store, "repair", "ok" if all(r["exit_code"] == 0 for r in runs) else "failed", repaired=done["repaired"][:20], n_repaired=len(done["repaired"]), runs=[r["run"] for r in runs][:20])
-    return done | {"runs": runs}
+    told = {one["file"] for ones in documents.values() for one in ones}
+    audit(store, "repair", "ok" if all(r["exit_code"] == 0 for r in runs) and not documents["unknown"] else "failed", repaired=done["repaired"][:20], n_repaired=len(done["repaired"]), runs=[r["run"] for r in runs][:20],
+          rebuilt=[one["file"] for one in documents["rebuilt"]][:20])
+    return done | {"lost": [one for one in done["lost"] if one not in told], "runs": runs, "documents": documents}
 
 # %% ../nbs/58_store_verbs.ipynb #1ff69670
 def note_failure(
@@ -208,7 +208,7 @@ def show_damage(
     if found["damaged"]: show_table(["damaged", "what", "object", "runs"], [[d["kind"], ", ".join(d["names"]) or d.get("file") or "nothing needs it", (d["digest"] or "")[:12], ", ".join(d["runs"][:3])] for d in found["damaged"]], "")
     for problem in found["tombstones"]: complain(problem["message"])
 
-# %% ../nbs/58_store_verbs.ipynb #1c8ce801
+# %% ../nbs/58_store_verbs.ipynb #0fd23eac
 @app.command(epilog="Example: mlnb verify --repair")
 def verify(repair: Annotated[bool, typer.Option("--repair", help="Bring back what files or the remote have, and run again what makes the rest.")] = False,
            remote: Annotated[str | None, typer.Option("--remote", metavar="URL", help="Verify this remote instead (`origin`: the one of settings.ini); with --repair, look there too.")] = None, as_json: Json = False):
@@ -229,6 +229,8 @@ def verify(repair: Annotated[bool, typer.Option("--repair", help="Bring back wha
     code = 5 if not found["clean"] or found["tombstones"] else failed[0]["exit_code"] if failed else 0
     if as_json: show_json(found | {"repair": mended, "exit_code": code})
     else: show_damage(found)
+    for one in mended["documents"]["rebuilt"] if mended else (): print(f"{one['file']}: {one['message']}", file=sys.stderr)
+    for one in mended["documents"]["unknown"] if mended else (): complain(f"{one['file']}: {one['message']}")
     for r in failed: complain(f"{r['pipeline']} {', '.join(r['stages'])} was not made again (code {r['exit_code']}){': ' if r['message'] else ''}{r['message']}", f"mend that, then `mlnb run {r['pipeline']} {' '.join(r['stages'])}`")
     if not found["clean"]: complain(f"{counted(len(found['damaged']), 'thing')} damaged", "`mlnb pull`, or a copy of the store, may have it" if repair else "`mlnb verify --repair` brings back what can be brought back and makes the rest again")
     raise typer.Exit(code)
@@ -325,7 +327,22 @@ def share_of(
     pipelines = [known_pipeline(project, word) for word in words[is_place:]]
     return *remote_of(project, words[0] if is_place else None), pipelines or None
 
-# %% ../nbs/58_store_verbs.ipynb #02f4f7f4
+# %% ../nbs/58_store_verbs.ipynb #981f46cc
+def counting(
+    verb: str,          # what is going on, e.g. `sent`
+    as_json: bool,      # whether stdout is kept for a document
+    every: int = 200,   # things between two lines
+) -> Callable[[str, str], None]:  # for `tell` of `push` and `pull`; may be called from several threads
+    "Count what moves, one line on stderr for so many things, when stderr is a terminal."
+    if as_json or not sys.stderr.isatty(): return lambda kind, what: None
+    numbers = count(1)
+
+    def tell(kind, what):
+        if (n := next(numbers)) % every == 0: print(f"{verb} {n:,} so far ({kind}s now)", file=sys.stderr, flush=True)
+
+    return tell
+
+# %% ../nbs/58_store_verbs.ipynb #8caf91bb
 Words = Annotated[list[str] | None, typer.Argument(metavar="[URL] [PIPELINE]...", help="A folder (with a slash) or URL, when not that of settings.ini; pipelines, when not all.")]
 
 
@@ -335,7 +352,7 @@ def push(words: Words = None, as_json: Json = False):
     from mlnb.store.push import push as send
     project, store, _ = open_project()
     name, url, pipelines = share_of(project, words or [])
-    said = send(store, url, name, pipelines)
+    said = send(store, url, name, pipelines, tell=counting("sent", as_json))
     if as_json: show_json(said)
     else: print(f"{said['remote']}: sent {counted(said['objects'], 'object')}, {counted(said['bytes'], 'byte')}, {counted(said['records'], 'record')}, {counted(said['runs'], 'run')}" + (f"; erased {said['erased']} there" if said["erased"] else ""))
     for one in said["left_out"]: print(f"left out: {one['path']}: {one['message']}", file=sys.stderr)
@@ -350,7 +367,7 @@ def pull(words: Words = None, as_json: Json = False):
     from mlnb.store.pull import pull as take
     project, store, _ = open_project(create=True)
     name, url, pipelines = share_of(project, words or [])
-    said = take(store, url, name, pipelines, trusted_by(project, store))
+    said = take(store, url, name, pipelines, trusted_by(project, store), tell=counting("took", as_json))
     if as_json: show_json(said)
     else: print(f"{said['remote']}: took {counted(said['objects'], 'object')}, {counted(said['bytes'], 'byte')}, {counted(said['records'], 'record')}, {counted(said['runs'], 'run')}" + (f"; erased {said['erased']} here" if said["erased"] else ""))
     for path in said["incomplete"]: print(f"not taken: {path}: some of its objects are missing there", file=sys.stderr)
@@ -547,7 +564,18 @@ def differing_lines(
     "Which outputs differ, how, and what may be why."
     return [f"  {o['name']}: {(o['a'] or 'none')[:12]} before, {(o['b'] or 'none')[:12]} now" + (f": {o['how']}" if o["how"] else "") for o in rows if not o["is_same"]] + [f"  why, perhaps: {line}" for line in why]
 
-# %% ../nbs/58_store_verbs.ipynb #bdca4b8e
+# %% ../nbs/58_store_verbs.ipynb #6a749b47
+def note_reproduction(
+    store: Any,   # the project's
+    found: dict,  # what `reproduce` returned
+) -> None:
+    "Write to the audit log that a run was repeated, and what came out; a store that cannot be written gets no entry, and stderr says so."
+    from mlnb.store.audit import audit
+    first = found["first"] and {k: found["first"][k] for k in ("stage", "name", "a", "b")}
+    try: audit(store, "reproduction", found["state"], run=found["run"], pipeline=found["pipeline"], exit_code=found["exit_code"], stages=dict(Counter(s["state"] for s in found["stages"])), first=first)
+    except StoreError as error: complain(f"the audit log has no entry of this: {error.message}", error.mend)
+
+# %% ../nbs/58_store_verbs.ipynb #89345a40
 @app.command(epilog="Example: mlnb reproduce latest train")
 def reproduce(run: Annotated[str, typer.Argument(help="Run id, a unique beginning of one, or latest.")], stages: Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help="Only these stages.")] = None,
               any_environment: Annotated[bool, typer.Option("--any-environment", help="Go on although packages, Python or platform differ.")] = False,
@@ -564,7 +592,8 @@ def reproduce(run: Annotated[str, typer.Argument(help="Run id, a unique beginnin
     def tell(entry):
         for line in [stage_again_line(entry), *differing_lines(entry["outputs"], entry["why"])]: print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    found = repeat(project, store, document, any_environment, stages or [], not no_evidence, tell)
+    with noting_damage(store): found = repeat(project, store, document, any_environment, stages or [], not no_evidence, tell)
+    note_reproduction(store, found)
     if as_json: show_json(found)
     else: print(f"run {found['run']} of {found['pipeline']}: {found['state']}")
     if found["state"] == "environment": complain("the environment is not that of the run: " + ", ".join(f"{d['name']} {d['a']}, now {d['b']}" for d in found["environment"][:12]), "install what it had (`mlnb get` its lock file by digest), or go on with `--any-environment`")

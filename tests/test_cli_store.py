@@ -7,6 +7,9 @@ import signal
 import pytest
 
 from mlnb.cli import run_command
+from mlnb.store.audit import events
+from mlnb.store.objects import open_store
+from mlnb.store.refs import move_ref
 
 OURS = "from mlnb import load, metric, save"
 STAGES = {
@@ -118,6 +121,42 @@ def test_verify_repair_fetches_from_a_remote(begun, root, ask, tmp_path):
     assert found["clean"] and found["repair"]["repaired"] == [digest_of(begun, "judge", "verdict")] and found["repair"]["runs"] == []
 
 
+def spoil(path):
+    "Flip a bit in the middle of a document."
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(bytes(data))
+
+
+def test_verify_repair_rebuilds_the_head_and_the_run_it_points_to(begun, root, ask, mlnb):
+    run = begun[1].json["run"]
+    spoil(root / ".mlnb" / "refs" / "heads" / "demo" / "default" / "00000001.json")
+    spoil(root / ".mlnb" / "runs" / run / "run.json")
+    assert mlnb("status", cwd=root).code in (0, 5) and mlnb("verify", cwd=root).code == 5
+    found = ask("verify", "--repair")
+    assert found["clean"] and sorted(one["file"] for one in found["repair"]["documents"]["rebuilt"]) == ["refs/heads/demo/default/00000001.json", f"runs/{run}/run.json"]
+    again = ask("show", run)
+    assert (again["state"], again["rebuilt"], {s["name"]: s["outputs"] for s in again["stages"]}) == ("committed", True, {s["name"]: s["outputs"] for s in begun[1].json["stages"]})
+    assert mlnb("get", "verdict", cwd=root).code == 0
+    assert set(ask("run", "demo", "-n")["stages"][0]) and all(s["state"] == "cached" for s in ask("run", "demo", "-n")["stages"])
+    assert ask("reproduce", run)["state"] == "reproduced"
+
+
+def test_verify_repair_says_what_nobody_knows_and_leaves_it(begun, root, ask, mlnb):
+    store = open_store(root / ".mlnb")
+    move_ref(store, "names/demo/model/champion", begun[1].json["run"], "best")
+    path = root / ".mlnb" / "refs" / "names" / "demo" / "model" / "champion" / "00000001.json"
+    spoil(path)
+    shutil.rmtree(root / ".mlnb" / "audit")
+    run = root / ".mlnb" / "runs" / begun[1].json["run"] / "run.json"
+    spoil(run)
+    before = path.read_bytes(), run.read_bytes()
+    said = mlnb("verify", "--repair", cwd=root)
+    assert said.code == 5 and "nobody else knows where `names/demo/model/champion` pointed" in said.stderr and "the audit log and the records do not tell" in said.stderr
+    assert (path.read_bytes(), run.read_bytes()) == before
+
+
 def test_verify_repair_whose_stage_fails_says_so(begun, root, ask, mlnb):
     damage(root, digest_of(begun, "train", "model"))
     (root / "nbs" / "20_train.ipynb").write_text((root / "nbs" / "20_train.ipynb").read_text().replace("save('model'", "1 / 0; save('model'"))
@@ -144,6 +183,8 @@ def test_load_by_hand_names_what_is_damaged(begun, root, outside_environment):
     damage(root, digest_of(begun, "train", "model"))
     done = subprocess.run([sys.executable, "-c", "from mlnb import load; load('model')"], cwd=root / "nbs", env=outside_environment(), capture_output=True, text=True)
     assert done.returncode == 1 and "`demo/model`" in done.stderr and "mlnb run demo train" in done.stderr
+    event = events(open_store(root / ".mlnb"), "verification_failure")[-1]
+    assert (event["outcome"], event["object"]) == ("failed", digest_of(begun, "train", "model")) and "`demo/model`" in event["about"]["message"]
 
 
 # gc
@@ -401,6 +442,8 @@ def test_reproduce_gives_the_same_digests_also_when_the_working_tree_has_moved_o
     path.write_text(path.read_text().replace("save('model'", "1 / 0; save('model'"))
     said = mlnb("reproduce", "latest", "train", cwd=root)
     assert said.code == 0 and "train: reproduced" in said.stdout and "ingest" not in said.stdout
+    logged = [(e["outcome"], e["about"]["run"], e["about"]["stages"], e["about"]["first"]) for e in events(open_store(root / ".mlnb"), "reproduction")]
+    assert logged == [("reproduced", found["run"], {"reproduced": 3}, None), ("reproduced", found["run"], {"reproduced": 1}, None)]
 
 
 def test_reproduce_names_what_differs_and_keeps_evidence_unless_told_not_to(root, ask, mlnb):
@@ -410,6 +453,8 @@ def test_reproduce_names_what_differs_and_keeps_evidence_unless_told_not_to(root
     assert list((root / ".mlnb" / "records" / "apart").rglob("*.evidence")) == []
     found = ask("reproduce", first["run"], code=5)
     assert (found["state"], found["first"]["name"], found["exit_code"]) == ("differs", "guess", 5)
+    event = events(open_store(root / ".mlnb"), "reproduction")[-1]
+    assert (event["outcome"], event["about"]["first"]["name"], event["about"]["exit_code"]) == ("differs", "guess", 5)
     assert len(list((root / ".mlnb" / "records" / "apart").rglob("*.evidence"))) == 1
 
 

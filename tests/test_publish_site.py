@@ -363,3 +363,49 @@ def test_folder_name_that_is_no_run_id_makes_no_path(project):
     (folder / "run.json").write_text(json.dumps({"run": "../../../escaped", "pipeline": "fraud", "state": "committed", "stages": []}))
     publish(project)
     assert set(files_of(project.reports)) == {"index.html", "site.json"}
+
+
+def battery_result(**changes):
+    test = {"name": "test_steps_killed[object.half]", "outcome": "passed", "times": 20, "seconds": 2.5, "said": ""}
+    return {"format": 1, "batteries": [{"name": "killed at every crash point", "at_utc": "2026-11-23T15:22:37+00:00", "mlnb": "0.1.0", "python": "3.11.4", "system": "Linux",
+                                        "command": "python scripts/store_battery.py --rounds 20", "tests": [test, test | {"name": "test_steps_killed[record.half]"} | changes]}]}
+
+
+def test_last_result_of_the_store_battery_is_a_page_linked_from_the_index_and_stays(project):
+    project.reports.mkdir()
+    (project.reports / "store_battery.json").write_text(json.dumps(battery_result()))
+    pretend_run(project, "20261123T1-aaaa")
+    for _ in range(2):  # building the site again keeps it
+        publish(project)
+        files = files_of(project.reports)
+        index, page = files["index.html"].decode(), files["store_battery.html"].decode()
+        assert "<h2>Store battery</h2>" in index and "store_battery.html" in Links(index).found and "2 of 2 tests passed" in index
+        assert json.loads(files["store_battery.json"]) == battery_result()
+        row = re.search(r"<tr><td>Killed at every crash point</td>(.*?)</tr>", page)[1]
+        assert re.findall(r"<td>(\d+)</td>", row) == ["40", "2", "2", "0", "0"]  # times, tests, passed, failed, skipped
+        for said in ("23 November 2026", "mlnb 0.1.0", "python scripts/store_battery.py --rounds 20", "Everything passed."):
+            assert said in page
+    assert "index.html" in Links(page).found
+
+
+def test_battery_that_failed_says_so_on_the_index_and_names_the_test_as_text(project):
+    project.reports.mkdir()
+    (project.reports / "store_battery.json").write_text(json.dumps(battery_result(outcome="failed", said=HOSTILE)))
+    publish(project)
+    assert "1 of 2 tests failed" in (project.reports / "index.html").read_text()
+    page = (project.reports / "store_battery.html").read_text()
+    assert "test_steps_killed[record.half]" in page and HOSTILE not in page and "Everything passed" not in page
+
+
+def test_site_without_a_battery_has_no_heading_for_it(project):
+    publish(project)
+    assert "Store battery" not in (project.reports / "index.html").read_text() and not (project.reports / "store_battery.html").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"batteries": [{"name": "x"}]}', '{"batteries": 3}'])
+def test_battery_file_that_is_none_is_refused_and_nothing_is_replaced(project, text):
+    project.reports.mkdir()
+    (project.reports / "store_battery.json").write_text(text)
+    with pytest.raises(UsageError, match="no result of the store's battery"):
+        publish(project)
+    assert files_of(project.reports) == {"store_battery.json": text.encode()}

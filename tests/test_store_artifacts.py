@@ -1,4 +1,6 @@
 """Files, folders and partitions come back as they went in, and nothing in a store can write outside the folder it is given."""
+import errno
+import itertools
 import os
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlnb.store import codecs, objects
 from mlnb.store.artifacts import Artifact, artifact_of, export_value, get_value, put_tree, put_value, tree_of, write_value
-from mlnb.store.digests import canonical_json
-from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.digests import canonical_json, sha256
+from mlnb.store.errors import IntegrityError, StoreError, UsageError, ValueRefusedError
 from mlnb.store.objects import get, open_store, path_of, put
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -337,3 +340,36 @@ def test_export_over_a_folder_names_the_form_that_works(store, tmp_path, value):
 def test_put_tree_is_the_same_in_any_order(store):
     files = {f"part-{n}": (put(store, bytes([n])), 1) for n in range(5)}
     assert put_tree(store, "folder", "pathlib.Path", files) == put_tree(store, "folder", "pathlib.Path", dict(reversed(files.items())))
+
+
+def large_frame() -> pd.DataFrame:
+    return pd.DataFrame({"n": np.arange(1 << 20), "x": np.random.default_rng(0).normal(size=1 << 20), "day": pd.date_range("2018-04-01", periods=1 << 20, freq="s").as_unit("ns")})
+
+
+def test_large_frame_is_kept_in_pieces_with_the_bytes_of_its_encoding(store, tmp_path):
+    frame = large_frame()
+    assert codecs.in_pieces(frame) is not None
+    artifact, data = put_value(store, frame), codecs.encode(frame).data
+    assert (artifact.digest, artifact.bytes) == (sha256(data), len(data))
+    assert get(store, artifact.digest) == data
+    pd.testing.assert_frame_equal(get_value(store, artifact, tmp_path), frame)
+    assert put_value(store, frame) == artifact
+    assert [p.name for p in (store.root / "objects").rglob("*") if p.is_file()] == [artifact.digest]
+
+
+def test_large_frame_that_cannot_be_kept_is_refused_and_leaves_nothing(store):
+    with pytest.raises(ValueRefusedError, match="two columns are named"):
+        put_value(store, large_frame().set_axis(["n", "n", "day"], axis=1))
+    assert not [p for p in store.root.rglob("*") if p.is_file() and p.name != "format"]
+
+
+def test_large_frame_on_a_disk_that_fills_up_half_way_is_a_store_error_and_leaves_nothing(store, monkeypatch):
+    def full(place):
+        if place == "object.half" and next(pieces) == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+    pieces = itertools.count()
+    monkeypatch.setattr(objects, "reach", full)
+    with pytest.raises(StoreError, match="no room left"):
+        put_value(store, large_frame())
+    assert next(pieces) > 20
+    assert not [p for p in store.root.rglob("*") if p.is_file() and p.name != "format"]

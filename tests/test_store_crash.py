@@ -98,8 +98,9 @@ def test_run_whose_kernel_dies_at_a_crash_point_keeps_the_promise(make_project, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", IN_RUN)
-def test_run_killed_at_every_crash_point_keeps_the_promise(tmp_path, mlnb, uninterrupted, point):
+def test_run_killed_at_every_crash_point_keeps_the_promise(tmp_path, mlnb, uninterrupted, record_property, point):
     for round_ in range(RUN_ROUNDS):
+        record_property("times", round_ + 1)
         visit = 1 if point.startswith(("layout", "ref", "file")) else 1 + round_ % 2
         crash_and_go_on(write_project(tmp_path / f"project{round_}", STAGES), mlnb, uninterrupted, f"{point}:{visit}")
 
@@ -199,8 +200,9 @@ VISITS = {"object": 6, "record": 3, "ref": 1, "run": 5, "layout": 1}  # that the
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", IN_RUN[:-len(STEPS)])
-def test_steps_killed_at_every_visit_of_every_crash_point_keep_the_promise(tmp_path, whole, point):
+def test_steps_killed_at_every_visit_of_every_crash_point_keep_the_promise(tmp_path, whole, record_property, point):
     for round_ in range(ROUNDS):
+        record_property("times", round_ + 1)
         visit = 1 + round_ % VISITS[point.partition(".")[0]]
         assert crash_steps(tmp_path / f"{round_}", whole, f"{point}:{visit}"), visit
 

@@ -158,7 +158,7 @@ def build(root, original, prefix, undone, lose):
 
 
 @pytest.mark.parametrize("n_stages, least", [(1, 150), pytest.param(4, 500, marks=pytest.mark.slow)])
-def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path, monkeypatch, n_stages, least):
+def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path, monkeypatch, record_property, n_stages, least):
     original = tmp_path / "original" / "store"
     original.parent.mkdir()
     recorder = Recorder(original)
@@ -190,6 +190,7 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path
             assert len(keys) == n_stages and all(find_record(store, "demo", stage, key) for stage, key in keys.items())
         n_committed += bool(committed)
     assert len(seen) >= least and n_committed >= 10
+    record_property("times", len(seen))
     assert find_record(store, "demo", "rows", "0" * 64)  # the last state: everything was flushed
 
 
@@ -354,9 +355,10 @@ def test_races_have_one_winner_and_lose_nothing(tmp_path, n, rounds):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n, rounds", [(2, 100), (8, 20)])
-def test_many_races_have_one_winner_and_lose_nothing(tmp_path, n, rounds):
+def test_many_races_have_one_winner_and_lose_nothing(tmp_path, record_property, n, rounds):
     for round_ in range(rounds):
         one_race(tmp_path / f"{round_}", n)
+        record_property("times", round_ + 1)
 
 
 # clocks

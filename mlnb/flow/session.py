@@ -220,7 +220,7 @@ def own_part(
     if part[1] in found.values: return found.artifacts[found.values.index(part[1])]
     raise UsageError(f"`{name}` has no part for {part[0].parameter} {part[1]!r}", f"it has those for {', '.join(map(repr, found.values))}")
 
-# %% ../../nbs/flow/65_session.ipynb #bf6c81bb
+# %% ../../nbs/flow/65_session.ipynb #50c3fd34
 def find_input(
     session: Session,  # of this kernel
     name: str,         # as written
@@ -242,12 +242,11 @@ def load(
     if as_ not in (None, "pandas", "arrow", "path"): raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
     session = current()
     found = find_input(session, name)
-    if isinstance(found, Artifact) and session.is_run: return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
-    if isinstance(found, Artifact):
-        from mlnb.store.verify import naming_damage
-        with naming_damage(session.store.below): return get_value(session.store, found, session.files, columns, as_, session.trusted_types)
-    if isinstance(found, Parts): return get_parts(session.store, found, session.files, columns, as_, session.trusted_types)
-    return read_source(session.root, found, columns, as_, session.store)
+    if not isinstance(found, (Artifact, Parts)): return read_source(session.root, found, columns, as_, session.store)
+    read = get_value if isinstance(found, Artifact) else get_parts
+    if session.is_run: return read(session.store, found, session.files, columns, as_, session.trusted_types)
+    from mlnb.store.audit import noting_damage
+    with noting_damage(session.store.below): return read(session.store, found, session.files, columns, as_, session.trusted_types)
 
 # %% ../../nbs/flow/65_session.ipynb #f9c8bca1
 def save(

@@ -11,7 +11,7 @@ __all__ = ['VERDICTS', 'CHAIN', 'MOST', 'RUN', 'INDEX', 'KEPT', 'is_safe', 'stag
            'key_metrics', 'report_hrefs', 'run_page', 'index_card', 'index_page', 'stage_files', 'site_files',
            'require_own', 'exchange', 'put_in_place', 'write_site', 'project_name', 'Published', 'publish']
 
-# %% ../../nbs/publish/30_site.ipynb #e91fecbb
+# %% ../../nbs/publish/30_site.ipynb #e9ed4e4c
 import ctypes
 import json
 import os
@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from .battery import RESULT, battery_page, read_battery, summary
 from .frames import render_report, viewer, viewer_name
 from .history import WORDS, RunPage, StagePage, read_history
 from .layout import document, fill
@@ -153,7 +154,7 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 {% for p in earlier %}<tr><td class="name"><a href="{{ p.page.pipeline }}/{{ p.page.run }}/index.html">{{ p.page.run }}</a></td><td>{{ p.page.pipeline }}</td><td>{{ p.mark }}</td><td class="name">{{ p.page.started_utc | moment }}</td><td class="name">{{ p.page.seconds | seconds }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}"""
 
-# %% ../../nbs/publish/30_site.ipynb #d0e03b59
+# %% ../../nbs/publish/30_site.ipynb #4c460cf9
 def index_card(
     name: str,             # of the pipeline
     pages: list[RunPage],  # its runs, newest first; may be empty
@@ -177,13 +178,14 @@ def index_page(
     names: list[str],      # pipelines of the project, in the order of its settings
     pages: list[RunPage],  # newest first
     home: str,             # name of the project
+    below: str = Markup(""),  # markup under everything else
 ) -> str:
     "Make the index."
     known = {p.run for p in pages}
     by_name = {n: [p for p in pages if p.pipeline == n] for n in dict.fromkeys([*names, *sorted({p.pipeline for p in pages})])}
     newest = {ps[0].run for ps in by_name.values() if ps}
     earlier = [{"page": p, "mark": state_mark(p.state)} for p in pages if p.run not in newest]
-    body = fill(INDEX, home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier)
+    body = fill(INDEX, home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier) + below
     return document(home, body, [(home, None)])
 
 # %% ../../nbs/publish/30_site.ipynb #2847f22f
@@ -207,12 +209,13 @@ def stage_files(
     files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)])
     return files
 
-# %% ../../nbs/publish/30_site.ipynb #aff8e6e0
+# %% ../../nbs/publish/30_site.ipynb #2d1aa74e
 def site_files(
     names: list[str],      # pipelines, in the order of the settings
     pages: list[RunPage],  # newest first
     store: Store,          # where reports are
     home: str,             # name of the project
+    batteries: list[dict] | None = None,  # the last result of the store's battery, if there is one
 ) -> dict[str, str]:       # content by path relative to the site's folder
     "Everything on the site."
     pages = [p for p in pages if is_safe(p)]
@@ -224,10 +227,11 @@ def site_files(
         for stage in page.stages:
             if siblings.get(stage.name) != f"{stage.stem}.html": continue
             for path, text in stage_files(page, stage, store, home, siblings).items(): files[os.path.normpath(f"{base}/{path}")] = text
-    return files | {"index.html": index_page(names, pages, home)}
+    if not batteries: return files | {"index.html": index_page(names, pages, home)}
+    return files | {"store_battery.html": battery_page(batteries, home), "index.html": index_page(names, pages, home, summary(batteries))}
 
-# %% ../../nbs/publish/30_site.ipynb #bf9f4ea7
-KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
+# %% ../../nbs/publish/30_site.ipynb #55fa88fc
+KEPT = ("README.md", ".gitignore", ".gitkeep", RESULT)  # files of the project that live in the folder
 
 
 def require_own(
@@ -296,7 +300,7 @@ def write_site(
         finally: shutil.rmtree(built, ignore_errors=True)
     return sum(map(len, contents.values()))
 
-# %% ../../nbs/publish/30_site.ipynb #66be193d
+# %% ../../nbs/publish/30_site.ipynb #e1bc3718
 def project_name(
     root: Path,  # folder of the project
 ) -> str:        # from `pyproject.toml`, else the folder's
@@ -323,6 +327,6 @@ def publish(
     require_own(project.reports, project)
     store = project_store(project)
     pages = read_history(project, store, newest)
-    files = site_files(list(project.pipelines), pages, store, project_name(project.root))
+    files = site_files(list(project.pipelines), pages, store, project_name(project.root), read_battery(project.reports))
     size = write_site(files, project.reports, project.group is not None)
     return Published(project.reports / "index.html", sum(p.endswith(".html") and not p.startswith("assets/") for p in files), len(pages), size)

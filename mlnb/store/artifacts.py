@@ -10,7 +10,7 @@ listing path, digest and size of each, sorted, whose digest names the whole. Rea
 __all__ = ['Artifact', 'artifact_of', 'each_described', 'put_tree', 'files_below', 'put_path', 'form_of', 'check_part',
            'put_frames', 'put_value', 'tree_of', 'write_value', 'suffix_of', 'get_value', 'export_value']
 
-# %% ../../nbs/store/40_artifacts.ipynb #c2c40655
+# %% ../../nbs/store/40_artifacts.ipynb #f2f424e4
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from typing import Any
 from . import codecs
 from .digests import canonical_json
 from .errors import IntegrityError, UsageError, ValueRefusedError
-from .objects import Store, get, make_folder, put, put_file, write_durably
+from .objects import Store, get, make_folder, put, put_file, put_pieces, write_durably
 
 # %% ../../nbs/store/40_artifacts.ipynb #55bb354c
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def put_frames(
     if not files: raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
-# %% ../../nbs/store/40_artifacts.ipynb #d2ffca9d
+# %% ../../nbs/store/40_artifacts.ipynb #f39ea498
 def put_value(
     store: Store,  # where to keep it
     value: Any,    # a value with a codec, a `Path`, or an iterator of frames
@@ -141,6 +141,7 @@ def put_value(
     "Keep a value; its type chooses the codec."
     if isinstance(value, Path): return put_path(store, value)
     if isinstance(value, Iterator): return put_frames(store, value, trusted_types)
+    if (write := codecs.in_pieces(value)) is not None: return Artifact("frame", *put_pieces(store, write), "pandas.DataFrame")
     encoded = codecs.encode(value, trusted_types)
     return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
 

@@ -9,16 +9,16 @@ Without a key the log is written all the same; only checkpoints need one."""
 
 # %% auto #0
 __all__ = ['NOTHING', 'LONGEST', 'EVENTS', 'new_line', 'entry_of', 'LogEnd', 'log_path', 'read_head', 'split_lines', 'last_lines',
-           'log_end', 'locked_log', 'write_all', 'write_head', 'lines_to_add', 'audit', 'events', 'Finding',
-           'is_closed', 'chain_finding', 'Log', 'read_log', 'head_finding', 'make_checkpoint', 'init_audit',
+           'log_end', 'locked_log', 'write_all', 'write_head', 'lines_to_add', 'audit', 'events', 'noting_damage',
+           'Finding', 'is_closed', 'chain_finding', 'Log', 'read_log', 'head_finding', 'make_checkpoint', 'init_audit',
            'checkpoint_finding', 'checkpoints_of', 'verify_log']
 
-# %% ../../nbs/store/90_audit.ipynb #ecdeaee1
+# %% ../../nbs/store/90_audit.ipynb #69eb16a3
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,15 +26,15 @@ from typing import Any, NamedTuple
 from .digests import canonical_json, digest_of, sha256
 from .disk import disk_errors, flush_folder, make_folder, write_durably
 from .documents import read_json
-from .errors import IntegrityError, UsageError, did_you_mean
+from .errors import IntegrityError, StoreError, UsageError, did_you_mean
 from .objects import Store
 from .refs import actor
 from .signing import SignatureError, check_signature, lowest, make_key, own_key, sign, trusted_keys
 
-# %% ../../nbs/store/90_audit.ipynb #969e5b4e
+# %% ../../nbs/store/90_audit.ipynb #f3e20eec
 NOTHING = "0" * 64  # `previous` of the first line
 LONGEST = 32 * 1024  # of `about` [bytes]: what is longer belongs into the store as an object
-EVENTS = ("init", "trust", "run", "promotion", "publication", "verification_failure", "policy_breach", "deletion", "erasure", "push", "pull", "gc", "repair", "violation",
+EVENTS = ("init", "trust", "run", "promotion", "publication", "verification_failure", "policy_breach", "deletion", "erasure", "push", "pull", "gc", "repair", "reproduction", "violation",
           "closed_torn_line", "broken_log")  # the last two are written by the log itself
 
 # %% ../../nbs/store/90_audit.ipynb #c6dd9919
@@ -203,6 +203,19 @@ def events(
     try: lines, _ = split_lines(log_path(store).read_bytes())
     except FileNotFoundError: return []
     return [entry for entry in map(entry_of, lines) if entry is not None and event in (None, entry["event"])]
+
+# %% ../../nbs/store/90_audit.ipynb #bddf09fe
+@contextmanager
+def noting_damage(
+    store: Store,  # that is read; an overlay's damage goes to the log of the store below
+) -> Iterator[None]:
+    "Let an integrity error name what it concerns, and write it to the audit log."
+    from mlnb.store.verify import naming_damage
+    try:
+        with naming_damage(store): yield
+    except IntegrityError as error:
+        with suppress(StoreError, OSError): audit(store, "verification_failure", "failed", getattr(error, "digest", None), message=error.message[:2000])
+        raise
 
 # %% ../../nbs/store/90_audit.ipynb #96acdaab
 class Finding(NamedTuple):

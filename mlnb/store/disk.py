@@ -9,13 +9,14 @@ the whole file or none, and a power cut takes nothing back that was reported as 
 __all__ = ['disk_errors', 'flush_folder', 'make_folder', 'temporary_file', 'is_abandoned', 'flush_file', 'fill', 'give_name',
            'write_durably']
 
-# %% ../../nbs/store/12_disk.ipynb #d250c8b9
+# %% ../../nbs/store/12_disk.ipynb #9df7d224
 import errno
 import fcntl
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,13 +50,13 @@ def flush_folder(
     try: os.fsync(handle)
     finally: os.close(handle)
 
-# %% ../../nbs/store/12_disk.ipynb #15d12bcc
+# %% ../../nbs/store/12_disk.ipynb #6628f1b8
 def make_folder(
     path: Path,          # folder to make, with its parents
     mode: int = 0o700,   # permissions, whatever the umask; private by default
 ) -> Path:               # the same path
     "Make a folder and its missing parents, all with `mode`, so that they last."
-    missing = [p for p in (path, *path.parents) if not p.exists()]
+    missing = list(takewhile(lambda p: not p.exists(), (path, *path.parents)))
     with disk_errors(path):
         for p in reversed(missing):
             try: p.mkdir(mode)  # never more open than `mode`, not even for an instant

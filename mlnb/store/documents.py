@@ -40,7 +40,7 @@ def sealed(
     rest = json.dumps(document, indent=1, allow_nan=False).encode().removeprefix(b"{\n")
     return PREFIX + sha256(place_in_store(path).encode() + b"\n" + rest).encode() + SUFFIX + rest
 
-# %% ../../nbs/store/16_documents.ipynb #1a5190d3
+# %% ../../nbs/store/16_documents.ipynb #0577937b
 def is_sealed(
     data: bytes,  # of a document
 ) -> bool:
@@ -61,8 +61,8 @@ def read_json(
     path: Path,  # a record, a ref or the document of a run
 ) -> dict:       # without its seal; raises `FileNotFoundError`, or `IntegrityError` when it was altered or is no JSON
     "Read one of the store's own files, verified."
-    data = path.read_bytes()
-    try: found = json.loads(data) if not is_sealed(data) or is_sound(path, data) else None
+    with open(path, "rb", buffering=0) as file: data = file.read()
+    try: found = json.loads(data.decode()) if not is_sealed(data) or is_sound(path, data) else None
     except ValueError: found = None
     if not isinstance(found, dict): raise IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
     if is_sealed(data): del found["sha256"]
