@@ -71,6 +71,7 @@ Modules:
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.monitor.verdict`: One machine-readable answer of a check, with the sentence that explains it
+- `mlnb.publish.battery`: Make a page of what was last done to the store on purpose, and how often it kept its promise
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
@@ -97,6 +98,7 @@ Modules:
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.store.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
+- `mlnb.store.rebuild`: Make a damaged ref or run document again from what else is known, or say plainly that nobody knows
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
 - `mlnb.store.refs`: Names that move, and remember where they were
 - `mlnb.store.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
