@@ -900,8 +900,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.models.champion.mean_age': ('models/champion.html#mean_age', 'mlnb/models/champion.py'),
                                       'mlnb.models.champion.member': ('models/champion.html#member', 'mlnb/models/champion.py'),
                                       'mlnb.models.champion.oddness': ('models/champion.html#oddness', 'mlnb/models/champion.py'),
-                                      'mlnb.models.champion.parts_of_days': ( 'models/champion.html#parts_of_days',
-                                                                              'mlnb/models/champion.py'),
                                       'mlnb.models.champion.train_champion': ( 'models/champion.html#train_champion',
                                                                                'mlnb/models/champion.py')},
             'mlnb.models.metrics': { 'mlnb.models.metrics.Interval': ('models/metrics.html#interval', 'mlnb/models/metrics.py'),

@@ -8,13 +8,14 @@ customer's own past, and terminals judged by frauds with an *ordinary* amount, s
 # %% auto #0
 __all__ = ['HABIT_DAYS', 'HABITS', 'ODD_RATIO', 'DELAY_S', 'TERMINAL_DAYS', 'CARD_DAYS', 'TERMINAL_COUNTS', 'TRACES',
            'OWN_INPUTS', 'CHAMPION_INPUTS', 'TRAIN_DAYS', 'N_MEMBERS', 'oddness', 'mean_age', 'add_champion_features',
-           'member', 'parts_of_days', 'train_champion']
+           'member', 'train_champion']
 
-# %% ../../nbs/models/35_champion.ipynb #9a1ba6a8
+# %% ../../nbs/models/35_champion.ipynb #19cfba6a
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import KFold
 
 from ..data.definition import DAY_S, Feature
 from ..data.features import INPUTS
@@ -119,21 +120,14 @@ def member(
     return HistGradientBoostingClassifier(max_iter=150, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0,
                                           early_stopping=False, random_state=seed)
 
-# %% ../../nbs/models/35_champion.ipynb #3c36b98f
-N_MEMBERS = 4  # parts of the training window; each member does without one of them
+# %% ../../nbs/models/35_champion.ipynb #ee3c04e1
+N_MEMBERS = 4  # parts of the training window, as many payments in each; each member does without one of them
 
-def parts_of_days(
-    days: np.ndarray,  # day of each payment of the training window, whole numbers
-) -> np.ndarray:       # 0 … N_MEMBERS − 1, each for as many days
-    "Cut a training window into consecutive parts."
-    return (days - days.min()) * N_MEMBERS // (days.max() - days.min() + 1)
-
-# %% ../../nbs/models/35_champion.ipynb #7b24f9c4
 def train_champion(
-    training: pd.DataFrame,               # payments of the training window with TX_FRAUD, TX_TIME_DAYS and the inputs
+    training: pd.DataFrame,               # payments of the training window in order of time, with TX_FRAUD and the inputs
     names: tuple | list = CHAMPION_INPUTS,# inputs to learn from, in this order
 ) -> VotingClassifier:                    # its score is the mean of the members'; raises `InputError` when a member would see one class only
     "Fit the champion: members that each do without another part of the window."
-    part = parts_of_days(training["TX_TIME_DAYS"].to_numpy())
-    members = [(f"without_{n}", FrozenEstimator(train(member(), training[part != n], names))) for n in np.unique(part)]
+    rows = [kept for kept, _ in KFold(N_MEMBERS).split(training)]
+    members = [(f"without_{n}", FrozenEstimator(train(member(), training.iloc[kept], names))) for n, kept in enumerate(rows)]
     return VotingClassifier(members, voting="soft").fit(inputs(training, names), training["TX_FRAUD"])
