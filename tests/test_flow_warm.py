@@ -105,6 +105,17 @@ def test_warm_of_nothing_and_unknown_actions_are_usage_errors(make_project, mlnb
     assert found.code == 2 and named in found.stderr and "mend:" in found.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--cold"]])
+def test_module_changed_within_a_second_and_of_the_same_size_is_seen(make_project, mlnb, runtime, options):
+    project = make_project({"10_rate.ipynb": [("parameters", "n: int = 1"), "from mlnb import save\nfrom own import RATE", "save('rate', RATE * n)"]})
+    for rate in (1, 2):
+        (project.root / "own.py").write_text(f"RATE = {rate}\n")
+        os.utime(project.root / "own.py", ns=(1_700_000_000_000_000_000 + rate,) * 2)
+        assert mlnb("run", "demo", *options, cwd=project.root, **runtime).code == 0
+        assert value(mlnb, project.root, "rate") == rate
+    assert not (project.root / "__pycache__").exists()
+
+
 def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, runtime):
     project = make_project({"10_look.ipynb": [("parameters", "#| env: REGION\nway: str = 'warm'"), "import pandas as pd\nimport matplotlib.pyplot as plt\nfrom sklearn.linear_model import LogisticRegression\nfrom mlnb import save", ABOUT]})
     seen = {}
