@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from mlnb.data.features import add_features
 from mlnb.data.simulator import simulate
@@ -28,6 +29,13 @@ from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.objects import open_store
 
 PUBLISHED_BEST = {"average_precision": 0.687, "card_precision": 0.305, "roc_auc": 0.879}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    "Boosted trees wait actively for their threads: with tests side by side two take longer than one."
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")
