@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from mlnb.data.features import INPUTS, add_features
-from mlnb.data.simulator import simulate
+from mlnb.fraud.champion import CHAMPION_INPUTS, OWN_INPUTS, TRAIN_DAYS, add_champion_features, member, train_champion
+from mlnb.fraud.features import INPUTS, add_features
+from mlnb.fraud.prequential import fold, judge, summary, weeks_before, weeks_from
+from mlnb.fraud.simulator import simulate
 from mlnb.models.bootstrap import mean_intervals, weeks_of
-from mlnb.models.champion import CHAMPION_INPUTS, OWN_INPUTS, TRAIN_DAYS, add_champion_features, member, train_champion
-from mlnb.models.prequential import fold, judge, summary, weeks_before, weeks_from
 from mlnb.models.training import classifier, scores, train
 
 FIGURES = ("average_precision", "card_precision", "roc_auc")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlnb.data.features import handbook
 from mlnb.data.online import new_state, update
-from mlnb.data.simulator import simulate
 from mlnb.data.windows import compute
+from mlnb.fraud.features import handbook
+from mlnb.fraud.simulator import simulate
 
 SIZES = (5_000, 100_000, 1_754_155)  # rows, the last one the published stream
 WINDOWS = (1, 7, 30)                 # days

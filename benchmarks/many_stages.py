@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from mlnb.flow.pipeline import read_pipeline, require_sound
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_step
-from mlnb.flow.values import resolve
+from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import put
 from mlnb.store.records import commit

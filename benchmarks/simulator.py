@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlnb.data.daily import simulate_days
 from mlnb.data.partitions import read_days, write_days
-from mlnb.data.simulator import customers, simulate, terminals
+from mlnb.fraud.daily import simulate_days
+from mlnb.fraud.simulator import customers, simulate, terminals
 
 ROUNDS = 3
 PUBLISHED = {"n_days": 183, "n_customers": 5000, "n_terminals": 10_000}

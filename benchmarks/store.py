@@ -9,14 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from mlnb.care.gc import Retention, collect
+from mlnb.care.verify import verify_store
 from mlnb.store import codecs
 from mlnb.store.artifacts import put_value
 from mlnb.store.disk import flush_folder, make_folder
-from mlnb.store.gc import Retention, collect
 from mlnb.store.objects import get, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, records_of
-from mlnb.store.verify import verify_store
 
 ROUNDS = 5
 FRAME_ROUNDS = 9

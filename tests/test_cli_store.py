@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
+from mlnb.care.audit import events
 from mlnb.cli import run_command
-from mlnb.store.audit import events
 from mlnb.store.objects import open_store
 from mlnb.store.refs import move_ref
 

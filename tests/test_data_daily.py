@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from mlnb.data.daily import simulate_days
 from mlnb.data.partitions import read_days, write_days
 from mlnb.data.schema import TRANSACTIONS, check
-from mlnb.data.simulator import simulate
+from mlnb.fraud.daily import simulate_days
+from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import UsageError
 
 
@@ -61,7 +61,7 @@ def test_full_size_in_daily_partitions_gives_the_published_figures(tmp_path):
 
 def peak_mib(n_customers: int) -> float:
     "Peak memory of a process that takes 40 days of so many customers one by one [MiB]."
-    code = (f"from mlnb.data.daily import simulate_days; n = sum(len(day) for day in simulate_days(40, {n_customers}, 1000, piece_rows=50_000)); "
+    code = (f"from mlnb.fraud.daily import simulate_days; n = sum(len(day) for day in simulate_days(40, {n_customers}, 1000, piece_rows=50_000)); "
             "print(n, next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     n_rows, kib = map(int, done.stdout.split())

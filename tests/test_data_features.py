@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 
-from mlnb.data.features import INPUTS, NEEDED, add_features, feature_names, features_for_window
 from mlnb.data.schema import SchemaError
-from mlnb.data.simulator import simulate
+from mlnb.fraud.features import INPUTS, NEEDED, add_features, feature_names, features_for_window
+from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import UsageError
 
 DAY_S = 86_400

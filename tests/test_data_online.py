@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mlnb.data.definition import DAY_S, Feature
-from mlnb.data.features import handbook
 from mlnb.data.online import EventConflictError, EventError, LateEventError, correct, forget, from_frame, new_state, to_frame, update
-from mlnb.data.simulator import simulate
 from mlnb.data.windows import compute
+from mlnb.fraud.features import handbook
+from mlnb.fraud.simulator import simulate
 from mlnb.store.codecs import decode, encode
 
 COLUMNS = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD"]

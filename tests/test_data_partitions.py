@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from mlnb.data.daily import simulate_days
 from mlnb.data.partitions import pin_days, read_days, write_days
 from mlnb.data.schema import TRANSACTIONS, SchemaError
-from mlnb.data.simulator import simulate
+from mlnb.fraud.daily import simulate_days
+from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import InputChangedError, UsageError
 
 SIZE = (4, 60, 1000)

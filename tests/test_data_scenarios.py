@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from mlnb.data.scenarios import (
+from mlnb.fraud.scenarios import (
     SCENARIOS,
     add_merchant_category,
     apply_scenarios,
@@ -15,7 +15,7 @@ from mlnb.data.scenarios import (
     known_labels,
     null_column,
 )
-from mlnb.data.simulator import simulate
+from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import UsageError
 
 CHANGED = {"compromise_chain": {"TX_FRAUD", "TX_FRAUD_SCENARIO"}, "inflate_amounts": {"TX_AMOUNT"}, "add_merchant_category": {"MERCHANT_CATEGORY"},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from mlnb.data.schema import SENSITIVITIES, TRANSACTIONS, Column, SchemaError, check, quarantine, require_schema
-from mlnb.data.simulator import simulate
+from mlnb.fraud.simulator import simulate
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 
 from mlnb.data.schema import TRANSACTIONS, check
-from mlnb.data.simulator import START, customers, mark_frauds, next_window, payments, simulate, terminals, terminals_in_reach
+from mlnb.fraud.simulator import START, customers, mark_frauds, next_window, payments, simulate, terminals, terminals_in_reach
 from mlnb.store.errors import UsageError
 
 SIZE = {"n_customers": 80, "n_terminals": 600}

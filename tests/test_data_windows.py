@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlnb.data.definition import AGGREGATIONS, DAY_S, WITHOUT_COLUMN, Feature, from_plain, to_plain
-from mlnb.data.features import handbook
-from mlnb.data.outofcore import compute_days
+from mlnb.data.out_of_core import compute_days
 from mlnb.data.schema import SchemaError
-from mlnb.data.simulator import simulate
 from mlnb.data.windows import compute
+from mlnb.fraud.features import handbook
+from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import InputChangedError, UsageError
 
 HALF_DAY_S = DAY_S // 2

@@ -21,7 +21,7 @@ def two(make_shared_project, mlnb):
 
 
 def diff(root, a, b):
-    from mlnb.flow.diff import diff_of
+    from mlnb.history.run_diff import diff_of
     from mlnb.store.runs import read_run
     from mlnb.store.settings import find_project, project_store
     store = project_store(find_project(root))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mlnb.flow.each import MOST_VALUES, Each, check_values, file_stem, read_each, unit_name
-from mlnb.flow.kernels import seed_of
-from mlnb.flow.parameters import Parameter
-from mlnb.flow.pipeline import read_pipeline, require_sound
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, needs_of
-from mlnb.flow.values import resolve
-from mlnb.flow.views import dag_of, mermaid_of
+from mlnb.history.status import dag_of, mermaid_of
+from mlnb.kernel.process import seed_of
+from mlnb.notebook.each import MOST_VALUES, Each, check_values, file_stem, read_each, unit_name
+from mlnb.notebook.parameters import Parameter
+from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import artifact_of, get_value
 from mlnb.store.errors import DefinitionError, UsageError
 from mlnb.store.objects import path_of

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from mlnb.flow.compare import compare_of, metrics_of
 from mlnb.flow.grid import combinations, read_axis
+from mlnb.history.runs_table import compare_of, metrics_of
 from mlnb.store.errors import UsageError
 
 OURS = "from mlnb import load, metric, save"

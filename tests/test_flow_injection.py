@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.parameterize import parameterize_notebook
 
-from mlnb.flow.engine import check_injected, is_same
+from mlnb.kernel.engine import check_injected, is_same
 from mlnb.store.errors import UsageError
 
 plain = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), st.none())

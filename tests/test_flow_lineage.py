@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 import pytest
 
 from mlnb.flow.heads import find_output
-from mlnb.flow.lineage import lineage_of, show_lineage, versions_of
-from mlnb.flow.pipeline import read_pipeline, require_sound
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.selection import select
-from mlnb.flow.values import resolve
+from mlnb.history.lineage import lineage_of, show_lineage, versions_of
+from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.errors import UsageError
 from mlnb.store.refs import move_ref
 from mlnb.store.settings import project_store, read_project

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlnb.flow import reading
-from mlnb.flow.pipeline import graph_order, read_pipeline, saved_names, stage_files
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_step
-from mlnb.flow.reading import packed, read_kept, read_stages, reader_digest, unpacked, write_kept
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.schedule import BROKEN, DONE, Schedule
 from mlnb.flow.selection import select
-from mlnb.flow.stage import read_content, read_stage
-from mlnb.flow.values import resolve
-from mlnb.flow.views import check_of, columns_of
+from mlnb.history.status import check_of, columns_of
+from mlnb.notebook import read_cache
+from mlnb.notebook.pipeline import graph_order, read_pipeline, saved_names, stage_files
+from mlnb.notebook.read_cache import packed, read_kept, read_stages, reader_digest, unpacked, write_kept
+from mlnb.notebook.stage import read_content, read_stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.digests import sha256
 from mlnb.store.objects import put
@@ -226,10 +226,10 @@ def test_reader_is_another_one_when_its_source_or_a_package_changes(monkeypatch)
         return reader_digest()
     before = digest()
     with monkeypatch.context() as changed:
-        changed.setattr(reading, "version", lambda name: "0")
+        changed.setattr(read_cache, "version", lambda name: "0")
         assert digest() != before
     with monkeypatch.context() as changed:
-        changed.setattr(reading, "PARTS", reading.PARTS[:-1])
+        changed.setattr(read_cache, "PARTS", read_cache.PARTS[:-1])
         assert digest() != before
     assert digest() == before
 

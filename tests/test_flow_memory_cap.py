@@ -1,7 +1,7 @@
 """A stage that passes its memory limit for a moment only: the operating system sees it, a look five times a second does not."""
 import pytest
 
-from mlnb.flow.memory_cap import group_root, sweep_groups
+from mlnb.kernel.memory_cap import group_root, sweep_groups
 
 OURS = "from mlnb import save\n"
 pytestmark = pytest.mark.skipif(group_root() is None, reason="no control group with a memory limit can be made here")

@@ -54,7 +54,7 @@ def truth(root):
 def test_engine_refuses_wrong_parameters_before_a_kernel_starts(project, tmp_path, given, word, monkeypatch):
     import papermill
 
-    from mlnb.flow import provisioner
+    from mlnb.kernel import provisioner
 
     def start(*a, **k):
         raise AssertionError("a kernel was started")

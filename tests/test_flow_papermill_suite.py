@@ -10,7 +10,7 @@ import pytest
 
 KNOWN = {"test_execute.py::TestBrokenNotebook2::test"}  # fails with papermill's own engine too
 CLOUD = ("abs", "adl", "gcs", "hdfs", "s3")             # need what is not installed here
-PLUGIN = "import papermill.engines\nfrom mlnb.flow.engine import ENGINE\n\npapermill.engines.papermill_engines.register(None, ENGINE)\n"
+PLUGIN = "import papermill.engines\nfrom mlnb.kernel.engine import ENGINE\n\npapermill.engines.papermill_engines.register(None, ENGINE)\n"
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mlnb.flow import dependencies, key, plan
 from mlnb.flow.heads import find_output, head_name
 from mlnb.flow.key import explain
-from mlnb.flow.pipeline import read_pipeline
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
-from mlnb.flow.values import resolve
+from mlnb.notebook.pipeline import read_pipeline
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import DefinitionError, UsageError
 from mlnb.store.objects import open_store, path_of

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.translators import PythonTranslator
 
-from mlnb.flow.edges import read_edges
-from mlnb.flow.notebook import Cell, cell_code, opaque_magics, parse_cell, read_notebook
-from mlnb.flow.options import read_options
-from mlnb.flow.parameters import Parameter, check_value, comments_of, read_parameters, read_text
-from mlnb.flow.pipeline import read_pipeline
-from mlnb.flow.stage import read_stage
+from mlnb.notebook.cells import Cell, cell_code, opaque_magics, parse_cell, read_notebook
+from mlnb.notebook.edges import read_edges
+from mlnb.notebook.options import read_options
+from mlnb.notebook.parameters import Parameter, check_value, comments_of, read_parameters, read_text
+from mlnb.notebook.pipeline import read_pipeline
+from mlnb.notebook.stage import read_stage
 from mlnb.store.errors import UsageError
 from mlnb.store.names import is_name, parse_name
 from mlnb.store.settings import Project
@@ -456,7 +456,7 @@ def test_kernelspec_any_python_is_fine_and_none_is_not(tmp_path, metadata, is_fi
 
 
 def test_long_chain_is_ordered_without_recursion():
-    from mlnb.flow.pipeline import Edge, graph_order
+    from mlnb.notebook.pipeline import Edge, graph_order
     names = [f"s{n}" for n in range(5000)]
     order, problems = graph_order(names[::-1], [Edge(a, b, "x") for a, b in itertools.pairwise(names)])
     assert (order, problems) == (names, [])

@@ -6,12 +6,12 @@ import sqlite3
 
 import pytest
 
-from mlnb.flow.pipeline import read_pipeline, require_sound
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
-from mlnb.flow.reproduce import attempt_again, check_determinism, checkout, records_of_run, reproduce, write_modules
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.selection import select
-from mlnb.flow.values import resolve
+from mlnb.history.reproduce import attempt_again, check_determinism, checkout, records_of_run, reproduce, write_modules
+from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import artifact_of, get_value
 from mlnb.store.digests import sha256
 from mlnb.store.objects import get, has, put

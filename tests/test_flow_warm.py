@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlnb.flow.kernel_server import remove_remains
-from mlnb.flow.server_link import ask, can_serve, connect, running_servers, server_address, server_folder, server_identity
+from mlnb.kernel.link import ask, can_serve, connect, running_servers, server_address, server_folder, server_identity
+from mlnb.kernel.server import remove_remains
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
@@ -216,7 +216,7 @@ def test_run_killed_its_warm_kernel_and_what_that_started_end(make_project, mlnb
 
 
 def start_server(address, idle_s, **environment):
-    command = [sys.executable, "-c", "from mlnb.flow.kernel_server import main; main()", str(address), str(idle_s)]
+    command = [sys.executable, "-c", "from mlnb.kernel.server import main; main()", str(address), str(idle_s)]
     return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
 
 
@@ -279,7 +279,7 @@ def test_identity_follows_what_the_interpreter_reads_at_its_start(monkeypatch):
 def test_kernelspec_gives_jupyter_a_warm_kernel_that_survives_a_restart(make_project, runtime, monkeypatch, tmp_path):
     from jupyter_client import BlockingKernelClient, KernelManager
 
-    from mlnb.flow.provisioner import install_kernelspec
+    from mlnb.kernel.provisioner import install_kernelspec
     for name, place in runtime.items(): monkeypatch.setenv(name, place)
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     assert (install_kernelspec(for_user=True) / "kernel.json").exists()

@@ -7,10 +7,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from mlnb.data.features import add_features
-from mlnb.data.simulator import simulate
-from mlnb.models.bootstrap import mean_intervals, weeks_of
-from mlnb.models.champion import (
+from mlnb.fraud.champion import (
     CHAMPION_INPUTS,
     HABITS,
     N_MEMBERS,
@@ -21,8 +18,11 @@ from mlnb.models.champion import (
     oddness,
     train_champion,
 )
-from mlnb.models.prequential import fold, summary, weeks_before, weeks_from
-from mlnb.models.prequential import judge as judged
+from mlnb.fraud.features import add_features
+from mlnb.fraud.prequential import fold, summary, weeks_before, weeks_from
+from mlnb.fraud.prequential import judge as judged
+from mlnb.fraud.simulator import simulate
+from mlnb.models.bootstrap import mean_intervals, weeks_of
 from mlnb.models.threshold import best_threshold, savings, worth
 from mlnb.models.training import inputs, scores
 from mlnb.store.artifacts import get_value, put_value

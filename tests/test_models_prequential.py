@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlnb.data.features import INPUTS, add_features
-from mlnb.data.simulator import simulate
+from mlnb.fraud.features import INPUTS, add_features
+from mlnb.fraud.prequential import fold, judge, prequential, summary, weeks_before, weeks_from
+from mlnb.fraud.simulator import simulate
+from mlnb.fraud.split import split
 from mlnb.models.bootstrap import difference_intervals, mean_intervals, weeks_of, weighted_means
 from mlnb.models.metrics import MetricError
-from mlnb.models.prequential import fold, judge, prequential, summary, weeks_before, weeks_from
-from mlnb.models.split import split
 from mlnb.models.training import classifier, scores, train
 from mlnb.store.errors import UsageError
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlnb.data.features import INPUTS, add_features
-from mlnb.data.simulator import simulate
+from mlnb.fraud.features import INPUTS, add_features
+from mlnb.fraud.simulator import simulate
+from mlnb.fraud.split import is_known, least_days, split
 from mlnb.models.metrics import average_precision, card_precision, roc_auc
-from mlnb.models.split import is_known, least_days, split
 from mlnb.models.training import classifier, scores, train
 from mlnb.store.errors import UsageError
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from mlnb.data.features import INPUTS
+from mlnb.fraud.features import INPUTS
 from mlnb.models.training import KINDS, InputError, classifier, inputs, scores, train
 from mlnb.store.errors import UsageError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mlnb.data.features import INPUTS, add_features
-from mlnb.data.simulator import simulate
-from mlnb.models.prequential import fold, judge, weeks_before, weeks_from
+from mlnb.fraud.features import INPUTS, add_features
+from mlnb.fraud.prequential import fold, judge, weeks_before, weeks_from
+from mlnb.fraud.simulator import simulate
 from mlnb.models.threshold import best_threshold, savings
 from mlnb.models.training import classifier, scores, train
 

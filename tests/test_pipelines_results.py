@@ -106,7 +106,7 @@ def test_evaluation_of_the_forest_is_far_better_than_chance(value):
 
 
 def test_threshold_was_chosen_on_the_week_before_training_and_judged_on_the_test(value):
-    from mlnb.models.split import split
+    from mlnb.fraud.split import split
     from mlnb.models.training import scores
     chosen, evaluation, test = value("fraud/threshold"), value("fraud/evaluation"), split(value("fraud/features")).test
     assert (chosen["days"], chosen["alert_cost"], chosen["most_alerts"]) == ([7, 13], 5.0, None)

@@ -15,9 +15,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import mlnb.publish.site as site
 from mlnb.flow.dependencies import installed_packages
-from mlnb.flow.pipeline import read_pipeline
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
-from mlnb.flow.values import resolve
+from mlnb.notebook.pipeline import read_pipeline
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError, UsageError

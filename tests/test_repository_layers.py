@@ -81,7 +81,7 @@ def test_layers_import_going_up_is_found(source, module):
 
 @pytest.mark.parametrize("source, module", [
     ("from ..store.digests import sha256", "mlnb.flow.plan"),
-    ("from .schema import check", "mlnb.data.features"),
+    ("from .schema import check", "mlnb.fraud.features"),
     ("from mlnb import __version__", "mlnb.store.records"),
     ("from .flow.run import run", "mlnb.cli"),
     ("import json, pandas", "mlnb.store.codecs"),

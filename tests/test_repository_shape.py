@@ -218,7 +218,7 @@ def executed() -> dict:
 
 
 @pytest.mark.parametrize("path, n_outputs", [("nbs/pipelines/fraud/10_ingest.ipynb", 0), ("nbs/tutorials/10_first.ipynb", 0),
-                                             ("nbs/store/20_objects.ipynb", 1)])
+                                             ("nbs/store/100_objects.ipynb", 1)])
 def test_filter_keeps_outputs_of_library_notebooks_only(path, n_outputs):
     cell = filtered(executed(), path)["cells"][0]
     assert (len(cell["outputs"]), cell["execution_count"]) == (n_outputs, None)

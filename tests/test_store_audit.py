@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from mlnb.store import audit as audit_module
-from mlnb.store.audit import (
+from mlnb.care import audit as audit_module
+from mlnb.care.audit import (
     audit,
     entry_of,
     events,
@@ -21,11 +21,11 @@ from mlnb.store.audit import (
     split_lines,
     verify_log,
 )
+from mlnb.care.signing import sign
+from mlnb.care.violations import evidence_digests, report_violation, violation_page, violations
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError, UsageError
 from mlnb.store.objects import open_store, put
-from mlnb.store.signing import sign
-from mlnb.store.violations import evidence_digests, report_violation, violation_page, violations
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +232,7 @@ def test_line_torn_at_any_byte_is_closed_and_the_log_stays_good(store):
 
 KILLED = """
 import os, signal, sys
-from mlnb.store import audit as log
+from mlnb.care import audit as log
 from mlnb.store.objects import open_store
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 store, at = open_store(sys.argv[1]), sys.argv[2]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlnb.care.verify import document_files, object_files, verify_store
 from mlnb.store import codecs
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.documents import read_json
@@ -14,7 +15,6 @@ from mlnb.store.objects import get, open_store, put
 from mlnb.store.records import commit, find_record
 from mlnb.store.refs import move_ref, ref_history
 from mlnb.store.runs import write_run
-from mlnb.store.verify import document_files, object_files, verify_store
 
 RUN = "20261123T100000000-aaaa"
 

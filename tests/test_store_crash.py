@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from conftest import write_project
 
+from mlnb.care.gc import Retention, collect
+from mlnb.care.verify import all_records, verify_store
 from mlnb.store import crash_points
 from mlnb.store.artifacts import put_value
 from mlnb.store.crash_points import POINTS, STEPS
-from mlnb.store.gc import Retention, collect
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, output_digests
 from mlnb.store.refs import move_ref, read_ref
 from mlnb.store.runs import hold_run, write_run
-from mlnb.store.verify import all_records, verify_store
 
 ROUNDS = int(os.environ.get("MLNB_BATTERY_ROUNDS", "20"))        # of each point, with the steps of a run alone
 RUN_ROUNDS = int(os.environ.get("MLNB_BATTERY_RUN_ROUNDS", "1"))  # of each point, with `mlnb run` and its kernels

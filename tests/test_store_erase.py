@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
+from mlnb.care.audit import events, init_audit, verify_log
+from mlnb.care.erase import accept_tombstone, bury, copies_of, erase, made_from, new_tombstone, tombstone_problems
+from mlnb.care.signing import SignatureError, make_key, trusted_keys
 from mlnb.store.artifacts import get_value, put_value
-from mlnb.store.audit import events, init_audit, verify_log
-from mlnb.store.erase import accept_tombstone, bury, copies_of, erase, made_from, new_tombstone, tombstone_problems
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put, put_file, quarantine
 from mlnb.store.records import commit, find_record
-from mlnb.store.signing import SignatureError, make_key, trusted_keys
 from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
 
 
@@ -135,7 +135,7 @@ def test_cycle_of_records_ends(store):
 
 
 def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monkeypatch):
-    from mlnb.store import erase as module
+    from mlnb.care import erase as module
 
     def refuse(*given):
         raise OSError("killed here")
@@ -149,7 +149,7 @@ def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monk
 
 KILLED = """
 import os, signal, sys
-from mlnb.store import erase as module
+from mlnb.care import erase as module
 from mlnb.store.objects import open_store
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 setattr(module, sys.argv[3], die)

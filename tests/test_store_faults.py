@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from conftest import write_project
 
+from mlnb.care.gc import Retention, collect
+from mlnb.care.verify import all_records, verify_store
 from mlnb.store import objects
 from mlnb.store.artifacts import Artifact, get_value, put_value
 from mlnb.store.disk import write_durably
 from mlnb.store.errors import LockedError, MlnbError, StoreError, UsageError
-from mlnb.store.gc import Retention, collect
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, is_whole, output_digests
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run, run_ids, write_run
-from mlnb.store.verify import all_records, verify_store
 
 RUN = "20261123T100000000-aaaa"
 

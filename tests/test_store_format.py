@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from mlnb.care.verify import document_files, verify_store
 from mlnb.store import crash_points
 from mlnb.store.crash_points import STEPS
 from mlnb.store.documents import is_sealed, read_json
@@ -13,7 +14,6 @@ from mlnb.store.objects import get, open_store, put
 from mlnb.store.records import commit, find_record, records_of
 from mlnb.store.refs import move_ref, ref_history
 from mlnb.store.runs import read_run, write_run
-from mlnb.store.verify import document_files, verify_store
 
 RUN = "20261123T100000000-aaaa"
 

@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from mlnb.store import gc
+from mlnb.care import gc
+from mlnb.care.gc import Retention, collect
+from mlnb.care.verify import all_records, verify_store
 from mlnb.store.errors import LockedError
-from mlnb.store.gc import Retention, collect
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins, pin, pinned
 from mlnb.store.records import commit, find_record, is_whole
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run, run_folder, run_ids, write_run
-from mlnb.store.verify import all_records, verify_store
 
 
 @pytest.fixture

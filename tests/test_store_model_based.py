@@ -8,14 +8,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from mlnb.care.gc import Retention, collect
+from mlnb.care.verify import verify_store
 from mlnb.store.digests import sha256
 from mlnb.store.errors import IntegrityError, LockedError
-from mlnb.store.gc import Retention, collect
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, output_digests
 from mlnb.store.refs import move_ref, read_ref, ref_history
-from mlnb.store.verify import verify_store
 
 VALUES = st.sampled_from([f"value {n}".encode() for n in range(8)])
 KEYS = st.sampled_from([f"{n}" * 64 for n in range(5)])
@@ -126,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
         return {sha256(v) for v in refs | set(self.records.values()) | self.pinned}
 
     def of_evidence(self):
-        from mlnb.store.gc import digests_in
+        from mlnb.care.gc import digests_in
         return {d for p in (self.store.root / "records").rglob("*.evidence") for d in digests_in(p)}
 
     @invariant()

@@ -14,17 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from mlnb.store.audit import events, init_audit, verify_log
-from mlnb.store.digests import canonical_json, sha256
-from mlnb.store.erase import erase
-from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
-from mlnb.store.exchange import object_place, record_place
-from mlnb.store.objects import get, has, open_store, path_of, put
-from mlnb.store.pull import pull
-from mlnb.store.push import push
-from mlnb.store.records import commit, find_record, records_of
-from mlnb.store.refs import move_ref, read_ref, ref_history
-from mlnb.store.remote import (
+from mlnb.care.audit import events, init_audit, verify_log
+from mlnb.care.erase import erase
+from mlnb.care.signing import make_key, own_key, sign, trust
+from mlnb.sharing.pull import pull
+from mlnb.sharing.push import push
+from mlnb.sharing.remote import (
     can_create,
     create_remote,
     fetch,
@@ -35,10 +30,15 @@ from mlnb.store.remote import (
     sizes_below,
     write_remote,
 )
+from mlnb.sharing.remote_care import check_remote, gc_remote
+from mlnb.sharing.trust import object_place, record_place
+from mlnb.store.digests import canonical_json, sha256
+from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
+from mlnb.store.objects import get, has, open_store, path_of, put
+from mlnb.store.records import commit, find_record, records_of
+from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run, write_run
-from mlnb.store.signing import make_key, own_key, sign, trust
 from mlnb.store.tombstones import ErasedError
-from mlnb.store.upkeep import check_remote, gc_remote
 
 RUN = "20261123T100000000-0a1b"
 
@@ -306,7 +306,7 @@ def test_conditional_create_in_a_folder_has_one_winner_of_three_processes(place)
 
 
 def test_remote_that_cannot_create_exclusively_takes_no_refs(place, ana, monkeypatch):
-    from mlnb.store import push as module
+    from mlnb.sharing import push as module
     monkeypatch.setattr(module, "can_create", lambda remote: False)
     result(ana)
     move_ref(ana, "heads/fraud/default", RUN, "done")
@@ -538,7 +538,7 @@ def test_run_forged_or_misplaced_is_refused(place, ana, ben):
 
 
 def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
-    from mlnb.store.erase import new_tombstone
+    from mlnb.care.erase import new_tombstone
     record, remote = hostile(place, ana, ben)
     pull(ben, place[0])
     digest = record["outputs"]["model"]["digest"]
@@ -570,7 +570,7 @@ def test_damaged_object_is_not_sent(place, ana):
 
 
 def test_object_that_arrives_otherwise_is_removed_and_no_record_follows(place, ana, monkeypatch):
-    from mlnb.store import push as module
+    from mlnb.sharing import push as module
     monkeypatch.setattr(module, "write_remote", lambda remote, path, data: write_remote(remote, path, b"x" if path.startswith("objects/") else data))
     result(ana)
     with pytest.raises(IntegrityError, match="did not arrive"):
@@ -596,7 +596,7 @@ def test_remote_gc_takes_two_passes_and_keeps_what_is_named(place, ana, ben):
 
 
 def test_remote_gc_waits_for_pushes_and_takes_back_what_it_moved(place, ana, monkeypatch):
-    from mlnb.store import upkeep as module
+    from mlnb.sharing import remote_care as module
     result(ana)
     push(ana, place[0])
     remote = open_remote(place[0])

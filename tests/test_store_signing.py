@@ -7,9 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlnb.store.errors import IntegrityError, UsageError
-from mlnb.store.objects import open_store
-from mlnb.store.signing import (
+from mlnb.care.signing import (
     SignatureError,
     UntrustedError,
     check_signature,
@@ -25,6 +23,8 @@ from mlnb.store.signing import (
     trust,
     trusted_keys,
 )
+from mlnb.store.errors import IntegrityError, UsageError
+from mlnb.store.objects import open_store
 
 FEW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlnb.sources.source import manifest_digest, pin, read_source, source_files
 from mlnb.store.errors import InputChangedError, UsageError
 from mlnb.store.objects import open_store
-from mlnb.store.sources import manifest_digest, pin, read_source, source_files
 
 
 @pytest.fixture

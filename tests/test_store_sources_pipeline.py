@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from mlnb.flow.pipeline import read_pipeline, require_sound
+from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import check_inputs, run_pipeline
 from mlnb.flow.selection import select
-from mlnb.flow.values import resolve
+from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.errors import DefinitionError, StoreError, UsageError
 from mlnb.store.settings import project_store, read_project
 

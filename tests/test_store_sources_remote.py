@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlnb.sources.source import copy_path, read_source
+from mlnb.sources.sql import bare_query, has_order, is_query, pin_sql
+from mlnb.sources.url import pin_url, shown_url
 from mlnb.store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from mlnb.store.objects import open_store
-from mlnb.store.source_sql import bare_query, has_order, is_query, pin_sql
-from mlnb.store.source_urls import pin_url, shown_url
-from mlnb.store.sources import copy_path, read_source
 
 
 @pytest.fixture

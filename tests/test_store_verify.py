@@ -1,12 +1,12 @@
 """Damage is found wherever it is, named by what it belongs to, and mended when anybody has the content."""
 import pytest
 
+from mlnb.care.verify import from_files, from_store, naming_damage, repair_store, set_records_aside, verify_store
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import commit, find_record, record_path
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
-from mlnb.store.verify import from_files, from_store, naming_damage, repair_store, set_records_aside, verify_store
 
 RUNS = ("20261123T100000000-aaaa", "20261123T110000000-bbbb")
 
