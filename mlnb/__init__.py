@@ -23,6 +23,7 @@ Modules:
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
 - `mlnb.flow.heads`: What a name means outside the pipeline that makes it
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
+- `mlnb.flow.latest`: What each stage made last, and what a name means while no head says so
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
@@ -43,7 +44,7 @@ Modules:
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
-- `mlnb.history.status`: The answers behind the verbs, as plain documents
+- `mlnb.history.status`: What is fresh, what is stale and why, and which values hold
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
@@ -71,6 +72,7 @@ Modules:
 - `mlnb.notebook.cells`: Read the code of a notebook the way Python and IPython will, without running it
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
+- `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
 - `mlnb.notebook.pipeline`: A folder of stages, and the graph that follows from their names

@@ -172,7 +172,7 @@ def params(pipeline: PipelineName = None, resolved: Annotated[bool, typer.Option
 def dag(pipeline: PipelineName = None, form: Annotated[str, typer.Option("--format", help="text, mermaid or svg.")] = "text", as_json: Json = False):
     "Draw the graph of stages."
     from mlnb.notebook.pipeline import read_pipeline, require_sound
-    from mlnb.history.status import dag_of, mermaid_of, svg_of
+    from mlnb.history.graph import dag_of, mermaid_of, svg_of
     project = open_project()[0]
     found = dag_of([require_sound(read_pipeline(project, n)) for n in (project.pipelines if pipeline is None else [pipeline])])
     if form not in ("text", "mermaid", "svg"): raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
@@ -188,7 +188,7 @@ def dag(pipeline: PipelineName = None, form: Annotated[str, typer.Option("--form
 @app.command(epilog="Example: mlnb check fraud")
 def check(pipeline: PipelineName = None, as_json: Json = False):
     "List every definition problem; starts no kernel."
-    from mlnb.history.status import check_of
+    from mlnb.flow.problems import check_of
     project, _, profile = open_project()
     found = check_of(project, list(project.pipelines) if pipeline is None else [pipeline], profile)
     code = 2 if any(p["level"] == "error" for p in found["problems"]) else 0
@@ -292,9 +292,9 @@ def cell_text(
 @app.command(epilog="Example: mlnb artifacts fraud/model")
 def artifacts(name: Annotated[str | None, typer.Argument(metavar="[PIPELINE|NAME]", help="A pipeline, or [PIPELINE/]NAME: then every version of it.")] = None, as_json: Json = False):
     "List the artifacts of the newest results, or all versions of one."
-    from mlnb.history.lineage import versions_of
+    from mlnb.history.results import versions_of
     from mlnb.notebook.each import unit_name
-    from mlnb.history.status import artifacts_of
+    from mlnb.history.results import artifacts_of
     project, store, _ = open_project()
     pipeline = name if name in project.pipelines else None
     if name is not None and pipeline is None:
@@ -312,7 +312,7 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAM
     "Describe an artifact, or write it to a file in its own format."
     import tempfile
     from mlnb.flow.fanout_parts import Parts, export_parts, get_parts, is_input_whole
-    from mlnb.history.status import find_artifact
+    from mlnb.flow.latest import find_artifact
     from mlnb.store.names import parse_name
     from mlnb.store.artifacts import export_value, get_value
     from mlnb.store.objects import get as read

@@ -10,7 +10,7 @@ import pytest
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, needs_of
-from mlnb.history.status import dag_of, mermaid_of
+from mlnb.history.graph import dag_of, mermaid_of
 from mlnb.kernel.process import seed_of
 from mlnb.notebook.each import MOST_VALUES, Each, check_values, file_stem, read_each, unit_name
 from mlnb.notebook.parameters import Parameter

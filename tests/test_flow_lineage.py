@@ -10,7 +10,8 @@ from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.selection import select
-from mlnb.history.lineage import lineage_of, show_lineage, versions_of
+from mlnb.history.lineage import lineage_of, show_lineage
+from mlnb.history.results import versions_of
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.errors import UsageError
 from mlnb.store.refs import move_ref

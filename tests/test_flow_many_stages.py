@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_step
+from mlnb.flow.problems import check_of
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.schedule import BROKEN, DONE, Schedule
 from mlnb.flow.selection import select
-from mlnb.history.status import check_of, columns_of
+from mlnb.history.graph import columns_of
 from mlnb.notebook import read_cache
 from mlnb.notebook.pipeline import graph_order, read_pipeline, saved_names, stage_files
 from mlnb.notebook.read_cache import packed, read_kept, read_stages, reader_digest, unpacked, write_kept

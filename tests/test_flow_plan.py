@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlnb.flow import dependencies, key, plan
+from mlnb.flow import key, plan
 from mlnb.flow.heads import find_output, head_name
 from mlnb.flow.key import explain
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
+from mlnb.notebook.packages import installed_packages
 from mlnb.notebook.pipeline import read_pipeline
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import DefinitionError, UsageError
@@ -80,7 +81,7 @@ class World:
 def packages(tmp_path_factory):
     "The list of installed packages, which takes half a second to read, as a store caches it."
     store = open_store(tmp_path_factory.mktemp("packages") / "store")
-    dependencies.installed_packages(store)
+    installed_packages(store)
     return store.root / "cache" / "packages.json"
 
 
@@ -230,7 +231,7 @@ def test_key_declared_variable_counts_by_its_value(world, monkeypatch):
 
 def test_key_package_version_counts_for_what_imports_it_only(world, monkeypatch):
     world.run()
-    packages = {**dependencies.installed_packages(world.store)}
+    packages = {**installed_packages(world.store)}
     packages["numpy"] = packages["numpy"] | {"version": "99.0"}
     monkeypatch.setattr(plan, "installed_packages", lambda store: packages)
     found = world.plan()

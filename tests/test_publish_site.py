@@ -14,9 +14,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import mlnb.publish.site as site
-from mlnb.flow.dependencies import installed_packages
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
+from mlnb.notebook.packages import installed_packages
 from mlnb.notebook.pipeline import read_pipeline
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value

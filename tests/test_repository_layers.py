@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FACES = ("terminal", "store_verbs", "cli", "lab", "__main__")
-ABOVE = {  # what each folder may import, besides itself: the table of ARCHITECTURE.md
-    "store": set(),
-    "flow": {"store"},
-    "data": {"store"},
-    "models": {"store", "flow", "data"},
-    "monitor": {"store", "flow", "data", "models"},
-    "publish": {"store", "flow", "data", "models", "monitor"},
-    **{face: {"store", "flow", "data", "models", "monitor", "publish"} for face in FACES},
-}
-ABOVE["store_verbs"] = ABOVE["store_verbs"] | {"terminal"}
-ABOVE["cli"] = ABOVE["cli"] | {"terminal", "store_verbs"}
-ABOVE["__main__"] = ABOVE["cli"] | {"cli"}
+ROOMS = ("store", "sources", "care", "sharing", "notebook", "kernel", "flow", "history", "data", "models", "monitor", "publish",
+         "fraud", "terminal", "cli", "__main__")  # the table of ARCHITECTURE.md, from the ground up
+EXAMPLE = "fraud"  # the framework never imports it
+ABOVE = {room: {one for one in ROOMS[:n] if one != EXAMPLE} for n, room in enumerate(ROOMS)}  # what each room may import, besides itself
+ABOVE["data"] -= {"notebook", "kernel", "flow", "history"}
 CONTRACT = {"load", "metric", "require", "save"}  # public names of the package, which live in mlnb.flow.session
 HEAVY = {"IPython", "evidently", "jupyter_client", "matplotlib", "nbclient", "nbconvert", "nbformat", "numpy", "pandas", "papermill",
          "pyarrow", "pydantic", "rich", "scipy", "skops", "sklearn", "typer"}
@@ -72,7 +64,7 @@ def violations(source: str, module: str) -> list[str]:
     ("from ..flow import plan", "mlnb.data.schema"),
     ("from ..data.schema import check", "mlnb.flow.plan"),
     ("from mlnb import load", "mlnb.store.codecs"),
-    ("from importlib import import_module\nimport_module('mlnb.cli')", "mlnb.lab"),
+    ("from importlib import import_module\nimport_module('mlnb.cli')", "mlnb.terminal"),
     ("from mlnb.utils import anything", "mlnb.cli"),
 ])
 def test_layers_import_going_up_is_found(source, module):
@@ -94,6 +86,29 @@ def test_layers_of_the_library_hold():
     modules = [path for path in (ROOT / "mlnb").rglob("*.py") if path.name not in ("__init__.py", "_modidx.py")]
     assert modules
     assert [line for path in modules for line in violations(path.read_text(encoding="utf-8"), module_name(path))] == []
+
+
+def reading_order() -> dict[str, int]:
+    "Number of each notebook of a room, by the dotted name of its module."
+    paths = [path for path in (ROOT / "nbs").glob("*/*.ipynb") if path.parent.name in ROOMS]
+    return {f"mlnb.{path.parent.name}.{path.stem.partition('_')[2]}": int(path.stem.partition("_")[0]) for path in paths}
+
+
+def test_notebook_imports_only_what_stands_before_it_in_its_room():
+    numbers = reading_order()
+    assert len(numbers) > 100
+    wrong = []
+    for module in numbers:
+        path = (ROOT / Path(*module.split("."))).with_suffix(".py")
+        own = {n for name in imported(path.read_text(encoding="utf-8"), module) for n in (name, name.rpartition(".")[0])} & set(numbers)
+        wrong += [f"{module} imports {name}" for name in own if name.split(".")[1] == module.split(".")[1] and numbers[name] >= numbers[module]]
+    assert wrong == []
+
+
+def test_notebooks_of_a_room_are_numbered_in_tens():
+    for room in {name.split(".")[1] for name in reading_order()}:
+        numbers = sorted(n for name, n in reading_order().items() if name.split(".")[1] == room)
+        assert numbers == [10 * (n + 1) for n in range(len(numbers))], room
 
 
 def test_layers_packages_import_nothing():

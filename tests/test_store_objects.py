@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from mlnb.store import objects
 from mlnb.store.digests import canonical_json, digest_of, sha256, sha256_file
+from mlnb.store.disk import make_folder, write_durably
+from mlnb.store.documents import read_json
 from mlnb.store.errors import IntegrityError, LockedError, StoreError
-from mlnb.store.objects import get, has, make_folder, open_store, path_of, put, put_file, read_json, write_durably
+from mlnb.store.objects import get, has, open_store, path_of, put, put_file
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history

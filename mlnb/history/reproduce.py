@@ -26,7 +26,9 @@ from ..flow.attempt import Attempt, prepare, run_attempt
 from .nondeterminism import Clue, clue_lines, clues_of, output_difference
 from ..notebook.each import file_stem, unit_name
 from ..flow.fanout_parts import input_of
-from ..flow.dependencies import Dependencies, installed_packages, read_module
+from ..flow.dependencies import Dependencies
+from ..notebook.packages import installed_packages
+from ..notebook.imports import read_module
 from ..flow.key import STAGE_FORMAT, env_digest
 from ..notebook.cells import parse_cell, read_notebook
 from ..notebook.pipeline import Pipeline

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import mlnb
-from ..flow.dependencies import environment_state
+from ..notebook.packages import environment_state
 from .process import FIXED, PASSED_ON, THREAD_VARIABLES
 from ..store.digests import digest_of
 from ..store.errors import MlnbError

@@ -18,7 +18,7 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 
 import mlnb
-from ..flow.dependencies import module_files
+from ..notebook.imports import imported_names, module_files
 
 # %% ../../nbs/kernel/060_startup_imports.ipynb #64eddb5c
 def certain_imports(
@@ -29,11 +29,7 @@ def certain_imports(
     found, waiting = [], list(tree.body)
     while waiting:
         node = waiting.pop(0)
-        if isinstance(node, ast.Import): found += [a.name for a in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            found += [f"{module}.{a.name}" if a.name != "*" else module for a in node.names]
+        if isinstance(node, ast.Import | ast.ImportFrom): found += imported_names(node, package)
         elif isinstance(node, ast.Try | ast.With): waiting = [*node.body, *waiting]
     return found
 

@@ -27,7 +27,7 @@ from .stage import Stage, read_content, read_stage
 from ..store import digests, errors, names
 from ..store.digests import digest_of, sha256
 from ..store.errors import Problem, StoreError
-from ..store.objects import write_durably
+from ..store.disk import write_durably
 from ..store.settings import Project
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #617ccd4f

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..store.digests import sha256
 from ..store.errors import UsageError
-from ..store.objects import make_folder
+from ..store.disk import make_folder
 
 # %% ../../nbs/notebook/110_scaffold.ipynb #5c281e89
 SETTINGS = """[mlnb]

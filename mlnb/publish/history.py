@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..flow.dependencies import dependencies, installed_packages
+from ..flow.dependencies import dependencies
+from ..notebook.packages import installed_packages
 from ..notebook.each import file_stem, unit_name
 from ..flow.heads import head_name
 from ..flow.key import explain, key_parts

@@ -31,7 +31,8 @@ from .layout import document, fill
 from .pages import render, state_mark, tiles
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
-from ..store.objects import Store, disk_errors, get
+from ..store.objects import Store, get
+from ..store.disk import disk_errors
 from ..store.settings import Project, project_store
 
 # %% ../../nbs/publish/080_site.ipynb #e9c46751

@@ -25,7 +25,8 @@ from urllib.parse import unquote
 
 from ..store.digests import canonical_json, digest_of, sha256, sha256_file
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
-from ..store.objects import Store, get, write_durably
+from ..store.objects import Store, get
+from ..store.disk import write_durably
 
 # %% ../../nbs/sources/010_source.ipynb #298dc4ff
 class Partition(NamedTuple):

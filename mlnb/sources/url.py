@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from ..store.digests import canonical_json, sha256_file
 from ..store.errors import InputChangedError, StoreError, UsageError
-from ..store.objects import Store, make_folder, write_durably
+from ..store.objects import Store
+from ..store.disk import make_folder, write_durably
 from .source import MARKERS, Partition, copy_path, read_hints, scheme_of
 
 # %% ../../nbs/sources/020_url.ipynb #c45bac34

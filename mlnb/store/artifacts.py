@@ -19,7 +19,8 @@ from typing import Any
 from . import codecs
 from .digests import canonical_json
 from .errors import IntegrityError, UsageError, ValueRefusedError
-from .objects import Store, get, make_folder, put, put_file, put_pieces, write_durably
+from .objects import Store, get, put, put_file, put_pieces
+from .disk import make_folder, write_durably
 
 # %% ../../nbs/store/140_artifacts.ipynb #55bb354c
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from .digests import digest_of
 from .documents import read_json, sealed
-from .objects import Store, has, take_back, write_durably
+from .objects import Store, has, take_back
+from .disk import write_durably
 
 # %% ../../nbs/store/170_records.ipynb #3f910a64
 def record_path(

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from .documents import read_json, sealed
 from .errors import LockedError
-from .objects import Store, write_durably
+from .objects import Store
+from .disk import write_durably
 
 # %% ../../nbs/store/160_refs.ipynb #44d2a415
 class RefValue(NamedTuple):

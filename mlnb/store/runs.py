@@ -25,7 +25,8 @@ from typing import TextIO
 from .errors import UsageError, did_you_mean
 from .documents import read_json, sealed
 from .disk import disk_errors
-from .objects import Store, make_folder, write_durably
+from .objects import Store
+from .disk import make_folder, write_durably
 
 # %% ../../nbs/store/180_runs.ipynb #057eb729
 def new_run_id(

@@ -132,11 +132,11 @@ def plans_of(
 ) -> tuple:                # project, store, plans
     "Plan one pipeline, or all of them."
     from mlnb.flow.parameter_values import read_values_file
-    from mlnb.history.status import planned
+    from mlnb.flow.plan import plan_pipeline
     project, store, name = open_project(profile, create)
     names = list(project.pipelines) if pipeline is None else [pipeline]
     values = read_values_file(file) if file else {}
-    return project, store, [planned(project, store, n, name, values, pairs(parameters)) for n in names]
+    return project, store, [plan_pipeline(project, store, n, name, values, pairs(parameters)) for n in names]
 
 # %% ../../nbs/terminal/010_frame.ipynb #056c0794
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},

@@ -144,10 +144,10 @@ def run_again(
     from mlnb.flow.run import run_pipeline
     from mlnb.flow.selection import select
     from mlnb.kernel.link import ensure_server
-    from mlnb.history.status import planned
+    from mlnb.flow.plan import plan_pipeline
     said = group | {"run": None, "exit_code": 2, "message": ""}
     try:
-        plan = planned(project, store, group["pipeline"], group["profile"], group["values"])
+        plan = plan_pipeline(project, store, group["pipeline"], group["profile"], group["values"])
         stages = [s for s in group["stages"] if s in plan.pipeline.stages]
         if not stages: return said | {"message": f"{group['pipeline']} has no stage {group['stages'][0]} any more"}
         server = ensure_server(lambda line: print(line, file=sys.stderr))
@@ -382,7 +382,7 @@ def exact_digest(
     profile: str,  # in force
 ) -> str:          # digest; raises `UsageError` for a name without a reference
     "Which object is to be erased."
-    from mlnb.history.status import find_artifact
+    from mlnb.flow.latest import find_artifact
     from mlnb.sharing.trust import DIGEST
     from mlnb.store.names import parse_name
     if DIGEST.fullmatch(written): return written
