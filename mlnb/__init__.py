@@ -9,7 +9,7 @@ Modules:
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
 - `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and mend what can be mended
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
-- `mlnb.cli`: `mlnb`: verbs that answer with a table, with one JSON document, and with an exit code
+- `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
@@ -116,8 +116,17 @@ Modules:
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
-- `mlnb.terminal.frame`: What the verbs of the command line share: words, tables, documents, options
-- `mlnb.terminal.keep`: Verify, clean, share, erase, vouch for, trace and repeat what was kept"""
+- `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
+- `mlnb.terminal.ask`: What is fresh, what made it stale, what was run, what differs, where it comes from
+- `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
+- `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
+- `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
+- `mlnb.terminal.keep`: List, take out, verify, repair, clean up and erase what runs have made
+- `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
+- `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
+- `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
+- `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels
+- `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach"""
 
 from importlib import import_module
 
