@@ -9,7 +9,7 @@ and notebooks give the same bytes. It is private to its owner unless the project
 # %% auto #0
 __all__ = ['VERDICTS', 'CHAIN', 'MOST', 'RUN', 'INDEX', 'OWN_PAGES', 'HEAD', 'FURTHER', 'KEPT', 'is_safe', 'stage_href',
            'verdict_list', 'stage_state', 'chain', 'key_metrics', 'report_hrefs', 'run_page', 'index_card',
-           'index_page', 'own_files', 'title_of', 'further_pages', 'stage_files', 'site_files', 'require_own',
+           'index_page', 'own_files', 'title_of', 'further_pages', 'stage_page_files', 'site_files', 'require_own',
            'exchange', 'put_in_place', 'write_site', 'project_name', 'Published', 'publish']
 
 # %% ../../nbs/publish/070_site.ipynb #e9ed4e4c
@@ -29,7 +29,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from .frames import render_report, viewer, viewer_name
-from .history import WORDS, RunPage, StagePage, read_history
+from .history import VERDICT_MARKS, RunPage, StagePage, read_history
 from .layout import document, fill
 from .pages import render, state_mark, tiles
 from ..store.errors import IntegrityError, UsageError
@@ -57,7 +57,7 @@ def stage_href(
 
 # %% ../../nbs/publish/070_site.ipynb #6d0a6940
 VERDICTS = """{% if verdicts %}<ul class="verdicts">{% for v in verdicts %}
-<li><span><span class="state {{ words[v.word][0] }}">{{ words[v.word][1] }}</span></span><p><strong>{{ v.name | words | capitalize }}.</strong> {{ v.reason | sentence }}</p></li>
+<li><span><span class="state {{ marks[v.word][0] }}">{{ marks[v.word][1] }}</span></span><p><strong>{{ v.name | words | capitalize }}.</strong> {{ v.text | sentence }}</p></li>
 {% endfor %}</ul>{% endif %}"""
 CHAIN = """<ol class="chain" aria-label="Stages">{% for name, href, state in stages %}<li class="{{ look[state] }}">{% if href %}<a href="{{ href }}">{{ name | words }}</a>{% else %}{{ name | words }}{% endif %}{{ mark[state] }}</li>{% endfor %}</ol>"""
 
@@ -66,7 +66,7 @@ def verdict_list(
     page: RunPage,  # whose stages
 ) -> Markup:        # empty when there is no verdict
     "Verdicts in plain words."
-    return fill(VERDICTS, verdicts=page.verdicts(), words=WORDS)
+    return fill(VERDICTS, verdicts=page.verdicts(), marks=VERDICT_MARKS)
 
 
 def stage_state(
@@ -236,7 +236,7 @@ def further_pages(
     return fill(FURTHER, pages=[(title_of(source), quote(os.fsencode(path))) for path, source in pages])
 
 # %% ../../nbs/publish/070_site.ipynb #2847f22f
-def stage_files(
+def stage_page_files(
     page: RunPage,     # a run
     stage: StagePage,  # one of its stages that has a page here
     store: Store,      # where its reports are
@@ -273,7 +273,7 @@ def site_files(
         siblings = {s.name: h for s in page.stages if (h := stage_href(s, page.run, known))}
         for stage in page.stages:
             if siblings.get(stage.name) != f"{stage.stem}.html": continue
-            for path, text in stage_files(page, stage, store, home, siblings).items(): files[os.path.normpath(f"{base}/{path}")] = text
+            for path, text in stage_page_files(page, stage, store, home, siblings).items(): files[os.path.normpath(f"{base}/{path}")] = text
     return files | {"index.html": index_page(names, pages, home, further_pages(own or {}))}
 
 # %% ../../nbs/publish/070_site.ipynb #55fa88fc
