@@ -8,7 +8,7 @@ Something that is gone (an object removed, a notebook deleted) is said on the pa
 
 # %% auto #0
 __all__ = ['VERDICT_MARKS', 'LARGEST', 'ShownVerdict', 'verdict_in', 'verdicts_of', 'StagePage', 'RunPage', 'Now', 'own_reasons',
-           'plan_now', 'why_stale', 'readable_notebook', 'recorded_notebook', 'shown_notebook', 'is_intact',
+           'plan_now', 'why_stale', 'readable_notebook', 'recorded_notebook', 'shown_notebook', 'can_get',
            'environment_rows', 'record_facts', 'committed_page', 'failed_page', 'given_parameters', 'head_of',
            'entry_record', 'read_page', 'read_history']
 
@@ -221,7 +221,7 @@ def shown_notebook(
     return (join_outputs(source, executed) if source else None) or executed
 
 # %% ../../nbs/publish/060_history.ipynb #fa4547a7
-def is_intact(
+def can_get(
     store: Store,  # where the object is
     digest: str,   # of it
 ) -> bool:
@@ -268,7 +268,7 @@ def committed_page(
     notebook = shown_notebook(recorded_notebook(record, now.store), pipeline.stages.get(record["stage"]) if pipeline else None, not reasons)
     if notebook: notebook = notebook_without_places(notebook, now.project.root, now.project.store)
     files = {name: o["digest"] for name, o in record["outputs"].items() if o["codec"] == "file" and suffix_of(artifact_of(o)).lower() in (".html", ".htm")}
-    lost = [name for name, digest in files.items() if not is_intact(now.store, digest)]
+    lost = [name for name, digest in files.items() if not can_get(now.store, digest)]
     values = [name for name, output in record["outputs"].items() if name not in files and not records.is_whole(now.store, output)]
     gone = ["the executed notebook"] * (notebook is None) + [f"the report `{name}`" for name in lost] + [f"`{name}`" for name in values]
     return StagePage(entry["name"], entry["state"], record_facts(record, reasons), notebook, tuple(verdicts_of(now.store, record)),
