@@ -42,7 +42,7 @@ PAGE = """<div class="head"><h1>Store battery</h1>
 {% for name in ("What was done", "Times", "Tests", "Passed", "Failed", "Skipped", "Took", "Last run") %}<th scope="col">{{ name }}</th>
 {% endfor %}</tr></thead><tbody>
 {% for b in batteries %}<tr><td>{{ b.name | capitalize }}</td>
-<td>{{ b.times }}</td><td>{{ b.tests | length }}</td><td>{{ b.counts.passed }}</td><td>{{ b.counts.failed + b.counts.error }}</td><td>{{ b.counts.skipped }}</td>
+<td>{{ b.times | number }}</td><td>{{ b.tests | length }}</td><td>{{ b.counts.passed }}</td><td>{{ b.counts.failed + b.counts.error }}</td><td>{{ b.counts.skipped }}</td>
 <td class="name">{{ b.seconds | seconds }}</td><td class="name">{{ b.at_utc | moment }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p>A test that does its thing once counts as one time, a skipped one as none.</p>
