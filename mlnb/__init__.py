@@ -79,7 +79,6 @@ Modules:
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
-- `mlnb.publish.battery`: Make a page of what was last done to the store on purpose, and how often it kept its promise
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people

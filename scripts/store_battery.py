@@ -1,4 +1,4 @@
-"""Run the long batteries of the store and write what came out; `mlnb publish` makes a page of it."""
+"""Run the long batteries of the store, write what came out, and make the page of it that `mlnb publish` takes along."""
 
 import argparse
 import json
@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mlnb
+from mlnb.publish.layout import document, fill
+from mlnb.publish.site import OWN_PAGES, project_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BATTERIES = {  # file and expression of pytest -> what a reader is told
@@ -29,6 +31,32 @@ BATTERIES = {  # file and expression of pytest -> what a reader is told
     "changes of the audit log": ("test_store_audit.py", ""),
     "sharing with a server, signatures, erasure": ("test_store_remote.py", ""),
 }
+
+
+OUTCOMES = ("passed", "failed", "error", "skipped")
+FOOTER = "Made by scripts/store_battery.py from the outcome of the tests. Nothing on this page was fetched from another host."
+PAGE = """<div class="head"><h1>Store battery</h1>
+<p class="lede">What was done to the store on purpose, and how often it kept its promise.</p>
+<p><span class="state {{ look }}">{{ mark }} {{ said }}</span> <span class="soft small">last run {{ at_utc | moment }}</span></p></div>
+<div class="scroll" tabindex="0" role="region" aria-label="Batteries"><table class="wide"><thead><tr>
+{% for name in ("What was done", "Times", "Tests", "Passed", "Failed", "Skipped", "Took", "Last run") %}<th scope="col">{{ name }}</th>
+{% endfor %}</tr></thead><tbody>
+{% for b in batteries %}<tr><td>{{ b.name | capitalize }}</td>
+<td>{{ b.times | number }}</td><td>{{ b.tests | length }}</td><td>{{ b.counts.passed }}</td><td>{{ b.counts.failed + b.counts.error }}</td><td>{{ b.counts.skipped }}</td>
+<td class="name">{{ b.seconds | seconds }}</td><td class="name">{{ b.at_utc | moment }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p>A test that does its thing once counts as one time, a skipped one as none.</p>
+<h2>What did not pass</h2>
+{% if rest %}<ul>
+{% for b, t in rest %}<li>{{ b.name | capitalize }}: <code>{{ t.name }}</code> {{ "failed" if t.outcome == "error" else t.outcome }}{% if t.said %}: {{ t.said }}{% endif %}</li>
+{% endfor %}</ul>
+{% else %}<p>Everything passed.</p>
+{% endif %}
+<h2>How to run it again</h2>
+<p><code>python scripts/store_battery.py</code> runs every battery and writes this page and <a href="{{ data }}">its data</a>; a single one is run by its own command.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Commands"><table class="wide"><thead><tr><th scope="col">Battery</th><th scope="col">Command</th><th scope="col">Ran with</th></tr></thead><tbody>
+{% for b in batteries %}<tr><td>{{ b.name | capitalize }}</td><td><code>{{ b.command }}</code></td><td class="name">mlnb {{ b.mlnb }}, Python {{ b.python }}, {{ b.system }}</td></tr>
+{% endfor %}</tbody></table></div>"""
 
 
 def run_battery(file: str, expression: str, environment: dict) -> list[dict]:
@@ -61,30 +89,82 @@ def one_battery(name: str, given: argparse.Namespace) -> dict:
             "tests": run_battery(*BATTERIES[name], environment)}
 
 
-def kept(path: Path) -> dict:
-    "The batteries of the last result, by name."
+def read_result(path: Path) -> list[dict]:
+    "The batteries of a result; leaves with a sentence when the file is none."
     try:
-        return {b["name"]: b for b in json.loads(path.read_text(encoding="utf-8"))["batteries"]}
-    except FileNotFoundError:
-        return {}
+        batteries = json.loads(path.read_bytes())["batteries"]
+        page_of(batteries, path.name)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        sys.exit(f"{path} is no result of the store's battery ({type(error).__name__}: {error}): make it with `python scripts/store_battery.py`")
+    return batteries
+
+
+def totals(battery: dict) -> dict:
+    "A battery as the page shows it: its tests counted by outcome, their times and seconds added up; an unknown outcome raises `ValueError`."
+    tests = battery["tests"]
+    unknown = {test["outcome"] for test in tests} - {*OUTCOMES}
+    if unknown:
+        raise ValueError(f"unknown outcome {min(unknown)!r}")
+    shown = {name: str(battery[name]) for name in ("name", "at_utc", "mlnb", "python", "system", "command")}
+    return shown | {
+        "tests": tests,
+        "counts": {word: sum(test["outcome"] == word for test in tests) for word in OUTCOMES},
+        "times": sum(int(test["times"]) for test in tests),
+        "seconds": sum(float(test["seconds"]) for test in tests),
+    }
+
+
+def page_of(result: list[dict], data: str) -> str:
+    "The page of a result, one battery at least, with a link to its data; what a test said is text, whatever is in it."
+    batteries = [totals(battery) for battery in result]
+    counts = {word: sum(battery["counts"][word] for battery in batteries) for word in OUTCOMES}
+    n_tests, n_bad = sum(counts.values()), counts["failed"] + counts["error"]
+    said = f"{n_bad or n_tests - counts['skipped']} of {n_tests} tests {'failed' if n_bad else 'passed'}"
+    body = fill(
+        PAGE,
+        batteries=batteries,
+        rest=[(battery, test) for battery in batteries for test in battery["tests"] if test["outcome"] != "passed"],
+        said=said,
+        look="fail" if n_bad else "ok",
+        mark="✕" if n_bad else "✓",
+        at_utc=max(battery["at_utc"] for battery in batteries),
+        data=data,
+    )
+    return document(f"Store battery: {said}", body, [(project_name(ROOT), "../index.html"), ("Store battery", None)], FOOTER)
+
+
+def write_page(result: list[dict], out: Path) -> None:
+    "Make the page beside the data."
+    out.with_suffix(".html").write_text(page_of(result, out.name), encoding="utf-8")
+
+
+def write_result(result: list[dict], out: Path) -> None:
+    "Write the data and its page."
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"format": 1, "batteries": result}, indent=1) + "\n", encoding="utf-8")
+    write_page(result, out)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "reports" / "store_battery.json", help="result, which `mlnb publish` shows as a page; with --only, the other batteries in it stay as they are")
+    parser.add_argument("--out", type=Path, default=ROOT / OWN_PAGES / "store_battery.json", help="result, with its page beside it; with --only, the other batteries in it stay as they are")
     parser.add_argument("--rounds", type=int, default=20, help="kills at each crash point, with the steps of a run")
     parser.add_argument("--run-rounds", type=int, default=20, help="kills at each crash point, with `mlnb run` and its kernels; each takes two runs")
     parser.add_argument("--only", help="batteries whose name contains this")
+    parser.add_argument("--page", action="store_true", help="run nothing: make the page of the last result anew")
     given = parser.parse_args()
-    found = kept(given.out) if given.only else {}
+    if given.page:
+        write_page(read_result(given.out), given.out)
+        return 0
+    last = read_result(given.out) if given.only and given.out.exists() else []
+    found = {battery["name"]: battery for battery in last}
     failed = 0
     for name in BATTERIES:
         if (given.only or "") not in name:
             continue
         found[name] = one_battery(name, given)
-        failed += sum(t["outcome"] in ("failed", "error") for t in found[name]["tests"])
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({"format": 1, "batteries": [found[n] for n in BATTERIES if n in found]}, indent=1) + "\n", encoding="utf-8")
+        failed += sum(test["outcome"] in ("failed", "error") for test in found[name]["tests"])
+        write_result([found[n] for n in BATTERIES if n in found], given.out)
     print(given.out)
     return int(failed > 0)
 

@@ -8,6 +8,7 @@ import shutil
 import stat
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import nbformat
 import pytest
@@ -365,47 +366,117 @@ def test_folder_name_that_is_no_run_id_makes_no_path(project):
     assert set(files_of(project.reports)) == {"index.html", "site.json"}
 
 
-def battery_result(**changes):
-    test = {"name": "test_steps_killed[object.half]", "outcome": "passed", "times": 20, "seconds": 2.5, "said": ""}
-    return {"format": 1, "batteries": [{"name": "killed at every crash point", "at_utc": "2026-11-23T15:22:37+00:00", "mlnb": "0.1.0", "python": "3.11.4", "system": "Linux",
-                                        "command": "python scripts/store_battery.py --rounds 20", "tests": [test, test | {"name": "test_steps_killed[record.half]"} | changes]}]}
+def own_page(project, name, text):
+    path = project.root / "own-pages" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
 
 
-def test_last_result_of_the_store_battery_is_a_page_linked_from_the_index_and_stays(project):
-    project.reports.mkdir()
-    (project.reports / "store_battery.json").write_text(json.dumps(battery_result()))
-    pretend_run(project, "20261123T1-aaaa")
-    for _ in range(2):  # building the site again keeps it
-        publish(project)
+def test_own_pages_are_copied_as_they_are_linked_by_their_titles_and_follow_their_folder(project):
+    imprint = own_page(project, "imprint.html", "<!doctype html><title>\n Who we\n are </title><script>draw()</script><img src=images/office.svg>")
+    own_page(project, "about the data.html", "no title")
+    own_page(project, "images/office.svg", "<svg/>")
+    own_page(project, ".draft.html", "<title>not yet</title>")
+    for _ in range(2):  # building the site again changes nothing
+        done = publish(project)
         files = files_of(project.reports)
-        index, page = files["index.html"].decode(), files["store_battery.html"].decode()
-        assert "<h2>Store battery</h2>" in index and "store_battery.html" in Links(index).found and "2 of 2 tests passed" in index
-        assert json.loads(files["store_battery.json"]) == battery_result()
-        row = re.search(r"<tr><td>Killed at every crash point</td>(.*?)</tr>", page)[1]
-        assert re.findall(r"<td>(\d+)</td>", row) == ["40", "2", "2", "0", "0"]  # times, tests, passed, failed, skipped
-        for said in ("23 November 2026", "mlnb 0.1.0", "python scripts/store_battery.py --rounds 20", "Everything passed."):
-            assert said in page
-    assert "index.html" in Links(page).found
-
-
-def test_battery_that_failed_says_so_on_the_index_and_names_the_test_as_text(project):
-    project.reports.mkdir()
-    (project.reports / "store_battery.json").write_text(json.dumps(battery_result(outcome="failed", said=HOSTILE)))
+        assert files["own-pages/imprint.html"] == imprint.read_bytes() and files["own-pages/images/office.svg"] == b"<svg/>"
+        assert set(files) == {"index.html", "site.json", *(f"own-pages/{n}" for n in ("imprint.html", "about the data.html", "images/office.svg"))}
+        assert re.findall(r'<li><a href="(own-pages/[^"]+)">([^<]+)</a>', files["index.html"].decode()) == [
+            ("own-pages/about%20the%20data.html", "About the data"), ("own-pages/imprint.html", "Who we are")]
+        assert done.bytes == sum(map(len, files.values())) and done.pages == 1
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (project.reports / "own-pages").rglob("*") if p.is_file()} == {0o600}
+    imprint.unlink()
     publish(project)
-    assert "1 of 2 tests failed" in (project.reports / "index.html").read_text()
-    page = (project.reports / "store_battery.html").read_text()
-    assert "test_steps_killed[record.half]" in page and HOSTILE not in page and "Everything passed" not in page
+    assert not (project.reports / "own-pages/imprint.html").exists()
 
 
-def test_site_without_a_battery_has_no_heading_for_it(project):
+def test_site_without_own_pages_has_no_heading_for_them(project):
     publish(project)
-    assert "Store battery" not in (project.reports / "index.html").read_text() and not (project.reports / "store_battery.html").exists()
+    assert "Further pages" not in (project.reports / "index.html").read_text() and not (project.reports / "own-pages").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"batteries": [{"name": "x"}]}', '{"batteries": 3}'])
-def test_battery_file_that_is_none_is_refused_and_nothing_is_replaced(project, text):
-    project.reports.mkdir()
-    (project.reports / "store_battery.json").write_text(text)
-    with pytest.raises(UsageError, match="no result of the store's battery"):
+@pytest.mark.parametrize("title, shown", [
+    (HOSTILE, "&lt;/script&gt;"),
+    ("&lt;script&gt;attack()&lt;/script&gt;", "&lt;script&gt;attack()&lt;/script&gt;"),
+    ("&quot; onmouseover=attack() x=&quot;", "&#34; onmouseover=attack() x=&#34;"),
+    ("{{ 7 * 7 }}{% raw %}", "{{ 7 * 7 }}{% raw %}"),
+    ("x" * 5000, "x" * 120),
+    ("&#0;&#xD800;\N{RIGHT-TO-LEFT OVERRIDE}cba", "cba"),
+])
+def test_title_of_an_own_page_is_text(project, title, shown):
+    own_page(project, "page.html", f"<title>{title.replace('</script>', '&lt;/script&gt;')}</title>")
+    publish(project)
+    index = (project.reports / "index.html").read_text()
+    assert shown in index and "x" * 121 not in index
+    assert "<script" not in index and "<img" not in index
+    assert [link for link in Links(index).found if "own-pages" in link] == ["own-pages/page.html"]
+
+
+@pytest.mark.parametrize("text", ["", "<title></title>", "<title " * 10_000, "<title>" * 10_000, "x" * 70_000 + "<title>too late</title>", "<titel>x</titel>"])
+def test_own_page_without_a_title_is_called_like_its_file(project, text):
+    own_page(project, "house_rules.html", text)
+    publish(project)
+    assert '<a href="own-pages/house_rules.html">House rules</a>' in (project.reports / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["javascript:attack().html", '"><img src=x>.html', "a..%2f..%2fx.html", "a?b#c.html", os.fsdecode(b"\xff.html")])
+def test_odd_name_of_an_own_page_is_an_address_and_nothing_else(project, name):
+    own_page(project, name, "<title>odd</title>")
+    publish(project)
+    links = [link for link in Links((project.reports / "index.html").read_text()).found if link.startswith("own-pages")]
+    assert [os.fsdecode(unquote_to_bytes(link)) for link in links] == [f"own-pages/{name}"]
+    assert not {":", "?", "#", "<", '"'} & set(links[0])
+    publish(project)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "whole folder", "broken", "pipe"])
+def test_own_page_that_is_no_plain_file_is_refused_and_nothing_is_replaced(project, tmp_path, kind):
+    publish(project)
+    before = files_of(project.reports)
+    secret = tmp_path / "elsewhere"
+    secret.mkdir()
+    (secret / "secret.html").write_text("<title>secret</title>")
+    folder = project.root / "own-pages"
+    if kind == "whole folder":
+        folder.symlink_to(secret)
+    elif kind == "pipe":
+        folder.mkdir()
+        os.mkfifo(folder / "page.html")
+    else:
+        folder.mkdir()
+        (folder / "page.html").symlink_to({"file": secret / "secret.html", "folder": secret, "broken": secret / "nothing"}[kind])
+    with pytest.raises(UsageError, match="cannot be published" if kind == "pipe" else "is a symbolic link"):
         publish(project)
-    assert files_of(project.reports) == {"store_battery.json": text.encode()}
+    assert files_of(project.reports) == before
+
+
+def test_full_disk_while_own_pages_are_copied_leaves_the_old_site_whole(project, monkeypatch):
+    publish(project)
+    before = files_of(project.reports)
+    own_page(project, "page.html", "<title>new</title>")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StoreError, match="no room left"):
+        publish(project)
+    assert files_of(project.reports) == before
+
+
+def test_reports_among_the_own_pages_are_refused(tmp_path):
+    project = make_project(tmp_path / "payments")
+    (project.root / "settings.ini").write_text("[mlnb]\nreports = own-pages/site\n")
+    with pytest.raises(UsageError, match="folder of the project's own pages"):
+        publish(read_project(project.root))
+
+
+@pytest.mark.parametrize("name", ["README.md", "elsewhere"])
+def test_symbolic_link_in_the_folder_of_the_site_is_refused_and_untouched(project, name):
+    publish(project)
+    (project.reports / name).symlink_to(project.root / ("settings.ini" if name == "README.md" else "nbs"))
+    with pytest.raises(UsageError, match=name):
+        publish(project)
+    assert (project.reports / name).is_symlink()

@@ -9,7 +9,7 @@ Whatever is not markup made here is escaped by the template engine."""
 
 # %% auto #0
 __all__ = ['STYLE', 'SHELL', 'source_hash', 'policy', 'number_text', 'metric_text', 'seconds_text', 'bytes_text', 'moment',
-           'words', 'sentence', 'templates', 'template', 'fill', 'document']
+           'words', 'sentence_markup', 'templates', 'template', 'fill', 'document']
 
 # %% ../../nbs/publish/010_layout.ipynb #4d677b89
 import base64
@@ -179,7 +179,7 @@ def words(
     return name.replace("_", " ")
 
 # %% ../../nbs/publish/010_layout.ipynb #8dadac85
-def sentence(
+def sentence_markup(
     text: str,  # plain text; names may stand between backticks
 ) -> Markup:    # escaped, names as `<code>`
     "A sentence with its names set off."
@@ -190,7 +190,7 @@ def sentence(
 def templates() -> Environment:  # shared by all pages
     "The template engine: everything is escaped, nothing may be missing."
     engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    engine.filters |= {"number": number_text, "seconds": seconds_text, "moment": moment, "words": words, "sentence": sentence, "bytes": bytes_text}
+    engine.filters |= {"number": number_text, "seconds": seconds_text, "moment": moment, "words": words, "sentence": sentence_markup, "bytes": bytes_text}
     return engine
 
 # %% ../../nbs/publish/010_layout.ipynb #c87866b3
