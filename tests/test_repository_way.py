@@ -5,6 +5,7 @@ import builtins
 import json
 import re
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_every_notebook_links_the_next_one():
     way = in_reading_order()
     assert len(way) > 120
     wrong = []
-    for path, following in zip(way, way[1:], strict=False):
+    for path, following in pairwise(way):
         (target,) = re.findall(r"^Next: \[[^\]]+\]\(([^)]+)\), \S.*\.$", markdown(path)[-1], re.MULTILINE) or [""]
         if (path.parent / target).resolve() != following:
             wrong.append(f"{path.relative_to(ROOT)} should link {following.name}, not {target!r}")
