@@ -18,9 +18,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
 
 from ..data.definition import DAY_S, Feature
-from .features import INPUTS
 from ..data.windows import compute
-from ..models.training import inputs, train
+from .features import INPUTS
+from .model import train_on_payments
+from .payments import ID_COLUMN, LABEL_COLUMN, TIME_COLUMN
+from ..models.training import inputs
 
 # %% ../../nbs/fraud/090_champion.ipynb #b1a75446
 HABIT_DAYS = 60  # length of the recent past [days]
@@ -94,12 +96,12 @@ def add_champion_features(
 ) -> pd.DataFrame:            # the same rows and columns, then `OWN_INPUTS`; raises `SchemaError`
     "Add what the champion knows beyond the published features."
     frame = features.assign(TX_AMOUNT_SQUARE=features.TX_AMOUNT ** 2)
-    frame = frame.assign(**compute(frame, HABITS))
+    frame = frame.assign(**compute(frame, HABITS, ID_COLUMN, TIME_COLUMN))
     frame = frame.assign(**oddness(frame))
     day = frame.TX_DATETIME.to_numpy().astype("datetime64[us]").astype("int64") / (DAY_S * 1e6)
     since = day - np.floor(day.min()) if len(day) else day
     frame = frame.assign(FRAUD_DAY=frame.TX_FRAUD * since, ORDINARY_DAY=frame.ORDINARY_FRAUD * since)
-    frame = frame.assign(**compute(frame, TRACES))
+    frame = frame.assign(**compute(frame, TRACES, ID_COLUMN, TIME_COLUMN))
     frame = frame.assign(**_of_terminals(frame, since))
     return features.assign(**{name: frame[name] for name in OWN_INPUTS})
 
@@ -129,5 +131,5 @@ def train_champion(
 ) -> VotingClassifier:                    # its score is the mean of the members'; raises `InputError` when a member would see one class only
     "Fit the champion: members that each do without another part of the window."
     rows = [kept for kept, _ in KFold(N_MEMBERS).split(training)]
-    members = [(f"without_{n}", FrozenEstimator(train(member(), training.iloc[kept], names))) for n, kept in enumerate(rows)]
-    return VotingClassifier(members, voting="soft").fit(inputs(training, names), training["TX_FRAUD"])
+    members = [(f"without_{n}", FrozenEstimator(train_on_payments(member(), training.iloc[kept], names))) for n, kept in enumerate(rows)]
+    return VotingClassifier(members, voting="soft").fit(inputs(training, names), training[LABEL_COLUMN])
