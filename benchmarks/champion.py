@@ -8,10 +8,11 @@ import pandas as pd
 
 from mlnb.fraud.champion import CHAMPION_INPUTS, OWN_INPUTS, TRAIN_DAYS, add_champion_features, member, train_champion
 from mlnb.fraud.features import INPUTS, add_features
-from mlnb.fraud.prequential import fold, judge, summary, weeks_before, weeks_from
+from mlnb.fraud.model import train_on_payments, weeks_of_payments
+from mlnb.fraud.prequential import figures_of_week, fold, mean_figures, weeks_before, weeks_from
 from mlnb.fraud.simulator import simulate
-from mlnb.models.bootstrap import mean_intervals, weeks_of
-from mlnb.models.training import classifier, scores, train
+from mlnb.models.bootstrap import mean_intervals
+from mlnb.models.training import classifier, scores
 
 FIGURES = ("average_precision", "card_precision", "roc_auc")
 PUBLISHED = {"average_precision": 0.687, "card_precision": 0.305, "roc_auc": 0.879}  # the highest of each, test means
@@ -32,7 +33,7 @@ def stream() -> pd.DataFrame:
 
 def boosted(names: Sequence[str]) -> Callable:
     "Fits one of the champion's models to some inputs."
-    return lambda part: train(member(), part, names)
+    return lambda part: train_on_payments(member(), part, names)
 
 
 def arms() -> dict[str, tuple[Callable, Sequence[str], int]]:
@@ -43,7 +44,7 @@ def arms() -> dict[str, tuple[Callable, Sequence[str], int]]:
     habits = [name for name in OWN_INPUTS if name not in (*ordinary, *odd, *terminal)]
     published = list(INPUTS)
     return {
-        "logistic regression, published inputs": (lambda part: train(classifier("logistic"), part, published), published, 7),
+        "logistic regression, published inputs": (lambda part: train_on_payments(classifier("logistic"), part, published), published, 7),
         "boosted trees, published inputs": (boosted(published), published, 7),
         "training of 28 days": (boosted(published), published, TRAIN_DAYS),
         "habits of the customer": (boosted([*published, *habits]), [*published, *habits], TRAIN_DAYS),
@@ -64,9 +65,9 @@ def judged(rich: pd.DataFrame, weeks: tuple[int, ...], fit: Callable, days: int)
         fitted = time.perf_counter()
         told.append(scores(model, part.test))
         tests.append(part.test[["CUSTOMER_ID", "TX_TIME_DAYS", "TX_FRAUD"]])
-        rows.append({**judge(part.test, told[-1]), "fit_s": fitted - began, "predict_s": time.perf_counter() - fitted})
+        rows.append({**figures_of_week(part.test, told[-1]), "fit_s": fitted - began, "predict_s": time.perf_counter() - fitted})
     table = pd.DataFrame(rows)
-    return {**summary(table), "fit_s": table.fit_s.mean(), "predict_s": table.predict_s.mean()}, tests, told
+    return {**mean_figures(table), "fit_s": table.fit_s.mean(), "predict_s": table.predict_s.mean()}, tests, told
 
 
 def show(name: str, n_inputs: int, days: int, validation: dict, test: dict, base_s: float | None) -> None:
@@ -78,7 +79,7 @@ def show(name: str, n_inputs: int, days: int, validation: dict, test: dict, base
 
 def show_intervals(kind: str, tests: list[pd.DataFrame], told: list) -> None:
     "Means with 95 % intervals, and how far above the published best they are."
-    for name, (value, low, high) in mean_intervals(weeks_of(tests, told), N_RESAMPLES).items():
+    for name, (value, low, high) in mean_intervals(weeks_of_payments(tests, told), N_RESAMPLES).items():
         beside = f"   published best {PUBLISHED[name]:.3f}: {value - PUBLISHED[name]:+.4f}" if kind == "test" else ""
         print(f"champion, {kind:10} {name:18}{value:.4f}  [{low:.4f}, {high:.4f}]{beside}", flush=True)
 

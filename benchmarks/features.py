@@ -15,6 +15,7 @@ import pandas as pd
 from mlnb.data.online import new_state, update
 from mlnb.data.windows import compute
 from mlnb.fraud.features import handbook
+from mlnb.fraud.payments import ID_COLUMN, TIME_COLUMN
 from mlnb.fraud.simulator import simulate
 
 SIZES = (5_000, 100_000, 1_754_155)  # rows, the last one the published stream
@@ -25,7 +26,7 @@ COLUMNS = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AM
 
 def with_mlnb(stream: pd.DataFrame) -> pd.DataFrame:
     "The definition of the library, on one core."
-    return pd.DataFrame(compute(stream, handbook()))
+    return pd.DataFrame(compute(stream, handbook(), ID_COLUMN, TIME_COLUMN))
 
 
 def with_pandas(stream: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +130,7 @@ def batch(stream: pd.DataFrame, scratch: Path) -> None:
 
 def online(stream: pd.DataFrame) -> None:
     "One event at a time, and whether it comes to the same."
-    table, state = compute(stream, handbook()), new_state(handbook())
+    table, state = compute(stream, handbook(), ID_COLUMN, TIME_COLUMN), new_state(handbook(), ID_COLUMN, TIME_COLUMN)
     expected, seconds, worst = np.column_stack(list(table.values())), np.empty(len(stream)), 0.0
     for place, row in enumerate(stream.to_dict("records")):
         start = time.perf_counter()

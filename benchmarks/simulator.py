@@ -13,7 +13,8 @@ import numpy as np
 
 from mlnb.data.partitions import read_days, write_days
 from mlnb.fraud.daily import simulate_days
-from mlnb.fraud.simulator import customers, simulate, terminals
+from mlnb.fraud.payments import TIME_COLUMN
+from mlnb.fraud.simulator import START, customers, simulate, terminals
 
 ROUNDS = 3
 PUBLISHED = {"n_days": 183, "n_customers": 5000, "n_terminals": 10_000}
@@ -78,9 +79,9 @@ def main() -> None:
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            paths = write_days(simulate_days(**PUBLISHED), Path(folder))
+            paths = write_days(simulate_days(**PUBLISHED), Path(folder), START, TIME_COLUMN)
             times.append(time.perf_counter() - start)
-            n_bytes, n_read = sum(path.stat().st_size for path in paths), sum(map(len, read_days(Path(folder))))
+            n_bytes, n_read = sum(path.stat().st_size for path in paths), sum(map(len, read_days(Path(folder), TIME_COLUMN)))
     assert n_read == n_rows == 1_754_155
     seconds = statistics.median(times)
     print(f"{'into daily Parquet':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x   {len(paths)} partitions, {n_bytes / 2**20:.0f} MiB")

@@ -13,7 +13,7 @@ Modules:
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
-- `mlnb.data.partitions`: A stream on disk as a payments company has it: one folder a day, read as one stream again or not at all
+- `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
@@ -35,6 +35,8 @@ Modules:
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once
 - `mlnb.fraud.daily`: The same stream of payments, one day at a time, in memory that does not grow with it
 - `mlnb.fraud.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
+- `mlnb.fraud.model`: Train on payments, log their scores and draw their cards again, without naming a column each time
+- `mlnb.fraud.payments`: What a card payment is, column by column, and which part each column plays
 - `mlnb.fraud.prequential`: Judge a model on several weeks, one after another, and choose it on weeks that came before
 - `mlnb.fraud.scenarios`: A stream that goes wrong on a known day, in a known way, so that monitoring can be seen to notice
 - `mlnb.fraud.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
@@ -59,9 +61,9 @@ Modules:
 - `mlnb.kernel.server`: Keeps templates and waiting kernels, hands them out, and ends what nobody holds any more
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
-- `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same cards come back every week
-- `mlnb.models.metrics`: How good is a fraud model, and how sure can we be of that figure?
-- `mlnb.models.predictions`: What was scored, by which model, in which run: one row per transaction, written down before anybody knows the answer
+- `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
+- `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
+- `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot

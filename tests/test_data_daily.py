@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from mlnb.data.partitions import read_days, write_days
-from mlnb.data.schema import TRANSACTIONS, check
+from mlnb.data.schema import schema_violations
 from mlnb.fraud.daily import simulate_days
-from mlnb.fraud.simulator import simulate
+from mlnb.fraud.payments import TIME_COLUMN, TRANSACTIONS
+from mlnb.fraud.simulator import START, simulate
 from mlnb.store.errors import UsageError
 
 
@@ -27,7 +28,7 @@ def test_days_in_pieces_of_any_size_equal_the_stream_at_once(n_days, n_customers
 
 def test_days_keep_the_schema_and_have_an_index_from_0():
     for day in simulate_days(3, 200, 1000, piece_rows=200):
-        assert check(day, TRANSACTIONS) == []
+        assert schema_violations(day, TRANSACTIONS) == []
         assert list(day) == list(TRANSACTIONS)
         assert day.index.equals(pd.RangeIndex(len(day)))
 
@@ -51,8 +52,8 @@ def test_sizes_without_meaning_are_refused_before_the_first_day(sizes, said):
 
 @pytest.mark.slow
 def test_full_size_in_daily_partitions_gives_the_published_figures(tmp_path):
-    write_days(simulate_days(183), tmp_path / "payments")
-    full = pd.concat(read_days(tmp_path / "payments"), ignore_index=True)
+    write_days(simulate_days(183), tmp_path / "payments", START, TIME_COLUMN)
+    full = pd.concat(read_days(tmp_path / "payments", TIME_COLUMN), ignore_index=True)
     assert len(full) == 1_754_155
     assert full["TX_FRAUD_SCENARIO"].value_counts().to_dict() == {0: 1_739_474, 1: 973, 2: 9_077, 3: 4_631}
     assert full["TX_AMOUNT"].max() == 2628.0

@@ -1,4 +1,4 @@
-"""Schema: what counts as a violation, and what quarantine does with every kind of bad table."""
+"""Schema: what counts as a violation, and what `set_apart` does with every kind of bad table."""
 import json
 
 import numpy as np
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from mlnb.data.schema import SENSITIVITIES, TRANSACTIONS, Column, SchemaError, check, quarantine, require_schema
+from mlnb.data.schema import SENSITIVITIES, Column, SchemaError, require_schema, schema_violations, set_apart
+from mlnb.fraud.payments import TRANSACTIONS
 from mlnb.fraud.simulator import simulate
 
 
@@ -18,30 +19,30 @@ def stream():
 
 
 def rules(frame, schema=TRANSACTIONS):
-    return [(v.column, v.rule, v.count) for v in check(frame, schema)]
+    return [(v.column, v.rule, v.count) for v in schema_violations(frame, schema)]
 
 
-def test_check_simulated_stream_has_no_violation(stream):
-    assert check(stream, TRANSACTIONS) == []
+def test_violations_simulated_stream_has_no_violation(stream):
+    assert schema_violations(stream, TRANSACTIONS) == []
     require_schema(stream, TRANSACTIONS)
 
 
-def test_check_column_order_is_free_and_quarantine_restores_it(stream):
+def test_violations_column_order_is_free_and_set_apart_restores_it(stream):
     turned = stream[stream.columns[::-1]]
-    assert check(turned, TRANSACTIONS) == []
-    assert list(quarantine(turned, TRANSACTIONS).good) == list(TRANSACTIONS)
+    assert schema_violations(turned, TRANSACTIONS) == []
+    assert list(set_apart(turned, TRANSACTIONS).good) == list(TRANSACTIONS)
 
 
-def test_check_empty_table_with_right_columns_breaks_nothing(stream):
+def test_violations_empty_table_with_right_columns_breaks_nothing(stream):
     empty = stream.iloc[:0]
-    assert check(empty, TRANSACTIONS) == []
-    good, bad, counts = quarantine(empty, TRANSACTIONS)
+    assert schema_violations(empty, TRANSACTIONS) == []
+    good, bad, counts = set_apart(empty, TRANSACTIONS)
     assert len(good) == len(bad) == 0 and set(counts.values()) == {0}
     assert good.dtypes.equals(stream.dtypes) and bad["reason"].dtype == "str"
 
 
-def test_check_table_without_columns_misses_all_of_them():
-    assert [(v.column, v.rule) for v in check(pd.DataFrame(), TRANSACTIONS)] == [(name, "missing_column") for name in TRANSACTIONS]
+def test_violations_table_without_columns_misses_all_of_them():
+    assert [(v.column, v.rule) for v in schema_violations(pd.DataFrame(), TRANSACTIONS)] == [(name, "missing_column") for name in TRANSACTIONS]
 
 
 @pytest.mark.parametrize(("column", "values", "mend"), [
@@ -59,7 +60,7 @@ def test_wrong_dtype_is_refused_with_column_and_mend(stream, column, values, men
     wrong = stream.assign(**{column: values(stream[column])})
     assert rules(wrong) == [(column, "wrong_dtype", 1)]
     with pytest.raises(SchemaError) as error:
-        quarantine(wrong, TRANSACTIONS)
+        set_apart(wrong, TRANSACTIONS)
     assert f"`{column}`" in error.value.message and mend in error.value.mend and error.value.exit_code == 1
 
 
@@ -73,7 +74,7 @@ def test_missing_extra_and_duplicated_columns_are_all_named(stream):
     odd = pd.concat([stream.drop(columns="TX_FRAUD"), stream[["TX_AMOUNT"]]], axis=1).assign(CARD_NUMBER="x")
     assert rules(odd) == [("TX_AMOUNT", "duplicated_column", 2), ("TX_FRAUD", "missing_column", 1), ("CARD_NUMBER", "extra_column", 1)]
     with pytest.raises(SchemaError) as error:
-        quarantine(odd, TRANSACTIONS)
+        set_apart(odd, TRANSACTIONS)
     assert [v.column for v in error.value.violations] == ["TX_AMOUNT", "TX_FRAUD", "CARD_NUMBER"]
     for part in ("`TX_AMOUNT`", "`TX_FRAUD` is missing", "`CARD_NUMBER` is not in the schema"):
         assert part in str(error.value)
@@ -85,7 +86,7 @@ def test_rows_are_still_checked_beside_a_broken_column(stream):
     assert rules(wrong) == [("TX_FRAUD", "wrong_dtype", 1), ("TX_AMOUNT", "not_finite", 1), ("TX_AMOUNT", "below_low", 1)]
 
 
-def test_quarantine_every_row_rule_once(stream):
+def test_set_apart_every_row_rule_once(stream):
     bad = stream.copy()
     bad.loc[1, "TX_AMOUNT"] = np.nan
     bad.loc[2, "TX_AMOUNT"] = -np.inf
@@ -97,7 +98,7 @@ def test_quarantine_every_row_rule_once(stream):
     bad.loc[8, "TRANSACTION_ID"] = 0
     bad.loc[9, ["TX_FRAUD_SCENARIO", "TERMINAL_ID"]] = [4, -1]
     before = bad.copy()
-    good, rows, counts = quarantine(bad, TRANSACTIONS)
+    good, rows, counts = set_apart(bad, TRANSACTIONS)
     assert rows["reason"].tolist() == ["TX_AMOUNT:null", "TX_AMOUNT:not_finite", "TX_AMOUNT:below_low", "TX_AMOUNT:above_high", "TX_DATETIME:null", "TX_DATETIME:below_low",
                                        "TX_FRAUD:above_high", "TRANSACTION_ID:duplicate", "TERMINAL_ID:below_low, TX_FRAUD_SCENARIO:above_high"]
     assert {rule: n for rule, n in counts.items() if n} == dict.fromkeys([r for reason in rows["reason"] for r in reason.split(", ")], 1)
@@ -110,12 +111,12 @@ def test_bounds_are_inclusive(stream):
     edge = stream.copy()
     edge.loc[[0, 1], "TX_AMOUNT"] = [0.0, 50_000.0]
     edge.loc[0, "TX_DATETIME"] = pd.Timestamp("2018-04-01")
-    assert check(edge, TRANSACTIONS) == []
+    assert schema_violations(edge, TRANSACTIONS) == []
 
 
 def test_repeated_rows_keep_the_first_whatever_the_index(stream):
     twice = pd.concat([stream, stream])
-    good, bad, counts = quarantine(twice, TRANSACTIONS)
+    good, bad, counts = set_apart(twice, TRANSACTIONS)
     assert_frame_equal(good, stream)
     assert_frame_equal(bad.drop(columns="reason"), stream)
     assert counts["TRANSACTION_ID:duplicate"] == len(stream)
@@ -139,11 +140,11 @@ def test_the_customer_is_personal_and_nothing_here_is_card_data():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(-2, 4), st.one_of(st.none(), st.floats(width=32))), max_size=12))
-def test_quarantine_splits_every_table_in_two_and_the_good_half_is_clean(rows):
+def test_set_apart_splits_every_table_in_two_and_the_good_half_is_clean(rows):
     schema = {"id": Column("int64", "id", low=0, unique=True), "x": Column("float64", "x", low=-10, high=10)}
     frame = pd.DataFrame({"id": np.array([r[0] for r in rows], dtype="int64"), "x": np.array([r[1] for r in rows], dtype="float64")})
-    good, bad, counts = quarantine(frame, schema)
+    good, bad, counts = set_apart(frame, schema)
     assert len(good) + len(bad) == len(frame)
-    assert check(good, schema) == []
+    assert schema_violations(good, schema) == []
     assert sum(len(reason.split(", ")) for reason in bad["reason"]) == sum(counts.values())
-    assert {(v.column, v.rule): v.count for v in check(frame, schema)} == {tuple(rule.split(":")): n for rule, n in counts.items() if n}
+    assert {(v.column, v.rule): v.count for v in schema_violations(frame, schema)} == {tuple(rule.split(":")): n for rule, n in counts.items() if n}

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 
-from mlnb.data.schema import TRANSACTIONS, check
+from mlnb.data.schema import schema_violations
+from mlnb.fraud.payments import TRANSACTIONS
 from mlnb.fraud.simulator import START, customers, mark_frauds, next_window, payments, simulate, terminals, terminals_in_reach
 from mlnb.store.errors import UsageError
 
@@ -86,7 +87,7 @@ def test_customers_and_terminals_shorter_lists_begin_longer_ones():
 
 
 def test_columns_keep_the_schema(stream):
-    assert check(stream, TRANSACTIONS) == []
+    assert schema_violations(stream, TRANSACTIONS) == []
     assert list(stream) == list(TRANSACTIONS)
     assert stream["TRANSACTION_ID"].tolist() == list(range(len(stream)))
     assert (stream["TX_DATETIME"] == START + stream["TX_TIME_SECONDS"].to_numpy().astype("timedelta64[s]")).all()
@@ -130,7 +131,7 @@ def test_one_day_has_only_large_amounts_as_frauds():
 def test_customers_without_a_terminal_pay_nothing():
     empty = simulate(n_days=5, n_customers=3, n_terminals=2)
     assert terminals_in_reach(customers(3), terminals(2)) == [[], [], []]
-    assert len(empty) == 0 and check(empty, TRANSACTIONS) == []
+    assert len(empty) == 0 and schema_violations(empty, TRANSACTIONS) == []
 
 
 def test_mark_frauds_leaves_its_input_alone():

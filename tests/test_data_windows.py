@@ -13,10 +13,12 @@ from mlnb.data.out_of_core import compute_days
 from mlnb.data.schema import SchemaError
 from mlnb.data.windows import compute
 from mlnb.fraud.features import handbook
+from mlnb.fraud.payments import ID_COLUMN, TIME_COLUMN
 from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import InputChangedError, UsageError
 
 HALF_DAY_S = DAY_S // 2
+STREAM = (ID_COLUMN, TIME_COLUMN)
 
 
 def events_of(rows):
@@ -64,7 +66,7 @@ streams = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2), st.integers(
 @settings(max_examples=60, deadline=None)
 @given(streams, definitions)
 def test_any_definition_equals_a_look_at_every_event(events, definition):
-    computed, rows = compute(events, definition), list(events.itertuples())
+    computed, rows = compute(events, definition, *STREAM), list(events.itertuples())
     for feature in definition:
         expected = [value_by_definition(feature, rows, place) for place in range(len(rows))]
         assert_allclose(computed[feature.name], np.array(expected, dtype=float), rtol=1e-12, atol=1e-12)
@@ -77,7 +79,7 @@ def stream():
 
 @pytest.fixture(scope="module")
 def whole(stream):
-    return compute(stream, handbook())
+    return compute(stream, handbook(), *STREAM)
 
 
 @settings(max_examples=20, deadline=None)
@@ -89,7 +91,7 @@ def test_features_of_the_past_do_not_change_with_the_future(stream, whole, share
     shuffled = {name: rng.permutation(future[name].to_numpy()) for name in ("CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")}
     changed = pd.concat([stream.iloc[:n_past], future.assign(**shuffled)])
     for cut in (stream.iloc[:n_past], changed):
-        for name, values in compute(cut, handbook()).items():
+        for name, values in compute(cut, handbook(), *STREAM).items():
             assert_array_equal(values[:n_past], whole[name][:n_past])
 
 
@@ -97,14 +99,14 @@ def test_sums_do_not_depend_on_history_or_on_large_amounts_before():
     small = events_of([(n, 0, 0, 0.1, 0) for n in range(20)])
     large = events_of([(0, 0, 0, 1e13, 0)] + [(n, 0, 0, 0.1, 0) for n in range(1, 20)])
     total = (Feature("S", "CUSTOMER_ID", "sum", "TX_AMOUNT", window_s=2 * HALF_DAY_S),)
-    assert_array_equal(compute(large, total)["S"][3:], compute(small, total)["S"][3:])
+    assert_array_equal(compute(large, total, *STREAM)["S"][3:], compute(small, total, *STREAM)["S"][3:])
 
 
 def test_one_customer_with_a_million_payments_equals_running_totals():
     n = 1_000_000
     events = pd.DataFrame({"TRANSACTION_ID": np.arange(n), "TX_DATETIME": np.datetime64("2018-04-01", "us") + np.arange(n) * np.timedelta64(5, "s"), "CUSTOMER_ID": 7,
                            "TERMINAL_ID": 3, "TX_AMOUNT": np.arange(n) % 100 / 4, "TX_FRAUD": np.arange(n) % 2})
-    computed = compute(events, handbook())
+    computed = compute(events, handbook(), *STREAM)
     in_30_days = np.minimum(np.arange(n) + 1, 30 * DAY_S // 5)
     assert_array_equal(computed["CUSTOMER_ID_NB_TX_30DAY_WINDOW"], in_30_days)
     totals = np.concatenate([[0], np.cumsum(np.arange(n) % 100)])
@@ -127,26 +129,26 @@ def test_one_customer_with_a_million_payments_equals_running_totals():
 ])
 def test_table_that_would_give_a_wrong_window_is_refused(stream, spoil, said):
     with pytest.raises(SchemaError, match=said) as error:
-        compute(spoil(stream), handbook())
+        compute(spoil(stream), handbook(), *STREAM)
     assert error.value.mend
 
 
 def test_new_columns_unknown_keys_and_refunds_are_no_errors(stream, whole):
     wider = stream.assign(CHANNEL="web", TX_AMOUNT=-stream["TX_AMOUNT"])
-    computed = compute(wider, handbook())
+    computed = compute(wider, handbook(), *STREAM)
     assert_array_equal(computed["CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW"], -whole["CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW"])
     stranger = stream.assign(CUSTOMER_ID=stream["CUSTOMER_ID"].where(stream.index != len(stream) - 1, 10**9))
-    assert compute(stranger, handbook())["CUSTOMER_ID_NB_TX_30DAY_WINDOW"][-1] == 1
+    assert compute(stranger, handbook(), *STREAM)["CUSTOMER_ID_NB_TX_30DAY_WINDOW"][-1] == 1
 
 
 def test_text_keys_give_the_same_windows(stream, whole):
-    computed = compute(stream.assign(CUSTOMER_ID="c" + stream["CUSTOMER_ID"].astype(str)), handbook())
+    computed = compute(stream.assign(CUSTOMER_ID="c" + stream["CUSTOMER_ID"].astype(str)), handbook(), *STREAM)
     assert_array_equal(computed["CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"], whole["CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"])
 
 
 def test_amounts_beyond_exact_sums_are_refused(stream):
     with pytest.raises(UsageError, match="give the column in a larger unit"):
-        compute(stream.assign(TX_AMOUNT=1e14), handbook())
+        compute(stream.assign(TX_AMOUNT=1e14), handbook(), *STREAM)
 
 
 # out of core
@@ -159,15 +161,15 @@ def days_of(stream):
 @given(st.integers(1, 9), definitions)
 def test_out_of_core_equals_the_table_bit_for_bit(stream, n_parts, definition):
     stream = stream[stream["TX_TIME_DAYS"] < 12]
-    computed = pd.concat(compute_days(lambda: days_of(stream), definition, n_parts), ignore_index=True)
-    for name, values in compute(stream, definition).items():
+    computed = pd.concat(compute_days(lambda: days_of(stream), definition, *STREAM, n_parts), ignore_index=True)
+    for name, values in compute(stream, definition, *STREAM).items():
         assert_array_equal(computed[name].to_numpy(), values)
 
 
 def test_out_of_core_takes_empty_days_and_text_keys(stream, whole):
     named = stream.assign(CUSTOMER_ID="c" + stream["CUSTOMER_ID"].astype(str))
     days = [day for full in days_of(named) for day in (full.head(0), full)]
-    computed = pd.concat(compute_days(lambda: days, handbook(), 3), ignore_index=True)
+    computed = pd.concat(compute_days(lambda: days, handbook(), *STREAM, 3), ignore_index=True)
     for name, values in whole.items():
         assert_array_equal(computed[name].to_numpy(), values)
 
@@ -182,18 +184,18 @@ def test_out_of_core_takes_empty_days_and_text_keys(stream, whole):
 def test_out_of_core_stream_that_changes_between_readings_is_refused(stream, second, said):
     readings = iter([days_of(stream), second(days_of(stream))])
     with pytest.raises(InputChangedError, match=said):
-        list(compute_days(lambda: next(readings), handbook(), 2))
+        list(compute_days(lambda: next(readings), handbook(), *STREAM, 2))
 
 
 def test_out_of_core_days_in_wrong_order_or_twice_are_refused(stream):
     days = days_of(stream)
     for wrong in ([days[1], days[0]], [days[0], days[0]], [days[0], days[0].head(0), days[0].tail(1)]):
         with pytest.raises(SchemaError, match="`TRANSACTION_ID` repeats or goes back 1 times"):
-            list(compute_days(lambda wrong=wrong: wrong, handbook(), 2))
+            list(compute_days(lambda wrong=wrong: wrong, handbook(), *STREAM, 2))
 
 
 def test_scratch_of_out_of_core_is_empty_afterwards(stream, tmp_path):
-    days = compute_days(lambda: days_of(stream), handbook(), 2, scratch=tmp_path)
+    days = compute_days(lambda: days_of(stream), handbook(), *STREAM, 2, scratch=tmp_path)
     next(days)
     assert list(tmp_path.iterdir())
     days.close()

@@ -19,10 +19,10 @@ from mlnb.fraud.champion import (
     train_champion,
 )
 from mlnb.fraud.features import add_features
-from mlnb.fraud.prequential import fold, summary, weeks_before, weeks_from
-from mlnb.fraud.prequential import judge as judged
+from mlnb.fraud.model import weeks_of_payments
+from mlnb.fraud.prequential import figures_of_week, fold, mean_figures, weeks_before, weeks_from
 from mlnb.fraud.simulator import simulate
-from mlnb.models.bootstrap import mean_intervals, weeks_of
+from mlnb.models.bootstrap import mean_intervals
 from mlnb.models.threshold import best_threshold, savings, worth
 from mlnb.models.training import inputs, scores
 from mlnb.store.artifacts import get_value, put_value
@@ -126,10 +126,10 @@ def judged_weeks():
 def test_champion_on_the_published_test_weeks_beats_the_published_best_in_all_three_figures(judged_weeks):
     judged_tests = [judged_weeks[week] for week in weeks_from()]
     assert [(len(test), int(test.TX_FRAUD.sum())) for test, _ in judged_tests] == [(58_264, 385), (57_937, 387), (58_337, 408), (57_604, 422)]
-    means = summary(pd.DataFrame([judged(*one) for one in judged_tests]))
+    means = mean_figures(pd.DataFrame([figures_of_week(*one) for one in judged_tests]))
     assert means["average_precision"] > PUBLISHED_BEST["average_precision"] + 0.04
     assert all(means[name] > best for name, best in PUBLISHED_BEST.items())
-    sure = mean_intervals(weeks_of(*zip(*judged_tests, strict=True)), n_resamples=100)
+    sure = mean_intervals(weeks_of_payments(*zip(*judged_tests, strict=True)), n_resamples=100)
     assert sure["average_precision"].low > PUBLISHED_BEST["average_precision"]
     assert all(sure[name].low < PUBLISHED_BEST[name] < sure[name].high for name in ("card_precision", "roc_auc"))
 

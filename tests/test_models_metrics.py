@@ -108,15 +108,15 @@ def test_interval_covers_the_truth_about_as_often_as_promised():
 
 
 def test_interval_leaves_out_draws_without_a_figure():
-    found = interval(0.5, lambda w: 0.5 if w[0] else float("nan"), n_cards=2)
+    found = interval(0.5, lambda w: 0.5 if w[0] else float("nan"), n_units=2)
     assert found == Interval(0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("figure", [roc_auc, average_precision, lambda *a: card_precision(*a, days=np.zeros(len(a[0])))])
 @pytest.mark.parametrize(("labels", "scores", "cards", "said"), [
-    ([], [], [], "no transactions"),
-    ([0, 0], [0.1, 0.2], [1, 2], "all 2 transactions are legitimate"),
-    ([1, 1], [0.1, 0.2], [1, 2], "all 2 transactions are fraud"),
+    ([], [], [], "no rows"),
+    ([0, 0], [0.1, 0.2], [1, 2], "all 2 labels are 0"),
+    ([1, 1], [0.1, 0.2], [1, 2], "all 2 labels are 1"),
     ([0, 1], [0.1, np.nan], [1, 2], "1 of 2 scores are missing or infinite"),
     ([0, 1], [0.1, np.inf], [1, 2], "1 of 2 scores are missing or infinite"),
     ([0, 2], [0.1, 0.2], [1, 2], "neither 0 nor 1"),

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.fraud.features import INPUTS, add_features
-from mlnb.fraud.prequential import fold, judge, prequential, summary, weeks_before, weeks_from
+from mlnb.fraud.model import train_on_payments, weeks_of_payments
+from mlnb.fraud.prequential import figures_of_week, fold, mean_figures, prequential, weeks_before, weeks_from
 from mlnb.fraud.simulator import simulate
 from mlnb.fraud.split import split
-from mlnb.models.bootstrap import difference_intervals, mean_intervals, weeks_of, weighted_means
+from mlnb.models.bootstrap import difference_intervals, mean_intervals, weighted_means
 from mlnb.models.metrics import MetricError
-from mlnb.models.training import classifier, scores, train
+from mlnb.models.training import classifier, scores
 from mlnb.store.errors import UsageError
 
 
@@ -61,10 +62,10 @@ def test_prequential_training_never_sees_the_delay_or_the_test():
     assert seen == [12, 19]
 
 
-def test_summary_is_the_plain_mean_of_weeks():
+def test_mean_figures_are_the_plain_mean_of_weeks():
     features = stream(40, 30, 1)
     judged = prequential(features, weeks_from(19, 3), lambda train: None, lambda model, test: np.random.default_rng(0).random(len(test)))
-    assert summary(judged)["roc_auc"] == pytest.approx(judged.roc_auc.mean())
+    assert mean_figures(judged)["roc_auc"] == pytest.approx(judged.roc_auc.mean())
 
 
 def frames(seed=0, n=1500):
@@ -76,24 +77,24 @@ def frames(seed=0, n=1500):
 
 def test_bootstrap_with_every_card_once_is_the_mean_of_the_weeks():
     tests, scored = frames()
-    weeks = weeks_of(tests, scored)
-    means = weighted_means(weeks, np.ones(weeks[0].n_cards, dtype=int))
-    expected = summary(pd.DataFrame([judge(test, score) for test, score in zip(tests, scored, strict=True)]))
+    weeks = weeks_of_payments(tests, scored)
+    means = weighted_means(weeks, np.ones(weeks[0].n_units, dtype=int))
+    expected = mean_figures(pd.DataFrame([figures_of_week(test, score) for test, score in zip(tests, scored, strict=True)]))
     np.testing.assert_allclose([means[name] for name in expected], list(expected.values()), rtol=1e-12)
 
 
 def test_bootstrap_card_drawn_twice_counts_twice_in_every_week():
     tests, scored = frames()
-    weeks = weeks_of(tests, scored)
-    weights = np.random.default_rng(1).integers(0, 3, weeks[0].n_cards)
+    weeks = weeks_of_payments(tests, scored)
+    weights = np.random.default_rng(1).integers(0, 3, weeks[0].n_units)
     names = np.unique(np.concatenate([test.CUSTOMER_ID for test in tests]))
     copies = [np.repeat(np.arange(len(test)), weights[np.searchsorted(names, test.CUSTOMER_ID)]) for test in tests]
-    expected = np.mean([judge(test.iloc[rows], score[rows])["average_precision"] for test, score, rows in zip(tests, scored, copies, strict=True)])
+    expected = np.mean([figures_of_week(test.iloc[rows], score[rows])["average_precision"] for test, score, rows in zip(tests, scored, copies, strict=True)])
     assert weighted_means(weeks, weights)["average_precision"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_bootstrap_same_seed_same_intervals_and_paired_difference_of_a_model_with_itself_is_zero():
-    weeks = weeks_of(*frames())
+    weeks = weeks_of_payments(*frames())
     assert mean_intervals(weeks, 20, seed=3) == mean_intervals(weeks, 20, seed=3)
     assert all(gain == (0.0, 0.0, 0.0) for gain in difference_intervals(weeks, weeks, 5).values())
 
@@ -101,7 +102,7 @@ def test_bootstrap_same_seed_same_intervals_and_paired_difference_of_a_model_wit
 def test_bootstrap_scores_of_other_length_are_refused():
     tests, scored = frames()
     with pytest.raises(MetricError, match="do not belong together"):
-        weeks_of(tests, [scored[0][:-1], *scored[1:]])
+        weeks_of_payments(tests, [scored[0][:-1], *scored[1:]])
 
 
 @pytest.mark.slow
@@ -113,5 +114,5 @@ def test_published_table_comes_back():
     assert (part.n_train, part.train.TX_FRAUD.sum(), part.n_test, part.test.TX_FRAUD.sum()) == (67_240, 598, 58_264, 385)
     published = {("logistic", None): (0.606, 0.291, 0.871), ("tree", 2): (0.496, 0.241, 0.763), ("tree", None): (0.309, 0.243, 0.788)}
     for (kind, depth), expected in published.items():
-        found = judge(part.test, scores(train(classifier(kind, max_depth=depth), part.train, INPUTS), part.test))
+        found = figures_of_week(part.test, scores(train_on_payments(classifier(kind, max_depth=depth), part.train, INPUTS), part.test))
         np.testing.assert_allclose(list(found.values()), expected, atol=0.003, err_msg=f"{kind} {depth}")

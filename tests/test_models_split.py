@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.fraud.features import INPUTS, add_features
+from mlnb.fraud.model import train_on_payments
 from mlnb.fraud.simulator import simulate
 from mlnb.fraud.split import is_known, least_days, split
 from mlnb.models.metrics import average_precision, card_precision, roc_auc
-from mlnb.models.training import classifier, scores, train
+from mlnb.models.training import classifier, scores
 from mlnb.store.errors import UsageError
 
 
@@ -95,7 +96,7 @@ def test_split_published_stream_gives_published_counts_and_figures():
     published = {("logistic", None): (0.871, 0.606, 0.291), ("tree", 2): (0.763, 0.496, 0.241), ("tree", None): (0.788, 0.309, 0.243),
                  ("forest", None): (0.867, 0.658, 0.287)}
     for (kind, depth), expected in published.items():
-        model = train(classifier(kind, max_depth=depth), fold.train, INPUTS, threads=2)
+        model = train_on_payments(classifier(kind, max_depth=depth), fold.train, INPUTS, threads=2)
         judged = (fold.test.TX_FRAUD, scores(model, fold.test), fold.test.CUSTOMER_ID)
         found = [roc_auc(*judged, n_resamples=2).value, average_precision(*judged, n_resamples=2).value,
                  card_precision(*judged, fold.test.TX_TIME_DAYS, n_resamples=2).value]

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mlnb.fraud.features import INPUTS
-from mlnb.models.training import KINDS, InputError, classifier, inputs, scores, train
+from mlnb.models.training import CLASSIFIERS, InputError, classifier, inputs, scores, train
 from mlnb.store.errors import UsageError
 
 
@@ -18,9 +18,9 @@ def payments():
     return frame.assign(TX_FRAUD=(risky + 0.2 * draws.random(600) > 1.5).astype("int64"), TRANSACTION_ID=np.arange(600))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_scores_columns_in_another_order_gives_the_same(payments, kind):
-    model = train(classifier(kind, n_estimators=10, max_depth=5), payments)
+    model = train(classifier(kind, n_estimators=10, max_depth=5), payments, "TX_FRAUD", INPUTS)
     found = scores(model, payments)
     assert_array_equal(found, scores(model, payments[sorted(payments.columns)]))
     assert ((found >= 0) & (found <= 1)).all()
@@ -28,23 +28,23 @@ def test_scores_columns_in_another_order_gives_the_same(payments, kind):
 
 
 def test_train_any_number_of_threads_gives_the_same_model(payments):
-    one, two = (train(classifier(n_estimators=12), payments, threads=n) for n in (1, 2))
+    one, two = (train(classifier(n_estimators=12), payments, "TX_FRAUD", INPUTS, threads=n) for n in (1, 2))
     assert_array_equal(scores(one, payments), scores(two, payments))
     assert one[-1].n_jobs is None and two[-1].n_jobs is None
     assert one.get_params().keys() == two.get_params().keys()
 
 
 def test_train_again_gives_the_same_model(payments):
-    assert_array_equal(*(scores(train(classifier(n_estimators=12), payments), payments) for _ in range(2)))
+    assert_array_equal(*(scores(train(classifier(n_estimators=12), payments, "TX_FRAUD", INPUTS), payments) for _ in range(2)))
 
 
 def test_train_knows_the_names_of_its_inputs_in_order(payments):
-    assert list(train(classifier("tree"), payments).feature_names_in_) == list(INPUTS)
+    assert list(train(classifier("tree"), payments, "TX_FRAUD", INPUTS).feature_names_in_) == list(INPUTS)
 
 
 def test_inputs_absent_column_is_named(payments):
     with pytest.raises(InputError, match="TX_DURING_NIGHT") as caught:
-        inputs(payments.drop(columns="TX_DURING_NIGHT"))
+        inputs(payments.drop(columns="TX_DURING_NIGHT"), INPUTS)
     assert "TX_AMOUNT" not in str(caught.value)
     assert caught.value.mend
 
@@ -54,23 +54,28 @@ def test_inputs_missing_or_infinite_value_is_refused(payments, hole):
     spoilt = payments.copy()
     spoilt.loc[7, "TX_AMOUNT"] = hole
     with pytest.raises(InputError, match="missing or infinite values: TX_AMOUNT"):
-        inputs(spoilt)
+        inputs(spoilt, INPUTS)
 
 
 def test_inputs_doubled_column_is_refused(payments):
     with pytest.raises(InputError, match="twice"):
-        inputs(pd.concat([payments, payments[["TX_AMOUNT"]]], axis=1))
+        inputs(pd.concat([payments, payments[["TX_AMOUNT"]]], axis=1), INPUTS)
 
 
 def test_inputs_text_column_is_refused(payments):
     with pytest.raises(InputError, match="not numbers: TX_AMOUNT"):
-        inputs(payments.assign(TX_AMOUNT=payments["TX_AMOUNT"].astype(str)))
+        inputs(payments.assign(TX_AMOUNT=payments["TX_AMOUNT"].astype(str)), INPUTS)
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_train_one_class_is_refused(payments, label):
-    with pytest.raises(InputError, match="both frauds and legitimate"):
-        train(classifier("tree"), payments.assign(TX_FRAUD=label))
+    with pytest.raises(InputError, match=f"every `TX_FRAUD` is {label}"):
+        train(classifier("tree"), payments.assign(TX_FRAUD=label), "TX_FRAUD", INPUTS)
+
+
+def test_train_more_than_two_classes_is_refused(payments):
+    with pytest.raises(InputError, match="`TX_FRAUD` has 3 different values"):
+        train(classifier("tree"), payments.assign(TX_FRAUD=payments.index % 3), "TX_FRAUD", INPUTS)
 
 
 def test_scores_model_trained_on_an_array_is_refused(payments):

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from mlnb.fraud.features import INPUTS, add_features
-from mlnb.fraud.prequential import fold, judge, weeks_before, weeks_from
+from mlnb.fraud.model import train_on_payments
+from mlnb.fraud.prequential import figures_of_week, fold, weeks_before, weeks_from
 from mlnb.fraud.simulator import simulate
 from mlnb.models.threshold import best_threshold, savings
-from mlnb.models.training import classifier, scores, train
+from mlnb.models.training import classifier, scores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {"days": 49, "n_customers": 300, "n_terminals": 400, "n_weeks": 2, "champion_days": 7, "n_estimators": 5, "models": '["forest", "champion"]'}
@@ -63,11 +64,11 @@ def test_weeks_are_judged_as_by_hand(small, read):
     for week in WEEKS:
         part, mine = fold(features, week), scored[scored["week"] == week]
         assert mine["TRANSACTION_ID"].tolist() == part.test["TRANSACTION_ID"].tolist()
-        expected = scores(train(classifier("forest", n_estimators=5, max_depth=20), part.train, INPUTS), part.test)
+        expected = scores(train_on_payments(classifier("forest", n_estimators=5, max_depth=20), part.train, INPUTS), part.test)
         assert mine["forest"].tolist() == pytest.approx(expected.tolist(), abs=1e-12)
         row = figures[(figures["week"] == week) & (figures["model"] == "forest")].iloc[0]
         assert (row["n_train"], row["n_test"]) == (part.n_train, part.n_test)
-        assert {name: row[name] for name in judge(part.test, expected)} == pytest.approx(judge(part.test, expected))
+        assert {name: row[name] for name in figures_of_week(part.test, expected)} == pytest.approx(figures_of_week(part.test, expected))
 
 
 def test_summary_chooses_on_validation_weeks_and_judges_on_the_test(small, read):

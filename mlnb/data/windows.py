@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .definition import Feature, columns_of, keys_of, labels_of, require_definition
+from .definition import Feature, keys_of, labels_of, require_definition, value_columns
 from .schema import Column, SchemaError, Violation, require_schema
 from ..store.errors import UsageError
 
@@ -133,7 +133,7 @@ def compute_key(
     "Features of one key; the order of rows is taken as checked."
     grouped = group_rows(keys)
     ends, times = window_ends(grouped, times_us, features), times_us[grouped.order]
-    mine = {name: columns[name][grouped.order] for name in columns_of(features)}
+    mine = {name: columns[name][grouped.order] for name in value_columns(features)}
     running = {name: [_running(limb) for limb in limbs_of(values)] for name, values in mine.items()}
     computed = {}
     for f in features:
@@ -155,7 +155,7 @@ def require_order(
         n_wrong = int((np.diff(values).astype("int64") < least).sum())
         if n_wrong:
             raise SchemaError([Violation(name, "unsorted", "table", n_wrong, f"`{name}` {said} {n_wrong:,} times from one row to the next",
-                                         f"set repeated rows apart with `quarantine`, sort by `{id_column}`; if time goes back then, the ids are wrong")])
+                                         f"set repeated rows apart with `set_apart`, sort by `{id_column}`; if time goes back then, the ids are wrong")])
 
 # %% ../../nbs/data/030_windows.ipynb #f38eb34b
 def _promises(frame: pd.DataFrame, definition: Sequence[Feature], id_column: str, time_column: str) -> dict[str, Column]:
@@ -164,7 +164,7 @@ def _promises(frame: pd.DataFrame, definition: Sequence[Feature], id_column: str
     for name in keys_of(definition):
         dtype = own.get(name, "int64")
         schema[name] = Column(dtype if not dtype.startswith("float") else "int64", "key")
-    for name in columns_of(definition):
+    for name in value_columns(definition):
         dtype = own.get(name, "float64")
         is_label = name in labels_of(definition)
         schema[name] = Column(dtype if dtype.startswith(("float", "int", "uint", "bool")) else "float64", "value", low=0 if is_label else None, high=1 if is_label else None)
@@ -174,14 +174,14 @@ def _promises(frame: pd.DataFrame, definition: Sequence[Feature], id_column: str
 def require_events(
     frame: pd.DataFrame,               # any table
     definition: Sequence[Feature],     # what is to be computed from it
-    id_column: str = "TRANSACTION_ID", # id of each row, ascending
-    time_column: str = "TX_DATETIME",  # time of each row, ascending, naive UTC
+    id_column: str,                    # id of each row, ascending
+    time_column: str,                  # time of each row, ascending, naive UTC
 ) -> None:                             # raises `SchemaError`, or `UsageError` when a sum could overflow
     "Refuse a table from which some window would come out wrong."
     schema = _promises(frame, definition, id_column, time_column)
     require_schema(frame.loc[:, [name in schema for name in frame.columns]], schema)
     require_order(frame[id_column].to_numpy(), frame[time_column].to_numpy(), id_column, time_column)
-    for name in columns_of(definition):
+    for name in value_columns(definition):
         total = float(np.abs(frame[name].to_numpy().astype("float64")).sum())
         if total >= MOST_TOTAL:
             raise UsageError(f"the values of `{name}` add up to {total:.3g} in size, beyond the {MOST_TOTAL:.3g} that sums are exact for", "give the column in a larger unit, or compute fewer rows at once")
@@ -190,14 +190,14 @@ def require_events(
 def compute(
     frame: pd.DataFrame,               # events in order of id and time; not changed
     definition: Sequence[Feature],     # features, of one or several keys
-    id_column: str = "TRANSACTION_ID", # id of each row, ascending [int64]
-    time_column: str = "TX_DATETIME",  # time of each row, ascending, naive UTC [datetime64[us]]
+    id_column: str,                    # id of each row, ascending [int64]
+    time_column: str,                  # time of each row, ascending, naive UTC [datetime64[us]]
 ) -> dict[str, np.ndarray]:            # feature → value for each row, in the definition's order [float64]; raises `SchemaError`, `UsageError`
     "All features of a definition for all rows of a table."
     require_definition(definition)
     require_events(frame, definition, id_column, time_column)
     times_us = frame[time_column].to_numpy().astype("int64")
-    columns = {name: frame[name].to_numpy() for name in columns_of(definition)}
+    columns = {name: frame[name].to_numpy() for name in value_columns(definition)}
     computed: dict[str, np.ndarray] = {}
     for key in keys_of(definition):
         computed |= compute_key(frame[key].to_numpy(), times_us, columns, [f for f in definition if f.key == key])

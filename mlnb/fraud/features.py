@@ -16,8 +16,9 @@ from dataclasses import replace
 import pandas as pd
 
 from ..data.definition import DAY_S, Feature
-from ..data.schema import TRANSACTIONS, require_schema
+from ..data.schema import require_schema
 from ..data.windows import compute
+from .payments import ID_COLUMN, TIME_COLUMN, TRANSACTIONS
 from ..store.errors import UsageError
 
 # %% ../../nbs/fraud/050_features.ipynb #d142c3bc
@@ -80,7 +81,7 @@ def add_features(
     "Add what was known when each payment was made (Handbook, chapter 3)."
     definition = handbook(windows_days, delay_days)
     require_schema(_needed(transactions), NEEDED)
-    return transactions.assign(**calendar(transactions["TX_DATETIME"]), **compute(transactions, definition))
+    return transactions.assign(**calendar(transactions["TX_DATETIME"]), **compute(transactions, definition, ID_COLUMN, TIME_COLUMN))
 
 # %% ../../nbs/fraud/050_features.ipynb #32f4ff59
 def features_for_window(

@@ -152,7 +152,7 @@ def simulate(
     n_days: int = 60,           # length of the stream, 1 or more; the published one has 183 [days]
     n_customers: int = 5000,    # 3 or more: so many cards are stolen each day
     n_terminals: int = 10000,   # 2 or more: so many terminals are compromised each day
-) -> pd.DataFrame:              # transactions in order of TRANSACTION_ID, the columns of `mlnb.data.schema.TRANSACTIONS`; raises `UsageError` if too small
+) -> pd.DataFrame:              # transactions in order of TRANSACTION_ID, the columns of `mlnb.fraud.payments.TRANSACTIONS`; raises `UsageError` if too small
     "Simulate a stream of card payments from 2018-04-01 on (Handbook, chapter 3)."
     require_sizes(n_days, n_customers, n_terminals)
     who = customers(n_customers)

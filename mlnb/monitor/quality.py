@@ -170,11 +170,11 @@ def quality(
             "repeated": check_repeated(reference, current, key)}
     found = [(verdict.reason, verdict) for verdict in rows.values()]
     found += [(f"`{name}`: {verdict.reason}", verdict) for name, verdict in columns.items()]
-    return result(_whole(found), {name: _plain(reference, current, name, verdict) for name, verdict in columns.items()},
+    return result(_batch_verdict(found), {name: _column_facts(reference, current, name, verdict) for name, verdict in columns.items()},
                   rows={name: {"verdict": verdict.word, "reason": verdict.reason} for name, verdict in rows.items()})
 
 # %% ../../nbs/monitor/020_quality.ipynb #343e3b36
-def _whole(found: list[tuple[str, Verdict]]) -> Verdict:
+def _batch_verdict(found: list[tuple[str, Verdict]]) -> Verdict:
     "The worst of all rules, with the first three of their reasons."
     word = worst(verdict for _, verdict in found).word
     if word == "ok":
@@ -184,7 +184,7 @@ def _whole(found: list[tuple[str, Verdict]]) -> Verdict:
     return Verdict(word, "; ".join(reasons[:3]) + more)
 
 # %% ../../nbs/monitor/020_quality.ipynb #0c870823
-def _plain(reference: pd.DataFrame, current: pd.DataFrame, name: str, verdict: Verdict) -> dict:
+def _column_facts(reference: pd.DataFrame, current: pd.DataFrame, name: str, verdict: Verdict) -> dict:
     "What is known of one column, as plain values."
     windows = {"reference": reference, "current": current}
     held = {window: column(frame, name) for window, frame in windows.items() if name in positions(frame)}
