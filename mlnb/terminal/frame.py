@@ -25,7 +25,7 @@ from typer.core import TyperGroup
 
 import mlnb
 from ..store.errors import StoreError, UsageError, did_you_mean
-from .arguments import given_values
+from .arguments import named_values
 from .output import show_json
 
 # %% ../../nbs/terminal/030_frame.ipynb #c74a9076
@@ -219,7 +219,7 @@ def plans_of(
     project, store, name = open_project(profile, create)
     names = list(project.pipelines) if pipeline is None else [pipeline]
     values = read_values_file(file) if file else {}
-    texts = given_values(given or [])
+    texts = named_values(given or [])
     return project, store, [plan_pipeline(project, store, one, name, values, texts) for one in names]
 
 # %% ../../nbs/terminal/030_frame.ipynb #47a415a5

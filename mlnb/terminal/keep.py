@@ -7,9 +7,9 @@ What is damaged is an error with the command that makes it again, never a file w
 
 # %% auto #0
 __all__ = ['KEPT_SUFFIXES', 'versions_answer', 'answer_artifacts', 'described', 'written_out', 'listing', 'value_text',
-           'answer_get', 'project_files', 'made_under', 'reruns', 'make_again', 'repair', 'verified_line',
-           'show_verified', 'verification_notes', 'verify_remote', 'verification_code', 'answer_verify', 'gc_lines',
-           'collect_here', 'answer_gc', 'exact_digest', 'show_erased', 'answer_erase']
+           'answer_get', 'project_files', 'made_under', 'reruns', 'rerun', 'repair', 'verified_line', 'show_verified',
+           'verification_notes', 'verify_remote', 'verification_code', 'answer_verify', 'gc_lines', 'collect_here',
+           'answer_gc', 'exact_digest', 'show_erased', 'answer_erase']
 
 # %% ../../nbs/terminal/080_keep.ipynb #3c7e24c2
 import json
@@ -234,7 +234,7 @@ def reruns(
     return sorted(known, key=lambda group: order.index(group["pipeline"]))
 
 # %% ../../nbs/terminal/080_keep.ipynb #3b8aae08
-def make_again(
+def rerun(
     project: Any,  # whose
     store: Any,  # its
     group: dict,  # one of `reruns`
@@ -279,7 +279,7 @@ def repair(
     places = [from_files(project_files(project)), *([from_remote(url)] if url else [])]
     done = repair_store(store, found, places)
     set_records_aside(store, done["rerun"])
-    runs = [make_again(project, store, group, as_json) for group in reruns(project, store, done["rerun"])]
+    runs = [rerun(project, store, group, as_json) for group in reruns(project, store, done["rerun"])]
     is_done = all(run["exit_code"] == 0 for run in runs) and not documents["unknown"]
     about = {
         "repaired": done["repaired"][:20],
