@@ -2,7 +2,8 @@
 
 Each peer has an environment of its own, made on first use and kept (`--environments`), with the same versions of papermill, pandas and scikit-learn.
 Tools take turns in every situation, so that a busy moment of the machine falls on all of them. A time counts only when the command ran as many
-stages as the situation asks for and the last table is the expected one.
+stages as the situation asks for and the last table is the expected one. `--before ENVIRONMENT` names an environment with an earlier mlnb, which
+takes its turns beside this one.
 """
 
 import argparse
@@ -29,6 +30,8 @@ MLNB_RUN = ["mlnb", "run", "shop"]
 COLD = Tool("mlnb, cold", "`mlnb run shop --cold`", [*MLNB_RUN, "--cold"], write_mlnb)
 STARTING = Tool("mlnb", "`mlnb run shop`, from nothing with the start of its kernel server", MLNB_RUN, write_mlnb)
 WARM = Tool("mlnb, server up", "`mlnb run shop`, the kernel server is left from the run before", MLNB_RUN, write_mlnb)
+BEFORE = tuple(replace(tool, name=f"{tool.name}, before") for tool in (STARTING, WARM))  # an earlier mlnb
+STARTING_SERVER, HAVING_SERVER = (STARTING, BEFORE[0]), (WARM, BEFORE[1])
 
 
 def mlnb_tools() -> tuple[Tool, ...]:
@@ -56,9 +59,9 @@ def prepare(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) 
         tool.write(folder, STAGES)
         if tool.setup:
             run(tool.setup, folder, settings)
-        if tool is STARTING or tool is WARM:
+        if tool in STARTING_SERVER or tool in HAVING_SERVER:
             run(["mlnb", "kernels", "stop"], folder, settings)
-        if tool is WARM:
+        if tool in HAVING_SERVER:
             run(tool.command, folder, settings)
             shutil.rmtree(folder / ".mlnb")
     elif situation == "one changed cell":
@@ -72,22 +75,30 @@ def kernels_given(folder: Path, settings: dict[str, str]) -> int:
 
 def measure(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) -> float:
     "Wall time of one command in a prepared project [s]; ends the benchmark when the work was not done."
-    before, given = stamps(folder), kernels_given(folder, settings) if tool is WARM else 0
+    before, given = stamps(folder), kernels_given(folder, settings) if tool in HAVING_SERVER else 0
     start = time.perf_counter()
     run(tool.command, folder, settings)
     seconds = time.perf_counter() - start
     if (n := n_executed(tool, folder, before, settings)) != SITUATIONS[situation]:
         raise SystemExit(f"{tool.name}, {situation}: {n} stages ran instead of {SITUATIONS[situation]}")
-    if tool is WARM and kernels_given(folder, settings) - given < n:
+    if tool in HAVING_SERVER and kernels_given(folder, settings) - given < n:
         raise SystemExit(f"{tool.name}, {situation}: of {n} stages some began on a cold kernel")
     assert_frame_equal(final_table(tool, folder, settings), expected(changed(STAGES) if situation == "one changed cell" else STAGES))
     return seconds
 
 
+def own_home(scratch: Path, tools: dict[Tool, Path], tool: Tool) -> Path:
+    "A home folder for each environment: kernel servers of one are not stopped by another."
+    homes = list(dict.fromkeys(tools.values()))
+    folder = scratch / f"h{homes.index(tools[tool])}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def measure_all(tools: dict[Tool, Path], repeats: int, scratch: Path) -> dict[str, dict[str, list[float]]]:
     "Seconds of each repeat, by tool and situation; the order of the tools turns by one with each repeat."
     names = list(tools)
-    settings = {tool: variables(home, scratch) for tool, home in tools.items()}
+    settings = {tool: variables(home, own_home(scratch, tools, tool)) for tool, home in tools.items()}
     seconds = {tool.name: {situation: [] for situation in SITUATIONS} for tool in names}
     for repeat in range(repeats + 1):  # the first fills file caches and is not counted
         for situation in SITUATIONS if repeat else ["from nothing"]:
@@ -154,6 +165,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="counted repeats of everything; one more comes before and is not counted")
     parser.add_argument("--environments", type=Path, default=default_folder(), help="where the peers' environments are kept (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="PEER", help="leave out the peers that are not named; `--only none` is mlnb alone")
+    parser.add_argument("--before", type=Path, metavar="ENVIRONMENT", help="a virtual environment with an earlier mlnb")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args()
     if options.repeats < 1:
@@ -161,13 +173,15 @@ def main() -> None:
     peers = tuple(peer for peer in PEERS if not options.only or peer.name.lower() in options.only)
     ours = mlnb_tools()
     tools = with_environments((*ours, *peers), private(options.environments))
+    if options.before:
+        tools |= dict.fromkeys(BEFORE, options.before.absolute())
     load = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="mlnb-bench-") as scratch:
         try:
             seconds = measure_all(tools, options.repeats, Path(scratch))
         finally:
-            if STARTING in ours:
-                run(["mlnb", "kernels", "stop"], Path(scratch), variables(Path(sys.prefix), Path(scratch)))
+            for tool in {STARTING, BEFORE[0]} & set(tools):
+                run(["mlnb", "kernels", "stop"], Path(scratch), variables(tools[tool], own_home(Path(scratch), tools, tool)))
     measured = document(tools, seconds, load)
     print(json.dumps(measured, indent=1) if options.json else markdown(measured))
 
