@@ -93,7 +93,7 @@ def answer_init_audit() -> Answer:
 def answer_checkpoint(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it there too.")] = None,
 ) -> Answer:
-    "Sign where the log ends, so that nobody can shorten it unseen."
+    "Sign the end of the log, so that nobody shortens it unseen."
     from mlnb.care.audit import make_checkpoint
 
     with writing(str(out)):
@@ -111,7 +111,7 @@ def answer_verify_audit(
         ),
     ] = None,
 ) -> Answer:
-    "Check the whole log, and name the first entry that was altered."
+    "Check the whole log; name the first entry that was altered."
     from mlnb.care.audit import verify_log
 
     project, store, _ = open_project()
@@ -158,7 +158,7 @@ def answer_trust(
 def answer_distrust(
     name: Annotated[str, typer.Argument(help="Whose key.")],
 ) -> Answer:
-    "Trust a key on this machine no longer; what was taken stays."
+    "Trust a key here no longer; what was taken stays."
     from mlnb.care.audit import audit
     from mlnb.care.signing import distrust
 
