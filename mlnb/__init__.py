@@ -52,12 +52,12 @@ Modules:
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
 - `mlnb.kernel.launch`: All that is decided about a notebook's kernel before there is one
 - `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
-- `mlnb.kernel.limits`: End a stage that takes too long or too much, and everything it started
-- `mlnb.kernel.link`: One server for each user and environment, found by what it is
+- `mlnb.kernel.limits`: The time and memory that a stage may take, and its end, with everything it started, when it takes more
+- `mlnb.kernel.link`: The way to the kernel server: one for each user and environment, found by what it is
 - `mlnb.kernel.memory_cap`: Let the operating system hold a stage to its memory, where it can
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
-- `mlnb.kernel.process`: A process for each stage, the same one everywhere, that leaves nothing behind
+- `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
@@ -74,7 +74,7 @@ Modules:
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
-- `mlnb.notebook.cells`: Read the code of a notebook the way Python and IPython will, without running it
+- `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes

@@ -1,6 +1,6 @@
-"""One server for each user and environment, found by what it is
+"""The way to the kernel server: one for each user and environment, found by what it is
 
-The kernel server keeps processes that have imported the usual libraries and hands out kernels copied from them. This module is its other side: where the server listens, how one is started in the background, how one talks to it. A server is only good for
+The kernel server keeps processes that have imported the usual libraries and hands out kernels copied from them. This module is the way to it: where the server listens, how one is started in the background, and the link over which both sides talk. A server is only good for
 one interpreter with one set of packages, so its address contains the *identity* of all that: after an upgrade the old server is simply not found, a new one is started, and the old one is told to go. The socket lies in a folder that only
 its owner can enter, and both sides ask the system who the other is. Where this cannot work (macOS, Windows), kernels start as they always did."""
 
