@@ -49,17 +49,22 @@ Modules:
 - `mlnb.history.status`: What is fresh, what is stale and why, and which values hold
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
+- `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
 - `mlnb.kernel.launch`: All that is decided about a notebook's kernel before there is one
-- `mlnb.kernel.limits`: End a stage that takes too long or too much, and everything it started
-- `mlnb.kernel.link`: One server for each user and environment, found by what it is
+- `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
+- `mlnb.kernel.limits`: The time and memory that a stage may take, and its end, with everything it started, when it takes more
+- `mlnb.kernel.link`: The way to the kernel server: one for each user and environment, found by what it is
 - `mlnb.kernel.memory_cap`: Let the operating system hold a stage to its memory, where it can
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
-- `mlnb.kernel.process`: A process for each stage, the same one everywhere, that leaves nothing behind
+- `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
+- `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
-- `mlnb.kernel.server`: Keeps templates and waiting kernels, hands them out, and ends what nobody holds any more
+- `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
+- `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
+- `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
@@ -71,7 +76,7 @@ Modules:
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
-- `mlnb.notebook.cells`: Read the code of a notebook the way Python and IPython will, without running it
+- `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes

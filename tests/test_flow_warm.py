@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mlnb.kernel.link import ask, can_serve, connect, running_servers, server_address, server_folder, server_identity
-from mlnb.kernel.server import remove_remains
+from mlnb.kernel.server_process import remove_remains
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
@@ -216,7 +216,7 @@ def test_run_killed_its_warm_kernel_and_what_that_started_end(make_project, mlnb
 
 
 def start_server(address, idle_s, **environment):
-    command = [sys.executable, "-c", "from mlnb.kernel.server import main; main()", str(address), str(idle_s)]
+    command = [sys.executable, "-c", "from mlnb.kernel.server_process import serve; serve()", str(address), str(idle_s)]
     return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import mlnb
 from ..notebook.each import file_stem
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.process import end_group, pid_of
-from ..kernel.launch import Launch, launch_of_stage, split_environment
+from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.memory_cap import capped_memory
 from ..notebook.options import Options
 from ..kernel.output_caps import Caps
@@ -225,9 +226,9 @@ def announced(
     if server is None or not stages:
         yield
         return
-    over = threading.Event()
+    over, known = threading.Event(), replace(plan, steps=dict(plan.steps))  # the run puts parts in the place of steps meanwhile
     def stay_connected():
-        if link := announce(plan, stages, server):
+        if link := announce(known, stages, server):
             over.wait()
             link.close()
     threading.Thread(target=stay_connected, daemon=True, name="announce").start()
@@ -281,8 +282,7 @@ def run_attempt(
         attempt.peak_mib = round(watch.peak_mib, 1)
         tell(index, total)
     attempt.launch.on_cell = on_cell
-    def kernel(): return pid_of(attempt.launch.started[-1]) if attempt.launch.started else None
-    with capped_memory(attempt.folder.name, options.memory_mib) as group, Watch(kernel, options.timeout_s, options.memory_mib, group=group) as watch: raised = execute(attempt, parameters)
+    with capped_memory(attempt.folder.name, options.memory_mib) as group, Watch(partial(kernel_pid, attempt.launch), options.timeout_s, options.memory_mib, group=group) as watch: raised = execute(attempt, parameters)
     attempt.seconds, attempt.peak_mib = round(time.monotonic() - started, 3), round(watch.peak_mib, 1)
     attempt.outputs, attempt.metrics, broken = read_journal(attempt.folder / "journal.jsonl")
     try: notebook = json.loads((attempt.folder / "out.ipynb").read_text(encoding="utf-8"))

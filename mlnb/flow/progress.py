@@ -113,8 +113,8 @@ class LiveProgress(PlainProgress):
         elif event == "parts": self.entries = {(n := unit_name(e["name"], e.get("each"))): self.entries.get(n, dict(e, state="waiting")) for e in about["document"]["stages"]}
         elif event == "cell": self.cells[about["stage"]] = f"{about['index'] + 1}/{about['total']}"
         elif event == "stage":
+            self.since.setdefault(about["stage"], time.monotonic())  # before the entry: another thread draws the lines at any moment
             self.entries[about["stage"]] = dict(about["entry"])
-            self.since.setdefault(about["stage"], time.monotonic())
         else:
             if event == "end": self.live.stop()
             super().__call__(event, **about)

@@ -373,6 +373,7 @@ def end_all(
 ) -> None:
     "End what is under way, keep its notebooks, and say so."
     deadline = time.monotonic() + within_s
+    for attempt in run.attempts.values(): attempt.launch.cancelled.set()  # also one whose thread had begun, but not its entry in `running`, when the interrupt came
     while not all(f.done() for f in running) and time.monotonic() < deadline:
         for name in running.values(): cancel(run.attempts[name])
         wait(running, timeout=0.2)

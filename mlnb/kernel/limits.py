@@ -1,4 +1,4 @@
-"""End a stage that takes too long or too much, and everything it started
+"""The time and memory that a stage may take, and its end, with everything it started, when it takes more
 
 A notebook that never ends holds a pipeline; one that takes all memory takes the machine. While a stage runs, a thread looks five times a second at its kernel and everything that descends from it, also at processes that left its group, because they were seen
 before they left. Too long: the kernel is interrupted first, so that the notebook shows where it was, then terminated, then killed. Too much memory: killed at once. Whatever is still there when the stage is over is killed too."""

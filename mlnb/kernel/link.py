@@ -1,6 +1,6 @@
-"""One server for each user and environment, found by what it is
+"""The way to the kernel server: one for each user and environment, found by what it is
 
-The kernel server keeps processes that have imported the usual libraries and hands out kernels copied from them. This module is its other side: where the server listens, how one is started in the background, how one talks to it. A server is only good for
+The kernel server keeps processes that have imported the usual libraries and hands out kernels copied from them. This module is the way to it: where the server listens, how one is started in the background, and the link over which both sides talk. A server is only good for
 one interpreter with one set of packages, so its address contains the *identity* of all that: after an upgrade the old server is simply not found, a new one is started, and the old one is told to go. The socket lies in a folder that only
 its owner can enter, and both sides ask the system who the other is. Where this cannot work (macOS, Windows), kernels start as they always did."""
 
@@ -14,6 +14,7 @@ __all__ = ['AT_START', 'SERVER_COMMAND', 'own_source_state', 'server_identity', 
 # %% ../../nbs/kernel/080_link.ipynb #a8e42ec0
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -123,7 +124,7 @@ def ask(
     finally: link.close()
 
 # %% ../../nbs/kernel/080_link.ipynb #6250a538
-SERVER_COMMAND = (sys.executable, "-c", "from mlnb.kernel.server import main; main()")
+SERVER_COMMAND = (sys.executable, "-c", "from mlnb.kernel.server_process import serve; serve()")
 
 
 def start_server(
@@ -133,7 +134,7 @@ def start_server(
     environment = {n: os.environ[n] for n in PASSED_ON if n in os.environ} | FIXED | dict.fromkeys(THREAD_VARIABLES, "1")
     log, nowhere = address.with_suffix(".log"), os.devnull
     actions = [(os.POSIX_SPAWN_OPEN, 0, nowhere, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, nowhere, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
-    os.posix_spawn(sys.executable, [*SERVER_COMMAND, str(address)], environment, file_actions=actions, setsid=True)  # nobody waits for it
+    os.posix_spawn(sys.executable, [*SERVER_COMMAND, str(address)], environment, file_actions=actions, setsid=True, setsigmask=[signal.SIGTERM])  # nobody waits for it; it unblocks the signal itself
 
 
 def ensure_server(

@@ -1,4 +1,4 @@
-"""A process for each stage, the same one everywhere, that leaves nothing behind
+"""The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 
 A result that depends on the shell it was started from cannot be repeated. So a stage's kernel is started by mlnb's own interpreter, in the notebook's folder, with a fixed environment: hash seed, time zone, locale, thread
 budget, seeded random numbers, and of the caller's variables only those that name the machine's places and those that the stage declares with `#| env`. It talks over Unix sockets in a private

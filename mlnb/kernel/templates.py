@@ -9,7 +9,7 @@ other end of its socket."""
 # %% auto #0
 __all__ = ['KERNEL_MODULES', 'EXECUTOR_MODULES', 'INLINE_BACKEND', 'SET_BY_KERNEL', 'import_kernel_modules', 'take_environment',
            'import_modules', 'kernel_file', 'start_app', 'take_handover', 'become_kernel', 'become', 'serve_template',
-           'start_base']
+           'start_base', 'copy_process']
 
 # %% ../../nbs/kernel/130_templates.ipynb #5c55cc7b
 import importlib
@@ -208,3 +208,18 @@ def start_base(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try: serve_template(theirs, folder, StandInShell(), list(warnings.filters))
     finally: os._exit(0)
+
+# %% ../../nbs/kernel/130_templates.ipynb #302966dd
+def copy_process(
+    control: socket.socket,  # of a template
+    what: bytes,  # the copy becomes: `t` template, `k` kernel, `x` executor
+    *further: socket.socket,  # given to the copy: for an executor the command's connection
+) -> Link:  # to the copy; its reads time out after 20 s
+    "Let a template make a copy of itself."
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    try:
+        socket.send_fds(control, [what], [theirs.fileno(), *(s.fileno() for s in further)])
+    finally:
+        theirs.close()
+    return Link(ours)

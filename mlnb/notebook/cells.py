@@ -1,4 +1,4 @@
-"""Read the code of a notebook the way Python and IPython will, without running it
+"""Read the cells of a notebook the way Python and IPython will, without running them
 
 Everything mlnb knows of a stage before it runs, it reads from the notebook's text: names loaded and saved, imports, and whether the code changed. This module gives each code cell as a syntax
 tree. Two cells with one tree do the same, so comments, blank lines and quotes do not count; one thing that a tree does not show does count: a semicolon that hides the last value. IPython's own syntax is
@@ -39,7 +39,7 @@ def read_notebook(
     def failed(message, mend): return {}, [], [Problem("bad-notebook", f"{shown} {message}", mend, shown)]
     try: notebook = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        return failed(f"is no valid notebook ({error})", "look for merge markers or restore it from version control")
+        return failed(f"is no valid notebook ({error})", "look for merge markers or take it from version control again")
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list) or notebook.get("nbformat") != 4:
         return failed("is no notebook of format 4", "open it in JupyterLab and save it again")
     try:

@@ -1,0 +1,212 @@
+"""Signals, threads and callbacks that come at the worst moment: before what they name is there, or after it is gone."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from mlnb.flow import attempt as attempts
+from mlnb.flow.progress import LiveProgress
+from mlnb.flow.run import end_all
+from mlnb.kernel.launch import Launch, kernel_pid
+from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect, inherited_settings, start_server
+from mlnb.kernel.process import kernel_environment
+
+needs_server = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
+AT_A_MOMENT = """
+import os, signal, sys
+import mlnb.kernel.server_process as process
+name, when = sys.argv.pop(1), sys.argv.pop(1)
+do = getattr(process, name)
+def at_that_moment(*given):
+    if when == "before": os.kill(os.getpid(), signal.SIGTERM)
+    done = do(*given)
+    if when == "after": os.kill(os.getpid(), signal.SIGTERM)
+    return done
+setattr(process, name, at_that_moment)
+process.serve()
+"""
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@contextmanager
+def silent_server(address):
+    "A socket at which somebody listens who never answers."
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        yield listener
+
+
+@pytest.fixture
+def begin_server(tmp_path):
+    "Begin a server whose stderr is kept in `errors`, which is read afterwards."
+    with open(tmp_path.parent / f"{tmp_path.name}.errors", "w+") as errors:
+        yield lambda address: subprocess.Popen([*SERVER_COMMAND, str(address), "60"], env=kernel_environment(), stderr=errors)
+        errors.seek(0)
+        assert errors.read() == ""
+
+
+# SIGTERM and the kernel server
+
+
+@needs_server
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["take_lock", "remove_remains", "retire_predecessors", "start_base", "listen_at", "begin_builds", "tidy_server", "close_server"])
+def test_sigterm_at_any_step_of_a_server_ends_it_cleanly(tmp_path, name, when):
+    for suffix in (".lock", ".log"):
+        (tmp_path / f"killed{suffix}").touch()
+    command = [sys.executable, "-c", AT_A_MOMENT, name, when, str(tmp_path / "s.sock"), "1"]
+    done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr, [p.name for p in tmp_path.iterdir()]) == (0, "", [])
+
+
+@needs_server
+def test_sigterm_while_a_predecessor_does_not_answer_ends_the_server_cleanly(tmp_path, begin_server):
+    with silent_server(tmp_path / "before.sock") as listener:
+        server = begin_server(tmp_path / "s.sock")
+        connection, _ = listener.accept()  # it asks
+        server.terminate()
+        assert server.wait(30) == 0
+        assert connection.recv(100) == b'{"do": "status"}\n'
+        connection.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["before.sock"]
+
+
+@needs_server
+def test_sigterm_while_predecessors_are_asked_leaves_them_serving(tmp_path, begin_server):
+    predecessor = begin_server(tmp_path / "before.sock")
+    until(lambda: ask(tmp_path / "before.sock", {"do": "status"}))
+    held = connect(tmp_path / "before.sock")  # a client, so that it goes on even when it is to retire
+    command = [sys.executable, "-c", AT_A_MOMENT, "retire_predecessors", "before", str(tmp_path / "s.sock")]
+    done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ask(tmp_path / "before.sock", {"do": "status"})["pid"] == predecessor.pid
+    assert ask(tmp_path / "before.sock", {"do": "stop"})["stopped"]
+    held.close()
+    assert (predecessor.wait(30), list(tmp_path.iterdir())) == (0, [])
+
+
+@needs_server
+def test_sigterm_while_a_server_is_being_imported_is_heeded_as_soon_as_it_can_be(tmp_path):
+    start_server(tmp_path / "s.sock")
+    (pid,) = [p.pid for p in psutil.Process().children() if str(tmp_path / "s.sock") in p.cmdline()]
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_server
+def test_sigterm_while_a_kernel_is_in_use_ends_both(tmp_path, begin_server):
+    server = begin_server(tmp_path / "s.sock")
+    until(lambda: (tmp_path / "s.sock").exists())
+    link = connect(tmp_path / "s.sock", timeout_s=60)
+    handover = {"environment": {}, "folder": str(tmp_path), "settings": inherited_settings(), "connection": None}
+    link.send({"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover})
+    kernel = psutil.Process(link.receive()["pid"])
+    server.terminate()
+    assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
+    link.close()
+    until(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
+
+
+@needs_server
+def test_server_that_breaks_keeps_its_log_and_the_next_one_removes_it(tmp_path, begin_server):
+    program = "import mlnb.kernel.server_process as p\np.retire_predecessors = lambda server: 1 / 0\np.serve()"
+    with open(tmp_path / "s.log", "w") as log:
+        done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "s.sock")], stderr=log, timeout=60)
+    assert (done.returncode, "ZeroDivisionError" in (tmp_path / "s.log").read_text()) == (1, True)
+    other = begin_server(tmp_path / "other.sock")
+    until(lambda: (tmp_path / "other.sock").exists())
+    assert not (tmp_path / "s.log").exists()
+    other.terminate()
+    assert (other.wait(30), list(tmp_path.iterdir())) == (0, [])
+
+
+@needs_server
+def test_servers_that_begin_while_another_ends_never_serve_two_at_once(tmp_path, begin_server):
+    "Lock files are removed when a server ends, so the file that somebody opened may be gone when he gets the lock."
+    held = [begin_server(tmp_path / "s.sock") for _ in range(3)]
+    until(lambda: ask(tmp_path / "s.sock", {"do": "status"}))
+    first = ask(tmp_path / "s.sock", {"do": "status"})["pid"]
+    os.kill(first, signal.SIGTERM)
+    held += [begin_server(tmp_path / "s.sock") for _ in range(3)]
+    until(lambda: sum(server.poll() is None for server in held) <= 1)
+    for server in held:
+        server.terminate()
+    assert {server.wait(30) for server in held} == {0}
+    assert list(tmp_path.iterdir()) == []
+
+
+# threads of a run
+
+
+def test_lines_are_drawn_while_a_stage_begins_to_run():
+    "Another thread draws them, so it may come between any two statements of whoever changes what is drawn."
+    live, drawn = LiveProgress(StringIO()), []
+
+    class Redrawn(dict):
+        def __setitem__(self, name, value):
+            super().__setitem__(name, value)
+            drawn.append(str(live.lines()))
+
+    entry = {"name": "train", "each": None, "state": "waiting", "seconds": 0.0, "metrics": {}}
+    live("start", document={"stages": [entry]})
+    live.entries, live.since = Redrawn(live.entries), Redrawn(live.since)
+    live("stage", stage="train", entry=entry | {"state": "running"})
+    assert "train        starting" in drawn
+
+
+def test_kernel_of_a_try_that_is_forgotten_meanwhile_is_none():
+    class Vanishing(list):
+        def __len__(self):  # whoever looks whether there is one, then finds none
+            n = super().__len__()
+            self.clear()
+            return n
+
+    launch = Launch(Path("."), {}, started=Vanishing([SimpleNamespace(mlnb_pid=4711)]))
+    assert bool(launch.started) and kernel_pid(launch) is None
+
+
+def test_attempt_whose_thread_began_at_the_moment_of_an_interrupt_is_cancelled_too():
+    launch = Launch(Path("."), {})
+    run = SimpleNamespace(attempts={"train": SimpleNamespace(launch=launch)}, state={})
+    end_all(run, running={})
+    assert launch.cancelled.is_set()
+
+
+def test_stages_are_announced_as_planned_whatever_the_run_does_to_its_plan(monkeypatch):
+    @dataclass
+    class Plan:
+        steps: dict = field(default_factory=dict)
+
+    has_changed, seen = threading.Event(), []
+
+    def announce(plan, stages, server):
+        has_changed.wait(10)
+        seen.extend(plan.steps[name] for name in stages)
+
+    monkeypatch.setattr(attempts, "announce", announce)
+    plan = Plan({"judge": "a step"})
+    with attempts.announced(plan, ["judge"], Path("s.sock")):
+        del plan.steps["judge"]  # parts are put in its place
+        has_changed.set()
+        until(lambda: seen, 10)
+    assert seen == ["a step"]
