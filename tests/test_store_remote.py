@@ -328,7 +328,7 @@ def test_server_that_ignores_the_condition_is_found_out(place, monkeypatch):
 KILLED = """
 import os, signal, sys
 from mlnb.store.objects import open_store
-from mlnb.store.{verb} import {verb}
+from mlnb.sharing.{verb} import {verb}
 left = [int(sys.argv[3])]
 def tell(kind, what):
     left[0] -= 1

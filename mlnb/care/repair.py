@@ -23,7 +23,7 @@ from ..store.objects import Store
 from ..store.records import output_digests
 from ..store.refs import actor
 from ..store.runs import document_of, run_ids, write_run
-from .verify import all_records, is_readable
+from .verify import sound_records, is_readable
 
 # %% ../../nbs/care/040_repair.ipynb #c11a031f
 def run_event(
@@ -48,7 +48,7 @@ def told_again(
 ) -> dict | None:  # its document, with `rebuilt`; None when not everything is known
     "Tell the document of a run again: only one in which every stage was committed."
     said = run_event(store, run)
-    records = sorted((r for r in all_records(store) if r["run"] == run), key=lambda r: str(r.get("started_utc")))
+    records = sorted((r for r in sound_records(store) if r["run"] == run), key=lambda r: str(r.get("started_utc")))
     if said is None or said["about"].get("stages") != {"committed": len(records)} or any(r.get("each") for r in records): return None
     about, environment = said["about"], records[0].get("environment", {})
     values = {name: v for r in records for name, v in r.get("parts", {}).get("parameters", {}).items()}

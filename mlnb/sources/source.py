@@ -166,9 +166,9 @@ def parse_table(
     folders: dict[str, str | None] | None = None,  # columns that the names of its folders give
 ) -> Any:          # a `pyarrow.Table`; CSV columns are all text; raises `UsageError` for a column that is not there
     "Read a table without guessing types."
-    from mlnb.store.codecs import check_columns
+    from mlnb.store.codecs import refuse_absent_columns
     names, folders = column_names(data, suffix), folders or {}
-    check_columns(columns or [], [*names, *folders])
+    refuse_absent_columns(columns or [], [*names, *folders])
     wanted = [n for n in columns if n in names] or None if columns is not None else None
     if suffix == ".parquet":
         import pyarrow.parquet as pq
