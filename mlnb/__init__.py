@@ -115,6 +115,7 @@ Modules:
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
+- `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
 - `mlnb.terminal.frame`: What the verbs of the command line share: words, tables, documents, options
 - `mlnb.terminal.keep`: Verify, clean, share, erase, vouch for, trace and repeat what was kept"""
