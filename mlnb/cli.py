@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from .store.errors import DefinitionError, IntegrityError, MlnbError, Problem, UsageError, did_you_mean
+from .store.url import without_secrets
 from .terminal.frame import (JOIN, Json, Parameter, PipelineName, Profile, ValuesFile, app, join_pairs, known_pipeline, open_project, pairs, plans_of, show_json, show_problems, show_table,
                            writing)
 
@@ -501,8 +502,8 @@ def run_command(
             command = " ".join(["mlnb", *[a for a in arguments[:1] if a in VERBS]])
             return report_error(UsageError(error.format_message(), f"see `{command} --help`"), 2, arguments)
         import traceback
-        traceback.print_exc(limit=-6)
-        return report_error(MlnbError(f"a fault of mlnb itself: {type(error).__name__}: {error}", "please report it with the lines above"), 70, arguments)
+        print(without_secrets(traceback.format_exc(limit=-6)), end="", file=sys.stderr)
+        return report_error(MlnbError(f"a fault of mlnb itself: {type(error).__name__}: {without_secrets(str(error))}", "please report it with the lines above"), 70, arguments)
 
 
 def main() -> None:

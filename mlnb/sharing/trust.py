@@ -7,21 +7,25 @@ This module holds what [pushing](030_push.ipynb) and [pulling](040_pull.ipynb) a
 
 # %% auto #0
 __all__ = ['REMOTE_FORMAT', 'REMOTE_LAYOUT', 'MOST_DOCUMENT', 'MOST_CODE', 'MOST_TEXT', 'DIGEST', 'REF', 'settle', 'object_place',
-           'remote_name', 'limits_of', 'needed', 'is_description', 'is_record', 'record_place', 'read_signed',
-           'refusal', 'keep_seen', 'refs_there', 'Nowhere']
+           'remote_name', 'remote_alias', 'limits_of', 'needed', 'is_description', 'is_record', 'record_place',
+           'read_signed', 'refusal', 'keep_seen', 'refs_there', 'Nowhere']
 
 # %% ../../nbs/sharing/020_trust.ipynb #70cc3492
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from ..store.artifacts import each_described
 from ..store.disk import write_durably
+from ..store.digests import sha256
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store
+from ..store.url import scheme_of, url_identity
 from .remote import Remote, read_remote, sizes_below, write_remote
 from ..care.signing import SignatureError, UntrustedError, check_signature
 
@@ -57,6 +61,17 @@ def remote_name(
     "Check the name that a remote goes by here."
     if is_name(name): return name
     raise UsageError(f"`{name}` is no name for a remote", "use a-z, 0-9 and _, beginning with a letter")
+
+# %% ../../nbs/sharing/020_trust.ipynb #e247857e
+def remote_alias(
+    url: str,  # a folder or a URL that settings.ini does not name
+) -> str:  # a name of 14 characters; the same when only a secret in the URL changes
+    "The name that a remote goes by here when nobody gave it one."
+    identity = url_identity(url)
+    if scheme_of(identity):
+        with suppress(ValueError):
+            identity = urlunsplit(urlsplit(identity))  # as such a name has always been made
+    return f"r_{sha256(identity.encode(errors='surrogateescape'))[:12]}"
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bf520f3
 MOST_DOCUMENT, MOST_CODE, MOST_TEXT = 64 << 20, 256 << 20, 1 << 30  # the most that a document, a notebook or module or list of files, and the full text of a cell may have [bytes]

@@ -30,7 +30,7 @@ def chain_links(
     "The links of a chained URL."
     if "://" not in text:
         return [text]
-    text = re.sub(r"[\t\r\n]", "", text.strip())
+    text = re.sub(r"[\t\r\n]", "", text.lstrip())
     links = CHAIN_JOINT.split(text)
     is_chain = all(URL_FORM.match(link) or re.fullmatch(r"[\w+.\-]+", link) for link in links)
     return links if is_chain else [text]

@@ -22,6 +22,7 @@ import typer
 
 import mlnb
 from ..store.errors import Problem, StoreError, UsageError, did_you_mean
+from ..store.url import shown_url
 
 # %% ../../nbs/terminal/010_frame.ipynb #63299728
 JOIN = "\x1f"  # between name and value
@@ -100,8 +101,8 @@ def writing(
     try: yield
     except (OSError, StoreError) as error:
         cause = error.__cause__ if isinstance(error, StoreError) else error
-        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT): raise StoreError(f"no room left at {place[:80]}", "free some space, then run the same command again") from error
-        raise UsageError(f"{place[:80]} cannot be written ({getattr(cause, 'strerror', cause)})", "choose another place") from error
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT): raise StoreError(f"no room left at {shown_url(place)[:80]}", "free some space, then run the same command again") from error
+        raise UsageError(f"{shown_url(place)[:80]} cannot be written ({getattr(cause, 'strerror', cause)})", "choose another place") from error
 
 # %% ../../nbs/terminal/010_frame.ipynb #1fe63e2c
 def open_project(
@@ -119,7 +120,7 @@ def known_pipeline(
     pipeline: str,  # name given on the command line
 ) -> str:           # the same; raises `UsageError` when settings.ini declares no such pipeline
     "Refuse the name of a pipeline that does not exist."
-    if pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines)))
+    if pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{shown_url(pipeline)}`", did_you_mean(pipeline, list(project.pipelines)))
     return pipeline
 
 

@@ -304,8 +304,7 @@ def remote_of(
     written: str | None,   # on the command line; None and `origin` mean the settings'
 ) -> tuple[str, str]:      # what it goes by here, and a folder or URL; raises `UsageError` when none is known
     "Which place is meant."
-    from mlnb.store.digests import sha256
-    from mlnb.sharing.remote import shown_url
+    from mlnb.sharing.trust import remote_alias
     from mlnb.store.settings import place
     own = project.remote and (os.environ.get(project.remote[4:], "") if project.remote.startswith("env:") else project.remote)
     if own == "": raise UsageError(f"the remote needs the environment variable {project.remote[4:]}, which is not set", f"set {project.remote[4:]} to its URL")
@@ -314,7 +313,7 @@ def remote_of(
         if own is None: raise UsageError("no remote is named", "give its URL, or write `remote = URL` into [mlnb] of settings.ini")
         return "origin", own
     url = written if "://" in written else str(Path(written).expanduser().resolve())
-    return "origin" if url == own else f"r_{sha256(shown_url(url).encode())[:12]}", url
+    return "origin" if url == own else remote_alias(url), url
 
 
 def share_of(
