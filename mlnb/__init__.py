@@ -5,9 +5,9 @@ Modules:
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
-- `mlnb.care.repair`: Make a damaged ref or run document again from what else is known, or say plainly that nobody knows
+- `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
-- `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and mend what can be mended
+- `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.cli`: `mlnb`: verbs that answer with a table, with one JSON document, and with an exit code
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader

@@ -163,13 +163,13 @@ def mend(
     found: dict,       # what `verify_store` returned
     url: str | None,   # of a remote that may have it too
     as_json: bool,     # whether stdout is kept for a document
-) -> dict:             # what `repair_store` returned, with `runs` and the `documents` that were rebuilt
+) -> dict:             # what `repair_store` returned, with `runs` and the `documents` that were repaired
     "Bring back, or make again, what is damaged."
     from mlnb.care.audit import audit
     from mlnb.sharing.pull import from_remote
-    from mlnb.care.repair import rebuild_documents
+    from mlnb.care.repair import repair_documents
     from mlnb.care.verify import from_files, repair_store, set_records_aside
-    documents = rebuild_documents(store, found)
+    documents = repair_documents(store, found)
     done = repair_store(store, found, [from_files(project_files(project)), *([from_remote(url)] if url else [])])
     set_records_aside(store, done["rerun"])
     runs = [run_again(project, store, group, as_json) for group in reruns(project, store, done["rerun"])]
