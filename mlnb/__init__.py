@@ -5,9 +5,9 @@ Modules:
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
-- `mlnb.care.repair`: Make a damaged ref or run document again from what else is known, or say plainly that nobody knows
+- `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
-- `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and mend what can be mended
+- `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
@@ -121,6 +121,7 @@ Modules:
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
+- `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, what was run, what differs, where it comes from

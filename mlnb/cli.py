@@ -19,6 +19,7 @@ from dataclasses import asdict
 import typer
 
 from .store.errors import DefinitionError, MlnbError, Problem, UsageError
+from .store.url import without_secrets
 from .terminal import ask, audit, keep, project, publish, run, share
 from .terminal.arguments import first_word, join_pairs
 from .terminal.frame import app
@@ -105,8 +106,8 @@ def report_fault(
         return report_error(UsageError(error.format_message(), f"see `{command} --help`"), 2, arguments)
     import traceback
 
-    traceback.print_exc(limit=-6)
-    said = f"a fault of mlnb itself: {type(error).__name__}: {error}"
+    print(without_secrets(traceback.format_exc(limit=-6)), end="", file=sys.stderr)
+    said = f"a fault of mlnb itself: {type(error).__name__}: {without_secrets(str(error))}"
     return report_error(MlnbError(said, "please report it with the lines above"), 70, arguments)
 
 # %% ../nbs/010_cli.ipynb #f18ee8cd

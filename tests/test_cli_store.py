@@ -100,8 +100,8 @@ def test_damaged_object_is_named_by_get_and_verify_and_made_again(begun, root, a
     assert (damaged["digest"], damaged["names"], damaged["runs"], found["exit_code"]) == (digest, ["demo/model"], [begun[1].json["run"]], 5)
     said = mlnb("verify", cwd=root)
     assert said.code == 5 and "demo/model" in said.stdout and "mlnb verify --repair" in said.stderr
-    mended = ask("verify", "--repair")
-    assert mended["clean"] and [(r["stages"], r["exit_code"]) for r in mended["repair"]["runs"]] == [(["train"], 0)]
+    repaired = ask("verify", "--repair")
+    assert repaired["clean"] and [(r["stages"], r["exit_code"]) for r in repaired["repair"]["runs"]] == [(["train"], 0)]
     assert ask("get", "model")["digest"] == digest
     assert {e["event"] for e in ask("audit")["events"]} >= {"init", "run", "verification_failure", "repair"}
 
@@ -129,7 +129,7 @@ def spoil(path):
     path.write_bytes(bytes(data))
 
 
-def test_verify_repair_rebuilds_the_head_and_the_run_it_points_to(begun, root, ask, mlnb):
+def test_verify_repair_tells_again_the_head_and_the_run_it_points_to(begun, root, ask, mlnb):
     run = begun[1].json["run"]
     spoil(root / ".mlnb" / "refs" / "heads" / "demo" / "default" / "00000001.json")
     spoil(root / ".mlnb" / "runs" / run / "run.json")

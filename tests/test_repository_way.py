@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from mlnb.cli import app
-from mlnb.terminal.frame import MOST_VERBS, TASKS
+from mlnb.terminal.frame import MOST_VERBS, TASKS, app
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from mlnb.care import audit as audit_module
 from mlnb.care.audit import (
     audit,
-    entry_of,
+    audit_entry,
     events,
     init_audit,
     log_path,
@@ -307,7 +307,7 @@ def test_event_names_actor_object_and_outcome(store):
     digest = put(store, b"page")
     entry = audit(store, "publication", outcome="refused", digest=digest, page="index.html")
     assert entry["actor"] and (entry["object"], entry["outcome"], entry["about"]) == (digest, "refused", {"page": "index.html"})
-    assert entry_of(log_path(store).read_bytes()[:-1]) == entry
+    assert audit_entry(log_path(store).read_bytes()[:-1]) == entry
 
 
 def test_event_without_init_is_written_unsigned(store):

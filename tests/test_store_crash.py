@@ -8,7 +8,7 @@ import pytest
 from conftest import write_project
 
 from mlnb.care.gc import Retention, collect
-from mlnb.care.verify import all_records, verify_store
+from mlnb.care.verify import sound_records, verify_store
 from mlnb.store import crash_points
 from mlnb.store.artifacts import put_value
 from mlnb.store.crash_points import POINTS, STEPS
@@ -30,7 +30,7 @@ IN_RUN = tuple(f"{kind}.{step}" for kind in ("object", "record", "ref", "run", "
 
 def results(store):
     "What each committed stage came to."
-    return {r["stage"]: (r["key"], output_digests(r), r["metrics"]) for r in all_records(store)}
+    return {r["stage"]: (r["key"], output_digests(r), r["metrics"]) for r in sound_records(store)}
 
 
 def processes_of(folder):

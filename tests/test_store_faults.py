@@ -13,7 +13,7 @@ import pytest
 from conftest import write_project
 
 from mlnb.care.gc import Retention, collect
-from mlnb.care.verify import all_records, verify_store
+from mlnb.care.verify import sound_records, verify_store
 from mlnb.store import objects
 from mlnb.store.artifacts import Artifact, get_value, put_value
 from mlnb.store.disk import write_durably
@@ -168,7 +168,7 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path
     forget_pins()
     operations = recorder.operations
     assert {o[0] for o in operations} == {"create", "flush", "flush folder", "rename", "link", "unlink", "mkdir"}
-    whole = {r["stage"]: output_digests(r) for r in all_records(open_store(original))}
+    whole = {r["stage"]: output_digests(r) for r in sound_records(open_store(original))}
     seen, n_committed = set(), 0
     for n, (end, undone, lose) in enumerate(states(operations, 12, random.Random(0))):
         root = tmp_path / f"state-{n}"
@@ -181,9 +181,9 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path
         store = open_store(root)
         found = verify_store(store, set_aside=False)
         assert found["damaged"] == [], (end, sorted(undone), found["damaged"])                  # I1, I2
-        committed = {r["stage"]: output_digests(r) for r in all_records(store)}
+        committed = {r["stage"]: output_digests(r) for r in sound_records(store)}
         assert committed.items() <= whole.items()                                               # I3
-        for record in all_records(store):
+        for record in sound_records(store):
             assert all(is_whole(store, o) and get_value(store, Artifact(o["codec"], o["digest"], o["bytes"], o["type"]), root) == {"rows": [1, 2, 3], "n": record["metrics"]["n"]} for o in record["outputs"].values())
         if (head := read_ref(store, "heads/demo/default")) is not None:
             keys = read_run(store, head.target)["keys"]

@@ -8,10 +8,10 @@ import pytest
 
 from mlnb.care import gc
 from mlnb.care.gc import Retention, collect
-from mlnb.care.verify import all_records, verify_store
+from mlnb.care.verify import sound_records, verify_store
 from mlnb.store.errors import LockedError
 from mlnb.store.objects import get, has, open_store, path_of, put
-from mlnb.store.pins import forget_pins, pin, pinned
+from mlnb.store.pins import forget_pins, pinned, protect
 from mlnb.store.records import commit, find_record, is_whole
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run, run_folder, run_ids, write_run
@@ -196,7 +196,7 @@ def test_object_that_becomes_needed_between_two_looks_stays(store, monkeypatch):
     real, looks = gc.look, []
 
     for wanted_at in (1, 2, 3):
-        for want in (lambda: pin(store.root, digest), lambda: put(store, b"wanted in a moment")):
+        for want in (lambda: protect(store.root, digest), lambda: put(store, b"wanted in a moment")):
             def look(*args, wanted_at=wanted_at, want=want, **kwargs):
                 looks.append(1)
                 if len(looks) == wanted_at:
@@ -243,7 +243,7 @@ def collect_while_busy(root, n_processes, rounds):
     assert [queue.get(timeout=60) for _ in processes] == [None] * n_processes
     found = verify_store(store)
     assert found["damaged"] == [], found["damaged"][:3]
-    for record in all_records(store):
+    for record in sound_records(store):
         assert is_whole(store, record["outputs"]["model"])
     return moved
 

@@ -19,17 +19,7 @@ from mlnb.care.erase import erase
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
-from mlnb.sharing.remote import (
-    can_create,
-    create_remote,
-    fetch,
-    open_remote,
-    read_remote,
-    remove_remote,
-    shown_url,
-    sizes_below,
-    write_remote,
-)
+from mlnb.sharing.remote import can_create, create_remote, fetch, open_remote, read_remote, remove_remote, sizes_below, write_remote
 from mlnb.sharing.remote_care import check_remote, gc_remote
 from mlnb.sharing.trust import object_place, record_place
 from mlnb.store.digests import canonical_json, sha256
@@ -39,6 +29,7 @@ from mlnb.store.records import commit, find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run, write_run
 from mlnb.store.tombstones import ErasedError
+from mlnb.store.url import shown_url
 
 RUN = "20261123T100000000-0a1b"
 

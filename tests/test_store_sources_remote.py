@@ -10,9 +10,10 @@ import pytest
 
 from mlnb.sources.source import copy_path, read_source
 from mlnb.sources.sql import bare_query, has_order, is_query, pin_sql
-from mlnb.sources.url import pin_url, shown_url
+from mlnb.sources.url import pin_url
 from mlnb.store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from mlnb.store.objects import open_store
+from mlnb.store.url import shown_url
 
 
 @pytest.fixture

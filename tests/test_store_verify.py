@@ -1,4 +1,4 @@
-"""Damage is found wherever it is, named by what it belongs to, and mended when anybody has the content."""
+"""Damage is found wherever it is, named by what it belongs to, and repaired when anybody has the content."""
 import pytest
 
 from mlnb.care.verify import from_files, from_store, naming_damage, repair_store, set_records_aside, verify_store
@@ -100,17 +100,17 @@ def test_repair_takes_what_files_and_other_stores_have_and_lists_the_rest(store,
     (tmp_path / "wrong.py").write_bytes(b"something else")
     digests = {content: spoil(store, content) for content in (b"features", b"module", b"part 0")}
     found = verify_store(store)
-    mended = repair_store(store, found, [from_files(tmp_path.glob("*.py")), lambda digest: b"a liar's content", from_store(other)])
-    assert set(mended["repaired"]) == {digests[b"features"], digests[b"module"]} and mended["lost"] == []
-    assert [(s["pipeline"], s["stage"]) for s in mended["rerun"]] == [("fraud", "train")]
+    repaired = repair_store(store, found, [from_files(tmp_path.glob("*.py")), lambda digest: b"a liar's content", from_store(other)])
+    assert set(repaired["repaired"]) == {digests[b"features"], digests[b"module"]} and repaired["lost"] == []
+    assert [(s["pipeline"], s["stage"]) for s in repaired["rerun"]] == [("fraud", "train")]
     assert [d["digest"] for d in verify_store(store)["damaged"]] == [digests[b"part 0"]]
 
 
 def test_records_set_aside_are_stale_and_the_store_clean(store):
     spoil(store, b"notebook of train")
-    mended = repair_store(store, verify_store(store))
+    repaired = repair_store(store, verify_store(store))
     assert find_record(store, "fraud", "train", "1" * 64) is not None  # its outputs are whole: it would stay cached
-    assert set_records_aside(store, mended["rerun"]) == [("fraud", "train")]
+    assert set_records_aside(store, repaired["rerun"]) == [("fraud", "train")]
     assert find_record(store, "fraud", "train", "1" * 64) is None and find_record(store, "fraud", "features", "0" * 64)
     assert verify_store(store)["clean"]
 

@@ -7,9 +7,9 @@ overlays) and moves the rest to the trash. It looks twice before it moves and on
 
 # %% auto #0
 __all__ = ['Retention', 'digests_in', 'Reachable', 'under_way', 'targets', 'RecordFile', 'record_names', 'read_record',
-           'read_records', 'newest', 'with_origins', 'look', 'run_document', 'run_keys', 'kept_runs', 'size_of',
-           'out_of_reach', 'move_away', 'move_back', 'trash_of', 'empty_trash', 'collecting', 'summary', 'collect',
-           'report']
+           'read_records', 'newest', 'with_origins', 'look', 'run_document', 'run_keys', 'kept_runs', 'disk_size',
+           'out_of_reach', 'move_away', 'move_back', 'trash_of', 'empty_trash', 'collecting', 'count_by_kind',
+           'collect', 'report']
 
 # %% ../../nbs/care/050_gc.ipynb #19278392
 import fcntl
@@ -215,7 +215,7 @@ def kept_runs(
     return {run for pipeline, runs in of.items() for run in (runs if pipeline is None else runs[max(0, len(runs) - n):])}
 
 # %% ../../nbs/care/050_gc.ipynb #391f4c4a
-def size_of(path: Path) -> int:
+def disk_size(path: Path) -> int:
     "Size of a file, or of all files in a folder [bytes]."
     total = 0
     for p in path.rglob("*") if path.is_dir() else [path]:
@@ -230,7 +230,7 @@ def out_of_reach(
     "List what nothing leads to."
     runs = [f"runs/{p.name}" for p in sorted((store.root / "runs").glob("*")) if not reachable.has(f"runs/{p.name}")]
     records = [f"records/{name}" for name in record_names(store.root / "records")]
-    found = {relative: size_of(store.root / relative) for relative in (*runs, *(r for r in records if not reachable.has(r)))}
+    found = {relative: disk_size(store.root / relative) for relative in (*runs, *(r for r in records if not reachable.has(r)))}
     for entry in object_files(store.root):
         relative = f"objects/{entry.name[:2]}/{entry.name}"
         if not entry.name.startswith(".tmp-") and not reachable.has(relative):
@@ -270,7 +270,7 @@ def trash_of(
     "What lies in the trash."
     trash = store.root / "trash"
     paths = [*sorted(trash.glob("runs/*")), *sorted(p for p in trash.rglob("*") if p.is_file() and "runs" not in p.relative_to(trash).parts[:1])]
-    return {p.relative_to(trash).as_posix(): size_of(p) for p in paths}
+    return {p.relative_to(trash).as_posix(): disk_size(p) for p in paths}
 
 
 def empty_trash(
@@ -303,7 +303,7 @@ def collecting(
     finally: os.close(lock)
 
 
-def summary(
+def count_by_kind(
     sizes: dict[str, int],  # path in the store -> size [bytes]
 ) -> dict[str, int]:
     "How much of each kind."
@@ -352,6 +352,6 @@ def report(
     left: list[Path],             # temporary files of dead processes
 ) -> dict:
     "The document of `mlnb gc --json`."
-    def files(paths): return {"files": len(paths), "bytes": sum(map(size_of, paths))}
-    return {"dry_run": dry_run, "moved": summary(moved), "deleted": summary(deleted), "taken_back": n_back, "temporaries": files(left),
+    def files(paths): return {"files": len(paths), "bytes": sum(map(disk_size, paths))}
+    return {"dry_run": dry_run, "moved": count_by_kind(moved), "deleted": count_by_kind(deleted), "taken_back": n_back, "temporaries": files(left),
             "quarantine": files(list((store.root / "quarantine").glob("*"))) | {"kept": retention.quarantine}}

@@ -97,7 +97,7 @@ def read_key(
     try: key = load_pem_private_key(body, None)
     except (ValueError, TypeError): key = None
     if isinstance(key, Ed25519PrivateKey): return key
-    raise UsageError(f"{path} holds no Ed25519 key", "restore it, or move it away and make a new one with `mlnb audit init`")
+    raise UsageError(f"{path} holds no Ed25519 key", "put it back from a copy, or move it away and make a new one with `mlnb audit init`")
 
 # %% ../../nbs/care/010_signing.ipynb #837d9d17
 def own_key(

@@ -23,7 +23,7 @@ from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.settings import Project
-from ..sources.source import scheme_of
+from ..store.url import scheme_of
 
 # %% ../../nbs/history/040_lineage.ipynb #3e1d6f07
 @dataclass

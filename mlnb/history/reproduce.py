@@ -41,7 +41,8 @@ from ..store.objects import Store, get, has, open_store, put
 from ..store.records import commit, find_record, is_whole, output_digests
 from ..store.settings import Project
 from ..sources.pin import pin_source
-from ..sources.source import Partition, read_copy, scheme_of
+from ..sources.source import Partition, read_copy
+from ..store.url import scheme_of
 
 # %% ../../nbs/history/080_reproduce.ipynb #3b4fed1a
 def records_of_run(

@@ -19,13 +19,13 @@ from ..care.audit import audit
 from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..care.erase import accept_tombstone
 from ..store.errors import IntegrityError
-from .trust import REF, RUN, SMALL, is_record, keep_seen, limits_of, needed, object_place, read_signed, record_place, refs_there, refusal, remote_name, settle
+from .trust import REF, MOST_DOCUMENT, is_record, keep_seen, limits_of, needed, object_place, read_signed, record_place, refs_there, refusal, remote_name, settle
 from ..store.objects import Store, has, path_of
-from ..store.pins import pin
+from ..store.pins import protect
 from ..store.records import commit, find_record
 from ..store.refs import ref_history
 from .remote import Remote, fetch, open_remote, read_remote, side_by_side, sizes_below
-from ..store.runs import run_ids, write_run
+from ..store.runs import RUN_ID, run_ids, write_run
 from ..care.signing import SignatureError, lowest, trusted_keys
 from ..store.tombstones import is_erased, refuse_erased
 
@@ -37,7 +37,7 @@ def take_object(
     limit: int,      # the most that is taken [bytes]
 ) -> int:            # bytes taken, 0 when it was here; raises `IntegrityError`, `ErasedError`, `FileNotFoundError`
     "Copy an object from a remote, checked before it gets its name."
-    pin(store.root, digest, store.group is not None)
+    protect(store.root, digest, store.group is not None)
     if has(store, digest): return 0
     refuse_erased(store.root, digest)
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
@@ -76,7 +76,7 @@ def take_tombstones(
     for path in sizes_below(remote, "tombstones"):
         match = re.fullmatch(r"tombstones/([0-9a-f]{64})\.json", path)
         if not match or is_erased(store.root, match[1]): continue
-        try: n_erased += accept_tombstone(store, match[1], json.loads(read_remote(remote, path, SMALL)), trusted)
+        try: n_erased += accept_tombstone(store, match[1], json.loads(read_remote(remote, path, MOST_DOCUMENT)), trusted)
         except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(path, error))
         except (ValueError, RecursionError): refused.append(refusal(path, IntegrityError(f"{path} is damaged")))
     return n_erased, refused
@@ -123,7 +123,7 @@ def take_runs(
         if not match or match[1] in here: continue
         try:
             document = read_signed(remote, path, "run", trusted)
-            if not (RUN.fullmatch(match[1]) and document.get("run") == match[1] and isinstance(document.get("pipeline"), str) and document.get("state") in ("committed", "failed", "cancelled")):
+            if not (RUN_ID.fullmatch(match[1]) and document.get("run") == match[1] and isinstance(document.get("pipeline"), str) and document.get("state") in ("committed", "failed", "cancelled")):
                 raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
         except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(path, error)); continue
         if pipelines is not None and document["pipeline"] not in pipelines: continue

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from ..store.digests import canonical_json
 from ..store.errors import IntegrityError, LockedError
-from .trust import SMALL, Nowhere, is_record, object_place, read_signed, refusal, settle
+from .trust import MOST_DOCUMENT, Nowhere, is_record, object_place, read_signed, refusal, settle
 from ..store.objects import Store
 from .remote import Remote, fetch, move_remote, open_remote, read_remote, remove_remote, sizes_below, write_remote
 from ..care.signing import trusted_keys
@@ -51,7 +51,7 @@ def unreachable(
 ) -> dict[str, int]: # size [bytes] by path; every digest that stands anywhere in a record or run counts, whoever signed it
     "The objects of a remote that nothing names."
     named: set[str] = set()
-    for path in (*sizes_below(remote, "records"), *sizes_below(remote, "runs"), *sizes_below(remote, "refs")): named.update(re.findall(r"[0-9a-f]{64}", read_remote(remote, path, SMALL).decode("latin-1")))
+    for path in (*sizes_below(remote, "records"), *sizes_below(remote, "runs"), *sizes_below(remote, "refs")): named.update(re.findall(r"[0-9a-f]{64}", read_remote(remote, path, MOST_DOCUMENT).decode("latin-1")))
     return {path: size for path, size in sizes_below(remote, "objects").items() if path.rpartition("/")[2] not in named}
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #1703b538
@@ -83,7 +83,7 @@ def gc_remote(
     refuse_pushing(remote, force and not dry_run)
     for path in sizes_below(remote, "trash"): move_remote(remote, path, path.removeprefix("trash/"))  # left by one that was killed
     found = unreachable(remote)
-    try: listed = set(json.loads(read_remote(remote, "gc.json", SMALL)))
+    try: listed = set(json.loads(read_remote(remote, "gc.json", MOST_DOCUMENT)))
     except (FileNotFoundError, ValueError): listed = set()
     both = sorted(set(found) & listed)
     said = {"remote": remote.url, "pass": 2 if listed else 1, "unreachable": len(found), "bytes": sum(found.values()), "removed": 0 if dry_run else len(both)}

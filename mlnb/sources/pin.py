@@ -17,14 +17,15 @@ from ..store.names import Name
 from ..store.objects import Store
 from ..store.settings import Project, source_settings
 from .sql import has_order, is_query, pin_sql, query_text
-from .url import pin_url, shown_url
-from .source import Partition, manifest_digest, pin, scheme_of, source_files
+from ..store.url import scheme_of, url_identity
+from .url import pin_url
+from .source import Partition, manifest_digest, pin, source_files
 
 # %% ../../nbs/sources/050_pin.ipynb #88d9ec7b
 def url_text(
     url: str,   # of settings.ini: a URL, or `env:NAME`
     name: str,  # of the source, for messages
-) -> str:       # it may hold a password; raises `UsageError` when the variable is not set
+) -> str:       # it may hold a secret; raises `UsageError` when the variable is not set
     "Look up a URL."
     variable = url.removeprefix("env:")
     if not url.startswith("env:"): return url
@@ -34,9 +35,9 @@ def url_text(
 
 def place_of(
     settings: dict[str, str],  # of a source
-) -> str:                      # as settings.ini says it, without a password
+) -> str:                      # as settings.ini says it, without a secret
     "Where a source is, for people and watermarks."
-    return settings.get("path") or settings.get("sql") or (settings["url"] if settings["url"].startswith("env:") else shown_url(settings["url"]))
+    return settings.get("path") or settings.get("sql") or url_identity(settings["url"])
 
 # %% ../../nbs/sources/050_pin.ipynb #29b188ba
 def pin_source(

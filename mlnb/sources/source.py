@@ -10,7 +10,7 @@ What comes from elsewhere (a URL, a query) is pinned by a verified copy, and rea
 
 # %% auto #0
 __all__ = ['MARKERS', 'KNOWN_SUFFIXES', 'Partition', 'data_files', 'source_files', 'read_hints', 'pin', 'manifest_digest',
-           'scheme_of', 'copy_path', 'read_copy', 'read_partition', 'column_names', 'parse_table', 'folder_values',
+           'copy_path', 'read_copy', 'read_partition', 'column_names', 'parse_table', 'folder_values',
            'with_folder_column', 'parse', 'paths_of', 'read_source']
 
 # %% ../../nbs/sources/010_source.ipynb #5af34356
@@ -27,6 +27,7 @@ from ..store.digests import canonical_json, digest_of, sha256, sha256_file
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from ..store.objects import Store, get
 from ..store.disk import write_durably
+from ..store.url import scheme_of
 
 # %% ../../nbs/sources/010_source.ipynb #298dc4ff
 class Partition(NamedTuple):
@@ -101,13 +102,6 @@ def manifest_digest(
     return digest_of([list(p) for p in partitions])
 
 # %% ../../nbs/sources/010_source.ipynb #1c6d07b5
-def scheme_of(
-    path: str,  # of a partition
-) -> str:       # `https`, `s3`, `sql`, …; empty for a file
-    "Where a partition comes from."
-    return path.partition("://")[0] if "://" in path else ""
-
-
 def copy_path(
     store: Store,          # whose cache
     partition: Partition,  # with a scheme
@@ -166,9 +160,9 @@ def parse_table(
     folders: dict[str, str | None] | None = None,  # columns that the names of its folders give
 ) -> Any:          # a `pyarrow.Table`; CSV columns are all text; raises `UsageError` for a column that is not there
     "Read a table without guessing types."
-    from mlnb.store.codecs import check_columns
+    from mlnb.store.codecs import refuse_absent_columns
     names, folders = column_names(data, suffix), folders or {}
-    check_columns(columns or [], [*names, *folders])
+    refuse_absent_columns(columns or [], [*names, *folders])
     wanted = [n for n in columns if n in names] or None if columns is not None else None
     if suffix == ".parquet":
         import pyarrow.parquet as pq

@@ -21,6 +21,7 @@ from typing import Any
 from ..store.digests import sha256
 from ..store.errors import StoreError, UsageError, ValueRefusedError
 from ..store.objects import Store, put
+from ..store.url import without_secrets
 from .source import Partition
 
 # %% ../../nbs/sources/030_sql.ipynb #ef2f9cb2
@@ -84,12 +85,11 @@ def database_errors(
     except (UsageError, StoreError): raise
     except ImportError as error: failed = UsageError(f"source `{name}` needs a package for its connection ({error.name or type(error).__name__})", "install it into this environment")
     except Exception as error:
-        secrets = [connection, *re.findall(r"(?<=:)[^:@/]+(?=@)", connection), *re.findall(r"(?<==)[^&;]+", connection)]
-        text = " ".join(str(getattr(error, "orig", None) or error).split())
-        for secret in sorted(filter(None, secrets), key=len, reverse=True): text = text.replace(secret, "…")
+        text = str(getattr(error, "orig", None) or error).replace(connection, "…")
+        text = " ".join(without_secrets(text, connection).split())
         mend = f"correct `sql` in [source.{name}] of settings.ini" if kind is UsageError else "try again when it is in reach, or correct its `connection`"
         failed = kind(f"source `{name}` has no answer ({type(error).__name__}: {text[:300]})", mend)
-    raise failed
+    raise failed from None
 
 # %% ../../nbs/sources/030_sql.ipynb #f2f078dd
 def ask_duckdb(

@@ -15,7 +15,8 @@ from typing import Any
 from ..store.digests import canonical_json, sha256
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get, put
-from .source import Partition, scheme_of
+from .source import Partition
+from ..store.url import scheme_of
 
 # %% ../../nbs/sources/040_watermark.ipynb #016f3d5e
 def watermark(

@@ -27,7 +27,7 @@ from .disk import disk_errors, flush_file, flush_folder, give_name, make_folder,
 from .documents import read_json
 from .errors import IntegrityError, StoreError
 from .layout import LAYOUT, layout_text, settle_layout
-from .pins import pin
+from .pins import protect
 from .tombstones import is_erased, refuse_erased
 
 # %% ../../nbs/store/100_objects.ipynb #4888dd50
@@ -108,7 +108,7 @@ def keeps(
     size: int,     # of the content [bytes]
 ) -> bool:         # whether it need not be written again
     "Whether the store has an object already, so that it lasts; pinned before it is looked for."
-    pin(store.root, digest, store.group is not None)
+    protect(store.root, digest, store.group is not None)
     if not has(store, digest, size):
         refuse_erased(store.root, digest)  # what was erased does not come back by itself
         if store.below is not None: refuse_erased(store.below.root, digest)

@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 import mlnb
 from ..store.errors import StoreError, UsageError, did_you_mean
+from ..store.url import shown_url
 from .arguments import named_values
 from .output import show_json
 
@@ -199,9 +200,8 @@ def known_pipeline(
 ) -> str:  # the same; raises `UsageError` when there is none of that name
     "Refuse the name of a pipeline that settings.ini does not declare."
     if pipeline not in project.pipelines:
-        raise UsageError(
-            f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines))
-        )
+        mend = did_you_mean(pipeline, list(project.pipelines))
+        raise UsageError(f"there is no pipeline `{shown_url(pipeline)}`", mend)
     return pipeline
 
 # %% ../../nbs/terminal/030_frame.ipynb #2657e6f9
@@ -234,6 +234,6 @@ def writing(
         cause = error.__cause__ if isinstance(error, StoreError) else error
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             mend = "free some space, then run the same command again"
-            raise StoreError(f"no room left at {place[:80]}", mend) from error
+            raise StoreError(f"no room left at {shown_url(place)[:80]}", mend) from error
         why = getattr(cause, "strerror", cause)
-        raise UsageError(f"{place[:80]} cannot be written ({why})", "choose another place") from error
+        raise UsageError(f"{shown_url(place)[:80]} cannot be written ({why})", "choose another place") from error

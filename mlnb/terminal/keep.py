@@ -271,11 +271,11 @@ def repair(
 ) -> dict:  # what `repair_store` returned, with `runs` and `documents`
     "Bring back, or make again, what is damaged."
     from mlnb.care.audit import audit
-    from mlnb.care.repair import rebuild_documents
+    from mlnb.care.repair import repair_documents
     from mlnb.care.verify import from_files, repair_store, set_records_aside
     from mlnb.sharing.pull import from_remote
 
-    documents = rebuild_documents(store, found)
+    documents = repair_documents(store, found)
     places = [from_files(project_files(project)), *([from_remote(url)] if url else [])]
     done = repair_store(store, found, places)
     set_records_aside(store, done["rerun"])

@@ -38,8 +38,7 @@ def remote_of(
     written: str | None,  # on the command line; None and `origin` mean the settings'
 ) -> tuple[str, str]:  # what it goes by here, and a folder or URL
     "Which place is meant; raises `UsageError` when none is known."
-    from mlnb.sharing.remote import shown_url
-    from mlnb.store.digests import sha256
+    from mlnb.sharing.trust import remote_alias
 
     own = own_remote(project)
     if written in (None, "origin"):
@@ -48,7 +47,7 @@ def remote_of(
             raise UsageError("no remote is named", mend)
         return "origin", own
     url = written if "://" in written else str(Path(written).expanduser().resolve())
-    return "origin" if url == own else f"r_{sha256(shown_url(url).encode())[:12]}", url
+    return "origin" if url == own else remote_alias(url), url
 
 # %% ../../nbs/terminal/070_remote.ipynb #c43b4791
 def trusted_by(
