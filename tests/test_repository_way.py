@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from mlnb.terminal.frame import MOST_VERBS, TASKS, app
+from mlnb.cli import app  # with all verbs on it
+from mlnb.terminal.frame import MOST_VERBS, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
