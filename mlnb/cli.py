@@ -410,6 +410,7 @@ def report_error(
     arguments: list[str],  # of the command line
 ) -> int:                  # the same code
     "Say what went wrong, to people on stderr and to scripts on stdout."
+    if isinstance(error, MlnbError): error.message = without_secrets(error.message)  # of a URL that stood on the command line
     if isinstance(error, DefinitionError): show_problems(error.problems)
     else:
         print(f"error: {getattr(error, 'message', str(error))}", file=sys.stderr)
@@ -503,7 +504,7 @@ def run_command(
             return report_error(UsageError(error.format_message(), f"see `{command} --help`"), 2, arguments)
         import traceback
         print(without_secrets(traceback.format_exc(limit=-6)), end="", file=sys.stderr)
-        return report_error(MlnbError(f"a fault of mlnb itself: {type(error).__name__}: {without_secrets(str(error))}", "please report it with the lines above"), 70, arguments)
+        return report_error(MlnbError(f"a fault of mlnb itself: {type(error).__name__}: {error}", "please report it with the lines above"), 70, arguments)
 
 
 def main() -> None:
