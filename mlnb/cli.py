@@ -66,6 +66,8 @@ def report_error(
     arguments: list[str],  # of the command line
 ) -> int:  # the same code
     "Say what went wrong, to people on stderr and to scripts on stdout."
+    if isinstance(error, MlnbError):
+        error.message = without_secrets(error.message)  # of a URL that stood on the command line
     if isinstance(error, DefinitionError):
         show_problems(error.problems)
     else:
@@ -107,7 +109,7 @@ def report_fault(
     import traceback
 
     print(without_secrets(traceback.format_exc(limit=-6)), end="", file=sys.stderr)
-    said = f"a fault of mlnb itself: {type(error).__name__}: {without_secrets(str(error))}"
+    said = f"a fault of mlnb itself: {type(error).__name__}: {error}"
     return report_error(MlnbError(said, "please report it with the lines above"), 70, arguments)
 
 # %% ../nbs/010_cli.ipynb #f18ee8cd

@@ -248,6 +248,13 @@ def test_settings_refuse_every_kind_of_secret_and_do_not_repeat_it(tmp_path, val
     assert SECRET not in str([vars(p) for p in caught.value.problems])
 
 
+def test_settings_with_a_url_as_path_say_where_its_secret_belongs(tmp_path):
+    (tmp_path / "settings.ini").write_text(f"[mlnb]\n[source.a]\npath = s3://AKIA:{SECRET}@b/x\n[source.b]\npath = data/?token=1/*.csv\n")
+    with pytest.raises(UsageError) as caught:
+        read_project(tmp_path)
+    assert [(p.rule, p.mend) for p in caught.value.problems] == [("secret", "write `url = env:NAME` and set that variable")] and SECRET not in str(caught.value)
+
+
 def test_settings_that_cannot_be_read_do_not_repeat_a_secret(tmp_path):
     (tmp_path / "settings.ini").write_text(f"remote = s3://AKIA:{SECRET}@b/x\n[mlnb]\n")
     with pytest.raises(UsageError, match="cannot be read") as caught:
@@ -291,7 +298,8 @@ def test_command_line_repeats_no_secret(tmp_path, monkeypatch, capsys):
     url = f"s3://AKIA:{SECRET}@b/x"
     (tmp_path / "settings.ini").write_text("[mlnb]\n")
     monkeypatch.chdir(tmp_path)
-    assert run_command(["push", "memory://team/x", url, "--json"]) == 2
+    for arguments in (["push", "memory://team/x", url], ["verify", url], ["get", url], ["erase", url, "--reason", "x"], ["show", url]):
+        assert run_command([*arguments, "--json"]) == 2
 
     def fault(arguments):
         raise RuntimeError(f"something with {url}")

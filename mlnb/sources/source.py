@@ -27,7 +27,7 @@ from ..store.digests import canonical_json, digest_of, sha256, sha256_file
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from ..store.objects import Store, get
 from ..store.disk import write_durably
-from ..store.url import scheme_of
+from ..store.url import scheme_of, shown_url
 
 # %% ../../nbs/sources/010_source.ipynb #298dc4ff
 class Partition(NamedTuple):
@@ -60,7 +60,7 @@ def source_files(
     "The files of a source; a folder means its data files."
     found = map(Path, glob(str(Path(escape(str(root))) / pattern), recursive=True))
     files = sorted({f for p in found for f in (data_files(p) if p.is_dir() else [p] if p.is_file() else [])})
-    if not files: raise UsageError(f"source `{name}` has no file at {pattern}", f"correct `path` in [source.{name}] of settings.ini, or put the data there")
+    if not files: raise UsageError(f"source `{name}` has no file at {shown_url(pattern)}", f"correct `path` in [source.{name}] of settings.ini, or put the data there")
     return files
 
 # %% ../../nbs/sources/010_source.ipynb #975c5622
