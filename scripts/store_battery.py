@@ -24,12 +24,12 @@ BATTERIES = {  # file and expression of pytest -> what a reader is told
     "full disks": ("test_store_faults.py", "full_disk"),
     "races": ("test_store_faults.py", "races"),
     "clocks, read-only stores, odd names": ("test_store_faults.py", "clock or read_only or umask or names or run_ids"),
-    "collecting garbage while others write": ("test_store_gc.py", ""),
+    "collecting garbage while others write": ("test_care_gc.py", ""),
     "random operations against a model": ("test_store_model_based.py", ""),
     "migration from an older layout": ("test_store_format.py", ""),
-    "verification and repair": ("test_store_verify.py", ""),
-    "changes of the audit log": ("test_store_audit.py", ""),
-    "sharing with a server, signatures, erasure": ("test_store_remote.py", ""),
+    "verification and repair": ("test_care_verify.py", ""),
+    "changes of the audit log": ("test_care_audit.py", ""),
+    "sharing with a server, signatures, erasure": ("test_sharing_remote.py", ""),
 }
 
 
