@@ -42,9 +42,9 @@ $(READY): requirements.lock pyproject.toml
 sync: setup  ## clean the notebooks and export the library from them
 	@$(BIN)/python scripts/notebooks.py sync
 
-lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, ruff
+lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff
 	@$(BIN)/python scripts/notebooks.py check
-	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py
+	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py tests/test_repository_way.py
 	@$(BIN)/ruff check --quiet --output-format concise .
 
 notebooks: setup  ## run the examples of the library's notebooks

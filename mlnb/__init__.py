@@ -23,10 +23,11 @@ Modules:
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
 - `mlnb.flow.heads`: What a name means outside the pipeline that makes it
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
-- `mlnb.flow.latest`: What each stage made last, and what a name means while no head says so
+- `mlnb.flow.latest`: What each stage made last, and what a name means to somebody who only looks
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
+- `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
 - `mlnb.flow.progress`: What a run shows while it works
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
@@ -41,9 +42,11 @@ Modules:
 - `mlnb.fraud.scenarios`: A stream that goes wrong on a known day, in a known way, so that monitoring can be seen to notice
 - `mlnb.fraud.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
 - `mlnb.fraud.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
+- `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
+- `mlnb.history.results`: What was made: the newest of everything, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, and which values hold
@@ -81,6 +84,7 @@ Modules:
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
+- `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
 - `mlnb.notebook.pipeline`: A folder of stages, and the graph that follows from their names
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
@@ -132,6 +136,7 @@ Modules:
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
+- `mlnb.terminal.remote`: Which place a command means, whose word counts there, and what was refused
 - `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach"""
 

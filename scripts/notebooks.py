@@ -7,6 +7,7 @@ notebooks.py filter PATH   clean one notebook from stdin to stdout, as git's `cl
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,7 @@ def readme() -> str:
     notebook = nbformat.read("nbs/index.ipynb", as_version=4)
     notebook.metadata["language_info"] = {"name": "python"}
     body, _ = MarkdownExporter().from_notebook_node(notebook)
+    body = re.sub(r"\]\(([^)\s:#]+)\)", lambda link: f"]({os.path.normpath(f'nbs/{link[1]}')})", body)  # as seen from the README's place
     return "<!-- made from nbs/index.ipynb by `make sync` -->\n" + body.strip() + "\n"
 
 

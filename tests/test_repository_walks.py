@@ -1,6 +1,10 @@
-"""The walks of CONTRIBUTING.md are walked: each exported cell is added to its module, and its example holds."""
+"""The walks of CONTRIBUTING.md lead where they say: their cells are tried here, and walked whole in a copy of the repository when there is time."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,28 +14,34 @@ import numpy as np
 import pandas as pd
 import pytest
 from fastcore.test import test_eq as equal
+from nbformat.v4 import new_code_cell
 
 from mlnb.cli import run_command
 from mlnb.notebook.scaffold import write_scaffold
 
 ROOT = Path(__file__).resolve().parent.parent
-WALKS = re.split(r"^### ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Three walks")[2].partition("\n## ")[0], flags=re.MULTILINE)[1:]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Three walks")[2].partition("\n## ")[0]
+WALKS = {walk.partition("\n")[0]: walk for walk in re.split(r"^### ", TEXT, flags=re.MULTILINE)[1:]}
 
 
-def parts(title: str) -> tuple[Path, list[str]]:
-    "The notebook that a walk leads to, and its cells: the exported one, then its example."
-    (walk,) = [walk for walk in WALKS if walk.startswith(title)]
-    notebook = ROOT / re.search(r"nbs/[a-z]+/\d+_[a-z_]+\.ipynb", walk.replace("(nbs/terminal/030_frame.ipynb)", ""))[0]
-    return notebook, [dedent(block) for block in re.findall(r"```python\n(.*?)```", walk, re.DOTALL)]
+def notebook_of(title: str) -> Path:
+    "The notebook that a walk leads to."
+    walk = WALKS[title].replace("(nbs/terminal/030_frame.ipynb)", "")
+    return Path(re.search(r"nbs/[a-z]+/\d+_[a-z_]+\.ipynb", walk)[0])
+
+
+def cells_of(title: str) -> list[str]:
+    "Its cells: the exported one, then its example."
+    return [dedent(block) for block in re.findall(r"```python\n(.*?)```", WALKS[title], re.DOTALL)]
 
 
 @pytest.fixture
 def walked(monkeypatch):
-    "Walk: run the exported cell where it would stand; give the names its example may use."
+    "Run the exported cell of a walk where it would stand; give its example and the names that this may use."
 
     def walk(title: str) -> tuple[str, dict]:
-        notebook, (exported, example) = parts(title)
-        assert notebook.is_file() and exported.startswith("#| export")
+        notebook, (exported, example) = notebook_of(title), cells_of(title)
+        assert exported.startswith("#| export")
         module = import_module(f"mlnb.{notebook.parent.name}.{notebook.stem.partition('_')[2]}")
         for name, value in vars(module).items():
             if isinstance(value, dict) and not name.startswith("__"):
@@ -43,15 +53,14 @@ def walked(monkeypatch):
 
 
 def test_there_are_three_walks():
-    assert [walk.partition("\n")[0] for walk in WALKS] == ["A codec", "A verb", "A drift method"]
+    assert list(WALKS) == ["A codec", "A verb", "A drift method"]
 
 
 def test_walk_codec_saves_a_value_of_another_type(walked):
     example, names = walked("A codec")
     exec(example, names)
-    names["equal_ranges"] = equal_ranges = (range(0), range(5, 5))
-    assert equal_ranges[0] == equal_ranges[1]
-    assert len({names["encode"](one).data for one in equal_ranges}) == 2  # the trap that its third step tells of
+    empty, other = range(0), range(5, 5)
+    assert empty == other and names["encode"](empty).data != names["encode"](other).data  # the trap that its third step tells of
 
 
 def test_walk_verb_answers_on_the_command_line(walked, tmp_path, monkeypatch, capsys):
@@ -60,7 +69,7 @@ def test_walk_verb_answers_on_the_command_line(walked, tmp_path, monkeypatch, ca
     write_scaffold(tmp_path / "shop")
     monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
     example, names = walked("A verb")
-    exec(example, names | {"os": __import__("os"), "folder": tmp_path, "here": Path.cwd()})
+    exec(example, names | {"os": os, "folder": tmp_path, "here": Path.cwd()})
     monkeypatch.chdir(tmp_path / "shop")
     assert run_command(["where"]) == 0
     assert str(tmp_path / "shop") in capsys.readouterr().out
@@ -71,6 +80,59 @@ def test_walk_verb_answers_on_the_command_line(walked, tmp_path, monkeypatch, ca
 def test_walk_drift_method_judges_a_column(walked):
     example, names = walked("A drift method")
     exec(example, names)
-    same = pd.Series(np.random.default_rng(0).choice(list("abc"), 1000))
+    same = pd.Series(np.random.default_rng(0).choice([True, False], 1000))
     assert names["column_drift"](same, same.sample(frac=1, random_state=0))["verdict"] == "ok"
-    assert "mlnb.monitor.drift" in sys.modules
+
+
+# the whole way
+
+
+def insert(path: Path, marker: str, before: bool, text: str) -> None:
+    "Put a code cell beside the cell that begins or defines something."
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    places = [n for n, cell in enumerate(notebook["cells"]) if re.search(marker, "".join(cell["source"]), re.MULTILINE)]
+    place = places[-1] if before else places[0] + 1
+    notebook["cells"].insert(place, dict(new_code_cell(text.rstrip("\n"))))
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    "A copy of the repository's tracked files; a command runs in it, with its own mlnb."
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def run(*command: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    return tmp_path, run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title, behind", [("A codec", r"^_DECODERS"), ("A verb", ""), ("A drift method", r"^DISTANCES")])
+def test_walk_is_walked_whole_in_a_copy(copy, title, behind):
+    root, run = copy
+    notebook, (exported, example) = notebook_of(title), cells_of(title)
+    insert(root / notebook, behind or "^## Limits", not behind, exported)
+    insert(root / notebook, "^## Limits", True, example)
+    run(sys.executable, "scripts/notebooks.py", "sync")
+    run("nbdev-test", str(notebook))
+    tests = sorted(set(re.findall(r"tests/test_\w+\.py", WALKS[title])))
+    assert tests
+    run(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-m", "not slow", "-p", "no:cacheprovider", *tests)
+
+
+@pytest.mark.slow
+def test_walk_codec_with_the_pair_of_its_third_step_fails_as_it_says(copy):
+    root, run = copy
+    insert(root / notebook_of("A codec"), r"^_DECODERS", False, cells_of("A codec")[0])
+    file = root / "tests" / "test_store_codecs.py"
+    file.write_text(file.read_text().replace("EQUAL_VALUES = [", "EQUAL_VALUES = [\n    (range(0), range(5, 5)),", 1))
+    run(sys.executable, "scripts/notebooks.py", "sync")
+    with pytest.raises(AssertionError, match="test_equal_values_have_equal_bytes"):
+        run(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-k", "equal_values", str(file))

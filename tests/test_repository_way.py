@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import mlnb
 from mlnb.cli import app  # with all verbs on it
 from mlnb.terminal.frame import MOST_VERBS, TASKS
 
@@ -72,7 +73,7 @@ def test_links_of_a_page_lead_somewhere(page):
 
 
 def test_links_of_notebooks_lead_somewhere():
-    paths = [path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts and path.name != "index.ipynb"]
+    paths = [path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
     broken = [(path.name, link) for path in paths for text in markdown(path) for link in links(text) if not (path.parent / link).exists()]
     assert broken == []
 
@@ -82,10 +83,16 @@ def test_every_notebook_links_the_next_one():
     assert len(way) > 120
     wrong = []
     for path, following in pairwise(way):
-        (target,) = re.findall(r"^Next: \[[^\]]+\]\(([^)]+)\), \S.*\.$", markdown(path)[-1], re.MULTILINE) or [""]
-        if (path.parent / target).resolve() != following:
-            wrong.append(f"{path.relative_to(ROOT)} should link {following.name}, not {target!r}")
+        (found,) = re.findall(r"^Next: \[([^\]]+)\]\(([^)]+)\), \S.*\.$", markdown(path)[-1], re.MULTILINE) or [("", "")]
+        heading = re.match(r"# (.+)", markdown(following)[0])[1]
+        if found[0] != heading or (path.parent / found[1]).resolve() != following:
+            wrong.append(f"{path.relative_to(ROOT)} should link {heading!r} in {following.name}, not {found}")
     assert wrong == []
+
+
+def test_list_of_modules_is_complete():
+    listed = re.findall(r"^- `mlnb\.([a-z_.]+)`: \S", mlnb.__doc__, re.MULTILINE)  # what help(mlnb) shows, and nbs/llms.txt
+    assert sorted(listed) == sorted([*(f"{room}.{name}" for room, names in ROOMS.items() for name in names), "cli"])
 
 
 # one word, one thing

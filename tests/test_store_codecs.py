@@ -280,6 +280,23 @@ def test_array_file_that_asks_for_pickle_is_not_run(tmp_path):
 
 # --- plain values ---------------------------------------------------------------------------------------------------
 
+EQUAL_VALUES = [  # pairs of equal values of one type, made in different ways
+    ({"b": 1, "a": [1.0, None]}, dict([("b", 1), ("a", [1.0, None])])),
+    ("päivä", "".join(["päi", "vä"])),
+    ([True, 2], [True, 2, 3][:2]),
+    (np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(2, 3))),
+    (np.arange(3), np.arange(6)[:3]),
+    (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2, 3]}).iloc[:2]),
+    (pd.Series(["x", "y"], name="s"), pd.Series(["x", "y", "z"], name="s").head(2)),
+    (pa.table({"a": [1, 2]}), pa.table({"a": pa.chunked_array([[1], [2]])})),
+]
+
+
+@pytest.mark.parametrize("one, other", EQUAL_VALUES, ids=lambda value: type(value).__name__)
+def test_equal_values_have_equal_bytes(one, other):
+    assert encode(one).data == encode(other).data
+
+
 PLAIN = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
                      lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4), max_leaves=12)
 

@@ -1,6 +1,6 @@
 """What a name means outside the pipeline that makes it
 
-Inside a running pipeline a name means what its stage has just made. Everywhere else (in another pipeline, by hand, in `mlnb get`) somebody must choose a run. A name without a reference means the pipeline's *head*: the last run at whose
+Inside a running pipeline a name means what its stage has just made. Everywhere else, in another pipeline and by hand, somebody must choose a run. A name without a reference means the pipeline's *head*: the last run at whose
 end every stage was committed under the profile's own values, so that names of one pipeline always come from one run. Before there is a head, the newest committed run that has what is needed serves, and a line says so.
 With a reference, `fraud/model@REF`, the name means exactly what the digest, the run or the alias says."""
 

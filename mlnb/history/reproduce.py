@@ -281,6 +281,7 @@ def check_determinism(
     keep: bool = True,  # whether a result other than the record's is kept as evidence
 ) -> dict:        # {"stage", "state": "deterministic|differs|failed", "exit_code", "outputs", "why", "error", "evidence"}
     "Run one stage twice and compare."
+    if stage not in plan.steps: raise UsageError(f"{stage} runs once for each value of a parameter, and one stage is checked at a time", "take the option `each` out for the check, or use `mlnb reproduce latest`")
     step = plan.steps[stage]
     if step.key is None: raise UsageError(f"{stage} needs inputs that are not made yet", f"run `mlnb run {plan.pipeline.name} --to {stage}` first")
     record = find_record(plan.store, plan.pipeline.name, stage, step.key)

@@ -151,5 +151,5 @@ def read_run(
         raise UsageError("there is no run yet", "start one with `mlnb run PIPELINE`")
     matches = [i for i in ids if i.startswith(run)] if run else []
     if len(matches) == 1: return document_of(store, matches[0])
-    if not matches: raise UsageError(f"there is no run `{run if run.isprintable() else repr(run)}`", did_you_mean(run, ids) if ids else "start one with `mlnb run PIPELINE`")
+    if not matches: raise UsageError(f"there is no run `{run if run.isprintable() else repr(run)}`", did_you_mean(run, ["latest", *ids]) if ids else "start one with `mlnb run PIPELINE`")
     raise UsageError(f"`{run}` is the beginning of {len(matches)} runs", f"write more of it, e.g. `{matches[0]}`")
