@@ -934,6 +934,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'mlnb/kernel/server_process.py'),
                                             'mlnb.kernel.server_process.close_server': ( 'kernel/server_process.html#close_server',
                                                                                          'mlnb/kernel/server_process.py'),
+                                            'mlnb.kernel.server_process.end_descendants': ( 'kernel/server_process.html#end_descendants',
+                                                                                            'mlnb/kernel/server_process.py'),
                                             'mlnb.kernel.server_process.end_when_told': ( 'kernel/server_process.html#end_when_told',
                                                                                           'mlnb/kernel/server_process.py'),
                                             'mlnb.kernel.server_process.is_file_at': ( 'kernel/server_process.html#is_file_at',

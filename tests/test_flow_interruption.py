@@ -57,9 +57,16 @@ def silent_server(address):
 
 @pytest.fixture
 def begin_server(tmp_path):
-    "Begin a server whose stderr is kept in `errors`, which is read afterwards."
+    "Begin a server as mlnb does, with SIGTERM blocked until there is a handler; nothing may be written to its stderr."
     with open(tmp_path.parent / f"{tmp_path.name}.errors", "w+") as errors:
-        yield lambda address: subprocess.Popen([*SERVER_COMMAND, str(address), "60"], env=kernel_environment(), stderr=errors)
+        def begin(address):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            try:
+                return subprocess.Popen([*SERVER_COMMAND, str(address), "60"], env=kernel_environment(), stderr=errors)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+        yield begin
         errors.seek(0)
         assert errors.read() == ""
 

@@ -8,7 +8,7 @@ started, and without leaving a file. Only a fault of its own leaves something: t
 
 # %% auto #0
 __all__ = ['is_file_at', 'take_lock', 'remove_remains', 'ask_while', 'retire_predecessors', 'listen_at', 'open_server',
-           'tidy_server', 'run_server', 'close_server', 'end_when_told', 'serve']
+           'tidy_server', 'run_server', 'end_descendants', 'close_server', 'end_when_told', 'serve']
 
 # %% ../../nbs/kernel/190_server_process.ipynb #061ed788
 import fcntl
@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from .growth import begin_builds, drop_oldest, give_up_slow
-from .limits import end_processes, family
+from .limits import end_processes
 from .link import connect
 from .pool import supply_ready, template_for
 from .process import adopt_orphans
@@ -169,6 +169,19 @@ def run_server(
         pass_executions(server)
         tidy_server(server)
 
+# %% ../../nbs/kernel/190_server_process.ipynb #a19e3a99
+def end_descendants(
+    within_s: float = 5.0,  # how long to look for more [s]
+) -> None:
+    "End every process below this one, also those that others start meanwhile, and wait until they are gone."
+    deadline = time.monotonic() + within_s
+    while (found := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+        end_processes(set(found))
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.01)
+
 # %% ../../nbs/kernel/190_server_process.ipynb #532d1135
 def close_server(
     server: KernelServer,  # opened or not, or only half
@@ -176,9 +189,7 @@ def close_server(
     "End every process and remove the sockets."
     for suffix in (".sock", ".new"):
         server.address.with_suffix(suffix).unlink(missing_ok=True)
-    for pid in server.leases.kernels:
-        end_processes(family(pid))
-    end_processes(set(psutil.Process().children(recursive=True)))
+    end_descendants()
     shutil.rmtree(server.folder, ignore_errors=True)
 
 # %% ../../nbs/kernel/190_server_process.ipynb #935c039c
