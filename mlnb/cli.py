@@ -19,7 +19,6 @@ from dataclasses import asdict
 import typer
 
 from .store.errors import DefinitionError, MlnbError, Problem, UsageError
-from .store.url import without_secrets
 from .terminal import ask, audit, keep, project, publish, run, share
 from .terminal.arguments import first_word, join_pairs
 from .terminal.frame import app
@@ -66,6 +65,8 @@ def report_error(
     arguments: list[str],  # of the command line
 ) -> int:  # the same code
     "Say what went wrong, to people on stderr and to scripts on stdout."
+    from mlnb.store.url import without_secrets
+
     if isinstance(error, MlnbError):
         error.message = without_secrets(error.message)  # of a URL that stood on the command line
     if isinstance(error, DefinitionError):
@@ -107,6 +108,8 @@ def report_fault(
         command = " ".join(["mlnb", *[word for word in arguments[:1] if word in verb_names()]])
         return report_error(UsageError(error.format_message(), f"see `{command} --help`"), 2, arguments)
     import traceback
+
+    from mlnb.store.url import without_secrets
 
     print(without_secrets(traceback.format_exc(limit=-6)), end="", file=sys.stderr)
     said = f"a fault of mlnb itself: {type(error).__name__}: {error}"
