@@ -4,6 +4,8 @@ import ast
 import builtins
 import json
 import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 import typer
 
 import mlnb
-from mlnb.cli import app  # with all verbs on it
-from mlnb.terminal.frame import MOST_VERBS, TASKS
+from mlnb.cli import VERBS, import_verbs
+from mlnb.terminal.frame import MOST_VERBS, TASKS, app
+
+import_verbs([])  # all of them
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -148,6 +152,14 @@ def test_help_is_grouped_by_task_and_no_task_has_too_many_verbs():
     assert set(tasks) <= set(TASKS.values())
     assert {task: len(names) for task, names in tasks.items() if not 0 < len(names) <= MOST_VERBS} == {}
     assert MOST_VERBS == 9
+
+
+def test_verbs_are_found_in_the_module_that_is_imported_for_them():
+    code = "import sys; from mlnb.cli import import_verbs; import_verbs([sys.argv[1]]); from mlnb.terminal.frame import app; print(*(c.name for c in app.registered_commands), *(g.name for g in app.registered_groups))"
+    for verbs in VERBS.values():
+        done = subprocess.run([sys.executable, "-c", code, verbs[0]], capture_output=True, text=True, check=True)
+        assert sorted(done.stdout.split()) == sorted(verbs)
+    assert sorted(name for verbs in VERBS.values() for name in verbs) == sorted(name for names in verbs_by_task().values() for name in names)
 
 
 def test_help_shows_every_verb_once_under_its_task(capsys):
