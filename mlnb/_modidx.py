@@ -1402,6 +1402,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.publish.prose.svg_image': ('publish/prose.html#svg_image', 'mlnb/publish/prose.py')},
             'mlnb.publish.site': { 'mlnb.publish.site.Published': ('publish/site.html#published', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site.chain': ('publish/site.html#chain', 'mlnb/publish/site.py'),
+                                   'mlnb.publish.site.copy_plain': ('publish/site.html#copy_plain', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site.exchange': ('publish/site.html#exchange', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site.further_pages': ('publish/site.html#further_pages', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site.index_card': ('publish/site.html#index_card', 'mlnb/publish/site.py'),

@@ -460,7 +460,7 @@ def test_full_disk_while_own_pages_are_copied_leaves_the_old_site_whole(project,
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(StoreError, match="no room left"):
         publish(project)
     assert files_of(project.reports) == before

@@ -111,10 +111,17 @@ def test_notebooks_of_a_room_are_numbered_in_tens():
         assert numbers == [10 * (n + 1) for n in range(len(numbers))], room
 
 
-def test_layers_packages_import_nothing():
+def test_layers_packages_hold_nothing():
     packages = [path for path in (ROOT / "mlnb").glob("*/__init__.py")]
     assert packages
-    assert [path.parent.name for path in packages if imported(path.read_text(encoding="utf-8"), module_name(path.parent / "x"))] == []
+    assert [path.parent.name for path in packages if path.read_text(encoding="utf-8").strip()] == []
+
+
+def test_layers_no_module_imports_what_a_reader_cannot_see():
+    modules = [path for path in (ROOT / "mlnb").rglob("*.py") if path.name not in ("__init__.py", "_modidx.py", "__main__.py")]
+    computed = [module_name(path) for path in modules for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")) and not isinstance(node.args[0], ast.Constant)]
+    assert sorted(set(computed)) == ["mlnb.cli", "mlnb.kernel.executor", "mlnb.kernel.import_traces", "mlnb.kernel.templates"]  # libraries; and `cli` its verbs
 
 
 def test_import_mlnb_loads_nothing_heavy():

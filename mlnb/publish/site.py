@@ -10,7 +10,7 @@ and notebooks give the same bytes. It is private to its owner unless the project
 __all__ = ['VERDICTS', 'CHAIN', 'MOST', 'RUN_PAGE', 'INDEX', 'OWN_PAGES', 'HEAD', 'FURTHER', 'KEPT', 'is_safe', 'stage_href',
            'verdict_list', 'stage_state', 'chain', 'key_metrics', 'report_hrefs', 'run_page', 'index_card',
            'index_page', 'own_files', 'title_of', 'further_pages', 'stage_page_files', 'site_files', 'require_own',
-           'exchange', 'put_in_place', 'write_site', 'project_name', 'Published', 'publish']
+           'exchange', 'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'publish']
 
 # %% ../../nbs/publish/070_site.ipynb #e9ed4e4c
 import ctypes
@@ -18,8 +18,9 @@ import json
 import os
 import re
 import shutil
+import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -288,8 +289,8 @@ def require_own(
     mend = "set `reports` in settings.ini to a folder of its own"
     if any(p == target or target in p.parents for p in (project.root, project.store, *project.pipelines.values())):
         raise UsageError(f"`reports` is {target}, which holds the project itself", mend)
-    own = project.root / OWN_PAGES
-    if target == own or own in target.parents:
+    own, place = (project.root / OWN_PAGES).resolve(), target.resolve()
+    if place == own or own in place.parents:
         raise UsageError(f"`reports` is {target}, in the folder of the project's own pages", mend)
     if not target.exists(): return
     if not target.is_dir() or target.is_symlink(): raise UsageError(f"{target} is no plain folder", mend)
@@ -327,19 +328,35 @@ def put_in_place(
             raise
         shutil.rmtree(aside, ignore_errors=True)
 
+# %% ../../nbs/publish/070_site.ipynb #f0ce8192
+def copy_plain(
+    source: Path,  # a file
+    target: Path,  # its copy
+) -> None:  # raises `UsageError` for anything but a plain file
+    "Copy a plain file, and never what a link leads to."
+    try:
+        opened = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise UsageError(f"`{source.name}` cannot be read ({error.strerror})", "put a readable plain file in its place") from error
+    with os.fdopen(opened, "rb") as file:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise UsageError(f"`{source.name}` is no plain file", "put a plain file in its place")
+        with target.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+
 # %% ../../nbs/publish/070_site.ipynb #a763d614
 def write_site(
     files: dict[str, str],  # content by path
     target: Path,           # folder to replace
     shared: bool = False,   # whether a group may read it
     own: Mapping[str, Path] | None = None,  # files to copy, by path in the folder
+    may_replace: Callable[[], None] = lambda: None,  # raises when the folder is not ours any more
 ) -> int:                   # size of the pages [bytes]; raises `StoreError` when there is no room, with the old site intact
     "Write the files beside the old site, then let them take its place."
     folder_mode, file_mode = (0o750, 0o640) if shared else (0o700, 0o600)
     built = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
     contents = {path: text.encode("utf-8", "replace") for path, text in files.items()}
     contents["site.json"] = json.dumps({"format": 1, "files": sorted([*files, *(own or {})])}, indent=1).encode()
-    contents |= {name: (target / name).read_bytes() for name in KEPT if (target / name).is_file()}
     with disk_errors(target):
         try:
             for path, data in contents.items():
@@ -347,7 +364,10 @@ def write_site(
                 (built / path).write_bytes(data)
             for path, source in (own or {}).items():
                 (built / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, built / path)
+                copy_plain(source, built / path)
+            may_replace()
+            for name in KEPT:
+                if (target / name).is_file(): copy_plain(target / name, built / name)
             places = [built, *built.rglob("*")]
             for place in places: place.chmod(folder_mode if place.is_dir() else file_mode)
             size = sum(place.stat().st_size for place in places if not place.is_dir())
@@ -384,5 +404,5 @@ def publish(
     own = own_files(project.root)
     pages = read_history(project, store, newest)
     files = site_files(list(project.pipelines), pages, store, project_name(project.root), own)
-    size = write_site(files, project.reports, project.group is not None, own)
+    size = write_site(files, project.reports, project.group is not None, own, lambda: require_own(project.reports, project))
     return Published(project.reports / "index.html", sum(p.endswith(".html") and not p.startswith("assets/") for p in files), len(pages), size)
