@@ -130,6 +130,8 @@ def test_repairing_has_two_words():
     assert named == []
     paths = [path for path in in_reading_order() if path.parent.name in ROOMS]
     assert [(path.name, found[0]) for path in paths for text in markdown(path) if (found := re.search(REPAIRS, text))] == []
+    texts = {path: path.read_text(encoding="utf-8").replace('"rebuilt', "").replace("`rebuilt`", "") for path in (ROOT / "mlnb").rglob("*.py") if path.name != "_modidx.py"}
+    assert [(path.name, found[0]) for path, text in texts.items() if (found := re.search(REPAIRS, text))] == []  # `rebuilt` is a key of documents
 
 
 def test_no_module_is_called_like_a_builtin_or_a_drawer():
