@@ -22,7 +22,7 @@ from mlnb.sources.pin import place_of
 from mlnb.sources.sql import database_errors
 from mlnb.sources.url import pin_url, source_errors
 from mlnb.store.digests import sha256
-from mlnb.store.errors import StoreError, UsageError
+from mlnb.store.errors import DefinitionError, Problem, StoreError, UsageError
 from mlnb.store.objects import open_store, put
 from mlnb.store.records import commit
 from mlnb.store.refs import move_ref, read_ref, ref_history
@@ -363,7 +363,7 @@ def test_command_line_repeats_no_secret(tmp_path, monkeypatch, capsys):
     url = f"s3://AKIA:{SECRET}@b/x"
     (tmp_path / "settings.ini").write_text("[mlnb]\n")
     monkeypatch.chdir(tmp_path)
-    for arguments in (["push", "memory://team/x", url], ["verify", url], ["get", url], ["erase", url, "--reason", "x"], ["show", url]):
+    for arguments in (["push", "memory://team/x", url], ["verify", url], ["get", url], ["erase", url, "--reason", "x"], ["show", url], ["run", url]):
         assert run_command([*arguments, "--json"]) == 2
 
     def fault(arguments):
@@ -371,5 +371,8 @@ def test_command_line_repeats_no_secret(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(mlnb.cli, "invoke", fault)
     assert run_command(["runs", "--json"]) == 70
+    problem = Problem("name", f"{url} is no name", f"rename {url}")
+    monkeypatch.setattr(mlnb.cli, "invoke", lambda arguments: (_ for _ in ()).throw(DefinitionError([problem])))
+    assert run_command(["check", "--json"]) == run_command(["run", url, "--json"]) == 2
     out, err = capsys.readouterr()
     assert "there is no pipeline `s3://b/x`" in out and "RuntimeError: something with s3://b/x" in err and SECRET not in out + err
