@@ -1770,6 +1770,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlnb.store.url.shown_url': ('store/url.html#shown_url', 'mlnb/store/url.py'),
                                 'mlnb.store.url.spellings': ('store/url.html#spellings', 'mlnb/store/url.py'),
                                 'mlnb.store.url.split_at': ('store/url.html#split_at', 'mlnb/store/url.py'),
+                                'mlnb.store.url.split_inside': ('store/url.html#split_inside', 'mlnb/store/url.py'),
                                 'mlnb.store.url.split_plain': ('store/url.html#split_plain', 'mlnb/store/url.py'),
                                 'mlnb.store.url.split_url': ('store/url.html#split_url', 'mlnb/store/url.py'),
                                 'mlnb.store.url.tail_secrets': ('store/url.html#tail_secrets', 'mlnb/store/url.py'),

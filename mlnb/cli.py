@@ -14,7 +14,7 @@ import atexit
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 
 import typer
@@ -49,8 +49,10 @@ def problems_of(
     error: Exception,  # what ended the command
 ) -> list[Problem]:  # at least one
     "What was wrong, as problems."
+    from mlnb.store.url import without_secrets
+
     if isinstance(error, DefinitionError):
-        return error.problems
+        return [replace(p, message=without_secrets(p.message), mend=without_secrets(p.mend)) for p in error.problems]
     message, mend = getattr(error, "message", str(error)), getattr(error, "mend", "")
     return [Problem(type(error).__name__, message, mend)]
 
@@ -66,7 +68,10 @@ def error_document(
         return document
     if hasattr(error, "document"):
         return error.document | document
+    from mlnb.store.url import without_secrets
+
     state, pipeline = "cancelled" if code == 130 else "failed", first_word(arguments[1:])
+    pipeline = pipeline and without_secrets(pipeline)
     return document | {"run": None, "pipeline": pipeline, "state": state, "seconds": 0.0, "stages": []}
 
 # %% ../nbs/010_cli.ipynb #08e26d50
@@ -81,7 +86,7 @@ def report_error(
     if isinstance(error, MlnbError):
         error.message = without_secrets(error.message)  # of a URL that stood on the command line
     if isinstance(error, DefinitionError):
-        show_problems(error.problems)
+        show_problems(problems_of(error))
     else:
         complain(getattr(error, "message", str(error)), getattr(error, "mend", ""))
     if "--json" in arguments:

@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..store.digests import canonical_json, sha256_file
+from ..store.digests import canonical_json, sha256, sha256_file
 from ..store.errors import InputChangedError, StoreError, UsageError
 from ..store.objects import Store
 from ..store.disk import make_folder, write_durably
-from ..store.url import scheme_of, shown_url, url_identity, without_secrets
+from ..store.url import scheme_of, shown_url, without_secrets
 from .source import MARKERS, Partition, copy_path, read_hints
 
 # %% ../../nbs/sources/020_url.ipynb #66726b69
@@ -121,7 +121,7 @@ def pin_url(
     hints, partitions, fresh = read_hints(store, cache.name), [], {}
     with source_errors(url, name):
         for path, shown in files.items():
-            hint = f"{url_identity(url)} {shown}"
+            hint = sha256(f"{url}\n{path}".encode())
             state, known = remote_state(fs.info(path)), hints.get(hint)
             partition = Partition(shown, *known[1:]) if state and isinstance(known, list) and known[0] == state else None
             if partition is None or not is_copied(store, partition):

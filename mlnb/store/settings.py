@@ -117,7 +117,7 @@ def source_problems(
     for key in ("url", "connection"):
         if has_secret(settings.get(key, "")): add("secret", f"holds a password or token in `{key}`", f"write `{key} = env:NAME` and set that variable")
     path = settings.get("path", "")
-    if scheme_of(path) and has_secret(path): add("secret", "holds a password or token in `path`", "write `url = env:NAME` and set that variable")
+    if (scheme_of(path) or "://" in path) and has_secret(path): add("secret", "holds a password or token in `path`", "write `url = env:NAME` and set that variable")
     url = settings.get("url", "")
     if url and not url.startswith("env:") and (not scheme_of(url) or len(chain_links(url)) > 1):
         message = "has a chained URL" if scheme_of(url) else f"has a `url` that is none: {shown_url(url).partition('?')[0]}"
