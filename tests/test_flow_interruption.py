@@ -158,7 +158,7 @@ def test_child_of_a_server_is_gone_when_the_server_is(tmp_path):
 import subprocess
 import mlnb.kernel.server_process as p
 def begin(server):
-    print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid)
+    print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)
     server.is_over = True
 p.retire_predecessors = begin
 p.serve()"""
