@@ -71,6 +71,26 @@ def begin_server(tmp_path):
         assert errors.read() == ""
 
 
+def order_of_kernel(folder):
+    handover = {"environment": {}, "folder": str(folder), "settings": inherited_settings(), "connection": None}
+    return {"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover}
+
+
+def leased(address):
+    "A connection to a server that is starting, and the kernel that it holds."
+    until(address.exists)
+    link = connect(address, timeout_s=60)
+    link.send(order_of_kernel(address.parent))
+    return link, psutil.Process(link.receive()["pid"])
+
+
+def is_gone(process):
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 # SIGTERM and the kernel server
 
 
@@ -80,8 +100,9 @@ def begin_server(tmp_path):
 def test_sigterm_at_any_step_of_a_server_ends_it_cleanly(tmp_path, name, when):
     for suffix in (".lock", ".log"):
         (tmp_path / f"killed{suffix}").touch()
-    command = [sys.executable, "-c", AT_A_MOMENT, name, when, str(tmp_path / "s.sock"), "1"]
-    done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=60)
+    idle_s = "1" if name == "close_server" else "60"  # it closes when idle; a server that forgets the signal must not end by itself
+    command = [sys.executable, "-c", AT_A_MOMENT, name, when, str(tmp_path / "s.sock"), idle_s]
+    done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=45)
     assert (done.returncode, done.stderr, [p.name for p in tmp_path.iterdir()]) == (0, "", [])
 
 
@@ -105,7 +126,8 @@ def test_sigterm_while_predecessors_are_asked_leaves_them_serving(tmp_path, begi
     command = [sys.executable, "-c", AT_A_MOMENT, "retire_predecessors", "before", str(tmp_path / "s.sock")]
     done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert ask(tmp_path / "before.sock", {"do": "status"})["pid"] == predecessor.pid
+    about = ask(tmp_path / "before.sock", {"do": "status"})
+    assert (about["pid"], about["is_retiring"]) == (predecessor.pid, False)
     assert ask(tmp_path / "before.sock", {"do": "stop"})["stopped"]
     held.close()
     assert (predecessor.wait(30), list(tmp_path.iterdir())) == (0, [])
@@ -123,15 +145,93 @@ def test_sigterm_while_a_server_is_being_imported_is_heeded_as_soon_as_it_can_be
 @needs_server
 def test_sigterm_while_a_kernel_is_in_use_ends_both(tmp_path, begin_server):
     server = begin_server(tmp_path / "s.sock")
-    until(lambda: (tmp_path / "s.sock").exists())
-    link = connect(tmp_path / "s.sock", timeout_s=60)
-    handover = {"environment": {}, "folder": str(tmp_path), "settings": inherited_settings(), "connection": None}
-    link.send({"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover})
-    kernel = psutil.Process(link.receive()["pid"])
+    link, kernel = leased(tmp_path / "s.sock")
     server.terminate()
     assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
     link.close()
-    until(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: is_gone(kernel))
+
+
+@needs_server
+def test_child_of_a_server_is_gone_when_the_server_is(tmp_path):
+    program = """
+import subprocess
+import mlnb.kernel.server_process as p
+def begin(server):
+    print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)
+    server.is_over = True
+p.retire_predecessors = begin
+p.serve()"""
+    command = [sys.executable, "-c", program, str(tmp_path / "s.sock")]
+    done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    assert not psutil.pid_exists(int(done.stdout))
+
+
+@needs_server
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.2, 0.3, 0.4])
+def test_sigterm_while_kernels_are_being_prepared_leaves_no_file(tmp_path, begin_server, after_s):
+    server = begin_server(tmp_path / "s.sock")
+    until(lambda: (tmp_path / "s.sock").exists())
+    link = connect(tmp_path / "s.sock")
+    stages = [{"environment": kernel_environment(), "modules": [module]} for module in ("plistlib", "wave", "zipapp")]
+    link.send({"do": "prepare", "stages": stages * 8})
+    assert link.receive() == {"prepared": 24}
+    time.sleep(after_s)
+    server.terminate()
+    assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
+    link.close()
+
+
+# kernels on lease
+
+
+@needs_server
+def test_kernel_in_use_survives_its_template_and_ends_with_its_server(tmp_path, begin_server):
+    server = begin_server(tmp_path / "s.sock")
+    link, kernel = leased(tmp_path / "s.sock")
+    template = kernel.ppid()
+    assert template != server.pid
+    os.kill(template, signal.SIGKILL)
+    until(lambda: kernel.ppid() == server.pid)
+    time.sleep(1.5)  # a kernel looks at its parents twice a second
+    assert not is_gone(kernel)
+    assert ask(tmp_path / "s.sock", {"do": "status"})["leases"] == [kernel.pid]
+    server.kill()
+    server.wait(30)
+    until(lambda: is_gone(kernel))
+    link.close()
+
+
+@needs_server
+@pytest.mark.parametrize("more", ["status", "kernel", "fly"])
+def test_kernel_whose_holder_is_hung_up_on_ends(tmp_path, begin_server, more):
+    server = begin_server(tmp_path / "s.sock")
+    link, kernel = leased(tmp_path / "s.sock")
+    link.send(order_of_kernel(tmp_path) | {"do": more})
+    assert "ended" not in link.receive()  # it is answered, and hung up on
+    assert link.receive() is None
+    link.close()
+    until(lambda: is_gone(kernel))
+    until(lambda: ask(tmp_path / "s.sock", {"do": "status"})["leases"] == [])
+    server.terminate()
+    assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
+
+
+@needs_server
+@pytest.mark.parametrize("message", [
+    {"do": "prepare", "stages": [{"environment": {}, "modules": [1]}]},
+    {"do": "kernel", "environment": {}, "modules": [1], "handover": {}},
+    {"do": "kernel", "environment": None, "modules": [], "handover": {}},
+    {"do": "kernel", "environment": {"A=B": "C"}, "modules": [], "handover": {}},
+])
+def test_stage_that_no_process_can_be_prepared_for_is_refused(tmp_path, begin_server, message):
+    server = begin_server(tmp_path / "s.sock")
+    until(lambda: (tmp_path / "s.sock").exists())
+    assert "error" in ask(tmp_path / "s.sock", message)
+    assert [t["modules"] for t in ask(tmp_path / "s.sock", {"do": "status"})["templates"]] == [["papermill"]]
+    server.terminate()
+    assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
 
 
 @needs_server

@@ -14,6 +14,7 @@ __all__ = ['MAX_BUILDS', 'BUILD_S', 'MAX_TEMPLATES', 'best_parent', 'shared_sets
 # %% ../../nbs/kernel/160_growth.ipynb #6b5a166e
 import os
 import time
+from contextlib import suppress
 from functools import partial
 
 from .pool import Pool, Template, drop_template, enqueue, refuse_kernel, supply_ready, supply_spares, template_for
@@ -112,7 +113,7 @@ def begin_build(
     pool: Pool,  # with the template's possible parents
     template: Template,  # that waits for a place
 ) -> None:
-    "Copy the best template there is and let the copy import the rest."
+    "Copy the best template there is and let the copy import the rest; not now when that one is gone."
     ready = [t for t in pool.templates.values() if t.is_ready]
     parent = best_parent(ready, template.environment, template.modules)
     done = parent.modules if parent else ()
@@ -121,9 +122,13 @@ def begin_build(
         "modules": [m for m in template.modules if m not in done],
         "is_observed": not template.is_for_executors,
     }
-    template.link = copy_process(parent.link.socket if parent else pool.base, b"t")
+    try:
+        template.link = copy_process(parent.link.socket if parent else pool.base, b"t")
+    except OSError:
+        return
     template.since = time.monotonic()
-    template.link.send(order)
+    with suppress(OSError):
+        template.link.send(order)
     pool.switchboard.watch(template.link.socket, partial(hear_template, pool, template))
 
 # %% ../../nbs/kernel/160_growth.ipynb #26f1a656
@@ -133,6 +138,8 @@ def begin_builds(
     "Begin to make as many templates as may be made now."
     while (template := next_build(pool)) is not None:
         begin_build(pool, template)
+        if template.link is None:
+            return
 
 # %% ../../nbs/kernel/160_growth.ipynb #c42e40fd
 def prepare_templates(

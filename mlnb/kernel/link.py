@@ -8,8 +8,8 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 
 # %% auto #0
 __all__ = ['AT_START', 'SERVER_COMMAND', 'own_source_state', 'server_identity', 'can_serve', 'server_folder', 'server_address',
-           'Link', 'peer_user', 'connect', 'ask', 'start_server', 'ensure_server', 'wait_for_server', 'running_servers',
-           'inherited_settings', 'apply_settings']
+           'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'start_server', 'ensure_server', 'wait_for_server',
+           'running_servers', 'inherited_settings', 'apply_settings']
 
 # %% ../../nbs/kernel/080_link.ipynb #a8e42ec0
 import json
@@ -92,6 +92,13 @@ def peer_user(
 ) -> int:                       # user id
     "Who is at the other end, as the system knows it (`SO_PEERCRED`)."
     return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+
+
+def peer_process(
+    connection: socket.socket,  # a connected Unix socket
+) -> int:  # process id
+    "Who connected the other end, or made the pair of sockets, as the system knows it."
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
 # %% ../../nbs/kernel/080_link.ipynb #3a929b32
 def connect(

@@ -156,9 +156,13 @@ def supply_spares(
     template: Template,  # ready
     n_enough: int | None = None,  # most that are wanted now; None = as many as were announced
 ) -> None:
-    "Let a template make the spares that it lacks."
+    "Let a template make the spares that it lacks; one that is gone is heard of later."
     for _ in range(n_lacking(pool, template, n_enough)):
-        spare = Spare(copy_process(template.link.socket, b"k"))
+        try:
+            link = copy_process(template.link.socket, b"k")
+        except OSError:
+            return
+        spare = Spare(link)
         template.spares.append(spare)
         pool.switchboard.watch(spare.link.socket, partial(hear_spare, pool, template, spare))
 

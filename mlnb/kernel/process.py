@@ -73,11 +73,11 @@ def adopt_orphans() -> None:
 
 # %% ../../nbs/kernel/050_process.ipynb #aa42cfbc
 def end_with_parent(
-    parent: int,  # process that started this one
+    *parents: int,  # process that started this one, and who adopts it when that one ends before it may
 ) -> None:
-    "End this process, its group and all it started when the run that started it is gone, so that a killed run leaves nothing behind."
+    "End this process, its group and all it started when none of its parents is there any more, so that a killed run leaves nothing behind."
     def watch():
-        while os.getppid() == parent: time.sleep(0.5)
+        while os.getppid() in parents: time.sleep(0.5)
         end_processes(family(os.getpid()) - {psutil.Process()})
         os.killpg(0, signal.SIGKILL)
     if os.getpgrp() == os.getpid(): threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

@@ -26,7 +26,7 @@ from pathlib import Path
 from .executor import serve_execution, warm_up
 from .import_traces import StandInShell, added_around, observed_import
 from .process import end_with_parent, enter_stage, make_app, stage_path
-from .link import Link, apply_settings
+from .link import Link, apply_settings, peer_process
 
 # %% ../../nbs/kernel/130_templates.ipynb #1cbab553
 KERNEL_MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.iostream", "ipykernel.displayhook", "ipykernel.heartbeat", "ipykernel.control",
@@ -125,7 +125,7 @@ def become_kernel(
     with open(os.devnull, "r+b") as nowhere:
         for n in (0, 1, 2): os.dup2(nowhere.fileno(), n)
     random.seed()
-    end_with_parent(os.getppid())
+    end_with_parent(os.getppid(), peer_process(link.socket))
     sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd())], None)
     file = kernel_file(folder)
     app = start_app(file, shell, first_filters)
@@ -214,12 +214,17 @@ def copy_process(
     control: socket.socket,  # of a template
     what: bytes,  # the copy becomes: `t` template, `k` kernel, `x` executor
     *further: socket.socket,  # given to the copy: for an executor the command's connection
-) -> Link:  # to the copy; its reads time out after 20 s
+) -> Link:  # to the copy; its reads time out after 20 s; raises `OSError` when there can be none
     "Let a template make a copy of itself."
     ours, theirs = socket.socketpair()
     ours.settimeout(20)
     try:
         socket.send_fds(control, [what], [theirs.fileno(), *(s.fileno() for s in further)])
+    except OSError:
+        ours.close()
+        with suppress(OSError):
+            control.shutdown(socket.SHUT_RDWR)
+        raise
     finally:
         theirs.close()
     return Link(ours)
