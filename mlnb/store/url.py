@@ -310,7 +310,8 @@ def without_secrets(
     if has_secret(url):
         text = text.replace(url, shown_url(url))
     if len(text) > LONGEST:
-        text = (text[:LONGEST].rpartition(" ")[0] or text[:LONGEST]) + "…"
+        text = text[:LONGEST]
+        text = (text.rpartition(" ")[0] or text.partition("://")[0]) + "…"  # never inside a URL
     for secret in sorted({s for one in secrets_in(url) for s in spellings(one)}, key=len, reverse=True):
         if len(secret) >= 4:
             text = text.replace(secret, "…")
