@@ -128,6 +128,7 @@ def pin_url(
                 partition = fetch_partition(store, fs, path, shown)
                 if state: fresh[hint] = [state, partition.bytes, partition.digest]
             partitions.append(partition)
+    hints = {hint: known for hint, known in hints.items() if "://" not in hint}  # older ones were made of the URL
     if fresh and store.root.exists():
         with suppress(StoreError): write_durably(cache, canonical_json({**hints, **fresh}), 0o660 if store.group else 0o600)
     return partitions

@@ -310,7 +310,8 @@ def without_secrets(
     if has_secret(url):
         text = text.replace(url, shown_url(url))
     if len(text) > LONGEST_TEXT:
-        text = (text[:LONGEST_TEXT].rpartition(" ")[0] or text[:LONGEST_TEXT]) + "…"
+        text = text[:LONGEST_TEXT]
+        text = (text.rpartition(" ")[0] or text.partition("://")[0]) + "…"  # never inside a URL
     for secret in sorted({s for one in secrets_in(url) for s in spellings(one)}, key=len, reverse=True):
         if len(secret) >= 4:
             text = text.replace(secret, "…")
