@@ -25,19 +25,33 @@ from peers.environment import SHARED, EnvironmentNotMadeError, default_folder, e
 from peers.pipeline import N_AFTER_CHANGE, STAGES, changed, expected
 from peers.tools import PEERS, Tool, final_table, n_executed, run, stamps, write_mlnb
 
-SITUATIONS = {"from nothing": len(STAGES), "nothing to do": 0, "one changed cell": N_AFTER_CHANGE}  # -> stages that must run
+SITUATIONS = {
+    "from nothing": len(STAGES),
+    "nothing to do": 0,
+    "one changed cell": N_AFTER_CHANGE,
+}  # -> stages that must run
 MLNB_RUN = ["mlnb", "run", "shop"]
 COLD = Tool("mlnb, cold", "`mlnb run shop --cold`", [*MLNB_RUN, "--cold"], write_mlnb)
-STARTING = Tool("mlnb", "`mlnb run shop`, from nothing with the start of its kernel server", MLNB_RUN, write_mlnb)
-WARM = Tool("mlnb, server up", "`mlnb run shop`, the kernel server is left from the run before", MLNB_RUN, write_mlnb)
+STARTING = Tool(
+    "mlnb", "`mlnb run shop`, from nothing with the start of its kernel server", MLNB_RUN, write_mlnb
+)
+WARM = Tool(
+    "mlnb, server up", "`mlnb run shop`, the kernel server is left from the run before", MLNB_RUN, write_mlnb
+)
 BEFORE = tuple(replace(tool, name=f"{tool.name}, before") for tool in (STARTING, WARM))  # an earlier mlnb
 STARTING_SERVER, HAVING_SERVER = (STARTING, BEFORE[0]), (WARM, BEFORE[1])
 
 
 def mlnb_tools() -> tuple[Tool, ...]:
     "The ways of mlnb, the one that others are compared with first; a single way while `mlnb run` knows no `--cold`."
-    known = subprocess.run([sys.executable, "-m", "mlnb", "run", "--help"], capture_output=True, text=True, check=True).stdout
-    return (STARTING, WARM, COLD) if "--cold" in known else (replace(STARTING, how="`mlnb run shop`, cold kernels"),)
+    known = subprocess.run(
+        [sys.executable, "-m", "mlnb", "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    return (
+        (STARTING, WARM, COLD)
+        if "--cold" in known
+        else (replace(STARTING, how="`mlnb run shop`, cold kernels"),)
+    )
 
 
 def with_environments(tools: tuple[Tool, ...], folder: Path) -> dict[Tool, Path]:
@@ -45,7 +59,11 @@ def with_environments(tools: tuple[Tool, ...], folder: Path) -> dict[Tool, Path]
     found = {}
     for tool in tools:
         try:
-            found[tool] = environment(folder, tool.name.lower(), tool.requirements) if tool.requirements else Path(sys.prefix)
+            found[tool] = (
+                environment(folder, tool.name.lower(), tool.requirements)
+                if tool.requirements
+                else Path(sys.prefix)
+            )
         except EnvironmentNotMadeError as error:
             print(f"{tool.name} is left out: {error}", file=sys.stderr, flush=True)
     return found
@@ -70,7 +88,10 @@ def prepare(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) 
 
 def kernels_given(folder: Path, settings: dict[str, str]) -> int:
     "How many kernels mlnb's server has handed out so far; 0 when there is none."
-    return sum(server["kernels_given"] for server in json.loads(run(["mlnb", "kernels", "--json"], folder, settings))["servers"])
+    return sum(
+        server["kernels_given"]
+        for server in json.loads(run(["mlnb", "kernels", "--json"], folder, settings))["servers"]
+    )
 
 
 def measure(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) -> float:
@@ -83,7 +104,10 @@ def measure(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) 
         raise SystemExit(f"{tool.name}, {situation}: {n} stages ran instead of {SITUATIONS[situation]}")
     if tool in HAVING_SERVER and kernels_given(folder, settings) - given < n:
         raise SystemExit(f"{tool.name}, {situation}: of {n} stages some began on a cold kernel")
-    assert_frame_equal(final_table(tool, folder, settings), expected(changed(STAGES) if situation == "one changed cell" else STAGES))
+    assert_frame_equal(
+        final_table(tool, folder, settings),
+        expected(changed(STAGES) if situation == "one changed cell" else STAGES),
+    )
     return seconds
 
 
@@ -105,26 +129,39 @@ def measure_all(tools: dict[Tool, Path], repeats: int, scratch: Path) -> dict[st
             for i in range(len(names)):
                 tool = names[(i + repeat) % len(names)]
                 if not tool.keeps_results and situation != "from nothing":
-                    seconds[tool.name][situation] = seconds[tool.name]["from nothing"]  # it would do the same work again
+                    seconds[tool.name][situation] = seconds[tool.name][
+                        "from nothing"
+                    ]  # it would do the same work again
                     continue
                 folder = scratch / str(names.index(tool))
                 prepare(tool, situation, folder, settings[tool])
                 took = measure(tool, situation, folder, settings[tool])
-                print(f"{repeat}/{repeats} {situation:17} {tool.name:16} {took:7.2f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{repeat}/{repeats} {situation:17} {tool.name:16} {took:7.2f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 if repeat:
                     seconds[tool.name][situation].append(took)
     return seconds
 
 
-def document(tools: dict[Tool, Path], seconds: dict[str, dict[str, list[float]]], load: tuple[float, ...]) -> dict:
+def document(
+    tools: dict[Tool, Path], seconds: dict[str, dict[str, list[float]]], load: tuple[float, ...]
+) -> dict:
     "All that was measured, with what it was measured on."
-    medians = {name: {situation: statistics.median(values) for situation, values in by.items()} for name, by in seconds.items()}
+    medians = {
+        name: {situation: statistics.median(values) for situation, values in by.items()}
+        for name, by in seconds.items()
+    }
     base = medians[next(iter(medians))]
     rows = [
         {
             "name": tool.name,
             "how": tool.how,
-            "version": tool.requirements[0].partition("==")[2] or version("papermill") if tool.requirements else version("mlnb"),
+            "version": tool.requirements[0].partition("==")[2] or version("papermill")
+            if tool.requirements
+            else version("mlnb"),
             "seconds": seconds[tool.name],
             "median": medians[tool.name],
             "ratio": {situation: medians[tool.name][situation] / base[situation] for situation in SITUATIONS},
@@ -147,7 +184,9 @@ def document(tools: dict[Tool, Path], seconds: dict[str, dict[str, list[float]]]
 def markdown(measured: dict) -> str:
     "The table, with a line on the machine above it."
     repeats = len(measured["tools"][0]["seconds"]["from nothing"])
-    loads = " before and ".join(" ".join(f"{value:.1f}" for value in measured[when]) for when in ("load_before", "load_after"))
+    loads = " before and ".join(
+        " ".join(f"{value:.1f}" for value in measured[when]) for when in ("load_before", "load_after")
+    )
     heads = [f"{situation}: {n} run [s]" for situation, n in measured["stages_run"].items()]
     lines = [
         f"Eight stages on {measured['processors']} processors, Python {measured['python']}, median of {repeats}, in brackets times mlnb; load {loads} after.\n",
@@ -155,17 +194,39 @@ def markdown(measured: dict) -> str:
         "| --- |" + " --- |" * len(heads),
     ]
     for row in measured["tools"]:
-        cells = [f"{row['median'][s]:.2f} ({row['ratio'][s]:.1f}×){' runs all' if row['runs_everything'] and n != 8 else ''}" for s, n in measured["stages_run"].items()]
+        cells = [
+            f"{row['median'][s]:.2f} ({row['ratio'][s]:.1f}×){' runs all' if row['runs_everything'] and n != 8 else ''}"
+            for s, n in measured["stages_run"].items()
+        ]
         lines.append(f"| {row['name']} {row['version']}: {row['how']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="counted repeats of everything; one more comes before and is not counted")
-    parser.add_argument("--environments", type=Path, default=default_folder(), help="where the peers' environments are kept (%(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="PEER", help="leave out the peers that are not named; `--only none` is mlnb alone")
-    parser.add_argument("--before", type=Path, metavar="ENVIRONMENT", help="a virtual environment with an earlier mlnb")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=3,
+        help="counted repeats of everything; one more comes before and is not counted",
+    )
+    parser.add_argument(
+        "--environments",
+        type=Path,
+        default=default_folder(),
+        help="where the peers' environments are kept (%(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="PEER",
+        help="leave out the peers that are not named; `--only none` is mlnb alone",
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="ENVIRONMENT", help="a virtual environment with an earlier mlnb"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args()
     if options.repeats < 1:
@@ -181,7 +242,11 @@ def main() -> None:
             seconds = measure_all(tools, options.repeats, Path(scratch))
         finally:
             for tool in {STARTING, BEFORE[0]} & set(tools):
-                run(["mlnb", "kernels", "stop"], Path(scratch), variables(tools[tool], own_home(Path(scratch), tools, tool)))
+                run(
+                    ["mlnb", "kernels", "stop"],
+                    Path(scratch),
+                    variables(tools[tool], own_home(Path(scratch), tools, tool)),
+                )
     measured = document(tools, seconds, load)
     print(json.dumps(measured, indent=1) if options.json else markdown(measured))
 

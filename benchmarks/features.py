@@ -19,8 +19,8 @@ from mlnb.fraud.payments import ID_COLUMN, TIME_COLUMN
 from mlnb.fraud.simulator import simulate
 
 SIZES = (5_000, 100_000, 1_754_155)  # rows, the last one the published stream
-WINDOWS = (1, 7, 30)                 # days
-N_ONLINE = 200_000                   # events
+WINDOWS = (1, 7, 30)  # days
+N_ONLINE = 200_000  # events
 COLUMNS = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD"]
 
 
@@ -36,14 +36,25 @@ def with_pandas(stream: pd.DataFrame) -> pd.DataFrame:
     for key, value in (("CUSTOMER_ID", "TX_AMOUNT"), ("TERMINAL_ID", "TX_FRAUD")):
         groups = indexed.groupby(key)[value]
         place = np.argsort(stream[key].to_numpy(), kind="stable")
-        delayed = {what: getattr(groups.rolling("7D"), what)().to_numpy() for what in ("count", "sum")} if key == "TERMINAL_ID" else None
+        delayed = (
+            {what: getattr(groups.rolling("7D"), what)().to_numpy() for what in ("count", "sum")}
+            if key == "TERMINAL_ID"
+            else None
+        )
         for days in WINDOWS:
             rolling = groups.rolling(f"{days + 7}D" if delayed else f"{days}D")
             count, total = rolling.count().to_numpy(), rolling.sum().to_numpy()
             if delayed:
                 count, total = count - delayed["count"], total - delayed["sum"]
-            names = (f"{key}_NB_TX_{days}DAY_WINDOW", f"{key}_{'RISK' if delayed else 'AVG_AMOUNT'}_{days}DAY_WINDOW")
-            for name, values in zip(names, (count, np.divide(total, count, out=np.zeros(len(count)), where=count > 0)), strict=True):
+            names = (
+                f"{key}_NB_TX_{days}DAY_WINDOW",
+                f"{key}_{'RISK' if delayed else 'AVG_AMOUNT'}_{days}DAY_WINDOW",
+            )
+            for name, values in zip(
+                names,
+                (count, np.divide(total, count, out=np.zeros(len(count)), where=count > 0)),
+                strict=True,
+            ):
                 columns[name] = np.empty(len(stream))
                 columns[name][place] = values
     return pd.DataFrame(columns)[[f.name for f in handbook()]]
@@ -53,17 +64,28 @@ def duckdb_query() -> str:
     "The twelve features as SQL windows; times are whole microseconds, so that a window open at its left end can be said."
     day, columns, windows = 86_400_000_000, [], []
     for days in WINDOWS:
-        windows.append(f"c{days} AS (PARTITION BY CUSTOMER_ID ORDER BY t RANGE BETWEEN {days * day - 1} PRECEDING AND CURRENT ROW)")
-        windows.append(f"t{days} AS (PARTITION BY TERMINAL_ID ORDER BY t RANGE BETWEEN {(days + 7) * day - 1} PRECEDING AND {7 * day} PRECEDING)")
-        columns += [f"count(*) OVER c{days} AS CUSTOMER_ID_NB_TX_{days}DAY_WINDOW", f"avg(TX_AMOUNT) OVER c{days} AS CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW",
-                    f"count(*) OVER t{days} AS TERMINAL_ID_NB_TX_{days}DAY_WINDOW", f"coalesce(avg(TX_FRAUD) OVER t{days}, 0) AS TERMINAL_ID_RISK_{days}DAY_WINDOW"]
-    return (f"SELECT TRANSACTION_ID, {', '.join(columns)} FROM (SELECT *, epoch_us(TX_DATETIME) AS t FROM stream) "
-            f"WINDOW {', '.join(windows)} ORDER BY TRANSACTION_ID")
+        windows.append(
+            f"c{days} AS (PARTITION BY CUSTOMER_ID ORDER BY t RANGE BETWEEN {days * day - 1} PRECEDING AND CURRENT ROW)"
+        )
+        windows.append(
+            f"t{days} AS (PARTITION BY TERMINAL_ID ORDER BY t RANGE BETWEEN {(days + 7) * day - 1} PRECEDING AND {7 * day} PRECEDING)"
+        )
+        columns += [
+            f"count(*) OVER c{days} AS CUSTOMER_ID_NB_TX_{days}DAY_WINDOW",
+            f"avg(TX_AMOUNT) OVER c{days} AS CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW",
+            f"count(*) OVER t{days} AS TERMINAL_ID_NB_TX_{days}DAY_WINDOW",
+            f"coalesce(avg(TX_FRAUD) OVER t{days}, 0) AS TERMINAL_ID_RISK_{days}DAY_WINDOW",
+        ]
+    return (
+        f"SELECT TRANSACTION_ID, {', '.join(columns)} FROM (SELECT *, epoch_us(TX_DATETIME) AS t FROM stream) "
+        f"WINDOW {', '.join(windows)} ORDER BY TRANSACTION_ID"
+    )
 
 
 def with_duckdb(stream: pd.DataFrame) -> pd.DataFrame:
     "SQL windows on all cores."
     import duckdb
+
     with duckdb.connect() as connection:
         connection.register("stream", stream)
         return connection.execute(duckdb_query()).df()[[f.name for f in handbook()]]
@@ -85,13 +107,19 @@ def untied(stream: pd.DataFrame) -> np.ndarray:
 
 def peak_mib(way: str, path: Path) -> float:
     "Memory that one way needs above the rows themselves, in a process of its own [MiB]."
-    done = subprocess.run([sys.executable, __file__, way, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, way, str(path)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
 def resident_kib(name: str) -> int:
     "`VmRSS` or `VmHWM` of this process, as Linux has it [KiB]."
-    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)).split()[1])
+    return int(
+        next(
+            line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+        ).split()[1]
+    )
 
 
 def measure_peak(way: str, path: str) -> None:
@@ -123,14 +151,19 @@ def batch(stream: pd.DataFrame, scratch: Path) -> None:
     for way, seconds in medians.items():
         gap = difference(tables["mlnb"], tables[way], np.ones(len(stream), bool) if way == "pandas" else rows)
         assert gap < 1e-6, f"{way} differs by {gap}"
-        print(f"{len(stream):>10,}  {way:8}{seconds:9.3f} s{len(stream) / seconds:12,.0f} rows/s{seconds / medians['mlnb']:8.1f} x mlnb"
-              f"{peak_mib(way, path):9,.0f} MiB   largest difference {gap:.1g}")
+        print(
+            f"{len(stream):>10,}  {way:8}{seconds:9.3f} s{len(stream) / seconds:12,.0f} rows/s{seconds / medians['mlnb']:8.1f} x mlnb"
+            f"{peak_mib(way, path):9,.0f} MiB   largest difference {gap:.1g}"
+        )
     print(f"{'':12}{(~rows).sum():,} rows tied in time are left out of the comparison with SQL")
 
 
 def online(stream: pd.DataFrame) -> None:
     "One event at a time, and whether it comes to the same."
-    table, state = compute(stream, handbook(), ID_COLUMN, TIME_COLUMN), new_state(handbook(), ID_COLUMN, TIME_COLUMN)
+    table, state = (
+        compute(stream, handbook(), ID_COLUMN, TIME_COLUMN),
+        new_state(handbook(), ID_COLUMN, TIME_COLUMN),
+    )
     expected, seconds, worst = np.column_stack(list(table.values())), np.empty(len(stream)), 0.0
     for place, row in enumerate(stream.to_dict("records")):
         start = time.perf_counter()
@@ -138,8 +171,10 @@ def online(stream: pd.DataFrame) -> None:
         seconds[place] = time.perf_counter() - start
         worst = max(worst, float(np.abs(np.array(list(answer.values())) - expected[place]).max()))
     assert worst < 1e-9, f"online differs by {worst}"
-    print(f"online: {len(stream):,} events, median {np.median(seconds) * 1e6:.1f} µs, last tenth {np.median(seconds[-len(stream) // 10:]) * 1e6:.1f} µs, "
-          f"99 % below {np.quantile(seconds, .99) * 1e6:.1f} µs, {len(stream) / seconds.sum():,.0f} events/s, largest difference {worst:.1g}")
+    print(
+        f"online: {len(stream):,} events, median {np.median(seconds) * 1e6:.1f} µs, last tenth {np.median(seconds[-len(stream) // 10 :]) * 1e6:.1f} µs, "
+        f"99 % below {np.quantile(seconds, 0.99) * 1e6:.1f} µs, {len(stream) / seconds.sum():,.0f} events/s, largest difference {worst:.1g}"
+    )
 
 
 def main() -> None:

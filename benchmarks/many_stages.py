@@ -19,21 +19,35 @@ from mlnb.store.records import commit
 from mlnb.store.settings import find_project, project_store
 
 ROUNDS = 3
-BUDGETS = {("mlnb run, all fresh", 8): 0.35, ("mlnb status", 1000): 1.0, ("mlnb run, all fresh", 1000): 1.5}  # [s]
+BUDGETS = {
+    ("mlnb run, all fresh", 8): 0.35,
+    ("mlnb status", 1000): 1.0,
+    ("mlnb run, all fresh", 1000): 1.5,
+}  # [s]
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
 
 def notebook(*cells: tuple[str, str]) -> str:
     "A notebook of (tag or `md`, text) cells."
-    made = [{"cell_type": "markdown" if tag == "md" else "code", "id": f"cell-{n}", "metadata": {"tags": [tag]} if tag not in ("", "md") else {}, "source": text,
-             **({} if tag == "md" else {"outputs": [], "execution_count": None})} for n, (tag, text) in enumerate(cells)]
+    made = [
+        {
+            "cell_type": "markdown" if tag == "md" else "code",
+            "id": f"cell-{n}",
+            "metadata": {"tags": [tag]} if tag not in ("", "md") else {},
+            "source": text,
+            **({} if tag == "md" else {"outputs": [], "execution_count": None}),
+        }
+        for n, (tag, text) in enumerate(cells)
+    ]
     return json.dumps({"cells": made, "metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5})
 
 
 def needs_of(shape: str, n: int, n_stages: int) -> list[int]:
     "Stages that stage `n` loads: the one before it, or the first; the last of a fan loads all."
-    if n == 0: return []
-    if shape == "chain": return [n - 1]
+    if n == 0:
+        return []
+    if shape == "chain":
+        return [n - 1]
     return list(range(1, n)) if n == n_stages - 1 else [0]
 
 
@@ -43,8 +57,14 @@ def write_project(folder: Path, shape: str, n_stages: int) -> None:
     (folder / "settings.ini").write_text("[mlnb]\n[pipeline.many]\nnotebooks = nbs\n")
     for n in range(n_stages):
         loads = "\n".join(f'frames.append(load("s{s}"))' for s in needs_of(shape, n, n_stages))
-        text = notebook(("md", f"# Stage {n}\n> One of many"), ("parameters", "days: int = 7  # length of the window [days], 1..60"), ("", "import numpy as np\n\nfrom mlnb import load, metric, save"),
-                        ("", f"frames = []\n{loads}"), ("", "total = np.sum([days, *map(np.mean, frames)])\nmetric('total', total)\ntotal"), ("", f"save('s{n}', float(total))"))
+        text = notebook(
+            ("md", f"# Stage {n}\n> One of many"),
+            ("parameters", "days: int = 7  # length of the window [days], 1..60"),
+            ("", "import numpy as np\n\nfrom mlnb import load, metric, save"),
+            ("", f"frames = []\n{loads}"),
+            ("", "total = np.sum([days, *map(np.mean, frames)])\nmetric('total', total)\ntotal"),
+            ("", f"save('s{n}', float(total))"),
+        )
         (folder / "nbs" / f"{n:05d}_s{n}.ipynb").write_text(text)
 
 
@@ -56,25 +76,58 @@ def commit_all(folder: Path) -> None:
     kept, value = put(store, b"{}"), put_value(store, 1.5).as_dict()
     for name in pipeline.order:
         step = plan_step(plan, name)
-        commit(store, {"key": step.key, "parts": step.parts, "pipeline": "many", "stage": name, "each": None, "run": "20261123T000000000-seed", "metrics": {"total": 1.5}, "notebook": kept, "source": kept,
-                       "file": step.stage.file, "inputs": {n: a.as_dict() for n, a in step.inputs.items()}, "outputs": dict.fromkeys(step.stage.saves, value), "modules": {}, "lock": None,
-                       "environment": {"packages": step.found.packages}, "seconds": 1.0})
+        commit(
+            store,
+            {
+                "key": step.key,
+                "parts": step.parts,
+                "pipeline": "many",
+                "stage": name,
+                "each": None,
+                "run": "20261123T000000000-seed",
+                "metrics": {"total": 1.5},
+                "notebook": kept,
+                "source": kept,
+                "file": step.stage.file,
+                "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
+                "outputs": dict.fromkeys(step.stage.saves, value),
+                "modules": {},
+                "lock": None,
+                "environment": {"packages": step.found.packages},
+                "seconds": 1.0,
+            },
+        )
         plan_step(plan, name)
 
 
 def seconds(arguments: list[str], folder: Path, environment: dict) -> float:
     "Wall time of one command, which must succeed [s]."
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "mlnb", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "mlnb", *arguments],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    )
     return time.perf_counter() - start
 
 
 def measured(folder: Path, environment: dict) -> dict[str, float]:
     "Median time of each command [s]."
+
     def forget():
-        for path in (folder / ".mlnb" / "cache").glob("*.readings"): path.unlink()
-    commands = {"mlnb check, nothing remembered": (["check"], forget), "mlnb check": (["check"], int), "mlnb status": (["status"], int), "mlnb run, all fresh": (["run", "many"], int)}
-    for arguments, _ in commands.values(): seconds(arguments, folder, environment)
+        for path in (folder / ".mlnb" / "cache").glob("*.readings"):
+            path.unlink()
+
+    commands = {
+        "mlnb check, nothing remembered": (["check"], forget),
+        "mlnb check": (["check"], int),
+        "mlnb status": (["status"], int),
+        "mlnb run, all fresh": (["run", "many"], int),
+    }
+    for arguments, _ in commands.values():
+        seconds(arguments, folder, environment)
     times: dict = {name: [] for name in commands}
     for _ in range(ROUNDS):
         for name, (arguments, before) in commands.items():
@@ -87,12 +140,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[8, 1000, 10_000], help="numbers of stages")
     sizes = parser.parse_args().sizes
-    print(f"{'':40}{''.join(f'{n:>10,}' for n in sizes)}{f'{sizes[-1]:,} / {sizes[-2]:,}' if len(sizes) > 1 else '':>16}  budget")
+    print(
+        f"{'':40}{''.join(f'{n:>10,}' for n in sizes)}{f'{sizes[-1]:,} / {sizes[-2]:,}' if len(sizes) > 1 else '':>16}  budget"
+    )
     for shape in ("chain", "fan"):
         found = {}
         for n in sizes:
             with tempfile.TemporaryDirectory() as scratch:
-                environment = {k: v for k, v in os.environ.items() if not k.startswith("MLNB_") and k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": f"{scratch}/compiled"}
+                environment = {
+                    k: v
+                    for k, v in os.environ.items()
+                    if not k.startswith("MLNB_") and k != "PYTHONDONTWRITEBYTECODE"
+                } | {"PYTHONPYCACHEPREFIX": f"{scratch}/compiled"}
                 folder = Path(scratch, "project")
                 folder.mkdir()
                 write_project(folder, shape, n)
@@ -100,8 +159,13 @@ def main() -> None:
                 found[n] = measured(folder, environment)
         for command in found[sizes[0]]:
             ratio = f"{found[sizes[-1]][command] / found[sizes[-2]][command]:16.1f}" if len(sizes) > 1 else ""
-            budget = ", ".join(f"{n:,}: {s} s" for (name, n), s in BUDGETS.items() if name == command and n in sizes)
-            print(f"{shape + ': ' + command:40}{''.join(f'{found[n][command]:10.2f}' for n in sizes)}{ratio}  {budget}", flush=True)
+            budget = ", ".join(
+                f"{n:,}: {s} s" for (name, n), s in BUDGETS.items() if name == command and n in sizes
+            )
+            print(
+                f"{shape + ': ' + command:40}{''.join(f'{found[n][command]:10.2f}' for n in sizes)}{ratio}  {budget}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

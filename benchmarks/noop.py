@@ -18,7 +18,9 @@ ROUNDS = 7
 def seconds(command: list[str], folder: str) -> float:
     "Wall time of one command, which must succeed [s]."
     start = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=os.environ | {"DO_NOT_TRACK": "1"})
+    subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, env=os.environ | {"DO_NOT_TRACK": "1"}
+    )
     return time.perf_counter() - start
 
 
@@ -27,7 +29,9 @@ def scratch_project(folder: str, mlnb: str) -> str:
     subprocess.run([mlnb, "init", "."], cwd=folder, check=True, capture_output=True)
     settings = ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
     settings.read(Path(folder, "settings.ini"), encoding="utf-8")
-    pipeline = next(name.removeprefix("pipeline.") for name in settings.sections() if name.startswith("pipeline."))
+    pipeline = next(
+        name.removeprefix("pipeline.") for name in settings.sections() if name.startswith("pipeline.")
+    )
     subprocess.run([mlnb, "run", pipeline], cwd=folder, check=True, capture_output=True)
     return pipeline
 
@@ -46,7 +50,9 @@ def commands_of(python: str, folder: str, suffix: str = "") -> dict[str, tuple[l
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
-        commands = {"python -c pass": ([sys.executable, "-c", "pass"], folder)} | commands_of(sys.executable, folder)
+        commands = {"python -c pass": ([sys.executable, "-c", "pass"], folder)} | commands_of(
+            sys.executable, folder
+        )
         if sys.argv[1:]:
             commands |= commands_of(str(Path(sys.argv[1]).absolute() / "bin" / "python"), other, ", before")
         commands["import papermill"] = ([sys.executable, "-c", "import papermill"], folder)

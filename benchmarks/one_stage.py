@@ -28,7 +28,10 @@ KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name"
 BEGIN = "from time import perf_counter\n\nstarted = perf_counter()"
 WORK = "table = pd.DataFrame({'day': range(1000 * scale)})\ntable['week'] = table['day'] // 7\nn_weeks = int(table['week'].nunique())"
 END = "own_seconds = perf_counter() - started"
-FILES = ["table.to_parquet('table.parquet')", f"{END}\nimport json\nfrom pathlib import Path\n\nPath('own.json').write_text(json.dumps([own_seconds, n_weeks]))"]
+FILES = [
+    "table.to_parquet('table.parquet')",
+    f"{END}\nimport json\nfrom pathlib import Path\n\nPath('own.json').write_text(json.dumps([own_seconds, n_weeks]))",
+]
 NAMES = ["save('table', table)", f"{END}\nmetric('own_seconds', own_seconds)\nmetric('n_weeks', n_weeks)"]
 N_WEEKS = 286  # ceil(2,000 / 7): a time counts only when the stage came to this
 
@@ -38,7 +41,10 @@ def write_project(folder: Path, imports: str, cells: list[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder / "settings.ini").write_text("[mlnb]\n[pipeline.one]\nnotebooks = .\n", encoding="utf-8")
-    code = [new_code_cell(source, id=f"cell{i}") for i, source in enumerate(["scale: int = 2  # factor, 1..100", BEGIN, imports, WORK, *cells])]
+    code = [
+        new_code_cell(source, id=f"cell{i}")
+        for i, source in enumerate(["scale: int = 2  # factor, 1..100", BEGIN, imports, WORK, *cells])
+    ]
     code[0].metadata["tags"] = ["parameters"]
     nbformat.write(new_notebook(cells=code, metadata=KERNEL), folder / "10_stage.ipynb")
 
@@ -55,7 +61,9 @@ def run(command: list[str], folder: Path, settings: dict[str, str]) -> tuple[str
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise SystemExit(
+            f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
     return done.stdout, seconds
 
 
@@ -75,7 +83,10 @@ def mlnb(*options: str) -> Callable[[Path, str, dict[str, str]], tuple[float, fl
         _, seconds = run(["mlnb", "run", "one", *options], folder, settings)
         shown, _ = run(["mlnb", "show", "latest", "--json"], folder, settings)
         metrics = json.loads(shown)["stages"][0]["metrics"]
-        n_weeks, own = (value["value"] if isinstance(value := metrics[name], dict) else value for name in ("n_weeks", "own_seconds"))
+        n_weeks, own = (
+            value["value"] if isinstance(value := metrics[name], dict) else value
+            for name in ("n_weeks", "own_seconds")
+        )
         return seconds, own if n_weeks == N_WEEKS else sys.exit("mlnb: the stage came to another result")
 
     return measure
@@ -88,7 +99,11 @@ def measure_all(tools: dict, repeats: int, scratch: Path) -> dict[str, dict[str,
         for stage, imports in STAGES.items():
             for name, measure in tools.items():
                 pair = measure(scratch / "project", imports, variables(scratch))
-                print(f"{repeat}/{repeats} {stage:34}{name:16}{pair[0]:7.2f} s, own code {pair[1]:.2f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{repeat}/{repeats} {stage:34}{name:16}{pair[0]:7.2f} s, own code {pair[1]:.2f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 if repeat:
                     measured[stage][name].append(pair)
     return measured
@@ -109,13 +124,19 @@ def row(stage: str, name: str, pairs: list[tuple[float, float]], overhead_of_pap
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="counted repeats; one more comes before and is not counted")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="counted repeats; one more comes before and is not counted"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats is at least 1")
-    known = subprocess.run([sys.executable, "-m", "mlnb", "run", "--help"], capture_output=True, text=True, check=True).stdout
+    known = subprocess.run(
+        [sys.executable, "-m", "mlnb", "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     is_warm = "--cold" in known
     ours = {"mlnb, warm": mlnb(), "mlnb, cold": mlnb("--cold")} if is_warm else {"mlnb, cold": mlnb()}
     load = os.getloadavg()
@@ -129,16 +150,29 @@ def main() -> None:
     for stage, tools in measured.items():
         overhead_of_papermill = statistics.median(wall - own for wall, own in tools["papermill"])
         rows += [row(stage, name, pairs, overhead_of_papermill) for name, pairs in tools.items()]
-    about = {"format": 1, "processors": os.cpu_count(), "python": platform.python_version(), "papermill": version("papermill")}
+    about = {
+        "format": 1,
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "papermill": version("papermill"),
+    }
     about |= {"load_before": load, "load_after": os.getloadavg(), "rows": rows}
     if options.json:
         print(json.dumps(about, indent=1))
         return
-    loads = " before and ".join(" ".join(f"{value:.1f}" for value in about[when]) for when in ("load_before", "load_after"))
-    print(f"One stage on {about['processors']} processors, Python {about['python']}, papermill {about['papermill']}, median of {options.repeats}; load {loads} after.\n")
-    print("| imports | tool | command [s] | own code [s] | over its own code [s] | papermill's, times |\n| --- | --- | --- | --- | --- | --- |")
+    loads = " before and ".join(
+        " ".join(f"{value:.1f}" for value in about[when]) for when in ("load_before", "load_after")
+    )
+    print(
+        f"One stage on {about['processors']} processors, Python {about['python']}, papermill {about['papermill']}, median of {options.repeats}; load {loads} after.\n"
+    )
+    print(
+        "| imports | tool | command [s] | own code [s] | over its own code [s] | papermill's, times |\n| --- | --- | --- | --- | --- | --- |"
+    )
     for r in rows:
-        print(f"| {r['stage']} | {r['tool']} | {r['wall']:.2f} | {r['own']:.2f} | {r['overhead']:.2f} | {r['papermill_times']:.1f}× |")
+        print(
+            f"| {r['stage']} | {r['tool']} | {r['wall']:.2f} | {r['own']:.2f} | {r['overhead']:.2f} | {r['papermill_times']:.1f}× |"
+        )
 
 
 if __name__ == "__main__":

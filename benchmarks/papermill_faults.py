@@ -35,7 +35,9 @@ def papermill_says(folder: Path) -> str:
         about = json.loads((folder / "out.ipynb").read_text())
     except (OSError, ValueError):
         return "no notebook"
-    cells = {c["metadata"].get("papermill", {}).get("status") for c in about["cells"] if c["cell_type"] == "code"}
+    cells = {
+        c["metadata"].get("papermill", {}).get("status") for c in about["cells"] if c["cell_type"] == "code"
+    }
     return f"cells {', '.join(sorted(map(str, cells)))}; exception {about['metadata']['papermill'].get('exception')}"
 
 
@@ -44,7 +46,9 @@ def mlnb_says(folder: Path) -> str:
     done = subprocess.run([BIN / "mlnb", "runs", "--json"], cwd=folder, capture_output=True, text=True)
     if not json.loads(done.stdout)["runs"]:
         return "refused before a kernel started"
-    done = subprocess.run([BIN / "mlnb", "show", "latest", "--json"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [BIN / "mlnb", "show", "latest", "--json"], cwd=folder, capture_output=True, text=True
+    )
     entry = json.loads(done.stdout)["stages"][0]
     return f"{entry['state']} {entry['kind'] or ''}".strip()
 
@@ -55,7 +59,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             (folder / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = .\n")
-            cells = [new_code_cell(c.format(fault=line), metadata={"tags": ["parameters"]} if c.startswith("days") else {}) for c in CELLS]
+            cells = [
+                new_code_cell(
+                    c.format(fault=line), metadata={"tags": ["parameters"]} if c.startswith("days") else {}
+                )
+                for c in CELLS
+            ]
             nbformat.write(new_notebook(cells=cells, metadata=SPEC), folder / "10_total.ipynb")
             code, seconds = timed([BIN / "papermill", "10_total.ipynb", "out.ipynb", *parameters], folder)
             theirs = f"exit {code}, {seconds:.1f} s; {papermill_says(folder)}"
@@ -67,7 +76,10 @@ def main() -> None:
                 _, theirs_again = timed([BIN / "papermill", "10_total.ipynb", "out.ipynb"], folder)
                 (folder / "out.ipynb").unlink()
                 code, ours_again = timed([BIN / "mlnb", "run", "demo"], folder)
-                print(f"| the same again, nothing changed | {theirs_again:.1f} s, runs everything | exit {code}, {ours_again:.1f} s, runs nothing |", flush=True)
+                print(
+                    f"| the same again, nothing changed | {theirs_again:.1f} s, runs everything | exit {code}, {ours_again:.1f} s, runs nothing |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def literally(n_days: int, n_customers: int, n_terminals: int) -> int:
     "Payments drawn sentence by sentence from the definition, without frauds; number of rows."
     rows, places = [], terminals(n_terminals)[["x_terminal_id", "y_terminal_id"]].to_numpy()
     for who in customers(n_customers).itertuples():
-        reach = list(np.flatnonzero(np.sqrt(((places - [who.x_customer_id, who.y_customer_id]) ** 2).sum(axis=1)) < 5))
+        reach = list(
+            np.flatnonzero(np.sqrt(((places - [who.x_customer_id, who.y_customer_id]) ** 2).sum(axis=1)) < 5)
+        )
         random.seed(who.CUSTOMER_ID)
         np.random.seed(who.CUSTOMER_ID)
         for day in range(n_days):
@@ -60,31 +62,45 @@ def measure_peak(what: str) -> None:
     if what == "at once":
         simulate(**PUBLISHED)
     if what == "by day":
-        for _ in simulate_days(**PUBLISHED): pass
-    status = Path("/proc/self/status").read_text()  # Linux; `ru_maxrss` would count the parent before the start of this process
+        for _ in simulate_days(**PUBLISHED):
+            pass
+    status = Path(
+        "/proc/self/status"
+    ).read_text()  # Linux; `ru_maxrss` would count the parent before the start of this process
     print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024)
 
 
 def main() -> None:
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; peak memory includes {peak_mib('imports'):.0f} MiB of imports")
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; peak memory includes {peak_mib('imports'):.0f} MiB of imports"
+    )
     seconds, n_rows = measured(literally, **PEER)
     literal = n_rows / seconds
     print(f"{'one draw at a time':24}{n_rows:>10,} rows{seconds:8.2f} s{literal:12,.0f} rows/s     1.0 x")
     n_rows = len(simulate(**PUBLISHED))
     seconds, _ = measured(simulate, **PUBLISHED)
-    print(f"{'at once':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('at once'):8,.0f} MiB")
+    print(
+        f"{'at once':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('at once'):8,.0f} MiB"
+    )
     seconds, _ = measured(lambda: sum(map(len, simulate_days(**PUBLISHED))))
-    print(f"{'by day':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('by day'):8,.0f} MiB")
+    print(
+        f"{'by day':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('by day'):8,.0f} MiB"
+    )
     times = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             paths = write_days(simulate_days(**PUBLISHED), Path(folder), START, TIME_COLUMN)
             times.append(time.perf_counter() - start)
-            n_bytes, n_read = sum(path.stat().st_size for path in paths), sum(map(len, read_days(Path(folder), TIME_COLUMN)))
+            n_bytes, n_read = (
+                sum(path.stat().st_size for path in paths),
+                sum(map(len, read_days(Path(folder), TIME_COLUMN))),
+            )
     assert n_read == n_rows == 1_754_155
     seconds = statistics.median(times)
-    print(f"{'into daily Parquet':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x   {len(paths)} partitions, {n_bytes / 2**20:.0f} MiB")
+    print(
+        f"{'into daily Parquet':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x   {len(paths)} partitions, {n_bytes / 2**20:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":

@@ -64,11 +64,22 @@ def show(title: str, times: dict[str, float], peer: str | None = None, budget: s
 def bytes_of(folder: Path, store, size: int, rounds: int = ROUNDS) -> None:
     contents = [content(size, n) for n in range(rounds)]
     digests = [hashlib.sha256(c).hexdigest() for c in contents]
-    put_times = in_turns({"plain file + SHA-256": lambda n: write_plainly(folder / f"a{n}", contents[n], False),
-                          "plain file + SHA-256, flushed": lambda n: write_plainly(folder / f"b{n}", contents[n], True),
-                          "store: put": lambda n: put(store, contents[n])}, rounds)
+    put_times = in_turns(
+        {
+            "plain file + SHA-256": lambda n: write_plainly(folder / f"a{n}", contents[n], False),
+            "plain file + SHA-256, flushed": lambda n: write_plainly(folder / f"b{n}", contents[n], True),
+            "store: put": lambda n: put(store, contents[n]),
+        },
+        rounds,
+    )
     show(f"put {size >> 20} MiB", put_times, "plain file + SHA-256, flushed", "1.25x of the flushed file")
-    get_times = in_turns({"plain file + SHA-256": lambda n: hashlib.sha256((folder / f"b{n}").read_bytes()), "store: get": lambda n: get(store, digests[n])}, rounds)
+    get_times = in_turns(
+        {
+            "plain file + SHA-256": lambda n: hashlib.sha256((folder / f"b{n}").read_bytes()),
+            "store: get": lambda n: get(store, digests[n]),
+        },
+        rounds,
+    )
     show(f"get {size >> 20} MiB", get_times, "plain file + SHA-256", "1.25x")
     for path in folder.glob("[ab][0-9]*"):
         path.unlink()
@@ -77,19 +88,34 @@ def bytes_of(folder: Path, store, size: int, rounds: int = ROUNDS) -> None:
 def frame_of(rows: int, columns: int, round_: int):
     import numpy as np
     import pandas as pd
+
     chooser = np.random.default_rng(round_)
-    return pd.DataFrame({f"c{n}": chooser.normal(size=rows) if n % 2 else chooser.integers(0, 1000, rows) for n in range(columns)})
+    return pd.DataFrame(
+        {
+            f"c{n}": chooser.normal(size=rows) if n % 2 else chooser.integers(0, 1000, rows)
+            for n in range(columns)
+        }
+    )
 
 
 def frames(folder: Path, store) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     made = [frame_of(1_000_000, 20, n) for n in range(FRAME_ROUNDS)]
     digests = {}
 
     def plainly(n, flush):
         path = folder / f"f{n}.parquet"
-        pq.write_table(pa.Table.from_pandas(made[n]), path, compression="zstd", compression_level=1, version="2.6", row_group_size=1 << 20, write_page_checksum=True)
+        pq.write_table(
+            pa.Table.from_pandas(made[n]),
+            path,
+            compression="zstd",
+            compression_level=1,
+            version="2.6",
+            row_group_size=1 << 20,
+            write_page_checksum=True,
+        )
         if flush:
             handle = os.open(path, os.O_RDONLY)
             os.fsync(handle)
@@ -101,29 +127,60 @@ def frames(folder: Path, store) -> None:
     def keep(n):
         digests[n] = put_value(store, made[n]).digest
 
-    times = in_turns({"plain Parquet + SHA-256": lambda n: plainly(n, False), "plain Parquet + SHA-256, flushed": lambda n: plainly(n, True), "store: put": keep}, FRAME_ROUNDS)
-    show("put a frame of 1,000,000 x 20", times, "plain Parquet + SHA-256, flushed", "1.25x of the flushed file")
+    times = in_turns(
+        {
+            "plain Parquet + SHA-256": lambda n: plainly(n, False),
+            "plain Parquet + SHA-256, flushed": lambda n: plainly(n, True),
+            "store: put": keep,
+        },
+        FRAME_ROUNDS,
+    )
+    show(
+        "put a frame of 1,000,000 x 20",
+        times,
+        "plain Parquet + SHA-256, flushed",
+        "1.25x of the flushed file",
+    )
 
     def read(n):
         with open(folder / f"f{n}.parquet", "rb") as file:
             hashlib.file_digest(file, "sha256")
         return pq.read_table(folder / f"f{n}.parquet", page_checksum_verification=True).to_pandas()
 
-    times = in_turns({"plain Parquet + SHA-256": read, "store: get and decode": lambda n: codecs.decode("frame", get(store, digests[n]))}, FRAME_ROUNDS)
+    times = in_turns(
+        {
+            "plain Parquet + SHA-256": read,
+            "store: get and decode": lambda n: codecs.decode("frame", get(store, digests[n])),
+        },
+        FRAME_ROUNDS,
+    )
     show("get the frame", times, "plain Parquet + SHA-256", "1.25x")
 
 
 def record(n: int, digest: str, size: int) -> dict:
     "A record as large as a usual one."
-    return {"key": f"{n:064x}", "parts": {"cells": [f"{n:064x}"] * 12}, "pipeline": "many", "stage": "small", "run": f"20261123T{n:09d}-aaaa", "inputs": {},
-            "outputs": {"value": {"digest": digest, "codec": "text", "bytes": size, "type": "str"}}, "metrics": {"n": n}, "environment": {"packages": {f"package{i}": "1.0" for i in range(30)}}}
+    return {
+        "key": f"{n:064x}",
+        "parts": {"cells": [f"{n:064x}"] * 12},
+        "pipeline": "many",
+        "stage": "small",
+        "run": f"20261123T{n:09d}-aaaa",
+        "inputs": {},
+        "outputs": {"value": {"digest": digest, "codec": "text", "bytes": size, "type": "str"}},
+        "metrics": {"n": n},
+        "environment": {"packages": {f"package{i}": "1.0" for i in range(30)}},
+    }
 
 
 def small_artifacts(folder: Path, n: int) -> None:
     store = open_store(folder / "small")
     values = [f"value {i}".encode() for i in range(n)]
-    times = {f"put {n:,}": seconds(lambda: [put(store, v) for v in values]), "put them again": seconds(lambda: [put(store, v) for v in values]),
-             "list": seconds(lambda: sum(1 for _ in (store.root / "objects").glob("*/*"))), "verify": seconds(lambda: verify_store(store))}
+    times = {
+        f"put {n:,}": seconds(lambda: [put(store, v) for v in values]),
+        "put them again": seconds(lambda: [put(store, v) for v in values]),
+        "list": seconds(lambda: sum(1 for _ in (store.root / "objects").glob("*/*"))),
+        "verify": seconds(lambda: verify_store(store)),
+    }
     forget_pins()
     times["gc, dry run"] = seconds(lambda: collect(store, dry_run=True))
     times["gc, all to the trash"] = seconds(lambda: collect(store))
@@ -134,10 +191,15 @@ def small_artifacts(folder: Path, n: int) -> None:
 def many_records(folder: Path, n: int) -> None:
     store = open_store(folder / "records")
     digest = put(store, b"one value")
-    times = {f"commit {n:,} records": seconds(lambda: [commit(store, record(i, digest, 9)) for i in range(n)]),
-             "list every record": seconds(lambda: records_of(store, "many", "small")),
-             "find every record, outputs looked for": seconds(lambda: [find_record(store, "many", "small", f"{i:064x}") for i in range(n)]),
-             "verify": seconds(lambda: verify_store(store)), "gc": seconds(lambda: collect(store, Retention(records=n)))}
+    times = {
+        f"commit {n:,} records": seconds(lambda: [commit(store, record(i, digest, 9)) for i in range(n)]),
+        "list every record": seconds(lambda: records_of(store, "many", "small")),
+        "find every record, outputs looked for": seconds(
+            lambda: [find_record(store, "many", "small", f"{i:064x}") for i in range(n)]
+        ),
+        "verify": seconds(lambda: verify_store(store)),
+        "gc": seconds(lambda: collect(store, Retention(records=n))),
+    }
     show(f"{n:,} records", times, budget="listing <= 0.5 s")
 
 
@@ -156,8 +218,15 @@ def dvc(folder: Path, python: Path, n: int) -> None:
 
     subprocess.run(["git", "init", "-q"], cwd=work, check=True)
     call("init", "-q")
-    show("the same with DVC, as a process each", {"dvc --version": seconds(lambda: call("--version")), "dvc add, 100 MiB": seconds(lambda: call("add", "big")),
-                                                  f"dvc add, {n:,} small files in one folder": seconds(lambda: call("add", "small")), "dvc status": seconds(lambda: call("status"))})
+    show(
+        "the same with DVC, as a process each",
+        {
+            "dvc --version": seconds(lambda: call("--version")),
+            "dvc add, 100 MiB": seconds(lambda: call("add", "big")),
+            f"dvc add, {n:,} small files in one folder": seconds(lambda: call("add", "small")),
+            "dvc status": seconds(lambda: call("status")),
+        },
+    )
 
 
 def main() -> None:

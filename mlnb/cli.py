@@ -52,7 +52,10 @@ def problems_of(
     from mlnb.store.url import without_secrets
 
     if isinstance(error, DefinitionError):
-        return [replace(p, message=without_secrets(p.message), mend=without_secrets(p.mend)) for p in error.problems]
+        return [
+            replace(p, message=without_secrets(p.message), mend=without_secrets(p.mend))
+            for p in error.problems
+        ]
     message, mend = getattr(error, "message", str(error)), getattr(error, "mend", "")
     return [Problem(type(error).__name__, message, mend)]
 

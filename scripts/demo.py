@@ -27,7 +27,9 @@ def artifact(name: str) -> dict:
 
 def main() -> None:
     start = time.perf_counter()
-    warming = subprocess.Popen([MLNB, "kernels", "warm"], stdout=subprocess.DEVNULL)  # while the first stages run
+    warming = subprocess.Popen(
+        [MLNB, "kernels", "warm"], stdout=subprocess.DEVNULL
+    )  # while the first stages run
     for pipeline in ("fraud", "score", "monitor"):
         mlnb("run", pipeline)
     warming.wait()

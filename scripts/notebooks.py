@@ -1,6 +1,6 @@
 """Keep the notebooks in the form in which they are committed.
 
-notebooks.py sync          clean every notebook, export the library, make README.md
+notebooks.py sync          format and clean every notebook, export the library, make README.md
 notebooks.py check         say what `sync` would change, without changing it; exit code 1 if anything
 notebooks.py filter PATH   clean one notebook from stdin to stdout, as git's `clean` filter wants it
 """
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,17 +19,26 @@ from nbdev.clean import clean_nb
 from nbdev.config import get_config
 from nbdev.doclinks import nbdev_export
 
-UNEXECUTED = ("nbs/pipelines/", "nbs/tutorials/")  # stored without outputs: a run belongs to the store, not to git
+UNEXECUTED = (
+    "nbs/pipelines/",
+    "nbs/tutorials/",
+)  # stored without outputs: a run belongs to the store, not to git
 
 
 def clean(
     text: str,  # a notebook's JSON
     path: str,  # where it lies, relative to the project, with slashes
-) -> str:       # the same notebook without what a kernel or an editor left in it; raises `ValueError` for broken JSON
+) -> (
+    str
+):  # the same notebook without what a kernel or an editor left in it; raises `ValueError` for broken JSON
     "Clean a notebook as `nbdev-clean` does, and drop the outputs of stage notebooks."
     notebook, config = json.loads(text), get_config()
-    clean_nb(notebook, clean_ids=config.clean_ids, allowed_metadata_keys=config.allowed_metadata_keys,
-             allowed_cell_metadata_keys=config.allowed_cell_metadata_keys)
+    clean_nb(
+        notebook,
+        clean_ids=config.clean_ids,
+        allowed_metadata_keys=config.allowed_metadata_keys,
+        allowed_cell_metadata_keys=config.allowed_cell_metadata_keys,
+    )
     for cell in notebook["cells"]:
         if "outputs" in cell and path.startswith(UNEXECUTED):
             cell["outputs"] = []
@@ -49,12 +59,15 @@ def readme() -> str:
     notebook = nbformat.read("nbs/index.ipynb", as_version=4)
     notebook.metadata["language_info"] = {"name": "python"}
     body, _ = MarkdownExporter().from_notebook_node(notebook)
-    body = re.sub(r"\]\(([^)\s:#]+)\)", lambda link: f"]({os.path.normpath(f'nbs/{link[1]}')})", body)  # as seen from the README's place
+    body = re.sub(
+        r"\]\(([^)\s:#]+)\)", lambda link: f"]({os.path.normpath(f'nbs/{link[1]}')})", body
+    )  # as seen from the README's place
     return "<!-- made from nbs/index.ipynb by `make sync` -->\n" + body.strip() + "\n"
 
 
 def sync() -> None:
-    "Clean every notebook that is not clean, export the library and make the README."
+    "Format and clean every notebook that is not so, export the library and make the README."
+    subprocess.run([Path(sys.executable).with_name("ruff"), "format", "--quiet", "nbs"], check=True)
     for path in committed_notebooks():
         before = path.read_text(encoding="utf-8")
         try:
@@ -69,7 +82,12 @@ def sync() -> None:
 
 def contents() -> dict[str, bytes]:
     "Bytes of every file that `sync` may write, by path."
-    files = [path for folder in ("nbs", "mlnb") for path in Path(folder).rglob("*") if path.suffix in (".ipynb", ".py", ".txt")] + [Path("README.md")]
+    files = [
+        path
+        for folder in ("nbs", "mlnb")
+        for path in Path(folder).rglob("*")
+        if path.suffix in (".ipynb", ".py", ".txt")
+    ] + [Path("README.md")]
     return {path.as_posix(): path.read_bytes() for path in files if ".ipynb_checkpoints" not in path.parts}
 
 

@@ -19,11 +19,17 @@ from mlnb.publish.site import OWN_PAGES, project_name
 ROOT = Path(__file__).resolve().parents[1]
 BATTERIES = {  # file and expression of pytest -> what a reader is told
     "killed at every crash point": ("test_store_crash.py", ""),
-    "power cut after every operation of a commit, with every legal loss": ("test_store_faults.py", "power_cut"),
+    "power cut after every operation of a commit, with every legal loss": (
+        "test_store_faults.py",
+        "power_cut",
+    ),
     "random corruptions": ("test_store_corruption.py", ""),
     "full disks": ("test_store_faults.py", "full_disk"),
     "races": ("test_store_faults.py", "races"),
-    "clocks, read-only stores, odd names": ("test_store_faults.py", "clock or read_only or umask or names or run_ids"),
+    "clocks, read-only stores, odd names": (
+        "test_store_faults.py",
+        "clock or read_only or umask or names or run_ids",
+    ),
     "collecting garbage while others write": ("test_care_gc.py", ""),
     "random operations against a model": ("test_store_model_based.py", ""),
     "migration from an older layout": ("test_store_format.py", ""),
@@ -66,9 +72,33 @@ def run_battery(file: str, expression: str, environment: dict) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         select = ["-k", expression] if expression else []
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-o", "junit_family=xunit1", *select, f"--junitxml={report}", f"tests/{file}"], cwd=ROOT, env=environment)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-m",
+                "slow or not slow",
+                "-o",
+                "junit_family=xunit1",
+                *select,
+                f"--junitxml={report}",
+                f"tests/{file}",
+            ],
+            cwd=ROOT,
+            env=environment,
+        )
         if not report.exists():
-            return [{"name": file, "outcome": "error", "times": 1, "seconds": 0.0, "said": "pytest gave no report"}]
+            return [
+                {
+                    "name": file,
+                    "outcome": "error",
+                    "times": 1,
+                    "seconds": 0.0,
+                    "said": "pytest gave no report",
+                }
+            ]
         return [outcome(case) for case in ET.parse(report).iter("testcase")]
 
 
@@ -78,15 +108,33 @@ def outcome(case: ET.Element) -> dict:
     word = "passed" if bad is None else {"failure": "failed"}.get(bad.tag, bad.tag)
     said = "" if bad is None else (bad.get("message") or "").partition("\n")[0][:200]
     counted = [int(p.get("value")) for p in case.iter("property") if p.get("name") == "times"]
-    return {"name": case.get("name"), "outcome": word, "times": 0 if word == "skipped" else max(counted, default=1), "seconds": round(float(case.get("time", 0)), 2), "said": said}
+    return {
+        "name": case.get("name"),
+        "outcome": word,
+        "times": 0 if word == "skipped" else max(counted, default=1),
+        "seconds": round(float(case.get("time", 0)), 2),
+        "said": said,
+    }
 
 
 def one_battery(name: str, given: argparse.Namespace) -> dict:
     "Run one battery and say when, with what and how it came out."
-    environment = os.environ | {"MLNB_BATTERY_ROUNDS": str(given.rounds), "MLNB_BATTERY_RUN_ROUNDS": str(given.run_rounds)}
-    command = f"python scripts/store_battery.py --only {shlex.quote(name)}" + (f" --rounds {given.rounds} --run-rounds {given.run_rounds}" if "crash point" in name else "")
-    return {"name": name, "at_utc": datetime.now(UTC).isoformat(timespec="seconds"), "mlnb": mlnb.__version__, "python": platform.python_version(), "system": platform.system(), "command": command,
-            "tests": run_battery(*BATTERIES[name], environment)}
+    environment = os.environ | {
+        "MLNB_BATTERY_ROUNDS": str(given.rounds),
+        "MLNB_BATTERY_RUN_ROUNDS": str(given.run_rounds),
+    }
+    command = f"python scripts/store_battery.py --only {shlex.quote(name)}" + (
+        f" --rounds {given.rounds} --run-rounds {given.run_rounds}" if "crash point" in name else ""
+    )
+    return {
+        "name": name,
+        "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mlnb": mlnb.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "command": command,
+        "tests": run_battery(*BATTERIES[name], environment),
+    }
 
 
 def read_result(path: Path) -> list[dict]:
@@ -95,7 +143,9 @@ def read_result(path: Path) -> list[dict]:
         batteries = json.loads(path.read_bytes())["batteries"]
         page_of(batteries, path.name)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        sys.exit(f"{path} is no result of the store's battery ({type(error).__name__}: {error}): make it with `python scripts/store_battery.py`")
+        sys.exit(
+            f"{path} is no result of the store's battery ({type(error).__name__}: {error}): make it with `python scripts/store_battery.py`"
+        )
     return batteries
 
 
@@ -123,14 +173,24 @@ def page_of(result: list[dict], data: str) -> str:
     body = fill(
         PAGE,
         batteries=batteries,
-        rest=[(battery, test) for battery in batteries for test in battery["tests"] if test["outcome"] != "passed"],
+        rest=[
+            (battery, test)
+            for battery in batteries
+            for test in battery["tests"]
+            if test["outcome"] != "passed"
+        ],
         said=said,
         look="fail" if n_bad else "ok",
         mark="✕" if n_bad else "✓",
         at_utc=max(battery["at_utc"] for battery in batteries),
         data=data,
     )
-    return document(f"Store battery: {said}", body, [(project_name(ROOT), "../index.html"), ("Store battery", None)], FOOTER)
+    return document(
+        f"Store battery: {said}",
+        body,
+        [(project_name(ROOT), "../index.html"), ("Store battery", None)],
+        FOOTER,
+    )
 
 
 def write_page(result: list[dict], out: Path) -> None:
@@ -147,11 +207,25 @@ def write_result(result: list[dict], out: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / OWN_PAGES / "store_battery.json", help="result, with its page beside it; with --only, the other batteries in it stay as they are")
-    parser.add_argument("--rounds", type=int, default=20, help="kills at each crash point, with the steps of a run")
-    parser.add_argument("--run-rounds", type=int, default=20, help="kills at each crash point, with `mlnb run` and its kernels; each takes two runs")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / OWN_PAGES / "store_battery.json",
+        help="result, with its page beside it; with --only, the other batteries in it stay as they are",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=20, help="kills at each crash point, with the steps of a run"
+    )
+    parser.add_argument(
+        "--run-rounds",
+        type=int,
+        default=20,
+        help="kills at each crash point, with `mlnb run` and its kernels; each takes two runs",
+    )
     parser.add_argument("--only", help="batteries whose name contains this")
-    parser.add_argument("--page", action="store_true", help="run nothing: make the page of the last result anew")
+    parser.add_argument(
+        "--page", action="store_true", help="run nothing: make the page of the last result anew"
+    )
     given = parser.parse_args()
     if given.page:
         write_page(read_result(given.out), given.out)

@@ -1,4 +1,5 @@
 """What several test files share: small projects, the command line as a process, and one run of the repository's own pipelines."""
+
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ def clean_environment(**more):
 @dataclass(frozen=True)
 class Result:
     "What a command gave back."
+
     code: int
     stdout: str
     stderr: str
@@ -47,6 +49,7 @@ class Result:
 @dataclass(frozen=True)
 class Folder:
     "A project in a scratch folder."
+
     root: Path
 
     def settings(self, text):
@@ -54,12 +57,14 @@ class Folder:
         (self.root / "settings.ini").write_text(text)
 
     def stage(self, path, *cells, metadata=KERNEL):
-        "Write a notebook: a text is a code cell, `(\"md\", text)` a markdown cell, `(tag, text)` a tagged code cell."
+        'Write a notebook: a text is a code cell, `("md", text)` a markdown cell, `(tag, text)` a tagged code cell.'
         made = []
         for n, cell in enumerate(cells, 1):
             kind, text = ("", cell) if isinstance(cell, str) else cell
             new = new_markdown_cell if kind == "md" else new_code_cell
-            made.append(new(text, id=f"cell-{n}", metadata={"tags": [kind]} if kind not in ("", "md") else {}))
+            made.append(
+                new(text, id=f"cell-{n}", metadata={"tags": [kind]} if kind not in ("", "md") else {})
+            )
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(new_notebook(cells=made, metadata=metadata), self.root / path)
         return self.root / path
@@ -76,18 +81,27 @@ def write_project(root, stages, settings="[mlnb]\n[pipeline.demo]\nnotebooks = n
 
 @pytest.fixture
 def make_project(tmp_path):
-    "Make a project: `make_project({\"10_a.ipynb\": [cells], …})` is one pipeline `demo`; `settings` replaces settings.ini."
+    'Make a project: `make_project({"10_a.ipynb": [cells], …})` is one pipeline `demo`; `settings` replaces settings.ini.'
     return lambda stages, *args, **options: write_project(tmp_path / "project", stages, *args, **options)
 
 
 @pytest.fixture(scope="module")
 def make_shared_project(tmp_path_factory):
     "The same for a project that several tests of a file look at."
-    return lambda stages, *args, **options: write_project(tmp_path_factory.mktemp("shared") / "project", stages, *args, **options)
+    return lambda stages, *args, **options: write_project(
+        tmp_path_factory.mktemp("shared") / "project", stages, *args, **options
+    )
 
 
 def call(*arguments, cwd, timeout=300, **environment):
-    done = subprocess.run([sys.executable, "-m", "mlnb", *map(str, arguments)], cwd=cwd, env=clean_environment(**environment), capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlnb", *map(str, arguments)],
+        cwd=cwd,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -101,7 +115,7 @@ def own_kernel_servers(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mlnb():
-    "Run the command line as a process of its own: `mlnb(\"run\", \"demo\", cwd=folder, NAME=value)`."
+    'Run the command line as a process of its own: `mlnb("run", "demo", cwd=folder, NAME=value)`.'
     return call
 
 
@@ -120,6 +134,7 @@ def outside_environment():
 @dataclass(frozen=True)
 class Demo:
     "The repository's own pipelines after one run."
+
     root: Path
     runs: dict  # pipeline -> Result of `run --json`
 
@@ -129,7 +144,11 @@ def demo_project(tmp_path_factory):
     "A copy of the repository's pipelines, run once under profile `ci`; about a minute, only when a test asks for it."
     root = tmp_path_factory.mktemp("demo")
     shutil.copy(REPOSITORY / "settings.ini", root)
-    shutil.copytree(REPOSITORY / "nbs" / "pipelines", root / "nbs" / "pipelines", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(
+        REPOSITORY / "nbs" / "pipelines",
+        root / "nbs" / "pipelines",
+        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
+    )
     runs = {}
     for pipeline in ("fraud", "score", "monitor"):
         runs[pipeline] = call("run", pipeline, "--profile", "ci", "--json", cwd=root, timeout=600)

@@ -1,4 +1,5 @@
 """The audit log: every change of it is found, a crash is not mistaken for one, and writers do not disturb each other."""
+
 import json
 import multiprocessing
 import os
@@ -44,7 +45,13 @@ def filled(store, n=12):
         if number == 3:
             with open(log_path(store), "ab") as file:
                 file.write(new_line(4, "0" * 64, "run", "ok", None, {})[:57])
-        audit(store, "run", digest=sha256(str(number).encode()), run=f"r{number}", text="a little more, so that edits hit values as well as names")
+        audit(
+            store,
+            "run",
+            digest=sha256(str(number).encode()),
+            run=f"r{number}",
+            text="a little more, so that edits hit values as well as names",
+        )
     return store
 
 
@@ -54,24 +61,27 @@ def write_log(store, data):
 
 # random edits
 
+
 def edited(data, rng):
     "The log after one edit of a random kind, and the number of the first line that differs."
     lines, _ = split_lines(data)
-    kind = rng.choice(["bit", "byte", "cut", "insert", "remove", "swap", "remove line", "double line", "zero", "end"])
+    kind = rng.choice(
+        ["bit", "byte", "cut", "insert", "remove", "swap", "remove line", "double line", "zero", "end"]
+    )
     place, size = rng.randrange(len(data)), rng.randint(1, 40)
     a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
     if kind == "bit":
-        new = data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1:]
+        new = data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
     elif kind == "byte":
-        new = data[:place] + rng.randbytes(1) + data[place + 1:]
+        new = data[:place] + rng.randbytes(1) + data[place + 1 :]
     elif kind == "cut":
         new = data[:place]
     elif kind == "insert":
         new = data[:place] + rng.randbytes(size) + data[place:]
     elif kind == "remove":
-        new = data[:place] + data[place + size:]
+        new = data[:place] + data[place + size :]
     elif kind == "zero":
-        new = data[:place] + bytes(min(size, len(data) - place)) + data[place + size:]
+        new = data[:place] + bytes(min(size, len(data) - place)) + data[place + size :]
     elif kind == "end":
         new = data + rng.randbytes(size) + b"\n" + rng.choice([b"x\n", lines[-1] + b"\n"])
     else:
@@ -86,7 +96,10 @@ def edited(data, rng):
     if new == data:
         return edited(data, rng)
     changed, _ = split_lines(new)
-    first = next((n for n, (x, y) in enumerate(zip(lines, changed, strict=False), 1) if x != y), min(len(lines), len(changed)) + 1)
+    first = next(
+        (n for n, (x, y) in enumerate(zip(lines, changed, strict=False), 1) if x != y),
+        min(len(lines), len(changed)) + 1,
+    )
     return new, first
 
 
@@ -119,7 +132,7 @@ def test_ten_thousand_random_edits_of_the_log_are_all_found(store, record_proper
 def test_every_single_byte_of_the_log_counts_and_its_line_is_named(store):
     data = log_path(filled(store, 3)).read_bytes()
     for place in range(0, len(data), 2):
-        write_log(store, data[:place] + bytes([data[place] ^ 1]) + data[place + 1:])
+        write_log(store, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         found = verify_log(store, trusted={})
         assert (found["state"], found["first_bad"]) == ("bad", data[:place].count(b"\n") + 1)
 
@@ -149,6 +162,7 @@ def test_edit_is_still_found_after_further_events(store):
 
 # a chain computed anew
 
+
 def rewritten(store, keep, lines):
     "Compute a consistent log from `lines` (event, about), after the first `keep` lines of the present one."
     present, _ = split_lines(log_path(store).read_bytes())
@@ -156,7 +170,9 @@ def rewritten(store, keep, lines):
     for event, about in lines:
         new.append(new_line(len(new) + 1, sha256(new[-1]) if new else "0" * 64, event, "ok", None, about))
     write_log(store, b"".join(line + b"\n" for line in new))
-    log_path(store).with_name("head.json").write_bytes(canonical_json({"n": len(new), "hash": sha256(new[-1])}))
+    log_path(store).with_name("head.json").write_bytes(
+        canonical_json({"n": len(new), "hash": sha256(new[-1])})
+    )
 
 
 def test_chain_computed_anew_is_found_by_a_checkpoint_kept_elsewhere(store, tmp_path):
@@ -200,7 +216,9 @@ def test_checkpoint_of_another_store_or_of_nobody_is_refused(store, tmp_path):
     init_audit(other)
     make_checkpoint(other, tmp_path / "other.json")
     assert "not trusted" in verify_log(store, (tmp_path / "other.json",))["message"]
-    (tmp_path / "mine.json").write_text(json.dumps(sign(store, "checkpoint", {"format": 1, "log": "f" * 64, "n": 1, "hash": "f" * 64})))
+    (tmp_path / "mine.json").write_text(
+        json.dumps(sign(store, "checkpoint", {"format": 1, "log": "f" * 64, "n": 1, "hash": "f" * 64}))
+    )
     assert "another store" in verify_log(store, (tmp_path / "mine.json",))["message"]
     (tmp_path / "broken.json").write_text("{")
     assert verify_log(store, (tmp_path / "broken.json",))["state"] == "bad"
@@ -216,11 +234,16 @@ def test_checkpoint_is_not_made_of_a_broken_log(store):
 
 # crashes
 
+
 def test_line_torn_at_any_byte_is_closed_and_the_log_stays_good(store):
     audit(store, "run", run="r0")
     whole, line = log_path(store).read_bytes(), new_line(2, "0" * 64, "run", "ok", None, {"run": "r1"})
     head = log_path(store).with_name("head.json").read_bytes()
-    for torn in [line[:size] for size in range(1, len(line) + 1, 7)] + [bytes(40), bytes(40) + b"\n", line[:40] + b"\n"]:
+    for torn in [line[:size] for size in range(1, len(line) + 1, 7)] + [
+        bytes(40),
+        bytes(40) + b"\n",
+        line[:40] + b"\n",
+    ]:
         write_log(store, whole + torn)
         log_path(store).with_name("head.json").write_bytes(head)
         assert verify_log(store)["state"] == "torn"
@@ -246,9 +269,14 @@ log.audit(store, "run", run="killed")
 """
 
 
-@pytest.mark.parametrize("at, state, n_events", [("half a line", "torn", 1), ("before the flush", "ok", 2), ("before the head", "ok", 2)])
+@pytest.mark.parametrize(
+    "at, state, n_events",
+    [("half a line", "torn", 1), ("before the flush", "ok", 2), ("before the head", "ok", 2)],
+)
 def test_kill_while_an_event_is_written_leaves_a_log_that_goes_on(store, at, state, n_events):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(store.root), at], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(store.root), at], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (verify_log(store)["state"], len(events(store))) == (state, n_events)
     audit(store, "run", run="after")
@@ -284,6 +312,7 @@ def test_disk_that_takes_half_a_line_is_one_clear_error_and_the_log_goes_on(stor
 
 # writers side by side
 
+
 def write_many(root, name, n):
     for number in range(n):
         audit(open_store(root), "run", run=f"{name}-{number}")
@@ -297,16 +326,23 @@ def test_four_writers_lose_no_event_and_keep_one_chain(store):
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
-    assert sorted(e["about"]["run"] for e in events(store)) == sorted(f"w{w}-{n}" for w in range(4) for n in range(10))
+    assert sorted(e["about"]["run"] for e in events(store)) == sorted(
+        f"w{w}-{n}" for w in range(4) for n in range(10)
+    )
     assert verify_log(store) | {"state": "ok", "entries": 40} == verify_log(store)
 
 
 # what is written
 
+
 def test_event_names_actor_object_and_outcome(store):
     digest = put(store, b"page")
     entry = audit(store, "publication", outcome="refused", digest=digest, page="index.html")
-    assert entry["actor"] and (entry["object"], entry["outcome"], entry["about"]) == (digest, "refused", {"page": "index.html"})
+    assert entry["actor"] and (entry["object"], entry["outcome"], entry["about"]) == (
+        digest,
+        "refused",
+        {"page": "index.html"},
+    )
     assert audit_entry(log_path(store).read_bytes()[:-1]) == entry
 
 
@@ -331,7 +367,10 @@ def test_event_that_no_strict_json_can_hold_is_refused_and_nothing_is_written(st
 
 def test_log_is_private(store):
     audit(store, "run")
-    assert {path.name: path.stat().st_mode & 0o777 for path in log_path(store).parent.iterdir()} == {"log.jsonl": 0o600, "head.json": 0o600}
+    assert {path.name: path.stat().st_mode & 0o777 for path in log_path(store).parent.iterdir()} == {
+        "log.jsonl": 0o600,
+        "head.json": 0o600,
+    }
 
 
 def test_log_that_cannot_be_written_is_one_clear_error(store):
@@ -341,6 +380,7 @@ def test_log_that_cannot_be_written_is_one_clear_error(store):
 
 
 # violations
+
 
 def test_violation_keeps_its_evidence_until_it_is_closed(store):
     digest = put(store, b"evidence")
@@ -358,7 +398,9 @@ def test_violation_page_holds_no_markup_of_its_texts(store):
     assert "\n# a heading" not in page and "\n- x" not in page
 
 
-@pytest.mark.parametrize("given", [{"evidence": ("../x",)}, {"known_since": "yesterday"}, {"violation": "v-1"}])
+@pytest.mark.parametrize(
+    "given", [{"evidence": ("../x",)}, {"known_since": "yesterday"}, {"violation": "v-1"}]
+)
 def test_violation_with_wrong_fields_is_refused(store, given):
     with pytest.raises(UsageError):
         report_violation(store, "x", "ana", **given)

@@ -1,4 +1,5 @@
 """Erasing: what was erased is gone from everywhere, says so, and does not come back; what was made from it is found."""
+
 import json
 import os
 import signal
@@ -8,7 +9,15 @@ import sys
 import pytest
 
 from mlnb.care.audit import events, init_audit, verify_log
-from mlnb.care.erase import accept_tombstone, bury, copies_of, erase, made_from, new_tombstone, tombstone_problems
+from mlnb.care.erase import (
+    accept_tombstone,
+    bury,
+    copies_of,
+    erase,
+    made_from,
+    new_tombstone,
+    tombstone_problems,
+)
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.errors import IntegrityError, UsageError
@@ -31,8 +40,16 @@ def store(tmp_path):
 
 def record(store, stage, number, inputs=(), outputs=()):
     "Commit a record whose inputs and outputs are artifacts by name."
-    made = {"key": f"{number:064x}", "pipeline": "fraud", "stage": stage, "run": "r1", "inputs": {n: a.as_dict() for n, a in inputs}, "outputs": {n: a.as_dict() for n, a in outputs},
-            "metrics": {}, "notebook": put(store, f"shown by {stage}".encode())}
+    made = {
+        "key": f"{number:064x}",
+        "pipeline": "fraud",
+        "stage": stage,
+        "run": "r1",
+        "inputs": {n: a.as_dict() for n, a in inputs},
+        "outputs": {n: a.as_dict() for n, a in outputs},
+        "metrics": {},
+        "notebook": put(store, f"shown by {stage}".encode()),
+    }
     return commit(store, made).record
 
 
@@ -78,7 +95,12 @@ def test_erasing_without_down_lists_what_was_made_and_leaves_it(store, chain):
     a, b, c = chain
     done = erase(store, a.digest, "asked for")
     assert {(m["kind"], m["name"], m["is_erased"]) for m in done["made_from"]} == {
-        ("notebook", "ingest", False), ("output", "b", False), ("notebook", "features", False), ("output", "c", False), ("notebook", "train", False)}
+        ("notebook", "ingest", False),
+        ("output", "b", False),
+        ("notebook", "features", False),
+        ("output", "c", False),
+        ("notebook", "train", False),
+    }
     assert (has(store, a.digest), has(store, b.digest), has(store, c.digest)) == (False, True, True)
 
 
@@ -159,7 +181,12 @@ module.erase(open_store(sys.argv[1]), sys.argv[2], "asked for", down=True)
 
 @pytest.mark.parametrize("at", ["write_durably", "audit", "remove_content", "flush_folder"])
 def test_killed_erasure_is_finished_by_the_same_command(store, chain, at):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(store.root), chain[0].digest, at], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(store.root), chain[0].digest, at],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     if is_erased(store.root, chain[0].digest):
         with pytest.raises(ErasedError):

@@ -1,4 +1,5 @@
 """Collecting garbage frees what nothing leads to, and never what somebody needs, whoever writes meanwhile."""
+
 import json
 import multiprocessing
 import os
@@ -31,12 +32,33 @@ def add(store, n, stage="train", inputs=(), evidence=None):
     "One committed stage in a run of its own; its output is the text `STAGE N`."
     text = f"{stage} {n}".encode()
     output = {"digest": put(store, text), "codec": "text", "bytes": len(text)}
-    record = {"key": f"{n:064d}", "parts": {}, "pipeline": "fraud", "stage": stage, "run": run_name(n), "inputs": {f"in{i}": {"digest": d} for i, d in enumerate(inputs)},
-              "outputs": {stage: output}, "metrics": {}, "notebook": put(store, b"notebook of " + text)}
+    record = {
+        "key": f"{n:064d}",
+        "parts": {},
+        "pipeline": "fraud",
+        "stage": stage,
+        "run": run_name(n),
+        "inputs": {f"in{i}": {"digest": d} for i, d in enumerate(inputs)},
+        "outputs": {stage: output},
+        "metrics": {},
+        "notebook": put(store, b"notebook of " + text),
+    }
     commit(store, record)
     if evidence:
-        commit(store, record | {"outputs": {stage: output | {"digest": put(store, evidence), "bytes": len(evidence)}}})
-    write_run(store, {"run": run_name(n), "pipeline": "fraud", "state": "committed", "keys": {stage: record["key"]}, "stages": []})
+        commit(
+            store,
+            record | {"outputs": {stage: output | {"digest": put(store, evidence), "bytes": len(evidence)}}},
+        )
+    write_run(
+        store,
+        {
+            "run": run_name(n),
+            "pipeline": "fraud",
+            "state": "committed",
+            "keys": {stage: record["key"]},
+            "stages": [],
+        },
+    )
     return output["digest"]
 
 
@@ -49,7 +71,12 @@ def test_nothing_goes_by_default_but_what_no_record_names(store):
     kept, garbage = [add(store, n) for n in range(1, 4)], put(store, b"garbage")
     forget_pins()
     found = collect(store)
-    assert (found["moved"]["objects"], found["moved"]["bytes"], found["moved"]["records"], found["moved"]["runs"]) == (1, 7, 0, 0)
+    assert (
+        found["moved"]["objects"],
+        found["moved"]["bytes"],
+        found["moved"]["records"],
+        found["moved"]["runs"],
+    ) == (1, 7, 0, 0)
     assert collect(store)["deleted"]["bytes"] == 7
     assert not has(store, garbage) and all(has(store, d) for d in kept) and verify_store(store)["clean"]
 
@@ -131,13 +158,28 @@ def test_running_run_keeps_its_journal_its_inputs_and_its_records(store):
     forget_pins()
     run = run_name(20)
     with hold_run(store, run):
-        write_run(store, {"run": run, "pipeline": "fraud", "state": "running", "stages": [{"name": "train", "key": f"{1:064d}"}]})
+        write_run(
+            store,
+            {
+                "run": run,
+                "pipeline": "fraud",
+                "state": "running",
+                "stages": [{"name": "train", "key": f"{1:064d}"}],
+            },
+        )
         scratch = run_folder(store, run) / "scratch" / "train-1"
         scratch.mkdir(parents=True)
-        (scratch / "journal.jsonl").write_text(json.dumps({"save": "x", "artifact": {"digest": saved}}) + "\n" + '{"save": "cut')
+        (scratch / "journal.jsonl").write_text(
+            json.dumps({"save": "x", "artifact": {"digest": saved}}) + "\n" + '{"save": "cut'
+        )
         (scratch / "context.json").write_text(json.dumps({"inputs": {"model": {"digest": digests[2]}}}))
         twice(store, Retention(records=0, runs=0))
-        assert [has(store, d) for d in (digests[1], digests[2], digests[3], saved)] == [True, True, False, True]
+        assert [has(store, d) for d in (digests[1], digests[2], digests[3], saved)] == [
+            True,
+            True,
+            False,
+            True,
+        ]
     twice(store, Retention(records=0, runs=0))
     assert not any(has(store, d) for d in (*digests.values(), saved))
 
@@ -197,11 +239,13 @@ def test_object_that_becomes_needed_between_two_looks_stays(store, monkeypatch):
 
     for wanted_at in (1, 2, 3):
         for want in (lambda: protect(store.root, digest), lambda: put(store, b"wanted in a moment")):
+
             def look(*args, wanted_at=wanted_at, want=want, **kwargs):
                 looks.append(1)
                 if len(looks) == wanted_at:
                     want()
                 return real(*args, **kwargs)
+
             looks.clear()
             monkeypatch.setattr(gc, "look", look)
             collect(store)
@@ -218,8 +262,19 @@ def busy(root, number, rounds, queue):
             text = f"train {value}".encode()
             digest = put(store, text)
             key = f"{number:032d}{n:032d}"
-            commit(store, {"key": key, "parts": {}, "pipeline": "fraud", "stage": "train", "run": f"r{number}-{n:06d}", "inputs": {}, "metrics": {},
-                           "outputs": {"model": {"digest": digest, "codec": "text", "bytes": len(text)}}})
+            commit(
+                store,
+                {
+                    "key": key,
+                    "parts": {},
+                    "pipeline": "fraud",
+                    "stage": "train",
+                    "run": f"r{number}-{n:06d}",
+                    "inputs": {},
+                    "metrics": {},
+                    "outputs": {"model": {"digest": digest, "codec": "text", "bytes": len(text)}},
+                },
+            )
             move_ref(store, f"heads/fraud/p{number}", digest, "latest")
             record = find_record(store, "fraud", "train", key)
             assert record is not None and get(store, record["outputs"]["model"]["digest"]) == text
@@ -234,7 +289,9 @@ def collect_while_busy(root, n_processes, rounds):
     store = open_store(root)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    processes = [context.Process(target=busy, args=(root, number, rounds, queue)) for number in range(n_processes)]
+    processes = [
+        context.Process(target=busy, args=(root, number, rounds, queue)) for number in range(n_processes)
+    ]
     for p in processes:
         p.start()
     moved = 0
@@ -260,5 +317,11 @@ def test_collecting_while_many_write_and_read_loses_nothing(tmp_path):
 def test_quarantine_goes_only_when_asked(store):
     (store.root / "quarantine").mkdir()
     (store.root / "quarantine" / "x").write_bytes(b"1234")
-    assert collect(store)["quarantine"] == {"files": 1, "bytes": 4, "kept": True} and (store.root / "quarantine" / "x").exists()
-    assert not collect(store, Retention(quarantine=False))["quarantine"]["kept"] and not (store.root / "quarantine").exists()
+    assert (
+        collect(store)["quarantine"] == {"files": 1, "bytes": 4, "kept": True}
+        and (store.root / "quarantine" / "x").exists()
+    )
+    assert (
+        not collect(store, Retention(quarantine=False))["quarantine"]["kept"]
+        and not (store.root / "quarantine").exists()
+    )

@@ -1,4 +1,5 @@
 """Signatures: who wrote a document, for which purpose, and whether it was altered."""
+
 import json
 import os
 import stat
@@ -27,8 +28,11 @@ from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import open_store
 
 FEW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,15 +56,20 @@ def store(tmp_path):
 @given(st.dictionaries(st.text().filter(lambda name: name != "signed"), JSON, max_size=4))
 def test_any_document_signed_and_sent_as_json_comes_back(signer, document):
     sent = json.loads(json.dumps(sign(signer, "record", document)))
-    assert check_signature("record", sent, trusted_keys(signer)) == (document, trusted_keys(signer)[own_key(signer)])
+    assert check_signature("record", sent, trusted_keys(signer)) == (
+        document,
+        trusted_keys(signer)[own_key(signer)],
+    )
 
 
 @FEW
 @given(st.data())
 def test_any_changed_byte_of_a_signed_document_is_refused(signer, data):
-    text = json.dumps(sign(signer, "record", {"key": "a" * 64, "outputs": {"model": {"digest": "b" * 64, "bytes": 12}}}))
+    text = json.dumps(
+        sign(signer, "record", {"key": "a" * 64, "outputs": {"model": {"digest": "b" * 64, "bytes": 12}}})
+    )
     place = data.draw(st.integers(0, len(text) - 1))
-    changed = text[:place] + data.draw(st.characters(min_codepoint=32, max_codepoint=126)) + text[place + 1:]
+    changed = text[:place] + data.draw(st.characters(min_codepoint=32, max_codepoint=126)) + text[place + 1 :]
     try:
         document = json.loads(changed)
     except ValueError:
@@ -71,9 +80,22 @@ def test_any_changed_byte_of_a_signed_document_is_refused(signer, data):
         check_signature("record", document, trusted_keys(signer))
 
 
-@pytest.mark.parametrize("document", [None, [], "text", 7, {}, {"signed": None}, {"signed": {}}, {"signed": {"key": 1, "signature": 2}},
-                                      {"signed": {"key": "ed25519:" + "A" * 43 + "=", "signature": "A"}}, {"signed": {"key": "ed25519:" + "A" * 43 + "=", "signature": "A" * 88}},
-                                      {"a": float("nan"), "signed": {"key": "ed25519:" + "A" * 43 + "=", "signature": "A" * 88}}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        "text",
+        7,
+        {},
+        {"signed": None},
+        {"signed": {}},
+        {"signed": {"key": 1, "signature": 2}},
+        {"signed": {"key": "ed25519:" + "A" * 43 + "=", "signature": "A"}},
+        {"signed": {"key": "ed25519:" + "A" * 43 + "=", "signature": "A" * 88}},
+        {"a": float("nan"), "signed": {"key": "ed25519:" + "A" * 43 + "=", "signature": "A" * 88}},
+    ],
+)
 def test_what_is_no_signed_document_is_refused(document):
     with pytest.raises(SignatureError):
         check_signature("record", document, {})
@@ -121,7 +143,9 @@ def test_key_named_by_the_environment_is_used(store, signer, monkeypatch):
     assert own_key(store) == own_key(signer)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
 def test_damaged_private_key_is_one_clear_error(store, content):
     make_key(store)
     key_path(store).write_bytes(content)
@@ -129,7 +153,9 @@ def test_damaged_private_key_is_one_clear_error(store, content):
         read_key(store)
 
 
-@pytest.mark.parametrize("text", ["", "ed25519:", "ed25519:AAAA", "rsa:" + "A" * 44, "ed25519:" + "A" * 44, "ed25519:" + "é" * 44])
+@pytest.mark.parametrize(
+    "text", ["", "ed25519:", "ed25519:AAAA", "rsa:" + "A" * 44, "ed25519:" + "A" * 44, "ed25519:" + "é" * 44]
+)
 def test_what_is_no_public_key_is_refused(store, text):
     with pytest.raises(UsageError, match="no public key"):
         trust(store, "ana", text)

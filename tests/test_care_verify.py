@@ -1,7 +1,15 @@
 """Damage is found wherever it is, named by what it belongs to, and repaired when anybody has the content."""
+
 import pytest
 
-from mlnb.care.verify import from_files, from_store, naming_damage, repair_store, set_records_aside, verify_store
+from mlnb.care.verify import (
+    from_files,
+    from_store,
+    naming_damage,
+    repair_store,
+    set_records_aside,
+    verify_store,
+)
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import commit, find_record, record_path
@@ -17,11 +25,30 @@ def store(tmp_path):
     store, keys = open_store(tmp_path / "store"), {}
     tree = put(store, b"[list of parts]")
     parts = [put(store, b"part 0"), put(store, b"part 1")]
-    for n, (stage, output) in enumerate({"features": {"digest": put(store, b"features"), "codec": "text", "bytes": 8}, "train": {"digest": tree, "codec": "frames", "bytes": 12, "parts": parts}}.items()):
+    for n, (stage, output) in enumerate(
+        {
+            "features": {"digest": put(store, b"features"), "codec": "text", "bytes": 8},
+            "train": {"digest": tree, "codec": "frames", "bytes": 12, "parts": parts},
+        }.items()
+    ):
         keys[stage] = f"{n}" * 64
-        commit(store, {"key": keys[stage], "parts": {}, "pipeline": "fraud", "stage": stage, "run": RUNS[0], "inputs": {}, "outputs": {{"features": "features", "train": "model"}[stage]: output},
-                       "metrics": {}, "notebook": put(store, f"notebook of {stage}".encode()), "source": put(store, f"source of {stage}".encode()),
-                       "modules": {"shop": put(store, b"module")}, "lock": put(store, b"lock")})
+        commit(
+            store,
+            {
+                "key": keys[stage],
+                "parts": {},
+                "pipeline": "fraud",
+                "stage": stage,
+                "run": RUNS[0],
+                "inputs": {},
+                "outputs": {{"features": "features", "train": "model"}[stage]: output},
+                "metrics": {},
+                "notebook": put(store, f"notebook of {stage}".encode()),
+                "source": put(store, f"source of {stage}".encode()),
+                "modules": {"shop": put(store, b"module")},
+                "lock": put(store, b"lock"),
+            },
+        )
     for run in RUNS:
         write_run(store, {"run": run, "pipeline": "fraud", "state": "committed", "keys": keys})
     move_ref(store, "heads/fraud/default", RUNS[1], "committed")
@@ -38,20 +65,33 @@ def spoil(store, content):
 def test_whole_store_is_clean(store):
     found = verify_store(store)
     assert found["clean"] and found["damaged"] == [] and found["temporaries"] == []
-    assert found["objects"] == len(list((store.root / "objects").glob("*/*"))) == 10 and found["documents"] == 5
+    assert (
+        found["objects"] == len(list((store.root / "objects").glob("*/*"))) == 10 and found["documents"] == 5
+    )
     assert found["bytes"] == sum(p.stat().st_size for p in (store.root / "objects").glob("*/*"))
 
 
-@pytest.mark.parametrize("content, names", [
-    (b"features", ["fraud/features"]), (b"part 1", ["fraud/model"]), (b"[list of parts]", ["fraud/model"]), (b"notebook of train", ["fraud/train (notebook)"]),
-    (b"source of train", ["fraud/train (source)"]), (b"module", ["fraud/features (module shop)", "fraud/train (module shop)"]), (b"lock", ["fraud/features (lock)", "fraud/train (lock)"])])
+@pytest.mark.parametrize(
+    "content, names",
+    [
+        (b"features", ["fraud/features"]),
+        (b"part 1", ["fraud/model"]),
+        (b"[list of parts]", ["fraud/model"]),
+        (b"notebook of train", ["fraud/train (notebook)"]),
+        (b"source of train", ["fraud/train (source)"]),
+        (b"module", ["fraud/features (module shop)", "fraud/train (module shop)"]),
+        (b"lock", ["fraud/features (lock)", "fraud/train (lock)"]),
+    ],
+)
 @pytest.mark.parametrize("how", ["altered", "missing"])
 def test_damage_is_named_by_what_it_is_and_whom_it_concerns(store, content, names, how):
     digest = spoil(store, content)
     if how == "missing":
         path_of(store, digest).unlink()
     found = verify_store(store)
-    assert [(d["digest"], d["kind"], d["names"], d["runs"]) for d in found["damaged"]] == [(digest, how, names, list(RUNS))]
+    assert [(d["digest"], d["kind"], d["names"], d["runs"]) for d in found["damaged"]] == [
+        (digest, how, names, list(RUNS))
+    ]
     assert not found["clean"] and found["quarantined"] == (how == "altered") and not has(store, digest)
 
 
@@ -65,16 +105,27 @@ def test_stray_file_among_the_objects_is_reported_and_left(store):
     (store.root / "objects" / "ab").mkdir(exist_ok=True)
     (store.root / "objects" / "ab" / "notes.txt").write_text("mine")
     found = verify_store(store)
-    assert [(d["kind"], d["file"]) for d in found["damaged"]] == [("stray", "objects/no/notes.txt")] or [d["kind"] for d in found["damaged"]] == ["stray"]
+    assert [(d["kind"], d["file"]) for d in found["damaged"]] == [("stray", "objects/no/notes.txt")] or [
+        d["kind"] for d in found["damaged"]
+    ] == ["stray"]
     assert (store.root / "objects" / "ab" / "notes.txt").exists()
 
 
-@pytest.mark.parametrize("folder, names, runs", [("records", ["fraud/train"], []), ("refs", ["heads/fraud/default"], []), ("runs", [], [RUNS[0]])])
+@pytest.mark.parametrize(
+    "folder, names, runs",
+    [("records", ["fraud/train"], []), ("refs", ["heads/fraud/default"], []), ("runs", [], [RUNS[0]])],
+)
 def test_damaged_document_is_named(store, folder, names, runs):
-    path = {"records": record_path(store, "fraud", "train", "1" * 64), "refs": store.root / "refs/heads/fraud/default/00000001.json", "runs": store.root / "runs" / RUNS[0] / "run.json"}[folder]
+    path = {
+        "records": record_path(store, "fraud", "train", "1" * 64),
+        "refs": store.root / "refs/heads/fraud/default/00000001.json",
+        "runs": store.root / "runs" / RUNS[0] / "run.json",
+    }[folder]
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1])
-    assert [(d["kind"], d["names"], d["runs"]) for d in verify_store(store)["damaged"]] == [("document", names, runs)]
+    assert [(d["kind"], d["names"], d["runs"]) for d in verify_store(store)["damaged"]] == [
+        ("document", names, runs)
+    ]
 
 
 def test_error_of_a_reader_names_artifact_runs_and_mend(store):
@@ -82,7 +133,11 @@ def test_error_of_a_reader_names_artifact_runs_and_mend(store):
     with pytest.raises(IntegrityError) as caught, naming_damage(store):
         get(store, digest)
     assert "`fraud/features`" in caught.value.message and all(run in caught.value.message for run in RUNS)
-    assert caught.value.mend == "make it again with `mlnb run fraud features`" and caught.value.exit_code == 5 and "\n" not in str(caught.value)
+    assert (
+        caught.value.mend == "make it again with `mlnb run fraud features`"
+        and caught.value.exit_code == 5
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_error_about_nothing_known_and_other_errors_pass_unchanged(store):
@@ -100,7 +155,11 @@ def test_repair_takes_what_files_and_other_stores_have_and_lists_the_rest(store,
     (tmp_path / "wrong.py").write_bytes(b"something else")
     digests = {content: spoil(store, content) for content in (b"features", b"module", b"part 0")}
     found = verify_store(store)
-    repaired = repair_store(store, found, [from_files(tmp_path.glob("*.py")), lambda digest: b"a liar's content", from_store(other)])
+    repaired = repair_store(
+        store,
+        found,
+        [from_files(tmp_path.glob("*.py")), lambda digest: b"a liar's content", from_store(other)],
+    )
     assert set(repaired["repaired"]) == {digests[b"features"], digests[b"module"]} and repaired["lost"] == []
     assert [(s["pipeline"], s["stage"]) for s in repaired["rerun"]] == [("fraud", "train")]
     assert [d["digest"] for d in verify_store(store)["damaged"]] == [digests[b"part 0"]]
@@ -109,9 +168,13 @@ def test_repair_takes_what_files_and_other_stores_have_and_lists_the_rest(store,
 def test_records_set_aside_are_stale_and_the_store_clean(store):
     spoil(store, b"notebook of train")
     repaired = repair_store(store, verify_store(store))
-    assert find_record(store, "fraud", "train", "1" * 64) is not None  # its outputs are whole: it would stay cached
+    assert (
+        find_record(store, "fraud", "train", "1" * 64) is not None
+    )  # its outputs are whole: it would stay cached
     assert set_records_aside(store, repaired["rerun"]) == [("fraud", "train")]
-    assert find_record(store, "fraud", "train", "1" * 64) is None and find_record(store, "fraud", "features", "0" * 64)
+    assert find_record(store, "fraud", "train", "1" * 64) is None and find_record(
+        store, "fraud", "features", "0" * 64
+    )
     assert verify_store(store)["clean"]
 
 
@@ -121,6 +184,7 @@ def test_damaged_output_is_made_again_by_the_next_run_without_being_asked(make_p
     store = open_store(project.root / ".mlnb")
     digest = next((store.root / "records").glob("*/*/*.json"))
     from mlnb.store.documents import read_json
+
     output = read_json(digest)["outputs"]["rows"]["digest"]
     path_of(store, output).chmod(0o600)
     path_of(store, output).write_bytes(b"spoilt")

@@ -1,4 +1,5 @@
 """Daily partitions: what is read is what was written and pinned, and every other state of the files is refused by name."""
+
 import shutil
 
 import numpy as np
@@ -33,7 +34,11 @@ def part(folder, day):
 
 
 def test_read_days_gives_the_written_stream(folder):
-    assert_frame_equal(pd.concat(read_days(folder, TIME_COLUMN, schema=TRANSACTIONS), ignore_index=True), simulate(*SIZE), check_exact=True)
+    assert_frame_equal(
+        pd.concat(read_days(folder, TIME_COLUMN, schema=TRANSACTIONS), ignore_index=True),
+        simulate(*SIZE),
+        check_exact=True,
+    )
 
 
 def test_equal_streams_give_equal_bytes(folder, tmp_path):
@@ -60,13 +65,24 @@ def test_empty_day_is_an_empty_frame(folder):
     assert days[2].dtypes.equals(days[0].dtypes)
 
 
-@pytest.mark.parametrize(("spoil", "error", "said"), [
-    (lambda path: path.write_bytes(b""), UsageError, "day=2018-04-02/part-0.parquet cannot be read"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-100]), UsageError, "day=2018-04-02/part-0.parquet cannot be read"),
-    (lambda path: path.unlink(), SchemaError, "1 days have no partition, the first is 2018-04-02"),
-    (lambda path: path.rename(path.with_suffix(".csv")), UsageError, "is no partition of a day"),
-    (lambda path: path.rename(path.parent.parent / "part-9.parquet"), UsageError, "is no partition of a day"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "error", "said"),
+    [
+        (lambda path: path.write_bytes(b""), UsageError, "day=2018-04-02/part-0.parquet cannot be read"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-100]),
+            UsageError,
+            "day=2018-04-02/part-0.parquet cannot be read",
+        ),
+        (lambda path: path.unlink(), SchemaError, "1 days have no partition, the first is 2018-04-02"),
+        (lambda path: path.rename(path.with_suffix(".csv")), UsageError, "is no partition of a day"),
+        (
+            lambda path: path.rename(path.parent.parent / "part-9.parquet"),
+            UsageError,
+            "is no partition of a day",
+        ),
+    ],
+)
 def test_file_that_is_no_partition_is_refused(folder, spoil, error, said):
     spoil(part(folder, 2))
     with pytest.raises(error, match=said) as raised:
@@ -74,14 +90,36 @@ def test_file_that_is_no_partition_is_refused(folder, spoil, error, said):
     assert raised.value.mend
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda day: day.drop(columns="TX_FRAUD"), "day=2018-04-02/part-0.parquet: column `TX_FRAUD` is missing"),
-    (lambda day: day.assign(CHANNEL=1), "day=2018-04-02/part-0.parquet: column `CHANNEL` is not in the schema"),
-    (lambda day: day.astype({"CUSTOMER_ID": float}), "column `CUSTOMER_ID` is float64 instead of int64"),
-    (lambda day: day.assign(TX_DATETIME=day["TX_DATETIME"].dt.tz_localize("Europe/Rome")), "instead of datetime64"),
-    (lambda day: day.assign(TX_DATETIME=day["TX_DATETIME"] + pd.Timedelta(hours=2)), "rows of day=2018-04-02 are dated on another day"),
-    (lambda day: day.assign(TX_DATETIME=day["TX_DATETIME"].where(day.index != 3, day["TX_DATETIME"] + pd.Timedelta(days=1))), "1 rows of day=2018-04-02"),
-])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda day: day.drop(columns="TX_FRAUD"),
+            "day=2018-04-02/part-0.parquet: column `TX_FRAUD` is missing",
+        ),
+        (
+            lambda day: day.assign(CHANNEL=1),
+            "day=2018-04-02/part-0.parquet: column `CHANNEL` is not in the schema",
+        ),
+        (lambda day: day.astype({"CUSTOMER_ID": float}), "column `CUSTOMER_ID` is float64 instead of int64"),
+        (
+            lambda day: day.assign(TX_DATETIME=day["TX_DATETIME"].dt.tz_localize("Europe/Rome")),
+            "instead of datetime64",
+        ),
+        (
+            lambda day: day.assign(TX_DATETIME=day["TX_DATETIME"] + pd.Timedelta(hours=2)),
+            "rows of day=2018-04-02 are dated on another day",
+        ),
+        (
+            lambda day: day.assign(
+                TX_DATETIME=day["TX_DATETIME"].where(
+                    day.index != 3, day["TX_DATETIME"] + pd.Timedelta(days=1)
+                )
+            ),
+            "1 rows of day=2018-04-02",
+        ),
+    ],
+)
 def test_day_unlike_the_others_is_refused(folder, change, said):
     change(pd.read_parquet(part(folder, 2))).to_parquet(part(folder, 2))
     with pytest.raises(SchemaError, match=said) as raised:

@@ -1,4 +1,5 @@
 """One stage for every value: planned, run, cached, read, named and published a value at a time."""
+
 import json
 import random
 import re
@@ -31,16 +32,48 @@ def fold_stage(folds="0..2", *code, parameter="fold: int = 0  # 0..9"):
 
 FOLDS = {
     "10_ingest.ipynb": [OURS, "save('rows', [10, 20, 30])"],
-    "20_train.ipynb": fold_stage("0..2", "import random\nimport pandas as pd", "metric('score', load('rows')[fold] / 100)", "save('model', {'fold': fold, 'draw': random.random()})",
-                                 "save('scored', pd.DataFrame({'row': [1, 2], 'score': [fold, fold + .5]}))"),
-    "30_judge.ipynb": fold_stage("[0, 1, 2]", "model = load('model')", "require(model['fold'] == fold, 'the part of the own value is read')", "save('verdict', model['fold'] * 2)"),
-    "40_best.ipynb": [OURS, "verdicts, scored = load('verdict'), load('scored')", "save('best', [[k, v] for k, v in verdicts.items()])", "save('table', scored)", "save('only', load('scored', columns=['fold'])['fold'].tolist())"],
+    "20_train.ipynb": fold_stage(
+        "0..2",
+        "import random\nimport pandas as pd",
+        "metric('score', load('rows')[fold] / 100)",
+        "save('model', {'fold': fold, 'draw': random.random()})",
+        "save('scored', pd.DataFrame({'row': [1, 2], 'score': [fold, fold + .5]}))",
+    ),
+    "30_judge.ipynb": fold_stage(
+        "[0, 1, 2]",
+        "model = load('model')",
+        "require(model['fold'] == fold, 'the part of the own value is read')",
+        "save('verdict', model['fold'] * 2)",
+    ),
+    "40_best.ipynb": [
+        OURS,
+        "verdicts, scored = load('verdict'), load('scored')",
+        "save('best', [[k, v] for k, v in verdicts.items()])",
+        "save('table', scored)",
+        "save('only', load('scored', columns=['fold'])['fold'].tolist())",
+    ],
 }
 LISTED = {
-    "10_find.ipynb": [("parameters", "n: int = 2  # 0..2000"), OURS, "save('segments', [f's{i}' for i in range(n)])"],
-    "20_fit.ipynb": fold_stage("segments", "save('size', len(segment))", "import pandas as pd\nsave('frame', pd.DataFrame({'a': [1]}))", parameter="segment: str = ''"),
-    "30_check.ipynb": fold_stage("segments", "save('ok', [segment, load('size')])", parameter="segment: str = ''"),
-    "40_all.ipynb": [OURS, "save('sizes', {str(k): v for k, v in load('size').items()})", "save('n_rows', len(load('frame', as_='pandas')))", "save('oks', list(load('ok').values()))"],
+    "10_find.ipynb": [
+        ("parameters", "n: int = 2  # 0..2000"),
+        OURS,
+        "save('segments', [f's{i}' for i in range(n)])",
+    ],
+    "20_fit.ipynb": fold_stage(
+        "segments",
+        "save('size', len(segment))",
+        "import pandas as pd\nsave('frame', pd.DataFrame({'a': [1]}))",
+        parameter="segment: str = ''",
+    ),
+    "30_check.ipynb": fold_stage(
+        "segments", "save('ok', [segment, load('size')])", parameter="segment: str = ''"
+    ),
+    "40_all.ipynb": [
+        OURS,
+        "save('sizes', {str(k): v for k, v in load('size').items()})",
+        "save('n_rows', len(load('frame', as_='pandas')))",
+        "save('oks', list(load('ok').values()))",
+    ],
 }
 
 
@@ -55,52 +88,128 @@ def entry(result, name, **each):
 def plan_of(folder, **options):
     project = read_project(folder.root)
     pipeline = require_sound(read_pipeline(project, "demo"))
-    return make_plan(project, project_store(project), pipeline, "default", resolve(project, pipeline, "default", {}, options))
+    return make_plan(
+        project,
+        project_store(project),
+        pipeline,
+        "default",
+        resolve(project, pipeline, "default", {}, options),
+    )
 
 
 # what the option says
+
 
 @pytest.mark.parametrize("text", ["fold in 0..3", "fold in [0,1,2,3]", "fold in [0, 1, 2, 3]"])
 def test_ranges_and_lists_of_the_same_values_are_the_same(text):
     assert read_each(text) == Each("fold", (0, 1, 2, 3))
 
 
-@pytest.mark.parametrize("text", ["fold", "fold in", "fold in 3..0", "fold in [", "fold in []", "fold in {1}", "fold in range(3)", "fold in Segments", "fold in ../x", "1fold in 0..3", "fold in 0..9999999999", "fold in fraud/segments", "a, b in 0..3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fold",
+        "fold in",
+        "fold in 3..0",
+        "fold in [",
+        "fold in []",
+        "fold in {1}",
+        "fold in range(3)",
+        "fold in Segments",
+        "fold in ../x",
+        "1fold in 0..3",
+        "fold in 0..9999999999",
+        "fold in fraud/segments",
+        "a, b in 0..3",
+    ],
+)
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match=r"write|values"):
         read_each(text)
 
 
-@pytest.mark.parametrize(("values", "said"), [([1, 1], "stands twice"), ([True], "True is not"), (["1"], "'1' is not"), ([None], "is None"), ([[1]], r"is \[1\]"), (list(range(MOST_VALUES + 1)), "1,001 values"), ("abc", "are a str"), ([11], "at most 9")])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, 1], "stands twice"),
+        ([True], "True is not"),
+        (["1"], "'1' is not"),
+        ([None], "is None"),
+        ([[1]], r"is \[1\]"),
+        (list(range(MOST_VALUES + 1)), "1,001 values"),
+        ("abc", "are a str"),
+        ([11], "at most 9"),
+    ],
+)
 def test_values_that_nobody_meant_are_refused(values, said):
     with pytest.raises(UsageError, match=said):
         check_values(Parameter("fold", "int", 0, low="0", high="9"), values, {})
 
 
 def test_every_value_has_a_file_name_of_its_own():
-    values = [0, -1, 0.5, "", " ", "a", "A", "a b", "../../x", "a\nb", "é", "x" * 100, "x" * 101, "0" * 12, "con.", True, "\u202e", "."]
+    values = [
+        0,
+        -1,
+        0.5,
+        "",
+        " ",
+        "a",
+        "A",
+        "a b",
+        "../../x",
+        "a\nb",
+        "é",
+        "x" * 100,
+        "x" * 101,
+        "0" * 12,
+        "con.",
+        True,
+        "\u202e",
+        ".",
+    ]
     stems = [file_stem("train", {"p": v}) for v in values]
     assert len(set(stems)) == len(values)
-    assert all(re.fullmatch(r"train\.p-[A-Za-z0-9_.-]{1,64}", s) and ".." not in s.removeprefix("train.p-")[:2] for s in stems)
+    assert all(
+        re.fullmatch(r"train\.p-[A-Za-z0-9_.-]{1,64}", s) and ".." not in s.removeprefix("train.p-")[:2]
+        for s in stems
+    )
 
 
 # definition errors, all before a kernel
 
-@pytest.mark.parametrize(("cells", "rule", "said"), [
-    ([("parameters", "#| each: folds in 0..2\nfold: int = 0"), "x = 1"], "bad-each", "`folds`, which is no parameter"),
-    (["#| each: fold in 0..2\nx = 1"], "bad-each", "no parameter of this notebook"),
-    ([("parameters", "#| each: fold in 0..12\nfold: int = 0  # 0..9")], "bad-each", "at most 9, not 10"),
-    ([("parameters", "#| each: fold in ['a']\nfold: int = 0")], "bad-each", "'a' is not"),
-    ([("parameters", "#| each: fold in [1, 1]\nfold: int = 0")], "bad-each", "`1` stands twice"),
-    ([("parameters", "#| each: ks in 0..2\nks: list[int] = [1]")], "bad-each", "one plain value"),
-    ([("parameters", "#| each: fold in nowhere\nfold: int = 0")], "no-saver", "`nowhere`, which no stage saves"),
-    ([("parameters", "#| each: fold in model\nfold: int = 0")], "bad-each", "of which train saves several"),
-])
+
+@pytest.mark.parametrize(
+    ("cells", "rule", "said"),
+    [
+        (
+            [("parameters", "#| each: folds in 0..2\nfold: int = 0"), "x = 1"],
+            "bad-each",
+            "`folds`, which is no parameter",
+        ),
+        (["#| each: fold in 0..2\nx = 1"], "bad-each", "no parameter of this notebook"),
+        ([("parameters", "#| each: fold in 0..12\nfold: int = 0  # 0..9")], "bad-each", "at most 9, not 10"),
+        ([("parameters", "#| each: fold in ['a']\nfold: int = 0")], "bad-each", "'a' is not"),
+        ([("parameters", "#| each: fold in [1, 1]\nfold: int = 0")], "bad-each", "`1` stands twice"),
+        ([("parameters", "#| each: ks in 0..2\nks: list[int] = [1]")], "bad-each", "one plain value"),
+        (
+            [("parameters", "#| each: fold in nowhere\nfold: int = 0")],
+            "no-saver",
+            "`nowhere`, which no stage saves",
+        ),
+        (
+            [("parameters", "#| each: fold in model\nfold: int = 0")],
+            "bad-each",
+            "of which train saves several",
+        ),
+    ],
+)
 def test_fan_out_that_cannot_be_run_is_a_definition_error_with_its_place(make_project, cells, rule, said):
     folder = make_project(FOLDS | {"50_bad.ipynb": [*cells, OURS]})
     with pytest.raises(DefinitionError) as error:
         require_sound(read_pipeline(read_project(folder.root), "demo"))
-    assert [(p.rule, p.file) for p in error.value.problems] == [(rule, "nbs/50_bad.ipynb")] and said in error.value.problems[0].message
+    assert [(p.rule, p.file) for p in error.value.problems] == [
+        (rule, "nbs/50_bad.ipynb")
+    ] and said in error.value.problems[0].message
 
 
 def test_value_for_a_parameter_that_is_run_for_each_is_refused(make_project, mlnb):
@@ -112,6 +221,7 @@ def test_value_for_a_parameter_that_is_run_for_each_is_refused(make_project, mln
 
 # a run
 
+
 @pytest.fixture(scope="module")
 def folds(make_shared_project, mlnb):
     folder = make_shared_project(FOLDS)
@@ -121,31 +231,55 @@ def folds(make_shared_project, mlnb):
 def test_each_value_has_its_own_line_record_and_notebook(folds):
     folder, result = folds
     assert result.code == 0, result.stderr
-    assert list(units(result)) == ["ingest", "train[fold=0]", "train[fold=1]", "train[fold=2]", "judge[fold=0]", "judge[fold=1]", "judge[fold=2]", "best"]
+    assert list(units(result)) == [
+        "ingest",
+        "train[fold=0]",
+        "train[fold=1]",
+        "train[fold=2]",
+        "judge[fold=0]",
+        "judge[fold=1]",
+        "judge[fold=2]",
+        "best",
+    ]
     assert set(units(result).values()) == {"committed"} and result.json["head"]
     store = project_store(read_project(folder.root))
     records = records_of(store, "demo", "train")
     assert sorted(r["each"]["fold"] for r in records) == [0, 1, 2] and len({r["key"] for r in records}) == 3
     assert {r["key"] for r in records} == {entry(result, "train", fold=f)["key"] for f in range(3)}
-    assert [entry(result, "train", fold=f)["metrics"]["score"] for f in range(3)] == [.1, .2, .3]
+    assert [entry(result, "train", fold=f)["metrics"]["score"] for f in range(3)] == [0.1, 0.2, 0.3]
     assert all(entry(result, "train", fold=f)["attempts"] == 1 for f in range(3))
-    events = [json.loads(line) for line in (store.root / "runs" / result.json["run"] / "events.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in (store.root / "runs" / result.json["run"] / "events.jsonl").read_text().splitlines()
+    ]
     assert {e["stage"] for e in events if e["event"] == "cell"} >= {"train[fold=0]", "judge[fold=2]"}
 
 
 def test_each_value_draws_its_own_random_numbers_and_always_the_same(folds):
     folder, _ = folds
     plan = plan_of(folder)
-    draws = [get_value(plan.store, artifact_of(plan.steps[f"train[fold={f}]"].record["outputs"]["model"]), folder.root)["draw"] for f in range(3)]
+    draws = [
+        get_value(
+            plan.store, artifact_of(plan.steps[f"train[fold={f}]"].record["outputs"]["model"]), folder.root
+        )["draw"]
+        for f in range(3)
+    ]
     assert draws == [random.Random(seed_of("demo", "train", f"fold={f}")).random() for f in range(3)]
 
 
 def test_others_read_all_parts_a_table_or_a_dict(folds):
     folder, _ = folds
     plan = plan_of(folder)
-    def value(name): return get_value(plan.store, artifact_of(plan.steps["best"].record["outputs"][name]), folder.root)
+
+    def value(name):
+        return get_value(plan.store, artifact_of(plan.steps["best"].record["outputs"][name]), folder.root)
+
     assert value("best") == [[0, 0], [1, 2], [2, 4]] and value("only") == [0, 0, 1, 1, 2, 2]
-    assert value("table").to_dict("list") == {"row": [1, 2] * 3, "score": [0, .5, 1, 1.5, 2, 2.5], "fold": [0, 0, 1, 1, 2, 2]}
+    assert value("table").to_dict("list") == {
+        "row": [1, 2] * 3,
+        "score": [0, 0.5, 1, 1.5, 2, 2.5],
+        "fold": [0, 0, 1, 1, 2, 2],
+    }
 
 
 def test_same_each_needs_its_own_part_and_others_need_all(folds):
@@ -156,7 +290,9 @@ def test_same_each_needs_its_own_part_and_others_need_all(folds):
 
 def test_asking_names_each_value(folds, mlnb, tmp_path):
     root = folds[0].root
-    assert [(s["name"], s["each"], s["state"]) for s in mlnb("status", "--json", cwd=root).json["stages"]][1:3] == [("train", {"fold": 0}, "fresh"), ("train", {"fold": 1}, "fresh")]
+    assert [(s["name"], s["each"], s["state"]) for s in mlnb("status", "--json", cwd=root).json["stages"]][
+        1:3
+    ] == [("train", {"fold": 0}, "fresh"), ("train", {"fold": 1}, "fresh")]
     assert "train[fold=2]" in mlnb("status", cwd=root).stdout
     assert mlnb("why", "judge", cwd=root).stdout.strip() == "demo/judge is fresh"
     assert len(mlnb("why", "judge", "--json", cwd=root).json["values"]) == 3
@@ -166,7 +302,9 @@ def test_asking_names_each_value(folds, mlnb, tmp_path):
     assert (found["parameter"], found["values"], len(found["artifacts"])) == ("fold", [0, 1, 2], 3)
     assert mlnb("get", f"demo/model@{artifacts[1]['digest']}", "--json", cwd=root).json["codec"] == "json"
     assert mlnb("get", "model", "--out", f"{tmp_path}/models/", cwd=root).code == 0
-    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [f"model.fold-{f}.json" for f in range(3)]
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [
+        f"model.fold-{f}.json" for f in range(3)
+    ]
     assert mlnb("get", "scored", "--out", tmp_path / "all.parquet", cwd=root).code == 0
     assert mlnb("get", "model", "--out", tmp_path / "one.json", "--json", cwd=root).code == 2
     assert "train (each fold in 0..2)  <-  rows of ingest" in mlnb("dag", "demo", cwd=root).stdout
@@ -175,7 +313,10 @@ def test_asking_names_each_value(folds, mlnb, tmp_path):
 
 def test_graph_stays_one_of_stages(folds):
     dag = dag_of([plan_of(folds[0]).pipeline])
-    assert dag["nodes"] == ["ingest", "train", "judge", "best"] and dag["each"] == {"train": "fold in 0..2", "judge": "fold in [0, 1, 2]"}
+    assert dag["nodes"] == ["ingest", "train", "judge", "best"] and dag["each"] == {
+        "train": "fold in 0..2",
+        "judge": "fold in [0, 1, 2]",
+    }
     assert 's1["train, each fold"]' in mermaid_of(dag)
 
 
@@ -194,14 +335,27 @@ def test_second_run_runs_nothing_and_one_more_value_runs_what_is_new(folds, mlnb
     assert set(units(mlnb("run", "demo", "--json", cwd=folder.root)).values()) == {"cached"}
     for name, text in (("20_train", "0..2"), ("30_judge", "[0, 1, 2]")):
         path = folder.root / f"nbs/{name}.ipynb"
-        path.write_text(path.read_text().replace(f"in {text}", "in [0, 2, 1]" if name == "20_train" else "in 0..1"))
+        path.write_text(
+            path.read_text().replace(f"in {text}", "in [0, 2, 1]" if name == "20_train" else "in 0..1")
+        )
     dry = mlnb("run", "demo", "-n", "--json", cwd=folder.root)
-    assert {n for n, s in units(dry).items() if s != "cached"} == {"judge[fold=0]", "judge[fold=1]", "best"}  # not the same `each` any more: they read all models
+    assert {n for n, s in units(dry).items() if s != "cached"} == {
+        "judge[fold=0]",
+        "judge[fold=1]",
+        "best",
+    }  # not the same `each` any more: they read all models
     for name in ("20_train", "30_judge"):
         path = folder.root / f"nbs/{name}.ipynb"
         path.write_text(re.sub(r"#\| each: fold in [^\\]*", "#| each: fold in 1..2", path.read_text()))
     fewer = mlnb("run", "demo", "--force", "best", "--json", cwd=folder.root)
-    assert units(fewer) == {"ingest": "cached", "train[fold=1]": "cached", "train[fold=2]": "cached", "judge[fold=1]": "cached", "judge[fold=2]": "cached", "best": "committed"}
+    assert units(fewer) == {
+        "ingest": "cached",
+        "train[fold=1]": "cached",
+        "train[fold=2]": "cached",
+        "judge[fold=1]": "cached",
+        "judge[fold=2]": "cached",
+        "best": "committed",
+    }
     assert mlnb("get", "scored", "--json", cwd=folder.root).json["values"] == [1, 2]
 
 
@@ -209,15 +363,23 @@ def test_second_run_runs_nothing_and_one_more_value_runs_what_is_new(folds, mlnb
 def test_selection_works_on_stages_and_takes_all_values(make_project, mlnb):
     folder = make_project(FOLDS)
     assert mlnb("run", "demo", "--only", "judge", "--json", cwd=folder.root).code == 2
-    assert list(units(mlnb("run", "demo", "--to", "train", "--json", cwd=folder.root))) == ["ingest", "train[fold=0]", "train[fold=1]", "train[fold=2]"]
+    assert list(units(mlnb("run", "demo", "--to", "train", "--json", cwd=folder.root))) == [
+        "ingest",
+        "train[fold=0]",
+        "train[fold=1]",
+        "train[fold=2]",
+    ]
     only = mlnb("run", "demo", "--only", "judge", "--json", cwd=folder.root)
     assert (units(only), only.json["head"]) == ({f"judge[fold={f}]": "committed" for f in range(3)}, False)
     forced = mlnb("run", "demo", "train", "--force", "--json", cwd=folder.root)
-    assert list(units(forced).values()) == ["cached", *["committed"] * 3] and all(e["why"][0]["kind"] == "forced" for e in forced.json["stages"][1:])
+    assert list(units(forced).values()) == ["cached", *["committed"] * 3] and all(
+        e["why"][0]["kind"] == "forced" for e in forced.json["stages"][1:]
+    )
     assert "train[fold=0]  fresh" in mlnb("run", "demo", "-n", cwd=folder.root).stdout
 
 
 # values known only after a stage ran
+
 
 @pytest.fixture
 def listed(make_project):
@@ -225,15 +387,31 @@ def listed(make_project):
 
 
 def test_saved_list_is_planned_as_one_line_until_it_is_known(listed, mlnb):
-    assert units(mlnb("run", "demo", "-n", "--json", cwd=listed.root)) == {"find": "stale", "fit": "unknown", "check": "unknown", "all": "unknown"}
+    assert units(mlnb("run", "demo", "-n", "--json", cwd=listed.root)) == {
+        "find": "stale",
+        "fit": "unknown",
+        "check": "unknown",
+        "all": "unknown",
+    }
     first = mlnb("run", "demo", "--json", "-j", "2", cwd=listed.root)
     assert first.code == 0, first.stdout
-    assert units(first) == dict.fromkeys(["find", "fit[segment=s0]", "fit[segment=s1]", "check[segment=s0]", "check[segment=s1]", "all"], "committed")
+    assert units(first) == dict.fromkeys(
+        ["find", "fit[segment=s0]", "fit[segment=s1]", "check[segment=s0]", "check[segment=s1]", "all"],
+        "committed",
+    )
     assert set(units(mlnb("run", "demo", "--json", cwd=listed.root)).values()) == {"cached"}
     more = mlnb("run", "demo", "-p", "n", "3", "--json", cwd=listed.root)
-    assert [n for n, s in units(more).items() if s == "committed"] == ["find", "fit[segment=s2]", "check[segment=s2]", "all"]
+    assert [n for n, s in units(more).items() if s == "committed"] == [
+        "find",
+        "fit[segment=s2]",
+        "check[segment=s2]",
+        "all",
+    ]
     fewer = mlnb("run", "demo", "-p", "n", "1", "--json", cwd=listed.root)
-    assert [n for n, s in units(fewer).items() if s == "committed"] == ["find", "all"] and "fit[segment=s1]" not in units(fewer)
+    assert [n for n, s in units(fewer).items() if s == "committed"] == [
+        "find",
+        "all",
+    ] and "fit[segment=s1]" not in units(fewer)
     assert set(units(mlnb("run", "demo", "--json", cwd=listed.root)).values()) == {"cached"}
 
 
@@ -248,23 +426,41 @@ def test_empty_list_commits_the_stage_without_parts(listed, mlnb):
     assert json.loads((listed.root / "sizes.json").read_text()) == {}
     assert mlnb("get", "size", "--json", cwd=listed.root).json["values"] == []
     assert mlnb("publish", cwd=listed.root).code == 0
-    assert [s["state"] for s in mlnb("status", "-p", "n", "0", "--json", cwd=listed.root).json["stages"]] == ["fresh"] * 4
+    assert [s["state"] for s in mlnb("status", "-p", "n", "0", "--json", cwd=listed.root).json["stages"]] == [
+        "fresh"
+    ] * 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("saved", "said"), [("['a', 'a']", "stands twice"), ("'abc'", "kept as text"), ("[str(i) for i in range(1001)]", "1,001 values")])
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ("['a', 'a']", "stands twice"),
+        ("'abc'", "kept as text"),
+        ("[str(i) for i in range(1001)]", "1,001 values"),
+    ],
+)
 def test_list_that_cannot_be_run_fails_the_stage_and_says_why(listed, mlnb, saved, said):
     listed.stage("nbs/10_find.ipynb", OURS, f"save('segments', {saved})")
     result = mlnb("run", "demo", "--json", cwd=listed.root)
-    assert (result.code, units(result)) == (1, {"find": "committed", "fit": "failed", "check": "skipped", "all": "skipped"})
-    assert (entry(result, "fit")["kind"], said in entry(result, "fit")["error"]["evalue"]) == ("user_error", True)
+    assert (result.code, units(result)) == (
+        1,
+        {"find": "committed", "fit": "failed", "check": "skipped", "all": "skipped"},
+    )
+    assert (entry(result, "fit")["kind"], said in entry(result, "fit")["error"]["evalue"]) == (
+        "user_error",
+        True,
+    )
     again = mlnb("run", "demo", cwd=listed.root)
     assert again.code == 1 and said in again.stdout and "run it again: mlnb run demo fit" in again.stdout
 
 
 @pytest.mark.slow
 def test_head_of_another_pipeline_gives_all_parts(make_project, mlnb):
-    folder = make_project(LISTED | {"other/10_use.ipynb": [OURS, "save('used', sorted(load('demo/size')))"]}, "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = other\n")
+    folder = make_project(
+        LISTED | {"other/10_use.ipynb": [OURS, "save('used', sorted(load('demo/size')))"]},
+        "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = other\n",
+    )
     assert mlnb("run", "demo", cwd=folder.root).code == 0
     assert mlnb("run", "other", "--json", cwd=folder.root).code == 0
     assert mlnb("get", "used", "--out", "used.json", cwd=folder.root).code == 0
@@ -273,18 +469,36 @@ def test_head_of_another_pipeline_gives_all_parts(make_project, mlnb):
 
 # failures and damage
 
+
 def test_failed_value_stops_what_needs_it_and_not_its_siblings(make_project, mlnb):
     stages = dict(FOLDS)
-    stages["20_train.ipynb"] = fold_stage("0..2", "require(fold != 1, 'fold 1 is bad')", "save('model', {'fold': fold})\nsave('scored', 1)", "load('rows')")
+    stages["20_train.ipynb"] = fold_stage(
+        "0..2",
+        "require(fold != 1, 'fold 1 is bad')",
+        "save('model', {'fold': fold})\nsave('scored', 1)",
+        "load('rows')",
+    )
     folder = make_project(stages | {"50_last.ipynb": [OURS, "save('last', len(load('rows')))"]})
     result = mlnb("run", "demo", "--json", "-j", "1", cwd=folder.root)
     states = units(result)
-    assert (result.code, [states[f"train[fold={f}]"] for f in range(3)]) == (3, ["committed", "failed", "committed"])
+    assert (result.code, [states[f"train[fold={f}]"] for f in range(3)]) == (
+        3,
+        ["committed", "failed", "committed"],
+    )
     assert {s for n, s in states.items() if n.startswith(("judge", "best", "last"))} == {"skipped"}
     kept = entry(result, "train", fold=1)["notebook"]
-    assert kept.endswith("train.fold-1.ipynb") and json.loads(Path(kept).read_text())["metadata"]["mlnb"]["each"] == {"fold": 1}
+    assert kept.endswith("train.fold-1.ipynb") and json.loads(Path(kept).read_text())["metadata"]["mlnb"][
+        "each"
+    ] == {"fold": 1}
     going = mlnb("run", "demo", "--json", "-k", cwd=folder.root)
-    assert {n: s for n, s in units(going).items() if s != "cached"} == {"train[fold=1]": "failed", "judge[fold=0]": "committed", "judge[fold=1]": "skipped", "judge[fold=2]": "committed", "best": "skipped", "last": "committed"}
+    assert {n: s for n, s in units(going).items() if s != "cached"} == {
+        "train[fold=1]": "failed",
+        "judge[fold=0]": "committed",
+        "judge[fold=1]": "skipped",
+        "judge[fold=2]": "committed",
+        "best": "skipped",
+        "last": "committed",
+    }
     assert "train[fold=1] failed" in mlnb("run", "demo", cwd=folder.root).stdout
     assert mlnb("publish", cwd=folder.root).code == 0
     store = project_store(read_project(folder.root))
@@ -316,26 +530,48 @@ def test_damaged_list_is_made_again_first(listed, mlnb):
 
 
 def test_thousand_values_are_planned_and_one_by_one_is_not_squared(make_project):
-    folder = make_project({"10_ingest.ipynb": [OURS, "save('rows', 1)"], "20_a.ipynb": fold_stage("0..999", "save('a', load('rows'))", parameter="fold: int = 0"), "30_b.ipynb": fold_stage("0..999", "save('b', load('a'))", parameter="fold: int = 0")})
+    folder = make_project(
+        {
+            "10_ingest.ipynb": [OURS, "save('rows', 1)"],
+            "20_a.ipynb": fold_stage("0..999", "save('a', load('rows'))", parameter="fold: int = 0"),
+            "30_b.ipynb": fold_stage("0..999", "save('b', load('a'))", parameter="fold: int = 0"),
+        }
+    )
     plan = plan_of(folder)
     assert len(plan.steps) == 2001 and sum(len(needs_of(plan, u)) for u in plan.steps) == 2000
 
 
 # by hand
 
+
 @pytest.mark.slow
-def test_by_hand_a_notebook_works_on_the_part_of_its_own_value(make_project, mlnb, outside_environment, tmp_path):
+def test_by_hand_a_notebook_works_on_the_part_of_its_own_value(
+    make_project, mlnb, outside_environment, tmp_path
+):
     folder = make_project(FOLDS)
     assert mlnb("run", "demo", cwd=folder.root).code == 0
+
     def by_hand(name, *options):
-        done = subprocess.run([sys.executable, "-m", "papermill", *options, f"nbs/{name}.ipynb", str(tmp_path / "out.ipynb")], cwd=folder.root, env=outside_environment(), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-m", "papermill", *options, f"nbs/{name}.ipynb", str(tmp_path / "out.ipynb")],
+            cwd=folder.root,
+            env=outside_environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stderr
         return (tmp_path / "out.ipynb").read_text()
+
     by_hand("30_judge", "-p", "fold", "2")
     folder.stage("nbs/50_look.ipynb", OURS, "print('verdicts', load('verdict'))")
     assert "verdicts {0: 0, 1: 2, 2: 4}" in by_hand("50_look")
     by_hand("20_train", "-p", "fold", "1")
     assert "what you saved by hand" in by_hand("30_judge", "-p", "fold", "1")
-    folder.stage("nbs/50_look.ipynb", OURS, "print('models', [(k, v['fold']) for k, v in load('model').items()])")
+    folder.stage(
+        "nbs/50_look.ipynb", OURS, "print('models', [(k, v['fold']) for k, v in load('model').items()])"
+    )
     assert "models [(0, 0), (1, 1), (2, 2)]" in by_hand("50_look")
-    assert {s["state"] for s in mlnb("status", "--json", cwd=folder.root).json["stages"] if s["name"] != "look"} == {"fresh"}
+    assert {
+        s["state"] for s in mlnb("status", "--json", cwd=folder.root).json["stages"] if s["name"] != "look"
+    } == {"fresh"}

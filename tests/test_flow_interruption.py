@@ -59,10 +59,13 @@ def silent_server(address):
 def begin_server(tmp_path):
     "Begin a server as mlnb does, with SIGTERM blocked until there is a handler; nothing may be written to its stderr."
     with open(tmp_path.parent / f"{tmp_path.name}.errors", "w+") as errors:
+
         def begin(address):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             try:
-                return subprocess.Popen([*SERVER_COMMAND, str(address), "60"], env=kernel_environment(), stderr=errors)
+                return subprocess.Popen(
+                    [*SERVER_COMMAND, str(address), "60"], env=kernel_environment(), stderr=errors
+                )
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
@@ -72,7 +75,12 @@ def begin_server(tmp_path):
 
 
 def order_of_kernel(folder):
-    handover = {"environment": {}, "folder": str(folder), "settings": inherited_settings(), "connection": None}
+    handover = {
+        "environment": {},
+        "folder": str(folder),
+        "settings": inherited_settings(),
+        "connection": None,
+    }
     return {"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover}
 
 
@@ -96,11 +104,25 @@ def is_gone(process):
 
 @needs_server
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", ["take_lock", "remove_remains", "retire_predecessors", "start_base", "listen_at", "begin_builds", "tidy_server", "close_server"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "take_lock",
+        "remove_remains",
+        "retire_predecessors",
+        "start_base",
+        "listen_at",
+        "begin_builds",
+        "tidy_server",
+        "close_server",
+    ],
+)
 def test_sigterm_at_any_step_of_a_server_ends_it_cleanly(tmp_path, name, when):
     for suffix in (".lock", ".log"):
         (tmp_path / f"killed{suffix}").touch()
-    idle_s = "1" if name == "close_server" else "60"  # it closes when idle; a server that forgets the signal must not end by itself
+    idle_s = (
+        "1" if name == "close_server" else "60"
+    )  # it closes when idle; a server that forgets the signal must not end by itself
     command = [sys.executable, "-c", AT_A_MOMENT, name, when, str(tmp_path / "s.sock"), idle_s]
     done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=45)
     assert (done.returncode, done.stderr, [p.name for p in tmp_path.iterdir()]) == (0, "", [])
@@ -174,7 +196,10 @@ def test_sigterm_while_kernels_are_being_prepared_leaves_no_file(tmp_path, begin
     server = begin_server(tmp_path / "s.sock")
     until(lambda: (tmp_path / "s.sock").exists())
     link = connect(tmp_path / "s.sock")
-    stages = [{"environment": kernel_environment(), "modules": [module]} for module in ("plistlib", "wave", "zipapp")]
+    stages = [
+        {"environment": kernel_environment(), "modules": [module]}
+        for module in ("plistlib", "wave", "zipapp")
+    ]
     link.send({"do": "prepare", "stages": stages * 8})
     assert link.receive() == {"prepared": 24}
     time.sleep(after_s)
@@ -219,12 +244,15 @@ def test_kernel_whose_holder_is_hung_up_on_ends(tmp_path, begin_server, more):
 
 
 @needs_server
-@pytest.mark.parametrize("message", [
-    {"do": "prepare", "stages": [{"environment": {}, "modules": [1]}]},
-    {"do": "kernel", "environment": {}, "modules": [1], "handover": {}},
-    {"do": "kernel", "environment": None, "modules": [], "handover": {}},
-    {"do": "kernel", "environment": {"A=B": "C"}, "modules": [], "handover": {}},
-])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"do": "prepare", "stages": [{"environment": {}, "modules": [1]}]},
+        {"do": "kernel", "environment": {}, "modules": [1], "handover": {}},
+        {"do": "kernel", "environment": None, "modules": [], "handover": {}},
+        {"do": "kernel", "environment": {"A=B": "C"}, "modules": [], "handover": {}},
+    ],
+)
 def test_stage_that_no_process_can_be_prepared_for_is_refused(tmp_path, begin_server, message):
     server = begin_server(tmp_path / "s.sock")
     until(lambda: (tmp_path / "s.sock").exists())
@@ -236,9 +264,13 @@ def test_stage_that_no_process_can_be_prepared_for_is_refused(tmp_path, begin_se
 
 @needs_server
 def test_server_that_breaks_keeps_its_log_and_the_next_one_removes_it(tmp_path, begin_server):
-    program = "import mlnb.kernel.server_process as p\np.retire_predecessors = lambda server: 1 / 0\np.serve()"
+    program = (
+        "import mlnb.kernel.server_process as p\np.retire_predecessors = lambda server: 1 / 0\np.serve()"
+    )
     with open(tmp_path / "s.log", "w") as log:
-        done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "s.sock")], stderr=log, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "s.sock")], stderr=log, timeout=60
+        )
     assert (done.returncode, "ZeroDivisionError" in (tmp_path / "s.log").read_text()) == (1, True)
     other = begin_server(tmp_path / "other.sock")
     until(lambda: (tmp_path / "other.sock").exists())

@@ -1,4 +1,5 @@
 """What counts for a stage's key and what does not, one table; records are written as a run would write them, no kernel is started."""
+
 import json
 import os
 import shutil
@@ -23,13 +24,25 @@ from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
 from mlnb.store.settings import project_store, read_project
 
-INGEST = [("parameters", "days: int = 60  # length, 1..183"), "from mlnb import save", ("md", "# Ingest"), "rows = days * 2", "save('rows', rows)"]
-TRAIN = [("parameters", "depth: int | None = 5  # 1..50"), "from mlnb import load, save\nimport own.trees", "import numpy as np", "save('model', load('rows'))"]
+INGEST = [
+    ("parameters", "days: int = 60  # length, 1..183"),
+    "from mlnb import save",
+    ("md", "# Ingest"),
+    "rows = days * 2",
+    "save('rows', rows)",
+]
+TRAIN = [
+    ("parameters", "depth: int | None = 5  # 1..50"),
+    "from mlnb import load, save\nimport own.trees",
+    "import numpy as np",
+    "save('model', load('rows'))",
+]
 SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = other\n[source.raw]\npath = raw/*.csv\n[profile.ci.demo]\ndays = 35\n[profile.ci.source.raw]\npath = raw/a.csv\n"
 
 
 class World:
     "A project of two pipelines whose runs are pretended."
+
     def __init__(self, folder, packages):
         self.folder = folder
         self.write("own/__init__.py", "")
@@ -56,7 +69,9 @@ class World:
     def plan(self, pipeline="demo", profile="default", **options):
         self.project = read_project(self.folder.root)
         found = read_pipeline(self.project, pipeline)
-        return make_plan(self.project, self.store, found, profile, resolve(self.project, found, profile, {}, options))
+        return make_plan(
+            self.project, self.store, found, profile, resolve(self.project, found, profile, {}, options)
+        )
 
     def states(self, *args, **options):
         return {name: step.state for name, step in self.plan(*args, **options).steps.items()}
@@ -68,10 +83,26 @@ class World:
         for name in read_pipeline(self.project, pipeline).order:
             step = self.plan(pipeline, profile, **options).steps[name]
             if not step.record:
-                outputs = {n: put_value(self.store, value or f"{n} {step.key}").as_dict() for n in step.stage.saves}
-                commit(self.store, {"key": step.key, "parts": step.parts, "pipeline": pipeline, "stage": name, "run": run, "outputs": outputs, "metrics": {}})
+                outputs = {
+                    n: put_value(self.store, value or f"{n} {step.key}").as_dict() for n in step.stage.saves
+                }
+                commit(
+                    self.store,
+                    {
+                        "key": step.key,
+                        "parts": step.parts,
+                        "pipeline": pipeline,
+                        "stage": name,
+                        "run": run,
+                        "outputs": outputs,
+                        "metrics": {},
+                    },
+                )
             keys[name] = step.key
-        write_run(self.store, {"run": run, "pipeline": pipeline, "profile": profile, "state": "committed", "keys": keys})
+        write_run(
+            self.store,
+            {"run": run, "pipeline": pipeline, "profile": profile, "state": "committed", "keys": keys},
+        )
         if moves_head:
             move_ref(self.store, head_name(pipeline, profile), run, "test")
         return run
@@ -103,13 +134,16 @@ def changed_notebook(name, change):
         notebook = json.loads(path.read_text())
         change(notebook)
         path.write_text(json.dumps(notebook))
+
     return apply
 
 
 def add_outputs(notebook):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            cell.update(execution_count=7, outputs=[{"output_type": "stream", "name": "stdout", "text": "hello"}])
+            cell.update(
+                execution_count=7, outputs=[{"output_type": "stream", "name": "stdout", "text": "hello"}]
+            )
 
 
 def touch_all(w):
@@ -123,17 +157,43 @@ def rename(old, new):
 
 
 DOES_NOT_COUNT = {
-    "a comment": change_cells("10_ingest", [INGEST[0], "from mlnb import save  # names", INGEST[2], "# twice\nrows = days * 2", INGEST[4]]),
-    "formatting": change_cells("10_ingest", [INGEST[0], INGEST[1], "rows = (days*2)", "save( \"rows\" , rows )"]),
-    "markdown": change_cells("10_ingest", [("md", "# New"), INGEST[0], ("md", "more"), INGEST[1], INGEST[3], INGEST[4], ("md", "end")]),
+    "a comment": change_cells(
+        "10_ingest",
+        [INGEST[0], "from mlnb import save  # names", INGEST[2], "# twice\nrows = days * 2", INGEST[4]],
+    ),
+    "formatting": change_cells(
+        "10_ingest", [INGEST[0], INGEST[1], "rows = (days*2)", 'save( "rows" , rows )']
+    ),
+    "markdown": change_cells(
+        "10_ingest",
+        [("md", "# New"), INGEST[0], ("md", "more"), INGEST[1], INGEST[3], INGEST[4], ("md", "end")],
+    ),
     "a cell without code": change_cells("10_ingest", [*INGEST[:3], "# nothing yet", "", *INGEST[3:]]),
     "other tags": change_cells("10_ingest", [*INGEST[:3], ("hide-input", INGEST[3]), INGEST[4]]),
     "a skipped cell": change_cells("10_ingest", [*INGEST, ("skip-execution", "boom()")]),
-    "comment and range of a parameter": change_cells("10_ingest", [("parameters", "days: int = 60  # how long, 1..999"), *INGEST[1:]]),
-    "timeout, retries, memory, report": change_cells("10_ingest", [("parameters", "#| timeout: 5m\n#| retries: 2\n#| memory: 4GiB\n#| report: hide-code\ndays: int = 60"), *INGEST[1:]]),
-    "cell ids": changed_notebook("10_ingest", lambda nb: [c.update(id=f"new-{n}") for n, c in enumerate(nb["cells"])]),
+    "comment and range of a parameter": change_cells(
+        "10_ingest", [("parameters", "days: int = 60  # how long, 1..999"), *INGEST[1:]]
+    ),
+    "timeout, retries, memory, report": change_cells(
+        "10_ingest",
+        [
+            (
+                "parameters",
+                "#| timeout: 5m\n#| retries: 2\n#| memory: 4GiB\n#| report: hide-code\ndays: int = 60",
+            ),
+            *INGEST[1:],
+        ],
+    ),
+    "cell ids": changed_notebook(
+        "10_ingest", lambda nb: [c.update(id=f"new-{n}") for n, c in enumerate(nb["cells"])]
+    ),
     "outputs and counts": changed_notebook("10_ingest", add_outputs),
-    "the kernel's name and other metadata": changed_notebook("10_ingest", lambda nb: nb["metadata"].update(kernelspec={"name": "my-env", "display_name": "Mine", "language": "python"}, widgets={})),
+    "the kernel's name and other metadata": changed_notebook(
+        "10_ingest",
+        lambda nb: nb["metadata"].update(
+            kernelspec={"name": "my-env", "display_name": "Mine", "language": "python"}, widgets={}
+        ),
+    ),
     "time stamps": touch_all,
     "the number in front of the file": rename("nbs/10_ingest.ipynb", "nbs/05_ingest.ipynb"),
     "a comment in a module": lambda w: w.write("own/roots.py", "DEPTH = 2  # deep\n\n"),
@@ -141,32 +201,121 @@ DOES_NOT_COUNT = {
     "a new module": lambda w: w.write("own/fresh.py", "x = 2\n"),
     "another stage": lambda w: w.folder.stage("nbs/40_more.ipynb", "x = 1"),
     "environment variables": lambda w: os.environ.update(MLNB_TEST_OTHER="1"),
-    "settings of places": lambda w: w.folder.settings(SETTINGS.replace("[mlnb]\n", "[mlnb]\nreports = pages\n")),
+    "settings of places": lambda w: w.folder.settings(
+        SETTINGS.replace("[mlnb]\n", "[mlnb]\nreports = pages\n")
+    ),
     "a file beside the source": lambda w: w.write("raw/notes.txt", "x"),
 }
 
 COUNTS = {  # change -> (stage that becomes stale, kind, part of the message)
-    "code": (change_cells("10_ingest", [*INGEST[:3], "rows = days * 3", INGEST[4]]), "ingest", "cell", "cell 4 changed"),
-    "a new cell": (change_cells("10_ingest", [*INGEST[:4], "rows += 1", INGEST[4]]), "ingest", "cell", "cell 5 is new"),
-    "a cell gone": (change_cells("10_ingest", [*INGEST[:2], "save('rows', days)"]), "ingest", "cell", "cell 3 changed"),
-    "the order of cells": (change_cells("20_train", [TRAIN[0], TRAIN[2], TRAIN[1], TRAIN[3]]), "train", "cell", "cell"),
-    "a semicolon": (change_cells("10_ingest", [*INGEST[:4], "save('rows', rows);"]), "ingest", "cell", "cell 5 changed"),
-    "the tag raises-exception": (change_cells("10_ingest", [*INGEST[:3], ("raises-exception", INGEST[3]), INGEST[4]]), "ingest", "cell", "cell 4 changed"),
-    "the tag skip-execution": (change_cells("10_ingest", [INGEST[0], INGEST[1], ("skip-execution", INGEST[3]), "save('rows', days)"]), "ingest", "cell", "cell"),
-    "the default of a parameter": (change_cells("10_ingest", [("parameters", "days: int = 61"), *INGEST[1:]]), "ingest", "parameter", "`days` was 60, is 61"),
-    "the type of a parameter": (change_cells("10_ingest", [("parameters", "days: float = 60"), *INGEST[1:]]), "ingest", "parameter", "days"),
-    "the name of a parameter": (change_cells("10_ingest", [("parameters", "weeks: int = 60"), INGEST[1], "rows = 2", INGEST[4]]), "ingest", "parameter", "days"),
-    "threads": (change_cells("10_ingest", [("parameters", "#| threads: 2\ndays: int = 60"), *INGEST[1:]]), "ingest", "option", "threads"),
-    "a declared variable": (change_cells("10_ingest", [("parameters", "#| env: MLNB_TEST_REGION\ndays: int = 60"), *INGEST[1:]]), "ingest", "option", "MLNB_TEST_REGION"),
+    "code": (
+        change_cells("10_ingest", [*INGEST[:3], "rows = days * 3", INGEST[4]]),
+        "ingest",
+        "cell",
+        "cell 4 changed",
+    ),
+    "a new cell": (
+        change_cells("10_ingest", [*INGEST[:4], "rows += 1", INGEST[4]]),
+        "ingest",
+        "cell",
+        "cell 5 is new",
+    ),
+    "a cell gone": (
+        change_cells("10_ingest", [*INGEST[:2], "save('rows', days)"]),
+        "ingest",
+        "cell",
+        "cell 3 changed",
+    ),
+    "the order of cells": (
+        change_cells("20_train", [TRAIN[0], TRAIN[2], TRAIN[1], TRAIN[3]]),
+        "train",
+        "cell",
+        "cell",
+    ),
+    "a semicolon": (
+        change_cells("10_ingest", [*INGEST[:4], "save('rows', rows);"]),
+        "ingest",
+        "cell",
+        "cell 5 changed",
+    ),
+    "the tag raises-exception": (
+        change_cells("10_ingest", [*INGEST[:3], ("raises-exception", INGEST[3]), INGEST[4]]),
+        "ingest",
+        "cell",
+        "cell 4 changed",
+    ),
+    "the tag skip-execution": (
+        change_cells(
+            "10_ingest", [INGEST[0], INGEST[1], ("skip-execution", INGEST[3]), "save('rows', days)"]
+        ),
+        "ingest",
+        "cell",
+        "cell",
+    ),
+    "the default of a parameter": (
+        change_cells("10_ingest", [("parameters", "days: int = 61"), *INGEST[1:]]),
+        "ingest",
+        "parameter",
+        "`days` was 60, is 61",
+    ),
+    "the type of a parameter": (
+        change_cells("10_ingest", [("parameters", "days: float = 60"), *INGEST[1:]]),
+        "ingest",
+        "parameter",
+        "days",
+    ),
+    "the name of a parameter": (
+        change_cells("10_ingest", [("parameters", "weeks: int = 60"), INGEST[1], "rows = 2", INGEST[4]]),
+        "ingest",
+        "parameter",
+        "days",
+    ),
+    "threads": (
+        change_cells("10_ingest", [("parameters", "#| threads: 2\ndays: int = 60"), *INGEST[1:]]),
+        "ingest",
+        "option",
+        "threads",
+    ),
+    "a declared variable": (
+        change_cells("10_ingest", [("parameters", "#| env: MLNB_TEST_REGION\ndays: int = 60"), *INGEST[1:]]),
+        "ingest",
+        "option",
+        "MLNB_TEST_REGION",
+    ),
     "a module": (lambda w: w.write("own/trees.py", "def grow(): return 1\n"), "train", "module", "own.trees"),
-    "a module that a module imports": (lambda w: w.write("own/roots.py", "DEPTH = 3\n"), "train", "module", "own.roots"),
+    "a module that a module imports": (
+        lambda w: w.write("own/roots.py", "DEPTH = 3\n"),
+        "train",
+        "module",
+        "own.roots",
+    ),
     "an __init__ on the way": (lambda w: w.write("own/__init__.py", "x = 1\n"), "train", "module", "`own`"),
-    "an import of a module": (change_cells("20_train", [TRAIN[0], TRAIN[1] + "\nimport own.unused", *TRAIN[2:]]), "train", "module", "own.unused"),
-    "an import of a package": (change_cells("20_train", [*TRAIN[:2], TRAIN[2] + "\nimport yaml", TRAIN[3]]), "train", "package", "pyyaml"),
+    "an import of a module": (
+        change_cells("20_train", [TRAIN[0], TRAIN[1] + "\nimport own.unused", *TRAIN[2:]]),
+        "train",
+        "module",
+        "own.unused",
+    ),
+    "an import of a package": (
+        change_cells("20_train", [*TRAIN[:2], TRAIN[2] + "\nimport yaml", TRAIN[3]]),
+        "train",
+        "package",
+        "pyyaml",
+    ),
     "a source's content": (lambda w: w.write("raw/b.csv", "a\n3\n"), "source", "input", "raw"),
     "another file of a source": (lambda w: w.write("raw/c.csv", "a\n3\n"), "source", "input", "raw"),
-    "a source's path": (lambda w: w.folder.settings(SETTINGS.replace("raw/*.csv", "raw/b.csv")), "source", "input", "raw"),
-    "the name of the stage": (rename("nbs/10_ingest.ipynb", "nbs/10_intake.ipynb"), "intake", "new", "never ran"),
+    "a source's path": (
+        lambda w: w.folder.settings(SETTINGS.replace("raw/*.csv", "raw/b.csv")),
+        "source",
+        "input",
+        "raw",
+    ),
+    "the name of the stage": (
+        rename("nbs/10_ingest.ipynb", "nbs/10_intake.ipynb"),
+        "intake",
+        "new",
+        "never ran",
+    ),
 }
 
 
@@ -199,11 +348,19 @@ def test_key_going_back_to_an_old_value_runs_nothing(world):
     world.run()
     assert world.states(days="35")["ingest"] == "stale"
     world.run(days="35")
-    assert world.states(days="35") == world.states() == world.states(profile="ci") | {"source": "cached"} == FRESH
+    assert (
+        world.states(days="35")
+        == world.states()
+        == world.states(profile="ci") | {"source": "cached"}
+        == FRESH
+    )
 
 
 def test_key_value_from_any_origin_is_the_same_key(world):
-    by_option, by_profile = world.plan(days="35").steps["ingest"].key, world.plan(profile="ci").steps["ingest"].key
+    by_option, by_profile = (
+        world.plan(days="35").steps["ingest"].key,
+        world.plan(profile="ci").steps["ingest"].key,
+    )
     world.folder.stage("nbs/10_ingest.ipynb", ("parameters", "days: int = 35"), *INGEST[1:])
     assert by_option == by_profile == world.plan().steps["ingest"].key
 
@@ -218,12 +375,19 @@ def test_key_of_a_stage_whose_input_came_out_equal_is_the_same(world):
 
 
 def test_key_declared_variable_counts_by_its_value(world, monkeypatch):
-    world.folder.stage("nbs/10_ingest.ipynb", ("parameters", "#| env: MLNB_TEST_REGION\ndays: int = 60"), *INGEST[1:])
+    world.folder.stage(
+        "nbs/10_ingest.ipynb", ("parameters", "#| env: MLNB_TEST_REGION\ndays: int = 60"), *INGEST[1:]
+    )
     monkeypatch.setenv("MLNB_TEST_REGION", "north")
     world.run()
     monkeypatch.setenv("MLNB_TEST_REGION", "south")
     (why,) = world.plan().steps["ingest"].why
-    assert (why["kind"], why["name"], why["before"], why["after"]) == ("option", "MLNB_TEST_REGION", None, None)
+    assert (why["kind"], why["name"], why["before"], why["after"]) == (
+        "option",
+        "MLNB_TEST_REGION",
+        None,
+        None,
+    )
     assert "north" not in json.dumps(world.plan().steps["ingest"].parts)
     monkeypatch.setenv("MLNB_TEST_REGION", "north")
     assert world.states() == FRESH
@@ -240,7 +404,10 @@ def test_key_package_version_counts_for_what_imports_it_only(world, monkeypatch)
     assert (why["kind"], why["name"], why["after"]) == ("package", "numpy", "99.0")
 
 
-@pytest.mark.parametrize(("target", "value", "kind"), [("python_version_tuple", lambda: ("3", "99", "0"), "python"), ("machine", lambda: "other", "python")])
+@pytest.mark.parametrize(
+    ("target", "value", "kind"),
+    [("python_version_tuple", lambda: ("3", "99", "0"), "python"), ("machine", lambda: "other", "python")],
+)
 def test_key_python_and_platform_count_for_every_stage(world, monkeypatch, target, value, kind):
     world.run()
     monkeypatch.setattr(key.platform, target, value)
@@ -272,6 +439,7 @@ def test_key_of_mlnb_counts_the_modules_imported_by_name_only(world):
 
 # outputs that are gone or altered
 
+
 def test_stage_whose_output_is_gone_is_stale_and_says_so(world):
     world.run()
     step = world.plan().steps["ingest"]
@@ -300,6 +468,7 @@ def test_stage_whose_folder_lost_a_file_is_stale(world, tmp_path):
 
 
 # names of other pipelines
+
 
 def test_other_pipeline_that_never_ran_is_said_with_the_command_that_runs_it(world):
     found = world.plan("other")
@@ -342,14 +511,28 @@ def test_reference_by_run_and_by_digest(world):
     run = world.run()
     artifact, record, _ = find_output(world.store, ["demo"], f"demo/model@{run}", "demo", "default")
     assert record["run"] == run
-    assert find_output(world.store, ["demo"], f"demo/model@{artifact.digest[:12]}", "demo", "default")[0] == artifact
+    assert (
+        find_output(world.store, ["demo"], f"demo/model@{artifact.digest[:12]}", "demo", "default")[0]
+        == artifact
+    )
     with pytest.raises(UsageError):
         find_output(world.store, ["demo"], "demo/model@nothing", "demo", "default")
 
 
 # values
 
-@pytest.mark.parametrize(("options", "message"), [({"dayz": "1"}, "dayz"), ({"days": "x"}, "days"), ({"days": "0"}, "at least 1"), ({"days": "184"}, "at most 183"), ({"depth": "51"}, "depth"), ({"days": "1.0"}, "days")])
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dayz": "1"}, "dayz"),
+        ({"days": "x"}, "days"),
+        ({"days": "0"}, "at least 1"),
+        ({"days": "184"}, "at most 183"),
+        ({"depth": "51"}, "depth"),
+        ({"days": "1.0"}, "days"),
+    ],
+)
 def test_bad_value_is_a_definition_error_before_anything_is_planned(world, options, message):
     with pytest.raises(DefinitionError, match=message) as caught:
         world.plan(**options)
@@ -361,31 +544,85 @@ def test_bad_values_of_every_origin_are_said_together(world):
     found = read_pipeline(read_project(world.folder.root), "demo")
     with pytest.raises(DefinitionError) as caught:
         resolve(read_project(world.folder.root), found, "ci", {"dept": 5}, {"depth": "99"})
-    assert sorted(p.rule for p in caught.value.problems) == ["bad-value", "bad-value", "unknown-parameter", "unknown-parameter"]
+    assert sorted(p.rule for p in caught.value.problems) == [
+        "bad-value",
+        "bad-value",
+        "unknown-parameter",
+        "unknown-parameter",
+    ]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(default=st.integers(1, 183), profile=st.none() | st.integers(1, 183), file=st.none() | st.integers(1, 183), option=st.none() | st.integers(1, 183))
+@given(
+    default=st.integers(1, 183),
+    profile=st.none() | st.integers(1, 183),
+    file=st.none() | st.integers(1, 183),
+    option=st.none() | st.integers(1, 183),
+)
 def test_values_default_then_profile_then_file_then_option(world, default, profile, file, option):
     found = read_pipeline(world.project, "demo")
     stage = found.stages["ingest"]
     (parameter,) = stage.parameters
-    found = replace(found, stages={"ingest": replace(stage, parameters=(replace(parameter, default=default),))})
-    project = replace(world.project, profiles={"ci": {"demo": {} if profile is None else {"days": str(profile)}}})
-    value = resolve(project, found, "ci", {} if file is None else {"days": file}, {} if option is None else {"days": str(option)})["days"]
-    given_ = [(v, o) for v, o in ((option, "option"), (file, "file"), (profile, "profile"), (default, "default")) if v is not None]
+    found = replace(
+        found, stages={"ingest": replace(stage, parameters=(replace(parameter, default=default),))}
+    )
+    project = replace(
+        world.project, profiles={"ci": {"demo": {} if profile is None else {"days": str(profile)}}}
+    )
+    value = resolve(
+        project,
+        found,
+        "ci",
+        {} if file is None else {"days": file},
+        {} if option is None else {"days": str(option)},
+    )["days"]
+    given_ = [
+        (v, o)
+        for v, o in ((option, "option"), (file, "file"), (profile, "profile"), (default, "default"))
+        if v is not None
+    ]
     assert (value.value, value.origin) == given_[0]
 
 
 # explaining
 
+
 def test_explain_names_every_part_that_differs(world):
     parts = world.plan().steps["ingest"].parts
-    for field in ("cells", "options", "parameters", "inputs", "sources", "modules", "packages", "python", "format"):
+    for field in (
+        "cells",
+        "options",
+        "parameters",
+        "inputs",
+        "sources",
+        "modules",
+        "packages",
+        "python",
+        "format",
+    ):
         other = json.loads(json.dumps(parts))
-        other[field] = {"cells": [], "options": {"threads": 9, "env": {}}, "parameters": {}, "inputs": {"x": {"codec": "json", "digest": "0" * 64}}, "sources": {"x": "0" * 64},
-                        "modules": {"x": "0" * 64}, "packages": {"x": "1"}, "python": ["x"], "format": 9}[field]
-        kinds = {"cells": "cell", "options": "option", "parameters": "parameter", "inputs": "input", "sources": "input", "modules": "module", "packages": "package", "python": "python", "format": "option"}
+        other[field] = {
+            "cells": [],
+            "options": {"threads": 9, "env": {}},
+            "parameters": {},
+            "inputs": {"x": {"codec": "json", "digest": "0" * 64}},
+            "sources": {"x": "0" * 64},
+            "modules": {"x": "0" * 64},
+            "packages": {"x": "1"},
+            "python": ["x"],
+            "format": 9,
+        }[field]
+        kinds = {
+            "cells": "cell",
+            "options": "option",
+            "parameters": "parameter",
+            "inputs": "input",
+            "sources": "input",
+            "modules": "module",
+            "packages": "package",
+            "python": "python",
+            "format": "option",
+        }
         assert kinds[field] in {r["kind"] for r in explain(parts, other, [])}, field
 
 

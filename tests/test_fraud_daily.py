@@ -1,4 +1,5 @@
 """Simulated days: the same stream in pieces of any size, on disk as it was, in memory that does not grow with it."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,9 @@ def test_days_in_pieces_of_any_size_equal_the_stream_at_once(n_days, n_customers
     days = list(simulate_days(n_days, n_customers, n_terminals, piece_rows))
     assert len(days) == n_days
     assert all((day["TX_TIME_DAYS"] == number).all() for number, day in enumerate(days))
-    assert_frame_equal(pd.concat(days, ignore_index=True), simulate(n_days, n_customers, n_terminals), check_exact=True)
+    assert_frame_equal(
+        pd.concat(days, ignore_index=True), simulate(n_days, n_customers, n_terminals), check_exact=True
+    )
 
 
 def test_days_keep_the_schema_and_have_an_index_from_0():
@@ -43,8 +46,15 @@ def test_scratch_is_empty_when_the_iterator_ends_or_is_closed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("sizes", "said"), [({"n_days": 0}, "`n_days` is 0"), ({"n_customers": 2}, "three cards"), ({"n_terminals": 1}, "two terminals"),
-                                             ({"piece_rows": 0}, "`piece_rows` is 0")])
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"n_days": 0}, "`n_days` is 0"),
+        ({"n_customers": 2}, "three cards"),
+        ({"n_terminals": 1}, "two terminals"),
+        ({"piece_rows": 0}, "`piece_rows` is 0"),
+    ],
+)
 def test_sizes_without_meaning_are_refused_before_the_first_day(sizes, said):
     with pytest.raises(UsageError, match=said):
         simulate_days(**sizes)
@@ -62,8 +72,10 @@ def test_full_size_in_daily_partitions_gives_the_published_figures(tmp_path):
 
 def peak_mib(n_customers: int) -> float:
     "Peak memory of a process that takes 40 days of so many customers one by one [MiB]."
-    code = (f"from mlnb.fraud.daily import simulate_days; n = sum(len(day) for day in simulate_days(40, {n_customers}, 1000, piece_rows=50_000)); "
-            "print(n, next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))")
+    code = (
+        f"from mlnb.fraud.daily import simulate_days; n = sum(len(day) for day in simulate_days(40, {n_customers}, 1000, piece_rows=50_000)); "
+        "print(n, next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     n_rows, kib = map(int, done.stdout.split())
     assert n_rows > n_customers * 40

@@ -20,7 +20,13 @@ from mlnb.store.errors import UsageError
 def stream(n_days, n_cards, seed):
     draws = np.random.default_rng(seed)
     days = np.sort(np.append(draws.integers(0, n_days, 40 * n_days), [0, n_days - 1]))
-    return pd.DataFrame({"CUSTOMER_ID": draws.integers(0, n_cards, len(days)), "TX_TIME_DAYS": days, "TX_FRAUD": (draws.random(len(days)) < 0.1).astype(int)})
+    return pd.DataFrame(
+        {
+            "CUSTOMER_ID": draws.integers(0, n_cards, len(days)),
+            "TX_TIME_DAYS": days,
+            "TX_FRAUD": (draws.random(len(days)) < 0.1).astype(int),
+        }
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -58,20 +64,39 @@ def test_fold_outside_the_stream_is_refused(start):
 
 def test_prequential_training_never_sees_the_delay_or_the_test():
     seen = []
-    prequential(stream(40, 30, 0), weeks_from(20, 2), lambda train: seen.append(train.TX_TIME_DAYS.max()), lambda model, test: np.arange(len(test)), 10)
+    prequential(
+        stream(40, 30, 0),
+        weeks_from(20, 2),
+        lambda train: seen.append(train.TX_TIME_DAYS.max()),
+        lambda model, test: np.arange(len(test)),
+        10,
+    )
     assert seen == [12, 19]
 
 
 def test_mean_figures_are_the_plain_mean_of_weeks():
     features = stream(40, 30, 1)
-    judged = prequential(features, weeks_from(19, 3), lambda train: None, lambda model, test: np.random.default_rng(0).random(len(test)))
+    judged = prequential(
+        features,
+        weeks_from(19, 3),
+        lambda train: None,
+        lambda model, test: np.random.default_rng(0).random(len(test)),
+    )
     assert mean_figures(judged)["roc_auc"] == pytest.approx(judged.roc_auc.mean())
 
 
 def frames(seed=0, n=1500):
     draws = np.random.default_rng(seed)
-    tests = [pd.DataFrame({"CUSTOMER_ID": draws.integers(0, 200, n), "TX_TIME_DAYS": start + draws.integers(0, 7, n),
-                           "TX_FRAUD": (draws.random(n) < 0.03).astype(int)}) for start in (0, 7, 14)]
+    tests = [
+        pd.DataFrame(
+            {
+                "CUSTOMER_ID": draws.integers(0, 200, n),
+                "TX_TIME_DAYS": start + draws.integers(0, 7, n),
+                "TX_FRAUD": (draws.random(n) < 0.03).astype(int),
+            }
+        )
+        for start in (0, 7, 14)
+    ]
     return tests, [test.TX_FRAUD.to_numpy() * 2 + draws.normal(size=n) for test in tests]
 
 
@@ -79,7 +104,9 @@ def test_bootstrap_with_every_card_once_is_the_mean_of_the_weeks():
     tests, scored = frames()
     weeks = weeks_of_payments(tests, scored)
     means = weighted_means(weeks, np.ones(weeks[0].n_units, dtype=int))
-    expected = mean_figures(pd.DataFrame([figures_of_week(test, score) for test, score in zip(tests, scored, strict=True)]))
+    expected = mean_figures(
+        pd.DataFrame([figures_of_week(test, score) for test, score in zip(tests, scored, strict=True)])
+    )
     np.testing.assert_allclose([means[name] for name in expected], list(expected.values()), rtol=1e-12)
 
 
@@ -88,8 +115,15 @@ def test_bootstrap_card_drawn_twice_counts_twice_in_every_week():
     weeks = weeks_of_payments(tests, scored)
     weights = np.random.default_rng(1).integers(0, 3, weeks[0].n_units)
     names = np.unique(np.concatenate([test.CUSTOMER_ID for test in tests]))
-    copies = [np.repeat(np.arange(len(test)), weights[np.searchsorted(names, test.CUSTOMER_ID)]) for test in tests]
-    expected = np.mean([figures_of_week(test.iloc[rows], score[rows])["average_precision"] for test, score, rows in zip(tests, scored, copies, strict=True)])
+    copies = [
+        np.repeat(np.arange(len(test)), weights[np.searchsorted(names, test.CUSTOMER_ID)]) for test in tests
+    ]
+    expected = np.mean(
+        [
+            figures_of_week(test.iloc[rows], score[rows])["average_precision"]
+            for test, score, rows in zip(tests, scored, copies, strict=True)
+        ]
+    )
     assert weighted_means(weeks, weights)["average_precision"] == pytest.approx(expected, rel=1e-12)
 
 
@@ -111,8 +145,20 @@ def test_published_table_comes_back():
     part = fold(features, 129)
     loaded = features[features.TX_TIME_DAYS.between(115, 135)]
     assert (len(loaded), loaded.TX_FRAUD.sum()) == (201_295, 1_792)
-    assert (part.n_train, part.train.TX_FRAUD.sum(), part.n_test, part.test.TX_FRAUD.sum()) == (67_240, 598, 58_264, 385)
-    published = {("logistic", None): (0.606, 0.291, 0.871), ("tree", 2): (0.496, 0.241, 0.763), ("tree", None): (0.309, 0.243, 0.788)}
+    assert (part.n_train, part.train.TX_FRAUD.sum(), part.n_test, part.test.TX_FRAUD.sum()) == (
+        67_240,
+        598,
+        58_264,
+        385,
+    )
+    published = {
+        ("logistic", None): (0.606, 0.291, 0.871),
+        ("tree", 2): (0.496, 0.241, 0.763),
+        ("tree", None): (0.309, 0.243, 0.788),
+    }
     for (kind, depth), expected in published.items():
-        found = figures_of_week(part.test, scores(train_on_payments(classifier(kind, max_depth=depth), part.train, INPUTS), part.test))
+        found = figures_of_week(
+            part.test,
+            scores(train_on_payments(classifier(kind, max_depth=depth), part.train, INPUTS), part.test),
+        )
         np.testing.assert_allclose(list(found.values()), expected, atol=0.003, err_msg=f"{kind} {depth}")

@@ -1,4 +1,5 @@
 """Drift scenarios: only what they say they change, from their day on, the same for a day and for the whole stream."""
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,13 @@ from mlnb.fraud.scenarios import (
 from mlnb.fraud.simulator import simulate
 from mlnb.store.errors import UsageError
 
-CHANGED = {"compromise_chain": {"TX_FRAUD", "TX_FRAUD_SCENARIO"}, "inflate_amounts": {"TX_AMOUNT"}, "add_merchant_category": {"MERCHANT_CATEGORY"},
-           "null_column": {"TX_AMOUNT"}, "delay_labels": {"LABEL_DATETIME"}}
+CHANGED = {
+    "compromise_chain": {"TX_FRAUD", "TX_FRAUD_SCENARIO"},
+    "inflate_amounts": {"TX_AMOUNT"},
+    "add_merchant_category": {"MERCHANT_CATEGORY"},
+    "null_column": {"TX_AMOUNT"},
+    "delay_labels": {"LABEL_DATETIME"},
+}
 OPTIONS = {name: {"column": "TX_AMOUNT"} if name == "null_column" else {} for name in SCENARIOS}
 
 
@@ -76,11 +82,17 @@ def test_labels_are_known_when_their_time_has_come(stream):
     assert pd.Timedelta(days=16) < waits.max() < pd.Timedelta(days=17)
 
 
-@pytest.mark.parametrize(("call", "said"), [
-    (lambda s: compromise_chain(s, 1, share=1.5), "`share` is 1.5"), (lambda s: null_column(s, "TX_AMOUNT", 1, share=-1), "`share` is -1"),
-    (lambda s: null_column(s, "NOTHING", 1), "there is no column `NOTHING`"), (lambda s: inflate_amounts(s, 1, factor=-2), "`factor` is -2"),
-    (lambda s: delay_labels(s, 1, further_days=-1), "`further_days` is -1"), (lambda s: apply_scenarios(s, {"flood": {}}), "there is no scenario `flood`"),
-])
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda s: compromise_chain(s, 1, share=1.5), "`share` is 1.5"),
+        (lambda s: null_column(s, "TX_AMOUNT", 1, share=-1), "`share` is -1"),
+        (lambda s: null_column(s, "NOTHING", 1), "there is no column `NOTHING`"),
+        (lambda s: inflate_amounts(s, 1, factor=-2), "`factor` is -2"),
+        (lambda s: delay_labels(s, 1, further_days=-1), "`further_days` is -1"),
+        (lambda s: apply_scenarios(s, {"flood": {}}), "there is no scenario `flood`"),
+    ],
+)
 def test_scenario_without_meaning_is_refused(stream, call, said):
     with pytest.raises(UsageError, match=said) as error:
         call(stream)

@@ -1,4 +1,5 @@
 """Simulator: equal to a literal transcription of its definition, and to the published figures at full size."""
+
 import random
 
 import numpy as np
@@ -9,11 +10,27 @@ from pandas.testing import assert_frame_equal
 
 from mlnb.data.schema import schema_violations
 from mlnb.fraud.payments import TRANSACTIONS
-from mlnb.fraud.simulator import START, customers, mark_frauds, next_window, payments, simulate, terminals, terminals_in_reach
+from mlnb.fraud.simulator import (
+    START,
+    customers,
+    mark_frauds,
+    next_window,
+    payments,
+    simulate,
+    terminals,
+    terminals_in_reach,
+)
 from mlnb.store.errors import UsageError
 
 SIZE = {"n_customers": 80, "n_terminals": 600}
-DRAWN_FIRST = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_TIME_SECONDS", "TX_TIME_DAYS"]
+DRAWN_FIRST = [
+    "TRANSACTION_ID",
+    "TX_DATETIME",
+    "CUSTOMER_ID",
+    "TERMINAL_ID",
+    "TX_TIME_SECONDS",
+    "TX_TIME_DAYS",
+]
 
 
 def simulate_by_definition(n_days, n_customers, n_terminals):
@@ -40,12 +57,16 @@ def simulate_by_definition(n_days, n_customers, n_terminals):
                     amount = np.round(amount, 2)
                     if reach:
                         rows.append((time + 86400 * day, customer, random.choice(reach), amount, day))
-    frame = pd.DataFrame(sorted(rows), columns=["TX_TIME_SECONDS", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_TIME_DAYS"])
+    frame = pd.DataFrame(
+        sorted(rows), columns=["TX_TIME_SECONDS", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_TIME_DAYS"]
+    )
     frame["TX_FRAUD_SCENARIO"] = 0
     frame.loc[frame.TX_AMOUNT > 220, "TX_FRAUD_SCENARIO"] = 1
     for day in range(n_days - 1):
         hit = pd.DataFrame({"TERMINAL_ID": range(n_terminals)}).TERMINAL_ID.sample(n=2, random_state=day)
-        frame.loc[frame.TX_TIME_DAYS.between(day, day + 27) & frame.TERMINAL_ID.isin(hit), "TX_FRAUD_SCENARIO"] = 2
+        frame.loc[
+            frame.TX_TIME_DAYS.between(day, day + 27) & frame.TERMINAL_ID.isin(hit), "TX_FRAUD_SCENARIO"
+        ] = 2
     for day in range(n_days - 1):
         hit = pd.DataFrame({"CUSTOMER_ID": range(n_customers)}).CUSTOMER_ID.sample(n=3, random_state=day)
         at_risk = frame[frame.TX_TIME_DAYS.between(day, day + 13) & frame.CUSTOMER_ID.isin(hit)]
@@ -54,7 +75,9 @@ def simulate_by_definition(n_days, n_customers, n_terminals):
         frame.loc[stolen, "TX_AMOUNT"] *= 5
         frame.loc[stolen, "TX_FRAUD_SCENARIO"] = 3
     frame["TRANSACTION_ID"] = frame.index.astype("int64")
-    frame["TX_DATETIME"] = (pd.Timestamp("2018-04-01") + pd.to_timedelta(frame.TX_TIME_SECONDS, unit="s")).astype("datetime64[us]")
+    frame["TX_DATETIME"] = (
+        pd.Timestamp("2018-04-01") + pd.to_timedelta(frame.TX_TIME_SECONDS, unit="s")
+    ).astype("datetime64[us]")
     frame["TX_FRAUD"] = (frame.TX_FRAUD_SCENARIO > 0).astype("int64")
     return frame[list(TRANSACTIONS)]
 
@@ -77,7 +100,13 @@ def test_simulate_small_equals_the_definition_row_for_row(stream):
 
 def test_first_customers_as_published():
     first = customers(2)
-    assert_allclose(first.loc[0, ["x_customer_id", "y_customer_id", "mean_amount", "mean_nb_tx_per_day"]].to_numpy(dtype=float), [54.881350, 71.518937, 62.262521, 2.179533], atol=5e-7)
+    assert_allclose(
+        first.loc[0, ["x_customer_id", "y_customer_id", "mean_amount", "mean_nb_tx_per_day"]].to_numpy(
+            dtype=float
+        ),
+        [54.881350, 71.518937, 62.262521, 2.179533],
+        atol=5e-7,
+    )
     assert first.loc[0, "std_amount"] == first.loc[0, "mean_amount"] / 2
 
 
@@ -90,7 +119,9 @@ def test_columns_keep_the_schema(stream):
     assert schema_violations(stream, TRANSACTIONS) == []
     assert list(stream) == list(TRANSACTIONS)
     assert stream["TRANSACTION_ID"].tolist() == list(range(len(stream)))
-    assert (stream["TX_DATETIME"] == START + stream["TX_TIME_SECONDS"].to_numpy().astype("timedelta64[s]")).all()
+    assert (
+        stream["TX_DATETIME"] == START + stream["TX_TIME_SECONDS"].to_numpy().astype("timedelta64[s]")
+    ).all()
     assert (stream["TX_TIME_DAYS"] == stream["TX_TIME_SECONDS"] // 86400).all()
     assert (stream["TX_FRAUD"] == (stream["TX_FRAUD_SCENARIO"] > 0)).all()
 
@@ -142,7 +173,15 @@ def test_mark_frauds_leaves_its_input_alone():
     assert_frame_equal(paid, before)
 
 
-@pytest.mark.parametrize(("sizes", "said"), [({"n_days": 0}, "`n_days` is 0"), ({"n_customers": 2}, "three cards"), ({"n_terminals": 1}, "two terminals"), ({"n_days": -3}, "`n_days` is -3")])
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"n_days": 0}, "`n_days` is 0"),
+        ({"n_customers": 2}, "three cards"),
+        ({"n_terminals": 1}, "two terminals"),
+        ({"n_days": -3}, "`n_days` is -3"),
+    ],
+)
 def test_too_small_sizes_are_refused(sizes, said):
     with pytest.raises(UsageError, match=said):
         simulate(**sizes)

@@ -1,4 +1,5 @@
 """Lineage follows digests from partitions of outside data to published pages, in both directions."""
+
 import gc
 import re
 from xml.etree import ElementTree
@@ -18,19 +19,36 @@ from mlnb.store.refs import move_ref
 from mlnb.store.settings import project_store, read_project
 
 # nbclient leaves the event loop of each thread, and its sockets, to the garbage collector
-pytestmark = [pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}") for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")]
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}")
+    for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")
+]
 SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n[pipeline.score]\nnotebooks = nbs/score\n[source.raw]\npath = data\n"
 STAGES = {
     "nbs/demo/10_rows.ipynb": ["from mlnb import load, save", "save('rows', sum(load('raw'), []))"],
-    "nbs/demo/20_train.ipynb": [("parameters", "depth: int = 2"), "from mlnb import load, save\nfrom own import grow", "save('model', grow(load('rows'), depth))", "save('note', 'trained')"],
-    "nbs/score/10_predict.ipynb": ["from mlnb import load, save", "save('predictions', [load('demo/model')])"],
+    "nbs/demo/20_train.ipynb": [
+        ("parameters", "depth: int = 2"),
+        "from mlnb import load, save\nfrom own import grow",
+        "save('model', grow(load('rows'), depth))",
+        "save('note', 'trained')",
+    ],
+    "nbs/score/10_predict.ipynb": [
+        "from mlnb import load, save",
+        "save('predictions', [load('demo/model')])",
+    ],
 }
 
 
 def run(root, name, **options):
     project = read_project(root)
     pipeline = require_sound(read_pipeline(project, name))
-    plan = make_plan(project, project_store(project), pipeline, "default", resolve(project, pipeline, "default", {}, options))
+    plan = make_plan(
+        project,
+        project_store(project),
+        pipeline,
+        "default",
+        resolve(project, pipeline, "default", {}, options),
+    )
     document = run_pipeline(plan, select(pipeline), is_profile_run=not options)
     gc.collect()
     assert document["state"] == "committed", document
@@ -61,7 +79,11 @@ def test_up_leads_from_a_prediction_to_partitions_code_and_packages(shop):
     project, store, _ = shop
     up = lineage_of(store, project, "score/predictions", "default", "up")
     assert named(up, "partition") == ["partition data/day=1/a.json", "partition data/day=2/a.json"]
-    assert named(up, "artifact") == ["artifact score/predictions", "artifact demo/model", "artifact demo/rows"]
+    assert named(up, "artifact") == [
+        "artifact score/predictions",
+        "artifact demo/model",
+        "artifact demo/rows",
+    ]
     assert named(up, "stage") == ["stage score/predict", "stage demo/train", "stage demo/rows"]
     assert named(up, "module") == ["module own"] and len(named(up, "notebook")) == 3
     assert named(up, "page") == [f"page score/{shop[2][1]['run']}/predict.html"]
@@ -89,7 +111,9 @@ def test_name_with_run_digest_and_ref_mean_one_value(shop):
     digest = runs[0]["stages"][1]["outputs"]["model"]
     move_ref(store, "names/demo/model/champion", digest, "an example")
     refs = (digest, digest[:10], runs[0]["run"], "champion")
-    assert {find_output(store, ["demo"], f"demo/model@{ref}", "demo", "default")[0].digest for ref in refs} == {digest}
+    assert {
+        find_output(store, ["demo"], f"demo/model@{ref}", "demo", "default")[0].digest for ref in refs
+    } == {digest}
     versions = versions_of(store, project, "demo/model")["versions"]
     assert [(v["run"], v["refs"]) for v in versions] == [(runs[2]["run"], []), (runs[0]["run"], ["champion"])]
     with pytest.raises(UsageError, match="there is no `demo/model@none`"):
@@ -99,7 +123,10 @@ def test_name_with_run_digest_and_ref_mean_one_value(shop):
     assert "did you mean `model`?" in caught.value.mend
 
 
-@pytest.mark.parametrize(("name", "direction"), [("score/predictions", "up"), ("raw", "down"), ("raw", "up"), ("demo/model", "down")])
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("score/predictions", "up"), ("raw", "down"), ("raw", "up"), ("demo/model", "down")],
+)
 def test_every_form_shows_the_same_things(shop, name, direction):
     project, store, _ = shop
     found = lineage_of(store, project, name, "default", direction)
@@ -109,7 +136,11 @@ def test_every_form_shows_the_same_things(shop, name, direction):
     drawing = ElementTree.fromstring(show_lineage(found, "svg"))
     boxes = [e for e in drawing.iter() if e.tag.endswith("rect")]
     mermaid = show_lineage(found, "mermaid")
-    assert len(boxes) == len(re.findall(r"^  s\d+\[", mermaid, re.MULTILINE)) == len([n for n in found["nodes"] if n["kind"] != "package"])
+    assert (
+        len(boxes)
+        == len(re.findall(r"^  s\d+\[", mermaid, re.MULTILINE))
+        == len([n for n in found["nodes"] if n["kind"] != "package"])
+    )
 
 
 def test_unread_source_is_said(shop):
@@ -123,13 +154,24 @@ def test_beginning_of_two_digests_is_refused_and_not_guessed(tmp_path):
 
     from mlnb.store.objects import open_store
     from mlnb.store.records import commit
+
     store, seen = open_store(tmp_path / "store"), {}
     for n in range(100_000):
         digest = hashlib.sha256(str(n).encode()).hexdigest()
         if (twin := seen.setdefault(digest[:6], digest)) != digest:
             break
     for n, same in enumerate((twin, digest)):
-        commit(store, {"key": f"{n:064x}", "parts": {}, "pipeline": "demo", "stage": "train", "run": f"r{n}", "outputs": {"model": {"codec": "text", "digest": same, "bytes": 1, "type": "str"}}})
+        commit(
+            store,
+            {
+                "key": f"{n:064x}",
+                "parts": {},
+                "pipeline": "demo",
+                "stage": "train",
+                "run": f"r{n}",
+                "outputs": {"model": {"codec": "text", "digest": same, "bytes": 1, "type": "str"}},
+            },
+        )
     with pytest.raises(UsageError, match="the beginning of 2 digests"):
         find_output(store, ["demo"], f"demo/model@{digest[:6]}", "demo", "default")
     assert find_output(store, ["demo"], f"demo/model@{digest[:20]}", "demo", "default")[0].digest == digest

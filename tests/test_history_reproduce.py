@@ -1,4 +1,5 @@
 """A run can be repeated from what was kept, whatever the working tree says now; and nothing but evidence is written."""
+
 import gc
 import json
 import shutil
@@ -10,7 +11,14 @@ from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.selection import select
-from mlnb.history.reproduce import attempt_again, check_determinism, checkout, records_of_run, reproduce, write_modules
+from mlnb.history.reproduce import (
+    attempt_again,
+    check_determinism,
+    checkout,
+    records_of_run,
+    reproduce,
+    write_modules,
+)
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import artifact_of, get_value
 from mlnb.store.digests import sha256
@@ -18,7 +26,10 @@ from mlnb.store.objects import get, has, put
 from mlnb.store.settings import project_store, read_project
 
 # nbclient leaves the event loop of each thread, and its sockets, to the garbage collector
-pytestmark = [pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}") for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")]
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}")
+    for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")
+]
 SETTINGS = """[mlnb]
 [pipeline.demo]
 notebooks = nbs/demo
@@ -29,17 +40,33 @@ sql = SELECT n FROM t
 connection = sqlite:///shop.db
 """
 STAGES = {
-    "nbs/demo/10_rows.ipynb": [("parameters", "#| env: REGION\nfactor: int = 2  # 1..9"), "from mlnb import load, save, metric\nfrom own.maths import scaled\nimport os",
-                           "rows = scaled([n for part in load('raw') for n in part], factor)\nmetric('n', len(rows))\nsave('rows', rows)", "save('region', os.environ.get('REGION', 'none'))"],
-    "nbs/demo/20_total.ipynb": ["from mlnb import load, save", "save('total', sum(load('rows')) + sum(load('table', as_='arrow')['n'].to_pylist()))"],
-    "nbs/demo/30_coin.ipynb": ["from mlnb import load, save, run_id\nimport uuid", "save('coin', [load('total'), run_id(), str(uuid.uuid4())])"],
+    "nbs/demo/10_rows.ipynb": [
+        ("parameters", "#| env: REGION\nfactor: int = 2  # 1..9"),
+        "from mlnb import load, save, metric\nfrom own.maths import scaled\nimport os",
+        "rows = scaled([n for part in load('raw') for n in part], factor)\nmetric('n', len(rows))\nsave('rows', rows)",
+        "save('region', os.environ.get('REGION', 'none'))",
+    ],
+    "nbs/demo/20_total.ipynb": [
+        "from mlnb import load, save",
+        "save('total', sum(load('rows')) + sum(load('table', as_='arrow')['n'].to_pylist()))",
+    ],
+    "nbs/demo/30_coin.ipynb": [
+        "from mlnb import load, save, run_id\nimport uuid",
+        "save('coin', [load('total'), run_id(), str(uuid.uuid4())])",
+    ],
 }
 
 
 def planned(root, **options):
     project = read_project(root)
     pipeline = require_sound(read_pipeline(project, "demo"))
-    return make_plan(project, project_store(project), pipeline, "default", resolve(project, pipeline, "default", {}, options))
+    return make_plan(
+        project,
+        project_store(project),
+        pipeline,
+        "default",
+        resolve(project, pipeline, "default", {}, options),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +79,9 @@ def done(make_shared_project):
         (root / f"data/day={day}/a.json").write_text(json.dumps(numbers))
     (root / "own").mkdir()
     (root / "own/__init__.py").write_text("STEP = 1\n")
-    (root / "own/maths.py").write_text("from own import STEP\n\ndef scaled(rows, factor): return [STEP * factor * n for n in rows]\n")
+    (root / "own/maths.py").write_text(
+        "from own import STEP\n\ndef scaled(rows, factor): return [STEP * factor * n for n in rows]\n"
+    )
     with sqlite3.connect(root / "shop.db") as database:
         database.execute("CREATE TABLE t (n INTEGER)")
         database.execute("INSERT INTO t VALUES (100)")
@@ -80,7 +109,11 @@ def copy(done, tmp_path):
 
 
 def files_of(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and "cache" not in p.parts and "pins" not in p.parts}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and "cache" not in p.parts and "pins" not in p.parts
+    }
 
 
 def again(copy, **options):
@@ -94,7 +127,10 @@ def test_run_is_reproduced_from_what_was_kept_whatever_the_working_tree_says(cop
     before = files_of(copy[1].root)
     found = again(copy, stages=["rows", "total"])
     assert (found["state"], found["exit_code"], found["first"]) == ("reproduced", 0, None)
-    assert [(s["name"], [o["is_same"] for o in s["outputs"]]) for s in found["stages"]] == [("rows", [True, True]), ("total", [True])]
+    assert [(s["name"], [o["is_same"] for o in s["outputs"]]) for s in found["stages"]] == [
+        ("rows", [True, True]),
+        ("total", [True]),
+    ]
     assert files_of(copy[1].root) == before
 
 
@@ -102,7 +138,11 @@ def test_first_output_that_differs_is_named_with_reasons_and_kept_as_evidence(co
     before = files_of(copy[1].root)
     found = again(copy)
     assert (found["state"], found["exit_code"]) == ("differs", 5)
-    assert (found["first"]["stage"], found["first"]["name"], found["first"]["how"]) == ("coin", "coin", found["stages"][2]["outputs"][0]["how"])
+    assert (found["first"]["stage"], found["first"]["name"], found["first"]["how"]) == (
+        "coin",
+        "coin",
+        found["stages"][2]["outputs"][0]["how"],
+    )
     assert "`[2]`" in found["first"]["how"] and "uuid.uuid4()" in found["first"]["why"][0]
     after = files_of(copy[1].root)
     assert {k: v for k, v in after.items() if k in before} == before
@@ -122,23 +162,51 @@ def test_other_environment_is_listed_and_stops_it(copy, monkeypatch):
     monkeypatch.setenv("REGION", "eu")
     found = again(copy)
     assert (found["state"], found["exit_code"], found["stages"]) == ("environment", 2, [])
-    assert [d["name"] for d in found["environment"]] == ["variable REGION"] and "eu" not in json.dumps(found["environment"])
+    assert [d["name"] for d in found["environment"]] == ["variable REGION"] and "eu" not in json.dumps(
+        found["environment"]
+    )
     before = files_of(copy[1].root)
     found = again(copy, any_environment=True, stages=["rows"])
-    assert (found["state"], [o["is_same"] for o in found["stages"][0]["outputs"]]) == ("differs", [True, False])
+    assert (found["state"], [o["is_same"] for o in found["stages"][0]["outputs"]]) == (
+        "differs",
+        [True, False],
+    )
     assert files_of(copy[1].root) == before
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda root, store, record: (root / "data/day=2/a.json").write_text("[4]"), "data/day=2/a.json of source `raw` has other content now"),
-    (lambda root, store, record: (root / "data/day=2/a.json").unlink(), "data/day=2/a.json of source `raw` is gone"),
-    (lambda root, store, record: (store.root / "objects" / record["sources"]["table"][0][2][:2] / record["sources"]["table"][0][2]).unlink(), "the answer for source `table` is no longer in the store"),
-], ids=["changed", "gone", "answer gone"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda root, store, record: (root / "data/day=2/a.json").write_text("[4]"),
+            "data/day=2/a.json of source `raw` has other content now",
+        ),
+        (
+            lambda root, store, record: (root / "data/day=2/a.json").unlink(),
+            "data/day=2/a.json of source `raw` is gone",
+        ),
+        (
+            lambda root, store, record: (
+                store.root
+                / "objects"
+                / record["sources"]["table"][0][2][:2]
+                / record["sources"]["table"][0][2]
+            ).unlink(),
+            "the answer for source `table` is no longer in the store",
+        ),
+    ],
+    ids=["changed", "gone", "answer gone"],
+)
 def test_sources_that_are_not_what_they_were_are_said_and_nothing_starts(copy, change, said):
     project, store, document = copy
     change(project.root, store, records_of_run(store, document)[1])
     found = again(copy)
-    assert (found["state"], found["exit_code"], found["sources"], found["stages"]) == ("sources", 1, [said], [])
+    assert (found["state"], found["exit_code"], found["sources"], found["stages"]) == (
+        "sources",
+        1,
+        [said],
+        [],
+    )
 
 
 def test_new_partitions_do_not_disturb(copy):
@@ -156,12 +224,26 @@ def test_input_that_is_gone_from_the_store_is_made_again(copy):
 
 
 def test_modules_of_mlnb_that_a_stage_imports_are_those_that_were_kept(make_project):
-    folder = make_project({"nbs/demo/10_doc.ipynb": ["from mlnb import save\nfrom mlnb.store.digests import sha256", "save('said', sha256(b''))"]}, "[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n")
+    folder = make_project(
+        {
+            "nbs/demo/10_doc.ipynb": [
+                "from mlnb import save\nfrom mlnb.store.digests import sha256",
+                "save('said', sha256(b''))",
+            ]
+        },
+        "[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n",
+    )
     plan = planned(folder.root)
     document = run_pipeline(plan, select(plan.pipeline))
     (record,) = records_of_run(plan.store, document)
-    older = get(plan.store, record["modules"]["mlnb.store.digests"]) + b"\n_real = sha256\n\ndef sha256(data): return 'kept ' + _real(data) if data == b'' else _real(data)\n"
-    record |= {"modules": record["modules"] | {"mlnb.store.digests": put(plan.store, older)}, "parts": record["parts"] | {"modules": record["parts"]["modules"] | {"mlnb.store.digests": "other"}}}
+    older = (
+        get(plan.store, record["modules"]["mlnb.store.digests"])
+        + b"\n_real = sha256\n\ndef sha256(data): return 'kept ' + _real(data) if data == b'' else _real(data)\n"
+    )
+    record |= {
+        "modules": record["modules"] | {"mlnb.store.digests": put(plan.store, older)},
+        "parts": record["parts"] | {"modules": record["parts"]["modules"] | {"mlnb.store.digests": "other"}},
+    }
     with checkout(plan.project, plan.store, [record], "default") as (twin, step_of, scratch):
         assert write_modules(plan.store, record, twin.project.root, scratch / "site")
         attempt = attempt_again(twin, step_of(record), record["run"], scratch / "attempt", scratch / "site")

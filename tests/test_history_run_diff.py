@@ -1,11 +1,21 @@
 """Two runs side by side: everything that differs, and nothing that does not."""
+
 import json
 import shutil
 
 import pytest
 
-STAGES = {"10_train.ipynb": [("md", "# Train"), ("parameters", "days: int = 35"), "from mlnb import metric, save\nfrom own import K", "x = days", "metric('auc', x * K / 100)", "save('model', x * K)"],
-          "20_note.ipynb": ["from mlnb import load, save", "save('note', 'always the same')"]}
+STAGES = {
+    "10_train.ipynb": [
+        ("md", "# Train"),
+        ("parameters", "days: int = 35"),
+        "from mlnb import metric, save\nfrom own import K",
+        "x = days",
+        "metric('auc', x * K / 100)",
+        "save('model', x * K)",
+    ],
+    "20_note.ipynb": ["from mlnb import load, save", "save('note', 'always the same')"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +25,16 @@ def two(make_shared_project, mlnb):
     (folder.root / "own.py").write_text("K = 1\n")
     first = mlnb("run", "demo", "--json", cwd=folder.root).json
     (folder.root / "own.py").write_text("K = 2\n")
-    folder.stage("nbs/10_train.ipynb", ("md", "# Train, reworded"), ("md", "more prose"), ("parameters", "days: int = 35"), "from mlnb import metric, save\nfrom own import K", "x = days + 1", "metric('auc', x * K / 100)  # a comment", "save('model', x * K)")
+    folder.stage(
+        "nbs/10_train.ipynb",
+        ("md", "# Train, reworded"),
+        ("md", "more prose"),
+        ("parameters", "days: int = 35"),
+        "from mlnb import metric, save\nfrom own import K",
+        "x = days + 1",
+        "metric('auc', x * K / 100)  # a comment",
+        "save('model', x * K)",
+    )
     second = mlnb("run", "demo", "--json", "-p", "days", "40", cwd=folder.root).json
     return folder.root, first, second
 
@@ -24,6 +43,7 @@ def diff(root, a, b):
     from mlnb.history.run_diff import diff_of
     from mlnb.store.runs import read_run
     from mlnb.store.settings import find_project, project_store
+
     store = project_store(find_project(root))
     return diff_of(store, read_run(store, a["run"]), read_run(store, b["run"]))
 
@@ -33,8 +53,12 @@ def test_diff_names_parameters_metrics_digests_modules_and_cells(two):
     found = diff(root, first, second)
     assert found["parameters"] == [{"name": "days", "a": 35, "b": 40}]
     assert found["metrics"] == [{"name": "train.auc", "a": 0.35, "b": 0.82}]
-    assert [d["name"] for d in found["artifacts"]] == ["train.model"] and [d["name"] for d in found["modules"]] == ["own"]
-    assert [(d["name"], d["a"], d["b"], d["cell_a"], d["cell_b"]) for d in found["cells"]] == [("train: cell 5", "x = days", "x = days + 1", 4, 5)]
+    assert [d["name"] for d in found["artifacts"]] == ["train.model"] and [
+        d["name"] for d in found["modules"]
+    ] == ["own"]
+    assert [(d["name"], d["a"], d["b"], d["cell_a"], d["cell_b"]) for d in found["cells"]] == [
+        ("train: cell 5", "x = days", "x = days + 1", 4, 5)
+    ]
     assert found["packages"] == found["sources"] == found["environment"] == []
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 

@@ -1,4 +1,5 @@
 """What papermill writes into a notebook is what was given, type-exact, or it is refused before a kernel starts."""
+
 import ast
 
 import pytest
@@ -10,8 +11,14 @@ from papermill.parameterize import parameterize_notebook
 from mlnb.kernel.engine import check_injected, is_same
 from mlnb.store.errors import UsageError
 
-plain = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), st.none())
-values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
+plain = st.one_of(
+    st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), st.none()
+)
+values = st.recursive(
+    plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 def parameterised(value):
@@ -41,6 +48,8 @@ def test_ordinary_values_are_not_refused():
         check_injected(parameterised(value))
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, 1.0), (1, True), (0.0, -0.0), ([1], [1.0]), ({"a": 1}, {"a": True})])
+@pytest.mark.parametrize(
+    ("a", "b"), [(1, 1.0), (1, True), (0.0, -0.0), ([1], [1.0]), ({"a": 1}, {"a": True})]
+)
 def test_same_means_same_type_at_every_depth(a, b):
     assert is_same(a, a) and not is_same(a, b)

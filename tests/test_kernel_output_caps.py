@@ -1,4 +1,5 @@
 """Stages that flood their notebook: it stays small, tells what it left out, and the full text is kept."""
+
 import hashlib
 import json
 
@@ -24,7 +25,12 @@ FLOODS = {  # stage -> the cell that floods
 @pytest.fixture(scope="module")
 def floods(make_shared_project, mlnb):
     "One run of all of them."
-    project = make_shared_project({f"{n}_{name}.ipynb": [OURS, code, f"save('{name}', 1)"] for n, (name, code) in enumerate(FLOODS.items(), 10)})
+    project = make_shared_project(
+        {
+            f"{n}_{name}.ipynb": [OURS, code, f"save('{name}', 1)"]
+            for n, (name, code) in enumerate(FLOODS.items(), 10)
+        }
+    )
     return project, mlnb("run", "demo", "-k", "--json", cwd=project.root)
 
 
@@ -53,7 +59,14 @@ def left_out(text):
     return int(line.split(" ")[0].replace(",", "")), before, after
 
 
-@pytest.mark.parametrize(("name", "full"), [("lines", "".join(f"{n:049d}\n" for n in range(60_000))), ("once", "x" * 20_000_000 + "\n"), ("flushed", "".join(f"{n:049d}\n" for n in range(5_000)))])
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("lines", "".join(f"{n:049d}\n" for n in range(60_000))),
+        ("once", "x" * 20_000_000 + "\n"),
+        ("flushed", "".join(f"{n:049d}\n" for n in range(5_000))),
+    ],
+)
 def test_flood_of_text_is_cut_in_the_middle_and_kept_whole_beside_the_notebook(floods, name, full):
     notebook, size, texts = notebook_of(floods, name)
     n_left_out, before, after = left_out(text_of(flooded(notebook)))
@@ -61,7 +74,9 @@ def test_flood_of_text_is_cut_in_the_middle_and_kept_whole_beside_the_notebook(f
     assert full.startswith(before) and full.endswith(after)
     assert len(before) + n_left_out + len(after) == len(full)
     assert list(texts) == [f"{name}.cell-2.stdout.txt"]
-    assert hashlib.sha256(texts[f"{name}.cell-2.stdout.txt"]).digest() == hashlib.sha256(full.encode()).digest()
+    assert (
+        hashlib.sha256(texts[f"{name}.cell-2.stdout.txt"]).digest() == hashlib.sha256(full.encode()).digest()
+    )
 
 
 def test_display_that_is_too_large_becomes_a_line_with_its_size(floods):
@@ -99,13 +114,31 @@ def test_huge_error_is_shortened_and_kept_whole_beside_the_notebook(floods):
 
 
 @pytest.mark.slow
-def test_twenty_megabytes_of_lines_two_hundred_of_display_and_five_hundred_figures_stay_small(make_project, mlnb):
-    cells = {"lines": "for n in range(400_000): print(f'{n:049d}')", "large": "from IPython.display import HTML\nHTML('x' * 200_000_000)", "figures": FIGURES}
-    project = make_project({f"{n}_{name}.ipynb": [OURS, code, f"save('{name}', 1)"] for n, (name, code) in enumerate(cells.items(), 10)})
+def test_twenty_megabytes_of_lines_two_hundred_of_display_and_five_hundred_figures_stay_small(
+    make_project, mlnb
+):
+    cells = {
+        "lines": "for n in range(400_000): print(f'{n:049d}')",
+        "large": "from IPython.display import HTML\nHTML('x' * 200_000_000)",
+        "figures": FIGURES,
+    }
+    project = make_project(
+        {
+            f"{n}_{name}.ipynb": [OURS, code, f"save('{name}', 1)"]
+            for n, (name, code) in enumerate(cells.items(), 10)
+        }
+    )
     done = project, mlnb("run", "demo", "-k", "--json", cwd=project.root)
     lines, size, texts = notebook_of(done, "lines")
-    assert size < 300_000 and len(texts["lines.cell-2.stdout.txt"]) == 20_000_000 == left_out(text_of(flooded(lines)))[0] + 100_000
+    assert (
+        size < 300_000
+        and len(texts["lines.cell-2.stdout.txt"])
+        == 20_000_000
+        == left_out(text_of(flooded(lines)))[0] + 100_000
+    )
     large, size, _ = notebook_of(done, "large")
-    assert size < 50_000 and "text/html of 200,000,000 characters left out" in "".join(flooded(large)[0]["data"]["text/plain"])
+    assert size < 50_000 and "text/html of 200,000,000 characters left out" in "".join(
+        flooded(large)[0]["data"]["text/plain"]
+    )
     figures, size, _ = notebook_of(done, "figures")
     assert size < 2_000_000 and len(flooded(figures)) == 101

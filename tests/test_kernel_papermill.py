@@ -1,4 +1,5 @@
 """The other two lives of a stage: papermill with and without mlnb's engine, and a kernel as JupyterLab starts it."""
+
 import getpass
 import json
 import shutil
@@ -12,24 +13,51 @@ from jupyter_client.manager import start_new_kernel
 
 OVERLAY = Path(".mlnb/overlay", getpass.getuser(), "values")  # everybody has one
 OURS = "from mlnb import load, metric, require, save"
-CELL = "days: int = 7  # 1..60\ndepth: int | None = 5\nkind: Literal[\"a\", \"b\"] = \"a\"\nshare: float = 0.5"
+CELL = 'days: int = 7  # 1..60\ndepth: int | None = 5\nkind: Literal["a", "b"] = "a"\nshare: float = 0.5'
 STAGES = {
-    "10_a.ipynb": [("parameters", "from typing import Literal\n" + CELL), OURS + "\nimport os", "print('got', days, depth, kind, share, os.path.basename(os.getcwd()))", "save('x', days)"],
-    "20_b.ipynb": [OURS, "x = load('x')\nprint('x is', x)", "metric('m', 0.5)\nrequire(x > 0, 'x must be positive')\nsave('y', x + 1)"],
+    "10_a.ipynb": [
+        ("parameters", "from typing import Literal\n" + CELL),
+        OURS + "\nimport os",
+        "print('got', days, depth, kind, share, os.path.basename(os.getcwd()))",
+        "save('x', days)",
+    ],
+    "20_b.ipynb": [
+        OURS,
+        "x = load('x')\nprint('x is', x)",
+        "metric('m', 0.5)\nrequire(x > 0, 'x must be positive')\nsave('y', x + 1)",
+    ],
 }
 
 
 @pytest.fixture(scope="module")
 def papermill(outside_environment):
     "Run papermill's command line; gives exit code, all it printed, and the notebook it wrote."
+
     def of(*arguments, cwd, out, **environment):
-        done = subprocess.run([sys.executable, "-m", "papermill", *map(str, arguments[:-1]), str(arguments[-1]), str(out)], cwd=cwd, env=outside_environment(**environment), capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stdout + done.stderr, json.loads(out.read_text()) if out.exists() else None
+        done = subprocess.run(
+            [sys.executable, "-m", "papermill", *map(str, arguments[:-1]), str(arguments[-1]), str(out)],
+            cwd=cwd,
+            env=outside_environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return (
+            done.returncode,
+            done.stdout + done.stderr,
+            json.loads(out.read_text()) if out.exists() else None,
+        )
+
     return of
 
 
 def printed(notebook):
-    return "".join("".join(o.get("text", "")) for c in notebook["cells"] for o in c.get("outputs", []) if o["output_type"] == "stream")
+    return "".join(
+        "".join(o.get("text", ""))
+        for c in notebook["cells"]
+        for o in c.get("outputs", [])
+        if o["output_type"] == "stream"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +70,30 @@ def project(make_shared_project, mlnb):
 
 def truth(root):
     "Everything in a store that decides what is fresh."
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in (root / ".mlnb").rglob("*") if p.is_file() and p.relative_to(root).parts[1] in ("records", "refs", "runs", "objects")}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in (root / ".mlnb").rglob("*")
+        if p.is_file() and p.relative_to(root).parts[1] in ("records", "refs", "runs", "objects")
+    }
 
 
 # mlnb's engine
 
-@pytest.mark.parametrize(("given", "word"), [
-    ({"dayz": 1}, "did you mean `days`"), ({"days": "seven"}, "is int"), ({"days": 61}, "at most 60"), ({"days": True}, "is int"), ({"days": 7.0}, "is int"), ({"kind": "c"}, "kind"), ({"depth": "none"}, "depth"), ({"share": float("nan")}, "share"),
-    ({"days=1;import os #": 1}, "declares no parameter"),
-])
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"dayz": 1}, "did you mean `days`"),
+        ({"days": "seven"}, "is int"),
+        ({"days": 61}, "at most 60"),
+        ({"days": True}, "is int"),
+        ({"days": 7.0}, "is int"),
+        ({"kind": "c"}, "kind"),
+        ({"depth": "none"}, "depth"),
+        ({"share": float("nan")}, "share"),
+        ({"days=1;import os #": 1}, "declares no parameter"),
+    ],
+)
 def test_engine_refuses_wrong_parameters_before_a_kernel_starts(project, tmp_path, given, word, monkeypatch):
     import papermill
 
@@ -58,54 +101,105 @@ def test_engine_refuses_wrong_parameters_before_a_kernel_starts(project, tmp_pat
 
     def start(*a, **k):
         raise AssertionError("a kernel was started")
+
     monkeypatch.setattr(provisioner, "kernel_manager", start)
     with pytest.raises(Exception, match=word):
-        papermill.execute_notebook(project.root / "nbs/10_a.ipynb", tmp_path / "out.ipynb", parameters=given, engine_name="mlnb", progress_bar=False)
+        papermill.execute_notebook(
+            project.root / "nbs/10_a.ipynb",
+            tmp_path / "out.ipynb",
+            parameters=given,
+            engine_name="mlnb",
+            progress_bar=False,
+        )
 
 
 def test_engine_runs_in_the_notebook_s_folder_and_never_commits(project, papermill, tmp_path):
     before = truth(project.root)
-    code, said, notebook = papermill("--engine", "mlnb", "-p", "days", "35", "-r", "kind", "b", project.root / "nbs/10_a.ipynb", cwd=tmp_path, out=tmp_path / "out.ipynb")
+    code, said, notebook = papermill(
+        "--engine",
+        "mlnb",
+        "-p",
+        "days",
+        "35",
+        "-r",
+        "kind",
+        "b",
+        project.root / "nbs/10_a.ipynb",
+        cwd=tmp_path,
+        out=tmp_path / "out.ipynb",
+    )
     assert code == 0, said
     assert "got 35 5 b 0.5 nbs" in printed(notebook) and "overlay" in printed(notebook)
     assert truth(project.root) == before
 
 
 def test_engine_outside_a_project_is_as_lax_as_papermill(make_project, papermill, tmp_path):
-    made = make_project({"10_a.ipynb": [("parameters", "days: int = 7  # 1..60"), "print('got', days, other)"]})
+    made = make_project(
+        {"10_a.ipynb": [("parameters", "days: int = 7  # 1..60"), "print('got', days, other)"]}
+    )
     (made.root / "settings.ini").unlink()
-    code, said, notebook = papermill("--engine", "mlnb", "-p", "other", "1", "-p", "days", "99", made.root / "nbs/10_a.ipynb", cwd=tmp_path, out=tmp_path / "out.ipynb")
+    code, said, notebook = papermill(
+        "--engine",
+        "mlnb",
+        "-p",
+        "other",
+        "1",
+        "-p",
+        "days",
+        "99",
+        made.root / "nbs/10_a.ipynb",
+        cwd=tmp_path,
+        out=tmp_path / "out.ipynb",
+    )
     assert code == 0, said
     assert "got 99 1" in printed(notebook)
 
 
 # plain papermill
 
+
 def test_plain_papermill_takes_heads_in_and_puts_results_into_the_overlay(project, papermill, mlnb, tmp_path):
     shutil.rmtree(project.root / ".mlnb" / "overlay", ignore_errors=True)
     before, status = truth(project.root), mlnb("status", "--json", cwd=project.root).json
-    code, said, notebook = papermill(project.root / "nbs/20_b.ipynb", cwd=project.root, out=tmp_path / "b.ipynb")
+    code, said, notebook = papermill(
+        project.root / "nbs/20_b.ipynb", cwd=project.root, out=tmp_path / "b.ipynb"
+    )
     assert code == 0, said
     run = mlnb("runs", "--json", cwd=project.root).json["runs"][0]["run"]
     assert f"x: from run {run} of demo" in printed(notebook) and "x is 7" in printed(notebook)
     assert "m = 0.5" in printed(notebook)
-    code, said, notebook = papermill("-p", "days", "41", project.root / "nbs/10_a.ipynb", cwd=project.root, out=tmp_path / "a.ipynb")
+    code, said, notebook = papermill(
+        "-p", "days", "41", project.root / "nbs/10_a.ipynb", cwd=project.root, out=tmp_path / "a.ipynb"
+    )
     assert code == 0, said
     assert "got 41" in printed(notebook) and "x: kept in your overlay" in printed(notebook)
-    code, said, notebook = papermill("--cwd", project.root / "nbs", project.root / "nbs/20_b.ipynb", cwd=tmp_path, out=tmp_path / "b.ipynb")
+    code, said, notebook = papermill(
+        "--cwd", project.root / "nbs", project.root / "nbs/20_b.ipynb", cwd=tmp_path, out=tmp_path / "b.ipynb"
+    )
     assert code == 0, said
     assert "x: what you saved by hand" in printed(notebook) and "x is 41" in printed(notebook)
     assert truth(project.root) == before
     assert mlnb("status", "--json", cwd=project.root).json == status
-    assert mlnb("get", "y", "--json", cwd=project.root).json["digest"] == mlnb("show", run, "--json", cwd=project.root).json["stages"][1]["outputs"]["y"]
+    assert (
+        mlnb("get", "y", "--json", cwd=project.root).json["digest"]
+        == mlnb("show", run, "--json", cwd=project.root).json["stages"][1]["outputs"]["y"]
+    )
     assert sorted(p.name for p in (project.root / OVERLAY / "demo").iterdir()) == ["x.json", "y.json"]
 
 
 # the repository's own stages
 
+
 def test_repository_stage_by_plain_papermill(demo_project, papermill, mlnb, tmp_path):
     before = truth(demo_project.root)
-    code, said, notebook = papermill("--cwd", demo_project.root / "nbs/pipelines/monitor", demo_project.root / "nbs/pipelines/monitor/20_quality.ipynb", cwd=demo_project.root, out=tmp_path / "out.ipynb", MLNB_PROFILE="ci")
+    code, said, notebook = papermill(
+        "--cwd",
+        demo_project.root / "nbs/pipelines/monitor",
+        demo_project.root / "nbs/pipelines/monitor/20_quality.ipynb",
+        cwd=demo_project.root,
+        out=tmp_path / "out.ipynb",
+        MLNB_PROFILE="ci",
+    )
     assert code == 0, said
     run = demo_project.runs["monitor"].json["run"]
     for name in ("reference", "current"):
@@ -120,12 +214,16 @@ def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_proje
     folder = demo_project.root / "nbs/pipelines/score"
     before = truth(demo_project.root)
     notebook = nbformat.read(folder / "30_predict.ipynb", 4)
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=outside_environment(MLNB_PROFILE="ci"))
+    manager, client = start_new_kernel(
+        kernel_name="python3", cwd=str(folder), env=outside_environment(MLNB_PROFILE="ci")
+    )
     said = []
     try:
         for cell in notebook.cells:
             if cell.cell_type == "code":
-                reply = client.execute_interactive(cell.source, timeout=300, output_hook=lambda m: said.append(m["content"].get("text", "")))
+                reply = client.execute_interactive(
+                    cell.source, timeout=300, output_hook=lambda m: said.append(m["content"].get("text", ""))
+                )
                 assert reply["content"]["status"] == "ok", (cell.source, reply["content"])
     finally:
         client.stop_channels()

@@ -1,4 +1,5 @@
 """Warm kernels are the same as cold ones: same results, same sight of modules, same faults; and their server leaves nothing behind."""
+
 import json
 import os
 import signal
@@ -10,19 +11,38 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlnb.kernel.link import ask, can_serve, connect, running_servers, server_address, server_folder, server_identity
+from mlnb.kernel.link import (
+    ask,
+    can_serve,
+    connect,
+    running_servers,
+    server_address,
+    server_folder,
+    server_identity,
+)
 from mlnb.kernel.server_process import remove_remains
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
 IMPORTS = "import random\nimport numpy as np\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nimport matplotlib.pyplot as plt\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import load, save, metric"
 PIPELINE = {
-    "10_draw.ipynb": [("parameters", "rows: int = 4000  # 100..100000"), IMPORTS,
-                      "frame = pd.DataFrame({'x': np.random.normal(size=rows), 'y': [random.random() for _ in range(rows)]})\nframe['t'] = (frame.x + frame.y + np.random.normal(size=rows) > 0.5).astype(int)",
-                      "save('frame', frame)\nsave('words', list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'}))"],
-    "20_fit.ipynb": ["#| threads: 2", IMPORTS, "frame = load('frame')\nforest = RandomForestClassifier(20, random_state=0).fit(frame[['x', 'y']], frame.t)\nboosted = HistGradientBoostingClassifier(max_iter=20).fit(frame[['x', 'y']], frame.t)",
-                     "save('forest', forest)\nsave('scores', boosted.predict_proba(frame[['x', 'y']])[:, 1])\nmetric('mean', float(pc.mean(pa.array(frame.x)).as_py()))"],
-    "30_show.ipynb": [IMPORTS, "frame = load('frame')\nfigure, axis = plt.subplots()\n_ = axis.hist(frame.x, bins=30)", "save('figure', figure)"],
+    "10_draw.ipynb": [
+        ("parameters", "rows: int = 4000  # 100..100000"),
+        IMPORTS,
+        "frame = pd.DataFrame({'x': np.random.normal(size=rows), 'y': [random.random() for _ in range(rows)]})\nframe['t'] = (frame.x + frame.y + np.random.normal(size=rows) > 0.5).astype(int)",
+        "save('frame', frame)\nsave('words', list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'}))",
+    ],
+    "20_fit.ipynb": [
+        "#| threads: 2",
+        IMPORTS,
+        "frame = load('frame')\nforest = RandomForestClassifier(20, random_state=0).fit(frame[['x', 'y']], frame.t)\nboosted = HistGradientBoostingClassifier(max_iter=20).fit(frame[['x', 'y']], frame.t)",
+        "save('forest', forest)\nsave('scores', boosted.predict_proba(frame[['x', 'y']])[:, 1])\nmetric('mean', float(pc.mean(pa.array(frame.x)).as_py()))",
+    ],
+    "30_show.ipynb": [
+        IMPORTS,
+        "frame = load('frame')\nfigure, axis = plt.subplots()\n_ = axis.hist(frame.x, bins=30)",
+        "save('figure', figure)",
+    ],
 }
 ABOUT = """import json, os, signal, sys, warnings, logging, threading
 about = {"modules": sorted(sys.modules), "path": sys.path, "environment": {n: v for n, v in os.environ.items() if n not in ("MLNB_STAGE", "JPY_PARENT_PID", "MLNB_ROOT")},
@@ -44,7 +64,13 @@ def value(mlnb, root, name):
 
 def runtime_folder(folder):
     yield {"XDG_RUNTIME_DIR": str(folder)}
-    subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop"], env=os.environ | {"XDG_RUNTIME_DIR": str(folder)}, cwd="/", check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "mlnb", "kernels", "stop"],
+        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+        cwd="/",
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +102,9 @@ def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, ml
     assert warm.code == 0, warm.stderr
     (server,) = servers(mlnb, project.root, own_runtime)
     assert server["kernels_given"] == 3
-    assert server["imported_by_stages"] == {}  # also in the environment with two threads, where BLAS starts one of its own
+    assert (
+        server["imported_by_stages"] == {}
+    )  # also in the environment with two threads, where BLAS starts one of its own
     kept = outputs(warm)
     for options in (["--cold"], [], []):
         again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
@@ -90,24 +118,51 @@ def test_warm_imports_ahead_of_any_run(make_project, mlnb, own_runtime):
     project = make_project(PIPELINE)
     said = mlnb("kernels", "warm", "--json", cwd=project.root, **own_runtime)
     assert said.json["warmed"] == {"demo": 3}, said.stderr
-    def templates(): return servers(mlnb, project.root, own_runtime)[0]["templates"]
-    wait_until(lambda: all(t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates()), seconds=90)
+
+    def templates():
+        return servers(mlnb, project.root, own_runtime)[0]["templates"]
+
+    wait_until(
+        lambda: all(
+            t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates()
+        ),
+        seconds=90,
+    )
     before = servers(mlnb, project.root, own_runtime)[0]
-    assert before["kernels_given"] == 0 and any("sklearn.ensemble" in t["modules"] for t in before["templates"])
+    assert before["kernels_given"] == 0 and any(
+        "sklearn.ensemble" in t["modules"] for t in before["templates"]
+    )
     assert mlnb("run", "demo", cwd=project.root, **own_runtime).code == 0
     (after,) = servers(mlnb, project.root, own_runtime)
-    assert (after["pid"], after["kernels_given"], len(after["templates"])) == (before["pid"], 3, len(before["templates"]))
+    assert (after["pid"], after["kernels_given"], len(after["templates"])) == (
+        before["pid"],
+        3,
+        len(before["templates"]),
+    )
 
 
-@pytest.mark.parametrize(("arguments", "named"), [(["warm", "shop"], "shop"), (["stop", "demo"], "takes no pipeline"), (["worm"], "warm")])
-def test_warm_of_nothing_and_unknown_actions_are_usage_errors(make_project, mlnb, own_runtime, arguments, named):
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["warm", "shop"], "shop"), (["stop", "demo"], "takes no pipeline"), (["worm"], "warm")],
+)
+def test_warm_of_nothing_and_unknown_actions_are_usage_errors(
+    make_project, mlnb, own_runtime, arguments, named
+):
     found = mlnb("kernels", *arguments, cwd=make_project(PIPELINE).root, **own_runtime)
     assert found.code == 2 and named in found.stderr and "mend:" in found.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--cold"]])
 def test_module_changed_within_a_second_and_of_the_same_size_is_seen(make_project, mlnb, runtime, options):
-    project = make_project({"10_rate.ipynb": [("parameters", "n: int = 1"), "from mlnb import save\nfrom own import RATE", "save('rate', RATE * n)"]})
+    project = make_project(
+        {
+            "10_rate.ipynb": [
+                ("parameters", "n: int = 1"),
+                "from mlnb import save\nfrom own import RATE",
+                "save('rate', RATE * n)",
+            ]
+        }
+    )
     for rate in (1, 2):
         (project.root / "own.py").write_text(f"RATE = {rate}\n")
         os.utime(project.root / "own.py", ns=(1_700_000_000_000_000_000 + rate,) * 2)
@@ -117,64 +172,131 @@ def test_module_changed_within_a_second_and_of_the_same_size_is_seen(make_projec
 
 
 def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, runtime):
-    project = make_project({"10_look.ipynb": [("parameters", "#| env: REGION\nway: str = 'warm'"), "import pandas as pd\nimport matplotlib.pyplot as plt\nfrom sklearn.linear_model import LogisticRegression\nfrom mlnb import save", ABOUT]})
+    project = make_project(
+        {
+            "10_look.ipynb": [
+                ("parameters", "#| env: REGION\nway: str = 'warm'"),
+                "import pandas as pd\nimport matplotlib.pyplot as plt\nfrom sklearn.linear_model import LogisticRegression\nfrom mlnb import save",
+                ABOUT,
+            ]
+        }
+    )
     seen = {}
     for name, options in (("warm", []), ("cold", ["--cold"])):
-        done = mlnb("run", "demo", "--json", "-p", "way", name, *options, cwd=project.root, REGION="north", EXTRA="no", **runtime)
+        done = mlnb(
+            "run",
+            "demo",
+            "--json",
+            "-p",
+            "way",
+            name,
+            *options,
+            cwd=project.root,
+            REGION="north",
+            EXTRA="no",
+            **runtime,
+        )
         assert (done.code, done.states) == (0, {"look": "committed"}), done.stderr
         digest = done.stage("look")["outputs"]["about"]
         seen[name] = json.loads((project.root / ".mlnb" / "objects" / digest[:2] / digest).read_text())
     warm, cold = seen["warm"], seen["cold"]
     assert warm["environment"]["MLNB_SEED"] == cold["environment"]["MLNB_SEED"]
     assert warm["environment"]["REGION"] == "north" and "EXTRA" not in warm["environment"]
-    assert {m for m in set(warm["modules"]) - set(cold["modules"]) if "." in m and not m.startswith("mlnb.")} == set()  # a module without a dot is invisible until it is imported
-    for what in ("path", "environment", "filters", "handlers", "cwd", "argv0", "umask", "main", "hooks", "signals", "threads"): assert warm[what] == cold[what], what
+    assert {
+        m for m in set(warm["modules"]) - set(cold["modules"]) if "." in m and not m.startswith("mlnb.")
+    } == set()  # a module without a dot is invisible until it is imported
+    for what in (
+        "path",
+        "environment",
+        "filters",
+        "handlers",
+        "cwd",
+        "argv0",
+        "umask",
+        "main",
+        "hooks",
+        "signals",
+        "threads",
+    ):
+        assert warm[what] == cold[what], what
 
 
-@pytest.mark.parametrize("cells", [
-    ["import pandas as pd", "import pyarrow as pa", "pa.parquet.read_table"],
-    ["import matplotlib", "matplotlib.pyplot.figure()"],
-    ["import xml", "xml.dom.minidom"],
-])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["import pandas as pd", "import pyarrow as pa", "pa.parquet.read_table"],
+        ["import matplotlib", "matplotlib.pyplot.figure()"],
+        ["import xml", "xml.dom.minidom"],
+    ],
+)
 def test_missing_import_fails_cold_and_warm(make_project, mlnb, runtime, cells):
     "A second stage imports what the first one forgot, so the server has it."
-    project = make_project({"10_forgot.ipynb": cells, "20_has.ipynb": ["import pyarrow.parquet\nimport matplotlib.pyplot\nimport xml.dom.minidom"]})
+    project = make_project(
+        {
+            "10_forgot.ipynb": cells,
+            "20_has.ipynb": ["import pyarrow.parquet\nimport matplotlib.pyplot\nimport xml.dom.minidom"],
+        }
+    )
     for options in ([], ["--cold"]):
         done = mlnb("run", "demo", "-k", "-j", "1", "--json", *options, cwd=project.root, **runtime)
-        assert (done.stage("forgot")["state"], done.stage("forgot")["error"]["ename"]) == ("failed", "AttributeError"), done.stderr
+        assert (done.stage("forgot")["state"], done.stage("forgot")["error"]["ename"]) == (
+            "failed",
+            "AttributeError",
+        ), done.stderr
 
 
 def test_threads_of_a_stage_are_its_budget_warm_and_cold(make_project, mlnb, runtime):
     count = "import json\nimport numpy\nimport sklearn.ensemble\nimport pyarrow as pa\nimport threadpoolctl\nfrom mlnb import save\nsave('{0}', [pa.cpu_count(), *sorted({{p['num_threads'] for p in threadpoolctl.threadpool_info()}})])"
-    project = make_project({"10_one.ipynb": [("parameters", "way: str = 'warm'"), count.format("one")], "20_two.ipynb": [("parameters", "#| threads: 2\nway: str = 'warm'"), count.format("two")]})
+    project = make_project(
+        {
+            "10_one.ipynb": [("parameters", "way: str = 'warm'"), count.format("one")],
+            "20_two.ipynb": [("parameters", "#| threads: 2\nway: str = 'warm'"), count.format("two")],
+        }
+    )
     seen = []
     for way, options in (("warm", []), ("cold", ["--cold"])):
         done = mlnb("run", "demo", "--json", "-p", "way", way, *options, cwd=project.root, **runtime)
         assert (done.code, set(done.states.values())) == (0, {"committed"}), done.stderr
-        seen.append([json.loads((project.root / ".mlnb" / "objects" / d[:2] / d).read_text()) for d in (done.stage(n)["outputs"][n] for n in ("one", "two"))])
+        seen.append(
+            [
+                json.loads((project.root / ".mlnb" / "objects" / d[:2] / d).read_text())
+                for d in (done.stage(n)["outputs"][n] for n in ("one", "two"))
+            ]
+        )
     assert seen[0] == seen[1]
     assert seen[0][0] == [1, 1] and seen[0][1][0] == max(seen[0][1]) == 2
 
 
 def test_libraries_that_start_processes_and_threads_work_in_a_warm_kernel(make_project, mlnb, runtime):
-    project = make_project({"10_all.ipynb": [
-        "#| threads: 2",
-        "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor\nimport numpy as np\nimport duckdb\nimport joblib\nimport matplotlib.pyplot as plt\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import save",
-        "X = np.random.default_rng(0).normal(size=(20000, 5)); y = (X[:, 0] > 0).astype(int)",
-        "a = HistGradientBoostingClassifier(max_iter=20).fit(X, y).score(X, y)",
-        "b = RandomForestClassifier(10, n_jobs=2, random_state=0).fit(X, y).score(X, y)",
-        "c = joblib.Parallel(n_jobs=2, backend='loky')(joblib.delayed(abs)(n) for n in range(-3, 3))",
-        "with multiprocessing.get_context('fork').Pool(2) as pool: d = pool.map(abs, range(-3, 3))",
-        "with multiprocessing.get_context('spawn').Pool(1) as pool: e = pool.map(abs, range(-3, 3))",
-        "with ProcessPoolExecutor(2) as pool: f = list(pool.map(abs, range(-3, 3)))",
-        "g = pc.sum(pa.chunked_array([pa.array(range(1000))] * 50)).as_py(); pa.table({'x': range(100000)}).group_by('x').aggregate([('x', 'count')])",
-        "h = duckdb.sql('select sum(i) from range(1000000) t(i)').fetchall()[0][0]",
-        "figure, axis = plt.subplots(); axis.plot([1, 2]); plt.show()",
-        "save('result', [a > 0.95, b > 0.95, c, d, e, f, g, int(h)])"]})
+    project = make_project(
+        {
+            "10_all.ipynb": [
+                "#| threads: 2",
+                "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor\nimport numpy as np\nimport duckdb\nimport joblib\nimport matplotlib.pyplot as plt\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import save",
+                "X = np.random.default_rng(0).normal(size=(20000, 5)); y = (X[:, 0] > 0).astype(int)",
+                "a = HistGradientBoostingClassifier(max_iter=20).fit(X, y).score(X, y)",
+                "b = RandomForestClassifier(10, n_jobs=2, random_state=0).fit(X, y).score(X, y)",
+                "c = joblib.Parallel(n_jobs=2, backend='loky')(joblib.delayed(abs)(n) for n in range(-3, 3))",
+                "with multiprocessing.get_context('fork').Pool(2) as pool: d = pool.map(abs, range(-3, 3))",
+                "with multiprocessing.get_context('spawn').Pool(1) as pool: e = pool.map(abs, range(-3, 3))",
+                "with ProcessPoolExecutor(2) as pool: f = list(pool.map(abs, range(-3, 3)))",
+                "g = pc.sum(pa.chunked_array([pa.array(range(1000))] * 50)).as_py(); pa.table({'x': range(100000)}).group_by('x').aggregate([('x', 'count')])",
+                "h = duckdb.sql('select sum(i) from range(1000000) t(i)').fetchall()[0][0]",
+                "figure, axis = plt.subplots(); axis.plot([1, 2]); plt.show()",
+                "save('result', [a > 0.95, b > 0.95, c, d, e, f, g, int(h)])",
+            ]
+        }
+    )
     before = sum(s["kernels_given"] for s in servers(mlnb, project.root, runtime))
     done = mlnb("run", "demo", "--json", cwd=project.root, **runtime)
     assert done.code == 0, done.stderr
-    assert value(mlnb, project.root, "result") == [True, True, *[[3, 2, 1, 0, 1, 2]] * 4, 50 * 499500, 499999500000]
+    assert value(mlnb, project.root, "result") == [
+        True,
+        True,
+        *[[3, 2, 1, 0, 1, 2]] * 4,
+        50 * 499500,
+        499999500000,
+    ]
     assert sum(s["kernels_given"] for s in servers(mlnb, project.root, runtime)) == before + 1
 
 
@@ -187,13 +309,32 @@ def test_package_that_warns_at_import_is_imported_by_the_stage(make_project, mln
         assert "TqdmWarning" in (project.root / ".mlnb" / "objects" / shown[:2] / shown).read_text(), options
     (server,) = servers(mlnb, project.root, own_runtime)
     assert list(server["imported_by_stages"]) == ["tqdm.auto"]
-    assert "tqdm.auto is imported by each stage itself: it writes" in mlnb("kernels", cwd=project.root, **own_runtime).stdout
+    assert (
+        "tqdm.auto is imported by each stage itself: it writes"
+        in mlnb("kernels", cwd=project.root, **own_runtime).stdout
+    )
 
 
-def test_server_killed_during_a_stage_the_stage_runs_cold(make_project, mlnb, own_runtime, outside_environment):
-    project = make_project({"10_slow.ipynb": ["import time\ntime.sleep(4)", "from mlnb import save\nsave('x', 1)"]})
-    run = subprocess.Popen([sys.executable, "-m", "mlnb", "run", "demo", "--json"], cwd=project.root, env=outside_environment(**own_runtime), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: servers(mlnb, project.root, own_runtime) and servers(mlnb, project.root, own_runtime)[0]["leases"], 60)
+def test_server_killed_during_a_stage_the_stage_runs_cold(
+    make_project, mlnb, own_runtime, outside_environment
+):
+    project = make_project(
+        {"10_slow.ipynb": ["import time\ntime.sleep(4)", "from mlnb import save\nsave('x', 1)"]}
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "mlnb", "run", "demo", "--json"],
+        cwd=project.root,
+        env=outside_environment(**own_runtime),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(
+        lambda: (
+            servers(mlnb, project.root, own_runtime) and servers(mlnb, project.root, own_runtime)[0]["leases"]
+        ),
+        60,
+    )
     (server,) = servers(mlnb, project.root, own_runtime)
     members = {psutil.Process(server["pid"]), *psutil.Process(server["pid"]).children(recursive=True)}
     os.kill(server["pid"], signal.SIGKILL)
@@ -203,11 +344,30 @@ def test_server_killed_during_a_stage_the_stage_runs_cold(make_project, mlnb, ow
     wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in members))
 
 
-def test_run_killed_its_warm_kernel_and_what_that_started_end(make_project, mlnb, own_runtime, outside_environment):
-    project = make_project({"10_slow.ipynb": ["import subprocess, sys, time\nopen('pid', 'w').write(str(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True).pid))\ntime.sleep(600)"]})
-    run = subprocess.Popen([sys.executable, "-m", "mlnb", "run", "demo"], cwd=project.root, env=outside_environment(**own_runtime), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: (project.root / "nbs" / "pid").exists() and (project.root / "nbs" / "pid").read_text(), 60)
-    child, (server,) = int((project.root / "nbs" / "pid").read_text()), servers(mlnb, project.root, own_runtime)
+def test_run_killed_its_warm_kernel_and_what_that_started_end(
+    make_project, mlnb, own_runtime, outside_environment
+):
+    project = make_project(
+        {
+            "10_slow.ipynb": [
+                "import subprocess, sys, time\nopen('pid', 'w').write(str(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True).pid))\ntime.sleep(600)"
+            ]
+        }
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "mlnb", "run", "demo"],
+        cwd=project.root,
+        env=outside_environment(**own_runtime),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(
+        lambda: (project.root / "nbs" / "pid").exists() and (project.root / "nbs" / "pid").read_text(), 60
+    )
+    child, (server,) = (
+        int((project.root / "nbs" / "pid").read_text()),
+        servers(mlnb, project.root, own_runtime),
+    )
     (kernel,) = server["leases"]
     run.kill()
     run.wait()
@@ -216,7 +376,13 @@ def test_run_killed_its_warm_kernel_and_what_that_started_end(make_project, mlnb
 
 
 def start_server(address, idle_s, **environment):
-    command = [sys.executable, "-c", "from mlnb.kernel.server_process import serve; serve()", str(address), str(idle_s)]
+    command = [
+        sys.executable,
+        "-c",
+        "from mlnb.kernel.server_process import serve; serve()",
+        str(address),
+        str(idle_s),
+    ]
     return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
 
 
@@ -241,7 +407,14 @@ def test_two_servers_started_at_once_one_stays(tmp_path):
 def test_server_hears_nonsense_and_goes_on(tmp_path):
     server = start_server(tmp_path / "s.sock", 60)
     wait_until(lambda: (tmp_path / "s.sock").exists())
-    for nonsense in (b"not json\n", b"[1]\n", b'{"do": "fly"}\n', b'{"do": "kernel"}\n', b"\xff\xfe\n", b"x" * 100_000):
+    for nonsense in (
+        b"not json\n",
+        b"[1]\n",
+        b'{"do": "fly"}\n',
+        b'{"do": "kernel"}\n',
+        b"\xff\xfe\n",
+        b"x" * 100_000,
+    ):
         link = connect(tmp_path / "s.sock")
         link.socket.sendall(nonsense)
         link.close()
@@ -276,16 +449,22 @@ def test_identity_follows_what_the_interpreter_reads_at_its_start(monkeypatch):
     assert server_address("0" * 64).parent == server_folder()
 
 
-def test_kernelspec_gives_jupyter_a_warm_kernel_that_survives_a_restart(make_project, runtime, monkeypatch, tmp_path):
+def test_kernelspec_gives_jupyter_a_warm_kernel_that_survives_a_restart(
+    make_project, runtime, monkeypatch, tmp_path
+):
     from jupyter_client import BlockingKernelClient, KernelManager
 
     from mlnb.kernel.provisioner import install_kernelspec
-    for name, place in runtime.items(): monkeypatch.setenv(name, place)
+
+    for name, place in runtime.items():
+        monkeypatch.setenv(name, place)
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     assert (install_kernelspec(for_user=True) / "kernel.json").exists()
     project = make_project({"10_a.ipynb": ["import pandas"]})
     manager = KernelManager(kernel_name="mlnb")
-    manager.start_kernel(cwd=str(project.root / "nbs"), env=os.environ | {"JPY_SESSION_NAME": "nbs/10_a.ipynb"})
+    manager.start_kernel(
+        cwd=str(project.root / "nbs"), env=os.environ | {"JPY_SESSION_NAME": "nbs/10_a.ipynb"}
+    )
     client: BlockingKernelClient = manager.client()
     client.start_channels()
     try:
@@ -293,8 +472,13 @@ def test_kernelspec_gives_jupyter_a_warm_kernel_that_survives_a_restart(make_pro
             client.wait_for_ready(timeout=60)
             assert manager.provisioner.lease is not None
             said = []
-            client.execute_interactive("import os, sys; print(os.path.basename(os.getcwd()), 'pandas' in sys.modules, 'x' in globals()); x = 1", timeout=60,
-                                       output_hook=lambda m: said.append(m["content"]["text"]) if m["msg_type"] == "stream" else None)  # noqa: B023
+            client.execute_interactive(
+                "import os, sys; print(os.path.basename(os.getcwd()), 'pandas' in sys.modules, 'x' in globals()); x = 1",
+                timeout=60,
+                output_hook=lambda m: (
+                    said.append(m["content"]["text"]) if m["msg_type"] == "stream" else None
+                ),
+            )  # noqa: B023
             assert said == ["nbs True False\n"]
             manager.restart_kernel(now=True)
     finally:

@@ -38,7 +38,9 @@ def card_precision_by_definition(labels, scores, cards, days, k):
         for row in frame[frame.day == day].itertuples():
             score, label = best.get(row.card, (-np.inf, 0))
             best[row.card] = (max(score, row.score), max(label, row.label))
-        ranked = sorted((card for card in best if card not in caught), key=lambda card: (-best[card][0], card))[:k]
+        ranked = sorted(
+            (card for card in best if card not in caught), key=lambda card: (-best[card][0], card)
+        )[:k]
         hits = {card for card in ranked if best[card][1]}
         caught |= hits
         shares[day] = len(hits) / k
@@ -54,10 +56,18 @@ def test_curves_random_card_weights_equal_sklearn_with_sample_weights(seed, n_le
     weights = np.random.default_rng(seed).integers(0, 4, len(names))
     drawn = weights[numbers]
     if len(set(labels[drawn > 0])) == 2:
-        assert_allclose(weighted_roc_auc(ranking, weights), roc_auc_score(labels, scores, sample_weight=drawn), atol=1e-12)
-        assert_allclose(weighted_average_precision(ranking, weights), average_precision_score(labels, scores, sample_weight=drawn), atol=1e-12)
+        assert_allclose(
+            weighted_roc_auc(ranking, weights), roc_auc_score(labels, scores, sample_weight=drawn), atol=1e-12
+        )
+        assert_allclose(
+            weighted_average_precision(ranking, weights),
+            average_precision_score(labels, scores, sample_weight=drawn),
+            atol=1e-12,
+        )
     else:
-        assert np.isnan(weighted_roc_auc(ranking, weights)) and np.isnan(weighted_average_precision(ranking, weights))
+        assert np.isnan(weighted_roc_auc(ranking, weights)) and np.isnan(
+            weighted_average_precision(ranking, weights)
+        )
 
 
 @settings(max_examples=20, deadline=None)
@@ -66,13 +76,17 @@ def test_card_precision_random_days_equals_the_definition(seed, k, n_levels):
     labels, scores, cards, days = judged(seed, n_levels=n_levels)
     expected = card_precision_by_definition(labels, scores, cards, days, k)
     assert_allclose(card_precision_by_day(labels, scores, cards, days, k).to_numpy(), list(expected.values()))
-    assert_allclose(card_precision(labels, scores, cards, days, k, n_resamples=2).value, np.mean(list(expected.values())))
+    assert_allclose(
+        card_precision(labels, scores, cards, days, k, n_resamples=2).value, np.mean(list(expected.values()))
+    )
 
 
 def test_card_precision_rows_in_another_order_gives_the_same():
     labels, scores, cards, days = judged(5)
     shuffled = np.random.default_rng(0).permutation(len(labels))
-    assert card_precision(labels, scores, cards, days, 5) == card_precision(labels[shuffled], scores[shuffled], cards[shuffled], days[shuffled], 5)
+    assert card_precision(labels, scores, cards, days, 5) == card_precision(
+        labels[shuffled], scores[shuffled], cards[shuffled], days[shuffled], 5
+    )
 
 
 def test_figures_perfect_scores_reach_their_maximum():
@@ -112,18 +126,23 @@ def test_interval_leaves_out_draws_without_a_figure():
     assert found == Interval(0.5, 0.5, 0.5)
 
 
-@pytest.mark.parametrize("figure", [roc_auc, average_precision, lambda *a: card_precision(*a, days=np.zeros(len(a[0])))])
-@pytest.mark.parametrize(("labels", "scores", "cards", "said"), [
-    ([], [], [], "no rows"),
-    ([0, 0], [0.1, 0.2], [1, 2], "all 2 labels are 0"),
-    ([1, 1], [0.1, 0.2], [1, 2], "all 2 labels are 1"),
-    ([0, 1], [0.1, np.nan], [1, 2], "1 of 2 scores are missing or infinite"),
-    ([0, 1], [0.1, np.inf], [1, 2], "1 of 2 scores are missing or infinite"),
-    ([0, 2], [0.1, 0.2], [1, 2], "neither 0 nor 1"),
-    ([0, np.nan], [0.1, 0.2], [1, 2], "neither 0 nor 1"),
-    ([0, 1], [0.1], [1, 2], "do not belong together"),
-    ([0, 1], [0.1, 0.2], [1], "do not belong together"),
-])
+@pytest.mark.parametrize(
+    "figure", [roc_auc, average_precision, lambda *a: card_precision(*a, days=np.zeros(len(a[0])))]
+)
+@pytest.mark.parametrize(
+    ("labels", "scores", "cards", "said"),
+    [
+        ([], [], [], "no rows"),
+        ([0, 0], [0.1, 0.2], [1, 2], "all 2 labels are 0"),
+        ([1, 1], [0.1, 0.2], [1, 2], "all 2 labels are 1"),
+        ([0, 1], [0.1, np.nan], [1, 2], "1 of 2 scores are missing or infinite"),
+        ([0, 1], [0.1, np.inf], [1, 2], "1 of 2 scores are missing or infinite"),
+        ([0, 2], [0.1, 0.2], [1, 2], "neither 0 nor 1"),
+        ([0, np.nan], [0.1, 0.2], [1, 2], "neither 0 nor 1"),
+        ([0, 1], [0.1], [1, 2], "do not belong together"),
+        ([0, 1], [0.1, 0.2], [1], "do not belong together"),
+    ],
+)
 def test_figures_of_what_cannot_be_judged_say_why_and_what_to_do(figure, labels, scores, cards, said):
     with pytest.raises(MetricError, match=said) as caught:
         figure(labels, scores, cards)

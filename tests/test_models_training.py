@@ -15,7 +15,9 @@ def payments():
     draws = np.random.default_rng(0)
     frame = pd.DataFrame({name: draws.random(600) for name in INPUTS})
     risky = frame["TX_AMOUNT"] + frame["TERMINAL_ID_RISK_30DAY_WINDOW"]
-    return frame.assign(TX_FRAUD=(risky + 0.2 * draws.random(600) > 1.5).astype("int64"), TRANSACTION_ID=np.arange(600))
+    return frame.assign(
+        TX_FRAUD=(risky + 0.2 * draws.random(600) > 1.5).astype("int64"), TRANSACTION_ID=np.arange(600)
+    )
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
@@ -35,7 +37,12 @@ def test_train_any_number_of_threads_gives_the_same_model(payments):
 
 
 def test_train_again_gives_the_same_model(payments):
-    assert_array_equal(*(scores(train(classifier(n_estimators=12), payments, "TX_FRAUD", INPUTS), payments) for _ in range(2)))
+    assert_array_equal(
+        *(
+            scores(train(classifier(n_estimators=12), payments, "TX_FRAUD", INPUTS), payments)
+            for _ in range(2)
+        )
+    )
 
 
 def test_train_knows_the_names_of_its_inputs_in_order(payments):

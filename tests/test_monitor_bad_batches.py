@@ -18,12 +18,14 @@ ATTACK = "</script><img src=x onerror=alert(1)>\u2028"
 
 def window(seed=0, n=1500):
     draw = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "amount": draw.normal(50, 10, n),
-        "count": draw.integers(0, 40, n),
-        "risk": draw.choice(["low", "middle", "high"], n),
-        "abroad": draw.random(n) < 0.3,
-    })
+    return pd.DataFrame(
+        {
+            "amount": draw.normal(50, 10, n),
+            "count": draw.integers(0, 40, n),
+            "risk": draw.choice(["low", "middle", "high"], n),
+            "abroad": draw.random(n) < 0.3,
+        }
+    )
 
 
 def with_values(frame, **columns):
@@ -52,14 +54,32 @@ BATCHES = {
     "new category": (with_values(now, risk=partly(now.risk, 0.5, "odd")), "fail", "fail", "warn", None),
     "missing column": (now.drop(columns="amount"), "fail", "not_computable", "ok", "amount"),
     "extra column": (with_values(now, extra=1.0), "warn", "ok", "ok", "extra"),
-    "duplicate column": (now[["amount", "amount", "count", "risk", "abroad"]], "fail", "not_computable", "ok", "amount"),
-    "number as text": (with_values(now, amount=now.amount.astype(str)), "fail", "not_computable", "ok", "amount"),
+    "duplicate column": (
+        now[["amount", "amount", "count", "risk", "abroad"]],
+        "fail",
+        "not_computable",
+        "ok",
+        "amount",
+    ),
+    "number as text": (
+        with_values(now, amount=now.amount.astype(str)),
+        "fail",
+        "not_computable",
+        "ok",
+        "amount",
+    ),
     "text as number": (with_values(now, risk=1.5), "fail", "not_computable", "ok", "risk"),
     "lists": (with_values(now, risk=[["low"]] * len(now)), "not_computable", "not_computable", "ok", "risk"),
     "mixed types": (with_values(now, risk=partly(now.risk, 0.5, 7)), "fail", "fail", "warn", None),
     "html": (with_values(now, risk=partly(now.risk, 0.5, ATTACK)), "fail", "fail", "warn", None),
     "every row twice": (pd.concat([now, now]), "fail", "ok", "ok", None),
-    "columns named by numbers": (now.set_axis([0, 1, 2, 3], axis=1), "fail", "not_computable", "not_computable", "amount"),
+    "columns named by numbers": (
+        now.set_axis([0, 1, 2, 3], axis=1),
+        "fail",
+        "not_computable",
+        "not_computable",
+        "amount",
+    ),
     "index repeats": (now.set_axis([0] * len(now)), "ok", "ok", "ok", None),
     "nullable types": (now.convert_dtypes(), "ok", "ok", "ok", None),
 }
@@ -107,7 +127,7 @@ def test_reasons_do_not_repeat_values_from_the_data():
 
 def test_evidently_page_with_html_in_a_value_keeps_it_inside_the_script():
     page, _ = drift_report(window(), BATCHES["html"][0])
-    data = page[page.index("var metric_"):page.index("</head>")]
+    data = page[page.index("var metric_") : page.index("</head>")]
     assert "onerror=alert(1)" in data
     assert "\\u003c/script\\u003e\\u003cimg src=x" in data
     assert data.count("</script>") == 1
@@ -118,7 +138,7 @@ def test_evidently_page_with_html_in_a_value_keeps_it_inside_the_script():
 def test_evidently_page_of_the_same_windows_has_the_same_bytes():
     pages = [drift_report(window(), now)[0] for _ in range(2)]
     assert pages[0] == pages[1]
-    data = pages[0][pages[0].index("var metric_"):pages[0].index("</head>")]
+    data = pages[0][pages[0].index("var metric_") : pages[0].index("</head>")]
     assert re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", data) is None
     assert drift_report(window(), window(2))[0] != pages[0]
 
@@ -160,7 +180,9 @@ def test_sample_keeps_the_order_and_never_repeats_a_row():
 def scored(seed=0, n=400):
     draw = np.random.default_rng(seed)
     label = draw.integers(0, 2, n)
-    return pd.DataFrame({"label": label, "score": np.clip(0.35 + 0.3 * label + draw.normal(0, 0.15, n), 0, 1)})
+    return pd.DataFrame(
+        {"label": label, "score": np.clip(0.35 + 0.3 * label + draw.normal(0, 0.15, n), 0, 1)}
+    )
 
 
 late = scored(1)
@@ -171,11 +193,19 @@ LABELS = {
     "one row": (late[:1], "not_computable", "not_computable"),
     "no score column": (late[["label"]], "not_computable", "not_computable"),
     "scores as text": (with_values(late, score="high"), "not_computable", "not_computable"),
-    "a third class": (with_values(late, label=partly(late.label, 0.1, 2).astype(int)), "not_computable", "not_computable"),
+    "a third class": (
+        with_values(late, label=partly(late.label, 0.1, 2).astype(int)),
+        "not_computable",
+        "not_computable",
+    ),
     "half labelled": (with_values(late, label=late.label.where(late.index % 2 == 0)), "ok", "ok"),
     "scores are constant": (with_values(late, score=0.5), "fail", "ok"),
     "no alarm at all": (with_values(late, score=late.score / 10), "ok", "ok"),
-    "infinite score": (with_values(late, score=[np.inf, *late.score[1:]]), "not_computable", "not_computable"),
+    "infinite score": (
+        with_values(late, score=[np.inf, *late.score[1:]]),
+        "not_computable",
+        "not_computable",
+    ),
 }
 
 

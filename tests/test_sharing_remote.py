@@ -1,4 +1,5 @@
 """Push and pull: two stores share work through any place, and a place that lies can make them take nothing false."""
+
 import io
 import json
 import multiprocessing
@@ -19,7 +20,16 @@ from mlnb.care.erase import erase
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
-from mlnb.sharing.remote import can_create, create_remote, fetch, open_remote, read_remote, remove_remote, sizes_below, write_remote
+from mlnb.sharing.remote import (
+    can_create,
+    create_remote,
+    fetch,
+    open_remote,
+    read_remote,
+    remove_remote,
+    sizes_below,
+    write_remote,
+)
 from mlnb.sharing.remote_care import check_remote, gc_remote
 from mlnb.sharing.trust import object_place, record_place
 from mlnb.store.digests import canonical_json, sha256
@@ -43,6 +53,7 @@ def no_key_from_outside(monkeypatch):
 def s3():
     "A server of the S3 protocol on loopback."
     from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -68,7 +79,9 @@ def place(request, tmp_path, monkeypatch):
 
 
 on_three = pytest.mark.parametrize("place", ["local", "memory", "s3"], indirect=True)
-everywhere = pytest.mark.parametrize("place", ["local", "memory", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
+everywhere = pytest.mark.parametrize(
+    "place", ["local", "memory", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
+)
 
 
 def store_of(folder, name, *friends):
@@ -87,10 +100,22 @@ def befriend(store, friend):
 def result(store, number=1, text="a model", inputs=()):
     "Commit a record with one output and some code."
     digest = put(store, text.encode())
-    record = {"key": f"{number:064x}", "pipeline": "fraud", "stage": "train", "run": RUN, "metrics": {"auc": {"value": 0.9}},
-              "inputs": {f"in_{n}": {"digest": put(store, i.encode()), "codec": "text", "type": "str", "bytes": len(i)} for n, i in enumerate(inputs)},
-              "outputs": {"model": {"digest": digest, "codec": "text", "type": "str", "bytes": len(text.encode())}},
-              "notebook": put(store, f"notebook {number}".encode()), "source": put(store, b"source"), "lock": None, "modules": {"shop.features": put(store, b"def f(): ...")}}
+    record = {
+        "key": f"{number:064x}",
+        "pipeline": "fraud",
+        "stage": "train",
+        "run": RUN,
+        "metrics": {"auc": {"value": 0.9}},
+        "inputs": {
+            f"in_{n}": {"digest": put(store, i.encode()), "codec": "text", "type": "str", "bytes": len(i)}
+            for n, i in enumerate(inputs)
+        },
+        "outputs": {"model": {"digest": digest, "codec": "text", "type": "str", "bytes": len(text.encode())}},
+        "notebook": put(store, f"notebook {number}".encode()),
+        "source": put(store, b"source"),
+        "lock": None,
+        "modules": {"shop.features": put(store, b"def f(): ...")},
+    }
     commit(store, record)
     return record
 
@@ -106,22 +131,40 @@ def ben(tmp_path, ana):
 
 
 def snapshot(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 # sharing
+
 
 @on_three
 def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(place, ana, ben):
     url, options = place
     record = result(ana, inputs=("raw",))
-    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": [], "keys": {"train": record["key"]}})
+    write_run(
+        ana,
+        {
+            "run": RUN,
+            "pipeline": "fraud",
+            "state": "committed",
+            "stages": [],
+            "keys": {"train": record["key"]},
+        },
+    )
     move_ref(ana, "heads/fraud/default", RUN, "done")
     move_ref(ben, "heads/fraud/default", "my-own-run", "done")
     sent = push(ana, url, options=options)
     assert (sent["objects"], sent["records"], sent["runs"], sent["left_out"]) == (5, 1, 1, [])
     taken = pull(ben, url, options=options)
-    assert (taken["objects"], taken["records"], taken["runs"], taken["refused"], taken["exit_code"]) == (5, 1, 1, [], 0)
+    assert (taken["objects"], taken["records"], taken["runs"], taken["refused"], taken["exit_code"]) == (
+        5,
+        1,
+        1,
+        [],
+        0,
+    )
     assert find_record(ben, "fraud", "train", record["key"]) == record
     assert get(ben, record["outputs"]["model"]["digest"]) == b"a model"
     assert get(ben, record["inputs"]["in_0"]["digest"]) == b"raw"
@@ -136,8 +179,18 @@ def test_second_push_and_second_pull_move_nothing(place, ana, ben):
     result(ana)
     push(ana, url, options=options)
     pull(ben, url, options=options)
-    assert [push(ana, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [0, 0, 0, 0]
-    assert [pull(ben, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [0, 0, 0, 0]
+    assert [push(ana, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [
+        0,
+        0,
+        0,
+        0,
+    ]
+    assert [pull(ben, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 @everywhere
@@ -230,13 +283,18 @@ def test_checkpoint_at_the_remote_shows_that_the_log_was_cut(place, ana, tmp_pat
     assert verify_log(ana, (tmp_path / "kept.json",))["state"] == "ok"
     for file in (ana.root / "audit").rglob("*.json*"):
         file.unlink()
-    init = (ana.root / "audit" / "log.jsonl")
+    init = ana.root / "audit" / "log.jsonl"
     assert not init.exists()
     assert verify_log(ana, (tmp_path / "kept.json",))["first_bad"] == 1
 
 
 def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tmp_path):
-    project = make_project({"10_first.ipynb": ['from mlnb import save\nsave("x", {"a": 1})'], "20_second.ipynb": ['from mlnb import load, save\nsave("y", load("x")["a"] + 1)']})
+    project = make_project(
+        {
+            "10_first.ipynb": ['from mlnb import save\nsave("x", {"a": 1})'],
+            "20_second.ipynb": ['from mlnb import load, save\nsave("y", load("x")["a"] + 1)'],
+        }
+    )
     first = mlnb("run", "demo", "--json", cwd=project.root)
     assert first.states == {"first": "committed", "second": "committed"}, first.stderr
     laptop = tmp_path / "laptop"
@@ -253,6 +311,7 @@ def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tm
 
 
 # refs
+
 
 @everywhere
 def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
@@ -273,7 +332,11 @@ def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
 def test_conditional_create_has_one_winner(place):
     remote = open_remote(*place)
     assert can_create(remote)
-    assert [create_remote(remote, "refs/x/00000001.json", name.encode()) for name in "abc"] == [True, False, False]
+    assert [create_remote(remote, "refs/x/00000001.json", name.encode()) for name in "abc"] == [
+        True,
+        False,
+        False,
+    ]
     assert read_remote(remote, "refs/x/00000001.json", 10) == b"a"
     assert sizes_below(remote, "probes") == {}
 
@@ -298,6 +361,7 @@ def test_conditional_create_in_a_folder_has_one_winner_of_three_processes(place)
 
 def test_remote_that_cannot_create_exclusively_takes_no_refs(place, ana, monkeypatch):
     from mlnb.sharing import push as module
+
     monkeypatch.setattr(module, "can_create", lambda remote: False)
     result(ana)
     move_ref(ana, "heads/fraud/default", RUN, "done")
@@ -329,11 +393,18 @@ def tell(kind, what):
 
 
 def killed(verb, store, url, after):
-    done = subprocess.run([sys.executable, "-c", KILLED.replace("{verb}", verb), str(store.root), url, str(after)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.replace("{verb}", verb), str(store.root), url, str(after)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("after", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "after", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_killed_push_goes_on_where_it_stopped(place, ana, ben, after):
     for number in range(3):
         result(ana, number, f"model {number}")
@@ -349,7 +420,9 @@ def test_killed_push_goes_on_where_it_stopped(place, ana, ben, after):
     assert len(records_of(ben, "fraud", "train")) == 3
 
 
-@pytest.mark.parametrize("after", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "after", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
+)
 def test_killed_pull_goes_on_where_it_stopped(place, ana, ben, after):
     for number in range(3):
         result(ana, number, f"model {number}")
@@ -375,6 +448,7 @@ def test_truncated_object_at_the_remote_is_sent_again(place, ana, ben):
 
 # a place that lies
 
+
 def hostile(place, ana, ben):
     "Something pushed, the place, and what is in the store and beside it before the pull."
     record = result(ana)
@@ -398,7 +472,11 @@ def nothing_taken(ben, place, record, reason, exit_code=5):
 
 
 @everywhere
-@pytest.mark.parametrize("content", [b"a modeL", b"a mod", b"", b"a model and much more"], ids=["swapped", "truncated", "empty", "longer"])
+@pytest.mark.parametrize(
+    "content",
+    [b"a modeL", b"a mod", b"", b"a model and much more"],
+    ids=["swapped", "truncated", "empty", "longer"],
+)
 def test_object_that_is_not_what_its_name_says_is_refused(place, ana, ben, content):
     record, remote = hostile(place, ana, ben)
     write_remote(remote, object_place(record["outputs"]["model"]["digest"]), content)
@@ -429,8 +507,17 @@ def test_forged_records_are_refused(place, ana, ben, tmp_path):
     record, remote = hostile(place, ana, ben)
     path = record_place(record)
     signed = json.loads(read_remote(remote, path, 1 << 20))
-    trojan = record["outputs"] | {"model": record["outputs"]["model"] | {"digest": record["notebook"], "bytes": 10}}
-    for forged in (signed | {"outputs": trojan}, {k: v for k, v in signed.items() if k != "signed"}, signed | {"signed": {"key": own_key(ana), "signature": "A" * 88}}, [], "text", {}):
+    trojan = record["outputs"] | {
+        "model": record["outputs"]["model"] | {"digest": record["notebook"], "bytes": 10}
+    }
+    for forged in (
+        signed | {"outputs": trojan},
+        {k: v for k, v in signed.items() if k != "signed"},
+        signed | {"signed": {"key": own_key(ana), "signature": "A" * 88}},
+        [],
+        "text",
+        {},
+    ):
         write_remote(remote, path, json.dumps(forged).encode())
         nothing_taken(ben, place, record, "forged")
     mallory = store_of(tmp_path / "elsewhere", "mallory")
@@ -438,7 +525,9 @@ def test_forged_records_are_refused(place, ana, ben, tmp_path):
     nothing_taken(ben, place, record, "untrusted", exit_code=0)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"null", b"7", b'{"signed": 1e999}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"null", b"7", b'{"signed": 1e999}']
+)
 def test_record_that_is_no_json_is_refused(place, ana, ben, data):
     record, remote = hostile(place, ana, ben)
     write_remote(remote, record_place(record), data)
@@ -461,9 +550,22 @@ def test_record_signed_for_another_place_is_refused(place, ana, ben):
     nothing_taken(ben, place, record, "damaged")
 
 
-@pytest.mark.parametrize("change", [{"pipeline": "../../outside"}, {"stage": "/etc"}, {"key": "../x"}, {"run": "../../x"}, {"outputs": {"../x": {"digest": "0" * 64, "codec": "text", "bytes": 1}}},
-                                    {"outputs": {"model": {"digest": "../../outside", "codec": "text", "bytes": 1}}}, {"outputs": {"model": {"digest": "0" * 64, "codec": "text", "bytes": -1}}},
-                                    {"outputs": []}, {"notebook": "../../x"}, {"modules": {"a": "../x"}}, {"inputs": {"a": None}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pipeline": "../../outside"},
+        {"stage": "/etc"},
+        {"key": "../x"},
+        {"run": "../../x"},
+        {"outputs": {"../x": {"digest": "0" * 64, "codec": "text", "bytes": 1}}},
+        {"outputs": {"model": {"digest": "../../outside", "codec": "text", "bytes": 1}}},
+        {"outputs": {"model": {"digest": "0" * 64, "codec": "text", "bytes": -1}}},
+        {"outputs": []},
+        {"notebook": "../../x"},
+        {"modules": {"a": "../x"}},
+        {"inputs": {"a": None}},
+    ],
+)
 def test_trusted_record_with_names_that_lead_outside_is_refused(place, ana, ben, change):
     record, remote = hostile(place, ana, ben)
     write_remote(remote, record_place(record), canonical_json(sign(ana, "record", record | change)))
@@ -473,8 +575,18 @@ def test_trusted_record_with_names_that_lead_outside_is_refused(place, ana, ben,
 def test_names_that_lead_outside_are_never_used_as_paths(place, ana, ben):
     _, remote = hostile(place, ana, ben)
     root = Path(remote.root)
-    for name in ("objects/ab/..%2f..%2foutside", "records/fraud/train/..%2f.json", "records/x.json", "runs/..%2f..%2fx.json", "refs/..hidden/00000001.json", "refs/a b/00000001.json",
-                 "refs/heads/x/1.json", "tombstones/..%2fx.json", "objects/zz/" + "z" * 64, "refs/" + "n" * 200 + "/00000001.json"):
+    for name in (
+        "objects/ab/..%2f..%2foutside",
+        "records/fraud/train/..%2f.json",
+        "records/x.json",
+        "runs/..%2f..%2fx.json",
+        "refs/..hidden/00000001.json",
+        "refs/a b/00000001.json",
+        "refs/heads/x/1.json",
+        "tombstones/..%2fx.json",
+        "objects/zz/" + "z" * 64,
+        "refs/" + "n" * 200 + "/00000001.json",
+    ):
         path = root / name.replace("%2f", "\\..\\")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"{}")
@@ -530,11 +642,14 @@ def test_run_forged_or_misplaced_is_refused(place, ana, ben):
 
 def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
     from mlnb.care.erase import new_tombstone
+
     record, remote = hostile(place, ana, ben)
     pull(ben, place[0])
     digest = record["outputs"]["model"]["digest"]
     mallory = store_of(tmp_path / "elsewhere", "mallory")
-    write_remote(remote, f"tombstones/{digest}.json", canonical_json(new_tombstone(mallory, digest, "vandalism")))
+    write_remote(
+        remote, f"tombstones/{digest}.json", canonical_json(new_tombstone(mallory, digest, "vandalism"))
+    )
     taken = pull(ben, place[0])
     assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, ["untrusted"])
     assert get(ben, digest) == b"a model"
@@ -562,7 +677,12 @@ def test_damaged_object_is_not_sent(place, ana):
 
 def test_object_that_arrives_otherwise_is_removed_and_no_record_follows(place, ana, monkeypatch):
     from mlnb.sharing import push as module
-    monkeypatch.setattr(module, "write_remote", lambda remote, path, data: write_remote(remote, path, b"x" if path.startswith("objects/") else data))
+
+    monkeypatch.setattr(
+        module,
+        "write_remote",
+        lambda remote, path, data: write_remote(remote, path, b"x" if path.startswith("objects/") else data),
+    )
     result(ana)
     with pytest.raises(IntegrityError, match="did not arrive"):
         push(ana, place[0])
@@ -571,6 +691,7 @@ def test_object_that_arrives_otherwise_is_removed_and_no_record_follows(place, a
 
 # cleaning
 
+
 @everywhere
 def test_remote_gc_takes_two_passes_and_keeps_what_is_named(place, ana, ben):
     url, options = place
@@ -578,7 +699,10 @@ def test_remote_gc_takes_two_passes_and_keeps_what_is_named(place, ana, ben):
     push(ana, url, options=options)
     remote = open_remote(url, options)
     write_remote(remote, object_place("f" * 64), b"left over")
-    assert (gc_remote(url, options, dry_run=True)["unreachable"], gc_remote(url, options)["removed"]) == (1, 0)
+    assert (gc_remote(url, options, dry_run=True)["unreachable"], gc_remote(url, options)["removed"]) == (
+        1,
+        0,
+    )
     write_remote(remote, object_place("e" * 64), b"new")
     assert gc_remote(url, options)["removed"] == 1
     assert set(sizes_below(remote, "objects")) >= {object_place("e" * 64)}
@@ -588,6 +712,7 @@ def test_remote_gc_takes_two_passes_and_keeps_what_is_named(place, ana, ben):
 
 def test_remote_gc_waits_for_pushes_and_takes_back_what_it_moved(place, ana, monkeypatch):
     from mlnb.sharing import remote_care as module
+
     result(ana)
     push(ana, place[0])
     remote = open_remote(place[0])
@@ -623,6 +748,7 @@ def test_killed_remote_gc_is_put_right_by_the_next(place, ana):
 
 # addresses and access
 
+
 def test_password_in_a_url_is_shown_nowhere(place, ana):
     assert shown_url("s3://key:secret@bucket/x?sig=1") == "s3://bucket/x"
     result(ana)
@@ -644,7 +770,14 @@ def test_server_that_is_down_is_one_clear_error(ana, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     result(ana)
     with pytest.raises(StoreError, match="cannot be used"):
-        push(ana, "s3://bucket/x", options={"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 2}})
+        push(
+            ana,
+            "s3://bucket/x",
+            options={
+                "endpoint_url": "http://127.0.0.1:9",
+                "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 2},
+            },
+        )
 
 
 def test_empty_foreign_and_newer_places_are_told_apart(place, ana):
@@ -710,6 +843,7 @@ def test_fetch_takes_what_is_exactly_as_large_as_allowed(place, ana):
 
 # SFTP, where paramiko is installed
 
+
 @pytest.fixture
 def sftp(tmp_path, monkeypatch):
     "An SFTP server on loopback that serves one folder; its port."
@@ -739,14 +873,23 @@ def sftp(tmp_path, monkeypatch):
             self.readfile.close()
 
     def opened(path, flags):
-        file = os.fdopen(os.open(real(path), flags, 0o600), "r+b" if flags & (os.O_WRONLY | os.O_RDWR) else "rb", buffering=0)
+        file = os.fdopen(
+            os.open(real(path), flags, 0o600),
+            "r+b" if flags & (os.O_WRONLY | os.O_RDWR) else "rb",
+            buffering=0,
+        )
         handle = Handle(flags)
         handle.readfile = handle.writefile = file
         return handle
 
     class Files(paramiko.SFTPServerInterface):
         def list_folder(self, path):
-            return attempt(lambda: [paramiko.SFTPAttributes.from_stat(os.lstat(os.path.join(real(path), n)), n) for n in os.listdir(real(path))])
+            return attempt(
+                lambda: [
+                    paramiko.SFTPAttributes.from_stat(os.lstat(os.path.join(real(path), n)), n)
+                    for n in os.listdir(real(path))
+                ]
+            )
 
         def stat(self, path):
             return attempt(lambda: paramiko.SFTPAttributes.from_stat(os.stat(real(path))))
@@ -774,7 +917,11 @@ def sftp(tmp_path, monkeypatch):
 
     class Door(paramiko.ServerInterface):
         def check_auth_password(self, username, password):
-            return paramiko.AUTH_SUCCESSFUL if (username, password) == ("ana", "secret") else paramiko.AUTH_FAILED
+            return (
+                paramiko.AUTH_SUCCESSFUL
+                if (username, password) == ("ana", "secret")
+                else paramiko.AUTH_FAILED
+            )
 
         def check_channel_request(self, kind, chanid):
             return paramiko.OPEN_SUCCEEDED
@@ -810,14 +957,20 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
         push(ana, url)
     move_ref(ana, "heads/fraud/default", RUN, "done")
     sent = push(ana, url, options=any_host)
-    assert (sent["objects"], sent["records"], sent["refs"]) == (4, 1, [{"name": "heads/fraud/default", "state": "not_possible"}])
+    assert (sent["objects"], sent["records"], sent["refs"]) == (
+        4,
+        1,
+        [{"name": "heads/fraud/default", "state": "not_possible"}],
+    )
     assert sent["remote"] == f"sftp://127.0.0.1:{sftp}/team/store"
     assert push(ana, url, options=any_host)["objects"] == 0
     assert pull(ben, url, options=any_host)["records"] == 1
     assert get(ben, record["outputs"]["model"]["digest"]) == b"a model"
     remote = open_remote(url, any_host)
     write_remote(remote, object_place(record["notebook"]), b"notebook X")
-    assert check_remote(ana, url, options=any_host, repair=True)["removed"] == [object_place(record["notebook"])]
+    assert check_remote(ana, url, options=any_host, repair=True)["removed"] == [
+        object_place(record["notebook"])
+    ]
     assert push(ana, url, options=any_host)["objects"] == 1
     write_remote(remote, object_place("f" * 64), b"left over")
     assert [gc_remote(url, any_host)["removed"], gc_remote(url, any_host)["removed"]] == [0, 1]

@@ -1,4 +1,5 @@
 """Outside data comes in as it is: pinned, verified, no type guessed, and nothing half-read."""
+
 import json
 import os
 import stat
@@ -23,27 +24,62 @@ def read(tmp_path):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(data if isinstance(data, bytes) else data.encode())
         return read_source(tmp_path, pin(store, tmp_path, pattern, "raw"), **options)
+
     return of
 
 
 # text tables
 
-@pytest.mark.parametrize("value", ["007", "NA", "null", "NaN", "None", "", "1e5", "true", "2026-11-23", " padded ", "0x1F", "1_000", "1,5", "ä€", "-0", "00.10"])
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "007",
+        "NA",
+        "null",
+        "NaN",
+        "None",
+        "",
+        "1e5",
+        "true",
+        "2026-11-23",
+        " padded ",
+        "0x1F",
+        "1_000",
+        "1,5",
+        "ä€",
+        "-0",
+        "00.10",
+    ],
+)
 def test_csv_every_value_stays_the_text_it_is(read, value):
     quoted = '"' + value + '"' if "," in value else value
     assert read({"a.csv": f"key,other\n{quoted},x\n"}).to_dict("list") == {"key": [value], "other": ["x"]}
 
 
-@pytest.mark.parametrize(("text", "columns"), [
-    ('a,b\n"x\ny",2\n', {"a": ["x\ny"], "b": ["2"]}),
-    ('a,b\n"say ""hi""",2\n', {"a": ['say "hi"'], "b": ["2"]}),
-    ("a,b\r\n1,2\r\n", {"a": ["1"], "b": ["2"]}),
-    ("a,b\n1,2", {"a": ["1"], "b": ["2"]}),
-    ("\ufeffa,b\n1,2\n", {"a": ["1"], "b": ["2"]}),
-    ("a b,Ö\n1,2\n", {"a b": ["1"], "Ö": ["2"]}),
-    ('"a,b",c\n1,2\n', {"a,b": ["1"], "c": ["2"]}),
-    ("a\n1\n", {"a": ["1"]}),
-], ids=["line break in a field", "quotes", "carriage returns", "no last line end", "byte order mark", "odd names", "comma in a name", "one column"])
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ('a,b\n"x\ny",2\n', {"a": ["x\ny"], "b": ["2"]}),
+        ('a,b\n"say ""hi""",2\n', {"a": ['say "hi"'], "b": ["2"]}),
+        ("a,b\r\n1,2\r\n", {"a": ["1"], "b": ["2"]}),
+        ("a,b\n1,2", {"a": ["1"], "b": ["2"]}),
+        ("\ufeffa,b\n1,2\n", {"a": ["1"], "b": ["2"]}),
+        ("a b,Ö\n1,2\n", {"a b": ["1"], "Ö": ["2"]}),
+        ('"a,b",c\n1,2\n', {"a,b": ["1"], "c": ["2"]}),
+        ("a\n1\n", {"a": ["1"]}),
+    ],
+    ids=[
+        "line break in a field",
+        "quotes",
+        "carriage returns",
+        "no last line end",
+        "byte order mark",
+        "odd names",
+        "comma in a name",
+        "one column",
+    ],
+)
 def test_csv_traps_are_read_as_the_standard_says(read, text, columns):
     assert read({"a.csv": text}).to_dict("list") == columns
 
@@ -54,7 +90,11 @@ def test_csv_a_value_that_stands_past_the_first_block_keeps_its_text(read):
     assert len(table) == rows + 1 and table.iloc[-1].to_dict() == {"id": "007", "shop": "NA"}
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n3\n", "a,b\n1,2\n3,4,5\n", "a,b\n1,2,3\n", "a,b\n1\n"], ids=["short row", "long row", "long first row", "short first row"])
+@pytest.mark.parametrize(
+    "text",
+    ["a,b\n1,2\n3\n", "a,b\n1,2\n3,4,5\n", "a,b\n1,2,3\n", "a,b\n1\n"],
+    ids=["short row", "long row", "long first row", "short first row"],
+)
 def test_csv_ragged_rows_are_refused_by_name_of_the_file(read, text):
     with pytest.raises(UsageError, match=r"a\.csv") as caught:
         read({"a.csv": text})
@@ -71,7 +111,9 @@ def test_csv_in_another_encoding_is_refused_and_not_garbled(read):
         read({"a.csv": "name,b\nMüller,1\n".encode("latin-1")})
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"\xef\xbb\xbf"], ids=["empty", "a line end", "byte order mark"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"\xef\xbb\xbf"], ids=["empty", "a line end", "byte order mark"]
+)
 def test_csv_without_any_header_is_refused(read, data):
     with pytest.raises(UsageError, match=r"a\.csv"):
         read({"a.csv": data})
@@ -135,6 +177,7 @@ def test_mixed_formats_are_refused(read):
 
 # other formats
 
+
 def test_parquet_types_are_kept_and_columns_chosen(read, tmp_path):
     table = pa.table({"id": pa.array([1, 2], pa.int16()), "name": ["x", None]})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -142,7 +185,9 @@ def test_parquet_types_are_kept_and_columns_chosen(read, tmp_path):
     assert read({}, "a.parquet", columns=["name"], as_="arrow").equals(table.select(["name"]))
 
 
-@pytest.mark.parametrize("data", [b"", b"PAR1", b"no parquet at all, but long enough"], ids=["empty", "magic only", "text"])
+@pytest.mark.parametrize(
+    "data", [b"", b"PAR1", b"no parquet at all, but long enough"], ids=["empty", "magic only", "text"]
+)
 def test_parquet_that_is_none_is_refused_by_name(read, data):
     with pytest.raises(UsageError, match=r"a\.parquet"):
         read({"a.parquet": data}, "a.parquet")
@@ -170,6 +215,7 @@ def test_other_files_come_as_verified_paths(read, tmp_path):
 
 # pinned
 
+
 @pytest.fixture
 def day(tmp_path):
     "One CSV file."
@@ -177,8 +223,16 @@ def day(tmp_path):
     return tmp_path / "day.csv"
 
 
-@pytest.mark.parametrize("change", [lambda p: p.write_text("a,b\n1,3\n"), lambda p: p.unlink(), lambda p: p.write_text("a,b\n1,2\n\n"), lambda p: p.write_text("")],
-                         ids=["same size", "gone", "grown", "emptied"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.write_text("a,b\n1,3\n"),
+        lambda p: p.unlink(),
+        lambda p: p.write_text("a,b\n1,2\n\n"),
+        lambda p: p.write_text(""),
+    ],
+    ids=["same size", "gone", "grown", "emptied"],
+)
 def test_source_changed_in_between_is_never_used(tmp_path, day, change):
     store = open_store(tmp_path / "store")
     pinned = pin(store, tmp_path, "day.csv", "raw")
@@ -215,6 +269,7 @@ def test_pin_notices_a_change_that_keeps_size_and_time(tmp_path, day):
 
 def test_pin_keeps_its_hints_readable_for_the_group_of_a_shared_store(tmp_path, day):
     import grp
+
     store = open_store(tmp_path / "store", grp.getgrgid(os.getgid()).gr_name)
     pin(store, tmp_path, "day.csv", "raw")
     assert stat.S_IMODE((store.root / "cache" / "file-digests.json").stat().st_mode) == 0o660
@@ -236,7 +291,9 @@ def test_pin_goes_without_hints_that_it_may_not_read(tmp_path, day, monkeypatch)
     assert pin(store, tmp_path, "day.csv", "raw") == first
 
 
-@pytest.mark.parametrize("cache", [b"", b"{", b"[]", b"null", b"\xff"], ids=["empty", "cut", "a list", "null", "no text"])
+@pytest.mark.parametrize(
+    "cache", [b"", b"{", b"[]", b"null", b"\xff"], ids=["empty", "cut", "a list", "null", "no text"]
+)
 def test_pin_with_a_broken_cache_hashes_again(tmp_path, day, cache):
     store = open_store(tmp_path / "store")
     first = pin(store, tmp_path, "day.csv", "raw")
@@ -253,10 +310,19 @@ def test_pin_a_new_file_in_a_pattern_changes_the_source(tmp_path, day):
 
 @pytest.mark.parametrize("pattern", ["data", "data/", "data/**", "data/**/*", "data/**/*.csv", "dat*"])
 def test_source_each_file_counts_once_and_hidden_folders_not_at_all(tmp_path, pattern):
-    for name in ("data/a.csv", "data/deep/b.csv", "data/.ipynb_checkpoints/a.csv", "data/deep/.git/c.csv", "data/.hidden.csv"):
+    for name in (
+        "data/a.csv",
+        "data/deep/b.csv",
+        "data/.ipynb_checkpoints/a.csv",
+        "data/deep/.git/c.csv",
+        "data/.hidden.csv",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("n\n1\n")
-    assert source_files(tmp_path, pattern, "raw") == [tmp_path / "data" / "a.csv", tmp_path / "data" / "deep" / "b.csv"]
+    assert source_files(tmp_path, pattern, "raw") == [
+        tmp_path / "data" / "a.csv",
+        tmp_path / "data" / "deep" / "b.csv",
+    ]
     assert len(read_source(tmp_path, pin(open_store(tmp_path / "store"), tmp_path, pattern, "raw"))) == 2
 
 
@@ -267,7 +333,10 @@ def test_source_links_are_followed_and_a_ring_ends(tmp_path):
     (tmp_path / "data" / "a.csv").write_text("n\n1\n")
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data")
-    assert [p.relative_to(tmp_path).as_posix() for p in source_files(tmp_path, "data", "raw")] == ["data/a.csv", "data/linked/b.csv"]
+    assert [p.relative_to(tmp_path).as_posix() for p in source_files(tmp_path, "data", "raw")] == [
+        "data/a.csv",
+        "data/linked/b.csv",
+    ]
 
 
 def test_source_in_a_project_whose_folder_has_brackets_is_found(tmp_path):

@@ -1,4 +1,5 @@
 """Sources in a run: pinned once, refused when they change, read in batches, and never with a password in the store."""
+
 import gc
 import http.server
 import json
@@ -17,7 +18,10 @@ from mlnb.store.errors import DefinitionError, StoreError, UsageError
 from mlnb.store.settings import project_store, read_project
 
 # nbclient leaves the event loop of each thread, and its sockets, to the garbage collector
-pytestmark = [pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}") for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")]
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}")
+    for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")
+]
 READ = "from mlnb import load, metric\npaths = load('raw', as_='path')"
 SAVE = "metric('total', sum(int(p.read_text().split()[1]) for p in paths))\nmetric('days', int(''.join(p.parent.name[4:] for p in paths) or 0))"
 SQL = "from mlnb import load, metric\nrows = load('raw', as_='arrow')['n'].to_pylist()\nmetric('total', sum(rows))\nmetric('first', rows[0])"
@@ -36,7 +40,9 @@ def run(folder, profile="default"):
     "Run pipeline `demo` in this process; its stage `sum`, and the lines that were said."
     project = read_project(folder.root)
     pipeline = require_sound(read_pipeline(project, "demo"))
-    plan = make_plan(project, project_store(project), pipeline, profile, resolve(project, pipeline, profile, {}, {}))
+    plan = make_plan(
+        project, project_store(project), pipeline, profile, resolve(project, pipeline, profile, {}, {})
+    )
     selection = select(pipeline)
     check_inputs(plan, selection)
     document = run_pipeline(plan, selection)
@@ -48,12 +54,21 @@ def everything_in(folder):
     return b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
 
 
-@pytest.mark.parametrize("change", [
-    pytest.param("open(p, 'w').write('n\\n9\\n')", marks=pytest.mark.slow), pytest.param("os.remove(p)", marks=pytest.mark.slow), "open(p.replace('a.csv', 'b.csv'), 'w').write('n\\n9\\n')",
-    "s = os.stat(p); open(p, 'w').write('n\\n9\\n'); os.utime(p, ns=(s.st_atime_ns, s.st_mtime_ns))",
-], ids=["rewritten", "removed", "joined by another", "rewritten with the same size and time"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("open(p, 'w').write('n\\n9\\n')", marks=pytest.mark.slow),
+        pytest.param("os.remove(p)", marks=pytest.mark.slow),
+        "open(p.replace('a.csv', 'b.csv'), 'w').write('n\\n9\\n')",
+        "s = os.stat(p); open(p, 'w').write('n\\n9\\n'); os.utime(p, ns=(s.st_atime_ns, s.st_mtime_ns))",
+    ],
+    ids=["rewritten", "removed", "joined by another", "rewritten with the same size and time"],
+)
 def test_source_that_changes_after_it_was_loaded_fails_the_stage_and_is_not_cached(make_project, change):
-    project = make_project({"10_sum.ipynb": [READ, f"import os\np = '../data/day=1/a.csv'\n{change}", SAVE]}, settings("path = data"))
+    project = make_project(
+        {"10_sum.ipynb": [READ, f"import os\np = '../data/day=1/a.csv'\n{change}", SAVE]},
+        settings("path = data"),
+    )
     write_day(project.root, 1, 1)
     write_day(project.root, 2, 2)
     stage, _ = run(project)
@@ -63,7 +78,10 @@ def test_source_that_changes_after_it_was_loaded_fails_the_stage_and_is_not_cach
 
 
 def test_source_that_changes_before_it_is_loaded_fails_the_stage(make_project, mlnb):
-    project = make_project({"10_sum.ipynb": ["open('../data/day=1/a.csv', 'w').write('n\\n9\\n')", READ, SAVE]}, settings("path = data"))
+    project = make_project(
+        {"10_sum.ipynb": ["open('../data/day=1/a.csv', 'w').write('n\\n9\\n')", READ, SAVE]},
+        settings("path = data"),
+    )
     write_day(project.root, 1, 1)
     failed = mlnb("run", "demo", "--json", cwd=project.root)
     assert (failed.code, failed.stage("sum")["kind"]) == (1, "input_changed")
@@ -102,7 +120,10 @@ def test_incremental_source_gives_each_partition_once_and_reports_what_moved(mak
 
 
 def test_incremental_failed_stage_gets_its_batch_again(make_project):
-    project = make_project({"10_sum.ipynb": [READ, "assert 'day=2' not in str(paths), 'bad day'", SAVE]}, settings("path = data\nincremental = true"))
+    project = make_project(
+        {"10_sum.ipynb": [READ, "assert 'day=2' not in str(paths), 'bad day'", SAVE]},
+        settings("path = data\nincremental = true"),
+    )
     write_day(project.root, 1, 1)
     assert run(project)[0]["state"] == "committed"
     write_day(project.root, 2, 2)
@@ -121,7 +142,9 @@ def make_table(root, *rows):
 
 @pytest.mark.slow
 def test_sql_source_password_is_nowhere(make_project, mlnb):
-    project = make_project({"10_sum.ipynb": [SQL]}, settings("sql = SELECT n FROM t WHERE n < 100\nconnection = env:WAREHOUSE"))
+    project = make_project(
+        {"10_sum.ipynb": [SQL]}, settings("sql = SELECT n FROM t WHERE n < 100\nconnection = env:WAREHOUSE")
+    )
     make_table(project.root, 3, 1, 2)
     secret = "hunter2hunter2"
     done = mlnb("run", "demo", "--json", cwd=project.root, WAREHOUSE=f"sqlite:///shop.db?password={secret}")
@@ -134,7 +157,9 @@ def test_sql_source_password_is_nowhere(make_project, mlnb):
 
 
 def test_sql_source_runs_in_an_order_and_follows_the_table(make_project, monkeypatch):
-    project = make_project({"10_sum.ipynb": [SQL]}, settings("sql = SELECT n FROM t\nconnection = env:WAREHOUSE"))
+    project = make_project(
+        {"10_sum.ipynb": [SQL]}, settings("sql = SELECT n FROM t\nconnection = env:WAREHOUSE")
+    )
     monkeypatch.setenv("WAREHOUSE", "sqlite:///shop.db")
     make_table(project.root, 3, 1, 2)
     assert (run(project)[0]["state"], run(project)[0]["metrics"]) == ("committed", {"total": 6, "first": 1})
@@ -174,7 +199,10 @@ def served():
 def test_url_source_is_copied_and_a_change_during_the_stage_fails_it(make_project, monkeypatch, served):
     secret = "hunter2hunter2"
     change = f"from urllib.request import urlopen\n_ = urlopen('http://{served}/change').read()"
-    project = make_project({"10_sum.ipynb": [READ, "metric('total', int(paths[0].read_text().split()[1]))", change]}, settings("url = env:LAKE"))
+    project = make_project(
+        {"10_sum.ipynb": [READ, "metric('total', int(paths[0].read_text().split()[1]))", change]},
+        settings("url = env:LAKE"),
+    )
     monkeypatch.setenv("LAKE", f"http://ana:{secret}@{served}/day.csv?se=2026&sig={secret}#{secret}")
     assert run(project)[0]["kind"] == "input_changed"
     stage, _ = run(project)
@@ -182,29 +210,54 @@ def test_url_source_is_copied_and_a_change_during_the_stage_fails_it(make_projec
     monkeypatch.setenv("LAKE", f"http://ana:{secret}@127.0.0.1:9/day.csv?se=2026&sig={secret}")
     with pytest.raises(StoreError) as caught:
         run(project)
-    assert caught.value.exit_code == 69 and secret not in str(caught.value) + "".join(traceback.format_exception(caught.value))
+    assert caught.value.exit_code == 69 and secret not in str(caught.value) + "".join(
+        traceback.format_exception(caught.value)
+    )
     assert secret.encode() not in everything_in(project.root / ".mlnb")
 
 
 def test_source_with_a_digest_must_have_it(make_project):
-    project = make_project({"10_sum.ipynb": ["from mlnb import load\nload('raw@0123456789ab')"]}, settings("path = data"))
+    project = make_project(
+        {"10_sum.ipynb": ["from mlnb import load\nload('raw@0123456789ab')"]}, settings("path = data")
+    )
     write_day(project.root, 1, 1)
     with pytest.raises(UsageError, match="not 0123456789ab"):
         run(project)
 
 
 def test_settings_of_a_source_that_are_wrong_are_all_said_at_once(make_project, mlnb):
-    project = make_project({"10_a.ipynb": ["1"]}, settings("path = a.csv\nurl = sftp://ana:pw@host/a.csv\nincremental = yes", "[source.other]\nurl = data/a.csv\n"))
+    project = make_project(
+        {"10_a.ipynb": ["1"]},
+        settings(
+            "path = a.csv\nurl = sftp://ana:pw@host/a.csv\nincremental = yes",
+            "[source.other]\nurl = data/a.csv\n",
+        ),
+    )
     done = mlnb("check", "--json", cwd=project.root)
-    assert done.code == 2 and sorted(p["rule"] for p in done.json["problems"]) == ["bad-setting", "bad-setting", "secret", "two-places"]
+    assert done.code == 2 and sorted(p["rule"] for p in done.json["problems"]) == [
+        "bad-setting",
+        "bad-setting",
+        "secret",
+        "two-places",
+    ]
     assert "pw" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("source", "rule"), [
-    ("path = a.csv\nurl = s3://b/a.csv", "two-places"), ("url = sftp://ana:pw@host/a.csv", "secret"), ("sql = SELECT 1\nconnection = postgresql://ana:pw@db/x", "secret"),
-    ("sql = SELECT 1\nincremental = true", "bad-setting"), ("path = a.csv\nincremental = yes", "bad-setting"), ("path = a.csv\nconnection = env:X", "bad-setting"),
-    ("url = data/a.csv", "bad-setting"), ("conection = env:X\nsql = SELECT 1", "unknown-key"), ("", "missing-key"), ("sql = ", "empty-value"),
-])
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        ("path = a.csv\nurl = s3://b/a.csv", "two-places"),
+        ("url = sftp://ana:pw@host/a.csv", "secret"),
+        ("sql = SELECT 1\nconnection = postgresql://ana:pw@db/x", "secret"),
+        ("sql = SELECT 1\nincremental = true", "bad-setting"),
+        ("path = a.csv\nincremental = yes", "bad-setting"),
+        ("path = a.csv\nconnection = env:X", "bad-setting"),
+        ("url = data/a.csv", "bad-setting"),
+        ("conection = env:X\nsql = SELECT 1", "unknown-key"),
+        ("", "missing-key"),
+        ("sql = ", "empty-value"),
+    ],
+)
 def test_settings_of_a_source_that_are_wrong_are_definition_errors(make_project, source, rule):
     project = make_project({}, settings(source))
     with pytest.raises(DefinitionError) as caught:
@@ -214,7 +267,10 @@ def test_settings_of_a_source_that_are_wrong_are_definition_errors(make_project,
 
 
 def test_profile_replaces_the_place_of_a_source(make_project):
-    project = make_project({"10_sum.ipynb": [READ, SAVE]}, settings("sql = SELECT 1 AS n\nconnection = env:NOT_SET", "[profile.ci.source.raw]\npath = data\n"))
+    project = make_project(
+        {"10_sum.ipynb": [READ, SAVE]},
+        settings("sql = SELECT 1 AS n\nconnection = env:NOT_SET", "[profile.ci.source.raw]\npath = data\n"),
+    )
     write_day(project.root, 1, 5)
     assert run(project, "ci")[0]["metrics"] == {"total": 5, "days": 1}
     with pytest.raises(UsageError, match="NOT_SET"):

@@ -1,4 +1,5 @@
 """URLs and queries: what is pinned is what is read, in every back end, and no password gets anywhere."""
+
 import http.server
 import sqlite3
 import threading
@@ -25,20 +26,39 @@ def store(tmp_path):
 def lake():
     "A folder in fsspec's memory."
     memory = fsspec.filesystem("memory")
-    memory.pipe({"/lake/day=1/a.csv": b"n\n1\n", "/lake/day=2/a.csv": b"n\n2\n", "/lake/.hidden/a.csv": b"n\n9\n", "/lake/_SUCCESS": b""})
+    memory.pipe(
+        {
+            "/lake/day=1/a.csv": b"n\n1\n",
+            "/lake/day=2/a.csv": b"n\n2\n",
+            "/lake/.hidden/a.csv": b"n\n9\n",
+            "/lake/_SUCCESS": b"",
+        }
+    )
     yield memory
     memory.rm("/lake", recursive=True)
 
 
 # URLs
 
-@pytest.mark.parametrize(("url", "numbers"), [("memory://lake", ["1", "2"]), ("memory://lake/day=*/*.csv", ["1", "2"]), ("memory://lake/day=2", ["2"]), ("memory://lake/day=1/a.csv", ["1"])])
+
+@pytest.mark.parametrize(
+    ("url", "numbers"),
+    [
+        ("memory://lake", ["1", "2"]),
+        ("memory://lake/day=*/*.csv", ["1", "2"]),
+        ("memory://lake/day=2", ["2"]),
+        ("memory://lake/day=1/a.csv", ["1"]),
+    ],
+)
 def test_url_file_folder_and_pattern(store, tmp_path, lake, url, numbers):
     assert read_source(tmp_path, pin_url(store, url, "raw"), store=store)["n"].tolist() == numbers
 
 
 def test_url_folder_of_partitions_has_a_column_for_each_key(store, tmp_path, lake):
-    assert read_source(tmp_path, pin_url(store, "memory://lake", "raw"), store=store).to_dict("list") == {"n": ["1", "2"], "day": ["1", "2"]}
+    assert read_source(tmp_path, pin_url(store, "memory://lake", "raw"), store=store).to_dict("list") == {
+        "n": ["1", "2"],
+        "day": ["1", "2"],
+    }
 
 
 def test_url_of_a_file_and_as_path(store, tmp_path):
@@ -125,15 +145,28 @@ def test_file_that_changes_while_it_is_fetched_is_refused(store):
         server.server_close()
 
 
-@pytest.mark.parametrize(("url", "error"), [("memory://nowhere/*.csv", "has nothing at"), ("xyz://a", "unknown kind of URL"), ("memory://nowhere", "has nothing at")])
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("memory://nowhere/*.csv", "has nothing at"),
+        ("xyz://a", "unknown kind of URL"),
+        ("memory://nowhere", "has nothing at"),
+    ],
+)
 def test_url_without_data_is_a_usage_error(store, url, error):
     with pytest.raises(UsageError, match=error):
         pin_url(store, url, "raw")
 
 
-@pytest.mark.parametrize(("url", "shown"), [
-    ("https://u:p@h/a.csv?t=p#p", "https://h/a.csv"), ("sftp://u:p@h:22/a b.csv", "sftp://h:22/a b.csv"), ("s3://bucket/a@b/c.csv", "s3://bucket/a@b/c.csv"), ("ftp://u:p@ss@h/a", "ftp://h/a"),
-])
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:p@h/a.csv?t=p#p", "https://h/a.csv"),
+        ("sftp://u:p@h:22/a b.csv", "sftp://h:22/a b.csv"),
+        ("s3://bucket/a@b/c.csv", "s3://bucket/a@b/c.csv"),
+        ("ftp://u:p@ss@h/a", "ftp://h/a"),
+    ],
+)
 def test_shown_url_has_no_secret(url, shown):
     assert shown_url(url) == shown
 
@@ -141,10 +174,16 @@ def test_shown_url_has_no_secret(url, shown):
 @pytest.mark.slow
 def test_bucket_behind_a_real_s3_server_is_pinned_by_content_and_fetched_once(store, tmp_path, monkeypatch):
     from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1", "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}",
+    }.items():
         monkeypatch.setenv(name, value)
     fsspec.config.set_conf_env(fsspec.config.conf)
     try:
@@ -160,7 +199,10 @@ def test_bucket_behind_a_real_s3_server_is_pinned_by_content_and_fetched_once(st
         assert {p.path: copy_path(store, p).stat().st_ino for p in pinned} == before
         with bucket.open("lake/payments/day=2/a.parquet", "wb") as file:
             pq.write_table(pa.table({"n": [7]}), file)
-        assert [a == b for a, b in zip(pinned, pin_url(store, "s3://lake/payments/*/*.parquet", "raw"), strict=True)] == [True, False]
+        assert [
+            a == b
+            for a, b in zip(pinned, pin_url(store, "s3://lake/payments/*/*.parquet", "raw"), strict=True)
+        ] == [True, False]
     finally:
         fsspec.config.conf.pop("s3", None)
         server.stop()
@@ -168,12 +210,16 @@ def test_bucket_behind_a_real_s3_server_is_pinned_by_content_and_fetched_once(st
 
 # queries
 
+
 @pytest.fixture
 def shop(tmp_path):
     "A SQLite file with three rows."
     with sqlite3.connect(tmp_path / "shop.db") as database:
         database.execute("CREATE TABLE t (n INTEGER, shop TEXT, amount REAL, at TIMESTAMP)")
-        database.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", [(3, "NA", 1.5, "2026-11-23"), (1, None, None, None), (2, "007", 2.5, None)])
+        database.executemany(
+            "INSERT INTO t VALUES (?, ?, ?, ?)",
+            [(3, "NA", 1.5, "2026-11-23"), (1, None, None, None), (2, "007", 2.5, None)],
+        )
     database.close()
     return "sqlite:///shop.db"
 
@@ -192,13 +238,37 @@ def test_sql_without_order_is_the_same_whatever_the_order_of_rows(store, tmp_pat
 
 def test_duckdb_and_sqlite_give_equal_tables(store, tmp_path, shop):
     (tmp_path / "t.csv").write_text("n,shop,amount\n3,NA,1.5\n1,,\n2,007,2.5\n")
-    other = pin_sql(store, tmp_path, "SELECT n, shop, amount FROM read_csv('t.csv', types = {'n': 'BIGINT', 'shop': 'VARCHAR', 'amount': 'DOUBLE'})", None, "raw")
+    other = pin_sql(
+        store,
+        tmp_path,
+        "SELECT n, shop, amount FROM read_csv('t.csv', types = {'n': 'BIGINT', 'shop': 'VARCHAR', 'amount': 'DOUBLE'})",
+        None,
+        "raw",
+    )
     first = pin_sql(store, tmp_path, "SELECT n, shop, amount FROM t", shop, "raw")
-    assert read_source(tmp_path, first, as_="arrow", store=store).to_pylist() == read_source(tmp_path, other, as_="arrow", store=store).to_pylist()
+    assert (
+        read_source(tmp_path, first, as_="arrow", store=store).to_pylist()
+        == read_source(tmp_path, other, as_="arrow", store=store).to_pylist()
+    )
 
 
-@pytest.mark.parametrize("types", ["1::HUGEINT AS x", "1.5::DECIMAL(9, 2) AS x", "TIMESTAMPTZ '2026-01-01 00:00:00+02' AS x", "uuid '00000000-0000-0000-0000-000000000001' AS x", "[1, 2] AS x", "true AS x",
-                                   "'b'::ENUM('a', 'b') AS x", "NULL AS x", "DATE '2026-01-01' AS x", "TIME '10:00' AS x", "'a'::BLOB AS x", "{'a': 1} AS x"])
+@pytest.mark.parametrize(
+    "types",
+    [
+        "1::HUGEINT AS x",
+        "1.5::DECIMAL(9, 2) AS x",
+        "TIMESTAMPTZ '2026-01-01 00:00:00+02' AS x",
+        "uuid '00000000-0000-0000-0000-000000000001' AS x",
+        "[1, 2] AS x",
+        "true AS x",
+        "'b'::ENUM('a', 'b') AS x",
+        "NULL AS x",
+        "DATE '2026-01-01' AS x",
+        "TIME '10:00' AS x",
+        "'a'::BLOB AS x",
+        "{'a': 1} AS x",
+    ],
+)
 def test_duckdb_types_are_kept_in_equal_bytes(store, tmp_path, types):
     first, second = (pin_sql(store, tmp_path, f"SELECT {types}", None, "raw") for _ in range(2))
     assert first == second and read_source(tmp_path, first, as_="arrow", store=store).num_rows == 1
@@ -215,20 +285,45 @@ def test_answers_that_cannot_be_kept_are_refused_by_column(store, tmp_path, shop
 
 
 def test_empty_answer_is_an_empty_table(store, tmp_path, shop):
-    table = read_source(tmp_path, pin_sql(store, tmp_path, "SELECT n, shop FROM t WHERE n > 9", shop, "raw"), as_="arrow", store=store)
+    table = read_source(
+        tmp_path,
+        pin_sql(store, tmp_path, "SELECT n, shop FROM t WHERE n > 9", shop, "raw"),
+        as_="arrow",
+        store=store,
+    )
     assert (table.num_rows, table.column_names) == (0, ["n", "shop"])
 
 
-@pytest.mark.parametrize(("query", "ordered", "reads"), [
-    ("SELECT * FROM t ORDER BY 1", True, True), ("select 1 -- order by x", False, True), ("select 1 /* order by */", False, True), ("select ';' as x", False, True),
-    ("WITH a AS (SELECT 1 ORDER BY 1) SELECT * FROM a", False, True), ("select row_number() over (order by n) from t", False, True), ("SELECT 'it''s order by' AS x", False, True),
-    ("INSERT INTO t VALUES (1)", False, False), ("select 1; drop table t", False, False), ("copy t to 'x'", False, False), ("", False, False), ("FROM t", False, True),
-])
+@pytest.mark.parametrize(
+    ("query", "ordered", "reads"),
+    [
+        ("SELECT * FROM t ORDER BY 1", True, True),
+        ("select 1 -- order by x", False, True),
+        ("select 1 /* order by */", False, True),
+        ("select ';' as x", False, True),
+        ("WITH a AS (SELECT 1 ORDER BY 1) SELECT * FROM a", False, True),
+        ("select row_number() over (order by n) from t", False, True),
+        ("SELECT 'it''s order by' AS x", False, True),
+        ("INSERT INTO t VALUES (1)", False, False),
+        ("select 1; drop table t", False, False),
+        ("copy t to 'x'", False, False),
+        ("", False, False),
+        ("FROM t", False, True),
+    ],
+)
 def test_query_is_known_by_its_own_words(query, ordered, reads):
     assert (has_order(query), is_query(query)) == (ordered, reads), bare_query(query)
 
 
-@pytest.mark.parametrize("connection", ["sqlite:///shop.db?password=hunter2", "postgresql://ana:hunter2@127.0.0.1:9/x", "nodialect://ana:hunter2@h/x", "duckdb:hunter2.duckdb"])
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "sqlite:///shop.db?password=hunter2",
+        "postgresql://ana:hunter2@127.0.0.1:9/x",
+        "nodialect://ana:hunter2@h/x",
+        "duckdb:hunter2.duckdb",
+    ],
+)
 def test_connection_that_fails_keeps_its_password(store, tmp_path, monkeypatch, connection):
     monkeypatch.setenv("WAREHOUSE", connection)
     with pytest.raises((UsageError, StoreError)) as caught:
@@ -248,6 +343,7 @@ def test_sql_never_changes_a_database(store, tmp_path, shop):
 
 def test_duckdb_file_is_asked_read_only_from_the_project_folder(store, tmp_path):
     import duckdb
+
     with duckdb.connect(str(tmp_path / "shop.duckdb")) as database:
         database.execute("CREATE TABLE t AS SELECT i AS n FROM range(3) r(i)")
     for connection in ("duckdb:shop.duckdb", "duckdb:///shop.duckdb", f"duckdb:{tmp_path}/shop.duckdb"):

@@ -1,4 +1,5 @@
 """Files, folders and partitions come back as they went in, and nothing in a store can write outside the folder it is given."""
+
 import errno
 import itertools
 import os
@@ -11,7 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlnb.store import codecs, objects
-from mlnb.store.artifacts import Artifact, artifact_of, export_value, get_value, put_tree, put_value, tree_of, write_value
+from mlnb.store.artifacts import (
+    Artifact,
+    artifact_of,
+    export_value,
+    get_value,
+    put_tree,
+    put_value,
+    tree_of,
+    write_value,
+)
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError, UsageError, ValueRefusedError
 from mlnb.store.objects import get, open_store, path_of, put
@@ -37,6 +47,7 @@ def hostile_tree(store, path, codec="folder"):
 
 
 # hostile descriptions
+
 
 @pytest.mark.parametrize("path", HOSTILE)
 def test_tree_path_that_leaves_its_folder_is_refused_and_writes_nothing(store, tmp_path, path):
@@ -72,7 +83,9 @@ def test_file_name_that_is_more_than_a_name_never_leaves_the_folder(store, tmp_p
         path = get_value(store, artifact, files)
     except IntegrityError:
         path = None
-    assert path is None or (path.is_file() and path.resolve().is_relative_to(files.resolve()) and path.parent.parent == files)
+    assert path is None or (
+        path.is_file() and path.resolve().is_relative_to(files.resolve()) and path.parent.parent == files
+    )
     assert not (tmp_path / "up").exists()
 
 
@@ -87,7 +100,10 @@ def test_tree_with_a_damaged_part_is_an_integrity_error(store, tmp_path):
 
 # files and folders
 
-@pytest.mark.parametrize("name", ["note.txt", "no suffix", "Zürich 100%.csv", ".hidden", "a" * 200, "-n", "x;rm -rf", "new\nline"])
+
+@pytest.mark.parametrize(
+    "name", ["note.txt", "no suffix", "Zürich 100%.csv", ".hidden", "a" * 200, "-n", "x;rm -rf", "new\nline"]
+)
 def test_file_any_name_comes_back_with_name_and_content(store, tmp_path, name):
     (tmp_path / name).write_bytes(b"\0content")
     saved = put_value(store, tmp_path / name)
@@ -96,7 +112,16 @@ def test_file_any_name_comes_back_with_name_and_content(store, tmp_path, name):
 
 
 @FEW
-@given(st.dictionaries(st.lists(st.text("abcÄ .", min_size=1, max_size=6).filter(lambda s: s.strip(". ")), min_size=1, max_size=3).map("/".join), st.binary(max_size=20), min_size=1, max_size=5))
+@given(
+    st.dictionaries(
+        st.lists(
+            st.text("abcÄ .", min_size=1, max_size=6).filter(lambda s: s.strip(". ")), min_size=1, max_size=3
+        ).map("/".join),
+        st.binary(max_size=20),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_folder_any_files_come_back(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("folder")
     store, written = open_store(folder / "store"), {}
@@ -167,7 +192,11 @@ def test_linked_folder_and_file_come_back_as_what_they_point_to(store, tmp_path)
     (tmp_path / "in" / "again").symlink_to(tmp_path / "else" / "deep")
     (tmp_path / "in" / "file").symlink_to(tmp_path / "else" / "deep" / "y.txt")
     back = get_value(store, put_value(store, tmp_path / "in"), tmp_path / "files")
-    assert {p.relative_to(back).as_posix(): p.read_text() for p in back.rglob("*") if p.is_file()} == {"folder/deep/y.txt": "y", "again/y.txt": "y", "file": "y"}
+    assert {p.relative_to(back).as_posix(): p.read_text() for p in back.rglob("*") if p.is_file()} == {
+        "folder/deep/y.txt": "y",
+        "again/y.txt": "y",
+        "file": "y",
+    }
 
 
 @pytest.mark.parametrize("target", [".", "..", "../b"], ids=["itself", "above", "two links in a ring"])
@@ -190,6 +219,7 @@ def test_path_read_twice_can_be_written_to_without_harm(store, tmp_path):
 
 # partitions
 
+
 def test_partitions_come_back_as_one_frame_in_their_order(store, tmp_path):
     parts = [frame(amount=[float(n)] * 3, customer=[n] * 3) for n in range(12)]
     saved = put_value(store, iter(parts))
@@ -208,20 +238,38 @@ def test_partitions_of_a_generator_are_taken_one_at_a_time(store):
             alive.append(n)
             assert alive == list(range(n + 1))
             yield frame(amount=[float(n)], customer=[n])
+
     assert len(put_value(store, parts()).parts) == 3
 
 
-@pytest.mark.parametrize("parts", [
-    [], [frame(), frame(amount=[1.0])], [frame(), frame(amount=[1], customer=[1])], [frame(), frame(customer=[1], amount=[1.0])], [frame(), {"amount": 1}], [1, 2], [frame(), None],
-], ids=["none", "a column less", "another type", "another order", "a dict", "numbers", "nothing"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [frame(), frame(amount=[1.0])],
+        [frame(), frame(amount=[1], customer=[1])],
+        [frame(), frame(customer=[1], amount=[1.0])],
+        [frame(), {"amount": 1}],
+        [1, 2],
+        [frame(), None],
+    ],
+    ids=["none", "a column less", "another type", "another order", "a dict", "numbers", "nothing"],
+)
 def test_partitions_that_do_not_fit_are_refused(store, parts):
     with pytest.raises(ValueRefusedError):
         put_value(store, iter(parts))
 
 
 RARE = pd.DataFrame({"g": [0, 1, 0, 1, 1], "v": range(5)})
-CATEGORIES = [pd.DataFrame({"c": pd.Categorical(values, categories=kinds, ordered=ordered)}) for values, kinds, ordered in (
-    (["a"], ["a", "b"], False), (["b"], ["b", "c"], False), (["b"], ["b", "a"], False), (["b"], ["a", "b"], True))]
+CATEGORIES = [
+    pd.DataFrame({"c": pd.Categorical(values, categories=kinds, ordered=ordered)})
+    for values, kinds, ordered in (
+        (["a"], ["a", "b"], False),
+        (["b"], ["b", "c"], False),
+        (["b"], ["b", "a"], False),
+        (["b"], ["a", "b"], True),
+    )
+]
 
 
 def with_attrs(unit):
@@ -232,28 +280,54 @@ def with_attrs(unit):
 
 def decimals(text):
     import decimal
+
     return pd.DataFrame({"amount": pd.Series([decimal.Decimal(text)], dtype=object)})
 
 
-@pytest.mark.parametrize(("parts", "message"), [
-    ([frame(), frame()[["customer", "amount"]]], "another order"),
-    ([RARE.iloc[:2], RARE[RARE.g == 1]], "index that would be lost"),
-    ([frame().set_index(pd.Index(["u", "v"], name="k"))], "index that would be lost"),
-    ([frame().set_index(pd.to_datetime(["2026-11-23", "2026-11-24"]))], "index that would be lost"),
-    ([frame().rename_axis("row")], "index that would be lost"),
-    ([CATEGORIES[0], CATEGORIES[1]], "the type of column `c`"), ([CATEGORIES[0], CATEGORIES[2]], "the type of column `c`"), ([CATEGORIES[0], CATEGORIES[3]], "the type of column `c`"),
-    ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
-    ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
-], ids=["order", "irregular index", "text index", "time index", "named index", "categories", "order of categories", "ordered categories", "decimals", "attributes"])
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([frame(), frame()[["customer", "amount"]]], "another order"),
+        ([RARE.iloc[:2], RARE[RARE.g == 1]], "index that would be lost"),
+        ([frame().set_index(pd.Index(["u", "v"], name="k"))], "index that would be lost"),
+        ([frame().set_index(pd.to_datetime(["2026-11-23", "2026-11-24"]))], "index that would be lost"),
+        ([frame().rename_axis("row")], "index that would be lost"),
+        ([CATEGORIES[0], CATEGORIES[1]], "the type of column `c`"),
+        ([CATEGORIES[0], CATEGORIES[2]], "the type of column `c`"),
+        ([CATEGORIES[0], CATEGORIES[3]], "the type of column `c`"),
+        ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
+        ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
+    ],
+    ids=[
+        "order",
+        "irregular index",
+        "text index",
+        "time index",
+        "named index",
+        "categories",
+        "order of categories",
+        "ordered categories",
+        "decimals",
+        "attributes",
+    ],
+)
 def test_partitions_that_would_change_when_joined_are_refused_when_saved(store, parts, message):
     with pytest.raises(ValueRefusedError, match=message) as caught:
         put_value(store, iter(parts))
     assert caught.value.mend
 
 
-@pytest.mark.parametrize("parts", [
-    [RARE.iloc[:2], RARE.iloc[2:]], [RARE[RARE.g == g].reset_index(drop=True) for g in (0, 1)], [CATEGORIES[0]] * 2, [decimals("1.50"), decimals("2.25")], [with_attrs("EUR")] * 2,
-], ids=["slices", "groups", "categories", "decimals", "attributes"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [RARE.iloc[:2], RARE.iloc[2:]],
+        [RARE[RARE.g == g].reset_index(drop=True) for g in (0, 1)],
+        [CATEGORIES[0]] * 2,
+        [decimals("1.50"), decimals("2.25")],
+        [with_attrs("EUR")] * 2,
+    ],
+    ids=["slices", "groups", "categories", "decimals", "attributes"],
+)
 def test_partitions_of_one_form_come_back_equal(store, tmp_path, parts):
     back = get_value(store, put_value(store, iter(parts)), tmp_path)
     pd.testing.assert_frame_equal(back, pd.concat(parts, ignore_index=True))
@@ -262,12 +336,21 @@ def test_partitions_of_one_form_come_back_equal(store, tmp_path, parts):
 
 def test_partitions_that_do_not_fit_in_the_store_are_an_integrity_error(store, tmp_path):
     parts = [put_value(store, frame()), put_value(store, frame(amount=["x", "y"], customer=["a", "b"]))]
-    joined = put_tree(store, "frames", "pandas.DataFrame", {f"part-{n}.parquet": (p.digest, p.bytes) for n, p in enumerate(parts)})
+    joined = put_tree(
+        store,
+        "frames",
+        "pandas.DataFrame",
+        {f"part-{n}.parquet": (p.digest, p.bytes) for n, p in enumerate(parts)},
+    )
     with pytest.raises(IntegrityError, match="do not fit together"):
         get_value(store, joined, tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"columns": ["nope"]}, {"columns": "amount"}, {"as_": "polars"}, {"columns": ["amount"], "as_": "path"}], ids=["unknown column", "text", "unknown form", "columns of a file"])
+@pytest.mark.parametrize(
+    "options",
+    [{"columns": ["nope"]}, {"columns": "amount"}, {"as_": "polars"}, {"columns": ["amount"], "as_": "path"}],
+    ids=["unknown column", "text", "unknown form", "columns of a file"],
+)
 @pytest.mark.parametrize("value", [frame, lambda: iter([frame(), frame()])], ids=["frame", "frames"])
 def test_request_that_a_table_cannot_meet_is_a_usage_error(store, tmp_path, value, options):
     saved = put_value(store, value())
@@ -292,16 +375,32 @@ def test_partitions_raising_half_way_pass_their_error_on(store):
     def parts():
         yield frame()
         raise RuntimeError("the query broke off")
+
     with pytest.raises(RuntimeError, match="broke off"):
         put_value(store, parts())
 
 
 # descriptions and files for people
 
-@pytest.mark.parametrize("value", [frame(), {"a": [1, 2.5, None]}, "text", 3, None, True, np.arange(6.0).reshape(2, 3), pd.Series([1, 2], name="n"), [1, "x"]],
-                         ids=["frame", "dict", "text", "int", "none", "bool", "array", "series", "list"])
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        frame(),
+        {"a": [1, 2.5, None]},
+        "text",
+        3,
+        None,
+        True,
+        np.arange(6.0).reshape(2, 3),
+        pd.Series([1, 2], name="n"),
+        [1, "x"],
+    ],
+    ids=["frame", "dict", "text", "int", "none", "bool", "array", "series", "list"],
+)
 def test_description_is_plain_json_and_leads_back_to_an_equal_value(store, tmp_path, value):
     import json
+
     saved = put_value(store, value)
     described = json.loads(json.dumps(saved.as_dict(), allow_nan=False))
     assert artifact_of(described) == saved and saved.bytes == len(get(store, saved.digest))
@@ -318,7 +417,10 @@ def test_description_is_plain_json_and_leads_back_to_an_equal_value(store, tmp_p
 def test_export_one_file_or_a_folder_as_asked(store, tmp_path):
     days = put_value(store, iter([frame(), frame()]))
     assert len(pd.read_parquet(export_value(store, days, tmp_path / "all.parquet", False))) == 4
-    assert sorted(p.name for p in export_value(store, days, tmp_path / "parts", True).iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+    assert sorted(p.name for p in export_value(store, days, tmp_path / "parts", True).iterdir()) == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
     assert export_value(store, put_value(store, {"a": 1}), tmp_path / "one", True).parent == tmp_path / "one"
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("a")
@@ -328,7 +430,9 @@ def test_export_one_file_or_a_folder_as_asked(store, tmp_path):
     assert caught.value.mend.endswith("/`")
 
 
-@pytest.mark.parametrize("value", [frame, lambda: iter([frame()]), lambda: {"a": 1}], ids=["frame", "frames", "dict"])
+@pytest.mark.parametrize(
+    "value", [frame, lambda: iter([frame()]), lambda: {"a": 1}], ids=["frame", "frames", "dict"]
+)
 def test_export_over_a_folder_names_the_form_that_works(store, tmp_path, value):
     (tmp_path / "there").mkdir()
     saved = put_value(store, value())
@@ -339,11 +443,19 @@ def test_export_over_a_folder_names_the_form_that_works(store, tmp_path, value):
 
 def test_put_tree_is_the_same_in_any_order(store):
     files = {f"part-{n}": (put(store, bytes([n])), 1) for n in range(5)}
-    assert put_tree(store, "folder", "pathlib.Path", files) == put_tree(store, "folder", "pathlib.Path", dict(reversed(files.items())))
+    assert put_tree(store, "folder", "pathlib.Path", files) == put_tree(
+        store, "folder", "pathlib.Path", dict(reversed(files.items()))
+    )
 
 
 def large_frame() -> pd.DataFrame:
-    return pd.DataFrame({"n": np.arange(1 << 20), "x": np.random.default_rng(0).normal(size=1 << 20), "day": pd.date_range("2018-04-01", periods=1 << 20, freq="s").as_unit("ns")})
+    return pd.DataFrame(
+        {
+            "n": np.arange(1 << 20),
+            "x": np.random.default_rng(0).normal(size=1 << 20),
+            "day": pd.date_range("2018-04-01", periods=1 << 20, freq="s").as_unit("ns"),
+        }
+    )
 
 
 def test_large_frame_is_kept_in_pieces_with_the_bytes_of_its_encoding(store, tmp_path):
@@ -367,6 +479,7 @@ def test_large_frame_on_a_disk_that_fills_up_half_way_is_a_store_error_and_leave
     def full(place):
         if place == "object.half" and next(pieces) == 20:
             raise OSError(errno.ENOSPC, "No space left on device")
+
     pieces = itertools.count()
     monkeypatch.setattr(objects, "reach", full)
     with pytest.raises(StoreError, match="no room left"):

@@ -1,4 +1,5 @@
 """Codecs give equal bytes for equal values and refuse what would not come back equal."""
+
 import datetime as dt
 import decimal
 import enum
@@ -36,27 +37,43 @@ def assert_same(a, b):
     frame_a, frame_b = (a, b) if isinstance(a, pd.DataFrame) else (a.to_frame("v"), b.to_frame("v"))
     assert type(frame_a.columns) is type(frame_b.columns)
     for name in frame_a:
-        if frame_a[name].dtype == object: assert [type(x) for x in frame_a[name]] == [type(x) for x in frame_b[name]]
+        if frame_a[name].dtype == object:
+            assert [type(x) for x in frame_a[name]] == [type(x) for x in frame_b[name]]
     assert [type(x) for x in frame_a.index] == [type(x) for x in frame_b.index]
     assert a.attrs == b.attrs
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------
 
+
 def days(unit="us"):
     return pd.to_datetime(["2020-01-01", "2020-01-02"]).astype(f"datetime64[{unit}]")
 
 
 ROUND = {
-    "numbers": pd.DataFrame({"i": [1, 2], "f": [1.5, np.nan], "b": [True, False], "s": ["x", None], "u": np.array([0, 2**64 - 1], "u8")}),
+    "numbers": pd.DataFrame(
+        {
+            "i": [1, 2],
+            "f": [1.5, np.nan],
+            "b": [True, False],
+            "s": ["x", None],
+            "u": np.array([0, 2**64 - 1], "u8"),
+        }
+    ),
     "float16": pd.DataFrame({"a": np.array([1, 2], "f2")}),
     "times": pd.DataFrame({unit: days(unit) for unit in ("ms", "us", "ns")}),
     "zones": pd.DataFrame({"b": days().tz_localize("Europe/Berlin"), "u": days().tz_localize("UTC")}),
     "fixed_zone": pd.DataFrame({"a": days().tz_localize(dt.timezone(dt.timedelta(hours=2)))}),
     "durations": pd.DataFrame({"a": pd.to_timedelta([1, 2], unit="s")}),
     "category": pd.DataFrame({"a": pd.Categorical(["b", None], categories=["c", "b", "a"], ordered=True)}),
-    "nullable": pd.DataFrame({"i": pd.array([1, None], dtype="Int64"), "b": pd.array([True, None], dtype="boolean"),
-                              "f": pd.array([1.5, None], dtype="Float64"), "s": pd.array(["x", None], dtype="string")}),
+    "nullable": pd.DataFrame(
+        {
+            "i": pd.array([1, None], dtype="Int64"),
+            "b": pd.array([True, None], dtype="boolean"),
+            "f": pd.array([1.5, None], dtype="Float64"),
+            "s": pd.array(["x", None], dtype="string"),
+        }
+    ),
     "arrow_dtype": pd.DataFrame({"a": pd.array([1, None], dtype="int64[pyarrow]")}),
     "bytes_or_none": pd.DataFrame({"a": pd.Series([b"x", None], dtype=object)}),
     "dates": pd.DataFrame({"a": [dt.date(2020, 1, 1), dt.date(2020, 1, 2)]}),
@@ -67,7 +84,9 @@ ROUND = {
     "int_index": pd.DataFrame({"a": [1, 2]}, index=[0, 1]),
     "text_index": pd.DataFrame({"a": [1, 2]}, index=pd.Index(["u", "v"], name="k")),
     "time_index": pd.DataFrame({"a": [1, 2]}, index=pd.DatetimeIndex(days())),
-    "multi_index": pd.DataFrame({"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["k", None])),
+    "multi_index": pd.DataFrame(
+        {"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["k", None])
+    ),
     "index_named_as_column": pd.DataFrame({"a": [1, 2]}, index=pd.Index([5, 6], name="a")),
     "column_named_as_index": pd.DataFrame({"__index_level_0__": [1, 2]}, index=pd.Index([5, 6])),
     "columns_name": pd.DataFrame({"a": [1]}).rename_axis(columns="k"),
@@ -97,7 +116,10 @@ REFUSED = {
     "dicts": (pd.DataFrame({"tags": [{"a": 1}, {"b": 2}]}), "`tags`"),
     "same_dicts": (pd.DataFrame({"tags": [{"a": 1}, {"a": 2}]}), "`tags`"),
     "arrays": (pd.DataFrame({"tags": [np.zeros(1), np.zeros(2)]}), "`tags`"),
-    "object_categories": (pd.DataFrame({"m": pd.Categorical(["x"], categories=pd.Index(["x"], dtype=object))}), "`m`"),
+    "object_categories": (
+        pd.DataFrame({"m": pd.Categorical(["x"], categories=pd.Index(["x"], dtype=object))}),
+        "`m`",
+    ),
     "big_endian": (pd.DataFrame({"m": np.array([1.0], ">f8")}), "`m`"),
     "mixed": (pd.DataFrame({"ok": [1, 2], "m": [1, "x"]}), "`m`"),
     "object_text": (pd.DataFrame({"m": pd.Series(["x", "y"], dtype=object)}), "astype"),
@@ -106,11 +128,17 @@ REFUSED = {
     "bool_and_one": (pd.DataFrame({"m": pd.Series([True, 1], dtype=object)}), "`m`"),
     "object_intervals": (pd.DataFrame({"m": pd.Series([pd.Interval(0, 1), None], dtype=object)}), "`m`"),
     "seconds": (pd.DataFrame({"m": days("s")}), r"datetime64\[ms\]"),
-    "int_categories": (pd.DataFrame({"m": pd.Categorical([2, 1], categories=[3, 2, 1])}), "rename_categories"),
+    "int_categories": (
+        pd.DataFrame({"m": pd.Categorical([2, 1], categories=[3, 2, 1])}),
+        "rename_categories",
+    ),
     "sparse": (pd.DataFrame({"m": pd.arrays.SparseArray([0, 1])}), "`m`"),
     "complex": (pd.DataFrame({"m": [1j]}), "`m`"),
     "python_text": (pd.DataFrame({"m": pd.array(["x"], dtype="string[python]")}), "`m`"),
-    "nan_in_nullable": (pd.DataFrame({"m": pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))}), "`m`"),
+    "nan_in_nullable": (
+        pd.DataFrame({"m": pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))}),
+        "`m`",
+    ),
     "int_names": (pd.DataFrame([[1, 2]]), "columns.map"),
     "two_of_a_name": (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are named `a`"),
     "multi_columns": (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "tuple"),
@@ -128,15 +156,21 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_frame_that_parquet_would_change_is_refused_with_its_place(name):
     frame, place = REFUSED[name]
-    with pytest.raises(ValueRefusedError, match=place) as refused: encode(frame)
+    with pytest.raises(ValueRefusedError, match=place) as refused:
+        encode(frame)
     assert refused.value.mend
 
 
 COLUMN = st.one_of(
     hnp.arrays(st.sampled_from(["i1", "i8", "u8", "f4", "f8", "?"]), 5),
     hnp.arrays(st.sampled_from(["M8[ms]", "M8[us]", "M8[ns]"]), 5),
-    st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=4), min_size=5, max_size=5).map(lambda v: pd.array(v, dtype="str")))
-NAME = st.text(st.characters(codec="utf-8"), max_size=4) | st.sampled_from(["__index_level_0__", "a.b", "a", "index"])
+    st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=4), min_size=5, max_size=5).map(
+        lambda v: pd.array(v, dtype="str")
+    ),
+)
+NAME = st.text(st.characters(codec="utf-8"), max_size=4) | st.sampled_from(
+    ["__index_level_0__", "a.b", "a", "index"]
+)
 
 
 @FEW
@@ -159,15 +193,19 @@ def test_frame_columns_are_chosen_in_the_order_asked_with_their_index():
     assert_same(decode("frame", data, columns=["c", "a"]), frame[["c", "a"]])
     assert_same(decode("frame", data, columns=["a.b"]), frame[["a.b"]])
     assert decode("frame", data, columns=["c", "a"], as_="arrow").column_names[:2] == ["c", "a"]
-    with pytest.raises(UsageError, match=r"did you mean `a\.b`"): decode("frame", data, columns=["a.c.b"])
-    with pytest.raises(UsageError, match="list of names"): decode("frame", data, columns="a")
-    with pytest.raises(UsageError, match="no form"): decode("frame", data, as_="polars")
+    with pytest.raises(UsageError, match=r"did you mean `a\.b`"):
+        decode("frame", data, columns=["a.c.b"])
+    with pytest.raises(UsageError, match="list of names"):
+        decode("frame", data, columns="a")
+    with pytest.raises(UsageError, match="no form"):
+        decode("frame", data, as_="polars")
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
 def test_seconds_are_refused_with_a_mend_that_works(zone):
     frame = pd.DataFrame({"t": days("s").tz_localize(zone)})
-    with pytest.raises(ValueRefusedError) as refused: encode(frame)
+    with pytest.raises(ValueRefusedError) as refused:
+        encode(frame)
     mend = refused.value.mend.split("`")[1]
     assert mend == (".astype('datetime64[us]')" if zone is None else ".dt.as_unit('us')")
     mended = frame.assign(t=frame.t.astype("datetime64[us]") if zone is None else frame.t.dt.as_unit("us"))
@@ -189,13 +227,18 @@ def test_view_of_a_larger_frame_gives_the_bytes_of_a_copy():
 def test_flipped_bit_in_a_parquet_page_is_noticed():
     data = bytearray(encode(pd.DataFrame({"a": np.random.default_rng(0).random(1000)})).data)
     data[4000] ^= 1
-    with pytest.raises(IntegrityError): decode("frame", bytes(data))
+    with pytest.raises(IntegrityError):
+        decode("frame", bytes(data))
 
 
 SERIES = {
-    "named": pd.Series([1.0, np.nan], name="x"), "unnamed": pd.Series(["a", None]), "empty_name": pd.Series([1], name=""),
-    "index_same_name": pd.Series([1, 2], index=pd.Index(["u", "v"], name="x"), name="x"), "named_value": pd.Series([1], name="value"),
-    "multi": pd.Series([1, 2], index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])), "no_rows": pd.Series([], dtype="float64"),
+    "named": pd.Series([1.0, np.nan], name="x"),
+    "unnamed": pd.Series(["a", None]),
+    "empty_name": pd.Series([1], name=""),
+    "index_same_name": pd.Series([1, 2], index=pd.Index(["u", "v"], name="x"), name="x"),
+    "named_value": pd.Series([1], name="value"),
+    "multi": pd.Series([1, 2], index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])),
+    "no_rows": pd.Series([], dtype="float64"),
 }
 
 
@@ -207,9 +250,17 @@ def test_series_comes_back_equal_and_canonical(name):
     assert encode(back(SERIES[name])).data == stored.data
 
 
-@pytest.mark.parametrize("series", [pd.Series([1], name=3), pd.Series([{1}], name="x"), pd.Series([1.0], index=pd.date_range("2020", periods=1))])
+@pytest.mark.parametrize(
+    "series",
+    [
+        pd.Series([1], name=3),
+        pd.Series([{1}], name="x"),
+        pd.Series([1.0], index=pd.date_range("2020", periods=1)),
+    ],
+)
 def test_series_that_would_change_is_refused(series):
-    with pytest.raises(ValueRefusedError): encode(series)
+    with pytest.raises(ValueRefusedError):
+        encode(series)
 
 
 def test_series_name_is_part_of_its_bytes():
@@ -218,8 +269,16 @@ def test_series_name_is_part_of_its_bytes():
 
 # --- arrow ----------------------------------------------------------------------------------------------------------
 
+
 def test_arrow_table_comes_back_equal_whatever_its_chunks():
-    whole = pa.table({"n": [1, 2, None], "l": [[1], [], None], "d": pa.array(["a", "b", "a"]).dictionary_encode(), "z": [{"k": 1}] * 3})
+    whole = pa.table(
+        {
+            "n": [1, 2, None],
+            "l": [[1], [], None],
+            "d": pa.array(["a", "b", "a"]).dictionary_encode(),
+            "z": [{"k": 1}] * 3,
+        }
+    )
     parts = pa.concat_tables([whole.slice(0, 1), whole.slice(1)])
     stored = encode(parts)
     assert decode("arrow", stored.data).equals(whole, check_metadata=True)
@@ -228,20 +287,36 @@ def test_arrow_table_comes_back_equal_whatever_its_chunks():
 
 
 def test_arrow_table_keeps_metadata_and_pandas_index():
-    table = pa.Table.from_pandas(ROUND["text_index"]).append_column(pa.field("m", pa.int8(), nullable=False, metadata={"unit": "d"}), pa.array([1, 2], pa.int8()))
+    table = pa.Table.from_pandas(ROUND["text_index"]).append_column(
+        pa.field("m", pa.int8(), nullable=False, metadata={"unit": "d"}), pa.array([1, 2], pa.int8())
+    )
     assert decode("arrow", encode(table).data).equals(table, check_metadata=True)
 
 
-@pytest.mark.parametrize("table", [pa.table([[1], [2]], names=["a", "a"]), pa.table({"a": pa.array([1], pa.timestamp("s"))}),
-                                   pa.table({"a": pa.array([None], pa.month_day_nano_interval())})], ids=["two_of_a_name", "seconds", "no_parquet_type"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table([[1], [2]], names=["a", "a"]),
+        pa.table({"a": pa.array([1], pa.timestamp("s"))}),
+        pa.table({"a": pa.array([None], pa.month_day_nano_interval())}),
+    ],
+    ids=["two_of_a_name", "seconds", "no_parquet_type"],
+)
 def test_arrow_table_that_would_change_is_refused(table):
-    with pytest.raises(ValueRefusedError): encode(table)
+    with pytest.raises(ValueRefusedError):
+        encode(table)
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
+
 @FEW
-@given(hnp.arrays(hnp.scalar_dtypes() | hnp.unicode_string_dtypes() | hnp.byte_string_dtypes(), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)))
+@given(
+    hnp.arrays(
+        hnp.scalar_dtypes() | hnp.unicode_string_dtypes() | hnp.byte_string_dtypes(),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+    )
+)
 def test_array_comes_back_equal_and_column_order_does_not_count(array):
     stored = encode(array)
     again = decode("array", stored.data)
@@ -254,27 +329,42 @@ def test_array_comes_back_equal_and_column_order_does_not_count(array):
 @given(st.binary(min_size=48, max_size=48), st.binary(min_size=48, max_size=48))
 def test_array_of_records_does_not_depend_on_its_padding(one, other):
     inner = np.dtype({"names": ["k", "v"], "formats": ["u1", "i4"], "offsets": [0, 4], "itemsize": 8})
-    record = np.dtype({"names": ["a", "b", "c"], "formats": ["u1", inner, "u2"], "offsets": [1, 8, 20], "itemsize": 24})
+    record = np.dtype(
+        {"names": ["a", "b", "c"], "formats": ["u1", inner, "u2"], "offsets": [1, 8, 20], "itemsize": 24}
+    )
     a, b = np.frombuffer(one, record).copy(), np.frombuffer(other, record).copy()
-    for name in ("a", "c"): b[name] = a[name]
-    for name in ("k", "v"): b["b"][name] = a["b"][name]
+    for name in ("a", "c"):
+        b[name] = a[name]
+    for name in ("k", "v"):
+        b["b"][name] = a["b"][name]
     assert encode(a).data == encode(b).data
     assert decode("array", encode(a).data).tolist() == a.tolist()
 
 
-@pytest.mark.parametrize("array", [np.array([{}, None]), np.ma.masked_array([1, 2], [True, False]), np.rec.array([(1, 2.0)]),
-                                   np.array(["a"], dtype=np.dtypes.StringDType()), np.zeros(2, np.dtype({"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]}))],
-                         ids=["object", "masked", "recarray", "StringDType", "overlapping"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([{}, None]),
+        np.ma.masked_array([1, 2], [True, False]),
+        np.rec.array([(1, 2.0)]),
+        np.array(["a"], dtype=np.dtypes.StringDType()),
+        np.zeros(2, np.dtype({"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2]})),
+    ],
+    ids=["object", "masked", "recarray", "StringDType", "overlapping"],
+)
 def test_array_that_would_change_is_refused(array):
-    with pytest.raises(ValueRefusedError): encode(array)
+    with pytest.raises(ValueRefusedError):
+        encode(array)
 
 
 def test_array_file_that_asks_for_pickle_is_not_run(tmp_path):
     class Bomb:
-        def __reduce__(self): return (os.mkdir, (str(tmp_path / "ran"),))
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
 
     np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
-    with pytest.raises(IntegrityError): decode("array", (tmp_path / "bomb.npy").read_bytes())
+    with pytest.raises(IntegrityError):
+        decode("array", (tmp_path / "bomb.npy").read_bytes())
     assert not (tmp_path / "ran").exists()
 
 
@@ -297,17 +387,29 @@ def test_equal_values_have_equal_bytes(one, other):
     assert encode(one).data == encode(other).data
 
 
-PLAIN = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
-                     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4), max_leaves=12)
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
 
 
 def types_of(value):
-    if isinstance(value, dict): return {k: types_of(v) for k, v in value.items()}
+    if isinstance(value, dict):
+        return {k: types_of(v) for k, v in value.items()}
     return [types_of(v) for v in value] if isinstance(value, list) else type(value)
 
 
 def shuffled(value):
-    if isinstance(value, dict): return {k: shuffled(value[k]) for k in reversed(value)}
+    if isinstance(value, dict):
+        return {k: shuffled(value[k]) for k in reversed(value)}
     return [shuffled(v) for v in value] if isinstance(value, list) else value
 
 
@@ -317,10 +419,20 @@ def test_plain_value_comes_back_equal_and_order_of_keys_does_not_count(value):
     again = back(value)
     assert again == value and types_of(again) == types_of(value)
     assert encode(shuffled(value)).data == encode(value).data
-    if not isinstance(value, str): json.loads(encode(value).data, parse_constant=pytest.fail)
+    if not isinstance(value, str):
+        json.loads(encode(value).data, parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize(("value", "plain"), [(np.float64(0.5), 0.5), (np.int8(-3), -3), (np.bool_(True), True), (np.str_("x"), "x"), (np.float32(0.1), float(np.float32(0.1)))])
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.float64(0.5), 0.5),
+        (np.int8(-3), -3),
+        (np.bool_(True), True),
+        (np.str_("x"), "x"),
+        (np.float32(0.1), float(np.float32(0.1))),
+    ],
+)
 def test_numpy_scalar_becomes_the_python_value(value, plain):
     again = back(value)
     assert again == plain and type(again) is type(plain) and encode(value).type == type(plain).__name__
@@ -335,51 +447,102 @@ class Text(str):
     pass
 
 
-@pytest.mark.parametrize("value", [
-    float("nan"), float("-inf"), np.float64("nan"), (1, 2), {1, 2}, frozenset(), b"x", 1j, decimal.Decimal(1), dt.datetime(2020, 1, 1), dt.date(2020, 1, 1),
-    pd.Timestamp("2020-01-01"), pd.NaT, pd.NA, np.datetime64("2020-01-01"), np.longdouble(1) / 3, np.complex64(1), OrderedDict(a=1), defaultdict(int), Colour.RED, Text("x"),
-    {1: 2}, {None: 1}, {True: 1}, "\ud800", {"\ud800": 1}, object(), len, iter([])], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("-inf"),
+        np.float64("nan"),
+        (1, 2),
+        {1, 2},
+        frozenset(),
+        b"x",
+        1j,
+        decimal.Decimal(1),
+        dt.datetime(2020, 1, 1),
+        dt.date(2020, 1, 1),
+        pd.Timestamp("2020-01-01"),
+        pd.NaT,
+        pd.NA,
+        np.datetime64("2020-01-01"),
+        np.longdouble(1) / 3,
+        np.complex64(1),
+        OrderedDict(a=1),
+        defaultdict(int),
+        Colour.RED,
+        Text("x"),
+        {1: 2},
+        {None: 1},
+        {True: 1},
+        "\ud800",
+        {"\ud800": 1},
+        object(),
+        len,
+        iter([]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_value_that_json_would_change_is_refused_alone_and_inside(value):
-    with pytest.raises(ValueRefusedError) as alone: encode(value)
-    with pytest.raises(ValueRefusedError) as inside: encode({"evaluation": {"folds": [0, 1, value]}})
+    with pytest.raises(ValueRefusedError) as alone:
+        encode(value)
+    with pytest.raises(ValueRefusedError) as inside:
+        encode({"evaluation": {"folds": [0, 1, value]}})
     assert alone.value.mend and inside.value.mend
     assert "evaluation.folds[2]" in inside.value.message
 
 
 def test_number_of_too_many_digits_is_refused():
-    with pytest.raises(ValueRefusedError, match="too long"): encode({"n": 10**5000})
+    with pytest.raises(ValueRefusedError, match="too long"):
+        encode({"n": 10**5000})
 
 
 def test_value_that_holds_itself_is_refused():
     loop = []
     loop.append(loop)
-    with pytest.raises(ValueRefusedError, match="nested more than 100"): encode(loop)
+    with pytest.raises(ValueRefusedError, match="nested more than 100"):
+        encode(loop)
 
 
 def test_path_of_a_key_that_is_no_name_is_quoted():
-    with pytest.raises(ValueRefusedError, match=r"`by_day\['2018-04-01'\]\.n`"): encode({"by_day": {"2018-04-01": {"n": {1}}}})
+    with pytest.raises(ValueRefusedError, match=r"`by_day\['2018-04-01'\]\.n`"):
+        encode({"by_day": {"2018-04-01": {"n": {1}}}})
 
 
 @FEW
 @given(st.text())
 def test_text_comes_back_equal_or_is_refused(text):
-    try: text.encode()
+    try:
+        text.encode()
     except UnicodeEncodeError:
-        with pytest.raises(ValueRefusedError): encode(text)
-    else: assert back(text) == text
+        with pytest.raises(ValueRefusedError):
+            encode(text)
+    else:
+        assert back(text) == text
 
 
-@pytest.mark.parametrize("value", [pd.Index([1]), pd.array([1]), type("Sub", (pd.DataFrame,), {})({"a": [1]}), np.zeros(1).view(np.recarray)], ids=["index", "extension", "subclass", "recarray"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.Index([1]),
+        pd.array([1]),
+        type("Sub", (pd.DataFrame,), {})({"a": [1]}),
+        np.zeros(1).view(np.recarray),
+    ],
+    ids=["index", "extension", "subclass", "recarray"],
+)
 def test_value_without_codec_is_refused_with_a_mend(value):
-    with pytest.raises(ValueRefusedError) as refused: encode(value)
+    with pytest.raises(ValueRefusedError) as refused:
+        encode(value)
     assert refused.value.mend
 
 
 # --- figures --------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def figure():
     import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(figsize=(4, 3))
     axes.set_title("a < b & c")
     yield figure
@@ -392,15 +555,21 @@ def test_figure_gives_the_same_svg_twice_and_loads_as_svg(figure):
     picture = decode("figure", stored.data)
     assert stored == encode(figure) and type(picture) is Svg and picture._repr_svg_().startswith("<svg")
     assert encode(picture).data == stored.data and type(back(picture)) is Svg
-    assert set(part.split('"')[0] for part in picture.split("http://")[1:]) <= {"www.w3.org/2000/svg", "www.w3.org/1999/xlink"}
+    assert set(part.split('"')[0] for part in picture.split("http://")[1:]) <= {
+        "www.w3.org/2000/svg",
+        "www.w3.org/1999/xlink",
+    }
 
 
 @pytest.mark.parametrize("kind", ["scatter", "mesh", "dots"])
 def test_dense_figure_is_a_picture_inside_the_svg_and_is_left_as_it_was(figure, kind):
     rng, axes = np.random.default_rng(0), figure.axes[0]
-    if kind == "scatter": axes.scatter(rng.random(30_000), rng.random(30_000))
-    if kind == "mesh": axes.pcolormesh(rng.random((80, 80)), edgecolors="k")
-    if kind == "dots": axes.plot(rng.random(20_000), ".")
+    if kind == "scatter":
+        axes.scatter(rng.random(30_000), rng.random(30_000))
+    if kind == "mesh":
+        axes.pcolormesh(rng.random((80, 80)), edgecolors="k")
+    if kind == "dots":
+        axes.plot(rng.random(20_000), ".")
     stored = encode(figure)
     assert len(stored.data) < 1 << 20 and b"<image" in stored.data
     assert not any(artist.get_rasterized() for artist in (*axes.lines, *axes.collections, *axes.patches))
@@ -408,18 +577,25 @@ def test_dense_figure_is_a_picture_inside_the_svg_and_is_left_as_it_was(figure, 
 
 # --- all together ---------------------------------------------------------------------------------------------------
 
+
 def test_every_codec_has_a_suffix_and_a_way_back():
-    assert set(SUFFIXES) == set(codecs._ENCODERS) == set(codecs._TABLE_DECODERS) | set(codecs._DECODERS) | {"estimator"}
+    assert (
+        set(SUFFIXES)
+        == set(codecs._ENCODERS)
+        == set(codecs._TABLE_DECODERS) | set(codecs._DECODERS) | {"estimator"}
+    )
 
 
 @pytest.mark.parametrize("codec", SUFFIXES)
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"\xff" * 200], ids=["short", "long"])
 def test_garbage_is_an_integrity_error(codec, data):
-    with pytest.raises(IntegrityError): decode(codec, data)
+    with pytest.raises(IntegrityError):
+        decode(codec, data)
 
 
 def test_unknown_codec_is_named_with_a_suggestion():
-    with pytest.raises(UsageError, match="did you mean `frame`"): decode("frames", b"")
+    with pytest.raises(UsageError, match="did you mean `frame`"):
+        decode("frames", b"")
 
 
 MAKE = """
@@ -436,12 +612,24 @@ print([hashlib.sha256(encode(v).data).hexdigest() for v in values])
 
 
 def test_bytes_are_the_same_in_another_process_with_another_hash_seed():
-    processes = [subprocess.Popen([sys.executable, "-c", MAKE], env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone}, stdout=subprocess.PIPE, text=True)
-                 for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAKE],
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    ]
     one, other = (process.communicate()[0] for process in processes)
     assert one == other and one.count("'") == 10
 
 
 def test_plain_values_import_no_heavy_library():
     code = "import sys; from mlnb.store.codecs import encode, decode; decode('json', encode({'a': 1}).data); print({'numpy', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )

@@ -1,4 +1,5 @@
 """A thousand random corruptions: every one is found, and no wrong data is ever given out."""
+
 import json
 import random
 
@@ -27,7 +28,7 @@ def flip(data, chooser):
 
 
 def cut(data, chooser):
-    return data[:chooser.randrange(len(data))]
+    return data[: chooser.randrange(len(data))]
 
 
 def zero(data, chooser):
@@ -44,14 +45,42 @@ def world(tmp_path):
     "A store with values of every kind, two records, runs and refs; with everything that is in it."
     store = open_store(tmp_path / "store")
     chooser = np.random.default_rng(0)
-    frame = pd.DataFrame({"amount": chooser.normal(size=500), "id": chooser.integers(0, 9, 500), "text": ["a", "b"] * 250})
-    values = {"frame": frame, "series": frame["amount"], "array": chooser.normal(size=100), "dict": {"roc_auc": 0.91, "n": 3}, "text": "words " * 50,
-              "frames": iter([frame.iloc[:250].reset_index(drop=True), frame.iloc[250:].reset_index(drop=True)])}
+    frame = pd.DataFrame(
+        {"amount": chooser.normal(size=500), "id": chooser.integers(0, 9, 500), "text": ["a", "b"] * 250}
+    )
+    values = {
+        "frame": frame,
+        "series": frame["amount"],
+        "array": chooser.normal(size=100),
+        "dict": {"roc_auc": 0.91, "n": 3},
+        "text": "words " * 50,
+        "frames": iter([frame.iloc[:250].reset_index(drop=True), frame.iloc[250:].reset_index(drop=True)]),
+    }
     artifacts = {name: put_value(store, value) for name, value in values.items()}
     for n, (name, artifact) in enumerate(artifacts.items()):
-        commit(store, {"key": f"{n}" * 64, "parts": {}, "pipeline": "demo", "stage": name, "run": RUN, "inputs": {}, "outputs": {name: artifact.as_dict()}, "metrics": {"n": n},
-                       "notebook": put(store, f"notebook of {name}".encode())})
-    write_run(store, {"run": RUN, "pipeline": "demo", "state": "committed", "keys": {name: f"{n}" * 64 for n, name in enumerate(artifacts)}})
+        commit(
+            store,
+            {
+                "key": f"{n}" * 64,
+                "parts": {},
+                "pipeline": "demo",
+                "stage": name,
+                "run": RUN,
+                "inputs": {},
+                "outputs": {name: artifact.as_dict()},
+                "metrics": {"n": n},
+                "notebook": put(store, f"notebook of {name}".encode()),
+            },
+        )
+    write_run(
+        store,
+        {
+            "run": RUN,
+            "pipeline": "demo",
+            "state": "committed",
+            "keys": {name: f"{n}" * 64 for n, name in enumerate(artifacts)},
+        },
+    )
     for n in range(3):
         move_ref(store, "heads/demo/default", RUN, f"move {n}")
     return store, artifacts, tmp_path / "files"
@@ -70,11 +99,20 @@ def read_all(store, artifacts, files):
 def damage_of_one(world, chooser, whole):
     "Damage one file in one way; it must be found by reading and by `verify`, and nothing wrong be given out."
     store, artifacts, files = world
-    objects, documents = [store.root / "objects" / e.name[:2] / e.name for e in object_files(store.root)], list(document_files(store.root))
+    objects, documents = (
+        [store.root / "objects" / e.name[:2] / e.name for e in object_files(store.root)],
+        list(document_files(store.root)),
+    )
     path = chooser.choice(chooser.choice([objects, documents]))
     before = path.read_bytes()
     kind = chooser.choice([*DAMAGES, "swap"])
-    other = chooser.choice([p for p in (objects if path in objects else documents) if p != path and p.read_bytes() != before]) if kind == "swap" else None
+    other = (
+        chooser.choice(
+            [p for p in (objects if path in objects else documents) if p != path and p.read_bytes() != before]
+        )
+        if kind == "swap"
+        else None
+    )
     content = {path: before} | ({other: other.read_bytes()} if other else {})
     write(path, content[other] if other else DAMAGES[kind](before, chooser))
     if other:
@@ -86,10 +124,15 @@ def damage_of_one(world, chooser, whole):
             get(store, p.name) if p in objects else read_json(p)
         if p in objects:
             assert not p.exists()  # set aside
-            p.write_bytes(content[other] if p == path and other else b"wrong")  # as if reading had not set it aside: `verify` finds it by itself
+            p.write_bytes(
+                content[other] if p == path and other else b"wrong"
+            )  # as if reading had not set it aside: `verify` finds it by itself
     found = verify_store(store)
     shown = {d["digest"] or d["file"] for d in found["damaged"] if d["kind"] != "missing"}
-    assert {p.name if p in objects else p.relative_to(store.root).as_posix() for p in content} <= shown, (kind, path)
+    assert {p.name if p in objects else p.relative_to(store.root).as_posix() for p in content} <= shown, (
+        kind,
+        path,
+    )
     if path in objects:
         for name, artifact in artifacts.items():
             try:

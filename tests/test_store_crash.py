@@ -1,4 +1,5 @@
 """A process may die at any point of a commit, and a disk may lose what was not flushed: the promise I1 to I6 holds all the same."""
+
 import json
 import os
 import time
@@ -18,14 +19,23 @@ from mlnb.store.records import commit, find_record, output_digests
 from mlnb.store.refs import move_ref, read_ref
 from mlnb.store.runs import hold_run, write_run
 
-ROUNDS = int(os.environ.get("MLNB_BATTERY_ROUNDS", "20"))        # of each point, with the steps of a run alone
-RUN_ROUNDS = int(os.environ.get("MLNB_BATTERY_RUN_ROUNDS", "1"))  # of each point, with `mlnb run` and its kernels
+ROUNDS = int(os.environ.get("MLNB_BATTERY_ROUNDS", "20"))  # of each point, with the steps of a run alone
+RUN_ROUNDS = int(
+    os.environ.get("MLNB_BATTERY_RUN_ROUNDS", "1")
+)  # of each point, with `mlnb run` and its kernels
 STAGES = {
-    "10_rows.ipynb": ["import os\nfrom pathlib import Path\nasked = Path.cwd().parent / 'crash'\nif asked.exists(): os.environ['MLNB_CRASH'] = asked.read_text()",
-                      "from mlnb import save\nsave('rows', [n * n for n in range(400)])"],
-    "20_total.ipynb": ["from mlnb import load, metric, save", "total = sum(load('rows'))\nmetric('total', total)\nsave('total', total)\nsave('words', 'word ' * 500)"],
+    "10_rows.ipynb": [
+        "import os\nfrom pathlib import Path\nasked = Path.cwd().parent / 'crash'\nif asked.exists(): os.environ['MLNB_CRASH'] = asked.read_text()",
+        "from mlnb import save\nsave('rows', [n * n for n in range(400)])",
+    ],
+    "20_total.ipynb": [
+        "from mlnb import load, metric, save",
+        "total = sum(load('rows'))\nmetric('total', total)\nsave('total', total)\nsave('words', 'word ' * 500)",
+    ],
 }
-IN_RUN = tuple(f"{kind}.{step}" for kind in ("object", "record", "ref", "run", "layout", "file") for step in STEPS)  # points that a first run passes
+IN_RUN = tuple(
+    f"{kind}.{step}" for kind in ("object", "record", "ref", "run", "layout", "file") for step in STEPS
+)  # points that a first run passes
 
 
 def results(store):
@@ -68,20 +78,22 @@ def crash_and_go_on(project, mlnb, uninterrupted, point, in_kernel=False):
     died = mlnb("run", "demo", "--json", cwd=project.root, **({} if in_kernel else {"MLNB_CRASH": point}))
     (project.root / "crash").unlink(missing_ok=True)
     assert died.code == (1 if in_kernel else -9), (point, died)
-    assert_nothing_is_left_running(project.root)                                            # I6
+    assert_nothing_is_left_running(project.root)  # I6
     store = open_store(project.root / ".mlnb", create=False)
-    assert verify_store(store, set_aside=False)["damaged"] == [], point                     # I1, I2
+    assert verify_store(store, set_aside=False)["damaged"] == [], point  # I1, I2
     before = results(store)
-    assert before.items() <= uninterrupted.items(), point                                   # I3
+    assert before.items() <= uninterrupted.items(), point  # I3
     again = mlnb("run", "demo", "--json", cwd=project.root)
-    assert again.code == 0, (point, again.stderr)                                           # I4
-    assert again.states == {name: "cached" if name in before else "committed" for name in uninterrupted}, point  # I5
-    assert results(store) == uninterrupted, point                                           # I3
+    assert again.code == 0, (point, again.stderr)  # I4
+    assert again.states == {name: "cached" if name in before else "committed" for name in uninterrupted}, (
+        point
+    )  # I5
+    assert results(store) == uninterrupted, point  # I3
     assert read_ref(store, "heads/demo/default").target == again.json["run"] or before == uninterrupted, point
     collect(store)
     found = verify_store(store, set_aside=False)
-    assert found["damaged"] == [] and found["temporaries"] == [], point                     # I1
-    assert_nothing_is_left_running(project.root)                                            # I6
+    assert found["damaged"] == [] and found["temporaries"] == [], point  # I1
+    assert_nothing_is_left_running(project.root)  # I6
     return died
 
 
@@ -98,11 +110,15 @@ def test_run_whose_kernel_dies_at_a_crash_point_keeps_the_promise(make_project, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", IN_RUN)
-def test_run_killed_at_every_crash_point_keeps_the_promise(tmp_path, mlnb, uninterrupted, record_property, point):
+def test_run_killed_at_every_crash_point_keeps_the_promise(
+    tmp_path, mlnb, uninterrupted, record_property, point
+):
     for round_ in range(RUN_ROUNDS):
         record_property("times", round_ + 1)
         visit = 1 if point.startswith(("layout", "ref", "file")) else 1 + round_ % 2
-        crash_and_go_on(write_project(tmp_path / f"project{round_}", STAGES), mlnb, uninterrupted, f"{point}:{visit}")
+        crash_and_go_on(
+            write_project(tmp_path / f"project{round_}", STAGES), mlnb, uninterrupted, f"{point}:{visit}"
+        )
 
 
 def test_run_with_an_unknown_crash_point_is_refused(make_project, mlnb):
@@ -111,6 +127,7 @@ def test_run_with_an_unknown_crash_point_is_refused(make_project, mlnb):
 
 
 # the steps of a run alone: the same calls in the same order, in a forked process, without kernels
+
 
 def small_run(root, run="20261123T100000000-aaaa"):
     "Commit three stages, each from the one before, and move the head; what is committed already is left alone."
@@ -126,8 +143,20 @@ def small_run(root, run="20261123T100000000-aaaa"):
                 output = put_value(store, {"stage": stage, "of": sorted(a["digest"] for a in given.values())})
                 (root / "notebook").write_text(f"notebook of {stage}")
                 notebook = put(store, root / "notebook")
-                record = commit(store, {"key": key, "parts": {}, "pipeline": "demo", "stage": stage, "run": run, "inputs": given, "outputs": {"value": output.as_dict()},
-                                        "metrics": {"n": n}, "notebook": notebook}).record
+                record = commit(
+                    store,
+                    {
+                        "key": key,
+                        "parts": {},
+                        "pipeline": "demo",
+                        "stage": stage,
+                        "run": run,
+                        "inputs": given,
+                        "outputs": {"value": output.as_dict()},
+                        "metrics": {"n": n},
+                        "notebook": notebook,
+                    },
+                ).record
                 done.append(stage)
             given = record["outputs"]
             document["keys"][stage] = key
@@ -182,7 +211,9 @@ def crash_steps(root, whole, point):
     assert code_again == 0, done
     assert done == [stage for stage in ("rows", "features", "model") if stage not in before], point
     store = open_store(root)
-    assert results(store) == whole and read_ref(store, "heads/demo/default").target == "20261123T110000000-bbbb"
+    assert (
+        results(store) == whole and read_ref(store, "heads/demo/default").target == "20261123T110000000-bbbb"
+    )
     for _ in range(2):
         in_child(lambda: collect(store))
     found = verify_store(store, set_aside=False)
@@ -190,7 +221,7 @@ def crash_steps(root, whole, point):
     return code == -9
 
 
-@pytest.mark.parametrize("point", IN_RUN[:-len(STEPS)])
+@pytest.mark.parametrize("point", IN_RUN[: -len(STEPS)])
 def test_steps_killed_at_every_crash_point_keep_the_promise(tmp_path, whole, point):
     assert crash_steps(tmp_path / "store", whole, point)
 
@@ -199,8 +230,10 @@ VISITS = {"object": 6, "record": 3, "ref": 1, "run": 5, "layout": 1}  # that the
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", IN_RUN[:-len(STEPS)])
-def test_steps_killed_at_every_visit_of_every_crash_point_keep_the_promise(tmp_path, whole, record_property, point):
+@pytest.mark.parametrize("point", IN_RUN[: -len(STEPS)])
+def test_steps_killed_at_every_visit_of_every_crash_point_keep_the_promise(
+    tmp_path, whole, record_property, point
+):
     for round_ in range(ROUNDS):
         record_property("times", round_ + 1)
         visit = 1 + round_ % VISITS[point.partition(".")[0]]
@@ -208,6 +241,7 @@ def test_steps_killed_at_every_visit_of_every_crash_point_keep_the_promise(tmp_p
 
 
 # collecting, setting aside and migrating are killed too
+
 
 def garbage_store(root):
     store = open_store(root)
@@ -248,4 +282,10 @@ def test_quarantine_killed_in_the_middle_leaves_the_object_missing_and_it_is_mad
 
 def test_points_are_all_passed_by_some_test():
     passed = {*IN_RUN, *(f"{kind}.{step}" for kind in ("evidence", "document") for step in STEPS)}
-    assert {p for p in POINTS if p not in passed} == {"gc.listed", "gc.moved", "gc.looked", "gc.emptied", "quarantine.moved"}
+    assert {p for p in POINTS if p not in passed} == {
+        "gc.listed",
+        "gc.moved",
+        "gc.looked",
+        "gc.emptied",
+        "quarantine.moved",
+    }

@@ -1,4 +1,5 @@
 """Power cuts, full disks, races, clocks and odd names: the store loses nothing and says what is the matter."""
+
 import itertools
 import json
 import multiprocessing
@@ -29,8 +30,10 @@ RUN = "20261123T100000000-aaaa"
 
 # power cuts: everything a disk may show after it lost what was not flushed
 
+
 class Recorder:
     "Writes down what a piece of work tells the operating system, with the content at each flush."
+
     def __init__(self, root):
         self.root, self.operations, self.inodes, self.contents = root, [], itertools.count(), {}
 
@@ -38,7 +41,10 @@ class Recorder:
         return os.fspath(path).startswith(os.fspath(self.root))
 
     def install(self, monkeypatch):
-        real = {name: getattr(os, name) for name in ("open", "fsync", "replace", "link", "unlink", "mkdir", "rename")}
+        real = {
+            name: getattr(os, name)
+            for name in ("open", "fsync", "replace", "link", "unlink", "mkdir", "rename")
+        }
 
         def opened(path, flags, *args, **kwargs):
             is_new = self.inside(path) and flags & os.O_CREAT and not os.path.exists(path)
@@ -52,13 +58,18 @@ class Recorder:
             path = os.readlink(f"/proc/self/fd/{handle}")
             if self.inside(path):
                 is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
-                self.operations.append(("flush folder", path) if is_folder else ("flush", path, Path(path).read_bytes()))
+                self.operations.append(
+                    ("flush folder", path) if is_folder else ("flush", path, Path(path).read_bytes())
+                )
 
         def named(name):
             def work(a, b, **kwargs):
                 real[name](a, b, **kwargs)
                 if self.inside(b):
-                    self.operations.append(("link" if name == "link" else "rename", os.fspath(a), os.fspath(b)))
+                    self.operations.append(
+                        ("link" if name == "link" else "rename", os.fspath(a), os.fspath(b))
+                    )
+
             return work
 
         def unlink(path, **kwargs):
@@ -71,7 +82,15 @@ class Recorder:
             if self.inside(path):
                 self.operations.append(("mkdir", os.fspath(path)))
 
-        for name, work in {"open": opened, "fsync": fsync, "replace": named("replace"), "rename": named("rename"), "link": named("link"), "unlink": unlink, "mkdir": mkdir}.items():
+        for name, work in {
+            "open": opened,
+            "fsync": fsync,
+            "replace": named("replace"),
+            "rename": named("rename"),
+            "link": named("link"),
+            "unlink": unlink,
+            "mkdir": mkdir,
+        }.items():
             monkeypatch.setattr(os, name, work)
 
 
@@ -85,8 +104,16 @@ def open_questions(prefix):
         if kind == "create":
             contents[operation[2]] = path
         elif kind == "flush folder":
-            undecided -= {m for m in undecided if prefix[m][0] != "create" and os.path.dirname(prefix[m][-1] if prefix[m][0] in ("rename", "link") else prefix[m][1]) == path}
-            undecided -= {m for m in undecided if prefix[m][0] == "create" and os.path.dirname(prefix[m][1]) == path}
+            undecided -= {
+                m
+                for m in undecided
+                if prefix[m][0] != "create"
+                and os.path.dirname(prefix[m][-1] if prefix[m][0] in ("rename", "link") else prefix[m][1])
+                == path
+            }
+            undecided -= {
+                m for m in undecided if prefix[m][0] == "create" and os.path.dirname(prefix[m][1]) == path
+            }
     return sorted(undecided)
 
 
@@ -115,7 +142,10 @@ def state_after(prefix, undone, lose):
             names.pop(path, None)
 
     def stands(path, root):
-        return all(os.fspath(p) in folders for p in Path(path).parents if p != root and p.is_relative_to(root))
+        return all(
+            os.fspath(p) in folders for p in Path(path).parents if p != root and p.is_relative_to(root)
+        )
+
     return folders, {path: lose() if content[i] is None else content[i] for path, i in names.items()}, stands
 
 
@@ -128,7 +158,20 @@ def commit_of_a_stage(root, n_stages=1):
         (root.parent / "notebook").write_text("executed notebook" + n * "!")
         notebook = put(store, root.parent / "notebook")
         keys[stage] = f"{n}" * 64
-        commit(store, {"key": keys[stage], "parts": {}, "pipeline": "demo", "stage": stage, "run": RUN, "inputs": {}, "outputs": {stage: output.as_dict()}, "metrics": {"n": n}, "notebook": notebook})
+        commit(
+            store,
+            {
+                "key": keys[stage],
+                "parts": {},
+                "pipeline": "demo",
+                "stage": stage,
+                "run": RUN,
+                "inputs": {},
+                "outputs": {stage: output.as_dict()},
+                "metrics": {"n": n},
+                "notebook": notebook,
+            },
+        )
         write_run(store, {"run": RUN, "pipeline": "demo", "state": "running", "keys": keys, "stages": []})
     write_run(store, {"run": RUN, "pipeline": "demo", "state": "committed", "keys": keys, "stages": []})
     move_ref(store, "heads/demo/default", RUN, "every stage is committed")
@@ -139,8 +182,15 @@ def states(operations, most_subsets, chooser):
     for end in range(len(operations) + 1):
         prefix = operations[:end]
         undecided = open_questions(prefix)
-        subsets = [set(s) for size in range(len(undecided) + 1) for s in itertools.combinations(undecided, size)] if len(undecided) <= 6 else [
-            set(), set(undecided), *({n for n in undecided if chooser.random() < 0.5} for _ in range(most_subsets))]
+        subsets = (
+            [set(s) for size in range(len(undecided) + 1) for s in itertools.combinations(undecided, size)]
+            if len(undecided) <= 6
+            else [
+                set(),
+                set(undecided),
+                *({n for n in undecided if chooser.random() < 0.5} for _ in range(most_subsets)),
+            ]
+        )
         for undone in subsets:
             for lose in (lambda: b"", lambda: b"\0" * 64, lambda: b'{"half', lambda: b'{"sha256": "'):
                 yield end, undone, lose
@@ -158,7 +208,9 @@ def build(root, original, prefix, undone, lose):
 
 
 @pytest.mark.parametrize("n_stages, least", [(1, 150), pytest.param(4, 500, marks=pytest.mark.slow)])
-def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path, monkeypatch, record_property, n_stages, least):
+def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
+    tmp_path, monkeypatch, record_property, n_stages, least
+):
     original = tmp_path / "original" / "store"
     original.parent.mkdir()
     recorder = Recorder(original)
@@ -167,27 +219,47 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(tmp_path
         commit_of_a_stage(original, n_stages)
     forget_pins()
     operations = recorder.operations
-    assert {o[0] for o in operations} == {"create", "flush", "flush folder", "rename", "link", "unlink", "mkdir"}
+    assert {o[0] for o in operations} == {
+        "create",
+        "flush",
+        "flush folder",
+        "rename",
+        "link",
+        "unlink",
+        "mkdir",
+    }
     whole = {r["stage"]: output_digests(r) for r in sound_records(open_store(original))}
     seen, n_committed = set(), 0
     for n, (end, undone, lose) in enumerate(states(operations, 12, random.Random(0))):
         root = tmp_path / f"state-{n}"
         build(root, original, operations[:end], undone, lose)
-        shape = json.dumps(sorted((p.relative_to(root).as_posix(), p.read_bytes().hex() if p.is_file() else "") for p in root.rglob("*")))
+        shape = json.dumps(
+            sorted(
+                (p.relative_to(root).as_posix(), p.read_bytes().hex() if p.is_file() else "")
+                for p in root.rglob("*")
+            )
+        )
         if shape in seen or not (root / "format").exists():
             seen.add(shape)
             continue
         seen.add(shape)
         store = open_store(root)
         found = verify_store(store, set_aside=False)
-        assert found["damaged"] == [], (end, sorted(undone), found["damaged"])                  # I1, I2
+        assert found["damaged"] == [], (end, sorted(undone), found["damaged"])  # I1, I2
         committed = {r["stage"]: output_digests(r) for r in sound_records(store)}
-        assert committed.items() <= whole.items()                                               # I3
+        assert committed.items() <= whole.items()  # I3
         for record in sound_records(store):
-            assert all(is_whole(store, o) and get_value(store, Artifact(o["codec"], o["digest"], o["bytes"], o["type"]), root) == {"rows": [1, 2, 3], "n": record["metrics"]["n"]} for o in record["outputs"].values())
+            assert all(
+                is_whole(store, o)
+                and get_value(store, Artifact(o["codec"], o["digest"], o["bytes"], o["type"]), root)
+                == {"rows": [1, 2, 3], "n": record["metrics"]["n"]}
+                for o in record["outputs"].values()
+            )
         if (head := read_ref(store, "heads/demo/default")) is not None:
             keys = read_run(store, head.target)["keys"]
-            assert len(keys) == n_stages and all(find_record(store, "demo", stage, key) for stage, key in keys.items())
+            assert len(keys) == n_stages and all(
+                find_record(store, "demo", stage, key) for stage, key in keys.items()
+            )
         n_committed += bool(committed)
     assert len(seen) >= least and n_committed >= 10
     record_property("times", len(seen))
@@ -204,22 +276,32 @@ def test_power_cut_checker_finds_a_commit_that_flushes_nothing(tmp_path, monkeyp
         commit_of_a_stage(original)
     forget_pins()
     unflushed = [o for o in recorder.operations if not (o[0] == "flush folder" and "/objects" in o[1])]
+
     def is_broken(number):
         root = tmp_path / f"bad-{number}"
-        undone = {n for n in open_questions(unflushed) if "/objects/" in unflushed[n][-1 if unflushed[n][0] == "rename" else 1] and unflushed[n][0] == "rename"}
+        undone = {
+            n
+            for n in open_questions(unflushed)
+            if "/objects/" in unflushed[n][-1 if unflushed[n][0] == "rename" else 1]
+            and unflushed[n][0] == "rename"
+        }
         build(root, original, unflushed, undone, lambda: b"")
         return not verify_store(open_store(root), set_aside=False)["clean"]
+
     assert is_broken(0)
 
 
 # full disks
+
 
 def limited(folder, kib):
     "A file system of so many KiB; skips where nobody may mount one."
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], capture_output=True
+    ).returncode:
         pytest.skip("this machine lets nobody mount a tmpfs")
     return folder
 
@@ -253,7 +335,19 @@ def big_file(path):
 WRITERS = {
     "object": lambda store: put(store, os.urandom(60_000)),
     "file": lambda store: put_value(store, big_file(store.root.parents[1] / "big")),
-    "record": lambda store: commit(store, {"key": "1" * 64, "pipeline": "demo", "stage": "rows", "run": RUN, "inputs": {}, "outputs": {}, "metrics": {}, "note": BIG}),
+    "record": lambda store: commit(
+        store,
+        {
+            "key": "1" * 64,
+            "pipeline": "demo",
+            "stage": "rows",
+            "run": RUN,
+            "inputs": {},
+            "outputs": {},
+            "metrics": {},
+            "note": BIG,
+        },
+    ),
     "ref": lambda store: move_ref(store, "heads/demo/default", RUN, BIG),
     "run": lambda store: write_run(store, {"run": RUN, "pipeline": "demo", "state": "failed", "note": BIG}),
     "page": lambda store: write_durably(store.root / "page.html", BIG.encode()),
@@ -267,19 +361,31 @@ def test_full_disk_is_said_clearly_keeps_what_was_there_and_passes(small_disk, w
     store = open_store(disk / "store")
     commit_of_a_stage(store.root)
     write_durably(store.root / "page.html", b"old page")
-    before = {p.relative_to(disk): p.read_bytes() for p in store.root.rglob("*") if p.is_file() and "pins" not in p.parts}
+    before = {
+        p.relative_to(disk): p.read_bytes()
+        for p in store.root.rglob("*")
+        if p.is_file() and "pins" not in p.parts
+    }
     fill_up(disk, room_kib * 1024)
     with pytest.raises(StoreError, match="no room left") as caught:
         WRITERS[what](store)
     assert caught.value.exit_code == 69 and caught.value.mend
-    assert {p.relative_to(disk): p.read_bytes() for p in store.root.rglob("*") if p.is_file() and "pins" not in p.parts} == before
+    assert {
+        p.relative_to(disk): p.read_bytes()
+        for p in store.root.rglob("*")
+        if p.is_file() and "pins" not in p.parts
+    } == before
     (disk / "ballast").unlink()
     WRITERS[what](store)
     assert verify_store(store)["clean"]
 
 
-FULL = {"10_rows.ipynb": ["import os\nfrom mlnb import save\nsave('rows', [n * n for n in range(400)])"],
-        "20_big.ipynb": ["from pathlib import Path\nfrom mlnb import load, save\nn = len(load('rows'))\nsave('big', 'word ' * 20_000)"]}
+FULL = {
+    "10_rows.ipynb": ["import os\nfrom mlnb import save\nsave('rows', [n * n for n in range(400)])"],
+    "20_big.ipynb": [
+        "from pathlib import Path\nfrom mlnb import load, save\nn = len(load('rows'))\nsave('big', 'word ' * 20_000)"
+    ],
+}
 
 
 @pytest.mark.slow
@@ -299,6 +405,7 @@ def test_run_on_a_full_disk_ends_with_69_and_goes_on_when_there_is_room(small_di
 
 # races
 
+
 def race(work, n):
     "Run `work(number)` in n processes that start at one moment."
     context = multiprocessing.get_context("fork")
@@ -307,6 +414,7 @@ def race(work, n):
     def process(number):
         barrier.wait()
         queue.put(work(number))
+
     processes = [context.Process(target=process, args=(number,)) for number in range(n)]
     for p in processes:
         p.start()
@@ -324,8 +432,21 @@ def one_race(root, n):
 
     def work(number):
         shared, own = put(store, b"shared"), put(store, f"own {number}".encode())
-        first = commit(store, {"key": "0" * 64, "pipeline": "demo", "stage": "rows", "run": f"r{number}", "inputs": {}, "metrics": {},
-                               "outputs": {"rows": {"digest": shared, "codec": "text", "bytes": 6}, "own": {"digest": own, "codec": "text", "bytes": len(f"own {number}")}}}).is_first
+        first = commit(
+            store,
+            {
+                "key": "0" * 64,
+                "pipeline": "demo",
+                "stage": "rows",
+                "run": f"r{number}",
+                "inputs": {},
+                "metrics": {},
+                "outputs": {
+                    "rows": {"digest": shared, "codec": "text", "bytes": 6},
+                    "own": {"digest": own, "codec": "text", "bytes": len(f"own {number}")},
+                },
+            },
+        ).is_first
         try:
             moved = move_ref(store, "heads/demo/default", f"r{number}", "race", after=start).number
         except LockedError:
@@ -363,10 +484,12 @@ def test_many_races_have_one_winner_and_lose_nothing(tmp_path, record_property, 
 
 # clocks
 
+
 @pytest.mark.parametrize("shift", ["-400 days", "+400 days"])
 def test_clock_set_wrong_changes_no_answer(tmp_path, monkeypatch, shift):
     "Every time that Python or the file system could be asked for is wrong; what the store decides is not."
     import time
+
     store = open_store(tmp_path / "store")
     commit_of_a_stage(store.root)
     seconds = int(shift.split()[0]) * 86_400
@@ -380,7 +503,11 @@ def test_clock_set_wrong_changes_no_answer(tmp_path, monkeypatch, shift):
     record = find_record(store, "demo", "rows", "0" * 64)
     assert record and move_ref(store, "heads/demo/default", RUN, "again").number == 2
     assert collect(store)["moved"]["objects"] == 1 and collect(store)["deleted"]["objects"] == 1
-    assert not has(store, garbage) and is_whole(store, record["outputs"]["rows"]) and verify_store(store)["clean"]
+    assert (
+        not has(store, garbage)
+        and is_whole(store, record["outputs"]["rows"])
+        and verify_store(store)["clean"]
+    )
 
 
 def test_run_ids_that_go_back_in_time_do_not_move_a_ref_back(tmp_path):
@@ -396,6 +523,7 @@ def test_run_ids_that_go_back_in_time_do_not_move_a_ref_back(tmp_path):
 
 # odd surroundings and odd names
 
+
 def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
     disk = small_disk(1024)
     store = open_store(disk / "store")
@@ -407,7 +535,12 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
     record = find_record(store, "demo", "rows", "0" * 64)
     assert get(store, record["notebook"]) == b"executed notebook" and verify_store(store)["clean"]
     assert put(store, b"executed notebook") == record["notebook"]  # it is there: nothing is to be written
-    for work in (lambda: put(store, b"new"), lambda: collect(store), lambda: move_ref(store, "x", "y", "z"), lambda: write_run(store, {"run": "r", "pipeline": "demo"})):
+    for work in (
+        lambda: put(store, b"new"),
+        lambda: collect(store),
+        lambda: move_ref(store, "x", "y", "z"),
+        lambda: write_run(store, {"run": "r", "pipeline": "demo"}),
+    ):
         with pytest.raises(StoreError, match="read-only"):
             work()
     assert collect(store, dry_run=True)["moved"]["objects"] == 0
@@ -428,7 +561,21 @@ def test_no_home_and_umask_077_change_nothing(make_project, mlnb, monkeypatch):
 
 
 COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
-ODD = ["../../outside", "..", ".", "a/../../b", "/etc/passwd", "nul\0name", "x" * 255, COMPOSED, DECOMPOSED, "a b\nc", "-rf", "", "😀"]
+ODD = [
+    "../../outside",
+    "..",
+    ".",
+    "a/../../b",
+    "/etc/passwd",
+    "nul\0name",
+    "x" * 255,
+    COMPOSED,
+    DECOMPOSED,
+    "a b\nc",
+    "-rf",
+    "",
+    "😀",
+]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -436,11 +583,17 @@ def test_odd_names_work_or_are_refused_in_one_line_and_touch_nothing_outside(tmp
     root = tmp_path / "inner" / "store"
     store = open_store(root)
     outside = sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(root))
-    for work in (lambda: objects.path_of(store, name), lambda: get(store, name), lambda: has(store, name), lambda: read_run(store, name)):
+    for work in (
+        lambda: objects.path_of(store, name),
+        lambda: get(store, name),
+        lambda: has(store, name),
+        lambda: read_run(store, name),
+    ):
         with pytest.raises((MlnbError, ValueError)) as caught:
             work()
         assert "\n" not in str(caught.value)
     from mlnb.store.names import is_name, parse_name
+
     assert not is_name(name)
     with pytest.raises(UsageError) as refused:
         parse_name(f"{name}/x@..")

@@ -1,4 +1,5 @@
 """A store says which layout it has: newer ones are refused with the version they need, older ones migrated however often that is killed."""
+
 import json
 import os
 
@@ -23,7 +24,18 @@ def old_store(root):
     store = open_store(root)
     for n in range(3):
         output = {"digest": put(store, f"value {n}".encode()), "codec": "text", "bytes": 7}
-        commit(store, {"key": f"{n}" * 64, "pipeline": "demo", "stage": "rows", "run": RUN, "inputs": {}, "outputs": {"rows": output}, "metrics": {"n": n}})
+        commit(
+            store,
+            {
+                "key": f"{n}" * 64,
+                "pipeline": "demo",
+                "stage": "rows",
+                "run": RUN,
+                "inputs": {},
+                "outputs": {"rows": output},
+                "metrics": {"n": n},
+            },
+        )
         move_ref(store, "heads/demo/default", RUN, f"move {n}")
     write_run(store, {"run": RUN, "pipeline": "demo", "state": "committed", "keys": {"rows": "2" * 64}})
     for path in document_files(root):
@@ -38,7 +50,12 @@ def old_store(root):
 
 def content(store):
     "What a store says, whatever its layout."
-    return records_of(store, "demo", "rows"), ref_history(store, "heads/demo/default"), read_run(store, RUN), [get(store, r["outputs"]["rows"]["digest"]) for r in records_of(store, "demo", "rows")]
+    return (
+        records_of(store, "demo", "rows"),
+        ref_history(store, "heads/demo/default"),
+        read_run(store, RUN),
+        [get(store, r["outputs"]["rows"]["digest"]) for r in records_of(store, "demo", "rows")],
+    )
 
 
 def in_child(work, point=""):
@@ -60,11 +77,21 @@ def test_older_layout_is_migrated_when_opened_and_says_the_same(tmp_path):
     assert read_layout(root).number == LAYOUT and all(is_sealed(p.read_bytes()) for p in document_files(root))
     assert {p: p.stat().st_mode for p in document_files(root)} == modes
     records, history, run, values = content(store)
-    assert [r["metrics"]["n"] for r in records] == [0, 1, 2] and [v.number for v in history] == [1, 2, 3] and run["state"] == "committed"
+    assert (
+        [r["metrics"]["n"] for r in records] == [0, 1, 2]
+        and [v.number for v in history] == [1, 2, 3]
+        and run["state"] == "committed"
+    )
     assert values == [b"value 0", b"value 1", b"value 2"] and verify_store(store)["clean"]
 
 
-@pytest.mark.parametrize("point", [*(f"document.{step}:{visit}" for step in STEPS for visit in (1, 4, 7)), *(f"layout.{step}" for step in STEPS)])
+@pytest.mark.parametrize(
+    "point",
+    [
+        *(f"document.{step}:{visit}" for step in STEPS for visit in (1, 4, 7)),
+        *(f"layout.{step}" for step in STEPS),
+    ],
+)
 def test_migration_killed_at_any_point_is_finished_by_the_next_opening(tmp_path, point):
     root = old_store(tmp_path / "store")
     assert in_child(lambda: open_store(root), point) == -9
@@ -98,14 +125,20 @@ def test_damaged_document_of_an_older_layout_stays_and_is_reported(tmp_path):
     assert [d["kind"] for d in found["damaged"]] == ["document"] and path.read_text() == '{"key": '
 
 
-@pytest.mark.parametrize("needs, mend", [("", "install a newer mlnb"), ("1.4.0", "install mlnb 1.4.0 or a newer mlnb")])
+@pytest.mark.parametrize(
+    "needs, mend", [("", "install a newer mlnb"), ("1.4.0", "install mlnb 1.4.0 or a newer mlnb")]
+)
 def test_newer_layout_is_refused_with_the_version_it_needs_and_left_alone(tmp_path, needs, mend):
     root = old_store(tmp_path / "store")
     (root / "format").write_bytes(layout_text(LAYOUT + 1, needs) if needs else f"{LAYOUT + 1}\n".encode())
     before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
     with pytest.raises(StoreError) as caught:
         open_store(root)
-    assert f"layout {LAYOUT + 1}" in caught.value.message and caught.value.mend == mend and caught.value.exit_code == 69
+    assert (
+        f"layout {LAYOUT + 1}" in caught.value.message
+        and caught.value.mend == mend
+        and caught.value.exit_code == 69
+    )
     assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
 
 
@@ -120,6 +153,7 @@ def test_run_with_a_newer_store_ends_with_69_and_the_version_it_needs(make_proje
 @pytest.mark.parametrize("derived", ["cache", "locks", "overlay", "pins", "trash", "quarantine"])
 def test_derived_folder_may_be_deleted_at_any_time(tmp_path, derived):
     import shutil
+
     store = open_store(old_store(tmp_path / "store"))
     (store.root / derived).mkdir(exist_ok=True)
     shutil.rmtree(store.root / derived)

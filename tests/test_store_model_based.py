@@ -1,4 +1,5 @@
 """The store, its refs and its collections against plain dicts, in random order."""
+
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,7 +20,9 @@ from mlnb.store.refs import move_ref, read_ref, ref_history
 
 VALUES = st.sampled_from([f"value {n}".encode() for n in range(8)])
 KEYS = st.sampled_from([f"{n}" * 64 for n in range(5)])
-ALIASES = st.sampled_from(["names/fraud/model/champion", "names/fraud/model/candidate", "heads/fraud/default"])
+ALIASES = st.sampled_from(
+    ["names/fraud/model/champion", "names/fraud/model/candidate", "heads/fraud/default"]
+)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -50,8 +53,19 @@ class StoreMachine(RuleBasedStateMachine):
         "The first record of a key wins as long as its value is there."
         self.number += 1
         digest = self.put(value)
-        done = commit(self.store, {"key": key, "parts": {}, "pipeline": "fraud", "stage": "train", "run": f"r{self.number:06d}", "inputs": {}, "metrics": {},
-                                   "outputs": {"model": {"digest": digest, "codec": "text", "bytes": len(value)}}})
+        done = commit(
+            self.store,
+            {
+                "key": key,
+                "parts": {},
+                "pipeline": "fraud",
+                "stage": "train",
+                "run": f"r{self.number:06d}",
+                "inputs": {},
+                "metrics": {},
+                "outputs": {"model": {"digest": digest, "codec": "text", "bytes": len(value)}},
+            },
+        )
         if key in self.records:
             kept = self.records[key]
             assert (done.is_first, done.is_reproduced) == (False, kept == value)
@@ -100,7 +114,11 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(key=KEYS)
     def forget_a_record(self, key):
         "Retention of none: only records that refs lead to stay."
-        named = {v for name, history in self.refs.items() for v in (history[-1:] if name.startswith("heads") else history)} | self.pinned
+        named = {
+            v
+            for name, history in self.refs.items()
+            for v in (history[-1:] if name.startswith("heads") else history)
+        } | self.pinned
         collect(self.store, Retention(records=0))
         gone = [k for k, v in self.records.items() if v not in named]
         collect(self.store, Retention(records=0))
@@ -122,11 +140,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.pinned.add(value)
 
     def needed(self):
-        refs = {v for name, history in self.refs.items() for v in (history[-1:] if name.startswith("heads") else history)}
+        refs = {
+            v
+            for name, history in self.refs.items()
+            for v in (history[-1:] if name.startswith("heads") else history)
+        }
         return {sha256(v) for v in refs | set(self.records.values()) | self.pinned}
 
     def of_evidence(self):
         from mlnb.care.gc import digests_in
+
         return {d for p in (self.store.root / "records").rglob("*.evidence") for d in digests_in(p)}
 
     @invariant()
@@ -136,9 +159,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert all(has(self.store, digest) for digest in self.needed())
         for key, value in self.records.items():
             record = find_record(self.store, "fraud", "train", key)
-            assert output_digests(record) == {"model": sha256(value)} and get(self.store, sha256(value)) == value
+            assert (
+                output_digests(record) == {"model": sha256(value)} and get(self.store, sha256(value)) == value
+            )
         for name, history in self.refs.items():
-            assert [v.target for v in ref_history(self.store, name)] == [sha256(v) for v in history] and read_ref(self.store, name).target == sha256(history[-1])
+            assert [v.target for v in ref_history(self.store, name)] == [
+                sha256(v) for v in history
+            ] and read_ref(self.store, name).target == sha256(history[-1])
 
     @invariant()
     def it_verifies(self):
@@ -147,8 +174,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert found["clean"] and found["temporaries"] == []
 
 
-QUICK = settings(max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+)
+LONG = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 class TestStoreQuick(StoreMachine.TestCase):

@@ -1,4 +1,5 @@
 """Model files are canonical, faithful, and built from listed types only."""
+
 import io
 import json
 import os
@@ -30,7 +31,14 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, QuantileTransformer, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    OneHotEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
@@ -42,7 +50,8 @@ from mlnb.store.model_files import TRUSTED_TYPES, canonical_model, dump_model, l
 @pytest.fixture(autouse=True)
 def _one_thread():
     "Boosted trees in two processes on few cores are many times slower than one."
-    with threadpool_limits(1): yield
+    with threadpool_limits(1):
+        yield
 
 
 rng = np.random.default_rng(0)
@@ -54,9 +63,15 @@ y = (FULL.amount + rng.normal(size=200) > 0.5).astype(int).to_numpy()
 
 
 def columns():
-    return ColumnTransformer([("scaled", StandardScaler(), ["amount"]), ("ranks", QuantileTransformer(n_quantiles=10), ["risk"]),
-                              ("bins", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"), ["hour"]),
-                              ("codes", OneHotEncoder(handle_unknown="ignore"), ["night"])], remainder="passthrough")
+    return ColumnTransformer(
+        [
+            ("scaled", StandardScaler(), ["amount"]),
+            ("ranks", QuantileTransformer(n_quantiles=10), ["risk"]),
+            ("bins", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"), ["hour"]),
+            ("codes", OneHotEncoder(handle_unknown="ignore"), ["night"]),
+        ],
+        remainder="passthrough",
+    )
 
 
 MODELS = {
@@ -65,7 +80,9 @@ MODELS = {
     "tree": lambda: DecisionTreeClassifier(random_state=0),
     "boosted": lambda: GradientBoostingClassifier(n_estimators=3, random_state=0),
     "histogram": lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0),
-    "histogram_stopping": lambda: HistGradientBoostingClassifier(max_iter=5, early_stopping=True, categorical_features=["hour"], random_state=0),
+    "histogram_stopping": lambda: HistGradientBoostingClassifier(
+        max_iter=5, early_stopping=True, categorical_features=["hour"], random_state=0
+    ),
     "histogram_regression": lambda: HistGradientBoostingRegressor(max_iter=3, random_state=0),
     "logistic": lambda: make_pipeline(RobustScaler(), LogisticRegression(class_weight={0: 1.0, 1: 9.0})),
     "gradient_descent": lambda: SGDClassifier(loss="log_loss", random_state=0),
@@ -73,7 +90,9 @@ MODELS = {
     "imputed": lambda: make_pipeline(SimpleImputer(), SelectKBest(k=2), LogisticRegression()),
     "ufunc": lambda: make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()),
     "calibrated_forest": lambda: CalibratedClassifierCV(RandomForestClassifier(3, random_state=0), cv=2),
-    "calibrated_isotonic": lambda: CalibratedClassifierCV(HistGradientBoostingClassifier(max_iter=3, random_state=0), method="isotonic", cv=2),
+    "calibrated_isotonic": lambda: CalibratedClassifierCV(
+        HistGradientBoostingClassifier(max_iter=3, random_state=0), method="isotonic", cv=2
+    ),
     "threshold": lambda: FixedThresholdClassifier(LogisticRegression(), threshold=0.3),
     "search": lambda: GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2]}, cv=2),
     "stacked": lambda: StackingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], cv=2),
@@ -91,16 +110,26 @@ def test_model_of_a_family_comes_back_equal_and_canonical(name):
     back = load_model(data)
     assert type(back) is type(model) and dump_model(back) == data
     np.testing.assert_array_equal(back.predict(frame), model.predict(frame))
-    if hasattr(model, "predict_proba"): np.testing.assert_array_equal(back.predict_proba(frame), model.predict_proba(frame))
+    if hasattr(model, "predict_proba"):
+        np.testing.assert_array_equal(back.predict_proba(frame), model.predict_proba(frame))
     assert list(back.feature_names_in_) == list(FULL)
-    if name != "search": assert dump_model(MODELS[name]().fit(frame, y)) == data  # a search keeps the seconds that it took
+    if name != "search":
+        assert dump_model(MODELS[name]().fit(frame, y)) == data  # a search keeps the seconds that it took
 
 
 def test_every_family_of_the_list_is_needed():
     wanted = set()
     for name, make in MODELS.items():
-        wanted |= set(skops.io.get_untrusted_types(data=skops.io.dumps(make().fit(X if name in WITH_MISSING else FULL, y))))
-    wanted |= set(skops.io.get_untrusted_types(data=skops.io.dumps(MLPClassifier((2,), max_iter=2000, tol=1.0, random_state=0).fit(FULL, y))))
+        wanted |= set(
+            skops.io.get_untrusted_types(
+                data=skops.io.dumps(make().fit(X if name in WITH_MISSING else FULL, y))
+            )
+        )
+    wanted |= set(
+        skops.io.get_untrusted_types(
+            data=skops.io.dumps(MLPClassifier((2,), max_iter=2000, tol=1.0, random_state=0).fit(FULL, y))
+        )
+    )
     assert wanted <= set(trusted_names())
     assert not [family for family, types in TRUSTED_TYPES.items() if not wanted & set(types)]
 
@@ -109,13 +138,17 @@ def test_model_through_the_codec_is_a_skops_file():
     model = MODELS["forest"]().fit(FULL, y)
     stored = encode(model)
     assert (stored.codec, stored.suffix, stored.type) == ("estimator", ".skops", "sklearn.pipeline.Pipeline")
-    np.testing.assert_array_equal(decode("estimator", stored.data).predict_proba(FULL), model.predict_proba(FULL))
+    np.testing.assert_array_equal(
+        decode("estimator", stored.data).predict_proba(FULL), model.predict_proba(FULL)
+    )
     assert skops.io.loads(stored.data, trusted=trusted_names()).n_features_in_ == 4
 
 
 def test_unfitted_and_sparse_models_come_back():
     assert load_model(dump_model(RandomForestClassifier(7))).n_estimators == 7
-    words = make_pipeline(CountVectorizer(stop_words=["the", "a"]), LogisticRegression()).fit(["a cat", "the dog", "dog"], [0, 1, 1])
+    words = make_pipeline(CountVectorizer(stop_words=["the", "a"]), LogisticRegression()).fit(
+        ["a cat", "the dog", "dog"], [0, 1, 1]
+    )
     assert load_model(dump_model(words)).predict(["dog"]) == [1]
 
 
@@ -146,13 +179,21 @@ print([hashlib.sha256(dump_model(m)).hexdigest() for m in [*(m.fit(X, y) for m i
 
 
 def test_same_fit_in_processes_with_other_hash_seeds_gives_the_same_bytes():
-    processes = [subprocess.Popen([sys.executable, "-c", FIT], env={**os.environ, "PYTHONHASHSEED": seed, "MALLOC_PERTURB_": seed, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True)
-                 for seed in ("1", "77")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIT],
+            env={**os.environ, "PYTHONHASHSEED": seed, "MALLOC_PERTURB_": seed, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "77")
+    ]
     one, other = (process.communicate()[0] for process in processes)
     assert one == other and one.count("'") == 8
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
+
 
 class Majority(ClassifierMixin, BaseEstimator):
     "Predicts the class seen most often."
@@ -171,36 +212,68 @@ NAME = f"{Majority.__module__}.Majority"
 
 def test_type_outside_the_list_is_refused_at_save_with_the_setting_and_accepted_with_it():
     model = Majority().fit(FULL, y)
-    with pytest.raises(ValueRefusedError, match=NAME) as refused: dump_model(model)
+    with pytest.raises(ValueRefusedError, match=NAME) as refused:
+        dump_model(model)
     assert "trusted_types" in refused.value.mend and "[mlnb]" in refused.value.mend
     stored = encode(model, trusted_types=(NAME,))
-    with pytest.raises(IntegrityError, match=NAME): decode("estimator", stored.data)
-    np.testing.assert_array_equal(decode("estimator", stored.data, trusted_types=[NAME]).predict(FULL), model.predict(FULL))
+    with pytest.raises(IntegrityError, match=NAME):
+        decode("estimator", stored.data)
+    np.testing.assert_array_equal(
+        decode("estimator", stored.data, trusted_types=[NAME]).predict(FULL), model.predict(FULL)
+    )
 
 
-@pytest.mark.parametrize("model", [RandomForestClassifier(class_weight={False: 1.0, True: 2.0}), RandomForestClassifier(class_weight={None: 1.0}),
-                                   FunctionTransformer(lambda X: X), LogisticRegression(C=(i for i in range(3)))], ids=["bool_key", "none_key", "lambda", "generator"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(class_weight={False: 1.0, True: 2.0}),
+        RandomForestClassifier(class_weight={None: 1.0}),
+        FunctionTransformer(lambda X: X),
+        LogisticRegression(C=(i for i in range(3))),
+    ],
+    ids=["bool_key", "none_key", "lambda", "generator"],
+)
 def test_model_that_would_not_come_back_is_refused_at_save(model):
-    with pytest.raises(ValueRefusedError) as refused: dump_model(model)
+    with pytest.raises(ValueRefusedError) as refused:
+        dump_model(model)
     assert refused.value.mend
 
 
 def rewritten(data, change):
     "The model file with its schema changed by a hostile hand."
-    with zipfile.ZipFile(io.BytesIO(data)) as archive: members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
     schema = json.loads(members["schema.json"])
     change(schema)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in {**members, "schema.json": json.dumps(schema)}.items(): archive.writestr(name, content)
+        for name, content in {**members, "schema.json": json.dumps(schema)}.items():
+            archive.writestr(name, content)
     return buffer.getvalue()
 
 
 def call_node(folder):
     "A node that would call `os.mkdir(folder)` if it were built."
-    args = {"__class__": "tuple", "__module__": "builtins", "__loader__": "TupleNode",
-            "content": [{"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode", "content": json.dumps(str(folder)), "is_json": True}]}
-    return {"__class__": "mkdir", "__module__": "os", "__loader__": "ConstructorFromReduceNode", "content": args}
+    args = {
+        "__class__": "tuple",
+        "__module__": "builtins",
+        "__loader__": "TupleNode",
+        "content": [
+            {
+                "__class__": "str",
+                "__module__": "builtins",
+                "__loader__": "JsonNode",
+                "content": json.dumps(str(folder)),
+                "is_json": True,
+            }
+        ],
+    }
+    return {
+        "__class__": "mkdir",
+        "__module__": "os",
+        "__loader__": "ConstructorFromReduceNode",
+        "content": args,
+    }
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2])
@@ -210,22 +283,34 @@ def test_file_with_a_type_outside_the_list_is_refused_and_never_run(tmp_path, pr
         schema["protocol"] = protocol
 
     data = rewritten(dump_model(MODELS["forest"]()), hide)
-    with pytest.raises(IntegrityError, match=r"os\.mkdir.*nothing of it was run"): load_model(data)
+    with pytest.raises(IntegrityError, match=r"os\.mkdir.*nothing of it was run"):
+        load_model(data)
     assert not (tmp_path / "ran").exists()
-    assert skops.io.loads(data, trusted=["os.mkdir", "posix.mkdir"]) is not None and (tmp_path / "ran").exists()  # the trap is live
+    assert (
+        skops.io.loads(data, trusted=["os.mkdir", "posix.mkdir"]) is not None and (tmp_path / "ran").exists()
+    )  # the trap is live
 
 
-@pytest.mark.parametrize("change", [
-    lambda schema: schema.pop("__class__"), lambda schema: schema.update(__loader__="NoNode"), lambda schema: schema.update(protocol=99),
-    lambda schema: schema.update(__class__="NoSuchClass", __module__="sklearn.pipeline")], ids=["no_class", "loader", "protocol", "class"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda schema: schema.pop("__class__"),
+        lambda schema: schema.update(__loader__="NoNode"),
+        lambda schema: schema.update(protocol=99),
+        lambda schema: schema.update(__class__="NoSuchClass", __module__="sklearn.pipeline"),
+    ],
+    ids=["no_class", "loader", "protocol", "class"],
+)
 def test_damaged_schema_is_an_integrity_error(change):
     data = rewritten(dump_model(LogisticRegression().fit(FULL, y)), change)
-    with pytest.raises(IntegrityError): load_model(data)
+    with pytest.raises(IntegrityError):
+        load_model(data)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -200])
 def test_truncated_file_is_an_integrity_error(cut):
-    with pytest.raises(IntegrityError): load_model(dump_model(LogisticRegression().fit(FULL, y))[:cut])
+    with pytest.raises(IntegrityError):
+        load_model(dump_model(LogisticRegression().fit(FULL, y))[:cut])
 
 
 def test_attributes_named_like_the_format_are_kept():

@@ -1,4 +1,5 @@
 """The store keeps what was put whole, private and verified, on any disk and beside any other writer."""
+
 import errno
 import multiprocessing
 import os
@@ -22,8 +23,11 @@ from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import new_run_id, read_run, run_ids, write_run
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
 
 
 @pytest.fixture
@@ -36,10 +40,18 @@ def temporaries(folder):
 
 
 def example_record(digest, key="0" * 64, run="r1"):
-    return {"key": key, "pipeline": "fraud", "stage": "train", "run": run, "outputs": {"model": {"digest": digest}}, "metrics": {}}
+    return {
+        "key": key,
+        "pipeline": "fraud",
+        "stage": "train",
+        "run": run,
+        "outputs": {"model": {"digest": digest}},
+        "metrics": {},
+    }
 
 
 # content
+
 
 @FEW
 @given(st.binary(max_size=4096))
@@ -57,24 +69,37 @@ def test_put_of_file_equals_put_of_its_bytes(store, tmp_path):
     assert get(store, sha256(data)) == data
 
 
-def test_put_of_a_file_that_is_still_written_keeps_what_was_read_under_its_own_digest(store, tmp_path, monkeypatch):
+def test_put_of_a_file_that_is_still_written_keeps_what_was_read_under_its_own_digest(
+    store, tmp_path, monkeypatch
+):
     growing = tmp_path / "growing"
     growing.write_bytes(b"a" * (1 << 20))
     real = open
 
     class Writer:
         "The file being read; somebody writes to it after its first piece."
-        def __init__(self, file): self.file, self.pieces = file, 0
-        def __enter__(self): return self
-        def __exit__(self, *about): self.file.close()
+
+        def __init__(self, file):
+            self.file, self.pieces = file, 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *about):
+            self.file.close()
+
         def read(self, size):
             if self.pieces == 1:
-                with real(growing, "ab") as other: other.write(b"late")
+                with real(growing, "ab") as other:
+                    other.write(b"late")
             self.pieces += 1
             return self.file.read(size)
 
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", lambda path, *a, **k: Writer(real(path, *a, **k)) if path == growing else real(path, *a, **k))
+        patch.setattr(
+            "builtins.open",
+            lambda path, *a, **k: Writer(real(path, *a, **k)) if path == growing else real(path, *a, **k),
+        )
         digest, size = put_file(store, growing)
     whole = b"a" * (1 << 20) + b"late"
     assert (digest, size) == (sha256(whole), len(whole)) and get(store, digest) == whole
@@ -110,8 +135,15 @@ def test_get_one_flipped_bit_anywhere_raises_and_sets_the_object_aside(store, da
     assert get(store, put(store, data)) == data
 
 
-@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(p.read_bytes() + b"\0")],
-                         ids=["emptied", "cut", "grown"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda p: p.write_bytes(b""),
+        lambda p: p.write_bytes(p.read_bytes()[:-1]),
+        lambda p: p.write_bytes(p.read_bytes() + b"\0"),
+    ],
+    ids=["emptied", "cut", "grown"],
+)
 def test_get_altered_length_raises(store, damage):
     digest = put(store, b"content of a model")
     path_of(store, digest).chmod(0o600)
@@ -126,7 +158,9 @@ def test_get_missing_object_says_what_mends_it(store):
     assert caught.value.mend and caught.value.exit_code == 5
 
 
-@pytest.mark.parametrize("digest", ["", "ab", "../" * 20 + "etc", "A" * 64, "g" * 64, "a" * 63 + "/", "a" * 65, "0" * 63 + "\n"])
+@pytest.mark.parametrize(
+    "digest", ["", "ab", "../" * 20 + "etc", "A" * 64, "g" * 64, "a" * 63 + "/", "a" * 65, "0" * 63 + "\n"]
+)
 def test_path_of_anything_but_a_digest_is_refused(store, digest):
     with pytest.raises(ValueError, match="not a SHA-256 digest"):
         path_of(store, digest)
@@ -139,6 +173,7 @@ def test_canonical_json_depends_on_content_and_not_on_order(value):
         if isinstance(v, dict):
             return {k: turned(v[k]) for k in reversed(v)}
         return [turned(i) for i in v] if isinstance(v, list) else v
+
     assert canonical_json(turned(value)) == canonical_json(value)
     assert digest_of(value) == sha256(canonical_json(value))
     assert canonical_json(value).isascii()
@@ -151,6 +186,7 @@ def test_canonical_json_of_what_json_cannot_say_is_refused(value):
 
 
 # private
+
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 def test_store_any_umask_stays_private_and_readable_by_its_owner(tmp_path, umask):
@@ -209,6 +245,7 @@ def test_make_folder_that_somebody_else_made_meanwhile_keeps_its_permissions(tmp
 
 def test_store_shared_with_a_group_lets_the_group_in_and_nobody_else(tmp_path):
     import grp
+
     group = grp.getgrgid(os.getgid()).gr_name
     store = open_store(tmp_path / "store", group)
     digest = put(store, b"shared")
@@ -222,11 +259,13 @@ def test_store_shared_with_a_group_lets_the_group_in_and_nobody_else(tmp_path):
 
 # disks that refuse
 
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("step", ["fsync", "replace", "link", "open"])
 def test_write_refused_by_the_disk_is_a_store_error_and_leaves_nothing(store, monkeypatch, number, step):
     def refuse(*args, **kwargs):
         raise OSError(number, os.strerror(number))
+
     with monkeypatch.context() as patch:
         if step == "open":
             patch.setattr("builtins.open", refuse)
@@ -245,10 +284,19 @@ def test_write_disk_full_while_writing_keeps_the_old_content(store, monkeypatch)
 
     class Full:
         "A file whose disk is full after four bytes."
-        def __init__(self, file): self.file = file
-        def __enter__(self): return self
-        def __exit__(self, *about): self.file.close()
-        def __getattr__(self, name): return getattr(self.file, name)
+
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *about):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
         def write(self, data):
             self.file.write(data[:4])
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -268,7 +316,12 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small disk needs root")
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
+        ).returncode
+        != 0
+    ):
         pytest.skip("this machine lets nobody mount a tmpfs")
     yield folder
     forget_pins()  # an open pin file keeps the disk busy
@@ -319,8 +372,16 @@ def test_open_store_of_an_unknown_layout_is_refused(tmp_path, text):
         open_store(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "said", "mend"), [("", "damaged", "write 2 into it"), ("one", "damaged", "write 2 into it"), ("\xff", "damaged", "write 2 into it"), ("3", "layout 3", "install a newer mlnb"),
-                                                    ("3\nneeds mlnb 0.9.0\n", "layout 3", "install mlnb 0.9.0")])
+@pytest.mark.parametrize(
+    ("text", "said", "mend"),
+    [
+        ("", "damaged", "write 2 into it"),
+        ("one", "damaged", "write 2 into it"),
+        ("\xff", "damaged", "write 2 into it"),
+        ("3", "layout 3", "install a newer mlnb"),
+        ("3\nneeds mlnb 0.9.0\n", "layout 3", "install mlnb 0.9.0"),
+    ],
+)
 def test_open_store_says_damaged_or_newer_as_it_is(tmp_path, text, said, mend):
     (tmp_path / "format").write_text(text, encoding="latin-1")
     with pytest.raises(StoreError) as caught:
@@ -337,6 +398,7 @@ def test_read_json_of_what_is_no_object_is_damaged(tmp_path, text):
 
 # overlays
 
+
 def test_overlay_reads_through_and_writes_to_itself_only(store, tmp_path):
     below = put(store, b"below")
     before = sorted(p for p in store.root.rglob("*"))
@@ -348,6 +410,7 @@ def test_overlay_reads_through_and_writes_to_itself_only(store, tmp_path):
 
 
 # several writers
+
 
 def race(work, n=6):
     "Run `work(number, barrier, queue)` in n processes at once and return what they put into the queue."
@@ -404,7 +467,9 @@ def test_commit_by_racing_processes_has_exactly_one_winner_and_keeps_evidence(st
     winner = [number for number, _, is_first, _ in found if is_first]
     assert len(winner) == 1
     assert {record["run"] for _, record, _, _ in found} == {f"r{winner[0]}"}
-    assert [is_reproduced for number, _, _, is_reproduced in sorted(found)] == [n == winner[0] for n in range(6)]
+    assert [is_reproduced for number, _, _, is_reproduced in sorted(found)] == [
+        n == winner[0] for n in range(6)
+    ]
     assert find_record(store, "fraud", "train", "0" * 64)["run"] == f"r{winner[0]}"
     folder = store.root / "records" / "fraud" / "train"
     assert len(list(folder.glob("*.evidence"))) == 5 and len(records_of(store, "fraud", "train")) == 1
@@ -424,6 +489,7 @@ def test_writer_killed_before_the_rename_leaves_no_final_name(store):
 
 
 # records and runs
+
 
 def test_record_whose_output_is_gone_is_no_result(store):
     digest = put(store, b"model")
@@ -454,7 +520,10 @@ def test_broken_record_is_no_result_and_no_bare_json_error(store):
     path = next((store.root / "records").rglob("*.json"))
     path.chmod(0o600)
     path.write_text("{")
-    for ask in (lambda: find_record(store, "fraud", "train", "0" * 64), lambda: records_of(store, "fraud", "train")):
+    for ask in (
+        lambda: find_record(store, "fraud", "train", "0" * 64),
+        lambda: records_of(store, "fraud", "train"),
+    ):
         with pytest.raises(IntegrityError):
             ask()
 
@@ -463,6 +532,7 @@ def test_run_ids_sort_as_they_were_made_and_a_beginning_is_enough(store):
     made = []
     for hour in (9, 10, 23):
         from datetime import UTC, datetime
+
         made.append(new_run_id(datetime(2026, 11, 23, hour, tzinfo=UTC)))
         write_run(store, {"run": made[-1], "pipeline": "fraud"})
     assert run_ids(store) == made[::-1]

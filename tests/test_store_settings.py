@@ -1,4 +1,5 @@
 """settings.ini is read as written, and whatever is wrong with it is said, all at once."""
+
 import os
 import subprocess
 import sys
@@ -22,39 +23,74 @@ def problems(folder, text):
     return [(p.rule, p.mend) for p in caught.value.problems]
 
 
-@pytest.mark.parametrize(("line", "value"), [
-    ("MaxDepth = 5", "5"), ("MaxDepth=5", "5"), ("MaxDepth: 5", "5"), ("MaxDepth = 5 ; trees", "5"), ("MaxDepth = 5%", "5%"), ("MaxDepth = %(x)s", "%(x)s"),
-    ("MaxDepth = ${x}", "${x}"), ("MaxDepth = a;b", "a;b"), ("MaxDepth = # no comment", "# no comment"), ("MaxDepth = [1, 2]", "[1, 2]"), ("MaxDepth = ", ""),
-    ("MaxDepth = a = b", "a = b"), ("MaxDepth = Zürich", "Zürich"), ("MaxDepth = \"quoted\"", "\"quoted\""),
-])
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("MaxDepth = 5", "5"),
+        ("MaxDepth=5", "5"),
+        ("MaxDepth: 5", "5"),
+        ("MaxDepth = 5 ; trees", "5"),
+        ("MaxDepth = 5%", "5%"),
+        ("MaxDepth = %(x)s", "%(x)s"),
+        ("MaxDepth = ${x}", "${x}"),
+        ("MaxDepth = a;b", "a;b"),
+        ("MaxDepth = # no comment", "# no comment"),
+        ("MaxDepth = [1, 2]", "[1, 2]"),
+        ("MaxDepth = ", ""),
+        ("MaxDepth = a = b", "a = b"),
+        ("MaxDepth = Zürich", "Zürich"),
+        ('MaxDepth = "quoted"', '"quoted"'),
+    ],
+)
 def test_read_ini_keeps_case_and_text(tmp_path, line, value):
-    assert read_ini(write(tmp_path, f"[mlnb]\n[profile.ci.fraud]\n{line}\n") / "settings.ini")["profile.ci.fraud"] == {"MaxDepth": value}
+    assert read_ini(write(tmp_path, f"[mlnb]\n[profile.ci.fraud]\n{line}\n") / "settings.ini")[
+        "profile.ci.fraud"
+    ] == {"MaxDepth": value}
 
 
-@pytest.mark.parametrize("head", ["\ufeff[mlnb]\n", "; first\n[mlnb]\n", "# first\n\n[mlnb]\r\n"], ids=["byte order mark", "comment", "carriage return"])
+@pytest.mark.parametrize(
+    "head",
+    ["\ufeff[mlnb]\n", "; first\n[mlnb]\n", "# first\n\n[mlnb]\r\n"],
+    ids=["byte order mark", "comment", "carriage return"],
+)
 def test_read_project_tolerates_what_editors_add(tmp_path, head):
     assert read_project(write(tmp_path, head + "store = kept\n")).store == tmp_path / "kept"
 
 
-@pytest.mark.parametrize(("text", "rules"), [
-    ("[mlnb]\nstor = x\n", [("unknown-key", "did you mean `store`?")]),
-    ("[mlnb]\nStore = x\n", [("unknown-key", "did you mean `store`?")]),
-    ("[mlbn]\n[pipelin.fraud]\nnotebooks = nbs\n", [("unknown-section", "did you mean `mlnb`?"), ("unknown-section", None)]),
-    ("[mlnb]\n[pipeline.fraud]\n", [("missing-key", "add a line `notebooks = …`")]),
-    ("[mlnb]\n[pipeline.Fraud]\nnotebooks = nbs\n", [("bad-name", None)]),
-    ("[mlnb]\n[pipeline.fraud]\nnotebook = nbs\n", [("unknown-key", "did you mean `notebooks`?"), ("missing-key", None)]),
-    ("[mlnb]\n[source.raw]\npath = x\n[profile.ci.source.rew]\npath = y\n", [("unknown-section", "did you mean `raw`?")]),
-    ("[mlnb]\n[profile.ci.frod]\ndays = 1\n[pipeline.fraud]\nnotebooks = nbs\n", [("unknown-section", "did you mean `fraud`?")]),
-    ("[mlnb]\n[profile.ci]\ndays = 1\n", [("unknown-section", None)]),
-    ("[mlnb]\n[a.b.c.d]\n", [("unknown-section", None)]),
-    ("[mlnb]\n[mlnb.x]\n", [("unknown-section", None)]),
-    ("[mlnb]\n[pipeline]\nnotebooks = nbs\n", [("unknown-section", None)]),
-    ("[mlnb]\nstore\n", [("settings-syntax", None)]),
-    ("store = x\n[mlnb]\n", [("settings-syntax", None)]),
-    ("[mlnb]\nstore = a\nstore = b\n", [("settings-syntax", None)]),
-    ("[mlnb]\n[mlnb]\n", [("settings-syntax", None)]),
-    ("[mlnb\n", [("settings-syntax", None)]),
-])
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("[mlnb]\nstor = x\n", [("unknown-key", "did you mean `store`?")]),
+        ("[mlnb]\nStore = x\n", [("unknown-key", "did you mean `store`?")]),
+        (
+            "[mlbn]\n[pipelin.fraud]\nnotebooks = nbs\n",
+            [("unknown-section", "did you mean `mlnb`?"), ("unknown-section", None)],
+        ),
+        ("[mlnb]\n[pipeline.fraud]\n", [("missing-key", "add a line `notebooks = …`")]),
+        ("[mlnb]\n[pipeline.Fraud]\nnotebooks = nbs\n", [("bad-name", None)]),
+        (
+            "[mlnb]\n[pipeline.fraud]\nnotebook = nbs\n",
+            [("unknown-key", "did you mean `notebooks`?"), ("missing-key", None)],
+        ),
+        (
+            "[mlnb]\n[source.raw]\npath = x\n[profile.ci.source.rew]\npath = y\n",
+            [("unknown-section", "did you mean `raw`?")],
+        ),
+        (
+            "[mlnb]\n[profile.ci.frod]\ndays = 1\n[pipeline.fraud]\nnotebooks = nbs\n",
+            [("unknown-section", "did you mean `fraud`?")],
+        ),
+        ("[mlnb]\n[profile.ci]\ndays = 1\n", [("unknown-section", None)]),
+        ("[mlnb]\n[a.b.c.d]\n", [("unknown-section", None)]),
+        ("[mlnb]\n[mlnb.x]\n", [("unknown-section", None)]),
+        ("[mlnb]\n[pipeline]\nnotebooks = nbs\n", [("unknown-section", None)]),
+        ("[mlnb]\nstore\n", [("settings-syntax", None)]),
+        ("store = x\n[mlnb]\n", [("settings-syntax", None)]),
+        ("[mlnb]\nstore = a\nstore = b\n", [("settings-syntax", None)]),
+        ("[mlnb]\n[mlnb]\n", [("settings-syntax", None)]),
+        ("[mlnb\n", [("settings-syntax", None)]),
+    ],
+)
 def test_read_project_wrong_file_lists_every_problem_with_a_mend(tmp_path, text, rules):
     found = problems(tmp_path, text)
     assert [rule for rule, _ in found] == [rule for rule, _ in rules]
@@ -62,7 +98,9 @@ def test_read_project_wrong_file_lists_every_problem_with_a_mend(tmp_path, text,
 
 
 def test_read_project_profile_source_without_path_is_a_problem(tmp_path):
-    assert problems(tmp_path, "[mlnb]\n[source.raw]\npath = x\n[profile.ci.source.raw]\n")[0][0] == "missing-key"
+    assert (
+        problems(tmp_path, "[mlnb]\n[source.raw]\npath = x\n[profile.ci.source.raw]\n")[0][0] == "missing-key"
+    )
 
 
 def test_read_ini_other_encoding_is_a_problem_and_no_traceback(tmp_path):
@@ -84,16 +122,31 @@ def test_find_project_takes_the_nearest_with_a_mlnb_section(tmp_path):
 
 
 def test_paths_are_relative_to_the_project_or_absolute(tmp_path):
-    project = read_project(write(tmp_path, f"[mlnb]\nstore = deep/kept\nreports = {tmp_path}/pages\n[pipeline.fraud]\nnotebooks = nbs/fraud\n"))
-    assert (project.store, project.reports, project.pipelines) == (tmp_path / "deep" / "kept", tmp_path / "pages", {"fraud": tmp_path / "nbs" / "fraud"})
+    project = read_project(
+        write(
+            tmp_path,
+            f"[mlnb]\nstore = deep/kept\nreports = {tmp_path}/pages\n[pipeline.fraud]\nnotebooks = nbs/fraud\n",
+        )
+    )
+    assert (project.store, project.reports, project.pipelines) == (
+        tmp_path / "deep" / "kept",
+        tmp_path / "pages",
+        {"fraud": tmp_path / "nbs" / "fraud"},
+    )
     assert project_store(project).root == tmp_path / "deep" / "kept"
 
 
 def test_profile_option_wins_over_the_environment_and_unknown_is_refused(tmp_path, monkeypatch):
-    project = read_project(write(tmp_path, "[mlnb]\n[pipeline.p]\nnotebooks = n\n[profile.ci.p]\n[profile.full.p]\n"))
+    project = read_project(
+        write(tmp_path, "[mlnb]\n[pipeline.p]\nnotebooks = n\n[profile.ci.p]\n[profile.full.p]\n")
+    )
     assert profile_name(project) == "default"
     monkeypatch.setenv("MLNB_PROFILE", "ci")
-    assert (profile_name(project), profile_name(project, "full"), profile_name(project, "default")) == ("ci", "full", "default")
+    assert (profile_name(project), profile_name(project, "full"), profile_name(project, "default")) == (
+        "ci",
+        "full",
+        "default",
+    )
     monkeypatch.setenv("MLNB_PROFILE", "ful")
     with pytest.raises(UsageError, match="did you mean `full`"):
         profile_name(project)
@@ -107,17 +160,27 @@ def test_shared_with_a_group_that_does_not_exist_is_a_problem_of_the_file(tmp_pa
 
 def test_shared_with_a_group_that_exists_or_left_empty_is_read(tmp_path):
     import grp
+
     name = grp.getgrgid(os.getgid()).gr_name
     assert read_project(write(tmp_path, f"[mlnb]\nshared = {name}\n")).group == name
     assert read_project(write(tmp_path, "[mlnb]\nshared =\n")).group is None
 
 
-@pytest.mark.parametrize(("text", "rule"), [
-    ("[mlnb]\nstore =\n", "empty-value"), ("[mlnb]\nreports =\n", "empty-value"), ("[mlnb]\nstore = .\n", "bad-place"), ("[mlnb]\nstore = ..\n", "bad-place"),
-    ("[mlnb]\nstore = nbs/..\n", "bad-place"), ("[mlnb]\nstore = /\n", "bad-place"), ("[mlnb]\nstore = nbs\n[pipeline.p]\nnotebooks = nbs/p\n", "bad-place"),
-    ("[mlnb]\nstore = nbs/p\n[pipeline.p]\nnotebooks = nbs/p\n", "bad-place"), ("[mlnb]\n[source.raw]\npath = a\n[profile.ci.source.raw]\npath =\n", "empty-value"),
-    ("[mlnb]\n[source.raw]\npath = a\n[profile.ci.source.raw]\n", "missing-key"),
-])
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("[mlnb]\nstore =\n", "empty-value"),
+        ("[mlnb]\nreports =\n", "empty-value"),
+        ("[mlnb]\nstore = .\n", "bad-place"),
+        ("[mlnb]\nstore = ..\n", "bad-place"),
+        ("[mlnb]\nstore = nbs/..\n", "bad-place"),
+        ("[mlnb]\nstore = /\n", "bad-place"),
+        ("[mlnb]\nstore = nbs\n[pipeline.p]\nnotebooks = nbs/p\n", "bad-place"),
+        ("[mlnb]\nstore = nbs/p\n[pipeline.p]\nnotebooks = nbs/p\n", "bad-place"),
+        ("[mlnb]\n[source.raw]\npath = a\n[profile.ci.source.raw]\npath =\n", "empty-value"),
+        ("[mlnb]\n[source.raw]\npath = a\n[profile.ci.source.raw]\n", "missing-key"),
+    ],
+)
 def test_place_that_would_do_harm_is_one_problem(tmp_path, text, rule):
     (tmp_path / "nbs" / "p").mkdir(parents=True)
     assert [r for r, _ in problems(tmp_path, text)] == [rule]
@@ -131,13 +194,33 @@ def test_store_behind_a_link_to_the_project_is_refused(tmp_path):
 
 def test_home_is_expanded_and_makes_no_folder_named_like_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    project = read_project(write(tmp_path, "[mlnb]\nstore = ~/zz\nreports = ~/pages\n[pipeline.p]\nnotebooks = ~/nbs\n"))
-    assert (project.store, project.reports, project.pipelines["p"]) == tuple(tmp_path / "home" / name for name in ("zz", "pages", "nbs"))
+    project = read_project(
+        write(tmp_path, "[mlnb]\nstore = ~/zz\nreports = ~/pages\n[pipeline.p]\nnotebooks = ~/nbs\n")
+    )
+    assert (project.store, project.reports, project.pipelines["p"]) == tuple(
+        tmp_path / "home" / name for name in ("zz", "pages", "nbs")
+    )
     project_store(project)
     assert (tmp_path / "home" / "zz" / "format").exists() and not (tmp_path / "~").exists()
 
 
 def test_reading_settings_imports_nothing_heavy(tmp_path):
     code = "import sys; from mlnb.store.settings import find_project; find_project(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=write(tmp_path, "[mlnb]\n"), capture_output=True, text=True, check=True, env=os.environ).stdout.split()
-    assert not {"pandas", "numpy", "nbformat", "papermill", "sklearn", "pyarrow", "pydantic", "IPython"} & set(loaded)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=write(tmp_path, "[mlnb]\n"),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    ).stdout.split()
+    assert not {
+        "pandas",
+        "numpy",
+        "nbformat",
+        "papermill",
+        "sklearn",
+        "pyarrow",
+        "pydantic",
+        "IPython",
+    } & set(loaded)

@@ -75,7 +75,9 @@ def test_old_runs_answer_every_question(shop, ask, runs):
     differs = ask("diff", *runs)[1]
     assert [(one["name"], one["a"], one["b"]) for one in differs["parameters"]] == [("days", 5, 7)]
     assert {stage["name"] for stage in ask("status")[1]["stages"]} == {"rows", "model", "part"}
-    assert "never" not in {stage["state"] for stage in ask("status")[1]["stages"]}  # its records are found; packages may have moved on
+    assert "never" not in {
+        stage["state"] for stage in ask("status")[1]["stages"]
+    }  # its records are found; packages may have moved on
     nodes = ask("lineage", "shop/model")[1]["nodes"]
     assert {"source", "partition", "stage", "artifact"} <= {node["kind"] for node in nodes}
     assert len(ask("artifacts", "shop/rows")[1]["artifacts"]) == 2

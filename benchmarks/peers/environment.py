@@ -44,7 +44,16 @@ def environment(
     if ready.is_file() and ready.read_text(encoding="utf-8") == wanted and (home / "bin/python").exists():
         return home
     print(f"making the environment of {name}, once; it is kept in {home}", file=sys.stderr, flush=True)
-    pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--retries", "1", "--disable-pip-version-check"]
+    pip = [
+        home / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--retries",
+        "1",
+        "--disable-pip-version-check",
+    ]
     for command in ([sys.executable, "-m", "venv", "--clear", home], [*pip, *wanted.splitlines()]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -60,7 +69,11 @@ def variables(
     scratch: Path,  # home folder of the commands: nobody's settings, nobody's kernels
 ) -> dict[str, str]:
     "What an activated environment sets; nothing of the caller's own Python or Jupyter, and no report to anybody's server."
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JUPYTER", "IPYTHON", "MLNB_", "XDG_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "JUPYTER", "IPYTHON", "MLNB_", "XDG_"))
+    }
     return kept | {
         "PATH": f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(home),

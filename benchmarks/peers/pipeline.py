@@ -1,7 +1,7 @@
 """A pipeline of eight stages with two diamonds, as text: every tool gets the same parameters, the same imports and the same steps.
 
-    orders ─┬─ prices ──┬─ joined ─┬─ features ─┬─ scored ── summary
-            └─ regions ─┘          └─ labels ───┘
+orders ─┬─ prices ──┬─ joined ─┬─ features ─┬─ scored ── summary
+        └─ regions ─┘          └─ labels ───┘
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,40 @@ class Stage:
 
 
 STAGES = (
-    Stage("orders", (), "orders = pd.DataFrame({'order': range(500 * scale)})\norders['day'] = orders['order'] % 28"),
-    Stage("prices", ("orders",), "prices = orders.assign(price=orders['order'] * 37 % 101 / 4 * scale)[['order', 'price']]"),
-    Stage("regions", ("orders",), "regions = orders.assign(region=orders['order'] // 10 % 7 * scale)[['order', 'region']]"),
-    Stage("joined", ("prices", "regions"), "joined = prices.merge(regions, on='order')\njoined['due'] = joined['price'] * scale + 1"),
+    Stage(
+        "orders",
+        (),
+        "orders = pd.DataFrame({'order': range(500 * scale)})\norders['day'] = orders['order'] % 28",
+    ),
+    Stage(
+        "prices",
+        ("orders",),
+        "prices = orders.assign(price=orders['order'] * 37 % 101 / 4 * scale)[['order', 'price']]",
+    ),
+    Stage(
+        "regions",
+        ("orders",),
+        "regions = orders.assign(region=orders['order'] // 10 % 7 * scale)[['order', 'region']]",
+    ),
+    Stage(
+        "joined",
+        ("prices", "regions"),
+        "joined = prices.merge(regions, on='order')\njoined['due'] = joined['price'] * scale + 1",
+    ),
     Stage("features", ("joined",), "features = joined.assign(high=joined['due'] > 40 * scale)"),
-    Stage("labels", ("joined",), "labels = joined.assign(late=joined['order'] % 5 < scale)[['order', 'late']]"),
-    Stage("scored", ("features", "labels"), "scored = features.merge(labels, on='order')\nscored['score'] = scored['due'] * scale"),
-    Stage("summary", ("scored",), "summary = scored.groupby('region', as_index=False)[['due', 'score']].sum()\nsummary['score'] /= scale"),
+    Stage(
+        "labels", ("joined",), "labels = joined.assign(late=joined['order'] % 5 < scale)[['order', 'late']]"
+    ),
+    Stage(
+        "scored",
+        ("features", "labels"),
+        "scored = features.merge(labels, on='order')\nscored['score'] = scored['due'] * scale",
+    ),
+    Stage(
+        "summary",
+        ("scored",),
+        "summary = scored.groupby('region', as_index=False)[['due', 'score']].sum()\nsummary['score'] /= scale",
+    ),
 )
 LAST = STAGES[-1].name
 SCALE = 2
@@ -42,7 +68,9 @@ SCALE = 2
 
 def changed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     "The same pipeline with another number in one cell of the middle stage."
-    return tuple(Stage(s.name, s.inputs, s.step.replace("+ 1", "+ 2")) if s.name == CHANGED else s for s in stages)
+    return tuple(
+        Stage(s.name, s.inputs, s.step.replace("+ 1", "+ 2")) if s.name == CHANGED else s for s in stages
+    )
 
 
 def expected(stages: tuple[Stage, ...]) -> pd.DataFrame:
@@ -63,7 +91,10 @@ def write_notebook(
     cells: list[str],  # source of each code cell; the first holds the parameters
 ) -> None:
     "Write a notebook unless it already says this: a tool that goes by time stamps must see one notebook change, not eight."
-    code = [new_code_cell(source, id=f"cell{i}", metadata={} if i else {"tags": ["parameters"]}) for i, source in enumerate(cells)]
+    code = [
+        new_code_cell(source, id=f"cell{i}", metadata={} if i else {"tags": ["parameters"]})
+        for i, source in enumerate(cells)
+    ]
     text = nbformat.writes(new_notebook(cells=code, metadata=KERNEL))
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,11 @@ def write_mlnb(folder: Path, stages: Stages) -> None:
     for stage in stages:
         reads = "".join(f"{name} = load('{name}')\n" for name in stage.inputs)
         names = "load, save" if stage.inputs else "save"
-        cells = [f"scale: int = {SCALE}  # factor, 1..100", f"{IMPORTS}\n\nfrom mlnb import {names}", f"{reads}{stage.step}\nsave('{stage.name}', {stage.name})"]
+        cells = [
+            f"scale: int = {SCALE}  # factor, 1..100",
+            f"{IMPORTS}\n\nfrom mlnb import {names}",
+            f"{reads}{stage.step}\nsave('{stage.name}', {stage.name})",
+        ]
         write_notebook(folder / "notebooks" / file_name(stage), cells)
 
 
@@ -61,7 +65,10 @@ def write_ploomber(folder: Path, stages: Stages) -> None:
         reads = "".join(f"{name} = pd.read_parquet(upstream['{name}']['data'])\n" for name in stage.inputs)
         upstream = list(stage.inputs) or None
         step = f"{reads}{stage.step}\n{stage.name}.to_parquet(product['data'])"
-        write_notebook(folder / "notebooks" / file_name(stage), [f"upstream = {upstream}\nproduct = None\nscale = None", IMPORTS, step])
+        write_notebook(
+            folder / "notebooks" / file_name(stage),
+            [f"upstream = {upstream}\nproduct = None\nscale = None", IMPORTS, step],
+        )
         tasks.append(
             f"  - source: notebooks/{file_name(stage)}\n    name: {stage.name}\n    params: {{scale: {SCALE}}}\n"
             f"    product: {{nb: executed/{file_name(stage)}, data: {path(stage.name)}}}\n"
@@ -98,26 +105,62 @@ def write_snakemake(folder: Path, stages: Stages) -> None:
 
 
 CORES = str(os.cpu_count())
-EVERY_NOTEBOOK = 'for notebook in notebooks/*.ipynb; do papermill "$notebook" "executed/${notebook##*/}"; done'
+EVERY_NOTEBOOK = (
+    'for notebook in notebooks/*.ipynb; do papermill "$notebook" "executed/${notebook##*/}"; done'
+)
 PEERS = (
-    Tool("papermill", "CLI, one notebook after the other", ["sh", "-ec", EVERY_NOTEBOOK], write_file_notebooks, requirements=("papermill",), keeps_results=False),
-    Tool("Ploomber", "`ploomber build`, parallel executor", ["ploomber", "build"], write_ploomber, requirements=("ploomber==0.23.3",)),
-    Tool("DVC", "`dvc repro`, stages call papermill's CLI", ["dvc", "repro"], write_dvc, ["dvc", "init", "--no-scm"], ("dvc==3.67.1",)),
-    Tool("Snakemake", f"`snakemake --cores {CORES}`, rules call papermill's CLI", ["snakemake", "--cores", CORES], write_snakemake, requirements=("snakemake==9.27.0",)),
+    Tool(
+        "papermill",
+        "CLI, one notebook after the other",
+        ["sh", "-ec", EVERY_NOTEBOOK],
+        write_file_notebooks,
+        requirements=("papermill",),
+        keeps_results=False,
+    ),
+    Tool(
+        "Ploomber",
+        "`ploomber build`, parallel executor",
+        ["ploomber", "build"],
+        write_ploomber,
+        requirements=("ploomber==0.23.3",),
+    ),
+    Tool(
+        "DVC",
+        "`dvc repro`, stages call papermill's CLI",
+        ["dvc", "repro"],
+        write_dvc,
+        ["dvc", "init", "--no-scm"],
+        ("dvc==3.67.1",),
+    ),
+    Tool(
+        "Snakemake",
+        f"`snakemake --cores {CORES}`, rules call papermill's CLI",
+        ["snakemake", "--cores", CORES],
+        write_snakemake,
+        requirements=("snakemake==9.27.0",),
+    ),
 )
 
 
 def run(command: list[str], folder: Path, variables: dict[str, str]) -> str:
     "Run a command that must succeed; what it wrote to stdout."
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, errors="replace"
+    )
     if done.returncode:
-        raise SystemExit(f"{shlex.join(command)} in {folder} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise SystemExit(
+            f"{shlex.join(command)} in {folder} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
     return done.stdout
 
 
 def stamps(folder: Path) -> dict[str, int]:
     "When each table of a peer was written [ns]."
-    return {stage.name: (folder / path(stage.name)).stat().st_mtime_ns for stage in STAGES if (folder / path(stage.name)).exists()}
+    return {
+        stage.name: (folder / path(stage.name)).stat().st_mtime_ns
+        for stage in STAGES
+        if (folder / path(stage.name)).exists()
+    }
 
 
 def n_executed(tool: Tool, folder: Path, before: dict[str, int], variables: dict[str, str]) -> int:

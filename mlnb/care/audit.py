@@ -23,31 +23,57 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .signing import SignatureError, check_signature, lowest, make_key, own_key, sign, trusted_keys
 from ..store.digests import canonical_json, digest_of, sha256
 from ..store.disk import disk_errors, flush_folder, make_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, StoreError, UsageError, did_you_mean
 from ..store.objects import Store
 from ..store.refs import actor
-from .signing import SignatureError, check_signature, lowest, make_key, own_key, sign, trusted_keys
 
 # %% ../../nbs/care/030_audit.ipynb #f3e20eec
 NOTHING = "0" * 64  # `previous` of the first line
 LONGEST_ABOUT = 32 * 1024  # of `about` [bytes]: what is longer belongs into the store as an object
-EVENTS = ("init", "trust", "run", "promotion", "publication", "verification_failure", "policy_breach", "deletion", "erasure", "push", "pull", "gc", "repair", "reproduction", "violation",
-          "closed_torn_line", "broken_log")  # the last two are written by the log itself
+EVENTS = (
+    "init",
+    "trust",
+    "run",
+    "promotion",
+    "publication",
+    "verification_failure",
+    "policy_breach",
+    "deletion",
+    "erasure",
+    "push",
+    "pull",
+    "gc",
+    "repair",
+    "reproduction",
+    "violation",
+    "closed_torn_line",
+    "broken_log",
+)  # the last two are written by the log itself
 
 # %% ../../nbs/care/030_audit.ipynb #c6dd9919
 def new_line(
-    n: int,           # its number, from 1
-    previous: str,    # SHA-256 of the line before
-    event: str,       # what was done
-    outcome: str,     # how it ended
+    n: int,  # its number, from 1
+    previous: str,  # SHA-256 of the line before
+    event: str,  # what was done
+    outcome: str,  # how it ended
     digest: str | None,  # of what it was done to
-    about: dict,      # anything else, plain JSON
-) -> bytes:           # without the newline
+    about: dict,  # anything else, plain JSON
+) -> bytes:  # without the newline
     "Write an event as a line."
-    entry = {"n": n, "at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "actor": actor(), "event": event, "outcome": outcome, "object": digest, "about": about, "previous": previous}
+    entry = {
+        "n": n,
+        "at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "actor": actor(),
+        "event": event,
+        "outcome": outcome,
+        "object": digest,
+        "about": about,
+        "previous": previous,
+    }
     return canonical_json(entry | {"hash": digest_of(entry)})
 
 # %% ../../nbs/care/030_audit.ipynb #6c817674
@@ -57,18 +83,23 @@ def audit_entry(
     "Read a line."
     try:
         entry = json.loads(line)
-        is_whole = canonical_json(entry) == line and digest_of({name: value for name, value in entry.items() if name != "hash"}) == entry["hash"]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError): return None
+        is_whole = (
+            canonical_json(entry) == line
+            and digest_of({name: value for name, value in entry.items() if name != "hash"}) == entry["hash"]
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
     return entry if is_whole else None
 
 # %% ../../nbs/care/030_audit.ipynb #38fec4a1
 class LogEnd(NamedTuple):
     "The end of a log."
-    n: int             # number of lines, a torn one included
-    last: bytes        # the last line, without its newline; empty in an empty log
-    is_ended: bool     # whether a newline stands behind it
-    is_torn: bool      # whether it was cut short by a crash
-    is_broken: bool    # whether lines that were on the disk are gone or changed
+
+    n: int  # number of lines, a torn one included
+    last: bytes  # the last line, without its newline; empty in an empty log
+    is_ended: bool  # whether a newline stands behind it
+    is_torn: bool  # whether it was cut short by a crash
+    is_broken: bool  # whether lines that were on the disk are gone or changed
 
 # %% ../../nbs/care/030_audit.ipynb #8a8d2b99
 def log_path(
@@ -82,8 +113,10 @@ def read_head(
     store: Store,  # whose log
 ) -> dict | None:  # `n` and `hash`; None when there is no such file or it is damaged
     "How far the log is known to be on the disk."
-    try: head = read_json(log_path(store).with_name("head.json"))
-    except (FileNotFoundError, IntegrityError): return None
+    try:
+        head = read_json(log_path(store).with_name("head.json"))
+    except (FileNotFoundError, IntegrityError):
+        return None
     return head if isinstance(head.get("n"), int) and isinstance(head.get("hash"), str) else None
 
 # %% ../../nbs/care/030_audit.ipynb #4e6554c0
@@ -103,20 +136,25 @@ def log_tail(
     size = os.fstat(handle).st_size
     lines, is_ended = split_lines(os.pread(handle, 4 * LONGEST_ABOUT, max(0, size - 4 * LONGEST_ABOUT)))
     entry = audit_entry(lines[-1]) if lines else None
-    if entry is not None: return entry["n"], lines[-1], is_ended
+    if entry is not None:
+        return entry["n"], lines[-1], is_ended
     lines, is_ended = split_lines(os.pread(handle, size, 0))
     return len(lines), lines[-1] if lines else b"", is_ended
 
 # %% ../../nbs/care/030_audit.ipynb #981e967f
 def log_end(
-    handle: int,          # the open, locked log
-    head: dict | None,    # what `read_head` returned
+    handle: int,  # the open, locked log
+    head: dict | None,  # what `read_head` returned
 ) -> LogEnd:
     "Look at the end of the log."
     n, last, is_ended = log_tail(handle)
     is_whole = n == 0 or (is_ended and audit_entry(last) is not None)
     known = head["n"] if head else 0
-    is_broken = n < known or (n == known > 0 and (not is_whole or sha256(last) != head["hash"])) or (head is None and n > 1)
+    is_broken = (
+        n < known
+        or (n == known > 0 and (not is_whole or sha256(last) != head["hash"]))
+        or (head is None and n > 1)
+    )
     return LogEnd(n, last, is_ended, not is_whole and not is_broken, is_broken)
 
 # %% ../../nbs/care/030_audit.ipynb #531b0b45
@@ -131,10 +169,13 @@ def locked_log(
         is_new = not path.exists()
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
-            if is_new: os.fchmod(handle, mode); flush_folder(path.parent)
+            if is_new:
+                os.fchmod(handle, mode)
+                flush_folder(path.parent)
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield handle
-        finally: os.close(handle)
+        finally:
+            os.close(handle)
 
 # %% ../../nbs/care/030_audit.ipynb #c75460f8
 def write_all(
@@ -142,50 +183,84 @@ def write_all(
     data: bytes,  # what to add; raises `OSError` when the disk takes only a part
 ) -> None:
     "Add bytes to the log and flush them."
-    while data: data = data[os.write(handle, data):]
+    while data:
+        data = data[os.write(handle, data) :]
     os.fsync(handle)
 
 # %% ../../nbs/care/030_audit.ipynb #58fc4083
 def write_head(
     store: Store,  # whose log
-    n: int,        # number of lines that are on the disk
-    last: bytes,   # the last of them
+    n: int,  # number of lines that are on the disk
+    last: bytes,  # the last of them
 ) -> None:
     "Remember how far the log is on the disk."
-    path, body = log_path(store).with_name("head.json"), canonical_json({"n": n, "hash": sha256(last)}).ljust(100) + b"\n"
+    path, body = (
+        log_path(store).with_name("head.json"),
+        canonical_json({"n": n, "hash": sha256(last)}).ljust(100) + b"\n",
+    )
     try:
         with open(path, "r+b", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size == len(body) and file.write(body) == len(body): return
-    except FileNotFoundError: pass
+            if os.fstat(file.fileno()).st_size == len(body) and file.write(body) == len(body):
+                return
+    except FileNotFoundError:
+        pass
     write_durably(path, body, 0o660 if store.group else 0o600)
 
 # %% ../../nbs/care/030_audit.ipynb #c2eb783b
 def lines_to_add(
-    end: LogEnd,         # where the log ends
-    head: dict | None,   # what was known of it
+    end: LogEnd,  # where the log ends
+    head: dict | None,  # what was known of it
     event: str,
     outcome: str,
     digest: str | None,
     about: dict,
-) -> list[bytes]:        # one line, or two when something must be said about the end of the log first
+) -> list[bytes]:  # one line, or two when something must be said about the end of the log first
     "The lines that an event needs."
     n, previous, lines = end.n, sha256(end.last) if end.n else NOTHING, []
-    if end.is_torn: lines.append(new_line(n + 1, previous, "closed_torn_line", "ok", None, {"bytes": len(end.last), "sha256": sha256(end.last)}))
-    if end.is_broken: lines.append(new_line(n + 1, previous, "broken_log", "failed", None, {"known": head, "lines": n, "first_bad": n + (head is not None and head["n"] > n)}))
-    if lines: n, previous = n + 1, sha256(lines[0])
+    if end.is_torn:
+        lines.append(
+            new_line(
+                n + 1,
+                previous,
+                "closed_torn_line",
+                "ok",
+                None,
+                {"bytes": len(end.last), "sha256": sha256(end.last)},
+            )
+        )
+    if end.is_broken:
+        lines.append(
+            new_line(
+                n + 1,
+                previous,
+                "broken_log",
+                "failed",
+                None,
+                {"known": head, "lines": n, "first_bad": n + (head is not None and head["n"] > n)},
+            )
+        )
+    if lines:
+        n, previous = n + 1, sha256(lines[0])
     return [*lines, new_line(n + 1, previous, event, outcome, digest, about)]
 
 # %% ../../nbs/care/030_audit.ipynb #dfc12a32
 def audit(
-    store: Store,            # whose log; made when missing, whether or not there is a key
-    event: str,              # one of `EVENTS`
-    outcome: str = "ok",     # how it ended: `ok`, `failed`, `refused` …
+    store: Store,  # whose log; made when missing, whether or not there is a key
+    event: str,  # one of `EVENTS`
+    outcome: str = "ok",  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None = None,  # of the object concerned
-    **about: Any,            # what else matters, plain JSON, at most 32 KiB; never a secret: the log is kept for good
-) -> dict:                   # the entry as written; raises `UsageError` for an unknown event, `StoreError` when there is no room
+    **about: Any,  # what else matters, plain JSON, at most 32 KiB; never a secret: the log is kept for good
+) -> (
+    dict
+):  # the entry as written; raises `UsageError` for an unknown event, `StoreError` when there is no room
     "Write an event down, durably."
-    if event not in EVENTS: raise UsageError(f"there is no audit event `{event}`", did_you_mean(event, list(EVENTS)))
-    if len(canonical_json(about)) > LONGEST_ABOUT: raise UsageError(f"what is said about the event `{event}` is too long for a line", "put it into the store and give its digest")
+    if event not in EVENTS:
+        raise UsageError(f"there is no audit event `{event}`", did_you_mean(event, list(EVENTS)))
+    if len(canonical_json(about)) > LONGEST_ABOUT:
+        raise UsageError(
+            f"what is said about the event `{event}` is too long for a line",
+            "put it into the store and give its digest",
+        )
     with locked_log(store) as handle:
         head = read_head(store)
         end = log_end(handle, head)
@@ -196,13 +271,17 @@ def audit(
 
 # %% ../../nbs/care/030_audit.ipynb #ca4fcdf0
 def events(
-    store: Store,              # whose log
+    store: Store,  # whose log
     event: str | None = None,  # only these; None = all
-) -> list[dict]:               # oldest first; lines that are not whole are left out, `verify_log` names them
+) -> list[dict]:  # oldest first; lines that are not whole are left out, `verify_log` names them
     "What the log says."
-    try: lines, _ = split_lines(log_path(store).read_bytes())
-    except FileNotFoundError: return []
-    return [entry for entry in map(audit_entry, lines) if entry is not None and event in (None, entry["event"])]
+    try:
+        lines, _ = split_lines(log_path(store).read_bytes())
+    except FileNotFoundError:
+        return []
+    return [
+        entry for entry in map(audit_entry, lines) if entry is not None and event in (None, entry["event"])
+    ]
 
 # %% ../../nbs/care/030_audit.ipynb #bddf09fe
 @contextmanager
@@ -211,63 +290,88 @@ def noting_damage(
 ) -> Iterator[None]:
     "Let an integrity error name what it concerns, and write it to the audit log."
     from mlnb.care.verify import naming_damage
+
     try:
-        with naming_damage(store): yield
+        with naming_damage(store):
+            yield
     except IntegrityError as error:
-        with suppress(StoreError, OSError): audit(store, "verification_failure", "failed", getattr(error, "digest", None), message=error.message[:2000])
+        with suppress(StoreError, OSError):
+            audit(
+                store,
+                "verification_failure",
+                "failed",
+                getattr(error, "digest", None),
+                message=error.message[:2000],
+            )
         raise
 
 # %% ../../nbs/care/030_audit.ipynb #96acdaab
 class Finding(NamedTuple):
     "Something wrong with a log."
+
     n: int | None  # number of the first line that is wrong; None when it is no line that is
-    message: str   # what is wrong with it
+    message: str  # what is wrong with it
 
 # %% ../../nbs/care/030_audit.ipynb #f2001006
 def is_closed(
-    n: int,                   # number of a line that is not whole
-    line: bytes,              # that line
+    n: int,  # number of a line that is not whole
+    line: bytes,  # that line
     following: bytes | None,  # the line behind it
 ) -> bool:
     "Whether the log itself has said that a line is torn."
     entry = audit_entry(following) if following is not None else None
-    return entry is not None and entry["n"] == n + 1 and entry["event"] == "closed_torn_line" and entry["about"] == {"bytes": len(line), "sha256": sha256(line)}
+    return (
+        entry is not None
+        and entry["n"] == n + 1
+        and entry["event"] == "closed_torn_line"
+        and entry["about"] == {"bytes": len(line), "sha256": sha256(line)}
+    )
 
 # %% ../../nbs/care/030_audit.ipynb #52006d72
 def chain_finding(
     lines: list[bytes],  # of the log, without a torn one at its end
-) -> Finding | None:     # None when each line follows from the one before
+) -> Finding | None:  # None when each line follows from the one before
     "The first line that breaks the chain."
     previous = NOTHING
     for n, line in enumerate(lines, 1):
         entry = audit_entry(line)
         if entry is None:
-            if not is_closed(n, line, lines[n] if n < len(lines) else None): return Finding(n, f"entry {n} was changed: it is not what was written")
-        elif entry["n"] != n: return Finding(n, f"entry {n} is gone or was moved: entry {entry['n']} stands in its place")
-        elif entry["previous"] != previous: return Finding(max(1, n - 1), f"entry {n - 1} was replaced: entry {n} was written after another one")
+            if not is_closed(n, line, lines[n] if n < len(lines) else None):
+                return Finding(n, f"entry {n} was changed: it is not what was written")
+        elif entry["n"] != n:
+            return Finding(n, f"entry {n} is gone or was moved: entry {entry['n']} stands in its place")
+        elif entry["previous"] != previous:
+            return Finding(
+                max(1, n - 1), f"entry {n - 1} was replaced: entry {n} was written after another one"
+            )
         elif entry["event"] == "broken_log":
-            return Finding(entry["about"]["first_bad"], f"entry {n} says that the log was found broken, with {entry['about']['lines']} lines left")
+            return Finding(
+                entry["about"]["first_bad"],
+                f"entry {n} says that the log was found broken, with {entry['about']['lines']} lines left",
+            )
         previous = sha256(line)
     return None
 
 # %% ../../nbs/care/030_audit.ipynb #116637d4
 class Log(NamedTuple):
     "A log as it was read."
+
     lines: list[bytes]  # whole ones, without newlines; a torn one at the end is left out
-    head: dict | None   # what `head.json` knows
-    is_ended: bool      # whether a newline stands behind the last of them
-    is_torn: bool       # whether a torn line followed
+    head: dict | None  # what `head.json` knows
+    is_ended: bool  # whether a newline stands behind the last of them
+    is_torn: bool  # whether a torn line followed
 
 # %% ../../nbs/care/030_audit.ipynb #ee26f112
 def read_log(
     store: Store,  # whose log
-) -> Log:          # without lines when there is none
+) -> Log:  # without lines when there is none
     "Read the log while nobody adds to it."
     try:
         with open(log_path(store), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             data, head = file.read(), read_head(store)
-    except FileNotFoundError: data, head = b"", read_head(store)
+    except FileNotFoundError:
+        data, head = b"", read_head(store)
     lines, is_ended = split_lines(data)
     is_torn = len(lines) > (head["n"] if head else 0) and (not is_ended or audit_entry(lines[-1]) is None)
     return Log(lines[:-1], head, True, True) if is_torn else Log(lines, head, is_ended, False)
@@ -278,31 +382,55 @@ def head_finding(
 ) -> Finding | None:
     "Whether something that was on the disk is missing at the end."
     n, head = len(log.lines), log.head
-    if head is None: return Finding(n, "audit/head.json is missing or damaged, so nothing tells how long the log was") if n > 1 else None
-    if not log.is_ended: return Finding(n, f"entry {n} was cut: the newline behind it is gone")
-    if head["n"] > n: return Finding(n + 1, f"entry {n + 1} is gone: the log had {head['n']}")
-    if head["n"] > 0 and sha256(log.lines[head["n"] - 1]) != head["hash"]: return Finding(head["n"], f"entry {head['n']} is not the one that audit/head.json knows")
+    if head is None:
+        return (
+            Finding(n, "audit/head.json is missing or damaged, so nothing tells how long the log was")
+            if n > 1
+            else None
+        )
+    if not log.is_ended:
+        return Finding(n, f"entry {n} was cut: the newline behind it is gone")
+    if head["n"] > n:
+        return Finding(n + 1, f"entry {n + 1} is gone: the log had {head['n']}")
+    if head["n"] > 0 and sha256(log.lines[head["n"] - 1]) != head["hash"]:
+        return Finding(head["n"], f"entry {head['n']} is not the one that audit/head.json knows")
     return None
 
 # %% ../../nbs/care/030_audit.ipynb #91c534c0
 def make_checkpoint(
-    store: Store,             # whose log; it has at least one entry
+    store: Store,  # whose log; it has at least one entry
     out: Path | None = None,  # a further file to write it to, to be kept elsewhere
-) -> dict:                    # signed; raises `UsageError` without a key, `IntegrityError` when the log does not verify
+) -> dict:  # signed; raises `UsageError` without a key, `IntegrityError` when the log does not verify
     "Sign where the log ends."
     log = read_log(store)
     lines, n = log.lines, len(log.lines)
-    if found := chain_finding(lines) or head_finding(log): raise IntegrityError(f"the audit log cannot be vouched for: {found.message}", "run `mlnb audit verify`, and report the violation")
-    if n == 0: raise UsageError("the audit log is empty", "begin it with `mlnb audit init`")
-    body = sign(store, "checkpoint", {"format": 1, "log": sha256(lines[0]), "n": n, "hash": sha256(lines[-1]), "at_utc": datetime.now(UTC).isoformat(timespec="seconds")})
+    if found := chain_finding(lines) or head_finding(log):
+        raise IntegrityError(
+            f"the audit log cannot be vouched for: {found.message}",
+            "run `mlnb audit verify`, and report the violation",
+        )
+    if n == 0:
+        raise UsageError("the audit log is empty", "begin it with `mlnb audit init`")
+    body = sign(
+        store,
+        "checkpoint",
+        {
+            "format": 1,
+            "log": sha256(lines[0]),
+            "n": n,
+            "hash": sha256(lines[-1]),
+            "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
     written = json.dumps(body, indent=1).encode()
-    for path in filter(None, (log_path(store).parent / "checkpoints" / f"{n:08d}.json", out)): write_durably(path, written, 0o640 if store.group else 0o600)
+    for path in filter(None, (log_path(store).parent / "checkpoints" / f"{n:08d}.json", out)):
+        write_durably(path, written, 0o640 if store.group else 0o600)
     return body
 
 # %% ../../nbs/care/030_audit.ipynb #6b95c33d
 def init_audit(
     store: Store,  # whose log
-) -> dict:         # `key`: the public key as text, to be given to whoever should trust it; `checkpoint`: the first one, signed
+) -> dict:  # `key`: the public key as text, to be given to whoever should trust it; `checkpoint`: the first one, signed
     "Make this user's key, write that down, and sign the log as it is."
     key = make_key(store)
     audit(store, "init", key=key)
@@ -310,35 +438,50 @@ def init_audit(
 
 # %% ../../nbs/care/030_audit.ipynb #39c27bd1
 def checkpoint_finding(
-    lines: list[bytes],          # whole ones
-    checkpoint: Any,             # what was read
+    lines: list[bytes],  # whole ones
+    checkpoint: Any,  # what was read
     trusted: Mapping[str, str],  # name by key
-    sure: int = 0,               # lines that an earlier checkpoint vouches for
+    sure: int = 0,  # lines that an earlier checkpoint vouches for
 ) -> Finding | None:
     "What a checkpoint knows better than the log."
-    try: said, who = check_signature("checkpoint", checkpoint, trusted)
-    except SignatureError as error: return Finding(None, f"a checkpoint cannot be used: {error.message}")
-    if lines and sha256(lines[0]) != said["log"]: return Finding(1, f"entry 1 is not the one that {who} signed: the log was begun anew, or the checkpoint is of another store")
-    if said["n"] > len(lines): return Finding(len(lines) + 1, f"entry {len(lines) + 1} is gone: {who} signed a log of {said['n']}")
-    if sha256(lines[said["n"] - 1]) == said["hash"]: return None
-    return Finding(sure + 1, f"one of the entries {sure + 1} to {said['n']} was replaced and the chain computed anew: it is not the log that {who} signed")
+    try:
+        said, who = check_signature("checkpoint", checkpoint, trusted)
+    except SignatureError as error:
+        return Finding(None, f"a checkpoint cannot be used: {error.message}")
+    if lines and sha256(lines[0]) != said["log"]:
+        return Finding(
+            1,
+            f"entry 1 is not the one that {who} signed: the log was begun anew, or the checkpoint is of another store",
+        )
+    if said["n"] > len(lines):
+        return Finding(len(lines) + 1, f"entry {len(lines) + 1} is gone: {who} signed a log of {said['n']}")
+    if sha256(lines[said["n"] - 1]) == said["hash"]:
+        return None
+    return Finding(
+        sure + 1,
+        f"one of the entries {sure + 1} to {said['n']} was replaced and the chain computed anew: it is not the log that {who} signed",
+    )
 
 # %% ../../nbs/care/030_audit.ipynb #0940285d
 def checkpoints_of(
-    store: Store,                # whose own checkpoints
+    store: Store,  # whose own checkpoints
     kept: tuple[Path, ...] = (),  # files of those kept elsewhere
-) -> list[Any]:                  # shortest log first; what cannot be read is None, and refused later
+) -> list[Any]:  # shortest log first; what cannot be read is None, and refused later
     "All checkpoints there are."
+
     def read(path):
-        try: return read_json(path)
-        except IntegrityError: return None
+        try:
+            return read_json(path)
+        except IntegrityError:
+            return None
+
     found = [read(path) for path in (*sorted((log_path(store).parent / "checkpoints").glob("*.json")), *kept)]
     return sorted(found, key=lambda c: c["n"] if isinstance(c, dict) and isinstance(c.get("n"), int) else -1)
 
 # %% ../../nbs/care/030_audit.ipynb #7df6c204
 def verify_log(
-    store: Store,                             # whose log
-    kept: tuple[Path, ...] = (),              # files of checkpoints that were kept elsewhere
+    store: Store,  # whose log
+    kept: tuple[Path, ...] = (),  # files of checkpoints that were kept elsewhere
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
 ) -> dict:  # `state`, `entries`, `first_bad` (number or None), `message`, `signed_to`, `findings`
     "Check the whole log."
@@ -347,8 +490,21 @@ def verify_log(
     findings = [chain_finding(log.lines), head_finding(log)]
     for checkpoint in checkpoints_of(store, kept):
         findings.append(checkpoint_finding(log.lines, checkpoint, trusted, signed_to))
-        if findings[-1] is None: signed_to = checkpoint["n"]
+        if findings[-1] is None:
+            signed_to = checkpoint["n"]
     found = sorted((f for f in findings if f is not None), key=lambda f: (f.n is None, f.n))
-    said = found[0].message if found else "the last line was cut short by a crash; the next event closes it" if log.is_torn else ""
-    return {"state": "bad" if found else "torn" if log.is_torn else "ok", "entries": len(log.lines), "first_bad": found[0].n if found else None, "message": said, "signed_to": signed_to,
-            "findings": [f._asdict() for f in found]}
+    said = (
+        found[0].message
+        if found
+        else "the last line was cut short by a crash; the next event closes it"
+        if log.is_torn
+        else ""
+    )
+    return {
+        "state": "bad" if found else "torn" if log.is_torn else "ok",
+        "entries": len(log.lines),
+        "first_bad": found[0].n if found else None,
+        "message": said,
+        "signed_to": signed_to,
+        "findings": [f._asdict() for f in found],
+    }

@@ -16,60 +16,84 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from ..store.artifacts import each_described
 from .audit import audit
+from .signing import SignatureError, check_signature, lowest, read_key, sign
+from ..store.artifacts import each_described
 from ..store.digests import canonical_json
 from ..store.disk import disk_errors, flush_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, path_of
 from ..store.refs import actor
-from .signing import SignatureError, check_signature, lowest, read_key, sign
 from ..store.tombstones import is_erased, tombstone_path
 
 # %% ../../nbs/care/060_erase.ipynb #238eede4
 def all_records(
     store: Store,  # whose
-) -> Iterator[dict]:  # in order of their paths; raises `IntegrityError` for one that cannot be read, because what it says was made from it cannot be found
+) -> Iterator[
+    dict
+]:  # in order of their paths; raises `IntegrityError` for one that cannot be read, because what it says was made from it cannot be found
     "Every record of a store."
-    for path in sorted((store.root / "records").rglob("*.json")): yield read_json(path)
+    for path in sorted((store.root / "records").rglob("*.json")):
+        yield read_json(path)
 
 # %% ../../nbs/care/060_erase.ipynb #fb4c5e22
 class Made(NamedTuple):
     "Something that was made from an object, or may show it."
-    digest: str    # of what was made
-    kind: str      # `output`, `part` (of an output that is several files) or `notebook` (executed)
+
+    digest: str  # of what was made
+    kind: str  # `output`, `part` (of an output that is several files) or `notebook` (executed)
     pipeline: str
     stage: str
-    name: str      # of the output; of the stage for a notebook
-    run: str       # that committed it
+    name: str  # of the output; of the stage for a notebook
+    run: str  # that committed it
 
 # %% ../../nbs/care/060_erase.ipynb #81992925
 def described_digests(
     described: Mapping[str, dict],  # inputs or outputs of a record
 ) -> set[str]:
     "All objects that descriptions name."
-    return {digest for _, one in each_described(described) for digest in (one["digest"], *one.get("parts", ()))}
+    return {
+        digest for _, one in each_described(described) for digest in (one["digest"], *one.get("parts", ()))
+    }
 
 # %% ../../nbs/care/060_erase.ipynb #3a12e2c9
 def products_of(
     record: dict,  # any record
 ) -> list[Made]:
     "What a record says was made."
-    def made(digest, kind, name): return Made(digest, kind, record["pipeline"], record["stage"], name, record["run"])
-    found = [made(d, "output" if d == one["digest"] else "part", name) for name, one in sorted(record["outputs"].items()) for d in dict.fromkeys((one["digest"], *one.get("parts", ())))]
+
+    def made(digest, kind, name):
+        return Made(digest, kind, record["pipeline"], record["stage"], name, record["run"])
+
+    found = [
+        made(d, "output" if d == one["digest"] else "part", name)
+        for name, one in sorted(record["outputs"].items())
+        for d in dict.fromkeys((one["digest"], *one.get("parts", ())))
+    ]
     return found + ([made(record["notebook"], "notebook", record["stage"])] if record.get("notebook") else [])
 
 # %% ../../nbs/care/060_erase.ipynb #244189e0
 def made_from(
-    store: Store,             # whose records are looked through
-    digests: Iterable[str],   # of what is to be erased
-) -> list[Made]:              # in no order of time; the notebooks that made the objects themselves are among them, as they may show them
+    store: Store,  # whose records are looked through
+    digests: Iterable[str],  # of what is to be erased
+) -> list[
+    Made
+]:  # in no order of time; the notebooks that made the objects themselves are among them, as they may show them
     "Everything that was made from objects, directly or not."
     records, reached, found = list(all_records(store)), set(digests), {}
     for record in records:
-        if reached & described_digests(record["outputs"]): found.update((m.digest, m) for m in products_of(record) if m.kind == "notebook" and m.digest not in reached)
-    while more := [m for r in records if reached & described_digests(r["inputs"]) for m in products_of(r) if m.digest not in reached]:
+        if reached & described_digests(record["outputs"]):
+            found.update(
+                (m.digest, m) for m in products_of(record) if m.kind == "notebook" and m.digest not in reached
+            )
+    while more := [
+        m
+        for r in records
+        if reached & described_digests(r["inputs"])
+        for m in products_of(r)
+        if m.digest not in reached
+    ]:
         found.update((m.digest, m) for m in more)
         reached |= {m.digest for m in more}
     return list(found.values())
@@ -77,108 +101,174 @@ def made_from(
 # %% ../../nbs/care/060_erase.ipynb #6b0943df
 def parts_of(
     store: Store,  # whose records are looked through
-    digest: str,   # of an artifact
+    digest: str,  # of an artifact
 ) -> tuple[list[str], list[str]]:  # parts that only this artifact has, and parts that others have too
     "The files of an artifact."
-    described = [one for r in all_records(store) for _, one in each_described(r["outputs"]) + each_described(r["inputs"])]
+    described = [
+        one
+        for r in all_records(store)
+        for _, one in each_described(r["outputs"]) + each_described(r["inputs"])
+    ]
     parts = {part for one in described if one["digest"] == digest for part in one.get("parts", ())}
-    shared = parts & {d for one in described if one["digest"] != digest for d in (one["digest"], *one.get("parts", ()))}
+    shared = parts & {
+        d for one in described if one["digest"] != digest for d in (one["digest"], *one.get("parts", ()))
+    }
     return sorted(parts - shared), sorted(shared)
 
 # %% ../../nbs/care/060_erase.ipynb #f1b61e44
 def copies_of(
     store: Store,  # the project's own
-    digest: str,   # 64 hexadecimal characters
-) -> list[Path]:   # files that are there
+    digest: str,  # 64 hexadecimal characters
+) -> list[Path]:  # files that are there
     "Every file of the store that holds, or held, an object's content."
     own = path_of(store, digest).relative_to(store.root)
-    found = [store.root / own, *store.root.glob(f"trash/**/{digest}*"), *store.root.glob(f"quarantine/**/{digest}*"), *store.root.glob(f"overlay/*/{own}")]
+    found = [
+        store.root / own,
+        *store.root.glob(f"trash/**/{digest}*"),
+        *store.root.glob(f"quarantine/**/{digest}*"),
+        *store.root.glob(f"overlay/*/{own}"),
+    ]
     return [path for path in found if path.is_file()]
 
 # %% ../../nbs/care/060_erase.ipynb #e8be9db6
 def remove_content(
     store: Store,  # the project's own
-    digest: str,   # of an object with a tombstone
-) -> int:          # number of files removed
+    digest: str,  # of an object with a tombstone
+) -> int:  # number of files removed
     "Remove an erased object's content."
     paths = copies_of(store, digest)
     for path in paths:
-        with disk_errors(path): path.unlink(missing_ok=True)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
         flush_folder(path.parent)
     return len(paths)
 
 # %% ../../nbs/care/060_erase.ipynb #1ffe9f75
 def new_tombstone(
-    store: Store,   # whose key signs it
-    digest: str,    # of the object
-    reason: str,    # why; it outlives what was erased, so no personal data in it
-) -> dict:          # signed; raises `UsageError` without a key
+    store: Store,  # whose key signs it
+    digest: str,  # of the object
+    reason: str,  # why; it outlives what was erased, so no personal data in it
+) -> dict:  # signed; raises `UsageError` without a key
     "Write a tombstone."
-    return sign(store, "tombstone", {"format": 1, "digest": digest, "reason": reason, "actor": actor(), "at_utc": datetime.now(UTC).isoformat(timespec="seconds")})
+    return sign(
+        store,
+        "tombstone",
+        {
+            "format": 1,
+            "digest": digest,
+            "reason": reason,
+            "actor": actor(),
+            "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
 
 # %% ../../nbs/care/060_erase.ipynb #32f304ae
 def bury(
-    store: Store,     # the project's own
+    store: Store,  # the project's own
     tombstone: dict,  # signed, checked
-) -> bool:            # whether there was content to remove
+) -> bool:  # whether there was content to remove
     "Put a tombstone in place of an object."
     digest = tombstone["digest"]
-    is_new = write_durably(tombstone_path(store.root, digest), canonical_json(tombstone), 0o440 if store.group else 0o400, exclusive=True)
-    if not is_new and not copies_of(store, digest): return False
-    audit(store, "erasure", digest=digest, reason=tombstone["reason"], by=tombstone["actor"], at_utc=tombstone["at_utc"])
+    is_new = write_durably(
+        tombstone_path(store.root, digest),
+        canonical_json(tombstone),
+        0o440 if store.group else 0o400,
+        exclusive=True,
+    )
+    if not is_new and not copies_of(store, digest):
+        return False
+    audit(
+        store,
+        "erasure",
+        digest=digest,
+        reason=tombstone["reason"],
+        by=tombstone["actor"],
+        at_utc=tombstone["at_utc"],
+    )
     return remove_content(store, digest) > 0
 
 # %% ../../nbs/care/060_erase.ipynb #de46ec37
 def erase(
-    store: Store,        # the project's own; an overlay's is meant by it
-    digest: str,         # of the artifact, 64 hexadecimal characters
-    reason: str,         # why, for the tombstones; no personal data in it
+    store: Store,  # the project's own; an overlay's is meant by it
+    digest: str,  # of the artifact, 64 hexadecimal characters
+    reason: str,  # why, for the tombstones; no personal data in it
     down: bool = False,  # whether to erase all that was made from it too
     dry_run: bool = False,  # only say what would be erased
-) -> dict:               # `erased` (digests), `made_from` (each with `is_erased`), `shared` (parts that others have), `dry_run`; raises `UsageError` when nothing has this digest
+) -> dict:  # `erased` (digests), `made_from` (each with `is_erased`), `shared` (parts that others have), `dry_run`; raises `UsageError` when nothing has this digest
     "Erase an artifact."
     store = lowest(store)
     own, shared = parts_of(store, digest)
     made = made_from(store, [digest, *own])
     targets = [digest, *own, *(sorted({m.digest for m in made}) if down else ())]
-    if not reason.strip(): raise UsageError("an erasure needs a reason", "say why with `--reason`, without personal data")
-    if not any(copies_of(store, d) or is_erased(store.root, d) for d in targets): raise UsageError(f"there is no object {digest[:12]} in {store.root}", "look for it with `mlnb artifacts`")
+    if not reason.strip():
+        raise UsageError("an erasure needs a reason", "say why with `--reason`, without personal data")
+    if not any(copies_of(store, d) or is_erased(store.root, d) for d in targets):
+        raise UsageError(
+            f"there is no object {digest[:12]} in {store.root}", "look for it with `mlnb artifacts`"
+        )
     if not dry_run:
         read_key(store)
-        for target in targets: bury(store, new_tombstone(store, target, reason))
-    return {"erased": targets, "made_from": [m._asdict() | {"is_erased": is_erased(store.root, m.digest)} for m in made], "shared": shared, "dry_run": dry_run}
+        for target in targets:
+            bury(store, new_tombstone(store, target, reason))
+    return {
+        "erased": targets,
+        "made_from": [m._asdict() | {"is_erased": is_erased(store.root, m.digest)} for m in made],
+        "shared": shared,
+        "dry_run": dry_run,
+    }
 
 # %% ../../nbs/care/060_erase.ipynb #7e373a2a
 def tombstones(
     store: Store,  # whose
-) -> list[dict]:   # as they were signed; one that cannot be read has only `digest`
+) -> list[dict]:  # as they were signed; one that cannot be read has only `digest`
     "All tombstones of a store."
+
     def read(path):
-        try: return read_json(path)
-        except IntegrityError: return {"digest": path.stem}
+        try:
+            return read_json(path)
+        except IntegrityError:
+            return {"digest": path.stem}
+
     return [read(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
 
 # %% ../../nbs/care/060_erase.ipynb #39c56a9d
 def tombstone_problems(
-    store: Store,                # whose tombstones
+    store: Store,  # whose tombstones
     trusted: Mapping[str, str],  # name by key
-) -> list[dict]:                 # `digest`, `message`; empty when all are signed by trusted keys and nothing erased is left
+) -> list[dict]:  # `digest`, `message`; empty when all are signed by trusted keys and nothing erased is left
     "What is wrong with the tombstones of a store."
     problems = []
     for document in tombstones(store):
-        try: check_signature("tombstone", document, trusted)
-        except SignatureError as error: problems.append({"digest": document["digest"], "message": f"tombstone {document['digest'][:12]}: {error.message}"})
-        if copies_of(lowest(store), document["digest"]): problems.append({"digest": document["digest"], "message": f"object {document['digest'][:12]} was erased, but its content is still there: erase it again"})
+        try:
+            check_signature("tombstone", document, trusted)
+        except SignatureError as error:
+            problems.append(
+                {
+                    "digest": document["digest"],
+                    "message": f"tombstone {document['digest'][:12]}: {error.message}",
+                }
+            )
+        if copies_of(lowest(store), document["digest"]):
+            problems.append(
+                {
+                    "digest": document["digest"],
+                    "message": f"object {document['digest'][:12]} was erased, but its content is still there: erase it again",
+                }
+            )
     return problems
 
 # %% ../../nbs/care/060_erase.ipynb #593948fa
 def accept_tombstone(
-    store: Store,                # the project's own
-    digest: str,                 # the object that it was found for
-    document: object,            # what was read
+    store: Store,  # the project's own
+    digest: str,  # the object that it was found for
+    document: object,  # what was read
     trusted: Mapping[str, str],  # name by key
-) -> bool:                       # whether there was content to remove; raises `SignatureError`
+) -> bool:  # whether there was content to remove; raises `SignatureError`
     "Take over somebody else's erasure."
     said, _ = check_signature("tombstone", document, trusted)
-    if said.get("digest") != digest: raise SignatureError(f"the tombstone of object {digest[:12]} was signed for another object", "do not use it; ask who should have written it")
+    if said.get("digest") != digest:
+        raise SignatureError(
+            f"the tombstone of object {digest[:12]} was signed for another object",
+            "do not use it; ask who should have written it",
+        )
     return bury(store, document)

@@ -21,23 +21,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..store.crash_points import reach
+from .verify import object_files, temporaries
 from ..store.artifacts import each_described
+from ..store.crash_points import reach
 from ..store.disk import disk_errors, flush_folder, make_folder
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, LockedError
 from ..store.objects import Store, take_back
 from ..store.pins import pinned
 from ..store.runs import is_alive
-from .verify import object_files, temporaries
 
 # %% ../../nbs/care/050_gc.ipynb #df19f519
 @dataclass(frozen=True)
 class Retention:
     "What is kept although no ref leads to it."
+
     records: int | None = None  # newest of each stage; None = all
-    runs: int | None = None     # newest documents of each pipeline; None = all
-    quarantine: bool = True     # whether damaged objects that were set aside are kept for a person to look at
+    runs: int | None = None  # newest documents of each pipeline; None = all
+    quarantine: bool = True  # whether damaged objects that were set aside are kept for a person to look at
 
 # %% ../../nbs/care/050_gc.ipynb #df5306f3
 _digest = re.compile(rb"[0-9a-f]{64}")
@@ -45,28 +46,32 @@ _digest = re.compile(rb"[0-9a-f]{64}")
 
 def digests_in(
     path: Path,  # of any text
-) -> set[str]:   # empty when it is gone meanwhile
+) -> set[str]:  # empty when it is gone meanwhile
     "Every SHA-256 that a file mentions."
-    try: return {d.decode() for d in _digest.findall(path.read_bytes())}
-    except FileNotFoundError: return set()
+    try:
+        return {d.decode() for d in _digest.findall(path.read_bytes())}
+    except FileNotFoundError:
+        return set()
 
 # %% ../../nbs/care/050_gc.ipynb #8fa2ccb0
 @dataclass
 class Reachable:
     "What a look found."
-    digests: set[str] = field(default_factory=set)   # of objects
-    records: set[str] = field(default_factory=set)   # paths below `records/`
-    runs: set[str] = field(default_factory=set)      # ids
+
+    digests: set[str] = field(default_factory=set)  # of objects
+    records: set[str] = field(default_factory=set)  # paths below `records/`
+    runs: set[str] = field(default_factory=set)  # ids
 
     def has(self, relative: str) -> bool:
         "Whether a file of the store can be reached."
         folder, *rest = relative.split("/")
-        if folder == "objects": return rest[-1] in self.digests
+        if folder == "objects":
+            return rest[-1] in self.digests
         return "/".join(rest) in self.records if folder == "records" else rest[0] in self.runs
 
 # %% ../../nbs/care/050_gc.ipynb #9946c57f
 def under_way(
-    store: Store,       # whose processes and overlays count
+    store: Store,  # whose processes and overlays count
     remove_dead: bool,  # whether pin files of dead processes are removed
 ) -> tuple[set[str], set[str]]:  # digests, and ids of living runs
     "What living processes, running runs and overlays need."
@@ -74,53 +79,67 @@ def under_way(
     digests = set().union(*(pinned(root, remove_dead) for root in (store.root, *overlays)))
     runs = {p.parent.name for p in (store.root / "runs").glob("*/alive") if is_alive(store, p.parent.name)}
     for run in runs:
-        for path in (store.root / "runs" / run).rglob("*.json*"): digests |= digests_in(path)
+        for path in (store.root / "runs" / run).rglob("*.json*"):
+            digests |= digests_in(path)
     for root in (store.root, *overlays):
-        for path in (root / "values").rglob("*.json"): digests |= digests_in(path)
+        for path in (root / "values").rglob("*.json"):
+            digests |= digests_in(path)
     return digests, runs
 
 # %% ../../nbs/care/050_gc.ipynb #40d71790
 def targets(
     root: Path,  # of a store
-) -> set[str]:   # run ids and digests
+) -> set[str]:  # run ids and digests
     "Everything that refs point to."
     found = set()
     for folder in {p.parent for p in (root / "refs").rglob("[0-9]*.json")}:
         files = sorted(folder.glob("[0-9]*.json"))
         for path in files[-1:] if "heads" in folder.relative_to(root / "refs").parts[:1] else files:
             with suppress(FileNotFoundError):
-                try: found.add(read_json(path)["target"])
-                except (IntegrityError, KeyError): found |= digests_in(path)
+                try:
+                    found.add(read_json(path)["target"])
+                except (IntegrityError, KeyError):
+                    found |= digests_in(path)
     return found
 
 # %% ../../nbs/care/050_gc.ipynb #df15e958
 @dataclass
 class RecordFile:
     "What a collection needs to know of a record."
-    relative: str              # path below `records/`
-    document: dict             # empty when it is damaged
-    digests: set[str]          # it mentions
-    is_trashed: bool           # it lies in the trash
+
+    relative: str  # path below `records/`
+    document: dict  # empty when it is damaged
+    digests: set[str]  # it mentions
+    is_trashed: bool  # it lies in the trash
 
 
 def record_names(
-    folder: Path,   # `records/` of a store or of its trash
-) -> Iterator[str]: # paths below it, of records and evidence
+    folder: Path,  # `records/` of a store or of its trash
+) -> Iterator[str]:  # paths below it, of records and evidence
     "Every record and evidence below a folder."
-    def entries(path): return sorted(e.name for e in os.scandir(path)) if os.path.isdir(path) else []
+
+    def entries(path):
+        return sorted(e.name for e in os.scandir(path)) if os.path.isdir(path) else []
+
     for pipeline in entries(folder):
         for stage in entries(f"{folder}/{pipeline}"):
             for name in entries(f"{folder}/{pipeline}/{stage}"):
-                if name.endswith((".json", ".evidence")): yield f"{pipeline}/{stage}/{name}"
+                if name.endswith((".json", ".evidence")):
+                    yield f"{pipeline}/{stage}/{name}"
 
 
 def read_record(
     path: Path,  # of a record
-) -> tuple[dict, set[str]] | None:  # the document (empty when it is damaged) and the digests it mentions; None when it is gone meanwhile
+) -> (
+    tuple[dict, set[str]] | None
+):  # the document (empty when it is damaged) and the digests it mentions; None when it is gone meanwhile
     "What a record says."
-    try: document = read_json(path)
-    except IntegrityError: document = {}
-    except FileNotFoundError: return None
+    try:
+        document = read_json(path)
+    except IntegrityError:
+        document = {}
+    except FileNotFoundError:
+        return None
     return document, digests_in(path)
 
 
@@ -132,49 +151,56 @@ def read_records(
     found = {}
     for folder, is_trashed in ((store.root / "records", False), (store.root / "trash" / "records", True)):
         for relative in record_names(folder):
-            if relative in found: continue
-            if (before := known.get(relative)) is not None and before.document: found[relative] = RecordFile(relative, before.document, before.digests, is_trashed)
-            elif (read := read_record(folder / relative)) is not None: found[relative] = RecordFile(relative, *read, is_trashed)
+            if relative in found:
+                continue
+            if (before := known.get(relative)) is not None and before.document:
+                found[relative] = RecordFile(relative, before.document, before.digests, is_trashed)
+            elif (read := read_record(folder / relative)) is not None:
+                found[relative] = RecordFile(relative, *read, is_trashed)
     known.update(found)
     return found
 
 
 def newest(
     records: dict[str, RecordFile],  # by path
-    n: int | None,                   # of each stage; None = all
-) -> set[str]:                       # paths; damaged ones are always kept
+    n: int | None,  # of each stage; None = all
+) -> set[str]:  # paths; damaged ones are always kept
     "The records that retention keeps; those in the trash do not count."
     stages: dict[str, list] = {}
     kept = {r.relative for r in records.values() if not r.document and not r.is_trashed}
     for r in records.values():
-        if r.document and not r.is_trashed and r.relative.endswith(".json"): stages.setdefault(r.relative.rpartition("/")[0], []).append((r.document["run"], r.relative))
-    for found in stages.values(): kept |= {relative for _, relative in sorted(found)[0 if n is None else max(0, len(found) - n):]}
+        if r.document and not r.is_trashed and r.relative.endswith(".json"):
+            stages.setdefault(r.relative.rpartition("/")[0], []).append((r.document["run"], r.relative))
+    for found in stages.values():
+        kept |= {relative for _, relative in sorted(found)[0 if n is None else max(0, len(found) - n) :]}
     return kept
 
 
 def with_origins(
     records: dict[str, RecordFile],  # by path
-    kept: set[str],                  # paths to begin with
-    digests: set[str],               # objects to begin with
-) -> set[str]:                       # paths
+    kept: set[str],  # paths to begin with
+    digests: set[str],  # objects to begin with
+) -> set[str]:  # paths
     "The records that made what is kept, and what they were made from, back to the beginning."
     makers: dict[str, set[str]] = {}
     for r in records.values():
-        for output in r.document.get("outputs", {}).values(): makers.setdefault(output["digest"], set()).add(r.relative)
+        for output in r.document.get("outputs", {}).values():
+            makers.setdefault(output["digest"], set()).add(r.relative)
     waiting, found = set(kept).union(*(makers.get(d, set()) for d in digests)), set()
     while waiting:
         relative = waiting.pop()
         found.add(relative)
-        for _, given in each_described(records[relative].document.get("inputs", {})): waiting |= makers.get(given["digest"], set()) - found
+        for _, given in each_described(records[relative].document.get("inputs", {})):
+            waiting |= makers.get(given["digest"], set()) - found
     return found
 
 # %% ../../nbs/care/050_gc.ipynb #8e3485a9
 def look(
-    store: Store,          # whose
+    store: Store,  # whose
     retention: Retention,
     roots: frozenset[str] = frozenset(),  # further digests or run ids to be kept
     known: dict[str, RecordFile] | None = None,  # records read by an earlier look
-    remove_dead: bool = False,            # whether pin files of dead processes are removed
+    remove_dead: bool = False,  # whether pin files of dead processes are removed
 ) -> Reachable:
     "Everything that can be reached now."
     digests, alive = under_way(store, remove_dead)
@@ -185,82 +211,120 @@ def look(
     digests |= {d for d in named if len(d) == 64}
     kept = newest(records, retention.records)
     for run in rooted:
-        for stage, key in run_keys(documents[run]): kept |= {f"{documents[run].get('pipeline')}/{stage}/{key}.json"} & records.keys()
+        for stage, key in run_keys(documents[run]):
+            kept |= {f"{documents[run].get('pipeline')}/{stage}/{key}.json"} & records.keys()
     kept = with_origins(records, kept, digests)
-    kept |= {r for r in records if r.endswith(".evidence") and f"{r.rpartition('/')[0]}/{Path(r).name[:64]}.json" in kept}
-    for relative in kept: digests |= records[relative].digests
-    return Reachable(digests, kept, rooted | kept_runs(documents, retention.runs) | {records[r].document.get("run") for r in kept})
+    kept |= {
+        r
+        for r in records
+        if r.endswith(".evidence") and f"{r.rpartition('/')[0]}/{Path(r).name[:64]}.json" in kept
+    }
+    for relative in kept:
+        digests |= records[relative].digests
+    return Reachable(
+        digests,
+        kept,
+        rooted | kept_runs(documents, retention.runs) | {records[r].document.get("run") for r in kept},
+    )
 
 
 def run_document(store: Store, run: str) -> dict:
     "The document of a run; empty when it is damaged, absent or gone."
-    try: return read_json(store.root / "runs" / run / "run.json")
-    except (IntegrityError, FileNotFoundError): return {}
+    try:
+        return read_json(store.root / "runs" / run / "run.json")
+    except (IntegrityError, FileNotFoundError):
+        return {}
 
 
 def run_keys(
     document: dict,  # of a run, also of one under way
 ) -> set[tuple[str, str]]:  # stage and key
     "The records that a run relies on."
-    return {*document.get("keys", {}).items(), *((e["name"], e["key"]) for e in document.get("stages", ()) if e.get("key"))}
+    return {
+        *document.get("keys", {}).items(),
+        *((e["name"], e["key"]) for e in document.get("stages", ()) if e.get("key")),
+    }
 
 
 def kept_runs(
     documents: dict[str, dict],  # of runs, by id; what has no document is kept
-    n: int | None,               # newest of each pipeline; None = all
+    n: int | None,  # newest of each pipeline; None = all
 ) -> set[str]:
     "The runs that retention keeps."
-    if n is None: return set(documents)
-    of = {p: sorted(r for r, d in documents.items() if d.get("pipeline") == p) for p in {d.get("pipeline") for d in documents.values()}}
-    return {run for pipeline, runs in of.items() for run in (runs if pipeline is None else runs[max(0, len(runs) - n):])}
+    if n is None:
+        return set(documents)
+    of = {
+        p: sorted(r for r, d in documents.items() if d.get("pipeline") == p)
+        for p in {d.get("pipeline") for d in documents.values()}
+    }
+    return {
+        run
+        for pipeline, runs in of.items()
+        for run in (runs if pipeline is None else runs[max(0, len(runs) - n) :])
+    }
 
 # %% ../../nbs/care/050_gc.ipynb #391f4c4a
 def disk_size(path: Path) -> int:
     "Size of a file, or of all files in a folder [bytes]."
     total = 0
     for p in path.rglob("*") if path.is_dir() else [path]:
-        with suppress(FileNotFoundError): total += p.lstat().st_size if not p.is_dir() else 0
+        with suppress(FileNotFoundError):
+            total += p.lstat().st_size if not p.is_dir() else 0
     return total
 
 
 def out_of_reach(
-    store: Store,          # whose files
+    store: Store,  # whose files
     reachable: Reachable,  # what a look found
-) -> dict[str, int]:       # path in the store -> size [bytes]: runs, then records, then objects, the order in which they may go
+) -> dict[
+    str, int
+]:  # path in the store -> size [bytes]: runs, then records, then objects, the order in which they may go
     "List what nothing leads to."
-    runs = [f"runs/{p.name}" for p in sorted((store.root / "runs").glob("*")) if not reachable.has(f"runs/{p.name}")]
+    runs = [
+        f"runs/{p.name}"
+        for p in sorted((store.root / "runs").glob("*"))
+        if not reachable.has(f"runs/{p.name}")
+    ]
     records = [f"records/{name}" for name in record_names(store.root / "records")]
-    found = {relative: disk_size(store.root / relative) for relative in (*runs, *(r for r in records if not reachable.has(r)))}
+    found = {
+        relative: disk_size(store.root / relative)
+        for relative in (*runs, *(r for r in records if not reachable.has(r)))
+    }
     for entry in object_files(store.root):
         relative = f"objects/{entry.name[:2]}/{entry.name}"
         if not entry.name.startswith(".tmp-") and not reachable.has(relative):
-            with suppress(FileNotFoundError): found[relative] = entry.stat().st_size
+            with suppress(FileNotFoundError):
+                found[relative] = entry.stat().st_size
     return found
 
 # %% ../../nbs/care/050_gc.ipynb #85a76bf2
 def move_away(
-    store: Store,    # whose
-    relative: str,   # path of a file or of a run's folder
-) -> bool:           # False when it is gone meanwhile
+    store: Store,  # whose
+    relative: str,  # path of a file or of a run's folder
+) -> bool:  # False when it is gone meanwhile
     "Move something to the trash."
     final = store.root / "trash" / relative
     make_folder(final.parent, store.folder_mode)
     try:
-        if final.is_dir(): shutil.rmtree(final)
+        if final.is_dir():
+            shutil.rmtree(final)
         os.replace(store.root / relative, final)
-    except FileNotFoundError: return False
+    except FileNotFoundError:
+        return False
     return True
 
 
 def move_back(
-    store: Store,    # whose
-    relative: str,   # path of what lies in the trash
-) -> bool:           # whether it is where it was
+    store: Store,  # whose
+    relative: str,  # path of what lies in the trash
+) -> bool:  # whether it is where it was
     "Move something out of the trash."
     trashed = store.root / "trash" / relative
-    if not trashed.is_dir(): return take_back(store.root, relative)
+    if not trashed.is_dir():
+        return take_back(store.root, relative)
     make_folder((store.root / relative).parent, store.folder_mode)
-    with suppress(OSError): os.rename(trashed, store.root / relative)
+    with suppress(OSError):
+        os.rename(trashed, store.root / relative)
     return (store.root / relative).exists()
 
 
@@ -269,22 +333,29 @@ def trash_of(
 ) -> dict[str, int]:  # path in the store -> size [bytes]
     "What lies in the trash."
     trash = store.root / "trash"
-    paths = [*sorted(trash.glob("runs/*")), *sorted(p for p in trash.rglob("*") if p.is_file() and "runs" not in p.relative_to(trash).parts[:1])]
+    paths = [
+        *sorted(trash.glob("runs/*")),
+        *sorted(p for p in trash.rglob("*") if p.is_file() and "runs" not in p.relative_to(trash).parts[:1]),
+    ]
     return {p.relative_to(trash).as_posix(): disk_size(p) for p in paths}
 
 
 def empty_trash(
-    store: Store,           # whose
-    reachable: Reachable,   # by a look that was made after it was filled
-) -> dict[str, int]:        # what was deleted, with sizes [bytes]
+    store: Store,  # whose
+    reachable: Reachable,  # by a look that was made after it was filled
+) -> dict[str, int]:  # what was deleted, with sizes [bytes]
     "Delete what has been in the trash since the last collection, and move back what can be reached again."
     deleted = {}
     for relative, size in trash_of(store).items():
-        if reachable.has(relative): move_back(store, relative)
-        else: deleted[relative] = size
+        if reachable.has(relative):
+            move_back(store, relative)
+        else:
+            deleted[relative] = size
         trashed = store.root / "trash" / relative
-        if trashed.is_dir(): shutil.rmtree(trashed, ignore_errors=True)
-        else: trashed.unlink(missing_ok=True)
+        if trashed.is_dir():
+            shutil.rmtree(trashed, ignore_errors=True)
+        else:
+            trashed.unlink(missing_ok=True)
         reach("gc.emptied")
     return deleted
 
@@ -295,32 +366,55 @@ def collecting(
 ) -> Iterator[None]:  # raises `LockedError` when another collection is under way
     "Let one process collect at a time; a killed one holds nobody up."
     with disk_errors(store.root):
-        lock = os.open(make_folder(store.root / "locks", store.folder_mode) / "gc.lock", os.O_RDWR | os.O_CREAT, 0o660 if store.group else 0o600)
+        lock = os.open(
+            make_folder(store.root / "locks", store.folder_mode) / "gc.lock",
+            os.O_RDWR | os.O_CREAT,
+            0o660 if store.group else 0o600,
+        )
     try:
-        try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: raise LockedError("garbage is being collected already", "wait for it to end") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError("garbage is being collected already", "wait for it to end") from None
         yield
-    finally: os.close(lock)
+    finally:
+        os.close(lock)
 
 
 def count_by_kind(
     sizes: dict[str, int],  # path in the store -> size [bytes]
 ) -> dict[str, int]:
     "How much of each kind."
-    def count(kind): return sum(r.startswith(f"{kind}/") for r in sizes)
-    return {"objects": count("objects"), "records": count("records"), "runs": count("runs"), "bytes": sum(sizes.values())}
+
+    def count(kind):
+        return sum(r.startswith(f"{kind}/") for r in sizes)
+
+    return {
+        "objects": count("objects"),
+        "records": count("records"),
+        "runs": count("runs"),
+        "bytes": sum(sizes.values()),
+    }
 
 
 def collect(
-    store: Store,                       # the project's, or an overlay
-    retention: Retention = Retention(), # what is kept although no ref leads to it  # noqa: B008
-    dry_run: bool = False,              # only say what would go
+    store: Store,  # the project's, or an overlay
+    retention: Retention = Retention(),  # what is kept although no ref leads to it  # noqa: B008
+    dry_run: bool = False,  # only say what would go
     roots: frozenset[str] = frozenset(),  # further digests or run ids to be kept
-) -> dict:                              # `moved`, `deleted`, `taken_back`, `temporaries`, `quarantine`, `kept`; raises `LockedError`
+) -> dict:  # `moved`, `deleted`, `taken_back`, `temporaries`, `quarantine`, `kept`; raises `LockedError`
     "Move what is out of reach to the trash, and delete what was there already."
     if dry_run:
         reachable = look(store, retention, roots)
-        return report(store, retention, True, out_of_reach(store, reachable), {r: n for r, n in trash_of(store).items() if not reachable.has(r)}, 0, temporaries(store.root))
+        return report(
+            store,
+            retention,
+            True,
+            out_of_reach(store, reachable),
+            {r: n for r, n in trash_of(store).items() if not reachable.has(r)},
+            0,
+            temporaries(store.root),
+        )
     with collecting(store), disk_errors(store.root):
         known: dict[str, RecordFile] = {}
         first = look(store, retention, roots, known, remove_dead=True)
@@ -328,30 +422,50 @@ def collect(
         reach("gc.listed")
         second, moved = look(store, retention, roots, known), {}
         for relative, size in listed.items():
-            if second.has(relative) or not move_away(store, relative): continue
+            if second.has(relative) or not move_away(store, relative):
+                continue
             moved[relative] = size
             reach("gc.moved")
         third = look(store, retention, roots, known)
         back = [r for r in moved if third.has(r) and move_back(store, r)]
         reach("gc.looked")
         still = [p for p in temporaries(store.root) if p in left]
-        found = report(store, retention, False, {r: n for r, n in moved.items() if r not in back}, deleted, len(back), still)
-        for path in still: path.unlink(missing_ok=True)
-        if not retention.quarantine: shutil.rmtree(store.root / "quarantine", ignore_errors=True)
+        found = report(
+            store,
+            retention,
+            False,
+            {r: n for r, n in moved.items() if r not in back},
+            deleted,
+            len(back),
+            still,
+        )
+        for path in still:
+            path.unlink(missing_ok=True)
+        if not retention.quarantine:
+            shutil.rmtree(store.root / "quarantine", ignore_errors=True)
         flush_folder(store.root)
     return found
 
 
 def report(
-    store: Store,                 # whose
+    store: Store,  # whose
     retention: Retention,
-    dry_run: bool,                # whether nothing was done
-    moved: dict[str, int],        # path -> size [bytes]
-    deleted: dict[str, int],      # path -> size [bytes]
-    n_back: int,                  # moved back at the last look
-    left: list[Path],             # temporary files of dead processes
+    dry_run: bool,  # whether nothing was done
+    moved: dict[str, int],  # path -> size [bytes]
+    deleted: dict[str, int],  # path -> size [bytes]
+    n_back: int,  # moved back at the last look
+    left: list[Path],  # temporary files of dead processes
 ) -> dict:
     "The document of `mlnb gc --json`."
-    def files(paths): return {"files": len(paths), "bytes": sum(map(disk_size, paths))}
-    return {"dry_run": dry_run, "moved": count_by_kind(moved), "deleted": count_by_kind(deleted), "taken_back": n_back, "temporaries": files(left),
-            "quarantine": files(list((store.root / "quarantine").glob("*"))) | {"kept": retention.quarantine}}
+
+    def files(paths):
+        return {"files": len(paths), "bytes": sum(map(disk_size, paths))}
+
+    return {
+        "dry_run": dry_run,
+        "moved": count_by_kind(moved),
+        "deleted": count_by_kind(deleted),
+        "taken_back": n_back,
+        "temporaries": files(left),
+        "quarantine": files(list((store.root / "quarantine").glob("*"))) | {"kept": retention.quarantine},
+    }

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .audit import events
+from .verify import is_readable, sound_records
 from ..store.disk import make_folder, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
@@ -23,12 +24,11 @@ from ..store.objects import Store
 from ..store.records import output_digests
 from ..store.refs import actor
 from ..store.runs import document_of, run_ids, write_run
-from .verify import sound_records, is_readable
 
 # %% ../../nbs/care/040_repair.ipynb #c11a031f
 def run_event(
     store: Store,  # whose log
-    run: str,      # run id
+    run: str,  # run id
 ) -> dict | None:  # the newest event about it
     "What the audit log says of a run."
     return next((e for e in reversed(events(store, "run")) if e["about"].get("run") == run), None)
@@ -36,70 +36,133 @@ def run_event(
 
 def stage_told_by(
     record: dict,  # of a stage
-) -> dict:         # as it stands in the document of a run
+) -> dict:  # as it stands in the document of a run
     "What a record tells about its stage."
-    return {"name": record["stage"], "each": None, "state": "committed", "kind": None, "attempts": record.get("attempt", 1), "seconds": record.get("seconds"), "why": [], "outputs": output_digests(record),
-            "metrics": record["metrics"], "error": None, "key": record["key"], "notebook": record.get("notebook"), "file": record.get("file"), "started_utc": record.get("started_utc"), "peak_mib": record.get("peak_mib")}
+    return {
+        "name": record["stage"],
+        "each": None,
+        "state": "committed",
+        "kind": None,
+        "attempts": record.get("attempt", 1),
+        "seconds": record.get("seconds"),
+        "why": [],
+        "outputs": output_digests(record),
+        "metrics": record["metrics"],
+        "error": None,
+        "key": record["key"],
+        "notebook": record.get("notebook"),
+        "file": record.get("file"),
+        "started_utc": record.get("started_utc"),
+        "peak_mib": record.get("peak_mib"),
+    }
 
 
 def told_again(
     store: Store,  # with the log and the records
-    run: str,      # run id
+    run: str,  # run id
 ) -> dict | None:  # its document, with `rebuilt`; None when not everything is known
     "Tell the document of a run again: only one in which every stage was committed."
     said = run_event(store, run)
-    records = sorted((r for r in sound_records(store) if r["run"] == run), key=lambda r: str(r.get("started_utc")))
-    if said is None or said["about"].get("stages") != {"committed": len(records)} or any(r.get("each") for r in records): return None
+    records = sorted(
+        (r for r in sound_records(store) if r["run"] == run), key=lambda r: str(r.get("started_utc"))
+    )
+    if (
+        said is None
+        or said["about"].get("stages") != {"committed": len(records)}
+        or any(r.get("each") for r in records)
+    ):
+        return None
     about, environment = said["about"], records[0].get("environment", {})
     values = {name: v for r in records for name, v in r.get("parts", {}).get("parameters", {}).items()}
     started = records[0].get("started_utc") or said["at_utc"]
-    return {"format": 1, "exit_code": about["exit_code"], "problems": [], "run": run, "pipeline": about["pipeline"], "profile": about["profile"], "state": said["outcome"], "started_utc": started,
-            "seconds": round((datetime.fromisoformat(said["at_utc"]) - datetime.fromisoformat(started)).total_seconds(), 3), "actor": said["actor"],
-            "parameters": {name: {"value": v.get("value"), "origin": "default" if about["is_head"] else "option", "type": v.get("type")} for name, v in values.items()},
-            "environment": {k: environment[k] for k in ("python", "platform", "mlnb") if k in environment},
-            "stages": [stage_told_by(r) for r in records], "keys": {r["stage"]: r["key"] for r in records}, "head": about["is_head"], "rebuilt": True}
+    return {
+        "format": 1,
+        "exit_code": about["exit_code"],
+        "problems": [],
+        "run": run,
+        "pipeline": about["pipeline"],
+        "profile": about["profile"],
+        "state": said["outcome"],
+        "started_utc": started,
+        "seconds": round(
+            (datetime.fromisoformat(said["at_utc"]) - datetime.fromisoformat(started)).total_seconds(), 3
+        ),
+        "actor": said["actor"],
+        "parameters": {
+            name: {
+                "value": v.get("value"),
+                "origin": "default" if about["is_head"] else "option",
+                "type": v.get("type"),
+            }
+            for name, v in values.items()
+        },
+        "environment": {k: environment[k] for k in ("python", "platform", "mlnb") if k in environment},
+        "stages": [stage_told_by(r) for r in records],
+        "keys": {r["stage"]: r["key"] for r in records},
+        "head": about["is_head"],
+        "rebuilt": True,
+    }
 
 # %% ../../nbs/care/040_repair.ipynb #3ee17017
 def newest_head(
-    store: Store,   # with runs and log
+    store: Store,  # with runs and log
     pipeline: str,  # whose head
-    profile: str,   # under which profile
-) -> str | None:    # run id; None when there is none, or a newer one cannot be read and may be it
+    profile: str,  # under which profile
+) -> str | None:  # run id; None when there is none, or a newer one cannot be read and may be it
     "The run that a head should point to."
     for run in run_ids(store):
-        try: document = document_of(store, run)
+        try:
+            document = document_of(store, run)
         except IntegrityError:
-            if (said := run_event(store, run)) is None: return None
+            if (said := run_event(store, run)) is None:
+                return None
             document = said["about"] | {"state": said["outcome"], "head": said["about"].get("is_head")}
-            if (document.get("pipeline"), document.get("profile")) == (pipeline, profile) and document["head"]: return None
-        if (document.get("pipeline"), document.get("profile"), document.get("state")) == (pipeline, profile, "committed") and document.get("head"): return run
+            if (document.get("pipeline"), document.get("profile")) == (pipeline, profile) and document[
+                "head"
+            ]:
+                return None
+        if (document.get("pipeline"), document.get("profile"), document.get("state")) == (
+            pipeline,
+            profile,
+            "committed",
+        ) and document.get("head"):
+            return run
     return None
 
 # %% ../../nbs/care/040_repair.ipynb #740c326f
 def set_aside(
     store: Store,  # whose
-    path: Path,    # of a damaged document in it
+    path: Path,  # of a damaged document in it
 ) -> None:
     "Move a document to quarantine, under a name that says where it stood."
     name = path.relative_to(store.root).as_posix().replace("/", ".")
-    os.replace(path, make_folder(store.root / "quarantine", store.folder_mode) / f"{name}-{uuid.uuid4().hex[:8]}")
+    os.replace(
+        path, make_folder(store.root / "quarantine", store.folder_mode) / f"{name}-{uuid.uuid4().hex[:8]}"
+    )
 
 
 def repair_run(
     store: Store,  # whose
-    path: Path,    # of a damaged `run.json`
+    path: Path,  # of a damaged `run.json`
 ) -> tuple[bool, str]:  # whether it was repaired, and a sentence
     "Repair the document of a run, if everything about it is known."
     document = told_again(store, path.parent.name)
-    if document is None: return False, "not told again: the audit log and the records do not tell what each of its stages did; move the file away, then `mlnb pull` brings it back if it was pushed"
+    if document is None:
+        return (
+            False,
+            "not told again: the audit log and the records do not tell what each of its stages did; move the file away, then `mlnb pull` brings it back if it was pushed",
+        )
     set_aside(store, path)
     write_run(store, document)
-    return True, f"told again from the audit log and {len(document['keys'])} records; why its stages ran is not known any more"
+    return (
+        True,
+        f"told again from the audit log and {len(document['keys'])} records; why its stages ran is not known any more",
+    )
 
 
 def repair_ref(
     store: Store,  # whose
-    path: Path,    # of a damaged move
+    path: Path,  # of a damaged move
 ) -> tuple[bool, str]:  # whether it was repaired, and a sentence
     "Repair a ref, if where it points is known."
     name, number = path.parent.relative_to(store.root / "refs").as_posix(), int(path.stem)
@@ -113,22 +176,40 @@ def repair_ref(
     kind, *rest = name.split("/")
     run = newest_head(store, *rest) if kind == "heads" and len(rest) == 2 else None
     if run is None:
-        before = f"to go back to {read_json(intact[-1])['target'][:26]}, where it was before, move the file away" if intact else "move the file away and set it again"
+        before = (
+            f"to go back to {read_json(intact[-1])['target'][:26]}, where it was before, move the file away"
+            if intact
+            else "move the file away and set it again"
+        )
         return False, f"not repaired: nobody else knows where `{name}` pointed; {before}"
     set_aside(store, path)
-    value = {"target": run, "actor": actor(), "reason": f"repaired from run {run}: move {number} was damaged", "at_utc": datetime.now(UTC).isoformat(timespec="seconds")}
+    value = {
+        "target": run,
+        "actor": actor(),
+        "reason": f"repaired from run {run}: move {number} was damaged",
+        "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     write_durably(path, sealed(path, value), 0o640 if store.group else 0o600, exclusive=True, kind="ref")
     return True, f"repaired: it points to {run}, the newest run that became the head"
 
 
 def repair_documents(
     store: Store,  # that was verified
-    found: dict,   # what `verify_store` returned
-) -> dict:         # `rebuilt` and `unknown`, lists of {"file", "message"}
+    found: dict,  # what `verify_store` returned
+) -> dict:  # `rebuilt` and `unknown`, lists of {"file", "message"}
     "Repair damaged refs and documents of runs; runs first, because heads are told from them."
-    files = sorted((d["file"] for d in found["damaged"] if d["kind"] == "document" and d["file"].startswith(("refs/", "runs/"))), reverse=True)
+    files = sorted(
+        (
+            d["file"]
+            for d in found["damaged"]
+            if d["kind"] == "document" and d["file"].startswith(("refs/", "runs/"))
+        ),
+        reverse=True,
+    )
     done: dict = {"rebuilt": [], "unknown": []}
     for file in files:
-        is_repaired, message = (repair_run if file.startswith("runs/") else repair_ref)(store, store.root / file)
+        is_repaired, message = (repair_run if file.startswith("runs/") else repair_ref)(
+            store, store.root / file
+        )
         done["rebuilt" if is_repaired else "unknown"].append({"file": file, "message": message})
     return done

@@ -30,79 +30,110 @@ from ..store.refs import actor
 # %% ../../nbs/care/010_signing.ipynb #fe0c417d
 def key_text(
     raw: bytes,  # public key [32 bytes]
-) -> str:        # `ed25519:` and 44 characters of base64
+) -> str:  # `ed25519:` and 44 characters of base64
     "Write a public key."
     return "ed25519:" + base64.b64encode(raw).decode("ascii")
 
 # %% ../../nbs/care/010_signing.ipynb #3db6781e
 def key_bytes(
     text: str,  # a public key as text
-) -> bytes:     # 32 bytes; raises `UsageError` when it is none
+) -> bytes:  # 32 bytes; raises `UsageError` when it is none
     "Read a public key."
     method, _, rest = text.strip().partition(":")
-    try: raw = base64.b64decode(rest, validate=True)
-    except (binascii.Error, ValueError): raw = b""
-    if method == "ed25519" and len(raw) == 32 and key_text(raw) == text.strip(): return raw
-    raise UsageError(f"`{text.strip()[:60]}` is no public key", "paste the line that `mlnb audit init` printed: `ed25519:` and 44 characters")
+    try:
+        raw = base64.b64decode(rest, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if method == "ed25519" and len(raw) == 32 and key_text(raw) == text.strip():
+        return raw
+    raise UsageError(
+        f"`{text.strip()[:60]}` is no public key",
+        "paste the line that `mlnb audit init` printed: `ed25519:` and 44 characters",
+    )
 
 # %% ../../nbs/care/010_signing.ipynb #965f301d
 def lowest(
     store: Store,  # the project's own, or an overlay on it
-) -> Store:        # the project's own
+) -> Store:  # the project's own
     "The store under all overlays."
     return store if store.below is None else lowest(store.below)
 
 # %% ../../nbs/care/010_signing.ipynb #e7c7661f
 def key_path(
     store: Store,  # whose `private` folder holds keys; an overlay uses that of the store below
-) -> Path:         # the file, whether or not it exists
+) -> Path:  # the file, whether or not it exists
     "Where the private key of this user is or would be."
-    if given := os.environ.get("MLNB_SIGNING_KEY"): return Path(given)
+    if given := os.environ.get("MLNB_SIGNING_KEY"):
+        return Path(given)
     return lowest(store).root / "private" / re.sub(r"[^A-Za-z0-9_-]", "_", actor()) / "signing.key"
 
 # %% ../../nbs/care/010_signing.ipynb #6dbb0a69
 def has_key(
     store: Store,  # where keys are
-) -> bool:         # whether this user can sign
+) -> bool:  # whether this user can sign
     "Whether there is a private key."
     return key_path(store).is_file()
 
 # %% ../../nbs/care/010_signing.ipynb #a6c7fdff
 def make_key(
     store: Store,  # where to keep it
-) -> str:          # the public key as text; raises `UsageError` when there is a key already
+) -> str:  # the public key as text; raises `UsageError` when there is a key already
     "Make this user's key."
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     path, key = key_path(store), Ed25519PrivateKey.generate()
-    body = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    body = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     make_folder(path.parent.parent, store.folder_mode)
-    with disk_errors(path): make_folder(path.parent)
+    with disk_errors(path):
+        make_folder(path.parent)
     if not write_durably(path, body, 0o600, exclusive=True):
-        raise UsageError(f"there is a key already at {path}", "use it; to begin a new one, move it away and tell everybody who trusts it")
+        raise UsageError(
+            f"there is a key already at {path}",
+            "use it; to begin a new one, move it away and tell everybody who trusts it",
+        )
     return key_text(key.public_key().public_bytes_raw())
 
 # %% ../../nbs/care/010_signing.ipynb #7d661f88
 def read_key(
     store: Store,  # where keys are
-) -> Any:          # an `Ed25519PrivateKey`; raises `UsageError` when there is none, others can read it, or it is damaged
+) -> (
+    Any
+):  # an `Ed25519PrivateKey`; raises `UsageError` when there is none, others can read it, or it is damaged
     "This user's private key."
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     path = key_path(store)
     try:
-        with disk_errors(path): mode, body = path.stat().st_mode, path.read_bytes()
-    except FileNotFoundError: raise UsageError(f"there is no key to sign with at {path}", "make one with `mlnb audit init`") from None
-    if mode & 0o077: raise UsageError(f"the private key {path} can be read by others", f"run `chmod 600 {path}`; if others use this machine, make a new key")
-    try: key = load_pem_private_key(body, None)
-    except (ValueError, TypeError): key = None
-    if isinstance(key, Ed25519PrivateKey): return key
-    raise UsageError(f"{path} holds no Ed25519 key", "put it back from a copy, or move it away and make a new one with `mlnb audit init`")
+        with disk_errors(path):
+            mode, body = path.stat().st_mode, path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(
+            f"there is no key to sign with at {path}", "make one with `mlnb audit init`"
+        ) from None
+    if mode & 0o077:
+        raise UsageError(
+            f"the private key {path} can be read by others",
+            f"run `chmod 600 {path}`; if others use this machine, make a new key",
+        )
+    try:
+        key = load_pem_private_key(body, None)
+    except (ValueError, TypeError):
+        key = None
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    raise UsageError(
+        f"{path} holds no Ed25519 key",
+        "put it back from a copy, or move it away and make a new one with `mlnb audit init`",
+    )
 
 # %% ../../nbs/care/010_signing.ipynb #837d9d17
 def own_key(
     store: Store,  # where keys are
-) -> str | None:   # the public key as text; None when this user has none
+) -> str | None:  # the public key as text; None when this user has none
     "The public key that goes with this user's private key."
     return key_text(read_key(store).public_key().public_bytes_raw()) if has_key(store) else None
 
@@ -114,42 +145,58 @@ def parse_keys(
     found = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, _, key = entry.partition(" ")
-        if not is_name(name): raise UsageError(f"`trusted_keys` has an entry `{entry[:60]}` without a name", "write `NAME ed25519:…`, names of a-z, 0-9 and _")
+        if not is_name(name):
+            raise UsageError(
+                f"`trusted_keys` has an entry `{entry[:60]}` without a name",
+                "write `NAME ed25519:…`, names of a-z, 0-9 and _",
+            )
         found[name] = key_text(key_bytes(key))
     return found
 
 # %% ../../nbs/care/010_signing.ipynb #64a975f7
 def trust(
     store: Store,  # where the decision is kept
-    name: str,     # of the person or machine: a-z, 0-9, _
-    key: str,      # its public key as text
-) -> None:         # raises `UsageError` for a bad name or key
+    name: str,  # of the person or machine: a-z, 0-9, _
+    key: str,  # its public key as text
+) -> None:  # raises `UsageError` for a bad name or key
     "Trust a key on this machine."
-    if not is_name(name): raise UsageError(f"`{name}` is no name for a key", "use a-z, 0-9 and _, beginning with a letter")
-    write_durably(store.root / "trusted" / f"{name}.key", key_text(key_bytes(key)).encode() + b"\n", 0o640 if store.group else 0o600)
+    if not is_name(name):
+        raise UsageError(f"`{name}` is no name for a key", "use a-z, 0-9 and _, beginning with a letter")
+    write_durably(
+        store.root / "trusted" / f"{name}.key",
+        key_text(key_bytes(key)).encode() + b"\n",
+        0o640 if store.group else 0o600,
+    )
 
 # %% ../../nbs/care/010_signing.ipynb #550387ac
 def distrust(
     store: Store,  # where the decision is kept
-    name: str,     # whose key to trust no longer
-) -> None:         # raises `UsageError` when nobody of that name is trusted here
+    name: str,  # whose key to trust no longer
+) -> None:  # raises `UsageError` when nobody of that name is trusted here
     "Take trust on this machine back; what was taken before stays."
-    try: (store.root / "trusted" / f"{name}.key").unlink()
-    except FileNotFoundError: raise UsageError(f"no key of `{name}` is trusted in this store", "keys named in settings.ini are removed there") from None
+    try:
+        (store.root / "trusted" / f"{name}.key").unlink()
+    except FileNotFoundError:
+        raise UsageError(
+            f"no key of `{name}` is trusted in this store", "keys named in settings.ini are removed there"
+        ) from None
 
 # %% ../../nbs/care/010_signing.ipynb #f6b3366a
 def trusted_keys(
-    store: Store,                        # where decisions of this machine are kept
+    store: Store,  # where decisions of this machine are kept
     declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, as `parse_keys` returned it
-) -> dict[str, str]:                     # name by key; one's own is among them
+) -> dict[str, str]:  # name by key; one's own is among them
     "All keys that are trusted."
-    here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in sorted((store.root / "trusted").glob("*.key"))}
+    here = {
+        path.stem: key_text(key_bytes(path.read_text("ascii")))
+        for path in sorted((store.root / "trusted").glob("*.key"))
+    }
     own = own_key(store)
     return {key: name for name, key in {**(declared or {}), **here}.items()} | ({own: actor()} if own else {})
 
 # %% ../../nbs/care/010_signing.ipynb #a469f99d
 def message_of(
-    purpose: str,    # `record`, `ref`, `tombstone`, `checkpoint` …
+    purpose: str,  # `record`, `ref`, `tombstone`, `checkpoint` …
     document: dict,  # plain JSON without `signed`
 ) -> bytes:
     "The bytes that a signature covers."
@@ -157,10 +204,10 @@ def message_of(
 
 # %% ../../nbs/care/010_signing.ipynb #6082dc6c
 def sign(
-    store: Store,    # whose key to use
-    purpose: str,    # what the document is
+    store: Store,  # whose key to use
+    purpose: str,  # what the document is
     document: dict,  # plain JSON; a `signed` in it is replaced
-) -> dict:           # the document with `signed`; raises `UsageError` when there is no key
+) -> dict:  # the document with `signed`; raises `UsageError` when there is no key
     "Sign a document."
     key, plain = read_key(store), {name: value for name, value in document.items() if name != "signed"}
     signature = base64.b64encode(key.sign(message_of(purpose, plain))).decode("ascii")
@@ -176,18 +223,30 @@ class UntrustedError(SignatureError):
 
 # %% ../../nbs/care/010_signing.ipynb #60b3e47b
 def check_signature(
-    purpose: str,              # what the document should be
-    document: Any,             # what was read, from wherever
+    purpose: str,  # what the document should be
+    document: Any,  # what was read, from wherever
     trusted: Mapping[str, str],  # name by key, as `trusted_keys` returned it
-) -> tuple[dict, str]:         # the document without `signed`, and the name of who signed it; raises `SignatureError`, `UntrustedError`
+) -> tuple[
+    dict, str
+]:  # the document without `signed`, and the name of who signed it; raises `SignatureError`, `UntrustedError`
     "Check a signed document."
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         plain = {name: value for name, value in document.items() if name != "signed"}
         key, message = document["signed"]["key"], message_of(purpose, plain)
-        Ed25519PublicKey.from_public_bytes(key_bytes(key)).verify(base64.b64decode(document["signed"]["signature"], validate=True), message)
+        Ed25519PublicKey.from_public_bytes(key_bytes(key)).verify(
+            base64.b64decode(document["signed"]["signature"], validate=True), message
+        )
     except (InvalidSignature, AttributeError, KeyError, TypeError, ValueError, RecursionError, UsageError):
-        raise SignatureError(f"the {purpose} is not signed, or was altered after it was signed", "do not use it; ask who should have written it") from None
-    if key in trusted: return plain, trusted[key]
-    raise UntrustedError(f"the {purpose} is signed by {key}, which is not trusted here", "ask whose key it is; to trust it, `mlnb audit trust NAME KEY`")
+        raise SignatureError(
+            f"the {purpose} is not signed, or was altered after it was signed",
+            "do not use it; ask who should have written it",
+        ) from None
+    if key in trusted:
+        return plain, trusted[key]
+    raise UntrustedError(
+        f"the {purpose} is signed by {key}, which is not trusted here",
+        "ask whose key it is; to trust it, `mlnb audit trust NAME KEY`",
+    )

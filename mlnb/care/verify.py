@@ -32,7 +32,10 @@ def object_files(
     "Every file below `objects/`."
     for folder in sorted((root / "objects").glob("*")):
         if folder.is_dir():
-            with os.scandir(folder) as entries: yield from sorted((e for e in entries if e.is_file(follow_symlinks=False)), key=lambda e: e.name)
+            with os.scandir(folder) as entries:
+                yield from sorted(
+                    (e for e in entries if e.is_file(follow_symlinks=False)), key=lambda e: e.name
+                )
 
 
 def document_files(
@@ -40,8 +43,11 @@ def document_files(
 ) -> Iterator[Path]:
     "Every record, evidence, ref and document of a run."
     for name in FOLDERS:
-        for path in sorted((root / name).rglob("*.*")) if name != "runs" else sorted((root / name).glob("*/run.json")):
-            if path.suffix in (".json", ".evidence") and path.is_file(): yield path
+        for path in (
+            sorted((root / name).rglob("*.*")) if name != "runs" else sorted((root / name).glob("*/run.json"))
+        ):
+            if path.suffix in (".json", ".evidence") and path.is_file():
+                yield path
 
 # %% ../../nbs/care/020_verify.ipynb #4f650334
 def temporaries(
@@ -57,49 +63,59 @@ def object_roles(
     "Every object that a record points to."
     place, roles = f"{record['pipeline']}/", {}
     for name, output in record.get("outputs", {}).items():
-        for digest in (output["digest"], *output.get("parts", ())): roles[digest] = place + name
+        for digest in (output["digest"], *output.get("parts", ())):
+            roles[digest] = place + name
     for part in ("notebook", "source", "lock"):
-        if record.get(part): roles.setdefault(record[part], f"{place}{record['stage']} ({part})")
-    for name, digest in record.get("texts", {}).items(): roles.setdefault(digest, f"{place}{record['stage']} ({name})")
-    for name, digest in record.get("modules", {}).items(): roles.setdefault(digest, f"{place}{record['stage']} (module {name})")
+        if record.get(part):
+            roles.setdefault(record[part], f"{place}{record['stage']} ({part})")
+    for name, digest in record.get("texts", {}).items():
+        roles.setdefault(digest, f"{place}{record['stage']} ({name})")
+    for name, digest in record.get("modules", {}).items():
+        roles.setdefault(digest, f"{place}{record['stage']} (module {name})")
     return roles
 
 
 def sound_documents(
     paths: Iterable[Path],  # of records, refs or runs
-) -> list[dict]:            # what can be read of them
+) -> list[dict]:  # what can be read of them
     "Read documents, leaving out the damaged."
     found = []
     for path in paths:
-        with suppress(IntegrityError, FileNotFoundError): found.append(read_json(path))
+        with suppress(IntegrityError, FileNotFoundError):
+            found.append(read_json(path))
     return found
 
 
 def sound_records(
     store: Store,  # where to look; what lies in a store below is not its own
-) -> list[dict]:   # sound ones
+) -> list[dict]:  # sound ones
     "Every record of every stage."
     return sound_documents(sorted((store.root / "records").glob("*/*/*.json")))
 
 # %% ../../nbs/care/020_verify.ipynb #d4f2639a
 def concerned(
-    store: Store,          # whose records and runs are looked at
-    digests: set[str],     # of damaged objects
-) -> dict[str, dict]:      # by digest: `names`, `runs` and `stages` ({pipeline, stage, key, run}), each sorted
+    store: Store,  # whose records and runs are looked at
+    digests: set[str],  # of damaged objects
+) -> dict[str, dict]:  # by digest: `names`, `runs` and `stages` ({pipeline, stage, key, run}), each sorted
     "What damaged objects belong to."
     found = {d: {"names": set(), "runs": set(), "stages": []} for d in digests}
     by_key: dict[tuple, set[str]] = {}
     for record in sound_records(store) if digests else ():
         for digest, role in object_roles(record).items():
-            if digest not in found: continue
+            if digest not in found:
+                continue
             found[digest]["names"].add(role)
             found[digest]["runs"].add(record["run"])
             found[digest]["stages"].append({k: record[k] for k in ("pipeline", "stage", "key", "run")})
             by_key.setdefault((record["pipeline"], record["stage"], record["key"]), set()).add(digest)
     for run in sound_documents((store.root / "runs").glob("*/run.json")) if by_key else ():
         for stage, key in run.get("keys", {}).items():
-            for digest in by_key.get((run["pipeline"], stage, key), ()): found[digest]["runs"].add(run["run"])
-    return {d: {"names": sorted(about["names"]), "runs": sorted(about["runs"]), "stages": about["stages"]} for d, about in found.items()}
+            for digest in by_key.get((run["pipeline"], stage, key), ()):
+                found[digest]["runs"].add(run["run"])
+    return {
+        d: {"names": sorted(about["names"]), "runs": sorted(about["runs"]), "stages": about["stages"]}
+        for d, about in found.items()
+    }
 
 # %% ../../nbs/care/020_verify.ipynb #b550c358
 @contextmanager
@@ -107,13 +123,17 @@ def naming_damage(
     store: Store,  # that is read
 ) -> Iterator[None]:
     "Let an integrity error say which artifacts and runs it concerns, and what to do about it."
-    try: yield
+    try:
+        yield
     except IntegrityError as error:
         digest = getattr(error, "digest", None)
         about = concerned(store, {digest})[digest] if digest else {"names": []}
-        if not about["names"]: raise
+        if not about["names"]:
+            raise
         stages = sorted({f"{s['pipeline']} {s['stage']}" for s in about["stages"]})
-        shown = ", ".join(about["runs"][:5]) + (f" and {len(about['runs']) - 5} more" if len(about["runs"]) > 5 else "")
+        shown = ", ".join(about["runs"][:5]) + (
+            f" and {len(about['runs']) - 5} more" if len(about["runs"]) > 5 else ""
+        )
         error.message += f"; it is {', '.join(f'`{n}`' for n in about['names'])} of run{'s' if len(about['runs']) > 1 else ''} {shown}"
         error.mend = "make it again with " + ", ".join(f"`mlnb run {s}`" for s in stages)
         error.args = (error.message, error.mend)
@@ -122,24 +142,35 @@ def naming_damage(
 # %% ../../nbs/care/020_verify.ipynb #51eb4d46
 def is_intact(
     entry: os.DirEntry,  # a file below `objects/`
-) -> bool:               # whether it is what its name says
+) -> bool:  # whether it is what its name says
     "Hash one object."
-    try: return (sha256_file(entry.path) if entry.stat().st_size > 1 << 20 else sha256(Path(entry.path).read_bytes())) == entry.name
-    except FileNotFoundError: return True  # collected or set aside meanwhile: then it is missing, if anybody needs it
-    except OSError: return False           # the disk cannot read it
+    try:
+        return (
+            sha256_file(entry.path)
+            if entry.stat().st_size > 1 << 20
+            else sha256(Path(entry.path).read_bytes())
+        ) == entry.name
+    except FileNotFoundError:
+        return True  # collected or set aside meanwhile: then it is missing, if anybody needs it
+    except OSError:
+        return False  # the disk cannot read it
 
 
 def altered_objects(
     store: Store,  # whose own objects are hashed
-    on_progress: Callable[[int, int], None] = lambda objects, bytes: None,  # told objects and bytes done so far
+    on_progress: Callable[[int, int], None] = lambda objects, bytes: (
+        None
+    ),  # told objects and bytes done so far
 ) -> tuple[list[str], int, int]:  # names of altered files, number of objects, their size [bytes]
     "Hash every object; SHA-256 lets two threads work at once."
     altered, n, size = [], 0, 0
     entries = [e for e in object_files(store.root) if not e.name.startswith(".tmp-")]
     with ThreadPoolExecutor(2) as pool:
         for entry, intact in zip(entries, pool.map(is_intact, entries, chunksize=1), strict=True):
-            if not intact: altered.append(entry.name)
-            with suppress(FileNotFoundError): size += entry.stat().st_size
+            if not intact:
+                altered.append(entry.name)
+            with suppress(FileNotFoundError):
+                size += entry.stat().st_size
             n += 1
             on_progress(n, size)
     return altered, n, size
@@ -153,51 +184,95 @@ def is_digest(
 
 
 def missing_objects(
-    store: Store,     # an overlay finds them in the store below too
-) -> set[str]:        # digests that a record needs and nobody has; an erased one is not missing
+    store: Store,  # an overlay finds them in the store below too
+) -> set[str]:  # digests that a record needs and nobody has; an erased one is not missing
     "What records point to, and is not there."
     needed = {digest for record in sound_records(store) for digest in object_roles(record)}
     return {d for d in needed if not has(store, d) and not is_erased(store.root, d)}
 
 # %% ../../nbs/care/020_verify.ipynb #1d4d1389
 def verify_store(
-    store: Store,           # an overlay verifies what is its own
-    set_aside: bool = True, # whether to move altered objects to quarantine
-    on_progress: Callable[[int, int], None] = lambda objects, bytes: None,  # told objects and bytes done so far
-) -> dict:                  # `objects`, `bytes`, `documents`, `damaged`, `temporaries`, `quarantined`, `clean`
+    store: Store,  # an overlay verifies what is its own
+    set_aside: bool = True,  # whether to move altered objects to quarantine
+    on_progress: Callable[[int, int], None] = lambda objects, bytes: (
+        None
+    ),  # told objects and bytes done so far
+) -> dict:  # `objects`, `bytes`, `documents`, `damaged`, `temporaries`, `quarantined`, `clean`
     "Verify a whole store."
     altered, n, size = altered_objects(store, on_progress)
     digests = {d for d in altered if is_digest(d)}
     about = concerned(store, digests)
-    for digest in digests if set_aside else (): quarantine(store, digest)
+    for digest in digests if set_aside else ():
+        quarantine(store, digest)
     gone = missing_objects(store) - digests
     about |= concerned(store, gone)
-    damaged = [{"digest": d, "kind": "altered" if d in digests else "missing", **about[d]} for d in sorted(about)]
-    damaged += [{"digest": None, "kind": "stray", "file": f"objects/{name[:2]}/{name}", "names": [], "runs": [], "stages": []} for name in altered if not is_digest(name)]
+    damaged = [
+        {"digest": d, "kind": "altered" if d in digests else "missing", **about[d]} for d in sorted(about)
+    ]
+    damaged += [
+        {
+            "digest": None,
+            "kind": "stray",
+            "file": f"objects/{name[:2]}/{name}",
+            "names": [],
+            "runs": [],
+            "stages": [],
+        }
+        for name in altered
+        if not is_digest(name)
+    ]
     documents = list(document_files(store.root))
-    damaged += [{"digest": None, "kind": "document", "file": p.relative_to(store.root).as_posix(), **document_about(p.relative_to(store.root))} for p in documents if not is_readable(p)]
-    left = [{"file": p.relative_to(store.root).as_posix(), "bytes": p.stat().st_size} for p in temporaries(store.root)]
-    return {"objects": n, "bytes": size, "documents": len(documents), "damaged": damaged, "temporaries": left,
-            "quarantined": len(list((store.root / "quarantine").glob("*"))), "clean": not damaged}
+    damaged += [
+        {
+            "digest": None,
+            "kind": "document",
+            "file": p.relative_to(store.root).as_posix(),
+            **document_about(p.relative_to(store.root)),
+        }
+        for p in documents
+        if not is_readable(p)
+    ]
+    left = [
+        {"file": p.relative_to(store.root).as_posix(), "bytes": p.stat().st_size}
+        for p in temporaries(store.root)
+    ]
+    return {
+        "objects": n,
+        "bytes": size,
+        "documents": len(documents),
+        "damaged": damaged,
+        "temporaries": left,
+        "quarantined": len(list((store.root / "quarantine").glob("*"))),
+        "clean": not damaged,
+    }
 
 
 def is_readable(
     path: Path,  # of a document
-) -> bool:       # True also when it is gone meanwhile
+) -> bool:  # True also when it is gone meanwhile
     "Whether a document is what was written."
-    try: document = read_json(path)
-    except FileNotFoundError: return True
-    except IntegrityError: return False
+    try:
+        document = read_json(path)
+    except FileNotFoundError:
+        return True
+    except IntegrityError:
+        return False
     return "records" not in path.parts or path.suffix != ".json" or document.get("key") == path.stem
 
 
 def document_about(
     relative: Path,  # in the store
-) -> dict:           # `names`, `runs`, `stages` as far as its place tells
+) -> dict:  # `names`, `runs`, `stages` as far as its place tells
     "Whom a damaged document concerns."
     folder, *rest = relative.parts
-    names = [f"{rest[0]}/{rest[1]}"] if folder == "records" else ["/".join(rest[:-1])] if folder == "refs" else []
-    stages = [{"pipeline": rest[0], "stage": rest[1], "key": relative.stem, "run": None}] if folder == "records" and relative.suffix == ".json" else []
+    names = (
+        [f"{rest[0]}/{rest[1]}"] if folder == "records" else ["/".join(rest[:-1])] if folder == "refs" else []
+    )
+    stages = (
+        [{"pipeline": rest[0], "stage": rest[1], "key": relative.stem, "run": None}]
+        if folder == "records" and relative.suffix == ".json"
+        else []
+    )
     return {"names": names, "runs": rest[:1] if folder == "runs" else [], "stages": stages}
 
 # %% ../../nbs/care/020_verify.ipynb #c12d3d76
@@ -214,36 +289,50 @@ def from_store(
 ) -> Callable[[str], bytes | None]:
     "Look for lost content in another store."
     from mlnb.store.objects import get
+
     def fetch(digest):
-        try: return get(other, digest)
-        except MlnbError: return None
+        try:
+            return get(other, digest)
+        except MlnbError:
+            return None
+
     return fetch
 
 
 def repair_store(
-    store: Store,       # that was verified
-    found: dict,        # what `verify_store` returned
+    store: Store,  # that was verified
+    found: dict,  # what `verify_store` returned
     fetchers: Iterable[Callable[[str], bytes | None]] = (),  # asked in order for the content of a digest
-) -> dict:              # `repaired` (digests), `rerun` (stages whose results are gone), `lost` (digests that no stage makes)
+) -> (
+    dict
+):  # `repaired` (digests), `rerun` (stages whose results are gone), `lost` (digests that no stage makes)
     "Bring back what somebody has, and list the stages that make the rest."
     repaired, rerun, lost = [], {}, []
     for damage in found["damaged"]:
         digest = damage["digest"]
-        content = next((c for fetch in fetchers if (c := fetch(digest)) is not None and sha256(c) == digest), None) if digest else None
-        if content is not None: repaired.append(put(store, content))
+        content = (
+            next((c for fetch in fetchers if (c := fetch(digest)) is not None and sha256(c) == digest), None)
+            if digest
+            else None
+        )
+        if content is not None:
+            repaired.append(put(store, content))
         elif damage["stages"]:
-            for s in damage["stages"]: rerun.setdefault((s["pipeline"], s["stage"], s["key"]), s)
-        else: lost.append(digest or damage.get("file"))
+            for s in damage["stages"]:
+                rerun.setdefault((s["pipeline"], s["stage"], s["key"]), s)
+        else:
+            lost.append(digest or damage.get("file"))
     return {"repaired": repaired, "rerun": [rerun[k] for k in sorted(rerun)], "lost": lost}
 
 # %% ../../nbs/care/020_verify.ipynb #4b01ed16
 def set_records_aside(
-    store: Store,        # that was repaired as far as it can be
-    rerun: list[dict],   # what `repair_store` listed
+    store: Store,  # that was repaired as far as it can be
+    rerun: list[dict],  # what `repair_store` listed
 ) -> list[tuple[str, str]]:  # pipeline and stage of what is now stale, sorted, each once
     "Make the listed stages stale, so that the next run makes them again."
     (store.root / "quarantine").mkdir(mode=store.folder_mode, exist_ok=True)
     for s in rerun:
         path = record_path(store, s["pipeline"], s["stage"], s["key"])
-        with suppress(FileNotFoundError): os.replace(path, store.root / "quarantine" / f"{s['pipeline']}.{s['stage']}.{s['key']}.json")
+        with suppress(FileNotFoundError):
+            os.replace(path, store.root / "quarantine" / f"{s['pipeline']}.{s['stage']}.{s['key']}.json")
     return sorted({(s["pipeline"], s["stage"]) for s in rerun})

@@ -18,52 +18,106 @@ from ..store.objects import Store, has
 
 # %% ../../nbs/care/070_violations.ipynb #0602dbd8
 def report_violation(
-    store: Store,                     # whose log
-    what: str,                        # what happened, one or two sentences; no personal data
-    owner: str,                       # who takes care of it
-    evidence: tuple[str, ...] = (),   # digests of what shows it
-    known_since: str | None = None,   # when it was noticed [ISO 8601]; None = now
-    status: str = "open",             # `open`, `contained`, `closed`
-    violation: str | None = None,     # id of one that is reported already: its record is continued
-) -> dict:                            # the record, with its `id`; raises `UsageError` for a bad digest or time
+    store: Store,  # whose log
+    what: str,  # what happened, one or two sentences; no personal data
+    owner: str,  # who takes care of it
+    evidence: tuple[str, ...] = (),  # digests of what shows it
+    known_since: str | None = None,  # when it was noticed [ISO 8601]; None = now
+    status: str = "open",  # `open`, `contained`, `closed`
+    violation: str | None = None,  # id of one that is reported already: its record is continued
+) -> dict:  # the record, with its `id`; raises `UsageError` for a bad digest or time
     "Write the record of a violation, or continue one."
     for digest in evidence:
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"): raise UsageError(f"`{digest[:70]}` is no digest", "give the 64 characters that `mlnb artifacts` shows")
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise UsageError(
+                f"`{digest[:70]}` is no digest", "give the 64 characters that `mlnb artifacts` shows"
+            )
     since = known_since or datetime.now(UTC).isoformat(timespec="seconds")
-    try: datetime.fromisoformat(since)
-    except ValueError: raise UsageError(f"`{since}` is no time", "write it as 2026-11-23 or 2026-11-23T15:00:00+00:00") from None
-    if violation is not None and violation not in {r["id"] for r in violations(store)}: raise UsageError(f"there is no violation `{violation}`", did_you_mean(violation, [r["id"] for r in violations(store)]))
-    record = {"id": violation or f"v-{secrets.token_hex(4)}", "what": what, "owner": owner, "evidence": sorted(evidence), "known_since": since, "status": status}
+    try:
+        datetime.fromisoformat(since)
+    except ValueError:
+        raise UsageError(
+            f"`{since}` is no time", "write it as 2026-11-23 or 2026-11-23T15:00:00+00:00"
+        ) from None
+    if violation is not None and violation not in {r["id"] for r in violations(store)}:
+        raise UsageError(
+            f"there is no violation `{violation}`",
+            did_you_mean(violation, [r["id"] for r in violations(store)]),
+        )
+    record = {
+        "id": violation or f"v-{secrets.token_hex(4)}",
+        "what": what,
+        "owner": owner,
+        "evidence": sorted(evidence),
+        "known_since": since,
+        "status": status,
+    }
     audit(store, "violation", outcome=status, digest=evidence[0] if evidence else None, record=record)
     return record
 
 # %% ../../nbs/care/070_violations.ipynb #0f76f149
 def violations(
     store: Store,  # whose log
-) -> list[dict]:   # the newest record of each, with `history`: (time, actor, status) of each event; in order of their first report
+) -> list[
+    dict
+]:  # the newest record of each, with `history`: (time, actor, status) of each event; in order of their first report
     "All violations that were reported."
     found: dict[str, dict] = {}
     for event in events(store, "violation"):
         record = event["about"]["record"]
-        history = [*found.get(record["id"], {}).get("history", []), [event["at_utc"], event["actor"], record["status"], event["n"]]]
+        history = [
+            *found.get(record["id"], {}).get("history", []),
+            [event["at_utc"], event["actor"], record["status"], event["n"]],
+        ]
         found[record["id"]] = record | {"history": history}
     return list(found.values())
 
 # %% ../../nbs/care/070_violations.ipynb #a1b209b6
 def evidence_digests(
     store: Store,  # whose log
-) -> set[str]:     # objects that must be kept
+) -> set[str]:  # objects that must be kept
     "What the violations that are not closed rest on."
-    return {digest for record in violations(store) if record["status"] != "closed" for digest in record["evidence"]}
+    return {
+        digest
+        for record in violations(store)
+        if record["status"] != "closed"
+        for digest in record["evidence"]
+    }
 
 # %% ../../nbs/care/070_violations.ipynb #7d5ca16c
 def violation_page(
     store: Store,  # where the evidence may be
     record: dict,  # one of `violations`
-) -> str:          # Markdown
+) -> str:  # Markdown
     "The record of a violation, for people."
-    def plain(text): return " ".join(str(text).split()).replace("<", "&lt;").replace("|", "\\|")
-    kept = [f"- `{digest}` ({'kept in the store' if has(store, digest) else 'not in the store'})" for digest in record["evidence"]] or ["- none"]
+
+    def plain(text):
+        return " ".join(str(text).split()).replace("<", "&lt;").replace("|", "\\|")
+
+    kept = [
+        f"- `{digest}` ({'kept in the store' if has(store, digest) else 'not in the store'})"
+        for digest in record["evidence"]
+    ] or ["- none"]
     history = [f"| {at} | {plain(who)} | {plain(status)} | {n} |" for at, who, status, n in record["history"]]
-    return "\n".join([f"# Violation {record['id']}", "", f"> {plain(record['what'])}", "", f"- status: {plain(record['status'])}", f"- owner: {plain(record['owner'])}", f"- known since: {record['known_since']}",
-                      "", "## Evidence", "", *kept, "", "## History", "", "| when (UTC) | who | status | entry of the audit log |", "| --- | --- | --- | --- |", *history, ""])
+    return "\n".join(
+        [
+            f"# Violation {record['id']}",
+            "",
+            f"> {plain(record['what'])}",
+            "",
+            f"- status: {plain(record['status'])}",
+            f"- owner: {plain(record['owner'])}",
+            f"- known since: {record['known_since']}",
+            "",
+            "## Evidence",
+            "",
+            *kept,
+            "",
+            "## History",
+            "",
+            "| when (UTC) | who | status | entry of the audit log |",
+            "| --- | --- | --- | --- |",
+            *history,
+            "",
+        ]
+    )

@@ -17,22 +17,30 @@ from dataclasses import asdict, dataclass
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/data/020_definition.ipynb #5b2659c4
-AGGREGATIONS = ("count", "sum", "mean", "share", "last", "time_since")  # what can be made of the events in a window
-WITHOUT_COLUMN = ("count", "time_since")                               # those that look at no column
-DAY_S = 86_400                                                          # length of a day [s]
+AGGREGATIONS = (
+    "count",
+    "sum",
+    "mean",
+    "share",
+    "last",
+    "time_since",
+)  # what can be made of the events in a window
+WITHOUT_COLUMN = ("count", "time_since")  # those that look at no column
+DAY_S = 86_400  # length of a day [s]
 
 # %% ../../nbs/data/020_definition.ipynb #8d6bb0a4
 @dataclass(frozen=True)
 class Feature:
     "One column that is made from the events before."
-    name: str                    # of the column that it makes
-    key: str                     # column that says which events belong together
-    aggregation: str             # one of `AGGREGATIONS`
-    column: str | None = None    # what is aggregated; None for `count` and `time_since`
+
+    name: str  # of the column that it makes
+    key: str  # column that says which events belong together
+    aggregation: str  # one of `AGGREGATIONS`
+    column: str | None = None  # what is aggregated; None for `count` and `time_since`
     window_s: int | None = None  # length of the window, 1 or more; None = since the beginning [s]
-    delay_s: int = 0             # age at which a value is known, 0 or more [s]
-    current: bool = True         # whether the event itself counts; with a delay it never does
-    empty: float | None = None   # value where the window holds no event; None = missing
+    delay_s: int = 0  # age at which a value is known, 0 or more [s]
+    current: bool = True  # whether the event itself counts; with a delay it never does
+    empty: float | None = None  # value where the window holds no event; None = missing
 
     def __post_init__(self):
         problem = _problem(self)
@@ -42,13 +50,24 @@ class Feature:
 # %% ../../nbs/data/020_definition.ipynb #5154b9cf
 def _problem(feature: Feature) -> tuple[str, str] | None:
     if feature.aggregation not in AGGREGATIONS:
-        return f"there is no aggregation `{feature.aggregation}`", did_you_mean(feature.aggregation, AGGREGATIONS)
+        return f"there is no aggregation `{feature.aggregation}`", did_you_mean(
+            feature.aggregation, AGGREGATIONS
+        )
     if (feature.column is None) != (feature.aggregation in WITHOUT_COLUMN):
-        return f"`{feature.aggregation}` of column `{feature.column}`", "name a column for sum, mean, share and last, and none for count and time_since"
+        return (
+            f"`{feature.aggregation}` of column `{feature.column}`",
+            "name a column for sum, mean, share and last, and none for count and time_since",
+        )
     if feature.window_s is not None and feature.window_s < 1:
-        return f"`window_s` is {feature.window_s}", "give at least 1 second, or None for everything since the beginning"
+        return (
+            f"`window_s` is {feature.window_s}",
+            "give at least 1 second, or None for everything since the beginning",
+        )
     if feature.delay_s < 0:
-        return f"`delay_s` is {feature.delay_s}", "give 0 or more: a negative delay would look into the future"
+        return (
+            f"`delay_s` is {feature.delay_s}",
+            "give 0 or more: a negative delay would look into the future",
+        )
     if feature.aggregation in ("last", "time_since") and feature.current and not feature.delay_s:
         return f"`{feature.aggregation}` would see the event itself", "set `current=False`"
     return None
@@ -56,7 +75,7 @@ def _problem(feature: Feature) -> tuple[str, str] | None:
 # %% ../../nbs/data/020_definition.ipynb #e9e18713
 def require_definition(
     definition: Sequence[Feature],  # features in the order of their columns
-) -> None:                          # raises `UsageError`
+) -> None:  # raises `UsageError`
     "Refuse a definition without features, or with two of one name."
     names = [feature.name for feature in definition]
     if not names:
@@ -68,28 +87,32 @@ def require_definition(
 # %% ../../nbs/data/020_definition.ipynb #3a1174a7
 def keys_of(
     definition: Sequence[Feature],  # features
-) -> tuple[str, ...]:               # columns, each once, in the order of their first use
+) -> tuple[str, ...]:  # columns, each once, in the order of their first use
     "Key columns of a definition."
     return tuple(dict.fromkeys(feature.key for feature in definition))
 
 # %% ../../nbs/data/020_definition.ipynb #7198f07f
 def value_columns(
     definition: Sequence[Feature],  # features
-) -> tuple[str, ...]:               # columns, each once, in the order of their first use
+) -> tuple[str, ...]:  # columns, each once, in the order of their first use
     "Columns whose values are aggregated."
     return tuple(dict.fromkeys(feature.column for feature in definition if feature.column))
 
 # %% ../../nbs/data/020_definition.ipynb #8f2280f7
 def labels_of(
     definition: Sequence[Feature],  # features
-) -> tuple[str, ...]:               # columns, each once, in the order of their first use
+) -> tuple[str, ...]:  # columns, each once, in the order of their first use
     "Columns that must hold 0 or 1, because a share is made of them."
-    return tuple(dict.fromkeys(feature.column for feature in definition if feature.aggregation == "share" and feature.column))
+    return tuple(
+        dict.fromkeys(
+            feature.column for feature in definition if feature.aggregation == "share" and feature.column
+        )
+    )
 
 # %% ../../nbs/data/020_definition.ipynb #0c5902dc
 def reach_s(
     definition: Sequence[Feature],  # features
-) -> int | None:                    # age beyond which an event cannot matter; None = every event matters for ever [s]
+) -> int | None:  # age beyond which an event cannot matter; None = every event matters for ever [s]
     "How far the oldest window reaches back."
     if any(feature.window_s is None for feature in definition):
         return None
@@ -98,14 +121,14 @@ def reach_s(
 # %% ../../nbs/data/020_definition.ipynb #02e05d61
 def to_plain(
     definition: Sequence[Feature],  # features
-) -> list[dict]:                    # one dict of plain values for each, fit for JSON
+) -> list[dict]:  # one dict of plain values for each, fit for JSON
     "A definition as data to save."
     return [asdict(feature) for feature in definition]
 
 # %% ../../nbs/data/020_definition.ipynb #f0b92fc2
 def from_plain(
-    rows: Sequence[dict],      # what `to_plain` gave, perhaps through JSON
-) -> tuple[Feature, ...]:      # raises `UsageError` for an unknown field, or a definition that cannot be meant
+    rows: Sequence[dict],  # what `to_plain` gave, perhaps through JSON
+) -> tuple[Feature, ...]:  # raises `UsageError` for an unknown field, or a definition that cannot be meant
     "Read a definition back."
     fields = list(Feature.__dataclass_fields__)
     unknown = sorted({name for row in rows for name in row if name not in fields})

@@ -21,12 +21,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .definition import DAY_S, Feature, from_plain, keys_of, labels_of, require_definition, to_plain, value_columns
+from mlnb.data.definition import (
+    DAY_S,
+    Feature,
+    from_plain,
+    keys_of,
+    labels_of,
+    require_definition,
+    to_plain,
+    value_columns,
+)
 from ..store.errors import MlnbError, UsageError
 
 # %% ../../nbs/data/040_online.ipynb #1e458d13
 class EventError(MlnbError):
     "An event that no feature can be made of; the state is as before."
+
     exit_code = 1
 
 
@@ -38,23 +48,29 @@ class EventConflictError(EventError):
     "An event that contradicts one that came before."
 
 # %% ../../nbs/data/040_online.ipynb #f2769b15
-UNIT = 2.0 ** 88   # whole numbers a value of 1.0 is made of
-UNITS = 1 << 88    # the same as an int
+UNIT = 2.0**88  # whole numbers a value of 1.0 is made of
+UNITS = 1 << 88  # the same as an int
 _FIRST_DAY = datetime.date(1970, 1, 1).toordinal()
 
 # %% ../../nbs/data/040_online.ipynb #258feca9
 def time_us(
     at: Any,  # `datetime`, `pandas.Timestamp` or `numpy.datetime64`, naive UTC; or whole µs since 1970
-) -> int:     # µs since 1970; raises `EventError`
+) -> int:  # µs since 1970; raises `EventError`
     "Time of an event as a whole number."
     if type(at) is int:
         return at
     if isinstance(at, np.datetime64) and not np.isnat(at):
         return int(at.astype("datetime64[us]").astype("int64"))
     if not isinstance(at, datetime.datetime) or at is pd.NaT:
-        raise EventError(f"the time {at!r} is no time", "give a `datetime` in UTC without time zone, or whole µs since 1970")
+        raise EventError(
+            f"the time {at!r} is no time",
+            "give a `datetime` in UTC without time zone, or whole µs since 1970",
+        )
     if at.tzinfo is not None:
-        raise EventError(f"the time {at} has a time zone", "convert it with `.astimezone(datetime.UTC).replace(tzinfo=None)`")
+        raise EventError(
+            f"the time {at} has a time zone",
+            "convert it with `.astimezone(datetime.UTC).replace(tzinfo=None)`",
+        )
     days = at.toordinal() - _FIRST_DAY
     return (((days * 24 + at.hour) * 60 + at.minute) * 60 + at.second) * 1_000_000 + at.microsecond
 
@@ -62,96 +78,153 @@ def time_us(
 @dataclass(slots=True)
 class KeyLog:
     "What is remembered of one key."
-    events: list[tuple]        # (time, id, values…), in order of time and id
-    cursors: list[list]        # for each window: [first place, place after the last, sum of each of its columns…]
-    n_forgotten: int = 0       # events forgotten
-    sums: tuple[int, ...] = () # of the events forgotten: sum of each column
-    last: tuple = ()           # the latest of them
+
+    events: list[tuple]  # (time, id, values…), in order of time and id
+    cursors: list[list]  # for each window: [first place, place after the last, sum of each of its columns…]
+    n_forgotten: int = 0  # events forgotten
+    sums: tuple[int, ...] = ()  # of the events forgotten: sum of each column
+    last: tuple = ()  # the latest of them
 
 # %% ../../nbs/data/040_online.ipynb #74ff8b97
 @dataclass(frozen=True, slots=True)
 class KeyPlan:
     "The windows of one key and the features made from them."
-    key: str             # key column
-    windows: tuple       # for each: (window or None, delay [µs], whether the event itself counts, (place in the cursor, place in an event) of its columns)
-    values: tuple        # for each feature: (name, aggregation, window, place of its sum in the cursor or of its value in an event, empty, units of 1.0)
-    before: tuple        # (number, window) of those that an event does not count in itself
-    after: tuple         # of those in which it does
-    reach_us: int        # age at which an event can be forgotten [µs]
-    n_columns: int       # columns that are aggregated
+
+    key: str  # key column
+    windows: tuple  # for each: (window or None, delay [µs], whether the event itself counts, (place in the cursor, place in an event) of its columns)
+    values: tuple  # for each feature: (name, aggregation, window, place of its sum in the cursor or of its value in an event, empty, units of 1.0)
+    before: tuple  # (number, window) of those that an event does not count in itself
+    after: tuple  # of those in which it does
+    reach_us: int  # age at which an event can be forgotten [µs]
+    n_columns: int  # columns that are aggregated
 
 # %% ../../nbs/data/040_online.ipynb #acbc62a1
 def _key_plan(key: str, definition: Sequence[Feature]) -> KeyPlan:
-    place, labels = {name: 2 + number for number, name in enumerate(value_columns(definition))}, labels_of(definition)
+    place, labels = (
+        {name: 2 + number for number, name in enumerate(value_columns(definition))},
+        labels_of(definition),
+    )
     by_window: dict[tuple, list[Feature]] = {}
     for f in definition:
         if f.key == key:
             by_window.setdefault((f.window_s, f.delay_s, f.current and not f.delay_s), []).append(f)
     windows, values = [], []
     for (window_s, delay_s, current), features in by_window.items():
-        summed = list(dict.fromkeys(place[f.column] for f in features if f.column and f.aggregation != "last"))
+        summed = list(
+            dict.fromkeys(place[f.column] for f in features if f.column and f.aggregation != "last")
+        )
         for f in features:
             at = place.get(f.column or "", 0)
             at = at if f.aggregation == "last" or not at else 2 + summed.index(at)
-            values.append((f.name, f.aggregation, len(windows), at, math.nan if f.empty is None else f.empty, 1 if f.column in labels else UNITS))
-        windows.append((None if window_s is None else window_s * 1_000_000, delay_s * 1_000_000, current, tuple(enumerate(summed, 2))))
+            values.append(
+                (
+                    f.name,
+                    f.aggregation,
+                    len(windows),
+                    at,
+                    math.nan if f.empty is None else f.empty,
+                    1 if f.column in labels else UNITS,
+                )
+            )
+        windows.append(
+            (
+                None if window_s is None else window_s * 1_000_000,
+                delay_s * 1_000_000,
+                current,
+                tuple(enumerate(summed, 2)),
+            )
+        )
     numbered = tuple(enumerate(windows))
     before, after = tuple(w for w in numbered if not w[1][2]), tuple(w for w in numbered if w[1][2])
-    return KeyPlan(key, tuple(windows), tuple(values), before, after, max(delay_s + (window_s or 0) for window_s, delay_s, _ in by_window) * 1_000_000, len(place))
+    return KeyPlan(
+        key,
+        tuple(windows),
+        tuple(values),
+        before,
+        after,
+        max(delay_s + (window_s or 0) for window_s, delay_s, _ in by_window) * 1_000_000,
+        len(place),
+    )
 
 # %% ../../nbs/data/040_online.ipynb #9d7e77cb
 @dataclass
 class State:
     "Everything remembered of a stream."
-    definition: tuple[Feature, ...]     # features that are given
-    names: tuple[str, ...]              # their names
-    lateness_s: int                     # how late an event may come [s]
-    id_column: str                      # id of an event
-    time_column: str                    # its time
-    columns: tuple                      # what is aggregated: (column, whether it holds 0 and 1 only)
-    plans: list[KeyPlan]                   # one for each key column
-    logs: list[dict]                    # for each plan: key → `KeyLog`
-    last_us: int | None = None          # time of the latest event [µs]
-    last_id: int = 0                    # highest id
+
+    definition: tuple[Feature, ...]  # features that are given
+    names: tuple[str, ...]  # their names
+    lateness_s: int  # how late an event may come [s]
+    id_column: str  # id of an event
+    time_column: str  # its time
+    columns: tuple  # what is aggregated: (column, whether it holds 0 and 1 only)
+    plans: list[KeyPlan]  # one for each key column
+    logs: list[dict]  # for each plan: key → `KeyLog`
+    last_us: int | None = None  # time of the latest event [µs]
+    last_id: int = 0  # highest id
 
 # %% ../../nbs/data/040_online.ipynb #c31ecd5c
 def new_state(
-    definition: Sequence[Feature],      # features, of one or several keys
-    id_column: str,                     # id of an event, growing with time
-    time_column: str,                   # its time, naive UTC
-    lateness_s: int = DAY_S,            # how much earlier than the latest event another may still come, 0 or more; default: a day [s]
-) -> State:                             # raises `UsageError`
+    definition: Sequence[Feature],  # features, of one or several keys
+    id_column: str,  # id of an event, growing with time
+    time_column: str,  # its time, naive UTC
+    lateness_s: int = DAY_S,  # how much earlier than the latest event another may still come, 0 or more; default: a day [s]
+) -> State:  # raises `UsageError`
     "A state that remembers nothing yet."
     require_definition(definition)
     if lateness_s < 0:
         raise UsageError(f"`lateness_s` is {lateness_s}", "give 0 or more")
     columns = tuple((name, name in labels_of(definition)) for name in value_columns(definition))
     plans = [_key_plan(key, definition) for key in keys_of(definition)]
-    return State(tuple(definition), tuple(f.name for f in definition), lateness_s, id_column, time_column, columns, plans, [{} for _ in plans])
+    return State(
+        tuple(definition),
+        tuple(f.name for f in definition),
+        lateness_s,
+        id_column,
+        time_column,
+        columns,
+        plans,
+        [{} for _ in plans],
+    )
 
 # %% ../../nbs/data/040_online.ipynb #1ddc3bc6
 def _whole_number(name: str, value: Any, is_label: bool) -> int:
     if is_label:
         if value != 0 and value != 1:
-            raise EventError(f"`{name}` is {value!r}", "a share is made of 0 and 1; give 0 while the label is not known, and `correct` it later")
+            raise EventError(
+                f"`{name}` is {value!r}",
+                "a share is made of 0 and 1; give 0 while the label is not known, and `correct` it later",
+            )
         return int(value)
     try:
         return int(value * UNIT)
     except (TypeError, ValueError, OverflowError):
-        raise EventError(f"`{name}` is {value!r}, which is no finite number", "set the event apart, and look at its source") from None
+        raise EventError(
+            f"`{name}` is {value!r}, which is no finite number", "set the event apart, and look at its source"
+        ) from None
 
 # %% ../../nbs/data/040_online.ipynb #99cf0623
 def _event_of(state: State, row: Mapping[str, Any]) -> tuple[list, tuple]:
     try:
         keys, number = [row[plan.key] for plan in state.plans], row[state.id_column]
-        event = (time_us(row[state.time_column]), number, *[_whole_number(name, row[name], is_label) for name, is_label in state.columns])
+        event = (
+            time_us(row[state.time_column]),
+            number,
+            *[_whole_number(name, row[name], is_label) for name, is_label in state.columns],
+        )
     except KeyError as missing:
-        raise EventError(f"the event has no {missing}", "give every column that the definition needs") from None
+        raise EventError(
+            f"the event has no {missing}", "give every column that the definition needs"
+        ) from None
     if not isinstance(number, (int, np.integer)):
-        raise EventError(f"the id {number!r} is no whole number", "set the event apart, and look at its source")
+        raise EventError(
+            f"the id {number!r} is no whole number", "set the event apart, and look at its source"
+        )
     for key in keys:
         if not isinstance(key, (int, str, np.integer)):
-            raise EventError(f"event {number} has the key {key!r}", "keys are whole numbers or text; set apart the events without one")
+            raise EventError(
+                f"event {number} has the key {key!r}",
+                "keys are whole numbers or text; set apart the events without one",
+            )
     return keys, event
 
 # %% ../../nbs/data/040_online.ipynb #b8c2dd85
@@ -198,7 +271,14 @@ def _answer(plan: KeyPlan, log: KeyLog, cursors: list[list], now_us: int, answer
 # %% ../../nbs/data/040_online.ipynb #c975aff9
 def _fresh_cursors(plan: KeyPlan, log: KeyLog) -> list[list]:
     sums = log.sums or (0,) * plan.n_columns
-    return [[-log.n_forgotten if length is None else 0, 0, *(sums[column - 2] if length is None else 0 for _, column in summed)] for length, _, _, summed in plan.windows]
+    return [
+        [
+            -log.n_forgotten if length is None else 0,
+            0,
+            *(sums[column - 2] if length is None else 0 for _, column in summed),
+        ]
+        for length, _, _, summed in plan.windows
+    ]
 
 # %% ../../nbs/data/040_online.ipynb #f23edeef
 def _forget(plan: KeyPlan, log: KeyLog, until_us: int) -> None:
@@ -206,7 +286,9 @@ def _forget(plan: KeyPlan, log: KeyLog, until_us: int) -> None:
     if n == 0:
         return
     sums = log.sums or (0,) * plan.n_columns
-    log.sums = tuple(total + sum(event[2 + number] for event in log.events[:n]) for number, total in enumerate(sums))
+    log.sums = tuple(
+        total + sum(event[2 + number] for event in log.events[:n]) for number, total in enumerate(sums)
+    )
     log.n_forgotten, log.last = log.n_forgotten + n, log.events[n - 1]
     for cursor in log.cursors:
         cursor[0] -= n
@@ -242,7 +324,7 @@ def _cursors_at(plan: KeyPlan, log: KeyLog, place: int, now_us: int) -> list[lis
         if length is not None:
             cursor[0] = min(bisect_left(log.events, (now_us - delay - length + 1,)), cursor[1])
         for slot, column in summed:
-            cursor[slot] += sum(event[column] for event in log.events[max(cursor[0], 0):cursor[1]])
+            cursor[slot] += sum(event[column] for event in log.events[max(cursor[0], 0) : cursor[1]])
     return cursors
 
 # %% ../../nbs/data/040_online.ipynb #032cf4be
@@ -263,14 +345,21 @@ def _insert(state: State, keys: list, event: tuple) -> None:
 def _out_of_turn(state: State, keys: list, event: tuple) -> dict[str, float]:
     late_s = (state.last_us - event[0]) / 1e6
     if late_s > state.lateness_s:
-        raise LateEventError(f"event {event[1]} is {late_s:,.0f} s earlier than the latest one, and `lateness_s` is {state.lateness_s:,}",
-                             "give the state more `lateness_s`, or compute its features from the table")
+        raise LateEventError(
+            f"event {event[1]} is {late_s:,.0f} s earlier than the latest one, and `lateness_s` is {state.lateness_s:,}",
+            "give the state more `lateness_s`, or compute its features from the table",
+        )
     known = [_found(logs, key, event) for logs, key in zip(state.logs, keys, strict=True)]
     if any(known) and known != [event] * len(known):
-        raise EventConflictError(f"event {event[1]} came before with other values", "if the new values are right, use `correct`")
+        raise EventConflictError(
+            f"event {event[1]} came before with other values", "if the new values are right, use `correct`"
+        )
     if not any(known):
         if late_s <= 0:
-            raise EventConflictError(f"event {event[1]} comes after event {state.last_id}, but its id is not higher", "ids must grow with time; look at their source")
+            raise EventConflictError(
+                f"event {event[1]} comes after event {state.last_id}, but its id is not higher",
+                "ids must grow with time; look at their source",
+            )
         _insert(state, keys, event)
     answer = dict.fromkeys(state.names)
     for plan, logs, key in zip(state.plans, state.logs, keys, strict=True):
@@ -280,32 +369,48 @@ def _out_of_turn(state: State, keys: list, event: tuple) -> dict[str, float]:
 
 # %% ../../nbs/data/040_online.ipynb #bafff0a4
 def update(
-    state: State,             # what is remembered; changed
-    row: Mapping[str, Any],   # the event: id, time, keys and columns by name; a label that is not known yet is 0
-    now: Any = None,          # time now, as for `time_us`, to refuse events from the future; None = not looked at
-) -> dict[str, float]:        # feature → value, in the definition's order; raises `EventError`, `LateEventError`, `EventConflictError`
+    state: State,  # what is remembered; changed
+    row: Mapping[
+        str, Any
+    ],  # the event: id, time, keys and columns by name; a label that is not known yet is 0
+    now: Any = None,  # time now, as for `time_us`, to refuse events from the future; None = not looked at
+) -> dict[
+    str, float
+]:  # feature → value, in the definition's order; raises `EventError`, `LateEventError`, `EventConflictError`
     "Features of an event, which is remembered."
     keys, event = _event_of(state, row)
     if now is not None and event[0] > time_us(now):
-        raise EventError(f"event {event[1]} is {(event[0] - time_us(now)) / 1e6:,.0f} s in the future", "look at the clock and the time zone of its source")
+        raise EventError(
+            f"event {event[1]} is {(event[0] - time_us(now)) / 1e6:,.0f} s in the future",
+            "look at the clock and the time zone of its source",
+        )
     if state.last_us is None or (event[0] >= state.last_us and event[1] > state.last_id):
         return _append(state, keys, event)
     return _out_of_turn(state, keys, event)
 
 # %% ../../nbs/data/040_online.ipynb #ad5c9a76
 def correct(
-    state: State,             # what is remembered; changed
-    row: Mapping[str, Any],   # a known event, with its values as they are known now
-) -> None:                    # raises `EventConflictError` for an event that is not known, `LateEventError` for one forgotten in a window without beginning
+    state: State,  # what is remembered; changed
+    row: Mapping[str, Any],  # a known event, with its values as they are known now
+) -> None:  # raises `EventConflictError` for an event that is not known, `LateEventError` for one forgotten in a window without beginning
     "Put in the values of an event that is remembered."
     keys, event = _event_of(state, row)
     found = [_found(logs, key, event) for logs, key in zip(state.logs, keys, strict=True)]
     for plan, known in zip(state.plans, found, strict=True):
-        is_old = state.last_us is not None and event[0] <= state.last_us - plan.reach_us - state.lateness_s * 1_000_000
+        is_old = (
+            state.last_us is not None
+            and event[0] <= state.last_us - plan.reach_us - state.lateness_s * 1_000_000
+        )
         if known is None and not is_old:
-            raise EventConflictError(f"event {event[1]} is not known under `{plan.key}`", "give it to `update` first, and correct it with the keys it came with")
+            raise EventConflictError(
+                f"event {event[1]} is not known under `{plan.key}`",
+                "give it to `update` first, and correct it with the keys it came with",
+            )
         if known is None and any(length is None for length, *_ in plan.windows):
-            raise LateEventError(f"event {event[1]} is forgotten, and a window without beginning holds it", "build the state anew from the table, or give the feature a `window_s`")
+            raise LateEventError(
+                f"event {event[1]} is forgotten, and a window without beginning holds it",
+                "build the state anew from the table, or give the feature a `window_s`",
+            )
     for plan, logs, key, known in zip(state.plans, state.logs, keys, found, strict=True):
         if known is not None:
             logs[key].events[bisect_left(logs[key].events, event[:2])] = event
@@ -314,7 +419,7 @@ def correct(
 # %% ../../nbs/data/040_online.ipynb #287dd26d
 def forget(
     state: State,  # what is remembered; changed
-) -> int:          # events that are still remembered, counted under each key
+) -> int:  # events that are still remembered, counted under each key
     "Drop the events that no window can reach any more."
     if state.last_us is None:
         return 0
@@ -340,39 +445,71 @@ def _rows_of(state: State) -> list[tuple]:
     return rows
 
 # %% ../../nbs/data/040_online.ipynb #d3544de8
-_PLACES = {"key_column": "str", "key": "int64", "key_text": "str", "n_forgotten": "int64", "sums": "str", "time_us": "int64", "id": "int64"}
+_PLACES = {
+    "key_column": "str",
+    "key": "int64",
+    "key_text": "str",
+    "n_forgotten": "int64",
+    "sums": "str",
+    "time_us": "int64",
+    "id": "int64",
+}
 
 # %% ../../nbs/data/040_online.ipynb #0fdf7efe
 def to_frame(
-    state: State,     # what is remembered; not changed
-) -> pd.DataFrame:    # to be saved; the order of its rows carries meaning
+    state: State,  # what is remembered; not changed
+) -> pd.DataFrame:  # to be saved; the order of its rows carries meaning
     "A state as a value that the store keeps."
     units = [1 if is_label else UNITS for _, is_label in state.columns]
     columns = list(zip(*_rows_of(state), strict=True)) or [()] * (len(_PLACES) + len(units))
-    frame = pd.DataFrame({name: pd.array(list(values), dtype=dtype) for (name, dtype), values in zip(_PLACES.items(), columns, strict=False)})
-    for (name, _), unit, values in zip(state.columns, units, columns[len(_PLACES):], strict=True):
+    frame = pd.DataFrame(
+        {
+            name: pd.array(list(values), dtype=dtype)
+            for (name, dtype), values in zip(_PLACES.items(), columns, strict=False)
+        }
+    )
+    for (name, _), unit, values in zip(state.columns, units, columns[len(_PLACES) :], strict=True):
         frame[f"value_{name}"] = np.array([value / unit for value in values], dtype="float64")
-    frame.attrs = {"definition": to_plain(state.definition), "lateness_s": state.lateness_s, "id_column": state.id_column, "time_column": state.time_column,
-                   "last_us": state.last_us, "last_id": int(state.last_id)}
+    frame.attrs = {
+        "definition": to_plain(state.definition),
+        "lateness_s": state.lateness_s,
+        "id_column": state.id_column,
+        "time_column": state.time_column,
+        "last_us": state.last_us,
+        "last_id": int(state.last_id),
+    }
     return frame
 
 # %% ../../nbs/data/040_online.ipynb #37b843d6
 def from_frame(
     frame: pd.DataFrame,  # what `to_frame` gave
-) -> State:               # gives the same answers from here on; raises `UsageError` when it is no saved state
+) -> State:  # gives the same answers from here on; raises `UsageError` when it is no saved state
     "A state as it was saved."
     if "definition" not in frame.attrs:
-        raise UsageError("the frame is no saved state", "give what `to_frame` gave, unchanged, its `attrs` included")
+        raise UsageError(
+            "the frame is no saved state", "give what `to_frame` gave, unchanged, its `attrs` included"
+        )
     saved = frame.attrs
-    state = new_state(from_plain(saved["definition"]), saved["id_column"], saved["time_column"], saved["lateness_s"])
+    state = new_state(
+        from_plain(saved["definition"]), saved["id_column"], saved["time_column"], saved["lateness_s"]
+    )
     state.last_us, state.last_id = saved["last_us"], saved["last_id"]
     logs = dict(zip(keys_of(state.definition), state.logs, strict=True))
-    values = [[_whole_number(name, value, is_label) for value in frame[f"value_{name}"].tolist()] for name, is_label in state.columns]
+    values = [
+        [_whole_number(name, value, is_label) for value in frame[f"value_{name}"].tolist()]
+        for name, is_label in state.columns
+    ]
     places = [frame[name].tolist() for name in _PLACES]
-    for key_column, number, text, n_forgotten, sums, at, event_id, *event in zip(*places, *values, strict=True):
+    for key_column, number, text, n_forgotten, sums, at, event_id, *event in zip(
+        *places, *values, strict=True
+    ):
         log = logs[key_column].setdefault(text if isinstance(text, str) else number, KeyLog([], []))
         if n_forgotten:
-            log.n_forgotten, log.sums, log.last = n_forgotten, tuple(map(int, sums.split())), (at, event_id, *event)
+            log.n_forgotten, log.sums, log.last = (
+                n_forgotten,
+                tuple(map(int, sums.split())),
+                (at, event_id, *event),
+            )
         else:
             log.events.append((at, event_id, *event))
     for plan, by_key in zip(state.plans, state.logs, strict=True):

@@ -26,8 +26,8 @@ from ..store.errors import InputChangedError, UsageError
 # %% ../../nbs/data/050_out_of_core.ipynb #05675c46
 def part_number(
     keys: np.ndarray,  # key of each row, whole numbers or text
-    n_parts: int,      # how many parts there are, 1 or more
-) -> np.ndarray:       # number of the part of each row, 0 to n_parts − 1
+    n_parts: int,  # how many parts there are, 1 or more
+) -> np.ndarray:  # number of the part of each row, 0 to n_parts − 1
     "To which part each row belongs."
     return (pd.util.hash_array(keys, categorize=False) % np.uint64(n_parts)).astype("int64")
 
@@ -35,28 +35,45 @@ def part_number(
 @dataclass(frozen=True)
 class Dealt:
     "What is left in scratch after the first reading."
-    folder: Path              # scratch folder
-    n_parts: int              # parts of each key
-    record: np.dtype          # of a row in a part
-    counts: list[dict]        # by day: (key, part) → rows [rows]
-    digests: list[str]        # by day: digest of what was read
+
+    folder: Path  # scratch folder
+    n_parts: int  # parts of each key
+    record: np.dtype  # of a row in a part
+    counts: list[dict]  # by day: (key, part) → rows [rows]
+    digests: list[str]  # by day: digest of what was read
 
 # %% ../../nbs/data/050_out_of_core.ipynb #5010ad79
 def _record(definition: Sequence[Feature], frame: pd.DataFrame) -> np.dtype:
-    values = [(f"value_{name}", "int64" if frame[name].dtype.kind in "biu" else "float64") for name in value_columns(definition)]
+    values = [
+        (f"value_{name}", "int64" if frame[name].dtype.kind in "biu" else "float64")
+        for name in value_columns(definition)
+    ]
     return np.dtype([("place", "int64"), ("time_us", "int64"), ("key", "int64"), *values])
 
 # %% ../../nbs/data/050_out_of_core.ipynb #7ebec508
-def _records(frame: pd.DataFrame, key: np.ndarray, definition: Sequence[Feature], first_place: int, times_us: np.ndarray, record: np.dtype) -> np.ndarray:
+def _records(
+    frame: pd.DataFrame,
+    key: np.ndarray,
+    definition: Sequence[Feature],
+    first_place: int,
+    times_us: np.ndarray,
+    record: np.dtype,
+) -> np.ndarray:
     records = np.empty(len(frame), dtype=record)
-    records["place"], records["time_us"], records["key"] = np.arange(first_place, first_place + len(frame)), times_us, key
+    records["place"], records["time_us"], records["key"] = (
+        np.arange(first_place, first_place + len(frame)),
+        times_us,
+        key,
+    )
     for name in value_columns(definition):
         records[f"value_{name}"] = frame[name].to_numpy()
     return records
 
 # %% ../../nbs/data/050_out_of_core.ipynb #82e6922c
 def _frame_digest(frame: pd.DataFrame, names: Sequence[str]) -> str:
-    return sha256(b"".join(pd.util.hash_array(frame[name].to_numpy(), categorize=False).tobytes() for name in names))
+    return sha256(
+        b"".join(pd.util.hash_array(frame[name].to_numpy(), categorize=False).tobytes() for name in names)
+    )
 
 # %% ../../nbs/data/050_out_of_core.ipynb #a2bf5a31
 def _number_of(keys: np.ndarray, known: dict) -> np.ndarray:
@@ -65,11 +82,23 @@ def _number_of(keys: np.ndarray, known: dict) -> np.ndarray:
     return np.array([known.setdefault(key, len(known)) for key in keys.tolist()], dtype="int64")
 
 # %% ../../nbs/data/050_out_of_core.ipynb #2a492376
-def _deal_day(frame: pd.DataFrame, definition: Sequence[Feature], folder: Path, n_parts: int, first_place: int, time_column: str, record: np.dtype, known: dict) -> dict:
+def _deal_day(
+    frame: pd.DataFrame,
+    definition: Sequence[Feature],
+    folder: Path,
+    n_parts: int,
+    first_place: int,
+    time_column: str,
+    record: np.dtype,
+    known: dict,
+) -> dict:
     times_us, counts = frame[time_column].to_numpy().astype("int64"), {}
     for key in keys_of(definition):
         numbers = _number_of(frame[key].to_numpy(), known.setdefault(key, {}))
-        records, part = _records(frame, numbers, definition, first_place, times_us, record), part_number(numbers, n_parts)
+        records, part = (
+            _records(frame, numbers, definition, first_place, times_us, record),
+            part_number(numbers, n_parts),
+        )
         order = np.argsort(part, kind="stable")
         counts[key] = np.bincount(part, minlength=n_parts)
         for number, piece in enumerate(np.split(records[order], np.cumsum(counts[key])[:-1])):
@@ -79,25 +108,33 @@ def _deal_day(frame: pd.DataFrame, definition: Sequence[Feature], folder: Path, 
 
 # %% ../../nbs/data/050_out_of_core.ipynb #38181333
 def deal(
-    days: Iterable[pd.DataFrame],      # frames in order of the stream
-    definition: Sequence[Feature],     # what will be computed
-    folder: Path,                      # scratch, empty
-    n_parts: int,                      # parts of each key, 1 or more
-    id_column: str,                    # id of each row
-    time_column: str,                  # its time
-) -> Dealt:                            # raises `SchemaError`, `UsageError` as `mlnb.data.windows.require_events`
+    days: Iterable[pd.DataFrame],  # frames in order of the stream
+    definition: Sequence[Feature],  # what will be computed
+    folder: Path,  # scratch, empty
+    n_parts: int,  # parts of each key, 1 or more
+    id_column: str,  # id of each row
+    time_column: str,  # its time
+) -> Dealt:  # raises `SchemaError`, `UsageError` as `mlnb.data.windows.require_events`
     "Write the rows of all days into the parts of their keys."
     counts, digests, record, first_place, last, known = [], [], None, 0, None, {}
     for frame in days:
         require_events(frame, definition, id_column, time_column)
-        ends = pd.concat([last, frame[[id_column, time_column]].iloc[[0, -1][:len(frame)]]]) if len(frame) else last
+        ends = (
+            pd.concat([last, frame[[id_column, time_column]].iloc[[0, -1][: len(frame)]]])
+            if len(frame)
+            else last
+        )
         if last is not None and len(frame):
-            require_order(ends[id_column].to_numpy()[:2], ends[time_column].to_numpy()[:2], id_column, time_column)
+            require_order(
+                ends[id_column].to_numpy()[:2], ends[time_column].to_numpy()[:2], id_column, time_column
+            )
         last = ends if last is None or not len(frame) else ends.tail(1)
         last = None if last is None else last.tail(1)
         record = record or _record(definition, frame)
         counts.append(_deal_day(frame, definition, folder, n_parts, first_place, time_column, record, known))
-        digests.append(_frame_digest(frame, [id_column, time_column, *keys_of(definition), *value_columns(definition)]))
+        digests.append(
+            _frame_digest(frame, [id_column, time_column, *keys_of(definition), *value_columns(definition)])
+        )
         first_place += len(frame)
     if record is None:
         raise UsageError("there are no days to compute", "give at least one, empty if need be")
@@ -117,13 +154,20 @@ def _compute_part(dealt: Dealt, key: str, number: int, definition: Sequence[Feat
     path.unlink()
 
 # %% ../../nbs/data/050_out_of_core.ipynb #c03b716c
-def _features_of_day(dealt: Dealt, day: int, first_place: int, n_rows: int, at: dict, definition: Sequence[Feature]) -> dict[str, np.ndarray]:
+def _features_of_day(
+    dealt: Dealt, day: int, first_place: int, n_rows: int, at: dict, definition: Sequence[Feature]
+) -> dict[str, np.ndarray]:
     computed = {f.name: np.empty(n_rows, dtype="float64") for f in definition}
     for key in keys_of(definition):
         mine = [f.name for f in definition if f.key == key]
         layout = np.dtype([("place", "int64"), *((name, "float64") for name in mine)])
         for number, count in enumerate(dealt.counts[day][key].tolist()):
-            values = np.fromfile(dealt.folder / f"out-{key}-{number}", layout, count=count, offset=at.get((key, number), 0) * layout.itemsize)
+            values = np.fromfile(
+                dealt.folder / f"out-{key}-{number}",
+                layout,
+                count=count,
+                offset=at.get((key, number), 0) * layout.itemsize,
+            )
             at[key, number] = at.get((key, number), 0) + count
             for name in mine:
                 computed[name][values["place"] - first_place] = values[name]
@@ -131,13 +175,17 @@ def _features_of_day(dealt: Dealt, day: int, first_place: int, n_rows: int, at: 
 
 # %% ../../nbs/data/050_out_of_core.ipynb #4f1d85ca
 def compute_days(
-    read: Callable[[], Iterable[pd.DataFrame]],  # gives the days of the stream, in order, each time it is called; it is called twice
-    definition: Sequence[Feature],               # features, of one or several keys
-    id_column: str,                              # id of each row, ascending [int64]
-    time_column: str,                            # time of each row, ascending, naive UTC [datetime64[us]]
-    n_parts: int = 16,                           # parts of each key, 1 or more; one is held at a time, so more of them take less memory
-    scratch: Path | None = None,                 # existing folder for the parts; None = the system's temporary folder
-) -> Iterator[pd.DataFrame]:                     # the days with the features added; raises `SchemaError`, `UsageError`, `InputChangedError`
+    read: Callable[
+        [], Iterable[pd.DataFrame]
+    ],  # gives the days of the stream, in order, each time it is called; it is called twice
+    definition: Sequence[Feature],  # features, of one or several keys
+    id_column: str,  # id of each row, ascending [int64]
+    time_column: str,  # time of each row, ascending, naive UTC [datetime64[us]]
+    n_parts: int = 16,  # parts of each key, 1 or more; one is held at a time, so more of them take less memory
+    scratch: Path | None = None,  # existing folder for the parts; None = the system's temporary folder
+) -> Iterator[
+    pd.DataFrame
+]:  # the days with the features added; raises `SchemaError`, `UsageError`, `InputChangedError`
     "Features of a stream of any length, a day at a time."
     require_definition(definition)
     if n_parts < 1:
@@ -145,7 +193,14 @@ def compute_days(
     return _computed_days(read, tuple(definition), n_parts, id_column, time_column, scratch)
 
 # %% ../../nbs/data/050_out_of_core.ipynb #4b5a3946
-def _computed_days(read: Callable, definition: tuple[Feature, ...], n_parts: int, id_column: str, time_column: str, scratch: Path | None) -> Iterator[pd.DataFrame]:
+def _computed_days(
+    read: Callable,
+    definition: tuple[Feature, ...],
+    n_parts: int,
+    id_column: str,
+    time_column: str,
+    scratch: Path | None,
+) -> Iterator[pd.DataFrame]:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         dealt = deal(read(), definition, Path(folder), n_parts, id_column, time_column)
         for key in keys_of(definition):
@@ -153,17 +208,27 @@ def _computed_days(read: Callable, definition: tuple[Feature, ...], n_parts: int
                 _compute_part(dealt, key, number, definition)
         first_place, at, day = 0, {}, -1
         for day, frame in enumerate(read()):
-            _require_same(frame, dealt, day, [id_column, time_column, *keys_of(definition), *value_columns(definition)])
+            _require_same(
+                frame, dealt, day, [id_column, time_column, *keys_of(definition), *value_columns(definition)]
+            )
             yield frame.assign(**_features_of_day(dealt, day, first_place, len(frame), at, definition))
             first_place += len(frame)
         if day + 1 != len(dealt.digests):
-            raise _changed(f"there were {len(dealt.digests)} days at the first reading and {day + 1} at the second")
+            raise _changed(
+                f"there were {len(dealt.digests)} days at the first reading and {day + 1} at the second"
+            )
 
 # %% ../../nbs/data/050_out_of_core.ipynb #f252d3ae
 def _changed(what: str) -> InputChangedError:
-    return InputChangedError(what, "compute again when the data is at rest, or pin it with `mlnb.data.partitions.pin_days`")
+    return InputChangedError(
+        what, "compute again when the data is at rest, or pin it with `mlnb.data.partitions.pin_days`"
+    )
 
 
 def _require_same(frame: pd.DataFrame, dealt: Dealt, day: int, names: list[str]) -> None:
-    if day >= len(dealt.digests) or [name for name in names if name not in frame] or _frame_digest(frame, names) != dealt.digests[day]:
+    if (
+        day >= len(dealt.digests)
+        or [name for name in names if name not in frame]
+        or _frame_digest(frame, names) != dealt.digests[day]
+    ):
         raise _changed(f"day {day} of the stream is not what it was at the first reading")

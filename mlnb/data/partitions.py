@@ -18,24 +18,39 @@ import numpy as np
 import pandas as pd
 
 from .schema import Column, SchemaError, Violation, column_violations
+from ..sources.source import Partition, data_files, folder_values, parse, read_partition
 from ..store.codecs import encode
 from ..store.digests import sha256_file
 from ..store.errors import UsageError
-from ..sources.source import Partition, data_files, folder_values, parse, read_partition
 
 # %% ../../nbs/data/060_partitions.ipynb #208e11e4
 def day_folder(
     day: np.datetime64,  # any time of the day [UTC]
-) -> str:                # e.g. `day=2018-04-01`
+) -> str:  # e.g. `day=2018-04-01`
     "Name of the folder of a day."
     return f"day={np.datetime64(day, 'D')}"
 
 # %% ../../nbs/data/060_partitions.ipynb #3000b851
 def _require_day(frame: pd.DataFrame, folder: str, shown: str, time_column: str) -> None:
-    n_wrong = int((frame[time_column].to_numpy().astype("datetime64[D]") != np.datetime64(folder.removeprefix("day="))).sum())
+    n_wrong = int(
+        (
+            frame[time_column].to_numpy().astype("datetime64[D]")
+            != np.datetime64(folder.removeprefix("day="))
+        ).sum()
+    )
     if n_wrong:
-        raise SchemaError([Violation(time_column, "wrong_day", "table", n_wrong, f"{n_wrong:,} rows of {shown} are dated on another day by `{time_column}`",
-                                     "move them to the folder of their day; a time later than the delivery is a clock or a time zone gone wrong at the source")])
+        raise SchemaError(
+            [
+                Violation(
+                    time_column,
+                    "wrong_day",
+                    "table",
+                    n_wrong,
+                    f"{n_wrong:,} rows of {shown} are dated on another day by `{time_column}`",
+                    "move them to the folder of their day; a time later than the delivery is a clock or a time zone gone wrong at the source",
+                )
+            ]
+        )
 
 # %% ../../nbs/data/060_partitions.ipynb #7e5c2a82
 def _publish(path: Path, data: bytes) -> Path:
@@ -46,14 +61,19 @@ def _publish(path: Path, data: bytes) -> Path:
 
 # %% ../../nbs/data/060_partitions.ipynb #823113ea
 def write_days(
-    frames: Iterable[pd.DataFrame],        # one frame a day, without gaps; a day without rows is an empty frame
-    folder: Path,                          # where the folders of the days go; made when missing; holds no data file yet
-    first_day: np.datetime64,              # day of the first frame [UTC]
-    time_column: str,                      # time of each row, which must fall on the frame's day
-) -> list[Path]:                           # the files, in order; raises `SchemaError` for rows of another day, `UsageError` when data is there already
+    frames: Iterable[pd.DataFrame],  # one frame a day, without gaps; a day without rows is an empty frame
+    folder: Path,  # where the folders of the days go; made when missing; holds no data file yet
+    first_day: np.datetime64,  # day of the first frame [UTC]
+    time_column: str,  # time of each row, which must fall on the frame's day
+) -> list[
+    Path
+]:  # the files, in order; raises `SchemaError` for rows of another day, `UsageError` when data is there already
     "Write a stream as Parquet, one folder a day; one frame is held at a time."
     if folder.exists() and data_files(folder):
-        raise UsageError(f"{folder} holds data already, and days of two streams would mix", "remove it, or name another folder")
+        raise UsageError(
+            f"{folder} holds data already, and days of two streams would mix",
+            "remove it, or name another folder",
+        )
     paths = []
     for number, frame in enumerate(frames):
         path = folder / day_folder(np.datetime64(first_day, "D") + number) / "part-0.parquet"
@@ -65,7 +85,10 @@ def write_days(
 def _day_of_path(path: Path, folder: Path) -> str:
     found = re.fullmatch(r"day=\d{4}-\d{2}-\d{2}", path.parent.name)
     if not found or path.parent.parent != folder or path.suffix != ".parquet":
-        raise UsageError(f"{path.relative_to(folder)} is no partition of a day", "keep only `day=YYYY-MM-DD/*.parquet` in the folder")
+        raise UsageError(
+            f"{path.relative_to(folder)} is no partition of a day",
+            "keep only `day=YYYY-MM-DD/*.parquet` in the folder",
+        )
     return path.parent.name
 
 # %% ../../nbs/data/060_partitions.ipynb #95cf8c12
@@ -73,20 +96,34 @@ def _require_all_days(days: list[str]) -> None:
     known = np.array([day.removeprefix("day=") for day in days], dtype="datetime64[D]")
     missing = np.setdiff1d(np.arange(known[0], known[-1] + 1), known)
     if len(missing):
-        raise SchemaError([Violation("day", "missing_day", "table", len(missing), f"{len(missing):,} days have no partition, the first is {missing[0]}",
-                                     "deliver them; for a day on which nothing happened, a file with the columns and no row")])
+        raise SchemaError(
+            [
+                Violation(
+                    "day",
+                    "missing_day",
+                    "table",
+                    len(missing),
+                    f"{len(missing):,} days have no partition, the first is {missing[0]}",
+                    "deliver them; for a day on which nothing happened, a file with the columns and no row",
+                )
+            ]
+        )
 
 # %% ../../nbs/data/060_partitions.ipynb #26e3e59b
 def pin_days(
-    folder: Path,                       # where `write_days` or a delivery put the days
-) -> dict[str, list[Partition]]:        # folder of a day → its files with size and digest, in order; raises `UsageError`, `SchemaError`
+    folder: Path,  # where `write_days` or a delivery put the days
+) -> dict[
+    str, list[Partition]
+]:  # folder of a day → its files with size and digest, in order; raises `UsageError`, `SchemaError`
     "Write down which days a folder holds, and with which content; every byte is read once."
     days: dict[str, list[Partition]] = {}
     for path in sorted(data_files(folder)):
         partition = Partition(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
         days.setdefault(_day_of_path(path, folder), []).append(partition)
     if not days:
-        raise UsageError(f"there is no partition in {folder}", "write one with `write_days`, or correct the folder")
+        raise UsageError(
+            f"there is no partition in {folder}", "write one with `write_days`, or correct the folder"
+        )
     _require_all_days(list(days))
     return days
 
@@ -95,25 +132,37 @@ def _read_day(folder: Path, parts: list[Partition], schema: Mapping[str, Column]
     frames = []
     for part in parts:
         frame = parse(part.path, read_partition(folder, part)).to_pandas()
-        frame = frame.drop(columns=[key for key in folder_values(part.path) if key in frame])  # the folder's day is checked against the rows, and is no column
-        schema = schema or {name: Column(str(dtype), "as in the first file") for name, dtype in frame.dtypes.items()}
+        frame = frame.drop(
+            columns=[key for key in folder_values(part.path) if key in frame]
+        )  # the folder's day is checked against the rows, and is no column
+        schema = schema or {
+            name: Column(str(dtype), "as in the first file") for name, dtype in frame.dtypes.items()
+        }
         problems = column_violations(frame, dict(schema))
         if problems:
-            raise SchemaError([replace(problem, message=f"{part.path}: {problem.message}") for problem in problems])
+            raise SchemaError(
+                [replace(problem, message=f"{part.path}: {problem.message}") for problem in problems]
+            )
         frames.append(frame[list(schema)])
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
 
 # %% ../../nbs/data/060_partitions.ipynb #8742ffe5
 def read_days(
-    folder: Path,                                      # where the days are
-    time_column: str,                                  # time of each row, which must fall on the day of its folder
-    pinned: dict[str, list[Partition]] | None = None,  # what `pin_days` wrote down; None = what is there when the reading begins
-    schema: Mapping[str, Column] | None = None,        # columns that every file must have; None = those of the first file
-) -> Iterator[pd.DataFrame]:                           # one frame a day; raises `InputChangedError`, `SchemaError`, `UsageError` naming the file
+    folder: Path,  # where the days are
+    time_column: str,  # time of each row, which must fall on the day of its folder
+    pinned: dict[str, list[Partition]]
+    | None = None,  # what `pin_days` wrote down; None = what is there when the reading begins
+    schema: Mapping[str, Column]
+    | None = None,  # columns that every file must have; None = those of the first file
+) -> Iterator[
+    pd.DataFrame
+]:  # one frame a day; raises `InputChangedError`, `SchemaError`, `UsageError` naming the file
     "Read a stream a day at a time, each file compared with what was pinned."
     pinned = pinned or pin_days(folder)
     for day, parts in pinned.items():
         frame = _read_day(folder, parts, schema)
-        schema = schema or {name: Column(str(dtype), "as on the first day") for name, dtype in frame.dtypes.items()}
+        schema = schema or {
+            name: Column(str(dtype), "as on the first day") for name, dtype in frame.dtypes.items()
+        }
         _require_day(frame, day, day, time_column)
         yield frame

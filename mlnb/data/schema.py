@@ -21,50 +21,73 @@ import pandas as pd
 from ..store.errors import MlnbError, UsageError, did_you_mean
 
 # %% ../../nbs/data/010_schema.ipynb #8ca95a20
-SENSITIVITIES = ("public", "internal", "personal", "card")  # how far a column's values may travel, from anywhere to nowhere
+SENSITIVITIES = (
+    "public",
+    "internal",
+    "personal",
+    "card",
+)  # how far a column's values may travel, from anywhere to nowhere
 
 # %% ../../nbs/data/010_schema.ipynb #773e3db0
 @dataclass(frozen=True)
 class Column:
     "What one column holds and which values it may have."
-    dtype: str                              # pandas' own name of the dtype, e.g. `int64`, `datetime64[us]`
-    meaning: str                            # what a value says, one phrase
-    unit: str = ""                          # unit of a value; empty where there is none
-    low: float | pd.Timestamp | None = None   # least value allowed, inclusive; None = no bound
+
+    dtype: str  # pandas' own name of the dtype, e.g. `int64`, `datetime64[us]`
+    meaning: str  # what a value says, one phrase
+    unit: str = ""  # unit of a value; empty where there is none
+    low: float | pd.Timestamp | None = None  # least value allowed, inclusive; None = no bound
     high: float | pd.Timestamp | None = None  # greatest value allowed, inclusive; None = no bound
-    nullable: bool = False                  # whether a value may be missing
-    unique: bool = False                    # whether no value may come twice
-    sensitivity: str = "internal"           # one of `SENSITIVITIES`
+    nullable: bool = False  # whether a value may be missing
+    unique: bool = False  # whether no value may come twice
+    sensitivity: str = "internal"  # one of `SENSITIVITIES`
 
     def __post_init__(self):
         if self.sensitivity not in SENSITIVITIES:
-            raise UsageError(f"`{self.sensitivity}` is no sensitivity class", did_you_mean(self.sensitivity, SENSITIVITIES))
+            raise UsageError(
+                f"`{self.sensitivity}` is no sensitivity class", did_you_mean(self.sensitivity, SENSITIVITIES)
+            )
 
 # %% ../../nbs/data/010_schema.ipynb #75810c8c
 def data_dictionary(
     schema: dict[str, Column],  # column name → what it promises
-) -> pd.DataFrame:              # one row per column in the schema's order: column, dtype, meaning, unit, low, high, nullable, unique, sensitivity
+) -> pd.DataFrame:  # one row per column in the schema's order: column, dtype, meaning, unit, low, high, nullable, unique, sensitivity
     "A schema as a table to show."
     shown = {True: "yes", False: "no", None: ""}
-    rows = [{"column": name, "dtype": c.dtype, "meaning": c.meaning, "unit": c.unit, "low": "" if c.low is None else str(c.low),
-             "high": "" if c.high is None else str(c.high), "nullable": shown[c.nullable], "unique": shown[c.unique], "sensitivity": c.sensitivity}
-            for name, c in schema.items()]
+    rows = [
+        {
+            "column": name,
+            "dtype": c.dtype,
+            "meaning": c.meaning,
+            "unit": c.unit,
+            "low": "" if c.low is None else str(c.low),
+            "high": "" if c.high is None else str(c.high),
+            "nullable": shown[c.nullable],
+            "unique": shown[c.unique],
+            "sensitivity": c.sensitivity,
+        }
+        for name, c in schema.items()
+    ]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/data/010_schema.ipynb #ee103132
 @dataclass(frozen=True)
 class Violation:
     "One rule that one column breaks."
-    column: str   # name of the column
-    rule: str     # name of the rule, see the table above
-    level: str    # `table` or `rows`
-    count: int    # rows that break it; for a table rule 1, or the number of columns of that name [rows or columns]
+
+    column: str  # name of the column
+    rule: str  # name of the rule, see the table above
+    level: str  # `table` or `rows`
+    count: (
+        int  # rows that break it; for a table rule 1, or the number of columns of that name [rows or columns]
+    )
     message: str  # what is wrong, one sentence without full stop
-    mend: str     # what to do about it, one sentence without full stop
+    mend: str  # what to do about it, one sentence without full stop
 
 # %% ../../nbs/data/010_schema.ipynb #6994ba02
 class SchemaError(MlnbError):
     "A table that breaks its schema in a way that single rows cannot be blamed for, or where bad rows are not allowed."
+
     exit_code = 1
 
     def __init__(
@@ -90,29 +113,64 @@ def _dtype_mend(values: pd.Series, column: Column) -> str:
 def _column_problem(frame: pd.DataFrame, name: str, column: Column) -> Violation | None:
     n_named = list(frame.columns).count(name)
     if n_named == 0:
-        return Violation(name, "missing_column", "table", 1, f"column `{name}` is missing", did_you_mean(name, frame.columns))
+        return Violation(
+            name,
+            "missing_column",
+            "table",
+            1,
+            f"column `{name}` is missing",
+            did_you_mean(name, frame.columns),
+        )
     if n_named > 1:
-        return Violation(name, "duplicated_column", "table", n_named, f"{n_named} columns are called `{name}`", "keep one of them")
+        return Violation(
+            name,
+            "duplicated_column",
+            "table",
+            n_named,
+            f"{n_named} columns are called `{name}`",
+            "keep one of them",
+        )
     if str(frame[name].dtype) == column.dtype:
         return None
-    return Violation(name, "wrong_dtype", "table", 1, f"column `{name}` is {frame[name].dtype} instead of {column.dtype}", _dtype_mend(frame[name], column))
+    return Violation(
+        name,
+        "wrong_dtype",
+        "table",
+        1,
+        f"column `{name}` is {frame[name].dtype} instead of {column.dtype}",
+        _dtype_mend(frame[name], column),
+    )
 
 # %% ../../nbs/data/010_schema.ipynb #9da1e394
 def column_violations(
-    frame: pd.DataFrame,        # any table, with or without rows
+    frame: pd.DataFrame,  # any table, with or without rows
     schema: dict[str, Column],  # column name → what it promises
-) -> list[Violation]:           # of level `table`, in the schema's order, then unknown columns; empty when all is well
+) -> list[Violation]:  # of level `table`, in the schema's order, then unknown columns; empty when all is well
     "What is wrong with the columns themselves; the order of columns is free."
     known = [_column_problem(frame, name, column) for name, column in schema.items()]
-    unknown = [Violation(str(name), "extra_column", "table", 1, f"column `{name}` is not in the schema", "drop it, or add it to the schema with its sensitivity")
-               for name in dict.fromkeys(frame.columns) if name not in schema]
+    unknown = [
+        Violation(
+            str(name),
+            "extra_column",
+            "table",
+            1,
+            f"column `{name}` is not in the schema",
+            "drop it, or add it to the schema with its sensitivity",
+        )
+        for name in dict.fromkeys(frame.columns)
+        if name not in schema
+    ]
     return [problem for problem in known if problem] + unknown
 
 # %% ../../nbs/data/010_schema.ipynb #e81ea9b8
 def _row_masks(values: pd.Series, column: Column) -> dict[str, np.ndarray]:
     missing = values.isna().to_numpy()
     is_float = pd.api.types.is_float_dtype(values.dtype)
-    infinite = np.isinf(values.to_numpy(dtype=float, na_value=np.nan)) if is_float else np.zeros(len(values), dtype=bool)
+    infinite = (
+        np.isinf(values.to_numpy(dtype=float, na_value=np.nan))
+        if is_float
+        else np.zeros(len(values), dtype=bool)
+    )
     masks = {} if column.nullable else {"null": missing}
     if is_float:
         masks["not_finite"] = infinite
@@ -125,28 +183,45 @@ def _row_masks(values: pd.Series, column: Column) -> dict[str, np.ndarray]:
     return masks
 
 # %% ../../nbs/data/010_schema.ipynb #d54e17fc
-_said = {"null": "are missing", "not_finite": "are infinite", "below_low": "are below the least allowed value", "above_high": "are above the greatest allowed value",
-         "duplicate": "repeat an earlier value"}
+_said = {
+    "null": "are missing",
+    "not_finite": "are infinite",
+    "below_low": "are below the least allowed value",
+    "above_high": "are above the greatest allowed value",
+    "duplicate": "repeat an earlier value",
+}
 
 # %% ../../nbs/data/010_schema.ipynb #e13968da
 def schema_violations(
-    frame: pd.DataFrame,        # any table, with or without rows
+    frame: pd.DataFrame,  # any table, with or without rows
     schema: dict[str, Column],  # column name → what it promises
-) -> list[Violation]:           # table level first, then rows in the schema's order; empty when the table keeps every promise
+) -> list[
+    Violation
+]:  # table level first, then rows in the schema's order; empty when the table keeps every promise
     "List what breaks the schema; a column with a problem of its own is not looked at row by row."
     violations = column_violations(frame, schema)
     broken = {v.column for v in violations}
     for name in [name for name in schema if name not in broken]:
         counts = {rule: int(mask.sum()) for rule, mask in _row_masks(frame[name], schema[name]).items()}
-        violations += [Violation(name, rule, "rows", n, f"{n:,} values of `{name}` {_said[rule]}", "set the rows apart with `set_apart`, and look at their source")
-                       for rule, n in counts.items() if n]
+        violations += [
+            Violation(
+                name,
+                rule,
+                "rows",
+                n,
+                f"{n:,} values of `{name}` {_said[rule]}",
+                "set the rows apart with `set_apart`, and look at their source",
+            )
+            for rule, n in counts.items()
+            if n
+        ]
     return violations
 
 # %% ../../nbs/data/010_schema.ipynb #8891ff3a
 def require_schema(
-    frame: pd.DataFrame,        # any table
+    frame: pd.DataFrame,  # any table
     schema: dict[str, Column],  # column name → what it promises
-) -> None:                      # raises `SchemaError` with every violation found
+) -> None:  # raises `SchemaError` with every violation found
     "Refuse a table that breaks its schema in any way."
     violations = schema_violations(frame, schema)
     if violations:
@@ -155,24 +230,33 @@ def require_schema(
 # %% ../../nbs/data/010_schema.ipynb #d34c993e
 class SetApart(NamedTuple):
     "A table whose bad rows are set apart."
-    good: pd.DataFrame      # rows that keep every promise, the schema's columns in its order, index from 0
-    bad: pd.DataFrame       # the other rows, with a further column `reason`: `COLUMN:rule`, joined by `, `
+
+    good: pd.DataFrame  # rows that keep every promise, the schema's columns in its order, index from 0
+    bad: pd.DataFrame  # the other rows, with a further column `reason`: `COLUMN:rule`, joined by `, `
     counts: dict[str, int]  # `COLUMN:rule` → rows that break it, every rule of the schema [rows]
 
 # %% ../../nbs/data/010_schema.ipynb #533ad45b
 def set_apart(
-    frame: pd.DataFrame,        # any table; not changed
+    frame: pd.DataFrame,  # any table; not changed
     schema: dict[str, Column],  # column name → what it promises
-) -> SetApart:                  # good rows, bad rows and counts; raises `SchemaError` when columns are missing, unknown or of a wrong dtype
+) -> SetApart:  # good rows, bad rows and counts; raises `SchemaError` when columns are missing, unknown or of a wrong dtype
     "Separate the rows that keep the schema from those that do not; both keep their order."
     problems = column_violations(frame, schema)
     if problems:
         raise SchemaError(problems)
     frame = frame[list(schema)].reset_index(drop=True)
-    masks = {f"{name}:{rule}": mask for name, column in schema.items() for rule, mask in _row_masks(frame[name], column).items()}
+    masks = {
+        f"{name}:{rule}": mask
+        for name, column in schema.items()
+        for rule, mask in _row_masks(frame[name], column).items()
+    }
     reasons = np.full(len(frame), "", dtype=object)
     for rule, mask in masks.items():
         reasons[mask] = [f"{before}, {rule}" if before else rule for before in reasons[mask]]
     is_bad = reasons != ""
     bad = frame[is_bad].assign(reason=pd.array(reasons[is_bad], dtype="str"))
-    return SetApart(frame[~is_bad].reset_index(drop=True), bad.reset_index(drop=True), {rule: int(mask.sum()) for rule, mask in masks.items()})
+    return SetApart(
+        frame[~is_bad].reset_index(drop=True),
+        bad.reset_index(drop=True),
+        {rule: int(mask.sum()) for rule, mask in masks.items()},
+    )

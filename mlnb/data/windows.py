@@ -25,71 +25,91 @@ from ..store.errors import UsageError
 @dataclass(frozen=True)
 class Grouped:
     "Rows of a stream, sorted by a key; within one key they keep their order."
+
     order: np.ndarray  # position in the stream of each sorted row [rows, int64]
-    code: np.ndarray   # number of the key of each sorted row, from 0, ascending [int64]
+    code: np.ndarray  # number of the key of each sorted row, from 0, ascending [int64]
 
 # %% ../../nbs/data/030_windows.ipynb #798ba4eb
 def group_rows(
     keys: np.ndarray,  # key of each row of the stream, any type that can be hashed
-) -> Grouped:          # the same rows, side by side where the key is the same
+) -> Grouped:  # the same rows, side by side where the key is the same
     "Sort rows by key without changing the order inside a key."
     code, known = pd.factorize(keys)
-    narrow = code.astype(np.min_scalar_type(len(known)))  # a radix sort up to 65,535 keys, three times as fast
+    narrow = code.astype(
+        np.min_scalar_type(len(known))
+    )  # a radix sort up to 65,535 keys, three times as fast
     order = np.argsort(narrow, kind="stable")
     return Grouped(order, code[order])
 
 # %% ../../nbs/data/030_windows.ipynb #e8f89707
 def places_after(
-    grouped: Grouped,           # rows sorted by key
-    times_us: np.ndarray,       # time of each row of the stream, ascending [µs, int64]
-    lag_s: int,                 # how far to look back, 0 or more [s]
-) -> np.ndarray:                # for each sorted row: place of the first row of its key that is later than its own time − lag [sorted rows, int64]
+    grouped: Grouped,  # rows sorted by key
+    times_us: np.ndarray,  # time of each row of the stream, ascending [µs, int64]
+    lag_s: int,  # how far to look back, 0 or more [s]
+) -> np.ndarray:  # for each sorted row: place of the first row of its key that is later than its own time − lag [sorted rows, int64]
     "Where, among the rows of the same key, the time `lag_s` ago falls; rows at exactly that time are before it."
     n = len(times_us)
     until = np.searchsorted(times_us, times_us - lag_s * 1_000_000, side="right")
-    return np.searchsorted(grouped.code * (n + 1) + grouped.order, grouped.code * (n + 1) + until[grouped.order])
+    return np.searchsorted(
+        grouped.code * (n + 1) + grouped.order, grouped.code * (n + 1) + until[grouped.order]
+    )
 
 # %% ../../nbs/data/030_windows.ipynb #8fde7333
 def window_ends(
-    grouped: Grouped,             # rows sorted by key
-    times_us: np.ndarray,         # time of each row of the stream, ascending [µs, int64]
+    grouped: Grouped,  # rows sorted by key
+    times_us: np.ndarray,  # time of each row of the stream, ascending [µs, int64]
     features: Sequence[Feature],  # features of this key
-) -> dict[tuple, tuple[np.ndarray, np.ndarray]]:  # (window, delay, current) → place of the first row in the window, and of the first after it [sorted rows]
+) -> dict[
+    tuple, tuple[np.ndarray, np.ndarray]
+]:  # (window, delay, current) → place of the first row in the window, and of the first after it [sorted rows]
     "First and last place of each different window."
-    n, lags = len(times_us), {f.delay_s for f in features if f.delay_s} | {f.delay_s + f.window_s for f in features if f.window_s is not None}
+    n, lags = (
+        len(times_us),
+        {f.delay_s for f in features if f.delay_s}
+        | {f.delay_s + f.window_s for f in features if f.window_s is not None},
+    )
     after = {lag: places_after(grouped, times_us, lag) for lag in lags}
     first = np.searchsorted(grouped.code, grouped.code) if any(f.window_s is None for f in features) else None
     ends = {}
     for f in features:
         start = first if f.window_s is None else after[f.delay_s + f.window_s]
-        ends[f.window_s, f.delay_s, f.current] = start, after[f.delay_s] if f.delay_s else np.arange(n) + f.current
+        ends[f.window_s, f.delay_s, f.current] = (
+            start,
+            after[f.delay_s] if f.delay_s else np.arange(n) + f.current,
+        )
     return ends
 
 # %% ../../nbs/data/030_windows.ipynb #eb11c527
-LIMB_BITS = (12, 50, 88)  # a number is the sum of three whole numbers, each divided by two to one of these powers
-MOST_TOTAL = 2.0 ** 50    # that the sizes of all rows' values may add up to; beyond it a window's sum could overflow
+LIMB_BITS = (
+    12,
+    50,
+    88,
+)  # a number is the sum of three whole numbers, each divided by two to one of these powers
+MOST_TOTAL = (
+    2.0**50
+)  # that the sizes of all rows' values may add up to; beyond it a window's sum could overflow
 
 # %% ../../nbs/data/030_windows.ipynb #33aaae8f
 def limbs_of(
     values: np.ndarray,  # numbers or booleans, finite
-) -> list[np.ndarray]:   # whole numbers [int64]: one array for integers, three for floats
+) -> list[np.ndarray]:  # whole numbers [int64]: one array for integers, three for floats
     "Numbers cut into whole numbers whose sums are exact."
     if values.dtype.kind in "biu":
         return [values.astype("int64")]
     rest, limbs = values.astype("float64"), []
     for bits in LIMB_BITS:
-        limbs.append(np.rint(rest * 2.0 ** bits))
-        rest = rest - limbs[-1] / 2.0 ** bits
+        limbs.append(np.rint(rest * 2.0**bits))
+        rest = rest - limbs[-1] / 2.0**bits
     return [limb.astype("int64") for limb in limbs]
 
 # %% ../../nbs/data/030_windows.ipynb #3f05c3bd
 def number_of(
     limbs: list[np.ndarray],  # sums of what `limbs_of` gave
-) -> np.ndarray:              # the numbers, rounded once more at most [float64]
+) -> np.ndarray:  # the numbers, rounded once more at most [float64]
     "Whole numbers put together again."
     if len(limbs) == 1:
         return limbs[0].astype("float64")
-    high, middle, low = (limb / 2.0 ** bits for limb, bits in zip(limbs, LIMB_BITS, strict=True))
+    high, middle, low = (limb / 2.0**bits for limb, bits in zip(limbs, LIMB_BITS, strict=True))
     return high + (middle + low)
 
 # %% ../../nbs/data/030_windows.ipynb #a65c59c9
@@ -99,9 +119,9 @@ def _running(limb: np.ndarray) -> np.ndarray:
 # %% ../../nbs/data/030_windows.ipynb #e25c7e81
 def window_sums(
     running: list[np.ndarray],  # for each limb: running total, from 0 [rows + 1, int64]
-    start: np.ndarray,          # first row of each window
-    stop: np.ndarray,           # first row after it
-) -> np.ndarray:                # sum in each window [float64]
+    start: np.ndarray,  # first row of each window
+    stop: np.ndarray,  # first row after it
+) -> np.ndarray:  # sum in each window [float64]
     "Sums between two places, from running totals."
     return number_of([total[stop] - total[start] for total in running])
 
@@ -110,7 +130,14 @@ def _filled(values: np.ndarray, n: np.ndarray, empty: float | None) -> np.ndarra
     return np.where(n > 0, values, np.nan if empty is None else empty)
 
 # %% ../../nbs/data/030_windows.ipynb #8c73c5b4
-def _values(feature: Feature, start: np.ndarray, stop: np.ndarray, times_us: np.ndarray, column: np.ndarray | None, running: list[np.ndarray] | None) -> np.ndarray:
+def _values(
+    feature: Feature,
+    start: np.ndarray,
+    stop: np.ndarray,
+    times_us: np.ndarray,
+    column: np.ndarray | None,
+    running: list[np.ndarray] | None,
+) -> np.ndarray:
     n = stop - start
     if feature.aggregation == "count":
         return n.astype("float64")
@@ -125,11 +152,11 @@ def _values(feature: Feature, start: np.ndarray, stop: np.ndarray, times_us: np.
 
 # %% ../../nbs/data/030_windows.ipynb #235502f0
 def compute_key(
-    keys: np.ndarray,                    # key of each row
-    times_us: np.ndarray,                # time of each row, ascending [µs, int64]
-    columns: Mapping[str, np.ndarray],   # what is aggregated, by name: numbers, finite
-    features: Sequence[Feature],         # features of this key
-) -> dict[str, np.ndarray]:              # feature → value for each row, in the order of the rows [float64]
+    keys: np.ndarray,  # key of each row
+    times_us: np.ndarray,  # time of each row, ascending [µs, int64]
+    columns: Mapping[str, np.ndarray],  # what is aggregated, by name: numbers, finite
+    features: Sequence[Feature],  # features of this key
+) -> dict[str, np.ndarray]:  # feature → value for each row, in the order of the rows [float64]
     "Features of one key; the order of rows is taken as checked."
     grouped = group_rows(keys)
     ends, times = window_ends(grouped, times_us, features), times_us[grouped.order]
@@ -139,26 +166,43 @@ def compute_key(
     for f in features:
         start, stop = ends[f.window_s, f.delay_s, f.current]
         placed = np.empty(len(keys), dtype="float64")
-        placed[grouped.order] = _values(f, start, stop, times, mine.get(f.column or ""), running.get(f.column or ""))
+        placed[grouped.order] = _values(
+            f, start, stop, times, mine.get(f.column or ""), running.get(f.column or "")
+        )
         computed[f.name] = placed
     return computed
 
 # %% ../../nbs/data/030_windows.ipynb #2c907f0b
 def require_order(
-    ids: np.ndarray,              # ids of the rows [int64]
-    times: np.ndarray,            # their times
-    id_column: str,               # its name, for the message
-    time_column: str,             # its name, for the message
-) -> None:                        # raises `SchemaError`
+    ids: np.ndarray,  # ids of the rows [int64]
+    times: np.ndarray,  # their times
+    id_column: str,  # its name, for the message
+    time_column: str,  # its name, for the message
+) -> None:  # raises `SchemaError`
     "Refuse rows that are not in order of id and time, or that repeat an id."
-    for name, values, least, said in ((id_column, ids, 1, "repeats or goes back"), (time_column, times, 0, "goes back")):
+    for name, values, least, said in (
+        (id_column, ids, 1, "repeats or goes back"),
+        (time_column, times, 0, "goes back"),
+    ):
         n_wrong = int((np.diff(values).astype("int64") < least).sum())
         if n_wrong:
-            raise SchemaError([Violation(name, "unsorted", "table", n_wrong, f"`{name}` {said} {n_wrong:,} times from one row to the next",
-                                         f"set repeated rows apart with `set_apart`, sort by `{id_column}`; if time goes back then, the ids are wrong")])
+            raise SchemaError(
+                [
+                    Violation(
+                        name,
+                        "unsorted",
+                        "table",
+                        n_wrong,
+                        f"`{name}` {said} {n_wrong:,} times from one row to the next",
+                        f"set repeated rows apart with `set_apart`, sort by `{id_column}`; if time goes back then, the ids are wrong",
+                    )
+                ]
+            )
 
 # %% ../../nbs/data/030_windows.ipynb #f38eb34b
-def _promises(frame: pd.DataFrame, definition: Sequence[Feature], id_column: str, time_column: str) -> dict[str, Column]:
+def _promises(
+    frame: pd.DataFrame, definition: Sequence[Feature], id_column: str, time_column: str
+) -> dict[str, Column]:
     own = {name: str(frame[name].dtype) for name in frame.columns if list(frame.columns).count(name) == 1}
     schema = {id_column: Column("int64", "id"), time_column: Column("datetime64[us]", "time")}
     for name in keys_of(definition):
@@ -167,16 +211,21 @@ def _promises(frame: pd.DataFrame, definition: Sequence[Feature], id_column: str
     for name in value_columns(definition):
         dtype = own.get(name, "float64")
         is_label = name in labels_of(definition)
-        schema[name] = Column(dtype if dtype.startswith(("float", "int", "uint", "bool")) else "float64", "value", low=0 if is_label else None, high=1 if is_label else None)
+        schema[name] = Column(
+            dtype if dtype.startswith(("float", "int", "uint", "bool")) else "float64",
+            "value",
+            low=0 if is_label else None,
+            high=1 if is_label else None,
+        )
     return schema
 
 # %% ../../nbs/data/030_windows.ipynb #9e332774
 def require_events(
-    frame: pd.DataFrame,               # any table
-    definition: Sequence[Feature],     # what is to be computed from it
-    id_column: str,                    # id of each row, ascending
-    time_column: str,                  # time of each row, ascending, naive UTC
-) -> None:                             # raises `SchemaError`, or `UsageError` when a sum could overflow
+    frame: pd.DataFrame,  # any table
+    definition: Sequence[Feature],  # what is to be computed from it
+    id_column: str,  # id of each row, ascending
+    time_column: str,  # time of each row, ascending, naive UTC
+) -> None:  # raises `SchemaError`, or `UsageError` when a sum could overflow
     "Refuse a table from which some window would come out wrong."
     schema = _promises(frame, definition, id_column, time_column)
     require_schema(frame.loc[:, [name in schema for name in frame.columns]], schema)
@@ -184,15 +233,20 @@ def require_events(
     for name in value_columns(definition):
         total = float(np.abs(frame[name].to_numpy().astype("float64")).sum())
         if total >= MOST_TOTAL:
-            raise UsageError(f"the values of `{name}` add up to {total:.3g} in size, beyond the {MOST_TOTAL:.3g} that sums are exact for", "give the column in a larger unit, or compute fewer rows at once")
+            raise UsageError(
+                f"the values of `{name}` add up to {total:.3g} in size, beyond the {MOST_TOTAL:.3g} that sums are exact for",
+                "give the column in a larger unit, or compute fewer rows at once",
+            )
 
 # %% ../../nbs/data/030_windows.ipynb #554a134c
 def compute(
-    frame: pd.DataFrame,               # events in order of id and time; not changed
-    definition: Sequence[Feature],     # features, of one or several keys
-    id_column: str,                    # id of each row, ascending [int64]
-    time_column: str,                  # time of each row, ascending, naive UTC [datetime64[us]]
-) -> dict[str, np.ndarray]:            # feature → value for each row, in the definition's order [float64]; raises `SchemaError`, `UsageError`
+    frame: pd.DataFrame,  # events in order of id and time; not changed
+    definition: Sequence[Feature],  # features, of one or several keys
+    id_column: str,  # id of each row, ascending [int64]
+    time_column: str,  # time of each row, ascending, naive UTC [datetime64[us]]
+) -> dict[
+    str, np.ndarray
+]:  # feature → value for each row, in the definition's order [float64]; raises `SchemaError`, `UsageError`
     "All features of a definition for all rows of a table."
     require_definition(definition)
     require_events(frame, definition, id_column, time_column)
@@ -200,5 +254,7 @@ def compute(
     columns = {name: frame[name].to_numpy() for name in value_columns(definition)}
     computed: dict[str, np.ndarray] = {}
     for key in keys_of(definition):
-        computed |= compute_key(frame[key].to_numpy(), times_us, columns, [f for f in definition if f.key == key])
+        computed |= compute_key(
+            frame[key].to_numpy(), times_us, columns, [f for f in definition if f.key == key]
+        )
     return {f.name: computed[f.name] for f in definition}

@@ -26,97 +26,139 @@ from pathlib import Path
 from typing import Any
 
 import mlnb
-from ..notebook.each import file_stem
-from ..kernel.executor import ServerLostError, ask_executor, call_papermill
-from ..kernel.process import end_group, pid_of
-from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
-from ..kernel.memory_cap import capped_memory
-from ..notebook.options import Options
-from ..kernel.output_caps import Caps
 from .plan import Plan, Step
-from ..kernel.link import Link, wait_for_server
 from .session import CONTEXT_VARIABLE
+from ..kernel.executor import ServerLostError, ask_executor, call_papermill
+from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.limits import Watch
+from ..kernel.link import Link, wait_for_server
+from ..kernel.memory_cap import capped_memory
+from ..kernel.output_caps import Caps
+from ..kernel.process import end_group, pid_of
+from ..notebook.each import file_stem
+from ..notebook.options import Options
 from ..store.disk import make_folder
 
 # %% ../../nbs/flow/100_attempt.ipynb #fddd967a
 @dataclass
 class Attempt:
     "One try of one stage."
-    folder: Path                          # scratch: input, output, journal, files
-    launch: Launch                        # its kernel
-    kind: str | None = None               # why it failed; None = it did not
-    error: dict | None = None             # cell (position in the source notebook), cell_id, ename, evalue
-    last_lines: list[str] = field(default_factory=list)   # of the traceback, for the terminal
+
+    folder: Path  # scratch: input, output, journal, files
+    launch: Launch  # its kernel
+    kind: str | None = None  # why it failed; None = it did not
+    error: dict | None = None  # cell (position in the source notebook), cell_id, ename, evalue
+    last_lines: list[str] = field(default_factory=list)  # of the traceback, for the terminal
     outputs: dict[str, dict] = field(default_factory=dict)  # by name, as the session described them
     metrics: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0                  # wall clock [s]
-    notebook: Path | None = None          # the executed notebook
-    is_cancelled: bool = False            # set by `cancel`
-    peak_mib: float = 0.0                 # most memory of its kernel and what that started [MiB]
+    seconds: float = 0.0  # wall clock [s]
+    notebook: Path | None = None  # the executed notebook
+    is_cancelled: bool = False  # set by `cancel`
+    peak_mib: float = 0.0  # most memory of its kernel and what that started [MiB]
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
 
 # %% ../../nbs/flow/100_attempt.ipynb #b71a2fe2
 def prepare(
-    plan: Plan,        # with the step's inputs resolved
-    step: Step,        # about to run
-    run: str,          # id of the run, or of the run that committed this key first
-    folder: Path,      # scratch of this attempt, not there yet
+    plan: Plan,  # with the step's inputs resolved
+    step: Step,  # about to run
+    run: str,  # id of the run, or of the run that committed this key first
+    folder: Path,  # scratch of this attempt, not there yet
     on_cell: Callable[[int, int], None],  # told before each cell
     server: Path | None = None,  # address of a kernel server; None = a cold kernel
 ) -> Attempt:
     "Write what the kernel needs to know: the notebook with its positions, and the session's context."
     make_folder(folder / "files")
     notebook = json.loads(step.stage.content)
-    for position, cell in enumerate(notebook["cells"], 1): cell.setdefault("metadata", {})["mlnb_cell"] = position
+    for position, cell in enumerate(notebook["cells"], 1):
+        cell.setdefault("metadata", {})["mlnb_cell"] = position
     (folder / "in.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    context = {"store": str(plan.store.root), "below": str(plan.store.below.root) if plan.store.below else None, "group": plan.store.group, "root": str(plan.project.root), "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": step.each, "run": run,
-               "profile": plan.profile, "files": str(folder / "files"), "trusted_types": list(plan.project.trusted_types), "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
-               "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()}, "outputs": list(step.stage.saves), "journal": str(folder / "journal.jsonl")}
+    context = {
+        "store": str(plan.store.root),
+        "below": str(plan.store.below.root) if plan.store.below else None,
+        "group": plan.store.group,
+        "root": str(plan.project.root),
+        "pipeline": plan.pipeline.name,
+        "stage": step.stage.name,
+        "each": step.each,
+        "run": run,
+        "profile": plan.profile,
+        "files": str(folder / "files"),
+        "trusted_types": list(plan.project.trusted_types),
+        "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
+        "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()},
+        "outputs": list(step.stage.saves),
+        "journal": str(folder / "journal.jsonl"),
+    }
     (folder / "context.json").write_text(json.dumps(context), encoding="utf-8")
-    launch = launch_of_stage(plan.project, plan.pipeline.name, step.stage, {CONTEXT_VARIABLE: str(folder / "context.json")}, "numpy" in step.found.packages, server=server, each=step.each)
+    launch = launch_of_stage(
+        plan.project,
+        plan.pipeline.name,
+        step.stage,
+        {CONTEXT_VARIABLE: str(folder / "context.json")},
+        "numpy" in step.found.packages,
+        server=server,
+        each=step.each,
+    )
     launch.on_cell, launch.caps = on_cell, Caps(folder, file_stem(step.stage.name, step.each))
     return Attempt(folder, launch)
 
 # %% ../../nbs/flow/100_attempt.ipynb #51462f33
 def read_journal(
     path: Path,  # what the session wrote; missing when the stage did nothing
-) -> tuple[dict[str, dict], dict[str, float], list[tuple[str, str]]]:  # outputs and metrics by name; error class and text of every broken rule
+) -> tuple[
+    dict[str, dict], dict[str, float], list[tuple[str, str]]
+]:  # outputs and metrics by name; error class and text of every broken rule
     "What the stage saved, measured and broke. A line cut short by a dying kernel is left out."
     outputs, metrics, broken = {}, {}, []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try: entry = json.loads(line)
-        except ValueError: continue
-        if "save" in entry: outputs[entry["save"]] = entry["artifact"]
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if "save" in entry:
+            outputs[entry["save"]] = entry["artifact"]
         metrics |= entry.get("metrics", {})
-        if "refused" in entry: broken.append(("StageError", entry["refused"]))
-        if entry.get("is_met") is False: broken.append(("RequireError", entry["require"]))
+        if "refused" in entry:
+            broken.append(("StageError", entry["refused"]))
+        if entry.get("is_met") is False:
+            broken.append(("RequireError", entry["require"]))
     return outputs, metrics, broken
 
 # %% ../../nbs/flow/100_attempt.ipynb #53afce49
 def failing_cell(
     notebook: dict,  # executed
-) -> tuple[dict, dict] | None:  # the cell and its error output; None when no cell ended in an error it was not allowed
+) -> (
+    tuple[dict, dict] | None
+):  # the cell and its error output; None when no cell ended in an error it was not allowed
     "The cell that ended the notebook."
     for cell in notebook["cells"]:
         is_allowed = "raises-exception" in cell.get("metadata", {}).get("tags", [])
         for output in cell.get("outputs", ()):
-            if output["output_type"] == "error" and (not is_allowed or output["ename"] == "SystemExit"): return cell, output
+            if output["output_type"] == "error" and (not is_allowed or output["ename"] == "SystemExit"):
+                return cell, output
     return None
 
 # %% ../../nbs/flow/100_attempt.ipynb #31f3c3a2
-KINDS = {"RequireError": "require", "InputChangedError": "input_changed", "IntegrityError": "infra", "StoreError": "infra", "DeadKernelError": "kernel_died"}  # ename -> kind
+KINDS = {
+    "RequireError": "require",
+    "InputChangedError": "input_changed",
+    "IntegrityError": "infra",
+    "StoreError": "infra",
+    "DeadKernelError": "kernel_died",
+}  # ename -> kind
 _ansi = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def kind_of_error(
-    ename: str,   # class of the error
+    ename: str,  # class of the error
     evalue: str,  # its text
     missing: list[str],  # declared outputs that were not saved
 ) -> str:
     "The kind of failure that an error means."
-    if ename == "SystemExit": return "missing_output" if missing else "user_error"
-    if ename == "OSError" and re.search(r"\[Errno (28|122)\]", evalue): return "infra"
+    if ename == "SystemExit":
+        return "missing_output" if missing else "user_error"
+    if ename == "OSError" and re.search(r"\[Errno (28|122)\]", evalue):
+        return "infra"
     return KINDS.get(ename, "user_error")
 
 # %% ../../nbs/flow/100_attempt.ipynb #7cda71f9
@@ -125,18 +167,21 @@ OWN_FOLDER = str(Path(mlnb.__file__).parent)  # frames in it are mlnb's, and no 
 
 def last_lines(
     frames: list[str],  # of a traceback as IPython writes it, without colour
-) -> list[str]:         # at most 6 lines
+) -> list[str]:  # at most 6 lines
     "The end of a traceback, down to the last frame that is not mlnb's own."
-    is_own = [OWN_FOLDER in f.partition("\n")[0] or f"mlnb{os.sep}flow{os.sep}session.py" in f.partition("\n")[0] for f in frames]
+    is_own = [
+        OWN_FOLDER in f.partition("\n")[0] or f"mlnb{os.sep}flow{os.sep}session.py" in f.partition("\n")[0]
+        for f in frames
+    ]
     return "\n".join(f for f, own in zip(frames, is_own, strict=True) if not own).splitlines()[-6:]
 
 # %% ../../nbs/flow/100_attempt.ipynb #a017bb40
 def judge(
-    attempt: Attempt,         # after the notebook ran
-    notebook: dict | None,    # as papermill wrote it; None when it wrote none
+    attempt: Attempt,  # after the notebook ran
+    notebook: dict | None,  # as papermill wrote it; None when it wrote none
     raised: tuple[str, str] | None,  # class and text of what papermill raised
-    declared: list[str],      # outputs of the stage
-    current: int | None,      # index of the last cell that was started
+    declared: list[str],  # outputs of the stage
+    current: int | None,  # index of the last cell that was started
     broken: list[tuple[str, str]] = (),  # rules the stage broke, whether or not its code swallowed the error
 ) -> None:
     "Decide how the attempt ended, from what happened and not from what papermill says."
@@ -145,57 +190,108 @@ def judge(
     if found is not None:
         cell, output = found
         attempt.kind = kind_of_error(output["ename"], output["evalue"], missing)
-        attempt.error = {"cell": cell["metadata"].get("mlnb_cell"), "cell_id": cell.get("id"), "ename": output["ename"], "evalue": _ansi.sub("", output["evalue"])}
-        if output["ename"] == "StdinNotImplementedError": attempt.error["evalue"] = "nobody can answer `input` in a run: make it a parameter"
+        attempt.error = {
+            "cell": cell["metadata"].get("mlnb_cell"),
+            "cell_id": cell.get("id"),
+            "ename": output["ename"],
+            "evalue": _ansi.sub("", output["evalue"]),
+        }
+        if output["ename"] == "StdinNotImplementedError":
+            attempt.error["evalue"] = "nobody can answer `input` in a run: make it a parameter"
         frames = [_ansi.sub("", frame) for frame in output.get("traceback", [])]
         attempt.last_lines = last_lines(frames)
     elif broken:
         ename, text = broken[0]
         attempt.kind = kind_of_error(ename, text, missing)
         attempt.error = {"cell": None, "cell_id": None, "ename": ename, "evalue": text}
-    elif raised is not None and raised[0] != "PapermillExecutionError":  # papermill also raises for errors that a cell was allowed
-        cell = notebook["cells"][current] if notebook and current is not None and current < len(notebook["cells"]) else {}
+    elif (
+        raised is not None and raised[0] != "PapermillExecutionError"
+    ):  # papermill also raises for errors that a cell was allowed
+        cell = (
+            notebook["cells"][current]
+            if notebook and current is not None and current < len(notebook["cells"])
+            else {}
+        )
         ename, text = raised
         attempt.kind = "kernel_died" if ename == "DeadKernelError" else "infra"
-        text = "the kernel was killed or ended by itself" if ename == "DeadKernelError" else " ".join(text.split())[:500]
-        attempt.error = {"cell": cell.get("metadata", {}).get("mlnb_cell"), "cell_id": cell.get("id"), "ename": ename, "evalue": text}
+        text = (
+            "the kernel was killed or ended by itself"
+            if ename == "DeadKernelError"
+            else " ".join(text.split())[:500]
+        )
+        attempt.error = {
+            "cell": cell.get("metadata", {}).get("mlnb_cell"),
+            "cell_id": cell.get("id"),
+            "ename": ename,
+            "evalue": text,
+        }
     elif missing:
         attempt.kind = "missing_output"
-        attempt.error = {"cell": None, "cell_id": None, "ename": "MissingOutput", "evalue": f"the stage ended without saving {', '.join(f'`{m}`' for m in missing)}"}
+        attempt.error = {
+            "cell": None,
+            "cell_id": None,
+            "ename": "MissingOutput",
+            "evalue": f"the stage ended without saving {', '.join(f'`{m}`' for m in missing)}",
+        }
     if attempt.kind == "missing_output" and missing and attempt.error["ename"] == "SystemExit":
-        attempt.error["evalue"] = f"{attempt.error['evalue']} (ended without saving {', '.join(f'`{m}`' for m in missing)})"
+        attempt.error["evalue"] = (
+            f"{attempt.error['evalue']} (ended without saving {', '.join(f'`{m}`' for m in missing)})"
+        )
 
 # %% ../../nbs/flow/100_attempt.ipynb #31f2d57f
 def blame_limit(
     attempt: Attempt,  # judged
-    kind: str,         # `timeout` or `oom`
+    kind: str,  # `timeout` or `oom`
     options: Options,  # of the stage
 ) -> None:
     "Say that the stage was ended for passing a limit, whatever that looked like from inside."
-    limit = f"{options.timeout_s:g} s of its option `timeout`" if kind == "timeout" else f"{options.memory_mib:g} MiB of its option `memory`"
+    limit = (
+        f"{options.timeout_s:g} s of its option `timeout`"
+        if kind == "timeout"
+        else f"{options.memory_mib:g} MiB of its option `memory`"
+    )
     attempt.kind = kind
     attempt.error = (attempt.error or {"cell": None, "cell_id": None}) | {
-        "ename": "TimeoutError" if kind == "timeout" else "MemoryError", "evalue": f"the stage was ended after it passed the {limit}"}
+        "ename": "TimeoutError" if kind == "timeout" else "MemoryError",
+        "evalue": f"the stage was ended after it passed the {limit}",
+    }
 
 # %% ../../nbs/flow/100_attempt.ipynb #11f19555
 def stamp(
-    notebook: dict,    # executed
+    notebook: dict,  # executed
     attempt: Attempt,  # judged
-    about: dict,       # run, pipeline, stage, key: what the notebook says of itself
-    file: str,         # path of the source notebook, relative to the project
-) -> dict:             # the same notebook
+    about: dict,  # run, pipeline, stage, key: what the notebook says of itself
+    file: str,  # path of the source notebook, relative to the project
+) -> dict:  # the same notebook
     "Make the stored notebook tell the truth, and nothing about the machine it ran on."
     state = "cancelled" if attempt.is_cancelled else "failed" if attempt.kind else "committed"
-    notebook["metadata"]["mlnb"] = about | {"state": state, "kind": attempt.kind, "error": attempt.error, "seconds": attempt.seconds, "peak_mib": attempt.peak_mib}
+    notebook["metadata"]["mlnb"] = about | {
+        "state": state,
+        "kind": attempt.kind,
+        "error": attempt.error,
+        "seconds": attempt.seconds,
+        "peak_mib": attempt.peak_mib,
+    }
     papermill = notebook["metadata"].get("papermill", {})
-    papermill.update({"input_path": file, "output_path": Path(file).name, "exception": True if attempt.kind else papermill.get("exception")})
-    if not attempt.kind: notebook["cells"] = [c for c in notebook["cells"] if "papermill-error-cell-tag" not in c["metadata"].get("tags", [])]
+    papermill.update(
+        {
+            "input_path": file,
+            "output_path": Path(file).name,
+            "exception": True if attempt.kind else papermill.get("exception"),
+        }
+    )
+    if not attempt.kind:
+        notebook["cells"] = [
+            c for c in notebook["cells"] if "papermill-error-cell-tag" not in c["metadata"].get("tags", [])
+        ]
     has_failed = False
     for cell in notebook["cells"]:
         position = cell["metadata"].pop("mlnb_cell", None)
         status = cell["metadata"].get("papermill")
-        if status is None: continue
-        if has_failed: status |= {"status": "pending", "exception": None}
+        if status is None:
+            continue
+        if has_failed:
+            status |= {"status": "pending", "exception": None}
         elif attempt.error and position is not None and position == attempt.error["cell"]:
             status |= {"status": "failed", "exception": True}
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "mlnb-failed"]
@@ -204,91 +300,124 @@ def stamp(
 
 # %% ../../nbs/flow/100_attempt.ipynb #31e54506
 def announce(
-    plan: Plan,          # of a pipeline
-    stages: list[str],   # that are likely to run, in order
-    server: Path,        # address of a kernel server
-) -> Link | None:        # connected to it; None when it did not come up
+    plan: Plan,  # of a pipeline
+    stages: list[str],  # that are likely to run, in order
+    server: Path,  # address of a kernel server
+) -> Link | None:  # connected to it; None when it did not come up
     "Tell the kernel server what is coming."
-    coming = [launch_of_stage(plan.project, plan.pipeline.name, plan.steps[n].stage, {}, False) for n in stages[:64]]
+    coming = [
+        launch_of_stage(plan.project, plan.pipeline.name, plan.steps[n].stage, {}, False) for n in stages[:64]
+    ]
     link = wait_for_server(server)
-    if link is None: return None
-    with suppress(OSError): link.send({"do": "prepare", "stages": [{"environment": split_environment(c.environment)[0], "modules": c.modules} for c in coming]})
+    if link is None:
+        return None
+    with suppress(OSError):
+        link.send(
+            {
+                "do": "prepare",
+                "stages": [
+                    {"environment": split_environment(c.environment)[0], "modules": c.modules} for c in coming
+                ],
+            }
+        )
     return link
 
 
 @contextmanager
 def announced(
-    plan: Plan,             # of a run that begins
-    stages: list[str],      # that are likely to run, in order
-    server: Path | None,    # address of a kernel server; None = there is none
+    plan: Plan,  # of a run that begins
+    stages: list[str],  # that are likely to run, in order
+    server: Path | None,  # address of a kernel server; None = there is none
 ) -> Iterator[None]:
     "Tell the kernel server what is coming, in the background, for as long as the run takes."
     if server is None or not stages:
         yield
         return
-    over, known = threading.Event(), replace(plan, steps=dict(plan.steps))  # the run puts parts in the place of steps meanwhile
+    over, known = (
+        threading.Event(),
+        replace(plan, steps=dict(plan.steps)),
+    )  # the run puts parts in the place of steps meanwhile
+
     def stay_connected():
         if link := announce(known, stages, server):
             over.wait()
             link.close()
+
     threading.Thread(target=stay_connected, daemon=True, name="announce").start()
-    try: yield
-    finally: over.set()
+    try:
+        yield
+    finally:
+        over.set()
 
 # %% ../../nbs/flow/100_attempt.ipynb #2b88cb9e
 def forget_try(
     attempt: Attempt,  # whose executor was lost
 ) -> None:
     "Remove what a lost try left, so that the next one begins from nothing."
-    for manager in attempt.launch.started: end_group(pid_of(manager))
+    for manager in attempt.launch.started:
+        end_group(pid_of(manager))
     attempt.launch.started.clear()
-    for name in ("journal.jsonl", "out.ipynb"): (attempt.folder / name).unlink(missing_ok=True)
+    for name in ("journal.jsonl", "out.ipynb"):
+        (attempt.folder / name).unlink(missing_ok=True)
     shutil.rmtree(attempt.folder / "files")
     make_folder(attempt.folder / "files")
 
 
 def execute(
-    attempt: Attempt,            # prepared
+    attempt: Attempt,  # prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
-) -> tuple[str, str] | None:     # class and text of what was raised; None = it ended well
+) -> tuple[str, str] | None:  # class and text of what was raised; None = it ended well
     "Run the notebook through papermill: in an executor if there is a server, else here."
     launch, paths = attempt.launch, (attempt.folder / "in.ipynb", attempt.folder / "out.ipynb")
     try:
         launch.go_on()
         try:
-            if launch.server is not None: return ask_executor(*paths, parameters, launch, attempt.tell)
+            if launch.server is not None:
+                return ask_executor(*paths, parameters, launch, attempt.tell)
         except ServerLostError as error:
             launch.go_on()
             attempt.tell(f"{error.message}; the stage begins again on a cold kernel")
             forget_try(attempt)
         call_papermill(*paths, parameters, replace(launch, server=None))
-    except (Exception, CancelledError) as error: return type(error).__name__, str(error)
+    except (Exception, CancelledError) as error:
+        return type(error).__name__, str(error)
     return None
 
 # %% ../../nbs/flow/100_attempt.ipynb #73f23789
 def run_attempt(
-    attempt: Attempt,        # prepared
+    attempt: Attempt,  # prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
-    declared: list[str],     # outputs of the stage
-    about: dict,             # for the stamp
-    file: str,               # path of the source notebook, relative to the project
-    options: Options,        # of the stage: its limits
-) -> Attempt:                # the same, judged; never raises what the notebook raised
+    declared: list[str],  # outputs of the stage
+    about: dict,  # for the stamp
+    file: str,  # path of the source notebook, relative to the project
+    options: Options,  # of the stage: its limits
+) -> Attempt:  # the same, judged; never raises what the notebook raised
     "Run a prepared stage through papermill and say how it ended."
     started, current, tell = time.monotonic(), [None], attempt.launch.on_cell
+
     def on_cell(index, total):
         current[0] = index
         watch.look()  # the kernel is in its control group before its first cell
         attempt.peak_mib = round(watch.peak_mib, 1)
         tell(index, total)
+
     attempt.launch.on_cell = on_cell
-    with capped_memory(attempt.folder.name, options.memory_mib) as group, Watch(partial(kernel_pid, attempt.launch), options.timeout_s, options.memory_mib, group=group) as watch: raised = execute(attempt, parameters)
+    with (
+        capped_memory(attempt.folder.name, options.memory_mib) as group,
+        Watch(
+            partial(kernel_pid, attempt.launch), options.timeout_s, options.memory_mib, group=group
+        ) as watch,
+    ):
+        raised = execute(attempt, parameters)
     attempt.seconds, attempt.peak_mib = round(time.monotonic() - started, 3), round(watch.peak_mib, 1)
     attempt.outputs, attempt.metrics, broken = read_journal(attempt.folder / "journal.jsonl")
-    try: notebook = json.loads((attempt.folder / "out.ipynb").read_text(encoding="utf-8"))
-    except (OSError, ValueError): notebook = json.loads((attempt.folder / "in.ipynb").read_text(encoding="utf-8"))
+    try:
+        notebook = json.loads((attempt.folder / "out.ipynb").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        notebook = json.loads((attempt.folder / "in.ipynb").read_text(encoding="utf-8"))
     judge(attempt, notebook, raised, declared, current[0], broken)
-    if watch.kind == "oom" or (watch.kind and attempt.kind): blame_limit(attempt, watch.kind, options)
+    if watch.kind == "oom" or (watch.kind and attempt.kind):
+        blame_limit(attempt, watch.kind, options)
     attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt
@@ -300,4 +429,5 @@ def cancel(
     "End the kernel of a running attempt."
     attempt.is_cancelled = True
     attempt.launch.cancelled.set()
-    for manager in attempt.launch.started: end_group(pid_of(manager))
+    for manager in attempt.launch.started:
+        end_group(pid_of(manager))

@@ -24,19 +24,25 @@ from ..notebook.packages import closure, distributions_by_module, normal_name
 # %% ../../nbs/flow/060_dependencies.ipynb #c19823a1
 def source_folders(
     packages: dict,  # what is installed
-    top: str,        # a top-level import
-) -> list[Path]:     # where its source lies, when it is editable or from version control; else empty
+    top: str,  # a top-level import
+) -> list[Path]:  # where its source lies, when it is editable or from version control; else empty
     "Folders of packages whose version says little."
     import importlib.util
-    if not any(top in p["modules"] or normal_name(top) == name for name, p in packages.items() if p["is_direct"]): return []
+
+    if not any(
+        top in p["modules"] or normal_name(top) == name for name, p in packages.items() if p["is_direct"]
+    ):
+        return []
     spec = importlib.util.find_spec(top)
     locations = list(spec.submodule_search_locations or ()) if spec else []
-    return [Path(loc).parent for loc in locations] or ([Path(spec.origin).parent] if spec and spec.origin else [])
+    return [Path(loc).parent for loc in locations] or (
+        [Path(spec.origin).parent] if spec and spec.origin else []
+    )
 
 # %% ../../nbs/flow/060_dependencies.ipynb #f7ffecfc
 def is_file_of_ours(
     dotted: str,  # an imported name
-) -> bool:        # whether it lies in mlnb and is not one of the names that mlnb itself gives to stages
+) -> bool:  # whether it lies in mlnb and is not one of the names that mlnb itself gives to stages
     "Whether an import names a module of mlnb."
     return dotted.startswith("mlnb.") and dotted.removeprefix("mlnb.") not in mlnb.__all__
 
@@ -44,15 +50,18 @@ def is_file_of_ours(
 @dataclass(frozen=True)
 class Dependencies:
     "Modules and packages behind a stage's imports."
-    modules: dict[str, str] = field(default_factory=dict)   # dotted name -> digest of what the source does
+
+    modules: dict[str, str] = field(default_factory=dict)  # dotted name -> digest of what the source does
     packages: dict[str, str] = field(default_factory=dict)  # distribution -> version
-    files: dict[str, Path] = field(default_factory=dict)    # dotted name -> file, for keeping the code beside the record
+    files: dict[str, Path] = field(
+        default_factory=dict
+    )  # dotted name -> file, for keeping the code beside the record
 
 # %% ../../nbs/flow/060_dependencies.ipynb #94475f96
 def dependencies(
     imports: Iterable[str],  # dotted names that the stage's cells import
-    folders: list[Path],     # the notebook's folder and the project's root: where the project's own modules lie
-    packages: dict,          # what is installed
+    folders: list[Path],  # the notebook's folder and the project's root: where the project's own modules lie
+    packages: dict,  # what is installed
 ) -> Dependencies:
     "Follow imports through the project's own modules to the packages they end in."
     by_module = distributions_by_module(packages)
@@ -61,18 +70,27 @@ def dependencies(
     while waiting:
         dotted = waiting.pop()
         top = dotted.split(".")[0]
-        if dotted in seen or top in sys.stdlib_module_names: continue
+        if dotted in seen or top in sys.stdlib_module_names:
+            continue
         seen.add(dotted)
-        if top == "mlnb" and not is_file_of_ours(dotted): continue
+        if top == "mlnb" and not is_file_of_ours(dotted):
+            continue
         if top not in own:
-            is_own = bool(module_files(top, folders)) or (top not in by_module and any((f / top).is_dir() for f in folders))
+            is_own = bool(module_files(top, folders)) or (
+                top not in by_module and any((f / top).is_dir() for f in folders)
+            )
             own[top] = folders if is_own else source_folders(packages, top)
         found = module_files(dotted, own[top]) if own[top] else {}
-        if top == "mlnb": found.pop("mlnb", None)
-        if not own[top]: wanted |= set(by_module.get(top, [normal_name(top)]))
+        if top == "mlnb":
+            found.pop("mlnb", None)
+        if not own[top]:
+            wanted |= set(by_module.get(top, [normal_name(top)]))
         for name, path in found.items():
-            if name in files: continue
+            if name in files:
+                continue
             files[name] = path
-            modules[name], further = read_module(path, name if path.name == "__init__.py" else name.rpartition(".")[0])
+            modules[name], further = read_module(
+                path, name if path.name == "__init__.py" else name.rpartition(".")[0]
+            )
             waiting += further
     return Dependencies(dict(sorted(modules.items())), closure(packages, wanted), files)

@@ -22,37 +22,44 @@ from ..notebook.each import unit_name
 
 # %% ../../nbs/flow/110_events.ipynb #3a8677e3
 def event_of(
-    name: str,     # `start`, `end`, `stage`, `cell` or `line`
-    about: dict,   # what the run tells with it
-) -> dict:         # plain JSON
+    name: str,  # `start`, `end`, `stage`, `cell` or `line`
+    about: dict,  # what the run tells with it
+) -> dict:  # plain JSON
     "One event in the form of the file."
     event = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name}
-    if "document" in about: return event | {k: about["document"][k] for k in ("run", "pipeline", "state")}
-    if "entry" in about: return event | {k: about["entry"].get(k) for k in ("name", "each", "state", "kind", "attempts", "seconds", "peak_mib")}
+    if "document" in about:
+        return event | {k: about["document"][k] for k in ("run", "pipeline", "state")}
+    if "entry" in about:
+        return event | {
+            k: about["entry"].get(k)
+            for k in ("name", "each", "state", "kind", "attempts", "seconds", "peak_mib")
+        }
     return event | about
 
 # %% ../../nbs/flow/110_events.ipynb #623693f9
 @contextmanager
 def recorded(
-    path: Path,                  # `events.jsonl` of the run
-    tell: Callable[..., None],   # who else is told
+    path: Path,  # `events.jsonl` of the run
+    tell: Callable[..., None],  # who else is told
 ) -> Iterator[Callable[..., None]]:  # to be told instead; several threads may
     "Write every event down before telling it on."
     lock = threading.Lock()
     with open(path, "a", encoding="utf-8") as file:
+
         def both(name: str, **about: Any) -> None:
             with lock:
                 file.write(json.dumps(event_of(name, about)) + "\n")
                 file.flush()
             tell(name, **about)
+
         yield both
 
 # %% ../../nbs/flow/110_events.ipynb #7c5a327e
 def follow(
-    path: Path,                  # `events.jsonl` of a run
+    path: Path,  # `events.jsonl` of a run
     is_alive: Callable[[], bool],  # whether the run is still under way
-    pause_s: float = 0.2,        # between two looks [s]
-) -> Iterator[dict]:             # events in order, whole ones only
+    pause_s: float = 0.2,  # between two looks [s]
+) -> Iterator[dict]:  # events in order, whole ones only
     "Give the events of a run until it has ended."
     rest, position = "", 0
     while True:
@@ -62,8 +69,10 @@ def follow(
                 file.seek(position)
                 rest, position = rest + file.read(), file.tell()
         *lines, rest = rest.split("\n")
-        for line in lines: yield json.loads(line)
-        if not alive: return
+        for line in lines:
+            yield json.loads(line)
+        if not alive:
+            return
         time.sleep(pause_s)
 
 # %% ../../nbs/flow/110_events.ipynb #f9fcfde1
@@ -73,7 +82,16 @@ def event_line(
     "An event in one line, for people."
     clock = event["at_utc"][11:19]
     match event["event"]:
-        case "cell": return f"{clock}  {event['stage']:<12} cell {event['index'] + 1}/{event['total']}"
-        case "stage": return f"{clock}  {unit_name(event['name'], event.get('each')):<12} {event['state']}" + (f" ({event['kind']})" if event["kind"] else "") + (f", {event['seconds']:.1f} s" if event["seconds"] else "") + (f", {event['peak_mib']:.0f} MiB" if event["peak_mib"] else "")
-        case "line": return f"{clock}  {event['text']}"
-        case name: return f"{clock}  {name}: {event['pipeline']} {event['state']} (run {event['run']})"
+        case "cell":
+            return f"{clock}  {event['stage']:<12} cell {event['index'] + 1}/{event['total']}"
+        case "stage":
+            return (
+                f"{clock}  {unit_name(event['name'], event.get('each')):<12} {event['state']}"
+                + (f" ({event['kind']})" if event["kind"] else "")
+                + (f", {event['seconds']:.1f} s" if event["seconds"] else "")
+                + (f", {event['peak_mib']:.0f} MiB" if event["peak_mib"] else "")
+            )
+        case "line":
+            return f"{clock}  {event['text']}"
+        case name:
+            return f"{clock}  {name}: {event['pipeline']} {event['state']} (run {event['run']})"

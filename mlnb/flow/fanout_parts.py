@@ -17,138 +17,207 @@ from ..notebook.each import file_stem, shown_value
 from ..store import codecs
 from ..store.artifacts import Artifact, artifact_of, export_value, get_value, suffix_of
 from ..store.digests import digest_of
+from ..store.disk import make_folder, write_durably
 from ..store.errors import UsageError
 from ..store.objects import Store
-from ..store.disk import make_folder, write_durably
 from ..store.records import is_whole
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #88e7ab53
 @dataclass(frozen=True)
 class Parts:
     "An artifact for each value of a parameter."
-    parameter: str                         # of the fan-out
-    values: tuple = ()                     # in their order
-    artifacts: tuple[Artifact, ...] = ()   # one for each value
-    codec: ClassVar[str] = "each"          # where an artifact has its codec
+
+    parameter: str  # of the fan-out
+    values: tuple = ()  # in their order
+    artifacts: tuple[Artifact, ...] = ()  # one for each value
+    codec: ClassVar[str] = "each"  # where an artifact has its codec
     filename: ClassVar[str] = ""
 
     @property
     def digest(self) -> str:
         "Identity of the whole: the values and the parts, in order."
-        return digest_of([self.parameter, [[v, a.codec, a.digest, a.filename] for v, a in zip(self.values, self.artifacts, strict=True)]])
+        return digest_of(
+            [
+                self.parameter,
+                [
+                    [v, a.codec, a.digest, a.filename]
+                    for v, a in zip(self.values, self.artifacts, strict=True)
+                ],
+            ]
+        )
 
     @property
-    def bytes(self) -> int: return sum(a.bytes for a in self.artifacts)
+    def bytes(self) -> int:
+        return sum(a.bytes for a in self.artifacts)
 
     @property
-    def type(self) -> str: return ", ".join(dict.fromkeys(a.type for a in self.artifacts))
+    def type(self) -> str:
+        return ", ".join(dict.fromkeys(a.type for a in self.artifacts))
 
     def as_dict(self) -> dict:
-        return {"codec": self.codec, "digest": self.digest, "bytes": self.bytes, "type": self.type, "parameter": self.parameter, "values": list(self.values), "artifacts": [a.as_dict() for a in self.artifacts]}
+        return {
+            "codec": self.codec,
+            "digest": self.digest,
+            "bytes": self.bytes,
+            "type": self.type,
+            "parameter": self.parameter,
+            "values": list(self.values),
+            "artifacts": [a.as_dict() for a in self.artifacts],
+        }
 
 
 def input_of(
     description: dict,  # what `as_dict` gave, of an artifact or of parts
 ) -> Artifact | Parts:
     "Read an input's description back."
-    if description["codec"] != Parts.codec: return artifact_of(description)
-    return Parts(description["parameter"], tuple(description["values"]), tuple(map(artifact_of, description["artifacts"])))
+    if description["codec"] != Parts.codec:
+        return artifact_of(description)
+    return Parts(
+        description["parameter"],
+        tuple(description["values"]),
+        tuple(map(artifact_of, description["artifacts"])),
+    )
 
 
 def is_input_whole(
-    store: Store,                # where the objects are
-    found: Artifact | Parts,     # an input
+    store: Store,  # where the objects are
+    found: Artifact | Parts,  # an input
 ) -> bool:
     "Whether an input can still be read, as far as can be told without reading it."
-    return all(is_whole(store, a.as_dict()) for a in (found.artifacts if isinstance(found, Parts) else [found]))
+    return all(
+        is_whole(store, a.as_dict()) for a in (found.artifacts if isinstance(found, Parts) else [found])
+    )
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #e5de30d2
 TABLES = ("frame", "frames", "arrow")  # codecs whose values are joined
 
 
 def with_value(
-    table: Any,      # a data frame, or an Arrow table
+    table: Any,  # a data frame, or an Arrow table
     parameter: str,  # of the fan-out
-    value: Any,      # of this part
-) -> Any:            # the same kind; raises `UsageError` when a column of that name says something else
+    value: Any,  # of this part
+) -> Any:  # the same kind; raises `UsageError` when a column of that name says something else
     "Add the value as a column; a column that says it already stays where it is."
     is_arrow = hasattr(table, "column_names")
     if parameter not in (table.column_names if is_arrow else table.columns):
-        if not is_arrow: return table.assign(**{parameter: value})
+        if not is_arrow:
+            return table.assign(**{parameter: value})
         import pyarrow as pa
+
         return table.append_column(parameter, pa.array([value] * len(table), pa.array([value]).type))
     known = table.column(parameter).to_pylist() if is_arrow else table[parameter].tolist()
-    if any(k != value for k in known): raise UsageError(f"the part of {parameter} {shown_value(value)} has a column `{parameter}` with other values", "rename that column before saving")
+    if any(k != value for k in known):
+        raise UsageError(
+            f"the part of {parameter} {shown_value(value)} has a column `{parameter}` with other values",
+            "rename that column before saving",
+        )
     return table
 
 
 def joined(
-    tables: list,    # at least one, with the value's column
+    tables: list,  # at least one, with the value's column
     parameter: str,  # of the fan-out
-    values: tuple,   # one for each table
-) -> Any:            # raises `UsageError` when they have not one form
+    values: tuple,  # one for each table
+) -> Any:  # raises `UsageError` when they have not one form
     "Put tables below each other, refusing what would not stay what it is."
     is_arrow = hasattr(tables[0], "column_names")
-    def form(table): return list(zip(table.schema.names, table.schema.types, strict=True)) if is_arrow else list(zip(table.columns, table.dtypes, strict=True))
+
+    def form(table):
+        return (
+            list(zip(table.schema.names, table.schema.types, strict=True))
+            if is_arrow
+            else list(zip(table.columns, table.dtypes, strict=True))
+        )
+
     first = form(tables[0])
     for table, value in zip(tables, values, strict=True):
         if (other := form(table)) != first:
-            differing = [str(n) for n, _ in dict.fromkeys([*first, *other]) if ((n, dict(first).get(n)) not in other or (n, dict(other).get(n)) not in first)] or ["their order"]
-            raise UsageError(f"the parts of {parameter} {shown_value(values[0])} and {shown_value(value)} differ in columns or types: {', '.join(dict.fromkeys(differing))}", "save every part with the same columns and types")
+            differing = [
+                str(n)
+                for n, _ in dict.fromkeys([*first, *other])
+                if ((n, dict(first).get(n)) not in other or (n, dict(other).get(n)) not in first)
+            ] or ["their order"]
+            raise UsageError(
+                f"the parts of {parameter} {shown_value(values[0])} and {shown_value(value)} differ in columns or types: {', '.join(dict.fromkeys(differing))}",
+                "save every part with the same columns and types",
+            )
     if is_arrow:
         import pyarrow as pa
+
         return pa.concat_tables(tables)
     import pandas as pd
+
     has_plain_index = all(isinstance(t.index, pd.RangeIndex) and t.index.name is None for t in tables)
     return pd.concat(tables, ignore_index=has_plain_index)
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #cf79f19a
 def get_parts(
-    store: Store,        # where they were put
-    parts: Parts,        # what to read
-    files: Path,         # folder for values that are files
-    columns: list[str] | None = None,     # of tables: read only these; the parameter is one of them
-    as_: str | None = None,               # tables: `pandas` or `arrow`; `path` gives a dict of files
+    store: Store,  # where they were put
+    parts: Parts,  # what to read
+    files: Path,  # folder for values that are files
+    columns: list[str] | None = None,  # of tables: read only these; the parameter is one of them
+    as_: str | None = None,  # tables: `pandas` or `arrow`; `path` gives a dict of files
     trusted_types: tuple[str, ...] = (),
-) -> Any:                # a table, or a dict by value; raises `IntegrityError` when a part is damaged, `UsageError` when parts do not fit together
+) -> Any:  # a table, or a dict by value; raises `IntegrityError` when a part is damaged, `UsageError` when parts do not fit together
     "Read all parts, verified."
     kinds = {a.codec for a in parts.artifacts}
     if as_ == "path" or not kinds & set(TABLES):
-        if not kinds and as_ != "path" and (as_ or columns is not None): return empty_table(parts, columns, as_)
-        return {v: get_value(store, a, files, columns, as_, trusted_types) for v, a in zip(parts.values, parts.artifacts, strict=True)}
+        if not kinds and as_ != "path" and (as_ or columns is not None):
+            return empty_table(parts, columns, as_)
+        return {
+            v: get_value(store, a, files, columns, as_, trusted_types)
+            for v, a in zip(parts.values, parts.artifacts, strict=True)
+        }
     if not kinds <= set(TABLES) or (as_ is None and "arrow" in kinds and len(kinds) > 1):
-        raise UsageError(f"the parts are of several kinds: {', '.join(sorted(kinds))}", "save the same kind of value for every value of the parameter")
+        raise UsageError(
+            f"the parts are of several kinds: {', '.join(sorted(kinds))}",
+            "save the same kind of value for every value of the parameter",
+        )
     needed = None if columns is None else [c for c in columns if c != parts.parameter]
     pairs = zip(parts.values, parts.artifacts, strict=True)
-    tables = [with_value(get_value(store, a, files, needed or None, as_, trusted_types), parts.parameter, v) for v, a in pairs]
+    tables = [
+        with_value(get_value(store, a, files, needed or None, as_, trusted_types), parts.parameter, v)
+        for v, a in pairs
+    ]
     table = joined(tables, parts.parameter, parts.values)
-    return table if columns is None else table.select(columns) if hasattr(table, "column_names") else table[columns]
+    return (
+        table
+        if columns is None
+        else table.select(columns)
+        if hasattr(table, "column_names")
+        else table[columns]
+    )
 
 
 def empty_table(
-    parts: Parts,                # without values
-    columns: list[str] | None,   # that were asked for
-    as_: str | None,             # `pandas` or `arrow`
+    parts: Parts,  # without values
+    columns: list[str] | None,  # that were asked for
+    as_: str | None,  # `pandas` or `arrow`
 ) -> Any:
     "A table without rows."
     import pandas as pd
+
     frame = pd.DataFrame({name: [] for name in (columns if columns is not None else [parts.parameter])})
-    if as_ != "arrow": return frame
+    if as_ != "arrow":
+        return frame
     import pyarrow as pa
+
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #d75bf239
 def export_parts(
-    store: Store,        # where they were put
-    parts: Parts,        # what to write
-    name: str,           # of the artifact
-    out: Path,           # file; a folder when `as_folder`
-    as_folder: bool,     # whether the caller asked for a folder
-) -> Path:               # raises `UsageError` when the parts cannot be one file
+    store: Store,  # where they were put
+    parts: Parts,  # what to write
+    name: str,  # of the artifact
+    out: Path,  # file; a folder when `as_folder`
+    as_folder: bool,  # whether the caller asked for a folder
+) -> Path:  # raises `UsageError` when the parts cannot be one file
     "Write parts as one table, or each as a file or folder of its own."
     if not as_folder:
-        if not parts.artifacts or any(a.codec not in TABLES for a in parts.artifacts): raise UsageError(f"`{name}` has {len(parts.values)} parts", f"write `--out {out}/`")
-        if out.is_dir(): raise UsageError(f"{out} is a folder", f"write `--out {out}/`, or name a file")
+        if not parts.artifacts or any(a.codec not in TABLES for a in parts.artifacts):
+            raise UsageError(f"`{name}` has {len(parts.values)} parts", f"write `--out {out}/`")
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder", f"write `--out {out}/`, or name a file")
         write_durably(out, codecs.encode(get_parts(store, parts, out.parent)).data)
         return out
     make_folder(out)

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..notebook.pipeline import Pipeline
 from .parameter_values import Value, resolve
+from ..notebook.pipeline import Pipeline
 from ..store.errors import DefinitionError, MlnbError, UsageError
 from ..store.settings import Project
 
@@ -30,13 +30,20 @@ def read_axis(
 ) -> tuple[str, list[str]]:  # name and texts of the values, as `-p` would give them; raises `UsageError`
     "Read one `--grid`."
     name, separator, values = text.partition("=")
-    if not separator or not name.isidentifier() or not values: raise UsageError(f"`--grid` takes a name and values, not `{text}`", "write `--grid NAME=5,10,20`")
+    if not separator or not name.isidentifier() or not values:
+        raise UsageError(f"`--grid` takes a name and values, not `{text}`", "write `--grid NAME=5,10,20`")
     if values.startswith("["):
-        try: found = ast.literal_eval(values) if "'" in values else json.loads(values)
-        except (ValueError, SyntaxError): raise UsageError(f"`{values}` is no list", "write `--grid NAME=5,10,20`, or a JSON list") from None
+        try:
+            found = ast.literal_eval(values) if "'" in values else json.loads(values)
+        except (ValueError, SyntaxError):
+            raise UsageError(
+                f"`{values}` is no list", "write `--grid NAME=5,10,20`, or a JSON list"
+            ) from None
         texts = [v if isinstance(v, str) else "None" if v is None else json.dumps(v) for v in found]
-    else: texts = values.split(",")
-    if not texts or "" in texts: raise UsageError(f"`--grid {text}` has an empty value", "write `--grid NAME=5,10,20`")
+    else:
+        texts = values.split(",")
+    if not texts or "" in texts:
+        raise UsageError(f"`--grid {text}` has an empty value", "write `--grid NAME=5,10,20`")
     return name, texts
 
 
@@ -46,33 +53,45 @@ def combinations(
     "Every combination of the values of a grid."
     axes: dict = {}
     for name, values in map(read_axis, texts):
-        if name in axes: raise UsageError(f"`--grid {name}=` is given twice", "write all its values in one")
+        if name in axes:
+            raise UsageError(f"`--grid {name}=` is given twice", "write all its values in one")
         axes[name] = values
     n = 1
-    for values in axes.values(): n *= len(values)
-    if n > MOST_RUNS: raise UsageError(f"the grid has {n:,} runs, at most {MOST_RUNS:,} are started", "leave out some values")
+    for values in axes.values():
+        n *= len(values)
+    if n > MOST_RUNS:
+        raise UsageError(
+            f"the grid has {n:,} runs, at most {MOST_RUNS:,} are started", "leave out some values"
+        )
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 # %% ../../nbs/flow/160_grid.ipynb #d3e0f13d
 def grid_values(
-    project: Project,                 # where profiles are declared
-    pipeline: Pipeline,               # sound
-    profile: str,                     # in force
-    file_values: Mapping[str, Any],   # from `-f`
+    project: Project,  # where profiles are declared
+    pipeline: Pipeline,  # sound
+    profile: str,  # in force
+    file_values: Mapping[str, Any],  # from `-f`
     option_texts: Mapping[str, str],  # from `-p`
-    combined: list[dict[str, str]],   # what `combinations` gave
-) -> list[dict[str, Value]]:          # parameters of each run; raises `DefinitionError` with all that is wrong, `UsageError` for two equal runs
+    combined: list[dict[str, str]],  # what `combinations` gave
+) -> list[
+    dict[str, Value]
+]:  # parameters of each run; raises `DefinitionError` with all that is wrong, `UsageError` for two equal runs
     "Resolve every run of a grid."
-    if both := sorted({*option_texts} & {*combined[0]}): raise UsageError(f"`{both[0]}` is given by `-p` and by `--grid`", "leave one of them out")
+    if both := sorted({*option_texts} & {*combined[0]}):
+        raise UsageError(f"`{both[0]}` is given by `-p` and by `--grid`", "leave one of them out")
     resolved, problems = [], []
     for texts in combined:
-        try: resolved.append(resolve(project, pipeline, profile, file_values, {**option_texts, **texts}))
-        except DefinitionError as error: problems += error.problems
-    if problems: raise DefinitionError(list(dict.fromkeys(problems)))
+        try:
+            resolved.append(resolve(project, pipeline, profile, file_values, {**option_texts, **texts}))
+        except DefinitionError as error:
+            problems += error.problems
+    if problems:
+        raise DefinitionError(list(dict.fromkeys(problems)))
     seen: dict = {}
     for texts, values in zip(combined, resolved, strict=True):
         shown = json.dumps({n: values[n].value for n in texts})
-        if shown in seen: raise UsageError(f"two runs of the grid are the same: {shown}", "leave one of the values out")
+        if shown in seen:
+            raise UsageError(f"two runs of the grid are the same: {shown}", "leave one of the values out")
         seen[shown] = True
     return resolved
 
@@ -81,31 +100,55 @@ PRECEDENCE = (130, 70, 5, 6, 69, 75, 2, 124, 1, 3, 4, 10)  # of several exit cod
 
 
 def grid_document(
-    pipeline: str,          # its name
-    grid: str,              # id of the grid
+    pipeline: str,  # its name
+    grid: str,  # id of the grid
     documents: list[dict],  # of its runs so far
-    seconds: float,         # that it took [s]
-) -> dict:                  # in the form of `run --json`, with the runs in `grid`
+    seconds: float,  # that it took [s]
+) -> dict:  # in the form of `run --json`, with the runs in `grid`
     "What a grid came to."
     codes, states = {d["exit_code"] for d in documents}, [d["state"] for d in documents]
-    return {"format": 1, "exit_code": next((c for c in PRECEDENCE if c in codes), 0), "problems": [], "run": None, "pipeline": pipeline, "grid_id": grid,
-            "state": next((s for s in ("cancelled", "failed", "planned") if s in states), "committed"), "seconds": round(seconds, 3), "stages": [], "grid": documents}
+    return {
+        "format": 1,
+        "exit_code": next((c for c in PRECEDENCE if c in codes), 0),
+        "problems": [],
+        "run": None,
+        "pipeline": pipeline,
+        "grid_id": grid,
+        "state": next((s for s in ("cancelled", "failed", "planned") if s in states), "committed"),
+        "seconds": round(seconds, 3),
+        "stages": [],
+        "grid": documents,
+    }
 
 
 def run_grid(
-    pipeline: str,                # its name
-    grid: str,                    # id of the grid, which each of its runs keeps
+    pipeline: str,  # its name
+    grid: str,  # id of the grid, which each of its runs keeps
     resolved: list[dict[str, Value]],  # what `grid_values` gave
-    names: list[str],             # parameters of the grid
-    run_one: Callable[[dict[str, Value], dict], dict],  # runs with these values; its document is to hold what it is given
-) -> dict:                        # what `grid_document` gives; what ends a run otherwise than by its stages is raised, with the document so far in `document`
+    names: list[str],  # parameters of the grid
+    run_one: Callable[
+        [dict[str, Value], dict], dict
+    ],  # runs with these values; its document is to hold what it is given
+) -> dict:  # what `grid_document` gives; what ends a run otherwise than by its stages is raised, with the document so far in `document`
     "Run a grid."
     documents, started = [], time.monotonic()
     for number, values in enumerate(resolved, 1):
-        about = {"grid": {"id": grid, "number": number, "of": len(resolved), "values": {n: values[n].value for n in names}}}
-        try: documents.append(run_one(values, about))
+        about = {
+            "grid": {
+                "id": grid,
+                "number": number,
+                "of": len(resolved),
+                "values": {n: values[n].value for n in names},
+            }
+        }
+        try:
+            documents.append(run_one(values, about))
         except MlnbError as error:
-            if hasattr(error, "document"): error.document = grid_document(pipeline, grid, [*documents, error.document], time.monotonic() - started)
+            if hasattr(error, "document"):
+                error.document = grid_document(
+                    pipeline, grid, [*documents, error.document], time.monotonic() - started
+                )
             raise
-        if documents[-1]["state"] == "cancelled": break
+        if documents[-1]["state"] == "cancelled":
+            break
     return grid_document(pipeline, grid, documents, time.monotonic() - started)

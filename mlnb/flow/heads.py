@@ -27,69 +27,113 @@ def head_name(pipeline: str, profile: str) -> str:
 
 
 def run_of(
-    store: Store,    # where runs live
-    pipeline: str,   # whose run
-    profile: str,    # the head is kept per profile
-    names: set[str] = frozenset(),  # artifacts that are needed; before there is a head, a run that has them all is looked for
-) -> tuple[dict | None, str]:  # its document and a line about the choice; None when nothing was ever committed
+    store: Store,  # where runs live
+    pipeline: str,  # whose run
+    profile: str,  # the head is kept per profile
+    names: set[
+        str
+    ] = frozenset(),  # artifacts that are needed; before there is a head, a run that has them all is looked for
+) -> tuple[
+    dict | None, str
+]:  # its document and a line about the choice; None when nothing was ever committed
     "The run that names of a pipeline mean."
-    if (head := read_ref(store, head_name(pipeline, profile))) is not None: return read_run(store, head.target), ""
+    if (head := read_ref(store, head_name(pipeline, profile))) is not None:
+        return read_run(store, head.target), ""
     for run in run_ids(store):
         document = read_run(store, run)
-        is_candidate = document["pipeline"] == pipeline and document["state"] == "committed" and document.get("profile") == profile
+        is_candidate = (
+            document["pipeline"] == pipeline
+            and document["state"] == "committed"
+            and document.get("profile") == profile
+        )
         if is_candidate and all(output_of(store, document, n) for n in names):
-            return document, f"`{pipeline}` has no head under profile `{profile}` yet: its newest committed run {run} serves"
+            return (
+                document,
+                f"`{pipeline}` has no head under profile `{profile}` yet: its newest committed run {run} serves",
+            )
     return None, ""
 
 # %% ../../nbs/flow/040_heads.ipynb #c1c18df7
 def output_of(
-    store: Store,     # where records live
-    document: dict,   # of a run
-    name: str,        # artifact
-) -> tuple[Artifact | Parts, dict] | None:  # the artifact and its record, or all parts and the record of the first; None when no stage of the run made it
+    store: Store,  # where records live
+    document: dict,  # of a run
+    name: str,  # artifact
+) -> (
+    tuple[Artifact | Parts, dict] | None
+):  # the artifact and its record, or all parts and the record of the first; None when no stage of the run made it
     "What a run made under a name."
     parts = []
     for unit, key in document["keys"].items():
         record = find_record(store, document["pipeline"], unit.partition("[")[0], key, usable=False)
-        if not record or name not in record["outputs"]: continue
-        if not record.get("each"): return artifact_of(record["outputs"][name]), record
+        if not record or name not in record["outputs"]:
+            continue
+        if not record.get("each"):
+            return artifact_of(record["outputs"][name]), record
         parts.append(record)
-    if parts: return parts_in(parts, name), parts[0]
+    if parts:
+        return parts_in(parts, name), parts[0]
     nothing = next(((stage, e) for stage, e in document.get("empty", {}).items() if name in e["saves"]), None)
-    return (Parts(nothing[1]["parameter"]), {"pipeline": document["pipeline"], "stage": nothing[0], "run": document["run"], "outputs": {}}) if nothing else None
+    return (
+        (
+            Parts(nothing[1]["parameter"]),
+            {"pipeline": document["pipeline"], "stage": nothing[0], "run": document["run"], "outputs": {}},
+        )
+        if nothing
+        else None
+    )
 
 
 def parts_in(
     records: list[dict],  # of the parts of one stage, at least one
-    name: str,            # artifact that each of them saved
+    name: str,  # artifact that each of them saved
 ) -> Parts:
     "All parts of an artifact."
     ((parameter, _),) = records[0]["each"].items()
-    return Parts(parameter, tuple(r["each"][parameter] for r in records), tuple(artifact_of(r["outputs"][name]) for r in records))
+    return Parts(
+        parameter,
+        tuple(r["each"][parameter] for r in records),
+        tuple(artifact_of(r["outputs"][name]) for r in records),
+    )
 
 # %% ../../nbs/flow/040_heads.ipynb #42c8be3c
 def find_output(
-    store: Store,          # where to look
+    store: Store,  # where to look
     pipelines: list[str],  # names of the project's pipelines
-    written: str,          # `[PIPELINE/]NAME[@REF]`
+    written: str,  # `[PIPELINE/]NAME[@REF]`
     pipeline: str | None,  # that an unqualified name belongs to; None = any that has it
-    profile: str,          # whose heads
-    chosen: dict | None = None,  # runs that were chosen before, by pipeline: all names of a plan come from one run of each
+    profile: str,  # whose heads
+    chosen: dict
+    | None = None,  # runs that were chosen before, by pipeline: all names of a plan come from one run of each
 ) -> tuple[Artifact | Parts, dict, str]:  # artifact, its record, a line about the choice; raises `UsageError`
     "Resolve an artifact name from outside a running pipeline."
     name, chosen = parse_name(written), {} if chosen is None else chosen
     candidates = [name.pipeline or pipeline] if name.pipeline or pipeline else pipelines
     for candidate in candidates:
         if name.ref is None:
-            if candidate not in chosen: chosen[candidate] = run_of(store, candidate, profile, {name.name})
+            if candidate not in chosen:
+                chosen[candidate] = run_of(store, candidate, profile, {name.name})
             document, line = chosen[candidate]
-            if document and (found := output_of(store, document, name.name)): return *found, line
-        elif (found := _at(store, candidate, name.name, name.ref)): return *found, ""
-    if name.ref: raise UsageError(f"there is no `{written}`", "`mlnb artifacts` lists what there is, `mlnb runs` the runs")
+            if document and (found := output_of(store, document, name.name)):
+                return *found, line
+        elif found := _at(store, candidate, name.name, name.ref):
+            return *found, ""
+    if name.ref:
+        raise UsageError(
+            f"there is no `{written}`", "`mlnb artifacts` lists what there is, `mlnb runs` the runs"
+        )
     option = f" --profile {profile}" if profile != DEFAULT_PROFILE else ""
-    others = [p.name for c in candidates for p in (store.root / "refs" / "heads" / c).glob("*") if p.name != profile]
-    if others: raise UsageError(f"`{written}` was never committed under profile `{profile}`, but under `{others[0]}`", f"use that one (`--profile {others[0]}`, or MLNB_PROFILE={others[0]} where you start JupyterLab), or run `mlnb run {candidates[0]}{option}`")
-    raise UsageError(f"`{written}` was never committed under profile `{profile}`", f"run `mlnb run {candidates[0] if len(candidates) == 1 else 'PIPELINE'}{option}` first")
+    others = [
+        p.name for c in candidates for p in (store.root / "refs" / "heads" / c).glob("*") if p.name != profile
+    ]
+    if others:
+        raise UsageError(
+            f"`{written}` was never committed under profile `{profile}`, but under `{others[0]}`",
+            f"use that one (`--profile {others[0]}`, or MLNB_PROFILE={others[0]} where you start JupyterLab), or run `mlnb run {candidates[0]}{option}`",
+        )
+    raise UsageError(
+        f"`{written}` was never committed under profile `{profile}`",
+        f"run `mlnb run {candidates[0] if len(candidates) == 1 else 'PIPELINE'}{option}` first",
+    )
 
 
 def _at(store, pipeline, name, ref):
@@ -98,10 +142,17 @@ def _at(store, pipeline, name, ref):
     for stage in sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []:
         for record in records_of(store, pipeline, stage):
             output = record["outputs"].get(name)
-            if output and len(ref) >= 6 and output["digest"].startswith(ref): found.setdefault(output["digest"], (artifact_of(output), record))
-    if len(found) > 1: raise UsageError(f"`{name}@{ref}` is the beginning of {len(found)} digests", f"write more of it, e.g. `{name}@{next(iter(found))[:len(ref) + 8]}`")
-    if found: return next(iter(found.values()))
-    if (moved := read_ref(store, f"names/{pipeline}/{name}/{ref}")) is not None: return _at(store, pipeline, name, moved.target)
+            if output and len(ref) >= 6 and output["digest"].startswith(ref):
+                found.setdefault(output["digest"], (artifact_of(output), record))
+    if len(found) > 1:
+        raise UsageError(
+            f"`{name}@{ref}` is the beginning of {len(found)} digests",
+            f"write more of it, e.g. `{name}@{next(iter(found))[: len(ref) + 8]}`",
+        )
+    if found:
+        return next(iter(found.values()))
+    if (moved := read_ref(store, f"names/{pipeline}/{name}/{ref}")) is not None:
+        return _at(store, pipeline, name, moved.target)
     if any(run.startswith(ref) for run in run_ids(store)) or ref == "latest":
         document = read_run(store, ref, pipeline)
         return output_of(store, document, name) if document["pipeline"] == pipeline else None

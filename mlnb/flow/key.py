@@ -19,11 +19,11 @@ from typing import Any
 
 from .dependencies import Dependencies
 from .fanout_parts import Parts
-from ..notebook.stage import Stage
 from .parameter_values import Value
+from ..notebook.stage import Stage
+from ..sources.source import Partition, manifest_digest
 from ..store.artifacts import Artifact
 from ..store.digests import digest_of, sha256
-from ..sources.source import Partition, manifest_digest
 
 # %% ../../nbs/flow/070_key.ipynb #07d8300b
 STAGE_FORMAT = 1  # version of how stages are run; a change makes every stage stale
@@ -31,100 +31,232 @@ STAGE_FORMAT = 1  # version of how stages are run; a change makes every stage st
 
 def env_digest(
     name: str,  # environment variable that a stage declares
-) -> str | None:  # digest of its value, because values may be secrets and keys are kept and shown; None when it is unset
+) -> (
+    str | None
+):  # digest of its value, because values may be secrets and keys are kept and shown; None when it is unset
     "What of an environment variable counts."
     value = os.environ.get(name)
     return None if value is None else sha256(value.encode("utf-8", "surrogateescape"))
 
 
 def key_parts(
-    stage: Stage,                         # as read from its notebook
-    values: Mapping[str, Value],          # of the pipeline's parameters
+    stage: Stage,  # as read from its notebook
+    values: Mapping[str, Value],  # of the pipeline's parameters
     inputs: Mapping[str, Artifact | Parts],  # by name as written
     sources: Mapping[str, list[Partition]],  # pinned, by name
-    found: Dependencies,                  # modules and packages
+    found: Dependencies,  # modules and packages
     each: Mapping[str, Any] | None = None,  # parameter and value, when this is one part of a fan-out
-) -> dict:                                # plain JSON
+) -> dict:  # plain JSON
     "Everything that a stage's result depends on."
     return {
         "format": STAGE_FORMAT,
         "stage": f"{stage.pipeline}/{stage.name}",
         "cells": [counted for _, counted in stage.code],
-        "options": {"threads": stage.options.threads, "env": {name: env_digest(name) for name in stage.options.env}} | ({"each": dict(each)} if each else {}),
-        "parameters": {p.name: {"type": p.type, "value": each[p.name] if each and p.name in each else values[p.name].value} for p in stage.parameters},
-        "inputs": {name: {"codec": a.codec, "digest": a.digest} | ({"filename": a.filename} if a.filename else {}) for name, a in sorted(inputs.items())},
+        "options": {
+            "threads": stage.options.threads,
+            "env": {name: env_digest(name) for name in stage.options.env},
+        }
+        | ({"each": dict(each)} if each else {}),
+        "parameters": {
+            p.name: {
+                "type": p.type,
+                "value": each[p.name] if each and p.name in each else values[p.name].value,
+            }
+            for p in stage.parameters
+        },
+        "inputs": {
+            name: {"codec": a.codec, "digest": a.digest} | ({"filename": a.filename} if a.filename else {})
+            for name, a in sorted(inputs.items())
+        },
         "sources": {name: manifest_digest(partitions) for name, partitions in sorted(sources.items())},
         "modules": found.modules,
         "packages": found.packages,
-        "python": [sys.implementation.name, ".".join(platform.python_version_tuple()[:2]), f"{sys.platform}-{platform.machine()}"],
+        "python": [
+            sys.implementation.name,
+            ".".join(platform.python_version_tuple()[:2]),
+            f"{sys.platform}-{platform.machine()}",
+        ],
     }
 
 # %% ../../nbs/flow/070_key.ipynb #b5291d82
 def reason(
-    kind: str,           # `new`, `cell`, `parameter`, `input`, `module`, `package`, `python`, `option` or `forced`
-    message: str,        # one sentence
+    kind: str,  # `new`, `cell`, `parameter`, `input`, `module`, `package`, `python`, `option` or `forced`
+    message: str,  # one sentence
     name: str | None = None,  # of the cell, parameter, input …
     before: Any = None,  # its value in the newest record
-    after: Any = None,   # its value now
+    after: Any = None,  # its value now
 ) -> dict:
     "One entry of `why`."
     return {"kind": kind, "name": name, "before": before, "after": after, "message": message}
 
 # %% ../../nbs/flow/070_key.ipynb #3c55eb5c
 def changed(
-    kind: str,       # kind of the reasons
-    before: Mapping, # name -> value in the record
+    kind: str,  # kind of the reasons
+    before: Mapping,  # name -> value in the record
     after: Mapping,  # name -> value now
-    say: str,        # sentence with `{name}`, `{before}`, `{after}`
+    say: str,  # sentence with `{name}`, `{before}`, `{after}`
     only_common: bool = False,  # leave out what only one of them has
 ) -> list[dict]:
     "Reasons for the entries that differ between two mappings."
-    names = [n for n in sorted({*before, *after}) if (n in before, digest_of(before.get(n))) != (n in after, digest_of(after.get(n)))]
-    if only_common: names = [n for n in names if n in before and n in after]
-    def shown(mapping, n): return "absent" if n not in mapping else repr(mapping[n]) if not isinstance(mapping[n], str) else mapping[n][:12]
-    return [reason(kind, say.format(name=n, before=shown(before, n), after=shown(after, n)), n, before.get(n), after.get(n)) for n in names]
+    names = [
+        n
+        for n in sorted({*before, *after})
+        if (n in before, digest_of(before.get(n))) != (n in after, digest_of(after.get(n)))
+    ]
+    if only_common:
+        names = [n for n in names if n in before and n in after]
+
+    def shown(mapping, n):
+        return (
+            "absent"
+            if n not in mapping
+            else repr(mapping[n])
+            if not isinstance(mapping[n], str)
+            else mapping[n][:12]
+        )
+
+    return [
+        reason(
+            kind,
+            say.format(name=n, before=shown(before, n), after=shown(after, n)),
+            n,
+            before.get(n),
+            after.get(n),
+        )
+        for n in names
+    ]
 
 # %% ../../nbs/flow/070_key.ipynb #49f45fc6
 def cell_reasons(
-    before: list,          # `cells` of the record's parts
-    after: list,           # `cells` now
+    before: list,  # `cells` of the record's parts
+    after: list,  # `cells` now
     positions: list[int],  # of the cells now, in the notebook
 ) -> list[dict]:
     "Which cells changed, appeared or went."
     old, new = [digest_of(c) for c in before], [digest_of(c) for c in after]
     found = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
-        if tag == "equal": continue
+        if tag == "equal":
+            continue
         for j in range(j1, j2):
             is_new = tag == "insert" or j - j1 >= i2 - i1
-            found.append(reason("cell", f"cell {positions[j]} {'is new' if is_new else 'changed'}", f"cell {positions[j]}", None if is_new else old[i1 + j - j1][:12], new[j][:12]))
+            found.append(
+                reason(
+                    "cell",
+                    f"cell {positions[j]} {'is new' if is_new else 'changed'}",
+                    f"cell {positions[j]}",
+                    None if is_new else old[i1 + j - j1][:12],
+                    new[j][:12],
+                )
+            )
         gone = (i2 - i1) - (j2 - j1)
         if gone > 0:
             where = f"before cell {positions[j2]}" if j2 < len(positions) else "at the end"
-            found.append(reason("cell", f"{gone} cell{'s' if gone > 1 else ''} went {where}", None, old[i2 - 1][:12], None))
+            found.append(
+                reason(
+                    "cell", f"{gone} cell{'s' if gone > 1 else ''} went {where}", None, old[i2 - 1][:12], None
+                )
+            )
     return found
 
 # %% ../../nbs/flow/070_key.ipynb #145346b6
 def explain(
     before: dict,  # parts of the newest record
-    after: dict,   # parts now
+    after: dict,  # parts now
     positions: list[int],  # of the cells now, in the notebook
-) -> list[dict]:   # reasons, at least one
+) -> list[dict]:  # reasons, at least one
     "What changed since a record."
-    def inner(parts, key, field): return {n: v[field] for n, v in parts[key].items()}
+
+    def inner(parts, key, field):
+        return {n: v[field] for n, v in parts[key].items()}
+
     found = cell_reasons(before["cells"], after["cells"], positions)
-    found += changed("parameter", inner(before, "parameters", "value"), inner(after, "parameters", "value"), "parameter `{name}` was {before}, is {after}")
-    found += changed("parameter", inner(before, "parameters", "type"), inner(after, "parameters", "type"), "the type of parameter `{name}` was {before}, is {after}", only_common=True)
-    found += changed("input", inner(before, "inputs", "digest"), inner(after, "inputs", "digest"), "input `{name}` was {before}, is {after}")
-    def written(parts): return {n: " ".join([v["codec"], v.get("filename", "")]).strip() for n, v in parts["inputs"].items()}
-    if not found: found += changed("input", written(before), written(after), "input `{name}` was written as {before}, is written as {after}")
+    found += changed(
+        "parameter",
+        inner(before, "parameters", "value"),
+        inner(after, "parameters", "value"),
+        "parameter `{name}` was {before}, is {after}",
+    )
+    found += changed(
+        "parameter",
+        inner(before, "parameters", "type"),
+        inner(after, "parameters", "type"),
+        "the type of parameter `{name}` was {before}, is {after}",
+        only_common=True,
+    )
+    found += changed(
+        "input",
+        inner(before, "inputs", "digest"),
+        inner(after, "inputs", "digest"),
+        "input `{name}` was {before}, is {after}",
+    )
+
+    def written(parts):
+        return {n: " ".join([v["codec"], v.get("filename", "")]).strip() for n, v in parts["inputs"].items()}
+
+    if not found:
+        found += changed(
+            "input",
+            written(before),
+            written(after),
+            "input `{name}` was written as {before}, is written as {after}",
+        )
     found += changed("input", before["sources"], after["sources"], "source `{name}` was {before}, is {after}")
-    found += [r | {"message": f"module `{r['name']}` {'is new' if r['before'] is None else 'is gone' if r['after'] is None else 'changed'}"}
-              for r in changed("module", before["modules"], after["modules"], "{name}")]
-    found += changed("package", before["packages"], after["packages"], "package `{name}` was {before}, is {after}")
-    def option(parts, field): return {"threads": parts["options"]["threads"]} if field == "threads" else parts["options"]["env"]
-    found += changed("option", option(before, "threads"), option(after, "threads"), "option `{name}` was {before}, is {after}")
-    found += [r | {"before": None, "after": None} for r in changed("option", option(before, "env"), option(after, "env"), "environment variable `{name}` changed (values are not kept)")]
-    if before["python"] != after["python"]: found.append(reason("python", "Python or the platform changed", "python", " ".join(before["python"]), " ".join(after["python"])))
-    if before["format"] != after["format"]: found.append(reason("option", "mlnb runs stages differently now", "stage format", before["format"], after["format"]))
-    return found or [reason("option", "its key has other parts than before", "key", digest_of(before)[:12], digest_of(after)[:12])]
+    found += [
+        r
+        | {
+            "message": f"module `{r['name']}` {'is new' if r['before'] is None else 'is gone' if r['after'] is None else 'changed'}"
+        }
+        for r in changed("module", before["modules"], after["modules"], "{name}")
+    ]
+    found += changed(
+        "package", before["packages"], after["packages"], "package `{name}` was {before}, is {after}"
+    )
+
+    def option(parts, field):
+        return {"threads": parts["options"]["threads"]} if field == "threads" else parts["options"]["env"]
+
+    found += changed(
+        "option",
+        option(before, "threads"),
+        option(after, "threads"),
+        "option `{name}` was {before}, is {after}",
+    )
+    found += [
+        r | {"before": None, "after": None}
+        for r in changed(
+            "option",
+            option(before, "env"),
+            option(after, "env"),
+            "environment variable `{name}` changed (values are not kept)",
+        )
+    ]
+    if before["python"] != after["python"]:
+        found.append(
+            reason(
+                "python",
+                "Python or the platform changed",
+                "python",
+                " ".join(before["python"]),
+                " ".join(after["python"]),
+            )
+        )
+    if before["format"] != after["format"]:
+        found.append(
+            reason(
+                "option",
+                "mlnb runs stages differently now",
+                "stage format",
+                before["format"],
+                after["format"],
+            )
+        )
+    return found or [
+        reason(
+            "option",
+            "its key has other parts than before",
+            "key",
+            digest_of(before)[:12],
+            digest_of(after)[:12],
+        )
+    ]

@@ -24,45 +24,64 @@ from ..store.settings import Project
 # %% ../../nbs/flow/050_latest.ipynb #88274a39
 class Result(NamedTuple):
     "The newest result of a stage."
+
     records: list[dict]  # one, or one for each value
-    run: str             # id of the run in which every part of the stage ended well
-    pipeline: str        # that the stage belongs to
-    stage: str           # its name
-    empty: dict | None   # of a fan-out over an empty list: its parameter, and what it would have saved
+    run: str  # id of the run in which every part of the stage ended well
+    pipeline: str  # that the stage belongs to
+    stage: str  # its name
+    empty: dict | None  # of a fan-out over an empty list: its parameter, and what it would have saved
 
 # %% ../../nbs/flow/050_latest.ipynb #71df4e1b
 def result_in(
-    store: Store,       # with the records
-    document: dict,     # of a run
-    stage: str,         # one of its stages
-    entries: list[dict],# of the stage in the document, one for each value
-) -> Result | None:     # None when the stage did not end well, or its records are gone
+    store: Store,  # with the records
+    document: dict,  # of a run
+    stage: str,  # one of its stages
+    entries: list[dict],  # of the stage in the document, one for each value
+) -> Result | None:  # None when the stage did not end well, or its records are gone
     "What one stage made in one run."
-    if any(e["state"] not in ("committed", "cached") for e in entries): return None
+    if any(e["state"] not in ("committed", "cached") for e in entries):
+        return None
     empty = document.get("empty", {}).get(stage)
-    records = [] if empty else [find_record(store, document["pipeline"], stage, e["key"], usable=False) for e in entries if e["key"]]
-    return Result(records, document["run"], document["pipeline"], stage, empty) if empty or (records and all(records)) else None
+    records = (
+        []
+        if empty
+        else [
+            find_record(store, document["pipeline"], stage, e["key"], usable=False)
+            for e in entries
+            if e["key"]
+        ]
+    )
+    return (
+        Result(records, document["run"], document["pipeline"], stage, empty)
+        if empty or (records and all(records))
+        else None
+    )
 
 # %% ../../nbs/flow/050_latest.ipynb #045e6328
 def last_results(
-    store: Store,          # runs and records
+    store: Store,  # runs and records
     pipelines: list[str],  # of the project
-) -> list[Result]:         # in the order of the pipelines and files
+) -> list[Result]:  # in the order of the pipelines and files
     "The newest result of every stage."
     found: dict = {}
     for run in run_ids(store):
         document = read_run(store, run)
-        if document["pipeline"] not in pipelines: continue
+        if document["pipeline"] not in pipelines:
+            continue
         entries: dict = {}
-        for entry in document["stages"]: entries.setdefault(entry["name"], []).append(entry)
+        for entry in document["stages"]:
+            entries.setdefault(entry["name"], []).append(entry)
         for stage, parts in entries.items():
             place = (document["pipeline"], stage)
-            if place not in found and (result := result_in(store, document, stage, parts)): found[place] = result
-    return sorted(found.values(), key=lambda r: (pipelines.index(r.pipeline), r.records[0]["file"] if r.records else ""))
+            if place not in found and (result := result_in(store, document, stage, parts)):
+                found[place] = result
+    return sorted(
+        found.values(), key=lambda r: (pipelines.index(r.pipeline), r.records[0]["file"] if r.records else "")
+    )
 
 # %% ../../nbs/flow/050_latest.ipynb #fdcc44f8
 def last_records(
-    store: Store,          # runs and records
+    store: Store,  # runs and records
     pipelines: list[str],  # of the project
 ) -> list[tuple[dict, str]]:  # record and run id, one per stage and value, in the order of `last_results`
     "The records of the newest results."
@@ -71,30 +90,57 @@ def last_records(
 # %% ../../nbs/flow/050_latest.ipynb #c431645f
 def made_in(
     result: Result,  # of a stage
-    name: str,       # artifact
+    name: str,  # artifact
 ) -> tuple[Artifact | Parts, dict, str] | None:  # None when the stage did not make it
     "An artifact of a result, its record, and the run."
-    if result.empty: return (Parts(result.empty["parameter"]), {"pipeline": result.pipeline, "stage": result.stage, "outputs": {}}, result.run) if name in result.empty["saves"] else None
-    if any(name not in r["outputs"] for r in result.records): return None
+    if result.empty:
+        return (
+            (
+                Parts(result.empty["parameter"]),
+                {"pipeline": result.pipeline, "stage": result.stage, "outputs": {}},
+                result.run,
+            )
+            if name in result.empty["saves"]
+            else None
+        )
+    if any(name not in r["outputs"] for r in result.records):
+        return None
     first = result.records[0]
-    return parts_in(result.records, name) if first.get("each") else artifact_of(first["outputs"][name]), first, result.run
+    return (
+        parts_in(result.records, name) if first.get("each") else artifact_of(first["outputs"][name]),
+        first,
+        result.run,
+    )
 
 # %% ../../nbs/flow/050_latest.ipynb #dd100bf9
 def find_artifact(
-    store: Store,        # runs and records
-    project: Project,    # whose pipelines
-    written: str,        # `[PIPELINE/]NAME[@REF]`
-    profile: str,        # for refs that are kept per profile
-) -> tuple[Artifact | Parts, dict, str]:  # artifact or all its parts, the record (of the first part), the run that is meant; raises `UsageError`
+    store: Store,  # runs and records
+    project: Project,  # whose pipelines
+    written: str,  # `[PIPELINE/]NAME[@REF]`
+    profile: str,  # for refs that are kept per profile
+) -> tuple[
+    Artifact | Parts, dict, str
+]:  # artifact or all its parts, the record (of the first part), the run that is meant; raises `UsageError`
     "What `get` means by a name."
     name = parse_name(written)
     pipelines = [name.pipeline] if name.pipeline else list(project.pipelines)
-    if name.pipeline and name.pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{name.pipeline}`", did_you_mean(name.pipeline, list(project.pipelines)))
+    if name.pipeline and name.pipeline not in project.pipelines:
+        raise UsageError(
+            f"there is no pipeline `{name.pipeline}`", did_you_mean(name.pipeline, list(project.pipelines))
+        )
     if name.ref:
         artifact, record, _ = find_output(store, pipelines, written, name.pipeline, profile)
         return artifact, record, record["run"]
     found = [m for r in last_results(store, pipelines) if (m := made_in(r, name.name)) is not None]
-    if len(found) == 1: return found[0]
-    if found: raise UsageError(f"{' and '.join(r['pipeline'] for _, r, _ in found)} both have `{name.name}`", f"write `{found[0][1]['pipeline']}/{name.name}`")
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"{' and '.join(r['pipeline'] for _, r, _ in found)} both have `{name.name}`",
+            f"write `{found[0][1]['pipeline']}/{name.name}`",
+        )
     known = [n for record, _ in last_records(store, list(project.pipelines)) for n in record["outputs"]]
-    raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known) if known else "run a pipeline first")
+    raise UsageError(
+        f"there is no artifact `{written}`",
+        did_you_mean(name.name, known) if known else "run a pipeline first",
+    )

@@ -19,15 +19,25 @@ from ..store.refs import actor
 # %% ../../nbs/flow/130_lock.ipynb #689a57ea
 class StageLock:
     "The right to run one stage of a store."
-    def __init__(self, plan: Plan, stage: str, run: str):  # `stage` as `file_stem` gives it, so that each part has a lock of its own
-        self.path = make_folder(plan.store.root / "locks", plan.store.folder_mode) / f"{plan.pipeline.name}.{stage}.lock"
+
+    def __init__(
+        self, plan: Plan, stage: str, run: str
+    ):  # `stage` as `file_stem` gives it, so that each part has a lock of its own
+        self.path = (
+            make_folder(plan.store.root / "locks", plan.store.folder_mode)
+            / f"{plan.pipeline.name}.{stage}.lock"
+        )
         self.run, self.file, self.mode = run, None, 0o660 if plan.store.group else 0o600
 
     def take(self) -> bool:
         "Try to take it, without waiting."
-        file = open(self.path, "a+", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, self.mode))
-        if os.fstat(file.fileno()).st_uid == os.getuid(): os.fchmod(file.fileno(), self.mode)
-        try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = open(
+            self.path, "a+", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, self.mode)
+        )
+        if os.fstat(file.fileno()).st_uid == os.getuid():
+            os.fchmod(file.fileno(), self.mode)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
@@ -43,5 +53,6 @@ class StageLock:
 
     def release(self) -> None:
         "Give it back."
-        if self.file is not None: self.file.close()
+        if self.file is not None:
+            self.file.close()
         self.file = None

@@ -24,9 +24,10 @@ from ..store.settings import DEFAULT_PROFILE, Project
 # %% ../../nbs/flow/010_parameter_values.ipynb #1e84295c
 class Value(NamedTuple):
     "A parameter's value in force."
-    value: Any            # checked, of the declared type
-    origin: str           # `default`, `profile`, `file` or `option`
-    type: str             # as declared
+
+    value: Any  # checked, of the declared type
+    origin: str  # `default`, `profile`, `file` or `option`
+    type: str  # as declared
     stages: tuple[str, ...]  # stages that declare it
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #3360fe84
@@ -35,91 +36,154 @@ def read_values_file(
 ) -> dict[str, Any]:  # raises `UsageError` when it is missing or no mapping
     "Read `-f FILE`; its values must have their types already."
     import yaml
+
     class Strict(yaml.SafeLoader):
         def construct_mapping(self, node, deep=False):
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             twice = [n for n in names if names.count(n) > 1]
-            if twice: raise yaml.YAMLError(f"`{twice[0]}` stands twice")
+            if twice:
+                raise yaml.YAMLError(f"`{twice[0]}` stands twice")
             return super().construct_mapping(node, deep)
 
-    try: values = yaml.load(path.read_text(encoding="utf-8"), Strict)
-    except OSError as error: raise UsageError(f"{path} cannot be read ({error.strerror})", "check the path given to `-f`") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error: raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}", "write one `name: value` a line") from error
-    if not isinstance(values or {}, dict): raise UsageError(f"{path} holds no names and values", "write one `name: value` a line")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Strict)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror})", "check the path given to `-f`"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is no YAML: {' '.join(str(error).split())}", "write one `name: value` a line"
+        ) from error
+    if not isinstance(values or {}, dict):
+        raise UsageError(f"{path} holds no names and values", "write one `name: value` a line")
     return {str(name): value for name, value in (values or {}).items()}
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #e37f8fed
 def given_values(
     declared: Mapping[str, Parameter],  # parameters of the pipeline by name
-    given: Mapping[str, Any],           # name -> value, or text when `is_text`
-    origin: str,                        # `profile`, `file` or `option`, for messages
-    is_text: bool,                      # whether values are text to be read by the declared type
-    file: str | None,                   # file that the problems stand in
+    given: Mapping[str, Any],  # name -> value, or text when `is_text`
+    origin: str,  # `profile`, `file` or `option`, for messages
+    is_text: bool,  # whether values are text to be read by the declared type
+    file: str | None,  # file that the problems stand in
 ) -> tuple[dict[str, Any], list[Problem]]:
     "Read values of one origin; unknown names and texts that are no literal become problems."
     values, problems = {}, []
     for name, value in given.items():
         if name not in declared:
             where = {"profile": "the profile", "file": "the file", "option": "`-p`"}[origin]
-            mend = did_you_mean(name, list(declared)) if declared else "no stage has a parameters cell: tag one `parameters`, with lines like `days: int = 7`"
-            problems.append(Problem("unknown-parameter", f"{where} sets `{name}`, which no stage declares", mend, file))
+            mend = (
+                did_you_mean(name, list(declared))
+                if declared
+                else "no stage has a parameters cell: tag one `parameters`, with lines like `days: int = 7`"
+            )
+            problems.append(
+                Problem("unknown-parameter", f"{where} sets `{name}`, which no stage declares", mend, file)
+            )
             continue
-        try: values[name] = read_text(declared[name], value) if is_text else value
-        except UsageError as error: problems.append(Problem("bad-value", error.message, error.mend, file))
+        try:
+            values[name] = read_text(declared[name], value) if is_text else value
+        except UsageError as error:
+            problems.append(Problem("bad-value", error.message, error.mend, file))
     return values, problems
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #b8f1bf90
 def each_given(
-    pipeline: Pipeline,          # with its fan-outs
-    values: Mapping[str, Any],   # of its parameters
+    pipeline: Pipeline,  # with its fan-outs
+    values: Mapping[str, Any],  # of its parameters
     origins: Mapping[str, str],  # where they came from
 ) -> list[Problem]:
     "What is wrong with the values of fan-outs."
     problems = []
     for stage in pipeline.stages.values():
-        if stage.each is None or stage.each.parameter not in origins: continue
+        if stage.each is None or stage.each.parameter not in origins:
+            continue
         name = stage.each.parameter
-        if origins[name] != "default": problems.append(Problem("bad-value", f"`{name}` is set, and {stage.name} runs for each of its values", f"leave `{name}` out, or change the option `each` of {stage.name}", stage.file))
-        try: check_values(next(p for p in stage.parameters if p.name == name), stage.each.values or (), values)
-        except UsageError as error: problems.append(Problem("bad-each", f"option `each` of {stage.name}: {error.message}", error.mend, stage.file))
+        if origins[name] != "default":
+            problems.append(
+                Problem(
+                    "bad-value",
+                    f"`{name}` is set, and {stage.name} runs for each of its values",
+                    f"leave `{name}` out, or change the option `each` of {stage.name}",
+                    stage.file,
+                )
+            )
+        try:
+            check_values(next(p for p in stage.parameters if p.name == name), stage.each.values or (), values)
+        except UsageError as error:
+            problems.append(
+                Problem("bad-each", f"option `each` of {stage.name}: {error.message}", error.mend, stage.file)
+            )
     return problems
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #9603df1c
 def resolve(
-    project: Project,                   # where profiles are declared
-    pipeline: Pipeline,                 # whose parameters
-    profile: str,                       # name of the profile in force
-    file_values: Mapping[str, Any],     # from `-f`
-    option_texts: Mapping[str, str],    # from `-p`
-) -> dict[str, Value]:                  # every parameter; raises `DefinitionError` with all that is wrong
+    project: Project,  # where profiles are declared
+    pipeline: Pipeline,  # whose parameters
+    profile: str,  # name of the profile in force
+    file_values: Mapping[str, Any],  # from `-f`
+    option_texts: Mapping[str, str],  # from `-p`
+) -> dict[str, Value]:  # every parameter; raises `DefinitionError` with all that is wrong
     "Values in force: default < profile < file < option."
     parameters = pipeline.parameters()
     declared = {name: p for name, (p, _) in parameters.items()}
-    layers = [("profile", project.profiles.get(profile, {}).get(pipeline.name, {}), True, "settings.ini"), ("file", file_values, False, None), ("option", option_texts, True, None)]
-    values, origins, problems = {n: p.default for n, p in declared.items()}, dict.fromkeys(declared, "default"), []
+    layers = [
+        ("profile", project.profiles.get(profile, {}).get(pipeline.name, {}), True, "settings.ini"),
+        ("file", file_values, False, None),
+        ("option", option_texts, True, None),
+    ]
+    values, origins, problems = (
+        {n: p.default for n, p in declared.items()},
+        dict.fromkeys(declared, "default"),
+        [],
+    )
     for origin, given, is_text, file in layers:
         found, wrong = given_values(declared, given, origin, is_text, file)
         problems += wrong
         values |= found
         origins |= dict.fromkeys(found, origin)
     for p in (p for stage in pipeline.stages.values() for p in stage.parameters):
-        try: checked = check_value(p, values[p.name], values)
-        except UsageError as error: problems.append(Problem("bad-value", error.message, error.mend, "settings.ini" if origins[p.name] == "profile" else None))
-        else: values[p.name] = p.default if checked == p.default and type(checked) is not bool else checked
+        try:
+            checked = check_value(p, values[p.name], values)
+        except UsageError as error:
+            problems.append(
+                Problem(
+                    "bad-value",
+                    error.message,
+                    error.mend,
+                    "settings.ini" if origins[p.name] == "profile" else None,
+                )
+            )
+        else:
+            values[p.name] = p.default if checked == p.default and type(checked) is not bool else checked
     problems = list(dict.fromkeys([*problems, *each_given(pipeline, values, origins)]))
-    if problems: raise DefinitionError(problems)
-    return {n: Value(values[n], origins[n], declared[n].type, tuple(stages)) for n, (_, stages) in parameters.items()}
+    if problems:
+        raise DefinitionError(problems)
+    return {
+        n: Value(values[n], origins[n], declared[n].type, tuple(stages))
+        for n, (_, stages) in parameters.items()
+    }
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #c1a9b09f
 def command_again(
-    pipeline: str,             # name of the pipeline
-    stages: list[str],         # to be run
-    profile: str,              # in force
+    pipeline: str,  # name of the pipeline
+    stages: list[str],  # to be run
+    profile: str,  # in force
     values: Mapping[str, tuple[Any, str]],  # value and origin of each parameter
-) -> str:                      # a command line, quoted for a shell
+) -> str:  # a command line, quoted for a shell
     "The command that runs stages with the same values."
-    words = ["mlnb", "run", pipeline, *stages, *(["--profile", profile] if profile != DEFAULT_PROFILE else [])]
-    def text(value): return value if isinstance(value, str) else "None" if value is None else json.dumps(value)
+    words = [
+        "mlnb",
+        "run",
+        pipeline,
+        *stages,
+        *(["--profile", profile] if profile != DEFAULT_PROFILE else []),
+    ]
+
+    def text(value):
+        return value if isinstance(value, str) else "None" if value is None else json.dumps(value)
+
     for name, (value, origin) in values.items():
-        if origin in ("file", "option"): words += ["-p", name, text(value)]
+        if origin in ("file", "option"):
+            words += ["-p", name, text(value)]
     return shlex.join(words)

@@ -14,44 +14,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..notebook.each import check_values, unit_name
 from .dependencies import Dependencies, dependencies
+from .fanout_parts import Parts
 from .heads import find_output, run_of
 from .key import explain, key_parts, reason
-from .fanout_parts import Parts
+from .parameter_values import Value, resolve
+from ..notebook.each import check_values, unit_name
 from ..notebook.packages import installed_packages
 from ..notebook.pipeline import Pipeline, read_pipeline, require_sound
 from ..notebook.stage import Stage
-from .parameter_values import Value, resolve
+from ..sources.pin import is_incremental, pin_source, place_of
+from ..sources.source import Partition
+from ..sources.watermark import batch_of
 from ..store.artifacts import Artifact, artifact_of
-from ..store.digests import digest_of
 from ..store.codecs import decode
+from ..store.digests import digest_of
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import parse_name
 from ..store.objects import Store, get
 from ..store.records import find_record, has_records, is_whole, records_of
 from ..store.settings import Project, source_settings
-from ..sources.pin import is_incremental, pin_source, place_of
-from ..sources.source import Partition
-from ..sources.watermark import batch_of
 
 # %% ../../nbs/flow/080_plan.ipynb #6953ff3f
 @dataclass
 class Step:
     "One stage in a plan, or the part of one for a value."
+
     stage: Stage
-    each: dict | None = None        # parameter and value of a part
-    state: str = "unknown"          # `cached`, `stale`, or `unknown` while something it needs is not made
+    each: dict | None = None  # parameter and value of a part
+    state: str = "unknown"  # `cached`, `stale`, or `unknown` while something it needs is not made
     why: list = field(default_factory=list)
     key: str | None = None
     parts: dict | None = None
-    record: dict | None = None      # that holds for the key
-    inputs: dict[str, Artifact | Parts] = field(default_factory=dict)       # by name as written
+    record: dict | None = None  # that holds for the key
+    inputs: dict[str, Artifact | Parts] = field(default_factory=dict)  # by name as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)
     found: Dependencies | None = None
-    was_run: bool = False           # whether the stage has any record
-    is_open: bool = False           # stands for all parts of a stage whose values are not known, or are no good
-    fault: UsageError | None = None # what is wrong with its values
+    was_run: bool = False  # whether the stage has any record
+    is_open: bool = False  # stands for all parts of a stage whose values are not known, or are no good
+    fault: UsageError | None = None  # what is wrong with its values
 
     @property
     def name(self) -> str:
@@ -67,129 +68,168 @@ class Step:
 @dataclass
 class Plan:
     "Every stage of a pipeline with its state, and what was resolved on the way."
+
     project: Project
     store: Store
     pipeline: Pipeline
     profile: str
     values: dict[str, Value]
-    steps: dict[str, Step] = field(default_factory=dict)             # by `Step.name`
+    steps: dict[str, Step] = field(default_factory=dict)  # by `Step.name`
     units: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of the steps of each stage
-    parts: dict[str, tuple[str, dict]] = field(default_factory=dict) # stage and value of each step that is a part
-    outside: dict[str, Artifact | Parts] = field(default_factory=dict)      # names of other pipelines, as written
+    parts: dict[str, tuple[str, dict]] = field(
+        default_factory=dict
+    )  # stage and value of each step that is a part
+    outside: dict[str, Artifact | Parts] = field(default_factory=dict)  # names of other pipelines, as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)
-    missing: dict[str, UsageError] = field(default_factory=dict)    # names and sources that nothing stands for yet
-    lines: list[str] = field(default_factory=list)                  # to be said to the user
+    missing: dict[str, UsageError] = field(
+        default_factory=dict
+    )  # names and sources that nothing stands for yet
+    lines: list[str] = field(default_factory=list)  # to be said to the user
     packages: dict = field(default_factory=dict)
 
 # %% ../../nbs/flow/080_plan.ipynb #1b0d327b
 def units_of(
-    plan: Plan,    # with its steps
-    stages: tuple, # names of stages
-) -> list[str]:    # names of their steps, in the order of the stages
+    plan: Plan,  # with its steps
+    stages: tuple,  # names of stages
+) -> list[str]:  # names of their steps, in the order of the stages
     "Steps of stages: one each, or one for each value."
     return [unit for name in stages for unit in plan.units[name]]
 
 
 def needs_of(
     plan: Plan,  # with its steps
-    unit: str,   # name of a step
+    unit: str,  # name of a step
 ) -> list[str]:  # names of the steps that must be done before it
     "What a step needs: a stage with the same `each` needs the part of its own value, any other all parts; one whose values are not known needs their list."
     step, pipeline = plan.steps[unit], plan.pipeline
-    if step.is_open: return [pipeline.savers[step.stage.each.artifact]] if step.stage.each.artifact else []
+    if step.is_open:
+        return [pipeline.savers[step.stage.each.artifact]] if step.stage.each.artifact else []
     found: list = []
     for saver in pipeline.upstream(step.stage.name):
         own = unit_name(saver, step.each)
-        is_own = step.each is not None and pipeline.stages[saver].each == step.stage.each and own in plan.steps
+        is_own = (
+            step.each is not None and pipeline.stages[saver].each == step.stage.each and own in plan.steps
+        )
         found += [own] if is_own else plan.units[saver]
     return found
 
 # %% ../../nbs/flow/080_plan.ipynb #b4489ae2
 def resolve_outside(
-    plan: Plan,   # about to be filled; what cannot be resolved goes to `missing`
+    plan: Plan,  # about to be filled; what cannot be resolved goes to `missing`
 ) -> None:
     "Resolve names of other pipelines and pin sources, once for the whole plan."
     written_names = list(dict.fromkeys(w for stage in plan.pipeline.stages.values() for w in stage.loads))
     needed: dict = {}
     for name in map(parse_name, written_names):
-        if name.pipeline not in (None, plan.pipeline.name) and name.ref is None: needed.setdefault(name.pipeline, set()).add(name.name)
+        if name.pipeline not in (None, plan.pipeline.name) and name.ref is None:
+            needed.setdefault(name.pipeline, set()).add(name.name)
     chosen = {p: run_of(plan.store, p, plan.profile, names) for p, names in needed.items()}
     for written in written_names:
         name = parse_name(written)
         is_own = name.pipeline in (None, plan.pipeline.name)
-        if is_own and name.ref is None and name.name in plan.pipeline.savers: continue
+        if is_own and name.ref is None and name.name in plan.pipeline.savers:
+            continue
         try:
-            if is_own and name.name in plan.project.sources: plan.sources[written] = pin_source(plan.store, plan.project, plan.profile, name)
+            if is_own and name.name in plan.project.sources:
+                plan.sources[written] = pin_source(plan.store, plan.project, plan.profile, name)
             else:
-                plan.outside[written], _, line = find_output(plan.store, [], written, name.pipeline or plan.pipeline.name, plan.profile, chosen)
-                if line and line not in plan.lines: plan.lines.append(line)
-        except UsageError as error: plan.missing[written] = error
+                plan.outside[written], _, line = find_output(
+                    plan.store, [], written, name.pipeline or plan.pipeline.name, plan.profile, chosen
+                )
+                if line and line not in plan.lines:
+                    plan.lines.append(line)
+        except UsageError as error:
+            plan.missing[written] = error
 
 # %% ../../nbs/flow/080_plan.ipynb #b075a34e
 def unread(
-    plan: Plan,           # with its sources pinned
-    step: Step,           # whose sources are looked at
+    plan: Plan,  # with its sources pinned
+    step: Step,  # whose sources are looked at
     history: list[dict],  # records of the stage, newest last
 ) -> dict[str, list[Partition]]:  # by name as written
     "What a stage is given of its sources."
-    found, parameters = {}, {p.name: {"type": p.type, "value": plan.values[p.name].value} for p in step.stage.parameters}
+    found, parameters = (
+        {},
+        {p.name: {"type": p.type, "value": plan.values[p.name].value} for p in step.stage.parameters},
+    )
     for written, partitions in step.sources.items():
         name = parse_name(written).name
-        if not is_incremental(plan.project, plan.profile, name): found[written] = partitions
+        if not is_incremental(plan.project, plan.profile, name):
+            found[written] = partitions
         else:
-            found[written], lines = batch_of(plan.store, written, place_of(source_settings(plan.project, plan.profile, name)), partitions, parameters, history)
+            found[written], lines = batch_of(
+                plan.store,
+                written,
+                place_of(source_settings(plan.project, plan.profile, name)),
+                partitions,
+                parameters,
+                history,
+            )
             plan.lines += [line for line in lines if line not in plan.lines]
     return found
 
 # %% ../../nbs/flow/080_plan.ipynb #0386fb12
 def found_behind(
-    plan: Plan,    # with the installed packages
+    plan: Plan,  # with the installed packages
     stage: Stage,  # whose imports are followed
-    known: dict,   # what was found before, by folder and imports; added to
+    known: dict,  # what was found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports."
     place = (stage.path.parent, tuple(stage.imports))
-    if place not in known: known[place] = dependencies(stage.imports, [stage.path.parent, plan.project.root], plan.packages)
+    if place not in known:
+        known[place] = dependencies(stage.imports, [stage.path.parent, plan.project.root], plan.packages)
     return known[place]
 
 # %% ../../nbs/flow/080_plan.ipynb #8241bfd8
 def made_for(
-    plan: Plan,      # with the stages before the step planned
-    step: Step,      # that loads
-    saver: str,      # stage of the same pipeline
-    artifact: str,   # what it saves
+    plan: Plan,  # with the stages before the step planned
+    step: Step,  # that loads
+    saver: str,  # stage of the same pipeline
+    artifact: str,  # what it saves
 ) -> Artifact | Parts | None:  # None while it is not made
     "What a step gets for a name of its own pipeline."
     stage = plan.pipeline.stages[saver]
     own = unit_name(saver, step.each if stage.each else None)
     if stage.each is None or (step.each is not None and stage.each == step.stage.each and own in plan.steps):
         made = plan.steps[own]
-        return artifact_of(made.record["outputs"][artifact]) if made.state == "cached" and artifact in made.record["outputs"] else None
+        return (
+            artifact_of(made.record["outputs"][artifact])
+            if made.state == "cached" and artifact in made.record["outputs"]
+            else None
+        )
     steps = [plan.steps[unit] for unit in plan.units[saver]]
-    if any(s.state != "cached" or not (s.is_empty or artifact in s.record["outputs"]) for s in steps): return None
+    if any(s.state != "cached" or not (s.is_empty or artifact in s.record["outputs"]) for s in steps):
+        return None
     parts = [s for s in steps if not s.is_empty]
-    return Parts(stage.each.parameter, tuple(s.each[stage.each.parameter] for s in parts), tuple(artifact_of(s.record["outputs"][artifact]) for s in parts))
+    return Parts(
+        stage.each.parameter,
+        tuple(s.each[stage.each.parameter] for s in parts),
+        tuple(artifact_of(s.record["outputs"][artifact]) for s in parts),
+    )
 
 
 def history_of(
-    plan: Plan,   # whose store has the records
-    step: Step,   # a stage, or a part of one
+    plan: Plan,  # whose store has the records
+    step: Step,  # a stage, or a part of one
     known: dict,  # records of a fan-out's stage that were read a moment ago, by value; added to
 ) -> list[dict]:  # newest last
     "Records of the same stage and value."
     pipeline, stage = plan.pipeline.name, step.stage.name
-    if step.each is None: return [r for r in records_of(plan.store, pipeline, stage) if not r.get("each")]
+    if step.each is None:
+        return [r for r in records_of(plan.store, pipeline, stage) if not r.get("each")]
     if (place := ("records", stage)) not in known:
         known[place] = {}
-        for record in records_of(plan.store, pipeline, stage): known[place].setdefault(unit_name(stage, record.get("each")), []).append(record)
+        for record in records_of(plan.store, pipeline, stage):
+            known[place].setdefault(unit_name(stage, record.get("each")), []).append(record)
     return known[place].get(step.name, [])
 
 # %% ../../nbs/flow/080_plan.ipynb #84a9b346
 def plan_step(
     plan: Plan,  # with everything from outside resolved, and the stages before it planned
-    name: str,   # stage, or part of one
-    known: dict | None = None,  # what was found behind the same imports a moment ago, also added to; None = look now
-) -> Step:       # also put into the plan
+    name: str,  # stage, or part of one
+    known: dict
+    | None = None,  # what was found behind the same imports a moment ago, also added to; None = look now
+) -> Step:  # also put into the plan
     "Work out the key and the state of one stage, from the records of those before it."
     known = {} if known is None else known
     of_stage, each = plan.parts.get(name, (name, None))
@@ -197,19 +237,38 @@ def plan_step(
     step = plan.steps[name] = Step(stage, each)
     waiting = []
     for written in stage.loads:
-        if written in plan.outside: step.inputs[written] = plan.outside[written]
-        elif written in plan.sources: step.sources[written] = plan.sources[written]
-        elif written in plan.missing: waiting.append((written, "another run"))
+        if written in plan.outside:
+            step.inputs[written] = plan.outside[written]
+        elif written in plan.sources:
+            step.sources[written] = plan.sources[written]
+        elif written in plan.missing:
+            waiting.append((written, "another run"))
         else:
             artifact = parse_name(written).name
             saver = plan.pipeline.savers[artifact]
-            if (made := made_for(plan, step, saver, artifact)) is not None: step.inputs[written] = made
-            else: waiting.append((written, saver))
+            if (made := made_for(plan, step, saver, artifact)) is not None:
+                step.inputs[written] = made
+            else:
+                waiting.append((written, saver))
     step.found = found_behind(plan, stage, known)
-    if any(is_incremental(plan.project, plan.profile, parse_name(w).name) for w in step.sources): step.sources = unread(plan, step, records_of(plan.store, plan.pipeline.name, stage.name))
+    if any(is_incremental(plan.project, plan.profile, parse_name(w).name) for w in step.sources):
+        step.sources = unread(plan, step, records_of(plan.store, plan.pipeline.name, stage.name))
     if waiting:
-        step.was_run = has_records(plan.store, plan.pipeline.name, name) if each is None else bool(history_of(plan, step, known))
-        step.why = [reason("input", f"input `{w}` is {'missing' if w in plan.missing else f'to be made by {s}'}", w) for w, s in waiting] if step.was_run else [reason("new", "it never ran")]
+        step.was_run = (
+            has_records(plan.store, plan.pipeline.name, name)
+            if each is None
+            else bool(history_of(plan, step, known))
+        )
+        step.why = (
+            [
+                reason(
+                    "input", f"input `{w}` is {'missing' if w in plan.missing else f'to be made by {s}'}", w
+                )
+                for w, s in waiting
+            ]
+            if step.was_run
+            else [reason("new", "it never ran")]
+        )
         return step
     step.parts = key_parts(stage, plan.values, step.inputs, step.sources, step.found, each)
     step.key = digest_of(step.parts)
@@ -217,17 +276,19 @@ def plan_step(
     step.state = "cached" if step.record else "stale"
     history = [] if step.record else history_of(plan, step, known)
     step.was_run = bool(step.record or history)
-    if not step.record: step.why = stale_reasons(plan, step, history)
+    if not step.record:
+        step.why = stale_reasons(plan, step, history)
     return step
 
 # %% ../../nbs/flow/080_plan.ipynb #794f2cb2
 def stale_reasons(
-    plan: Plan,           # whose store has the records
-    step: Step,           # with its key
+    plan: Plan,  # whose store has the records
+    step: Step,  # with its key
     history: list[dict],  # records of the stage, newest last
-) -> list[dict]:          # at least one
+) -> list[dict]:  # at least one
     "Why a stage has no usable record."
-    if not history: return [reason("new", "it never ran")]
+    if not history:
+        return [reason("new", "it never ran")]
     same = next((r for r in history if r["key"] == step.key), None)
     if same is not None:
         lost = next((n for n, o in same["outputs"].items() if not is_whole(plan.store, o)), "?")
@@ -236,41 +297,55 @@ def stale_reasons(
 
 # %% ../../nbs/flow/080_plan.ipynb #61420b3b
 def values_of(
-    plan: Plan,    # with the stage that makes the list planned
+    plan: Plan,  # with the stage that makes the list planned
     stage: Stage,  # with the option `each`
-) -> tuple | None: # None while nobody knows; raises `UsageError` for values that cannot be run
+) -> tuple | None:  # None while nobody knows; raises `UsageError` for values that cannot be run
     "Values that a stage is run for."
     each, others = stage.each, {n: v.value for n, v in plan.values.items()}
     parameter = next(p for p in stage.parameters if p.name == each.parameter)
-    if each.values is not None: return check_values(parameter, each.values, others)
+    if each.values is not None:
+        return check_values(parameter, each.values, others)
     saver = plan.steps[plan.pipeline.savers[each.artifact]]
-    if saver.state != "cached" or each.artifact not in saver.record["outputs"]: return None
+    if saver.state != "cached" or each.artifact not in saver.record["outputs"]:
+        return None
     found = artifact_of(saver.record["outputs"][each.artifact])
-    if found.codec != "json": raise UsageError(f"`{each.artifact}` is kept as {found.codec}, not as a list", "save a list of plain values")
-    try: return check_values(parameter, decode("json", get(plan.store, found.digest)), others)
+    if found.codec != "json":
+        raise UsageError(
+            f"`{each.artifact}` is kept as {found.codec}, not as a list", "save a list of plain values"
+        )
+    try:
+        return check_values(parameter, decode("json", get(plan.store, found.digest)), others)
     except IntegrityError:
         plan_step(plan, saver.name)
         return None
 
 
 def step_without_parts(
-    plan: Plan,                  # with the stage that makes the list planned
-    stage: Stage,                # with the option `each`
-    values: tuple | None,        # none at all, or None while nobody knows them
-    fault: UsageError | None,    # what is wrong with them
+    plan: Plan,  # with the stage that makes the list planned
+    stage: Stage,  # with the option `each`
+    values: tuple | None,  # none at all, or None while nobody knows them
+    fault: UsageError | None,  # what is wrong with them
 ) -> Step:
     "The one step of a fan-out that has no parts: done when there is no value, else waiting for its list, or for a better one."
     artifact = stage.each.artifact
-    if values == (): return Step(stage, state="cached")
-    if fault: return Step(stage, state="stale", why=[reason("input", fault.message, artifact)], is_open=True, fault=fault)
+    if values == ():
+        return Step(stage, state="cached")
+    if fault:
+        return Step(
+            stage, state="stale", why=[reason("input", fault.message, artifact)], is_open=True, fault=fault
+        )
     was_run = has_records(plan.store, plan.pipeline.name, stage.name)
-    why = reason("input", f"its values are to be made by {plan.pipeline.savers[artifact]}", artifact) if was_run else reason("new", "it never ran")
+    why = (
+        reason("input", f"its values are to be made by {plan.pipeline.savers[artifact]}", artifact)
+        if was_run
+        else reason("new", "it never ran")
+    )
     return Step(stage, why=[why], was_run=was_run, is_open=True)
 
 
 def plan_stage(
     plan: Plan,  # with the stages before it planned
-    name: str,   # stage
+    name: str,  # stage
     known: dict | None = None,  # as for `plan_step`
 ) -> None:
     "Plan a stage: one step, or one for each value."
@@ -279,39 +354,52 @@ def plan_stage(
         plan.steps.pop(unit, None)
         plan.parts.pop(unit, None)
     if stage.each is not None:
-        try: values = values_of(plan, stage)
-        except UsageError as error: fault = error
-    parts = {unit_name(name, each): (name, each) for each in ({stage.each.parameter: v} for v in values or ())}
+        try:
+            values = values_of(plan, stage)
+        except UsageError as error:
+            fault = error
+    parts = {
+        unit_name(name, each): (name, each) for each in ({stage.each.parameter: v} for v in values or ())
+    }
     plan.parts |= parts
     plan.units[name] = tuple(parts) or (name,)
-    if stage.each is not None and not parts: plan.steps[name] = step_without_parts(plan, stage, values, fault)
+    if stage.each is not None and not parts:
+        plan.steps[name] = step_without_parts(plan, stage, values, fault)
     else:
-        for unit in plan.units[name]: plan_step(plan, unit, known)
+        for unit in plan.units[name]:
+            plan_step(plan, unit, known)
 
 # %% ../../nbs/flow/080_plan.ipynb #505dd918
 def make_plan(
-    project: Project,               # settings
-    store: Store,                   # records and refs
-    pipeline: Pipeline,             # sound, as `require_sound` gives it
-    profile: str,                   # in force
-    values: dict[str, Value],       # of its parameters
+    project: Project,  # settings
+    store: Store,  # records and refs
+    pipeline: Pipeline,  # sound, as `require_sound` gives it
+    profile: str,  # in force
+    values: dict[str, Value],  # of its parameters
 ) -> Plan:
     "Plan every stage of a pipeline."
     plan = Plan(project, store, pipeline, profile, values, packages=installed_packages(store))
     resolve_outside(plan)
     known: dict = {}
-    for name in pipeline.order: plan_stage(plan, name, known)
+    for name in pipeline.order:
+        plan_stage(plan, name, known)
     return plan
 
 # %% ../../nbs/flow/080_plan.ipynb #2e494ed4
 def plan_pipeline(
-    project: Project,             # settings
-    store: Store,                 # records
-    name: str,                    # pipeline
-    profile: str,                 # in force
-    file_values: Mapping[str, Any] | None = None,   # from `-f`
+    project: Project,  # settings
+    store: Store,  # records
+    name: str,  # pipeline
+    profile: str,  # in force
+    file_values: Mapping[str, Any] | None = None,  # from `-f`
     option_texts: Mapping[str, str] | None = None,  # from `-p`
-) -> Plan:                        # raises `DefinitionError` with everything wrong in pipeline and values
+) -> Plan:  # raises `DefinitionError` with everything wrong in pipeline and values
     "Read and plan a pipeline."
     pipeline = require_sound(read_pipeline(project, name))
-    return make_plan(project, store, pipeline, profile, resolve(project, pipeline, profile, file_values or {}, option_texts or {}))
+    return make_plan(
+        project,
+        store,
+        pipeline,
+        profile,
+        resolve(project, pipeline, profile, file_values or {}, option_texts or {}),
+    )

@@ -19,16 +19,20 @@ from ..store.settings import DEFAULT_PROFILE, Project
 
 # %% ../../nbs/flow/020_problems.ipynb #f09abf69
 def check_of(
-    project: Project,         # settings
-    names: list[str],         # pipelines to look at
+    project: Project,  # settings
+    names: list[str],  # pipelines to look at
     profile: str = DEFAULT_PROFILE,  # under which sources are looked at
-) -> dict:                    # {"problems": [...]}, errors first
+) -> dict:  # {"problems": [...]}, errors first
     "All problems of notebooks, graphs, profiles and sources; no kernel is started."
     problems: list[Problem] = source_warnings(project, profile)
     for name in names:
         pipeline = read_pipeline(project, name)
         problems += pipeline.problems
         for one in (DEFAULT_PROFILE, *project.profiles):
-            try: resolve(project, pipeline, one, {}, {})
-            except DefinitionError as error: problems += [p for p in error.problems if one != DEFAULT_PROFILE and p.file == "settings.ini"]
-    return {"problems": [asdict(p) for p in sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")]}
+            try:
+                resolve(project, pipeline, one, {}, {})
+            except DefinitionError as error:
+                problems += [p for p in error.problems if one != DEFAULT_PROFILE and p.file == "settings.ini"]
+    return {
+        "problems": [asdict(p) for p in sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")]
+    }

@@ -15,36 +15,55 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..notebook.each import unit_name
 from .parameter_values import command_again
+from ..notebook.each import unit_name
 
 # %% ../../nbs/flow/170_progress.ipynb #f8f71fa2
 def stage_line(
-    entry: dict,             # of the run's document
-    cells: str = "",         # `3/12` while it runs
+    entry: dict,  # of the run's document
+    cells: str = "",  # `3/12` while it runs
     seconds: float | None = None,  # so far, while it runs [s]
 ) -> str:
     "One stage in one line."
     state = entry["state"]
     took = seconds if seconds is not None else entry["seconds"]
-    shown = {"cached": "fresh, not run", "committed": f"done in {took:.1f} s", "running": f"running, cell {cells}, {took:.0f} s" if cells else "starting"}.get(state, state)
-    numbers = "  ".join([f"{n} {v:.4g}" for n, v in entry["metrics"].items() if not n.endswith(("_low", "_high"))][:3])
-    return f"{unit_name(entry['name'], entry.get('each')):<12} {shown}" + (f"  {numbers}" if numbers and state in ("committed", "cached") else "")
+    shown = {
+        "cached": "fresh, not run",
+        "committed": f"done in {took:.1f} s",
+        "running": f"running, cell {cells}, {took:.0f} s" if cells else "starting",
+    }.get(state, state)
+    numbers = "  ".join(
+        [f"{n} {v:.4g}" for n, v in entry["metrics"].items() if not n.endswith(("_low", "_high"))][:3]
+    )
+    return f"{unit_name(entry['name'], entry.get('each')):<12} {shown}" + (
+        f"  {numbers}" if numbers and state in ("committed", "cached") else ""
+    )
 
 # %% ../../nbs/flow/170_progress.ipynb #663263b8
 def failure_lines(
-    entry: dict,     # of a failed stage
+    entry: dict,  # of a failed stage
     document: dict,  # of its run
-) -> list[str]:      # ends with the notebook and the command that runs the stage again
+) -> list[str]:  # ends with the notebook and the command that runs the stage again
     "What a reader needs to know of a failed stage."
     error = entry["error"] or {"cell": None, "ename": "Error", "evalue": ""}
     where = f" in cell {error['cell']} of {entry['file']}" if error["cell"] else f" ({entry['file']})"
-    lines = [f"{unit_name(entry['name'], entry.get('each'))} failed{where} [{entry['kind']}]", *(f"    {line}" for line in entry.get("last_lines", []))]
+    lines = [
+        f"{unit_name(entry['name'], entry.get('each'))} failed{where} [{entry['kind']}]",
+        *(f"    {line}" for line in entry.get("last_lines", [])),
+    ]
     said = f"{error['ename']}: {error['evalue']}"
-    if error["evalue"].splitlines()[:1] and not any(error["evalue"].splitlines()[0] in line for line in lines[1:]): lines.append(f"    {said}")
+    if error["evalue"].splitlines()[:1] and not any(
+        error["evalue"].splitlines()[0] in line for line in lines[1:]
+    ):
+        lines.append(f"    {said}")
     kept = Path(entry["notebook"]) if entry["notebook"] else None
     shown = os.path.relpath(kept) if kept and kept.is_absolute() else kept
-    again = command_again(document["pipeline"], [entry["name"]], document["profile"], {n: (v["value"], v["origin"]) for n, v in document["parameters"].items()})
+    again = command_again(
+        document["pipeline"],
+        [entry["name"]],
+        document["profile"],
+        {n: (v["value"], v["origin"]) for n, v in document["parameters"].items()},
+    )
     return [*lines, *([f"  executed notebook: {shown}"] if kept else []), f"  run it again: {again}"]
 
 # %% ../../nbs/flow/170_progress.ipynb #3036cf37
@@ -54,75 +73,133 @@ def run_line(
     "The last line of a run."
     states = [e["state"] for e in document["stages"]]
     n = {s: states.count(s) for s in ("committed", "cached", "failed", "skipped", "cancelled")}
-    if states and n["cached"] == len(states): return f"{document['pipeline']}: nothing to do, {'its stage is' if len(states) == 1 else f'all {len(states)} stages are'} fresh"
-    parts = ", ".join(f"{n[s]} {word}" for s, word in (("committed", "run"), ("cached", "fresh"), ("failed", "failed"), ("skipped", "skipped"), ("cancelled", "cancelled")) if n[s])
+    if states and n["cached"] == len(states):
+        return f"{document['pipeline']}: nothing to do, {'its stage is' if len(states) == 1 else f'all {len(states)} stages are'} fresh"
+    parts = ", ".join(
+        f"{n[s]} {word}"
+        for s, word in (
+            ("committed", "run"),
+            ("cached", "fresh"),
+            ("failed", "failed"),
+            ("skipped", "skipped"),
+            ("cancelled", "cancelled"),
+        )
+        if n[s]
+    )
     again = "; the same command resumes" if document["state"] == "cancelled" else ""
     return f"{document['pipeline']}: {document['state']}, {parts} in {document['seconds']:.1f} s (run {document['run']}){again}"
 
 # %% ../../nbs/flow/170_progress.ipynb #e378e4bf
 class PlainProgress:
     "One line for each change, for logs."
-    def __init__(self, out: TextIO): self.out = out
 
-    def __enter__(self): return self
+    def __init__(self, out: TextIO):
+        self.out = out
 
-    def __exit__(self, *_): pass
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def say(self, text: str) -> None:
         "Print a line; a reader who went away (`| head`) does not stop the run."
-        try: print(text, file=self.out, flush=True)
-        except BrokenPipeError: self.out = open(os.devnull, "w")  # noqa: SIM115
+        try:
+            print(text, file=self.out, flush=True)
+        except BrokenPipeError:
+            self.out = open(os.devnull, "w")  # noqa: SIM115
 
     def __call__(self, event: str, **about: Any) -> None:
-        if event == "line": self.say(about["text"])
-        elif event == "stage" and about["entry"]["state"] not in ("waiting", "failed"): self.say(stage_line(about["entry"]))
+        if event == "line":
+            self.say(about["text"])
+        elif event == "stage" and about["entry"]["state"] not in ("waiting", "failed"):
+            self.say(stage_line(about["entry"]))
         elif event == "end":
             for entry in about["document"]["stages"]:
-                if entry["state"] == "failed": self.say("\n".join(failure_lines(entry, about["document"])))
+                if entry["state"] == "failed":
+                    self.say("\n".join(failure_lines(entry, about["document"])))
             self.say(run_line(about["document"]))
 
 # %% ../../nbs/flow/170_progress.ipynb #aaabd07d
-STYLES = {"committed": "green", "cached": "dim", "failed": "bold red", "running": "cyan", "skipped": "yellow", "cancelled": "yellow"}  # by state
+STYLES = {
+    "committed": "green",
+    "cached": "dim",
+    "failed": "bold red",
+    "running": "cyan",
+    "skipped": "yellow",
+    "cancelled": "yellow",
+}  # by state
 
 
 class LiveProgress(PlainProgress):
     "One live line per stage, for a terminal."
+
     def __init__(self, out: TextIO):
         super().__init__(out)
         from rich.console import Console
         from rich.live import Live
+
         self.entries, self.cells, self.since = {}, {}, {}
         self.console = Console(file=out, highlight=False)
-        self.live = Live(get_renderable=self.lines, console=self.console, refresh_per_second=4, transient=False)
+        self.live = Live(
+            get_renderable=self.lines, console=self.console, refresh_per_second=4, transient=False
+        )
 
     def lines(self):
         from rich.text import Text
+
         now = time.monotonic()
-        return Text("\n").join(Text(stage_line(e, self.cells.get(n, ""), now - self.since[n] if e["state"] == "running" else None), style=STYLES.get(e["state"], "dim")) for n, e in self.entries.items())
+        return Text("\n").join(
+            Text(
+                stage_line(
+                    e, self.cells.get(n, ""), now - self.since[n] if e["state"] == "running" else None
+                ),
+                style=STYLES.get(e["state"], "dim"),
+            )
+            for n, e in self.entries.items()
+        )
 
     def __enter__(self):
         self.live.start()
         return self
 
-    def __exit__(self, *_): self.live.stop()
+    def __exit__(self, *_):
+        self.live.stop()
 
-    def say(self, text: str) -> None: self.console.print(text, markup=False, soft_wrap=True)
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def __call__(self, event: str, **about: Any) -> None:
-        if event == "start": self.entries = {unit_name(e["name"], e.get("each")): dict(e, state="waiting") for e in about["document"]["stages"]}
-        elif event == "parts": self.entries = {(n := unit_name(e["name"], e.get("each"))): self.entries.get(n, dict(e, state="waiting")) for e in about["document"]["stages"]}
-        elif event == "cell": self.cells[about["stage"]] = f"{about['index'] + 1}/{about['total']}"
+        if event == "start":
+            self.entries = {
+                unit_name(e["name"], e.get("each")): dict(e, state="waiting")
+                for e in about["document"]["stages"]
+            }
+        elif event == "parts":
+            self.entries = {
+                (n := unit_name(e["name"], e.get("each"))): self.entries.get(n, dict(e, state="waiting"))
+                for e in about["document"]["stages"]
+            }
+        elif event == "cell":
+            self.cells[about["stage"]] = f"{about['index'] + 1}/{about['total']}"
         elif event == "stage":
-            self.since.setdefault(about["stage"], time.monotonic())  # before the entry: another thread draws the lines at any moment
+            self.since.setdefault(
+                about["stage"], time.monotonic()
+            )  # before the entry: another thread draws the lines at any moment
             self.entries[about["stage"]] = dict(about["entry"])
         else:
-            if event == "end": self.live.stop()
+            if event == "end":
+                self.live.stop()
             super().__call__(event, **about)
 
 # %% ../../nbs/flow/170_progress.ipynb #5b1e0d15
 def progress(
     is_json: bool = False,  # whether stdout is kept for one JSON document
-) -> PlainProgress:         # a context manager that takes events
+) -> PlainProgress:  # a context manager that takes events
     "The progress that suits where the output goes."
     out = sys.stderr if is_json else sys.stdout
-    return LiveProgress(out) if out.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI") else PlainProgress(out)
+    return (
+        LiveProgress(out)
+        if out.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+        else PlainProgress(out)
+    )

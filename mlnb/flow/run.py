@@ -28,17 +28,18 @@ from typing import Any
 
 from .attempt import Attempt, announced, cancel, prepare, run_attempt
 from .dependencies import dependencies
-from ..notebook.each import file_stem, unit_name
 from .events import recorded
+from .fanout_parts import Parts, is_input_whole
 from .heads import head_name
 from .key import reason
 from .lock import StageLock
-from ..kernel.memory_cap import sweep_groups
-from .fanout_parts import Parts, is_input_whole
+from .parameter_values import command_again
 from .plan import Plan, Step, needs_of, plan_stage, plan_step, units_of
 from .schedule import DONE, Schedule
 from .selection import Selection
-from .parameter_values import command_again
+from ..kernel.memory_cap import sweep_groups
+from ..notebook.each import file_stem, unit_name
+from ..sources.pin import changed_source
 from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
@@ -46,64 +47,118 @@ from ..store.objects import put, put_file
 from ..store.records import commit, find_record, output_digests
 from ..store.refs import actor, move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, note_stage, read_run, run_folder, write_run
-from ..sources.pin import changed_source
 
 # %% ../../nbs/flow/150_run.ipynb #d43a190e
 def entry_of(
     step: Step,  # of the plan
-) -> dict:       # one element of `stages` in the run's document
+) -> dict:  # one element of `stages` in the run's document
     "What a run's document says of a stage before anything happened."
-    return {"name": step.stage.name, "each": step.each, "state": step.state, "kind": None, "attempts": 0, "seconds": 0.0, "why": list(step.why), "outputs": {}, "metrics": {}, "error": None,
-            "key": step.key, "notebook": None, "file": step.stage.file}
+    return {
+        "name": step.stage.name,
+        "each": step.each,
+        "state": step.state,
+        "kind": None,
+        "attempts": 0,
+        "seconds": 0.0,
+        "why": list(step.why),
+        "outputs": {},
+        "metrics": {},
+        "error": None,
+        "key": step.key,
+        "notebook": None,
+        "file": step.stage.file,
+    }
 
 
 def show_record(
-    entry: dict,   # of a run's document
+    entry: dict,  # of a run's document
     record: dict,  # that holds for the stage
-    state: str,    # `committed` or `cached`
+    state: str,  # `committed` or `cached`
 ) -> None:
     "Fill in what a record says."
-    entry.update(state=state, key=record["key"], outputs=output_digests(record), metrics=record["metrics"], notebook=record["notebook"])
+    entry.update(
+        state=state,
+        key=record["key"],
+        outputs=output_digests(record),
+        metrics=record["metrics"],
+        notebook=record["notebook"],
+    )
 
 # %% ../../nbs/flow/150_run.ipynb #e094be94
-LOCK_FILES = ("requirements.lock", "uv.lock", "pixi.lock", "poetry.lock", "requirements.txt")  # of the project, the first that exists is kept with a record
+LOCK_FILES = (
+    "requirements.lock",
+    "uv.lock",
+    "pixi.lock",
+    "poetry.lock",
+    "requirements.txt",
+)  # of the project, the first that exists is kept with a record
 
 
 def record_of(
-    plan: Plan,        # what was decided
-    step: Step,        # the stage, with key and parts
+    plan: Plan,  # what was decided
+    step: Step,  # the stage, with key and parts
     attempt: Attempt,  # that succeeded
-    run: str,          # id of the run
+    run: str,  # id of the run
     started_utc: str,  # ISO 8601
-    attempts: int,     # tries so far
-) -> dict:             # the record, its objects already kept
+    attempts: int,  # tries so far
+) -> dict:  # the record, its objects already kept
     "Keep the code that ran, and describe the result."
-    lock = next((plan.project.root / name for name in LOCK_FILES if (plan.project.root / name).is_file()), None)
-    return {"key": step.key, "parts": step.parts, "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": step.each, "run": run, "attempt": attempts, "actor": actor(), "peak_mib": attempt.peak_mib,
-            "inputs": {n: a.as_dict() for n, a in step.inputs.items()}, "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()}, "outputs": attempt.outputs, "metrics": attempt.metrics, "notebook": put(plan.store, attempt.notebook),
-            "texts": {p.name: put_file(plan.store, p)[0] for p in attempt.launch.caps.files},
-            "source": put(plan.store, step.stage.content), "file": step.stage.file, "modules": {n: put(plan.store, p) for n, p in step.found.files.items()}, "lock": put(plan.store, lock) if lock else None,
-            "environment": {"python": sys.version.split()[0], "platform": step.parts["python"][2], "packages": step.found.packages}, "started_utc": started_utc, "seconds": attempt.seconds}
+    lock = next(
+        (plan.project.root / name for name in LOCK_FILES if (plan.project.root / name).is_file()), None
+    )
+    return {
+        "key": step.key,
+        "parts": step.parts,
+        "pipeline": plan.pipeline.name,
+        "stage": step.stage.name,
+        "each": step.each,
+        "run": run,
+        "attempt": attempts,
+        "actor": actor(),
+        "peak_mib": attempt.peak_mib,
+        "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
+        "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()},
+        "outputs": attempt.outputs,
+        "metrics": attempt.metrics,
+        "notebook": put(plan.store, attempt.notebook),
+        "texts": {p.name: put_file(plan.store, p)[0] for p in attempt.launch.caps.files},
+        "source": put(plan.store, step.stage.content),
+        "file": step.stage.file,
+        "modules": {n: put(plan.store, p) for n, p in step.found.files.items()},
+        "lock": put(plan.store, lock) if lock else None,
+        "environment": {
+            "python": sys.version.split()[0],
+            "platform": step.parts["python"][2],
+            "packages": step.found.packages,
+        },
+        "started_utc": started_utc,
+        "seconds": attempt.seconds,
+    }
 
 # %% ../../nbs/flow/150_run.ipynb #876ed28b
 @dataclass
 class Run:
     "A run under way."
+
     plan: Plan
     selection: Selection
     document: dict
-    tell: Callable[..., None] = lambda event, **about: None   # gets every change: event name, stage, details
-    keep_going: bool = False                                  # go on with independent stages after a failure
-    wait_s: float | None = None                               # how long to wait for another run [s]; None = as long as it takes
-    server: Path | None = None                                # address of a kernel server; None = kernels start cold
+    tell: Callable[..., None] = lambda event, **about: None  # gets every change: event name, stage, details
+    keep_going: bool = False  # go on with independent stages after a failure
+    wait_s: float | None = None  # how long to wait for another run [s]; None = as long as it takes
+    server: Path | None = None  # address of a kernel server; None = kernels start cold
     locks: dict[str, StageLock] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
-    not_before: dict[str, float] = field(default_factory=dict)  # when a stage may be tried again [s, monotonic clock]
-    made_again: set[str] = field(default_factory=set)             # stages whose damaged inputs were made again
-    is_told: set[str] = field(default_factory=set)            # stages whose waiting for a lock was said
+    not_before: dict[str, float] = field(
+        default_factory=dict
+    )  # when a stage may be tried again [s, monotonic clock]
+    made_again: set[str] = field(default_factory=set)  # stages whose damaged inputs were made again
+    is_told: set[str] = field(default_factory=set)  # stages whose waiting for a lock was said
 
     def __post_init__(self):
-        self.was_fresh = {unit_name(e["name"], e["each"]) for e in self.document["stages"] if e["state"] == "cached"}
+        self.was_fresh = {
+            unit_name(e["name"], e["each"]) for e in self.document["stages"] if e["state"] == "cached"
+        }
         self.schedule = None
         self.look_around()
 
@@ -111,63 +166,131 @@ class Run:
         "Take the plan's steps for what there is to do; what was done stays done."
         self.entries = {unit_name(e["name"], e["each"]): e for e in self.document["stages"]}
         units = units_of(self.plan, self.selection.scope)
-        self.schedule = Schedule(tuple(units), {u: needs_of(self.plan, u) for u in units}, self.keep_going, self.schedule.state if self.schedule else None, {u: self.plan.parts[u][0] for u in units if u in self.plan.parts})
+        self.schedule = Schedule(
+            tuple(units),
+            {u: needs_of(self.plan, u) for u in units},
+            self.keep_going,
+            self.schedule.state if self.schedule else None,
+            {u: self.plan.parts[u][0] for u in units if u in self.plan.parts},
+        )
 
     @property
-    def state(self) -> dict[str, str]: return self.schedule.state
+    def state(self) -> dict[str, str]:
+        return self.schedule.state
 
-    def entry(self, name: str) -> dict: return self.entries[name]
+    def entry(self, name: str) -> dict:
+        return self.entries[name]
 
     def set(self, name: str, state: str, **about) -> None:
         "Change a stage's state, tell it, and note it unless it was known to be fresh."
         self.schedule.change(name, state)
         self.entry(name).update(state=state, **about)
-        if state != "cached" or name not in self.was_fresh: note_stage(self.plan.store, self.document["run"], self.entry(name))
+        if state != "cached" or name not in self.was_fresh:
+            note_stage(self.plan.store, self.document["run"], self.entry(name))
         self.tell("stage", stage=name, entry=self.entry(name))
 
 # %% ../../nbs/flow/150_run.ipynb #19948dd7
 def new_document(
-    plan: Plan,            # what was decided
+    plan: Plan,  # what was decided
     selection: Selection,  # which stages
-    run: str | None,       # its id; None for a plan that is only shown
-    state: str,            # `running` or `planned`
+    run: str | None,  # its id; None for a plan that is only shown
+    state: str,  # `running` or `planned`
 ) -> dict:
     "The document of a run before anything happened."
-    return {"format": 1, "exit_code": 0, "problems": [], "run": run, "pipeline": plan.pipeline.name, "profile": plan.profile, "state": state, "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": 0.0, "actor": actor(), "parameters": {n: {"value": v.value, "origin": v.origin, "type": v.type} for n, v in plan.values.items()},
-            "environment": {"python": sys.version.split()[0], "platform": f"{sys.platform}", "mlnb": plan.packages.get("mlnb", {}).get("version")},
-            "stages": [entry_of(plan.steps[u]) for u in units_of(plan, selection.scope)], "keys": {}, "head": False}
+    return {
+        "format": 1,
+        "exit_code": 0,
+        "problems": [],
+        "run": run,
+        "pipeline": plan.pipeline.name,
+        "profile": plan.profile,
+        "state": state,
+        "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "actor": actor(),
+        "parameters": {
+            n: {"value": v.value, "origin": v.origin, "type": v.type} for n, v in plan.values.items()
+        },
+        "environment": {
+            "python": sys.version.split()[0],
+            "platform": f"{sys.platform}",
+            "mlnb": plan.packages.get("mlnb", {}).get("version"),
+        },
+        "stages": [entry_of(plan.steps[u]) for u in units_of(plan, selection.scope)],
+        "keys": {},
+        "head": False,
+    }
 
 # %% ../../nbs/flow/150_run.ipynb #dc4a1c3a
 def open_parts(
-    run: Run,   # under way
+    run: Run,  # under way
     name: str,  # stage whose values were not known, or are none
 ) -> None:
     "Put the parts of a fan-out in the place of the stage, now that their values are known."
     plan, each = run.plan, run.plan.steps[name].stage.each
-    for stage in [s for s in plan.pipeline.order if plan.pipeline.stages[s].each and plan.pipeline.stages[s].each.artifact == each.artifact and s in plan.steps]: plan_stage(plan, stage)
+    for stage in [
+        s
+        for s in plan.pipeline.order
+        if plan.pipeline.stages[s].each
+        and plan.pipeline.stages[s].each.artifact == each.artifact
+        and s in plan.steps
+    ]:
+        plan_stage(plan, stage)
     step = plan.steps.get(name)
-    if step is not None and step.is_empty: run.set(name, "cached" if name in run.was_fresh else "committed", **({"why": []} if name in run.was_fresh else {}))
-    elif step is not None and step.fault: run.set(name, "failed", kind="user_error", error={"cell": None, "cell_id": None, "ename": "UsageError", "evalue": f"{step.fault.message}: {step.fault.mend}"})
+    if step is not None and step.is_empty:
+        run.set(
+            name,
+            "cached" if name in run.was_fresh else "committed",
+            **({"why": []} if name in run.was_fresh else {}),
+        )
+    elif step is not None and step.fault:
+        run.set(
+            name,
+            "failed",
+            kind="user_error",
+            error={
+                "cell": None,
+                "cell_id": None,
+                "ename": "UsageError",
+                "evalue": f"{step.fault.message}: {step.fault.mend}",
+            },
+        )
     elif step is not None and not make_again(run, name, {plan.pipeline.savers[each.artifact]}):
-        run.set(name, "failed", kind="infra", error={"cell": None, "cell_id": None, "ename": "IntegrityError", "evalue": f"the list `{each.artifact}` is damaged"})
+        run.set(
+            name,
+            "failed",
+            kind="infra",
+            error={
+                "cell": None,
+                "cell_id": None,
+                "ename": "IntegrityError",
+                "evalue": f"the list `{each.artifact}` is damaged",
+            },
+        )
     elif step is None:
         listed = {unit_name(e["name"], e["each"]): e for e in run.document["stages"]}
-        run.document["stages"] = [listed.get(u) or entry_of(plan.steps[u]) for u in units_of(plan, run.selection.scope)]
+        run.document["stages"] = [
+            listed.get(u) or entry_of(plan.steps[u]) for u in units_of(plan, run.selection.scope)
+        ]
         run.look_around()
         write_run(plan.store, run.document)
         run.tell("parts", document=run.document)
 
 # %% ../../nbs/flow/150_run.ipynb #cf7fa0f3
 def try_stage(
-    run: Run,    # under way
-    name: str,   # stage, with everything it needs
+    run: Run,  # under way
+    name: str,  # stage, with everything it needs
 ) -> Callable[[], Attempt] | None:  # what to run in a thread; None when it is cached or must wait
     "Decide what happens to a stage that could run now."
     plan, stage, each = run.plan, run.plan.steps[name].stage.name, run.plan.steps[name].each
-    if plan.steps[name].is_open or plan.steps[name].is_empty: return open_parts(run, name)
+    if plan.steps[name].is_open or plan.steps[name].is_empty:
+        return open_parts(run, name)
     force = stage in run.selection.forced and name not in run.made_again
-    is_settled = plan.steps[name].state == "cached" and all(run.state.get(s, "cached") == "cached" for s in run.schedule.needs[name]) and name not in run.made_again
+    is_settled = (
+        plan.steps[name].state == "cached"
+        and all(run.state.get(s, "cached") == "cached" for s in run.schedule.needs[name])
+        and name not in run.made_again
+    )
     step = plan.steps[name] if is_settled else plan_step(plan, name)
     if step.state == "cached" and not force:
         show_record(run.entry(name), step.record, "cached")
@@ -175,8 +298,12 @@ def try_stage(
         return None
     lock = run.locks.setdefault(name, StageLock(plan, file_stem(stage, each), run.document["run"]))
     if lock.file is None and not lock.take():
-        if run.wait_s == 0: raise LockedError(f"{name} is being run by {lock.holder()}", "try again later, or leave out --no-wait")
-        if name not in run.is_told: run.tell("line", text=f"{name}: waiting for {lock.holder()}")
+        if run.wait_s == 0:
+            raise LockedError(
+                f"{name} is being run by {lock.holder()}", "try again later, or leave out --no-wait"
+            )
+        if name not in run.is_told:
+            run.tell("line", text=f"{name}: waiting for {lock.holder()}")
         run.is_told.add(name)
         return None
     run.is_told.discard(name)
@@ -192,60 +319,111 @@ def try_stage(
 
 # %% ../../nbs/flow/150_run.ipynb #775ff1a3
 def start(
-    run: Run,      # under way
-    step: Step,    # to be attempted, its lock taken
-    as_run: str,   # the run id its notebook is told
+    run: Run,  # under way
+    step: Step,  # to be attempted, its lock taken
+    as_run: str,  # the run id its notebook is told
 ) -> Callable[[], Attempt]:  # what to run in a thread
     "Prepare an attempt."
     name, plan, each = step.name, run.plan, step.each or {}
     entry = run.entry(name)
     number = entry["attempts"] + 1
-    folder = run_folder(plan.store, run.document["run"]) / "scratch" / f"{file_stem(step.stage.name, step.each)}-{number}"
-    attempt = prepare(plan, step, as_run, folder, lambda index, total: run.tell("cell", stage=name, index=index, total=total, peak_mib=run.attempts[name].peak_mib), run.server)
+    folder = (
+        run_folder(plan.store, run.document["run"])
+        / "scratch"
+        / f"{file_stem(step.stage.name, step.each)}-{number}"
+    )
+    attempt = prepare(
+        plan,
+        step,
+        as_run,
+        folder,
+        lambda index, total: run.tell(
+            "cell", stage=name, index=index, total=total, peak_mib=run.attempts[name].peak_mib
+        ),
+        run.server,
+    )
     attempt.tell = lambda line: run.tell("line", text=f"{name}: {line}")
     run.attempts[name] = attempt
-    run.set(name, "running", attempts=number, why=step.why, key=step.key, started_utc=datetime.now(UTC).isoformat(timespec="milliseconds"))
-    given = {p.name: plan.values[p.name].value for p in step.stage.parameters if plan.values[p.name].value != p.default or plan.values[p.name].origin != "default"} | each
-    about = {"run": run.document["run"], "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": step.each, "key": step.key, "attempt": number}
-    return lambda: run_attempt(attempt, given, list(step.stage.saves), about, step.stage.file, step.stage.options)
+    run.set(
+        name,
+        "running",
+        attempts=number,
+        why=step.why,
+        key=step.key,
+        started_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    given = {
+        p.name: plan.values[p.name].value
+        for p in step.stage.parameters
+        if plan.values[p.name].value != p.default or plan.values[p.name].origin != "default"
+    } | each
+    about = {
+        "run": run.document["run"],
+        "pipeline": plan.pipeline.name,
+        "stage": step.stage.name,
+        "each": step.each,
+        "key": step.key,
+        "attempt": number,
+    }
+    return lambda: run_attempt(
+        attempt, given, list(step.stage.saves), about, step.stage.file, step.stage.options
+    )
 
 # %% ../../nbs/flow/150_run.ipynb #da9b8004
 RETRIED = ("kernel_died", "timeout", "oom", "infra")  # kinds of failure that may pass by themselves
 
 
 def refuse_changed_code(
-    run: Run,          # under way
-    step: Step,        # of the plan
+    run: Run,  # under way
+    step: Step,  # of the plan
     attempt: Attempt,  # that ended
 ) -> None:
     "Fail an attempt whose own modules were edited while it ran: nobody can tell which of the two it used."
-    if attempt.kind is not None: return
-    now = dependencies(step.stage.imports, [step.stage.path.parent, run.plan.project.root], run.plan.packages).modules
+    if attempt.kind is not None:
+        return
+    now = dependencies(
+        step.stage.imports, [step.stage.path.parent, run.plan.project.root], run.plan.packages
+    ).modules
     changed = [n for n in sorted({*now, *step.found.modules}) if now.get(n) != step.found.modules.get(n)]
     if changed:
         attempt.kind = "input_changed"
-        attempt.error = {"cell": None, "cell_id": None, "ename": "InputChangedError", "evalue": f"module `{changed[0]}` was edited while the stage ran; run it again"}
+        attempt.error = {
+            "cell": None,
+            "cell_id": None,
+            "ename": "InputChangedError",
+            "evalue": f"module `{changed[0]}` was edited while the stage ran; run it again",
+        }
 
 # %% ../../nbs/flow/150_run.ipynb #442b1311
 def refuse_changed_sources(
-    run: Run,          # under way
-    step: Step,        # of the plan
+    run: Run,  # under way
+    step: Step,  # of the plan
     attempt: Attempt,  # that ended
 ) -> None:
     "Fail an attempt during which outside data changed: nobody can tell what of it the stage saw, or whether an error came from that."
     plan = run.plan
-    for written, partitions in step.sources.items() if attempt.kind in (None, "user_error") and not attempt.is_cancelled else ():
+    for written, partitions in (
+        step.sources.items() if attempt.kind in (None, "user_error") and not attempt.is_cancelled else ()
+    ):
         said = changed_source(plan.store, plan.project, plan.profile, parse_name(written), partitions)
-        if said is None: continue
-        ended = f" (it ended with {attempt.error['ename']}: {attempt.error['evalue'][:200]})" if attempt.error else ""
+        if said is None:
+            continue
+        ended = (
+            f" (it ended with {attempt.error['ename']}: {attempt.error['evalue'][:200]})"
+            if attempt.error
+            else ""
+        )
         attempt.kind = "input_changed"
-        attempt.error = (attempt.error or {"cell": None, "cell_id": None}) | {"ename": "InputChangedError", "evalue": f"{said}; run it again{ended}"}
+        attempt.error = (attempt.error or {"cell": None, "cell_id": None}) | {
+            "ename": "InputChangedError",
+            "evalue": f"{said}; run it again{ended}",
+        }
         return
 
 # %% ../../nbs/flow/150_run.ipynb #60c13013
 def finish(
-    run: Run,          # under way
-    name: str,         # stage
+    run: Run,  # under way
+    name: str,  # stage
     attempt: Attempt,  # that ended
 ) -> None:
     "Commit an attempt that succeeded; keep the notebook of one that failed."
@@ -253,105 +431,175 @@ def finish(
     refuse_changed_code(run, step, attempt)
     refuse_changed_sources(run, step, attempt)
     if attempt.kind is None and not attempt.is_cancelled:
-        result = commit(plan.store, record_of(plan, step, attempt, run.document["run"], entry["started_utc"], entry["attempts"]))
+        result = commit(
+            plan.store,
+            record_of(plan, step, attempt, run.document["run"], entry["started_utc"], entry["attempts"]),
+        )
         step.record, step.state = result.record, "cached"
-        if not result.is_reproduced: run.tell("line", text=f"{name}: not reproducible: a second run of the same key gave other outputs; the first result stays")
+        if not result.is_reproduced:
+            run.tell(
+                "line",
+                text=f"{name}: not reproducible: a second run of the same key gave other outputs; the first result stays",
+            )
         show_record(entry, result.record, "committed")
-        run.set(name, "committed", seconds=attempt.seconds, peak_mib=attempt.peak_mib, is_reproduced=result.is_reproduced)
-    elif attempt.error and attempt.error["ename"] == "IntegrityError" and name not in run.made_again and make_inputs_again(run, name): return
-    elif attempt.kind in RETRIED and not attempt.is_cancelled and entry["attempts"] <= step.stage.options.retries:
+        run.set(
+            name,
+            "committed",
+            seconds=attempt.seconds,
+            peak_mib=attempt.peak_mib,
+            is_reproduced=result.is_reproduced,
+        )
+    elif (
+        attempt.error
+        and attempt.error["ename"] == "IntegrityError"
+        and name not in run.made_again
+        and make_inputs_again(run, name)
+    ):
+        return
+    elif (
+        attempt.kind in RETRIED
+        and not attempt.is_cancelled
+        and entry["attempts"] <= step.stage.options.retries
+    ):
         pause_s = min(60.0, 2.0 ** (entry["attempts"] - 1))
         run.not_before[name] = time.monotonic() + pause_s
-        run.tell("line", text=f"{name}: {attempt.kind} ({attempt.error['evalue']}); try {entry['attempts'] + 1} of {step.stage.options.retries + 1} in {pause_s:g} s")
+        run.tell(
+            "line",
+            text=f"{name}: {attempt.kind} ({attempt.error['evalue']}); try {entry['attempts'] + 1} of {step.stage.options.retries + 1} in {pause_s:g} s",
+        )
         run.set(name, "waiting")
     else:
         kept = run_folder(plan.store, run.document["run"]) / f"{file_stem(step.stage.name, step.each)}.ipynb"
         shutil.copyfile(attempt.notebook, kept)
-        for text in attempt.launch.caps.files: shutil.copyfile(text, kept.with_name(text.name))
-        for path in (kept, *(kept.with_name(t.name) for t in attempt.launch.caps.files)): path.chmod(0o640 if plan.store.group else 0o600)
+        for text in attempt.launch.caps.files:
+            shutil.copyfile(text, kept.with_name(text.name))
+        for path in (kept, *(kept.with_name(t.name) for t in attempt.launch.caps.files)):
+            path.chmod(0o640 if plan.store.group else 0o600)
         state = "cancelled" if attempt.is_cancelled else "failed"
-        run.set(name, state, kind=None if attempt.is_cancelled else attempt.kind, error=None if attempt.is_cancelled else attempt.error, seconds=attempt.seconds,
-                peak_mib=attempt.peak_mib, notebook=str(kept), last_lines=attempt.last_lines, metrics=attempt.metrics)
+        run.set(
+            name,
+            state,
+            kind=None if attempt.is_cancelled else attempt.kind,
+            error=None if attempt.is_cancelled else attempt.error,
+            seconds=attempt.seconds,
+            peak_mib=attempt.peak_mib,
+            notebook=str(kept),
+            last_lines=attempt.last_lines,
+            metrics=attempt.metrics,
+        )
     run.locks[name].release()
     shutil.rmtree(attempt.folder, ignore_errors=True)
 
 # %% ../../nbs/flow/150_run.ipynb #753b1c36
 def make_inputs_again(
-    run: Run,   # under way
+    run: Run,  # under way
     name: str,  # stage that found damage in an input
-) -> bool:      # whether a stage of this pipeline can make the input again
+) -> bool:  # whether a stage of this pipeline can make the input again
     "Put the stages that made damaged inputs back to waiting."
     step, plan = run.plan.steps[name], run.plan
     own = {n: a for n, a in step.inputs.items() if n not in plan.outside}
-    return make_again(run, name, {unit for n, found in own.items() for unit, a in made_by(plan, step, n, found).items() if not is_input_whole(plan.store, a)})
+    return make_again(
+        run,
+        name,
+        {
+            unit
+            for n, found in own.items()
+            for unit, a in made_by(plan, step, n, found).items()
+            if not is_input_whole(plan.store, a)
+        },
+    )
 
 
 def made_by(
-    plan: Plan,     # with its steps
-    step: Step,     # that loads
-    written: str,   # name of its own pipeline
-    found: Any,     # the artifact, or all parts of it
-) -> dict:          # artifact by the step that made it
+    plan: Plan,  # with its steps
+    step: Step,  # that loads
+    written: str,  # name of its own pipeline
+    found: Any,  # the artifact, or all parts of it
+) -> dict:  # artifact by the step that made it
     "Who made an input."
     saver = plan.pipeline.savers.get(parse_name(written).name)
-    if isinstance(found, Parts): return {unit_name(saver, {found.parameter: v}): a for v, a in zip(found.values, found.artifacts, strict=True)}
+    if isinstance(found, Parts):
+        return {
+            unit_name(saver, {found.parameter: v}): a
+            for v, a in zip(found.values, found.artifacts, strict=True)
+        }
     return {unit_name(saver, step.each if saver and plan.pipeline.stages[saver].each else None): found}
 
 
 def make_again(
-    run: Run,          # under way
-    name: str,         # stage that found damage
+    run: Run,  # under way
+    name: str,  # stage that found damage
     makers: set[str],  # of what is damaged
-) -> bool:             # whether they are stages of this run, and this is the first time
+) -> bool:  # whether they are stages of this run, and this is the first time
     "Put a stage and the makers of its damaged inputs back to waiting."
     makers = {m for m in makers if m in run.state}
-    if not makers or name in run.made_again: return False
+    if not makers or name in run.made_again:
+        return False
     run.made_again |= {name, *makers}
-    run.tell("line", text=f"{name}: an input was damaged and set aside; {', '.join(sorted(makers))} makes it again")
-    if name in run.locks: run.locks[name].release()
-    for stage in (*makers, name): run.set(stage, "waiting")
+    run.tell(
+        "line", text=f"{name}: an input was damaged and set aside; {', '.join(sorted(makers))} makes it again"
+    )
+    if name in run.locks:
+        run.locks[name].release()
+    for stage in (*makers, name):
+        run.set(stage, "waiting")
     return True
 
 # %% ../../nbs/flow/150_run.ipynb #58fe7fb0
 def start_ready(
-    run: Run,        # under way
+    run: Run,  # under way
     running: dict[Future, str],  # what is under way, by its future
     pool: ThreadPoolExecutor,
-    n_jobs: int,     # stages at once
-) -> bool:           # whether any stage was decided or started
+    n_jobs: int,  # stages at once
+) -> bool:  # whether any stage was decided or started
     "Decide the stages that could run now, in order, and start as many as there is room for."
     has_moved, later = False, []
     while len(running) < n_jobs and (name := run.schedule.take()) is not None:
-        if run.schedule.is_behind(name): run.set(name, "skipped")
-        elif run.not_before.get(name, 0) <= time.monotonic() and (job := try_stage(run, name)) is not None: running[pool.submit(job)] = name
-        if run.state.get(name) == "waiting": later.append(name)
+        if run.schedule.is_behind(name):
+            run.set(name, "skipped")
+        elif run.not_before.get(name, 0) <= time.monotonic() and (job := try_stage(run, name)) is not None:
+            running[pool.submit(job)] = name
+        if run.state.get(name) == "waiting":
+            later.append(name)
         has_moved |= run.state.get(name) != "waiting"
     for name in later:
-        if name in run.state: run.schedule.look_at(name)
+        if name in run.state:
+            run.schedule.look_at(name)
     return has_moved
 
 
 def carry_out(
-    run: Run,       # with all stages waiting
-    n_jobs: int,    # stages at once, 1 or more
-) -> None:          # raises `KeyboardInterrupt` after everything under way was ended
+    run: Run,  # with all stages waiting
+    n_jobs: int,  # stages at once, 1 or more
+) -> None:  # raises `KeyboardInterrupt` after everything under way was ended
     "Decide and run stages until none is left."
     running: dict[Future, str] = {}
     pool, moved_at = ThreadPoolExecutor(n_jobs, thread_name_prefix="stage"), time.monotonic()
     try:
         while running or run.schedule.n_in["waiting"]:
-            if start_ready(run, running, pool, n_jobs) or running: moved_at = time.monotonic()
-            elif (held := [n for n in run.is_told if run.state[n] == "waiting"]) and run.wait_s is not None and time.monotonic() - moved_at > run.wait_s:
+            if start_ready(run, running, pool, n_jobs) or running:
+                moved_at = time.monotonic()
+            elif (
+                (held := [n for n in run.is_told if run.state[n] == "waiting"])
+                and run.wait_s is not None
+                and time.monotonic() - moved_at > run.wait_s
+            ):
                 name = held[0]
-                raise LockedError(f"{name} is still being run by {run.locks[name].holder()}", "try again later")
-            elif run.schedule.n_in["waiting"]: time.sleep(0.1)
-            for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done if running else (): finish(run, running.pop(future), future.result())
+                raise LockedError(
+                    f"{name} is still being run by {run.locks[name].holder()}", "try again later"
+                )
+            elif run.schedule.n_in["waiting"]:
+                time.sleep(0.1)
+            for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done if running else ():
+                finish(run, running.pop(future), future.result())
     except BaseException:
-        with quiet_signals(): end_all(run, running)
+        with quiet_signals():
+            end_all(run, running)
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for lock in run.locks.values(): lock.release()
+        for lock in run.locks.values():
+            lock.release()
 
 # %% ../../nbs/flow/150_run.ipynb #da87b451
 @contextmanager
@@ -361,47 +609,61 @@ def quiet_signals() -> Iterator[None]:
         yield
         return
     before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
-    try: yield
+    try:
+        yield
     finally:
-        for number, handler in before.items(): signal.signal(number, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_all(
-    run: Run,                    # interrupted
+    run: Run,  # interrupted
     running: dict[Future, str],  # what is under way
-    within_s: float = 15,        # how long kernels may take to end [s]
+    within_s: float = 15,  # how long kernels may take to end [s]
 ) -> None:
     "End what is under way, keep its notebooks, and say so."
     deadline = time.monotonic() + within_s
-    for attempt in run.attempts.values(): attempt.launch.cancelled.set()  # also one whose thread had begun, but not its entry in `running`, when the interrupt came
+    for attempt in run.attempts.values():
+        attempt.launch.cancelled.set()  # also one whose thread had begun, but not its entry in `running`, when the interrupt came
     while not all(f.done() for f in running) and time.monotonic() < deadline:
-        for name in running.values(): cancel(run.attempts[name])
+        for name in running.values():
+            cancel(run.attempts[name])
         wait(running, timeout=0.2)
     for future, name in running.items():
         with suppress(Exception):
-            if future.done(): finish(run, name, future.result())
+            if future.done():
+                finish(run, name, future.result())
     for name, state in run.state.items():
         if state in ("waiting", "running"):
-            with suppress(StoreError): run.set(name, "cancelled")
+            with suppress(StoreError):
+                run.set(name, "cancelled")
 
 # %% ../../nbs/flow/150_run.ipynb #0914b081
 def exit_code_of(
     document: dict,  # of a run
-) -> int:            # 0, 1, 3, 5, 6, 69, 124 or 130
+) -> int:  # 0, 1, 3, 5, 6, 69, 124 or 130
     "Exit code that a run's stages add up to."
-    if document["state"] == "cancelled": return 130
+    if document["state"] == "cancelled":
+        return 130
     failed = [e for e in document["stages"] if e["state"] == "failed"]
     names = [(e["error"] or {}).get("ename") for e in failed]
-    if "IntegrityError" in names: return 5
-    if "ErasedError" in names: return 6
-    if any(e["kind"] == "infra" and n in ("StoreError", "OSError") for e, n in zip(failed, names, strict=True)): return 69
-    if any(e["kind"] == "timeout" for e in failed): return 124
-    if not failed: return 0
+    if "IntegrityError" in names:
+        return 5
+    if "ErasedError" in names:
+        return 6
+    if any(
+        e["kind"] == "infra" and n in ("StoreError", "OSError") for e, n in zip(failed, names, strict=True)
+    ):
+        return 69
+    if any(e["kind"] == "timeout" for e in failed):
+        return 124
+    if not failed:
+        return 0
     return 3 if all(e["kind"] == "require" for e in failed) else 1
 
 # %% ../../nbs/flow/150_run.ipynb #ba7054ad
 def point_head(
-    run: Run,                   # that ended, with every stage committed
+    run: Run,  # that ended, with every stage committed
     result: tuple[dict, dict],  # its keys, and its stages without values
 ) -> None:
     "Let the head lead to this result."
@@ -409,61 +671,97 @@ def point_head(
     while True:
         head = read_ref(store, ref)
         last = read_run(store, head.target) if head else {}
-        if (last.get("keys"), last.get("empty", {})) == result: return
+        if (last.get("keys"), last.get("empty", {})) == result:
+            return
         write_run(store, run.document)
         with suppress(LockedError):
-            move_ref(store, ref, run.document["run"], "every stage is committed under the profile's values", after=head.number if head else 0)
+            move_ref(
+                store,
+                ref,
+                run.document["run"],
+                "every stage is committed under the profile's values",
+                after=head.number if head else 0,
+            )
             return
 
 # %% ../../nbs/flow/150_run.ipynb #3fa2738d
 def move_head(
-    run: Run,             # that ended
-    is_profile_run: bool, # whether every value is the profile's own
-) -> bool:                # whether the head of the pipeline is now this run
+    run: Run,  # that ended
+    is_profile_run: bool,  # whether every value is the profile's own
+) -> bool:  # whether the head of the pipeline is now this run
     "Make this run the pipeline's head, when at its end every stage is committed under the profile's own values."
     plan, known = run.plan, {}
     for name in plan.pipeline.order:
-        if any(run.state.get(unit) not in DONE for unit in plan.units[name]): plan_stage(plan, name, known)
+        if any(run.state.get(unit) not in DONE for unit in plan.units[name]):
+            plan_stage(plan, name, known)
     steps = [plan.steps[unit] for unit in units_of(plan, plan.pipeline.order)]
     keys = {s.name: s.record["key"] for s in steps if s.record and s.state == "cached"}
-    empty = {s.name: {"parameter": s.stage.each.parameter, "saves": list(s.stage.saves)} for s in steps if s.is_empty}
+    empty = {
+        s.name: {"parameter": s.stage.each.parameter, "saves": list(s.stage.saves)}
+        for s in steps
+        if s.is_empty
+    }
     run.document |= {"keys": keys} | ({"empty": empty} if empty else {})
-    if not is_profile_run or any(s.state != "cached" for s in steps): return False
+    if not is_profile_run or any(s.state != "cached" for s in steps):
+        return False
     point_head(run, (keys, empty))
     return True
 
 # %% ../../nbs/flow/150_run.ipynb #a0e4e005
 def run_pipeline(
-    plan: Plan,                       # what is stale, and why
-    selection: Selection,             # which stages
-    n_jobs: int = 1,                  # stages at once
-    keep_going: bool = False,         # go on with independent stages after a failure
-    wait_s: float | None = None,      # how long to wait for another run [s]; 0 = not at all
-    is_profile_run: bool = True,      # False for values from `-p` or `-f`: no head moves
+    plan: Plan,  # what is stale, and why
+    selection: Selection,  # which stages
+    n_jobs: int = 1,  # stages at once
+    keep_going: bool = False,  # go on with independent stages after a failure
+    wait_s: float | None = None,  # how long to wait for another run [s]; 0 = not at all
+    is_profile_run: bool = True,  # False for values from `-p` or `-f`: no head moves
     tell: Callable[..., None] = lambda event, **about: None,  # gets every change
-    server: Path | None = None,       # address of a kernel server; None = kernels start cold
-    about: dict | None = None,        # further entries of the document, e.g. the grid that it belongs to
-) -> dict:                            # the run's document, in the form of `run --json`
+    server: Path | None = None,  # address of a kernel server; None = kernels start cold
+    about: dict | None = None,  # further entries of the document, e.g. the grid that it belongs to
+) -> dict:  # the run's document, in the form of `run --json`
     "Run what is stale."
     check_inputs(plan, selection)
-    document, started = new_document(plan, selection, new_run_id(), "running") | (about or {}), time.monotonic()
+    document, started = (
+        new_document(plan, selection, new_run_id(), "running") | (about or {}),
+        time.monotonic(),
+    )
     sweep(plan)
     sweep_groups()
-    with disk_errors(plan.store.root), hold_run(plan.store, document["run"]), recorded(run_folder(plan.store, document["run"]) / "events.jsonl", tell) as tell:
+    with (
+        disk_errors(plan.store.root),
+        hold_run(plan.store, document["run"]),
+        recorded(run_folder(plan.store, document["run"]) / "events.jsonl", tell) as tell,
+    ):
         tell("start", document=document)
         run = Run(plan, selection, document, tell, keep_going, wait_s, server)
         try:
             with disk_errors(plan.store.root):
                 write_run(plan.store, document)
-                with announced(plan, [u for u in units_of(plan, selection.scope) if plan.steps[u].state != "cached" or plan.steps[u].stage.name in selection.forced], server): carry_out(run, n_jobs)
+                with announced(
+                    plan,
+                    [
+                        u
+                        for u in units_of(plan, selection.scope)
+                        if plan.steps[u].state != "cached" or plan.steps[u].stage.name in selection.forced
+                    ],
+                    server,
+                ):
+                    carry_out(run, n_jobs)
             document["state"] = "failed" if any(s not in DONE for s in run.state.values()) else "committed"
-        except KeyboardInterrupt: document["state"] = "cancelled"
+        except KeyboardInterrupt:
+            document["state"] = "cancelled"
         except BaseException as error:
-            document |= {"state": "cancelled" if isinstance(error, LockedError) else "failed", "exit_code": getattr(error, "exit_code", 70), "seconds": round(time.monotonic() - started, 3)}
+            document |= {
+                "state": "cancelled" if isinstance(error, LockedError) else "failed",
+                "exit_code": getattr(error, "exit_code", 70),
+                "seconds": round(time.monotonic() - started, 3),
+            }
             error.document = document
-            with suppress(StoreError): write_run(plan.store, document)
+            with suppress(StoreError):
+                write_run(plan.store, document)
             raise
-        finally: shutil.rmtree(run_folder(plan.store, document["run"]) / "scratch", ignore_errors=True)
+        finally:
+            shutil.rmtree(run_folder(plan.store, document["run"]) / "scratch", ignore_errors=True)
         document["seconds"] = round(time.monotonic() - started, 3)
         document["exit_code"] = exit_code_of(document)
         document["head"] = move_head(run, is_profile_run)
@@ -477,21 +775,31 @@ def sweep(
 ) -> None:
     "Remove what killed runs left in their scratch folders."
     for folder in plan.store.root.glob("runs/*/scratch"):
-        if not is_alive(plan.store, folder.parent.name): shutil.rmtree(folder, ignore_errors=True)
+        if not is_alive(plan.store, folder.parent.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/flow/150_run.ipynb #31b00411
 def check_inputs(
-    plan: Plan,            # of the whole pipeline
+    plan: Plan,  # of the whole pipeline
     selection: Selection,  # with `--only`, inputs may be missing
-) -> None:                 # raises `UsageError` naming the stage or pipeline that makes a missing input
+) -> None:  # raises `UsageError` naming the stage or pipeline that makes a missing input
     "Refuse to start a stage whose inputs nobody will make."
     scope = set(selection.scope)
     for name in selection.scope:
         for written in plan.pipeline.stages[name].loads:
-            if written in plan.missing: raise plan.missing[written]
+            if written in plan.missing:
+                raise plan.missing[written]
     for name in selection.selected:
         for needed in plan.pipeline.upstream(name):
             if needed not in scope and any(plan.steps[u].state != "cached" for u in plan.units[needed]):
                 made = next(e.artifact for e in plan.pipeline.edges if e.saver == needed and e.loader == name)
-                again = command_again(plan.pipeline.name, [needed], plan.profile, {n: (v.value, v.origin) for n, v in plan.values.items()})
-                raise UsageError(f"{name} needs `{made}`, which {needed} has not made for these values", f"run `{again}` first, or leave out --only")
+                again = command_again(
+                    plan.pipeline.name,
+                    [needed],
+                    plan.profile,
+                    {n: (v.value, v.origin) for n, v in plan.values.items()},
+                )
+                raise UsageError(
+                    f"{name} needs `{made}`, which {needed} has not made for these values",
+                    f"run `{again}` first, or leave out --only",
+                )

@@ -22,28 +22,43 @@ BROKEN = ("failed", "skipped", "cancelled")
 @dataclass
 class Schedule:
     "States of stages, and which of them could be decided now."
-    order: tuple[str, ...]                # stages, each behind all that it needs
-    needs: Mapping[str, list[str]]        # stages that each needs; others than those in `order` are there already
-    keep_going: bool = False              # whether independent stages go on after a failure
+
+    order: tuple[str, ...]  # stages, each behind all that it needs
+    needs: Mapping[str, list[str]]  # stages that each needs; others than those in `order` are there already
+    keep_going: bool = False  # whether independent stages go on after a failure
     before: Mapping[str, str] | None = None  # states that stages have already
-    part_of: Mapping[str, str] = field(default_factory=dict)  # stage of each part of a fan-out: a failed part does not stop the others of its stage
+    part_of: Mapping[str, str] = field(
+        default_factory=dict
+    )  # stage of each part of a fan-out: a failed part does not stop the others of its stage
 
     def __post_init__(self):
         self.place = {name: n for n, name in enumerate(self.order)}
         self.needs = {name: [s for s in self.needs.get(name, ()) if s in self.place] for name in self.order}
         self.behind: dict = {name: [] for name in self.order}
         for name, needed in self.needs.items():
-            for s in needed: self.behind[s].append(name)
-        self.state = {name: (self.before or {}).get(name, "waiting") for name in self.order}  # waiting, running, committed, cached, failed, skipped, cancelled
-        self.n_open = {name: sum(self.state[s] not in DONE for s in needed) for name, needed in self.needs.items()}  # how many of its needs are not done
-        self.n_in = Counter(self.state.values())                # how many stages are in each state
-        self.failed = Counter(self.part_of.get(name, name) for name, state in self.state.items() if state == "failed")  # stages, with the number of their failed parts
-        self.queue = [n for n, name in enumerate(self.order) if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name))]  # places of stages to be looked at, a heap
+            for s in needed:
+                self.behind[s].append(name)
+        self.state = {
+            name: (self.before or {}).get(name, "waiting") for name in self.order
+        }  # waiting, running, committed, cached, failed, skipped, cancelled
+        self.n_open = {
+            name: sum(self.state[s] not in DONE for s in needed) for name, needed in self.needs.items()
+        }  # how many of its needs are not done
+        self.n_in = Counter(self.state.values())  # how many stages are in each state
+        self.failed = Counter(
+            self.part_of.get(name, name) for name, state in self.state.items() if state == "failed"
+        )  # stages, with the number of their failed parts
+        self.queue = [
+            n
+            for n, name in enumerate(self.order)
+            if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name))
+        ]  # places of stages to be looked at, a heap
         self.queued = set(self.queue)
 
     def look_at(self, name: str) -> None:
         "Put a stage in the queue."
-        if (place := self.place[name]) in self.queued: return
+        if (place := self.place[name]) in self.queued:
+            return
         self.queued.add(place)
         heappush(self.queue, place)
 
@@ -55,17 +70,21 @@ class Schedule:
         step = (before in DONE) - (state in DONE)
         for s in self.behind[name] if step or state in BROKEN else ():
             self.n_open[s] += step
-            if state in BROKEN or not self.n_open[s]: self.look_at(s)
-        if state == "waiting": self.look_at(name)
+            if state in BROKEN or not self.n_open[s]:
+                self.look_at(s)
+        if state == "waiting":
+            self.look_at(name)
         stage = self.part_of.get(name, name)
         self.failed += Counter({stage: state == "failed"})
         self.failed -= Counter({stage: before == "failed"})  # keeps what is left above zero
         if state == "failed" and self.failed[stage] == 1 and not self.keep_going:
-            for s in self.order: self.look_at(s)
+            for s in self.order:
+                self.look_at(s)
 
     def is_behind(self, name: str) -> bool:
         "Whether a stage can never have what it needs."
-        if self.failed and not self.keep_going and set(self.failed) != {self.part_of.get(name)}: return True
+        if self.failed and not self.keep_going and set(self.failed) != {self.part_of.get(name)}:
+            return True
         return self.n_open[name] > 0 and any(self.state[s] in BROKEN for s in self.needs[name])
 
     def take(self) -> str | None:
@@ -74,5 +93,6 @@ class Schedule:
             place = heappop(self.queue)
             self.queued.remove(place)
             name = self.order[place]
-            if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name)): return name
+            if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name)):
+                return name
         return None

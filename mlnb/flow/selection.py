@@ -18,50 +18,64 @@ from ..store.errors import UsageError, did_you_mean
 @dataclass(frozen=True)
 class Selection:
     "Which stages of a pipeline a run is about."
+
     selected: tuple[str, ...]  # named, or all
-    scope: tuple[str, ...]     # those and what they need, in order
+    scope: tuple[str, ...]  # those and what they need, in order
     forced: frozenset[str] = frozenset()  # run even when fresh
 
 
 def downstream(
     pipeline: Pipeline,  # with its edges
-    stages: list[str],   # where to start
-) -> set[str]:           # these and everything behind them
+    stages: list[str],  # where to start
+) -> set[str]:  # these and everything behind them
     "Stages that need these, directly or not."
     found = set(stages)
     for name in pipeline.order:
-        if found & set(pipeline.upstream(name)): found.add(name)
+        if found & set(pipeline.upstream(name)):
+            found.add(name)
     return found
 
 
 def upstream(
     pipeline: Pipeline,  # with its edges
-    stages: list[str],   # where to start
-) -> set[str]:           # these and everything they need
+    stages: list[str],  # where to start
+) -> set[str]:  # these and everything they need
     "Stages that these need, directly or not."
     found = set(stages)
     for name in reversed(pipeline.order):
-        if name in found: found |= set(pipeline.upstream(name))
+        if name in found:
+            found |= set(pipeline.upstream(name))
     return found
 
 # %% ../../nbs/flow/120_selection.ipynb #62e18e0a
 def select(
-    pipeline: Pipeline,              # whose stages
-    stages: list[str] = (),          # named: these and the stale stages they need
-    from_: str | None = None,        # it and everything downstream
-    to: str | None = None,           # it and the stale stages it needs
-    only: bool = False,              # exactly the named stages
-    force: bool = False,             # run the selected ones even when fresh
-) -> Selection:                      # raises `UsageError` for an unknown stage
+    pipeline: Pipeline,  # whose stages
+    stages: list[str] = (),  # named: these and the stale stages they need
+    from_: str | None = None,  # it and everything downstream
+    to: str | None = None,  # it and the stale stages it needs
+    only: bool = False,  # exactly the named stages
+    force: bool = False,  # run the selected ones even when fresh
+) -> Selection:  # raises `UsageError` for an unknown stage
     "Choose stages as the command line says."
     for name in [*stages, *(n for n in (from_, to) if n)]:
-        if name not in pipeline.stages: raise UsageError(f"pipeline `{pipeline.name}` has no stage `{name}`", did_you_mean(name, list(pipeline.stages)))
+        if name not in pipeline.stages:
+            raise UsageError(
+                f"pipeline `{pipeline.name}` has no stage `{name}`", did_you_mean(name, list(pipeline.stages))
+            )
     selected = set(stages) | ({to} if to else set())
     if from_:
         behind = downstream(pipeline, [from_])
-        if selected and not behind & upstream(pipeline, [*selected]): raise UsageError(f"nothing leads from `{from_}` to {', '.join(f'`{s}`' for s in sorted(selected))}", f"`mlnb dag {pipeline.name}` shows the graph")
+        if selected and not behind & upstream(pipeline, [*selected]):
+            raise UsageError(
+                f"nothing leads from `{from_}` to {', '.join(f'`{s}`' for s in sorted(selected))}",
+                f"`mlnb dag {pipeline.name}` shows the graph",
+            )
         selected = behind & upstream(pipeline, [*selected]) if selected else behind
-    if not selected: selected = set(pipeline.order)
+    if not selected:
+        selected = set(pipeline.order)
     scope = selected if only else upstream(pipeline, [*selected])
-    def ordered(names): return tuple(n for n in pipeline.order if n in names)
+
+    def ordered(names):
+        return tuple(n for n in pipeline.order if n in names)
+
     return Selection(ordered(selected), ordered(scope), frozenset(selected if force else ()))

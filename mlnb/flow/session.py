@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from .fanout_parts import Parts, get_parts, input_of
+from ..sources.source import Partition, read_source
 from ..store.artifacts import Artifact, artifact_of, get_value, put_value
+from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError, did_you_mean
 from ..store.names import is_name, parse_name
 from ..store.objects import Store, open_store
-from ..store.disk import write_durably
 from ..store.refs import actor
-from ..sources.source import Partition, read_source
 
 # %% ../../nbs/flow/090_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -41,23 +41,25 @@ CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
 @dataclass
 class Session:
     "What the four calls need to know."
-    store: Store                    # where values are put
-    root: Path                      # folder of the project
-    pipeline: str | None            # that unqualified names belong to; None = any that has the name
-    files: Path                     # folder for values that are files
+
+    store: Store  # where values are put
+    root: Path  # folder of the project
+    pipeline: str | None  # that unqualified names belong to; None = any that has the name
+    files: Path  # folder for values that are files
     trusted_types: tuple[str, ...] = ()
-    profile: str = "default"        # whose heads are loaded by hand
-    stage: str | None = None        # None by hand
-    run: str = "by-hand"            # id of the run
-    inputs: dict[str, Artifact | Parts] = field(default_factory=dict)          # in a run: by name as written
+    profile: str = "default"  # whose heads are loaded by hand
+    stage: str | None = None  # None by hand
+    run: str = "by-hand"  # id of the run
+    inputs: dict[str, Artifact | Parts] = field(default_factory=dict)  # in a run: by name as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # in a run: pinned
-    outputs: tuple[str, ...] = ()   # in a run: names that may be saved
-    journal: Path | None = None     # in a run: what was done, one JSON document a line
-    saved: dict[str, Artifact] = field(default_factory=dict)           # in this kernel
-    metrics: dict[str, float] = field(default_factory=dict)            # in this kernel
+    outputs: tuple[str, ...] = ()  # in a run: names that may be saved
+    journal: Path | None = None  # in a run: what was done, one JSON document a line
+    saved: dict[str, Artifact] = field(default_factory=dict)  # in this kernel
+    metrics: dict[str, float] = field(default_factory=dict)  # in this kernel
 
     @property
-    def is_run(self) -> bool: return self.journal is not None
+    def is_run(self) -> bool:
+        return self.journal is not None
 
 # %% ../../nbs/flow/090_session.ipynb #d339370c
 def session_of_run(
@@ -66,14 +68,26 @@ def session_of_run(
     "Read what a run decided for this kernel."
     given = json.loads(path.read_bytes())
     below = open_store(given["below"], create=False) if given.get("below") else None
-    return Session(open_store(given["store"], given["group"], below), Path(given["root"]), given["pipeline"], Path(given["files"]), tuple(given["trusted_types"]),
-                   given["profile"], given["stage"], given["run"], {n: input_of(a) for n, a in given["inputs"].items()},
-                   {n: [Partition(*p) for p in parts] for n, parts in given["sources"].items()}, tuple(given["outputs"]), Path(given["journal"]))
+    return Session(
+        open_store(given["store"], given["group"], below),
+        Path(given["root"]),
+        given["pipeline"],
+        Path(given["files"]),
+        tuple(given["trusted_types"]),
+        given["profile"],
+        given["stage"],
+        given["run"],
+        {n: input_of(a) for n, a in given["inputs"].items()},
+        {n: [Partition(*p) for p in parts] for n, parts in given["sources"].items()},
+        tuple(given["outputs"]),
+        Path(given["journal"]),
+    )
 
 # %% ../../nbs/flow/090_session.ipynb #7f49dbf9
 def session_by_hand() -> Session:  # raises `UsageError` outside a project
     "Find project and pipeline from the working folder, and open the overlay."
     from mlnb.store.settings import find_project, profile_name, project_store
+
     project = find_project()
     here = Path.cwd().resolve()
     pipeline = next((n for n, folder in project.pipelines.items() if folder.resolve() == here), None)
@@ -86,11 +100,21 @@ def session_by_hand() -> Session:  # raises `UsageError` outside a project
 def see_project() -> None:
     "Put the project's root behind the working folder on `sys.path`; does nothing outside a project."
     here = Path.cwd()
-    root = next((str(p) for p in (here, *here.parents) if (p / "settings.ini").is_file() and "[mlnb]" in (p / "settings.ini").read_text(encoding="utf-8", errors="replace")), None)
-    if root and root not in sys.path: sys.path.insert(sys.path.index("") + 1 if "" in sys.path else 0, root)
+    root = next(
+        (
+            str(p)
+            for p in (here, *here.parents)
+            if (p / "settings.ini").is_file()
+            and "[mlnb]" in (p / "settings.ini").read_text(encoding="utf-8", errors="replace")
+        ),
+        None,
+    )
+    if root and root not in sys.path:
+        sys.path.insert(sys.path.index("") + 1 if "" in sys.path else 0, root)
 
 # %% ../../nbs/flow/090_session.ipynb #1d4beb4d
-if CONTEXT_VARIABLE not in os.environ and "ipykernel.kernelapp" in sys.modules: see_project()  # in a kernel only: mlnb's own process keeps its path
+if CONTEXT_VARIABLE not in os.environ and "ipykernel.kernelapp" in sys.modules:
+    see_project()  # in a kernel only: mlnb's own process keeps its path
 
 # %% ../../nbs/flow/090_session.ipynb #4f6f8373
 @lru_cache(maxsize=1)
@@ -102,18 +126,20 @@ def current() -> Session:
 
 def note(
     session: Session,  # of this kernel
-    **entry: Any,      # plain JSON
+    **entry: Any,  # plain JSON
 ) -> None:
     "Append one entry to the journal of a run; by hand there is none."
-    if not session.is_run: return
-    with open(session.journal, "a", encoding="utf-8") as file: file.write(json.dumps(entry, allow_nan=False) + "\n")
+    if not session.is_run:
+        return
+    with open(session.journal, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, allow_nan=False) + "\n")
 
 # %% ../../nbs/flow/090_session.ipynb #c7ac39f2
 def refused(
     session: Session,  # of this kernel
-    message: str,      # what was refused
-    mend: str,         # what to do
-) -> StageError:       # to be raised
+    message: str,  # what was refused
+    mend: str,  # what to do
+) -> StageError:  # to be raised
     "Note a call that breaks the contract: the stage fails even when its code swallows the error."
     note(session, refused=message)
     return StageError(message, mend)
@@ -126,61 +152,95 @@ def overlay_path(session: Session, pipeline: str | None, name: str) -> Path:
 
 def owner_of(
     session: Session,  # by hand
-    name: str,         # artifact
-) -> str | None:       # pipeline; None when several or none know the name
+    name: str,  # artifact
+) -> str | None:  # pipeline; None when several or none know the name
     "The pipeline that an unqualified name belongs to, outside a pipeline's folder: the only one that saves it."
-    if session.pipeline: return session.pipeline
+    if session.pipeline:
+        return session.pipeline
     from mlnb.notebook.pipeline import saved_names
     from mlnb.store.settings import read_project
+
     project = read_project(session.root)
     owners = [p for p in project.pipelines if name in saved_names(project, p)]
-    if len(owners) == 1: return owners[0]
-    raise UsageError(f"`{name}` is saved by {len(owners)} pipelines of this project", "work in the notebook's folder, or write `PIPELINE/NAME`") if owners else UsageError(
-        f"no pipeline of this project saves `{name}`", did_you_mean(name, list(project.sources)))
+    if len(owners) == 1:
+        return owners[0]
+    raise (
+        UsageError(
+            f"`{name}` is saved by {len(owners)} pipelines of this project",
+            "work in the notebook's folder, or write `PIPELINE/NAME`",
+        )
+        if owners
+        else UsageError(
+            f"no pipeline of this project saves `{name}`", did_you_mean(name, list(project.sources))
+        )
+    )
 
 # %% ../../nbs/flow/090_session.ipynb #c9c6bbb3
 def find_by_hand(
     session: Session,  # by hand
-    written: str,      # name as written
+    written: str,  # name as written
 ) -> Artifact | Parts | list[Partition]:
     "What a name means by hand: the overlay, then a source, then the head; a line says which."
-    from mlnb.store.settings import read_project
     from mlnb.sources.pin import is_incremental, pin_source
+    from mlnb.store.settings import read_project
+
     name, project = parse_name(written), read_project(session.root)
     if name.pipeline is None and name.name in project.sources:
-        if is_incremental(project, session.profile, name.name): print(f"{written}: all its partitions; a run gives a stage those that it has not read yet")
+        if is_incremental(project, session.profile, name.name):
+            print(f"{written}: all its partitions; a run gives a stage those that it has not read yet")
         return pin_source(session.store, project, session.profile, name)
     pipeline = name.pipeline or owner_of(session, name.name)
     mine = overlay_path(session, pipeline, name.name)
     if name.ref is None and mine.exists():
-        print(f"{written}: what you saved by hand (delete {mine.relative_to(session.root) if mine.is_relative_to(session.root) else mine} to see the pipeline's again)")
+        print(
+            f"{written}: what you saved by hand (delete {mine.relative_to(session.root) if mine.is_relative_to(session.root) else mine} to see the pipeline's again)"
+        )
         found = input_of(json.loads(mine.read_bytes()))
         if isinstance(found, Parts):
-            with suppress(UsageError): found = with_parts(find_committed(session, project, written, pipeline), found)
-    else: found = find_committed(session, project, written, pipeline)
+            with suppress(UsageError):
+                found = with_parts(find_committed(session, project, written, pipeline), found)
+    else:
+        found = find_committed(session, project, written, pipeline)
     return own_part(project, pipeline, name.name, found) if isinstance(found, Parts) else found
 
 
 def find_committed(
     session: Session,  # by hand
-    project: Any,      # that it works in
-    written: str,      # name as written
-    pipeline: str,     # that the name belongs to
-) -> Artifact | Parts: # raises `UsageError` when nobody made it
+    project: Any,  # that it works in
+    written: str,  # name as written
+    pipeline: str,  # that the name belongs to
+) -> Artifact | Parts:  # raises `UsageError` when nobody made it
     "What the head of a pipeline has under a name, or its newest run; a line says which."
     from mlnb.flow.heads import find_output
-    from mlnb.notebook.pipeline import saved_names
     from mlnb.flow.latest import find_artifact
+    from mlnb.notebook.pipeline import saved_names
+
     name = parse_name(written)
-    try: artifact, record, line = find_output(session.store.below, list(project.pipelines), written, pipeline, session.profile)
+    try:
+        artifact, record, line = find_output(
+            session.store.below, list(project.pipelines), written, pipeline, session.profile
+        )
     except UsageError:
-        if pipeline not in project.pipelines: raise UsageError(f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines))) from None
-        if name.ref: raise
+        if pipeline not in project.pipelines:
+            raise UsageError(
+                f"there is no pipeline `{pipeline}`", did_you_mean(pipeline, list(project.pipelines))
+            ) from None
+        if name.ref:
+            raise
         saved = saved_names(project, pipeline)
-        if name.name not in saved: raise UsageError(f"no stage of `{pipeline}` saves `{name.name}`", did_you_mean(name.name, [*saved, *project.sources])) from None
-        try: artifact, record, run = find_artifact(session.store.below, project, f"{pipeline}/{name.name}", session.profile)
-        except UsageError: artifact = None
-        if artifact is None: raise
+        if name.name not in saved:
+            raise UsageError(
+                f"no stage of `{pipeline}` saves `{name.name}`",
+                did_you_mean(name.name, [*saved, *project.sources]),
+            ) from None
+        try:
+            artifact, record, run = find_artifact(
+                session.store.below, project, f"{pipeline}/{name.name}", session.profile
+            )
+        except UsageError:
+            artifact = None
+        if artifact is None:
+            raise
         line = f"{written}: from run {run} of {pipeline}, which did not end with every stage committed"
     print(line or f"{written}: from run {record['run']} of {pipeline}")
     return artifact
@@ -189,134 +249,216 @@ def find_committed(
 def part_by_hand() -> tuple[Any, Any] | None:  # the fan-out, and the value; None outside one
     "The fan-out of the notebook that is open, and the value it works on."
     from mlnb.notebook.options import read_options
+
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     for source in reversed(shell.user_ns.get("In", [])) if shell else ():
-        if "each" not in source or (text := read_options(source)[0].each) is None: continue
+        if "each" not in source or (text := read_options(source)[0].each) is None:
+            continue
         from mlnb.notebook.each import read_each
+
         each = read_each(text)
         return (each, shell.user_ns[each.parameter]) if each.parameter in shell.user_ns else None
     return None
 
 
 def with_parts(
-    below: Any,    # what the pipeline has: parts, or one artifact
-    mine: Parts,   # saved by hand
-) -> Parts:        # mine in the place of the pipeline's, value by value
+    below: Any,  # what the pipeline has: parts, or one artifact
+    mine: Parts,  # saved by hand
+) -> Parts:  # mine in the place of the pipeline's, value by value
     "Lay parts saved by hand over those of the pipeline."
-    parts = dict(zip(below.values, below.artifacts, strict=True)) if isinstance(below, Parts) and below.parameter == mine.parameter else {}
+    parts = (
+        dict(zip(below.values, below.artifacts, strict=True))
+        if isinstance(below, Parts) and below.parameter == mine.parameter
+        else {}
+    )
     parts |= dict(zip(mine.values, mine.artifacts, strict=True))
     return Parts(mine.parameter, tuple(parts), tuple(parts.values()))
 
 
 def own_part(
-    project: Any,   # that the notebook is in
+    project: Any,  # that the notebook is in
     pipeline: str,  # that saves the name
-    name: str,      # artifact
-    found: Parts,   # what it means
+    name: str,  # artifact
+    found: Parts,  # what it means
 ) -> Artifact | Parts:  # the part of the open notebook's value, if it has the same `each`; else all
     "What a notebook with the same fan-out gets of a name."
     from mlnb.notebook.pipeline import read_pipeline
+
     read, part = read_pipeline(project, pipeline), part_by_hand()
-    if part is None or name not in read.savers or read.stages[read.savers[name]].each != part[0]: return found
-    if part[1] in found.values: return found.artifacts[found.values.index(part[1])]
-    raise UsageError(f"`{name}` has no part for {part[0].parameter} {part[1]!r}", f"it has those for {', '.join(map(repr, found.values))}")
+    if part is None or name not in read.savers or read.stages[read.savers[name]].each != part[0]:
+        return found
+    if part[1] in found.values:
+        return found.artifacts[found.values.index(part[1])]
+    raise UsageError(
+        f"`{name}` has no part for {part[0].parameter} {part[1]!r}",
+        f"it has those for {', '.join(map(repr, found.values))}",
+    )
 
 # %% ../../nbs/flow/090_session.ipynb #50c3fd34
 def find_input(
     session: Session,  # of this kernel
-    name: str,         # as written
+    name: str,  # as written
 ) -> Artifact | Parts | list[Partition]:  # an artifact, all parts of one, or the pinned files of a source
     "What a name means here."
-    if not session.is_run: return find_by_hand(session, name)
-    if name in session.inputs: return session.inputs[name]
-    if name in session.sources: return session.sources[name]
-    raise refused(session, f"`load({name!r})` was not found when the notebook was read", "call mlnb's own `load` with the name written out, so that the plan can see it")
+    if not session.is_run:
+        return find_by_hand(session, name)
+    if name in session.inputs:
+        return session.inputs[name]
+    if name in session.sources:
+        return session.sources[name]
+    raise refused(
+        session,
+        f"`load({name!r})` was not found when the notebook was read",
+        "call mlnb's own `load` with the name written out, so that the plan can see it",
+    )
 
 
 def load(
-    name: str,                          # `[PIPELINE/]NAME[@REF]`, written out
-    columns: list[str] | None = None,   # of a frame: read only these
-    as_: str | None = None,             # frames: `pandas` or `arrow`, None = as it was saved; `path` gives a file
-) -> Any:                               # equal to what was saved; raises `IntegrityError` when it was altered, `UsageError` when nobody saved it
+    name: str,  # `[PIPELINE/]NAME[@REF]`, written out
+    columns: list[str] | None = None,  # of a frame: read only these
+    as_: str | None = None,  # frames: `pandas` or `arrow`, None = as it was saved; `path` gives a file
+) -> (
+    Any
+):  # equal to what was saved; raises `IntegrityError` when it was altered, `UsageError` when nobody saved it
     "Load an artifact or a source by name."
-    if not isinstance(name, str): raise UsageError(f"`load` takes a name, not {name!r}", "write the name itself, e.g. `load(\"features\")`")
-    if as_ not in (None, "pandas", "arrow", "path"): raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
+    if not isinstance(name, str):
+        raise UsageError(
+            f"`load` takes a name, not {name!r}", 'write the name itself, e.g. `load("features")`'
+        )
+    if as_ not in (None, "pandas", "arrow", "path"):
+        raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
     session = current()
     found = find_input(session, name)
-    if not isinstance(found, (Artifact, Parts)): return read_source(session.root, found, columns, as_, session.store)
+    if not isinstance(found, (Artifact, Parts)):
+        return read_source(session.root, found, columns, as_, session.store)
     read = get_value if isinstance(found, Artifact) else get_parts
-    if session.is_run: return read(session.store, found, session.files, columns, as_, session.trusted_types)
+    if session.is_run:
+        return read(session.store, found, session.files, columns, as_, session.trusted_types)
     from mlnb.care.audit import noting_damage
-    with noting_damage(session.store.below): return read(session.store, found, session.files, columns, as_, session.trusted_types)
+
+    with noting_damage(session.store.below):
+        return read(session.store, found, session.files, columns, as_, session.trusted_types)
 
 # %% ../../nbs/flow/090_session.ipynb #f9c8bca1
 def save(
-    name: str,   # a-z, 0-9 and _, written out
+    name: str,  # a-z, 0-9 and _, written out
     value: Any,  # a value with a codec, a `Path` to a file or folder, or an iterator of frames
-) -> None:       # raises `ValueRefusedError` for what would not come back equal
+) -> None:  # raises `ValueRefusedError` for what would not come back equal
     "Save a value under a name."
     session = current()
-    if not is_name(name): raise ValueRefusedError(f"`{name}` cannot name an artifact", "use a-z, 0-9 and _, beginning with a letter, at most 64")
+    if not is_name(name):
+        raise ValueRefusedError(
+            f"`{name}` cannot name an artifact", "use a-z, 0-9 and _, beginning with a letter, at most 64"
+        )
     if session.is_run and name not in session.outputs:
-        raise refused(session, f"`save({name!r}, …)` was not found when the notebook was read", "call mlnb's own `save` with the name written out, so that the plan can see it")
-    if session.is_run and name in session.saved: raise ValueRefusedError(f"`{name}` was saved before in this stage", "save it once, at the end")
+        raise refused(
+            session,
+            f"`save({name!r}, …)` was not found when the notebook was read",
+            "call mlnb's own `save` with the name written out, so that the plan can see it",
+        )
+    if session.is_run and name in session.saved:
+        raise ValueRefusedError(f"`{name}` was saved before in this stage", "save it once, at the end")
     artifact = put_value(session.store, value, session.trusted_types)
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:
         mine, part = overlay_path(session, owner_of(session, name), name), part_by_hand()
-        kept = artifact if part is None else with_parts(input_of(json.loads(mine.read_bytes())) if mine.exists() else None, Parts(part[0].parameter, (part[1],), (artifact,)))
+        kept = (
+            artifact
+            if part is None
+            else with_parts(
+                input_of(json.loads(mine.read_bytes())) if mine.exists() else None,
+                Parts(part[0].parameter, (part[1],), (artifact,)),
+            )
+        )
         write_durably(mine, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
         print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); pipelines do not see it")
 
 # %% ../../nbs/flow/090_session.ipynb #057f0461
 def plain_number(value: Any) -> int | float | None:
     "A finite Python number; None for anything else."
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0: value = value.item()
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    return (
+        value
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )
 
 
 def metric(
-    name: str,          # a-z, 0-9 and _
-    value: float,       # finite number
-    low: float | None = None,   # lower end of its interval, kept as `NAME_low`
+    name: str,  # a-z, 0-9 and _
+    value: float,  # finite number
+    low: float | None = None,  # lower end of its interval, kept as `NAME_low`
     high: float | None = None,  # upper end of its interval, kept as `NAME_high`
-) -> None:              # raises `ValueRefusedError` when it is no finite number or was given before
+) -> None:  # raises `ValueRefusedError` when it is no finite number or was given before
     "Record a number that tells how good something is; comparable between runs."
     session = current()
-    if not is_name(name): raise ValueRefusedError(f"`{name}` cannot name a metric", "use a-z, 0-9 and _, beginning with a letter, at most 64")
-    given = {k: v for k, v in ((name, value), (f"{name}_low", low), (f"{name}_high", high)) if v is not None or k == name}
+    if not is_name(name):
+        raise ValueRefusedError(
+            f"`{name}` cannot name a metric", "use a-z, 0-9 and _, beginning with a letter, at most 64"
+        )
+    given = {
+        k: v
+        for k, v in ((name, value), (f"{name}_low", low), (f"{name}_high", high))
+        if v is not None or k == name
+    }
     numbers = {k: plain_number(v) for k, v in given.items()}
-    if bad := [k for k, v in numbers.items() if v is None]: raise ValueRefusedError(f"metric `{bad[0]}` is {given[bad[0]]!r}", "give a finite number, or leave the metric out and say why")
-    if (low is None) != (high is None): raise ValueRefusedError(f"metric `{name}` has one end of an interval only", "give both `low` and `high`, or neither")
-    if low is not None and not numbers[f"{name}_low"] <= numbers[name] <= numbers[f"{name}_high"]: raise ValueRefusedError(f"metric `{name}` lies outside its interval", "give `low` <= value <= `high`")
-    if session.is_run and (twice := [k for k in numbers if k in session.metrics]): raise ValueRefusedError(f"metric `{twice[0]}` has a value already", "give each metric one name")
+    if bad := [k for k, v in numbers.items() if v is None]:
+        raise ValueRefusedError(
+            f"metric `{bad[0]}` is {given[bad[0]]!r}",
+            "give a finite number, or leave the metric out and say why",
+        )
+    if (low is None) != (high is None):
+        raise ValueRefusedError(
+            f"metric `{name}` has one end of an interval only", "give both `low` and `high`, or neither"
+        )
+    if low is not None and not numbers[f"{name}_low"] <= numbers[name] <= numbers[f"{name}_high"]:
+        raise ValueRefusedError(f"metric `{name}` lies outside its interval", "give `low` <= value <= `high`")
+    if session.is_run and (twice := [k for k in numbers if k in session.metrics]):
+        raise ValueRefusedError(f"metric `{twice[0]}` has a value already", "give each metric one name")
     session.metrics |= numbers
     note(session, metrics=numbers)
-    print(f"{name} = {numbers[name]:.6g}" + (f" ({numbers[f'{name}_low']:.6g} to {numbers[f'{name}_high']:.6g})" if low is not None and high is not None else ""))
+    print(
+        f"{name} = {numbers[name]:.6g}"
+        + (
+            f" ({numbers[f'{name}_low']:.6g} to {numbers[f'{name}_high']:.6g})"
+            if low is not None and high is not None
+            else ""
+        )
+    )
 
 # %% ../../nbs/flow/090_session.ipynb #f903cd46
 def require(
     condition: Any,  # something with one truth value
-    message: str,    # the sentence a reader sees when it is not met: what was expected, and what to do
-) -> None:           # raises `RequireError`
+    message: str,  # the sentence a reader sees when it is not met: what was expected, and what to do
+) -> None:  # raises `RequireError`
     "Stop the stage unless `condition` holds."
-    try: is_met = bool(condition)
-    except (ValueError, TypeError) as error: raise ValueRefusedError(f"the condition of {message!r} has no single truth value", "compare with `.all()` or `.any()`") from error
+    try:
+        is_met = bool(condition)
+    except (ValueError, TypeError) as error:
+        raise ValueRefusedError(
+            f"the condition of {message!r} has no single truth value", "compare with `.all()` or `.any()`"
+        ) from error
     note(current(), require=str(message), is_met=is_met)
-    if not is_met: raise RequireError(str(message))
+    if not is_met:
+        raise RequireError(str(message))
 
 # %% ../../nbs/flow/090_session.ipynb #53b36b64
-def run_id() -> str:  # `by-hand` outside a run; when a run repeats one that committed already, the id of that one, so that equal runs give equal results
+def run_id() -> (
+    str
+):  # `by-hand` outside a run; when a run repeats one that committed already, the id of that one, so that equal runs give equal results
     "Id of the run that this stage belongs to."
     return current().run
 
 
 def artifact_digest(
     name: str,  # an artifact that this stage loads, as written
-) -> str:       # 64 hexadecimal characters
+) -> str:  # 64 hexadecimal characters
     "Identity of a loaded artifact, e.g. of the model that made a prediction."
     found = find_input(current(), name)
-    if isinstance(found, Artifact | Parts): return found.digest
+    if isinstance(found, Artifact | Parts):
+        return found.digest
     from mlnb.sources.source import manifest_digest
+
     return manifest_digest(found)

@@ -42,60 +42,106 @@ HABITS = (
 # %% ../../nbs/fraud/090_champion.ipynb #a3bbed99
 ODD_RATIO = 2.75  # amount over the customer's usual one from which a payment is called odd
 
+
 def oddness(
-    payments: pd.DataFrame,   # TX_AMOUNT, TX_FRAUD and the columns of `HABITS`
-) -> dict[str, np.ndarray]:   # AMOUNT_RATIO, AMOUNT_Z, AMOUNT_RATIO_EVER, AMOUNT_Z_EVER [float64], IS_ODD, ORDINARY_FRAUD (0 or 1)
+    payments: pd.DataFrame,  # TX_AMOUNT, TX_FRAUD and the columns of `HABITS`
+) -> dict[
+    str, np.ndarray
+]:  # AMOUNT_RATIO, AMOUNT_Z, AMOUNT_RATIO_EVER, AMOUNT_Z_EVER [float64], IS_ODD, ORDINARY_FRAUD (0 or 1)
     "How odd an amount is for its customer, and which frauds had an amount that was not."
     recent, ever = (_beside(payments, past) for past in ("BEFORE", "EVER"))
     is_odd = (ever[0] > ODD_RATIO).astype("int64")
-    return {"AMOUNT_RATIO": recent[0], "AMOUNT_Z": recent[1], "AMOUNT_RATIO_EVER": ever[0], "AMOUNT_Z_EVER": ever[1],
-            "IS_ODD": is_odd, "ORDINARY_FRAUD": payments.TX_FRAUD.to_numpy() * (1 - is_odd)}
+    return {
+        "AMOUNT_RATIO": recent[0],
+        "AMOUNT_Z": recent[1],
+        "AMOUNT_RATIO_EVER": ever[0],
+        "AMOUNT_Z_EVER": ever[1],
+        "IS_ODD": is_odd,
+        "ORDINARY_FRAUD": payments.TX_FRAUD.to_numpy() * (1 - is_odd),
+    }
+
 
 def _beside(payments: pd.DataFrame, past: str) -> tuple[np.ndarray, np.ndarray]:
     amount, usual = payments.TX_AMOUNT.to_numpy(), payments[f"CUSTOMER_ID_AVG_AMOUNT_{past}"].to_numpy()
-    spread = np.sqrt(np.maximum(payments[f"CUSTOMER_ID_AVG_SQUARE_{past}"].to_numpy() - usual ** 2, 1.0))
-    return np.where(usual > 0, amount / np.where(usual > 0, usual, 1), 1.0), np.where(usual > 0, (amount - usual) / spread, 0.0)
+    spread = np.sqrt(np.maximum(payments[f"CUSTOMER_ID_AVG_SQUARE_{past}"].to_numpy() - usual**2, 1.0))
+    return np.where(usual > 0, amount / np.where(usual > 0, usual, 1), 1.0), np.where(
+        usual > 0, (amount - usual) / spread, 0.0
+    )
 
 # %% ../../nbs/fraud/090_champion.ipynb #425ea2b5
-DELAY_S = 7 * DAY_S                       # age at which a label is known [s]
-TERMINAL_DAYS = (1, 3, 7, 14, 28, 60)     # windows of a terminal's past, before the delay [days]
-CARD_DAYS = (1, 7, 14)                    # windows of a card's odd amounts [days]
+DELAY_S = 7 * DAY_S  # age at which a label is known [s]
+TERMINAL_DAYS = (1, 3, 7, 14, 28, 60)  # windows of a terminal's past, before the delay [days]
+CARD_DAYS = (1, 7, 14)  # windows of a card's odd amounts [days]
 TERMINAL_COUNTS = {"NB_TX": None, "NB_FRAUD": "TX_FRAUD", "NB_ORDINARY": "ORDINARY_FRAUD"}
 
+
 def _terminal(name: str, aggregation: str, column: str | None = None, days: int | None = None) -> Feature:
-    return Feature(f"TERMINAL_ID_{name}", "TERMINAL_ID", aggregation, column, days and days * DAY_S, DELAY_S, empty=0.0)
+    return Feature(
+        f"TERMINAL_ID_{name}", "TERMINAL_ID", aggregation, column, days and days * DAY_S, DELAY_S, empty=0.0
+    )
+
 
 TRACES = (
-    *(Feature(f"CUSTOMER_ID_NB_ODD_{n}DAY_BEFORE", "CUSTOMER_ID", "sum", "IS_ODD", n * DAY_S, current=False, empty=0.0) for n in CARD_DAYS),
-    *(_terminal(f"{what}_{n}DAY_KNOWN", "sum" if column else "count", column, n) for what, column in TERMINAL_COUNTS.items() for n in TERMINAL_DAYS),
-    _terminal("LAST_FRAUD", "last", "TX_FRAUD", 60), _terminal("LAST_ORDINARY", "last", "ORDINARY_FRAUD", 60),
-    Feature("TERMINAL_ID_SECONDS_SINCE", "TERMINAL_ID", "time_since", window_s=60 * DAY_S, delay_s=DELAY_S, empty=67.0 * DAY_S),
-    _terminal("ORDINARY_DAYS", "sum", "ORDINARY_DAY", 28), _terminal("FRAUD_DAYS", "sum", "FRAUD_DAY", 28),
+    *(
+        Feature(
+            f"CUSTOMER_ID_NB_ODD_{n}DAY_BEFORE",
+            "CUSTOMER_ID",
+            "sum",
+            "IS_ODD",
+            n * DAY_S,
+            current=False,
+            empty=0.0,
+        )
+        for n in CARD_DAYS
+    ),
+    *(
+        _terminal(f"{what}_{n}DAY_KNOWN", "sum" if column else "count", column, n)
+        for what, column in TERMINAL_COUNTS.items()
+        for n in TERMINAL_DAYS
+    ),
+    _terminal("LAST_FRAUD", "last", "TX_FRAUD", 60),
+    _terminal("LAST_ORDINARY", "last", "ORDINARY_FRAUD", 60),
+    Feature(
+        "TERMINAL_ID_SECONDS_SINCE",
+        "TERMINAL_ID",
+        "time_since",
+        window_s=60 * DAY_S,
+        delay_s=DELAY_S,
+        empty=67.0 * DAY_S,
+    ),
+    _terminal("ORDINARY_DAYS", "sum", "ORDINARY_DAY", 28),
+    _terminal("FRAUD_DAYS", "sum", "FRAUD_DAY", 28),
 )
 
 # %% ../../nbs/fraud/090_champion.ipynb #34b2195c
 def mean_age(
-    days: np.ndarray,      # sum of the days on which the events happened
+    days: np.ndarray,  # sum of the days on which the events happened
     n_events: np.ndarray,  # number of them
-    today: np.ndarray,     # day of the payment, fractions allowed
-) -> np.ndarray:           # [days]; −1 where there is no event
+    today: np.ndarray,  # day of the payment, fractions allowed
+) -> np.ndarray:  # [days]; −1 where there is no event
     "Mean age of earlier events."
     return np.where(n_events > 0, today - days / np.maximum(n_events, 1), -1.0)
 
 # %% ../../nbs/fraud/090_champion.ipynb #580a44ab
 OWN_INPUTS = (
-    "AMOUNT_RATIO", "AMOUNT_Z", "AMOUNT_RATIO_EVER", "AMOUNT_Z_EVER", *(f.name for f in HABITS if f.column != "TX_AMOUNT_SQUARE"),
+    "AMOUNT_RATIO",
+    "AMOUNT_Z",
+    "AMOUNT_RATIO_EVER",
+    "AMOUNT_Z_EVER",
+    *(f.name for f in HABITS if f.column != "TX_AMOUNT_SQUARE"),
     *(f.name for f in TRACES if not f.name.endswith("_DAYS")),
-    *(f"TERMINAL_ID_SHARE_ORDINARY_{n}DAY_KNOWN" for n in (7, 14, 28)), "TERMINAL_ID_AGE_ORDINARY", "TERMINAL_ID_AGE_FRAUD",
+    *(f"TERMINAL_ID_SHARE_ORDINARY_{n}DAY_KNOWN" for n in (7, 14, 28)),
+    "TERMINAL_ID_AGE_ORDINARY",
+    "TERMINAL_ID_AGE_FRAUD",
 )
 CHAMPION_INPUTS = (*INPUTS, *OWN_INPUTS)  # what the champion sees, in order
 
 # %% ../../nbs/fraud/090_champion.ipynb #d0c8d610
 def add_champion_features(
-    features: pd.DataFrame,   # transactions in order of id and time, with the columns of `mlnb.fraud.features.add_features`; not changed
-) -> pd.DataFrame:            # the same rows and columns, then `OWN_INPUTS`; raises `SchemaError`
+    features: pd.DataFrame,  # transactions in order of id and time, with the columns of `mlnb.fraud.features.add_features`; not changed
+) -> pd.DataFrame:  # the same rows and columns, then `OWN_INPUTS`; raises `SchemaError`
     "Add what the champion knows beyond the published features."
-    frame = features.assign(TX_AMOUNT_SQUARE=features.TX_AMOUNT ** 2)
+    frame = features.assign(TX_AMOUNT_SQUARE=features.TX_AMOUNT**2)
     frame = frame.assign(**compute(frame, HABITS, ID_COLUMN, TIME_COLUMN))
     frame = frame.assign(**oddness(frame))
     day = frame.TX_DATETIME.to_numpy().astype("datetime64[us]").astype("int64") / (DAY_S * 1e6)
@@ -105,31 +151,56 @@ def add_champion_features(
     frame = frame.assign(**_of_terminals(frame, since))
     return features.assign(**{name: frame[name] for name in OWN_INPUTS})
 
+
 def _of_terminals(frame: pd.DataFrame, since: np.ndarray) -> dict[str, np.ndarray]:
-    column = {name: frame[f"TERMINAL_ID_{name}"].to_numpy() for name in ("ORDINARY_DAYS", "FRAUD_DAYS", "NB_ORDINARY_28DAY_KNOWN", "NB_FRAUD_28DAY_KNOWN")}
-    shares = {f"TERMINAL_ID_SHARE_ORDINARY_{n}DAY_KNOWN": frame[f"TERMINAL_ID_NB_ORDINARY_{n}DAY_KNOWN"].to_numpy()
-              / np.maximum(frame[f"TERMINAL_ID_NB_TX_{n}DAY_KNOWN"].to_numpy(), 1) for n in (7, 14, 28)}
-    return shares | {"TERMINAL_ID_AGE_ORDINARY": mean_age(column["ORDINARY_DAYS"], column["NB_ORDINARY_28DAY_KNOWN"], since),
-                     "TERMINAL_ID_AGE_FRAUD": mean_age(column["FRAUD_DAYS"], column["NB_FRAUD_28DAY_KNOWN"], since)}
+    column = {
+        name: frame[f"TERMINAL_ID_{name}"].to_numpy()
+        for name in ("ORDINARY_DAYS", "FRAUD_DAYS", "NB_ORDINARY_28DAY_KNOWN", "NB_FRAUD_28DAY_KNOWN")
+    }
+    shares = {
+        f"TERMINAL_ID_SHARE_ORDINARY_{n}DAY_KNOWN": frame[f"TERMINAL_ID_NB_ORDINARY_{n}DAY_KNOWN"].to_numpy()
+        / np.maximum(frame[f"TERMINAL_ID_NB_TX_{n}DAY_KNOWN"].to_numpy(), 1)
+        for n in (7, 14, 28)
+    }
+    return shares | {
+        "TERMINAL_ID_AGE_ORDINARY": mean_age(
+            column["ORDINARY_DAYS"], column["NB_ORDINARY_28DAY_KNOWN"], since
+        ),
+        "TERMINAL_ID_AGE_FRAUD": mean_age(column["FRAUD_DAYS"], column["NB_FRAUD_28DAY_KNOWN"], since),
+    }
 
 # %% ../../nbs/fraud/090_champion.ipynb #e70ed2fc
 TRAIN_DAYS = 28  # how far training reaches back, chosen in validation [days]
 
+
 def member(
-    seed: int = 0,                          # of the model; without sampling it changes nothing but the bins of large tables
-) -> HistGradientBoostingClassifier:        # unfitted
+    seed: int = 0,  # of the model; without sampling it changes nothing but the bins of large tables
+) -> HistGradientBoostingClassifier:  # unfitted
     "One of the champion's models."
-    return HistGradientBoostingClassifier(max_iter=150, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0,
-                                          early_stopping=False, random_state=seed)
+    return HistGradientBoostingClassifier(
+        max_iter=150,
+        learning_rate=0.06,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=seed,
+    )
 
 # %% ../../nbs/fraud/090_champion.ipynb #ee3c04e1
 N_MEMBERS = 4  # parts of the training window, as many payments in each; each member does without one of them
 
+
 def train_champion(
-    training: pd.DataFrame,               # payments of the training window in order of time, with TX_FRAUD and the inputs
-    names: tuple | list = CHAMPION_INPUTS,# inputs to learn from, in this order
-) -> VotingClassifier:                    # its score is the mean of the members'; raises `InputError` when a member would see one class only
+    training: pd.DataFrame,  # payments of the training window in order of time, with TX_FRAUD and the inputs
+    names: tuple | list = CHAMPION_INPUTS,  # inputs to learn from, in this order
+) -> (
+    VotingClassifier
+):  # its score is the mean of the members'; raises `InputError` when a member would see one class only
     "Fit the champion: members that each do without another part of the window."
     rows = [kept for kept, _ in KFold(N_MEMBERS).split(training)]
-    members = [(f"without_{n}", FrozenEstimator(train_on_payments(member(), training.iloc[kept], names))) for n, kept in enumerate(rows)]
+    members = [
+        (f"without_{n}", FrozenEstimator(train_on_payments(member(), training.iloc[kept], names)))
+        for n, kept in enumerate(rows)
+    ]
     return VotingClassifier(members, voting="soft").fit(inputs(training, names), training[LABEL_COLUMN])

@@ -18,22 +18,43 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .simulator import START, customer_payments, customers, require_sizes, terminals, terminals_in_reach
+from mlnb.fraud.simulator import (
+    START,
+    customer_payments,
+    customers,
+    require_sizes,
+    terminals,
+    terminals_in_reach,
+)
 from ..store.errors import UsageError
 
 # %% ../../nbs/fraud/030_daily.ipynb #0a3bcba2
-RECORD = np.dtype([("second", "int64"), ("customer", "int32"), ("terminal", "int32"), ("drawn", "float64"), ("raised", "int16"), ("scenario", "int16")])
+RECORD = np.dtype(
+    [
+        ("second", "int64"),
+        ("customer", "int32"),
+        ("terminal", "int32"),
+        ("drawn", "float64"),
+        ("raised", "int16"),
+        ("scenario", "int16"),
+    ]
+)
 
 # %% ../../nbs/fraud/030_daily.ipynb #6c78d76b
 def piece_of(
-    profiles: pd.DataFrame,    # some rows of `mlnb.fraud.simulator.customers`, ascending
-    terminals: pd.DataFrame,   # as `mlnb.fraud.simulator.terminals` gives them
-    n_days: int,               # length of the stream, 1 or more [days]
-) -> np.ndarray:               # of `RECORD`, in order of time, customer, terminal and amount; none raised or marked yet
+    profiles: pd.DataFrame,  # some rows of `mlnb.fraud.simulator.customers`, ascending
+    terminals: pd.DataFrame,  # as `mlnb.fraud.simulator.terminals` gives them
+    n_days: int,  # length of the stream, 1 or more [days]
+) -> np.ndarray:  # of `RECORD`, in order of time, customer, terminal and amount; none raised or marked yet
     "Payments of some customers, as the simulator draws them."
-    columns = profiles[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(index=False, name=None)
+    columns = profiles[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(
+        index=False, name=None
+    )
     draw = np.random.RandomState()
-    parts = [customer_payments(*profile, reach, n_days, draw) for profile, reach in zip(columns, terminals_in_reach(profiles, terminals), strict=True)]
+    parts = [
+        customer_payments(*profile, reach, n_days, draw)
+        for profile, reach in zip(columns, terminals_in_reach(profiles, terminals), strict=True)
+    ]
     piece = np.zeros(sum(len(part[0]) for part in parts), dtype=RECORD)
     for name, column in zip(("second", "drawn", "terminal"), zip(*parts, strict=True), strict=True):
         piece[name] = np.concatenate(column)
@@ -42,18 +63,20 @@ def piece_of(
 
 # %% ../../nbs/fraud/030_daily.ipynb #ef980189
 def cards_stolen(
-    n_days: int,       # length of the stream, 1 or more [days]
+    n_days: int,  # length of the stream, 1 or more [days]
     n_customers: int,  # customers to draw from, 3 or more
-) -> np.ndarray:       # customers hit on each day but the last [days − 1, 3]
+) -> np.ndarray:  # customers hit on each day but the last [days − 1, 3]
     "Whose cards are stolen on each day."
-    drawn = [np.random.RandomState(day).choice(n_customers, size=3, replace=False) for day in range(n_days - 1)]
+    drawn = [
+        np.random.RandomState(day).choice(n_customers, size=3, replace=False) for day in range(n_days - 1)
+    ]
     return np.array(drawn, dtype="int64").reshape(-1, 3)
 
 # %% ../../nbs/fraud/030_daily.ipynb #e31c0481
 def exposed(
     hits: np.ndarray,  # as `cards_stolen` gives them [days − 1, 3]
-    n_days: int,       # length of the stream [days]
-) -> np.ndarray:       # customer · n_days + day for each day on which a stolen card may be used, ascending [int64]
+    n_days: int,  # length of the stream [days]
+) -> np.ndarray:  # customer · n_days + day for each day on which a stolen card may be used, ascending [int64]
     "When whose card is in wrong hands."
     days = np.minimum(np.arange(len(hits))[:, None, None] + np.arange(14), n_days - 1)
     return np.unique(hits[:, :, None] * n_days + days)
@@ -64,16 +87,16 @@ def _is_among(records: np.ndarray, column: str, n_days: int, codes: np.ndarray) 
 
 # %% ../../nbs/fraud/030_daily.ipynb #ea3b273e
 def payments_at_risk(
-    profiles: pd.DataFrame,   # all customers, as `mlnb.fraud.simulator.customers` gives them
-    places: pd.DataFrame,     # as `mlnb.fraud.simulator.terminals` gives them
-    n_days: int,              # length of the stream, 1 or more [days]
-    piece_customers: int,     # how many customers are drawn at once, 1 or more
-) -> np.ndarray:              # of `RECORD`, in order of time: all payments of exposed customer-days, those by thieves with the number of raises in `raised`
+    profiles: pd.DataFrame,  # all customers, as `mlnb.fraud.simulator.customers` gives them
+    places: pd.DataFrame,  # as `mlnb.fraud.simulator.terminals` gives them
+    n_days: int,  # length of the stream, 1 or more [days]
+    piece_customers: int,  # how many customers are drawn at once, 1 or more
+) -> np.ndarray:  # of `RECORD`, in order of time: all payments of exposed customer-days, those by thieves with the number of raises in `raised`
     "Payments that may have been made by thieves, and which of them were (Handbook, chapter 3)."
     hits = cards_stolen(n_days, len(profiles))
     hit, codes, risky = profiles.iloc[np.unique(hits)], exposed(hits, n_days), [np.zeros(0, dtype=RECORD)]
     for at in range(0, len(hit), piece_customers):
-        piece = piece_of(hit.iloc[at:at + piece_customers], places, n_days)
+        piece = piece_of(hit.iloc[at : at + piece_customers], places, n_days)
         risky.append(piece[_is_among(piece, "customer", n_days, codes)])
     return _with_thefts(np.concatenate(risky), hits, n_days)
 
@@ -89,24 +112,33 @@ def _with_thefts(risky: np.ndarray, hits: np.ndarray, n_days: int) -> np.ndarray
 
 # %% ../../nbs/fraud/030_daily.ipynb #ba59f94e
 def compromised(
-    n_days: int,       # length of the stream, 1 or more [days]
+    n_days: int,  # length of the stream, 1 or more [days]
     n_terminals: int,  # terminals to draw from, 2 or more
-) -> np.ndarray:       # terminal · n_days + day for each day on which a terminal is in wrong hands, ascending [int64]
+) -> (
+    np.ndarray
+):  # terminal · n_days + day for each day on which a terminal is in wrong hands, ascending [int64]
     "When which terminals are compromised."
-    drawn = [(day, np.random.RandomState(day).choice(n_terminals, size=2, replace=False)) for day in range(n_days - 1)]
-    spans = [terminal * n_days + np.arange(day, min(day + 28, n_days)) for day, pair in drawn for terminal in pair]
+    drawn = [
+        (day, np.random.RandomState(day).choice(n_terminals, size=2, replace=False))
+        for day in range(n_days - 1)
+    ]
+    spans = [
+        terminal * n_days + np.arange(day, min(day + 28, n_days)) for day, pair in drawn for terminal in pair
+    ]
     return np.unique(np.concatenate([np.zeros(0, dtype="int64"), *spans]))
 
 # %% ../../nbs/fraud/030_daily.ipynb #92b48ca5
 def mark_piece(
-    piece: np.ndarray,    # of `RECORD`; changed in place
-    risky: np.ndarray,    # as `payments_at_risk` gives them
-    codes: np.ndarray,    # as `exposed` gives them
-    wrong: np.ndarray,    # as `compromised` gives them
-    n_days: int,          # length of the stream [days]
+    piece: np.ndarray,  # of `RECORD`; changed in place
+    risky: np.ndarray,  # as `payments_at_risk` gives them
+    codes: np.ndarray,  # as `exposed` gives them
+    wrong: np.ndarray,  # as `compromised` gives them
+    n_days: int,  # length of the stream [days]
 ) -> None:
     "Write into each record how it was abused; a later scenario overwrites an earlier one (Handbook, chapter 3)."
-    piece["raised"][_is_among(piece, "customer", n_days, codes)] = risky["raised"][np.isin(risky["customer"], piece["customer"])]
+    piece["raised"][_is_among(piece, "customer", n_days, codes)] = risky["raised"][
+        np.isin(risky["customer"], piece["customer"])
+    ]
     piece["scenario"][piece["drawn"] > 220] = 1
     piece["scenario"][_is_among(piece, "terminal", n_days, wrong)] = 2
     piece["scenario"][piece["raised"] > 0] = 3
@@ -118,7 +150,10 @@ def _spill(path: Path, piece: np.ndarray, n_days: int) -> tuple[Path, np.ndarray
 
 # %% ../../nbs/fraud/030_daily.ipynb #3f45790b
 def _day_of(spilled: list[tuple[Path, np.ndarray]], day: int) -> np.ndarray:
-    slices = [np.fromfile(path, RECORD, count=first[day + 1] - first[day], offset=first[day] * RECORD.itemsize) for path, first in spilled]
+    slices = [
+        np.fromfile(path, RECORD, count=first[day + 1] - first[day], offset=first[day] * RECORD.itemsize)
+        for path, first in spilled
+    ]
     records = np.concatenate(slices)
     return records[np.argsort(records["second"], kind="stable")]
 
@@ -128,34 +163,50 @@ def _frame_of(records: np.ndarray, first_id: int) -> pd.DataFrame:
     for times in range(1, int(records["raised"].max(initial=0)) + 1):
         amount[records["raised"] >= times] *= 5
     second = records["second"].copy()
-    return pd.DataFrame({"TRANSACTION_ID": np.arange(first_id, first_id + len(records)), "TX_DATETIME": START + second.astype("timedelta64[s]"),
-                         "CUSTOMER_ID": records["customer"].astype("int64"), "TERMINAL_ID": records["terminal"].astype("int64"), "TX_AMOUNT": amount,
-                         "TX_TIME_SECONDS": second, "TX_TIME_DAYS": second // 86400,
-                         "TX_FRAUD": (records["scenario"] > 0).astype("int64"), "TX_FRAUD_SCENARIO": records["scenario"].astype("int64")})
+    return pd.DataFrame(
+        {
+            "TRANSACTION_ID": np.arange(first_id, first_id + len(records)),
+            "TX_DATETIME": START + second.astype("timedelta64[s]"),
+            "CUSTOMER_ID": records["customer"].astype("int64"),
+            "TERMINAL_ID": records["terminal"].astype("int64"),
+            "TX_AMOUNT": amount,
+            "TX_TIME_SECONDS": second,
+            "TX_TIME_DAYS": second // 86400,
+            "TX_FRAUD": (records["scenario"] > 0).astype("int64"),
+            "TX_FRAUD_SCENARIO": records["scenario"].astype("int64"),
+        }
+    )
 
 # %% ../../nbs/fraud/030_daily.ipynb #9b94c6cd
 def simulate_days(
-    n_days: int = 60,              # length of the stream, 1 or more; the published one has 183 [days]
-    n_customers: int = 5000,       # 3 or more
-    n_terminals: int = 10000,      # 2 or more
-    piece_rows: int = 1_000_000,   # about how many payments are drawn at once, 1 or more; default: some 200 MB at the peak [rows]
-    scratch: Path | None = None,   # existing folder for the pieces, 28 bytes a payment; None = the system's temporary folder
-) -> Iterator[pd.DataFrame]:       # one frame a day, index from 0; together `simulate(n_days, n_customers, n_terminals)`; raises `UsageError`
+    n_days: int = 60,  # length of the stream, 1 or more; the published one has 183 [days]
+    n_customers: int = 5000,  # 3 or more
+    n_terminals: int = 10000,  # 2 or more
+    piece_rows: int = 1_000_000,  # about how many payments are drawn at once, 1 or more; default: some 200 MB at the peak [rows]
+    scratch: Path
+    | None = None,  # existing folder for the pieces, 28 bytes a payment; None = the system's temporary folder
+) -> Iterator[
+    pd.DataFrame
+]:  # one frame a day, index from 0; together `simulate(n_days, n_customers, n_terminals)`; raises `UsageError`
     "Simulate a stream of card payments day by day (Handbook, chapter 3)."
     require_sizes(n_days, n_customers, n_terminals)
     if piece_rows < 1:
-        raise UsageError(f"`piece_rows` is {piece_rows}", "give at least 1; fewer rows take less memory and more time")
+        raise UsageError(
+            f"`piece_rows` is {piece_rows}", "give at least 1; fewer rows take less memory and more time"
+        )
     return _days(n_days, n_customers, n_terminals, max(1, piece_rows // (2 * n_days)), scratch)
 
 # %% ../../nbs/fraud/030_daily.ipynb #9c8546d0
-def _days(n_days: int, n_customers: int, n_terminals: int, piece_customers: int, scratch: Path | None) -> Iterator[pd.DataFrame]:
+def _days(
+    n_days: int, n_customers: int, n_terminals: int, piece_customers: int, scratch: Path | None
+) -> Iterator[pd.DataFrame]:
     profiles, places = customers(n_customers), terminals(n_terminals)
     codes, wrong = exposed(cards_stolen(n_days, n_customers), n_days), compromised(n_days, n_terminals)
     risky = payments_at_risk(profiles, places, n_days, piece_customers)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         spilled = []
         for at in range(0, n_customers, piece_customers):
-            piece = piece_of(profiles.iloc[at:at + piece_customers], places, n_days)
+            piece = piece_of(profiles.iloc[at : at + piece_customers], places, n_days)
             mark_piece(piece, risky, codes, wrong, n_days)
             spilled.append(_spill(Path(folder, str(at)), piece, n_days))
             del piece

@@ -22,13 +22,17 @@ from .payments import ID_COLUMN, TIME_COLUMN, TRANSACTIONS
 from ..store.errors import UsageError
 
 # %% ../../nbs/fraud/050_features.ipynb #d142c3bc
-NEEDED = {name: TRANSACTIONS[name] if name == "TX_FRAUD" else replace(TRANSACTIONS[name], low=None, high=None, unique=False)
-          for name in ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")}  # columns that features are made of
+NEEDED = {
+    name: TRANSACTIONS[name]
+    if name == "TX_FRAUD"
+    else replace(TRANSACTIONS[name], low=None, high=None, unique=False)
+    for name in ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")
+}  # columns that features are made of
 
 # %% ../../nbs/fraud/050_features.ipynb #c65e9c73
 def feature_names(
     windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows [days]
-) -> tuple[str, ...]:                          # names in the order of the columns, 2 + 4 for each window
+) -> tuple[str, ...]:  # names in the order of the columns, 2 + 4 for each window
     "Names of the columns that `add_features` adds."
     customer = [f"CUSTOMER_ID_{what}_{n}DAY_WINDOW" for n in windows_days for what in ("NB_TX", "AVG_AMOUNT")]
     terminal = [f"TERMINAL_ID_{what}_{n}DAY_WINDOW" for n in windows_days for what in ("NB_TX", "RISK")]
@@ -38,28 +42,51 @@ def feature_names(
 INPUTS = ("TX_AMOUNT", *feature_names())  # columns that the model sees, in order
 
 # %% ../../nbs/fraud/050_features.ipynb #3ffa6e03
-def _windows_of(key: str, n_days: int, names: tuple[str, str], aggregation: str, column: str, delay_days: int) -> tuple[Feature, Feature]:
+def _windows_of(
+    key: str, n_days: int, names: tuple[str, str], aggregation: str, column: str, delay_days: int
+) -> tuple[Feature, Feature]:
     count, value = (f"{key}_{what}_{n_days}DAY_WINDOW" for what in names)
-    return (Feature(count, key, "count", window_s=n_days * DAY_S, delay_s=delay_days * DAY_S),
-            Feature(value, key, aggregation, column, window_s=n_days * DAY_S, delay_s=delay_days * DAY_S, empty=0.0))
+    return (
+        Feature(count, key, "count", window_s=n_days * DAY_S, delay_s=delay_days * DAY_S),
+        Feature(
+            value, key, aggregation, column, window_s=n_days * DAY_S, delay_s=delay_days * DAY_S, empty=0.0
+        ),
+    )
 
 # %% ../../nbs/fraud/050_features.ipynb #97b61aa5
 def handbook(
-    windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows, different, each 1 or more; default: the Handbook's [days]
-    delay_days: int = 7,                       # age at which a label is known, 1 or more; default: the Handbook's [days]
-) -> tuple[Feature, ...]:                      # 4 features for each window, in the order of `feature_names`; raises `UsageError`
+    windows_days: Sequence[int] = (
+        1,
+        7,
+        30,
+    ),  # lengths of the windows, different, each 1 or more; default: the Handbook's [days]
+    delay_days: int = 7,  # age at which a label is known, 1 or more; default: the Handbook's [days]
+) -> tuple[Feature, ...]:  # 4 features for each window, in the order of `feature_names`; raises `UsageError`
     "Definition of the window features (Handbook, chapter 3)."
     _require_windows(windows_days, delay_days)
-    customer = [f for n in windows_days for f in _windows_of("CUSTOMER_ID", n, ("NB_TX", "AVG_AMOUNT"), "mean", "TX_AMOUNT", 0)]
-    terminal = [f for n in windows_days for f in _windows_of("TERMINAL_ID", n, ("NB_TX", "RISK"), "share", "TX_FRAUD", delay_days)]
+    customer = [
+        f
+        for n in windows_days
+        for f in _windows_of("CUSTOMER_ID", n, ("NB_TX", "AVG_AMOUNT"), "mean", "TX_AMOUNT", 0)
+    ]
+    terminal = [
+        f
+        for n in windows_days
+        for f in _windows_of("TERMINAL_ID", n, ("NB_TX", "RISK"), "share", "TX_FRAUD", delay_days)
+    ]
     return (*customer, *terminal)
 
 # %% ../../nbs/fraud/050_features.ipynb #abf94792
 def _require_windows(windows_days: Sequence[int], delay_days: int) -> None:
     if not windows_days or min(windows_days) < 1 or len(set(windows_days)) < len(windows_days):
-        raise UsageError(f"`windows_days` is {tuple(windows_days)}", "give one or more different lengths of at least 1 day")
+        raise UsageError(
+            f"`windows_days` is {tuple(windows_days)}", "give one or more different lengths of at least 1 day"
+        )
     if delay_days < 1:
-        raise UsageError(f"`delay_days` is {delay_days}", "give at least 1: without a delay a payment would see its own label")
+        raise UsageError(
+            f"`delay_days` is {delay_days}",
+            "give at least 1: without a delay a payment would see its own label",
+        )
 
 # %% ../../nbs/fraud/050_features.ipynb #86d3ca46
 def _needed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -67,29 +94,40 @@ def _needed(frame: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../nbs/fraud/050_features.ipynb #d1ebf953
 def calendar(
-    times: pd.Series,        # when each payment was made, naive UTC [datetime64]
-) -> dict[str, pd.Series]:   # TX_DURING_WEEKEND, TX_DURING_NIGHT: 0 or 1 [int64]
+    times: pd.Series,  # when each payment was made, naive UTC [datetime64]
+) -> dict[str, pd.Series]:  # TX_DURING_WEEKEND, TX_DURING_NIGHT: 0 or 1 [int64]
     "What the time of a payment says by itself (Handbook, chapter 3)."
-    return {"TX_DURING_WEEKEND": (times.dt.weekday >= 5).astype("int64"), "TX_DURING_NIGHT": (times.dt.hour <= 6).astype("int64")}
+    return {
+        "TX_DURING_WEEKEND": (times.dt.weekday >= 5).astype("int64"),
+        "TX_DURING_NIGHT": (times.dt.hour <= 6).astype("int64"),
+    }
 
 # %% ../../nbs/fraud/050_features.ipynb #5d2c86ea
 def add_features(
-    transactions: pd.DataFrame,                # columns of `NEEDED` and any others, in order of TRANSACTION_ID and time; not changed
-    windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows, different, each 1 or more; default: the Handbook's [days]
-    delay_days: int = 7,                       # age at which a label is known, 1 or more; default: the Handbook's [days]
-) -> pd.DataFrame:                             # the same rows, order, index and columns, then `feature_names(windows_days)`; raises `SchemaError`, `UsageError`
+    transactions: pd.DataFrame,  # columns of `NEEDED` and any others, in order of TRANSACTION_ID and time; not changed
+    windows_days: Sequence[int] = (
+        1,
+        7,
+        30,
+    ),  # lengths of the windows, different, each 1 or more; default: the Handbook's [days]
+    delay_days: int = 7,  # age at which a label is known, 1 or more; default: the Handbook's [days]
+) -> pd.DataFrame:  # the same rows, order, index and columns, then `feature_names(windows_days)`; raises `SchemaError`, `UsageError`
     "Add what was known when each payment was made (Handbook, chapter 3)."
     definition = handbook(windows_days, delay_days)
     require_schema(_needed(transactions), NEEDED)
-    return transactions.assign(**calendar(transactions["TX_DATETIME"]), **compute(transactions, definition, ID_COLUMN, TIME_COLUMN))
+    return transactions.assign(
+        **calendar(transactions["TX_DATETIME"]), **compute(transactions, definition, ID_COLUMN, TIME_COLUMN)
+    )
 
 # %% ../../nbs/fraud/050_features.ipynb #32f4ff59
 def features_for_window(
-    history: pd.DataFrame,                     # payments before the window, columns of `NEEDED` and any others; may be empty
-    window: pd.DataFrame,                      # new payments, columns of `NEEDED` and any others; ids and times after those of the history
+    history: pd.DataFrame,  # payments before the window, columns of `NEEDED` and any others; may be empty
+    window: pd.DataFrame,  # new payments, columns of `NEEDED` and any others; ids and times after those of the history
     windows_days: Sequence[int] = (1, 7, 30),  # as for `add_features` [days]
-    delay_days: int = 7,                       # as for `add_features` [days]
-) -> pd.DataFrame:                             # the rows, index and columns of `window` with the features; raises `SchemaError`, `UsageError`
+    delay_days: int = 7,  # as for `add_features` [days]
+) -> (
+    pd.DataFrame
+):  # the rows, index and columns of `window` with the features; raises `SchemaError`, `UsageError`
     "Features of new payments, equal to those that the whole stream would give."
     _require_windows(windows_days, delay_days)
     parts = [_needed(history), _needed(window)]
@@ -100,4 +138,6 @@ def features_for_window(
         parts[0] = parts[0][parts[0]["TX_DATETIME"] > oldest]
     stream = pd.concat([part for part in parts if len(part)] or [parts[1]], ignore_index=True)
     added = add_features(stream, windows_days, delay_days)[list(feature_names(windows_days))]
-    return window.assign(**{name: values.to_numpy()[len(stream) - len(window):] for name, values in added.items()})
+    return window.assign(
+        **{name: values.to_numpy()[len(stream) - len(window) :] for name, values in added.items()}
+    )

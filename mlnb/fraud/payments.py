@@ -17,19 +17,23 @@ from ..data.schema import Column
 # %% ../../nbs/fraud/010_payments.ipynb #70fc9ed9
 TRANSACTIONS = {
     "TRANSACTION_ID": Column("int64", "position of the transaction in the stream", low=0, unique=True),
-    "TX_DATETIME": Column("datetime64[us]", "when it happened, without time zone", unit="UTC", low=pd.Timestamp("2018-04-01")),
+    "TX_DATETIME": Column(
+        "datetime64[us]", "when it happened, without time zone", unit="UTC", low=pd.Timestamp("2018-04-01")
+    ),
     "CUSTOMER_ID": Column("int64", "pseudonym of the card holder", low=0, sensitivity="personal"),
     "TERMINAL_ID": Column("int64", "payment terminal of the merchant", low=0),
     "TX_AMOUNT": Column("float64", "amount paid", unit="currency units", low=0, high=50_000),
     "TX_TIME_SECONDS": Column("int64", "time since the start of the stream", unit="s", low=0),
     "TX_TIME_DAYS": Column("int64", "full days since the start of the stream", unit="days", low=0),
     "TX_FRAUD": Column("int64", "label: 1 if the transaction was fraudulent", low=0, high=1),
-    "TX_FRAUD_SCENARIO": Column("int64", "way of the fraud: 0 none, 1 large amount, 2 terminal, 3 stolen card", low=0, high=3),
+    "TX_FRAUD_SCENARIO": Column(
+        "int64", "way of the fraud: 0 none, 1 large amount, 2 terminal, 3 stolen card", low=0, high=3
+    ),
 }
 
 # %% ../../nbs/fraud/010_payments.ipynb #a83b3c6c
-ID_COLUMN = "TRANSACTION_ID"    # identifies a payment, grows with time
-TIME_COLUMN = "TX_DATETIME"     # when it was made
-CARD_COLUMN = "CUSTOMER_ID"     # the unit: payments of one card stand or fall together
-DAY_COLUMN = "TX_TIME_DAYS"     # day of the stream, from 0
-LABEL_COLUMN = "TX_FRAUD"       # 1 for fraud, 0 for not
+ID_COLUMN = "TRANSACTION_ID"  # identifies a payment, grows with time
+TIME_COLUMN = "TX_DATETIME"  # when it was made
+CARD_COLUMN = "CUSTOMER_ID"  # the unit: payments of one card stand or fall together
+DAY_COLUMN = "TX_TIME_DAYS"  # day of the stream, from 0
+LABEL_COLUMN = "TX_FRAUD"  # 1 for fraud, 0 for not

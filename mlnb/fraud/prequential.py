@@ -24,9 +24,9 @@ from ..store.errors import UsageError
 # %% ../../nbs/fraud/080_prequential.ipynb #4f5e9b30
 def weeks_from(
     first_day: int = 129,  # first day of the first test week [day of the stream]; default: 2018-08-08, as published
-    n_folds: int = 4,      # number of weeks, 1 or more
-    step_days: int = 7,    # distance between them, 1 or more [days]
-) -> tuple[int, ...]:      # first day of each week, ascending [day of the stream]; raises `UsageError`
+    n_folds: int = 4,  # number of weeks, 1 or more
+    step_days: int = 7,  # distance between them, 1 or more [days]
+) -> tuple[int, ...]:  # first day of each week, ascending [day of the stream]; raises `UsageError`
     "First days of the test weeks."
     if n_folds < 1 or step_days < 1:
         raise UsageError(f"{n_folds} folds at a distance of {step_days} days", "give at least 1 of each")
@@ -35,73 +35,92 @@ def weeks_from(
 # %% ../../nbs/fraud/080_prequential.ipynb #ebb3bce3
 def weeks_before(
     first_day: int = 129,  # first day of the first test week [day of the stream]
-    n_folds: int = 4,      # number of weeks, 1 or more
-    step_days: int = 7,    # distance between them, and length of each, 1 or more [days]
-    delay_days: int = 7,   # time a label takes to arrive, 0 or more [days]
-) -> tuple[int, ...]:      # first day of each week, ascending [day of the stream]; raises `UsageError`
+    n_folds: int = 4,  # number of weeks, 1 or more
+    step_days: int = 7,  # distance between them, and length of each, 1 or more [days]
+    delay_days: int = 7,  # time a label takes to arrive, 0 or more [days]
+) -> tuple[int, ...]:  # first day of each week, ascending [day of the stream]; raises `UsageError`
     "First days of the weeks on which choices are made."
     return weeks_from(first_day - delay_days - step_days * n_folds, n_folds, step_days)
 
 # %% ../../nbs/fraud/080_prequential.ipynb #eae3e76f
 def fold(
-    features: pd.DataFrame,   # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
-    test_start_day: int,      # first day of the judged week [day of the stream]
-    train_days: int = 7,      # how far training reaches back, 1 or more [days]
-    known_days: int = 7,      # cards with a fraud in so many days before the delay are dropped, 1 or more; as published [days]
-    delay_days: int = 7,      # time a label takes to arrive, 0 or more [days]
-    test_days: int = 7,       # length of the judged window, 1 or more [days]
-) -> Split:                   # both windows in the order of `features`; raises `UsageError` when there are too few days
+    features: pd.DataFrame,  # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
+    test_start_day: int,  # first day of the judged week [day of the stream]
+    train_days: int = 7,  # how far training reaches back, 1 or more [days]
+    known_days: int = 7,  # cards with a fraud in so many days before the delay are dropped, 1 or more; as published [days]
+    delay_days: int = 7,  # time a label takes to arrive, 0 or more [days]
+    test_days: int = 7,  # length of the judged window, 1 or more [days]
+) -> Split:  # both windows in the order of `features`; raises `UsageError` when there are too few days
     "Training of any length, and the test transactions that the protocol fixes."
     day = features.TX_TIME_DAYS
     if features.empty:
-        raise UsageError("an empty stream has no folds", f"use at least {least_days(train_days, delay_days, test_days)} days")
-    test_start(int(day.min()), int(day.max()), max(train_days, known_days), delay_days, test_days, test_start_day)
-    train_start_day, known_since = test_start_day - delay_days - train_days, test_start_day - delay_days - known_days
+        raise UsageError(
+            "an empty stream has no folds",
+            f"use at least {least_days(train_days, delay_days, test_days)} days",
+        )
+    test_start(
+        int(day.min()), int(day.max()), max(train_days, known_days), delay_days, test_days, test_start_day
+    )
+    train_start_day, known_since = (
+        test_start_day - delay_days - train_days,
+        test_start_day - delay_days - known_days,
+    )
     in_train = day.between(train_start_day, train_start_day + train_days - 1)
     recent = features[day.between(known_since, test_start_day + test_days - 1)]
-    is_judged = ~is_known(recent, known_since, delay_days) & (recent.TX_TIME_DAYS >= test_start_day)
+    is_judged = ~is_known(recent, known_since, delay_days) & (test_start_day <= recent.TX_TIME_DAYS)
     return Split(features[in_train], recent[is_judged], train_start_day, test_start_day)
 
 # %% ../../nbs/fraud/080_prequential.ipynb #9179ebe2
 def figures_of_week(
-    test: pd.DataFrame,   # judged transactions: CUSTOMER_ID, TX_TIME_DAYS, TX_FRAUD
-    scores: np.ndarray,   # score of each, higher = more suspicious
-    k: int = 100,         # cards that are looked at in a day, 1 or more; 100 in the published protocol
-) -> dict[str, float]:    # `average_precision`, `card_precision`, `roc_auc`, each in [0, 1]; raises `MetricError`
+    test: pd.DataFrame,  # judged transactions: CUSTOMER_ID, TX_TIME_DAYS, TX_FRAUD
+    scores: np.ndarray,  # score of each, higher = more suspicious
+    k: int = 100,  # cards that are looked at in a day, 1 or more; 100 in the published protocol
+) -> dict[
+    str, float
+]:  # `average_precision`, `card_precision`, `roc_auc`, each in [0, 1]; raises `MetricError`
     "Three figures of one judged week."
     shares = card_precision_by_day(test.TX_FRAUD, scores, test.CUSTOMER_ID, test.TX_TIME_DAYS, k)
-    return {"average_precision": float(average_precision_score(test.TX_FRAUD, scores)), "card_precision": float(shares.mean()),
-            "roc_auc": float(roc_auc_score(test.TX_FRAUD, scores))}
+    return {
+        "average_precision": float(average_precision_score(test.TX_FRAUD, scores)),
+        "card_precision": float(shares.mean()),
+        "roc_auc": float(roc_auc_score(test.TX_FRAUD, scores)),
+    }
 
 # %% ../../nbs/fraud/080_prequential.ipynb #1b0c9b36
 def prequential(
-    features: pd.DataFrame,          # transactions with the inputs of the model
-    weeks: Sequence[int],            # first days of the judged weeks, from `weeks_before` or `weeks_from`
-    fit: Callable,                   # training transactions → fitted model
-    score: Callable,                 # fitted model, transactions → scores, higher = more suspicious
-    train_days: int = 7,             # how far training reaches back, 1 or more [days]
-) -> pd.DataFrame:                   # one row a week: `week`, `n_train`, `n_test`, `n_test_frauds`, figures of `figures_of_week`, `fit_s`, `predict_s`
+    features: pd.DataFrame,  # transactions with the inputs of the model
+    weeks: Sequence[int],  # first days of the judged weeks, from `weeks_before` or `weeks_from`
+    fit: Callable,  # training transactions → fitted model
+    score: Callable,  # fitted model, transactions → scores, higher = more suspicious
+    train_days: int = 7,  # how far training reaches back, 1 or more [days]
+) -> pd.DataFrame:  # one row a week: `week`, `n_train`, `n_test`, `n_test_frauds`, figures of `figures_of_week`, `fit_s`, `predict_s`
     "Fit and judge a model week by week."
     return pd.DataFrame([judged_week(fold(features, week, train_days), fit, score) for week in weeks])
 
 # %% ../../nbs/fraud/080_prequential.ipynb #c5d8edde
 def judged_week(
-    part: Split,      # one fold
-    fit: Callable,    # training transactions → fitted model
+    part: Split,  # one fold
+    fit: Callable,  # training transactions → fitted model
     score: Callable,  # fitted model, transactions → scores, higher = more suspicious
-) -> dict:            # one row of `prequential`
+) -> dict:  # one row of `prequential`
     "Fit and judge a model on one fold."
     began = perf_counter()
     model = fit(part.train)
     fitted = perf_counter()
     scores = score(model, part.test)
     times = {"fit_s": fitted - began, "predict_s": perf_counter() - fitted}
-    return {"week": part.test_start_day, "n_train": part.n_train, "n_test": part.n_test,
-            "n_test_frauds": int(part.test.TX_FRAUD.sum()), **figures_of_week(part.test, scores), **times}
+    return {
+        "week": part.test_start_day,
+        "n_train": part.n_train,
+        "n_test": part.n_test,
+        "n_test_frauds": int(part.test.TX_FRAUD.sum()),
+        **figures_of_week(part.test, scores),
+        **times,
+    }
 
 # %% ../../nbs/fraud/080_prequential.ipynb #58224078
 def mean_figures(
     judged: pd.DataFrame,  # what `prequential` returns
-) -> dict[str, float]:     # mean of each figure over the weeks
+) -> dict[str, float]:  # mean of each figure over the weeks
     "Mean figures over weeks, each week counting the same."
     return {name: float(judged[name].mean()) for name in ("average_precision", "card_precision", "roc_auc")}

@@ -21,14 +21,14 @@ from ..store.errors import UsageError, did_you_mean
 # %% ../../nbs/fraud/040_scenarios.ipynb #d1e8f341
 def draws_by_id(
     ids: np.ndarray,  # whole numbers, 0 or more
-    seed: int,        # 0 or more; another seed gives independent numbers
-) -> np.ndarray:      # uniform in [0, 1), the same for the same id and seed [float64]
+    seed: int,  # 0 or more; another seed gives independent numbers
+) -> np.ndarray:  # uniform in [0, 1), the same for the same id and seed [float64]
     "One draw for each id."
-    steps = ids.astype("uint64") + np.uint64((1 + seed * 0xD1342543DE82EF95) % 2 ** 64)
+    steps = ids.astype("uint64") + np.uint64((1 + seed * 0xD1342543DE82EF95) % 2**64)
     mixed = steps * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0 ** 53
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #3cea314b
 def _from(transactions: pd.DataFrame, from_day: int) -> np.ndarray:
@@ -42,108 +42,145 @@ def _require_share(name: str, value: float) -> None:
 # %% ../../nbs/fraud/040_scenarios.ipynb #54545457
 def compromise_chain(
     transactions: pd.DataFrame,  # payments, the columns of `mlnb.fraud.payments.TRANSACTIONS`; not changed
-    from_day: int,               # first day, counted from 0 [days]
-    share: float = 0.02,         # share of the terminals that belong to the chain, 0 to 1
-    seed: int = 0,               # draws the chain
-) -> pd.DataFrame:               # the same rows with further frauds
+    from_day: int,  # first day, counted from 0 [days]
+    share: float = 0.02,  # share of the terminals that belong to the chain, 0 to 1
+    seed: int = 0,  # draws the chain
+) -> pd.DataFrame:  # the same rows with further frauds
     "All payments at the terminals of one chain are frauds."
     _require_share("share", share)
     hit = _from(transactions, from_day) & (draws_by_id(transactions["TERMINAL_ID"].to_numpy(), seed) < share)
-    return transactions.assign(TX_FRAUD=np.where(hit, 1, transactions["TX_FRAUD"]), TX_FRAUD_SCENARIO=np.where(hit, 2, transactions["TX_FRAUD_SCENARIO"]))
+    return transactions.assign(
+        TX_FRAUD=np.where(hit, 1, transactions["TX_FRAUD"]),
+        TX_FRAUD_SCENARIO=np.where(hit, 2, transactions["TX_FRAUD_SCENARIO"]),
+    )
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #b3491c5a
 def inflate_amounts(
     transactions: pd.DataFrame,  # payments; not changed
-    from_day: int,               # first day, counted from 0 [days]
-    factor: float = 1.25,        # what amounts are multiplied by, above 0
-    days: int = 0,               # 0: at once; otherwise the factor is reached after so many days, and goes on growing [days]
-) -> pd.DataFrame:               # the same rows, amounts with 2 decimals
+    from_day: int,  # first day, counted from 0 [days]
+    factor: float = 1.25,  # what amounts are multiplied by, above 0
+    days: int = 0,  # 0: at once; otherwise the factor is reached after so many days, and goes on growing [days]
+) -> pd.DataFrame:  # the same rows, amounts with 2 decimals
     "Amounts grow."
     if factor <= 0 or days < 0:
-        raise UsageError(f"`factor` is {factor} and `days` is {days}", "give a factor above 0, and 0 or more days")
+        raise UsageError(
+            f"`factor` is {factor} and `days` is {days}", "give a factor above 0, and 0 or more days"
+        )
     passed = transactions["TX_TIME_DAYS"].to_numpy() - from_day + 1
     factors = np.where(passed > 0, float(factor) ** (passed / days if days else 1.0), 1.0)
     amount = transactions["TX_AMOUNT"].to_numpy()
     return transactions.assign(TX_AMOUNT=np.where(passed > 0, np.round(amount * factors, 2), amount))
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #9770824c
-CATEGORIES = ("grocery", "fuel", "restaurant", "clothing", "travel")  # of terminals, each as frequent as the others
+CATEGORIES = (
+    "grocery",
+    "fuel",
+    "restaurant",
+    "clothing",
+    "travel",
+)  # of terminals, each as frequent as the others
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #5e3aaee6
 def add_merchant_category(
-    transactions: pd.DataFrame,   # payments; not changed
-    from_day: int,                # first day of the new category, counted from 0 [days]
-    category: str = "crypto",     # its name, none of `CATEGORIES`
-    share: float = 0.05,          # share of the terminals that move to it, 0 to 1
-    seed: int = 0,                # draws categories and terminals
-) -> pd.DataFrame:                # the same rows with the further column MERCHANT_CATEGORY [str]
+    transactions: pd.DataFrame,  # payments; not changed
+    from_day: int,  # first day of the new category, counted from 0 [days]
+    category: str = "crypto",  # its name, none of `CATEGORIES`
+    share: float = 0.05,  # share of the terminals that move to it, 0 to 1
+    seed: int = 0,  # draws categories and terminals
+) -> pd.DataFrame:  # the same rows with the further column MERCHANT_CATEGORY [str]
     "Terminals have categories, and a new one appears."
     _require_share("share", share)
     if category in CATEGORIES:
-        raise UsageError(f"`{category}` is no new category", f"give a name other than {', '.join(CATEGORIES)}")
+        raise UsageError(
+            f"`{category}` is no new category", f"give a name other than {', '.join(CATEGORIES)}"
+        )
     terminal = transactions["TERMINAL_ID"].to_numpy()
-    usual = np.array(CATEGORIES, dtype=object)[(draws_by_id(terminal, seed) * len(CATEGORIES)).astype("int64")]
+    usual = np.array(CATEGORIES, dtype=object)[
+        (draws_by_id(terminal, seed) * len(CATEGORIES)).astype("int64")
+    ]
     moved = _from(transactions, from_day) & (draws_by_id(terminal, seed + 1) < share)
     return transactions.assign(MERCHANT_CATEGORY=pd.array(np.where(moved, category, usual), dtype="str"))
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #3c90d670
 def null_column(
     transactions: pd.DataFrame,  # payments; not changed
-    column: str,                 # which column
-    from_day: int,               # first day, counted from 0 [days]
-    share: float = 1.0,          # share of the values that are missing, 0 to 1
-    seed: int = 0,               # draws which
-) -> pd.DataFrame:               # the same rows; raises `UsageError` for a column that is not there
+    column: str,  # which column
+    from_day: int,  # first day, counted from 0 [days]
+    share: float = 1.0,  # share of the values that are missing, 0 to 1
+    seed: int = 0,  # draws which
+) -> pd.DataFrame:  # the same rows; raises `UsageError` for a column that is not there
     "Values of a column are missing."
     _require_share("share", share)
     if column not in transactions:
         raise UsageError(f"there is no column `{column}`", did_you_mean(column, list(transactions.columns)))
-    hit = _from(transactions, from_day) & (draws_by_id(transactions["TRANSACTION_ID"].to_numpy(), seed) < share)
+    hit = _from(transactions, from_day) & (
+        draws_by_id(transactions["TRANSACTION_ID"].to_numpy(), seed) < share
+    )
     values = transactions[column]
-    return transactions.assign(**{column: (values.astype("float64") if values.dtype.kind in "iub" else values).mask(hit)})
+    return transactions.assign(
+        **{column: (values.astype("float64") if values.dtype.kind in "iub" else values).mask(hit)}
+    )
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #5d82f262
 def delay_labels(
     transactions: pd.DataFrame,  # payments; not changed
-    from_day: int,               # first day of payments whose labels are late, counted from 0 [days]
-    usual_days: int = 7,         # age at which a label is known before, 0 or more [days]
-    further_days: int = 21,      # how much longer it takes at most, 0 or more; each payment draws its own part of it [days]
-    seed: int = 0,               # draws them
-) -> pd.DataFrame:               # the same rows with the further column LABEL_DATETIME [datetime64[us]]
+    from_day: int,  # first day of payments whose labels are late, counted from 0 [days]
+    usual_days: int = 7,  # age at which a label is known before, 0 or more [days]
+    further_days: int = 21,  # how much longer it takes at most, 0 or more; each payment draws its own part of it [days]
+    seed: int = 0,  # draws them
+) -> pd.DataFrame:  # the same rows with the further column LABEL_DATETIME [datetime64[us]]
     "Labels become known later."
     if usual_days < 0 or further_days < 0:
-        raise UsageError(f"`usual_days` is {usual_days} and `further_days` is {further_days}", "give 0 or more of both")
+        raise UsageError(
+            f"`usual_days` is {usual_days} and `further_days` is {further_days}", "give 0 or more of both"
+        )
     further_us = draws_by_id(transactions["TRANSACTION_ID"].to_numpy(), seed) * further_days * 86_400_000_000
-    delay = usual_days * 86_400_000_000 + np.where(_from(transactions, from_day), further_us, 0).astype("int64")
-    return transactions.assign(LABEL_DATETIME=transactions["TX_DATETIME"].to_numpy() + delay.astype("timedelta64[us]"))
+    delay = usual_days * 86_400_000_000 + np.where(_from(transactions, from_day), further_us, 0).astype(
+        "int64"
+    )
+    return transactions.assign(
+        LABEL_DATETIME=transactions["TX_DATETIME"].to_numpy() + delay.astype("timedelta64[us]")
+    )
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #0c3d8f64
 def known_labels(
-    transactions: pd.DataFrame,    # payments with LABEL_DATETIME; not changed
-    at: pd.Timestamp,              # when the stream is looked at, naive UTC; a label of that very time is known
-) -> pd.DataFrame:                 # payments made by then; labels that are not known yet are 0
+    transactions: pd.DataFrame,  # payments with LABEL_DATETIME; not changed
+    at: pd.Timestamp,  # when the stream is looked at, naive UTC; a label of that very time is known
+) -> pd.DataFrame:  # payments made by then; labels that are not known yet are 0
     "The stream as it looked at a time."
     if "LABEL_DATETIME" not in transactions:
         raise UsageError("there is no column `LABEL_DATETIME`", "add it with `delay_labels`")
     made = transactions[transactions["TX_DATETIME"] <= at]
     is_known = (made["LABEL_DATETIME"] <= at).astype("int64")
-    return made.assign(TX_FRAUD=made["TX_FRAUD"] * is_known, TX_FRAUD_SCENARIO=made["TX_FRAUD_SCENARIO"] * is_known)
+    return made.assign(
+        TX_FRAUD=made["TX_FRAUD"] * is_known, TX_FRAUD_SCENARIO=made["TX_FRAUD_SCENARIO"] * is_known
+    )
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #f9d75602
-SCENARIOS: Mapping[str, Callable] = {function.__name__: function for function in (compromise_chain, inflate_amounts, add_merchant_category, null_column, delay_labels)}
+SCENARIOS: Mapping[str, Callable] = {
+    function.__name__: function
+    for function in (compromise_chain, inflate_amounts, add_merchant_category, null_column, delay_labels)
+}
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #ae82803a
 def apply_scenarios(
-    transactions: pd.DataFrame,           # payments: a whole stream, or one day of it
-    scenarios: Mapping[str, Mapping[str, Any]],  # name of the scenario → its arguments, in the order of application
-) -> pd.DataFrame:                        # the changed stream; raises `UsageError` for an unknown scenario or argument
+    transactions: pd.DataFrame,  # payments: a whole stream, or one day of it
+    scenarios: Mapping[
+        str, Mapping[str, Any]
+    ],  # name of the scenario → its arguments, in the order of application
+) -> pd.DataFrame:  # the changed stream; raises `UsageError` for an unknown scenario or argument
     "Change a stream in several ways, said as plain data."
     for name, options in scenarios.items():
         if name not in SCENARIOS:
             raise UsageError(f"there is no scenario `{name}`", did_you_mean(name, list(SCENARIOS)))
-        known = [argument for argument in SCENARIOS[name].__code__.co_varnames[1:SCENARIOS[name].__code__.co_argcount]]
+        known = [
+            argument
+            for argument in SCENARIOS[name].__code__.co_varnames[1 : SCENARIOS[name].__code__.co_argcount]
+        ]
         unknown = [argument for argument in options if argument not in known]
         if unknown:
-            raise UsageError(f"scenario `{name}` has no argument `{unknown[0]}`", did_you_mean(unknown[0], known))
+            raise UsageError(
+                f"scenario `{name}` has no argument `{unknown[0]}`", did_you_mean(unknown[0], known)
+            )
         transactions = SCENARIOS[name](transactions, **options)
     return transactions

@@ -21,27 +21,39 @@ from ..store.errors import UsageError
 # %% ../../nbs/fraud/020_simulator.ipynb #55f43fcc
 def customers(
     n_customers: int = 5000,  # how many, 1 or more; default: the published stream
-) -> pd.DataFrame:            # CUSTOMER_ID (from 0), x_customer_id, y_customer_id, mean_amount, std_amount, mean_nb_tx_per_day
+) -> (
+    pd.DataFrame
+):  # CUSTOMER_ID (from 0), x_customer_id, y_customer_id, mean_amount, std_amount, mean_nb_tx_per_day
     "Customer profiles (Handbook, chapter 3)."
     drawn = np.random.RandomState(0).random_sample((n_customers, 4))
     mean_amount = 5 + (100 - 5) * drawn[:, 2]
-    return pd.DataFrame({"CUSTOMER_ID": np.arange(n_customers), "x_customer_id": 100 * drawn[:, 0], "y_customer_id": 100 * drawn[:, 1],
-                         "mean_amount": mean_amount, "std_amount": mean_amount / 2, "mean_nb_tx_per_day": 4 * drawn[:, 3]})
+    return pd.DataFrame(
+        {
+            "CUSTOMER_ID": np.arange(n_customers),
+            "x_customer_id": 100 * drawn[:, 0],
+            "y_customer_id": 100 * drawn[:, 1],
+            "mean_amount": mean_amount,
+            "std_amount": mean_amount / 2,
+            "mean_nb_tx_per_day": 4 * drawn[:, 3],
+        }
+    )
 
 # %% ../../nbs/fraud/020_simulator.ipynb #704e0561
 def terminals(
     n_terminals: int = 10000,  # how many, 1 or more; default: the published stream
-) -> pd.DataFrame:             # TERMINAL_ID (from 0), x_terminal_id, y_terminal_id
+) -> pd.DataFrame:  # TERMINAL_ID (from 0), x_terminal_id, y_terminal_id
     "Payment terminals, anywhere in the square of 100 by 100 (Handbook, chapter 3)."
     drawn = 100 * np.random.RandomState(1).random_sample((n_terminals, 2))
-    return pd.DataFrame({"TERMINAL_ID": np.arange(n_terminals), "x_terminal_id": drawn[:, 0], "y_terminal_id": drawn[:, 1]})
+    return pd.DataFrame(
+        {"TERMINAL_ID": np.arange(n_terminals), "x_terminal_id": drawn[:, 0], "y_terminal_id": drawn[:, 1]}
+    )
 
 # %% ../../nbs/fraud/020_simulator.ipynb #2aed6e91
 def terminals_in_reach(
     customers: pd.DataFrame,  # as `customers` gives them
     terminals: pd.DataFrame,  # as `terminals` gives them
-    radius: float = 5.0,      # a terminal at exactly this distance is out of reach, above 0
-) -> list[list[int]]:         # by customer: numbers of the terminals nearer than `radius`, ascending; may be empty
+    radius: float = 5.0,  # a terminal at exactly this distance is out of reach, above 0
+) -> list[list[int]]:  # by customer: numbers of the terminals nearer than `radius`, ascending; may be empty
     "Which terminals each customer can use."
     x, y = terminals["x_terminal_id"].to_numpy(), terminals["y_terminal_id"].to_numpy()
     places = zip(customers["x_customer_id"], customers["y_customer_id"], strict=True)
@@ -49,26 +61,36 @@ def terminals_in_reach(
 
 # %% ../../nbs/fraud/020_simulator.ipynb #a03272b0
 def choices(
-    seed: int,      # of Python's generator, 0 or more
-    n_choices: int, # what there is to choose from, 1 or more
-    n_drawn: int,   # how often to choose, 0 or more
-) -> np.ndarray:    # positions, 0 … n_choices − 1, int64
+    seed: int,  # of Python's generator, 0 or more
+    n_choices: int,  # what there is to choose from, 1 or more
+    n_drawn: int,  # how often to choose, 0 or more
+) -> np.ndarray:  # positions, 0 … n_choices − 1, int64
     "What `random.Random(seed).choice` would choose, all at once."
-    draw, n_bits, n_words, found = random.Random(seed), n_choices.bit_length(), 32 + 2 * n_drawn, np.zeros(0, "int64")
+    draw, n_bits, n_words, found = (
+        random.Random(seed),
+        n_choices.bit_length(),
+        32 + 2 * n_drawn,
+        np.zeros(0, "int64"),
+    )
     while len(found) < n_drawn:
-        words = np.frombuffer(draw.getrandbits(32 * n_words).to_bytes(4 * n_words, "little"), "<u4") >> np.uint32(32 - n_bits)
+        words = np.frombuffer(
+            draw.getrandbits(32 * n_words).to_bytes(4 * n_words, "little"), "<u4"
+        ) >> np.uint32(32 - n_bits)
         found = np.append(found, words[words < n_choices])
     return found[:n_drawn]
 
 # %% ../../nbs/fraud/020_simulator.ipynb #a056084e
 def customer_payments(
-    customer_id: int,          # seed of all the draws, 0 or more
-    mean_amount: float,        # usual amount, above 0 [currency units]
-    mean_nb_tx_per_day: float, # expected number of payments that are tried, 0 or more [per day]
-    reach: list[int],          # terminals to choose from; empty: no payments
-    n_days: int,               # length of the stream, 1 or more [days]
-    draw: np.random.RandomState | None = None,  # to be seeded and drawn from, since making one takes longer than seeding one; None = a new one
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # time since the start [s, int64], amount to 2 decimals [float64], terminal [int64]; in the order drawn
+    customer_id: int,  # seed of all the draws, 0 or more
+    mean_amount: float,  # usual amount, above 0 [currency units]
+    mean_nb_tx_per_day: float,  # expected number of payments that are tried, 0 or more [per day]
+    reach: list[int],  # terminals to choose from; empty: no payments
+    n_days: int,  # length of the stream, 1 or more [days]
+    draw: np.random.RandomState
+    | None = None,  # to be seeded and drawn from, since making one takes longer than seeding one; None = a new one
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # time since the start [s, int64], amount to 2 decimals [float64], terminal [int64]; in the order drawn
     "Payments of one customer, day after day (Handbook, chapter 3)."
     draw = draw or np.random.RandomState()
     draw.seed(customer_id)
@@ -90,22 +112,38 @@ START = np.datetime64("2018-04-01", "us")  # midnight of the first day [UTC]
 # %% ../../nbs/fraud/020_simulator.ipynb #d4378df9
 def payments(
     customers: pd.DataFrame,  # as `customers` gives them
-    reach: list[list[int]],   # by customer: terminals to choose from
-    n_days: int,              # length of the stream, 1 or more [days]
-) -> pd.DataFrame:            # TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT, TX_TIME_SECONDS, TX_TIME_DAYS; one row per payment
+    reach: list[list[int]],  # by customer: terminals to choose from
+    n_days: int,  # length of the stream, 1 or more [days]
+) -> pd.DataFrame:  # TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT, TX_TIME_SECONDS, TX_TIME_DAYS; one row per payment
     "All payments in order of time, none of them fraudulent yet."
-    profiles = customers[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(index=False, name=None)
+    profiles = customers[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(
+        index=False, name=None
+    )
     draw = np.random.RandomState()
-    parts = [customer_payments(*profile, terminals, n_days, draw) for profile, terminals in zip(profiles, reach, strict=True)]
+    parts = [
+        customer_payments(*profile, terminals, n_days, draw)
+        for profile, terminals in zip(profiles, reach, strict=True)
+    ]
     seconds, amount, terminal = (np.concatenate(column) for column in zip(*parts, strict=True))
     customer = np.repeat(customers["CUSTOMER_ID"].to_numpy(), [len(part[0]) for part in parts])
     order = np.lexsort((amount, terminal, customer, seconds))
     seconds = seconds[order]
-    return pd.DataFrame({"TRANSACTION_ID": np.arange(len(order)), "TX_DATETIME": START + seconds.astype("timedelta64[s]"), "CUSTOMER_ID": customer[order], "TERMINAL_ID": terminal[order],
-                         "TX_AMOUNT": amount[order], "TX_TIME_SECONDS": seconds, "TX_TIME_DAYS": seconds // 86400})
+    return pd.DataFrame(
+        {
+            "TRANSACTION_ID": np.arange(len(order)),
+            "TX_DATETIME": START + seconds.astype("timedelta64[s]"),
+            "CUSTOMER_ID": customer[order],
+            "TERMINAL_ID": terminal[order],
+            "TX_AMOUNT": amount[order],
+            "TX_TIME_SECONDS": seconds,
+            "TX_TIME_DAYS": seconds // 86400,
+        }
+    )
 
 # %% ../../nbs/fraud/020_simulator.ipynb #0626571e
-def _rows_of_drawn(ids: np.ndarray, n_ids: int, n_drawn: int, day: int, n_days: int, first_row: np.ndarray) -> np.ndarray:
+def _rows_of_drawn(
+    ids: np.ndarray, n_ids: int, n_drawn: int, day: int, n_days: int, first_row: np.ndarray
+) -> np.ndarray:
     drawn = np.random.RandomState(day).choice(n_ids, size=n_drawn, replace=False)
     start, stop = first_row[day], first_row[min(day + n_days, len(first_row) - 1)]
     return start + np.flatnonzero(np.isin(ids[start:stop], drawn))
@@ -113,10 +151,12 @@ def _rows_of_drawn(ids: np.ndarray, n_ids: int, n_drawn: int, day: int, n_days: 
 # %% ../../nbs/fraud/020_simulator.ipynb #31777037
 def mark_frauds(
     payments: pd.DataFrame,  # as `payments` gives them, in order of time; not changed
-    n_days: int,             # length of the stream, 1 or more [days]
-    n_customers: int,        # customers to draw from, 3 or more
-    n_terminals: int,        # terminals to draw from, 2 or more
-) -> pd.DataFrame:           # the same rows with TX_FRAUD (0/1) and TX_FRAUD_SCENARIO (0-3), and the amounts of stolen cards raised
+    n_days: int,  # length of the stream, 1 or more [days]
+    n_customers: int,  # customers to draw from, 3 or more
+    n_terminals: int,  # terminals to draw from, 2 or more
+) -> (
+    pd.DataFrame
+):  # the same rows with TX_FRAUD (0/1) and TX_FRAUD_SCENARIO (0-3), and the amounts of stolen cards raised
     "Add the three kinds of fraud (Handbook, chapter 3)."
     customer, terminal = payments["CUSTOMER_ID"].to_numpy(), payments["TERMINAL_ID"].to_numpy()
     amount = payments["TX_AMOUNT"].to_numpy(copy=True)
@@ -129,7 +169,9 @@ def mark_frauds(
         stolen = random.Random(day).sample(at_risk.tolist(), len(at_risk) // 3)
         amount[stolen] *= 5
         scenario[stolen] = 3
-    return payments.assign(TX_AMOUNT=amount, TX_FRAUD=(scenario > 0).astype("int64"), TX_FRAUD_SCENARIO=scenario)
+    return payments.assign(
+        TX_AMOUNT=amount, TX_FRAUD=(scenario > 0).astype("int64"), TX_FRAUD_SCENARIO=scenario
+    )
 
 # %% ../../nbs/fraud/020_simulator.ipynb #24be6c98
 def _require_size(name: str, value: int, least: int, why: str) -> None:
@@ -138,10 +180,10 @@ def _require_size(name: str, value: int, least: int, why: str) -> None:
 
 # %% ../../nbs/fraud/020_simulator.ipynb #40394210
 def require_sizes(
-    n_days: int,       # length of the stream [days]
+    n_days: int,  # length of the stream [days]
     n_customers: int,  # how many customers
     n_terminals: int,  # how many terminals
-) -> None:             # raises `UsageError` naming what is too few, and the least number
+) -> None:  # raises `UsageError` naming what is too few, and the least number
     "Refuse a stream too small to draw its frauds from."
     _require_size("n_days", n_days, 1, "a stream has at least one day")
     _require_size("n_customers", n_customers, 3, "three cards are stolen each day")
@@ -149,10 +191,10 @@ def require_sizes(
 
 # %% ../../nbs/fraud/020_simulator.ipynb #86bd4b25
 def simulate(
-    n_days: int = 60,           # length of the stream, 1 or more; the published one has 183 [days]
-    n_customers: int = 5000,    # 3 or more: so many cards are stolen each day
-    n_terminals: int = 10000,   # 2 or more: so many terminals are compromised each day
-) -> pd.DataFrame:              # transactions in order of TRANSACTION_ID, the columns of `mlnb.fraud.payments.TRANSACTIONS`; raises `UsageError` if too small
+    n_days: int = 60,  # length of the stream, 1 or more; the published one has 183 [days]
+    n_customers: int = 5000,  # 3 or more: so many cards are stolen each day
+    n_terminals: int = 10000,  # 2 or more: so many terminals are compromised each day
+) -> pd.DataFrame:  # transactions in order of TRANSACTION_ID, the columns of `mlnb.fraud.payments.TRANSACTIONS`; raises `UsageError` if too small
     "Simulate a stream of card payments from 2018-04-01 on (Handbook, chapter 3)."
     require_sizes(n_days, n_customers, n_terminals)
     who = customers(n_customers)
@@ -161,11 +203,11 @@ def simulate(
 
 # %% ../../nbs/fraud/020_simulator.ipynb #821c0eec
 def next_window(
-    n_days: int,                # length of the stream so far, 1 or more [days]
-    window_days: int = 7,       # how many days to go on, 1 or more [days]
-    n_customers: int = 5000,    # as in the stream so far
-    n_terminals: int = 10000,   # as in the stream so far
-) -> pd.DataFrame:              # transactions of the days n_days to n_days + window_days − 1, index from 0; raises `UsageError` if too small
+    n_days: int,  # length of the stream so far, 1 or more [days]
+    window_days: int = 7,  # how many days to go on, 1 or more [days]
+    n_customers: int = 5000,  # as in the stream so far
+    n_terminals: int = 10000,  # as in the stream so far
+) -> pd.DataFrame:  # transactions of the days n_days to n_days + window_days − 1, index from 0; raises `UsageError` if too small
     "The days that follow a simulated stream, of the same customers and terminals."
     _require_size("n_days", n_days, 1, "the window follows a stream")
     _require_size("window_days", window_days, 1, "a window has at least one day")

@@ -19,21 +19,21 @@ from ..store.errors import UsageError
 
 # %% ../../nbs/fraud/060_split.ipynb #a0613c51
 def least_days(
-    train_days: int,      # length of the training window [days], 1 or more
+    train_days: int,  # length of the training window [days], 1 or more
     delay_days: int = 7,  # time a label takes to arrive [days], 0 or more; 7 in the published protocol
-    test_days: int = 7,   # length of the test window [days], 1 or more; a week holds each weekday once
-) -> int:                 # least length of a stream that can be split [days]
+    test_days: int = 7,  # length of the test window [days], 1 or more; a week holds each weekday once
+) -> int:  # least length of a stream that can be split [days]
     "Length of the shortest stream that holds training, delay and test."
     return train_days + delay_days + test_days
 
 # %% ../../nbs/fraud/060_split.ipynb #64b770fd
 def is_known(
     transactions: pd.DataFrame,  # columns CUSTOMER_ID, TX_TIME_DAYS [day of the stream], TX_FRAUD (0 or 1)
-    since_day: int,              # first day whose frauds count [day of the stream], usually the start of training
-    delay_days: int = 7,         # time a label takes to arrive [days], 0 or more
-) -> pd.Series:                  # bool, one value per row of `transactions`, on its index
+    since_day: int,  # first day whose frauds count [day of the stream], usually the start of training
+    delay_days: int = 7,  # time a label takes to arrive [days], 0 or more
+) -> pd.Series:  # bool, one value per row of `transactions`, on its index
     "Whether the card of each transaction was known to be compromised on the day of that transaction."
-    counted = (transactions.TX_FRAUD == 1) & (transactions.TX_TIME_DAYS >= since_day)
+    counted = (transactions.TX_FRAUD == 1) & (since_day <= transactions.TX_TIME_DAYS)
     first_fraud = transactions[counted].groupby("CUSTOMER_ID").TX_TIME_DAYS.min()
     return transactions.CUSTOMER_ID.map(first_fraud) + delay_days < transactions.TX_TIME_DAYS
 
@@ -41,10 +41,11 @@ def is_known(
 @dataclass(frozen=True, eq=False)
 class Split:
     "Training and test transactions of one fold, and where their windows start."
-    train: pd.DataFrame   # transactions of the training window, as they came
-    test: pd.DataFrame    # transactions of the test window without cards known by then
+
+    train: pd.DataFrame  # transactions of the training window, as they came
+    test: pd.DataFrame  # transactions of the test window without cards known by then
     train_start_day: int  # first day of training [day of the stream]
-    test_start_day: int   # first day of the test [day of the stream]
+    test_start_day: int  # first day of the test [day of the stream]
 
     @property
     def n_train(self) -> int:
@@ -58,40 +59,51 @@ class Split:
 
 # %% ../../nbs/fraud/060_split.ipynb #38dec695
 def test_start(
-    first_day: int,                    # first day of the stream, usually 0
-    last_day: int,                     # last day of the stream
-    train_days: int,                   # length of the training window [days], 1 or more
-    delay_days: int = 7,               # time a label takes to arrive [days], 0 or more
-    test_days: int = 7,                # length of the test window [days], 1 or more
-    test_start_day: int | None = None, # wanted first day of the test; None = as late as possible
-) -> int:                              # first day of the test; raises `UsageError` when a window would not fit
+    first_day: int,  # first day of the stream, usually 0
+    last_day: int,  # last day of the stream
+    train_days: int,  # length of the training window [days], 1 or more
+    delay_days: int = 7,  # time a label takes to arrive [days], 0 or more
+    test_days: int = 7,  # length of the test window [days], 1 or more
+    test_start_day: int | None = None,  # wanted first day of the test; None = as late as possible
+) -> int:  # first day of the test; raises `UsageError` when a window would not fit
     "First day of the test window, checked against the days that there are."
     n_days, least = last_day - first_day + 1, least_days(train_days, delay_days, test_days)
     if n_days < least:
-        raise UsageError(f"a stream of {n_days} days is too short: {train_days} days of training, {delay_days} of delay "
-                         f"and {test_days} of test need at least {least}", f"use at least {least} days or a shorter training window")
+        raise UsageError(
+            f"a stream of {n_days} days is too short: {train_days} days of training, {delay_days} of delay "
+            f"and {test_days} of test need at least {least}",
+            f"use at least {least} days or a shorter training window",
+        )
     earliest, latest = first_day + train_days + delay_days, last_day - test_days + 1
     start = latest if test_start_day is None else test_start_day
     if not earliest <= start <= latest:
-        raise UsageError(f"the test cannot start on day {start} of a stream of days {first_day} to {last_day}",
-                         f"choose a day from {earliest} to {latest}")
+        raise UsageError(
+            f"the test cannot start on day {start} of a stream of days {first_day} to {last_day}",
+            f"choose a day from {earliest} to {latest}",
+        )
     return start
 
 # %% ../../nbs/fraud/060_split.ipynb #630948f5
 def split(
-    features: pd.DataFrame,            # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
-    train_days: int = 7,               # length of the training window [days], 1 or more
-    delay_days: int = 7,               # time a label takes to arrive [days], 0 or more
-    test_days: int = 7,                # length of the test window [days], 1 or more
-    test_start_day: int | None = None, # first day of the test [day of the stream]; None = the last `test_days` of the stream
-) -> Split:                            # both windows in the order of `features`; raises `UsageError` when there are too few days
+    features: pd.DataFrame,  # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
+    train_days: int = 7,  # length of the training window [days], 1 or more
+    delay_days: int = 7,  # time a label takes to arrive [days], 0 or more
+    test_days: int = 7,  # length of the test window [days], 1 or more
+    test_start_day: int
+    | None = None,  # first day of the test [day of the stream]; None = the last `test_days` of the stream
+) -> Split:  # both windows in the order of `features`; raises `UsageError` when there are too few days
     "Split a stream by time (protocol of Le Borgne et al. 2022, section 5.3)."
     if features.empty:
-        raise UsageError("an empty stream cannot be split", f"use at least {least_days(train_days, delay_days, test_days)} days")
+        raise UsageError(
+            "an empty stream cannot be split",
+            f"use at least {least_days(train_days, delay_days, test_days)} days",
+        )
     day = features.TX_TIME_DAYS
     start = test_start(int(day.min()), int(day.max()), train_days, delay_days, test_days, test_start_day)
     train_start_day = start - delay_days - train_days
     in_train = day.between(train_start_day, train_start_day + train_days - 1)
     in_test = day.between(start, start + test_days - 1)
-    known = is_known(features[day < start + test_days], train_start_day, delay_days).reindex(features.index, fill_value=True)
+    known = is_known(features[day < start + test_days], train_start_day, delay_days).reindex(
+        features.index, fill_value=True
+    )
     return Split(features[in_train], features[in_test & ~known], train_start_day, start)

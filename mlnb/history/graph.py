@@ -15,27 +15,47 @@ from ..store.names import parse_name
 # %% ../../nbs/history/020_graph.ipynb #360cb1b6
 def dag_of(
     pipelines: list[Pipeline],  # one, or several: then names are `PIPELINE/STAGE`
-) -> dict:                      # {"nodes": [...], "edges": [{"from", "to", "artifact"}]}
+) -> dict:  # {"nodes": [...], "edges": [{"from", "to", "artifact"}]}
     "Stages and what flows between them; with several pipelines also what flows from one to another."
-    def shown(pipeline, stage): return stage if len(pipelines) == 1 else f"{pipeline}/{stage}"
+
+    def shown(pipeline, stage):
+        return stage if len(pipelines) == 1 else f"{pipeline}/{stage}"
+
     savers = {(p.name, artifact): stage for p in pipelines for artifact, stage in p.savers.items()}
-    edges = [{"from": shown(p.name, e.saver), "to": shown(p.name, e.loader), "artifact": e.artifact} for p in pipelines for e in p.edges]
+    edges = [
+        {"from": shown(p.name, e.saver), "to": shown(p.name, e.loader), "artifact": e.artifact}
+        for p in pipelines
+        for e in p.edges
+    ]
     for p in pipelines:
         for stage in p.stages.values():
             for name in map(parse_name, stage.loads):
                 if name.pipeline not in (None, p.name) and (name.pipeline, name.name) in savers:
-                    edges.append({"from": shown(name.pipeline, savers[name.pipeline, name.name]), "to": shown(p.name, stage.name), "artifact": str(name)})
+                    edges.append(
+                        {
+                            "from": shown(name.pipeline, savers[name.pipeline, name.name]),
+                            "to": shown(p.name, stage.name),
+                            "artifact": str(name),
+                        }
+                    )
     each = {shown(p.name, s.name): s.options.each for p in pipelines for s in p.stages.values() if s.each}
-    return {"nodes": [shown(p.name, s) for p in pipelines for s in p.order], "edges": edges} | ({"each": each} if each else {})
+    return {"nodes": [shown(p.name, s) for p in pipelines for s in p.order], "edges": edges} | (
+        {"each": each} if each else {}
+    )
 
 # %% ../../nbs/history/020_graph.ipynb #62746204
 def mermaid_of(
     dag: dict,  # what `dag_of` gave
-) -> str:       # a Mermaid flowchart
+) -> str:  # a Mermaid flowchart
     "Draw the graph as Mermaid text."
     ids = {node: f"s{n}" for n, node in enumerate(dag["nodes"])}
-    def label(node): return f"{node}, each {dag['each'][node].partition(' ')[0]}" if node in dag.get("each", {}) else node
-    lines = [f'  {ids[node]}["{label(node)}"]' for node in dag["nodes"]] + [f'  {ids[e["from"]]} -- {e["artifact"]} --> {ids[e["to"]]}' for e in dag["edges"]]
+
+    def label(node):
+        return f"{node}, each {dag['each'][node].partition(' ')[0]}" if node in dag.get("each", {}) else node
+
+    lines = [f'  {ids[node]}["{label(node)}"]' for node in dag["nodes"]] + [
+        f"  {ids[e['from']]} -- {e['artifact']} --> {ids[e['to']]}" for e in dag["edges"]
+    ]
     return "\n".join(["flowchart LR", *lines])
 
 # %% ../../nbs/history/020_graph.ipynb #eea66fbe
@@ -44,26 +64,35 @@ def columns_of(
 ) -> dict[str, int]:  # column of each node, from 0: one to the right of everything it needs
     "Place nodes in columns."
     column, into = {}, {}
-    for e in dag["edges"]: into.setdefault(e["to"], []).append(e["from"])
-    for node in dag["nodes"]: column[node] = max([column.get(s, 0) + 1 for s in into.get(node, ())], default=0)
+    for e in dag["edges"]:
+        into.setdefault(e["to"], []).append(e["from"])
+    for node in dag["nodes"]:
+        column[node] = max([column.get(s, 0) + 1 for s in into.get(node, ())], default=0)
     return column
 
 # %% ../../nbs/history/020_graph.ipynb #dd66472e
 def svg_of(
     dag: dict,  # what `dag_of` gave
-) -> str:       # a self-contained SVG drawing
+) -> str:  # a self-contained SVG drawing
     "Draw the graph as SVG: a column for each step, an arrow for each artifact."
     from html import escape
+
     column, places, rows = columns_of(dag), {}, {}
     for node in dag["nodes"]:
         row = rows[column[node]] = rows.get(column[node], -1) + 1
         places[node] = (20 + 210 * column[node], 20 + 70 * row)
     width, height = 220 + 210 * max(column.values(), default=0), 70 + 70 * max(rows.values(), default=0)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
-             '<defs><marker id="a" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0,0L8,4L0,8z" fill="#667"/></marker></defs>']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
+        '<defs><marker id="a" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0,0L8,4L0,8z" fill="#667"/></marker></defs>',
+    ]
     for e in dag["edges"]:
         (x1, y1), (x2, y2) = places[e["from"]], places[e["to"]]
-        parts.append(f'<path d="M{x1 + 140},{y1 + 20}C{x1 + 175},{y1 + 20} {x2 - 35},{y2 + 20} {x2},{y2 + 20}" fill="none" stroke="#667" marker-end="url(#a)"><title>{escape(e["artifact"])}</title></path>')
+        parts.append(
+            f'<path d="M{x1 + 140},{y1 + 20}C{x1 + 175},{y1 + 20} {x2 - 35},{y2 + 20} {x2},{y2 + 20}" fill="none" stroke="#667" marker-end="url(#a)"><title>{escape(e["artifact"])}</title></path>'
+        )
     for node, (x, y) in places.items():
-        parts.append(f'<rect x="{x}" y="{y}" width="140" height="40" rx="6" fill="#eef3fa" stroke="#456"/><text x="{x + 70}" y="{y + 24}" text-anchor="middle" fill="#123">{escape(node)}</text>')
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="140" height="40" rx="6" fill="#eef3fa" stroke="#456"/><text x="{x + 70}" y="{y + 24}" text-anchor="middle" fill="#123">{escape(node)}</text>'
+        )
     return "\n".join([*parts, "</svg>"])

@@ -13,11 +13,11 @@ __all__ = ['FORMS', 'Graph', 'inputs_of', 'add_stage', 'add_sources', 'maker', '
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..notebook.each import unit_name
 from ..flow.heads import find_output
 from ..flow.latest import find_artifact
 from .graph import mermaid_of, svg_of
 from .results import every_record
+from ..notebook.each import unit_name
 from ..store.artifacts import each_described
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
@@ -29,8 +29,9 @@ from ..store.url import scheme_of
 @dataclass
 class Graph:
     "Nodes by id, and edges in the direction in which things were made."
-    nodes: dict[str, dict] = field(default_factory=dict)             # id -> {"id", "kind", "name", "digest", …}
-    edges: dict[tuple[str, str], None] = field(default_factory=dict) # (from, to), each once
+
+    nodes: dict[str, dict] = field(default_factory=dict)  # id -> {"id", "kind", "name", "digest", …}
+    edges: dict[tuple[str, str], None] = field(default_factory=dict)  # (from, to), each once
 
     def node(self, kind: str, name: str, digest: str | None = None, **about) -> str:
         "Add a node; returns its id, e.g. `artifact:fraud/model@3fa9b2c10d4e`."
@@ -38,9 +39,11 @@ class Graph:
         self.nodes.setdefault(place, {"id": place, "kind": kind, "name": name, "digest": digest} | about)
         return place
 
-    def edge(self, made_from: str, made: str) -> None: self.edges[made_from, made] = None
+    def edge(self, made_from: str, made: str) -> None:
+        self.edges[made_from, made] = None
 
-    def document(self) -> dict: return {"nodes": list(self.nodes.values()), "edges": [{"from": a, "to": b} for a, b in self.edges]}
+    def document(self) -> dict:
+        return {"nodes": list(self.nodes.values()), "edges": [{"from": a, "to": b} for a, b in self.edges]}
 
 # %% ../../nbs/history/040_lineage.ipynb #67dc47fc
 def inputs_of(
@@ -53,39 +56,69 @@ def inputs_of(
 
 # %% ../../nbs/history/040_lineage.ipynb #bcab492e
 def add_stage(
-    graph: Graph,      # gets the nodes
+    graph: Graph,  # gets the nodes
     project: Project,  # whose pages are looked for
-    record: dict,      # of the stage
-    with_code: bool,   # whether notebook, modules, packages and lock are added
-) -> str:              # id of the stage's node
+    record: dict,  # of the stage
+    with_code: bool,  # whether notebook, modules, packages and lock are added
+) -> str:  # id of the stage's node
     "Add a stage with its outputs, and what it was made of besides other artifacts."
-    stage = graph.node("stage", f"{record['pipeline']}/{unit_name(record['stage'], record.get('each'))}", record["key"], run=record["run"])
-    for name, output in record["outputs"].items(): graph.edge(stage, graph.node("artifact", f"{record['pipeline']}/{name}", output["digest"], type=output["type"], bytes=output["bytes"]))
+    stage = graph.node(
+        "stage",
+        f"{record['pipeline']}/{unit_name(record['stage'], record.get('each'))}",
+        record["key"],
+        run=record["run"],
+    )
+    for name, output in record["outputs"].items():
+        graph.edge(
+            stage,
+            graph.node(
+                "artifact",
+                f"{record['pipeline']}/{name}",
+                output["digest"],
+                type=output["type"],
+                bytes=output["bytes"],
+            ),
+        )
     page = f"{record['pipeline']}/{record['run']}/{record['stage']}.html"
-    if (project.reports / page).is_file(): graph.edge(stage, graph.node("page", page))
-    if not with_code: return stage
-    if record.get("source"): graph.edge(graph.node("notebook", record["file"], record["source"]), stage)
-    for name, digest in record.get("modules", {}).items(): graph.edge(graph.node("module", name, digest), stage)
-    for name, version in record["environment"]["packages"].items(): graph.edge(graph.node("package", f"{name} {version}"), stage)
-    if record.get("lock"): graph.edge(graph.node("lock", "lock file", record["lock"]), stage)
+    if (project.reports / page).is_file():
+        graph.edge(stage, graph.node("page", page))
+    if not with_code:
+        return stage
+    if record.get("source"):
+        graph.edge(graph.node("notebook", record["file"], record["source"]), stage)
+    for name, digest in record.get("modules", {}).items():
+        graph.edge(graph.node("module", name, digest), stage)
+    for name, version in record["environment"]["packages"].items():
+        graph.edge(graph.node("package", f"{name} {version}"), stage)
+    if record.get("lock"):
+        graph.edge(graph.node("lock", "lock file", record["lock"]), stage)
     return stage
 
 
 def add_sources(
-    graph: Graph,    # gets the nodes
-    record: dict,    # of a stage
-    stage: str,      # id of its node
+    graph: Graph,  # gets the nodes
+    record: dict,  # of a stage
+    stage: str,  # id of its node
     only: str | None = None,  # this source; None = all
 ) -> None:
     "Add the sources that a stage read, with their partitions."
     for written, digest in record["parts"].get("sources", {}).items():
         name = parse_name(written).name
-        if only not in (None, name): continue
+        if only not in (None, name):
+            continue
         source = graph.node("source", name, digest)
         graph.edge(source, stage)
         for path, size, content in record.get("sources", {}).get(written, []):
             is_mark = scheme_of(path) == "before"
-            graph.edge(graph.node("watermark" if is_mark else "partition", f"{size} partitions read before" if is_mark else path, content, **({} if is_mark else {"bytes": size})), source)
+            graph.edge(
+                graph.node(
+                    "watermark" if is_mark else "partition",
+                    f"{size} partitions read before" if is_mark else path,
+                    content,
+                    **({} if is_mark else {"bytes": size}),
+                ),
+                source,
+            )
 
 # %% ../../nbs/history/040_lineage.ipynb #06a8f234
 def maker(
@@ -98,133 +131,191 @@ def maker(
 
 
 def lineage_up(
-    store: Store,      # records
+    store: Store,  # records
     project: Project,  # its pipelines
-    record: dict,      # that made the value
-    name: str,         # the artifact
+    record: dict,  # that made the value
+    name: str,  # the artifact
 ) -> Graph:
     "Everything that a value was made from."
     graph, seen, waiting, makers = Graph(), set(), [(record, name)], {}
     for r in sorted(every_record(store, project), key=lambda r: r["run"]):
-        for output, description in r["outputs"].items(): makers.setdefault((r["pipeline"], output, description["digest"]), []).append(r)
+        for output, description in r["outputs"].items():
+            makers.setdefault((r["pipeline"], output, description["digest"]), []).append(r)
     while waiting:
         record, wanted = waiting.pop()
-        if (record["pipeline"], record["stage"], record["key"], wanted) in seen: continue
+        if (record["pipeline"], record["stage"], record["key"], wanted) in seen:
+            continue
         seen.add((record["pipeline"], record["stage"], record["key"], wanted))
         stage = add_stage(graph, project, {**record, "outputs": {wanted: record["outputs"][wanted]}}, True)
         add_sources(graph, record, stage)
         for pipeline, artifact, digest in inputs_of(record):
             graph.edge(graph.node("artifact", f"{pipeline}/{artifact}", digest), stage)
-            if (made := maker(makers.get((pipeline, artifact, digest), []), record["run"])) is not None: waiting.append((made, artifact))
+            if (made := maker(makers.get((pipeline, artifact, digest), []), record["run"])) is not None:
+                waiting.append((made, artifact))
     return graph
 
 # %% ../../nbs/history/040_lineage.ipynb #9244c4c0
 def lineage_down(
-    store: Store,      # records
+    store: Store,  # records
     project: Project,  # its pipelines
-    start: Graph,      # with the nodes to start from
-) -> Graph:            # the same graph
+    start: Graph,  # with the nodes to start from
+) -> Graph:  # the same graph
     "Everything that was made from some values."
     readers: dict = {}
     for record in every_record(store, project):
-        for pipeline, artifact, digest in inputs_of(record): readers.setdefault(f"artifact:{pipeline}/{artifact}@{digest[:12]}", []).append(record)
+        for pipeline, artifact, digest in inputs_of(record):
+            readers.setdefault(f"artifact:{pipeline}/{artifact}@{digest[:12]}", []).append(record)
     waiting, seen = list(start.nodes), set()
     while waiting:
         place = waiting.pop(0)
-        if place in seen: continue
+        if place in seen:
+            continue
         seen.add(place)
         for record in readers.get(place, []):
             start.edge(place, add_stage(start, project, record, False))
-            waiting += [f"artifact:{record['pipeline']}/{n}@{o['digest'][:12]}" for n, o in record["outputs"].items()]
+            waiting += [
+                f"artifact:{record['pipeline']}/{n}@{o['digest'][:12]}" for n, o in record["outputs"].items()
+            ]
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #68166ba6
 def lineage_of(
-    store: Store,      # records
+    store: Store,  # records
     project: Project,  # its pipelines and sources
-    written: str,      # `[PIPELINE/]NAME[@REF]` of an artifact, or the name of a source
-    profile: str,      # whose heads
+    written: str,  # `[PIPELINE/]NAME[@REF]` of an artifact, or the name of a source
+    profile: str,  # whose heads
     direction: str = "up",  # `up` or `down`
-) -> dict:             # {"name", "direction", "nodes": [{"id", "kind", "name", "digest", …}], "edges": [{"from", "to"}]}
+) -> dict:  # {"name", "direction", "nodes": [{"id", "kind", "name", "digest", …}], "edges": [{"from", "to"}]}
     "Where a value came from, or what was made from it."
-    if direction not in ("up", "down"): raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, ["up", "down"]))
+    if direction not in ("up", "down"):
+        raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, ["up", "down"]))
     name = parse_name(written)
-    if name.pipeline is None and name.name in project.sources: return {"name": written, "direction": direction} | source_lineage(store, project, name.name, name.ref, direction).document()
-    if name.ref: _, record, _ = find_output(store, list(project.pipelines), written, name.pipeline, profile)
-    else: _, record, _ = find_artifact(store, project, written, profile)
-    if direction == "up": return {"name": written, "direction": direction} | lineage_up(store, project, record, name.name).document()
+    if name.pipeline is None and name.name in project.sources:
+        return {"name": written, "direction": direction} | source_lineage(
+            store, project, name.name, name.ref, direction
+        ).document()
+    if name.ref:
+        _, record, _ = find_output(store, list(project.pipelines), written, name.pipeline, profile)
+    else:
+        _, record, _ = find_artifact(store, project, written, profile)
+    if direction == "up":
+        return {"name": written, "direction": direction} | lineage_up(
+            store, project, record, name.name
+        ).document()
     start = Graph()
     output = record["outputs"][name.name]
-    start.node("artifact", f"{record['pipeline']}/{name.name}", output["digest"], type=output["type"], bytes=output["bytes"])
+    start.node(
+        "artifact",
+        f"{record['pipeline']}/{name.name}",
+        output["digest"],
+        type=output["type"],
+        bytes=output["bytes"],
+    )
     return {"name": written, "direction": direction} | lineage_down(store, project, start).document()
 
 
 def source_lineage(
-    store: Store,      # records
+    store: Store,  # records
     project: Project,  # its pipelines
-    name: str,         # of a source
-    ref: str | None,   # beginning of its digest; None = every state that was read
-    direction: str,    # `up`: its partitions; `down`: all that was made from it
-) -> Graph:            # raises `UsageError` when no record names it
+    name: str,  # of a source
+    ref: str | None,  # beginning of its digest; None = every state that was read
+    direction: str,  # `up`: its partitions; `down`: all that was made from it
+) -> Graph:  # raises `UsageError` when no record names it
     "Lineage of outside data."
     graph = Graph()
     for record in every_record(store, project):
         read = {parse_name(w).name: d for w, d in record["parts"].get("sources", {}).items()}
-        if name not in read or not read[name].startswith(ref or ""): continue
+        if name not in read or not read[name].startswith(ref or ""):
+            continue
         add_sources(graph, record, add_stage(graph, project, record, False), name)
-    if not graph.nodes: raise UsageError(f"no stage has read source `{name}`{f' as {ref}' if ref else ''} yet", "run a pipeline that loads it first")
-    if direction == "down": return lineage_down(store, project, graph)
+    if not graph.nodes:
+        raise UsageError(
+            f"no stage has read source `{name}`{f' as {ref}' if ref else ''} yet",
+            "run a pipeline that loads it first",
+        )
+    if direction == "down":
+        return lineage_down(store, project, graph)
     kept = {i for i, n in graph.nodes.items() if n["kind"] in ("source", "partition", "watermark")}
-    return Graph({i: n for i, n in graph.nodes.items() if i in kept}, {e: None for e in graph.edges if set(e) <= kept})
+    return Graph(
+        {i: n for i, n in graph.nodes.items() if i in kept}, {e: None for e in graph.edges if set(e) <= kept}
+    )
 
 # %% ../../nbs/history/040_lineage.ipynb #99b6d2fa
 def drawn(
     found: dict,  # what `lineage_of` gave
-) -> dict:        # as `dag_of` gives a graph, in an order in which everything comes after what it was made from
+) -> dict:  # as `dag_of` gives a graph, in an order in which everything comes after what it was made from
     "The graph for drawing: without packages, with short names."
     from graphlib import TopologicalSorter
+
     nodes = {n["id"]: n for n in found["nodes"] if n["kind"] != "package"}
     edges = [(e["from"], e["to"]) for e in found["edges"] if e["from"] in nodes and e["to"] in nodes]
     sorter = TopologicalSorter({i: [] for i in nodes})
-    for a, b in edges: sorter.add(b, a)
-    def label(n): return f"{n['name'].rpartition('/')[2] if n['kind'] in ('partition', 'page', 'notebook') else n['name']}"[-22:] + (f" {n['digest'][:6]}" if n["digest"] else "")
+    for a, b in edges:
+        sorter.add(b, a)
+
+    def label(n):
+        return (
+            f"{n['name'].rpartition('/')[2] if n['kind'] in ('partition', 'page', 'notebook') else n['name']}"[
+                -22:
+            ]
+            + (f" {n['digest'][:6]}" if n["digest"] else "")
+        )
+
     labels: dict = {}
     for i in sorter.static_order():
         text = label(nodes[i])
         labels[i] = text if text not in labels.values() else f"{text} #{len(labels)}"
-    return {"nodes": list(labels.values()), "edges": [{"from": labels[a], "to": labels[b], "artifact": nodes[a]["kind"]} for a, b in edges]}
+    return {
+        "nodes": list(labels.values()),
+        "edges": [{"from": labels[a], "to": labels[b], "artifact": nodes[a]["kind"]} for a, b in edges],
+    }
 
 # %% ../../nbs/history/040_lineage.ipynb #1115d620
 def lineage_text(
     found: dict,  # what `lineage_of` gave
-) -> str:         # an indented tree
+) -> str:  # an indented tree
     "Lineage as text."
     nodes, below, lines, told = {n["id"]: n for n in found["nodes"]}, {}, [], set()
     for e in found["edges"]:
-        child, parent = (e["from"], e["to"]) if found["direction"] == "up" and nodes[e["to"]]["kind"] != "page" else (e["to"], e["from"])
+        child, parent = (
+            (e["from"], e["to"])
+            if found["direction"] == "up" and nodes[e["to"]]["kind"] != "page"
+            else (e["to"], e["from"])
+        )
         below.setdefault(parent, []).append(child)
     children = {c for cs in below.values() for c in cs}
     waiting = [(i, 0) for i in reversed(nodes) if i not in children]
     while waiting:
         place, depth = waiting.pop()
         node = nodes[place]
-        said = f"{'  ' * depth}{node['kind']} {node['name']}" + (f" {node['digest'][:12]}" if node["digest"] else "") + (f", run {node['run']}" if "run" in node else "")
+        said = (
+            f"{'  ' * depth}{node['kind']} {node['name']}"
+            + (f" {node['digest'][:12]}" if node["digest"] else "")
+            + (f", run {node['run']}" if "run" in node else "")
+        )
         lines.append(said + (" (as above)" if place in told and below.get(place) else ""))
-        if place in told: continue
+        if place in told:
+            continue
         told.add(place)
         packages = [nodes[c]["name"] for c in below.get(place, []) if nodes[c]["kind"] == "package"]
-        if packages: lines.append(f"{'  ' * (depth + 1)}packages {', '.join(packages)}")
+        if packages:
+            lines.append(f"{'  ' * (depth + 1)}packages {', '.join(packages)}")
         waiting += [(c, depth + 1) for c in reversed(below.get(place, [])) if nodes[c]["kind"] != "package"]
     return "\n".join(lines)
 
 # %% ../../nbs/history/040_lineage.ipynb #f535d615
-FORMS = {"text": lineage_text, "mermaid": lambda found: mermaid_of(drawn(found)), "svg": lambda found: svg_of(drawn(found))}  # form -> how it is written
+FORMS = {
+    "text": lineage_text,
+    "mermaid": lambda found: mermaid_of(drawn(found)),
+    "svg": lambda found: svg_of(drawn(found)),
+}  # form -> how it is written
 
 
 def show_lineage(
     found: dict,  # what `lineage_of` gave
-    form: str,    # `text`, `mermaid` or `svg`
-) -> str:         # raises `UsageError` for another form
+    form: str,  # `text`, `mermaid` or `svg`
+) -> str:  # raises `UsageError` for another form
     "Lineage in a form for people."
-    if form not in FORMS: raise UsageError(f"there is no format `{form}`", did_you_mean(form, list(FORMS)))
+    if form not in FORMS:
+        raise UsageError(f"there is no format `{form}`", did_you_mean(form, list(FORMS)))
     return FORMS[form](found)

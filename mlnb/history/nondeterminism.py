@@ -22,15 +22,21 @@ from ..store.objects import Store
 def number_difference(
     a: Any,  # numbers, an array
     b: Any,  # as many
-) -> str:    # e.g. `2 of 5 values differ, by at most 1.1e-16 of the value`; empty when all are equal
+) -> str:  # e.g. `2 of 5 values differ, by at most 1.1e-16 of the value`; empty when all are equal
     "How two arrays of numbers differ."
     import numpy as np
+
     a, b = np.asarray(a, "float64").ravel(), np.asarray(b, "float64").ravel()
     is_other = ~((a == b) | (np.isnan(a) & np.isnan(b)))
-    if not is_other.any(): return ""
+    if not is_other.any():
+        return ""
     x, y = a[is_other], b[is_other]
     share = np.abs(x - y) / np.maximum(np.abs(x), np.abs(y))
-    return f"{is_other.sum()} of {len(a)} values differ, by at most {np.nanmax(share):.2g} of the value" if np.isfinite(share).any() else f"{is_other.sum()} of {len(a)} values differ"
+    return (
+        f"{is_other.sum()} of {len(a)} values differ, by at most {np.nanmax(share):.2g} of the value"
+        if np.isfinite(share).any()
+        else f"{is_other.sum()} of {len(a)} values differ"
+    )
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #a37e36b3
 def table_difference(
@@ -39,16 +45,26 @@ def table_difference(
 ) -> str:
     "How two tables differ."
     import pyarrow as pa
-    if a.column_names != b.column_names: return f"its columns are {', '.join(b.column_names)}, not {', '.join(a.column_names)}"
-    if len(a) != len(b): return f"it has {len(b):,} rows, not {len(a):,}"
+
+    if a.column_names != b.column_names:
+        return f"its columns are {', '.join(b.column_names)}, not {', '.join(a.column_names)}"
+    if len(a) != len(b):
+        return f"it has {len(b):,} rows, not {len(a):,}"
     order = [(name, "ascending") for name in a.column_names]
     try:
-        if a.sort_by(order).equals(b.sort_by(order)): return "it has the same rows in another order"
-    except pa.ArrowException: pass  # a column that cannot be sorted
+        if a.sort_by(order).equals(b.sort_by(order)):
+            return "it has the same rows in another order"
+    except pa.ArrowException:
+        pass  # a column that cannot be sorted
     name = next((n for n in a.column_names if not a[n].equals(b[n])), None)
-    if name is None: return "its rows are equal, what is written beside them (types, index, attributes) is not"
+    if name is None:
+        return "its rows are equal, what is written beside them (types, index, attributes) is not"
     is_number = pa.types.is_integer(a[name].type) or pa.types.is_floating(a[name].type)
-    said = number_difference(a[name].to_numpy(), b[name].to_numpy()) if is_number and a[name].type == b[name].type else ""
+    said = (
+        number_difference(a[name].to_numpy(), b[name].to_numpy())
+        if is_number and a[name].type == b[name].type
+        else ""
+    )
     return f"its column `{name}` differs{': ' + said if said else ''}"
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #ee21e5e5
@@ -56,87 +72,191 @@ def plain_difference(
     a: Any,  # plain JSON
     b: Any,  # plain JSON
     place: str = "",  # of the two in the whole
-) -> str:    # the first difference; empty when there is none
+) -> str:  # the first difference; empty when there is none
     "How two plain values differ."
     where = f" at `{place}`" if place else ""
     if isinstance(a, dict) and isinstance(b, dict):
-        if list(a) != list(b): return f"its keys{where} differ" if set(a) != set(b) else f"its keys{where} are in another order"
-        return next((said for k in a if (said := plain_difference(a[k], b[k], f"{place}.{k}".strip(".")))), "")
+        if list(a) != list(b):
+            return f"its keys{where} differ" if set(a) != set(b) else f"its keys{where} are in another order"
+        return next(
+            (said for k in a if (said := plain_difference(a[k], b[k], f"{place}.{k}".strip(".")))), ""
+        )
     if isinstance(a, list) and isinstance(b, list):
-        if len(a) != len(b): return f"its list{where} has {len(b)} elements, not {len(a)}"
+        if len(a) != len(b):
+            return f"its list{where} has {len(b)} elements, not {len(a)}"
         try:
-            if a != b and sorted(a) == sorted(b): return f"its list{where} has the same elements in another order"
-        except TypeError: pass
-        return next((said for n, (x, y) in enumerate(zip(a, b, strict=True)) if (said := plain_difference(x, y, f"{place}[{n}]"))), "")
-    if type(a) is type(b) and (a == b or a != a): return ""
+            if a != b and sorted(a) == sorted(b):
+                return f"its list{where} has the same elements in another order"
+        except TypeError:
+            pass
+        return next(
+            (
+                said
+                for n, (x, y) in enumerate(zip(a, b, strict=True))
+                if (said := plain_difference(x, y, f"{place}[{n}]"))
+            ),
+            "",
+        )
+    if type(a) is type(b) and (a == b or a != a):
+        return ""
     return f"its value{where} is {b!r:.60}, not {a!r:.60}"
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #ec682668
 def output_difference(
     store: Store,  # that has both, or an overlay over the one that has the first
-    a: dict,       # an output as a record describes it
-    b: dict,       # the other
-) -> str:          # one sentence, beginning with `it`
+    a: dict,  # an output as a record describes it
+    b: dict,  # the other
+) -> str:  # one sentence, beginning with `it`
     "How two results under one name differ."
     from pathlib import Path
+
     first, other = artifact_of(a), artifact_of(b)
-    if first.codec != other.codec: return f"it is kept as {other.codec}, not as {first.codec}"
+    if first.codec != other.codec:
+        return f"it is kept as {other.codec}, not as {first.codec}"
     try:
-        def read(artifact, **how): return get_value(store, artifact, Path(), **how)
-        if first.codec in ("frame", "frames", "arrow", "series"): return table_difference(read(first, as_="arrow"), read(other, as_="arrow"))
-        if first.codec == "array": return number_difference(read(first), read(other)) or f"it has {other.bytes:,} bytes, not {first.bytes:,}"
-        if suffix_of(first) == ".json": return plain_difference(read(first), read(other)) or "it is written otherwise"
-    except (MlnbError, ValueError, TypeError): pass  # what cannot be read or compared is told by its size
-    return "it has other content of the same size" if first.bytes == other.bytes else f"it has {other.bytes:,} bytes, not {first.bytes:,}"
+
+        def read(artifact, **how):
+            return get_value(store, artifact, Path(), **how)
+
+        if first.codec in ("frame", "frames", "arrow", "series"):
+            return table_difference(read(first, as_="arrow"), read(other, as_="arrow"))
+        if first.codec == "array":
+            return (
+                number_difference(read(first), read(other))
+                or f"it has {other.bytes:,} bytes, not {first.bytes:,}"
+            )
+        if suffix_of(first) == ".json":
+            return plain_difference(read(first), read(other)) or "it is written otherwise"
+    except (MlnbError, ValueError, TypeError):
+        pass  # what cannot be read or compared is told by its size
+    return (
+        "it has other content of the same size"
+        if first.bytes == other.bytes
+        else f"it has {other.bytes:,} bytes, not {first.bytes:,}"
+    )
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #1945f524
 class Clue(NamedTuple):
     "Something in the code that may give another result each time."
-    kind: str   # `clock`, `random`, `network`, `file`, `machine` or `threads`
+
+    kind: str  # `clock`, `random`, `network`, `file`, `machine` or `threads`
     place: str  # cell or module
-    text: str   # what stands there
+    text: str  # what stands there
 
 
 CLUES = {  # kind -> what it does, and names of calls that do it, by their last part
-    "clock": ("reads the clock", {"now", "utcnow", "today", "time", "time_ns", "perf_counter", "monotonic", "localtime", "gmtime", "strftime"}),
-    "random": ("draws random numbers that are not seeded", {"uuid1", "uuid4", "urandom", "SystemRandom", "token_hex", "token_bytes", "token_urlsafe", "randbelow"}),
-    "network": ("asks the network", {"urlopen", "urlretrieve", "request", "create_connection", "AsyncClient"}),
-    "file": ("reads files that are no source", {"open", "read_text", "read_bytes", "read_csv", "read_parquet", "read_excel", "read_json", "read_feather", "listdir", "iterdir", "glob", "rglob"}),
-    "machine": ("asks the machine", {"getpid", "gethostname", "getlogin", "cpu_count", "getenv", "getcwd", "id"}),
-    "threads": ("works side by side, so that sums are taken in another order", {"ThreadPoolExecutor", "ProcessPoolExecutor", "Parallel", "Pool"}),
+    "clock": (
+        "reads the clock",
+        {
+            "now",
+            "utcnow",
+            "today",
+            "time",
+            "time_ns",
+            "perf_counter",
+            "monotonic",
+            "localtime",
+            "gmtime",
+            "strftime",
+        },
+    ),
+    "random": (
+        "draws random numbers that are not seeded",
+        {
+            "uuid1",
+            "uuid4",
+            "urandom",
+            "SystemRandom",
+            "token_hex",
+            "token_bytes",
+            "token_urlsafe",
+            "randbelow",
+        },
+    ),
+    "network": (
+        "asks the network",
+        {"urlopen", "urlretrieve", "request", "create_connection", "AsyncClient"},
+    ),
+    "file": (
+        "reads files that are no source",
+        {
+            "open",
+            "read_text",
+            "read_bytes",
+            "read_csv",
+            "read_parquet",
+            "read_excel",
+            "read_json",
+            "read_feather",
+            "listdir",
+            "iterdir",
+            "glob",
+            "rglob",
+        },
+    ),
+    "machine": (
+        "asks the machine",
+        {"getpid", "gethostname", "getlogin", "cpu_count", "getenv", "getcwd", "id"},
+    ),
+    "threads": (
+        "works side by side, so that sums are taken in another order",
+        {"ThreadPoolExecutor", "ProcessPoolExecutor", "Parallel", "Pool"},
+    ),
 }
-UNSEEDED = {"default_rng", "RandomState", "seed", "Random"}  # not seeded when they are called without an argument
+UNSEEDED = {
+    "default_rng",
+    "RandomState",
+    "seed",
+    "Random",
+}  # not seeded when they are called without an argument
 NETWORK = {"requests", "httpx", "aiohttp", "urllib.request", "boto3", "socket"}  # modules
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #1f54da9b
 def kind_of_call(
     node: ast.Call,  # in the code
-) -> str | None:     # a kind of `CLUES`
+) -> str | None:  # a kind of `CLUES`
     "What a call may depend on besides its arguments."
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if name in UNSEEDED and not node.args and not node.keywords: return "random"
-    if any(k.arg in ("n_jobs", "n_threads") and not (isinstance(k.value, ast.Constant) and k.value.value in (1, None)) for k in node.keywords): return "threads"
-    if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value).split(".")[0] in NETWORK: return "network"
-    if name == "time" and not (isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "time"): return None
+    if name in UNSEEDED and not node.args and not node.keywords:
+        return "random"
+    if any(
+        k.arg in ("n_jobs", "n_threads")
+        and not (isinstance(k.value, ast.Constant) and k.value.value in (1, None))
+        for k in node.keywords
+    ):
+        return "threads"
+    if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value).split(".")[0] in NETWORK:
+        return "network"
+    if name == "time" and not (
+        isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "time"
+    ):
+        return None
     return next((kind for kind, (_, names) in CLUES.items() if name in names), None)
 
 
 def clues_of(
     trees: Iterable[tuple[str, ast.AST]],  # (cell or module, syntax tree)
-    threads: int = 1,                      # option of the stage
-) -> list[Clue]:                           # one of each kind and place
+    threads: int = 1,  # option of the stage
+) -> list[Clue]:  # one of each kind and place
     "What in the code may give another result each time."
     found = {("threads", "option"): Clue("threads", "option", f"threads: {threads}")} if threads > 1 else {}
     for place, tree in trees:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and (kind := kind_of_call(node)): found.setdefault((kind, place), Clue(kind, place, ast.unparse(node)[:60]))
+            if isinstance(node, ast.Call) and (kind := kind_of_call(node)):
+                found.setdefault((kind, place), Clue(kind, place, ast.unparse(node)[:60]))
     return list(found.values())
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #d307bed2
 def clue_lines(
     clues: list[Clue],  # of one stage
-) -> list[str]:         # sentences; one says so when there is no clue
+) -> list[str]:  # sentences; one says so when there is no clue
     "Clues as sentences."
     lines = [f"{c.place} {CLUES[c.kind][0]}: `{c.text}`" for c in clues if c.place != "option"]
-    lines += [f"its option `{c.text}` lets libraries add up in another order each time" for c in clues if c.place == "option"]
-    return lines or ["nothing in its code says why: a library that it calls may use threads, time or memory addresses"]
+    lines += [
+        f"its option `{c.text}` lets libraries add up in another order each time"
+        for c in clues
+        if c.place == "option"
+    ]
+    return lines or [
+        "nothing in its code says why: a library that it calls may use threads, time or memory addresses"
+    ]

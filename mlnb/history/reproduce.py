@@ -23,85 +23,130 @@ from pathlib import Path
 
 import mlnb
 from ..flow.attempt import Attempt, prepare, run_attempt
-from .nondeterminism import Clue, clue_lines, clues_of, output_difference
-from ..notebook.each import file_stem, unit_name
-from ..flow.fanout_parts import input_of
 from ..flow.dependencies import Dependencies
-from ..notebook.packages import installed_packages
-from ..notebook.imports import read_module
+from ..flow.fanout_parts import input_of
 from ..flow.key import STAGE_FORMAT, env_digest
-from ..notebook.cells import parse_cell, read_notebook
-from ..notebook.pipeline import Pipeline
 from ..flow.plan import Plan, Step
+from .nondeterminism import Clue, clue_lines, clues_of, output_difference
+from ..notebook.cells import parse_cell, read_notebook
+from ..notebook.each import file_stem, unit_name
+from ..notebook.imports import read_module
+from ..notebook.packages import installed_packages
+from ..notebook.pipeline import Pipeline
 from ..notebook.stage import read_stage
+from ..sources.pin import pin_source
+from ..sources.source import Partition, read_copy
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError, UsageError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store, put
 from ..store.records import commit, find_record, is_whole, output_digests
 from ..store.settings import Project
-from ..sources.pin import pin_source
-from ..sources.source import Partition, read_copy
 from ..store.url import scheme_of
 
 # %% ../../nbs/history/080_reproduce.ipynb #3b4fed1a
 def records_of_run(
-    store: Store,    # where records live
+    store: Store,  # where records live
     document: dict,  # of a run
     stages: list[str] = (),  # only these; empty = all that ended committed or cached
-) -> list[dict]:     # one per stage, in the order in which they ran; raises `UsageError` when there is none
+) -> list[dict]:  # one per stage, in the order in which they ran; raises `UsageError` when there is none
     "The records that a run ended with."
-    done = [e for e in document["stages"] if e["state"] in ("committed", "cached") and (not stages or e["name"] in stages)]
-    if not done: raise UsageError(f"run {document['run']} has no committed stage to reproduce", "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
-    found = {unit_name(e["name"], e.get("each")): find_record(store, document["pipeline"], e["name"], e["key"], usable=False) for e in done}
-    if lost := [n for n, record in found.items() if record is None]: raise UsageError(f"the record of {lost[0]} in run {document['run']} is gone", "`mlnb pull` may bring it back")
+    done = [
+        e
+        for e in document["stages"]
+        if e["state"] in ("committed", "cached") and (not stages or e["name"] in stages)
+    ]
+    if not done:
+        raise UsageError(
+            f"run {document['run']} has no committed stage to reproduce",
+            "`mlnb runs` lists the runs, `mlnb show RUN` their stages",
+        )
+    found = {
+        unit_name(e["name"], e.get("each")): find_record(
+            store, document["pipeline"], e["name"], e["key"], usable=False
+        )
+        for e in done
+    }
+    if lost := [n for n, record in found.items() if record is None]:
+        raise UsageError(
+            f"the record of {lost[0]} in run {document['run']} is gone", "`mlnb pull` may bring it back"
+        )
     return list(found.values())
 
 # %% ../../nbs/history/080_reproduce.ipynb #1b503899
 def environment_differences(
     records: list[dict],  # of the stages to repeat
-    packages: dict,       # installed now
-) -> list[dict]:          # {"name", "a": then, "b": now}; values of variables are not kept, so only that they differ
+    packages: dict,  # installed now
+) -> list[dict]:  # {"name", "a": then, "b": now}; values of variables are not kept, so only that they differ
     "What of the environment is not as it was."
     import platform
-    now = [sys.implementation.name, ".".join(platform.python_version_tuple()[:2]), f"{sys.platform}-{platform.machine()}"]
+
+    now = [
+        sys.implementation.name,
+        ".".join(platform.python_version_tuple()[:2]),
+        f"{sys.platform}-{platform.machine()}",
+    ]
     found = {}
     for record in records:
         parts = record["parts"]
-        pairs = {"python": (" ".join(parts["python"]), " ".join(now)), "stage format": (parts["format"], STAGE_FORMAT)}
-        pairs |= {name: (version, packages.get(name, {}).get("version")) for name, version in parts["packages"].items() if name != "mlnb"}
-        pairs |= {f"variable {name}": (digest and digest[:12], (env_digest(name) or "")[:12] or None) for name, digest in parts["options"]["env"].items()}
+        pairs = {
+            "python": (" ".join(parts["python"]), " ".join(now)),
+            "stage format": (parts["format"], STAGE_FORMAT),
+        }
+        pairs |= {
+            name: (version, packages.get(name, {}).get("version"))
+            for name, version in parts["packages"].items()
+            if name != "mlnb"
+        }
+        pairs |= {
+            f"variable {name}": (digest and digest[:12], (env_digest(name) or "")[:12] or None)
+            for name, digest in parts["options"]["env"].items()
+        }
         found |= {name: {"name": name, "a": a, "b": b} for name, (a, b) in pairs.items() if a != b}
     return list(found.values())
 
 # %% ../../nbs/history/080_reproduce.ipynb #24b1eb3a
 def source_problem(
-    store: Store,          # with the copies of what came from elsewhere
-    project: Project,      # where the source is declared
-    profile: str,          # of the run
-    name: str,             # of the source, as written
+    store: Store,  # with the copies of what came from elsewhere
+    project: Project,  # where the source is declared
+    profile: str,  # of the run
+    name: str,  # of the source, as written
     partition: Partition,  # that was read then
-) -> str | None:           # a sentence; None when its content is at hand
+) -> str | None:  # a sentence; None when its content is at hand
     "Whether a partition of a source can be read as it was."
-    if scheme_of(partition.path) == "before": return None
+    if scheme_of(partition.path) == "before":
+        return None
     try:
-        if scheme_of(partition.path) == "sql": return None if has(store, partition.digest) else f"the answer for source `{name}` is no longer in the store"
+        if scheme_of(partition.path) == "sql":
+            return (
+                None
+                if has(store, partition.digest)
+                else f"the answer for source `{name}` is no longer in the store"
+            )
         if not scheme_of(partition.path):
             path = project.root / partition.path
-            return f"{partition.path} of source `{name}` is gone" if not path.is_file() else None if sha256_file(path) == partition.digest else f"{partition.path} of source `{name}` has other content now"
-        try: return read_copy(store, partition) and None
+            return (
+                f"{partition.path} of source `{name}` is gone"
+                if not path.is_file()
+                else None
+                if sha256_file(path) == partition.digest
+                else f"{partition.path} of source `{name}` has other content now"
+            )
+        try:
+            return read_copy(store, partition) and None
         except MlnbError:
             now = pin_source(store, project, profile, Name(None, name.partition("@")[0], None))
             return None if partition in now else f"{partition.path} of source `{name}` has other content now"
-    except (MlnbError, KeyError, OSError) as error: return f"{partition.path} of source `{name}` cannot be read ({error})"
+    except (MlnbError, KeyError, OSError) as error:
+        return f"{partition.path} of source `{name}` cannot be read ({error})"
 
 # %% ../../nbs/history/080_reproduce.ipynb #7d7cf6ec
 def write_modules(
-    store: Store,    # where they are kept
-    record: dict,    # of a stage
-    root: Path,      # of the temporary project
-    site: Path,      # folder for a copy of mlnb
-) -> bool:           # whether the kernel has to look into `site`
+    store: Store,  # where they are kept
+    record: dict,  # of a stage
+    root: Path,  # of the temporary project
+    site: Path,  # folder for a copy of mlnb
+) -> bool:  # whether the kernel has to look into `site`
     "Write the modules that a record keeps."
     kept, needs_copy = record["modules"], False
     for name, digest in kept.items():
@@ -110,10 +155,22 @@ def write_modules(
             now = Path(mlnb.__file__).parent.joinpath(*name.split(".")[1:])
             file = now / "__init__.py" if now.is_dir() else now.with_suffix(".py")
             package = name if now.is_dir() else name.rpartition(".")[0]
-            if file.is_file() and read_module(file, package)[0] == record["parts"]["modules"][name]: continue
-            if not (site / "mlnb").exists(): shutil.copytree(Path(mlnb.__file__).parent, site / "mlnb", ignore=shutil.ignore_patterns("__pycache__"))
-            target, needs_copy = site.joinpath(*name.split(".")[:1], file.relative_to(Path(mlnb.__file__).parent)), True
-        else: target = root.joinpath(*name.split("."), "__init__.py") if is_package else root.joinpath(*name.split(".")).with_suffix(".py")
+            if file.is_file() and read_module(file, package)[0] == record["parts"]["modules"][name]:
+                continue
+            if not (site / "mlnb").exists():
+                shutil.copytree(
+                    Path(mlnb.__file__).parent, site / "mlnb", ignore=shutil.ignore_patterns("__pycache__")
+                )
+            target, needs_copy = (
+                site.joinpath(*name.split(".")[:1], file.relative_to(Path(mlnb.__file__).parent)),
+                True,
+            )
+        else:
+            target = (
+                root.joinpath(*name.split("."), "__init__.py")
+                if is_package
+                else root.joinpath(*name.split(".")).with_suffix(".py")
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(get(store, digest))
     return needs_copy
@@ -121,20 +178,21 @@ def write_modules(
 
 def link_sources(
     project: Project,  # where the files are
-    record: dict,      # of a stage
-    root: Path,        # of the temporary project
+    record: dict,  # of a stage
+    root: Path,  # of the temporary project
 ) -> None:
     "Let the files of sources appear under the same relative path."
     for path, _, _ in (p for partitions in record.get("sources", {}).values() for p in partitions):
         target = root / path
-        if scheme_of(path) or Path(path).is_absolute() or target.exists(): continue
+        if scheme_of(path) or Path(path).is_absolute() or target.exists():
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to((project.root / path).resolve())
 
 # %% ../../nbs/history/080_reproduce.ipynb #75ad92ae
 def depth_of(
     records: list[dict],  # of the stages to repeat
-) -> int:                 # how many folders up the files of sources lie, at most
+) -> int:  # how many folders up the files of sources lie, at most
     "How deep a temporary project has to lie, so that `../data` stays inside the scratch folder."
     paths = [p[0] for r in records for partitions in r.get("sources", {}).values() for p in partitions]
     return max((p.split("/").count("..") for p in paths), default=0)
@@ -142,11 +200,13 @@ def depth_of(
 
 @contextmanager
 def checkout(
-    project: Project,     # of the working tree
-    store: Store,         # with the records; it is only read
+    project: Project,  # of the working tree
+    store: Store,  # with the records; it is only read
     records: list[dict],  # of the stages to repeat
-    profile: str,         # of the run
-) -> Iterator[tuple[Plan, Callable[[dict], Step], Path]]:  # a plan without steps, a step for a record, scratch for attempts
+    profile: str,  # of the run
+) -> Iterator[
+    tuple[Plan, Callable[[dict], Step], Path]
+]:  # a plan without steps, a step for a record, scratch for attempts
     "A temporary project and an overlay, gone at the end."
     with tempfile.TemporaryDirectory(prefix="mlnb-reproduce-") as scratch:
         root = Path(scratch, "project", *["below"] * depth_of(records))
@@ -154,32 +214,60 @@ def checkout(
         (root / "settings.ini").write_text("[mlnb]\n", encoding="utf-8")
         overlay = open_store(Path(scratch, "overlay"), below=store)
         plan = Plan(replace(project, root=root), overlay, Pipeline(records[0]["pipeline"]), profile, {})
+
         def step(record):
-            notebook = root / (record["file"] if not Path(record["file"]).is_absolute() else Path(record["file"]).name)
+            notebook = root / (
+                record["file"] if not Path(record["file"]).is_absolute() else Path(record["file"]).name
+            )
             notebook.parent.mkdir(parents=True, exist_ok=True)
             notebook.write_bytes(get(store, record["source"]))
             link_sources(project, record, root)
             stage = read_stage(notebook, record["pipeline"], root)
-            return Step(stage, record.get("each"), "stale", [], record["key"], record["parts"], record, {n: input_of(a) for n, a in record["inputs"].items()},
-                        {n: [Partition(*p) for p in partitions] for n, partitions in record.get("sources", {}).items()}, Dependencies(record["parts"]["modules"], record["parts"]["packages"]))
+            return Step(
+                stage,
+                record.get("each"),
+                "stale",
+                [],
+                record["key"],
+                record["parts"],
+                record,
+                {n: input_of(a) for n, a in record["inputs"].items()},
+                {
+                    n: [Partition(*p) for p in partitions]
+                    for n, partitions in record.get("sources", {}).items()
+                },
+                Dependencies(record["parts"]["modules"], record["parts"]["packages"]),
+            )
+
         yield plan, step, Path(scratch)
 
 # %% ../../nbs/history/080_reproduce.ipynb #7ba9fd76
 def attempt_again(
-    plan: Plan,     # its store is an overlay
-    step: Step,     # with inputs, sources and parts
-    as_run: str,    # the run id that its notebook is told, so that equal runs give equal results
-    folder: Path,   # scratch, not there yet
+    plan: Plan,  # its store is an overlay
+    step: Step,  # with inputs, sources and parts
+    as_run: str,  # the run id that its notebook is told, so that equal runs give equal results
+    folder: Path,  # scratch, not there yet
     site: Path | None = None,  # folder with the mlnb that the kernel is to see; None = the installed one
-) -> Attempt:       # judged
+) -> Attempt:  # judged
     "Run a stage as its key says, without committing."
     attempt = prepare(plan, step, as_run, folder, lambda index, total: None)
     if site is not None:
         environment = attempt.launch.environment
         environment["PYTHONPATH"] = ":".join(filter(None, (str(site), environment.get("PYTHONPATH"))))
     defaults = {p.name: p.default for p in step.stage.parameters}
-    given = {n: p["value"] for n, p in step.parts["parameters"].items() if n not in defaults or p["value"] != defaults[n] or type(p["value"]) is not type(defaults[n])} | (step.each or {})
-    about = {"run": as_run, "pipeline": plan.pipeline.name, "stage": step.stage.name, "each": step.each, "key": step.key, "attempt": 1}
+    given = {
+        n: p["value"]
+        for n, p in step.parts["parameters"].items()
+        if n not in defaults or p["value"] != defaults[n] or type(p["value"]) is not type(defaults[n])
+    } | (step.each or {})
+    about = {
+        "run": as_run,
+        "pipeline": plan.pipeline.name,
+        "stage": step.stage.name,
+        "each": step.each,
+        "key": step.key,
+        "attempt": 1,
+    }
     return run_attempt(attempt, given, list(step.stage.saves), about, step.stage.file, step.stage.options)
 
 # %% ../../nbs/history/080_reproduce.ipynb #b577da2b
@@ -190,36 +278,63 @@ def clues(
     "What in the kept code may give another result each time."
     trees = []
     for cell in read_notebook(get(store, record["source"]), record["file"])[1]:
-        if cell.kind == "code" and "skip-execution" not in cell.tags: trees.append((f"cell {cell.position}", parse_cell(cell.source)))
+        if cell.kind == "code" and "skip-execution" not in cell.tags:
+            trees.append((f"cell {cell.position}", parse_cell(cell.source)))
     for name, digest in record["modules"].items():
-        if not name.startswith("mlnb."): trees.append((f"module {name}", ast.parse(get(store, digest))))
+        if not name.startswith("mlnb."):
+            trees.append((f"module {name}", ast.parse(get(store, digest))))
     return clues_of(trees, record["parts"]["options"]["threads"])
 
 # %% ../../nbs/history/080_reproduce.ipynb #4f27efbb
 def compared(
-    store: Store,      # the overlay
-    before: dict,      # outputs as a record describes them
-    after: dict,       # outputs of an attempt
-) -> list[dict]:       # {"name", "a", "b", "is_same", "how"}, in the order of the record
+    store: Store,  # the overlay
+    before: dict,  # outputs as a record describes them
+    after: dict,  # outputs of an attempt
+) -> list[dict]:  # {"name", "a", "b", "is_same", "how"}, in the order of the record
     "Outputs side by side."
     names = list(dict.fromkeys([*before, *after]))
-    def digest(outputs, name): return outputs.get(name, {}).get("digest")
-    def how(name): return output_difference(store, before[name], after[name]) if name in before and name in after else "only one of the two saved it"
+
+    def digest(outputs, name):
+        return outputs.get(name, {}).get("digest")
+
+    def how(name):
+        return (
+            output_difference(store, before[name], after[name])
+            if name in before and name in after
+            else "only one of the two saved it"
+        )
+
     rows = [{"name": n, "a": digest(before, n), "b": digest(after, n)} for n in names]
-    return [row | {"is_same": row["a"] == row["b"], "how": None if row["a"] == row["b"] else how(row["name"])} for row in rows]
+    return [
+        row | {"is_same": row["a"] == row["b"], "how": None if row["a"] == row["b"] else how(row["name"])}
+        for row in rows
+    ]
 
 # %% ../../nbs/history/080_reproduce.ipynb #a63cbc3d
 def keep_evidence(
-    store: Store,      # of the project
-    overlay: Store,    # that has the new result
-    record: dict,      # that holds for the key
+    store: Store,  # of the project
+    overlay: Store,  # that has the new result
+    record: dict,  # that holds for the key
     attempt: Attempt,  # of the same key, with another result
-) -> bool:             # whether it was kept
+) -> bool:  # whether it was kept
     "Keep a second, different result of a key."
-    if not all(is_whole(store, o) for o in record["outputs"].values()) or set(attempt.outputs) != set(record["outputs"]): return False
+    if not all(is_whole(store, o) for o in record["outputs"].values()) or set(attempt.outputs) != set(
+        record["outputs"]
+    ):
+        return False
     for output in attempt.outputs.values():
-        for digest in (*output.get("parts", ()), output["digest"]): put(store, get(overlay, digest))
-    found = commit(store, record | {"outputs": attempt.outputs, "metrics": attempt.metrics, "notebook": put(store, attempt.notebook), "seconds": attempt.seconds})
+        for digest in (*output.get("parts", ()), output["digest"]):
+            put(store, get(overlay, digest))
+    found = commit(
+        store,
+        record
+        | {
+            "outputs": attempt.outputs,
+            "metrics": attempt.metrics,
+            "notebook": put(store, attempt.notebook),
+            "seconds": attempt.seconds,
+        },
+    )
     return not found.is_reproduced
 
 # %% ../../nbs/history/080_reproduce.ipynb #f62e9e8e
@@ -228,75 +343,193 @@ EXIT_CODES = {"reproduced": 0, "failed": 1, "sources": 1, "environment": 2, "dif
 
 def verdict_of(
     document: dict,  # of `reproduce`, its stages compared
-) -> str:            # a key of `EXIT_CODES`
+) -> str:  # a key of `EXIT_CODES`
     "State of the whole."
     states = {s["state"] for s in document["stages"]}
     return next((state for state in ("differs", "failed") if state in states), "reproduced")
 
 
 def stage_again(
-    plan: Plan, step: Step, scratch: Path, store: Store, needs_copy: bool, evidence: bool,  # of `reproduce`
-) -> dict:               # {"name", "state", "outputs", "metrics", "seconds", "error", "why", "evidence"}
+    plan: Plan,
+    step: Step,
+    scratch: Path,
+    store: Store,
+    needs_copy: bool,
+    evidence: bool,  # of `reproduce`
+) -> dict:  # {"name", "state", "outputs", "metrics", "seconds", "error", "why", "evidence"}
     "Repeat one stage and compare."
-    record, entry = step.record, {"name": step.name, "state": "failed", "outputs": [], "metrics": [], "seconds": 0.0, "error": None, "why": [], "evidence": False}
-    attempt = attempt_again(plan, step, record["run"], scratch / f"attempt-{file_stem(step.stage.name, step.each)}", scratch / "site" if needs_copy else None)
+    record, entry = (
+        step.record,
+        {
+            "name": step.name,
+            "state": "failed",
+            "outputs": [],
+            "metrics": [],
+            "seconds": 0.0,
+            "error": None,
+            "why": [],
+            "evidence": False,
+        },
+    )
+    attempt = attempt_again(
+        plan,
+        step,
+        record["run"],
+        scratch / f"attempt-{file_stem(step.stage.name, step.each)}",
+        scratch / "site" if needs_copy else None,
+    )
     entry["seconds"] = attempt.seconds
-    if attempt.kind is not None: return entry | {"error": attempt.error, "why": clue_lines([c for c in clues(store, record) if c.kind in ("file", "network", "clock", "machine")])}
+    if attempt.kind is not None:
+        return entry | {
+            "error": attempt.error,
+            "why": clue_lines(
+                [c for c in clues(store, record) if c.kind in ("file", "network", "clock", "machine")]
+            ),
+        }
     outputs = compared(plan.store, record["outputs"], attempt.outputs)
-    metrics = [{"name": n, "a": record["metrics"].get(n), "b": attempt.metrics.get(n)} for n in dict.fromkeys([*record["metrics"], *attempt.metrics]) if record["metrics"].get(n) != attempt.metrics.get(n)]
-    if all(o["is_same"] for o in outputs): return entry | {"state": "reproduced", "outputs": outputs, "metrics": metrics}
-    return entry | {"state": "differs", "outputs": outputs, "metrics": metrics, "why": clue_lines(clues(store, record)), "evidence": evidence and keep_evidence(store, plan.store, record, attempt)}
+    metrics = [
+        {"name": n, "a": record["metrics"].get(n), "b": attempt.metrics.get(n)}
+        for n in dict.fromkeys([*record["metrics"], *attempt.metrics])
+        if record["metrics"].get(n) != attempt.metrics.get(n)
+    ]
+    if all(o["is_same"] for o in outputs):
+        return entry | {"state": "reproduced", "outputs": outputs, "metrics": metrics}
+    return entry | {
+        "state": "differs",
+        "outputs": outputs,
+        "metrics": metrics,
+        "why": clue_lines(clues(store, record)),
+        "evidence": evidence and keep_evidence(store, plan.store, record, attempt),
+    }
 
 # %% ../../nbs/history/080_reproduce.ipynb #ba174d74
 def reproduce(
-    project: Project,   # of the working tree; where the files of sources are
-    store: Store,       # with the run; only evidence is ever written to it
-    document: dict,     # of the run
+    project: Project,  # of the working tree; where the files of sources are
+    store: Store,  # with the run; only evidence is ever written to it
+    document: dict,  # of the run
     any_environment: bool = False,  # go on although packages, Python or platform differ
-    stages: list[str] = (),         # only these; empty = all that ended committed or cached
-    keep: bool = True,              # whether a different result of the same environment is kept as evidence
+    stages: list[str] = (),  # only these; empty = all that ended committed or cached
+    keep: bool = True,  # whether a different result of the same environment is kept as evidence
     tell: Callable[[dict], None] = lambda entry: None,  # gets each stage's entry as it ends
-) -> dict:              # {"run", "pipeline", "state", "exit_code", "environment", "sources", "lock": digest of the lock file kept, "stages", "first"}
+) -> dict:  # {"run", "pipeline", "state", "exit_code", "environment", "sources", "lock": digest of the lock file kept, "stages", "first"}
     "Run what a run ran once more, from what was kept, and compare the digests."
     records, profile = records_of_run(store, document, stages), document["profile"]
-    found = {"run": document["run"], "pipeline": document["pipeline"], "state": "environment", "exit_code": 2, "environment": environment_differences(records, installed_packages(store)),
-             "sources": [], "lock": next((r["lock"] for r in records if r.get("lock")), None), "stages": [], "first": None}
-    if found["environment"] and not any_environment: return found
-    read = [(n, Partition(*p)) for r in records for n, partitions in r.get("sources", {}).items() for p in partitions]
-    found["sources"] = list(dict.fromkeys(said for n, p in read if (said := source_problem(store, project, profile, n, p))))
-    if found["sources"]: return found | {"state": "sources", "exit_code": EXIT_CODES["sources"]}
+    found = {
+        "run": document["run"],
+        "pipeline": document["pipeline"],
+        "state": "environment",
+        "exit_code": 2,
+        "environment": environment_differences(records, installed_packages(store)),
+        "sources": [],
+        "lock": next((r["lock"] for r in records if r.get("lock")), None),
+        "stages": [],
+        "first": None,
+    }
+    if found["environment"] and not any_environment:
+        return found
+    read = [
+        (n, Partition(*p))
+        for r in records
+        for n, partitions in r.get("sources", {}).items()
+        for p in partitions
+    ]
+    found["sources"] = list(
+        dict.fromkeys(said for n, p in read if (said := source_problem(store, project, profile, n, p)))
+    )
+    if found["sources"]:
+        return found | {"state": "sources", "exit_code": EXIT_CODES["sources"]}
     with checkout(project, store, records, profile) as (plan, step_of, scratch):
         needs_copy = any([write_modules(store, r, plan.project.root, scratch / "site") for r in records])
         for record in records:
-            found["stages"].append(stage_again(plan, step_of(record), scratch, store, needs_copy, keep and not found["environment"]))
+            found["stages"].append(
+                stage_again(
+                    plan, step_of(record), scratch, store, needs_copy, keep and not found["environment"]
+                )
+            )
             tell(found["stages"][-1])
     found["state"] = verdict_of(found)
-    found["first"] = next(({"stage": s["name"], **{k: o[k] for k in ("name", "a", "b", "how")}, "why": s["why"]} for s in found["stages"] for o in s["outputs"] if not o["is_same"]), None)
+    found["first"] = next(
+        (
+            {"stage": s["name"], **{k: o[k] for k in ("name", "a", "b", "how")}, "why": s["why"]}
+            for s in found["stages"]
+            for o in s["outputs"]
+            if not o["is_same"]
+        ),
+        None,
+    )
     return found | {"exit_code": EXIT_CODES[found["state"]]}
 
 # %% ../../nbs/history/080_reproduce.ipynb #ed383474
 def check_determinism(
-    plan: Plan,   # of the pipeline, as it stands
-    stage: str,   # whose inputs are made
+    plan: Plan,  # of the pipeline, as it stands
+    stage: str,  # whose inputs are made
     keep: bool = True,  # whether a result other than the record's is kept as evidence
-) -> dict:        # {"stage", "state": "deterministic|differs|failed", "exit_code", "outputs", "why", "error", "evidence"}
+) -> (
+    dict
+):  # {"stage", "state": "deterministic|differs|failed", "exit_code", "outputs", "why", "error", "evidence"}
     "Run one stage twice and compare."
-    if stage not in plan.steps: raise UsageError(f"{stage} runs once for each value of a parameter, and one stage is checked at a time", "take the option `each` out for the check, or use `mlnb reproduce latest`")
+    if stage not in plan.steps:
+        raise UsageError(
+            f"{stage} runs once for each value of a parameter, and one stage is checked at a time",
+            "take the option `each` out for the check, or use `mlnb reproduce latest`",
+        )
     step = plan.steps[stage]
-    if step.key is None: raise UsageError(f"{stage} needs inputs that are not made yet", f"run `mlnb run {plan.pipeline.name} --to {stage}` first")
+    if step.key is None:
+        raise UsageError(
+            f"{stage} needs inputs that are not made yet",
+            f"run `mlnb run {plan.pipeline.name} --to {stage}` first",
+        )
     record = find_record(plan.store, plan.pipeline.name, stage, step.key)
     with tempfile.TemporaryDirectory(prefix="mlnb-determinism-") as scratch:
         overlay = open_store(Path(scratch, "overlay"), below=plan.store)
         twin, as_run = replace(plan, store=overlay), record["run"] if record else "determinism"
         attempts = [attempt_again(twin, step, as_run, Path(scratch, f"attempt-{n}")) for n in (1, 2)]
-        found = {"stage": stage, "state": "failed", "exit_code": 1, "outputs": [], "why": [], "error": next((a.error for a in attempts if a.kind), None), "evidence": False}
-        if found["error"]: return found
+        found = {
+            "stage": stage,
+            "state": "failed",
+            "exit_code": 1,
+            "outputs": [],
+            "why": [],
+            "error": next((a.error for a in attempts if a.kind), None),
+            "evidence": False,
+        }
+        if found["error"]:
+            return found
         first, second = attempts
-        results = [(before, after) for before, after in ((record and record["outputs"], first), (record and record["outputs"], second), (first.outputs, second)) if before is not None]
+        results = [
+            (before, after)
+            for before, after in (
+                (record and record["outputs"], first),
+                (record and record["outputs"], second),
+                (first.outputs, second),
+            )
+            if before is not None
+        ]
         pairs = [(compared(overlay, before, after.outputs), after) for before, after in results]
-        found["outputs"], odd = next(((rows, after) for rows, after in pairs if not all(r["is_same"] for r in rows)), (pairs[-1][0], None))
-        if odd is None: return found | {"state": "deterministic", "exit_code": 0}
-        trees = [(f"cell {c.position}", parse_cell(c.source)) for c in step.stage.cells if c.kind == "code" and "skip-execution" not in c.tags]
-        trees += [(f"module {n}", ast.parse(p.read_bytes())) for n, p in step.found.files.items() if not n.startswith("mlnb.")]
-        return found | {"state": "differs", "exit_code": EXIT_CODES["differs"], "why": clue_lines(clues_of(trees, step.stage.options.threads)),
-                        "evidence": bool(keep and record and output_digests(record) != {n: o["digest"] for n, o in odd.outputs.items()} and keep_evidence(plan.store, overlay, record, odd))}
+        found["outputs"], odd = next(
+            ((rows, after) for rows, after in pairs if not all(r["is_same"] for r in rows)),
+            (pairs[-1][0], None),
+        )
+        if odd is None:
+            return found | {"state": "deterministic", "exit_code": 0}
+        trees = [
+            (f"cell {c.position}", parse_cell(c.source))
+            for c in step.stage.cells
+            if c.kind == "code" and "skip-execution" not in c.tags
+        ]
+        trees += [
+            (f"module {n}", ast.parse(p.read_bytes()))
+            for n, p in step.found.files.items()
+            if not n.startswith("mlnb.")
+        ]
+        return found | {
+            "state": "differs",
+            "exit_code": EXIT_CODES["differs"],
+            "why": clue_lines(clues_of(trees, step.stage.options.threads)),
+            "evidence": bool(
+                keep
+                and record
+                and output_digests(record) != {n: o["digest"] for n, o in odd.outputs.items()}
+                and keep_evidence(plan.store, overlay, record, odd)
+            ),
+        }

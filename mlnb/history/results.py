@@ -19,47 +19,103 @@ from ..store.settings import Project
 
 # %% ../../nbs/history/030_results.ipynb #2580c666
 def artifacts_of(
-    store: Store,          # runs and records
+    store: Store,  # runs and records
     pipelines: list[str],  # of the project
-) -> dict:                 # {"artifacts": [{"name", "digest", "pipeline", "stage", "each", "run", "type", "bytes"}]}
+) -> dict:  # {"artifacts": [{"name", "digest", "pipeline", "stage", "each", "run", "type", "bytes"}]}
     "Every artifact of the newest results."
+
     def entry(record, run, name, output):
-        return {"name": name, "digest": output["digest"], "pipeline": record["pipeline"], "stage": record["stage"], "each": record.get("each"), "run": run, "type": output["type"], "bytes": output["bytes"]}
-    return {"artifacts": [entry(record, run, name, output) for record, run in last_records(store, pipelines) for name, output in record["outputs"].items()]}
+        return {
+            "name": name,
+            "digest": output["digest"],
+            "pipeline": record["pipeline"],
+            "stage": record["stage"],
+            "each": record.get("each"),
+            "run": run,
+            "type": output["type"],
+            "bytes": output["bytes"],
+        }
+
+    return {
+        "artifacts": [
+            entry(record, run, name, output)
+            for record, run in last_records(store, pipelines)
+            for name, output in record["outputs"].items()
+        ]
+    }
 
 # %% ../../nbs/history/030_results.ipynb #f7d5d15d
 def every_record(
-    store: Store,      # where records live
+    store: Store,  # where records live
     project: Project,  # whose pipelines
-) -> list[dict]:       # newest last within a stage
+) -> list[dict]:  # newest last within a stage
     "All records of a project."
     folders = {p: store.root / "records" / p for p in project.pipelines}
-    return [r for p, folder in folders.items() if folder.is_dir() for stage in sorted(s.name for s in folder.iterdir() if s.is_dir()) for r in records_of(store, p, stage)]
+    return [
+        r
+        for p, folder in folders.items()
+        if folder.is_dir()
+        for stage in sorted(s.name for s in folder.iterdir() if s.is_dir())
+        for r in records_of(store, p, stage)
+    ]
 
 # %% ../../nbs/history/030_results.ipynb #4e8f929d
 def refs_of(
-    store: Store,   # where refs live
+    store: Store,  # where refs live
     pipeline: str,  # that the name belongs to
-    name: str,      # of an artifact
+    name: str,  # of an artifact
 ) -> dict[str, str]:  # ref -> what it points to now
     "Refs of a name: those that `NAME@REF` understands."
     folder = store.root / "refs" / "names" / pipeline / name
-    found = {p.name: read_ref(store, f"names/{pipeline}/{name}/{p.name}") for p in sorted(folder.iterdir()) if p.is_dir()} if folder.is_dir() else {}
+    found = (
+        {
+            p.name: read_ref(store, f"names/{pipeline}/{name}/{p.name}")
+            for p in sorted(folder.iterdir())
+            if p.is_dir()
+        }
+        if folder.is_dir()
+        else {}
+    )
     return {ref: value.target for ref, value in found.items() if value is not None}
 
 # %% ../../nbs/history/030_results.ipynb #d5bf3a72
 def versions_of(
-    store: Store,      # records and refs
+    store: Store,  # records and refs
     project: Project,  # its pipelines
-    written: str,      # `[PIPELINE/]NAME`
-) -> dict:             # {"versions": [{"name", "digest", "pipeline", "stage", "run", "type", "bytes", "refs"}]}, newest first
+    written: str,  # `[PIPELINE/]NAME`
+) -> (
+    dict
+):  # {"versions": [{"name", "digest", "pipeline", "stage", "run", "type", "bytes", "refs"}]}, newest first
     "Every value that a name has had, with the refs that point to it."
     name = parse_name(written)
-    made = [r for r in every_record(store, project) if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])]
-    if not made: raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, sorted({n for r in every_record(store, project) for n in r["outputs"]})))
+    made = [
+        r
+        for r in every_record(store, project)
+        if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])
+    ]
+    if not made:
+        raise UsageError(
+            f"there is no artifact `{written}`",
+            did_you_mean(name.name, sorted({n for r in every_record(store, project) for n in r["outputs"]})),
+        )
     found = []
     for record in sorted(made, key=lambda r: r["run"], reverse=True):
         output = record["outputs"][name.name]
-        refs = [ref for ref, target in refs_of(store, record["pipeline"], name.name).items() if len(target) >= 6 and (output["digest"].startswith(target) or record["run"].startswith(target))]
-        found.append({"name": name.name, "digest": output["digest"], "pipeline": record["pipeline"], "stage": record["stage"], "run": record["run"], "type": output["type"], "bytes": output["bytes"], "refs": refs})
+        refs = [
+            ref
+            for ref, target in refs_of(store, record["pipeline"], name.name).items()
+            if len(target) >= 6 and (output["digest"].startswith(target) or record["run"].startswith(target))
+        ]
+        found.append(
+            {
+                "name": name.name,
+                "digest": output["digest"],
+                "pipeline": record["pipeline"],
+                "stage": record["stage"],
+                "run": record["run"],
+                "type": output["type"],
+                "bytes": output["bytes"],
+                "refs": refs,
+            }
+        )
     return {"versions": found}

@@ -13,8 +13,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from ..notebook.each import unit_name
 from ..notebook.cells import cell_code, read_notebook
+from ..notebook.each import unit_name
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get
@@ -24,56 +24,106 @@ from ..store.records import find_record
 def differences(
     a: Mapping[str, Any],  # of one run
     b: Mapping[str, Any],  # of the other
-) -> list[dict]:           # {"name", "a", "b"} where they differ; None where one has nothing of that name
+) -> list[dict]:  # {"name", "a", "b"} where they differ; None where one has nothing of that name
     "Entries that differ."
-    return [{"name": n, "a": a.get(n), "b": b.get(n)} for n in dict.fromkeys([*a, *b]) if a.get(n) != b.get(n)]
+    return [
+        {"name": n, "a": a.get(n), "b": b.get(n)} for n in dict.fromkeys([*a, *b]) if a.get(n) != b.get(n)
+    ]
 
 # %% ../../nbs/history/060_run_diff.ipynb #4c13188a
 def code_cells(
     store: Store,  # where the notebook is kept
     record: dict,  # of a stage
-) -> list[tuple[int, str, str]]:  # position, digest of what counts, text of each code cell that runs; empty when the notebook is gone
+) -> list[
+    tuple[int, str, str]
+]:  # position, digest of what counts, text of each code cell that runs; empty when the notebook is gone
     "The code of a recorded stage."
-    try: cells = read_notebook(get(store, record["source"]), record["file"])[1]
-    except (IntegrityError, KeyError): return []
+    try:
+        cells = read_notebook(get(store, record["source"]), record["file"])[1]
+    except (IntegrityError, KeyError):
+        return []
     found = []
     for cell in cells:
-        if cell.kind != "code" or "skip-execution" in cell.tags: continue
+        if cell.kind != "code" or "skip-execution" in cell.tags:
+            continue
         counted = ["parameters", cell.source] if "parameters" in cell.tags else cell_code(cell)
-        if counted is not None: found.append((cell.position, digest_of(counted), cell.source))
+        if counted is not None:
+            found.append((cell.position, digest_of(counted), cell.source))
     return found
 
 
 def cell_differences(
-    stage: str,                        # name of the stage
-    a: list[tuple[int, str, str]],     # cells of one run
-    b: list[tuple[int, str, str]],     # cells of the other
-) -> list[dict]:                       # {"name": `STAGE: cell N`, "a": text, "b": text, "cell_a", "cell_b"}
+    stage: str,  # name of the stage
+    a: list[tuple[int, str, str]],  # cells of one run
+    b: list[tuple[int, str, str]],  # cells of the other
+) -> list[dict]:  # {"name": `STAGE: cell N`, "a": text, "b": text, "cell_a", "cell_b"}
     "Cells that changed, appeared or went, with their text."
     found = []
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(a=[c[1] for c in a], b=[c[1] for c in b], autojunk=False).get_opcodes():
-        if tag == "equal": continue
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(
+        a=[c[1] for c in a], b=[c[1] for c in b], autojunk=False
+    ).get_opcodes():
+        if tag == "equal":
+            continue
         for n in range(max(i2 - i1, j2 - j1)):
             before, after = a[i1 + n] if i1 + n < i2 else None, b[j1 + n] if j1 + n < j2 else None
-            found.append({"name": f"{stage}: cell {(after or before)[0]}", "a": before and before[2], "b": after and after[2], "cell_a": before and before[0], "cell_b": after and after[0]})
+            found.append(
+                {
+                    "name": f"{stage}: cell {(after or before)[0]}",
+                    "a": before and before[2],
+                    "b": after and after[2],
+                    "cell_a": before and before[0],
+                    "cell_b": after and after[0],
+                }
+            )
     return found
 
 # %% ../../nbs/history/060_run_diff.ipynb #b0fc97be
 def diff_of(
     store: Store,  # records
-    a: dict,       # document of one run
-    b: dict,       # document of the other
-) -> dict:         # {"parameters", "metrics", "artifacts", "packages", "cells", "modules", "sources", "environment", "seconds"}
+    a: dict,  # document of one run
+    b: dict,  # document of the other
+) -> dict:  # {"parameters", "metrics", "artifacts", "packages", "cells", "modules", "sources", "environment", "seconds"}
     "What differs between two runs."
-    def flat(run, field): return {f"{unit_name(e['name'], e.get('each'))}.{n}": v for e in run["stages"] for n, v in e[field].items()}
-    def records(run): return {unit_name(e["name"], e.get("each")): r for e in run["stages"] if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"], usable=False))}
-    def packages(found): return {n: v for r in found.values() for n, v in r["environment"]["packages"].items()}
-    def parts(found, field): return {n: v for r in found.values() for n, v in r["parts"][field].items()}
+
+    def flat(run, field):
+        return {
+            f"{unit_name(e['name'], e.get('each'))}.{n}": v
+            for e in run["stages"]
+            for n, v in e[field].items()
+        }
+
+    def records(run):
+        return {
+            unit_name(e["name"], e.get("each")): r
+            for e in run["stages"]
+            if e["key"] and (r := find_record(store, run["pipeline"], e["name"], e["key"], usable=False))
+        }
+
+    def packages(found):
+        return {n: v for r in found.values() for n, v in r["environment"]["packages"].items()}
+
+    def parts(found, field):
+        return {n: v for r in found.values() for n, v in r["parts"][field].items()}
+
     ra, rb = records(a), records(b)
-    return {"parameters": differences({n: v["value"] for n, v in a["parameters"].items()}, {n: v["value"] for n, v in b["parameters"].items()}),
-            "metrics": differences(flat(a, "metrics"), flat(b, "metrics")), "artifacts": differences(flat(a, "outputs"), flat(b, "outputs")),
-            "packages": differences(packages(ra), packages(rb)),
-            "cells": [d for stage in ra if stage in rb for d in cell_differences(stage, code_cells(store, ra[stage]), code_cells(store, rb[stage]))],
-            "modules": differences(parts(ra, "modules"), parts(rb, "modules")), "sources": differences(parts(ra, "sources"), parts(rb, "sources")),
-            "environment": differences(a.get("environment") or {}, b.get("environment") or {}),
-            "seconds": differences(*({unit_name(e["name"], e.get("each")): e["seconds"] for e in run["stages"]} for run in (a, b)))}
+    return {
+        "parameters": differences(
+            {n: v["value"] for n, v in a["parameters"].items()},
+            {n: v["value"] for n, v in b["parameters"].items()},
+        ),
+        "metrics": differences(flat(a, "metrics"), flat(b, "metrics")),
+        "artifacts": differences(flat(a, "outputs"), flat(b, "outputs")),
+        "packages": differences(packages(ra), packages(rb)),
+        "cells": [
+            d
+            for stage in ra
+            if stage in rb
+            for d in cell_differences(stage, code_cells(store, ra[stage]), code_cells(store, rb[stage]))
+        ],
+        "modules": differences(parts(ra, "modules"), parts(rb, "modules")),
+        "sources": differences(parts(ra, "sources"), parts(rb, "sources")),
+        "environment": differences(a.get("environment") or {}, b.get("environment") or {}),
+        "seconds": differences(
+            *({unit_name(e["name"], e.get("each")): e["seconds"] for e in run["stages"]} for run in (a, b))
+        ),
+    }

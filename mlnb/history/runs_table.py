@@ -27,12 +27,17 @@ def metrics_of(
     "Metrics of a run: of a fan-out the mean over its values, without intervals, which have no mean."
     of_stage: dict = {}
     for entry in document["stages"]:
-        if entry["state"] not in ("committed", "cached"): continue
+        if entry["state"] not in ("committed", "cached"):
+            continue
         for name, value in entry["metrics"].items():
-            if entry.get("each") and name.endswith(INTERVAL): continue
+            if entry.get("each") and name.endswith(INTERVAL):
+                continue
             of_stage.setdefault((entry["name"], name), []).append(value)
     names = [name for _, name in of_stage]
-    return {name if names.count(name) == 1 else f"{stage}.{name}": sum(values) / len(values) for (stage, name), values in of_stage.items()}
+    return {
+        name if names.count(name) == 1 else f"{stage}.{name}": sum(values) / len(values)
+        for (stage, name), values in of_stage.items()
+    }
 
 # %% ../../nbs/history/050_runs_table.ipynb #bd7e3a35
 def grids(
@@ -42,65 +47,111 @@ def grids(
     found: dict = {}
     for run in run_ids(store):
         document = read_run(store, run)
-        if isinstance(document.get("grid"), Mapping): found.setdefault(document["grid"]["id"], []).append(document)
+        if isinstance(document.get("grid"), Mapping):
+            found.setdefault(document["grid"]["id"], []).append(document)
     return {grid: sorted(documents, key=lambda d: d["grid"]["number"]) for grid, documents in found.items()}
 
 
 def chosen_runs(
-    store: Store,             # where runs live
-    words: list[str],         # run ids, unique beginnings of some, or names of pipelines, which mean all their runs; none = the newest grid
-    grid: str | None,         # id of a grid, a unique beginning of one, or `latest`
-    pipelines: list[str],     # of the project
-) -> list[dict]:              # documents; raises `UsageError` when nothing is meant
+    store: Store,  # where runs live
+    words: list[
+        str
+    ],  # run ids, unique beginnings of some, or names of pipelines, which mean all their runs; none = the newest grid
+    grid: str | None,  # id of a grid, a unique beginning of one, or `latest`
+    pipelines: list[str],  # of the project
+) -> list[dict]:  # documents; raises `UsageError` when nothing is meant
     "Documents of the runs that a command names."
-    if words and grid: raise UsageError("runs and a grid are named", "name one of them")
+    if words and grid:
+        raise UsageError("runs and a grid are named", "name one of them")
     if not words:
         known = grids(store)
         matches = list(known)[:1] if grid in (None, "latest") else [g for g in known if g.startswith(grid)]
-        if len(matches) == 1: return known[matches[0]]
-        if matches: raise UsageError(f"`{grid}` is the beginning of {len(matches)} grids", f"write more of it, e.g. `{matches[0]}`")
-        raise UsageError(f"there is no grid{f' `{grid}`' if grid else ''}", did_you_mean(grid, list(known)) if grid and known else "run one with `mlnb run PIPELINE --grid NAME=5,10`, or name the runs")
+        if len(matches) == 1:
+            return known[matches[0]]
+        if matches:
+            raise UsageError(
+                f"`{grid}` is the beginning of {len(matches)} grids", f"write more of it, e.g. `{matches[0]}`"
+            )
+        raise UsageError(
+            f"there is no grid{f' `{grid}`' if grid else ''}",
+            did_you_mean(grid, list(known))
+            if grid and known
+            else "run one with `mlnb run PIPELINE --grid NAME=5,10`, or name the runs",
+        )
     found: dict = {}
     for word in words:
         one = [] if word in pipelines else [read_run(store, word)]
-        found |= {d["run"]: d for d in one or (read_run(store, run) for run in reversed(run_ids(store))) if one or d["pipeline"] == word}
-    if not found: raise UsageError(f"{' and '.join(f'`{w}`' for w in words)} never ran", "start a run with `mlnb run PIPELINE`")
+        found |= {
+            d["run"]: d
+            for d in one or (read_run(store, run) for run in reversed(run_ids(store)))
+            if one or d["pipeline"] == word
+        }
+    if not found:
+        raise UsageError(
+            f"{' and '.join(f'`{w}`' for w in words)} never ran", "start a run with `mlnb run PIPELINE`"
+        )
     return list(found.values())
 
 # %% ../../nbs/history/050_runs_table.ipynb #42c85734
 def compare_of(
-    documents: list[dict],             # of runs
+    documents: list[dict],  # of runs
     metrics: list[str] | None = None,  # names; None = all, intervals left out
-    best: str | None = None,           # `NAME`, `NAME:max` or `NAME:min`: choose by this metric
-) -> dict:                             # {"runs": [...], "parameters": names that differ, "metrics": names, "best"}; raises `UsageError` for an unknown metric
+    best: str | None = None,  # `NAME`, `NAME:max` or `NAME:min`: choose by this metric
+) -> dict:  # {"runs": [...], "parameters": names that differ, "metrics": names, "best"}; raises `UsageError` for an unknown metric
     "Compare runs."
     measured = {d["run"]: metrics_of(d) for d in documents}
     known = list(dict.fromkeys(n for found in measured.values() for n in found))
     wanted = list(dict.fromkeys(metrics)) if metrics else [n for n in known if not n.endswith(INTERVAL)]
     for name in wanted:
-        if name not in known: raise UsageError(f"no run has a metric `{name}`", did_you_mean(name, known))
+        if name not in known:
+            raise UsageError(f"no run has a metric `{name}`", did_you_mean(name, known))
     values = {d["run"]: {n: v["value"] for n, v in d["parameters"].items()} for d in documents}
     of_grid = [n for d in documents for n in (d.get("grid") or {}).get("values", {})]
-    names = [n for n in dict.fromkeys([*of_grid, *(n for v in values.values() for n in v)]) if n in of_grid or any(v.get(n) != next(iter(values.values())).get(n) for v in values.values())]
-    rows = [{**{f: d.get(f) for f in ("run", "pipeline", "profile", "state", "started_utc", "seconds")}, "grid": (d.get("grid") or {}).get("id"),
-             "parameters": {n: values[d["run"]].get(n) for n in names}, "metrics": {n: measured[d["run"]].get(n) for n in wanted}} for d in documents]
-    return {"runs": rows, "parameters": names, "metrics": wanted, "best": best_of(documents, measured, best) if best else None}
+    names = [
+        n
+        for n in dict.fromkeys([*of_grid, *(n for v in values.values() for n in v)])
+        if n in of_grid or any(v.get(n) != next(iter(values.values())).get(n) for v in values.values())
+    ]
+    rows = [
+        {
+            **{f: d.get(f) for f in ("run", "pipeline", "profile", "state", "started_utc", "seconds")},
+            "grid": (d.get("grid") or {}).get("id"),
+            "parameters": {n: values[d["run"]].get(n) for n in names},
+            "metrics": {n: measured[d["run"]].get(n) for n in wanted},
+        }
+        for d in documents
+    ]
+    return {
+        "runs": rows,
+        "parameters": names,
+        "metrics": wanted,
+        "best": best_of(documents, measured, best) if best else None,
+    }
 
 # %% ../../nbs/history/050_runs_table.ipynb #3cd222d4
 def best_of(
-    documents: list[dict],            # of runs
+    documents: list[dict],  # of runs
     measured: Mapping[str, Mapping],  # metrics by run
-    wanted: str,                      # `NAME`, `NAME:max` or `NAME:min`
-) -> dict:                            # {"run", "metric", "goal", "value", "parameters"}; of equal ones the first
+    wanted: str,  # `NAME`, `NAME:max` or `NAME:min`
+) -> dict:  # {"run", "metric", "goal", "value", "parameters"}; of equal ones the first
     "The best committed run by a metric."
     name, _, goal = wanted.partition(":")
-    if goal not in ("", "max", "min"): raise UsageError(f"`--best` cannot be `{wanted}`", "write `NAME`, `NAME:max` or `NAME:min`")
+    if goal not in ("", "max", "min"):
+        raise UsageError(f"`--best` cannot be `{wanted}`", "write `NAME`, `NAME:max` or `NAME:min`")
     candidates = [d for d in documents if d["state"] == "committed" and name in measured[d["run"]]]
     if not candidates:
         known = list(dict.fromkeys(n for found in measured.values() for n in found))
-        raise UsageError(f"no committed run has a metric `{name}`", did_you_mean(name, [k for k in known if k != name]))
+        raise UsageError(
+            f"no committed run has a metric `{name}`", did_you_mean(name, [k for k in known if k != name])
+        )
     chosen = (min if goal == "min" else max)(candidates, key=lambda d: measured[d["run"]][name])
-    return {"run": chosen["run"], "metric": name, "goal": goal or "max", "value": measured[chosen["run"]][name], "parameters": {n: v["value"] for n, v in chosen["parameters"].items()}}
+    return {
+        "run": chosen["run"],
+        "metric": name,
+        "goal": goal or "max",
+        "value": measured[chosen["run"]][name],
+        "parameters": {n: v["value"] for n, v in chosen["parameters"].items()},
+    }
 
 # %% ../../nbs/history/050_runs_table.ipynb #b335f949
 def compare_rows(
@@ -108,21 +159,37 @@ def compare_rows(
 ) -> tuple[list[str], list[list]]:  # headings and rows of a table
     "A comparison as a table."
     best = (found["best"] or {}).get("run")
-    def number(value): return None if value is None else f"{value:.6g}"
-    rows = [[r["run"] + (" (best)" if r["run"] == best else ""), r["state"], *(repr(v) for v in r["parameters"].values()), *map(number, r["metrics"].values())] for r in found["runs"]]
+
+    def number(value):
+        return None if value is None else f"{value:.6g}"
+
+    rows = [
+        [
+            r["run"] + (" (best)" if r["run"] == best else ""),
+            r["state"],
+            *(repr(v) for v in r["parameters"].values()),
+            *map(number, r["metrics"].values()),
+        ]
+        for r in found["runs"]
+    ]
     return ["run", "state", *found["parameters"], *found["metrics"]], rows
 
 # %% ../../nbs/history/050_runs_table.ipynb #da424e9f
 def figure_of(
-    found: dict,            # what `compare_of` gave
+    found: dict,  # what `compare_of` gave
     documents: list[dict],  # the same runs
-) -> Any:                   # a matplotlib figure; raises `UsageError` when there is nothing to draw
+) -> Any:  # a matplotlib figure; raises `UsageError` when there is nothing to draw
     "Draw metrics over parameters."
     from matplotlib.figure import Figure
+
     measured = {d["run"]: metrics_of(d) for d in documents}
     rows = [r for r in found["runs"] if any(v is not None for v in r["metrics"].values())]
-    if not rows: raise UsageError("no run has a metric to draw", "run the pipeline, or name other runs")
-    def n_values(name): return len({repr(r["parameters"][name]) for r in rows})
+    if not rows:
+        raise UsageError("no run has a metric to draw", "run the pipeline, or name other runs")
+
+    def n_values(name):
+        return len({repr(r["parameters"][name]) for r in rows})
+
     across = max(found["parameters"], key=n_values, default=None)
     places = [r["run"] if across is None else r["parameters"][across] for r in rows]
     is_number = all(isinstance(p, int | float) and not isinstance(p, bool) for p in places)
@@ -130,27 +197,47 @@ def figure_of(
     lines: dict = {}
     for row, place in zip(rows, places, strict=True):
         label = ", ".join(f"{n}={row['parameters'][n]}" for n in found["parameters"] if n != across)
-        lines.setdefault(label, []).append((place if is_number else ticks.index(str(place)), row["run"], row["metrics"]))
+        lines.setdefault(label, []).append(
+            (place if is_number else ticks.index(str(place)), row["run"], row["metrics"])
+        )
     figure = Figure(figsize=(7, 3.2 * len(found["metrics"])), layout="constrained")
-    for axes, name in zip(figure.subplots(len(found["metrics"]), squeeze=False)[:, 0], found["metrics"], strict=True):
+    for axes, name in zip(
+        figure.subplots(len(found["metrics"]), squeeze=False)[:, 0], found["metrics"], strict=True
+    ):
         for label, points in lines.items():
             points = sorted((x, m[name], run) for x, run, m in points if m[name] is not None)
-            ends = [(measured[run].get(f"{name}_low", y), measured[run].get(f"{name}_high", y)) for _, y, run in points]
+            ends = [
+                (measured[run].get(f"{name}_low", y), measured[run].get(f"{name}_high", y))
+                for _, y, run in points
+            ]
             x, y = [p[0] for p in points], [p[1] for p in points]
-            axes.errorbar(x, y, [[v - low for v, (low, _) in zip(y, ends, strict=True)], [high - v for v, (_, high) in zip(y, ends, strict=True)]], marker="o", capsize=3, label=label or None)
+            axes.errorbar(
+                x,
+                y,
+                [
+                    [v - low for v, (low, _) in zip(y, ends, strict=True)],
+                    [high - v for v, (_, high) in zip(y, ends, strict=True)],
+                ],
+                marker="o",
+                capsize=3,
+                label=label or None,
+            )
         axes.set(ylabel=name, xlabel=across or "run")
         axes.set_xticks(ticks if is_number else range(len(ticks)), list(map(str, ticks)))
-        if any(lines): axes.legend()
+        if any(lines):
+            axes.legend()
     return figure
 
 
 def write_figure(
-    found: dict,            # what `compare_of` gave
+    found: dict,  # what `compare_of` gave
     documents: list[dict],  # the same runs
-    path: Path,             # an SVG file to write
-) -> Path:                  # the same path; equal comparisons give equal bytes
+    path: Path,  # an SVG file to write
+) -> Path:  # the same path; equal comparisons give equal bytes
     "Write the figure of a comparison."
     from mlnb.store import codecs
-    if path.suffix.lower() != ".svg": raise UsageError(f"{path} is no SVG file", "give a name that ends in `.svg`")
+
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"{path} is no SVG file", "give a name that ends in `.svg`")
     path.write_bytes(codecs.encode(figure_of(found, documents)).data)
     return path

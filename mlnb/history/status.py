@@ -18,38 +18,73 @@ from ..store.settings import Project
 # %% ../../nbs/history/010_status.ipynb #a3997081
 def status_of(
     plans: list[Plan],  # one per pipeline
-) -> dict:              # {"stages": [...]}: `fresh`, `stale` or `never`
+) -> dict:  # {"stages": [...]}: `fresh`, `stale` or `never`
     "State of every stage, and of every part of a fan-out."
-    def state(step): return "fresh" if step.state == "cached" else "stale" if step.was_run else "never"
-    return {"stages": [{"pipeline": p.pipeline.name, "name": s.stage.name, "each": s.each, "state": state(s), "why": s.why} for p in plans for s in map(p.steps.get, units_of(p, p.pipeline.order))]}
+
+    def state(step):
+        return "fresh" if step.state == "cached" else "stale" if step.was_run else "never"
+
+    return {
+        "stages": [
+            {
+                "pipeline": p.pipeline.name,
+                "name": s.stage.name,
+                "each": s.each,
+                "state": state(s),
+                "why": s.why,
+            }
+            for p in plans
+            for s in map(p.steps.get, units_of(p, p.pipeline.order))
+        ]
+    }
 
 # %% ../../nbs/history/010_status.ipynb #146338b9
 def why_of(
     status: dict,  # what `status_of` gave
-    stage: str,    # whose reasons
-) -> dict:         # its entry; of a fan-out with a reason per part, and the parts in `values`
+    stage: str,  # whose reasons
+) -> dict:  # its entry; of a fan-out with a reason per part, and the parts in `values`
     "Why one stage is stale."
     entries = [s for s in status["stages"] if s["name"] == stage]
-    if entries[0]["each"] is None: return entries[0]
+    if entries[0]["each"] is None:
+        return entries[0]
     state = next((s for s in ("stale", "never") if any(e["state"] == s for e in entries)), "fresh")
-    return entries[0] | {"each": None, "state": state, "why": [w | {"message": f"{unit_name('', e['each'])} {w['message']}"} for e in entries for w in e["why"]], "values": entries}
+    return entries[0] | {
+        "each": None,
+        "state": state,
+        "why": [
+            w | {"message": f"{unit_name('', e['each'])} {w['message']}"} for e in entries for w in e["why"]
+        ],
+        "values": entries,
+    }
 
 # %% ../../nbs/history/010_status.ipynb #3b4eedcd
 def find_stage(
     project: Project,  # settings
-    written: str,      # `STAGE` or `PIPELINE/STAGE`
+    written: str,  # `STAGE` or `PIPELINE/STAGE`
 ) -> tuple[str, str]:  # pipeline and stage; raises `UsageError` when none or several match
     "Which stage a name means."
     wanted, _, name = written.rpartition("/")
     pipelines = [wanted] if wanted else list(project.pipelines)
     found = [(p, name) for p in pipelines if name in read_pipeline(project, p).stages]
-    if len(found) == 1: return found[0]
-    if found: raise UsageError(f"{' and '.join(p for p, _ in found)} both have a stage `{name}`", f"write `{found[0][0]}/{name}`")
-    raise UsageError(f"there is no stage `{written}`", did_you_mean(name, [s for p in pipelines for s in read_pipeline(project, p).stages]))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"{' and '.join(p for p, _ in found)} both have a stage `{name}`", f"write `{found[0][0]}/{name}`"
+        )
+    raise UsageError(
+        f"there is no stage `{written}`",
+        did_you_mean(name, [s for p in pipelines for s in read_pipeline(project, p).stages]),
+    )
 
 # %% ../../nbs/history/010_status.ipynb #530f95d6
 def params_of(
     plan: Plan,  # of one pipeline
-) -> dict:       # {"parameters": [...]}
+) -> dict:  # {"parameters": [...]}
     "Each parameter with its value and where that came from."
-    return {"parameters": [{"name": n, "type": v.type, "value": v.value, "origin": v.origin, "stages": list(v.stages)} for n, v in plan.values.items()]}
+    return {
+        "parameters": [
+            {"name": n, "type": v.type, "value": v.value, "origin": v.origin, "stages": list(v.stages)}
+            for n, v in plan.values.items()
+        ]
+    }

@@ -17,101 +17,164 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .process import pid_of
 from .launch import Launch, launch_of_notebook
-from .output_caps import capped_client
-from ..notebook.parameters import check_value, read_parameters
 from .link import ensure_server
+from .output_caps import capped_client
+from .process import pid_of
+from ..notebook.parameters import check_value, read_parameters
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/kernel/100_engine.ipynb #cab6e8f6
 def check_parameters(
     notebook: Any,  # as papermill parameterised it
-) -> None:          # raises `UsageError` for an unknown name, a wrong type or a value out of range
+) -> None:  # raises `UsageError` for an unknown name, a wrong type or a value out of range
     "Check what papermill was given against what the notebook declares."
     given = notebook.metadata.get("papermill", {}).get("parameters", {})
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    if not given or not cells: return
+    if not given or not cells:
+        return
     declared = {p.name: p for p in read_parameters(cells[0].source)[0]}
-    if unknown := [n for n in given if n not in declared]: raise UsageError(f"the notebook declares no parameter `{unknown[0]}`", did_you_mean(unknown[0], list(declared)))
+    if unknown := [n for n in given if n not in declared]:
+        raise UsageError(
+            f"the notebook declares no parameter `{unknown[0]}`", did_you_mean(unknown[0], list(declared))
+        )
     values = {n: p.default for n, p in declared.items()} | dict(given)
-    for name, value in given.items(): check_value(declared[name], value, values)
+    for name, value in given.items():
+        check_value(declared[name], value, values)
 
 # %% ../../nbs/kernel/100_engine.ipynb #73aa0245
 def is_same(
     a: Any,  # a value made of literals
     b: Any,  # another
-) -> bool:   # equal and of equal types, at every depth
+) -> bool:  # equal and of equal types, at every depth
     "Whether two values are the same, `1`, `1.0` and `True` being three."
-    if type(a) is not type(b): return False
-    if isinstance(a, dict): return list(a) == list(b) and all(is_same(a[k], b[k]) for k in a)
-    if isinstance(a, list): return len(a) == len(b) and all(map(is_same, a, b))
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(is_same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(is_same, a, b))
     return a == b and str(a) == str(b)
 
 
 def check_injected(
     notebook: Any,  # as papermill parameterised it
-) -> None:          # raises `UsageError` when the injected cell does not say what was given
+) -> None:  # raises `UsageError` when the injected cell does not say what was given
     "Read the cell that papermill injected and compare it with the values it was given."
     given = notebook.metadata.get("papermill", {}).get("parameters", {})
     cells = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
-    if not given or not cells: return
-    try: said = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body}
-    except (SyntaxError, ValueError, AttributeError): said = {}
-    def plain(v): return {k: plain(x) for k, x in v.items()} if isinstance(v, dict) else [plain(x) for x in v] if isinstance(v, list) else v
+    if not given or not cells:
+        return
+    try:
+        said = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cells[0].source).body}
+    except (SyntaxError, ValueError, AttributeError):
+        said = {}
+
+    def plain(v):
+        return (
+            {k: plain(x) for k, x in v.items()}
+            if isinstance(v, dict)
+            else [plain(x) for x in v]
+            if isinstance(v, list)
+            else v
+        )
+
     wrong = [n for n, v in given.items() if n not in said or not is_same(said[n], plain(v))]
-    if wrong: raise UsageError(f"parameter `{wrong[0]}` cannot be given to the notebook exactly", "use another value; unusual characters are the likely cause")
+    if wrong:
+        raise UsageError(
+            f"parameter `{wrong[0]}` cannot be given to the notebook exactly",
+            "use another value; unusual characters are the likely cause",
+        )
 
 # %% ../../nbs/kernel/100_engine.ipynb #2dadb617
 def launch_by_hand(
-    notebook: Any,           # as papermill parameterised it
-    path: Any,               # where it was read from; anything but a text when papermill was given a notebook in memory
-) -> Launch | None:          # None for a notebook that is no Python stage of an mlnb project
+    notebook: Any,  # as papermill parameterised it
+    path: Any,  # where it was read from; anything but a text when papermill was given a notebook in memory
+) -> Launch | None:  # None for a notebook that is no Python stage of an mlnb project
     "How to run a notebook that papermill was given directly."
-    if not isinstance(path, str) or not os.path.isfile(path): return None
+    if not isinstance(path, str) or not os.path.isfile(path):
+        return None
     launch = launch_of_notebook(Path(path), ensure_server())
-    if launch is not None: check_parameters(notebook)
+    if launch is not None:
+        check_parameters(notebook)
     return launch
 
 # %% ../../nbs/kernel/100_engine.ipynb #0e2e89f6
 def save_seldom(
-    manager: Any,           # papermill's `NotebookExecutionManager`
-    every_s: float = 1.0,   # shortest time between two savings [s]
+    manager: Any,  # papermill's `NotebookExecutionManager`
+    every_s: float = 1.0,  # shortest time between two savings [s]
 ) -> None:
     "Let papermill save a running notebook only now and then; it always saves it at the end."
     save, saved = manager.save, [time.monotonic()]
+
     def save_now_and_then(**given):
-        if time.monotonic() - saved[0] < every_s: return
+        if time.monotonic() - saved[0] < every_s:
+            return
         save(**given)
         saved[0] = time.monotonic()
+
     manager.save = save_now_and_then
 
 # %% ../../nbs/kernel/100_engine.ipynb #c2a3f88b
 @lru_cache(maxsize=1)
 def engine_class() -> type:
     "The engine as papermill wants it; made at its first use, because papermill imports this module while it imports itself."
-    from mlnb.kernel.provisioner import kernel
     from papermill import engines
+
+    from mlnb.kernel.provisioner import kernel
 
     class MlnbEngine(engines.NBClientEngine):
         "Runs a notebook on a kernel of mlnb's own."
+
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, launch=None, input_path=None, log_output=False, stdout_file=None, stderr_file=None,
-                                     start_timeout=60, execution_timeout=None, **kwargs):
+        def execute_managed_notebook(
+            cls,
+            nb_man,
+            kernel_name,
+            launch=None,
+            input_path=None,
+            log_output=False,
+            stdout_file=None,
+            stderr_file=None,
+            start_timeout=60,
+            execution_timeout=None,
+            **kwargs,
+        ):
             launch = launch or launch_by_hand(nb_man.nb, input_path)
-            given = {"log_output": log_output, "stdout_file": stdout_file, "stderr_file": stderr_file, "start_timeout": start_timeout, "execution_timeout": execution_timeout, **kwargs}
-            if launch is None: return super().execute_managed_notebook(nb_man, kernel_name, **given)
+            given = {
+                "log_output": log_output,
+                "stdout_file": stdout_file,
+                "stderr_file": stderr_file,
+                "start_timeout": start_timeout,
+                "execution_timeout": execution_timeout,
+                **kwargs,
+            }
+            if launch is None:
+                return super().execute_managed_notebook(nb_man, kernel_name, **given)
             launch.go_on()
             check_injected(nb_man.nb)
             save_seldom(nb_man)
+
             def before_cell(cell, cell_index):
                 pid_of(manager)
                 launch.go_on()
                 launch.on_cell(cell_index, len(nb_man.nb.cells))
+
             with kernel(launch) as manager:
                 client = capped_client(engines.PapermillNotebookClient)(
-                    nb_man, caps=launch.caps, km=manager, kernel_name="mlnb", log=engines.logger, log_output=log_output, stdout_file=stdout_file, stderr_file=stderr_file, startup_timeout=start_timeout,
-                    timeout=execution_timeout, shutdown_kernel="immediate", on_cell_start=before_cell)
+                    nb_man,
+                    caps=launch.caps,
+                    km=manager,
+                    kernel_name="mlnb",
+                    log=engines.logger,
+                    log_output=log_output,
+                    stdout_file=stdout_file,
+                    stderr_file=stderr_file,
+                    startup_timeout=start_timeout,
+                    timeout=execution_timeout,
+                    shutdown_kernel="immediate",
+                    on_cell_start=before_cell,
+                )
                 return client.execute(env=launch.environment, cwd=str(launch.folder), cleanup_kc=True)
 
     return MlnbEngine
@@ -119,11 +182,15 @@ def engine_class() -> type:
 # %% ../../nbs/kernel/100_engine.ipynb #1141b118
 class Engine:
     "What the entry point gives papermill: three calls that fetch the real engine when they are needed."
-    def execute_notebook(self, nb, kernel_name, **kwargs): return engine_class().execute_notebook(nb, kernel_name, **kwargs)
 
-    def nb_kernel_name(self, nb, name=None): return engine_class().nb_kernel_name(nb, name)
+    def execute_notebook(self, nb, kernel_name, **kwargs):
+        return engine_class().execute_notebook(nb, kernel_name, **kwargs)
 
-    def nb_language(self, nb, language=None): return engine_class().nb_language(nb, language)
+    def nb_kernel_name(self, nb, name=None):
+        return engine_class().nb_kernel_name(nb, name)
+
+    def nb_language(self, nb, language=None):
+        return engine_class().nb_language(nb, language)
 
 
 ENGINE = Engine()

@@ -21,25 +21,37 @@ from typing import Any
 
 from .import_guard import without
 from .launch import Launch
-from .output_caps import Caps
 from .link import Link, wait_for_server
+from .output_caps import Caps
 from ..store.errors import MlnbError
 
 # %% ../../nbs/kernel/110_executor.ipynb #131e60f6
 def call_papermill(
-    notebook: Path,         # to be run
-    out: Path,              # where papermill writes it
+    notebook: Path,  # to be run
+    out: Path,  # where papermill writes it
     parameters: dict[str, Any],  # values that differ from the notebook's own
-    launch: Launch,         # its kernel
-) -> None:                  # raises what papermill raises
+    launch: Launch,  # its kernel
+) -> None:  # raises what papermill raises
     "Run a notebook through papermill's API with mlnb's engine."
     import logging
 
-    with without("rfc3987_syntax"): import papermill
+    with without("rfc3987_syntax"):
+        import papermill
     quiet = logging.getLogger("papermill")  # what went wrong is said by the run, once
     quiet.handlers, quiet.propagate = [logging.NullHandler()], False
-    def as_template(path): return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
-    papermill.execute_notebook(as_template(notebook), as_template(out), parameters=parameters, engine_name="mlnb", kernel_name="mlnb", progress_bar=False, launch=launch)
+
+    def as_template(path):
+        return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
+
+    papermill.execute_notebook(
+        as_template(notebook),
+        as_template(out),
+        parameters=parameters,
+        engine_name="mlnb",
+        kernel_name="mlnb",
+        progress_bar=False,
+        launch=launch,
+    )
 
 # %% ../../nbs/kernel/110_executor.ipynb #48a3d8be
 def warm_up(
@@ -48,19 +60,28 @@ def warm_up(
     "Do once what every notebook needs, so that executors copied from this process need not."
     import importlib
     import tempfile
+
     with without("rfc3987_syntax"):
-        for module in modules: importlib.import_module(module)
+        for module in modules:
+            importlib.import_module(module)
 
     import nbformat
     from papermill import engines, iorw, parameterize
 
     from mlnb.kernel.engine import engine_class
     from mlnb.kernel.output_caps import capped_client
+
     with tempfile.TemporaryDirectory() as folder:
         spec = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
         cells = [nbformat.v4.new_code_cell("n = 1", metadata={"tags": ["parameters"]})]
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), f"{folder}/in.ipynb")
-        notebook = parameterize.parameterize_notebook(iorw.load_notebook_node(f"{folder}/in.ipynb"), {"n": 2}, kernel_name="mlnb", language="python", engine_name="mlnb")
+        notebook = parameterize.parameterize_notebook(
+            iorw.load_notebook_node(f"{folder}/in.ipynb"),
+            {"n": 2},
+            kernel_name="mlnb",
+            language="python",
+            engine_name="mlnb",
+        )
         iorw.write_ipynb(notebook, f"{folder}/out.ipynb")
     engine_class()
     capped_client(engines.PapermillNotebookClient)
@@ -70,6 +91,7 @@ def end_with_command(
     link: Link,  # to the command that asked
 ) -> None:
     "End this process as soon as the command at the other end is gone."
+
     def wait_for_end() -> None:
         with suppress(OSError):
             link.socket.recv(1)
@@ -80,18 +102,38 @@ def end_with_command(
 
 # %% ../../nbs/kernel/110_executor.ipynb #f85d8f25
 def serve_execution(
-    link: Link,      # to the command that asked
-    request: dict,   # its request
+    link: Link,  # to the command that asked
+    request: dict,  # its request
 ) -> None:
     "Run one notebook and tell what happens."
     end_with_command(link)
-    launch = Launch(Path(request["folder"]), request["environment"], request["modules"], Path(request["server"]), caps=Caps(Path(request["caps"][0]), request["caps"][1]))
-    def on_cell(index, total): link.send({"cell": index, "total": total, "kernel": getattr(launch.started[-1], "mlnb_pid", None), "notice": launch.started[-1].provisioner.notice})
+    launch = Launch(
+        Path(request["folder"]),
+        request["environment"],
+        request["modules"],
+        Path(request["server"]),
+        caps=Caps(Path(request["caps"][0]), request["caps"][1]),
+    )
+
+    def on_cell(index, total):
+        link.send(
+            {
+                "cell": index,
+                "total": total,
+                "kernel": getattr(launch.started[-1], "mlnb_pid", None),
+                "notice": launch.started[-1].provisioner.notice,
+            }
+        )
+
     launch.on_cell = on_cell
-    try: call_papermill(Path(request["in"]), Path(request["out"]), request["parameters"], launch)
-    except Exception as error: end = {"raised": type(error).__name__, "text": str(error)[:20_000]}
-    else: end = {"raised": None}
-    if any(manager.provisioner.is_lost for manager in launch.started): os._exit(1)  # the command sees a lost executor, and runs the stage again
+    try:
+        call_papermill(Path(request["in"]), Path(request["out"]), request["parameters"], launch)
+    except Exception as error:
+        end = {"raised": type(error).__name__, "text": str(error)[:20_000]}
+    else:
+        end = {"raised": None}
+    if any(manager.provisioner.is_lost for manager in launch.started):
+        os._exit(1)  # the command sees a lost executor, and runs the stage again
     link.send(end | {"files": [str(p) for p in launch.caps.files]})
 
 # %% ../../nbs/kernel/110_executor.ipynb #ae3fab02
@@ -101,45 +143,71 @@ class ServerLostError(MlnbError):
 
 class RemoteKernel:
     "What a command knows of a kernel that an executor leased."
+
     provisioner = None
 
-    def __init__(self): self.mlnb_pid: int | None = None
+    def __init__(self):
+        self.mlnb_pid: int | None = None
 
 
 def ask_executor(
-    notebook: Path,         # to be run
-    out: Path,              # where papermill writes it
+    notebook: Path,  # to be run
+    out: Path,  # where papermill writes it
     parameters: dict[str, Any],  # values that differ from the notebook's own
-    launch: Launch,         # its kernel, with the address of a server
+    launch: Launch,  # its kernel, with the address of a server
     tell: Callable[[str], None] = lambda line: None,  # gets a notice for the user
-) -> tuple[str, str] | None:  # class and text of what papermill raised; None = it ended well; raises `ServerLostError`
+) -> (
+    tuple[str, str] | None
+):  # class and text of what papermill raised; None = it ended well; raises `ServerLostError`
     "Let the server's executor run a notebook, and wait for its end."
     link = wait_for_server(launch.server)
-    if link is None: raise ServerLostError("the kernel server did not start", "look at its log beside its socket, or use --cold")
+    if link is None:
+        raise ServerLostError(
+            "the kernel server did not start", "look at its log beside its socket, or use --cold"
+        )
     kernel, is_told = RemoteKernel(), False
     launch.started.append(kernel)
     try:
-        link.send({"do": "execute", "in": str(notebook), "out": str(out), "parameters": parameters, "folder": str(launch.folder), "environment": launch.environment, "modules": launch.modules, "server": str(launch.server), "caps": [str(launch.caps.folder), launch.caps.stem]})
+        link.send(
+            {
+                "do": "execute",
+                "in": str(notebook),
+                "out": str(out),
+                "parameters": parameters,
+                "folder": str(launch.folder),
+                "environment": launch.environment,
+                "modules": launch.modules,
+                "server": str(launch.server),
+                "caps": [str(launch.caps.folder), launch.caps.stem],
+            }
+        )
         link.socket.settimeout(0.5)
         while (event := next_event(link, launch)) is not None:
             if "raised" in event:
                 launch.caps.files += [Path(p) for p in event["files"]]
                 return (event["raised"], event["text"]) if event["raised"] else None
             kernel.mlnb_pid = event["kernel"]
-            if event["notice"] and not is_told: tell(f"the kernel was started cold: {event['notice']}")
+            if event["notice"] and not is_told:
+                tell(f"the kernel was started cold: {event['notice']}")
             is_told |= bool(event["notice"])
             launch.on_cell(event["cell"], event["total"])
         raise ServerLostError("the kernel server went away", "the stage is run without it")
-    except OSError as error: raise ServerLostError(f"the kernel server cannot be reached ({error})", "the stage is run without it") from error
-    finally: link.close()
+    except OSError as error:
+        raise ServerLostError(
+            f"the kernel server cannot be reached ({error})", "the stage is run without it"
+        ) from error
+    finally:
+        link.close()
 
 
 def next_event(
-    link: Link,      # to the executor, with a timeout
+    link: Link,  # to the executor, with a timeout
     launch: Launch,  # raises `CancelledError` once it was cancelled before its kernel was known
-) -> dict | None:    # None at the end of the connection
+) -> dict | None:  # None at the end of the connection
     "Wait for what happens next."
     while True:
-        try: return link.receive()
+        try:
+            return link.receive()
         except TimeoutError:
-            if launch.started[-1].mlnb_pid is None: launch.go_on()
+            if launch.started[-1].mlnb_pid is None:
+                launch.go_on()

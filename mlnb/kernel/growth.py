@@ -17,7 +17,16 @@ import time
 from contextlib import suppress
 from functools import partial
 
-from .pool import Pool, Template, drop_template, enqueue, refuse_kernel, supply_ready, supply_spares, template_for
+from mlnb.kernel.pool import (
+    Pool,
+    Template,
+    drop_template,
+    enqueue,
+    refuse_kernel,
+    supply_ready,
+    supply_spares,
+    template_for,
+)
 from .switchboard import heard
 from .templates import copy_process
 
@@ -147,7 +156,9 @@ def prepare_templates(
     stages: list[dict],  # coming ones: `environment` and `modules` of each
 ) -> None:
     "Ask for the templates of coming stages, and for their spares."
-    wanted = [(s["environment"], tuple(m for m in sorted(s["modules"]) if m not in pool.late)) for s in stages]
+    wanted = [
+        (s["environment"], tuple(m for m in sorted(s["modules"]) if m not in pool.late)) for s in stages
+    ]
     environments = [e for n, (e, _) in enumerate(wanted) if e not in [other for other, _ in wanted[:n]]]
     for environment in environments:
         sets = [modules for e, modules in wanted if e == environment]

@@ -26,13 +26,19 @@ def is_installed(
     path: str | None,  # of a module's file
 ) -> bool:
     "Whether a file belongs to the standard library or to an installed package."
-    return path is not None and ("site-packages" in path or "dist-packages" in path or path.startswith(STANDARD_LIBRARY))
+    return path is not None and (
+        "site-packages" in path or "dist-packages" in path or path.startswith(STANDARD_LIBRARY)
+    )
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #7220ddaf
-def generator_states() -> tuple[Any, Any]:  # of `random`, and of NumPy's legacy generator; None when NumPy is not imported
+def generator_states() -> tuple[
+    Any, Any
+]:  # of `random`, and of NumPy's legacy generator; None when NumPy is not imported
     "Where the generators stand."
     numpy_random = sys.modules.get("numpy.random")
-    return random.getstate(), numpy_random.get_state() if numpy_random is not None and hasattr(numpy_random, "get_state") else None
+    return random.getstate(), numpy_random.get_state() if numpy_random is not None and hasattr(
+        numpy_random, "get_state"
+    ) else None
 
 
 def set_generators(
@@ -40,12 +46,13 @@ def set_generators(
 ) -> None:
     "Put the generators back."
     random.setstate(states[0])
-    if states[1] is not None: sys.modules["numpy.random"].set_state(states[1])
+    if states[1] is not None:
+        sys.modules["numpy.random"].set_state(states[1])
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #4906066c
 def no_stats(
     path: str,  # of a source file
-) -> dict:      # never returns
+) -> dict:  # never returns
     "Say that nothing is known of a file's time and size."
     raise OSError("read from its source")
 
@@ -54,38 +61,49 @@ def read_from_source(
     loader: Any,  # of a module of the project
 ) -> None:
     "Let a module be compiled from its source, whatever bytecode there is."
-    if isinstance(loader, SourceFileLoader): loader.path_stats = no_stats
+    if isinstance(loader, SourceFileLoader):
+        loader.path_stats = no_stats
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #625271f0
 class ImportGuard:
     "Finds nothing itself; keeps the generators while an installed module is imported."
-    def __init__(self): self.is_busy = False
+
+    def __init__(self):
+        self.is_busy = False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if self.is_busy: return None
-        for finder in sys.meta_path[sys.meta_path.index(self) + 1:]:
+        if self.is_busy:
+            return None
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             spec = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
-            if spec is None: continue
-            if is_installed(spec.origin) and hasattr(spec.loader, "__dict__"): self.guard(spec.loader)
-            elif name.partition(".")[0] != "mlnb": read_from_source(spec.loader)
+            if spec is None:
+                continue
+            if is_installed(spec.origin) and hasattr(spec.loader, "__dict__"):
+                self.guard(spec.loader)
+            elif name.partition(".")[0] != "mlnb":
+                read_from_source(spec.loader)
             return spec
         return None
 
     def guard(self, loader: Any) -> None:
         "Let a loader run once with the generators kept."
+
         def exec_module(module):
             vars(loader).pop("exec_module", None)
             states, self.is_busy = generator_states(), True
-            try: loader.exec_module(module)
+            try:
+                loader.exec_module(module)
             finally:
                 self.is_busy = False
                 set_generators(states)
+
         loader.exec_module = exec_module
 
 
 def guard_imports() -> None:
     "Guard every import of this process from now on."
-    if not any(isinstance(f, ImportGuard) for f in sys.meta_path): sys.meta_path.insert(0, ImportGuard())
+    if not any(isinstance(f, ImportGuard) for f in sys.meta_path):
+        sys.meta_path.insert(0, ImportGuard())
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #9ebfdad6
 @contextmanager
@@ -95,6 +113,8 @@ def without(
     "Import as if some modules, not imported yet, were not installed; they can be imported afterwards."
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))
-    try: yield
+    try:
+        yield
     finally:
-        for name in hidden: sys.modules.pop(name, None)
+        for name in hidden:
+            sys.modules.pop(name, None)

@@ -23,69 +23,101 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #03eb8149
-NATIVE_THREADS = ("numpy", "pandas", "pyarrow")      # packages whose native threads are pools that a copy makes again when it needs them
-VARIABLES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # set by scikit-learn's threadpoolctl for the OpenMP runtime
+NATIVE_THREADS = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+)  # packages whose native threads are pools that a copy makes again when it needs them
+VARIABLES = (
+    "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
+)  # set by scikit-learn's threadpoolctl for the OpenMP runtime
 
 
 def n_native_threads() -> int:  # of this process, those of Python included; 0 where the system does not tell
     "Number of threads as the system counts them."
-    try: return len(os.listdir("/proc/self/task"))
-    except OSError: return 0
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0
 
 
 @dataclass
 class Traces:
     "State of a process that imports may change."
+
     threads: set[str] = field(default_factory=lambda: {t.name for t in threading.enumerate()})
     n_native: int = field(default_factory=n_native_threads)
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     filters: list = field(default_factory=lambda: list(warnings.filters))
     handlers: list = field(default_factory=lambda: list(logging.root.handlers))
     path: list[str] = field(default_factory=lambda: list(sys.path))
-    hooks: list = field(default_factory=lambda: [sys.excepthook, sys.displayhook, warnings.showwarning, threading.excepthook])
-    signals: list = field(default_factory=lambda: [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM)])
+    hooks: list = field(
+        default_factory=lambda: [sys.excepthook, sys.displayhook, warnings.showwarning, threading.excepthook]
+    )
+    signals: list = field(
+        default_factory=lambda: [
+            signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM)
+        ]
+    )
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #8c1b7956
 def added_around(
     before: list,  # warning filters
-    after: list,   # the same after an import
-) -> tuple[list, list] | None:  # what was put in front and behind; None when the old list is not there in one piece
+    after: list,  # the same after an import
+) -> (
+    tuple[list, list] | None
+):  # what was put in front and behind; None when the old list is not there in one piece
     "What an import added to the warning filters."
     for start in range(len(after) - len(before) + 1):
-        if after[start:start + len(before)] == before: return after[:start], after[start + len(before):]
+        if after[start : start + len(before)] == before:
+            return after[:start], after[start + len(before) :]
     return None
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #4c88f793
 def harmful_traces(
     before: Traces,  # of the process
-    after: Traces,   # of the same one, after an import
-) -> list[str]:      # what it left that is not known to be harmless, in words; empty = the process may be copied
+    after: Traces,  # of the same one, after an import
+) -> list[str]:  # what it left that is not known to be harmless, in words; empty = the process may be copied
     "What an import did besides defining things."
     found = []
-    if names := sorted(after.threads - before.threads): found.append(f"starts the thread {names[0]}")
-    elif after.n_native > before.n_native and not any(p in sys.modules for p in NATIVE_THREADS): found.append("starts a native thread")
-    changed = sorted(n for n in {*before.environment, *after.environment} if before.environment.get(n) != after.environment.get(n) and n not in VARIABLES)
-    if changed: found.append(f"sets the variable {changed[0]}")
-    if added_around(before.filters, after.filters) is None: found.append("rearranges the warning filters")
+    if names := sorted(after.threads - before.threads):
+        found.append(f"starts the thread {names[0]}")
+    elif after.n_native > before.n_native and not any(p in sys.modules for p in NATIVE_THREADS):
+        found.append("starts a native thread")
+    changed = sorted(
+        n
+        for n in {*before.environment, *after.environment}
+        if before.environment.get(n) != after.environment.get(n) and n not in VARIABLES
+    )
+    if changed:
+        found.append(f"sets the variable {changed[0]}")
+    if added_around(before.filters, after.filters) is None:
+        found.append("rearranges the warning filters")
     for what in ("handlers", "path", "hooks", "signals"):
-        if getattr(before, what) != getattr(after, what): found.append(f"changes the process's {what}")
+        if getattr(before, what) != getattr(after, what):
+            found.append(f"changes the process's {what}")
     return found
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #c014038b
 class StandInShell:
     "Answers what libraries ask of a notebook's shell while they are imported."
+
     def __init__(self):
         self.config = {"IPKernelApp": {}}
         self.events = self
         self.registered: list[tuple[str, Callable]] = []  # event, callback
-        self.asked: list[str] = []                        # what it could not answer
+        self.asked: list[str] = []  # what it could not answer
 
-    def register(self, event: str, callback: Callable) -> None: self.registered.append((event, callback))
+    def register(self, event: str, callback: Callable) -> None:
+        self.registered.append((event, callback))
 
-    def unregister(self, event: str, callback: Callable) -> None: self.registered.remove((event, callback))
+    def unregister(self, event: str, callback: Callable) -> None:
+        self.registered.remove((event, callback))
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("__"): self.asked.append(name)
+        if not name.startswith("__"):
+            self.asked.append(name)
         raise AttributeError(name)
 
 
@@ -94,33 +126,40 @@ StandInShell.__name__ = StandInShell.__qualname__ = "ZMQInteractiveShell"
 # %% ../../nbs/kernel/120_import_traces.ipynb #bbc2eef7
 class Notes:
     "A stream that remembers whether anything was written to it."
-    def __init__(self): self.text = ""
+
+    def __init__(self):
+        self.text = ""
 
     def write(self, text: str) -> int:
         self.text += text
         return len(text)
 
-    def flush(self) -> None: pass
+    def flush(self) -> None:
+        pass
 
 
 def observed_import(
-    module: str,          # dotted name
+    module: str,  # dotted name
     shell: StandInShell,  # gets the callbacks that the import registers
-) -> list[str]:           # why the process should not be copied after it; empty = it may be
+) -> list[str]:  # why the process should not be copied after it; empty = it may be
     "Import a module and say what else that did; raises what the import raises."
     import importlib
 
     from IPython.core.interactiveshell import InteractiveShell
+
     before, notes, streams = Traces(), Notes(), (sys.stdout, sys.stderr)
     n_asked, instance = len(shell.asked), InteractiveShell._instance
     sys.stdout = sys.stderr = notes
     InteractiveShell._instance, InteractiveShell.instance = shell, classmethod(lambda cls, *_, **__: shell)
-    try: importlib.import_module(module)
+    try:
+        importlib.import_module(module)
     finally:
         sys.stdout, sys.stderr = streams
         InteractiveShell._instance = instance
         del InteractiveShell.instance
     found = harmful_traces(before, Traces())
-    if notes.text.strip(): found.append(f"writes {notes.text.strip().splitlines()[0][:60]!r}")
-    if shell.asked[n_asked:]: found.append(f"asks the notebook's shell for {shell.asked[n_asked]}")
+    if notes.text.strip():
+        found.append(f"writes {notes.text.strip().splitlines()[0][:60]!r}")
+    if shell.asked[n_asked:]:
+        found.append(f"asks the notebook's shell for {shell.asked[n_asked]}")
     return found

@@ -16,12 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .process import kernel_environment, pid_of, seed_of
-from ..notebook.each import shown_value
-from ..notebook.cells import parse_cell, read_notebook
 from .output_caps import Caps
-from ..notebook.stage import Stage, kernel_problems, read_stage
+from .process import kernel_environment, pid_of, seed_of
 from .startup_imports import startup_imports
+from ..notebook.cells import parse_cell, read_notebook
+from ..notebook.each import shown_value
+from ..notebook.stage import Stage, kernel_problems, read_stage
 from ..store.errors import UsageError
 from ..store.settings import Project, find_project
 
@@ -29,18 +29,26 @@ from ..store.settings import Project, find_project
 @dataclass
 class Launch:
     "How the kernel of one notebook is started, and who is told what happens."
-    folder: Path                    # working folder of the kernel
-    environment: dict[str, str]     # all that it sees
-    modules: list[str] = field(default_factory=list)          # installed modules that the notebook imports for certain
-    server: Path | None = None                                # address of a kernel server; None = the kernel starts cold
-    started: list = field(default_factory=list)               # gets the kernel manager, so that another thread can end it
-    caps: Caps = field(default_factory=Caps)                  # what the executed notebook may hold
-    on_cell: Callable[[int, int], None] = lambda index, total: None  # called before each cell: its index from 0, number of cells
-    cancelled: threading.Event = field(default_factory=threading.Event)  # set by another thread: nothing more is started
+
+    folder: Path  # working folder of the kernel
+    environment: dict[str, str]  # all that it sees
+    modules: list[str] = field(
+        default_factory=list
+    )  # installed modules that the notebook imports for certain
+    server: Path | None = None  # address of a kernel server; None = the kernel starts cold
+    started: list = field(default_factory=list)  # gets the kernel manager, so that another thread can end it
+    caps: Caps = field(default_factory=Caps)  # what the executed notebook may hold
+    on_cell: Callable[[int, int], None] = lambda index, total: (
+        None
+    )  # called before each cell: its index from 0, number of cells
+    cancelled: threading.Event = field(
+        default_factory=threading.Event
+    )  # set by another thread: nothing more is started
 
     def go_on(self) -> None:
         "Raise `CancelledError` once the launch was cancelled."
-        if self.cancelled.is_set(): raise CancelledError("the run was interrupted")
+        if self.cancelled.is_set():
+            raise CancelledError("the run was interrupted")
 
 # %% ../../nbs/kernel/070_launch.ipynb #fafdb671
 def kernel_pid(
@@ -52,7 +60,9 @@ def kernel_pid(
 # %% ../../nbs/kernel/070_launch.ipynb #dab8840b
 def split_environment(
     environment: dict[str, str],  # of a kernel
-) -> tuple[dict[str, str], dict[str, str]]:  # what is known before the stage is; what mlnb tells this one stage
+) -> tuple[
+    dict[str, str], dict[str, str]
+]:  # what is known before the stage is; what mlnb tells this one stage
     "Part the environment into what imported libraries may have read and what is only for the stage."
     own = {n: v for n, v in environment.items() if n.startswith("MLNB_")}
     return {n: v for n, v in environment.items() if n not in own}, own
@@ -60,40 +70,60 @@ def split_environment(
 # %% ../../nbs/kernel/070_launch.ipynb #6075bba2
 def trees_of(
     content: bytes,  # of a notebook
-) -> list:           # syntax trees; cells that are no Python are left out
+) -> list:  # syntax trees; cells that are no Python are left out
     "Code cells of a notebook that run."
     trees = []
     for cell in read_notebook(content, "")[1]:
-        if cell.kind != "code" or "skip-execution" in cell.tags: continue
-        with suppress(SyntaxError): trees.append(parse_cell(cell.source))
+        if cell.kind != "code" or "skip-execution" in cell.tags:
+            continue
+        with suppress(SyntaxError):
+            trees.append(parse_cell(cell.source))
     return trees
 
 
 def launch_of_stage(
-    project: Project,       # it belongs to
-    pipeline: str,          # its pipeline; empty = none
-    stage: Stage,           # as read
-    own: dict[str, str],    # variables of mlnb's own, for this stage only
-    seeds_numpy: bool,      # whether NumPy's legacy generator is seeded too
+    project: Project,  # it belongs to
+    pipeline: str,  # its pipeline; empty = none
+    stage: Stage,  # as read
+    own: dict[str, str],  # variables of mlnb's own, for this stage only
+    seeds_numpy: bool,  # whether NumPy's legacy generator is seeded too
     declared: tuple[str, ...] = (),  # further variables of the caller's that it may see
-    server: Path | None = None,      # address of a kernel server
-    each: dict | None = None,        # parameter and value of a fan-out, which count for the seed
+    server: Path | None = None,  # address of a kernel server
+    each: dict | None = None,  # parameter and value of a fan-out, which count for the seed
 ) -> Launch:
     "How the kernel of a stage is started."
     folder, value = stage.path.parent, ", ".join(f"{n}={shown_value(v)}" for n, v in (each or {}).items())
-    extra = own | {"MLNB_ROOT": str(project.root), "MLNB_SEED": str(seed_of(pipeline, stage.name, value)), "MLNB_SEED_NUMPY": "1" if seeds_numpy else "0"}
-    return Launch(folder, kernel_environment((*stage.options.env, *declared), stage.options.threads, extra), startup_imports(trees_of(stage.content), [folder, project.root]), server)
+    extra = own | {
+        "MLNB_ROOT": str(project.root),
+        "MLNB_SEED": str(seed_of(pipeline, stage.name, value)),
+        "MLNB_SEED_NUMPY": "1" if seeds_numpy else "0",
+    }
+    return Launch(
+        folder,
+        kernel_environment((*stage.options.env, *declared), stage.options.threads, extra),
+        startup_imports(trees_of(stage.content), [folder, project.root]),
+        server,
+    )
 
 # %% ../../nbs/kernel/070_launch.ipynb #bb8834ba
 def launch_of_notebook(
-    path: Path,                   # the notebook
-    server: Path | None = None,   # address of a kernel server
-) -> Launch | None:               # None when it lies in no project, or is not Python
+    path: Path,  # the notebook
+    server: Path | None = None,  # address of a kernel server
+) -> Launch | None:  # None when it lies in no project, or is not Python
     "How the kernel of a notebook that is run by hand is started."
     import json
+
     path = path.absolute()
-    try: project, metadata = find_project(path.parent), json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    except (UsageError, OSError, ValueError, KeyError): return None
-    if kernel_problems(metadata, str(path)): return None
+    try:
+        project, metadata = (
+            find_project(path.parent),
+            json.loads(path.read_text(encoding="utf-8"))["metadata"],
+        )
+    except (UsageError, OSError, ValueError, KeyError):
+        return None
+    if kernel_problems(metadata, str(path)):
+        return None
     pipeline = next((n for n, f in project.pipelines.items() if f.resolve() == path.parent.resolve()), "")
-    return launch_of_stage(project, pipeline, read_stage(path, pipeline, project.root), {}, True, ("MLNB_PROFILE",), server)
+    return launch_of_stage(
+        project, pipeline, read_stage(path, pipeline, project.root), {}, True, ("MLNB_PROFILE",), server
+    )

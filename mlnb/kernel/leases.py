@@ -27,6 +27,7 @@ from .pool import Pool, Spare, Template, pool_pids, refuse_kernel, supply_spares
 @dataclass(eq=False)
 class Leases:
     "Kernels in use, each held by somebody's connection."
+
     pool: Pool  # that the kernels come from
     folder: Path  # of the server: the kernels have their sockets in it
     kernels: dict[int, Spare] = field(default_factory=dict)  # by process
@@ -112,7 +113,9 @@ def hold_kernel(
     try:
         spare.pidfd = os.pidfd_open(spare.pid)
     except OSError as error:
-        return refuse_kernel(leases.pool.switchboard, spare.client, f"the kernel could not be handed over ({error})")
+        return refuse_kernel(
+            leases.pool.switchboard, spare.client, f"the kernel could not be handed over ({error})"
+        )
     leases.kernels[spare.pid] = spare
     leases.n_given += 1
     leases.pool.switchboard.watch(spare.pidfd, partial(hear_end, leases, spare))

@@ -24,21 +24,23 @@ from .memory_cap import Group
 # %% ../../nbs/kernel/030_limits.ipynb #89647a7e
 def family(
     pid: int,  # of the kernel
-) -> set:      # `psutil.Process` of it and all its descendants that are alive; empty when it is gone
+) -> set:  # `psutil.Process` of it and all its descendants that are alive; empty when it is gone
     "A process and everything that descends from it."
     try:
         first = psutil.Process(pid)
         return {first, *first.children(recursive=True)}
-    except psutil.NoSuchProcess: return set()
+    except psutil.NoSuchProcess:
+        return set()
 
 # %% ../../nbs/kernel/030_limits.ipynb #c7319540
 def memory_mib(
     processes: set,  # of `psutil.Process`
-) -> float:          # resident memory of those alive, pages they share counted for each [MiB]
+) -> float:  # resident memory of those alive, pages they share counted for each [MiB]
     "How much memory processes take."
     total = 0
     for process in processes:
-        with suppress(psutil.Error): total += process.memory_info().rss
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
     return total / 2**20
 
 # %% ../../nbs/kernel/030_limits.ipynb #d3eccca6
@@ -47,28 +49,32 @@ def end_processes(
 ) -> None:
     "Kill processes; those that ended meanwhile, or whose id is somebody else's by now, are left alone."
     for process in processes:
-        with suppress(psutil.Error): process.kill()
+        with suppress(psutil.Error):
+            process.kill()
 
 # %% ../../nbs/kernel/030_limits.ipynb #c7d829b9
 @dataclass
 class Watch:
     "Limits of a stage, and what was seen of it."
-    kernel: Callable[[], int | None]   # gives the kernel's process id; None while there is none
-    timeout_s: float | None = None     # wall clock of the whole stage [s]; None = as long as it takes
-    memory_mib: float | None = None    # resident memory of the whole family [MiB]; None = as much as there is
-    grace_s: float = 3.0               # between interrupt, terminate and kill [s]
-    group: Group | None = None         # control group that the kernel is put in; None = none
-    is_put: bool = False               # whether it is in
-    kind: str | None = None            # `timeout` or `oom` once a limit was passed
-    peak_mib: float = 0.0              # most memory seen [MiB]
+
+    kernel: Callable[[], int | None]  # gives the kernel's process id; None while there is none
+    timeout_s: float | None = None  # wall clock of the whole stage [s]; None = as long as it takes
+    memory_mib: float | None = None  # resident memory of the whole family [MiB]; None = as much as there is
+    grace_s: float = 3.0  # between interrupt, terminate and kill [s]
+    group: Group | None = None  # control group that the kernel is put in; None = none
+    is_put: bool = False  # whether it is in
+    kind: str | None = None  # `timeout` or `oom` once a limit was passed
+    peak_mib: float = 0.0  # most memory seen [MiB]
     known: set = field(default_factory=set)  # every process that was ever seen
     stop: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> None:
         "Count the family once."
         pid = self.kernel()
-        if pid is None: return
-        if self.group and not self.is_put: self.is_put = self.group.put(pid)
+        if pid is None:
+            return
+        if self.group and not self.is_put:
+            self.is_put = self.group.put(pid)
         here = family(pid)
         self.known |= here
         self.peak_mib = max(self.peak_mib, memory_mib(here))
@@ -81,19 +87,27 @@ class Watch:
             if self.is_over():
                 self.kind = "oom"
                 return end_processes(self.known)
-            if self.timeout_s is not None and time.monotonic() - started > self.timeout_s and self.kernel() is not None:
+            if (
+                self.timeout_s is not None
+                and time.monotonic() - started > self.timeout_s
+                and self.kernel() is not None
+            ):
                 self.kind = "timeout"
                 return self.escalate()
 
     def is_over(self) -> bool:
         "Whether the stage took too much memory."
-        return (self.memory_mib is not None and self.peak_mib > self.memory_mib) or (self.group is not None and self.group.was_struck())
+        return (self.memory_mib is not None and self.peak_mib > self.memory_mib) or (
+            self.group is not None and self.group.was_struck()
+        )
 
     def escalate(self) -> None:
         "Interrupt, terminate, kill: each after some grace, and only while the stage goes on."
         for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ProcessLookupError, TypeError): os.kill(self.kernel(), number)
-            if self.stop.wait(self.grace_s): return
+            with suppress(ProcessLookupError, TypeError):
+                os.kill(self.kernel(), number)
+            if self.stop.wait(self.grace_s):
+                return
         self.look()
         end_processes(self.known)
 
@@ -105,5 +119,6 @@ class Watch:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.join()
-        if self.kind is None and self.group is not None and self.group.was_struck(): self.kind = "oom"
+        if self.kind is None and self.group is not None and self.group.was_struck():
+            self.kind = "oom"
         end_processes(self.known)

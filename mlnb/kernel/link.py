@@ -26,13 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import mlnb
-from ..notebook.packages import environment_state
 from .process import FIXED, PASSED_ON, THREAD_VARIABLES
+from ..notebook.packages import environment_state
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
 
 # %% ../../nbs/kernel/080_link.ipynb #f4ee9055
-AT_START = ("HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")  # variables that the interpreter or the loader reads once
+AT_START = (
+    "HOME",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+)  # variables that the interpreter or the loader reads once
 
 
 def own_source_state() -> list[str]:  # name and time of change of each of mlnb's modules
@@ -43,7 +48,16 @@ def own_source_state() -> list[str]:  # name and time of change of each of mlnb'
 
 def server_identity() -> str:  # digest
     "What a kernel server must share with its user."
-    return digest_of([sys.executable, sys.version, environment_state(), own_source_state(), {n: os.environ.get(n) for n in AT_START}, FIXED])
+    return digest_of(
+        [
+            sys.executable,
+            sys.version,
+            environment_state(),
+            own_source_state(),
+            {n: os.environ.get(n) for n in AT_START},
+            FIXED,
+        ]
+    )
 
 # %% ../../nbs/kernel/080_link.ipynb #16a51240
 def can_serve() -> bool:
@@ -53,11 +67,19 @@ def can_serve() -> bool:
 
 def server_folder() -> Path:  # 0700; raises `MlnbError` when somebody else made it
     "Folder of this user's kernel servers."
-    places = [p for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp") if p and os.access(p, os.W_OK) and len(p) < 50]
+    places = [
+        p
+        for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
+        if p and os.access(p, os.W_OK) and len(p) < 50
+    ]
     folder = Path(places[0] if places else tempfile.gettempdir()) / f"mlnb-{os.getuid()}"
-    with suppress(FileExistsError): folder.mkdir(mode=0o700)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     about = folder.lstat()
-    if about.st_uid != os.getuid() or about.st_mode & 0o170077 != 0o040000: raise MlnbError(f"{folder} is not a private folder of yours", "remove it, or set TMPDIR to a folder of your own")
+    if about.st_uid != os.getuid() or about.st_mode & 0o170077 != 0o040000:
+        raise MlnbError(
+            f"{folder} is not a private folder of yours", "remove it, or set TMPDIR to a folder of your own"
+        )
     return folder
 
 
@@ -70,26 +92,30 @@ def server_address(
 # %% ../../nbs/kernel/080_link.ipynb #eabf63ef
 class Link:
     "A connection that carries JSON documents, one a line."
+
     def __init__(self, connection: socket.socket):
         self.socket, self.buffer = connection, b""
 
-    def send(self, message: dict) -> None: self.socket.sendall(json.dumps(message).encode() + b"\n")
+    def send(self, message: dict) -> None:
+        self.socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> dict | None:  # None at the end; raises `TimeoutError` when the socket has a timeout
         "The next document."
         while b"\n" not in self.buffer:
             data = self.socket.recv(1 << 16)
-            if not data: return None
+            if not data:
+                return None
             self.buffer += data
         line, self.buffer = self.buffer.split(b"\n", 1)
         return json.loads(line)
 
-    def close(self) -> None: self.socket.close()
+    def close(self) -> None:
+        self.socket.close()
 
 
 def peer_user(
     connection: socket.socket,  # a connected Unix socket
-) -> int:                       # user id
+) -> int:  # user id
     "Who is at the other end, as the system knows it (`SO_PEERCRED`)."
     return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
 
@@ -102,33 +128,38 @@ def peer_process(
 
 # %% ../../nbs/kernel/080_link.ipynb #3a929b32
 def connect(
-    address: Path,            # of the server
+    address: Path,  # of the server
     timeout_s: float = 10.0,  # for each answer [s]
-) -> Link | None:             # None when nobody of this user's listens there
+) -> Link | None:  # None when nobody of this user's listens there
     "Connect to a server."
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
         connection.connect(str(address))
-        if peer_user(connection) == os.getuid(): return Link(connection)
-    except OSError: pass
+        if peer_user(connection) == os.getuid():
+            return Link(connection)
+    except OSError:
+        pass
     connection.close()
     return None
 
 
 def ask(
-    address: Path,   # of the server
-    message: dict,   # e.g. `{"do": "status"}`
+    address: Path,  # of the server
+    message: dict,  # e.g. `{"do": "status"}`
     timeout_s: float = 10.0,  # for the answer [s]
-) -> dict | None:    # its answer; None when there is no server or it does not answer
+) -> dict | None:  # its answer; None when there is no server or it does not answer
     "Ask a server one thing."
     link = connect(address, timeout_s)
-    if link is None: return None
+    if link is None:
+        return None
     try:
         link.send(message)
         return link.receive()
-    except OSError: return None
-    finally: link.close()
+    except OSError:
+        return None
+    finally:
+        link.close()
 
 # %% ../../nbs/kernel/080_link.ipynb #6250a538
 SERVER_COMMAND = (sys.executable, "-c", "from mlnb.kernel.server_process import serve; serve()")
@@ -138,10 +169,25 @@ def start_server(
     address: Path,  # where it will listen
 ) -> None:
     "Start a kernel server in the background, whether or not one is there."
-    environment = {n: os.environ[n] for n in PASSED_ON if n in os.environ} | FIXED | dict.fromkeys(THREAD_VARIABLES, "1")
+    environment = (
+        {n: os.environ[n] for n in PASSED_ON if n in os.environ}
+        | FIXED
+        | dict.fromkeys(THREAD_VARIABLES, "1")
+    )
     log, nowhere = address.with_suffix(".log"), os.devnull
-    actions = [(os.POSIX_SPAWN_OPEN, 0, nowhere, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, nowhere, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
-    os.posix_spawn(sys.executable, [*SERVER_COMMAND, str(address)], environment, file_actions=actions, setsid=True, setsigmask=[signal.SIGTERM])  # nobody waits for it; it unblocks the signal itself
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, nowhere, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, nowhere, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+    ]
+    os.posix_spawn(
+        sys.executable,
+        [*SERVER_COMMAND, str(address)],
+        environment,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=[signal.SIGTERM],
+    )  # nobody waits for it; it unblocks the signal itself
 
 
 def ensure_server(
@@ -149,11 +195,14 @@ def ensure_server(
 ) -> Path | None:  # its address; None where none can run
     "Start the kernel server of this environment unless it is there; does not wait for it."
     try:
-        if not can_serve(): raise MlnbError(f"there is no kernel server on {sys.platform}")
+        if not can_serve():
+            raise MlnbError(f"there is no kernel server on {sys.platform}")
         address = server_address(server_identity())
         link = connect(address)
-        if link is None: start_server(address)
-        else: link.close()
+        if link is None:
+            start_server(address)
+        else:
+            link.close()
         return address
     except (OSError, MlnbError) as error:
         tell(f"kernels start cold: {error}")
@@ -161,36 +210,53 @@ def ensure_server(
 
 
 def wait_for_server(
-    address: Path,            # as `ensure_server` gave it
+    address: Path,  # as `ensure_server` gave it
     timeout_s: float = 30.0,  # how long a server may take to come up [s]
-) -> Link | None:             # None when it did not come
+) -> Link | None:  # None when it did not come
     "Connect to a server that may still be starting."
     deadline = time.monotonic() + timeout_s
-    while (link := connect(address)) is None and time.monotonic() < deadline: time.sleep(0.02)
+    while (link := connect(address)) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
     return link
 
 
 def running_servers() -> list[Path]:  # their addresses
     "Kernel servers of this user, also of other environments."
-    return [p for p in sorted(server_folder().glob("*.sock")) if ask(p, {"do": "status"})] if can_serve() else []
+    return (
+        [p for p in sorted(server_folder().glob("*.sock")) if ask(p, {"do": "status"})] if can_serve() else []
+    )
 
 # %% ../../nbs/kernel/080_link.ipynb #c244c672
 def inherited_settings() -> dict[str, Any]:
     "What a child of this process would inherit and a process of the server does not have."
     import resource
-    mask = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Umask"))
+
+    mask = next(
+        line.split()[1]
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("Umask")
+    )
     names = [n for n in dir(resource) if n.startswith("RLIMIT_")]
-    return {"umask": int(mask, 8), "processors": sorted(os.sched_getaffinity(0)), "limits": {n: resource.getrlimit(getattr(resource, n))[0] for n in names}, "nice": os.nice(0)}
+    return {
+        "umask": int(mask, 8),
+        "processors": sorted(os.sched_getaffinity(0)),
+        "limits": {n: resource.getrlimit(getattr(resource, n))[0] for n in names},
+        "nice": os.nice(0),
+    }
 
 
 def apply_settings(
     settings: dict[str, Any],  # of the process that a kernel is for
-) -> None:                     # raises `OSError` or `ValueError` for what this process may not have
+) -> None:  # raises `OSError` or `ValueError` for what this process may not have
     "Make this process as a child of that one would be."
     import resource
+
     os.umask(settings["umask"])
-    if set(settings["processors"]) != os.sched_getaffinity(0): os.sched_setaffinity(0, settings["processors"])
+    if set(settings["processors"]) != os.sched_getaffinity(0):
+        os.sched_setaffinity(0, settings["processors"])
     for name, soft in settings["limits"].items():
         now = resource.getrlimit(getattr(resource, name))
-        if now[0] != soft: resource.setrlimit(getattr(resource, name), (soft, now[1]))
-    if settings["nice"] != os.nice(0): os.nice(settings["nice"] - os.nice(0))
+        if now[0] != soft:
+            resource.setrlimit(getattr(resource, name), (soft, now[1]))
+    if settings["nice"] != os.nice(0):
+        os.nice(settings["nice"] - os.nice(0))

@@ -25,34 +25,50 @@ TREE = Path("/sys/fs/cgroup")  # where Linux shows control groups
 
 
 def own_group(
-    text: str,     # of `/proc/self/cgroup`: lines `number:controllers:path`
+    text: str,  # of `/proc/self/cgroup`: lines `number:controllers:path`
     version: int,  # 1 or 2
-) -> str | None:   # path in the tree, without its leading slash; None when there is no such line
+) -> str | None:  # path in the tree, without its leading slash; None when there is no such line
     "The group a process is in."
     for line in text.splitlines():
         number, controllers, path = line.split(":", 2)
-        if (version == 1 and "memory" in controllers.split(",")) or (version == 2 and (number, controllers) == ("0", "")): return path.lstrip("/")
+        if (version == 1 and "memory" in controllers.split(",")) or (
+            version == 2 and (number, controllers) == ("0", "")
+        ):
+            return path.lstrip("/")
     return None
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #1ae9278c
 def is_line(
     path: Path,  # a file of the tree
-    word: str,   # what to look for
-) -> bool:       # False also when the file cannot be read
+    word: str,  # what to look for
+) -> bool:  # False also when the file cannot be read
     "Whether a word stands in a file of the tree."
-    try: return word in path.read_text().split()
-    except OSError: return False
+    try:
+        return word in path.read_text().split()
+    except OSError:
+        return False
 
 
-def group_root() -> tuple[Path, int] | None:  # folder for groups and version of control groups; None where none can be made
+def group_root() -> (
+    tuple[Path, int] | None
+):  # folder for groups and version of control groups; None where none can be made
     "Where this process may make groups with a memory limit."
-    if not sys.platform.startswith("linux"): return None
-    try: text = Path("/proc/self/cgroup").read_text()
-    except OSError: return None
-    if (path := own_group(text, 1)) is not None: root, version = TREE / "memory" / path, 1
-    elif path := own_group(text, 2): root, version = (TREE / path).parent, 2
-    else: return None
-    if version == 2 and not (is_line(TREE / path / "memory.max", "max") and is_line(root / "cgroup.subtree_control", "memory")): return None
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        text = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return None
+    if (path := own_group(text, 1)) is not None:
+        root, version = TREE / "memory" / path, 1
+    elif path := own_group(text, 2):
+        root, version = (TREE / path).parent, 2
+    else:
+        return None
+    if version == 2 and not (
+        is_line(TREE / path / "memory.max", "max") and is_line(root / "cgroup.subtree_control", "memory")
+    ):
+        return None
     return (root, version) if os.access(root, os.W_OK) and os.access(root / "cgroup.procs", os.W_OK) else None
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #819a256d
@@ -60,13 +76,15 @@ def born(
     pid: int,  # of a process
 ) -> str | None:  # when it started, in the kernel's ticks since boot; None when there is no such process
     "The moment a process was born: with its id it names one process and no other."
-    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError: return None
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
 
 
 def group_prefix(
     pid: int,  # of the run
-) -> str:      # `mlnb-NAMESPACE-PID-BORN-`
+) -> str:  # `mlnb-NAMESPACE-PID-BORN-`
     "Beginning of the names of a run's groups. The namespace tells containers apart that count processes from one each."
     return f"mlnb-{os.stat('/proc/self/ns/pid').st_ino}-{pid}-{born(pid)}-"
 
@@ -74,18 +92,23 @@ def group_prefix(
 @dataclass(frozen=True)
 class Group:
     "A control group with a memory limit."
+
     folder: Path  # in the tree
     version: int  # of control groups, 1 or 2
 
     def read(self, name: str) -> str:
         "A file of the group; empty when it is not there."
-        try: return (self.folder / name).read_text()
-        except OSError: return ""
+        try:
+            return (self.folder / name).read_text()
+        except OSError:
+            return ""
 
     def put(self, pid: int) -> bool:
         "Move a process into the group; what it starts from now on is in it too. False when it is gone or not ours."
-        try: (self.folder / "cgroup.procs").write_text(str(pid))
-        except OSError: return False
+        try:
+            (self.folder / "cgroup.procs").write_text(str(pid))
+        except OSError:
+            return False
         return True
 
     def pids(self) -> list[int]:
@@ -104,14 +127,19 @@ class Group:
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #19f2793e
 def make_group(
-    name: str,         # of the stage and its attempt, letters, digits, `-`, `_`
+    name: str,  # of the stage and its attempt, letters, digits, `-`, `_`
     limit_mib: float,  # resident memory of all processes in it, file cache counted but given back first [MiB]
-) -> Group | None:     # None where it cannot be made
+) -> Group | None:  # None where it cannot be made
     "Make an empty group with a memory limit, without swap."
-    if (place := group_root()) is None: return None
+    if (place := group_root()) is None:
+        return None
     root, version = place
     group, limit = Group(root / f"{group_prefix(os.getpid())}{name}", version), str(int(limit_mib * 2**20))
-    must, may = ("memory.limit_in_bytes", {"memory.memsw.limit_in_bytes": limit}) if version == 1 else ("memory.max", {"memory.swap.max": "0", "memory.oom.group": "1"})
+    must, may = (
+        ("memory.limit_in_bytes", {"memory.memsw.limit_in_bytes": limit})
+        if version == 1
+        else ("memory.max", {"memory.swap.max": "0", "memory.oom.group": "1"})
+    )
     try:
         group.folder.mkdir()
         (group.folder / must).write_text(limit)
@@ -119,41 +147,54 @@ def make_group(
         remove_group(group)
         return None
     for file, value in may.items():
-        with suppress(OSError): (group.folder / file).write_text(value)
+        with suppress(OSError):
+            (group.folder / file).write_text(value)
     return group
 
 
 def remove_group(
-    group: Group,           # processes in it are killed
+    group: Group,  # processes in it are killed
     patience_s: float = 2,  # how long to wait for them to be gone [s]
-) -> bool:                  # whether it is gone
+) -> bool:  # whether it is gone
     "End what is left in a group, and the group."
     deadline = time.monotonic() + patience_s
     while True:
         for pid in group.pids():
-            with suppress(ProcessLookupError, PermissionError): os.kill(pid, signal.SIGKILL)
-        with suppress(OSError): group.folder.rmdir()
-        if not group.folder.exists() or time.monotonic() > deadline: return not group.folder.exists()
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(OSError):
+            group.folder.rmdir()
+        if not group.folder.exists() or time.monotonic() > deadline:
+            return not group.folder.exists()
         time.sleep(0.01)
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #f502d9b3
 @contextmanager
 def capped_memory(
-    name: str,                # of the stage and its attempt
+    name: str,  # of the stage and its attempt
     limit_mib: float | None,  # None = no limit, no group
 ) -> Iterator[Group | None]:  # to put the kernel in; None where no group can be made
     "A group for as long as a stage runs."
     group = None if limit_mib is None else make_group(name, limit_mib)
-    try: yield group
+    try:
+        yield group
     finally:
-        if group: remove_group(group)
+        if group:
+            remove_group(group)
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #c3804069
 def sweep_groups() -> int:  # number of groups removed
     "Remove the groups of runs that are gone, with what still runs in them; those of other containers are left alone."
-    if (place := group_root()) is None: return 0
+    if (place := group_root()) is None:
+        return 0
     root, version = place
     mine = f"mlnb-{os.stat('/proc/self/ns/pid').st_ino}-"
     found = [p for p in root.glob(f"{mine}*-*-*") if p.is_dir()]
-    gone = [p for p in found if (words := p.name.removeprefix(mine).split("-", 2)) and words[0].isdigit() and born(int(words[0])) != words[1]]
+    gone = [
+        p
+        for p in found
+        if (words := p.name.removeprefix(mine).split("-", 2))
+        and words[0].isdigit()
+        and born(int(words[0])) != words[1]
+    ]
     return sum(remove_group(Group(p, version)) for p in gone)

@@ -21,15 +21,16 @@ from typing import Any, BinaryIO
 @dataclass
 class Caps:
     "What one executed notebook may hold, and where the rest goes."
-    folder: Path | None = None         # for full texts; None = they are not kept
-    stem: str = "notebook"             # of their names, e.g. the stage
-    head_chars: int = 80_000           # of each stream of a cell, kept where they were printed [characters]
-    tail_chars: int = 20_000           # of each stream of a cell, kept at its end [characters]
-    file_bytes: int = 2**30            # of one file beside the notebook [bytes]
-    error_chars: int = 50_000          # of an error and its traceback [characters]
-    display_chars: int = 10_000_000    # of one display; an Evidently report has 5 million [characters]
-    notebook_chars: int = 50_000_000   # of all displays of a notebook [characters]
-    cell_displays: int = 100           # number of displays of a cell
+
+    folder: Path | None = None  # for full texts; None = they are not kept
+    stem: str = "notebook"  # of their names, e.g. the stage
+    head_chars: int = 80_000  # of each stream of a cell, kept where they were printed [characters]
+    tail_chars: int = 20_000  # of each stream of a cell, kept at its end [characters]
+    file_bytes: int = 2**30  # of one file beside the notebook [bytes]
+    error_chars: int = 50_000  # of an error and its traceback [characters]
+    display_chars: int = 10_000_000  # of one display; an Evidently report has 5 million [characters]
+    notebook_chars: int = 50_000_000  # of all displays of a notebook [characters]
+    cell_displays: int = 100  # number of displays of a cell
     files: list[Path] = field(default_factory=list)  # full texts that were written
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #e0178fdf
@@ -37,7 +38,8 @@ def last_state(
     text: str,  # as printed, any length
 ) -> tuple[bool, str]:  # whether it replaces the line it is printed behind; what is left to show
     "What a terminal shows after a text with carriage returns."
-    if "\r" not in text: return False, text
+    if "\r" not in text:
+        return False, text
     lines = text.replace("\r\n", "\n").split("\n")
     return "\r" in lines[0], "\n".join(line.rpartition("\r")[2] for line in lines)
 
@@ -45,34 +47,41 @@ def last_state(
 @dataclass
 class FullText:
     "A file that gets all of a text, from the moment that not all of it can be kept."
-    path: Path             # of the file
-    limit: int             # most it may hold [bytes]
-    size: int = 0          # what it holds [bytes]
-    line_start: int = 0    # where its last line begins; never before what the notebook shows as the text's beginning [bytes]
-    is_cut: bool = False   # whether the limit was met
+
+    path: Path  # of the file
+    limit: int  # most it may hold [bytes]
+    size: int = 0  # what it holds [bytes]
+    line_start: int = (
+        0  # where its last line begins; never before what the notebook shows as the text's beginning [bytes]
+    )
+    is_cut: bool = False  # whether the limit was met
     file: BinaryIO | None = None
 
     def write(self, text: str, is_fixed: bool = False) -> None:
         "Append a text; a fixed one is never taken back."
         self.file = self.file or open(self.path, "wb")
         data = text.encode("utf-8", "backslashreplace")
-        kept = data[:self.limit - self.size]
+        kept = data[: self.limit - self.size]
         self.is_cut = self.is_cut or len(kept) < len(data)
         self.file.write(kept)
-        if is_fixed: self.line_start = self.size + len(kept)
-        elif b"\n" in kept: self.line_start = self.size + kept.rindex(b"\n") + 1
+        if is_fixed:
+            self.line_start = self.size + len(kept)
+        elif b"\n" in kept:
+            self.line_start = self.size + kept.rindex(b"\n") + 1
         self.size += len(kept)
 
     def take_back_line(self) -> None:
         "Remove the line that has not ended."
-        if self.is_cut: return
+        if self.is_cut:
+            return
         self.file.seek(self.line_start)
         self.file.truncate()
         self.size = self.line_start
 
     def close(self) -> None:
         "Finish the file."
-        if self.file: self.file.close()
+        if self.file:
+            self.file.close()
 
     def where(self) -> str:
         "How a notebook names the file."
@@ -82,16 +91,17 @@ class FullText:
 @dataclass
 class StreamText:
     "Text of `stdout` or `stderr` of one cell."
-    name: str     # `stdout` or `stderr`
-    caps: Caps    # how much is kept
-    path: Path | None            # for the full text
+
+    name: str  # `stdout` or `stderr`
+    caps: Caps  # how much is kept
+    path: Path | None  # for the full text
     nodes: list = field(default_factory=list)  # outputs of the notebook that hold its beginning
-    n_head: int = 0              # characters in them
-    tail: str = ""               # the end
-    n_tail: int = 0              # characters behind the beginning, kept or not
-    n_open: int = 0              # of them in the line that has not ended
-    is_full: bool = False        # whether the beginning has no more room
-    is_held: bool = False        # whether a carriage return came last, which waits for what follows
+    n_head: int = 0  # characters in them
+    tail: str = ""  # the end
+    n_tail: int = 0  # characters behind the beginning, kept or not
+    n_open: int = 0  # of them in the line that has not ended
+    is_full: bool = False  # whether the beginning has no more room
+    is_held: bool = False  # whether a carriage return came last, which waits for what follows
     full: FullText | None = None
 
     def add(self, outputs: list, text: str) -> None:
@@ -99,27 +109,35 @@ class StreamText:
         text = "\r" * self.is_held + text
         self.is_held = text.endswith("\r")
         replaces, text = last_state(text.removesuffix("\r"))
-        if not self.is_full: text = self.add_head(outputs, replaces, text)
-        elif replaces: self.take_back_line()
-        if text: self.add_tail(text)
+        if not self.is_full:
+            text = self.add_head(outputs, replaces, text)
+        elif replaces:
+            self.take_back_line()
+        if text:
+            self.add_tail(text)
 
     def add_head(self, outputs: list, replaces: bool, text: str) -> str:
         "Put text where it was printed; gives what had no room."
         is_next = bool(self.nodes and outputs) and outputs[-1] is self.nodes[-1]
         if is_next and replaces:
-            kept = self.nodes[-1].text[:self.nodes[-1].text.rfind("\n") + 1]
+            kept = self.nodes[-1].text[: self.nodes[-1].text.rfind("\n") + 1]
             self.n_head -= len(self.nodes[-1].text) - len(kept)
             self.nodes[-1].text = kept
-        room = self.caps.head_chars - self.n_head if is_next or len(self.nodes) < self.caps.cell_displays else 0
+        room = (
+            self.caps.head_chars - self.n_head if is_next or len(self.nodes) < self.caps.cell_displays else 0
+        )
         self.is_full = len(text) > room
-        if text[:room] and not is_next: self.append(outputs)
-        if text[:room]: self.nodes[-1].text += text[:room]
+        if text[:room] and not is_next:
+            self.append(outputs)
+        if text[:room]:
+            self.nodes[-1].text += text[:room]
         self.n_head += len(text[:room])
         return text[room:]
 
     def append(self, outputs: list) -> None:
         "Begin another output of this stream."
         from nbformat.v4 import new_output
+
         self.nodes.append(new_output("stream", name=self.name, text=""))
         outputs.append(self.nodes[-1])
 
@@ -128,26 +146,37 @@ class StreamText:
         self.tail += text
         self.n_tail += len(text)
         self.n_open = len(text) - text.rindex("\n") - 1 if "\n" in text else self.n_open + len(text)
-        if self.full: self.full.write(text)
+        if self.full:
+            self.full.write(text)
         elif self.path and self.n_tail > self.caps.tail_chars:
             self.full = FullText(self.path, self.caps.file_bytes)
             self.full.write("".join(n.text for n in self.nodes), is_fixed=True)
             self.full.write(self.tail)
-        self.tail = self.tail[-self.caps.tail_chars:]
+        self.tail = self.tail[-self.caps.tail_chars :]
 
     def take_back_line(self) -> None:
         "Forget the line that has not ended, as far as it lies behind the beginning."
-        self.tail, self.n_tail, self.n_open = self.tail[:max(0, len(self.tail) - self.n_open)], self.n_tail - self.n_open, 0
-        if self.full: self.full.take_back_line()
+        self.tail, self.n_tail, self.n_open = (
+            self.tail[: max(0, len(self.tail) - self.n_open)],
+            self.n_tail - self.n_open,
+            0,
+        )
+        if self.full:
+            self.full.take_back_line()
 
     def finish(self, outputs: list) -> None:
         "Add what is missing, if anything, and the end."
         n_left_out = self.n_tail - len(self.tail)
-        if self.full: self.full.close()
-        if self.full and not n_left_out: self.path.unlink()
-        if self.full and n_left_out: self.caps.files.append(self.path)
-        if not self.n_tail: return
-        if not (self.nodes and outputs and outputs[-1] is self.nodes[-1]): self.append(outputs)
+        if self.full:
+            self.full.close()
+        if self.full and not n_left_out:
+            self.path.unlink()
+        if self.full and n_left_out:
+            self.caps.files.append(self.path)
+        if not self.n_tail:
+            return
+        if not (self.nodes and outputs and outputs[-1] is self.nodes[-1]):
+            self.append(outputs)
         self.nodes[-1].text += (self.line(n_left_out) if n_left_out else "") + self.tail
 
     def line(self, n_left_out: int) -> str:
@@ -158,22 +187,29 @@ class StreamText:
 # %% ../../nbs/kernel/040_output_caps.ipynb #f4de2df0
 def size_of(
     content: dict,  # of a display message: `data` by MIME type, `metadata`
-) -> int:           # characters it takes in a notebook, about
+) -> int:  # characters it takes in a notebook, about
     "Size of a display."
-    return sum(len(v) if isinstance(v, str) else len(json.dumps(v)) for part in ("data", "metadata") for v in content.get(part, {}).values())
+    return sum(
+        len(v) if isinstance(v, str) else len(json.dumps(v))
+        for part in ("data", "metadata")
+        for v in content.get(part, {}).values()
+    )
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #72ce6efe
 def fit_display(
     content: dict,  # of a display message; changed when it is too large
-    limit: int,     # what it may take [characters]
-) -> int:           # what it takes now [characters]
+    limit: int,  # what it may take [characters]
+) -> int:  # what it takes now [characters]
     "Replace a display that is too large by a line that says its types and sizes; a short text of it stays."
     size = size_of(content)
-    if size <= limit: return size
+    if size <= limit:
+        return size
     gone = {mime: len(v) if isinstance(v, str) else len(json.dumps(v)) for mime, v in content["data"].items()}
     text = content["data"].get("text/plain", "")
-    if len(text) <= min(2_000, limit): gone.pop("text/plain", None)
-    else: text = ""
+    if len(text) <= min(2_000, limit):
+        gone.pop("text/plain", None)
+    else:
+        text = ""
     names = ", ".join(f"{mime} of {n:,} characters" for mime, n in gone.items())
     line = f"[mlnb: {names or f'metadata of {size:,} characters'} left out: this notebook had room for {max(0, limit):,}]"
     content["data"], content["metadata"] = {"text/plain": f"{text}\n{line}" if text else line}, {}
@@ -181,43 +217,51 @@ def fit_display(
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #27916c38
 def shorten(
-    text: str,   # any length
+    text: str,  # any length
     limit: int,  # what may stay [characters]
-) -> str:        # beginning, a line, end; the text itself when it fits
+) -> str:  # beginning, a line, end; the text itself when it fits
     "The beginning and the end of a text."
-    if len(text) <= limit: return text
-    return f"{text[:limit // 2]}\n[mlnb: {len(text) - limit // 2 * 2:,} characters left out]\n{text[len(text) - limit // 2:]}"
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}\n[mlnb: {len(text) - limit // 2 * 2:,} characters left out]\n{text[len(text) - limit // 2 :]}"
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #62cf5df0
 def fit_error(
-    content: dict,      # of an error message: `ename`, `evalue`, `traceback` (a text for each frame); changed when it is too large
-    caps: Caps,         # how much is kept
+    content: dict,  # of an error message: `ename`, `evalue`, `traceback` (a text for each frame); changed when it is too large
+    caps: Caps,  # how much is kept
     path: Path | None,  # for the full text
 ) -> None:
     "Keep the first and the last frames of a huge error, each shortened, and its full text in a file."
     frames, limit = content["traceback"], caps.error_chars
-    if len(content["evalue"]) + sum(map(len, frames)) <= limit: return
+    if len(content["evalue"]) + sum(map(len, frames)) <= limit:
+        return
     if path:
         full = FullText(path, caps.file_bytes)
-        for text in (f"{content['ename']}: {content['evalue']}\n", *(f"{f}\n" for f in frames)): full.write(text)
+        for text in (f"{content['ename']}: {content['evalue']}\n", *(f"{f}\n" for f in frames)):
+            full.write(text)
         full.close()
         caps.files.append(path)
     where = f"; {full.where()} in {path.name} beside this notebook" if path else ""
     n_left_out = max(0, len(frames) - 10)
     first, last = (frames[:3], frames[-7:]) if n_left_out else ([], frames)
     content["evalue"] = shorten(content["evalue"], limit // 5)
-    content["traceback"] = [shorten(f, limit // 12) for f in first] + [f"[mlnb: this error was shortened, {n_left_out:,} frames left out{where}]"] + [shorten(f, limit // 12) for f in last]
+    content["traceback"] = (
+        [shorten(f, limit // 12) for f in first]
+        + [f"[mlnb: this error was shortened, {n_left_out:,} frames left out{where}]"]
+        + [shorten(f, limit // 12) for f in last]
+    )
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #7e7c085d
 @dataclass
 class CellOutput:
     "What one cell has left in its notebook so far."
+
     caps: Caps
-    name: str             # of its files, without what they hold, e.g. `train.cell-3`
+    name: str  # of its files, without what they hold, e.g. `train.cell-3`
     streams: dict[str, StreamText] = field(default_factory=dict)
-    n_displays: int = 0   # kept
-    n_left_out: int = 0   # displays not kept
-    chars: int = 0        # of its displays [characters]
+    n_displays: int = 0  # kept
+    n_left_out: int = 0  # displays not kept
+    chars: int = 0  # of its displays [characters]
 
     def path(self, what: str) -> Path | None:
         "Where a full text of this cell goes."
@@ -225,7 +269,8 @@ class CellOutput:
 
     def add_text(self, outputs: list, name: str, text: str) -> None:
         "Take what was printed to a stream."
-        if name not in self.streams: self.streams[name] = StreamText(name, self.caps, self.path(name))
+        if name not in self.streams:
+            self.streams[name] = StreamText(name, self.caps, self.path(name))
         self.streams[name].add(outputs, text)
 
     def has_room(self) -> bool:
@@ -245,7 +290,9 @@ class CellOutput:
     def finish(self, outputs: list) -> None:
         "Add the ends of the streams, and what is missing."
         from nbformat.v4 import new_output
-        for stream in self.streams.values(): stream.finish(outputs)
+
+        for stream in self.streams.values():
+            stream.finish(outputs)
         if self.n_left_out:
             line = f"[mlnb: {self.n_left_out:,} more displays of this cell left out: a notebook keeps {self.caps.cell_displays} of each]"
             outputs.append(new_output("display_data", {"text/plain": line}))
@@ -257,53 +304,76 @@ DISPLAYS = ("display_data", "execute_result", "update_display_data")
 @lru_cache(maxsize=4)
 def capped_client(
     client_class: type,  # `nbclient.NotebookClient` or a subclass of it, such as papermill's
-) -> type:               # its instances take `caps` (a `Caps`) beside their other arguments
+) -> type:  # its instances take `caps` (a `Caps`) beside their other arguments
     "A notebook client whose notebook stays small."
     from jupyter_core.utils import run_sync
     from nbformat import NotebookNode
 
     class CappedClient(client_class):
         def __init__(self, *args: Any, caps: Caps | None = None, **options: Any) -> None:
-            super().__init__(*args, **{"iopub_timeout": 60} | options)  # what was sent before the end of a cell may still be under way
+            super().__init__(
+                *args, **{"iopub_timeout": 60} | options
+            )  # what was sent before the end of a cell may still be under way
             self.caps, self.used_chars, self.display_sizes = caps or Caps(), 0, {}
             self.kept = CellOutput(self.caps, self.caps.stem)
 
         async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **options: Any) -> Any:
-            self.kept = CellOutput(self.caps, f"{self.caps.stem}.cell-{cell.metadata.get('mlnb_cell', cell_index + 1)}")
-            try: return await super().async_execute_cell(cell, cell_index, *args, **options)
+            self.kept = CellOutput(
+                self.caps, f"{self.caps.stem}.cell-{cell.metadata.get('mlnb_cell', cell_index + 1)}"
+            )
+            try:
+                return await super().async_execute_cell(cell, cell_index, *args, **options)
             finally:
-                if cell.cell_type == "code": self.kept.finish(cell.outputs)
+                if cell.cell_type == "code":
+                    self.kept.finish(cell.outputs)
                 self.used_chars += self.kept.chars
 
         execute_cell = run_sync(async_execute_cell)
 
         def process_message(self, msg: dict, cell: Any, cell_index: int) -> Any:
-            if msg["msg_type"] in DISPLAYS: self.fit(msg)
+            if msg["msg_type"] in DISPLAYS:
+                self.fit(msg)
             return super().process_message(msg, cell, cell_index)
 
         def fit(self, msg: dict) -> None:
             content = msg["content"]
             display_id = (content.get("transient") or {}).get("display_id")
             before = self.display_sizes.get(display_id, 0)
-            size = fit_display(content, min(self.caps.display_chars, self.caps.notebook_chars - self.used_chars - self.kept.chars + before))
-            if display_id: self.display_sizes[display_id] = size
-            if msg["msg_type"] == "update_display_data": self.kept.chars += size - before
+            size = fit_display(
+                content,
+                min(
+                    self.caps.display_chars,
+                    self.caps.notebook_chars - self.used_chars - self.kept.chars + before,
+                ),
+            )
+            if display_id:
+                self.display_sizes[display_id] = size
+            if msg["msg_type"] == "update_display_data":
+                self.kept.chars += size - before
 
         def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
             kind, content = msg["msg_type"], msg["content"]
-            if self.output_hook_stack[msg["parent_header"].get("msg_id")]: return super().output(outs, msg, display_id, cell_index)
-            if self.clear_before_next_output: self.clear_now(outs, cell_index)
+            if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
+                return super().output(outs, msg, display_id, cell_index)
+            if self.clear_before_next_output:
+                self.clear_now(outs, cell_index)
             if kind == "stream":
                 self.kept.add_text(outs, content["name"], content["text"])
-                return NotebookNode(output_type="stream", **content)  # for papermill's log; checking each against the schema would take a third of the time
-            if kind == "error": fit_error(content, self.caps, self.kept.path("error"))
-            elif not self.kept.has_room(): return None
-            else: self.kept.chars += size_of(content)
+                return NotebookNode(
+                    output_type="stream", **content
+                )  # for papermill's log; checking each against the schema would take a third of the time
+            if kind == "error":
+                fit_error(content, self.caps, self.kept.path("error"))
+            elif not self.kept.has_room():
+                return None
+            else:
+                self.kept.chars += size_of(content)
             return super().output(outs, msg, display_id, cell_index)
 
         def clear_output(self, outs: list, msg: dict, cell_index: int) -> None:
             super().clear_output(outs, msg, cell_index)
-            if not outs and not self.clear_before_next_output: self.kept.clear()
+            if not outs and not self.clear_before_next_output:
+                self.kept.clear()
 
         def clear_now(self, outs: list, cell_index: int) -> None:
             outs[:] = []
@@ -319,5 +389,6 @@ def lose_nothing(
 ) -> None:
     "Make a kernel wait for a slow reader of its output instead of dropping messages."
     import zmq
+
     thread = app.iopub_thread
     thread.schedule(lambda: thread.socket.setsockopt(zmq.XPUB_NODROP, 1))

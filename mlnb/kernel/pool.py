@@ -27,6 +27,7 @@ from .templates import copy_process
 @dataclass(eq=False)
 class Spare:
     "A waiting kernel, or one on lease."
+
     link: Link  # to the process, until it is handed out
     pid: int | None = None  # known once it waits
     connection: dict | None = None  # its addresses and key, known once it waits
@@ -37,6 +38,7 @@ class Spare:
 @dataclass(eq=False)
 class Template:
     "A process that has imported something."
+
     environment: dict[str, str] | None  # None = it is copied for executors
     modules: tuple[str, ...]  # that it has imported, or is to import
     link: Link | None = None  # None while its making waits for a place
@@ -44,7 +46,9 @@ class Template:
     since: float = 0.0  # when its making began, or when it was last used [s, monotonic clock]
     n_wanted: int = 1  # spares to keep
     spares: list[Spare] = field(default_factory=list)
-    queue: list[tuple[Link, dict]] = field(default_factory=list)  # clients that wait for a kernel, each with its handover
+    queue: list[tuple[Link, dict]] = field(
+        default_factory=list
+    )  # clients that wait for a kernel, each with its handover
 
     @property
     def is_ready(self) -> bool:
@@ -65,13 +69,16 @@ MAX_SPARES = 12  # of all templates together, unless clients wait for more
 @dataclass(eq=False)
 class Pool:
     "Templates and spares of a kernel server."
+
     switchboard: Switchboard
     base: socket.socket | None = None  # control socket of the first template, from which all others come
     base_pid: int | None = None  # its process
     templates: dict[str, Template] = field(default_factory=dict)  # by environment and modules, as JSON
     late: dict[str, str] = field(default_factory=dict)  # module -> why stages import it themselves
     n_in_use: Callable[[], int] = lambda: 0  # kernels on lease
-    hand_out: Callable[[Template], None] = lambda template: None  # called when a spare or a client begins to wait
+    hand_out: Callable[[Template], None] = lambda template: (
+        None
+    )  # called when a spare or a client begins to wait
 
 # %% ../../nbs/kernel/150_pool.ipynb #87fd3d44
 def template_for(
@@ -192,4 +199,6 @@ def pool_pids(
 ) -> set[int]:
     "Processes of the base, of the templates and of their spares, as far as they are known."
     spares = [s.pid for t in pool.templates.values() for s in t.spares]
-    return {pid for pid in (pool.base_pid, *(t.pid for t in pool.templates.values()), *spares) if pid is not None}
+    return {
+        pid for pid in (pool.base_pid, *(t.pid for t in pool.templates.values()), *spares) if pid is not None
+    }

@@ -27,21 +27,49 @@ from pathlib import Path
 import psutil
 
 from .import_guard import guard_imports
-from .output_caps import lose_nothing
 from .limits import end_processes, family
+from .output_caps import lose_nothing
 
 # %% ../../nbs/kernel/050_process.ipynb #8989a2a0
-PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "USER",
-             "VIRTUAL_ENV", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")  # variables that name places of this machine
-FIXED = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "DO_NOT_TRACK": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+PASSED_ON = (
+    "HOME",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "PATH",
+    "PYTHONPATH",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "USER",
+    "VIRTUAL_ENV",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+)  # variables that name places of this machine
+FIXED = {
+    "PYTHONHASHSEED": "0",
+    "TZ": "UTC",
+    "LC_ALL": "C.UTF-8",
+    "LANG": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "DO_NOT_TRACK": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
 
 
 def kernel_environment(
     declared: Iterable[str] = (),  # variables that the stage declares with `#| env`
-    threads: int = 1,              # thread budget of numerical libraries
+    threads: int = 1,  # thread budget of numerical libraries
     extra: dict[str, str] | None = None,  # of mlnb itself
-) -> dict[str, str]:               # everything the kernel sees
+) -> dict[str, str]:  # everything the kernel sees
     "The fixed environment of a kernel."
     passed = {n: os.environ[n] for n in (*PASSED_ON, *declared) if n in os.environ}
     return passed | FIXED | dict.fromkeys(THREAD_VARIABLES, str(threads)) | (extra or {})
@@ -49,16 +77,16 @@ def kernel_environment(
 # %% ../../nbs/kernel/050_process.ipynb #0aac08fc
 def seed_of(
     pipeline: str,  # name of the pipeline
-    stage: str,     # name of the stage
-    each: str = "", # fan-out value, as text
-) -> int:           # 0 .. 2**32 - 1
+    stage: str,  # name of the stage
+    each: str = "",  # fan-out value, as text
+) -> int:  # 0 .. 2**32 - 1
     "Seed of a stage's random numbers, from its name: different stages draw differently, one stage always the same."
     return int.from_bytes(hashlib.sha256(f"{pipeline}/{stage}/{each}".encode()).digest()[:4], "big")
 
 # %% ../../nbs/kernel/050_process.ipynb #5ef16493
 def stage_path(
-    path: list[str],     # `sys.path` without the working folder and the project's root
-    root: str | None,    # folder of the project
+    path: list[str],  # `sys.path` without the working folder and the project's root
+    root: str | None,  # folder of the project
 ) -> list[str]:
     "`sys.path` of a stage: as in JupyterLab the notebook's folder comes after the standard library and before installed packages, and the project's root right behind it."
     place = next((n for n, p in enumerate(path) if p.endswith(("site-packages", "dist-packages"))), len(path))
@@ -69,6 +97,7 @@ def adopt_orphans() -> None:
     "Become the parent of descendants whose own parent ends (`PR_SET_CHILD_SUBREAPER`, Linux only)."
     if sys.platform.startswith("linux"):
         import ctypes
+
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 # %% ../../nbs/kernel/050_process.ipynb #aa42cfbc
@@ -76,11 +105,15 @@ def end_with_parent(
     *parents: int,  # process that started this one, and who adopts it when that one ends before it may
 ) -> None:
     "End this process, its group and all it started when none of its parents is there any more, so that a killed run leaves nothing behind."
+
     def watch():
-        while os.getppid() in parents: time.sleep(0.5)
+        while os.getppid() in parents:
+            time.sleep(0.5)
         end_processes(family(os.getpid()) - {psutil.Process()})
         os.killpg(0, signal.SIGKILL)
-    if os.getpgrp() == os.getpid(): threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 # %% ../../nbs/kernel/050_process.ipynb #f260c23c
 def stop(
@@ -91,27 +124,31 @@ def stop(
 
 
 def seed_first_cell(
-    shell: object,     # IPython's shell
-    seed: int,         # 0 .. 2**32 - 1
+    shell: object,  # IPython's shell
+    seed: int,  # 0 .. 2**32 - 1
     with_numpy: bool,  # whether NumPy's legacy generator is seeded too
 ) -> None:
     "Seed right before the first cell runs, because the kernel draws random numbers of its own until then."
+
     def seed_once(*_):
         shell.events.unregister("pre_run_cell", seed_once)
         guard_imports()
         random.seed(seed)
         if with_numpy:
             import numpy as np
+
             np.random.seed(seed)
+
     shell.events.register("pre_run_cell", seed_once)
 
 # %% ../../nbs/kernel/050_process.ipynb #837ebb86
 def make_app(
     arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
-) -> object:               # an ipykernel application that listens and does not answer yet
+) -> object:  # an ipykernel application that listens and does not answer yet
     "An ipykernel in this process."
     adopt_orphans()
     from ipykernel.kernelapp import IPKernelApp
+
     app = IPKernelApp.instance()
     app.initialize(arguments)
     lose_nothing(app)
@@ -140,12 +177,23 @@ def run_kernel(
     app.start()
 
 # %% ../../nbs/kernel/050_process.ipynb #a7cf64d8
-KERNEL_COMMAND = (sys.executable, "-c", "import sys; from mlnb.kernel.process import run_kernel; run_kernel(sys.argv[1:])", "-f", "{connection_file}", "--HistoryManager.hist_file=:memory:")
+KERNEL_COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; from mlnb.kernel.process import run_kernel; run_kernel(sys.argv[1:])",
+    "-f",
+    "{connection_file}",
+    "--HistoryManager.hist_file=:memory:",
+)
 
 # %% ../../nbs/kernel/050_process.ipynb #b3c6d1f2
 def socket_folder() -> Path:  # short, 0700: Unix socket paths end at 107 bytes
     "A private folder for the sockets of one kernel."
-    places = [p for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()) if p and os.access(p, os.W_OK) and len(p) < 60]
+    places = [
+        p
+        for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())
+        if p and os.access(p, os.W_OK) and len(p) < 60
+    ]
     return Path(tempfile.mkdtemp(prefix="mlnb-", dir=places[0] if places else "/tmp"))
 
 # %% ../../nbs/kernel/050_process.ipynb #3ff32b8a
@@ -153,16 +201,19 @@ def end_group(
     pid: int | None,  # process that leads the group; None = there is none
 ) -> None:
     "End a process and its group at once."
-    if pid is None: return
+    if pid is None:
+        return
     for end in (lambda: os.killpg(pid, signal.SIGKILL), lambda: os.kill(pid, signal.SIGKILL)):
-        with suppress(ProcessLookupError, PermissionError): end()
+        with suppress(ProcessLookupError, PermissionError):
+            end()
 
 
 def pid_of(
     manager: object,  # a kernel manager
-) -> int | None:      # of the kernel it started; kept after the kernel ended
+) -> int | None:  # of the kernel it started; kept after the kernel ended
     "Process id of a kernel."
     provisioner = getattr(manager, "provisioner", None)
     pid = getattr(provisioner, "pid", None)
-    if pid: manager.mlnb_pid = pid
+    if pid:
+        manager.mlnb_pid = pid
     return getattr(manager, "mlnb_pid", None)

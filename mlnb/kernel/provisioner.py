@@ -26,14 +26,15 @@ from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
-from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
 from .launch import Launch, launch_of_notebook, split_environment
-from .link import Link, connect, ensure_server, inherited_settings, wait_for_server
 from .limits import end_processes, family
+from .link import Link, connect, ensure_server, inherited_settings, wait_for_server
+from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #1a7bff91
 class Lease:
     "A kernel of the server's, ours until it is given back or ends."
+
     def __init__(self, link: Link, reply: dict):
         self.link, self.pid, self.connection = link, reply["pid"], reply["connection"]
         self.is_over = self.is_lost = False  # lost: the server went away without saying that the kernel ended
@@ -42,9 +43,12 @@ class Lease:
     def look(self) -> bool:  # whether the kernel still runs
         "Look, without waiting, whether the server said that the kernel ended."
         if not self.is_over:
-            try: self.is_lost = self.link.receive() is None
-            except BlockingIOError: return True
-            except OSError: self.is_lost = True
+            try:
+                self.is_lost = self.link.receive() is None
+            except BlockingIOError:
+                return True
+            except OSError:
+                self.is_lost = True
             self.is_over = True
         return not self.is_over
 
@@ -54,80 +58,120 @@ class Lease:
             ready = asyncio.Event()
             loop = asyncio.get_running_loop()
             loop.add_reader(self.link.socket, ready.set)
-            try: await ready.wait()
-            finally: loop.remove_reader(self.link.socket)
+            try:
+                await ready.wait()
+            finally:
+                loop.remove_reader(self.link.socket)
 
 
 def lease_kernel(
-    address: Path,           # of the server
-    folder: str,             # working folder of the notebook
+    address: Path,  # of the server
+    folder: str,  # working folder of the notebook
     environment: dict[str, str],  # all that the kernel sees
-    modules: list[str],      # installed modules that the notebook imports for certain
-    connection: dict | None = None,  # address and key of the kernel that this one replaces, whose clients go on
-) -> Lease | str:            # a sentence why not
+    modules: list[str],  # installed modules that the notebook imports for certain
+    connection: dict
+    | None = None,  # address and key of the kernel that this one replaces, whose clients go on
+) -> Lease | str:  # a sentence why not
     "Ask the server for a kernel."
     link = wait_for_server(address)
-    if link is None: return "the kernel server did not start"
+    if link is None:
+        return "the kernel server did not start"
     static, own = split_environment(environment)
     link.socket.settimeout(90)
     try:
-        link.send({"do": "kernel", "environment": static, "modules": modules, "handover": {"environment": own, "folder": folder, "settings": inherited_settings(), "connection": connection}})
+        link.send(
+            {
+                "do": "kernel",
+                "environment": static,
+                "modules": modules,
+                "handover": {
+                    "environment": own,
+                    "folder": folder,
+                    "settings": inherited_settings(),
+                    "connection": connection,
+                },
+            }
+        )
         reply = link.receive() or {}
-    except (OSError, ValueError): reply = {}
-    if "pid" in reply: return Lease(link, reply)
+    except (OSError, ValueError):
+        reply = {}
+    if "pid" in reply:
+        return Lease(link, reply)
     link.close()
     return reply.get("cold", "the kernel server went away")
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #58fa6946
 class WarmProvisioner(LocalProvisioner):
     "Gives a kernel of the server's, or starts one as `LocalProvisioner` does."
+
     lease: Lease | None = None
     notice: str | None = None  # why the kernel was started cold although a server was asked
-    is_lost = False            # whether the server went away while the kernel was leased
-    was_leased = False         # whether a kernel before this one was leased: a restarted kernel takes over its address and key
+    is_lost = False  # whether the server went away while the kernel was leased
+    was_leased = False  # whether a kernel before this one was leased: a restarted kernel takes over its address and key
 
     @property
-    def has_process(self) -> bool: return self.lease is not None or super().has_process
+    def has_process(self) -> bool:
+        return self.lease is not None or super().has_process
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict:
         launch = getattr(self.parent, "mlnb_launch", None) or launch_in_lab(kwargs)
         if launch is not None and launch.server is not None:
-            kept = {"ip": self.connection_info["ip"], "key": self.connection_info["key"].decode()} if self.was_leased else None
-            found = await asyncio.get_running_loop().run_in_executor(None, lease_kernel, launch.server, str(launch.folder), launch.environment, launch.modules, kept)
+            kept = (
+                {"ip": self.connection_info["ip"], "key": self.connection_info["key"].decode()}
+                if self.was_leased
+                else None
+            )
+            found = await asyncio.get_running_loop().run_in_executor(
+                None,
+                lease_kernel,
+                launch.server,
+                str(launch.folder),
+                launch.environment,
+                launch.modules,
+                kept,
+            )
             if isinstance(found, Lease):
                 self.lease, self.pid, self.pgid, self.was_leased = found, found.pid, found.pid, True
                 self.connection_info = found.connection | {"key": found.connection["key"].encode()}
                 return self.connection_info
             self.notice = found
-        if launch is not None: kwargs |= {"env": launch.environment, "cwd": str(launch.folder)}
+        if launch is not None:
+            kwargs |= {"env": launch.environment, "cwd": str(launch.folder)}
         return await super().launch_kernel(cmd, **kwargs)
 
     async def poll(self) -> int | None:
-        if self.lease is None: return await super().poll()
+        if self.lease is None:
+            return await super().poll()
         is_alive = self.lease.look()
         self.is_lost |= self.lease.is_lost
         return None if is_alive else 0
 
     async def wait(self) -> int | None:
-        if self.lease is None: return await super().wait()
+        if self.lease is None:
+            return await super().wait()
         await self.lease.ended()
         self.lease.link.close()
         self.lease = None
         return 0
 
     async def send_signal(self, signum: int) -> None:
-        if self.lease is None: return await super().send_signal(signum)
+        if self.lease is None:
+            return await super().send_signal(signum)
         if self.lease.look():
-            with suppress(ProcessLookupError): os.killpg(self.pid, signum)
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signum)
 
     async def kill(self, restart: bool = False) -> None:
-        if self.lease is None: return await super().kill(restart)
+        if self.lease is None:
+            return await super().kill(restart)
         await self.send_signal(signal.SIGKILL)
         self.lease.is_over = True  # nothing of it runs any more; the server ends what it started
 
     async def terminate(self, restart: bool = False) -> None:
-        if self.lease is None: await super().terminate(restart)
-        else: await self.send_signal(signal.SIGTERM)
+        if self.lease is None:
+            await super().terminate(restart)
+        else:
+            await self.send_signal(signal.SIGTERM)
 
     async def cleanup(self, restart: bool = False) -> None:
         if self.lease is not None:
@@ -138,7 +182,7 @@ class WarmProvisioner(LocalProvisioner):
 # %% ../../nbs/kernel/090_provisioner.ipynb #c0f90d42
 def launch_in_lab(
     given: dict[str, Any],  # what jupyter_client starts a kernel with: `cwd`, `env`
-) -> Launch | None:         # None when the notebook lies in no project of mlnb's
+) -> Launch | None:  # None when the notebook lies in no project of mlnb's
     "How a kernel that JupyterLab asks for is started."
     name = (given.get("env") or {}).get("JPY_SESSION_NAME", "")
     paths = [Path(given.get("cwd") or ".") / Path(name).name, Path(name)]
@@ -148,19 +192,31 @@ def launch_in_lab(
 # %% ../../nbs/kernel/090_provisioner.ipynb #8de27bd9
 def install_kernelspec(
     for_user: bool = False,  # for this user instead of this environment
-) -> Path:                   # folder of the kernelspec
+) -> Path:  # folder of the kernelspec
     "Make the kernel `mlnb` known to JupyterLab."
     import json
     import sys
     import tempfile
-    about = {"argv": list(KERNEL_COMMAND), "display_name": "Python (mlnb)", "language": "python", "interrupt_mode": "signal", "metadata": {"kernel_provisioner": {"provisioner_name": "mlnb-warm"}}}
+
+    about = {
+        "argv": list(KERNEL_COMMAND),
+        "display_name": "Python (mlnb)",
+        "language": "python",
+        "interrupt_mode": "signal",
+        "metadata": {"kernel_provisioner": {"provisioner_name": "mlnb-warm"}},
+    }
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "kernel.json").write_text(json.dumps(about, indent=1))
-        return Path(KernelSpecManager().install_kernel_spec(folder, "mlnb", user=for_user, prefix=None if for_user else sys.prefix))
+        return Path(
+            KernelSpecManager().install_kernel_spec(
+                folder, "mlnb", user=for_user, prefix=None if for_user else sys.prefix
+            )
+        )
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #2a321322
 class ReadyClient(AsyncKernelClient):
     "A client that waits for a kernel's answer, not for a fixed time."
+
     def start_channels(self, shell=True, iopub=True, stdin=True, hb=False, control=True):
         super().start_channels(shell, iopub, stdin, False, control)
 
@@ -171,41 +227,58 @@ class ReadyClient(AsyncKernelClient):
             with suppress(Empty):
                 await self.answered(asked, 1.0)
                 return
-            if not await self.parent._async_is_alive(): raise RuntimeError("Kernel died before replying to kernel_info")
+            if not await self.parent._async_is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
         raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
 
     async def answered(self, asked: str, within_s: float) -> None:
         "Wait until a question was answered on both channels; raises `Empty` when that takes too long."
-        while (reply := await self.get_shell_msg(timeout=within_s))["parent_header"].get("msg_id") != asked: continue
+        while (reply := await self.get_shell_msg(timeout=within_s))["parent_header"].get("msg_id") != asked:
+            continue
         self._handle_kernel_info_reply(reply)
         while True:
             message = await self.get_iopub_msg(timeout=within_s)
-            if message["parent_header"].get("msg_id") == asked and message["content"].get("execution_state") == "idle": return
+            if (
+                message["parent_header"].get("msg_id") == asked
+                and message["content"].get("execution_state") == "idle"
+            ):
+                return
 
 
 class OwnInterpreter(KernelSpecManager):
     "Knows one kernel: this interpreter, whatever the notebook's kernelspec is called."
+
     def get_kernel_spec(self, kernel_name):
-        return KernelSpec(argv=list(KERNEL_COMMAND), display_name="mlnb", language="python", interrupt_mode="signal")
+        return KernelSpec(
+            argv=list(KERNEL_COMMAND), display_name="mlnb", language="python", interrupt_mode="signal"
+        )
 
 
 class WholeFamily(AsyncKernelManager):
     "A manager that ends, with its kernel, everything that the kernel started; for a leased kernel the server does."  # __wrapped__: the plain method, without jupyter_client's sleeps for its own tests
+
     async def shutdown_kernel(self, now=False, restart=False):
         is_leased, pid = self.provisioner.lease is not None, pid_of(self)
         members = set() if is_leased or not pid else family(pid)
         await AsyncKernelManager._async_shutdown_kernel.__wrapped__(self, now=now, restart=restart)
         end_processes(members)
 
-    async def start_kernel(self, **given): await AsyncKernelManager._async_start_kernel.__wrapped__(self, **given)
+    async def start_kernel(self, **given):
+        await AsyncKernelManager._async_start_kernel.__wrapped__(self, **given)
 
 
 def kernel_manager(
     folder: Path,  # for connection file and sockets
-    launch: Launch,# how to start it
+    launch: Launch,  # how to start it
 ) -> WholeFamily:
     "A manager that gives mlnb's own kernel, warm if it can."
-    manager = WholeFamily(kernel_name="mlnb", kernel_spec_manager=OwnInterpreter(), transport="ipc", connection_file=str(folder / "k.json"), client_factory=ReadyClient)
+    manager = WholeFamily(
+        kernel_name="mlnb",
+        kernel_spec_manager=OwnInterpreter(),
+        transport="ipc",
+        connection_file=str(folder / "k.json"),
+        client_factory=ReadyClient,
+    )
     manager.ip, manager.mlnb_launch = str(folder / "s"), launch
     manager.provisioner = WarmProvisioner(kernel_id="mlnb", kernel_spec=manager.kernel_spec, parent=manager)
     return manager
@@ -219,7 +292,8 @@ def kernel(
     folder = socket_folder()
     manager = kernel_manager(folder, launch)
     launch.started.append(manager)
-    try: yield manager
+    try:
+        yield manager
     finally:
         end_group(pid_of(manager))
         shutil.rmtree(folder, ignore_errors=True)

@@ -34,12 +34,17 @@ from .templates import EXECUTOR_MODULES, copy_process
 @dataclass(eq=False)
 class KernelServer:
     "Pool and leases of one user and environment, and who asks for what is in them."
+
     address: Path  # of its socket
     idle_s: float = 600.0  # how long it stays when nobody needs it [s]
     switchboard: Switchboard = field(default_factory=Switchboard)
     executors: set[Link] = field(default_factory=set)  # that run a notebook
-    executions: list[tuple[Link, dict]] = field(default_factory=list)  # clients that wait for an executor, each with its request
-    used_at: float = field(default_factory=time.monotonic)  # when somebody last needed it [s, monotonic clock]
+    executions: list[tuple[Link, dict]] = field(
+        default_factory=list
+    )  # clients that wait for an executor, each with its request
+    used_at: float = field(
+        default_factory=time.monotonic
+    )  # when somebody last needed it [s, monotonic clock]
     is_retiring: bool = False  # ends as soon as nobody needs it
     is_over: bool = False  # ends now
 
@@ -162,7 +167,13 @@ def template_status(
     "What `status` says of a template."
     state = "ready" if template.is_ready else "being made" if template.link else "waiting"
     modules = ["papermill"] if template.is_for_executors else list(template.modules)
-    return {"modules": modules, "state": state, "pid": template.pid, "spares": len(template.spares), "own_mib": own_mib(template.pid)}
+    return {
+        "modules": modules,
+        "state": state,
+        "pid": template.pid,
+        "spares": len(template.spares),
+        "own_mib": own_mib(template.pid),
+    }
 
 # %% ../../nbs/kernel/180_server.ipynb #7b45b51a
 def reply_status(

@@ -101,6 +101,7 @@ def retire_predecessors(
     server: KernelServer,  # that begins
 ) -> None:
     "Ask servers of older states of the same environment to end when nobody uses them."
+
     def goes_on() -> bool:
         return not server.is_over
 

@@ -23,14 +23,16 @@ from ..notebook.imports import imported_names, module_files
 # %% ../../nbs/kernel/060_startup_imports.ipynb #64eddb5c
 def certain_imports(
     tree: ast.Module,  # of a cell or module
-    package: str = "", # package that the module lies in, for relative imports
-) -> list[str]:        # dotted names; `pkg.name` for `from pkg import name`
+    package: str = "",  # package that the module lies in, for relative imports
+) -> list[str]:  # dotted names; `pkg.name` for `from pkg import name`
     "What a module imports whenever it runs."
     found, waiting = [], list(tree.body)
     while waiting:
         node = waiting.pop(0)
-        if isinstance(node, ast.Import | ast.ImportFrom): found += imported_names(node, package)
-        elif isinstance(node, ast.Try | ast.With): waiting = [*node.body, *waiting]
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found += imported_names(node, package)
+        elif isinstance(node, ast.Try | ast.With):
+            waiting = [*node.body, *waiting]
     return found
 
 # %% ../../nbs/kernel/060_startup_imports.ipynb #33ff97a0
@@ -45,36 +47,51 @@ def installed_module(
         here, found = folder, 0
         for part in parts:
             path = os.path.join(here, part)
-            if os.path.isdir(path): here = path
-            elif any(os.path.isfile(path + suffix) for suffix in all_suffixes()): return ".".join(parts[: found + 1])
-            else: break
+            if os.path.isdir(path):
+                here = path
+            elif any(os.path.isfile(path + suffix) for suffix in all_suffixes()):
+                return ".".join(parts[: found + 1])
+            else:
+                break
             found += 1
-        if found: return ".".join(parts[:found])
+        if found:
+            return ".".join(parts[:found])
     return None
 
 # %% ../../nbs/kernel/060_startup_imports.ipynb #e52af747
 @lru_cache(maxsize=1024)
 def _imports_of_file(path, mtime_ns, package):
-    try: return certain_imports(ast.parse(Path(path).read_bytes()), package)
-    except (OSError, SyntaxError, ValueError): return []
+    try:
+        return certain_imports(ast.parse(Path(path).read_bytes()), package)
+    except (OSError, SyntaxError, ValueError):
+        return []
 
 # %% ../../nbs/kernel/060_startup_imports.ipynb #93b82be6
 def startup_imports(
     cells: Iterable[ast.Module],  # of the stage, in order
-    own: list[Path],              # folders of the project's own modules: the notebook's and the project's root
-) -> list[str]:                   # installed modules, sorted
+    own: list[Path],  # folders of the project's own modules: the notebook's and the project's root
+) -> list[str]:  # installed modules, sorted
     "Installed modules that a stage imports for certain, directly or through modules of its project."
     installed = tuple(p for p in sys.path if p.endswith(("site-packages", "dist-packages")))
     found, seen, waiting = set(), set(), [name for tree in cells for name in certain_imports(tree)]
     while waiting:
         dotted = waiting.pop()
         top, _, rest = dotted.partition(".")
-        if dotted in seen or top in sys.stdlib_module_names: continue
+        if dotted in seen or top in sys.stdlib_module_names:
+            continue
         seen.add(dotted)
-        if top == "mlnb" and (not rest or rest in mlnb.__all__): found.add("mlnb.flow.session")
-        elif top == "mlnb": found.add(installed_module(dotted, (str(Path(mlnb.__file__).parents[1]),)))
+        if top == "mlnb" and (not rest or rest in mlnb.__all__):
+            found.add("mlnb.flow.session")
+        elif top == "mlnb":
+            found.add(installed_module(dotted, (str(Path(mlnb.__file__).parents[1]),)))
         elif files := module_files(dotted, own):
             for name, path in files.items():
-                if name not in seen: waiting += _imports_of_file(str(path), path.stat().st_mtime_ns, name if path.name == "__init__.py" else name.rpartition(".")[0])
-        else: found.add(installed_module(dotted, installed))
+                if name not in seen:
+                    waiting += _imports_of_file(
+                        str(path),
+                        path.stat().st_mtime_ns,
+                        name if path.name == "__init__.py" else name.rpartition(".")[0],
+                    )
+        else:
+            found.add(installed_module(dotted, installed))
     return sorted(found - {None})

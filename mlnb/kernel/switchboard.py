@@ -32,6 +32,7 @@ def heard(
 @dataclass(eq=False)
 class Switchboard:
     "Connections, and what to call when one of them has something to say."
+
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     clients: set[Link] = field(default_factory=set)  # who asked for something and is still connected
 

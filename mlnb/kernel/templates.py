@@ -25,12 +25,22 @@ from pathlib import Path
 
 from .executor import serve_execution, warm_up
 from .import_traces import StandInShell, added_around, observed_import
-from .process import end_with_parent, enter_stage, make_app, stage_path
 from .link import Link, apply_settings, peer_process
+from .process import end_with_parent, enter_stage, make_app, stage_path
 
 # %% ../../nbs/kernel/130_templates.ipynb #1cbab553
-KERNEL_MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.iostream", "ipykernel.displayhook", "ipykernel.heartbeat", "ipykernel.control",
-                  "ipykernel.shellchannel", "ipykernel.subshell_manager", "ipykernel.debugger")
+KERNEL_MODULES = (
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.zmqshell",
+    "ipykernel.iostream",
+    "ipykernel.displayhook",
+    "ipykernel.heartbeat",
+    "ipykernel.control",
+    "ipykernel.shellchannel",
+    "ipykernel.subshell_manager",
+    "ipykernel.debugger",
+)
 EXECUTOR_MODULES = ("papermill", "nbclient", "mlnb.kernel.provisioner", "mlnb.kernel.engine")
 INLINE_BACKEND = "module://matplotlib_inline.backend_inline"  # what ipykernel gives matplotlib unless the user chose another
 
@@ -42,7 +52,8 @@ def import_kernel_modules() -> None:
     "Import what every kernel imports."
     before = dict(os.environ)
     for module in KERNEL_MODULES:
-        with suppress(ImportError): importlib.import_module(module)
+        with suppress(ImportError):
+            importlib.import_module(module)
     SET_BY_KERNEL.update({n: v for n, v in os.environ.items() if before.get(n) != v})
 
 # %% ../../nbs/kernel/130_templates.ipynb #958e82da
@@ -56,51 +67,64 @@ def take_environment(
 
 
 def import_modules(
-    modules: list[str],   # dotted names, in order
+    modules: list[str],  # dotted names, in order
     shell: StandInShell,  # gets what libraries register
-) -> dict[str, str]:      # module -> why it must be imported by the stage itself
+) -> dict[str, str]:  # module -> why it must be imported by the stage itself
     "Import modules under observation."
     late = {}
     for module in modules:
-        try: found = observed_import(module, shell)
-        except BaseException as error: found = [f"cannot be imported ({type(error).__name__})"]
-        if found: late[module] = found[0]
+        try:
+            found = observed_import(module, shell)
+        except BaseException as error:
+            found = [f"cannot be imported ({type(error).__name__})"]
+        if found:
+            late[module] = found[0]
     return late
 
 # %% ../../nbs/kernel/130_templates.ipynb #fa8a13f2
 def kernel_file(
     folder: Path,  # of the server
-) -> Path:         # a connection file with addresses and key
+) -> Path:  # a connection file with addresses and key
     "Choose addresses and a key for a kernel."
     name = folder / f"k{os.getpid()}"
-    about = {"transport": "ipc", "ip": str(name), "key": secrets.token_hex(32), "signature_scheme": "hmac-sha256"}
-    about |= {f"{channel}_port": n for n, channel in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)}
-    with open(os.open(name.with_suffix(".json"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file: json.dump(about, file)
+    about = {
+        "transport": "ipc",
+        "ip": str(name),
+        "key": secrets.token_hex(32),
+        "signature_scheme": "hmac-sha256",
+    }
+    about |= {
+        f"{channel}_port": n for n, channel in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)
+    }
+    with open(os.open(name.with_suffix(".json"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(about, file)
     return name.with_suffix(".json")
 
 
 def start_app(
-    file: Path,           # connection file
+    file: Path,  # connection file
     shell: StandInShell,  # with what libraries registered
     first_filters: list,  # warning filters before any library was imported
-) -> object:              # an ipykernel application that listens
+) -> object:  # an ipykernel application that listens
     "Make a kernel in this process as if its libraries were imported after it."
     import warnings
+
     front, back = added_around(first_filters, warnings.filters) or ([], [])
     warnings.filters[:] = first_filters
     sys.argv = ["-c", "-f", str(file)]
     app = make_app(["-f", str(file), "--HistoryManager.hist_file=:memory:"])
     warnings.filters[:] = [*front, *warnings.filters, *back]
     warnings._filters_mutated()
-    for event, callback in shell.registered: app.shell.events.register(event, callback)
+    for event, callback in shell.registered:
+        app.shell.events.register(event, callback)
     return app
 
 
 def take_handover(
-    app: object,     # a waiting kernel's application
+    app: object,  # a waiting kernel's application
     handover: dict,  # folder, environment, settings, connection
-    file: Path,      # its connection file
-) -> None:           # raises `OSError` or `ValueError` for settings that this process may not have
+    file: Path,  # its connection file
+) -> None:  # raises `OSError` or `ValueError` for settings that this process may not have
     "Enter the stage that this kernel was given."
     apply_settings(handover["settings"])
     os.chdir(handover["folder"])
@@ -110,87 +134,110 @@ def take_handover(
     enter_stage(app.shell)
     if replaced := handover["connection"]:
         app.session.key = replaced["key"].encode()
-        for n in range(1, 6): os.rename(f"{file.with_suffix('')}-{n}", f"{replaced['ip']}-{n}")
+        for n in range(1, 6):
+            os.rename(f"{file.with_suffix('')}-{n}", f"{replaced['ip']}-{n}")
 
 
 def become_kernel(
-    link: Link,           # to the server
-    folder: Path,         # of the server
+    link: Link,  # to the server
+    folder: Path,  # of the server
     shell: StandInShell,  # with what libraries registered
     first_filters: list,  # warning filters before any library was imported
-) -> None:                # does not return
+) -> None:  # does not return
     "Wait as a kernel until the server hands over a stage, then run it."
     os.setsid()
-    for number, handler in ((signal.SIGCHLD, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)): signal.signal(number, handler)
+    for number, handler in (
+        (signal.SIGCHLD, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        signal.signal(number, handler)
     with open(os.devnull, "r+b") as nowhere:
-        for n in (0, 1, 2): os.dup2(nowhere.fileno(), n)
+        for n in (0, 1, 2):
+            os.dup2(nowhere.fileno(), n)
     random.seed()
     end_with_parent(os.getppid(), peer_process(link.socket))
     sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd())], None)
     file = kernel_file(folder)
     app = start_app(file, shell, first_filters)
     from tornado.ioloop import IOLoop
+
     loop = IOLoop.current()
+
     def on_handover(*_):
         message = link.receive()
-        if message is None: os._exit(0)
+        if message is None:
+            os._exit(0)
         loop.remove_handler(link.socket.fileno())
-        try: take_handover(app, message, file)
+        try:
+            take_handover(app, message, file)
         except (OSError, ValueError) as error:
             link.send({"refused": f"{type(error).__name__}: {error}"})
             os._exit(0)
         link.send({"taken": True})
+
     loop.add_handler(link.socket.fileno(), on_handover, IOLoop.READ)
     link.send({"pid": os.getpid(), "connection": json.loads(file.read_bytes())})
     app.start()
     import atexit
+
     atexit._run_exitfuncs()
     os._exit(0)
 
 # %% ../../nbs/kernel/130_templates.ipynb #c76caa2b
 def become(
-    what: bytes,          # `t` template, `k` kernel, `x` executor
-    sockets: list[int],   # file descriptors: the link to the server, for an executor also the command's connection
-    folder: Path,         # of the server
+    what: bytes,  # `t` template, `k` kernel, `x` executor
+    sockets: list[
+        int
+    ],  # file descriptors: the link to the server, for an executor also the command's connection
+    folder: Path,  # of the server
     shell: StandInShell,  # of the template that was copied
     first_filters: list,  # of the same
-) -> None:                # does not return
+) -> None:  # does not return
     "What a fresh copy does."
     link = Link(socket.socket(fileno=sockets[0]))
-    if what == b"k": become_kernel(link, folder, shell, first_filters)
+    if what == b"k":
+        become_kernel(link, folder, shell, first_filters)
     order = link.receive() or {}
     if what == b"x":
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return serve_execution(Link(socket.socket(fileno=sockets[1])), order)
-    if order["environment"] is not None: take_environment(order["environment"])
+    if order["environment"] is not None:
+        take_environment(order["environment"])
     late = {}
-    if order["is_observed"]: late = import_modules(order["modules"], shell)
-    else: warm_up(order["modules"])
+    if order["is_observed"]:
+        late = import_modules(order["modules"], shell)
+    else:
+        warm_up(order["modules"])
     link.send({"pid": os.getpid(), "late": late})
-    if late: return
+    if late:
+        return
     serve_template(link.socket, folder, shell, first_filters)
 
 
 def serve_template(
     control: socket.socket,  # from the server
-    folder: Path,            # of the server
-    shell: StandInShell,     # with what libraries registered
-    first_filters: list,     # warning filters before any library was imported
-) -> None:                   # returns when the server is gone
+    folder: Path,  # of the server
+    shell: StandInShell,  # with what libraries registered
+    first_filters: list,  # warning filters before any library was imported
+) -> None:  # returns when the server is gone
     "Wait, and make the copies that the server asks for."
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.setblocking(True)
     while True:
         what, sockets, *_ = socket.recv_fds(control, 1, 2)
-        if not what: return
+        if not what:
+            return
         if os.fork() == 0:
             control.close()
             status = 1
             try:
                 become(what, sockets, folder, shell, first_filters)
                 status = 0
-            finally: os._exit(status)
-        for number in sockets: os.close(number)
+            finally:
+                os._exit(status)
+        for number in sockets:
+            os.close(number)
 
 
 def start_base(
@@ -198,6 +245,7 @@ def start_base(
 ) -> tuple[socket.socket, int]:  # its control socket and process id
     "Copy this process, which must have one thread, as the first template."
     import warnings
+
     import_kernel_modules()
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -206,8 +254,10 @@ def start_base(
         return ours, pid
     ours.close()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try: serve_template(theirs, folder, StandInShell(), list(warnings.filters))
-    finally: os._exit(0)
+    try:
+        serve_template(theirs, folder, StandInShell(), list(warnings.filters))
+    finally:
+        os._exit(0)
 
 # %% ../../nbs/kernel/130_templates.ipynb #302966dd
 def copy_process(

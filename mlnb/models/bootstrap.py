@@ -15,79 +15,123 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .metrics import Interval, MetricError, Ranking, checked, days_of_cards, rank, weighted_average_precision, weighted_card_precision, weighted_roc_auc
+from mlnb.models.metrics import (
+    Interval,
+    MetricError,
+    Ranking,
+    checked,
+    days_of_cards,
+    rank,
+    weighted_average_precision,
+    weighted_card_precision,
+    weighted_roc_auc,
+)
 
 # %% ../../nbs/models/020_bootstrap.ipynb #31c2bbcf
 class Week(NamedTuple):
     "One judged week, with units numbered alike in all weeks."
-    ranking: Ranking    # its rows by falling score
-    by_day: list        # its units by falling score, day by day
-    numbers: np.ndarray # number of each of its units among the units of all weeks
-    n_units: int        # number of different units in all weeks
+
+    ranking: Ranking  # its rows by falling score
+    by_day: list  # its units by falling score, day by day
+    numbers: np.ndarray  # number of each of its units among the units of all weeks
+    n_units: int  # number of different units in all weeks
 
 # %% ../../nbs/models/020_bootstrap.ipynb #deb6d25b
 def weeks_of(
-    tests: Sequence[pd.DataFrame],   # judged rows of each week, with the three columns below
-    scores: Sequence[np.ndarray],    # their scores, higher = more likely positive
-    unit_column: str,                # which rows are drawn together
-    day_column: str,                 # day of each row, anything that sorts
-    label_column: str,               # 1 for positive, 0 for negative
-) -> list[Week]:                     # raises `MetricError`
+    tests: Sequence[pd.DataFrame],  # judged rows of each week, with the three columns below
+    scores: Sequence[np.ndarray],  # their scores, higher = more likely positive
+    unit_column: str,  # which rows are drawn together
+    day_column: str,  # day of each row, anything that sorts
+    label_column: str,  # 1 for positive, 0 for negative
+) -> list[Week]:  # raises `MetricError`
     "Prepare several weeks for drawing."
     if not tests or len(tests) != len(scores):
-        raise MetricError(f"{len(tests)} weeks and {len(scores)} lists of scores", "give at least one week, with a list of scores for each")
+        raise MetricError(
+            f"{len(tests)} weeks and {len(scores)} lists of scores",
+            "give at least one week, with a list of scores for each",
+        )
     names = np.unique(np.concatenate([test[unit_column].to_numpy() for test in tests]))
     columns = unit_column, day_column, label_column
-    return [_week(*(test[name].to_numpy() for name in columns), score, names) for test, score in zip(tests, scores, strict=True)]
+    return [
+        _week(*(test[name].to_numpy() for name in columns), score, names)
+        for test, score in zip(tests, scores, strict=True)
+    ]
 
-def _week(units: np.ndarray, days: np.ndarray, labels: np.ndarray, scores: np.ndarray, names: np.ndarray) -> Week:
+
+def _week(
+    units: np.ndarray, days: np.ndarray, labels: np.ndarray, scores: np.ndarray, names: np.ndarray
+) -> Week:
     labels, scores, units = checked(labels, scores, units)
     mine, numbers = np.unique(units, return_inverse=True)
-    return Week(rank(labels, scores, units), days_of_cards(labels, scores, numbers, days), np.searchsorted(names, mine), len(names))
+    return Week(
+        rank(labels, scores, units),
+        days_of_cards(labels, scores, numbers, days),
+        np.searchsorted(names, mine),
+        len(names),
+    )
 
 # %% ../../nbs/models/020_bootstrap.ipynb #8355aa49
 def weighted_means(
-    weeks: Sequence[Week],   # from `weeks_of`
-    weights: np.ndarray,     # how often each unit was drawn, one per unit of all weeks
-    k: int = 100,            # units that are looked at in a day, 1 or more
-) -> dict[str, float]:       # `average_precision`, `card_precision`, `roc_auc`; NaN where a week has one class
+    weeks: Sequence[Week],  # from `weeks_of`
+    weights: np.ndarray,  # how often each unit was drawn, one per unit of all weeks
+    k: int = 100,  # units that are looked at in a day, 1 or more
+) -> dict[str, float]:  # `average_precision`, `card_precision`, `roc_auc`; NaN where a week has one class
     "Means over the weeks, each unit counting as often as it was drawn."
     drawn = [(week, weights[week.numbers]) for week in weeks]
-    return {"average_precision": float(np.mean([weighted_average_precision(week.ranking, own) for week, own in drawn])),
-            "card_precision": float(np.mean([weighted_card_precision(week.by_day, own, k).mean() for week, own in drawn])),
-            "roc_auc": float(np.mean([weighted_roc_auc(week.ranking, own) for week, own in drawn]))}
+    return {
+        "average_precision": float(
+            np.mean([weighted_average_precision(week.ranking, own) for week, own in drawn])
+        ),
+        "card_precision": float(
+            np.mean([weighted_card_precision(week.by_day, own, k).mean() for week, own in drawn])
+        ),
+        "roc_auc": float(np.mean([weighted_roc_auc(week.ranking, own) for week, own in drawn])),
+    }
 
 # %% ../../nbs/models/020_bootstrap.ipynb #1780627e
 def drawn_intervals(
-    figures: Callable[[np.ndarray], dict[str, float]],  # weights of the units → named figures; NaN when undefined
-    n_units: int,               # number of different units, 1 or more
-    n_resamples: int = 200,     # number of draws, 1 or more; 200 place the ends to about a tenth of the width
-    seed: int = 0,              # of the draws: the same seed gives the same intervals
-) -> dict[str, Interval]:       # each figure with the middle 95 % of its draws
+    figures: Callable[
+        [np.ndarray], dict[str, float]
+    ],  # weights of the units → named figures; NaN when undefined
+    n_units: int,  # number of different units, 1 or more
+    n_resamples: int = 200,  # number of draws, 1 or more; 200 place the ends to about a tenth of the width
+    seed: int = 0,  # of the draws: the same seed gives the same intervals
+) -> dict[str, Interval]:  # each figure with the middle 95 % of its draws
     "Percentile intervals of several figures by drawing units with replacement (cluster bootstrap)."
     values, draws = figures(np.ones(n_units, dtype=int)), np.random.default_rng(seed)
-    drawn = [figures(np.bincount(draws.integers(0, n_units, n_units), minlength=n_units)) for _ in range(n_resamples)]
+    drawn = [
+        figures(np.bincount(draws.integers(0, n_units, n_units), minlength=n_units))
+        for _ in range(n_resamples)
+    ]
     ends = {name: np.nanpercentile([one[name] for one in drawn], [2.5, 97.5]) for name in values}
-    return {name: Interval(value, float(ends[name][0]), float(ends[name][1])) for name, value in values.items()}
+    return {
+        name: Interval(value, float(ends[name][0]), float(ends[name][1])) for name, value in values.items()
+    }
 
 # %% ../../nbs/models/020_bootstrap.ipynb #13d91acc
 def mean_intervals(
-    weeks: Sequence[Week],     # from `weeks_of`
-    n_resamples: int = 200,    # number of draws, 1 or more
-    seed: int = 0,             # of the draws: the same seed gives the same intervals
-) -> dict[str, Interval]:      # `average_precision`, `card_precision`, `roc_auc`
+    weeks: Sequence[Week],  # from `weeks_of`
+    n_resamples: int = 200,  # number of draws, 1 or more
+    seed: int = 0,  # of the draws: the same seed gives the same intervals
+) -> dict[str, Interval]:  # `average_precision`, `card_precision`, `roc_auc`
     "Means over the weeks with 95 % intervals (cluster bootstrap)."
-    return drawn_intervals(lambda weights: weighted_means(weeks, weights), weeks[0].n_units, n_resamples, seed)
+    return drawn_intervals(
+        lambda weights: weighted_means(weeks, weights), weeks[0].n_units, n_resamples, seed
+    )
 
 # %% ../../nbs/models/020_bootstrap.ipynb #26135dd5
 def difference_intervals(
-    ours: Sequence[Week],      # from `weeks_of`
-    theirs: Sequence[Week],    # the same rows with the scores of another model
-    n_resamples: int = 200,    # number of draws, 1 or more
-    seed: int = 0,             # of the draws
-) -> dict[str, Interval]:      # ours − theirs: `average_precision`, `card_precision`, `roc_auc`; above 0 = ours is better
+    ours: Sequence[Week],  # from `weeks_of`
+    theirs: Sequence[Week],  # the same rows with the scores of another model
+    n_resamples: int = 200,  # number of draws, 1 or more
+    seed: int = 0,  # of the draws
+) -> dict[
+    str, Interval
+]:  # ours − theirs: `average_precision`, `card_precision`, `roc_auc`; above 0 = ours is better
     "Differences of two models on the same weeks, with 95 % intervals (paired cluster bootstrap)."
+
     def differences(weights: np.ndarray) -> dict[str, float]:
         mine, other = weighted_means(ours, weights), weighted_means(theirs, weights)
         return {name: mine[name] - other[name] for name in mine}
+
     return drawn_intervals(differences, ours[0].n_units, n_resamples, seed)

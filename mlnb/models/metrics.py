@@ -25,49 +25,61 @@ from ..store.errors import MlnbError
 # %% ../../nbs/models/010_metrics.ipynb #ef68e391
 class MetricError(MlnbError):
     "Labels and scores from which no figure can be computed."
+
     exit_code = 1
 
 # %% ../../nbs/models/010_metrics.ipynb #4231dbff
 def checked(
     labels: ArrayLike,  # 1 for a positive row, 0 for a negative one
     scores: ArrayLike,  # higher = more likely positive, finite, one per row
-    units: ArrayLike,   # identity of the unit, one per row
-) -> tuple:             # the three as arrays: labels int, scores float, units as given; raises `MetricError`
+    units: ArrayLike,  # identity of the unit, one per row
+) -> tuple:  # the three as arrays: labels int, scores float, units as given; raises `MetricError`
     "Labels, scores and units as arrays of one length, or the reason why they cannot be judged."
     labels, scores, units = np.asarray(labels), np.asarray(scores, dtype=float), np.asarray(units)
     if not len(labels) == len(scores) == len(units):
-        raise MetricError(f"{len(labels)} labels, {len(scores)} scores and {len(units)} units do not belong together",
-                          "pass one of each per row")
+        raise MetricError(
+            f"{len(labels)} labels, {len(scores)} scores and {len(units)} units do not belong together",
+            "pass one of each per row",
+        )
     if len(labels) == 0:
         raise MetricError("there are no rows to judge", "choose a test window that holds some")
     if not np.isin(labels, (0, 1)).all():
         raise MetricError("some labels are neither 0 nor 1", "leave out rows whose label is not known yet")
     if not np.isfinite(scores).all():
-        raise MetricError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are missing or infinite",
-                          "look for missing inputs of the model")
+        raise MetricError(
+            f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are missing or infinite",
+            "look for missing inputs of the model",
+        )
     if labels.min() == labels.max():
-        raise MetricError(f"all {len(labels)} labels are {int(labels[0])}: there is nothing to tell apart",
-                          "choose a longer test window, or more units")
+        raise MetricError(
+            f"all {len(labels)} labels are {int(labels[0])}: there is nothing to tell apart",
+            "choose a longer test window, or more units",
+        )
     return labels.astype(int), scores, units
 
 # %% ../../nbs/models/010_metrics.ipynb #3fafb17d
 class Interval(NamedTuple):
     "A figure with its 95 % interval."
+
     value: float  # the figure on the data as they are
-    low: float    # lower end, 2.5th percentile of the resamples
-    high: float   # upper end, 97.5th percentile of the resamples
+    low: float  # lower end, 2.5th percentile of the resamples
+    high: float  # upper end, 97.5th percentile of the resamples
 
 # %% ../../nbs/models/010_metrics.ipynb #f8b389c8
 def interval(
-    value: float,                             # the figure on the data as they are
-    figure: Callable[[np.ndarray], float],    # the same figure from weights (int, one per unit); NaN when undefined
-    n_units: int,                             # number of different units, 1 or more
-    n_resamples: int = 200,                   # number of draws; 200 place the ends to about a tenth of the width
-    seed: int = 0,                            # of the draws: the same seed gives the same interval
-) -> Interval:                                # `value` and the middle 95 % of the draws
+    value: float,  # the figure on the data as they are
+    figure: Callable[
+        [np.ndarray], float
+    ],  # the same figure from weights (int, one per unit); NaN when undefined
+    n_units: int,  # number of different units, 1 or more
+    n_resamples: int = 200,  # number of draws; 200 place the ends to about a tenth of the width
+    seed: int = 0,  # of the draws: the same seed gives the same interval
+) -> Interval:  # `value` and the middle 95 % of the draws
     "Percentile interval of a figure by drawing units with replacement (cluster bootstrap)."
     draws = np.random.default_rng(seed)
-    weights = (np.bincount(draws.integers(0, n_units, n_units), minlength=n_units) for _ in range(n_resamples))
+    weights = (
+        np.bincount(draws.integers(0, n_units, n_units), minlength=n_units) for _ in range(n_resamples)
+    )
     drawn = np.array([figure(w) for w in weights])
     low, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 97.5])
     return Interval(float(value), float(low), float(high))
@@ -75,17 +87,18 @@ def interval(
 # %% ../../nbs/models/010_metrics.ipynb #111f3529
 class Ranking(NamedTuple):
     "Rows from the highest to the lowest score, with the ends of runs of equal scores."
+
     labels: np.ndarray  # 1 for positive, 0 for negative, by falling score
-    units: np.ndarray   # number of the unit, 0 … n_units − 1, in the same order
-    ends: np.ndarray    # position of the last row of each run of equal scores
-    n_units: int        # number of different units
+    units: np.ndarray  # number of the unit, 0 … n_units − 1, in the same order
+    ends: np.ndarray  # position of the last row of each run of equal scores
+    n_units: int  # number of different units
 
 # %% ../../nbs/models/010_metrics.ipynb #d08a102e
 def rank(
     labels: np.ndarray,  # 1 for positive, 0 for negative
     scores: np.ndarray,  # higher = more likely positive, finite
-    units: np.ndarray,   # identity of the unit, one per row
-) -> Ranking:            # the same rows by falling score
+    units: np.ndarray,  # identity of the unit, one per row
+) -> Ranking:  # the same rows by falling score
     "Order rows by falling score and number their units."
     order = np.argsort(-scores, kind="stable")
     names, numbers = np.unique(units, return_inverse=True)
@@ -94,9 +107,9 @@ def rank(
 
 # %% ../../nbs/models/010_metrics.ipynb #2b46ebd3
 def alert_counts(
-    ranking: Ranking,     # rows by falling score
+    ranking: Ranking,  # rows by falling score
     weights: np.ndarray,  # how often each unit was drawn, one per unit, 0 or more
-) -> tuple:               # weighted positives and false alerts above each threshold, two float arrays of the length of `ranking.ends`
+) -> tuple:  # weighted positives and false alerts above each threshold, two float arrays of the length of `ranking.ends`
     "Count positives and false alerts at each threshold, every unit as often as it was drawn."
     weight = weights[ranking.units].astype(float)
     positives = np.cumsum(weight * ranking.labels)[ranking.ends]
@@ -104,25 +117,27 @@ def alert_counts(
 
 # %% ../../nbs/models/010_metrics.ipynb #8dd921e5
 def weighted_roc_auc(
-    ranking: Ranking,     # rows by falling score
+    ranking: Ranking,  # rows by falling score
     weights: np.ndarray,  # how often each unit was drawn, one per unit
-) -> float:               # area in [0, 1]; NaN when only one class was drawn
+) -> float:  # area in [0, 1]; NaN when only one class was drawn
     "Area under the ROC curve of a draw, by trapezoids (Hanley and McNeil 1982)."
     positives, false_alerts = alert_counts(ranking, weights)
-    if positives[-1] == 0 or false_alerts[-1] == 0: return float("nan")
+    if positives[-1] == 0 or false_alerts[-1] == 0:
+        return float("nan")
     area = np.sum(np.diff(false_alerts, prepend=0) * (positives + np.append(0, positives[:-1])) / 2)
     return float(area / (positives[-1] * false_alerts[-1]))
 
 # %% ../../nbs/models/010_metrics.ipynb #4338bb15
 def roc_auc(
-    labels: ArrayLike,      # 1 for positive, 0 for negative, one per row; both must occur
-    scores: ArrayLike,      # higher = more likely positive, finite, one per row
-    units: ArrayLike,       # identity of the unit, one per row
-    n_resamples: int = 200, # number of bootstrap draws
-    seed: int = 0,          # of the draws
-) -> Interval:              # area in [0, 1] with its 95 % interval; raises `MetricError`
+    labels: ArrayLike,  # 1 for positive, 0 for negative, one per row; both must occur
+    scores: ArrayLike,  # higher = more likely positive, finite, one per row
+    units: ArrayLike,  # identity of the unit, one per row
+    n_resamples: int = 200,  # number of bootstrap draws
+    seed: int = 0,  # of the draws
+) -> Interval:  # area in [0, 1] with its 95 % interval; raises `MetricError`
     "Area under the ROC curve (scikit-learn), with a bootstrap interval over units."
     from sklearn.metrics import roc_auc_score
+
     labels, scores, units = checked(labels, scores, units)
     ranking = rank(labels, scores, units)
     value = roc_auc_score(labels, scores)
@@ -130,48 +145,58 @@ def roc_auc(
 
 # %% ../../nbs/models/010_metrics.ipynb #76c7aede
 def weighted_average_precision(
-    ranking: Ranking,     # rows by falling score
+    ranking: Ranking,  # rows by falling score
     weights: np.ndarray,  # how often each unit was drawn, one per unit
-) -> float:               # in [0, 1]; NaN when only one class was drawn
+) -> float:  # in [0, 1]; NaN when only one class was drawn
     "Average precision of a draw: precision at each threshold, weighted by the recall gained there."
     positives, false_alerts = alert_counts(ranking, weights)
-    if positives[-1] == 0 or false_alerts[-1] == 0: return float("nan")
+    if positives[-1] == 0 or false_alerts[-1] == 0:
+        return float("nan")
     precision = positives / np.maximum(positives + false_alerts, 1)
     return float(np.sum(np.diff(positives, prepend=0) * precision) / positives[-1])
 
 # %% ../../nbs/models/010_metrics.ipynb #a1abe91d
 def average_precision(
-    labels: ArrayLike,      # 1 for positive, 0 for negative, one per row; both must occur
-    scores: ArrayLike,      # higher = more likely positive, finite, one per row
-    units: ArrayLike,       # identity of the unit, one per row
-    n_resamples: int = 200, # number of bootstrap draws
-    seed: int = 0,          # of the draws
-) -> Interval:              # in [0, 1] with its 95 % interval; raises `MetricError`
+    labels: ArrayLike,  # 1 for positive, 0 for negative, one per row; both must occur
+    scores: ArrayLike,  # higher = more likely positive, finite, one per row
+    units: ArrayLike,  # identity of the unit, one per row
+    n_resamples: int = 200,  # number of bootstrap draws
+    seed: int = 0,  # of the draws
+) -> Interval:  # in [0, 1] with its 95 % interval; raises `MetricError`
     "Average precision (scikit-learn), with a bootstrap interval over units."
     from sklearn.metrics import average_precision_score
+
     labels, scores, units = checked(labels, scores, units)
     ranking = rank(labels, scores, units)
     value = average_precision_score(labels, scores)
-    return interval(value, lambda w: weighted_average_precision(ranking, w), ranking.n_units, n_resamples, seed)
+    return interval(
+        value, lambda w: weighted_average_precision(ranking, w), ranking.n_units, n_resamples, seed
+    )
 
 # %% ../../nbs/models/010_metrics.ipynb #5cd71784
 def days_of_cards(
     labels: np.ndarray,  # 1 for positive, 0 for negative
     scores: np.ndarray,  # higher = more likely positive, finite
-    cards: np.ndarray,   # number of the card, 0 … n_cards − 1
-    days: np.ndarray,    # day of the row, anything that sorts
-) -> list:               # per day, in order: (day, numbers of its cards by falling score, whether each was positive that day)
+    cards: np.ndarray,  # number of the card, 0 … n_cards − 1
+    days: np.ndarray,  # day of the row, anything that sorts
+) -> (
+    list
+):  # per day, in order: (day, numbers of its cards by falling score, whether each was positive that day)
     "List for each day its cards from the highest to the lowest score."
     table = pd.DataFrame({"day": days, "card": cards, "score": scores, "label": labels})
-    by_card = table.groupby(["day", "card"], as_index=False).max().sort_values(["day", "score", "card"], ascending=[True, False, True])
+    by_card = (
+        table.groupby(["day", "card"], as_index=False)
+        .max()
+        .sort_values(["day", "score", "card"], ascending=[True, False, True])
+    )
     return [(day, seen.card.to_numpy(), seen.label.to_numpy()) for day, seen in by_card.groupby("day")]
 
 # %% ../../nbs/models/010_metrics.ipynb #65607fd7
 def weighted_card_precision(
-    by_day: list,         # what `days_of_cards` returns
+    by_day: list,  # what `days_of_cards` returns
     weights: np.ndarray,  # how often each card was drawn, one per card
-    k: int = 100,         # cards that are looked at in a day, 1 or more
-) -> np.ndarray:          # share of the k places with a positive card, one per day, in [0, 1]
+    k: int = 100,  # cards that are looked at in a day, 1 or more
+) -> np.ndarray:  # share of the k places with a positive card, one per day, in [0, 1]
     "Share of positive cards among the k with the highest scores of each day, found ones leaving the game."
     left, precision = weights.copy(), np.zeros(len(by_day))
     for place, (_, ranked, is_positive) in enumerate(by_day):
@@ -185,31 +210,36 @@ def weighted_card_precision(
 def card_precision_by_day(
     labels: ArrayLike,  # 1 for positive, 0 for negative, one per row; both must occur
     scores: ArrayLike,  # higher = more likely positive, finite, one per row
-    cards: ArrayLike,   # identity of the card, or of any other unit, one per row
-    days: ArrayLike,    # day of the row, anything that sorts, one per row
-    k: int = 100,       # cards that are looked at in a day, 1 or more
-) -> pd.Series:         # share in [0, 1] by day; raises `MetricError`
+    cards: ArrayLike,  # identity of the card, or of any other unit, one per row
+    days: ArrayLike,  # day of the row, anything that sorts, one per row
+    k: int = 100,  # cards that are looked at in a day, 1 or more
+) -> pd.Series:  # share in [0, 1] by day; raises `MetricError`
     "Card Precision@k of each day, cards found on an earlier day removed."
     labels, scores, cards = checked(labels, scores, cards)
     names, numbers = np.unique(cards, return_inverse=True)
     by_day = days_of_cards(labels, scores, numbers, np.asarray(days))
     shares = weighted_card_precision(by_day, np.ones(len(names), dtype=int), k)
-    return pd.Series(shares, index=pd.Index([day for day, _, _ in by_day], name="day"), name=f"card_precision_{k}")
+    return pd.Series(
+        shares, index=pd.Index([day for day, _, _ in by_day], name="day"), name=f"card_precision_{k}"
+    )
 
 # %% ../../nbs/models/010_metrics.ipynb #3573a310
 def card_precision(
-    labels: ArrayLike,      # 1 for positive, 0 for negative, one per row; both must occur
-    scores: ArrayLike,      # higher = more likely positive, finite, one per row
-    cards: ArrayLike,       # identity of the card, or of any other unit, one per row
-    days: ArrayLike,        # day of the row, anything that sorts, one per row
-    k: int = 100,           # cards that are looked at in a day, 1 or more; 100 in the published protocol
-    n_resamples: int = 200, # number of bootstrap draws
-    seed: int = 0,          # of the draws
-) -> Interval:              # mean over days, in [0, 1], with its 95 % interval; raises `MetricError`
+    labels: ArrayLike,  # 1 for positive, 0 for negative, one per row; both must occur
+    scores: ArrayLike,  # higher = more likely positive, finite, one per row
+    cards: ArrayLike,  # identity of the card, or of any other unit, one per row
+    days: ArrayLike,  # day of the row, anything that sorts, one per row
+    k: int = 100,  # cards that are looked at in a day, 1 or more; 100 in the published protocol
+    n_resamples: int = 200,  # number of bootstrap draws
+    seed: int = 0,  # of the draws
+) -> Interval:  # mean over days, in [0, 1], with its 95 % interval; raises `MetricError`
     "Card Precision@k (Le Borgne et al. 2022, section 4.4), with a bootstrap interval over cards."
-    if k < 1: raise MetricError(f"k = {k} cards a day is not a number of cards", "choose 1 or more")
+    if k < 1:
+        raise MetricError(f"k = {k} cards a day is not a number of cards", "choose 1 or more")
     labels, scores, cards = checked(labels, scores, cards)
     names, numbers = np.unique(cards, return_inverse=True)
     by_day = days_of_cards(labels, scores, numbers, np.asarray(days))
     value = weighted_card_precision(by_day, np.ones(len(names), dtype=int), k).mean()
-    return interval(value, lambda w: weighted_card_precision(by_day, w, k).mean(), len(names), n_resamples, seed)
+    return interval(
+        value, lambda w: weighted_card_precision(by_day, w, k).mean(), len(names), n_resamples, seed
+    )

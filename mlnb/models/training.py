@@ -27,23 +27,34 @@ from ..store.errors import MlnbError, UsageError, did_you_mean
 # %% ../../nbs/models/030_training.ipynb #a820a73d
 class InputError(MlnbError):
     "A frame from which a model cannot learn or score."
+
     exit_code = 1
 
 # %% ../../nbs/models/030_training.ipynb #620f91ee
 def inputs(
     features: pd.DataFrame,  # rows with features, further columns allowed, in any order
-    names: Sequence[str],    # inputs wanted, in this order
-) -> pd.DataFrame:           # just these columns, in this order; raises `InputError`
+    names: Sequence[str],  # inputs wanted, in this order
+) -> pd.DataFrame:  # just these columns, in this order; raises `InputError`
     "Select the inputs of a model by name, checked for absent, doubled, non-numeric and missing ones."
     absent = [name for name in names if name not in features.columns]
-    if absent: raise InputError(f"inputs are absent: {', '.join(absent)}", "compute the features of these rows first")
+    if absent:
+        raise InputError(
+            f"inputs are absent: {', '.join(absent)}", "compute the features of these rows first"
+        )
     chosen = features[list(names)]
-    if chosen.shape[1] != len(names): raise InputError("an input occurs twice among the columns", "drop the second one")
+    if chosen.shape[1] != len(names):
+        raise InputError("an input occurs twice among the columns", "drop the second one")
     texts = [name for name in names if not pd.api.types.is_numeric_dtype(chosen[name])]
-    if texts: raise InputError(f"inputs are not numbers: {', '.join(texts)}", "check the types of the columns")
-    holes = [name for name in names if not np.isfinite(chosen[name].to_numpy(dtype=float, na_value=np.nan)).all()]
+    if texts:
+        raise InputError(f"inputs are not numbers: {', '.join(texts)}", "check the types of the columns")
+    holes = [
+        name for name in names if not np.isfinite(chosen[name].to_numpy(dtype=float, na_value=np.nan)).all()
+    ]
     if holes:
-        raise InputError(f"inputs have missing or infinite values: {', '.join(holes)}", "set these rows apart before scoring")
+        raise InputError(
+            f"inputs have missing or infinite values: {', '.join(holes)}",
+            "set these rows apart before scoring",
+        )
     return chosen
 
 # %% ../../nbs/models/030_training.ipynb #52ee3353
@@ -51,14 +62,17 @@ CLASSIFIERS = ("forest", "logistic", "tree")  # what can be built
 
 # %% ../../nbs/models/030_training.ipynb #3a52d522
 def classifier(
-    kind: str = "forest",          # `forest`, `logistic` or `tree`
-    n_estimators: int = 100,       # number of trees of a forest, 1 or more; more are smoother, slower and larger
+    kind: str = "forest",  # `forest`, `logistic` or `tree`
+    n_estimators: int = 100,  # number of trees of a forest, 1 or more; more are smoother, slower and larger
     max_depth: int | None = None,  # depth of each tree, 1 or more; None = until its leaves are pure
-) -> Pipeline:                     # unfitted: standardisation, then the classifier; raises `UsageError` for another kind
+) -> Pipeline:  # unfitted: standardisation, then the classifier; raises `UsageError` for another kind
     "Build a classifier that standardises its inputs on the training window."
-    if kind not in CLASSIFIERS: raise UsageError(f"no model is called `{kind}`", did_you_mean(kind, CLASSIFIERS))
+    if kind not in CLASSIFIERS:
+        raise UsageError(f"no model is called `{kind}`", did_you_mean(kind, CLASSIFIERS))
     makers = {
-        "forest": lambda: RandomForestClassifier(n_estimators=n_estimators, max_depth=max_depth, random_state=0),
+        "forest": lambda: RandomForestClassifier(
+            n_estimators=n_estimators, max_depth=max_depth, random_state=0
+        ),
         "logistic": lambda: LogisticRegression(random_state=0),
         "tree": lambda: DecisionTreeClassifier(max_depth=max_depth, random_state=0),
     }
@@ -75,7 +89,10 @@ def train(
     "Fit a classifier to the labels of a training window."
     X, y = inputs(features, names), features[label_column]
     if y.nunique() != 2:
-        raise InputError(f"{len(y)} training rows do not hold two classes: {_classes(y)}", "train on more days, or on more units")
+        raise InputError(
+            f"{len(y)} training rows do not hold two classes: {_classes(y)}",
+            "train on more days, or on more units",
+        )
     with parallel_config(backend="threading", n_jobs=threads):
         return model.fit(X, y)
 
@@ -88,20 +105,22 @@ def _classes(y: pd.Series) -> str:
 
 # %% ../../nbs/models/030_training.ipynb #aa28b187
 def input_names(
-    model: BaseEstimator, # a fitted scikit-learn estimator
-) -> list[str]:           # names of its inputs, in the order of training; raises `InputError` when it has none
+    model: BaseEstimator,  # a fitted scikit-learn estimator
+) -> list[str]:  # names of its inputs, in the order of training; raises `InputError` when it has none
     "Names of the inputs that a model was trained on."
     names = getattr(model, "feature_names_in_", None)
     if names is None:
-        raise InputError(f"the {type(model).__name__} does not know the names of its inputs",
-                         "train it on a frame with named columns")
+        raise InputError(
+            f"the {type(model).__name__} does not know the names of its inputs",
+            "train it on a frame with named columns",
+        )
     return list(names)
 
 # %% ../../nbs/models/030_training.ipynb #862b69f4
 def scores(
-    model: BaseEstimator,    # a fitted classifier that was trained on a frame; class 1 is the positive one
+    model: BaseEstimator,  # a fitted classifier that was trained on a frame; class 1 is the positive one
     features: pd.DataFrame,  # rows with the model's inputs, in any order, further columns allowed
-) -> np.ndarray:             # score of each row in [0, 1], higher = more likely positive; float64; raises `InputError`
+) -> np.ndarray:  # score of each row in [0, 1], higher = more likely positive; float64; raises `InputError`
     "Score rows with the inputs that the model was trained on."
     chosen = inputs(features, input_names(model))
     with parallel_config(backend="threading", n_jobs=1):

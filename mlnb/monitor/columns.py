@@ -14,15 +14,23 @@ import pandas as pd
 
 # %% ../../nbs/monitor/010_columns.ipynb #19702133
 _KINDS = {
-    "integer": "number", "floating": "number", "mixed-integer-float": "number",
+    "integer": "number",
+    "floating": "number",
+    "mixed-integer-float": "number",
     "boolean": "boolean",
-    "datetime64": "time", "datetime": "time", "date": "time", "timedelta64": "time", "timedelta": "time", "time": "time", "period": "time",
+    "datetime64": "time",
+    "datetime": "time",
+    "date": "time",
+    "timedelta64": "time",
+    "timedelta": "time",
+    "time": "time",
+    "period": "time",
 }
 
 # %% ../../nbs/monitor/010_columns.ipynb #52e7e363
 def kind_of(
     values: pd.Series,  # one column, any type, any length
-) -> str:               # `number`, `category`, `boolean`, `time` or `empty`
+) -> str:  # `number`, `category`, `boolean`, `time` or `empty`
     "Name the kind of values that a column holds."
     if not values.notna().any():
         return "empty"
@@ -41,17 +49,17 @@ def positions(
 # %% ../../nbs/monitor/010_columns.ipynb #6729df85
 def column(
     frame: pd.DataFrame,  # where to look
-    name: str,            # column name as text; it must be there
-) -> pd.Series:           # the first column of that name
+    name: str,  # column name as text; it must be there
+) -> pd.Series:  # the first column of that name
     "Return one column, also when its name repeats."
     return frame.iloc[:, positions(frame)[name][0]]
 
 # %% ../../nbs/monitor/010_columns.ipynb #9016f68a
 def obstacle(
     reference: pd.DataFrame,  # the window to compare with
-    current: pd.DataFrame,    # the window to judge
-    name: str,                # column name as text
-) -> str:                     # why it cannot be compared; empty when it can
+    current: pd.DataFrame,  # the window to judge
+    name: str,  # column name as text
+) -> str:  # why it cannot be compared; empty when it can
     "Say what stands in the way of comparing one column."
     before, now = positions(reference), positions(current)
     for places, window in ((before, "reference"), (now, "current")):

@@ -31,8 +31,8 @@ def _share_up_to(ordered: np.ndarray, at: np.ndarray) -> np.ndarray:
 # %% ../../nbs/monitor/030_drift.ipynb #f2a2f964
 def ks(
     reference: np.ndarray,  # numbers, at least one, no missing values, any order
-    current: np.ndarray,    # likewise, any length
-) -> float:                 # largest difference of the two distribution functions, 0..1
+    current: np.ndarray,  # likewise, any length
+) -> float:  # largest difference of the two distribution functions, 0..1
     "Exact two-sample Kolmogorov-Smirnov statistic (Smirnov 1939)."
     reference, current = np.sort(reference), np.sort(current)
     shares_at_reference = _share_up_to(reference, reference) - _share_up_to(current, reference)
@@ -48,8 +48,8 @@ def _divergence(p: np.ndarray, m: np.ndarray) -> float:
 # %% ../../nbs/monitor/030_drift.ipynb #68018937
 def jensen_shannon(
     reference: np.ndarray,  # counts per category, 0 or more, not all 0
-    current: np.ndarray,    # counts of the same categories in the same order
-) -> float:                 # distance, 0..1
+    current: np.ndarray,  # counts of the same categories in the same order
+) -> float:  # distance, 0..1
     "Jensen-Shannon distance to base 2 (Lin 1991; Endres and Schindelin 2003)."
     p, q = reference / reference.sum(), current / current.sum()
     return math.sqrt(max(0.0, (_divergence(p, (p + q) / 2) + _divergence(q, (p + q) / 2)) / 2))
@@ -57,29 +57,34 @@ def jensen_shannon(
 # %% ../../nbs/monitor/030_drift.ipynb #be06e811
 def aligned_counts(
     reference: pd.Series,  # categories, without missing values
-    current: pd.Series,    # likewise
-) -> pd.DataFrame:         # one row per category of either, columns `reference`, `current`; raises `TypeError` for values without a hash
+    current: pd.Series,  # likewise
+) -> pd.DataFrame:  # one row per category of either, columns `reference`, `current`; raises `TypeError` for values without a hash
     "Count each category in both windows."
     counts = [values.astype("object").value_counts() for values in (reference, current)]
     categories = counts[0].index.union(counts[1].index, sort=False)
-    return pd.DataFrame({name: count.reindex(categories, fill_value=0) for name, count in zip(("reference", "current"), counts, strict=True)})
+    return pd.DataFrame(
+        {
+            name: count.reindex(categories, fill_value=0)
+            for name, count in zip(("reference", "current"), counts, strict=True)
+        }
+    )
 
 # %% ../../nbs/monitor/030_drift.ipynb #c6c990f2
 def ks_noise(
-    n: int,        # values in the reference window, 1 or more
-    m: int,        # values in the current window, 1 or more
+    n: int,  # values in the reference window, 1 or more
+    m: int,  # values in the current window, 1 or more
     alpha: float,  # accepted probability of a false alarm, above 0, below 1
-) -> float:        # statistic that chance exceeds with probability `alpha`; above 1 when there are too few values to tell anything
+) -> float:  # statistic that chance exceeds with probability `alpha`; above 1 when there are too few values to tell anything
     "Critical value of the two-sample Kolmogorov-Smirnov statistic."
     return math.sqrt(-0.5 * math.log(alpha / 2)) * math.sqrt(1 / n + 1 / m)
 
 # %% ../../nbs/monitor/030_drift.ipynb #46aea439
 def jensen_shannon_noise(
-    n: int,             # values in the reference window, 1 or more
-    m: int,             # values in the current window, 1 or more
+    n: int,  # values in the reference window, 1 or more
+    m: int,  # values in the current window, 1 or more
     n_categories: int,  # different categories in either, 1 or more
-    alpha: float,       # accepted probability of a false alarm, above 0, below 1
-) -> float:             # distance that chance exceeds with probability `alpha`
+    alpha: float,  # accepted probability of a false alarm, above 0, below 1
+) -> float:  # distance that chance exceeds with probability `alpha`
     "Critical value of the Jensen-Shannon distance (base 2)."
     freedom = max(1, n_categories - 1)
     z = NormalDist().inv_cdf(1 - alpha)
@@ -128,7 +133,14 @@ def _distance(reference: pd.Series, current: pd.Series, alpha: float) -> tuple[s
 # %% ../../nbs/monitor/030_drift.ipynb #c5bc8f31
 def _not_computable(reason: str) -> dict:
     "The part of a result that says why there is no figure."
-    return {"method": None, "statistic": None, "threshold": None, "noise": None, "verdict": "not_computable", "reason": reason}
+    return {
+        "method": None,
+        "statistic": None,
+        "threshold": None,
+        "noise": None,
+        "verdict": "not_computable",
+        "reason": reason,
+    }
 
 # %% ../../nbs/monitor/030_drift.ipynb #a59c1d43
 def _moved(statistic: float, threshold: float) -> str:
@@ -139,21 +151,32 @@ def _moved(statistic: float, threshold: float) -> str:
 def _missing_drift(missing: list[float], noise: float, warn: float, fail: float) -> Verdict:
     "Judge the change of the share of missing values."
     word = grade(abs(missing[1] - missing[0]), max(warn, noise), max(fail, noise))
-    return Verdict(word, f"missing in {missing[0]:.1%} of the reference and {missing[1]:.1%} of the current rows")
+    return Verdict(
+        word, f"missing in {missing[0]:.1%} of the reference and {missing[1]:.1%} of the current rows"
+    )
 
 # %% ../../nbs/monitor/030_drift.ipynb #da8be96f
 def column_drift(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the same column in the current window, of the same kind
-    warn: float = 0.1,     # distance that warns, 0..1; a tenth of the rows
-    fail: float = 0.2,     # distance that fails, `warn`..1
+    current: pd.Series,  # the same column in the current window, of the same kind
+    warn: float = 0.1,  # distance that warns, 0..1; a tenth of the rows
+    fail: float = 0.2,  # distance that fails, `warn`..1
     alpha: float = 0.001,  # accepted probability of a false alarm for this column, above 0, below 1
-) -> dict:                 # `kind`, `method`, `statistic`, `threshold`, missing shares, `verdict`, `reason`; never raises on data
+) -> (
+    dict
+):  # `kind`, `method`, `statistic`, `threshold`, missing shares, `verdict`, `reason`; never raises on data
     "Measure and judge the drift of one column."
     held = reference.dropna(), current.dropna()
-    missing = [1 - len(kept) / max(1, len(whole)) for kept, whole in zip(held, (reference, current), strict=True)]
-    measured = {"kind": kind_of(reference), "n_reference": len(held[0]), "n_current": len(held[1]),
-                "missing_reference": missing[0], "missing_current": missing[1]}
+    missing = [
+        1 - len(kept) / max(1, len(whole)) for kept, whole in zip(held, (reference, current), strict=True)
+    ]
+    measured = {
+        "kind": kind_of(reference),
+        "n_reference": len(held[0]),
+        "n_current": len(held[1]),
+        "missing_reference": missing[0],
+        "missing_current": missing[1],
+    }
     try:
         distance = _distance(*held, alpha)
     except TypeError:
@@ -162,14 +185,28 @@ def column_drift(
         return measured | _not_computable(distance)
     method, statistic, noise = distance
     threshold = max(warn, noise)
-    word = worst([Verdict(grade(statistic, threshold, max(fail, noise)), _moved(statistic, threshold)),
-                  _missing_drift(missing, ks_noise(len(reference), len(current), alpha), warn, fail)])
-    return measured | {"method": method, "statistic": statistic, "threshold": threshold, "noise": noise, "verdict": word.word, "reason": word.reason}
+    word = worst(
+        [
+            Verdict(grade(statistic, threshold, max(fail, noise)), _moved(statistic, threshold)),
+            _missing_drift(missing, ks_noise(len(reference), len(current), alpha), warn, fail),
+        ]
+    )
+    return measured | {
+        "method": method,
+        "statistic": statistic,
+        "threshold": threshold,
+        "noise": noise,
+        "verdict": word.word,
+        "reason": word.reason,
+    }
 
 # %% ../../nbs/monitor/030_drift.ipynb #75304589
 def _first_reason(judged: dict[str, dict]) -> str:
     "Why no column could be compared, said of the first one."
-    return next((f"no column can be compared; `{name}`: {found['reason']}" for name, found in judged.items()), "there are no columns to compare")
+    return next(
+        (f"no column can be compared; `{name}`: {found['reason']}" for name, found in judged.items()),
+        "there are no columns to compare",
+    )
 
 # %% ../../nbs/monitor/030_drift.ipynb #4ba6adbb
 def _summary(judged: dict[str, dict]) -> tuple[float | None, Verdict]:
@@ -189,13 +226,16 @@ def _summary(judged: dict[str, dict]) -> tuple[float | None, Verdict]:
 
 # %% ../../nbs/monitor/030_drift.ipynb #35b040a4
 def drift(
-    reference: pd.DataFrame,               # the window to compare with, e.g. the test week of the model
-    current: pd.DataFrame,                 # the window to judge
-    columns: Sequence[str] | None = None,  # which columns; `None`: all of the reference window that hold no times
-    warn: float = 0.1,                     # distance that warns, 0..1
-    fail: float = 0.2,                     # distance that fails, `warn`..1
-    alpha: float = 0.001,                  # accepted probability of a false alarm over all columns, above 0, below 1
-) -> dict:                                 # `verdict`, `reason`, `columns`, `drifted_share` (of the computable ones) and `set_aside`; plain values
+    reference: pd.DataFrame,  # the window to compare with, e.g. the test week of the model
+    current: pd.DataFrame,  # the window to judge
+    columns: Sequence[str]
+    | None = None,  # which columns; `None`: all of the reference window that hold no times
+    warn: float = 0.1,  # distance that warns, 0..1
+    fail: float = 0.2,  # distance that fails, `warn`..1
+    alpha: float = 0.001,  # accepted probability of a false alarm over all columns, above 0, below 1
+) -> (
+    dict
+):  # `verdict`, `reason`, `columns`, `drifted_share` (of the computable ones) and `set_aside`; plain values
     "Compare two windows column by column."
     names = list(positions(reference)) if columns is None else [str(name) for name in columns]
     judged, set_aside = {}, [name for name in positions(current) if columns is None and name not in names]
@@ -206,6 +246,8 @@ def drift(
         elif reason:
             judged[name] = _not_computable(reason)
         else:
-            judged[name] = column_drift(column(reference, name), column(current, name), warn, fail, alpha / len(names))
+            judged[name] = column_drift(
+                column(reference, name), column(current, name), warn, fail, alpha / len(names)
+            )
     share, verdict = _summary(judged)
     return result(verdict, judged, drifted_share=share, set_aside=set_aside)

@@ -28,9 +28,9 @@ from ..store.verdict import Verdict, result
 
 # %% ../../nbs/monitor/050_evidently.ipynb #2c475435
 _KNOWN_WARNINGS = (
-    r"numpy\.core is deprecated",                             # evidently/legacy/tests/utils.py
-    r"Call to deprecated function 'Dependency'",              # litestar, imported by Evidently's own service
-    r"Use of deprecated class 'DependencyKwarg'",             # the same
+    r"numpy\.core is deprecated",  # evidently/legacy/tests/utils.py
+    r"Call to deprecated function 'Dependency'",  # litestar, imported by Evidently's own service
+    r"Use of deprecated class 'DependencyKwarg'",  # the same
 )
 
 # %% ../../nbs/monitor/050_evidently.ipynb #d5457ab9
@@ -43,10 +43,10 @@ with warnings.catch_warnings():
 
 # %% ../../nbs/monitor/050_evidently.ipynb #b782aa99
 def sample(
-    frame: pd.DataFrame,     # a window
+    frame: pd.DataFrame,  # a window
     max_rows: int = 20_000,  # rows to keep at most, 1 or more
-    seed: int = 0,           # of the draw: same seed and frame, same rows
-) -> pd.DataFrame:           # the frame, or `max_rows` of its rows in their order; index from 0
+    seed: int = 0,  # of the draw: same seed and frame, same rows
+) -> pd.DataFrame:  # the frame, or `max_rows` of its rows in their order; index from 0
     "Draw rows, if there are more than wanted."
     if len(frame) > max_rows:
         rows = np.random.default_rng(seed).choice(len(frame), max_rows, replace=False)
@@ -54,7 +54,7 @@ def sample(
     return frame.reset_index(drop=True)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #f79e0ed1
-MIN_SHOWN_VALUES = 30        # fewer on either side make no distribution
+MIN_SHOWN_VALUES = 30  # fewer on either side make no distribution
 
 # %% ../../nbs/monitor/050_evidently.ipynb #87267fee
 MAX_CATEGORIES = 1000  # more in both windows together are names, not categories
@@ -62,9 +62,9 @@ MAX_CATEGORIES = 1000  # more in both windows together are names, not categories
 # %% ../../nbs/monitor/050_evidently.ipynb #e037cddc
 def why_left_out(
     reference: pd.DataFrame,  # the window to compare with
-    current: pd.DataFrame,    # the window to judge
-    name: str,                # column name as text
-) -> str:                     # the reason; empty when it can be shown
+    current: pd.DataFrame,  # the window to judge
+    name: str,  # column name as text
+) -> str:  # the reason; empty when it can be shown
     "Say why a column cannot be on the page."
     reason = obstacle(reference, current, name)
     if reason:
@@ -76,7 +76,11 @@ def why_left_out(
         is_finite = all(np.isfinite(held.to_numpy(dtype=float)).all() for held in values)
         return "" if is_finite else "it holds infinite values"
     try:
-        return "" if sum(held.nunique() for held in values) <= MAX_CATEGORIES else f"more than {MAX_CATEGORIES:,} different values"
+        return (
+            ""
+            if sum(held.nunique() for held in values) <= MAX_CATEGORIES
+            else f"more than {MAX_CATEGORIES:,} different values"
+        )
     except TypeError:
         return "its values cannot be counted"
 
@@ -85,7 +89,10 @@ def _plain_column(values: pd.Series) -> pd.Series:
     "Floats for numbers, text for the rest; missing stays missing."
     if kind_of(values) == "number":
         return pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
-    return pd.Series([str(value) if held else None for value, held in zip(values, values.notna(), strict=True)], dtype="object")
+    return pd.Series(
+        [str(value) if held else None for value, held in zip(values, values.notna(), strict=True)],
+        dtype="object",
+    )
 
 # %% ../../nbs/monitor/050_evidently.ipynb #98c39665
 def _plain_frame(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -107,17 +114,21 @@ _ID = re.compile(r'(?<=[^\\]"id": ")[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(
 # %% ../../nbs/monitor/050_evidently.ipynb #2ef5928d
 def canonical_page(
     page: str,  # HTML of one Evidently report
-) -> str:       # the same page with numbered ids and escaped data; raises `ValueError` when it is no page of Evidently's
+) -> (
+    str
+):  # the same page with numbered ids and escaped data; raises `ValueError` when it is no page of Evidently's
     "Make the bytes of a page depend on what it shows, and its data unable to leave their script."
     found = _DATA.search(page)
     if not found:
         raise ValueError("this page does not have the form of Evidently 0.7: its data cannot be found")
     data = found[0]
-    numbers = {name: f"widget-{place}" for place, name in enumerate(dict.fromkeys(_ID.findall(data)), start=1)}
+    numbers = {
+        name: f"widget-{place}" for place, name in enumerate(dict.fromkeys(_ID.findall(data)), start=1)
+    }
     data = re.sub("|".join(numbers) or r"(?!)", lambda name: numbers[name[0]], data)
     name = "metric_" + hashlib.sha256(data.replace(found[1], "").encode()).hexdigest()[:32]
     body = _escaped(data.removeprefix("<script>").removesuffix("</script>\n    </head>"))
-    parts = page[:found.start()], f"<script>{body}</script>\n    </head>", page[found.end():]
+    parts = page[: found.start()], f"<script>{body}</script>\n    </head>", page[found.end() :]
     return "".join(part.replace(found[1], name) for part in parts)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #fa45a564
@@ -146,14 +157,20 @@ def _nothing(reason: str, left_out: dict[str, str]) -> tuple[str, dict]:
 def _drift_preset(names: list[str]):
     "Evidently's drift preset with one method a kind, whatever the number of rows."
     return evidently.presets.DataDriftPreset(
-        columns=names, num_method="wasserstein", cat_method="jensenshannon", num_threshold=0.1, cat_threshold=0.1)
+        columns=names,
+        num_method="wasserstein",
+        cat_method="jensenshannon",
+        num_threshold=0.1,
+        cat_threshold=0.1,
+    )
 
 # %% ../../nbs/monitor/050_evidently.ipynb #c3756988
 def _dataset(frame: pd.DataFrame, **task):
     "A frame with its columns declared, so that Evidently guesses nothing."
     numbers = [name for name in frame if kind_of(frame[name]) == "number"]
     declared = evidently.DataDefinition(
-        numerical_columns=numbers, categorical_columns=[name for name in frame if name not in numbers], **task)
+        numerical_columns=numbers, categorical_columns=[name for name in frame if name not in numbers], **task
+    )
     return evidently.Dataset.from_pandas(frame, declared)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #6cee4e41
@@ -161,25 +178,38 @@ def _column_drift(metric: dict) -> dict:
     "One column of Evidently's results."
     statistic, threshold = metric["value"], metric["config"]["threshold"]
     word = "not_computable" if statistic is None else "warn" if statistic >= threshold else "ok"
-    return {"method": metric["config"]["method"], "statistic": statistic, "threshold": threshold, "verdict": word}
+    return {
+        "method": metric["config"]["method"],
+        "statistic": statistic,
+        "threshold": threshold,
+        "verdict": word,
+    }
 
 # %% ../../nbs/monitor/050_evidently.ipynb #09768a18
 def _drift_verdict(found: dict[str, dict]) -> Verdict:
     "Evidently's opinion of the window."
     drifted = [name for name, column in found.items() if column["verdict"] == "warn"]
-    return Verdict("warn" if drifted else "ok", f"Evidently finds drift in {len(drifted)} of {len(found)} columns")
+    return Verdict(
+        "warn" if drifted else "ok", f"Evidently finds drift in {len(drifted)} of {len(found)} columns"
+    )
 
 # %% ../../nbs/monitor/050_evidently.ipynb #5a253364
 def drift_report(
-    reference: pd.DataFrame,               # the window to compare with
-    current: pd.DataFrame,                 # the window to judge
+    reference: pd.DataFrame,  # the window to compare with
+    current: pd.DataFrame,  # the window to judge
     columns: Sequence[str] | None = None,  # which to show; `None`: all of either window
-    max_rows: int = 20_000,                # rows drawn from each window, 30 or more
-    max_columns: int = 30,                 # columns to show at most, the first ones, 1 or more; each takes 0.2 s to draw
-    seed: int = 0,                         # of the draw
-) -> tuple[str, dict]:                     # page as HTML (empty when `not_computable`) and `verdict`, `reason`, `columns`, `left_out`, `rows`
+    max_rows: int = 20_000,  # rows drawn from each window, 30 or more
+    max_columns: int = 30,  # columns to show at most, the first ones, 1 or more; each takes 0.2 s to draw
+    seed: int = 0,  # of the draw
+) -> tuple[
+    str, dict
+]:  # page as HTML (empty when `not_computable`) and `verdict`, `reason`, `columns`, `left_out`, `rows`
     "Compare two windows in an Evidently report."
-    names = list(dict.fromkeys([*positions(reference), *positions(current)])) if columns is None else [str(name) for name in columns]
+    names = (
+        list(dict.fromkeys([*positions(reference), *positions(current)]))
+        if columns is None
+        else [str(name) for name in columns]
+    )
     reference, current = sample(reference, max_rows, seed), sample(current, max_rows, seed)
     left_out = {name: reason for name in names if (reason := why_left_out(reference, current, name))}
     shown = [name for name in names if name not in left_out]
@@ -188,17 +218,32 @@ def drift_report(
     if not shown:
         reasons = (f"no column can be shown; `{name}`: {reason}" for name, reason in left_out.items())
         return _nothing(next(reasons, "there are no columns"), left_out)
-    page, metrics, reason = _run(_drift_preset(shown), *(_dataset(_plain_frame(frame, shown)) for frame in (reference, current)))
+    page, metrics, reason = _run(
+        _drift_preset(shown), *(_dataset(_plain_frame(frame, shown)) for frame in (reference, current))
+    )
     if reason:
         return _nothing(reason, left_out)
-    found = {metric["config"]["column"]: _column_drift(metric) for metric in metrics if "column" in metric["config"]}
-    return page, result(_drift_verdict(found), found, left_out=left_out, rows={"reference": len(reference), "current": len(current)})
+    found = {
+        metric["config"]["column"]: _column_drift(metric)
+        for metric in metrics
+        if "column" in metric["config"]
+    }
+    return page, result(
+        _drift_verdict(found),
+        found,
+        left_out=left_out,
+        rows={"reference": len(reference), "current": len(current)},
+    )
 
 # %% ../../nbs/monitor/050_evidently.ipynb #cde71835
 def _labelled(frame: pd.DataFrame, target: str, score: str) -> pd.DataFrame:
     "Labels and scores as numbers, rows without either left out."
-    columns = {name: pd.to_numeric(column(frame, source).astype("object"), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-               for name, source in (("label", target), ("score", score))}
+    columns = {
+        name: pd.to_numeric(column(frame, source).astype("object"), errors="coerce").to_numpy(
+            dtype=float, na_value=np.nan
+        )
+        for name, source in (("label", target), ("score", score))
+    }
     return pd.DataFrame(columns).dropna()
 
 # %% ../../nbs/monitor/050_evidently.ipynb #5ae67e2c
@@ -216,7 +261,9 @@ def _why_no_performance(frame: pd.DataFrame) -> str:
 def _performance_dataset(frame: pd.DataFrame, task):
     "Labels and scores as Evidently wants them."
     frame = frame.astype({"label": "int64"})
-    declared = evidently.DataDefinition(numerical_columns=["score"], categorical_columns=["label"], classification=[task])
+    declared = evidently.DataDefinition(
+        numerical_columns=["score"], categorical_columns=["label"], classification=[task]
+    )
     return evidently.Dataset.from_pandas(frame, declared)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #6f11e450
@@ -228,12 +275,14 @@ def _figure_name(metric: dict) -> str:
 # %% ../../nbs/monitor/050_evidently.ipynb #2a5d9f93
 def performance_report(
     reference: pd.DataFrame,  # the window to compare with
-    current: pd.DataFrame,    # the window to judge
-    target: str,              # column with the labels, 0 or 1 (missing: not known yet)
-    score: str,               # column with the model's probability of 1, 0..1
-    max_rows: int = 20_000,   # rows drawn from each window, 30 or more
-    seed: int = 0,            # of the draw
-) -> tuple[str, dict]:        # page as HTML (empty when `not_computable`); `verdict`, `reason`, `columns` (empty), current `metrics`, `rows`
+    current: pd.DataFrame,  # the window to judge
+    target: str,  # column with the labels, 0 or 1 (missing: not known yet)
+    score: str,  # column with the model's probability of 1, 0..1
+    max_rows: int = 20_000,  # rows drawn from each window, 30 or more
+    seed: int = 0,  # of the draw
+) -> tuple[
+    str, dict
+]:  # page as HTML (empty when `not_computable`); `verdict`, `reason`, `columns` (empty), current `metrics`, `rows`
     "Show how the scores of two windows fit their labels."
     for name in (target, score):
         reason = obstacle(reference, current, name)
@@ -251,17 +300,21 @@ def performance_report(
         return _nothing(reason, {})
     rows = {"reference": len(windows[0]), "current": len(windows[1])}
     figures = {_figure_name(metric): metric["value"] for metric in metrics}
-    return page, result(Verdict("ok", f"the report shows {rows['current']:,} labelled rows"), {}, metrics=figures, rows=rows)
+    return page, result(
+        Verdict("ok", f"the report shows {rows['current']:,} labelled rows"), {}, metrics=figures, rows=rows
+    )
 
 # %% ../../nbs/monitor/050_evidently.ipynb #141b9370
 def page_or_reason(
-    page: str,      # what a report function returned first; may be empty
-    found: dict,    # what it returned second
-    title: str,     # of the plain page
-) -> str:           # the page, or a plain HTML page with the reason
+    page: str,  # what a report function returned first; may be empty
+    found: dict,  # what it returned second
+    title: str,  # of the plain page
+) -> str:  # the page, or a plain HTML page with the reason
     "Return the page, or one that says why there is none."
     if page:
         return page
     title, reason = html.escape(title), html.escape(found["reason"])
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title></head>'
-            f"<body><h1>{title}</h1><p>No report: {reason}.</p></body></html>\n")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title></head>'
+        f"<body><h1>{title}</h1><p>No report: {reason}.</p></body></html>\n"
+    )

@@ -23,8 +23,8 @@ from ..store.verdict import Verdict, grade, result, worst
 # %% ../../nbs/monitor/040_performance.ipynb #18e168d9
 def loss(
     reference: Interval,  # the figure in the reference window, more is better
-    current: Interval,    # the figure in the current window
-) -> Interval:            # reference minus current, with its 95 % interval; below 0 is a gain
+    current: Interval,  # the figure in the current window
+) -> Interval:  # reference minus current, with its 95 % interval; below 0 is a gain
     "Loss from one window to the other, by the method of variance estimates recovery."
     value = reference.value - current.value
     down = math.hypot(reference.value - reference.low, current.high - current.value)
@@ -32,46 +32,65 @@ def loss(
     return Interval(value, value - down, value + up)
 
 # %% ../../nbs/monitor/040_performance.ipynb #c774cdc7
-LOSSES = {"roc_auc": (0.005, 0.05), "average_precision": (0.05, 0.2)}  # figure -> loss that warns, loss that fails
-SPOKEN = {"roc_auc": "ROC AUC", "average_precision": "average precision"}  # figure -> what a sentence calls it
+LOSSES = {
+    "roc_auc": (0.005, 0.05),
+    "average_precision": (0.05, 0.2),
+}  # figure -> loss that warns, loss that fails
+SPOKEN = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+}  # figure -> what a sentence calls it
 
 # %% ../../nbs/monitor/040_performance.ipynb #c9409403
 def figure_change(
-    name: str,            # figure, one of `LOSSES`
+    name: str,  # figure, one of `LOSSES`
     reference: Interval,  # in the reference window
-    current: Interval,    # in the current window
-) -> dict:                # `statistic` (the loss), `low`, `high`, `threshold`, both figures, `verdict`, `reason`
+    current: Interval,  # in the current window
+) -> dict:  # `statistic` (the loss), `low`, `high`, `threshold`, both figures, `verdict`, `reason`
     "Judge the change of one figure."
     lost, (warn, fail) = loss(reference, current), LOSSES[name]
     word = grade(lost.value, warn, fail) if lost.low > 0 else "ok"
     reason = f"{SPOKEN[name]} {current.value:.3f} after {reference.value:.3f}, a {'loss' if lost.value > 0 else 'gain'} of {abs(lost.value):.3f}"
     reason += "" if lost.low > 0 or lost.high < 0 else ", within chance"
-    return {"verdict": word, "reason": reason, "statistic": lost.value, "low": lost.low, "high": lost.high, "threshold": warn,
-            "reference": reference._asdict(), "current": current._asdict()}
+    return {
+        "verdict": word,
+        "reason": reason,
+        "statistic": lost.value,
+        "low": lost.low,
+        "high": lost.high,
+        "threshold": warn,
+        "reference": reference._asdict(),
+        "current": current._asdict(),
+    }
 
 # %% ../../nbs/monitor/040_performance.ipynb #b2af9159
 def labelled(
-    frame: pd.DataFrame,        # a window
-    target: str,                # column with the labels, 0 or 1; missing: not known yet
-    score: str,                 # column with the model's score, higher = more likely 1
-    cards: str | None = None,   # column that says which rows belong together (a customer); `None` or absent: every row alone
-) -> pd.DataFrame:              # columns `label`, `score`, `card`, of the rows that have label and score
+    frame: pd.DataFrame,  # a window
+    target: str,  # column with the labels, 0 or 1; missing: not known yet
+    score: str,  # column with the model's score, higher = more likely 1
+    cards: str
+    | None = None,  # column that says which rows belong together (a customer); `None` or absent: every row alone
+) -> pd.DataFrame:  # columns `label`, `score`, `card`, of the rows that have label and score
     "Take labels and scores of the rows that have both."
-    numbers = {name: pd.to_numeric(column(frame, source).astype("object"), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-               for name, source in (("label", target), ("score", score))}
+    numbers = {
+        name: pd.to_numeric(column(frame, source).astype("object"), errors="coerce").to_numpy(
+            dtype=float, na_value=np.nan
+        )
+        for name, source in (("label", target), ("score", score))
+    }
     together = column(frame, cards).to_numpy() if cards in positions(frame) else np.arange(len(frame))
     return pd.DataFrame({**numbers, "card": together}).dropna(subset=["label", "score"])
 
 # %% ../../nbs/monitor/040_performance.ipynb #d2d07e00
 def performance(
-    reference: pd.DataFrame,   # the window to compare with, e.g. the test week of the model
-    current: pd.DataFrame,     # the scored window
-    target: str,               # column with the labels, 0 or 1; missing: not known yet
-    score: str,                # column with the model's score, higher = more likely 1
+    reference: pd.DataFrame,  # the window to compare with, e.g. the test week of the model
+    current: pd.DataFrame,  # the scored window
+    target: str,  # column with the labels, 0 or 1; missing: not known yet
+    score: str,  # column with the model's score, higher = more likely 1
     cards: str | None = None,  # column that says which rows belong together; the bootstrap draws these
-    n_resamples: int = 200,    # bootstrap draws per figure and window
-    seed: int = 0,             # of the draws
-) -> dict:                     # `verdict`, `reason`, `columns` (per figure) and `rows` (labelled, unlabelled, base rate per window); plain values
+    n_resamples: int = 200,  # bootstrap draws per figure and window
+    seed: int = 0,  # of the draws
+) -> dict:  # `verdict`, `reason`, `columns` (per figure) and `rows` (labelled, unlabelled, base rate per window); plain values
     "Compare the realised performance of two windows."
     for name in (target, score):
         reason = obstacle(reference, current, name)
@@ -83,7 +102,13 @@ def performance(
     figures = {}
     for name, figure in (("roc_auc", roc_auc), ("average_precision", average_precision)):
         try:
-            figures[name] = figure_change(name, *(figure(found.label, found.score, found.card, n_resamples, seed) for found in taken.values()))
+            figures[name] = figure_change(
+                name,
+                *(
+                    figure(found.label, found.score, found.card, n_resamples, seed)
+                    for found in taken.values()
+                ),
+            )
         except MetricError as error:
             return result(Verdict("not_computable", error.message), {}, rows=rows)
     verdict = worst(Verdict(figure["verdict"], figure["reason"]) for figure in figures.values())

@@ -23,9 +23,9 @@ MIN_ROWS = 30  # a window with fewer says nothing about a column
 
 # %% ../../nbs/monitor/020_quality.ipynb #0582ab1f
 def check_rows(
-    n_current: int,   # rows of the current window, 0 or more
+    n_current: int,  # rows of the current window, 0 or more
     n_expected: int,  # rows to expect, 0 or more
-) -> Verdict:         # of the number of rows
+) -> Verdict:  # of the number of rows
     "Judge the number of rows."
     if n_expected == 0:
         return Verdict("not_computable", "the reference window has no rows")
@@ -39,8 +39,8 @@ def check_rows(
 # %% ../../nbs/monitor/020_quality.ipynb #e6cd4398
 def check_missing(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the column in the current window, at least one row
-) -> Verdict:              # of the share of missing values
+    current: pd.Series,  # the column in the current window, at least one row
+) -> Verdict:  # of the share of missing values
     "Judge the growth of the share of missing values."
     before, now = float(reference.isna().mean()), float(current.isna().mean())
     said = f"missing in {now:.1%} of the rows, {before:.1%} in the reference"
@@ -51,18 +51,22 @@ def check_missing(
 # %% ../../nbs/monitor/020_quality.ipynb #eeefecc0
 def check_kind(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the column in the current window
-) -> Verdict:              # `fail` when the kind changed
+    current: pd.Series,  # the column in the current window
+) -> Verdict:  # `fail` when the kind changed
     "Judge the kind of value (number, category, boolean, time)."
     before, now = kind_of(reference), kind_of(current)
     is_same = before == now or "empty" in (before, now)
-    return Verdict("ok", "kind as before") if is_same else Verdict("fail", f"a {before} in the reference, a {now} here")
+    return (
+        Verdict("ok", "kind as before")
+        if is_same
+        else Verdict("fail", f"a {before} in the reference, a {now} here")
+    )
 
 # %% ../../nbs/monitor/020_quality.ipynb #a9f5f67c
 def check_infinite(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the column in the current window
-) -> Verdict:              # `fail` when infinities are new
+    current: pd.Series,  # the column in the current window
+) -> Verdict:  # `fail` when infinities are new
     "Judge infinite values."
     before, now = _n_infinite(reference), _n_infinite(current)
     said = f"{now:,} infinite {'value' if now == 1 else 'values'}, {before:,} in the reference"
@@ -78,17 +82,21 @@ def _n_infinite(values: pd.Series) -> int:
 # %% ../../nbs/monitor/020_quality.ipynb #e9504aad
 def check_constant(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the column in the current window
-) -> Verdict:              # `fail` when only the current window is constant; raises `TypeError` for values without a hash
+    current: pd.Series,  # the column in the current window
+) -> Verdict:  # `fail` when only the current window is constant; raises `TypeError` for values without a hash
     "Judge whether a column that used to vary stands still."
     stands_still = current.nunique() == 1 and len(current) > 1 and reference.nunique() > 1
-    return Verdict("fail", "one single value, several in the reference") if stands_still else Verdict("ok", "values vary as before")
+    return (
+        Verdict("fail", "one single value, several in the reference")
+        if stands_still
+        else Verdict("ok", "values vary as before")
+    )
 
 # %% ../../nbs/monitor/020_quality.ipynb #30e62ae8
 def new_share(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the column in the current window
-) -> float:                # rows with a value that the reference never had, share of those with a value, 0..1; raises `TypeError` for values without a hash
+    current: pd.Series,  # the column in the current window
+) -> float:  # rows with a value that the reference never had, share of those with a value, 0..1; raises `TypeError` for values without a hash
     "Share of rows in a category that the reference does not have."
     if kind_of(current) != "category" or reference.nunique() > len(reference) / 2:
         return 0.0
@@ -98,8 +106,8 @@ def new_share(
 # %% ../../nbs/monitor/020_quality.ipynb #a7e9e16d
 def check_new(
     reference: pd.Series,  # the column in the reference window
-    current: pd.Series,    # the column in the current window
-) -> Verdict:              # of the share of rows in new categories
+    current: pd.Series,  # the column in the current window
+) -> Verdict:  # of the share of rows in new categories
     "Judge categories that the reference does not have."
     share = new_share(reference, current)
     said = f"{share:.1%} of the rows have a category never seen" if share else "no new category"
@@ -111,9 +119,9 @@ RULES = (check_missing, check_kind, check_infinite, check_constant, check_new)
 # %% ../../nbs/monitor/020_quality.ipynb #2413a8cc
 def check_column(
     reference: pd.DataFrame,  # the window to compare with
-    current: pd.DataFrame,    # the window to judge
-    name: str,                # column name as text
-) -> Verdict:                 # the worst of the rules; never raises on data
+    current: pd.DataFrame,  # the window to judge
+    name: str,  # column name as text
+) -> Verdict:  # the worst of the rules; never raises on data
     "Judge one column by all rules."
     places = [positions(frame).get(name, []) for frame in (reference, current)]
     if not places[1]:
@@ -134,16 +142,16 @@ def check_column(
 # %% ../../nbs/monitor/020_quality.ipynb #36a1d4e7
 def repeated_share(
     frame: pd.DataFrame,  # any window
-) -> float:               # rows that repeat an earlier one, 0..1; raises `TypeError` for values without a hash
+) -> float:  # rows that repeat an earlier one, 0..1; raises `TypeError` for values without a hash
     "Share of repeated rows."
     return float(frame.duplicated().mean()) if len(frame) and frame.shape[1] else 0.0
 
 # %% ../../nbs/monitor/020_quality.ipynb #bc04a9d8
 def check_repeated(
     reference: pd.DataFrame,  # the window to compare with
-    current: pd.DataFrame,    # the window to judge
-    key: str | None = None,   # column that identifies a row; `None`: no such column
-) -> Verdict:                 # of the repeated rows; never raises on data
+    current: pd.DataFrame,  # the window to judge
+    key: str | None = None,  # column that identifies a row; `None`: no such column
+) -> Verdict:  # of the repeated rows; never raises on data
     "Judge repeated rows and repeated keys."
     try:
         if key is not None and len(positions(current).get(key, [])) == 1:
@@ -158,20 +166,25 @@ def check_repeated(
 
 # %% ../../nbs/monitor/020_quality.ipynb #28d1f09f
 def quality(
-    reference: pd.DataFrame,        # the window to compare with
-    current: pd.DataFrame,          # the window to judge
-    key: str | None = None,         # column that identifies a row; `None`: none does
+    reference: pd.DataFrame,  # the window to compare with
+    current: pd.DataFrame,  # the window to judge
+    key: str | None = None,  # column that identifies a row; `None`: none does
     n_expected: int | None = None,  # rows to expect; `None`: as many as the reference has
-) -> dict:                          # `verdict`, `reason`, `columns` (of either window) and `rows`; plain values
+) -> dict:  # `verdict`, `reason`, `columns` (of either window) and `rows`; plain values
     "Judge a batch against a reference window, rule by rule."
     names = list(dict.fromkeys([*positions(reference), *positions(current)]))
     columns = {name: check_column(reference, current, name) for name in names}
-    rows = {"count": check_rows(len(current), len(reference) if n_expected is None else n_expected),
-            "repeated": check_repeated(reference, current, key)}
+    rows = {
+        "count": check_rows(len(current), len(reference) if n_expected is None else n_expected),
+        "repeated": check_repeated(reference, current, key),
+    }
     found = [(verdict.reason, verdict) for verdict in rows.values()]
     found += [(f"`{name}`: {verdict.reason}", verdict) for name, verdict in columns.items()]
-    return result(_batch_verdict(found), {name: _column_facts(reference, current, name, verdict) for name, verdict in columns.items()},
-                  rows={name: {"verdict": verdict.word, "reason": verdict.reason} for name, verdict in rows.items()})
+    return result(
+        _batch_verdict(found),
+        {name: _column_facts(reference, current, name, verdict) for name, verdict in columns.items()},
+        rows={name: {"verdict": verdict.word, "reason": verdict.reason} for name, verdict in rows.items()},
+    )
 
 # %% ../../nbs/monitor/020_quality.ipynb #343e3b36
 def _batch_verdict(found: list[tuple[str, Verdict]]) -> Verdict:
@@ -189,5 +202,10 @@ def _column_facts(reference: pd.DataFrame, current: pd.DataFrame, name: str, ver
     windows = {"reference": reference, "current": current}
     held = {window: column(frame, name) for window, frame in windows.items() if name in positions(frame)}
     kinds = {f"kind_{window}": kind_of(held[window]) if window in held else None for window in windows}
-    missing = {f"missing_{window}": float(held[window].isna().mean()) if window in held and len(held[window]) else None for window in windows}
+    missing = {
+        f"missing_{window}": float(held[window].isna().mean())
+        if window in held and len(held[window])
+        else None
+        for window in windows
+    }
     return {"verdict": verdict.word, "reason": verdict.reason} | kinds | missing

@@ -24,27 +24,50 @@ from ..store.errors import Problem
 @dataclass(frozen=True)
 class Cell:
     "One cell of a source notebook."
-    position: int            # in the notebook, all cells counted, from 1
-    id: str | None           # its id; None in notebooks older than format 4.5
-    kind: str                # `code`, `markdown` or `raw`
-    source: str              # its text
-    tags: tuple[str, ...]    # its tags
+
+    position: int  # in the notebook, all cells counted, from 1
+    id: str | None  # its id; None in notebooks older than format 4.5
+    kind: str  # `code`, `markdown` or `raw`
+    source: str  # its text
+    tags: tuple[str, ...]  # its tags
 
 # %% ../../nbs/notebook/010_cells.ipynb #80713911
 def read_notebook(
     data: bytes,  # content of an .ipynb file
-    shown: str,   # its path as problems show it
-) -> tuple[dict, list[Cell], list[Problem]]:  # metadata and cells; nothing but problems when it cannot be read
+    shown: str,  # its path as problems show it
+) -> tuple[
+    dict, list[Cell], list[Problem]
+]:  # metadata and cells; nothing but problems when it cannot be read
     "Read a notebook with `json` alone, which takes a millisecond where nbformat's import takes a second."
-    def failed(message, mend): return {}, [], [Problem("bad-notebook", f"{shown} {message}", mend, shown)]
-    try: notebook = json.loads(data.decode("utf-8"))
+
+    def failed(message, mend):
+        return {}, [], [Problem("bad-notebook", f"{shown} {message}", mend, shown)]
+
+    try:
+        notebook = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        return failed(f"is no valid notebook ({error})", "look for merge markers or take it from version control again")
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list) or notebook.get("nbformat") != 4:
+        return failed(
+            f"is no valid notebook ({error})", "look for merge markers or take it from version control again"
+        )
+    if (
+        not isinstance(notebook, dict)
+        or not isinstance(notebook.get("cells"), list)
+        or notebook.get("nbformat") != 4
+    ):
         return failed("is no notebook of format 4", "open it in JupyterLab and save it again")
     try:
-        cells = [Cell(n, c.get("id"), c["cell_type"], "".join(c["source"]), tuple(c.get("metadata", {}).get("tags", ()))) for n, c in enumerate(notebook["cells"], 1)]
-    except (KeyError, TypeError, AttributeError): return failed("has a cell without type or source", "open it in JupyterLab and save it again")
+        cells = [
+            Cell(
+                n,
+                c.get("id"),
+                c["cell_type"],
+                "".join(c["source"]),
+                tuple(c.get("metadata", {}).get("tags", ())),
+            )
+            for n, c in enumerate(notebook["cells"], 1)
+        ]
+    except (KeyError, TypeError, AttributeError):
+        return failed("has a cell without type or source", "open it in JupyterLab and save it again")
     return notebook.get("metadata") or {}, cells, []
 
 # %% ../../nbs/notebook/010_cells.ipynb #6f6ed583
@@ -53,66 +76,111 @@ PYTHON_MAGICS = ("time", "timeit", "capture", "prun")  # magics whose body is Py
 
 def is_magic_call(
     node: ast.AST,  # any node
-) -> bool:          # whether it is `get_ipython().run_line_magic(…)` or its like
+) -> bool:  # whether it is `get_ipython().run_line_magic(…)` or its like
     "Whether a node is what IPython's transform makes of a magic or a shell command."
-    return (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call)
-            and isinstance(node.func.value.func, ast.Name) and node.func.value.func.id == "get_ipython")
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Call)
+        and isinstance(node.func.value.func, ast.Name)
+        and node.func.value.func.id == "get_ipython"
+    )
 
 
 class _Bodies(ast.NodeTransformer):
     "Put the parsed body in place of the string that a Python magic was given."
+
     def visit_Call(self, node):
         self.generic_visit(node)
-        if not is_magic_call(node) or not node.args or not isinstance(node.args[0], ast.Constant) or node.args[0].value not in PYTHON_MAGICS: return node
+        if (
+            not is_magic_call(node)
+            or not node.args
+            or not isinstance(node.args[0], ast.Constant)
+            or node.args[0].value not in PYTHON_MAGICS
+        ):
+            return node
         is_cell = node.func.attr == "run_cell_magic"
-        try: body = parse_cell(node.args[-1].value)
-        except SyntaxError: return node
+        try:
+            body = parse_cell(node.args[-1].value)
+        except SyntaxError:
+            return node
         node.args = [node.args[0], *(node.args[1:2] if is_cell else ()), body]
         return node
 
 
 def parse_cell(
-    source: str,   # text of a code cell
-) -> ast.Module:   # its tree, bodies of Python magics included; raises `SyntaxError`
+    source: str,  # text of a code cell
+) -> ast.Module:  # its tree, bodies of Python magics included; raises `SyntaxError`
     "Parse a code cell as IPython would run it."
-    try: return ast.parse(source)
-    except (RecursionError, MemoryError): raise SyntaxError("an expression is nested too deeply") from None
-    except UnicodeEncodeError: raise SyntaxError("the cell holds half a character (a lone surrogate)") from None
+    try:
+        return ast.parse(source)
+    except (RecursionError, MemoryError):
+        raise SyntaxError("an expression is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise SyntaxError("the cell holds half a character (a lone surrogate)") from None
     except (SyntaxError, ValueError):
         from IPython.core.inputtransformer2 import TransformerManager
-        if "\0" in source: raise SyntaxError("the cell holds a NUL character") from None
-        with warnings.catch_warnings(action="ignore"): return _Bodies().visit(ast.parse(TransformerManager().transform_cell(source)))
+
+        if "\0" in source:
+            raise SyntaxError("the cell holds a NUL character") from None
+        with warnings.catch_warnings(action="ignore"):
+            return _Bodies().visit(ast.parse(TransformerManager().transform_cell(source)))
 
 # %% ../../nbs/notebook/010_cells.ipynb #38ed5614
 def opaque_magics(
     tree: ast.AST,  # what `parse_cell` gave
-) -> list[str]:     # e.g. `%matplotlib`, `!pip`
+) -> list[str]:  # e.g. `%matplotlib`, `!pip`
     "Magics and shell commands whose text counts but is not understood."
     names = []
     for node in ast.walk(tree):
-        if not is_magic_call(node): continue
-        if node.func.attr in ("system", "getoutput"): names.append("!" + str(getattr(node.args[0], "value", "")).split(" ")[0])
-        elif not any(isinstance(a, ast.Module) for a in node.args) and node.args and isinstance(node.args[0], ast.Constant):
+        if not is_magic_call(node):
+            continue
+        if node.func.attr in ("system", "getoutput"):
+            names.append("!" + str(getattr(node.args[0], "value", "")).split(" ")[0])
+        elif (
+            not any(isinstance(a, ast.Module) for a in node.args)
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
             names.append(("%%" if node.func.attr == "run_cell_magic" else "%") + str(node.args[0].value))
     return names
 
 # %% ../../nbs/notebook/010_cells.ipynb #c32f2ecc
 def shows_last(
-    source: str,       # text of the cell
+    source: str,  # text of the cell
     tree: ast.Module,  # its tree
-) -> bool:             # False when the cell ends in a statement, or in `;`
+) -> bool:  # False when the cell ends in a statement, or in `;`
     "Whether the value of the cell's last expression is displayed."
-    if not tree.body or not isinstance(tree.body[-1], ast.Expr): return False
-    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER, tokenize.INDENT, tokenize.DEDENT)
-    try: last = [t.string for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in skipped][-1:]
-    except (tokenize.TokenError, SyntaxError): last = source.rstrip()[-1:]
+    if not tree.body or not isinstance(tree.body[-1], ast.Expr):
+        return False
+    skipped = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.ENDMARKER,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+    )
+    try:
+        last = [
+            t.string for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in skipped
+        ][-1:]
+    except (tokenize.TokenError, SyntaxError):
+        last = source.rstrip()[-1:]
     return list(last) != [";"]
 
 # %% ../../nbs/notebook/010_cells.ipynb #c775c277
 def cell_code(
     cell: Cell,  # a code cell
-) -> list | None:  # [digest of its tree, whether the last value is shown, tags that change execution]; None when it holds no code
+) -> (
+    list | None
+):  # [digest of its tree, whether the last value is shown, tags that change execution]; None when it holds no code
     "What of a cell counts for freshness; raises `SyntaxError`."
     tree = parse_cell(cell.source)
-    if not tree.body: return None
-    return [sha256(ast.dump(tree).encode("utf-8", "surrogatepass")), shows_last(cell.source, tree), sorted({"raises-exception"} & set(cell.tags))]
+    if not tree.body:
+        return None
+    return [
+        sha256(ast.dump(tree).encode("utf-8", "surrogatepass")),
+        shows_last(cell.source, tree),
+        sorted({"raises-exception"} & set(cell.tags)),
+    ]

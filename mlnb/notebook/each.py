@@ -24,14 +24,15 @@ from ..store.errors import Problem, UsageError, did_you_mean
 from ..store.names import is_name
 
 # %% ../../nbs/notebook/040_each.ipynb #ff13958c
-MOST_VALUES = 1000      # of one stage; each is a kernel
-LONGEST_VALUE = 200     # of a text, which stands in lines and names [characters]
+MOST_VALUES = 1000  # of one stage; each is a kernel
+LONGEST_VALUE = 200  # of a text, which stands in lines and names [characters]
 
 
 @dataclass(frozen=True)
 class Each:
     "What the option says. Two stages with equal ones belong together, value by value."
-    parameter: str               # that gets the values
+
+    parameter: str  # that gets the values
     values: tuple | None = None  # as written; None when they are saved by a stage
     artifact: str | None = None  # name of the saved list
 
@@ -39,96 +40,150 @@ class Each:
 @lru_cache
 def read_each(
     text: str,  # e.g. `fold in 0..3`
-) -> Each:      # raises `ValueError` with what to write
+) -> Each:  # raises `ValueError` with what to write
     "Read the option."
     match = re.fullmatch(r"([A-Za-z_]\w*) in (.+)", text)
-    if match is None: raise ValueError("write `NAME in 0..3`, `NAME in [..]` or `NAME in a_saved_list`")
+    if match is None:
+        raise ValueError("write `NAME in 0..3`, `NAME in [..]` or `NAME in a_saved_list`")
     name, domain = match.groups()
     if ends := re.fullmatch(r"(-?\d{1,15})\.\.(-?\d{1,15})", domain):
         low, high = map(int, ends.groups())
-        if high < low: raise ValueError(f"write the smaller number first, `{high}..{low}`")
-        if high - low >= MOST_VALUES: raise ValueError(f"these are {high - low + 1:,} values, at most {MOST_VALUES:,} are run")
+        if high < low:
+            raise ValueError(f"write the smaller number first, `{high}..{low}`")
+        if high - low >= MOST_VALUES:
+            raise ValueError(f"these are {high - low + 1:,} values, at most {MOST_VALUES:,} are run")
         return Each(name, tuple(range(low, high + 1)))
-    if domain.startswith("["): return Each(name, tuple(read_list(domain)))
-    if is_name(domain): return Each(name, artifact=domain)
+    if domain.startswith("["):
+        return Each(name, tuple(read_list(domain)))
+    if is_name(domain):
+        return Each(name, artifact=domain)
     raise ValueError("write `NAME in 0..3`, `NAME in [..]` or `NAME in a_saved_list`")
 
 
 def read_list(
     text: str,  # a list as JSON or as Python writes it
-) -> list:      # raises `ValueError`
+) -> list:  # raises `ValueError`
     "Read a list of literals."
     for read in (json.loads, ast.literal_eval):
-        try: found = read(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError): continue
-        if isinstance(found, list) and found: return found
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, list) and found:
+            return found
     raise ValueError("write a list of at least one plain value, e.g. `[5, 10]`")
 
 # %% ../../nbs/notebook/040_each.ipynb #ef8ef974
 def shown_value(
     value: Any,  # bool, int, float or str
-) -> str:        # a text as it is, when it can be printed; anything else as JSON
+) -> str:  # a text as it is, when it can be printed; anything else as JSON
     "A value in words."
-    return value if isinstance(value, str) and value.isprintable() and value.strip() == value != "" else json.dumps(value)
+    return (
+        value
+        if isinstance(value, str) and value.isprintable() and value.strip() == value != ""
+        else json.dumps(value)
+    )
 
 
 def unit_name(
-    stage: str,               # name of the stage
-    each: dict | None = None, # parameter and value; None = the stage is run once
+    stage: str,  # name of the stage
+    each: dict | None = None,  # parameter and value; None = the stage is run once
 ) -> str:
     "What a stage, or a part of one, is called."
     return f"{stage}[{', '.join(f'{n}={shown_value(v)}' for n, v in each.items())}]" if each else stage
 
 
 def file_stem(
-    stage: str,               # name of the stage
-    each: dict | None = None, # parameter and value
-) -> str:                     # the stage's name where it is run once
+    stage: str,  # name of the stage
+    each: dict | None = None,  # parameter and value
+) -> str:  # the stage's name where it is run once
     "The same, fit for a file name."
-    def safe(text): return text if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,39}", text) and not re.fullmatch(r"[0-9a-f]{12}", text) else sha256(text.encode())[:12]
+
+    def safe(text):
+        return (
+            text
+            if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,39}", text)
+            and not re.fullmatch(r"[0-9a-f]{12}", text)
+            else sha256(text.encode())[:12]
+        )
+
     return stage + "".join(f".{n}-{safe(shown_value(v))}" for n, v in (each or {}).items())
 
 # %% ../../nbs/notebook/040_each.ipynb #505d6174
 def check_values(
-    parameter: Parameter,         # that gets them
-    values: Any,                  # what was written or saved
-    others: Mapping[str, Any],    # values of the other parameters, for ranges that depend on them
-) -> tuple:                       # of the declared type; raises `UsageError` naming the value
+    parameter: Parameter,  # that gets them
+    values: Any,  # what was written or saved
+    others: Mapping[str, Any],  # values of the other parameters, for ranges that depend on them
+) -> tuple:  # of the declared type; raises `UsageError` naming the value
     "Check every value of a fan-out as if it were given alone, and that they differ."
-    if not isinstance(values, list | tuple): raise UsageError(f"the values of `{parameter.name}` are a {type(values).__name__}, not a list", "save a list of plain values")
-    if len(values) > MOST_VALUES: raise UsageError(f"there are {len(values):,} values of `{parameter.name}`, at most {MOST_VALUES:,} are run", "group them, or run them in several stages")
-    checked = tuple(check_value(parameter, plain_value(parameter.name, n, v), others) for n, v in enumerate(values, 1))
+    if not isinstance(values, list | tuple):
+        raise UsageError(
+            f"the values of `{parameter.name}` are a {type(values).__name__}, not a list",
+            "save a list of plain values",
+        )
+    if len(values) > MOST_VALUES:
+        raise UsageError(
+            f"there are {len(values):,} values of `{parameter.name}`, at most {MOST_VALUES:,} are run",
+            "group them, or run them in several stages",
+        )
+    checked = tuple(
+        check_value(parameter, plain_value(parameter.name, n, v), others) for n, v in enumerate(values, 1)
+    )
     shown = [shown_value(v) for v in checked]
-    if len(set(shown)) < len(shown): raise UsageError(f"`{next(s for s in shown if shown.count(s) > 1)}` stands twice among the values of `{parameter.name}`", "leave it once")
+    if len(set(shown)) < len(shown):
+        raise UsageError(
+            f"`{next(s for s in shown if shown.count(s) > 1)}` stands twice among the values of `{parameter.name}`",
+            "leave it once",
+        )
     return checked
 
 
 def plain_value(
-    name: str,    # of the parameter
+    name: str,  # of the parameter
     number: int,  # of the value, from 1
-    value: Any,   # a candidate
-) -> Any:         # the same; raises `UsageError`
+    value: Any,  # a candidate
+) -> Any:  # the same; raises `UsageError`
     "Refuse what cannot stand in a line, a column and a key."
-    if type(value) not in (bool, int, float, str): raise UsageError(f"value {number} of `{name}` is {value!r:.60}", "use bool, int, float or str")
-    if isinstance(value, str) and len(value) > LONGEST_VALUE: raise UsageError(f"value {number} of `{name}` has {len(value):,} characters, at most {LONGEST_VALUE} are taken", "use a short name")
+    if type(value) not in (bool, int, float, str):
+        raise UsageError(f"value {number} of `{name}` is {value!r:.60}", "use bool, int, float or str")
+    if isinstance(value, str) and len(value) > LONGEST_VALUE:
+        raise UsageError(
+            f"value {number} of `{name}` has {len(value):,} characters, at most {LONGEST_VALUE} are taken",
+            "use a short name",
+        )
     return value
 
 # %% ../../nbs/notebook/040_each.ipynb #c88c6be6
 def each_problems(
-    text: str | None,             # the option, as written
+    text: str | None,  # the option, as written
     parameters: list[Parameter],  # of the same notebook
-) -> list[Problem]:               # problems have no place yet, the caller knows it
+) -> list[Problem]:  # problems have no place yet, the caller knows it
     "Whether a notebook can be run for each of its values."
-    if text is None: return []
+    if text is None:
+        return []
     each, declared = read_each(text), {p.name: p for p in parameters}
-    def problem(message, mend): return [Problem("bad-each", message, mend)]
+
+    def problem(message, mend):
+        return [Problem("bad-each", message, mend)]
+
     if each.parameter not in declared:
-        return problem(f"option `each` names `{each.parameter}`, which is no parameter of this notebook", did_you_mean(each.parameter, list(declared)) if declared else "declare it in the cell tagged `parameters`")
+        return problem(
+            f"option `each` names `{each.parameter}`, which is no parameter of this notebook",
+            did_you_mean(each.parameter, list(declared))
+            if declared
+            else "declare it in the cell tagged `parameters`",
+        )
     parameter = declared[each.parameter]
-    if re.search(r"\b(list|dict)\b", parameter.type): return problem(f"option `each` gives `{each.parameter}` one plain value, and it is {parameter.type}", "declare it as bool, int, float, str or Literal")
+    if re.search(r"\b(list|dict)\b", parameter.type):
+        return problem(
+            f"option `each` gives `{each.parameter}` one plain value, and it is {parameter.type}",
+            "declare it as bool, int, float, str or Literal",
+        )
     try:
         type_of(parameter.type)
         check_values(parameter, each.values or (), {p.name: p.default for p in parameters})
-    except ValueError: return []  # a problem of the declaration, which says so itself
-    except UsageError as error: return problem(f"option `each`: {error.message}", error.mend)
+    except ValueError:
+        return []  # a problem of the declaration, which says so itself
+    except UsageError as error:
+        return problem(f"option `each`: {error.message}", error.mend)
     return []

@@ -20,49 +20,76 @@ from ..store.names import is_name, parse_name
 @dataclass
 class Edges:
     "What the cells of a notebook load, save, measure and import, with the position of the first cell that does."
-    loads: dict[str, int] = field(default_factory=dict)      # name as written, e.g. `fraud/model` -> cell
-    saves: dict[str, int] = field(default_factory=dict)      # artifact name -> cell
-    imports: dict[str, int] = field(default_factory=dict)    # dotted module name -> cell
-    problems: list[Problem] = field(default_factory=list)    # with `cell` set; the file is the caller's to add
+
+    loads: dict[str, int] = field(default_factory=dict)  # name as written, e.g. `fraud/model` -> cell
+    saves: dict[str, int] = field(default_factory=dict)  # artifact name -> cell
+    imports: dict[str, int] = field(default_factory=dict)  # dotted module name -> cell
+    problems: list[Problem] = field(default_factory=list)  # with `cell` set; the file is the caller's to add
 
 # %% ../../nbs/notebook/030_edges.ipynb #37c0c0ab
 STAGE_NAMES = ("load", "save", "metric", "require")  # what `from mlnb import …` binds and this module follows
-OUTSIDE_READERS = ("read_csv", "read_parquet", "read_json", "read_excel", "read_sql", "read_table", "read_feather", "read_pickle", "urlopen", "urlretrieve")
+OUTSIDE_READERS = (
+    "read_csv",
+    "read_parquet",
+    "read_json",
+    "read_excel",
+    "read_sql",
+    "read_table",
+    "read_feather",
+    "read_pickle",
+    "urlopen",
+    "urlretrieve",
+)
 
 
 class _Reader(ast.NodeVisitor):
-    def __init__(self): self.edges, self.ours, self.cell = Edges(), {}, 0
+    def __init__(self):
+        self.edges, self.ours, self.cell = Edges(), {}, 0
 
-    def add(self, rule, message, mend, level="error"): self.edges.problems.append(Problem(rule, message, mend, cell=self.cell, level=level))
+    def add(self, rule, message, mend, level="error"):
+        self.edges.problems.append(Problem(rule, message, mend, cell=self.cell, level=level))
 
     def visit_Import(self, node):
         for alias in node.names:
             self.edges.imports.setdefault(alias.name, self.cell)
             bound = alias.asname or alias.name.split(".")[0]
             self.ours.pop(bound, None)
-            if alias.name == "mlnb" or (alias.name.startswith("mlnb.") and not alias.asname): self.ours[bound] = "mlnb"
+            if alias.name == "mlnb" or (alias.name.startswith("mlnb.") and not alias.asname):
+                self.ours[bound] = "mlnb"
 
     def visit_ImportFrom(self, node):
         module = "." * node.level + (node.module or "")
         for alias in node.names:
-            self.edges.imports.setdefault(module if alias.name == "*" else f"{module}.{alias.name}", self.cell)
+            self.edges.imports.setdefault(
+                module if alias.name == "*" else f"{module}.{alias.name}", self.cell
+            )
             names = STAGE_NAMES if alias.name == "*" and module == "mlnb" else [alias.name]
             for name in names:
                 self.ours.pop(alias.asname or name, None)
-                if module in ("mlnb", "mlnb.flow.session") and name in STAGE_NAMES: self.ours[alias.asname or name] = name
+                if module in ("mlnb", "mlnb.flow.session") and name in STAGE_NAMES:
+                    self.ours[alias.asname or name] = name
 
     def visit_Name(self, node):
-        if isinstance(node.ctx, ast.Store | ast.Del): self.ours.pop(node.id, None)
+        if isinstance(node.ctx, ast.Store | ast.Del):
+            self.ours.pop(node.id, None)
 
     def visit_Assign(self, node):
         self.visit(node.value)
-        for target in node.targets: self.visit(target)
+        for target in node.targets:
+            self.visit(target)
 
     def visit_FunctionDef(self, node):
         self.ours.pop(getattr(node, "name", None), None)
         outer, arguments = dict(self.ours), node.args
-        for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
-            if a is not None: self.ours.pop(a.arg, None)
+        for a in (
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ):
+            if a is not None:
+                self.ours.pop(a.arg, None)
         self.generic_visit(node)
         self.ours = outer
 
@@ -81,31 +108,57 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node):
         match node.func:
-            case ast.Name(id=name): verb = self.ours.get(name)
-            case ast.Attribute(value=ast.Name(id=module), attr=name) if self.ours.get(module) == "mlnb" and name in STAGE_NAMES: verb = name
-            case _: verb = None
-        if verb in ("load", "save", "metric"): self.named_call(verb, node)
+            case ast.Name(id=name):
+                verb = self.ours.get(name)
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if (
+                self.ours.get(module) == "mlnb" and name in STAGE_NAMES
+            ):
+                verb = name
+            case _:
+                verb = None
+        if verb in ("load", "save", "metric"):
+            self.named_call(verb, node)
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if called in OUTSIDE_READERS or (called == "open" and isinstance(node.func, ast.Name)):
-            self.add("reads-outside", f"`{called}` reads files by itself; a change of theirs makes nothing stale", "declare a [source.NAME] in settings.ini and `load` it", "warning")
+            self.add(
+                "reads-outside",
+                f"`{called}` reads files by itself; a change of theirs makes nothing stale",
+                "declare a [source.NAME] in settings.ini and `load` it",
+                "warning",
+            )
         self.generic_visit(node)
 
     def named_call(self, verb, node):
-        argument = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "name"), None)
+        argument = (
+            node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "name"), None)
+        )
         if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
-            if verb == "metric": return
-            return self.add("computed-name", f"`{verb}` is given a name that is not written out", f'write the name itself, `{verb}("name", …)`; for several values of one stage use the option `each`')
+            if verb == "metric":
+                return
+            return self.add(
+                "computed-name",
+                f"`{verb}` is given a name that is not written out",
+                f'write the name itself, `{verb}("name", …)`; for several values of one stage use the option `each`',
+            )
         name = argument.value
         if verb == "load":
-            try: parse_name(name)
-            except MlnbError as error: return self.add("bad-name", error.message, error.mend)
-        elif not is_name(name): return self.add("bad-name", f"`{name}` cannot be {'saved' if verb == 'save' else 'a metric'}", "use a-z, 0-9 and _, beginning with a letter, at most 64")
-        if verb != "metric": getattr(self.edges, f"{verb}s").setdefault(name, self.cell)
+            try:
+                parse_name(name)
+            except MlnbError as error:
+                return self.add("bad-name", error.message, error.mend)
+        elif not is_name(name):
+            return self.add(
+                "bad-name",
+                f"`{name}` cannot be {'saved' if verb == 'save' else 'a metric'}",
+                "use a-z, 0-9 and _, beginning with a letter, at most 64",
+            )
+        if verb != "metric":
+            getattr(self.edges, f"{verb}s").setdefault(name, self.cell)
 
 # %% ../../nbs/notebook/030_edges.ipynb #d9dd7f4f
 def read_edges(
     cells: list[tuple[int, ast.Module]],  # position and tree of each code cell, in order
-) -> Edges:                               # names in the order of their first use
+) -> Edges:  # names in the order of their first use
     "What the cells load, save and import, and what is wrong with how they do it."
     reader = _Reader()
     for position, tree in cells:

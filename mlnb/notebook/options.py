@@ -19,42 +19,49 @@ from ..store.errors import Problem, did_you_mean
 @dataclass(frozen=True)
 class Options:
     "Options of one stage."
-    timeout_s: float | None = None    # wall clock of the whole stage [s]
-    retries: int = 0                  # further tries after a fault that was not the code's own
-    threads: int = 1                  # threads of numerical libraries
-    memory_mib: float | None = None   # cap on memory [MiB]
-    env: tuple[str, ...] = ()         # environment variables it may see
-    each: str | None = None           # fan-out, as written
-    report: str | None = None         # `hide-code` leaves code out of the page
+
+    timeout_s: float | None = None  # wall clock of the whole stage [s]
+    retries: int = 0  # further tries after a fault that was not the code's own
+    threads: int = 1  # threads of numerical libraries
+    memory_mib: float | None = None  # cap on memory [MiB]
+    env: tuple[str, ...] = ()  # environment variables it may see
+    each: str | None = None  # fan-out, as written
+    report: str | None = None  # `hide-code` leaves code out of the page
 
 # %% ../../nbs/notebook/050_options.ipynb #ee100b4b
 def read_quantity(
-    text: str,                 # a number and a unit, e.g. `20m`
-    units: dict[str, float],   # size of each unit
-) -> float:                    # raises `ValueError` with the units
+    text: str,  # a number and a unit, e.g. `20m`
+    units: dict[str, float],  # size of each unit
+) -> float:  # raises `ValueError` with the units
     "Read a number with its unit."
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
-    if match is None or match[2] not in units: raise ValueError(f"write a number and one of {', '.join(units)}")
+    if match is None or match[2] not in units:
+        raise ValueError(f"write a number and one of {', '.join(units)}")
     return float(match[1]) * units[match[2]]
 
 # %% ../../nbs/notebook/050_options.ipynb #07e3ab58
 def _whole(low, high):
     def read(text):
-        if re.fullmatch(r"\d+", text) and low <= int(text) <= high: return int(text)
+        if re.fullmatch(r"\d+", text) and low <= int(text) <= high:
+            return int(text)
         raise ValueError(f"write a whole number, {low}..{high}")
+
     return read
 
 
 def _names(text):
     names = tuple(n.strip() for n in text.split(","))
-    if all(re.fullmatch(r"[A-Za-z_]\w*", n) for n in names): return names
+    if all(re.fullmatch(r"[A-Za-z_]\w*", n) for n in names):
+        return names
     raise ValueError("write names of variables, separated by commas")
 
 
 def _choice(*choices):
     def read(text):
-        if text in choices: return text
+        if text in choices:
+            return text
         raise ValueError(did_you_mean(text, list(choices)))
+
     return read
 
 
@@ -63,11 +70,46 @@ def _each(text):
     return text
 
 
-READERS = {"timeout": ("timeout_s", lambda t: read_quantity(t, {"s": 1, "m": 60, "h": 3600})), "retries": ("retries", _whole(0, 10)),
-           "threads": ("threads", _whole(1, 1024)), "memory": ("memory_mib", lambda t: read_quantity(t, {"MiB": 1, "GiB": 1024})),
-           "env": ("env", _names), "each": ("each", _each), "report": ("report", _choice("hide-code"))}  # option -> field, reader
-NBDEV = {"default_exp", "export", "exporti", "exports", "exportd", "export_and_show", "exec_doc", "hide", "hide_input", "hide_output", "hide_line", "eval", "echo", "output", "include", "code-fold",
-         "code-summary", "code-overflow", "label", "fig-cap", "filter_stream", "collapse_input", "collapse_output", "collapse_show", "skip_showdoc", "notest", "slow", "warning", "layout-ncol"}
+READERS = {
+    "timeout": ("timeout_s", lambda t: read_quantity(t, {"s": 1, "m": 60, "h": 3600})),
+    "retries": ("retries", _whole(0, 10)),
+    "threads": ("threads", _whole(1, 1024)),
+    "memory": ("memory_mib", lambda t: read_quantity(t, {"MiB": 1, "GiB": 1024})),
+    "env": ("env", _names),
+    "each": ("each", _each),
+    "report": ("report", _choice("hide-code")),
+}  # option -> field, reader
+NBDEV = {
+    "default_exp",
+    "export",
+    "exporti",
+    "exports",
+    "exportd",
+    "export_and_show",
+    "exec_doc",
+    "hide",
+    "hide_input",
+    "hide_output",
+    "hide_line",
+    "eval",
+    "echo",
+    "output",
+    "include",
+    "code-fold",
+    "code-summary",
+    "code-overflow",
+    "label",
+    "fig-cap",
+    "filter_stream",
+    "collapse_input",
+    "collapse_output",
+    "collapse_show",
+    "skip_showdoc",
+    "notest",
+    "slow",
+    "warning",
+    "layout-ncol",
+}
 
 # %% ../../nbs/notebook/050_options.ipynb #4d85db03
 def read_options(
@@ -76,21 +118,27 @@ def read_options(
     "Read the directives at the top of a cell."
     values, problems = {}, []
     for line in source.splitlines():
-        if line.strip() and not line.lstrip().startswith("#"): break
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
         match = re.match(r"\s*#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$", line)
-        if match is None or match[1] in NBDEV: continue
+        if match is None or match[1] in NBDEV:
+            continue
         option, text = match.groups()
         if option not in READERS:
-            problems.append(Problem("unknown-option", f"unknown option `{option}`", did_you_mean(option, list(READERS))))
+            problems.append(
+                Problem("unknown-option", f"unknown option `{option}`", did_you_mean(option, list(READERS)))
+            )
             continue
         field, read = READERS[option]
-        try: values[field] = read(text)
-        except ValueError as error: problems.append(Problem("bad-option", f"option `{option}` cannot be `{text}`", str(error)))
+        try:
+            values[field] = read(text)
+        except ValueError as error:
+            problems.append(Problem("bad-option", f"option `{option}` cannot be `{text}`", str(error)))
     return Options(**values), problems
 
 # %% ../../nbs/notebook/050_options.ipynb #b3070d78
 def misplaced_options(
     source: str,  # text of a code cell that is not the first
-) -> list[str]:   # names of our options in it, in order
+) -> list[str]:  # names of our options in it, in order
     "Options that stand where nobody reads them."
     return [m for m in re.findall(r"(?m)^\s*#\|\s*([\w-]+)\s*:", source) if m in READERS]

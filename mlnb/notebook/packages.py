@@ -22,9 +22,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from ..store.digests import digest_of
+from ..store.disk import write_durably
 from ..store.errors import StoreError
 from ..store.objects import Store
-from ..store.disk import write_durably
 
 # %% ../../nbs/notebook/070_packages.ipynb #8c170cf9
 def environment_state() -> str:  # digest; changes when a package is installed, removed or upgraded
@@ -32,49 +32,68 @@ def environment_state() -> str:  # digest; changes when a package is installed, 
     state = []
     for folder in sorted({p for p in sys.path if p and os.path.isdir(p)}):
         with os.scandir(folder) as entries:
-            state += sorted(f"{e.name}:{e.stat().st_mtime_ns}" for e in entries if e.name.endswith((".dist-info", ".egg-info", ".pth")))
+            state += sorted(
+                f"{e.name}:{e.stat().st_mtime_ns}"
+                for e in entries
+                if e.name.endswith((".dist-info", ".egg-info", ".pth"))
+            )
     return digest_of([sys.prefix, platform.python_version(), *state])
 
 # %% ../../nbs/notebook/070_packages.ipynb #b69e4dae
 def normal_name(
     name: str,  # name of a distribution, as anybody writes it
-) -> str:       # `scikit-learn`
+) -> str:  # `scikit-learn`
     "Normalised name of a distribution (PEP 503)."
     return re.sub(r"[-_.]+", "-", name).lower()
 
 # %% ../../nbs/notebook/070_packages.ipynb #6c245976
 def installed_tops(
     record: str,  # text of a distribution's RECORD (PEP 376): one installed file a line
-) -> set[str]:    # top-level names of its Python files
+) -> set[str]:  # top-level names of its Python files
     "What a distribution lets one import, read as text, because a path object for each of 100,000 files takes half a second."
     paths = (line.partition(",")[0] for line in record.splitlines())
-    tops = {p.partition("/")[0] if "/" in p else p.partition(".")[0] for p in paths if p.endswith((".py", ".so", ".pyd"))}
+    tops = {
+        p.partition("/")[0] if "/" in p else p.partition(".")[0]
+        for p in paths
+        if p.endswith((".py", ".so", ".pyd"))
+    }
     return {t for t in tops if t.isidentifier()}
 
 # %% ../../nbs/notebook/070_packages.ipynb #4e56cca0
-def read_packages() -> dict:  # name -> version, requires, modules (top-level imports), is_direct (editable or from version control)
+def read_packages() -> (
+    dict
+):  # name -> version, requires, modules (top-level imports), is_direct (editable or from version control)
     "What is installed."
     from packaging.requirements import InvalidRequirement, Requirement
+
     packages: dict = {}
     for d in distributions():
         about = d.metadata  # parsed anew each time it is asked for
         name, requires = normal_name(about["Name"] or ""), []
-        if not name or name in packages: continue
+        if not name or name in packages:
+            continue
         for text in about.get_all("Requires-Dist") or d.requires or ():
-            try: requirement = Requirement(text)
-            except InvalidRequirement: continue
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}): requires.append(normal_name(requirement.name))
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement:
+                continue
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                requires.append(normal_name(requirement.name))
         record = d.read_text("RECORD") or "\n".join(str(f) for f in d.files or ())
         modules = sorted(set((d.read_text("top_level.txt") or "").split()) | installed_tops(record))
         direct = json.loads(d.read_text("direct_url.json") or "{}")
-        packages[name] = {"version": about["Version"], "requires": sorted(set(requires)), "modules": modules,
-                          "is_direct": "vcs_info" in direct or bool(direct.get("dir_info", {}).get("editable"))}
+        packages[name] = {
+            "version": about["Version"],
+            "requires": sorted(set(requires)),
+            "modules": modules,
+            "is_direct": "vcs_info" in direct or bool(direct.get("dir_info", {}).get("editable")),
+        }
     return packages
 
 # %% ../../nbs/notebook/070_packages.ipynb #0ea272fd
 def user_cache(
     state: str,  # of the environment
-) -> Path:       # in the user's cache folder
+) -> Path:  # in the user's cache folder
     "Where the list of an environment is kept for all of a user's projects."
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(folder) / "mlnb" / f"packages-{state[:16]}.json"
@@ -86,16 +105,18 @@ def kept_list(
 ) -> dict | None:  # None when it is absent, damaged, of another environment or somebody else's
     "A cached list of packages."
     try:
-        if hasattr(os, "getuid") and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o002): return None
+        if hasattr(os, "getuid") and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o002):
+            return None
         kept = json.loads(path.read_bytes())
         return kept["packages"] if kept["state"] == state else None
-    except (OSError, ValueError, KeyError, TypeError): return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 # %% ../../nbs/notebook/070_packages.ipynb #db45d77d
 def keep_list(
-    path: Path,      # of a cached list
+    path: Path,  # of a cached list
     content: bytes,  # what to keep
-    mode: int,       # of the file
+    mode: int,  # of the file
 ) -> None:
     "Keep a list; where that is impossible, do without."
     with suppress(StoreError, OSError):
@@ -106,32 +127,38 @@ def keep_list(
 @lru_cache(maxsize=4)
 def _cached_packages(cache, state, is_shared):
     packages = kept_list(cache, state)
-    if packages is not None: return packages
+    if packages is not None:
+        return packages
     packages = kept_list(user_cache(state), state)
     is_new = packages is None
     packages = read_packages() if is_new else packages
     content = json.dumps({"state": state, "packages": packages}).encode()
-    if is_new and user_cache(state).parent.parent.is_dir(): keep_list(user_cache(state), content, 0o600)
-    if cache.parent.parent.exists(): keep_list(cache, content, 0o664 if is_shared else 0o600)
+    if is_new and user_cache(state).parent.parent.is_dir():
+        keep_list(user_cache(state), content, 0o600)
+    if cache.parent.parent.exists():
+        keep_list(cache, content, 0o664 if is_shared else 0o600)
     return packages
 
 # %% ../../nbs/notebook/070_packages.ipynb #3e3c6fc9
 def installed_packages(
     store: Store,  # keeps the list in its cache
-) -> dict:         # as `read_packages`
+) -> dict:  # as `read_packages`
     "What is installed, from the cache while the package folders are as they were."
-    return _cached_packages(store.root / "cache" / "packages.json", environment_state(), store.group is not None)
+    return _cached_packages(
+        store.root / "cache" / "packages.json", environment_state(), store.group is not None
+    )
 
 # %% ../../nbs/notebook/070_packages.ipynb #9dcbd0fd
 def closure(
-    packages: dict,        # what is installed
-    wanted: Iterable[str], # normalised names
-) -> dict[str, str]:       # name -> version, of these and all they require, sorted
+    packages: dict,  # what is installed
+    wanted: Iterable[str],  # normalised names
+) -> dict[str, str]:  # name -> version, of these and all they require, sorted
     "Dependency closure of distributions."
     found, waiting = {}, list(wanted)
     while waiting:
         name = waiting.pop()
-        if name in found or name not in packages: continue
+        if name in found or name not in packages:
+            continue
         found[name] = packages[name]["version"]
         waiting += packages[name]["requires"]
     return dict(sorted(found.items()))
@@ -146,9 +173,11 @@ def distributions_by_module(
     "The list of packages, by what they bring."
     global _turned
     known, by_module = _turned
-    if known is packages: return by_module
+    if known is packages:
+        return by_module
     by_module = {}
     for name, package in packages.items():
-        for module in package["modules"]: by_module.setdefault(module, []).append(name)
+        for module in package["modules"]:
+            by_module.setdefault(module, []).append(name)
     _turned = (packages, by_module)
     return by_module

@@ -28,114 +28,156 @@ from ..store.errors import Problem, UsageError
 @dataclass(frozen=True)
 class Parameter:
     "One parameter as a notebook declares it."
-    name: str           # a Python identifier
-    type: str           # its annotation, e.g. `int | None`; from the default when there is none
-    default: Any        # a literal of that type
-    low: str = ""       # least value: a number, or another parameter plus or minus a number; empty = none
-    high: str = ""      # greatest value, likewise
-    meaning: str = ""   # the comment beside it
+
+    name: str  # a Python identifier
+    type: str  # its annotation, e.g. `int | None`; from the default when there is none
+    default: Any  # a literal of that type
+    low: str = ""  # least value: a number, or another parameter plus or minus a number; empty = none
+    high: str = ""  # greatest value, likewise
+    meaning: str = ""  # the comment beside it
     is_annotated: bool = True  # whether the type was written down
 
 # %% ../../nbs/notebook/020_parameters.ipynb #8de8e4c5
 @lru_cache
 def type_of(
     annotation: str,  # e.g. `int | None`, `Literal["a", "b"]`, `dict[str, list[float]]`
-) -> Any:             # the Python type; raises `ValueError` for anything outside the set
+) -> Any:  # the Python type; raises `ValueError` for anything outside the set
     "Read an annotation: bool, int, float, str, their `| None`, `Literal`, `list[...]`, `dict[str, ...]`."
+
     def build(node):
         match node:
-            case ast.Name(id="bool" | "int" | "float" | "str" as name): return {"bool": bool, "int": int, "float": float, "str": str}[name]
-            case ast.BinOp(op=ast.BitOr(), left=left, right=ast.Constant(value=None)): return build(left) | None
-            case ast.Subscript(value=ast.Name(id="list"), slice=item): return list[build(item)]
-            case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), item])): return dict[str, build(item)]
+            case ast.Name(id="bool" | "int" | "float" | "str" as name):
+                return {"bool": bool, "int": int, "float": float, "str": str}[name]
+            case ast.BinOp(op=ast.BitOr(), left=left, right=ast.Constant(value=None)):
+                return build(left) | None
+            case ast.Subscript(value=ast.Name(id="list"), slice=item):
+                return list[build(item)]
+            case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), item])):
+                return dict[str, build(item)]
             case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
                 values = ast.literal_eval(choices)
                 values = values if isinstance(values, tuple) else (values,)
-                if all(isinstance(v, bool | int | str) for v in values): return Literal[values]
+                if all(isinstance(v, bool | int | str) for v in values):
+                    return Literal[values]
         raise ValueError(f"`{annotation}` is no type of a parameter")
-    try: return build(ast.parse(annotation, mode="eval").body)
-    except (SyntaxError, ValueError): raise ValueError(f"`{annotation}` is no type of a parameter") from None
+
+    try:
+        return build(ast.parse(annotation, mode="eval").body)
+    except (SyntaxError, ValueError):
+        raise ValueError(f"`{annotation}` is no type of a parameter") from None
 
 # %% ../../nbs/notebook/020_parameters.ipynb #d13f8326
 @lru_cache
 def _adapter(annotation):
     from pydantic import ConfigDict, TypeAdapter
+
     declared = type_of(annotation)
     return TypeAdapter(declared, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 # %% ../../nbs/notebook/020_parameters.ipynb #0a377388
 def bound_value(
-    bound: str,               # a number, `other`, `other+14` or `other-1`
+    bound: str,  # a number, `other`, `other+14` or `other-1`
     values: Mapping[str, Any],  # values of all parameters that are known
-) -> float | None:            # the number; None when it depends on a value that is unknown or None
+) -> float | None:  # the number; None when it depends on a value that is unknown or None
     "Work out one end of a range."
     match = re.fullmatch(r"([A-Za-z_]\w*)(?:([+-])(\d+(?:\.\d+)?))?", bound)
-    if match is None: return float(bound)
+    if match is None:
+        return float(bound)
     name, sign, number = match.groups()
     other = values.get(name)
-    if not isinstance(other, int | float): return None
+    if not isinstance(other, int | float):
+        return None
     return other + float(f"{sign or '+'}{number or 0}")
 
 # %% ../../nbs/notebook/020_parameters.ipynb #cb414860
 def check_value(
-    parameter: Parameter,              # what was declared
-    value: Any,                        # what was given, already of its type
+    parameter: Parameter,  # what was declared
+    value: Any,  # what was given, already of its type
     values: Mapping[str, Any] | None = None,  # the other parameters' values, for ranges that depend on them
-) -> Any:                              # the value as the notebook will see it; raises `UsageError` naming parameter, type and range
+) -> Any:  # the value as the notebook will see it; raises `UsageError` naming parameter, type and range
     "Check a value against the declared type and range."
     from pydantic import ValidationError
-    try: adapter = _adapter(parameter.type)
-    except ValueError as error: raise UsageError(f"parameter `{parameter.name}`: {error}", "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]") from None
-    try: checked = adapter.validate_python(value)
+
+    try:
+        adapter = _adapter(parameter.type)
+    except ValueError as error:
+        raise UsageError(
+            f"parameter `{parameter.name}`: {error}",
+            "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]",
+        ) from None
+    try:
+        checked = adapter.validate_python(value)
     except ValidationError:
-        raise UsageError(f"parameter `{parameter.name}` is {parameter.type}, {value!r} is not", f"give a value like {parameter.default!r}") from None
+        raise UsageError(
+            f"parameter `{parameter.name}` is {parameter.type}, {value!r} is not",
+            f"give a value like {parameter.default!r}",
+        ) from None
     choices = getattr(type_of(parameter.type), "__args__", ()) if parameter.type.startswith("Literal") else ()
     if choices and not any(type(value) is type(c) and value == c for c in choices):
-        raise UsageError(f"parameter `{parameter.name}` is {parameter.type}, {value!r} is not", f"give a value like {parameter.default!r}")
-    for number in numbers_in(checked): check_range(parameter, number, values or {})
+        raise UsageError(
+            f"parameter `{parameter.name}` is {parameter.type}, {value!r} is not",
+            f"give a value like {parameter.default!r}",
+        )
+    for number in numbers_in(checked):
+        check_range(parameter, number, values or {})
     return checked
 
 # %% ../../nbs/notebook/020_parameters.ipynb #76a0d57c
 def numbers_in(
     value: Any,  # a checked value
-) -> list:       # itself, or the elements of a list or dict, at any depth; no booleans
+) -> list:  # itself, or the elements of a list or dict, at any depth; no booleans
     "The numbers that a range applies to."
-    if isinstance(value, dict): value = list(value.values())
-    if isinstance(value, list): return [n for v in value for n in numbers_in(v)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [n for v in value for n in numbers_in(v)]
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def check_range(
-    parameter: Parameter,       # what was declared
-    checked: float,             # a number of its value
+    parameter: Parameter,  # what was declared
+    checked: float,  # a number of its value
     values: Mapping[str, Any],  # all parameters' values, for ranges that depend on them
-) -> None:                      # raises `UsageError` naming the limit
+) -> None:  # raises `UsageError` naming the limit
     "Check a number against the declared range."
-    for bound, is_outside, word in ((parameter.low, operator.lt, "at least"), (parameter.high, operator.gt, "at most")):
+    for bound, is_outside, word in (
+        (parameter.low, operator.lt, "at least"),
+        (parameter.high, operator.gt, "at most"),
+    ):
         limit = bound_value(bound, values) if bound else None
         if limit is not None and is_outside(checked, limit):
             because = "" if re.fullmatch(r"-?[\d.]+(e-?\d+)?", bound) else f" (`{bound}`)"
-            raise UsageError(f"parameter `{parameter.name}` must be {word} {limit:g}{because}, not {checked!r}", f"give {limit:g} or {'more' if word == 'at least' else 'less'}")
+            raise UsageError(
+                f"parameter `{parameter.name}` must be {word} {limit:g}{because}, not {checked!r}",
+                f"give {limit:g} or {'more' if word == 'at least' else 'less'}",
+            )
 
 # %% ../../nbs/notebook/020_parameters.ipynb #d4304869
 def read_text(
     parameter: Parameter,  # what was declared
-    text: str,             # as given: `-p NAME VALUE`, or a value in settings.ini
-) -> Any:                  # a value, not yet checked; raises `UsageError` when the text is no literal
+    text: str,  # as given: `-p NAME VALUE`, or a value in settings.ini
+) -> Any:  # a value, not yet checked; raises `UsageError` when the text is no literal
     "Read text by the declared type: str verbatim, `true|false`, numbers, `None` where allowed, JSON or Python literals."
     kind = parameter.type
     is_optional = kind.endswith("| None")
-    if is_optional and text == "None": return None
+    if is_optional and text == "None":
+        return None
     base = kind.removesuffix("| None").strip()
-    if base == "str": return text
+    if base == "str":
+        return text
     if base.startswith("Literal"):
         choices = type_of(base).__args__
         return next((c for c in choices if str(c) == text), text)
-    if base == "bool": return {"true": True, "True": True, "false": False, "False": False}.get(text, text)
+    if base == "bool":
+        return {"true": True, "True": True, "false": False, "False": False}.get(text, text)
     for read in (json.loads, ast.literal_eval):
-        try: return read(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError): continue
-    raise UsageError(f"parameter `{parameter.name}` is {kind}, `{text}` is not", f"give a value like {parameter.default!r}")
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    raise UsageError(
+        f"parameter `{parameter.name}` is {kind}, `{text}` is not", f"give a value like {parameter.default!r}"
+    )
 
 # %% ../../nbs/notebook/020_parameters.ipynb #01d85282
 _bound = r"-?\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_]\w*(?:[+-]\d+(?:\.\d+)?)?"
@@ -143,11 +185,17 @@ _range = re.compile(rf"(?:^|[\s,(])(?P<low>{_bound})?\.\.(?P<high>{_bound})?\)?\
 
 
 def comments_of(
-    source: str,       # Python text
-) -> dict[int, str]:   # line number (from 1) -> comment without `#`
+    source: str,  # Python text
+) -> dict[int, str]:  # line number (from 1) -> comment without `#`
     "Comments by line."
-    try: return {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
-    except (tokenize.TokenError, IndentationError, SyntaxError): return {}
+    try:
+        return {
+            t.start[0]: t.string.lstrip("# ")
+            for t in tokenize.generate_tokens(io.StringIO(source).readline)
+            if t.type == tokenize.COMMENT
+        }
+    except (tokenize.TokenError, IndentationError, SyntaxError):
+        return {}
 
 # %% ../../nbs/notebook/020_parameters.ipynb #179daa04
 def read_parameters(
@@ -155,45 +203,106 @@ def read_parameters(
 ) -> tuple[list[Parameter], list[Problem]]:  # in order; problems have no place yet, the caller knows it
     "Read the declarations of a parameters cell, without running it."
     parameters, problems = [], []
-    def add(rule, message, mend, level="error"): problems.append(Problem(rule, message, mend, level=level))
-    try: body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # also half a character, a NUL, a literal nested too deeply
-        said = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
-        return [], [Problem("parameters-cell", f"the parameters cell is no Python: {said}", "write `name: type = literal` lines only")]
+
+    def add(rule, message, mend, level="error"):
+        problems.append(Problem(rule, message, mend, level=level))
+
+    try:
+        body = ast.parse(source).body
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # also half a character, a NUL, a literal nested too deeply
+        said = (
+            f"{error.msg} (line {error.lineno})"
+            if isinstance(error, SyntaxError)
+            else str(error) or "it is nested too deeply"
+        )
+        return [], [
+            Problem(
+                "parameters-cell",
+                f"the parameters cell is no Python: {said}",
+                "write `name: type = literal` lines only",
+            )
+        ]
     comments = comments_of(source)
     for node in body:
         match node:
-            case ast.ImportFrom(module="typing"): continue
-            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value) if value is not None: kind = ast.unparse(annotation)
-            case ast.Assign(targets=[ast.Name(id=name)], value=value): kind = ""
-            case _:
-                add("parameters-cell", f"line {node.lineno} of the parameters cell is no assignment of a literal", "write `name: type = literal` lines only")
+            case ast.ImportFrom(module="typing"):
                 continue
-        try: default = ast.literal_eval(value)
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value) if (
+                value is not None
+            ):
+                kind = ast.unparse(annotation)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                kind = ""
+            case _:
+                add(
+                    "parameters-cell",
+                    f"line {node.lineno} of the parameters cell is no assignment of a literal",
+                    "write `name: type = literal` lines only",
+                )
+                continue
+        try:
+            default = ast.literal_eval(value)
         except (ValueError, TypeError):
-            add("parameters-cell", f"the default of parameter `{name}` is no literal", "write a plain value; compute in the next cell")
+            add(
+                "parameters-cell",
+                f"the default of parameter `{name}` is no literal",
+                "write a plain value; compute in the next cell",
+            )
             continue
         if not kind:
             kind = "int | None" if default is None else type(default).__name__
-            add("no-annotation", f"parameter `{name}` has no type; its default says {kind}", f"write `{name}: {kind} = {ast.unparse(value)}`", "warning")
+            add(
+                "no-annotation",
+                f"parameter `{name}` has no type; its default says {kind}",
+                f"write `{name}: {kind} = {ast.unparse(value)}`",
+                "warning",
+            )
         comment = comments.get(node.end_lineno, "")
         match_ = _range.search(comment)
-        if match_ and re.fullmatch(r"(str|bool)( \| None)?", kind): add("bad-range", f"parameter `{name}` is {kind}, and a range is for numbers", "remove the range from the comment")
-        parameter = Parameter(name, kind, default, *((match_["low"] or "", match_["high"] or "") if match_ else ("", "")), comment, isinstance(node, ast.AnnAssign))
-        if any(p.name == name for p in parameters): add("parameters-cell", f"parameter `{name}` is declared twice", "remove one of the lines")
+        if match_ and re.fullmatch(r"(str|bool)( \| None)?", kind):
+            add(
+                "bad-range",
+                f"parameter `{name}` is {kind}, and a range is for numbers",
+                "remove the range from the comment",
+            )
+        parameter = Parameter(
+            name,
+            kind,
+            default,
+            *((match_["low"] or "", match_["high"] or "") if match_ else ("", "")),
+            comment,
+            isinstance(node, ast.AnnAssign),
+        )
+        if any(p.name == name for p in parameters):
+            add("parameters-cell", f"parameter `{name}` is declared twice", "remove one of the lines")
         parameters.append(parameter)
     return parameters, problems + default_problems(parameters)
 
 # %% ../../nbs/notebook/020_parameters.ipynb #f81ee957
 def default_problems(
     parameters: list[Parameter],  # of one cell
-) -> list[Problem]:               # empty when every type is known and every default passes its own check
+) -> list[Problem]:  # empty when every type is known and every default passes its own check
     "Check each default as if it were given."
     values, problems = {p.name: p.default for p in parameters}, []
     for p in parameters:
         try:
             type_of(p.type)
             check_value(p, p.default, values)
-        except ValueError as error: problems.append(Problem("parameters-cell", f"parameter `{p.name}`: {error}", "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]"))
-        except UsageError as error: problems.append(Problem("bad-default", f"default of {error.message}", "correct the default or the range"))
+        except ValueError as error:
+            problems.append(
+                Problem(
+                    "parameters-cell",
+                    f"parameter `{p.name}`: {error}",
+                    "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]",
+                )
+            )
+        except UsageError as error:
+            problems.append(
+                Problem("bad-default", f"default of {error.message}", "correct the default or the range")
+            )
     return problems

@@ -26,50 +26,66 @@ from ..store.settings import Project
 # %% ../../nbs/notebook/100_pipeline.ipynb #95c4e8e1
 class Edge(NamedTuple):
     "One stage needs what another saves."
-    saver: str     # stage that saves
-    loader: str    # stage that loads
+
+    saver: str  # stage that saves
+    loader: str  # stage that loads
     artifact: str  # the name between them
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #cb57815d
 @dataclass(frozen=True)
 class Pipeline:
     "Stages and the edges between them."
+
     name: str
     stages: dict[str, Stage] = field(default_factory=dict)  # in the order of their file names
-    order: tuple[str, ...] = ()                             # stage names, every saver before its loaders
+    order: tuple[str, ...] = ()  # stage names, every saver before its loaders
     edges: tuple[Edge, ...] = ()
-    savers: dict[str, str] = field(default_factory=dict)    # artifact -> stage
-    problems: tuple[Problem, ...] = ()                      # of the notebooks and of the graph
+    savers: dict[str, str] = field(default_factory=dict)  # artifact -> stage
+    problems: tuple[Problem, ...] = ()  # of the notebooks and of the graph
 
-    def errors(self) -> list[Problem]: return [p for p in self.problems if p.level == "error"]
+    def errors(self) -> list[Problem]:
+        return [p for p in self.problems if p.level == "error"]
 
-    def upstream(self, stage: str) -> list[str]: return list(self._upstream.get(stage, ()))
+    def upstream(self, stage: str) -> list[str]:
+        return list(self._upstream.get(stage, ()))
 
     @cached_property
     def _upstream(self) -> dict[str, dict[str, None]]:
         found: dict = {}
-        for e in self.edges: found.setdefault(e.loader, {})[e.saver] = None
+        for e in self.edges:
+            found.setdefault(e.loader, {})[e.saver] = None
         return found
 
     def parameters(self) -> dict[str, tuple[Parameter, list[str]]]:
         "Each parameter by name, with the stages that declare it."
         found: dict = {}
         for stage in self.stages.values():
-            for p in stage.parameters: found.setdefault(p.name, (p, []))[1].append(stage.name)
+            for p in stage.parameters:
+                found.setdefault(p.name, (p, []))[1].append(stage.name)
         return found
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #2b6b496b
 def graph_order(
-    stages: list[str],    # in the order of their files
-    edges: list[Edge],    # between them
-) -> tuple[list[str], list[Problem]]:  # every saver before its loaders; a problem naming the cycle when there is one
+    stages: list[str],  # in the order of their files
+    edges: list[Edge],  # between them
+) -> tuple[
+    list[str], list[Problem]
+]:  # every saver before its loaders; a problem naming the cycle when there is one
     "Put stages in an order in which they can run."
     sorter = TopologicalSorter({s: [] for s in stages})
-    for edge in edges: sorter.add(edge.loader, edge.saver)
+    for edge in edges:
+        sorter.add(edge.loader, edge.saver)
     place, order = {s: n for n, s in enumerate(stages)}, []
-    try: sorter.prepare()
+    try:
+        sorter.prepare()
     except CycleError as error:
-        return stages, [Problem("cycle", f"the stages go round in a circle: {' → '.join(error.args[1])}", "let one of them load something else")]
+        return stages, [
+            Problem(
+                "cycle",
+                f"the stages go round in a circle: {' → '.join(error.args[1])}",
+                "let one of them load something else",
+            )
+        ]
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=place.__getitem__)
         order += ready
@@ -86,104 +102,203 @@ def parameter_conflicts(
         for p in stage.parameters:
             known, where = first.setdefault(p.name, (p, stage))
             if (p.type, repr(p.default)) != (known.type, repr(known.default)):
-                yield Problem("parameter-conflict", f"parameter `{p.name}` is `{p.type} = {p.default!r}` in {stage.name} and `{known.type} = {known.default!r}` in {where.name}",
-                              "give both the same type and default, or rename one", stage.file, stage.parameters_cell)
+                yield Problem(
+                    "parameter-conflict",
+                    f"parameter `{p.name}` is `{p.type} = {p.default!r}` in {stage.name} and `{known.type} = {known.default!r}` in {where.name}",
+                    "give both the same type and default, or rename one",
+                    stage.file,
+                    stage.parameters_cell,
+                )
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #0328ab0c
 def input_problems(
-    project: Project,         # whose sources and pipelines a name can come from
-    stage: Stage,             # whose loads are looked at
-    savers: dict[str, str],   # artifact -> stage, of its own pipeline
+    project: Project,  # whose sources and pipelines a name can come from
+    stage: Stage,  # whose loads are looked at
+    savers: dict[str, str],  # artifact -> stage, of its own pipeline
     saved_by: Callable[[str], dict[str, str]],  # what another pipeline saves, by its name
 ) -> Iterator[Problem]:
     "Names that nobody saves."
     for written, cell in stage.loads.items():
         name = parse_name(written)
-        def problem(message, mend, cell=cell): return Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, stage.file, cell, stage.cell_ids[cell - 1])  # noqa: B023
+
+        def problem(message, mend, cell=cell):
+            return Problem(
+                "no-saver",
+                f"{stage.name} loads `{written}`, {message}",
+                mend,
+                stage.file,
+                cell,
+                stage.cell_ids[cell - 1],
+            )  # noqa: B023
+
         if name.pipeline in (None, stage.pipeline):
-            if name.name in savers or name.name in project.sources: continue
+            if name.name in savers or name.name in project.sources:
+                continue
             elsewhere = [p for p in project.pipelines if p != stage.pipeline and name.name in saved_by(p)]
-            yield problem("which no stage saves", f'write `load("{elsewhere[0]}/{name.name}")` for that of pipeline {elsewhere[0]}' if elsewhere else did_you_mean(name.name, [*savers, *project.sources]))
-        elif name.pipeline not in project.pipelines: yield problem(f"but there is no pipeline `{name.pipeline}`", did_you_mean(name.pipeline, list(project.pipelines)))
+            yield problem(
+                "which no stage saves",
+                f'write `load("{elsewhere[0]}/{name.name}")` for that of pipeline {elsewhere[0]}'
+                if elsewhere
+                else did_you_mean(name.name, [*savers, *project.sources]),
+            )
+        elif name.pipeline not in project.pipelines:
+            yield problem(
+                f"but there is no pipeline `{name.pipeline}`",
+                did_you_mean(name.pipeline, list(project.pipelines)),
+            )
         else:
             saved = saved_by(name.pipeline)
-            if name.name not in saved: yield problem(f"which no stage of `{name.pipeline}` saves", did_you_mean(name.name, list(saved)))
+            if name.name not in saved:
+                yield problem(
+                    f"which no stage of `{name.pipeline}` saves", did_you_mean(name.name, list(saved))
+                )
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #2497a7e2
 def list_problems(
-    stages: list[Stage],        # of one pipeline
+    stages: list[Stage],  # of one pipeline
     by_name: dict[str, Stage],  # the same, by name
-    savers: dict[str, str],     # artifact -> stage
+    savers: dict[str, str],  # artifact -> stage
 ) -> Iterator[Problem]:
     "Lists of values that nobody saves, or that are saved once for each value of another fan-out."
     for stage in stages:
         name = stage.each and stage.each.artifact
-        if not name: continue
+        if not name:
+            continue
         place = (stage.file, None, None)
-        if name not in savers: yield Problem("no-saver", f"{stage.name} runs for each value of `{name}`, which no stage saves", did_you_mean(name, list(savers)), *place)
-        elif by_name[savers[name]].each: yield Problem("bad-each", f"{stage.name} runs for each value of `{name}`, of which {savers[name]} saves several, one for each `{by_name[savers[name]].each.parameter}`", "save the list in a stage that is run once", *place)
+        if name not in savers:
+            yield Problem(
+                "no-saver",
+                f"{stage.name} runs for each value of `{name}`, which no stage saves",
+                did_you_mean(name, list(savers)),
+                *place,
+            )
+        elif by_name[savers[name]].each:
+            yield Problem(
+                "bad-each",
+                f"{stage.name} runs for each value of `{name}`, of which {savers[name]} saves several, one for each `{by_name[savers[name]].each.parameter}`",
+                "save the list in a stage that is run once",
+                *place,
+            )
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #7a77c391
 def stage_files(
     project: Project,  # where the folder is declared
-    pipeline: str,     # its name
-) -> list:             # stage notebooks, in the order of their names
+    pipeline: str,  # its name
+) -> list:  # stage notebooks, in the order of their names
     "The notebooks of a pipeline: `*.ipynb` directly in its folder that begin with neither `.` nor `_`."
-    return sorted((p for p in project.pipelines[pipeline].glob("*.ipynb") if p.name[0] not in "._"), key=lambda p: p.name)
+    return sorted(
+        (p for p in project.pipelines[pipeline].glob("*.ipynb") if p.name[0] not in "._"),
+        key=lambda p: p.name,
+    )
 
 
 def saved_names(
     project: Project,  # where the pipeline is declared
-    pipeline: str,     # its name
-) -> dict[str, str]:   # artifact -> stage
+    pipeline: str,  # its name
+) -> dict[str, str]:  # artifact -> stage
     "What a pipeline saves, its own problems left aside."
-    return {name: s.name for s in read_stages(project, pipeline, stage_files(project, pipeline)) for name in s.saves}
+    return {
+        name: s.name
+        for s in read_stages(project, pipeline, stage_files(project, pipeline))
+        for name in s.saves
+    }
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #428f99f4
 def stage_edges(
-    project: Project,       # whose sources are outside data
-    stages: list[Stage],    # of one pipeline
+    project: Project,  # whose sources are outside data
+    stages: list[Stage],  # of one pipeline
 ) -> tuple[dict[str, str], list[Edge], list[Problem]]:  # savers, edges, problems
     "Match names that are saved with names that are loaded."
     savers, problems = {}, []
     for stage in stages:
         for artifact, cell in stage.saves.items():
             place = (stage.file, cell, stage.cell_ids[cell - 1])
-            if artifact in savers: problems.append(Problem("two-savers", f"`{artifact}` is saved by {savers[artifact]} and by {stage.name}", "rename one of them", *place))
-            elif artifact in project.sources: problems.append(Problem("two-savers", f"{stage.name} saves `{artifact}`, which is a source", "rename one of them", *place))
+            if artifact in savers:
+                problems.append(
+                    Problem(
+                        "two-savers",
+                        f"`{artifact}` is saved by {savers[artifact]} and by {stage.name}",
+                        "rename one of them",
+                        *place,
+                    )
+                )
+            elif artifact in project.sources:
+                problems.append(
+                    Problem(
+                        "two-savers",
+                        f"{stage.name} saves `{artifact}`, which is a source",
+                        "rename one of them",
+                        *place,
+                    )
+                )
             savers.setdefault(artifact, stage.name)
-    edges = [Edge(savers[n.name], s.name, n.name) for s in stages for n in map(parse_name, s.loads)
-             if n.pipeline in (None, s.pipeline) and n.ref is None and n.name in savers]
-    edges += [Edge(savers[s.each.artifact], s.name, s.each.artifact) for s in stages if s.each and s.each.artifact in savers]
+    edges = [
+        Edge(savers[n.name], s.name, n.name)
+        for s in stages
+        for n in map(parse_name, s.loads)
+        if n.pipeline in (None, s.pipeline) and n.ref is None and n.name in savers
+    ]
+    edges += [
+        Edge(savers[s.each.artifact], s.name, s.each.artifact)
+        for s in stages
+        if s.each and s.each.artifact in savers
+    ]
     return savers, list(dict.fromkeys(edges)), problems
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #31d4b832
 def read_pipeline(
     project: Project,  # where it is declared
-    name: str,         # its name
-) -> Pipeline:         # with all problems; raises `UsageError` when no such pipeline is declared
+    name: str,  # its name
+) -> Pipeline:  # with all problems; raises `UsageError` when no such pipeline is declared
     "Read the stages of a pipeline and connect them."
-    if name not in project.pipelines: raise UsageError(f"there is no pipeline `{name}`", did_you_mean(name, list(project.pipelines)))
+    if name not in project.pipelines:
+        raise UsageError(f"there is no pipeline `{name}`", did_you_mean(name, list(project.pipelines)))
     stages = read_stages(project, name, stage_files(project, name))
     problems = [p for s in stages for p in s.problems]
     if not stages:
         folder = project.pipelines[name]
-        shown = folder.relative_to(project.root).as_posix() if folder.is_relative_to(project.root) else str(folder)
-        problems.append(Problem("no-stage", f"pipeline `{name}` has no notebook in {shown}", f"put one there, or correct `notebooks` in [pipeline.{name}]", "settings.ini"))
+        shown = (
+            folder.relative_to(project.root).as_posix()
+            if folder.is_relative_to(project.root)
+            else str(folder)
+        )
+        problems.append(
+            Problem(
+                "no-stage",
+                f"pipeline `{name}` has no notebook in {shown}",
+                f"put one there, or correct `notebooks` in [pipeline.{name}]",
+                "settings.ini",
+            )
+        )
     by_name: dict = {}
     for stage in stages:
-        if stage.name in by_name: problems.append(Problem("two-stages", f"{stage.file} and {by_name[stage.name].file} are both the stage `{stage.name}`", "rename one of them", stage.file))
+        if stage.name in by_name:
+            problems.append(
+                Problem(
+                    "two-stages",
+                    f"{stage.file} and {by_name[stage.name].file} are both the stage `{stage.name}`",
+                    "rename one of them",
+                    stage.file,
+                )
+            )
         by_name.setdefault(stage.name, stage)
     savers, edges, found = stage_edges(project, list(by_name.values()))
     order, cycles = graph_order(list(by_name), edges)
     saved_by = cache(partial(saved_names, project))
-    problems += [*found, *list_problems(stages, by_name, savers), *cycles, *parameter_conflicts(stages), *(p for s in stages for p in input_problems(project, s, savers, saved_by))]
+    problems += [
+        *found,
+        *list_problems(stages, by_name, savers),
+        *cycles,
+        *parameter_conflicts(stages),
+        *(p for s in stages for p in input_problems(project, s, savers, saved_by)),
+    ]
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, tuple(problems))
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #a5ab5017
 def require_sound(
     pipeline: Pipeline,  # about to be planned
-) -> Pipeline:           # the same; raises `DefinitionError` with every error in it
+) -> Pipeline:  # the same; raises `DefinitionError` with every error in it
     "Stop at definition errors."
-    if errors := pipeline.errors(): raise DefinitionError(errors)
+    if errors := pipeline.errors():
+        raise DefinitionError(errors)
     return pipeline

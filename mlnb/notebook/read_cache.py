@@ -26,84 +26,135 @@ from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
 from ..store import digests, errors, names
 from ..store.digests import digest_of, sha256
-from ..store.errors import Problem, StoreError
 from ..store.disk import write_durably
+from ..store.errors import Problem, StoreError
 from ..store.settings import Project
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #617ccd4f
-PARTS = (cells, digests, each, edges, errors, names, options, parameters, stage)  # modules that decide what a notebook says
+PARTS = (
+    cells,
+    digests,
+    each,
+    edges,
+    errors,
+    names,
+    options,
+    parameters,
+    stage,
+)  # modules that decide what a notebook says
 
 
 @lru_cache(maxsize=1)
 def reader_digest() -> str:  # changes when a notebook might be read in another way
     "What reads notebooks here."
+
     def installed(name):
-        try: return version(name)
-        except PackageNotFoundError: return None
-    return digest_of([sys.version, installed("ipython"), installed("pydantic"), *(sha256(Path(m.__file__).read_bytes()) for m in (*PARTS, sys.modules[__name__]) if hasattr(m, "__file__"))])
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return digest_of(
+        [
+            sys.version,
+            installed("ipython"),
+            installed("pydantic"),
+            *(
+                sha256(Path(m.__file__).read_bytes())
+                for m in (*PARTS, sys.modules[__name__])
+                if hasattr(m, "__file__")
+            ),
+        ]
+    )
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #18a147b2
 def unpacked(
     kept: dict,  # what `packed` gave, through JSON
-) -> dict:       # as `read_content` gives it
+) -> dict:  # as `read_content` gives it
     "Put a reading together again."
-    if set(kept) == {"problems"}: return {"problems": tuple(Problem(*p) for p in kept["problems"])}
+    if set(kept) == {"problems"}:
+        return {"problems": tuple(Problem(*p) for p in kept["problems"])}
     *numbers, env, fan_out, report = kept["options"]
-    return kept | {"cell_ids": tuple(kept["cell_ids"]), "code": tuple((position, counted) for position, counted in kept["code"]), "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
-                   "options": Options(*numbers, tuple(env), fan_out, report), "problems": tuple(Problem(*p) for p in kept["problems"])}
+    return kept | {
+        "cell_ids": tuple(kept["cell_ids"]),
+        "code": tuple((position, counted) for position, counted in kept["code"]),
+        "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
+        "options": Options(*numbers, tuple(env), fan_out, report),
+        "problems": tuple(Problem(*p) for p in kept["problems"]),
+    }
 
 
 def packed(
     reading: dict,  # what `read_content` gave
-) -> dict | None:   # plain JSON; None when it would come back as something else
+) -> dict | None:  # plain JSON; None when it would come back as something else
     "A reading in a form that can be kept."
-    plain = {k: [astuple(v) for v in values] if k in ("parameters", "problems") else astuple(values) if k == "options" else values for k, values in reading.items()}
-    try: again = json.loads(json.dumps(plain))
-    except (TypeError, ValueError, RecursionError): return None
+    plain = {
+        k: [astuple(v) for v in values]
+        if k in ("parameters", "problems")
+        else astuple(values)
+        if k == "options"
+        else values
+        for k, values in reading.items()
+    }
+    try:
+        again = json.loads(json.dumps(plain))
+    except (TypeError, ValueError, RecursionError):
+        return None
     return again if repr(unpacked(again)) == repr(reading) else None
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #3e18a791
 def read_kept(
-    path: Path,               # the cache of a pipeline
+    path: Path,  # the cache of a pipeline
     is_shared: bool = False,  # whether a file of another user counts
-) -> dict:                    # place -> packed reading; empty when there is nothing that can be used
+) -> dict:  # place -> packed reading; empty when there is nothing that can be used
     "What was kept by this reader."
     try:
-        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        with open(
+            path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        ) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or not (is_shared or status.st_uid == os.getuid()): return {}
+            if not stat.S_ISREG(status.st_mode) or not (is_shared or status.st_uid == os.getuid()):
+                return {}
             digest, _, body = file.read().partition(b"\n")
-        if sha256(body).encode() != digest: return {}
+        if sha256(body).encode() != digest:
+            return {}
         kept = json.loads(body)
-    except (OSError, ValueError, RecursionError): return {}
+    except (OSError, ValueError, RecursionError):
+        return {}
     return kept["readings"] if kept["reader"] == reader_digest() else {}
 
 
 def write_kept(
-    path: Path,               # the cache of a pipeline
-    readings: dict,           # place -> packed reading
+    path: Path,  # the cache of a pipeline
+    readings: dict,  # place -> packed reading
     is_shared: bool = False,  # whether the group reads it
 ) -> None:
     "Keep readings; a place that cannot be written goes without."
     body = json.dumps({"reader": reader_digest(), "readings": readings}).encode()
-    with suppress(StoreError, OSError): write_durably(path, sha256(body).encode() + b"\n" + body, 0o640 if is_shared else 0o600)
+    with suppress(StoreError, OSError):
+        write_durably(path, sha256(body).encode() + b"\n" + body, 0o640 if is_shared else 0o600)
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #d756a33e
 def read_stages(
-    project: Project,       # whose store has the cache
-    pipeline: str,          # name of the pipeline
+    project: Project,  # whose store has the cache
+    pipeline: str,  # name of the pipeline
     paths: Iterable[Path],  # its notebooks
     read: Callable[[bytes, str], dict] = read_content,  # what reads a notebook that is not remembered
-) -> list[Stage]:           # as `read_stage` gives them, in the same order
+) -> list[Stage]:  # as `read_stage` gives them, in the same order
     "Read the notebooks of a pipeline, parsing those that changed."
     path, is_shared = project.store / "cache" / f"{pipeline}.readings", project.group is not None
     kept, used = read_kept(path, is_shared), {}
+
     def remembered(content, file):
         place = f"{sha256(content)} {file}"
-        if place in kept: return unpacked(used.setdefault(place, kept[place]))
+        if place in kept:
+            return unpacked(used.setdefault(place, kept[place]))
         found = read(content, file)
-        if (plain := packed(found)) is not None: used[place] = plain
+        if (plain := packed(found)) is not None:
+            used[place] = plain
         return found
+
     stages = [read_stage(p, pipeline, project.root, remembered) for p in paths]
-    if used.keys() != kept.keys() and (project.store / "format").is_file(): write_kept(path, used, is_shared)
+    if used.keys() != kept.keys() and (project.store / "format").is_file():
+        write_kept(path, used, is_shared)
     return stages

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 
 from ..store.digests import sha256
-from ..store.errors import UsageError
 from ..store.disk import make_folder
+from ..store.errors import UsageError
 
 # %% ../../nbs/notebook/110_scaffold.ipynb #5c281e89
 SETTINGS = """[mlnb]
@@ -33,7 +33,11 @@ STAGES = {
         ("code", "n_days: int = 200   # length of the series [days], 30..2000", ("parameters",)),
         ("code", "import random\n\nfrom mlnb import save", ()),
         ("markdown", "Sales rise by a tenth of a unit a day and scatter by ten around that line.", ()),
-        ("code", "sales = [round(100 + 0.1 * day + random.gauss(0, 10), 1) for day in range(n_days)]\nsales[:5]", ()),
+        (
+            "code",
+            "sales = [round(100 + 0.1 * day + random.gauss(0, 10), 1) for day in range(n_days)]\nsales[:5]",
+            (),
+        ),
         ("code", 'save("sales", sales)', ()),
     ],
     "20_forecast.ipynb": [
@@ -42,35 +46,66 @@ STAGES = {
         ("code", "from statistics import fmean\n\nfrom mlnb import load, metric, require, save", ()),
         ("code", 'sales = load("sales")\nlen(sales)', ()),
         ("markdown", "## How far off is it?", ()),
-        ("code", "errors = [abs(sales[day] - fmean(sales[day - window:day])) for day in range(window, len(sales))]\n"
-                 'metric("mean_absolute_error", fmean(errors))', ()),
-        ("code", 'require(fmean(errors) < 20, "the forecast must be closer than twice the scatter of the sales")', ()),
-        ("code", 'save("forecast", {"tomorrow": round(fmean(sales[-window:]), 1), "mean_absolute_error": round(fmean(errors), 2)})', ()),
+        (
+            "code",
+            "errors = [abs(sales[day] - fmean(sales[day - window:day])) for day in range(window, len(sales))]\n"
+            'metric("mean_absolute_error", fmean(errors))',
+            (),
+        ),
+        (
+            "code",
+            'require(fmean(errors) < 20, "the forecast must be closer than twice the scatter of the sales")',
+            (),
+        ),
+        (
+            "code",
+            'save("forecast", {"tomorrow": round(fmean(sales[-window:]), 1), "mean_absolute_error": round(fmean(errors), 2)})',
+            (),
+        ),
     ],
 }
 
 # %% ../../nbs/notebook/110_scaffold.ipynb #e8321a87
 def notebook_of(
     cells: list[tuple],  # kind, text, tags
-) -> dict:               # a notebook of format 4.5, without outputs
+) -> dict:  # a notebook of format 4.5, without outputs
     "Build a notebook; a cell's id is made from its text, so that equal notebooks are equal files."
+
     def built(kind, text, tags):
-        cell = {"cell_type": kind, "id": sha256(text.encode())[:8], "metadata": {"tags": list(tags)} if tags else {}, "source": text.splitlines(keepends=True)}
+        cell = {
+            "cell_type": kind,
+            "id": sha256(text.encode())[:8],
+            "metadata": {"tags": list(tags)} if tags else {},
+            "source": text.splitlines(keepends=True),
+        }
         return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
     spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return {"cells": [built(*c) for c in cells], "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
+    return {
+        "cells": [built(*c) for c in cells],
+        "metadata": {"kernelspec": spec},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 # %% ../../nbs/notebook/110_scaffold.ipynb #a7cd321e
 def write_scaffold(
     folder: Path,  # where the project begins; made when missing
-) -> list[Path]:   # the files written; raises `UsageError` when there is a settings.ini already
+) -> list[Path]:  # the files written; raises `UsageError` when there is a settings.ini already
     "Write a first project."
-    if (folder / "settings.ini").exists(): raise UsageError(f"{folder} has a settings.ini already", "give another folder: `mlnb init FOLDER`")
+    if (folder / "settings.ini").exists():
+        raise UsageError(f"{folder} has a settings.ini already", "give another folder: `mlnb init FOLDER`")
     make_folder(folder / "nbs" / "first", 0o755)
-    files = {folder / "nbs" / "first" / name: json.dumps(notebook_of(cells), indent=1) + "\n" for name, cells in STAGES.items()}
-    if not (folder / ".gitignore").exists(): files[folder / ".gitignore"] = ".mlnb/\nreports/\n"
+    files = {
+        folder / "nbs" / "first" / name: json.dumps(notebook_of(cells), indent=1) + "\n"
+        for name, cells in STAGES.items()
+    }
+    if not (folder / ".gitignore").exists():
+        files[folder / ".gitignore"] = ".mlnb/\nreports/\n"
     files[folder / "settings.ini"] = SETTINGS
     for path in files:
-        if path.exists(): raise UsageError(f"{path} is there already", "give another folder: `mlnb init FOLDER`")
-    for path, text in files.items(): path.write_text(text, encoding="utf-8")
+        if path.exists():
+            raise UsageError(f"{path} is there already", "give another folder: `mlnb init FOLDER`")
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
     return list(files)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .cells import Cell, cell_code, opaque_magics, parse_cell, read_notebook
 from .each import Each, each_problems, read_each
 from .edges import read_edges
-from .cells import Cell, cell_code, opaque_magics, parse_cell, read_notebook
 from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
 from ..store.errors import Problem
@@ -25,7 +25,7 @@ from ..store.names import is_name
 # %% ../../nbs/notebook/080_stage.ipynb #5abf0344
 def stage_name(
     path: Path,  # a stage notebook
-) -> str:        # its file name without suffix and leading number
+) -> str:  # its file name without suffix and leading number
     "Name of the stage in a notebook."
     return re.sub(r"^\d+[_-]", "", path.stem)
 
@@ -33,18 +33,21 @@ def stage_name(
 @dataclass(frozen=True)
 class Stage:
     "What a notebook's text says of a step."
-    pipeline: str                            # name of its pipeline
-    name: str                                # its own name
-    path: Path                               # the notebook
-    file: str                                # its path relative to the project, as problems show it
-    content: bytes = b""                     # the notebook as it was read: what is planned is what runs, whatever an editor does meanwhile
-    cell_ids: tuple[str | None, ...] = ()    # of all its cells, in order
-    code: tuple = ()                         # (position, what counts for freshness) of each code cell that runs; of the parameters cell only its place
-    parameters: tuple[Parameter, ...] = ()   # in the order of the cell
-    parameters_cell: int | None = None       # its position, from 1; None when there is none
+
+    pipeline: str  # name of its pipeline
+    name: str  # its own name
+    path: Path  # the notebook
+    file: str  # its path relative to the project, as problems show it
+    content: bytes = (
+        b""  # the notebook as it was read: what is planned is what runs, whatever an editor does meanwhile
+    )
+    cell_ids: tuple[str | None, ...] = ()  # of all its cells, in order
+    code: tuple = ()  # (position, what counts for freshness) of each code cell that runs; of the parameters cell only its place
+    parameters: tuple[Parameter, ...] = ()  # in the order of the cell
+    parameters_cell: int | None = None  # its position, from 1; None when there is none
     options: Options = field(default_factory=Options)
-    loads: Mapping[str, int] = field(default_factory=dict)    # name as written -> first cell
-    saves: Mapping[str, int] = field(default_factory=dict)    # artifact -> first cell
+    loads: Mapping[str, int] = field(default_factory=dict)  # name as written -> first cell
+    saves: Mapping[str, int] = field(default_factory=dict)  # artifact -> first cell
     imports: Mapping[str, int] = field(default_factory=dict)  # dotted module name -> first cell
     problems: tuple[Problem, ...] = ()
 
@@ -61,74 +64,157 @@ class Stage:
 # %% ../../nbs/notebook/080_stage.ipynb #473a0574
 def kernel_problems(
     metadata: dict,  # of the notebook
-    file: str,       # its path as problems show it
+    file: str,  # its path as problems show it
 ) -> list[Problem]:  # empty for a Python kernel of any name
     "Whether the notebook says that it is Python; the kernel's name does not matter, every stage runs in mlnb's own interpreter."
     spec = metadata.get("kernelspec")
     if not isinstance(spec, dict) or not spec.get("name"):
-        return [Problem("no-kernelspec", f"{file} does not say which kernel runs it", "open it in JupyterLab, choose the Python kernel and save", file)]
+        return [
+            Problem(
+                "no-kernelspec",
+                f"{file} does not say which kernel runs it",
+                "open it in JupyterLab, choose the Python kernel and save",
+                file,
+            )
+        ]
     language = spec.get("language") or (metadata.get("language_info") or {}).get("name") or "python"
-    if language.lower() == "python": return []
-    return [Problem("no-kernelspec", f"{file} is written for a {language} kernel", "mlnb runs Python notebooks: choose a Python kernel", file)]
+    if language.lower() == "python":
+        return []
+    return [
+        Problem(
+            "no-kernelspec",
+            f"{file} is written for a {language} kernel",
+            "mlnb runs Python notebooks: choose a Python kernel",
+            file,
+        )
+    ]
 
 # %% ../../nbs/notebook/080_stage.ipynb #855abe2f
 def parse_code(
     cells: list[Cell],  # code cells that run
-    file: str,          # for problems
+    file: str,  # for problems
 ) -> tuple[list, list, list[Problem]]:  # (position, tree), (position, what counts for freshness), problems
     "Parse each code cell."
     trees, code, problems = [], [], []
     for cell in cells:
-        try: tree, counted = parse_cell(cell.source), cell_code(cell)
+        try:
+            tree, counted = parse_cell(cell.source), cell_code(cell)
         except SyntaxError as error:
-            problems.append(Problem("syntax", f"cell {cell.position} of {file} is no Python: {error.msg} (line {error.lineno})", "correct the cell", file, cell.position, cell.id))
+            problems.append(
+                Problem(
+                    "syntax",
+                    f"cell {cell.position} of {file} is no Python: {error.msg} (line {error.lineno})",
+                    "correct the cell",
+                    file,
+                    cell.position,
+                    cell.id,
+                )
+            )
             continue
         trees.append((cell.position, tree))
-        if counted is not None: code.append((cell.position, counted))
-        problems += [Problem("opaque-magic", f"`{m}` is not understood: what it loads, saves or imports is not seen", "use plain Python if it does", file, cell.position, cell.id, "warning")
-                     for m in opaque_magics(tree)]
+        if counted is not None:
+            code.append((cell.position, counted))
+        problems += [
+            Problem(
+                "opaque-magic",
+                f"`{m}` is not understood: what it loads, saves or imports is not seen",
+                "use plain Python if it does",
+                file,
+                cell.position,
+                cell.id,
+                "warning",
+            )
+            for m in opaque_magics(tree)
+        ]
     return trees, code, problems
 
 # %% ../../nbs/notebook/080_stage.ipynb #10508628
 def read_content(
     content: bytes,  # of the notebook
-    file: str,       # its path as problems show it; the stage is named after it
-) -> dict:           # the fields of `Stage` that follow from these two, from `cell_ids` on
+    file: str,  # its path as problems show it; the stage is named after it
+) -> dict:  # the fields of `Stage` that follow from these two, from `cell_ids` on
     "Read everything that a notebook's text says."
     name = stage_name(Path(file))
     metadata, cells, problems = read_notebook(content, file)
-    if problems: return {"problems": tuple(problems)}
-    def place(found, cell): return [replace(p, file=file, cell=cell.position, cell_id=cell.id) for p in found]
+    if problems:
+        return {"problems": tuple(problems)}
+
+    def place(found, cell):
+        return [replace(p, file=file, cell=cell.position, cell_id=cell.id) for p in found]
+
     problems = kernel_problems(metadata, file)
-    if not is_name(name): problems.append(Problem("bad-name", f"{file} gives the stage the name `{name}`", "use a-z, 0-9 and _ after the number", file))
+    if not is_name(name):
+        problems.append(
+            Problem(
+                "bad-name",
+                f"{file} gives the stage the name `{name}`",
+                "use a-z, 0-9 and _ after the number",
+                file,
+            )
+        )
     code_cells = [c for c in cells if c.kind == "code" and "skip-execution" not in c.tags]
     tagged = [c for c in code_cells if "parameters" in c.tags]
-    if len(tagged) > 1: problems.append(Problem("two-parameters-cells", f"{file} has {len(tagged)} cells tagged `parameters`", "keep one", file, tagged[1].position, tagged[1].id))
+    if len(tagged) > 1:
+        problems.append(
+            Problem(
+                "two-parameters-cells",
+                f"{file} has {len(tagged)} cells tagged `parameters`",
+                "keep one",
+                file,
+                tagged[1].position,
+                tagged[1].id,
+            )
+        )
     parameters, found = read_parameters(tagged[0].source) if tagged else ([], [])
     problems += place(found, tagged[0]) if tagged else []
     options, found = read_options(code_cells[0].source) if code_cells else (Options(), [])
     problems += place([*found, *each_problems(options.each, parameters)], code_cells[0]) if code_cells else []
     for cell in code_cells[1:]:
-        problems += place([Problem("option-place", f"option `{n}` stands in cell {cell.position}, where it has no effect", f"move it to the top of cell {code_cells[0].position}, the first code cell") for n in misplaced_options(cell.source)], cell)
+        problems += place(
+            [
+                Problem(
+                    "option-place",
+                    f"option `{n}` stands in cell {cell.position}, where it has no effect",
+                    f"move it to the top of cell {code_cells[0].position}, the first code cell",
+                )
+                for n in misplaced_options(cell.source)
+            ],
+            cell,
+        )
     trees, code, found = parse_code([c for c in code_cells if c not in tagged], file)
     edges = read_edges(trees)
     ids = {c.position: c.id for c in cells}
     problems += found + [replace(p, file=file, cell_id=ids[p.cell]) for p in edges.problems]
     code = sorted([*code, *((c.position, ["parameters"]) for c in tagged)])
-    return {"cell_ids": tuple(c.id for c in cells), "code": tuple(code), "parameters": tuple(parameters), "parameters_cell": tagged[0].position if tagged else None, "options": options,
-            "loads": edges.loads, "saves": edges.saves, "imports": edges.imports, "problems": tuple(problems)}
+    return {
+        "cell_ids": tuple(c.id for c in cells),
+        "code": tuple(code),
+        "parameters": tuple(parameters),
+        "parameters_cell": tagged[0].position if tagged else None,
+        "options": options,
+        "loads": edges.loads,
+        "saves": edges.saves,
+        "imports": edges.imports,
+        "problems": tuple(problems),
+    }
 
 # %% ../../nbs/notebook/080_stage.ipynb #b2d52855
 def read_stage(
-    path: Path,      # the notebook
-    pipeline: str,   # name of the pipeline it belongs to
-    root: Path,      # folder of the project
+    path: Path,  # the notebook
+    pipeline: str,  # name of the pipeline it belongs to
+    root: Path,  # folder of the project
     read: Callable[[bytes, str], dict] = read_content,  # content and file to what they say
-) -> Stage:          # with every problem of the notebook in `problems`
+) -> Stage:  # with every problem of the notebook in `problems`
     "Read a stage from its notebook."
-    name, file = stage_name(path), path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-    try: content = path.read_bytes()
+    name, file = (
+        stage_name(path),
+        path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path),
+    )
+    try:
+        content = path.read_bytes()
     except OSError as error:
-        unreadable = Problem("bad-notebook", f"{file} cannot be read ({error.strerror})", "check its permissions", file)
+        unreadable = Problem(
+            "bad-notebook", f"{file} cannot be read ({error.strerror})", "check its permissions", file
+        )
         return Stage(pipeline, name, path, file, problems=(unreadable,))
     return Stage(pipeline, name, path, file, content, **read(content, file))

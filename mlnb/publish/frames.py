@@ -28,33 +28,43 @@ from ..store.digests import sha256
 
 # %% ../../nbs/publish/050_frames.ipynb #67f9b5c4
 @cache
-def evidently_files() -> tuple[str, bytes]:  # JavaScript and icon font of the installed Evidently; empty when it is not installed
+def evidently_files() -> tuple[
+    str, bytes
+]:  # JavaScript and icon font of the installed Evidently; empty when it is not installed
     "What every report of Evidently carries along."
     spec = importlib.util.find_spec("evidently")
-    folder = Path(spec.origin).parent / "nbextension" / "static" if spec and spec.origin else Path("/nonexistent")
-    if not (folder / "index.js").is_file(): return "", b""
-    return (folder / "index.js").read_text(encoding="utf-8"), (folder / "material-ui-icons.woff2").read_bytes()
+    folder = (
+        Path(spec.origin).parent / "nbextension" / "static" if spec and spec.origin else Path("/nonexistent")
+    )
+    if not (folder / "index.js").is_file():
+        return "", b""
+    return (folder / "index.js").read_text(encoding="utf-8"), (
+        folder / "material-ui-icons.woff2"
+    ).read_bytes()
 
 # %% ../../nbs/publish/050_frames.ipynb #ecf6da82
 class Report(NamedTuple):
     "The data of a report."
-    info: dict    # its widgets
+
+    info: dict  # its widgets
     graphs: dict  # their figures, by id
 
 
 def read_report(
-    html: str,        # an HTML file
-) -> Report | None:   # None when it is no report, or one of another version of Evidently
+    html: str,  # an HTML file
+) -> Report | None:  # None when it is no report, or one of another version of Evidently
     "Take the data out of a report of Evidently."
     decoder = json.JSONDecoder(parse_constant=lambda token: None)
     start = re.search(r"<script>\s*var (metric_[0-9a-f]{32}) = ", html)
-    if start is None: return None
+    if start is None:
+        return None
     name = start[1]
     try:
         info, end = decoder.raw_decode(html, start.end())
         between = re.compile(rf";\s*var additional_graphs_{name} = ").match(html, end)
         graphs, end = decoder.raw_decode(html, between.end() if between else len(html))
-    except json.JSONDecodeError: return None
+    except json.JSONDecodeError:
+        return None
     head = rf';\s*</script>\s*</head>\s*<body>\s*<div id="root_{name}">\s*</div>\s*<script>var global = globalThis</script>\s*<script>'
     rest = re.compile(head).match(html, end)
     script = evidently_files()[0]
@@ -98,8 +108,21 @@ def viewer() -> str:  # an HTML document for a sandboxed frame
     "The document that draws any report of the installed Evidently."
     script, font = evidently_files()
     script = f"var global = globalThis;\n{script}"
-    rules = policy(script_src=f"{source_hash(script)} {source_hash(BOOT)}", style_src="'unsafe-inline'", font_src="data:", img_src="data: blob:")
-    return str(fill(VIEWER, policy=rules, font=base64.b64encode(font).decode(), script=Markup(script), boot=Markup(BOOT)))
+    rules = policy(
+        script_src=f"{source_hash(script)} {source_hash(BOOT)}",
+        style_src="'unsafe-inline'",
+        font_src="data:",
+        img_src="data: blob:",
+    )
+    return str(
+        fill(
+            VIEWER,
+            policy=rules,
+            font=base64.b64encode(font).decode(),
+            script=Markup(script),
+            boot=Markup(BOOT),
+        )
+    )
 
 # %% ../../nbs/publish/050_frames.ipynb #8266e0eb
 def viewer_name() -> str:  # e.g. `evidently-0f3e93368a97.html`
@@ -109,7 +132,7 @@ def viewer_name() -> str:  # e.g. `evidently-0f3e93368a97.html`
 # %% ../../nbs/publish/050_frames.ipynb #e887d2da
 def pack(
     report: Report,  # what `read_report` returned
-) -> str:            # Base64 of gzip of JSON: letters, digits, `+`, `/` and `=` only
+) -> str:  # Base64 of gzip of JSON: letters, digits, `+`, `/` and `=` only
     "Data of a report as the name of a frame; equal reports, equal text."
     data = json.dumps({"info": report.info, "graphs": report.graphs}, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()
@@ -124,12 +147,12 @@ PLAIN = """<div class="head"><h1>{{ title }}</h1>
 
 
 def render_report(
-    html: str,     # an HTML file that a stage saved
-    title: str,    # of its page
+    html: str,  # an HTML file that a stage saved
+    title: str,  # of its page
     trail: list[tuple[str, str | None]],  # way from the index to the page
-    assets: str,   # relative address of the folder with the viewer, e.g. `../../assets`
+    assets: str,  # relative address of the folder with the viewer, e.g. `../../assets`
     digest: str = "",  # of the file, for those who want to trace it
-) -> tuple[str, bool]: # the page, and whether it needs the viewer
+) -> tuple[str, bool]:  # the page, and whether it needs the viewer
     "Make the page of a report: framed when it is Evidently's, text and tables when it is anything else."
     report = read_report(html)
     back = Markup("Made from the file with digest <code>{}</code>.").format(digest) if digest else ""
@@ -137,5 +160,6 @@ def render_report(
         body = fill(FRAME, title=title, viewer=f"{assets}/{viewer_name()}", data=pack(report), back=back)
         return document(title, body, trail, frame_src="'self' file:"), True
     from mlnb.publish.prose import clean
+
     lost = re.search(r"<(script|style|iframe|svg|canvas)\b", html, re.IGNORECASE) is not None
     return document(title, fill(PLAIN, title=title, text=clean(html), lost=lost), trail), False

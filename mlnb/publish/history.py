@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..flow.dependencies import dependencies
-from ..notebook.packages import installed_packages
-from ..notebook.each import file_stem, unit_name
+from ..flow.fanout_parts import input_of
 from ..flow.heads import head_name
 from ..flow.key import explain, key_parts
-from ..flow.fanout_parts import input_of
-from ..notebook.pipeline import Pipeline, read_pipeline, require_sound
-from ..flow.plan import Plan, make_plan
-from ..notebook.stage import Stage
 from ..flow.parameter_values import Value, resolve
+from ..flow.plan import Plan, make_plan
+from ..notebook.each import file_stem, unit_name
+from ..notebook.packages import installed_packages
+from ..notebook.pipeline import Pipeline, read_pipeline, require_sound
+from ..notebook.stage import Stage
 from .outputs import notebook_without_places, without_places
 from .pages import Facts, join_outputs
 from ..store import codecs, records
@@ -52,13 +52,14 @@ VERDICT_MARKS = {  # look and label by word
 
 class ShownVerdict(NamedTuple):
     "A verdict as a page says it."
+
     name: str  # of the artifact that holds it
     word: str  # one of `WORDS`
     text: str  # its reason as a sentence; empty when it has none
 
 
 def verdict_in(
-    name: str,   # of the artifact
+    name: str,  # of the artifact
     value: Any,  # what it holds
 ) -> ShownVerdict | None:  # None when it is no verdict
     "Read a verdict."
@@ -72,15 +73,18 @@ LARGEST = 5_000_000  # of an artifact that is looked into for a verdict [bytes]
 
 
 def verdicts_of(
-    store: Store,   # where the outputs are
-    record: dict,   # of a stage
-) -> list[ShownVerdict]: # in the order of the names; those that cannot be read are left out
+    store: Store,  # where the outputs are
+    record: dict,  # of a stage
+) -> list[ShownVerdict]:  # in the order of the names; those that cannot be read are left out
     "The verdicts among a stage's outputs."
     found = []
     for name, output in sorted(record["outputs"].items()):
-        if output["codec"] != "json" or output["bytes"] > LARGEST: continue
-        try: value = codecs.decode("json", get(store, output["digest"]))
-        except IntegrityError: continue
+        if output["codec"] != "json" or output["bytes"] > LARGEST:
+            continue
+        try:
+            value = codecs.decode("json", get(store, output["digest"]))
+        except IntegrityError:
+            continue
         found.append(verdict_in(name, value))
     return [v for v in found if v is not None]
 
@@ -88,14 +92,15 @@ def verdicts_of(
 @dataclass(frozen=True)
 class StagePage:
     "One stage of one run."
-    stage: str                # its name
-    state: str                # what the run did to it: `committed`, `cached`, `failed`, `skipped`, …
-    facts: Facts | None = None       # of the execution; None when there is nothing to show
-    notebook: dict | None = None     # to render; None when it is gone
+
+    stage: str  # its name
+    state: str  # what the run did to it: `committed`, `cached`, `failed`, `skipped`, …
+    facts: Facts | None = None  # of the execution; None when there is nothing to show
+    notebook: dict | None = None  # to render; None when it is gone
     verdicts: tuple[ShownVerdict, ...] = ()
     reports: dict[str, str] = field(default_factory=dict)  # artifact -> digest of an `.html` file
-    error: str = ""           # of a failed stage: one sentence
-    made_in: str = ""         # id of the run that executed it
+    error: str = ""  # of a failed stage: one sentence
+    made_in: str = ""  # id of the run that executed it
     each: dict | None = None  # parameter and value, of a part of a fan-out
 
     @property
@@ -112,122 +117,156 @@ class StagePage:
 @dataclass(frozen=True)
 class RunPage:
     "One run."
-    run: str                  # its id
+
+    run: str  # its id
     pipeline: str
     profile: str
-    state: str                # `committed`, `failed`, `cancelled`, `running`
-    started_utc: str | None   # [ISO 8601, UTC]
-    seconds: float | None     # [s]
-    parameters: dict          # effective values by name
+    state: str  # `committed`, `failed`, `cancelled`, `running`
+    started_utc: str | None  # [ISO 8601, UTC]
+    seconds: float | None  # [s]
+    parameters: dict  # effective values by name
     stages: tuple[StagePage, ...]
-    is_head: bool             # whether the pipeline's head under its profile points here
+    is_head: bool  # whether the pipeline's head under its profile points here
 
-    def verdicts(self) -> list[ShownVerdict]: return [v for s in self.stages for v in s.verdicts]
+    def verdicts(self) -> list[ShownVerdict]:
+        return [v for s in self.stages for v in s.verdicts]
 
     def metrics(self) -> dict:
         "Metrics by name; of the parts of a fan-out their mean, called so."
         good = [s for s in self.stages if s.facts and s.state != "failed"]
         parts: dict = {}
         for s in good:
-            for name, value in s.facts.metrics.items() if s.each else (): parts.setdefault(f"mean_{name}", []).append(value)
+            for name, value in s.facts.metrics.items() if s.each else ():
+                parts.setdefault(f"mean_{name}", []).append(value)
         means = {n: sum(v) / len(v) for n, v in parts.items() if not n.endswith(("_low", "_high"))}
         return {n: m for s in good if not s.each for n, m in s.facts.metrics.items()} | means
 
 # %% ../../nbs/publish/060_history.ipynb #209d28ec
 class Now(NamedTuple):
     "The project as it is, for comparison."
+
     project: Project
     store: Store
-    pipelines: dict[str, Pipeline]           # those that can be read
-    plans: dict[tuple[str, str], Plan | str] # by pipeline and profile: what would run, or why that cannot be said
-    packages: dict                           # installed, by name
+    pipelines: dict[str, Pipeline]  # those that can be read
+    plans: dict[
+        tuple[str, str], Plan | str
+    ]  # by pipeline and profile: what would run, or why that cannot be said
+    packages: dict  # installed, by name
 
 
 def own_reasons(
-    record: dict,   # of a stage
-    stage: Stage,   # as it is now
-    now: Now,       # the project
-) -> list[str]:     # sentences; empty when the record's key comes out again
+    record: dict,  # of a stage
+    stage: Stage,  # as it is now
+    now: Now,  # the project
+) -> list[str]:  # sentences; empty when the record's key comes out again
     "What changed in notebook, modules or packages since a record was made."
     parts = record["parts"]
-    values = {p.name: Value(parts["parameters"].get(p.name, {}).get("value", p.default), "", p.type, ()) for p in stage.parameters}
+    values = {
+        p.name: Value(parts["parameters"].get(p.name, {}).get("value", p.default), "", p.type, ())
+        for p in stage.parameters
+    }
     inputs = {name: input_of(i) for name, i in record["inputs"].items() if name in parts["inputs"]}
     found = dependencies(stage.imports, [stage.path.parent, now.project.root], now.packages)
-    today = {**key_parts(stage, values, inputs, {}, found, record.get("each") if stage.each else None), "sources": parts["sources"]}
-    if digest_of(today) == record["key"]: return []
-    return [r["message"] for r in explain(parts, today, [position for position, _ in stage.code])] or ["its definition changed"]
+    today = {
+        **key_parts(stage, values, inputs, {}, found, record.get("each") if stage.each else None),
+        "sources": parts["sources"],
+    }
+    if digest_of(today) == record["key"]:
+        return []
+    return [r["message"] for r in explain(parts, today, [position for position, _ in stage.code])] or [
+        "its definition changed"
+    ]
 
 # %% ../../nbs/publish/060_history.ipynb #4dff161d
 def plan_now(
-    now: Now,         # the project
-    pipeline: str,    # name
-    profile: str,     # name
-) -> Plan | str:      # what would run, or one sentence why that cannot be said
+    now: Now,  # the project
+    pipeline: str,  # name
+    profile: str,  # name
+) -> Plan | str:  # what would run, or one sentence why that cannot be said
     "The plan of a pipeline as it is, made once for all its pages."
     if (pipeline, profile) not in now.plans:
         try:
             sound = require_sound(now.pipelines[pipeline])
-            now.plans[pipeline, profile] = make_plan(now.project, now.store, sound, profile, resolve(now.project, sound, profile, {}, {}))
-        except MlnbError as error: now.plans[pipeline, profile] = str(error)
+            now.plans[pipeline, profile] = make_plan(
+                now.project, now.store, sound, profile, resolve(now.project, sound, profile, {}, {})
+            )
+        except MlnbError as error:
+            now.plans[pipeline, profile] = str(error)
     return now.plans[pipeline, profile]
 
 # %% ../../nbs/publish/060_history.ipynb #40e0775b
 def why_stale(
-    record: dict,    # of a stage
-    now: Now,        # the project
-    profile: str,    # of the run
-    is_head: bool,   # whether the head of its pipeline has this record
-) -> list[str]:      # sentences; empty when current
+    record: dict,  # of a stage
+    now: Now,  # the project
+    profile: str,  # of the run
+    is_head: bool,  # whether the head of its pipeline has this record
+) -> list[str]:  # sentences; empty when current
     "Why a stage's result is no longer what its notebook would give."
     pipeline = now.pipelines.get(record["pipeline"])
     stage = pipeline.stages.get(record["stage"]) if pipeline else None
-    if stage is None: return ["its notebook is no longer in the project"]
-    if stage.problems and any(p.level == "error" for p in stage.problems): return [p.message for p in stage.problems if p.level == "error"]
+    if stage is None:
+        return ["its notebook is no longer in the project"]
+    if stage.problems and any(p.level == "error" for p in stage.problems):
+        return [p.message for p in stage.problems if p.level == "error"]
     reasons = own_reasons(record, stage, now)
-    if reasons or not is_head: return reasons
+    if reasons or not is_head:
+        return reasons
     plan = plan_now(now, record["pipeline"], profile)
-    if isinstance(plan, str): return []
+    if isinstance(plan, str):
+        return []
     step = plan.steps.get(unit_name(record["stage"], record.get("each")))
-    if step is None: return ["the stage is run for other values now"]
-    return [] if step.key == record["key"] else [r["message"] for r in step.why] or ["other inputs or parameter values are in force now"]
+    if step is None:
+        return ["the stage is run for other values now"]
+    return (
+        []
+        if step.key == record["key"]
+        else [r["message"] for r in step.why] or ["other inputs or parameter values are in force now"]
+    )
 
 # %% ../../nbs/publish/060_history.ipynb #4eee76f5
 def readable_notebook(
     data: bytes,  # of a file
-) -> dict | None: # None when it is no JSON object
+) -> dict | None:  # None when it is no JSON object
     "Read a notebook that may be damaged."
-    try: value = json.loads(data)
-    except ValueError: return None
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
     return value if isinstance(value, dict) and isinstance(value.get("cells"), list) else None
 
 
 def recorded_notebook(
-    record: dict,   # of a stage
-    store: Store,   # where its notebook is kept
-) -> dict | None:   # None when it is gone
+    record: dict,  # of a stage
+    store: Store,  # where its notebook is kept
+) -> dict | None:  # None when it is gone
     "The notebook that a record was made by, with its outputs."
-    try: return readable_notebook(get(store, record["notebook"]))
-    except (IntegrityError, KeyError, TypeError, ValueError): return None
+    try:
+        return readable_notebook(get(store, record["notebook"]))
+    except (IntegrityError, KeyError, TypeError, ValueError):
+        return None
 
 # %% ../../nbs/publish/060_history.ipynb #41dcf7c3
 def shown_notebook(
-    executed: dict | None,   # as it ran
-    stage: Stage | None,     # as it is now
-    is_current: bool,        # whether the record's key holds
+    executed: dict | None,  # as it ran
+    stage: Stage | None,  # as it is now
+    is_current: bool,  # whether the record's key holds
 ) -> dict | None:
     "Today's prose with recorded outputs, or what was executed."
-    if executed is None or stage is None or not is_current: return executed
+    if executed is None or stage is None or not is_current:
+        return executed
     source = readable_notebook(stage.path.read_bytes()) if stage.path.is_file() else None
     return (join_outputs(source, executed) if source else None) or executed
 
 # %% ../../nbs/publish/060_history.ipynb #fa4547a7
 def can_get(
     store: Store,  # where the object is
-    digest: str,   # of it
+    digest: str,  # of it
 ) -> bool:
     "Whether an object is there and is what was stored."
-    try: get(store, digest)
-    except IntegrityError: return False
+    try:
+        get(store, digest)
+    except IntegrityError:
+        return False
     return True
 
 
@@ -237,94 +276,172 @@ def environment_rows(
     "Python, platform and packages of a record, as text."
     rows = {}
     for name, value in record.get("environment", {}).items():
-        if isinstance(value, dict): value = ", ".join(f"{n} {v}" for n, v in sorted(value.items()))
-        if isinstance(value, list | tuple): value = " ".join(map(str, value))
-        if value: rows[name] = str(value)
+        if isinstance(value, dict):
+            value = ", ".join(f"{n} {v}" for n, v in sorted(value.items()))
+        if isinstance(value, list | tuple):
+            value = " ".join(map(str, value))
+        if value:
+            rows[name] = str(value)
     return rows
 
 
 def record_facts(
-    record: dict,         # of a stage
-    reasons: list[str],   # why it is stale; empty when it is not
+    record: dict,  # of a stage
+    reasons: list[str],  # why it is stale; empty when it is not
 ) -> Facts:
     "What a record says about its execution."
-    note = f"This page shows a result that is no longer current: {'; '.join(reasons[:5])}{'; …' if len(reasons) > 5 else ''}. It is the notebook as it was executed." if reasons else ""
-    identities = {"freshness key": record["key"], "executed notebook": record.get("notebook"), "lock file": record.get("lock")}
-    return Facts(record["pipeline"], unit_name(record["stage"], record.get("each")), "stale" if reasons else "committed", record["run"], record.get("started_utc"), record.get("seconds"),
-                 {n: repr(p["value"]) for n, p in record["parts"].get("parameters", {}).items()}, record.get("metrics", {}), record.get("inputs", {}), record["outputs"],
-                 {n: d for n, d in identities.items() if d}, environment_rows(record), note)
+    note = (
+        f"This page shows a result that is no longer current: {'; '.join(reasons[:5])}{'; …' if len(reasons) > 5 else ''}. It is the notebook as it was executed."
+        if reasons
+        else ""
+    )
+    identities = {
+        "freshness key": record["key"],
+        "executed notebook": record.get("notebook"),
+        "lock file": record.get("lock"),
+    }
+    return Facts(
+        record["pipeline"],
+        unit_name(record["stage"], record.get("each")),
+        "stale" if reasons else "committed",
+        record["run"],
+        record.get("started_utc"),
+        record.get("seconds"),
+        {n: repr(p["value"]) for n, p in record["parts"].get("parameters", {}).items()},
+        record.get("metrics", {}),
+        record.get("inputs", {}),
+        record["outputs"],
+        {n: d for n, d in identities.items() if d},
+        environment_rows(record),
+        note,
+    )
 
 # %% ../../nbs/publish/060_history.ipynb #79f9e29c
 def committed_page(
-    entry: dict,     # of the stage in the run's document
-    record: dict,    # that it points to
-    now: Now,        # the project
-    profile: str,    # of the run
-    is_head: bool,   # whether the head of its pipeline has this record
+    entry: dict,  # of the stage in the run's document
+    record: dict,  # that it points to
+    now: Now,  # the project
+    profile: str,  # of the run
+    is_head: bool,  # whether the head of its pipeline has this record
 ) -> StagePage:
     "A stage that has a record."
     reasons = why_stale(record, now, profile, is_head)
     pipeline = now.pipelines.get(record["pipeline"])
-    notebook = shown_notebook(recorded_notebook(record, now.store), pipeline.stages.get(record["stage"]) if pipeline else None, not reasons)
-    if notebook: notebook = notebook_without_places(notebook, now.project.root, now.project.store)
-    files = {name: o["digest"] for name, o in record["outputs"].items() if o["codec"] == "file" and suffix_of(artifact_of(o)).lower() in (".html", ".htm")}
+    notebook = shown_notebook(
+        recorded_notebook(record, now.store),
+        pipeline.stages.get(record["stage"]) if pipeline else None,
+        not reasons,
+    )
+    if notebook:
+        notebook = notebook_without_places(notebook, now.project.root, now.project.store)
+    files = {
+        name: o["digest"]
+        for name, o in record["outputs"].items()
+        if o["codec"] == "file" and suffix_of(artifact_of(o)).lower() in (".html", ".htm")
+    }
     lost = [name for name, digest in files.items() if not can_get(now.store, digest)]
-    values = [name for name, output in record["outputs"].items() if name not in files and not records.is_whole(now.store, output)]
-    gone = ["the executed notebook"] * (notebook is None) + [f"the report `{name}`" for name in lost] + [f"`{name}`" for name in values]
-    return StagePage(entry["name"], entry["state"], record_facts(record, reasons), notebook, tuple(verdicts_of(now.store, record)),
-                     {n: d for n, d in files.items() if n not in lost}, f"gone or damaged in the store: {', '.join(gone)}" if gone else "", record["run"], record.get("each"))
+    values = [
+        name
+        for name, output in record["outputs"].items()
+        if name not in files and not records.is_whole(now.store, output)
+    ]
+    gone = (
+        ["the executed notebook"] * (notebook is None)
+        + [f"the report `{name}`" for name in lost]
+        + [f"`{name}`" for name in values]
+    )
+    return StagePage(
+        entry["name"],
+        entry["state"],
+        record_facts(record, reasons),
+        notebook,
+        tuple(verdicts_of(now.store, record)),
+        {n: d for n, d in files.items() if n not in lost},
+        f"gone or damaged in the store: {', '.join(gone)}" if gone else "",
+        record["run"],
+        record.get("each"),
+    )
 
 # %% ../../nbs/publish/060_history.ipynb #d3942822
 def failed_page(
-    entry: dict,      # of the stage in the run's document
-    document: dict,   # of the run
-    now: Now,         # the project
+    entry: dict,  # of the stage in the run's document
+    document: dict,  # of the run
+    now: Now,  # the project
 ) -> StagePage:
     "A stage that failed or was cancelled: its sentence, and the notebook as far as it came."
     error, state = entry.get("error") or {}, entry["state"]
-    sentence = ": ".join(str(error[k]) for k in ("ename", "evalue") if error.get(k)) or (entry.get("kind") or "").replace("_", " ")
+    sentence = ": ".join(str(error[k]) for k in ("ename", "evalue") if error.get(k)) or (
+        entry.get("kind") or ""
+    ).replace("_", " ")
     sentence = without_places(sentence, now.project.root, now.project.store)
     path = now.store.root / "runs" / document["run"] / f"{file_stem(entry['name'], entry.get('each'))}.ipynb"
     notebook = readable_notebook(path.read_bytes()) if path.is_file() else None
-    if notebook: notebook = notebook_without_places(notebook, now.project.root, now.project.store)
+    if notebook:
+        notebook = notebook_without_places(notebook, now.project.root, now.project.store)
     note = f"The stage {'failed' if state == 'failed' else 'was cancelled'}, and nothing that it made was kept. {sentence}".strip()
-    facts = Facts(document["pipeline"], unit_name(entry["name"], entry.get("each")), state, document["run"], entry.get("started_utc"), entry.get("seconds"),
-                  given_parameters(document), entry.get("metrics") or {}, note=note, failed_cell=error.get("cell"))
-    return StagePage(entry["name"], state, facts if notebook else None, notebook, error=sentence, made_in=document["run"], each=entry.get("each"))
+    facts = Facts(
+        document["pipeline"],
+        unit_name(entry["name"], entry.get("each")),
+        state,
+        document["run"],
+        entry.get("started_utc"),
+        entry.get("seconds"),
+        given_parameters(document),
+        entry.get("metrics") or {},
+        note=note,
+        failed_cell=error.get("cell"),
+    )
+    return StagePage(
+        entry["name"],
+        state,
+        facts if notebook else None,
+        notebook,
+        error=sentence,
+        made_in=document["run"],
+        each=entry.get("each"),
+    )
 
 
 def given_parameters(
     document: dict,  # of a run
-) -> dict[str, str]: # value and where it came from, by name
+) -> dict[str, str]:  # value and where it came from, by name
     "Parameters of a run as a page shows them."
     origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
-    return {n: repr(p["value"]) + origins.get(p.get("origin"), "") for n, p in (document.get("parameters") or {}).items()}
+    return {
+        n: repr(p["value"]) + origins.get(p.get("origin"), "")
+        for n, p in (document.get("parameters") or {}).items()
+    }
 
 # %% ../../nbs/publish/060_history.ipynb #df49faa9
 def head_of(
     document: dict,  # of a run
-    store: Store,    # where refs are
-) -> dict:           # document of the head; empty when there is none
+    store: Store,  # where refs are
+) -> dict:  # document of the head; empty when there is none
     "The run that is the head of a run's pipeline and profile."
     head = read_ref(store, head_name(document["pipeline"], document.get("profile") or "default"))
-    try: return read_run(store, head.target) if head else {}
-    except UsageError: return {}
+    try:
+        return read_run(store, head.target) if head else {}
+    except UsageError:
+        return {}
 
 
 def entry_record(
-    entry: dict,     # of a stage in the run's document
+    entry: dict,  # of a stage in the run's document
     document: dict,  # of the run
-    store: Store,    # where records are
-) -> dict | None:    # None when the stage has none, or a damaged one
+    store: Store,  # where records are
+) -> dict | None:  # None when the stage has none, or a damaged one
     "The record that a stage of a run ended with; a page can still tell of a result whose values are gone."
-    if not entry.get("key") or entry["state"] not in ("committed", "cached"): return None
-    try: return records.find_record(store, document["pipeline"], entry["name"], entry["key"], usable=False)
-    except IntegrityError: return None
+    if not entry.get("key") or entry["state"] not in ("committed", "cached"):
+        return None
+    try:
+        return records.find_record(store, document["pipeline"], entry["name"], entry["key"], usable=False)
+    except IntegrityError:
+        return None
 
 
 def read_page(
     document: dict,  # of a run
-    now: Now,        # the project
+    now: Now,  # the project
 ) -> RunPage:
     "What the page of a run says."
     profile, head = document.get("profile") or "default", head_of(document, now.store)
@@ -332,19 +449,49 @@ def read_page(
     for entry in document.get("stages", ()):
         key = entry.get("key")
         record = entry_record(entry, document, now.store)
-        if record: pages.append(committed_page(entry, record, now, profile, (head.get("keys") or {}).get(unit_name(entry["name"], entry.get("each"))) == key))
-        elif entry["state"] in ("failed", "cancelled"): pages.append(failed_page(entry, document, now))
-        else: pages.append(StagePage(entry["name"], entry["state"], error="" if entry["state"] not in ("committed", "cached") or entry["name"] in document.get("empty", {}) else "its record is no longer in the store, or damaged", each=entry.get("each")))
+        if record:
+            pages.append(
+                committed_page(
+                    entry,
+                    record,
+                    now,
+                    profile,
+                    (head.get("keys") or {}).get(unit_name(entry["name"], entry.get("each"))) == key,
+                )
+            )
+        elif entry["state"] in ("failed", "cancelled"):
+            pages.append(failed_page(entry, document, now))
+        else:
+            pages.append(
+                StagePage(
+                    entry["name"],
+                    entry["state"],
+                    error=""
+                    if entry["state"] not in ("committed", "cached")
+                    or entry["name"] in document.get("empty", {})
+                    else "its record is no longer in the store, or damaged",
+                    each=entry.get("each"),
+                )
+            )
     keys = document.get("keys")
-    return RunPage(document["run"], document["pipeline"], profile, document["state"], document.get("started_utc"), document.get("seconds"), given_parameters(document), tuple(pages),
-                   bool(document.get("head") and keys and head.get("keys") == keys))
+    return RunPage(
+        document["run"],
+        document["pipeline"],
+        profile,
+        document["state"],
+        document.get("started_utc"),
+        document.get("seconds"),
+        given_parameters(document),
+        tuple(pages),
+        bool(document.get("head") and keys and head.get("keys") == keys),
+    )
 
 # %% ../../nbs/publish/060_history.ipynb #3c36f000
 def read_history(
     project: Project,  # whose store
-    store: Store,      # of it
-    newest: int = 100, # runs of each pipeline that get pages, 1 or more
-) -> list[RunPage]:    # newest first
+    store: Store,  # of it
+    newest: int = 100,  # runs of each pipeline that get pages, 1 or more
+) -> list[RunPage]:  # newest first
     "Read the runs that the site will show."
     pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
     now, taken, pages = Now(project, store, pipelines, {}, installed_packages(store)), {}, []
@@ -352,5 +499,6 @@ def read_history(
         document = read_run(store, run)
         pipeline = document.get("pipeline", "")
         taken[pipeline] = taken.get(pipeline, 0) + 1
-        if is_name(pipeline) and taken[pipeline] <= newest: pages.append(read_page(document, now))
+        if is_name(pipeline) and taken[pipeline] <= newest:
+            pages.append(read_page(document, now))
     return pages

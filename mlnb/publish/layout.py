@@ -24,14 +24,14 @@ from markupsafe import Markup, escape
 # %% ../../nbs/publish/010_layout.ipynb #b6684e27
 def source_hash(
     text: str,  # content of a `<style>` or `<script>` element, exactly
-) -> str:       # `'sha256-…'`, as a policy writes it
+) -> str:  # `'sha256-…'`, as a policy writes it
     "Name an inline style or script by its digest (CSP level 3, section 2.3.1)."
     return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
 
 # %% ../../nbs/publish/010_layout.ipynb #4e5a3d40
 def policy(
     **permissions: str,  # directive with `_` for `-`, e.g. `img_src="data:"`
-) -> str:                # value of a Content-Security-Policy header or meta element
+) -> str:  # value of a Content-Security-Policy header or meta element
     "A Content-Security-Policy that forbids everything but `permissions`."
     allowed = {"default_src": "'none'", **permissions, "base_uri": "'none'", "form_action": "'none'"}
     return "; ".join(f"{name.replace('_', '-')} {value}" for name, value in allowed.items())
@@ -123,65 +123,85 @@ STYLE += " ".join(f".d{n} {{ vertical-align: -.{n}em; }}" for n in range(1, 10))
 # %% ../../nbs/publish/010_layout.ipynb #9752f498
 def number_text(
     value: object,  # a number, or anything else
-) -> str:           # four significant digits, thousands apart; other values as text
+) -> str:  # four significant digits, thousands apart; other values as text
     "Write a number for people."
-    if isinstance(value, bool) or not isinstance(value, int | float): return str(value)
-    if isinstance(value, float) and (value != value or abs(value) in (0.0, float("inf"))): return f"{value:g}"
-    if float(value).is_integer() and abs(value) < 1e15: return f"{int(value):,}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, float) and (value != value or abs(value) in (0.0, float("inf"))):
+        return f"{value:g}"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 # %% ../../nbs/publish/010_layout.ipynb #42c96c40
 def metric_text(
-    name: str,      # of a metric
+    name: str,  # of a metric
     value: object,  # its value
 ) -> str:
     "Write a metric for people."
     is_share = name.endswith("_share") and isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_share or value != value or abs(value) == float("inf"): return number_text(value)
-    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}" if abs(value) >= 0.1 else f"{value:.2%}" if abs(value) >= 0.001 else f"{100 * value:.2g}%"
+    if not is_share or value != value or abs(value) == float("inf"):
+        return number_text(value)
+    return (
+        f"{value:.0%}"
+        if value in (0, 1)
+        else f"{value:.1%}"
+        if abs(value) >= 0.1
+        else f"{value:.2%}"
+        if abs(value) >= 0.001
+        else f"{100 * value:.2g}%"
+    )
 
 # %% ../../nbs/publish/010_layout.ipynb #26693e82
 def seconds_text(
     seconds: float | None,  # a duration [s]; None = not known
-) -> str:                   # `0.4 s`, `12 s`, `2 min 5 s`, `1 h 1 min`
+) -> str:  # `0.4 s`, `12 s`, `2 min 5 s`, `1 h 1 min`
     "Write a duration for people."
-    if seconds is None: return "not known"
-    if seconds < 10: return f"{seconds:.1f} s"
+    if seconds is None:
+        return "not known"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    if not minutes: return f"{rest} s"
+    if not minutes:
+        return f"{rest} s"
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 # %% ../../nbs/publish/010_layout.ipynb #b9f53eec
 def bytes_text(
     size: int | None,  # [bytes]
-) -> str:              # with binary units, three digits
+) -> str:  # with binary units, three digits
     "Write a size for people."
-    if size is None: return ""
+    if size is None:
+        return ""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1000 or unit == "GiB": return f"{size:.3g} {unit}"
+        if size < 1000 or unit == "GiB":
+            return f"{size:.3g} {unit}"
         size /= 1024
 
 # %% ../../nbs/publish/010_layout.ipynb #d76c0279
 def moment(
     text: str | None,  # ISO 8601, with or without offset (then UTC); None = not known
-) -> Markup:           # a `<time>` element, in UTC
+) -> Markup:  # a `<time>` element, in UTC
     "Write a moment for people and machines."
-    if not text: return Markup("not known")
+    if not text:
+        return Markup("not known")
     at = datetime.fromisoformat(text)
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), f"{at.day} {at:%B %Y, %H:%M} UTC")
+    return Markup('<time datetime="{}">{}</time>').format(
+        at.isoformat(timespec="seconds"), f"{at.day} {at:%B %Y, %H:%M} UTC"
+    )
 
 # %% ../../nbs/publish/010_layout.ipynb #d2294f98
 def words(
     name: str,  # a name, e.g. `average_precision`
-) -> str:       # `average precision`
+) -> str:  # `average precision`
     "A name as words."
     return name.replace("_", " ")
 
 # %% ../../nbs/publish/010_layout.ipynb #8dadac85
 def sentence_markup(
     text: str,  # plain text; names may stand between backticks
-) -> Markup:    # escaped, names as `<code>`
+) -> Markup:  # escaped, names as `<code>`
     "A sentence with its names set off."
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
@@ -190,22 +210,29 @@ def sentence_markup(
 def templates() -> Environment:  # shared by all pages
     "The template engine: everything is escaped, nothing may be missing."
     engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    engine.filters |= {"number": number_text, "seconds": seconds_text, "moment": moment, "words": words, "sentence": sentence_markup, "bytes": bytes_text}
+    engine.filters |= {
+        "number": number_text,
+        "seconds": seconds_text,
+        "moment": moment,
+        "words": words,
+        "sentence": sentence_markup,
+        "bytes": bytes_text,
+    }
     return engine
 
 # %% ../../nbs/publish/010_layout.ipynb #c87866b3
 @cache
 def template(
     source: str,  # text of a template
-):                # compiled, once a process
+):  # compiled, once a process
     "Compile a template."
     return templates().from_string(source)
 
 
 def fill(
-    source: str,       # text of a template
+    source: str,  # text of a template
     **values: object,  # what it names; raises `jinja2.UndefinedError` when one is missing
-) -> Markup:           # markup: everything in `values` that is none was escaped
+) -> Markup:  # markup: everything in `values` that is none was escaped
     "Fill a template."
     return Markup(template(source).render(**values))
 
@@ -236,12 +263,16 @@ SHELL = """<!doctype html>
 
 
 def document(
-    title: str,     # of the window
-    body: Markup,   # content, made by a template here
-    trail: list[tuple[str, str | None]],  # way to this page: text and relative address, None for the page itself
+    title: str,  # of the window
+    body: Markup,  # content, made by a template here
+    trail: list[
+        tuple[str, str | None]
+    ],  # way to this page: text and relative address, None for the page itself
     footer: str = "Made from executed notebooks by mlnb. Nothing on this page was fetched from another host.",
     **permissions: str,  # what the page needs beside its style and inline images, e.g. `frame_src`
-) -> str:           # a whole HTML page
+) -> str:  # a whole HTML page
     "Put `body` into a page."
     rules = policy(style_src=source_hash(STYLE), img_src="data:", **permissions)
-    return str(fill(SHELL, policy=rules, title=title, style=Markup(STYLE), trail=trail, body=body, footer=footer))
+    return str(
+        fill(SHELL, policy=rules, title=title, style=Markup(STYLE), trail=trail, body=body, footer=footer)
+    )

@@ -37,86 +37,133 @@ def one_text(
 
 def terminal_text(
     text: str,  # with ANSI sequences and carriage returns
-) -> Markup:    # escaped, colours as classes; everything past `LONGEST` characters left out, with a note
+) -> Markup:  # escaped, colours as classes; everything past `LONGEST` characters left out, with a note
     "What a terminal would show in the end."
     from nbconvert.filters.ansi import ansi2html
+
     cut = len(text) - LONGEST
     lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text[:LONGEST].split("\n"))
     shown = re.sub(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]", "", "\n".join(lines))
     html = Markup(clean(f"<pre>{ansi2html(shown)}</pre>"))
-    return html + Markup('<p class="soft small">{:,} more characters are not shown.</p>').format(cut) if cut > 0 else html
+    return (
+        html + Markup('<p class="soft small">{:,} more characters are not shown.</p>').format(cut)
+        if cut > 0
+        else html
+    )
 
 # %% ../../nbs/publish/030_outputs.ipynb #03351b0a
 NAME = r"[^\s/:\x22'<>]{1,255}"  # between the slashes of a path
 ELSEWHERE = (  # places of any machine, and what stands for them; they end where a `/` follows
-    (rf"(?:/{NAME}){{0,30}}/(?:site|dist)-packages/", ""), (rf"(?:/{NAME}){{0,30}}/lib/(?=python3\.\d+/)", ""), (rf"/(?:home|Users)/{NAME}", "~"), (r"/root(?=/)", "~"),
-    (rf"(?:/private)?/var/folders/{NAME}/{NAME}/T(?=/)", "…"), (r"(?:/var)?/tmp(?=/)", "…"))
+    (rf"(?:/{NAME}){{0,30}}/(?:site|dist)-packages/", ""),
+    (rf"(?:/{NAME}){{0,30}}/lib/(?=python3\.\d+/)", ""),
+    (rf"/(?:home|Users)/{NAME}", "~"),
+    (r"/root(?=/)", "~"),
+    (rf"(?:/private)?/var/folders/{NAME}/{NAME}/T(?=/)", "…"),
+    (r"(?:/var)?/tmp(?=/)", "…"),
+)
 
 
 def forms(
     place: Path,  # a folder
-) -> set[str]:    # its path, without symbolic links too, and as IPython's tracebacks shorten it
+) -> set[str]:  # its path, without symbolic links too, and as IPython's tracebacks shorten it
     "How the path of a folder is written."
     paths = {place.absolute(), place.resolve()}
     home = Path(os.path.expanduser("~"))
-    return {str(p) for p in paths} | {f"~/{p.relative_to(home)}" for p in paths if p != home and p.is_relative_to(home)}
+    return {str(p) for p in paths} | {
+        f"~/{p.relative_to(home)}" for p in paths if p != home and p.is_relative_to(home)
+    }
 
 
 @lru_cache
 def places(
-    root: Path,   # folder of the project
+    root: Path,  # folder of the project
     store: Path,  # folder of its store
 ) -> tuple[tuple[re.Pattern, str], ...]:  # what to look for and what to put there, inner folders first
     "Places that no page names."
     package = Path(importlib.util.find_spec("mlnb").origin).parent
-    known = {Path(os.path.expanduser("~")): "~", root: ".", store: "…", package: "mlnb", Path(tempfile.gettempdir()): "…"}
-    here = [(re.escape(form) + r"(?![\w-]|\.\w)", shown) for place, shown in known.items() for form in forms(place) if form != place.anchor]
+    known = {
+        Path(os.path.expanduser("~")): "~",
+        root: ".",
+        store: "…",
+        package: "mlnb",
+        Path(tempfile.gettempdir()): "…",
+    }
+    here = [
+        (re.escape(form) + r"(?![\w-]|\.\w)", shown)
+        for place, shown in known.items()
+        for form in forms(place)
+        if form != place.anchor
+    ]
     here.sort(key=lambda found: len(found[0]), reverse=True)
     before = r"(\x1b\[[\d;]*m|(?<![\w.~…-]))"  # a colour, or anything but the rest of a path
     return tuple((re.compile(before + path), rf"\g<1>{shown}") for path, shown in (*here, *ELSEWHERE))
 
 
 def without_places(
-    text: str,    # of an output, a traceback or an error
-    root: Path,   # folder of the project
+    text: str,  # of an output, a traceback or an error
+    root: Path,  # folder of the project
     store: Path,  # folder of its store
-) -> str:         # the same without addresses of folders on a machine
+) -> str:  # the same without addresses of folders on a machine
     "Take out of a text where things lie on the machine."
-    for path, shown in places(root, store): text = path.sub(shown, text)
+    for path, shown in places(root, store):
+        text = path.sub(shown, text)
     return text
 
 # %% ../../nbs/publish/030_outputs.ipynb #dcb8a707
 def output_without_places(
     output: dict,  # one of a cell's outputs, as nbformat stores it
-    root: Path,    # folder of the project
-    store: Path,   # folder of its store
-) -> dict:         # a changed copy
+    root: Path,  # folder of the project
+    store: Path,  # folder of its store
+) -> dict:  # a changed copy
     "Take the places of the machine out of an output."
-    def plain(value): return without_places(one_text(value), root, store)
+
+    def plain(value):
+        return without_places(one_text(value), root, store)
+
     changed = {key: plain(output[key]) for key in ("text", "evalue") if key in output}
-    if "traceback" in output: changed["traceback"] = [plain(line) for line in output["traceback"]]
-    if "data" in output: changed["data"] = {mime: plain(value) if mime.startswith("text/") else value for mime, value in output["data"].items()}
+    if "traceback" in output:
+        changed["traceback"] = [plain(line) for line in output["traceback"]]
+    if "data" in output:
+        changed["data"] = {
+            mime: plain(value) if mime.startswith("text/") else value
+            for mime, value in output["data"].items()
+        }
     return {**output, **changed}
 
 
 def notebook_without_places(
     notebook: dict,  # executed, as JSON gives it
-    root: Path,      # folder of the project
-    store: Path,     # folder of its store
-) -> dict:           # a changed copy; its sources are the author's own words and stay
+    root: Path,  # folder of the project
+    store: Path,  # folder of its store
+) -> dict:  # a changed copy; its sources are the author's own words and stay
     "Take the places of the machine out of all outputs of a notebook."
-    def changed(cell): return {**cell, "outputs": [output_without_places(o, root, store) for o in cell["outputs"]]} if cell.get("outputs") else cell
+
+    def changed(cell):
+        return (
+            {**cell, "outputs": [output_without_places(o, root, store) for o in cell["outputs"]]}
+            if cell.get("outputs")
+            else cell
+        )
+
     return {**notebook, "cells": [changed(cell) for cell in notebook["cells"]]}
 
 # %% ../../nbs/publish/030_outputs.ipynb #99efb7e9
 def picture(
-    mime: str,   # `image/png`, `image/jpeg`, `image/gif`, `image/webp` or `image/svg+xml`
-    data: str,   # Base64; SVG as text
-    alt: str,    # what it shows
+    mime: str,  # `image/png`, `image/jpeg`, `image/gif`, `image/webp` or `image/svg+xml`
+    data: str,  # Base64; SVG as text
+    alt: str,  # what it shows
 ) -> Markup:
     "A figure, inside the page."
-    image = svg_image(data, alt) if mime == "image/svg+xml" else clean(f'<img alt="{escape(alt)}" src="data:{mime};base64,{"".join(data.split())}">')
-    return Markup('<figure tabindex="0" class="scroll">{}</figure>').format(image) if "src=" in image else Markup("")
+    image = (
+        svg_image(data, alt)
+        if mime == "image/svg+xml"
+        else clean(f'<img alt="{escape(alt)}" src="data:{mime};base64,{"".join(data.split())}">')
+    )
+    return (
+        Markup('<figure tabindex="0" class="scroll">{}</figure>').format(image)
+        if "src=" in image
+        else Markup("")
+    )
 
 # %% ../../nbs/publish/030_outputs.ipynb #9b843757
 PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
@@ -124,15 +171,18 @@ PREFERRED = ("text/html", "text/markdown", *PICTURES, "text/latex", "text/plain"
 
 
 def one_form(
-    mime: str,          # one of `PREFERRED`
+    mime: str,  # one of `PREFERRED`
     value: str | list,  # the output in that form
-    alt: str,           # text for a picture
-) -> Markup:            # empty when nothing that is safe remains
+    alt: str,  # text for a picture
+) -> Markup:  # empty when nothing that is safe remains
     "Show an output in one of its forms."
     text = one_text(value)
-    if mime in PICTURES: return picture(mime, text, alt)
-    if mime == "text/plain": return terminal_text(text)
-    if mime == "text/latex": return Markup("<p>{}</p>").format(formula(text.strip().strip("$"), True))
+    if mime in PICTURES:
+        return picture(mime, text, alt)
+    if mime == "text/plain":
+        return terminal_text(text)
+    if mime == "text/latex":
+        return Markup("<p>{}</p>").format(formula(text.strip().strip("$"), True))
     html = markdown(text) if mime == "text/markdown" else clean(text)
     return html if re.sub(r"<(?!img)[^>]*>|\s", "", html) else Markup("")
 
@@ -148,21 +198,29 @@ def render_error(
     from nbconvert.filters.ansi import strip_ansi
 
     from mlnb.publish.layout import fill
+
     trace = terminal_text("\n".join(output.get("traceback", ())))
-    return fill(ERROR, name=output.get("ename", "Error"), value=strip_ansi(output.get("evalue", "")), trace=trace)
+    return fill(
+        ERROR, name=output.get("ename", "Error"), value=strip_ansi(output.get("evalue", "")), trace=trace
+    )
 
 # %% ../../nbs/publish/030_outputs.ipynb #9d331946
 def render_output(
-    output: dict,   # one of a cell's outputs, as nbformat stores it
+    output: dict,  # one of a cell's outputs, as nbformat stores it
     alt: str = "",  # text for a picture, e.g. the heading it stands under
-) -> Markup:        # empty when there is nothing to show
+) -> Markup:  # empty when there is nothing to show
     "Show an output."
     kind = output["output_type"]
-    if kind == "error": return render_error(output)
+    if kind == "error":
+        return render_error(output)
     if kind == "stream" and output.get("name") == "stderr":
-        return Markup("<details><summary>Messages of the program</summary>{}</details>").format(terminal_text(one_text(output["text"])))
-    if kind == "stream": return terminal_text(one_text(output["text"]))
+        return Markup("<details><summary>Messages of the program</summary>{}</details>").format(
+            terminal_text(one_text(output["text"]))
+        )
+    if kind == "stream":
+        return terminal_text(one_text(output["text"]))
     data = output.get("data", {})
-    if "application/vnd.jupyter.widget-view+json" in data: return Markup("")
+    if "application/vnd.jupyter.widget-view+json" in data:
+        return Markup("")
     forms = (one_form(mime, data[mime], alt) for mime in PREFERRED if mime in data)
     return next((form for form in forms if form), Markup(""))

@@ -39,26 +39,34 @@ def tags_of(
 
 def own_cells(
     notebook: dict,  # as JSON gives it
-) -> list[dict]:     # without what papermill added
+) -> list[dict]:  # without what papermill added
     "Cells that the notebook's author wrote."
     return [cell for cell in notebook["cells"] if not tags_of(cell) & ADDED]
 
 # %% ../../nbs/publish/040_pages.ipynb #4fb32090
 def has_code(
     cell: dict,  # of a notebook
-) -> bool:       # whether anything but comments and blank lines is in it
+) -> bool:  # whether anything but comments and blank lines is in it
     "Whether a cell runs anything."
-    return cell["cell_type"] == "code" and any(line.strip() and not line.strip().startswith("#") for line in source_of(cell).splitlines())
+    return cell["cell_type"] == "code" and any(
+        line.strip() and not line.strip().startswith("#") for line in source_of(cell).splitlines()
+    )
 
 # %% ../../nbs/publish/040_pages.ipynb #e86cf14c
 def join_outputs(
-    source: dict,    # the notebook as it is now, without outputs
+    source: dict,  # the notebook as it is now, without outputs
     executed: dict,  # the notebook as it ran
-) -> dict | None:    # cells of `source` with outputs of `executed`; None when their code cells do not correspond
+) -> (
+    dict | None
+):  # cells of `source` with outputs of `executed`; None when their code cells do not correspond
     "Put recorded outputs under the current cells."
     ran = iter([cell for cell in own_cells(executed) if has_code(cell)])
-    def filled(cell): return {**cell, "outputs": next(ran)["outputs"]} if has_code(cell) else cell
-    if sum(map(has_code, own_cells(source))) != sum(map(has_code, own_cells(executed))): return None
+
+    def filled(cell):
+        return {**cell, "outputs": next(ran)["outputs"]} if has_code(cell) else cell
+
+    if sum(map(has_code, own_cells(source))) != sum(map(has_code, own_cells(executed))):
+        return None
     return {**source, "cells": [filled(cell) for cell in own_cells(source)]}
 
 # %% ../../nbs/publish/040_pages.ipynb #fac62de0
@@ -73,31 +81,40 @@ def hides_code(
 @dataclass(frozen=True)
 class Facts:
     "What a page says about the execution it shows; everything but the first three may be missing."
-    pipeline: str                     # name of the pipeline
-    stage: str                        # name of the stage
-    state: str                        # `committed`, `failed`, `stale`, or another state of a stage
-    run: str | None = None            # id of the run that executed it
-    started_utc: str | None = None    # when [ISO 8601, UTC]
-    seconds: float | None = None      # how long [s]
-    parameters: dict = field(default_factory=dict)   # effective values by name
-    metrics: dict = field(default_factory=dict)      # by name: `{"value", "low", "high"}`
-    inputs: dict = field(default_factory=dict)       # by name: `{"digest", "type", "bytes"}`
-    outputs: dict = field(default_factory=dict)      # the same
-    sources: dict = field(default_factory=dict)      # digest by what it is of: key, notebook, lock file
+
+    pipeline: str  # name of the pipeline
+    stage: str  # name of the stage
+    state: str  # `committed`, `failed`, `stale`, or another state of a stage
+    run: str | None = None  # id of the run that executed it
+    started_utc: str | None = None  # when [ISO 8601, UTC]
+    seconds: float | None = None  # how long [s]
+    parameters: dict = field(default_factory=dict)  # effective values by name
+    metrics: dict = field(default_factory=dict)  # by name: `{"value", "low", "high"}`
+    inputs: dict = field(default_factory=dict)  # by name: `{"digest", "type", "bytes"}`
+    outputs: dict = field(default_factory=dict)  # the same
+    sources: dict = field(default_factory=dict)  # digest by what it is of: key, notebook, lock file
     environment: dict = field(default_factory=dict)  # text by name
-    note: str = ""                    # a sentence above everything, e.g. why it is stale
-    failed_cell: int | None = None    # position among the notebook's own cells, from 1
-    reports: dict = field(default_factory=dict)      # relative address of a report's page by artifact name
-    next_pages: dict = field(default_factory=dict)   # relative address of a stage's page by stage, in order
+    note: str = ""  # a sentence above everything, e.g. why it is stale
+    failed_cell: int | None = None  # position among the notebook's own cells, from 1
+    reports: dict = field(default_factory=dict)  # relative address of a report's page by artifact name
+    next_pages: dict = field(default_factory=dict)  # relative address of a stage's page by stage, in order
 
 # %% ../../nbs/publish/040_pages.ipynb #01b1b682
-STATES = {"committed": ("ok", "✓ Committed"), "cached": ("ok", "✓ Committed earlier"), "failed": ("fail", "✕ Failed"), "stale": ("warn", "! Stale"),
-          "cancelled": ("warn", "! Cancelled"), "skipped": ("", "– Skipped"), "waiting": ("", "– Waiting"), "running": ("warn", "… Running")}
+STATES = {
+    "committed": ("ok", "✓ Committed"),
+    "cached": ("ok", "✓ Committed earlier"),
+    "failed": ("fail", "✕ Failed"),
+    "stale": ("warn", "! Stale"),
+    "cancelled": ("warn", "! Cancelled"),
+    "skipped": ("", "– Skipped"),
+    "waiting": ("", "– Waiting"),
+    "running": ("warn", "… Running"),
+}
 
 
 def state_mark(
     state: str,  # of a stage or run
-) -> Markup:     # readable without colour
+) -> Markup:  # readable without colour
     "A state as a small label."
     look, text = STATES.get(state, ("", state))
     return Markup('<span class="state {}">{}</span>').format(look, text)
@@ -112,9 +129,13 @@ def with_intervals(
     metrics: dict,  # by name: a number or `{"value", "low", "high"}`
 ) -> dict[str, dict]:  # `{"value", "low", "high"}` by name
     "Let `x_low` and `x_high` be the interval of `x`, wherever all three are there."
-    full = {name: {"low": None, "high": None, **(m if isinstance(m, dict) else {"value": m})} for name, m in metrics.items()}
+    full = {
+        name: {"low": None, "high": None, **(m if isinstance(m, dict) else {"value": m})}
+        for name, m in metrics.items()
+    }
     paired = [name for name in full if f"{name}_low" in full and f"{name}_high" in full]
-    for name in paired: full[name] |= {end: full.pop(f"{name}_{end}")["value"] for end in ("low", "high")}
+    for name in paired:
+        full[name] |= {end: full.pop(f"{name}_{end}")["value"] for end in ("low", "high")}
     return full
 
 
@@ -127,13 +148,22 @@ def tiles(
 # %% ../../nbs/publish/040_pages.ipynb #ced7135a
 def split_title(
     cells: list[dict],  # a notebook's own cells
-    stage: str,         # its name, for a notebook without title
+    stage: str,  # its name, for a notebook without title
 ) -> tuple[str, str, list[dict]]:  # title, the `>` sentence below it, cells without them
     "Take title and first sentence from the first cell."
-    match = re.match(r"\s*# +([^\n]+)\n*((?:>[^\n]*\n?)*)", source_of(cells[0])) if cells and cells[0]["cell_type"] == "markdown" else None
-    if match is None: return stage.replace("_", " ").capitalize(), "", cells
+    match = (
+        re.match(r"\s*# +([^\n]+)\n*((?:>[^\n]*\n?)*)", source_of(cells[0]))
+        if cells and cells[0]["cell_type"] == "markdown"
+        else None
+    )
+    if match is None:
+        return stage.replace("_", " ").capitalize(), "", cells
     lede = re.sub(r"(?m)^> ?", "", match[2]).strip()
-    return match[1].strip(), lede, [{**cells[0], "source": source_of(cells[0])[match.end():].lstrip("\n")}, *cells[1:]]
+    return (
+        match[1].strip(),
+        lede,
+        [{**cells[0], "source": source_of(cells[0])[match.end() :].lstrip("\n")}, *cells[1:]],
+    )
 
 # %% ../../nbs/publish/040_pages.ipynb #0763ea72
 CODE_CELL = """{% if not hidden %}<details{% if failed %} open{% endif %}><summary>{{ label }}</summary>{{ code }}</details>
@@ -142,46 +172,62 @@ CODE_CELL = """{% if not hidden %}<details{% if failed %} open{% endif %}><summa
 
 
 def render_code(
-    cell: dict,      # a code cell with its outputs
-    heading: str,    # the heading it stands under, as text for pictures
-    is_hidden: bool, # whether to leave the code out
-    failed: bool,    # whether this cell ended the execution
+    cell: dict,  # a code cell with its outputs
+    heading: str,  # the heading it stands under, as text for pictures
+    is_hidden: bool,  # whether to leave the code out
+    failed: bool,  # whether this cell ended the execution
 ) -> Markup:
     "Code folded, outputs shown."
     from nbconvert.filters.highlight import Highlight2HTML
 
     from mlnb.publish.outputs import render_output
     from mlnb.publish.prose import clean
+
     source = source_of(cell).strip("\n")
-    if not source.strip(): return Markup("")
+    if not source.strip():
+        return Markup("")
     alt = f"Figure under “{heading}”" if heading else "Figure"
     outputs = Markup("\n").join(filter(None, (render_output(o, alt) for o in cell.get("outputs", ()))))
     code = clean(Highlight2HTML(pygments_lexer="ipython3")(source))
     label = "Parameters, as the notebook declares them" if "parameters" in tags_of(cell) else "Code"
     html = fill(CODE_CELL, hidden=is_hidden, failed=failed, label=label, code=code, outputs=outputs)
-    return Markup('<section class="failed" id="failed"><p class="why">✕ This cell failed</p>{}</section>').format(html) if failed else html
+    return (
+        Markup(
+            '<section class="failed" id="failed"><p class="why">✕ This cell failed</p>{}</section>'
+        ).format(html)
+        if failed
+        else html
+    )
 
 # %% ../../nbs/publish/040_pages.ipynb #73e36b9c
 def has_error(
     cell: dict,  # of an executed notebook
 ) -> bool:
     "Whether a cell ended with an error that its tags do not allow."
-    return any(o["output_type"] == "error" for o in cell.get("outputs", ())) and "raises-exception" not in tags_of(cell)
+    return any(
+        o["output_type"] == "error" for o in cell.get("outputs", ())
+    ) and "raises-exception" not in tags_of(cell)
 
 
 def render_cells(
-    cells: list[dict],           # a notebook's own cells, title taken off
-    failed_cell: int | None,     # position of the cell that failed, from 1; None = one that shows an error, if any
-) -> tuple[Markup, list]:        # the article, and its headings: address and text
+    cells: list[dict],  # a notebook's own cells, title taken off
+    failed_cell: int
+    | None,  # position of the cell that failed, from 1; None = one that shows an error, if any
+) -> tuple[Markup, list]:  # the article, and its headings: address and text
     "Render a notebook's cells in order."
     from mlnb.publish.prose import markdown, number_headings
+
     hidden = next((hides_code(c) for c in cells if c["cell_type"] == "code"), False)
     headings, parts = [], []
     for position, cell in enumerate(cells, 1):
-        if cell["cell_type"] == "markdown": parts.append(number_headings(markdown(source_of(cell), cell.get("attachments")), headings))
-        if cell["cell_type"] != "code": continue
+        if cell["cell_type"] == "markdown":
+            parts.append(number_headings(markdown(source_of(cell), cell.get("attachments")), headings))
+        if cell["cell_type"] != "code":
+            continue
         under = headings[-1][1].unescape() if headings else ""
-        parts.append(render_code(cell, under, hidden or hides_code(cell), position == failed_cell or has_error(cell)))
+        parts.append(
+            render_code(cell, under, hidden or hides_code(cell), position == failed_cell or has_error(cell))
+        )
     return Markup("\n").join(filter(None, parts)), headings
 
 # %% ../../nbs/publish/040_pages.ipynb #6cc54a5d
@@ -231,23 +277,46 @@ def made(
 ) -> Markup:
     "Tables of parameters, inputs, outputs and identities."
     from collections import defaultdict
-    def rows(things): return {name: defaultdict(lambda: None, thing) for name, thing in things.items()}
+
+    def rows(things):
+        return {name: defaultdict(lambda: None, thing) for name, thing in things.items()}
+
     loaded, saved = rows(facts.inputs), rows(facts.outputs)
-    shown = {"parameters": {n: str(v) for n, v in facts.parameters.items()}, "inputs": loaded, "outputs": saved, "sources": facts.sources, "environment": facts.environment}
+    shown = {
+        "parameters": {n: str(v) for n, v in facts.parameters.items()},
+        "inputs": loaded,
+        "outputs": saved,
+        "sources": facts.sources,
+        "environment": facts.environment,
+    }
     return fill(MADE, facts=shown)
 
 # %% ../../nbs/publish/040_pages.ipynb #63c348d5
 def render(
     notebook: dict,  # executed, as JSON gives it; or what `join_outputs` made
-    facts: Facts,    # what to say about it
-    trail: list[tuple[str, str | None]] | None = None,  # way from the index to this page; None for a page by itself
-) -> str:            # one self-contained HTML page
+    facts: Facts,  # what to say about it
+    trail: list[tuple[str, str | None]]
+    | None = None,  # way from the index to this page; None for a page by itself
+) -> str:  # one self-contained HTML page
     "Make the page of a stage from its executed notebook."
     from mlnb.publish.prose import markdown
+
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
     article, headings = render_cells(cells, facts.failed_cell)
     title_html = re.sub(r"^<p>|</p>$", "", markdown(title).strip())
-    body = fill(PAGE, facts=facts, title=Markup(title_html), lede=markdown(lede) if lede else "", article=article, headings=headings, tiles=tiles(facts.metrics),
-        made=made(facts), mark=state_mark(facts.state), look=STATES.get(facts.state, ("",))[0])
+    body = fill(
+        PAGE,
+        facts=facts,
+        title=Markup(title_html),
+        lede=markdown(lede) if lede else "",
+        article=article,
+        headings=headings,
+        tiles=tiles(facts.metrics),
+        made=made(facts),
+        mark=state_mark(facts.state),
+        look=STATES.get(facts.state, ("",))[0],
+    )
     plain = Markup(title_html).striptags()
-    return document(f"{plain} · {facts.pipeline}", body, trail or [(facts.pipeline, None), (facts.stage, None)])
+    return document(
+        f"{plain} · {facts.pipeline}", body, trail or [(facts.pipeline, None), (facts.stage, None)]
+    )

@@ -21,44 +21,117 @@ from markupsafe import Markup, escape
 
 from ..kernel.import_guard import without
 
-with without("rfc3987_syntax"): from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+with without("rfc3987_syntax"):
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 # %% ../../nbs/publish/020_prose.ipynb #0d2659ae
-TAGS = nh3.ALLOWED_TAGS - {"map", "area", "article", "aside", "header", "footer", "nav", "hgroup", "center", "tt"} | {"tfoot"}
-ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt", "title", "width", "height"}, "td": {"colspan", "rowspan"},
-              "th": {"colspan", "rowspan", "scope"}, "ol": {"start"}, "details": {"open"}}
-WITH_CONTENT = {"script", "style", "title", "template", "noscript", "iframe", "textarea", "select", "object"}  # dropped with everything inside
-CODE_CLASSES = {"k", "kn", "kd", "kr", "kc", "ow", "o", "n", "nn", "nb", "bp", "nc", "nf", "s", "s1", "s2", "sa", "sd", "si", "se", "c", "c1", "cm", "mi", "mf", "mb", "p"}
-ANSI = {f"ansi-{c}{i}-fg" for c in ("red", "green", "yellow", "blue", "cyan") for i in ("", "-intense")} | {"ansi-bold"}
-CLASSES = {"table": {"dataframe"}, "img": {"math", "block", *(f"d{n}" for n in range(1, 10))}, "span": CODE_CLASSES | ANSI}
+TAGS = nh3.ALLOWED_TAGS - {
+    "map",
+    "area",
+    "article",
+    "aside",
+    "header",
+    "footer",
+    "nav",
+    "hgroup",
+    "center",
+    "tt",
+} | {"tfoot"}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "img": {"src", "alt", "title", "width", "height"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan", "scope"},
+    "ol": {"start"},
+    "details": {"open"},
+}
+WITH_CONTENT = {
+    "script",
+    "style",
+    "title",
+    "template",
+    "noscript",
+    "iframe",
+    "textarea",
+    "select",
+    "object",
+}  # dropped with everything inside
+CODE_CLASSES = {
+    "k",
+    "kn",
+    "kd",
+    "kr",
+    "kc",
+    "ow",
+    "o",
+    "n",
+    "nn",
+    "nb",
+    "bp",
+    "nc",
+    "nf",
+    "s",
+    "s1",
+    "s2",
+    "sa",
+    "sd",
+    "si",
+    "se",
+    "c",
+    "c1",
+    "cm",
+    "mi",
+    "mf",
+    "mb",
+    "p",
+}
+ANSI = {f"ansi-{c}{i}-fg" for c in ("red", "green", "yellow", "blue", "cyan") for i in ("", "-intense")} | {
+    "ansi-bold"
+}
+CLASSES = {
+    "table": {"dataframe"},
+    "img": {"math", "block", *(f"d{n}" for n in range(1, 10))},
+    "span": CODE_CLASSES | ANSI,
+}
 IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 
 # %% ../../nbs/publish/020_prose.ipynb #7a52e582
 def keep_attribute(
-    tag: str,        # element
+    tag: str,  # element
     attribute: str,  # one of its attributes
-    value: str,      # as it came
-) -> str | None:     # the value to keep; None drops the attribute
+    value: str,  # as it came
+) -> str | None:  # the value to keep; None drops the attribute
     "Images come from inside the page, links lead out of it, never the other way round."
-    if tag == "img" and attribute == "src": return value if IMAGE.fullmatch(value) else None
-    if tag == "a" and attribute == "href" and value.strip().lower().startswith("data:"): return None
+    if tag == "img" and attribute == "src":
+        return value if IMAGE.fullmatch(value) else None
+    if tag == "a" and attribute == "href" and value.strip().lower().startswith("data:"):
+        return None
     return value
 
 # %% ../../nbs/publish/020_prose.ipynb #e4124879
 def mark_text(
     table: re.Match,  # one table of pandas, cleaned
-) -> str:             # of class `text` when a cell has 40 characters or more, such cells of class `long`
+) -> str:  # of class `text` when a cell has 40 characters or more, such cells of class `long`
     "Tell a table with sentences from one of numbers."
     marked, n_long = re.subn(r"<td>(?=[^<]{40,}</td>)", '<td class="long">', table[0])
     return marked.replace('class="dataframe"', 'class="dataframe text"', 1) if n_long else marked
 
 # %% ../../nbs/publish/020_prose.ipynb #34a15c92
 def clean(
-    html: str,   # any HTML, however broken or hostile
-) -> Markup:     # balanced markup that runs and fetches nothing
+    html: str,  # any HTML, however broken or hostile
+) -> Markup:  # balanced markup that runs and fetches nothing
     "Let through what is allowed; put each table into a box that scrolls by itself."
-    safe = nh3.clean(html, tags=TAGS, clean_content_tags=WITH_CONTENT, attributes=ATTRIBUTES, allowed_classes=CLASSES, attribute_filter=keep_attribute,
-                     url_schemes={"http", "https", "mailto", "data"}, url_relative="deny", link_rel="noopener noreferrer")
+    safe = nh3.clean(
+        html,
+        tags=TAGS,
+        clean_content_tags=WITH_CONTENT,
+        attributes=ATTRIBUTES,
+        allowed_classes=CLASSES,
+        attribute_filter=keep_attribute,
+        url_schemes={"http", "https", "mailto", "data"},
+        url_relative="deny",
+        link_rel="noopener noreferrer",
+    )
     safe = safe.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
     safe = re.sub(r'<table class="dataframe">.*?</table>', mark_text, safe, flags=re.DOTALL)
     box = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
@@ -66,46 +139,73 @@ def clean(
 
 # %% ../../nbs/publish/020_prose.ipynb #ee4bbdd2
 def svg_image(
-    svg: bytes | str,     # an SVG document
-    text: str,            # what it shows, for those who do not see it
-    classes: str = "",    # of the image
+    svg: bytes | str,  # an SVG document
+    text: str,  # what it shows, for those who do not see it
+    classes: str = "",  # of the image
 ) -> Markup:
     "Show SVG as an image: inside one, a browser runs no script and fetches nothing."
     data = svg.encode() if isinstance(svg, str) else svg
-    return Markup('<img class="{}" alt="{}" src="data:image/svg+xml;base64,{}">').format(classes, text, base64.b64encode(data).decode())
+    return Markup('<img class="{}" alt="{}" src="data:image/svg+xml;base64,{}">').format(
+        classes, text, base64.b64encode(data).decode()
+    )
 
 # %% ../../nbs/publish/020_prose.ipynb #8a619df5
 @lru_cache(maxsize=1000)
 def formula(
-    tex: str,               # a formula without its dollar signs
-    is_block: bool = False, # whether it stands on a line of its own
-) -> Markup:                # an image whose text is the TeX; code where it cannot be drawn
+    tex: str,  # a formula without its dollar signs
+    is_block: bool = False,  # whether it stands on a line of its own
+) -> Markup:  # an image whose text is the TeX; code where it cannot be drawn
     "Draw a formula."
     import matplotlib
     from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import math_to_image
+
     drawn = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "mlnb", "svg.fonttype": "path", "mathtext.fontset": "cm", "savefig.transparent": True}):
-        try: depth = math_to_image(f"${tex.strip()}$", drawn, prop=FontProperties(size=15 if is_block else 13), format="svg")
-        except (ValueError, RuntimeError): return Markup("<code>{}</code>").format(tex.strip())
+    with matplotlib.rc_context(
+        {
+            "svg.hashsalt": "mlnb",
+            "svg.fonttype": "path",
+            "mathtext.fontset": "cm",
+            "savefig.transparent": True,
+        }
+    ):
+        try:
+            depth = math_to_image(
+                f"${tex.strip()}$", drawn, prop=FontProperties(size=15 if is_block else 13), format="svg"
+            )
+        except (ValueError, RuntimeError):
+            return Markup("<code>{}</code>").format(tex.strip())
     svg = re.sub(rb"<metadata>.*?</metadata>", b"", drawn.getvalue(), flags=re.S)
     below = min(9, round(10 * depth / 12))
-    return svg_image(svg, tex.strip(), "math block" if is_block else f"math d{below}" if below > 0 else "math")
+    return svg_image(
+        svg, tex.strip(), "math block" if is_block else f"math d{below}" if below > 0 else "math"
+    )
 
 # %% ../../nbs/publish/020_prose.ipynb #23a42711
 class Renderer(IPythonRenderer):
     "nbconvert's renderer, with formulas drawn and missing attachments left out."
-    def block_math(self, body: str) -> str: return f"<p>{formula(body, True)}</p>"
-    def inline_math(self, body: str) -> str: return str(formula(body))
-    def latex_environment(self, name: str, body: str) -> str: return f"<pre>{escape(body)}</pre>"
-    def block_mermaidjs(self, code: str) -> str: return f"<pre>{escape(code.strip())}</pre>"
+
+    def block_math(self, body: str) -> str:
+        return f"<p>{formula(body, True)}</p>"
+
+    def inline_math(self, body: str) -> str:
+        return str(formula(body))
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return f"<pre>{escape(body)}</pre>"
+
+    def block_mermaidjs(self, code: str) -> str:
+        return f"<pre>{escape(code.strip())}</pre>"
+
     def _embed_image_or_attachment(self, src: str) -> str:
         name = src.removeprefix("attachment:")
-        return "" if name != src and not self.attachments.get(name) else super()._embed_image_or_attachment(src)
+        return (
+            "" if name != src and not self.attachments.get(name) else super()._embed_image_or_attachment(src)
+        )
 
 # %% ../../nbs/publish/020_prose.ipynb #e63a6753
 def markdown(
-    source: str,                      # a markdown cell or output
+    source: str,  # a markdown cell or output
     attachments: dict | None = None,  # images inside the cell, name -> MIME type -> Base64
 ) -> Markup:
     "Render markdown."
@@ -114,12 +214,14 @@ def markdown(
 
 # %% ../../nbs/publish/020_prose.ipynb #d9ec34c7
 def number_headings(
-    html: str,                        # what `clean` returned: its headings have no attributes
+    html: str,  # what `clean` returned: its headings have no attributes
     headings: list[tuple[str, str]],  # those of the page so far: address and text; the new ones are added
 ) -> Markup:
     "Give every second-level heading an address."
+
     def number(match):
         text = re.sub(r"<[^>]*>", "", match[1]).strip()
         headings.append((f"part-{len(headings) + 1}", Markup(text)))
         return f'<h2 id="part-{len(headings)}">{match[1]}</h2>'
+
     return Markup(re.sub(r"<h2>(.*?)</h2>", number, html, flags=re.S))

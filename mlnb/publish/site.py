@@ -33,10 +33,10 @@ from .frames import render_report, viewer, viewer_name
 from .history import VERDICT_MARKS, RunPage, StagePage, read_history
 from .layout import document, fill
 from .pages import render, state_mark, tiles
+from ..store.disk import disk_errors
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store, get
-from ..store.disk import disk_errors
 from ..store.settings import Project, project_store
 
 # %% ../../nbs/publish/070_site.ipynb #e9c46751
@@ -44,17 +44,26 @@ def is_safe(
     page: RunPage,  # about to be written
 ) -> bool:
     "Whether everything of a run that becomes a path has the form it should have."
-    return bool(re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z-]{0,80}", page.run)) and is_name(page.pipeline) and all(is_name(s.stage) and re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", s.stem) for s in page.stages)
+    return (
+        bool(re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z-]{0,80}", page.run))
+        and is_name(page.pipeline)
+        and all(is_name(s.stage) and re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", s.stem) for s in page.stages)
+    )
 
 
 def stage_href(
-    stage: StagePage,    # whose page
-    run: str,            # id of the run whose page links to it
-    known: set[str],     # ids of the runs that have pages
-) -> str | None:         # relative to the run's folder; None when there is nothing to show
+    stage: StagePage,  # whose page
+    run: str,  # id of the run whose page links to it
+    known: set[str],  # ids of the runs that have pages
+) -> str | None:  # relative to the run's folder; None when there is nothing to show
     "Where the page of a stage is: under the run that executed it, if that run has pages."
-    if stage.facts is None or stage.notebook is None: return None
-    return f"../{stage.made_in}/{stage.stem}.html" if stage.made_in != run and stage.made_in in known else f"{stage.stem}.html"
+    if stage.facts is None or stage.notebook is None:
+        return None
+    return (
+        f"../{stage.made_in}/{stage.stem}.html"
+        if stage.made_in != run and stage.made_in in known
+        else f"{stage.stem}.html"
+    )
 
 # %% ../../nbs/publish/070_site.ipynb #6d0a6940
 VERDICTS = """{% if verdicts %}<ul class="verdicts">{% for v in verdicts %}
@@ -65,28 +74,34 @@ CHAIN = """<ol class="chain" aria-label="Stages">{% for name, href, state in sta
 
 def verdict_list(
     page: RunPage,  # whose stages
-) -> Markup:        # empty when there is no verdict
+) -> Markup:  # empty when there is no verdict
     "Verdicts in plain words."
     return fill(VERDICTS, verdicts=page.verdicts(), marks=VERDICT_MARKS)
 
 
 def stage_state(
     stage: StagePage,  # of a run
-) -> str:              # `stale` instead of `committed` when its page is
+) -> str:  # `stale` instead of `committed` when its page is
     "State of a stage as a reader should see it."
     return "stale" if stage.facts and stage.facts.state == "stale" else stage.state
 
 
 def chain(
-    page: RunPage,   # whose stages
-    known: set[str], # ids of the runs that have pages
-    prefix: str,     # from the page that shows the chain to the run's folder, ending in `/`, or empty
+    page: RunPage,  # whose stages
+    known: set[str],  # ids of the runs that have pages
+    prefix: str,  # from the page that shows the chain to the run's folder, ending in `/`, or empty
 ) -> Markup:
     "The stages of a run in their order, as links."
     look = {s.name: stage_state(s) for s in page.stages}
-    looks = {state: {"failed": "fail", "stale": "warn", "cancelled": "warn"}.get(state, "") for state in look.values()}
+    looks = {
+        state: {"failed": "fail", "stale": "warn", "cancelled": "warn"}.get(state, "")
+        for state in look.values()
+    }
     marks = {state: "" if state in ("committed", "cached") else f" · {state}" for state in look.values()}
-    links = [(s.name, prefix + h if (h := stage_href(s, page.run, known)) else None, look[s.name]) for s in page.stages]
+    links = [
+        (s.name, prefix + h if (h := stage_href(s, page.run, known)) else None, look[s.name])
+        for s in page.stages
+    ]
     return fill(CHAIN, stages=links, look=looks, mark=marks)
 
 # %% ../../nbs/publish/070_site.ipynb #530a4b1e
@@ -95,9 +110,10 @@ MOST = 6  # metrics on the index
 
 def key_metrics(
     page: RunPage,  # whose metrics
-) -> dict:          # at most `MOST`, those with an interval first
+) -> dict:  # at most `MOST`, those with an interval first
     "The metrics that the index shows."
     from mlnb.publish.pages import with_intervals
+
     metrics = with_intervals(page.metrics())
     ranked = sorted(metrics, key=lambda name: metrics[name]["low"] is None)
     return {name: metrics[name] for name in ranked[:MOST]}
@@ -120,26 +136,46 @@ RUN_PAGE = """<div class="head"><p>{{ mark }} <span class="soft small">run of pi
 
 def report_hrefs(
     stage: StagePage,  # that saved reports
-    run: str,          # id of the run whose page links to them
-    known: set[str],   # ids of the runs that have pages
-) -> dict[str, str]:   # artifact -> address relative to the run's folder
+    run: str,  # id of the run whose page links to them
+    known: set[str],  # ids of the runs that have pages
+) -> dict[str, str]:  # artifact -> address relative to the run's folder
     "Where the reports of a stage are: beside its page."
     page = stage_href(stage, run, known)
     return {name: f"{page.removesuffix('.html')}.{name}.html" for name in stage.reports} if page else {}
 
 
 def run_page(
-    page: RunPage,    # what to say
+    page: RunPage,  # what to say
     known: set[str],  # ids of the runs that have pages
-    home: str,        # name of the project
+    home: str,  # name of the project
 ) -> str:
     "Make the page of a run."
+
     def row(s):
         saved = ", ".join(sorted(set(s.facts.outputs) - set(s.reports))) if s.facts else ""
-        return {"name": s.name, "href": stage_href(s, page.run, known), "mark": state_mark(stage_state(s)), "error": s.error, "saved": saved,
-                "seconds": s.facts.seconds if s.facts else None, "reports": report_hrefs(s, page.run, known)}
-    body = fill(RUN_PAGE, page=page, mark=state_mark(page.state), verdicts=verdict_list(page), tiles=tiles(page.metrics()), stages=[row(s) for s in page.stages])
-    return document(f"{page.pipeline} · {page.run}", body, [(home, "../../index.html"), (page.pipeline, f"../../index.html#{page.pipeline}"), (page.run, None)])
+        return {
+            "name": s.name,
+            "href": stage_href(s, page.run, known),
+            "mark": state_mark(stage_state(s)),
+            "error": s.error,
+            "saved": saved,
+            "seconds": s.facts.seconds if s.facts else None,
+            "reports": report_hrefs(s, page.run, known),
+        }
+
+    body = fill(
+        RUN_PAGE,
+        page=page,
+        mark=state_mark(page.state),
+        verdicts=verdict_list(page),
+        tiles=tiles(page.metrics()),
+        stages=[row(s) for s in page.stages],
+    )
+    return document(
+        f"{page.pipeline} · {page.run}",
+        body,
+        [(home, "../../index.html"), (page.pipeline, f"../../index.html#{page.pipeline}"), (page.run, None)],
+    )
 
 # %% ../../nbs/publish/070_site.ipynb #bbec44c0
 INDEX = """<div class="head"><h1>{{ home }}</h1>
@@ -161,36 +197,54 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 
 # %% ../../nbs/publish/070_site.ipynb #4c460cf9
 def index_card(
-    name: str,             # of the pipeline
+    name: str,  # of the pipeline
     pages: list[RunPage],  # its runs, newest first; may be empty
-    known: set[str],       # ids of the runs that have pages
+    known: set[str],  # ids of the runs that have pages
 ) -> dict:
     "What the index says of a pipeline."
-    if not pages: return {"name": name, "page": None}
+    if not pages:
+        return {"name": name, "page": None}
     page, prefix = pages[0], f"{name}/{pages[0].run}/"
     failed = next((s for s in page.stages if s.state == "failed"), None)
     stale = [s.name.replace("_", " ") for s in page.stages if stage_state(s) == "stale"]
     good = next((p for p in pages if p.state == "committed"), None)
     command = f"mlnb run {name}" + (f" --profile {page.profile}" if page.profile != "default" else "")
     reports = {n: prefix + h for s in page.stages for n, h in report_hrefs(s, page.run, known).items()}
-    return {"name": name, "page": page, "href": f"{prefix}index.html", "mark": state_mark(page.state), "verdicts": verdict_list(page), "tiles": tiles(key_metrics(page)),
-            "chain": chain(page, known, prefix), "reports": reports, "error": f"{failed.name.replace('_', ' ').capitalize()} failed: {failed.error}" if failed else "",
-            "stale": f"No longer current: {', '.join(stale)}. Run `{command}` to bring it up to date." if stale else "",
-            "last_good": f"{name}/{good.run}/index.html" if good is not None and good is not page else None}
+    return {
+        "name": name,
+        "page": page,
+        "href": f"{prefix}index.html",
+        "mark": state_mark(page.state),
+        "verdicts": verdict_list(page),
+        "tiles": tiles(key_metrics(page)),
+        "chain": chain(page, known, prefix),
+        "reports": reports,
+        "error": f"{failed.name.replace('_', ' ').capitalize()} failed: {failed.error}" if failed else "",
+        "stale": f"No longer current: {', '.join(stale)}. Run `{command}` to bring it up to date."
+        if stale
+        else "",
+        "last_good": f"{name}/{good.run}/index.html" if good is not None and good is not page else None,
+    }
 
 
 def index_page(
-    names: list[str],      # pipelines of the project, in the order of its settings
+    names: list[str],  # pipelines of the project, in the order of its settings
     pages: list[RunPage],  # newest first
-    home: str,             # name of the project
+    home: str,  # name of the project
     further: str = Markup(""),  # markup under everything else
 ) -> str:
     "Make the index."
     known = {p.run for p in pages}
-    by_name = {n: [p for p in pages if p.pipeline == n] for n in dict.fromkeys([*names, *sorted({p.pipeline for p in pages})])}
+    by_name = {
+        n: [p for p in pages if p.pipeline == n]
+        for n in dict.fromkeys([*names, *sorted({p.pipeline for p in pages})])
+    }
     newest = {ps[0].run for ps in by_name.values() if ps}
     earlier = [{"page": p, "mark": state_mark(p.state)} for p in pages if p.run not in newest]
-    body = fill(INDEX, home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier) + further
+    body = (
+        fill(INDEX, home=home, cards=[index_card(n, ps, known) for n, ps in by_name.items()], earlier=earlier)
+        + further
+    )
     return document(home, body, [(home, None)])
 
 # %% ../../nbs/publish/070_site.ipynb #1102ce2c
@@ -199,15 +253,25 @@ OWN_PAGES = "own-pages"  # of the project, and of the site
 
 def own_files(
     root: Path,  # folder of the project
-) -> dict[str, Path]:  # file by path relative to the site's folder; raises `UsageError` for anything but files and folders
+) -> dict[
+    str, Path
+]:  # file by path relative to the site's folder; raises `UsageError` for anything but files and folders
     "Files that the project adds to its site."
     folder, found = root / OWN_PAGES, {}
     for path in (folder, *sorted(folder.rglob("*"))):
         name = path.relative_to(root).as_posix()
-        if "/." in name: continue
-        if path.is_symlink(): raise UsageError(f"`{name}` is a symbolic link, which is not published", "put the file itself in its place")
-        if path.is_file() and path != folder: found[name] = path
-        elif path.exists() and not path.is_dir(): raise UsageError(f"`{name}` cannot be published", f"keep folders and plain files in `{OWN_PAGES}`")
+        if "/." in name:
+            continue
+        if path.is_symlink():
+            raise UsageError(
+                f"`{name}` is a symbolic link, which is not published", "put the file itself in its place"
+            )
+        if path.is_file() and path != folder:
+            found[name] = path
+        elif path.exists() and not path.is_dir():
+            raise UsageError(
+                f"`{name}` cannot be published", f"keep folders and plain files in `{OWN_PAGES}`"
+            )
     return found
 
 # %% ../../nbs/publish/070_site.ipynb #a03e6adb
@@ -216,9 +280,10 @@ HEAD = 65_536  # beginning of a page in which its title is looked for [bytes]
 
 def title_of(
     path: Path,  # an HTML page, in UTF-8
-) -> str:        # plain text, one line, at most 120 characters
+) -> str:  # plain text, one line, at most 120 characters
     "Title of a page."
-    with disk_errors(path), path.open("rb") as file: text = file.read(HEAD).decode(errors="replace")
+    with disk_errors(path), path.open("rb") as file:
+        text = file.read(HEAD).decode(errors="replace")
     found = re.search(r"<title(?:\s[^>]{0,200})?>([^<]{1,2000})", text, re.IGNORECASE)
     title = " ".join(unescape(found[1]).split()) if found else ""
     return title[:120] or path.stem.replace("_", " ").replace("-", " ").capitalize()
@@ -231,40 +296,59 @@ FURTHER = """{% if pages %}<h2>Further pages</h2>
 
 def further_pages(
     own: Mapping[str, Path],  # what `own_files` found
-) -> Markup:                  # empty when there is no page
+) -> Markup:  # empty when there is no page
     "Links to the pages of the project's own."
-    pages = [(path, source) for path, source in own.items() if source.suffix.lower() == ".html" and path.count("/") == 1]
+    pages = [
+        (path, source)
+        for path, source in own.items()
+        if source.suffix.lower() == ".html" and path.count("/") == 1
+    ]
     return fill(FURTHER, pages=[(title_of(source), quote(os.fsencode(path))) for path, source in pages])
 
 # %% ../../nbs/publish/070_site.ipynb #2847f22f
 def stage_page_files(
-    page: RunPage,     # a run
+    page: RunPage,  # a run
     stage: StagePage,  # one of its stages that has a page here
-    store: Store,      # where its reports are
-    home: str,         # name of the project
+    store: Store,  # where its reports are
+    home: str,  # name of the project
     siblings: dict[str, str],  # addresses of the other stages, by name
-) -> dict[str, str]:   # content by path relative to the run's folder
+) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a stage, and those of the reports it saved."
-    trail = [(home, "../../index.html"), (page.pipeline, f"../../index.html#{page.pipeline}"), (page.run, "index.html")]
+    trail = [
+        (home, "../../index.html"),
+        (page.pipeline, f"../../index.html#{page.pipeline}"),
+        (page.run, "index.html"),
+    ]
     files, hrefs = {}, {}
     for name, digest in stage.reports.items():
-        try: html = get(store, digest).decode(errors="replace")
-        except IntegrityError: continue
+        try:
+            html = get(store, digest).decode(errors="replace")
+        except IntegrityError:
+            continue
         hrefs[name] = f"{stage.stem}.{name}.html"
-        files[hrefs[name]], needs_viewer = render_report(html, name.replace("_", " ").capitalize(), [*trail, (stage.name, f"{stage.stem}.html"), (name, None)], "../../assets", digest)
-        if needs_viewer: files[f"../../assets/{viewer_name()}"] = viewer()
-    facts = replace(stage.facts, reports=hrefs, next_pages={n: h for n, h in siblings.items() if n != stage.name})
+        files[hrefs[name]], needs_viewer = render_report(
+            html,
+            name.replace("_", " ").capitalize(),
+            [*trail, (stage.name, f"{stage.stem}.html"), (name, None)],
+            "../../assets",
+            digest,
+        )
+        if needs_viewer:
+            files[f"../../assets/{viewer_name()}"] = viewer()
+    facts = replace(
+        stage.facts, reports=hrefs, next_pages={n: h for n, h in siblings.items() if n != stage.name}
+    )
     files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)])
     return files
 
 # %% ../../nbs/publish/070_site.ipynb #2d1aa74e
 def site_files(
-    names: list[str],      # pipelines, in the order of the settings
+    names: list[str],  # pipelines, in the order of the settings
     pages: list[RunPage],  # newest first
-    store: Store,          # where reports are
-    home: str,             # name of the project
+    store: Store,  # where reports are
+    home: str,  # name of the project
     own: Mapping[str, Path] | None = None,  # what `own_files` found
-) -> dict[str, str]:       # content by path relative to the site's folder
+) -> dict[str, str]:  # content by path relative to the site's folder
     "Everything on the site."
     pages = [p for p in pages if is_safe(p)]
     known, files = {p.run for p in pages}, {}
@@ -273,8 +357,10 @@ def site_files(
         files[f"{base}/index.html"] = run_page(page, known, home)
         siblings = {s.name: h for s in page.stages if (h := stage_href(s, page.run, known))}
         for stage in page.stages:
-            if siblings.get(stage.name) != f"{stage.stem}.html": continue
-            for path, text in stage_page_files(page, stage, store, home, siblings).items(): files[os.path.normpath(f"{base}/{path}")] = text
+            if siblings.get(stage.name) != f"{stage.stem}.html":
+                continue
+            for path, text in stage_page_files(page, stage, store, home, siblings).items():
+                files[os.path.normpath(f"{base}/{path}")] = text
     return files | {"index.html": index_page(names, pages, home, further_pages(own or {}))}
 
 # %% ../../nbs/publish/070_site.ipynb #55fa88fc
@@ -282,47 +368,63 @@ KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live
 
 
 def require_own(
-    target: Path,    # folder of the published pages
-    project: Project,# that must not lie in it
-) -> None:           # raises `UsageError` naming a file that was not made here
+    target: Path,  # folder of the published pages
+    project: Project,  # that must not lie in it
+) -> None:  # raises `UsageError` naming a file that was not made here
     "Make sure that a folder can be replaced."
     mend = "set `reports` in settings.ini to a folder of its own"
-    if any(p == target or target in p.parents for p in (project.root, project.store, *project.pipelines.values())):
+    if any(
+        p == target or target in p.parents for p in (project.root, project.store, *project.pipelines.values())
+    ):
         raise UsageError(f"`reports` is {target}, which holds the project itself", mend)
     own, place = (project.root / OWN_PAGES).resolve(), target.resolve()
     if place == own or own in place.parents:
         raise UsageError(f"`reports` is {target}, in the folder of the project's own pages", mend)
-    if not target.exists(): return
-    if not target.is_dir() or target.is_symlink(): raise UsageError(f"{target} is no plain folder", mend)
-    try: listed = set(json.loads((target / "site.json").read_bytes())["files"])
-    except (OSError, ValueError, KeyError, TypeError): listed = set()
+    if not target.exists():
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise UsageError(f"{target} is no plain folder", mend)
+    try:
+        listed = set(json.loads((target / "site.json").read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
     kept = {"site.json", *(name for name in KEPT if not (target / name).is_symlink())}
-    present = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_symlink() or not p.is_dir()} - kept
-    if foreign := sorted(present - listed): raise UsageError(f"{target} holds `{foreign[0]}`, which is not a published page", f"move it away, or {mend}")
+    present = {
+        p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_symlink() or not p.is_dir()
+    } - kept
+    if foreign := sorted(present - listed):
+        raise UsageError(
+            f"{target} holds `{foreign[0]}`, which is not a published page", f"move it away, or {mend}"
+        )
 
 # %% ../../nbs/publish/070_site.ipynb #3eacc292
 def exchange(
     new: Path,  # a folder
     old: Path,  # a folder on the same file system
-) -> bool:      # whether the system could do it in one step
+) -> bool:  # whether the system could do it in one step
     "Exchange the names of two folders."
-    try: swap = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError): return False
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
     at_here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return swap(at_here, os.fsencode(new), at_here, os.fsencode(old), both) == 0
 
 
 def put_in_place(
-    built: Path,   # the new folder
+    built: Path,  # the new folder
     target: Path,  # where it belongs
 ) -> None:
     "Let a new folder take the place of an old one, and remove the old one."
-    if not target.exists(): os.rename(built, target)
-    elif exchange(built, target): shutil.rmtree(built, ignore_errors=True)
+    if not target.exists():
+        os.rename(built, target)
+    elif exchange(built, target):
+        shutil.rmtree(built, ignore_errors=True)
     else:
         aside = built.with_name(built.name + "-old")
         os.rename(target, aside)
-        try: os.rename(built, target)
+        try:
+            os.rename(built, target)
         except OSError:
             os.rename(aside, target)
             raise
@@ -337,7 +439,9 @@ def copy_plain(
     try:
         opened = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise UsageError(f"`{source.name}` cannot be read ({error.strerror})", "put a readable plain file in its place") from error
+        raise UsageError(
+            f"`{source.name}` cannot be read ({error.strerror})", "put a readable plain file in its place"
+        ) from error
     with os.fdopen(opened, "rb") as file:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise UsageError(f"`{source.name}` is no plain file", "put a plain file in its place")
@@ -347,16 +451,18 @@ def copy_plain(
 # %% ../../nbs/publish/070_site.ipynb #a763d614
 def write_site(
     files: dict[str, str],  # content by path
-    target: Path,           # folder to replace
-    shared: bool = False,   # whether a group may read it
+    target: Path,  # folder to replace
+    shared: bool = False,  # whether a group may read it
     own: Mapping[str, Path] | None = None,  # files to copy, by path in the folder
     may_replace: Callable[[], None] = lambda: None,  # raises when the folder is not ours any more
-) -> int:                   # size of the pages [bytes]; raises `StoreError` when there is no room, with the old site intact
+) -> int:  # size of the pages [bytes]; raises `StoreError` when there is no room, with the old site intact
     "Write the files beside the old site, then let them take its place."
     folder_mode, file_mode = (0o750, 0o640) if shared else (0o700, 0o600)
     built = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
     contents = {path: text.encode("utf-8", "replace") for path, text in files.items()}
-    contents["site.json"] = json.dumps({"format": 1, "files": sorted([*files, *(own or {})])}, indent=1).encode()
+    contents["site.json"] = json.dumps(
+        {"format": 1, "files": sorted([*files, *(own or {})])}, indent=1
+    ).encode()
     with disk_errors(target):
         try:
             for path, data in contents.items():
@@ -367,42 +473,56 @@ def write_site(
                 copy_plain(source, built / path)
             may_replace()
             for name in KEPT:
-                if (target / name).is_file(): copy_plain(target / name, built / name)
+                if (target / name).is_file():
+                    copy_plain(target / name, built / name)
             places = [built, *built.rglob("*")]
-            for place in places: place.chmod(folder_mode if place.is_dir() else file_mode)
+            for place in places:
+                place.chmod(folder_mode if place.is_dir() else file_mode)
             size = sum(place.stat().st_size for place in places if not place.is_dir())
             put_in_place(built, target)
-        finally: shutil.rmtree(built, ignore_errors=True)
+        finally:
+            shutil.rmtree(built, ignore_errors=True)
     return size
 
 # %% ../../nbs/publish/070_site.ipynb #e1bc3718
 def project_name(
     root: Path,  # folder of the project
-) -> str:        # from `pyproject.toml`, else the folder's
+) -> str:  # from `pyproject.toml`, else the folder's
     "What the site calls the project."
     import tomllib
-    try: name = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
-    except (OSError, ValueError, KeyError, TypeError): return root.name
+
+    try:
+        name = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return root.name
     return str(name)
 
 
 class Published(NamedTuple):
     "What publishing came to."
+
     index: Path  # the page to open
-    pages: int   # HTML pages that were made, the viewer left out
-    runs: int    # runs on the site
-    bytes: int   # size of the folder's files
+    pages: int  # HTML pages that were made, the viewer left out
+    runs: int  # runs on the site
+    bytes: int  # size of the folder's files
 
 
 def publish(
-    project: Project,   # whose runs
+    project: Project,  # whose runs
     newest: int = 100,  # runs of each pipeline that get pages, 1 or more; older ones stay in the store
-) -> Published:         # raises `UsageError` when `reports` holds foreign files, `StoreError` when there is no room
+) -> Published:  # raises `UsageError` when `reports` holds foreign files, `StoreError` when there is no room
     "Build the site of a project."
     require_own(project.reports, project)
     store = project_store(project)
     own = own_files(project.root)
     pages = read_history(project, store, newest)
     files = site_files(list(project.pipelines), pages, store, project_name(project.root), own)
-    size = write_site(files, project.reports, project.group is not None, own, lambda: require_own(project.reports, project))
-    return Published(project.reports / "index.html", sum(p.endswith(".html") and not p.startswith("assets/") for p in files), len(pages), size)
+    size = write_site(
+        files, project.reports, project.group is not None, own, lambda: require_own(project.reports, project)
+    )
+    return Published(
+        project.reports / "index.html",
+        sum(p.endswith(".html") and not p.startswith("assets/") for p in files),
+        len(pages),
+        size,
+    )

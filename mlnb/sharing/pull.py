@@ -16,33 +16,52 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from ..care.audit import audit
-from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..care.erase import accept_tombstone
+from ..care.signing import SignatureError, lowest, trusted_keys
+from .remote import Remote, fetch, open_remote, read_remote, side_by_side, sizes_below
+from mlnb.sharing.trust import (
+    MOST_DOCUMENT,
+    REF,
+    is_record,
+    keep_seen,
+    limits_of,
+    needed,
+    object_place,
+    read_signed,
+    record_place,
+    refs_there,
+    refusal,
+    remote_name,
+    settle,
+)
+from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
-from .trust import REF, MOST_DOCUMENT, is_record, keep_seen, limits_of, needed, object_place, read_signed, record_place, refs_there, refusal, remote_name, settle
 from ..store.objects import Store, has, path_of
 from ..store.pins import protect
 from ..store.records import commit, find_record
 from ..store.refs import ref_history
-from .remote import Remote, fetch, open_remote, read_remote, side_by_side, sizes_below
 from ..store.runs import RUN_ID, run_ids, write_run
-from ..care.signing import SignatureError, lowest, trusted_keys
 from ..store.tombstones import is_erased, refuse_erased
 
 # %% ../../nbs/sharing/040_pull.ipynb #9a6c8280
 def take_object(
-    store: Store,    # the project's own
+    store: Store,  # the project's own
     remote: Remote,  # where it is
-    digest: str,     # of the object
-    limit: int,      # the most that is taken [bytes]
-) -> int:            # bytes taken, 0 when it was here; raises `IntegrityError`, `ErasedError`, `FileNotFoundError`
+    digest: str,  # of the object
+    limit: int,  # the most that is taken [bytes]
+) -> int:  # bytes taken, 0 when it was here; raises `IntegrityError`, `ErasedError`, `FileNotFoundError`
     "Copy an object from a remote, checked before it gets its name."
     protect(store.root, digest, store.group is not None)
-    if has(store, digest): return 0
+    if has(store, digest):
+        return 0
     refuse_erased(store.root, digest)
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
         found, size = fetch(remote, object_place(digest), file, limit)
-        if found != digest: raise IntegrityError(f"object {digest[:12]} at {remote.url} is not what its name says", "ask who pushed it to run `mlnb push` after removing it there")
+        if found != digest:
+            raise IntegrityError(
+                f"object {digest[:12]} at {remote.url} is not what its name says",
+                "ask who pushed it to run `mlnb push` after removing it there",
+            )
         flush_file(file, "object")
         make_folder(path_of(store, digest).parent, store.folder_mode)
         give_name(file, path_of(store, digest), "object")
@@ -50,44 +69,56 @@ def take_object(
 
 # %% ../../nbs/sharing/040_pull.ipynb #2ac04c7f
 def take_objects(
-    store: Store,               # the project's own
-    remote: Remote,             # where they are
+    store: Store,  # the project's own
+    remote: Remote,  # where they are
     limits: Mapping[str, int],  # the most that is taken [bytes], by digest
-    workers: int = 8,           # at a time
+    workers: int = 8,  # at a time
     tell: Callable[[str, str], None] = lambda kind, what: None,
 ) -> tuple[dict[str, int], dict[str, Exception]]:  # bytes by digest, and what was refused
     "Copy objects from a remote; one that is refused does not stop the others."
+
     def take(digest):
-        try: size = take_object(store, remote, digest, limits[digest])
-        except (IntegrityError, FileNotFoundError) as error: return digest, error
+        try:
+            size = take_object(store, remote, digest, limits[digest])
+        except (IntegrityError, FileNotFoundError) as error:
+            return digest, error
         tell("object", digest)
         return digest, size
+
     found = side_by_side(remote, take, sorted(limits), workers)
-    return {d: size for d, size in found if isinstance(size, int)}, {d: error for d, error in found if not isinstance(error, int)}
+    return {d: size for d, size in found if isinstance(size, int)}, {
+        d: error for d, error in found if not isinstance(error, int)
+    }
 
 # %% ../../nbs/sharing/040_pull.ipynb #d1369e34
 def take_tombstones(
-    store: Store,                # the project's own
-    remote: Remote,              # where they are
+    store: Store,  # the project's own
+    remote: Remote,  # where they are
     trusted: Mapping[str, str],  # name by key
-) -> tuple[int, list[dict]]:     # number of objects erased here, and refusals
+) -> tuple[int, list[dict]]:  # number of objects erased here, and refusals
     "Erase here what trusted people erased."
     n_erased, refused = 0, []
     for path in sizes_below(remote, "tombstones"):
         match = re.fullmatch(r"tombstones/([0-9a-f]{64})\.json", path)
-        if not match or is_erased(store.root, match[1]): continue
-        try: n_erased += accept_tombstone(store, match[1], json.loads(read_remote(remote, path, MOST_DOCUMENT)), trusted)
-        except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(path, error))
-        except (ValueError, RecursionError): refused.append(refusal(path, IntegrityError(f"{path} is damaged")))
+        if not match or is_erased(store.root, match[1]):
+            continue
+        try:
+            n_erased += accept_tombstone(
+                store, match[1], json.loads(read_remote(remote, path, MOST_DOCUMENT)), trusted
+            )
+        except (IntegrityError, FileNotFoundError) as error:
+            refused.append(refusal(path, error))
+        except (ValueError, RecursionError):
+            refused.append(refusal(path, IntegrityError(f"{path} is damaged")))
     return n_erased, refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #e19bcf52
 def take_records(
-    store: Store,                # the project's own
-    remote: Remote,              # where they are
+    store: Store,  # the project's own
+    remote: Remote,  # where they are
     trusted: Mapping[str, str],  # name by key
     pipelines: Iterable[str] | None,  # only these; None = all
-    workers: int = 8,            # read at a time
+    workers: int = 8,  # read at a time
 ) -> tuple[list[dict], list[dict]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
     wanted, refused = [], []
@@ -96,14 +127,18 @@ def take_records(
         if not match:
             refused.append(refusal(path, IntegrityError(f"{path} is no place for a record")))
             continue
-        if pipelines is not None and match[1] not in pipelines: continue
-        if not find_record(store, *match.groups()): wanted.append(path)
+        if pipelines is not None and match[1] not in pipelines:
+            continue
+        if not find_record(store, *match.groups()):
+            wanted.append(path)
 
     def read(path):
         try:
             record = read_signed(remote, path, "record", trusted)
-            if not is_record(record, path): raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
-        except (IntegrityError, FileNotFoundError) as error: return None, refusal(path, error)
+            if not is_record(record, path):
+                raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
+        except (IntegrityError, FileNotFoundError) as error:
+            return None, refusal(path, error)
         return record, None
 
     found = side_by_side(remote, read, wanted, workers)
@@ -111,71 +146,93 @@ def take_records(
 
 # %% ../../nbs/sharing/040_pull.ipynb #dd2aaf87
 def take_runs(
-    store: Store,                # the project's own
-    remote: Remote,              # where they are
+    store: Store,  # the project's own
+    remote: Remote,  # where they are
     trusted: Mapping[str, str],  # name by key
     pipelines: Iterable[str] | None,  # only these; None = all
-) -> tuple[int, list[dict]]:     # number taken, and refusals
+) -> tuple[int, list[dict]]:  # number taken, and refusals
     "The documents of runs that are missing here."
     n_taken, refused, here = 0, [], set(run_ids(store))
     for path in sizes_below(remote, "runs"):
         match = re.fullmatch(r"runs/([^/]+)\.json", path)
-        if not match or match[1] in here: continue
+        if not match or match[1] in here:
+            continue
         try:
             document = read_signed(remote, path, "run", trusted)
-            if not (RUN_ID.fullmatch(match[1]) and document.get("run") == match[1] and isinstance(document.get("pipeline"), str) and document.get("state") in ("committed", "failed", "cancelled")):
+            if not (
+                RUN_ID.fullmatch(match[1])
+                and document.get("run") == match[1]
+                and isinstance(document.get("pipeline"), str)
+                and document.get("state") in ("committed", "failed", "cancelled")
+            ):
                 raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
-        except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(path, error)); continue
-        if pipelines is not None and document["pipeline"] not in pipelines: continue
+        except (IntegrityError, FileNotFoundError) as error:
+            refused.append(refusal(path, error))
+            continue
+        if pipelines is not None and document["pipeline"] not in pipelines:
+            continue
         write_run(store, document)
         n_taken += 1
     return n_taken, refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #c0d77d1b
 def take_ref(
-    store: Store,                # the project's own
-    remote: Remote,              # where it is
-    name: str,                   # what the remote goes by here
-    ref: str,                    # of the ref
-    numbers: list[int],          # that are there
+    store: Store,  # the project's own
+    remote: Remote,  # where it is
+    name: str,  # what the remote goes by here
+    ref: str,  # of the ref
+    numbers: list[int],  # that are there
     trusted: Mapping[str, str],  # name by key
-) -> int:                        # moves that are new here; raises `IntegrityError`
+) -> int:  # moves that are new here; raises `IntegrityError`
     "See where a ref at a remote is."
     seen = [value.number for value in ref_history(store, f"remotes/{name}/{ref}")]
-    if lost := sorted(set(seen) - set(numbers)): raise IntegrityError(f"`{ref}` at {remote.url} went back: its move {lost[0]} was there before and is gone", "ask who can write to the remote; your view of it stays as it was")
+    if lost := sorted(set(seen) - set(numbers)):
+        raise IntegrityError(
+            f"`{ref}` at {remote.url} went back: its move {lost[0]} was there before and is gone",
+            "ask who can write to the remote; your view of it stays as it was",
+        )
     new = [number for number in numbers if number not in seen]
     for number in new:
         value = read_signed(remote, f"refs/{ref}/{number:08d}.json", "ref", trusted)
-        if not (value.get("name") == ref and value.get("number") == number and all(isinstance(value.get(k), str) for k in ("target", "actor", "reason", "at_utc"))):
+        if not (
+            value.get("name") == ref
+            and value.get("number") == number
+            and all(isinstance(value.get(k), str) for k in ("target", "actor", "reason", "at_utc"))
+        ):
             raise SignatureError(f"move {number} of `{ref}` was signed for another place", "do not use it")
         keep_seen(store, name, ref, value)
     return len(new)
 
 # %% ../../nbs/sharing/040_pull.ipynb #45f8d745
 def take_refs(
-    store: Store,                # the project's own
-    remote: Remote,              # where they are
-    name: str,                   # what the remote goes by here
+    store: Store,  # the project's own
+    remote: Remote,  # where they are
+    name: str,  # what the remote goes by here
     trusted: Mapping[str, str],  # name by key
 ) -> tuple[list[str], list[dict]]:  # refs that moved, and refusals
     "See where the refs of a remote are; your own stay where they are."
     moved, refused, there = [], [], refs_there(remote)
-    known = {p.parent.relative_to(store.root / "refs" / "remotes" / name).as_posix() for p in (store.root / "refs" / "remotes" / name).rglob("[0-9]*.json")}
+    known = {
+        p.parent.relative_to(store.root / "refs" / "remotes" / name).as_posix()
+        for p in (store.root / "refs" / "remotes" / name).rglob("[0-9]*.json")
+    }
     for ref in sorted({*there, *known}):
         try:
-            if take_ref(store, remote, name, ref, there.get(ref, []), trusted): moved.append(ref)
-        except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(f"refs/{ref}", error))
+            if take_ref(store, remote, name, ref, there.get(ref, []), trusted):
+                moved.append(ref)
+        except (IntegrityError, FileNotFoundError) as error:
+            refused.append(refusal(f"refs/{ref}", error))
     return moved, refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #4e546f07
 def pull(
-    store: Store,                   # where to; an overlay's store is meant by it
-    url: str,                       # a folder or any fsspec URL
-    name: str = "origin",           # what the remote goes by here
+    store: Store,  # where to; an overlay's store is meant by it
+    url: str,  # a folder or any fsspec URL
+    name: str = "origin",  # what the remote goes by here
     pipelines: Iterable[str] | None = None,  # only these; None = all
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-    options: dict | None = None,    # for the back end
-    workers: int = 8,               # objects taken at a time
+    options: dict | None = None,  # for the back end
+    workers: int = 8,  # objects taken at a time
     tell: Callable[[str, str], None] = lambda kind, what: None,  # gets each thing that was taken
 ) -> dict:  # `remote`, `objects`, `bytes`, `records`, `runs`, `erased`, `refs`, `incomplete`, `refused`, `exit_code`: 5 when anything but `untrusted` was refused
     "Take from a remote what is missing here."
@@ -189,33 +246,61 @@ def pull(
     limits: dict[str, int] = {}
     for record in records:
         for digest, limit in {**limits_of(record["inputs"]), **needed(record)}.items():
-            if not is_erased(store.root, digest) and object_place(digest) in there: limits[digest] = max(limit, limits.get(digest, 0))
+            if not is_erased(store.root, digest) and object_place(digest) in there:
+                limits[digest] = max(limit, limits.get(digest, 0))
     taken, bad_objects = take_objects(store, remote, limits, workers, tell)
     n_records, incomplete = 0, []
     for record in records:
         if all(has(store, digest) or is_erased(store.root, digest) for digest in needed(record)):
             n_records += commit(store, record).is_first
             tell("record", record_place(record))
-        else: incomplete.append(record_place(record))
+        else:
+            incomplete.append(record_place(record))
     n_runs, bad_runs = take_runs(store, remote, trusted, pipelines)
     moved, bad_refs = take_refs(store, remote, name, trusted)
-    refused += [*bad_records, *(refusal(object_place(d), e) for d, e in bad_objects.items()), *bad_runs, *bad_refs]
-    said = {"remote": remote.url, "objects": sum(size > 0 for size in taken.values()), "bytes": sum(taken.values()), "records": n_records, "runs": n_runs, "erased": n_erased}
+    refused += [
+        *bad_records,
+        *(refusal(object_place(d), e) for d, e in bad_objects.items()),
+        *bad_runs,
+        *bad_refs,
+    ]
+    said = {
+        "remote": remote.url,
+        "objects": sum(size > 0 for size in taken.values()),
+        "bytes": sum(taken.values()),
+        "records": n_records,
+        "runs": n_runs,
+        "erased": n_erased,
+    }
     is_bad = any(r["reason"] != "untrusted" for r in refused)
-    audit(store, "pull", outcome="refused" if is_bad else "ok", **said, refused=len(refused), first_refused=refused[:5])
-    return said | {"refs": moved, "incomplete": incomplete, "refused": refused, "exit_code": 5 if is_bad else 0}
+    audit(
+        store,
+        "pull",
+        outcome="refused" if is_bad else "ok",
+        **said,
+        refused=len(refused),
+        first_refused=refused[:5],
+    )
+    return said | {
+        "refs": moved,
+        "incomplete": incomplete,
+        "refused": refused,
+        "exit_code": 5 if is_bad else 0,
+    }
 
 # %% ../../nbs/sharing/040_pull.ipynb #23394c45
 def from_remote(
-    url: str,                     # a folder or any fsspec URL that was pushed to
+    url: str,  # a folder or any fsspec URL that was pushed to
     options: dict | None = None,  # for the back end
-    limit: int = 1 << 34,         # the most that is taken for one object [bytes]
+    limit: int = 1 << 34,  # the most that is taken for one object [bytes]
 ) -> Callable[[str], bytes | None]:  # to be asked by digest; what it gives is not checked yet
     "Look for lost content at a remote."
     remote = open_remote(url, options)
 
     def fetch_one(digest):
-        try: return read_remote(remote, object_place(digest), limit)
-        except (FileNotFoundError, IntegrityError): return None
+        try:
+            return read_remote(remote, object_place(digest), limit)
+        except (FileNotFoundError, IntegrityError):
+            return None
 
     return fetch_one

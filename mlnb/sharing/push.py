@@ -18,62 +18,99 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..care.audit import audit, make_checkpoint, read_log
+from ..care.erase import tombstones
+from ..care.signing import lowest, read_key, sign
+from mlnb.sharing.remote import (
+    Remote,
+    can_create,
+    create_remote,
+    fetch,
+    open_remote,
+    remove_remote,
+    side_by_side,
+    sizes_below,
+    write_remote,
+)
+from mlnb.sharing.trust import (
+    Nowhere,
+    keep_seen,
+    limits_of,
+    needed,
+    object_place,
+    record_place,
+    refs_there,
+    remote_name,
+    settle,
+)
 from ..store.digests import canonical_json, sha256_file
 from ..store.documents import read_json
-from ..care.erase import tombstones
 from ..store.errors import IntegrityError, UsageError
-from .trust import Nowhere, keep_seen, limits_of, needed, object_place, record_place, refs_there, remote_name, settle
 from ..store.objects import Store, has, path_of
 from ..store.records import is_whole
 from ..store.refs import actor, read_ref
-from .remote import Remote, can_create, create_remote, fetch, open_remote, remove_remote, side_by_side, sizes_below, write_remote
 from ..store.runs import document_of, run_ids
-from ..care.signing import lowest, read_key, sign
 from ..store.tombstones import is_erased
 
 # %% ../../nbs/sharing/030_push.ipynb #274ea4bf
 def send_object(
-    store: Store,     # where it is
-    remote: Remote,   # where it goes
-    digest: str,      # of the object
+    store: Store,  # where it is
+    remote: Remote,  # where it goes
+    digest: str,  # of the object
     read_back: bool = True,  # whether to read what arrived
-) -> int:             # its size [bytes]; raises `IntegrityError` when it is damaged here, or arrived otherwise
+) -> int:  # its size [bytes]; raises `IntegrityError` when it is damaged here, or arrived otherwise
     "Copy an object to a remote, checked on both sides."
     path = path_of(store, digest)
     size = path.stat().st_size
-    if sha256_file(path) != digest: raise IntegrityError(f"object {digest[:12]} in {store.root} is not what was stored; it was not sent", "run `mlnb verify --repair`")
+    if sha256_file(path) != digest:
+        raise IntegrityError(
+            f"object {digest[:12]} in {store.root} is not what was stored; it was not sent",
+            "run `mlnb verify --repair`",
+        )
     write_remote(remote, object_place(digest), path)
     if read_back and fetch(remote, object_place(digest), Nowhere(), size)[0] != digest:
         remove_remote(remote, object_place(digest))
-        raise IntegrityError(f"object {digest[:12]} did not arrive at {remote.url} as it was sent", "push again; if it happens again, do not use this remote")
+        raise IntegrityError(
+            f"object {digest[:12]} did not arrive at {remote.url} as it was sent",
+            "push again; if it happens again, do not use this remote",
+        )
     return size
 
 # %% ../../nbs/sharing/030_push.ipynb #e669c96d
 def sendable(
-    store: Store,                   # the project's own
+    store: Store,  # the project's own
     pipelines: Iterable[str] | None,  # only these; None = all
 ) -> tuple[list[dict], list[dict]]:  # complete records, and those left out (`path`, `message`)
     "The records that can be pushed."
     complete, left_out = [], []
     for path in sorted((store.root / "records").glob("*/*/*.json")):
-        if pipelines is not None and path.parts[-3] not in pipelines: continue
+        if pipelines is not None and path.parts[-3] not in pipelines:
+            continue
         record = read_json(path)
         missing = [d for d in needed(record) if not has(store, d) and not is_erased(store.root, d)]
-        if missing or not all(is_whole(store, one) or is_erased(store.root, one["digest"]) for one in record["outputs"].values()):
-            left_out.append({"path": record_place(record), "message": f"{len(missing) or 1} of its objects are missing here"})
-        else: complete.append(record)
+        if missing or not all(
+            is_whole(store, one) or is_erased(store.root, one["digest"]) for one in record["outputs"].values()
+        ):
+            left_out.append(
+                {
+                    "path": record_place(record),
+                    "message": f"{len(missing) or 1} of its objects are missing here",
+                }
+            )
+        else:
+            complete.append(record)
     return complete, left_out
 
 # %% ../../nbs/sharing/030_push.ipynb #7f772bfe
 def send_tombstones(
-    store: Store,    # the project's own
+    store: Store,  # the project's own
     remote: Remote,  # where to
-) -> int:            # number of objects removed there
+) -> int:  # number of objects removed there
     "Erase at a remote what was erased here."
     there, objects, n_removed = sizes_below(remote, "tombstones"), sizes_below(remote, "objects"), 0
     for document in tombstones(store):
         path = f"tombstones/{document['digest']}.json"
-        if "signed" in document and path not in there: write_remote(remote, path, canonical_json(document))
+        if "signed" in document and path not in there:
+            write_remote(remote, path, canonical_json(document))
         if object_place(document["digest"]) in objects:
             remove_remote(remote, object_place(document["digest"]))
             n_removed += 1
@@ -81,14 +118,14 @@ def send_tombstones(
 
 # %% ../../nbs/sharing/030_push.ipynb #abd6fa6f
 def send_documents(
-    store: Store,                      # whose key signs
-    remote: Remote,                    # where to
-    purpose: str,                      # `record` or `run`
-    documents: Mapping[str, dict],     # by path at the remote
-    there: Iterable[str],              # paths that are there already
-    workers: int,                      # sent at a time
+    store: Store,  # whose key signs
+    remote: Remote,  # where to
+    purpose: str,  # `record` or `run`
+    documents: Mapping[str, dict],  # by path at the remote
+    there: Iterable[str],  # paths that are there already
+    workers: int,  # sent at a time
     tell: Callable[[str, str], None],  # gets kind and name of each
-) -> int:                              # number sent
+) -> int:  # number sent
     "Sign documents and write those that a remote lacks."
     lacking = sorted(set(documents) - set(there))
 
@@ -102,25 +139,41 @@ def send_documents(
 # %% ../../nbs/sharing/030_push.ipynb #77e349a3
 def ref_names(
     store: Store,  # whose
-) -> list[str]:    # without those that were seen at remotes
+) -> list[str]:  # without those that were seen at remotes
     "All refs of a store."
     root = store.root / "refs"
-    return sorted(name for name in {p.parent.relative_to(root).as_posix() for p in root.rglob("[0-9]*.json")} if not name.startswith("remotes/"))
+    return sorted(
+        name
+        for name in {p.parent.relative_to(root).as_posix() for p in root.rglob("[0-9]*.json")}
+        if not name.startswith("remotes/")
+    )
 
 # %% ../../nbs/sharing/030_push.ipynb #e795e33c
 def send_ref(
-    store: Store,    # the project's own
+    store: Store,  # the project's own
     remote: Remote,  # one that `can_create`
-    name: str,       # of the remote
-    ref: str,        # to push
-    there: int,      # highest number of it at the remote, 0 = none
-) -> dict:           # `name`, `state`: `moved`, `same` or `behind`
+    name: str,  # of the remote
+    ref: str,  # to push
+    there: int,  # highest number of it at the remote, 0 = none
+) -> dict:  # `name`, `state`: `moved`, `same` or `behind`
     "Move a ref at a remote to where it is here."
     mine, seen = read_ref(store, ref), read_ref(store, f"remotes/{name}/{ref}")
-    if there != (seen.number if seen else 0): return {"name": ref, "state": "behind"}
-    if seen and seen.target == mine.target: return {"name": ref, "state": "same"}
-    value = {"name": ref, "number": there + 1, "target": mine.target, "actor": mine.actor, "reason": mine.reason, "at_utc": mine.at_utc}
-    if not create_remote(remote, f"refs/{ref}/{there + 1:08d}.json", canonical_json(sign(store, "ref", value))): return {"name": ref, "state": "behind"}
+    if there != (seen.number if seen else 0):
+        return {"name": ref, "state": "behind"}
+    if seen and seen.target == mine.target:
+        return {"name": ref, "state": "same"}
+    value = {
+        "name": ref,
+        "number": there + 1,
+        "target": mine.target,
+        "actor": mine.actor,
+        "reason": mine.reason,
+        "at_utc": mine.at_utc,
+    }
+    if not create_remote(
+        remote, f"refs/{ref}/{there + 1:08d}.json", canonical_json(sign(store, "ref", value))
+    ):
+        return {"name": ref, "state": "behind"}
     keep_seen(store, name, ref, value)
     return {"name": ref, "state": "moved"}
 
@@ -131,56 +184,82 @@ def marked(
 ) -> Iterator[None]:
     "Say at the remote that a push is under way, so that nobody cleans up meanwhile."
     path = f"pushing/{uuid.uuid4().hex}.json"
-    write_remote(remote, path, canonical_json({"actor": actor(), "at_utc": datetime.now(UTC).isoformat(timespec="seconds")}))
-    try: yield
-    finally: remove_remote(remote, path)
+    write_remote(
+        remote,
+        path,
+        canonical_json({"actor": actor(), "at_utc": datetime.now(UTC).isoformat(timespec="seconds")}),
+    )
+    try:
+        yield
+    finally:
+        remove_remote(remote, path)
 
 # %% ../../nbs/sharing/030_push.ipynb #da351b0e
 def send_refs(
-    store: Store,    # the project's own
+    store: Store,  # the project's own
     remote: Remote,  # where to
-    name: str,       # what the remote goes by here
-) -> list[dict]:     # `name` and `state` of each: `moved`, `same`, `behind` or `not_possible`
+    name: str,  # what the remote goes by here
+) -> list[dict]:  # `name` and `state` of each: `moved`, `same`, `behind` or `not_possible`
     "Move the refs of a remote that can take them."
     names, there = ref_names(store), refs_there(remote)
-    if not names: return []
-    if not can_create(remote): return [{"name": ref, "state": "not_possible"} for ref in names]
+    if not names:
+        return []
+    if not can_create(remote):
+        return [{"name": ref, "state": "not_possible"} for ref in names]
     return [send_ref(store, remote, name, ref, max(there.get(ref, [0]))) for ref in names]
 
 # %% ../../nbs/sharing/030_push.ipynb #046d80a0
 def send_checkpoint(
-    store: Store,    # the project's own
+    store: Store,  # the project's own
     remote: Remote,  # where to
 ) -> None:
     "Keep the end of the audit log, signed, at the remote."
-    if not read_log(store).lines: return
-    try: checkpoint = make_checkpoint(store)
-    except IntegrityError: return  # a broken log is not vouched for; `verify_log` says so
-    write_remote(remote, f"checkpoints/{checkpoint['log']}/{checkpoint['n']:08d}.json", canonical_json(checkpoint))
+    if not read_log(store).lines:
+        return
+    try:
+        checkpoint = make_checkpoint(store)
+    except IntegrityError:
+        return  # a broken log is not vouched for; `verify_log` says so
+    write_remote(
+        remote, f"checkpoints/{checkpoint['log']}/{checkpoint['n']:08d}.json", canonical_json(checkpoint)
+    )
 
 # %% ../../nbs/sharing/030_push.ipynb #047906ca
 def push(
-    store: Store,                   # whose results; an overlay's store is meant by it
-    url: str,                       # a folder or any fsspec URL
-    name: str = "origin",           # what the remote goes by here
+    store: Store,  # whose results; an overlay's store is meant by it
+    url: str,  # a folder or any fsspec URL
+    name: str = "origin",  # what the remote goes by here
     pipelines: Iterable[str] | None = None,  # only these; None = all
-    options: dict | None = None,    # for the back end
-    read_back: bool = True,         # whether to read back what was sent
-    workers: int = 8,               # objects sent at a time
-    tell: Callable[[str, str], None] = lambda kind, what: None,  # gets each thing that was sent: `object`, `record`, `run`, and its name
+    options: dict | None = None,  # for the back end
+    read_back: bool = True,  # whether to read back what was sent
+    workers: int = 8,  # objects sent at a time
+    tell: Callable[[str, str], None] = lambda kind, what: (
+        None
+    ),  # gets each thing that was sent: `object`, `record`, `run`, and its name
 ) -> dict:  # `remote`, `objects`, `bytes`, `records`, `runs`, `erased`, `refs`, `left_out`; raises `UsageError` without a key, `StoreError`, `IntegrityError`
     "Copy to a remote what it lacks."
     store, remote = lowest(store), open_remote(url, options)
     remote_name(name)
-    if remote.kind == "local" and Path(remote.root).resolve().is_relative_to(store.root.resolve()): raise UsageError(f"{remote.url} lies in the store itself", "push to another folder")
+    if remote.kind == "local" and Path(remote.root).resolve().is_relative_to(store.root.resolve()):
+        raise UsageError(f"{remote.url} lies in the store itself", "push to another folder")
     read_key(store)
     settle(remote, True)
     records, left_out = sendable(store, pipelines)
-    runs = {f"runs/{run}.json": document for run in run_ids(store) if (document := document_of(store, run)).get("state") != "running" and (pipelines is None or document["pipeline"] in pipelines)}
+    runs = {
+        f"runs/{run}.json": document
+        for run in run_ids(store)
+        if (document := document_of(store, run)).get("state") != "running"
+        and (pipelines is None or document["pipeline"] in pipelines)
+    }
     with marked(remote):
         n_erased = send_tombstones(store, remote)
         there, gone = sizes_below(remote, "objects"), sizes_below(remote, "tombstones")
-        wanted = {digest for record in records for digest in (*needed(record), *limits_of(record["inputs"])) if has(store, digest) and f"tombstones/{digest}.json" not in gone}
+        wanted = {
+            digest
+            for record in records
+            for digest in (*needed(record), *limits_of(record["inputs"]))
+            if has(store, digest) and f"tombstones/{digest}.json" not in gone
+        }
         lacking = sorted(d for d in wanted if there.get(object_place(d)) != path_of(store, d).stat().st_size)
 
         def send(digest):
@@ -189,10 +268,27 @@ def push(
             return size
 
         sizes = side_by_side(remote, send, lacking, workers)
-        n_records = send_documents(store, remote, "record", {record_place(r): r for r in records}, sizes_below(remote, "records"), workers, tell)
+        n_records = send_documents(
+            store,
+            remote,
+            "record",
+            {record_place(r): r for r in records},
+            sizes_below(remote, "records"),
+            workers,
+            tell,
+        )
         n_runs = send_documents(store, remote, "run", runs, sizes_below(remote, "runs"), workers, tell)
         refs = send_refs(store, remote, name)
         send_checkpoint(store, remote)
-    said = {"remote": remote.url, "objects": len(lacking), "bytes": sum(sizes), "records": n_records, "runs": n_runs, "erased": n_erased, "refs": refs, "left_out": left_out}
+    said = {
+        "remote": remote.url,
+        "objects": len(lacking),
+        "bytes": sum(sizes),
+        "records": n_records,
+        "runs": n_runs,
+        "erased": n_erased,
+        "refs": refs,
+        "left_out": left_out,
+    }
     audit(store, "push", **{k: v for k, v in said.items() if k not in ("refs", "left_out")})
     return said

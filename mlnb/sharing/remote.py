@@ -31,13 +31,17 @@ from ..store.url import has_secret, scheme_of, shown_url, without_secrets
 @dataclass(frozen=True)
 class Remote:
     "A place outside the store."
-    url: str    # as it may be shown
-    kind: str   # `local`, or the protocol: `memory`, `s3`, `gs`, `sftp` …
-    root: str = field(repr=False)  # path in the file system, without a slash at its end; of http the URL with its secrets
-    fs: Any = field(repr=False)    # an `fsspec.AbstractFileSystem`
+
+    url: str  # as it may be shown
+    kind: str  # `local`, or the protocol: `memory`, `s3`, `gs`, `sftp` …
+    root: str = field(
+        repr=False
+    )  # path in the file system, without a slash at its end; of http the URL with its secrets
+    fs: Any = field(repr=False)  # an `fsspec.AbstractFileSystem`
     written: str = field(default="", repr=False)  # the URL with its secrets, to find them in errors
 
-    def place(self, path: str) -> str: return f"{self.root}/{path}"
+    def place(self, path: str) -> str:
+        return f"{self.root}/{path}"
 
 # %% ../../nbs/sharing/010_remote.ipynb #e927f5ae
 def known_hosts_only() -> Any:  # a `paramiko.MissingHostKeyPolicy`; raises `ImportError` without paramiko
@@ -47,16 +51,19 @@ def known_hosts_only() -> Any:  # a `paramiko.MissingHostKeyPolicy`; raises `Imp
     class KnownHostsOnly(paramiko.MissingHostKeyPolicy):
         def missing_host_key(self, client, hostname, key):
             path = Path("~/.ssh/known_hosts").expanduser()
-            if path.is_file() and paramiko.HostKeys(str(path)).check(hostname, key): return
-            raise paramiko.SSHException(f"the key of {hostname} is not in {path}; connect with `ssh` once to look at it and keep it")
+            if path.is_file() and paramiko.HostKeys(str(path)).check(hostname, key):
+                return
+            raise paramiko.SSHException(
+                f"the key of {hostname} is not in {path}; connect with `ssh` once to look at it and keep it"
+            )
 
     return KnownHostsOnly()
 
 # %% ../../nbs/sharing/010_remote.ipynb #77c25c25
 def unusable(
-    url: str,          # in use
+    url: str,  # in use
     error: Exception,  # what a back end raised
-) -> StoreError:       # to be raised
+) -> StoreError:  # to be raised
     "Say that a remote cannot be used, without its secrets."
     said = " ".join(without_secrets(str(error), url).split())[:200]
     mend = "check the address, the network and your access to it, then run the same command again: it goes on where it stopped"
@@ -64,28 +71,38 @@ def unusable(
 
 # %% ../../nbs/sharing/010_remote.ipynb #bd351085
 def refused_url(
-    url: str,          # that should be opened
+    url: str,  # that should be opened
     error: Exception,  # what fsspec raised
-) -> MlnbError:        # to be raised
+) -> MlnbError:  # to be raised
     "Say why a URL cannot be opened."
     shown, said = shown_url(url), without_secrets(str(error), url)
     if isinstance(error, ValueError):
-        return UsageError(f"`{shown}` is no place that can be reached", f"write a folder or a URL that fsspec knows, e.g. `s3://bucket/store` ({said})")
+        return UsageError(
+            f"`{shown}` is no place that can be reached",
+            f"write a folder or a URL that fsspec knows, e.g. `s3://bucket/store` ({said})",
+        )
     if isinstance(error, ImportError):
-        return UsageError(f"a package is missing for `{shown}`: {said}", "install it, e.g. `pip install mlnb[s3]` for S3, `pip install paramiko` for SFTP")
+        return UsageError(
+            f"a package is missing for `{shown}`: {said}",
+            "install it, e.g. `pip install mlnb[s3]` for S3, `pip install paramiko` for SFTP",
+        )
     return unusable(url, error)
 
 # %% ../../nbs/sharing/010_remote.ipynb #91d33288
 def open_remote(
-    url: str,                     # a folder, or any URL that fsspec knows
-    options: dict | None = None,  # for the back end, e.g. `{"endpoint_url": …}`; better kept in fsspec's own configuration
-) -> Remote:                      # nothing is read yet; raises `UsageError` for an unknown kind or a missing package, `StoreError` when nobody answers
+    url: str,  # a folder, or any URL that fsspec knows
+    options: dict
+    | None = None,  # for the back end, e.g. `{"endpoint_url": …}`; better kept in fsspec's own configuration
+) -> Remote:  # nothing is read yet; raises `UsageError` for an unknown kind or a missing package, `StoreError` when nobody answers
     "Open a place."
     import fsspec
+
     scheme = scheme_of(url)
-    if scheme in ("s3", "s3a"): options = {"use_listings_cache": False, **(options or {})}
+    if scheme in ("s3", "s3a"):
+        options = {"use_listings_cache": False, **(options or {})}
     try:
-        if scheme in ("sftp", "ssh"): options = {"host_key_policy": known_hosts_only(), **(options or {})}
+        if scheme in ("sftp", "ssh"):
+            options = {"host_key_policy": known_hosts_only(), **(options or {})}
         fs, root = fsspec.core.url_to_fs(url, **(options or {}))
     except Exception as error:
         failed = refused_url(url, error)
@@ -105,9 +122,11 @@ def remote_errors(
     try:
         yield
         return
-    except MlnbError: raise
+    except MlnbError:
+        raise
     except passed as error:
-        if not has_secret(remote.written): raise
+        if not has_secret(remote.written):
+            raise
         failed, cause = type(error)(without_secrets(str(error), remote.written)), None
     except Exception as error:
         failed, cause = unusable(remote.written, error), None if has_secret(remote.written) else error
@@ -116,53 +135,68 @@ def remote_errors(
 # %% ../../nbs/sharing/010_remote.ipynb #1150ea94
 def sizes_below(
     remote: Remote,  # where
-    folder: str,     # path below its root, without slashes at its ends
-) -> dict[str, int]: # size [bytes] by path below the root; empty when there is no such folder. The names are the remote's: check them before use
+    folder: str,  # path below its root, without slashes at its ends
+) -> dict[
+    str, int
+]:  # size [bytes] by path below the root; empty when there is no such folder. The names are the remote's: check them before use
     "All files below a folder, with their sizes."
     start, base = remote.place(folder), remote.root + "/"
     with remote_errors(remote):
         remote.fs.invalidate_cache()
-        try: found = remote.fs.find(start, detail=True)
-        except FileNotFoundError: return {}
-    return {name.removeprefix(base): int(about["size"] or 0) for name, about in found.items() if about["type"] == "file" and name.startswith(base) and "/.tmp-" not in name}
+        try:
+            found = remote.fs.find(start, detail=True)
+        except FileNotFoundError:
+            return {}
+    return {
+        name.removeprefix(base): int(about["size"] or 0)
+        for name, about in found.items()
+        if about["type"] == "file" and name.startswith(base) and "/.tmp-" not in name
+    }
 
 # %% ../../nbs/sharing/010_remote.ipynb #aeaa48f2
 def fetch(
-    remote: Remote,   # where
-    path: str,        # below its root
-    out: BinaryIO,    # gets the content
-    limit: int,       # the most that is taken [bytes]
+    remote: Remote,  # where
+    path: str,  # below its root
+    out: BinaryIO,  # gets the content
+    limit: int,  # the most that is taken [bytes]
     piece: int = 1 << 20,  # read at a time [bytes]
-) -> tuple[str, int]: # digest and size; raises `FileNotFoundError`, `IntegrityError` when there is more than `limit`
+) -> tuple[
+    str, int
+]:  # digest and size; raises `FileNotFoundError`, `IntegrityError` when there is more than `limit`
     "Copy a file from a remote, hashing it on the way."
     sha, size = hashlib.sha256(), 0
     with remote_errors(remote), remote.fs.open(remote.place(path), "rb", cache_type="none") as source:
         while data := source.read(min(piece, limit + 1 - size)):
             sha.update(data)
             size += len(data)
-            if size > limit: raise IntegrityError(f"{path} at {remote.url} is larger than the {limit:,} bytes it should have", "do not use this remote before you know why")
+            if size > limit:
+                raise IntegrityError(
+                    f"{path} at {remote.url} is larger than the {limit:,} bytes it should have",
+                    "do not use this remote before you know why",
+                )
             out.write(data)
     return sha.hexdigest(), size
 
 # %% ../../nbs/sharing/010_remote.ipynb #0f4c7f1c
 def read_remote(
     remote: Remote,  # where
-    path: str,       # below its root
-    limit: int,      # as for `fetch` [bytes]
-) -> bytes:          # raises as `fetch`
+    path: str,  # below its root
+    limit: int,  # as for `fetch` [bytes]
+) -> bytes:  # raises as `fetch`
     "Read a small file from a remote."
     from io import BytesIO
+
     out = BytesIO()
     fetch(remote, path, out, limit)
     return out.getvalue()
 
 # %% ../../nbs/sharing/010_remote.ipynb #db6beb49
 def copy_into(
-    path: Path,             # final name
-    data: bytes | Path,     # content, or a file with it
-    like: Path,             # folder whose permissions count
+    path: Path,  # final name
+    data: bytes | Path,  # content, or a file with it
+    like: Path,  # folder whose permissions count
     exclusive: bool = False,  # whether an existing file wins
-) -> bool:                  # False when `exclusive` and the name was taken
+) -> bool:  # False when `exclusive` and the name was taken
     "Write a file into a shared folder, whole or not at all."
     with disk_errors(path):
         like.mkdir(parents=True, exist_ok=True)
@@ -171,86 +205,111 @@ def copy_into(
             missing.mkdir(exist_ok=True)
             missing.chmod(mode)
         with temporary_file(path.parent, mode & 0o666) as file:
-            if isinstance(data, bytes): file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
             else:
-                with open(data, "rb") as source: shutil.copyfileobj(source, file, 1 << 20)
+                with open(data, "rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
             flush_file(file, "file")
             return give_name(file, path, "file", exclusive)
 
 # %% ../../nbs/sharing/010_remote.ipynb #d5eb6949
 def write_remote(
-    remote: Remote,      # where
-    path: str,           # below its root
+    remote: Remote,  # where
+    path: str,  # below its root
     data: bytes | Path,  # content, or a file with it
-) -> None:               # raises `StoreError`
+) -> None:  # raises `StoreError`
     "Write a file to a remote, so that nobody sees half of it; what was there is replaced."
     final = remote.place(path)
-    if remote.kind == "local": copy_into(Path(final), data, Path(remote.root)); return
+    if remote.kind == "local":
+        copy_into(Path(final), data, Path(remote.root))
+        return
     is_atomic = remote.kind in ("memory", "s3", "s3a", "gs", "gcs")
     name = final if is_atomic else f"{final.rpartition('/')[0]}/.tmp-{uuid.uuid4().hex}"
     with remote_errors(remote, ()):
-        if not is_atomic: remote.fs.makedirs(name.rpartition("/")[0], exist_ok=True)
-        if isinstance(data, bytes): remote.fs.pipe_file(name, data)
-        else: remote.fs.put_file(str(data), name)
         if not is_atomic:
-            if remote.fs.exists(final): remote.fs.rm_file(final)
+            remote.fs.makedirs(name.rpartition("/")[0], exist_ok=True)
+        if isinstance(data, bytes):
+            remote.fs.pipe_file(name, data)
+        else:
+            remote.fs.put_file(str(data), name)
+        if not is_atomic:
+            if remote.fs.exists(final):
+                remote.fs.rm_file(final)
             remote.fs.mv(name, final)
 
 # %% ../../nbs/sharing/010_remote.ipynb #e340efc3
 def create_remote(
     remote: Remote,  # one that `can_create`
-    path: str,       # below its root
-    data: bytes,     # content
-) -> bool:           # False when there is such a file already, which stays as it is
+    path: str,  # below its root
+    data: bytes,  # content
+) -> bool:  # False when there is such a file already, which stays as it is
     "Create a file at a remote, or learn that somebody else did."
-    if remote.kind == "local": return copy_into(Path(remote.place(path)), data, Path(remote.root), exclusive=True)
+    if remote.kind == "local":
+        return copy_into(Path(remote.place(path)), data, Path(remote.root), exclusive=True)
     with remote_errors(remote, ()):
-        try: remote.fs.pipe_file(remote.place(path), data, mode="create")
-        except FileExistsError: return False
+        try:
+            remote.fs.pipe_file(remote.place(path), data, mode="create")
+        except FileExistsError:
+            return False
         except OSError as error:
-            if "PreconditionFailed" in str(error) or "ConditionalRequestConflict" in str(error) or "At least one of the pre-conditions" in str(error): return False
+            if (
+                "PreconditionFailed" in str(error)
+                or "ConditionalRequestConflict" in str(error)
+                or "At least one of the pre-conditions" in str(error)
+            ):
+                return False
             raise
     return True
 
 # %% ../../nbs/sharing/010_remote.ipynb #70a58b43
 def remove_remote(
     remote: Remote,  # where
-    path: str,       # below its root
-) -> None:           # also when there is no such file
+    path: str,  # below its root
+) -> None:  # also when there is no such file
     "Remove a file at a remote."
     with remote_errors(remote):
-        try: remote.fs.rm_file(remote.place(path))
-        except FileNotFoundError: pass
+        try:
+            remote.fs.rm_file(remote.place(path))
+        except FileNotFoundError:
+            pass
 
 # %% ../../nbs/sharing/010_remote.ipynb #a4eeee52
 def move_remote(
     remote: Remote,  # where
-    path: str,       # from, below its root
-    to: str,         # to, below its root
-) -> None:           # raises `FileNotFoundError`
+    path: str,  # from, below its root
+    to: str,  # to, below its root
+) -> None:  # raises `FileNotFoundError`
     "Move a file at a remote."
     with remote_errors(remote):
-        if remote.kind not in ("s3", "s3a", "gs", "gcs"): remote.fs.makedirs(remote.place(to).rpartition("/")[0], exist_ok=True)
+        if remote.kind not in ("s3", "s3a", "gs", "gcs"):
+            remote.fs.makedirs(remote.place(to).rpartition("/")[0], exist_ok=True)
         remote.fs.mv(remote.place(path), remote.place(to))
 
 # %% ../../nbs/sharing/010_remote.ipynb #53e1c1cd
 def can_create(
     remote: Remote,  # any
-) -> bool:           # whether `create_remote` can be relied on
+) -> bool:  # whether `create_remote` can be relied on
     "Whether of two who create one file at a remote, one learns that he lost."
-    if remote.kind in ("local", "memory"): return True
-    if remote.kind not in ("s3", "s3a", "gs", "gcs"): return False
+    if remote.kind in ("local", "memory"):
+        return True
+    if remote.kind not in ("s3", "s3a", "gs", "gcs"):
+        return False
     path = f"probes/{uuid.uuid4().hex}"
-    try: return create_remote(remote, path, b"first") and not create_remote(remote, path, b"second")
-    finally: remove_remote(remote, path)
+    try:
+        return create_remote(remote, path, b"first") and not create_remote(remote, path, b"second")
+    finally:
+        remove_remote(remote, path)
 
 # %% ../../nbs/sharing/010_remote.ipynb #b1c1e828
 def side_by_side(
-    remote: Remote,        # which is used
-    action: Callable,      # gets one item
-    items: Iterable,       # e.g. digests
-    workers: int,          # at a time, where the remote can take it
-) -> list:                 # what `action` returned, in order of the items; raises what it raised
+    remote: Remote,  # which is used
+    action: Callable,  # gets one item
+    items: Iterable,  # e.g. digests
+    workers: int,  # at a time, where the remote can take it
+) -> list:  # what `action` returned, in order of the items; raises what it raised
     "Do something for each item, side by side where that is safe."
-    if remote.kind not in ("local", "memory", "s3", "s3a", "gs", "gcs"): return [action(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool: return list(pool.map(action, items))
+    if remote.kind not in ("local", "memory", "s3", "s3a", "gs", "gcs"):
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(action, items))

@@ -14,85 +14,127 @@ import json
 import re
 from collections.abc import Mapping
 
+from ..care.signing import trusted_keys
+from mlnb.sharing.remote import (
+    Remote,
+    fetch,
+    move_remote,
+    open_remote,
+    read_remote,
+    remove_remote,
+    sizes_below,
+    write_remote,
+)
+from .trust import MOST_DOCUMENT, Nowhere, is_record, object_place, read_signed, refusal, settle
 from ..store.digests import canonical_json
 from ..store.errors import IntegrityError, LockedError
-from .trust import MOST_DOCUMENT, Nowhere, is_record, object_place, read_signed, refusal, settle
 from ..store.objects import Store
-from .remote import Remote, fetch, move_remote, open_remote, read_remote, remove_remote, sizes_below, write_remote
-from ..care.signing import trusted_keys
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #082f8cda
 def check_remote(
-    store: Store,                   # whose trusted keys count
-    url: str,                       # a folder or any fsspec URL
+    store: Store,  # whose trusted keys count
+    url: str,  # a folder or any fsspec URL
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-    options: dict | None = None,    # for the back end
-    repair: bool = False,           # whether to remove what is damaged or forged; what strangers signed well stays
-) -> dict:                          # `objects`, `records`, `refused`, `removed`
+    options: dict | None = None,  # for the back end
+    repair: bool = False,  # whether to remove what is damaged or forged; what strangers signed well stays
+) -> dict:  # `objects`, `records`, `refused`, `removed`
     "Verify everything at a remote."
     remote, trusted = open_remote(url, options), trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
     objects, records, refused = sizes_below(remote, "objects"), sizes_below(remote, "records"), []
     for path, size in objects.items():
         try:
-            if object_place(fetch(remote, path, Nowhere(), size)[0]) != path: raise IntegrityError(f"{path} is not what its name says")
-        except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(path, error))
+            if object_place(fetch(remote, path, Nowhere(), size)[0]) != path:
+                raise IntegrityError(f"{path} is not what its name says")
+        except (IntegrityError, FileNotFoundError) as error:
+            refused.append(refusal(path, error))
     for path in records:
         try:
-            if not is_record(read_signed(remote, path, "record", trusted), path): raise IntegrityError(f"{path} is not the record that belongs there")
-        except (IntegrityError, FileNotFoundError) as error: refused.append(refusal(path, error))
+            if not is_record(read_signed(remote, path, "record", trusted), path):
+                raise IntegrityError(f"{path} is not the record that belongs there")
+        except (IntegrityError, FileNotFoundError) as error:
+            refused.append(refusal(path, error))
     removed = [r["path"] for r in refused if repair and r["reason"] != "untrusted"]
-    for path in removed: remove_remote(remote, path)
+    for path in removed:
+        remove_remote(remote, path)
     return {"objects": len(objects), "records": len(records), "refused": refused, "removed": removed}
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #4ac02332
 def unreachable(
     remote: Remote,  # any
-) -> dict[str, int]: # size [bytes] by path; every digest that stands anywhere in a record or run counts, whoever signed it
+) -> dict[
+    str, int
+]:  # size [bytes] by path; every digest that stands anywhere in a record or run counts, whoever signed it
     "The objects of a remote that nothing names."
     named: set[str] = set()
-    for path in (*sizes_below(remote, "records"), *sizes_below(remote, "runs"), *sizes_below(remote, "refs")): named.update(re.findall(r"[0-9a-f]{64}", read_remote(remote, path, MOST_DOCUMENT).decode("latin-1")))
-    return {path: size for path, size in sizes_below(remote, "objects").items() if path.rpartition("/")[2] not in named}
+    for path in (*sizes_below(remote, "records"), *sizes_below(remote, "runs"), *sizes_below(remote, "refs")):
+        named.update(re.findall(r"[0-9a-f]{64}", read_remote(remote, path, MOST_DOCUMENT).decode("latin-1")))
+    return {
+        path: size
+        for path, size in sizes_below(remote, "objects").items()
+        if path.rpartition("/")[2] not in named
+    }
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #1703b538
 def refuse_pushing(
     remote: Remote,  # any
     force: bool = False,  # whether to remove the marks instead
-) -> None:           # raises `LockedError`
+) -> None:  # raises `LockedError`
     "Stop when somebody pushes."
     marks = sizes_below(remote, "pushing")
     if force:
-        for path in marks: remove_remote(remote, path)
+        for path in marks:
+            remove_remote(remote, path)
         return
-    if not marks: return
-    try: said = json.loads(read_remote(remote, sorted(marks)[0], 4096))
-    except (ValueError, FileNotFoundError, IntegrityError): said = {}
+    if not marks:
+        return
+    try:
+        said = json.loads(read_remote(remote, sorted(marks)[0], 4096))
+    except (ValueError, FileNotFoundError, IntegrityError):
+        said = {}
     who = said if isinstance(said, dict) else {}
-    raise LockedError(f"a push to {remote.url} is under way or was killed (by {who.get('actor', 'unknown')}, begun {who.get('at_utc', 'unknown')})", "wait until it ends; if you know that it was killed, use `--force`")
+    raise LockedError(
+        f"a push to {remote.url} is under way or was killed (by {who.get('actor', 'unknown')}, begun {who.get('at_utc', 'unknown')})",
+        "wait until it ends; if you know that it was killed, use `--force`",
+    )
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #d99d54af
 def gc_remote(
-    url: str,                     # a folder or any fsspec URL
+    url: str,  # a folder or any fsspec URL
     options: dict | None = None,  # for the back end
-    dry_run: bool = False,        # only say what would be done
-    force: bool = False,          # whether marks of killed pushes are removed; only when nobody pushes
-) -> dict:                        # `pass` (1 or 2), `unreachable`, `bytes`, `removed`; raises `LockedError` while somebody pushes
+    dry_run: bool = False,  # only say what would be done
+    force: bool = False,  # whether marks of killed pushes are removed; only when nobody pushes
+) -> dict:  # `pass` (1 or 2), `unreachable`, `bytes`, `removed`; raises `LockedError` while somebody pushes
     "Remove from a remote what two passes found unreachable."
     remote = open_remote(url, options)
     settle(remote, False)
     refuse_pushing(remote, force and not dry_run)
-    for path in sizes_below(remote, "trash"): move_remote(remote, path, path.removeprefix("trash/"))  # left by one that was killed
+    for path in sizes_below(remote, "trash"):
+        move_remote(remote, path, path.removeprefix("trash/"))  # left by one that was killed
     found = unreachable(remote)
-    try: listed = set(json.loads(read_remote(remote, "gc.json", MOST_DOCUMENT)))
-    except (FileNotFoundError, ValueError): listed = set()
+    try:
+        listed = set(json.loads(read_remote(remote, "gc.json", MOST_DOCUMENT)))
+    except (FileNotFoundError, ValueError):
+        listed = set()
     both = sorted(set(found) & listed)
-    said = {"remote": remote.url, "pass": 2 if listed else 1, "unreachable": len(found), "bytes": sum(found.values()), "removed": 0 if dry_run else len(both)}
-    if dry_run: return said
-    for path in both: move_remote(remote, path, f"trash/{path}")
-    try: refuse_pushing(remote)
+    said = {
+        "remote": remote.url,
+        "pass": 2 if listed else 1,
+        "unreachable": len(found),
+        "bytes": sum(found.values()),
+        "removed": 0 if dry_run else len(both),
+    }
+    if dry_run:
+        return said
+    for path in both:
+        move_remote(remote, path, f"trash/{path}")
+    try:
+        refuse_pushing(remote)
     except LockedError:
-        for path in both: move_remote(remote, f"trash/{path}", path)
+        for path in both:
+            move_remote(remote, f"trash/{path}", path)
         raise
-    for path in both: remove_remote(remote, f"trash/{path}")
+    for path in both:
+        remove_remote(remote, f"trash/{path}")
     write_remote(remote, "gc.json", canonical_json(sorted(set(found) - set(both))))
     return said

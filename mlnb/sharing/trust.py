@@ -18,34 +18,44 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from ..care.signing import SignatureError, UntrustedError, check_signature
+from .remote import Remote, read_remote, sizes_below, write_remote
 from ..store.artifacts import each_described
-from ..store.disk import write_durably
 from ..store.digests import sha256
+from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store
 from ..store.url import scheme_of, url_identity
-from .remote import Remote, read_remote, sizes_below, write_remote
-from ..care.signing import SignatureError, UntrustedError, check_signature
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a35774f
 REMOTE_FORMAT, REMOTE_LAYOUT = "mlnb remote ", 1  # the file `format` holds both
 
 # %% ../../nbs/sharing/020_trust.ipynb #ae7c3308
 def settle(
-    remote: Remote,       # any
-    create: bool,         # whether to begin it when there is nothing
-) -> None:                # raises `UsageError` when there is nothing, `StoreError` for a newer layout
+    remote: Remote,  # any
+    create: bool,  # whether to begin it when there is nothing
+) -> None:  # raises `UsageError` when there is nothing, `StoreError` for a newer layout
     "Make sure that this mlnb and the remote understand each other."
-    try: text = read_remote(remote, "format", 64)
+    try:
+        text = read_remote(remote, "format", 64)
     except FileNotFoundError:
-        if not create: raise UsageError(f"nothing was pushed to {remote.url} yet", "correct the address, or fill it with `mlnb push`") from None
+        if not create:
+            raise UsageError(
+                f"nothing was pushed to {remote.url} yet", "correct the address, or fill it with `mlnb push`"
+            ) from None
         write_remote(remote, "format", f"{REMOTE_FORMAT}{REMOTE_LAYOUT}\n".encode())
         return
     number = text.decode("utf-8", "replace").strip().removeprefix(REMOTE_FORMAT)
-    if not text.startswith(REMOTE_FORMAT.encode()) or not number.isdecimal(): raise StoreError(f"{remote.url} is not a store that mlnb pushed to", "use a folder or a prefix of its own")
-    if int(number) > REMOTE_LAYOUT: raise StoreError(f"{remote.url} has layout {number}, this mlnb knows up to {REMOTE_LAYOUT}", "install a newer mlnb")
+    if not text.startswith(REMOTE_FORMAT.encode()) or not number.isdecimal():
+        raise StoreError(
+            f"{remote.url} is not a store that mlnb pushed to", "use a folder or a prefix of its own"
+        )
+    if int(number) > REMOTE_LAYOUT:
+        raise StoreError(
+            f"{remote.url} has layout {number}, this mlnb knows up to {REMOTE_LAYOUT}", "install a newer mlnb"
+        )
 
 # %% ../../nbs/sharing/020_trust.ipynb #a23533c7
 def object_place(
@@ -57,9 +67,10 @@ def object_place(
 # %% ../../nbs/sharing/020_trust.ipynb #8571defa
 def remote_name(
     name: str,  # of a remote
-) -> str:       # the same; raises `UsageError`
+) -> str:  # the same; raises `UsageError`
     "Check the name that a remote goes by here."
-    if is_name(name): return name
+    if is_name(name):
+        return name
     raise UsageError(f"`{name}` is no name for a remote", "use a-z, 0-9 and _, beginning with a letter")
 
 # %% ../../nbs/sharing/020_trust.ipynb #e247857e
@@ -74,18 +85,26 @@ def remote_alias(
     return f"r_{sha256(identity.encode(errors='surrogateescape'))[:12]}"
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bf520f3
-MOST_DOCUMENT, MOST_CODE, MOST_TEXT = 64 << 20, 256 << 20, 1 << 30  # the most that a document, a notebook or module or list of files, and the full text of a cell may have [bytes]
+MOST_DOCUMENT, MOST_CODE, MOST_TEXT = (
+    64 << 20,
+    256 << 20,
+    1 << 30,
+)  # the most that a document, a notebook or module or list of files, and the full text of a cell may have [bytes]
 
 # %% ../../nbs/sharing/020_trust.ipynb #55461672
 def limits_of(
     described: Mapping[str, dict],  # inputs or outputs of a record
-) -> dict[str, int]:                # largest size that is taken [bytes], by digest
+) -> dict[str, int]:  # largest size that is taken [bytes], by digest
     "The objects that descriptions name."
     limits: dict[str, int] = {}
     for _, one in each_described(described):
         parts = one.get("parts", ())
-        sizes = {one["digest"]: MOST_CODE if parts else one["bytes"], **{part: one["bytes"] for part in parts}}
-        for digest, size in sizes.items(): limits[digest] = max(size, limits.get(digest, 0))
+        sizes = {
+            one["digest"]: MOST_CODE if parts else one["bytes"],
+            **{part: one["bytes"] for part in parts},
+        }
+        for digest, size in sizes.items():
+            limits[digest] = max(size, limits.get(digest, 0))
     return limits
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bc21cf2
@@ -93,33 +112,67 @@ def needed(
     record: dict,  # any
 ) -> dict[str, int]:  # largest size that is taken [bytes], by digest
     "The objects without which a record is not complete."
-    code = [record.get("notebook"), record.get("source"), record.get("lock"), *record.get("modules", {}).values()]
-    return {digest: MOST_CODE for digest in code if digest} | dict.fromkeys(record.get("texts", {}).values(), MOST_TEXT) | limits_of(record["outputs"])
+    code = [
+        record.get("notebook"),
+        record.get("source"),
+        record.get("lock"),
+        *record.get("modules", {}).values(),
+    ]
+    return (
+        {digest: MOST_CODE for digest in code if digest}
+        | dict.fromkeys(record.get("texts", {}).values(), MOST_TEXT)
+        | limits_of(record["outputs"])
+    )
 
 # %% ../../nbs/sharing/020_trust.ipynb #6034d545
-DIGEST, REF = re.compile(r"[0-9a-f]{64}"), re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}){0,9}")
+DIGEST, REF = (
+    re.compile(r"[0-9a-f]{64}"),
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}){0,9}"),
+)
 
 # %% ../../nbs/sharing/020_trust.ipynb #15099b9f
 def is_description(
     one: Any,  # an input or output of a record that came from elsewhere
 ) -> bool:
     "Whether a description of an artifact has the right form."
-    return (isinstance(one, dict) and isinstance(one.get("bytes"), int) and one["bytes"] >= 0 and isinstance(one.get("codec"), str) and isinstance(one.get("parts", []), list)
-            and all(isinstance(d, str) and DIGEST.fullmatch(d) for d in (one.get("digest"), *one.get("parts", []))))
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("bytes"), int)
+        and one["bytes"] >= 0
+        and isinstance(one.get("codec"), str)
+        and isinstance(one.get("parts", []), list)
+        and all(
+            isinstance(d, str) and DIGEST.fullmatch(d) for d in (one.get("digest"), *one.get("parts", []))
+        )
+    )
 
 # %% ../../nbs/sharing/020_trust.ipynb #baed87fa
 def is_record(
     record: Any,  # what was signed
-    path: str,    # where it was found
+    path: str,  # where it was found
 ) -> bool:
     "Whether a document is a record, and lies where it belongs."
     try:
-        names = is_name(record["pipeline"]) and is_name(record["stage"]) and DIGEST.fullmatch(record["key"]) is not None and re.fullmatch(r"[A-Za-z0-9-]{1,64}", record["run"]) is not None
-        described = all(is_name(name) and is_description(one) for name, one in record["outputs"].items()) and all(is_description(one) for _, one in each_described(record["inputs"]))
-        code = [record.get("notebook"), record.get("source"), record.get("lock"), *record.get("modules", {}).values(), *record.get("texts", {}).values()]
+        names = (
+            is_name(record["pipeline"])
+            and is_name(record["stage"])
+            and DIGEST.fullmatch(record["key"]) is not None
+            and re.fullmatch(r"[A-Za-z0-9-]{1,64}", record["run"]) is not None
+        )
+        described = all(
+            is_name(name) and is_description(one) for name, one in record["outputs"].items()
+        ) and all(is_description(one) for _, one in each_described(record["inputs"]))
+        code = [
+            record.get("notebook"),
+            record.get("source"),
+            record.get("lock"),
+            *record.get("modules", {}).values(),
+            *record.get("texts", {}).values(),
+        ]
         has_code = all(digest is None or DIGEST.fullmatch(digest) for digest in code)
         return names and described and has_code and path == record_place(record)
-    except (KeyError, TypeError, AttributeError): return False
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 # %% ../../nbs/sharing/020_trust.ipynb #ff3392d0
 def record_place(
@@ -130,36 +183,58 @@ def record_place(
 
 # %% ../../nbs/sharing/020_trust.ipynb #6b737923
 def read_signed(
-    remote: Remote,              # where
-    path: str,                   # below its root
-    purpose: str,                # what it should be
+    remote: Remote,  # where
+    path: str,  # below its root
+    purpose: str,  # what it should be
     trusted: Mapping[str, str],  # name by key
-) -> dict:                       # the document without its signature; raises `IntegrityError`, `SignatureError`, `UntrustedError`
+) -> dict:  # the document without its signature; raises `IntegrityError`, `SignatureError`, `UntrustedError`
     "Read a document that somebody signed."
     data = read_remote(remote, path, MOST_DOCUMENT)
-    try: document = json.loads(data)
-    except (ValueError, RecursionError): raise IntegrityError(f"{path} at {remote.url} is damaged", "ask who pushed it to push again") from None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise IntegrityError(
+            f"{path} at {remote.url} is damaged", "ask who pushed it to push again"
+        ) from None
     return check_signature(purpose, document, trusted)[0]
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a68ec50
 def refusal(
-    path: str,        # at the remote
-    error: Exception, # why it was refused
-) -> dict:            # `path`, `reason`: `untrusted`, `forged` or `damaged`, `message`
+    path: str,  # at the remote
+    error: Exception,  # why it was refused
+) -> dict:  # `path`, `reason`: `untrusted`, `forged` or `damaged`, `message`
     "Describe something that was not taken."
-    reason = "untrusted" if isinstance(error, UntrustedError) else "forged" if isinstance(error, SignatureError) else "damaged"
-    return {"path": path, "reason": reason, "message": error.message if isinstance(error, MlnbError) else f"{path} disappeared while it was read"}
+    reason = (
+        "untrusted"
+        if isinstance(error, UntrustedError)
+        else "forged"
+        if isinstance(error, SignatureError)
+        else "damaged"
+    )
+    return {
+        "path": path,
+        "reason": reason,
+        "message": error.message if isinstance(error, MlnbError) else f"{path} disappeared while it was read",
+    }
 
 # %% ../../nbs/sharing/020_trust.ipynb #4a6b8e1d
 def keep_seen(
-    store: Store,   # the project's own
-    name: str,      # of the remote
-    ref: str,       # of the ref at the remote
-    value: dict,    # `number`, `target`, `actor`, `reason`, `at_utc`
-) -> bool:          # False when another value was seen under this number before
+    store: Store,  # the project's own
+    name: str,  # of the remote
+    ref: str,  # of the ref at the remote
+    value: dict,  # `number`, `target`, `actor`, `reason`, `at_utc`
+) -> bool:  # False when another value was seen under this number before
     "Remember where a ref at a remote was seen."
-    path, document = store.root / "refs" / "remotes" / name / ref / f"{value['number']:08d}.json", {k: value[k] for k in ("target", "actor", "reason", "at_utc")}
-    return write_durably(path, sealed(path, document), 0o640 if store.group else 0o600, exclusive=True, kind="ref") or read_json(path) == document
+    path, document = (
+        store.root / "refs" / "remotes" / name / ref / f"{value['number']:08d}.json",
+        {k: value[k] for k in ("target", "actor", "reason", "at_utc")},
+    )
+    return (
+        write_durably(
+            path, sealed(path, document), 0o640 if store.group else 0o600, exclusive=True, kind="ref"
+        )
+        or read_json(path) == document
+    )
 
 # %% ../../nbs/sharing/020_trust.ipynb #63a28492
 def refs_there(
@@ -169,10 +244,13 @@ def refs_there(
     found: dict[str, list[int]] = {}
     for path in sizes_below(remote, "refs"):
         match = re.fullmatch(r"refs/(.+)/(\d{8})\.json", path)
-        if match and REF.fullmatch(match[1]): found.setdefault(match[1], []).append(int(match[2]))
+        if match and REF.fullmatch(match[1]):
+            found.setdefault(match[1], []).append(int(match[2]))
     return {name: sorted(numbers) for name, numbers in found.items()}
 
 # %% ../../nbs/sharing/020_trust.ipynb #85177cf0
 class Nowhere:
     "A file that keeps nothing: what is written to it was only to be hashed."
-    def write(self, data: bytes) -> int: return len(data)
+
+    def write(self, data: bytes) -> int:
+        return len(data)

@@ -24,62 +24,83 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ..store.digests import canonical_json, digest_of, sha256, sha256_file
+from ..store.disk import write_durably
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from ..store.objects import Store, get
-from ..store.disk import write_durably
 from ..store.url import scheme_of, shown_url
 
 # %% ../../nbs/sources/010_source.ipynb #298dc4ff
 class Partition(NamedTuple):
     "One file of a source, as it was when the plan was made."
-    path: str    # relative to the project, or absolute; a URL for what was copied from elsewhere
-    bytes: int   # size [bytes]
+
+    path: str  # relative to the project, or absolute; a URL for what was copied from elsewhere
+    bytes: int  # size [bytes]
     digest: str  # SHA-256 of its content
 
 # %% ../../nbs/sources/010_source.ipynb #168e0a60
-MARKERS = ("_SUCCESS", "_metadata", "_common_metadata")  # files that writers of partitions leave beside the data
+MARKERS = (
+    "_SUCCESS",
+    "_metadata",
+    "_common_metadata",
+)  # files that writers of partitions leave beside the data
 
 
 def data_files(
     folder: Path,  # a folder that a source names; links to files and folders are followed
-) -> list[Path]:   # no file twice, though a link may lead back up
+) -> list[Path]:  # no file twice, though a link may lead back up
     "The files below a folder, without `MARKERS` and those in or with a name that begins with a dot."
     files = []
     for here, folders, names in os.walk(folder, followlinks=True):
         above = {p.resolve() for p in (Path(here), *Path(here).parents)}
-        folders[:] = [n for n in folders if not n.startswith(".") and not (Path(here, n).is_symlink() and Path(here, n).resolve() in above)]
-        files += [Path(here, n) for n in names if not n.startswith(".") and n not in MARKERS and Path(here, n).is_file()]
+        folders[:] = [
+            n
+            for n in folders
+            if not n.startswith(".") and not (Path(here, n).is_symlink() and Path(here, n).resolve() in above)
+        ]
+        files += [
+            Path(here, n)
+            for n in names
+            if not n.startswith(".") and n not in MARKERS and Path(here, n).is_file()
+        ]
     return files
 
 # %% ../../nbs/sources/010_source.ipynb #0256db3c
 def source_files(
-    root: Path,    # folder of the project
+    root: Path,  # folder of the project
     pattern: str,  # file, folder or glob pattern, relative to the project or absolute
-    name: str,     # of the source, for messages
-) -> list[Path]:   # sorted; raises `UsageError` when there is none
+    name: str,  # of the source, for messages
+) -> list[Path]:  # sorted; raises `UsageError` when there is none
     "The files of a source; a folder means its data files."
     found = map(Path, glob(str(Path(escape(str(root))) / pattern), recursive=True))
     files = sorted({f for p in found for f in (data_files(p) if p.is_dir() else [p] if p.is_file() else [])})
-    if not files: raise UsageError(f"source `{name}` has no file at {shown_url(pattern)}", f"correct `path` in [source.{name}] of settings.ini, or put the data there")
+    if not files:
+        raise UsageError(
+            f"source `{name}` has no file at {shown_url(pattern)}",
+            f"correct `path` in [source.{name}] of settings.ini, or put the data there",
+        )
     return files
 
 # %% ../../nbs/sources/010_source.ipynb #975c5622
 def read_hints(
     store: Store,  # an overlay knows what the store below knows
-    file: str,     # name of the hints in its cache
-) -> dict[str, Any]:  # identity -> digest; empty when they are not there, damaged or of somebody who does not share them
+    file: str,  # name of the hints in its cache
+) -> dict[
+    str, Any
+]:  # identity -> digest; empty when they are not there, damaged or of somebody who does not share them
     "What is known of content that was hashed before."
-    try: hints = json.loads((store.root / "cache" / file).read_bytes())
-    except (OSError, ValueError): hints = {}
+    try:
+        hints = json.loads((store.root / "cache" / file).read_bytes())
+    except (OSError, ValueError):
+        hints = {}
     below = read_hints(store.below, file) if store.below else {}
     return {**below, **hints} if isinstance(hints, dict) else below
 
 # %% ../../nbs/sources/010_source.ipynb #24903468
 def pin(
-    store: Store,   # keeps the hints in its cache
-    root: Path,     # folder of the project
-    pattern: str,   # file, folder or glob pattern
-    name: str,      # of the source, for messages
+    store: Store,  # keeps the hints in its cache
+    root: Path,  # folder of the project
+    pattern: str,  # file, folder or glob pattern
+    name: str,  # of the source, for messages
 ) -> list[Partition]:
     "Write down which content a source has now."
     cache = store.root / "cache" / "file-digests.json"
@@ -91,88 +112,118 @@ def pin(
         shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
         partitions.append(Partition(shown, stat.st_size, digest))
     if fresh and store.root.exists():
-        with suppress(StoreError): write_durably(cache, canonical_json({**hints, **fresh}), 0o660 if store.group else 0o600)
+        with suppress(StoreError):
+            write_durably(cache, canonical_json({**hints, **fresh}), 0o660 if store.group else 0o600)
     return partitions
 
 # %% ../../nbs/sources/010_source.ipynb #91092056
 def manifest_digest(
     partitions: list[Partition],  # what `pin` returned
-) -> str:                         # one digest for the whole source
+) -> str:  # one digest for the whole source
     "Digest of a source: of its list of paths, sizes and digests."
     return digest_of([list(p) for p in partitions])
 
 # %% ../../nbs/sources/010_source.ipynb #1c6d07b5
 def copy_path(
-    store: Store,          # whose cache
+    store: Store,  # whose cache
     partition: Partition,  # with a scheme
-) -> Path:                 # a file that keeps the name of the original, for programs that look at suffixes
+) -> Path:  # a file that keeps the name of the original, for programs that look at suffixes
     "Where the copy of a partition is or would be."
     return store.root / "cache" / "sources" / partition.digest / PurePosixPath(partition.path).name
 
 # %% ../../nbs/sources/010_source.ipynb #ca94068d
 def read_copy(
-    store: Store | None,   # of the session; an overlay looks in the store below too
+    store: Store | None,  # of the session; an overlay looks in the store below too
     partition: Partition,  # with a scheme
-) -> bytes:                # raises `IntegrityError` for a copy that was altered, `StoreError` for one that was deleted
+) -> bytes:  # raises `IntegrityError` for a copy that was altered, `StoreError` for one that was deleted
     "Read what a source from elsewhere gave when it was pinned."
-    if store is None: raise StoreError(f"the copy of {partition.path} is gone", "run again: it is fetched once more")
-    if scheme_of(partition.path) == "sql": return get(store, partition.digest)
+    if store is None:
+        raise StoreError(f"the copy of {partition.path} is gone", "run again: it is fetched once more")
+    if scheme_of(partition.path) == "sql":
+        return get(store, partition.digest)
     path = copy_path(store, partition)
-    try: data = path.read_bytes()
-    except FileNotFoundError: return read_copy(store.below, partition)
-    if sha256(data) == partition.digest: return data
-    with suppress(OSError): path.unlink()
-    raise IntegrityError(f"the copy of {partition.path} in the cache was altered, and is removed", "run again: it is fetched once more")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return read_copy(store.below, partition)
+    if sha256(data) == partition.digest:
+        return data
+    with suppress(OSError):
+        path.unlink()
+    raise IntegrityError(
+        f"the copy of {partition.path} in the cache was altered, and is removed",
+        "run again: it is fetched once more",
+    )
 
 # %% ../../nbs/sources/010_source.ipynb #e613be80
 def read_partition(
-    root: Path,             # folder of the project
-    partition: Partition,   # what was pinned
+    root: Path,  # folder of the project
+    partition: Partition,  # what was pinned
     store: Store | None = None,  # holds the copies of what comes from elsewhere
-) -> bytes:                 # its content; raises `InputChangedError` when it is no longer what was pinned
+) -> bytes:  # its content; raises `InputChangedError` when it is no longer what was pinned
     "Read a pinned file and compare."
-    if scheme_of(partition.path): return read_copy(store, partition)
-    try: data = (root / partition.path).read_bytes()
-    except FileNotFoundError: data = None
+    if scheme_of(partition.path):
+        return read_copy(store, partition)
+    try:
+        data = (root / partition.path).read_bytes()
+    except FileNotFoundError:
+        data = None
     if data is None or sha256(data) != partition.digest:
-        raise InputChangedError(f"{partition.path} changed after the plan was made", "run again: the new content makes a new plan")
+        raise InputChangedError(
+            f"{partition.path} changed after the plan was made", "run again: the new content makes a new plan"
+        )
     return data
 
 # %% ../../nbs/sources/010_source.ipynb #45a9b11a
 def column_names(
-    data: bytes,   # content of a file
-    suffix: str,   # `.parquet`, `.csv` or `.tsv`
-) -> list[str]:    # raises `UsageError` when a name stands twice
+    data: bytes,  # content of a file
+    suffix: str,  # `.parquet`, `.csv` or `.tsv`
+) -> list[str]:  # raises `UsageError` when a name stands twice
     "Columns of a table, without reading its rows."
     if suffix == ".parquet":
         import pyarrow.parquet as pq
+
         return pq.read_schema(io.BytesIO(data)).names
     from pyarrow import csv
-    names = csv.open_csv(io.BytesIO(data), parse_options=csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",")).schema.names
-    if doubled := sorted({n for n in names if names.count(n) > 1}): raise UsageError(f"the column {doubled[0]!r} stands twice in the header", "rename one of them")
+
+    names = csv.open_csv(
+        io.BytesIO(data), parse_options=csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",")
+    ).schema.names
+    if doubled := sorted({n for n in names if names.count(n) > 1}):
+        raise UsageError(f"the column {doubled[0]!r} stands twice in the header", "rename one of them")
     return names
 
 # %% ../../nbs/sources/010_source.ipynb #cc236026
 def parse_table(
-    data: bytes,   # content of a file
-    suffix: str,   # `.parquet`, `.csv` or `.tsv`
+    data: bytes,  # content of a file
+    suffix: str,  # `.parquet`, `.csv` or `.tsv`
     columns: list[str] | None = None,  # read only these, in this order
     folders: dict[str, str | None] | None = None,  # columns that the names of its folders give
-) -> Any:          # a `pyarrow.Table`; CSV columns are all text; raises `UsageError` for a column that is not there
+) -> Any:  # a `pyarrow.Table`; CSV columns are all text; raises `UsageError` for a column that is not there
     "Read a table without guessing types."
     from mlnb.store.codecs import refuse_absent_columns
+
     names, folders = column_names(data, suffix), folders or {}
     refuse_absent_columns(columns or [], [*names, *folders])
     wanted = [n for n in columns if n in names] or None if columns is not None else None
     if suffix == ".parquet":
         import pyarrow.parquet as pq
+
         table = pq.read_table(io.BytesIO(data), columns=wanted, page_checksum_verification=True)
     else:
         from pyarrow import csv, string
-        convert = csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False, include_columns=wanted)
-        table = csv.read_csv(io.BytesIO(data), parse_options=csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ","), convert_options=convert)
+
+        convert = csv.ConvertOptions(
+            column_types=dict.fromkeys(names, string()), strings_can_be_null=False, include_columns=wanted
+        )
+        table = csv.read_csv(
+            io.BytesIO(data),
+            parse_options=csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ","),
+            convert_options=convert,
+        )
     for key, value in folders.items():
-        if columns is None or key in columns: table = with_folder_column(table, key, value)
+        if columns is None or key in columns:
+            table = with_folder_column(table, key, value)
     return table if columns is None else table.select(columns)
 
 # %% ../../nbs/sources/010_source.ipynb #b0ccc56f
@@ -185,68 +236,107 @@ def folder_values(
 
 
 def with_folder_column(
-    table: Any,         # a `pyarrow.Table`
-    key: str,           # of a folder
+    table: Any,  # a `pyarrow.Table`
+    key: str,  # of a folder
     value: str | None,  # of the same
-) -> Any:               # the table with the column; raises `UsageError` when file and folder disagree
+) -> Any:  # the table with the column; raises `UsageError` when file and folder disagree
     "Add what a folder's name says as a column."
     import pyarrow as pa
-    if key not in table.column_names: return table.append_column(key, pa.repeat(pa.scalar(value, pa.string()), len(table)))
+
+    if key not in table.column_names:
+        return table.append_column(key, pa.repeat(pa.scalar(value, pa.string()), len(table)))
     said = set(table[key].cast(pa.string()).unique().to_pylist())
-    if said <= {value}: return table
-    raise UsageError(f"its column `{key}` does not say what its folder {key}={value} says", "correct one of them, or load it with `as_=\"path\"` and read it yourself")
+    if said <= {value}:
+        return table
+    raise UsageError(
+        f"its column `{key}` does not say what its folder {key}={value} says",
+        'correct one of them, or load it with `as_="path"` and read it yourself',
+    )
 
 # %% ../../nbs/sources/010_source.ipynb #a8b0db8b
-KNOWN_SUFFIXES = {".parquet", ".csv", ".tsv", ".json"}  # of formats that are read; other files are given as paths
+KNOWN_SUFFIXES = {
+    ".parquet",
+    ".csv",
+    ".tsv",
+    ".json",
+}  # of formats that are read; other files are given as paths
 
 
 def parse(
-    path: str,     # of a pinned file, for its suffix and for messages
-    data: bytes,   # its content
+    path: str,  # of a pinned file, for its suffix and for messages
+    data: bytes,  # its content
     columns: list[str] | None = None,  # of tables: read only these
-) -> Any:          # a `pyarrow.Table`, or a JSON value; raises `UsageError` naming the file
+) -> Any:  # a `pyarrow.Table`, or a JSON value; raises `UsageError` naming the file
     "Read one file in its own format."
     suffix = Path(path).suffix.lower()
     from pyarrow import ArrowException
-    try: return json.loads(data) if suffix == ".json" else parse_table(data, suffix, columns, folder_values(path))
+
+    try:
+        return (
+            json.loads(data) if suffix == ".json" else parse_table(data, suffix, columns, folder_values(path))
+        )
     except (ArrowException, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", "correct the file, or load it with `as_=\"path\"` and read it yourself") from error
+        raise UsageError(
+            f"{path} cannot be read: {error}",
+            'correct the file, or load it with `as_="path"` and read it yourself',
+        ) from error
 
 # %% ../../nbs/sources/010_source.ipynb #76f70d76
 def paths_of(
-    root: Path,                   # folder of the project
+    root: Path,  # folder of the project
     partitions: list[Partition],  # read, and so verified, a moment ago
-    contents: list[bytes],        # of each
-    store: Store | None,          # in whose cache the result of a query is written out
+    contents: list[bytes],  # of each
+    store: Store | None,  # in whose cache the result of a query is written out
 ) -> list[Path]:
     "Pinned content as files."
     for p, content in zip(partitions, contents, strict=True):
-        if scheme_of(p.path) and not copy_path(store, p).exists(): write_durably(copy_path(store, p), content, store.file_mode)
+        if scheme_of(p.path) and not copy_path(store, p).exists():
+            write_durably(copy_path(store, p), content, store.file_mode)
     return [copy_path(store, p) if scheme_of(p.path) else root / p.path for p in partitions]
 
 # %% ../../nbs/sources/010_source.ipynb #7a29bdf6
 def read_source(
-    root: Path,                     # folder of the project
-    partitions: list[Partition],    # what was pinned
+    root: Path,  # folder of the project
+    partitions: list[Partition],  # what was pinned
     columns: list[str] | None = None,  # of tables: read only these
-    as_: str | None = None,         # tables: `arrow`, else pandas; `path` gives a list of verified paths
-    store: Store | None = None,     # holds the copies of what comes from elsewhere
-) -> Any:                           # one table of all partitions in the order of their paths; JSON values; else paths
+    as_: str | None = None,  # tables: `arrow`, else pandas; `path` gives a list of verified paths
+    store: Store | None = None,  # holds the copies of what comes from elsewhere
+) -> Any:  # one table of all partitions in the order of their paths; JSON values; else paths
     "Read a pinned source, every byte verified."
     from mlnb.store.codecs import check_request
-    partitions = [p for p in partitions if scheme_of(p.path) != "before"]  # the mark of what was read in earlier runs
+
+    partitions = [
+        p for p in partitions if scheme_of(p.path) != "before"
+    ]  # the mark of what was read in earlier runs
     contents = [read_partition(root, p, store) for p in partitions]
     suffixes = {Path(p.path).suffix.lower() for p in partitions}
     if len(suffixes) > 1 and suffixes <= KNOWN_SUFFIXES and as_ != "path":
-        raise UsageError(f"the source mixes {', '.join(sorted(suffixes))}", "give each format a source of its own")
+        raise UsageError(
+            f"the source mixes {', '.join(sorted(suffixes))}", "give each format a source of its own"
+        )
     is_files = as_ == "path" or not suffixes <= KNOWN_SUFFIXES
-    check_request("files" if is_files else "json" if suffixes == {".json"} else "frame", columns, None if as_ == "path" else as_)
-    if is_files: return paths_of(root, partitions, contents, store)
+    check_request(
+        "files" if is_files else "json" if suffixes == {".json"} else "frame",
+        columns,
+        None if as_ == "path" else as_,
+    )
+    if is_files:
+        return paths_of(root, partitions, contents, store)
     values = [parse(p.path, content, columns) for p, content in zip(partitions, contents, strict=True)]
-    if suffixes == {".json"}: return values[0] if len(values) == 1 else values
+    if suffixes == {".json"}:
+        return values[0] if len(values) == 1 else values
     if len(keys := {tuple(folder_values(p.path)) for p in partitions}) > 1:
-        raise UsageError(f"the folders of the source have other keys: {' and '.join(', '.join(k) or 'none' for k in sorted(keys))}", "name them as several sources")
+        raise UsageError(
+            f"the folders of the source have other keys: {' and '.join(', '.join(k) or 'none' for k in sorted(keys))}",
+            "name them as several sources",
+        )
     import pyarrow as pa
-    try: table = pa.concat_tables(values)
-    except pa.ArrowException as error: raise UsageError(f"the files of the source do not fit together: {error}", "give them the same columns and types, or name them as several sources") from error
+
+    try:
+        table = pa.concat_tables(values)
+    except pa.ArrowException as error:
+        raise UsageError(
+            f"the files of the source do not fit together: {error}",
+            "give them the same columns and types, or name them as several sources",
+        ) from error
     return table if as_ == "arrow" else table.to_pandas()

@@ -18,31 +18,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .source import Partition
 from ..store.digests import sha256
 from ..store.errors import StoreError, UsageError, ValueRefusedError
 from ..store.objects import Store, put
 from ..store.url import shown_url, without_secrets
-from .source import Partition
 
 # %% ../../nbs/sources/030_sql.ipynb #ef2f9cb2
 def query_text(
     root: Path,  # folder of the project
-    sql: str,    # a query, or the path of a file with one
-    name: str,   # of the source, for messages
-) -> str:        # without the semicolon at its end; raises `UsageError` when the file cannot be read
+    sql: str,  # a query, or the path of a file with one
+    name: str,  # of the source, for messages
+) -> str:  # without the semicolon at its end; raises `UsageError` when the file cannot be read
     "The query that a setting means."
     if re.fullmatch(r"\S+\.sql", sql):
-        try: sql = (root / sql).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error: raise UsageError(f"the query of source `{name}` cannot be read from {shown_url(sql)}", f"correct `sql` in [source.{name}] of settings.ini") from error
+        try:
+            sql = (root / sql).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"the query of source `{name}` cannot be read from {shown_url(sql)}",
+                f"correct `sql` in [source.{name}] of settings.ini",
+            ) from error
     return sql.strip().rstrip(";").rstrip()
 
 # %% ../../nbs/sources/030_sql.ipynb #9acc2c2c
 def bare_query(
     query: str,  # text of a query
-) -> str:        # its own words, lower case
+) -> str:  # its own words, lower case
     "A query without comments, quoted text and subqueries."
     bare = re.sub(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"", " ", query, flags=re.DOTALL)
-    while (inner := re.sub(r"\([^()]*\)", " ", bare)) != bare: bare = inner
+    while (inner := re.sub(r"\([^()]*\)", " ", bare)) != bare:
+        bare = inner
     return " ".join(bare.lower().split())
 
 
@@ -58,97 +64,152 @@ def is_query(
 ) -> bool:
     "Whether a text is one statement that reads."
     bare = bare_query(query)
-    return re.match(r"(select|with|from|values|table)\b", bare) is not None and ";" not in bare and not re.search(r"\b(insert|update|delete|merge) (into|from|only)?\b", bare)
+    return (
+        re.match(r"(select|with|from|values|table)\b", bare) is not None
+        and ";" not in bare
+        and not re.search(r"\b(insert|update|delete|merge) (into|from|only)?\b", bare)
+    )
 
 # %% ../../nbs/sources/030_sql.ipynb #73b449db
 def connection_text(
     connection: str | None,  # of settings.ini: `env:NAME`, a URL without a password, or None
-    name: str,               # of the source, for messages
-) -> str:                    # what to connect to; it may hold a password; raises `UsageError` when the variable is not set
+    name: str,  # of the source, for messages
+) -> str:  # what to connect to; it may hold a password; raises `UsageError` when the variable is not set
     "Look up a connection."
     variable = (connection or "").removeprefix("env:")
-    if not (connection or "").startswith("env:"): return connection or "duckdb:"
-    if os.environ.get(variable): return os.environ[variable]
-    raise UsageError(f"source `{name}` needs the environment variable {variable}, which is not set", f"set {variable} to the connection, e.g. postgresql+psycopg://user:password@host/database")
+    if not (connection or "").startswith("env:"):
+        return connection or "duckdb:"
+    if os.environ.get(variable):
+        return os.environ[variable]
+    raise UsageError(
+        f"source `{name}` needs the environment variable {variable}, which is not set",
+        f"set {variable} to the connection, e.g. postgresql+psycopg://user:password@host/database",
+    )
 
 # %% ../../nbs/sources/030_sql.ipynb #d1253d62
 @contextmanager
 def database_errors(
     connection: str,  # that may hold a password
-    name: str,        # of the source
-    kind: type,       # `UsageError` for a query that is wrong, `StoreError` for a database out of reach
+    name: str,  # of the source
+    kind: type,  # `UsageError` for a query that is wrong, `StoreError` for a database out of reach
 ) -> Iterator[None]:
     "Turn what a driver raises into an error of mlnb's, without secrets."
     try:
         yield
         return
-    except (UsageError, StoreError): raise
-    except ImportError as error: failed = UsageError(f"source `{name}` needs a package for its connection ({error.name or type(error).__name__})", "install it into this environment")
+    except (UsageError, StoreError):
+        raise
+    except ImportError as error:
+        failed = UsageError(
+            f"source `{name}` needs a package for its connection ({error.name or type(error).__name__})",
+            "install it into this environment",
+        )
     except Exception as error:
         text = str(getattr(error, "orig", None) or error).replace(connection, "…")
         text = " ".join(without_secrets(text, connection).split())
-        mend = f"correct `sql` in [source.{name}] of settings.ini" if kind is UsageError else "try again when it is in reach, or correct its `connection`"
+        mend = (
+            f"correct `sql` in [source.{name}] of settings.ini"
+            if kind is UsageError
+            else "try again when it is in reach, or correct its `connection`"
+        )
         failed = kind(f"source `{name}` has no answer ({type(error).__name__}: {text[:300]})", mend)
     raise failed from None
 
 # %% ../../nbs/sources/030_sql.ipynb #f2f078dd
 def ask_duckdb(
-    root: Path,        # folder of the project: relative paths in the query start there
-    connection: str,   # `duckdb:`, or `duckdb:FILE`
-    query: str,        # one statement that reads
-    name: str,         # of the source, for messages
-) -> Any:              # a `pyarrow.Table`
+    root: Path,  # folder of the project: relative paths in the query start there
+    connection: str,  # `duckdb:`, or `duckdb:FILE`
+    query: str,  # one statement that reads
+    name: str,  # of the source, for messages
+) -> Any:  # a `pyarrow.Table`
     "Run a query in DuckDB."
     import duckdb
+
     file = connection.removeprefix("duckdb:").removeprefix("//")
-    file = str(root / file.removeprefix("/")) if file and not file.startswith("//") and not Path(file).is_file() and not file.startswith("md:") else file
-    with database_errors(connection, name, StoreError): database = duckdb.connect(file or ":memory:", read_only=bool(file))
+    file = (
+        str(root / file.removeprefix("/"))
+        if file and not file.startswith("//") and not Path(file).is_file() and not file.startswith("md:")
+        else file
+    )
+    with database_errors(connection, name, StoreError):
+        database = duckdb.connect(file or ":memory:", read_only=bool(file))
     with database, database_errors(connection, name, UsageError):
-        for setting in ("threads = 1", "TimeZone = 'UTC'", "file_search_path = '{}'".format(str(root).replace("'", "''"))): database.execute(f"SET {setting}")
+        for setting in (
+            "threads = 1",
+            "TimeZone = 'UTC'",
+            "file_search_path = '{}'".format(str(root).replace("'", "''")),
+        ):
+            database.execute(f"SET {setting}")
         refuse_doubled(database.sql(query).columns, name)
-        return database.sql(query if has_order(query) else f"SELECT * FROM ({query}\n) ORDER BY ALL").to_arrow_table()
+        return database.sql(
+            query if has_order(query) else f"SELECT * FROM ({query}\n) ORDER BY ALL"
+        ).to_arrow_table()
 
 
 def refuse_doubled(
     columns: list[str],  # of a result
-    name: str,           # of the source, for messages
-) -> None:               # raises `UsageError`
+    name: str,  # of the source, for messages
+) -> None:  # raises `UsageError`
     "Refuse a result in which a name stands twice."
     if doubled := sorted({c for c in columns if list(columns).count(c) > 1}):
-        raise UsageError(f"the query of source `{name}` gives the column `{doubled[0]}` twice", "rename one of them with AS")
+        raise UsageError(
+            f"the query of source `{name}` gives the column `{doubled[0]}` twice",
+            "rename one of them with AS",
+        )
 
 # %% ../../nbs/sources/030_sql.ipynb #7742f0bf
 def column_of(
     values: list,  # of one column, None for a missing one
-    column: str,   # its name
-    name: str,     # of the source, for messages
-) -> Any:          # a `pyarrow.Array`; raises `UsageError` for values of several types, or of one that tables do not have
+    column: str,  # its name
+    name: str,  # of the source, for messages
+) -> (
+    Any
+):  # a `pyarrow.Array`; raises `UsageError` for values of several types, or of one that tables do not have
     "Put the values of a column together."
     import uuid
 
     import pyarrow as pa
+
     values = [str(v) if isinstance(v, uuid.UUID) else v for v in values]
     types = sorted({type(v).__name__ for v in values if v is not None})
-    if len(types) > 1: raise UsageError(f"column `{column}` of source `{name}` holds values of the types {' and '.join(types)}", f"write CAST({column} AS …) in its query")
-    if types in (["dict"], ["list"]): raise UsageError(f"column `{column}` of source `{name}` holds values of the type {types[0]}", f"write CAST({column} AS TEXT) in its query")
-    try: return pa.array(values)
-    except (pa.ArrowException, OverflowError) as error: raise UsageError(f"column `{column}` of source `{name}` cannot be kept ({error})", f"write CAST({column} AS …) in its query") from error
+    if len(types) > 1:
+        raise UsageError(
+            f"column `{column}` of source `{name}` holds values of the types {' and '.join(types)}",
+            f"write CAST({column} AS …) in its query",
+        )
+    if types in (["dict"], ["list"]):
+        raise UsageError(
+            f"column `{column}` of source `{name}` holds values of the type {types[0]}",
+            f"write CAST({column} AS TEXT) in its query",
+        )
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError) as error:
+        raise UsageError(
+            f"column `{column}` of source `{name}` cannot be kept ({error})",
+            f"write CAST({column} AS …) in its query",
+        ) from error
 
 # %% ../../nbs/sources/030_sql.ipynb #9b6e4ea3
 def ask_sqlalchemy(
-    root: Path,        # folder of the project: a relative SQLite file lies below it
-    connection: str,   # URL of SQLAlchemy
-    query: str,        # one statement that reads
-    name: str,         # of the source, for messages
-) -> Any:              # a `pyarrow.Table`
+    root: Path,  # folder of the project: a relative SQLite file lies below it
+    connection: str,  # URL of SQLAlchemy
+    query: str,  # one statement that reads
+    name: str,  # of the source, for messages
+) -> Any:  # a `pyarrow.Table`
     "Run a query through SQLAlchemy, in a transaction that is always rolled back."
     with database_errors(connection, name, StoreError):
         import pyarrow as pa
         import sqlalchemy
+
         url = sqlalchemy.make_url(connection)
         if url.get_backend_name() == "sqlite" and url.database:
             url = url.set(database=str(root / url.database))
-            if not Path(url.database).is_file(): raise UsageError(f"source `{name}` has no database at its connection", "correct the path; SQLite would make an empty one")
+            if not Path(url.database).is_file():
+                raise UsageError(
+                    f"source `{name}` has no database at its connection",
+                    "correct the path; SQLite would make an empty one",
+                )
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
         database = engine.connect()
     with database, database_errors(connection, name, UsageError):
@@ -161,17 +222,30 @@ def ask_sqlalchemy(
 
 # %% ../../nbs/sources/030_sql.ipynb #08cf321e
 def pin_sql(
-    store: Store,             # keeps the result; a store that is not there keeps nothing
-    root: Path,               # folder of the project
-    sql: str,                 # a query, or the path of a file with one
-    connection: str | None,   # `env:NAME`, a URL without a password; None = DuckDB over files
-    name: str,                # of the source
-) -> list[Partition]:         # one, named after the source; raises `UsageError` or `StoreError`
+    store: Store,  # keeps the result; a store that is not there keeps nothing
+    root: Path,  # folder of the project
+    sql: str,  # a query, or the path of a file with one
+    connection: str | None,  # `env:NAME`, a URL without a password; None = DuckDB over files
+    name: str,  # of the source
+) -> list[Partition]:  # one, named after the source; raises `UsageError` or `StoreError`
     "Ask now, and keep the answer."
     from mlnb.store.codecs import encode
+
     query, target = query_text(root, sql, name), connection_text(connection, name)
-    if not is_query(query): raise UsageError(f"the query of source `{name}` is not one statement that reads", f"let `sql` in [source.{name}] begin with SELECT or WITH")
+    if not is_query(query):
+        raise UsageError(
+            f"the query of source `{name}` is not one statement that reads",
+            f"let `sql` in [source.{name}] begin with SELECT or WITH",
+        )
     table = (ask_duckdb if target.startswith("duckdb:") else ask_sqlalchemy)(root, target, query, name)
-    try: data = encode(table).data
-    except ValueRefusedError as error: raise UsageError(f"the answer for source `{name}` cannot be kept: {error.message}", "CAST that column in the query") from error
-    return [Partition(f"sql://{name}.parquet", len(data), put(store, data) if store.root.exists() else sha256(data))]
+    try:
+        data = encode(table).data
+    except ValueRefusedError as error:
+        raise UsageError(
+            f"the answer for source `{name}` cannot be kept: {error.message}", "CAST that column in the query"
+        ) from error
+    return [
+        Partition(
+            f"sql://{name}.parquet", len(data), put(store, data) if store.root.exists() else sha256(data)
+        )
+    ]

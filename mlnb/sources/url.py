@@ -17,56 +17,99 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .source import MARKERS, Partition, copy_path, read_hints
 from ..store.digests import canonical_json, sha256, sha256_file
+from ..store.disk import make_folder, write_durably
 from ..store.errors import InputChangedError, StoreError, UsageError
 from ..store.objects import Store
-from ..store.disk import make_folder, write_durably
 from ..store.url import scheme_of, shown_url, without_secrets
-from .source import MARKERS, Partition, copy_path, read_hints
 
 # %% ../../nbs/sources/020_url.ipynb #66726b69
 @contextmanager
 def source_errors(
-    url: str,   # being used
+    url: str,  # being used
     name: str,  # of the source
 ) -> Iterator[None]:
     "Turn what a back end raises into a `UsageError` or a `StoreError` without secrets."
     try:
         yield
         return
-    except (UsageError, StoreError, InputChangedError): raise
+    except (UsageError, StoreError, InputChangedError):
+        raise
     except FileNotFoundError as error:  # what fsspec also says of a web server that does not answer
-        is_silent = type(error.__cause__).__module__.startswith("aiohttp") and getattr(error.__cause__, "status", None) not in (404, 410)
-        if is_silent: failed = StoreError(f"source `{name}` cannot be read at {shown_url(url)} ({type(error.__cause__).__name__})", "try again when it is in reach")
-        else: failed = UsageError(f"source `{name}` has nothing at {shown_url(url)}", f"correct `url` in [source.{name}] of settings.ini, or put the data there")
-    except ImportError as error: failed = UsageError(f"source `{name}` needs a package for {scheme_of(url)}:// ({error.name or without_secrets(str(error), url)})", "install it into this environment")
+        is_silent = type(error.__cause__).__module__.startswith("aiohttp") and getattr(
+            error.__cause__, "status", None
+        ) not in (404, 410)
+        if is_silent:
+            failed = StoreError(
+                f"source `{name}` cannot be read at {shown_url(url)} ({type(error.__cause__).__name__})",
+                "try again when it is in reach",
+            )
+        else:
+            failed = UsageError(
+                f"source `{name}` has nothing at {shown_url(url)}",
+                f"correct `url` in [source.{name}] of settings.ini, or put the data there",
+            )
+    except ImportError as error:
+        failed = UsageError(
+            f"source `{name}` needs a package for {scheme_of(url)}:// ({error.name or without_secrets(str(error), url)})",
+            "install it into this environment",
+        )
     except Exception as error:
         text = " ".join(without_secrets(str(error), url).split())[:200]
-        if isinstance(error, ValueError) and "not known" in text: failed = UsageError(f"source `{name}` has an unknown kind of URL, {scheme_of(url)}://", "use one that fsspec knows, e.g. https:// or s3://")
-        else: failed = StoreError(f"source `{name}` cannot be read at {shown_url(url)} ({type(error).__name__}{': ' + text if text and shown_url(url) == url else ''})", "try again when it is in reach")
+        if isinstance(error, ValueError) and "not known" in text:
+            failed = UsageError(
+                f"source `{name}` has an unknown kind of URL, {scheme_of(url)}://",
+                "use one that fsspec knows, e.g. https:// or s3://",
+            )
+        else:
+            failed = StoreError(
+                f"source `{name}` cannot be read at {shown_url(url)} ({type(error).__name__}{': ' + text if text and shown_url(url) == url else ''})",
+                "try again when it is in reach",
+            )
     raise failed from None
 
 # %% ../../nbs/sources/020_url.ipynb #7743eedb
 def remote_files(
-    url: str,   # a file, a folder or a pattern; of http one file
+    url: str,  # a file, a folder or a pattern; of http one file
     name: str,  # of the source, for messages
-) -> tuple[Any, dict[str, str]]:  # the fsspec file system; path in it -> what may be shown of it, sorted; raises `UsageError` when there is none
+) -> tuple[
+    Any, dict[str, str]
+]:  # the fsspec file system; path in it -> what may be shown of it, sorted; raises `UsageError` when there is none
     "The files that a URL means."
     import fsspec
+
     with source_errors(url, name):
         fs, path = fsspec.core.url_to_fs(url)
         fs.invalidate_cache()
-        if scheme_of(url) in ("http", "https"): return fs, {path: shown_url(url)}
-        if any(c in path for c in "*?["): found = [p for p, about in fs.glob(path, detail=True).items() if about["type"] == "file"]
-        else: found = fs.find(path) if fs.isdir(path) else [path]
+        if scheme_of(url) in ("http", "https"):
+            return fs, {path: shown_url(url)}
+        if any(c in path for c in "*?["):
+            found = [p for p, about in fs.glob(path, detail=True).items() if about["type"] == "file"]
+        else:
+            found = fs.find(path) if fs.isdir(path) else [path]
         base = os.path.commonpath([path, *found]) if found and found != [path] else path
-        def is_data(p): return not any(part.startswith(".") or part in MARKERS for part in p[len(base):].split("/"))
-        files = {p: shown_url(url if p == path else fs.unstrip_protocol(p)) for p in sorted(found) if is_data(p)}
-        if not files: raise FileNotFoundError
+
+        def is_data(p):
+            return not any(part.startswith(".") or part in MARKERS for part in p[len(base) :].split("/"))
+
+        files = {
+            p: shown_url(url if p == path else fs.unstrip_protocol(p)) for p in sorted(found) if is_data(p)
+        }
+        if not files:
+            raise FileNotFoundError
     return fs, files
 
 # %% ../../nbs/sources/020_url.ipynb #e529ebd2
-HINTS = ("ETag", "etag", "VersionId", "version_id", "md5", "md5Hash", "content_md5")  # what file systems call a mark that changes with every write
+HINTS = (
+    "ETag",
+    "etag",
+    "VersionId",
+    "version_id",
+    "md5",
+    "md5Hash",
+    "content_md5",
+)  # what file systems call a mark that changes with every write
 
 
 def remote_state(
@@ -79,41 +122,53 @@ def remote_state(
 # %% ../../nbs/sources/020_url.ipynb #1b4985d1
 def fetch_partition(
     store: Store,  # keeps the copy in its cache; a store that is not there keeps nothing
-    fs: Any,       # fsspec file system
-    path: str,     # in it
-    shown: str,    # name of the partition
-) -> Partition:    # raises `InputChangedError` when it changed while it was fetched, twice
+    fs: Any,  # fsspec file system
+    path: str,  # in it
+    shown: str,  # name of the partition
+) -> Partition:  # raises `InputChangedError` when it changed while it was fetched, twice
     "Copy a remote file and pin what arrived."
-    folder = make_folder(store.root / "cache" / "sources", store.folder_mode) if store.root.exists() else Path(tempfile.gettempdir())
+    folder = (
+        make_folder(store.root / "cache" / "sources", store.folder_mode)
+        if store.root.exists()
+        else Path(tempfile.gettempdir())
+    )
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as scratch:
         for _ in range(2):
             before, file = remote_state(fs.info(path)), Path(scratch) / "content"
             fs.get_file(path, str(file))
             fs.invalidate_cache()
-            if before == remote_state(fs.info(path)): break
-        else: raise InputChangedError(f"{shown} changes while it is read", "try again when it is at rest")
+            if before == remote_state(fs.info(path)):
+                break
+        else:
+            raise InputChangedError(f"{shown} changes while it is read", "try again when it is at rest")
         partition = Partition(shown, file.stat().st_size, sha256_file(file))
         if store.root.exists():
             file.chmod(store.file_mode)
-            os.replace(file, make_folder(copy_path(store, partition).parent, store.folder_mode) / copy_path(store, partition).name)
+            os.replace(
+                file,
+                make_folder(copy_path(store, partition).parent, store.folder_mode)
+                / copy_path(store, partition).name,
+            )
     return partition
 
 # %% ../../nbs/sources/020_url.ipynb #f9497dd4
 def is_copied(
-    store: Store | None,   # an overlay looks in the store below too
+    store: Store | None,  # an overlay looks in the store below too
     partition: Partition,  # of a URL
 ) -> bool:
     "Whether the cache has a copy, as far as can be told without reading it."
-    if store is None: return False
+    if store is None:
+        return False
     with suppress(OSError):
-        if copy_path(store, partition).stat().st_size == partition.bytes: return True
+        if copy_path(store, partition).stat().st_size == partition.bytes:
+            return True
     return is_copied(store.below, partition)
 
 # %% ../../nbs/sources/020_url.ipynb #9b541108
 def pin_url(
     store: Store,  # keeps copies and hints in its cache
-    url: str,      # a file, a folder or a pattern
-    name: str,     # of the source, for messages
+    url: str,  # a file, a folder or a pattern
+    name: str,  # of the source, for messages
 ) -> list[Partition]:  # raises `UsageError` when nothing is there, `StoreError` when it is out of reach
     "Write down which content a URL has now, and keep a copy of it."
     cache = store.root / "cache" / "url-digests.json"
@@ -123,12 +178,20 @@ def pin_url(
         for path, shown in files.items():
             hint = sha256(f"{url}\n{path}".encode())
             state, known = remote_state(fs.info(path)), hints.get(hint)
-            partition = Partition(shown, *known[1:]) if state and isinstance(known, list) and known[0] == state else None
+            partition = (
+                Partition(shown, *known[1:])
+                if state and isinstance(known, list) and known[0] == state
+                else None
+            )
             if partition is None or not is_copied(store, partition):
                 partition = fetch_partition(store, fs, path, shown)
-                if state: fresh[hint] = [state, partition.bytes, partition.digest]
+                if state:
+                    fresh[hint] = [state, partition.bytes, partition.digest]
             partitions.append(partition)
-    hints = {hint: known for hint, known in hints.items() if "://" not in hint}  # older ones were made of the URL
+    hints = {
+        hint: known for hint, known in hints.items() if "://" not in hint
+    }  # older ones were made of the URL
     if fresh and store.root.exists():
-        with suppress(StoreError): write_durably(cache, canonical_json({**hints, **fresh}), 0o660 if store.group else 0o600)
+        with suppress(StoreError):
+            write_durably(cache, canonical_json({**hints, **fresh}), 0o660 if store.group else 0o600)
     return partitions

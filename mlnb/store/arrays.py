@@ -18,12 +18,15 @@ from .errors import IntegrityError, ValueRefusedError
 # %% ../../nbs/store/110_arrays.ipynb #c93bb99b
 def without_padding(
     array,  # ndarray of any dtype and shape
-):          # the same array if it has no fields; else an equal copy whose bytes between the fields are zero
+):  # the same array if it has no fields; else an equal copy whose bytes between the fields are zero
     "Zero the bytes of a structured array that no field owns."
     import numpy as np
-    if array.dtype.names is None: return array
+
+    if array.dtype.names is None:
+        return array
     clean = np.zeros(array.shape, array.dtype)
-    for name in array.dtype.names: clean[name] = without_padding(array[name])
+    for name in array.dtype.names:
+        clean[name] = without_padding(array[name])
     return clean
 
 # %% ../../nbs/store/110_arrays.ipynb #f558a6e7
@@ -31,39 +34,56 @@ _PLAIN_KINDS = "biufcMmSU"
 
 # %% ../../nbs/store/110_arrays.ipynb #86960826
 def array_bytes(
-    array,     # ndarray, exactly (no subclass), of plain elements or records of them, any shape
-) -> bytes:    # content of an `.npy` file; raises `ValueRefusedError` for objects and for what would not come back equal
+    array,  # ndarray, exactly (no subclass), of plain elements or records of them, any shape
+) -> (
+    bytes
+):  # content of an `.npy` file; raises `ValueRefusedError` for objects and for what would not come back equal
     "Bytes of an `.npy` file: C order, zero padding, never pickle."
     import numpy as np
+
     if array.dtype.hasobject or array.dtype.kind not in _PLAIN_KINDS + "V":
-        raise ValueRefusedError(f"an array of dtype `{array.dtype}` cannot be stored without pickle",
-                                "give it a plain dtype, e.g. `array.astype(float)` or `array.astype('U')`")
+        raise ValueRefusedError(
+            f"an array of dtype `{array.dtype}` cannot be stored without pickle",
+            "give it a plain dtype, e.g. `array.astype(float)` or `array.astype('U')`",
+        )
     try:
         data = _npy(np.asarray(without_padding(array), order="C"))
         same = array.dtype.kind != "V" or array_from(data).dtype == array.dtype
-    except ValueError: same = False  # fields that overlap have no description
-    if not same: raise ValueRefusedError(f"records of dtype `{array.dtype}` would not come back equal", "give each field bytes of its own")
+    except ValueError:
+        same = False  # fields that overlap have no description
+    if not same:
+        raise ValueRefusedError(
+            f"records of dtype `{array.dtype}` would not come back equal", "give each field bytes of its own"
+        )
     return data
 
 
 def _npy(array) -> bytes:
     import numpy as np
+
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Stored array in format")      # field names beyond latin-1 need version 3 of the format
-        warnings.filterwarnings("ignore", message="metadata on a dtype")         # compared by the caller
+        warnings.filterwarnings(
+            "ignore", message="Stored array in format"
+        )  # field names beyond latin-1 need version 3 of the format
+        warnings.filterwarnings("ignore", message="metadata on a dtype")  # compared by the caller
         np.lib.format.write_array(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 # %% ../../nbs/store/110_arrays.ipynb #ec582317
 def array_from(
     data: bytes,  # content of an `.npy` file
-):                # the ndarray, writeable; raises `IntegrityError` if `data` is no such file or needs pickle
+):  # the ndarray, writeable; raises `IntegrityError` if `data` is no such file or needs pickle
     "Array in an `.npy` file."
     import numpy as np
+
     stream = io.BytesIO(data)
-    try: array = np.lib.format.read_array(stream, allow_pickle=False)
+    try:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
-        raise IntegrityError(f"this is no readable array: {error}", "make it again by running its stage") from error
-    if stream.read(1): raise IntegrityError("bytes follow the end of the array", "make it again by running its stage")
+        raise IntegrityError(
+            f"this is no readable array: {error}", "make it again by running its stage"
+        ) from error
+    if stream.read(1):
+        raise IntegrityError("bytes follow the end of the array", "make it again by running its stage")
     return array

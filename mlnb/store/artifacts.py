@@ -18,22 +18,24 @@ from typing import Any
 
 from . import codecs
 from .digests import canonical_json
+from .disk import make_folder, write_durably
 from .errors import IntegrityError, UsageError, ValueRefusedError
 from .objects import Store, get, put, put_file, put_pieces
-from .disk import make_folder, write_durably
 
 # %% ../../nbs/store/140_artifacts.ipynb #55bb354c
 @dataclass(frozen=True)
 class Artifact:
     "An immutable value in a store."
-    codec: str              # how it is written: a codec's name, or `file`, `folder`, `frames`
-    digest: str             # its identity: SHA-256 of the bytes, or of the tree that lists them
-    bytes: int              # size of the content [bytes]
-    type: str               # type of the value that was saved, e.g. `pandas.DataFrame`
-    filename: str = ""      # of a `file`: its own name
+
+    codec: str  # how it is written: a codec's name, or `file`, `folder`, `frames`
+    digest: str  # its identity: SHA-256 of the bytes, or of the tree that lists them
+    bytes: int  # size of the content [bytes]
+    type: str  # type of the value that was saved, e.g. `pandas.DataFrame`
+    filename: str = ""  # of a `file`: its own name
     parts: tuple[str, ...] = ()  # of a tree: digests of its files, sorted by path
 
-    def as_dict(self) -> dict: return {k: v for k, v in asdict(self).items() if v not in ("", ())}
+    def as_dict(self) -> dict:
+        return {k: v for k, v in asdict(self).items() if v not in ("", ())}
 
 
 def artifact_of(
@@ -45,177 +47,278 @@ def artifact_of(
 # %% ../../nbs/store/140_artifacts.ipynb #fbd50e53
 def each_described(
     described: Mapping[str, dict],  # inputs or outputs of a record, by name
-) -> list[tuple[str, dict]]:        # name and description of each artifact; a fan-out's name comes once for each value
+) -> list[
+    tuple[str, dict]
+]:  # name and description of each artifact; a fan-out's name comes once for each value
     "The artifacts that a record names, one by one."
-    return [(name, part) for name, one in described.items() for part in (one["artifacts"] if one.get("codec") == "each" else (one,))]
+    return [
+        (name, part)
+        for name, one in described.items()
+        for part in (one["artifacts"] if one.get("codec") == "each" else (one,))
+    ]
 
 # %% ../../nbs/store/140_artifacts.ipynb #0d44edf0
 def put_tree(
-    store: Store,              # where to keep it
-    codec: str,                # `folder` or `frames`
-    type_name: str,            # type of the value
-    files: dict[str, tuple[str, int]],  # relative path -> digest and size [bytes] of files that are in the store already
+    store: Store,  # where to keep it
+    codec: str,  # `folder` or `frames`
+    type_name: str,  # type of the value
+    files: dict[
+        str, tuple[str, int]
+    ],  # relative path -> digest and size [bytes] of files that are in the store already
 ) -> Artifact:
     "Keep the list of an artifact's files, sorted by path."
     tree = [{"path": path, "digest": digest, "bytes": size} for path, (digest, size) in sorted(files.items())]
-    return Artifact(codec, put(store, canonical_json(tree)), sum(f["bytes"] for f in tree), type_name, parts=tuple(f["digest"] for f in tree))
+    return Artifact(
+        codec,
+        put(store, canonical_json(tree)),
+        sum(f["bytes"] for f in tree),
+        type_name,
+        parts=tuple(f["digest"] for f in tree),
+    )
 
 # %% ../../nbs/store/140_artifacts.ipynb #06733a89
 def files_below(
-    folder: Path,                   # links to files and folders are followed
-    above: tuple[Path, ...] = (),   # real paths of the folders that it stands in
-) -> list[Path]:                    # raises `ValueRefusedError` for what would not come back
+    folder: Path,  # links to files and folders are followed
+    above: tuple[Path, ...] = (),  # real paths of the folders that it stands in
+) -> list[Path]:  # raises `ValueRefusedError` for what would not come back
     "All files below a folder."
     here = folder.resolve()
-    if here in above: raise ValueRefusedError(f"{folder} is a link to a folder that it stands in", "remove the link before saving the folder")
+    if here in above:
+        raise ValueRefusedError(
+            f"{folder} is a link to a folder that it stands in", "remove the link before saving the folder"
+        )
     entries = sorted(folder.iterdir())
-    if above and not entries: raise ValueRefusedError(f"the folder {folder} is empty and would be lost", "put a file into it, or remove it before saving")
+    if above and not entries:
+        raise ValueRefusedError(
+            f"the folder {folder} is empty and would be lost",
+            "put a file into it, or remove it before saving",
+        )
     files = []
     for entry in entries:
-        if entry.is_dir(): files += files_below(entry, (*above, here))
-        elif entry.is_file(): files.append(entry)
-        else: raise ValueRefusedError(f"{entry} is neither file nor folder", "remove it before saving the folder")
+        if entry.is_dir():
+            files += files_below(entry, (*above, here))
+        elif entry.is_file():
+            files.append(entry)
+        else:
+            raise ValueRefusedError(
+                f"{entry} is neither file nor folder", "remove it before saving the folder"
+            )
     return files
 
 # %% ../../nbs/store/140_artifacts.ipynb #1b59e62a
 def put_path(
     store: Store,  # where to keep it
-    path: Path,    # a file or a folder; links are followed, other kinds of file refused
-) -> Artifact:     # raises `ValueRefusedError` when nothing is there, or a folder would not come back whole
+    path: Path,  # a file or a folder; links are followed, other kinds of file refused
+) -> Artifact:  # raises `ValueRefusedError` when nothing is there, or a folder would not come back whole
     "Keep a file, or a folder with all files below it."
-    if path.is_file(): return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
-    if not path.is_dir(): raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
-    return put_tree(store, "folder", "pathlib.Path", {f.relative_to(path).as_posix(): put_file(store, f) for f in files_below(path)})
+    if path.is_file():
+        return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
+    if not path.is_dir():
+        raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
+    return put_tree(
+        store,
+        "folder",
+        "pathlib.Path",
+        {f.relative_to(path).as_posix(): put_file(store, f) for f in files_below(path)},
+    )
 
 # %% ../../nbs/store/140_artifacts.ipynb #b108c62a
 def form_of(
-    frame: Any,   # a data frame
+    frame: Any,  # a data frame
     data: bytes,  # the same as Parquet
 ) -> dict[str, tuple]:  # by column, in order, then for the whole: what all parts of one artifact share
     "The form of a frame: everything but its rows."
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     arrow = pq.read_schema(pa.BufferReader(data))
-    columns = {f"the type of column `{name}`": (dtype, tuple(getattr(dtype, "categories", ())), arrow.field(name).type) for name, dtype in frame.dtypes.items()}
+    columns = {
+        f"the type of column `{name}`": (
+            dtype,
+            tuple(getattr(dtype, "categories", ())),
+            arrow.field(name).type,
+        )
+        for name, dtype in frame.dtypes.items()
+    }
     return columns | {"`attrs`": (frame.attrs, frame.columns.name)}
 
 
 def check_part(
-    number: int,               # of the part, from 0
-    frame: Any,                # a data frame
-    form: dict[str, tuple],    # its own
-    first: dict[str, tuple],   # that of the first part
-) -> None:                     # raises `ValueRefusedError`
+    number: int,  # of the part, from 0
+    frame: Any,  # a data frame
+    form: dict[str, tuple],  # its own
+    first: dict[str, tuple],  # that of the first part
+) -> None:  # raises `ValueRefusedError`
     "Refuse a part that would change when it is joined to the others."
     import pandas as pd
+
     if not isinstance(frame.index, pd.RangeIndex) or frame.index.name is not None:
-        raise ValueRefusedError(f"part {number} has an index that would be lost", "use `.reset_index()` to keep it as a column, `.reset_index(drop=True)` to drop it")
-    if form.keys() != first.keys(): raise ValueRefusedError(f"part {number} has other columns than those before it", "give every part the same columns, in the same order")
+        raise ValueRefusedError(
+            f"part {number} has an index that would be lost",
+            "use `.reset_index()` to keep it as a column, `.reset_index(drop=True)` to drop it",
+        )
+    if form.keys() != first.keys():
+        raise ValueRefusedError(
+            f"part {number} has other columns than those before it",
+            "give every part the same columns, in the same order",
+        )
     if other := [what for what in form if form[what] != first[what]]:
-        raise ValueRefusedError(f"part {number} differs from those before it in {other[0]}", "give every part the same types, categories and `attrs`")
-    if list(form) != list(first): raise ValueRefusedError(f"part {number} has its columns in another order than those before it", "select them by name, e.g. `frame[names]`")
+        raise ValueRefusedError(
+            f"part {number} differs from those before it in {other[0]}",
+            "give every part the same types, categories and `attrs`",
+        )
+    if list(form) != list(first):
+        raise ValueRefusedError(
+            f"part {number} has its columns in another order than those before it",
+            "select them by name, e.g. `frame[names]`",
+        )
 
 # %% ../../nbs/store/140_artifacts.ipynb #c01591eb
 def put_frames(
-    store: Store,          # where to keep it
-    frames: Iterator[Any], # data frames of one form; one is held at a time
+    store: Store,  # where to keep it
+    frames: Iterator[Any],  # data frames of one form; one is held at a time
     trusted_types: tuple[str, ...] = (),  # as for `put_value`
-) -> Artifact:             # raises `ValueRefusedError` when one is no frame, has an index of its own or another form than the first
+) -> (
+    Artifact
+):  # raises `ValueRefusedError` when one is no frame, has an index of its own or another form than the first
     "Keep an iterator of frames as a partitioned artifact."
     files, first = {}, None
     for number, frame in enumerate(frames):
         part = codecs.encode(frame, trusted_types)
-        if part.codec != "frame": raise ValueRefusedError(f"part {number} is a {part.type}, not a data frame", "yield data frames only")
+        if part.codec != "frame":
+            raise ValueRefusedError(
+                f"part {number} is a {part.type}, not a data frame", "yield data frames only"
+            )
         form = form_of(frame, part.data)
         first = first or form
         check_part(number, frame, form, first)
         files[f"part-{number:05d}.parquet"] = (put(store, part.data), len(part.data))
-    if not files: raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
+    if not files:
+        raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
 # %% ../../nbs/store/140_artifacts.ipynb #f39ea498
 def put_value(
     store: Store,  # where to keep it
-    value: Any,    # a value with a codec, a `Path`, or an iterator of frames
+    value: Any,  # a value with a codec, a `Path`, or an iterator of frames
     trusted_types: tuple[str, ...] = (),  # further types that model files may hold (`[mlnb] trusted_types`)
-) -> Artifact:     # raises `ValueRefusedError` for what would not come back equal, `StoreError` when there is no room
+) -> (
+    Artifact
+):  # raises `ValueRefusedError` for what would not come back equal, `StoreError` when there is no room
     "Keep a value; its type chooses the codec."
-    if isinstance(value, Path): return put_path(store, value)
-    if isinstance(value, Iterator): return put_frames(store, value, trusted_types)
-    if (write := codecs.in_pieces(value)) is not None: return Artifact("frame", *put_pieces(store, write), "pandas.DataFrame")
+    if isinstance(value, Path):
+        return put_path(store, value)
+    if isinstance(value, Iterator):
+        return put_frames(store, value, trusted_types)
+    if (write := codecs.in_pieces(value)) is not None:
+        return Artifact("frame", *put_pieces(store, write), "pandas.DataFrame")
     encoded = codecs.encode(value, trusted_types)
     return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
 
 # %% ../../nbs/store/140_artifacts.ipynb #d81dc188
 def tree_of(
-    store: Store,        # where it was put
+    store: Store,  # where it was put
     artifact: Artifact,  # a `folder` or `frames`
-) -> dict[str, str]:     # relative path -> digest; raises `IntegrityError` for a path that would leave the folder, or what is no list of files
+) -> dict[
+    str, str
+]:  # relative path -> digest; raises `IntegrityError` for a path that would leave the folder, or what is no list of files
     "The files of an artifact."
     import json
-    try: tree = {f["path"]: f["digest"] for f in json.loads(get(store, artifact.digest))}
-    except (ValueError, TypeError, KeyError): raise IntegrityError(f"artifact {artifact.digest[:12]} is no list of files", "make it again by running its stage") from None
+
+    try:
+        tree = {f["path"]: f["digest"] for f in json.loads(get(store, artifact.digest))}
+    except (ValueError, TypeError, KeyError):
+        raise IntegrityError(
+            f"artifact {artifact.digest[:12]} is no list of files", "make it again by running its stage"
+        ) from None
     for path in map(PurePosixPath, tree):
-        if path.is_absolute() or not path.parts or ".." in path.parts: raise IntegrityError(f"artifact {artifact.digest[:12]} holds the path {str(path)!r}, which leaves its folder")
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            raise IntegrityError(
+                f"artifact {artifact.digest[:12]} holds the path {str(path)!r}, which leaves its folder"
+            )
     return tree
 
 # %% ../../nbs/store/140_artifacts.ipynb #b9d0120d
 def write_value(
-    store: Store,        # where it was put
+    store: Store,  # where it was put
     artifact: Artifact,  # what to write
-    path: Path,          # file to write, or folder for an artifact of several files
-) -> Path:               # the same path
+    path: Path,  # file to write, or folder for an artifact of several files
+) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
-    if artifact.codec not in ("folder", "frames"): write_durably(path, get(store, artifact.digest))
+    if artifact.codec not in ("folder", "frames"):
+        write_durably(path, get(store, artifact.digest))
     else:
         make_folder(path)
-        for name, digest in tree_of(store, artifact).items(): write_durably(path / name, get(store, digest))
+        for name, digest in tree_of(store, artifact).items():
+            write_durably(path / name, get(store, digest))
     return path
 
 # %% ../../nbs/store/140_artifacts.ipynb #6dc13d73
 def suffix_of(
     artifact: Artifact,  # any artifact
-) -> str:                # e.g. `.parquet`; empty for folders
+) -> str:  # e.g. `.parquet`; empty for folders
     "File suffix of an artifact's own format."
-    if artifact.codec == "file": return Path(artifact.filename).suffix
+    if artifact.codec == "file":
+        return Path(artifact.filename).suffix
     return codecs.SUFFIXES.get(artifact.codec, "")
 
 # %% ../../nbs/store/140_artifacts.ipynb #14f9e43c
 def get_value(
-    store: Store,        # where it was put
+    store: Store,  # where it was put
     artifact: Artifact,  # what to read
-    files: Path,         # folder for values that are files: they are written below it, by digest
+    files: Path,  # folder for values that are files: they are written below it, by digest
     columns: list[str] | None = None,  # of a frame: read only these
-    as_: str | None = None,  # frames: `pandas` or `arrow`, None = as it was saved; `path` gives any artifact as a file
+    as_: str
+    | None = None,  # frames: `pandas` or `arrow`, None = as it was saved; `path` gives any artifact as a file
     trusted_types: tuple[str, ...] = (),
-) -> Any:                # equal to what was put; raises `IntegrityError` when bytes are missing or altered
+) -> Any:  # equal to what was put; raises `IntegrityError` when bytes are missing or altered
     "Read a value, verified."
-    if as_ != "path": codecs.check_request(artifact.codec, columns, as_)
-    elif columns is not None: raise UsageError("`columns` cannot be chosen of a file", "load it without `columns`, or without `as_=\"path\"`")
+    if as_ != "path":
+        codecs.check_request(artifact.codec, columns, as_)
+    elif columns is not None:
+        raise UsageError(
+            "`columns` cannot be chosen of a file", 'load it without `columns`, or without `as_="path"`'
+        )
     if artifact.codec in ("file", "folder") or as_ == "path":
         name = artifact.filename or f"value{suffix_of(artifact)}"
-        if PurePosixPath(name).name != name or name == "..": raise IntegrityError(f"artifact {artifact.digest[:12]} has the file name {name!r}")
+        if PurePosixPath(name).name != name or name == "..":
+            raise IntegrityError(f"artifact {artifact.digest[:12]} has the file name {name!r}")
         return write_value(store, artifact, files / artifact.digest[:16] / name)
-    if artifact.codec != "frames": return codecs.decode(artifact.codec, get(store, artifact.digest), columns=columns, as_=as_, trusted_types=trusted_types)
+    if artifact.codec != "frames":
+        return codecs.decode(
+            artifact.codec, get(store, artifact.digest), columns=columns, as_=as_, trusted_types=trusted_types
+        )
     import pyarrow as pa
-    parts = [codecs.decode("frame", get(store, digest), columns=columns, as_="arrow") for _, digest in sorted(tree_of(store, artifact).items())]
-    try: table = pa.concat_tables(parts)
-    except pa.ArrowException as error: raise IntegrityError(f"the parts of artifact {artifact.digest[:12]} do not fit together", "make it again by running its stage") from error
+
+    parts = [
+        codecs.decode("frame", get(store, digest), columns=columns, as_="arrow")
+        for _, digest in sorted(tree_of(store, artifact).items())
+    ]
+    try:
+        table = pa.concat_tables(parts)
+    except pa.ArrowException as error:
+        raise IntegrityError(
+            f"the parts of artifact {artifact.digest[:12]} do not fit together",
+            "make it again by running its stage",
+        ) from error
     return table if as_ == "arrow" else table.to_pandas().reset_index(drop=True)
 
 # %% ../../nbs/store/140_artifacts.ipynb #00cf76c5
 def export_value(
-    store: Store,        # where it was put
+    store: Store,  # where it was put
     artifact: Artifact,  # what to write
-    out: Path,           # file; a folder when `as_folder`
-    as_folder: bool,     # whether the caller asked for a folder
-) -> Path:               # raises `UsageError` when a folder cannot be one file
+    out: Path,  # file; a folder when `as_folder`
+    as_folder: bool,  # whether the caller asked for a folder
+) -> Path:  # raises `UsageError` when a folder cannot be one file
     "Write an artifact as one file (parts concatenated) or as a folder."
-    if out.is_dir() and not as_folder: raise UsageError(f"{out} is a folder", f"write `--out {out}/`, or name a file")
+    if out.is_dir() and not as_folder:
+        raise UsageError(f"{out} is a folder", f"write `--out {out}/`, or name a file")
     if artifact.codec == "frames" and not as_folder:
         joined = codecs.encode(get_value(store, artifact, out.parent))
         write_durably(out, joined.data)
         return out
-    if artifact.codec == "folder" and not as_folder: raise UsageError("the artifact is a folder of files", f"write `--out {out}/`")
-    if as_folder and artifact.codec not in ("folder", "frames"): out = out / (artifact.filename or f"value{suffix_of(artifact)}")
+    if artifact.codec == "folder" and not as_folder:
+        raise UsageError("the artifact is a folder of files", f"write `--out {out}/`")
+    if as_folder and artifact.codec not in ("folder", "frames"):
+        out = out / (artifact.filename or f"value{suffix_of(artifact)}")
     return write_value(store, artifact, out)

@@ -25,36 +25,59 @@ from .errors import IntegrityError, UsageError, ValueRefusedError, did_you_mean
 @dataclass(frozen=True)
 class Encoded:
     "A value as bytes."
-    codec: str   # name of the codec, a key of `SUFFIXES`
-    type: str    # type of the value, e.g. `pandas.DataFrame`; without module for Python's own, e.g. `dict`
+
+    codec: str  # name of the codec, a key of `SUFFIXES`
+    type: str  # type of the value, e.g. `pandas.DataFrame`; without module for Python's own, e.g. `dict`
     data: bytes  # the content to store
     suffix: str  # of a file that holds it, e.g. `.parquet`
 
 # %% ../../nbs/store/130_codecs.ipynb #b65d237a
-SUFFIXES = {"frame": ".parquet", "series": ".parquet", "arrow": ".parquet", "estimator": ".skops", "figure": ".svg",
-            "array": ".npy", "json": ".json", "text": ".txt"}
+SUFFIXES = {
+    "frame": ".parquet",
+    "series": ".parquet",
+    "arrow": ".parquet",
+    "estimator": ".skops",
+    "figure": ".svg",
+    "array": ".npy",
+    "json": ".json",
+    "text": ".txt",
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #57bdca04
-_PLAIN_MENDS = {"tuple": "use a list", "set": "use a sorted list", "frozenset": "use a sorted list",
-                "bytes": "write them to a file and save its `Path`",
-                "complex": "save its real and imaginary part", "Decimal": "use a float, or `str(...)`",
-                "datetime": "use `.isoformat()`", "date": "use `.isoformat()`", "time": "use `.isoformat()`",
-                "Timestamp": "use `.isoformat()`",
-                "datetime64": "use `str(...)`", "timedelta": "use `.total_seconds()`", "Timedelta": "use `.total_seconds()`",
-                "NaTType": "use None", "NAType": "use None", "ndarray": "use `.tolist()`, or save it under a name of its own",
-                "DataFrame": "save it under a name of its own",
-                "Series": "use `.to_dict()` or `.tolist()`, or save it under a name of its own"}
+_PLAIN_MENDS = {
+    "tuple": "use a list",
+    "set": "use a sorted list",
+    "frozenset": "use a sorted list",
+    "bytes": "write them to a file and save its `Path`",
+    "complex": "save its real and imaginary part",
+    "Decimal": "use a float, or `str(...)`",
+    "datetime": "use `.isoformat()`",
+    "date": "use `.isoformat()`",
+    "time": "use `.isoformat()`",
+    "Timestamp": "use `.isoformat()`",
+    "datetime64": "use `str(...)`",
+    "timedelta": "use `.total_seconds()`",
+    "Timedelta": "use `.total_seconds()`",
+    "NaTType": "use None",
+    "NAType": "use None",
+    "ndarray": "use `.tolist()`, or save it under a name of its own",
+    "DataFrame": "save it under a name of its own",
+    "Series": "use `.to_dict()` or `.tolist()`, or save it under a name of its own",
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #9c0d605c
 def _plain_mend(value) -> str:
     for t in type(value).__mro__:
-        if t.__name__ in _PLAIN_MENDS: return _PLAIN_MENDS[t.__name__]
-        if t in (dict, list, str, int, float): return f"use `{t.__name__}(...)` of it"
+        if t.__name__ in _PLAIN_MENDS:
+            return _PLAIN_MENDS[t.__name__]
+        if t in (dict, list, str, int, float):
+            return f"use `{t.__name__}(...)` of it"
     return "use dicts, lists, text, numbers, bools and None"
 
 # %% ../../nbs/store/130_codecs.ipynb #d62ec9a7
 def _step(path: str, key: str) -> str:
-    if not key.isidentifier(): return f"{path}[{key!r}]"
+    if not key.isidentifier():
+        return f"{path}[{key!r}]"
     return f"{path}.{key}" if path else key
 
 # %% ../../nbs/store/130_codecs.ipynb #4a989a68
@@ -63,21 +86,31 @@ def _refused(path: str, what: str, mend: str) -> ValueRefusedError:
 
 # %% ../../nbs/store/130_codecs.ipynb #a916d412
 def _finite(number: float, path: str) -> float:
-    if math.isfinite(number): return number
+    if math.isfinite(number):
+        return number
     raise _refused(path, f"is {number}, which JSON does not know", "use None where there is no number")
 
 # %% ../../nbs/store/130_codecs.ipynb #a05a2697
 def _encodable(text: str, path: str) -> str:
-    try: text.encode("utf-8")
+    try:
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _refused(path, "holds half of a surrogate pair, which is no text", "decode it again with `errors='replace'`") from error
+        raise _refused(
+            path,
+            "holds half of a surrogate pair, which is no text",
+            "decode it again with `errors='replace'`",
+        ) from error
     return text
 
 # %% ../../nbs/store/130_codecs.ipynb #b07df819
 def _key(key, path: str) -> str:
-    if type(key) is str: return _encodable(key, path)
-    raise _refused(path, f"has the key `{key!r}`, a `{type(key).__name__}`",
-                   "make every key text, e.g. `{str(k): v for k, v in value.items()}`")
+    if type(key) is str:
+        return _encodable(key, path)
+    raise _refused(
+        path,
+        f"has the key `{key!r}`, a `{type(key).__name__}`",
+        "make every key text, e.g. `{str(k): v for k, v in value.items()}`",
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #62ec7c3d
 _DEEPEST = 100  # levels of nesting
@@ -88,29 +121,42 @@ def _is_numpy_scalar(value) -> bool:
 
 
 def plain(
-    value,           # dict, list, str, number, bool, None or a NumPy number, nested up to 100 levels
+    value,  # dict, list, str, number, bool, None or a NumPy number, nested up to 100 levels
     path: str = "",  # where it stands, e.g. `evaluation.folds[2]`; empty for the value itself
     depth: int = 0,  # levels above it
-):                   # an equal value that JSON gives back as it is; raises `ValueRefusedError` naming the path
+):  # an equal value that JSON gives back as it is; raises `ValueRefusedError` naming the path
     "Copy a plain value, NumPy numbers as Python's, or say why it is none."
-    if _is_numpy_scalar(value): value = value.item()
-    if value is None or type(value) in (bool, int): return value
-    if type(value) is float: return _finite(value, path)
-    if type(value) is str: return _encodable(value, path)
-    if depth >= _DEEPEST: raise _refused(path, f"is nested more than {_DEEPEST} levels deep",
-                                         "flatten it, or break the cycle if it holds itself")
-    if type(value) is list: return [plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-    if type(value) is dict: return {_key(key, path): plain(item, _step(path, key), depth + 1) for key, item in value.items()}
+    if _is_numpy_scalar(value):
+        value = value.item()
+    if value is None or type(value) in (bool, int):
+        return value
+    if type(value) is float:
+        return _finite(value, path)
+    if type(value) is str:
+        return _encodable(value, path)
+    if depth >= _DEEPEST:
+        raise _refused(
+            path,
+            f"is nested more than {_DEEPEST} levels deep",
+            "flatten it, or break the cycle if it holds itself",
+        )
+    if type(value) is list:
+        return [plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if type(value) is dict:
+        return {_key(key, path): plain(item, _step(path, key), depth + 1) for key, item in value.items()}
     raise _refused(path, f"is a `{type(value).__name__}`, which JSON cannot give back", _plain_mend(value))
 
 # %% ../../nbs/store/130_codecs.ipynb #135b0eaf
 def _encode_json(value, trusted_types) -> bytes:
-    try: return canonical_json(plain(value))
-    except ValueError as error: raise _refused("", f"holds a number that is too long to write: {error}", "save it as text") from error
+    try:
+        return canonical_json(plain(value))
+    except ValueError as error:
+        raise _refused("", f"holds a number that is too long to write: {error}", "save it as text") from error
 
 # %% ../../nbs/store/130_codecs.ipynb #f873ccd9
 def _decode_json(data: bytes):
     import json
+
     return json.loads(data)
 
 # %% ../../nbs/store/130_codecs.ipynb #e8938b80
@@ -124,13 +170,22 @@ def _decode_text(data: bytes) -> str:
 # %% ../../nbs/store/130_codecs.ipynb #1c110d1a
 def _write_table(table, sink) -> None:
     from pyarrow import parquet
-    parquet.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=1, version="2.6", row_group_size=1 << 20,
-                        write_page_checksum=True,
-                        use_compliant_nested_type=False)
+
+    parquet.write_table(
+        table.combine_chunks(),
+        sink,
+        compression="zstd",
+        compression_level=1,
+        version="2.6",
+        row_group_size=1 << 20,
+        write_page_checksum=True,
+        use_compliant_nested_type=False,
+    )
 
 
 def _in_memory(write, *arguments) -> bytes:
     import pyarrow as pa
+
     sink = pa.BufferOutputStream()
     write(*arguments, sink)
     return sink.getvalue().to_pybytes()
@@ -142,19 +197,23 @@ def _table_bytes(table) -> bytes:
 # %% ../../nbs/store/130_codecs.ipynb #72ca3bd3
 def refuse_absent_columns(
     columns: list[str],  # names that were asked for
-    known: list[str],    # names that there are
-) -> None:               # raises `UsageError` with a suggestion
+    known: list[str],  # names that there are
+) -> None:  # raises `UsageError` with a suggestion
     "Refuse a column that a table does not have."
     for name in columns:
-        if name not in known: raise UsageError(f"there is no column `{name}`", did_you_mean(str(name), known))
+        if name not in known:
+            raise UsageError(f"there is no column `{name}`", did_you_mean(str(name), known))
 
 # %% ../../nbs/store/130_codecs.ipynb #5a6a8e52
 def _table_from(data: bytes, columns: list[str] | None = None):
     import pyarrow as pa
     from pyarrow import parquet
+
     source = pa.BufferReader(data)
-    if columns is not None: refuse_absent_columns(columns, parquet.read_schema(pa.BufferReader(data)).names)
-    with parquet.ParquetFile(source, page_checksum_verification=True) as file: return file.read(columns, use_pandas_metadata=True)  # `read_table` would import much more
+    if columns is not None:
+        refuse_absent_columns(columns, parquet.read_schema(pa.BufferReader(data)).names)
+    with parquet.ParquetFile(source, page_checksum_verification=True) as file:
+        return file.read(columns, use_pandas_metadata=True)  # `read_table` would import much more
 
 # %% ../../nbs/store/130_codecs.ipynb #e830181a
 _NAME_MENDS = {tuple: "join the levels: `frame.columns = frame.columns.map('_'.join)`"}
@@ -162,89 +221,141 @@ _NAME_MENDS = {tuple: "join the levels: `frame.columns = frame.columns.map('_'.j
 # %% ../../nbs/store/130_codecs.ipynb #7fbd650d
 def _check_names(frame) -> None:
     names = list(frame.columns)
-    if not names: raise ValueRefusedError("a frame without columns would lose its rows",
-                                          "keep the index as a column: `frame.reset_index()`")
+    if not names:
+        raise ValueRefusedError(
+            "a frame without columns would lose its rows", "keep the index as a column: `frame.reset_index()`"
+        )
     for name in names:
         if type(name) is not str:
-            raise ValueRefusedError(f"the column name {name!r} is a `{type(name).__name__}`, not text",
-                                    _NAME_MENDS.get(type(name), "set `frame.columns = frame.columns.map(str)`"))
+            raise ValueRefusedError(
+                f"the column name {name!r} is a `{type(name).__name__}`, not text",
+                _NAME_MENDS.get(type(name), "set `frame.columns = frame.columns.map(str)`"),
+            )
         _encodable(name, "columns")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice: raise ValueRefusedError(f"two columns are named `{twice[0]}`", "rename one of them")
+    if twice:
+        raise ValueRefusedError(f"two columns are named `{twice[0]}`", "rename one of them")
     if any(name is not None and type(name) is not str for name in [*frame.index.names, *frame.columns.names]):
         raise ValueRefusedError("the name of an index is not text", "use `frame.rename_axis(...)` with text")
 
 # %% ../../nbs/store/130_codecs.ipynb #aa674eeb
 def _with_plain_attrs(frame):
     if not frame.flags.allows_duplicate_labels:
-        raise ValueRefusedError("the flag `allows_duplicate_labels=False` would be lost",
-                                "use `frame.set_flags(allows_duplicate_labels=True)`")
-    if not frame.attrs: return frame
+        raise ValueRefusedError(
+            "the flag `allows_duplicate_labels=False` would be lost",
+            "use `frame.set_flags(allows_duplicate_labels=True)`",
+        )
+    if not frame.attrs:
+        return frame
     frame = frame.copy(deep=False)
     frame.attrs = _decode_json(_encode_json({"attrs": frame.attrs}, ()))["attrs"]
     return frame
 
 # %% ../../nbs/store/130_codecs.ipynb #51d001cc
 def _same_objects(a, b) -> bool:
-    return all(type(x) is type(y) and not isinstance(x, dict | list) and (x == y or (x != x and y != y))
-               for x, y in zip(a, b, strict=True))
+    return all(
+        type(x) is type(y) and not isinstance(x, dict | list) and (x == y or (x != x and y != y))
+        for x, y in zip(a, b, strict=True)
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #40b2b85a
 def _differs(a, b) -> str:
     from pandas.testing import assert_series_equal
-    if a.dtype != b.dtype: return f"`{a.dtype}` would come back as `{b.dtype}`"
+
+    if a.dtype != b.dtype:
+        return f"`{a.dtype}` would come back as `{b.dtype}`"
     try:
-        if a.dtype == object: return "" if _same_objects(a, b) else "its Python objects would come back changed"
-        assert_series_equal(a, b, check_exact=True, check_index=False, check_categorical=True, check_freq=False)
-    except (AssertionError, ValueError, TypeError): return "its values would come back changed"
+        if a.dtype == object:
+            return "" if _same_objects(a, b) else "its Python objects would come back changed"
+        assert_series_equal(
+            a, b, check_exact=True, check_index=False, check_categorical=True, check_freq=False
+        )
+    except (AssertionError, ValueError, TypeError):
+        return "its values would come back changed"
     return ""
 
 # %% ../../nbs/store/130_codecs.ipynb #b3a99e41
 def _index_differs(a, b) -> str:
     from pandas.testing import assert_index_equal
-    if getattr(a, "freq", None) != getattr(b, "freq", None): return f"its `freq={a.freq.freqstr}` would be lost"
-    try: assert_index_equal(a, b, exact=True, check_exact=True)
-    except (AssertionError, ValueError, TypeError): return f"a `{type(a).__name__}` of `{a.dtype}` would come back changed"
+
+    if getattr(a, "freq", None) != getattr(b, "freq", None):
+        return f"its `freq={a.freq.freqstr}` would be lost"
+    try:
+        assert_index_equal(a, b, exact=True, check_exact=True)
+    except (AssertionError, ValueError, TypeError):
+        return f"a `{type(a).__name__}` of `{a.dtype}` would come back changed"
     levels = [(a.get_level_values(i), b.get_level_values(i)) for i in range(a.nlevels)]
-    return "" if all(_same_objects(x, y) for x, y in levels if x.dtype == object) else "its Python objects would come back changed"
+    return (
+        ""
+        if all(_same_objects(x, y) for x, y in levels if x.dtype == object)
+        else "its Python objects would come back changed"
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #8f41855f
-_FRAME_MENDS = {"object": "give it a dtype: `.astype('str')`, a number, or `'category'`",
-                "string": "use `.astype('str')`", "str": "use `.astype('str')` to get pandas' default storage",
-                "category": "use text categories: `.cat.rename_categories(str)`"}
+_FRAME_MENDS = {
+    "object": "give it a dtype: `.astype('str')`, a number, or `'category'`",
+    "string": "use `.astype('str')`",
+    "str": "use `.astype('str')` to get pandas' default storage",
+    "category": "use text categories: `.cat.rename_categories(str)`",
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #808244e0
 def _frame_mend(dtype) -> str:
     if getattr(dtype, "kind", "") == "M" and "[s" in str(dtype):
         return "use `.dt.as_unit('us')`" if "," in str(dtype) else "use `.astype('datetime64[us]')`"
-    return _FRAME_MENDS.get(str(dtype), f"convert it from `{dtype}` to a plain dtype (number, bool, time, text)")
+    return _FRAME_MENDS.get(
+        str(dtype), f"convert it from `{dtype}` to a plain dtype (number, bool, time, text)"
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #984d829d
 def _check_faithful(frame, back) -> None:
     for name in frame.columns:
         differs = _differs(frame[name], back[name]) if name in back.columns else "it would be lost"
-        if differs: raise ValueRefusedError(f"column `{name}`: {differs}", _frame_mend(frame[name].dtype))
+        if differs:
+            raise ValueRefusedError(f"column `{name}`: {differs}", _frame_mend(frame[name].dtype))
     differs = _index_differs(frame.index, back.index)
-    if differs: raise ValueRefusedError(f"the index: {differs}",
-                                        "set `.index.freq = None`" if "freq" in differs else "use `frame.reset_index()`")
+    if differs:
+        raise ValueRefusedError(
+            f"the index: {differs}",
+            "set `.index.freq = None`" if "freq" in differs else "use `frame.reset_index()`",
+        )
     if _index_differs(frame.columns, back.columns):
-        raise ValueRefusedError("the index of the columns would come back changed", "set `frame.columns = frame.columns.astype('str')`")
-    if frame.attrs != back.attrs: raise ValueRefusedError("`attrs` would come back changed",
-                                                          "save them as a dict under a name of their own")
+        raise ValueRefusedError(
+            "the index of the columns would come back changed",
+            "set `frame.columns = frame.columns.astype('str')`",
+        )
+    if frame.attrs != back.attrs:
+        raise ValueRefusedError(
+            "`attrs` would come back changed", "save them as a dict under a name of their own"
+        )
 
 # %% ../../nbs/store/130_codecs.ipynb #46241dac
 def _is_plain_dtype(dtype) -> bool:
     import numpy as np
     import pandas as pd
-    if dtype == pd.StringDtype("pyarrow", na_value=np.nan): return True
-    if not isinstance(dtype, np.dtype): return False
-    return dtype.isnative and (dtype.kind in "biu" or dtype in ("float32", "float64", "datetime64[ms]", "datetime64[us]", "datetime64[ns]"))
+
+    if dtype == pd.StringDtype("pyarrow", na_value=np.nan):
+        return True
+    if not isinstance(dtype, np.dtype):
+        return False
+    return dtype.isnative and (
+        dtype.kind in "biu"
+        or dtype in ("float32", "float64", "datetime64[ms]", "datetime64[us]", "datetime64[ns]")
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #8f11c4da
 def _surely_faithful(frame) -> bool:
     import pandas as pd
-    has_plain_names = len(frame.columns) > 0 and type(frame.columns) is pd.Index and frame.columns.dtype == "str"
-    return type(frame.index) is pd.RangeIndex and has_plain_names and not frame.attrs and all(_is_plain_dtype(d) for d in set(frame.dtypes))
+
+    has_plain_names = (
+        len(frame.columns) > 0 and type(frame.columns) is pd.Index and frame.columns.dtype == "str"
+    )
+    return (
+        type(frame.index) is pd.RangeIndex
+        and has_plain_names
+        and not frame.attrs
+        and all(_is_plain_dtype(d) for d in set(frame.dtypes))
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #0e6a3044
 def _first_line(error: Exception) -> str:
@@ -253,41 +364,57 @@ def _first_line(error: Exception) -> str:
 
 def _table_of(frame):
     import pyarrow as pa
-    try: return pa.Table.from_pandas(frame)
+
+    try:
+        return pa.Table.from_pandas(frame)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         for name in frame.columns:
-            try: pa.Table.from_pandas(frame[[name]].reset_index(drop=True))
+            try:
+                pa.Table.from_pandas(frame[[name]].reset_index(drop=True))
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as why:
-                raise ValueRefusedError(f"column `{name}`: Parquet cannot hold it ({_first_line(why)})",
-                                        _frame_mend(frame[name].dtype)) from error
-        raise ValueRefusedError(f"the index: Parquet cannot hold it ({_first_line(error)})", "use `frame.reset_index()`") from error
+                raise ValueRefusedError(
+                    f"column `{name}`: Parquet cannot hold it ({_first_line(why)})",
+                    _frame_mend(frame[name].dtype),
+                ) from error
+        raise ValueRefusedError(
+            f"the index: Parquet cannot hold it ({_first_line(error)})", "use `frame.reset_index()`"
+        ) from error
 
 # %% ../../nbs/store/130_codecs.ipynb #f0780d42
 def _read_back(data: bytes):
-    try: return _table_from(data).to_pandas()
+    try:
+        return _table_from(data).to_pandas()
     except Exception as error:
-        raise ValueRefusedError(f"the frame could not be read back ({_first_line(error)})",
-                                "convert its columns and index to plain dtypes") from error
+        raise ValueRefusedError(
+            f"the frame could not be read back ({_first_line(error)})",
+            "convert its columns and index to plain dtypes",
+        ) from error
 
 # %% ../../nbs/store/130_codecs.ipynb #b1d2f4ad
 def _write_frame(frame, metadata: dict, sink) -> None:
     import pyarrow as pa
+
     _check_names(frame)
     table = _table_of(_with_plain_attrs(frame))
-    try: _write_table(table.replace_schema_metadata({**table.schema.metadata, **metadata}), sink)
+    try:
+        _write_table(table.replace_schema_metadata({**table.schema.metadata, **metadata}), sink)
     except (pa.ArrowException, ValueError) as error:
-        raise ValueRefusedError(f"Parquet cannot hold this frame ({_first_line(error)})", "convert its columns to plain dtypes") from error
+        raise ValueRefusedError(
+            f"Parquet cannot hold this frame ({_first_line(error)})", "convert its columns to plain dtypes"
+        ) from error
 
 
 def _encode_frame(frame, trusted_types=(), metadata: dict | None = None) -> bytes:
     data = _in_memory(_write_frame, frame, metadata or {})
-    if not _surely_faithful(frame): _check_faithful(frame, _read_back(data))
+    if not _surely_faithful(frame):
+        _check_faithful(frame, _read_back(data))
     return data
 
 # %% ../../nbs/store/130_codecs.ipynb #a023bf35
 def _decode_frame(data: bytes, columns=None, as_=None):
     table = _table_from(data, columns)
-    if as_ == "arrow": return table
+    if as_ == "arrow":
+        return table
     return table.to_pandas() if columns is None else table.to_pandas()[list(columns)]
 
 # %% ../../nbs/store/130_codecs.ipynb #84a22087
@@ -296,36 +423,53 @@ _UNNAMED = {b"mlnb.series": b"unnamed"}
 
 def _encode_series(series, trusted_types=()) -> bytes:
     if series.name is not None and type(series.name) is not str:
-        raise ValueRefusedError(f"the name {series.name!r} of the series is a `{type(series.name).__name__}`, not text",
-                                "use `series.rename('...')`")
-    if series.name is not None: return _encode_frame(series.to_frame(), metadata={b"mlnb.series": b"named"})
+        raise ValueRefusedError(
+            f"the name {series.name!r} of the series is a `{type(series.name).__name__}`, not text",
+            "use `series.rename('...')`",
+        )
+    if series.name is not None:
+        return _encode_frame(series.to_frame(), metadata={b"mlnb.series": b"named"})
     return _encode_frame(series.to_frame("value"), metadata=_UNNAMED)
 
 # %% ../../nbs/store/130_codecs.ipynb #72f5c862
 def _decode_series(data: bytes, columns=None, as_=None):
     table = _table_from(data, columns)
-    if as_ == "arrow": return table
+    if as_ == "arrow":
+        return table
     series = table.to_pandas().iloc[:, 0]
     return series.rename(None) if table.schema.metadata.get(b"mlnb.series") == b"unnamed" else series
 
 # %% ../../nbs/store/130_codecs.ipynb #066e09b4
 def _encode_arrow(table, trusted_types=()) -> bytes:
     import pyarrow as pa
+
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})
-    if twice: raise ValueRefusedError(f"two columns are named `{twice[0]}`", "rename one of them")
+    if twice:
+        raise ValueRefusedError(f"two columns are named `{twice[0]}`", "rename one of them")
     try:
         data = _table_bytes(table)
         back = _table_from(data)
     except (pa.ArrowException, ValueError) as error:
-        raise ValueRefusedError(f"Parquet cannot hold this table ({_first_line(error)})",
-                                "cast its columns to types that Parquet knows") from error
+        raise ValueRefusedError(
+            f"Parquet cannot hold this table ({_first_line(error)})",
+            "cast its columns to types that Parquet knows",
+        ) from error
     for field in table.schema:
         if not back.schema.field(field.name).equals(field, check_metadata=True):
-            raise ValueRefusedError(f"column `{field.name}`: `{field.type}` would come back as `{back.schema.field(field.name).type}`",
-                                    f"cast it to `{back.schema.field(field.name).type}`")
-    if not back.schema.equals(table.schema, check_metadata=True) or back.num_rows != table.num_rows or _table_bytes(back) != data:
-        raise ValueRefusedError("the table would come back changed", "cast its columns to types that Parquet knows, and drop its metadata")
+            raise ValueRefusedError(
+                f"column `{field.name}`: `{field.type}` would come back as `{back.schema.field(field.name).type}`",
+                f"cast it to `{back.schema.field(field.name).type}`",
+            )
+    if (
+        not back.schema.equals(table.schema, check_metadata=True)
+        or back.num_rows != table.num_rows
+        or _table_bytes(back) != data
+    ):
+        raise ValueRefusedError(
+            "the table would come back changed",
+            "cast its columns to types that Parquet knows, and drop its metadata",
+        )
     return data
 
 # %% ../../nbs/store/130_codecs.ipynb #80a5004b
@@ -341,12 +485,19 @@ class Svg(str):
         return str(self)
 
 # %% ../../nbs/store/130_codecs.ipynb #dee3d904
-_SVG_SETTINGS = {"svg.hashsalt": "mlnb", "svg.fonttype": "path", "svg.image_inline": True, "savefig.facecolor": "auto",
-                 "savefig.edgecolor": "auto", "savefig.transparent": False, "savefig.pad_inches": 0.1}
+_SVG_SETTINGS = {
+    "svg.hashsalt": "mlnb",
+    "svg.fonttype": "path",
+    "svg.image_inline": True,
+    "savefig.facecolor": "auto",
+    "savefig.edgecolor": "auto",
+    "savefig.transparent": False,
+    "savefig.pad_inches": 0.1,
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #b1779aa6
 _MOST_BYTES = 1 << 20  # of an SVG whose artists are all vectors
-_MOST_DOTS = 20_000    # of a figure whose artists are all vectors
+_MOST_DOTS = 20_000  # of a figure whose artists are all vectors
 _RASTER_DPI = 150
 
 # %% ../../nbs/store/130_codecs.ipynb #fe2ada32
@@ -356,25 +507,34 @@ def _artists(figure) -> list:
 # %% ../../nbs/store/130_codecs.ipynb #30dadedd
 def _svg(figure) -> str:
     import matplotlib
+
     buffer = io.BytesIO()
     with matplotlib.rc_context(_SVG_SETTINGS):
-        figure.savefig(buffer, format="svg", dpi=_RASTER_DPI, bbox_inches="tight",
-                       metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(
+            buffer,
+            format="svg",
+            dpi=_RASTER_DPI,
+            bbox_inches="tight",
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+        )
     text = buffer.getvalue().decode("utf-8")
-    return text[text.index("<svg"):]  # without the reference to a DTD on another host
+    return text[text.index("<svg") :]  # without the reference to a DTD on another host
 
 # %% ../../nbs/store/130_codecs.ipynb #1cdbc621
 def _raster_svg(figure) -> str:
     before = [(artist, artist.get_rasterized()) for artist in _artists(figure)]
     try:
-        for artist, _ in before: artist.set_rasterized(True)
+        for artist, _ in before:
+            artist.set_rasterized(True)
         return _svg(figure)
     finally:
-        for artist, was in before: artist.set_rasterized(was)
+        for artist, was in before:
+            artist.set_rasterized(was)
 
 # %% ../../nbs/store/130_codecs.ipynb #7946dcd7
 def _encode_figure(value, trusted_types=()) -> bytes:
-    if isinstance(value, str): return _encodable(str(value), "").encode("utf-8")
+    if isinstance(value, str):
+        return _encodable(str(value), "").encode("utf-8")
     dots = sum(len(c.get_offsets()) for axes in value.axes for c in axes.collections)
     text = "" if dots > _MOST_DOTS else _svg(value)
     return (text if text and len(text) <= _MOST_BYTES else _raster_svg(value)).encode("utf-8")
@@ -390,39 +550,80 @@ def _encode_array(value, trusted_types=()) -> bytes:
 # %% ../../nbs/store/130_codecs.ipynb #13457311
 def _encode_estimator(value, trusted_types=()) -> bytes:
     from mlnb.store.model_files import dump_model
+
     return dump_model(value, tuple(trusted_types))
 
 # %% ../../nbs/store/130_codecs.ipynb #bd25d5fb
 def _decode_estimator(data: bytes, trusted_types):
     from mlnb.store.model_files import load_model
+
     return load_model(data, tuple(trusted_types))
 
 # %% ../../nbs/store/130_codecs.ipynb #03fe7d3e
-_EXACT_TYPES = {"pandas.DataFrame": "frame", "pandas.Series": "series", "pyarrow.lib.Table": "arrow", "numpy.ndarray": "array",
-                "builtins.str": "text",
-                **dict.fromkeys(("builtins.dict", "builtins.list", "builtins.int", "builtins.float", "builtins.bool",
-                                 "builtins.NoneType"), "json"),
-                f"{Svg.__module__}.Svg": "figure"}
+_EXACT_TYPES = {
+    "pandas.DataFrame": "frame",
+    "pandas.Series": "series",
+    "pyarrow.lib.Table": "arrow",
+    "numpy.ndarray": "array",
+    "builtins.str": "text",
+    **dict.fromkeys(
+        (
+            "builtins.dict",
+            "builtins.list",
+            "builtins.int",
+            "builtins.float",
+            "builtins.bool",
+            "builtins.NoneType",
+        ),
+        "json",
+    ),
+    f"{Svg.__module__}.Svg": "figure",
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #3e344722
-_BASE_TYPES = {"numpy.generic": "json", "sklearn.base.BaseEstimator": "estimator", "matplotlib.figure.Figure": "figure"}
+_BASE_TYPES = {
+    "numpy.generic": "json",
+    "sklearn.base.BaseEstimator": "estimator",
+    "matplotlib.figure.Figure": "figure",
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #6479bb64
 _ENCODERS: dict[str, Callable] = {
-    "frame": _encode_frame, "series": _encode_series, "arrow": _encode_arrow, "estimator": _encode_estimator, "figure": _encode_figure,
-    "array": _encode_array, "json": _encode_json, "text": _encode_text}
+    "frame": _encode_frame,
+    "series": _encode_series,
+    "arrow": _encode_arrow,
+    "estimator": _encode_estimator,
+    "figure": _encode_figure,
+    "array": _encode_array,
+    "json": _encode_json,
+    "text": _encode_text,
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #22c94144
-_TABLE_DECODERS: dict[str, Callable] = {"frame": _decode_frame, "series": _decode_series, "arrow": _decode_arrow}
+_TABLE_DECODERS: dict[str, Callable] = {
+    "frame": _decode_frame,
+    "series": _decode_series,
+    "arrow": _decode_arrow,
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #60fae983
-_DECODERS: dict[str, Callable] = {"figure": _decode_figure, "array": array_from, "json": _decode_json, "text": _decode_text}
+_DECODERS: dict[str, Callable] = {
+    "figure": _decode_figure,
+    "array": array_from,
+    "json": _decode_json,
+    "text": _decode_text,
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #a5e5c2f1
-_MENDS = {"Index": "save `index.to_frame(index=False)`", "Axes": "save its `.figure`",
-          "RecordBatch": "save `pyarrow.Table.from_batches([batch])`",
-          "generator": "save `list(...)` of it", "function": "save what it returns", "module": "save a value",
-          "ExtensionArray": "save `pandas.Series(...)` of it"}
+_MENDS = {
+    "Index": "save `index.to_frame(index=False)`",
+    "Axes": "save its `.figure`",
+    "RecordBatch": "save `pyarrow.Table.from_batches([batch])`",
+    "generator": "save `list(...)` of it",
+    "function": "save what it returns",
+    "module": "save a value",
+    "ExtensionArray": "save `pandas.Series(...)` of it",
+}
 
 # %% ../../nbs/store/130_codecs.ipynb #66db9a5d
 def _type_names(value) -> list[str]:
@@ -433,28 +634,37 @@ def _no_codec(value) -> ValueRefusedError:
     kind = type(value).__name__
     for t, name in zip(type(value).__mro__, _type_names(value), strict=True):
         if name in _EXACT_TYPES:
-            return ValueRefusedError(f"a `{kind}` would come back as a plain `{t.__name__}`", f"save it as a plain `{t.__name__}`")
+            return ValueRefusedError(
+                f"a `{kind}` would come back as a plain `{t.__name__}`", f"save it as a plain `{t.__name__}`"
+            )
         mend = _MENDS.get(t.__name__) or _PLAIN_MENDS.get(t.__name__)
-        if mend: return ValueRefusedError(f"a `{kind}` cannot be saved", mend)
-    return ValueRefusedError(f"a `{kind}` cannot be saved",
-                             "save a frame, an array, an estimator, a figure, text or a dict of plain values made from it")
+        if mend:
+            return ValueRefusedError(f"a `{kind}` cannot be saved", mend)
+    return ValueRefusedError(
+        f"a `{kind}` cannot be saved",
+        "save a frame, an array, an estimator, a figure, text or a dict of plain values made from it",
+    )
 
 # %% ../../nbs/store/130_codecs.ipynb #40de5831
 def codec_of(
-    value,   # anything
-) -> str:    # name of its codec; raises `ValueRefusedError` when there is none
+    value,  # anything
+) -> str:  # name of its codec; raises `ValueRefusedError` when there is none
     "Name of the codec for `value`, by its type; imports nothing."
     names = _type_names(value)
     for name in names:
-        if name in _BASE_TYPES: return _BASE_TYPES[name]
-    if names[0] in _EXACT_TYPES: return _EXACT_TYPES[names[0]]
+        if name in _BASE_TYPES:
+            return _BASE_TYPES[name]
+    if names[0] in _EXACT_TYPES:
+        return _EXACT_TYPES[names[0]]
     raise _no_codec(value)
 
 # %% ../../nbs/store/130_codecs.ipynb #2a159b6a
 def encode(
-    value,                                # a value of one of the registered types
-    trusted_types: tuple[str, ...] = (),  # further types in an estimator, `package.module.Class`; `[mlnb] trusted_types`
-) -> Encoded:                             # raises `ValueRefusedError` for what would not come back equal and of the same type
+    value,  # a value of one of the registered types
+    trusted_types: tuple[
+        str, ...
+    ] = (),  # further types in an estimator, `package.module.Class`; `[mlnb] trusted_types`
+) -> Encoded:  # raises `ValueRefusedError` for what would not come back equal and of the same type
     "Canonical bytes of `value`, with the name of the codec that reads them."
     codec = codec_of(value)
     data = _ENCODERS[codec](value, trusted_types)
@@ -464,9 +674,12 @@ def encode(
 # %% ../../nbs/store/130_codecs.ipynb #95865f85
 class _Pieces(io.RawIOBase):
     "A file that hands on every piece that is written to it."
-    def __init__(self, add): self.add = add
 
-    def writable(self): return True
+    def __init__(self, add):
+        self.add = add
+
+    def writable(self):
+        return True
 
     def write(self, piece):
         self.add(piece)
@@ -474,41 +687,59 @@ class _Pieces(io.RawIOBase):
 
 
 def in_pieces(
-    value,                 # a value of any type
-    least: int = 16 << 20, # smaller frames are not worth it [bytes in memory]
-) -> Callable | None:      # called with a function that takes each piece; None for what is to be encoded whole
+    value,  # a value of any type
+    least: int = 16 << 20,  # smaller frames are not worth it [bytes in memory]
+) -> Callable | None:  # called with a function that takes each piece; None for what is to be encoded whole
     "How to write a large frame piece by piece."
-    if _type_names(value)[0] != "pandas.DataFrame" or not _surely_faithful(value) or value.memory_usage().sum() < least: return None
+    if (
+        _type_names(value)[0] != "pandas.DataFrame"
+        or not _surely_faithful(value)
+        or value.memory_usage().sum() < least
+    ):
+        return None
     return lambda add: _write_frame(value, {}, _Pieces(add))
 
 # %% ../../nbs/store/130_codecs.ipynb #82064da3
 def check_request(
-    codec: str,                  # how the value is kept: a codec, or another word for people
-    columns: list[str] | None,   # as for `decode`
-    as_: str | None,             # as for `decode`
-) -> None:                       # raises `UsageError`
+    codec: str,  # how the value is kept: a codec, or another word for people
+    columns: list[str] | None,  # as for `decode`
+    as_: str | None,  # as for `decode`
+) -> None:  # raises `UsageError`
     "Refuse a form that no value has, and what only tables have for anything else."
-    if as_ not in (None, "pandas", "arrow"): raise UsageError(f"there is no form `{as_}`", did_you_mean(str(as_), ["pandas", "arrow", "path"]))
-    if isinstance(columns, str): raise UsageError(f"`columns` is a list of names, not the text `{columns}`",
-                                                  f"write `columns=[{columns!r}]`")
+    if as_ not in (None, "pandas", "arrow"):
+        raise UsageError(f"there is no form `{as_}`", did_you_mean(str(as_), ["pandas", "arrow", "path"]))
+    if isinstance(columns, str):
+        raise UsageError(
+            f"`columns` is a list of names, not the text `{columns}`", f"write `columns=[{columns!r}]`"
+        )
     if codec not in (*_TABLE_DECODERS, "frames") and (columns is not None or as_ == "arrow"):
-        raise UsageError(f"`columns` and `as_` are for tables, this is kept as {codec}", "load it without them")
+        raise UsageError(
+            f"`columns` and `as_` are for tables, this is kept as {codec}", "load it without them"
+        )
 
 # %% ../../nbs/store/130_codecs.ipynb #5c6c6185
 def decode(
-    codec: str,                           # name of the codec that wrote `data`, a key of `SUFFIXES`
-    data: bytes,                          # content, as `encode` gave it
-    columns: list[str] | None = None,     # of a table, in this order; None = all; refused for other codecs
-    as_: str | None = None,               # `pandas` or `arrow` for a table; None = the type that was saved
-    trusted_types: tuple[str, ...] = (),  # further types in an estimator, `package.module.Class`; `[mlnb] trusted_types`
-):                                        # the value; raises `IntegrityError` for damaged content, `UsageError` for an unknown column
+    codec: str,  # name of the codec that wrote `data`, a key of `SUFFIXES`
+    data: bytes,  # content, as `encode` gave it
+    columns: list[str] | None = None,  # of a table, in this order; None = all; refused for other codecs
+    as_: str | None = None,  # `pandas` or `arrow` for a table; None = the type that was saved
+    trusted_types: tuple[
+        str, ...
+    ] = (),  # further types in an estimator, `package.module.Class`; `[mlnb] trusted_types`
+):  # the value; raises `IntegrityError` for damaged content, `UsageError` for an unknown column
     "Value in `data`."
-    if codec not in SUFFIXES: raise UsageError(f"there is no codec `{codec}`", did_you_mean(codec, list(SUFFIXES)))
+    if codec not in SUFFIXES:
+        raise UsageError(f"there is no codec `{codec}`", did_you_mean(codec, list(SUFFIXES)))
     check_request(codec, columns, as_)
     try:
-        if codec in _TABLE_DECODERS: return _TABLE_DECODERS[codec](data, columns, as_)
-        if codec == "estimator": return _decode_estimator(data, trusted_types)
+        if codec in _TABLE_DECODERS:
+            return _TABLE_DECODERS[codec](data, columns, as_)
+        if codec == "estimator":
+            return _decode_estimator(data, trusted_types)
         return _DECODERS[codec](data)
-    except (UsageError, IntegrityError, MemoryError): raise
+    except (UsageError, IntegrityError, MemoryError):
+        raise
     except Exception as error:
-        raise IntegrityError(f"the {codec} cannot be read: {error}", "make it again by running its stage") from error
+        raise IntegrityError(
+            f"the {codec} cannot be read: {error}", "make it again by running its stage"
+        ) from error

@@ -18,8 +18,24 @@ from .errors import UsageError, did_you_mean
 
 # %% ../../nbs/store/020_crash_points.ipynb #401e4b37
 STEPS = ("begun", "half", "written", "flushed", "named", "kept")
-FILE_KINDS = ("object", "record", "evidence", "ref", "run", "layout", "document", "file")  # `file` is everything else, e.g. a cache
-POINTS = (*(f"{kind}.{step}" for kind in FILE_KINDS for step in STEPS), "gc.listed", "gc.moved", "gc.looked", "gc.emptied", "quarantine.moved")
+FILE_KINDS = (
+    "object",
+    "record",
+    "evidence",
+    "ref",
+    "run",
+    "layout",
+    "document",
+    "file",
+)  # `file` is everything else, e.g. a cache
+POINTS = (
+    *(f"{kind}.{step}" for kind in FILE_KINDS for step in STEPS),
+    "gc.listed",
+    "gc.moved",
+    "gc.looked",
+    "gc.emptied",
+    "quarantine.moved",
+)
 
 # %% ../../nbs/store/020_crash_points.ipynb #22908a2b
 VARIABLE = "MLNB_CRASH"  # in the environment: `POINT` or `POINT:N`
@@ -30,8 +46,10 @@ def wanted(
 ) -> tuple[str, int]:  # the point, and at which of its visits to die (1 = the first); raises `UsageError`
     "Read what `MLNB_CRASH` asks for."
     point, _, number = text.partition(":")
-    if point not in POINTS: raise UsageError(f"{VARIABLE} names no crash point: `{point}`", did_you_mean(point, list(POINTS)))
-    if number and not (number.isdigit() and int(number)): raise UsageError(f"{VARIABLE} counts visits from 1, not `{number}`", f"write `{point}:1`")
+    if point not in POINTS:
+        raise UsageError(f"{VARIABLE} names no crash point: `{point}`", did_you_mean(point, list(POINTS)))
+    if number and not (number.isdigit() and int(number)):
+        raise UsageError(f"{VARIABLE} counts visits from 1, not `{number}`", f"write `{point}:1`")
     return point, int(number or 1)
 
 # %% ../../nbs/store/020_crash_points.ipynb #a6946592
@@ -40,9 +58,11 @@ visits: Counter[str] = Counter()
 
 def reach(
     point: str,  # one of `POINTS`
-) -> None:       # does not return when this is the visit that was asked for
+) -> None:  # does not return when this is the visit that was asked for
     "Pass a crash point."
-    if not (text := os.environ.get(VARIABLE)): return
+    if not (text := os.environ.get(VARIABLE)):
+        return
     asked, number = wanted(text)
     visits[point] += 1
-    if point == asked and visits[point] == number: os.kill(os.getpid(), signal.SIGKILL)
+    if point == asked and visits[point] == number:
+        os.kill(os.getpid(), signal.SIGKILL)

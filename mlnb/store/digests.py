@@ -18,27 +18,28 @@ from pathlib import Path
 # %% ../../nbs/store/050_digests.ipynb #52c6aef3
 def sha256(
     data: bytes,  # content, any length [bytes]
-) -> str:         # 64 lower-case hexadecimal characters
+) -> str:  # 64 lower-case hexadecimal characters
     "SHA-256 of `data` (FIPS 180-4)."
     return hashlib.sha256(data).hexdigest()
 
 # %% ../../nbs/store/050_digests.ipynb #3fdb88c2
 def sha256_file(
     path: str | Path,  # a readable file of any size; read in pieces, never held whole
-) -> str:              # digest of its content
+) -> str:  # digest of its content
     "SHA-256 of the file at `path`."
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 # %% ../../nbs/store/050_digests.ipynb #2c96c394
 def canonical_json(
     value: Mapping | list | str | int | float | bool | None,  # plain JSON values, any depth
-) -> bytes:                                                   # ASCII; raises `ValueError` on NaN or infinity, `TypeError` on other types
+) -> bytes:  # ASCII; raises `ValueError` on NaN or infinity, `TypeError` on other types
     "One byte string for each JSON value: sorted keys, no spaces, ASCII."
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 # %% ../../nbs/store/050_digests.ipynb #d23d047c
 def digest_of(
     value: Mapping | list | str | int | float | bool | None,  # plain JSON values
-) -> str:                                                     # digest of its canonical JSON
+) -> str:  # digest of its canonical JSON
     "Digest of a value made of plain parts."
     return sha256(canonical_json(value))

@@ -29,15 +29,31 @@ def disk_errors(
     where: Path,  # what was being written or read, for the message
 ) -> Iterator[None]:
     "Turn the operating system's refusals into `StoreError`s with a mend."
-    mends = {errno.ENOSPC: ("no room left on the disk", "free some space, then run the same command again"),
-             errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again"),
-             errno.EROFS: ("the file system is read-only", "set `store` in settings.ini to a folder that can be written"),
-             errno.EACCES: ("permission denied", "ask the owner of the folder, or set `store` in settings.ini to one of yours"),
-             errno.EPERM: ("operation not permitted", "ask the owner of the folder, or set `store` in settings.ini to one of yours"),
-             errno.ENOTDIR: ("a file stands where a folder is needed", "move the file away, or set `store` in settings.ini to another folder")}
-    try: yield
+    mends = {
+        errno.ENOSPC: ("no room left on the disk", "free some space, then run the same command again"),
+        errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again"),
+        errno.EROFS: (
+            "the file system is read-only",
+            "set `store` in settings.ini to a folder that can be written",
+        ),
+        errno.EACCES: (
+            "permission denied",
+            "ask the owner of the folder, or set `store` in settings.ini to one of yours",
+        ),
+        errno.EPERM: (
+            "operation not permitted",
+            "ask the owner of the folder, or set `store` in settings.ini to one of yours",
+        ),
+        errno.ENOTDIR: (
+            "a file stands where a folder is needed",
+            "move the file away, or set `store` in settings.ini to another folder",
+        ),
+    }
+    try:
+        yield
     except OSError as error:
-        if error.errno not in mends: raise
+        if error.errno not in mends:
+            raise
         what, mend = mends[error.errno]
         raise StoreError(f"{what} at {where}", mend) from error
 
@@ -47,20 +63,24 @@ def flush_folder(
 ) -> None:
     "Make the names in a folder survive a power cut."
     handle = os.open(path, os.O_RDONLY)
-    try: os.fsync(handle)
-    finally: os.close(handle)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 # %% ../../nbs/store/040_disk.ipynb #6628f1b8
 def make_folder(
-    path: Path,          # folder to make, with its parents
-    mode: int = 0o700,   # permissions, whatever the umask; private by default
-) -> Path:               # the same path
+    path: Path,  # folder to make, with its parents
+    mode: int = 0o700,  # permissions, whatever the umask; private by default
+) -> Path:  # the same path
     "Make a folder and its missing parents, all with `mode`, so that they last."
     missing = list(takewhile(lambda p: not p.exists(), (path, *path.parents)))
     with disk_errors(path):
         for p in reversed(missing):
-            try: p.mkdir(mode)  # never more open than `mode`, not even for an instant
-            except FileExistsError: continue  # made by somebody else in the meantime
+            try:
+                p.mkdir(mode)  # never more open than `mode`, not even for an instant
+            except FileExistsError:
+                continue  # made by somebody else in the meantime
             p.chmod(mode)
             flush_folder(p.parent)
     return path
@@ -68,9 +88,11 @@ def make_folder(
 # %% ../../nbs/store/040_disk.ipynb #563b5fa3
 @contextmanager
 def temporary_file(
-    folder: Path,        # where the final name will be; made when missing
-    mode: int = 0o600,   # permissions of the file, whatever the umask
-) -> Iterator[BinaryIO]: # open for writing; `.name` is its path; it is removed at the end unless it was renamed
+    folder: Path,  # where the final name will be; made when missing
+    mode: int = 0o600,  # permissions of the file, whatever the umask
+) -> Iterator[
+    BinaryIO
+]:  # open for writing; `.name` is its path; it is removed at the end unless it was renamed
     "A file under a temporary name, beside its final one."
     make_folder(folder, 0o2770 if mode & 0o040 else 0o700)
     temporary = folder / f".tmp-{uuid.uuid4().hex}"
@@ -79,24 +101,31 @@ def temporary_file(
             fcntl.flock(file.fileno(), fcntl.LOCK_SH)
             os.fchmod(file.fileno(), mode)
             yield file
-    finally: temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def is_abandoned(
     temporary: Path,  # a `.tmp-…` file
-) -> bool:            # False while its writer lives, or when it is gone
+) -> bool:  # False while its writer lives, or when it is gone
     "Whether the process that wrote a temporary file is dead."
-    try: handle = os.open(temporary, os.O_RDONLY)
-    except OSError: return False
-    try: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError: return False
-    else: return True
-    finally: os.close(handle)
+    try:
+        handle = os.open(temporary, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(handle)
 
 # %% ../../nbs/store/040_disk.ipynb #86c81842
 def flush_file(
-    file: BinaryIO,   # temporary, with all its content
-    kind: str,        # of the file, one of `FILE_KINDS` of the crash points
+    file: BinaryIO,  # temporary, with all its content
+    kind: str,  # of the file, one of `FILE_KINDS` of the crash points
 ) -> None:
     "Make the content of a temporary file survive a power cut."
     file.flush()
@@ -106,29 +135,32 @@ def flush_file(
 
 
 def write_content(
-    file: BinaryIO,   # temporary, empty
-    data: bytes,      # content
-    kind: str,        # as for `flush_file`
+    file: BinaryIO,  # temporary, empty
+    data: bytes,  # content
+    kind: str,  # as for `flush_file`
 ) -> None:
     "Write the content of a temporary file and flush it."
     reach(f"{kind}.begun")
     view = memoryview(data)
-    file.write(view[:len(view) // 2])
+    file.write(view[: len(view) // 2])
     reach(f"{kind}.half")
-    file.write(view[len(view) // 2:])
+    file.write(view[len(view) // 2 :])
     flush_file(file, kind)
 
 
 def give_name(
-    file: BinaryIO,           # temporary, flushed
-    path: Path,               # final name, in the same file system
-    kind: str,                # as for `flush_file`
+    file: BinaryIO,  # temporary, flushed
+    path: Path,  # final name, in the same file system
+    kind: str,  # as for `flush_file`
     exclusive: bool = False,  # whether an existing file wins
-) -> bool:                    # False when `exclusive` and the name was taken
+) -> bool:  # False when `exclusive` and the name was taken
     "Give a flushed file its final name, so that it lasts."
-    try: (os.link if exclusive else os.replace)(file.name, path)
-    except FileExistsError: is_named = False
-    else: is_named = True
+    try:
+        (os.link if exclusive else os.replace)(file.name, path)
+    except FileExistsError:
+        is_named = False
+    else:
+        is_named = True
     reach(f"{kind}.named")
     flush_folder(path.parent)  # also for the name that was there first: its maker may not have come so far
     reach(f"{kind}.kept")
@@ -136,12 +168,12 @@ def give_name(
 
 
 def write_durably(
-    path: Path,               # final name; its folder is made when missing
-    data: bytes,              # content
-    mode: int = 0o600,        # permissions of the file, whatever the umask
+    path: Path,  # final name; its folder is made when missing
+    data: bytes,  # content
+    mode: int = 0o600,  # permissions of the file, whatever the umask
     exclusive: bool = False,  # whether an existing file wins (compare-and-swap by `link`)
-    kind: str = "file",       # names its crash points
-) -> bool:                    # False when `exclusive` and the name was taken; raises `StoreError` when there is no room
+    kind: str = "file",  # names its crash points
+) -> bool:  # False when `exclusive` and the name was taken; raises `StoreError` when there is no room
     "Write a file under a temporary name, flush it, then give it its final name."
     with disk_errors(path), temporary_file(path.parent, mode) as file:
         write_content(file, data, kind)

@@ -21,7 +21,7 @@ FOLDERS = ("records", "refs", "runs")  # of the store, that hold sealed document
 
 def place_in_store(
     path: Path,  # of a document
-) -> str:        # e.g. `runs/20261123T152237483-4f2a/run.json`; only the name for what lies elsewhere
+) -> str:  # e.g. `runs/20261123T152237483-4f2a/run.json`; only the name for what lies elsewhere
     "Where a document stands, whatever folder the store is in."
     parts = path.parts
     start = max((n for n, part in enumerate(parts[:-1]) if part in FOLDERS), default=len(parts) - 1)
@@ -33,9 +33,9 @@ LENGTH = len(PREFIX) + 64 + len(SUFFIX)  # of the first line [bytes]
 
 
 def sealed(
-    path: Path,       # where the document will stand
-    document: dict,   # plain JSON, at least one member, none called `sha256`
-) -> bytes:           # its file; raises `ValueError` for NaN
+    path: Path,  # where the document will stand
+    document: dict,  # plain JSON, at least one member, none called `sha256`
+) -> bytes:  # its file; raises `ValueError` for NaN
     "Write a document with its seal."
     rest = json.dumps(document, indent=1, allow_nan=False).encode().removeprefix(b"{\n")
     return PREFIX + sha256(place_in_store(path).encode() + b"\n" + rest).encode() + SUFFIX + rest
@@ -49,7 +49,7 @@ def is_sealed(
 
 
 def is_sound(
-    path: Path,   # where it stands
+    path: Path,  # where it stands
     data: bytes,  # its content, sealed
 ) -> bool:
     "Whether a sealed file is what was written there."
@@ -59,11 +59,18 @@ def is_sound(
 
 def read_json(
     path: Path,  # a record, a ref or the document of a run
-) -> dict:       # without its seal; raises `FileNotFoundError`, or `IntegrityError` when it was altered or is no JSON
+) -> (
+    dict
+):  # without its seal; raises `FileNotFoundError`, or `IntegrityError` when it was altered or is no JSON
     "Read one of the store's own files, verified."
-    with open(path, "rb", buffering=0) as file: data = file.read()
-    try: found = json.loads(data.decode()) if not is_sealed(data) or is_sound(path, data) else None
-    except ValueError: found = None
-    if not isinstance(found, dict): raise IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
-    if is_sealed(data): del found["sha256"]
+    with open(path, "rb", buffering=0) as file:
+        data = file.read()
+    try:
+        found = json.loads(data.decode()) if not is_sealed(data) or is_sound(path, data) else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
+    if is_sealed(data):
+        del found["sha256"]
     return found

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 # %% ../../nbs/store/010_errors.ipynb #343d2bac
 class MlnbError(Exception):
     "What happened and where (`message`), and what to do about it (`mend`)."
+
     exit_code = 70
 
     def __init__(
         self,
-        message: str,    # what happened and where, one sentence without full stop
+        message: str,  # what happened and where, one sentence without full stop
         mend: str = "",  # what the reader can do, one sentence without full stop; empty when there is nothing
     ):
         super().__init__(message, mend)
@@ -32,54 +33,63 @@ class MlnbError(Exception):
 # %% ../../nbs/store/010_errors.ipynb #4af2b99a
 class UsageError(MlnbError):
     "The command line, a setting or a parameter is wrong."
+
     exit_code = 2
 
 
 class StageError(MlnbError):
     "The code of a stage failed."
+
     exit_code = 1
 
 
 class RequireError(MlnbError):
     "A `require` of a stage was not met."
+
     exit_code = 3
 
 
 class ValueRefusedError(MlnbError):
     "A value that `save` cannot give back equal, or a name it cannot use."
+
     exit_code = 1
 
 
 class InputChangedError(MlnbError):
     "Outside data changed between the plan and its use."
+
     exit_code = 1
 
 
 class IntegrityError(MlnbError):
     "Stored content is missing or not what its digest says."
+
     exit_code = 5
 
 
 class StoreError(MlnbError):
     "The store is full, read-only or out of reach."
+
     exit_code = 69
 
 
 class LockedError(MlnbError):
     "Another run holds what this one needs."
+
     exit_code = 75
 
 # %% ../../nbs/store/010_errors.ipynb #9ac343d0
 @dataclass(frozen=True)
 class Problem:
     "One thing wrong in a definition, with its place and its mend."
-    rule: str                  # short name of the rule that found it, e.g. `two-savers`
-    message: str               # what is wrong, one sentence
-    mend: str                  # what to do, one sentence
-    file: str | None = None    # path relative to the project, if it stands in a file
-    cell: int | None = None    # position of the cell in the source notebook, all cells counted, from 1
-    cell_id: str | None = None # its id in the notebook
-    level: str = "error"       # `error` stops a run, `warning` is only said by `check`
+
+    rule: str  # short name of the rule that found it, e.g. `two-savers`
+    message: str  # what is wrong, one sentence
+    mend: str  # what to do, one sentence
+    file: str | None = None  # path relative to the project, if it stands in a file
+    cell: int | None = None  # position of the cell in the source notebook, all cells counted, from 1
+    cell_id: str | None = None  # its id in the notebook
+    level: str = "error"  # `error` stops a run, `warning` is only said by `check`
 
 # %% ../../nbs/store/010_errors.ipynb #88d3d628
 class DefinitionError(UsageError):
@@ -89,17 +99,21 @@ class DefinitionError(UsageError):
         self,
         problems: list[Problem],  # at least one
     ):
-        super().__init__("; ".join(p.message for p in problems), problems[0].mend if len(problems) == 1 else "")
+        super().__init__(
+            "; ".join(p.message for p in problems), problems[0].mend if len(problems) == 1 else ""
+        )
         self.problems = problems
 
 # %% ../../nbs/store/010_errors.ipynb #d5b55e90
 def did_you_mean(
-    name: str,       # what was given
-    known: list,     # names that would have been right
-) -> str:            # the mend: a suggestion, else the list of known names (at most 12)
+    name: str,  # what was given
+    known: list,  # names that would have been right
+) -> str:  # the mend: a suggestion, else the list of known names (at most 12)
     "Suggest the known name closest to `name` (`difflib` ratio of at least 0.6)."
     from difflib import get_close_matches
+
     close = get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
-    if close: return f"did you mean `{close[0]}`?"
+    if close:
+        return f"did you mean `{close[0]}`?"
     shown = ", ".join(f"`{k}`" for k in sorted(map(str, known))[:12])
     return f"known are {shown}" if shown else "none is declared"

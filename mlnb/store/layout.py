@@ -20,19 +20,20 @@ from .documents import FOLDERS, is_sealed, read_json, sealed
 from .errors import IntegrityError, StoreError
 
 # %% ../../nbs/store/070_layout.ipynb #3d73d111
-LAYOUT = 2            # version of the folder layout that this mlnb writes
-NEEDS = "0.1.0"       # first mlnb that reads it
+LAYOUT = 2  # version of the folder layout that this mlnb writes
+NEEDS = "0.1.0"  # first mlnb that reads it
 
 
 class Layout(NamedTuple):
     "What a store says of itself."
-    number: int   # of the layout
-    needs: str    # first version of mlnb that reads it; empty when the store does not say
+
+    number: int  # of the layout
+    needs: str  # first version of mlnb that reads it; empty when the store does not say
 
 
 def layout_text(
     number: int = LAYOUT,  # of the layout
-    needs: str = NEEDS,    # first version of mlnb that reads it
+    needs: str = NEEDS,  # first version of mlnb that reads it
 ) -> bytes:
     "Content of the file `format`."
     return f"{number}\nneeds mlnb {needs}\n".encode()
@@ -43,10 +44,15 @@ def read_layout(
 ) -> Layout | None:  # None when there is no store; raises `StoreError` for a damaged file
     "The layout of the store at `root`."
     with disk_errors(root):
-        try: number, _, rest = (root / "format").read_bytes().decode("utf-8", "replace").partition("\n")
-        except FileNotFoundError: return None
+        try:
+            number, _, rest = (root / "format").read_bytes().decode("utf-8", "replace").partition("\n")
+        except FileNotFoundError:
+            return None
     if not number.strip().isdecimal():
-        raise StoreError(f"{root / 'format'} is damaged: it holds no number", f"write {LAYOUT} into it, the layout that this mlnb writes")
+        raise StoreError(
+            f"{root / 'format'} is damaged: it holds no number",
+            f"write {LAYOUT} into it, the layout that this mlnb writes",
+        )
     return Layout(int(number), rest.strip().removeprefix("needs mlnb "))
 
 # %% ../../nbs/store/070_layout.ipynb #f03f41da
@@ -54,39 +60,60 @@ def seal_documents(
     root: Path,  # of the store
 ) -> None:
     "From layout 1 to 2: seal every record, ref and document of a run."
-    for path in sorted(p for name in FOLDERS for p in (root / name).rglob("*.json") if name != "runs" or p.name == "run.json"):
-        try: document = None if is_sealed(path.read_bytes()) else read_json(path)
-        except IntegrityError: document = None
-        if document: write_durably(path, sealed(path, document), path.stat().st_mode & 0o777, kind="document")
+    for path in sorted(
+        p for name in FOLDERS for p in (root / name).rglob("*.json") if name != "runs" or p.name == "run.json"
+    ):
+        try:
+            document = None if is_sealed(path.read_bytes()) else read_json(path)
+        except IntegrityError:
+            document = None
+        if document:
+            write_durably(path, sealed(path, document), path.stat().st_mode & 0o777, kind="document")
 
 
 MIGRATIONS: dict[int, Callable[[Path], None]] = {1: seal_documents}  # layout -> how it becomes the next one
 
 # %% ../../nbs/store/070_layout.ipynb #fe2cbdd2
 def migrate(
-    root: Path,       # of a store with an older layout
+    root: Path,  # of a store with an older layout
     is_shared: bool,  # with a group
-) -> None:            # raises `StoreError` when the store cannot be written
+) -> None:  # raises `StoreError` when the store cannot be written
     "Bring a store to the current layout."
     with disk_errors(root):
-        lock = os.open(make_folder(root / "locks", 0o2770 if is_shared else 0o700) / "layout.lock", os.O_RDWR | os.O_CREAT, 0o660 if is_shared else 0o600)
+        lock = os.open(
+            make_folder(root / "locks", 0o2770 if is_shared else 0o700) / "layout.lock",
+            os.O_RDWR | os.O_CREAT,
+            0o660 if is_shared else 0o600,
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             while (number := read_layout(root).number) < LAYOUT:
                 MIGRATIONS[number](root)
-                write_durably(root / "format", layout_text(number + 1), 0o640 if is_shared else 0o600, kind="layout")
-        finally: os.close(lock)
+                write_durably(
+                    root / "format", layout_text(number + 1), 0o640 if is_shared else 0o600, kind="layout"
+                )
+        finally:
+            os.close(lock)
 
 
 def settle_layout(
-    root: Path,       # of a store
+    root: Path,  # of a store
     is_shared: bool,  # with a group
-) -> bool:            # False when there is no store; raises `StoreError` for a newer or damaged layout
+) -> bool:  # False when there is no store; raises `StoreError` for a newer or damaged layout
     "Make sure that this mlnb and the store understand each other."
     layout = read_layout(root)
-    if layout is None: return False
+    if layout is None:
+        return False
     if layout.number > LAYOUT:
-        raise StoreError(f"the store {root} has layout {layout.number}, this mlnb knows up to {LAYOUT}", f"install mlnb {layout.needs} or a newer mlnb" if layout.needs else "install a newer mlnb")
-    if layout.number < 1: raise StoreError(f"{root / 'format'} is damaged: there never was a layout {layout.number}", f"write {LAYOUT} into it, the layout that this mlnb writes")
-    if layout.number < LAYOUT: migrate(root, is_shared)
+        raise StoreError(
+            f"the store {root} has layout {layout.number}, this mlnb knows up to {LAYOUT}",
+            f"install mlnb {layout.needs} or a newer mlnb" if layout.needs else "install a newer mlnb",
+        )
+    if layout.number < 1:
+        raise StoreError(
+            f"{root / 'format'} is damaged: there never was a layout {layout.number}",
+            f"write {LAYOUT} into it, the layout that this mlnb writes",
+        )
+    if layout.number < LAYOUT:
+        migrate(root, is_shared)
     return True

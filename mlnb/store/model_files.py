@@ -21,27 +21,43 @@ from .errors import IntegrityError, ValueRefusedError
 # %% ../../nbs/store/120_model_files.ipynb #d90c2796
 TRUSTED_TYPES = {
     "trees and forests": ("sklearn.tree._tree.Tree",),
-    "histogram-boosted trees": ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-                                "functools.partial", "sklearn.utils.validation.check_array"),  # these two for categories
-    "calibrated classifiers": ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"),
+    "histogram-boosted trees": (
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "functools.partial",
+        "sklearn.utils.validation.check_array",
+    ),  # these two for categories
+    "calibrated classifiers": (
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+    ),
     "column transformers, voting, stacking": ("numpy.dtype", "sklearn.utils._bunch.Bunch"),
-    "grid search": ("sklearn.metrics._scorer._PassthroughScorer", "sklearn.model_selection._split.KFold",
-                    "sklearn.model_selection._split.StratifiedKFold", "sklearn.model_selection._split.TimeSeriesSplit"),
-    "neural networks": ("sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-                        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer"),
-    "univariate selection": ("sklearn.feature_selection._univariate_selection.f_classif",
-                             "sklearn.feature_selection._univariate_selection.f_regression"),
+    "grid search": (
+        "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.model_selection._split.TimeSeriesSplit",
+    ),
+    "neural networks": (
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    ),
+    "univariate selection": (
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+    ),
 }
 
 # %% ../../nbs/store/120_model_files.ipynb #c299765e
 def trusted_names(
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
-) -> list[str]:                           # every accepted type beyond skops' own defaults, sorted
+) -> list[str]:  # every accepted type beyond skops' own defaults, sorted
     "The exact list of types that a model file may hold."
     return sorted({name for family in TRUSTED_TYPES.values() for name in family} | set(trusted_types))
 
 # %% ../../nbs/store/120_model_files.ipynb #37c6e005
-_ADDRESSES = {"_stop_words_id"}  # attributes of scikit-learn that remember the address of an object, to skip a check
+_ADDRESSES = {
+    "_stop_words_id"
+}  # attributes of scikit-learn that remember the address of an object, to skip a check
 _BY_VALUE = {"JsonNode", "TypeNode", "FunctionNode", "TupleNode", "BytesNode", "SliceNode", "DTypeNode"}
 
 
@@ -52,10 +68,16 @@ def _has_identity(node: dict) -> bool:
 
 def _sorted_attributes(node: dict) -> dict:
     content = node.get("content")
-    if node["__loader__"] != "ObjectNode" or not isinstance(content, dict) or content.get("__loader__") != "DictNode": return node
-    if any(kind["__class__"] != "str" for kind in content["key_types"]["content"]): return node
+    if (
+        node["__loader__"] != "ObjectNode"
+        or not isinstance(content, dict)
+        or content.get("__loader__") != "DictNode"
+    ):
+        return node
+    if any(kind["__class__"] != "str" for kind in content["key_types"]["content"]):
+        return node
     kept = dict(sorted((name, item) for name, item in content["content"].items() if name not in _ADDRESSES))
-    kinds = {**content["key_types"], "content": content["key_types"]["content"][:len(kept)]}
+    kinds = {**content["key_types"], "content": content["key_types"]["content"][: len(kept)]}
     return {**node, "content": {**content, "content": kept, "key_types": kinds}}
 
 # %% ../../nbs/store/120_model_files.ipynb #6379d3c7
@@ -68,15 +90,22 @@ class _Numbers(dict):
 
 
 def _canonical_node(node, contents: dict, files: _Numbers, ids: _Numbers):
-    if isinstance(node, list): return [_canonical_node(item, contents, files, ids) for item in node]
-    if not isinstance(node, dict): return node
-    if not isinstance(node.get("__loader__"), str): return {key: _canonical_node(item, contents, files, ids) for key, item in node.items()}
+    if isinstance(node, list):
+        return [_canonical_node(item, contents, files, ids) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if not isinstance(node.get("__loader__"), str):
+        return {key: _canonical_node(item, contents, files, ids) for key, item in node.items()}
     node, result = _sorted_attributes(node), {}
-    if "__id__" in node and _has_identity(node): result["__id__"] = ids[node["__id__"]]
+    if "__id__" in node and _has_identity(node):
+        result["__id__"] = ids[node["__id__"]]
     for key, item in node.items():
-        if key == "file": result[key] = f"{files[sha256(contents[item])]}.{item.rpartition('.')[2]}"
-        elif key != "__id__": result[key] = _canonical_node(item, contents, files, ids)
-    if node["__loader__"] == "SetNode": result["content"].sort(key=json.dumps)
+        if key == "file":
+            result[key] = f"{files[sha256(contents[item])]}.{item.rpartition('.')[2]}"
+        elif key != "__id__":
+            result[key] = _canonical_node(item, contents, files, ids)
+    if node["__loader__"] == "SetNode":
+        result["content"].sort(key=json.dumps)
     return result
 
 # %% ../../nbs/store/120_model_files.ipynb #5696e730
@@ -91,18 +120,23 @@ def _zip(members: dict[str, bytes]) -> bytes:
 
 
 def _unzip(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive: return {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _canonical_member(name: str, data: bytes) -> bytes:
-    if name.endswith(".npy"): return array_bytes(array_from(data))
-    if name.endswith(".npz"): return _zip({part: _canonical_member(part, content) for part, content in sorted(_unzip(data).items())})
+    if name.endswith(".npy"):
+        return array_bytes(array_from(data))
+    if name.endswith(".npz"):
+        return _zip(
+            {part: _canonical_member(part, content) for part, content in sorted(_unzip(data).items())}
+        )
     return data
 
 # %% ../../nbs/store/120_model_files.ipynb #ab759004
 def canonical_model(
     data: bytes,  # a file as skops writes it
-) -> bytes:       # a file that skops reads as the same estimator
+) -> bytes:  # a file that skops reads as the same estimator
     "Rewrite a skops file without memory addresses, dates and chance."
     members = _unzip(data)
     schema = json.loads(members.pop("schema.json"))
@@ -116,28 +150,38 @@ def canonical_model(
 # %% ../../nbs/store/120_model_files.ipynb #af8e1530
 def _untrusted(data: bytes, trusted_types: tuple[str, ...]) -> list[str]:
     from skops.io import get_untrusted_types
+
     return sorted(set(get_untrusted_types(data=data)) - set(trusted_names(trusted_types)))
 
 # %% ../../nbs/store/120_model_files.ipynb #f4e1c6b5
 def load_model(
-    data: bytes,                          # a model file
+    data: bytes,  # a model file
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
-):                                        # the estimator; raises `IntegrityError` if damaged or a type is not on the list
+):  # the estimator; raises `IntegrityError` if damaged or a type is not on the list
     "Estimator in a model file, built from types of the exact list only."
-    try: unknown = _untrusted(data, trusted_types)
+    try:
+        unknown = _untrusted(data, trusted_types)
     except Exception as error:
-        raise IntegrityError(f"this is no readable model file: {error}", "make it again by running its stage") from error
+        raise IntegrityError(
+            f"this is no readable model file: {error}", "make it again by running its stage"
+        ) from error
     if unknown:
-        raise IntegrityError(f"the model file holds {_listed(unknown)}, which is not on the list of trusted types; nothing of it was run",
-                             "add it to `[mlnb] trusted_types` in settings.ini if you know where the file comes from")
+        raise IntegrityError(
+            f"the model file holds {_listed(unknown)}, which is not on the list of trusted types; nothing of it was run",
+            "add it to `[mlnb] trusted_types` in settings.ini if you know where the file comes from",
+        )
     return _build(data, trusted_types)
 
 
 def _build(data: bytes, trusted_types: tuple[str, ...]):
     from skops.io import loads
-    try: return loads(data, trusted=trusted_names(trusted_types))
+
+    try:
+        return loads(data, trusted=trusted_names(trusted_types))
     except Exception as error:
-        raise IntegrityError(f"the model file cannot be built: {error}", "make it again by running its stage") from error
+        raise IntegrityError(
+            f"the model file cannot be built: {error}", "make it again by running its stage"
+        ) from error
 
 
 def _listed(names: list[str]) -> str:
@@ -145,35 +189,51 @@ def _listed(names: list[str]) -> str:
 
 # %% ../../nbs/store/120_model_files.ipynb #a3ae921a
 def dump_model(
-    estimator,                            # a scikit-learn estimator, fitted or not
+    estimator,  # a scikit-learn estimator, fitted or not
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
-) -> bytes:                               # canonical skops file; raises `ValueRefusedError` for what is off the list or would not come back
+) -> (
+    bytes
+):  # canonical skops file; raises `ValueRefusedError` for what is off the list or would not come back
     "Canonical bytes of an estimator."
     data = _dumped(estimator)
     unknown = _untrusted(data, trusted_types)
-    if unknown: raise ValueRefusedError(f"the model holds {_listed(unknown)}, which is not on the list of trusted types", _mend(unknown))
-    try: same = _dumped(_build(data, trusted_types)) == data
-    except IntegrityError as error: raise _not_faithful(estimator, error.message) from error
-    if not same: raise _not_faithful(estimator, "what is read back differs")
+    if unknown:
+        raise ValueRefusedError(
+            f"the model holds {_listed(unknown)}, which is not on the list of trusted types", _mend(unknown)
+        )
+    try:
+        same = _dumped(_build(data, trusted_types)) == data
+    except IntegrityError as error:
+        raise _not_faithful(estimator, error.message) from error
+    if not same:
+        raise _not_faithful(estimator, "what is read back differs")
     return data
 
 
 def _dumped(estimator) -> bytes:
     from skops.io import dumps
-    try: return canonical_model(dumps(estimator))
-    except ValueRefusedError: raise
+
+    try:
+        return canonical_model(dumps(estimator))
+    except ValueRefusedError:
+        raise
     except Exception as error:
-        raise ValueRefusedError(f"`{type(estimator).__name__}` holds something that a model file cannot keep: {error}",
-                                "keep only arrays, numbers, text, lists, dicts and estimators as its attributes") from error
+        raise ValueRefusedError(
+            f"`{type(estimator).__name__}` holds something that a model file cannot keep: {error}",
+            "keep only arrays, numbers, text, lists, dicts and estimators as its attributes",
+        ) from error
 
 
 def _mend(unknown: list[str]) -> str:
     if any(name.startswith("__main__.") for name in unknown):
         return "move what the notebook defines into a module of the project, then add it to `[mlnb] trusted_types` in settings.ini"
-    if any(name.startswith("builtins.") for name in unknown): return "use text or numbers as keys and values of its parameters"
+    if any(name.startswith("builtins.") for name in unknown):
+        return "use text or numbers as keys and values of its parameters"
     return f"add `trusted_types = {', '.join(unknown)}` to `[mlnb]` in settings.ini if you trust it"
 
 
 def _not_faithful(estimator, reason: str) -> ValueRefusedError:
-    return ValueRefusedError(f"`{type(estimator).__name__}` would not come back equal: {reason}",
-                             "use plain text or numbers as keys and values of its parameters")
+    return ValueRefusedError(
+        f"`{type(estimator).__name__}` would not come back equal: {reason}",
+        "use plain text or numbers as keys and values of its parameters",
+    )

@@ -17,26 +17,32 @@ from .errors import UsageError
 # %% ../../nbs/store/150_names.ipynb #3067349f
 def is_name(
     text: str,  # a candidate
-) -> bool:      # whether it is a lower-case letter and up to 63 of a-z, 0-9, _
+) -> bool:  # whether it is a lower-case letter and up to 63 of a-z, 0-9, _
     "Whether `text` can name an artifact, stage, pipeline or metric."
     return re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text) is not None
 
 # %% ../../nbs/store/150_names.ipynb #aa9976fb
 class Name(NamedTuple):
     "A parsed artifact name."
+
     pipeline: str | None  # None = the pipeline it is used in
-    name: str             # artifact or source
-    ref: str | None       # digest, run id or ref; None = the current value
+    name: str  # artifact or source
+    ref: str | None  # digest, run id or ref; None = the current value
 
     def __str__(self) -> str:
-        return (f"{self.pipeline}/" if self.pipeline else "") + self.name + (f"@{self.ref}" if self.ref else "")
+        return (
+            (f"{self.pipeline}/" if self.pipeline else "") + self.name + (f"@{self.ref}" if self.ref else "")
+        )
 
 # %% ../../nbs/store/150_names.ipynb #21ea9f43
 def parse_name(
     text: str,  # `[PIPELINE/]NAME[@REF]`
-) -> Name:      # its parts; raises `UsageError` with the grammar
+) -> Name:  # its parts; raises `UsageError` with the grammar
     "Split an artifact name into its parts."
     match = re.fullmatch(r"(?:([^/@]+)/)?([^/@]+)(?:@([A-Za-z0-9_./-]+))?", text)
     if match is None or not all(is_name(part) for part in match.groups()[:2] if part is not None):
-        raise UsageError(f"`{text}` is no artifact name", "write `[PIPELINE/]NAME[@REF]`, names of a-z, 0-9 and _ that begin with a letter")
+        raise UsageError(
+            f"`{text}` is no artifact name",
+            "write `[PIPELINE/]NAME[@REF]`, names of a-z, 0-9 and _ that begin with a letter",
+        )
     return Name(*match.groups())

@@ -23,7 +23,15 @@ from pathlib import Path
 
 from .crash_points import reach
 from .digests import sha256
-from .disk import disk_errors, flush_file, flush_folder, give_name, make_folder, temporary_file, write_durably
+from mlnb.store.disk import (
+    disk_errors,
+    flush_file,
+    flush_folder,
+    give_name,
+    make_folder,
+    temporary_file,
+    write_durably,
+)
 from .documents import read_json
 from .errors import IntegrityError, StoreError
 from .layout import LAYOUT, layout_text, settle_layout
@@ -34,107 +42,131 @@ from .tombstones import is_erased, refuse_erased
 @dataclass(frozen=True)
 class Store:
     "A folder of objects, records and refs."
-    root: Path                # absolute path of the folder
+
+    root: Path  # absolute path of the folder
     group: str | None = None  # POSIX group that may read and write it; None = only its owner
-    below: "Store | None" = None  # store that is read, never written, when this one (an overlay) lacks an object
+    below: "Store | None" = (
+        None  # store that is read, never written, when this one (an overlay) lacks an object
+    )
 
     @property
-    def folder_mode(self) -> int: return 0o2770 if self.group else 0o700
+    def folder_mode(self) -> int:
+        return 0o2770 if self.group else 0o700
 
     @property
-    def file_mode(self) -> int: return 0o440 if self.group else 0o400
+    def file_mode(self) -> int:
+        return 0o440 if self.group else 0o400
 
 # %% ../../nbs/store/100_objects.ipynb #b1034a24
 def open_store(
-    root: str | Path,                # folder; made when missing
-    group: str | None = None,        # `shared` of settings.ini
-    below: Store | None = None,      # for an overlay: the store under it
-    create: bool = True,             # whether to make it when there is none; reading an absent store finds nothing
-) -> Store:                          # raises `StoreError` for a newer or damaged layout, a read-only or full disk
+    root: str | Path,  # folder; made when missing
+    group: str | None = None,  # `shared` of settings.ini
+    below: Store | None = None,  # for an overlay: the store under it
+    create: bool = True,  # whether to make it when there is none; reading an absent store finds nothing
+) -> Store:  # raises `StoreError` for a newer or damaged layout, a read-only or full disk
     "Open the store at `root`, making it when there is none."
     store = Store(Path(root).absolute(), group, below)
     with disk_errors(store.root):
-        if settle_layout(store.root, group is not None) or not create: return store
+        if settle_layout(store.root, group is not None) or not create:
+            return store
         make_folder(store.root, store.folder_mode)
         if group:
-            try: shutil.chown(store.root, group=group)
-            except LookupError: raise StoreError(f"there is no group `{group}`", "correct `shared` in settings.ini") from None
+            try:
+                shutil.chown(store.root, group=group)
+            except LookupError:
+                raise StoreError(f"there is no group `{group}`", "correct `shared` in settings.ini") from None
         write_durably(store.root / "format", layout_text(), 0o640 if group else 0o600, kind="layout")
     return store
 
 # %% ../../nbs/store/100_objects.ipynb #6b7639da
 def path_of(
     store: Store,  # where the object is kept
-    digest: str,   # 64 hexadecimal characters
-) -> Path:         # where it is or would be
+    digest: str,  # 64 hexadecimal characters
+) -> Path:  # where it is or would be
     "Path of the object with this digest."
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"): raise ValueError(f"not a SHA-256 digest: {digest!r}")
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ValueError(f"not a SHA-256 digest: {digest!r}")
     return store.root / "objects" / digest[:2] / digest
 
 # %% ../../nbs/store/100_objects.ipynb #2e5fd6fa
 def take_back(
-    root: Path,      # of a store
-    relative: str,   # path of a file in it, e.g. `objects/ba/ba78…`
-) -> bool:           # whether it was in the trash
+    root: Path,  # of a store
+    relative: str,  # path of a file in it, e.g. `objects/ba/ba78…`
+) -> bool:  # whether it was in the trash
     "Take a file back from the trash."
     path, trashed = root / relative, root / "trash" / relative
-    if not trashed.exists() or is_erased(root, path.name): return False
+    if not trashed.exists() or is_erased(root, path.name):
+        return False
     try:
         make_folder(path.parent, 0o2770 if root.stat().st_mode & 0o020 else 0o700)
         os.link(trashed, path)
         flush_folder(path.parent)
-    except FileExistsError: return True
-    except OSError: return False
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
     return True
 
 # %% ../../nbs/store/100_objects.ipynb #a3b83f60
 def has(
     store: Store,  # where to look; an overlay looks in the store below too
-    digest: str,   # 64 hexadecimal characters
+    digest: str,  # 64 hexadecimal characters
     size: int | None = None,  # of its content [bytes], where it is known: a truncated object does not count
-) -> bool:         # whether the object is there; its content is not read
+) -> bool:  # whether the object is there; its content is not read
     "Whether the store holds an object."
     path = path_of(store, digest)
-    try: is_here = size in (None, path.stat().st_size)
+    try:
+        is_here = size in (None, path.stat().st_size)
     except FileNotFoundError:
         trashed = store.root / "trash" / "objects" / digest[:2] / digest
-        is_here = trashed.exists() and size in (None, trashed.stat().st_size) and take_back(store.root, f"objects/{digest[:2]}/{digest}")
+        is_here = (
+            trashed.exists()
+            and size in (None, trashed.stat().st_size)
+            and take_back(store.root, f"objects/{digest[:2]}/{digest}")
+        )
     return is_here or (store.below is not None and has(store.below, digest, size))
 
 # %% ../../nbs/store/100_objects.ipynb #8af1e342
 def keeps(
     store: Store,  # where it is put
-    digest: str,   # of the content
-    size: int,     # of the content [bytes]
-) -> bool:         # whether it need not be written again
+    digest: str,  # of the content
+    size: int,  # of the content [bytes]
+) -> bool:  # whether it need not be written again
     "Whether the store has an object already, so that it lasts; pinned before it is looked for."
     protect(store.root, digest, store.group is not None)
     if not has(store, digest, size):
         refuse_erased(store.root, digest)  # what was erased does not come back by itself
-        if store.below is not None: refuse_erased(store.below.root, digest)
+        if store.below is not None:
+            refuse_erased(store.below.root, digest)
         return False
     folder = path_of(store, digest).parent
-    if folder.exists(): flush_folder(folder)  # who named it may not have come so far
+    if folder.exists():
+        flush_folder(folder)  # who named it may not have come so far
     return True
 
 
 def put_pieces(
     store: Store,  # where to keep it
     write: Callable[[Callable[[bytes], None]], None],  # told how to add a piece, adds every piece in order
-) -> tuple[str, int]:  # digest and size of what was kept [bytes]; raises `StoreError` when the store has no room
+) -> tuple[
+    str, int
+]:  # digest and size of what was kept [bytes]; raises `StoreError` when the store has no room
     "Keep content that comes piece by piece under its digest, without ever holding it whole."
     sha, size = hashlib.sha256(), 0
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
+
         def add(piece):
             nonlocal size
             file.write(piece)
             reach("object.half")
             sha.update(piece)
             size += len(piece)
+
         reach("object.begun")
         write(add)
         digest = sha.hexdigest()
-        if keeps(store, digest, size): return digest, size
+        if keeps(store, digest, size):
+            return digest, size
         flush_file(file, "object")
         make_folder(path_of(store, digest).parent, store.folder_mode)
         give_name(file, path_of(store, digest), "object")
@@ -143,40 +175,49 @@ def put_pieces(
 # %% ../../nbs/store/100_objects.ipynb #f80bbd7f
 def put_file(
     store: Store,  # where to keep it
-    path: Path,    # a file of any size, read in pieces and only once
-) -> tuple[str, int]:  # digest and size of what was kept [bytes]; raises `StoreError` when the store has no room
+    path: Path,  # a file of any size, read in pieces and only once
+) -> tuple[
+    str, int
+]:  # digest and size of what was kept [bytes]; raises `StoreError` when the store has no room
     "Keep the content of a file under its digest."
+
     def copy(add):
-        while piece := source.read(1 << 20): add(piece)
-    with open(path, "rb") as source: return put_pieces(store, copy)
+        while piece := source.read(1 << 20):
+            add(piece)
+
+    with open(path, "rb") as source:
+        return put_pieces(store, copy)
 
 # %% ../../nbs/store/100_objects.ipynb #c79e2bb1
 def put(
-    store: Store,         # where to keep it
-    data: bytes | Path,   # content, or a file with it, any length
-) -> str:                 # digest, 64 hex characters; raises `StoreError` when the store has no room
+    store: Store,  # where to keep it
+    data: bytes | Path,  # content, or a file with it, any length
+) -> str:  # digest, 64 hex characters; raises `StoreError` when the store has no room
     "Keep `data` under its digest; putting the same content again changes nothing."
-    if isinstance(data, Path): return put_file(store, data)[0]
+    if isinstance(data, Path):
+        return put_file(store, data)[0]
     digest = sha256(data)
-    if not keeps(store, digest, len(data)): write_durably(path_of(store, digest), data, store.file_mode, kind="object")
+    if not keeps(store, digest, len(data)):
+        write_durably(path_of(store, digest), data, store.file_mode, kind="object")
     return digest
 
 # %% ../../nbs/store/100_objects.ipynb #e4362e7a
 def quarantine(
-    store: Store,   # where the damaged object is
-    digest: str,    # its name
+    store: Store,  # where the damaged object is
+    digest: str,  # its name
 ) -> None:
     "Move an object that no longer matches its name out of the way, so that it can be made again."
     try:
         make_folder(store.root / "quarantine", store.folder_mode)
         os.replace(path_of(store, digest), store.root / "quarantine" / f"{digest}-{uuid.uuid4().hex[:8]}")
         reach("quarantine.moved")
-    except (OSError, StoreError): pass  # a read-only store keeps it; reading it still raises
+    except (OSError, StoreError):
+        pass  # a read-only store keeps it; reading it still raises
 
 # %% ../../nbs/store/100_objects.ipynb #ee1bb17d
 def damage(
     message: str,  # what is wrong
-    digest: str,   # of which object
+    digest: str,  # of which object
 ) -> IntegrityError:  # to be raised; its `digest` says which object, so that whoever knows the records can name what it belongs to
     "An integrity error about one object."
     error = IntegrityError(message, "run the stage that makes it again")
@@ -186,17 +227,21 @@ def damage(
 
 def get(
     store: Store,  # where it was put; an overlay reads through to the store below
-    digest: str,   # what `put` returned
-) -> bytes:        # the content; raises `IntegrityError` when it is missing or was altered, `ErasedError` when it was erased on purpose
+    digest: str,  # what `put` returned
+) -> bytes:  # the content; raises `IntegrityError` when it is missing or was altered, `ErasedError` when it was erased on purpose
     "The content with this digest, verified."
     path = path_of(store, digest)
     refuse_erased(store.root, digest)
     try:
-        with disk_errors(path): data = path.read_bytes()
+        with disk_errors(path):
+            data = path.read_bytes()
     except FileNotFoundError:
-        if take_back(store.root, f"objects/{digest[:2]}/{digest}"): return get(store, digest)
-        if store.below is not None: return get(store.below, digest)
+        if take_back(store.root, f"objects/{digest[:2]}/{digest}"):
+            return get(store, digest)
+        if store.below is not None:
+            return get(store.below, digest)
         raise damage(f"object {digest[:12]} is missing from {store.root}", digest) from None
-    if sha256(data) == digest: return data
+    if sha256(data) == digest:
+        return data
     quarantine(store, digest)
     raise damage(f"object {digest[:12]} in {store.root} is not what was stored; moved to quarantine", digest)

@@ -21,29 +21,37 @@ _files: dict[Path, tuple[int, set[str]]] = {}  # of this process: by store the o
 
 
 def new_pin_file(
-    root: Path,       # of the store
+    root: Path,  # of the store
     is_shared: bool,  # with a group
-) -> int:             # handle, open for writing and locked
+) -> int:  # handle, open for writing and locked
     "Open a pin file for this process."
     folder = make_folder(root / "pins", 0o2770 if is_shared else 0o700)
     while True:
-        handle = os.open(folder / f"{uuid.uuid4().hex}.pin", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640 if is_shared else 0o600)
+        handle = os.open(
+            folder / f"{uuid.uuid4().hex}.pin",
+            os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL,
+            0o640 if is_shared else 0o600,
+        )
         fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink: return handle
+        if os.fstat(handle).st_nlink:
+            return handle
         os.close(handle)
 
 
 def protect(
-    root: Path,       # of the store
-    digest: str,      # that this process is about to look for
+    root: Path,  # of the store
+    digest: str,  # that this process is about to look for
     is_shared: bool = False,  # with a group
-) -> None:            # raises `StoreError` when there is no room; a store that cannot be written needs no pins
+) -> None:  # raises `StoreError` when there is no room; a store that cannot be written needs no pins
     "Protect an object until this process ends."
     handle, held = _files.get(root, (None, set()))
-    if handle is not None and not os.fstat(handle).st_nlink: handle, held = None, set()  # the store was removed and made again
-    if digest in held or (root.exists() and not os.access(root, os.W_OK)): return
+    if handle is not None and not os.fstat(handle).st_nlink:
+        handle, held = None, set()  # the store was removed and made again
+    if digest in held or (root.exists() and not os.access(root, os.W_OK)):
+        return
     with disk_errors(root):
-        if handle is None: handle = new_pin_file(root, is_shared)
+        if handle is None:
+            handle = new_pin_file(root, is_shared)
         os.write(handle, f"{digest}\n".encode())
     held.add(digest)
     _files[root] = handle, held
@@ -51,7 +59,8 @@ def protect(
 # %% ../../nbs/store/080_pins.ipynb #2da4803e
 def forget_pins() -> None:
     "Let go of every pin of this process."
-    for handle, _ in _files.values(): os.close(handle)
+    for handle, _ in _files.values():
+        os.close(handle)
     _files.clear()
 
 
@@ -61,15 +70,20 @@ os.register_at_fork(after_in_child=forget_pins)
 def pinned(
     root: Path,  # of the store
     remove_dead: bool = True,  # whether to remove the files of dead processes on the way
-) -> set[str]:   # digests
+) -> set[str]:  # digests
     "Everything that a living process has pinned."
     found: set[str] = set()
     for path in sorted((root / "pins").glob("*.pin")):
-        try: handle = os.open(path, os.O_RDONLY)
-        except FileNotFoundError: continue
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if remove_dead: path.unlink(missing_ok=True)
-        except BlockingIOError: found |= set(path.read_text(encoding="ascii").split())
-        finally: os.close(handle)
+            if remove_dead:
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            found |= set(path.read_text(encoding="ascii").split())
+        finally:
+            os.close(handle)
     return found

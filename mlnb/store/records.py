@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .digests import digest_of
+from .disk import write_durably
 from .documents import read_json, sealed
 from .objects import Store, has, take_back
-from .disk import write_durably
 
 # %% ../../nbs/store/170_records.ipynb #3f910a64
 def record_path(
-    store: Store,   # where records live
+    store: Store,  # where records live
     pipeline: str,  # name of the pipeline
-    stage: str,     # name of the stage
-    key: str,       # freshness key, 64 hex characters
+    stage: str,  # name of the stage
+    key: str,  # freshness key, 64 hex characters
 ) -> Path:
     "Where the record of this key is or would be."
     return store.root / "records" / pipeline / stage / f"{key}.json"
@@ -33,16 +33,22 @@ def record_path(
 def is_whole(
     store: Store,  # an overlay looks in the store below too
     output: dict,  # one of a record's outputs
-) -> bool:         # whether its objects are there, with their sizes where the record knows them
+) -> bool:  # whether its objects are there, with their sizes where the record knows them
     "Whether an output can still be read, as far as can be told without reading it."
-    if "parts" not in output: return has(store, output["digest"], None if output.get("codec") in (None, "folder", "frames") else output["bytes"])
+    if "parts" not in output:
+        return has(
+            store,
+            output["digest"],
+            None if output.get("codec") in (None, "folder", "frames") else output["bytes"],
+        )
     return has(store, output["digest"]) and all(has(store, part) for part in output["parts"])
 
 # %% ../../nbs/store/170_records.ipynb #7ff5303e
 class Committed(NamedTuple):
     "What committing a record came to."
-    record: dict         # the record that holds for the key: this one, or the one that was there first
-    is_first: bool       # whether this one was written
+
+    record: dict  # the record that holds for the key: this one, or the one that was there first
+    is_first: bool  # whether this one was written
     is_reproduced: bool  # whether its outputs equal those of the record that holds
 
 # %% ../../nbs/store/170_records.ipynb #cbff6620
@@ -56,52 +62,57 @@ def output_digests(
 def commit(
     store: Store,  # where the objects it points to are already kept
     record: dict,  # in the form above
-) -> Committed:    # the record that holds; raises `StoreError` when there is no room
+) -> Committed:  # the record that holds; raises `StoreError` when there is no room
     "Write a record exclusively; keep a different second result as evidence."
     path = record_path(store, record["pipeline"], record["stage"], record["key"])
     mode, body = 0o440 if store.group else 0o400, sealed(path, record)
-    if write_durably(path, body, mode, exclusive=True, kind="record"): return Committed(record, True, True)
+    if write_durably(path, body, mode, exclusive=True, kind="record"):
+        return Committed(record, True, True)
     first = read_json(path)
-    if output_digests(first) == output_digests(record): return Committed(first, False, True)
+    if output_digests(first) == output_digests(record):
+        return Committed(first, False, True)
     is_usable = all(is_whole(store, o) for o in first["outputs"].values())
     kept = record if is_usable else first
     evidence = path.with_name(f"{path.stem}.{digest_of(output_digests(kept))[:12]}.evidence")
     write_durably(evidence, sealed(evidence, kept), mode, exclusive=True, kind="evidence")
-    if is_usable: return Committed(first, False, False)
+    if is_usable:
+        return Committed(first, False, False)
     write_durably(path, body, mode, kind="record")
     return Committed(record, True, False)
 
 # %% ../../nbs/store/170_records.ipynb #1d1bf4e3
 def find_record(
-    store: Store,   # an overlay looks in the store below too
+    store: Store,  # an overlay looks in the store below too
     pipeline: str,  # name of the pipeline
-    stage: str,     # name of the stage
-    key: str,       # freshness key
+    stage: str,  # name of the stage
+    key: str,  # freshness key
     usable: bool = True,  # False also gives a record whose outputs are gone
-) -> dict | None:   # the record, else None
+) -> dict | None:  # the record, else None
     "The record of a key, if it can be used: a record whose output is gone is no longer a result."
     path = record_path(store, pipeline, stage, key)
-    try: record = read_json(path)
+    try:
+        record = read_json(path)
     except FileNotFoundError:
-        if take_back(store.root, path.relative_to(store.root).as_posix()): return find_record(store, pipeline, stage, key, usable)
+        if take_back(store.root, path.relative_to(store.root).as_posix()):
+            return find_record(store, pipeline, stage, key, usable)
         return find_record(store.below, pipeline, stage, key, usable) if store.below else None
     return record if not usable or all(is_whole(store, o) for o in record["outputs"].values()) else None
 
 # %% ../../nbs/store/170_records.ipynb #177c6cff
 def has_records(
-    store: Store,   # where records live
+    store: Store,  # where records live
     pipeline: str,  # name of the pipeline
-    stage: str,     # name of the stage
+    stage: str,  # name of the stage
 ) -> bool:
     "Whether a stage has any record."
     return any(record_path(store, pipeline, stage, "x").parent.glob("*.json"))
 
 # %% ../../nbs/store/170_records.ipynb #0abd8439
 def records_of(
-    store: Store,   # where records live
+    store: Store,  # where records live
     pipeline: str,  # name of the pipeline
-    stage: str,     # name of the stage
-) -> list[dict]:    # newest last, by the id of the run that committed them
+    stage: str,  # name of the stage
+) -> list[dict]:  # newest last, by the id of the run that committed them
     "Every record of a stage."
     found = [read_json(p) for p in record_path(store, pipeline, stage, "x").parent.glob("*.json")]
     return sorted(found, key=lambda record: record["run"])

@@ -15,24 +15,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from .disk import write_durably
 from .documents import read_json, sealed
 from .errors import LockedError
 from .objects import Store
-from .disk import write_durably
 
 # %% ../../nbs/store/160_refs.ipynb #44d2a415
 class RefValue(NamedTuple):
     "One position of a ref."
-    number: int   # 1, 2, 3 … in the order of the moves
-    target: str   # what it points to: a run id or a digest
-    actor: str    # who moved it
-    reason: str   # why, one sentence
-    at_utc: str   # when [ISO 8601, UTC]; for people, nothing is decided by it
+
+    number: int  # 1, 2, 3 … in the order of the moves
+    target: str  # what it points to: a run id or a digest
+    actor: str  # who moved it
+    reason: str  # why, one sentence
+    at_utc: str  # when [ISO 8601, UTC]; for people, nothing is decided by it
 
 # %% ../../nbs/store/160_refs.ipynb #7677b274
 def ref_history(
     store: Store,  # where the ref lives
-    name: str,     # its name, parts joined by `/`, e.g. `heads/fraud/ci`
+    name: str,  # its name, parts joined by `/`, e.g. `heads/fraud/ci`
 ) -> list[RefValue]:  # oldest first; empty when there is no such ref
     "Every position of a ref."
     folder = store.root / "refs" / name
@@ -42,29 +43,35 @@ def ref_history(
 # %% ../../nbs/store/160_refs.ipynb #44b4375b
 def read_ref(
     store: Store,  # where the ref lives
-    name: str,     # its name
+    name: str,  # its name
 ) -> RefValue | None:  # its value now; None when it was never set
     "Where a ref points."
     return (ref_history(store, name) or [None])[-1]
 
 # %% ../../nbs/store/160_refs.ipynb #cb828805
 def move_ref(
-    store: Store,   # where the ref lives
-    name: str,      # its name
-    target: str,    # new value
-    reason: str,    # why, for the history
+    store: Store,  # where the ref lives
+    name: str,  # its name
+    target: str,  # new value
+    reason: str,  # why, for the history
     after: int | None = None,  # number of the value this move was decided on; None = whatever is there now
-) -> RefValue:      # the new value; raises `LockedError` when somebody else moved it first
+) -> RefValue:  # the new value; raises `LockedError` when somebody else moved it first
     "Point a ref to `target` (compare-and-swap on its number)."
-    if after is None: after = (read_ref(store, name) or RefValue(0, "", "", "", "")).number
+    if after is None:
+        after = (read_ref(store, name) or RefValue(0, "", "", "", "")).number
     value = RefValue(after + 1, target, actor(), reason, datetime.now(UTC).isoformat(timespec="seconds"))
     path = store.root / "refs" / name / f"{value.number:08d}.json"
     body = sealed(path, {k: v for k, v in value._asdict().items() if k != "number"})
-    if write_durably(path, body, 0o640 if store.group else 0o600, exclusive=True, kind="ref"): return value
-    raise LockedError(f"`{name}` was moved by somebody else in the meantime", "look at its history, then try again")
+    if write_durably(path, body, 0o640 if store.group else 0o600, exclusive=True, kind="ref"):
+        return value
+    raise LockedError(
+        f"`{name}` was moved by somebody else in the meantime", "look at its history, then try again"
+    )
 
 # %% ../../nbs/store/160_refs.ipynb #422cada4
 def actor() -> str:  # login name, `unknown` where the system has none
     "Who is acting, for histories and records."
-    try: return getpass.getuser()
-    except (KeyError, OSError): return "unknown"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -22,87 +22,107 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from .errors import UsageError, did_you_mean
+from .disk import disk_errors, make_folder, write_durably
 from .documents import read_json, sealed
-from .disk import disk_errors
+from .errors import UsageError, did_you_mean
 from .objects import Store
-from .disk import make_folder, write_durably
 
 # %% ../../nbs/store/180_runs.ipynb #057eb729
 def new_run_id(
     now: datetime | None = None,  # moment of the start; None = now
-) -> str:                         # `20261123T152237483-4f2a`
+) -> str:  # `20261123T152237483-4f2a`
     "A name for a run: time of its start in UTC and four random characters."
     return f"{(now or datetime.now(UTC)):%Y%m%dT%H%M%S%f}"[:-3] + f"-{secrets.token_hex(2)}"
 
 # %% ../../nbs/store/180_runs.ipynb #17cbf45e
 def run_folder(
     store: Store,  # where runs live
-    run: str,      # run id
+    run: str,  # run id
 ) -> Path:
     "Folder of a run: its document and the notebooks it executed."
     return make_folder(store.root / "runs" / run, store.folder_mode)
 
 # %% ../../nbs/store/180_runs.ipynb #4c8cc1b8
 def write_run(
-    store: Store,    # where runs live
+    store: Store,  # where runs live
     document: dict,  # the run's document; `run` is its id
 ) -> None:
     "Write or replace the document of a run; it holds all that was noted before."
     folder = run_folder(store, document["run"])
-    write_durably(folder / "run.json", sealed(folder / "run.json", document), 0o640 if store.group else 0o600, kind="run")
+    write_durably(
+        folder / "run.json",
+        sealed(folder / "run.json", document),
+        0o640 if store.group else 0o600,
+        kind="run",
+    )
     (folder / "changes.jsonl").unlink(missing_ok=True)
 
 # %% ../../nbs/store/180_runs.ipynb #9aca6db6
 def note_stage(
     store: Store,  # where runs live
-    run: str,      # run id; its document was written before
-    entry: dict,   # of the document's `stages`, as it is now
-) -> None:         # raises `StoreError` when there is no room
+    run: str,  # run id; its document was written before
+    entry: dict,  # of the document's `stages`, as it is now
+) -> None:  # raises `StoreError` when there is no room
     "Append what became of a stage to the document of a run."
     path, mode = store.root / "runs" / run / "changes.jsonl", 0o640 if store.group else 0o600
     line = ("\n" + json.dumps(entry, allow_nan=False)).encode()
-    with disk_errors(path), open(path, "ab", buffering=0, opener=lambda p, flags: os.open(p, flags, mode)) as file:
-        if file.tell() == 0: os.fchmod(file.fileno(), mode)
-        if file.write(line) < len(line): raise OSError(errno.ENOSPC, "not written to the end")
+    with (
+        disk_errors(path),
+        open(path, "ab", buffering=0, opener=lambda p, flags: os.open(p, flags, mode)) as file,
+    ):
+        if file.tell() == 0:
+            os.fchmod(file.fileno(), mode)
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, "not written to the end")
 
 # %% ../../nbs/store/180_runs.ipynb #60b64623
 def noted_document(
     store: Store,  # where runs live
-    run: str,      # run id
-) -> dict:         # its document, as of its last change
+    run: str,  # run id
+) -> dict:  # its document, as of its last change
     "The document of a run with what was noted since it was written."
     folder = store.root / "runs" / run
     document = read_json(folder / "run.json")
-    try: lines = (folder / "changes.jsonl").read_bytes().split(b"\n") if document.get("state") == "running" else []
-    except FileNotFoundError: return read_json(folder / "run.json")  # none yet, or the whole document was written in the meantime
+    try:
+        lines = (
+            (folder / "changes.jsonl").read_bytes().split(b"\n") if document.get("state") == "running" else []
+        )
+    except FileNotFoundError:
+        return read_json(folder / "run.json")  # none yet, or the whole document was written in the meantime
     changed: dict = {}
     for line in lines:
-        with suppress(ValueError, TypeError, KeyError): changed |= {part_of(entry := json.loads(line)): entry}
-    return document | {"stages": [changed.get(part_of(e), e) for e in document["stages"]]} if changed else document
+        with suppress(ValueError, TypeError, KeyError):
+            changed |= {part_of(entry := json.loads(line)): entry}
+    return (
+        document | {"stages": [changed.get(part_of(e), e) for e in document["stages"]]}
+        if changed
+        else document
+    )
 
 
 def part_of(
     entry: dict,  # of a document's `stages`
-) -> str:         # a text that no other entry of the document has
+) -> str:  # a text that no other entry of the document has
     "Which stage, and which part of it, an entry is about."
     return json.dumps([entry["name"], entry.get("each")])
 
 # %% ../../nbs/store/180_runs.ipynb #d1e1dc48
 def run_ids(
     store: Store,  # where runs live
-) -> list[str]:    # newest first
+) -> list[str]:  # newest first
     "Ids of all runs that have a document."
     try:
-        with os.scandir(store.root / "runs") as entries: found = [e.name for e in entries if os.path.exists(f"{e.path}/run.json")]
-    except (FileNotFoundError, NotADirectoryError): return []
+        with os.scandir(store.root / "runs") as entries:
+            found = [e.name for e in entries if os.path.exists(f"{e.path}/run.json")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     return sorted(found, reverse=True)
 
 # %% ../../nbs/store/180_runs.ipynb #25aa5797
 def hold_run(
     store: Store,  # where runs live
-    run: str,      # run id
-) -> TextIO:       # keep it open as long as the run lives
+    run: str,  # run id
+) -> TextIO:  # keep it open as long as the run lives
     "Show that a run is alive, until the file is closed or the process ends."
     file = open(run_folder(store, run) / "alive", "w", encoding="utf-8")
     os.fchmod(file.fileno(), 0o640 if store.group else 0o600)
@@ -112,24 +132,31 @@ def hold_run(
 
 def is_alive(
     store: Store,  # where runs live
-    run: str,      # run id
-) -> bool:         # whether its process still holds its lock
+    run: str,  # run id
+) -> bool:  # whether its process still holds its lock
     "Whether a run is under way."
     try:
-        with open(store.root / "runs" / run / "alive", encoding="utf-8") as file: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError: return False
-    except BlockingIOError: return True
+        with open(store.root / "runs" / run / "alive", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
     return False
 
 
 def document_of(
     store: Store,  # where runs live
-    run: str,      # run id
-) -> dict:         # its document; a killed run and what it had under way are `cancelled`
+    run: str,  # run id
+) -> dict:  # its document; a killed run and what it had under way are `cancelled`
     "Read the document of a run, and tell a killed one from one under way."
     document = noted_document(store, run)
-    if document.get("state") != "running" or is_alive(store, run): return document
-    stages = [e | ({"state": "cancelled"} if e["state"] in ("waiting", "running", "stale", "unknown") else {}) for e in document.get("stages", [])]
+    if document.get("state") != "running" or is_alive(store, run):
+        return document
+    stages = [
+        e | ({"state": "cancelled"} if e["state"] in ("waiting", "running", "stale", "unknown") else {})
+        for e in document.get("stages", [])
+    ]
     return document | {"state": "cancelled", "exit_code": 130, "stages": stages}
 
 # %% ../../nbs/store/180_runs.ipynb #0fdc8afd
@@ -138,18 +165,27 @@ RUN_ID = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{4}")  # as `new_run_id` makes t
 # %% ../../nbs/store/180_runs.ipynb #f48f6ebb
 def read_run(
     store: Store,  # where runs live
-    run: str,      # run id, a unique beginning of one, or `latest`
+    run: str,  # run id, a unique beginning of one, or `latest`
     pipeline: str | None = None,  # with `latest`: of this pipeline only
-) -> dict:         # its document; raises `UsageError` when no run or several match
+) -> dict:  # its document; raises `UsageError` when no run or several match
     "The document of a run."
     if RUN_ID.fullmatch(run):  # a whole id: the others need not be listed
-        with suppress(FileNotFoundError): return document_of(store, run)
+        with suppress(FileNotFoundError):
+            return document_of(store, run)
     ids = run_ids(store)
     if run == "latest":
         documents = (document_of(store, i) for i in ids)
-        if (newest := next((d for d in documents if pipeline in (None, d["pipeline"])), None)) is not None: return newest
+        if (newest := next((d for d in documents if pipeline in (None, d["pipeline"])), None)) is not None:
+            return newest
         raise UsageError("there is no run yet", "start one with `mlnb run PIPELINE`")
     matches = [i for i in ids if i.startswith(run)] if run else []
-    if len(matches) == 1: return document_of(store, matches[0])
-    if not matches: raise UsageError(f"there is no run `{run if run.isprintable() else repr(run)}`", did_you_mean(run, ["latest", *ids]) if ids else "start one with `mlnb run PIPELINE`")
-    raise UsageError(f"`{run}` is the beginning of {len(matches)} runs", f"write more of it, e.g. `{matches[0]}`")
+    if len(matches) == 1:
+        return document_of(store, matches[0])
+    if not matches:
+        raise UsageError(
+            f"there is no run `{run if run.isprintable() else repr(run)}`",
+            did_you_mean(run, ["latest", *ids]) if ids else "start one with `mlnb run PIPELINE`",
+        )
+    raise UsageError(
+        f"`{run}` is the beginning of {len(matches)} runs", f"write more of it, e.g. `{matches[0]}`"
+    )

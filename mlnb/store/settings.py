@@ -28,68 +28,126 @@ from .url import chain_links, has_secret, scheme_of, shown_url, without_secrets
 @dataclass(frozen=True)
 class Project:
     "A folder of pipelines with its settings."
-    root: Path                                    # folder of settings.ini, absolute
-    store: Path                                   # folder of the store, absolute
-    reports: Path                                 # folder of the published pages, absolute
-    group: str | None = None                      # `shared`: POSIX group that may read and write the store
-    trusted_types: tuple[str, ...] = ()           # further types that model files may hold
+
+    root: Path  # folder of settings.ini, absolute
+    store: Path  # folder of the store, absolute
+    reports: Path  # folder of the published pages, absolute
+    group: str | None = None  # `shared`: POSIX group that may read and write the store
+    trusted_types: tuple[str, ...] = ()  # further types that model files may hold
     pipelines: dict[str, Path] = field(default_factory=dict)  # folder of stage notebooks, by name
     sources: dict[str, dict[str, str]] = field(default_factory=dict)  # settings of outside data, by name
-    profiles: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)  # profile -> pipeline -> parameter -> text
-    profile_sources: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)  # profile -> source -> settings
-    remote: str | None = None                     # where results are shared, as written: a folder, a URL, or `env:NAME`
-    trusted_keys: str = ""                        # whose results are taken, as written: `NAME KEY, NAME KEY`
+    profiles: dict[str, dict[str, dict[str, str]]] = field(
+        default_factory=dict
+    )  # profile -> pipeline -> parameter -> text
+    profile_sources: dict[str, dict[str, dict[str, str]]] = field(
+        default_factory=dict
+    )  # profile -> source -> settings
+    remote: str | None = None  # where results are shared, as written: a folder, a URL, or `env:NAME`
+    trusted_keys: str = ""  # whose results are taken, as written: `NAME KEY, NAME KEY`
 
 # %% ../../nbs/store/190_settings.ipynb #0edf534d
 def read_ini(
     path: Path,  # a settings.ini
 ) -> dict[str, dict[str, str]]:  # section -> key -> text; raises `DefinitionError` when it cannot be parsed
     "Read an ini file: case kept, `%` ordinary, ` ;` begins a comment."
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="\0")
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=(";",), default_section="\0"
+    )
     parser.optionxform = str
-    try: parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
     except (configparser.Error, UnicodeDecodeError) as error:
-        problem = Problem("settings-syntax", f"{path.name} cannot be read: {without_secrets(' '.join(str(error).split()))}",
-                          "correct that line; sections are `[name]`, settings `key = value`", path.name)
+        problem = Problem(
+            "settings-syntax",
+            f"{path.name} cannot be read: {without_secrets(' '.join(str(error).split()))}",
+            "correct that line; sections are `[name]`, settings `key = value`",
+            path.name,
+        )
         raise DefinitionError([problem]) from error
     return {name: dict(parser[name]) for name in parser.sections()}
 
 # %% ../../nbs/store/190_settings.ipynb #ee62dc48
-KNOWN_KEYS = {"mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys"), "pipeline": ("notebooks",),
-              "source": ("path", "url", "sql", "connection", "incremental")}  # kind of section -> keys
+KNOWN_KEYS = {
+    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys"),
+    "pipeline": ("notebooks",),
+    "source": ("path", "url", "sql", "connection", "incremental"),
+}  # kind of section -> keys
 
 
 def section_problems(
     sections: dict[str, dict[str, str]],  # what `read_ini` returned
-) -> list[Problem]:                       # empty when every section and key is known
+) -> list[Problem]:  # empty when every section and key is known
     "Unknown sections and keys, names of the wrong form, and profiles of pipelines that do not exist."
     pipelines = [s.split(".", 1)[1] for s in sections if s.startswith("pipeline.")]
     sources = [s.split(".", 1)[1] for s in sections if s.startswith("source.")]
     problems = []
-    def add(rule, message, mend): problems.append(Problem(rule, message, mend, "settings.ini"))
+
+    def add(rule, message, mend):
+        problems.append(Problem(rule, message, mend, "settings.ini"))
+
     for section, settings in sections.items():
         kind, *rest = section.split(".")
         in_profile = kind == "profile" and len(rest) in (2, 3)
-        if in_profile and len(rest) == 3 and rest[1] == "source": kind, target, known = "source", rest[2], sources
-        elif in_profile and len(rest) == 2: target, known = rest[1], pipelines
-        elif (kind == "mlnb") == (not rest) and kind in KNOWN_KEYS and len(rest) < 2: target, known = (rest or ["mlnb"])[0], None
+        if in_profile and len(rest) == 3 and rest[1] == "source":
+            kind, target, known = "source", rest[2], sources
+        elif in_profile and len(rest) == 2:
+            target, known = rest[1], pipelines
+        elif (kind == "mlnb") == (not rest) and kind in KNOWN_KEYS and len(rest) < 2:
+            target, known = (rest or ["mlnb"])[0], None
         else:
-            add("unknown-section", f"unknown section [{section}]",
-                did_you_mean(section, ["mlnb", *(f"pipeline.{p}" for p in pipelines), "pipeline.NAME", "source.NAME",
-                                       "profile.PROFILE.PIPELINE", "profile.PROFILE.source.NAME"]))
+            add(
+                "unknown-section",
+                f"unknown section [{section}]",
+                did_you_mean(
+                    section,
+                    [
+                        "mlnb",
+                        *(f"pipeline.{p}" for p in pipelines),
+                        "pipeline.NAME",
+                        "source.NAME",
+                        "profile.PROFILE.PIPELINE",
+                        "profile.PROFILE.source.NAME",
+                    ],
+                ),
+            )
             continue
-        if not all(map(is_name, rest)): add("bad-name", f"[{section}] has a name of the wrong form", "use a-z, 0-9 and _, beginning with a letter")
-        elif known is not None and target not in known: add("unknown-section", f"[{section}] names `{target}`, which does not exist", did_you_mean(target, known))
+        if not all(map(is_name, rest)):
+            add(
+                "bad-name",
+                f"[{section}] has a name of the wrong form",
+                "use a-z, 0-9 and _, beginning with a letter",
+            )
+        elif known is not None and target not in known:
+            add(
+                "unknown-section",
+                f"[{section}] names `{target}`, which does not exist",
+                did_you_mean(target, known),
+            )
         for key in settings:
             if kind in KNOWN_KEYS and key not in KNOWN_KEYS[kind]:
                 add("unknown-key", f"unknown key `{key}` in [{section}]", did_you_mean(key, KNOWN_KEYS[kind]))
         for key, value in settings.items():
-            if not value and kind in KNOWN_KEYS and key in KNOWN_KEYS[kind] and key not in ("shared", "trusted_types", "trusted_keys"):
-                add("empty-value", f"`{key}` in [{section}] is empty", f"write `{key} = …`, or remove the line")
-    if has_secret(sections.get("mlnb", {}).get("remote", "")): add("secret", "[mlnb] holds a password or token in `remote`", "write `remote = env:NAME` and set that variable")
+            if (
+                not value
+                and kind in KNOWN_KEYS
+                and key in KNOWN_KEYS[kind]
+                and key not in ("shared", "trusted_types", "trusted_keys")
+            ):
+                add(
+                    "empty-value",
+                    f"`{key}` in [{section}] is empty",
+                    f"write `{key} = …`, or remove the line",
+                )
+    if has_secret(sections.get("mlnb", {}).get("remote", "")):
+        add(
+            "secret",
+            "[mlnb] holds a password or token in `remote`",
+            "write `remote = env:NAME` and set that variable",
+        )
     for section, settings in sections.items():
         kind, _, rest = section.partition(".")
-        if kind == "pipeline" and rest and "notebooks" not in settings: add("missing-key", f"[{section}] has no `notebooks`", "add a line `notebooks = …`")
+        if kind == "pipeline" and rest and "notebooks" not in settings:
+            add("missing-key", f"[{section}] has no `notebooks`", "add a line `notebooks = …`")
     return problems
 
 # %% ../../nbs/store/190_settings.ipynb #e38d02ba
@@ -98,139 +156,217 @@ PLACES = ("path", "url", "sql")  # keys that say where a source is
 
 def merged_source(
     settings: dict[str, str],  # of [source.NAME]
-    profile: dict[str, str],   # of [profile.PROFILE.source.NAME]; empty when there is none
+    profile: dict[str, str],  # of [profile.PROFILE.source.NAME]; empty when there is none
 ) -> dict[str, str]:
     "Settings of a source under a profile: another place replaces the place and its connection."
-    kept = settings if not set(PLACES) & set(profile) else {k: v for k, v in settings.items() if k not in (*PLACES, "connection")}
+    kept = (
+        settings
+        if not set(PLACES) & set(profile)
+        else {k: v for k, v in settings.items() if k not in (*PLACES, "connection")}
+    )
     return {**kept, **profile}
 
 # %% ../../nbs/store/190_settings.ipynb #5b9d9ff7
 def source_problems(
-    section: str,              # that the settings stand in
+    section: str,  # that the settings stand in
     settings: dict[str, str],  # of a source under a profile
-) -> list[Problem]:            # empty when it has one place and nothing that does not fit it
+) -> list[Problem]:  # empty when it has one place and nothing that does not fit it
     "What is wrong with the settings of a source."
     places, problems = [k for k in PLACES if k in settings], []
-    def add(rule, message, mend): problems.append(Problem(rule, f"[{section}] {message}", mend, "settings.ini"))
-    if not places: add("missing-key", "has no `path`", "add a line `path = …`, `url = …` or `sql = …`")
-    if len(places) > 1: add("two-places", f"has both `{places[0]}` and `{places[1]}`", "keep one, or make two sources")
+
+    def add(rule, message, mend):
+        problems.append(Problem(rule, f"[{section}] {message}", mend, "settings.ini"))
+
+    if not places:
+        add("missing-key", "has no `path`", "add a line `path = …`, `url = …` or `sql = …`")
+    if len(places) > 1:
+        add("two-places", f"has both `{places[0]}` and `{places[1]}`", "keep one, or make two sources")
     for key in ("url", "connection"):
-        if has_secret(settings.get(key, "")): add("secret", f"holds a password or token in `{key}`", f"write `{key} = env:NAME` and set that variable")
+        if has_secret(settings.get(key, "")):
+            add(
+                "secret",
+                f"holds a password or token in `{key}`",
+                f"write `{key} = env:NAME` and set that variable",
+            )
     path = settings.get("path", "")
-    if (scheme_of(path) or "://" in path) and has_secret(path): add("secret", "holds a password or token in `path`", "write `url = env:NAME` and set that variable")
+    if (scheme_of(path) or "://" in path) and has_secret(path):
+        add("secret", "holds a password or token in `path`", "write `url = env:NAME` and set that variable")
     url = settings.get("url", "")
     if url and not url.startswith("env:") and (not scheme_of(url) or len(chain_links(url)) > 1):
-        message = "has a chained URL" if scheme_of(url) else f"has a `url` that is none: {shown_url(url).partition('?')[0]}"
+        message = (
+            "has a chained URL"
+            if scheme_of(url)
+            else f"has a `url` that is none: {shown_url(url).partition('?')[0]}"
+        )
         add("bad-setting", message, "write one URL such as `https://…` or `s3://…`; a file is a `path`")
-    if "connection" in settings and "sql" not in settings: add("bad-setting", "has a `connection` and no `sql`", "remove it, or add the query")
-    if settings.get("incremental", "false") not in ("true", "false"): add("bad-setting", f"has `incremental = {settings['incremental']}`", "write `true` or `false`")
-    elif settings.get("incremental") == "true" and "sql" in settings: add("bad-setting", "is a query and cannot be `incremental`", "select what is new in the query, or write it out as partitions")
+    if "connection" in settings and "sql" not in settings:
+        add("bad-setting", "has a `connection` and no `sql`", "remove it, or add the query")
+    if settings.get("incremental", "false") not in ("true", "false"):
+        add("bad-setting", f"has `incremental = {settings['incremental']}`", "write `true` or `false`")
+    elif settings.get("incremental") == "true" and "sql" in settings:
+        add(
+            "bad-setting",
+            "is a query and cannot be `incremental`",
+            "select what is new in the query, or write it out as partitions",
+        )
     return problems
 
 # %% ../../nbs/store/190_settings.ipynb #c113a454
 def declared_sources(
     sections: dict[str, dict[str, str]],  # what `read_ini` returned
-) -> dict[str, dict[str, str]]:           # section -> settings of the source as they hold under its profile
+) -> dict[str, dict[str, str]]:  # section -> settings of the source as they hold under its profile
     "Every source, as it is and as profiles change it."
     own = {s: settings for s, settings in sections.items() if s.startswith("source.")}
-    changed = {s: (own.get("source." + s.split(".source.", 1)[1]), settings) for s, settings in sections.items() if s.startswith("profile.") and ".source." in s}
-    return own | {s: merged_source(of, settings) if settings else {} for s, (of, settings) in changed.items() if of is not None}
+    changed = {
+        s: (own.get("source." + s.split(".source.", 1)[1]), settings)
+        for s, settings in sections.items()
+        if s.startswith("profile.") and ".source." in s
+    }
+    return own | {
+        s: merged_source(of, settings) if settings else {}
+        for s, (of, settings) in changed.items()
+        if of is not None
+    }
 
 # %% ../../nbs/store/190_settings.ipynb #bcc74e46
 def place(
     root: Path,  # folder of settings.ini
-    text: str,   # of a setting: relative to the project, absolute, or beginning with `~`
-) -> Path:       # absolute
+    text: str,  # of a setting: relative to the project, absolute, or beginning with `~`
+) -> Path:  # absolute
     "The folder that a setting means."
     return root / os.path.expanduser(text)
 
 # %% ../../nbs/store/190_settings.ipynb #37aaa1b6
 def place_problems(
     project: Project,  # as its settings say
-) -> list[Problem]:    # empty when the store has a folder of its own, and a group that exists
+) -> list[Problem]:  # empty when the store has a folder of its own, and a group that exists
     "A store that would lie over the project, and a group that nobody knows."
     problems, store = [], project.store.resolve()
-    held = {"the project": project.root, **{f"the notebooks of {name}": folder for name, folder in project.pipelines.items()}}
+    held = {
+        "the project": project.root,
+        **{f"the notebooks of {name}": folder for name, folder in project.pipelines.items()},
+    }
     if what := next((what for what, folder in held.items() if folder.resolve().is_relative_to(store)), None):
-        problems.append(Problem("bad-place", f"`store` in [mlnb] is a folder that holds {what}", "give it a folder of its own, e.g. `store = .mlnb`", "settings.ini"))
+        problems.append(
+            Problem(
+                "bad-place",
+                f"`store` in [mlnb] is a folder that holds {what}",
+                "give it a folder of its own, e.g. `store = .mlnb`",
+                "settings.ini",
+            )
+        )
     if project.group is not None and not is_group(project.group):
-        problems.append(Problem("unknown-group", f"`shared` in [mlnb] names the group `{project.group}`, which does not exist here",
-                                "write the name of a group (`getent group` lists them), or remove the line", "settings.ini"))
+        problems.append(
+            Problem(
+                "unknown-group",
+                f"`shared` in [mlnb] names the group `{project.group}`, which does not exist here",
+                "write the name of a group (`getent group` lists them), or remove the line",
+                "settings.ini",
+            )
+        )
     return problems
 
 
 def is_group(
     name: str,  # of a POSIX group
-) -> bool:      # True where the system has no groups to look up
+) -> bool:  # True where the system has no groups to look up
     "Whether there is such a group."
     with suppress(ImportError):
         import grp
-        try: grp.getgrnam(name)
-        except KeyError: return False
+
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            return False
     return True
 
 # %% ../../nbs/store/190_settings.ipynb #ee0c006c
 def read_project(
-    root: Path,   # folder of settings.ini
-) -> Project:     # raises `DefinitionError` listing everything wrong with the file
+    root: Path,  # folder of settings.ini
+) -> Project:  # raises `DefinitionError` listing everything wrong with the file
     "Read the settings of the project at `root`."
     sections = read_ini(root / "settings.ini")
-    if problems := [*section_problems(sections), *(p for section, s in declared_sources(sections).items() for p in source_problems(section, s))]: raise DefinitionError(problems)
+    if problems := [
+        *section_problems(sections),
+        *(p for section, s in declared_sources(sections).items() for p in source_problems(section, s)),
+    ]:
+        raise DefinitionError(problems)
     main = sections.get("mlnb", {})
     profiles: dict = {}
     profile_sources: dict = {}
     for section, settings in sections.items():
-        if not section.startswith("profile."): continue
+        if not section.startswith("profile."):
+            continue
         _, profile, target, *source = section.split(".")
         profiles.setdefault(profile, {})
-        if source: profile_sources.setdefault(profile, {})[source[0]] = settings
-        else: profiles[profile][target] = settings
-    def named(kind): return {s.split(".")[1]: v for s, v in sections.items() if s.startswith(f"{kind}.")}
-    project = Project(root, place(root, main.get("store", ".mlnb")), place(root, main.get("reports", "reports")), main.get("shared") or None,
-                      tuple(t.strip() for t in main.get("trusted_types", "").split(",") if t.strip()),
-                      {n: place(root, s["notebooks"]) for n, s in named("pipeline").items()}, named("source"), profiles, profile_sources,
-                      main.get("remote"), main.get("trusted_keys", ""))
-    if problems := place_problems(project): raise DefinitionError(problems)
+        if source:
+            profile_sources.setdefault(profile, {})[source[0]] = settings
+        else:
+            profiles[profile][target] = settings
+
+    def named(kind):
+        return {s.split(".")[1]: v for s, v in sections.items() if s.startswith(f"{kind}.")}
+
+    project = Project(
+        root,
+        place(root, main.get("store", ".mlnb")),
+        place(root, main.get("reports", "reports")),
+        main.get("shared") or None,
+        tuple(t.strip() for t in main.get("trusted_types", "").split(",") if t.strip()),
+        {n: place(root, s["notebooks"]) for n, s in named("pipeline").items()},
+        named("source"),
+        profiles,
+        profile_sources,
+        main.get("remote"),
+        main.get("trusted_keys", ""),
+    )
+    if problems := place_problems(project):
+        raise DefinitionError(problems)
     return project
 
 # %% ../../nbs/store/190_settings.ipynb #eb0b77e6
 def find_project(
     start: str | Path | None = None,  # a folder in the project; None = the working folder
-) -> Project:                         # raises `UsageError` when no folder above has a project
+) -> Project:  # raises `UsageError` when no folder above has a project
     "The project that a folder lies in: the nearest settings.ini above it with a `[mlnb]` section."
     start = Path(start or Path.cwd()).absolute()
     for folder in (start, *start.parents):
         path = folder / "settings.ini"
-        if path.is_file() and "mlnb" in read_ini(path): return read_project(folder)
-    raise UsageError(f"no settings.ini with a [mlnb] section in {start} or above", "make a project with `mlnb init`, or change into one")
+        if path.is_file() and "mlnb" in read_ini(path):
+            return read_project(folder)
+    raise UsageError(
+        f"no settings.ini with a [mlnb] section in {start} or above",
+        "make a project with `mlnb init`, or change into one",
+    )
 
 # %% ../../nbs/store/190_settings.ipynb #0e6ae834
 DEFAULT_PROFILE = "default"  # the notebooks' own values; needs no section
 
 
 def profile_name(
-    project: Project,            # where profiles are declared
+    project: Project,  # where profiles are declared
     profile: str | None = None,  # from `--profile`; None = `MLNB_PROFILE`, else the default
-) -> str:                        # raises `UsageError` for a profile that no section declares
+) -> str:  # raises `UsageError` for a profile that no section declares
     "The profile in force."
     profile = profile or os.environ.get("MLNB_PROFILE") or DEFAULT_PROFILE
     known = {DEFAULT_PROFILE, *project.profiles}
-    if profile not in known: raise UsageError(f"there is no profile `{profile}`", did_you_mean(profile, sorted(known)))
+    if profile not in known:
+        raise UsageError(f"there is no profile `{profile}`", did_you_mean(profile, sorted(known)))
     return profile
 
 # %% ../../nbs/store/190_settings.ipynb #ee02c0c1
 def source_settings(
     project: Project,  # where it is declared
-    profile: str,      # in force
-    name: str,         # of the source
-) -> dict[str, str]:   # with one of `path`, `url`, `sql`
+    profile: str,  # in force
+    name: str,  # of the source
+) -> dict[str, str]:  # with one of `path`, `url`, `sql`
     "Settings of a source under a profile."
     return merged_source(project.sources[name], project.profile_sources.get(profile, {}).get(name, {}))
 
 # %% ../../nbs/store/190_settings.ipynb #6091574e
 def project_store(
-    project: Project,      # whose store
-    create: bool = True,   # whether to make it when there is none
-) -> Store:                # raises `StoreError` when it cannot be opened
+    project: Project,  # whose store
+    create: bool = True,  # whether to make it when there is none
+) -> Store:  # raises `StoreError` when it cannot be opened
     "Open the store of a project."
     return open_store(project.store, project.group, create=create)

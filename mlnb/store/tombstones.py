@@ -17,19 +17,20 @@ from .errors import IntegrityError, MlnbError
 # %% ../../nbs/store/090_tombstones.ipynb #53cbba02
 class ErasedError(MlnbError):
     "The object was erased on purpose."
+
     exit_code = 6
 
 # %% ../../nbs/store/090_tombstones.ipynb #c0d66301
 def tombstone_path(
-    root: Path,   # folder of a store
+    root: Path,  # folder of a store
     digest: str,  # 64 hexadecimal characters
-) -> Path:        # where its tombstone is or would be
+) -> Path:  # where its tombstone is or would be
     "Path of a tombstone."
     return root / "tombstones" / digest[:2] / f"{digest}.json"
 
 # %% ../../nbs/store/090_tombstones.ipynb #d3e8118d
 def is_erased(
-    root: Path,   # folder of a store
+    root: Path,  # folder of a store
     digest: str,  # 64 hexadecimal characters
 ) -> bool:
     "Whether an object was erased."
@@ -37,12 +38,20 @@ def is_erased(
 
 # %% ../../nbs/store/090_tombstones.ipynb #7f08a087
 def refuse_erased(
-    root: Path,   # folder of a store
+    root: Path,  # folder of a store
     digest: str,  # of an object about to be read or written
-) -> None:        # raises `ErasedError` when it was erased
+) -> None:  # raises `ErasedError` when it was erased
     "Stop when an object was erased."
-    if not is_erased(root, digest): return
-    try: said = read_json(tombstone_path(root, digest))
-    except IntegrityError: said = {}
-    who, when, why = (" ".join(str(said.get(name, f"unknown {name}")).split()) for name in ("actor", "at_utc", "reason"))
-    raise ErasedError(f"object {digest[:12]} was erased by {who} at {when}: {why}", "it cannot be made again from the same data; run the stages that need it on data without what was erased")
+    if not is_erased(root, digest):
+        return
+    try:
+        said = read_json(tombstone_path(root, digest))
+    except IntegrityError:
+        said = {}
+    who, when, why = (
+        " ".join(str(said.get(name, f"unknown {name}")).split()) for name in ("actor", "at_utc", "reason")
+    )
+    raise ErasedError(
+        f"object {digest[:12]} was erased by {who} at {when}: {why}",
+        "it cannot be made again from the same data; run the stages that need it on data without what was erased",
+    )

@@ -22,7 +22,9 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 # %% ../../nbs/store/030_url.ipynb #680bb202
 LONGEST_TEXT = 20_000  # characters of a text that is read
-URL_FORM = re.compile(r"([A-Za-z][A-Za-z0-9+.:\-]{1,60}?)://(.*)", re.DOTALL)  # one letter is a drive of Windows
+URL_FORM = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.:\-]{1,60}?)://(.*)", re.DOTALL
+)  # one letter is a drive of Windows
 CHAIN_JOINT = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.\-]{0,60}:(?://|:))")
 
 
@@ -188,7 +190,8 @@ def is_secret_name(
 DEEPEST = 5  # values in values that are read
 PAIR_NAME = r"[^=&;?#,\s/@]{1,200}"
 PAIR = re.compile(
-    rf"(^|[&;?#,\s])({PAIR_NAME})\s{{0,9}}=\s{{0,9}}((?:(?![&;?#,\s]\s{{0,9}}{PAIR_NAME}\s{{0,9}}=).)*)", re.DOTALL
+    rf"(^|[&;?#,\s])({PAIR_NAME})\s{{0,9}}=\s{{0,9}}((?:(?![&;?#,\s]\s{{0,9}}{PAIR_NAME}\s{{0,9}}=).)*)",
+    re.DOTALL,
 )
 
 
@@ -261,7 +264,11 @@ def shown_url(
     def shown(link):
         parts = split_url(link)
         if not parts.scheme:
-            return parts.place + ("…@" if parts.secrets and not parts.place else "") + kept_tail(parts.tail, shown_url, depth)
+            return (
+                parts.place
+                + ("…@" if parts.secrets and not parts.place else "")
+                + kept_tail(parts.tail, shown_url, depth)
+            )
         tail = re.match(r"[^?#]*", parts.tail)[0] if parts.scheme in ("http", "https") else parts.tail
         container = f"{parts.container}@" if parts.container else ""
         return f"{parts.scheme}://{container}{parts.place}{'' if tail_secrets(tail, depth) else tail}"
@@ -292,7 +299,15 @@ def spellings(
     "How a secret may look in the text of an error."
     plain = unquote(secret)
     pieces = [piece for piece in re.split(r"[@:/?#]", secret) if len(piece) > 3]
-    return {secret, plain, unquote_plus(secret), quote(plain), quote(plain, safe=""), quote_plus(plain), *pieces}
+    return {
+        secret,
+        plain,
+        unquote_plus(secret),
+        quote(plain),
+        quote(plain, safe=""),
+        quote_plus(plain),
+        *pieces,
+    }
 
 # %% ../../nbs/store/030_url.ipynb #52e7de3b
 URL_IN_TEXT = re.compile(r"[\w+.:\-]{0,60}://[^\s'\"<>]+")

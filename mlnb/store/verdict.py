@@ -20,7 +20,8 @@ WORDS = ("ok", "not_computable", "warn", "fail")
 @dataclass(frozen=True)
 class Verdict:
     "The answer of a check."
-    word: str    # one of `WORDS`; anything else raises `ValueError`
+
+    word: str  # one of `WORDS`; anything else raises `ValueError`
     reason: str  # why, a phrase that can stand after a colon, without full stop
 
     def __post_init__(self):
@@ -30,7 +31,7 @@ class Verdict:
 # %% ../../nbs/store/200_verdict.ipynb #78ed8967
 def worst(
     verdicts: Iterable[Verdict],  # of the parts: columns, rules, figures; any number
-) -> Verdict:                     # the most urgent of them, the first of equals; `not_computable` when there is none
+) -> Verdict:  # the most urgent of them, the first of equals; `not_computable` when there is none
     "Combine verdicts: the whole is as bad as its worst part."
     nothing = Verdict("not_computable", "there was nothing to check")
     return max(verdicts, key=lambda verdict: WORDS.index(verdict.word), default=nothing)
@@ -38,9 +39,9 @@ def worst(
 # %% ../../nbs/store/200_verdict.ipynb #67b34f90
 def grade(
     value: float,  # what was measured, more is worse
-    warn: float,   # first value that warns, in the unit of `value`
-    fail: float,   # first value that fails, at least `warn`
-) -> str:          # `ok`, `warn` or `fail`
+    warn: float,  # first value that warns, in the unit of `value`
+    fail: float,  # first value that fails, at least `warn`
+) -> str:  # `ok`, `warn` or `fail`
     "Grade a number by two thresholds."
     if value >= fail:
         return "fail"
@@ -56,25 +57,25 @@ _PLAIN = {
 
 # %% ../../nbs/store/200_verdict.ipynb #d829c2ca
 def sentence(
-    subject: str,      # what was checked, e.g. `Data quality`
+    subject: str,  # what was checked, e.g. `Data quality`
     verdict: Verdict,  # its answer
-) -> str:              # one sentence with full stop
+) -> str:  # one sentence with full stop
     "Say a verdict in plain words."
     return f"{subject} {_PLAIN[verdict.word]}: {verdict.reason}."
 
 # %% ../../nbs/store/200_verdict.ipynb #8041f512
 def full_sentence(
     reason: str,  # a phrase without full stop, as in a verdict
-) -> str:         # with a capital letter, if it begins with a plain word, and a full stop
+) -> str:  # with a capital letter, if it begins with a plain word, and a full stop
     "Let a reason stand by itself."
     first = reason.split(" ")[0]
     return f"{reason[:1].upper() if first.isalpha() else reason[:1]}{reason[1:]}."
 
 # %% ../../nbs/store/200_verdict.ipynb #d1551af8
 def result(
-    verdict: Verdict,           # of the whole
-    columns: dict[str, dict],   # per column (or figure): its own `verdict`, `reason` and what was measured
-    **details,                  # further keys for this check, plain values
-) -> dict:                      # plain values only, ready for JSON
+    verdict: Verdict,  # of the whole
+    columns: dict[str, dict],  # per column (or figure): its own `verdict`, `reason` and what was measured
+    **details,  # further keys for this check, plain values
+) -> dict:  # plain values only, ready for JSON
     "Write a verdict down, with its parts."
     return {"verdict": verdict.word, "reason": verdict.reason, "columns": columns, **details}

@@ -43,10 +43,7 @@ def first_reason(
 # %% ../../nbs/terminal/060_ask.ipynb #9eebe1e4
 @verb("ask", "status", "mlnb status fraud --profile ci")
 def answer_status(
-    pipeline: PipelineName = None,
-    given: GivenValues = None,
-    file: ValuesFile = None,
-    profile: Profile = None,
+    pipeline: PipelineName = None, given: GivenValues = None, file: ValuesFile = None, profile: Profile = None
 ) -> Answer:
     "Say which stages are fresh, and why others are not."
     from mlnb.history.status import status_of
@@ -145,9 +142,7 @@ def answer_dag(
 
 # %% ../../nbs/terminal/060_ask.ipynb #5b64a5c8
 @verb("ask", "check", "mlnb check fraud")
-def answer_check(
-    pipeline: PipelineName = None,
-) -> Answer:
+def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
     from mlnb.flow.problems import check_of
 
@@ -236,8 +231,7 @@ def answer_runs(
         ),
     ] = None,
     figure: Annotated[
-        str | None,
-        typer.Option("--figure", metavar="FILE.svg", help="Draw the metrics over the parameters."),
+        str | None, typer.Option("--figure", metavar="FILE.svg", help="Draw the metrics over the parameters.")
     ] = None,
 ) -> Answer:
     "List runs, newest first; or compare them."
@@ -340,8 +334,7 @@ def show_difference(
 # %% ../../nbs/terminal/060_ask.ipynb #e5c487e8
 @verb("ask", "diff", "mlnb diff 20261123T10 latest")
 def answer_diff(
-    a: Annotated[str, typer.Argument(metavar="RUN")],
-    b: Annotated[str, typer.Argument(metavar="RUN")],
+    a: Annotated[str, typer.Argument(metavar="RUN")], b: Annotated[str, typer.Argument(metavar="RUN")]
 ) -> Answer:
     "Show what differs between two runs, down to the text of cells."
     from mlnb.history.run_diff import diff_of

@@ -51,10 +51,7 @@ def events_answer(
 
 # %% ../../nbs/terminal/100_audit.ipynb #bf61b9ff
 audit_app = sub_verbs(
-    "keep",
-    "audit",
-    "mlnb audit verify",
-    "Who did what: list, verify, sign; violations; trusted keys.",
+    "keep", "audit", "mlnb audit verify", "Who did what: list, verify, sign; violations; trusted keys."
 )
 
 
@@ -155,9 +152,7 @@ def answer_trust(
 
 
 @verb("keep", "distrust", "mlnb audit distrust ann", on=audit_app)
-def answer_distrust(
-    name: Annotated[str, typer.Argument(help="Whose key.")],
-) -> Answer:
+def answer_distrust(name: Annotated[str, typer.Argument(help="Whose key.")]) -> Answer:
     "Trust a key here no longer; what was taken stays."
     from mlnb.care.audit import audit
     from mlnb.care.signing import distrust
@@ -205,8 +200,7 @@ def answer_report(
     what: Annotated[str | None, typer.Option("--what", help="What happened; no personal data.")] = None,
     owner: Annotated[str | None, typer.Option("--owner", help="Who takes care of it.")] = None,
     evidence: Annotated[
-        list[str] | None,
-        typer.Option("--evidence", metavar="DIGEST", help="What shows it; may be repeated."),
+        list[str] | None, typer.Option("--evidence", metavar="DIGEST", help="What shows it; may be repeated.")
     ] = None,
     known_since: Annotated[
         str | None,

@@ -152,8 +152,7 @@ def value_text(
 def answer_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAME[@REF]")],
     out: Annotated[
-        str | None,
-        typer.Option("--out", metavar="FILE", help="File to write; a folder when it ends in /."),
+        str | None, typer.Option("--out", metavar="FILE", help="File to write; a folder when it ends in /.")
     ] = None,
     profile: Profile = None,
     as_json: Json = False,

@@ -22,9 +22,7 @@ from .output import counted, show_table
 
 # %% ../../nbs/terminal/120_project.ipynb #51ec83d9
 @verb("project", "init", "mlnb init shop && cd shop && mlnb run first")
-def answer_init(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Path(),
-) -> Answer:
+def answer_init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Path()) -> Answer:
     "Write a first project: settings.ini and two working stages."
     from mlnb.notebook.scaffold import write_scaffold
 

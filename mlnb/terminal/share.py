@@ -85,10 +85,7 @@ def push_notes(
 
 # %% ../../nbs/terminal/090_share.ipynb #865530bb
 @verb("keep", "push", "mlnb push s3://team/store fraud")
-def answer_push(
-    words: Words = None,
-    as_json: Json = False,
-) -> Answer:
+def answer_push(words: Words = None, as_json: Json = False) -> Answer:
     "Copy to a remote what it lacks, signed."
     from mlnb.sharing.push import push
 
@@ -99,10 +96,7 @@ def answer_push(
 
 # %% ../../nbs/terminal/090_share.ipynb #eff41542
 @verb("keep", "pull", "mlnb pull")
-def answer_pull(
-    words: Words = None,
-    as_json: Json = False,
-) -> Answer:
+def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
     "Take what is missing here, if somebody trusted signed it."
     from mlnb.sharing.pull import pull
 
