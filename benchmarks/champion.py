@@ -1,4 +1,5 @@
-"""The champion on the published weeks: what each group of inputs brought, validation and test means with 95 % intervals, and times beside logistic regression in the same run."""
+"""The champion on the published weeks: what each group of inputs brought, validation and test means with 95 %
+intervals, and times beside logistic regression in the same run."""
 
 import os
 import time
@@ -39,7 +40,8 @@ def stream() -> pd.DataFrame:
     rich = add_champion_features(features)
     seconds = time.perf_counter() - began
     print(
-        f"{len(OWN_INPUTS)} inputs beyond the published {len(INPUTS)}: {seconds:.1f} s for {len(rich):,} rows, {len(rich) / seconds:,.0f} rows/s"
+        f"{len(OWN_INPUTS)} inputs beyond the published {len(INPUTS)}: {seconds:.1f} s for "
+        f"{len(rich):,} rows, {len(rich) / seconds:,.0f} rows/s"
     )
     return rich
 
@@ -50,7 +52,8 @@ def boosted(names: Sequence[str]) -> Callable:
 
 
 def arms() -> dict[str, tuple[Callable, Sequence[str], int]]:
-    "Name of each arm with what fits it, its inputs and days of training; each adds one thing to the one before, all but the first with the champion's trees."
+    """Name of each arm with what fits it, its inputs and days of training; each adds one thing to the one
+    before, all but the first with the champion's trees."""
     ordinary = [name for name in OWN_INPUTS if "ORDINARY" in name]
     odd = [name for name in OWN_INPUTS if "_NB_ODD_" in name]
     terminal = [name for name in OWN_INPUTS if name.startswith("TERMINAL_ID") and name not in ordinary]
@@ -114,7 +117,8 @@ def show(name: str, n_inputs: int, days: int, validation: dict, test: dict, base
     )
     ratio = f"{test['fit_s'] / base_s:7.1f} x" if base_s else " " * 9
     print(
-        f"{name:40}{n_inputs:3} inputs {days:3} d   {figures}   fit {test['fit_s']:6.2f} s{ratio}  predict {test['predict_s']:.3f} s",
+        f"{name:40}{n_inputs:3} inputs {days:3} d   {figures}   fit {test['fit_s']:6.2f} s{ratio}  "
+        f"predict {test['predict_s']:.3f} s",
         flush=True,
     )
 
@@ -132,7 +136,8 @@ def show_intervals(kind: str, tests: list[pd.DataFrame], told: list) -> None:
 
 def main() -> None:
     print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; average precision, Card Precision@100, area: means of four validation weeks, of four test weeks"
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; average precision, Card "
+        "Precision@100, area: means of four validation weeks, of four test weeks"
     )
     rich, base_s = stream(), None
     for name, (fit, names, days) in arms().items():

@@ -1,10 +1,11 @@
-"""A pipeline of eight notebooks under mlnb, papermill, Ploomber, DVC and Snakemake: from nothing, again, and after one changed cell.
+"""A pipeline of eight notebooks under mlnb, papermill, Ploomber, DVC and Snakemake: from nothing, again,
+and after one changed cell.
 
-Each peer has an environment of its own, made on first use and kept (`--environments`), with the same versions of papermill, pandas and scikit-learn.
-Tools take turns in every situation, so that a busy moment of the machine falls on all of them. A time counts only when the command ran as many
-stages as the situation asks for and the last table is the expected one. `--before ENVIRONMENT` names an environment with an earlier mlnb, which
-takes its turns beside this one.
-"""
+Each peer has an environment of its own, made on first use and kept (`--environments`), with the same
+versions of papermill, pandas and scikit-learn. Tools take turns in every situation, so that a busy moment
+of the machine falls on all of them. A time counts only when the command ran as many stages as the situation
+asks for and the last table is the expected one. `--before ENVIRONMENT` names an environment with an earlier
+mlnb, which takes its turns beside this one."""
 
 import argparse
 import json
@@ -43,7 +44,8 @@ STARTING_SERVER, HAVING_SERVER = (STARTING, BEFORE[0]), (WARM, BEFORE[1])
 
 
 def mlnb_tools() -> tuple[Tool, ...]:
-    "The ways of mlnb, the one that others are compared with first; a single way while `mlnb run` knows no `--cold`."
+    """The ways of mlnb, the one that others are compared with first; a single way while `mlnb run` knows no
+    `--cold`."""
     known = subprocess.run(
         [sys.executable, "-m", "mlnb", "run", "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -55,7 +57,8 @@ def mlnb_tools() -> tuple[Tool, ...]:
 
 
 def with_environments(tools: tuple[Tool, ...], folder: Path) -> dict[Tool, Path]:
-    "The environment of each tool; a peer whose environment cannot be made is left out, with one line that says why."
+    """The environment of each tool; a peer whose environment cannot be made is left out, with one line that
+    says why."""
     found = {}
     for tool in tools:
         try:
@@ -189,13 +192,15 @@ def markdown(measured: dict) -> str:
     )
     heads = [f"{situation}: {n} run [s]" for situation, n in measured["stages_run"].items()]
     lines = [
-        f"Eight stages on {measured['processors']} processors, Python {measured['python']}, median of {repeats}, in brackets times mlnb; load {loads} after.\n",
+        f"Eight stages on {measured['processors']} processors, Python {measured['python']}, median of "
+        f"{repeats}, in brackets times mlnb; load {loads} after.\n",
         f"| tool | {' | '.join(heads)} |",
         "| --- |" + " --- |" * len(heads),
     ]
     for row in measured["tools"]:
         cells = [
-            f"{row['median'][s]:.2f} ({row['ratio'][s]:.1f}×){' runs all' if row['runs_everything'] and n != 8 else ''}"
+            f"{row['median'][s]:.2f} "
+            f"({row['ratio'][s]:.1f}×){' runs all' if row['runs_everything'] and n != 8 else ''}"
             for s, n in measured["stages_run"].items()
         ]
         lines.append(f"| {row['name']} {row['version']}: {row['how']} | {' | '.join(cells)} |")

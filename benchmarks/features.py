@@ -1,4 +1,5 @@
-"""Window features beside pandas `groupby().rolling()` and DuckDB windows on the same rows, values compared; then the same features an event at a time."""
+"""Window features beside pandas `groupby().rolling()` and DuckDB windows on the same rows, values compared;
+then the same features an event at a time."""
 
 import gc
 import os
@@ -61,14 +62,17 @@ def with_pandas(stream: pd.DataFrame) -> pd.DataFrame:
 
 
 def duckdb_query() -> str:
-    "The twelve features as SQL windows; times are whole microseconds, so that a window open at its left end can be said."
+    """The twelve features as SQL windows; times are whole microseconds, so that a window open at its left end
+    can be said."""
     day, columns, windows = 86_400_000_000, [], []
     for days in WINDOWS:
         windows.append(
-            f"c{days} AS (PARTITION BY CUSTOMER_ID ORDER BY t RANGE BETWEEN {days * day - 1} PRECEDING AND CURRENT ROW)"
+            f"c{days} AS (PARTITION BY CUSTOMER_ID ORDER BY t RANGE BETWEEN {days * day - 1} PRECEDING "
+            "AND CURRENT ROW)"
         )
         windows.append(
-            f"t{days} AS (PARTITION BY TERMINAL_ID ORDER BY t RANGE BETWEEN {(days + 7) * day - 1} PRECEDING AND {7 * day} PRECEDING)"
+            f"t{days} AS (PARTITION BY TERMINAL_ID ORDER BY t RANGE BETWEEN {(days + 7) * day - 1} "
+            f"PRECEDING AND {7 * day} PRECEDING)"
         )
         columns += [
             f"count(*) OVER c{days} AS CUSTOMER_ID_NB_TX_{days}DAY_WINDOW",
@@ -77,7 +81,8 @@ def duckdb_query() -> str:
             f"coalesce(avg(TX_FRAUD) OVER t{days}, 0) AS TERMINAL_ID_RISK_{days}DAY_WINDOW",
         ]
     return (
-        f"SELECT TRANSACTION_ID, {', '.join(columns)} FROM (SELECT *, epoch_us(TX_DATETIME) AS t FROM stream) "
+        f"SELECT TRANSACTION_ID, {', '.join(columns)} FROM (SELECT *, epoch_us(TX_DATETIME) AS t FROM "
+        "stream) "
         f"WINDOW {', '.join(windows)} ORDER BY TRANSACTION_ID"
     )
 
@@ -152,7 +157,8 @@ def batch(stream: pd.DataFrame, scratch: Path) -> None:
         gap = difference(tables["mlnb"], tables[way], np.ones(len(stream), bool) if way == "pandas" else rows)
         assert gap < 1e-6, f"{way} differs by {gap}"
         print(
-            f"{len(stream):>10,}  {way:8}{seconds:9.3f} s{len(stream) / seconds:12,.0f} rows/s{seconds / medians['mlnb']:8.1f} x mlnb"
+            f"{len(stream):>10,}  {way:8}{seconds:9.3f} s{len(stream) / seconds:12,.0f} "
+            f"rows/s{seconds / medians['mlnb']:8.1f} x mlnb"
             f"{peak_mib(way, path):9,.0f} MiB   largest difference {gap:.1g}"
         )
     print(f"{'':12}{(~rows).sum():,} rows tied in time are left out of the comparison with SQL")
@@ -172,8 +178,10 @@ def online(stream: pd.DataFrame) -> None:
         worst = max(worst, float(np.abs(np.array(list(answer.values())) - expected[place]).max()))
     assert worst < 1e-9, f"online differs by {worst}"
     print(
-        f"online: {len(stream):,} events, median {np.median(seconds) * 1e6:.1f} µs, last tenth {np.median(seconds[-len(stream) // 10 :]) * 1e6:.1f} µs, "
-        f"99 % below {np.quantile(seconds, 0.99) * 1e6:.1f} µs, {len(stream) / seconds.sum():,.0f} events/s, largest difference {worst:.1g}"
+        f"online: {len(stream):,} events, median {np.median(seconds) * 1e6:.1f} µs, last tenth "
+        f"{np.median(seconds[-len(stream) // 10 :]) * 1e6:.1f} µs, "
+        f"99 % below {np.quantile(seconds, 0.99) * 1e6:.1f} µs, {len(stream) / seconds.sum():,.0f} "
+        f"events/s, largest difference {worst:.1g}"
     )
 
 

@@ -1,4 +1,5 @@
-"""What pipelines of 8, 1,000 and 10,000 stages cost when there is nothing to do: a chain and a wide fan, real notebooks, committed records."""
+"""What pipelines of 8, 1,000 and 10,000 stages cost when there is nothing to do: a chain and a wide fan, real
+notebooks, committed records."""
 
 import argparse
 import json
@@ -136,36 +137,40 @@ def measured(folder: Path, environment: dict) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def surroundings(scratch: str) -> dict[str, str]:
+    "The environment of a command: compiled modules are kept, settings of the caller are not."
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MLNB_")}
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
+    return ours | {"PYTHONPYCACHEPREFIX": f"{scratch}/compiled"}
+
+
+def measured_once(shape: str, n: int) -> dict[str, float]:
+    "Times of each command on a pipeline of `n` stages, made for it and thrown away [s]."
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "project")
+        folder.mkdir()
+        write_project(folder, shape, n)
+        commit_all(folder)
+        return measured(folder, surroundings(scratch))
+
+
+def row(label: str, times: list[float], budgets: list[str]) -> str:
+    "A line of the table: a time for each size, how it grew at the end, what is allowed."
+    grew = f"{times[-1] / times[-2]:16.1f}" if len(times) > 1 else ""
+    return f"{label:40}{''.join(f'{time:10.2f}' for time in times)}{grew}  {', '.join(budgets)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[8, 1000, 10_000], help="numbers of stages")
     sizes = parser.parse_args().sizes
-    print(
-        f"{'':40}{''.join(f'{n:>10,}' for n in sizes)}{f'{sizes[-1]:,} / {sizes[-2]:,}' if len(sizes) > 1 else '':>16}  budget"
-    )
+    growth = f"{sizes[-1]:,} / {sizes[-2]:,}" if len(sizes) > 1 else ""
+    print(f"{'':40}{''.join(f'{n:>10,}' for n in sizes)}{growth:>16}  budget")
     for shape in ("chain", "fan"):
-        found = {}
-        for n in sizes:
-            with tempfile.TemporaryDirectory() as scratch:
-                environment = {
-                    k: v
-                    for k, v in os.environ.items()
-                    if not k.startswith("MLNB_") and k != "PYTHONDONTWRITEBYTECODE"
-                } | {"PYTHONPYCACHEPREFIX": f"{scratch}/compiled"}
-                folder = Path(scratch, "project")
-                folder.mkdir()
-                write_project(folder, shape, n)
-                commit_all(folder)
-                found[n] = measured(folder, environment)
+        found = {n: measured_once(shape, n) for n in sizes}
         for command in found[sizes[0]]:
-            ratio = f"{found[sizes[-1]][command] / found[sizes[-2]][command]:16.1f}" if len(sizes) > 1 else ""
-            budget = ", ".join(
-                f"{n:,}: {s} s" for (name, n), s in BUDGETS.items() if name == command and n in sizes
-            )
-            print(
-                f"{shape + ': ' + command:40}{''.join(f'{found[n][command]:10.2f}' for n in sizes)}{ratio}  {budget}",
-                flush=True,
-            )
+            allowed = [f"{n:,}: {BUDGETS[command, n]} s" for n in sizes if (command, n) in BUDGETS]
+            print(row(f"{shape}: {command}", [found[n][command] for n in sizes], allowed), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What it costs to start mlnb and to find that there is nothing to do, beside a bare Python start and a bare papermill import.
+"""What it costs to start mlnb and to find that there is nothing to do, beside a bare Python start and a
+bare papermill import.
 
-`noop.py ENVIRONMENT` names a virtual environment with an earlier mlnb, which takes its turns beside this one.
-"""
+`noop.py ENVIRONMENT` names a virtual environment with an earlier mlnb, which takes its turns beside this
+one."""
 
 import os
 import statistics

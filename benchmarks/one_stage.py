@@ -1,8 +1,9 @@
-"""One stage that imports what a stage usually imports: what papermill and mlnb add to the time of its own code.
+"""One stage that imports what a stage usually imports: what papermill and mlnb add to the time of its own
+code.
 
-The stage measures its own code, imports included, by a clock in its cells; what the command takes beyond that is the tool's. A warm kernel has
-imported the libraries before the stage begins, so its own code is short as well. Both tools run in this environment.
-"""
+The stage measures its own code, imports included, by a clock in its cells; what the command takes beyond
+that is the tool's. A warm kernel has imported the libraries before the stage begins, so its own code is
+short as well. Both tools run in this environment."""
 
 import argparse
 import json
@@ -26,11 +27,15 @@ EVIDENTLY = f"{USUAL}\nfrom evidently import Dataset, Report"
 STAGES = {"pandas, scikit-learn, matplotlib": USUAL, "the same and Evidently": EVIDENTLY}
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 BEGIN = "from time import perf_counter\n\nstarted = perf_counter()"
-WORK = "table = pd.DataFrame({'day': range(1000 * scale)})\ntable['week'] = table['day'] // 7\nn_weeks = int(table['week'].nunique())"
+WORK = (
+    "table = pd.DataFrame({'day': range(1000 * scale)})\ntable['week'] = table['day'] // 7\n"
+    "n_weeks = int(table['week'].nunique())"
+)
 END = "own_seconds = perf_counter() - started"
 FILES = [
     "table.to_parquet('table.parquet')",
-    f"{END}\nimport json\nfrom pathlib import Path\n\nPath('own.json').write_text(json.dumps([own_seconds, n_weeks]))",
+    f"{END}\nimport json\nfrom pathlib import Path\n\n"
+    "Path('own.json').write_text(json.dumps([own_seconds, n_weeks]))",
 ]
 NAMES = ["save('table', table)", f"{END}\nmetric('own_seconds', own_seconds)\nmetric('n_weeks', n_weeks)"]
 N_WEEKS = 286  # ceil(2,000 / 7): a time counts only when the stage came to this
@@ -93,7 +98,8 @@ def mlnb(*options: str) -> Callable[[Path, str, dict[str, str]], tuple[float, fl
 
 
 def measure_all(tools: dict, repeats: int, scratch: Path) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    "(wall, own) of each repeat, by stage and tool, in turns; a first round, not counted, fills file caches and starts the kernel server."
+    """(wall, own) of each repeat, by stage and tool, in turns; a first round, not counted, fills file caches
+    and starts the kernel server."""
     measured = {stage: {name: [] for name in tools} for stage in STAGES}
     for repeat in range(repeats + 1):
         for stage, imports in STAGES.items():
@@ -164,14 +170,17 @@ def main() -> None:
         " ".join(f"{value:.1f}" for value in about[when]) for when in ("load_before", "load_after")
     )
     print(
-        f"One stage on {about['processors']} processors, Python {about['python']}, papermill {about['papermill']}, median of {options.repeats}; load {loads} after.\n"
+        f"One stage on {about['processors']} processors, Python {about['python']}, papermill "
+        f"{about['papermill']}, median of {options.repeats}; load {loads} after.\n"
     )
     print(
-        "| imports | tool | command [s] | own code [s] | over its own code [s] | papermill's, times |\n| --- | --- | --- | --- | --- | --- |"
+        "| imports | tool | command [s] | own code [s] | over its own code [s] | papermill's, times |\n"
+        "| --- | --- | --- | --- | --- | --- |"
     )
     for r in rows:
         print(
-            f"| {r['stage']} | {r['tool']} | {r['wall']:.2f} | {r['own']:.2f} | {r['overhead']:.2f} | {r['papermill_times']:.1f}× |"
+            f"| {r['stage']} | {r['tool']} | {r['wall']:.2f} | {r['own']:.2f} | {r['overhead']:.2f} | "
+            f"{r['papermill_times']:.1f}× |"
         )
 
 

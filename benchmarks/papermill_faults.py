@@ -1,4 +1,5 @@
-"""What papermill alone and mlnb make of five faults: exit code, what is said, what is left. Prints a table in Markdown."""
+"""What papermill alone and mlnb make of five faults: exit code, what is said, what is left. Prints a table in
+Markdown."""
 
 import json
 import subprocess
@@ -38,7 +39,10 @@ def papermill_says(folder: Path) -> str:
     cells = {
         c["metadata"].get("papermill", {}).get("status") for c in about["cells"] if c["cell_type"] == "code"
     }
-    return f"cells {', '.join(sorted(map(str, cells)))}; exception {about['metadata']['papermill'].get('exception')}"
+    return (
+        f"cells {', '.join(sorted(map(str, cells)))}; exception "
+        f"{about['metadata']['papermill'].get('exception')}"
+    )
 
 
 def mlnb_says(folder: Path) -> str:
@@ -77,7 +81,8 @@ def main() -> None:
                 (folder / "out.ipynb").unlink()
                 code, ours_again = timed([BIN / "mlnb", "run", "demo"], folder)
                 print(
-                    f"| the same again, nothing changed | {theirs_again:.1f} s, runs everything | exit {code}, {ours_again:.1f} s, runs nothing |",
+                    f"| the same again, nothing changed | {theirs_again:.1f} s, runs everything | exit "
+                    f"{code}, {ours_again:.1f} s, runs nothing |",
                     flush=True,
                 )
 

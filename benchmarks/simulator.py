@@ -1,4 +1,5 @@
-"""Rows a second of the simulator: a literal one-draw-at-a-time loop, the stream at once, and day by day into Parquet partitions, with peak memory."""
+"""Rows a second of the simulator: a literal one-draw-at-a-time loop, the stream at once, and day by day into
+Parquet partitions, with peak memory."""
 
 import os
 import random
@@ -72,7 +73,8 @@ def measure_peak(what: str) -> None:
 
 def main() -> None:
     print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; peak memory includes {peak_mib('imports'):.0f} MiB of imports"
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; peak memory includes "
+        f"{peak_mib('imports'):.0f} MiB of imports"
     )
     seconds, n_rows = measured(literally, **PEER)
     literal = n_rows / seconds
@@ -80,11 +82,13 @@ def main() -> None:
     n_rows = len(simulate(**PUBLISHED))
     seconds, _ = measured(simulate, **PUBLISHED)
     print(
-        f"{'at once':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('at once'):8,.0f} MiB"
+        f"{'at once':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} "
+        f"rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('at once'):8,.0f} MiB"
     )
     seconds, _ = measured(lambda: sum(map(len, simulate_days(**PUBLISHED))))
     print(
-        f"{'by day':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('by day'):8,.0f} MiB"
+        f"{'by day':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} "
+        f"rows/s{n_rows / seconds / literal:8.1f} x{peak_mib('by day'):8,.0f} MiB"
     )
     times = []
     for _ in range(ROUNDS):
@@ -99,7 +103,9 @@ def main() -> None:
     assert n_read == n_rows == 1_754_155
     seconds = statistics.median(times)
     print(
-        f"{'into daily Parquet':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} rows/s{n_rows / seconds / literal:8.1f} x   {len(paths)} partitions, {n_bytes / 2**20:.0f} MiB"
+        f"{'into daily Parquet':24}{n_rows:>10,} rows{seconds:8.2f} s{n_rows / seconds:12,.0f} "
+        f"rows/s{n_rows / seconds / literal:8.1f} x   {len(paths)} partitions, {n_bytes / 2**20:.0f} "
+        "MiB"
     )
 
 

@@ -1,4 +1,5 @@
-"""What it costs to keep a value safely: the store beside the same file written plainly, and beside `dvc add`."""
+"""What it costs to keep a value safely: the store beside the same file written plainly, and beside `dvc
+add`."""
 
 import argparse
 import hashlib
@@ -30,7 +31,8 @@ def seconds(work) -> float:
 
 
 def in_turns(works: dict, rounds: int = ROUNDS) -> dict[str, float]:
-    "Median time of each piece of work [s]; in turns, so that a busy moment of the machine falls on all of them."
+    """Median time of each piece of work [s]; in turns, so that a busy moment of the machine falls on all of
+    them."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for round_ in range(rounds):
         for name, work in works.items():
@@ -39,7 +41,8 @@ def in_turns(works: dict, rounds: int = ROUNDS) -> dict[str, float]:
 
 
 def write_plainly(path: Path, data: bytes, flush: bool) -> str:
-    "Write a file and hash it, as a careful script does; `flush` also waits until content and name would survive a power cut."
+    """Write a file and hash it, as a careful script does; `flush` also waits until content and name would
+    survive a power cut."""
     with open(path, "wb") as file:
         file.write(data)
         if flush:

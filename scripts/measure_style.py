@@ -1,11 +1,11 @@
 """Measure how plain the code is, and what the notebooks say about it.
 
-measure_style.py                the table: limits, mlnb, and admired packages beside it; exit code 1 past a limit
+measure_style.py                the table: limits, mlnb, admired packages; exit code 1 past a limit
 measure_style.py --json         the same as a JSON document
 measure_style.py --room ROOM    the table of one room and each place that misses a limit
 
-Code is measured after `ruff format` at 110 columns. The lines of a function are those of its body without the
-docstring; its complexity is one and one more for each branch, loop, comprehension, condition and handler in it.
+Code is measured after `ruff format` at 110 columns. The lines of a function are those of its body without
+the docstring; its complexity is one and one more for each branch, loop, comprehension, condition and handler.
 """
 
 import argparse
@@ -343,12 +343,17 @@ def offenders(folder: Path, notebooks: list[Notebook], package: Path) -> Iterato
     "Each place of a room that keeps its figures up, worst first."
     for function in sorted(functions_of(folder), key=lambda one: (-one.complexity, -one.lines)):
         if function.lines > 18 or function.complexity > 10:
-            yield f"{function.file}: {function.name}: {function.lines} lines, complexity {function.complexity}"
+            yield (
+                f"{function.file}: {function.name}: {function.lines} lines, complexity {function.complexity}"
+            )
     for path, lines in modules_of(folder).items():
         if lines > 500:
             yield f"{path}: {lines} lines"
     for notebook in notebooks:
-        yield f"{notebook.path}: {notebook.words / notebook.lines:.1f} words a line; no example: {', '.join(notebook.unshown)}"
+        yield (
+            f"{notebook.path}: {notebook.words / notebook.lines:.1f} words a line; no example: "
+            f"{', '.join(notebook.unshown)}"
+        )
     for path in python_files(package):
         for comment in comments_of(path.read_text(encoding="utf-8")):
             yield from _faults(path.relative_to(package), comment)

@@ -1,4 +1,5 @@
-"""Run the long batteries of the store, write what came out, and make the page of it that `mlnb publish` takes along."""
+"""Run the long batteries of the store, write what came out, and make the page of it that `mlnb publish` takes
+along."""
 
 import argparse
 import json
@@ -40,28 +41,37 @@ BATTERIES = {  # file and expression of pytest -> what a reader is told
 
 
 OUTCOMES = ("passed", "failed", "error", "skipped")
-FOOTER = "Made by scripts/store_battery.py from the outcome of the tests. Nothing on this page was fetched from another host."
+FOOTER = (
+    "Made by scripts/store_battery.py from the outcome of the tests. Nothing on this page was fetched from "
+    "another host."
+)
 PAGE = """<div class="head"><h1>Store battery</h1>
 <p class="lede">What was done to the store on purpose, and how often it kept its promise.</p>
-<p><span class="state {{ look }}">{{ mark }} {{ said }}</span> <span class="soft small">last run {{ at_utc | moment }}</span></p></div>
+<p><span class="state {{ look }}">{{ mark }} {{ said }}</span>
+<span class="soft small">last run {{ at_utc | moment }}</span></p></div>
 <div class="scroll" tabindex="0" role="region" aria-label="Batteries"><table class="wide"><thead><tr>
-{% for name in ("What was done", "Times", "Tests", "Passed", "Failed", "Skipped", "Took", "Last run") %}<th scope="col">{{ name }}</th>
-{% endfor %}</tr></thead><tbody>
+{% for name in ("What was done", "Times", "Tests", "Passed", "Failed", "Skipped", "Took", "Last run") %}
+<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
 {% for b in batteries %}<tr><td>{{ b.name | capitalize }}</td>
-<td>{{ b.times | number }}</td><td>{{ b.tests | length }}</td><td>{{ b.counts.passed }}</td><td>{{ b.counts.failed + b.counts.error }}</td><td>{{ b.counts.skipped }}</td>
+<td>{{ b.times | number }}</td><td>{{ b.tests | length }}</td><td>{{ b.counts.passed }}</td>
+<td>{{ b.counts.failed + b.counts.error }}</td><td>{{ b.counts.skipped }}</td>
 <td class="name">{{ b.seconds | seconds }}</td><td class="name">{{ b.at_utc | moment }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p>A test that does its thing once counts as one time, a skipped one as none.</p>
 <h2>What did not pass</h2>
 {% if rest %}<ul>
-{% for b, t in rest %}<li>{{ b.name | capitalize }}: <code>{{ t.name }}</code> {{ "failed" if t.outcome == "error" else t.outcome }}{% if t.said %}: {{ t.said }}{% endif %}</li>
+{% for b, t in rest %}<li>{{ b.name | capitalize }}: <code>{{ t.name }}</code>
+{{ "failed" if t.outcome == "error" else t.outcome }}{% if t.said %}: {{ t.said }}{% endif %}</li>
 {% endfor %}</ul>
 {% else %}<p>Everything passed.</p>
 {% endif %}
 <h2>How to run it again</h2>
-<p><code>python scripts/store_battery.py</code> runs every battery and writes this page and <a href="{{ data }}">its data</a>; a single one is run by its own command.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Commands"><table class="wide"><thead><tr><th scope="col">Battery</th><th scope="col">Command</th><th scope="col">Ran with</th></tr></thead><tbody>
-{% for b in batteries %}<tr><td>{{ b.name | capitalize }}</td><td><code>{{ b.command }}</code></td><td class="name">mlnb {{ b.mlnb }}, Python {{ b.python }}, {{ b.system }}</td></tr>
+<p><code>python scripts/store_battery.py</code> runs every battery and writes this page and
+<a href="{{ data }}">its data</a>; a single one is run by its own command.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Commands"><table class="wide"><thead><tr>
+<th scope="col">Battery</th><th scope="col">Command</th><th scope="col">Ran with</th></tr></thead><tbody>
+{% for b in batteries %}<tr><td>{{ b.name | capitalize }}</td><td><code>{{ b.command }}</code></td>
+<td class="name">mlnb {{ b.mlnb }}, Python {{ b.python }}, {{ b.system }}</td></tr>
 {% endfor %}</tbody></table></div>"""
 
 
@@ -103,7 +113,8 @@ def run_battery(file: str, expression: str, environment: dict) -> list[dict]:
 
 
 def outcome(case: ET.Element) -> dict:
-    "One test: passed, failed, error or skipped, how often it did the thing it is about, and the first line of what it said."
+    """One test: passed, failed, error or skipped, how often it did the thing it is about, and the first line
+    of what it said."""
     bad = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
     word = "passed" if bad is None else {"failure": "failed"}.get(bad.tag, bad.tag)
     said = "" if bad is None else (bad.get("message") or "").partition("\n")[0][:200]
@@ -144,13 +155,15 @@ def read_result(path: Path) -> list[dict]:
         page_of(batteries, path.name)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         sys.exit(
-            f"{path} is no result of the store's battery ({type(error).__name__}: {error}): make it with `python scripts/store_battery.py`"
+            f"{path} is no result of the store's battery ({type(error).__name__}: {error}): make it "
+            "with `python scripts/store_battery.py`"
         )
     return batteries
 
 
 def totals(battery: dict) -> dict:
-    "A battery as the page shows it: its tests counted by outcome, their times and seconds added up; an unknown outcome raises `ValueError`."
+    """A battery as the page shows it: its tests counted by outcome, their times and seconds added up; an
+    unknown outcome raises `ValueError`."""
     tests = battery["tests"]
     unknown = {test["outcome"] for test in tests} - {*OUTCOMES}
     if unknown:
@@ -165,7 +178,8 @@ def totals(battery: dict) -> dict:
 
 
 def page_of(result: list[dict], data: str) -> str:
-    "The page of a result, one battery at least, with a link to its data; what a test said is text, whatever is in it."
+    """The page of a result, one battery at least, with a link to its data; what a test said is text, whatever
+    is in it."""
     batteries = [totals(battery) for battery in result]
     counts = {word: sum(battery["counts"][word] for battery in batteries) for word in OUTCOMES}
     n_tests, n_bad = sum(counts.values()), counts["failed"] + counts["error"]

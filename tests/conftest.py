@@ -1,4 +1,5 @@
-"""What several test files share: small projects, the command line as a process, and one run of the repository's own pipelines."""
+"""What several test files share: small projects, the command line as a process, and one run of the
+repository's own pipelines."""
 
 import json
 import os
@@ -57,7 +58,8 @@ class Folder:
         (self.root / "settings.ini").write_text(text)
 
     def stage(self, path, *cells, metadata=KERNEL):
-        'Write a notebook: a text is a code cell, `("md", text)` a markdown cell, `(tag, text)` a tagged code cell.'
+        """Write a notebook: a text is a code cell, `("md", text)` a markdown cell, `(tag, text)` a tagged
+        code cell."""
         made = []
         for n, cell in enumerate(cells, 1):
             kind, text = ("", cell) if isinstance(cell, str) else cell
@@ -81,7 +83,8 @@ def write_project(root, stages, settings="[mlnb]\n[pipeline.demo]\nnotebooks = n
 
 @pytest.fixture
 def make_project(tmp_path):
-    'Make a project: `make_project({"10_a.ipynb": [cells], …})` is one pipeline `demo`; `settings` replaces settings.ini.'
+    """Make a project: `make_project({"10_a.ipynb": [cells], …})` is one pipeline `demo`; `settings` replaces
+    settings.ini."""
     return lambda stages, *args, **options: write_project(tmp_path / "project", stages, *args, **options)
 
 
@@ -141,7 +144,8 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo_project(tmp_path_factory):
-    "A copy of the repository's pipelines, run once under profile `ci`; about a minute, only when a test asks for it."
+    """A copy of the repository's pipelines, run once under profile `ci`; about a minute, only when a test
+    asks for it."""
     root = tmp_path_factory.mktemp("demo")
     shutil.copy(REPOSITORY / "settings.ini", root)
     shutil.copytree(

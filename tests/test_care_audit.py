@@ -1,4 +1,5 @@
-"""The audit log: every change of it is found, a crash is not mistaken for one, and writers do not disturb each other."""
+"""The audit log: every change of it is found, a crash is not mistaken for one, and writers do not disturb
+each other."""
 
 import json
 import multiprocessing
@@ -62,37 +63,50 @@ def write_log(store, data):
 # random edits
 
 
+def replaced(data, place, size, new):
+    return data[:place] + new + data[place + size :]
+
+
+def joined(lines):
+    return b"\n".join(lines) + b"\n"
+
+
+def zeroed(data, place, rng):
+    size = min(rng.randint(1, 40), len(data) - place)
+    return replaced(data, place, size, bytes(size))
+
+
+def swapped(lines, a, b):
+    moved = list(lines)
+    moved[a], moved[b] = moved[b], moved[a]
+    return joined(moved)
+
+
+BYTE_EDITS = {
+    "bit": lambda data, place, rng: replaced(data, place, 1, bytes([data[place] ^ 1 << rng.randrange(8)])),
+    "byte": lambda data, place, rng: replaced(data, place, 1, rng.randbytes(1)),
+    "cut": lambda data, place, rng: data[:place],
+    "insert": lambda data, place, rng: replaced(data, place, 0, rng.randbytes(rng.randint(1, 40))),
+    "remove": lambda data, place, rng: replaced(data, place, rng.randint(1, 40), b""),
+    "zero": zeroed,
+}
+LINE_EDITS = {
+    "swap": swapped,
+    "remove line": lambda lines, a, b: joined(lines[:a] + lines[a + 1 :]),
+    "double line": lambda lines, a, b: joined([*lines[:b], lines[a], *lines[b:]]),
+}
+
+
 def edited(data, rng):
     "The log after one edit of a random kind, and the number of the first line that differs."
     lines, _ = split_lines(data)
-    kind = rng.choice(
-        ["bit", "byte", "cut", "insert", "remove", "swap", "remove line", "double line", "zero", "end"]
-    )
-    place, size = rng.randrange(len(data)), rng.randint(1, 40)
-    a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
-    if kind == "bit":
-        new = data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
-    elif kind == "byte":
-        new = data[:place] + rng.randbytes(1) + data[place + 1 :]
-    elif kind == "cut":
-        new = data[:place]
-    elif kind == "insert":
-        new = data[:place] + rng.randbytes(size) + data[place:]
-    elif kind == "remove":
-        new = data[:place] + data[place + size :]
-    elif kind == "zero":
-        new = data[:place] + bytes(min(size, len(data) - place)) + data[place + size :]
-    elif kind == "end":
-        new = data + rng.randbytes(size) + b"\n" + rng.choice([b"x\n", lines[-1] + b"\n"])
+    kind = rng.choice([*BYTE_EDITS, *LINE_EDITS, "end"])
+    if kind in BYTE_EDITS:
+        new = BYTE_EDITS[kind](data, rng.randrange(len(data)), rng)
+    elif kind in LINE_EDITS:
+        new = LINE_EDITS[kind](lines, rng.randrange(len(lines)), rng.randrange(len(lines)))
     else:
-        moved = list(lines)
-        if kind == "swap":
-            moved[a], moved[b] = moved[b], moved[a]
-        elif kind == "remove line":
-            del moved[a]
-        else:
-            moved.insert(b, lines[a])
-        new = b"\n".join(moved) + b"\n"
+        new = data + rng.randbytes(rng.randint(1, 40)) + b"\n" + rng.choice([b"x\n", lines[-1] + b"\n"])
     if new == data:
         return edited(data, rng)
     changed, _ = split_lines(new)

@@ -1,4 +1,5 @@
-"""Erasing: what was erased is gone from everywhere, says so, and does not come back; what was made from it is found."""
+"""Erasing: what was erased is gone from everywhere, says so, and does not come back; what was made from it is
+found."""
 
 import json
 import os

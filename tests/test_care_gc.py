@@ -254,7 +254,8 @@ def test_object_that_becomes_needed_between_two_looks_stays(store, monkeypatch):
 
 
 def busy(root, number, rounds, queue):
-    "Put, commit and read, over and over; values come from a small set, so that what is garbage now is needed soon."
+    """Put, commit and read, over and over; values come from a small set, so that what is garbage now is
+    needed soon."""
     try:
         store = open_store(root)
         for n in range(rounds):

@@ -1,4 +1,5 @@
-"""Daily partitions: what is read is what was written and pinned, and every other state of the files is refused by name."""
+"""Daily partitions: what is read is what was written and pinned, and every other state of the files is
+refused by name."""
 
 import shutil
 

@@ -1,4 +1,5 @@
-"""Windows: equal to their definition row by row for any definition, blind to the future, exact, and not slowed by one large key."""
+"""Windows: equal to their definition row by row for any definition, blind to the future, exact, and not
+slowed by one large key."""
 
 from fractions import Fraction
 

@@ -1,4 +1,5 @@
-"""Runs that are killed at any moment, memory taken at once, launches in a row and side by side, models that share two cores."""
+"""Runs that are killed at any moment, memory taken at once, launches in a row and side by side, models that
+share two cores."""
 
 import hashlib
 import json
@@ -77,7 +78,8 @@ def start(root, jobs, value, environment):
 
 
 def kill_and_resume(make_project, mlnb, environment, kills, jobs, seconds):
-    "Kill runs at random moments within so many seconds until so many were killed, finishing a value of the parameter before going to the next."
+    """Kill runs at random moments within so many seconds until so many were killed, finishing a value of the
+    parameter before going to the next."""
     project, draw = six_stages(make_project), random.Random(kills)
     root, value, n_killed = project.root, 0, 0
     while n_killed < kills:
@@ -141,7 +143,10 @@ def test_memory_taken_at_once_ends_the_stage_as_oom_and_the_rest_goes_on(make_pr
 
 
 def test_memory_that_a_child_takes_counts_for_the_stage(make_project, mlnb):
-    child = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; kept = b\"x\" * (1200 * 2**20); time.sleep(60)'])"
+    child = (
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; kept = b\"x\" * (1200 "
+        "* 2**20); time.sleep(60)'])"
+    )
     project = make_project({"10_parent.ipynb": ["#| memory: 300MiB\n" + OURS, child, "save('parent', 1)"]})
     result = mlnb("run", "demo", "--json", cwd=project.root)
     assert (result.stage("parent")["state"], result.stage("parent")["kind"]) == ("failed", "oom"), (

@@ -1,4 +1,5 @@
-"""Signals, threads and callbacks that come at the worst moment: before what they name is there, or after it is gone."""
+"""Signals, threads and callbacks that come at the worst moment: before what they name is there, or after it
+is gone."""
 
 import os
 import signal
@@ -57,7 +58,8 @@ def silent_server(address):
 
 @pytest.fixture
 def begin_server(tmp_path):
-    "Begin a server as mlnb does, with SIGTERM blocked until there is a handler; nothing may be written to its stderr."
+    """Begin a server as mlnb does, with SIGTERM blocked until there is a handler; nothing may be written to
+    its stderr."""
     with open(tmp_path.parent / f"{tmp_path.name}.errors", "w+") as errors:
 
         def begin(address):
@@ -281,7 +283,8 @@ def test_server_that_breaks_keeps_its_log_and_the_next_one_removes_it(tmp_path, 
 
 @needs_server
 def test_servers_that_begin_while_another_ends_never_serve_two_at_once(tmp_path, begin_server):
-    "Lock files are removed when a server ends, so the file that somebody opened may be gone when he gets the lock."
+    """Lock files are removed when a server ends, so the file that somebody opened may be gone when he gets
+    the lock."""
     held = [begin_server(tmp_path / "s.sock") for _ in range(3)]
     until(lambda: ask(tmp_path / "s.sock", {"do": "status"}))
     first = ask(tmp_path / "s.sock", {"do": "status"})["pid"]

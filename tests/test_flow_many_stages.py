@@ -1,4 +1,5 @@
-"""Pipelines of many stages: what is remembered never changes what is said, and nothing costs more than its share."""
+"""Pipelines of many stages: what is remembered never changes what is said, and nothing costs more than its
+share."""
 
 import json
 import os
@@ -70,13 +71,15 @@ NOTEBOOKS = {
         "df.head();",
     ],
     "12_options.ipynb": [
-        "#| timeout: 20m\n#| env: REGION, ZONE\n#| threads: 2\n#| retries: 3\n#| memory: 2GiB\n#| report: hide-code\nx = 1",
+        "#| timeout: 20m\n#| env: REGION, ZONE\n#| threads: 2\n#| retries: 3\n#| memory: 2GiB\n"
+        "#| report: hide-code\nx = 1",
         "#| threads: 4\ny = 2",
     ],
     "13_defaults.ipynb": [
         (
             "parameters",
-            "a: int | None = None\nb: list[float] = [1, 2.5]\nc: dict[str, int] = {'x': 1}\nd: float = -0.0\ne: bool = True\nf = 1",
+            "a: int | None = None\nb: list[float] = [1, 2.5]\nc: dict[str, int] = {'x': 1}\n"
+            "d: float = -0.0\ne: bool = True\nf = 1",
         )
     ],
     "14_no_json.ipynb": [("parameters", "a = (1, 2)\nb = {1: 2}\nc = {1, 2}\nd = b'x'\ne = 1e999\nf = 2j")],
@@ -98,7 +101,8 @@ BROKEN_FILES = {
     "33_bytes.ipynb": b"\xff\xfe",
     "34_none.ipynb": b"",
     "35_no_kernel.ipynb": b'{"nbformat": 4, "cells": [], "metadata": {}}',
-    "36_other.ipynb": b'{"nbformat": 4, "cells": [], "metadata": {"kernelspec": {"name": "ir", "language": "R"}}}',
+    "36_other.ipynb": b'{"nbformat": 4, "cells": [], '
+    b'"metadata": {"kernelspec": {"name": "ir", "language": "R"}}}',
 }
 
 
@@ -371,7 +375,10 @@ def test_status_and_a_run_with_nothing_to_do_import_neither_papermill_nor_pandas
     project = many(make_project, 3)
     heavy = ["papermill", "pandas", "numpy", "nbformat", "nbclient", "pyarrow", "IPython", "jupyter_client"]
     for arguments in (["status"], ["run", "demo"], ["check"]):
-        script = f"import sys\nfrom mlnb.cli import run_command\ncode = run_command({arguments!r})\nprint(code, [m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+        script = (
+            f"import sys\nfrom mlnb.cli import run_command\ncode = run_command({arguments!r})\n"
+            f"print(code, [m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+        )
         done = subprocess.run(
             [sys.executable, "-c", script],
             cwd=project.root,

@@ -1,4 +1,5 @@
-"""What counts for a stage's key and what does not, one table; records are written as a run would write them, no kernel is started."""
+"""What counts for a stage's key and what does not, one table; records are written as a run would write them,
+no kernel is started."""
 
 import json
 import os
@@ -37,7 +38,10 @@ TRAIN = [
     "import numpy as np",
     "save('model', load('rows'))",
 ]
-SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = other\n[source.raw]\npath = raw/*.csv\n[profile.ci.demo]\ndays = 35\n[profile.ci.source.raw]\npath = raw/a.csv\n"
+SETTINGS = (
+    "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = other\n[source.raw]\n"
+    "path = raw/*.csv\n[profile.ci.demo]\ndays = 35\n[profile.ci.source.raw]\npath = raw/a.csv\n"
+)
 
 
 class World:

@@ -1,4 +1,5 @@
-"""Stages run for real: how each ends, what is kept, and what a second run, an interruption or damage comes to."""
+"""Stages run for real: how each ends, what is kept, and what a second run, an interruption or damage comes
+to."""
 
 import json
 import os
@@ -275,9 +276,12 @@ ARRIVED = {
     "untouched": 1e300,
 }
 LOOK = """import os, random, sys, time
-around = {"folder": os.path.basename(os.getcwd()), "zone": time.tzname[0], "seed": os.environ.get("PYTHONHASHSEED"), "secret": os.environ.get("SECRET_OF_THE_SHELL"), "region": os.environ.get("REGION"),
-          "threads": os.environ.get("OMP_NUM_THREADS"), "encoding": sys.stdout.encoding.lower(), "track": os.environ.get("DO_NOT_TRACK"), "executable": sys.executable,
-          "draws": [random.random(), random.random()], "order": list({"a", "b", "c", "d"}), "own": __import__("own").NAME}"""
+told = os.environ.get
+around = {"folder": os.path.basename(os.getcwd()), "zone": time.tzname[0], "seed": told("PYTHONHASHSEED"),
+          "secret": told("SECRET_OF_THE_SHELL"), "region": told("REGION"), "threads": told("OMP_NUM_THREADS"),
+          "encoding": sys.stdout.encoding.lower(), "track": told("DO_NOT_TRACK"),
+          "executable": sys.executable, "draws": [random.random(), random.random()],
+          "order": list({"a", "b", "c", "d"}), "own": __import__("own").NAME}"""
 
 
 def test_parameters_arrive_exactly_and_surroundings_are_fixed(make_project, mlnb):
@@ -377,7 +381,10 @@ def start(*arguments, cwd, environment):
 def test_interrupted_and_killed_runs_are_resumed_without_repeating_what_was_committed(
     make_project, mlnb, outside_environment
 ):
-    slow = "import os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))\nPath('ready').touch()\nwhile not Path('go').exists(): time.sleep(0.05)"
+    slow = (
+        "import os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))\n"
+        "Path('ready').touch()\nwhile not Path('go').exists(): time.sleep(0.05)"
+    )
     project = make_project(
         {
             "10_quick.ipynb": [OURS, "open('log', 'a').write('quick\\n')\nsave('x', 1)"],

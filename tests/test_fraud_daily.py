@@ -1,4 +1,5 @@
-"""Simulated days: the same stream in pieces of any size, on disk as it was, in memory that does not grow with it."""
+"""Simulated days: the same stream in pieces of any size, on disk as it was, in memory that does not grow with
+it."""
 
 import subprocess
 import sys
@@ -73,7 +74,8 @@ def test_full_size_in_daily_partitions_gives_the_published_figures(tmp_path):
 def peak_mib(n_customers: int) -> float:
     "Peak memory of a process that takes 40 days of so many customers one by one [MiB]."
     code = (
-        f"from mlnb.fraud.daily import simulate_days; n = sum(len(day) for day in simulate_days(40, {n_customers}, 1000, piece_rows=50_000)); "
+        "from mlnb.fraud.daily import simulate_days; n = sum(len(day) for day in simulate_days(40, "
+        f"{n_customers}, 1000, piece_rows=50_000)); "
         "print(n, next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

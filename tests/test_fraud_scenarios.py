@@ -1,4 +1,5 @@
-"""Drift scenarios: only what they say they change, from their day on, the same for a day and for the whole stream."""
+"""Drift scenarios: only what they say they change, from their day on, the same for a day and for the whole
+stream."""
 
 import pandas as pd
 import pytest

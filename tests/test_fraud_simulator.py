@@ -1,4 +1,5 @@
-"""Simulator: equal to a literal transcription of its definition, and to the published figures at full size."""
+"""Simulator: equal to a literal transcription of its definition, and to the published figures at full
+size."""
 
 import random
 

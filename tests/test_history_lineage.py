@@ -23,7 +23,10 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}")
     for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")
 ]
-SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n[pipeline.score]\nnotebooks = nbs/score\n[source.raw]\npath = data\n"
+SETTINGS = (
+    "[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n[pipeline.score]\nnotebooks = nbs/score\n[source.raw]\n"
+    "path = data\n"
+)
 STAGES = {
     "nbs/demo/10_rows.ipynb": ["from mlnb import load, save", "save('rows', sum(load('raw'), []))"],
     "nbs/demo/20_train.ipynb": [

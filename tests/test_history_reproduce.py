@@ -1,4 +1,5 @@
-"""A run can be repeated from what was kept, whatever the working tree says now; and nothing but evidence is written."""
+"""A run can be repeated from what was kept, whatever the working tree says now; and nothing but evidence is
+written."""
 
 import gc
 import json
@@ -43,7 +44,8 @@ STAGES = {
     "nbs/demo/10_rows.ipynb": [
         ("parameters", "#| env: REGION\nfactor: int = 2  # 1..9"),
         "from mlnb import load, save, metric\nfrom own.maths import scaled\nimport os",
-        "rows = scaled([n for part in load('raw') for n in part], factor)\nmetric('n', len(rows))\nsave('rows', rows)",
+        "rows = scaled([n for part in load('raw') for n in part], factor)\nmetric('n', len(rows))\n"
+        "save('rows', rows)",
         "save('region', os.environ.get('REGION', 'none'))",
     ],
     "nbs/demo/20_total.ipynb": [
@@ -236,9 +238,9 @@ def test_modules_of_mlnb_that_a_stage_imports_are_those_that_were_kept(make_proj
     plan = planned(folder.root)
     document = run_pipeline(plan, select(plan.pipeline))
     (record,) = records_of_run(plan.store, document)
-    older = (
-        get(plan.store, record["modules"]["mlnb.store.digests"])
-        + b"\n_real = sha256\n\ndef sha256(data): return 'kept ' + _real(data) if data == b'' else _real(data)\n"
+    older = get(plan.store, record["modules"]["mlnb.store.digests"]) + (
+        b"\n_real = sha256\n\ndef sha256(data): return 'kept ' + _real(data) if data == b'' else "
+        b"_real(data)\n"
     )
     record |= {
         "modules": record["modules"] | {"mlnb.store.digests": put(plan.store, older)},

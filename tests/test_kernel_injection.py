@@ -1,4 +1,5 @@
-"""What papermill writes into a notebook is what was given, type-exact, or it is refused before a kernel starts."""
+"""What papermill writes into a notebook is what was given, type-exact, or it is refused before a kernel
+starts."""
 
 import ast
 

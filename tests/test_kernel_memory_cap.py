@@ -1,4 +1,5 @@
-"""A stage that passes its memory limit for a moment only: the operating system sees it, a look five times a second does not."""
+"""A stage that passes its memory limit for a moment only: the operating system sees it, a look five times a
+second does not."""
 
 import pytest
 
@@ -12,7 +13,10 @@ pytestmark = pytest.mark.skipif(
 
 def test_memory_passed_for_a_moment_ends_the_stage_as_oom_and_leaves_no_group(make_project, mlnb):
     sudden = "for n in range(3):\n    kept = b'x' * (900 * 2**20)\n    del kept"
-    child = "import subprocess, sys\nassert subprocess.run([sys.executable, '-c', 'kept = b\"x\" * (900 * 2**20)']).returncode == 0"
+    child = (
+        "import subprocess, sys\nassert subprocess.run([sys.executable, '-c', 'kept = b\"x\" * (900 * "
+        "2**20)']).returncode == 0"
+    )
     modest = "kept = b'x' * (50 * 2**20)"
     cells = {"sudden": sudden, "child": child, "modest": modest}
     project = make_project(

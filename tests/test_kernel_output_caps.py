@@ -8,16 +8,33 @@ import pytest
 from mlnb.store.objects import get, open_store
 
 OURS = "from mlnb import save\n"
-FIGURES = "import matplotlib\nmatplotlib.use('module://matplotlib_inline.backend_inline')\nimport matplotlib.pyplot as plt\nfor n in range(500):\n    plt.figure(figsize=(1, 1))\n    plt.plot([1, n])\n    plt.show()\n    plt.close()"
+FIGURES = (
+    "import matplotlib\nmatplotlib.use('module://matplotlib_inline.backend_inline')\n"
+    "import matplotlib.pyplot as plt\nfor n in range(500):\n    plt.figure(figsize=(1, 1))\n"
+    "    plt.plot([1, n])\n    plt.show()\n    plt.close()"
+)
 FLOODS = {  # stage -> the cell that floods
     "lines": "for n in range(60_000): print(f'{n:049d}')",
     "once": "print('x' * 20_000_000)",
     "flushed": "for n in range(5_000): print(f'{n:049d}', flush=True)",
     "large": "from IPython.display import HTML\nHTML('x' * 20_000_000)",
-    "many": "from IPython.display import display\nfor n in range(500): display({'text/plain': str(n), 'text/html': 'x' * 2_000}, raw=True)",
-    "bar": "import sys\nfor n in range(20_000): sys.stderr.write(f'\\r{n + 1} of 20000')\nsys.stderr.write('\\n')",
-    "updates": "from IPython.display import display, update_display\ndisplay({'text/plain': '0'}, raw=True, display_id='a')\nfor n in range(500): update_display({'text/plain': f'{n + 1}'}, raw=True, display_id='a')",
-    "clears": "from IPython.display import clear_output\nfor n in range(300):\n    clear_output(wait=True)\n    print('y' * 1_000, n)",
+    "many": (
+        "from IPython.display import display\n"
+        "for n in range(500): display({'text/plain': str(n), 'text/html': 'x' * 2_000}, raw=True)"
+    ),
+    "bar": (
+        "import sys\nfor n in range(20_000): sys.stderr.write(f'\\r{n + 1} of 20000')\n"
+        "sys.stderr.write('\\n')"
+    ),
+    "updates": (
+        "from IPython.display import display, update_display\n"
+        "display({'text/plain': '0'}, raw=True, display_id='a')\n"
+        "for n in range(500): update_display({'text/plain': f'{n + 1}'}, raw=True, display_id='a')"
+    ),
+    "clears": (
+        "from IPython.display import clear_output\nfor n in range(300):\n    clear_output(wait=True)\n"
+        "    print('y' * 1_000, n)"
+    ),
     "error": "raise ValueError('e' * 5_000_000)",
 }
 

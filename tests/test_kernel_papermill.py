@@ -1,4 +1,5 @@
-"""The other two lives of a stage: papermill with and without mlnb's engine, and a kernel as JupyterLab starts it."""
+"""The other two lives of a stage: papermill with and without mlnb's engine, and a kernel as JupyterLab starts
+it."""
 
 import getpass
 import json

@@ -11,12 +11,16 @@ import pytest
 
 KNOWN = {"test_execute.py::TestBrokenNotebook2::test"}  # fails with papermill's own engine too
 CLOUD = ("abs", "adl", "gcs", "hdfs", "s3")  # need what is not installed here
-PLUGIN = "import papermill.engines\nfrom mlnb.kernel.engine import ENGINE\n\npapermill.engines.papermill_engines.register(None, ENGINE)\n"
+PLUGIN = (
+    "import papermill.engines\nfrom mlnb.kernel.engine import ENGINE\n\n"
+    "papermill.engines.papermill_engines.register(None, ENGINE)\n"
+)
 
 
 @pytest.mark.slow
 def test_papermill_s_own_tests_pass_with_our_engine_but_for_the_known_failure(tmp_path):
-    "They are copied out of the installed package, because a notebook inside an mlnb project is treated more strictly."
+    """They are copied out of the installed package, because a notebook inside an mlnb project is treated more
+    strictly."""
     suite = tmp_path / "suite"
     shutil.copytree(
         Path(papermill.__file__).parent / "tests", suite, ignore=shutil.ignore_patterns("__pycache__")

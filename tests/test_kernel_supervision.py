@@ -1,4 +1,5 @@
-"""Stages that do not end, take too much, start others and leave them, or fail only sometimes; and what a killed run leaves behind."""
+"""Stages that do not end, take too much, start others and leave them, or fail only sometimes; and what a
+killed run leaves behind."""
 
 import json
 import os
@@ -13,19 +14,28 @@ import pytest
 
 OURS = "from mlnb import save\n"
 SAVE = "save('{name}', 1)"
-FLAKY = "import os, pathlib\nseen = pathlib.Path('{flag}')\nn = int(seen.read_text()) if seen.exists() else 0\nseen.write_text(str(n + 1))\nif n < 2: os.kill(os.getpid(), 9)"
+FLAKY = (
+    "import os, pathlib\nseen = pathlib.Path('{flag}')\nn = int(seen.read_text()) if seen.exists() else 0\n"
+    "seen.write_text(str(n + 1))\nif n < 2: os.kill(os.getpid(), 9)"
+)
 SPAWNS = {  # six ways to start a process that outlives its cell
     "plain": "import subprocess\nsubprocess.Popen(['sleep', '600'])",
     "session": "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)",
     "shell": "import os\nos.system('sleep 600 &')",
-    "nohup": "import subprocess\nsubprocess.run(['bash', '-c', 'nohup setsid sleep 600 >/dev/null 2>&1 & disown'])",
-    "daemon": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import os, time\\nif os.fork() == 0:\\n os.setsid()\\n if os.fork() == 0: time.sleep(600)\\n os._exit(0)'])",
+    "nohup": (
+        "import subprocess\nsubprocess.run(['bash', '-c', 'nohup setsid sleep 600 >/dev/null 2>&1 & disown'])"
+    ),
+    "daemon": (
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import os, time\\nif os.fork() == "
+        "0:\\n os.setsid()\\n if os.fork() == 0: time.sleep(600)\\n os._exit(0)'])"
+    ),
     "fork": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)",
 }
 
 
 def family_of(root):
-    "Processes that carry the context of a stage of this project in their environment, or work in its folder as a warm kernel does."
+    """Processes that carry the context of a stage of this project in their environment, or work in its folder
+    as a warm kernel does."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -60,7 +70,8 @@ def supervised(make_shared_project, mlnb, tmp_path_factory):
         "blocked": ["#| timeout: 1s\n" + OURS, "import os\nos.read(os.pipe()[0], 1)"],
         "greedy": [
             "#| memory: 300MiB\n" + OURS,
-            "import time\nkept = []\nwhile True:\n    kept.append(bytearray(30 * 2**20))\n    time.sleep(0.05)",
+            "import time\nkept = []\nwhile True:\n    kept.append(bytearray(30 * 2**20))\n"
+            "    time.sleep(0.05)",
         ],
         "flaky": ["#| retries: 2\n" + OURS, FLAKY.format(flag=flag)],
         "wrong": ["#| retries: 2\n" + OURS, "1 / 0"],
@@ -180,7 +191,8 @@ def test_killed_run_leaves_no_process_and_no_lock(make_project, mlnb):
         {
             "10_a.ipynb": [
                 OURS,
-                "import subprocess, time\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\nopen('started', 'w').close()\ntime.sleep(600)",
+                "import subprocess, time\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+                "open('started', 'w').close()\ntime.sleep(600)",
                 SAVE.format(name="a"),
             ]
         }

@@ -1,4 +1,5 @@
-"""Warm kernels are the same as cold ones: same results, same sight of modules, same faults; and their server leaves nothing behind."""
+"""Warm kernels are the same as cold ones: same results, same sight of modules, same faults; and their server
+leaves nothing behind."""
 
 import json
 import os
@@ -24,19 +25,29 @@ from mlnb.kernel.server_process import remove_remains
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
-IMPORTS = "import random\nimport numpy as np\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nimport matplotlib.pyplot as plt\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import load, save, metric"
+IMPORTS = (
+    "import random\nimport numpy as np\nimport pandas as pd\nimport pyarrow as pa\n"
+    "import pyarrow.compute as pc\nimport matplotlib.pyplot as plt\n"
+    "from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\n"
+    "from mlnb import load, save, metric"
+)
 PIPELINE = {
     "10_draw.ipynb": [
         ("parameters", "rows: int = 4000  # 100..100000"),
         IMPORTS,
-        "frame = pd.DataFrame({'x': np.random.normal(size=rows), 'y': [random.random() for _ in range(rows)]})\nframe['t'] = (frame.x + frame.y + np.random.normal(size=rows) > 0.5).astype(int)",
+        "frame = pd.DataFrame({'x': np.random.normal(size=rows), 'y': [random.random() for _ in "
+        "range(rows)]})\nframe['t'] = (frame.x + frame.y + np.random.normal(size=rows) > "
+        "0.5).astype(int)",
         "save('frame', frame)\nsave('words', list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'}))",
     ],
     "20_fit.ipynb": [
         "#| threads: 2",
         IMPORTS,
-        "frame = load('frame')\nforest = RandomForestClassifier(20, random_state=0).fit(frame[['x', 'y']], frame.t)\nboosted = HistGradientBoostingClassifier(max_iter=20).fit(frame[['x', 'y']], frame.t)",
-        "save('forest', forest)\nsave('scores', boosted.predict_proba(frame[['x', 'y']])[:, 1])\nmetric('mean', float(pc.mean(pa.array(frame.x)).as_py()))",
+        "frame = load('frame')\nforest = RandomForestClassifier(20, random_state=0).fit(frame[['x', "
+        "'y']], frame.t)\nboosted = HistGradientBoostingClassifier(max_iter=20).fit(frame[['x', 'y']], "
+        "frame.t)",
+        "save('forest', forest)\nsave('scores', boosted.predict_proba(frame[['x', 'y']])[:, 1])\n"
+        "metric('mean', float(pc.mean(pa.array(frame.x)).as_py()))",
     ],
     "30_show.ipynb": [
         IMPORTS,
@@ -45,9 +56,16 @@ PIPELINE = {
     ],
 }
 ABOUT = """import json, os, signal, sys, warnings, logging, threading
-about = {"modules": sorted(sys.modules), "path": sys.path, "environment": {n: v for n, v in os.environ.items() if n not in ("MLNB_STAGE", "JPY_PARENT_PID", "MLNB_ROOT")},
-         "filters": [str(f) for f in warnings.filters], "handlers": [str(type(h)) for h in logging.root.handlers], "cwd": os.getcwd(), "argv0": sys.argv[0],
-         "umask": oct(os.umask(0o077)), "main": sorted(n for n in globals() if not n.startswith("_")), "signals": [str(signal.getsignal(s)) for s in sorted(signal.valid_signals()) if "function" not in str(signal.getsignal(s))], "threads": sorted(t.name for t in threading.enumerate() if not t.name.startswith("Thread-")),
+its_own = ("MLNB_STAGE", "JPY_PARENT_PID", "MLNB_ROOT")
+signals = [str(signal.getsignal(s)) for s in sorted(signal.valid_signals())]
+threads = [t.name for t in threading.enumerate()]
+about = {"modules": sorted(sys.modules), "path": sys.path, "cwd": os.getcwd(), "argv0": sys.argv[0],
+         "environment": {n: v for n, v in os.environ.items() if n not in its_own},
+         "filters": [str(f) for f in warnings.filters],
+         "handlers": [str(type(h)) for h in logging.root.handlers], "umask": oct(os.umask(0o077)),
+         "main": sorted(n for n in globals() if not n.startswith("_")),
+         "signals": [s for s in signals if "function" not in s],
+         "threads": sorted(t for t in threads if not t.startswith("Thread-")),
          "hooks": [type(sys.excepthook).__name__, type(sys.displayhook).__name__]}
 save("about", about)"""
 
@@ -176,7 +194,8 @@ def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, run
         {
             "10_look.ipynb": [
                 ("parameters", "#| env: REGION\nway: str = 'warm'"),
-                "import pandas as pd\nimport matplotlib.pyplot as plt\nfrom sklearn.linear_model import LogisticRegression\nfrom mlnb import save",
+                "import pandas as pd\nimport matplotlib.pyplot as plt\n"
+                "from sklearn.linear_model import LogisticRegression\nfrom mlnb import save",
                 ABOUT,
             ]
         }
@@ -246,7 +265,11 @@ def test_missing_import_fails_cold_and_warm(make_project, mlnb, runtime, cells):
 
 
 def test_threads_of_a_stage_are_its_budget_warm_and_cold(make_project, mlnb, runtime):
-    count = "import json\nimport numpy\nimport sklearn.ensemble\nimport pyarrow as pa\nimport threadpoolctl\nfrom mlnb import save\nsave('{0}', [pa.cpu_count(), *sorted({{p['num_threads'] for p in threadpoolctl.threadpool_info()}})])"
+    count = (
+        "import json\nimport numpy\nimport sklearn.ensemble\nimport pyarrow as pa\nimport threadpoolctl\n"
+        "from mlnb import save\nsave('{0}', [pa.cpu_count(), *sorted({{p['num_threads'] for p in "
+        "threadpoolctl.threadpool_info()}})])"
+    )
     project = make_project(
         {
             "10_one.ipynb": [("parameters", "way: str = 'warm'"), count.format("one")],
@@ -272,7 +295,12 @@ def test_libraries_that_start_processes_and_threads_work_in_a_warm_kernel(make_p
         {
             "10_all.ipynb": [
                 "#| threads: 2",
-                "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor\nimport numpy as np\nimport duckdb\nimport joblib\nimport matplotlib.pyplot as plt\nimport pandas as pd\nimport pyarrow as pa\nimport pyarrow.compute as pc\nfrom sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\nfrom mlnb import save",
+                "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor, "
+                "ThreadPoolExecutor\nimport numpy as np\nimport duckdb\nimport joblib\n"
+                "import matplotlib.pyplot as plt\nimport pandas as pd\nimport pyarrow as pa\n"
+                "import pyarrow.compute as pc\n"
+                "from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier\n"
+                "from mlnb import save",
                 "X = np.random.default_rng(0).normal(size=(20000, 5)); y = (X[:, 0] > 0).astype(int)",
                 "a = HistGradientBoostingClassifier(max_iter=20).fit(X, y).score(X, y)",
                 "b = RandomForestClassifier(10, n_jobs=2, random_state=0).fit(X, y).score(X, y)",
@@ -280,7 +308,8 @@ def test_libraries_that_start_processes_and_threads_work_in_a_warm_kernel(make_p
                 "with multiprocessing.get_context('fork').Pool(2) as pool: d = pool.map(abs, range(-3, 3))",
                 "with multiprocessing.get_context('spawn').Pool(1) as pool: e = pool.map(abs, range(-3, 3))",
                 "with ProcessPoolExecutor(2) as pool: f = list(pool.map(abs, range(-3, 3)))",
-                "g = pc.sum(pa.chunked_array([pa.array(range(1000))] * 50)).as_py(); pa.table({'x': range(100000)}).group_by('x').aggregate([('x', 'count')])",
+                "g = pc.sum(pa.chunked_array([pa.array(range(1000))] * 50)).as_py(); pa.table({'x': "
+                "range(100000)}).group_by('x').aggregate([('x', 'count')])",
                 "h = duckdb.sql('select sum(i) from range(1000000) t(i)').fetchall()[0][0]",
                 "figure, axis = plt.subplots(); axis.plot([1, 2]); plt.show()",
                 "save('result', [a > 0.95, b > 0.95, c, d, e, f, g, int(h)])",
@@ -350,7 +379,9 @@ def test_run_killed_its_warm_kernel_and_what_that_started_end(
     project = make_project(
         {
             "10_slow.ipynb": [
-                "import subprocess, sys, time\nopen('pid', 'w').write(str(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True).pid))\ntime.sleep(600)"
+                "import subprocess, sys, time\n"
+                "open('pid', 'w').write(str(subprocess.Popen([sys.executable, '-c', 'import time; "
+                "time.sleep(600)'], start_new_session=True).pid))\ntime.sleep(600)"
             ]
         }
     )
@@ -471,14 +502,14 @@ def test_kernelspec_gives_jupyter_a_warm_kernel_that_survives_a_restart(
         for _ in range(2):
             client.wait_for_ready(timeout=60)
             assert manager.provisioner.lease is not None
-            said = []
+            messages = []
             client.execute_interactive(
-                "import os, sys; print(os.path.basename(os.getcwd()), 'pandas' in sys.modules, 'x' in globals()); x = 1",
+                "import os, sys; print(os.path.basename(os.getcwd()), 'pandas' in sys.modules, 'x' in "
+                "globals()); x = 1",
                 timeout=60,
-                output_hook=lambda m: (
-                    said.append(m["content"]["text"]) if m["msg_type"] == "stream" else None
-                ),
-            )  # noqa: B023
+                output_hook=messages.append,
+            )
+            said = [m["content"]["text"] for m in messages if m["msg_type"] == "stream"]
             assert said == ["nbs True False\n"]
             manager.restart_kernel(now=True)
     finally:

@@ -1,4 +1,5 @@
-"""Metrics against scikit-learn, against a slow reading of Card Precision@k, and their intervals against theory."""
+"""Metrics against scikit-learn, against a slow reading of Card Precision@k, and their intervals against
+theory."""
 
 import numpy as np
 import pandas as pd

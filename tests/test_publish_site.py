@@ -1,4 +1,5 @@
-"""The site: what is on it, that it appears whole or not at all, and that it is private and the same for the same inputs."""
+"""The site: what is on it, that it appears whole or not at all, and that it is private and the same for the
+same inputs."""
 
 import errno
 import json

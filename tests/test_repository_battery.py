@@ -1,4 +1,5 @@
-"""The page of the store's battery: numbers counted from the outcome of tests, what went wrong as text, and what `mlnb publish` makes of it."""
+"""The page of the store's battery: numbers counted from the outcome of tests, what went wrong as text, and
+what `mlnb publish` makes of it."""
 
 import importlib.util
 import json

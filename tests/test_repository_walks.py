@@ -1,4 +1,5 @@
-"""The walks of CONTRIBUTING.md lead where they say: their cells are tried here, and walked whole in a copy of the repository when there is time."""
+"""The walks of CONTRIBUTING.md lead where they say: their cells are tried here, and walked whole in a copy of
+the repository when there is time."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""A stranger finds the way: the table of rooms is the tree, links lead somewhere, each notebook links the next, one word is one thing."""
+"""A stranger finds the way: the table of rooms is the tree, links lead somewhere, each notebook links the
+next, one word is one thing."""
 
 import ast
 import builtins
@@ -158,7 +159,8 @@ def test_no_name_is_defined_in_two_modules():
     assert twice == {}
 
 
-REPAIRS = r"\b(heal(s|ed|ing)?|mend(ed|ing)|rebuil[dt]\w*|rebuilding|regenerat\w+)\b"  # *repair* in the store, *make again* in a run
+# *repair* in the store, *make again* in a run
+REPAIRS = r"\b(heal(s|ed|ing)?|mend(ed|ing)|rebuil[dt]\w*|rebuilding|regenerat\w+)\b"
 
 
 def test_repairing_has_two_words():
@@ -209,7 +211,11 @@ def test_help_is_grouped_by_task_and_no_task_has_too_many_verbs():
 
 
 def test_verbs_are_found_in_the_module_that_is_imported_for_them():
-    code = "import sys; from mlnb.cli import import_verbs; import_verbs([sys.argv[1]]); from mlnb.terminal.frame import app; print(*(c.name for c in app.registered_commands), *(g.name for g in app.registered_groups))"
+    code = (
+        "import sys; from mlnb.cli import import_verbs; import_verbs([sys.argv[1]]); from "
+        "mlnb.terminal.frame import app; print(*(c.name for c in app.registered_commands), *(g.name for g "
+        "in app.registered_groups))"
+    )
     for verbs in VERBS.values():
         done = subprocess.run(
             [sys.executable, "-c", code, verbs[0]], capture_output=True, text=True, check=True

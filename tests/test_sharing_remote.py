@@ -1,4 +1,5 @@
-"""Push and pull: two stores share work through any place, and a place that lies can make them take nothing false."""
+"""Push and pull: two stores share work through any place, and a place that lies can make them take nothing
+false."""
 
 import io
 import json
@@ -7,10 +8,8 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -847,107 +846,12 @@ def test_fetch_takes_what_is_exactly_as_large_as_allowed(place, ana):
 @pytest.fixture
 def sftp(tmp_path, monkeypatch):
     "An SFTP server on loopback that serves one folder; its port."
-    paramiko = pytest.importorskip("paramiko")
+    pytest.importorskip("paramiko")
+    from sftp_server import serve_folder
+
     monkeypatch.setenv("HOME", str(tmp_path))
-    root = tmp_path / "served"
-    root.mkdir()
-
-    def real(path):
-        return str(root) + os.path.normpath("/" + path)
-
-    def attempt(action, *given):
-        try:
-            return action(*given)
-        except OSError as error:
-            return paramiko.SFTPServer.convert_errno(error.errno)
-
-    def done(action, *given):
-        found = attempt(action, *given)
-        return found if isinstance(found, int) else paramiko.SFTP_OK
-
-    class Handle(paramiko.SFTPHandle):
-        def stat(self):
-            return paramiko.SFTPAttributes.from_stat(os.fstat(self.readfile.fileno()))
-
-        def close(self):
-            self.readfile.close()
-
-    def opened(path, flags):
-        file = os.fdopen(
-            os.open(real(path), flags, 0o600),
-            "r+b" if flags & (os.O_WRONLY | os.O_RDWR) else "rb",
-            buffering=0,
-        )
-        handle = Handle(flags)
-        handle.readfile = handle.writefile = file
-        return handle
-
-    class Files(paramiko.SFTPServerInterface):
-        def list_folder(self, path):
-            return attempt(
-                lambda: [
-                    paramiko.SFTPAttributes.from_stat(os.lstat(os.path.join(real(path), n)), n)
-                    for n in os.listdir(real(path))
-                ]
-            )
-
-        def stat(self, path):
-            return attempt(lambda: paramiko.SFTPAttributes.from_stat(os.stat(real(path))))
-
-        def lstat(self, path):
-            return attempt(lambda: paramiko.SFTPAttributes.from_stat(os.lstat(real(path))))
-
-        def open(self, path, flags, attr):
-            return attempt(opened, path, (flags & ~os.O_WRONLY) | os.O_RDWR if flags & os.O_WRONLY else flags)
-
-        def remove(self, path):
-            return done(os.remove, real(path))
-
-        def rename(self, old, new):
-            return done(os.rename, real(old), real(new))
-
-        def posix_rename(self, old, new):
-            return done(os.replace, real(old), real(new))
-
-        def mkdir(self, path, attr):
-            return done(os.mkdir, real(path))
-
-        def chattr(self, path, attr):
-            return paramiko.SFTP_OK
-
-    class Door(paramiko.ServerInterface):
-        def check_auth_password(self, username, password):
-            return (
-                paramiko.AUTH_SUCCESSFUL
-                if (username, password) == ("ana", "secret")
-                else paramiko.AUTH_FAILED
-            )
-
-        def check_channel_request(self, kind, chanid):
-            return paramiko.OPEN_SUCCEEDED
-
-    key, listening, transports = paramiko.RSAKey.generate(2048), socket.create_server(("127.0.0.1", 0)), []
-
-    def serve():
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            transport = paramiko.Transport(connection)
-            transport.add_server_key(key)
-            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
-            transport.start_server(server=Door())
-            transports.append(transport)
-
-    server = threading.Thread(target=serve, daemon=True)
-    server.start()
-    yield listening.getsockname()[1]
-    listening.shutdown(socket.SHUT_RDWR)
-    listening.close()
-    server.join(5)
-    for transport in transports:
-        transport.close()
+    (tmp_path / "served").mkdir()
+    yield from serve_folder(tmp_path / "served")
 
 
 def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):

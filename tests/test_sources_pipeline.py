@@ -1,4 +1,5 @@
-"""Sources in a run: pinned once, refused when they change, read in batches, and never with a password in the store."""
+"""Sources in a run: pinned once, refused when they change, read in batches, and never with a password in the
+store."""
 
 import gc
 import http.server
@@ -23,8 +24,14 @@ pytestmark = [
     for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")
 ]
 READ = "from mlnb import load, metric\npaths = load('raw', as_='path')"
-SAVE = "metric('total', sum(int(p.read_text().split()[1]) for p in paths))\nmetric('days', int(''.join(p.parent.name[4:] for p in paths) or 0))"
-SQL = "from mlnb import load, metric\nrows = load('raw', as_='arrow')['n'].to_pylist()\nmetric('total', sum(rows))\nmetric('first', rows[0])"
+SAVE = (
+    "metric('total', sum(int(p.read_text().split()[1]) for p in paths))\n"
+    "metric('days', int(''.join(p.parent.name[4:] for p in paths) or 0))"
+)
+SQL = (
+    "from mlnb import load, metric\nrows = load('raw', as_='arrow')['n'].to_pylist()\n"
+    "metric('total', sum(rows))\nmetric('first', rows[0])"
+)
 
 
 def settings(source, more=""):

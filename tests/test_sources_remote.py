@@ -241,7 +241,8 @@ def test_duckdb_and_sqlite_give_equal_tables(store, tmp_path, shop):
     other = pin_sql(
         store,
         tmp_path,
-        "SELECT n, shop, amount FROM read_csv('t.csv', types = {'n': 'BIGINT', 'shop': 'VARCHAR', 'amount': 'DOUBLE'})",
+        "SELECT n, shop, amount FROM read_csv('t.csv', types = {'n': 'BIGINT', 'shop': 'VARCHAR', "
+        "'amount': 'DOUBLE'})",
         None,
         "raw",
     )

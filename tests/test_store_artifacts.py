@@ -1,4 +1,5 @@
-"""Files, folders and partitions come back as they went in, and nothing in a store can write outside the folder it is given."""
+"""Files, folders and partitions come back as they went in, and nothing in a store can write outside the
+folder it is given."""
 
 import errno
 import itertools

@@ -43,7 +43,7 @@ def assert_same(a, b):
     assert a.attrs == b.attrs
 
 
-# --- frames ---------------------------------------------------------------------------------------------------------
+# frames
 
 
 def days(unit="us"):
@@ -267,7 +267,7 @@ def test_series_name_is_part_of_its_bytes():
     assert len({encode(pd.Series([1], name=name)).data for name in (None, "value", "x")}) == 3
 
 
-# --- arrow ----------------------------------------------------------------------------------------------------------
+# arrow
 
 
 def test_arrow_table_comes_back_equal_whatever_its_chunks():
@@ -307,7 +307,7 @@ def test_arrow_table_that_would_change_is_refused(table):
         encode(table)
 
 
-# --- arrays ---------------------------------------------------------------------------------------------------------
+# arrays
 
 
 @FEW
@@ -368,7 +368,7 @@ def test_array_file_that_asks_for_pickle_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-# --- plain values ---------------------------------------------------------------------------------------------------
+# plain values
 
 EQUAL_VALUES = [  # pairs of equal values of one type, made in different ways
     ({"b": 1, "a": [1.0, None]}, dict([("b", 1), ("a", [1.0, None])])),
@@ -536,7 +536,7 @@ def test_value_without_codec_is_refused_with_a_mend(value):
     assert refused.value.mend
 
 
-# --- figures --------------------------------------------------------------------------------------------------------
+# figures
 
 
 @pytest.fixture
@@ -575,7 +575,7 @@ def test_dense_figure_is_a_picture_inside_the_svg_and_is_left_as_it_was(figure, 
     assert not any(artist.get_rasterized() for artist in (*axes.lines, *axes.collections, *axes.patches))
 
 
-# --- all together ---------------------------------------------------------------------------------------------------
+# all together
 
 
 def test_every_codec_has_a_suffix_and_a_way_back():
@@ -600,12 +600,17 @@ def test_unknown_codec_is_named_with_a_suggestion():
 
 MAKE = """
 import hashlib, sys
-import matplotlib; matplotlib.use("agg")
+import matplotlib
+matplotlib.use("agg")
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from mlnb.store.codecs import encode
-frame = pd.DataFrame({"a": np.arange(5.0), "c": pd.Categorical(list("xyxyx")), "s": list("abcde")}, index=pd.Index(list("vwxyz")))
+columns = {"a": np.arange(5.0), "c": pd.Categorical(list("xyxyx")), "s": list("abcde")}
+frame = pd.DataFrame(columns, index=pd.Index(list("vwxyz")))
 frame.attrs = {k: 1 for k in {"p", "q", "r", "s"}}
-figure, axes = plt.subplots(layout="constrained"); axes.plot([1, 3, 2], label="l"); axes.legend(); axes.fill_between([0, 1], [0, 1])
+figure, axes = plt.subplots(layout="constrained")
+axes.plot([1, 3, 2], label="l")
+axes.legend()
+axes.fill_between([0, 1], [0, 1])
 values = [frame, frame["s"], figure, {k: 1 for k in {"a", "b", "c", "d"}}, np.arange(3)]
 print([hashlib.sha256(encode(v).data).hexdigest() for v in values])
 """
@@ -626,7 +631,10 @@ def test_bytes_are_the_same_in_another_process_with_another_hash_seed():
 
 
 def test_plain_values_import_no_heavy_library():
-    code = "import sys; from mlnb.store.codecs import encode, decode; decode('json', encode({'a': 1}).data); print({'numpy', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys; from mlnb.store.codecs import encode, decode; decode('json', encode({'a': 1}).data); "
+        "print({'numpy', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

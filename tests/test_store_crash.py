@@ -1,4 +1,5 @@
-"""A process may die at any point of a commit, and a disk may lose what was not flushed: the promise I1 to I6 holds all the same."""
+"""A process may die at any point of a commit, and a disk may lose what was not flushed: the promise I1 to I6
+holds all the same."""
 
 import json
 import os
@@ -25,12 +26,14 @@ RUN_ROUNDS = int(
 )  # of each point, with `mlnb run` and its kernels
 STAGES = {
     "10_rows.ipynb": [
-        "import os\nfrom pathlib import Path\nasked = Path.cwd().parent / 'crash'\nif asked.exists(): os.environ['MLNB_CRASH'] = asked.read_text()",
+        "import os\nfrom pathlib import Path\nasked = Path.cwd().parent / 'crash'\n"
+        "if asked.exists(): os.environ['MLNB_CRASH'] = asked.read_text()",
         "from mlnb import save\nsave('rows', [n * n for n in range(400)])",
     ],
     "20_total.ipynb": [
         "from mlnb import load, metric, save",
-        "total = sum(load('rows'))\nmetric('total', total)\nsave('total', total)\nsave('words', 'word ' * 500)",
+        "total = sum(load('rows'))\nmetric('total', total)\nsave('total', total)\n"
+        "save('words', 'word ' * 500)",
     ],
 }
 IN_RUN = tuple(
@@ -130,7 +133,8 @@ def test_run_with_an_unknown_crash_point_is_refused(make_project, mlnb):
 
 
 def small_run(root, run="20261123T100000000-aaaa"):
-    "Commit three stages, each from the one before, and move the head; what is committed already is left alone."
+    """Commit three stages, each from the one before, and move the head; what is committed already is left
+    alone."""
     store = open_store(root)
     with hold_run(store, run):
         document = {"run": run, "pipeline": "demo", "state": "running", "stages": [], "keys": {}}
@@ -169,7 +173,8 @@ def small_run(root, run="20261123T100000000-aaaa"):
 
 
 def in_child(work, point=None):
-    "Exit code of `work` in a forked process that dies at a crash point; what it returned is written to a pipe."
+    """Exit code of `work` in a forked process that dies at a crash point; what it returned is written to a
+    pipe."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         try:

@@ -1,4 +1,5 @@
-"""Power cuts, full disks, races, clocks and odd names: the store loses nothing and says what is the matter."""
+"""Power cuts, full disks, races, clocks and odd names: the store loses nothing and says what is the
+matter."""
 
 import itertools
 import json
@@ -8,6 +9,7 @@ import random
 import stat
 import subprocess
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,58 +42,50 @@ class Recorder:
     def inside(self, path):
         return os.fspath(path).startswith(os.fspath(self.root))
 
+    def note(self, kind, *what):
+        "Write down an operation when the path it ends with, or its only one, lies inside."
+        if self.inside(what[1] if kind in ("rename", "link") else what[0]):
+            self.operations.append((kind, *map(os.fspath, what)))
+
+    def opened(self, real, path, flags, *args, **kwargs):
+        is_new = self.inside(path) and flags & os.O_CREAT and not os.path.exists(path)
+        handle = real(path, flags, *args, **kwargs)
+        if is_new:
+            self.operations.append(("create", os.fspath(path), next(self.inodes)))
+        return handle
+
+    def flushed(self, real, handle):
+        real(handle)
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        if self.inside(path):
+            is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+            self.operations.append(
+                ("flush folder", path) if is_folder else ("flush", path, Path(path).read_bytes())
+            )
+
+    def named(self, kind, real, a, b, **kwargs):
+        real(a, b, **kwargs)
+        self.note(kind, a, b)
+
+    def removed(self, real, path, **kwargs):
+        real(path, **kwargs)
+        self.note("unlink", path)
+
+    def made(self, real, path, *args, **kwargs):
+        real(path, *args, **kwargs)
+        self.note("mkdir", path)
+
     def install(self, monkeypatch):
-        real = {
-            name: getattr(os, name)
-            for name in ("open", "fsync", "replace", "link", "unlink", "mkdir", "rename")
-        }
-
-        def opened(path, flags, *args, **kwargs):
-            is_new = self.inside(path) and flags & os.O_CREAT and not os.path.exists(path)
-            handle = real["open"](path, flags, *args, **kwargs)
-            if is_new:
-                self.operations.append(("create", os.fspath(path), next(self.inodes)))
-            return handle
-
-        def fsync(handle):
-            real["fsync"](handle)
-            path = os.readlink(f"/proc/self/fd/{handle}")
-            if self.inside(path):
-                is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
-                self.operations.append(
-                    ("flush folder", path) if is_folder else ("flush", path, Path(path).read_bytes())
-                )
-
-        def named(name):
-            def work(a, b, **kwargs):
-                real[name](a, b, **kwargs)
-                if self.inside(b):
-                    self.operations.append(
-                        ("link" if name == "link" else "rename", os.fspath(a), os.fspath(b))
-                    )
-
-            return work
-
-        def unlink(path, **kwargs):
-            real["unlink"](path, **kwargs)
-            if self.inside(path):
-                self.operations.append(("unlink", os.fspath(path)))
-
-        def mkdir(path, *args, **kwargs):
-            real["mkdir"](path, *args, **kwargs)
-            if self.inside(path):
-                self.operations.append(("mkdir", os.fspath(path)))
-
         for name, work in {
-            "open": opened,
-            "fsync": fsync,
-            "replace": named("replace"),
-            "rename": named("rename"),
-            "link": named("link"),
-            "unlink": unlink,
-            "mkdir": mkdir,
+            "open": self.opened,
+            "fsync": self.flushed,
+            "replace": partial(self.named, "rename"),
+            "rename": partial(self.named, "rename"),
+            "link": partial(self.named, "link"),
+            "unlink": self.removed,
+            "mkdir": self.made,
         }.items():
-            monkeypatch.setattr(os, name, work)
+            monkeypatch.setattr(os, name, partial(work, getattr(os, name)))
 
 
 def open_questions(prefix):
@@ -117,36 +111,53 @@ def open_questions(prefix):
     return sorted(undecided)
 
 
+class Disk:
+    "What is on a disk after some operations, when a power cut undid some of their names."
+
+    def __init__(self):
+        self.inode_of, self.names, self.content, self.folders = {}, {}, {}, set()
+
+    def create(self, stays, path, inode):
+        self.inode_of[path], self.content[inode] = inode, None
+        if stays:
+            self.names[path] = inode
+
+    def flush(self, stays, path, content):
+        if path in self.inode_of:
+            self.content[self.inode_of[path]] = content
+
+    def mkdir(self, stays, path):
+        if stays:
+            self.folders.add(path)
+
+    def link(self, stays, path, new):
+        self.inode_of[new] = self.inode_of[path]
+        if stays:
+            self.names[new] = self.inode_of[path]
+
+    def rename(self, stays, path, new):
+        self.link(stays, path, new)
+        self.unlink(stays, path)
+
+    def unlink(self, stays, path):
+        if stays:
+            self.names.pop(path, None)
+
+
 def state_after(prefix, undone, lose):
-    "What is on the disk: path -> content; None is a folder. `lose(content)` is what is left of a file that was not flushed."
-    inode_of, names, content, folders = {}, {}, {}, set()
-    for n, operation in enumerate(prefix):
-        kind, path = operation[0], operation[1]
-        if kind == "create":
-            inode_of[path] = operation[2]
-            content[operation[2]] = None
-            if n not in undone:
-                names[path] = operation[2]
-        elif kind == "flush":
-            if path in inode_of:
-                content[inode_of[path]] = operation[2]
-        elif kind == "mkdir" and n not in undone:
-            folders.add(path)
-        elif kind in ("rename", "link"):
-            inode_of[operation[2]] = inode_of[path]
-            if n not in undone:
-                names[operation[2]] = inode_of[path]
-                if kind == "rename":
-                    names.pop(path, None)
-        elif kind == "unlink" and n not in undone:
-            names.pop(path, None)
+    """What is on the disk: path -> content; None is a folder. `lose(content)` is what is left of a file that
+    was not flushed."""
+    disk = Disk()
+    for n, (kind, *what) in enumerate(prefix):
+        if kind != "flush folder":
+            getattr(disk, kind)(n not in undone, *what)
 
     def stands(path, root):
-        return all(
-            os.fspath(p) in folders for p in Path(path).parents if p != root and p.is_relative_to(root)
-        )
+        parents = [p for p in Path(path).parents if p != root and p.is_relative_to(root)]
+        return all(os.fspath(p) in disk.folders for p in parents)
 
-    return folders, {path: lose() if content[i] is None else content[i] for path, i in names.items()}, stands
+    contents = {p: lose() if disk.content[i] is None else disk.content[i] for p, i in disk.names.items()}
+    return disk.folders, contents, stands
 
 
 def commit_of_a_stage(root, n_stages=1):
@@ -383,7 +394,8 @@ def test_full_disk_is_said_clearly_keeps_what_was_there_and_passes(small_disk, w
 FULL = {
     "10_rows.ipynb": ["import os\nfrom mlnb import save\nsave('rows', [n * n for n in range(400)])"],
     "20_big.ipynb": [
-        "from pathlib import Path\nfrom mlnb import load, save\nn = len(load('rows'))\nsave('big', 'word ' * 20_000)"
+        "from pathlib import Path\nfrom mlnb import load, save\nn = len(load('rows'))\n"
+        "save('big', 'word ' * 20_000)"
     ],
 }
 

@@ -1,4 +1,5 @@
-"""A store says which layout it has: newer ones are refused with the version they need, older ones migrated however often that is killed."""
+"""A store says which layout it has: newer ones are refused with the version they need, older ones migrated
+however often that is killed."""
 
 import json
 import os

@@ -170,10 +170,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from mlnb.store.model_files import dump_model
 rng = np.random.default_rng(0)
-X = pd.DataFrame(rng.normal(size=(500, 4)), columns=list("abcd")); y = (X.a + rng.normal(size=500) > 0).astype(int)
-models = [make_pipeline(StandardScaler(), RandomForestClassifier(8, random_state=0, n_jobs=2)), HistGradientBoostingClassifier(max_iter=8, random_state=0),
+X = pd.DataFrame(rng.normal(size=(500, 4)), columns=list("abcd"))
+y = (X.a + rng.normal(size=500) > 0).astype(int)
+models = [make_pipeline(StandardScaler(), RandomForestClassifier(8, random_state=0, n_jobs=2)),
+          HistGradientBoostingClassifier(max_iter=8, random_state=0),
           CalibratedClassifierCV(RandomForestClassifier(4, random_state=0), cv=2)]
-texts = CountVectorizer(stop_words=list("xyzw")).fit(["cat dog", "dog"]); texts.extra = {"x", "y", "z", "w", 1, 2}
+texts = CountVectorizer(stop_words=list("xyzw")).fit(["cat dog", "dog"])
+texts.extra = {"x", "y", "z", "w", 1, 2}
 print([hashlib.sha256(dump_model(m)).hexdigest() for m in [*(m.fit(X, y) for m in models), texts]])
 """
 
@@ -192,7 +195,7 @@ def test_same_fit_in_processes_with_other_hash_seeds_gives_the_same_bytes():
     assert one == other and one.count("'") == 8
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# what is refused
 
 
 class Majority(ClassifierMixin, BaseEstimator):

@@ -125,7 +125,8 @@ def test_paths_are_relative_to_the_project_or_absolute(tmp_path):
     project = read_project(
         write(
             tmp_path,
-            f"[mlnb]\nstore = deep/kept\nreports = {tmp_path}/pages\n[pipeline.fraud]\nnotebooks = nbs/fraud\n",
+            f"[mlnb]\nstore = deep/kept\nreports = {tmp_path}/pages\n[pipeline.fraud]\n"
+            "notebooks = nbs/fraud\n",
         )
     )
     assert (project.store, project.reports, project.pipelines) == (

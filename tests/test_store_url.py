@@ -1,4 +1,5 @@
-"""One reader of URLs: what is shown or identifies a place never holds a secret, and two places never have one name."""
+"""One reader of URLs: what is shown or identifies a place never holds a secret, and two places never have one
+name."""
 
 import json
 import random
@@ -73,7 +74,10 @@ PARAMETERS = (
     "auth",
 )
 SAS = "sv=2026-01-01&ss=b&srt=sco&sp=rl&se=2026-12-31T00%3A00%3A00Z&st=2026-11-23&spr=https&sig="
-AMAZON = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20261123%2Fus&X-Amz-Date=20261123T1&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature="
+AMAZON = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20261123%2Fus&X-Amz-Date=20261123T1&"
+    "X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature="
+)
 
 
 # what stands before `@`: scheme by form
@@ -358,10 +362,17 @@ quick = settings(max_examples=30, deadline=None)
 
 
 @quick
-@given(schemes, names, secrets, secrets, hosts, paths, st.sampled_from(PARAMETERS), tokens, tokens)
+@given(
+    st.tuples(schemes, names),
+    st.tuples(secrets, secrets),
+    st.tuples(hosts, paths),
+    st.sampled_from(PARAMETERS),
+    st.tuples(tokens, tokens),
+)
 def test_no_secret_is_shown_or_identifies_and_a_new_one_is_the_same_place(
-    scheme, name, password, changed, host, path, parameter, token, renewed
+    who, passwords, where, parameter, both_tokens
 ):
+    (scheme, name), (password, changed), (host, path), (token, renewed) = who, passwords, where, both_tokens
     url = f"{scheme}://{name}:{password}@{host}{path}?part=1&{parameter}={token}"
     for text in (shown_url(url), url_identity(url), without_secrets(f"cannot open {url}", url)):
         assert password not in text and token not in text and "S3c" not in text
@@ -386,7 +397,8 @@ def test_another_container_user_host_port_or_path_is_another_place(
 
 
 def old_name(url):
-    "The name of a remote before there was one reader: sha256 of the URL without what stood before `@`, query and fragment."
+    """The name of a remote before there was one reader: sha256 of the URL without what stood before `@`,
+    query and fragment."""
     if "://" in url:
         parts = urlsplit(url)
         url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -521,7 +533,10 @@ def test_remote_that_cannot_be_opened_is_named_without_its_secret(pushed, url):
 )
 def test_errors_of_back_ends_are_told_without_secrets(error):
     url = f"memory://lake:p%40{SECRET}@host/x?sig={SECRET}%3D"
-    text = f"401 at {url}: 'p@{SECRET}' or {SECRET}= is wrong, see https://else.where/?X-Amz-Signature={SECRET}&x=1"
+    text = (
+        f"401 at {url}: 'p@{SECRET}' or {SECRET}= is wrong, see "
+        f"https://else.where/?X-Amz-Signature={SECRET}&x=1"
+    )
     for used in (
         remote_errors(open_remote(url)),
         source_errors(url, "raw"),
@@ -554,7 +569,8 @@ def test_errors_of_back_ends_are_told_without_secrets(error):
 )
 def test_settings_refuse_every_kind_of_secret_and_do_not_repeat_it(tmp_path, value):
     (tmp_path / "settings.ini").write_text(
-        f"[mlnb]\nremote = {value}\n[source.a]\nurl = {value}\n[source.b]\nsql = SELECT 1\nconnection = {value}\n",
+        f"[mlnb]\nremote = {value}\n[source.a]\nurl = {value}\n[source.b]\nsql = SELECT 1\n"
+        f"connection = {value}\n",
         encoding="utf-8",
     )
     with pytest.raises(UsageError) as caught:

@@ -1,4 +1,5 @@
-"""A store that an earlier commit wrote is still read: values, records, runs, log, remote (tests/data/README.md says how it was made)."""
+"""A store that an earlier commit wrote is still read: values, records, runs, log, remote
+(tests/data/README.md says how it was made)."""
 
 import json
 import tarfile

@@ -1,4 +1,5 @@
-"""The command line keeps its word: forms of --json, exit codes, where each word is printed, order of values, selections, files."""
+"""The command line keeps its word: forms of --json, exit codes, where each word is printed, order of values,
+selections, files."""
 
 import contextlib
 import io
@@ -37,8 +38,11 @@ STAGES = {
     "20_train.ipynb": [
         ("parameters", "days: int = 60  # 1..183\ndepth: int | None = 5  # 1..50"),
         OURS + "\nimport pandas as pd\nfrom pathlib import Path",
-        "save('model', {'depth': depth, 'n': len(load('rows'))})\nsave('table', pd.DataFrame({'a': load('rows')}))",
-        "frames = (pd.DataFrame({'a': [n]}) for n in range(2))\nsave('parts', frames)\nPath('made').mkdir(exist_ok=True)\nPath('made/a.txt').write_text('a')\nsave('made', Path('made'))\nsave('note', Path('made/a.txt'))\nsave('text', 'words')",
+        "save('model', {'depth': depth, 'n': len(load('rows'))})\n"
+        "save('table', pd.DataFrame({'a': load('rows')}))",
+        "frames = (pd.DataFrame({'a': [n]}) for n in range(2))\nsave('parts', frames)\n"
+        "Path('made').mkdir(exist_ok=True)\nPath('made/a.txt').write_text('a')\n"
+        "save('made', Path('made'))\nsave('note', Path('made/a.txt'))\nsave('text', 'words')",
     ],
     "30_judge.ipynb": [OURS, "save('verdict', load('model')['depth'])"],
     "40_side.ipynb": [OURS, "save('side', len(load('raw')))"],
@@ -53,7 +57,8 @@ def planned(result):
 
 @pytest.fixture(scope="module")
 def inside(command_result, outside_environment):
-    "The command line inside this process, for verbs that start no kernel: a tenth of the time of a process of its own."
+    """The command line inside this process, for verbs that start no kernel: a tenth of the time of a process
+    of its own."""
 
     def of(*arguments, cwd, **environment):
         before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)

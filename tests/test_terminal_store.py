@@ -16,7 +16,8 @@ OURS = "from mlnb import load, metric, save"
 STAGES = {
     "10_ingest.ipynb": [
         OURS,
-        "rows = load('raw', as_='path')[0].read_text().split()\nsave('rows', rows)\nmetric('n_rows', len(rows))",
+        "rows = load('raw', as_='path')[0].read_text().split()\nsave('rows', rows)\n"
+        "metric('n_rows', len(rows))",
     ],
     "20_train.ipynb": [
         ("parameters", "depth: int = 5  # 1..50"),
@@ -26,7 +27,10 @@ STAGES = {
     "30_judge.ipynb": [OURS, "save('verdict', load('model')['n'])"],
     "apart/10_guess.ipynb": [OURS, "import random\nsave('guess', random.SystemRandom().random())"],
 }
-SETTINGS = "[mlnb]\n{more}[pipeline.demo]\nnotebooks = nbs\n[pipeline.apart]\nnotebooks = apart\n[source.raw]\npath = raw.csv\n"
+SETTINGS = (
+    "[mlnb]\n{more}[pipeline.demo]\nnotebooks = nbs\n[pipeline.apart]\nnotebooks = apart\n[source.raw]\n"
+    "path = raw.csv\n"
+)
 
 
 def object_path(root, digest):
@@ -74,7 +78,8 @@ def ask(root, mlnb):
 
 @pytest.fixture(scope="module")
 def look(begun, command_result):
-    "A verb that changes nothing, in the project itself and in this process: a fifth of the time of a process of its own."
+    """A verb that changes nothing, in the project itself and in this process: a fifth of the time of a
+    process of its own."""
 
     def of(*arguments, code=0):
         handler, out, err = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()

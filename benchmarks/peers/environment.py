@@ -68,7 +68,8 @@ def variables(
     home: Path,  # an environment
     scratch: Path,  # home folder of the commands: nobody's settings, nobody's kernels
 ) -> dict[str, str]:
-    "What an activated environment sets; nothing of the caller's own Python or Jupyter, and no report to anybody's server."
+    """What an activated environment sets; nothing of the caller's own Python or Jupyter, and no report to
+    anybody's server."""
     kept = {
         name: value
         for name, value in os.environ.items()

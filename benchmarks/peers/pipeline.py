@@ -1,4 +1,5 @@
-"""A pipeline of eight stages with two diamonds, as text: every tool gets the same parameters, the same imports and the same steps.
+"""A pipeline of eight stages with two diamonds, as text: every tool gets the same parameters, the same
+imports and the same steps.
 
 orders ─┬─ prices ──┬─ joined ─┬─ features ─┬─ scored ── summary
         └─ regions ─┘          └─ labels ───┘
@@ -59,7 +60,8 @@ STAGES = (
     Stage(
         "summary",
         ("scored",),
-        "summary = scored.groupby('region', as_index=False)[['due', 'score']].sum()\nsummary['score'] /= scale",
+        "summary = scored.groupby('region', as_index=False)[['due', 'score']].sum()\n"
+        "summary['score'] /= scale",
     ),
 )
 LAST = STAGES[-1].name
@@ -90,7 +92,8 @@ def write_notebook(
     file: Path,  # where to
     cells: list[str],  # source of each code cell; the first holds the parameters
 ) -> None:
-    "Write a notebook unless it already says this: a tool that goes by time stamps must see one notebook change, not eight."
+    """Write a notebook unless it already says this: a tool that goes by time stamps must see one notebook
+    change, not eight."""
     code = [
         new_code_cell(source, id=f"cell{i}", metadata={} if i else {"tags": ["parameters"]})
         for i, source in enumerate(cells)

@@ -1,4 +1,5 @@
-"""The pipeline as the users of each tool write it, the command that runs it, and what shows that it did the work."""
+"""The pipeline as the users of each tool write it, the command that runs it, and what shows that it did the
+work."""
 
 import json
 import os
@@ -59,7 +60,8 @@ def write_mlnb(folder: Path, stages: Stages) -> None:
 
 
 def write_ploomber(folder: Path, stages: Stages) -> None:
-    "`upstream` in the notebook, products and parameters in `pipeline.yaml`; the parallel executor, as mlnb runs in parallel too."
+    """`upstream` in the notebook, products and parameters in `pipeline.yaml`; the parallel executor, as mlnb
+    runs in parallel too."""
     tasks = ["executor: parallel\ntasks:\n"]
     for stage in stages:
         reads = "".join(f"{name} = pd.read_parquet(upstream['{name}']['data'])\n" for name in stage.inputs)
@@ -70,14 +72,16 @@ def write_ploomber(folder: Path, stages: Stages) -> None:
             [f"upstream = {upstream}\nproduct = None\nscale = None", IMPORTS, step],
         )
         tasks.append(
-            f"  - source: notebooks/{file_name(stage)}\n    name: {stage.name}\n    params: {{scale: {SCALE}}}\n"
+            f"  - source: notebooks/{file_name(stage)}\n    name: {stage.name}\n"
+            f"    params: {{scale: {SCALE}}}\n"
             f"    product: {{nb: executed/{file_name(stage)}, data: {path(stage.name)}}}\n"
         )
     (folder / "pipeline.yaml").write_text("".join(tasks), encoding="utf-8")
 
 
 def write_dvc(folder: Path, stages: Stages) -> None:
-    "`dvc.yaml`: each stage calls papermill; the notebook and the tables it reads are dependencies, its table an output."
+    """`dvc.yaml`: each stage calls papermill; the notebook and the tables it reads are dependencies, its
+    table an output."""
     write_file_notebooks(folder, stages)
     lines = ["stages:\n"]
     for stage in stages:
@@ -97,7 +101,8 @@ def write_snakemake(folder: Path, stages: Stages) -> None:
     for stage in stages:
         notebook = file_name(stage)
         rules.append(
-            f"\nrule {stage.name}:\n    input: notebook='notebooks/{notebook}', tables={[path(name) for name in stage.inputs]}\n"
+            f"\nrule {stage.name}:\n    input: notebook='notebooks/{notebook}', "
+            f"tables={[path(name) for name in stage.inputs]}\n"
             f"    output: notebook='executed/{notebook}', table='{path(stage.name)}'\n"
             f"    shell: 'papermill {{input.notebook}} {{output.notebook}}'\n"
         )
@@ -149,7 +154,8 @@ def run(command: list[str], folder: Path, variables: dict[str, str]) -> str:
     )
     if done.returncode:
         raise SystemExit(
-            f"{shlex.join(command)} in {folder} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+            f"{shlex.join(command)} in {folder} ended with {done.returncode}:\n"
+            f"{(done.stdout + done.stderr)[-3000:]}"
         )
     return done.stdout
 
@@ -164,7 +170,8 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def n_executed(tool: Tool, folder: Path, before: dict[str, int], variables: dict[str, str]) -> int:
-    "How many stages the last command really ran: tables written again, or stages that mlnb's run does not call cached."
+    """How many stages the last command really ran: tables written again, or stages that mlnb's run does not
+    call cached."""
     if tool.requirements:
         return sum(before.get(name) != stamp for name, stamp in stamps(folder).items())
     shown = json.loads(run(["mlnb", "show", "latest", "--json"], folder, variables))
