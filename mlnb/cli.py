@@ -14,6 +14,7 @@ import atexit
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib import import_module
 
@@ -162,10 +163,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     code = run_command(sys.argv[1:])
-    try:
+    with suppress(BrokenPipeError):  # nobody reads on
         sys.stdout.flush()
-    except BrokenPipeError:
-        pass  # nobody reads on
     sys.stderr.flush()
     atexit._run_exitfuncs()
     os._exit(code)  # taking the interpreter apart piece by piece would take a tenth of a second
