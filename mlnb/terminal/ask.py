@@ -19,12 +19,12 @@ import typer
 
 from ..store.errors import Problem, UsageError
 from mlnb.terminal.frame import (
+    NOTHING_GIVEN,
     Answer,
-    GivenValues,
+    Given,
     Json,
     PipelineName,
     Profile,
-    ValuesFile,
     known_pipeline,
     open_project,
     plans_of,
@@ -42,14 +42,12 @@ def first_reason(
 
 # %% ../../nbs/terminal/060_ask.ipynb #9eebe1e4
 @verb("ask", "status", "mlnb status fraud --profile ci")
-def answer_status(
-    pipeline: PipelineName = None, given: GivenValues = None, file: ValuesFile = None, profile: Profile = None
-) -> Answer:
+def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -> Answer:
     "Say which stages are fresh, and why others are not."
     from mlnb.history.status import status_of
     from mlnb.notebook.each import unit_name
 
-    found = status_of(plans_of(pipeline, profile, given, file)[2])
+    found = status_of(plans_of(pipeline, given)[2])
 
     def row(stage: dict) -> list:
         unit = unit_name(stage["name"], stage["each"])
@@ -61,16 +59,13 @@ def answer_status(
 # %% ../../nbs/terminal/060_ask.ipynb #32ae7be3
 @verb("ask", "why", "mlnb why fraud/train")
 def answer_why(
-    stage: Annotated[str, typer.Argument(help="STAGE or PIPELINE/STAGE.")],
-    given: GivenValues = None,
-    file: ValuesFile = None,
-    profile: Profile = None,
+    stage: Annotated[str, typer.Argument(help="STAGE or PIPELINE/STAGE.")], given: Given = NOTHING_GIVEN
 ) -> Answer:
     "Name what made a stage stale."
     from mlnb.history.status import find_stage, status_of, why_of
 
-    pipeline, name = find_stage(open_project(profile)[0], stage)
-    found = why_of(status_of(plans_of(pipeline, profile, given, file)[2]), name)
+    pipeline, name = find_stage(open_project(given.profile)[0], stage)
+    found = why_of(status_of(plans_of(pipeline, given)[2]), name)
 
     def show() -> None:
         if not found["why"]:
@@ -87,14 +82,12 @@ def answer_params(
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Accepted for clarity: values are always resolved.")
     ] = False,
-    given: GivenValues = None,
-    file: ValuesFile = None,
-    profile: Profile = None,
+    given: Given = NOTHING_GIVEN,
 ) -> Answer:
     "Show each parameter's value and where it came from."
     from mlnb.history.status import params_of
 
-    plans = plans_of(pipeline, profile, given, file)[2]
+    plans = plans_of(pipeline, given)[2]
     found = [{"pipeline": p.pipeline.name} | one for p in plans for one in params_of(p)["parameters"]]
 
     def row(one: dict) -> list:

@@ -40,7 +40,7 @@ def warmed(
     from mlnb.flow.attempt import announce
     from mlnb.kernel.link import ensure_server
 
-    plans = [plan for name in pipelines or [None] for plan in plans_of(name, None, [], None)[2]]
+    plans = [plan for name in pipelines or [None] for plan in plans_of(name)[2]]
     notices: list[str] = []
     server = ensure_server(notices.append)
     if server is None:
