@@ -273,7 +273,7 @@ def measure_prose(notebooks: list[Notebook], package: Path) -> dict[str, float]:
         comment for path in python_files(package) for comment in comments_of(path.read_text(encoding="utf-8"))
     ]
     return {
-        "shown": round(100 * shown_share(notebooks)),
+        "shown": int(100 * shown_share(notebooks)),
         "prose": round(min(prose_of(room) for room in rooms_of(notebooks).values()), 2),
         "detached": sum(not comment.is_docment for comment in comments),
         "long": sum(len(comment.text) > LONGEST_COMMENT for comment in comments),

@@ -1,0 +1,142 @@
+"""Code does little at a time and says what it means: the limits of CONTRIBUTING.md, measured."""
+
+import importlib
+import inspect
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import measure_style as style
+import pytest
+from fastcore.docments import docments
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE, NOTEBOOKS = ROOT / "mlnb", ROOT / "nbs"
+LINTED = ("nbs", "tests", "scripts", "benchmarks")
+NO_EXEMPTION = r"C901|E501|E70[12]|PLR0913|SIM\d|RET\d|B0\d\d|B9\d\d|UP\d"
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return style.measure(PACKAGE, style.library_notebooks(NOTEBOOKS))
+
+
+@pytest.mark.parametrize("limit", style.LIMITS, ids=lambda limit: limit.key)
+def test_style_is_inside_its_limit(limit, figures):
+    assert style.is_kept(limit, figures[limit.key]), f"{limit.label}: {figures[limit.key]}"
+
+
+def test_limits_of_contributing_are_those_that_are_measured():
+    rows = re.findall(r"^\| ([^|]+?) \| ([≤≥]) ([\d,]+) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    told = {label: (sign, float(bound.replace(",", ""))) for label, sign, bound in rows}
+    assert told == {limit.label: ("≤" if limit.is_most else "≥", limit.bound) for limit in style.LIMITS}
+
+
+# docments
+
+
+def comments_below(folder):
+    paths = style.python_files(folder)
+    return {path.relative_to(folder): list(style.comments_of(path.read_text())) for path in paths}
+
+
+def test_formatting_tears_no_comment_from_its_parameter(tmp_path):
+    before = comments_below(PACKAGE)
+    after = comments_below(style.format_copy(PACKAGE, tmp_path))
+    assert sum(map(len, before.values())) > 3000
+    for path, comments in before.items():
+        assert [c for c in comments if c.is_docment] == [c for c in after[path] if c.is_docment], path
+
+
+def defined_functions(module):
+    own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    return [value for value in own if inspect.isfunction(inspect.unwrap(value))]
+
+
+@pytest.mark.parametrize("room", sorted(path.name for path in PACKAGE.iterdir() if path.is_dir()))
+def test_comments_are_the_docments_that_fastcore_reads(room):
+    for path in style.python_files(PACKAGE / room):
+        module = importlib.import_module(f"mlnb.{room}.{path.stem}")
+        comments = list(style.comments_of(path.read_text()))
+        for function in defined_functions(module):
+            mine = [c.text.strip() for c in comments if c.owner == function.__name__]
+            theirs = [text for text in docments(function, args_kwargs=True).values() if text]
+            assert set(theirs) <= set(mine) | {"\n".join(mine)}, function
+            assert len(theirs) <= len(mine), function
+
+
+TORN = """
+def put(
+    data: bytes,  # content of any length
+) -> tuple[str, int]:  # a digest of 64 hexadecimal characters, and how many bytes were written, which may be less
+    "Keep `data`."
+    return "", 0
+"""
+
+
+def test_comment_beyond_the_line_is_torn_by_formatting_and_found(tmp_path):
+    package = tmp_path / "own"
+    package.mkdir()
+    (package / "put.py").write_text(TORN)
+    kept = [[c.is_docment for c in style.comments_of(TORN)]]
+    copy = style.format_copy(package, tmp_path / "formatted")
+    kept.append([c.is_docment for c in style.comments_of((copy / "put.py").read_text())])
+    assert kept == [[True, True], [True, False]]
+
+
+# what is measured
+
+
+def test_figures_of_a_small_package_are_those_worked_out_by_hand(tmp_path):
+    package = tmp_path / "own"
+    package.mkdir()
+    (package / "one.py").write_text(
+        "def a():\n    'Say.'\n    return 1\n\n\ndef b(x):\n    if x and a():\n"
+        "        return [y for y in x]\n    return x\n"
+    )
+    found = style.measure(package)
+    assert (found["median"], found["longest"], found["lines"], found["module"]) == (1, 3, 9, 9)
+    functions = {function.name: function for function in style.functions_of(package)}
+    assert (functions["a"].complexity, functions["b"].complexity) == (1, 4)  # if, and, comprehension
+
+
+def cell(kind, source):
+    return {"cell_type": kind, "source": source}
+
+
+def test_definition_is_shown_when_a_check_stands_before_the_next_one(tmp_path):
+    exported, check = (
+        cell("code", "#| export\ndef a(): ...\n\n\ndef b(): ..."),
+        cell("code", "test_eq(a(), None)"),
+    )
+    later = cell("code", "#| export\nclass C: ...")
+    cells = [exported, cell("markdown", "three words here"), check, later, cell("code", "C()")]
+    (tmp_path / "10_x.ipynb").write_text(json.dumps({"cells": cells}))
+    notebook = style.read_notebook(tmp_path / "10_x.ipynb", tmp_path)
+    assert (notebook.shown, notebook.unshown) == (["a", "b"], ["C"])
+    assert (notebook.words, notebook.lines) == (3, 3)
+
+
+# rules
+
+
+def test_rules_of_ruff_have_no_exemption():
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
+    assert {"B", "C901", "E", "F", "PLR0913", "RET", "SIM", "UP"} <= set(ruff["lint"]["select"])
+    assert (ruff["line-length"], ruff["lint"]["mccabe"]["max-complexity"]) == (110, 10)
+    assert ruff["lint"]["pylint"]["max-args"] == 7
+    assert list(ruff["lint"]["per-file-ignores"]) == ["mlnb/**"]
+    assert not [code for code in ruff["lint"]["ignore"] if not code.startswith("RUF")]
+
+
+def test_no_line_asks_to_be_exempt():
+    found = []
+    for folder in LINTED:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".ipynb") and ".ipynb_checkpoints" not in path.parts:
+                lines = enumerate(path.read_text().splitlines(), 1)
+                found += [
+                    f"{path}:{n}" for n, line in lines if re.search(rf"noqa:? *({NO_EXEMPTION}|$)", line)
+                ]
+    assert found == []
