@@ -132,13 +132,14 @@ Modules:
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
-- `mlnb.terminal.keep`: List, take out, verify, repair, clean up and erase what runs have made
+- `mlnb.terminal.keep`: List, take out, clean up and erase what runs have made
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
 - `mlnb.terminal.remote`: Which place a command means, whose word counts there, and what was refused
 - `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels
-- `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach"""
+- `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
+- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
 
 from importlib import import_module
 

@@ -29,7 +29,8 @@ from .terminal.output import complain, show_json, show_problems
 VERBS = {
     "run": ("run", "reproduce"),
     "ask": ("status", "why", "params", "dag", "check", "runs", "show", "diff", "lineage"),
-    "keep": ("artifacts", "get", "verify", "gc", "erase"),
+    "keep": ("artifacts", "get", "gc", "erase"),
+    "verification": ("verify",),
     "share": ("push", "pull"),
     "audit": ("audit",),
     "publish": ("publish",),
