@@ -17,7 +17,7 @@ JOIN = "\x1f"  # between name and value
 
 def join_pairs(
     arguments: list[str],  # as the shell gave them
-) -> list[str]:  # `-p NAME VALUE` as two words; raises `UsageError` when one is missing
+) -> list[str]:  # `-p NAME VALUE` as two words; raises `UsageError`
     "Join the two words after each `-p`."
     joined, waiting = [], list(arguments)
     while waiting:

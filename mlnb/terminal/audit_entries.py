@@ -19,9 +19,9 @@ from .output import complain
 
 # %% ../../nbs/terminal/040_audit_entries.ipynb #29ccc114
 def note_run(
-    store: Any,  # the project's
+    store: Any,  # of the project, with its log
     document: dict,  # of a run that ended
-) -> None:  # raises `StoreError`, with the document, when there is no room
+) -> None:  # raises `StoreError` without room, with the `document`
     "Write a run to the audit log, if it attempted anything."
     from mlnb.care.audit import audit
     from mlnb.store.digests import sha256_file
@@ -40,7 +40,7 @@ def note_run(
 # %% ../../nbs/terminal/040_audit_entries.ipynb #27500f28
 @contextmanager
 def noting_run(
-    store: Any,  # the project's
+    store: Any,  # of the project, with its log
 ) -> Iterator[list[dict]]:  # append the document that the run returned
     "Write a run to the audit log when it ends, however it ends."
     ended: list[dict] = []
@@ -56,7 +56,7 @@ def noting_run(
 
 # %% ../../nbs/terminal/040_audit_entries.ipynb #3495b88a
 def note_publication(
-    store: Any,  # the project's; without one there is no log
+    store: Any,  # of the project, with its log; without one there is no log
     found: Any,  # what `publish` returned
 ) -> None:
     "Write to the audit log that pages were published."
@@ -97,7 +97,7 @@ def note_failed_verification(
 
 # %% ../../nbs/terminal/040_audit_entries.ipynb #5e64c396
 def note_reproduction(
-    store: Any,  # the project's
+    store: Any,  # of the project, with its log
     found: dict,  # what `reproduce` returned
 ) -> None:
     "Write to the audit log that a run was repeated, and what came out."

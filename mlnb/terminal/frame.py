@@ -134,7 +134,7 @@ def own_parameters(
 
 
 def parameters_of(
-    function: Callable,  # a verb
+    function: Callable,  # a verb, a function that answers
 ) -> list[inspect.Parameter]:  # as typer sees them, `as_json` among them
     "Parameters of a verb, with the fields of a class of options in place of the class."
     seen: list[inspect.Parameter] = []
@@ -144,7 +144,7 @@ def parameters_of(
 
 # %% ../../nbs/terminal/030_frame.ipynb #88428280
 def arguments_of(
-    function: Callable,  # a verb
+    function: Callable,  # a verb, a function that answers
     given: dict[str, Any],  # what typer read, by name
 ) -> dict[str, Any]:  # by the names of the verb's own parameters
     "What a verb is called with."
@@ -159,7 +159,7 @@ def arguments_of(
 
 # %% ../../nbs/terminal/030_frame.ipynb #6a10d693
 def as_command(
-    function: Callable[..., Answer],  # a verb
+    function: Callable[..., Answer],  # a verb, a function that answers
 ) -> Callable[..., None]:  # what typer makes a command of
     "A function that asks a verb and gives its answer."
     seen = parameters_of(function)
@@ -204,7 +204,7 @@ def sub_verbs(
 
 # %% ../../nbs/terminal/030_frame.ipynb #82a992b6
 def open_project(
-    profile: str | None = None,  # from `--profile`
+    profile: str | None = None,  # what `--profile` said
     create: bool = False,  # whether to make a store when there is none
 ) -> tuple:  # project, store, name of the profile
     "The project of the working folder, with its store."
@@ -215,9 +215,9 @@ def open_project(
 
 # %% ../../nbs/terminal/030_frame.ipynb #12fbc45f
 def known_pipeline(
-    project: Any,  # whose pipelines
+    project: Any,  # whose pipelines are meant
     pipeline: str,  # name given on the command line
-) -> str:  # the same; raises `UsageError` when there is none of that name
+) -> str:  # the same; raises `UsageError` when it is unknown
     "Refuse the name of a pipeline that settings.ini does not declare."
     if pipeline not in project.pipelines:
         from mlnb.store.url import shown_url

@@ -71,13 +71,14 @@ def show_server(
 # %% ../../nbs/terminal/130_project.ipynb #ed789cbf
 def ask_servers(
     message: str,  # `status` or `stop`
-) -> dict:  # {"servers": [...]}
+) -> dict:  # `servers`: what each of them answered
     "Ask every kernel server of this user."
     from mlnb.kernel.link import ask, running_servers
 
-    return {"servers": [answer for place in running_servers() if (answer := ask(place, {"do": message}))]}
+    answers = [ask(place, {"do": message}) for place in running_servers()]
+    return {"servers": [answer for answer in answers if answer]}
 
-
+# %% ../../nbs/terminal/130_project.ipynb #929ac212
 def status_answer() -> Answer:
     "Show every kernel server."
     found = ask_servers("status")
@@ -90,7 +91,7 @@ def status_answer() -> Answer:
 
     return Answer(found, show)
 
-
+# %% ../../nbs/terminal/130_project.ipynb #fbe3ef8e
 def stop_answer() -> Answer:
     "End every kernel server."
     found = ask_servers("stop")
@@ -100,12 +101,12 @@ def stop_answer() -> Answer:
 def warm_answer(
     pipelines: list[str],  # their names; none = all
 ) -> Answer:
-    "Import ahead."
+    "Import ahead what the stages of some pipelines need."
     found = warmed(pipelines)
     what = f"importing ahead what the stages of {', '.join(found['warmed'])} need"
     return Answer(found, lambda: print(f"{what}; `mlnb kernels` shows how far it is"))
 
-
+# %% ../../nbs/terminal/130_project.ipynb #c1d78842
 def install_answer(
     is_for_user: bool,  # instead of this environment
 ) -> Answer:
@@ -118,7 +119,10 @@ def install_answer(
 
 # %% ../../nbs/terminal/130_project.ipynb #644577a4
 ACTIONS = ("status", "warm", "stop", "install")
-WHAT = "status; warm: import ahead what stages will need; stop; install: make the kernel `mlnb` known to JupyterLab."
+WHAT = (
+    "status; warm: import ahead what stages will need; stop; "
+    "install: make the kernel `mlnb` known to JupyterLab."
+)
 
 
 @verb("project", "kernels", "mlnb kernels warm fraud")

@@ -21,7 +21,7 @@ from .output import complaint
 # %% ../../nbs/terminal/070_remote.ipynb #f2c59ff0
 def own_remote(
     project: Any,  # with `remote` in its settings, or not
-) -> str | None:  # a folder or URL; raises `UsageError` when its variable is not set
+) -> str | None:  # a folder or URL; raises `UsageError` when it is not set
     "The remote that settings.ini names."
     from mlnb.store.settings import place
 
@@ -64,7 +64,7 @@ def trusted_by(
 # %% ../../nbs/terminal/070_remote.ipynb #9113c96d
 def refusals(
     refused: list[dict],  # `path`, `reason`, `message` of each
-) -> tuple[str, ...]:  # complaints
+) -> tuple[str, ...]:  # complaints, one a thing refused
     "What of a remote was refused."
     said = [complaint(f"{one['reason']}: {one['path']}: {one['message']}") for one in refused[:20]]
     if len(refused) > 20:

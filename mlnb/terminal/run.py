@@ -7,9 +7,11 @@ Both take long, so they say how far they are: to people on stdout, and on stderr
 
 # %% auto #0
 __all__ = ['Stages', 'Jobs', 'KeepGoing', 'DryRun', 'Force', 'From', 'To', 'Only', 'NoWait', 'Wait', 'Cold', 'Determinism',
-           'GridAxes', 'EVERYTHING', 'Manner', 'planned_document', 'outlook', 'show_plan', 'say', 'server_for',
-           'selection_of', 'run_as_told', 'run_combinations', 'tell_combination', 'show_grid', 'stage_again_line',
-           'differing_lines', 'determinism_of', 'answer_run', 'tell_repeated', 'why_not_compared', 'answer_reproduce']
+           'GridAxes', 'EVERYTHING', 'OnlyStages', 'AnyEnvironment', 'NoEvidence', 'Manner', 'planned_document',
+           'outlook', 'plan_row', 'show_plan', 'say', 'server_for', 'selection_of', 'run_as_told', 'run_combinations',
+           'tell_combination', 'stale_units', 'show_planned_grid', 'show_grid', 'stage_again_line', 'difference_line',
+           'differing_lines', 'determinism_of', 'answer_run', 'tell_repeated', 'why_not_compared', 'require_stages',
+           'answer_reproduce']
 
 # %% ../../nbs/terminal/050_run.ipynb #9eb3b619
 import os
@@ -127,17 +129,21 @@ def outlook(
     return "would run" if is_certain else "would run if its inputs change"
 
 # %% ../../nbs/terminal/050_run.ipynb #1e09c3fd
+def plan_row(
+    entry: dict,  # of a stage, in a planned document
+) -> list[str]:  # stage, what would happen, why
+    "What a run would do with a stage, as a row of a table."
+    from mlnb.notebook.each import unit_name
+
+    why = entry["why"][0]["message"] if entry["why"] else ""
+    return [unit_name(entry["name"], entry["each"]), outlook(entry), why]
+
+
 def show_plan(
     document: dict,  # of a run that is only planned
 ) -> None:
     "Show what a run would do."
-    from mlnb.notebook.each import unit_name
-
-    def row(entry: dict) -> list:
-        why = entry["why"][0]["message"] if entry["why"] else ""
-        return [unit_name(entry["name"], entry["each"]), outlook(entry), why]
-
-    show_table(["stage", "plan", "why"], [row(entry) for entry in document["stages"]], "no stage")
+    show_table(["stage", "plan", "why"], [plan_row(entry) for entry in document["stages"]], "no stage")
 
 # %% ../../nbs/terminal/050_run.ipynb #c14c9bcc
 def say(
@@ -232,21 +238,34 @@ def tell_combination(
     print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 # %% ../../nbs/terminal/050_run.ipynb #f1507920
+def stale_units(
+    document: dict,  # of a run that is only planned
+) -> str:  # their names, or `nothing`
+    "What one combination would run."
+    from mlnb.notebook.each import unit_name
+
+    names = [unit_name(e["name"], e["each"]) for e in document["stages"] if e["state"] != "cached"]
+    return ", ".join(names) or "nothing"
+
+
+def show_planned_grid(
+    runs: list[dict],  # a planned document for each combination
+) -> None:
+    "Show what each combination would run."
+    names = list(runs[0]["grid"]["values"])
+    rows = [[*map(repr, one["grid"]["values"].values()), stale_units(one)] for one in runs]
+    show_table([*names, "would run"], rows, "no run")
+
+
 def show_grid(
     document: dict,  # of a grid
 ) -> None:
     "Show all runs of a grid in one table; of one that is only planned, what each would run."
     from mlnb.history.runs_table import compare_of, compare_rows
-    from mlnb.notebook.each import unit_name
-
-    def stale(one: dict) -> str:
-        names = [unit_name(e["name"], e["each"]) for e in one["stages"] if e["state"] != "cached"]
-        return ", ".join(names) or "nothing"
 
     if document["state"] == "planned":
-        names = list(document["grid"][0]["grid"]["values"])
-        rows = [[*map(repr, one["grid"]["values"].values()), stale(one)] for one in document["grid"]]
-        return show_table([*names, "would run"], rows, "no run")
+        show_planned_grid(document["grid"])
+        return
     print()
     show_table(*compare_rows(compare_of(document["grid"])), "no run")
     choose = f"mlnb runs --compare --grid {document['grid_id']} --best METRIC"
@@ -262,24 +281,29 @@ def stage_again_line(
     return f"{entry['name']}: {entry['state']}, {entry['seconds']:.1f} s{failed}"
 
 # %% ../../nbs/terminal/050_run.ipynb #42ecf084
+def difference_line(
+    row: dict,  # an output: `name`, `a`, `b`, `is_same`, `how`
+) -> str:  # both digests, shortened, and how values differ
+    "How one output differs."
+    before, now = ((row[side] or "none")[:12] for side in ("a", "b"))
+    how = f": {row['how']}" if row["how"] else ""
+    return f"  {row['name']}: {before} before, {now} now{how}"
+
+
 def differing_lines(
     rows: list[dict],  # outputs: `name`, `a`, `b`, `is_same`, `how`
-    why: list[str],  # clues
-) -> list[str]:
+    why: list[str],  # clues to what draws or reads a clock
+) -> list[str]:  # empty when everything is the same
     "Which outputs differ, how, and what may be why."
-
-    def line(row: dict) -> str:
-        before, now = ((row[side] or "none")[:12] for side in ("a", "b"))
-        return f"  {row['name']}: {before} before, {now} now" + (f": {row['how']}" if row["how"] else "")
-
-    return [*(line(row) for row in rows if not row["is_same"]), *(f"  why, perhaps: {clue}" for clue in why)]
+    differ = [difference_line(row) for row in rows if not row["is_same"]]
+    return [*differ, *(f"  why, perhaps: {clue}" for clue in why)]
 
 # %% ../../nbs/terminal/050_run.ipynb #38c05e68
 def determinism_of(
     plan: Any,  # of the pipeline, its stage committed
     stage: str,  # to run twice more
     as_json: bool,  # whether stdout is kept for a document
-) -> dict:  # {"determinism", "exit_code"}
+) -> dict:  # `determinism` and `exit_code`
     "What `run --check-determinism` adds to the document."
     from mlnb.history.reproduce import check_determinism
 
@@ -332,18 +356,30 @@ def why_not_compared(
     return tuple(said)
 
 # %% ../../nbs/terminal/050_run.ipynb #d4a5e674
+OnlyStages = Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help="Only these stages.")]
+AnyEnvironment = Annotated[
+    bool, typer.Option("--any-environment", help="Go on although packages, Python or platform differ.")
+]
+NoEvidence = Annotated[bool, typer.Option("--no-evidence", help="Do not keep a result that differs.")]
+
+
+def require_stages(
+    document: dict,  # of a run
+    stages: list[str],  # names that were asked for
+) -> None:
+    "Refuse a stage that a run does not have; raises `UsageError`."
+    known = [entry["name"] for entry in document["stages"]]
+    for stage in stages:
+        if stage not in known:
+            raise UsageError(f"run {document['run']} has no stage `{stage}`", did_you_mean(stage, known))
+
+
 @verb("run", "reproduce", "mlnb reproduce latest train")
 def answer_reproduce(
     run: Annotated[str, typer.Argument(help="Run id, a unique beginning of one, or latest.")],
-    stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help="Only these stages.")
-    ] = None,
-    any_environment: Annotated[
-        bool, typer.Option("--any-environment", help="Go on although packages, Python or platform differ.")
-    ] = False,
-    no_evidence: Annotated[
-        bool, typer.Option("--no-evidence", help="Do not keep a result that differs.")
-    ] = False,
+    stages: OnlyStages = None,
+    any_environment: AnyEnvironment = False,
+    no_evidence: NoEvidence = False,
     as_json: Json = False,
 ) -> Answer:
     "Run what a run ran once more, from what was kept, and compare."
@@ -352,10 +388,7 @@ def answer_reproduce(
 
     project, store, _ = open_project()
     document = read_run(store, run)
-    known = [entry["name"] for entry in document["stages"]]
-    for stage in stages or []:
-        if stage not in known:
-            raise UsageError(f"run {document['run']} has no stage `{stage}`", did_you_mean(stage, known))
+    require_stages(document, stages or [])
     how = (any_environment, stages or [], not no_evidence, tell_repeated(as_json))
     with reading_noted(store):
         found = reproduce(project, store, document, *how)
