@@ -621,7 +621,7 @@ def test_cell_code_tags_that_change_execution_count_and_others_do_not():
         "\x00",
         "x = 1\n  y = 2",
         "print 'old'",
-        "<<<<<<< HEAD",
+        "<" * 7 + " HEAD",
         "await = 1",
         "f(" * 120 + ")" * 120,
     ],

@@ -8,7 +8,7 @@ With `--repair` it does not stop at the news. What the project's own files or a 
 # %% auto #0
 __all__ = ['KEPT_SUFFIXES', 'REPAIR_FIRST', 'AFTER_REPAIR', 'Repairing', 'AtRemote', 'project_files', 'made_under', 'reruns',
            'rerun', 'note_repair', 'repair', 'verified_line', 'show_verified', 'rerun_complaint', 'repair_notes',
-           'verification_notes', 'verify_remote', 'verification_code', 'look', 'answer_verify']
+           'verification_notes', 'verify_remote', 'verification_code', 'hashed', 'answer_verify']
 
 # %% ../../nbs/terminal/090_verification.ipynb #f61b8edc
 import os
@@ -22,7 +22,6 @@ from .audit_entries import note_failed_verification
 from .frame import Answer, Json, open_project, verb
 from .output import complain, complaint, counted, show_table
 from .remote import refusals, remote_of, trusted_by
-from .run import Manner, run_as_told
 
 # %% ../../nbs/terminal/090_verification.ipynb #af85100b
 KEPT_SUFFIXES = (".ipynb", ".py", ".ini", ".lock", ".txt")  # of files whose content a record may hold
@@ -85,6 +84,7 @@ def rerun(
 ) -> dict:  # the group with `run`, `exit_code`, `message`
     "Run the stages that make something again."
     from mlnb.flow.plan import plan_pipeline
+    from mlnb.terminal.run import Manner, run_as_told
 
     name, said = group["pipeline"], group | {"run": None, "exit_code": 2, "message": ""}
     try:
@@ -251,7 +251,7 @@ AtRemote = Annotated[
 ]
 
 
-def look(
+def hashed(
     project: Any,  # whose trusted keys count
     store: Any,  # to be hashed
 ) -> dict:  # by `verify_store`, with the problems of `tombstones`
@@ -269,13 +269,13 @@ def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json
     url = remote_of(project, remote)[1] if remote else None
     if url and not repairing:
         return verify_remote(project, store, url)
-    found, repaired = look(project, store), None
+    found, repaired = hashed(project, store), None
     if not found["clean"]:
         note_failed_verification(store, found)
     if repairing and not found["clean"]:
         if not as_json:
             show_verified(found)
         repaired = repair(project, store, found, url, as_json)
-        found = look(project, store)
+        found = hashed(project, store)
     code, notes = verification_code(found, repaired), verification_notes(found, repaired, repairing)
     return Answer(found | {"repair": repaired, "exit_code": code}, lambda: show_verified(found), code, notes)
