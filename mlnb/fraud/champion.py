@@ -45,9 +45,7 @@ ODD_RATIO = 2.75  # amount over the customer's usual one from which a payment is
 
 def oddness(
     payments: pd.DataFrame,  # TX_AMOUNT, TX_FRAUD and the columns of `HABITS`
-) -> dict[
-    str, np.ndarray
-]:  # AMOUNT_RATIO, AMOUNT_Z, AMOUNT_RATIO_EVER, AMOUNT_Z_EVER [float64], IS_ODD, ORDINARY_FRAUD (0 or 1)
+) -> dict[str, np.ndarray]:  # four distances [float64], IS_ODD and ORDINARY_FRAUD [0 or 1]
     "How odd an amount is for its customer, and which frauds had an amount that was not."
     recent, ever = (_beside(payments, past) for past in ("BEFORE", "EVER"))
     is_odd = (ever[0] > ODD_RATIO).astype("int64")
@@ -138,8 +136,8 @@ CHAMPION_INPUTS = (*INPUTS, *OWN_INPUTS)  # what the champion sees, in order
 
 # %% ../../nbs/fraud/090_champion.ipynb #d0c8d610
 def add_champion_features(
-    features: pd.DataFrame,  # transactions in order of id and time, with the columns of `mlnb.fraud.features.add_features`; not changed
-) -> pd.DataFrame:  # the same rows and columns, then `OWN_INPUTS`; raises `SchemaError`
+    features: pd.DataFrame,  # as for `add_features`, by id and time; not changed
+) -> pd.DataFrame:  # same rows, then `OWN_INPUTS`; raises `SchemaError`
     "Add what the champion knows beyond the published features."
     frame = features.assign(TX_AMOUNT_SQUARE=features.TX_AMOUNT**2)
     frame = frame.assign(**compute(frame, HABITS, ID_COLUMN, TIME_COLUMN))
@@ -174,8 +172,8 @@ TRAIN_DAYS = 28  # how far training reaches back, chosen in validation [days]
 
 
 def member(
-    seed: int = 0,  # of the model; without sampling it changes nothing but the bins of large tables
-) -> HistGradientBoostingClassifier:  # unfitted
+    seed: int = 0,  # of the model; it decides the bins of large tables
+) -> HistGradientBoostingClassifier:  # a classifier, not fitted
     "One of the champion's models."
     return HistGradientBoostingClassifier(
         max_iter=150,
@@ -192,11 +190,9 @@ N_MEMBERS = 4  # parts of the training window, as many payments in each; each me
 
 
 def train_champion(
-    training: pd.DataFrame,  # payments of the training window in order of time, with TX_FRAUD and the inputs
+    training: pd.DataFrame,  # the training window by time, TX_FRAUD and inputs
     names: tuple | list = CHAMPION_INPUTS,  # inputs to learn from, in this order
-) -> (
-    VotingClassifier
-):  # its score is the mean of the members'; raises `InputError` when a member would see one class only
+) -> VotingClassifier:  # scores by the mean of the members; raises `InputError`
     "Fit the champion: members that each do without another part of the window."
     rows = [kept for kept, _ in KFold(N_MEMBERS).split(training)]
     members = [

@@ -45,7 +45,7 @@ def piece_of(
     profiles: pd.DataFrame,  # some rows of `mlnb.fraud.simulator.customers`, ascending
     terminals: pd.DataFrame,  # as `mlnb.fraud.simulator.terminals` gives them
     n_days: int,  # length of the stream, 1 or more [days]
-) -> np.ndarray:  # of `RECORD`, in order of time, customer, terminal and amount; none raised or marked yet
+) -> np.ndarray:  # of `RECORD`, in order of time; none raised or marked yet
     "Payments of some customers, as the simulator draws them."
     columns = profiles[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(
         index=False, name=None
@@ -76,7 +76,7 @@ def cards_stolen(
 def exposed(
     hits: np.ndarray,  # as `cards_stolen` gives them [days − 1, 3]
     n_days: int,  # length of the stream [days]
-) -> np.ndarray:  # customer · n_days + day for each day on which a stolen card may be used, ascending [int64]
+) -> np.ndarray:  # codes of customer and day, ascending [int64]
     "When whose card is in wrong hands."
     days = np.minimum(np.arange(len(hits))[:, None, None] + np.arange(14), n_days - 1)
     return np.unique(hits[:, :, None] * n_days + days)
@@ -87,11 +87,11 @@ def _is_among(records: np.ndarray, column: str, n_days: int, codes: np.ndarray) 
 
 # %% ../../nbs/fraud/030_daily.ipynb #ea3b273e
 def payments_at_risk(
-    profiles: pd.DataFrame,  # all customers, as `mlnb.fraud.simulator.customers` gives them
+    profiles: pd.DataFrame,  # all customers, as `customers` gives them
     places: pd.DataFrame,  # as `mlnb.fraud.simulator.terminals` gives them
     n_days: int,  # length of the stream, 1 or more [days]
     piece_customers: int,  # how many customers are drawn at once, 1 or more
-) -> np.ndarray:  # of `RECORD`, in order of time: all payments of exposed customer-days, those by thieves with the number of raises in `raised`
+) -> np.ndarray:  # of `RECORD`, by time; `raised`: how often it was raised
     "Payments that may have been made by thieves, and which of them were (Handbook, chapter 3)."
     hits = cards_stolen(n_days, len(profiles))
     hit, codes, risky = profiles.iloc[np.unique(hits)], exposed(hits, n_days), [np.zeros(0, dtype=RECORD)]
@@ -114,9 +114,7 @@ def _with_thefts(risky: np.ndarray, hits: np.ndarray, n_days: int) -> np.ndarray
 def compromised(
     n_days: int,  # length of the stream, 1 or more [days]
     n_terminals: int,  # terminals to draw from, 2 or more
-) -> (
-    np.ndarray
-):  # terminal · n_days + day for each day on which a terminal is in wrong hands, ascending [int64]
+) -> np.ndarray:  # codes of terminal and day, ascending [int64]
     "When which terminals are compromised."
     drawn = [
         (day, np.random.RandomState(day).choice(n_terminals, size=2, replace=False))
@@ -179,15 +177,12 @@ def _frame_of(records: np.ndarray, first_id: int) -> pd.DataFrame:
 
 # %% ../../nbs/fraud/030_daily.ipynb #9b94c6cd
 def simulate_days(
-    n_days: int = 60,  # length of the stream, 1 or more; the published one has 183 [days]
+    n_days: int = 60,  # length of the stream [days], 1 or more; 183 published
     n_customers: int = 5000,  # 3 or more
     n_terminals: int = 10000,  # 2 or more
-    piece_rows: int = 1_000_000,  # about how many payments are drawn at once, 1 or more; default: some 200 MB at the peak [rows]
-    scratch: Path
-    | None = None,  # existing folder for the pieces, 28 bytes a payment; None = the system's temporary folder
-) -> Iterator[
-    pd.DataFrame
-]:  # one frame a day, index from 0; together `simulate(n_days, n_customers, n_terminals)`; raises `UsageError`
+    piece_rows: int = 1_000_000,  # drawn at once, 1 or more; 200 MB by default [rows]
+    scratch: Path | None = None,  # for the pieces; None = the system's temporary folder
+) -> Iterator[pd.DataFrame]:  # one frame a day, index from 0; raises `UsageError`
     "Simulate a stream of card payments day by day (Handbook, chapter 3)."
     require_sizes(n_days, n_customers, n_terminals)
     if piece_rows < 1:

@@ -55,13 +55,9 @@ def _windows_of(
 
 # %% ../../nbs/fraud/050_features.ipynb #97b61aa5
 def handbook(
-    windows_days: Sequence[int] = (
-        1,
-        7,
-        30,
-    ),  # lengths of the windows, different, each 1 or more; default: the Handbook's [days]
-    delay_days: int = 7,  # age at which a label is known, 1 or more; default: the Handbook's [days]
-) -> tuple[Feature, ...]:  # 4 features for each window, in the order of `feature_names`; raises `UsageError`
+    windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows [days], different, each 1 or more
+    delay_days: int = 7,  # age at which a label is known [days], 1 or more
+) -> tuple[Feature, ...]:  # 4 for each window, as `feature_names`; raises `UsageError`
     "Definition of the window features (Handbook, chapter 3)."
     _require_windows(windows_days, delay_days)
     customer = [
@@ -104,14 +100,10 @@ def calendar(
 
 # %% ../../nbs/fraud/050_features.ipynb #5d2c86ea
 def add_features(
-    transactions: pd.DataFrame,  # columns of `NEEDED` and any others, in order of TRANSACTION_ID and time; not changed
-    windows_days: Sequence[int] = (
-        1,
-        7,
-        30,
-    ),  # lengths of the windows, different, each 1 or more; default: the Handbook's [days]
-    delay_days: int = 7,  # age at which a label is known, 1 or more; default: the Handbook's [days]
-) -> pd.DataFrame:  # the same rows, order, index and columns, then `feature_names(windows_days)`; raises `SchemaError`, `UsageError`
+    transactions: pd.DataFrame,  # columns of `NEEDED` and others, by id; not changed
+    windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows [days], different, each 1 or more
+    delay_days: int = 7,  # age at which a label is known [days], 1 or more
+) -> pd.DataFrame:  # same rows and columns, then the features
     "Add what was known when each payment was made (Handbook, chapter 3)."
     definition = handbook(windows_days, delay_days)
     require_schema(_needed(transactions), NEEDED)
@@ -121,13 +113,11 @@ def add_features(
 
 # %% ../../nbs/fraud/050_features.ipynb #32f4ff59
 def features_for_window(
-    history: pd.DataFrame,  # payments before the window, columns of `NEEDED` and any others; may be empty
-    window: pd.DataFrame,  # new payments, columns of `NEEDED` and any others; ids and times after those of the history
+    history: pd.DataFrame,  # before the window, columns of `NEEDED`; may be empty
+    window: pd.DataFrame,  # new payments, ids and times after those of `history`
     windows_days: Sequence[int] = (1, 7, 30),  # as for `add_features` [days]
     delay_days: int = 7,  # as for `add_features` [days]
-) -> (
-    pd.DataFrame
-):  # the rows, index and columns of `window` with the features; raises `SchemaError`, `UsageError`
+) -> pd.DataFrame:  # rows, index and columns of `window` with the features
     "Features of new payments, equal to those that the whole stream would give."
     _require_windows(windows_days, delay_days)
     parts = [_needed(history), _needed(window)]

@@ -23,9 +23,9 @@ from ..models.training import train
 
 # %% ../../nbs/fraud/070_model.ipynb #184252e9
 def train_on_payments(
-    model: BaseEstimator,  # unfitted
+    model: BaseEstimator,  # a classifier, not fitted
     payments: pd.DataFrame,  # training payments with TX_FRAUD and the inputs
-    names: Sequence[str] = INPUTS,  # inputs to learn from, in this order; default: the Handbook's 15
+    names: Sequence[str] = INPUTS,  # to learn from, in this order; the Handbook's 15
     threads: int = 1,  # for a forest, 1 or more; changes the time, never the model
 ) -> BaseEstimator:  # the same object, fitted; raises `InputError`
     "Fit a classifier to the frauds of a training window."
@@ -37,7 +37,7 @@ def payments_log(
     scores: np.ndarray,  # score of each in [0, 1], in the same order
     model_digest: str,  # SHA-256 of the model artifact [64 hexadecimal digits]
     scored_run: str,  # id of the run that scored, not empty
-) -> pd.DataFrame:  # TRANSACTION_ID, CUSTOMER_ID, TX_DATETIME, then `LOG_COLUMNS`; raises `PredictionError`
+) -> pd.DataFrame:  # three names, then `LOG_COLUMNS`; raises `PredictionError`
     "Write down the scores of payments."
     return prediction_log(payments, scores, model_digest, scored_run, ID_COLUMN, CARD_COLUMN, TIME_COLUMN)
 
@@ -54,6 +54,6 @@ def weeks_of_payments(
     tests: Sequence[pd.DataFrame],  # judged payments of each week
     scores: Sequence[np.ndarray],  # their scores, higher = more suspicious
     unit_column: str = CARD_COLUMN,  # what is drawn; default: cards
-) -> list[Week]:  # raises `MetricError`
+) -> list[Week]:  # a row a week; raises `MetricError`
     "Prepare several weeks of payments for drawing."
     return weeks_of(tests, scores, unit_column, DAY_COLUMN, LABEL_COLUMN)

@@ -23,10 +23,10 @@ from ..store.errors import UsageError
 
 # %% ../../nbs/fraud/080_prequential.ipynb #4f5e9b30
 def weeks_from(
-    first_day: int = 129,  # first day of the first test week [day of the stream]; default: 2018-08-08, as published
+    first_day: int = 129,  # of the first test week [day]; default: 2018-08-08
     n_folds: int = 4,  # number of weeks, 1 or more
     step_days: int = 7,  # distance between them, 1 or more [days]
-) -> tuple[int, ...]:  # first day of each week, ascending [day of the stream]; raises `UsageError`
+) -> tuple[int, ...]:  # first days of the weeks, ascending; raises `UsageError`
     "First days of the test weeks."
     if n_folds < 1 or step_days < 1:
         raise UsageError(f"{n_folds} folds at a distance of {step_days} days", "give at least 1 of each")
@@ -38,19 +38,19 @@ def weeks_before(
     n_folds: int = 4,  # number of weeks, 1 or more
     step_days: int = 7,  # distance between them, and length of each, 1 or more [days]
     delay_days: int = 7,  # time a label takes to arrive, 0 or more [days]
-) -> tuple[int, ...]:  # first day of each week, ascending [day of the stream]; raises `UsageError`
+) -> tuple[int, ...]:  # first days of the weeks, ascending; raises `UsageError`
     "First days of the weeks on which choices are made."
     return weeks_from(first_day - delay_days - step_days * n_folds, n_folds, step_days)
 
 # %% ../../nbs/fraud/080_prequential.ipynb #eae3e76f
 def fold(
-    features: pd.DataFrame,  # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
+    features: pd.DataFrame,  # payments with CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD
     test_start_day: int,  # first day of the judged week [day of the stream]
     train_days: int = 7,  # how far training reaches back, 1 or more [days]
-    known_days: int = 7,  # cards with a fraud in so many days before the delay are dropped, 1 or more; as published [days]
+    known_days: int = 7,  # in which a fraud drops its card [days], 1 or more
     delay_days: int = 7,  # time a label takes to arrive, 0 or more [days]
     test_days: int = 7,  # length of the judged window, 1 or more [days]
-) -> Split:  # both windows in the order of `features`; raises `UsageError` when there are too few days
+) -> Split:  # both windows; raises `UsageError` without days enough
     "Training of any length, and the test transactions that the protocol fixes."
     day = features.TX_TIME_DAYS
     if features.empty:
@@ -74,10 +74,8 @@ def fold(
 def figures_of_week(
     test: pd.DataFrame,  # judged transactions: CUSTOMER_ID, TX_TIME_DAYS, TX_FRAUD
     scores: np.ndarray,  # score of each, higher = more suspicious
-    k: int = 100,  # cards that are looked at in a day, 1 or more; 100 in the published protocol
-) -> dict[
-    str, float
-]:  # `average_precision`, `card_precision`, `roc_auc`, each in [0, 1]; raises `MetricError`
+    k: int = 100,  # cards looked at in a day, 1 or more; published: 100
+) -> dict[str, float]:  # three figures, each in [0, 1]; raises `MetricError`
     "Three figures of one judged week."
     shares = card_precision_by_day(test.TX_FRAUD, scores, test.CUSTOMER_ID, test.TX_TIME_DAYS, k)
     return {
@@ -89,19 +87,19 @@ def figures_of_week(
 # %% ../../nbs/fraud/080_prequential.ipynb #1b0c9b36
 def prequential(
     features: pd.DataFrame,  # transactions with the inputs of the model
-    weeks: Sequence[int],  # first days of the judged weeks, from `weeks_before` or `weeks_from`
+    weeks: Sequence[int],  # first days of the judged weeks, see `weeks_before`
     fit: Callable,  # training transactions → fitted model
-    score: Callable,  # fitted model, transactions → scores, higher = more suspicious
+    score: Callable,  # model, payments → scores, higher = more suspicious
     train_days: int = 7,  # how far training reaches back, 1 or more [days]
-) -> pd.DataFrame:  # one row a week: `week`, `n_train`, `n_test`, `n_test_frauds`, figures of `figures_of_week`, `fit_s`, `predict_s`
+) -> pd.DataFrame:  # one row a week: sizes, figures and times
     "Fit and judge a model week by week."
     return pd.DataFrame([judged_week(fold(features, week, train_days), fit, score) for week in weeks])
 
 # %% ../../nbs/fraud/080_prequential.ipynb #c5d8edde
 def judged_week(
-    part: Split,  # one fold
+    part: Split,  # one fold of the weeks
     fit: Callable,  # training transactions → fitted model
-    score: Callable,  # fitted model, transactions → scores, higher = more suspicious
+    score: Callable,  # model, payments → scores, higher = more suspicious
 ) -> dict:  # one row of `prequential`
     "Fit and judge a model on one fold."
     began = perf_counter()

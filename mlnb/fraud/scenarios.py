@@ -22,7 +22,7 @@ from ..store.errors import UsageError, did_you_mean
 def draws_by_id(
     ids: np.ndarray,  # whole numbers, 0 or more
     seed: int,  # 0 or more; another seed gives independent numbers
-) -> np.ndarray:  # uniform in [0, 1), the same for the same id and seed [float64]
+) -> np.ndarray:  # uniform in [0, 1), the same for id and seed [float64]
     "One draw for each id."
     steps = ids.astype("uint64") + np.uint64((1 + seed * 0xD1342543DE82EF95) % 2**64)
     mixed = steps * np.uint64(0x9E3779B97F4A7C15)
@@ -41,7 +41,7 @@ def _require_share(name: str, value: float) -> None:
 
 # %% ../../nbs/fraud/040_scenarios.ipynb #54545457
 def compromise_chain(
-    transactions: pd.DataFrame,  # payments, the columns of `mlnb.fraud.payments.TRANSACTIONS`; not changed
+    transactions: pd.DataFrame,  # payments, the columns of `TRANSACTIONS`; not changed
     from_day: int,  # first day, counted from 0 [days]
     share: float = 0.02,  # share of the terminals that belong to the chain, 0 to 1
     seed: int = 0,  # draws the chain
@@ -59,7 +59,7 @@ def inflate_amounts(
     transactions: pd.DataFrame,  # payments; not changed
     from_day: int,  # first day, counted from 0 [days]
     factor: float = 1.25,  # what amounts are multiplied by, above 0
-    days: int = 0,  # 0: at once; otherwise the factor is reached after so many days, and goes on growing [days]
+    days: int = 0,  # until the factor is reached, and on [days]; 0 = at once
 ) -> pd.DataFrame:  # the same rows, amounts with 2 decimals
     "Amounts grow."
     if factor <= 0 or days < 0:
@@ -87,7 +87,7 @@ def add_merchant_category(
     category: str = "crypto",  # its name, none of `CATEGORIES`
     share: float = 0.05,  # share of the terminals that move to it, 0 to 1
     seed: int = 0,  # draws categories and terminals
-) -> pd.DataFrame:  # the same rows with the further column MERCHANT_CATEGORY [str]
+) -> pd.DataFrame:  # the same rows, and the column MERCHANT_CATEGORY [str]
     "Terminals have categories, and a new one appears."
     _require_share("share", share)
     if category in CATEGORIES:
@@ -104,11 +104,11 @@ def add_merchant_category(
 # %% ../../nbs/fraud/040_scenarios.ipynb #3c90d670
 def null_column(
     transactions: pd.DataFrame,  # payments; not changed
-    column: str,  # which column
+    column: str,  # name of the column
     from_day: int,  # first day, counted from 0 [days]
     share: float = 1.0,  # share of the values that are missing, 0 to 1
-    seed: int = 0,  # draws which
-) -> pd.DataFrame:  # the same rows; raises `UsageError` for a column that is not there
+    seed: int = 0,  # draws which rows, any integer
+) -> pd.DataFrame:  # the same rows; raises `UsageError` for another column
     "Values of a column are missing."
     _require_share("share", share)
     if column not in transactions:
@@ -124,11 +124,11 @@ def null_column(
 # %% ../../nbs/fraud/040_scenarios.ipynb #5d82f262
 def delay_labels(
     transactions: pd.DataFrame,  # payments; not changed
-    from_day: int,  # first day of payments whose labels are late, counted from 0 [days]
+    from_day: int,  # first day of payments with late labels [days], from 0
     usual_days: int = 7,  # age at which a label is known before, 0 or more [days]
-    further_days: int = 21,  # how much longer it takes at most, 0 or more; each payment draws its own part of it [days]
-    seed: int = 0,  # draws them
-) -> pd.DataFrame:  # the same rows with the further column LABEL_DATETIME [datetime64[us]]
+    further_days: int = 21,  # how much longer it takes at most [days], 0 or more
+    seed: int = 0,  # draws the delays, any integer
+) -> pd.DataFrame:  # the same rows, and LABEL_DATETIME [datetime64[us]]
     "Labels become known later."
     if usual_days < 0 or further_days < 0:
         raise UsageError(
@@ -145,7 +145,7 @@ def delay_labels(
 # %% ../../nbs/fraud/040_scenarios.ipynb #0c3d8f64
 def known_labels(
     transactions: pd.DataFrame,  # payments with LABEL_DATETIME; not changed
-    at: pd.Timestamp,  # when the stream is looked at, naive UTC; a label of that very time is known
+    at: pd.Timestamp,  # when the stream is looked at, naive UTC, included
 ) -> pd.DataFrame:  # payments made by then; labels that are not known yet are 0
     "The stream as it looked at a time."
     if "LABEL_DATETIME" not in transactions:
@@ -165,10 +165,8 @@ SCENARIOS: Mapping[str, Callable] = {
 # %% ../../nbs/fraud/040_scenarios.ipynb #ae82803a
 def apply_scenarios(
     transactions: pd.DataFrame,  # payments: a whole stream, or one day of it
-    scenarios: Mapping[
-        str, Mapping[str, Any]
-    ],  # name of the scenario → its arguments, in the order of application
-) -> pd.DataFrame:  # the changed stream; raises `UsageError` for an unknown scenario or argument
+    scenarios: Mapping[str, Mapping[str, Any]],  # name of a scenario → its arguments, applied in order
+) -> pd.DataFrame:  # the changed stream; raises `UsageError` for an unknown name
     "Change a stream in several ways, said as plain data."
     for name, options in scenarios.items():
         if name not in SCENARIOS:

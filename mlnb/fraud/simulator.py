@@ -21,9 +21,7 @@ from ..store.errors import UsageError
 # %% ../../nbs/fraud/020_simulator.ipynb #55f43fcc
 def customers(
     n_customers: int = 5000,  # how many, 1 or more; default: the published stream
-) -> (
-    pd.DataFrame
-):  # CUSTOMER_ID (from 0), x_customer_id, y_customer_id, mean_amount, std_amount, mean_nb_tx_per_day
+) -> pd.DataFrame:  # one row a customer, CUSTOMER_ID from 0
     "Customer profiles (Handbook, chapter 3)."
     drawn = np.random.RandomState(0).random_sample((n_customers, 4))
     mean_amount = 5 + (100 - 5) * drawn[:, 2]
@@ -53,7 +51,7 @@ def terminals_in_reach(
     customers: pd.DataFrame,  # as `customers` gives them
     terminals: pd.DataFrame,  # as `terminals` gives them
     radius: float = 5.0,  # a terminal at exactly this distance is out of reach, above 0
-) -> list[list[int]]:  # by customer: numbers of the terminals nearer than `radius`, ascending; may be empty
+) -> list[list[int]]:  # by customer: terminals nearer than `radius`, ascending
     "Which terminals each customer can use."
     x, y = terminals["x_terminal_id"].to_numpy(), terminals["y_terminal_id"].to_numpy()
     places = zip(customers["x_customer_id"], customers["y_customer_id"], strict=True)
@@ -83,14 +81,11 @@ def choices(
 def customer_payments(
     customer_id: int,  # seed of all the draws, 0 or more
     mean_amount: float,  # usual amount, above 0 [currency units]
-    mean_nb_tx_per_day: float,  # expected number of payments that are tried, 0 or more [per day]
+    mean_nb_tx_per_day: float,  # payments that are tried [per day], 0 or more
     reach: list[int],  # terminals to choose from; empty: no payments
     n_days: int,  # length of the stream, 1 or more [days]
-    draw: np.random.RandomState
-    | None = None,  # to be seeded and drawn from, since making one takes longer than seeding one; None = a new one
-) -> tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]:  # time since the start [s, int64], amount to 2 decimals [float64], terminal [int64]; in the order drawn
+    draw: np.random.RandomState | None = None,  # seeded and drawn from, to save time; None = a new one
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # times [s], amounts and terminals, in the order drawn
     "Payments of one customer, day after day (Handbook, chapter 3)."
     draw = draw or np.random.RandomState()
     draw.seed(customer_id)
@@ -114,7 +109,7 @@ def payments(
     customers: pd.DataFrame,  # as `customers` gives them
     reach: list[list[int]],  # by customer: terminals to choose from
     n_days: int,  # length of the stream, 1 or more [days]
-) -> pd.DataFrame:  # TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT, TX_TIME_SECONDS, TX_TIME_DAYS; one row per payment
+) -> pd.DataFrame:  # one row per payment, in order of TRANSACTION_ID
     "All payments in order of time, none of them fraudulent yet."
     profiles = customers[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(
         index=False, name=None
@@ -154,9 +149,7 @@ def mark_frauds(
     n_days: int,  # length of the stream, 1 or more [days]
     n_customers: int,  # customers to draw from, 3 or more
     n_terminals: int,  # terminals to draw from, 2 or more
-) -> (
-    pd.DataFrame
-):  # the same rows with TX_FRAUD (0/1) and TX_FRAUD_SCENARIO (0-3), and the amounts of stolen cards raised
+) -> pd.DataFrame:  # the same rows, marked; amounts of stolen cards raised
     "Add the three kinds of fraud (Handbook, chapter 3)."
     customer, terminal = payments["CUSTOMER_ID"].to_numpy(), payments["TERMINAL_ID"].to_numpy()
     amount = payments["TX_AMOUNT"].to_numpy(copy=True)
@@ -183,7 +176,7 @@ def require_sizes(
     n_days: int,  # length of the stream [days]
     n_customers: int,  # how many customers
     n_terminals: int,  # how many terminals
-) -> None:  # raises `UsageError` naming what is too few, and the least number
+) -> None:  # raises `UsageError` naming the least number
     "Refuse a stream too small to draw its frauds from."
     _require_size("n_days", n_days, 1, "a stream has at least one day")
     _require_size("n_customers", n_customers, 3, "three cards are stolen each day")
@@ -191,10 +184,10 @@ def require_sizes(
 
 # %% ../../nbs/fraud/020_simulator.ipynb #86bd4b25
 def simulate(
-    n_days: int = 60,  # length of the stream, 1 or more; the published one has 183 [days]
+    n_days: int = 60,  # length of the stream [days], 1 or more; 183 published
     n_customers: int = 5000,  # 3 or more: so many cards are stolen each day
     n_terminals: int = 10000,  # 2 or more: so many terminals are compromised each day
-) -> pd.DataFrame:  # transactions in order of TRANSACTION_ID, the columns of `mlnb.fraud.payments.TRANSACTIONS`; raises `UsageError` if too small
+) -> pd.DataFrame:  # by TRANSACTION_ID, as `TRANSACTIONS`; raises `UsageError`
     "Simulate a stream of card payments from 2018-04-01 on (Handbook, chapter 3)."
     require_sizes(n_days, n_customers, n_terminals)
     who = customers(n_customers)
@@ -207,7 +200,7 @@ def next_window(
     window_days: int = 7,  # how many days to go on, 1 or more [days]
     n_customers: int = 5000,  # as in the stream so far
     n_terminals: int = 10000,  # as in the stream so far
-) -> pd.DataFrame:  # transactions of the days n_days to n_days + window_days − 1, index from 0; raises `UsageError` if too small
+) -> pd.DataFrame:  # transactions of those days; raises `UsageError` if too few
     "The days that follow a simulated stream, of the same customers and terminals."
     _require_size("n_days", n_days, 1, "the window follows a stream")
     _require_size("window_days", window_days, 1, "a window has at least one day")

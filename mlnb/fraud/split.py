@@ -20,16 +20,16 @@ from ..store.errors import UsageError
 # %% ../../nbs/fraud/060_split.ipynb #a0613c51
 def least_days(
     train_days: int,  # length of the training window [days], 1 or more
-    delay_days: int = 7,  # time a label takes to arrive [days], 0 or more; 7 in the published protocol
-    test_days: int = 7,  # length of the test window [days], 1 or more; a week holds each weekday once
+    delay_days: int = 7,  # until a label arrives [days], 0 or more; published: 7
+    test_days: int = 7,  # length of the test [days], 1 or more; whole weeks
 ) -> int:  # least length of a stream that can be split [days]
     "Length of the shortest stream that holds training, delay and test."
     return train_days + delay_days + test_days
 
 # %% ../../nbs/fraud/060_split.ipynb #64b770fd
 def is_known(
-    transactions: pd.DataFrame,  # columns CUSTOMER_ID, TX_TIME_DAYS [day of the stream], TX_FRAUD (0 or 1)
-    since_day: int,  # first day whose frauds count [day of the stream], usually the start of training
+    transactions: pd.DataFrame,  # with CUSTOMER_ID, TX_TIME_DAYS [day], TX_FRAUD (0 or 1)
+    since_day: int,  # first day whose frauds count [day of the stream]
     delay_days: int = 7,  # time a label takes to arrive [days], 0 or more
 ) -> pd.Series:  # bool, one value per row of `transactions`, on its index
     "Whether the card of each transaction was known to be compromised on the day of that transaction."
@@ -65,7 +65,7 @@ def test_start(
     delay_days: int = 7,  # time a label takes to arrive [days], 0 or more
     test_days: int = 7,  # length of the test window [days], 1 or more
     test_start_day: int | None = None,  # wanted first day of the test; None = as late as possible
-) -> int:  # first day of the test; raises `UsageError` when a window would not fit
+) -> int:  # first day of the test; raises `UsageError` without room
     "First day of the test window, checked against the days that there are."
     n_days, least = last_day - first_day + 1, least_days(train_days, delay_days, test_days)
     if n_days < least:
@@ -85,13 +85,12 @@ def test_start(
 
 # %% ../../nbs/fraud/060_split.ipynb #630948f5
 def split(
-    features: pd.DataFrame,  # transactions with at least CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD, one row each
+    features: pd.DataFrame,  # payments with CUSTOMER_ID, TX_TIME_DAYS and TX_FRAUD
     train_days: int = 7,  # length of the training window [days], 1 or more
     delay_days: int = 7,  # time a label takes to arrive [days], 0 or more
     test_days: int = 7,  # length of the test window [days], 1 or more
-    test_start_day: int
-    | None = None,  # first day of the test [day of the stream]; None = the last `test_days` of the stream
-) -> Split:  # both windows in the order of `features`; raises `UsageError` when there are too few days
+    test_start_day: int | None = None,  # first of the test [day of the stream]; None = the latest
+) -> Split:  # both windows; raises `UsageError` without days enough
     "Split a stream by time (protocol of Le Borgne et al. 2022, section 5.3)."
     if features.empty:
         raise UsageError(
