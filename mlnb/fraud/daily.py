@@ -83,9 +83,21 @@ def exposed(
 
 # %% ../../nbs/fraud/030_daily.ipynb #bb3149b9
 def _is_among(records: np.ndarray, column: str, n_days: int, codes: np.ndarray) -> np.ndarray:
+    "Whether each record falls on one of some days of its customer, or of its terminal."
     return np.isin(records[column].astype("int64") * n_days + records["second"] // 86400, codes)
 
 # %% ../../nbs/fraud/030_daily.ipynb #ea3b273e
+def _with_thefts(risky: np.ndarray, hits: np.ndarray, n_days: int) -> np.ndarray:
+    "Payments at risk in order of time, with how often thieves raised each."
+    risky = risky[np.lexsort((risky["drawn"], risky["terminal"], risky["customer"], risky["second"]))]
+    first_row = np.searchsorted(risky["second"] // 86400, np.arange(n_days + 1))
+    for day, victims in enumerate(hits):
+        start, stop = first_row[day], first_row[min(day + 14, n_days)]
+        rows = start + np.flatnonzero(np.isin(risky["customer"][start:stop], victims))
+        risky["raised"][random.Random(day).sample(rows.tolist(), len(rows) // 3)] += 1
+    return risky
+
+
 def payments_at_risk(
     profiles: pd.DataFrame,  # all customers, as `customers` gives them
     places: pd.DataFrame,  # as `mlnb.fraud.simulator.terminals` gives them
@@ -100,30 +112,17 @@ def payments_at_risk(
         risky.append(piece[_is_among(piece, "customer", n_days, codes)])
     return _with_thefts(np.concatenate(risky), hits, n_days)
 
-# %% ../../nbs/fraud/030_daily.ipynb #cbae5d7b
-def _with_thefts(risky: np.ndarray, hits: np.ndarray, n_days: int) -> np.ndarray:
-    risky = risky[np.lexsort((risky["drawn"], risky["terminal"], risky["customer"], risky["second"]))]
-    first_row = np.searchsorted(risky["second"] // 86400, np.arange(n_days + 1))
-    for day, victims in enumerate(hits):
-        start, stop = first_row[day], first_row[min(day + 14, n_days)]
-        rows = start + np.flatnonzero(np.isin(risky["customer"][start:stop], victims))
-        risky["raised"][random.Random(day).sample(rows.tolist(), len(rows) // 3)] += 1
-    return risky
-
 # %% ../../nbs/fraud/030_daily.ipynb #ba59f94e
 def compromised(
     n_days: int,  # length of the stream, 1 or more [days]
     n_terminals: int,  # terminals to draw from, 2 or more
 ) -> np.ndarray:  # codes of terminal and day, ascending [int64]
     "When which terminals are compromised."
-    drawn = [
-        (day, np.random.RandomState(day).choice(n_terminals, size=2, replace=False))
-        for day in range(n_days - 1)
-    ]
-    spans = [
-        terminal * n_days + np.arange(day, min(day + 28, n_days)) for day, pair in drawn for terminal in pair
-    ]
-    return np.unique(np.concatenate([np.zeros(0, dtype="int64"), *spans]))
+    spans = [np.zeros(0, dtype="int64")]
+    for day in range(n_days - 1):
+        drawn = np.random.RandomState(day).choice(n_terminals, size=2, replace=False)
+        spans += [terminal * n_days + np.arange(day, min(day + 28, n_days)) for terminal in drawn]
+    return np.unique(np.concatenate(spans))
 
 # %% ../../nbs/fraud/030_daily.ipynb #92b48ca5
 def mark_piece(
@@ -133,33 +132,42 @@ def mark_piece(
     wrong: np.ndarray,  # as `compromised` gives them
     n_days: int,  # length of the stream [days]
 ) -> None:
-    "Write into each record how it was abused; a later scenario overwrites an earlier one (Handbook, chapter 3)."
-    piece["raised"][_is_among(piece, "customer", n_days, codes)] = risky["raised"][
-        np.isin(risky["customer"], piece["customer"])
-    ]
+    "Write into each record how it was abused; a later scenario overwrites an earlier (Handbook, 3)."
+    at_risk, same = _is_among(piece, "customer", n_days, codes), np.isin(risky["customer"], piece["customer"])
+    piece["raised"][at_risk] = risky["raised"][same]
     piece["scenario"][piece["drawn"] > 220] = 1
     piece["scenario"][_is_among(piece, "terminal", n_days, wrong)] = 2
     piece["scenario"][piece["raised"] > 0] = 3
 
 # %% ../../nbs/fraud/030_daily.ipynb #46626007
 def _spill(path: Path, piece: np.ndarray, n_days: int) -> tuple[Path, np.ndarray]:
+    "Write a piece to a file; its path, and where each day begins in it [row]."
     piece.tofile(path)
     return path, np.searchsorted(piece["second"] // 86400, np.arange(n_days + 1))
 
-# %% ../../nbs/fraud/030_daily.ipynb #3f45790b
+
+def _slice_of(path: Path, first: np.ndarray, day: int) -> np.ndarray:
+    "The payments of one day in a file."
+    n_rows, n_bytes = first[day + 1] - first[day], first[day] * RECORD.itemsize
+    return np.fromfile(path, RECORD, count=n_rows, offset=n_bytes)
+
+
 def _day_of(spilled: list[tuple[Path, np.ndarray]], day: int) -> np.ndarray:
-    slices = [
-        np.fromfile(path, RECORD, count=first[day + 1] - first[day], offset=first[day] * RECORD.itemsize)
-        for path, first in spilled
-    ]
-    records = np.concatenate(slices)
+    "The payments of one day in all files, in order of time."
+    records = np.concatenate([_slice_of(path, first, day) for path, first in spilled])
     return records[np.argsort(records["second"], kind="stable")]
 
 # %% ../../nbs/fraud/030_daily.ipynb #0d23a325
-def _frame_of(records: np.ndarray, first_id: int) -> pd.DataFrame:
+def _amounts_of(records: np.ndarray) -> np.ndarray:
+    "Amounts as they were paid, multiplied by five for each time a thief raised them."
     amount = records["drawn"].copy()
     for times in range(1, int(records["raised"].max(initial=0)) + 1):
         amount[records["raised"] >= times] *= 5
+    return amount
+
+
+def _frame_of(records: np.ndarray, first_id: int) -> pd.DataFrame:
+    "Records of one day as payments, numbered from `first_id` on."
     second = records["second"].copy()
     return pd.DataFrame(
         {
@@ -167,7 +175,7 @@ def _frame_of(records: np.ndarray, first_id: int) -> pd.DataFrame:
             "TX_DATETIME": START + second.astype("timedelta64[s]"),
             "CUSTOMER_ID": records["customer"].astype("int64"),
             "TERMINAL_ID": records["terminal"].astype("int64"),
-            "TX_AMOUNT": amount,
+            "TX_AMOUNT": _amounts_of(records),
             "TX_TIME_SECONDS": second,
             "TX_TIME_DAYS": second // 86400,
             "TX_FRAUD": (records["scenario"] > 0).astype("int64"),
@@ -176,6 +184,35 @@ def _frame_of(records: np.ndarray, first_id: int) -> pd.DataFrame:
     )
 
 # %% ../../nbs/fraud/030_daily.ipynb #9b94c6cd
+def _spilled_pieces(
+    folder: str, n_days: int, n_customers: int, n_terminals: int, piece_customers: int
+) -> list[tuple[Path, np.ndarray]]:
+    "Draw and mark the payments of all customers, a piece after the other, into files."
+    profiles, places = customers(n_customers), terminals(n_terminals)
+    codes, wrong = exposed(cards_stolen(n_days, n_customers), n_days), compromised(n_days, n_terminals)
+    risky = payments_at_risk(profiles, places, n_days, piece_customers)
+    spilled = []
+    for at in range(0, n_customers, piece_customers):
+        piece = piece_of(profiles.iloc[at : at + piece_customers], places, n_days)
+        mark_piece(piece, risky, codes, wrong, n_days)
+        spilled.append(_spill(Path(folder, str(at)), piece, n_days))
+        del piece
+    return spilled
+
+
+def _days(
+    n_days: int, n_customers: int, n_terminals: int, piece_customers: int, scratch: Path | None
+) -> Iterator[pd.DataFrame]:
+    "The stream day by day; the files are gone when it ends or is closed."
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        spilled = _spilled_pieces(folder, n_days, n_customers, n_terminals, piece_customers)
+        n_before = 0
+        for day in range(n_days):
+            frame = _frame_of(_day_of(spilled, day), n_before)
+            n_before += len(frame)
+            yield frame
+
+
 def simulate_days(
     n_days: int = 60,  # length of the stream [days], 1 or more; 183 published
     n_customers: int = 5000,  # 3 or more
@@ -186,27 +223,6 @@ def simulate_days(
     "Simulate a stream of card payments day by day (Handbook, chapter 3)."
     require_sizes(n_days, n_customers, n_terminals)
     if piece_rows < 1:
-        raise UsageError(
-            f"`piece_rows` is {piece_rows}", "give at least 1; fewer rows take less memory and more time"
-        )
+        mend = "give at least 1; fewer rows take less memory and more time"
+        raise UsageError(f"`piece_rows` is {piece_rows}", mend)
     return _days(n_days, n_customers, n_terminals, max(1, piece_rows // (2 * n_days)), scratch)
-
-# %% ../../nbs/fraud/030_daily.ipynb #9c8546d0
-def _days(
-    n_days: int, n_customers: int, n_terminals: int, piece_customers: int, scratch: Path | None
-) -> Iterator[pd.DataFrame]:
-    profiles, places = customers(n_customers), terminals(n_terminals)
-    codes, wrong = exposed(cards_stolen(n_days, n_customers), n_days), compromised(n_days, n_terminals)
-    risky = payments_at_risk(profiles, places, n_days, piece_customers)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        spilled = []
-        for at in range(0, n_customers, piece_customers):
-            piece = piece_of(profiles.iloc[at : at + piece_customers], places, n_days)
-            mark_piece(piece, risky, codes, wrong, n_days)
-            spilled.append(_spill(Path(folder, str(at)), piece, n_days))
-            del piece
-        n_before = 0
-        for day in range(n_days):
-            frame = _frame_of(_day_of(spilled, day), n_before)
-            n_before += len(frame)
-            yield frame

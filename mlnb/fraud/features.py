@@ -45,32 +45,13 @@ INPUTS = ("TX_AMOUNT", *feature_names())  # columns that the model sees, in orde
 def _windows_of(
     key: str, n_days: int, names: tuple[str, str], aggregation: str, column: str, delay_days: int
 ) -> tuple[Feature, Feature]:
+    "How many payments a window holds, and one figure of them."
     count, value = (f"{key}_{what}_{n_days}DAY_WINDOW" for what in names)
+    window = {"window_s": n_days * DAY_S, "delay_s": delay_days * DAY_S}
     return (
-        Feature(count, key, "count", window_s=n_days * DAY_S, delay_s=delay_days * DAY_S),
-        Feature(
-            value, key, aggregation, column, window_s=n_days * DAY_S, delay_s=delay_days * DAY_S, empty=0.0
-        ),
+        Feature(count, key, "count", **window),
+        Feature(value, key, aggregation, column, empty=0.0, **window),
     )
-
-# %% ../../nbs/fraud/050_features.ipynb #97b61aa5
-def handbook(
-    windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows [days], different, each 1 or more
-    delay_days: int = 7,  # age at which a label is known [days], 1 or more
-) -> tuple[Feature, ...]:  # 4 for each window, as `feature_names`; raises `UsageError`
-    "Definition of the window features (Handbook, chapter 3)."
-    _require_windows(windows_days, delay_days)
-    customer = [
-        f
-        for n in windows_days
-        for f in _windows_of("CUSTOMER_ID", n, ("NB_TX", "AVG_AMOUNT"), "mean", "TX_AMOUNT", 0)
-    ]
-    terminal = [
-        f
-        for n in windows_days
-        for f in _windows_of("TERMINAL_ID", n, ("NB_TX", "RISK"), "share", "TX_FRAUD", delay_days)
-    ]
-    return (*customer, *terminal)
 
 # %% ../../nbs/fraud/050_features.ipynb #abf94792
 def _require_windows(windows_days: Sequence[int], delay_days: int) -> None:
@@ -84,8 +65,24 @@ def _require_windows(windows_days: Sequence[int], delay_days: int) -> None:
             "give at least 1: without a delay a payment would see its own label",
         )
 
+# %% ../../nbs/fraud/050_features.ipynb #97b61aa5
+def handbook(
+    windows_days: Sequence[int] = (1, 7, 30),  # lengths of the windows [days], different, each 1 or more
+    delay_days: int = 7,  # age at which a label is known [days], 1 or more
+) -> tuple[Feature, ...]:  # 4 for each window, as `feature_names`; raises `UsageError`
+    "Definition of the window features (Handbook, chapter 3)."
+    _require_windows(windows_days, delay_days)
+    spent = ("CUSTOMER_ID", ("NB_TX", "AVG_AMOUNT"), "mean", "TX_AMOUNT", 0)
+    risk = ("TERMINAL_ID", ("NB_TX", "RISK"), "share", "TX_FRAUD", delay_days)
+    features: list[Feature] = []
+    for key, *what in (spent, risk):
+        for n_days in windows_days:
+            features += _windows_of(key, n_days, *what)
+    return tuple(features)
+
 # %% ../../nbs/fraud/050_features.ipynb #86d3ca46
 def _needed(frame: pd.DataFrame) -> pd.DataFrame:
+    "The columns that features are made of; others are of no concern to them."
     return frame.loc[:, [name in NEEDED for name in frame.columns]]
 
 # %% ../../nbs/fraud/050_features.ipynb #d1ebf953

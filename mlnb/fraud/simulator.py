@@ -105,22 +105,28 @@ def customer_payments(
 START = np.datetime64("2018-04-01", "us")  # midnight of the first day [UTC]
 
 # %% ../../nbs/fraud/020_simulator.ipynb #d4378df9
+def _drawn_payments(
+    customers: pd.DataFrame, reach: list[list[int]], n_days: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    "Customer, second, amount and terminal of all payments, one customer after the other."
+    columns = ["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]
+    profiles = customers[columns].itertuples(index=False, name=None)
+    draw = np.random.RandomState()
+    parts = [
+        customer_payments(*profile, terminals, n_days, draw)
+        for profile, terminals in zip(profiles, reach, strict=True)
+    ]
+    customer = np.repeat(customers["CUSTOMER_ID"].to_numpy(), [len(part[0]) for part in parts])
+    return customer, *(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
 def payments(
     customers: pd.DataFrame,  # as `customers` gives them
     reach: list[list[int]],  # by customer: terminals to choose from
     n_days: int,  # length of the stream, 1 or more [days]
 ) -> pd.DataFrame:  # one row per payment, in order of TRANSACTION_ID
     "All payments in order of time, none of them fraudulent yet."
-    profiles = customers[["CUSTOMER_ID", "mean_amount", "mean_nb_tx_per_day"]].itertuples(
-        index=False, name=None
-    )
-    draw = np.random.RandomState()
-    parts = [
-        customer_payments(*profile, terminals, n_days, draw)
-        for profile, terminals in zip(profiles, reach, strict=True)
-    ]
-    seconds, amount, terminal = (np.concatenate(column) for column in zip(*parts, strict=True))
-    customer = np.repeat(customers["CUSTOMER_ID"].to_numpy(), [len(part[0]) for part in parts])
+    customer, seconds, amount, terminal = _drawn_payments(customers, reach, n_days)
     order = np.lexsort((amount, terminal, customer, seconds))
     seconds = seconds[order]
     return pd.DataFrame(
@@ -139,6 +145,7 @@ def payments(
 def _rows_of_drawn(
     ids: np.ndarray, n_ids: int, n_drawn: int, day: int, n_days: int, first_row: np.ndarray
 ) -> np.ndarray:
+    "Rows of the customers, or terminals, that are drawn on a day, for so many days from then on."
     drawn = np.random.RandomState(day).choice(n_ids, size=n_drawn, replace=False)
     start, stop = first_row[day], first_row[min(day + n_days, len(first_row) - 1)]
     return start + np.flatnonzero(np.isin(ids[start:stop], drawn))
@@ -166,12 +173,13 @@ def mark_frauds(
         TX_AMOUNT=amount, TX_FRAUD=(scenario > 0).astype("int64"), TX_FRAUD_SCENARIO=scenario
     )
 
-# %% ../../nbs/fraud/020_simulator.ipynb #24be6c98
+# %% ../../nbs/fraud/020_simulator.ipynb #40394210
 def _require_size(name: str, value: int, least: int, why: str) -> None:
+    "Refuse a size below the least one."
     if value < least:
         raise UsageError(f"`{name}` is {value}, which is too few", f"give at least {least}: {why}")
 
-# %% ../../nbs/fraud/020_simulator.ipynb #40394210
+
 def require_sizes(
     n_days: int,  # length of the stream [days]
     n_customers: int,  # how many customers
