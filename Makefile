@@ -39,13 +39,15 @@ $(READY): requirements.lock pyproject.toml
 	@sh scripts/git_settings.sh
 	@touch $(READY)
 
-sync: setup  ## clean the notebooks and export the library from them
+sync: setup  ## format and clean the notebooks, export the library from them
 	@$(BIN)/python scripts/notebooks.py sync
 
-lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff
+lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff, style
 	@$(BIN)/python scripts/notebooks.py check
 	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py tests/test_repository_way.py
+	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/ruff check --quiet --output-format concise .
+	@$(BIN)/python scripts/measure_style.py
 
 notebooks: setup  ## run the examples of the library's notebooks
 	@$(BIN)/nbdev-test --skip-folder-re '^([_.]|pipelines$$)' --n-workers 2
