@@ -55,13 +55,9 @@ def can_change(dotted: str) -> bool:
     top = dotted.partition(".")[0]
     return is_file_of_ours(dotted) if top == "mlnb" else top not in sys.stdlib_module_names
 
-# %% ../../nbs/flow/060_dependencies.ipynb #0481c1f8
-def folders_of(
-    folders: list[Path],  # those of the project, as for `dependencies`
-    packages: dict,  # what is installed, by distribution
-    top: str,  # a top-level import
-) -> list[Path]:  # empty when its version counts and not its source
-    "Folders in which the source of an import is looked for."
+# %% ../../nbs/flow/060_dependencies.ipynb #d2961337
+def folders_of(folders: list[Path], packages: dict, top: str) -> list[Path]:
+    "Folders that hold the source of a top-level import; none when its version counts and not its source."
     if top == "mlnb":
         return [Path(mlnb.__file__).resolve().parents[1]]
     is_installed = top in distributions_by_module(packages)

@@ -93,7 +93,7 @@ def run_of(
             return document, f"{no_head}: its newest committed run {run} serves"
     return None, ""
 
-# %% ../../nbs/flow/040_heads.ipynb #bf04f554
+# %% ../../nbs/flow/040_heads.ipynb #42b5e986
 def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, Kept]:
     "Artifacts of this name whose digest begins so, by digest, each with its first record."
     folder, found = store.root / "records" / pipeline, {}
@@ -115,13 +115,8 @@ def _in_run(store: Store, pipeline: str, name: str, ref: str) -> Kept | None:
     return output_of(store, document, name) if document["pipeline"] == pipeline else None
 
 
-def at_reference(
-    store: Store,  # where to look
-    pipeline: str,  # the one that made it
-    name: str,  # of the artifact
-    ref: str,  # what was written behind the `@`
-) -> Kept | None:  # raises `UsageError` when several digests begin so
-    "What a name with a reference means."
+def at_reference(store: Store, pipeline: str, name: str, ref: str) -> Kept | None:
+    "What a name with a reference means; raises `UsageError` when several digests begin so."
     found = _by_digest(store, pipeline, name, ref)
     if len(found) > 1:
         longer = next(iter(found))[: len(ref) + 8]

@@ -178,10 +178,7 @@ def _batch(plan: Plan, step: Step, written: str, history: list[dict]) -> list[Pa
     return batch
 
 
-def narrow_sources(
-    plan: Plan,  # with its sources pinned
-    step: Step,  # whose sources are narrowed
-) -> None:
+def narrow_sources(plan: Plan, step: Step) -> None:
     "Leave of incremental sources what the stage has not read yet."
     pinned = {w: parse_name(w).name for w in step.sources}
     growing = [w for w, name in pinned.items() if is_incremental(plan.project, plan.profile, name)]

@@ -18,12 +18,9 @@ from ..sources.pin import source_warnings
 from ..store.errors import DefinitionError, Problem
 from ..store.settings import DEFAULT_PROFILE, Project
 
-# %% ../../nbs/flow/020_problems.ipynb #2384896a
-def profile_problems(
-    project: Project,  # with its profiles
-    pipeline: Pipeline,  # whose values they set
-) -> Iterator[Problem]:  # all of them stand in settings.ini
-    "Values of profiles that do not fit."
+# %% ../../nbs/flow/020_problems.ipynb #9f6a9fee
+def profile_problems(project: Project, pipeline: Pipeline) -> Iterator[Problem]:
+    "Values of profiles that do not fit; all of them stand in settings.ini."
     for profile in project.profiles:
         if profile == DEFAULT_PROFILE:
             continue

@@ -8,8 +8,9 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'is_project', 'see_project', 'current', 'note',
-           'refused', 'unforeseen', 'overlay_path', 'owner_of', 'part_by_hand', 'own_part', 'find_by_hand',
-           'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
+           'refused', 'unforeseen', 'Journal', 'broken_rule', 'read_journal', 'overlay_path', 'owner_of',
+           'part_by_hand', 'own_part', 'find_by_hand', 'find_input', 'load', 'save', 'plain_number', 'metric',
+           'require', 'run_id', 'artifact_digest']
 
 # %% ../../nbs/flow/090_session.ipynb #17576da5
 import atexit
@@ -23,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .fanout_parts import Parts, get_parts, input_of, with_parts
 from ..notebook.each import Each, read_each
@@ -146,6 +147,40 @@ def unforeseen(session: Session, call: str, verb: str) -> StageError:
     "The error for a call with a name that the plan does not know."
     mend = f"call mlnb's own `{verb}` with the name written out, so that the plan can see it"
     return refused(session, f"`{call}` was not found when the notebook was read", mend)
+
+# %% ../../nbs/flow/090_session.ipynb #1a944b6d
+class Journal(NamedTuple):
+    "What a stage saved, measured and broke."
+
+    outputs: dict[str, dict]  # by name, as the session described them
+    metrics: dict[str, float]  # by name
+    broken: list[tuple[str, str]]  # error class and text of every broken rule
+
+
+def _journal_entries(path: Path) -> list[dict]:
+    "Lines of a journal that were written to their end."
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def broken_rule(entry: dict) -> tuple[str, str] | None:
+    "Error class and text of a rule that the stage broke; None when the entry is about something else."
+    if "refused" in entry:
+        return "StageError", entry["refused"]
+    return ("RequireError", entry["require"]) if entry.get("is_met") is False else None
+
+
+def read_journal(
+    path: Path,  # what the session wrote; missing when the stage did nothing
+) -> Journal:
+    "Read back what the stage did."
+    entries = _journal_entries(path)
+    outputs = {entry["save"]: entry["artifact"] for entry in entries if "save" in entry}
+    metrics = {name: number for entry in entries for name, number in entry.get("metrics", {}).items()}
+    return Journal(outputs, metrics, [rule for rule in map(broken_rule, entries) if rule])
 
 # %% ../../nbs/flow/090_session.ipynb #239d06af
 def overlay_path(session: Session, pipeline: str | None, name: str) -> Path:
