@@ -350,7 +350,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlnb.flow.key.shown_entry': ('flow/key.html#shown_entry', 'mlnb/flow/key.py')},
             'mlnb.flow.latest': { 'mlnb.flow.latest.Result': ('flow/latest.html#result', 'mlnb/flow/latest.py'),
                                   'mlnb.flow.latest._entries_by_stage': ('flow/latest.html#_entries_by_stage', 'mlnb/flow/latest.py'),
-                                  'mlnb.flow.latest._file_order': ('flow/latest.html#_file_order', 'mlnb/flow/latest.py'),
                                   'mlnb.flow.latest._made_last': ('flow/latest.html#_made_last', 'mlnb/flow/latest.py'),
                                   'mlnb.flow.latest._not_one': ('flow/latest.html#_not_one', 'mlnb/flow/latest.py'),
                                   'mlnb.flow.latest._refuse_unsaved': ('flow/latest.html#_refuse_unsaved', 'mlnb/flow/latest.py'),

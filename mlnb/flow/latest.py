@@ -57,12 +57,6 @@ def _entries_by_stage(document: dict) -> dict[str, list[dict]]:
     return found
 
 
-def _file_order(found: tuple[tuple[int, str], Result]) -> tuple[int, str]:
-    "Place of a result: the number of its pipeline, then the file of its stage."
-    (pipeline, _), result = found
-    return pipeline, result.records[0]["file"] if result.records else ""
-
-
 def last_results(
     store: Store,  # runs and records
     pipelines: list[str],  # names of the project's pipelines
@@ -73,11 +67,12 @@ def last_results(
         if document["pipeline"] not in pipelines:
             continue
         for stage, entries in _entries_by_stage(document).items():
-            place = (pipelines.index(document["pipeline"]), stage)
+            place = (document["pipeline"], stage)
             result = None if place in found else result_in(store, document, stage, entries)
             if result:
                 found[place] = result
-    return [result for _, result in sorted(found.items(), key=_file_order)]
+    files = {place: result.records[0]["file"] if result.records else "" for place, result in found.items()}
+    return [found[place] for place in sorted(found, key=lambda p: (pipelines.index(p[0]), files[p]))]
 
 
 def last_records(
