@@ -110,12 +110,14 @@ def prepare(
 ) -> Attempt:  # ready for `run_attempt`
     "Write what the kernel needs to know: the notebook with its positions, and the session's context."
     make_folder(folder / "files")
-    context, stem = folder / "context.json", file_stem(step.stage.name, step.each)
+    context = folder / "context.json"
     (folder / "in.ipynb").write_text(json.dumps(with_positions(step.stage.content)), encoding="utf-8")
     context.write_text(json.dumps(stage_context(plan, step, run, folder)), encoding="utf-8")
-    about, own = (plan.project, plan.pipeline.name, step.stage), {CONTEXT_VARIABLE: str(context)}
-    launch = launch_of_stage(*about, own, "numpy" in step.found.packages, server=server, each=step.each)
-    launch.on_cell, launch.caps = on_cell, Caps(folder, stem)
+    place = (plan.project, plan.pipeline.name, step.stage)
+    own = {CONTEXT_VARIABLE: str(context)}
+    launch = launch_of_stage(*place, own, "numpy" in step.found.packages, server=server, each=step.each)
+    launch.on_cell = on_cell
+    launch.caps = Caps(folder, file_stem(step.stage.name, step.each))
     return Attempt(folder, launch)
 
 # %% ../../nbs/flow/100_attempt.ipynb #53afce49
@@ -298,7 +300,8 @@ def stamp(
     file: str,  # path of the source notebook, relative to the project
 ) -> dict:  # the same notebook
     "Make the stored notebook tell the truth, and nothing about the machine it ran on."
-    metadata, has_failed = notebook["metadata"], attempt.kind is not None
+    metadata = notebook["metadata"]
+    has_failed = attempt.kind is not None
     metadata["mlnb"] = about | {
         "state": "cancelled" if attempt.is_cancelled else "failed" if has_failed else "committed",
         "kind": attempt.kind,
@@ -402,7 +405,8 @@ def execute(
 @contextmanager
 def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
     "Hold an attempt to its limits, and measure how long it takes and how much memory."
-    started, tell, launch = time.monotonic(), attempt.launch.on_cell, attempt.launch
+    started = time.monotonic()
+    launch, tell = attempt.launch, attempt.launch.on_cell
 
     def on_cell(index, total):
         attempt.current = index
@@ -415,7 +419,8 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
         kernel = partial(kernel_pid, launch)
         with Watch(kernel, options.timeout_s, options.memory_mib, group=group) as watch:
             yield watch
-    attempt.seconds, attempt.peak_mib = round(time.monotonic() - started, 3), round(watch.peak_mib, 1)
+    attempt.seconds = round(time.monotonic() - started, 3)
+    attempt.peak_mib = round(watch.peak_mib, 1)
 
 # %% ../../nbs/flow/100_attempt.ipynb #cf9180b1
 def _executed_notebook(folder: Path) -> dict:

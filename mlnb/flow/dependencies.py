@@ -85,7 +85,8 @@ def dependencies(
     packages: dict,  # what is installed, by distribution
 ) -> Dependencies:
     "Follow imports through the project's own modules to the packages they end in."
-    by_module, places_of = distributions_by_module(packages), cache(partial(folders_of, folders, packages))
+    by_module = distributions_by_module(packages)
+    places_of = cache(partial(folders_of, folders, packages))
     modules, files, wanted, seen, waiting = {}, {}, set(), set(), list(imports)
     while waiting:
         dotted = waiting.pop()

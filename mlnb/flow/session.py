@@ -352,7 +352,8 @@ def _refuse_save(session: Session, name: str) -> None:
 
 def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
-    path, part, kept = overlay_path(session, owner_of(session, name), name), part_by_hand(), artifact
+    path = overlay_path(session, owner_of(session, name), name)
+    part, kept = part_by_hand(), artifact
     if part is not None:
         each, value = part
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None
