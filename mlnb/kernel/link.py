@@ -228,7 +228,7 @@ def ensure_server(
         return None
 
 # %% ../../nbs/kernel/080_link.ipynb #c244c672
-def current_umask() -> int:  # 0 .. 0o777
+def current_umask() -> int:  # a mode, 0 .. 0o777
     "File mode mask of this process, read without changing it for a moment."
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask"))
