@@ -89,7 +89,7 @@ def variable_trace(
     after: Traces,  # of the same one, after an import
 ) -> str | None:  # half a sentence; None = no variable that matters
     "An environment variable that an import set, changed or removed."
-    names = sorted(before.environment.keys() | after.environment.keys() - set(VARIABLES))
+    names = sorted({*before.environment, *after.environment} - set(VARIABLES))
     changed = [name for name in names if before.environment.get(name) != after.environment.get(name)]
     return f"sets the variable {changed[0]}" if changed else None
 
