@@ -8,9 +8,8 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 
 # %% auto #0
 __all__ = ['AT_START', 'SERVER_COMMAND', 'own_source_state', 'server_identity', 'can_serve', 'server_folder', 'server_address',
-           'Link', 'credentials', 'peer_user', 'peer_process', 'connect', 'ask', 'wait_for_server',
-           'server_environment', 'start_server', 'running_servers', 'ensure_server', 'current_umask',
-           'inherited_settings', 'apply_settings']
+           'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'wait_for_server', 'start_server', 'running_servers',
+           'ensure_server', 'inherited_settings', 'apply_settings']
 
 # %% ../../nbs/kernel/080_link.ipynb #a8e42ec0
 import json
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import mlnb
-from .process import FIXED, PASSED_ON, THREAD_VARIABLES, first_short
+from .process import FIXED, first_short, kernel_environment
 from ..notebook.packages import environment_state
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
@@ -109,25 +108,18 @@ class Link:
         self.socket.close()
 
 # %% ../../nbs/kernel/080_link.ipynb #d6fcff66
-def credentials(
-    connection: socket.socket,  # a connected Unix socket
-) -> tuple[int, int, int]:  # ids of process, user and group
-    "Who connected the other end, as the system knows it."
-    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-
-
 def peer_user(
     connection: socket.socket,  # a connected Unix socket
 ) -> int:  # number of a user
     "Who is at the other end."
-    return credentials(connection)[1]
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
 
 
 def peer_process(
     connection: socket.socket,  # a connected Unix socket
 ) -> int:  # number of a process
     "Which process connected the other end, or made the pair of sockets."
-    return credentials(connection)[0]
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
 # %% ../../nbs/kernel/080_link.ipynb #3a929b32
 def connect(
@@ -176,12 +168,6 @@ def wait_for_server(
 SERVER_COMMAND = (sys.executable, "-c", "from mlnb.kernel.server_process import serve; serve()")
 
 
-def server_environment() -> dict[str, str]:
-    "What a server sees of the caller's variables, and the fixed ones."
-    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return passed | FIXED | dict.fromkeys(THREAD_VARIABLES, "1")
-
-
 def start_server(
     address: Path,  # where it will listen
 ) -> None:
@@ -195,7 +181,7 @@ def start_server(
     os.posix_spawn(
         sys.executable,
         [*SERVER_COMMAND, str(address)],
-        server_environment(),
+        kernel_environment(),
         file_actions=actions,
         setsid=True,
         setsigmask=[signal.SIGTERM],
@@ -228,19 +214,14 @@ def ensure_server(
         return None
 
 # %% ../../nbs/kernel/080_link.ipynb #c244c672
-def current_umask() -> int:  # a mode, 0 .. 0o777
-    "File mode mask of this process, read without changing it for a moment."
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask"))
-
-
 def inherited_settings() -> dict[str, Any]:
     "What a child of this process would inherit and a process of the server does not have."
     import resource
 
+    lines = Path("/proc/self/status").read_text().splitlines()
     names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {
-        "umask": current_umask(),
+        "umask": next(int(line.split()[1], 8) for line in lines if line.startswith("Umask")),
         "processors": sorted(os.sched_getaffinity(0)),
         "limits": {name: resource.getrlimit(getattr(resource, name))[0] for name in names},
         "nice": os.nice(0),

@@ -8,10 +8,8 @@ other end of its socket."""
 
 # %% auto #0
 __all__ = ['KERNEL_MODULES', 'EXECUTOR_MODULES', 'INLINE_BACKEND', 'SET_BY_KERNEL', 'CHANNELS', 'LIVES', 'import_kernel_modules',
-           'take_environment', 'import_modules', 'Heritage', 'kernel_file', 'start_app', 'take_address',
-           'take_handover', 'leave_template', 'answer_handover', 'await_handover', 'become_kernel', 'prepare_copy',
-           'become_template', 'become_executor', 'live_as', 'serve_template', 'live_as_base', 'start_base',
-           'copy_process']
+           'take_environment', 'import_modules', 'Heritage', 'kernel_file', 'start_app', 'take_handover',
+           'become_kernel', 'serve_template', 'start_base', 'copy_process']
 
 # %% ../../nbs/kernel/130_templates.ipynb #5c55cc7b
 import atexit
@@ -132,11 +130,7 @@ def start_app(
     return app
 
 # %% ../../nbs/kernel/130_templates.ipynb #7d9eb6be
-def take_address(
-    app: Any,  # a kernel's application
-    file: Path,  # its connection file
-    replaced: dict,  # address and key of the kernel before it
-) -> None:
+def _take_address(app: Any, file: Path, replaced: dict) -> None:
     "Take over the sockets and the key of a kernel that this one replaces."
     app.session.key = replaced["key"].encode()
     for n in range(1, len(CHANNELS) + 1):
@@ -156,10 +150,10 @@ def take_handover(
     app.shell.user_ns["_dh"][:] = [Path(os.getcwd())]
     enter_stage(app.shell)
     if handover["connection"]:
-        take_address(app, file, handover["connection"])
+        _take_address(app, file, handover["connection"])
 
 # %% ../../nbs/kernel/130_templates.ipynb #3e6c0ddb
-def leave_template() -> None:
+def _leave_template() -> None:
     "Be a process of its own, and not the copy of a template any more."
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -171,12 +165,7 @@ def leave_template() -> None:
     random.seed()
 
 # %% ../../nbs/kernel/130_templates.ipynb #294caa4c
-def answer_handover(
-    link: Link,  # to the server
-    app: Any,  # the waiting kernel's application
-    handover: dict,  # folder, environment, settings, connection
-    file: Path,  # the kernel's connection file
-) -> None:  # does not return when the stage cannot be entered
+def _answer_handover(link: Link, app: Any, handover: dict, file: Path) -> None:
     "Enter the stage that the server hands over and say so, or say why not and end."
     try:
         take_handover(app, handover, file)
@@ -186,11 +175,7 @@ def answer_handover(
     link.send({"taken": True})
 
 
-def await_handover(
-    link: Link,  # to the server
-    app: Any,  # the kernel's application, not started yet
-    file: Path,  # the kernel's connection file
-) -> None:
+def _await_handover(link: Link, app: Any, file: Path) -> None:
     "Have the kernel's event loop wait for its stage."
     from tornado.ioloop import IOLoop
 
@@ -201,7 +186,7 @@ def await_handover(
         if message is None:
             os._exit(0)
         loop.remove_handler(link.socket.fileno())
-        answer_handover(link, app, message, file)
+        _answer_handover(link, app, message, file)
 
     loop.add_handler(link.socket.fileno(), on_handover, IOLoop.READ)
 
@@ -211,62 +196,44 @@ def become_kernel(
     link: Link,  # to the server
 ) -> NoReturn:
     "Wait as a kernel until the server hands over a stage, then run it."
-    leave_template()
+    _leave_template()
     end_with_parent(os.getppid(), peer_process(link.socket))
     place_stage(None)
     file = kernel_file(heritage.folder)
     app = start_app(file, heritage)
-    await_handover(link, app, file)
+    _await_handover(link, app, file)
     link.send({"pid": os.getpid(), "connection": json.loads(file.read_bytes())})
     app.start()
     atexit._run_exitfuncs()
     os._exit(0)
 
 # %% ../../nbs/kernel/130_templates.ipynb #c76caa2b
-def prepare_copy(
-    order: dict,  # `modules`, and whether their imports are observed
-    shell: StandInShell,  # gets what libraries register
-) -> dict[str, str]:  # module -> why it must be imported by the stage
-    "Import what a new template is to have."
-    if order["is_observed"]:
-        return import_modules(order["modules"], shell)
-    warm_up(order["modules"])
-    return {}
-
-
-def become_template(
-    heritage: Heritage,  # of the template that was copied
-    link: Link,  # to the server, which sends an order
-) -> None:  # returns when the server is gone, or modules are in the way
+def _become_template(heritage: Heritage, link: Link) -> None:
     "Import what the server says, tell how that went, and wait."
     order = link.receive() or {}
     if order["environment"] is not None:
         take_environment(order["environment"])
-    late = prepare_copy(order, heritage.shell)
+    late = {}
+    if order["is_observed"]:
+        late = import_modules(order["modules"], heritage.shell)
+    else:
+        warm_up(order["modules"])
     link.send({"pid": os.getpid(), "late": late})
     if not late:
         serve_template(link.socket, heritage)
 
 # %% ../../nbs/kernel/130_templates.ipynb #d59343a7
-def become_executor(
-    _: Heritage,  # not needed, because no stage runs in it
-    link: Link,  # to the server, which sends the command's request
-    command: Link,  # to the command that asked
-) -> None:
+def _become_executor(_: Heritage, link: Link, command: Link) -> None:
     "Run the notebook that a command asked for."
     order = link.receive() or {}
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     serve_execution(command, order)
 
 # %% ../../nbs/kernel/130_templates.ipynb #224b23ea
-LIVES = {b"t": become_template, b"k": become_kernel, b"x": become_executor}
+LIVES = {b"t": _become_template, b"k": become_kernel, b"x": _become_executor}
 
 
-def live_as(
-    what: bytes,  # `t` template, `k` kernel, `x` executor
-    sockets: list[int],  # file descriptors of its links
-    heritage: Heritage,  # of the template that was copied
-) -> NoReturn:
+def _live_as(what: bytes, sockets: list[int], heritage: Heritage) -> NoReturn:
     "The whole life of a fresh copy."
     status = 1
     try:
@@ -289,15 +256,12 @@ def serve_template(
             return
         if os.fork() == 0:
             control.close()
-            live_as(what, sockets, heritage)
+            _live_as(what, sockets, heritage)
         for number in sockets:
             os.close(number)
 
 # %% ../../nbs/kernel/130_templates.ipynb #1889b139
-def live_as_base(
-    control: socket.socket,  # from the server
-    folder: Path,  # of the server
-) -> NoReturn:
+def _live_as_base(control: socket.socket, folder: Path) -> NoReturn:
     "The whole life of the first template."
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -315,7 +279,7 @@ def start_base(
     pid = os.fork()
     if pid == 0:
         ours.close()
-        live_as_base(theirs, folder)
+        _live_as_base(theirs, folder)
     theirs.close()
     return ours, pid
 
