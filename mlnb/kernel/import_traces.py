@@ -95,15 +95,12 @@ def harmful_traces(
     "What an import did besides defining things and what is known to be harmless."
     is_torn = added_around(before.filters, after.filters) is None
     others = ("handlers", "path", "hooks", "signals")
+    changed = [what for what in others if getattr(before, what) != getattr(after, what)]
     found = [
         _thread_trace(before, after),
         _variable_trace(before, after),
         "rearranges the warning filters" if is_torn else None,
-        *(
-            f"changes the process's {what}"
-            for what in others
-            if getattr(before, what) != getattr(after, what)
-        ),
+        *(f"changes the process's {what}" for what in changed),
     ]
     return [trace for trace in found if trace is not None]
 
@@ -167,8 +164,9 @@ def observed_import(
     shell: StandInShell,  # gets the callbacks that the import registers
 ) -> list[str]:  # why not to copy the process after it; empty = it may be
     "Import a module and say what else that did; raises what the import raises."
-    before, notes, n_asked = Traces(), Notes(), len(shell.asked)
+    notes, n_asked = Notes(), len(shell.asked)
     with _stand_in(shell, notes):
+        before = Traces()
         importlib.import_module(module)
     found = harmful_traces(before, Traces())
     written = notes.text.strip()
