@@ -62,6 +62,7 @@ def installed_module(
 # %% ../../nbs/kernel/060_startup_imports.ipynb #e52af747
 @lru_cache(maxsize=1024)
 def _imports_at(path, mtime_ns, package):
+    "As `_imports_of_file`, remembered until the file's time of change is another one."
     try:
         return certain_imports(ast.parse(Path(path).read_bytes()), package)
     except (OSError, SyntaxError, ValueError):
