@@ -11,35 +11,36 @@ __all__ = ['NATIVE_THREADS', 'VARIABLES', 'n_native_threads', 'Traces', 'added_a
            'observed_import']
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #e0174175
+import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #03eb8149
-NATIVE_THREADS = (
-    "numpy",
-    "pandas",
-    "pyarrow",
-)  # packages whose native threads are pools that a copy makes again when it needs them
-VARIABLES = (
-    "KMP_DUPLICATE_LIB_OK",
-    "KMP_INIT_AT_FORK",
-)  # set by scikit-learn's threadpoolctl for the OpenMP runtime
-
-
-def n_native_threads() -> int:  # of this process, those of Python included; 0 where the system does not tell
-    "Number of threads as the system counts them."
+def n_native_threads() -> int:  # Python's included; 0 = the system does not tell
+    "Number of threads of this process as the system counts them."
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return 0
+
+
+def _hooks() -> list[Callable]:
+    "Functions of the process that an import may replace."
+    return [sys.excepthook, sys.displayhook, warnings.showwarning, threading.excepthook]
+
+
+def _signal_handlers() -> list[Any]:
+    "What happens at signals."
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM)
+    return [signal.getsignal(number) for number in numbers]
 
 
 @dataclass
@@ -52,52 +53,56 @@ class Traces:
     filters: list = field(default_factory=lambda: list(warnings.filters))
     handlers: list = field(default_factory=lambda: list(logging.root.handlers))
     path: list[str] = field(default_factory=lambda: list(sys.path))
-    hooks: list = field(
-        default_factory=lambda: [sys.excepthook, sys.displayhook, warnings.showwarning, threading.excepthook]
-    )
-    signals: list = field(
-        default_factory=lambda: [
-            signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM)
-        ]
-    )
+    hooks: list = field(default_factory=_hooks)
+    signals: list = field(default_factory=_signal_handlers)
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #8c1b7956
 def added_around(
-    before: list,  # warning filters
+    before: list,  # warning filters as they were
     after: list,  # the same after an import
-) -> (
-    tuple[list, list] | None
-):  # what was put in front and behind; None when the old list is not there in one piece
+) -> tuple[list, list] | None:  # in front, behind; None = `before` is not in one piece
     "What an import added to the warning filters."
     for start in range(len(after) - len(before) + 1):
         if after[start : start + len(before)] == before:
             return after[:start], after[start + len(before) :]
     return None
 
+# %% ../../nbs/kernel/120_import_traces.ipynb #a75c1606
+NATIVE_THREADS = ("numpy", "pandas", "pyarrow")  # packages with pools of native threads
+VARIABLES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # that an import may set
+
+
+def _thread_trace(before: Traces, after: Traces) -> str | None:
+    "Threads that an import started."
+    names = sorted(after.threads - before.threads)
+    if names:
+        return f"starts the thread {names[0]}"
+    is_known = any(package in sys.modules for package in NATIVE_THREADS)
+    return "starts a native thread" if after.n_native > before.n_native and not is_known else None
+
+
+def _variable_trace(before: Traces, after: Traces) -> str | None:
+    "An environment variable that an import set, changed or removed."
+    names = sorted({*before.environment, *after.environment} - set(VARIABLES))
+    changed = [name for name in names if before.environment.get(name) != after.environment.get(name)]
+    return f"sets the variable {changed[0]}" if changed else None
+
 # %% ../../nbs/kernel/120_import_traces.ipynb #4c88f793
 def harmful_traces(
     before: Traces,  # of the process
     after: Traces,  # of the same one, after an import
-) -> list[str]:  # what it left that is not known to be harmless, in words; empty = the process may be copied
-    "What an import did besides defining things."
-    found = []
-    if names := sorted(after.threads - before.threads):
-        found.append(f"starts the thread {names[0]}")
-    elif after.n_native > before.n_native and not any(p in sys.modules for p in NATIVE_THREADS):
-        found.append("starts a native thread")
-    changed = sorted(
-        n
-        for n in {*before.environment, *after.environment}
-        if before.environment.get(n) != after.environment.get(n) and n not in VARIABLES
-    )
-    if changed:
-        found.append(f"sets the variable {changed[0]}")
-    if added_around(before.filters, after.filters) is None:
-        found.append("rearranges the warning filters")
-    for what in ("handlers", "path", "hooks", "signals"):
-        if getattr(before, what) != getattr(after, what):
-            found.append(f"changes the process's {what}")
-    return found
+) -> list[str]:  # half sentences; empty = the process may be copied
+    "What an import did besides defining things and what is known to be harmless."
+    is_torn = added_around(before.filters, after.filters) is None
+    others = ("handlers", "path", "hooks", "signals")
+    changed = [what for what in others if getattr(before, what) != getattr(after, what)]
+    found = [
+        _thread_trace(before, after),
+        _variable_trace(before, after),
+        "rearranges the warning filters" if is_torn else None,
+        *(f"changes the process's {what}" for what in changed),
+    ]
+    return [trace for trace in found if trace is not None]
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #c014038b
 class StandInShell:
@@ -137,29 +142,36 @@ class Notes:
     def flush(self) -> None:
         pass
 
-
-def observed_import(
-    module: str,  # dotted name
-    shell: StandInShell,  # gets the callbacks that the import registers
-) -> list[str]:  # why the process should not be copied after it; empty = it may be
-    "Import a module and say what else that did; raises what the import raises."
-    import importlib
-
+# %% ../../nbs/kernel/120_import_traces.ipynb #538fe569
+@contextmanager
+def _stand_in(shell: StandInShell, notes: Notes) -> Iterator[None]:
+    "Let a stand-in be the notebook's shell, and take notes of what is written."
     from IPython.core.interactiveshell import InteractiveShell
 
-    before, notes, streams = Traces(), Notes(), (sys.stdout, sys.stderr)
-    n_asked, instance = len(shell.asked), InteractiveShell._instance
+    streams, instance = (sys.stdout, sys.stderr), InteractiveShell._instance
     sys.stdout = sys.stderr = notes
     InteractiveShell._instance, InteractiveShell.instance = shell, classmethod(lambda cls, *_, **__: shell)
     try:
-        importlib.import_module(module)
+        yield
     finally:
         sys.stdout, sys.stderr = streams
         InteractiveShell._instance = instance
         del InteractiveShell.instance
+
+# %% ../../nbs/kernel/120_import_traces.ipynb #3a2ecae7
+def observed_import(
+    module: str,  # dotted name of the module
+    shell: StandInShell,  # gets the callbacks that the import registers
+) -> list[str]:  # why not to copy the process after it; empty = it may be
+    "Import a module and say what else that did; raises what the import raises."
+    notes, n_asked = Notes(), len(shell.asked)
+    with _stand_in(shell, notes):
+        before = Traces()
+        importlib.import_module(module)
     found = harmful_traces(before, Traces())
-    if notes.text.strip():
-        found.append(f"writes {notes.text.strip().splitlines()[0][:60]!r}")
+    written = notes.text.strip()
+    if written:
+        found.append(f"writes {written.splitlines()[0][:60]!r}")
     if shell.asked[n_asked:]:
         found.append(f"asks the notebook's shell for {shell.asked[n_asked]}")
     return found

@@ -30,12 +30,12 @@ class Leases:
 
     pool: Pool  # that the kernels come from
     folder: Path  # of the server: the kernels have their sockets in it
-    kernels: dict[int, Spare] = field(default_factory=dict)  # by process
+    kernels: dict[int, Spare] = field(default_factory=dict)  # by their process's number
     n_given: int = 0  # kernels handed over so far
 
 # %% ../../nbs/kernel/170_leases.ipynb #f9877685
 def hand_over(
-    spare: Spare,  # that waits
+    spare: Spare,  # one that waits
     handover: dict,  # folder, environment, settings, connection
 ) -> str | None:  # why it did not take the stage; None when it did
     "Let a spare enter its stage, and close the link to it."
@@ -80,13 +80,15 @@ def strays(
 def end_strays(
     leases: Leases,  # whose kernels and pool are known
 ) -> None:
-    "End what ended kernels left behind, and what that started; ending one may bring up the next."
+    "End what ended kernels left behind, and what that started."
     own = pool_pids(leases.pool) | set(leases.kernels)
-    while found := strays(own):
+    found = strays(own)
+    while found:
         end_processes(set(found).union(*(family(stray.pid) for stray in found)))
         for stray in found:
             with suppress(ChildProcessError):
                 os.waitpid(stray.pid, 0)
+        found = strays(own)
 
 # %% ../../nbs/kernel/170_leases.ipynb #010d649d
 def hear_end(
@@ -110,15 +112,15 @@ def hold_kernel(
     spare: Spare,  # that took its stage, with its client
 ) -> None:
     "Put a kernel on lease, tell its client, and wait for its end."
+    switchboard = leases.pool.switchboard
     try:
         spare.pidfd = os.pidfd_open(spare.pid)
     except OSError as error:
-        return refuse_kernel(
-            leases.pool.switchboard, spare.client, f"the kernel could not be handed over ({error})"
-        )
+        refuse_kernel(switchboard, spare.client, f"the kernel could not be handed over ({error})")
+        return
     leases.kernels[spare.pid] = spare
     leases.n_given += 1
-    leases.pool.switchboard.watch(spare.pidfd, partial(hear_end, leases, spare))
+    switchboard.watch(spare.pidfd, partial(hear_end, leases, spare))
     try:
         spare.client.send({"pid": spare.pid, "connection": spare.connection})
     except OSError:
@@ -127,34 +129,43 @@ def hold_kernel(
 # %% ../../nbs/kernel/170_leases.ipynb #5e178c09
 def lease_spare(
     leases: Leases,  # that get the kernel
-    spare: Spare,  # that waits
+    spare: Spare,  # one that waits
     client: Link,  # who asked for a kernel
     handover: dict,  # folder, environment, settings, connection
 ) -> None:
     "Hand a spare over to its stage, or tell the client why not."
     leases.pool.switchboard.unwatch(spare.link.socket)
-    if why := hand_over(spare, handover):
-        return refuse_kernel(leases.pool.switchboard, client, why)
+    why = hand_over(spare, handover)
+    if why is not None:
+        refuse_kernel(leases.pool.switchboard, client, why)
+        return
     spare.client, spare.connection = client, shown_connection(spare, handover)
     hold_kernel(leases, spare)
 
 # %% ../../nbs/kernel/170_leases.ipynb #c0b73bea
+def _waiting_of(template: Template) -> Spare | None:
+    "The first spare of a template that waits."
+    return next((spare for spare in template.spares if spare.pid is not None), None)
+
+
 def lease_waiting(
     leases: Leases,  # that get the kernels
-    template: Template,  # ready
+    template: Template,  # one that is ready
 ) -> None:
     "Lease waiting spares to waiting clients, and have new ones made."
-    while template.queue and (spare := next((s for s in template.spares if s.pid is not None), None)):
+    spare = _waiting_of(template)
+    while template.queue and spare is not None:
         client, handover = template.queue.pop(0)
         template.spares.remove(spare)
         lease_spare(leases, spare, client, handover)
+        spare = _waiting_of(template)
     supply_spares(leases.pool, template, n_enough=2 if leases.kernels else None)
 
 # %% ../../nbs/kernel/170_leases.ipynb #2597fde7
 def leases_of(
     pool: Pool,  # that the kernels come from
     folder: Path,  # of the server
-) -> Leases:  # none yet
+) -> Leases:  # of no kernel yet
     "Leases of a pool, which from now on hands out its spares to whoever waits."
     leases = Leases(pool, folder)
     pool.n_in_use = lambda: len(leases.kernels)

@@ -24,7 +24,7 @@ from .memory_cap import Group
 # %% ../../nbs/kernel/030_limits.ipynb #89647a7e
 def family(
     pid: int,  # of the kernel
-) -> set:  # `psutil.Process` of it and all its descendants that are alive; empty when it is gone
+) -> set:  # of `psutil.Process`; empty when it is gone
     "A process and everything that descends from it."
     try:
         first = psutil.Process(pid)
@@ -34,8 +34,8 @@ def family(
 
 # %% ../../nbs/kernel/030_limits.ipynb #c7319540
 def memory_mib(
-    processes: set,  # of `psutil.Process`
-) -> float:  # resident memory of those alive, pages they share counted for each [MiB]
+    processes: set,  # a family, of `psutil.Process`
+) -> float:  # resident memory, shared pages counted for each [MiB]
     "How much memory processes take."
     total = 0
     for process in processes:
@@ -45,7 +45,7 @@ def memory_mib(
 
 # %% ../../nbs/kernel/030_limits.ipynb #d3eccca6
 def end_processes(
-    processes: set,  # of `psutil.Process`
+    processes: set,  # a family, of `psutil.Process`
 ) -> None:
     "Kill processes; those that ended meanwhile, or whose id is somebody else's by now, are left alone."
     for process in processes:
@@ -58,8 +58,8 @@ class Watch:
     "Limits of a stage, and what was seen of it."
 
     kernel: Callable[[], int | None]  # gives the kernel's process id; None while there is none
-    timeout_s: float | None = None  # wall clock of the whole stage [s]; None = as long as it takes
-    memory_mib: float | None = None  # resident memory of the whole family [MiB]; None = as much as there is
+    timeout_s: float | None = None  # most wall clock of the stage [s]; None = no limit
+    memory_mib: float | None = None  # most memory of the family [MiB]; None = no limit
     grace_s: float = 3.0  # between interrupt, terminate and kill [s]
     group: Group | None = None  # control group that the kernel is put in; None = none
     is_put: bool = False  # whether it is in
@@ -82,24 +82,28 @@ class Watch:
     def run(self) -> None:
         "Look until the stage is over; end it when a limit is passed."
         started = time.monotonic()
-        while not self.stop.wait(0.2):
+        while self.kind is None and not self.stop.wait(0.2):
             self.look()
             if self.is_over():
                 self.kind = "oom"
-                return end_processes(self.known)
-            if (
-                self.timeout_s is not None
-                and time.monotonic() - started > self.timeout_s
-                and self.kernel() is not None
-            ):
+                end_processes(self.known)
+            elif self.is_late(started):
                 self.kind = "timeout"
-                return self.escalate()
+                self.escalate()
+
+    def was_struck(self) -> bool:
+        "Whether the operating system ended a process of the stage for its memory."
+        return self.group is not None and self.group.was_struck()
 
     def is_over(self) -> bool:
         "Whether the stage took too much memory."
-        return (self.memory_mib is not None and self.peak_mib > self.memory_mib) or (
-            self.group is not None and self.group.was_struck()
-        )
+        has_passed = self.memory_mib is not None and self.peak_mib > self.memory_mib
+        return has_passed or self.was_struck()
+
+    def is_late(self, started: float) -> bool:
+        "Whether a stage that has a kernel goes on for too long."
+        has_passed = self.timeout_s is not None and time.monotonic() - started > self.timeout_s
+        return has_passed and self.kernel() is not None
 
     def escalate(self) -> None:
         "Interrupt, terminate, kill: each after some grace, and only while the stage goes on."
@@ -119,6 +123,6 @@ class Watch:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.join()
-        if self.kind is None and self.group is not None and self.group.was_struck():
+        if self.kind is None and self.was_struck():
             self.kind = "oom"
         end_processes(self.known)

@@ -8,8 +8,8 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 
 # %% auto #0
 __all__ = ['AT_START', 'SERVER_COMMAND', 'own_source_state', 'server_identity', 'can_serve', 'server_folder', 'server_address',
-           'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'start_server', 'ensure_server', 'wait_for_server',
-           'running_servers', 'inherited_settings', 'apply_settings']
+           'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'wait_for_server', 'start_server', 'running_servers',
+           'ensure_server', 'inherited_settings', 'apply_settings']
 
 # %% ../../nbs/kernel/080_link.ipynb #a8e42ec0
 import json
@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import mlnb
-from .process import FIXED, PASSED_ON, THREAD_VARIABLES
+from .process import FIXED, first_short, kernel_environment
 from ..notebook.packages import environment_state
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
@@ -46,7 +46,7 @@ def own_source_state() -> list[str]:  # name and time of change of each of mlnb'
     return sorted(f"{p.relative_to(folder)}:{p.stat().st_mtime_ns}" for p in folder.rglob("*.py"))
 
 
-def server_identity() -> str:  # digest
+def server_identity() -> str:  # digest, 64 hex characters
     "What a kernel server must share with its user."
     return digest_of(
         [
@@ -67,25 +67,20 @@ def can_serve() -> bool:
 
 def server_folder() -> Path:  # 0700; raises `MlnbError` when somebody else made it
     "Folder of this user's kernel servers."
-    places = [
-        p
-        for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
-        if p and os.access(p, os.W_OK) and len(p) < 50
-    ]
-    folder = Path(places[0] if places else tempfile.gettempdir()) / f"mlnb-{os.getuid()}"
+    places = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
+    folder = Path(first_short(places, 50) or tempfile.gettempdir(), f"mlnb-{os.getuid()}")
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     about = folder.lstat()
     if about.st_uid != os.getuid() or about.st_mode & 0o170077 != 0o040000:
-        raise MlnbError(
-            f"{folder} is not a private folder of yours", "remove it, or set TMPDIR to a folder of your own"
-        )
+        hint = "remove it, or set TMPDIR to a folder of your own"
+        raise MlnbError(f"{folder} is not a private folder of yours", hint)
     return folder
 
 
 def server_address(
-    identity: str,  # of the server
-) -> Path:
+    identity: str,  # of the server, as `server_identity` gives it
+) -> Path:  # shorter than 107 bytes
     "Socket of the server with this identity."
     return server_folder() / f"{identity[:16]}.sock"
 
@@ -99,7 +94,7 @@ class Link:
     def send(self, message: dict) -> None:
         self.socket.sendall(json.dumps(message).encode() + b"\n")
 
-    def receive(self) -> dict | None:  # None at the end; raises `TimeoutError` when the socket has a timeout
+    def receive(self) -> dict | None:  # None at the end; raises `TimeoutError`
         "The next document."
         while b"\n" not in self.buffer:
             data = self.socket.recv(1 << 16)
@@ -112,54 +107,62 @@ class Link:
     def close(self) -> None:
         self.socket.close()
 
-
+# %% ../../nbs/kernel/080_link.ipynb #d6fcff66
 def peer_user(
     connection: socket.socket,  # a connected Unix socket
-) -> int:  # user id
-    "Who is at the other end, as the system knows it (`SO_PEERCRED`)."
+) -> int:  # number of a user
+    "Who is at the other end."
     return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
 
 
 def peer_process(
     connection: socket.socket,  # a connected Unix socket
-) -> int:  # process id
-    "Who connected the other end, or made the pair of sockets, as the system knows it."
+) -> int:  # number of a process
+    "Which process connected the other end, or made the pair of sockets."
     return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
 # %% ../../nbs/kernel/080_link.ipynb #3a929b32
 def connect(
-    address: Path,  # of the server
+    address: Path,  # of the server's socket
     timeout_s: float = 10.0,  # for each answer [s]
 ) -> Link | None:  # None when nobody of this user's listens there
     "Connect to a server."
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with suppress(OSError):
         connection.settimeout(timeout_s)
         connection.connect(str(address))
         if peer_user(connection) == os.getuid():
             return Link(connection)
-    except OSError:
-        pass
     connection.close()
     return None
 
 
 def ask(
-    address: Path,  # of the server
+    address: Path,  # of the server's socket
     message: dict,  # e.g. `{"do": "status"}`
     timeout_s: float = 10.0,  # for the answer [s]
-) -> dict | None:  # its answer; None when there is no server or it does not answer
+) -> dict | None:  # its answer; None when there is none
     "Ask a server one thing."
     link = connect(address, timeout_s)
     if link is None:
         return None
-    try:
+    with closing(link), suppress(OSError):
         link.send(message)
         return link.receive()
-    except OSError:
-        return None
-    finally:
-        link.close()
+    return None
+
+# %% ../../nbs/kernel/080_link.ipynb #afc07301
+def wait_for_server(
+    address: Path,  # as `ensure_server` gave it
+    timeout_s: float = 30.0,  # how long a server may take to come up [s]
+) -> Link | None:  # None when it did not come
+    "Connect to a server that may still be starting."
+    deadline = time.monotonic() + timeout_s
+    link = connect(address)
+    while link is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+        link = connect(address)
+    return link
 
 # %% ../../nbs/kernel/080_link.ipynb #6250a538
 SERVER_COMMAND = (sys.executable, "-c", "from mlnb.kernel.server_process import serve; serve()")
@@ -169,29 +172,31 @@ def start_server(
     address: Path,  # where it will listen
 ) -> None:
     "Start a kernel server in the background, whether or not one is there."
-    environment = (
-        {n: os.environ[n] for n in PASSED_ON if n in os.environ}
-        | FIXED
-        | dict.fromkeys(THREAD_VARIABLES, "1")
-    )
-    log, nowhere = address.with_suffix(".log"), os.devnull
+    log, nowhere = str(address.with_suffix(".log")), os.devnull
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, nowhere, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, nowhere, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
     ]
     os.posix_spawn(
         sys.executable,
         [*SERVER_COMMAND, str(address)],
-        environment,
+        kernel_environment(),
         file_actions=actions,
         setsid=True,
         setsigmask=[signal.SIGTERM],
-    )  # nobody waits for it; it unblocks the signal itself
+    )
 
+# %% ../../nbs/kernel/080_link.ipynb #ad7005df
+def running_servers() -> list[Path]:  # their addresses, sorted
+    "Kernel servers of this user, also of other environments."
+    if not can_serve():
+        return []
+    return [path for path in sorted(server_folder().glob("*.sock")) if ask(path, {"do": "status"})]
 
+# %% ../../nbs/kernel/080_link.ipynb #269f1e4d
 def ensure_server(
-    tell: Callable[[str], None] = lambda line: None,  # gets one line of notice when there can be none
+    tell: Callable[[str], None] = lambda line: None,  # gets a line when there can be none
 ) -> Path | None:  # its address; None where none can run
     "Start the kernel server of this environment unless it is there; does not wait for it."
     try:
@@ -208,46 +213,24 @@ def ensure_server(
         tell(f"kernels start cold: {error}")
         return None
 
-
-def wait_for_server(
-    address: Path,  # as `ensure_server` gave it
-    timeout_s: float = 30.0,  # how long a server may take to come up [s]
-) -> Link | None:  # None when it did not come
-    "Connect to a server that may still be starting."
-    deadline = time.monotonic() + timeout_s
-    while (link := connect(address)) is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return link
-
-
-def running_servers() -> list[Path]:  # their addresses
-    "Kernel servers of this user, also of other environments."
-    return (
-        [p for p in sorted(server_folder().glob("*.sock")) if ask(p, {"do": "status"})] if can_serve() else []
-    )
-
 # %% ../../nbs/kernel/080_link.ipynb #c244c672
 def inherited_settings() -> dict[str, Any]:
     "What a child of this process would inherit and a process of the server does not have."
     import resource
 
-    mask = next(
-        line.split()[1]
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if line.startswith("Umask")
-    )
-    names = [n for n in dir(resource) if n.startswith("RLIMIT_")]
+    lines = Path("/proc/self/status").read_text().splitlines()
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {
-        "umask": int(mask, 8),
+        "umask": next(int(line.split()[1], 8) for line in lines if line.startswith("Umask")),
         "processors": sorted(os.sched_getaffinity(0)),
-        "limits": {n: resource.getrlimit(getattr(resource, n))[0] for n in names},
+        "limits": {name: resource.getrlimit(getattr(resource, name))[0] for name in names},
         "nice": os.nice(0),
     }
 
 
 def apply_settings(
     settings: dict[str, Any],  # of the process that a kernel is for
-) -> None:  # raises `OSError` or `ValueError` for what this process may not have
+) -> None:  # raises `OSError` or `ValueError`
     "Make this process as a child of that one would be."
     import resource
 

@@ -8,14 +8,15 @@ notebook. Time and memory stay proportional to what is kept, whatever a cell pri
 
 # %% auto #0
 __all__ = ['DISPLAYS', 'Caps', 'last_state', 'FullText', 'StreamText', 'size_of', 'fit_display', 'shorten', 'fit_error',
-           'CellOutput', 'capped_client', 'lose_nothing']
+           'CellOutput', 'NotebookOutput', 'CappedOutput', 'capped_client', 'lose_nothing']
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #2acf8fb9
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #5fa62573
 @dataclass
@@ -23,12 +24,12 @@ class Caps:
     "What one executed notebook may hold, and where the rest goes."
 
     folder: Path | None = None  # for full texts; None = they are not kept
-    stem: str = "notebook"  # of their names, e.g. the stage
-    head_chars: int = 80_000  # of each stream of a cell, kept where they were printed [characters]
-    tail_chars: int = 20_000  # of each stream of a cell, kept at its end [characters]
+    stem: str = "notebook"  # beginning of their names, e.g. the stage
+    head_chars: int = 80_000  # of a cell's stream, where it was printed [characters]
+    tail_chars: int = 20_000  # of a cell's stream, at its end [characters]
     file_bytes: int = 2**30  # of one file beside the notebook [bytes]
     error_chars: int = 50_000  # of an error and its traceback [characters]
-    display_chars: int = 10_000_000  # of one display; an Evidently report has 5 million [characters]
+    display_chars: int = 10_000_000  # of one display [characters]
     notebook_chars: int = 50_000_000  # of all displays of a notebook [characters]
     cell_displays: int = 100  # number of displays of a cell
     files: list[Path] = field(default_factory=list)  # full texts that were written
@@ -36,7 +37,7 @@ class Caps:
 # %% ../../nbs/kernel/040_output_caps.ipynb #e0178fdf
 def last_state(
     text: str,  # as printed, any length
-) -> tuple[bool, str]:  # whether it replaces the line it is printed behind; what is left to show
+) -> tuple[bool, str]:  # whether it replaces the line before; what is left
     "What a terminal shows after a text with carriage returns."
     if "\r" not in text:
         return False, text
@@ -51,15 +52,14 @@ class FullText:
     path: Path  # of the file
     limit: int  # most it may hold [bytes]
     size: int = 0  # what it holds [bytes]
-    line_start: int = (
-        0  # where its last line begins; never before what the notebook shows as the text's beginning [bytes]
-    )
+    line_start: int = 0  # where its last line begins, behind what is fixed [bytes]
     is_cut: bool = False  # whether the limit was met
-    file: BinaryIO | None = None
+
+    def __post_init__(self) -> None:
+        self.file = self.path.open("wb")
 
     def write(self, text: str, is_fixed: bool = False) -> None:
         "Append a text; a fixed one is never taken back."
-        self.file = self.file or open(self.path, "wb")
         data = text.encode("utf-8", "backslashreplace")
         kept = data[: self.limit - self.size]
         self.is_cut = self.is_cut or len(kept) < len(data)
@@ -80,12 +80,12 @@ class FullText:
 
     def close(self) -> None:
         "Finish the file."
-        if self.file:
-            self.file.close()
+        self.file.close()
 
     def where(self) -> str:
-        "How a notebook names the file."
-        return f"the first {self.size:,} bytes of the text are" if self.is_cut else "the full text is"
+        "How a notebook names the file, as the end of a sentence."
+        what = f"the first {self.size:,} bytes of the text are" if self.is_cut else "the full text is"
+        return f"; {what} in {self.path.name} beside this notebook"
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #c88e9866
 @dataclass
@@ -94,15 +94,15 @@ class StreamText:
 
     name: str  # `stdout` or `stderr`
     caps: Caps  # how much is kept
-    path: Path | None  # for the full text
+    path: Path | None  # for the full text; None = it is not kept
     nodes: list = field(default_factory=list)  # outputs of the notebook that hold its beginning
-    n_head: int = 0  # characters in them
-    tail: str = ""  # the end
+    n_head: int = 0  # characters in the beginning
+    tail: str = ""  # the end of the text, as far as it is held
     n_tail: int = 0  # characters behind the beginning, kept or not
     n_open: int = 0  # of them in the line that has not ended
     is_full: bool = False  # whether the beginning has no more room
-    is_held: bool = False  # whether a carriage return came last, which waits for what follows
-    full: FullText | None = None
+    is_held: bool = False  # whether a carriage return waits for what follows
+    full: FullText | None = None  # once not all can be held
 
     def add(self, outputs: list, text: str) -> None:
         "Take what was printed."
@@ -116,30 +116,38 @@ class StreamText:
         if text:
             self.add_tail(text)
 
+    def is_last(self, outputs: list) -> bool:
+        "Whether this stream wrote the last output of the cell."
+        return bool(self.nodes and outputs) and outputs[-1] is self.nodes[-1]
+
+    def node(self, outputs: list) -> Any:
+        "The output that text goes to now; another one when something else was shown since."
+        if not self.is_last(outputs):
+            from nbformat.v4 import new_output
+
+            self.nodes.append(new_output("stream", name=self.name, text=""))
+            outputs.append(self.nodes[-1])
+        return self.nodes[-1]
+
     def add_head(self, outputs: list, replaces: bool, text: str) -> str:
         "Put text where it was printed; gives what had no room."
-        is_next = bool(self.nodes and outputs) and outputs[-1] is self.nodes[-1]
-        if is_next and replaces:
-            kept = self.nodes[-1].text[: self.nodes[-1].text.rfind("\n") + 1]
-            self.n_head -= len(self.nodes[-1].text) - len(kept)
-            self.nodes[-1].text = kept
-        room = (
-            self.caps.head_chars - self.n_head if is_next or len(self.nodes) < self.caps.cell_displays else 0
-        )
-        self.is_full = len(text) > room
-        if text[:room] and not is_next:
-            self.append(outputs)
-        if text[:room]:
-            self.nodes[-1].text += text[:room]
-        self.n_head += len(text[:room])
-        return text[room:]
+        is_last = self.is_last(outputs)
+        if is_last and replaces:
+            self.take_back_shown_line()
+        has_room = is_last or len(self.nodes) < self.caps.cell_displays
+        head = text[: self.caps.head_chars - self.n_head] if has_room else ""
+        self.is_full = len(head) < len(text)
+        if head:
+            self.node(outputs).text += head
+            self.n_head += len(head)
+        return text[len(head) :]
 
-    def append(self, outputs: list) -> None:
-        "Begin another output of this stream."
-        from nbformat.v4 import new_output
-
-        self.nodes.append(new_output("stream", name=self.name, text=""))
-        outputs.append(self.nodes[-1])
+    def take_back_shown_line(self) -> None:
+        "Remove the line that has not ended from the beginning."
+        node = self.nodes[-1]
+        kept = node.text[: node.text.rfind("\n") + 1]
+        self.n_head -= len(node.text) - len(kept)
+        node.text = kept
 
     def add_tail(self, text: str) -> None:
         "Hold the end of the text, and send all of it to the file once not all can be held."
@@ -149,51 +157,58 @@ class StreamText:
         if self.full:
             self.full.write(text)
         elif self.path and self.n_tail > self.caps.tail_chars:
-            self.full = FullText(self.path, self.caps.file_bytes)
-            self.full.write("".join(n.text for n in self.nodes), is_fixed=True)
-            self.full.write(self.tail)
+            self.begin_file()
         self.tail = self.tail[-self.caps.tail_chars :]
+
+    def begin_file(self) -> None:
+        "Write all there is so far to the file."
+        self.full = FullText(self.path, self.caps.file_bytes)
+        self.full.write("".join(node.text for node in self.nodes), is_fixed=True)
+        self.full.write(self.tail)
 
     def take_back_line(self) -> None:
         "Forget the line that has not ended, as far as it lies behind the beginning."
-        self.tail, self.n_tail, self.n_open = (
-            self.tail[: max(0, len(self.tail) - self.n_open)],
-            self.n_tail - self.n_open,
-            0,
-        )
+        self.tail = self.tail[: max(0, len(self.tail) - self.n_open)]
+        self.n_tail -= self.n_open
+        self.n_open = 0
         if self.full:
             self.full.take_back_line()
+
+    def end_file(self, is_needed: bool) -> None:
+        "Close the file, if there is one, and keep it only when the notebook lacks something."
+        if self.full is None:
+            return
+        self.full.close()
+        if is_needed:
+            self.caps.files.append(self.path)
+        else:
+            self.path.unlink()
 
     def finish(self, outputs: list) -> None:
         "Add what is missing, if anything, and the end."
         n_left_out = self.n_tail - len(self.tail)
-        if self.full:
-            self.full.close()
-        if self.full and not n_left_out:
-            self.path.unlink()
-        if self.full and n_left_out:
-            self.caps.files.append(self.path)
-        if not self.n_tail:
-            return
-        if not (self.nodes and outputs and outputs[-1] is self.nodes[-1]):
-            self.append(outputs)
-        self.nodes[-1].text += (self.line(n_left_out) if n_left_out else "") + self.tail
+        self.end_file(is_needed=n_left_out > 0)
+        if self.n_tail:
+            missing = self.line(n_left_out) if n_left_out else ""
+            self.node(outputs).text += missing + self.tail
 
     def line(self, n_left_out: int) -> str:
         "What stands in the place of the missing text."
-        where = f"; {self.full.where()} in {self.path.name} beside this notebook" if self.full else ""
+        where = self.full.where() if self.full else ""
         return f"\n[mlnb: {n_left_out:,} characters left out here{where}]\n"
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #f4de2df0
+def _n_chars(value: Any) -> int:
+    "What a value takes in a notebook file."
+    return len(value) if isinstance(value, str) else len(json.dumps(value))
+
+
 def size_of(
     content: dict,  # of a display message: `data` by MIME type, `metadata`
 ) -> int:  # characters it takes in a notebook, about
     "Size of a display."
-    return sum(
-        len(v) if isinstance(v, str) else len(json.dumps(v))
-        for part in ("data", "metadata")
-        for v in content.get(part, {}).values()
-    )
+    values = [*content.get("data", {}).values(), *content.get("metadata", {}).values()]
+    return sum(map(_n_chars, values))
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #72ce6efe
 def fit_display(
@@ -204,64 +219,68 @@ def fit_display(
     size = size_of(content)
     if size <= limit:
         return size
-    gone = {mime: len(v) if isinstance(v, str) else len(json.dumps(v)) for mime, v in content["data"].items()}
     text = content["data"].get("text/plain", "")
-    if len(text) <= min(2_000, limit):
-        gone.pop("text/plain", None)
-    else:
-        text = ""
+    is_short = len(text) <= min(2_000, limit)
+    kept = {"text/plain"} if is_short else set()
+    gone = {mime: _n_chars(part) for mime, part in content["data"].items() if mime not in kept}
     names = ", ".join(f"{mime} of {n:,} characters" for mime, n in gone.items())
-    line = f"[mlnb: {names or f'metadata of {size:,} characters'} left out: this notebook had room for {max(0, limit):,}]"
-    content["data"], content["metadata"] = {"text/plain": f"{text}\n{line}" if text else line}, {}
+    names = names or f"metadata of {size:,} characters"
+    line = f"[mlnb: {names} left out: this notebook had room for {max(0, limit):,}]"
+    content["data"] = {"text/plain": f"{text}\n{line}" if text and is_short else line}
+    content["metadata"] = {}
     return size_of(content)
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #27916c38
 def shorten(
-    text: str,  # any length
+    text: str,  # text of any length
     limit: int,  # what may stay [characters]
 ) -> str:  # beginning, a line, end; the text itself when it fits
     "The beginning and the end of a text."
     if len(text) <= limit:
         return text
-    return f"{text[: limit // 2]}\n[mlnb: {len(text) - limit // 2 * 2:,} characters left out]\n{text[len(text) - limit // 2 :]}"
+    half = limit // 2
+    line = f"[mlnb: {len(text) - 2 * half:,} characters left out]"
+    return f"{text[:half]}\n{line}\n{text[len(text) - half :]}"
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #62cf5df0
+def _keep_error(content: dict, caps: Caps, path: Path) -> str:
+    "Write the whole text of an error to a file."
+    with closing(FullText(path, caps.file_bytes)) as full:
+        full.write(f"{content['ename']}: {content['evalue']}\n")
+        for frame in content["traceback"]:
+            full.write(f"{frame}\n")
+    caps.files.append(path)
+    return full.where()
+
+
 def fit_error(
-    content: dict,  # of an error message: `ename`, `evalue`, `traceback` (a text for each frame); changed when it is too large
+    content: dict,  # of an error message; changed when it is too large
     caps: Caps,  # how much is kept
-    path: Path | None,  # for the full text
+    path: Path | None,  # for the full text; None = it is not kept
 ) -> None:
     "Keep the first and the last frames of a huge error, each shortened, and its full text in a file."
     frames, limit = content["traceback"], caps.error_chars
     if len(content["evalue"]) + sum(map(len, frames)) <= limit:
         return
-    if path:
-        full = FullText(path, caps.file_bytes)
-        for text in (f"{content['ename']}: {content['evalue']}\n", *(f"{f}\n" for f in frames)):
-            full.write(text)
-        full.close()
-        caps.files.append(path)
-    where = f"; {full.where()} in {path.name} beside this notebook" if path else ""
+    where = _keep_error(content, caps, path) if path else ""
     n_left_out = max(0, len(frames) - 10)
     first, last = (frames[:3], frames[-7:]) if n_left_out else ([], frames)
+    line = f"[mlnb: this error was shortened, {n_left_out:,} frames left out{where}]"
     content["evalue"] = shorten(content["evalue"], limit // 5)
-    content["traceback"] = (
-        [shorten(f, limit // 12) for f in first]
-        + [f"[mlnb: this error was shortened, {n_left_out:,} frames left out{where}]"]
-        + [shorten(f, limit // 12) for f in last]
-    )
+    content["traceback"] = [shorten(frame, limit // 12) for frame in first]
+    content["traceback"] += [line, *(shorten(frame, limit // 12) for frame in last)]
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #7e7c085d
 @dataclass
 class CellOutput:
     "What one cell has left in its notebook so far."
 
-    caps: Caps
-    name: str  # of its files, without what they hold, e.g. `train.cell-3`
-    streams: dict[str, StreamText] = field(default_factory=dict)
-    n_displays: int = 0  # kept
+    caps: Caps  # how much is kept
+    name: str  # beginning of its files' names, e.g. `train.cell-3`
+    streams: dict[str, StreamText] = field(default_factory=dict)  # by name, once printed to
+    n_displays: int = 0  # displays that were kept
     n_left_out: int = 0  # displays not kept
-    chars: int = 0  # of its displays [characters]
+    chars: int = 0  # size of its displays [characters]
 
     def path(self, what: str) -> Path | None:
         "Where a full text of this cell goes."
@@ -273,18 +292,22 @@ class CellOutput:
             self.streams[name] = StreamText(name, self.caps, self.path(name))
         self.streams[name].add(outputs, text)
 
-    def has_room(self) -> bool:
-        "Whether another display is kept; counts it either way."
-        fits = self.n_displays < self.caps.cell_displays
-        self.n_displays, self.n_left_out = self.n_displays + fits, self.n_left_out + (not fits)
-        return fits
+    def keep(self, kind: str, content: dict) -> bool:
+        "Take an error or a display, and say whether the notebook gets it."
+        if kind == "error":
+            fit_error(content, self.caps, self.path("error"))
+            return True
+        if self.n_displays == self.caps.cell_displays:
+            self.n_left_out += 1
+            return False
+        self.n_displays += 1
+        self.chars += size_of(content)
+        return True
 
     def clear(self) -> None:
         "Forget everything, as `clear_output` asks for."
         for stream in self.streams.values():
-            if stream.full:
-                stream.full.close()
-                stream.path.unlink()
+            stream.end_file(is_needed=False)
         self.streams, self.n_displays, self.n_left_out, self.chars = {}, 0, 0, 0
 
     def finish(self, outputs: list) -> None:
@@ -294,98 +317,112 @@ class CellOutput:
         for stream in self.streams.values():
             stream.finish(outputs)
         if self.n_left_out:
-            line = f"[mlnb: {self.n_left_out:,} more displays of this cell left out: a notebook keeps {self.caps.cell_displays} of each]"
+            rest = f"a notebook keeps {self.caps.cell_displays} of each"
+            line = f"[mlnb: {self.n_left_out:,} more displays of this cell left out: {rest}]"
             outputs.append(new_output("display_data", {"text/plain": line}))
 
-# %% ../../nbs/kernel/040_output_caps.ipynb #faae62c3
+# %% ../../nbs/kernel/040_output_caps.ipynb #c9e4b39c
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 
 
+@dataclass
+class NotebookOutput:
+    "What one notebook has left so far."
+
+    caps: Caps  # how much is kept
+    used_chars: int = 0  # size of the displays of earlier cells [characters]
+    sizes: dict[str, int] = field(default_factory=dict)  # of displays, by their id [characters]
+
+    def __post_init__(self) -> None:
+        self.cell = CellOutput(self.caps, self.caps.stem)
+
+    def begin_cell(self, number: int) -> None:
+        "Another cell runs."
+        self.cell = CellOutput(self.caps, f"{self.caps.stem}.cell-{number}")
+
+    def end_cell(self, cell: Any) -> None:
+        "A cell of the notebook ended, or was ended."
+        if cell.cell_type == "code":
+            self.cell.finish(cell.outputs)
+        self.used_chars += self.cell.chars
+
+    def fit(self, message: dict) -> None:
+        "Make a display fit into the room that is left."
+        content = message["content"]
+        display_id = (content.get("transient") or {}).get("display_id")
+        before = self.sizes.get(display_id, 0)
+        room = self.caps.notebook_chars - self.used_chars - self.cell.chars + before
+        size = fit_display(content, min(self.caps.display_chars, room))
+        if display_id:
+            self.sizes[display_id] = size
+        if message["msg_type"] == "update_display_data":
+            self.cell.chars += size - before
+
+# %% ../../nbs/kernel/040_output_caps.ipynb #2e2c62ed
+class CappedOutput:
+    "Stands before the class of a notebook client, and keeps what that leaves in the notebook small."
+
+    def __init__(self, *args: Any, caps: Caps | None = None, **options: Any) -> None:
+        super().__init__(*args, **{"iopub_timeout": 60} | options)
+        self.kept = NotebookOutput(caps or Caps())
+
+    async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **options: Any) -> Any:
+        self.kept.begin_cell(cell.metadata.get("mlnb_cell", cell_index + 1))
+        try:
+            return await super().async_execute_cell(cell, cell_index, *args, **options)
+        finally:
+            self.kept.end_cell(cell)
+
+    def process_message(self, msg: dict, cell: Any, cell_index: int) -> Any:
+        if msg["msg_type"] in DISPLAYS:
+            self.kept.fit(msg)
+        return super().process_message(msg, cell, cell_index)
+
+    def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
+        if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
+            return super().output(outs, msg, display_id, cell_index)
+        if self.clear_before_next_output:
+            self.clear_now(outs, cell_index)
+        if msg["msg_type"] == "stream":
+            return self.stream(outs, **msg["content"])
+        is_kept = self.kept.cell.keep(msg["msg_type"], msg["content"])
+        return super().output(outs, msg, display_id, cell_index) if is_kept else None
+
+    def stream(self, outs: list, **content: str) -> Any:
+        "Take what was printed; gives papermill's log the whole text."
+        from nbformat import NotebookNode
+
+        self.kept.cell.add_text(outs, content["name"], content["text"])
+        return NotebookNode(output_type="stream", **content)
+
+    def clear_output(self, outs: list, msg: dict, cell_index: int) -> None:
+        super().clear_output(outs, msg, cell_index)
+        if not outs and not self.clear_before_next_output:
+            self.kept.cell.clear()
+
+    def clear_now(self, outs: list, cell_index: int) -> None:
+        "Do what `clear_output(wait=True)` asked for."
+        outs[:] = []
+        self.clear_display_id_mapping(cell_index)
+        self.clear_before_next_output = False
+        self.kept.cell.clear()
+
+# %% ../../nbs/kernel/040_output_caps.ipynb #6c9fd8cf
 @lru_cache(maxsize=4)
 def capped_client(
-    client_class: type,  # `nbclient.NotebookClient` or a subclass of it, such as papermill's
-) -> type:  # its instances take `caps` (a `Caps`) beside their other arguments
+    client_class: type,  # `NotebookClient` of nbclient, or a subclass
+) -> type:  # its instances take `caps` beside their other arguments
     "A notebook client whose notebook stays small."
     from jupyter_core.utils import run_sync
-    from nbformat import NotebookNode
 
-    class CappedClient(client_class):
-        def __init__(self, *args: Any, caps: Caps | None = None, **options: Any) -> None:
-            super().__init__(
-                *args, **{"iopub_timeout": 60} | options
-            )  # what was sent before the end of a cell may still be under way
-            self.caps, self.used_chars, self.display_sizes = caps or Caps(), 0, {}
-            self.kept = CellOutput(self.caps, self.caps.stem)
-
-        async def async_execute_cell(self, cell: Any, cell_index: int, *args: Any, **options: Any) -> Any:
-            self.kept = CellOutput(
-                self.caps, f"{self.caps.stem}.cell-{cell.metadata.get('mlnb_cell', cell_index + 1)}"
-            )
-            try:
-                return await super().async_execute_cell(cell, cell_index, *args, **options)
-            finally:
-                if cell.cell_type == "code":
-                    self.kept.finish(cell.outputs)
-                self.used_chars += self.kept.chars
-
-        execute_cell = run_sync(async_execute_cell)
-
-        def process_message(self, msg: dict, cell: Any, cell_index: int) -> Any:
-            if msg["msg_type"] in DISPLAYS:
-                self.fit(msg)
-            return super().process_message(msg, cell, cell_index)
-
-        def fit(self, msg: dict) -> None:
-            content = msg["content"]
-            display_id = (content.get("transient") or {}).get("display_id")
-            before = self.display_sizes.get(display_id, 0)
-            size = fit_display(
-                content,
-                min(
-                    self.caps.display_chars,
-                    self.caps.notebook_chars - self.used_chars - self.kept.chars + before,
-                ),
-            )
-            if display_id:
-                self.display_sizes[display_id] = size
-            if msg["msg_type"] == "update_display_data":
-                self.kept.chars += size - before
-
-        def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
-            kind, content = msg["msg_type"], msg["content"]
-            if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
-                return super().output(outs, msg, display_id, cell_index)
-            if self.clear_before_next_output:
-                self.clear_now(outs, cell_index)
-            if kind == "stream":
-                self.kept.add_text(outs, content["name"], content["text"])
-                return NotebookNode(
-                    output_type="stream", **content
-                )  # for papermill's log; checking each against the schema would take a third of the time
-            if kind == "error":
-                fit_error(content, self.caps, self.kept.path("error"))
-            elif not self.kept.has_room():
-                return None
-            else:
-                self.kept.chars += size_of(content)
-            return super().output(outs, msg, display_id, cell_index)
-
-        def clear_output(self, outs: list, msg: dict, cell_index: int) -> None:
-            super().clear_output(outs, msg, cell_index)
-            if not outs and not self.clear_before_next_output:
-                self.kept.clear()
-
-        def clear_now(self, outs: list, cell_index: int) -> None:
-            outs[:] = []
-            self.clear_display_id_mapping(cell_index)
-            self.clear_before_next_output = False
-            self.kept.clear()
+    class CappedClient(CappedOutput, client_class):
+        execute_cell = run_sync(CappedOutput.async_execute_cell)
 
     return CappedClient
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #991c6b27
 def lose_nothing(
-    app: Any,  # an initialised `ipykernel.kernelapp.IPKernelApp`, in the kernel's process
+    app: Any,  # an initialised `IPKernelApp`, in the kernel's process
 ) -> None:
     "Make a kernel wait for a slow reader of its output instead of dropping messages."
     import zmq

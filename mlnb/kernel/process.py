@@ -8,8 +8,8 @@ folder, not over TCP, and when the stage is over everything it started is ended 
 
 # %% auto #0
 __all__ = ['PASSED_ON', 'FIXED', 'THREAD_VARIABLES', 'KERNEL_COMMAND', 'kernel_environment', 'seed_of', 'stage_path',
-           'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell', 'make_app', 'enter_stage', 'run_kernel',
-           'socket_folder', 'end_group', 'pid_of']
+           'place_stage', 'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell', 'make_app', 'enter_stage',
+           'run_kernel', 'first_short', 'socket_folder', 'end_group', 'pid_of']
 
 # %% ../../nbs/kernel/050_process.ipynb #246651d2
 import hashlib
@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 
@@ -80,17 +81,27 @@ def seed_of(
     stage: str,  # name of the stage
     each: str = "",  # fan-out value, as text
 ) -> int:  # 0 .. 2**32 - 1
-    "Seed of a stage's random numbers, from its name: different stages draw differently, one stage always the same."
-    return int.from_bytes(hashlib.sha256(f"{pipeline}/{stage}/{each}".encode()).digest()[:4], "big")
+    "Seed of a stage's random numbers, from its name."
+    digest = hashlib.sha256(f"{pipeline}/{stage}/{each}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 # %% ../../nbs/kernel/050_process.ipynb #5ef16493
 def stage_path(
     path: list[str],  # `sys.path` without the working folder and the project's root
     root: str | None,  # folder of the project
 ) -> list[str]:
-    "`sys.path` of a stage: as in JupyterLab the notebook's folder comes after the standard library and before installed packages, and the project's root right behind it."
-    place = next((n for n, p in enumerate(path) if p.endswith(("site-packages", "dist-packages"))), len(path))
+    "`sys.path` of a stage."
+    installed = (n for n, folder in enumerate(path) if folder.endswith(("site-packages", "dist-packages")))
+    place = next(installed, len(path))
     return [*path[:place], "", *([root] if root else []), *path[place:]]
+
+# %% ../../nbs/kernel/050_process.ipynb #6e99e1ff
+def place_stage(
+    root: str | None,  # folder of the project; None = it has none
+) -> None:
+    "Give this process the `sys.path` of a stage in the working folder."
+    elsewhere = [folder for folder in sys.path if folder not in ("", os.getcwd(), root)]
+    sys.path[:] = stage_path(elsewhere, root)
 
 # %% ../../nbs/kernel/050_process.ipynb #63d1c7a1
 def adopt_orphans() -> None:
@@ -102,9 +113,9 @@ def adopt_orphans() -> None:
 
 # %% ../../nbs/kernel/050_process.ipynb #aa42cfbc
 def end_with_parent(
-    *parents: int,  # process that started this one, and who adopts it when that one ends before it may
+    *parents: int,  # who started this process; who may adopt it
 ) -> None:
-    "End this process, its group and all it started when none of its parents is there any more, so that a killed run leaves nothing behind."
+    "End this process, its group and all it started when none of its parents is there any more."
 
     def watch():
         while os.getppid() in parents:
@@ -115,20 +126,20 @@ def end_with_parent(
     if os.getpgrp() == os.getpid():
         threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
-# %% ../../nbs/kernel/050_process.ipynb #f260c23c
+# %% ../../nbs/kernel/050_process.ipynb #12386f90
 def stop(
     code: object = None,  # as for `sys.exit`
-) -> None:
-    "What `exit` and `quit` do in a stage: end the cell with `SystemExit`."
+) -> NoReturn:  # always raises `SystemExit`
+    "What `exit` and `quit` do in a stage."
     raise SystemExit(code)
 
-
+# %% ../../nbs/kernel/050_process.ipynb #f260c23c
 def seed_first_cell(
-    shell: object,  # IPython's shell
+    shell: Any,  # the kernel's IPython shell
     seed: int,  # 0 .. 2**32 - 1
-    with_numpy: bool,  # whether NumPy's legacy generator is seeded too
+    with_numpy: bool,  # whether NumPy's legacy generator is seeded
 ) -> None:
-    "Seed right before the first cell runs, because the kernel draws random numbers of its own until then."
+    "Seed right before the first cell runs, and guard imports from then on."
 
     def seed_once(*_):
         shell.events.unregister("pre_run_cell", seed_once)
@@ -144,8 +155,8 @@ def seed_first_cell(
 # %% ../../nbs/kernel/050_process.ipynb #837ebb86
 def make_app(
     arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
-) -> object:  # an ipykernel application that listens and does not answer yet
-    "An ipykernel in this process."
+) -> Any:  # an ipykernel application that listens
+    "An ipykernel in this process, which does not answer yet."
     adopt_orphans()
     from ipykernel.kernelapp import IPKernelApp
 
@@ -156,27 +167,27 @@ def make_app(
     app.shell.user_ns_hidden |= {"exit": stop, "quit": stop}
     return app
 
-
+# %% ../../nbs/kernel/050_process.ipynb #0929d6fa
 def enter_stage(
-    shell: object,  # IPython's shell
+    shell: Any,  # the kernel's IPython shell
 ) -> None:
     "Take the stage's place on `sys.path` and its seed from the environment and the working folder."
     root, seed = os.environ.get("MLNB_ROOT"), int(os.environ.get("MLNB_SEED", "0"))
-    sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd(), root)], root)
+    place_stage(root)
     seed_first_cell(shell, seed, os.environ.get("MLNB_SEED_NUMPY") == "1")
 
-
+# %% ../../nbs/kernel/050_process.ipynb #35f561dc
 def run_kernel(
     arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
 ) -> None:
     "Run an ipykernel in this process until it is shut down."
-    sys.path[:] = stage_path([p for p in sys.path if p not in ("", os.getcwd())], None)
+    place_stage(None)
     end_with_parent(os.getppid())
     app = make_app(arguments)
     enter_stage(app.shell)
     app.start()
 
-# %% ../../nbs/kernel/050_process.ipynb #a7cf64d8
+
 KERNEL_COMMAND = (
     sys.executable,
     "-c",
@@ -186,15 +197,20 @@ KERNEL_COMMAND = (
     "--HistoryManager.hist_file=:memory:",
 )
 
+# %% ../../nbs/kernel/050_process.ipynb #40b5b99c
+def first_short(
+    places: Iterable[str | None],  # folders, in order; None = there is none
+    limit: int,  # longest path that will do [characters]
+) -> str | None:  # None when none will do
+    "The first folder that may be written to and has a short path."
+    found = (place for place in places if place and os.access(place, os.W_OK) and len(place) < limit)
+    return next(found, None)
+
 # %% ../../nbs/kernel/050_process.ipynb #b3c6d1f2
-def socket_folder() -> Path:  # short, 0700: Unix socket paths end at 107 bytes
+def socket_folder() -> Path:  # with a short path, mode 0700
     "A private folder for the sockets of one kernel."
-    places = [
-        p
-        for p in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())
-        if p and os.access(p, os.W_OK) and len(p) < 60
-    ]
-    return Path(tempfile.mkdtemp(prefix="mlnb-", dir=places[0] if places else "/tmp"))
+    place = first_short((os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()), 60) or "/tmp"
+    return Path(tempfile.mkdtemp(prefix="mlnb-", dir=place))
 
 # %% ../../nbs/kernel/050_process.ipynb #3ff32b8a
 def end_group(
@@ -207,9 +223,9 @@ def end_group(
         with suppress(ProcessLookupError, PermissionError):
             end()
 
-
+# %% ../../nbs/kernel/050_process.ipynb #90518e1d
 def pid_of(
-    manager: object,  # a kernel manager
+    manager: Any,  # a kernel manager, which is changed
 ) -> int | None:  # of the kernel it started; kept after the kernel ended
     "Process id of a kernel."
     provisioner = getattr(manager, "provisioner", None)

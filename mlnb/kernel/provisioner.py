@@ -15,6 +15,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,8 +29,8 @@ from jupyter_client.provisioning import LocalProvisioner
 
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
-from .link import Link, connect, ensure_server, inherited_settings, wait_for_server
-from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
+from .link import Link, ensure_server, inherited_settings, wait_for_server
+from .process import KERNEL_COMMAND, end_group, pid_of, socket_folder
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #1a7bff91
 class Lease:
@@ -42,15 +43,16 @@ class Lease:
 
     def look(self) -> bool:  # whether the kernel still runs
         "Look, without waiting, whether the server said that the kernel ended."
-        if not self.is_over:
-            try:
-                self.is_lost = self.link.receive() is None
-            except BlockingIOError:
-                return True
-            except OSError:
-                self.is_lost = True
-            self.is_over = True
-        return not self.is_over
+        if self.is_over:
+            return False
+        try:
+            self.is_lost = self.link.receive() is None
+        except BlockingIOError:
+            return True
+        except OSError:
+            self.is_lost = True
+        self.is_over = True
+        return False
 
     async def ended(self) -> None:
         "Wait for the kernel's end."
@@ -63,35 +65,30 @@ class Lease:
             finally:
                 loop.remove_reader(self.link.socket)
 
+# %% ../../nbs/kernel/090_provisioner.ipynb #f84ce6b5
+def _kernel_request(launch: Launch, replaced: dict | None) -> dict:
+    "What the server is asked for."
+    static, own = split_environment(launch.environment)
+    handover = {
+        "environment": own,
+        "folder": str(launch.folder),
+        "settings": inherited_settings(),
+        "connection": replaced,
+    }
+    return {"do": "kernel", "environment": static, "modules": launch.modules, "handover": handover}
 
+# %% ../../nbs/kernel/090_provisioner.ipynb #751023a2
 def lease_kernel(
-    address: Path,  # of the server
-    folder: str,  # working folder of the notebook
-    environment: dict[str, str],  # all that the kernel sees
-    modules: list[str],  # installed modules that the notebook imports for certain
-    connection: dict
-    | None = None,  # address and key of the kernel that this one replaces, whose clients go on
-) -> Lease | str:  # a sentence why not
+    launch: Launch,  # of the notebook, with the address of a server
+    replaced: dict | None = None,  # address and key of the kernel before this one
+) -> Lease | str:  # half a sentence why there is none
     "Ask the server for a kernel."
-    link = wait_for_server(address)
+    link = wait_for_server(launch.server)
     if link is None:
         return "the kernel server did not start"
-    static, own = split_environment(environment)
     link.socket.settimeout(90)
     try:
-        link.send(
-            {
-                "do": "kernel",
-                "environment": static,
-                "modules": modules,
-                "handover": {
-                    "environment": own,
-                    "folder": folder,
-                    "settings": inherited_settings(),
-                    "connection": connection,
-                },
-            }
-        )
+        link.send(_kernel_request(launch, replaced))
         reply = link.receive() or {}
     except (OSError, ValueError):
         reply = {}
@@ -104,10 +101,10 @@ def lease_kernel(
 class WarmProvisioner(LocalProvisioner):
     "Gives a kernel of the server's, or starts one as `LocalProvisioner` does."
 
-    lease: Lease | None = None
+    lease: Lease | None = None  # of the kernel that runs
     notice: str | None = None  # why the kernel was started cold although a server was asked
     is_lost = False  # whether the server went away while the kernel was leased
-    was_leased = False  # whether a kernel before this one was leased: a restarted kernel takes over its address and key
+    was_leased = False  # whether a kernel before this one was leased
 
     @property
     def has_process(self) -> bool:
@@ -116,28 +113,26 @@ class WarmProvisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict:
         launch = getattr(self.parent, "mlnb_launch", None) or launch_in_lab(kwargs)
         if launch is not None and launch.server is not None:
-            kept = (
-                {"ip": self.connection_info["ip"], "key": self.connection_info["key"].decode()}
-                if self.was_leased
-                else None
-            )
-            found = await asyncio.get_running_loop().run_in_executor(
-                None,
-                lease_kernel,
-                launch.server,
-                str(launch.folder),
-                launch.environment,
-                launch.modules,
-                kept,
-            )
+            found = await asyncio.to_thread(lease_kernel, launch, self.replaced())
             if isinstance(found, Lease):
-                self.lease, self.pid, self.pgid, self.was_leased = found, found.pid, found.pid, True
-                self.connection_info = found.connection | {"key": found.connection["key"].encode()}
-                return self.connection_info
+                return self.hold(found)
             self.notice = found
         if launch is not None:
             kwargs |= {"env": launch.environment, "cwd": str(launch.folder)}
         return await super().launch_kernel(cmd, **kwargs)
+
+    def replaced(self) -> dict | None:
+        "Address and key of the leased kernel before this one."
+        if not self.was_leased:
+            return None
+        return {"ip": self.connection_info["ip"], "key": self.connection_info["key"].decode()}
+
+    def hold(self, lease: Lease) -> dict:
+        "Make a leased kernel this provisioner's own; gives how it is reached."
+        self.lease, self.was_leased = lease, True
+        self.pid = self.pgid = lease.pid
+        self.connection_info = lease.connection | {"key": lease.connection["key"].encode()}
+        return self.connection_info
 
     async def poll(self) -> int | None:
         if self.lease is None:
@@ -156,16 +151,17 @@ class WarmProvisioner(LocalProvisioner):
 
     async def send_signal(self, signum: int) -> None:
         if self.lease is None:
-            return await super().send_signal(signum)
-        if self.lease.look():
+            await super().send_signal(signum)
+        elif self.lease.look():
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signum)
 
     async def kill(self, restart: bool = False) -> None:
         if self.lease is None:
-            return await super().kill(restart)
-        await self.send_signal(signal.SIGKILL)
-        self.lease.is_over = True  # nothing of it runs any more; the server ends what it started
+            await super().kill(restart)
+        else:
+            await self.send_signal(signal.SIGKILL)
+            self.lease.is_over = True  # nothing of it runs any more; the server ends what it started
 
     async def terminate(self, restart: bool = False) -> None:
         if self.lease is None:
@@ -186,8 +182,8 @@ def launch_in_lab(
     "How a kernel that JupyterLab asks for is started."
     name = (given.get("env") or {}).get("JPY_SESSION_NAME", "")
     paths = [Path(given.get("cwd") or ".") / Path(name).name, Path(name)]
-    found = next((p for p in paths if p.suffix == ".ipynb" and p.is_file()), None)
-    return launch_of_notebook(found, ensure_server()) if found else None
+    found = [path for path in paths if path.suffix == ".ipynb" and path.is_file()]
+    return launch_of_notebook(found[0], ensure_server()) if found else None
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #8de27bd9
 def install_kernelspec(
@@ -195,7 +191,6 @@ def install_kernelspec(
 ) -> Path:  # folder of the kernelspec
     "Make the kernel `mlnb` known to JupyterLab."
     import json
-    import sys
     import tempfile
 
     about = {
@@ -205,15 +200,19 @@ def install_kernelspec(
         "interrupt_mode": "signal",
         "metadata": {"kernel_provisioner": {"provisioner_name": "mlnb-warm"}},
     }
+    prefix = None if for_user else sys.prefix
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "kernel.json").write_text(json.dumps(about, indent=1))
-        return Path(
-            KernelSpecManager().install_kernel_spec(
-                folder, "mlnb", user=for_user, prefix=None if for_user else sys.prefix
-            )
-        )
+        installed = KernelSpecManager().install_kernel_spec(folder, "mlnb", user=for_user, prefix=prefix)
+    return Path(installed)
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #2a321322
+def _is_idle(message: dict, asked: str) -> bool:
+    "Whether a message says that a kernel has finished answering a question."
+    is_ours = message["parent_header"].get("msg_id") == asked
+    return is_ours and message["content"].get("execution_state") == "idle"
+
+
 class ReadyClient(AsyncKernelClient):
     "A client that waits for a kernel's answer, not for a fixed time."
 
@@ -233,18 +232,14 @@ class ReadyClient(AsyncKernelClient):
 
     async def answered(self, asked: str, within_s: float) -> None:
         "Wait until a question was answered on both channels; raises `Empty` when that takes too long."
-        while (reply := await self.get_shell_msg(timeout=within_s))["parent_header"].get("msg_id") != asked:
-            continue
+        reply = await self.get_shell_msg(timeout=within_s)
+        while reply["parent_header"].get("msg_id") != asked:
+            reply = await self.get_shell_msg(timeout=within_s)
         self._handle_kernel_info_reply(reply)
-        while True:
-            message = await self.get_iopub_msg(timeout=within_s)
-            if (
-                message["parent_header"].get("msg_id") == asked
-                and message["content"].get("execution_state") == "idle"
-            ):
-                return
+        while not _is_idle(await self.get_iopub_msg(timeout=within_s), asked):
+            continue
 
-
+# %% ../../nbs/kernel/090_provisioner.ipynb #eba62253
 class OwnInterpreter(KernelSpecManager):
     "Knows one kernel: this interpreter, whatever the notebook's kernelspec is called."
 
@@ -253,9 +248,9 @@ class OwnInterpreter(KernelSpecManager):
             argv=list(KERNEL_COMMAND), display_name="mlnb", language="python", interrupt_mode="signal"
         )
 
-
+# %% ../../nbs/kernel/090_provisioner.ipynb #d30a54c6
 class WholeFamily(AsyncKernelManager):
-    "A manager that ends, with its kernel, everything that the kernel started; for a leased kernel the server does."  # __wrapped__: the plain method, without jupyter_client's sleeps for its own tests
+    "A manager that ends, with its kernel, everything that the kernel started."
 
     async def shutdown_kernel(self, now=False, restart=False):
         is_leased, pid = self.provisioner.lease is not None, pid_of(self)
@@ -269,7 +264,7 @@ class WholeFamily(AsyncKernelManager):
 
 def kernel_manager(
     folder: Path,  # for connection file and sockets
-    launch: Launch,  # how to start it
+    launch: Launch,  # how to start the kernel
 ) -> WholeFamily:
     "A manager that gives mlnb's own kernel, warm if it can."
     manager = WholeFamily(
@@ -283,17 +278,19 @@ def kernel_manager(
     manager.provisioner = WarmProvisioner(kernel_id="mlnb", kernel_spec=manager.kernel_spec, parent=manager)
     return manager
 
-
+# %% ../../nbs/kernel/090_provisioner.ipynb #41c4b748
 @contextmanager
 def kernel(
-    launch: Launch,  # how to start it; its `started` gets the manager, so that another thread can end it
+    launch: Launch,  # how to start it; its `started` gets the manager
 ) -> Iterator[WholeFamily]:  # a manager whose kernel is not started yet
     "A kernel manager that leaves neither processes nor files behind."
     folder = socket_folder()
-    manager = kernel_manager(folder, launch)
-    launch.started.append(manager)
     try:
-        yield manager
+        manager = kernel_manager(folder, launch)
+        launch.started.append(manager)
+        try:
+            yield manager
+        finally:
+            end_group(pid_of(manager))
     finally:
-        end_group(pid_of(manager))
         shutil.rmtree(folder, ignore_errors=True)

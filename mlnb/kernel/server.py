@@ -26,7 +26,7 @@ import psutil
 from .growth import prepare_templates
 from .leases import leases_of, let_go
 from .link import Link, peer_user
-from .pool import Pool, Template, enqueue, template_for
+from .pool import Pool, Template, Waiting, enqueue, template_for
 from .switchboard import Switchboard, heard
 from .templates import EXECUTOR_MODULES, copy_process
 
@@ -38,15 +38,11 @@ class KernelServer:
     address: Path  # of its socket
     idle_s: float = 600.0  # how long it stays when nobody needs it [s]
     switchboard: Switchboard = field(default_factory=Switchboard)
-    executors: set[Link] = field(default_factory=set)  # that run a notebook
-    executions: list[tuple[Link, dict]] = field(
-        default_factory=list
-    )  # clients that wait for an executor, each with its request
-    used_at: float = field(
-        default_factory=time.monotonic
-    )  # when somebody last needed it [s, monotonic clock]
-    is_retiring: bool = False  # ends as soon as nobody needs it
-    is_over: bool = False  # ends now
+    executors: set[Link] = field(default_factory=set)  # those that run a notebook
+    executions: list[Waiting] = field(default_factory=list)  # clients that wait for an executor
+    used_at: float = field(default_factory=time.monotonic)  # when last needed [s, monotonic]
+    is_retiring: bool = False  # it ends as soon as nobody needs it
+    is_over: bool = False  # it ends now
 
     def __post_init__(self) -> None:
         self.pool = Pool(self.switchboard)
@@ -70,7 +66,7 @@ def forget_executor(
 def pass_executions(
     server: KernelServer,  # with clients that wait for an executor
 ) -> None:
-    "Pass the connections of waiting clients to fresh executors, once those can be copied; they wait on when the template is gone."
+    "Pass the connections of waiting clients to fresh executors, once those can be copied."
     if not server.executions:
         return
     template = template_for(server.pool, None, list(EXECUTOR_MODULES))
@@ -106,7 +102,7 @@ def check_stage(
 # %% ../../nbs/kernel/180_server.ipynb #159d97ef
 def reply_prepare(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
+    client: Link,  # that asks for something
     message: dict,  # with `stages`: `environment` and `modules` of each
 ) -> dict:
     "Have templates and spares made for coming stages."
@@ -118,16 +114,17 @@ def reply_prepare(
 # %% ../../nbs/kernel/180_server.ipynb #94a83274
 def has_asked(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
+    client: Link,  # that asks for something
 ) -> bool:
     "Whether a client holds a kernel or waits for one."
-    waiting = [c for template in server.pool.templates.values() for c, _ in template.queue]
-    return any(c is client for c in (*waiting, *(spare.client for spare in server.leases.kernels.values())))
+    waiting = [other for template in server.pool.templates.values() for other, _ in template.queue]
+    holding = [spare.client for spare in server.leases.kernels.values()]
+    return any(other is client for other in waiting + holding)
 
 # %% ../../nbs/kernel/180_server.ipynb #925029fa
 def reply_kernel(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
+    client: Link,  # that asks for something
     message: dict,  # with `environment`, `modules` and `handover`
 ) -> None:
     "Give the client a kernel, now or as soon as there is one."
@@ -141,7 +138,7 @@ def reply_kernel(
 # %% ../../nbs/kernel/180_server.ipynb #d4806950
 def reply_execute(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
+    client: Link,  # that asks for something
     message: dict,  # for the executor
 ) -> None:
     "Pass the client on to an executor, now or as soon as there can be one."
@@ -152,8 +149,8 @@ def reply_execute(
 
 # %% ../../nbs/kernel/180_server.ipynb #4dceb715
 def own_mib(
-    pid: int | None,  # of a process
-) -> float | None:  # one decimal; None when there is no such process or it may not be looked at
+    pid: int | None,  # number of a process; None = there is none
+) -> float | None:  # with one decimal; None when it cannot be looked at
     "Memory that a process shares with no other [MiB]."
     try:
         return round(psutil.Process(pid).memory_full_info().uss / 2**20, 1) if pid else None
@@ -161,15 +158,20 @@ def own_mib(
         return None
 
 # %% ../../nbs/kernel/180_server.ipynb #f8f3af5b
+def _state_of(template: Template) -> str:
+    "How far a template is."
+    if template.is_ready:
+        return "ready"
+    return "being made" if template.is_being_made else "waiting"
+
+
 def template_status(
     template: Template,  # of the pool
 ) -> dict:
     "What `status` says of a template."
-    state = "ready" if template.is_ready else "being made" if template.link else "waiting"
-    modules = ["papermill"] if template.is_for_executors else list(template.modules)
     return {
-        "modules": modules,
-        "state": state,
+        "modules": ["papermill"] if template.is_for_executors else list(template.modules),
+        "state": _state_of(template),
         "pid": template.pid,
         "spares": len(template.spares),
         "own_mib": own_mib(template.pid),
@@ -178,8 +180,8 @@ def template_status(
 # %% ../../nbs/kernel/180_server.ipynb #7b45b51a
 def reply_status(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
-    message: dict,  # nothing more
+    client: Link,  # that asks for something
+    message: dict,  # with nothing but `do`
 ) -> dict:
     "Say what the server holds."
     templates = server.pool.templates.values()
@@ -199,8 +201,8 @@ def reply_status(
 # %% ../../nbs/kernel/180_server.ipynb #86c4dc92
 def reply_stop(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
-    message: dict,  # nothing more
+    client: Link,  # that asks for something
+    message: dict,  # with nothing but `do`
 ) -> dict:
     "End now, with all kernels in use."
     server.is_over = True
@@ -209,8 +211,8 @@ def reply_stop(
 # %% ../../nbs/kernel/180_server.ipynb #4fee5706
 def reply_retire(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
-    message: dict,  # nothing more
+    client: Link,  # that asks for something
+    message: dict,  # with nothing but `do`
 ) -> dict:
     "End as soon as nobody needs this server any more."
     server.is_retiring = True
@@ -229,7 +231,7 @@ REPLIES = {
 
 def reply_to(
     server: KernelServer,  # that is asked
-    client: Link,  # who asks
+    client: Link,  # that asks for something
     message: dict,  # `do`, and what that needs
 ) -> dict | None:  # None when the answer comes later
     "Do what a client asks for; nonsense is answered with what is wrong with it."
@@ -239,37 +241,44 @@ def reply_to(
         return {"error": f"{type(error).__name__}: {error}"}
 
 # %% ../../nbs/kernel/180_server.ipynb #9fe55151
+def _dismiss_client(server: KernelServer, client: Link) -> None:
+    "Give up what was kept for a client, and hang up."
+    let_go(server.leases, client)
+    server.switchboard.hang_up(client)
+
+
 def hear_client(
     server: KernelServer,  # that is connected
-    client: Link,  # who has something to say
+    client: Link,  # that has something to say
 ) -> None:
     "A client asks for something, or is gone."
     message = heard(client)
     server.used_at = time.monotonic()
     if message is None:
-        let_go(server.leases, client)
-        return server.switchboard.hang_up(client)
+        _dismiss_client(server, client)
+        return
     answer = reply_to(server, client, message)
     if answer is None:
         return
     with suppress(OSError):
         client.send(answer)
     if "prepared" not in answer:
-        let_go(server.leases, client)
-        server.switchboard.hang_up(client)
+        _dismiss_client(server, client)
 
 # %% ../../nbs/kernel/180_server.ipynb #8f844480
 def accept_client(
-    server: KernelServer,  # that listens
+    server: KernelServer,  # whose own user is listened to
     listener: socket.socket,  # where somebody connects
 ) -> None:
-    "Somebody connects; only the server's own user is listened to, and nobody while there is no room for more connections."
+    "Somebody connects; only the server's own user is listened to."
     try:
         connection, _ = listener.accept()
     except OSError:
-        return time.sleep(0.05)
+        time.sleep(0.05)
+        return
     if peer_user(connection) != os.getuid():
-        return connection.close()
+        connection.close()
+        return
     connection.settimeout(5)
     client = Link(connection)
     server.switchboard.clients.add(client)

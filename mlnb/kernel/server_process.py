@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from .templates import EXECUTOR_MODULES, start_base
 # %% ../../nbs/kernel/190_server_process.ipynb #2f662f24
 def is_file_at(
     path: Path,  # where it may be
-    opened: int,  # file descriptor
+    opened: int,  # descriptor of an opened file
 ) -> bool:
     "Whether an opened file is the one at a path, and not one that was removed meanwhile."
     try:
@@ -47,7 +47,7 @@ def is_file_at(
 # %% ../../nbs/kernel/190_server_process.ipynb #0a764535
 def take_lock(
     path: Path,  # of the lock file; made when missing
-) -> int | None:  # file descriptor that holds the lock; None when another process has it
+) -> int | None:  # descriptor that holds the lock; None = another's
     "Take the lock of a server."
     while True:
         lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -80,25 +80,22 @@ def ask_while(
     message: dict,  # e.g. `{"do": "status"}`
     is_wanted: Callable[[], bool],  # whether the answer still matters
     timeout_s: float = 10.0,  # for the answer [s]
-) -> dict | None:  # None when there is no server, it does not answer, or nobody wants to know any more
+) -> dict | None:  # None when there is no answer, or no use for it
     "Ask another server one thing, for as long as the answer is wanted."
     link = connect(address, timeout_s=0.2) if is_wanted() else None
     if link is None:
         return None
     deadline = time.monotonic() + timeout_s
-    try:
+    with closing(link), suppress(OSError, ValueError):
         link.send(message)
         while is_wanted() and time.monotonic() < deadline:
             with suppress(TimeoutError):
                 return link.receive()
-    except (OSError, ValueError):
-        return None
-    finally:
-        link.close()
+    return None
 
 # %% ../../nbs/kernel/190_server_process.ipynb #d491500c
 def retire_predecessors(
-    server: KernelServer,  # that begins
+    server: KernelServer,  # one that begins
 ) -> None:
     "Ask servers of older states of the same environment to end when nobody uses them."
 
@@ -142,7 +139,7 @@ def open_server(
 
 # %% ../../nbs/kernel/190_server_process.ipynb #ff939b67
 def tidy_server(
-    server: KernelServer,  # that serves
+    server: KernelServer,  # one that serves
 ) -> None:
     "Give up what takes too long or is too much; end when nobody needs the server."
     give_up_slow(server.pool)
@@ -171,17 +168,29 @@ def run_server(
         tidy_server(server)
 
 # %% ../../nbs/kernel/190_server_process.ipynb #a19e3a99
+def _descendants() -> set[psutil.Process]:
+    "Every process below this one."
+    return set(psutil.Process().children(recursive=True))
+
+
+def _reap_children() -> None:
+    "Let go of children that have ended, so that they are not found any more."
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+
+
 def end_descendants(
     within_s: float = 5.0,  # how long to look for more [s]
 ) -> None:
     "End every process below this one, also those that others start meanwhile, and wait until they are gone."
     deadline = time.monotonic() + within_s
-    while (found := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
-        end_processes(set(found))
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    found = _descendants()
+    while found and time.monotonic() < deadline:
+        end_processes(found)
+        _reap_children()
         time.sleep(0.01)
+        found = _descendants()
 
 # %% ../../nbs/kernel/190_server_process.ipynb #532d1135
 def close_server(

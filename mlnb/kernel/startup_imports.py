@@ -36,62 +36,71 @@ def certain_imports(
     return found
 
 # %% ../../nbs/kernel/060_startup_imports.ipynb #33ff97a0
+def _n_module_parts(parts: list[str], folder: str) -> int:
+    "How many parts of a dotted name are packages or, at last, a module."
+    path = folder
+    for n, part in enumerate(parts):
+        path = os.path.join(path, part)
+        if not os.path.isdir(path):
+            return n + any(os.path.isfile(path + suffix) for suffix in all_suffixes())
+    return len(parts)
+
+
 @lru_cache(maxsize=4096)
 def installed_module(
-    dotted: str,  # e.g. `sklearn.ensemble.RandomForestClassifier`
+    dotted: str,  # e.g. `sklearn.ensemble.RandomForestClassifier` or a module
     folders: tuple[str, ...],  # where installed packages lie, in order
-) -> str | None:  # the longest part that is a module; None when the first part is not installed
-    "Module that an import of a dotted name executes last."
+) -> str | None:  # None when the first part is not installed
+    "Module that an import of a dotted name executes last: the longest part that is one."
     parts = dotted.split(".")
     for folder in folders:
-        here, found = folder, 0
-        for part in parts:
-            path = os.path.join(here, part)
-            if os.path.isdir(path):
-                here = path
-            elif any(os.path.isfile(path + suffix) for suffix in all_suffixes()):
-                return ".".join(parts[: found + 1])
-            else:
-                break
-            found += 1
-        if found:
-            return ".".join(parts[:found])
+        n_parts = _n_module_parts(parts, folder)
+        if n_parts:
+            return ".".join(parts[:n_parts])
     return None
 
 # %% ../../nbs/kernel/060_startup_imports.ipynb #e52af747
 @lru_cache(maxsize=1024)
-def _imports_of_file(path, mtime_ns, package):
+def _imports_at(path, mtime_ns, package):
+    "As `_imports_of_file`, remembered until the file's time of change is another one."
     try:
         return certain_imports(ast.parse(Path(path).read_bytes()), package)
     except (OSError, SyntaxError, ValueError):
         return []
 
+
+def _imports_of_file(path: Path, name: str) -> list[str]:
+    "What a module of the project imports for certain."
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    return _imports_at(str(path), path.stat().st_mtime_ns, package)
+
+# %% ../../nbs/kernel/060_startup_imports.ipynb #81772731
+def _module_behind(dotted: str, folders: tuple[str, ...]) -> str | None:
+    "Installed module that an import executes last."
+    top, _, rest = dotted.partition(".")
+    if top != "mlnb":
+        return installed_module(dotted, folders)
+    if not rest or rest in mlnb.__all__:
+        return "mlnb.flow.session"
+    return installed_module(dotted, (str(Path(mlnb.__file__).parents[1]),))
+
 # %% ../../nbs/kernel/060_startup_imports.ipynb #93b82be6
 def startup_imports(
     cells: Iterable[ast.Module],  # of the stage, in order
-    own: list[Path],  # folders of the project's own modules: the notebook's and the project's root
+    own: list[Path],  # of own modules: the notebook's folder, the root
 ) -> list[str]:  # installed modules, sorted
     "Installed modules that a stage imports for certain, directly or through modules of its project."
     installed = tuple(p for p in sys.path if p.endswith(("site-packages", "dist-packages")))
     found, seen, waiting = set(), set(), [name for tree in cells for name in certain_imports(tree)]
     while waiting:
         dotted = waiting.pop()
-        top, _, rest = dotted.partition(".")
+        top = dotted.partition(".")[0]
         if dotted in seen or top in sys.stdlib_module_names:
             continue
         seen.add(dotted)
-        if top == "mlnb" and (not rest or rest in mlnb.__all__):
-            found.add("mlnb.flow.session")
-        elif top == "mlnb":
-            found.add(installed_module(dotted, (str(Path(mlnb.__file__).parents[1]),)))
-        elif files := module_files(dotted, own):
-            for name, path in files.items():
-                if name not in seen:
-                    waiting += _imports_of_file(
-                        str(path),
-                        path.stat().st_mtime_ns,
-                        name if path.name == "__init__.py" else name.rpartition(".")[0],
-                    )
-        else:
-            found.add(installed_module(dotted, installed))
+        files = {} if top == "mlnb" else module_files(dotted, own)
+        if not files:
+            found.add(_module_behind(dotted, installed))
+        for name, path in files.items():
+            waiting += _imports_of_file(path, name)
     return sorted(found - {None})

@@ -21,7 +21,7 @@ from .link import Link
 # %% ../../nbs/kernel/140_switchboard.ipynb #fae4858e
 def heard(
     link: Link,  # that has something to say
-) -> dict | None:  # what it said; None when the other side is gone or talks nonsense
+) -> dict | None:  # None when the other side is gone or talks nonsense
     "Hear what the other side of a connection says."
     try:
         return link.receive()
