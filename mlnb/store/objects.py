@@ -32,7 +32,6 @@ from mlnb.store.disk import (
     temporary_file,
     write_durably,
 )
-from .documents import read_json
 from .errors import IntegrityError, StoreError
 from .layout import LAYOUT, layout_text, settle_layout
 from .pins import protect

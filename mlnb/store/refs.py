@@ -12,7 +12,6 @@ __all__ = ['RefValue', 'ref_history', 'read_ref', 'move_ref', 'actor']
 # %% ../../nbs/store/190_refs.ipynb #83093bb6
 import getpass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from .disk import write_durably
