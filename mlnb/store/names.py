@@ -16,8 +16,8 @@ from .errors import UsageError
 
 # %% ../../nbs/store/180_names.ipynb #3067349f
 def is_name(
-    text: str,  # a candidate
-) -> bool:  # whether it is a lower-case letter and up to 63 of a-z, 0-9, _
+    text: str,  # what somebody calls it
+) -> bool:  # True: a letter, then up to 63 of a-z, 0-9 and _
     "Whether `text` can name an artifact, stage, pipeline or metric."
     return re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text) is not None
 
@@ -31,7 +31,7 @@ class Name(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            (f"{self.pipeline}/" if self.pipeline else "") + self.name + (f"@{self.ref}" if self.ref else "")
+            f"{f'{self.pipeline}/' if self.pipeline else ''}{self.name}{f'@{self.ref}' if self.ref else ''}"
         )
 
 # %% ../../nbs/store/180_names.ipynb #21ea9f43

@@ -30,39 +30,44 @@ def record_path(
     return store.root / "records" / pipeline / stage / f"{key}.json"
 
 # %% ../../nbs/store/200_records.ipynb #bc31a8d0
+def _known_size(output: dict) -> int | None:
+    "Size of an output's own object [bytes]; that of a tree is not the size of its list."
+    return None if output.get("codec") in (None, "folder", "frames") else output["bytes"]
+
+
 def is_whole(
     store: Store,  # an overlay looks in the store below too
     output: dict,  # one of a record's outputs
-) -> bool:  # whether its objects are there, with their sizes where the record knows them
+) -> bool:  # whether its objects are there, of their sizes if known
     "Whether an output can still be read, as far as can be told without reading it."
-    if "parts" not in output:
-        return has(
-            store,
-            output["digest"],
-            None if output.get("codec") in (None, "folder", "frames") else output["bytes"],
-        )
-    return has(store, output["digest"]) and all(has(store, part) for part in output["parts"])
+    size = None if "parts" in output else _known_size(output)
+    return has(store, output["digest"], size) and all(has(store, part) for part in output.get("parts", ()))
 
 # %% ../../nbs/store/200_records.ipynb #7ff5303e
 class Committed(NamedTuple):
     "What committing a record came to."
 
-    record: dict  # the record that holds for the key: this one, or the one that was there first
+    record: dict  # the one that holds for the key: this one or the first
     is_first: bool  # whether this one was written
     is_reproduced: bool  # whether its outputs equal those of the record that holds
 
-# %% ../../nbs/store/200_records.ipynb #cbff6620
+
 def output_digests(
-    record: dict,  # a record
+    record: dict,  # in the form above
 ) -> dict[str, str]:  # digest by output name
     "Digests of a record's outputs."
     return {name: output["digest"] for name, output in record["outputs"].items()}
 
 # %% ../../nbs/store/200_records.ipynb #248e7ac4
+def _is_usable(store: Store, record: dict) -> bool:
+    "Whether every output of a record can still be read."
+    return all(is_whole(store, output) for output in record["outputs"].values())
+
+
 def commit(
     store: Store,  # where the objects it points to are already kept
     record: dict,  # in the form above
-) -> Committed:  # the record that holds; raises `StoreError` when there is no room
+) -> Committed:  # raises `StoreError` when there is no room
     "Write a record exclusively; keep a different second result as evidence."
     path = record_path(store, record["pipeline"], record["stage"], record["key"])
     mode, body = 0o440 if store.group else 0o400, sealed(path, record)
@@ -71,7 +76,7 @@ def commit(
     first = read_json(path)
     if output_digests(first) == output_digests(record):
         return Committed(first, False, True)
-    is_usable = all(is_whole(store, o) for o in first["outputs"].values())
+    is_usable = _is_usable(store, first)
     kept = record if is_usable else first
     evidence = path.with_name(f"{path.stem}.{digest_of(output_digests(kept))[:12]}.evidence")
     write_durably(evidence, sealed(evidence, kept), mode, exclusive=True, kind="evidence")
@@ -81,22 +86,27 @@ def commit(
     return Committed(record, True, False)
 
 # %% ../../nbs/store/200_records.ipynb #1d1bf4e3
+def _find_elsewhere(store: Store, *names: str, usable: bool) -> dict | None:
+    "A record that lies in the trash, or in the store below."
+    path = record_path(store, *names)
+    if take_back(store.root, path.relative_to(store.root).as_posix()):
+        return find_record(store, *names, usable=usable)
+    return find_record(store.below, *names, usable=usable) if store.below else None
+
+
 def find_record(
     store: Store,  # an overlay looks in the store below too
     pipeline: str,  # name of the pipeline
     stage: str,  # name of the stage
-    key: str,  # freshness key
+    key: str,  # freshness key, 64 hex characters
     usable: bool = True,  # False also gives a record whose outputs are gone
 ) -> dict | None:  # the record, else None
     "The record of a key, if it can be used: a record whose output is gone is no longer a result."
-    path = record_path(store, pipeline, stage, key)
     try:
-        record = read_json(path)
+        record = read_json(record_path(store, pipeline, stage, key))
     except FileNotFoundError:
-        if take_back(store.root, path.relative_to(store.root).as_posix()):
-            return find_record(store, pipeline, stage, key, usable)
-        return find_record(store.below, pipeline, stage, key, usable) if store.below else None
-    return record if not usable or all(is_whole(store, o) for o in record["outputs"].values()) else None
+        return _find_elsewhere(store, pipeline, stage, key, usable=usable)
+    return record if not usable or _is_usable(store, record) else None
 
 # %% ../../nbs/store/200_records.ipynb #177c6cff
 def has_records(

@@ -40,7 +40,7 @@ def is_erased(
 _OTHER_DATA = "run the stages that need it on data without what was erased"
 
 
-def _said(root: Path, digest: str) -> dict:
+def _inscription(root: Path, digest: str) -> dict:
     "What a tombstone says; nothing when it is damaged."
     try:
         return read_json(tombstone_path(root, digest))
@@ -56,7 +56,7 @@ def refuse_erased(
     if not is_erased(root, digest):
         return
     said = {"actor": "unknown actor", "at_utc": "unknown at_utc", "reason": "unknown reason"}
-    said |= _said(root, digest)
+    said |= _inscription(root, digest)
     who, when, why = (" ".join(str(said[name]).split()) for name in ("actor", "at_utc", "reason"))
     raise ErasedError(
         f"object {digest[:12]} was erased by {who} at {when}: {why}",

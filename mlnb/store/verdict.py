@@ -22,7 +22,7 @@ class Verdict:
     "The answer of a check."
 
     word: str  # one of `WORDS`; anything else raises `ValueError`
-    reason: str  # why, a phrase that can stand after a colon, without full stop
+    reason: str  # why, a phrase that can stand after a colon
 
     def __post_init__(self):
         if self.word not in WORDS:
@@ -31,7 +31,7 @@ class Verdict:
 # %% ../../nbs/store/230_verdict.ipynb #78ed8967
 def worst(
     verdicts: Iterable[Verdict],  # of the parts: columns, rules, figures; any number
-) -> Verdict:  # the most urgent of them, the first of equals; `not_computable` when there is none
+) -> Verdict:  # the most urgent, the first of equals
     "Combine verdicts: the whole is as bad as its worst part."
     nothing = Verdict("not_computable", "there was nothing to check")
     return max(verdicts, key=lambda verdict: WORDS.index(verdict.word), default=nothing)
@@ -58,7 +58,7 @@ _PLAIN = {
 # %% ../../nbs/store/230_verdict.ipynb #d829c2ca
 def sentence(
     subject: str,  # what was checked, e.g. `Data quality`
-    verdict: Verdict,  # its answer
+    verdict: Verdict,  # what the check answered
 ) -> str:  # one sentence with full stop
     "Say a verdict in plain words."
     return f"{subject} {_PLAIN[verdict.word]}: {verdict.reason}."
@@ -66,7 +66,7 @@ def sentence(
 # %% ../../nbs/store/230_verdict.ipynb #8041f512
 def full_sentence(
     reason: str,  # a phrase without full stop, as in a verdict
-) -> str:  # with a capital letter, if it begins with a plain word, and a full stop
+) -> str:  # with a full stop; a plain first word gets a capital letter
     "Let a reason stand by itself."
     first = reason.split(" ")[0]
     return f"{reason[:1].upper() if first.isalpha() else reason[:1]}{reason[1:]}."
@@ -74,7 +74,7 @@ def full_sentence(
 # %% ../../nbs/store/230_verdict.ipynb #d1551af8
 def result(
     verdict: Verdict,  # of the whole
-    columns: dict[str, dict],  # per column (or figure): its own `verdict`, `reason` and what was measured
+    columns: dict[str, dict],  # by column or figure: `verdict`, `reason`, what was measured
     **details,  # further keys for this check, plain values
 ) -> dict:  # plain values only, ready for JSON
     "Write a verdict down, with its parts."
