@@ -12,13 +12,14 @@ __all__ = ['without_padding', 'array_bytes', 'array_from']
 # %% ../../nbs/store/110_arrays.ipynb #f3b89bff
 import io
 import warnings
+from typing import Any
 
 from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 
 # %% ../../nbs/store/110_arrays.ipynb #c93bb99b
 def without_padding(
     array,  # ndarray of any dtype and shape
-):  # an equal array; the same one if it has no fields
+) -> Any:  # an equal array; the same one if it has no fields
     "Zero the bytes of a structured array that no field owns."
     import numpy as np
 
@@ -45,11 +46,6 @@ def _npy(array) -> bytes:
     return buffer.getvalue()
 
 
-def _has_own_bytes(array, data: bytes) -> bool:
-    "Whether an array of records comes back from its file with the same fields at the same bytes."
-    return array.dtype.kind != "V" or array_from(data).dtype == array.dtype
-
-
 def array_bytes(
     array,  # ndarray, exactly; of plain elements or records of them
 ) -> bytes:  # an `.npy` file; raises `ValueRefusedError`
@@ -61,7 +57,7 @@ def array_bytes(
         raise ValueRefusedError(f"an array of dtype `{array.dtype}` cannot be stored without pickle", mend)
     try:
         data = _npy(np.asarray(without_padding(array), order="C"))
-        is_faithful = _has_own_bytes(array, data)
+        is_faithful = array.dtype.kind != "V" or array_from(data).dtype == array.dtype
     except ValueError:
         is_faithful = False  # fields that overlap have no description
     if not is_faithful:
@@ -72,7 +68,7 @@ def array_bytes(
 # %% ../../nbs/store/110_arrays.ipynb #ec582317
 def array_from(
     data: bytes,  # content of an `.npy` file
-):  # the ndarray, writeable; raises `IntegrityError`
+) -> Any:  # the ndarray, writeable; raises `IntegrityError`
     "Array in an `.npy` file; one that needs pickle is refused as damaged."
     import numpy as np
 

@@ -14,20 +14,13 @@ __all__ = ['SUFFIXES', 'Encoded', 'Svg', 'codec_of', 'encode', 'in_pieces', 'che
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from . import tables
 from .arrays import array_bytes, array_from
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
 from .figures import figure_svg
 from .plain_values import PLAIN_MENDS, is_numpy_scalar, json_bytes, json_from, text_bytes
-from mlnb.store.tables import (
-    arrow_bytes,
-    arrow_from,
-    frame_bytes,
-    frame_from,
-    series_bytes,
-    series_from,
-    write_frame,
-)
 from .tables import is_surely_faithful as _surely_faithful
 
 # %% ../../nbs/store/160_codecs.ipynb #b65d237a
@@ -95,21 +88,9 @@ _EXACT_TYPES = {
     "pyarrow.lib.Table": "arrow",
     "numpy.ndarray": "array",
     "builtins.str": "text",
-    **dict.fromkeys(
-        (
-            "builtins.dict",
-            "builtins.list",
-            "builtins.int",
-            "builtins.float",
-            "builtins.bool",
-            "builtins.NoneType",
-        ),
-        "json",
-    ),
+    **{f"builtins.{name}": "json" for name in ("dict", "list", "int", "float", "bool", "NoneType")},
     f"{Svg.__module__}.Svg": "figure",
 }
-
-# %% ../../nbs/store/160_codecs.ipynb #3e344722
 _BASE_TYPES = {
     "numpy.generic": "json",
     "sklearn.base.BaseEstimator": "estimator",
@@ -118,9 +99,9 @@ _BASE_TYPES = {
 
 # %% ../../nbs/store/160_codecs.ipynb #6479bb64
 _ENCODERS: dict[str, Callable] = {
-    "frame": _untyped(frame_bytes),
-    "series": _untyped(series_bytes),
-    "arrow": _untyped(arrow_bytes),
+    "frame": _untyped(tables.frame_bytes),
+    "series": _untyped(tables.series_bytes),
+    "arrow": _untyped(tables.arrow_bytes),
     "estimator": _encode_estimator,
     "figure": _untyped(_figure_bytes),
     "array": _untyped(array_bytes),
@@ -129,7 +110,11 @@ _ENCODERS: dict[str, Callable] = {
 }
 
 # %% ../../nbs/store/160_codecs.ipynb #22c94144
-_TABLE_DECODERS: dict[str, Callable] = {"frame": frame_from, "series": series_from, "arrow": arrow_from}
+_TABLE_DECODERS: dict[str, Callable] = {
+    "frame": tables.frame_from,
+    "series": tables.series_from,
+    "arrow": tables.arrow_from,
+}
 
 # %% ../../nbs/store/160_codecs.ipynb #60fae983
 _DECODERS: dict[str, Callable] = {
@@ -212,7 +197,7 @@ def in_pieces(
         return None
     if value.memory_usage().sum() < least:
         return None
-    return lambda add: write_frame(value, {}, _Pieces(add))
+    return lambda add: tables.write_frame(value, {}, _Pieces(add))
 
 # %% ../../nbs/store/160_codecs.ipynb #82064da3
 def check_request(
@@ -238,7 +223,7 @@ def decode(
     columns: list[str] | None = None,  # of a table, in this order; None = all
     as_: str | None = None,  # of a table: `pandas` or `arrow`; None = as saved
     trusted_types: tuple[str, ...] = (),  # further types in an estimator, `package.Class`
-):  # the value; raises `IntegrityError` or `UsageError`
+) -> Any:  # the value; raises `IntegrityError` or `UsageError`
     "Value in `data`."
     if codec not in SUFFIXES:
         raise UsageError(f"there is no codec `{codec}`", did_you_mean(codec, list(SUFFIXES)))

@@ -18,16 +18,8 @@ from .errors import UsageError, did_you_mean
 
 # %% ../../nbs/store/020_crash_points.ipynb #401e4b37
 STEPS = ("begun", "half", "written", "flushed", "named", "kept")
-FILE_KINDS = (
-    "object",
-    "record",
-    "evidence",
-    "ref",
-    "run",
-    "layout",
-    "document",
-    "file",
-)  # `file` is everything else, e.g. a cache
+# of a file; `file` is everything else, e.g. a cache
+FILE_KINDS = ("object", "record", "evidence", "ref", "run", "layout", "document", "file")
 POINTS = (
     *(f"{kind}.{step}" for kind in FILE_KINDS for step in STEPS),
     "gc.listed",

@@ -90,7 +90,7 @@ class Problem:
     message: str  # what is wrong, one sentence
     mend: str  # what to do, one sentence
     file: str | None = None  # path relative to the project, if it stands in a file
-    cell: int | None = None  # its position in the source notebook, all cells counted from 1
+    cell: int | None = None  # its position in the notebook, all cells counted from 1
     cell_id: str | None = None  # its id in the notebook
     level: str = "error"  # `error` stops a run, `warning` is only said by `check`
 

@@ -17,7 +17,7 @@ _MOST_BYTES = 1 << 20  # of an SVG whose artists are all vectors
 _MOST_DOTS = 20_000  # of a figure whose artists are all vectors
 _RASTER_DPI = 150
 
-# %% ../../nbs/store/150_figures.ipynb #dee3d904
+# %% ../../nbs/store/150_figures.ipynb #30dadedd
 _SVG_SETTINGS = {
     "svg.hashsalt": "mlnb",
     "svg.fonttype": "path",
@@ -28,7 +28,7 @@ _SVG_SETTINGS = {
     "savefig.pad_inches": 0.1,
 }
 
-# %% ../../nbs/store/150_figures.ipynb #30dadedd
+
 def _svg(figure) -> str:
     "A figure as SVG, its artists as they are."
     import matplotlib

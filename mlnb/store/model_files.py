@@ -14,6 +14,7 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass, field
+from typing import Any
 
 from .arrays import array_bytes, array_from
 from .digests import sha256
@@ -104,6 +105,7 @@ class _Walk:
     ids: _Numbers = field(default_factory=_Numbers)  # of objects, by address
 
     def tree(self, node):
+        "Anything below a node, canonical."
         if isinstance(node, list):
             return [self.tree(item) for item in node]
         if not isinstance(node, dict):
@@ -113,6 +115,7 @@ class _Walk:
         return self.node(_sorted_attributes(node))
 
     def node(self, node: dict) -> dict:
+        "A node, whose attributes are in order."
         result = {}
         if "__id__" in node and _has_identity(node):
             result["__id__"] = self.ids[node["__id__"]]
@@ -122,6 +125,7 @@ class _Walk:
         return result
 
     def item(self, key: str, item):
+        "What stands under a key of a node."
         if key != "file":
             return self.tree(item)
         return f"{self.files[sha256(self.contents[item])]}.{item.rpartition('.')[2]}"
@@ -191,7 +195,7 @@ def _build(data: bytes, trusted_types: tuple[str, ...]):
 def load_model(
     data: bytes,  # a model file
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
-):  # the estimator; raises `IntegrityError`
+) -> Any:  # the estimator; raises `IntegrityError`
     "Estimator in a model file, built from types of the exact list only."
     try:
         unknown = _untrusted(data, trusted_types)

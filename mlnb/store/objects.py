@@ -219,7 +219,7 @@ def damage(
 
 
 def get(
-    store: Store,  # where it was put; an overlay reads through to the store below
+    store: Store,  # where it was put; an overlay reads through to the one below
     digest: str,  # what `put` returned
 ) -> bytes:  # the content; raises `IntegrityError` or `ErasedError`
     "The content with this digest, verified."

@@ -10,7 +10,9 @@ with the path to where it stands and what to do instead."""
 __all__ = ['PLAIN_MENDS', 'encodable', 'is_numpy_scalar', 'plain', 'json_bytes', 'json_from', 'text_bytes']
 
 # %% ../../nbs/store/130_plain_values.ipynb #6bc45f5f
+import json
 import math
+from typing import Any
 
 from .digests import canonical_json
 from .errors import ValueRefusedError
@@ -109,7 +111,7 @@ def plain(
     value,  # dict, list, text, number, bool, None or a NumPy number
     path: str = "",  # where it stands, e.g. `folds[2]`; empty for the value itself
     depth: int = 0,  # levels above it, at most 99
-):  # what JSON gives back; raises `ValueRefusedError`
+) -> Any:  # what JSON gives back; raises `ValueRefusedError`
     "Copy a plain value, NumPy numbers as Python's, or say why it is none and where."
     if is_numpy_scalar(value):
         value = value.item()
@@ -138,15 +140,13 @@ def json_bytes(
 # %% ../../nbs/store/130_plain_values.ipynb #f873ccd9
 def json_from(
     data: bytes,  # as `json_bytes` gave it
-):  # the value; raises `ValueError` for what is no JSON
+) -> Any:  # the value; raises `ValueError` for what is no JSON
     "The plain value in JSON."
-    import json
-
     return json.loads(data)
 
 # %% ../../nbs/store/130_plain_values.ipynb #e8938b80
 def text_bytes(
-    value: str,  # any text
+    value: str,  # text of any length and language
 ) -> bytes:  # UTF-8; raises `ValueRefusedError` without such a form
     "Text as it is."
     return encodable(value, "").encode("utf-8")

@@ -30,17 +30,13 @@ def record_path(
     return store.root / "records" / pipeline / stage / f"{key}.json"
 
 # %% ../../nbs/store/200_records.ipynb #bc31a8d0
-def _known_size(output: dict) -> int | None:
-    "Size of an output's own object [bytes]; that of a tree is not the size of its list."
-    return None if output.get("codec") in (None, "folder", "frames") else output["bytes"]
-
-
 def is_whole(
     store: Store,  # an overlay looks in the store below too
     output: dict,  # one of a record's outputs
 ) -> bool:  # whether its objects are there, of their sizes if known
     "Whether an output can still be read, as far as can be told without reading it."
-    size = None if "parts" in output else _known_size(output)
+    is_list = "parts" in output or output.get("codec") in (None, "folder", "frames")
+    size = None if is_list else output["bytes"]
     return has(store, output["digest"], size) and all(has(store, part) for part in output.get("parts", ()))
 
 # %% ../../nbs/store/200_records.ipynb #7ff5303e

@@ -51,7 +51,7 @@ def _in_settings(rule: str, message: str, mend: str) -> Problem:
 
 
 def read_ini(
-    path: Path,  # a settings.ini
+    path: Path,  # of a file settings.ini
 ) -> Sections:  # raises `DefinitionError` when it cannot be parsed
     "Read an ini file: case kept, `%` ordinary, ` ;` begins a comment."
     parser = configparser.ConfigParser(
@@ -78,7 +78,7 @@ KNOWN_KEYS = {
 
 def section_kind(
     section: str,  # its name, as written between the brackets
-) -> str:  # `mlnb`, `pipeline`, `source` or `profile`; empty when it is none
+) -> str:  # `mlnb`, `pipeline`, `source`, `profile`; empty for others
     "What a section is about."
     match section.split("."):
         case ["mlnb"]:

@@ -13,6 +13,7 @@ __all__ = ['refuse_absent_columns', 'is_surely_faithful', 'write_frame', 'frame_
 
 # %% ../../nbs/store/140_tables.ipynb #39e780af
 from collections.abc import Iterator
+from typing import Any
 
 from .errors import UsageError, ValueRefusedError, did_you_mean
 from .plain_values import encodable, json_bytes, json_from
@@ -293,7 +294,7 @@ def frame_from(
     data: bytes,  # as `frame_bytes` gave it
     columns: list[str] | None = None,  # names, in this order; None = all
     as_: str | None = None,  # `arrow` for a table; else a frame
-):  # the frame; raises `UsageError` for an unknown column
+) -> Any:  # the frame; raises `UsageError` for an unknown column
     "The frame in a Parquet file."
     table = _table_from(data, columns)
     if as_ == "arrow":
@@ -317,7 +318,7 @@ def series_from(
     data: bytes,  # as `series_bytes` gave it
     columns: list[str] | None = None,  # as for `frame_from`
     as_: str | None = None,  # `arrow` for a table; else a series
-):  # the series; raises `UsageError` for an unknown column
+) -> Any:  # the series; raises `UsageError` for an unknown column
     "The series in a Parquet file."
     table = _table_from(data, columns)
     if as_ == "arrow":
@@ -365,7 +366,7 @@ def arrow_from(
     data: bytes,  # as `arrow_bytes` gave it
     columns: list[str] | None = None,  # as for `frame_from`
     as_: str | None = None,  # `pandas` for a frame; else a table
-):  # the table; raises `UsageError` for an unknown column
+) -> Any:  # the table; raises `UsageError` for an unknown column
     "The Arrow table in a Parquet file."
     table = _table_from(data, columns)
     return table.to_pandas() if as_ == "pandas" else table

@@ -10,10 +10,10 @@ as a password."""
 # %% auto #0
 __all__ = ['LONGEST_TEXT', 'URL_FORM', 'CHAIN_JOINT', 'BEFORE_AT', 'TOKEN_FORM', 'MOST_INSIDE', 'FOLDER_BEGIN', 'PAIR_BEGUN',
            'LOGIN_FORM', 'SECRET_NAME', 'DOUBTFUL_NAME', 'DOUBTFUL_VALUE', 'SIGNATURE_NAME', 'SIGNED_NAME', 'DEEPEST',
-           'PAIR_NAME', 'PAIR', 'Reader', 'URL_IN_TEXT', 'PAIR_IN_TEXT', 'chain_links', 'scheme_of', 'before_at',
-           'split_at', 'UrlParts', 'split_inside', 'split_plain', 'split_url', 'plain_name', 'is_secret_name',
-           'inner_text', 'tail_secrets', 'secrets_in', 'has_secret', 'kept_tail', 'shown_url', 'url_identity',
-           'spellings', 'without_secrets']
+           'PAIR_NAME', 'PAIR', 'URL_IN_TEXT', 'PAIR_IN_TEXT', 'chain_links', 'scheme_of', 'before_at', 'split_at',
+           'UrlParts', 'split_inside', 'split_plain', 'split_url', 'plain_name', 'is_secret_name', 'inner_text',
+           'tail_secrets', 'secrets_in', 'has_secret', 'kept_tail', 'shown_url', 'url_identity', 'spellings',
+           'without_secrets']
 
 # %% ../../nbs/store/030_url.ipynb #977b2f42
 import re
@@ -253,7 +253,7 @@ def tail_secrets(
             found += secrets_in(inner_text(value), depth + 1)
     return [secret for secret in found if secret]
 
-# %% ../../nbs/store/030_url.ipynb #02631f1f
+
 def secrets_in(
     text: str,  # a URL, a connection string, a folder
     depth: int = 0,  # of the value it is
@@ -271,10 +271,7 @@ def has_secret(
     return bool(secrets_in(text))
 
 # %% ../../nbs/store/030_url.ipynb #f1f4f820
-Reader = Callable[[str, int], str]  # of the URL in a value and its depth
-
-
-def _kept_pair(pair: re.Match, is_signed: bool, read: Reader, depth: int) -> str:
+def _kept_pair(pair: re.Match, is_signed: bool, read: Callable[[str, int], str], depth: int) -> str:
     "A parameter as it may be kept; empty when it may not."
     separator, name, value = pair.groups()
     if _is_secret(name, value, depth) or (is_signed and SIGNED_NAME.fullmatch(plain_name(name))):
@@ -285,7 +282,7 @@ def _kept_pair(pair: re.Match, is_signed: bool, read: Reader, depth: int) -> str
 
 def kept_tail(
     tail: str,  # behind a place, or a connection string
-    read: Reader,  # of a URL in a value: `shown_url` or `url_identity`
+    read: Callable[[str, int], str],  # of a URL in a value: `shown_url` or `url_identity`
     depth: int = 0,  # of the value it stands in
 ) -> str:  # as it is when it holds no secret
     "Parameters without secrets and without what a signature says of itself."
