@@ -145,6 +145,14 @@ def _secret_problem(section: str, key: str, instead: str = "") -> Problem:
     return _in_settings("secret", message, f"write `{instead or key} = env:NAME` and set that variable")
 
 # %% ../../nbs/store/220_settings.ipynb #0ce47380
+def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
+    "Pipelines that do not say where their stages are."
+    for name, settings in named(sections, "pipeline").items():
+        if name and "notebooks" not in settings:
+            message = f"[pipeline.{name}] has no `notebooks`"
+            yield _in_settings("missing-key", message, "add a line `notebooks = …`")
+
+
 def section_problems(
     sections: Sections,  # what `read_ini` returned
 ) -> list[Problem]:  # empty when every section and key is known
@@ -158,14 +166,6 @@ def section_problems(
     if has_secret(sections.get("mlnb", {}).get("remote", "")):
         found.append(_secret_problem("mlnb", "remote"))
     return [*found, *_missing_notebooks(sections)]
-
-
-def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
-    "Pipelines that do not say where their stages are."
-    for name, settings in named(sections, "pipeline").items():
-        if name and "notebooks" not in settings:
-            message = f"[pipeline.{name}] has no `notebooks`"
-            yield _in_settings("missing-key", message, "add a line `notebooks = …`")
 
 # %% ../../nbs/store/220_settings.ipynb #e38d02ba
 PLACES = ("path", "url", "sql")  # keys that say where a source is
