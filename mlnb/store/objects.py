@@ -33,7 +33,7 @@ from mlnb.store.disk import (
     write_durably,
 )
 from .errors import IntegrityError, StoreError
-from .layout import LAYOUT, layout_text, settle_layout
+from .layout import layout_text, settle_layout
 from .pins import protect
 from .tombstones import is_erased, refuse_erased
 
