@@ -201,7 +201,7 @@ def parse_table(
     folders: dict[str, str | None] | None = None,  # columns that the names of its folders give
 ) -> Any:  # a `pyarrow.Table`; CSV columns are all text; raises `UsageError` for a column that is not there
     "Read a table without guessing types."
-    from mlnb.store.codecs import refuse_absent_columns
+    from mlnb.store.tables import refuse_absent_columns
 
     names, folders = column_names(data, suffix), folders or {}
     refuse_absent_columns(columns or [], [*names, *folders])

@@ -12,13 +12,14 @@ __all__ = ['without_padding', 'array_bytes', 'array_from']
 # %% ../../nbs/store/110_arrays.ipynb #f3b89bff
 import io
 import warnings
+from typing import Any
 
-from .errors import IntegrityError, ValueRefusedError
+from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 
 # %% ../../nbs/store/110_arrays.ipynb #c93bb99b
 def without_padding(
     array,  # ndarray of any dtype and shape
-):  # the same array if it has no fields; else an equal copy whose bytes between the fields are zero
+) -> Any:  # an equal array; the same one if it has no fields
     "Zero the bytes of a structured array that no field owns."
     import numpy as np
 
@@ -33,57 +34,49 @@ def without_padding(
 _PLAIN_KINDS = "biufcMmSU"
 
 # %% ../../nbs/store/110_arrays.ipynb #86960826
-def array_bytes(
-    array,  # ndarray, exactly (no subclass), of plain elements or records of them, any shape
-) -> (
-    bytes
-):  # content of an `.npy` file; raises `ValueRefusedError` for objects and for what would not come back equal
-    "Bytes of an `.npy` file: C order, zero padding, never pickle."
-    import numpy as np
-
-    if array.dtype.hasobject or array.dtype.kind not in _PLAIN_KINDS + "V":
-        raise ValueRefusedError(
-            f"an array of dtype `{array.dtype}` cannot be stored without pickle",
-            "give it a plain dtype, e.g. `array.astype(float)` or `array.astype('U')`",
-        )
-    try:
-        data = _npy(np.asarray(without_padding(array), order="C"))
-        same = array.dtype.kind != "V" or array_from(data).dtype == array.dtype
-    except ValueError:
-        same = False  # fields that overlap have no description
-    if not same:
-        raise ValueRefusedError(
-            f"records of dtype `{array.dtype}` would not come back equal", "give each field bytes of its own"
-        )
-    return data
-
-
 def _npy(array) -> bytes:
+    "An array as an `.npy` file; what its header cannot say is for the caller to notice."
     import numpy as np
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Stored array in format"
-        )  # field names beyond latin-1 need version 3 of the format
-        warnings.filterwarnings("ignore", message="metadata on a dtype")  # compared by the caller
+        warnings.filterwarnings("ignore", message="Stored array in format")  # of names beyond latin-1
+        warnings.filterwarnings("ignore", message="metadata on a dtype")
         np.lib.format.write_array(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def array_bytes(
+    array,  # ndarray, exactly; of plain elements or records of them
+) -> bytes:  # an `.npy` file; raises `ValueRefusedError`
+    "Bytes of an `.npy` file: C order, zero padding, never pickle."
+    import numpy as np
+
+    if array.dtype.hasobject or array.dtype.kind not in _PLAIN_KINDS + "V":
+        mend = "give it a plain dtype, e.g. `array.astype(float)` or `array.astype('U')`"
+        raise ValueRefusedError(f"an array of dtype `{array.dtype}` cannot be stored without pickle", mend)
+    try:
+        data = _npy(np.asarray(without_padding(array), order="C"))
+        is_faithful = array.dtype.kind != "V" or array_from(data).dtype == array.dtype
+    except ValueError:
+        is_faithful = False  # fields that overlap have no description
+    if not is_faithful:
+        what = f"records of dtype `{array.dtype}` would not come back equal"
+        raise ValueRefusedError(what, "give each field bytes of its own")
+    return data
 
 # %% ../../nbs/store/110_arrays.ipynb #ec582317
 def array_from(
     data: bytes,  # content of an `.npy` file
-):  # the ndarray, writeable; raises `IntegrityError` if `data` is no such file or needs pickle
-    "Array in an `.npy` file."
+) -> Any:  # the ndarray, writeable; raises `IntegrityError`
+    "Array in an `.npy` file; one that needs pickle is refused as damaged."
     import numpy as np
 
     stream = io.BytesIO(data)
     try:
         array = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
-        raise IntegrityError(
-            f"this is no readable array: {error}", "make it again by running its stage"
-        ) from error
+        raise IntegrityError(f"this is no readable array: {error}", MAKE_AGAIN) from error
     if stream.read(1):
-        raise IntegrityError("bytes follow the end of the array", "make it again by running its stage")
+        raise IntegrityError("bytes follow the end of the array", MAKE_AGAIN)
     return array

@@ -18,16 +18,8 @@ from .errors import UsageError, did_you_mean
 
 # %% ../../nbs/store/020_crash_points.ipynb #401e4b37
 STEPS = ("begun", "half", "written", "flushed", "named", "kept")
-FILE_KINDS = (
-    "object",
-    "record",
-    "evidence",
-    "ref",
-    "run",
-    "layout",
-    "document",
-    "file",
-)  # `file` is everything else, e.g. a cache
+# of a file; `file` is everything else, e.g. a cache
+FILE_KINDS = ("object", "record", "evidence", "ref", "run", "layout", "document", "file")
 POINTS = (
     *(f"{kind}.{step}" for kind in FILE_KINDS for step in STEPS),
     "gc.listed",
@@ -43,7 +35,7 @@ VARIABLE = "MLNB_CRASH"  # in the environment: `POINT` or `POINT:N`
 
 def wanted(
     text: str,  # value of the variable
-) -> tuple[str, int]:  # the point, and at which of its visits to die (1 = the first); raises `UsageError`
+) -> tuple[str, int]:  # the point and its visit, from 1; raises `UsageError`
     "Read what `MLNB_CRASH` asks for."
     point, _, number = text.partition(":")
     if point not in POINTS:
@@ -60,9 +52,9 @@ def reach(
     point: str,  # one of `POINTS`
 ) -> None:  # does not return when this is the visit that was asked for
     "Pass a crash point."
-    if not (text := os.environ.get(VARIABLE)):
+    text = os.environ.get(VARIABLE)
+    if not text:
         return
-    asked, number = wanted(text)
     visits[point] += 1
-    if point == asked and visits[point] == number:
+    if wanted(text) == (point, visits[point]):
         os.kill(os.getpid(), signal.SIGKILL)

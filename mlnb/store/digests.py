@@ -24,7 +24,7 @@ def sha256(
 
 # %% ../../nbs/store/050_digests.ipynb #3fdb88c2
 def sha256_file(
-    path: str | Path,  # a readable file of any size; read in pieces, never held whole
+    path: str | Path,  # a readable file of any size, never held whole
 ) -> str:  # digest of its content
     "SHA-256 of the file at `path`."
     with open(path, "rb") as file:
@@ -33,7 +33,7 @@ def sha256_file(
 # %% ../../nbs/store/050_digests.ipynb #2c96c394
 def canonical_json(
     value: Mapping | list | str | int | float | bool | None,  # plain JSON values, any depth
-) -> bytes:  # ASCII; raises `ValueError` on NaN or infinity, `TypeError` on other types
+) -> bytes:  # ASCII; raises `ValueError` on NaN, `TypeError` on others
     "One byte string for each JSON value: sorted keys, no spaces, ASCII."
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 

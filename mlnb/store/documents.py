@@ -21,7 +21,7 @@ FOLDERS = ("records", "refs", "runs")  # of the store, that hold sealed document
 
 def place_in_store(
     path: Path,  # of a document
-) -> str:  # e.g. `runs/20261123T152237483-4f2a/run.json`; only the name for what lies elsewhere
+) -> str:  # e.g. `refs/heads/fraud/ci/00000001.json`; else its name
     "Where a document stands, whatever folder the store is in."
     parts = path.parts
     start = max((n for n, part in enumerate(parts[:-1]) if part in FOLDERS), default=len(parts) - 1)
@@ -56,21 +56,26 @@ def is_sound(
     head = PREFIX + sha256(place_in_store(path).encode() + b"\n" + data[LENGTH:]).encode() + SUFFIX
     return data[:LENGTH] == head
 
+# %% ../../nbs/store/060_documents.ipynb #cf73701f
+def _parsed(data: bytes) -> dict | None:
+    "The object in a file of JSON; None for everything else."
+    try:
+        found = json.loads(data.decode())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
 
 def read_json(
     path: Path,  # a record, a ref or the document of a run
-) -> (
-    dict
-):  # without its seal; raises `FileNotFoundError`, or `IntegrityError` when it was altered or is no JSON
+) -> dict:  # without its seal; raises `IntegrityError`
     "Read one of the store's own files, verified."
     with open(path, "rb", buffering=0) as file:
         data = file.read()
-    try:
-        found = json.loads(data.decode()) if not is_sealed(data) or is_sound(path, data) else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    has_seal = is_sealed(data)
+    found = _parsed(data) if not has_seal or is_sound(path, data) else None
+    if found is None:
         raise IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
-    if is_sealed(data):
+    if has_seal:
         del found["sha256"]
     return found

@@ -32,16 +32,19 @@ class Layout(NamedTuple):
 
 
 def layout_text(
-    number: int = LAYOUT,  # of the layout
+    number: int = LAYOUT,  # version of the layout, from 1
     needs: str = NEEDS,  # first version of mlnb that reads it
 ) -> bytes:
     "Content of the file `format`."
     return f"{number}\nneeds mlnb {needs}\n".encode()
 
+# %% ../../nbs/store/070_layout.ipynb #9eb58a79
+_REWRITE = f"write {LAYOUT} into it, the layout that this mlnb writes"
+
 
 def read_layout(
-    root: Path,  # of the store
-) -> Layout | None:  # None when there is no store; raises `StoreError` for a damaged file
+    root: Path,  # folder of a store
+) -> Layout | None:  # None: no store; raises `StoreError` if damaged
     "The layout of the store at `root`."
     with disk_errors(root):
         try:
@@ -49,24 +52,25 @@ def read_layout(
         except FileNotFoundError:
             return None
     if not number.strip().isdecimal():
-        raise StoreError(
-            f"{root / 'format'} is damaged: it holds no number",
-            f"write {LAYOUT} into it, the layout that this mlnb writes",
-        )
+        raise StoreError(f"{root / 'format'} is damaged: it holds no number", _REWRITE)
     return Layout(int(number), rest.strip().removeprefix("needs mlnb "))
 
 # %% ../../nbs/store/070_layout.ipynb #f03f41da
+def _unsealed(path: Path) -> dict | None:
+    "A document without a seal; None for one that has a seal or is damaged."
+    try:
+        return None if is_sealed(path.read_bytes()) else read_json(path)
+    except IntegrityError:
+        return None
+
+
 def seal_documents(
-    root: Path,  # of the store
+    root: Path,  # folder of a store
 ) -> None:
     "From layout 1 to 2: seal every record, ref and document of a run."
-    for path in sorted(
-        p for name in FOLDERS for p in (root / name).rglob("*.json") if name != "runs" or p.name == "run.json"
-    ):
-        try:
-            document = None if is_sealed(path.read_bytes()) else read_json(path)
-        except IntegrityError:
-            document = None
+    patterns = {name: "run.json" if name == "runs" else "*.json" for name in FOLDERS}
+    for path in sorted(path for name, pattern in patterns.items() for path in (root / name).rglob(pattern)):
+        document = _unsealed(path)
         if document:
             write_durably(path, sealed(path, document), path.stat().st_mode & 0o777, kind="document")
 
@@ -74,46 +78,50 @@ def seal_documents(
 MIGRATIONS: dict[int, Callable[[Path], None]] = {1: seal_documents}  # layout -> how it becomes the next one
 
 # %% ../../nbs/store/070_layout.ipynb #fe2cbdd2
+def _layout_lock(root: Path, is_shared: bool) -> int:
+    "The file that who migrates holds, open."
+    folder = make_folder(root / "locks", 0o2770 if is_shared else 0o700)
+    return os.open(folder / "layout.lock", os.O_RDWR | os.O_CREAT, 0o660 if is_shared else 0o600)
+
+
 def migrate(
     root: Path,  # of a store with an older layout
-    is_shared: bool,  # with a group
+    is_shared: bool,  # whether it belongs to a group
 ) -> None:  # raises `StoreError` when the store cannot be written
     "Bring a store to the current layout."
     with disk_errors(root):
-        lock = os.open(
-            make_folder(root / "locks", 0o2770 if is_shared else 0o700) / "layout.lock",
-            os.O_RDWR | os.O_CREAT,
-            0o660 if is_shared else 0o600,
-        )
+        lock = _layout_lock(root, is_shared)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            while (number := read_layout(root).number) < LAYOUT:
+            for number in range(read_layout(root).number, LAYOUT):
                 MIGRATIONS[number](root)
-                write_durably(
-                    root / "format", layout_text(number + 1), 0o640 if is_shared else 0o600, kind="layout"
-                )
+                mode = 0o640 if is_shared else 0o600
+                write_durably(root / "format", layout_text(number + 1), mode, kind="layout")
         finally:
             os.close(lock)
 
-
-def settle_layout(
-    root: Path,  # of a store
-    is_shared: bool,  # with a group
-) -> bool:  # False when there is no store; raises `StoreError` for a newer or damaged layout
-    "Make sure that this mlnb and the store understand each other."
-    layout = read_layout(root)
-    if layout is None:
-        return False
+# %% ../../nbs/store/070_layout.ipynb #a7c32ad6
+def _refuse_unknown(root: Path, layout: Layout) -> None:
+    "Stop at a layout that this mlnb does not know."
     if layout.number > LAYOUT:
         raise StoreError(
             f"the store {root} has layout {layout.number}, this mlnb knows up to {LAYOUT}",
             f"install mlnb {layout.needs} or a newer mlnb" if layout.needs else "install a newer mlnb",
         )
     if layout.number < 1:
-        raise StoreError(
-            f"{root / 'format'} is damaged: there never was a layout {layout.number}",
-            f"write {LAYOUT} into it, the layout that this mlnb writes",
-        )
+        what = f"{root / 'format'} is damaged: there never was a layout {layout.number}"
+        raise StoreError(what, _REWRITE)
+
+
+def settle_layout(
+    root: Path,  # folder of a store
+    is_shared: bool,  # whether it belongs to a group
+) -> bool:  # False: there is none; raises `StoreError` if it is newer
+    "Make sure that this mlnb and the store understand each other."
+    layout = read_layout(root)
+    if layout is None:
+        return False
+    _refuse_unknown(root, layout)
     if layout.number < LAYOUT:
         migrate(root, is_shared)
     return True

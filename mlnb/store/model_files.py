@@ -13,10 +13,12 @@ __all__ = ['TRUSTED_TYPES', 'trusted_names', 'canonical_model', 'load_model', 'd
 import io
 import json
 import zipfile
+from dataclasses import dataclass, field
+from typing import Any
 
 from .arrays import array_bytes, array_from
 from .digests import sha256
-from .errors import IntegrityError, ValueRefusedError
+from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 
 # %% ../../nbs/store/120_model_files.ipynb #d90c2796
 TRUSTED_TYPES = {
@@ -55,28 +57,33 @@ def trusted_names(
     return sorted({name for family in TRUSTED_TYPES.values() for name in family} | set(trusted_types))
 
 # %% ../../nbs/store/120_model_files.ipynb #37c6e005
-_ADDRESSES = {
-    "_stop_words_id"
-}  # attributes of scikit-learn that remember the address of an object, to skip a check
 _BY_VALUE = {"JsonNode", "TypeNode", "FunctionNode", "TupleNode", "BytesNode", "SliceNode", "DTypeNode"}
 
 
 def _has_identity(node: dict) -> bool:
+    "Whether it means something that two places share the value of a node."
     is_scalar = node["__loader__"] == "NdArrayNode" and node["__class__"] != "ndarray"
     return node["__loader__"] not in _BY_VALUE and not is_scalar
 
+# %% ../../nbs/store/120_model_files.ipynb #bf464095
+_ADDRESSES = {"_stop_words_id"}  # attributes that hold the address of an object
+
+
+def _has_attributes(node: dict) -> bool:
+    "Whether a node is an object with attributes, all of them named by text."
+    content = node.get("content")
+    if node["__loader__"] != "ObjectNode" or not isinstance(content, dict):
+        return False
+    is_dict = content.get("__loader__") == "DictNode"
+    return is_dict and all(kind["__class__"] == "str" for kind in content["key_types"]["content"])
+
 
 def _sorted_attributes(node: dict) -> dict:
-    content = node.get("content")
-    if (
-        node["__loader__"] != "ObjectNode"
-        or not isinstance(content, dict)
-        or content.get("__loader__") != "DictNode"
-    ):
+    "A node with the attributes of its object in order."
+    if not _has_attributes(node):
         return node
-    if any(kind["__class__"] != "str" for kind in content["key_types"]["content"]):
-        return node
-    kept = dict(sorted((name, item) for name, item in content["content"].items() if name not in _ADDRESSES))
+    content = node["content"]
+    kept = {name: item for name, item in sorted(content["content"].items()) if name not in _ADDRESSES}
     kinds = {**content["key_types"], "content": content["key_types"]["content"][: len(kept)]}
     return {**node, "content": {**content, "content": kept, "key_types": kinds}}
 
@@ -88,28 +95,44 @@ class _Numbers(dict):
         self[key] = len(self) + 1
         return self[key]
 
+# %% ../../nbs/store/120_model_files.ipynb #a1e91c6b
+@dataclass(frozen=True)
+class _Walk:
+    "One walk through a tree, giving out numbers on the way."
 
-def _canonical_node(node, contents: dict, files: _Numbers, ids: _Numbers):
-    if isinstance(node, list):
-        return [_canonical_node(item, contents, files, ids) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if not isinstance(node.get("__loader__"), str):
-        return {key: _canonical_node(item, contents, files, ids) for key, item in node.items()}
-    node, result = _sorted_attributes(node), {}
-    if "__id__" in node and _has_identity(node):
-        result["__id__"] = ids[node["__id__"]]
-    for key, item in node.items():
-        if key == "file":
-            result[key] = f"{files[sha256(contents[item])]}.{item.rpartition('.')[2]}"
-        elif key != "__id__":
-            result[key] = _canonical_node(item, contents, files, ids)
-    if node["__loader__"] == "SetNode":
-        result["content"].sort(key=json.dumps)
-    return result
+    contents: dict[str, bytes]  # canonical members of the file, by name
+    files: _Numbers = field(default_factory=_Numbers)  # of contents, by digest
+    ids: _Numbers = field(default_factory=_Numbers)  # of objects, by address
+
+    def tree(self, node):
+        "Anything below a node, canonical."
+        if isinstance(node, list):
+            return [self.tree(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if not isinstance(node.get("__loader__"), str):
+            return {key: self.tree(item) for key, item in node.items()}
+        return self.node(_sorted_attributes(node))
+
+    def node(self, node: dict) -> dict:
+        "A node, whose attributes are in order."
+        result = {}
+        if "__id__" in node and _has_identity(node):
+            result["__id__"] = self.ids[node["__id__"]]
+        result |= {key: self.item(key, item) for key, item in node.items() if key != "__id__"}
+        if node["__loader__"] == "SetNode":
+            result["content"].sort(key=json.dumps)
+        return result
+
+    def item(self, key: str, item):
+        "What stands under a key of a node."
+        if key != "file":
+            return self.tree(item)
+        return f"{self.files[sha256(self.contents[item])]}.{item.rpartition('.')[2]}"
 
 # %% ../../nbs/store/120_model_files.ipynb #5696e730
 def _zip(members: dict[str, bytes]) -> bytes:
+    "A zip that depends on nothing but its members and their order."
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
@@ -120,17 +143,17 @@ def _zip(members: dict[str, bytes]) -> bytes:
 
 
 def _unzip(data: bytes) -> dict[str, bytes]:
+    "The members of a zip, by name."
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
-
+# %% ../../nbs/store/120_model_files.ipynb #7500662a
 def _canonical_member(name: str, data: bytes) -> bytes:
+    "A member of a skops file, its arrays without padding."
     if name.endswith(".npy"):
         return array_bytes(array_from(data))
     if name.endswith(".npz"):
-        return _zip(
-            {part: _canonical_member(part, content) for part, content in sorted(_unzip(data).items())}
-        )
+        return _zip({part: _canonical_member(part, bytes_) for part, bytes_ in sorted(_unzip(data).items())})
     return data
 
 # %% ../../nbs/store/120_model_files.ipynb #ab759004
@@ -140,77 +163,53 @@ def canonical_model(
     "Rewrite a skops file without memory addresses, dates and chance."
     members = _unzip(data)
     schema = json.loads(members.pop("schema.json"))
-    contents = {name: _canonical_member(name, content) for name, content in members.items()}
-    files = _Numbers()
-    tree = _canonical_node(schema, contents, files, _Numbers())
-    by_digest = {sha256(content): (content, name.rpartition(".")[2]) for name, content in contents.items()}
-    stored = {f"{number}.{by_digest[digest][1]}": by_digest[digest][0] for digest, number in files.items()}
-    return _zip({"schema.json": json.dumps(tree, separators=(",", ":")).encode("ascii"), **stored})
+    walk = _Walk({name: _canonical_member(name, content) for name, content in members.items()})
+    tree = json.dumps(walk.tree(schema), separators=(",", ":")).encode("ascii")
+    kept = {sha256(content): (content, name.rpartition(".")[2]) for name, content in walk.contents.items()}
+    stored = {f"{number}.{kept[digest][1]}": kept[digest][0] for digest, number in walk.files.items()}
+    return _zip({"schema.json": tree, **stored})
 
 # %% ../../nbs/store/120_model_files.ipynb #af8e1530
 def _untrusted(data: bytes, trusted_types: tuple[str, ...]) -> list[str]:
+    "Types in a model file that are not on the list, sorted."
     from skops.io import get_untrusted_types
 
     return sorted(set(get_untrusted_types(data=data)) - set(trusted_names(trusted_types)))
 
+
+def _listed(names: list[str]) -> str:
+    "Names for a message."
+    return ", ".join(f"`{name}`" for name in names)
+
 # %% ../../nbs/store/120_model_files.ipynb #f4e1c6b5
-def load_model(
-    data: bytes,  # a model file
-    trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
-):  # the estimator; raises `IntegrityError` if damaged or a type is not on the list
-    "Estimator in a model file, built from types of the exact list only."
-    try:
-        unknown = _untrusted(data, trusted_types)
-    except Exception as error:
-        raise IntegrityError(
-            f"this is no readable model file: {error}", "make it again by running its stage"
-        ) from error
-    if unknown:
-        raise IntegrityError(
-            f"the model file holds {_listed(unknown)}, which is not on the list of trusted types; nothing of it was run",
-            "add it to `[mlnb] trusted_types` in settings.ini if you know where the file comes from",
-        )
-    return _build(data, trusted_types)
-
-
 def _build(data: bytes, trusted_types: tuple[str, ...]):
+    "The estimator in a model file that was looked at before."
     from skops.io import loads
 
     try:
         return loads(data, trusted=trusted_names(trusted_types))
     except Exception as error:
-        raise IntegrityError(
-            f"the model file cannot be built: {error}", "make it again by running its stage"
-        ) from error
+        raise IntegrityError(f"the model file cannot be built: {error}", MAKE_AGAIN) from error
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def load_model(
+    data: bytes,  # a model file
+    trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
+) -> Any:  # the estimator; raises `IntegrityError`
+    "Estimator in a model file, built from types of the exact list only."
+    try:
+        unknown = _untrusted(data, trusted_types)
+    except Exception as error:
+        raise IntegrityError(f"this is no readable model file: {error}", MAKE_AGAIN) from error
+    if unknown:
+        what = f"the model file holds {_listed(unknown)}, which is not on the list of trusted types"
+        mend = "add it to `[mlnb] trusted_types` in settings.ini if you know where the file comes from"
+        raise IntegrityError(f"{what}; nothing of it was run", mend)
+    return _build(data, trusted_types)
 
 # %% ../../nbs/store/120_model_files.ipynb #a3ae921a
-def dump_model(
-    estimator,  # a scikit-learn estimator, fitted or not
-    trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
-) -> (
-    bytes
-):  # canonical skops file; raises `ValueRefusedError` for what is off the list or would not come back
-    "Canonical bytes of an estimator."
-    data = _dumped(estimator)
-    unknown = _untrusted(data, trusted_types)
-    if unknown:
-        raise ValueRefusedError(
-            f"the model holds {_listed(unknown)}, which is not on the list of trusted types", _mend(unknown)
-        )
-    try:
-        same = _dumped(_build(data, trusted_types)) == data
-    except IntegrityError as error:
-        raise _not_faithful(estimator, error.message) from error
-    if not same:
-        raise _not_faithful(estimator, "what is read back differs")
-    return data
-
-
 def _dumped(estimator) -> bytes:
+    "An estimator as a canonical file, not yet looked at."
     from skops.io import dumps
 
     try:
@@ -218,22 +217,41 @@ def _dumped(estimator) -> bytes:
     except ValueRefusedError:
         raise
     except Exception as error:
-        raise ValueRefusedError(
-            f"`{type(estimator).__name__}` holds something that a model file cannot keep: {error}",
-            "keep only arrays, numbers, text, lists, dicts and estimators as its attributes",
-        ) from error
+        what = f"`{type(estimator).__name__}` holds something that a model file cannot keep: {error}"
+        mend = "keep only arrays, numbers, text, lists, dicts and estimators as its attributes"
+        raise ValueRefusedError(what, mend) from error
 
-
+# %% ../../nbs/store/120_model_files.ipynb #cd67aac7
 def _mend(unknown: list[str]) -> str:
+    "What to do about types that are not on the list."
     if any(name.startswith("__main__.") for name in unknown):
-        return "move what the notebook defines into a module of the project, then add it to `[mlnb] trusted_types` in settings.ini"
+        add = "then add it to `[mlnb] trusted_types` in settings.ini"
+        return f"move what the notebook defines into a module of the project, {add}"
     if any(name.startswith("builtins.") for name in unknown):
         return "use text or numbers as keys and values of its parameters"
     return f"add `trusted_types = {', '.join(unknown)}` to `[mlnb]` in settings.ini if you trust it"
 
+# %% ../../nbs/store/120_model_files.ipynb #4454d1aa
+def _why_not_equal(data: bytes, trusted_types: tuple[str, ...]) -> str:
+    "Why a model would not come back equal; empty when it would."
+    try:
+        return "" if _dumped(_build(data, trusted_types)) == data else "what is read back differs"
+    except IntegrityError as error:
+        return error.message
 
-def _not_faithful(estimator, reason: str) -> ValueRefusedError:
-    return ValueRefusedError(
-        f"`{type(estimator).__name__}` would not come back equal: {reason}",
-        "use plain text or numbers as keys and values of its parameters",
-    )
+
+def dump_model(
+    estimator,  # a scikit-learn estimator, fitted or not
+    trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
+) -> bytes:  # canonical skops file; raises `ValueRefusedError`
+    "Canonical bytes of an estimator."
+    data = _dumped(estimator)
+    unknown = _untrusted(data, trusted_types)
+    if unknown:
+        what = f"the model holds {_listed(unknown)}, which is not on the list of trusted types"
+        raise ValueRefusedError(what, _mend(unknown))
+    why = _why_not_equal(data, trusted_types)
+    if why:
+        mend = "use plain text or numbers as keys and values of its parameters"
+        raise ValueRefusedError(f"`{type(estimator).__name__}` would not come back equal: {why}", mend)
+    return data

@@ -32,9 +32,8 @@ from mlnb.store.disk import (
     temporary_file,
     write_durably,
 )
-from .documents import read_json
 from .errors import IntegrityError, StoreError
-from .layout import LAYOUT, layout_text, settle_layout
+from .layout import layout_text, settle_layout
 from .pins import protect
 from .tombstones import is_erased, refuse_erased
 
@@ -44,10 +43,8 @@ class Store:
     "A folder of objects, records and refs."
 
     root: Path  # absolute path of the folder
-    group: str | None = None  # POSIX group that may read and write it; None = only its owner
-    below: "Store | None" = (
-        None  # store that is read, never written, when this one (an overlay) lacks an object
-    )
+    group: str | None = None  # POSIX group that may use it; None = only its owner
+    below: "Store | None" = None  # of an overlay: read, never written
 
     @property
     def folder_mode(self) -> int:
@@ -62,8 +59,8 @@ def open_store(
     root: str | Path,  # folder; made when missing
     group: str | None = None,  # `shared` of settings.ini
     below: Store | None = None,  # for an overlay: the store under it
-    create: bool = True,  # whether to make it when there is none; reading an absent store finds nothing
-) -> Store:  # raises `StoreError` for a newer or damaged layout, a read-only or full disk
+    create: bool = True,  # whether to make it; an absent store holds nothing
+) -> Store:  # raises `StoreError` for a newer layout or a full disk
     "Open the store at `root`, making it when there is none."
     store = Store(Path(root).absolute(), group, below)
     with disk_errors(store.root):
@@ -111,7 +108,7 @@ def take_back(
 def has(
     store: Store,  # where to look; an overlay looks in the store below too
     digest: str,  # 64 hexadecimal characters
-    size: int | None = None,  # of its content [bytes], where it is known: a truncated object does not count
+    size: int | None = None,  # of its content [bytes]; None = whatever it is
 ) -> bool:  # whether the object is there; its content is not read
     "Whether the store holds an object."
     path = path_of(store, digest)
@@ -147,10 +144,8 @@ def keeps(
 
 def put_pieces(
     store: Store,  # where to keep it
-    write: Callable[[Callable[[bytes], None]], None],  # told how to add a piece, adds every piece in order
-) -> tuple[
-    str, int
-]:  # digest and size of what was kept [bytes]; raises `StoreError` when the store has no room
+    write: Callable[[Callable[[bytes], None]], None],  # told how to add a piece, adds all
+) -> tuple[str, int]:  # digest and size [bytes]; raises `StoreError`
     "Keep content that comes piece by piece under its digest, without ever holding it whole."
     sha, size = hashlib.sha256(), 0
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
@@ -176,9 +171,7 @@ def put_pieces(
 def put_file(
     store: Store,  # where to keep it
     path: Path,  # a file of any size, read in pieces and only once
-) -> tuple[
-    str, int
-]:  # digest and size of what was kept [bytes]; raises `StoreError` when the store has no room
+) -> tuple[str, int]:  # digest and size [bytes]; raises `StoreError`
     "Keep the content of a file under its digest."
 
     def copy(add):
@@ -192,7 +185,7 @@ def put_file(
 def put(
     store: Store,  # where to keep it
     data: bytes | Path,  # content, or a file with it, any length
-) -> str:  # digest, 64 hex characters; raises `StoreError` when the store has no room
+) -> str:  # digest; raises `StoreError` when there is no room
     "Keep `data` under its digest; putting the same content again changes nothing."
     if isinstance(data, Path):
         return put_file(store, data)[0]
@@ -204,7 +197,7 @@ def put(
 # %% ../../nbs/store/100_objects.ipynb #e4362e7a
 def quarantine(
     store: Store,  # where the damaged object is
-    digest: str,  # its name
+    digest: str,  # name of that object, which it does not match
 ) -> None:
     "Move an object that no longer matches its name out of the way, so that it can be made again."
     try:
@@ -218,7 +211,7 @@ def quarantine(
 def damage(
     message: str,  # what is wrong
     digest: str,  # of which object
-) -> IntegrityError:  # to be raised; its `digest` says which object, so that whoever knows the records can name what it belongs to
+) -> IntegrityError:  # to be raised; its `digest` says which object
     "An integrity error about one object."
     error = IntegrityError(message, "run the stage that makes it again")
     error.digest = digest
@@ -226,9 +219,9 @@ def damage(
 
 
 def get(
-    store: Store,  # where it was put; an overlay reads through to the store below
+    store: Store,  # where it was put; an overlay reads through to the one below
     digest: str,  # what `put` returned
-) -> bytes:  # the content; raises `IntegrityError` when it is missing or was altered, `ErasedError` when it was erased on purpose
+) -> bytes:  # the content; raises `IntegrityError` or `ErasedError`
     "The content with this digest, verified."
     path = path_of(store, digest)
     refuse_erased(store.root, digest)

@@ -37,6 +37,17 @@ def is_erased(
     return tombstone_path(root, digest).exists()
 
 # %% ../../nbs/store/090_tombstones.ipynb #7f08a087
+_OTHER_DATA = "run the stages that need it on data without what was erased"
+
+
+def _inscription(root: Path, digest: str) -> dict:
+    "What a tombstone says; nothing when it is damaged."
+    try:
+        return read_json(tombstone_path(root, digest))
+    except IntegrityError:
+        return {}
+
+
 def refuse_erased(
     root: Path,  # folder of a store
     digest: str,  # of an object about to be read or written
@@ -44,14 +55,10 @@ def refuse_erased(
     "Stop when an object was erased."
     if not is_erased(root, digest):
         return
-    try:
-        said = read_json(tombstone_path(root, digest))
-    except IntegrityError:
-        said = {}
-    who, when, why = (
-        " ".join(str(said.get(name, f"unknown {name}")).split()) for name in ("actor", "at_utc", "reason")
-    )
+    said = {"actor": "unknown actor", "at_utc": "unknown at_utc", "reason": "unknown reason"}
+    said |= _inscription(root, digest)
+    who, when, why = (" ".join(str(said[name]).split()) for name in ("actor", "at_utc", "reason"))
     raise ErasedError(
         f"object {digest[:12]} was erased by {who} at {when}: {why}",
-        "it cannot be made again from the same data; run the stages that need it on data without what was erased",
+        f"it cannot be made again from the same data; {_OTHER_DATA}",
     )
