@@ -11,6 +11,7 @@ Modules:
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
+- `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
