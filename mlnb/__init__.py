@@ -92,6 +92,7 @@ Modules:
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
+- `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
