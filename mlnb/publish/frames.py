@@ -91,9 +91,12 @@ VIEWER = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>Report</title>
-<style>@font-face { font-family: "Material Icons"; src: url(data:font/woff2;base64,{{ font }}) format("woff2"); }
-.center-align { text-align: center; } .material-icons { font: normal 24px/1 "Material Icons"; text-transform: none; display: inline-block; white-space: nowrap; direction: ltr; }
-.MuiPaper-root { overflow-x: auto !important; } :root { color-scheme: light; } body { background: #fff; font-family: system-ui, sans-serif; }</style>
+<style>@font-face { font-family: "Material Icons"; \
+src: url(data:font/woff2;base64,{{ font }}) format("woff2"); }
+.center-align { text-align: center; } .material-icons { font: normal 24px/1 "Material Icons"; \
+text-transform: none; display: inline-block; white-space: nowrap; direction: ltr; }
+.MuiPaper-root { overflow-x: auto !important; } :root { color-scheme: light; } body { background: #fff; \
+font-family: system-ui, sans-serif; }</style>
 </head>
 <body><div id="root"></div>
 <script>{{ script }}</script>
@@ -140,9 +143,12 @@ def pack(
 # %% ../../nbs/publish/050_frames.ipynb #35897410
 FRAME = """<div class="head"><h1>{{ title }}</h1>
 <p class="soft">Interactive report, drawn by JavaScript in a closed frame. {{ back }}</p></div>
-<div class="frame"><iframe title="{{ title }}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{{ viewer }}" name="{{ data }}"></iframe></div>"""
+<div class="frame"><iframe title="{{ title }}" sandbox="allow-scripts" referrerpolicy="no-referrer" \
+src="{{ viewer }}" name="{{ data }}"></iframe></div>"""
 PLAIN = """<div class="head"><h1>{{ title }}</h1>
-{% if lost %}<div class="banner warn"><p>This file is no report of the installed Evidently: it is shown without its scripts and styles. <code>mlnb get</code> writes the file as it was saved.</p></div>{% endif %}</div>
+{% if lost %}<div class="banner warn"><p>This file is no report of the installed Evidently: it is shown \
+without its scripts and styles. <code>mlnb get</code> writes the file as it was saved.</p></div>{% endif %}
+</div>
 <article>{{ text }}</article>"""
 
 

@@ -38,83 +38,140 @@ def policy(
 
 # %% ../../nbs/publish/010_layout.ipynb #98e8e11d
 STYLE = """
-:root { color-scheme: light dark; --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; --text: #1d1f23; --soft: #5d6169; --link: #0b5cad; --mark: #0f766e;
+:root { color-scheme: light dark; --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; --text: #1d1f23; \
+--soft: #5d6169; --link: #0b5cad; --mark: #0f766e;
   --ok: #14713a; --ok-bg: #e4f4e9; --warn: #8a5300; --warn-bg: #fdf0d5; --fail: #b3261e; --fail-bg: #fde7e5;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif; }
-@media (prefers-color-scheme: dark) { :root { --bg: #16181b; --box: #1f2226; --line: #353a40; --text: #e5e5e1; --soft: #a3a8b0; --link: #7db8f5; --mark: #4fc3b5;
-  --ok: #7fd69b; --ok-bg: #16301f; --warn: #f0c069; --warn-bg: #362a10; --fail: #ff9d94; --fail-bg: #3d1a18; } }
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", \
+sans-serif; }
+@media (prefers-color-scheme: dark) { :root { --bg: #16181b; --box: #1f2226; --line: #353a40; \
+--text: #e5e5e1; --soft: #a3a8b0; --link: #7db8f5; --mark: #4fc3b5;
+  --ok: #7fd69b; --ok-bg: #16301f; --warn: #f0c069; --warn-bg: #362a10; --fail: #ff9d94; \
+--fail-bg: #3d1a18; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
-body { margin: 0; background: var(--bg); color: var(--text); font: 1rem/1.6 var(--sans); overflow-wrap: break-word; }
+body { margin: 0; background: var(--bg); color: var(--text); font: 1rem/1.6 var(--sans); \
+overflow-wrap: break-word; }
 a { color: var(--link); text-underline-offset: .15em; }
-a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; border-radius: 3px; }
-.skip { position: absolute; left: -100vw; } .skip:focus { left: 1rem; top: .5rem; background: var(--bg); padding: .5rem; z-index: 2; }
-.trail { border-bottom: 1px solid var(--line); font-size: .875rem; padding: .6rem max(1.25rem, calc(50vw - 36rem)); }
+a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid var(--mark); \
+outline-offset: 2px; border-radius: 3px; }
+.skip { position: absolute; left: -100vw; } .skip:focus { left: 1rem; top: .5rem; background: var(--bg); \
+padding: .5rem; z-index: 2; }
+.trail { border-bottom: 1px solid var(--line); font-size: .875rem; padding: .6rem max(1.25rem, \
+calc(50vw - 36rem)); }
 .trail ol { display: flex; flex-wrap: wrap; gap: 0 .5rem; list-style: none; margin: 0; padding: 0; }
 .trail li + li::before { content: "/"; color: var(--soft); margin-right: .5rem; }
 .trail a { text-decoration: none; } .trail a:hover { text-decoration: underline; }
 main, footer { max-width: 74.5rem; margin: 0 auto; padding: 0 1.25rem; }
 main { padding-bottom: 3rem; }
-footer { color: var(--soft); font-size: .8125rem; border-top: 1px solid var(--line); padding-top: 1rem; padding-bottom: 2rem; }
-h1 { font-size: clamp(1.75rem, 1.3rem + 2vw, 2.5rem); line-height: 1.15; letter-spacing: -.02em; margin: .4rem 0 .5rem; }
+footer { color: var(--soft); font-size: .8125rem; border-top: 1px solid var(--line); padding-top: 1rem; \
+padding-bottom: 2rem; }
+h1 { font-size: clamp(1.75rem, 1.3rem + 2vw, 2.5rem); line-height: 1.15; letter-spacing: -.02em; \
+margin: .4rem 0 .5rem; }
 h2 { font-size: 1.375rem; line-height: 1.3; letter-spacing: -.01em; margin: 2.75rem 0 .6rem; }
 h3 { font-size: 1.0625rem; margin: 1.75rem 0 .4rem; }
 p, ul, ol, blockquote, pre, table, figure { margin: 0 0 1rem; }
-.lede { color: var(--soft); font-size: 1.1875rem; line-height: 1.45; max-width: 46rem; margin-bottom: 1.25rem; } .lede p { margin: 0; }
+.lede { color: var(--soft); font-size: 1.1875rem; line-height: 1.45; max-width: 46rem; \
+margin-bottom: 1.25rem; } .lede p { margin: 0; }
 .soft { color: var(--soft); } small, .small { font-size: .8125rem; }
 .head { padding-top: 1.75rem; }
-.state { display: inline-block; border-radius: 1rem; padding: .1rem .75rem; font-size: .8125rem; font-weight: 600; background: var(--box); color: var(--soft); white-space: nowrap; }
-.ok { background: var(--ok-bg); color: var(--ok); } .warn { background: var(--warn-bg); color: var(--warn); } .fail { background: var(--fail-bg); color: var(--fail); }
-.banner { border-left: 4px solid; border-radius: 4px; padding: .7rem 1rem; margin: 0 0 1.25rem; max-width: 52rem; } .banner p:last-child { margin: 0; }
-.facts { display: flex; flex-wrap: wrap; gap: .5rem 2.25rem; margin: 0 0 1.25rem; padding: .8rem 0; border: solid var(--line); border-width: 1px 0; font-size: .875rem; }
+.state { display: inline-block; border-radius: 1rem; padding: .1rem .75rem; font-size: .8125rem; \
+font-weight: 600; background: var(--box); color: var(--soft); white-space: nowrap; }
+.ok { background: var(--ok-bg); color: var(--ok); } .warn { background: var(--warn-bg); color: var(--warn); \
+} .fail { background: var(--fail-bg); color: var(--fail); }
+.banner { border-left: 4px solid; border-radius: 4px; padding: .7rem 1rem; margin: 0 0 1.25rem; \
+max-width: 52rem; } .banner p:last-child { margin: 0; }
+.facts { display: flex; flex-wrap: wrap; gap: .5rem 2.25rem; margin: 0 0 1.25rem; padding: .8rem 0; \
+border: solid var(--line); border-width: 1px 0; font-size: .875rem; }
 .facts dt, .tiles dt { color: var(--soft); font-size: .75rem; } .facts dd, .tiles dd { margin: 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .75rem; margin: 0 0 1.5rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .75rem; \
+margin: 0 0 1.5rem; }
 .tiles > div { background: var(--box); border-radius: 8px; padding: .7rem .9rem; min-width: 0; }
-.tiles dd { font-size: 1.375rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; } .tiles dd small { display: block; font-weight: 400; color: var(--soft); }
+.tiles dd { font-size: 1.375rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; } \
+.tiles dd small { display: block; font-weight: 400; color: var(--soft); }
 .split { display: block; } .contents { display: none; }
-@media (min-width: 68rem) { .split { display: grid; grid-template-columns: minmax(0, 52rem) 15rem; gap: 4rem; }
-  .contents { display: block; order: 2; font-size: .875rem; } .contents nav { position: sticky; top: 1.5rem; padding-top: .25rem; }
-  .contents ul { list-style: none; padding: 0; margin: .4rem 0 0; } .contents li { padding: .2rem 0 .2rem .9rem; border-left: 2px solid var(--line); }
+@media (min-width: 68rem) { .split { display: grid; grid-template-columns: minmax(0, 52rem) 15rem; \
+gap: 4rem; }
+  .contents { display: block; order: 2; font-size: .875rem; } .contents nav { position: sticky; \
+top: 1.5rem; padding-top: .25rem; }
+  .contents ul { list-style: none; padding: 0; margin: .4rem 0 0; } \
+.contents li { padding: .2rem 0 .2rem .9rem; border-left: 2px solid var(--line); }
   .contents a { color: var(--soft); text-decoration: none; } .contents a:hover { color: var(--text); } }
 article > p, article > ul, article > ol, article > blockquote, .prose { max-width: 46rem; }
 blockquote { border-left: 3px solid var(--line); padding-left: 1rem; color: var(--soft); margin-left: 0; }
 code, pre, kbd, samp { font-family: var(--mono); font-size: .875em; }
 :not(pre) > code { background: var(--box); border-radius: 4px; padding: .1em .3em; overflow-wrap: anywhere; }
-pre { background: var(--box); border-radius: 6px; padding: .8rem 1rem; font-size: .8125rem; line-height: 1.5; overflow: auto; max-height: 32rem; tab-size: 4; }
-details { margin: 0 0 .35rem; } summary { cursor: pointer; color: var(--soft); font-size: .8125rem; width: fit-content; padding: .15rem 0; }
-summary:hover { color: var(--text); } details[open] > summary { margin-bottom: .35rem; } details pre { margin: 0; }
-.scroll { overflow-x: auto; max-width: 100%; margin: 0 0 1rem; background: linear-gradient(to right, var(--bg) 40%, transparent), linear-gradient(to left, var(--bg) 40%, transparent) right,
-  linear-gradient(to right, var(--line), transparent), linear-gradient(to left, var(--line), transparent) right; background-size: 2.5rem 100%, 2.5rem 100%, .9rem 100%, .9rem 100%; background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; margin: 0; } .scroll > table { margin: 0; }
-th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; } th { font-weight: 600; } thead th { color: var(--soft); }
-table.dataframe th, table.dataframe td { text-align: right; white-space: nowrap; padding: .35rem .9rem; } table.dataframe tbody tr:hover { background: var(--box); }
-table.text th, table.text td { text-align: left; white-space: normal; } table.text th { white-space: nowrap; } table.text td.long { min-width: 13rem; }
-@media (max-width: 40rem) { table.dataframe th, table.dataframe td { padding-inline: 0 .8rem; } table.dataframe tbody th, th[scope=row] { text-align: left; white-space: normal; overflow-wrap: break-word; max-width: 45vw; } }
-table.wide { width: 100%; } table.wide th[scope=row] { width: min(13rem, 30vw); } td.digest { font-family: var(--mono); font-size: .75rem; overflow-wrap: anywhere; min-width: 11rem; } td.name { white-space: nowrap; }
-figure { overflow-x: auto; } figure img, .output img { max-width: 100%; height: auto; display: block; border-radius: 6px; background: #fff; }
+pre { background: var(--box); border-radius: 6px; padding: .8rem 1rem; font-size: .8125rem; \
+line-height: 1.5; overflow: auto; max-height: 32rem; tab-size: 4; }
+details { margin: 0 0 .35rem; } summary { cursor: pointer; color: var(--soft); font-size: .8125rem; \
+width: fit-content; padding: .15rem 0; }
+summary:hover { color: var(--text); } details[open] > summary { margin-bottom: .35rem; } \
+details pre { margin: 0; }
+.scroll { overflow-x: auto; max-width: 100%; margin: 0 0 1rem; background: linear-gradient(to right, \
+var(--bg) 40%, transparent), linear-gradient(to left, var(--bg) 40%, transparent) right,
+  linear-gradient(to right, var(--line), transparent), linear-gradient(to left, var(--line), \
+transparent) right; background-size: 2.5rem 100%, 2.5rem 100%, .9rem 100%, .9rem 100%; \
+background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; margin: 0; } \
+.scroll > table { margin: 0; }
+th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; \
+vertical-align: top; } th { font-weight: 600; } thead th { color: var(--soft); }
+table.dataframe th, table.dataframe td { text-align: right; white-space: nowrap; padding: .35rem .9rem; } \
+table.dataframe tbody tr:hover { background: var(--box); }
+table.text th, table.text td { text-align: left; white-space: normal; } \
+table.text th { white-space: nowrap; } table.text td.long { min-width: 13rem; }
+@media (max-width: 40rem) { table.dataframe th, table.dataframe td { padding-inline: 0 .8rem; } \
+table.dataframe tbody th, th[scope=row] { text-align: left; white-space: normal; overflow-wrap: break-word; \
+max-width: 45vw; } }
+table.wide { width: 100%; } table.wide th[scope=row] { width: min(13rem, 30vw); } \
+td.digest { font-family: var(--mono); font-size: .75rem; overflow-wrap: anywhere; min-width: 11rem; } \
+td.name { white-space: nowrap; }
+figure { overflow-x: auto; } figure img, .output img { max-width: 100%; height: auto; display: block; \
+border-radius: 6px; background: #fff; }
 @media (prefers-color-scheme: dark) { figure img { padding: .5rem; } img.math { filter: invert(.88); } }
-img.math { display: inline; background: none; border-radius: 0; max-width: 100%; } p > img.block { display: block; margin: .5rem auto; }
+img.math { display: inline; background: none; border-radius: 0; max-width: 100%; } \
+p > img.block { display: block; margin: .5rem auto; }
 .output { margin: 0 0 1.25rem; } .output > :last-child { margin-bottom: 0; }
 .output p { max-width: 46rem; }
-.failed { border-left: 4px solid var(--fail); padding-left: 1rem; } .failed > .why { color: var(--fail); font-weight: 600; margin-bottom: .5rem; }
-.cards { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.25rem; margin: 1.5rem 0; } .card { border: 1px solid var(--line); border-radius: 10px; padding: 1.25rem 1.4rem; min-width: 0; }
+.failed { border-left: 4px solid var(--fail); padding-left: 1rem; } .failed > .why { color: var(--fail); \
+font-weight: 600; margin-bottom: .5rem; }
+.cards { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.25rem; margin: 1.5rem 0; } \
+.card { border: 1px solid var(--line); border-radius: 10px; padding: 1.25rem 1.4rem; min-width: 0; }
 .card h2 { margin: 0 0 .25rem; } .card .tiles { margin: 1rem 0; } .card > :last-child { margin-bottom: 0; }
-.verdicts { list-style: none; padding: 0; margin: 1rem 0; } .verdicts li { padding: .5rem 0; border-top: 1px solid var(--line); display: grid; grid-template-columns: 9.5rem minmax(0, 1fr); gap: .25rem 1rem; align-items: baseline; }
-.verdicts p { margin: 0; } .chain { display: flex; flex-wrap: wrap; gap: .4rem; list-style: none; padding: 0; margin: 0 0 1rem; counter-reset: step; font-size: .875rem; }
-.chain li { border: 1px solid var(--line); border-radius: 6px; padding: .2rem .65rem; } .chain a { text-decoration: none; } .chain .fail, .chain .warn { border-color: currentColor; } .chain .fail a, .chain .warn a { color: inherit; }
-@media (max-width: 40rem) { .verdicts li { grid-template-columns: minmax(0, 1fr); } .facts { gap: .5rem 1.5rem; } .card { padding: 1rem; } .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-main:has(iframe) { max-width: 96rem; } .trail:has(+ main iframe) { padding-inline: max(1.25rem, calc(50vw - 46.75rem)); } .frame { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; height: calc(100vh - 9rem); min-height: 36rem; background: #fff; }
+.verdicts { list-style: none; padding: 0; margin: 1rem 0; } .verdicts li { padding: .5rem 0; \
+border-top: 1px solid var(--line); display: grid; grid-template-columns: 9.5rem minmax(0, 1fr); \
+gap: .25rem 1rem; align-items: baseline; }
+.verdicts p { margin: 0; } .chain { display: flex; flex-wrap: wrap; gap: .4rem; list-style: none; \
+padding: 0; margin: 0 0 1rem; counter-reset: step; font-size: .875rem; }
+.chain li { border: 1px solid var(--line); border-radius: 6px; padding: .2rem .65rem; } \
+.chain a { text-decoration: none; } .chain .fail, .chain .warn { border-color: currentColor; } \
+.chain .fail a, .chain .warn a { color: inherit; }
+@media (max-width: 40rem) { .verdicts li { grid-template-columns: minmax(0, 1fr); } \
+.facts { gap: .5rem 1.5rem; } .card { padding: 1rem; } .tiles { grid-template-columns: repeat(2, minmax(0, \
+1fr)); } }
+main:has(iframe) { max-width: 96rem; } .trail:has(+ main iframe) { padding-inline: max(1.25rem, \
+calc(50vw - 46.75rem)); } .frame { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; \
+height: calc(100vh - 9rem); min-height: 36rem; background: #fff; }
 iframe { display: block; width: 100%; height: 100%; border: 0; color-scheme: light; }
-@media (max-width: 84rem) { iframe { width: calc(100% / .85); height: calc(100% / .85); transform: scale(.85); transform-origin: 0 0; } }
-@media (max-width: 60rem) { iframe { width: calc(100% / .7); height: calc(100% / .7); transform: scale(.7); } }
+@media (max-width: 84rem) { iframe { width: calc(100% / .85); height: calc(100% / .85); \
+transform: scale(.85); transform-origin: 0 0; } }
+@media (max-width: 60rem) { iframe { width: calc(100% / .7); height: calc(100% / .7); transform: scale(.7); \
+} }
 @media (max-width: 40rem) { iframe { width: 250%; height: 250%; transform: scale(.4); } }
-.k, .kn, .kd, .kr, .ow, .kc { color: #8250df; } .s, .s1, .s2, .sa, .sd, .si, .se { color: #0a6640; } .c1, .c, .cm { color: #6a707a; font-style: italic; } .mi, .mf, .mb { color: #0550ae; } .nf, .nc { color: #953800; } .nb, .bp { color: #0550ae; }
-.ansi-red-fg, .ansi-red-intense-fg { color: var(--fail); } .ansi-green-fg, .ansi-green-intense-fg { color: var(--ok); } .ansi-yellow-fg, .ansi-yellow-intense-fg { color: var(--warn); }
-.ansi-blue-fg, .ansi-blue-intense-fg, .ansi-cyan-fg, .ansi-cyan-intense-fg { color: var(--link); } .ansi-bold { font-weight: 700; }
-@media (prefers-color-scheme: dark) { .k, .kn, .kd, .kr, .ow, .kc { color: #c9a5ff; } .s, .s1, .s2, .sa, .sd, .si, .se { color: #8fd4a8; } .c1, .c, .cm { color: #8f96a1; } .mi, .mf, .mb, .nb, .bp { color: #8cc0f7; } .nf, .nc { color: #f0b27a; } }
-@media print { .trail, .contents, .skip { display: none; } .split { display: block; } pre { max-height: none; white-space: pre-wrap; } main { max-width: none; } }
+.k, .kn, .kd, .kr, .ow, .kc { color: #8250df; } .s, .s1, .s2, .sa, .sd, .si, .se { color: #0a6640; } \
+.c1, .c, .cm { color: #6a707a; font-style: italic; } .mi, .mf, .mb { color: #0550ae; } \
+.nf, .nc { color: #953800; } .nb, .bp { color: #0550ae; }
+.ansi-red-fg, .ansi-red-intense-fg { color: var(--fail); } \
+.ansi-green-fg, .ansi-green-intense-fg { color: var(--ok); } \
+.ansi-yellow-fg, .ansi-yellow-intense-fg { color: var(--warn); }
+.ansi-blue-fg, .ansi-blue-intense-fg, .ansi-cyan-fg, .ansi-cyan-intense-fg { color: var(--link); } \
+.ansi-bold { font-weight: 700; }
+@media (prefers-color-scheme: dark) { .k, .kn, .kd, .kr, .ow, .kc { color: #c9a5ff; } \
+.s, .s1, .s2, .sa, .sd, .si, .se { color: #8fd4a8; } .c1, .c, .cm { color: #8f96a1; } \
+.mi, .mf, .mb, .nb, .bp { color: #8cc0f7; } .nf, .nc { color: #f0b27a; } }
+@media print { .trail, .contents, .skip { display: none; } .split { display: block; } \
+pre { max-height: none; white-space: pre-wrap; } main { max-width: none; } }
 """
 
 # %% ../../nbs/publish/010_layout.ipynb #f263904d
@@ -251,7 +308,8 @@ SHELL = """<!doctype html>
 <body>
 <a class="skip" href="#content">Skip to the content</a>
 <nav class="trail" aria-label="Where this page is"><ol>
-{% for text, href in trail %}<li>{% if href %}<a href="{{ href }}">{{ text }}</a>{% else %}<span aria-current="page">{{ text }}</span>{% endif %}</li>
+{% for text, href in trail %}<li>{% if href %}<a href="{{ href }}">{{ text }}</a>{% else %}
+<span aria-current="page">{{ text }}</span>{% endif %}</li>
 {% endfor %}</ol></nav>
 <main id="content">
 {{ body }}

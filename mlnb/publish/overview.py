@@ -41,7 +41,8 @@ def report_hrefs(
 
 # %% ../../nbs/publish/080_overview.ipynb #32116cfc
 VERDICTS = """{% if verdicts %}<ul class="verdicts">{% for v in verdicts %}
-<li><span><span class="state {{ marks[v.word][0] }}">{{ marks[v.word][1] }}</span></span><p><strong>{{ v.name | words | capitalize }}.</strong> {{ v.text | sentence }}</p></li>
+<li><span><span class="state {{ marks[v.word][0] }}">{{ marks[v.word][1] }}</span></span><p>\
+<strong>{{ v.name | words | capitalize }}.</strong> {{ v.text | sentence }}</p></li>
 {% endfor %}</ul>{% endif %}"""
 
 
@@ -52,7 +53,9 @@ def verdict_list(
     return fill(VERDICTS, verdicts=page.verdicts(), marks=VERDICT_MARKS)
 
 # %% ../../nbs/publish/080_overview.ipynb #93d739de
-CHAIN = """<ol class="chain" aria-label="Stages">{% for s in stages %}<li class="{{ s.look }}">{% if s.href %}<a href="{{ s.href }}">{{ s.name | words }}</a>{% else %}{{ s.name | words }}{% endif %}{{ s.mark }}</li>{% endfor %}</ol>"""
+CHAIN = """<ol class="chain" aria-label="Stages">{% for s in stages %}
+<li class="{{ s.look }}">{% if s.href %}<a href="{{ s.href }}">{{ s.name | words }}</a>{% else %}
+{{ s.name | words }}{% endif %}{{ s.mark }}</li>{% endfor %}</ol>"""
 LOOKS = {"failed": "fail", "stale": "warn", "cancelled": "warn"}  # by state; others have none
 
 
@@ -93,17 +96,27 @@ def key_metrics(
     return {name: metrics[name] for name in ranked[:MOST]}
 
 # %% ../../nbs/publish/080_overview.ipynb #eeb2ad54
-RUN_PAGE = """<div class="head"><p>{{ mark }} <span class="soft small">run of pipeline {{ page.pipeline }}{% if page.is_head %}, the pipeline's head{% endif %}</span></p>
+RUN_PAGE = """<div class="head"><p>{{ mark }} <span class="soft small">run of pipeline {{ page.pipeline }}\
+{% if page.is_head %}, the pipeline's head{% endif %}</span></p>
 <h1>{{ page.pipeline | words | capitalize }}</h1>
-<dl class="facts"><div><dt>Started</dt><dd>{{ page.started_utc | moment }}</dd></div><div><dt>Took</dt><dd>{{ page.seconds | seconds }}</dd></div>
-<div><dt>Run</dt><dd>{{ page.run }}</dd></div><div><dt>Profile</dt><dd>{{ page.profile }}</dd></div></dl></div>
+<dl class="facts"><div><dt>Started</dt><dd>{{ page.started_utc | moment }}</dd></div><div><dt>Took</dt>\
+<dd>{{ page.seconds | seconds }}</dd></div>
+<div><dt>Run</dt><dd>{{ page.run }}</dd></div><div><dt>Profile</dt><dd>{{ page.profile }}</dd></div></dl>\
+</div>
 {{ verdicts }}{{ tiles }}
 <h2>Stages</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Stages"><table class="wide"><thead><tr><th scope="col">Stage</th><th scope="col">State</th><th scope="col">Took</th><th scope="col">Saved</th></tr></thead><tbody>
-{% for s in stages %}<tr><td class="name">{% if s.href %}<a href="{{ s.href }}">{{ s.name | words }}</a>{% else %}{{ s.name | words }}{% endif %}</td><td>{{ s.mark }}{% if s.error %} <span class="small">{{ s.error | sentence }}</span>{% endif %}</td>
-<td class="name">{{ s.seconds | seconds if s.seconds is not none else "" }}</td><td>{{ s.saved }}{% for name, href in s.reports.items() %}{{ ", " if s.saved or not loop.first }}<a href="{{ href }}">{{ name }}</a>{% endfor %}</td></tr>
+<div class="scroll" tabindex="0" role="region" aria-label="Stages"><table class="wide"><thead><tr>\
+<th scope="col">Stage</th><th scope="col">State</th><th scope="col">Took</th><th scope="col">Saved</th></tr>\
+</thead><tbody>
+{% for s in stages %}<tr><td class="name">{% if s.href %}<a href="{{ s.href }}">{{ s.name | words }}</a>\
+{% else %}{{ s.name | words }}{% endif %}</td><td>{{ s.mark }}{% if s.error %}
+ <span class="small">{{ s.error | sentence }}</span>{% endif %}</td>
+<td class="name">{{ s.seconds | seconds if s.seconds is not none else "" }}</td>\
+<td>{{ s.saved }}{% for name, href in s.reports.items() %}{{ ", " if s.saved or not loop.first }}\
+<a href="{{ href }}">{{ name }}</a>{% endfor %}</td></tr>
 {% endfor %}</tbody></table></div>
-{% if page.parameters %}<h2>Parameters</h2><div class="scroll" tabindex="0" role="region" aria-label="Parameters"><table class="wide"><tbody>
+{% if page.parameters %}<h2>Parameters</h2><div class="scroll" tabindex="0" role="region" \
+aria-label="Parameters"><table class="wide"><tbody>
 {% for name, value in page.parameters.items() %}<tr><th scope="row">{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}"""
 
@@ -149,17 +162,29 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 <p class="lede">What the pipelines of this project last did, found and decided.</p></div>
 <div class="cards">{% for card in cards %}
 <section class="card" id="{{ card.name }}" aria-labelledby="{{ card.name }}-title">
-<h2 id="{{ card.name }}-title">{% if card.page %}<a href="{{ card.href }}">{{ card.name | words | capitalize }}</a>{% else %}{{ card.name | words | capitalize }}{% endif %}</h2>
-{% if card.page %}<p>{{ card.mark }} <span class="soft small">{{ card.page.started_utc | moment }}, took {{ card.page.seconds | seconds }}{% if card.page.profile != "default" %}, profile {{ card.page.profile }}{% endif %}</span></p>
+<h2 id="{{ card.name }}-title">{% if card.page %}
+<a href="{{ card.href }}">{{ card.name | words | capitalize }}</a>{% else %}
+{{ card.name | words | capitalize }}{% endif %}</h2>
+{% if card.page %}<p>{{ card.mark }} <span class="soft small">{{ card.page.started_utc | moment }}, took \
+{{ card.page.seconds | seconds }}{% if card.page.profile != "default" %}
+, profile {{ card.page.profile }}{% endif %}</span></p>
 {% if card.error %}<div class="banner fail"><p>{{ card.error | sentence }}</p></div>{% endif %}
 {% if card.stale %}<div class="banner warn"><p>{{ card.stale | sentence }}</p></div>{% endif %}
 {{ card.verdicts }}{{ card.tiles }}{{ card.chain }}
-{% if card.reports or card.last_good %}<p class="small">{% for name, href in card.reports.items() %}<a href="{{ href }}">{{ name | words | capitalize }}</a>{{ " · " if not loop.last or card.last_good }}{% endfor %}{% if card.last_good %}<a href="{{ card.last_good }}">Last complete run</a>{% endif %}</p>{% endif %}
+{% if card.reports or card.last_good %}<p class="small">{% for name, href in card.reports.items() %}
+<a href="{{ href }}">{{ name | words | capitalize }}</a>{{ " · " if not loop.last or card.last_good }}\
+{% endfor %}{% if card.last_good %}<a href="{{ card.last_good }}">Last complete run</a>{% endif %}
+</p>{% endif %}
 {% else %}<p class="soft">Never ran. <code>mlnb run {{ card.name }}</code> starts it.</p>{% endif %}
 </section>{% endfor %}</div>
 {% if earlier %}<h2>Earlier runs</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Earlier runs"><table class="wide"><thead><tr><th scope="col">Run</th><th scope="col">Pipeline</th><th scope="col">State</th><th scope="col">Started</th><th scope="col">Took</th></tr></thead><tbody>
-{% for p in earlier %}<tr><td class="name"><a href="{{ p.page.pipeline }}/{{ p.page.run }}/index.html">{{ p.page.run }}</a></td><td>{{ p.page.pipeline }}</td><td>{{ p.mark }}</td><td class="name">{{ p.page.started_utc | moment }}</td><td class="name">{{ p.page.seconds | seconds }}</td></tr>
+<div class="scroll" tabindex="0" role="region" aria-label="Earlier runs"><table class="wide"><thead><tr>\
+<th scope="col">Run</th><th scope="col">Pipeline</th><th scope="col">State</th><th scope="col">Started</th>\
+<th scope="col">Took</th></tr></thead><tbody>
+{% for p in earlier %}<tr><td class="name"><a href="{{ p.page.pipeline }}/{{ p.page.run }}/index.html">\
+{{ p.page.run }}</a></td><td>{{ p.page.pipeline }}</td><td>{{ p.mark }}</td>\
+<td class="name">{{ p.page.started_utc | moment }}</td><td class="name">{{ p.page.seconds | seconds }}</td>\
+</tr>
 {% endfor %}</tbody></table></div>{% endif %}"""
 
 

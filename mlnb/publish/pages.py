@@ -121,7 +121,10 @@ def state_mark(
 
 # %% ../../nbs/publish/040_pages.ipynb #bb709f5d
 TILES = """{% if metrics %}<dl class="tiles">{% for name, metric in metrics.items() %}
-<div><dt>{{ name | words }}</dt><dd>{{ metric_text(name, metric.value) }}{% if metric.low is not none and metric.high is not none %} <small>{{ metric_text(name, metric.low) }} – {{ metric_text(name, metric.high) }}</small>{% endif %}</dd></div>
+<div><dt>{{ name | words }}</dt><dd>{{ metric_text(name, metric.value) }}\
+{% if metric.low is not none and metric.high is not none %}
+ <small>{{ metric_text(name, metric.low) }} – {{ metric_text(name, metric.high) }}</small>{% endif %}
+</dd></div>
 {% endfor %}</dl>{% endif %}"""
 
 
@@ -166,7 +169,8 @@ def split_title(
     )
 
 # %% ../../nbs/publish/040_pages.ipynb #0763ea72
-CODE_CELL = """{% if not hidden %}<details{% if failed %} open{% endif %}><summary>{{ label }}</summary>{{ code }}</details>
+CODE_CELL = """{% if not hidden %}<details{% if failed %} open{% endif %}
+><summary>{{ label }}</summary>{{ code }}</details>
 {% endif %}
 {% if outputs %}<div class="output">{{ outputs }}</div>{% endif %}"""
 
@@ -235,7 +239,8 @@ PAGE = """<div class="head">
 <p>{{ mark }} <span class="soft small">stage {{ facts.stage }} of pipeline {{ facts.pipeline }}</span></p>
 <h1>{{ title }}</h1>
 {% if lede %}<div class="lede">{{ lede }}</div>{% endif %}
-{% if facts.note %}<div class="banner {{ look }}"><p>{{ facts.note | sentence }}{% if 'id="failed"' in article %} <a href="#failed">Go to the cell</a>{% endif %}</p></div>{% endif %}
+{% if facts.note %}<div class="banner {{ look }}"><p>{{ facts.note | sentence }}\
+{% if 'id="failed"' in article %} <a href="#failed">Go to the cell</a>{% endif %}</p></div>{% endif %}
 <dl class="facts">
 <div><dt>Executed</dt><dd>{{ facts.started_utc | moment }}</dd></div>
 <div><dt>Took</dt><dd>{{ facts.seconds | seconds }}</dd></div>
@@ -243,27 +248,38 @@ PAGE = """<div class="head">
 <div><dt>Traceable</dt><dd><a href="#made">how this page was made</a></dd></div>
 </dl>
 {{ tiles }}
-{% if facts.reports %}<p>Interactive report{{ "s" if facts.reports | length > 1 }}: {% for name, href in facts.reports.items() %}<a href="{{ href }}">{{ name | words }}</a>{{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
+{% if facts.reports %}<p>Interactive report{{ "s" if facts.reports | length > 1 }}: \
+{% for name, href in facts.reports.items() %}
+<a href="{{ href }}">{{ name | words }}</a>{{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
 </div>
 <div class="split">
-<div class="contents">{% if headings | length > 1 %}<nav aria-label="On this page"><strong>On this page</strong><ul>
+<div class="contents">{% if headings | length > 1 %}<nav aria-label="On this page">\
+<strong>On this page</strong><ul>
 {% for address, text in headings %}<li><a href="#{{ address }}">{{ text }}</a></li>
 {% endfor %}<li><a href="#made">How this page was made</a></li></ul></nav>{% endif %}</div>
 <article>
 {{ article }}
 <h2 id="made">How this page was made</h2>
 {{ made }}
-{% if facts.next_pages %}<nav aria-label="Other stages of this run"><h3>Other stages of this run</h3><ol class="chain">{% for name, href in facts.next_pages.items() %}<li><a href="{{ href }}">{{ name | words }}</a></li>{% endfor %}</ol></nav>{% endif %}
+{% if facts.next_pages %}<nav aria-label="Other stages of this run"><h3>Other stages of this run</h3>\
+<ol class="chain">{% for name, href in facts.next_pages.items() %}
+<li><a href="{{ href }}">{{ name | words }}</a></li>{% endfor %}</ol></nav>{% endif %}
 </article>
 </div>"""
 
 MADE = """{% macro things(caption, artifacts) %}{% if artifacts %}<h3>{{ caption }}</h3>
-<div class="scroll" tabindex="0" role="region" aria-label="{{ caption }}"><table class="wide"><thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Size</th><th scope="col">Digest (SHA-256)</th></tr></thead><tbody>
-{% for name, artifact in artifacts.items() %}<tr><td class="name">{{ name }}</td><td>{{ artifact.type or artifact.codec or "" }}</td><td class="name">{{ artifact.bytes | bytes }}</td><td class="digest">{{ artifact.digest or "" }}</td></tr>
+<div class="scroll" tabindex="0" role="region" aria-label="{{ caption }}"><table class="wide"><thead><tr>\
+<th scope="col">Name</th><th scope="col">Type</th><th scope="col">Size</th><th scope="col">Digest (SHA-256)\
+</th></tr></thead><tbody>
+{% for name, artifact in artifacts.items() %}<tr><td class="name">{{ name }}</td>\
+<td>{{ artifact.type or artifact.codec or "" }}</td><td class="name">{{ artifact.bytes | bytes }}</td>\
+<td class="digest">{{ artifact.digest or "" }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}{% endmacro %}
 {% macro pairs(caption, rows, look) %}{% if rows %}<h3>{{ caption }}</h3>
 <div class="scroll" tabindex="0" role="region" aria-label="{{ caption }}"><table class="wide"><tbody>
-{% for name, value in rows.items() %}<tr><th scope="row">{{ name }}</th><td class="{{ look }}">{% if value | string | length > 200 %}<details><summary>{{ value.split(", ") | length }} entries</summary>{{ value }}</details>{% else %}{{ value }}{% endif %}</td></tr>
+{% for name, value in rows.items() %}<tr><th scope="row">{{ name }}</th><td class="{{ look }}">\
+{% if value | string | length > 200 %}<details><summary>{{ value.split(", ") | length }} entries</summary>\
+{{ value }}</details>{% else %}{{ value }}{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}{% endmacro %}
 {{ pairs("Parameters", facts.parameters, "") }}
 {{ things("Loaded", facts.inputs) }}

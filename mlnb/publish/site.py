@@ -193,7 +193,7 @@ def _require_apart(target: Path, project: Project) -> None:
         raise UsageError(f"`reports` is {target}, in the folder of the project's own pages", OTHER_FOLDER)
 
 
-def _listed(target: Path) -> set[str]:
+def _site_listing(target: Path) -> set[str]:
     "Files that a site says it consists of; none when it is no site."
     try:
         return set(json.loads((target / "site.json").read_bytes())["files"])
@@ -207,7 +207,7 @@ def foreign_files(
     "What lies in a folder that was not made here, and is not kept for the project."
     paths = [path for path in target.rglob("*") if path.is_symlink() or not path.is_dir()]
     kept = {"site.json", *(name for name in KEPT if not (target / name).is_symlink())}
-    return sorted({path.relative_to(target).as_posix() for path in paths} - kept - _listed(target))
+    return sorted({path.relative_to(target).as_posix() for path in paths} - kept - _site_listing(target))
 
 
 def require_own(
