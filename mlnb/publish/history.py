@@ -260,7 +260,7 @@ def can_get(
 
 def html_files(
     record: dict,  # of a stage
-) -> dict[str, str]:  # artifact → digest
+) -> dict[str, str]:  # artifact → digest of its file
     "The `.html` files among a stage's outputs."
     files = {name: output for name, output in record["outputs"].items() if output["codec"] == "file"}
     is_page = {name: suffix_of(artifact_of(o)).lower() in (".html", ".htm") for name, o in files.items()}
@@ -364,8 +364,10 @@ def failed_page(
         note=f"The stage {ended}, and nothing that it made was kept. {sentence}".strip(),
         failed_cell=(entry.get("error") or {}).get("cell"),
     )
-    kept = {"facts": facts, "notebook": _without_places(notebook, shown.now)} if notebook else {}
-    return StagePage(entry["name"], state, error=sentence, made_in=document["run"], each=each, **kept)
+    notebook, facts = _without_places(notebook, shown.now), facts if notebook else None
+    return StagePage(
+        entry["name"], state, facts, notebook, error=sentence, made_in=document["run"], each=each
+    )
 
 
 def empty_page(
