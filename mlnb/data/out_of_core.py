@@ -98,9 +98,10 @@ def checked_days(
     last = None
     for frame in days:
         require_events(frame, *wanted)
-        seam = pd.concat([last, frame[ends].head(1)])
-        require_order(seam[ends[0]].to_numpy(), seam[ends[1]].to_numpy(), *ends)
-        last = pd.concat([seam, frame[ends].tail(1)]).tail(1)
+        if last is not None:
+            seam = pd.concat([last, frame[ends].head(1)])
+            require_order(seam[ends[0]].to_numpy(), seam[ends[1]].to_numpy(), *ends)
+        last = frame[ends].tail(1) if len(frame) else last
         yield frame
 
 # %% ../../nbs/data/060_out_of_core.ipynb #5aa518bc
