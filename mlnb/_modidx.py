@@ -1413,7 +1413,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/publish/history.py'),
                                       'mlnb.publish.history.given_parameters': ( 'publish/history.html#given_parameters',
                                                                                  'mlnb/publish/history.py'),
-                                      'mlnb.publish.history.gone_things': ('publish/history.html#gone_things', 'mlnb/publish/history.py'),
+                                      'mlnb.publish.history.gone_values': ('publish/history.html#gone_values', 'mlnb/publish/history.py'),
                                       'mlnb.publish.history.head_of': ('publish/history.html#head_of', 'mlnb/publish/history.py'),
                                       'mlnb.publish.history.html_files': ('publish/history.html#html_files', 'mlnb/publish/history.py'),
                                       'mlnb.publish.history.read_history': ('publish/history.html#read_history', 'mlnb/publish/history.py'),

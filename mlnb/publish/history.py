@@ -9,7 +9,7 @@ Something that is gone (an object removed, a notebook deleted) is said on the pa
 # %% auto #0
 __all__ = ['VERDICT_MARKS', 'LARGEST', 'ShownVerdict', 'verdict_in', 'verdicts_of', 'StagePage', 'RunPage', 'readable_notebook',
            'recorded_notebook', 'shown_notebook', 'environment_rows', 'stale_note', 'record_facts', 'can_get',
-           'html_files', 'gone_things', 'ShownRun', 'committed_page', 'given_parameters', 'failure_sentence',
+           'html_files', 'gone_values', 'ShownRun', 'committed_page', 'given_parameters', 'failure_sentence',
            'failed_page', 'empty_page', 'head_of', 'entry_record', 'stage_page', 'read_page', 'read_history']
 
 # %% ../../nbs/publish/070_history.ipynb #0143804b
@@ -142,7 +142,8 @@ class RunPage:
         "Metrics by name; of the parts of a fan-out their mean."
         metrics, good = {}, [s for s in self.stages if s.facts and s.state != "failed"]
         for stage in good:
-            metrics |= {} if stage.each else stage.facts.metrics
+            if not stage.each:
+                metrics |= stage.facts.metrics
         return metrics | _means(stage.facts.metrics for stage in good if stage.each)
 
 # %% ../../nbs/publish/070_history.ipynb #4eee76f5
@@ -174,6 +175,11 @@ def _joined(executed: dict, path: Path) -> dict | None:
     return join_outputs(source, executed) if source else None
 
 
+def _without_places(notebook: dict | None, now: Now) -> dict | None:
+    "A notebook whose outputs name no folder of the machine."
+    return notebook_without_places(notebook, now.project.root, now.project.store) if notebook else notebook
+
+
 def shown_notebook(
     record: dict,  # of a stage
     now: Now,  # the project, read once
@@ -184,11 +190,6 @@ def shown_notebook(
     if executed is not None and stage is not None and is_current:
         executed = _joined(executed, stage.path) or executed
     return _without_places(executed, now)
-
-
-def _without_places(notebook: dict | None, now: Now) -> dict | None:
-    "A notebook whose outputs name no folder of the machine."
-    return notebook_without_places(notebook, now.project.root, now.project.store) if notebook else notebook
 
 # %% ../../nbs/publish/070_history.ipynb #fbdfd3fd
 def _as_text(value: Any) -> str:
@@ -262,21 +263,19 @@ def html_files(
     record: dict,  # of a stage
 ) -> dict[str, str]:  # artifact → digest of its file
     "The `.html` files among a stage's outputs."
-    files = {name: output for name, output in record["outputs"].items() if output["codec"] == "file"}
-    is_page = {name: suffix_of(artifact_of(o)).lower() in (".html", ".htm") for name, o in files.items()}
-    return {name: output["digest"] for name, output in files.items() if is_page[name]}
+    files = [(name, output) for name, output in record["outputs"].items() if output["codec"] == "file"]
+    suffixes = {name: suffix_of(artifact_of(output)).lower() for name, output in files}
+    return {name: output["digest"] for name, output in files if suffixes[name] in (".html", ".htm")}
 
 
-def gone_things(
+def gone_values(
     record: dict,  # of a stage
-    has_notebook: bool,  # whether there is one to show
+    whole_reports: dict[str, str],  # those of its `html_files` that can be read
     store: Store,  # where its outputs are
 ) -> Iterator[str]:  # as a page names them
-    "What of a record is no longer in the store, or damaged."
+    "What a stage saved that is no longer in the store, or damaged."
     files = html_files(record)
-    if not has_notebook:
-        yield "the executed notebook"
-    yield from (f"the report `{name}`" for name, digest in files.items() if not can_get(store, digest))
+    yield from (f"the report `{name}`" for name in files if name not in whole_reports)
     for name, output in record["outputs"].items():
         if name not in files and not records.is_whole(store, output):
             yield f"`{name}`"
@@ -309,14 +308,16 @@ def committed_page(
     store = shown.now.store
     reasons = why_stale(record, shown.now, shown.profile, shown.is_of_head(entry))
     notebook = shown_notebook(record, shown.now, not reasons)
-    gone = list(gone_things(record, notebook is not None, store))
+    reports = {name: digest for name, digest in html_files(record).items() if can_get(store, digest)}
+    gone = [] if notebook is not None else ["the executed notebook"]
+    gone += gone_values(record, reports, store)
     return StagePage(
         entry["name"],
         entry["state"],
         record_facts(record, reasons),
         notebook,
         tuple(verdicts_of(store, record)),
-        {name: digest for name, digest in html_files(record).items() if f"the report `{name}`" not in gone},
+        reports,
         f"gone or damaged in the store: {', '.join(gone)}" if gone else "",
         record["run"],
         record.get("each"),
