@@ -11,6 +11,7 @@ Modules:
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
+- `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
@@ -91,9 +92,11 @@ Modules:
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
+- `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
+- `mlnb.publish.overview`: The page of a run, and the index of all pipelines
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved

@@ -23,24 +23,19 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from .layout import document, fill, policy, source_hash
+from .layout import Trail, document, fill, policy, source_hash
 from ..store.digests import sha256
 
 # %% ../../nbs/publish/050_frames.ipynb #67f9b5c4
 @cache
-def evidently_files() -> tuple[
-    str, bytes
-]:  # JavaScript and icon font of the installed Evidently; empty when it is not installed
-    "What every report of Evidently carries along."
+def evidently_files() -> tuple[str, bytes]:  # JavaScript, and icon font; both may be empty
+    "What every report of the installed Evidently carries along; nothing when there is none."
     spec = importlib.util.find_spec("evidently")
-    folder = (
-        Path(spec.origin).parent / "nbextension" / "static" if spec and spec.origin else Path("/nonexistent")
-    )
-    if not (folder / "index.js").is_file():
+    package = Path(spec.origin).parent if spec and spec.origin else Path("/nonexistent")
+    script, font = (package / "nbextension/static" / name for name in ("index.js", "material-ui-icons.woff2"))
+    if not script.is_file():
         return "", b""
-    return (folder / "index.js").read_text(encoding="utf-8"), (
-        folder / "material-ui-icons.woff2"
-    ).read_bytes()
+    return script.read_text(encoding="utf-8"), font.read_bytes()
 
 # %% ../../nbs/publish/050_frames.ipynb #ecf6da82
 class Report(NamedTuple):
@@ -50,26 +45,36 @@ class Report(NamedTuple):
     graphs: dict  # their figures, by id
 
 
+def _two_values(html: str, start: int, name: str) -> tuple[Report, int]:
+    "The two values of a report, and where the second ends."
+    decoder = json.JSONDecoder(parse_constant=lambda token: None)
+    info, end = decoder.raw_decode(html, start)
+    between = re.compile(rf";\s*var additional_graphs_{name} = ").match(html, end)
+    graphs, end = decoder.raw_decode(html, between.end() if between else len(html))
+    return Report(info, graphs), end
+
+
+def _is_script_known(html: str, end: int, name: str) -> bool:
+    "Whether exactly the script of the installed Evidently follows the data."
+    body = rf';\s*</script>\s*</head>\s*<body>\s*<div id="root_{name}">\s*</div>\s*'
+    rest = re.compile(body + r"<script>var global = globalThis</script>\s*<script>").match(html, end)
+    script = evidently_files()[0]
+    return rest is not None and script != "" and html.startswith(script + "</script>", rest.end())
+
+
 def read_report(
     html: str,  # an HTML file
-) -> Report | None:  # None when it is no report, or one of another version of Evidently
+) -> Report | None:  # None when it is no report of this Evidently
     "Take the data out of a report of Evidently."
-    decoder = json.JSONDecoder(parse_constant=lambda token: None)
     start = re.search(r"<script>\s*var (metric_[0-9a-f]{32}) = ", html)
     if start is None:
         return None
-    name = start[1]
     try:
-        info, end = decoder.raw_decode(html, start.end())
-        between = re.compile(rf";\s*var additional_graphs_{name} = ").match(html, end)
-        graphs, end = decoder.raw_decode(html, between.end() if between else len(html))
+        report, end = _two_values(html, start.end(), start[1])
     except json.JSONDecodeError:
         return None
-    head = rf';\s*</script>\s*</head>\s*<body>\s*<div id="root_{name}">\s*</div>\s*<script>var global = globalThis</script>\s*<script>'
-    rest = re.compile(head).match(html, end)
-    script = evidently_files()[0]
-    is_known = rest is not None and script != "" and html.startswith(script + "</script>", rest.end())
-    return Report(info, graphs) if is_known and isinstance(info, dict) and isinstance(graphs, dict) else None
+    is_data = isinstance(report.info, dict) and isinstance(report.graphs, dict)
+    return report if is_data and _is_script_known(html, end, start[1]) else None
 
 # %% ../../nbs/publish/050_frames.ipynb #6e3895b2
 BOOT = """(async () => {
@@ -91,9 +96,12 @@ VIEWER = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>Report</title>
-<style>@font-face { font-family: "Material Icons"; src: url(data:font/woff2;base64,{{ font }}) format("woff2"); }
-.center-align { text-align: center; } .material-icons { font: normal 24px/1 "Material Icons"; text-transform: none; display: inline-block; white-space: nowrap; direction: ltr; }
-.MuiPaper-root { overflow-x: auto !important; } :root { color-scheme: light; } body { background: #fff; font-family: system-ui, sans-serif; }</style>
+<style>@font-face { font-family: "Material Icons"; \
+src: url(data:font/woff2;base64,{{ font }}) format("woff2"); }
+.center-align { text-align: center; } .material-icons { font: normal 24px/1 "Material Icons"; \
+text-transform: none; display: inline-block; white-space: nowrap; direction: ltr; }
+.MuiPaper-root { overflow-x: auto !important; } :root { color-scheme: light; } body { background: #fff; \
+font-family: system-ui, sans-serif; }</style>
 </head>
 <body><div id="root"></div>
 <script>{{ script }}</script>
@@ -107,50 +115,45 @@ VIEWER = """<!doctype html>
 def viewer() -> str:  # an HTML document for a sandboxed frame
     "The document that draws any report of the installed Evidently."
     script, font = evidently_files()
-    script = f"var global = globalThis;\n{script}"
+    script, font = f"var global = globalThis;\n{script}", base64.b64encode(font).decode()
     rules = policy(
         script_src=f"{source_hash(script)} {source_hash(BOOT)}",
         style_src="'unsafe-inline'",
         font_src="data:",
         img_src="data: blob:",
     )
-    return str(
-        fill(
-            VIEWER,
-            policy=rules,
-            font=base64.b64encode(font).decode(),
-            script=Markup(script),
-            boot=Markup(BOOT),
-        )
-    )
+    return str(fill(VIEWER, policy=rules, font=font, script=Markup(script), boot=Markup(BOOT)))
 
 # %% ../../nbs/publish/050_frames.ipynb #8266e0eb
-def viewer_name() -> str:  # e.g. `evidently-0f3e93368a97.html`
+def viewer_name() -> str:  # with a digest: `evidently-0f3e93368a97.html`
     "File name of the viewer: a new Evidently has a new one."
     return f"evidently-{sha256(viewer().encode())[:12]}.html"
 
 # %% ../../nbs/publish/050_frames.ipynb #e887d2da
 def pack(
     report: Report,  # what `read_report` returned
-) -> str:  # Base64 of gzip of JSON: letters, digits, `+`, `/` and `=` only
-    "Data of a report as the name of a frame; equal reports, equal text."
+) -> str:  # Base64 of gzip of JSON; the same for equal reports
+    "Data of a report as the name of a frame."
     data = json.dumps({"info": report.info, "graphs": report.graphs}, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()
 
 # %% ../../nbs/publish/050_frames.ipynb #35897410
 FRAME = """<div class="head"><h1>{{ title }}</h1>
 <p class="soft">Interactive report, drawn by JavaScript in a closed frame. {{ back }}</p></div>
-<div class="frame"><iframe title="{{ title }}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{{ viewer }}" name="{{ data }}"></iframe></div>"""
+<div class="frame"><iframe title="{{ title }}" sandbox="allow-scripts" referrerpolicy="no-referrer" \
+src="{{ viewer }}" name="{{ data }}"></iframe></div>"""
 PLAIN = """<div class="head"><h1>{{ title }}</h1>
-{% if lost %}<div class="banner warn"><p>This file is no report of the installed Evidently: it is shown without its scripts and styles. <code>mlnb get</code> writes the file as it was saved.</p></div>{% endif %}</div>
+{% if lost %}<div class="banner warn"><p>This file is no report of the installed Evidently: it is shown \
+without its scripts and styles. <code>mlnb get</code> writes the file as it was saved.</p></div>{% endif %}
+</div>
 <article>{{ text }}</article>"""
 
 
 def render_report(
     html: str,  # an HTML file that a stage saved
     title: str,  # of its page
-    trail: list[tuple[str, str | None]],  # way from the index to the page
-    assets: str,  # relative address of the folder with the viewer, e.g. `../../assets`
+    trail: Trail,  # way from the index to the page
+    assets: str,  # relative address of the folder with the viewer
     digest: str = "",  # of the file, for those who want to trace it
 ) -> tuple[str, bool]:  # the page, and whether it needs the viewer
     "Make the page of a report: framed when it is Evidently's, text and tables when it is anything else."
