@@ -7,7 +7,7 @@ still running. A metric of a fan-out (one number for each fold) counts as the me
 
 # %% auto #0
 __all__ = ['INTERVAL', 'NO_GRID', 'GOALS', 'metrics_of', 'grids', 'runs_of_grid', 'chosen_runs', 'varied', 'best_of',
-           'compare_of', 'compare_rows', 'Axis', 'axis_of', 'Point', 'figure_of', 'write_figure']
+           'compare_of', 'compare_rows', 'ParameterAxis', 'axis_of', 'MetricPoint', 'figure_of', 'write_figure']
 
 # %% ../../nbs/history/050_runs_table.ipynb #55e6d4a8
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ from ..store.runs import read_run, run_ids
 INTERVAL = ("_low", "_high")  # endings of the names that hold the ends of a metric's interval
 
 
-def _measured(document: dict) -> dict[tuple[str, str], list[float]]:
+def _metric_values(document: dict) -> dict[tuple[str, str], list[float]]:
     "Values of each metric of each stage, one for each part of a fan-out."
     found = defaultdict(list)
     for entry in (entry for entry in document["stages"] if entry["state"] in DONE):
@@ -40,7 +40,7 @@ def metrics_of(
     document: dict,  # document of a run
 ) -> dict[str, float]:  # `STAGE.NAME` where several stages have the name
     "Metrics of a run: of a fan-out the mean over its values, without intervals, which have no mean."
-    found = _measured(document)
+    found = _metric_values(document)
     n_stages = Counter(name for _, name in found)
     return {
         name if n_stages[name] == 1 else f"{stage}.{name}": sum(values) / len(values)
@@ -109,7 +109,7 @@ def chosen_runs(
     return list(found.values())
 
 # %% ../../nbs/history/050_runs_table.ipynb #42c85734
-def _values(document: dict) -> dict[str, Any]:
+def _run_values(document: dict) -> dict[str, Any]:
     "Values of a run's parameters by name."
     return {name: parameter["value"] for name, parameter in document["parameters"].items()}
 
@@ -119,7 +119,7 @@ def varied(
 ) -> list[str]:  # names of parameters, those of a grid first
     "Parameters that a grid varied, or that not all runs have at one value."
     of_grid = [name for document in documents for name in (document.get("grid") or {}).get("values", {})]
-    values = [_values(document) for document in documents]
+    values = [_run_values(document) for document in documents]
     names = dict.fromkeys([*of_grid, *chain.from_iterable(values)])
     return [n for n in names if n in of_grid or any(v.get(n) != values[0].get(n) for v in values)]
 
@@ -143,7 +143,7 @@ def best_of(
     chosen = GOALS[goal](candidates, key=lambda d: measured[d["run"]][name])
     value = measured[chosen["run"]][name]
     best = {"run": chosen["run"], "metric": name, "goal": goal or "max", "value": value}
-    return best | {"parameters": _values(chosen)}
+    return best | {"parameters": _run_values(chosen)}
 
 # %% ../../nbs/history/050_runs_table.ipynb #546a264d
 def _chosen_metrics(known: list[str], metrics: list[str] | None) -> list[str]:
@@ -156,9 +156,9 @@ def _chosen_metrics(known: list[str], metrics: list[str] | None) -> list[str]:
     return list(dict.fromkeys(metrics))
 
 
-def _row(document: dict, measured: Mapping, names: list[str], metrics: list[str]) -> dict:
+def _compared_run(document: dict, measured: Mapping, names: list[str], metrics: list[str]) -> dict:
     "What a comparison says of one run."
-    values = _values(document)
+    values = _run_values(document)
     return {
         **{n: document.get(n) for n in ("run", "pipeline", "profile", "state", "started_utc", "seconds")},
         "grid": (document.get("grid") or {}).get("id"),
@@ -177,14 +177,14 @@ def compare_of(
     shown = _chosen_metrics(list(dict.fromkeys(chain.from_iterable(measured.values()))), metrics)
     names = varied(documents)
     return {
-        "runs": [_row(document, measured[document["run"]], names, shown) for document in documents],
+        "runs": [_compared_run(document, measured[document["run"]], names, shown) for document in documents],
         "parameters": names,
         "metrics": shown,
         "best": best_of(documents, measured, best) if best else None,
     }
 
 # %% ../../nbs/history/050_runs_table.ipynb #b335f949
-def _cells(row: dict, best: str | None) -> list[str | None]:
+def _run_cells(row: dict, best: str | None) -> list[str | None]:
     "One row of the table as text."
     mark = " (best)" if row["run"] == best else ""
     metrics = [None if value is None else f"{value:.6g}" for value in row["metrics"].values()]
@@ -197,11 +197,11 @@ def compare_rows(
     "A comparison as a table."
     best = (found["best"] or {}).get("run")
     headings = ["run", "state", *found["parameters"], *found["metrics"]]
-    return headings, [_cells(row, best) for row in found["runs"]]
+    return headings, [_run_cells(row, best) for row in found["runs"]]
 
 # %% ../../nbs/history/050_runs_table.ipynb #da424e9f
 @dataclass(frozen=True)
-class Axis:
+class ParameterAxis:
     "What lies along the bottom of a figure."
 
     name: str | None  # the parameter; None = the runs themselves
@@ -222,17 +222,17 @@ def _value_along(row: dict, name: str | None) -> Any:
 def axis_of(
     rows: list[dict],  # those of `compare_of`, at least one
     names: list[str],  # parameters that differ
-) -> Axis:  # over the parameter with most values
+) -> ParameterAxis:  # over the parameter with most values
     "Choose what lies along the bottom."
     across = max(names, key=lambda name: len({repr(row["parameters"][name]) for row in rows}), default=None)
     values = [_value_along(row, across) for row in rows]
     is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return Axis(
+    return ParameterAxis(
         across, is_number, sorted(set(values)) if is_number else list(dict.fromkeys(map(str, values)))
     )
 
 # %% ../../nbs/history/050_runs_table.ipynb #d43eb48b
-def _lines(rows: list[dict], names: list[str], across: str | None) -> dict[str, list[dict]]:
+def _run_lines(rows: list[dict], names: list[str], across: str | None) -> dict[str, list[dict]]:
     "Runs that one line joins, by its label: they differ only in what lies along the bottom."
     lines = defaultdict(list)
     for row in rows:
@@ -241,7 +241,7 @@ def _lines(rows: list[dict], names: list[str], across: str | None) -> dict[str, 
     return lines
 
 # %% ../../nbs/history/050_runs_table.ipynb #49f5c053
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     "One run in a panel; they are sorted as they stand here, so that equal comparisons give equal bytes."
 
     x: float
@@ -251,19 +251,23 @@ class Point(NamedTuple):
     above: float  # how far the interval reaches up, 0 without one
 
 
-def _points(rows: list[dict], axis: Axis, metric: str, measured: Mapping) -> Iterator[Point]:
+def _metric_points(
+    rows: list[dict], axis: ParameterAxis, metric: str, measured: Mapping
+) -> Iterator[MetricPoint]:
     "The runs of a line that have the metric."
     for row in rows:
         value, known = row["metrics"][metric], measured[row["run"]]
         if value is not None:
             below = value - known.get(f"{metric}_low", value)
-            yield Point(axis.place(row), value, row["run"], below, known.get(f"{metric}_high", value) - value)
+            yield MetricPoint(
+                axis.place(row), value, row["run"], below, known.get(f"{metric}_high", value) - value
+            )
 
 
-def _draw_metric(axes: Any, metric: str, lines: Mapping, axis: Axis, measured: Mapping) -> None:
+def _draw_metric(axes: Any, metric: str, lines: Mapping, axis: ParameterAxis, measured: Mapping) -> None:
     "Draw a line for each combination of the other parameters."
     for label, rows in lines.items():
-        points = sorted(_points(rows, axis, metric, measured))
+        points = sorted(_metric_points(rows, axis, metric, measured))
         bars = [p.below for p in points], [p.above for p in points]
         x, y = [p.x for p in points], [p.y for p in points]
         axes.errorbar(x, y, bars, marker="o", capsize=3, label=label or None)
@@ -285,7 +289,7 @@ def figure_of(
         raise UsageError("no run has a metric to draw", "run the pipeline, or name other runs")
     measured = {document["run"]: metrics_of(document) for document in documents}
     axis = axis_of(rows, found["parameters"])
-    lines = _lines(rows, found["parameters"], axis.name)
+    lines = _run_lines(rows, found["parameters"], axis.name)
     figure = Figure(figsize=(7, 3.2 * len(found["metrics"])), layout="constrained")
     panels = figure.subplots(len(found["metrics"]), squeeze=False)[:, 0]
     for axes, metric in zip(panels, found["metrics"], strict=True):
