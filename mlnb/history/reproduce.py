@@ -7,8 +7,7 @@ Each stage gets the inputs that its record names, so that the first stage that d
 
 # %% auto #0
 __all__ = ['FAILING', 'EXIT_CODES', 'records_of_run', 'attempt_again', 'trees_of_stage', 'clues', 'compared', 'keep_evidence',
-           'Rerun', 'stage_again', 'verdict_of', 'first_difference', 'sources_moved', 'reproduce', 'odd_one',
-           'check_determinism']
+           'Rerun', 'stage_again', 'verdict_of', 'sources_moved', 'reproduce', 'check_determinism']
 
 # %% ../../nbs/history/090_reproduce.ipynb #fbf7e403
 import ast
@@ -183,7 +182,7 @@ class Rerun:
 
 def stage_again(
     rerun: Rerun,  # where it is repeated
-    step: Step,  # as recorded
+    step: Step,  # as its record says
 ) -> dict:  # name, state, outputs, metrics, seconds, error, why, evidence
     "Repeat one stage and compare."
     record, folder = step.record, rerun.scratch / f"attempt-{file_stem(step.stage.name, step.each)}"
@@ -213,9 +212,7 @@ def verdict_of(
     return next((state for state in ("differs", "failed") if state in states), "reproduced")
 
 
-def first_difference(
-    stages: list[dict],  # what `stage_again` gave for each
-) -> dict | None:  # {"stage", "name", "a", "b", "how", "why"}
+def _first_difference(stages: list[dict]) -> dict | None:
     "The first output that differs: what comes behind it may differ because of it."
     others = [(stage, row) for stage in stages for row in stage["outputs"] if not row["is_same"]]
     if not others:
@@ -276,7 +273,7 @@ def reproduce(
         for record in records:
             found["stages"].append(stage_again(rerun, step_of(record)))
             tell(found["stages"][-1])
-    found |= {"state": verdict_of(found), "first": first_difference(found["stages"])}
+    found |= {"state": verdict_of(found), "first": _first_difference(found["stages"])}
     return found | {"exit_code": EXIT_CODES[found["state"]]}
 
 # %% ../../nbs/history/090_reproduce.ipynb #ed383474
@@ -291,13 +288,10 @@ def _step_to_check(plan: Plan, stage: str) -> Step:
     return plan.steps[stage]
 
 
-def odd_one(
-    store: Store,  # the overlay, which has all results
-    record: dict | None,  # of the key, if there is one
-    attempts: list[Attempt],  # two of the key
-) -> tuple[list[dict], Attempt | None]:  # outputs compared; None = all are equal
-    "The first attempt that differs from the record, else from the other attempt."
-    first, second = attempts
+def _odd_one(
+    store: Store, record: dict | None, first: Attempt, second: Attempt
+) -> tuple[list, Attempt | None]:
+    "Outputs side by side, and the attempt that differs from the record, else from the other; None = equal."
     pairs = [(record["outputs"], first), (record["outputs"], second)] if record else []
     for before, after in [*pairs, (first.outputs, second)]:
         rows = compared(store, before, after.outputs)
@@ -323,7 +317,7 @@ def check_determinism(
         errors = [attempt.error for attempt in attempts if attempt.kind]
         if errors:
             return found | {"error": errors[0]}
-        found["outputs"], odd = odd_one(overlay, record, attempts)
+        found["outputs"], odd = _odd_one(overlay, record, *attempts)
         if odd is None:
             return found | {"state": "deterministic", "exit_code": 0}
         trees = trees_of_stage(step.stage.cells, step.found.files, Path.read_bytes)
