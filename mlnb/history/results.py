@@ -20,7 +20,7 @@ from ..store.refs import read_ref
 from ..store.settings import Project
 
 # %% ../../nbs/history/030_results.ipynb #2580c666
-def _listed(record: dict, name: str, run: str, **each) -> dict:
+def _output_row(record: dict, name: str, run: str, **each) -> dict:
     "What is said of one output of a record."
     output = record["outputs"][name]
     place = {"pipeline": record["pipeline"], "stage": record["stage"], **each, "run": run}
@@ -39,11 +39,11 @@ def artifacts_of(
 ) -> dict:  # {"artifacts"}: name, digest, place, type, size [bytes]
     "Every artifact of the newest results."
     records = last_records(store, pipelines)
-    found = [_listed(r, name, run, each=r.get("each")) for r, run in records for name in r["outputs"]]
+    found = [_output_row(r, name, run, each=r.get("each")) for r, run in records for name in r["outputs"]]
     return {"artifacts": found}
 
 # %% ../../nbs/history/030_results.ipynb #f7d5d15d
-def _folder_names(place: Path) -> list[str]:
+def _names_of_folders(place: Path) -> list[str]:
     "Names of the folders in a folder; none when it is not there."
     return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
@@ -54,7 +54,9 @@ def every_record(
 ) -> list[dict]:  # newest last within a stage
     "All records of a project."
     folders = {pipeline: store.root / "records" / pipeline for pipeline in project.pipelines}
-    stages = [(pipeline, stage) for pipeline, folder in folders.items() for stage in _folder_names(folder)]
+    stages = [
+        (pipeline, stage) for pipeline, folder in folders.items() for stage in _names_of_folders(folder)
+    ]
     return [record for place in stages for record in records_of(store, *place)]
 
 # %% ../../nbs/history/030_results.ipynb #4e8f929d
@@ -65,7 +67,7 @@ def refs_of(
 ) -> dict[str, str]:  # ref -> what it points to now
     "Refs of a name: those that `NAME@REF` understands."
     place = f"names/{pipeline}/{name}"
-    found = {ref: read_ref(store, f"{place}/{ref}") for ref in _folder_names(store.root / "refs" / place)}
+    found = {ref: read_ref(store, f"{place}/{ref}") for ref in _names_of_folders(store.root / "refs" / place)}
     return {ref: value.target for ref, value in found.items() if value is not None}
 
 # %% ../../nbs/history/030_results.ipynb #d5bf3a72
@@ -87,6 +89,6 @@ def versions_of(
         known = sorted({output for record in records for output in record["outputs"]})
         raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known))
     made.sort(key=lambda record: record["run"], reverse=True)
-    found = [_listed(record, name.name, record["run"]) for record in made]
+    found = [_output_row(record, name.name, record["run"]) for record in made]
     refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in {r["pipeline"] for r in made}}
     return {"versions": [v | {"refs": _refs_to(refs[v["pipeline"]], v["digest"], v["run"])} for v in found]}

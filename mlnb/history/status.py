@@ -16,7 +16,7 @@ from ..store.errors import UsageError, did_you_mean
 from ..store.settings import Project
 
 # %% ../../nbs/history/010_status.ipynb #a3997081
-def _state(step: Step) -> str:
+def _step_state(step: Step) -> str:
     "`fresh`, `stale` or `never`."
     if step.state == "cached":
         return "fresh"
@@ -30,7 +30,7 @@ def status_of(
     steps = [(p.pipeline.name, p.steps[unit]) for p in plans for unit in units_of(p, p.pipeline.order)]
     return {
         "stages": [
-            {"pipeline": name, "name": s.stage.name, "each": s.each, "state": _state(s), "why": s.why}
+            {"pipeline": name, "name": s.stage.name, "each": s.each, "state": _step_state(s), "why": s.why}
             for name, s in steps
         ]
     }

@@ -11,7 +11,6 @@ __all__ = ['url_text', 'place_of', 'pin_source', 'is_incremental', 'changed_sour
 # %% ../../nbs/sources/050_pin.ipynb #db7e5ed9
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from .source import Partition, manifest_digest, pin, source_files
 from .sql import from_environment, has_order, is_query, pin_sql, query_text
@@ -103,7 +102,7 @@ def changed_source(
     return f"{moved[0]} of source `{name.name}` changed while the stage ran" if moved else None
 
 # %% ../../nbs/sources/050_pin.ipynb #31fa2309
-def _warning(rule: str, message: str, mend: str) -> Problem:
+def _source_warning(rule: str, message: str, mend: str) -> Problem:
     "Something in settings.ini that does not stop a run."
     return Problem(rule, message, mend, "settings.ini", level="warning")
 
@@ -113,17 +112,17 @@ def _variable_warnings(name: str, settings: dict[str, str]) -> Iterator[Problem]
     variable = (settings.get("url") or settings.get("connection") or "").partition("env:")[2]
     if variable and not os.environ.get(variable):
         said = f"source `{name}` needs the environment variable {variable}, which is not set"
-        yield _warning("source-environment", said, f"set {variable} before you run")
+        yield _source_warning("source-environment", said, f"set {variable} before you run")
 
 
 def _query_warnings(name: str, query: str) -> Iterator[Problem]:
     "A query that changes something, or leaves the order of its rows open."
     if not is_query(query):
         said = f"source `{name}` has a query that is not one statement that reads"
-        yield _warning("source-query", said, "begin it with SELECT or WITH")
+        yield _source_warning("source-query", said, "begin it with SELECT or WITH")
     elif not has_order(query):
         said = f"source `{name}` has a query without ORDER BY: its rows are sorted by all columns"
-        yield _warning("source-order", said, "write ORDER BY over a unique key if their order matters")
+        yield _source_warning("source-order", said, "write ORDER BY over a unique key if their order matters")
 
 
 def _content_warnings(project: Project, name: str, settings: dict[str, str]) -> Iterator[Problem]:
@@ -133,7 +132,7 @@ def _content_warnings(project: Project, name: str, settings: dict[str, str]) -> 
             source_files(project.root, settings["path"], name)
         query = query_text(project.root, settings["sql"], name) if "sql" in settings else ""
     except UsageError as error:
-        yield _warning("source-missing", error.message, error.mend)
+        yield _source_warning("source-missing", error.message, error.mend)
         return
     yield from _query_warnings(name, query) if query else ()
 

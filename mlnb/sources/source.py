@@ -109,7 +109,7 @@ def keep_hints(
 _FILE_HINTS = "file-digests.json"  # name of the hints for files
 
 
-def _identity(stat: os.stat_result) -> str:
+def _file_identity(stat: os.stat_result) -> str:
     "What hints that the content of a file is the same."
     return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
@@ -124,7 +124,7 @@ def pin(
     hints, partitions, fresh = read_hints(store, _FILE_HINTS), [], {}
     for path in source_files(root, pattern, name):
         stat = path.stat()
-        identity = _identity(stat)
+        identity = _file_identity(stat)
         digest = hints.get(identity) or fresh.setdefault(identity, sha256_file(path))
         shown = path.relative_to(root) if path.is_relative_to(root) else path
         partitions.append(Partition(shown.as_posix(), stat.st_size, digest))

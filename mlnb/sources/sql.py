@@ -191,7 +191,7 @@ def column_of(
         raise UsageError(said, f"write CAST({column} AS …) in its query") from error
 
 # %% ../../nbs/sources/030_sql.ipynb #9b6e4ea3
-def _engine(root: Path, connection: str, name: str) -> Any:
+def _sql_engine(root: Path, connection: str, name: str) -> Any:
     "An engine of SQLAlchemy that keeps no connection open."
     import sqlalchemy
 
@@ -214,7 +214,7 @@ def ask_sqlalchemy(
     with database_errors(connection, name, StoreError):
         import pyarrow as pa
 
-        database = _engine(root, connection, name).connect()
+        database = _sql_engine(root, connection, name).connect()
     with database, database_errors(connection, name, UsageError):
         answer = database.exec_driver_sql(query)
         columns = list(answer.keys())
