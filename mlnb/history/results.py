@@ -9,6 +9,8 @@ that the name ever had, with the run that made it and the refs that point to it.
 __all__ = ['artifacts_of', 'every_record', 'refs_of', 'versions_of']
 
 # %% ../../nbs/history/030_results.ipynb #441f1f69
+from pathlib import Path
+
 from ..flow.latest import last_records
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
@@ -18,104 +20,75 @@ from ..store.refs import read_ref
 from ..store.settings import Project
 
 # %% ../../nbs/history/030_results.ipynb #2580c666
-def artifacts_of(
-    store: Store,  # runs and records
-    pipelines: list[str],  # of the project
-) -> dict:  # {"artifacts": [{"name", "digest", "pipeline", "stage", "each", "run", "type", "bytes"}]}
-    "Every artifact of the newest results."
-
-    def entry(record, run, name, output):
-        return {
-            "name": name,
-            "digest": output["digest"],
-            "pipeline": record["pipeline"],
-            "stage": record["stage"],
-            "each": record.get("each"),
-            "run": run,
-            "type": output["type"],
-            "bytes": output["bytes"],
-        }
-
+def _output_row(record: dict, name: str, run: str, **each) -> dict:
+    "What is said of one output of a record."
+    output = record["outputs"][name]
+    place = {"pipeline": record["pipeline"], "stage": record["stage"], **each, "run": run}
     return {
-        "artifacts": [
-            entry(record, run, name, output)
-            for record, run in last_records(store, pipelines)
-            for name, output in record["outputs"].items()
-        ]
+        "name": name,
+        "digest": output["digest"],
+        **place,
+        "type": output["type"],
+        "bytes": output["bytes"],
     }
 
+
+def artifacts_of(
+    store: Store,  # runs and records
+    pipelines: list[str],  # names of the project's pipelines
+) -> dict:  # {"artifacts"}: name, digest, place, type, size [bytes]
+    "Every artifact of the newest results."
+    records = last_records(store, pipelines)
+    found = [_output_row(r, name, run, each=r.get("each")) for r, run in records for name in r["outputs"]]
+    return {"artifacts": found}
+
 # %% ../../nbs/history/030_results.ipynb #f7d5d15d
+def _names_of_folders(place: Path) -> list[str]:
+    "Names of the folders in a folder; none when it is not there."
+    return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+
+
 def every_record(
-    store: Store,  # where records live
-    project: Project,  # whose pipelines
+    store: Store,  # where the records live
+    project: Project,  # whose pipelines are read
 ) -> list[dict]:  # newest last within a stage
     "All records of a project."
-    folders = {p: store.root / "records" / p for p in project.pipelines}
-    return [
-        r
-        for p, folder in folders.items()
-        if folder.is_dir()
-        for stage in sorted(s.name for s in folder.iterdir() if s.is_dir())
-        for r in records_of(store, p, stage)
+    folders = {pipeline: store.root / "records" / pipeline for pipeline in project.pipelines}
+    stages = [
+        (pipeline, stage) for pipeline, folder in folders.items() for stage in _names_of_folders(folder)
     ]
+    return [record for place in stages for record in records_of(store, *place)]
 
 # %% ../../nbs/history/030_results.ipynb #4e8f929d
 def refs_of(
-    store: Store,  # where refs live
+    store: Store,  # where the refs live
     pipeline: str,  # that the name belongs to
-    name: str,  # of an artifact
+    name: str,  # name of an artifact
 ) -> dict[str, str]:  # ref -> what it points to now
     "Refs of a name: those that `NAME@REF` understands."
-    folder = store.root / "refs" / "names" / pipeline / name
-    found = (
-        {
-            p.name: read_ref(store, f"names/{pipeline}/{name}/{p.name}")
-            for p in sorted(folder.iterdir())
-            if p.is_dir()
-        }
-        if folder.is_dir()
-        else {}
-    )
+    place = f"names/{pipeline}/{name}"
+    found = {ref: read_ref(store, f"{place}/{ref}") for ref in _names_of_folders(store.root / "refs" / place)}
     return {ref: value.target for ref, value in found.items() if value is not None}
 
 # %% ../../nbs/history/030_results.ipynb #d5bf3a72
+def _refs_to(refs: dict[str, str], *names: str) -> list[str]:
+    "Refs that point to one of several names of a value: its digest, its run."
+    targets = {ref: target for ref, target in refs.items() if len(target) >= 6}
+    return [ref for ref, target in targets.items() if any(name.startswith(target) for name in names)]
+
+
 def versions_of(
     store: Store,  # records and refs
-    project: Project,  # its pipelines
-    written: str,  # `[PIPELINE/]NAME`
-) -> (
-    dict
-):  # {"versions": [{"name", "digest", "pipeline", "stage", "run", "type", "bytes", "refs"}]}, newest first
-    "Every value that a name has had, with the refs that point to it."
-    name = parse_name(written)
-    made = [
-        r
-        for r in every_record(store, project)
-        if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])
-    ]
+    project: Project,  # whose pipelines are read
+    written: str,  # a name, as `[PIPELINE/]NAME`
+) -> dict:  # {"versions"}: as `artifacts_of` says, with "refs"
+    "Every value that a name has had, the newest first; raises `UsageError` when it never had one."
+    name, records = parse_name(written), every_record(store, project)
+    made = [r for r in records if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])]
     if not made:
-        raise UsageError(
-            f"there is no artifact `{written}`",
-            did_you_mean(name.name, sorted({n for r in every_record(store, project) for n in r["outputs"]})),
-        )
-    found = []
-    for record in sorted(made, key=lambda r: r["run"], reverse=True):
-        output = record["outputs"][name.name]
-        refs = [
-            ref
-            for ref, target in refs_of(store, record["pipeline"], name.name).items()
-            if len(target) >= 6 and (output["digest"].startswith(target) or record["run"].startswith(target))
-        ]
-        found.append(
-            {
-                "name": name.name,
-                "digest": output["digest"],
-                "pipeline": record["pipeline"],
-                "stage": record["stage"],
-                "run": record["run"],
-                "type": output["type"],
-                "bytes": output["bytes"],
-                "refs": refs,
-            }
-        )
-    return {"versions": found}
+        known = sorted({output for record in records for output in record["outputs"]})
+        raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known))
+    made.sort(key=lambda record: record["run"], reverse=True)
+    found = [_output_row(record, name.name, record["run"]) for record in made]
+    refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in {r["pipeline"] for r in made}}
+    return {"versions": [v | {"refs": _refs_to(refs[v["pipeline"]], v["digest"], v["run"])} for v in found]}

@@ -9,82 +9,74 @@ script and a person see the same. Nothing here writes anything or starts a kerne
 __all__ = ['status_of', 'why_of', 'find_stage', 'params_of']
 
 # %% ../../nbs/history/010_status.ipynb #a8d31871
-from ..flow.plan import Plan, units_of
+from ..flow.plan import Plan, Step, units_of
 from ..notebook.each import unit_name
 from ..notebook.pipeline import read_pipeline
 from ..store.errors import UsageError, did_you_mean
 from ..store.settings import Project
 
 # %% ../../nbs/history/010_status.ipynb #a3997081
+def _step_state(step: Step) -> str:
+    "`fresh`, `stale` or `never`."
+    if step.state == "cached":
+        return "fresh"
+    return "stale" if step.was_run else "never"
+
+
 def status_of(
     plans: list[Plan],  # one per pipeline
-) -> dict:  # {"stages": [...]}: `fresh`, `stale` or `never`
-    "State of every stage, and of every part of a fan-out."
-
-    def state(step):
-        return "fresh" if step.state == "cached" else "stale" if step.was_run else "never"
-
+) -> dict:  # {"stages"}: pipeline, name, each, state, why
+    "State of every stage, and of every part of a fan-out: `fresh`, `stale` or `never`."
+    steps = [(p.pipeline.name, p.steps[unit]) for p in plans for unit in units_of(p, p.pipeline.order)]
     return {
         "stages": [
-            {
-                "pipeline": p.pipeline.name,
-                "name": s.stage.name,
-                "each": s.each,
-                "state": state(s),
-                "why": s.why,
-            }
-            for p in plans
-            for s in map(p.steps.get, units_of(p, p.pipeline.order))
+            {"pipeline": name, "name": s.stage.name, "each": s.each, "state": _step_state(s), "why": s.why}
+            for name, s in steps
         ]
     }
 
 # %% ../../nbs/history/010_status.ipynb #146338b9
 def why_of(
     status: dict,  # what `status_of` gave
-    stage: str,  # whose reasons
-) -> dict:  # its entry; of a fan-out with a reason per part, and the parts in `values`
+    stage: str,  # the stage that is asked about
+) -> dict:  # its entry; of a fan-out with its parts in `values`
     "Why one stage is stale."
-    entries = [s for s in status["stages"] if s["name"] == stage]
+    entries = [entry for entry in status["stages"] if entry["name"] == stage]
     if entries[0]["each"] is None:
         return entries[0]
-    state = next((s for s in ("stale", "never") if any(e["state"] == s for e in entries)), "fresh")
+    states = {entry["state"] for entry in entries}
+    reasons = [(unit_name("", entry["each"]), reason) for entry in entries for reason in entry["why"]]
     return entries[0] | {
         "each": None,
-        "state": state,
-        "why": [
-            w | {"message": f"{unit_name('', e['each'])} {w['message']}"} for e in entries for w in e["why"]
-        ],
+        "state": next((state for state in ("stale", "never") if state in states), "fresh"),
+        "why": [reason | {"message": f"{part} {reason['message']}"} for part, reason in reasons],
         "values": entries,
     }
 
 # %% ../../nbs/history/010_status.ipynb #3b4eedcd
 def find_stage(
-    project: Project,  # settings
+    project: Project,  # whose pipelines are looked through
     written: str,  # `STAGE` or `PIPELINE/STAGE`
-) -> tuple[str, str]:  # pipeline and stage; raises `UsageError` when none or several match
-    "Which stage a name means."
+) -> tuple[str, str]:  # pipeline, stage; raises `UsageError`
+    "Which stage a name means; none and several are errors."
     wanted, _, name = written.rpartition("/")
-    pipelines = [wanted] if wanted else list(project.pipelines)
-    found = [(p, name) for p in pipelines if name in read_pipeline(project, p).stages]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(
-            f"{' and '.join(p for p, _ in found)} both have a stage `{name}`", f"write `{found[0][0]}/{name}`"
-        )
-    raise UsageError(
-        f"there is no stage `{written}`",
-        did_you_mean(name, [s for p in pipelines for s in read_pipeline(project, p).stages]),
-    )
+    stages = {p: read_pipeline(project, p).stages for p in ([wanted] if wanted else project.pipelines)}
+    found = [pipeline for pipeline in stages if name in stages[pipeline]]
+    if not found:
+        known = [stage for pipeline in stages for stage in stages[pipeline]]
+        raise UsageError(f"there is no stage `{written}`", did_you_mean(name, known))
+    if len(found) > 1:
+        said = f"{' and '.join(found)} both have a stage `{name}`"
+        raise UsageError(said, f"write `{found[0]}/{name}`")
+    return found[0], name
 
 # %% ../../nbs/history/010_status.ipynb #530f95d6
 def params_of(
     plan: Plan,  # of one pipeline
-) -> dict:  # {"parameters": [...]}
+) -> dict:  # {"parameters"}: name, type, value, origin, stages
     "Each parameter with its value and where that came from."
-    return {
-        "parameters": [
-            {"name": n, "type": v.type, "value": v.value, "origin": v.origin, "stages": list(v.stages)}
-            for n, v in plan.values.items()
-        ]
-    }
+    values = [
+        {"name": name, "type": v.type, "value": v.value, "origin": v.origin, "stages": list(v.stages)}
+        for name, v in plan.values.items()
+    ]
+    return {"parameters": values}

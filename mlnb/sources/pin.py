@@ -10,10 +10,10 @@ __all__ = ['url_text', 'place_of', 'pin_source', 'is_incremental', 'changed_sour
 
 # %% ../../nbs/sources/050_pin.ipynb #db7e5ed9
 import os
-from pathlib import Path
+from collections.abc import Iterator
 
 from .source import Partition, manifest_digest, pin, source_files
-from .sql import has_order, is_query, pin_sql, query_text
+from .sql import from_environment, has_order, is_query, pin_sql, query_text
 from .url import pin_url
 from ..store.errors import InputChangedError, Problem, StoreError, UsageError
 from ..store.names import Name
@@ -25,54 +25,54 @@ from ..store.url import scheme_of, url_identity
 def url_text(
     url: str,  # of settings.ini: a URL, or `env:NAME`
     name: str,  # of the source, for messages
-) -> str:  # it may hold a secret; raises `UsageError` when the variable is not set
+) -> str:  # it may hold a secret; raises `UsageError` if not set
     "Look up a URL."
-    variable = url.removeprefix("env:")
-    if not url.startswith("env:"):
-        return url
-    if os.environ.get(variable):
-        return os.environ[variable]
-    raise UsageError(
-        f"source `{name}` needs the environment variable {variable}, which is not set",
-        f"set {variable} to the URL of the data",
-    )
+    return from_environment(url, name, "the URL of the data")
 
 
 def place_of(
-    settings: dict[str, str],  # of a source
+    settings: dict[str, str],  # settings of a source
 ) -> str:  # as settings.ini says it, without a secret
     "Where a source is, for people and watermarks."
     return settings.get("path") or settings.get("sql") or url_identity(settings["url"])
 
 # %% ../../nbs/sources/050_pin.ipynb #29b188ba
+_PINS = {  # key of settings -> how it is pinned
+    "path": lambda store, root, settings, name: pin(store, root, settings["path"], name),
+    "url": lambda store, root, settings, name: pin_url(store, url_text(settings["url"], name), name),
+    "sql": lambda store, root, settings, name: pin_sql(
+        store, root, settings["sql"], settings.get("connection"), name
+    ),
+}
+
+
+def _require_ref(name: Name, digest: str) -> None:
+    "Refuse a source that is not in the state that a reference names."
+    if len(name.ref) < 6 or not digest.startswith(name.ref):
+        mend = "outside data is not versioned: put that state back, or load it without a reference"
+        raise UsageError(f"source `{name.name}` is {digest[:12]} now, not {name.ref}", mend)
+
+
 def pin_source(
     store: Store,  # keeps hints and copies
     project: Project,  # where the source is declared
-    profile: str,  # in force
-    name: Name,  # of a source; with a reference it must have that digest now
-) -> list[Partition]:  # raises `UsageError` when nothing is there, `StoreError` when it is out of reach
+    profile: str,  # profile of the plan
+    name: Name,  # of a source; with a reference it must have that digest
+) -> list[Partition]:  # raises `UsageError`, `StoreError`
     "Write down which content a source has now."
     settings = source_settings(project, profile, name.name)
-    if "path" in settings:
-        partitions = pin(store, project.root, settings["path"], name.name)
-    elif "url" in settings:
-        partitions = pin_url(store, url_text(settings["url"], name.name), name.name)
-    else:
-        partitions = pin_sql(store, project.root, settings["sql"], settings.get("connection"), name.name)
-    digest = manifest_digest(partitions)
-    if name.ref is not None and (len(name.ref) < 6 or not digest.startswith(name.ref)):
-        raise UsageError(
-            f"source `{name.name}` is {digest[:12]} now, not {name.ref}",
-            "outside data is not versioned: put that state back, or load it without a reference",
-        )
+    kind = next(kind for kind in _PINS if kind in settings)
+    partitions = _PINS[kind](store, project.root, settings, name.name)
+    if name.ref is not None:
+        _require_ref(name, manifest_digest(partitions))
     return partitions
 
 # %% ../../nbs/sources/050_pin.ipynb #d50d8208
 def is_incremental(
     project: Project,  # where sources are declared
-    profile: str,  # in force
-    name: str,  # of a source
-) -> bool:
+    profile: str,  # profile of the plan
+    name: str,  # name of a source
+) -> bool:  # False for a name that is no source
     "Whether a stage is given only what it has not read yet."
     return name in project.sources and source_settings(project, profile, name).get("incremental") == "true"
 
@@ -80,66 +80,70 @@ def is_incremental(
 def changed_source(
     store: Store,  # with the hints that make looking cheap
     project: Project,  # where the source is declared
-    profile: str,  # in force
-    name: Name,  # of the source
+    profile: str,  # profile of the plan
+    name: Name,  # name of the source
     before: list[Partition],  # what a stage was given
-) -> str | None:  # a sentence; None when it is as it was, or when only the pinned copy counts
+) -> str | None:  # a sentence; None when it is as it was
     "What of a source changed since it was pinned."
-    own = [p for p in before if scheme_of(p.path) not in ("before", "sql")]
+    own = {p for p in before if scheme_of(p.path) not in ("before", "sql")}
     if not own:
         return None
     try:
-        now = pin_source(store, project, profile, Name(None, name.name, None))
+        now = {*pin_source(store, project, profile, Name(None, name.name, None))}
     except UsageError:
-        now = []
+        now = set()
     except InputChangedError as error:
         return error.message
     except StoreError:
-        return None  # out of reach: the stage has read the copy
-    if is_incremental(project, profile, name.name):
-        now = [p for p in now if p.path in {q.path for q in own}]
-    moved = sorted({p.path for p in {*own} ^ {*now}})
+        return None
+    known = {p.path for p in own}
+    may_grow = is_incremental(project, profile, name.name)
+    moved = sorted(p.path for p in own ^ now if p.path in known or not may_grow)
     return f"{moved[0]} of source `{name.name}` changed while the stage ran" if moved else None
 
 # %% ../../nbs/sources/050_pin.ipynb #31fa2309
+def _source_warning(rule: str, message: str, mend: str) -> Problem:
+    "Something in settings.ini that does not stop a run."
+    return Problem(rule, message, mend, "settings.ini", level="warning")
+
+
+def _variable_warnings(name: str, settings: dict[str, str]) -> Iterator[Problem]:
+    "A variable of the environment that is not set."
+    variable = (settings.get("url") or settings.get("connection") or "").partition("env:")[2]
+    if variable and not os.environ.get(variable):
+        said = f"source `{name}` needs the environment variable {variable}, which is not set"
+        yield _source_warning("source-environment", said, f"set {variable} before you run")
+
+
+def _query_warnings(name: str, query: str) -> Iterator[Problem]:
+    "A query that changes something, or leaves the order of its rows open."
+    if not is_query(query):
+        said = f"source `{name}` has a query that is not one statement that reads"
+        yield _source_warning("source-query", said, "begin it with SELECT or WITH")
+    elif not has_order(query):
+        said = f"source `{name}` has a query without ORDER BY: its rows are sorted by all columns"
+        yield _source_warning("source-order", said, "write ORDER BY over a unique key if their order matters")
+
+
+def _content_warnings(project: Project, name: str, settings: dict[str, str]) -> Iterator[Problem]:
+    "Files that are not there, and a query that is odd."
+    try:
+        if "path" in settings:
+            source_files(project.root, settings["path"], name)
+        query = query_text(project.root, settings["sql"], name) if "sql" in settings else ""
+    except UsageError as error:
+        yield _source_warning("source-missing", error.message, error.mend)
+        return
+    yield from _query_warnings(name, query) if query else ()
+
+
 def source_warnings(
-    project: Project,  # whose sources
-    profile: str,  # in force
+    project: Project,  # whose sources are looked at
+    profile: str,  # profile of the plan
 ) -> list[Problem]:  # warnings: a source that is not there may still come
     "What is likely to go wrong with sources; nothing is asked but the disk and the environment."
     found = []
     for name in project.sources:
         settings = source_settings(project, profile, name)
-
-        def add(rule, message, mend, name=name):
-            found.append(Problem(rule, f"source `{name}` {message}", mend, "settings.ini", level="warning"))  # noqa: B023
-
-        variable = (settings.get("url") or settings.get("connection") or "").partition("env:")[2]
-        if variable and not os.environ.get(variable):
-            add(
-                "source-environment",
-                f"needs the environment variable {variable}, which is not set",
-                f"set {variable} before you run",
-            )
-        try:
-            if "path" in settings:
-                source_files(project.root, settings["path"], name)
-            query = query_text(project.root, settings["sql"], name) if "sql" in settings else None
-        except UsageError as error:
-            found.append(
-                Problem("source-missing", error.message, error.mend, "settings.ini", level="warning")
-            )
-            continue
-        if query and not is_query(query):
-            add(
-                "source-query",
-                "has a query that is not one statement that reads",
-                "begin it with SELECT or WITH",
-            )
-        elif query and not has_order(query):
-            add(
-                "source-order",
-                "has a query without ORDER BY: its rows are sorted by all columns",
-                "write ORDER BY over a unique key if their order matters",
-            )
+        found += [*_variable_warnings(name, settings), *_content_warnings(project, name, settings)]
     return found

@@ -10,6 +10,7 @@ __all__ = ['watermark', 'read_watermark', 'newest_read', 'batch_of']
 
 # %% ../../nbs/sources/040_watermark.ipynb #acb90e60
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from .source import Partition
@@ -20,32 +21,29 @@ from ..store.url import scheme_of
 
 # %% ../../nbs/sources/040_watermark.ipynb #016f3d5e
 def watermark(
-    store: Store,  # keeps the list; a store that is not there keeps nothing
+    store: Store,  # keeps the list; one that is not there keeps nothing
     place: str,  # where the source is, as settings.ini says
     before: list[Partition],  # all that was read before the batch
-) -> Partition:  # to stand in front of the batch; its `bytes` are the number of partitions
-    "Pin what was read before."
-    body = canonical_json({"place": place, "read": [list(p) for p in before]})
-    return Partition(
-        "before://watermark", len(before), put(store, body) if store.root.exists() else sha256(body)
-    )
+) -> Partition:  # its `bytes` are the number of partitions
+    "Pin what was read before, to stand in front of the batch."
+    body = canonical_json({"place": place, "read": [list(partition) for partition in before]})
+    digest = put(store, body) if store.root.exists() else sha256(body)
+    return Partition("before://watermark", len(before), digest)
 
 
 def read_watermark(
     store: Store,  # where the list is kept
     manifest: list,  # partitions of a record, the first being a watermark
-) -> (
-    tuple[str, list[Partition]] | None
-):  # place of the source, and all that was read up to the end of the batch; None when it is no incremental read, or its list is gone
-    "What had been read when a record was made."
-    first, *batch = [Partition(*p) for p in manifest] or [Partition("", 0, "")]
+) -> tuple[str, list[Partition]] | None:  # None without a watermark, or its list
+    "Where the source was, and what had been read at the end of a record's batch."
+    first, *batch = [Partition(*partition) for partition in manifest] or [Partition("", 0, "")]
     if scheme_of(first.path) != "before":
         return None
     try:
         known = json.loads(get(store, first.digest))
     except IntegrityError:
         return None
-    read = {p.path: p for p in (*(Partition(*p) for p in known["read"]), *batch)}
+    read = {partition[0]: Partition(*partition) for partition in [*known["read"], *batch]}
     return known["place"], [read[path] for path in sorted(read)]
 
 # %% ../../nbs/sources/040_watermark.ipynb #ab057de2
@@ -55,17 +53,28 @@ def newest_read(
     place: str,  # where it is, as settings.ini says
     parameters: dict,  # of the stage, as its key has them
     history: list[dict],  # records of the stage, newest last
-) -> (
-    tuple[list, list[Partition]] | None
-):  # manifest of the newest record that goes before, and all that had been read by then
+) -> tuple[list, list[Partition]] | None:  # its manifest, and all that had been read
     "The record after which a batch goes on: of the same place and the same parameter values."
-    for record in reversed(history):
-        manifest = record.get("sources", {}).get(name)
-        if not manifest or record["parts"]["parameters"] != parameters:
-            continue
-        if (found := read_watermark(store, manifest)) is not None and found[0] == place:
+    alike = [record for record in reversed(history) if record["parts"]["parameters"] == parameters]
+    for manifest in filter(None, (record.get("sources", {}).get(name) for record in alike)):
+        found = read_watermark(store, manifest)
+        if found is not None and found[0] == place:
             return manifest, found[1]
     return None
+
+# %% ../../nbs/sources/040_watermark.ipynb #b3f491da
+def _moved_lines(name: str, read: set[str], batch: list[Partition], now: list[Partition]) -> Iterator[str]:
+    "What came late, was changed or is gone, for people."
+    latest = max(read)
+    for p in (p for p in batch if p.path not in read and p.path < latest):
+        yield f"{name}: {p.path} came late, after {latest} was read; it is read now"
+    for p in (p for p in batch if p.path in read):
+        yield f"{name}: {p.path} was changed after it was read; it is read again"
+    gone = sorted(read - {p.path for p in now})
+    if len(gone) == 1:
+        yield f"{name}: {gone[0]}, read before, is gone"
+    elif gone:
+        yield f"{name}: {gone[0]} and {len(gone) - 1} more, read before, are gone"
 
 # %% ../../nbs/sources/040_watermark.ipynb #f9c426ac
 def batch_of(
@@ -75,31 +84,16 @@ def batch_of(
     now: list[Partition],  # all its partitions
     parameters: dict[str, Any],  # of the stage, as its key has them
     history: list[dict],  # records of the stage, newest last
-) -> tuple[list[Partition], list[str]]:  # watermark and batch; lines for people about partitions that moved
+) -> tuple[list[Partition], list[str]]:  # watermark and batch; lines for people
     "The partitions that a stage has not read yet."
     found = newest_read(store, name, place, parameters, history)
     if found is None:
         return [watermark(store, place, []), *now], []
     manifest, before = found
-    read, latest = {p.path: p.digest for p in before}, max(p.path for p in before)
-    batch = [p for p in now if read.get(p.path) != p.digest]
-    gone = sorted(set(read) - {p.path for p in now})
-    lines = [
-        f"{name}: {p.path} came late, after {latest} was read; it is read now"
-        for p in batch
-        if p.path not in read and p.path < latest
-    ]
-    lines += [
-        f"{name}: {p.path} was changed after it was read; it is read again" for p in batch if p.path in read
-    ]
-    lines += (
-        [
-            f"{name}: {gone[0]}{f' and {len(gone) - 1} more' if gone[1:] else ''}, read before, {'are' if gone[1:] else 'is'} gone"
-        ]
-        if gone
-        else []
-    )
+    read = {partition.path: partition.digest for partition in before}
+    batch = [partition for partition in now if read.get(partition.path) != partition.digest]
+    lines = list(_moved_lines(name, {*read}, batch, now))
     if not batch:
         return [Partition(*p) for p in manifest], lines
-    again = {p.path for p in batch}
+    again = {partition.path for partition in batch}
     return [watermark(store, place, [p for p in before if p.path not in again]), *batch], lines
