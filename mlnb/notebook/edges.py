@@ -189,18 +189,10 @@ def _add_bad_name(message: str, reading: Reading) -> None:
 _NAMED = {"load": _read_load, "save": _read_save, "metric": _read_metric}
 
 # %% ../../nbs/notebook/030_edges.ipynb #030d8d35
-OUTSIDE_READERS = (
-    "read_csv",
-    "read_parquet",
-    "read_json",
-    "read_excel",
-    "read_sql",
-    "read_table",
-    "read_feather",
-    "read_pickle",
-    "urlopen",
-    "urlretrieve",
-)
+OUTSIDE_READERS = {
+    *("read_csv", "read_parquet", "read_json", "read_excel", "read_sql", "read_table", "read_feather"),
+    *("read_pickle", "urlopen", "urlretrieve"),
+}
 
 
 def _read_call(node: ast.Call, reading: Reading) -> None:

@@ -102,9 +102,8 @@ def read_kept(
 
 def _own_content(path: Path, is_shared: bool) -> bytes:
     "Content of an ordinary file that nobody else put there; empty for any other."
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        status = os.fstat(handle)
+    with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
         is_ours = is_shared or status.st_uid == os.getuid()
         return file.read() if is_ours and stat.S_ISREG(status.st_mode) else b""
 
