@@ -34,7 +34,7 @@ class Cell:
     tags: tuple[str, ...]  # as JupyterLab shows them
 
 # %% ../../nbs/notebook/010_cells.ipynb #059aaa9b
-def _cell(
+def _cell_from(
     position: int,  # in the notebook, from 1
     found: dict,  # a cell as JSON holds it
 ) -> Cell:  # raises `KeyError`, `TypeError` or `AttributeError`
@@ -52,13 +52,13 @@ def read_notebook(
         notebook = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         mend = "look for merge markers or take it from version control again"
-        return _unreadable(shown, f"is no valid notebook ({error})", mend)
+        return _unreadable_notebook(shown, f"is no valid notebook ({error})", mend)
     if not _has_format_4(notebook):
-        return _unreadable(shown, "is no notebook of format 4")
+        return _unreadable_notebook(shown, "is no notebook of format 4")
     try:
-        cells = [_cell(position, found) for position, found in enumerate(notebook["cells"], 1)]
+        cells = [_cell_from(position, found) for position, found in enumerate(notebook["cells"], 1)]
     except (KeyError, TypeError, AttributeError):
-        return _unreadable(shown, "has a cell without type or source")
+        return _unreadable_notebook(shown, "has a cell without type or source")
     return notebook.get("metadata") or {}, cells, []
 
 
@@ -68,7 +68,7 @@ def _has_format_4(notebook) -> bool:
     return is_document and notebook.get("nbformat") == 4
 
 
-def _unreadable(shown: str, message: str, mend: str = "open it in JupyterLab and save it again"):
+def _unreadable_notebook(shown: str, message: str, mend: str = "open it in JupyterLab and save it again"):
     "No metadata, no cells, and the reason."
     return {}, [], [Problem("bad-notebook", f"{shown} {message}", mend, shown)]
 
@@ -83,7 +83,7 @@ def is_magic_call(
     return False
 
 # %% ../../nbs/notebook/010_cells.ipynb #4a7a27c9
-def _texts(call: ast.Call) -> list[str | None]:
+def _written_texts(call: ast.Call) -> list[str | None]:
     "Arguments of a call that are written out as text; None for any other."
     values = [a.value if isinstance(a, ast.Constant) else None for a in call.args]
     return [value if isinstance(value, str) else None for value in values]
@@ -97,7 +97,7 @@ class _Bodies(ast.NodeTransformer):
 
     def visit_Call(self, node):
         self.generic_visit(node)
-        texts = _texts(node) if is_magic_call(node) else []
+        texts = _written_texts(node) if is_magic_call(node) else []
         if not texts or texts[0] not in PYTHON_MAGICS or texts[-1] is None:
             return node
         options = node.args[1:2] if node.func.attr == "run_cell_magic" else []
@@ -140,7 +140,7 @@ def opaque_magics(
 
 def _shown_magic(call: ast.Call) -> str:
     "How an opaque magic was written; empty for one that is understood, or that names nothing."
-    name, *_ = [*_texts(call), None]
+    name, *_ = [*_written_texts(call), None]
     if call.func.attr in ("system", "getoutput"):
         return "!" + (name or "").split(" ")[0]
     if name is None or any(isinstance(a, ast.Module) for a in call.args):
@@ -148,7 +148,7 @@ def _shown_magic(call: ast.Call) -> str:
     return ("%%" if call.func.attr == "run_cell_magic" else "%") + name
 
 # %% ../../nbs/notebook/010_cells.ipynb #c32f2ecc
-_LAYOUT = {
+_LAYOUT_TOKENS = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
     *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
 }  # tokens that mean nothing
@@ -165,7 +165,7 @@ def shows_last(
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError):
         return not source.rstrip().endswith(";")
-    return [t.string for t in tokens if t.type not in _LAYOUT][-1:] != [";"]
+    return [t.string for t in tokens if t.type not in _LAYOUT_TOKENS][-1:] != [";"]
 
 # %% ../../nbs/notebook/010_cells.ipynb #c775c277
 def cell_code(

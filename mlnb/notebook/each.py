@@ -105,10 +105,11 @@ def file_stem(
     each: dict | None = None,  # parameter and value; None = the stage is run once
 ) -> str:  # the stage's name where it is run once
     "What a stage, or a part of one, is called in a file name."
-    return stage + "".join(f".{name}-{_safe(shown_value(value))}" for name, value in (each or {}).items())
+    values = {name: _safe_in_file(shown_value(value)) for name, value in (each or {}).items()}
+    return stage + "".join(f".{name}-{text}" for name, text in values.items())
 
 
-def _safe(text: str) -> str:
+def _safe_in_file(text: str) -> str:
     "The text itself where every file system takes it, else the beginning of its digest."
     is_safe = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,39}", text)
     is_digest = re.fullmatch(r"[0-9a-f]{12}", text)

@@ -126,7 +126,7 @@ HANDLERS |= dict.fromkeys(
 )
 
 # %% ../../nbs/notebook/030_edges.ipynb #6ab1d008
-def _verb(function: ast.expr, ours: dict[str, str]) -> str | None:
+def _called_verb(function: ast.expr, ours: dict[str, str]) -> str | None:
     "The verb that is called, or another meaning of ours; None for somebody else's function."
     match function:
         case ast.Name(id=name):
@@ -197,7 +197,7 @@ OUTSIDE_READERS = {
 
 def _read_call(node: ast.Call, reading: Reading) -> None:
     "Note what a call loads, saves, or reads from outside."
-    verb = _verb(node.func, reading.ours)
+    verb = _called_verb(node.func, reading.ours)
     if verb in _NAMED:
         _read_named(verb, node, reading)
     reader = _outside_reader(node.func)

@@ -83,11 +83,11 @@ def read_packages() -> dict:  # name -> version, requires, modules, is_direct
         about = distribution.metadata  # parsed anew each time it is asked for
         name = normal_name(about["Name"] or "")
         if name and name not in packages:
-            packages[name] = _package(distribution, about)
+            packages[name] = _read_package(distribution, about)
     return packages
 
 
-def _package(found: Distribution, about: PackageMetadata) -> dict:
+def _read_package(found: Distribution, about: PackageMetadata) -> dict:
     "What is kept of one distribution."
     record = found.read_text("RECORD") or "\n".join(str(f) for f in found.files or ())
     modules = set((found.read_text("top_level.txt") or "").split()) | installed_tops(record)
@@ -140,7 +140,7 @@ def _cached_packages(cache: Path, state: str, is_shared: bool) -> dict:
     if packages is None:
         packages = _user_packages(state)
         if cache.parent.parent.exists():
-            keep_list(cache, _as_json(state, packages), 0o664 if is_shared else 0o600)
+            keep_list(cache, _list_as_json(state, packages), 0o664 if is_shared else 0o600)
     return packages
 
 
@@ -151,11 +151,11 @@ def _user_packages(state: str) -> dict:
     if packages is None:
         packages = read_packages()
         if path.parent.parent.is_dir():
-            keep_list(path, _as_json(state, packages), 0o600)
+            keep_list(path, _list_as_json(state, packages), 0o600)
     return packages
 
 
-def _as_json(state: str, packages: dict) -> bytes:
+def _list_as_json(state: str, packages: dict) -> bytes:
     "A list and what it is a list of."
     return json.dumps({"state": state, "packages": packages}).encode()
 

@@ -46,28 +46,28 @@ def type_of(
 ) -> Any:  # the Python type; raises `ValueError` for any other
     "Read an annotation: bool, int, float, str, their `| None`, `Literal`, `list[...]`, `dict[str, ...]`."
     try:
-        return _type(ast.parse(annotation, mode="eval").body)
+        return _built_type(ast.parse(annotation, mode="eval").body)
     except (SyntaxError, ValueError):
         raise ValueError(f"`{annotation}` is no type of a parameter") from None
 
 
-def _type(node: ast.expr) -> Any:
+def _built_type(node: ast.expr) -> Any:
     "The type that a tree describes; raises `ValueError` when it is outside the set."
     match node:
         case ast.Name(id=name) if name in _PLAIN_TYPES:
             return _PLAIN_TYPES[name]
         case ast.BinOp(op=ast.BitOr(), left=left, right=ast.Constant(value=None)):
-            return _type(left) | None
+            return _built_type(left) | None
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
-            return list[_type(item)]
+            return list[_built_type(item)]
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), item])):
-            return dict[str, _type(item)]
+            return dict[str, _built_type(item)]
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
-            return _literal(ast.literal_eval(choices))
+            return _literal_type(ast.literal_eval(choices))
     raise ValueError("outside the set")
 
 
-def _literal(choices: Any) -> Any:
+def _literal_type(choices: Any) -> Any:
     "The type of values that are written out; raises `ValueError` for one that is no bool, int or text."
     values = choices if isinstance(choices, tuple) else (choices,)
     if not all(isinstance(value, bool | int | str) for value in values):
@@ -117,22 +117,24 @@ def check_range(
     "Check a number against the declared range."
     low, high = (bound_value(bound, values) if bound else None for bound in (parameter.low, parameter.high))
     if low is not None and checked < low:
-        raise _outside(parameter, checked, f"at least {low:g}{_because(parameter.low)}", f"{low:g} or more")
+        must = f"at least {low:g}{_unless_number(parameter.low)}"
+        raise UsageError(_outside_range(parameter, must, checked), f"give {low:g} or more")
     if high is not None and checked > high:
-        raise _outside(parameter, checked, f"at most {high:g}{_because(parameter.high)}", f"{high:g} or less")
+        must = f"at most {high:g}{_unless_number(parameter.high)}"
+        raise UsageError(_outside_range(parameter, must, checked), f"give {high:g} or less")
 
 
-def _because(bound: str) -> str:
+def _unless_number(bound: str) -> str:
     "The end of a range as it was declared, unless it is the number itself."
     return "" if re.fullmatch(r"-?[\d.]+(e-?\d+)?", bound) else f" (`{bound}`)"
 
 
-def _outside(parameter: Parameter, checked: float, limit: str, allowed: str) -> UsageError:
-    "A number that is outside its range."
-    return UsageError(f"parameter `{parameter.name}` must be {limit}, not {checked!r}", f"give {allowed}")
+def _outside_range(parameter: Parameter, must: str, checked: float) -> str:
+    "What is said of a number that lies outside."
+    return f"parameter `{parameter.name}` must be {must}, not {checked!r}"
 
 # %% ../../nbs/notebook/020_parameters.ipynb #cb414860
-_TYPES = "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]"
+_WRITE_TYPES = "use bool, int, float, str, their `| None`, Literal, list or dict[str, …]"
 
 
 def check_value(
@@ -156,14 +158,14 @@ def _check_type(parameter: Parameter, value: Any) -> Any:
     except ValidationError:
         raise _no_such_value(parameter, f"{value!r}") from None
     except ValueError as error:
-        raise UsageError(f"parameter `{parameter.name}`: {error}", _TYPES) from None
-    choices = _choices(parameter.type)
+        raise UsageError(f"parameter `{parameter.name}`: {error}", _WRITE_TYPES) from None
+    choices = _literal_choices(parameter.type)
     if choices and value is not None and not any(type(value) is type(c) and value == c for c in choices):
         raise _no_such_value(parameter, f"{value!r}")
     return checked
 
 
-def _choices(kind: str) -> tuple:
+def _literal_choices(kind: str) -> tuple:
     "What a `Literal` lists; empty for any other type."
     base = kind.removesuffix("| None").strip()
     return type_of(base).__args__ if base.startswith("Literal") else ()
@@ -203,7 +205,7 @@ def read_text(
     if base == "bool":
         return _BOOLEANS.get(text, text)
     if base.startswith("Literal"):
-        return next((c for c in _choices(base) if str(c) == text), text)
+        return next((c for c in _literal_choices(base) if str(c) == text), text)
     for value in read_literals(text):
         return value
     raise _no_such_value(parameter, f"`{text}`")
@@ -232,10 +234,10 @@ def range_of(
     return found and (found["low"] or "", found["high"] or "")
 
 # %% ../../nbs/notebook/020_parameters.ipynb #777b2281
-_LINES = "write `name: type = literal` lines only"
+_WRITE_LINES = "write `name: type = literal` lines only"
 
 
-def _assigned(node: ast.stmt) -> tuple[str, str, ast.expr] | None:
+def _assignment(node: ast.stmt) -> tuple[str, str, ast.expr] | None:
     "Name, annotation (empty without) and value of an assignment to one name; None for another statement."
     match node:
         case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
@@ -250,10 +252,10 @@ def read_line(
     comment: str,  # what stands behind it
 ) -> tuple[Parameter | None, list[Problem]]:  # None when it declares nothing
     "Read one declaration."
-    assigned = _assigned(node)
+    assigned = _assignment(node)
     if assigned is None:
         message = f"line {node.lineno} of the parameters cell is no assignment of a literal"
-        return None, [Problem("parameters-cell", message, _LINES)]
+        return None, [Problem("parameters-cell", message, _WRITE_LINES)]
     name, annotation, value = assigned
     try:
         default = ast.literal_eval(value)
@@ -302,7 +304,7 @@ def _default_problem(parameter: Parameter, values: dict) -> Problem | None:
         type_of(parameter.type)
         check_value(parameter, parameter.default, values)
     except ValueError as error:
-        return Problem("parameters-cell", f"parameter `{parameter.name}`: {error}", _TYPES)
+        return Problem("parameters-cell", f"parameter `{parameter.name}`: {error}", _WRITE_TYPES)
     except UsageError as error:
         return Problem("bad-default", f"default of {error.message}", "correct the default or the range")
     return None
@@ -316,7 +318,7 @@ def read_parameters(
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         message = f"the parameters cell is no Python: {_why_no_python(error)}"
-        return [], [Problem("parameters-cell", message, _LINES)]
+        return [], [Problem("parameters-cell", message, _WRITE_LINES)]
     comments, parameters, problems = comments_of(source), [], []
     for node in body:
         if isinstance(node, ast.ImportFrom) and node.module == "typing":

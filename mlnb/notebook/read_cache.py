@@ -39,10 +39,10 @@ def reader_digest() -> str:  # another one when a notebook might be read in anot
     "What reads notebooks here."
     modules = [m for m in (*PARTS, sys.modules[__name__]) if hasattr(m, "__file__")]
     sources = [sha256(Path(m.__file__).read_bytes()) for m in modules]
-    return digest_of([sys.version, _installed("ipython"), _installed("pydantic"), *sources])
+    return digest_of([sys.version, _installed_version("ipython"), _installed_version("pydantic"), *sources])
 
 
-def _installed(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     "Version of a distribution; None when there is none."
     try:
         return version(name)
@@ -79,12 +79,16 @@ def packed(
     return again if repr(unpacked(again)) == repr(reading) else None
 
 
-def _rows(values: Iterable) -> list[tuple]:
+def _as_tuples(values: Iterable) -> list[tuple]:
     "Dataclasses as tuples of their fields."
     return [astuple(value) for value in values]
 
 
-_PLAIN_FIELDS = {"parameters": _rows, "problems": _rows, "options": astuple}  # field -> what makes it plain
+_PLAIN_FIELDS = {
+    "parameters": _as_tuples,
+    "problems": _as_tuples,
+    "options": astuple,
+}  # field -> what makes it plain
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #3e18a791
 def read_kept(

@@ -70,14 +70,14 @@ def notebook_of(
     "Build a notebook; a cell's id is made from its text, so that equal notebooks are equal files."
     spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return {
-        "cells": [_built(*cell) for cell in cells],
+        "cells": [_built_cell(*cell) for cell in cells],
         "metadata": {"kernelspec": spec},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
 
 
-def _built(kind: str, text: str, tags: tuple[str, ...]) -> dict:
+def _built_cell(kind: str, text: str, tags: tuple[str, ...]) -> dict:
     "A cell as a file holds it."
     cell = {
         "cell_type": kind,
@@ -97,7 +97,7 @@ def write_scaffold(
     "Write a first project."
     if (folder / "settings.ini").exists():
         raise UsageError(f"{folder} has a settings.ini already", _ELSEWHERE)
-    files = _files_of(folder)
+    files = _scaffold_files(folder)
     for path in files:
         if path.exists():
             raise UsageError(f"{path} is there already", _ELSEWHERE)
@@ -107,7 +107,7 @@ def write_scaffold(
     return list(files)
 
 
-def _files_of(folder: Path) -> dict[Path, str]:
+def _scaffold_files(folder: Path) -> dict[Path, str]:
     "What a first project consists of, settings last."
     files = {
         folder / "nbs" / "first" / name: json.dumps(notebook_of(cells), indent=1) + "\n"
