@@ -103,5 +103,5 @@ def first_obstacle(
     names: Iterable[str],  # columns that are all needed
 ) -> str:  # column and reason; empty when all can be compared
     "Say what stands in the way of comparing several columns."
-    reasons = {name: obstacle(reference, current, name) for name in names}
-    return next((f"`{name}`: {reason}" for name, reason in reasons.items() if reason), "")
+    reasons = ((name, obstacle(reference, current, name)) for name in names)
+    return next((f"`{name}`: {reason}" for name, reason in reasons if reason), "")
