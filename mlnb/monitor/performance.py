@@ -13,6 +13,7 @@ __all__ = ['LOSSES', 'SPOKEN', 'loss', 'figure_change', 'labelled', 'performance
 # %% ../../nbs/monitor/040_performance.ipynb #0c64e660
 import math
 from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -83,8 +84,8 @@ def _rows(taken: pd.DataFrame, n_rows: int) -> dict:
     return {"labelled": len(taken), "unlabelled": n_rows - len(taken), "base_rate": base_rate}
 
 # %% ../../nbs/monitor/040_performance.ipynb #c8bd666f
-def _figures(reference: pd.DataFrame, current: pd.DataFrame, n_resamples: int, seed: int) -> dict[str, dict]:
-    "The change of each figure; raises `MetricError` where one cannot be computed."
+def _figure_changes(reference: pd.DataFrame, current: pd.DataFrame, n_resamples: int, seed: int) -> dict:
+    "The change of each figure by its name; raises `MetricError` where one cannot be computed."
 
     def change(name: str, figure: Callable[..., Interval]) -> dict:
         both = [figure(w.label, w.score, w.card, n_resamples, seed) for w in (reference, current)]
@@ -111,7 +112,7 @@ def performance(
     taken = {name: labelled(frame, target, score, cards) for name, frame in windows.items()}
     rows = {name: _rows(taken[name], len(frame)) for name, frame in windows.items()}
     try:
-        figures = _figures(taken["reference"], taken["current"], n_resamples, seed)
+        figures = _figure_changes(taken["reference"], taken["current"], n_resamples, seed)
     except MetricError as error:
         return result(Verdict("not_computable", error.message), {}, rows=rows)
     verdict = worst(Verdict(figure["verdict"], figure["reason"]) for figure in figures.values())
