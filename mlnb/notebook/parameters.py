@@ -267,11 +267,11 @@ def read_line(
         return None, [Problem("parameters-cell", message, mend)]
     kind = annotation or ("int | None" if default is None else type(default).__name__)
     low, high = range_of(comment) or ("", "")
-    problems = [] if annotation else [_untyped(name, kind, value)]
+    problems = [] if annotation else [_no_annotation(name, kind, value)]
     return Parameter(name, kind, default, low, high, comment, bool(annotation)), problems
 
 
-def _untyped(name: str, kind: str, value: ast.expr) -> Problem:
+def _no_annotation(name: str, kind: str, value: ast.expr) -> Problem:
     "A declaration without a type."
     message = f"parameter `{name}` has no type; its default says {kind}"
     return Problem(

@@ -82,7 +82,7 @@ def kernel_problems(
     return [Problem("no-kernelspec", f"{file} is written for a {language} kernel", mend, file)]
 
 # %% ../../nbs/notebook/080_stage.ipynb #e585244b
-def _name_problems(file: str) -> list[Problem]:
+def _stage_name_problems(file: str) -> list[Problem]:
     "Whether the name of the file can be that of a stage."
     name = stage_name(Path(file))
     if is_name(name):
@@ -196,7 +196,12 @@ def read_content(
         "saves": edges.saves,
         "imports": edges.imports,
         "problems": (
-            *(*kernel_problems(metadata, file), *_name_problems(file), *wrong_parameters, *wrong_options),
+            *(
+                *kernel_problems(metadata, file),
+                *_stage_name_problems(file),
+                *wrong_parameters,
+                *wrong_options,
+            ),
             *(problem for one in parsed for problem in one.problems),
             *(replace(p, file=file, cell_id=cells[p.cell - 1].id) for p in edges.problems),
         ),
