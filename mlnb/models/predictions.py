@@ -27,12 +27,17 @@ class PredictionError(MlnbError):
     exit_code = 1
 
 # %% ../../nbs/models/040_predictions.ipynb #7885b1c9
+def _is_digest(value: object) -> bool:
+    "Whether a value is a SHA-256 as 64 hexadecimal digits."
+    return re.fullmatch("[0-9a-f]{64}", str(value)) is not None
+
+
 def log_violations(
     log: pd.DataFrame,  # the prediction log
     id_column: str,  # its column that identifies a row
     unit_column: str,  # its column of the unit
     time_column: str,  # its column of the time
-    rows: pd.DataFrame | None = None,  # what should have been scored, with the id; None = not compared
+    rows: pd.DataFrame | None = None,  # what should have been scored; None = not compared
 ) -> list[str]:  # what is wrong, one sentence each; empty when all is well
     "Find what is wrong with a prediction log."
     absent = [name for name in (id_column, unit_column, time_column, *LOG_COLUMNS) if name not in log.columns]
@@ -42,9 +47,7 @@ def log_violations(
         f"values of `{id_column}` occur more than once": log[id_column].duplicated(),
         "scores are missing or outside [0, 1]": ~log.score.between(0, 1),
         f"rows lack `{unit_column}` or `{time_column}`": log[[unit_column, time_column]].isna().any(axis=1),
-        "model digests are not SHA-256": ~log.model_digest.map(
-            lambda digest: bool(re.fullmatch("[0-9a-f]{64}", str(digest)))
-        ).astype(bool),
+        "model digests are not SHA-256": ~log.model_digest.map(_is_digest).astype(bool),
         "rows do not name their run": log.scored_run.isna() | (log.scored_run == ""),
     }
     if rows is not None:
@@ -59,22 +62,17 @@ def prediction_log(
     model_digest: str,  # SHA-256 of the model artifact [64 hexadecimal digits]
     scored_run: str,  # id of the run that scored, not empty
     id_column: str,  # column that identifies a row
-    unit_column: str,  # column that says which rows belong together, for figures per unit
+    unit_column: str,  # column that says which rows belong together
     time_column: str,  # column of the time
-) -> (
-    pd.DataFrame
-):  # id, unit, time and `LOG_COLUMNS`, in the order of `rows`, index from 0; raises `PredictionError`
+) -> pd.DataFrame:  # one row per score, in order; raises `PredictionError`
     "Write down scores with the model and the run that they come from."
     if len(scores) != len(rows):
-        raise PredictionError(
-            f"{len(scores)} scores for {len(rows)} rows", "score the very frame that is logged"
-        )
+        said = f"{len(scores)} scores for {len(rows)} rows"
+        raise PredictionError(said, "score the very frame that is logged")
     log = rows[[id_column, unit_column, time_column]].reset_index(drop=True)
     log = log.assign(score=np.asarray(scores, dtype=float), model_digest=model_digest, scored_run=scored_run)
     wrong = log_violations(log, id_column, unit_column, time_column, rows)
     if wrong:
-        raise PredictionError(
-            "the prediction log is wrong, " + "; ".join(wrong),
-            "score each row once, with a classifier's probabilities",
-        )
+        said = "the prediction log is wrong, " + "; ".join(wrong)
+        raise PredictionError(said, "score each row once, with a classifier's probabilities")
     return log

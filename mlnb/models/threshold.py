@@ -25,54 +25,37 @@ def savings(
     n_days: int,  # length of the judged time, 1 or more [days]
     cost: float = 5.0,  # of one alert, 0 or more [money]
     thresholds: Sequence[float] | None = None,  # scores to try; None = every different score
-) -> pd.DataFrame:  # one row a threshold, descending: `threshold`, `alerts_per_day`, `saved`, `saved_share`, `precision`; raises `MetricError`
+) -> pd.DataFrame:  # a row per threshold, falling; raises `MetricError`
     "What each threshold saves, and how much work it makes."
     scores, labels, amounts = (np.asarray(values, dtype=float) for values in (scores, labels, amounts))
-    _require_amounts(scores, labels, amounts, n_days, cost)
-    order = np.argsort(-scores, kind="stable")
-    tried = np.sort(np.unique(scores if thresholds is None else np.asarray(thresholds, dtype=float)))[::-1]
-    n_alerts = np.searchsorted(-scores[order], -tried, side="right")
-    stopped, found = (
-        np.append(0, np.cumsum(values[order]))[n_alerts] for values in (amounts * labels, labels)
-    )
-    saved, lost = stopped - cost * n_alerts, (amounts * labels).sum()
-    return pd.DataFrame(
-        {
-            "threshold": tried,
-            "alerts_per_day": n_alerts / n_days,
-            "saved": saved,
-            "saved_share": saved / lost if lost else np.zeros(len(saved)),
-            "precision": found / np.maximum(n_alerts, 1),
-        }
-    )
-
-
-def _require_amounts(
-    scores: np.ndarray, labels: np.ndarray, amounts: np.ndarray, n_days: int, cost: float
-) -> None:
-    if not len(scores) == len(labels) == len(amounts) or not len(scores):
-        raise MetricError(
-            f"{len(scores)} scores, {len(labels)} labels and {len(amounts)} amounts",
-            "pass one of each per row, and at least one",
-        )
-    if (
-        not np.isfinite(scores).all()
-        or not np.isfinite(amounts).all()
-        or (amounts < 0).any()
-        or not np.isin(labels, (0, 1)).all()
-    ):
-        raise MetricError(
-            "a score is not finite, an amount is not a number from 0 on, or a label is neither 0 nor 1",
-            "check the rows before choosing a threshold",
-        )
+    _require_amounts(scores, labels, amounts)
     if n_days < 1 or cost < 0:
         raise UsageError(f"{n_days} days and {cost} an alert", "give at least 1 day and a cost of 0 or more")
+    order, losses = np.argsort(-scores, kind="stable"), amounts * labels
+    tried = np.unique(scores if thresholds is None else np.asarray(thresholds, dtype=float))[::-1]
+    n_alerts = np.searchsorted(-scores[order], -tried, side="right")
+    stopped, found = (np.append(0, np.cumsum(v[order]))[n_alerts] for v in (losses, labels))
+    saved, lost = stopped - cost * n_alerts, losses.sum()
+    table = {"threshold": tried, "alerts_per_day": n_alerts / n_days, "saved": saved}
+    table["saved_share"] = saved / lost if lost else np.zeros(len(saved))
+    return pd.DataFrame(table | {"precision": found / np.maximum(n_alerts, 1)})
+
+
+def _require_amounts(scores: np.ndarray, labels: np.ndarray, amounts: np.ndarray) -> None:
+    "Stop unless there is a score, a label and an amount per row, and a row."
+    if not len(scores) == len(labels) == len(amounts) or not len(scores):
+        said = f"{len(scores)} scores, {len(labels)} labels and {len(amounts)} amounts"
+        raise MetricError(said, "pass one of each per row, and at least one")
+    is_sound = np.isfinite(scores) & np.isfinite(amounts) & (amounts >= 0) & np.isin(labels, (0, 1))
+    if not is_sound.all():
+        said = "a score is not finite, an amount is not a number from 0 on, or a label is neither 0 nor 1"
+        raise MetricError(said, "check the rows before choosing a threshold")
 
 # %% ../../nbs/models/050_threshold.ipynb #5aadb548
 def best_threshold(
     table: pd.DataFrame,  # what `savings` returns, for validation weeks
-    most_alerts: float | None = None,  # alerts a day that the team can look at, 0 or more; None = no limit
-) -> float:  # score from which on to alert; infinity = never, when nothing saves money
+    most_alerts: float | None = None,  # a day, 0 or more; None = no limit
+) -> float:  # score from which on to alert; infinity = never
     "The threshold that saves most within the team's capacity; of equals, the one with fewer alerts."
     fits = table if most_alerts is None else table[table.alerts_per_day <= most_alerts]
     if fits.empty or fits.saved.max() <= 0:
@@ -87,12 +70,8 @@ def worth(
     amounts: np.ndarray,  # amount at stake in each row, 0 or more [money]
     n_days: int,  # length of the judged time, 1 or more [days]
     cost: float = 5.0,  # of one alert, 0 or more [money]
-) -> dict[
-    str, float
-]:  # `threshold`, `alerts_per_day`, `saved`, `saved_share`, `precision`, and `best_saved`: what the best threshold, known afterwards, would have saved
+) -> dict[str, float]:  # the threshold's row of `savings`, and `best_saved`
     "What a threshold that was fixed beforehand saves."
-    row = savings(scores, labels, amounts, n_days, cost, [threshold]).iloc[0].to_dict()
-    return {
-        **{name: float(value) for name, value in row.items()},
-        "best_saved": max(0.0, float(savings(scores, labels, amounts, n_days, cost).saved.max())),
-    }
+    row = savings(scores, labels, amounts, n_days, cost, [threshold]).iloc[0]
+    best = float(savings(scores, labels, amounts, n_days, cost).saved.max())
+    return {name: float(value) for name, value in row.items()} | {"best_saved": max(0.0, best)}

@@ -30,53 +30,52 @@ class InputError(MlnbError):
 
     exit_code = 1
 
+# %% ../../nbs/models/030_training.ipynb #11ef8eab
+def _refuse(what: str, names: list[str], mend: str) -> None:
+    "Stop when there are inputs of which something bad can be said, naming them."
+    if names:
+        raise InputError(f"inputs {what}: {', '.join(names)}", mend)
+
 # %% ../../nbs/models/030_training.ipynb #620f91ee
 def inputs(
     features: pd.DataFrame,  # rows with features, further columns allowed, in any order
     names: Sequence[str],  # inputs wanted, in this order
-) -> pd.DataFrame:  # just these columns, in this order; raises `InputError`
+) -> pd.DataFrame:  # just these, in this order; raises `InputError`
     "Select the inputs of a model by name, checked for absent, doubled, non-numeric and missing ones."
     absent = [name for name in names if name not in features.columns]
-    if absent:
-        raise InputError(
-            f"inputs are absent: {', '.join(absent)}", "compute the features of these rows first"
-        )
+    _refuse("are absent", absent, "compute the features of these rows first")
     chosen = features[list(names)]
     if chosen.shape[1] != len(names):
         raise InputError("an input occurs twice among the columns", "drop the second one")
     texts = [name for name in names if not pd.api.types.is_numeric_dtype(chosen[name])]
-    if texts:
-        raise InputError(f"inputs are not numbers: {', '.join(texts)}", "check the types of the columns")
-    holes = [
-        name for name in names if not np.isfinite(chosen[name].to_numpy(dtype=float, na_value=np.nan)).all()
-    ]
-    if holes:
-        raise InputError(
-            f"inputs have missing or infinite values: {', '.join(holes)}",
-            "set these rows apart before scoring",
-        )
+    _refuse("are not numbers", texts, "check the types of the columns")
+    holes = [name for name in names if _has_holes(chosen[name])]
+    _refuse("have missing or infinite values", holes, "set these rows apart before scoring")
     return chosen
+
+
+def _has_holes(values: pd.Series) -> bool:
+    "Whether a number is missing or infinite."
+    return not np.isfinite(values.to_numpy(dtype=float, na_value=np.nan)).all()
 
 # %% ../../nbs/models/030_training.ipynb #52ee3353
 CLASSIFIERS = ("forest", "logistic", "tree")  # what can be built
 
 # %% ../../nbs/models/030_training.ipynb #3a52d522
 def classifier(
-    kind: str = "forest",  # `forest`, `logistic` or `tree`
-    n_estimators: int = 100,  # number of trees of a forest, 1 or more; more are smoother, slower and larger
-    max_depth: int | None = None,  # depth of each tree, 1 or more; None = until its leaves are pure
-) -> Pipeline:  # unfitted: standardisation, then the classifier; raises `UsageError` for another kind
+    kind: str = "forest",  # one of `CLASSIFIERS`
+    n_estimators: int = 100,  # number of trees of a forest, 1 or more
+    max_depth: int | None = None,  # of each tree, 1 or more; None = unlimited
+) -> Pipeline:  # unfitted, scaling first; raises `UsageError`
     "Build a classifier that standardises its inputs on the training window."
     if kind not in CLASSIFIERS:
         raise UsageError(f"no model is called `{kind}`", did_you_mean(kind, CLASSIFIERS))
-    makers = {
-        "forest": lambda: RandomForestClassifier(
-            n_estimators=n_estimators, max_depth=max_depth, random_state=0
-        ),
-        "logistic": lambda: LogisticRegression(random_state=0),
-        "tree": lambda: DecisionTreeClassifier(max_depth=max_depth, random_state=0),
-    }
-    return make_pipeline(StandardScaler(), makers[kind]())
+    if kind == "logistic":
+        return make_pipeline(StandardScaler(), LogisticRegression(random_state=0))
+    if kind == "tree":
+        return make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=max_depth, random_state=0))
+    forest = RandomForestClassifier(n_estimators=n_estimators, max_depth=max_depth, random_state=0)
+    return make_pipeline(StandardScaler(), forest)
 
 # %% ../../nbs/models/030_training.ipynb #0226acef
 def train(
@@ -84,44 +83,42 @@ def train(
     features: pd.DataFrame,  # training rows with the inputs and the label
     label_column: str,  # column that says 1 for positive, 0 for negative
     names: Sequence[str],  # inputs to learn from, in this order
-    threads: int = 1,  # threads for a forest, 1 or more; changes the time, never the model
+    threads: int = 1,  # for a forest, 1 or more; only the time depends on it
 ) -> BaseEstimator:  # the same object, fitted; raises `InputError`
     "Fit a classifier to the labels of a training window."
     X, y = inputs(features, names), features[label_column]
-    if y.nunique() != 2:
-        raise InputError(
-            f"{len(y)} training rows do not hold two classes: {_classes(y)}",
-            "train on more days, or on more units",
-        )
+    _require_two_classes(y)
     with parallel_config(backend="threading", n_jobs=threads):
         return model.fit(X, y)
 
 
-def _classes(y: pd.Series) -> str:
+def _require_two_classes(y: pd.Series) -> None:
+    "Stop at labels from which no difference can be learnt."
+    if y.nunique() == 2:
+        return
     found = y.unique().tolist()
-    if len(found) == 1:
-        return f"every `{y.name}` is {found[0]}"
-    return f"`{y.name}` has {len(found)} different values"
+    several = f"`{y.name}` has {len(found)} different values"
+    said = f"every `{y.name}` is {found[0]}" if len(found) == 1 else several
+    message = f"{len(y)} training rows do not hold two classes: {said}"
+    raise InputError(message, "train on more days, or on more units")
 
 # %% ../../nbs/models/030_training.ipynb #aa28b187
 def input_names(
     model: BaseEstimator,  # a fitted scikit-learn estimator
-) -> list[str]:  # names of its inputs, in the order of training; raises `InputError` when it has none
+) -> list[str]:  # in the order of training; raises `InputError`
     "Names of the inputs that a model was trained on."
     names = getattr(model, "feature_names_in_", None)
     if names is None:
-        raise InputError(
-            f"the {type(model).__name__} does not know the names of its inputs",
-            "train it on a frame with named columns",
-        )
+        said = f"the {type(model).__name__} does not know the names of its inputs"
+        raise InputError(said, "train it on a frame with named columns")
     return list(names)
 
 # %% ../../nbs/models/030_training.ipynb #862b69f4
 def scores(
-    model: BaseEstimator,  # a fitted classifier that was trained on a frame; class 1 is the positive one
-    features: pd.DataFrame,  # rows with the model's inputs, in any order, further columns allowed
-) -> np.ndarray:  # score of each row in [0, 1], higher = more likely positive; float64; raises `InputError`
-    "Score rows with the inputs that the model was trained on."
+    model: BaseEstimator,  # a fitted classifier whose class 1 is the positive one
+    features: pd.DataFrame,  # rows with its inputs, further columns allowed
+) -> np.ndarray:  # one per row in [0, 1], float64; raises `InputError`
+    "Score rows with the inputs that the model was trained on; a higher score is more likely positive."
     chosen = inputs(features, input_names(model))
     with parallel_config(backend="threading", n_jobs=1):
         return model.predict_proba(chosen)[:, list(model.classes_).index(1)]

@@ -49,7 +49,7 @@ def _divergence(p: np.ndarray, m: np.ndarray) -> float:
 def jensen_shannon(
     reference: np.ndarray,  # counts per category, 0 or more, not all 0
     current: np.ndarray,  # counts of the same categories in the same order
-) -> float:  # distance, 0..1
+) -> float:  # 0..1; 1 = no category in common
     "Jensen-Shannon distance to base 2 (Lin 1991; Endres and Schindelin 2003)."
     p, q = reference / reference.sum(), current / current.sum()
     return math.sqrt(max(0.0, (_divergence(p, (p + q) / 2) + _divergence(q, (p + q) / 2)) / 2))
@@ -57,8 +57,8 @@ def jensen_shannon(
 # %% ../../nbs/monitor/030_drift.ipynb #be06e811
 def aligned_counts(
     reference: pd.Series,  # categories, without missing values
-    current: pd.Series,  # likewise
-) -> pd.DataFrame:  # one row per category of either, columns `reference`, `current`; raises `TypeError` for values without a hash
+    current: pd.Series,  # those of the other window, likewise
+) -> pd.DataFrame:  # a row per category; `TypeError` without hashes
     "Count each category in both windows."
     counts = [values.astype("object").value_counts() for values in (reference, current)]
     categories = counts[0].index.union(counts[1].index, sort=False)
@@ -74,7 +74,7 @@ def ks_noise(
     n: int,  # values in the reference window, 1 or more
     m: int,  # values in the current window, 1 or more
     alpha: float,  # accepted probability of a false alarm, above 0, below 1
-) -> float:  # statistic that chance exceeds with probability `alpha`; above 1 when there are too few values to tell anything
+) -> float:  # exceeded by chance with probability `alpha`; may be above 1
     "Critical value of the two-sample Kolmogorov-Smirnov statistic."
     return math.sqrt(-0.5 * math.log(alpha / 2)) * math.sqrt(1 / n + 1 / m)
 
@@ -94,7 +94,7 @@ def jensen_shannon_noise(
 # %% ../../nbs/monitor/030_drift.ipynb #27abfdc2
 def number_distance(
     reference: pd.Series,  # numbers, without missing values
-    current: pd.Series,  # likewise
+    current: pd.Series,  # those of the other window, likewise
     alpha: float,  # accepted probability of a false alarm, 0..1
 ) -> tuple[str, float, float]:  # method, distance 0..1, what chance allows
     "Kolmogorov-Smirnov distance of two columns of numbers."
@@ -104,7 +104,7 @@ def number_distance(
 # %% ../../nbs/monitor/030_drift.ipynb #12a98e0e
 def category_distance(
     reference: pd.Series,  # categories, without missing values
-    current: pd.Series,  # likewise
+    current: pd.Series,  # those of the other window, likewise
     alpha: float,  # accepted probability of a false alarm, 0..1
 ) -> tuple[str, float, float] | str:  # as above; why there is none when nearly all values differ
     "Jensen-Shannon distance of two columns of categories."
@@ -131,29 +131,46 @@ def _distance(reference: pd.Series, current: pd.Series, alpha: float) -> tuple[s
     return method(reference, current, alpha)
 
 # %% ../../nbs/monitor/030_drift.ipynb #c5bc8f31
+def _finding(
+    verdict: Verdict,  # on one column
+    method: str | None = None,  # name of the distance
+    statistic: float | None = None,  # the distance, 0..1
+    threshold: float | None = None,  # from which on it warns
+    noise: float | None = None,  # what chance allows
+) -> dict:  # plain values; None for what there is not
+    "What was found out about a column."
+    figures = {"method": method, "statistic": statistic, "threshold": threshold, "noise": noise}
+    return figures | {"verdict": verdict.word, "reason": verdict.reason}
+
+
 def _not_computable(reason: str) -> dict:
     "The part of a result that says why there is no figure."
-    return {
-        "method": None,
-        "statistic": None,
-        "threshold": None,
-        "noise": None,
-        "verdict": "not_computable",
-        "reason": reason,
-    }
+    return _finding(Verdict("not_computable", reason))
 
 # %% ../../nbs/monitor/030_drift.ipynb #a59c1d43
 def _moved(statistic: float, threshold: float) -> str:
     "Say how a distance relates to its threshold."
-    return f"distance {statistic:.3f} {'reaches' if statistic >= threshold else 'is below'} the threshold {threshold:.3f}"
+    relation = "reaches" if statistic >= threshold else "is below"
+    return f"distance {statistic:.3f} {relation} the threshold {threshold:.3f}"
 
 # %% ../../nbs/monitor/030_drift.ipynb #586fd4bf
 def _missing_drift(missing: list[float], noise: float, warn: float, fail: float) -> Verdict:
     "Judge the change of the share of missing values."
     word = grade(abs(missing[1] - missing[0]), max(warn, noise), max(fail, noise))
-    return Verdict(
-        word, f"missing in {missing[0]:.1%} of the reference and {missing[1]:.1%} of the current rows"
-    )
+    said = f"missing in {missing[0]:.1%} of the reference and {missing[1]:.1%} of the current rows"
+    return Verdict(word, said)
+
+# %% ../../nbs/monitor/030_drift.ipynb #cc465d5b
+def _held(reference: pd.Series, current: pd.Series) -> dict:
+    "Kind of a column, number of its values and share of the missing ones, in both windows."
+    n_reference, n_current = int(reference.count()), int(current.count())
+    return {
+        "kind": kind_of(reference),
+        "n_reference": n_reference,
+        "n_current": n_current,
+        "missing_reference": 1 - n_reference / max(1, len(reference)),
+        "missing_current": 1 - n_current / max(1, len(current)),
+    }
 
 # %% ../../nbs/monitor/030_drift.ipynb #da8be96f
 def column_drift(
@@ -161,44 +178,22 @@ def column_drift(
     current: pd.Series,  # the same column in the current window, of the same kind
     warn: float = 0.1,  # distance that warns, 0..1; a tenth of the rows
     fail: float = 0.2,  # distance that fails, `warn`..1
-    alpha: float = 0.001,  # accepted probability of a false alarm for this column, above 0, below 1
-) -> (
-    dict
-):  # `kind`, `method`, `statistic`, `threshold`, missing shares, `verdict`, `reason`; never raises on data
+    alpha: float = 0.001,  # accepted probability of a false alarm, 0..1
+) -> dict:  # `verdict`, `reason` and figures; never raises on data
     "Measure and judge the drift of one column."
-    held = reference.dropna(), current.dropna()
-    missing = [
-        1 - len(kept) / max(1, len(whole)) for kept, whole in zip(held, (reference, current), strict=True)
-    ]
-    measured = {
-        "kind": kind_of(reference),
-        "n_reference": len(held[0]),
-        "n_current": len(held[1]),
-        "missing_reference": missing[0],
-        "missing_current": missing[1],
-    }
+    held = _held(reference, current)
     try:
-        distance = _distance(*held, alpha)
+        distance = _distance(reference.dropna(), current.dropna(), alpha)
     except TypeError:
-        return measured | _not_computable("its values cannot be counted")
+        return held | _not_computable("its values cannot be counted")
     if isinstance(distance, str):
-        return measured | _not_computable(distance)
+        return held | _not_computable(distance)
     method, statistic, noise = distance
     threshold = max(warn, noise)
-    word = worst(
-        [
-            Verdict(grade(statistic, threshold, max(fail, noise)), _moved(statistic, threshold)),
-            _missing_drift(missing, ks_noise(len(reference), len(current), alpha), warn, fail),
-        ]
-    )
-    return measured | {
-        "method": method,
-        "statistic": statistic,
-        "threshold": threshold,
-        "noise": noise,
-        "verdict": word.word,
-        "reason": word.reason,
-    }
+    moved = Verdict(grade(statistic, threshold, max(fail, noise)), _moved(statistic, threshold))
+    shares = [held["missing_reference"], held["missing_current"]]
+    thinned = _missing_drift(shares, ks_noise(len(reference), len(current), alpha), warn, fail)
+    return held | _finding(worst([moved, thinned]), method, statistic, threshold, noise)
 
 # %% ../../nbs/monitor/030_drift.ipynb #75304589
 def _first_reason(judged: dict[str, dict]) -> str:
@@ -228,14 +223,11 @@ def _summary(judged: dict[str, dict]) -> tuple[float | None, Verdict]:
 def drift(
     reference: pd.DataFrame,  # the window to compare with, e.g. the test week of the model
     current: pd.DataFrame,  # the window to judge
-    columns: Sequence[str]
-    | None = None,  # which columns; `None`: all of the reference window that hold no times
+    columns: Sequence[str] | None = None,  # `None`: of the reference, without times
     warn: float = 0.1,  # distance that warns, 0..1
     fail: float = 0.2,  # distance that fails, `warn`..1
-    alpha: float = 0.001,  # accepted probability of a false alarm over all columns, above 0, below 1
-) -> (
-    dict
-):  # `verdict`, `reason`, `columns`, `drifted_share` (of the computable ones) and `set_aside`; plain values
+    alpha: float = 0.001,  # accepted probability of any false alarm, 0..1
+) -> dict:  # `verdict`, `reason`, `columns`, `drifted_share`, `set_aside`
     "Compare two windows column by column."
     names = list(positions(reference)) if columns is None else [str(name) for name in columns]
     judged, set_aside = {}, [name for name in positions(current) if columns is None and name not in names]

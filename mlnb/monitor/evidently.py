@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .columns import column, kind_of, obstacle, positions
+from .columns import column, first_obstacle, kind_of, names_of, numbers, obstacle
 from ..store.verdict import Verdict, result
 
 # %% ../../nbs/monitor/050_evidently.ipynb #2c475435
@@ -43,10 +43,10 @@ with warnings.catch_warnings():
 
 # %% ../../nbs/monitor/050_evidently.ipynb #b782aa99
 def sample(
-    frame: pd.DataFrame,  # a window
+    frame: pd.DataFrame,  # a window, any number of rows
     max_rows: int = 20_000,  # rows to keep at most, 1 or more
     seed: int = 0,  # of the draw: same seed and frame, same rows
-) -> pd.DataFrame:  # the frame, or `max_rows` of its rows in their order; index from 0
+) -> pd.DataFrame:  # at most `max_rows` rows in their order, index from 0
     "Draw rows, if there are more than wanted."
     if len(frame) > max_rows:
         rows = np.random.default_rng(seed).choice(len(frame), max_rows, replace=False)
@@ -72,27 +72,30 @@ def why_left_out(
     values = [column(frame, name).dropna() for frame in (reference, current)]
     if min(map(len, values)) < MIN_SHOWN_VALUES:
         return f"fewer than {MIN_SHOWN_VALUES} values in a window"
-    if kind_of(values[0]) == "number":
-        is_finite = all(np.isfinite(held.to_numpy(dtype=float)).all() for held in values)
-        return "" if is_finite else "it holds infinite values"
+    return _why_no_number(values) if kind_of(values[0]) == "number" else _why_no_category(values)
+
+
+def _why_no_number(values: list[pd.Series]) -> str:
+    "Why numbers cannot be shown; empty when they can."
+    is_finite = all(np.isfinite(held.to_numpy(dtype=float)).all() for held in values)
+    return "" if is_finite else "it holds infinite values"
+
+
+def _why_no_category(values: list[pd.Series]) -> str:
+    "Why categories cannot be shown; empty when they can."
     try:
-        return (
-            ""
-            if sum(held.nunique() for held in values) <= MAX_CATEGORIES
-            else f"more than {MAX_CATEGORIES:,} different values"
-        )
+        n_different = sum(held.nunique() for held in values)
     except TypeError:
         return "its values cannot be counted"
+    return "" if n_different <= MAX_CATEGORIES else f"more than {MAX_CATEGORIES:,} different values"
 
 # %% ../../nbs/monitor/050_evidently.ipynb #81a7fa6a
 def _plain_column(values: pd.Series) -> pd.Series:
     "Floats for numbers, text for the rest; missing stays missing."
     if kind_of(values) == "number":
         return pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
-    return pd.Series(
-        [str(value) if held else None for value, held in zip(values, values.notna(), strict=True)],
-        dtype="object",
-    )
+    texts = [str(value) if held else None for value, held in zip(values, values.notna(), strict=True)]
+    return pd.Series(texts, dtype="object")
 
 # %% ../../nbs/monitor/050_evidently.ipynb #98c39665
 def _plain_frame(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -112,24 +115,25 @@ _DATA = re.compile(r"<script>\n    var (metric_[0-9a-f]{32}) = (.*?)\n</script>\
 _ID = re.compile(r'(?<=[^\\]"id": ")[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=")')
 
 # %% ../../nbs/monitor/050_evidently.ipynb #2ef5928d
+def _numbered(data: str) -> str:
+    "The data of a page with its ids numbered by first occurrence."
+    ids = dict.fromkeys(_ID.findall(data))
+    numbers_of = {name: f"widget-{place}" for place, name in enumerate(ids, start=1)}
+    return re.sub("|".join(numbers_of) or r"(?!)", lambda found: numbers_of[found[0]], data)
+
+# %% ../../nbs/monitor/050_evidently.ipynb #21d4a230
 def canonical_page(
     page: str,  # HTML of one Evidently report
-) -> (
-    str
-):  # the same page with numbered ids and escaped data; raises `ValueError` when it is no page of Evidently's
+) -> str:  # numbered, escaped; raises `ValueError` for any other page
     "Make the bytes of a page depend on what it shows, and its data unable to leave their script."
     found = _DATA.search(page)
     if not found:
         raise ValueError("this page does not have the form of Evidently 0.7: its data cannot be found")
-    data = found[0]
-    numbers = {
-        name: f"widget-{place}" for place, name in enumerate(dict.fromkeys(_ID.findall(data)), start=1)
-    }
-    data = re.sub("|".join(numbers) or r"(?!)", lambda name: numbers[name[0]], data)
-    name = "metric_" + hashlib.sha256(data.replace(found[1], "").encode()).hexdigest()[:32]
+    own_id, data = found[1], _numbered(found[0])
+    name = "metric_" + hashlib.sha256(data.replace(own_id, "").encode()).hexdigest()[:32]
     body = _escaped(data.removeprefix("<script>").removesuffix("</script>\n    </head>"))
     parts = page[: found.start()], f"<script>{body}</script>\n    </head>", page[found.end() :]
-    return "".join(part.replace(found[1], name) for part in parts)
+    return "".join(part.replace(own_id, name) for part in parts)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #fa45a564
 def _metrics(text: str) -> list[dict]:
@@ -154,44 +158,58 @@ def _nothing(reason: str, left_out: dict[str, str]) -> tuple[str, dict]:
     return "", result(Verdict("not_computable", reason), {}, left_out=left_out)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #4d20d99f
+_METHODS = {
+    "num_method": "wasserstein",
+    "cat_method": "jensenshannon",
+    "num_threshold": 0.1,
+    "cat_threshold": 0.1,
+}
+
+
 def _drift_preset(names: list[str]):
     "Evidently's drift preset with one method a kind, whatever the number of rows."
-    return evidently.presets.DataDriftPreset(
-        columns=names,
-        num_method="wasserstein",
-        cat_method="jensenshannon",
-        num_threshold=0.1,
-        cat_threshold=0.1,
-    )
+    return evidently.presets.DataDriftPreset(columns=names, **_METHODS)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #c3756988
 def _dataset(frame: pd.DataFrame, **task):
     "A frame with its columns declared, so that Evidently guesses nothing."
-    numbers = [name for name in frame if kind_of(frame[name]) == "number"]
+    is_number = {name: kind_of(frame[name]) == "number" for name in frame}
     declared = evidently.DataDefinition(
-        numerical_columns=numbers, categorical_columns=[name for name in frame if name not in numbers], **task
+        numerical_columns=[name for name in frame if is_number[name]],
+        categorical_columns=[name for name in frame if not is_number[name]],
+        **task,
     )
     return evidently.Dataset.from_pandas(frame, declared)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #6cee4e41
 def _column_drift(metric: dict) -> dict:
     "One column of Evidently's results."
-    statistic, threshold = metric["value"], metric["config"]["threshold"]
-    word = "not_computable" if statistic is None else "warn" if statistic >= threshold else "ok"
-    return {
-        "method": metric["config"]["method"],
-        "statistic": statistic,
-        "threshold": threshold,
-        "verdict": word,
-    }
+    config, statistic = metric["config"], metric["value"]
+    found = {"method": config["method"], "statistic": statistic, "threshold": config["threshold"]}
+    if statistic is None:
+        return found | {"verdict": "not_computable"}
+    return found | {"verdict": "warn" if statistic >= config["threshold"] else "ok"}
 
 # %% ../../nbs/monitor/050_evidently.ipynb #09768a18
 def _drift_verdict(found: dict[str, dict]) -> Verdict:
     "Evidently's opinion of the window."
-    drifted = [name for name, column in found.items() if column["verdict"] == "warn"]
-    return Verdict(
-        "warn" if drifted else "ok", f"Evidently finds drift in {len(drifted)} of {len(found)} columns"
-    )
+    n_drifted = sum(column["verdict"] == "warn" for column in found.values())
+    said = f"Evidently finds drift in {n_drifted} of {len(found)} columns"
+    return Verdict("warn" if n_drifted else "ok", said)
+
+# %% ../../nbs/monitor/050_evidently.ipynb #50ff1c5f
+def _shown_columns(
+    reference: pd.DataFrame,  # the window to compare with
+    current: pd.DataFrame,  # the window to judge
+    names: list[str],  # columns that are wanted, in order
+    max_columns: int,  # how many to show at most, 1 or more
+) -> tuple[list[str], dict[str, str]]:  # those to show; the others with their reason
+    "Choose the columns of a page."
+    reasons = {name: why_left_out(reference, current, name) for name in names}
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    shown = [name for name in names if name not in left_out]
+    too_many = dict.fromkeys(shown[max_columns:], f"only {max_columns} columns are shown")
+    return shown[:max_columns], left_out | too_many
 
 # %% ../../nbs/monitor/050_evidently.ipynb #5a253364
 def drift_report(
@@ -199,52 +217,28 @@ def drift_report(
     current: pd.DataFrame,  # the window to judge
     columns: Sequence[str] | None = None,  # which to show; `None`: all of either window
     max_rows: int = 20_000,  # rows drawn from each window, 30 or more
-    max_columns: int = 30,  # columns to show at most, the first ones, 1 or more; each takes 0.2 s to draw
-    seed: int = 0,  # of the draw
-) -> tuple[
-    str, dict
-]:  # page as HTML (empty when `not_computable`) and `verdict`, `reason`, `columns`, `left_out`, `rows`
-    "Compare two windows in an Evidently report."
-    names = (
-        list(dict.fromkeys([*positions(reference), *positions(current)]))
-        if columns is None
-        else [str(name) for name in columns]
-    )
-    reference, current = sample(reference, max_rows, seed), sample(current, max_rows, seed)
-    left_out = {name: reason for name in names if (reason := why_left_out(reference, current, name))}
-    shown = [name for name in names if name not in left_out]
-    left_out |= {name: f"only {max_columns} columns are shown" for name in shown[max_columns:]}
-    shown = shown[:max_columns]
+    max_columns: int = 30,  # columns to show at most, 1 or more
+    seed: int = 0,  # of the draw: same seed and windows, same page
+) -> tuple[str, dict]:  # page, empty if `not_computable`; result
+    "Compare two windows in an Evidently report; the result also has `left_out` and `rows`."
+    names = names_of(reference, current) if columns is None else [str(name) for name in columns]
+    windows = [sample(frame, max_rows, seed) for frame in (reference, current)]
+    shown, left_out = _shown_columns(*windows, names, max_columns)
     if not shown:
         reasons = (f"no column can be shown; `{name}`: {reason}" for name, reason in left_out.items())
         return _nothing(next(reasons, "there are no columns"), left_out)
-    page, metrics, reason = _run(
-        _drift_preset(shown), *(_dataset(_plain_frame(frame, shown)) for frame in (reference, current))
-    )
+    datasets = [_dataset(_plain_frame(frame, shown)) for frame in windows]
+    page, metrics, reason = _run(_drift_preset(shown), *datasets)
     if reason:
         return _nothing(reason, left_out)
-    found = {
-        metric["config"]["column"]: _column_drift(metric)
-        for metric in metrics
-        if "column" in metric["config"]
-    }
-    return page, result(
-        _drift_verdict(found),
-        found,
-        left_out=left_out,
-        rows={"reference": len(reference), "current": len(current)},
-    )
+    rows = dict(zip(("reference", "current"), map(len, windows), strict=True))
+    found = {m["config"]["column"]: _column_drift(m) for m in metrics if "column" in m["config"]}
+    return page, result(_drift_verdict(found), found, left_out=left_out, rows=rows)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #cde71835
 def _labelled(frame: pd.DataFrame, target: str, score: str) -> pd.DataFrame:
     "Labels and scores as numbers, rows without either left out."
-    columns = {
-        name: pd.to_numeric(column(frame, source).astype("object"), errors="coerce").to_numpy(
-            dtype=float, na_value=np.nan
-        )
-        for name, source in (("label", target), ("score", score))
-    }
-    return pd.DataFrame(columns).dropna()
+    return pd.DataFrame({"label": numbers(frame, target), "score": numbers(frame, score)}).dropna()
 
 # %% ../../nbs/monitor/050_evidently.ipynb #5ae67e2c
 def _why_no_performance(frame: pd.DataFrame) -> str:
@@ -257,15 +251,6 @@ def _why_no_performance(frame: pd.DataFrame) -> str:
         return "labels of one class only"
     return "" if frame["score"].between(0, 1).all() else "scores below 0 or above 1"
 
-# %% ../../nbs/monitor/050_evidently.ipynb #f78de439
-def _performance_dataset(frame: pd.DataFrame, task):
-    "Labels and scores as Evidently wants them."
-    frame = frame.astype({"label": "int64"})
-    declared = evidently.DataDefinition(
-        numerical_columns=["score"], categorical_columns=["label"], classification=[task]
-    )
-    return evidently.Dataset.from_pandas(frame, declared)
-
 # %% ../../nbs/monitor/050_evidently.ipynb #6f11e450
 def _figure_name(metric: dict) -> str:
     "`RocAuc(…)` -> `roc_auc`."
@@ -273,36 +258,41 @@ def _figure_name(metric: dict) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 # %% ../../nbs/monitor/050_evidently.ipynb #2a5d9f93
+def _classification_run(windows: list[pd.DataFrame]) -> tuple[str, list[dict], str]:
+    "Page, metrics and an empty reason for labels and scores; or nothing and the reason."
+    task = evidently.BinaryClassification(target="label", prediction_probas="score", pos_label=1)
+    declared = evidently.DataDefinition(
+        numerical_columns=["score"], categorical_columns=["label"], classification=[task]
+    )
+    frames = (frame.astype({"label": "int64"}) for frame in windows)
+    datasets = [evidently.Dataset.from_pandas(frame, declared) for frame in frames]
+    return _run(evidently.presets.ClassificationPreset(), *datasets)
+
+# %% ../../nbs/monitor/050_evidently.ipynb #ae26a597
 def performance_report(
     reference: pd.DataFrame,  # the window to compare with
     current: pd.DataFrame,  # the window to judge
     target: str,  # column with the labels, 0 or 1 (missing: not known yet)
     score: str,  # column with the model's probability of 1, 0..1
     max_rows: int = 20_000,  # rows drawn from each window, 30 or more
-    seed: int = 0,  # of the draw
-) -> tuple[
-    str, dict
-]:  # page as HTML (empty when `not_computable`); `verdict`, `reason`, `columns` (empty), current `metrics`, `rows`
-    "Show how the scores of two windows fit their labels."
-    for name in (target, score):
-        reason = obstacle(reference, current, name)
-        if reason:
-            return _nothing(f"`{name}`: {reason}", {})
+    seed: int = 0,  # of the draw: same seed and windows, same page
+) -> tuple[str, dict]:  # page, empty if `not_computable`; result
+    "Show how the scores of two windows fit their labels; the result also has `metrics` and `rows`."
+    reason = first_obstacle(reference, current, (target, score))
+    if reason:
+        return _nothing(reason, {})
     windows = [sample(_labelled(frame, target, score), max_rows, seed) for frame in (reference, current)]
     for frame, name in zip(windows, ("reference", "current"), strict=True):
         reason = _why_no_performance(frame)
         if reason:
             return _nothing(f"{reason} in the {name} window", {})
-    task = evidently.BinaryClassification(target="label", prediction_probas="score", pos_label=1)
-    preset = evidently.presets.ClassificationPreset()
-    page, metrics, reason = _run(preset, *(_performance_dataset(frame, task) for frame in windows))
+    page, metrics, reason = _classification_run(windows)
     if reason:
         return _nothing(reason, {})
-    rows = {"reference": len(windows[0]), "current": len(windows[1])}
     figures = {_figure_name(metric): metric["value"] for metric in metrics}
-    return page, result(
-        Verdict("ok", f"the report shows {rows['current']:,} labelled rows"), {}, metrics=figures, rows=rows
-    )
+    verdict = Verdict("ok", f"the report shows {len(windows[1]):,} labelled rows")
+    rows = {"reference": len(windows[0]), "current": len(windows[1])}
+    return page, result(verdict, {}, metrics=figures, rows=rows)
 
 # %% ../../nbs/monitor/050_evidently.ipynb #141b9370
 def page_or_reason(

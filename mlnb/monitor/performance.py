@@ -12,19 +12,20 @@ __all__ = ['LOSSES', 'SPOKEN', 'loss', 'figure_change', 'labelled', 'performance
 
 # %% ../../nbs/monitor/040_performance.ipynb #0c64e660
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from ..models.metrics import Interval, MetricError, average_precision, roc_auc
-from .columns import column, obstacle, positions
+from .columns import column, first_obstacle, numbers, positions
 from ..store.verdict import Verdict, grade, result, worst
 
 # %% ../../nbs/monitor/040_performance.ipynb #18e168d9
 def loss(
     reference: Interval,  # the figure in the reference window, more is better
     current: Interval,  # the figure in the current window
-) -> Interval:  # reference minus current, with its 95 % interval; below 0 is a gain
+) -> Interval:  # reference minus current; below 0 is a gain
     "Loss from one window to the other, by the method of variance estimates recovery."
     value = reference.value - current.value
     down = math.hypot(reference.value - reference.low, current.high - current.value)
@@ -32,29 +33,30 @@ def loss(
     return Interval(value, value - down, value + up)
 
 # %% ../../nbs/monitor/040_performance.ipynb #c774cdc7
-LOSSES = {
-    "roc_auc": (0.005, 0.05),
-    "average_precision": (0.05, 0.2),
-}  # figure -> loss that warns, loss that fails
-SPOKEN = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-}  # figure -> what a sentence calls it
+LOSSES = {"roc_auc": (0.005, 0.05), "average_precision": (0.05, 0.2)}  # figure -> loss that warns, that fails
+SPOKEN = {"roc_auc": "ROC AUC", "average_precision": "average precision"}  # figure -> its name in a sentence
+
+# %% ../../nbs/monitor/040_performance.ipynb #ebe83020
+def _change_in_words(name: str, reference: Interval, current: Interval, lost: Interval) -> str:
+    "Say how a figure changed, and whether chance alone may have done it."
+    word = "loss" if lost.value > 0 else "gain"
+    is_sure = lost.low > 0 or lost.high < 0
+    said = (
+        f"{SPOKEN[name]} {current.value:.3f} after {reference.value:.3f}, a {word} of {abs(lost.value):.3f}"
+    )
+    return said if is_sure else f"{said}, within chance"
 
 # %% ../../nbs/monitor/040_performance.ipynb #c9409403
 def figure_change(
     name: str,  # figure, one of `LOSSES`
-    reference: Interval,  # in the reference window
-    current: Interval,  # in the current window
-) -> dict:  # `statistic` (the loss), `low`, `high`, `threshold`, both figures, `verdict`, `reason`
+    reference: Interval,  # the figure in the reference window
+    current: Interval,  # the figure in the current window
+) -> dict:  # verdict, reason, `statistic` (the loss) and both figures
     "Judge the change of one figure."
     lost, (warn, fail) = loss(reference, current), LOSSES[name]
-    word = grade(lost.value, warn, fail) if lost.low > 0 else "ok"
-    reason = f"{SPOKEN[name]} {current.value:.3f} after {reference.value:.3f}, a {'loss' if lost.value > 0 else 'gain'} of {abs(lost.value):.3f}"
-    reason += "" if lost.low > 0 or lost.high < 0 else ", within chance"
     return {
-        "verdict": word,
-        "reason": reason,
+        "verdict": grade(lost.value, warn, fail) if lost.low > 0 else "ok",
+        "reason": _change_in_words(name, reference, current, lost),
         "statistic": lost.value,
         "low": lost.low,
         "high": lost.high,
@@ -65,21 +67,32 @@ def figure_change(
 
 # %% ../../nbs/monitor/040_performance.ipynb #b2af9159
 def labelled(
-    frame: pd.DataFrame,  # a window
+    frame: pd.DataFrame,  # any window of scored rows
     target: str,  # column with the labels, 0 or 1; missing: not known yet
     score: str,  # column with the model's score, higher = more likely 1
-    cards: str
-    | None = None,  # column that says which rows belong together (a customer); `None` or absent: every row alone
-) -> pd.DataFrame:  # columns `label`, `score`, `card`, of the rows that have label and score
+    cards: str | None = None,  # column of what belongs together, e.g. a customer
+) -> pd.DataFrame:  # `label`, `score`, `card` of rows that have both
     "Take labels and scores of the rows that have both."
-    numbers = {
-        name: pd.to_numeric(column(frame, source).astype("object"), errors="coerce").to_numpy(
-            dtype=float, na_value=np.nan
-        )
-        for name, source in (("label", target), ("score", score))
-    }
     together = column(frame, cards).to_numpy() if cards in positions(frame) else np.arange(len(frame))
-    return pd.DataFrame({**numbers, "card": together}).dropna(subset=["label", "score"])
+    taken = {"label": numbers(frame, target), "score": numbers(frame, score), "card": together}
+    return pd.DataFrame(taken).dropna(subset=["label", "score"])
+
+# %% ../../nbs/monitor/040_performance.ipynb #b0508429
+def _rows(taken: pd.DataFrame, n_rows: int) -> dict:
+    "How many rows a window has, and how common the label is."
+    base_rate = float(taken.label.mean()) if len(taken) else None
+    return {"labelled": len(taken), "unlabelled": n_rows - len(taken), "base_rate": base_rate}
+
+# %% ../../nbs/monitor/040_performance.ipynb #c8bd666f
+def _figure_changes(reference: pd.DataFrame, current: pd.DataFrame, n_resamples: int, seed: int) -> dict:
+    "The change of each figure by its name; raises `MetricError` where one cannot be computed."
+
+    def change(name: str, figure: Callable[..., Interval]) -> dict:
+        both = [figure(w.label, w.score, w.card, n_resamples, seed) for w in (reference, current)]
+        return figure_change(name, *both)
+
+    figures = {"roc_auc": roc_auc, "average_precision": average_precision}
+    return {name: change(name, figure) for name, figure in figures.items()}
 
 # %% ../../nbs/monitor/040_performance.ipynb #d2d07e00
 def performance(
@@ -87,35 +100,20 @@ def performance(
     current: pd.DataFrame,  # the scored window
     target: str,  # column with the labels, 0 or 1; missing: not known yet
     score: str,  # column with the model's score, higher = more likely 1
-    cards: str | None = None,  # column that says which rows belong together; the bootstrap draws these
+    cards: str | None = None,  # column of what belongs together, drawn as one
     n_resamples: int = 200,  # bootstrap draws per figure and window
-    seed: int = 0,  # of the draws
-) -> dict:  # `verdict`, `reason`, `columns` (per figure) and `rows` (labelled, unlabelled, base rate per window); plain values
-    "Compare the realised performance of two windows."
-    for name in (target, score):
-        reason = obstacle(reference, current, name)
-        if reason:
-            return result(Verdict("not_computable", f"`{name}`: {reason}"), {}, rows={})
+    seed: int = 0,  # of the draws: the same seed, the same intervals
+) -> dict:  # `verdict`, `reason`, `columns` (the figures) and `rows`
+    "Compare the realised performance of two windows; `rows` counts those with and without label."
+    reason = first_obstacle(reference, current, (target, score))
+    if reason:
+        return result(Verdict("not_computable", reason), {}, rows={})
     windows = {"reference": reference, "current": current}
     taken = {name: labelled(frame, target, score, cards) for name, frame in windows.items()}
     rows = {name: _rows(taken[name], len(frame)) for name, frame in windows.items()}
-    figures = {}
-    for name, figure in (("roc_auc", roc_auc), ("average_precision", average_precision)):
-        try:
-            figures[name] = figure_change(
-                name,
-                *(
-                    figure(found.label, found.score, found.card, n_resamples, seed)
-                    for found in taken.values()
-                ),
-            )
-        except MetricError as error:
-            return result(Verdict("not_computable", error.message), {}, rows=rows)
+    try:
+        figures = _figure_changes(taken["reference"], taken["current"], n_resamples, seed)
+    except MetricError as error:
+        return result(Verdict("not_computable", error.message), {}, rows=rows)
     verdict = worst(Verdict(figure["verdict"], figure["reason"]) for figure in figures.values())
     return result(verdict, figures, rows=rows)
-
-# %% ../../nbs/monitor/040_performance.ipynb #d8be8382
-def _rows(taken: pd.DataFrame, n_rows: int) -> dict:
-    "How many rows a window has, and how common the label is."
-    base_rate = float(taken.label.mean()) if len(taken) else None
-    return {"labelled": len(taken), "unlabelled": n_rows - len(taken), "base_rate": base_rate}

@@ -15,7 +15,7 @@ __all__ = ['MIN_ROWS', 'RULES', 'check_rows', 'check_missing', 'check_kind', 'ch
 import numpy as np
 import pandas as pd
 
-from .columns import column, kind_of, positions
+from .columns import column, kind_of, names_of, positions
 from ..store.verdict import Verdict, grade, result, worst
 
 # %% ../../nbs/monitor/020_quality.ipynb #3ea0ca2d
@@ -55,14 +55,18 @@ def check_kind(
 ) -> Verdict:  # `fail` when the kind changed
     "Judge the kind of value (number, category, boolean, time)."
     before, now = kind_of(reference), kind_of(current)
-    is_same = before == now or "empty" in (before, now)
-    return (
-        Verdict("ok", "kind as before")
-        if is_same
-        else Verdict("fail", f"a {before} in the reference, a {now} here")
-    )
+    if before == now or "empty" in (before, now):
+        return Verdict("ok", "kind as before")
+    return Verdict("fail", f"a {before} in the reference, a {now} here")
 
 # %% ../../nbs/monitor/020_quality.ipynb #a9f5f67c
+def _n_infinite(values: pd.Series) -> int:
+    "Number of infinite values; 0 for what is no number."
+    if kind_of(values) != "number":
+        return 0
+    return int(np.isinf(values.to_numpy(dtype=float, na_value=np.nan)).sum())
+
+# %% ../../nbs/monitor/020_quality.ipynb #7a988380
 def check_infinite(
     reference: pd.Series,  # the column in the reference window
     current: pd.Series,  # the column in the current window
@@ -72,32 +76,23 @@ def check_infinite(
     said = f"{now:,} infinite {'value' if now == 1 else 'values'}, {before:,} in the reference"
     return Verdict("fail" if now and not before else "ok", said)
 
-# %% ../../nbs/monitor/020_quality.ipynb #7a988380
-def _n_infinite(values: pd.Series) -> int:
-    "Number of infinite values; 0 for what is no number."
-    if kind_of(values) != "number":
-        return 0
-    return int(np.isinf(values.to_numpy(dtype=float, na_value=np.nan)).sum())
-
 # %% ../../nbs/monitor/020_quality.ipynb #e9504aad
 def check_constant(
     reference: pd.Series,  # the column in the reference window
     current: pd.Series,  # the column in the current window
-) -> Verdict:  # `fail` when only the current window is constant; raises `TypeError` for values without a hash
+) -> Verdict:  # `fail` for a new constant; `TypeError` without hashes
     "Judge whether a column that used to vary stands still."
     stands_still = current.nunique() == 1 and len(current) > 1 and reference.nunique() > 1
-    return (
-        Verdict("fail", "one single value, several in the reference")
-        if stands_still
-        else Verdict("ok", "values vary as before")
-    )
+    if stands_still:
+        return Verdict("fail", "one single value, several in the reference")
+    return Verdict("ok", "values vary as before")
 
 # %% ../../nbs/monitor/020_quality.ipynb #30e62ae8
 def new_share(
     reference: pd.Series,  # the column in the reference window
     current: pd.Series,  # the column in the current window
-) -> float:  # rows with a value that the reference never had, share of those with a value, 0..1; raises `TypeError` for values without a hash
-    "Share of rows in a category that the reference does not have."
+) -> float:  # share of the values, 0..1; `TypeError` without hashes
+    "Share of values in a category that the reference does not have; missing values do not count."
     if kind_of(current) != "category" or reference.nunique() > len(reference) / 2:
         return 0.0
     held = current.dropna().astype(object)
@@ -117,21 +112,29 @@ def check_new(
 RULES = (check_missing, check_kind, check_infinite, check_constant, check_new)
 
 # %% ../../nbs/monitor/020_quality.ipynb #2413a8cc
+def _why_not_compared(reference: pd.DataFrame, current: pd.DataFrame, name: str) -> Verdict | None:
+    "The verdict on a column that is not once in both windows, or has too few rows; None for any other."
+    before, now = (len(positions(frame).get(name, [])) for frame in (reference, current))
+    if not now:
+        return Verdict("fail", "the column is missing")
+    if not before:
+        return Verdict("warn", "the reference has no such column")
+    if max(before, now) > 1:
+        return Verdict("fail", f"its name stands {max(before, now)} times")
+    if min(len(reference), len(current)) < MIN_ROWS:
+        return Verdict("not_computable", f"fewer than {MIN_ROWS} rows in a window")
+    return None
+
+# %% ../../nbs/monitor/020_quality.ipynb #fed4afaa
 def check_column(
     reference: pd.DataFrame,  # the window to compare with
     current: pd.DataFrame,  # the window to judge
     name: str,  # column name as text
 ) -> Verdict:  # the worst of the rules; never raises on data
     "Judge one column by all rules."
-    places = [positions(frame).get(name, []) for frame in (reference, current)]
-    if not places[1]:
-        return Verdict("fail", "the column is missing")
-    if not places[0]:
-        return Verdict("warn", "the reference has no such column")
-    if max(map(len, places)) > 1:
-        return Verdict("fail", f"its name stands {max(map(len, places))} times")
-    if min(len(reference), len(current)) < MIN_ROWS:
-        return Verdict("not_computable", f"fewer than {MIN_ROWS} rows in a window")
+    verdict = _why_not_compared(reference, current, name)
+    if verdict:
+        return verdict
     before, now = column(reference, name), column(current, name)
     try:
         found = worst(rule(before, now) for rule in RULES)
@@ -141,9 +144,9 @@ def check_column(
 
 # %% ../../nbs/monitor/020_quality.ipynb #36a1d4e7
 def repeated_share(
-    frame: pd.DataFrame,  # any window
-) -> float:  # rows that repeat an earlier one, 0..1; raises `TypeError` for values without a hash
-    "Share of repeated rows."
+    frame: pd.DataFrame,  # any window, also an empty one
+) -> float:  # share of the rows, 0..1; `TypeError` without hashes
+    "Share of rows that repeat an earlier one."
     return float(frame.duplicated().mean()) if len(frame) and frame.shape[1] else 0.0
 
 # %% ../../nbs/monitor/020_quality.ipynb #bc04a9d8
@@ -154,26 +157,60 @@ def check_repeated(
 ) -> Verdict:  # of the repeated rows; never raises on data
     "Judge repeated rows and repeated keys."
     try:
-        if key is not None and len(positions(current).get(key, [])) == 1:
-            n_repeated = int(column(current, key).duplicated().sum())
-            if n_repeated:
-                return Verdict("fail", f"the key `{key}` repeats in {n_repeated:,} of {len(current):,} rows")
+        n_repeated = _n_repeated_keys(current, key)
+        if n_repeated:
+            return Verdict("fail", f"the key `{key}` repeats in {n_repeated:,} of {len(current):,} rows")
         before, now = repeated_share(reference), repeated_share(current)
     except TypeError:
         return Verdict("not_computable", "rows cannot be compared: some values cannot be counted")
     said = f"{now:.1%} of the rows repeat an earlier one, {before:.1%} in the reference"
     return Verdict(grade(now - before, warn=0.01, fail=0.1), said)
 
+
+def _n_repeated_keys(frame: pd.DataFrame, key: str | None) -> int:
+    "Rows whose key an earlier row has; 0 without a column that is the key."
+    is_there = key is not None and len(positions(frame).get(key, [])) == 1
+    return int(column(frame, key).duplicated().sum()) if is_there else 0
+
+# %% ../../nbs/monitor/020_quality.ipynb #ccc79d8c
+def _batch_verdict(found: list[tuple[str, Verdict]]) -> Verdict:
+    "The worst of all rules, with the first three of their reasons."
+    word = worst(verdict for _, verdict in found).word
+    if word == "ok":
+        return Verdict("ok", f"rows and {len(found) - 2} columns are as in the reference")
+    reasons = [reason for reason, verdict in found if verdict.word == word]
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return Verdict(word, "; ".join(reasons[:3]) + more)
+
+# %% ../../nbs/monitor/020_quality.ipynb #18ece58a
+def _column_facts(reference: pd.DataFrame, current: pd.DataFrame, name: str, verdict: Verdict) -> dict:
+    "What is known of one column, as plain values."
+    facts = {"verdict": verdict.word, "reason": verdict.reason}
+    windows = {"reference": reference, "current": current}
+    held = {window: _first_column(frame, name) for window, frame in windows.items()}
+    kinds = {f"kind_{window}": None if v is None else kind_of(v) for window, v in held.items()}
+    missing = {f"missing_{window}": _missing_share(values) for window, values in held.items()}
+    return facts | kinds | missing
+
+
+def _first_column(frame: pd.DataFrame, name: str) -> pd.Series | None:
+    "The first column of a name; None when there is none."
+    return column(frame, name) if name in positions(frame) else None
+
+
+def _missing_share(values: pd.Series | None) -> float | None:
+    "Share of missing values; None where there are no rows to have one."
+    return None if values is None or values.empty else float(values.isna().mean())
+
 # %% ../../nbs/monitor/020_quality.ipynb #28d1f09f
 def quality(
     reference: pd.DataFrame,  # the window to compare with
     current: pd.DataFrame,  # the window to judge
     key: str | None = None,  # column that identifies a row; `None`: none does
-    n_expected: int | None = None,  # rows to expect; `None`: as many as the reference has
-) -> dict:  # `verdict`, `reason`, `columns` (of either window) and `rows`; plain values
-    "Judge a batch against a reference window, rule by rule."
-    names = list(dict.fromkeys([*positions(reference), *positions(current)]))
-    columns = {name: check_column(reference, current, name) for name in names}
+    n_expected: int | None = None,  # rows to expect; `None`: as the reference has
+) -> dict:  # `verdict`, `reason`, `columns` and `rows`; plain values
+    "Judge a batch against a reference window, rule by rule; `columns` are those of either window."
+    columns = {name: check_column(reference, current, name) for name in names_of(reference, current)}
     rows = {
         "count": check_rows(len(current), len(reference) if n_expected is None else n_expected),
         "repeated": check_repeated(reference, current, key),
@@ -185,27 +222,3 @@ def quality(
         {name: _column_facts(reference, current, name, verdict) for name, verdict in columns.items()},
         rows={name: {"verdict": verdict.word, "reason": verdict.reason} for name, verdict in rows.items()},
     )
-
-# %% ../../nbs/monitor/020_quality.ipynb #343e3b36
-def _batch_verdict(found: list[tuple[str, Verdict]]) -> Verdict:
-    "The worst of all rules, with the first three of their reasons."
-    word = worst(verdict for _, verdict in found).word
-    if word == "ok":
-        return Verdict("ok", f"rows and {len(found) - 2} columns are as in the reference")
-    reasons = [reason for reason, verdict in found if verdict.word == word]
-    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return Verdict(word, "; ".join(reasons[:3]) + more)
-
-# %% ../../nbs/monitor/020_quality.ipynb #0c870823
-def _column_facts(reference: pd.DataFrame, current: pd.DataFrame, name: str, verdict: Verdict) -> dict:
-    "What is known of one column, as plain values."
-    windows = {"reference": reference, "current": current}
-    held = {window: column(frame, name) for window, frame in windows.items() if name in positions(frame)}
-    kinds = {f"kind_{window}": kind_of(held[window]) if window in held else None for window in windows}
-    missing = {
-        f"missing_{window}": float(held[window].isna().mean())
-        if window in held and len(held[window])
-        else None
-        for window in windows
-    }
-    return {"verdict": verdict.word, "reason": verdict.reason} | kinds | missing

@@ -18,58 +18,59 @@ from ..store.digests import sha256
 # %% ../../nbs/notebook/060_imports.ipynb #f4703009
 def imported_names(
     node: ast.Import | ast.ImportFrom,  # one import statement
-    package: str,  # package that the module lies in, for relative imports
-) -> list[str]:  # dotted names, `pkg.sub.name` for `from pkg.sub import name`
+    package: str,  # that the module lies in, for relative imports
+) -> list[str]:  # dotted, `pkg.sub.name` for `from pkg.sub import name`
     "What one statement imports."
     if isinstance(node, ast.Import):
         return [a.name for a in node.names]
-    base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+    parts = package.split(".")
+    base = parts[: len(parts) - node.level + 1] if node.level else []
     module = ".".join([*base, *([node.module] if node.module else [])])
     return [f"{module}.{a.name}" if a.name != "*" else module for a in node.names]
 
 # %% ../../nbs/notebook/060_imports.ipynb #f0894084
 def imports_of(
     tree: ast.Module,  # of a module or cell
-    package: str = "",  # package the module lies in, for relative imports
+    package: str = "",  # that the module lies in, for relative imports
 ) -> list[str]:  # dotted names, as `imported_names` gives them
     "Everything a module imports, wherever the import stands."
-    return [
-        name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in imported_names(node, package)
-    ]
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return [name for node in imports for name in imported_names(node, package)]
 
 # %% ../../nbs/notebook/060_imports.ipynb #806d2e28
 def module_files(
-    dotted: str,  # e.g. `pkg.sub.name`; the last parts may be attributes of a module
+    dotted: str,  # e.g. `pkg.sub.name`; its end may be an attribute
     folders: list[Path],  # where top-level names are looked for, in order
-) -> dict[
-    str, Path
-]:  # dotted module name -> file: the packages on the way and the module itself; empty when it is none of these folders'
-    "Files that an import of `dotted` executes."
+) -> dict[str, Path]:  # dotted module name -> file; empty when it is elsewhere
+    "Files that an import of `dotted` executes: the packages on the way and the module itself."
     first = dotted.split(".")[0]
     for folder in folders:
-        if not ((folder / first).is_dir() or (folder / f"{first}.py").is_file()):
-            continue
-        found, here, parts = {}, folder, []
-        for part in dotted.split("."):
-            parts.append(part)
-            if (here / part / "__init__.py").is_file():
-                found[".".join(parts)] = here / part / "__init__.py"
-            elif (here / f"{part}.py").is_file():
-                found[".".join(parts)] = here / f"{part}.py"
-                break
-            elif not (here / part).is_dir():
-                break
-            here = here / part
-        if found or (folder / first).is_dir():
-            return found
+        is_package = (folder / first).is_dir()
+        if is_package or (folder / f"{first}.py").is_file():
+            found = _files_below(folder, dotted)
+            if found or is_package:
+                return found
     return {}
+
+
+def _files_below(folder: Path, dotted: str) -> dict[str, Path]:
+    "The packages on the way to a name, and the module at its end."
+    found, package = {}, ""
+    for part in dotted.split("."):
+        name, here = f"{package}{part}", folder / part
+        if (here / "__init__.py").is_file():
+            found[name] = here / "__init__.py"
+        elif (folder / f"{part}.py").is_file():
+            return found | {name: folder / f"{part}.py"}
+        elif not here.is_dir():
+            break
+        folder, package = here, f"{name}."
+    return found
 
 # %% ../../nbs/notebook/060_imports.ipynb #9dd0e339
 @lru_cache(maxsize=4096)
-def _read_module(path, size, mtime_ns, package):
+def _read_module(path: Path, size: int, mtime_ns: int, package: str) -> tuple[str, list[str]]:
+    "What `read_module` gives, remembered while size and time are the same."
     source = path.read_bytes()
     try:
         tree = ast.parse(source)
@@ -77,11 +78,11 @@ def _read_module(path, size, mtime_ns, package):
         return sha256(source), []
     return sha256(ast.dump(tree).encode("utf-8", "surrogatepass")), imports_of(tree, package)
 
-# %% ../../nbs/notebook/060_imports.ipynb #04d85c87
+
 def read_module(
     path: Path,  # a Python file
-    package: str,  # package it lies in, for relative imports
-) -> tuple[str, list[str]]:  # digest of its tree (of its bytes when it cannot be parsed) and its imports
+    package: str,  # that it lies in, for relative imports
+) -> tuple[str, list[str]]:  # digest of its tree, and its imports
     "What of a module counts: comments and formatting do not."
     stat = path.stat()
     return _read_module(path, stat.st_size, stat.st_mtime_ns, package)

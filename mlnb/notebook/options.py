@@ -10,7 +10,10 @@ __all__ = ['READERS', 'NBDEV', 'Options', 'read_quantity', 'read_options', 'misp
 
 # %% ../../nbs/notebook/050_options.ipynb #8ba7738a
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 
 from .each import read_each
 from ..store.errors import Problem, did_you_mean
@@ -21,8 +24,8 @@ class Options:
     "Options of one stage."
 
     timeout_s: float | None = None  # wall clock of the whole stage [s]
-    retries: int = 0  # further tries after a fault that was not the code's own
-    threads: int = 1  # threads of numerical libraries
+    retries: int = 0  # further tries after a fault that was not the code's
+    threads: int = 1  # of numerical libraries, 1..1024
     memory_mib: float | None = None  # cap on memory [MiB]
     env: tuple[str, ...] = ()  # environment variables it may see
     each: str | None = None  # fan-out, as written
@@ -32,84 +35,65 @@ class Options:
 def read_quantity(
     text: str,  # a number and a unit, e.g. `20m`
     units: dict[str, float],  # size of each unit
-) -> float:  # raises `ValueError` with the units
-    "Read a number with its unit."
+) -> float:  # in the smallest unit; raises `ValueError`
+    "Read a number with its unit; an error names the units."
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
     if match is None or match[2] not in units:
         raise ValueError(f"write a number and one of {', '.join(units)}")
     return float(match[1]) * units[match[2]]
 
 # %% ../../nbs/notebook/050_options.ipynb #07e3ab58
-def _whole(low, high):
-    def read(text):
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    "A reader of whole numbers between two ends."
+
+    def read(text: str) -> int:
         if re.fullmatch(r"\d+", text) and low <= int(text) <= high:
             return int(text)
         raise ValueError(f"write a whole number, {low}..{high}")
 
     return read
 
-
-def _names(text):
+# %% ../../nbs/notebook/050_options.ipynb #385e6986
+def _names(text: str) -> tuple[str, ...]:
+    "Read names of environment variables."
     names = tuple(n.strip() for n in text.split(","))
     if all(re.fullmatch(r"[A-Za-z_]\w*", n) for n in names):
         return names
     raise ValueError("write names of variables, separated by commas")
 
+# %% ../../nbs/notebook/050_options.ipynb #5437de20
+def _choice(*choices: str) -> Callable[[str], str]:
+    "A reader of one of several words."
 
-def _choice(*choices):
-    def read(text):
+    def read(text: str) -> str:
         if text in choices:
             return text
         raise ValueError(did_you_mean(text, list(choices)))
 
     return read
 
-
-def _each(text):
+# %% ../../nbs/notebook/050_options.ipynb #a9f9f030
+def _each(text: str) -> str:
+    "Check a fan-out; it stays as written."
     read_each(text)
     return text
 
-
+# %% ../../nbs/notebook/050_options.ipynb #53074bf0
 READERS = {
-    "timeout": ("timeout_s", lambda t: read_quantity(t, {"s": 1, "m": 60, "h": 3600})),
+    "timeout": ("timeout_s", partial(read_quantity, units={"s": 1, "m": 60, "h": 3600})),
     "retries": ("retries", _whole(0, 10)),
     "threads": ("threads", _whole(1, 1024)),
-    "memory": ("memory_mib", lambda t: read_quantity(t, {"MiB": 1, "GiB": 1024})),
+    "memory": ("memory_mib", partial(read_quantity, units={"MiB": 1, "GiB": 1024})),
     "env": ("env", _names),
     "each": ("each", _each),
     "report": ("report", _choice("hide-code")),
 }  # option -> field, reader
 NBDEV = {
-    "default_exp",
-    "export",
-    "exporti",
-    "exports",
-    "exportd",
-    "export_and_show",
-    "exec_doc",
-    "hide",
-    "hide_input",
-    "hide_output",
-    "hide_line",
-    "eval",
-    "echo",
-    "output",
-    "include",
-    "code-fold",
-    "code-summary",
-    "code-overflow",
-    "label",
-    "fig-cap",
-    "filter_stream",
-    "collapse_input",
-    "collapse_output",
-    "collapse_show",
-    "skip_showdoc",
-    "notest",
-    "slow",
-    "warning",
-    "layout-ncol",
-}
+    *("default_exp", "export", "exporti", "exports", "exportd", "export_and_show", "exec_doc", "hide"),
+    *("hide_input", "hide_output", "hide_line", "eval", "echo", "output", "include", "code-fold"),
+    *("code-summary", "code-overflow", "label", "fig-cap", "filter_stream", "collapse_input"),
+    *("collapse_output", "collapse_show", "skip_showdoc", "notest", "slow", "warning", "layout-ncol"),
+}  # directives of nbdev and Quarto
 
 # %% ../../nbs/notebook/050_options.ipynb #4d85db03
 def read_options(
@@ -117,17 +101,10 @@ def read_options(
 ) -> tuple[Options, list[Problem]]:  # problems have no place yet, the caller knows it
     "Read the directives at the top of a cell."
     values, problems = {}, []
-    for line in source.splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            break
-        match = re.match(r"\s*#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$", line)
-        if match is None or match[1] in NBDEV:
-            continue
-        option, text = match.groups()
+    for option, text in _directives(source):
         if option not in READERS:
-            problems.append(
-                Problem("unknown-option", f"unknown option `{option}`", did_you_mean(option, list(READERS)))
-            )
+            mend = did_you_mean(option, list(READERS))
+            problems.append(Problem("unknown-option", f"unknown option `{option}`", mend))
             continue
         field, read = READERS[option]
         try:
@@ -135,6 +112,19 @@ def read_options(
         except ValueError as error:
             problems.append(Problem("bad-option", f"option `{option}` cannot be `{text}`", str(error)))
     return Options(**values), problems
+
+
+def _directives(source: str) -> Iterator[tuple[str, str]]:
+    "Directives above the first line of code that are not nbdev's, each as name and value."
+    for line in takewhile(_is_no_code, source.splitlines()):
+        match = re.match(r"\s*#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$", line)
+        if match and match[1] not in NBDEV:
+            yield match[1], match[2]
+
+
+def _is_no_code(line: str) -> bool:
+    "Whether a line is empty or a comment."
+    return not line.strip() or line.lstrip().startswith("#")
 
 # %% ../../nbs/notebook/050_options.ipynb #b3070d78
 def misplaced_options(

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
 
 from ..store.digests import digest_of
@@ -27,72 +27,80 @@ from ..store.errors import StoreError
 from ..store.objects import Store
 
 # %% ../../nbs/notebook/070_packages.ipynb #8c170cf9
-def environment_state() -> str:  # digest; changes when a package is installed, removed or upgraded
+_PACKAGE_ENDS = (".dist-info", ".egg-info", ".pth")  # of what is put beside installed packages
+
+
+def environment_state() -> str:  # digest; another one after every change of packages
     "State of the interpreter's package folders, without reading any package."
     state = []
     for folder in sorted({p for p in sys.path if p and os.path.isdir(p)}):
         with os.scandir(folder) as entries:
-            state += sorted(
-                f"{e.name}:{e.stat().st_mtime_ns}"
-                for e in entries
-                if e.name.endswith((".dist-info", ".egg-info", ".pth"))
-            )
+            found = [f"{e.name}:{e.stat().st_mtime_ns}" for e in entries if e.name.endswith(_PACKAGE_ENDS)]
+        state += sorted(found)
     return digest_of([sys.prefix, platform.python_version(), *state])
 
 # %% ../../nbs/notebook/070_packages.ipynb #b69e4dae
 def normal_name(
-    name: str,  # name of a distribution, as anybody writes it
-) -> str:  # `scikit-learn`
+    name: str,  # of a distribution, as anybody writes it
+) -> str:  # lower-case, with single dashes
     "Normalised name of a distribution (PEP 503)."
     return re.sub(r"[-_.]+", "-", name).lower()
 
 # %% ../../nbs/notebook/070_packages.ipynb #6c245976
 def installed_tops(
-    record: str,  # text of a distribution's RECORD (PEP 376): one installed file a line
+    record: str,  # RECORD of a distribution (PEP 376): one file a line
 ) -> set[str]:  # top-level names of its Python files
-    "What a distribution lets one import, read as text, because a path object for each of 100,000 files takes half a second."
-    paths = (line.partition(",")[0] for line in record.splitlines())
-    tops = {
-        p.partition("/")[0] if "/" in p else p.partition(".")[0]
-        for p in paths
-        if p.endswith((".py", ".so", ".pyd"))
-    }
-    return {t for t in tops if t.isidentifier()}
+    "What a distribution lets one import."
+    paths = [line.partition(",")[0] for line in record.splitlines()]
+    code = [path for path in paths if path.endswith((".py", ".so", ".pyd"))]
+    tops = {path.partition("/" if "/" in path else ".")[0] for path in code}
+    return {top for top in tops if top.isidentifier()}
 
-# %% ../../nbs/notebook/070_packages.ipynb #4e56cca0
-def read_packages() -> (
-    dict
-):  # name -> version, requires, modules (top-level imports), is_direct (editable or from version control)
-    "What is installed."
+# %% ../../nbs/notebook/070_packages.ipynb #7a9d4d68
+def _required_names(requirements: Iterable[str]) -> list[str]:
+    "Names of what a distribution requires here, without extras, sorted."
     from packaging.requirements import InvalidRequirement, Requirement
 
-    packages: dict = {}
-    for d in distributions():
-        about = d.metadata  # parsed anew each time it is asked for
-        name, requires = normal_name(about["Name"] or ""), []
-        if not name or name in packages:
-            continue
-        for text in about.get_all("Requires-Dist") or d.requires or ():
-            try:
-                requirement = Requirement(text)
-            except InvalidRequirement:
-                continue
+    names = set()
+    for text in requirements:
+        with suppress(InvalidRequirement):
+            requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                requires.append(normal_name(requirement.name))
-        record = d.read_text("RECORD") or "\n".join(str(f) for f in d.files or ())
-        modules = sorted(set((d.read_text("top_level.txt") or "").split()) | installed_tops(record))
-        direct = json.loads(d.read_text("direct_url.json") or "{}")
-        packages[name] = {
-            "version": about["Version"],
-            "requires": sorted(set(requires)),
-            "modules": modules,
-            "is_direct": "vcs_info" in direct or bool(direct.get("dir_info", {}).get("editable")),
-        }
+                names.add(normal_name(requirement.name))
+    return sorted(names)
+
+# %% ../../nbs/notebook/070_packages.ipynb #a4c637b3
+def _is_direct(url: str | None) -> bool:
+    "Whether `direct_url.json` speaks of an editable installation, or of one from version control."
+    direct = json.loads(url or "{}")
+    return "vcs_info" in direct or bool(direct.get("dir_info", {}).get("editable"))
+
+# %% ../../nbs/notebook/070_packages.ipynb #4e56cca0
+def read_packages() -> dict:  # name -> version, requires, modules, is_direct
+    "What is installed; of two distributions with one name the one that Python would find."
+    packages: dict = {}
+    for distribution in distributions():
+        about = distribution.metadata  # parsed anew each time it is asked for
+        name = normal_name(about["Name"] or "")
+        if name and name not in packages:
+            packages[name] = _read_package(distribution, about)
     return packages
+
+
+def _read_package(found: Distribution, about: PackageMetadata) -> dict:
+    "What is kept of one distribution."
+    record = found.read_text("RECORD") or "\n".join(str(f) for f in found.files or ())
+    modules = set((found.read_text("top_level.txt") or "").split()) | installed_tops(record)
+    return {
+        "version": about["Version"],
+        "requires": _required_names(about.get_all("Requires-Dist") or found.requires or ()),
+        "modules": sorted(modules),
+        "is_direct": _is_direct(found.read_text("direct_url.json")),
+    }
 
 # %% ../../nbs/notebook/070_packages.ipynb #0ea272fd
 def user_cache(
-    state: str,  # of the environment
+    state: str,  # of the environment, a digest
 ) -> Path:  # in the user's cache folder
     "Where the list of an environment is kept for all of a user's projects."
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -101,11 +109,12 @@ def user_cache(
 # %% ../../nbs/notebook/070_packages.ipynb #bf13a31f
 def kept_list(
     path: Path,  # of a cached list
-    state: str,  # of the environment
-) -> dict | None:  # None when it is absent, damaged, of another environment or somebody else's
-    "A cached list of packages."
+    state: str,  # of the environment, a digest
+) -> dict | None:  # None for a file that is absent or not to be used
+    "A cached list of packages, unless it is damaged, of another environment or somebody else's."
     try:
-        if hasattr(os, "getuid") and (path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o002):
+        status = path.stat() if hasattr(os, "getuid") else None
+        if status and (status.st_uid != os.getuid() or status.st_mode & 0o002):
             return None
         kept = json.loads(path.read_bytes())
         return kept["packages"] if kept["state"] == state else None
@@ -115,8 +124,8 @@ def kept_list(
 # %% ../../nbs/notebook/070_packages.ipynb #db45d77d
 def keep_list(
     path: Path,  # of a cached list
-    content: bytes,  # what to keep
-    mode: int,  # of the file
+    content: bytes,  # the list with its state, as JSON
+    mode: int,  # of the file, e.g. 0o600
 ) -> None:
     "Keep a list; where that is impossible, do without."
     with suppress(StoreError, OSError):
@@ -125,42 +134,51 @@ def keep_list(
 
 # %% ../../nbs/notebook/070_packages.ipynb #d37f3e60
 @lru_cache(maxsize=4)
-def _cached_packages(cache, state, is_shared):
+def _cached_packages(cache: Path, state: str, is_shared: bool) -> dict:
+    "What is installed; remembered in this process, in the store's cache and in the user's."
     packages = kept_list(cache, state)
-    if packages is not None:
-        return packages
-    packages = kept_list(user_cache(state), state)
-    is_new = packages is None
-    packages = read_packages() if is_new else packages
-    content = json.dumps({"state": state, "packages": packages}).encode()
-    if is_new and user_cache(state).parent.parent.is_dir():
-        keep_list(user_cache(state), content, 0o600)
-    if cache.parent.parent.exists():
-        keep_list(cache, content, 0o664 if is_shared else 0o600)
+    if packages is None:
+        packages = _user_packages(state)
+        if cache.parent.parent.exists():
+            keep_list(cache, _list_as_json(state, packages), 0o664 if is_shared else 0o600)
     return packages
 
-# %% ../../nbs/notebook/070_packages.ipynb #3e3c6fc9
+
+def _user_packages(state: str) -> dict:
+    "What is installed, from the user's cache or read and kept there."
+    path = user_cache(state)
+    packages = kept_list(path, state)
+    if packages is None:
+        packages = read_packages()
+        if path.parent.parent.is_dir():
+            keep_list(path, _list_as_json(state, packages), 0o600)
+    return packages
+
+
+def _list_as_json(state: str, packages: dict) -> bytes:
+    "A list and what it is a list of."
+    return json.dumps({"state": state, "packages": packages}).encode()
+
+
 def installed_packages(
     store: Store,  # keeps the list in its cache
-) -> dict:  # as `read_packages`
+) -> dict:  # like that of `read_packages`
     "What is installed, from the cache while the package folders are as they were."
-    return _cached_packages(
-        store.root / "cache" / "packages.json", environment_state(), store.group is not None
-    )
+    cache = store.root / "cache" / "packages.json"
+    return _cached_packages(cache, environment_state(), store.group is not None)
 
 # %% ../../nbs/notebook/070_packages.ipynb #9dcbd0fd
 def closure(
-    packages: dict,  # what is installed
-    wanted: Iterable[str],  # normalised names
+    packages: dict,  # what is installed, as `read_packages` gives it
+    wanted: Iterable[str],  # names of distributions, normalised
 ) -> dict[str, str]:  # name -> version, of these and all they require, sorted
     "Dependency closure of distributions."
     found, waiting = {}, list(wanted)
     while waiting:
         name = waiting.pop()
-        if name in found or name not in packages:
-            continue
-        found[name] = packages[name]["version"]
-        waiting += packages[name]["requires"]
+        if name in packages and name not in found:
+            found[name] = packages[name]["version"]
+            waiting += packages[name]["requires"]
     return dict(sorted(found.items()))
 
 # %% ../../nbs/notebook/070_packages.ipynb #4626cf2a
@@ -168,16 +186,21 @@ _turned = (None, {})  # the last list of packages and what came of it
 
 
 def distributions_by_module(
-    packages: dict,  # what is installed
+    packages: dict,  # what is installed, as `read_packages` gives it
 ) -> dict[str, list[str]]:  # top-level import -> distributions
     "The list of packages, by what they bring."
     global _turned
     known, by_module = _turned
-    if known is packages:
-        return by_module
-    by_module = {}
+    if known is not packages:
+        by_module = _turn_round(packages)
+        _turned = (packages, by_module)
+    return by_module
+
+
+def _turn_round(packages: dict) -> dict[str, list[str]]:
+    "Names of distributions by each module that they bring."
+    by_module: dict = {}
     for name, package in packages.items():
         for module in package["modules"]:
             by_module.setdefault(module, []).append(name)
-    _turned = (packages, by_module)
     return by_module

@@ -31,56 +31,39 @@ from ..store.errors import Problem, StoreError
 from ..store.settings import Project
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #617ccd4f
-PARTS = (
-    cells,
-    digests,
-    each,
-    edges,
-    errors,
-    names,
-    options,
-    parameters,
-    stage,
-)  # modules that decide what a notebook says
+PARTS = (cells, digests, each, edges, errors, names, options, parameters, stage)  # they decide what is read
 
 
 @lru_cache(maxsize=1)
-def reader_digest() -> str:  # changes when a notebook might be read in another way
+def reader_digest() -> str:  # another one when a notebook might be read in another way
     "What reads notebooks here."
+    modules = [m for m in (*PARTS, sys.modules[__name__]) if hasattr(m, "__file__")]
+    sources = [sha256(Path(m.__file__).read_bytes()) for m in modules]
+    return digest_of([sys.version, _installed_version("ipython"), _installed_version("pydantic"), *sources])
 
-    def installed(name):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
 
-    return digest_of(
-        [
-            sys.version,
-            installed("ipython"),
-            installed("pydantic"),
-            *(
-                sha256(Path(m.__file__).read_bytes())
-                for m in (*PARTS, sys.modules[__name__])
-                if hasattr(m, "__file__")
-            ),
-        ]
-    )
+def _installed_version(name: str) -> str | None:
+    "Version of a distribution; None when there is none."
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #18a147b2
 def unpacked(
     kept: dict,  # what `packed` gave, through JSON
-) -> dict:  # as `read_content` gives it
+) -> dict:  # equal to what `read_content` gave
     "Put a reading together again."
+    problems = tuple(Problem(*p) for p in kept["problems"])
     if set(kept) == {"problems"}:
-        return {"problems": tuple(Problem(*p) for p in kept["problems"])}
+        return {"problems": problems}
     *numbers, env, fan_out, report = kept["options"]
     return kept | {
         "cell_ids": tuple(kept["cell_ids"]),
         "code": tuple((position, counted) for position, counted in kept["code"]),
         "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
         "options": Options(*numbers, tuple(env), fan_out, report),
-        "problems": tuple(Problem(*p) for p in kept["problems"]),
+        "problems": problems,
     }
 
 
@@ -88,45 +71,50 @@ def packed(
     reading: dict,  # what `read_content` gave
 ) -> dict | None:  # plain JSON; None when it would come back as something else
     "A reading in a form that can be kept."
-    plain = {
-        k: [astuple(v) for v in values]
-        if k in ("parameters", "problems")
-        else astuple(values)
-        if k == "options"
-        else values
-        for k, values in reading.items()
-    }
+    plain = {name: _PLAIN_FIELDS.get(name, lambda value: value)(value) for name, value in reading.items()}
     try:
         again = json.loads(json.dumps(plain))
     except (TypeError, ValueError, RecursionError):
         return None
     return again if repr(unpacked(again)) == repr(reading) else None
 
+
+def _as_tuples(values: Iterable) -> list[tuple]:
+    "Dataclasses as tuples of their fields."
+    return [astuple(value) for value in values]
+
+
+_PLAIN_FIELDS = {
+    "parameters": _as_tuples,
+    "problems": _as_tuples,
+    "options": astuple,
+}  # field -> what makes it plain
+
 # %% ../../nbs/notebook/090_read_cache.ipynb #3e18a791
 def read_kept(
     path: Path,  # the cache of a pipeline
     is_shared: bool = False,  # whether a file of another user counts
-) -> dict:  # place -> packed reading; empty when there is nothing that can be used
+) -> dict:  # place -> packed reading; empty without a file to be used
     "What was kept by this reader."
     try:
-        with open(
-            path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-        ) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or not (is_shared or status.st_uid == os.getuid()):
-                return {}
-            digest, _, body = file.read().partition(b"\n")
-        if sha256(body).encode() != digest:
-            return {}
-        kept = json.loads(body)
+        digest, _, body = _own_content(path, is_shared).partition(b"\n")
+        kept = json.loads(body) if sha256(body).encode() == digest else None
     except (OSError, ValueError, RecursionError):
         return {}
-    return kept["readings"] if kept["reader"] == reader_digest() else {}
+    return kept["readings"] if kept and kept["reader"] == reader_digest() else {}
+
+
+def _own_content(path: Path, is_shared: bool) -> bytes:
+    "Content of an ordinary file that nobody else put there; empty for any other."
+    with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        is_ours = is_shared or status.st_uid == os.getuid()
+        return file.read() if is_ours and stat.S_ISREG(status.st_mode) else b""
 
 
 def write_kept(
     path: Path,  # the cache of a pipeline
-    readings: dict,  # place -> packed reading
+    readings: dict,  # by place, as `packed` gave them
     is_shared: bool = False,  # whether the group reads it
 ) -> None:
     "Keep readings; a place that cannot be written goes without."
@@ -138,19 +126,21 @@ def write_kept(
 def read_stages(
     project: Project,  # whose store has the cache
     pipeline: str,  # name of the pipeline
-    paths: Iterable[Path],  # its notebooks
-    read: Callable[[bytes, str], dict] = read_content,  # what reads a notebook that is not remembered
+    paths: Iterable[Path],  # of its notebooks, in order
+    read: Callable[[bytes, str], dict] = read_content,  # reads what is not remembered
 ) -> list[Stage]:  # as `read_stage` gives them, in the same order
     "Read the notebooks of a pipeline, parsing those that changed."
     path, is_shared = project.store / "cache" / f"{pipeline}.readings", project.group is not None
     kept, used = read_kept(path, is_shared), {}
 
-    def remembered(content, file):
+    def remembered(content: bytes, file: str) -> dict:
         place = f"{sha256(content)} {file}"
         if place in kept:
-            return unpacked(used.setdefault(place, kept[place]))
+            used[place] = kept[place]
+            return unpacked(kept[place])
         found = read(content, file)
-        if (plain := packed(found)) is not None:
+        plain = packed(found)
+        if plain is not None:
             used[place] = plain
         return found
 

@@ -27,6 +27,13 @@ notebooks = nbs/first
 [profile.ci.first]
 n_days = 60                        ; less data where only the code is tested
 """
+_FORECAST_ERRORS = """\
+errors = [abs(sales[day] - fmean(sales[day - window:day])) for day in range(window, len(sales))]
+metric("mean_absolute_error", fmean(errors))"""
+_SAVE_FORECAST = (
+    'save("forecast", {"tomorrow": round(fmean(sales[-window:]), 1), '
+    '"mean_absolute_error": round(fmean(errors), 2)})'
+)
 STAGES = {
     "10_sales.ipynb": [
         ("markdown", "# Sales\n> Two hundred days of sales of one shop", ()),
@@ -46,66 +53,66 @@ STAGES = {
         ("code", "from statistics import fmean\n\nfrom mlnb import load, metric, require, save", ()),
         ("code", 'sales = load("sales")\nlen(sales)', ()),
         ("markdown", "## How far off is it?", ()),
-        (
-            "code",
-            "errors = [abs(sales[day] - fmean(sales[day - window:day])) for day in range(window, len(sales))]\n"
-            'metric("mean_absolute_error", fmean(errors))',
-            (),
-        ),
+        ("code", _FORECAST_ERRORS, ()),
         (
             "code",
             'require(fmean(errors) < 20, "the forecast must be closer than twice the scatter of the sales")',
             (),
         ),
-        (
-            "code",
-            'save("forecast", {"tomorrow": round(fmean(sales[-window:]), 1), "mean_absolute_error": round(fmean(errors), 2)})',
-            (),
-        ),
+        ("code", _SAVE_FORECAST, ()),
     ],
 }
 
 # %% ../../nbs/notebook/110_scaffold.ipynb #e8321a87
 def notebook_of(
-    cells: list[tuple],  # kind, text, tags
+    cells: list[tuple],  # kind, text and tags of each
 ) -> dict:  # a notebook of format 4.5, without outputs
     "Build a notebook; a cell's id is made from its text, so that equal notebooks are equal files."
-
-    def built(kind, text, tags):
-        cell = {
-            "cell_type": kind,
-            "id": sha256(text.encode())[:8],
-            "metadata": {"tags": list(tags)} if tags else {},
-            "source": text.splitlines(keepends=True),
-        }
-        return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
-
     spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return {
-        "cells": [built(*c) for c in cells],
+        "cells": [_built_cell(*cell) for cell in cells],
         "metadata": {"kernelspec": spec},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
 
+
+def _built_cell(kind: str, text: str, tags: tuple[str, ...]) -> dict:
+    "A cell as a file holds it."
+    cell = {
+        "cell_type": kind,
+        "id": sha256(text.encode())[:8],
+        "metadata": {"tags": list(tags)} if tags else {},
+        "source": text.splitlines(keepends=True),
+    }
+    return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
 # %% ../../nbs/notebook/110_scaffold.ipynb #a7cd321e
+_ELSEWHERE = "give another folder: `mlnb init FOLDER`"
+
+
 def write_scaffold(
     folder: Path,  # where the project begins; made when missing
-) -> list[Path]:  # the files written; raises `UsageError` when there is a settings.ini already
+) -> list[Path]:  # the files written; raises `UsageError` for a project
     "Write a first project."
     if (folder / "settings.ini").exists():
-        raise UsageError(f"{folder} has a settings.ini already", "give another folder: `mlnb init FOLDER`")
+        raise UsageError(f"{folder} has a settings.ini already", _ELSEWHERE)
+    files = _scaffold_files(folder)
+    for path in files:
+        if path.exists():
+            raise UsageError(f"{path} is there already", _ELSEWHERE)
     make_folder(folder / "nbs" / "first", 0o755)
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+    return list(files)
+
+
+def _scaffold_files(folder: Path) -> dict[Path, str]:
+    "What a first project consists of, settings last."
     files = {
         folder / "nbs" / "first" / name: json.dumps(notebook_of(cells), indent=1) + "\n"
         for name, cells in STAGES.items()
     }
     if not (folder / ".gitignore").exists():
         files[folder / ".gitignore"] = ".mlnb/\nreports/\n"
-    files[folder / "settings.ini"] = SETTINGS
-    for path in files:
-        if path.exists():
-            raise UsageError(f"{path} is there already", "give another folder: `mlnb init FOLDER`")
-    for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
-    return list(files)
+    return files | {folder / "settings.ini": SETTINGS}
