@@ -280,7 +280,7 @@ def parse_table(
     folders: dict[str, str | None] | None = None,  # columns from the names of folders
 ) -> Any:  # `pyarrow.Table`; raises `UsageError` for an absent column
     "Read a table without guessing types: columns of text files are all text."
-    from mlnb.store.codecs import refuse_absent_columns
+    from mlnb.store.tables import refuse_absent_columns
 
     form, folders = _table_format(suffix), folders or {}
     names = form.names(data)
