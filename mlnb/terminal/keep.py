@@ -243,6 +243,7 @@ def rerun(
     from mlnb.flow.plan import plan_pipeline
     from mlnb.flow.progress import progress
     from mlnb.flow.run import run_pipeline
+    from mlnb.flow.run_document import RunSettings
     from mlnb.flow.selection import select
     from mlnb.kernel.link import ensure_server
 
@@ -253,9 +254,9 @@ def rerun(
         if not stages:
             return said | {"message": f"{name} has no stage {group['stages'][0]} any more"}
         server = ensure_server(lambda line: print(line, file=sys.stderr))
-        how = (select(plan.pipeline, stages), os.cpu_count() or 1, True, None, not group["values"])
+        settings = RunSettings(os.cpu_count() or 1, True, None, not group["values"], server)
         with progress(as_json) as tell, noting_run(store) as ended:
-            ended.append(run_pipeline(plan, *how, tell, server))
+            ended.append(run_pipeline(plan, select(plan.pipeline, stages), settings, tell))
     except (UsageError, LockedError) as error:
         return said | {"exit_code": error.exit_code, "message": str(error)}
     return said | {"run": ended[0]["run"], "exit_code": ended[0]["exit_code"]}

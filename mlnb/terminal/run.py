@@ -59,7 +59,7 @@ def planned_document(
 ) -> dict:  # in the form of `run --json`, state `planned`
     "What a run would do."
     from mlnb.flow.key import reason
-    from mlnb.flow.run import new_document
+    from mlnb.flow.run_document import new_document
 
     document = new_document(plan, selection, None, "planned")
     for entry in document["stages"]:
@@ -100,6 +100,7 @@ def run_as_told(
     from mlnb.flow.plan import units_of
     from mlnb.flow.progress import progress
     from mlnb.flow.run import check_inputs, run_pipeline
+    from mlnb.flow.run_document import RunSettings
     from mlnb.flow.selection import select
     from mlnb.kernel.link import ensure_server
 
@@ -114,9 +115,9 @@ def run_as_told(
     is_idle = is_fresh and not selection.forced
     server = None if manner.is_cold or is_idle else ensure_server(lambda line: print(line, file=sys.stderr))
     at_once = manner.n_jobs or os.cpu_count() or 1
-    how = (at_once, manner.keeps_going, manner.wait_s, manner.moves_head)
+    settings = RunSettings(at_once, manner.keeps_going, manner.wait_s, manner.moves_head, server)
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
-        ended.append(run_pipeline(plan, selection, *how, tell, server, about))
+        ended.append(run_pipeline(plan, selection, settings, tell, about))
     if manner.is_twice_more and ended[0]["exit_code"] == 0:
         ended[0] |= determinism_of(plan, manner.stages[0], manner.as_json)
     return ended[0]
