@@ -17,7 +17,6 @@ Modules:
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
-- `mlnb.flow.cause`: Why an attempt failed, found in what happened and not in what papermill says
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
 - `mlnb.flow.ending`: What becomes of a stage that was tried, and what is kept of it
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere

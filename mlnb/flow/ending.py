@@ -7,10 +7,9 @@ It failed for good, or was cancelled: its executed notebook is kept for whoever 
 
 # %% auto #0
 __all__ = ['LOCK_FILES', 'RETRIED', 'LONGEST_PAUSE_S', 'ACTIONS', 'record_of', 'refuse_changed_code', 'refuse_changed_sources',
-           'made_by', 'damaged_makers', 'make_again', 'Ending', 'ending_of', 'commit_result', 'try_later',
-           'keep_notebook', 'stop_stage', 'finish', 'open_parts']
+           'made_by', 'make_again', 'Ending', 'finish', 'open_parts']
 
-# %% ../../nbs/flow/146_ending.ipynb #754283db
+# %% ../../nbs/flow/146_ending.ipynb #5c7d513f
 import shutil
 import sys
 import time
@@ -18,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .attempt import NOWHERE, Attempt, described_inputs, stage_error
+from .attempt import Attempt
 from .dependencies import dependencies
 from .fanout_parts import Parts, is_input_whole
 from .plan import Plan, Step, plan_stage, units_of
-from .run_document import Run, entry_of, show_record
+from .run_document import Run, entry_of, show_record, stage_error
 from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
 from ..store.artifacts import Artifact
@@ -32,7 +31,7 @@ from ..store.records import commit
 from ..store.refs import actor
 from ..store.runs import run_folder, write_run
 
-# %% ../../nbs/flow/146_ending.ipynb #714788de
+# %% ../../nbs/flow/146_ending.ipynb #4272595e
 LOCK_FILES = ("requirements.lock", "uv.lock", "pixi.lock", "poetry.lock", "requirements.txt")
 
 
@@ -48,7 +47,7 @@ def _kept_code(plan: Plan, step: Step, attempt: Attempt) -> dict:
         "lock": put(plan.store, lock) if lock else None,
     }
 
-# %% ../../nbs/flow/146_ending.ipynb #ff348a9a
+# %% ../../nbs/flow/146_ending.ipynb #9e2237e3
 def record_of(
     run: Run,  # whose document knows start and tries
     step: Step,  # the stage, with key and parts
@@ -66,7 +65,8 @@ def record_of(
         "attempt": entry["attempts"],
         "actor": actor(),
         "peak_mib": attempt.peak_mib,
-        **described_inputs(step),
+        "inputs": {name: artifact.as_dict() for name, artifact in step.inputs.items()},
+        "sources": {name: [list(p) for p in given] for name, given in step.sources.items()},
         "outputs": attempt.outputs,
         "metrics": attempt.metrics,
         **_kept_code(run.plan, step, attempt),
@@ -75,7 +75,7 @@ def record_of(
         "seconds": attempt.seconds,
     }
 
-# %% ../../nbs/flow/146_ending.ipynb #aadf8c50
+# %% ../../nbs/flow/146_ending.ipynb #5eba2b9e
 def refuse_changed_code(
     run: Run,  # whose plan knows the modules
     step: Step,  # that was attempted
@@ -91,7 +91,7 @@ def refuse_changed_code(
         said = f"module `{changed[0]}` was edited while the stage ran; run it again"
         attempt.kind, attempt.error = "input_changed", stage_error("InputChangedError", said)
 
-# %% ../../nbs/flow/146_ending.ipynb #ebf871fe
+# %% ../../nbs/flow/146_ending.ipynb #bb58d694
 def refuse_changed_sources(
     run: Run,  # whose plan pinned the sources
     step: Step,  # that was attempted
@@ -108,9 +108,9 @@ def refuse_changed_sources(
     before = attempt.error
     ended = f" (it ended with {before['ename']}: {before['evalue'][:200]})" if before else ""
     attempt.kind = "input_changed"
-    attempt.error = stage_error("InputChangedError", f"{said}; run it again{ended}", before or NOWHERE)
+    attempt.error = stage_error("InputChangedError", f"{said}; run it again{ended}", before)
 
-# %% ../../nbs/flow/146_ending.ipynb #4751d3e0
+# %% ../../nbs/flow/146_ending.ipynb #2417b654
 def made_by(
     plan: Plan,  # with its steps
     step: Step,  # that loads the input
@@ -125,18 +125,7 @@ def made_by(
     is_part = saver and plan.pipeline.stages[saver].each
     return {unit_name(saver, step.each if is_part else None): found}
 
-# %% ../../nbs/flow/146_ending.ipynb #004de42d
-def damaged_makers(
-    run: Run,  # in which the stage failed
-    step: Step,  # that found damage in an input
-) -> set[str]:  # empty when nobody in this run can help
-    "Steps of this run that made damaged inputs."
-    plan = run.plan
-    own = [item for item in step.inputs.items() if item[0] not in plan.outside]
-    made = [pair for item in own for pair in made_by(plan, step, *item).items()]
-    return {maker for maker, one in made if maker in run.state and not is_input_whole(plan.store, one)}
-
-# %% ../../nbs/flow/146_ending.ipynb #42dd493c
+# %% ../../nbs/flow/146_ending.ipynb #c77cd575
 def make_again(
     run: Run,  # with the makers done
     name: str,  # step that found damage
@@ -153,7 +142,19 @@ def make_again(
         run.set(stage, "waiting")
     return True
 
-# %% ../../nbs/flow/146_ending.ipynb #7cc3a372
+# %% ../../nbs/flow/146_ending.ipynb #5ea01a75
+def _damaged_makers(run: Run, step: Step, attempt: Attempt) -> frozenset[str]:
+    "Steps of this run that made what an attempt found damaged; none the second time."
+    is_damage = attempt.error is not None and attempt.error["ename"] == "IntegrityError"
+    if not is_damage or step.name in run.made_again:
+        return frozenset()
+    plan = run.plan
+    own = [item for item in step.inputs.items() if item[0] not in plan.outside]
+    made = [pair for item in own for pair in made_by(plan, step, *item).items()]
+    broken = {maker for maker, artifact in made if not is_input_whole(plan.store, artifact)}
+    return frozenset(broken & run.state.keys())
+
+# %% ../../nbs/flow/146_ending.ipynb #3d92a539
 RETRIED = ("kernel_died", "timeout", "oom", "infra")  # kinds of failure that may pass by themselves
 
 
@@ -165,15 +166,11 @@ class Ending:
     makers: frozenset[str] = frozenset()  # steps that make damaged inputs again
 
 
-def ending_of(
-    run: Run,  # with the stage under way
-    step: Step,  # that was attempted
-    attempt: Attempt,  # judged, and looked at for changes
-) -> Ending:  # nothing was done about it yet
+def _ending_of(run: Run, step: Step, attempt: Attempt) -> Ending:
     "Name the ending of an attempt."
     if attempt.kind is None and not attempt.is_cancelled:
         return Ending("committed")
-    makers = _makers_for(run, step, attempt)
+    makers = _damaged_makers(run, step, attempt)
     if makers:
         return Ending("damaged", makers)
     if attempt.is_cancelled:
@@ -181,20 +178,8 @@ def ending_of(
     has_tries = run.entry(step.name)["attempts"] <= step.stage.options.retries
     return Ending("retried" if has_tries and attempt.kind in RETRIED else "failed")
 
-
-def _makers_for(run: Run, step: Step, attempt: Attempt) -> frozenset[str]:
-    "Steps that can make again what an attempt found damaged."
-    is_damage = attempt.error is not None and attempt.error["ename"] == "IntegrityError"
-    if not is_damage or step.name in run.made_again:
-        return frozenset()
-    return frozenset(damaged_makers(run, step))
-
-# %% ../../nbs/flow/146_ending.ipynb #cbb6823b
-def commit_result(
-    run: Run,  # with the stage under way
-    step: Step,  # gets the record that holds
-    attempt: Attempt,  # that succeeded
-) -> None:  # raises `StoreError` when there is no room
+# %% ../../nbs/flow/146_ending.ipynb #e44bf825
+def _commit_result(run: Run, step: Step, attempt: Attempt) -> None:
     "Commit what an attempt made."
     result = commit(run.plan.store, record_of(run, step, attempt))
     step.record, step.state = result.record, "cached"
@@ -205,15 +190,11 @@ def commit_result(
     about = {"peak_mib": attempt.peak_mib, "is_reproduced": result.is_reproduced}
     run.set(step.name, "committed", seconds=attempt.seconds, **about)
 
-# %% ../../nbs/flow/146_ending.ipynb #a6cf9c2a
+# %% ../../nbs/flow/146_ending.ipynb #29696be5
 LONGEST_PAUSE_S = 60.0  # between two tries of a stage [s]
 
 
-def try_later(
-    run: Run,  # with the stage under way
-    step: Step,  # with tries left
-    attempt: Attempt,  # that failed by something that may pass
-) -> None:
+def _try_later(run: Run, step: Step, attempt: Attempt) -> None:
     "Let a stage wait for its next try."
     n_tried = run.entry(step.name)["attempts"]
     pause_s = min(LONGEST_PAUSE_S, 2.0 ** (n_tried - 1))
@@ -223,12 +204,8 @@ def try_later(
     run.tell("line", text=f"{step.name}: {why}; {next_one}")
     run.set(step.name, "waiting")
 
-# %% ../../nbs/flow/146_ending.ipynb #6bbb87a1
-def keep_notebook(
-    run: Run,  # in whose folder it is kept
-    step: Step,  # that gives it its name
-    attempt: Attempt,  # with its executed notebook
-) -> Path:  # where it is kept now
+# %% ../../nbs/flow/146_ending.ipynb #062cd247
+def _keep_notebook(run: Run, step: Step, attempt: Attempt) -> Path:
     "Copy what a failed attempt leaves out of its scratch folder."
     store = run.plan.store
     kept = run_folder(store, run.document["run"]) / f"{file_stem(step.stage.name, step.each)}.ipynb"
@@ -238,12 +215,8 @@ def keep_notebook(
         copy.chmod(0o640 if store.group else 0o600)
     return kept
 
-# %% ../../nbs/flow/146_ending.ipynb #44b309e2
-def stop_stage(
-    run: Run,  # with the stage under way
-    step: Step,  # that is over
-    attempt: Attempt,  # that failed or was cancelled
-) -> None:
+# %% ../../nbs/flow/146_ending.ipynb #6f29b654
+def _stop_stage(run: Run, step: Step, attempt: Attempt) -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_over = attempt.is_cancelled
     run.set(
@@ -253,17 +226,17 @@ def stop_stage(
         error=None if is_over else attempt.error,
         seconds=attempt.seconds,
         peak_mib=attempt.peak_mib,
-        notebook=str(keep_notebook(run, step, attempt)),
+        notebook=str(_keep_notebook(run, step, attempt)),
         last_lines=attempt.last_lines,
         metrics=attempt.metrics,
     )
 
-# %% ../../nbs/flow/146_ending.ipynb #f69d1f71
+# %% ../../nbs/flow/146_ending.ipynb #afca3ce8
 ACTIONS: dict[str, Callable[[Run, Step, Attempt], None]] = {
-    "committed": commit_result,
-    "retried": try_later,
-    "cancelled": stop_stage,
-    "failed": stop_stage,
+    "committed": _commit_result,
+    "retried": _try_later,
+    "cancelled": _stop_stage,
+    "failed": _stop_stage,
 }  # what to do, by the name of an ending
 
 
@@ -277,7 +250,7 @@ def finish(
     try:
         refuse_changed_code(run, step, attempt)
         refuse_changed_sources(run, step, attempt)
-        ending = ending_of(run, step, attempt)
+        ending = _ending_of(run, step, attempt)
         if ending.makers:
             make_again(run, name, set(ending.makers))
         else:
@@ -286,66 +259,46 @@ def finish(
         run.locks[name].release()
         shutil.rmtree(attempt.folder, ignore_errors=True)
 
-# %% ../../nbs/flow/146_ending.ipynb #fa4dcce4
+# %% ../../nbs/flow/146_ending.ipynb #d3c0bcb0
 def _same_list(plan: Plan, artifact: str) -> list[str]:
     "Stages that run for each value of one list, and are still one step."
     each = {name: plan.pipeline.stages[name].each for name in plan.pipeline.order if name in plan.steps}
     return [name for name, option in each.items() if option and option.artifact == artifact]
 
 
-def _list_ending(step: Step | None) -> str:
-    "What planning a fan-out once more came to; its step is gone when the values are known."
-    if step is None:
-        return "known"
-    if step.is_empty:
-        return "empty"
-    return "refused" if step.fault else "damaged"
-
-# %% ../../nbs/flow/146_ending.ipynb #878c7a90
-def _show_parts(run: Run, name: str) -> None:
-    "Put the parts into the document and the schedule, and say so."
+def _show_parts(run: Run) -> None:
+    "Put the parts of a fan-out into the document and the schedule, and say so."
     units = units_of(run.plan, run.selection.scope)
     run.document["stages"] = [run.entries.get(unit) or entry_of(run.plan.steps[unit]) for unit in units]
     run.look_around()
     write_run(run.plan.store, run.document)
     run.tell("parts", document=run.document)
 
+# %% ../../nbs/flow/146_ending.ipynb #68ec76d6
+def _ending_without_parts(run: Run, step: Step) -> dict:
+    "State of a fan-out that has no parts, and what its entry says of it."
+    if step.is_empty:
+        return {"state": "cached", "why": []} if step.name in run.was_fresh else {"state": "committed"}
+    if step.fault:
+        error = stage_error("UsageError", str(step.fault))
+        return {"state": "failed", "kind": "user_error", "error": error}
+    error = stage_error("IntegrityError", f"the list `{step.stage.each.artifact}` is damaged")
+    return {"state": "failed", "kind": "infra", "error": error}
 
-def _end_without_parts(run: Run, name: str) -> None:
-    "Call a stage without values done."
-    is_known = name in run.was_fresh
-    run.set(name, "cached" if is_known else "committed", **({"why": []} if is_known else {}))
-
-# %% ../../nbs/flow/146_ending.ipynb #aabc63c6
-def _fail_values(run: Run, name: str) -> None:
-    "Fail a stage whose values cannot be run."
-    error = stage_error("UsageError", str(run.plan.steps[name].fault))
-    run.set(name, "failed", kind="user_error", error=error)
-
-
-def _make_list_again(run: Run, name: str) -> None:
-    "Have a damaged list made again; fail the stage when it was already, or nobody here can."
-    artifact = run.plan.steps[name].stage.each.artifact
-    is_waiting = make_again(run, name, {run.plan.pipeline.savers[artifact]})
-    if not is_waiting:
-        error = stage_error("IntegrityError", f"the list `{artifact}` is damaged")
-        run.set(name, "failed", kind="infra", error=error)
-
-# %% ../../nbs/flow/146_ending.ipynb #78c993c3
-_LIST_ENDINGS: dict[str, Callable[[Run, str], None]] = {
-    "known": _show_parts,
-    "empty": _end_without_parts,
-    "refused": _fail_values,
-    "damaged": _make_list_again,
-}
-
-
+# %% ../../nbs/flow/146_ending.ipynb #f9df92c2
 def open_parts(
     run: Run,  # with the maker of the list done
     name: str,  # stage whose values were not known, or are none
 ) -> None:
     "Put the parts of a fan-out in the place of the stage, now that their values are known."
-    plan, each = run.plan, run.plan.steps[name].stage.each
-    for stage in _same_list(plan, each.artifact):
+    plan, artifact = run.plan, run.plan.steps[name].stage.each.artifact
+    for stage in _same_list(plan, artifact):
         plan_stage(plan, stage)
-    _LIST_ENDINGS[_list_ending(plan.steps.get(name))](run, name)
+    step = plan.steps.get(name)
+    if step is None:
+        return _show_parts(run)
+    is_damaged = not step.is_empty and step.fault is None
+    is_waiting = is_damaged and make_again(run, name, {plan.pipeline.savers[artifact]})
+    if not is_waiting:
+        run.set(name, **_ending_without_parts(run, step))
+    return None
