@@ -27,7 +27,7 @@ def _followers(needs: Mapping[str, list[str]]) -> dict[str, list[str]]:
             behind[before].append(name)
     return behind
 
-# %% ../../nbs/flow/140_schedule.ipynb #5389b117
+# %% ../../nbs/flow/140_schedule.ipynb #b918e8c7
 @dataclass
 class Schedule:
     "States of stages, and which of them could be decided now."

@@ -24,7 +24,7 @@ class Selection:
     scope: tuple[str, ...]  # those and what they need, in order
     forced: frozenset[str] = frozenset()  # run even when fresh
 
-# %% ../../nbs/flow/120_selection.ipynb #54f5e786
+# %% ../../nbs/flow/120_selection.ipynb #9868ad54
 def downstream(
     pipeline: Pipeline,  # with its edges
     stages: Iterable[str],  # where to start
@@ -48,7 +48,7 @@ def upstream(
             found |= set(pipeline.upstream(name))
     return found
 
-# %% ../../nbs/flow/120_selection.ipynb #7a500447
+# %% ../../nbs/flow/120_selection.ipynb #86d193af
 def _chosen(pipeline: Pipeline, named: set[str], from_: str | None) -> set[str]:
     "Stages that were asked for: named ones, all behind one, or what lies between."
     if from_ is None:
