@@ -49,7 +49,7 @@ from ..store.records import find_record
 from ..store.refs import move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, read_run, run_folder, write_run
 
-# %% ../../nbs/flow/170_run.ipynb #1a6841a4
+# %% ../../nbs/flow/170_run.ipynb #5cfa018e
 def _left_out(plan: Plan, selection: Selection) -> Iterator[tuple[str, str]]:
     "Selected stages with something they need that is neither in scope nor done."
     scope = set(selection.scope)
@@ -74,7 +74,7 @@ def check_inputs(
         said = f"{name} needs `{made}`, which {needed} has not made for these values"
         raise UsageError(said, f"run `{again}` first, or leave out --only")
 
-# %% ../../nbs/flow/170_run.ipynb #10958e1b
+# %% ../../nbs/flow/170_run.ipynb #4bcd5194
 def sweep(
     plan: Plan,  # with the store
 ) -> None:
@@ -83,7 +83,7 @@ def sweep(
         if not is_alive(plan.store, folder.parent.name):
             shutil.rmtree(folder, ignore_errors=True)
 
-# %% ../../nbs/flow/170_run.ipynb #fb1b9812
+# %% ../../nbs/flow/170_run.ipynb #53af7c7a
 def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
     "Values that are injected into the notebook of a step."
     declared = {p.name: p.default for p in step.stage.parameters}
@@ -91,7 +91,7 @@ def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
     given = {n: v.value for n, v in values.items() if v.origin != "default" or v.value != declared[n]}
     return given | (step.each or {})
 
-# %% ../../nbs/flow/170_run.ipynb #b9a2eb30
+# %% ../../nbs/flow/170_run.ipynb #2a5e4626
 def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> Attempt:
     "Prepare a try of a stage in a scratch folder of its own."
     name = step.name
@@ -106,7 +106,7 @@ def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> Attempt:
     run.attempts[name] = attempt
     return attempt
 
-# %% ../../nbs/flow/170_run.ipynb #45f687f0
+# %% ../../nbs/flow/170_run.ipynb #de502360
 def start(
     run: Run,  # with the stage waiting
     step: Step,  # to be attempted, its lock taken
@@ -122,7 +122,7 @@ def start(
     about |= {"each": step.each, "key": step.key, "attempt": number}
     return partial(run_attempt, attempt, values, list(stage.saves), about, stage.file, stage.options)
 
-# %% ../../nbs/flow/170_run.ipynb #9ce2e51a
+# %% ../../nbs/flow/170_run.ipynb #c563bef9
 def _step_now(run: Run, name: str) -> Step:
     "A step as it stands at this moment."
     step = run.plan.steps[name]
@@ -130,14 +130,14 @@ def _step_now(run: Run, name: str) -> Step:
     is_settled = step.state == "cached" and is_untouched and name not in run.made_again
     return step if is_settled else plan_step(run.plan, name)
 
-# %% ../../nbs/flow/170_run.ipynb #ed5c8e03
+# %% ../../nbs/flow/170_run.ipynb #13281ad8
 def _be_cached(run: Run, step: Step) -> None:
     "Call a stage fresh, and show what its record says."
     step.state = "cached"
     show_record(run.entry(step.name), step.record, "cached")
     run.set(step.name, "cached", why=[])
 
-# %% ../../nbs/flow/170_run.ipynb #8b9c4fff
+# %% ../../nbs/flow/170_run.ipynb #590d3da6
 def _take_lock(run: Run, step: Step) -> StageLock | None:
     "Take the lock of a stage, or say who has it."
     name = step.name
@@ -156,7 +156,7 @@ def _take_lock(run: Run, step: Step) -> StageLock | None:
     run.is_told.add(name)
     return None
 
-# %% ../../nbs/flow/170_run.ipynb #adf6a83e
+# %% ../../nbs/flow/170_run.ipynb #3367c011
 def _attempt_or_find(run: Run, step: Step, is_forced: bool) -> Callable[[], Attempt] | None:
     "Start a stage, unless another run has made its record in the meantime."
     record = find_record(run.plan.store, run.plan.pipeline.name, step.stage.name, step.key)
@@ -168,7 +168,7 @@ def _attempt_or_find(run: Run, step: Step, is_forced: bool) -> Callable[[], Atte
         step.why = [reason("forced", "asked for with --force")]
     return start(run, step, record["run"] if record else run.document["run"])
 
-# %% ../../nbs/flow/170_run.ipynb #db8b8853
+# %% ../../nbs/flow/170_run.ipynb #ea1e2c2a
 def try_stage(
     run: Run,  # with everything before the stage done
     name: str,  # step whose turn it is
@@ -184,8 +184,8 @@ def try_stage(
     lock = _take_lock(run, step)
     return _attempt_or_find(run, step, is_forced) if lock else None
 
-# %% ../../nbs/flow/170_run.ipynb #01e554e8
-def _decide(run: Run, name: str) -> Callable[[], Attempt] | None:
+# %% ../../nbs/flow/170_run.ipynb #550e574b
+def _take_turn(run: Run, name: str) -> Callable[[], Attempt] | None:
     "Decide what happens to a stage that is next in the schedule."
     if run.schedule.is_behind(name):
         return run.set(name, "skipped")
@@ -193,7 +193,7 @@ def _decide(run: Run, name: str) -> Callable[[], Attempt] | None:
         return None
     return try_stage(run, name)
 
-# %% ../../nbs/flow/170_run.ipynb #00b3e295
+# %% ../../nbs/flow/170_run.ipynb #66737c7a
 def start_ready(
     run: Run,  # with its schedule
     running: dict[Future, str],  # what is under way, by its future
@@ -205,7 +205,7 @@ def start_ready(
         name = run.schedule.take()
         if name is None:
             break
-        job = _decide(run, name)
+        job = _take_turn(run, name)
         if job is not None:
             running[pool.submit(job)] = name
         if run.state.get(name) == "waiting":
@@ -217,7 +217,7 @@ def start_ready(
             run.schedule.look_at(name)
     return has_moved
 
-# %% ../../nbs/flow/170_run.ipynb #24853ddf
+# %% ../../nbs/flow/170_run.ipynb #8e2937b5
 def _stand_by(run: Run, moved_at: float) -> None:
     "Wait a moment for other runs, or for the next try of a stage."
     held = [name for name in run.is_told if run.state[name] == "waiting"]
@@ -227,7 +227,7 @@ def _stand_by(run: Run, moved_at: float) -> None:
         raise LockedError(f"{held[0]} is still being run by {holder}", "try again later")
     time.sleep(0.1)
 
-# %% ../../nbs/flow/170_run.ipynb #2384d27e
+# %% ../../nbs/flow/170_run.ipynb #732cb1e0
 def _go_through(run: Run, running: dict[Future, str], pool: ThreadPoolExecutor) -> None:
     "Decide, run and finish stages until none is left."
     moved_at = time.monotonic()
@@ -240,7 +240,7 @@ def _go_through(run: Run, running: dict[Future, str], pool: ThreadPoolExecutor) 
         for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
             finish(run, running.pop(future), future.result())
 
-# %% ../../nbs/flow/170_run.ipynb #b081b40b
+# %% ../../nbs/flow/170_run.ipynb #15788cbd
 @contextmanager
 def quiet_signals() -> Iterator[None]:
     "Let nobody interrupt, for as long as it takes to clean up."
@@ -254,7 +254,7 @@ def quiet_signals() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-# %% ../../nbs/flow/170_run.ipynb #34bebc15
+# %% ../../nbs/flow/170_run.ipynb #655ada4c
 def _cancel_attempts(run: Run, running: dict[Future, str], within_s: float) -> None:
     "End the kernels of all that is under way, and wait for their threads."
     deadline = time.monotonic() + within_s
@@ -265,7 +265,7 @@ def _cancel_attempts(run: Run, running: dict[Future, str], within_s: float) -> N
             cancel(run.attempts[name])
         wait(running, timeout=0.2)
 
-# %% ../../nbs/flow/170_run.ipynb #2eb62027
+# %% ../../nbs/flow/170_run.ipynb #a4d9a66e
 def end_all(
     run: Run,  # that was interrupted
     running: dict[Future, str],  # what is under way
@@ -282,7 +282,7 @@ def end_all(
             with suppress(StoreError):
                 run.set(name, "cancelled")
 
-# %% ../../nbs/flow/170_run.ipynb #1af4389d
+# %% ../../nbs/flow/170_run.ipynb #f205037c
 def carry_out(
     run: Run,  # with all stages waiting
 ) -> None:  # raises what interrupted it, after ending everything
@@ -300,7 +300,7 @@ def carry_out(
         for lock in run.locks.values():
             lock.release()
 
-# %% ../../nbs/flow/170_run.ipynb #7f1cae7b
+# %% ../../nbs/flow/170_run.ipynb #76eb22b1
 def _plan_undone(run: Run) -> list[Step]:
     "Plan once more what this run has not done."
     plan, known = run.plan, {}
@@ -327,7 +327,7 @@ def point_head(
             move_ref(store, ref, run.document["run"], why, after=head.number if head else 0)
             return
 
-# %% ../../nbs/flow/170_run.ipynb #64d2ea4a
+# %% ../../nbs/flow/170_run.ipynb #e657c4a1
 def move_head(
     run: Run,  # that ended, its state final
 ) -> bool:  # whether the head of the pipeline is now this run
@@ -342,7 +342,7 @@ def move_head(
     point_head(run, (keys, empty))
     return True
 
-# %% ../../nbs/flow/170_run.ipynb #c73f803c
+# %% ../../nbs/flow/170_run.ipynb #d5ea418e
 @contextmanager
 def _truthful_ending(run: Run) -> Iterator[None]:
     "Let the document say how the run ended, and remove its scratch folder."
@@ -364,7 +364,7 @@ def _truthful_ending(run: Run) -> Iterator[None]:
     finally:
         shutil.rmtree(run_folder(run.plan.store, document["run"]) / "scratch", ignore_errors=True)
 
-# %% ../../nbs/flow/170_run.ipynb #6650b8a6
+# %% ../../nbs/flow/170_run.ipynb #2b1135bc
 def run_pipeline(
     plan: Plan,  # what is stale, and why
     selection: Selection,  # stages that were asked for, and their needs
