@@ -19,6 +19,7 @@ Modules:
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
+- `mlnb.flow.ending`: What becomes of a stage that was tried, and what is kept of it
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
 - `mlnb.flow.fanout_parts`: What the stage of a fan-out saved under one name, a part for each value, read as one
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
@@ -31,6 +32,7 @@ Modules:
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
 - `mlnb.flow.progress`: What a run shows while it works
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
+- `mlnb.flow.run_document`: What a run says of itself from its first moment to its last, and what it has to remember
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand

@@ -18,11 +18,21 @@ import psutil
 import pytest
 
 from mlnb.flow import attempt as attempts
+from mlnb.flow import ending as endings
+from mlnb.flow import run as runs
+from mlnb.flow.lock import StageLock
+from mlnb.flow.plan import plan_pipeline
 from mlnb.flow.progress import LiveProgress
-from mlnb.flow.run import end_all
+from mlnb.flow.run import end_all, run_pipeline
+from mlnb.flow.run_document import stage_error
+from mlnb.flow.selection import select
 from mlnb.kernel.launch import Launch, kernel_pid
 from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect, inherited_settings, start_server
 from mlnb.kernel.process import kernel_environment
+from mlnb.store.artifacts import put_value
+from mlnb.store.errors import StoreError
+from mlnb.store.objects import path_of
+from mlnb.store.settings import project_store, read_project
 
 needs_server = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 AT_A_MOMENT = """
@@ -352,3 +362,77 @@ def test_stages_are_announced_as_planned_whatever_the_run_does_to_its_plan(monke
         has_changed.set()
         until(lambda: seen, 10)
     assert seen == ["a step"]
+
+
+# what an attempt leaves
+
+
+def test_attempt_that_found_damage_leaves_no_lock_and_no_scratch_folder_while_its_input_is_made_again(
+    make_project, monkeypatch
+):
+    "It is looked at when the maker runs again: what the attempt wrote may be as large as the disk."
+    code = "from mlnb import load, save"
+    stages = {
+        "10_rows.ipynb": [code, "save('rows', 1)"],
+        "20_total.ipynb": [code, "save('total', load('rows'))"],
+    }
+    project = read_project(make_project(stages).root)
+    store, seen = project_store(project), []
+    plan = plan_pipeline(project, store, "demo", "default")
+    made = {name: put_value(store, name).as_dict() for name in ("rows", "total")}
+
+    def attempt_without_kernel(attempt, values, declared, about, *_):
+        attempt.notebook = attempt.folder / "executed.ipynb"
+        attempt.notebook.write_text("{}")
+        if about["stage"] == "total" and about["attempt"] == 1:
+            path_of(store, made["rows"]["digest"]).unlink()  # as reading sets it aside
+            attempt.kind, attempt.error = "infra", stage_error("IntegrityError", "`rows` is damaged")
+            return attempt
+        attempt.outputs = {name: put_value(store, name).as_dict() for name in declared}
+        return attempt
+
+    def look(event, **about):
+        if event == "stage" and about["entry"]["state"] == "running":
+            (scratch,) = store.root.glob("runs/*/scratch")
+            lock = StageLock(plan, "total" if about["stage"] == "rows" else "rows", "another run")
+            seen.append(([path.name for path in scratch.iterdir()], lock.take()))
+            lock.release()
+
+    monkeypatch.setattr(runs, "run_attempt", attempt_without_kernel)
+    done = run_pipeline(plan, select(plan.pipeline), tell=look)
+    assert [entry["state"] for entry in done["stages"]] == ["committed", "committed"]
+    assert seen == [([name], True) for name in ("rows-1", "total-1", "rows-2", "total-2")]
+    assert list(store.root.glob("runs/*/scratch")) == []
+
+
+@pytest.mark.parametrize("kind", [None, "oom", "require"])
+def test_attempt_whose_ending_cannot_be_kept_leaves_no_lock_and_no_scratch_folder(
+    tmp_path, monkeypatch, kind
+):
+    "The disk is full when the record, the next try or the executed notebook is written down."
+    scratch, released = tmp_path / "scratch", []
+    scratch.mkdir()
+    options = SimpleNamespace(retries=1)
+    step = SimpleNamespace(name="train", stage=SimpleNamespace(name="train", options=options), each=None)
+    step.inputs = step.sources = {}
+    run = SimpleNamespace(
+        plan=SimpleNamespace(steps={"train": step}, store=None, project=None, profile="default"),
+        entry=lambda name: {"attempts": 1},
+        locks={"train": SimpleNamespace(release=lambda: released.append("train"))},
+        document={"run": "r1"},
+        made_again=set(),
+        not_before={},
+    )
+    error = None if kind is None else {"cell": 1, "cell_id": "c", "ename": "MemoryError", "evalue": "x"}
+    attempt = attempts.Attempt(scratch, Launch(tmp_path, {}), kind=kind, error=error)
+
+    def no_room(*_, **__):
+        raise StoreError("no room left on the disk")
+
+    run.tell = run.set = no_room
+    monkeypatch.setattr(endings, "refuse_changed_code", lambda *_: None)
+    monkeypatch.setattr(endings, "record_of", no_room)
+    monkeypatch.setattr(endings, "run_folder", no_room)
+    with pytest.raises(StoreError, match="no room"):
+        endings.finish(run, "train", attempt)
+    assert (released, scratch.exists()) == (["train"], False)

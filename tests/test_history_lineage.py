@@ -10,6 +10,7 @@ from mlnb.flow.heads import find_output
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
+from mlnb.flow.run_document import RunSettings
 from mlnb.flow.selection import select
 from mlnb.history.lineage import lineage_of, show_lineage
 from mlnb.history.results import versions_of
@@ -52,7 +53,7 @@ def run(root, name, **options):
         "default",
         resolve(project, pipeline, "default", {}, options),
     )
-    document = run_pipeline(plan, select(pipeline), is_profile_run=not options)
+    document = run_pipeline(plan, select(pipeline), RunSettings(is_profile_run=not options))
     gc.collect()
     assert document["state"] == "committed", document
     return document

@@ -11,6 +11,7 @@ import pytest
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
+from mlnb.flow.run_document import RunSettings
 from mlnb.flow.selection import select
 from mlnb.history.reproduce import (
     attempt_again,
@@ -89,7 +90,7 @@ def done(make_shared_project):
         database.execute("INSERT INTO t VALUES (100)")
     database.close()
     plan = planned(root, factor="3")
-    document = run_pipeline(plan, select(plan.pipeline), is_profile_run=False)
+    document = run_pipeline(plan, select(plan.pipeline), RunSettings(is_profile_run=False))
     gc.collect()
     assert document["state"] == "committed", document
     return root, plan.store, document

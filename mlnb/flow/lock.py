@@ -21,21 +21,21 @@ class StageLock:
     "The right to run one stage of a store."
 
     def __init__(
-        self, plan: Plan, stage: str, run: str
-    ):  # `stage` as `file_stem` gives it, so that each part has a lock of its own
-        self.path = (
-            make_folder(plan.store.root / "locks", plan.store.folder_mode)
-            / f"{plan.pipeline.name}.{stage}.lock"
-        )
+        self,
+        plan: Plan,  # with store and pipeline
+        stage: str,  # as `file_stem` gives it: each part has its own lock
+        run: str,  # id of the run that wants it
+    ):
+        folder = make_folder(plan.store.root / "locks", plan.store.folder_mode)
+        self.path = folder / f"{plan.pipeline.name}.{stage}.lock"
         self.run, self.file, self.mode = run, None, 0o660 if plan.store.group else 0o600
 
     def take(self) -> bool:
         "Try to take it, without waiting."
-        file = open(
-            self.path, "a+", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, self.mode)
-        )
-        if os.fstat(file.fileno()).st_uid == os.getuid():
-            os.fchmod(file.fileno(), self.mode)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self.mode)
+        file = os.fdopen(handle, "a+", encoding="utf-8")
+        if os.fstat(handle).st_uid == os.getuid():
+            os.fchmod(handle, self.mode)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -52,7 +52,7 @@ class StageLock:
         return self.path.read_text(encoding="utf-8") or "another run"
 
     def release(self) -> None:
-        "Give it back."
+        "Give it back; does nothing when it was never taken."
         if self.file is not None:
             self.file.close()
         self.file = None

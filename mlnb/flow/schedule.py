@@ -19,65 +19,76 @@ DONE = ("committed", "cached")
 BROKEN = ("failed", "skipped", "cancelled")
 
 
+def _followers(needs: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    "Stages behind each stage: the edges turned round."
+    behind: dict[str, list[str]] = {name: [] for name in needs}
+    for name, needed in needs.items():
+        for before in needed:
+            behind[before].append(name)
+    return behind
+
+# %% ../../nbs/flow/140_schedule.ipynb #b918e8c7
 @dataclass
 class Schedule:
     "States of stages, and which of them could be decided now."
 
     order: tuple[str, ...]  # stages, each behind all that it needs
-    needs: Mapping[str, list[str]]  # stages that each needs; others than those in `order` are there already
+    needs: Mapping[str, list[str]]  # stages that each needs
     keep_going: bool = False  # whether independent stages go on after a failure
     before: Mapping[str, str] | None = None  # states that stages have already
-    part_of: Mapping[str, str] = field(
-        default_factory=dict
-    )  # stage of each part of a fan-out: a failed part does not stop the others of its stage
+    part_of: Mapping[str, str] = field(default_factory=dict)  # stage of each part of a fan-out
 
     def __post_init__(self):
-        self.place = {name: n for n, name in enumerate(self.order)}
+        before, self.place = self.before or {}, {name: n for n, name in enumerate(self.order)}
         self.needs = {name: [s for s in self.needs.get(name, ()) if s in self.place] for name in self.order}
-        self.behind: dict = {name: [] for name in self.order}
-        for name, needed in self.needs.items():
-            for s in needed:
-                self.behind[s].append(name)
-        self.state = {
-            name: (self.before or {}).get(name, "waiting") for name in self.order
-        }  # waiting, running, committed, cached, failed, skipped, cancelled
-        self.n_open = {
-            name: sum(self.state[s] not in DONE for s in needed) for name, needed in self.needs.items()
-        }  # how many of its needs are not done
-        self.n_in = Counter(self.state.values())  # how many stages are in each state
-        self.failed = Counter(
-            self.part_of.get(name, name) for name, state in self.state.items() if state == "failed"
-        )  # stages, with the number of their failed parts
-        self.queue = [
-            n
-            for n, name in enumerate(self.order)
-            if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name))
-        ]  # places of stages to be looked at, a heap
+        self.behind = _followers(self.needs)
+        self.state = {name: before.get(name, "waiting") for name in self.order}
+        self.n_open = {name: sum(map(self.is_open, needed)) for name, needed in self.needs.items()}
+        self.n_in = Counter(self.state.values())  # number of stages in each state
+        failed = [name for name, state in self.state.items() if state == "failed"]
+        self.failed = Counter(map(self.stage_of, failed))  # failed parts of each stage, never 0
+        self.queue = [n for n, name in enumerate(self.order) if self.is_ready(name)]  # places, a heap
         self.queued = set(self.queue)
 
+    def stage_of(self, name: str) -> str:
+        "The stage that a part belongs to; any other is its own."
+        return self.part_of.get(name, name)
+
+    def is_open(self, name: str) -> bool:
+        "Whether a stage is still to be done, so that those behind it wait."
+        return self.state[name] not in DONE
+
     def look_at(self, name: str) -> None:
-        "Put a stage in the queue."
-        if (place := self.place[name]) in self.queued:
-            return
-        self.queued.add(place)
-        heappush(self.queue, place)
+        "Put a stage in the queue, unless it is there."
+        place = self.place[name]
+        if place not in self.queued:
+            self.queued.add(place)
+            heappush(self.queue, place)
 
     def change(self, name: str, state: str) -> None:
         "Give a stage another state, and queue whom it concerns."
         before, self.state[name] = self.state[name], state
         self.n_in[before] -= 1
         self.n_in[state] += 1
-        step = (before in DONE) - (state in DONE)
-        for s in self.behind[name] if step or state in BROKEN else ():
-            self.n_open[s] += step
-            if state in BROKEN or not self.n_open[s]:
-                self.look_at(s)
+        self.tell_followers(name, (before in DONE) - (state in DONE))
         if state == "waiting":
             self.look_at(name)
-        stage = self.part_of.get(name, name)
-        self.failed += Counter({stage: state == "failed"})
-        self.failed -= Counter({stage: before == "failed"})  # keeps what is left above zero
-        if state == "failed" and self.failed[stage] == 1 and not self.keep_going:
+        self.count_failure(self.stage_of(name), (state == "failed") - (before == "failed"))
+
+    def tell_followers(self, name: str, step: int) -> None:
+        "Count needs of those behind a stage, more or less by `step`; queue who may be decided now."
+        is_broken = self.state[name] in BROKEN
+        for s in self.behind[name] if step or is_broken else ():
+            self.n_open[s] += step
+            if is_broken or not self.n_open[s]:
+                self.look_at(s)
+
+    def count_failure(self, stage: str, step: int) -> None:
+        "Count failed parts of a stage; the first one concerns all that wait."
+        n_failed = self.failed.pop(stage, 0) + step
+        if n_failed:
+            self.failed[stage] = n_failed
+        if step > 0 and n_failed == 1 and not self.keep_going:
             for s in self.order:
                 self.look_at(s)
 
@@ -87,12 +98,15 @@ class Schedule:
             return True
         return self.n_open[name] > 0 and any(self.state[s] in BROKEN for s in self.needs[name])
 
+    def is_ready(self, name: str) -> bool:
+        "Whether a stage waits, and has all it needs or can never have it."
+        return self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name))
+
     def take(self) -> str | None:
-        "The first waiting stage that could be decided, taken from the queue; whoever leaves it waiting has to `look_at` it again."
+        "The first stage that could be decided, taken from the queue; None when there is none."
         while self.queue:
             place = heappop(self.queue)
             self.queued.remove(place)
-            name = self.order[place]
-            if self.state[name] == "waiting" and (not self.n_open[name] or self.is_behind(name)):
-                return name
+            if self.is_ready(self.order[place]):
+                return self.order[place]
         return None

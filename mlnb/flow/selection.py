@@ -9,6 +9,7 @@
 __all__ = ['Selection', 'downstream', 'upstream', 'select']
 
 # %% ../../nbs/flow/120_selection.ipynb #61a9cf48
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..notebook.pipeline import Pipeline
@@ -19,14 +20,14 @@ from ..store.errors import UsageError, did_you_mean
 class Selection:
     "Which stages of a pipeline a run is about."
 
-    selected: tuple[str, ...]  # named, or all
+    selected: tuple[str, ...]  # named, or all of them
     scope: tuple[str, ...]  # those and what they need, in order
     forced: frozenset[str] = frozenset()  # run even when fresh
 
-
+# %% ../../nbs/flow/120_selection.ipynb #9868ad54
 def downstream(
     pipeline: Pipeline,  # with its edges
-    stages: list[str],  # where to start
+    stages: Iterable[str],  # where to start
 ) -> set[str]:  # these and everything behind them
     "Stages that need these, directly or not."
     found = set(stages)
@@ -38,7 +39,7 @@ def downstream(
 
 def upstream(
     pipeline: Pipeline,  # with its edges
-    stages: list[str],  # where to start
+    stages: Iterable[str],  # where to start
 ) -> set[str]:  # these and everything they need
     "Stages that these need, directly or not."
     found = set(stages)
@@ -47,35 +48,39 @@ def upstream(
             found |= set(pipeline.upstream(name))
     return found
 
+# %% ../../nbs/flow/120_selection.ipynb #86d193af
+def _chosen(pipeline: Pipeline, named: set[str], from_: str | None) -> set[str]:
+    "Stages that were asked for: named ones, all behind one, or what lies between."
+    if from_ is None:
+        return named or set(pipeline.order)
+    behind = downstream(pipeline, [from_])
+    between = behind & upstream(pipeline, named) if named else behind
+    if not between:
+        said = f"nothing leads from `{from_}` to {', '.join(f'`{name}`' for name in sorted(named))}"
+        raise UsageError(said, f"`mlnb dag {pipeline.name}` shows the graph")
+    return between
+
+
+def _in_order(pipeline: Pipeline, names: set[str]) -> tuple[str, ...]:
+    "Stages in the order of their pipeline."
+    return tuple(name for name in pipeline.order if name in names)
+
 # %% ../../nbs/flow/120_selection.ipynb #62e18e0a
 def select(
-    pipeline: Pipeline,  # whose stages
-    stages: list[str] = (),  # named: these and the stale stages they need
+    pipeline: Pipeline,  # with its stages and edges
+    stages: Iterable[str] = (),  # named: these and the stale stages they need
     from_: str | None = None,  # it and everything downstream
     to: str | None = None,  # it and the stale stages it needs
     only: bool = False,  # exactly the named stages
     force: bool = False,  # run the selected ones even when fresh
 ) -> Selection:  # raises `UsageError` for an unknown stage
     "Choose stages as the command line says."
-    for name in [*stages, *(n for n in (from_, to) if n)]:
+    named = [name for name in (*stages, to) if name]
+    for name in [*named, *([from_] if from_ else [])]:
         if name not in pipeline.stages:
-            raise UsageError(
-                f"pipeline `{pipeline.name}` has no stage `{name}`", did_you_mean(name, list(pipeline.stages))
-            )
-    selected = set(stages) | ({to} if to else set())
-    if from_:
-        behind = downstream(pipeline, [from_])
-        if selected and not behind & upstream(pipeline, [*selected]):
-            raise UsageError(
-                f"nothing leads from `{from_}` to {', '.join(f'`{s}`' for s in sorted(selected))}",
-                f"`mlnb dag {pipeline.name}` shows the graph",
-            )
-        selected = behind & upstream(pipeline, [*selected]) if selected else behind
-    if not selected:
-        selected = set(pipeline.order)
-    scope = selected if only else upstream(pipeline, [*selected])
-
-    def ordered(names):
-        return tuple(n for n in pipeline.order if n in names)
-
-    return Selection(ordered(selected), ordered(scope), frozenset(selected if force else ()))
+            said = f"pipeline `{pipeline.name}` has no stage `{name}`"
+            raise UsageError(said, did_you_mean(name, list(pipeline.stages)))
+    selected = _chosen(pipeline, set(named), from_ or None)
+    scope = selected if only else upstream(pipeline, selected)
+    forced = frozenset(selected if force else ())
+    return Selection(_in_order(pipeline, selected), _in_order(pipeline, scope), forced)

@@ -110,7 +110,7 @@ def planned_document(
 ) -> dict:  # in the form of `run --json`, state `planned`
     "What a run would do."
     from mlnb.flow.key import reason
-    from mlnb.flow.run import new_document
+    from mlnb.flow.run_document import new_document
 
     document = new_document(plan, selection, None, "planned")
     for entry in document["stages"]:
@@ -190,6 +190,7 @@ def run_as_told(
     "Run what a plan says, or say what would run."
     from mlnb.flow.progress import progress
     from mlnb.flow.run import run_pipeline
+    from mlnb.flow.run_document import RunSettings
 
     selection = selection_of(plan, manner)
     for line in plan.lines:
@@ -197,9 +198,9 @@ def run_as_told(
     if manner.dry_run:
         return planned_document(plan, selection) | about
     server = server_for(plan, selection, manner)
-    how = (manner.n_at_once, manner.keep_going, manner.wait_s, moves_head)
+    settings = RunSettings(manner.n_at_once, manner.keep_going, manner.wait_s, moves_head, server)
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
-        ended.append(run_pipeline(plan, selection, *how, tell, server, about))
+        ended.append(run_pipeline(plan, selection, settings, tell, about))
     if manner.check_determinism and ended[0]["exit_code"] == 0:
         ended[0] |= determinism_of(plan, manner.stages[0], manner.as_json)
     return ended[0]
