@@ -181,7 +181,7 @@ def _end_event(end: LogEnd) -> Event | None:
     first_bad = end.n + (end.head.n > end.n)
     return Event("broken_log", "failed", None, {"known": known, "lines": end.n, "first_bad": first_bad})
 
-# %% ../../nbs/care/040_audit.ipynb #c1bac546
+# %% ../../nbs/care/040_audit.ipynb #f566ff97
 def lines_to_add(
     end: LogEnd,  # where the log ends
     event: Event,  # what is to be written down
@@ -393,7 +393,7 @@ def log_report(
         "findings": [found._asdict() for found in findings],
     }
 
-# %% ../../nbs/care/040_audit.ipynb #7a9b159d
+# %% ../../nbs/care/040_audit.ipynb #c5dc5977
 def verify_log(
     store: Store,  # whose log is checked
     kept: tuple[Path, ...] = (),  # files of checkpoints that were kept elsewhere

@@ -9,7 +9,7 @@ first line on: for these the [audit log](040_audit.ipynb) keeps a head and signe
 # %% auto #0
 __all__ = ['NOTHING', 'new_line', 'audit_entry', 'split_lines', 'Finding', 'torn_mark', 'is_closed', 'chain_finding']
 
-# %% ../../nbs/care/030_chain.ipynb #071ca6fb
+# %% ../../nbs/care/030_chain.ipynb #9385c918
 import json
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -68,7 +68,7 @@ class Finding(NamedTuple):
     n: int | None  # number of the first wrong line; None when it is no line
     message: str  # what is wrong with it
 
-# %% ../../nbs/care/030_chain.ipynb #f3b4d72f
+# %% ../../nbs/care/030_chain.ipynb #ac8b47de
 def torn_mark(
     line: bytes,  # what a crash left of it
 ) -> dict:  # `about` of the event that closes it
@@ -102,7 +102,7 @@ def _line_finding(lines: list[bytes], n: int, previous: str) -> Finding | None:
     left = f"entry {n} says that the log was found broken, with {entry['about']['lines']} lines left"
     return Finding(entry["about"]["first_bad"], left)
 
-# %% ../../nbs/care/030_chain.ipynb #be0be677
+# %% ../../nbs/care/030_chain.ipynb #02afba9a
 def chain_finding(
     lines: list[bytes],  # of the log, without a torn one at its end
 ) -> Finding | None:  # None when each line follows from the one before

@@ -81,10 +81,11 @@ def _shown_by(records: list[dict], digests: set[str]) -> list[Made]:
     return [one for one in made if one.kind == "notebook" and one.digest not in digests]
 
 
-def _made_next(records: list[dict], reached: set[str]) -> list[Made]:
-    "What was made directly from objects, and is not among them."
-    readers = [record for record in records if reached & described_digests(record["inputs"])]
-    return [one for record in readers for one in products_of(record) if one.digest not in reached]
+def _made_next(readers: list[tuple[set, dict]], fresh: set[str], reached: set[str]) -> dict[str, Made]:
+    "What was made directly from objects that are new, and is not reached yet, by digest."
+    touched = [record for inputs, record in readers if not inputs.isdisjoint(fresh)]
+    made = [one for record in touched for one in products_of(record)]
+    return {one.digest: one for one in made if one.digest not in reached}
 
 
 def made_from(
@@ -92,13 +93,14 @@ def made_from(
     digests: Iterable[str],  # of what is to be erased
 ) -> list[Made]:  # in no order of time
     "Everything that was made from objects, directly or not."
-    records, reached = list(all_records(store)), set(digests)
-    found = {one.digest: one for one in _shown_by(records, reached)}
-    more = _made_next(records, reached)
-    while more:
-        found |= {one.digest: one for one in more}
-        reached |= {one.digest for one in more}
-        more = _made_next(records, reached)
+    readers = [(described_digests(record["inputs"]), record) for record in all_records(store)]
+    reached = set(digests)
+    found = {one.digest: one for one in _shown_by([record for _, record in readers], reached)}
+    fresh = _made_next(readers, reached, reached)
+    while fresh:
+        found |= fresh
+        reached |= fresh.keys()
+        fresh = _made_next(readers, fresh.keys(), reached)
     return list(found.values())
 
 # %% ../../nbs/care/080_erase.ipynb #6b0943df

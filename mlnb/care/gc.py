@@ -30,15 +30,17 @@ from ..store.objects import Store, take_back
 Sizes = dict[str, int]  # size [bytes] by path in the store
 
 
-def disk_size(path: Path) -> int:
-    "Size of a file, or of all files in a folder [bytes]; 0 when it is gone."
+def disk_size(
+    path: Path,  # of a file or a folder
+) -> int:  # all files in it [bytes]
+    "Size of a file, or of all files in a folder; 0 when it is gone."
     total = 0
     for one in path.rglob("*") if path.is_dir() else [path]:
         with suppress(FileNotFoundError):
             total += 0 if one.is_dir() else one.lstat().st_size
     return total
 
-# %% ../../nbs/care/070_gc.ipynb #2881aaaf
+# %% ../../nbs/care/070_gc.ipynb #eb12e340
 def _object_sizes(root: Path, reachable: Reachable) -> Iterator[tuple[str, int]]:
     "Path and size of every object that cannot be reached."
     for entry in object_files(root):
@@ -74,7 +76,7 @@ def move_away(
         return False
     return True
 
-# %% ../../nbs/care/070_gc.ipynb #275566c6
+# %% ../../nbs/care/070_gc.ipynb #ec18e8d9
 def move_back(
     store: Store,  # that gets it again
     relative: str,  # path of what lies in the trash
@@ -88,7 +90,7 @@ def move_back(
         os.rename(trashed, path)
     return path.exists()
 
-# %% ../../nbs/care/070_gc.ipynb #8b4f0366
+# %% ../../nbs/care/070_gc.ipynb #a5484b0d
 def trash_of(
     store: Store,  # whose trash is listed
 ) -> Sizes:  # runs first; a run is one entry, whatever is in it
@@ -98,7 +100,7 @@ def trash_of(
     others = [path for path in files if path.relative_to(trash).parts[0] != "runs"]
     return {p.relative_to(trash).as_posix(): disk_size(p) for p in (*sorted(trash.glob("runs/*")), *others)}
 
-# %% ../../nbs/care/070_gc.ipynb #f301f746
+# %% ../../nbs/care/070_gc.ipynb #43903961
 def _delete(path: Path) -> None:
     "Delete a file or a folder, whether or not it is there."
     if path.is_dir():
@@ -145,7 +147,7 @@ def collecting(
     finally:
         os.close(lock)
 
-# %% ../../nbs/care/070_gc.ipynb #55b60de5
+# %% ../../nbs/care/070_gc.ipynb #b99160c7
 def count_by_kind(
     sizes: Sizes,  # of files of the store
 ) -> dict[str, int]:  # `objects`, `records`, `runs` and their `bytes`
@@ -153,7 +155,7 @@ def count_by_kind(
     kinds = Counter(path.partition("/")[0] for path in sizes)
     return {kind: kinds[kind] for kind in ("objects", "records", "runs")} | {"bytes": sum(sizes.values())}
 
-# %% ../../nbs/care/070_gc.ipynb #9319d85d
+# %% ../../nbs/care/070_gc.ipynb #15a21913
 def _file_sizes(paths: Iterable[Path]) -> dict[str, int]:
     "Number and size of files."
     sizes = [disk_size(path) for path in paths]
@@ -178,7 +180,7 @@ def gc_report(
         "quarantine": aside | {"kept": retention.quarantine},
     }
 
-# %% ../../nbs/care/070_gc.ipynb #9f4f9f07
+# %% ../../nbs/care/070_gc.ipynb #7de05766
 def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) -> dict:
     "What a collection would do now."
     reachable = look(store, retention, roots)
@@ -186,7 +188,7 @@ def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) ->
     listed = out_of_reach(store, reachable)
     return gc_report(store, retention, listed, trashed, temporaries(store.root)) | {"dry_run": True}
 
-# %% ../../nbs/care/070_gc.ipynb #404ab558
+# %% ../../nbs/care/070_gc.ipynb #ed69beb9
 def _move_unreached(store: Store, listed: Sizes, reachable: Reachable) -> Sizes:
     "Move to the trash what was out of reach at the first look and still is."
     moved = {}

@@ -26,7 +26,7 @@ from ..store.records import output_digests
 from ..store.refs import actor
 from ..store.runs import document_of, run_ids, write_run
 
-# %% ../../nbs/care/050_repair.ipynb #159b10de
+# %% ../../nbs/care/050_repair.ipynb #f2d8633e
 def run_event(
     store: Store,  # whose log is asked
     run: str,  # id of the run
@@ -45,20 +45,20 @@ def stage_told_by(
     told |= {"key": record["key"]}
     return told | {name: record.get(name) for name in ("notebook", "file", "started_utc", "peak_mib")}
 
-# %% ../../nbs/care/050_repair.ipynb #83dc5974
+# %% ../../nbs/care/050_repair.ipynb #83d9a4f8
 def _values_told_by(records: list[dict], origin: str) -> dict[str, dict]:
     "The parameters of a run by name, as its records tell them: `value`, `origin` and `type`."
     given = [record.get("parts", {}).get("parameters", {}) for record in records]
     values = {name: value for one in given for name, value in one.items()}
     return {k: {"value": v.get("value"), "origin": origin, "type": v.get("type")} for k, v in values.items()}
 
-# %% ../../nbs/care/050_repair.ipynb #833e98af
+# %% ../../nbs/care/050_repair.ipynb #0a51c953
 def _records_of_run(store: Store, run: str) -> list[dict]:
     "What a run committed, in the order in which its stages started."
     found = [record for record in sound_records(store) if record["run"] == run]
     return sorted(found, key=lambda record: str(record.get("started_utc")))
 
-# %% ../../nbs/care/050_repair.ipynb #04248d5c
+# %% ../../nbs/care/050_repair.ipynb #85d9659b
 def _is_all(said: dict | None, records: list[dict]) -> bool:
     "Whether every stage of a run was committed, once, and left a record that can be read."
     is_told = said is not None and said["about"].get("stages") == {"committed": len(records)}
@@ -132,7 +132,7 @@ def set_aside(
     aside = make_folder(store.root / "quarantine", store.folder_mode)
     os.replace(path, aside / f"{name}-{uuid.uuid4().hex[:8]}")
 
-# %% ../../nbs/care/050_repair.ipynb #8fa436b5
+# %% ../../nbs/care/050_repair.ipynb #d2422ac9
 Outcome = tuple[bool, str]  # whether something was repaired, and a sentence about it
 _NOT_TOLD = (
     "not told again: the audit log and the records do not tell what each of its stages did; "
@@ -153,7 +153,7 @@ def repair_run(
     told = f"told again from the audit log and {len(document['keys'])} records"
     return True, f"{told}; why its stages ran is not known any more"
 
-# %% ../../nbs/care/050_repair.ipynb #cdb15998
+# %% ../../nbs/care/050_repair.ipynb #d603478b
 def _dispensable(name: str, number: int, intact: list[Path]) -> str | None:
     "Why a damaged move of a ref is not needed; None when it is."
     if name.startswith("remotes/"):
@@ -203,7 +203,7 @@ def repair_ref(
     _write_move(store, path, run)
     return True, f"repaired: it points to {run}, the newest run that became the head"
 
-# %% ../../nbs/care/050_repair.ipynb #b4979259
+# %% ../../nbs/care/050_repair.ipynb #b0f5dbfb
 def repair_documents(
     store: Store,  # that was verified
     found: dict,  # what `verify_store` returned

@@ -10,7 +10,7 @@ It moves and deletes nothing; that is done by [a collection](070_gc.ipynb), whic
 __all__ = ['KEEP_ALL', 'RecordFiles', 'Retention', 'newest_of', 'digests_in', 'Reachable', 'under_way', 'targets', 'RecordFile',
            'record_names', 'read_record', 'read_records', 'newest', 'with_origins', 'kept_runs', 'look']
 
-# %% ../../nbs/care/060_roots.ipynb #fa84c4c2
+# %% ../../nbs/care/060_roots.ipynb #b75b5b52
 import os
 import re
 from collections import defaultdict
@@ -137,7 +137,7 @@ class RecordFile(NamedTuple):
 
 RecordFiles = dict[str, RecordFile]  # by path below `records/`
 
-# %% ../../nbs/care/060_roots.ipynb #9bcf0385
+# %% ../../nbs/care/060_roots.ipynb #d7a7559e
 _KEPT_SUFFIXES = (".json", ".evidence")  # of records, and of second results that differed
 
 
@@ -155,22 +155,23 @@ def record_names(
             names = _names_in(f"{folder}/{pipeline}/{stage}")
             yield from (f"{pipeline}/{stage}/{name}" for name in names if name.endswith(_KEPT_SUFFIXES))
 
-# %% ../../nbs/care/060_roots.ipynb #5b92c813
+# %% ../../nbs/care/060_roots.ipynb #702f94f6
 def read_record(
     folder: Path,  # `records/` of a store or of its trash
     relative: str,  # path below it
     is_trashed: bool,  # whether that is the trash
 ) -> RecordFile | None:  # None when it is gone meanwhile
     "What a record says."
+    path = folder / relative
     try:
-        document = read_json(folder / relative)
+        document = read_json(path)
     except IntegrityError:
         document = {}
     except FileNotFoundError:
         return None
-    return RecordFile(relative, document, digests_in(folder / relative), is_trashed)
+    return RecordFile(relative, document, digests_in(path), is_trashed)
 
-# %% ../../nbs/care/060_roots.ipynb #146f542e
+# %% ../../nbs/care/060_roots.ipynb #ff413876
 def _record_places(store: Store) -> Iterator[tuple[Path, str, bool]]:
     "Folder and path of every record, and whether it is in the trash, which is listed last."
     for folder, is_trashed in ((store.root / "records", False), (store.root / "trash" / "records", True)):
@@ -197,7 +198,7 @@ def read_records(
     known.update(found)
     return found
 
-# %% ../../nbs/care/060_roots.ipynb #5c66ed5a
+# %% ../../nbs/care/060_roots.ipynb #f492b13a
 def newest(
     records: RecordFiles,  # all that there are
     n: int | None,  # of each stage; None = all
@@ -210,7 +211,7 @@ def newest(
     damaged = {one.relative for one in records.values() if not one.document and not one.is_trashed}
     return damaged.union(relative for of in stages.values() for _, relative in newest_of(of, n))
 
-# %% ../../nbs/care/060_roots.ipynb #59c27621
+# %% ../../nbs/care/060_roots.ipynb #5b0075e8
 def _makers_of(records: RecordFiles) -> dict[str, set[str]]:
     "Who made which object."
     makers = defaultdict(set)
@@ -219,7 +220,7 @@ def _makers_of(records: RecordFiles) -> dict[str, set[str]]:
             makers[output["digest"]].add(record.relative)
     return makers
 
-# %% ../../nbs/care/060_roots.ipynb #ac4837df
+# %% ../../nbs/care/060_roots.ipynb #05440d75
 def with_origins(
     records: RecordFiles,  # all that there are
     kept: set[str],  # paths to begin with
@@ -231,17 +232,17 @@ def with_origins(
     while waiting:
         relative = waiting.pop()
         found.add(relative)
-        given = [one["digest"] for _, one in each_described(records[relative].document.get("inputs", {}))]
-        waiting |= set().union(*(makers.get(digest, ()) for digest in given)) - found
+        for _, given in each_described(records[relative].document.get("inputs", {})):
+            waiting |= makers.get(given["digest"], set()) - found
     return found
 
-# %% ../../nbs/care/060_roots.ipynb #210a24e5
+# %% ../../nbs/care/060_roots.ipynb #9c3a3a63
 def _evidence_of(records: RecordFiles, kept: set[str]) -> set[str]:
     "The evidence that goes with kept records."
     evidence = (relative for relative in records if relative.endswith(".evidence"))
     return {path for path in evidence if path[: path.rindex("/") + 65] + ".json" in kept}
 
-# %% ../../nbs/care/060_roots.ipynb #6ea2a342
+# %% ../../nbs/care/060_roots.ipynb #620b1cae
 def _run_documents(store: Store) -> dict[str, dict]:
     "The documents of all runs, by id; empty when one is damaged, absent or gone."
     found: dict[str, dict] = {path.name: {} for path in (store.root / "runs").glob("*")}
@@ -257,7 +258,7 @@ def _relied_on(document: dict) -> set[str]:
     keys = {*document.get("keys", {}).items(), *listed}
     return {f"{document.get('pipeline')}/{stage}/{key}.json" for stage, key in keys}
 
-# %% ../../nbs/care/060_roots.ipynb #7c3ba8a3
+# %% ../../nbs/care/060_roots.ipynb #07813e26
 def kept_runs(
     documents: dict[str, dict],  # of runs, by id
     n: int | None,  # newest of each pipeline; None = all

@@ -38,7 +38,7 @@ def object_files(
             files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
         yield from sorted(files, key=lambda entry: entry.name)
 
-# %% ../../nbs/care/020_verify.ipynb #68b1df07
+# %% ../../nbs/care/020_verify.ipynb #cbd0389a
 def document_files(
     root: Path,  # of a store
 ) -> Iterator[Path]:
@@ -62,7 +62,7 @@ def _code_roles(record: dict) -> Iterator[tuple[str, str]]:
     yield from ((digest, name) for name, digest in record.get("texts", {}).items())
     yield from ((digest, f"module {name}") for name, digest in record.get("modules", {}).items())
 
-# %% ../../nbs/care/020_verify.ipynb #3ed48038
+# %% ../../nbs/care/020_verify.ipynb #42d0159a
 def object_roles(
     record: dict,  # of a stage
 ) -> dict[str, str]:  # digest -> what it is in this record, e.g. `fraud/model`
@@ -75,7 +75,7 @@ def object_roles(
         roles.setdefault(digest, f"{pipeline}/{stage} ({part})")
     return roles
 
-# %% ../../nbs/care/020_verify.ipynb #02dde920
+# %% ../../nbs/care/020_verify.ipynb #887514cb
 def sound_documents(
     paths: Iterable[Path],  # of records, refs or runs
 ) -> Iterator[dict]:  # what can be read of them
@@ -112,7 +112,7 @@ def uses_of(
                 found[digest].append(Use(role, stage))
     return found
 
-# %% ../../nbs/care/020_verify.ipynb #1d3f9108
+# %% ../../nbs/care/020_verify.ipynb #9e82dfdd
 StageKey = tuple[str, str, str]  # pipeline, stage and key
 
 
@@ -129,7 +129,7 @@ def _runs_by_result(store: Store) -> dict[StageKey, set[str]]:
             found[run["pipeline"], stage, key].add(run["run"])
     return found
 
-# %% ../../nbs/care/020_verify.ipynb #5371be3a
+# %% ../../nbs/care/020_verify.ipynb #82fb12c7
 About = dict[str, list]  # `names`, `runs` and `stages` that damage concerns
 
 
@@ -196,7 +196,7 @@ def is_intact(
         return False
     return found == entry.name
 
-# %% ../../nbs/care/020_verify.ipynb #83038d47
+# %% ../../nbs/care/020_verify.ipynb #a42e6d2e
 def _size_now(entry: os.DirEntry) -> int:
     "Size of a file [bytes]; 0 when it is gone."
     with suppress(FileNotFoundError):
@@ -221,7 +221,7 @@ def is_digest(
     "Whether something has the form of an object's name."
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
 
-# %% ../../nbs/care/020_verify.ipynb #bcacdf61
+# %% ../../nbs/care/020_verify.ipynb #7df9b03e
 def missing_objects(
     store: Store,  # an overlay finds them in the store below too
 ) -> set[str]:  # digests that a record needs and nobody has
@@ -229,7 +229,7 @@ def missing_objects(
     needed = {digest for record in sound_records(store) for digest in object_roles(record)}
     return {d for d in needed if not has(store, d) and not is_erased(store.root, d)}
 
-# %% ../../nbs/care/020_verify.ipynb #f82a13ef
+# %% ../../nbs/care/020_verify.ipynb #d2b8d2b6
 def is_readable(
     path: Path,  # of a document
 ) -> bool:  # True also when it is gone meanwhile
@@ -242,7 +242,7 @@ def is_readable(
         return False
     return "records" not in path.parts or path.suffix != ".json" or document.get("key") == path.stem
 
-# %% ../../nbs/care/020_verify.ipynb #006991fd
+# %% ../../nbs/care/020_verify.ipynb #1503eb53
 def document_about(
     relative: Path,  # in the store
 ) -> About:  # `names`, `runs`, `stages` as far as its place tells
@@ -309,7 +309,7 @@ def from_files(
     known = {sha256_file(p): p for p in paths if p.is_file()}
     return lambda digest: known[digest].read_bytes() if digest in known else None
 
-# %% ../../nbs/care/020_verify.ipynb #7c3e3f02
+# %% ../../nbs/care/020_verify.ipynb #9d6fa248
 def from_store(
     other: Store,  # e.g. a copy on another disk
 ) -> Fetcher:  # to be asked by digest
@@ -323,7 +323,7 @@ def from_store(
 
     return fetch
 
-# %% ../../nbs/care/020_verify.ipynb #c142baaa
+# %% ../../nbs/care/020_verify.ipynb #88a2e28f
 def _content(fetchers: Iterable[Fetcher], digest: str | None) -> bytes | None:
     "The content of a digest, from the first that really has it."
     for fetch in fetchers if digest else ():

@@ -83,7 +83,7 @@ def evidence_digests(
     still = [record for record in violations(store) if record["status"] != "closed"]
     return {digest for record in still for digest in record["evidence"]}
 
-# %% ../../nbs/care/090_violations.ipynb #bf6d267b
+# %% ../../nbs/care/090_violations.ipynb #340e64c8
 def _plain_line(text: object) -> str:
     "A text as it can stand in a line or a table of Markdown."
     return " ".join(str(text).split()).replace("<", "&lt;").replace("|", "\\|")

@@ -78,7 +78,7 @@ def _limits_to_take(exchange: Exchange, records: list[dict]) -> dict[str, int]:
     present = {digest: limit for digest, limit in limits.items() if object_place(digest) in there}
     return {digest: n for digest, n in present.items() if not is_erased(exchange.store.root, digest)}
 
-# %% ../../nbs/sharing/040_pull.ipynb #f3aeeea5
+# %% ../../nbs/sharing/040_pull.ipynb #3ee25e6e
 def take_objects(
     exchange: Exchange,  # whose remote has them
     limits: Mapping[str, int],  # the most that is taken [bytes], by digest
@@ -141,7 +141,7 @@ def take_records(
     misplaced = [refusal(path, IntegrityError(f"{path} is no place for a record")) for path in strange]
     return records, misplaced + refused
 
-# %% ../../nbs/sharing/040_pull.ipynb #8c70ee7f
+# %% ../../nbs/sharing/040_pull.ipynb #05bca1e2
 def _commit_complete(exchange: Exchange, records: list[dict]) -> tuple[int, list[str]]:
     "Commit records whose objects are all here or erased: how many are new, and places of the others."
     store, n_new, incomplete = exchange.store, 0, []
@@ -161,7 +161,7 @@ def _is_finished_run(document: dict, run: str) -> bool:
     is_finished = document.get("state") in ("committed", "failed", "cancelled")
     return is_it and is_finished and isinstance(document.get("pipeline"), str)
 
-# %% ../../nbs/sharing/040_pull.ipynb #b96487d7
+# %% ../../nbs/sharing/040_pull.ipynb #d4662ab2
 _RUN_PLACE = r"runs/([^/]+)\.json"  # with the id of the run
 
 
@@ -192,7 +192,7 @@ def _is_move(value: dict, ref: str, number: int) -> bool:
     is_it = value.get("name") == ref and value.get("number") == number
     return is_it and all(isinstance(value.get(part), str) for part in MOVE_FIELDS)
 
-# %% ../../nbs/sharing/040_pull.ipynb #2de334cf
+# %% ../../nbs/sharing/040_pull.ipynb #68d71687
 def take_ref(
     exchange: Exchange,  # whose remote has it
     ref: str,  # name of the ref

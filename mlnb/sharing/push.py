@@ -110,7 +110,7 @@ def sendable(
             left_out.append({"path": record_place(record), "message": message})
     return complete, left_out
 
-# %% ../../nbs/sharing/030_push.ipynb #1f84ad2d
+# %% ../../nbs/sharing/030_push.ipynb #2e523112
 def _lacking_objects(exchange: Exchange, records: list[dict]) -> list[str]:
     "Digests of the objects that records need, and a remote lacks."
     store = exchange.store
@@ -119,7 +119,7 @@ def _lacking_objects(exchange: Exchange, records: list[dict]) -> list[str]:
     here = [d for d in wanted if has(store, d) and f"tombstones/{d}.json" not in gone]
     return sorted(d for d in here if there.get(object_place(d)) != path_of(store, d).stat().st_size)
 
-# %% ../../nbs/sharing/030_push.ipynb #bad8f0c2
+# %% ../../nbs/sharing/030_push.ipynb #590cca8f
 def _send_objects(exchange: Exchange, digests: list[str]) -> int:
     "Send objects, and tell of each that arrived; how large they are together [bytes]."
 
@@ -163,7 +163,7 @@ def send_documents(
     exchange.each(send, lacking)
     return len(lacking)
 
-# %% ../../nbs/sharing/030_push.ipynb #63dd7de8
+# %% ../../nbs/sharing/030_push.ipynb #9059faa2
 def _finished_runs(exchange: Exchange) -> dict[str, dict]:
     "The runs that can be pushed, by path at the remote."
     found = {}
@@ -244,7 +244,7 @@ def send_checkpoint(
     path = f"checkpoints/{checkpoint['log']}/{checkpoint['n']:08d}.json"
     write_remote(exchange.remote, path, canonical_json(checkpoint))
 
-# %% ../../nbs/sharing/030_push.ipynb #82b6689c
+# %% ../../nbs/sharing/030_push.ipynb #f51b010a
 def _refuse_own_folder(exchange: Exchange) -> None:
     "Stop at a remote that lies in the store itself."
     remote, own = exchange.remote, exchange.store.root.resolve()

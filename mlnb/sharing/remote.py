@@ -91,7 +91,7 @@ def refused_url(
         return UsageError(f"a package is missing for `{shown}`: {said}", mend)
     return unusable(url, error)
 
-# %% ../../nbs/sharing/010_remote.ipynb #81227844
+# %% ../../nbs/sharing/010_remote.ipynb #c05a0c25
 def _backend_options(scheme: str, options: dict | None) -> dict:
     "What a back end is given beside the URL."
     ours: dict = {}
@@ -336,7 +336,7 @@ def side_by_side(
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(action, items))
 
-# %% ../../nbs/sharing/010_remote.ipynb #2c7f345f
+# %% ../../nbs/sharing/010_remote.ipynb #36cb41f4
 def _tell_nobody(kind: str, what: str) -> None:
     "Take notice of something that was moved, and say nothing."
 

@@ -101,7 +101,7 @@ def refuse_pushing(
         said = f"a push to {remote.url} is under way or was killed ({_who_pushes(remote, marks[0])})"
         raise LockedError(said, "wait until it ends; if you know that it was killed, use `--force`")
 
-# %% ../../nbs/sharing/050_remote_care.ipynb #214bd959
+# %% ../../nbs/sharing/050_remote_care.ipynb #0b45492a
 def _listed_before(remote: Remote) -> set[str]:
     "What the pass before found unreachable; nothing when there was none."
     try:

@@ -229,7 +229,7 @@ def refusal(
     said = error.message if isinstance(error, MlnbError) else f"{path} disappeared while it was read"
     return {"path": path, "reason": reason, "message": said}
 
-# %% ../../nbs/sharing/020_trust.ipynb #8f1ea210
+# %% ../../nbs/sharing/020_trust.ipynb #a776f6a7
 def _attempt(action: Callable[[str], Any], path: str) -> tuple[Any, dict | None]:
     "What an action gives for a path, or why that was refused."
     try:
@@ -247,7 +247,7 @@ def try_each(
     tried = list(each(partial(_attempt, action), paths))
     return [value for value, no in tried if no is None], [no for _, no in tried if no is not None]
 
-# %% ../../nbs/sharing/020_trust.ipynb #9e89a74a
+# %% ../../nbs/sharing/020_trust.ipynb #7ae1f6ea
 @dataclass(frozen=True)
 class Exchange:
     "A store, a remote, and what passes between them."
