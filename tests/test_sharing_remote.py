@@ -20,6 +20,7 @@ from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import (
+    Transfer,
     can_create,
     create_remote,
     fetch,
@@ -199,7 +200,7 @@ def test_only_missing_objects_are_sent(place, ana):
     push(ana, url, options=options)
     result(ana, 2, "second")
     sent = []
-    push(ana, url, options=options, tell=lambda kind, what: sent.append((kind, what)))
+    push(ana, url, options=options, transfer=Transfer(lambda kind, what: sent.append((kind, what))))
     assert sorted(kind for kind, _ in sent) == ["object", "object", "record"]
 
 
@@ -382,12 +383,13 @@ def test_server_that_ignores_the_condition_is_found_out(place, monkeypatch):
 KILLED = """
 import os, signal, sys
 from mlnb.store.objects import open_store
+from mlnb.sharing.remote import Transfer
 from mlnb.sharing.{verb} import {verb}
 left = [int(sys.argv[3])]
 def tell(kind, what):
     left[0] -= 1
     if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)
-{verb}(open_store(sys.argv[1]), sys.argv[2], workers=2, tell=tell)
+{verb}(open_store(sys.argv[1]), sys.argv[2], transfer=Transfer(tell, workers=2))
 """
 
 

@@ -148,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
         return {sha256(v) for v in refs | set(self.records.values()) | self.pinned}
 
     def of_evidence(self):
-        from mlnb.care.gc import digests_in
+        from mlnb.care.roots import digests_in
 
         return {d for p in (self.store.root / "records").rglob("*.evidence") for d in digests_in(p)}
 

@@ -9,11 +9,10 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'make_key', 'read_key', 'own_key', 'parse_keys', 'trust',
-           'distrust', 'trusted_keys', 'message_of', 'sign', 'SignatureError', 'UntrustedError', 'check_signature']
+           'trusted_keys', 'distrust', 'message_of', 'sign', 'SignatureError', 'UntrustedError', 'check_signature']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
-import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -35,21 +34,24 @@ def key_text(
     return "ed25519:" + base64.b64encode(raw).decode("ascii")
 
 # %% ../../nbs/care/010_signing.ipynb #3db6781e
+def _base64_bytes(text: str) -> bytes:
+    "What base64 text holds; nothing when it is none, or is not written as it should be."
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+    return raw if base64.b64encode(raw).decode("ascii") == text else b""
+
+
 def key_bytes(
     text: str,  # a public key as text
 ) -> bytes:  # 32 bytes; raises `UsageError` when it is none
     "Read a public key."
-    method, _, rest = text.strip().partition(":")
-    try:
-        raw = base64.b64decode(rest, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if method == "ed25519" and len(raw) == 32 and key_text(raw) == text.strip():
-        return raw
-    raise UsageError(
-        f"`{text.strip()[:60]}` is no public key",
-        "paste the line that `mlnb audit init` printed: `ed25519:` and 44 characters",
-    )
+    raw = _base64_bytes(text.strip().removeprefix("ed25519:"))
+    if len(raw) != 32 or key_text(raw) != text.strip():
+        mend = "paste the line that `mlnb audit init` printed: `ed25519:` and 44 characters"
+        raise UsageError(f"`{text.strip()[:60]}` is no public key", mend)
+    return raw
 
 # %% ../../nbs/care/010_signing.ipynb #965f301d
 def lowest(
@@ -60,12 +62,12 @@ def lowest(
 
 # %% ../../nbs/care/010_signing.ipynb #e7c7661f
 def key_path(
-    store: Store,  # whose `private` folder holds keys; an overlay uses that of the store below
+    store: Store,  # whose `private` folder holds keys
 ) -> Path:  # the file, whether or not it exists
     "Where the private key of this user is or would be."
-    if given := os.environ.get("MLNB_SIGNING_KEY"):
-        return Path(given)
-    return lowest(store).root / "private" / re.sub(r"[^A-Za-z0-9_-]", "_", actor()) / "signing.key"
+    given = os.environ.get("MLNB_SIGNING_KEY")
+    user = re.sub(r"[^A-Za-z0-9_-]", "_", actor())
+    return Path(given) if given else lowest(store).root / "private" / user / "signing.key"
 
 # %% ../../nbs/care/010_signing.ipynb #6dbb0a69
 def has_key(
@@ -75,83 +77,94 @@ def has_key(
     return key_path(store).is_file()
 
 # %% ../../nbs/care/010_signing.ipynb #a6c7fdff
+def _public_text(key: Any) -> str:
+    "The public key that goes with a private one, as text."
+    return key_text(key.public_key().public_bytes_raw())
+
+
+def _new_key() -> tuple[bytes, str]:
+    "A new private key in PEM, and its public key as text."
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), _public_text(key)
+
+
 def make_key(
     store: Store,  # where to keep it
-) -> str:  # the public key as text; raises `UsageError` when there is a key already
+) -> str:  # public key as text; raises `UsageError` for a second key
     "Make this user's key."
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    path, key = key_path(store), Ed25519PrivateKey.generate()
-    body = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    path, (body, public) = key_path(store), _new_key()
     make_folder(path.parent.parent, store.folder_mode)
     with disk_errors(path):
         make_folder(path.parent)
-    if not write_durably(path, body, 0o600, exclusive=True):
-        raise UsageError(
-            f"there is a key already at {path}",
-            "use it; to begin a new one, move it away and tell everybody who trusts it",
-        )
-    return key_text(key.public_key().public_bytes_raw())
+    is_first = write_durably(path, body, 0o600, exclusive=True)
+    if not is_first:
+        mend = "use it; to begin a new one, move it away and tell everybody who trusts it"
+        raise UsageError(f"there is a key already at {path}", mend)
+    return public
 
 # %% ../../nbs/care/010_signing.ipynb #7d661f88
-def read_key(
-    store: Store,  # where keys are
-) -> (
-    Any
-):  # an `Ed25519PrivateKey`; raises `UsageError` when there is none, others can read it, or it is damaged
-    "This user's private key."
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    path = key_path(store)
+def _private_file(path: Path) -> bytes:
+    "Content of a key's file, which nobody but its owner can read."
     try:
         with disk_errors(path):
             mode, body = path.stat().st_mode, path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(
-            f"there is no key to sign with at {path}", "make one with `mlnb audit init`"
-        ) from None
+        mend = "make one with `mlnb audit init`"
+        raise UsageError(f"there is no key to sign with at {path}", mend) from None
     if mode & 0o077:
-        raise UsageError(
-            f"the private key {path} can be read by others",
-            f"run `chmod 600 {path}`; if others use this machine, make a new key",
-        )
+        mend = f"run `chmod 600 {path}`; if others use this machine, make a new key"
+        raise UsageError(f"the private key {path} can be read by others", mend)
+    return body
+
+
+def _key_in(body: bytes) -> Any:
+    "The private key that a file in PEM holds; None when it is no Ed25519 key."
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         key = load_pem_private_key(body, None)
     except (ValueError, TypeError):
-        key = None
-    if isinstance(key, Ed25519PrivateKey):
-        return key
-    raise UsageError(
-        f"{path} holds no Ed25519 key",
-        "put it back from a copy, or move it away and make a new one with `mlnb audit init`",
-    )
+        return None
+    return key if isinstance(key, Ed25519PrivateKey) else None
+
+
+def read_key(
+    store: Store,  # where keys are
+) -> Any:  # an `Ed25519PrivateKey`; raises `UsageError`
+    "This user's private key."
+    path = key_path(store)
+    key = _key_in(_private_file(path))
+    if key is None:
+        mend = "put it back from a copy, or move it away and make a new one with `mlnb audit init`"
+        raise UsageError(f"{path} holds no Ed25519 key", mend)
+    return key
 
 # %% ../../nbs/care/010_signing.ipynb #837d9d17
 def own_key(
     store: Store,  # where keys are
 ) -> str | None:  # the public key as text; None when this user has none
     "The public key that goes with this user's private key."
-    return key_text(read_key(store).public_key().public_bytes_raw()) if has_key(store) else None
+    return _public_text(read_key(store)) if has_key(store) else None
 
 # %% ../../nbs/care/010_signing.ipynb #930aabe9
+def _named_key(entry: str) -> tuple[str, str]:
+    "Name and key of one entry of `trusted_keys`."
+    name, _, key = entry.partition(" ")
+    if not is_name(name):
+        mend = "write `NAME ed25519:…`, names of a-z, 0-9 and _"
+        raise UsageError(f"`trusted_keys` has an entry `{entry[:60]}` without a name", mend)
+    return name, key_text(key_bytes(key))
+
+
 def parse_keys(
     text: str,  # `NAME KEY, NAME KEY`
 ) -> dict[str, str]:  # key by name; raises `UsageError` for what is neither
     "Read the setting `trusted_keys`."
-    found = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        name, _, key = entry.partition(" ")
-        if not is_name(name):
-            raise UsageError(
-                f"`trusted_keys` has an entry `{entry[:60]}` without a name",
-                "write `NAME ed25519:…`, names of a-z, 0-9 and _",
-            )
-        found[name] = key_text(key_bytes(key))
-    return found
+    return dict(_named_key(part.strip()) for part in text.split(",") if part.strip())
 
 # %% ../../nbs/care/010_signing.ipynb #64a975f7
 def trust(
@@ -162,37 +175,32 @@ def trust(
     "Trust a key on this machine."
     if not is_name(name):
         raise UsageError(f"`{name}` is no name for a key", "use a-z, 0-9 and _, beginning with a letter")
-    write_durably(
-        store.root / "trusted" / f"{name}.key",
-        key_text(key_bytes(key)).encode() + b"\n",
-        0o640 if store.group else 0o600,
-    )
+    line = key_text(key_bytes(key)).encode() + b"\n"
+    write_durably(store.root / "trusted" / f"{name}.key", line, 0o640 if store.group else 0o600)
+
+# %% ../../nbs/care/010_signing.ipynb #f6b3366a
+def trusted_keys(
+    store: Store,  # where decisions of this machine are kept
+    declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
+) -> dict[str, str]:  # name by key; one's own is among them
+    "All keys that are trusted."
+    files = sorted((store.root / "trusted").glob("*.key"))
+    here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in files}
+    own = own_key(store)
+    names = {key: name for name, key in ((declared or {}) | here).items()}
+    return names | ({own: actor()} if own else {})
 
 # %% ../../nbs/care/010_signing.ipynb #550387ac
 def distrust(
     store: Store,  # where the decision is kept
     name: str,  # whose key to trust no longer
-) -> None:  # raises `UsageError` when nobody of that name is trusted here
+) -> None:  # raises `UsageError` when nobody of that name is trusted
     "Take trust on this machine back; what was taken before stays."
     try:
         (store.root / "trusted" / f"{name}.key").unlink()
     except FileNotFoundError:
-        raise UsageError(
-            f"no key of `{name}` is trusted in this store", "keys named in settings.ini are removed there"
-        ) from None
-
-# %% ../../nbs/care/010_signing.ipynb #f6b3366a
-def trusted_keys(
-    store: Store,  # where decisions of this machine are kept
-    declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, as `parse_keys` returned it
-) -> dict[str, str]:  # name by key; one's own is among them
-    "All keys that are trusted."
-    here = {
-        path.stem: key_text(key_bytes(path.read_text("ascii")))
-        for path in sorted((store.root / "trusted").glob("*.key"))
-    }
-    own = own_key(store)
-    return {key: name for name, key in {**(declared or {}), **here}.items()} | ({own: actor()} if own else {})
+        mend = "keys named in settings.ini are removed there"
+        raise UsageError(f"no key of `{name}` is trusted in this store", mend) from None
 
 # %% ../../nbs/care/010_signing.ipynb #a469f99d
 def message_of(
@@ -203,15 +211,20 @@ def message_of(
     return f"mlnb {purpose} 1\n".encode("ascii") + canonical_json(document)
 
 # %% ../../nbs/care/010_signing.ipynb #6082dc6c
+def _unsigned(document: Mapping) -> dict:
+    "A document without its signature."
+    return {name: value for name, value in document.items() if name != "signed"}
+
+
 def sign(
     store: Store,  # whose key to use
     purpose: str,  # what the document is
     document: dict,  # plain JSON; a `signed` in it is replaced
-) -> dict:  # the document with `signed`; raises `UsageError` when there is no key
+) -> dict:  # with `signed`; raises `UsageError` when there is no key
     "Sign a document."
-    key, plain = read_key(store), {name: value for name, value in document.items() if name != "signed"}
+    key, plain = read_key(store), _unsigned(document)
     signature = base64.b64encode(key.sign(message_of(purpose, plain))).decode("ascii")
-    return plain | {"signed": {"key": key_text(key.public_key().public_bytes_raw()), "signature": signature}}
+    return plain | {"signed": {"key": _public_text(key), "signature": signature}}
 
 # %% ../../nbs/care/010_signing.ipynb #6ca55d31
 class SignatureError(IntegrityError):
@@ -222,31 +235,30 @@ class UntrustedError(SignatureError):
     "A document is signed well, by a key that the project does not trust."
 
 # %% ../../nbs/care/010_signing.ipynb #60b3e47b
+def _verify(purpose: str, document: Any) -> tuple[dict, str]:
+    "What was signed, and the key; raises whatever a bad signature or a malformed document causes."
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    plain, signed = _unsigned(document), document["signed"]
+    message, signature = message_of(purpose, plain), _base64_bytes(signed["signature"])
+    Ed25519PublicKey.from_public_bytes(key_bytes(signed["key"])).verify(signature, message)
+    return plain, signed["key"]
+
+
 def check_signature(
     purpose: str,  # what the document should be
     document: Any,  # what was read, from wherever
     trusted: Mapping[str, str],  # name by key, as `trusted_keys` returned it
-) -> tuple[
-    dict, str
-]:  # the document without `signed`, and the name of who signed it; raises `SignatureError`, `UntrustedError`
-    "Check a signed document."
+) -> tuple[dict, str]:  # the document without `signed`, and who signed it
+    "Check a signed document; raises `SignatureError`, or `UntrustedError` when a stranger signed it."
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        plain = {name: value for name, value in document.items() if name != "signed"}
-        key, message = document["signed"]["key"], message_of(purpose, plain)
-        Ed25519PublicKey.from_public_bytes(key_bytes(key)).verify(
-            base64.b64decode(document["signed"]["signature"], validate=True), message
-        )
+        plain, key = _verify(purpose, document)
     except (InvalidSignature, AttributeError, KeyError, TypeError, ValueError, RecursionError, UsageError):
-        raise SignatureError(
-            f"the {purpose} is not signed, or was altered after it was signed",
-            "do not use it; ask who should have written it",
-        ) from None
-    if key in trusted:
-        return plain, trusted[key]
-    raise UntrustedError(
-        f"the {purpose} is signed by {key}, which is not trusted here",
-        "ask whose key it is; to trust it, `mlnb audit trust NAME KEY`",
-    )
+        said = f"the {purpose} is not signed, or was altered after it was signed"
+        raise SignatureError(said, "do not use it; ask who should have written it") from None
+    if key not in trusted:
+        mend = "ask whose key it is; to trust it, `mlnb audit trust NAME KEY`"
+        raise UntrustedError(f"the {purpose} is signed by {key}, which is not trusted here", mend)
+    return plain, trusted[key]

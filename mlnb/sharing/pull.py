@@ -13,17 +13,20 @@ __all__ = ['take_object', 'take_objects', 'take_tombstones', 'take_records', 'ta
 # %% ../../nbs/sharing/040_pull.ipynb #be7a2987
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from ..care.audit import audit
 from ..care.erase import accept_tombstone
 from ..care.signing import SignatureError, lowest, trusted_keys
-from .remote import Remote, fetch, open_remote, read_remote, side_by_side, sizes_below
+from .remote import PLAIN_TRANSFER, Remote, Transfer, fetch, open_remote, read_remote, sizes_below
 from mlnb.sharing.trust import (
     MOST_DOCUMENT,
-    REF,
+    MOVE_FIELDS,
+    Exchange,
     is_record,
     keep_seen,
+    largest,
     limits_of,
     needed,
     object_place,
@@ -33,6 +36,7 @@ from mlnb.sharing.trust import (
     refusal,
     remote_name,
     settle,
+    try_each,
 )
 from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
@@ -46,254 +50,233 @@ from ..store.tombstones import is_erased, refuse_erased
 # %% ../../nbs/sharing/040_pull.ipynb #9a6c8280
 def take_object(
     store: Store,  # the project's own
-    remote: Remote,  # where it is
+    remote: Remote,  # that has it, so it says
     digest: str,  # of the object
     limit: int,  # the most that is taken [bytes]
-) -> int:  # bytes taken, 0 when it was here; raises `IntegrityError`, `ErasedError`, `FileNotFoundError`
-    "Copy an object from a remote, checked before it gets its name."
+) -> int:  # bytes taken, 0 when it was here; raises `IntegrityError`
+    "Copy an object from a remote, checked before it gets its name; an erased one is an `ErasedError`."
     protect(store.root, digest, store.group is not None)
     if has(store, digest):
         return 0
     refuse_erased(store.root, digest)
+    path = path_of(store, digest)
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
         found, size = fetch(remote, object_place(digest), file, limit)
         if found != digest:
-            raise IntegrityError(
-                f"object {digest[:12]} at {remote.url} is not what its name says",
-                "ask who pushed it to run `mlnb push` after removing it there",
-            )
+            said = f"object {digest[:12]} at {remote.url} is not what its name says"
+            raise IntegrityError(said, "ask who pushed it to run `mlnb push` after removing it there")
         flush_file(file, "object")
-        make_folder(path_of(store, digest).parent, store.folder_mode)
-        give_name(file, path_of(store, digest), "object")
+        make_folder(path.parent, store.folder_mode)
+        give_name(file, path, "object")
     return size
 
 # %% ../../nbs/sharing/040_pull.ipynb #2ac04c7f
+def _limits_to_take(exchange: Exchange, records: list[dict]) -> dict[str, int]:
+    "The most that is taken of each object that records name and a remote has [bytes], by digest."
+    there = sizes_below(exchange.remote, "objects")
+    limits = largest({**limits_of(record["inputs"]), **needed(record)} for record in records)
+    present = {digest: limit for digest, limit in limits.items() if object_place(digest) in there}
+    return {digest: n for digest, n in present.items() if not is_erased(exchange.store.root, digest)}
+
+# %% ../../nbs/sharing/040_pull.ipynb #3ee25e6e
 def take_objects(
-    store: Store,  # the project's own
-    remote: Remote,  # where they are
+    exchange: Exchange,  # whose remote has them
     limits: Mapping[str, int],  # the most that is taken [bytes], by digest
-    workers: int = 8,  # at a time
-    tell: Callable[[str, str], None] = lambda kind, what: None,
-) -> tuple[dict[str, int], dict[str, Exception]]:  # bytes by digest, and what was refused
+) -> tuple[list[int], list[dict]]:  # sizes [bytes], 0 for what was here; refusals
     "Copy objects from a remote; one that is refused does not stop the others."
 
-    def take(digest):
-        try:
-            size = take_object(store, remote, digest, limits[digest])
-        except (IntegrityError, FileNotFoundError) as error:
-            return digest, error
-        tell("object", digest)
-        return digest, size
+    def take(path):
+        digest = path.rpartition("/")[2]
+        size = take_object(exchange.store, exchange.remote, digest, limits[digest])
+        exchange.transfer.tell("object", digest)
+        return size
 
-    found = side_by_side(remote, take, sorted(limits), workers)
-    return {d: size for d, size in found if isinstance(size, int)}, {
-        d: error for d, error in found if not isinstance(error, int)
-    }
+    return try_each(take, map(object_place, sorted(limits)), exchange.each)
 
 # %% ../../nbs/sharing/040_pull.ipynb #d1369e34
+_TOMBSTONE = r"tombstones/([0-9a-f]{64})\.json"  # where one lies, with the digest that it is for
+
+
+def _take_tombstone(exchange: Exchange, path: str) -> bool:
+    "Erase here what a tombstone at a remote asks for; whether there was content to remove."
+    text = read_remote(exchange.remote, path, MOST_DOCUMENT)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise IntegrityError(f"{path} is damaged") from None
+    digest = path.rpartition("/")[2].removesuffix(".json")
+    return accept_tombstone(exchange.store, digest, document, exchange.trusted)
+
+
 def take_tombstones(
-    store: Store,  # the project's own
-    remote: Remote,  # where they are
-    trusted: Mapping[str, str],  # name by key
+    exchange: Exchange,  # whose remote has them
 ) -> tuple[int, list[dict]]:  # number of objects erased here, and refusals
     "Erase here what trusted people erased."
-    n_erased, refused = 0, []
-    for path in sizes_below(remote, "tombstones"):
-        match = re.fullmatch(r"tombstones/([0-9a-f]{64})\.json", path)
-        if not match or is_erased(store.root, match[1]):
-            continue
-        try:
-            n_erased += accept_tombstone(
-                store, match[1], json.loads(read_remote(remote, path, MOST_DOCUMENT)), trusted
-            )
-        except (IntegrityError, FileNotFoundError) as error:
-            refused.append(refusal(path, error))
-        except (ValueError, RecursionError):
-            refused.append(refusal(path, IntegrityError(f"{path} is damaged")))
-    return n_erased, refused
+    found = [re.fullmatch(_TOMBSTONE, path) for path in sizes_below(exchange.remote, "tombstones")]
+    paths = [match[0] for match in found if match and not is_erased(exchange.store.root, match[1])]
+    erased, refused = try_each(partial(_take_tombstone, exchange), paths)
+    return sum(erased), refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #e19bcf52
+_RECORD = r"records/([a-z0-9_]+)/([a-z0-9_]+)/([0-9a-f]{64})\.json"  # pipeline, stage and key
+
+
+def _take_record(exchange: Exchange, path: str) -> dict:
+    "A record at a remote, signed by somebody trusted, and lying where it belongs."
+    record = read_signed(exchange.remote, path, "record", exchange.trusted)
+    if not is_record(record, path):
+        raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
+    return record
+
+
 def take_records(
-    store: Store,  # the project's own
-    remote: Remote,  # where they are
-    trusted: Mapping[str, str],  # name by key
-    pipelines: Iterable[str] | None,  # only these; None = all
-    workers: int = 8,  # read at a time
+    exchange: Exchange,  # whose remote has them
 ) -> tuple[list[dict], list[dict]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
-    wanted, refused = [], []
-    for path in sizes_below(remote, "records"):
-        match = re.fullmatch(r"records/([a-z0-9_]+)/([a-z0-9_]+)/([0-9a-f]{64})\.json", path)
-        if not match:
-            refused.append(refusal(path, IntegrityError(f"{path} is no place for a record")))
-            continue
-        if pipelines is not None and match[1] not in pipelines:
-            continue
-        if not find_record(store, *match.groups()):
-            wanted.append(path)
+    found = {path: re.fullmatch(_RECORD, path) for path in sizes_below(exchange.remote, "records")}
+    strange = [path for path, match in found.items() if match is None]
+    asked = [match for match in found.values() if match is not None and exchange.wants(match[1])]
+    wanted = [match[0] for match in asked if not find_record(exchange.store, *match.groups())]
+    records, refused = try_each(partial(_take_record, exchange), wanted, exchange.each)
+    misplaced = [refusal(path, IntegrityError(f"{path} is no place for a record")) for path in strange]
+    return records, misplaced + refused
 
-    def read(path):
-        try:
-            record = read_signed(remote, path, "record", trusted)
-            if not is_record(record, path):
-                raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
-        except (IntegrityError, FileNotFoundError) as error:
-            return None, refusal(path, error)
-        return record, None
-
-    found = side_by_side(remote, read, wanted, workers)
-    return [record for record, _ in found if record], refused + [no for _, no in found if no]
+# %% ../../nbs/sharing/040_pull.ipynb #05bca1e2
+def _commit_complete(exchange: Exchange, records: list[dict]) -> tuple[int, list[str]]:
+    "Commit records whose objects are all here or erased: how many are new, and places of the others."
+    store, n_new, incomplete = exchange.store, 0, []
+    for record in records:
+        place = record_place(record)
+        if all(has(store, digest) or is_erased(store.root, digest) for digest in needed(record)):
+            n_new += commit(store, record).is_first
+            exchange.transfer.tell("record", place)
+        else:
+            incomplete.append(place)
+    return n_new, incomplete
 
 # %% ../../nbs/sharing/040_pull.ipynb #dd2aaf87
+def _is_finished_run(document: dict, run: str) -> bool:
+    "Whether a document is that of a finished run, and of this one."
+    is_it = RUN_ID.fullmatch(run) is not None and document.get("run") == run
+    is_finished = document.get("state") in ("committed", "failed", "cancelled")
+    return is_it and is_finished and isinstance(document.get("pipeline"), str)
+
+# %% ../../nbs/sharing/040_pull.ipynb #d4662ab2
+_RUN_PLACE = r"runs/([^/]+)\.json"  # with the id of the run
+
+
+def _take_run(exchange: Exchange, path: str) -> bool:
+    "Take the document of a run, if its pipeline is asked for; whether it was taken."
+    document = read_signed(exchange.remote, path, "run", exchange.trusted)
+    if not _is_finished_run(document, re.fullmatch(_RUN_PLACE, path)[1]):
+        raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
+    is_wanted = exchange.wants(document["pipeline"])
+    if is_wanted:
+        write_run(exchange.store, document)
+    return is_wanted
+
+
 def take_runs(
-    store: Store,  # the project's own
-    remote: Remote,  # where they are
-    trusted: Mapping[str, str],  # name by key
-    pipelines: Iterable[str] | None,  # only these; None = all
+    exchange: Exchange,  # whose remote has them
 ) -> tuple[int, list[dict]]:  # number taken, and refusals
     "The documents of runs that are missing here."
-    n_taken, refused, here = 0, [], set(run_ids(store))
-    for path in sizes_below(remote, "runs"):
-        match = re.fullmatch(r"runs/([^/]+)\.json", path)
-        if not match or match[1] in here:
-            continue
-        try:
-            document = read_signed(remote, path, "run", trusted)
-            if not (
-                RUN_ID.fullmatch(match[1])
-                and document.get("run") == match[1]
-                and isinstance(document.get("pipeline"), str)
-                and document.get("state") in ("committed", "failed", "cancelled")
-            ):
-                raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
-        except (IntegrityError, FileNotFoundError) as error:
-            refused.append(refusal(path, error))
-            continue
-        if pipelines is not None and document["pipeline"] not in pipelines:
-            continue
-        write_run(store, document)
-        n_taken += 1
-    return n_taken, refused
+    here = set(run_ids(exchange.store))
+    found = [re.fullmatch(_RUN_PLACE, path) for path in sizes_below(exchange.remote, "runs")]
+    paths = [match[0] for match in found if match and match[1] not in here]
+    taken, refused = try_each(partial(_take_run, exchange), paths)
+    return sum(taken), refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #c0d77d1b
+def _is_move(value: dict, ref: str, number: int) -> bool:
+    "Whether a document is this move of this ref."
+    is_it = value.get("name") == ref and value.get("number") == number
+    return is_it and all(isinstance(value.get(part), str) for part in MOVE_FIELDS)
+
+# %% ../../nbs/sharing/040_pull.ipynb #68d71687
 def take_ref(
-    store: Store,  # the project's own
-    remote: Remote,  # where it is
-    name: str,  # what the remote goes by here
-    ref: str,  # of the ref
+    exchange: Exchange,  # whose remote has it
+    ref: str,  # name of the ref
     numbers: list[int],  # that are there
-    trusted: Mapping[str, str],  # name by key
 ) -> int:  # moves that are new here; raises `IntegrityError`
     "See where a ref at a remote is."
+    store, remote, name = exchange.store, exchange.remote, exchange.name
     seen = [value.number for value in ref_history(store, f"remotes/{name}/{ref}")]
-    if lost := sorted(set(seen) - set(numbers)):
-        raise IntegrityError(
-            f"`{ref}` at {remote.url} went back: its move {lost[0]} was there before and is gone",
-            "ask who can write to the remote; your view of it stays as it was",
-        )
+    lost = sorted(set(seen) - set(numbers))
+    if lost:
+        said = f"`{ref}` at {remote.url} went back: its move {lost[0]} was there before and is gone"
+        raise IntegrityError(said, "ask who can write to the remote; your view of it stays as it was")
     new = [number for number in numbers if number not in seen]
     for number in new:
-        value = read_signed(remote, f"refs/{ref}/{number:08d}.json", "ref", trusted)
-        if not (
-            value.get("name") == ref
-            and value.get("number") == number
-            and all(isinstance(value.get(k), str) for k in ("target", "actor", "reason", "at_utc"))
-        ):
+        value = read_signed(remote, f"refs/{ref}/{number:08d}.json", "ref", exchange.trusted)
+        if not _is_move(value, ref, number):
             raise SignatureError(f"move {number} of `{ref}` was signed for another place", "do not use it")
         keep_seen(store, name, ref, value)
     return len(new)
 
 # %% ../../nbs/sharing/040_pull.ipynb #45f8d745
+def _seen_refs(exchange: Exchange) -> set[str]:
+    "The refs of a remote that were seen before."
+    folder = exchange.store.root / "refs" / "remotes" / exchange.name
+    return {path.parent.relative_to(folder).as_posix() for path in folder.rglob("[0-9]*.json")}
+
+
 def take_refs(
-    store: Store,  # the project's own
-    remote: Remote,  # where they are
-    name: str,  # what the remote goes by here
-    trusted: Mapping[str, str],  # name by key
+    exchange: Exchange,  # whose remote has them
 ) -> tuple[list[str], list[dict]]:  # refs that moved, and refusals
     "See where the refs of a remote are; your own stay where they are."
-    moved, refused, there = [], [], refs_there(remote)
-    known = {
-        p.parent.relative_to(store.root / "refs" / "remotes" / name).as_posix()
-        for p in (store.root / "refs" / "remotes" / name).rglob("[0-9]*.json")
-    }
-    for ref in sorted({*there, *known}):
-        try:
-            if take_ref(store, remote, name, ref, there.get(ref, []), trusted):
-                moved.append(ref)
-        except (IntegrityError, FileNotFoundError) as error:
-            refused.append(refusal(f"refs/{ref}", error))
-    return moved, refused
+    there = refs_there(exchange.remote)
+
+    def take(path):
+        ref = path.removeprefix("refs/")
+        n_new = take_ref(exchange, ref, there.get(ref, []))
+        return ref if n_new else None
+
+    refs = sorted(there.keys() | _seen_refs(exchange))
+    moved, refused = try_each(take, [f"refs/{ref}" for ref in refs])
+    return [ref for ref in moved if ref], refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #4e546f07
+def _take_all(exchange: Exchange) -> tuple[dict, dict]:
+    "Take everything in its order: counts, and what became of refs, incomplete records, refusals."
+    n_erased, refused = take_tombstones(exchange)
+    records, bad_records = take_records(exchange)
+    sizes, bad_objects = take_objects(exchange, _limits_to_take(exchange, records))
+    n_records, incomplete = _commit_complete(exchange, records)
+    n_runs, bad_runs = take_runs(exchange)
+    moved, bad_refs = take_refs(exchange)
+    refused = [*refused, *bad_records, *bad_objects, *bad_runs, *bad_refs]
+    taken = {"remote": exchange.remote.url, "objects": sum(size > 0 for size in sizes), "bytes": sum(sizes)}
+    taken |= {"records": n_records, "runs": n_runs, "erased": n_erased}
+    return taken, {"refs": moved, "incomplete": incomplete, "refused": refused}
+
+
 def pull(
     store: Store,  # where to; an overlay's store is meant by it
     url: str,  # a folder or any fsspec URL
     name: str = "origin",  # what the remote goes by here
-    pipelines: Iterable[str] | None = None,  # only these; None = all
+    pipelines: Collection[str] | None = None,  # only these; None = all
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     options: dict | None = None,  # for the back end
-    workers: int = 8,  # objects taken at a time
-    tell: Callable[[str, str], None] = lambda kind, what: None,  # gets each thing that was taken
-) -> dict:  # `remote`, `objects`, `bytes`, `records`, `runs`, `erased`, `refs`, `incomplete`, `refused`, `exit_code`: 5 when anything but `untrusted` was refused
+    transfer: Transfer = PLAIN_TRANSFER,  # how many at a time, and who is told
+) -> dict:  # counts, `refs`, `incomplete`, `refused`, `exit_code`
     "Take from a remote what is missing here."
     store, remote = lowest(store), open_remote(url, options)
-    remote_name(name)
     trusted = trusted_keys(store) if trusted is None else trusted
+    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted)
     settle(remote, False)
-    n_erased, refused = take_tombstones(store, remote, trusted)
-    records, bad_records = take_records(store, remote, trusted, pipelines, workers)
-    there = sizes_below(remote, "objects")
-    limits: dict[str, int] = {}
-    for record in records:
-        for digest, limit in {**limits_of(record["inputs"]), **needed(record)}.items():
-            if not is_erased(store.root, digest) and object_place(digest) in there:
-                limits[digest] = max(limit, limits.get(digest, 0))
-    taken, bad_objects = take_objects(store, remote, limits, workers, tell)
-    n_records, incomplete = 0, []
-    for record in records:
-        if all(has(store, digest) or is_erased(store.root, digest) for digest in needed(record)):
-            n_records += commit(store, record).is_first
-            tell("record", record_place(record))
-        else:
-            incomplete.append(record_place(record))
-    n_runs, bad_runs = take_runs(store, remote, trusted, pipelines)
-    moved, bad_refs = take_refs(store, remote, name, trusted)
-    refused += [
-        *bad_records,
-        *(refusal(object_place(d), e) for d, e in bad_objects.items()),
-        *bad_runs,
-        *bad_refs,
-    ]
-    said = {
-        "remote": remote.url,
-        "objects": sum(size > 0 for size in taken.values()),
-        "bytes": sum(taken.values()),
-        "records": n_records,
-        "runs": n_runs,
-        "erased": n_erased,
-    }
-    is_bad = any(r["reason"] != "untrusted" for r in refused)
-    audit(
-        store,
-        "pull",
-        outcome="refused" if is_bad else "ok",
-        **said,
-        refused=len(refused),
-        first_refused=refused[:5],
-    )
-    return said | {
-        "refs": moved,
-        "incomplete": incomplete,
-        "refused": refused,
-        "exit_code": 5 if is_bad else 0,
-    }
+    taken, rest = _take_all(exchange)
+    refused = rest["refused"]
+    is_bad = any(one["reason"] != "untrusted" for one in refused)
+    told = {"refused": len(refused), "first_refused": refused[:5]}
+    audit(store, "pull", "refused" if is_bad else "ok", **taken, **told)
+    return taken | rest | {"exit_code": 5 if is_bad else 0}
 
 # %% ../../nbs/sharing/040_pull.ipynb #23394c45
 def from_remote(
     url: str,  # a folder or any fsspec URL that was pushed to
     options: dict | None = None,  # for the back end
     limit: int = 1 << 34,  # the most that is taken for one object [bytes]
-) -> Callable[[str], bytes | None]:  # to be asked by digest; what it gives is not checked yet
+) -> Callable[[str], bytes | None]:  # to be asked by digest
     "Look for lost content at a remote."
     remote = open_remote(url, options)
 

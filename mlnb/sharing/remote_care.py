@@ -13,6 +13,8 @@ __all__ = ['check_remote', 'unreachable', 'refuse_pushing', 'gc_remote']
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
+from itertools import chain
 
 from ..care.signing import trusted_keys
 from mlnb.sharing.remote import (
@@ -25,116 +27,123 @@ from mlnb.sharing.remote import (
     sizes_below,
     write_remote,
 )
-from .trust import MOST_DOCUMENT, Nowhere, is_record, object_place, read_signed, refusal, settle
+from .trust import MOST_DOCUMENT, Nowhere, is_record, object_place, read_signed, settle, try_each
 from ..store.digests import canonical_json
 from ..store.errors import IntegrityError, LockedError
 from ..store.objects import Store
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #082f8cda
+def _check_object(remote: Remote, sizes: Mapping[str, int], path: str) -> None:
+    "Hash an object at a remote, and refuse what is not what its name says."
+    digest, _ = fetch(remote, path, Nowhere(), sizes[path])
+    if object_place(digest) != path:
+        raise IntegrityError(f"{path} is not what its name says")
+
+
+def _check_record(remote: Remote, trusted: Mapping[str, str], path: str) -> None:
+    "Read a record at a remote, and refuse one that does not belong there."
+    record = read_signed(remote, path, "record", trusted)
+    if not is_record(record, path):
+        raise IntegrityError(f"{path} is not the record that belongs there")
+
+
 def check_remote(
     store: Store,  # whose trusted keys count
     url: str,  # a folder or any fsspec URL
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     options: dict | None = None,  # for the back end
-    repair: bool = False,  # whether to remove what is damaged or forged; what strangers signed well stays
+    repair: bool = False,  # whether to remove what is damaged or forged
 ) -> dict:  # `objects`, `records`, `refused`, `removed`
     "Verify everything at a remote."
     remote, trusted = open_remote(url, options), trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
-    objects, records, refused = sizes_below(remote, "objects"), sizes_below(remote, "records"), []
-    for path, size in objects.items():
-        try:
-            if object_place(fetch(remote, path, Nowhere(), size)[0]) != path:
-                raise IntegrityError(f"{path} is not what its name says")
-        except (IntegrityError, FileNotFoundError) as error:
-            refused.append(refusal(path, error))
-    for path in records:
-        try:
-            if not is_record(read_signed(remote, path, "record", trusted), path):
-                raise IntegrityError(f"{path} is not the record that belongs there")
-        except (IntegrityError, FileNotFoundError) as error:
-            refused.append(refusal(path, error))
-    removed = [r["path"] for r in refused if repair and r["reason"] != "untrusted"]
+    objects, records = (sizes_below(remote, folder) for folder in ("objects", "records"))
+    _, bad_objects = try_each(partial(_check_object, remote, objects), objects)
+    _, bad_records = try_each(partial(_check_record, remote, trusted), records)
+    refused = bad_objects + bad_records
+    removed = [one["path"] for one in refused if repair and one["reason"] != "untrusted"]
     for path in removed:
         remove_remote(remote, path)
     return {"objects": len(objects), "records": len(records), "refused": refused, "removed": removed}
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #4ac02332
 def unreachable(
-    remote: Remote,  # any
-) -> dict[
-    str, int
-]:  # size [bytes] by path; every digest that stands anywhere in a record or run counts, whoever signed it
+    remote: Remote,  # of any kind
+) -> dict[str, int]:  # size [bytes] by path below the root
     "The objects of a remote that nothing names."
     named: set[str] = set()
-    for path in (*sizes_below(remote, "records"), *sizes_below(remote, "runs"), *sizes_below(remote, "refs")):
-        named.update(re.findall(r"[0-9a-f]{64}", read_remote(remote, path, MOST_DOCUMENT).decode("latin-1")))
-    return {
-        path: size
-        for path, size in sizes_below(remote, "objects").items()
-        if path.rpartition("/")[2] not in named
-    }
+    for path in chain.from_iterable(sizes_below(remote, folder) for folder in ("records", "runs", "refs")):
+        text = read_remote(remote, path, MOST_DOCUMENT).decode("latin-1")
+        named.update(re.findall(r"[0-9a-f]{64}", text))
+    objects = sizes_below(remote, "objects")
+    return {path: size for path, size in objects.items() if path.rpartition("/")[2] not in named}
 
 # %% ../../nbs/sharing/050_remote_care.ipynb #1703b538
-def refuse_pushing(
-    remote: Remote,  # any
-    force: bool = False,  # whether to remove the marks instead
-) -> None:  # raises `LockedError`
-    "Stop when somebody pushes."
-    marks = sizes_below(remote, "pushing")
-    if force:
-        for path in marks:
-            remove_remote(remote, path)
-        return
-    if not marks:
-        return
+def _who_pushes(remote: Remote, mark: str) -> str:
+    "By whom a push was begun, and when, as far as its mark tells."
     try:
-        said = json.loads(read_remote(remote, sorted(marks)[0], 4096))
+        said = json.loads(read_remote(remote, mark, 4096))
     except (ValueError, FileNotFoundError, IntegrityError):
         said = {}
     who = said if isinstance(said, dict) else {}
-    raise LockedError(
-        f"a push to {remote.url} is under way or was killed (by {who.get('actor', 'unknown')}, begun {who.get('at_utc', 'unknown')})",
-        "wait until it ends; if you know that it was killed, use `--force`",
-    )
+    return f"by {who.get('actor', 'unknown')}, begun {who.get('at_utc', 'unknown')}"
 
-# %% ../../nbs/sharing/050_remote_care.ipynb #d99d54af
+
+def refuse_pushing(
+    remote: Remote,  # that is to be cleaned
+    force: bool = False,  # whether to remove the marks instead
+) -> None:  # raises `LockedError` when there is a mark
+    "Stop when somebody pushes."
+    marks = sorted(sizes_below(remote, "pushing"))
+    for path in marks if force else ():
+        remove_remote(remote, path)
+    if marks and not force:
+        said = f"a push to {remote.url} is under way or was killed ({_who_pushes(remote, marks[0])})"
+        raise LockedError(said, "wait until it ends; if you know that it was killed, use `--force`")
+
+# %% ../../nbs/sharing/050_remote_care.ipynb #0b45492a
+def _listed_before(remote: Remote) -> set[str]:
+    "What the pass before found unreachable; nothing when there was none."
+    try:
+        return set(json.loads(read_remote(remote, "gc.json", MOST_DOCUMENT)))
+    except (FileNotFoundError, ValueError):
+        return set()
+
+
+def _take_back(remote: Remote) -> None:
+    "Move back what lies aside."
+    for path in sizes_below(remote, "trash"):
+        move_remote(remote, path, path.removeprefix("trash/"))
+
+
+def _remove_aside(remote: Remote, paths: list[str]) -> None:
+    "Move objects aside and remove them; when somebody pushes, or anything fails, move them back."
+    try:
+        for path in paths:
+            move_remote(remote, path, f"trash/{path}")
+        refuse_pushing(remote)
+    except BaseException:
+        _take_back(remote)
+        raise
+    for path in paths:
+        remove_remote(remote, f"trash/{path}")
+
+
 def gc_remote(
     url: str,  # a folder or any fsspec URL
     options: dict | None = None,  # for the back end
     dry_run: bool = False,  # only say what would be done
-    force: bool = False,  # whether marks of killed pushes are removed; only when nobody pushes
-) -> dict:  # `pass` (1 or 2), `unreachable`, `bytes`, `removed`; raises `LockedError` while somebody pushes
-    "Remove from a remote what two passes found unreachable."
+    force: bool = False,  # whether to remove the marks of killed pushes
+) -> dict:  # `pass` (1 or 2), `unreachable`, `bytes`, `removed`
+    "Remove from a remote what two passes found unreachable; raises `LockedError` while somebody pushes."
     remote = open_remote(url, options)
     settle(remote, False)
     refuse_pushing(remote, force and not dry_run)
-    for path in sizes_below(remote, "trash"):
-        move_remote(remote, path, path.removeprefix("trash/"))  # left by one that was killed
-    found = unreachable(remote)
-    try:
-        listed = set(json.loads(read_remote(remote, "gc.json", MOST_DOCUMENT)))
-    except (FileNotFoundError, ValueError):
-        listed = set()
-    both = sorted(set(found) & listed)
-    said = {
-        "remote": remote.url,
-        "pass": 2 if listed else 1,
-        "unreachable": len(found),
-        "bytes": sum(found.values()),
-        "removed": 0 if dry_run else len(both),
-    }
-    if dry_run:
-        return said
-    for path in both:
-        move_remote(remote, path, f"trash/{path}")
-    try:
-        refuse_pushing(remote)
-    except LockedError:
-        for path in both:
-            move_remote(remote, f"trash/{path}", path)
-        raise
-    for path in both:
-        remove_remote(remote, f"trash/{path}")
-    write_remote(remote, "gc.json", canonical_json(sorted(set(found) - set(both))))
-    return said
+    _take_back(remote)
+    found, listed = unreachable(remote), _listed_before(remote)
+    both = [] if dry_run else sorted(found.keys() & listed)
+    if not dry_run:
+        _remove_aside(remote, both)
+        write_remote(remote, "gc.json", canonical_json(sorted(found.keys() - set(both))))
+    said = {"remote": remote.url, "pass": 2 if listed else 1, "unreachable": len(found)}
+    return said | {"bytes": sum(found.values()), "removed": len(both)}

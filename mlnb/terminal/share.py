@@ -88,10 +88,11 @@ def push_notes(
 def answer_push(words: Words = None, as_json: Json = False) -> Answer:
     "Copy to a remote what it lacks, signed."
     from mlnb.sharing.push import push
+    from mlnb.sharing.remote import Transfer
 
     project, store, _ = open_project()
     name, url, pipelines = share_of(project, words or [])
-    said = push(store, url, name, pipelines, tell=counting("sent", as_json))
+    said = push(store, url, name, pipelines, transfer=Transfer(counting("sent", as_json)))
     return Answer(said, lambda: print(moved_line(said, "sent", "there")), notes=push_notes(said))
 
 # %% ../../nbs/terminal/100_share.ipynb #eff41542
@@ -99,10 +100,13 @@ def answer_push(words: Words = None, as_json: Json = False) -> Answer:
 def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
     "Take what is missing here, if somebody trusted signed it."
     from mlnb.sharing.pull import pull
+    from mlnb.sharing.remote import Transfer
 
     project, store, _ = open_project(create=True)
     name, url, pipelines = share_of(project, words or [])
-    said = pull(store, url, name, pipelines, trusted_by(project, store), tell=counting("took", as_json))
+    said = pull(
+        store, url, name, pipelines, trusted_by(project, store), transfer=Transfer(counting("took", as_json))
+    )
     missing = [f"not taken: {path}: some of its objects are missing there" for path in said["incomplete"]]
     notes = (*missing, *refusals(said["refused"]))
     return Answer(said, lambda: print(moved_line(said, "took", "here")), said["exit_code"], notes)
