@@ -142,7 +142,7 @@ def report_fault(
 # %% ../nbs/010_cli.ipynb #f18ee8cd
 def run_command(
     arguments: list[str],  # without the program's name
-) -> int:  # exit code
+) -> int:  # exit code of the command
     "Run a command line and return its exit code; nothing escapes."
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` stays in force

@@ -171,7 +171,7 @@ def write_head(
     write_durably(path, body, 0o660 if store.group else 0o600)
 
 # %% ../../nbs/care/040_audit.ipynb #c2eb783b
-def _end_event(end: LogEnd) -> Event | None:
+def _event_of_end(end: LogEnd) -> Event | None:
     "What the log itself has to say before it goes on."
     if end.is_torn:
         return Event("closed_torn_line", "ok", None, torn_mark(end.last))
@@ -188,7 +188,7 @@ def lines_to_add(
 ) -> list[bytes]:  # one line, or two when the end of the log needs a word first
     "The lines that an event needs."
     lines, previous = [], sha256(end.last) if end.n else NOTHING
-    for n, one in enumerate(filter(None, (_end_event(end), event)), end.n + 1):
+    for n, one in enumerate(filter(None, (_event_of_end(end), event)), end.n + 1):
         lines.append(new_line(n, previous, *one))
         previous = sha256(lines[-1])
     return lines

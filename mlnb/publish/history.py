@@ -67,7 +67,7 @@ def verdict_in(
 LARGEST = 5_000_000  # of an artifact that is looked into for a verdict [bytes]
 
 
-def _plain_value(store: Store, output: dict) -> Any:
+def _value_of_output(store: Store, output: dict) -> Any:
     "A saved value that can hold a verdict; None when it is of another kind, or cannot be read."
     if output["codec"] != "json" or output["bytes"] > LARGEST:
         return None
@@ -83,7 +83,7 @@ def verdicts_of(
 ) -> list[ShownVerdict]:  # in the order of their names
     "The verdicts among a stage's outputs, as far as they can be read."
     outputs = sorted(record["outputs"].items())
-    found = [verdict_in(name, _plain_value(store, output)) for name, output in outputs]
+    found = [verdict_in(name, _value_of_output(store, output)) for name, output in outputs]
     return [verdict for verdict in found if verdict is not None]
 
 # %% ../../nbs/publish/070_history.ipynb #0a2c7106
@@ -169,7 +169,7 @@ def recorded_notebook(
         return None
 
 # %% ../../nbs/publish/070_history.ipynb #41dcf7c3
-def _joined(executed: dict, path: Path) -> dict | None:
+def _spliced(executed: dict, path: Path) -> dict | None:
     "Today's prose with recorded outputs; None when the two do not go together."
     source = readable_notebook(path.read_bytes()) if path.is_file() else None
     return join_outputs(source, executed) if source else None
@@ -188,7 +188,7 @@ def shown_notebook(
     "Today's prose with recorded outputs, or what was executed."
     executed, stage = recorded_notebook(record, now.store), stage_now(record, now)
     if executed is not None and stage is not None and is_current:
-        executed = _joined(executed, stage.path) or executed
+        executed = _spliced(executed, stage.path) or executed
     return _without_places(executed, now)
 
 # %% ../../nbs/publish/070_history.ipynb #fbdfd3fd
