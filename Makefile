@@ -45,7 +45,7 @@ sync: setup  ## format and clean the notebooks, export the library from them
 lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff, style
 	@$(BIN)/python scripts/notebooks.py check
 	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py tests/test_repository_way.py
-	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff format --quiet --check nbs tests scripts benchmarks
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/python scripts/measure_style.py
 
