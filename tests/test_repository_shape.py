@@ -233,6 +233,19 @@ def test_versions_agree():
     assert PROJECT["version"] == mlnb.__version__ == newest[1]
 
 
+SET = r"^os\.environ\[(\w+|\"\w+\")\] = |^os\.environ \|= \{\"(\w+)\""
+UNSET = r"os\.environ\[(\w+|\"\w+\")\]"
+
+
+@pytest.mark.parametrize("path", LIBRARY)
+def test_examples_leave_no_variable_behind_for_the_next_notebook(path):
+    cells = [cell for cell in LIBRARY[path]["cells"] if cell["cell_type"] == "code"]
+    examples = "\n".join(source(cell) for cell in cells if "#| export" not in source(cell))
+    names = {name.strip('"') for pair in re.findall(SET, examples, re.MULTILINE) for name in pair if name}
+    unset = "\n".join(re.findall(r"^del (.*)", examples, re.MULTILINE))
+    assert names <= {name.strip('"') for name in re.findall(UNSET, unset)}
+
+
 # what must not be committed
 
 
