@@ -1889,6 +1889,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlnb/notebook/parameters.py'),
                                           'mlnb.notebook.parameters.check_value': ( 'notebook/parameters.html#check_value',
                                                                                     'mlnb/notebook/parameters.py'),
+                                          'mlnb.notebook.parameters.comment_beside': ( 'notebook/parameters.html#comment_beside',
+                                                                                       'mlnb/notebook/parameters.py'),
                                           'mlnb.notebook.parameters.comments_of': ( 'notebook/parameters.html#comments_of',
                                                                                     'mlnb/notebook/parameters.py'),
                                           'mlnb.notebook.parameters.default_problems': ( 'notebook/parameters.html#default_problems',

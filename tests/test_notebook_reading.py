@@ -4,7 +4,10 @@ import ast
 import builtins
 import itertools
 import json
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -38,6 +41,23 @@ def rules(source, level="error"):
 
 
 # the parameters cell
+
+
+@pytest.mark.parametrize("width", [40, 60, 88, 110])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "days: int = 7  # length of the window, counted from the end of the stream [days], 1..28",
+        "rate: float = 0.06  # how fast the trees learn, the smaller the slower [per round], 0.01..0.3",
+        "name: str = 'x'  # what is written on the page of every stage that reads it",
+        "sizes: list[int] = [1, 2, 3]  # how many payments each of the windows holds [payments]",
+    ],
+)
+def test_parameter_reads_the_same_after_a_formatter_made_its_line_shorter(line, width):
+    ruff = Path(sys.executable).with_name("ruff")
+    command = [ruff, "format", "--isolated", "--line-length", str(width), "-"]
+    formatted = subprocess.run(command, input=line, capture_output=True, text=True, check=True).stdout
+    assert read_parameters(formatted) == read_parameters(line)
 
 
 @pytest.mark.parametrize(

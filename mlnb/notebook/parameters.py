@@ -8,7 +8,7 @@ comment that may end in a range. Every value is checked against its declaration 
 
 # %% auto #0
 __all__ = ['Parameter', 'type_of', 'bound_value', 'numbers_in', 'check_range', 'check_value', 'read_literals', 'read_text',
-           'comments_of', 'range_of', 'read_line', 'default_problems', 'read_parameters']
+           'comments_of', 'comment_beside', 'range_of', 'read_line', 'default_problems', 'read_parameters']
 
 # %% ../../nbs/notebook/020_parameters.ipynb #ae2a8627
 import ast
@@ -221,6 +221,15 @@ def comments_of(
         return {}
     return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
+# %% ../../nbs/notebook/020_parameters.ipynb #a260a65d
+def comment_beside(
+    node: ast.stmt,  # a statement of the parameters cell
+    comments: dict[int, str],  # of the cell, by line
+) -> str:  # empty when there is none
+    "The comment of a declaration: behind it, or behind its value in parentheses."
+    value = getattr(node, "value", None) or node
+    return comments.get(node.end_lineno) or comments.get(value.end_lineno, "")
+
 # %% ../../nbs/notebook/020_parameters.ipynb #a0efafb0
 _bound = r"-?\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_]\w*(?:[+-]\d+(?:\.\d+)?)?"
 _range = re.compile(rf"(?:^|[\s,(])(?P<low>{_bound})?\.\.(?P<high>{_bound})?\)?\s*$")
@@ -323,7 +332,7 @@ def read_parameters(
     for node in body:
         if isinstance(node, ast.ImportFrom) and node.module == "typing":
             continue
-        parameter, found = read_line(node, comments.get(node.end_lineno, ""))
+        parameter, found = read_line(node, comment_beside(node, comments))
         problems += found
         if parameter:
             problems += _declaration_problems(parameter, parameters)
