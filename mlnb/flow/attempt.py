@@ -8,9 +8,8 @@ its failing cell marked, and the cells that never ran are not called completed."
 
 # %% auto #0
 __all__ = ['KINDS', 'OWN_FOLDER', 'OWN_PLACES', 'Attempt', 'cancel', 'with_positions', 'stage_context', 'prepare', 'failing_cell',
-           'kind_of_error', 'last_lines', 'Evidence', 'Failure', 'error_in', 'without_saving', 'cell_failure',
-           'rule_failure', 'papermill_failure', 'output_failure', 'judge', 'blame_limit', 'stamp', 'announce',
-           'announced', 'forget_try', 'execute', 'watched', 'run_attempt']
+           'kind_of_error', 'last_lines', 'Evidence', 'Failure', 'error_in', 'without_saving', 'judge', 'blame_limit',
+           'stamp', 'announce', 'announced', 'forget_try', 'execute', 'watched', 'run_attempt']
 
 # %% ../../nbs/flow/100_attempt.ipynb #d5ee5767
 import json
@@ -79,7 +78,12 @@ def with_positions(content: bytes) -> dict:
     return notebook
 
 
-def stage_context(plan: Plan, step: Step, run: str, folder: Path) -> dict:
+def stage_context(
+    plan: Plan,  # of the pipeline, with its store and profile
+    step: Step,  # the stage, with what it was given
+    run: str,  # id of the run
+    folder: Path,  # scratch folder of the attempt
+) -> dict:  # plain JSON values, read by the session
     "What a session needs to know of the run it is in."
     return {
         "store": str(plan.store.root),
@@ -190,18 +194,24 @@ class Failure(NamedTuple):
     last_lines: Sequence[str] = ()  # of the traceback, for the terminal
 
 
-def error_in(cell: dict, ename: str, evalue: str) -> dict:
+def error_in(
+    cell: dict,  # of the executed notebook; may be empty
+    ename: str,  # class of the error
+    evalue: str,  # its text, without colours
+) -> dict:  # `cell`, `cell_id`, `ename`, `evalue`
     "The description of an error; in no cell when `cell` is empty."
     position = cell.get("metadata", {}).get("mlnb_cell")
     return {"cell": position, "cell_id": cell.get("id"), "ename": ename, "evalue": evalue}
 
 
-def without_saving(names: Sequence[str]) -> str:
+def without_saving(
+    names: Sequence[str],  # of outputs, one or more
+) -> str:  # the end of a sentence
     "That outputs are missing, in words."
     return f"ended without saving {', '.join(f'`{name}`' for name in names)}"
 
 
-def cell_failure(seen: Evidence) -> Failure | None:
+def _cell_failure(seen: Evidence) -> Failure | None:
     "A cell that raised, or ended the stage."
     found = failing_cell(seen.notebook) if seen.notebook else None
     if found is None:
@@ -217,7 +227,7 @@ def cell_failure(seen: Evidence) -> Failure | None:
     return Failure(kind, error_in(cell, ename, evalue), last_lines(frames))
 
 
-def rule_failure(seen: Evidence) -> Failure | None:
+def _rule_failure(seen: Evidence) -> Failure | None:
     "A rule that was broken, though no cell raised."
     if not seen.broken:
         return None
@@ -225,7 +235,7 @@ def rule_failure(seen: Evidence) -> Failure | None:
     return Failure(kind_of_error(ename, text, seen.missing), error_in({}, ename, text))
 
 
-def papermill_failure(seen: Evidence) -> Failure | None:
+def _papermill_failure(seen: Evidence) -> Failure | None:
     "What papermill raised for another reason than an error in a cell, which may have been allowed."
     ename, text = seen.raised or ("PapermillExecutionError", "")
     if ename == "PapermillExecutionError":
@@ -238,7 +248,7 @@ def papermill_failure(seen: Evidence) -> Failure | None:
     return Failure("infra", error_in(cell, ename, " ".join(text.split())[:500]))
 
 
-def output_failure(seen: Evidence) -> Failure | None:
+def _output_failure(seen: Evidence) -> Failure | None:
     "An output that was declared and never saved."
     if not seen.missing:
         return None
@@ -252,7 +262,7 @@ def judge(
     seen: Evidence,  # what it left behind
 ) -> None:
     "Decide how the attempt ended, from what happened and not from what papermill says."
-    looks = (cell_failure, rule_failure, papermill_failure, output_failure)
+    looks = (_cell_failure, _rule_failure, _papermill_failure, _output_failure)
     failure = next(filter(None, (look(seen) for look in looks)), None)
     if failure is not None:
         attempt.kind, attempt.error, attempt.last_lines = (

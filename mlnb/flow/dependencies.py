@@ -50,7 +50,9 @@ def is_file_of_ours(
     return dotted.startswith("mlnb.") and dotted.removeprefix("mlnb.") not in mlnb.__all__
 
 
-def can_change(dotted: str) -> bool:
+def can_change(
+    dotted: str,  # name of an imported module
+) -> bool:  # False for the standard library
     "Whether what an import means can change while Python and the contract of stages stay the same."
     top = dotted.partition(".")[0]
     return is_file_of_ours(dotted) if top == "mlnb" else top not in sys.stdlib_module_names

@@ -99,19 +99,27 @@ def with_parts(
 TABLES = ("frame", "frames", "arrow")  # codecs whose values are joined
 
 
-def is_arrow_table(table: Any) -> bool:
+def is_arrow_table(
+    table: Any,  # a data frame or a `pyarrow.Table`
+) -> bool:  # True for an Arrow table
     "Whether a table is Arrow's and not a data frame."
     return hasattr(table, "column_names")
 
 
-def table_columns(table: Any) -> list[tuple]:
+def table_columns(
+    table: Any,  # a data frame or a `pyarrow.Table`
+) -> list[tuple]:  # (name, type) of each, in order
     "Names and types of a table's columns, in order."
     if is_arrow_table(table):
         return list(zip(table.schema.names, table.schema.types, strict=True))
     return list(zip(table.columns, table.dtypes, strict=True))
 
 
-def with_constant(table: Any, name: str, value: Any) -> Any:
+def with_constant(
+    table: Any,  # a data frame or a `pyarrow.Table`
+    name: str,  # of the new column
+    value: Any,  # of all its rows, a plain value
+) -> Any:  # a table of the same kind
     "The same table with one more column that says the same in every row."
     if not is_arrow_table(table):
         return table.assign(**{name: value})
@@ -120,7 +128,10 @@ def with_constant(table: Any, name: str, value: Any) -> Any:
     return table.append_column(name, pa.array([value] * len(table), pa.array([value]).type))
 
 
-def select_columns(table: Any, columns: list[str] | None) -> Any:
+def select_columns(
+    table: Any,  # a data frame or a `pyarrow.Table`
+    columns: list[str] | None,  # names, each in the table; None = all
+) -> Any:  # a table of the same kind
     "The columns that were asked for, in that order; all of them for None."
     if columns is None:
         return table
@@ -150,7 +161,11 @@ def differing_columns(first: list[tuple], other: list[tuple]) -> list[str]:
     return list(dict.fromkeys(names)) or ["their order"]
 
 
-def refuse_other_form(tables: list, parameter: str, values: tuple) -> None:
+def refuse_other_form(
+    tables: list,  # of the parts, one or more
+    parameter: str,  # that the fan-out runs over
+    values: tuple,  # one for each table
+) -> None:  # raises `UsageError` naming the columns
     "Raise `UsageError` for the first table that has not the form of the one before all."
     first = table_columns(tables[0])
     for table, value in zip(tables, values, strict=True):
@@ -198,7 +213,10 @@ def empty_table(
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def refuse_mixed(kinds: set[str], as_: str | None) -> None:
+def refuse_mixed(
+    kinds: set[str],  # codecs of the parts
+    as_: str | None,  # what `load` was asked for, e.g. `arrow`
+) -> None:  # raises `UsageError` for several kinds
     "Raise `UsageError` for codecs that do not make one table."
     is_mixed = as_ is None and "arrow" in kinds and len(kinds) > 1
     if is_mixed or not kinds <= {*TABLES}:

@@ -36,7 +36,11 @@ def parts_in(
     return Parts(parameter, tuple(r["each"][parameter] for r in records), artifacts)
 
 
-def made_of_nothing(document: dict, stage: str, empty: dict) -> Kept:
+def made_of_nothing(
+    document: dict,  # of the run
+    stage: str,  # with a fan-out over no values
+    empty: dict,  # its `parameter`, as the document has it
+) -> Kept:  # parts and record, both empty
     "What a fan-out over an empty list made in a run: no parts, and a record without outputs."
     about = {"pipeline": document["pipeline"], "stage": stage, "run": document["run"], "outputs": {}}
     return Parts(empty["parameter"]), about
@@ -69,7 +73,10 @@ def output_of(
 Choice = tuple[dict | None, str]  # document of a run, and a line about the choice
 
 
-def head_name(pipeline: str, profile: str) -> str:
+def head_name(
+    pipeline: str,  # its name in settings.ini
+    profile: str,  # its name, or `default`
+) -> str:  # name of a ref
     "Name of the ref that holds a pipeline's head under a profile."
     return f"heads/{pipeline}/{profile}"
 
@@ -115,7 +122,12 @@ def _in_run(store: Store, pipeline: str, name: str, ref: str) -> Kept | None:
     return output_of(store, document, name) if document["pipeline"] == pipeline else None
 
 
-def at_reference(store: Store, pipeline: str, name: str, ref: str) -> Kept | None:
+def at_reference(
+    store: Store,  # with records and refs
+    pipeline: str,  # whose artifact it is
+    name: str,  # of the artifact
+    ref: str,  # beginning of a digest or run id, or an alias
+) -> Kept | None:  # None when nothing is called so
     "What a name with a reference means; raises `UsageError` when several digests begin so."
     found = _by_digest(store, pipeline, name, ref)
     if len(found) > 1:

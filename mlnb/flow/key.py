@@ -46,14 +46,19 @@ def parameter_parts(stage: Stage, values: Mapping[str, Value], each: Mapping | N
     return {p.name: {"type": p.type, "value": in_force[p.name]} for p in stage.parameters}
 
 
-def option_parts(stage: Stage, each: Mapping | None) -> dict:
+def option_parts(
+    stage: Stage,  # with its options
+    each: Mapping | None,  # value of its fan-out by parameter, or None
+) -> dict:  # part of the key
     "Options that can change a result."
     environment = {name: env_digest(name) for name in stage.options.env}
     counted = {"threads": stage.options.threads, "env": environment}
     return counted | {"each": dict(each)} if each else counted
 
 
-def input_part(found: Artifact | Parts) -> dict:
+def input_part(
+    found: Artifact | Parts,  # what the input means
+) -> dict:  # part of the key
     "What counts of an input: how it is written, its content, and its name if it is a file."
     counted = {"codec": found.codec, "digest": found.digest}
     return counted | {"filename": found.filename} if found.filename else counted
@@ -141,7 +146,10 @@ class Aspect:
     is_secret: bool = False  # leave the two values out of the reason
 
 
-def shown_entry(entries: Mapping[str, Any], name: str) -> str:
+def shown_entry(
+    entries: Mapping[str, Any],  # values by name
+    name: str,  # of one that may be absent
+) -> str:  # a word of a sentence
     "A value in a sentence: a text is cut, for most of them are digests."
     if name not in entries:
         return "absent"

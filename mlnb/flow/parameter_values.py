@@ -48,7 +48,9 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Strict)
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(
+    path: Path,  # file that `-f` named
+) -> Any:  # plain values; raises `UsageError`
     "What a YAML file holds; raises `UsageError` when it cannot be read."
     import yaml
 

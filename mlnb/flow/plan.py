@@ -103,7 +103,11 @@ def units_of(
     return [unit for name in stages for unit in plan.units[name]]
 
 
-def own_unit(plan: Plan, step: Step, saver: str) -> str | None:
+def own_unit(
+    plan: Plan,  # with its steps
+    step: Step,  # that loads something
+    saver: str,  # stage that saves it
+) -> str | None:  # name of a step; None = all of them
     "The step of a stage that has the value of this one; None when this one needs all of them."
     own = unit_name(saver, step.each)
     is_same = step.each is not None and plan.pipeline.stages[saver].each == step.stage.each
@@ -128,7 +132,9 @@ def _is_own(plan: Plan, name: Name) -> bool:
     return name.pipeline in (None, plan.pipeline.name)
 
 
-def outside_names(plan: Plan) -> dict[str, Name]:
+def outside_names(
+    plan: Plan,  # whose stages are looked at
+) -> dict[str, Name]:  # parsed names by what was written
     "What the stages load and no stage makes: parsed names by the name as written."
     written = dict.fromkeys(w for stage in plan.pipeline.stages.values() for w in stage.loads)
     names = {w: parse_name(w) for w in written}
@@ -136,7 +142,10 @@ def outside_names(plan: Plan) -> dict[str, Name]:
     return {w: name for w, name in names.items() if name not in made}
 
 
-def choose_runs(plan: Plan, names: Iterable[Name]) -> dict:
+def choose_runs(
+    plan: Plan,  # with store and profile
+    names: Iterable[Name],  # of artifacts, also of other pipelines
+) -> dict:  # run by pipeline, as `find_output` takes it
     "For each other pipeline a run that has all that is needed of it, as `find_output` takes them."
     needed: dict = {}
     for name in names:
@@ -178,7 +187,10 @@ def _batch(plan: Plan, step: Step, written: str, history: list[dict]) -> list[Pa
     return batch
 
 
-def narrow_sources(plan: Plan, step: Step) -> None:
+def narrow_sources(
+    plan: Plan,  # that knows which sources grow
+    step: Step,  # its `sources` are replaced
+) -> None:
     "Leave of incremental sources what the stage has not read yet."
     pinned = {w: parse_name(w).name for w in step.sources}
     growing = [w for w, name in pinned.items() if is_incremental(plan.project, plan.profile, name)]
@@ -217,7 +229,11 @@ def made_for(
     return Parts(parameter, tuple(s.each[parameter] for s in steps), tuple(made))
 
 
-def give_input(plan: Plan, step: Step, written: str) -> dict | None:
+def give_input(
+    plan: Plan,  # with sources, outside and steps
+    step: Step,  # its `inputs` or `sources` grow by one
+    written: str,  # name as the stage writes it
+) -> dict | None:  # a reason to wait; None when it is there
     "Give a step what one of its names means; the reason why it waits, when that is not there."
     if written in plan.sources:
         step.sources[written] = plan.sources[written]

@@ -8,9 +8,9 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'is_project', 'see_project', 'current', 'note',
-           'refused', 'unforeseen', 'Journal', 'broken_rule', 'read_journal', 'overlay_path', 'owner_of',
-           'part_by_hand', 'own_part', 'find_by_hand', 'find_input', 'load', 'save', 'plain_number', 'metric',
-           'require', 'run_id', 'artifact_digest']
+           'refused', 'Journal', 'broken_rule', 'read_journal', 'overlay_path', 'owner_of', 'part_by_hand', 'own_part',
+           'find_by_hand', 'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id',
+           'artifact_digest']
 
 # %% ../../nbs/flow/090_session.ipynb #17576da5
 import atexit
@@ -143,7 +143,7 @@ def refused(
     return StageError(message, mend)
 
 
-def unforeseen(session: Session, call: str, verb: str) -> StageError:
+def _unforeseen(session: Session, call: str, verb: str) -> StageError:
     "The error for a call with a name that the plan does not know."
     mend = f"call mlnb's own `{verb}` with the name written out, so that the plan can see it"
     return refused(session, f"`{call}` was not found when the notebook was read", mend)
@@ -166,7 +166,9 @@ def _journal_entries(path: Path) -> list[dict]:
     return entries
 
 
-def broken_rule(entry: dict) -> tuple[str, str] | None:
+def broken_rule(
+    entry: dict,  # of the journal of a stage
+) -> tuple[str, str] | None:  # (class, text); None for another entry
     "Error class and text of a rule that the stage broke; None when the entry is about something else."
     if "refused" in entry:
         return "StageError", entry["refused"]
@@ -307,7 +309,7 @@ def find_input(
         return find_by_hand(session, name)
     found = session.inputs.get(name, session.sources.get(name))
     if found is None:
-        raise unforeseen(session, f"load({name!r})", "load")
+        raise _unforeseen(session, f"load({name!r})", "load")
     return found
 
 
@@ -345,7 +347,7 @@ def _refuse_name(name: str, what: str) -> None:
 def _refuse_save(session: Session, name: str) -> None:
     "Raise for a name that a run does not expect, or has already."
     if name not in session.outputs:
-        raise unforeseen(session, f"save({name!r}, …)", "save")
+        raise _unforeseen(session, f"save({name!r}, …)", "save")
     if name in session.saved:
         raise ValueRefusedError(f"`{name}` was saved before in this stage", "save it once, at the end")
 
