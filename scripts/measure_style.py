@@ -2,7 +2,7 @@
 
 measure_style.py                the table: limits, mlnb, admired packages; exit code 1 past a limit
 measure_style.py --json         the same as a JSON document
-measure_style.py --room ROOM    the table of one room and each place that misses a limit
+measure_style.py --room ROOM    the table of one room and what keeps its figures up
 
 Code is measured after `ruff format` at 110 columns. The lines of a function are those of its body without
 the docstring; its complexity is one and one more for each branch, loop, comprehension, condition and handler.
@@ -188,6 +188,16 @@ def comments_of(source: str) -> Iterator[Comment]:
         yield from (Comment(node.name, comments[line], line in kept) for line in lines if line in comments)
 
 
+def uncommented(source: str) -> Iterator[str]:
+    "Parameters of public functions without a comment; a decorator or an annotation may say it instead."
+    comments = comment_tokens(source)
+    for node in ast.parse(source).body:
+        if isinstance(node, FUNCTION) and not node.name.startswith("_") and not node.decorator_list:
+            kept = docment_lines(node, comments)
+            told = [place for place in places_of(node) if place is not node.returns]
+            yield from (f"{node.name}: {p.arg}" for p in told if not kept & {p.lineno, p.lineno - 1})
+
+
 def says_nothing(text: str) -> bool:
     "Whether a comment is too short to give meaning, unit and range."
     return len(WORD.findall(text)) < FEWEST_WORDS
@@ -268,15 +278,15 @@ def shown_share(notebooks: list[Notebook]) -> float:
 
 def measure_prose(notebooks: list[Notebook], package: Path) -> dict[str, float]:
     "The figures of the notebooks, and of the comments in the package that they export."
-    comments = [
-        comment for path in python_files(package) for comment in comments_of(path.read_text(encoding="utf-8"))
-    ]
+    sources = [path.read_text(encoding="utf-8") for path in python_files(package)]
+    comments = [comment for source in sources for comment in comments_of(source)]
     return {
         "shown": int(100 * shown_share(notebooks)),
         "prose": round(min(prose_of(room) for room in rooms_of(notebooks).values()), 2),
         "detached": sum(not comment.is_docment for comment in comments),
         "long": sum(len(comment.text) > LONGEST_COMMENT for comment in comments),
         "empty": sum(says_nothing(comment.text) for comment in comments),
+        "uncommented": sum(len(list(uncommented(source))) for source in sources),
     }
 
 
@@ -303,6 +313,7 @@ LIMITS = (
     Limit("detached", "comments that belong to no parameter", 0),
     Limit("long", f"comments of parameters above {LONGEST_COMMENT} characters", 0),
     Limit("empty", "comments of parameters of two words or fewer", 0),
+    Limit("uncommented", "parameters of public functions without a comment", 0),
 )
 
 
@@ -363,13 +374,13 @@ def offenders(folder: Path, notebooks: list[Notebook], package: Path) -> Iterato
         if lines > 500:
             yield f"{path}: {lines} lines"
     for notebook in notebooks:
-        yield (
-            f"{notebook.path}: {notebook.words / notebook.lines:.1f} words a line; no example: "
-            f"{', '.join(notebook.unshown)}"
-        )
+        prose = f"{notebook.path}: {notebook.words / notebook.lines:.1f} words a line"
+        yield prose + (f"; no example: {', '.join(notebook.unshown)}" if notebook.unshown else "")
     for path in python_files(package):
-        for comment in comments_of(path.read_text(encoding="utf-8")):
-            yield from _faults(path.relative_to(package), comment)
+        source, name = path.read_text(encoding="utf-8"), path.relative_to(package)
+        yield from (f"{name}: {one}: no comment" for one in uncommented(source))
+        for comment in comments_of(source):
+            yield from _faults(name, comment)
 
 
 def _faults(path: Path, comment: Comment) -> Iterator[str]:
@@ -397,7 +408,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="a JSON document instead of a table")
-    parser.add_argument("--room", help="the figures of one room, and each place that misses a limit")
+    parser.add_argument("--room", help="the figures of one room, and what keeps them up")
     asked = parser.parse_args()
     if asked.room:
         return show_room(asked.room)

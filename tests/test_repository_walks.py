@@ -108,6 +108,16 @@ def insert(path: Path, marker: str, before: bool, text: str) -> None:
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
+def name_verbs(path: Path, walk: str) -> None:
+    "Put the line of `VERBS` that a walk names in the place of the old one."
+    for line, task in re.findall(r"`((\"\w+\"): \([^`]+\))`", walk):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            source = "".join(cell["source"])
+            cell["source"] = re.sub(rf"{task}: \([^)]*\)", lambda _, new=line: new, source)
+        path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
 @pytest.fixture
 def copy(tmp_path):
     "A copy of the repository's tracked files; a command runs in it, with its own mlnb."
@@ -139,10 +149,13 @@ def test_walk_is_walked_whole_in_a_copy(copy, title, behind):
     notebook, (exported, example) = notebook_of(title), cells_of(title)
     insert(root / notebook, behind or "^## Limits", not behind, exported)
     insert(root / notebook, "^## Limits", True, example)
+    name_verbs(root / "nbs" / "010_cli.ipynb", WALKS[title])
     run(sys.executable, "scripts/notebooks.py", "sync")
     run("nbdev-test", str(notebook))
+    run("ruff", "check", "nbs")
     tests = sorted(set(re.findall(r"tests/test_\w+\.py", WALKS[title])))
     assert tests
+    tests += [f"tests/test_repository_{what}.py" for what in ("way", "layers", "style")]  # as `make lint`
     run(
         sys.executable,
         "-m",

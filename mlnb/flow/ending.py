@@ -170,11 +170,11 @@ def _ending_of(run: Run, step: Step, attempt: Attempt) -> Ending:
     "Name the ending of an attempt."
     if attempt.kind is None and not attempt.is_cancelled:
         return Ending("committed")
+    if attempt.is_cancelled:
+        return Ending("cancelled")
     makers = _damaged_makers(run, step, attempt)
     if makers:
         return Ending("damaged", makers)
-    if attempt.is_cancelled:
-        return Ending("cancelled")
     has_tries = run.entry(step.name)["attempts"] <= step.stage.options.retries
     return Ending("retried" if has_tries and attempt.kind in RETRIED else "failed")
 
@@ -206,7 +206,7 @@ def _try_later(run: Run, step: Step, attempt: Attempt) -> None:
 
 # %% ../../nbs/flow/160_ending.ipynb #d8c04ee1
 def _keep_notebook(run: Run, step: Step, attempt: Attempt) -> Path:
-    "Copy what a failed attempt leaves out of its scratch folder."
+    "Copy what a failed attempt left from its scratch folder to that of the run."
     store = run.plan.store
     kept = run_folder(store, run.document["run"]) / f"{file_stem(step.stage.name, step.each)}.ipynb"
     texts = attempt.launch.caps.files
@@ -218,12 +218,12 @@ def _keep_notebook(run: Run, step: Step, attempt: Attempt) -> Path:
 # %% ../../nbs/flow/160_ending.ipynb #3765663c
 def _stop_stage(run: Run, step: Step, attempt: Attempt) -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
-    is_over = attempt.is_cancelled
+    is_cancelled = attempt.is_cancelled
     run.set(
         step.name,
-        "cancelled" if is_over else "failed",
-        kind=None if is_over else attempt.kind,
-        error=None if is_over else attempt.error,
+        "cancelled" if is_cancelled else "failed",
+        kind=None if is_cancelled else attempt.kind,
+        error=None if is_cancelled else attempt.error,
         seconds=attempt.seconds,
         peak_mib=attempt.peak_mib,
         notebook=str(_keep_notebook(run, step, attempt)),

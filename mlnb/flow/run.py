@@ -330,7 +330,7 @@ def point_head(
 # %% ../../nbs/flow/170_run.ipynb #e657c4a1
 def move_head(
     run: Run,  # that ended, its state final
-) -> bool:  # whether the head of the pipeline is now this run
+) -> bool:  # whether the head says now what this run says
     "Make this run the pipeline's head, when every stage is committed under the profile's own values."
     steps = _plan_undone(run)
     keys = {step.name: step.record["key"] for step in steps if step.record and step.state == "cached"}

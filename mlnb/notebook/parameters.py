@@ -226,9 +226,10 @@ def comment_beside(
     node: ast.stmt,  # a statement of the parameters cell
     comments: dict[int, str],  # of the cell, by line
 ) -> str:  # empty when there is none
-    "The comment of a declaration: behind it, or behind its value in parentheses."
+    "The comment of a declaration: behind it, its value, or its first line."
     value = getattr(node, "value", None) or node
-    return comments.get(node.end_lineno) or comments.get(value.end_lineno, "")
+    lines = (node.end_lineno, value.end_lineno, node.lineno)
+    return next((comments[line] for line in lines if line in comments), "")
 
 # %% ../../nbs/notebook/020_parameters.ipynb #a0efafb0
 _bound = r"-?\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_]\w*(?:[+-]\d+(?:\.\d+)?)?"

@@ -266,7 +266,7 @@ def _send_all(exchange: Exchange, records: list[dict], runs: dict[str, dict]) ->
 
 
 def push(
-    store: Store,  # whose results; an overlay's store is meant by it
+    store: Store,  # whose results; of an overlay the store below
     url: str,  # a folder or any fsspec URL
     name: str = "origin",  # what the remote goes by here
     pipelines: Collection[str] | None = None,  # only these; None = all

@@ -24,11 +24,13 @@ from .output import counted, show_table
 @verb("project", "init", "mlnb init shop && cd shop && mlnb run first")
 def answer_init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Path()) -> Answer:
     "Write a first project: settings.ini and two working stages."
+    import shlex
+
     from mlnb.notebook.scaffold import write_scaffold
 
     with writing(str(folder)):
         written = [str(path) for path in write_scaffold(folder)]
-    enter = "" if folder == Path() else f"cd {folder} && "
+    enter = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
     lines = [*written, "", f"now: {enter}mlnb run first"]
     return Answer({"files": written}, lambda: print("\n".join(lines)))
 
