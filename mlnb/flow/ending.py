@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .attempt import Attempt
 from .dependencies import dependencies
 from .fanout_parts import Parts, is_input_whole
 from .plan import Plan, Step, plan_stage, units_of
@@ -31,11 +31,14 @@ from ..store.records import commit
 from ..store.refs import actor
 from ..store.runs import run_folder, write_run
 
+if TYPE_CHECKING:
+    from mlnb.flow.attempt import Attempt
+
 # %% ../../nbs/flow/160_ending.ipynb #e252764e
 LOCK_FILES = ("requirements.lock", "uv.lock", "pixi.lock", "poetry.lock", "requirements.txt")
 
 
-def _kept_code(plan: Plan, step: Step, attempt: Attempt) -> dict:
+def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict:
     "Keep what ran: the executed notebook, its full texts, source, modules, lock file."
     lock = next(filter(Path.is_file, map(plan.project.root.joinpath, LOCK_FILES)), None)
     return {
@@ -51,7 +54,7 @@ def _kept_code(plan: Plan, step: Step, attempt: Attempt) -> dict:
 def record_of(
     run: Run,  # whose document knows start and tries
     step: Step,  # the stage, with key and parts
-    attempt: Attempt,  # that succeeded, its outputs kept
+    attempt: "Attempt",  # that succeeded, its outputs kept
 ) -> dict:  # the record, its objects already kept
     "Keep the code that ran, and describe the result."
     entry, python, platform = run.entry(step.name), sys.version.split()[0], step.parts["python"][2]
@@ -79,7 +82,7 @@ def record_of(
 def refuse_changed_code(
     run: Run,  # whose plan knows the modules
     step: Step,  # that was attempted
-    attempt: Attempt,  # is failed when a module differs
+    attempt: "Attempt",  # is failed when a module differs
 ) -> None:
     "Fail an attempt whose own modules were edited while it ran."
     if attempt.kind is not None:
@@ -95,7 +98,7 @@ def refuse_changed_code(
 def refuse_changed_sources(
     run: Run,  # whose plan pinned the sources
     step: Step,  # that was attempted
-    attempt: Attempt,  # is failed when a source differs
+    attempt: "Attempt",  # is failed when a source differs
 ) -> None:
     "Fail an attempt during which outside data changed: nobody can tell what of it the stage saw."
     if attempt.is_cancelled or attempt.kind not in (None, "user_error"):
@@ -143,7 +146,7 @@ def make_again(
     return True
 
 # %% ../../nbs/flow/160_ending.ipynb #57199e59
-def _damaged_makers(run: Run, step: Step, attempt: Attempt) -> frozenset[str]:
+def _damaged_makers(run: Run, step: Step, attempt: "Attempt") -> frozenset[str]:
     "Steps of this run that made what an attempt found damaged; none the second time."
     is_damage = attempt.error is not None and attempt.error["ename"] == "IntegrityError"
     if not is_damage or step.name in run.made_again:
@@ -166,7 +169,7 @@ class Ending:
     makers: frozenset[str] = frozenset()  # steps that make damaged inputs again
 
 
-def _ending_of(run: Run, step: Step, attempt: Attempt) -> Ending:
+def _ending_of(run: Run, step: Step, attempt: "Attempt") -> Ending:
     "Name the ending of an attempt."
     if attempt.kind is None and not attempt.is_cancelled:
         return Ending("committed")
@@ -179,7 +182,7 @@ def _ending_of(run: Run, step: Step, attempt: Attempt) -> Ending:
     return Ending("retried" if has_tries and attempt.kind in RETRIED else "failed")
 
 # %% ../../nbs/flow/160_ending.ipynb #c1c85227
-def _commit_result(run: Run, step: Step, attempt: Attempt) -> None:
+def _commit_result(run: Run, step: Step, attempt: "Attempt") -> None:
     "Commit what an attempt made."
     result = commit(run.plan.store, record_of(run, step, attempt))
     step.record, step.state = result.record, "cached"
@@ -194,7 +197,7 @@ def _commit_result(run: Run, step: Step, attempt: Attempt) -> None:
 LONGEST_PAUSE_S = 60.0  # between two tries of a stage [s]
 
 
-def _try_later(run: Run, step: Step, attempt: Attempt) -> None:
+def _try_later(run: Run, step: Step, attempt: "Attempt") -> None:
     "Let a stage wait for its next try."
     n_tried = run.entry(step.name)["attempts"]
     pause_s = min(LONGEST_PAUSE_S, 2.0 ** (n_tried - 1))
@@ -205,7 +208,7 @@ def _try_later(run: Run, step: Step, attempt: Attempt) -> None:
     run.set(step.name, "waiting")
 
 # %% ../../nbs/flow/160_ending.ipynb #d8c04ee1
-def _keep_notebook(run: Run, step: Step, attempt: Attempt) -> Path:
+def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
     "Copy what a failed attempt left from its scratch folder to that of the run."
     store = run.plan.store
     kept = run_folder(store, run.document["run"]) / f"{file_stem(step.stage.name, step.each)}.ipynb"
@@ -216,7 +219,7 @@ def _keep_notebook(run: Run, step: Step, attempt: Attempt) -> Path:
     return kept
 
 # %% ../../nbs/flow/160_ending.ipynb #3765663c
-def _stop_stage(run: Run, step: Step, attempt: Attempt) -> None:
+def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_cancelled = attempt.is_cancelled
     run.set(
@@ -232,7 +235,7 @@ def _stop_stage(run: Run, step: Step, attempt: Attempt) -> None:
     )
 
 # %% ../../nbs/flow/160_ending.ipynb #6e58be3b
-_ON_ENDING: dict[str, Callable[[Run, Step, Attempt], None]] = {
+_ON_ENDING: dict[str, Callable[..., None]] = {
     "committed": _commit_result,
     "retried": _try_later,
     "cancelled": _stop_stage,
@@ -243,7 +246,7 @@ _ON_ENDING: dict[str, Callable[[Run, Step, Attempt], None]] = {
 def finish(
     run: Run,  # with the stage under way
     name: str,  # step that was attempted
-    attempt: Attempt,  # judged, its thread over
+    attempt: "Attempt",  # judged, its thread over
 ) -> None:  # raises `StoreError` when the ending cannot be kept
     "Name the ending of an attempt and act on it; always free its lock and its scratch folder."
     step = run.plan.steps[name]

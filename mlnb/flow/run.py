@@ -17,12 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .attempt import Attempt, announced, cancel, prepare, run_attempt
 from .ending import finish, open_parts
 from .events import recorded
 from .heads import head_name
@@ -48,6 +47,9 @@ from ..store.errors import LockedError, StoreError, UsageError
 from ..store.records import find_record
 from ..store.refs import move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, read_run, run_folder, write_run
+
+if TYPE_CHECKING:
+    from mlnb.flow.attempt import Attempt
 
 # %% ../../nbs/flow/170_run.ipynb #5cfa018e
 def _left_out(plan: Plan, selection: Selection) -> Iterator[tuple[str, str]]:
@@ -92,8 +94,10 @@ def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
     return given | (step.each or {})
 
 # %% ../../nbs/flow/170_run.ipynb #2a5e4626
-def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> Attempt:
+def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
     "Prepare a try of a stage in a scratch folder of its own."
+    from mlnb.flow.attempt import prepare
+
     name = step.name
 
     def on_cell(index: int, total: int) -> None:
@@ -111,8 +115,10 @@ def start(
     run: Run,  # with the stage waiting
     step: Step,  # to be attempted, its lock taken
     as_run: str,  # the run id that its notebook is told
-) -> Callable[[], Attempt]:  # what to run in a thread
+) -> "Callable[[], Attempt]":  # what to run in a thread
     "Prepare an attempt, and call its stage running."
+    from mlnb.flow.attempt import run_attempt
+
     number = run.entry(step.name)["attempts"] + 1
     attempt = _new_attempt(run, step, as_run, number)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -157,7 +163,7 @@ def _take_lock(run: Run, step: Step) -> StageLock | None:
     return None
 
 # %% ../../nbs/flow/170_run.ipynb #3367c011
-def _attempt_or_find(run: Run, step: Step, is_forced: bool) -> Callable[[], Attempt] | None:
+def _attempt_or_find(run: Run, step: Step, is_forced: bool) -> "Callable[[], Attempt] | None":
     "Start a stage, unless another run has made its record in the meantime."
     record = find_record(run.plan.store, run.plan.pipeline.name, step.stage.name, step.key)
     if record and not is_forced:
@@ -172,7 +178,7 @@ def _attempt_or_find(run: Run, step: Step, is_forced: bool) -> Callable[[], Atte
 def try_stage(
     run: Run,  # with everything before the stage done
     name: str,  # step whose turn it is
-) -> Callable[[], Attempt] | None:  # what to run in a thread; None = nothing
+) -> "Callable[[], Attempt] | None":  # what to run in a thread; None = nothing
     "Decide what happens to a stage that could run now."
     planned = run.plan.steps[name]
     if planned.is_open or planned.is_empty:
@@ -185,7 +191,7 @@ def try_stage(
     return _attempt_or_find(run, step, is_forced) if lock else None
 
 # %% ../../nbs/flow/170_run.ipynb #550e574b
-def _take_turn(run: Run, name: str) -> Callable[[], Attempt] | None:
+def _take_turn(run: Run, name: str) -> "Callable[[], Attempt] | None":
     "Decide what happens to a stage that is next in the schedule."
     if run.schedule.is_behind(name):
         return run.set(name, "skipped")
@@ -257,6 +263,8 @@ def quiet_signals() -> Iterator[None]:
 # %% ../../nbs/flow/170_run.ipynb #655ada4c
 def _cancel_attempts(run: Run, running: dict[Future, str], within_s: float) -> None:
     "End the kernels of all that is under way, and wait for their threads."
+    from mlnb.flow.attempt import cancel
+
     deadline = time.monotonic() + within_s
     for attempt in run.attempts.values():
         attempt.launch.cancelled.set()
@@ -365,6 +373,15 @@ def _truthful_ending(run: Run) -> Iterator[None]:
         shutil.rmtree(run_folder(run.plan.store, document["run"]) / "scratch", ignore_errors=True)
 
 # %% ../../nbs/flow/170_run.ipynb #2b1135bc
+def _announcing(run: Run, likely: list[str]) -> AbstractContextManager:
+    "Tell the kernel server what is coming; a run without anything to do imports nothing for it."
+    if not likely:
+        return nullcontext()
+    from mlnb.flow.attempt import announced
+
+    return announced(run.plan, likely, run.settings.server)
+
+
 def run_pipeline(
     plan: Plan,  # what is stale, and why
     selection: Selection,  # stages that were asked for, and their needs
@@ -388,7 +405,7 @@ def run_pipeline(
         run = Run(plan, selection, document, settings, told)
         with _truthful_ending(run), disk_errors(store.root):
             write_run(store, document)
-            with announced(plan, likely, settings.server):
+            with _announcing(run, likely):
                 carry_out(run)
         document["seconds"] = round(time.monotonic() - run.began, 3)
         document["exit_code"] = exit_code_of(document)

@@ -16,9 +16,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .attempt import Attempt
 from .lock import StageLock
 from .plan import Plan, Step, needs_of, units_of
 from .schedule import Schedule
@@ -27,6 +26,9 @@ from ..notebook.each import unit_name
 from ..store.records import output_digests
 from ..store.refs import actor
 from ..store.runs import note_stage
+
+if TYPE_CHECKING:
+    from mlnb.flow.attempt import Attempt
 
 # %% ../../nbs/flow/150_run_document.ipynb #96971c1e
 def entry_of(
@@ -167,7 +169,7 @@ class Run:
     tell: Callable[..., None] = tell_nobody  # gets every change: event, stage, details
     began: float = field(default_factory=time.monotonic)  # its start [s, monotonic clock]
     locks: dict[str, StageLock] = field(default_factory=dict)  # by step, taken or not
-    attempts: dict[str, Attempt] = field(default_factory=dict)  # the last one of each step
+    attempts: "dict[str, Attempt]" = field(default_factory=dict)  # the last one of each step
     not_before: dict[str, float] = field(default_factory=dict)  # next try [s, monotonic clock]
     made_again: set[str] = field(default_factory=set)  # steps that had damage, and its makers
     is_told: set[str] = field(default_factory=set)  # steps whose waiting for a lock was said

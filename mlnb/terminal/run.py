@@ -160,11 +160,13 @@ def server_for(
 ) -> Any:  # None when no kernel server is needed
     "The kernel server, unless nothing would run in it."
     from mlnb.flow.plan import units_of
-    from mlnb.kernel.link import ensure_server
 
     is_fresh = all(plan.steps[unit].state == "cached" for unit in units_of(plan, selection.scope))
-    is_idle = is_fresh and not selection.forced
-    return None if manner.cold or is_idle else ensure_server(say)
+    if manner.cold or (is_fresh and not selection.forced):
+        return None
+    from mlnb.kernel.link import ensure_server
+
+    return ensure_server(say)
 
 
 def selection_of(
