@@ -521,6 +521,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'mlnb/flow/parameter_values.py'),
                                             'mlnb.flow.parameter_values._checked': ( 'flow/parameter_values.html#_checked',
                                                                                      'mlnb/flow/parameter_values.py'),
+                                            'mlnb.flow.parameter_values._declares_each': ( 'flow/parameter_values.html#_declares_each',
+                                                                                           'mlnb/flow/parameter_values.py'),
                                             'mlnb.flow.parameter_values._laid_over': ( 'flow/parameter_values.html#_laid_over',
                                                                                        'mlnb/flow/parameter_values.py'),
                                             'mlnb.flow.parameter_values._set_as_one': ( 'flow/parameter_values.html#_set_as_one',

@@ -32,7 +32,9 @@ BRANCHES = (ast.If, ast.For, ast.While, ast.IfExp, ast.comprehension, ast.BoolOp
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITION = (*FUNCTION, ast.ClassDef)
 WORD = re.compile(r"[A-Za-z0-9'’_.-]*[A-Za-z0-9]+[A-Za-z0-9'’_.-]*")
-EXPORT = re.compile(r"^#\|\s*exporti?s?\b", re.MULTILINE)
+EXPORT = re.compile(r"^#\s*\|\s*exporti?s?\b", re.MULTILINE)
+NOT_RUN = re.compile(r"^#\s*\|\s*eval:\s*false\b", re.MULTILINE)
+COMMENT = re.compile(r"#.*")
 CHECK = re.compile(r"\b(test_\w+|expect_fail|assert|assert_\w+)\b")
 
 
@@ -143,13 +145,14 @@ def comment_tokens(source: str) -> dict[int, str]:
 
 
 def fields_of(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    "Fields of a dataclass; of no other class are their comments read."
-    is_data = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    "Fields of a dataclass or a named tuple."
+    marks = [ast.unparse(mark) for mark in (*node.decorator_list, *node.bases)]
+    is_data = any("dataclass" in mark or mark.endswith(("NamedTuple", "TypedDict")) for mark in marks)
     return [field for field in node.body if isinstance(field, ast.AnnAssign)] if is_data else []
 
 
 def places_of(node: ast.AST) -> list[ast.AST]:
-    "Parameters and return value of a function, fields of a dataclass."
+    "Parameters and return value of a function, fields of a class of data."
     if isinstance(node, ast.ClassDef):
         return fields_of(node)
     if not isinstance(node, FUNCTION):
@@ -160,7 +163,7 @@ def places_of(node: ast.AST) -> list[ast.AST]:
 
 
 def header_lines(node: ast.AST) -> range:
-    "Lines where comments belong to parameters: a signature, or the fields of a dataclass."
+    "Lines where comments belong to parameters: a signature, or the fields of a class of data."
     if isinstance(node, FUNCTION):
         return range(node.lineno, node.body[0].lineno)
     places = places_of(node)
@@ -223,12 +226,17 @@ def definitions(cell: dict) -> list[str]:
     return [node.name for node in ast.parse(source_of(cell)).body if isinstance(node, DEFINITION)]
 
 
+def is_check(source: str) -> bool:
+    "Whether an example is run and compares something; a comment about a check is none."
+    return not NOT_RUN.search(source) and CHECK.search(COMMENT.sub("", source)) is not None
+
+
 def has_example(cells: list[dict]) -> bool:
     "Whether a check stands before the next definition."
     for cell in cells:
         if definitions(cell):
             return False
-        if cell["cell_type"] == "code" and not is_exported(cell) and CHECK.search(source_of(cell)):
+        if cell["cell_type"] == "code" and not is_exported(cell) and is_check(source_of(cell)):
             return True
     return False
 

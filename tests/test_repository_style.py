@@ -14,7 +14,6 @@ from fastcore.docments import docments
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE, NOTEBOOKS = ROOT / "mlnb", ROOT / "nbs"
 LINTED = ("nbs", "tests", "scripts", "benchmarks")
-NO_EXEMPTION = r"C901|E501|E70[12]|PLR0913|SIM\d|RET\d|B0\d\d|B9\d\d|UP\d"
 
 
 @pytest.fixture(scope="module")
@@ -115,25 +114,45 @@ def test_definition_is_shown_when_a_check_stands_before_the_next_one(tmp_path):
     assert (notebook.words, notebook.lines) == (3, 3)
 
 
+def test_check_that_is_not_run_or_only_told_of_is_no_example():
+    assert style.is_check("test_eq(a(), 1)")
+    assert not style.is_check("a()  # see test_a")
+    assert not style.is_check("#| eval: false\nassert a()")
+
+
 # rules
+
+
+def linted_files():
+    paths = [path for folder in LINTED for path in sorted((ROOT / folder).rglob("*"))]
+    return [p for p in paths if p.suffix in (".py", ".ipynb") and ".ipynb_checkpoints" not in p.parts]
 
 
 def test_rules_of_ruff_have_no_exemption():
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
-    assert {"B", "C901", "E", "F", "PLR0913", "RET", "SIM", "UP"} <= set(ruff["lint"]["select"])
-    assert (ruff["line-length"], ruff["lint"]["mccabe"]["max-complexity"]) == (110, 10)
-    assert ruff["lint"]["pylint"]["max-args"] == 7
-    assert list(ruff["lint"]["per-file-ignores"]) == ["mlnb/**"]
-    assert not [code for code in ruff["lint"]["ignore"] if not code.startswith("RUF")]
+    assert {"B", "C901", "E", "F", "PLR0913", "RET", "SIM", "UP"} <= set(ruff["lint"].pop("select"))
+    assert ruff["lint"].pop("per-file-ignores").keys() == {"mlnb/**"}
+    assert ruff["lint"].pop("ignore") == ["RUF001", "RUF002", "RUF003"]
+    assert ruff["lint"] == {
+        "isort": {"split-on-trailing-comma": False},
+        "mccabe": {"max-complexity": 10},
+        "pylint": {"max-args": 7},
+    }
+    assert (ruff["line-length"], ruff["extend-exclude"]) == (110, [".mlnb", "reports"])
+    assert ruff["format"] == {"exclude": ["mlnb/**"], "skip-magic-trailing-comma": True}
+    assert ruff.keys() == {"line-length", "target-version", "extend-exclude", "format", "lint"}
 
 
-def test_no_line_asks_to_be_exempt():
-    found = []
-    for folder in LINTED:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".ipynb") and ".ipynb_checkpoints" not in path.parts:
-                lines = enumerate(path.read_text().splitlines(), 1)
-                found += [
-                    f"{path}:{n}" for n, line in lines if re.search(rf"noqa:? *({NO_EXEMPTION}|$)", line)
-                ]
+def test_no_folder_has_rules_of_its_own():
+    names = ("ruff.toml", ".ruff.toml", "pyproject.toml")
+    nested = [path for folder in LINTED for name in names for path in (ROOT / folder).rglob(name)]
+    assert nested + [ROOT / name for name in names[:2] if (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "asked", ["no" + "qa", "NO" + "QA", "fmt: " + "off", "fmt: " + "skip", "ruff: no" + "qa"]
+)
+def test_no_line_asks_to_be_exempt(asked):
+    exempt = re.compile(rf"#\s*({re.escape(asked)})", re.IGNORECASE)
+    found = [path for path in linted_files() if exempt.search(path.read_text(encoding="utf-8"))]
     assert found == []

@@ -9,9 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 SHARED = (  # in every environment in the version that mlnb has, so that only the tools differ
-    "ipykernel", "ipython", "jupyter_client", "matplotlib", "nbclient", "nbformat",
-    "numpy", "pandas", "papermill", "pyarrow", "scikit-learn", "scipy",
-)  # fmt: skip
+    "ipykernel",
+    "ipython",
+    "jupyter_client",
+    "matplotlib",
+    "nbclient",
+    "nbformat",
+    "numpy",
+    "pandas",
+    "papermill",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+)
 
 
 class EnvironmentNotMadeError(Exception):

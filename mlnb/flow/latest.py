@@ -28,8 +28,8 @@ class Result(NamedTuple):
     records: list[dict]  # one, or one for each value
     run: str  # id of the run in which every part of the stage ended well
     pipeline: str  # that the stage belongs to
-    stage: str  # its name
-    empty: dict | None  # of a fan-out over an empty list: its parameter, and what it would have saved
+    stage: str  # name of the stage
+    empty: dict | None  # of an empty fan-out: its parameter, what it would save
 
 
 def result_in(

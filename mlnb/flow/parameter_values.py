@@ -29,7 +29,7 @@ class Value(NamedTuple):
 
     value: Any  # checked, of the declared type
     origin: str  # `default`, `profile`, `file` or `option`
-    type: str  # as declared
+    type: str  # of the declared type
     stages: tuple[str, ...]  # stages that declare it
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #3360fe84
@@ -113,6 +113,11 @@ def each_parameter(stage: Stage) -> Parameter:
     return next(p for p in stage.parameters if p.name == stage.each.parameter)
 
 
+def _declares_each(stage: Stage) -> bool:
+    "Whether a stage is a fan-out over a parameter of its own; over another one it is no sound definition."
+    return stage.each is not None and any(p.name == stage.each.parameter for p in stage.parameters)
+
+
 def _set_as_one(stage: Stage, origins: Mapping[str, str]) -> list[Problem]:
     "A value for the parameter of a fan-out."
     name = stage.each.parameter
@@ -141,9 +146,8 @@ def each_given(
 ) -> list[Problem]:  # in the order of the stages
     "What is wrong with the values of fan-outs."
     problems = []
-    for stage in pipeline.stages.values():
-        if stage.each is not None and stage.each.parameter in origins:
-            problems += [*_set_as_one(stage, origins), *_unfit_values(stage, values)]
+    for stage in filter(_declares_each, pipeline.stages.values()):
+        problems += [*_set_as_one(stage, origins), *_unfit_values(stage, values)]
     return problems
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #9603df1c

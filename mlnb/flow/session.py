@@ -152,7 +152,7 @@ def _unforeseen(session: Session, call: str, verb: str) -> StageError:
 class Journal(NamedTuple):
     "What a stage saved, measured and broke."
 
-    outputs: dict[str, dict]  # by name, as the session described them
+    outputs: dict[str, dict]  # values by their names, as the session described them
     metrics: dict[str, float]  # by name
     broken: list[tuple[str, str]]  # error class and text of every broken rule
 

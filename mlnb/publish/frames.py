@@ -41,7 +41,7 @@ def evidently_files() -> tuple[str, bytes]:  # JavaScript, and icon font; both m
 class Report(NamedTuple):
     "The data of a report."
 
-    info: dict  # its widgets
+    info: dict  # widgets of the report
     graphs: dict  # their figures, by id
 
 

@@ -37,8 +37,8 @@ class StepStatus(NamedTuple):
 class Now(NamedTuple):
     "The project as it is, for comparison."
 
-    project: Project  # its settings
-    store: Store  # its records
+    project: Project  # settings of the project
+    store: Store  # records of the project
     pipelines: dict[str, Pipeline]  # by name, sound or not
     packages: dict  # what is installed, by name
     answers: dict  # (pipeline, profile) → what `answers_of` gave, or None

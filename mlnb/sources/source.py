@@ -36,7 +36,7 @@ class Partition(NamedTuple):
     "One file of a source, as it was when the plan was made."
 
     path: str  # below the project, or absolute; a URL for what was copied
-    bytes: int  # size [bytes]
+    bytes: int  # size of the content [bytes]
     digest: str  # SHA-256 of its content
 
 # %% ../../nbs/sources/010_source.ipynb #168e0a60

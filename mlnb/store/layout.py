@@ -28,7 +28,7 @@ class Layout(NamedTuple):
     "What a store says of itself."
 
     number: int  # of the layout
-    needs: str  # first version of mlnb that reads it; empty when the store does not say
+    needs: str  # first version of mlnb that reads it; may be empty
 
 
 def layout_text(

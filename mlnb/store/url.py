@@ -95,7 +95,7 @@ class UrlParts(NamedTuple):
     "A URL by the meaning of its parts."
 
     scheme: str  # lower case; empty for what is no URL
-    container: str  # before `@`, shown
+    container: str  # what stands before `@`, without secrets
     user: str  # before `@`, identifies only
     secrets: tuple[str, ...]  # before `@`, none of them empty
     place: str  # host, port and path, or a folder

@@ -212,7 +212,8 @@ COMPARE_ALL = Comparing()
 
 
 def show_comparison(
-    found: dict,  # what `compare_of` gave, with `figure`
+    found: dict,  # what `compare_of` gave
+    figure: str | None = None,  # file that was written, as it was named
 ) -> None:
     "Show runs side by side, and which one is best."
     from mlnb.history.runs_table import compare_rows
@@ -221,8 +222,8 @@ def show_comparison(
     if chosen := found["best"]:
         by = f"{chosen['metric']} ({chosen['goal']})"
         print(f"\nbest by {by}: run {chosen['run']}, {chosen['value']:.6g}")
-    if found["figure"] is not None:
-        print(f"{found['figure']}: written")
+    if figure is not None:
+        print(f"{figure}: written")
 
 
 def comparison_answer(
@@ -239,7 +240,7 @@ def comparison_answer(
     if comparing.figure is not None:
         with writing(comparing.figure):
             found["figure"] = str(write_figure(found, documents, Path(comparing.figure)))
-    return Answer(found, lambda: show_comparison(found))
+    return Answer(found, lambda: show_comparison(found, comparing.figure))
 
 # %% ../../nbs/terminal/060_ask.ipynb #2a092526
 @verb("ask", "runs", "mlnb runs fraud; mlnb runs --compare --best average_precision --figure depth.svg")
