@@ -153,7 +153,7 @@ class Journal(NamedTuple):
     "What a stage saved, measured and broke."
 
     outputs: dict[str, dict]  # values by their names, as the session described them
-    metrics: dict[str, float]  # by name
+    metrics: dict[str, float]  # values by their names
     broken: list[tuple[str, str]]  # error class and text of every broken rule
 
 
