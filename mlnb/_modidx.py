@@ -2456,6 +2456,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.store.disk.give_name': ('store/disk.html#give_name', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.is_abandoned': ('store/disk.html#is_abandoned', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.make_folder': ('store/disk.html#make_folder', 'mlnb/store/disk.py'),
+                                 'mlnb.store.disk.remove_abandoned': ('store/disk.html#remove_abandoned', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.temporary_file': ('store/disk.html#temporary_file', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.try_lock': ('store/disk.html#try_lock', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.write_content': ('store/disk.html#write_content', 'mlnb/store/disk.py'),

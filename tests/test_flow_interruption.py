@@ -19,7 +19,6 @@ import pytest
 
 from mlnb.flow import attempt as attempts
 from mlnb.flow import ending as endings
-from mlnb.flow import run as runs
 from mlnb.flow.lock import StageLock
 from mlnb.flow.plan import plan_pipeline
 from mlnb.flow.progress import LiveProgress
@@ -398,7 +397,7 @@ def test_attempt_that_found_damage_leaves_no_lock_and_no_scratch_folder_while_it
             seen.append(([path.name for path in scratch.iterdir()], lock.take()))
             lock.release()
 
-    monkeypatch.setattr(runs, "run_attempt", attempt_without_kernel)
+    monkeypatch.setattr(attempts, "run_attempt", attempt_without_kernel)
     done = run_pipeline(plan, select(plan.pipeline), tell=look)
     assert [entry["state"] for entry in done["stages"]] == ["committed", "committed"]
     assert seen == [([name], True) for name in ("rows-1", "total-1", "rows-2", "total-2")]

@@ -1,6 +1,7 @@
 """Power cuts, full disks, races, clocks and odd names: the store loses nothing and says what is the
 matter."""
 
+import fcntl
 import itertools
 import json
 import multiprocessing
@@ -19,7 +20,7 @@ from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
 from mlnb.store import objects
 from mlnb.store.artifacts import Artifact, get_value, put_value
-from mlnb.store.disk import write_durably
+from mlnb.store.disk import remove_abandoned, write_durably
 from mlnb.store.errors import LockedError, MlnbError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
@@ -629,3 +630,28 @@ def test_artifact_whose_record_names_a_file_outside_is_refused(tmp_path, name):
     with pytest.raises(MlnbError):
         get_value(store, artifact, tmp_path / "files")
     assert not (tmp_path / "outside").exists()
+
+
+# a collection beside a writer
+
+
+@pytest.mark.parametrize("n_times", [1, 3])
+def test_file_that_is_collected_before_its_writer_locked_it_is_written_all_the_same(
+    tmp_path, monkeypatch, n_times
+):
+    "A writer may be held up between making a file and locking it; then it looks like a dead one's."
+    lock, removed = fcntl.flock, []
+
+    def collected_first(handle, how):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if how == fcntl.LOCK_SH and len(removed) < n_times:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            removed.append(remove_abandoned(path))
+            monkeypatch.setattr(fcntl, "flock", collected_first)
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", collected_first)
+    write_durably(tmp_path / "kept.json", b"all of it")
+    assert removed == [True] * n_times
+    assert (tmp_path / "kept.json").read_bytes() == b"all of it"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]

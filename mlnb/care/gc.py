@@ -22,7 +22,7 @@ from pathlib import Path
 from .roots import KEEP_ALL, Reachable, RecordFiles, Retention, look, record_names
 from .verify import object_files, temporaries
 from ..store.crash_points import reach
-from ..store.disk import disk_errors, flush_folder, make_folder
+from ..store.disk import disk_errors, flush_folder, make_folder, remove_abandoned
 from ..store.errors import LockedError
 from ..store.objects import Store, take_back
 
@@ -203,7 +203,7 @@ def _move_unreached(store: Store, listed: Sizes, reachable: Reachable) -> Sizes:
 def _drop_leftovers(store: Store, left: list[Path], retention: Retention) -> None:
     "Remove temporary files of dead processes, and the quarantine if nobody wants it."
     for path in left:
-        path.unlink(missing_ok=True)
+        remove_abandoned(path)
     if not retention.quarantine:
         shutil.rmtree(store.root / "quarantine", ignore_errors=True)
     flush_folder(store.root)
