@@ -36,7 +36,7 @@ def run_event(
 
 # %% ../../nbs/care/050_repair.ipynb #c11a031f
 def stage_told_by(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> dict:  # as it stands in the document of a run
     "What a record tells about its stage."
     told = {"name": record["stage"], "each": None, "state": "committed", "kind": None}

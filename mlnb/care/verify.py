@@ -64,7 +64,7 @@ def _code_roles(record: dict) -> Iterator[tuple[str, str]]:
 
 # %% ../../nbs/care/020_verify.ipynb #42d0159a
 def object_roles(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # digest -> what it is in this record, e.g. `fraud/model`
     "Every object that a record points to."
     pipeline, stage = record["pipeline"], record["stage"]

@@ -87,7 +87,7 @@ Newest = tuple[Artifact | Parts, dict, str]  # an artifact or all its parts, the
 
 
 def made_in(
-    result: Result,  # of a stage
+    result: Result,  # newest one of a stage
     name: str,  # artifact that is looked for
 ) -> Newest | None:  # None when the stage did not make it
     "An artifact of a result, its record, and the run."

@@ -101,8 +101,8 @@ def check_stage(
 
 # %% ../../nbs/kernel/180_server.ipynb #159d97ef
 def reply_prepare(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # with `stages`: `environment` and `modules` of each
 ) -> dict:
     "Have templates and spares made for coming stages."
@@ -113,8 +113,8 @@ def reply_prepare(
 
 # %% ../../nbs/kernel/180_server.ipynb #94a83274
 def has_asked(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
 ) -> bool:
     "Whether a client holds a kernel or waits for one."
     waiting = [other for template in server.pool.templates.values() for other, _ in template.queue]
@@ -123,8 +123,8 @@ def has_asked(
 
 # %% ../../nbs/kernel/180_server.ipynb #925029fa
 def reply_kernel(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # with `environment`, `modules` and `handover`
 ) -> None:
     "Give the client a kernel, now or as soon as there is one."
@@ -137,8 +137,8 @@ def reply_kernel(
 
 # %% ../../nbs/kernel/180_server.ipynb #d4806950
 def reply_execute(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # for the executor
 ) -> None:
     "Pass the client on to an executor, now or as soon as there can be one."
@@ -179,8 +179,8 @@ def template_status(
 
 # %% ../../nbs/kernel/180_server.ipynb #7b45b51a
 def reply_status(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # with nothing but `do`
 ) -> dict:
     "Say what the server holds."
@@ -200,8 +200,8 @@ def reply_status(
 
 # %% ../../nbs/kernel/180_server.ipynb #86c4dc92
 def reply_stop(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # with nothing but `do`
 ) -> dict:
     "End now, with all kernels in use."
@@ -210,8 +210,8 @@ def reply_stop(
 
 # %% ../../nbs/kernel/180_server.ipynb #4fee5706
 def reply_retire(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # with nothing but `do`
 ) -> dict:
     "End as soon as nobody needs this server any more."
@@ -230,8 +230,8 @@ REPLIES = {
 
 
 def reply_to(
-    server: KernelServer,  # that is asked
-    client: Link,  # that asks for something
+    server: KernelServer,  # with its templates, pool and leases
+    client: Link,  # the connection that the request came by
     message: dict,  # `do`, and what that needs
 ) -> dict | None:  # None when the answer comes later
     "Do what a client asks for; nonsense is answered with what is wrong with it."

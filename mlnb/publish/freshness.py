@@ -45,7 +45,7 @@ class Now(NamedTuple):
 
 
 def stage_now(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     now: Now,  # the project, read once
 ) -> Stage | None:  # None when the project has it no more
     "The stage that a record was made by, as it is now."
@@ -54,7 +54,7 @@ def stage_now(
 
 # %% ../../nbs/publish/060_freshness.ipynb #1f9dcf0d
 def values_then(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     stage: Stage,  # as it is now
 ) -> dict[str, Value]:  # by name, for `key_parts`
     "Values of a stage's parameters in the run that made a record."
@@ -63,7 +63,7 @@ def values_then(
 
 # %% ../../nbs/publish/060_freshness.ipynb #b81f1bc8
 def own_changes(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     stage: Stage,  # as it is now
     now: Now,  # the project, read once
 ) -> list[str]:  # sentences; empty when the record's key comes out again
@@ -118,7 +118,7 @@ def head_changes(
 
 # %% ../../nbs/publish/060_freshness.ipynb #09765d96
 def why_stale(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     now: Now,  # the project, read once
     profile: str,  # of the run that the page belongs to
     is_head: bool,  # whether the head of its pipeline has this record

@@ -79,7 +79,7 @@ def _value_of_output(store: Store, output: dict) -> Any:
 
 def verdicts_of(
     store: Store,  # where the outputs are
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> list[ShownVerdict]:  # in the order of their names
     "The verdicts among a stage's outputs, as far as they can be read."
     outputs = sorted(record["outputs"].items())
@@ -159,7 +159,7 @@ def readable_notebook(
 
 
 def recorded_notebook(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     store: Store,  # where its notebook is kept
 ) -> dict | None:  # None when it is gone
     "The notebook that a record was made by, with its outputs."
@@ -181,7 +181,7 @@ def _without_places(notebook: dict | None, now: Now) -> dict | None:
 
 
 def shown_notebook(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     now: Now,  # the project, read once
     is_current: bool,  # whether the record's key holds
 ) -> dict | None:  # None when it is gone
@@ -202,7 +202,7 @@ def _as_text(value: Any) -> str:
 
 
 def environment_rows(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # what is empty is left out
     "Python, platform and packages of a record, as text."
     rows = {name: _as_text(value) for name, value in record.get("environment", {}).items()}
@@ -221,7 +221,7 @@ def stale_note(
 
 # %% ../../nbs/publish/070_history.ipynb #583eadec
 def record_facts(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     reasons: list[str],  # why it is stale; empty when it is not
 ) -> Facts:
     "What a record says about its execution."
@@ -260,7 +260,7 @@ def can_get(
 
 
 def html_files(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # artifact → digest of its file
     "The `.html` files among a stage's outputs."
     files = [(name, output) for name, output in record["outputs"].items() if output["codec"] == "file"]
@@ -269,7 +269,7 @@ def html_files(
 
 
 def gone_values(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
     whole_reports: dict[str, str],  # those of its `html_files` that can be read
     store: Store,  # where its outputs are
 ) -> Iterator[str]:  # as a page names them

@@ -140,7 +140,7 @@ def _code_of(record: dict) -> list[str | None]:
 
 
 def needed(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> Limits:
     "The objects without which a record is not complete."
     code = dict.fromkeys(filter(None, _code_of(record)), _MOST_CODE)
@@ -164,7 +164,7 @@ def is_description(
 
 # %% ../../nbs/sharing/020_trust.ipynb #ff3392d0
 def record_place(
-    record: dict,  # of a stage
+    record: dict,  # what a stage gave, as it was committed
 ) -> str:  # path below the root
     "Where a record lies at a remote."
     return f"records/{record['pipeline']}/{record['stage']}/{record['key']}.json"
