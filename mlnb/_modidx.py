@@ -2598,6 +2598,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.store.runs._newest': ('store/runs.html#_newest', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs._whole_id': ('store/runs.html#_whole_id', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.document_of': ('store/runs.html#document_of', 'mlnb/store/runs.py'),
+                                 'mlnb.store.runs.experiment_of': ('store/runs.html#experiment_of', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.hold_run': ('store/runs.html#hold_run', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.is_alive': ('store/runs.html#is_alive', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.new_run_id': ('store/runs.html#new_run_id', 'mlnb/store/runs.py'),

@@ -8,7 +8,7 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 
 # %% auto #0
 __all__ = ['RUN_ID', 'new_run_id', 'run_folder', 'write_run', 'note_stage', 'part_of', 'noted_document', 'run_ids', 'hold_run',
-           'is_alive', 'document_of', 'read_run']
+           'is_alive', 'document_of', 'read_run', 'experiment_of']
 
 # %% ../../nbs/store/210_runs.ipynb #5e9136a6
 import errno
@@ -207,3 +207,17 @@ def read_run(
         with suppress(FileNotFoundError):
             return document_of(store, run)
     return _newest(store, pipeline) if run == "latest" else document_of(store, _whole_id(run, run_ids(store)))
+
+# %% ../../nbs/store/210_runs.ipynb #ede1142b
+_TRIED = ("option", "file")  # origins of a value that is neither the notebook's nor the profile's
+
+
+def experiment_of(
+    document: dict,  # of a run
+) -> str:  # e.g. `experiment: max_depth=3`; empty when it tried nothing
+    "What a run tried, in words."
+    parameters = document.get("parameters", {})
+    tried = {name: one["value"] for name, one in parameters.items() if one.get("origin") in _TRIED}
+    tried |= (document.get("grid") or {}).get("values", {})
+    values = ", ".join(f"{name}={value!r}" for name, value in tried.items())
+    return f"experiment: {values}" if values else ""
