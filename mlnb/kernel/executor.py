@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .engine import Reply
 from .import_guard import without
 from .launch import Launch
 from .link import Link, wait_for_server
@@ -144,10 +145,10 @@ def _cell_event(launch: Launch, index: int, total: int) -> dict:
 
 def _end_event(error: Exception | None, launch: Launch) -> dict:
     "What is told at the end."
-    files = [str(path) for path in launch.caps.files]
+    told = {"replies": launch.replies, "files": [str(path) for path in launch.caps.files]}
     if error is None:
-        return {"raised": None, "files": files}
-    return {"raised": type(error).__name__, "text": str(error)[:20_000], "files": files}
+        return told | {"raised": None}
+    return told | {"raised": type(error).__name__, "text": str(error)[:20_000]}
 
 # %% ../../nbs/kernel/110_executor.ipynb #f85d8f25
 def serve_execution(
@@ -215,6 +216,7 @@ def _follow_execution(link: Link, launch: Launch, tell: Callable[[str], None]) -
             raise ServerLostError("the kernel server went away", "the stage is run without it")
         if "raised" in event:
             launch.caps.files += [Path(path) for path in event["files"]]
+            launch.replies += [Reply(*reply) for reply in event["replies"]]
             return (event["raised"], event["text"]) if event["raised"] else None
         _hear_cell(event, launch, tell)
 

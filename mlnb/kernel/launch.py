@@ -38,6 +38,7 @@ class Launch:
     server: Path | None = None  # address of a kernel server; None = a cold start
     started: list = field(default_factory=list)  # gets the kernel manager
     caps: Caps = field(default_factory=Caps)  # what the executed notebook may hold
+    replies: list = field(default_factory=list)  # gets what each cell answered, in order
     on_cell: Callable[[int, int], None] = lambda *_: None  # gets a cell's index, their number
     cancelled: threading.Event = field(default_factory=threading.Event)  # once set, nothing is started
 
