@@ -61,6 +61,7 @@ Modules:
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
+- `mlnb.kernel.judgement`: How a notebook ended, from what its cells answered
 - `mlnb.kernel.launch`: All that is decided about a notebook's kernel before there is one
 - `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
 - `mlnb.kernel.limits`: The time and memory that a stage may take, and its end, with everything it started, when it takes more
