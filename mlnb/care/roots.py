@@ -1,6 +1,6 @@
 """What a store must keep, and what leads to it
 
-Objects are never changed, so they pile up: attempts that failed, results that nobody will ask for again. What may go is what nothing leads to. This module looks once: it starts from the *roots* (refs, records kept by retention, what living processes have
+Objects are never changed, so they pile up: what failed runs saved, results that nobody will ask for again. What may go is what nothing leads to. This module looks once: it starts from the *roots* (refs, records kept by retention, what living processes have
 pinned, running runs, overlays, whatever the caller names) and follows records back to the beginning. It errs on the side of keeping: a damaged record keeps what it mentions, a digest counts wherever it stands, and what cannot be read as a result is kept.
 It moves and deletes nothing; that is done by [a collection](070_gc.ipynb), which looks three times."""
 
@@ -8,7 +8,7 @@ It moves and deletes nothing; that is done by [a collection](070_gc.ipynb), whic
 
 # %% auto #0
 __all__ = ['KEEP_ALL', 'RecordFiles', 'Retention', 'newest_of', 'digests_in', 'Reachable', 'under_way', 'targets', 'RecordFile',
-           'record_names', 'read_record', 'read_records', 'newest', 'with_origins', 'kept_runs', 'look']
+           'record_names', 'read_record', 'read_records', 'newest', 'with_origins', 'kept_runs', 'saved_by', 'look']
 
 # %% ../../nbs/care/060_roots.ipynb #b75b5b52
 import os
@@ -270,6 +270,19 @@ def kept_runs(
     unknown = pipelines.pop(None, set())
     return unknown.union(*(newest_of(runs, n) for runs in pipelines.values()))
 
+# %% ../../nbs/care/060_roots.ipynb #dcec1f42
+def saved_by(
+    store: Store,  # that holds the run
+    run: str,  # its id
+    document: dict,  # empty when it cannot be read
+) -> set[str]:  # digests of artifacts and of their parts
+    "What the stages of a run saved and never committed."
+    if not document:
+        return digests_in(store.root / "runs" / run / "run.json")
+    entries = (stage.get("saved", {}) for stage in document.get("stages", ()))
+    ones = [one for saved in entries for _, one in each_described(saved)]
+    return {digest for one in ones for digest in (one["digest"], *one.get("parts", ()))}
+
 # %% ../../nbs/care/060_roots.ipynb #8e3485a9
 def look(
     store: Store,  # that is looked through
@@ -290,4 +303,5 @@ def look(
     kept = with_origins(records, kept, digests)
     kept |= _evidence_of(records, kept)
     runs = rooted | kept_runs(documents, retention.runs) | {records[one].document.get("run") for one in kept}
+    digests |= set().union(*(saved_by(store, run, documents.get(run, {})) for run in runs if run))
     return Reachable(digests.union(*(records[one].digests for one in kept)), kept, runs)

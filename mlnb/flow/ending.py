@@ -222,6 +222,7 @@ def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
 def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_cancelled = attempt.is_cancelled
+    inputs = {name: artifact.as_dict() for name, artifact in step.inputs.items()} if attempt.outputs else {}
     run.set(
         step.name,
         "cancelled" if is_cancelled else "failed",
@@ -232,6 +233,8 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
         notebook=str(_keep_notebook(run, step, attempt)),
         last_lines=attempt.last_lines,
         metrics=attempt.metrics,
+        saved=attempt.outputs,
+        inputs=inputs,
     )
 
 # %% ../../nbs/flow/160_ending.ipynb #6e58be3b
