@@ -51,7 +51,7 @@ def stopped_attempts(
 
 def all_made(
     store: Store,  # whose records and runs are read
-) -> Iterator[dict]:  # raises `IntegrityError`
+) -> Iterator[dict]:  # records first; raises `IntegrityError`
     "All that stages made, committed or not."
     yield from all_records(store)
     yield from stopped_attempts(store)

@@ -273,7 +273,7 @@ def kept_runs(
 # %% ../../nbs/care/060_roots.ipynb #dcec1f42
 def saved_by(
     store: Store,  # that holds the run
-    run: str,  # its id
+    run: str,  # id of the run
     document: dict,  # empty when it cannot be read
 ) -> set[str]:  # digests of artifacts and of their parts
     "What the stages of a run saved and never committed."

@@ -25,7 +25,7 @@ from typing import Any
 from .plan import Plan, Step
 from .session import CONTEXT_VARIABLE, read_journal
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
-from ..kernel.judgement import Evidence, Failure, judge, place_of
+from ..kernel.judgement import Evidence, Failure, judge, cell_place
 from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.limits import Watch
 from ..kernel.link import Link, wait_for_server
@@ -151,7 +151,7 @@ def _mark_cells(cells: list[dict], error: dict | None) -> None:
     failed = error and (error["cell"], error["cell_id"])
     has_failed = False
     for cell in cells:
-        place = place_of(cell)
+        place = cell_place(cell)
         cell["metadata"].pop("mlnb_cell", None)
         status = cell["metadata"].get("papermill")
         if status is None:

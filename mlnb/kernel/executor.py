@@ -86,13 +86,12 @@ def warm_up(
 
     from papermill import engines
 
-    from mlnb.kernel.engine import engine_class
-    from mlnb.kernel.output_caps import capped_client
+    from mlnb.kernel.engine import engine_class, stage_client
 
     with tempfile.TemporaryDirectory() as folder:
         _parameterise_example(folder)
     engine_class()
-    capped_client(engines.PapermillNotebookClient)
+    stage_client(engines.PapermillNotebookClient)
 
 # %% ../../nbs/kernel/110_executor.ipynb #ea405952
 def end_with_command(
