@@ -215,3 +215,14 @@ def test_papermill_by_hand_ends_with_1(make_project, outside_environment, way):
         command, cwd=project.root, env=outside_environment(), capture_output=True, timeout=120
     )
     assert done.returncode == 1, done.stderr
+
+
+@pytest.mark.slow
+def test_page_of_a_failed_run_shows_an_error_that_the_notebook_does_not(make_project, mlnb):
+    project = make_project({"10_a.ipynb": stage_cells("a", WAYS["own_handler"][0], True)})
+    run = mlnb("run", "demo", "--json", cwd=project.root).json["run"]
+    assert mlnb("publish", cwd=project.root).code == 0
+    page = (project.root / "reports" / "demo" / run / "a.html").read_text()
+    assert "ValueError: hidden" in page and page.count("This cell failed") == 1
+    before, after = page.split("This cell failed")
+    assert "set_custom_exc" in before and "never run" in after

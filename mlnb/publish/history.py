@@ -362,7 +362,7 @@ def failed_page(
         entry.get("seconds"),
         given_parameters(document),
         entry.get("metrics") or {},
-        note=f"The stage {ended}, and nothing that it made was kept. {sentence}".strip(),
+        note=f"The stage {ended}, and nothing that it made was committed. {sentence}".strip(),
         failed_cell=(entry.get("error") or {}).get("cell"),
     )
     notebook, facts = _without_places(notebook, shown.now), facts if notebook else None
