@@ -165,7 +165,10 @@ def shown_error(
 ) -> dict:  # `ename`, `evalue`, `traceback`
     "The error of a cell as it shows it, else as it was answered."
     errors = [output for output in cell.get("outputs", ()) if output["output_type"] == "error"]
-    shown = [one for one in errors if reply.ename in (one["ename"], "NoneType")]
+    said = (reply.ename, reply.evalue[:100])
+    shown = [
+        one for one in errors if reply.ename == "NoneType" or said == (one["ename"], one["evalue"][:100])
+    ]
     return shown[-1] if shown else {"ename": reply.ename, "evalue": reply.evalue, "traceback": []}
 
 
