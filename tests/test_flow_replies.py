@@ -122,7 +122,7 @@ def check_all(result, told):
 @pytest.fixture(scope="module")
 def quick(make_shared_project, mlnb):
     "Some ways to fail, and some to be fine, on warm kernels."
-    told, notebooks = failing_stages(["task_group", "cell_magic"])
+    told, notebooks = failing_stages(["task_group"])
     fine = {
         f"5{n}_{name}.ipynb": [OURS, *FINE[name], f"save('{name}', 1)"]
         for n, name in enumerate(("allowed", "published"))

@@ -25,7 +25,7 @@ from typing import Any
 from .plan import Plan, Step
 from .session import CONTEXT_VARIABLE, read_journal
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
-from ..kernel.judgement import Evidence, Failure, judge, cell_place
+from ..kernel.judgement import Evidence, Failure, cell_place, judge
 from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.limits import Watch
 from ..kernel.link import Link, wait_for_server
