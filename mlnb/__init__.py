@@ -29,6 +29,7 @@ Modules:
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
 - `mlnb.flow.latest`: What each stage made last, and what a name means to somebody who only looks
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
+- `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs

@@ -190,7 +190,11 @@ class Comparing:
     ] = None
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="Compare only this metric; may be repeated."),
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="Compare only this metric, e.g. `ap` or `train[kind=tree].ap`; may be repeated.",
+        ),
     ] = None
     best: Annotated[
         str | None,
@@ -216,12 +220,13 @@ def show_comparison(
     figure: str | None = None,  # file that was written, as it was named
 ) -> None:
     "Show runs side by side, and which one is best."
-    from mlnb.history.runs_table import compare_rows
+    from mlnb.history.runs_table import best_line, compare_rows, missing_lines
 
     show_table(*compare_rows(found), "no run")
-    if chosen := found["best"]:
-        by = f"{chosen['metric']} ({chosen['goal']})"
-        print(f"\nbest by {by}: run {chosen['run']}, {chosen['value']:.6g}")
+    for line in missing_lines(found):
+        print(line)
+    if found["best"]:
+        print(f"\n{best_line(found['best'])}")
     if figure is not None:
         print(f"{figure}: written")
 
