@@ -120,6 +120,7 @@ Modules:
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
+- `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes
 - `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
