@@ -99,7 +99,9 @@ def metric_names(
     "What each metric is called: `STAGE.NAME` where several stages have the name, else `NAME`."
     known = dict.fromkeys(chain.from_iterable(measured))
     n_stages = Counter(name for _, name in known)
-    return {name if n_stages[name] == 1 else f"{stage}.{name}": (stage, name) for stage, name in known}
+    several = {name for name, n in n_stages.items() if n > 1}
+    several |= {name + ending for name in several for ending in INTERVAL}
+    return {f"{stage}.{name}" if name in several else name: (stage, name) for stage, name in known}
 
 
 def shown_measures(

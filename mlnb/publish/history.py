@@ -14,12 +14,13 @@ __all__ = ['VERDICT_MARKS', 'LARGEST', 'ShownVerdict', 'verdict_in', 'verdicts_o
 
 # %% ../../nbs/publish/070_history.ipynb #0143804b
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..flow.heads import head_name
+from ..flow.measures import Measure, shown_measures
 from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
 from ..notebook.pipeline import read_pipeline
@@ -32,8 +33,8 @@ from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store, get
 from ..store.refs import read_ref
-from ..store.runs import read_run, run_ids
-from ..store.settings import Project
+from ..store.runs import experiment_of, read_run, run_ids
+from ..store.settings import DEFAULT_PROFILE, Project
 from ..store.verdict import WORDS, full_sentence
 
 # %% ../../nbs/publish/070_history.ipynb #9837d100
@@ -112,13 +113,13 @@ class StagePage:
         return file_stem(self.stage, self.each)
 
 # %% ../../nbs/publish/070_history.ipynb #41e3fdac
-def _means(parts: Iterable[dict]) -> dict[str, float]:
-    "Means of the metrics of a fan-out's parts, called so."
-    values: dict[str, list] = {}
-    for metrics in parts:
-        for name, value in metrics.items():
-            values.setdefault(f"mean_{name}", []).append(value)
-    return {n: sum(v) / len(v) for n, v in values.items() if not n.endswith(("_low", "_high"))}
+def _metric_shown(name: str, measure: Measure) -> tuple[str, Any]:
+    "A metric as a page takes it: a mean is called so, and has the number of its parts."
+    if not measure.is_mean:
+        return name, measure.value
+    stage, dot, metric = name.rpartition(".")
+    about = {"value": measure.value, "count": len(measure.values), "of": len(measure.parts)}
+    return f"{stage}{dot}mean_{metric}", about
 
 
 @dataclass(frozen=True)
@@ -134,17 +135,19 @@ class RunPage:
     parameters: dict  # effective values by name
     stages: tuple[StagePage, ...]
     is_head: bool  # whether the pipeline's head under its profile points here
+    experiment: str = ""  # what it tried, e.g. `experiment: depth=3`
+    is_whole: bool = True  # whether all was committed, under the profile's own values
 
     def verdicts(self) -> list[ShownVerdict]:
         return [v for s in self.stages for v in s.verdicts]
 
     def metrics(self) -> dict:
-        "Metrics by name; of the parts of a fan-out their mean."
-        metrics, good = {}, [s for s in self.stages if s.facts and s.state != "failed"]
-        for stage in good:
-            if not stage.each:
-                metrics |= stage.facts.metrics
-        return metrics | _means(stage.facts.metrics for stage in good if stage.each)
+        "Metrics by name; of the parts of a fan-out their mean, with `count` and `of`."
+        entries = [
+            {"name": s.stage, "each": s.each, "state": s.state, "metrics": s.facts.metrics if s.facts else {}}
+            for s in self.stages
+        ]
+        return dict(_metric_shown(name, one) for name, one in shown_measures(entries).items())
 
 # %% ../../nbs/publish/070_history.ipynb #4eee76f5
 def readable_notebook(
@@ -436,13 +439,25 @@ def read_page(
         given_parameters(document),
         tuple(stage_page(entry, shown) for entry in document.get("stages", ())),
         bool(document.get("head") and keys and shown.head.get("keys") == keys),
+        experiment_of(document),
+        bool(document.get("head")),
     )
 
 # %% ../../nbs/publish/070_history.ipynb #3c36f000
+def _older_heads(store: Store, names: list[str], pages: list[RunPage], profile: str) -> list[dict]:
+    "Documents of the heads that no page shows yet."
+    has_head = {page.pipeline for page in pages if page.is_head and page.profile == profile}
+    known = {page.run for page in pages}
+    wanted = [{"pipeline": name, "profile": profile} for name in names if name not in has_head]
+    heads = [head_of(one, store) for one in wanted]
+    return [head for head in heads if head and head["run"] not in known]
+
+
 def read_history(
     project: Project,  # whose runs are shown
     store: Store,  # where they are kept
     newest: int = 100,  # runs of each pipeline that get pages, 1 or more
+    profile: str = DEFAULT_PROFILE,  # whose heads get pages, however old they are
 ) -> list[RunPage]:  # the newest run first
     "Read the runs that the site will show."
     pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
@@ -453,4 +468,6 @@ def read_history(
         taken[pipeline] = taken.get(pipeline, 0) + 1
         if is_name(pipeline) and taken[pipeline] <= newest:
             pages.append(read_page(document, now))
-    return pages
+    heads = _older_heads(store, list(project.pipelines), pages, profile)
+    pages += [read_page(document, now) for document in heads]
+    return sorted(pages, key=lambda page: page.run, reverse=True)
