@@ -2178,6 +2178,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'mlnb.publish.overview.newer_text': ('publish/overview.html#newer_text', 'mlnb/publish/overview.py'),
                                        'mlnb.publish.overview.no_head_line': ( 'publish/overview.html#no_head_line',
                                                                                'mlnb/publish/overview.py'),
+                                       'mlnb.publish.overview.note_mark': ('publish/overview.html#note_mark', 'mlnb/publish/overview.py'),
                                        'mlnb.publish.overview.report_hrefs': ( 'publish/overview.html#report_hrefs',
                                                                                'mlnb/publish/overview.py'),
                                        'mlnb.publish.overview.run_note': ('publish/overview.html#run_note', 'mlnb/publish/overview.py'),

@@ -421,7 +421,7 @@ def test_page_of_an_experiment_says_so(project):
         (project.reports / f"fraud/{run}/index.html").read_text()
         for run in ("20261123T1-aaaa", "20261123T2-bbbb")
     ]
-    assert ["Experiment: days=3" in page for page in pages] == [False, True]
+    assert ['Experiment</span> <span class="small">days=3' in page for page in pages] == [False, True]
     assert "experiment: days=3" in (project.reports / "index.html").read_text().partition("Other runs")[2]
 
 

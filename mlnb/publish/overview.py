@@ -8,9 +8,9 @@ Every link is relative, so that a site can be opened from the disk, sent in an a
 
 # %% auto #0
 __all__ = ['VERDICT_MARKS', 'VERDICTS', 'CHAIN', 'LOOKS', 'MOST', 'RUN_PAGE', 'INDEX', 'NEWER', 'stage_href', 'report_hrefs',
-           'verdict_list', 'stage_state', 'chain', 'key_metrics', 'run_note', 'stage_row', 'run_page', 'failure',
-           'stale_stages', 'no_head_line', 'card_run', 'newer_text', 'newer_runs', 'index_card', 'by_pipeline',
-           'index_page']
+           'verdict_list', 'stage_state', 'chain', 'key_metrics', 'run_note', 'note_mark', 'stage_row', 'run_page',
+           'failure', 'stale_stages', 'no_head_line', 'card_run', 'newer_text', 'newer_runs', 'index_card',
+           'by_pipeline', 'index_page']
 
 # %% ../../nbs/publish/080_overview.ipynb #41400975
 from markupsafe import Markup
@@ -106,7 +106,7 @@ def key_metrics(
 
 # %% ../../nbs/publish/080_overview.ipynb #eeb2ad54
 RUN_PAGE = """<div class="head"><p>{{ mark }} \
-{% if note %}<span class="state warn">{{ note }}</span> {% endif %}\
+{{ note }}\
 <span class="soft small">run of pipeline {{ page.pipeline }}\
 {% if page.is_head %}, the pipeline's head{% endif %}</span></p>
 <h1>{{ page.pipeline | words | capitalize }}</h1>
@@ -140,6 +140,16 @@ def run_note(
     return page.experiment or ("partial" if is_partial else "")
 
 
+def note_mark(
+    page: RunPage,  # of a run
+) -> Markup:  # empty, or ends with a space
+    "What a run is besides its state: a label, and what it tried."
+    kind, _, tried = run_note(page).partition(": ")
+    label = Markup('<span class="state warn">{}</span> ').format(kind.capitalize())
+    values = Markup('<span class="small">{}</span> ').format(tried)
+    return (label if kind else Markup("")) + (values if tried else Markup(""))
+
+
 def stage_row(
     stage: StagePage,  # of the run
     run: str,  # id of the run
@@ -168,7 +178,7 @@ def run_page(
         RUN_PAGE,
         page=page,
         mark=state_mark(page.state),
-        note=run_note(page).capitalize(),
+        note=note_mark(page),
         verdicts=verdict_list(page),
         tiles=tiles(page.metrics()),
         stages=[stage_row(stage, page.run, known) for stage in page.stages],
@@ -185,11 +195,11 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 <h2 id="{{ card.name }}-title">{% if card.page %}
 <a href="{{ card.href }}">{{ card.name | words | capitalize }}</a>{% else %}
 {{ card.name | words | capitalize }}{% endif %}</h2>
-{% if card.page %}<p>{{ card.mark }} {% if card.note %}<span class="state warn">{{ card.note }}</span> \
-{% endif %}<span class="soft small">{% if card.newer %}Last complete run, {% endif %}\
+{% if card.page %}<p>{{ card.mark }} {{ card.note }}<span class="soft small">\
+{% if card.newer %}Last complete run, {% endif %}\
 {{ card.page.started_utc | moment }}, took {{ card.page.seconds | seconds }}\
 {% if card.page.profile != "default" %}, profile {{ card.page.profile }}{% endif %}</span></p>
-{% for n in card.failed %}<div class="banner {{ n.look }}"><p>{{ n.text | sentence }} \
+{% for n in card.failed %}<div class="banner {{ n.look }}"><p>{{ n.text | sentence }} · \
 <a href="{{ n.href }}">Its page</a></p></div>{% endfor %}
 {% if card.instead %}<div class="banner warn"><p>{{ card.instead | sentence }}</p></div>{% endif %}
 {% if card.error %}<div class="banner fail"><p>{{ card.error | sentence }}</p></div>{% endif %}
@@ -316,7 +326,7 @@ def index_card(
         "name": name,
         "page": page,
         "mark": state_mark(page.state),
-        "note": run_note(page).capitalize(),
+        "note": note_mark(page),
         "error": failure(page),
         "stale": stale_stages(page),
         "instead": instead,
