@@ -1045,6 +1045,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlnb/history/runs_table.py'),
                                          'mlnb.history.runs_table._ends_of': ( 'history/runs_table.html#_ends_of',
                                                                                'mlnb/history/runs_table.py'),
+                                         'mlnb.history.runs_table._has_other_parts': ( 'history/runs_table.html#_has_other_parts',
+                                                                                       'mlnb/history/runs_table.py'),
                                          'mlnb.history.runs_table._measured_cells': ( 'history/runs_table.html#_measured_cells',
                                                                                       'mlnb/history/runs_table.py'),
                                          'mlnb.history.runs_table._metric_cell': ( 'history/runs_table.html#_metric_cell',

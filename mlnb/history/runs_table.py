@@ -228,11 +228,16 @@ def _compared_run(document: dict, measures: Mapping[str, Measure | None], names:
     }
 
 
+def _has_other_parts(column: list[Measure | None]) -> bool:
+    "Whether the values of several runs are over different parts."
+    return len({one.parts for one in column if one is not None and one.value is not None}) > 1
+
+
 def compare_of(
     documents: list[dict],  # documents of runs
     metrics: list[str] | None = None,  # names; None = all, intervals left out
     best: str | None = None,  # `NAME`, `NAME:max` or `NAME:min`: choose by this metric
-) -> dict:  # runs; names that differ, metrics, means, the best
+) -> dict:  # runs; what differs, metrics, means, the best
     "Compare runs; raises `UsageError` for a metric that no run has, or whose parts differ."
     runs, names = MeasuredRuns(documents), varied(documents)
     columns = {name: runs.measures(name) for name in _chosen_metrics(runs, metrics)}
@@ -242,6 +247,7 @@ def compare_of(
         "parameters": names,
         "metrics": list(columns),
         "means": [name for name, column in columns.items() if any(m and m.is_mean for m in column)],
+        "unequal": [name for name, column in columns.items() if _has_other_parts(column)],
         "best": best_of(runs, best) if best else None,
     }
 
@@ -276,12 +282,18 @@ def compare_rows(
     return headings, [_run_cells(row, found) for row in found["runs"]]
 
 
+_UNEQUAL_MEND = "so their means say little; `--metric 'STAGE[PARAMETER=VALUE].NAME'` compares one"
+
+
 def missing_lines(
     found: dict,  # what `compare_of` gave
-) -> list[str]:  # for people; empty when every mean is one
-    "Why means are none, a line for each."
+) -> list[str]:  # for people; empty when all means can be compared
+    "Why means are none, or cannot be compared, a line for each."
     rows = [(row, name) for row in found["runs"] for name in row["reasons"] if name in found["means"]]
-    return [f"run {row['run']}: {row['reasons'][name]}" for row, name in rows]
+    lines = [f"run {row['run']}: {row['reasons'][name]}" for row, name in rows]
+    return lines + [
+        f"`{name}`: not all runs have the same parts, {_UNEQUAL_MEND}" for name in found["unequal"]
+    ]
 
 
 def best_line(
@@ -367,7 +379,8 @@ def _metric_label(found: dict, metric: str) -> str:
     if metric not in found["means"]:
         return metric
     counts = sorted({row["counts"][metric] for row in found["runs"] if row["metrics"][metric] is not None})
-    return f"{metric} (mean of {' or '.join(map(str, counts))})" if counts else metric
+    others = ", different parts" if metric in found["unequal"] else ""
+    return f"{metric} (mean of {' or '.join(map(str, counts))}{others})" if counts else metric
 
 
 def _draw_metric(axes: Any, metric: str, lines: Mapping, axis: ParameterAxis, ends: Mapping) -> None:
