@@ -99,7 +99,9 @@ class Traced(NamedTuple):
     shared: set[str]  # digests of `made` that something else made too
 
 
-def _makers_of(graph: RecordGraph, digests: set[str], names: set[tuple[str, str]] | None) -> tuple[set, set]:
+def _records_that_made(
+    graph: RecordGraph, digests: set[str], names: set[tuple[str, str]] | None
+) -> tuple[set, set]:
     "Numbers of the records that made some objects: under the names that are meant, under others."
     meant, others = set(), set()
     for number, record in enumerate(graph.records):
@@ -135,7 +137,7 @@ def trace(
 ) -> Traced:  # in the order in which it was reached
     "Everything that was made from objects, directly or not, and what may have been."
     graph, wanted = RecordGraph(all_records(store), lambda: run_documents(store)), set(digests)
-    derived, (meant, others) = derived_from(graph, wanted, names), _makers_of(graph, wanted, names)
+    derived, (meant, others) = derived_from(graph, wanted, names), _records_that_made(graph, wanted, names)
     made = _products(graph, meant, derived.certain)
     found = _of_digests(made, wanted)
     doubtful = _products(graph, others, derived.possible)
@@ -247,14 +249,14 @@ def erase(
             bury(store, new_tombstone(store, target, reason))
     return {
         "erased": targets,
-        "made_from": [_listed(store, one, traced.shared) for one in traced.made],
-        "may_be_made_from": [_listed(store, one, traced.shared) for one in traced.doubtful],
+        "made_from": [_made_entry(store, one, traced.shared) for one in traced.made],
+        "may_be_made_from": [_made_entry(store, one, traced.shared) for one in traced.doubtful],
         "shared": sorted({*shared, *(traced.shared if down else ())}),
         "dry_run": dry_run,
     }
 
 
-def _listed(store: Store, one: Made, shared: set[str]) -> dict:
+def _made_entry(store: Store, one: Made, shared: set[str]) -> dict:
     "What was made from an object, and what became of it."
     return one._asdict() | {"is_erased": is_erased(store.root, one.digest), "is_shared": one.digest in shared}
 
