@@ -29,6 +29,7 @@ Modules:
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
 - `mlnb.flow.latest`: What each stage made last, and what a name means to somebody who only looks
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
+- `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
@@ -120,6 +121,7 @@ Modules:
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
+- `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes
 - `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
 - `mlnb.store.documents`: Small files of JSON that say when they were altered

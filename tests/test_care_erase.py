@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 
 import pytest
 
@@ -21,9 +22,11 @@ from mlnb.care.erase import (
 )
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
 from mlnb.store.artifacts import get_value, put_value
+from mlnb.store.digests import digest_of
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put, put_file, quarantine
-from mlnb.store.records import commit, find_record
+from mlnb.store.records import commit, find_record, record_path
+from mlnb.store.runs import write_run
 from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
 
 
@@ -62,6 +65,39 @@ def chain(store):
     record(store, "features", 2, [("a", a)], [("b", b)])
     record(store, "train", 3, [("b", b)], [("c", c)])
     return a, b, c
+
+
+def in_run(store, run, stage, inputs=(), outputs=(), pipeline="fraud", **about):
+    "Commit a record of a run, its values texts by name."
+    made = {
+        "key": digest_of([run, pipeline, stage]),
+        "pipeline": pipeline,
+        "stage": stage,
+        "run": run,
+        "inputs": {n: put_value(store, text).as_dict() for n, text in dict(inputs).items()},
+        "outputs": {n: put_value(store, text).as_dict() for n, text in dict(outputs).items()},
+        "metrics": {},
+        "notebook": put(store, f"{run} {stage}".encode()),
+    }
+    return commit(store, made | about).record
+
+
+@pytest.fixture
+def customers(store):
+    "Rows of two customers, of which two runs made an equal table, and of that a model each."
+    for run in ("r1", "r2"):
+        in_run(store, run, "ingest", {}, {"rows": f"rows {run}"})
+        in_run(store, run, "features", {"rows": f"rows {run}"}, {"table": "equal"})
+        in_run(store, run, "train", {"table": "equal"}, {"model": f"model {run}"})
+    return {
+        text: put_value(store, text).digest
+        for text in ("rows r1", "rows r2", "equal", "model r1", "model r2")
+    }
+
+
+def gone(store, digests):
+    "Which of some values are no longer there."
+    return {text for text, digest in digests.items() if not has(store, digest)}
 
 
 def content_left(store, text):
@@ -148,6 +184,86 @@ def test_part_of_a_folder_counts_as_input_of_what_read_the_folder(store, tmp_pat
     folder, model = put_value(store, tmp_path / "folder"), put_value(store, "model")
     record(store, "train", 1, [("folder", folder)], [("model", model)])
     assert model.digest in {m.digest for m in made_from(store, [folder.parts[0]])}
+
+
+def test_equal_bytes_of_an_unrelated_run_are_kept_and_so_is_what_was_made_of_them(store, customers):
+    done = erase(store, customers["rows r1"], "customer 1 asked for it", down=True)
+    assert gone(store, customers) == {"rows r1", "model r1"}
+    assert done["shared"] == [customers["equal"]]
+    (table,) = [one for one in done["made_from"] if one["name"] == "table"]
+    assert (table["run"], table["is_shared"], table["is_erased"]) == ("r1", True, False)
+    assert done["may_be_made_from"] == []
+    assert not has(store, put_value_digest(b"r1 features")) and has(store, put_value_digest(b"r2 features"))
+
+
+def put_value_digest(data):
+    "Digest of an object with this content."
+    return sha256(data).hexdigest()
+
+
+def test_erasing_the_equal_content_itself_takes_both_models(store, customers):
+    erase(store, customers["equal"], "asked for", down=True, names={("fraud", "table")})
+    assert gone(store, customers) == {"equal", "model r1", "model r2"}
+
+
+def test_equal_content_under_another_name_is_in_doubt_and_kept(store, customers):
+    in_run(store, "r3", "copy", {}, {"other": "equal"}, "second")
+    in_run(store, "r3", "use", {"other": "equal"}, {"page": "a page"}, "second")
+    page = put_value(store, "a page").digest
+    done = erase(store, customers["equal"], "asked for", down=True, names={("fraud", "table")})
+    assert has(store, page)
+    assert page in {one["digest"] for one in done["may_be_made_from"]}
+    assert all(not one["is_erased"] for one in done["may_be_made_from"])
+
+
+def test_reader_of_either_of_two_equal_tables_is_in_doubt_until_a_document_tells(store, customers):
+    in_run(store, "r3", "train", {"table": "equal"}, {"model": "model r3"})
+    customers["model r3"] = put_value(store, "model r3").digest
+    doubt = erase(store, customers["rows r1"], "asked for", down=True, dry_run=True)
+    assert customers["model r3"] not in doubt["erased"]
+    assert customers["model r3"] in {one["digest"] for one in doubt["may_be_made_from"]}
+    used = {
+        "name": "features",
+        "each": None,
+        "state": "cached",
+        "key": digest_of(["r1", "fraud", "features"]),
+    }
+    write_run(store, {"run": "r3", "pipeline": "fraud", "state": "committed", "stages": [used]})
+    told = erase(store, customers["rows r1"], "asked for", down=True, dry_run=True)
+    assert customers["model r3"] in told["erased"] and told["may_be_made_from"] == []
+    other = erase(store, customers["rows r2"], "asked for", down=True)
+    assert gone(store, customers) == {"rows r2", "model r2"} and other["may_be_made_from"] == []
+
+
+def test_damaged_document_of_a_run_leaves_doubt_and_stops_nothing(store, customers):
+    in_run(store, "r3", "train", {"table": "equal"}, {"model": "model r3"})
+    (store.root / "runs" / "r3").mkdir(parents=True)
+    (store.root / "runs" / "r3" / "run.json").write_bytes(b"{")
+    done = erase(store, customers["rows r1"], "asked for", down=True)
+    assert "model r1" in gone(store, customers)
+    assert put_value(store, "model r3").digest in {one["digest"] for one in done["may_be_made_from"]}
+
+
+def test_what_was_made_is_found_in_the_trash_and_among_evidence(store):
+    rows = put_value(store, "rows")
+    in_run(store, "r1", "train", {"rows": "rows"}, {"model": "first"})
+    in_run(store, "r1", "train", {"rows": "rows"}, {"model": "second"})
+    assert len(list(store.root.rglob("*.evidence"))) == 1
+    in_run(store, "r2", "train", {"rows": "rows"}, {"model": "third"})
+    path = record_path(store, "fraud", "train", digest_of(["r2", "fraud", "train"]))
+    trashed = store.root / "trash" / path.relative_to(store.root)
+    trashed.parent.mkdir(parents=True)
+    path.rename(trashed)
+    erase(store, rows.digest, "asked for", down=True)
+    assert [content_left(store, text) for text in (b"first", b"second", b"third")] == [[], [], []]
+
+
+def test_what_read_a_partition_of_outside_data_is_found(store):
+    day = put(store, b"payments of a day")
+    in_run(store, "r1", "ingest", {}, {"rows": "rows"}, sources={"raw": [["day1.csv", 17, day]]})
+    in_run(store, "r1", "other", {}, {"more": "more"}, sources={"raw": [["day2.csv", 17, "0" * 64]]})
+    erase(store, day, "asked for", down=True)
+    assert not has(store, put_value_digest(b"rows")) and has(store, put_value_digest(b"more"))
 
 
 def test_cycle_of_records_ends(store):

@@ -15,7 +15,11 @@ from mlnb.flow.selection import select
 from mlnb.history.lineage import lineage_of, show_lineage
 from mlnb.history.results import versions_of
 from mlnb.notebook.pipeline import read_pipeline, require_sound
+from mlnb.store.artifacts import put_value
+from mlnb.store.digests import digest_of
 from mlnb.store.errors import UsageError
+from mlnb.store.objects import open_store
+from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
 from mlnb.store.settings import project_store, read_project
 
@@ -179,3 +183,34 @@ def test_beginning_of_two_digests_is_refused_and_not_guessed(tmp_path):
     with pytest.raises(UsageError, match="the beginning of 2 digests"):
         find_output(store, ["demo"], f"demo/model@{digest[:6]}", "demo", "default")
     assert find_output(store, ["demo"], f"demo/model@{digest[:20]}", "demo", "default")[0].digest == digest
+
+
+def committed(store, run, stage, inputs, outputs):
+    "Commit a record of a run, its values texts by name."
+
+    def described(values):
+        return {name: put_value(store, text).as_dict() for name, text in values.items()}
+
+    record = {"key": digest_of([run, stage]), "pipeline": "demo", "stage": stage, "run": run, "metrics": {}}
+    record |= {"parts": {}, "file": f"{stage}.ipynb", "environment": {"packages": {}}}
+    commit(store, record | {"inputs": described(inputs), "outputs": described(outputs)})
+
+
+def test_down_leads_past_equal_bytes_of_another_run_and_marks_what_may_be(tmp_path):
+    (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n")
+    project = read_project(tmp_path)
+    store = open_store(project.store)
+    for run in ("r1", "r2"):
+        committed(store, run, "ingest", {}, {"rows": f"rows {run}"})
+        committed(store, run, "features", {"rows": f"rows {run}"}, {"table": "equal"})
+        committed(store, run, "train", {"table": "equal"}, {"model": f"model {run}"})
+    committed(store, "r3", "train", {"table": "equal"}, {"model": "model r3"})
+    start = f"demo/rows@{put_value(store, 'rows r1').digest[:12]}"
+    down = lineage_of(store, project, start, "default", "down")
+    stages = {(n["name"], n["run"]): n.get("may_be", False) for n in down["nodes"] if n["kind"] == "stage"}
+    assert stages == {("demo/features", "r1"): False, ("demo/train", "r1"): False, ("demo/train", "r3"): True}
+    assert "run r3, may be" in show_lineage(down, "text")
+    table = lineage_of(
+        store, project, f"demo/table@{put_value(store, 'equal').digest[:12]}", "default", "down"
+    )
+    assert sorted(n["run"] for n in table["nodes"] if n["kind"] == "stage") == ["r1", "r2", "r3"]

@@ -26,7 +26,7 @@ from mlnb.store.errors import StoreError, UsageError
 from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
+from mlnb.store.runs import read_run, write_run
 from mlnb.store.settings import project_store, read_project
 
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
@@ -153,7 +153,13 @@ def pretend_run(
             "keys": keys,
             "stages": entries,
             "head": state == "committed" and not values,
-            "parameters": {"days": {"value": 60, "origin": "default", "type": "int"}},
+            "parameters": {
+                "days": {
+                    "value": int((values or {}).get("days", 60)),
+                    "origin": "option" if values else "default",
+                    "type": "int",
+                }
+            },
         },
     )
     if state == "committed" and not values:
@@ -309,6 +315,114 @@ def test_failed_run_shows_its_sentence_as_text_and_the_notebook_so_far(project):
     assert "Check failed: ValueError: &lt;/script&gt;" in index and "Last complete run" in index
     assert "✕ This cell failed" in page and "as far as it came" in page
     assert "<img" not in index and "onerror" not in Links(page).found
+
+
+def later_run(project, run, **about):
+    "A run that is as the first one was, but for some of what it says of itself."
+    store = project_store(project)
+    write_run(store, read_run(store, "20261123T1-aaaa") | {"run": run, "head": False} | about)
+
+
+def card_of(project, **options):
+    "The card of pipeline `fraud` on the start page."
+    publish(project, **options)
+    index = (project.reports / "index.html").read_text()
+    return re.search(r'<section class="card" id="fraud".*?</section>', index, re.DOTALL)[0]
+
+
+TRIED = {"parameters": {"days": {"value": 3, "origin": "option"}}}
+FAILED = {
+    "state": "failed",
+    "stages": [
+        {"name": "check", "state": "failed", "key": None, "error": {"ename": "ValueError", "evalue": "no"}}
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("about", "look", "said"),
+    [
+        (FAILED, "banner fail", "A newer run failed: Check failed: ValueError: no"),
+        (FAILED | TRIED, "banner warn", "A newer experiment failed: days=3. Check failed: ValueError: no"),
+        (
+            FAILED | {"profile": "ci"},
+            "banner warn",
+            "A newer run under profile <code>ci</code> failed: Check failed",
+        ),
+        (TRIED, "<ul", "A newer experiment: days=3"),
+        (TRIED | {"profile": "ci"}, "<ul", "A newer experiment under profile <code>ci</code>: days=3"),
+        (
+            {"grid": {"id": "g", "number": 1, "of": 2, "values": {"days": 3}}},
+            "<ul",
+            "A newer experiment: days=3",
+        ),
+        ({}, "<ul", "A newer run is partial: not every stage is committed"),
+        ({"profile": "ci"}, "<ul", "A newer run under profile <code>ci</code>"),
+        ({"state": "cancelled"}, "<ul", "A newer run was cancelled"),
+    ],
+)
+def test_start_page_shows_the_head_and_names_a_newer_run_beside_it(project, about, look, said):
+    pretend_run(project, "20261123T1-aaaa", verdict={"verdict": "warn", "reason": "the head says so"})
+    later_run(project, "20261123T2-bbbb", **about)
+    card = card_of(project)
+    assert '<h2 id="fraud-title"><a href="fraud/20261123T1-aaaa/index.html">' in card
+    assert "The head says so." in card and "0.6 – 0.8" in card and "Last complete run" in card
+    assert said in card and look in card.partition(said)[0][-200:]
+    assert 'href="fraud/20261123T2-bbbb/index.html"' in card
+    assert (project.reports / "fraud/20261123T2-bbbb/index.html").is_file()
+
+
+def test_start_page_of_another_profile_shows_its_head(project):
+    pretend_run(project, "20261123T1-aaaa")
+    later_run(project, "20261123T2-bbbb", profile="ci", head=True)
+    move_ref(project_store(project), "heads/fraud/ci", "20261123T2-bbbb", "all stages committed")
+    later_run(project, "20261123T3-cccc")
+    assert '<a href="fraud/20261123T1-aaaa/index.html">' in card_of(project)
+    card = card_of(project, profile="ci")
+    assert '<a href="fraud/20261123T2-bbbb/index.html">' in card and "profile ci" in card
+    assert "A newer run under profile <code>default</code>" in card
+
+
+def test_head_is_shown_however_old_it_is(project):
+    pretend_run(project, "20261123T1-aaaa")
+    for number in range(2, 9):
+        later_run(project, f"20261123T{number}-bbbb", **TRIED)
+    card = card_of(project, newest=6)
+    assert '<a href="fraud/20261123T1-aaaa/index.html">' in card and "And 1 more, listed below." in card
+    assert (project.reports / "fraud/20261123T1-aaaa/index.html").is_file()
+    assert not (project.reports / "fraud/20261123T2-bbbb").exists()
+
+
+@pytest.mark.parametrize(
+    ("abouts", "shown", "said"),
+    [
+        ([{}, TRIED], 2, "shown is the newest committed run."),
+        ([{"profile": "ci"}, TRIED], 2, "shown is the newest committed run under profile <code>ci</code>."),
+        ([TRIED, FAILED], 2, "shown is an experiment."),
+        ([FAILED, FAILED], 3, "shown is the newest run."),
+    ],
+)
+def test_without_a_head_the_best_there_is_serves_and_a_line_says_so(project, abouts, shown, said):
+    pretend_run(project, "20261123T1-aaaa")
+    shutil.rmtree(project_store(project).root / "refs")
+    for number, about in enumerate(abouts, 2):
+        later_run(project, f"20261123T{number}-bbbb", **about)
+    shutil.rmtree(project_store(project).root / "runs" / "20261123T1-aaaa")
+    card = card_of(project)
+    assert f'<a href="fraud/20261123T{shown}-bbbb/index.html">' in card.partition("</h2>")[0]
+    assert f"No run under profile <code>default</code> has committed every stage yet; {said}" in card
+
+
+def test_page_of_an_experiment_says_so(project):
+    pretend_run(project, "20261123T1-aaaa")
+    later_run(project, "20261123T2-bbbb", **TRIED)
+    publish(project)
+    pages = [
+        (project.reports / f"fraud/{run}/index.html").read_text()
+        for run in ("20261123T1-aaaa", "20261123T2-bbbb")
+    ]
+    assert ['Experiment</span> <span class="small">days=3' in page for page in pages] == [False, True]
+    assert "experiment: days=3" in (project.reports / "index.html").read_text().partition("Other runs")[2]
 
 
 def test_hostile_values_in_verdict_and_report_are_text(project):

@@ -13,6 +13,7 @@ __all__ = ['MadeValue', 'DIRECTIONS', 'OF_SOURCES', 'FORMS', 'Graph', 'inputs_of
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 
 from ..flow.heads import find_output
@@ -21,9 +22,11 @@ from .graph import mermaid_of, svg_of
 from .results import every_record
 from ..notebook.each import unit_name
 from ..store.artifacts import each_described
+from ..store.derivation import Derived, RecordGraph, derived_from, perhaps_through
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
+from ..store.runs import read_run, run_ids
 from ..store.settings import Project
 from ..store.url import scheme_of
 
@@ -171,30 +174,45 @@ def lineage_up(
     return graph
 
 # %% ../../nbs/history/040_lineage.ipynb #9244c4c0
-def _records_by_input(store: Store, project: Project) -> dict[str, list[dict]]:
-    "Records by the node of what they read."
-    readers = defaultdict(list)
-    for record in every_record(store, project):
-        for pipeline, artifact, digest in inputs_of(record):
-            readers[_node_id("artifact", f"{pipeline}/{artifact}", digest)].append(record)
-    return readers
+def _values_to_begin(start: Graph) -> dict[str, str]:
+    "Names of the values of a graph, by digest; none where it begins with stages."
+    nodes = list(start.nodes.values())
+    has_stage = any(node["kind"] == "stage" for node in nodes)
+    return {n["digest"]: n["name"] for n in nodes if n["kind"] == "artifact" and not has_stage}
+
+
+def _beginning(graph: RecordGraph, start: Graph) -> Derived:
+    "Records that are made from the stages of a graph, or from its values where it has no stage."
+    values = _values_to_begin(start)
+    if values:
+        names = {tuple(name.split("/")) for name in values.values()}
+        return derived_from(graph, values, names)
+    stages = {node["digest"] for node in start.nodes.values() if node["kind"] == "stage"}
+    return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r["key"] in stages])
+
+
+def _add_reader(start: Graph, project: Project, record: dict, values: list, may_be: bool) -> None:
+    "Add a stage below what it was made from."
+    stage = add_stage(start, project, record, False)
+    if may_be:
+        start.nodes[stage]["may_be"] = True
+    for pipeline, name, digest in values:
+        start.edge(start.node("artifact", f"{pipeline}/{name}", digest), stage)
 
 
 def lineage_down(
-    store: Store,  # with the records
+    store: Store,  # with the records and runs
     project: Project,  # whose pipelines and pages
     start: Graph,  # with the nodes to start from
-) -> Graph:  # the same graph
+) -> Graph:  # the same graph; a stage in doubt has `may_be`
     "Everything that was made from some values."
-    waiting, seen, readers = list(start.nodes), set(), _records_by_input(store, project)
-    while waiting:
-        place = waiting.pop(0)
-        if place in seen:
-            continue
-        seen.add(place)
-        for record in readers.get(place, []):
-            start.edge(place, add_stage(start, project, record, False))
-            waiting += [_add_output(start, record, name) for name in record["outputs"]]
+    graph = RecordGraph(every_record(store, project), lambda: map(partial(read_run, store), run_ids(store)))
+    derived, known = _beginning(graph, start), _values_to_begin(start)
+    both = [*derived.certain, *derived.possible]
+    for number in both:
+        through = perhaps_through(graph, number, set(both))
+        read = [r.value for r in graph.reads[number] if r.value in through or r.value[-1] in known]
+        _add_reader(start, project, graph.records[number], read, number in derived.possible)
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #68166ba6
@@ -302,7 +320,8 @@ def _node_line(node: dict) -> str:
     "A node in words."
     digest = f" {node['digest'][:12]}" if node["digest"] else ""
     run = f", run {node['run']}" if "run" in node else ""
-    return f"{node['kind']} {node['name']}{digest}{run}"
+    doubt = ", may be" if node.get("may_be") else ""
+    return f"{node['kind']} {node['name']}{digest}{run}{doubt}"
 
 
 def lineage_text(

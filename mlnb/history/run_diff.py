@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
+from ..flow.schedule import DONE
 from ..notebook.cells import cell_code, read_notebook
 from ..notebook.each import unit_name
 from ..store.digests import digest_of
@@ -97,8 +98,9 @@ def _merged_records(named: Iterable[Mapping]) -> dict:
 
 
 def _of_stages(stages: dict[str, dict], field: str) -> dict:
-    "A field of all stages, each name with its stage before it."
-    return {f"{unit}.{name}": value for unit, entry in stages.items() for name, value in entry[field].items()}
+    "A field of all stages that ended well, each name with its stage before it."
+    done = {unit: entry[field] for unit, entry in stages.items() if entry.get("state") in (None, *DONE)}
+    return {f"{unit}.{name}": value for unit, named in done.items() for name, value in named.items()}
 
 
 def aspects_of(

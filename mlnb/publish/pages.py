@@ -119,7 +119,10 @@ def state_mark(
 
 # %% ../../nbs/publish/040_pages.ipynb #bb709f5d
 TILES = """{% if metrics %}<dl class="tiles">{% for name, metric in metrics.items() %}
-<div><dt>{{ name | words }}</dt><dd>{{ metric_text(name, metric.value) }}\
+<div><dt>{{ name | words }}</dt><dd>{{ "–" if metric.value is none else metric_text(name, metric.value) }}\
+{% if "of" in metric %}
+ <small>{{ "of" if metric.value is not none else "only %d of" % metric.count }} {{ metric.of }} \
+{{ "part" if metric.of == 1 else "parts" }}</small>{% endif %}\
 {% if metric.low is not none and metric.high is not none %}
  <small>{{ metric_text(name, metric.low) }} – {{ metric_text(name, metric.high) }}</small>{% endif %}
 </dd></div>

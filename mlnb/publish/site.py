@@ -37,7 +37,7 @@ from ..store.disk import disk_errors
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store, get
-from ..store.settings import Project, project_store
+from ..store.settings import DEFAULT_PROFILE, Project, project_store
 
 # %% ../../nbs/publish/090_site.ipynb #1102ce2c
 OWN_PAGES = "own-pages"  # of the project, and of the site
@@ -163,6 +163,7 @@ def site_files(
     store: Store,  # where reports are
     home: str,  # name of the project
     own: Mapping[str, Path] | None = None,  # what `own_files` found
+    profile: str = DEFAULT_PROFILE,  # whose heads the index shows
 ) -> dict[str, str]:  # content by path relative to the site's folder
     "Everything on the site."
     pages = [page for page in pages if is_safe(page)]
@@ -170,7 +171,7 @@ def site_files(
     for page in pages:
         for path, text in run_files(page, known, store, home).items():
             files[os.path.normpath(f"{page.pipeline}/{page.run}/{path}")] = text
-    return files | {"index.html": index_page(names, pages, home, further_pages(own or {}))}
+    return files | {"index.html": index_page(names, pages, home, further_pages(own or {}), profile)}
 
 # %% ../../nbs/publish/090_site.ipynb #55fa88fc
 KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
@@ -350,6 +351,7 @@ class Published(NamedTuple):
 def publish(
     project: Project,  # whose runs are shown
     newest: int = 100,  # runs of each pipeline that get pages, 1 or more
+    profile: str = DEFAULT_PROFILE,  # whose heads the index shows
 ) -> Published:  # raises `UsageError`, or `StoreError` for lack of room
     "Build the site of a project; refuses a folder that holds foreign files."
 
@@ -358,8 +360,8 @@ def publish(
 
     may_replace()
     store, own = project_store(project), own_files(project.root)
-    runs = read_history(project, store, newest)
-    files = site_files(list(project.pipelines), runs, store, project_name(project.root), own)
+    runs = read_history(project, store, newest, profile)
+    files = site_files(list(project.pipelines), runs, store, project_name(project.root), own, profile)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)
     n_pages = sum(path.endswith(".html") and not path.startswith("assets/") for path in files)
     return Published(project.reports / "index.html", n_pages, len(runs), size)

@@ -7,10 +7,10 @@ here it only becomes a table. A script that asks with `--json` therefore sees ex
 
 # %% auto #0
 __all__ = ['Resolved', 'GraphForm', 'RUN_FIELDS', 'COMPARE_ALL', 'Up', 'first_reason', 'status_row', 'answer_status', 'show_why',
-           'answer_why', 'value_row', 'answer_params', 'graph_lines', 'answer_dag', 'answer_check', 'runs_answer',
-           'Comparing', 'show_comparison', 'comparison_answer', 'answer_runs', 'follow_run', 'entry_row', 'run_summary',
-           'show_run', 'answer_show', 'cell_text', 'difference_rows', 'show_difference', 'answer_diff',
-           'answer_lineage']
+           'answer_why', 'value_row', 'answer_params', 'graph_lines', 'answer_dag', 'answer_check', 'with_experiment',
+           'tried_values', 'runs_answer', 'Comparing', 'show_comparison', 'comparison_answer', 'answer_runs',
+           'follow_run', 'entry_row', 'run_summary', 'show_run', 'answer_show', 'cell_text', 'difference_rows',
+           'show_difference', 'answer_diff', 'answer_lineage']
 
 # %% ../../nbs/terminal/060_ask.ipynb #830e7449
 import sys
@@ -166,6 +166,22 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
 RUN_FIELDS = ("run", "pipeline", "profile", "state", "started_utc", "seconds", "head")
 
 
+def with_experiment(
+    document: dict,  # of a run
+) -> dict:  # the same, with `experiment`: a text, or None
+    "Let the document of a run say what it tried."
+    from mlnb.store.runs import experiment_of
+
+    return document | {"experiment": experiment_of(document) or None}
+
+
+def tried_values(
+    document: dict,  # with its `experiment`
+) -> str | None:  # e.g. `depth=3`; None when it tried nothing
+    "What a run tried, below a heading that says so."
+    return document["experiment"] and document["experiment"].removeprefix("experiment: ")
+
+
 def runs_answer(
     store: Any,  # where documents of runs are kept
     pipeline: str | None,  # only of this one; None = all
@@ -174,9 +190,10 @@ def runs_answer(
     from mlnb.store.runs import read_run, run_ids
 
     documents = (read_run(store, run) for run in run_ids(store))
-    found = [{f: d.get(f) for f in RUN_FIELDS} for d in documents if pipeline in (None, d["pipeline"])]
-    columns, none = list(RUN_FIELDS[:-1]), "no run yet: start one with `mlnb run PIPELINE`"
-    rows = [[run[field] for field in columns] for run in found]
+    found = [with_experiment(d) for d in documents if pipeline in (None, d["pipeline"])]
+    found = [{field: d.get(field) for field in (*RUN_FIELDS, "experiment")} for d in found]
+    columns, none = [*RUN_FIELDS[:-1], "experiment"], "no run yet: start one with `mlnb run PIPELINE`"
+    rows = [[*(run[field] for field in RUN_FIELDS[:-1]), tried_values(run)] for run in found]
     return Answer({"runs": found}, lambda: show_table(columns, rows, none))
 
 # %% ../../nbs/terminal/060_ask.ipynb #0201f30d
@@ -190,7 +207,11 @@ class Comparing:
     ] = None
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="Compare only this metric; may be repeated."),
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="Compare only this metric, e.g. `ap` or `train[kind=tree].ap`; may be repeated.",
+        ),
     ] = None
     best: Annotated[
         str | None,
@@ -216,12 +237,13 @@ def show_comparison(
     figure: str | None = None,  # file that was written, as it was named
 ) -> None:
     "Show runs side by side, and which one is best."
-    from mlnb.history.runs_table import compare_rows
+    from mlnb.history.runs_table import best_line, compare_rows, missing_lines
 
     show_table(*compare_rows(found), "no run")
-    if chosen := found["best"]:
-        by = f"{chosen['metric']} ({chosen['goal']})"
-        print(f"\nbest by {by}: run {chosen['run']}, {chosen['value']:.6g}")
+    for line in missing_lines(found):
+        print(line)
+    if found["best"]:
+        print(f"\n{best_line(found['best'])}")
     if figure is not None:
         print(f"{figure}: written")
 
@@ -298,7 +320,8 @@ def run_summary(
     "Which run it is, and how it ended."
     about = f"run {document['run']} of {document['pipeline']}, profile {document['profile']}"
     end = f"{document['state']}, {document['seconds']} s, by {document['actor']} at {document['started_utc']}"
-    return f"{about}: {end}"
+    tried = f" ({document['experiment']})" if document.get("experiment") else ""
+    return f"{about}{tried}: {end}"
 
 
 def show_run(
@@ -334,7 +357,8 @@ def answer_show(
     if following:
         follow_run(store, found["run"], as_json)
         found = read_run(store, found["run"])
-    return Answer(found, lambda: show_run(found))
+    shown = with_experiment(found)
+    return Answer(shown, lambda: show_run(shown))
 
 # %% ../../nbs/terminal/060_ask.ipynb #b10b22cb
 def cell_text(
@@ -355,14 +379,14 @@ def difference_rows(
     def shown(value: Any) -> Any:
         return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
-    kinds = {kind: ones for kind, ones in found.items() if kind != "cells"}
+    kinds = {kind: ones for kind, ones in found.items() if kind not in ("cells", "experiments")}
     return [[kind, d["name"], shown(d["a"]), shown(d["b"])] for kind, ones in kinds.items() for d in ones]
 
 
 def show_difference(
     found: dict,  # what `diff_of` gave
-    a: str,  # id of the one run
-    b: str,  # id of the other
+    a: str,  # the one run, as its column is called
+    b: str,  # the other, likewise
 ) -> None:
     "Show what differs between two runs."
     show_table(["what", "name", a, b], difference_rows(found), "" if found["cells"] else "no difference")
@@ -376,12 +400,16 @@ def answer_diff(
 ) -> Answer:
     "Show what differs between two runs, down to the text of cells."
     from mlnb.history.run_diff import diff_of
-    from mlnb.store.runs import read_run
+    from mlnb.store.runs import experiment_of, read_run
 
     store = open_project()[1]
     one, other = read_run(store, a), read_run(store, b)
-    found = diff_of(store, one, other)
-    return Answer(found, lambda: show_difference(found, one["run"], other["run"]))
+    tried = {"a": experiment_of(one), "b": experiment_of(other)}
+    found = diff_of(store, one, other) | {"experiments": {run: text or None for run, text in tried.items()}}
+    names = [
+        run["run"] + (text and f" ({text})") for run, text in zip((one, other), tried.values(), strict=True)
+    ]
+    return Answer(found, lambda: show_difference(found, *names))
 
 # %% ../../nbs/terminal/060_ask.ipynb #05fa4834
 Up = Annotated[bool, typer.Option("--up/--down", help="What it was made from, or what was made from it.")]

@@ -329,19 +329,20 @@ def exact_digest(
     store: Any,  # of the project
     written: str,  # `[PIPELINE/]NAME@REF`, or a digest of 64 characters
     profile: str,  # whose results count
-) -> str:  # digest; raises `UsageError` for a name without a reference
-    "Which object is to be erased."
+) -> tuple[str, set | None]:  # digest, and what it is called; raises `UsageError`
+    "Which object is to be erased, and under which name; a digest alone means any."
     from mlnb.flow.latest import find_artifact
     from mlnb.sharing.trust import DIGEST
     from mlnb.store.names import parse_name
 
     if DIGEST.fullmatch(written):
-        return written
-    digest = find_artifact(store, project, written, profile)[0].digest
-    if parse_name(written).ref is None:
+        return written, None
+    artifact, record, _ = find_artifact(store, project, written, profile)
+    name, digest = parse_name(written), artifact.digest
+    if name.ref is None:
         mend = f"say which one is meant, e.g. `{written}@{digest[:12]}`"
         raise UsageError(f"`{written}` names another value after each run", mend)
-    return digest
+    return digest, {(record["pipeline"], name.name)}
 
 # %% ../../nbs/terminal/080_keep.ipynb #62527018
 def erased_row(
@@ -349,7 +350,7 @@ def erased_row(
     is_down: bool,  # whether it goes too
 ) -> list[str]:  # object, what, kind, run, state
     "What was made from an erased value, as a row of a table."
-    planned = "would be erased" if is_down else "kept"
+    planned = "would be erased" if is_down and not one["is_shared"] else "kept"
     state = "erased" if one["is_erased"] else planned
     return [one["digest"][:12], f"{one['pipeline']}/{one['name']}", one["kind"], one["run"], state]
 
@@ -372,6 +373,10 @@ def show_erased(
     if said["made_from"]:
         print("\nmade from it, or showing it:")
         rows = [erased_row(one, is_down) for one in said["made_from"]]
+        show_table(["object", "what", "kind", "run", "state"], rows, "")
+    if said["may_be_made_from"]:
+        print("\nmay be made from it, nothing says for certain; kept, erase by digest what is to go too:")
+        rows = [erased_row(one, False) for one in said["may_be_made_from"]]
         show_table(["object", "what", "kind", "run", "state"], rows, "")
     if said["shared"]:
         print(f"\nkept, because others have them too: {short_list(said['shared'])}")
@@ -397,5 +402,6 @@ def answer_erase(
     from mlnb.care.erase import erase
 
     project, store, profile = open_project(profile)
-    said = erase(store, exact_digest(project, store, name, profile), reason, down, dry_run)
+    digest, names = exact_digest(project, store, name, profile)
+    said = erase(store, digest, reason, down, dry_run, names)
     return Answer(said | {"name": name}, lambda: show_erased(said, down, dry_run))

@@ -10,16 +10,16 @@ __all__ = ['answer_publish']
 
 # %% ../../nbs/terminal/120_publish.ipynb #8714a1e1
 from .audit_entries import note_publication
-from .frame import Answer, open_project, verb
+from .frame import Answer, Profile, open_project, verb
 
 # %% ../../nbs/terminal/120_publish.ipynb #4ff9e7e7
 @verb("publish", "publish", "mlnb publish")
-def answer_publish() -> Answer:
+def answer_publish(profile: Profile = None) -> Answer:
     "Build the pages in reports/."
     from mlnb.publish.site import publish
 
-    project, store, _ = open_project()
-    found = publish(project)
+    project, store, profile = open_project(profile)
+    found = publish(project, profile=profile)
     note_publication(store, found)
     size = f"{found.bytes / 2**20:.1f} MiB"
     line = f"{found.index}: {found.pages} pages of {found.runs} runs, {size}"

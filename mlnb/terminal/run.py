@@ -264,13 +264,16 @@ def show_grid(
     document: dict,  # of a grid
 ) -> None:
     "Show all runs of a grid in one table; of one that is only planned, what each would run."
-    from mlnb.history.runs_table import compare_of, compare_rows
+    from mlnb.history.runs_table import compare_of, compare_rows, missing_lines
 
     if document["state"] == "planned":
         show_planned_grid(document["grid"])
         return
     print()
-    show_table(*compare_rows(compare_of(document["grid"])), "no run")
+    found = compare_of(document["grid"])
+    show_table(*compare_rows(found), "no run")
+    for line in missing_lines(found):
+        print(line)
     choose = f"mlnb runs --compare --grid {document['grid_id']} --best METRIC"
     print(f"\n`{choose}` chooses one, `--figure FILE.svg` draws them")
 

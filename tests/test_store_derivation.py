@@ -1,0 +1,153 @@
+"""Derivation: random histories of runs with few digests, against what truly happened in them."""
+
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlnb.care.audit import init_audit
+from mlnb.care.erase import erase
+from mlnb.store.derivation import RecordGraph, derived_from
+from mlnb.store.digests import digest_of
+from mlnb.store.objects import has, open_store, put
+from mlnb.store.records import commit
+from mlnb.store.runs import write_run
+
+N_STAGES = 4  # of each pipeline; stage `s2` saves `n2`
+LETTERS = "xyz"  # what stages save: equal content is the rule
+
+
+class History:
+    "Runs of two pipelines as they happened, with the maker of everything that was read."
+
+    def __init__(self, runs, described=lambda letter: {"digest": letter}):
+        self.records, self.makers, self.documents, self.last = [], [], [], {}
+        self.by_key, self.described = {}, described
+        for number, (pipeline, versions, reads, is_asked) in enumerate(runs, 1):
+            self.run(f"r{number}", pipeline, versions, reads, is_asked)
+
+    def run(self, run, pipeline, versions, reads, is_asked):
+        "One run: of each stage its version, what it reads, and whether the run was asked for it."
+        now, entries, other = {}, [], "b" if pipeline == "a" else "a"
+        for stage in range(N_STAGES):
+            names = [(pipeline, n) for n in range(stage) if reads[stage] & 1 << n and n in now]
+            elsewhere = self.last.get(other, {})
+            names += [(other, n) for n in elsewhere if reads[stage] >> 4 & 1 << n]
+            read = {name: now[name[1]] if name[0] == pipeline else elsewhere[name[1]] for name in names}
+            found = self.result(run, pipeline, stage, versions[stage], read, is_asked[stage])
+            if found is not None:
+                now[stage] = found
+                entries += [self.entry(found)] if is_asked[stage] else []
+        keys = {self.records[n]["stage"]: self.records[n]["key"] for n in now.values()}
+        self.documents.append(
+            {"pipeline": pipeline, "run": run, "state": "committed", "stages": entries, "keys": keys}
+        )
+        self.last[pipeline] = now
+
+    def result(self, run, pipeline, stage, version, read, is_asked):
+        "The record of a stage: that of its key, or a new one, if the run was asked for it."
+        digests = {
+            f"{p}/n{n}" if p != pipeline else f"n{n}": self.letter(maker, n) for (p, n), maker in read.items()
+        }
+        key = digest_of([pipeline, stage, version, digests])
+        if key not in self.by_key and is_asked:
+            letter = LETTERS[int(digest_of([key, "letter"]), 16) % len(LETTERS)]
+            self.by_key[key] = len(self.records)
+            self.records.append(
+                {
+                    "pipeline": pipeline,
+                    "stage": f"s{stage}",
+                    "key": key,
+                    "run": run,
+                    "inputs": {name: self.described(digest) for name, digest in digests.items()},
+                    "outputs": {f"n{stage}": self.described(letter)},
+                    "letter": letter,
+                }
+            )
+            self.makers.append({(p, f"n{n}", self.letter(maker, n)): maker for (p, n), maker in read.items()})
+        return self.by_key.get(key)
+
+    def letter(self, number, _):
+        return self.records[number]["letter"]
+
+    def entry(self, number):
+        record = self.records[number]
+        return {"name": record["stage"], "each": None, "state": "cached", "key": record["key"]}
+
+    def truly_from(self, number, letter, names=None):
+        "Whether a record was made from some content, by following what happened, step by step."
+        for (pipeline, name, digest), maker in self.makers[number].items():
+            if digest == letter and (names is None or (pipeline, name) in names):
+                return True
+            if self.truly_from(maker, letter, names):
+                return True
+        return False
+
+
+def flags(n, most):
+    return st.lists(st.integers(0, most), min_size=n, max_size=n)
+
+
+def histories(pipelines):
+    asked = st.lists(st.sampled_from([True, True, True, False]), min_size=N_STAGES, max_size=N_STAGES)
+    one = st.tuples(st.sampled_from(pipelines), flags(N_STAGES, 2), flags(N_STAGES, 255), asked)
+    return st.lists(one, min_size=1, max_size=6)
+
+
+def answers(history, documents, letter, names=None):
+    graph = RecordGraph(history.records, lambda: documents)
+    certain, possible = derived_from(graph, [letter], names)
+    assert not set(certain) & set(possible)
+    truth = {n for n in range(len(history.records)) if history.truly_from(n, letter, names)}
+    return set(certain), set(possible), truth
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories("ab"), st.sampled_from(LETTERS), st.sets(st.integers(0, 5)), st.booleans())
+def test_nothing_derived_is_missed_and_nothing_else_is_certain(runs, letter, lost, by_name):
+    history = History(runs)
+    documents = [d for number, d in enumerate(history.documents) if number not in lost]
+    names = {("a", "n0"), ("b", "n1")} if by_name else None
+    certain, possible, truth = answers(history, documents, letter, names)
+    assert certain <= truth <= certain | possible
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories("a"), st.sampled_from(LETTERS))
+def test_with_all_documents_a_pipeline_of_its_own_leaves_no_doubt(runs, letter):
+    history = History(runs)
+    certain, _, truth = answers(history, history.documents, letter)
+    assert certain == truth
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(histories("a"), st.sampled_from(LETTERS))
+def test_erasing_down_takes_what_was_derived_and_nothing_that_an_unrelated_record_made(
+    tmp_path_factory, runs, letter
+):
+    store = open_store(tmp_path_factory.mktemp("erase") / "store")
+    init_audit(store)
+    digests = {one: put(store, one.encode()) for one in LETTERS}
+    described = {one: {"digest": d, "codec": "text", "bytes": 1, "type": "str"} for one, d in digests.items()}
+    history = History(runs, described.get)
+    for record in history.records:
+        commit(store, record | {"metrics": {}, "notebook": put(store, record["key"].encode())})
+    for document in history.documents:
+        write_run(store, document)
+    found = erase(store, digests[letter], "asked for", down=True)
+    truth = {n for n in range(len(history.records)) if history.truly_from(n, letter)}
+    for number, record in enumerate(history.records):
+        is_made_here = letter == record["letter"]
+        notebook = digest_of_text(record["key"])
+        assert has(store, notebook) != (number in truth or is_made_here)
+    unrelated = {r["letter"] for n, r in enumerate(history.records) if n not in truth}
+    derived = {history.records[n]["letter"] for n in truth}
+    gone = {one for one in LETTERS if not has(store, digests[one])}
+    assert gone == {letter} | (derived - unrelated)
+    assert set(found["shared"]) == {digests[one] for one in derived & unrelated - {letter}}
+
+
+def digest_of_text(text):
+    return sha256(text.encode()).hexdigest()
