@@ -199,7 +199,7 @@ class Found(NamedTuple):
     run: str  # id of the run that it was found in
     profile: str | None  # of that run; None when its document is gone
     experiment: str | None  # what that run tried; None for the profile's own values
-    line: str  # what it is, for people, when it is not simply what the head has
+    line: str  # for people, when it is not simply what the head has
 
     @property
     def record(self) -> dict:

@@ -251,7 +251,7 @@ def lineage_of(
     written: str,  # `[PIPELINE/]NAME[@REF]`, or the name of a source
     profile: str,  # profile whose heads count
     direction: str = "up",  # `up` or `down`
-) -> dict:  # {"name", "direction", "nodes", "edges": [{"from", "to"}], …}
+) -> dict:  # "nodes", "edges": [{"from", "to"}], and what was meant
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
