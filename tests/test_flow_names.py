@@ -4,12 +4,14 @@ over random histories of runs and of notebooks."""
 import json
 import random
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
 
-from mlnb.flow.heads import head_name
-from mlnb.flow.meaning import find_artifact
+from mlnb.flow.heads import Runs, head_name, run_with
+from mlnb.flow.meaning import find_artifact, savers_of
 from mlnb.flow.session import find_by_hand, session_by_hand
 from mlnb.history.lineage import lineage_of
 from mlnb.store.artifacts import Artifact, put_value
@@ -573,3 +575,110 @@ def test_stage_that_is_just_being_typed_keeps_its_names(world):
     path = world.root / "first" / "fit.ipynb"
     path.write_text(path.read_text().replace("import save", "import ("))
     assert meant(world, "model").run == run
+
+
+def test_names_of_one_plan_come_from_one_run_or_are_asked_for_together(world):
+    def chosen():
+        runs = Runs(world.store, "first", "default")
+        return {
+            "first": run_with(runs, savers_of(world.store, world.project, "first"), {"model", "forecast"})
+        }
+
+    def found(name):
+        return find_artifact(world.store, world.project, f"first/{name}", "default", None, chosen())
+
+    world.run("first", "default", asked=["fit"])
+    moved_on(world)
+    world.run("first", "default", asked=["guess"])
+    for name in ("model", "forecast"):
+        assert meant(world, f"first/{name}").value
+        with pytest.raises(
+            UsageError, match="has `forecast` and `model` together: run `mlnb run first` first"
+        ):
+            found(name)
+    both = world.run("first", "default", "option")
+    assert {found(name).run for name in ("model", "forecast")} == {both}
+    head = world.run("first", "default")
+    assert {(found(name).run, found(name).line) for name in ("model", "forecast")} == {(head, "")}
+
+
+# real runs
+
+FIT = (("parameters", "depth: int = 1"), "from mlnb import save", "save('model', [depth, 'VERSION'])")
+GUESS = (
+    ("parameters", "is_broken: bool = False"),
+    "from mlnb import load, require, save",
+    "require(not is_broken, 'it is whole')",
+    "save('forecast', [load('model'), 'VERSION'])",
+)
+LEARN = (("parameters", "depth: int = 1"), "from mlnb import save", "save('forecast', depth)")
+REAL = SETTINGS.replace("[profile.ci.first]", "[profile.ci.first]\ndepth = 7")
+BY_HAND = """
+import mlnb.flow.session as session
+for name in NAMES:
+    try:
+        print("=", name, session.artifact_digest(name))
+    except Exception as error:
+        print("=", name, type(error).__name__)
+"""
+ASKED = ("model", "forecast", "first/model", "first/forecast", "second/forecast")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_load_in_a_process_and_get_agree_over_real_runs(make_project, mlnb, outside_environment, seed):
+    rng, version = random.Random(seed), iter(range(100))
+    project = make_project({}, REAL)
+    (project.root / "second").mkdir()
+    name = "10_fit.ipynb"
+
+    def write(file, cells):
+        last = cells[-1].replace("VERSION", str(next(version)))
+        project.stage(file, *cells[:-1], last)
+
+    def renamed_stage():
+        nonlocal name
+        (project.root / "first" / name).unlink()
+        name = f"10_fit{next(version)}.ipynb"
+        write(f"first/{name}", FIT)
+
+    def run(*options):
+        return lambda: mlnb("run", *options, cwd=project.root)
+
+    def agree():
+        for folder, profile in ((".", "default"), ("first", "default"), ("second", "ci")):
+            code = BY_HAND.replace("NAMES", repr(ASKED))
+            where = {"cwd": project.root / folder, "MLNB_PROFILE": profile}
+            said = python(code, where)
+            for asked in ASKED:
+                got = mlnb("get", asked, "--json", **where)
+                digest = got.json["digest"] if got.code == 0 else "UsageError"
+                assert said[asked] == digest, (asked, folder, profile, got.stderr)
+                assert got.code != 0 or got.json["profile"] == profile
+
+    def python(code, where):
+        environment = outside_environment(MLNB_PROFILE=where["MLNB_PROFILE"])
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=where["cwd"], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(line[2:].split() for line in done.stdout.splitlines() if line.startswith("= "))
+
+    write(f"first/{name}", FIT)
+    write("first/20_guess.ipynb", GUESS)
+    write("second/10_learn.ipynb", LEARN)
+    happenings = [
+        run("first"),
+        run("second"),
+        run("first", "--profile", "ci"),
+        run("first", "-p", "depth", "3"),
+        run("first", "-p", "is_broken", "true"),
+        run("first", "--grid", "depth=4,5"),
+        run("first", "guess"),
+        lambda: write(f"first/{name}", FIT),
+        lambda: write("first/20_guess.ipynb", GUESS),
+        renamed_stage,
+    ]
+    for _ in range(6):
+        rng.choice(happenings)()
+        agree()
