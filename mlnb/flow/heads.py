@@ -174,7 +174,8 @@ def _serving(runs: Runs, document: dict, names: Iterable[str]) -> str:
     tried, is_committed = experiment_of(document), document["state"] == "committed"
     if is_committed and not tried:
         return f"{why}: its newest committed run {document['run']} serves"
-    ending = "" if is_committed else "which did not end with every stage committed"
+    unfinished = {"committed": "", "running": "which is under way"}
+    ending = unfinished.get(document["state"], "which did not end with every stage committed")
     return f"{why}: run {document['run']} serves, {', '.join(filter(None, [ending, tried]))}"
 
 

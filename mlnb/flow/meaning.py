@@ -102,7 +102,7 @@ def _no_such_pipeline(project: Project, name: Name) -> UsageError:
 def _old_result(store: Store, pipeline: str, name: str, profile: str) -> Found | None:
     "What a stage that is gone or renamed has made under a name."
     left = (left_in(store, document, name) for document in Runs(store, pipeline, profile))
-    return next(filter(None, left), None)
+    return next((one for one in left if one and not one.line), None)
 
 
 def _gone(name: Name, old: Found, saver: str | None, profile: str) -> UsageError:

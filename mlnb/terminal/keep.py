@@ -188,7 +188,8 @@ def show_value(
     text: str,  # the value itself, for people
 ) -> None:
     "Show an artifact: what it is, and what is in it."
-    rows = [[field, value] for field, value in about.items() if field not in ("parts", "artifacts")]
+    hidden = ("parts", "artifacts")
+    rows = [[field, value] for field, value in about.items() if field not in hidden and value is not None]
     show_table(["field", "value"], rows, "")
     print("\n" + text)
 
