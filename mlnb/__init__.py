@@ -25,10 +25,10 @@ Modules:
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
 - `mlnb.flow.fanout_parts`: What the stage of a fan-out saved under one name, a part for each value, read as one
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
-- `mlnb.flow.heads`: What a name means outside the pipeline that makes it
+- `mlnb.flow.heads`: Which run of a pipeline serves those who look at it from outside
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
-- `mlnb.flow.latest`: What each stage made last, and what a name means to somebody who only looks
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
+- `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
@@ -53,7 +53,7 @@ Modules:
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
-- `mlnb.history.results`: What was made: the newest of everything, and every version of one name
+- `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, and which values hold

@@ -235,13 +235,12 @@ def test_reader_of_either_of_two_equal_tables_is_in_doubt_until_a_document_tells
     assert gone(store, customers) == {"rows r2", "model r2"} and other["may_be_made_from"] == []
 
 
-def test_damaged_document_of_a_run_leaves_doubt_and_stops_nothing(store, customers):
-    in_run(store, "r3", "train", {"table": "equal"}, {"model": "model r3"})
+def test_damaged_document_of_a_run_stops_an_erasure(store, customers):
     (store.root / "runs" / "r3").mkdir(parents=True)
     (store.root / "runs" / "r3" / "run.json").write_bytes(b"{")
-    done = erase(store, customers["rows r1"], "asked for", down=True)
-    assert "model r1" in gone(store, customers)
-    assert put_value(store, "model r3").digest in {one["digest"] for one in done["may_be_made_from"]}
+    with pytest.raises(IntegrityError, match="move it away"):
+        erase(store, customers["rows r1"], "asked for", down=True)
+    assert gone(store, customers) == set()
 
 
 def test_what_was_made_is_found_in_the_trash_and_among_evidence(store):

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlnb.flow import key, plan
-from mlnb.flow.heads import find_output, head_name
+from mlnb.flow.heads import head_name
 from mlnb.flow.key import explain
+from mlnb.flow.meaning import find_artifact
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.notebook.packages import installed_packages
@@ -513,14 +514,14 @@ def test_other_pipeline_new_head_makes_stale_what_loads_it(world):
 
 def test_reference_by_run_and_by_digest(world):
     run = world.run()
-    artifact, record, _ = find_output(world.store, ["demo"], f"demo/model@{run}", "demo", "default")
-    assert record["run"] == run
-    assert (
-        find_output(world.store, ["demo"], f"demo/model@{artifact.digest[:12]}", "demo", "default")[0]
-        == artifact
-    )
+
+    def meant(ref):
+        return find_artifact(world.store, world.project, f"demo/model@{ref}", "default")
+
+    assert meant(run).record["run"] == run
+    assert meant(meant(run).value.digest[:12]).value == meant(run).value
     with pytest.raises(UsageError):
-        find_output(world.store, ["demo"], "demo/model@nothing", "demo", "default")
+        meant("nothing")
 
 
 # values

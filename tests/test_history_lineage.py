@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mlnb.flow.heads import find_output
+from mlnb.flow.heads import at_reference
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
@@ -119,9 +119,7 @@ def test_name_with_run_digest_and_ref_mean_one_value(shop):
     digest = runs[0]["stages"][1]["outputs"]["model"]
     move_ref(store, "names/demo/model/champion", digest, "an example")
     refs = (digest, digest[:10], runs[0]["run"], "champion")
-    assert {
-        find_output(store, ["demo"], f"demo/model@{ref}", "demo", "default")[0].digest for ref in refs
-    } == {digest}
+    assert {at_reference(store, "demo", "model", ref).value.digest for ref in refs} == {digest}
     versions = versions_of(store, project, "demo/model")["versions"]
     assert [(v["run"], v["refs"]) for v in versions] == [(runs[2]["run"], []), (runs[0]["run"], ["champion"])]
     with pytest.raises(UsageError, match="there is no `demo/model@none`"):
@@ -181,8 +179,8 @@ def test_beginning_of_two_digests_is_refused_and_not_guessed(tmp_path):
             },
         )
     with pytest.raises(UsageError, match="the beginning of 2 digests"):
-        find_output(store, ["demo"], f"demo/model@{digest[:6]}", "demo", "default")
-    assert find_output(store, ["demo"], f"demo/model@{digest[:20]}", "demo", "default")[0].digest == digest
+        at_reference(store, "demo", "model", digest[:6])
+    assert at_reference(store, "demo", "model", digest[:20]).value.digest == digest
 
 
 def committed(store, run, stage, inputs, outputs):

@@ -58,16 +58,16 @@ def test_old_values_come_back_equal(shop, ask, runs):
 
     pd.testing.assert_frame_equal(pd.read_parquet(value("rows", ".parquet")), FRAME)
     assert json.loads(value("about", ".json").read_text()) == {"a": "ä", "b": [1, 2.5, None]}
-    from mlnb.flow.latest import find_artifact
+    from mlnb.flow.meaning import find_artifact
     from mlnb.store.artifacts import get_value
     from mlnb.store.settings import find_project, project_store
 
     project = find_project()
     store = project_store(project)
-    model, record, _ = find_artifact(store, project, f"shop/model@{runs[0]}", "default")
-    assert get_value(store, model, shop).coef_ == pytest.approx([0.25])
-    assert record["stage"] == "model"
-    sizes, _, _ = find_artifact(store, project, f"shop/size@{runs[0]}", "default")
+    model = find_artifact(store, project, f"shop/model@{runs[0]}", "default")
+    assert get_value(store, model.value, shop).coef_ == pytest.approx([0.25])
+    assert (model.record["stage"], model.run) == ("model", runs[0])
+    sizes = find_artifact(store, project, f"shop/size@{runs[0]}", "default").value
     assert (sizes.parameter, sizes.values) == ("fold", ("x", "y"))
 
 

@@ -472,7 +472,12 @@ def test_diff_document_of_two_runs_with_other_values(ask, first, project, mlnb):
     assert found["cells"] == []
     assert mlnb("runs", "--json", cwd=project.root).json["runs"][0]["head"] is False
     taken = ask("get", "rows")
-    assert (taken["run"], taken["digest"]) == (second.json["run"], second.stage("ingest")["outputs"]["rows"])
+    assert (taken["run"], taken["digest"]) == (first.json["run"], first.stage("ingest")["outputs"]["rows"])
+    tried = ask("get", f"rows@{second.json['run']}")
+    assert (tried["experiment"], tried["digest"]) == (
+        "experiment: days=61",
+        second.stage("ingest")["outputs"]["rows"],
+    )
     assert ask("get", f"rows@{first.json['run']}")["digest"] == first.stage("ingest")["outputs"]["rows"]
 
 

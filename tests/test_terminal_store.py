@@ -633,10 +633,11 @@ def test_artifacts_of_a_name_lists_its_versions(begun, root, ask, mlnb):
     assert (
         len(found) == 2
         and found[1]["digest"] == digest_of(begun, "train", "model")
-        and all(
-            {"name", "digest", "pipeline", "stage", "run", "type", "bytes", "refs"} == set(v) for v in found
-        )
+        and all({"name", "digest", "pipeline", "stage", "run", "type", "bytes", "refs"} < {*v} for v in found)
     )
+    assert [one["experiment"] for one in found] == ["experiment: depth=9", None]
+    assert {one["profile"] for one in found} == {"default"}
+    assert ask("get", "model")["digest"] == found[1]["digest"]
     assert f"demo/model@{found[0]['digest'][:12]}" in mlnb("artifacts", "model", cwd=root).stdout
     assert ask("get", f"model@{found[0]['digest'][:12]}")["digest"] == found[0]["digest"]
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from .dependencies import Dependencies, dependencies
 from .fanout_parts import Parts
-from .heads import find_output, run_of
+from .heads import Choice, Runs, run_with
 from .key import explain, key_parts, parameter_parts, reason
+from .meaning import find_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
 from ..notebook.each import check_values, unit_name
 from ..notebook.packages import installed_packages
@@ -145,13 +146,14 @@ def outside_names(
 def choose_runs(
     plan: Plan,  # with store and profile
     names: Iterable[Name],  # of artifacts, also of other pipelines
-) -> dict:  # run by pipeline, as `find_output` takes it
-    "For each other pipeline a run that has all that is needed of it, as `find_output` takes them."
+) -> dict[str, Choice]:  # run by pipeline, as `find_artifact` takes it
+    "For each other pipeline a run that has all that is needed of it."
     needed: dict = {}
     for name in names:
         if not _is_own(plan, name) and name.ref is None:
             needed.setdefault(name.pipeline, set()).add(name.name)
-    return {p: run_of(plan.store, p, plan.profile, wanted) for p, wanted in needed.items()}
+    runs = {p: Runs(plan.store, p, plan.profile) for p in needed if p in plan.project.pipelines}
+    return {p: run_with(one, savers_of(plan.store, plan.project, p), needed[p]) for p, one in runs.items()}
 
 
 def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict) -> None:
@@ -159,10 +161,10 @@ def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict) -> None:
     if _is_own(plan, name) and name.name in plan.project.sources:
         plan.sources[written] = pin_source(plan.store, plan.project, plan.profile, name)
         return
-    pipeline = name.pipeline or plan.pipeline.name
-    found = find_output(plan.store, [], written, pipeline, plan.profile, chosen)
-    plan.outside[written] = found[0]
-    plan.say(found[2:])
+    own = plan.pipeline.name
+    found = find_artifact(plan.store, plan.project, written, plan.profile, own, chosen)
+    plan.outside[written] = found.value
+    plan.say(found.notes)
 
 
 def resolve_outside(

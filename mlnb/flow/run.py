@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from .ending import finish, open_parts
 from .events import recorded
-from .heads import head_name
+from .heads import document_if_kept, head_name
 from .key import reason
 from .lock import StageLock
 from .parameter_values import command_again
@@ -46,7 +46,7 @@ from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.records import find_record
 from ..store.refs import move_ref, read_ref
-from ..store.runs import hold_run, is_alive, new_run_id, read_run, run_folder, write_run
+from ..store.runs import hold_run, is_alive, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
@@ -327,7 +327,7 @@ def point_head(
     why = "every stage is committed under the profile's values"
     while True:
         head = read_ref(store, ref)
-        last = read_run(store, head.target) if head else {}
+        last = document_if_kept(store, head.target) if head else {}
         if (last.get("keys"), last.get("empty", {})) == result:
             return
         write_run(store, run.document)

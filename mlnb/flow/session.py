@@ -8,7 +8,7 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'is_project', 'see_project', 'current', 'note',
-           'refused', 'Journal', 'broken_rule', 'read_journal', 'overlay_path', 'owner_of', 'part_by_hand', 'own_part',
+           'refused', 'Journal', 'broken_rule', 'read_journal', 'overlay_path', 'part_by_hand', 'own_part',
            'find_by_hand', 'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id',
            'artifact_digest']
 
@@ -31,7 +31,7 @@ from ..notebook.each import Each, read_each
 from ..sources.source import Partition, read_source
 from ..store.artifacts import Artifact, get_value, put_value
 from ..store.disk import write_durably
-from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError, did_you_mean
+from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name
 from ..store.objects import Store, open_store
 from ..store.refs import actor
@@ -88,14 +88,15 @@ def session_of_run(
 # %% ../../nbs/flow/090_session.ipynb #7f49dbf9
 def session_by_hand() -> Session:  # raises `UsageError` outside a project
     "Find project and pipeline from the working folder, and open the overlay."
+    from mlnb.flow.meaning import pipeline_here
     from mlnb.store.settings import find_project, profile_name, project_store
 
-    project, here = find_project(), Path.cwd().resolve()
-    pipeline = next((n for n, folder in project.pipelines.items() if folder.resolve() == here), None)
+    project = find_project()
     overlay = open_store(project.store / "overlay" / actor(), project.group, below=project_store(project))
     files = Path(tempfile.mkdtemp(prefix="mlnb-files-"))
     atexit.register(shutil.rmtree, files, ignore_errors=True)
-    return Session(overlay, project.root, pipeline, files, project.trusted_types, profile_name(project))
+    here, profile = pipeline_here(project), profile_name(project)
+    return Session(overlay, project.root, here, files, project.trusted_types, profile)
 
 # %% ../../nbs/flow/090_session.ipynb #7a0b939c
 def is_project(folder: Path) -> bool:
@@ -189,27 +190,6 @@ def overlay_path(session: Session, pipeline: str | None, name: str) -> Path:
     "Where the overlay keeps what a name means."
     return session.store.root / "values" / (pipeline or "_") / f"{name}.json"
 
-
-def owner_of(
-    session: Session,  # one by hand
-    name: str,  # of an artifact
-) -> str:  # a pipeline; raises `UsageError` when it is not clear
-    "The pipeline that an unqualified name belongs to: that of the folder, else the only one that saves it."
-    if session.pipeline:
-        return session.pipeline
-    from mlnb.notebook.pipeline import saved_names
-    from mlnb.store.settings import read_project
-
-    project = read_project(session.root)
-    owners = [p for p in project.pipelines if name in saved_names(project, p)]
-    if not owners:
-        mend = did_you_mean(name, list(project.sources))
-        raise UsageError(f"no pipeline of this project saves `{name}`", mend)
-    if len(owners) > 1:
-        mend = "work in the notebook's folder, or write `PIPELINE/NAME`"
-        raise UsageError(f"`{name}` is saved by {len(owners)} pipelines of this project", mend)
-    return owners[0]
-
 # %% ../../nbs/flow/090_session.ipynb #dff945ec
 def _fan_out_in(source: str) -> Each | None:
     "The fan-out that a cell's text declares."
@@ -261,23 +241,30 @@ def _pin_by_hand(session: Session, project: Any, name: Name) -> list[Partition]:
     return pin_source(session.store, project, session.profile, name)
 
 
-def _in_overlay(session: Session, pipeline: str, name: Name) -> Artifact | Parts | None:
-    "What was saved by hand under a name; a line says so."
+def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifact | Parts | None]:
+    "Whose name it is, and what was saved by hand under it; a line says so."
+    from mlnb.flow.meaning import owner_of
+
+    if name.ref is not None:
+        return "", None
+    pipeline = name.pipeline or owner_of(session.store.below, project, session.pipeline, name)
     path = overlay_path(session, pipeline, name.name)
-    if name.ref is not None or not path.exists():
-        return None
+    if not path.exists():
+        return pipeline, None
     shown = path.relative_to(session.root) if path.is_relative_to(session.root) else path
     print(f"{name}: what you saved by hand (delete {shown} to see the pipeline's again)")
-    return input_of(json.loads(path.read_bytes()))
+    return pipeline, input_of(json.loads(path.read_bytes()))
 
 
-def _in_pipeline(session: Session, project: Any, pipeline: str, name: Name) -> Artifact | Parts:
-    "What a pipeline made under a name; a line says in which run."
-    from mlnb.flow.latest import find_committed
+def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact | Parts, str]:
+    "What a pipeline made under a name, and its name; a line says in which run."
+    from mlnb.flow.meaning import find_artifact
 
-    found, line = find_committed(session.store.below, project, str(name), pipeline, session.profile)
-    print(line)
-    return found
+    found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
+    pipeline = found.record["pipeline"]
+    for line in found.notes or (f"from run {found.run} of {pipeline}",):
+        print(f"{name}: {line}")
+    return found.value, pipeline
 
 
 def find_by_hand(
@@ -290,13 +277,12 @@ def find_by_hand(
     name, project = parse_name(written), read_project(session.root)
     if name.pipeline is None and name.name in project.sources:
         return _pin_by_hand(session, project, name)
-    pipeline = name.pipeline or owner_of(session, name.name)
-    found = _in_overlay(session, pipeline, name)
+    pipeline, found = _in_overlay(session, project, name)
     if found is None:
-        found = _in_pipeline(session, project, pipeline, name)
+        found, pipeline = _in_pipeline(session, project, name)
     elif isinstance(found, Parts):
         with suppress(UsageError):
-            found = with_parts(_in_pipeline(session, project, pipeline, name), found)
+            found = with_parts(_in_pipeline(session, project, name)[0], found)
     return own_part(project, pipeline, name.name, found) if isinstance(found, Parts) else found
 
 # %% ../../nbs/flow/090_session.ipynb #50c3fd34
@@ -354,8 +340,12 @@ def _refuse_save(session: Session, name: str) -> None:
 
 def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
-    path = overlay_path(session, owner_of(session, name), name)
-    part, kept = part_by_hand(), artifact
+    from mlnb.flow.meaning import owner_of
+    from mlnb.store.settings import read_project
+
+    named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
+    pipeline = owner_of(session.store.below, project, session.pipeline, named, how)
+    path, part, kept = overlay_path(session, pipeline, name), part_by_hand(), artifact
     if part is not None:
         each, value = part
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
-from ..flow.heads import find_output
-from ..flow.latest import find_artifact
+from ..flow.heads import Found
+from ..flow.meaning import find_artifact, pipeline_here
 from .graph import mermaid_of, svg_of
 from .results import every_record
 from ..notebook.each import unit_name
@@ -154,11 +154,12 @@ def _records_by_output(store: Store, project: Project) -> dict[MadeValue, list[d
 def lineage_up(
     store: Store,  # with the records
     project: Project,  # whose pipelines and pages
-    record: dict,  # that made the value
+    records: list[dict],  # that made the value, of parts one each
     name: str,  # name of the artifact
 ) -> Graph:  # from the value to data, code and packages
     "Everything that a value was made from."
-    graph, seen, waiting, makers = Graph(), set(), [(record, name)], _records_by_output(store, project)
+    graph, seen, makers = Graph(), set(), _records_by_output(store, project)
+    waiting = [(record, name) for record in reversed(records)]
     while waiting:
         record, wanted = waiting.pop()
         result = (record["pipeline"], record["stage"], record["key"], wanted)
@@ -247,17 +248,18 @@ def source_lineage(
     return lineage_down(store, project, graph) if direction == "down" else _only_sources(graph)
 
 
-def _artifact_lineage(store: Store, project: Project, written: str, profile: str, direction: str) -> Graph:
+def _artifact_lineage(store: Store, project: Project, written: str, found: Found, direction: str) -> Graph:
     "Lineage of a value that a stage made."
-    name = parse_name(written)
-    if name.ref:
-        _, record, _ = find_output(store, list(project.pipelines), written, name.pipeline, profile)
-    else:
-        _, record, _ = find_artifact(store, project, written, profile)
+    name = parse_name(written).name
+    if any("key" not in record for record in found.records):
+        what = f"no record says how `{written}` of run {found.run} was made"
+        mend = f"take a committed one: `mlnb artifacts {found.record['pipeline']}/{name}` lists them"
+        raise UsageError(what, mend)
     if direction == "up":
-        return lineage_up(store, project, record, name.name)
+        return lineage_up(store, project, found.records, name)
     start = Graph()
-    _add_output(start, record, name.name)
+    for record in found.records:
+        _add_output(start, record, name)
     return lineage_down(store, project, start)
 
 
@@ -267,16 +269,19 @@ def lineage_of(
     written: str,  # `[PIPELINE/]NAME[@REF]`, or the name of a source
     profile: str,  # profile whose heads count
     direction: str = "up",  # `up` or `down`
-) -> dict:  # {"name", "direction", "nodes", "edges": [{"from", "to"}]}
+) -> dict:  # "nodes", "edges": [{"from", "to"}], and what was meant
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
-    name = parse_name(written)
+    name, about = parse_name(written), {"profile": None, "experiment": None, "line": None}
     if name.pipeline is None and name.name in project.sources:
         graph = source_lineage(store, project, name.name, name.ref, direction)
     else:
-        graph = _artifact_lineage(store, project, written, profile, direction)
-    return {"name": written, "direction": direction} | graph.document()
+        found = find_artifact(store, project, written, profile, pipeline_here(project))
+        graph = _artifact_lineage(store, project, written, found, direction)
+        line = "; ".join(found.notes) or None
+        about = {"profile": found.profile, "experiment": found.experiment, "line": line}
+    return {"name": written, "direction": direction} | about | graph.document()
 
 # %% ../../nbs/history/040_lineage.ipynb #99b6d2fa
 def _node_label(node: dict) -> str:

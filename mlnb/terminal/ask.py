@@ -429,5 +429,6 @@ def answer_lineage(
 
     project, store, profile = open_project(profile)
     found = lineage_of(store, project, name, profile, "up" if up else "down")
-    shown = show_lineage(found, form)
-    return Answer(found, lambda: print(shown))
+    shown, line = show_lineage(found, form), found["line"]
+    notes = (f"{name}: {line}",) if line else ()
+    return Answer(found, lambda: print(shown), notes=notes)

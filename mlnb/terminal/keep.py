@@ -29,10 +29,11 @@ from .remote import remote_of
 # %% ../../nbs/terminal/080_keep.ipynb #a398d25d
 def version_row(
     one: dict,  # one of the `versions` of `versions_of`
-) -> list[str]:  # version, type, bytes, stage, run, refs
+) -> list[str]:  # version, type, bytes, stage, run, refs, note
     "A version of an artifact, as a row of a table."
     written = f"{one['pipeline']}/{one['name']}@{one['digest'][:12]}"
-    return [written, one["type"], f"{one['bytes']:,}", one["stage"], one["run"], ", ".join(one["refs"])]
+    about = [written, one["type"], f"{one['bytes']:,}", one["stage"], one["run"]]
+    return [*about, ", ".join(one["refs"]), one["experiment"]]
 
 
 def versions_answer(
@@ -44,7 +45,7 @@ def versions_answer(
     from mlnb.history.results import versions_of
 
     found = versions_of(store, project, name)["versions"]
-    columns = ["version", "type", "bytes", "stage", "run", "refs"]
+    columns = ["version", "type", "bytes", "stage", "run", "refs", "note"]
     return Answer({"artifacts": found}, lambda: show_table(columns, [version_row(one) for one in found], ""))
 
 # %% ../../nbs/terminal/080_keep.ipynb #1882ec90
@@ -58,26 +59,29 @@ ArtifactName = Annotated[
 
 def artifact_row(
     one: dict,  # one of the `artifacts` of `artifacts_of`
-) -> list[str]:  # name, type, bytes, digest, stage, run
+) -> list[str]:  # name, type, bytes, digest, stage, run, note
     "An artifact, as a row of a table."
     from mlnb.notebook.each import unit_name
 
     about = [f"{one['pipeline']}/{one['name']}", one["type"], f"{one['bytes']:,}"]
-    return [*about, one["digest"][:12], unit_name(one["stage"], one["each"]), one["run"]]
+    note = one["experiment"] or ("not the head's" if one["line"] else None)
+    return [*about, one["digest"][:12], unit_name(one["stage"], one["each"]), one["run"], note]
 
 
 @verb("keep", "artifacts", "mlnb artifacts fraud/model")
-def answer_artifacts(name: ArtifactName = None) -> Answer:
-    "List the artifacts of the newest results, or all versions of one."
+def answer_artifacts(name: ArtifactName = None, profile: Profile = None) -> Answer:
+    "List what names mean under a profile, or all versions of one."
     from mlnb.history.results import artifacts_of
 
-    project, store, _ = open_project()
+    project, store, profile = open_project(profile)
     if name is not None and name not in project.pipelines:
         return versions_answer(store, project, name)
-    found = artifacts_of(store, list(project.pipelines) if name is None else [name])
-    columns = ["name", "type", "bytes", "digest", "stage", "run"]
+    found = artifacts_of(store, project, list(project.pipelines) if name is None else [name], profile)
+    columns = ["name", "type", "bytes", "digest", "stage", "run", "note"]
     rows = [artifact_row(one) for one in found["artifacts"]]
-    return Answer(found, lambda: show_table(columns, rows, "no artifact yet"))
+    lines = dict.fromkeys(one["line"] for one in found["artifacts"] if one["line"])
+    none = f"no artifact under profile `{profile}` yet"
+    return Answer(found, lambda: show_table(columns, rows, none), notes=tuple(lines))
 
 # %% ../../nbs/terminal/080_keep.ipynb #2b14b650
 def digests_of(
@@ -97,7 +101,9 @@ def require_whole(
 ) -> None:
     "Refuse what is damaged or erased; raises `IntegrityError`, `ErasedError`."
     from mlnb.flow.fanout_parts import is_input_whole
+    from mlnb.flow.heads import run_again
     from mlnb.store.names import parse_name
+    from mlnb.store.settings import DEFAULT_PROFILE
     from mlnb.store.tombstones import refuse_erased
 
     for digest in digests_of(artifact):
@@ -105,7 +111,8 @@ def require_whole(
     if not is_input_whole(store, artifact):
         name, pipeline = about["name"], about["pipeline"]
         place = f"{pipeline}/{parse_name(name).name} of run {about['run']}"
-        again = f"make it again with `mlnb run {pipeline} {about['stage']}`"
+        profile = about.get("profile") or DEFAULT_PROFILE
+        again = f"make it again with `{run_again(pipeline, profile, about['stage'])}`"
         raise IntegrityError(f"`{name}` is damaged or missing in the store: {place}", again)
 
 
@@ -116,12 +123,13 @@ def described(
     profile: str,  # whose results count
 ) -> tuple:  # artifact or parts, and what is said of it
     "Find an artifact that is whole; raises `IntegrityError`, `ErasedError`, `UsageError`."
-    from mlnb.flow.latest import find_artifact
+    from mlnb.flow.meaning import find_artifact, pipeline_here
 
-    artifact, record, run = find_artifact(store, project, name, profile)
-    about = {"name": name, "pipeline": record["pipeline"], "stage": record["stage"], "run": run}
-    require_whole(store, artifact, about)
-    return artifact, about | artifact.as_dict()
+    found = find_artifact(store, project, name, profile, pipeline_here(project))
+    about = {"name": name, "pipeline": found.record["pipeline"], "stage": found.record["stage"]}
+    about |= {"run": found.run, "profile": found.profile, "experiment": found.experiment}
+    require_whole(store, found.value, about)
+    return found.value, about | {"line": "; ".join(found.notes) or None} | found.value.as_dict()
 
 # %% ../../nbs/terminal/080_keep.ipynb #062481c9
 def written_out(
@@ -180,7 +188,8 @@ def show_value(
     text: str,  # the value itself, for people
 ) -> None:
     "Show an artifact: what it is, and what is in it."
-    rows = [[field, value] for field, value in about.items() if field not in ("parts", "artifacts")]
+    hidden = ("parts", "artifacts")
+    rows = [[field, value] for field, value in about.items() if field not in hidden and value is not None]
     show_table(["field", "value"], rows, "")
     print("\n" + text)
 
@@ -207,15 +216,16 @@ def answer_get(
     "Describe an artifact, or write it to a file in its own format."
     project, store, profile = open_project(profile)
     artifact, about = described(store, project, name, profile)
+    notes = (f"{name}: {about['line']}",) if about["line"] else ()
     if out is not None:
         about["out"] = written_out(store, artifact, name, out)
         line = f"{about['out']}: {name} of {about['pipeline']}, stage {about['stage']}, run {about['run']}"
-        return Answer(about, lambda: print(line, file=sys.stderr))
+        return Answer(about, lambda: print(line, file=sys.stderr), notes=notes)
     if as_json:
         read_all(store, digests_of(artifact))
-        return Answer(about, lambda: None)
+        return Answer(about, lambda: None, notes=notes)
     text = value_text(store, artifact, project.trusted_types)
-    return Answer(about, lambda: show_value(about, text))
+    return Answer(about, lambda: show_value(about, text), notes=notes)
 
 # %% ../../nbs/terminal/080_keep.ipynb #7d817abb
 def remote_gc_lines(
@@ -331,18 +341,22 @@ def exact_digest(
     profile: str,  # whose results count
 ) -> tuple[str, set | None]:  # digest, and what it is called; raises `UsageError`
     "Which object is to be erased, and under which name; a digest alone means any."
-    from mlnb.flow.latest import find_artifact
+    from mlnb.flow.fanout_parts import Parts
+    from mlnb.flow.meaning import find_artifact, pipeline_here
     from mlnb.sharing.trust import DIGEST
-    from mlnb.store.names import parse_name
+    from mlnb.store.names import Name, parse_name
 
     if DIGEST.fullmatch(written):
         return written, None
-    artifact, record, _ = find_artifact(store, project, written, profile)
-    name, digest = parse_name(written), artifact.digest
+    name, found = parse_name(written), find_artifact(store, project, written, profile, pipeline_here(project))
+    value, pipeline = found.value, found.record["pipeline"]
+    first = value.artifacts[0] if isinstance(value, Parts) and value.artifacts else value
+    mend = f"say which one is meant, e.g. `{Name(pipeline, name.name, first.digest[:12])}`"
+    if isinstance(value, Parts):
+        raise UsageError(f"`{written}` names {counted(len(value.values), 'part')} of a fan-out", mend)
     if name.ref is None:
-        mend = f"say which one is meant, e.g. `{written}@{digest[:12]}`"
         raise UsageError(f"`{written}` names another value after each run", mend)
-    return digest, {(record["pipeline"], name.name)}
+    return value.digest, {(pipeline, name.name)}
 
 # %% ../../nbs/terminal/080_keep.ipynb #62527018
 def erased_row(
