@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .cells import Cell, opaque_magics, parse_cell, read_notebook, tree_code
 from .each import Each, each_problems, read_each
-from .edges import read_edges
+from .edges import Edges, read_edges
 from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
 from ..store.errors import Problem
@@ -170,6 +170,16 @@ def _opaque_problem(name: str) -> Problem:
     message = f"`{name}` is not understood: what it loads, saves or imports is not seen"
     return Problem("opaque-magic", message, "use plain Python if it does", level="warning")
 
+# %% ../../nbs/notebook/090_stage.ipynb #3a7e4343
+def _edges_in(parsed: list[ParsedCell], parameters: list[Parameter], position: int) -> Edges:
+    "What the cells load, save and import, with the parameters bound at their position."
+    bound = ast.parse("\n".join(f"{parameter.name} = 0" for parameter in parameters))
+    trees = {p.cell.position: p.tree for p in parsed if p.tree} | {position: bound}
+    edges = read_edges(sorted(trees.items()))
+    if any(p.tree is None for p in parsed):
+        edges.problems = [p for p in edges.problems if p.rule != "not-imported"]
+    return edges
+
 # %% ../../nbs/notebook/090_stage.ipynb #371e1b2d
 def read_content(
     content: bytes,  # of the notebook
@@ -184,7 +194,7 @@ def read_content(
     parameters, wrong_parameters = stage_parameters(tagged, file)
     options, wrong_options = stage_options(running, parameters, file)
     parsed = [parse_code(c, file) for c in running if c not in tagged]
-    edges = read_edges([(p.cell.position, p.tree) for p in parsed if p.tree])
+    edges = _edges_in(parsed, parameters, tagged[0].position if tagged else 0)
     code = [(p.cell.position, p.counted) for p in parsed if p.counted is not None]
     return {
         "cell_ids": tuple(c.id for c in cells),
