@@ -13,7 +13,7 @@ __all__ = ['OUTSIDE_READERS', 'OurNames', 'Edges', 'read_edges']
 import ast
 from dataclasses import dataclass, field
 
-from .bindings import STAGE_NAMES, Meaning, Use, read_bindings, verb_of
+from .bindings import STAGE_NAMES, Meaning, NamedCall, read_bindings, verb_of
 from ..store.errors import MlnbError, Problem
 from ..store.names import is_name, parse_name
 
@@ -110,12 +110,12 @@ def _add_outside_reader(call: ast.Call, cell: int, edges: Edges) -> None:
 OurNames = dict[str, str]  # name -> verb that an import of the notebook gives it
 
 
-def _verb_meant(use: Use, meaning: Meaning) -> str | None:
+def _verb_meant(use: NamedCall, meaning: Meaning) -> str | None:
     "The verb that a call means if its name has a given meaning."
     return verb_of(meaning.dotted + use.attributes) if meaning.dotted else None
 
 
-def _looks_like_ours(use: Use, ours: OurNames) -> bool:
+def _looks_like_ours(use: NamedCall, ours: OurNames) -> bool:
     "Whether a reader may take a call that is not ours for one."
     if use.attributes:
         return any(_verb_meant(use, meaning) for meaning in use.meanings)
@@ -123,14 +123,14 @@ def _looks_like_ours(use: Use, ours: OurNames) -> bool:
     return use.name in ours or (use.name in STAGE_NAMES and not is_imported)
 
 # %% ../../nbs/notebook/040_edges.ipynb #2e0bc31e
-def _not_imported(use: Use, ours: OurNames) -> tuple[str, str, str]:
+def _not_imported(use: NamedCall, ours: OurNames) -> tuple[str, str, str]:
     "Rule, message and mend for a call whose name nothing binds."
     verb = ours.get(use.name, use.name)
     line = f"from mlnb import {verb}" + (f" as {use.name}" if use.name != verb else "")
     return "not-imported", f"`{use.name}` is called but not imported", f"write `{line}` above the call"
 
 
-def _not_ours(use: Use) -> tuple[str, str, str]:
+def _not_ours(use: NamedCall) -> tuple[str, str, str]:
     "Rule, message and mend for a call whose name means something else, or may mean it."
     meanings = sorted(use.meanings)
     strange = [meaning for meaning in meanings if not _verb_meant(use, meaning)]
@@ -150,7 +150,7 @@ def _add_once(problem: tuple[str, str, str], cell: int, edges: Edges) -> None:
         edges.add(cell, *problem)
 
 
-def _judge(use: Use, ours: OurNames, edges: Edges) -> None:
+def _judge(use: NamedCall, ours: OurNames, edges: Edges) -> None:
     "Note what a call loads or saves, or that it is not ours although it looks so."
     verbs = {_verb_meant(use, meaning) for meaning in use.meanings}
     if len(verbs) == 1 and None not in verbs:
