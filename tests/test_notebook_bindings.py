@@ -291,6 +291,15 @@ def test_everything_that_reads_a_notebook_counts_for_what_is_remembered():
     assert seen <= counted | {"mlnb.store.settings"} and "mlnb.notebook.bindings" in seen
 
 
+@pytest.mark.parametrize("nested", ["x = {}", "def f():\n    return {}", "class A:\n    x = [{} for _ in y]"])
+def test_cell_nested_too_deeply_is_a_problem_and_the_next_is_read(nested):
+    deep = nested.format("x" + ".f()" * 450), nested.format("lambda: " * 400 + "0")
+    for text in deep:
+        assert problems_of(["from mlnb import save"], [text], ["save('a', 1)"]) == [
+            ("syntax", 2, "10_a.ipynb")
+        ]
+
+
 # read and executed
 
 NAMES = ("load", "save", "keep", "m")

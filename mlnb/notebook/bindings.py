@@ -98,6 +98,7 @@ class CellWalk:
 
     imports: dict[str, int] = field(default_factory=dict)  # dotted module name -> first cell
     calls: list[tuple[int, ast.Call]] = field(default_factory=list)  # every call, with its cell
+    too_deep: list[int] = field(default_factory=list)  # cells that are nested too deeply to be read
     cell: int = 0  # position of the cell that is read, from 1
     notebook: Scope = field(default_factory=lambda: Scope("notebook"))  # what names mean by now
     straight: ast.AST | None = None  # the statement that is read, inside of no other
@@ -368,7 +369,11 @@ def read_bindings(
     "Read what is imported and called, and what the names of the calls may mean when they are made."
     walk = CellWalk()
     for walk.cell, tree in cells:
-        read_statements(tree, walk)
+        try:
+            read_statements(tree, walk)
+        except RecursionError:
+            walk.scope = walk.notebook
+            walk.too_deep.append(walk.cell)
     for use in walk.in_notebook:
         use.meanings |= walk.by_functions.get(use.name, set())
     return walk

@@ -167,6 +167,9 @@ def read_edges(
     "What the cells load, save and import, and what is wrong with how they do it."
     walk = read_bindings(cells)
     edges = Edges(imports=walk.imports)
+    for cell in walk.too_deep:
+        message = f"an expression in cell {cell} is nested too deeply to be read"
+        edges.add(cell, "syntax", message, "give its parts names of their own")
     for cell, call in walk.calls:
         _add_outside_reader(call, cell, edges)
     for use in walk.uses:
