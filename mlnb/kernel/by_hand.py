@@ -62,12 +62,11 @@ def see_project() -> bool:  # whether there is one
 @cache
 def begin_by_hand() -> None:
     "Prepare a kernel that no run started, once; does nothing in a process that is no kernel."
-    from IPython import get_ipython
+    from ipykernel.kernelapp import IPKernelApp
 
-    shell = get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
+    if not IPKernelApp.initialized():
         return
     stand_in_for_verbs()
     found = what_differs()
     if see_project() and found:
-        print(by_hand_line(found, shell.user_ns_hidden.get("exit") is stop))
+        print(by_hand_line(found, IPKernelApp.instance().shell.user_ns_hidden.get("exit") is stop))
