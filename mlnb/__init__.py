@@ -57,6 +57,7 @@ Modules:
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, and which values hold
+- `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
@@ -87,6 +88,7 @@ Modules:
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
+- `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
@@ -155,6 +157,8 @@ Modules:
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
 
+import os
+import sys
 from importlib import import_module
 
 __version__ = "0.1.0"
@@ -170,3 +174,7 @@ def __getattr__(name):
 
 def __dir__():
     return __all__
+
+
+if "ipykernel.kernelapp" in sys.modules and "MLNB_STAGE" not in os.environ:
+    import_module("mlnb.kernel.by_hand").begin_by_hand()  # in somebody else's kernel

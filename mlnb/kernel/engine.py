@@ -109,7 +109,7 @@ def launch_by_hand(
     "How to run a notebook that papermill was given directly."
     if not isinstance(path, str) or not os.path.isfile(path):
         return None
-    launch = launch_of_notebook(Path(path), ensure_server())
+    launch = launch_of_notebook(Path(path), ensure_server(), _given_parameters(notebook))
     if launch is not None:
         check_parameters(notebook)
     return launch

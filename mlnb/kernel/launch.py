@@ -105,6 +105,7 @@ def launch_of_stage(
 def launch_of_notebook(
     path: Path,  # of the notebook's file
     server: Path | None = None,  # address of a kernel server
+    given: dict | None = None,  # values of parameters instead of its own
 ) -> Launch | None:  # None when it lies in no project, or is not Python
     "How the kernel of a notebook that is run by hand is started."
     import json
@@ -120,4 +121,12 @@ def launch_of_notebook(
     here = path.parent.resolve()
     pipeline = next((name for name, folder in project.pipelines.items() if folder.resolve() == here), "")
     profile = {name: os.environ[name] for name in ("MLNB_PROFILE",) if name in os.environ}
-    return launch_of_stage(project, pipeline, read_stage(path, pipeline, project.root), profile, True, server)
+    stage = read_stage(path, pipeline, project.root)
+    return launch_of_stage(project, pipeline, stage, profile, True, server, _open_part(stage, given or {}))
+
+
+def _open_part(stage: Stage, given: dict) -> dict:
+    "Parameter and value of the part of a fan-out that is worked on; empty for any other stage."
+    values = {parameter.name: parameter.default for parameter in stage.parameters} | given
+    name = (stage.options.each or "").partition(" ")[0]
+    return {name: values[name]} if name in values else {}

@@ -1,0 +1,155 @@
+"""A notebook by hand: the same numbers as in a run, and one line where something is forgotten or differs."""
+
+import getpass
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+OVERLAY = f".mlnb/overlay/{getpass.getuser()}/values/demo"
+DRAWS = """import random, time, os, threading
+import numpy as np
+from mlnb import save
+numbers = {
+    "random": [random.random() for _ in range(3)],
+    "numpy": np.random.rand(3).tolist(),
+    "hash": hash("x"),
+    "set": list({"one", "two", "three", "four", "five"}),
+    "zone": list(time.tzname),
+    "hour": time.localtime(0).tm_hour,
+    "threads": [os.environ.get(name) for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT")],
+    "locale": os.environ.get("LC_ALL"),
+}"""
+SAVE = 'save("numbers", numbers)'
+FORGOTTEN = "NotImportedError: `{0}` is not imported: write `from mlnb import {0}`"
+
+
+@contextmanager
+def opened(kernel, folder, session="", **environment):
+    "A kernel as JupyterLab starts it; gives a function that executes a cell and says what came of it."
+    manager = KernelManager(kernel_name=kernel)
+    unset = {n: v for n, v in os.environ.items() if n not in ("TZ", "PYTHONHASHSEED", "OMP_NUM_THREADS")}
+    manager.start_kernel(cwd=str(folder), env=unset | {"JPY_SESSION_NAME": session} | environment)
+    client = manager.client()
+    client.start_channels()
+
+    def execute(source):
+        messages = []
+        reply = client.execute_interactive(source, timeout=60, output_hook=messages.append)["content"]
+        texts = [m["content"].get("text") or m["content"].get("traceback") for m in messages]
+        said = "".join(text if isinstance(text, str) else "\n".join(text) for text in texts if text)
+        return reply["status"], said
+
+    try:
+        client.wait_for_ready(timeout=60)
+        yield execute
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+@pytest.fixture
+def lab_kernel(tmp_path, monkeypatch):
+    "The kernelspec `mlnb`, known to Jupyter in this test."
+    from mlnb.kernel.provisioner import install_kernelspec
+
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    install_kernelspec(for_user=True)
+    return "mlnb"
+
+
+def test_kernel_of_jupyterlab_says_once_what_differs_and_what_to_import(make_project):
+    project = make_project({"10_a.ipynb": ["1"]})
+    with opened("python3", project.root / "nbs", TZ="Asia/Tokyo") as execute:
+        status, said = execute("import mlnb, mlnb.store.names")
+        assert (status, said.count("\n")) == ("ok", 1)
+        assert "(hash seed, random seeds, time zone, threads); choose the kernel `Python (mlnb)`" in said
+        for name in ("load", "save", "metric", "require"):
+            assert execute(f'{name}("x", 1)') == ("error", FORGOTTEN.format(name))
+        assert execute("print('save' in dir(), 'save' in globals(), In[1])") == (
+            "ok",
+            "False False import mlnb, mlnb.store.names\n",
+        )
+        assert execute("%who") == ("ok", "mlnb\t \n")
+        assert execute("from mlnb import save") == ("ok", "")
+        assert execute("def f():\n    return load('x')\nf()") == ("error", FORGOTTEN.format("load"))
+        assert execute('save("x", 1)')[1] == "x: kept in your overlay (1 bytes); pipelines do not see it\n"
+        assert execute("ls") == ("ok", "10_a.ipynb\r\n")
+
+
+def test_numbers_by_hand_in_the_kernel_of_mlnb_are_those_of_a_run(make_project, mlnb, lab_kernel):
+    project = make_project({"10_draw.ipynb": ["#| threads: 2\n" + DRAWS, SAVE]})
+    done = mlnb("run", "demo", "--json", cwd=project.root, TZ="Asia/Tokyo")
+    assert done.code == 0, done.stderr
+    with opened(lab_kernel, project.root / "nbs", "nbs/10_draw.ipynb", TZ="Asia/Tokyo") as execute:
+        assert execute("#| threads: 2\n" + DRAWS) == ("ok", "")  # no line: nothing differs
+        assert execute(SAVE)[0] == "ok"
+        assert execute("ls")[1] == "10_draw.ipynb\r\n"
+        assert execute('require(True, "x")') == ("error", FORGOTTEN.format("require"))
+    mine = json.loads((project.root / OVERLAY / "numbers.json").read_text())
+    assert mine["digest"] == done.stage("draw")["outputs"]["numbers"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--cold"]])
+def test_numbers_by_hand_of_one_part_are_those_of_this_part_in_a_run(make_project, mlnb, lab_kernel, options):
+    part = "#| each: fold in 0..2\nfold: int = 1"
+    project = make_project({"10_draw.ipynb": [("parameters", part), DRAWS, SAVE]})
+    done = mlnb("run", "demo", "--json", *options, cwd=project.root)
+    assert done.code == 0, done.stderr
+    made = [stage["outputs"]["numbers"] for stage in done.json["stages"] if "numbers" in stage["outputs"]]
+    assert len(set(made)) == 3
+    with opened(lab_kernel, project.root / "nbs", "nbs/10_draw.ipynb") as execute:
+        assert [execute(text)[0] for text in (part, DRAWS, SAVE)] == ["ok"] * 3
+    mine = json.loads((project.root / OVERLAY / "numbers.json").read_text())
+    assert (mine["values"], mine["artifacts"][0]["digest"]) == ([1], made[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--cold"]])
+def test_line_of_a_stage_is_no_magic_without_its_sign(make_project, mlnb, options):
+    project = make_project({"10_a.ipynb": ["%pwd", "pwd"]})
+    done = mlnb("run", "demo", "--json", *options, cwd=project.root)
+    assert (done.code, done.stage("a")["state"]) == (1, "failed")
+    assert "NameError" in done.stdout
+
+
+@pytest.mark.slow
+def test_papermill_with_the_engine_says_what_to_import_and_takes_no_line_for_a_magic(
+    make_project, outside_environment, tmp_path
+):
+    project = make_project({"10_a.ipynb": ['save("x", 1)'], "20_b.ipynb": ["pwd"]})
+    for stage, word in (("10_a", "write `from mlnb import save`"), ("20_b", "name 'pwd' is not defined")):
+        command = [sys.executable, "-m", "papermill", "--engine", "mlnb", f"nbs/{stage}.ipynb"]
+        done = subprocess.run(
+            [*command, tmp_path / "out.ipynb"],
+            cwd=project.root,
+            env=outside_environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1 and word in done.stderr
+
+
+@pytest.mark.slow
+def test_kernel_outside_a_project_says_nothing_and_one_started_as_in_a_run_neither(make_project, tmp_path):
+    with opened("python3", tmp_path) as execute:
+        assert execute("import mlnb") == ("ok", "")
+        assert execute('save("x", 1)') == ("error", FORGOTTEN.format("save"))
+    project = make_project({"10_a.ipynb": ["1"]})
+    with opened("python3", project.root / "nbs", MLNB_SEED="1") as execute:
+        assert execute("from mlnb import save") == ("ok", "")
+
+
+@pytest.mark.slow
+def test_kernel_of_mlnb_that_jupyter_starts_without_mlnb_says_where_to_start_it(make_project, lab_kernel):
+    project = make_project({"10_a.ipynb": ["1"]})
+    with opened(lab_kernel, project.root / "nbs", "nbs/nowhere.ipynb") as execute:
+        status, said = execute("from mlnb import load")
+        assert (status, said.count("\n")) == ("ok", 1)
+        assert "start JupyterLab from the environment that mlnb is installed in" in said
