@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import cells, each, edges, options, parameters, stage
+from . import cells, each, edges, options, parameters, ranges, stage, types
 from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
@@ -31,7 +31,19 @@ from ..store.errors import Problem, StoreError
 from ..store.settings import Project
 
 # %% ../../nbs/notebook/090_read_cache.ipynb #617ccd4f
-PARTS = (cells, digests, each, edges, errors, names, options, parameters, stage)  # they decide what is read
+PARTS = (
+    cells,
+    digests,
+    each,
+    edges,
+    errors,
+    names,
+    options,
+    parameters,
+    ranges,
+    stage,
+    types,
+)  # they decide what is read
 
 
 @lru_cache(maxsize=1)
