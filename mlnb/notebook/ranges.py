@@ -159,7 +159,8 @@ def range_of(
 def _is_prose(spot: Spot) -> bool:
     "Whether dots belong to a path, a version or a date."
     is_path = spot.before[-1:] in ("/", "\\", "~", "^", "@") or spot.after[:1] in ("/", "\\")
-    return is_path or any(_DATED.match(end) for end in (spot.low, spot.high))
+    is_time = re.search(r"\d:$", spot.before) or re.match(r":\d", spot.after)
+    return is_path or bool(is_time) or any(_DATED.match(end) for end in (spot.low, spot.high))
 
 
 def _looks_like_range(spot: Spot, names: Collection[str]) -> bool:
