@@ -470,6 +470,11 @@ def test_commands_of_the_mends_do_what_is_missing(tmp_path, mlnb):
     follow("get", "first/sales@nobody")
     follow("run", "first", "sales", "--from", "forecast")
     assert mlnb("run", "second", cwd=tmp_path).code == 0
+    assert "--profile ci" in follow("run", "second", "--profile", "ci")
+    assert mlnb("run", "second", "--profile", "ci", cwd=tmp_path).code == 0
+    refused = mlnb("get", "first/sales", "--out", "nbs", cwd=tmp_path)
+    assert refused.code == 2 and "write `--out nbs/`" in refused.stderr
+    assert mlnb("get", "first/sales", "--out", "nbs/", cwd=tmp_path).code == 0
     both = mlnb("get", "forecast", cwd=tmp_path)
     assert both.code == 2 and "write `first/forecast`" in both.stderr
     assert mlnb("get", "first/forecast", cwd=tmp_path).code == 0

@@ -33,14 +33,14 @@ def read_number(
 # %% ../../nbs/notebook/015_ranges.ipynb #df8f6bf2
 _NUMBER = r"(?:0[xXoObB][\da-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?)"
 _NAME = r"[^\W\d]\w*"
-_NAMED = re.compile(rf"({_NAME})(?:([+-]{_NUMBER}))?")
+_NAMED_END = re.compile(rf"({_NAME})(?:([+-]{_NUMBER}))?")
 
 
 def named_in(
     bound: str,  # one end of a range
 ) -> str | None:  # the parameter that it names; None for a number
     "The parameter that an end depends on."
-    named = _NAMED.fullmatch(bound)
+    named = _NAMED_END.fullmatch(bound)
     return named and named[1]
 
 
@@ -49,7 +49,7 @@ def bound_value(
     values: Mapping[str, Any],  # of all parameters that are known
 ) -> float | None:  # None while the other value is unknown or None
     "Work out one end of a range."
-    named = _NAMED.fullmatch(bound)
+    named = _NAMED_END.fullmatch(bound)
     if named is None:
         return read_number(bound)
     other = values.get(named[1])
@@ -58,7 +58,7 @@ def bound_value(
     return other + (read_number(named[2]) if named[2] else 0)
 
 # %% ../../nbs/notebook/015_ranges.ipynb #10984b1a
-_MARKS = re.compile(r"\.{2,}|[…‥]")
+_DOTS = re.compile(r"\.{2,}|[…‥]")
 _WORD = re.compile(r"[\w.+%∞-]*")
 _AROUND = 200  # characters that can belong to one end
 
@@ -118,7 +118,7 @@ def _is_end(end: str) -> bool:
     "Whether an end can be read; a missing one is no limit."
     if not end or read_number(end) is not None:
         return True
-    return _NAMED.fullmatch(end) is not None and end.lower() not in ("inf", "infinity", "nan")
+    return _NAMED_END.fullmatch(end) is not None and end.lower() not in ("inf", "infinity", "nan")
 
 # %% ../../nbs/notebook/015_ranges.ipynb #d89d005d
 def _plain_range(spot: Spot, names: Collection[str]) -> tuple[str, str] | None:
@@ -152,7 +152,7 @@ def range_of(
     names: Collection[str] = (),  # of the other parameters
 ) -> tuple[str, str] | None:  # both ends, empty = no limit; None without range
     "The range at the end of a comment."
-    marks = list(_MARKS.finditer(comment))
+    marks = list(_DOTS.finditer(comment))
     return _plain_range(_with_sums(spot_at(comment, marks[-1]), names), names) if marks else None
 
 # %% ../../nbs/notebook/015_ranges.ipynb #3782b20c
@@ -192,7 +192,7 @@ def _rewritten(spot: Spot) -> str:
     return f"{low}..{high}" if range_of(f"{low}..{high}") == (low, high) else ""
 
 
-_DASHED = re.compile(rf"(?:^|[^\W\d],|\],)\s{{0,9}}({_NUMBER})\s?[-–]\s?({_NUMBER})\s*$")
+_DASHED = re.compile(rf"(?:^|[^\W\d][,:]|\][,:]?)\s{{0,9}}({_NUMBER})\s?[-–—]\s?({_NUMBER})\s*$")
 
 
 def misread_ranges(
@@ -200,7 +200,7 @@ def misread_ranges(
     names: Collection[str] = (),  # of the other parameters
 ) -> Iterator[tuple[str, str]]:  # what was written, what to write; empty = unclear
     "Places that look like a range and are not read as one."
-    marks = list(_MARKS.finditer(comment))
+    marks = list(_DOTS.finditer(comment))
     for mark in marks:
         spot = _with_sums(spot_at(comment, mark), names)
         is_read = mark is marks[-1] and _plain_range(spot, names) is not None

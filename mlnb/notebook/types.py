@@ -99,11 +99,11 @@ def shared_type(
     "The one type that several values have."
     values = list(values)
     some = [value for value in values if value is not None]
-    kind = _kind_of(some, {type(value) for value in some})
+    kind = _shared_kind(some, {type(value) for value in some})
     return f"{kind} | None" if kind and len(some) < len(values) else kind
 
 
-def _kind_of(values: list, classes: set[type]) -> str:
+def _shared_kind(values: list, classes: set[type]) -> str:
     "The same for values without None."
     if not classes:
         return "?"
