@@ -209,7 +209,10 @@ def misread_ranges(
     dashed = _DASHED.search(comment[-_AROUND:])
     low, high = map(read_number, dashed.groups()) if dashed else (None, None)
     if low is not None and high is not None and low < high:
-        yield f"{dashed[1]}-{dashed[2]}", f"{dashed[1]}..{dashed[2]}"
+        yield (
+            f"{dashed[1]}-{dashed[2]}",
+            f"{dashed[1]} .. {dashed[2]}" if "." in dashed[0] else f"{low}..{high}",
+        )
 
 # %% ../../nbs/notebook/015_ranges.ipynb #5f3b0a1c
 def is_sure_range(
