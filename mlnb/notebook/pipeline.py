@@ -142,14 +142,14 @@ def unknown_ends(
     "Ranges that depend on a parameter that no stage declares."
     stages = list(stages)
     known = {p.name for stage in stages for p in stage.parameters}
-    for stage, p in ((stage, p) for stage in stages for p in stage.parameters):
+    for one, p in ((stage, p) for stage in stages for p in stage.parameters):
         others = {named_in(end) for end in (p.low, p.high)} - {None, *known}
         for name in sorted(others) if is_sure_range((p.low, p.high), known) else ():
             message = f"the range of parameter `{p.name}` names `{name}`, which no stage declares"
             mend = (
                 did_you_mean(name, sorted(known - {p.name})) if len(known) > 1 else "write a number instead"
             )
-            yield Problem("bad-range", message, mend, *stage.place(stage.parameters_cell))
+            yield Problem("bad-range", message, mend, *one.place(one.parameters_cell))
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #ca365aea
 @dataclass(frozen=True)
