@@ -97,9 +97,11 @@ Modules:
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
 - `mlnb.notebook.pipeline`: A folder of stages, and the graph that follows from their names
+- `mlnb.notebook.ranges`: `1..60` at the end of a comment: which comments are read as a range, and which only look like one
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
+- `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current

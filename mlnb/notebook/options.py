@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
+from .cells import with_plain_ends
 from .each import read_each
 from ..store.errors import Problem, did_you_mean
 
@@ -116,7 +117,7 @@ def read_options(
 
 def _directives(source: str) -> Iterator[tuple[str, str]]:
     "Directives above the first line of code that are not nbdev's, each as name and value."
-    for line in takewhile(_is_no_code, source.splitlines()):
+    for line in takewhile(_is_no_code, with_plain_ends(source).split("\n")):
         match = re.match(r"\s*#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$", line)
         if match and match[1] not in NBDEV:
             yield match[1], match[2]
@@ -131,4 +132,5 @@ def misplaced_options(
     source: str,  # text of a code cell that is not the first
 ) -> list[str]:  # names of our options in it, in order
     "Options that stand where nobody reads them."
-    return [m for m in re.findall(r"(?m)^\s*#\|\s*([\w-]+)\s*:", source) if m in READERS]
+    found = re.findall(r"(?m)^\s*#\|\s*([\w-]+)\s*:", with_plain_ends(source))
+    return [name for name in found if name in READERS]

@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import bindings, cells, each, edges, options, parameters, stage
+from . import bindings, cells, each, edges, options, parameters, ranges, stage, types
 from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
@@ -41,7 +41,9 @@ PARTS = (
     names,
     options,
     parameters,
+    ranges,
     stage,
+    types,
 )  # they decide what is read
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from ..notebook.cells import with_plain_ends
 from .layout import Trail, document, fill, metric_text, words
 
 # %% ../../nbs/publish/040_pages.ipynb #de3e36e2
@@ -51,7 +52,8 @@ def has_code(
     "Whether a cell runs anything."
     if cell["cell_type"] != "code":
         return False
-    return any(line.strip() and not line.strip().startswith("#") for line in source_of(cell).splitlines())
+    lines = with_plain_ends(source_of(cell)).split("\n")
+    return any(line.strip() and not line.strip().startswith("#") for line in lines)
 
 # %% ../../nbs/publish/040_pages.ipynb #e86cf14c
 def join_outputs(
@@ -72,7 +74,7 @@ def hides_code(
     cell: dict,  # a code cell
 ) -> bool:
     "Whether the directives at the top of a cell say `report: hide-code`."
-    top = re.match(r"(?:[ \t]*(?:#.*)?\n?)*", source_of(cell))[0]
+    top = re.match(r"(?:[ \t]*(?:#.*)?\n?)*", with_plain_ends(source_of(cell)))[0]
     return re.search(r"^\s*#\s*\|\s*report\s*:\s*hide-code\s*$", top, re.MULTILINE) is not None
 
 # %% ../../nbs/publish/040_pages.ipynb #2b97cf2f

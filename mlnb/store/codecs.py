@@ -126,7 +126,7 @@ _DECODERS: dict[str, Callable] = {
 
 # %% ../../nbs/store/160_codecs.ipynb #a5e5c2f1
 _MENDS = {
-    "Index": "save `index.to_frame(index=False)`",
+    "Index": "save `index.to_frame(index=False).rename(columns=str)`",
     "Axes": "save its `.figure`",
     "RecordBatch": "save `pyarrow.Table.from_batches([batch])`",
     "generator": "save `list(...)` of it",

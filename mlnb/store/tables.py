@@ -66,7 +66,8 @@ def _table_from(data: bytes, columns: list[str] | None = None):
         return file.read(columns, use_pandas_metadata=True)  # `read_table` would import much more
 
 # %% ../../nbs/store/140_tables.ipynb #e830181a
-_NAME_MENDS = {tuple: "join the levels: `frame.columns = frame.columns.map('_'.join)`"}
+_JOINED = "frame.columns = ['_'.join(map(str, names)) for names in frame.columns]"
+_NAME_MENDS = {tuple: f"join the levels: `{_JOINED}`"}
 
 
 def _check_name(name) -> None:
