@@ -25,7 +25,7 @@ from mlnb.store.errors import DefinitionError, UsageError
 from mlnb.store.settings import Project
 
 ROOT = Path(__file__).parents[1]
-SOME = settings(max_examples=100, deadline=None)
+SOME = settings(max_examples=40, deadline=None)
 
 
 def declared(comment, kind="float", default="None", more=""):
