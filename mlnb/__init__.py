@@ -55,7 +55,7 @@ Modules:
 - `mlnb.history.results`: What was made: the newest of everything, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
-- `mlnb.history.status`: What is fresh, what is stale and why, and which values hold
+- `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
@@ -95,6 +95,7 @@ Modules:
 - `mlnb.notebook.pipeline`: A folder of stages, and the graph that follows from their names
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
+- `mlnb.notebook.soundness`: One broken stage, and the others go on
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give

@@ -23,7 +23,8 @@ from .key import explain, key_parts, parameter_parts, reason
 from .parameter_values import Value, each_parameter, resolve
 from ..notebook.each import check_values, unit_name
 from ..notebook.packages import installed_packages
-from ..notebook.pipeline import Pipeline, read_pipeline, require_sound
+from ..notebook.pipeline import Pipeline, read_pipeline
+from ..notebook.soundness import sound_part
 from ..notebook.stage import Stage
 from ..sources.pin import is_incremental, pin_source, place_of
 from ..sources.source import Partition
@@ -31,7 +32,7 @@ from ..sources.watermark import batch_of
 from ..store.artifacts import Artifact, artifact_of
 from ..store.codecs import decode
 from ..store.digests import digest_of
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import DefinitionError, IntegrityError, UsageError
 from ..store.names import Name, parse_name
 from ..store.objects import Store, get
 from ..store.records import find_record, has_records, is_whole, records_of
@@ -413,15 +414,15 @@ def plan_stage(
 def make_plan(
     project: Project,  # whose settings count
     store: Store,  # records and refs
-    pipeline: Pipeline,  # sound, as `require_sound` gives it
+    pipeline: Pipeline,  # as it was read, or its sound part
     profile: str,  # the one in force
     values: dict[str, Value],  # of its parameters
-) -> Plan:  # with a step, or several, for each stage
-    "Plan every stage of a pipeline."
-    plan = Plan(project, store, pipeline, profile, values, packages=installed_packages(store))
+) -> Plan:  # with a step, or several, for each sound stage
+    "Plan every stage of a pipeline that is not broken."
+    plan = Plan(project, store, sound_part(pipeline), profile, values, packages=installed_packages(store))
     resolve_outside(plan)
     known: dict = {}
-    for name in pipeline.order:
+    for name in plan.pipeline.order:
         plan_stage(plan, name, known)
     return plan
 
@@ -433,8 +434,13 @@ def plan_pipeline(
     profile: str,  # the one in force
     file_values: Mapping[str, Any] | None = None,  # what `-f` gave, with types
     option_texts: Mapping[str, str] | None = None,  # what `-p` gave, as text
+    admit: Callable[[Pipeline], Pipeline] = sound_part,  # refuses, or leaves aside
 ) -> Plan:  # as `make_plan`; raises `DefinitionError`
     "Read and plan a pipeline; the error says everything that is wrong in pipeline and values."
-    pipeline = require_sound(read_pipeline(project, name))
-    values = resolve(project, pipeline, profile, file_values or {}, option_texts or {})
+    pipeline = admit(read_pipeline(project, name))
+    try:
+        values = resolve(project, pipeline, profile, file_values or {}, option_texts or {})
+    except DefinitionError as error:
+        problems = dict.fromkeys([*pipeline.errors(), *error.problems])
+        raise DefinitionError(list(problems)) from None
     return make_plan(project, store, pipeline, profile, values)

@@ -83,7 +83,8 @@ def answers_of(
     "What `mlnb status` says of each step of a pipeline."
     entries = {unit_name(s["name"], s["each"]): s for s in status_of([plan])["stages"]}
     why = {unit: [reason["message"] for reason in entry["why"]] for unit, entry in entries.items()}
-    return {unit: StepStatus(plan.steps[unit].key, reasons) for unit, reasons in why.items()}
+    keys = {unit: step.key for unit, step in plan.steps.items()}
+    return {unit: StepStatus(keys.get(unit), reasons) for unit, reasons in why.items()}
 
 
 def answers_now(
@@ -109,7 +110,8 @@ def head_changes(
     "Why the record of a head is not what holds now."
     if answers is None:
         return []
-    answer = answers.get(unit_name(record["stage"], record.get("each")))
+    broken = answers.get(record["stage"]) if record.get("each") else None
+    answer = answers.get(unit_name(record["stage"], record.get("each")), broken)
     if answer is None:
         return ["the stage is run for other values now"]
     if answer.key == record["key"]:
