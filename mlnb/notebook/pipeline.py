@@ -102,34 +102,37 @@ class Pipeline:
         return found
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #2b6b496b
+def _without_circles(stages: list[str], edges: Iterable[Edge]) -> tuple[TopologicalSorter, list[Concern]]:
+    "The graph of the stages that are on no circle, ready to be walked through; and the circles."
+    circles: list[Concern] = []
+    while True:
+        sorter = TopologicalSorter({s: [] for s in stages})
+        for edge in edges:
+            sorter.add(edge.loader, edge.saver)
+        try:
+            sorter.prepare()
+            return sorter, circles
+        except CycleError as error:
+            cycle = set(error.args[1])
+            message = f"the stages go round in a circle: {' → '.join(error.args[1])}"
+            problem = Problem("cycle", message, "let one of them load something else")
+            circles.append(Concern(problem, tuple(s for s in stages if s in cycle)))
+            stages = [s for s in stages if s not in cycle]
+            edges = [e for e in edges if not {e.saver, e.loader} & cycle]
+
+
 def graph_order(
     stages: list[str],  # in the order of their files
     edges: Iterable[Edge],  # between these stages
-) -> tuple[list[str], list[Concern]]:  # savers before loaders; the cycles, whose stages come last
+) -> tuple[list[str], list[Concern]]:  # savers before loaders; circles, whose stages come last
     "Put stages in an order in which they can run."
-    sorter = TopologicalSorter({s: [] for s in stages})
-    for edge in edges:
-        sorter.add(edge.loader, edge.saver)
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        return _order_around(stages, edges, error.args[1])
+    sorter, circles = _without_circles(stages, edges)
     place, order = {s: n for n, s in enumerate(stages)}, []
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=place.__getitem__)
         order += ready
         sorter.done(*ready)
-    return order, []
-
-
-def _order_around(stages: list[str], edges: Iterable[Edge], cycle: list[str]) -> tuple:
-    "The order of all stages that are not on a circle, then those on it."
-    message = f"the stages go round in a circle: {' → '.join(cycle)}"
-    problem = Problem("cycle", message, "let one of them load something else")
-    others = [s for s in stages if s not in cycle]
-    order, more = graph_order(others, [e for e in edges if not {e.saver, e.loader} & set(cycle)])
-    here = tuple(s for s in stages if s in cycle)
-    return [*order, *here], [Concern(problem, here), *more]
+    return [*order, *(s for circle in circles for s in circle.stages)], circles
 
 # %% ../../nbs/notebook/100_pipeline.ipynb #104e5ad8
 def saver_of_each(

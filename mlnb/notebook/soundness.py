@@ -17,11 +17,11 @@ from .stage import Stage
 from ..store.errors import Problem
 
 # %% ../../nbs/notebook/120_soundness.ipynb #d71c8e5f
-def _needed_problems(pipeline: Pipeline, stage: Stage, broken: list[str]) -> Iterator[Problem]:
-    "A problem for each broken stage that a stage needs, directly or not."
+def _needed_problems(pipeline: Pipeline, stage: Stage, own: dict[str, list[Problem]]) -> Iterator[Problem]:
+    "A problem for each broken stage that a stage needs, directly or not, unless they share their mistake."
     needed = pipeline.with_needs([stage.name]) - {stage.name}
-    for name in broken:
-        if name in needed:
+    for name in pipeline.order:
+        if name in needed and name in own and not {*own[name]} & {*own.get(stage.name, ())}:
             message = f"{stage.name} needs {name}, which is broken"
             mend = f"mend {name}: `mlnb check {pipeline.name}` lists what is wrong"
             yield Problem("needs-broken", message, mend, stage.file)
@@ -38,10 +38,8 @@ def broken_stages(
                 own.setdefault(name, []).append(problem)
     if not own:
         return {}
-    first = [name for name in pipeline.order if name in own]
     found = {
-        s.name: (*own.get(s.name, ()), *_needed_problems(pipeline, s, first))
-        for s in pipeline.stages.values()
+        s.name: (*own.get(s.name, ()), *_needed_problems(pipeline, s, own)) for s in pipeline.stages.values()
     }
     return {name: tuple(dict.fromkeys(problems)) for name, problems in found.items() if problems}
 
