@@ -169,7 +169,22 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(params=MISTAKES)
+QUICK = {
+    "torn file",
+    "no kernelspec",
+    "name of the file",
+    "cycle of two",
+    "two savers",
+    "two stages of one name",
+}
+
+
+def slow_but(quick, kinds):
+    "All kinds as parameters, those that are not quick marked slow."
+    return [pytest.param(kind, marks=() if kind in quick else pytest.mark.slow) for kind in kinds]
+
+
+@pytest.fixture(params=slow_but(QUICK, MISTAKES))
 def mistaken(request, make_project):
     "A sound pipeline, another one that loads from it, and one kind of mistake beside them."
     made, rules, broken = MISTAKES[request.param]
@@ -261,7 +276,7 @@ def test_status_shows_broken_and_why_tells_all_of_it(opened, make_project, asked
     assert "why demo/bad is broken" in told and "correct the cell" in told and "computed-name" in told
 
 
-@pytest.mark.parametrize("name", DRAFTS)
+@pytest.mark.parametrize("name", slow_but({"Untitled.ipynb", "20_train-Copy1.ipynb"}, DRAFTS))
 def test_draft_is_no_stage_and_check_says_how_to_make_it_one(opened, make_project, asked, name):
     folder = make_project(SOUND, SETTINGS)
     folder.stage(f"nbs/{name}", OURS, "save('model', 2)", "x = = 1")
@@ -351,6 +366,7 @@ def commit_all(plan):
         }
         result = {"key": step.key, "parts": step.parts, "outputs": outputs, "metrics": {}, "notebook": None}
         commit(plan.store, about | result)
+        assert plan_step(plan, name).state == "cached"
 
 
 def test_run_beside_a_broken_stage_moves_no_head_and_says_why(opened, make_project, asked):
@@ -365,13 +381,18 @@ def test_run_beside_a_broken_stage_moves_no_head_and_says_why(opened, make_proje
     assert done.stderr.count("demo: broken, left aside: bad") == 2 and "the head stays: " in done.stderr
     (folder.root / "nbs/90_bad.ipynb").rename(folder.root / "nbs/bad-Copy1.ipynb")
     again = asked("run", "demo", "--json", cwd=folder.root)
-    assert (again.json["head"], again.stderr) == (True, "")
+    assert again.json["head"] and "aside" not in again.stderr
 
 
-NAMES = st.from_regex(r"\A(\d{1,3}[_-])?[a-z][a-z0-9_]{0,63}\Z")
+NAMES = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "10_", "3-", "0010_"]),
+    st.sampled_from(["c", "copy", "untitled", "copy_of"]),
+    st.text("copyuntitled0123456789_", max_size=50),
+)
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(NAMES)
 def test_no_name_of_a_stage_is_taken_for_a_draft(name):
     from pathlib import Path
@@ -380,7 +401,7 @@ def test_no_name_of_a_stage_is_taken_for_a_draft(name):
     assert is_name(stage_name(path)) and not is_draft(path)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))
 def test_order_keeps_savers_before_loaders_around_every_circle(pairs):
     from mlnb.notebook.pipeline import Edge, Pipeline

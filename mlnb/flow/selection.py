@@ -86,7 +86,7 @@ def _stages_meant(pipeline: Pipeline, words: Iterable[str]) -> dict[str, str]:
     for word, stage in found.items():
         if stage is None:
             said = f"pipeline `{pipeline.name}` has no stage `{word}`"
-            raise UsageError(said, did_you_mean(word, list(pipeline.stages)))
+            raise UsageError(said, did_you_mean(word.partition("[")[0], list(pipeline.stages)))
     return found
 
 

@@ -180,7 +180,7 @@ def find_stage(
     found = [pipeline for pipeline, read in pipelines.items() if stage_meant(read, name)]
     if not found:
         known = [stage for pipeline in pipelines.values() for stage in pipeline.stages]
-        raise UsageError(f"there is no stage `{written}`", did_you_mean(name, known))
+        raise UsageError(f"there is no stage `{written}`", did_you_mean(name.partition("[")[0], known))
     if len(found) > 1:
         said = f"{' and '.join(found)} both have a stage `{name}`"
         raise UsageError(said, f"write `{found[0]}/{name}`")
