@@ -111,7 +111,7 @@ def select(
 def unit_needs(
     plan: Plan,  # with its steps
     unit: str,  # name of a step
-) -> list[str]:  # names of steps; all that its parts may need, while they are unknown
+) -> list[str]:  # names of steps; while it is open, of all it may need
     "What a step needs, or will."
     step = plan.steps[unit]
     return units_of(plan, plan.pipeline.upstream(step.stage.name)) if step.is_open else needs_of(plan, unit)
@@ -120,7 +120,7 @@ def unit_needs(
 def named_units(
     plan: Plan,  # with its steps
     word: str,  # a stage, or a part of one
-) -> list[str]:  # names of steps; raises `UsageError` for a part that is not there
+) -> list[str]:  # names of steps; raises `UsageError` for no part
     "The steps that a word means."
     stage = stage_meant(plan.pipeline, word)
     units = plan.units[stage]
@@ -137,7 +137,7 @@ def named_units(
 def asked_units(
     plan: Plan,  # with its steps
     selection: Selection,  # stages or parts of its pipeline
-) -> list[str]:  # names of steps, in order; raises `UsageError` for an unknown part
+) -> list[str]:  # names of steps, in order; raises `UsageError`
     "The steps that were asked for."
     units = units_of(plan, selection.selected)
     if not selection.has_parts:
@@ -156,7 +156,7 @@ def asked_units(
 def scope_units(
     plan: Plan,  # with its steps
     selection: Selection,  # stages or parts of its pipeline
-) -> list[str]:  # names of steps, in order; raises `UsageError` for an unknown part
+) -> list[str]:  # names of steps, in order; raises `UsageError`
     "The steps that a run looks at: what was asked for, and what that needs."
     units = units_of(plan, selection.scope)
     if not selection.has_parts:

@@ -36,17 +36,22 @@ def _flows(pipelines: list[Pipeline]) -> Iterator[tuple[StageNode, StageNode, st
     yield from _flows_between(pipelines)
 
 
-def dag_of(
-    pipelines: list[Pipeline],  # one, or several: then names are `PIPELINE/STAGE`
-) -> dict:  # {"nodes", "edges": [{"from", "to", "artifact"}], "each", "broken"}
-    "Stages and what flows between them; with several pipelines also what flows from one to another."
-    shown: Callable = "{1}".format if len(pipelines) == 1 else "{0}/{1}".format
-    edges = [{"from": shown(*a), "to": shown(*b), "artifact": name} for a, b, name in _flows(pipelines)]
-    found = {"nodes": [shown(p.name, stage) for p in pipelines for stage in p.order], "edges": edges}
+def _told_apart(pipelines: list[Pipeline], shown: Callable) -> dict:
+    "Stages that run for each value, and those that are broken; a key only where there are any."
     stages = [(shown(p.name, s.name), s) for p in pipelines for s in p.stages.values()]
     each = {name: stage.options.each for name, stage in stages if stage.each}
     broken = [shown(p.name, stage) for p in pipelines for stage in broken_stages(p)]
-    return found | ({"each": each} if each else {}) | ({"broken": broken} if broken else {})
+    return {key: found for key, found in (("each", each), ("broken", broken)) if found}
+
+
+def dag_of(
+    pipelines: list[Pipeline],  # one, or several: then names are `PIPELINE/STAGE`
+) -> dict:  # {"nodes", "edges": [{"from", "to", "artifact"}], …}
+    "Stages and what flows between them; with several pipelines also what flows from one to another."
+    shown: Callable = "{1}".format if len(pipelines) == 1 else "{0}/{1}".format
+    edges = [{"from": shown(*a), "to": shown(*b), "artifact": name} for a, b, name in _flows(pipelines)]
+    nodes = [shown(p.name, stage) for p in pipelines for stage in p.order]
+    return {"nodes": nodes, "edges": edges} | _told_apart(pipelines, shown)
 
 # %% ../../nbs/history/020_graph.ipynb #62746204
 def mermaid_of(

@@ -130,23 +130,28 @@ def _after_records(plan: Plan, entry: dict, last: dict) -> dict:
     }
 
 
+def _tell_outcome(plan: Plan, entry: dict, last: dict | None) -> None:
+    "Say in an entry how it ended last, and correct the reason of one that has no record."
+    if last and last["state"] in ("failed", "cancelled"):
+        last = _after_records(plan, entry, last)
+    entry["last"] = last
+    if last and entry["state"] == "never" and not entry["problems"]:
+        entry["why"] = [reason("new", _never_line(last))]
+
+
 def tell_outcomes(
     status: dict,  # what `status_of` gave; its entries are filled in
     plans: list[Plan],  # of which it was made
-) -> dict:  # the same
+) -> dict:  # the same, of which each entry has its `last`
     "Say of each stage and part how it ended last."
     known = {plan.pipeline.name: plan for plan in plans}
-    places = [(known[e["pipeline"]], e, unit_name(e["name"], e["each"])) for e in status["stages"]]
-    wanted = {(e["pipeline"], plan.profile, unit) for plan, e, unit in places}
-    found = last_outcomes(plans[0].store, wanted) if plans else {}
-    for plan, entry, unit in places:
-        last = found.get((entry["pipeline"], plan.profile, unit))
-        if last and last["state"] in ("failed", "cancelled"):
-            last = _after_records(plan, entry, last)
-        entry["last"] = last
-        is_new = entry["state"] == "never" and not entry["problems"]
-        if last and is_new:
-            entry["why"] = [reason("new", _never_line(last))]
+    places = [
+        (e["pipeline"], known[e["pipeline"]].profile, unit_name(e["name"], e["each"]))
+        for e in status["stages"]
+    ]
+    found = last_outcomes(plans[0].store, set(places)) if plans else {}
+    for entry, place in zip(status["stages"], places, strict=True):
+        _tell_outcome(known[entry["pipeline"]], entry, found.get(place))
     return status
 
 # %% ../../nbs/history/010_status.ipynb #146338b9

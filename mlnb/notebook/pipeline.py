@@ -301,7 +301,7 @@ _DRAFT = re.compile(
 
 
 def is_draft(
-    path: Path,  # a notebook
+    path: Path,  # of a notebook in its folder
 ) -> bool:  # never for a name that a stage could have
     "Whether a notebook still has the name that an editor gave it."
     return _DRAFT.fullmatch(path.stem) is not None

@@ -174,7 +174,7 @@ def server_for(
 def selected_soundly(
     pipeline: Any,  # as it was read
     manner: Manner,  # which of its stages
-) -> Any:  # a selection; raises `DefinitionError` when it needs a broken stage
+) -> Any:  # a selection; raises `DefinitionError` when broken
     "What is asked for of a pipeline, unless something is wrong with it or with what it needs."
     from mlnb.flow.selection import select
     from mlnb.notebook.pipeline import require_sound
