@@ -558,6 +558,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlnb.flow.plan.Step.name': ('flow/plan.html#step.name', 'mlnb/flow/plan.py'),
                                 'mlnb.flow.plan.Step.output': ('flow/plan.html#step.output', 'mlnb/flow/plan.py'),
                                 'mlnb.flow.plan._batch': ('flow/plan.html#_batch', 'mlnb/flow/plan.py'),
+                                'mlnb.flow.plan._broken_by_profile': ('flow/plan.html#_broken_by_profile', 'mlnb/flow/plan.py'),
                                 'mlnb.flow.plan._decide': ('flow/plan.html#_decide', 'mlnb/flow/plan.py'),
                                 'mlnb.flow.plan._forget_steps': ('flow/plan.html#_forget_steps', 'mlnb/flow/plan.py'),
                                 'mlnb.flow.plan._is_own': ('flow/plan.html#_is_own', 'mlnb/flow/plan.py'),

@@ -11,6 +11,7 @@ from mlnb.flow.parameter_values import command_again
 from mlnb.flow.plan import Plan, Step, make_plan, plan_pipeline, plan_step
 from mlnb.flow.progress import failure_lines
 from mlnb.flow.selection import asked_units, is_forced, named_units, scope_units, select
+from mlnb.history.reproduce import records_of_run
 from mlnb.notebook.each import unit_name
 from mlnb.notebook.options import Options
 from mlnb.notebook.packages import installed_packages
@@ -183,6 +184,8 @@ def test_part_of_a_list_to_be_made_makes_the_list_first(make_project, packages, 
         [None, {"kind": "b"}],
         False,
     )
+    (again,) = records_of_run(store, done.json, ["fit[kind=b]"])
+    assert again["each"] == {"kind": "b"} and len(records_of_run(store, done.json, ["fit", "find"])) == 2
     pretend(make_plan(project, store, read_pipeline(project, "demo"), "default", plan.values), "all", all=2)
     assert asked("run", "demo", "fit[kind=b]", "--json", cwd=folder.root).json["head"]
 

@@ -206,7 +206,7 @@ def test_mistake_breaks_its_own_stages_and_no_other(opened, mistaken):
         status = {e["name"]: e for e in status_of([plan])["stages"]}
         assert set(status) == set(read.order) and broken == {n for n, e in status.items() if e["problems"]}
         assert all(e["state"] == "never" and e["why"] for e in status.values())
-        assert all(answer.why for answer in answers_of(plan).values())
+        assert {unit for unit, answer in answers_of(plan).items() if answer is None} == broken
     assert plan_pipeline(project, store, "other", "default").steps.keys() == {"score"}
     assert svg_of(dag_of([read])).count("<rect") == len(read.order)
     require_sound(read, select(read, ["train"]).scope)
@@ -351,6 +351,19 @@ def test_values_for_a_broken_stage_are_no_mistake_and_misspelt_ones_are(opened, 
     with pytest.raises(DefinitionError) as error:
         plan_pipeline(project, store, "demo", "ci", {}, {"dpeth": "4"})
     assert [p.rule for p in error.value.problems] == ["syntax", "unknown-parameter"]
+
+
+def test_profile_that_does_not_fit_blinds_no_other_pipeline(opened, make_project, asked):
+    folder = make_project(SOUND, SETTINGS + "[profile.ci.demo]\nn = many\nm = 1\n")
+    opened(folder)
+    shown = asked("status", "--profile", "ci", "--json", cwd=folder.root)
+    broken = {e["name"]: {p["rule"] for p in e["problems"]} for e in shown.json["stages"]}
+    both = {"bad-value", "unknown-parameter"}
+    assert (shown.code, broken) == (0, {"ingest": both, "train": both, "score": set()})
+    assert "mlnb check demo" in shown.stderr
+    assert asked("run", "demo", "train", "-n", "--profile", "ci", cwd=folder.root).code == 2
+    assert asked("status", "-p", "n", "many", cwd=folder.root).code == 2
+    assert asked("status", "--profile", "ci", "-p", "nn", "1", cwd=folder.root).code == 2
 
 
 def commit_all(plan):

@@ -12,7 +12,7 @@ __all__ = ['Step', 'Plan', 'units_of', 'own_unit', 'needs_of', 'outside_names', 
 
 # %% ../../nbs/flow/080_plan.ipynb #d0b82459
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,8 @@ from .key import explain, key_parts, parameter_parts, reason
 from .parameter_values import Value, each_parameter, resolve
 from ..notebook.each import check_values, unit_name
 from ..notebook.packages import installed_packages
-from ..notebook.pipeline import Pipeline, read_pipeline
-from ..notebook.soundness import sound_part
+from ..notebook.pipeline import Concern, Pipeline, read_pipeline
+from ..notebook.soundness import as_read, sound_part
 from ..notebook.stage import Stage
 from ..sources.pin import is_incremental, pin_source, place_of
 from ..sources.source import Partition
@@ -32,7 +32,7 @@ from ..sources.watermark import batch_of
 from ..store.artifacts import Artifact, artifact_of
 from ..store.codecs import decode
 from ..store.digests import digest_of
-from ..store.errors import DefinitionError, IntegrityError, UsageError
+from ..store.errors import DefinitionError, IntegrityError, Problem, UsageError
 from ..store.names import Name, parse_name
 from ..store.objects import Store, get
 from ..store.records import find_record, has_records, is_whole, records_of
@@ -427,6 +427,13 @@ def make_plan(
     return plan
 
 # %% ../../nbs/flow/080_plan.ipynb #2e494ed4
+def _broken_by_profile(pipeline: Pipeline, problems: list[Problem]) -> Pipeline:
+    "A pipeline all of whose stages are left aside, because values of its profile do not fit."
+    whole = as_read(pipeline)
+    concerns = (Concern(problem, tuple(whole.stages)) for problem in problems)
+    return sound_part(replace(whole, concerns=(*whole.concerns, *concerns)))
+
+
 def plan_pipeline(
     project: Project,  # whose settings count
     store: Store,  # records and refs
@@ -437,10 +444,12 @@ def plan_pipeline(
     admit: Callable[[Pipeline], Pipeline] = sound_part,  # refuses, or leaves aside
 ) -> Plan:  # as `make_plan`; raises `DefinitionError`
     "Read and plan a pipeline; the error says everything that is wrong in pipeline and values."
-    pipeline = admit(read_pipeline(project, name))
+    pipeline, values = admit(read_pipeline(project, name)), {}
     try:
         values = resolve(project, pipeline, profile, file_values or {}, option_texts or {})
     except DefinitionError as error:
-        problems = dict.fromkeys([*pipeline.errors(), *error.problems])
-        raise DefinitionError(list(problems)) from None
+        if admit is not sound_part or any(p.file != "settings.ini" for p in error.problems):
+            problems = dict.fromkeys([*pipeline.errors(), *error.problems])
+            raise DefinitionError(list(problems)) from None
+        pipeline = _broken_by_profile(pipeline, error.problems)
     return make_plan(project, store, pipeline, profile, values)

@@ -42,11 +42,11 @@ from ..store.settings import Project
 def records_of_run(
     store: Store,  # where the records live
     document: dict,  # document of the run
-    stages: list[str] = (),  # only these; empty = all that ended committed or cached
+    stages: list[str] = (),  # only these, or parts of them; empty = all that ended
 ) -> list[dict]:  # in the order in which they ran; raises `UsageError`
     "The records that a run ended with, one for each stage or part; at least one."
     ended = [e for e in document["stages"] if e["state"] in DONE and e["key"]]
-    wanted = [e for e in ended if not stages or e["name"] in stages]
+    wanted = [e for e in ended if not stages or {e["name"], unit_name(e["name"], e.get("each"))} & {*stages}]
     if not wanted:
         said = f"run {document['run']} has no committed stage to reproduce"
         raise UsageError(said, "`mlnb runs` lists the runs, `mlnb show RUN` their stages")

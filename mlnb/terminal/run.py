@@ -396,10 +396,12 @@ NoEvidence = Annotated[bool, typer.Option("--no-evidence", help="Do not keep a r
 
 def require_stages(
     document: dict,  # of a run
-    stages: list[str],  # names that were asked for
+    stages: list[str],  # names of stages or parts that were asked for
 ) -> None:
     "Refuse a stage that a run does not have; raises `UsageError`."
-    known = [entry["name"] for entry in document["stages"]]
+    from mlnb.flow.run_document import entry_unit
+
+    known = [name for entry in document["stages"] for name in (entry["name"], entry_unit(entry))]
     for stage in stages:
         if stage not in known:
             raise UsageError(f"run {document['run']} has no stage `{stage}`", did_you_mean(stage, known))
