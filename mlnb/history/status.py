@@ -9,8 +9,9 @@ script and a person see the same. Nothing here writes anything or starts a kerne
 __all__ = ['MOST_DOCUMENTS', 'status_of', 'last_outcomes', 'outcome_line', 'tell_outcomes', 'why_of', 'find_stage', 'params_of']
 
 # %% ../../nbs/history/010_status.ipynb #a8d31871
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache, partial
 
 from ..flow.key import reason
 from ..flow.plan import Plan, Step
@@ -115,25 +116,28 @@ def _never_line(last: dict) -> str:
     return f"it was never committed: it {failed}" if failed else _NEVER[last["state"]].format(run=last["run"])
 
 
-def _after_records(plan: Plan, entry: dict, last: dict) -> dict:
+def _newest_records(store: Store, pipeline: str, stage: str) -> dict[str, dict]:
+    "The newest record of a stage, or of each of its parts, by name."
+    records = sorted(records_of(store, pipeline, stage), key=lambda record: record["run"])
+    return {unit_name(stage, record.get("each")): record for record in records}
+
+
+def _after(record: dict | None, last: dict) -> dict:
     "An outcome, or the record that was committed after it."
-    records = [
-        r for r in records_of(plan.store, entry["pipeline"], entry["name"]) if r.get("each") == entry["each"]
-    ]
-    newest = max(records, key=lambda record: record["run"], default=None)
-    if newest is None or newest["run"] < last["run"]:
+    if record is None or record["run"] < last["run"]:
         return last
-    return {n: newest.get(n) for n in ("run", "started_utc")} | {
+    return {n: record.get(n) for n in ("run", "started_utc")} | {
         "state": "committed",
         "kind": None,
         "error": None,
     }
 
 
-def _tell_outcome(plan: Plan, entry: dict, last: dict | None) -> None:
+def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], dict]) -> None:
     "Say in an entry how it ended last, and correct the reason of one that has no record."
     if last and last["state"] in ("failed", "cancelled"):
-        last = _after_records(plan, entry, last)
+        records = newest(entry["pipeline"], entry["name"])
+        last = _after(records.get(unit_name(entry["name"], entry["each"])), last)
     entry["last"] = last
     if last and entry["state"] == "never" and not entry["problems"]:
         entry["why"] = [reason("new", _never_line(last))]
@@ -144,14 +148,14 @@ def tell_outcomes(
     plans: list[Plan],  # of which it was made
 ) -> dict:  # the same, of which each entry has its `last`
     "Say of each stage and part how it ended last."
-    known = {plan.pipeline.name: plan for plan in plans}
-    places = [
-        (e["pipeline"], known[e["pipeline"]].profile, unit_name(e["name"], e["each"]))
-        for e in status["stages"]
-    ]
-    found = last_outcomes(plans[0].store, set(places)) if plans else {}
+    if not plans:
+        return status
+    store, profiles = plans[0].store, {plan.pipeline.name: plan.profile for plan in plans}
+    units = [(e["pipeline"], unit_name(e["name"], e["each"])) for e in status["stages"]]
+    places = [(pipeline, profiles[pipeline], unit) for pipeline, unit in units]
+    found, newest = last_outcomes(store, set(places)), cache(partial(_newest_records, store))
     for entry, place in zip(status["stages"], places, strict=True):
-        _tell_outcome(known[entry["pipeline"]], entry, found.get(place))
+        _tell_outcome(entry, found.get(place), newest)
     return status
 
 # %% ../../nbs/history/010_status.ipynb #146338b9
