@@ -56,7 +56,7 @@ Modules:
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
-- `mlnb.history.status`: What is fresh, what is stale and why, and which values hold
+- `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
@@ -100,6 +100,7 @@ Modules:
 - `mlnb.notebook.ranges`: `1..60` at the end of a comment: which comments are read as a range, and which only look like one
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
+- `mlnb.notebook.soundness`: One broken stage, and the others go on
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each

@@ -122,6 +122,21 @@ def mlnb():
     return call
 
 
+@pytest.fixture
+def asked(capsys, monkeypatch):
+    "The command line inside this process, for verbs that start no kernel."
+
+    def of(*arguments, cwd):
+        from mlnb.cli import run_command
+
+        monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        code = run_command([str(a) for a in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return of
+
+
 @pytest.fixture(scope="session")
 def command_result():
     "What `mlnb` returns, for tests that call it in another way."

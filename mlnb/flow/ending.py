@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from .dependencies import dependencies
 from .fanout_parts import Parts, is_input_whole
-from .plan import Plan, Step, plan_stage, units_of
+from .plan import Plan, Step, plan_stage
 from .run_document import Run, entry_of, show_record, stage_error
+from .selection import scope_units
 from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
 from ..store.artifacts import Artifact
@@ -274,7 +275,7 @@ def _same_list(plan: Plan, artifact: str) -> list[str]:
 
 def _show_parts(run: Run) -> None:
     "Put the parts of a fan-out into the document and the schedule, and say so."
-    units = units_of(run.plan, run.selection.scope)
+    units = scope_units(run.plan, run.selection)
     run.document["stages"] = [run.entries.get(unit) or entry_of(run.plan.steps[unit]) for unit in units]
     run.look_around()
     write_run(run.plan.store, run.document)

@@ -7,7 +7,7 @@ parameter. Everything given is checked before anything runs, and all that is wro
 
 # %% auto #0
 __all__ = ['ORIGINS', 'NO_PARAMETERS', 'Value', 'load_yaml', 'read_yaml', 'read_values_file', 'given_values', 'each_parameter',
-           'each_given', 'resolve', 'as_argument', 'command_again']
+           'each_given', 'values_of_sound', 'resolve', 'as_argument', 'command_again']
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #ffe65ea7
 import json
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ..notebook.each import check_values
 from ..notebook.parameters import Parameter, check_value, read_text
 from ..notebook.pipeline import Pipeline
+from ..notebook.soundness import as_read
 from ..notebook.stage import Stage
 from ..store.errors import DefinitionError, Problem, UsageError, did_you_mean
 from ..store.settings import DEFAULT_PROFILE, Project
@@ -150,6 +151,19 @@ def each_given(
         problems += [*_set_as_one(stage, origins), *_unfit_values(stage, values)]
     return problems
 
+# %% ../../nbs/flow/010_parameter_values.ipynb #183afc8c
+def values_of_sound(
+    pipeline: Pipeline,  # what is left when broken stages are aside
+    given: Mapping[str, Any],  # name -> value, of one origin
+    origin: str,  # `profile`, `file` or `option`
+) -> dict[str, Any]:  # those that a sound stage could mean
+    "Leave values aside that only broken stages can mean."
+    if not pipeline.broken:
+        return dict(given)
+    sound, declared = pipeline.parameters(), as_read(pipeline).parameters()
+    is_typed = origin != "profile"
+    return {n: value for n, value in given.items() if n in sound or (is_typed and n not in declared)}
+
 # %% ../../nbs/flow/010_parameter_values.ipynb #9603df1c
 def _laid_over(
     declared: Mapping[str, Parameter], layers: dict[str, Mapping]
@@ -195,6 +209,7 @@ def resolve(
     declared = {name: p for name, (p, _) in parameters.items()}
     of_profile = project.profiles.get(profile, {}).get(pipeline.name, {})
     layers = {"profile": of_profile, "file": file_values, "option": option_texts}
+    layers = {origin: values_of_sound(pipeline, given, origin) for origin, given in layers.items()}
     values, origins, problems = _laid_over(declared, layers)
     problems += _check_each(pipeline, values, origins)
     problems += each_given(pipeline, values, origins)
@@ -212,7 +227,7 @@ def as_argument(value: Any) -> str:
 
 def command_again(
     pipeline: str,  # name of the pipeline
-    stages: list[str],  # names of those to be run
+    stages: list[str],  # names of stages, or of parts of them
     profile: str,  # name of the one in force
     values: Mapping[str, tuple[Any, str]],  # value and origin of each parameter
 ) -> str:  # a command line, quoted for a shell

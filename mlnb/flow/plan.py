@@ -12,7 +12,7 @@ __all__ = ['Step', 'Plan', 'units_of', 'own_unit', 'needs_of', 'outside_names', 
 
 # %% ../../nbs/flow/080_plan.ipynb #d0b82459
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,8 @@ from .meaning import find_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
 from ..notebook.each import check_values, unit_name
 from ..notebook.packages import installed_packages
-from ..notebook.pipeline import Pipeline, read_pipeline, require_sound
+from ..notebook.pipeline import Concern, Pipeline, read_pipeline
+from ..notebook.soundness import as_read, sound_part
 from ..notebook.stage import Stage
 from ..sources.pin import is_incremental, pin_source, place_of
 from ..sources.source import Partition
@@ -32,7 +33,7 @@ from ..sources.watermark import batch_of
 from ..store.artifacts import Artifact, artifact_of
 from ..store.codecs import decode
 from ..store.digests import digest_of
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import DefinitionError, IntegrityError, Problem, UsageError
 from ..store.names import Name, parse_name
 from ..store.objects import Store, get
 from ..store.records import find_record, has_records, is_whole, records_of
@@ -415,19 +416,26 @@ def plan_stage(
 def make_plan(
     project: Project,  # whose settings count
     store: Store,  # records and refs
-    pipeline: Pipeline,  # sound, as `require_sound` gives it
+    pipeline: Pipeline,  # as it was read, or its sound part
     profile: str,  # the one in force
     values: dict[str, Value],  # of its parameters
-) -> Plan:  # with a step, or several, for each stage
-    "Plan every stage of a pipeline."
-    plan = Plan(project, store, pipeline, profile, values, packages=installed_packages(store))
+) -> Plan:  # with a step, or several, for each sound stage
+    "Plan every stage of a pipeline that is not broken."
+    plan = Plan(project, store, sound_part(pipeline), profile, values, packages=installed_packages(store))
     resolve_outside(plan)
     known: dict = {}
-    for name in pipeline.order:
+    for name in plan.pipeline.order:
         plan_stage(plan, name, known)
     return plan
 
 # %% ../../nbs/flow/080_plan.ipynb #2e494ed4
+def _broken_by_profile(pipeline: Pipeline, problems: list[Problem]) -> Pipeline:
+    "A pipeline all of whose stages are left aside, because values of its profile do not fit."
+    whole = as_read(pipeline)
+    concerns = (Concern(problem, tuple(whole.stages)) for problem in problems)
+    return sound_part(replace(whole, concerns=(*whole.concerns, *concerns)))
+
+
 def plan_pipeline(
     project: Project,  # whose settings count
     store: Store,  # records and refs
@@ -435,8 +443,15 @@ def plan_pipeline(
     profile: str,  # the one in force
     file_values: Mapping[str, Any] | None = None,  # what `-f` gave, with types
     option_texts: Mapping[str, str] | None = None,  # what `-p` gave, as text
+    admit: Callable[[Pipeline], Pipeline] = sound_part,  # refuses, or leaves aside
 ) -> Plan:  # as `make_plan`; raises `DefinitionError`
     "Read and plan a pipeline; the error says everything that is wrong in pipeline and values."
-    pipeline = require_sound(read_pipeline(project, name))
-    values = resolve(project, pipeline, profile, file_values or {}, option_texts or {})
+    pipeline, values = admit(read_pipeline(project, name)), {}
+    try:
+        values = resolve(project, pipeline, profile, file_values or {}, option_texts or {})
+    except DefinitionError as error:
+        if admit is not sound_part or any(p.file != "settings.ini" for p in error.problems):
+            problems = dict.fromkeys([*pipeline.errors(), *error.problems])
+            raise DefinitionError(list(problems)) from None
+        pipeline = _broken_by_profile(pipeline, error.problems)
     return make_plan(project, store, pipeline, profile, values)

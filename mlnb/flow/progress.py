@@ -66,9 +66,10 @@ def failure_lines(
     "What a reader needs to know of a failed stage."
     error = entry["error"] or {"cell": None, "ename": "Error", "evalue": ""}
     where = f" in cell {error['cell']} of {entry['file']}" if error["cell"] else f" ({entry['file']})"
-    head = f"{unit_name(entry['name'], entry.get('each'))} failed{where} [{entry['kind']}]"
+    unit = unit_name(entry["name"], entry.get("each"))
+    head = f"{unit} failed{where} [{entry['kind']}]"
     values = {name: (one["value"], one["origin"]) for name, one in document["parameters"].items()}
-    again = command_again(document["pipeline"], [entry["name"]], document["profile"], values)
+    again = command_again(document["pipeline"], [unit], document["profile"], values)
     return [head, *_error_lines(entry, error), *_notebook_lines(entry), f"  run it again: {again}"]
 
 # %% ../../nbs/flow/190_progress.ipynb #3036cf37

@@ -28,7 +28,7 @@ from .heads import document_if_kept, head_name
 from .key import reason
 from .lock import StageLock
 from .parameter_values import command_again
-from .plan import Plan, Step, plan_stage, plan_step, units_of
+from .plan import Plan, Step, needs_of, own_unit, plan_stage, plan_step, units_of
 from mlnb.flow.run_document import (
     ONE_BY_ONE,
     Run,
@@ -39,9 +39,10 @@ from mlnb.flow.run_document import (
     tell_nobody,
 )
 from .schedule import DONE
-from .selection import Selection
+from .selection import Selection, asked_units, is_forced, scope_units
 from ..kernel.memory_cap import sweep_groups
 from ..notebook.each import file_stem
+from ..notebook.soundness import broken_line
 from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.records import find_record
@@ -53,27 +54,37 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/flow/170_run.ipynb #5cfa018e
 def _left_out(plan: Plan, selection: Selection) -> Iterator[tuple[str, str]]:
-    "Selected stages with something they need that is neither in scope nor done."
-    scope = set(selection.scope)
-    for name in selection.selected:
-        for needed in plan.pipeline.upstream(name):
-            if needed not in scope and any(plan.steps[u].state != "cached" for u in plan.units[needed]):
-                yield name, needed
+    "What was asked for, with something that it needs and that is neither in scope nor done."
+    if not selection.is_only:
+        return
+    scope = set(scope_units(plan, selection))
+    for unit in asked_units(plan, selection):
+        for needed in needs_of(plan, unit):
+            if needed not in scope and plan.steps[needed].state != "cached":
+                saver = plan.steps[needed].stage.name
+                yield unit, own_unit(plan, plan.steps[unit], saver) or saver
+
+
+def _artifact_between(plan: Plan, saver: str, loader: str) -> str:
+    "A name that one step saves and another one loads."
+    ends = tuple(plan.parts.get(unit, (unit,))[0] for unit in (saver, loader))
+    return next(e.artifact for e in plan.pipeline.edges if (e.saver, e.loader) == ends)
 
 
 def check_inputs(
     plan: Plan,  # of the whole pipeline
     selection: Selection,  # with `--only`, inputs may be missing
 ) -> None:  # raises `UsageError` naming who makes the input
-    "Refuse to start a stage whose inputs nobody will make."
+    "Refuse to start a stage whose inputs nobody will make, or a part that is not there."
+    scope_units(plan, selection)
     for written in [name for stage in selection.scope for name in plan.pipeline.stages[stage].loads]:
         if written in plan.missing:
             raise plan.missing[written]
-    for name, needed in _left_out(plan, selection):
-        made = next(e.artifact for e in plan.pipeline.edges if (e.saver, e.loader) == (needed, name))
+    for unit, needed in _left_out(plan, selection):
+        made = _artifact_between(plan, needed, unit)
         values = {n: (v.value, v.origin) for n, v in plan.values.items()}
         again = command_again(plan.pipeline.name, [needed], plan.profile, values)
-        said = f"{name} needs `{made}`, which {needed} has not made for these values"
+        said = f"{unit} needs `{made}`, which {needed} has not made for these values"
         raise UsageError(said, f"run `{again}` first, or leave out --only")
 
 # %% ../../nbs/flow/170_run.ipynb #4bcd5194
@@ -163,14 +174,14 @@ def _take_lock(run: Run, step: Step) -> StageLock | None:
     return None
 
 # %% ../../nbs/flow/170_run.ipynb #3367c011
-def _attempt_or_find(run: Run, step: Step, is_forced: bool) -> "Callable[[], Attempt] | None":
+def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Attempt] | None":
     "Start a stage, unless another run has made its record in the meantime."
     record = find_record(run.plan.store, run.plan.pipeline.name, step.stage.name, step.key)
-    if record and not is_forced:
+    if record and not must_run:
         run.locks[step.name].release()
         step.record = record
         return _be_cached(run, step)
-    if is_forced and step.record:
+    if must_run and step.record:
         step.why = [reason("forced", "asked for with --force")]
     return start(run, step, record["run"] if record else run.document["run"])
 
@@ -183,12 +194,12 @@ def try_stage(
     planned = run.plan.steps[name]
     if planned.is_open or planned.is_empty:
         return open_parts(run, name)
-    is_forced = planned.stage.name in run.selection.forced and name not in run.made_again
+    must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
-    if step.state == "cached" and not is_forced:
+    if step.state == "cached" and not must_run:
         return _be_cached(run, step)
     lock = _take_lock(run, step)
-    return _attempt_or_find(run, step, is_forced) if lock else None
+    return _attempt_or_find(run, step, must_run) if lock else None
 
 # %% ../../nbs/flow/170_run.ipynb #550e574b
 def _take_turn(run: Run, name: str) -> "Callable[[], Attempt] | None":
@@ -347,6 +358,9 @@ def move_head(
     run.document |= {"keys": keys} | ({"empty": empty} if empty else {})
     if not run.settings.is_profile_run or any(step.state != "cached" for step in steps):
         return False
+    if run.plan.pipeline.broken:
+        run.tell("line", text=f"the head stays: {broken_line(run.plan.pipeline)}")
+        return False
     point_head(run, (keys, empty))
     return True
 
@@ -392,8 +406,8 @@ def run_pipeline(
     "Run what is stale."
     check_inputs(plan, selection)
     store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | (about or {})
-    steps = [plan.steps[unit] for unit in units_of(plan, selection.scope)]
-    likely = [s.name for s in steps if s.state != "cached" or s.stage.name in selection.forced]
+    units = scope_units(plan, selection)
+    likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     sweep(plan)
     sweep_groups()
     with (

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .lock import StageLock
-from .plan import Plan, Step, needs_of, units_of
+from .plan import Plan, Step, needs_of
 from .schedule import Schedule
-from .selection import Selection
+from .selection import Selection, scope_units
 from ..notebook.each import unit_name
 from ..store.records import output_digests
 from ..store.refs import actor
@@ -101,7 +101,7 @@ def new_document(
         "actor": actor(),
         "parameters": values,
         "environment": {"python": python, "platform": sys.platform, "mlnb": own},
-        "stages": [entry_of(plan.steps[unit]) for unit in units_of(plan, selection.scope)],
+        "stages": [entry_of(plan.steps[unit]) for unit in scope_units(plan, selection)],
         "keys": {},
         "head": False,
     }
@@ -182,7 +182,7 @@ class Run:
     def look_around(self) -> None:
         "Take the plan's steps for what there is to do; what was done stays done."
         self.entries = {entry_unit(e): e for e in self.document["stages"]}
-        units = units_of(self.plan, self.selection.scope)
+        units = scope_units(self.plan, self.selection)
         needs = {unit: needs_of(self.plan, unit) for unit in units}
         before = self.schedule.state if self.schedule else None
         part_of = {unit: self.plan.parts[unit][0] for unit in units if unit in self.plan.parts}

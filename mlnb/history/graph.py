@@ -12,6 +12,7 @@ __all__ = ['StageNode', 'dag_of', 'mermaid_of', 'columns_of', 'svg_of']
 from collections.abc import Callable, Iterator
 
 from ..notebook.pipeline import Pipeline
+from ..notebook.soundness import broken_stages
 from ..store.names import parse_name
 
 # %% ../../nbs/history/020_graph.ipynb #360cb1b6
@@ -35,16 +36,22 @@ def _flows(pipelines: list[Pipeline]) -> Iterator[tuple[StageNode, StageNode, st
     yield from _flows_between(pipelines)
 
 
+def _told_apart(pipelines: list[Pipeline], shown: Callable) -> dict:
+    "Stages that run for each value, and those that are broken; a key only where there are any."
+    stages = [(shown(p.name, s.name), s) for p in pipelines for s in p.stages.values()]
+    each = {name: stage.options.each for name, stage in stages if stage.each}
+    broken = [shown(p.name, stage) for p in pipelines for stage in broken_stages(p)]
+    return {key: found for key, found in (("each", each), ("broken", broken)) if found}
+
+
 def dag_of(
     pipelines: list[Pipeline],  # one, or several: then names are `PIPELINE/STAGE`
-) -> dict:  # {"nodes", "edges": [{"from", "to", "artifact"}], "each"}
+) -> dict:  # {"nodes", "edges": [{"from", "to", "artifact"}], …}
     "Stages and what flows between them; with several pipelines also what flows from one to another."
     shown: Callable = "{1}".format if len(pipelines) == 1 else "{0}/{1}".format
     edges = [{"from": shown(*a), "to": shown(*b), "artifact": name} for a, b, name in _flows(pipelines)]
-    found = {"nodes": [shown(p.name, stage) for p in pipelines for stage in p.order], "edges": edges}
-    stages = [(shown(p.name, s.name), s) for p in pipelines for s in p.stages.values()]
-    each = {name: stage.options.each for name, stage in stages if stage.each}
-    return found | {"each": each} if each else found
+    nodes = [shown(p.name, stage) for p in pipelines for stage in p.order]
+    return {"nodes": nodes, "edges": edges} | _told_apart(pipelines, shown)
 
 # %% ../../nbs/history/020_graph.ipynb #62746204
 def mermaid_of(
@@ -53,6 +60,7 @@ def mermaid_of(
     "Draw the graph as Mermaid text."
     ids = {node: f"s{n}" for n, node in enumerate(dag["nodes"])}
     suffix = {node: f", each {each.partition(' ')[0]}" for node, each in dag.get("each", {}).items()}
+    suffix |= {node: f"{suffix.get(node, '')}, broken" for node in dag.get("broken", ())}
     boxes = [f'  {place}["{node}{suffix.get(node, "")}"]' for node, place in ids.items()]
     arrows = [f"  {ids[e['from']]} -- {e['artifact']} --> {ids[e['to']]}" for e in dag["edges"]]
     return "\n".join(["flowchart LR", *boxes, *arrows])

@@ -42,11 +42,11 @@ from ..store.settings import Project
 def records_of_run(
     store: Store,  # where the records live
     document: dict,  # document of the run
-    stages: list[str] = (),  # only these; empty = all that ended committed or cached
+    stages: list[str] = (),  # only these, or parts of them; empty = all that ended
 ) -> list[dict]:  # in the order in which they ran; raises `UsageError`
     "The records that a run ended with, one for each stage or part; at least one."
     ended = [e for e in document["stages"] if e["state"] in DONE and e["key"]]
-    wanted = [e for e in ended if not stages or e["name"] in stages]
+    wanted = [e for e in ended if not stages or {e["name"], unit_name(e["name"], e.get("each"))} & {*stages}]
     if not wanted:
         said = f"run {document['run']} has no committed stage to reproduce"
         raise UsageError(said, "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
@@ -281,7 +281,8 @@ def _step_to_check(plan: Plan, stage: str) -> Step:
     "The one step of a stage, with a key."
     if stage not in plan.steps:
         said = f"{stage} runs once for each value of a parameter, and one stage is checked at a time"
-        raise UsageError(said, "take the option `each` out for the check, or use `mlnb reproduce latest`")
+        parts = plan.units.get(stage, (stage,))
+        raise UsageError(said, f"name one of them, such as `{parts[0]}`, or use `mlnb reproduce latest`")
     if plan.steps[stage].key is None:
         mend = f"run `mlnb run {plan.pipeline.name} --to {stage}` first"
         raise UsageError(f"{stage} needs inputs that are not made yet", mend)
@@ -307,7 +308,7 @@ def check_determinism(
 ) -> dict:  # stage, state, exit_code, outputs, why, error, evidence
     "Run one stage twice and compare: `deterministic`, `differs` or `failed`."
     step = _step_to_check(plan, stage)
-    record = find_record(plan.store, plan.pipeline.name, stage, step.key)
+    record = find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
     found = {"stage": stage, "state": "failed", "exit_code": 1, "outputs": [], "why": [], "error": None}
     found["evidence"] = False
     with tempfile.TemporaryDirectory(prefix="mlnb-determinism-") as scratch:

@@ -79,18 +79,19 @@ def own_changes(
 # %% ../../nbs/publish/060_freshness.ipynb #cf08cc9d
 def answers_of(
     plan: Plan,  # of a pipeline, as it is now
-) -> dict[str, StepStatus]:  # by name of a step, such as `train[fold=0]`
+) -> dict[str, StepStatus | None]:  # by name such as `train[fold=0]`; None = broken
     "What `mlnb status` says of each step of a pipeline."
     entries = {unit_name(s["name"], s["each"]): s for s in status_of([plan])["stages"]}
     why = {unit: [reason["message"] for reason in entry["why"]] for unit, entry in entries.items()}
-    return {unit: StepStatus(plan.steps[unit].key, reasons) for unit, reasons in why.items()}
+    known = {unit: StepStatus(step.key, why[unit]) for unit, step in plan.steps.items()}
+    return {unit: known.get(unit) for unit in entries}
 
 
 def answers_now(
     now: Now,  # the project, read once
     pipeline: str,  # name of the pipeline
     profile: str,  # name of the profile
-) -> dict[str, StepStatus] | None:  # None when there is no plan
+) -> dict[str, StepStatus | None] | None:  # None when there is no plan
     "What status says, asked once for all pages of a pipeline."
     place = (pipeline, profile)
     if place in now.answers:
@@ -104,10 +105,10 @@ def answers_now(
 # %% ../../nbs/publish/060_freshness.ipynb #0b78b791
 def head_changes(
     record: dict,  # of a stage, in the head of its pipeline
-    answers: dict[str, StepStatus] | None,  # what `answers_now` gave
+    answers: dict[str, StepStatus | None] | None,  # what `answers_now` gave
 ) -> list[str]:  # sentences; empty when status speaks of this record
     "Why the record of a head is not what holds now."
-    if answers is None:
+    if answers is None or answers.get(record["stage"], "") is None:
         return []
     answer = answers.get(unit_name(record["stage"], record.get("each")))
     if answer is None:

@@ -258,13 +258,15 @@ def plans_of(
     pipeline: str | None,  # its name, or None for all of the project
     given: Given = NOTHING_GIVEN,  # values and profile of the command line
     create: bool = False,  # whether to make a store when there is none
+    admit: Callable | None = None,  # refuses a pipeline; None = leaves aside
 ) -> tuple:  # the project, its store, a list of plans
-    "Plan one pipeline, or all of them."
+    "Plan one pipeline, or all of them; broken stages are left aside, unless they are refused."
     from mlnb.flow.plan import plan_pipeline
+    from mlnb.notebook.soundness import sound_part
 
     project, store, profile = open_project(given.profile, create)
     names = list(project.pipelines) if pipeline is None else [pipeline]
-    values = (profile, given.in_file(), given.texts())
+    values = (profile, given.in_file(), given.texts(), admit or sound_part)
     return project, store, [plan_pipeline(project, store, name, *values) for name in names]
 
 # %% ../../nbs/terminal/030_frame.ipynb #47a415a5

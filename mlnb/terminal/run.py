@@ -8,16 +8,17 @@ Both take long, so they say how far they are: to people on stdout, and on stderr
 # %% auto #0
 __all__ = ['Stages', 'Jobs', 'KeepGoing', 'DryRun', 'Force', 'From', 'To', 'Only', 'NoWait', 'Wait', 'Cold', 'Determinism',
            'GridAxes', 'EVERYTHING', 'OnlyStages', 'AnyEnvironment', 'NoEvidence', 'Manner', 'planned_document',
-           'outlook', 'plan_row', 'show_plan', 'say', 'server_for', 'selection_of', 'run_as_told', 'run_combinations',
-           'tell_combination', 'stale_units', 'show_planned_grid', 'show_grid', 'stage_again_line', 'difference_line',
-           'differing_lines', 'determinism_of', 'answer_run', 'tell_repeated', 'why_not_compared', 'require_stages',
-           'answer_reproduce']
+           'outlook', 'plan_row', 'show_plan', 'say', 'server_for', 'selected_soundly', 'admitted', 'selection_of',
+           'run_as_told', 'run_combinations', 'tell_combination', 'stale_units', 'show_planned_grid', 'show_grid',
+           'stage_again_line', 'difference_line', 'differing_lines', 'determinism_of', 'answer_run', 'tell_repeated',
+           'why_not_compared', 'require_stages', 'answer_reproduce']
 
 # %% ../../nbs/terminal/050_run.ipynb #9eb3b619
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -110,11 +111,12 @@ def planned_document(
 ) -> dict:  # in the form of `run --json`, state `planned`
     "What a run would do."
     from mlnb.flow.key import reason
-    from mlnb.flow.run_document import new_document
+    from mlnb.flow.run_document import entry_unit, new_document
+    from mlnb.flow.selection import is_forced
 
     document = new_document(plan, selection, None, "planned")
     for entry in document["stages"]:
-        if entry["name"] in selection.forced and entry["state"] == "cached":
+        if entry["state"] == "cached" and is_forced(plan, selection, entry_unit(entry)):
             entry.update(state="stale", why=[reason("forced", "asked for with --force")])
     return document
 
@@ -159,14 +161,39 @@ def server_for(
     manner: Manner,  # whether kernels are to start cold
 ) -> Any:  # None when no kernel server is needed
     "The kernel server, unless nothing would run in it."
-    from mlnb.flow.plan import units_of
+    from mlnb.flow.selection import scope_units
 
-    is_fresh = all(plan.steps[unit].state == "cached" for unit in units_of(plan, selection.scope))
+    is_fresh = all(plan.steps[unit].state == "cached" for unit in scope_units(plan, selection))
     if manner.cold or (is_fresh and not selection.forced):
         return None
     from mlnb.kernel.link import ensure_server
 
     return ensure_server(say)
+
+
+def selected_soundly(
+    pipeline: Any,  # as it was read
+    manner: Manner,  # which of its stages
+) -> Any:  # a selection; raises `DefinitionError` when broken
+    "What is asked for of a pipeline, unless something is wrong with it or with what it needs."
+    from mlnb.flow.selection import select
+    from mlnb.notebook.pipeline import require_sound
+
+    chosen = (list(manner.stages or ()), manner.from_, manner.to, manner.only, manner.force)
+    selection = select(pipeline, *chosen)
+    require_sound(pipeline, selection.scope)
+    return selection
+
+
+def admitted(
+    pipeline: Any,  # as it was read
+    manner: Manner,  # which of its stages
+) -> Any:  # its sound part; raises `DefinitionError` when more is needed
+    "A pipeline that can be run as it is asked for."
+    from mlnb.notebook.soundness import sound_part
+
+    selected_soundly(pipeline, manner)
+    return sound_part(pipeline)
 
 
 def selection_of(
@@ -175,10 +202,9 @@ def selection_of(
 ) -> Any:  # raises `UsageError` when an input of it is not there
     "What is asked for of a plan."
     from mlnb.flow.run import check_inputs
-    from mlnb.flow.selection import select
+    from mlnb.notebook.soundness import as_read
 
-    chosen = (list(manner.stages or ()), manner.from_, manner.to, manner.only, manner.force)
-    selection = select(plan.pipeline, *chosen)
+    selection = selected_soundly(as_read(plan.pipeline), manner)
     check_inputs(plan, selection)
     return selection
 
@@ -193,9 +219,10 @@ def run_as_told(
     from mlnb.flow.progress import progress
     from mlnb.flow.run import run_pipeline
     from mlnb.flow.run_document import RunSettings
+    from mlnb.notebook.soundness import broken_line
 
     selection = selection_of(plan, manner)
-    for line in plan.lines:
+    for line in filter(None, [broken_line(plan.pipeline), *plan.lines]):
         say(line)
     if manner.dry_run:
         return planned_document(plan, selection) | about
@@ -216,11 +243,11 @@ def run_combinations(
     "Check every combination of values, then run them all."
     from mlnb.flow.grid import combinations, grid_values, run_grid
     from mlnb.flow.plan import make_plan
-    from mlnb.notebook.pipeline import read_pipeline, require_sound
+    from mlnb.notebook.pipeline import read_pipeline
     from mlnb.store.runs import new_run_id
 
     project, store, profile = open_project(given.profile, create=not manner.dry_run)
-    sound = require_sound(read_pipeline(project, pipeline))
+    sound = admitted(read_pipeline(project, pipeline), manner)
     combined = combinations(manner.grid)
     resolved = grid_values(project, sound, profile, given.in_file(), given.texts(), combined)
 
@@ -333,7 +360,8 @@ def answer_run(
     if manner.grid:
         document = run_combinations(pipeline, given, manner)
         return Answer(document, lambda: show_grid(document), document["exit_code"])
-    (plan,) = plans_of(pipeline, given, create=not manner.dry_run)[2]
+    admit = partial(admitted, manner=manner)
+    (plan,) = plans_of(pipeline, given, create=not manner.dry_run, admit=admit)[2]
     document = run_as_told(plan, manner, {}, moves_head=not given.has_values)
     return Answer(document, lambda: show_plan(document) if manner.dry_run else None, document["exit_code"])
 
@@ -371,10 +399,12 @@ NoEvidence = Annotated[bool, typer.Option("--no-evidence", help="Do not keep a r
 
 def require_stages(
     document: dict,  # of a run
-    stages: list[str],  # names that were asked for
+    stages: list[str],  # names of stages or parts that were asked for
 ) -> None:
     "Refuse a stage that a run does not have; raises `UsageError`."
-    known = [entry["name"] for entry in document["stages"]]
+    from mlnb.flow.run_document import entry_unit
+
+    known = [name for entry in document["stages"] for name in (entry["name"], entry_unit(entry))]
     for stage in stages:
         if stage not in known:
             raise UsageError(f"run {document['run']} has no stage `{stage}`", did_you_mean(stage, known))

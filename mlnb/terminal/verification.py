@@ -84,12 +84,13 @@ def rerun(
 ) -> dict:  # the group with `run`, `exit_code`, `message`
     "Run the stages that make something again."
     from mlnb.flow.plan import plan_pipeline
+    from mlnb.notebook.soundness import as_read
     from mlnb.terminal.run import Manner, run_as_told
 
     name, said = group["pipeline"], group | {"run": None, "exit_code": 2, "message": ""}
     try:
         plan = plan_pipeline(project, store, name, group["profile"], group["values"])
-        stages = [stage for stage in group["stages"] if stage in plan.pipeline.stages]
+        stages = [stage for stage in group["stages"] if stage in as_read(plan.pipeline).stages]
         if not stages:
             return said | {"message": f"{name} has no stage {group['stages'][0]} any more"}
         manner = Manner(stages=stages, keep_going=True, as_json=as_json)
