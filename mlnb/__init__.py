@@ -147,7 +147,7 @@ Modules:
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
-- `mlnb.terminal.ask`: What is fresh, what made it stale, what was run, what differs, where it comes from
+- `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them

@@ -28,7 +28,8 @@ from .terminal.output import complain, show_json, show_problems
 # %% ../nbs/010_cli.ipynb #93a10aa9
 VERBS = {
     "run": ("run", "reproduce"),
-    "ask": ("status", "why", "params", "dag", "check", "runs", "show", "diff", "lineage"),
+    "ask": ("status", "why", "params", "dag", "check"),
+    "past": ("runs", "show", "diff", "lineage"),
     "keep": ("artifacts", "get", "gc", "erase"),
     "verification": ("verify",),
     "share": ("push", "pull"),

@@ -40,7 +40,7 @@ TRIED = {
     "flow/fanout_parts": "exports",
     "flow/grid": "grids",
     "flow/heads": "commands",
-    "flow/latest": "exports",
+    "flow/meaning": "commands, and test_flow_names.py",
     "flow/parameter_values": "values",
     "flow/selection": "commands",
     "flow/session": "names",

@@ -47,7 +47,7 @@ def _broken_entry(plan: Plan, stage: str) -> dict:
     return _entry(pipeline, stage, None, state, why) | {"problems": problems}
 
 
-def _entries_of(plan: Plan) -> Iterator[dict]:
+def _status_entries(plan: Plan) -> Iterator[dict]:
     "An entry for each stage or part of a pipeline, in the order of its graph."
     for name in as_read(plan.pipeline).order:
         if name in plan.pipeline.broken:
@@ -61,7 +61,7 @@ def status_of(
     plans: list[Plan],  # one per pipeline
 ) -> dict:  # {"stages"}: pipeline, name, each, state, why, problems, last
     "State of every stage, and of every part of a fan-out: `fresh`, `stale` or `never`."
-    return {"stages": [entry for plan in plans for entry in _entries_of(plan)]}
+    return {"stages": [entry for plan in plans for entry in _status_entries(plan)]}
 
 # %% ../../nbs/history/010_status.ipynb #2e8154c6
 MOST_DOCUMENTS = 50  # of runs that are looked through, the newest first
