@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,11 @@ def at_that_moment(*given):
 setattr(process, name, at_that_moment)
 process.serve()
 """
+
+
+def processes_with(word):
+    "Ids of the children of this process in whose command line a word stands."
+    return [child.pid for child in psutil.Process().children() if word in child.cmdline()]
 
 
 def until(condition, seconds=60):
@@ -169,7 +175,9 @@ def test_sigterm_while_predecessors_are_asked_leaves_them_serving(tmp_path, begi
 @needs_server
 def test_sigterm_while_a_server_is_being_imported_is_heeded_as_soon_as_it_can_be(tmp_path):
     start_server(tmp_path / "s.sock")
-    (pid,) = [p.pid for p in psutil.Process().children() if str(tmp_path / "s.sock") in p.cmdline()]
+    begun = partial(processes_with, str(tmp_path / "s.sock"))
+    until(begun)  # a child has the name of its parent's command for a moment
+    (pid,) = begun()
     os.kill(pid, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert list(tmp_path.iterdir()) == []
