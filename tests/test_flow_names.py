@@ -461,7 +461,7 @@ def test_name_that_two_pipelines_save_is_said_with_both_longer_names(world, monk
         if not folder:
             assert (
                 str(told[0])
-                == "`first` and `second` both save `forecast`: write `first/forecast` or `second/forecast`"
+                == "`forecast` is saved by `first` and `second`: write `first/forecast` or `second/forecast`"
             )
         assert (by_hand("forecast") is None) == isinstance(told[0], UsageError) == (folder != "first")
     with pytest.raises(UsageError, match="write `first/model`"):

@@ -88,7 +88,7 @@ def owner_of(
         raise UsageError(f"no pipeline of this project saves `{name.name}`", mend)
     if len(owners) > 1:
         listed = " and ".join(f"`{owner}`" for owner in owners)
-        raise UsageError(f"{listed} both save `{name.name}`", mend or _which(name, owners))
+        raise UsageError(f"`{name.name}` is saved by {listed}", mend or _which(name, owners))
     return owners[0]
 
 # %% ../../nbs/flow/050_meaning.ipynb #a8d088e1
@@ -159,7 +159,7 @@ def _referred(store: Store, project: Project, name: Name, here: str | None) -> F
     having = [pipeline for pipeline, one in found.items() if one]
     if len(having) > 1:
         listed = " and ".join(f"`{pipeline}`" for pipeline in having)
-        raise UsageError(f"{listed} both have `{name}`", _which(name, having))
+        raise UsageError(f"`{name}` is in {listed}", _which(name, having))
     if having:
         return found[having[0]]
     elsewhere = [] if name.pipeline or not here else list(project.pipelines)
