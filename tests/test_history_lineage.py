@@ -12,7 +12,7 @@ from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.run_document import RunSettings
 from mlnb.flow.selection import select
-from mlnb.history.lineage import lineage_of, show_lineage
+from mlnb.history.lineage import lineage_of, lineage_up, record_graph, show_lineage
 from mlnb.history.results import versions_of
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import put_value
@@ -194,7 +194,9 @@ def committed(store, run, stage, inputs, outputs):
     commit(store, record | {"inputs": described(inputs), "outputs": described(outputs)})
 
 
-def test_down_leads_past_equal_bytes_of_another_run_and_marks_what_may_be(tmp_path):
+@pytest.fixture
+def equal_tables(tmp_path):
+    "A project with two runs whose features came out equal, and a third that read them: nobody knows which."
     (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n")
     project = read_project(tmp_path)
     store = open_store(project.store)
@@ -203,10 +205,34 @@ def test_down_leads_past_equal_bytes_of_another_run_and_marks_what_may_be(tmp_pa
         committed(store, run, "features", {"rows": f"rows {run}"}, {"table": "equal"})
         committed(store, run, "train", {"table": "equal"}, {"model": f"model {run}"})
     committed(store, "r3", "train", {"table": "equal"}, {"model": "model r3"})
+    return project, store
+
+
+def stages_in(found):
+    "Stages of a lineage with their runs, and whether they are in doubt."
+    stages = (node for node in found["nodes"] if node["kind"] == "stage")
+    return {(n["name"].removeprefix("demo/"), n["run"]): n.get("may_be", False) for n in stages}
+
+
+def test_up_leads_to_what_was_read_and_marks_what_may_be(equal_tables):
+    project, store = equal_tables
+    known = record_graph(store, project)
+
+    def up(run):
+        records = [r for r in known.records if (r["stage"], r["run"]) == ("train", run)]
+        return stages_in(lineage_up(known, project, records, "model").document())
+
+    for run in ("r1", "r2"):
+        assert up(run) == {(stage, run): False for stage in ("train", "features", "ingest")}
+    doubtful = {(stage, run): True for stage in ("features", "ingest") for run in ("r1", "r2")}
+    assert up("r3") == {("train", "r3"): False} | doubtful
+
+
+def test_down_leads_past_equal_bytes_of_another_run_and_marks_what_may_be(equal_tables):
+    project, store = equal_tables
     start = f"demo/rows@{put_value(store, 'rows r1').digest[:12]}"
     down = lineage_of(store, project, start, "default", "down")
-    stages = {(n["name"], n["run"]): n.get("may_be", False) for n in down["nodes"] if n["kind"] == "stage"}
-    assert stages == {("demo/features", "r1"): False, ("demo/train", "r1"): False, ("demo/train", "r3"): True}
+    assert stages_in(down) == {("features", "r1"): False, ("train", "r1"): False, ("train", "r3"): True}
     assert "run r3, may be" in show_lineage(down, "text")
     table = lineage_of(
         store, project, f"demo/table@{put_value(store, 'equal').digest[:12]}", "default", "down"
