@@ -114,15 +114,21 @@ def test_empty_stream_has_the_columns(plain):
     assert list(add_champion_features(plain.iloc[:0]).columns) == [*plain.columns, *OWN_INPUTS]
 
 
-def test_champion_twice_gives_the_same_scores(rich):
+@pytest.fixture(scope="module")
+def three_weeks(rich):
     part = fold(rich, 38, train_days=21)
-    first, second = (scores(train_champion(part.train), part.test) for _ in range(2))
+    return part, train_champion(part.train)
+
+
+def test_champion_twice_gives_the_same_scores(three_weeks):
+    part, model = three_weeks
+    first, second = scores(model, part.test), scores(train_champion(part.train), part.test)
     np.testing.assert_array_equal(first, second)
 
 
-def test_each_member_does_without_other_days(rich):
-    part = fold(rich, 38, train_days=21)
-    members = [scores(one, part.test) for one in train_champion(part.train).estimators_]
+def test_each_member_does_without_other_days(three_weeks):
+    part, model = three_weeks
+    members = [scores(one, part.test) for one in model.estimators_]
     assert len(members) == N_MEMBERS and all((a != b).any() for a, b in itertools.combinations(members, 2))
     late = part.train.assign(
         TX_FRAUD=part.train.TX_FRAUD.where(np.arange(len(part.train)) < len(part.train) * 3 // 4, 0)
@@ -132,12 +138,12 @@ def test_each_member_does_without_other_days(rich):
     )  # the last quarter is what it does without
 
 
-def test_champion_from_the_store_gives_the_same_scores(rich, tmp_path):
-    part, store = fold(rich, 38, train_days=21), open_store(tmp_path / "store")
-    model = train_champion(part.train)
-    back = get_value(store, put_value(store, model), tmp_path)
+def test_champion_from_the_store_gives_the_same_scores(three_weeks, tmp_path):
+    (part, model), store = three_weeks, open_store(tmp_path / "store")
+    kept = put_value(store, model)
+    back = get_value(store, kept, tmp_path)
     np.testing.assert_array_equal(scores(back, part.test), scores(model, part.test))
-    assert put_value(store, train_champion(part.train)) == put_value(store, model)
+    assert put_value(store, train_champion(part.train)) == kept
 
 
 @pytest.fixture(scope="module")

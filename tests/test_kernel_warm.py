@@ -124,7 +124,7 @@ def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, ml
         server["imported_by_stages"] == {}
     )  # also in the environment with two threads, where BLAS starts one of its own
     kept = outputs(warm)
-    for options in (["--cold"], [], []):
+    for options in (["--cold"], []):
         again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
         assert again.code == 0, again.stderr
         assert outputs(again) == kept
