@@ -29,6 +29,9 @@ RAISE = "raise ValueError('hidden')"
 WITHOUT_WORDS = "class Silent(Exception):\n    def __str__(self): raise KeyError('none')\nraise Silent"
 WITHOUT_SHOW = "class Hidden:\n    def __repr__(self): raise ValueError('hidden')\nHidden()"
 
+PUBLISH = """shell = get_ipython()
+error = {"ename": "KeyError", "evalue": "'a'", "traceback": ["KeyError: 'a'"]}
+shell.kernel.send_response(shell.kernel.iopub_socket, "error", error)"""
 WAYS = {  # to fail: cells of which the last fails, class of the error, part of its text
     "task_group": ([GROUP], "ExceptionGroup", "TaskGroup (1 sub-exception)"),
     "group": (["raise ExceptionGroup('two files', [KeyError('a')])"], "ExceptionGroup", "two files"),
@@ -60,21 +63,32 @@ WAYS = {  # to fail: cells of which the last fails, class of the error, part of 
     "awaited": (["import asyncio\nawait asyncio.sleep(0)\n" + RAISE], "ValueError", "hidden"),
     "without_words": ([WITHOUT_WORDS], None, ""),
     "without_show": ([WITHOUT_SHOW], "ValueError", "hidden"),
+    "captured": (["%%capture\n1 / 0"], "ZeroDivisionError", "division by zero"),
+    "captured_group": (
+        ["%%capture\nraise ExceptionGroup('two files', [KeyError('a')])"],
+        "ExceptionGroup",
+        "two files",
+    ),
+    "captured_magic": (["%%capture\n%no_such_magic 1"], "UsageError", "%no_such_magic"),
+    "captured_exit": (["%%capture\nexit()"], "SystemExit", ""),
+    "other_file": ([f"%%writefile bad.py\n{RAISE}", "%run bad.py"], "ValueError", "hidden"),
+    "published": ([PUBLISH], "KeyError", "'a'"),
+    "hook": ([HOOK.format("post_run_cell", "1 / 0")], "ZeroDivisionError", "division by zero"),
+    "inner_run": (["get_ipython().run_cell('1 / 0')"], "ZeroDivisionError", "division by zero"),
+    "no_traceback": (
+        ["class Stop(Exception):\n    def _render_traceback_(self): return []\nraise Stop('far')"],
+        "Stop",
+        "far",
+    ),
     "unanswered": (["get_ipython().user_expressions = None"], "NoReplyError", "without an answer"),
 }
-PUBLISH = """shell = get_ipython()
-error = {"ename": "KeyError", "evalue": "'a'", "traceback": ["KeyError: 'a'"]}
-shell.kernel.send_response(shell.kernel.iopub_socket, "error", error)"""
 FINE = {  # what fails nobody: cells in front of the last save
     "allowed": [("raises-exception", GROUP), ("raises-exception", "%no_such_magic"), "n = 1"],
     "skipped": [("skip-execution", RAISE), "", " \n", ("md", "# Between"), "n = 1"],
     "awaits": ["import asyncio", "await asyncio.sleep(0)", "async def one():\n    return 1\nawait one()"],
     "awaits_behind": [("raises-exception", WITHOUT_SHOW), "import asyncio\nawait asyncio.sleep(0)"],
-    "published": [PUBLISH, "n = 1"],
     "thread": ["import threading\nlost = threading.Thread(target=lambda: 1 / 0)\nlost.start()\nlost.join()"],
-    "hook": [HOOK.format("post_run_cell", "1 / 0"), "n = 1"],
     "script": ["%%script --no-raise-error false\nx"],
-    "inner_run": ["get_ipython().run_cell('1 / 0')", "n = 1"],
 }
 
 
@@ -93,7 +107,7 @@ def failing_stages(ways):
 def check_failure(entry, way, is_saved):
     "A failed stage names its cell and the real error, and keeps what it saved."
     fails, ename, text = WAYS[way]
-    is_missing = way == "exit" and not is_saved
+    is_missing = ename == "SystemExit" and not is_saved
     position = 1 + is_saved + len(fails)
     assert (entry["state"], entry["kind"]) == ("failed", "missing_output" if is_missing else "user_error")
     assert (entry["error"]["cell"], entry["error"]["cell_id"]) == (position, f"cell-{position}")
@@ -122,11 +136,8 @@ def check_all(result, told):
 @pytest.fixture(scope="module")
 def quick(make_shared_project, mlnb):
     "Some ways to fail, and some to be fine, on warm kernels."
-    told, notebooks = failing_stages(["task_group"])
-    fine = {
-        f"5{n}_{name}.ipynb": [OURS, *FINE[name], f"save('{name}', 1)"]
-        for n, name in enumerate(("allowed", "published"))
-    }
+    told, notebooks = failing_stages(["task_group", "captured"])
+    fine = {"50_allowed.ipynb": [OURS, *FINE["allowed"], "save('allowed', 1)"]}
     project = make_shared_project(notebooks | fine)
     return project, told, mlnb("run", "demo", "-k", "-j", 2, "--json", cwd=project.root)
 
@@ -137,10 +148,9 @@ def test_failure_without_an_error_output_is_a_failure_in_its_cell(quick):
     assert "task_group_before failed in cell 2" in result.stderr and "part 2 is bad" in result.stderr
 
 
-def test_answer_decides_and_not_an_error_output(quick):
+def test_error_that_a_tag_allows_fails_nothing(quick):
     _, _, result = quick
-    assert (result.states["allowed"], result.states["published"]) == ("committed", "committed")
-    assert result.stage("published")["error"] is None
+    assert (result.states["allowed"], result.stage("allowed")["error"]) == ("committed", None)
 
 
 def test_what_a_failed_stage_saved_stays_as_long_as_its_run(quick):
@@ -207,7 +217,7 @@ def test_what_fails_nobody_is_committed_warm_and_cold(make_project, mlnb, how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["task_group", "cell_magic", "unanswered"])
+@pytest.mark.parametrize("way", ["task_group", "cell_magic", "captured", "unanswered"])
 def test_papermill_by_hand_ends_with_1(make_project, outside_environment, way):
     project = make_project({"10_a.ipynb": [OURS, *WAYS[way][0], "n = 1"]})
     command = [sys.executable, "-m", "papermill", "--engine", "mlnb", "nbs/10_a.ipynb", "out.ipynb"]

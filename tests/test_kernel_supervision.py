@@ -66,6 +66,10 @@ def supervised(make_shared_project, mlnb, tmp_path_factory):
             "#| timeout: 1s\n" + OURS,
             "import time\nwhile True:\n    try: time.sleep(1)\n    except KeyboardInterrupt: pass",
         ],
+        "caught": [
+            "#| timeout: 1s\n" + OURS,
+            "import time\ntry: time.sleep(600)\nexcept KeyboardInterrupt: pass",
+        ],
         "csleep": ["#| timeout: 1s\n" + OURS, "import ctypes\nctypes.CDLL(None).sleep(600)"],
         "blocked": ["#| timeout: 1s\n" + OURS, "import os\nos.read(os.pipe()[0], 1)"],
         "greedy": [
@@ -92,6 +96,7 @@ def supervised(make_shared_project, mlnb, tmp_path_factory):
     [
         ("loop", "timeout", "TimeoutError"),
         ("swallow", "timeout", "TimeoutError"),
+        ("caught", "timeout", "TimeoutError"),
         ("csleep", "timeout", "TimeoutError"),
         ("blocked", "timeout", "TimeoutError"),
         ("greedy", "oom", "MemoryError"),

@@ -14,7 +14,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from typing import Any
 from .plan import Plan, Step
 from .session import CONTEXT_VARIABLE, read_journal
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
-from ..kernel.judgement import Evidence, Failure, cell_place, judge
+from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge
 from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.limits import Watch
 from ..kernel.link import Link, wait_for_server
@@ -135,6 +135,7 @@ def blame_limit(
     attempt: Attempt,  # one that was judged
     kind: str,  # `timeout` or `oom`
     options: Options,  # of the stage, with its limits
+    cells: Sequence[dict] = (),  # of the executed notebook
 ) -> None:
     "Say that the stage was ended for passing a limit, whatever that looked like from inside."
     if kind == "timeout":
@@ -143,7 +144,9 @@ def blame_limit(
         ename, limit = "MemoryError", f"{options.memory_mib:g} MiB of its option `memory`"
     evalue = f"the stage was ended after it passed the {limit}"
     attempt.kind = kind
-    attempt.error = (attempt.error or {"cell": None, "cell_id": None}) | {"ename": ename, "evalue": evalue}
+    has_cell = attempt.current is not None and attempt.current < len(cells)
+    place = attempt.error or error_in(cells[attempt.current] if has_cell else {}, "", "")
+    attempt.error = place | {"ename": ename, "evalue": evalue}
 
 # %% ../../nbs/flow/100_attempt.ipynb #11f19555
 def _mark_cells(cells: list[dict], error: dict | None) -> None:
@@ -281,7 +284,8 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
     launch, tell = attempt.launch, attempt.launch.on_cell
 
     def on_cell(index, total):
-        attempt.current = index
+        if watch.kind is None:  # once a limit was passed, the cell that passed it stays
+            attempt.current = index
         watch.look()
         attempt.peak_mib = round(watch.peak_mib, 1)
         tell(index, total)
@@ -319,8 +323,8 @@ def run_attempt(
     missing = [name for name in declared if name not in attempt.outputs]
     seen = Evidence(notebook, attempt.launch.replies, raised, missing, broken, attempt.current)
     accept(attempt, judge(seen))
-    if watch.kind == "oom" or (watch.kind and attempt.kind):
-        blame_limit(attempt, watch.kind, options)
+    if watch.kind:
+        blame_limit(attempt, watch.kind, options, notebook["cells"])
     attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt

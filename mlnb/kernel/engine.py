@@ -8,7 +8,8 @@ papermill would run it. papermill loads its entry points in the last line of the
 
 # %% auto #0
 __all__ = ['CLIENT_NAMES', 'NO_REPLY', 'ENGINE', 'check_parameters', 'is_same', 'check_injected', 'launch_by_hand', 'save_seldom',
-           'Reply', 'reply_of', 'ended_well', 'AnsweredCells', 'stage_client', 'run_managed', 'engine_class', 'Engine']
+           'Reply', 'reply_of', 'errors_in', 'ended_well', 'AnsweredCells', 'stage_client', 'run_managed',
+           'engine_class', 'Engine']
 
 # %% ../../nbs/kernel/100_engine.ipynb #8d29b07a
 import ast
@@ -165,7 +166,7 @@ def reply_of(
     if content["status"] == "ok":
         return Reply(*place, "ok")
     error = {name: str(content.get(name, "")) for name in ("ename", "evalue")}
-    error["traceback"] = list(content.get("traceback", ()))
+    error["traceback"] = list(content.get("traceback") or ())
     fit_error(error, Caps(error_chars=20_000), None)
     frames = error["traceback"]
     is_own = bool(frames) and error["ename"] in frames[-1]
@@ -180,6 +181,13 @@ NO_REPLY = {
 }  # what counts as the answer of a cell that has none
 
 
+def errors_in(
+    cell: dict,  # of the executed notebook; may be empty
+) -> list[dict]:  # `ename`, `evalue`, `traceback` of each
+    "The errors that a cell shows."
+    return [output for output in cell.get("outputs", ()) if output["output_type"] == "error"]
+
+
 def ended_well(
     task: Any,  # future that reads what a cell puts out
 ) -> bool:  # False too while it goes on
@@ -188,7 +196,7 @@ def ended_well(
 
 # %% ../../nbs/kernel/100_engine.ipynb #85b4f84e
 class AnsweredCells:
-    "Stands before the class of a notebook client, and gives each cell an answer: its own, or that it failed."
+    "Stands before a client's class: each cell gets an answer, and one that shows an error has failed."
 
     answer_s = 20.0  # longest wait for the answer of a cell that has ended [s]
 
@@ -207,6 +215,12 @@ class AnsweredCells:
             return {"content": dict(NO_REPLY)}
         finally:
             reply.cancel()
+
+    async def _check_raise_for_error(self, cell: Any, cell_index: int, exec_reply: dict | None) -> None:
+        shown = errors_in(cell)
+        if exec_reply is not None and exec_reply["content"]["status"] == "ok" and shown:
+            exec_reply = {"content": {**shown[0], "status": "error"}}
+        await super()._check_raise_for_error(cell, cell_index, exec_reply)
 
 
 @lru_cache(maxsize=4)

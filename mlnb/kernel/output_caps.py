@@ -8,7 +8,8 @@ notebook. Time and memory stay proportional to what is kept, whatever a cell pri
 
 # %% auto #0
 __all__ = ['DISPLAYS', 'Caps', 'last_state', 'FullText', 'StreamText', 'size_of', 'fit_display', 'shorten', 'fit_error',
-           'CellOutput', 'NotebookOutput', 'CappedOutput', 'capped_client', 'answer_afresh', 'lose_nothing']
+           'CellOutput', 'NotebookOutput', 'CappedOutput', 'capped_client', 'answer_afresh', 'fail_with_inner',
+           'lose_nothing']
 
 # %% ../../nbs/kernel/040_output_caps.ipynb #2acf8fb9
 import json
@@ -432,6 +433,29 @@ def answer_afresh(
     shell.events.register("pre_execute", forget)
     forget()
 
+# %% ../../nbs/kernel/040_output_caps.ipynb #65888f9c
+def fail_with_inner(
+    shell: Any,  # the kernel's IPython shell
+) -> None:
+    "Let a cell fail with a cell that it ran inside."
+    under_way: list[list] = []  # errors of inner cells, for each cell that has begun
+
+    def begin(*_: Any) -> None:
+        under_way.append([])
+
+    def end(result: Any) -> None:
+        inner = under_way.pop() if under_way else []
+        if result is None:
+            return
+        if result.success and inner:
+            result.error_in_exec = inner[0]
+        error = result.error_before_exec or result.error_in_exec
+        if under_way and error is not None:
+            under_way[-1].append(error)
+
+    shell.events.register("pre_run_cell", begin)
+    shell.events.register("post_run_cell", end)
+
 # %% ../../nbs/kernel/040_output_caps.ipynb #991c6b27
 def lose_nothing(
     app: Any,  # an initialised `IPKernelApp`, in the kernel's process
@@ -442,3 +466,4 @@ def lose_nothing(
     thread = app.iopub_thread
     thread.schedule(lambda: thread.socket.setsockopt(zmq.XPUB_NODROP, 1))
     answer_afresh(app.shell)
+    fail_with_inner(app.shell)

@@ -222,10 +222,9 @@ def has_error(
 
 def render_cells(
     cells: list[dict],  # a notebook's own cells, title taken off
-    failed_cell: int | None,  # position of the one that failed, from 1; None = unknown
-    is_failed: bool = False,  # whether the stage failed; else an error is only shown
+    failed_cell: int | None,  # position of the one that failed, from 1; None = none
 ) -> tuple[Markup, list]:  # the article, and its headings: address and text
-    "Render a notebook's cells in order; of a failed stage the cell that ended it is marked."
+    "Render a notebook's cells in order; one that shows an error has failed, whatever `failed_cell` says."
     from mlnb.publish.prose import markdown, number_headings
 
     hidden = next((hides_code(cell) for cell in cells if cell["cell_type"] == "code"), False)
@@ -235,8 +234,8 @@ def render_cells(
             parts.append(number_headings(markdown(source_of(cell), cell.get("attachments")), headings))
         elif cell["cell_type"] == "code":
             under = headings[-1][1].unescape() if headings else ""
-            is_marked = position == failed_cell or (is_failed and failed_cell is None and has_error(cell))
-            parts.append(render_code(cell, under, hidden or hides_code(cell), is_marked))
+            failed = position == failed_cell or has_error(cell)
+            parts.append(render_code(cell, under, hidden or hides_code(cell), failed))
     return Markup("\n").join(filter(None, parts)), headings
 
 # %% ../../nbs/publish/040_pages.ipynb #6cc54a5d
@@ -321,7 +320,7 @@ def render(
     from mlnb.publish.prose import markdown
 
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
-    article, headings = render_cells(cells, facts.failed_cell, facts.state == "failed")
+    article, headings = render_cells(cells, facts.failed_cell)
     title_html = Markup(re.sub(r"^<p>|</p>$", "", markdown(title).strip()))
     body = fill(
         PAGE,
