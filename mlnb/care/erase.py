@@ -59,6 +59,7 @@ def stopped_attempts(
         place = {"pipeline": document.get("pipeline"), "run": document["run"], "key": None, "notebook": None}
         for stage in document.get("stages", ()):
             made = {"inputs": stage.get("inputs", {}), "outputs": stage.get("saved", {})}
+            made |= {"list": stage["list"], "each": stage.get("each")} if "list" in stage else {}
             yield from [place | {"stage": stage["name"]} | made] if made["outputs"] else []
 
 

@@ -58,13 +58,13 @@ def result_keys(
     stage: str,  # one of its pipeline's
 ) -> list[str]:  # empty when it has no result there
     "Keys of what a stage made in a run, complete or none."
-    entries = _entries_of(document, stage)
-    if entries:
-        is_done = all(entry["state"] in ENDED_WELL for entry in entries)
-        return [entry["key"] for entry in entries if is_done and entry["key"]]
-    part = f"{stage}[" if document.get("head") else ""
+    entries, is_head = _entries_of(document, stage), bool(document.get("head"))
     units = document.get("keys", {}).items()
-    return [key for unit, key in units if unit == stage or (part and unit.startswith(part))]
+    kept = [key for unit, key in units if unit == stage or (is_head and unit.startswith(f"{stage}["))]
+    if not entries or (is_head and kept):
+        return kept
+    is_done = all(entry["state"] in ENDED_WELL for entry in entries)
+    return [entry["key"] for entry in entries if is_done and entry["key"]]
 
 
 def result_in(
