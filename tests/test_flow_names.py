@@ -474,7 +474,7 @@ def test_renamed_stage_leaves_its_result_to_whoever_names_the_run(world):
     for written in ("model", "first/model"):
         with pytest.raises(UsageError, match="made by stage `fit`, which no longer saves it") as caught:
             meant(world, written)
-        assert f"`first/model@{run}` is what it made" in caught.value.mend
+        assert f"`mlnb get first/model@{run}` gives what it made" in caught.value.mend
         assert caught.value.mend.startswith("run `mlnb run first tune`")
     digest = meant(world, f"first/model@{run}").value.digest
     assert meant(world, f"model@{digest[:10]}").value.digest == digest

@@ -8,10 +8,10 @@ With a reference, `fraud/model@REF`, the name means exactly what the digest, the
 
 # %% auto #0
 __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'made_of_nothing', 'result_keys', 'result_in', 'head_name', 'run_again', 'Runs',
-           'Choice', 'run_with', 'Found', 'found_in', 'document_if_kept', 'left_in', 'at_reference']
+           'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'left_in', 'at_reference']
 
 # %% ../../nbs/flow/040_heads.ipynb #9cb44d88
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .fanout_parts import Parts, input_of
@@ -179,15 +179,25 @@ def _serving(runs: Runs, document: dict, names: Iterable[str]) -> str:
     return f"{why}: run {document['run']} serves, {', '.join(filter(None, [ending, tried]))}"
 
 
+def made_in(
+    store: Store,  # where records live
+    document: dict,  # what a run says of itself
+    stages: Iterable[str],  # those that save the name
+    name: str,  # artifact that is looked for
+) -> Kept | None:  # None when none of them made it there
+    "What one of several stages made in a run under a name."
+    return next(filter(None, (result_in(store, document, stage, name) for stage in stages)), None)
+
+
 def run_with(
     runs: Runs,  # of the pipeline
-    savers: dict[str, str],  # stage by artifact, as the notebooks are now
+    savers: Mapping[str, tuple[str, ...]],  # stages by artifact, as the notebooks are now
     names: Iterable[str],  # artifacts that the run must have
 ) -> Choice:  # without document when no run has them all
     "The run that names of a pipeline mean."
     wanted = frozenset(names)
     for document in runs:
-        if all(result_in(runs.store, document, savers.get(name, ""), name) for name in wanted):
+        if all(made_in(runs.store, document, savers.get(name, ()), name) for name in wanted):
             return Choice(wanted, document, _serving(runs, document, wanted))
     return Choice(wanted, None, "")
 

@@ -9,22 +9,13 @@ What cannot be answered is an error that says what to type instead, never a gues
 __all__ = ['savers_of', 'pipeline_here', 'owner_of', 'find_artifact', 'every_meaning']
 
 # %% ../../nbs/flow/050_meaning.ipynb #9f1cd3ff
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlnb.flow.heads import (
-    Choice,
-    Found,
-    Runs,
-    at_reference,
-    found_in,
-    left_in,
-    result_in,
-    run_again,
-    run_with,
-)
-from ..notebook.pipeline import stage_files
+from .heads import Choice, Found, Runs, at_reference, found_in, left_in, made_in, run_again, run_with
+from ..notebook.pipeline import look_into, read_pipeline, stage_files, where_else
 from ..notebook.read_cache import read_stages
+from ..notebook.soundness import broken_stages
 from ..notebook.stage import Stage
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import Name, parse_name
@@ -34,21 +25,26 @@ from ..store.settings import DEFAULT_PROFILE, Project
 
 # %% ../../nbs/flow/050_meaning.ipynb #907bd0d3
 def _is_half_read(stage: Stage) -> bool:
-    "Whether a notebook cannot say all that it saves."
-    return any(problem.rule == "syntax" or not stage.cell_ids for problem in stage.problems)
+    "Whether a notebook need not say all that it saves."
+    return any(problem.level == "error" for problem in stage.problems)
+
+
+def _names_saved(store: Store, stage: Stage) -> list[str]:
+    "What a stage saves, with an error in it also what it saved last."
+    records = records_of(store, stage.pipeline, stage.name)[-1:] if _is_half_read(stage) else []
+    return list(dict.fromkeys([*stage.saves, *(name for record in records for name in record["outputs"])]))
 
 
 def savers_of(
     store: Store,  # with the records of notebooks that cannot be read
     project: Project,  # whose notebooks are read
     pipeline: str,  # one of its pipelines
-) -> dict[str, str]:  # stage by artifact, in the order of the files
+) -> dict[str, tuple[str, ...]]:  # stages by artifact, in the order of the files
     "What a pipeline saves now."
-    stages = read_stages(project, pipeline, stage_files(project, pipeline))
-    saved = {name: stage.name for stage in stages for name in stage.saves}
-    for stage in filter(_is_half_read, stages):
-        for record in records_of(store, pipeline, stage.name)[-1:]:
-            saved = dict.fromkeys(record["outputs"], stage.name) | saved
+    saved: dict[str, tuple[str, ...]] = {}
+    for stage in read_stages(project, pipeline, stage_files(project, pipeline)):
+        for name in _names_saved(store, stage):
+            saved[name] = tuple(dict.fromkeys([*saved.get(name, ()), stage.name]))
     return saved
 
 # %% ../../nbs/flow/050_meaning.ipynb #746e43b3
@@ -71,6 +67,12 @@ def _which(name: Name, pipelines: list[str]) -> str:
     return "write " + " or ".join(f"`{name._replace(pipeline=pipeline)}`" for pipeline in pipelines)
 
 
+def _in_draft(project: Project, pipelines: Iterable[str], name: str) -> str:
+    "The mend for a name that a draft saves; empty for any other."
+    looked = (look_into(project, pipeline) for pipeline in pipelines)
+    return next((where_else(name, one) for one in looked if name in one.in_drafts), "")
+
+
 def owner_of(
     store: Store,  # with the records of notebooks that cannot be read
     project: Project,  # whose notebooks are read
@@ -84,7 +86,8 @@ def owner_of(
     owners = _owners(store, project, name.name)
     if not owners:
         known = [saved for pipeline in project.pipelines for saved in savers_of(store, project, pipeline)]
-        mend = did_you_mean(name.name, sorted({*known, *project.sources}))
+        aside = _in_draft(project, project.pipelines, name.name)
+        mend = aside or did_you_mean(name.name, sorted({*known, *project.sources}))
         raise UsageError(f"no pipeline of this project saves `{name.name}`", mend)
     if len(owners) > 1:
         listed = " and ".join(f"`{owner}`" for owner in owners)
@@ -105,24 +108,27 @@ def _old_result(store: Store, pipeline: str, name: str, profile: str) -> Found |
     return next((one for one in left if one and not one.line), None)
 
 
-def _gone(name: Name, old: Found, saver: str | None, profile: str) -> UsageError:
-    "The error for a name that only a stage of former times has made."
+def _gone(name: Name, old: Found, savers: tuple[str, ...], first: str) -> UsageError:
+    "The error for a name that only a stage of former times has made; `first` is what to do about it."
     made = f"`{name}` was made by stage `{old.record['stage']}`, which no longer saves it"
-    instead = f"`{name._replace(ref=old.run)}` is what it made"
-    if saver is None:
-        return UsageError(f"{made}; no stage of `{name.pipeline}` does", instead)
-    again = f"run `{run_again(name.pipeline, profile, saver)}`"
-    return UsageError(f"{made}; stage `{saver}` does, and was never committed", f"{again}; {instead}")
+    instead = f"`mlnb get {name._replace(ref=old.run)}` gives what it made"
+    mend = "; ".join(filter(None, [first, instead]))
+    if not savers:
+        return UsageError(f"{made}; no stage of `{name.pipeline}` does", mend)
+    listed = " and ".join(f"`{saver}`" for saver in savers)
+    does = f"stage {listed} does, and was" if len(savers) == 1 else f"stages {listed} do, and were"
+    return UsageError(f"{made}; {does} never committed", mend)
 
 
 def _unsaved(store: Store, project: Project, name: Name, profile: str) -> UsageError:
     "The error for a name that no stage of its pipeline saves now."
     old = _old_result(store, name.pipeline, name.name, profile)
     if old:
-        return _gone(name, old, None, profile)
+        return _gone(name, old, (), where_else(name.name, look_into(project, name.pipeline)))
+    aside = _in_draft(project, [name.pipeline], name.name)
     others = [owner for owner in _owners(store, project, name.name) if owner != name.pipeline]
     known = [*savers_of(store, project, name.pipeline), *project.sources]
-    mend = _which(name, others) if others else did_you_mean(name.name, known)
+    mend = _which(name, others) if others else aside or did_you_mean(name.name, known)
     return UsageError(f"no stage of `{name.pipeline}` saves `{name.name}`", mend)
 
 # %% ../../nbs/flow/050_meaning.ipynb #5023ead7
@@ -133,22 +139,44 @@ def _profiles_with(store: Store, project: Project, name: Name, savers: dict, pro
             yield other
 
 
+def _to_make(project: Project, pipeline: str, profile: str, savers: tuple[str, ...], is_alone: bool) -> str:
+    "What to do for a value that is to be made: run its stage alone or all, or mend what is broken."
+    broken = broken_stages(read_pipeline(project, pipeline))
+    bad = [f"`{saver}`" for saver in savers if saver in broken]
+    if bad:
+        return f"mend {' and '.join(bad)} first: `mlnb check {pipeline}` lists what is wrong"
+    return f"run `{run_again(pipeline, profile, savers[0] if broken or is_alone else '')}`"
+
+
+def _kept_after_failure(store: Store, name: Name, profile: str) -> str:
+    "How to get what the newest failed stage has saved under a name; empty when none did."
+    left = (left_in(store, document, name.name) for document in Runs(store, name.pipeline, profile))
+    found = max((one for one in left if one and one.line), key=lambda one: one.run, default=None)
+    if found is None:
+        return ""
+    stage, get = found.record["stage"], name._replace(ref=found.run)
+    return f"; `mlnb get {get}` gives what stage `{stage}` saved before it failed"
+
+
 def _never_committed(store: Store, project: Project, name: Name, profile: str, choice: Choice) -> UsageError:
     "The error for a name that no run under this profile has."
     savers, run = savers_of(store, project, name.pipeline), run_again(name.pipeline, profile)
+    own = savers[name.name]
     alone = run_with(Runs(store, name.pipeline, profile), savers, {name.name})
     if alone.document and alone.names != choice.names:
         listed = " and ".join(f"`{one}`" for one in sorted(choice.names))
         return UsageError(f"no run of `{name.pipeline}` has {listed} together", f"run `{run}` first")
     old = _old_result(store, name.pipeline, name.name, profile)
-    if old and old.record["stage"] != savers[name.name]:
-        return _gone(name, old, savers[name.name], profile)
+    if old and old.record["stage"] not in own:
+        return _gone(name, old, own, _to_make(project, name.pipeline, profile, own, True))
+    again = _to_make(project, name.pipeline, profile, own, False)
+    kept = _kept_after_failure(store, name, profile)
     message = f"`{name}` was never committed under profile `{profile}`"
     other = next(_profiles_with(store, project, name, savers, profile), None)
     if other is None:
-        return UsageError(message, f"run `{run}` first")
+        return UsageError(message, again + kept)
     use = f"`--profile {other}`, or MLNB_PROFILE={other} where you start JupyterLab"
-    return UsageError(f"{message}, but under `{other}`", f"use that one ({use}), or run `{run}`")
+    return UsageError(f"{message}, but under `{other}`", f"use that one ({use}), or {again}{kept}")
 
 # %% ../../nbs/flow/050_meaning.ipynb #318b29c3
 def _referred(store: Store, project: Project, name: Name, here: str | None) -> Found:
@@ -200,7 +228,7 @@ def find_artifact(
     choice = (chosen or {}).get(own.pipeline)
     if choice is None:
         choice = run_with(Runs(store, own.pipeline, profile), savers, {own.name})
-    kept = choice.document and result_in(store, choice.document, savers[own.name], own.name)
+    kept = choice.document and made_in(store, choice.document, savers[own.name], own.name)
     if not kept:
         raise _never_committed(store, project, own, profile, choice)
     return found_in(kept, choice.document, choice.line)
@@ -215,8 +243,8 @@ def every_meaning(
     "All names that mean something."
     for pipeline in pipelines:
         runs, savers = Runs(store, pipeline, profile), savers_of(store, project, pipeline)
-        for name, stage in savers.items():
+        for name, stages in savers.items():
             choice = run_with(runs, savers, {name})
-            kept = choice.document and result_in(store, choice.document, stage, name)
+            kept = choice.document and made_in(store, choice.document, stages, name)
             if kept:
                 yield name, found_in(kept, choice.document, choice.line)
