@@ -9,6 +9,7 @@ script and a person see the same. Nothing here writes anything or starts a kerne
 __all__ = ['MOST_DOCUMENTS', 'status_of', 'last_outcomes', 'outcome_line', 'tell_outcomes', 'why_of', 'find_stage', 'params_of']
 
 # %% ../../nbs/history/010_status.ipynb #a8d31871
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
@@ -65,7 +66,7 @@ def status_of(
     return {"stages": [entry for plan in plans for entry in _status_entries(plan)]}
 
 # %% ../../nbs/history/010_status.ipynb #2e8154c6
-MOST_DOCUMENTS = 50  # of runs that are looked through, the newest first
+MOST_DOCUMENTS = 500  # of a pipeline's runs that are looked through, the newest first
 _OUTCOMES = ("failed", "cancelled", "committed", "cached")  # states of a stage that say how it ended
 
 
@@ -83,9 +84,19 @@ def _outcomes_in(document: dict) -> dict[tuple, dict]:
 def _counts(document: dict, values: dict | None) -> bool:
     "Whether a run had some values; None = those of its profile."
     if values is None:
-        return not experiment_of(document)
+        return not experiment_of(document | {"tried_inputs": None})
     had = document.get("parameters", {})
     return all(name in had and had[name]["value"] == value for name, value in values.items())
+
+
+def _runs_of(store: Store, pipelines: set[str]) -> Iterator[dict]:
+    "Documents of runs of some pipelines, the newest first; damaged ones are left out."
+    marks = [f'"pipeline": {json.dumps(pipeline)}'.encode() for pipeline in pipelines]
+    for run in run_ids(store):
+        with suppress(MlnbError, OSError, KeyError), open(f"{store.root}/runs/{run}/run.json", "rb") as file:
+            content = file.read()
+            if any(mark in content for mark in marks):
+                yield document_of(store, run)
 
 
 def last_outcomes(
@@ -95,13 +106,15 @@ def last_outcomes(
 ) -> dict[tuple, dict]:  # by the same: run, state, kind, error, started_utc
     "How stages ended last under their values."
     found: dict[tuple, dict] = {}
-    for run in run_ids(store)[:MOST_DOCUMENTS]:
-        if wanted <= found.keys():
-            break
-        with suppress(MlnbError, OSError, KeyError):
-            document = document_of(store, run)
+    missing, left = set(wanted), dict.fromkeys((pipeline for pipeline, *_ in wanted), MOST_DOCUMENTS)
+    for document in _runs_of(store, set(left)):
+        with suppress(KeyError):
             told = _outcomes_in(document)
-            found = {p: told[p] for p in wanted & told.keys() if _counts(document, tried.get(p))} | found
+            found |= {p: told[p] for p in missing & told.keys() if _counts(document, tried.get(p))}
+            left[document["pipeline"]] -= 1
+        missing = {place for place in missing - found.keys() if left[place[0]] > 0}
+        if not missing:
+            break
     return found
 
 # %% ../../nbs/history/010_status.ipynb #c676a954
@@ -153,6 +166,15 @@ def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], d
         entry["why"] = [reason("new", _never_line(last))]
 
 
+def _tell_limit(store: Store, entries: list[dict]) -> None:
+    "Never say that a stage did not run where not all runs were looked at."
+    unknown = [e for e in entries if e["state"] == "never" and e["last"] is None and not e["problems"]]
+    if unknown and len(run_ids(store)) > MOST_DOCUMENTS:
+        for entry in unknown:
+            said = f"it was never committed, and the newest {MOST_DOCUMENTS} runs of {entry['pipeline']}"
+            entry["why"] = [reason("new", f"{said} do not have it")]
+
+
 def _tried_values(plan: Plan) -> dict[str, dict]:
     "The values that each stage and all that it needs would have, by stage; empty for those of the profile."
     origins = {name: {"value": v.value, "origin": v.origin} for name, v in plan.values.items()}
@@ -181,6 +203,7 @@ def tell_outcomes(
     found, newest = last_outcomes(store, set(places), tried), cache(partial(_newest_records, store))
     for entry, place in zip(status["stages"], places, strict=True):
         _tell_outcome(entry, found.get(place), newest if place not in tried else lambda *_: {})
+    _tell_limit(store, status["stages"])
     return status
 
 # %% ../../nbs/history/010_status.ipynb #146338b9
