@@ -1,9 +1,8 @@
 """A draft is no stage, and a stage that is broken stops nobody who does not need it: every kind of mistake
 beside every verb."""
 
-import shutil
-
 import re
+import shutil
 
 import pytest
 from hypothesis import given, settings

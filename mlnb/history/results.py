@@ -86,7 +86,7 @@ def _refs_to(refs: dict[str, str], *names: str) -> list[str]:
     return [ref for ref, target in targets.items() if any(name.startswith(target) for name in names)]
 
 
-def _place_of(record: dict) -> tuple:
+def _record_place(record: dict) -> tuple:
     "What tells a record from all others."
     return record["pipeline"], record["stage"], record["key"]
 
@@ -97,7 +97,7 @@ def _meant(store: Store, project: Project, names: list[Name], profile: str) -> s
     for name in names:
         with suppress(UsageError):
             records = find_artifact(store, project, str(name), profile).records
-            found |= {_place_of(record) for record in records if "key" in record}
+            found |= {_record_place(record) for record in records if "key" in record}
     return found
 
 
@@ -106,7 +106,7 @@ def versions_of(
     project: Project,  # whose pipelines are read
     written: str,  # a name, as `[PIPELINE/]NAME`
     profile: str = DEFAULT_PROFILE,  # the one under which the name means something
-) -> dict:  # {"versions"}: as `artifacts_of` says, with "refs", "is_meant"
+) -> dict:  # {"versions"}: as `artifacts_of`, "refs", "is_meant"
     "Every value that a name has had, the newest first; raises `UsageError` when it never had one."
     name, records = parse_name(written), every_record(store, project)
     made = [r for r in records if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])]
@@ -122,7 +122,7 @@ def versions_of(
     pipelines = {r["pipeline"] for r in made}
     refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in pipelines}
     meant = _meant(store, project, [name._replace(pipeline=pipeline) for pipeline in pipelines], profile)
-    places = [_place_of(r) for r in made]
+    places = [_record_place(r) for r in made]
     told = [{"refs": _refs_to(refs[v["pipeline"]], v["digest"], v["run"])} for v in found]
     return {
         "versions": [v | t | {"is_meant": p in meant} for v, t, p in zip(found, told, places, strict=True)]
