@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 OVERLAY = f".mlnb/overlay/{getpass.getuser()}/values/demo"
@@ -95,6 +97,18 @@ def test_numbers_by_hand_in_the_kernel_of_mlnb_are_those_of_a_run(make_project, 
     assert mine["digest"] == done.stage("draw")["outputs"]["numbers"]
 
 
+def test_kernel_without_a_notebook_has_all_of_a_run_but_the_seeds_and_says_so(make_project, lab_kernel):
+    project = make_project({"10_a.ipynb": ["1"]})
+    program = "import time, os; print(hash('abc'), *time.tzname, os.environ['OMP_NUM_THREADS'])"
+    fixed = os.environ | {"PYTHONHASHSEED": "0", "TZ": "UTC", "OMP_NUM_THREADS": "1"}
+    in_run = subprocess.run([sys.executable, "-c", program], env=fixed, capture_output=True, text=True).stdout
+    with opened(lab_kernel, project.root / "nbs", TZ="Asia/Tokyo", OMP_NUM_THREADS="8") as execute:
+        status, said = execute("from mlnb import load")
+        assert (status, said.count("\n")) == ("ok", 1)
+        assert "(random seeds); it does not know its notebook" in said
+        assert execute(program) == ("ok", in_run)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--cold"]])
 def test_numbers_by_hand_of_one_part_are_those_of_this_part_in_a_run(make_project, mlnb, lab_kernel, options):
@@ -148,8 +162,10 @@ def test_kernel_outside_a_project_says_nothing_and_one_started_as_in_a_run_neith
 
 @pytest.mark.slow
 def test_kernel_of_mlnb_that_jupyter_starts_without_mlnb_says_where_to_start_it(make_project, lab_kernel):
-    project = make_project({"10_a.ipynb": ["1"]})
-    with opened(lab_kernel, project.root / "nbs", "nbs/nowhere.ipynb") as execute:
+    project, spec = make_project({"10_a.ipynb": ["1"]}), KernelSpecManager().get_kernel_spec(lab_kernel)
+    about = spec.to_dict() | {"metadata": {}}  # as a Jupyter reads it that does not have the provisioner
+    Path(spec.resource_dir, "kernel.json").write_text(json.dumps(about))
+    with opened(lab_kernel, project.root / "nbs", "nbs/10_a.ipynb") as execute:
         status, said = execute("from mlnb import load")
         assert (status, said.count("\n")) == ("ok", 1)
         assert "start JupyterLab from the environment that mlnb is installed in" in said

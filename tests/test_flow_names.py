@@ -12,14 +12,18 @@ import pytest
 
 from mlnb.flow.heads import Runs, head_name, run_with
 from mlnb.flow.meaning import find_artifact, savers_of
+from mlnb.flow.plan import plan_pipeline
+from mlnb.flow.run_document import new_document
+from mlnb.flow.selection import select
 from mlnb.flow.session import find_by_hand, session_by_hand
 from mlnb.history.lineage import lineage_of
+from mlnb.history.results import versions_of
 from mlnb.store.artifacts import Artifact, put_value
 from mlnb.store.digests import digest_of
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.records import commit, find_record
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
+from mlnb.store.runs import experiment_of, write_run
 from mlnb.store.settings import find_project, project_store
 from mlnb.terminal.frame import give
 from mlnb.terminal.keep import answer_artifacts, answer_get, exact_digest
@@ -269,6 +273,8 @@ def check_mend(error, written, profile):
         again = by_command(other, profile)
         assert "both" not in str(again) if isinstance(again, UsageError) else again.document, (error, again)
         assert "@" not in other or not isinstance(again, UsageError), (error, again)
+    for other in re.findall(r"`mlnb get ([^`]+)`", error.mend):
+        assert not isinstance(by_command(other, profile), UsageError), error
     for other in re.findall(r"`--profile (\w+)`", error.mend):
         assert other != profile and not isinstance(by_command(written, other), UsageError), error
     for command in re.findall(r"`mlnb run ([\w ]+)", error.mend):
@@ -474,7 +480,7 @@ def test_renamed_stage_leaves_its_result_to_whoever_names_the_run(world):
     for written in ("model", "first/model"):
         with pytest.raises(UsageError, match="made by stage `fit`, which no longer saves it") as caught:
             meant(world, written)
-        assert f"`first/model@{run}` is what it made" in caught.value.mend
+        assert f"`mlnb get first/model@{run}` gives what it made" in caught.value.mend
         assert caught.value.mend.startswith("run `mlnb run first tune`")
     digest = meant(world, f"first/model@{run}").value.digest
     assert meant(world, f"model@{digest[:10]}").value.digest == digest
@@ -509,8 +515,22 @@ def test_what_a_failed_stage_saved_is_had_by_its_run_and_a_line_says_so(world, m
     answer = by_command(f"model@{run}", "default")
     assert "stage `fit`, which did not end well" in answer.notes[0]
     assert by_hand(f"model@{run}") == digests(answer.document)
-    with pytest.raises(UsageError, match="no record says how"):
+    with pytest.raises(UsageError, match="no record says how") as caught:
         lineage_of(world.store, world.project, f"first/model@{run}", "default")
+    assert caught.value.mend == f"`mlnb show {run}` says how its stage ended"
+    told = by_command("model", "default")
+    assert f"`mlnb get first/model@{run}` gives what stage `fit` saved before it failed" in told.mend
+    digest = answer.document["digest"]
+    again = by_command(f"model@{digest[:12]}", "default")
+    assert (again.document["digest"], again.document["run"]) == (digest, run)
+    assert "did not end well" in again.notes[0]
+    assert isinstance(by_command("model@abcdef012345", "default"), UsageError)
+    moved_on(world)
+    world.run("first", "default")
+    with pytest.raises(UsageError, match="no record says how") as caught:
+        lineage_of(world.store, world.project, f"first/model@{run}", "default")
+    (listed,) = re.findall("`mlnb artifacts ([^`]+)`", caught.value.mend)
+    assert len(versions_of(world.store, world.project, listed)["versions"]) == 1
 
 
 def test_export_of_an_experiment_says_so_on_stderr(world, monkeypatch, capsys):
@@ -600,6 +620,176 @@ def test_names_of_one_plan_come_from_one_run_or_are_asked_for_together(world):
     assert {found(name).run for name in ("model", "forecast")} == {both}
     head = world.run("first", "default")
     assert {(found(name).run, found(name).line) for name in ("model", "forecast")} == {(head, "")}
+
+
+def broken_by(change):
+    def break_it(path):
+        path.write_text(change(path.read_text()))
+
+    return break_it
+
+
+BREAKS = {
+    "whole": lambda path: None,
+    "forgotten import": broken_by(lambda text: text.replace("import save", "import load")),
+    "computed name": broken_by(lambda text: text.replace("save('model'", "save(str('model')")),
+    "syntax": broken_by(lambda text: text.replace("import save", "import (")),
+    "no JSON": broken_by(lambda text: text[:-9]),
+}
+
+
+@pytest.mark.parametrize("copy", ["a_old", "z_old", None])
+@pytest.mark.parametrize("broken", BREAKS)
+def test_backup_copy_or_mistake_in_a_notebook_hides_nothing_that_was_made(world, monkeypatch, copy, broken):
+    run = world.run("first", "default")
+    path = world.root / "first" / "fit.ipynb"
+    if copy:
+        (path.parent / f"{copy}.ipynb").write_text(path.read_text())
+    BREAKS[broken](path)
+    monkeypatch.chdir(world.root)
+    answer = by_command("first/model", "default")
+    assert (answer.document["run"], answer.document["stage"], answer.notes) == (run, "fit", ())
+    assert by_hand("first/model") == by_hand("model") == [answer.document["digest"]]
+    listed = {(row["name"], row["run"]) for row in answer_artifacts("first").document["artifacts"]}
+    assert listed == {("model", run), ("forecast", run)}
+    assert lineage_of(world.store, world.project, "first/model", "default")["line"] is None
+    (version,) = versions_of(world.store, world.project, "first/model")["versions"]
+    assert (version["is_meant"], version["profile"]) == (True, "default")
+
+
+@pytest.mark.parametrize("broken", [name for name in BREAKS if name != "whole"])
+def test_name_that_a_broken_stage_would_make_is_told_with_what_is_to_be_mended(world, broken):
+    world.run("first", "default", fails="fit")
+    world.forget("first", "guess")
+    path = world.root / "first" / "fit.ipynb"
+    backup = path.with_name("fit_old.ipynb")
+    backup.write_text(path.read_text())
+    BREAKS[broken](path)
+    with pytest.raises(UsageError, match="never committed") as caught:
+        meant(world, "first/model")
+    assert caught.value.mend.startswith("run `mlnb run first fit_old`")
+    BREAKS[broken](backup)
+    with pytest.raises(UsageError) as caught:
+        meant(world, "first/model")
+    assert "mend first/fit" in caught.value.mend or "mlnb check first" in caught.value.mend
+
+
+def test_two_stages_that_save_a_name_are_to_be_mended_before_they_are_run(world):
+    path = world.root / "first" / "fit.ipynb"
+    path.with_name("fit_old.ipynb").write_text(path.read_text())
+    with pytest.raises(UsageError, match="never committed") as caught:
+        meant(world, "first/model")
+    assert caught.value.mend == "mend `fit` and `fit_old` first: `mlnb check first` lists what is wrong"
+    path.with_name("fit_old.ipynb").unlink()
+    world.run("first", "default")
+    for name in ("fit_a", "fit_b"):
+        path.with_name(f"{name}.ipynb").write_text(path.read_text())
+    path.unlink()
+    with pytest.raises(UsageError, match="stages `fit_a` and `fit_b` do, and were never committed") as caught:
+        meant(world, "first/model")
+    assert caught.value.mend.startswith("mend `fit_a` and `fit_b` first: `mlnb check first`")
+
+
+def test_name_of_a_stage_that_became_a_draft_is_told_with_the_draft(world, monkeypatch):
+    monkeypatch.chdir(world.root)
+    for has_run in (False, True):
+        if has_run:
+            world.run("first", "default")
+        path = world.root / "first" / "fit.ipynb"
+        path.rename(path.with_name("Untitled2.ipynb"))
+        for written in ("model", "first/model"):
+            told = by_command(written, "default")
+            assert "first/Untitled2.ipynb saves it and is a draft" in told.mend
+            assert ("gives what it made" in told.mend) == has_run
+            with pytest.raises(UsageError, match="saves it and is a draft"):
+                find_by_hand(session_by_hand(), written)
+        path.with_name("Untitled2.ipynb").rename(path)
+
+
+def test_load_and_get_say_the_same_of_a_name_that_nobody_saves_any_more(world, monkeypatch):
+    world.run("first", "default")
+    world.forget("first", "fit")
+    monkeypatch.chdir(world.root)
+    with pytest.raises(UsageError) as caught:
+        find_by_hand(session_by_hand(), "model")
+    assert str(caught.value) == str(by_command("model", "default"))
+
+
+def test_digest_leads_to_the_head_before_any_experiment_that_made_the_same(world):
+    digest, runs = put_value(world.store, "same").as_dict(), []
+    for number, tried in enumerate(({}, TRIED["option"], {}), 1):
+        run = f"20261124T{number:09d}-aaaa"
+        key, about = f"{number:064x}", {"pipeline": "first", "stage": f"fit{3 - number}", "run": run}
+        record = about | {"key": key, "parts": {}, "inputs": {}, "outputs": {"model": digest}}
+        commit(world.store, record)
+        entry = {"name": about["stage"], "state": "committed", "key": key}
+        document = {"run": run, "pipeline": "first", "profile": "default", "state": "committed"}
+        write_run(world.store, document | {"stages": [entry], "keys": {about["stage"]: key}} | tried)
+        runs.append(run)
+    found = meant(world, f"first/model@{digest['digest'][:12]}")
+    assert (found.run in (runs[0], runs[2]), found.notes) == (True, ())
+    for run in (runs[0], runs[2]):
+        move_ref(world.store, head_name("first", "default"), run, "test")
+        assert meant(world, f"first/model@{digest['digest'][:12]}").run == run
+
+
+def test_plan_that_takes_a_name_from_an_experiment_is_one(world):
+    about = {"metadata": KERNEL, "nbformat": 4, "nbformat_minor": 5}
+    cell = {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None, "outputs": []}
+    source = "from mlnb import load, save\nsave('last', load('first/model'))"
+    notebook = world.root / "second" / "last.ipynb"
+    notebook.write_text(json.dumps({"cells": [cell | {"source": source}], **about}))
+
+    def documents():
+        plan = plan_pipeline(world.project, world.store, "second", "default")
+        chosen = [select(plan.pipeline, stages) for stages in ((), ["learn"])]
+        return [new_document(plan, selection, None, "planned") for selection in chosen]
+
+    world.run("first", "default", "option")
+    whole, other = documents()
+    assert (whole["tried_inputs"], experiment_of(whole)) == (
+        {"first/model": "experiment: depth=3"},
+        "experiment: first/model of depth=3",
+    )
+    assert "tried_inputs" not in other and experiment_of(other) == ""
+    experiment = world.runs[-1].run
+    notebook.write_text(notebook.read_text().replace("first/model'", f"first/model@{experiment}'"))
+    assert experiment_of(documents()[0]) == ""  # whoever writes a reference has chosen
+    notebook.write_text(notebook.read_text().replace(f"@{experiment}", ""))
+    world.run("first", "default")
+    assert experiment_of(documents()[0]) == ""
+
+
+@pytest.mark.slow
+def test_experiment_is_not_laundered_into_the_head_of_another_pipeline(make_project, mlnb):
+    project = make_project({}, SETTINGS)
+    (project.root / "second").mkdir()
+    fit = [("parameters", "depth: int = 1"), "from mlnb import save", "save('model', min(depth, 2))"]
+    project.stage("first/10_fit.ipynb", *fit)
+    project.stage("second/10_use.ipynb", "from mlnb import load, save", "save('z', load('first/model') * 2)")
+
+    def call(*words):
+        return mlnb(*words, cwd=project.root)
+
+    def use(*options):
+        return call("run", "second", "--json", *options)
+
+    assert call("run", "first", "-p", "depth", "3", "--json").json["experiment"] == "experiment: depth=3"
+    said = "experiment: first/model of depth=3"
+    assert use("-n").json["experiment"] == said
+    done = use()
+    assert (done.code, done.json["head"], done.json["experiment"]) == (0, False, said)
+    assert "only an experiment has `first/model`; run `mlnb run first` first" in done.stderr
+    assert call("get", "second/z", "--json").json["experiment"] == said
+    (row,) = call("artifacts", "second", "--json").json["artifacts"]
+    assert row["experiment"] == said and said in call("runs").stdout + call("show", "latest").stdout
+    assert call("run", "first", "-p", "depth", "2").code == 0
+    assert call("run", "first", "--profile", "ci").code == 0
+    project.stage("first/10_fit.ipynb", *[("parameters", "depth: int = 2"), *fit[1:]])
+    assert call("run", "first", "--json").json["head"]
+    again = use()
+    assert (again.states, again.json["head"], again.json["experiment"]) == ({"use": "cached"}, True, None)
+    assert call("get", "second/z", "--json").json["experiment"] is None
 
 
 # real runs

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from mlnb.flow.plan import plan_pipeline, plan_step
-from mlnb.history.status import MOST_DOCUMENTS, last_outcomes, status_of, tell_outcomes
+from mlnb.history.status import last_outcomes, status_of, tell_outcomes
 from mlnb.notebook.packages import installed_packages
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import open_store
@@ -168,15 +168,60 @@ def test_reading_stops_when_all_is_known_and_after_the_limit(told, monkeypatch):
     read = []
     document_of = status.document_of
     monkeypatch.setattr(status, "document_of", lambda store, run: read.append(run) or document_of(store, run))
+    monkeypatch.setattr(status, "MOST_DOCUMENTS", 9)
     told.run(rows="failed")
-    for _ in range(MOST_DOCUMENTS):
+    for _ in range(9):
         told.run(fit_a="failed")
     wanted = {("demo", "default", "rows"), ("demo", "default", "fit[k=a]")}
     assert {unit for *_, unit in last_outcomes(told.store, wanted)} == {"fit[k=a]"}
-    assert len(read) == MOST_DOCUMENTS
+    assert len(read) == 9
+    (why,) = told.status()["rows"]["why"]
+    assert why["message"] == "it was never committed, and the newest 9 runs of demo do not have it"
     read.clear()
     last_outcomes(told.store, {("demo", "default", "fit[k=a]")})
     assert len(read) == 1
+
+
+def test_runs_of_another_pipeline_do_not_hide_a_failure(told, monkeypatch):
+    from mlnb.history import status
+
+    monkeypatch.setattr(status, "MOST_DOCUMENTS", 3)
+    run = told.run(rows="failed")
+    document = status.document_of(told.store, run)
+    for _ in range(5):
+        told.n += 1
+        write_run(told.store, document | {"run": f"20261124T{told.n:09d}-aaaa", "pipeline": "demo2"})
+    assert told.status()["rows"]["last"]["run"] == run
+
+
+def tried(n):
+    return {"parameters": {"n": (n, "option")}}
+
+
+def test_status_with_values_tells_how_runs_with_these_values_ended(told):
+    own = told.run(rows="failed", parameters={"n": (3, "default")})
+    other = told.run(rows="failed", **tried(4))
+    last = told.run(rows="failed", fit_a="skipped", **tried(5))
+    told.run(rows="committed", fit_a="failed", **tried(6))
+
+    def ended(*options):
+        shown = told.call("status", "demo", "--json", *options, cwd=told.folder.root).json["stages"]
+        return {entry["name"]: entry["last"] and entry["last"]["run"] for entry in shown[:2]}
+
+    assert ended() == {"rows": own, "fit": None}
+    assert ended("-p", "n", "5") == {"rows": last, "fit": None}
+    assert ended("-p", "n", "4") == {"rows": other, "fit": None}
+    assert ended("-p", "n", "7") == {"rows": None, "fit": None}
+    assert ended("-p", "n", "3") == {"rows": own, "fit": None}
+    told.run(rows="committed", **tried(5))
+    shown = told.call("status", "demo", "--json", "-p", "n", "5", cwd=told.folder.root).json["stages"]
+    assert shown[0]["last"]["state"] == "committed"
+
+
+def test_why_says_a_failure_once(told):
+    told.run(rows="failed")
+    shown = told.call("why", "rows", cwd=told.folder.root).stdout
+    assert shown.count("ValueError: no rows") == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A draft is no stage, and a stage that is broken stops nobody who does not need it: every kind of mistake
 beside every verb."""
 
+import re
 import shutil
 
 import pytest
@@ -298,7 +299,10 @@ def test_drafts_change_nothing_but_the_list_of_check(opened, make_project, asked
     before = [asked(*w, cwd=folder.root) for w in words]
     for name in DRAFTS:
         folder.stage(f"nbs/{name}", OURS, "save('model', 2)", "load('nobody')")
-    assert [asked(*w, cwd=folder.root) for w in words] == before
+    after = [asked(*w, cwd=folder.root) for w in words]
+    assert [(one.code, one.stdout) for one in after] == [(one.code, one.stdout) for one in before]
+    assert after[1:] == before[1:] and after[0].stderr.startswith(f"{len(DRAFTS)} drafts left aside: nbs/")
+    assert after[0].stderr.count("\n") == 1 and "`mlnb check` says more" in after[0].stderr
     found = asked("check", "--json", cwd=folder.root)
     assert (found.code, {p["rule"] for p in found.json["problems"]}) == (0, {"draft"})
     assert len(found.json["problems"]) == len(DRAFTS)
@@ -314,6 +318,20 @@ def test_name_that_only_a_draft_saves_is_told_and_the_mend_works(opened, make_pr
         assert problem.rule == "no-saver" and "nbs/Untitled.ipynb saves it and is a draft" in problem.mend
     (folder.root / "nbs/Untitled.ipynb").rename(folder.root / "nbs" / problem.mend.split("`")[1])
     assert [read_pipeline(project, p).problems for p in ("demo", "other")] == [(), ()]
+
+
+@pytest.mark.parametrize("verb", [("run", "demo", "{}", "-n"), ("why", "demo/{}"), ("why", "{}")])
+def test_stage_that_became_a_draft_is_found_again_by_what_the_mend_says(opened, make_project, asked, verb):
+    folder = make_project(SOUND, SETTINGS)
+    opened(folder)
+    words = [word.format("train") for word in verb]
+    whole = asked(*words, cwd=folder.root)
+    (folder.root / "nbs/20_train.ipynb").rename(folder.root / "nbs/Untitled2.ipynb")
+    lost = asked(*words, cwd=folder.root)
+    assert lost.code == 2 and "rename nbs/Untitled2.ipynb, a draft and no stage" in lost.stderr
+    proposed = re.findall(r"`(\d+_train.ipynb)`", lost.stderr)[0]
+    (folder.root / "nbs/Untitled2.ipynb").rename(folder.root / "nbs" / proposed)
+    assert asked(*words, cwd=folder.root) == whole
 
 
 def test_folder_of_drafts_alone_stops_its_own_run_only(opened, make_project, asked):
@@ -391,7 +409,8 @@ def test_run_beside_a_broken_stage_moves_no_head_and_says_why(opened, make_proje
     done = asked("run", "demo", "train", "--json", cwd=folder.root)
     assert done.code == 0, done.stdout
     assert (done.code, done.json["head"], done.states) == (0, False, {"ingest": "cached", "train": "cached"})
-    assert done.stderr.count("demo: broken, left aside: bad") == 2 and "the head stays: " in done.stderr
+    assert done.stderr.count("demo: broken, left aside: bad") == 1
+    assert "the head stays, because stages are left aside" in done.stderr
     (folder.root / "nbs/90_bad.ipynb").rename(folder.root / "nbs/bad-Copy1.ipynb")
     again = asked("run", "demo", "--json", cwd=folder.root)
     assert again.json["head"] and "aside" not in again.stderr

@@ -8,10 +8,10 @@ With a reference, `fraud/model@REF`, the name means exactly what the digest, the
 
 # %% auto #0
 __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'made_of_nothing', 'result_keys', 'result_in', 'head_name', 'run_again', 'Runs',
-           'Choice', 'run_with', 'Found', 'found_in', 'document_if_kept', 'left_in', 'at_reference']
+           'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'left_in', 'at_reference']
 
 # %% ../../nbs/flow/040_heads.ipynb #9cb44d88
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .fanout_parts import Parts, input_of
@@ -179,15 +179,25 @@ def _serving(runs: Runs, document: dict, names: Iterable[str]) -> str:
     return f"{why}: run {document['run']} serves, {', '.join(filter(None, [ending, tried]))}"
 
 
+def made_in(
+    store: Store,  # where records live
+    document: dict,  # what a run says of itself
+    stages: Iterable[str],  # those that save the name
+    name: str,  # artifact that is looked for
+) -> Kept | None:  # None when none of them made it there
+    "What one of several stages made in a run under a name."
+    return next(filter(None, (result_in(store, document, stage, name) for stage in stages)), None)
+
+
 def run_with(
     runs: Runs,  # of the pipeline
-    savers: dict[str, str],  # stage by artifact, as the notebooks are now
+    savers: Mapping[str, tuple[str, ...]],  # stages by artifact, as the notebooks are now
     names: Iterable[str],  # artifacts that the run must have
 ) -> Choice:  # without document when no run has them all
     "The run that names of a pipeline mean."
     wanted = frozenset(names)
     for document in runs:
-        if all(result_in(runs.store, document, savers.get(name, ""), name) for name in wanted):
+        if all(made_in(runs.store, document, savers.get(name, ()), name) for name in wanted):
             return Choice(wanted, document, _serving(runs, document, wanted))
     return Choice(wanted, None, "")
 
@@ -236,8 +246,8 @@ def document_if_kept(
         return {}
 
 
-def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, Kept]:
-    "Artifacts of this name whose digest begins so, by digest, each with its first record."
+def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, list[dict]]:
+    "Records of artifacts of this name whose digest begins so, by digest."
     folder, found = store.root / "records" / pipeline, {}
     if len(ref) < 6 or not folder.is_dir():
         return found
@@ -245,8 +255,26 @@ def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, Ke
     for record in (record for stage in stages for record in records_of(store, pipeline, stage)):
         output = record["outputs"].get(name, {"digest": ""})
         if output["digest"].startswith(ref):
-            found.setdefault(output["digest"], (artifact_of(output), [record]))
+            found.setdefault(output["digest"], []).append(record)
     return found
+
+
+def _heads_of(store: Store, pipeline: str) -> Iterator[dict]:
+    "Documents of a pipeline's heads, of every profile."
+    folder = store.root / "refs" / "heads" / pipeline
+    for profile in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []:
+        head = read_ref(store, head_name(pipeline, profile))
+        yield document_if_kept(store, head.target) if head else {}
+
+
+def _origin(store: Store, pipeline: str, records: list[dict]) -> tuple[dict, dict]:
+    "The record and the run that say most of a value: a head's, else one that tried nothing."
+    by_key = {record.get("key"): record for record in records}
+    for head in _heads_of(store, pipeline):
+        for key in by_key.keys() & set(head.get("keys", {}).values()):
+            return by_key[key], head
+    made = [(record, document_if_kept(store, record["run"])) for record in records]
+    return next((one for one in made if one[1] and not experiment_of(one[1])), made[0])
 
 # %% ../../nbs/flow/040_heads.ipynb #31e35298
 def _left_by(store: Store, document: dict, entry: dict, name: str) -> dict | None:
@@ -306,6 +334,20 @@ def _in_run(store: Store, pipeline: str, name: str, ref: str) -> Found | None:
     return left_in(store, document, name) if document["pipeline"] == pipeline else None
 
 
+def _left_by_digest(store: Store, pipeline: str, name: str, ref: str) -> Found | None:
+    "What a stage that did not end well saved with a digest that begins so; of several the newest."
+    if len(ref) < 6 or not set(ref) <= set("0123456789abcdef"):
+        return None
+    for document in (read_run(store, run) for run in run_ids(store)):
+        for entry in document["stages"] if document["pipeline"] == pipeline else ():
+            left = entry["state"] not in ENDED_WELL and (entry.get("saved") or {}).get(name)
+            if left and left.get("digest", "").startswith(ref):
+                record = _left_by(store, document, entry, name)
+                line = f"saved by stage `{entry['name']}`, which did not end well in run {document['run']}"
+                return found_in((input_of(left), [record]), document, line)
+    return None
+
+
 def at_reference(
     store: Store,  # with records and refs
     pipeline: str,  # whose artifact it is
@@ -319,9 +361,10 @@ def at_reference(
         message = f"`{name}@{ref}` is the beginning of {len(found)} digests"
         raise UsageError(message, f"write more of it, e.g. `{pipeline}/{name}@{longer}`")
     if found:
-        (kept,) = found.values()
-        return found_in(kept, document_if_kept(store, kept[1][0]["run"]))
+        (records,) = found.values()
+        record, document = _origin(store, pipeline, records)
+        return found_in((artifact_of(record["outputs"][name]), [record]), document)
     moved = read_ref(store, f"names/{pipeline}/{name}/{ref}")
     if moved is not None:
         return at_reference(store, pipeline, name, moved.target)
-    return _in_run(store, pipeline, name, ref)
+    return _in_run(store, pipeline, name, ref) or _left_by_digest(store, pipeline, name, ref)

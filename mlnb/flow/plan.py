@@ -89,6 +89,7 @@ class Plan:
     outside: dict[str, Artifact | Parts] = field(default_factory=dict)  # names of other pipelines, as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # pinned, by name as written
     missing: dict[str, UsageError] = field(default_factory=dict)  # names that nothing stands for yet
+    tried: dict[str, str] = field(default_factory=dict)  # what the run of such a name tried, as written
     lines: list[str] = field(default_factory=list)  # to be said to the user
     packages: dict = field(default_factory=dict)  # what is installed, by distribution
 
@@ -165,6 +166,8 @@ def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict) -> None:
     own = plan.pipeline.name
     found = find_artifact(plan.store, plan.project, written, plan.profile, own, chosen)
     plan.outside[written] = found.value
+    if found.experiment and name.ref is None:
+        plan.tried[written] = found.experiment
     plan.say(found.notes)
 
 

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from .parameter_values import command_again
 from ..notebook.each import unit_name
+from ..store.runs import experiment_of
 
 # %% ../../nbs/flow/190_progress.ipynb #f8f71fa2
 def _shown_metrics(metrics: dict[str, float]) -> str:
@@ -59,6 +60,13 @@ def _notebook_lines(entry: dict) -> list[str]:
     return [f"  executed notebook: {os.path.relpath(kept) if kept.is_absolute() else kept}"]
 
 
+def _kept_lines(entry: dict, document: dict) -> list[str]:
+    "How to get what a stage saved before it failed; nothing when it saved nothing."
+    place = f"{document['pipeline']}/{{}}@{document['run']}" if entry.get("saved") else ""
+    kept = ", ".join(f"`{name}` (`mlnb get {place.format(name)}`)" for name in entry.get("saved") or ())
+    return [f"  kept: {kept}"] if kept else []
+
+
 def failure_lines(
     entry: dict,  # of a failed stage
     document: dict,  # of its run
@@ -70,7 +78,8 @@ def failure_lines(
     head = f"{unit} failed{where} [{entry['kind']}]"
     values = {name: (one["value"], one["origin"]) for name, one in document["parameters"].items()}
     again = command_again(document["pipeline"], [unit], document["profile"], values)
-    return [head, *_error_lines(entry, error), *_notebook_lines(entry), f"  run it again: {again}"]
+    kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
+    return [head, *_error_lines(entry, error), *kept, f"  run it again: {again}"]
 
 # %% ../../nbs/flow/190_progress.ipynb #3036cf37
 STATE_WORDS = {"committed": "run", "cached": "fresh"}  # of states that a line calls by another name
@@ -81,13 +90,15 @@ def run_line(
 ) -> str:  # one line, without a full stop
     "The last line of a run."
     n, pipeline = Counter(entry["state"] for entry in document["stages"]), document["pipeline"]
+    tried = experiment_of(document)
+    tried = f"; {tried}, no head moves" if tried else ""
     if n and set(n) == {"cached"}:
         stages = "its stage is" if n["cached"] == 1 else f"all {n['cached']} stages are"
-        return f"{pipeline}: nothing to do, {stages} fresh"
+        return f"{pipeline}: nothing to do, {stages} fresh{tried}"
     counted = ("committed", "cached", "failed", "skipped", "cancelled")
     parts = ", ".join(f"{n[state]} {STATE_WORDS.get(state, state)}" for state in counted if n[state])
     again = "; the same command resumes" if document["state"] == "cancelled" else ""
-    took = f"in {document['seconds']:.1f} s (run {document['run']}){again}"
+    took = f"in {document['seconds']:.1f} s (run {document['run']}){again}{tried}"
     return f"{pipeline}: {document['state']}, {parts} {took}"
 
 # %% ../../nbs/flow/190_progress.ipynb #e378e4bf

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from .ending import finish, open_parts
 from .events import recorded
-from .heads import document_if_kept, head_name
+from .heads import document_if_kept, head_name, run_again
 from .key import reason
 from .lock import StageLock
 from .parameter_values import command_again
@@ -42,9 +42,9 @@ from .schedule import DONE
 from .selection import Selection, asked_units, is_forced, scope_units
 from ..kernel.memory_cap import sweep_groups
 from ..notebook.each import file_stem
-from ..notebook.soundness import broken_line
 from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
+from ..store.names import parse_name
 from ..store.records import find_record
 from ..store.refs import move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, run_folder, write_run
@@ -347,6 +347,18 @@ def point_head(
             return
 
 # %% ../../nbs/flow/170_run.ipynb #e657c4a1
+def _why_it_stays(plan: Plan) -> str:
+    "Why a head does not move although every stage is committed; empty when it moves."
+    if plan.pipeline.broken:
+        return "stages are left aside"
+    first = " and ".join(
+        f"`{run_again(pipeline, plan.profile)}`"
+        for pipeline in dict.fromkeys(parse_name(name).pipeline for name in plan.tried)
+    )
+    listed = ", ".join(f"`{name}`" for name in plan.tried)
+    return f"only an experiment has {listed}; run {first} first" if first else ""
+
+
 def move_head(
     run: Run,  # that ended, its state final
 ) -> bool:  # whether the head says now what this run says
@@ -358,8 +370,9 @@ def move_head(
     run.document |= {"keys": keys} | ({"empty": empty} if empty else {})
     if not run.settings.is_profile_run or any(step.state != "cached" for step in steps):
         return False
-    if run.plan.pipeline.broken:
-        run.tell("line", text=f"the head stays: {broken_line(run.plan.pipeline)}")
+    reason = _why_it_stays(run.plan)
+    if reason:
+        run.tell("line", text=f"the head stays, because {reason}")
         return False
     point_head(run, (keys, empty))
     return True

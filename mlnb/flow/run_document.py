@@ -88,6 +88,8 @@ def new_document(
     "The document of a run before anything happened."
     python, own = sys.version.split()[0], plan.packages.get("mlnb", {}).get("version")
     values = {n: {"value": v.value, "origin": v.origin, "type": v.type} for n, v in plan.values.items()}
+    read = {name for stage in selection.scope for name in plan.pipeline.stages[stage].loads}
+    tried = {name: said for name, said in plan.tried.items() if name in read}
     return {
         "format": 1,
         "exit_code": 0,
@@ -104,7 +106,7 @@ def new_document(
         "stages": [entry_of(plan.steps[unit]) for unit in scope_units(plan, selection)],
         "keys": {},
         "head": False,
-    }
+    } | ({"tried_inputs": tried} if tried else {})
 
 # %% ../../nbs/flow/150_run_document.ipynb #1d7a31e3
 PRECEDENCE = (130, 70, 5, 6, 69, 75, 2, 124, 1, 3, 4, 10)  # of several exit codes the first holds

@@ -234,7 +234,10 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
 
     if name.ref is not None:
         return "", None
-    pipeline = name.pipeline or owner_of(session.store.below, project, session.pipeline, name)
+    try:
+        pipeline = name.pipeline or owner_of(session.store.below, project, session.pipeline, name)
+    except UsageError:  # `find_artifact` says more of it
+        return "", None
     path = overlay_path(session, pipeline, name.name)
     if not path.exists():
         return pipeline, None

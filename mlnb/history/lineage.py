@@ -261,13 +261,21 @@ def source_lineage(
     return lineage_down(store, project, graph) if direction == "down" else _only_sources(graph)
 
 
+def _other_lineage(store: Store, project: Project, found: Found, name: str) -> str:
+    "What to ask instead of where a value came from that was never committed."
+    pipeline = found.record["pipeline"]
+    is_own = (r["pipeline"] == pipeline and name in r["outputs"] for r in every_record(store, project))
+    if any(is_own):
+        return f"take a committed one: `mlnb artifacts {pipeline}/{name}` lists them"
+    return f"`mlnb show {found.run}` says how its stage ended"
+
+
 def _artifact_lineage(store: Store, project: Project, written: str, found: Found, direction: str) -> Graph:
     "Lineage of a value that a stage made."
     name = parse_name(written).name
     if any("key" not in record for record in found.records):
         what = f"no record says how `{written}` of run {found.run} was made"
-        mend = f"take a committed one: `mlnb artifacts {found.record['pipeline']}/{name}` lists them"
-        raise UsageError(what, mend)
+        raise UsageError(what, _other_lineage(store, project, found, name))
     if direction == "up":
         return lineage_up(record_graph(store, project), project, found.records, name)
     start = Graph()

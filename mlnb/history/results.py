@@ -9,17 +9,18 @@ that the name ever had, with the run that made it, what that run tried, and the 
 __all__ = ['artifacts_of', 'every_record', 'refs_of', 'versions_of']
 
 # %% ../../nbs/history/030_results.ipynb #441f1f69
+from contextlib import suppress
 from pathlib import Path
 
 from ..flow.heads import document_if_kept
-from ..flow.meaning import every_meaning
+from ..flow.meaning import every_meaning, find_artifact
 from ..store.errors import UsageError, did_you_mean
-from ..store.names import parse_name
+from ..store.names import Name, parse_name
 from ..store.objects import Store
 from ..store.records import records_of, was_erased
 from ..store.refs import read_ref
 from ..store.runs import experiment_of
-from ..store.settings import Project
+from ..store.settings import DEFAULT_PROFILE, Project
 
 # %% ../../nbs/history/030_results.ipynb #2580c666
 def _output_row(store: Store, record: dict, name: str, run: str, **about) -> dict:
@@ -86,11 +87,27 @@ def _refs_to(refs: dict[str, str], *names: str) -> list[str]:
     return [ref for ref, target in targets.items() if any(name.startswith(target) for name in names)]
 
 
+def _record_place(record: dict) -> tuple:
+    "What tells a record from all others."
+    return record["pipeline"], record["stage"], record["key"]
+
+
+def _meant(store: Store, project: Project, names: list[Name], profile: str) -> set[tuple]:
+    "The records that names mean now."
+    found = set()
+    for name in names:
+        with suppress(UsageError):
+            records = find_artifact(store, project, str(name), profile).records
+            found |= {_record_place(record) for record in records if "key" in record}
+    return found
+
+
 def versions_of(
     store: Store,  # records and refs
     project: Project,  # whose pipelines are read
     written: str,  # a name, as `[PIPELINE/]NAME`
-) -> dict:  # {"versions"}: as `artifacts_of` says, with "refs"
+    profile: str = DEFAULT_PROFILE,  # the one under which the name means something
+) -> dict:  # {"versions"}: as `artifacts_of`, "refs", "is_meant"
     "Every value that a name has had, the newest first; raises `UsageError` when it never had one."
     name, records = parse_name(written), every_record(store, project)
     made = [r for r in records if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])]
@@ -103,5 +120,11 @@ def versions_of(
         r: {"profile": d.get("profile"), "experiment": experiment_of(d) or None} for r, d in runs.items()
     }
     found = [_output_row(store, record, name.name, record["run"], **about[record["run"]]) for record in made]
-    refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in {r["pipeline"] for r in made}}
-    return {"versions": [v | {"refs": _refs_to(refs[v["pipeline"]], v["digest"], v["run"])} for v in found]}
+    pipelines = {r["pipeline"] for r in made}
+    refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in pipelines}
+    meant = _meant(store, project, [name._replace(pipeline=pipeline) for pipeline in pipelines], profile)
+    places = [_record_place(r) for r in made]
+    told = [{"refs": _refs_to(refs[v["pipeline"]], v["digest"], v["run"])} for v in found]
+    return {
+        "versions": [v | t | {"is_meant": p in meant} for v, t, p in zip(found, told, places, strict=True)]
+    }

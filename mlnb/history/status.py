@@ -9,17 +9,19 @@ script and a person see the same. Nothing here writes anything or starts a kerne
 __all__ = ['MOST_DOCUMENTS', 'status_of', 'last_outcomes', 'outcome_line', 'tell_outcomes', 'why_of', 'find_stage', 'params_of']
 
 # %% ../../nbs/history/010_status.ipynb #a8d31871
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
+from types import MappingProxyType
 
 from ..flow.key import reason
 from ..flow.plan import Plan, Step
-from ..flow.selection import stage_meant
+from ..flow.selection import no_stage_mend, stage_meant
 from ..notebook.each import unit_name
 from ..notebook.pipeline import read_pipeline
 from ..notebook.soundness import as_read, problem_documents
-from ..store.errors import MlnbError, UsageError, did_you_mean
+from ..store.errors import MlnbError, UsageError
 from ..store.objects import Store
 from ..store.records import has_records, records_of
 from ..store.runs import document_of, experiment_of, run_ids
@@ -64,7 +66,7 @@ def status_of(
     return {"stages": [entry for plan in plans for entry in _status_entries(plan)]}
 
 # %% ../../nbs/history/010_status.ipynb #2e8154c6
-MOST_DOCUMENTS = 50  # of runs that are looked through, the newest first
+MOST_DOCUMENTS = 500  # of a pipeline's runs that are looked through, the newest first
 _OUTCOMES = ("failed", "cancelled", "committed", "cached")  # states of a stage that say how it ended
 
 
@@ -79,20 +81,41 @@ def _outcomes_in(document: dict) -> dict[tuple, dict]:
     return {(*place, unit): about | outcome for unit, outcome in told.items()}
 
 
+def _counts(document: dict, values: dict | None) -> bool:
+    "Whether a run had some values; None = those of its profile."
+    if values is None:
+        return not experiment_of(document | {"tried_inputs": None})
+    had = document.get("parameters", {})
+    return all(name in had and had[name]["value"] == value for name, value in values.items())
+
+
+def _runs_of(store: Store, pipelines: set[str]) -> Iterator[dict]:
+    "Documents of runs of some pipelines, the newest first; damaged ones are left out."
+    marks = [f'"pipeline": {json.dumps(pipeline)}'.encode() for pipeline in pipelines]
+    for run in run_ids(store):
+        with suppress(MlnbError, OSError, KeyError), open(f"{store.root}/runs/{run}/run.json", "rb") as file:
+            content = file.read()
+            if any(mark in content for mark in marks):
+                yield document_of(store, run)
+
+
 def last_outcomes(
     store: Store,  # that has the documents of runs
     wanted: set[tuple],  # pipeline, profile and name of each stage or part
+    tried: Mapping[tuple, dict] = MappingProxyType({}),  # by the same: values, unless the profile's
 ) -> dict[tuple, dict]:  # by the same: run, state, kind, error, started_utc
-    "How stages ended last under the values of their profile."
+    "How stages ended last under their values."
     found: dict[tuple, dict] = {}
-    for run in run_ids(store)[:MOST_DOCUMENTS]:
-        if wanted <= found.keys():
+    missing, left = set(wanted), dict.fromkeys((pipeline for pipeline, *_ in wanted), MOST_DOCUMENTS)
+    for document in _runs_of(store, set(left)):
+        with suppress(KeyError):
+            told = _outcomes_in(document)
+            found |= {p: told[p] for p in missing & told.keys() if _counts(document, tried.get(p))}
+            left[document["pipeline"]] -= 1
+        missing = {place for place in missing - found.keys() if left[place[0]] > 0}
+        if not missing:
             break
-        with suppress(MlnbError, OSError, KeyError):
-            document = document_of(store, run)
-            if not experiment_of(document):
-                found = _outcomes_in(document) | found
-    return {place: found[place] for place in wanted & found.keys()}
+    return found
 
 # %% ../../nbs/history/010_status.ipynb #c676a954
 def outcome_line(
@@ -143,6 +166,27 @@ def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], d
         entry["why"] = [reason("new", _never_line(last))]
 
 
+def _tell_limit(store: Store, entries: list[dict]) -> None:
+    "Never say that a stage did not run where not all runs were looked at."
+    unknown = [e for e in entries if e["state"] == "never" and e["last"] is None and not e["problems"]]
+    if unknown and len(run_ids(store)) > MOST_DOCUMENTS:
+        for entry in unknown:
+            said = f"it was never committed, and the newest {MOST_DOCUMENTS} runs of {entry['pipeline']}"
+            entry["why"] = [reason("new", f"{said} do not have it")]
+
+
+def _tried_values(plan: Plan) -> dict[str, dict]:
+    "The values that each stage and all that it needs would have, by stage; empty for those of the profile."
+    origins = {name: {"value": v.value, "origin": v.origin} for name, v in plan.values.items()}
+    if not experiment_of({"parameters": origins}):
+        return {}
+    needed = {stage: as_read(plan.pipeline).with_needs([stage]) for stage in as_read(plan.pipeline).order}
+    return {
+        stage: {name: v.value for name, v in plan.values.items() if not needs.isdisjoint(v.stages)}
+        for stage, needs in needed.items()
+    }
+
+
 def tell_outcomes(
     status: dict,  # what `status_of` gave; its entries are filled in
     plans: list[Plan],  # of which it was made
@@ -153,9 +197,13 @@ def tell_outcomes(
     store, profiles = plans[0].store, {plan.pipeline.name: plan.profile for plan in plans}
     units = [(e["pipeline"], unit_name(e["name"], e["each"])) for e in status["stages"]]
     places = [(pipeline, profiles[pipeline], unit) for pipeline, unit in units]
-    found, newest = last_outcomes(store, set(places)), cache(partial(_newest_records, store))
+    values = {plan.pipeline.name: _tried_values(plan) for plan in plans}
+    asked = zip(places, status["stages"], strict=True)
+    tried = {p: values[e["pipeline"]][e["name"]] for p, e in asked if values[e["pipeline"]]}
+    found, newest = last_outcomes(store, set(places), tried), cache(partial(_newest_records, store))
     for entry, place in zip(status["stages"], places, strict=True):
-        _tell_outcome(entry, found.get(place), newest)
+        _tell_outcome(entry, found.get(place), newest if place not in tried else lambda *_: {})
+    _tell_limit(store, status["stages"])
     return status
 
 # %% ../../nbs/history/010_status.ipynb #146338b9
@@ -188,8 +236,7 @@ def find_stage(
     pipelines = {p: read_pipeline(project, p) for p in ([wanted] if wanted else project.pipelines)}
     found = [pipeline for pipeline, read in pipelines.items() if stage_meant(read, name)]
     if not found:
-        known = [stage for pipeline in pipelines.values() for stage in pipeline.stages]
-        raise UsageError(f"there is no stage `{written}`", did_you_mean(name.partition("[")[0], known))
+        raise UsageError(f"there is no stage `{written}`", no_stage_mend(pipelines.values(), name))
     if len(found) > 1:
         said = f"{' and '.join(found)} both have a stage `{name}`"
         raise UsageError(said, f"write `{found[0]}/{name}`")

@@ -15,7 +15,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from .process import THREAD_VARIABLES, stand_in_for_verbs, stop
+from .process import BY_HAND, THREAD_VARIABLES, stand_in_for_verbs, stop
 
 # %% ../../nbs/kernel/210_by_hand.ipynb #fd118bb6
 def what_differs() -> list[str]:  # in words; empty in a kernel that mlnb started for a notebook
@@ -34,9 +34,12 @@ def what_differs() -> list[str]:  # in words; empty in a kernel that mlnb starte
 def by_hand_line(
     found: list[str],  # what may differ, in words
     is_own: bool,  # whether this is the process that mlnb's kernelspec starts
+    is_placed: bool = False,  # whether mlnb started it, without a notebook
 ) -> str:
     "What may differ, and what to do about it."
     start = f"mlnb: by hand in this kernel numbers may differ from those of a run ({', '.join(found)}); "
+    if is_placed:
+        return start + "it does not know its notebook: open that in JupyterLab, or use `mlnb run`"
     if is_own:
         return start + "start JupyterLab from the environment that mlnb is installed in"
     return start + "choose the kernel `Python (mlnb)`; `mlnb kernels install` makes it"
@@ -69,4 +72,5 @@ def begin_by_hand() -> None:
     stand_in_for_verbs()
     found = what_differs()
     if see_project() and found:
-        print(by_hand_line(found, IPKernelApp.instance().shell.user_ns_hidden.get("exit") is stop))
+        is_own = IPKernelApp.instance().shell.user_ns_hidden.get("exit") is stop
+        print(by_hand_line(found, is_own, BY_HAND in os.environ))

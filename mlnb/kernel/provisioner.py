@@ -30,7 +30,9 @@ from jupyter_client.provisioning import LocalProvisioner
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
 from .link import Link, ensure_server, inherited_settings, wait_for_server
-from .process import BY_HAND, KERNEL_COMMAND, end_group, pid_of, socket_folder
+from .process import BY_HAND, KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
+from ..store.errors import UsageError
+from ..store.settings import find_project
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #1a7bff91
 class Lease:
@@ -183,10 +185,21 @@ def launch_in_lab(
     name = (given.get("env") or {}).get("JPY_SESSION_NAME", "")
     paths = [Path(given.get("cwd") or ".") / Path(name).name, Path(name)]
     found = [path for path in paths if path.suffix == ".ipynb" and path.is_file()]
-    launch = launch_of_notebook(found[0], ensure_server()) if found else None
+    launch = launch_of_notebook(found[0], ensure_server()) if found else _launch_without_notebook(given)
     if launch is not None:
         launch.environment[BY_HAND] = "1"
     return launch
+
+
+def _launch_without_notebook(given: dict[str, Any]) -> Launch | None:
+    "How a kernel in a project is started of which nobody says for which notebook it is."
+    folder = Path(given.get("cwd") or ".").absolute()
+    try:
+        root = str(find_project(folder).root)
+    except UsageError:
+        return None
+    own = {**os.environ, **(given.get("env") or {})}
+    return Launch(folder, own | kernel_environment(extra={"MLNB_ROOT": root}))
 
 # %% ../../nbs/kernel/090_provisioner.ipynb #8de27bd9
 def install_kernelspec(

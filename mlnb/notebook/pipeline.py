@@ -7,8 +7,8 @@ what would run, so they are found before anything does, all of them at once, eac
 
 # %% auto #0
 __all__ = ['Edge', 'Concern', 'reached', 'Pipeline', 'graph_order', 'saver_of_each', 'edges_between', 'parameter_conflicts',
-           'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'input_problems', 'list_concerns', 'is_draft',
-           'notebook_files', 'stage_files', 'saved_names', 'look_into', 'read_pipeline', 'require_sound']
+           'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'where_else', 'input_problems', 'list_concerns',
+           'is_draft', 'notebook_files', 'stage_files', 'saved_names', 'look_into', 'read_pipeline', 'require_sound']
 
 # %% ../../nbs/notebook/130_pipeline.ipynb #d0a6bc47
 import re
@@ -232,7 +232,7 @@ def find_mistake(
     other = around.look(name.pipeline)
     if name.name in other.saved or other.unread:
         return None
-    mend = _where_else(name.name, other) or did_you_mean(name.name, list(other.saved))
+    mend = where_else(name.name, other) or did_you_mean(name.name, list(other.saved))
     return f"which no stage of `{name.pipeline}` saves", mend
 
 
@@ -241,15 +241,18 @@ def _own_mistake(name: str, own: str, around: Surroundings) -> tuple[str, str] |
     known = [*around.savers, *around.project.sources]
     if name in known:
         return None
-    mend = _where_else(name, around.look(own))
+    mend = where_else(name, around.look(own))
     for other in around.project.pipelines:
         if not mend and other != own and name in around.look(other).saved:
             mend = f'write `load("{other}/{name}")` for that of pipeline {other}'
     return "which no stage saves", mend or did_you_mean(name, known)
 
 
-def _where_else(name: str, pipeline: Neighbour) -> str:
-    "The mend for a name that a draft saves, or perhaps a notebook that cannot be read; empty for any other."
+def where_else(
+    name: str,  # of an artifact that no stage saves
+    pipeline: Neighbour,  # where it should be saved
+) -> str:  # empty when nothing there may save it
+    "The mend for a name that a draft saves, or perhaps a notebook that cannot be read."
     if name in pipeline.in_drafts:
         return f"{pipeline.in_drafts[name]} saves it and is a draft: rename it, e.g. `50_name.ipynb`"
     return f"mend {pipeline.unread[0]} first, which may save it" if pipeline.unread else ""
@@ -280,7 +283,7 @@ def list_concerns(
         said = f"{stage.name} runs for each value of `{name}`"
         saver = by_name.get(around.savers.get(name))
         if saver is None:
-            mend = _where_else(name, around.look(stage.pipeline)) or did_you_mean(name, list(around.savers))
+            mend = where_else(name, around.look(stage.pipeline)) or did_you_mean(name, list(around.savers))
             problem = Problem("no-saver", f"{said}, which no stage saves", mend, stage.file)
             yield Concern(problem, (stage.name,))
         elif saver.each:
@@ -351,7 +354,7 @@ def saved_names(
     return {name: stage.name for stage in stages for name in stage.saves}
 
 # %% ../../nbs/notebook/130_pipeline.ipynb #5498d413
-_UNREAD = ("bad-notebook", "syntax")  # rules: what else such a notebook saves is not known
+_UNREAD = {"bad-notebook", "syntax", "not-imported", "not-ours", "computed-name"}  # it may save more
 
 
 def _draft_problem(project: Project, path: Path, n_stages: int) -> Problem:

@@ -219,5 +219,7 @@ def experiment_of(
     parameters = document.get("parameters", {})
     tried = {name: one["value"] for name, one in parameters.items() if one.get("origin") in _TRIED}
     tried |= (document.get("grid") or {}).get("values", {})
-    values = ", ".join(f"{name}={value!r}" for name, value in tried.items())
-    return f"experiment: {values}" if values else ""
+    values = [f"{name}={value!r}" for name, value in tried.items()]
+    inputs = (document.get("tried_inputs") or {}).items()
+    values += [f"{name} of {said.removeprefix('experiment: ')}" for name, said in inputs]
+    return f"experiment: {', '.join(values)}" if values else ""

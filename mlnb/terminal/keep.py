@@ -37,23 +37,25 @@ def note_of(
 
 def version_row(
     one: dict,  # one of the `versions` of `versions_of`
-) -> list[str]:  # version, type, bytes, stage, run, refs, note
+) -> list[str]:  # version, type, bytes, stage, run, profile, refs, note
     "A version of an artifact, as a row of a table."
     written = f"{one['pipeline']}/{one['name']}@{one['digest'][:12]}"
-    about = [written, one["type"], f"{one['bytes']:,}", one["stage"], one["run"]]
-    return [*about, ", ".join(one["refs"]), note_of(one)]
+    about = [written, one["type"], f"{one['bytes']:,}", one["stage"], one["run"], one["profile"]]
+    meant = "what the name means now" if one["is_meant"] else ""
+    return [*about, ", ".join(one["refs"]), ", ".join(filter(None, [meant, note_of(one)]))]
 
 
 def versions_answer(
     store: Any,  # that has records and refs
     project: Any,  # with its pipelines
     name: str,  # of the artifact, `[PIPELINE/]NAME`
+    profile: str,  # the one under which a version is what the name means
 ) -> Answer:
     "List every version of one name."
     from mlnb.history.results import versions_of
 
-    found = versions_of(store, project, name)["versions"]
-    columns = ["version", "type", "bytes", "stage", "run", "refs", "note"]
+    found = versions_of(store, project, name, profile)["versions"]
+    columns = ["version", "type", "bytes", "stage", "run", "profile", "refs", "note"]
     return Answer({"artifacts": found}, lambda: show_table(columns, [version_row(one) for one in found], ""))
 
 # %% ../../nbs/terminal/090_keep.ipynb #1882ec90
@@ -83,7 +85,7 @@ def answer_artifacts(name: ArtifactName = None, profile: Profile = None) -> Answ
 
     project, store, profile = open_project(profile)
     if name is not None and name not in project.pipelines:
-        return versions_answer(store, project, name)
+        return versions_answer(store, project, name, profile)
     found = artifacts_of(store, project, list(project.pipelines) if name is None else [name], profile)
     columns = ["name", "type", "bytes", "digest", "stage", "run", "note"]
     rows = [artifact_row(one) for one in found["artifacts"]]

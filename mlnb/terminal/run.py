@@ -146,6 +146,8 @@ def show_plan(
 ) -> None:
     "Show what a run would do."
     show_table(["stage", "plan", "why"], [plan_row(entry) for entry in document["stages"]], "no stage")
+    if document.get("experiment"):
+        print(f"{document['experiment']}, no head moves")
 
 # %% ../../nbs/terminal/050_run.ipynb #c14c9bcc
 def say(
@@ -220,19 +222,21 @@ def run_as_told(
     from mlnb.flow.run import run_pipeline
     from mlnb.flow.run_document import RunSettings
     from mlnb.notebook.soundness import broken_line
+    from mlnb.store.runs import experiment_of
 
     selection = selection_of(plan, manner)
     for line in filter(None, [broken_line(plan.pipeline), *plan.lines]):
         say(line)
     if manner.dry_run:
-        return planned_document(plan, selection) | about
+        planned = planned_document(plan, selection) | about
+        return planned | {"experiment": experiment_of(planned) or None}
     server = server_for(plan, selection, manner)
     settings = RunSettings(manner.n_at_once, manner.keep_going, manner.wait_s, moves_head, server)
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
         ended.append(run_pipeline(plan, selection, settings, tell, about))
     if manner.check_determinism and ended[0]["exit_code"] == 0:
         ended[0] |= determinism_of(plan, manner.stages[0], manner.as_json)
-    return ended[0]
+    return ended[0] | {"experiment": experiment_of(ended[0]) or None}
 
 # %% ../../nbs/terminal/050_run.ipynb #aff29cf1
 def run_combinations(
