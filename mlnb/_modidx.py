@@ -2947,6 +2947,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.store.runs.read_run': ('store/runs.html#read_run', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.run_folder': ('store/runs.html#run_folder', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.run_ids': ('store/runs.html#run_ids', 'mlnb/store/runs.py'),
+                                 'mlnb.store.runs.stage_of_unit': ('store/runs.html#stage_of_unit', 'mlnb/store/runs.py'),
                                  'mlnb.store.runs.write_run': ('store/runs.html#write_run', 'mlnb/store/runs.py')},
             'mlnb.store.settings': { 'mlnb.store.settings.Project': ('store/settings.html#project', 'mlnb/store/settings.py'),
                                      'mlnb.store.settings._held_by_store': ('store/settings.html#_held_by_store', 'mlnb/store/settings.py'),
