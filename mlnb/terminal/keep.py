@@ -9,7 +9,7 @@ What is damaged is an error with the command that makes it again, never a file w
 __all__ = ['ArtifactName', 'OutFile', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts', 'digests_of',
            'require_whole', 'described', 'written_out', 'listing', 'value_text', 'show_value', 'read_all', 'answer_get',
            'remote_gc_lines', 'amount_of', 'gc_lines', 'collect_here', 'answer_gc', 'exact_digest', 'erased_row',
-           'short_list', 'show_erased', 'answer_erase']
+           'short_list', 'show_erased', 'shown_paths', 'left_lines', 'answer_erase']
 
 # %% ../../nbs/terminal/090_keep.ipynb #3c7e24c2
 import json
@@ -392,10 +392,45 @@ def show_erased(
         print("\nmay be made from it, nothing says for certain; kept, erase by digest what is to go too:")
         rows = [erased_row(one, False) for one in said["may_be_made_from"]]
         show_table(["object", "what", "kind", "run", "state"], rows, "")
+    if said["removed_files"]:
+        did = "would be removed" if dry_run else "removed"
+        print(f"\n{did}, left by stages that failed or were killed: {', '.join(said['removed_files'])}")
     if said["shared"]:
         print(f"\nkept, because others have them too: {short_list(said['shared'])}")
     if not dry_run:
         print("\nthe next `mlnb push` erases it at the remote too")
+
+# %% ../../nbs/terminal/090_keep.ipynb #50c04356
+def shown_paths(
+    paths: list[str],  # below a folder
+    root: Path,  # the folder that is meant
+) -> str:  # at most five, as seen from here
+    "Files for people."
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(os.path.relpath(root / path) for path in paths[:5]) + more
+
+
+def left_lines(
+    said: dict,  # the document of `mlnb erase --json`
+    root: Path,  # of the store
+    reports: Path,  # folder of the published pages
+) -> list[str]:  # none when nothing may be left
+    "Where something of an erased value may be left, and what to do about it."
+    lines, n_runs = [], said["unnamed"]["runs"]
+    if said["may_show"]:
+        lines.append(f"may still show it: {shown_paths(said['may_show'], root)}; look there")
+    if n_runs or said["unnamed"]["objects"]:
+        what = counted(said["unnamed"]["objects"], "object") + (
+            f", {counted(n_runs, 'run')}" if n_runs else ""
+        )
+        lines.append(f"{what} that nothing leads to may hold some of it: `mlnb gc`, twice, removes all")
+    if said["overlays"]:
+        where = shown_paths(said["overlays"], root)
+        lines.append(f"nothing tells what was made from it by hand: look into {where}")
+    if said["published"]:
+        where = os.path.relpath(reports)
+        lines.append(f"pages in {where} show what they did: publish them again with `mlnb publish`")
+    return lines
 
 # %% ../../nbs/terminal/090_keep.ipynb #5c03b5e4
 @verb("keep", "erase", 'mlnb erase fraud/features@3fa9b2c10d4e --reason "request 2026-118" --down -n')
@@ -417,5 +452,7 @@ def answer_erase(
 
     project, store, profile = open_project(profile)
     digest, names = exact_digest(project, store, name, profile)
-    said = erase(store, digest, reason, down, dry_run, names)
-    return Answer(said | {"name": name}, lambda: show_erased(said, down, dry_run))
+    said = erase(store, digest, reason, down, dry_run, names) | {"name": name}
+    said["published"] = (project.reports / "index.html").is_file()
+    notes = tuple(left_lines(said, store.root, project.reports))
+    return Answer(said, lambda: show_erased(said, down, dry_run), notes=notes)
