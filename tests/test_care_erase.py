@@ -469,6 +469,14 @@ def test_part_of_a_fan_out_loses_its_own_files_only(store, rows):
     assert len(list(folder.glob("fit.*"))) == 3
 
 
+def test_failed_part_of_a_fan_out_goes_with_the_list_it_has_its_value_from(store, rows):
+    listed = {"rows": put_value(store, SECRET).as_dict() | {"type": "list"}}
+    failed_run(store, "r2", "fit.kind-a", each={"kind": "a"}, list=listed)
+    done = erase(store, rows, "asked for", down=True)
+    assert done["removed_files"] == ["runs/r2/fit.kind-a.cell-2.stdout.txt", "runs/r2/fit.kind-a.ipynb"]
+    assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
+
+
 def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(store, rows):
     for run in ("r2", "r3"):
         scratch = run_folder(store, run) / "scratch" / "fit-1"

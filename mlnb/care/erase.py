@@ -64,6 +64,7 @@ def stopped_attempts(
         place = {"pipeline": document.get("pipeline"), "run": document["run"], "key": None, "notebook": None}
         for stage in document.get("stages", ()):
             made = {"inputs": stage.get("inputs", {}), "outputs": stage.get("saved", {})}
+            made |= {"list": stage["list"]} if "list" in stage else {}
             about = {"stage": stage["name"], "each": stage.get("each"), "entry": stage}
             yield from [place | about | made] if any(made.values()) else []
 

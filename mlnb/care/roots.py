@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .verify import is_digest
-from ..store.artifacts import each_described
+from ..store.artifacts import each_described, given_artifacts
 from ..store.documents import read_json
 from ..store.errors import IntegrityError
 from ..store.objects import Store
@@ -232,7 +232,7 @@ def with_origins(
     while waiting:
         relative = waiting.pop()
         found.add(relative)
-        for _, given in each_described(records[relative].document.get("inputs", {})):
+        for _, given in each_described(given_artifacts(records[relative].document)):
             waiting |= makers.get(given["digest"], set()) - found
     return found
 

@@ -7,7 +7,7 @@ Records answer both, for they name every input by digest; nothing was logged for
 
 # %% auto #0
 __all__ = ['DIRECTIONS', 'OF_SOURCES', 'FORMS', 'Graph', 'add_stage', 'add_sources', 'record_graph', 'lineage_up', 'lineage_down',
-           'source_lineage', 'lineage_of', 'drawn', 'lineage_text', 'show_lineage']
+           'add_marks', 'source_lineage', 'lineage_of', 'drawn', 'lineage_text', 'show_lineage']
 
 # %% ../../nbs/history/040_lineage.ipynb #6d9841ea
 from collections import defaultdict
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
-from ..flow.heads import Found
+from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
 from .graph import mermaid_of, svg_of
 from .results import every_record
@@ -25,8 +25,9 @@ from ..store.derivation import Derived, RecordGraph, derived_from, perhaps_throu
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
-from ..store.runs import read_run, run_ids
+from ..store.runs import experiment_of, read_run, run_ids
 from ..store.settings import Project
+from ..store.tombstones import is_erased
 from ..store.url import scheme_of
 
 # %% ../../nbs/history/040_lineage.ipynb #3e1d6f07
@@ -135,6 +136,15 @@ def _add_maker(graph: Graph, project: Project, record: dict, name: str) -> str:
     return stage
 
 
+def _add_possible_lists(graph: Graph, known: RecordGraph, number: int, stage: str) -> list[tuple[int, str]]:
+    "Add the lists that a part may have its value from, where its record says of none; gives their makers."
+    is_silent = "list" not in known.records[number]
+    lists = known.lists.get(number, {}).items() if is_silent else ()
+    for (pipeline, name, digest), _ in lists:
+        graph.edge(graph.node("artifact", f"{pipeline}/{name}", digest), stage)
+    return [(maker, name) for (_, name, _), makers in lists for maker in sorted(makers)]
+
+
 def lineage_up(
     known: RecordGraph,  # all records of the project
     project: Project,  # whose pages are looked for
@@ -159,6 +169,7 @@ def lineage_up(
             graph.edge(graph.node("artifact", f"{pipeline}/{artifact}", digest), stage)
             makers = known.makers_of(number, read)
             waiting[may_be or not makers.are_known] += [(maker, artifact) for maker in makers.records]
+        waiting[True] += _add_possible_lists(graph, known, number, stage)
     return graph
 
 # %% ../../nbs/history/040_lineage.ipynb #9244c4c0
@@ -199,9 +210,24 @@ def lineage_down(
     both = [*derived.certain, *derived.possible]
     for number in both:
         through = perhaps_through(graph, number, set(both))
-        read = [r.value for r in graph.reads[number] if r.value in through or r.value[-1] in known]
+        values = dict.fromkeys([*(read.value for read in graph.reads[number]), *graph.lists.get(number, ())])
+        read = [value for value in values if value in through or value[-1] in known]
         _add_reader(start, project, graph.records[number], read, number in derived.possible)
     return start
+
+# %% ../../nbs/history/040_lineage.ipynb #23dcef49
+def add_marks(
+    store: Store,  # with runs and tombstones
+    graph: Graph,  # its nodes get `experiment` and `erased`
+) -> None:
+    "Mark the stages of experiments, and what was erased."
+    stages = [node for node in graph.nodes.values() if node["kind"] == "stage"]
+    tried = {run: experiment_of(document_if_kept(store, run)) for run in {node["run"] for node in stages}}
+    for node in stages:
+        node["experiment"] = tried[node["run"]] or None
+    for node in graph.nodes.values():
+        if node["digest"] and is_erased(store.root, node["digest"]):
+            node["erased"] = True
 
 # %% ../../nbs/history/040_lineage.ipynb #68166ba6
 DIRECTIONS = ("up", "down")
@@ -268,6 +294,7 @@ def lineage_of(
         graph = _artifact_lineage(store, project, written, found, direction)
         line = "; ".join(found.notes) or None
         about = {"profile": found.profile, "experiment": found.experiment, "line": line}
+    add_marks(store, graph)
     return {"name": written, "direction": direction} | about | graph.document()
 
 # %% ../../nbs/history/040_lineage.ipynb #99b6d2fa
@@ -312,8 +339,12 @@ def _node_line(node: dict) -> str:
     "A node in words."
     digest = f" {node['digest'][:12]}" if node["digest"] else ""
     run = f", run {node['run']}" if "run" in node else ""
-    doubt = ", may be" if node.get("may_be") else ""
-    return f"{node['kind']} {node['name']}{digest}{run}{doubt}"
+    marks = [
+        "may be" if node.get("may_be") else "",
+        node.get("experiment"),
+        "erased" if node.get("erased") else "",
+    ]
+    return ", ".join([f"{node['kind']} {node['name']}{digest}{run}", *filter(None, marks)])
 
 
 def lineage_text(

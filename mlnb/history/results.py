@@ -16,13 +16,13 @@ from ..flow.meaning import every_meaning
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
-from ..store.records import records_of
+from ..store.records import records_of, was_erased
 from ..store.refs import read_ref
 from ..store.runs import experiment_of
 from ..store.settings import Project
 
 # %% ../../nbs/history/030_results.ipynb #2580c666
-def _output_row(record: dict, name: str, run: str, **about) -> dict:
+def _output_row(store: Store, record: dict, name: str, run: str, **about) -> dict:
     "What is said of one output of a record, and of its run."
     output = record["outputs"][name]
     place = {"pipeline": record["pipeline"], "stage": record["stage"], "each": record.get("each"), "run": run}
@@ -32,6 +32,7 @@ def _output_row(record: dict, name: str, run: str, **about) -> dict:
         **place,
         "type": output["type"],
         "bytes": output["bytes"],
+        "erased": was_erased(store, output),
         **about,
     }
 
@@ -47,7 +48,7 @@ def artifacts_of(
     for name, found in every_meaning(store, project, pipelines, profile):
         about = {"profile": found.profile, "experiment": found.experiment, "line": found.line or None}
         made = [record for record in found.records if name in record["outputs"]]
-        rows += [_output_row(record, name, found.run, **about) for record in made]
+        rows += [_output_row(store, record, name, found.run, **about) for record in made]
     return {"artifacts": rows}
 
 # %% ../../nbs/history/030_results.ipynb #f7d5d15d
@@ -101,6 +102,6 @@ def versions_of(
     about = {
         r: {"profile": d.get("profile"), "experiment": experiment_of(d) or None} for r, d in runs.items()
     }
-    found = [_output_row(record, name.name, record["run"], **about[record["run"]]) for record in made]
+    found = [_output_row(store, record, name.name, record["run"], **about[record["run"]]) for record in made]
     refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in {r["pipeline"] for r in made}}
     return {"versions": [v | {"refs": _refs_to(refs[v["pipeline"]], v["digest"], v["run"])} for v in found]}

@@ -38,6 +38,7 @@ from mlnb.sharing.trust import (
     settle,
     try_each,
 )
+from ..store.artifacts import given_artifacts
 from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, path_of
@@ -74,7 +75,7 @@ def take_object(
 def _limits_to_take(exchange: Exchange, records: list[dict]) -> dict[str, int]:
     "The most that is taken of each object that records name and a remote has [bytes], by digest."
     there = sizes_below(exchange.remote, "objects")
-    limits = largest({**limits_of(record["inputs"]), **needed(record)} for record in records)
+    limits = largest({**limits_of(given_artifacts(record)), **needed(record)} for record in records)
     present = {digest: limit for digest, limit in limits.items() if object_place(digest) in there}
     return {digest: n for digest, n in present.items() if not is_erased(exchange.store.root, digest)}
 

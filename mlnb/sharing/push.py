@@ -44,6 +44,7 @@ from mlnb.sharing.trust import (
     remote_name,
     settle,
 )
+from ..store.artifacts import given_artifacts
 from ..store.digests import canonical_json, sha256_file
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
@@ -115,7 +116,7 @@ def _lacking_objects(exchange: Exchange, records: list[dict]) -> list[str]:
     "Digests of the objects that records need, and a remote lacks."
     store = exchange.store
     there, gone = (sizes_below(exchange.remote, folder) for folder in ("objects", "tombstones"))
-    wanted = {digest for one in records for digest in (*needed(one), *limits_of(one["inputs"]))}
+    wanted = {digest for one in records for digest in (*needed(one), *limits_of(given_artifacts(one)))}
     here = [d for d in wanted if has(store, d) and f"tombstones/{d}.json" not in gone]
     return sorted(d for d in here if there.get(object_place(d)) != path_of(store, d).stat().st_size)
 

@@ -31,7 +31,7 @@ from mlnb.sharing.remote import (
     sizes_below,
     write_remote,
 )
-from ..store.artifacts import each_described
+from ..store.artifacts import each_described, given_artifacts
 from ..store.digests import sha256
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
@@ -178,7 +178,7 @@ def _has_names(record: dict) -> bool:
 
 def _has_descriptions(record: dict) -> bool:
     "Whether inputs and outputs are described in the right form."
-    inputs = (one for _, one in each_described(record["inputs"]))
+    inputs = (one for _, one in each_described(given_artifacts(record)))
     ones = (*record["outputs"].values(), *inputs)
     return all(map(is_name, record["outputs"])) and all(map(is_description, ones))
 
