@@ -477,6 +477,19 @@ def test_failed_part_of_a_fan_out_goes_with_the_list_it_has_its_value_from(store
     assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
 
 
+def test_records_of_parts_that_have_their_value_from_it_are_named(store):
+    names = put_value(store, ["ana", SECRET])
+    record(store, "who", 1, (), [("names", names)])
+    about = {"each": {"name": SECRET}, "list": {"names": names.as_dict()}}
+    fit = in_run(store, "r1", "fit", {}, {"model": "m"}, **about)
+    other = {"each": {"name": SECRET}, "list": {}}
+    in_run(store, "r1", "other", {"names": SECRET}, {"thing": "t"}, **other)
+    for down in (False, True):
+        done = erase(store, names.digest, "asked for", down, names={("fraud", "names")})
+        assert done["parts"] == [f"records/fraud/fit/{fit['key']}.json"]
+        assert (store.root / done["parts"][0]).is_file()
+
+
 def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(store, rows):
     for run in ("r2", "r3"):
         scratch = run_folder(store, run) / "scratch" / "fit-1"

@@ -13,7 +13,6 @@ __all__ = ['all_records', 'run_documents', 'stopped_attempts', 'all_made', 'desc
            'tombstone_problems', 'accept_tombstone']
 
 # %% ../../nbs/care/080_erase.ipynb #b569ca35
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from glob import escape
@@ -124,6 +123,7 @@ class Traced(NamedTuple):
     shared: set[str]  # digests of `made` that something else made too
     stopped: list[dict]  # attempts that read or saved them for certain
     perhaps: list[dict]  # attempts that may have
+    parts: list[dict]  # records of parts that are named after a value of theirs
 
 
 def _records_that_made(
@@ -165,6 +165,13 @@ def _attempts(graph: RecordGraph, numbers: set[int]) -> list[dict]:
     return [graph.records[number] for number in sorted(numbers) if "entry" in graph.records[number]]
 
 
+def _named_after(graph: RecordGraph, numbers: set[int], digests: set[str]) -> list[dict]:
+    "Records of parts of a fan-out that have their value from one of some lists."
+    parts = (graph.records[number] for number in sorted(numbers))
+    of_list = [one for one in parts if digests & described_digests(one.get("list") or {})]
+    return [one for one in of_list if one.get("each") and one["key"]]
+
+
 def trace(
     store: Store,  # whose records are looked through
     digests: Iterable[str],  # of what is to be erased
@@ -180,7 +187,8 @@ def trace(
     kept = _others_digests(graph, set(derived.certain), meant) & found.keys()
     sure = meant.union(derived.certain)
     stopped = _attempts(graph, sure), _attempts(graph, others.union(derived.possible) - sure)
-    return Traced(list(found.values()), list(unsure.values()), kept, *stopped)
+    parts = _named_after(graph, {*derived.certain, *derived.possible}, wanted | found.keys() | unsure.keys())
+    return Traced(list(found.values()), list(unsure.values()), kept, *stopped, parts)
 
 
 def made_from(
@@ -302,15 +310,13 @@ def forget_attempts(
         write_run(store, document | {"stages": stages})
 
 # %% ../../nbs/care/080_erase.ipynb #e979c42a
+_TEXTS = ('"event": "line"', '"each": {')  # marks of lines for people, and of parts, in events
+
+
 def _has_texts(path: Path) -> bool:
-    "Whether events of a run say more than names and states; so do those that cannot be read."
-    try:
-        events = [json.loads(line) for line in path.read_text().splitlines()]
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return True
-    return any(event.get("event") == "line" or event.get("each") for event in events)
+    "Whether events of a run say more than names and states."
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    return any(mark in text for mark in _TEXTS)
 
 
 def _shown_in(store: Store, attempts: list[dict], are_gone: bool) -> set[Path]:
@@ -344,8 +350,8 @@ def left_by_stopped(
         forget_attempts(store, going)
         for folder in scratch:
             rmtree(folder, ignore_errors=True)
-    names = {"removed_files": removed, "may_show": shown - removed}
-    return {k: sorted(path.relative_to(store.root).as_posix() for path in of) for k, of in names.items()}
+    found = {"removed_files": removed, "may_show": shown - removed}
+    return {k: sorted(path.relative_to(store.root).as_posix() for path in of) for k, of in found.items()}
 
 # %% ../../nbs/care/080_erase.ipynb #bcbab7a8
 def nothing_known(
@@ -395,6 +401,9 @@ def erase(
         "dry_run": dry_run,
         **left_by_stopped(store, traced, down, dry_run),
         **nothing_known(store),
+        "parts": sorted(
+            {f"records/{one['pipeline']}/{one['stage']}/{one['key']}.json" for one in traced.parts}
+        ),
     }
 
 

@@ -9,7 +9,7 @@ What is damaged is an error with the command that makes it again, never a file w
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
            'digests_of', 'require_whole', 'described', 'written_out', 'listing', 'value_text', 'show_value', 'read_all',
            'answer_get', 'remote_gc_lines', 'amount_of', 'gc_lines', 'collect_here', 'answer_gc', 'exact_digest',
-           'erased_row', 'short_list', 'show_erased', 'shown_paths', 'left_lines', 'answer_erase']
+           'erased_row', 'short_list', 'show_erased', 'left_lines', 'answer_erase']
 
 # %% ../../nbs/terminal/090_keep.ipynb #3c7e24c2
 import json
@@ -23,7 +23,7 @@ import typer
 from ..store.errors import IntegrityError, UsageError
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
-from .output import counted, show_table
+from .output import counted, show_table, shown_paths
 from .remote import remote_of
 
 # %% ../../nbs/terminal/090_keep.ipynb #a398d25d
@@ -409,15 +409,6 @@ def show_erased(
         print("\nthe next `mlnb push` erases it at the remote too")
 
 # %% ../../nbs/terminal/090_keep.ipynb #50c04356
-def shown_paths(
-    paths: list[str],  # below a folder
-    root: Path,  # the folder that is meant
-) -> str:  # at most five, as seen from here
-    "Files for people."
-    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return ", ".join(os.path.relpath(root / path) for path in paths[:5]) + more
-
-
 def left_lines(
     said: dict,  # the document of `mlnb erase --json`
     root: Path,  # of the store
@@ -432,6 +423,9 @@ def left_lines(
             f", {counted(n_runs, 'run')}" if n_runs else ""
         )
         lines.append(f"{what} that nothing leads to may hold some of it: `mlnb gc`, twice, removes all")
+    if said["parts"]:
+        what = counted(len(said["parts"]), "record")
+        lines.append(f"{what} of parts named after its values, and what runs say of them, go on naming those")
     if said["overlays"]:
         where = shown_paths(said["overlays"], root)
         lines.append(f"nothing tells what was made from it by hand: look into {where}")
