@@ -21,6 +21,7 @@ from mlnb.care.erase import (
     tombstone_problems,
 )
 from mlnb.care.gc import Retention, collect
+from mlnb.care.roots import read_records, with_origins
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
 from mlnb.care.verify import verify_store
 from mlnb.store.artifacts import get_value, put_value
@@ -554,3 +555,61 @@ def test_after_an_erasure_every_file_that_shows_it_is_one_that_was_named(make_pr
     assert said["published"] and said["overlays"] and left - named == set(), left - named
     assert all(word in asked.stderr for word in ("by hand", "mlnb publish"))
     assert mlnb("verify", cwd=root).code == 0
+
+
+@pytest.fixture
+def portraits(store):
+    "A list of two people, a portrait of each, and a longer list under which the portraits are there already."
+    about = {}
+    for run, people in (("r1", ["ann", "bob"]), ("r2", ["ann", "bob", "cy"])):
+        about[run] = put_value(store, people).as_dict()
+        made = in_run(store, run, "people") | {"key": digest_of([run]), "outputs": {"person": about[run]}}
+        commit(store, made)
+    keys = {person: digest_of([person]) for person in ("ann", "bob")}
+    entries = [{"name": "profile", "state": "cached", "key": key} for key in keys.values()]
+    people = {"name": "people", "state": "committed", "key": digest_of(["r2"])}
+    write_run(store, {"run": "r2", "pipeline": "fraud", "state": "committed", "stages": [people, *entries]})
+
+    def part(person, **given):
+        each = {"each": {"person": person}, "key": keys[person]}
+        in_run(store, "r1", "profile", {}, {"portrait": f"portrait of {person}"}, **each, **given)
+        return put_value(store, f"portrait of {person}").digest
+
+    return about, part
+
+
+def test_portrait_goes_with_the_list_that_it_was_run_for_and_may_be_from_a_longer_one(store, portraits):
+    lists, part = portraits
+    digests = [part(person, list={"person": lists["r1"]}) for person in ("ann", "bob")]
+    longer = erase(store, lists["r2"]["digest"], "asked for", down=True, names={("fraud", "person")})
+    assert {one["digest"] for one in longer["may_be_made_from"]} > {*digests}
+    assert all(has(store, digest) for digest in digests)
+    erase(store, lists["r1"]["digest"], "asked for", down=True, names={("fraud", "person")})
+    assert not any(has(store, digest) for digest in digests)
+
+
+def test_portrait_of_before_lists_were_recorded_is_in_doubt_and_never_silent(store, portraits):
+    lists, part = portraits
+    digest = part("ann")
+    for run in ("r1", "r2"):
+        done = erase(store, lists[run]["digest"], "asked for", down=True, names={("fraud", "person")})
+        assert digest in {one["digest"] for one in done["may_be_made_from"]} and has(store, digest)
+
+
+def test_maker_of_a_list_is_kept_with_the_parts_that_ran_for_it(store, portraits):
+    lists, part = portraits
+    part("ann", list={"person": lists["r1"]})
+    records = read_records(store, {})
+    of_part = {path for path in records if digest_of(["ann"]) in path}
+    kept = {records[path].document["stage"] for path in with_origins(records, of_part, set())}
+    assert kept == {"profile", "people"}
+
+
+def test_portrait_of_an_attempt_that_failed_goes_with_its_list(store, portraits):
+    lists, _ = portraits
+    saved = put_value(store, "half a portrait")
+    entry = {"name": "profile", "each": {"person": "ann"}, "state": "failed", "key": None, "inputs": {}}
+    entry |= {"saved": {"portrait": saved.as_dict()}, "list": {"person": lists["r1"]}}
+    write_run(store, {"run": "r3", "pipeline": "fraud", "state": "failed", "stages": [entry]})
+    erase(store, lists["r1"]["digest"], "asked for", down=True, names={("fraud", "person")})
+    assert not has(store, saved.digest)

@@ -399,6 +399,11 @@ def test_saved_list_is_planned_as_one_line_until_it_is_known(listed, mlnb):
         ["find", "fit[segment=s0]", "fit[segment=s1]", "check[segment=s0]", "check[segment=s1]", "all"],
         "committed",
     )
+    records = [json.loads(path.read_bytes()) for path in listed.root.glob(".mlnb/records/demo/*/*.json")]
+    assert {(r["stage"], *r["list"]) for r in records if r["each"]} == {
+        ("fit", "segments"),
+        ("check", "segments"),
+    }
     assert set(units(mlnb("run", "demo", "--json", cwd=listed.root)).values()) == {"cached"}
     more = mlnb("run", "demo", "-p", "n", "3", "--json", cwd=listed.root)
     assert [n for n, s in units(more).items() if s == "committed"] == [

@@ -21,7 +21,10 @@ from mlnb.store.errors import UsageError
 from mlnb.store.objects import open_store
 from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
+from mlnb.store.runs import write_run
 from mlnb.store.settings import project_store, read_project
+from mlnb.store.tombstones import tombstone_path
+from mlnb.terminal.keep import version_row
 
 # nbclient leaves the event loop of each thread, and its sockets, to the garbage collector
 pytestmark = [
@@ -183,7 +186,7 @@ def test_beginning_of_two_digests_is_refused_and_not_guessed(tmp_path):
     assert at_reference(store, "demo", "model", digest[:20]).value.digest == digest
 
 
-def committed(store, run, stage, inputs, outputs):
+def committed(store, run, stage, inputs, outputs, **about):
     "Commit a record of a run, its values texts by name."
 
     def described(values):
@@ -191,7 +194,7 @@ def committed(store, run, stage, inputs, outputs):
 
     record = {"key": digest_of([run, stage]), "pipeline": "demo", "stage": stage, "run": run, "metrics": {}}
     record |= {"parts": {}, "file": f"{stage}.ipynb", "environment": {"packages": {}}}
-    commit(store, record | {"inputs": described(inputs), "outputs": described(outputs)})
+    commit(store, record | {"inputs": described(inputs), "outputs": described(outputs)} | about)
 
 
 @pytest.fixture
@@ -238,3 +241,39 @@ def test_down_leads_past_equal_bytes_of_another_run_and_marks_what_may_be(equal_
         store, project, f"demo/table@{put_value(store, 'equal').digest[:12]}", "default", "down"
     )
     assert sorted(n["run"] for n in table["nodes"] if n["kind"] == "stage") == ["r1", "r2", "r3"]
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_list_of_a_fan_out_is_followed_both_ways(tmp_path, is_old):
+    (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = nbs/demo\n")
+    project = read_project(tmp_path)
+    store, people = open_store(project.store), put_value(open_store(project.store), ["ann", "bob"])
+    committed(store, "r1", "people", {}, {"person": ["ann", "bob"]})
+    given = {} if is_old else {"list": {"person": people.as_dict()}}
+    committed(store, "r1", "profile", {}, {"portrait": "ann"}, each={"person": "ann"}, **given)
+    name, profile = f"demo/person@{people.digest[:12]}", ("profile[person=ann]", "r1")
+    assert stages_in(lineage_of(store, project, name, "default", "down")) == {profile: is_old}
+    known = record_graph(store, project)
+    of_ann = [record for record in known.records if record.get("each")]
+    up = stages_in(lineage_up(known, project, of_ann, "portrait").document())
+    assert up == {profile: False, ("people", "r1"): is_old}
+
+
+def test_stages_of_experiments_and_erased_values_are_marked(equal_tables):
+    project, store = equal_tables
+    rows, model = (put_value(store, text).digest for text in ("rows r1", "model r1"))
+    tried = {"parameters": {"depth": {"value": 3, "origin": "option"}}}
+    about = {"run": "r1", "pipeline": "demo", "profile": "default", "state": "committed", "stages": []}
+    write_run(store, about | tried)
+    buried = tombstone_path(store.root, model)
+    buried.parent.mkdir(parents=True)
+    buried.write_text("{}")
+    found = lineage_of(store, project, f"demo/rows@{rows[:12]}", "default", "down")
+    marks = {n["run"]: n["experiment"] for n in found["nodes"] if n["kind"] == "stage"}
+    assert marks == {"r1": "experiment: depth=3", "r3": None}
+    assert [n["digest"] for n in found["nodes"] if n.get("erased")] == [model]
+    text = show_lineage(found, "text")
+    assert "run r1, experiment: depth=3" in text and f"{model[:12]}, erased" in text
+    versions = versions_of(store, project, "demo/model")["versions"]
+    assert {one["digest"] for one in versions if one["erased"]} == {model}
+    assert "erased, experiment: depth=3" in [version_row(one)[-1] for one in versions]

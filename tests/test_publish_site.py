@@ -28,6 +28,7 @@ from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import read_run, write_run
 from mlnb.store.settings import project_store, read_project
+from mlnb.store.tombstones import tombstone_path
 
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 HOSTILE = "</script><img src=https://attacker.example/x onerror=attack()>"
@@ -413,6 +414,78 @@ def test_without_a_head_the_best_there_is_serves_and_a_line_says_so(project, abo
     assert f"No run under profile <code>default</code> has committed every stage yet; {said}" in card
 
 
+def asked_for(project, run, *stages, is_head=False, **about):
+    "A run that was asked for some stages, and ended with every stage committed."
+    store = project_store(project)
+    whole = read_run(store, "20261123T1-aaaa")
+    entries = [entry for entry in whole["stages"] if entry["name"] in stages]
+    write_run(store, whole | {"run": run, "stages": entries} | about)
+    if is_head:
+        move_ref(store, "heads/fraud/default", run, "all stages committed")
+
+
+@pytest.mark.parametrize("is_head", [False, True])
+@pytest.mark.parametrize("stages", [("ingest",), ("check",), ()])
+def test_run_of_a_part_takes_nothing_from_the_start_page(project, stages, is_head):
+    pretend_run(project, "20261123T1-aaaa")
+    asked_for(project, "20261123T2-bbbb", *stages, is_head=is_head)
+    card = card_of(project)
+    assert '<a href="fraud/20261123T1-aaaa/index.html">' in card and "No column drifted." in card
+    assert "0.6 – 0.8" in card and "Last complete run" in card
+    assert card.count('<a href="fraud/20261123T1-aaaa/ingest.html">') == 1
+    assert "A newer run of a part of the pipeline" in card
+    page = (project.reports / "fraud/20261123T2-bbbb/index.html").read_text()
+    assert page.count("Committed earlier") == 2 - len(stages)
+
+
+def test_head_that_was_asked_for_a_part_shows_the_rest_as_committed_earlier(project):
+    pretend_run(project, "20261123T1-aaaa")
+    keys = read_run(project_store(project), "20261123T1-aaaa")["keys"]
+    asked_for(project, "20261123T2-bbbb", "check", is_head=True)
+    other = {"keys": keys | {"ingest": "0" * 64}, "head": True}
+    write_run(project_store(project), read_run(project_store(project), "20261123T1-aaaa") | other)
+    later_run(project, "20261123T3-cccc", **FAILED)
+    card = card_of(project)
+    assert '<h2 id="fraud-title"><a href="fraud/20261123T2-bbbb/index.html">' in card
+    assert "No column drifted." in card and "0.6 – 0.8" in card and "A newer run failed" in card
+    assert "Last complete run" not in card and "the rest was committed earlier" in card
+    check_links(project.reports)
+
+
+def test_card_has_every_part_of_a_fan_out_after_a_run_of_one(project):
+    pretend_run(project, "20261123T1-aaaa")
+    store, keys, entries = project_store(project), {}, []
+    (record,) = [json.loads(p.read_bytes()) for p in (store.root / "records/fraud/ingest").glob("*.json")]
+    for kind, ap in (("tree", 0.4), ("forest", 0.6)):
+        key = ("a" if kind == "tree" else "b") * 64
+        part = {"stage": "train", "each": {"kind": kind}, "key": key, "metrics": {"ap": ap}}
+        commit(store, record | part | {"run": "20261122T1-0000"})
+        keys[f"train[kind={kind}]"] = key
+        entries.append({"name": "train", "each": {"kind": kind}, "state": "committed", "key": key})
+    whole = read_run(store, "20261123T1-aaaa")
+    about = {"keys": keys, "head": True}
+    write_run(store, whole | about | {"run": "20261122T1-0000", "stages": entries, "keys": {"train": "0"}})
+    write_run(store, whole | about | {"run": "20261123T2-bbbb", "stages": entries[1:]})
+    move_ref(store, "heads/fraud/default", "20261123T2-bbbb", "all stages committed")
+    card = card_of(project)
+    assert re.search(r"[Mm]ean ap</dt><dd>0\.50*\s*<small>of 2 parts", card), card
+    assert "train.kind-tree.html" in card and "train.kind-forest.html" in card
+    check_links(project.reports)
+
+
+def test_page_of_a_stage_of_an_experiment_says_so_and_shows_the_values_that_were_used(project):
+    pretend_run(project, "20261123T1-aaaa")
+    pretend_run(project, "20261123T2-bbbb", values={"days": "3"})
+    publish(project)
+    plain, tried = (
+        (project.reports / f"fraud/{run}/ingest.html").read_text()
+        for run in ("20261123T1-aaaa", "20261123T2-bbbb")
+    )
+    mark = '<span class="state warn">Experiment</span> <span class="small">days=3</span>'
+    assert (mark in tried, mark in plain) == (True, False)
+    assert "3 (given for this run)" in tried and "given for this run" not in plain
+
+
 def test_page_of_an_experiment_says_so(project):
     pretend_run(project, "20261123T1-aaaa")
     later_run(project, "20261123T2-bbbb", **TRIED)
@@ -566,6 +639,43 @@ def test_damaged_record_and_lost_value_are_said_and_stop_nothing(project):
         and "its record is no longer in the store, or damaged" in run
     )
     assert (project.reports / "fraud/20261123T1-aaaa/ingest.html").exists()
+    check_links(project.reports)
+
+
+def put_away(store, digest):
+    "Erase an object as `mlnb erase` leaves it: a tombstone in place of its content."
+    path = tombstone_path(store.root, digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    path_of(store, digest).unlink()
+
+
+@pytest.mark.parametrize(
+    ("stage", "what", "said"),
+    [
+        ("ingest", "rows", "erased on request: <code>rows</code>"),
+        ("check", "drift", "erased on request: <code>drift</code>"),
+        ("check", "drift_report", "erased on request: the report <code>drift_report</code>"),
+        ("ingest", None, "erased on request: the executed notebook"),
+    ],
+)
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_was_erased_is_said_and_stops_nothing(project, stage, what, said, is_changed):
+    pretend_run(project, "20261123T1-aaaa")
+    store = project_store(project)
+    records = {p.parent.name: json.loads(p.read_bytes()) for p in (store.root / "records").rglob("*.json")}
+    record = records[stage]
+    put_away(store, record["outputs"][what]["digest"] if what else record["notebook"])
+    if is_changed:
+        path = project.root / "nbs/fraud/10_ingest.ipynb"
+        path.write_text(path.read_text().replace("= 60", "= 90"))
+        pretend_run(project, "20261123T2-bbbb", state="failed", failing="ingest")
+    publish(project)
+    run = (project.reports / "fraud/20261123T1-aaaa/index.html").read_text()
+    assert said in run and "gone or damaged" not in run
+    page = project.reports / f"fraud/20261123T1-aaaa/{stage}.html"
+    assert page.exists() == (what is not None)
+    assert what is None or ", erased</td>" in page.read_text()
     check_links(project.reports)
 
 

@@ -151,3 +151,45 @@ def test_erasing_down_takes_what_was_derived_and_nothing_that_an_unrelated_recor
 
 def digest_of_text(text):
     return sha256(text.encode()).hexdigest()
+
+
+def of_people(person, run, digest, is_old):
+    "The record of a part that a run made; one of before has no `list`."
+    given = {} if is_old else {"list": {"people": {"digest": digest}}}
+    about = {"key": f"profile {person}", "each": {"person": person}, "inputs": {}} | given
+    return {"pipeline": "a", "stage": "profile", "run": run, "outputs": {"who": {"digest": person}}} | about
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sets(st.sampled_from("abc"), min_size=1), min_size=1, max_size=5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_part_is_made_from_the_list_of_its_run_and_may_be_from_every_list_that_has_it(lists, is_old, by_name):
+    records, documents = {}, []
+    for number, people in enumerate(lists):
+        run, digest = f"r{number}", "".join(["list ", *sorted(people)])
+        made = {"people": {"digest": digest, "type": "list"}}
+        saver = {"pipeline": "a", "stage": "people", "run": run, "key": digest, "inputs": {}, "outputs": made}
+        ended = [saver, *(of_people(person, run, digest, is_old) for person in sorted(people))]
+        ended = [records.setdefault((one["stage"], one["key"]), one) for one in ended]
+        entries = [{"name": one["stage"], "state": "cached", "key": one["key"]} for one in ended]
+        documents.append({"pipeline": "a", "run": run, "stages": entries})
+    known, names = list(records.values()), {("a", "people")} if by_name else None
+    graph = RecordGraph(known, lambda: documents)
+    for wanted in {"".join(["list ", *sorted(people)]) for people in lists}:
+        certain, possible = derived_from(graph, [wanted], names)
+        first = {
+            n for n, r in enumerate(known) if r.get("list", {}).get("people", {}).get("digest") == wanted
+        }
+        shown = {n for n, r in enumerate(known) if r.get("each") and r["each"]["person"] in wanted[5:]}
+        assert set(certain) == first
+        assert set(possible) == shown - first
+
+
+def test_value_that_stands_in_the_notebook_links_a_part_to_no_list():
+    part = of_people("a", "r1", "", True) | {"list": {}}
+    saver = {"pipeline": "a", "stage": "columns", "run": "r1", "key": "k", "inputs": {}}
+    graph = RecordGraph([part, saver | {"outputs": {"columns": {"digest": "x", "type": "list"}}}])
+    assert derived_from(graph, ["x"]) == ([], [])

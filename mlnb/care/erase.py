@@ -168,8 +168,7 @@ def _attempts(graph: RecordGraph, numbers: set[int]) -> list[dict]:
 def _named_after(graph: RecordGraph, numbers: set[int], digests: set[str]) -> list[dict]:
     "Records of parts of a fan-out that have their value from one of some lists."
     parts = (graph.records[number] for number in sorted(numbers))
-    of_list = [one for one in parts if digests & described_digests(one.get("list") or {})]
-    return [one for one in of_list if one.get("each") and one["key"]]
+    return [one for one in parts if one["key"] and digests & described_digests(one.get("list") or {})]
 
 
 def trace(
@@ -302,7 +301,8 @@ def forget_attempts(
 ) -> None:
     "Remove the files that failed stages left, and blank their errors."
     for path in (path for one in attempts for path in attempt_files(store, one)):
-        path.unlink(missing_ok=True)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
     for run in {one["run"] for one in attempts}:
         parts = {part_of(one["entry"]) for one in attempts if one["run"] == run}
         document = document_of(store, run)
@@ -310,13 +310,10 @@ def forget_attempts(
         write_run(store, document | {"stages": stages})
 
 # %% ../../nbs/care/080_erase.ipynb #e979c42a
-_TEXTS = ('"event": "line"', '"each": {')  # marks of lines for people, and of parts, in events
-
-
 def _has_texts(path: Path) -> bool:
     "Whether events of a run say more than names and states."
     text = path.read_text(errors="replace") if path.is_file() else ""
-    return any(mark in text for mark in _TEXTS)
+    return '"event": "line"' in text or '"each": {' in text
 
 
 def _shown_in(store: Store, attempts: list[dict], are_gone: bool) -> set[Path]:
@@ -342,9 +339,7 @@ def left_by_stopped(
     going = [one for one in traced.stopped if down and one not in alive]
     staying = [one for one in traced.stopped if one not in going] + traced.perhaps
     scratch = dead_scratch(store)
-    removed = {path for one in going for path in attempt_files(store, one)} | (
-        set(scratch) if down else set()
-    )
+    removed = {path for one in going for path in attempt_files(store, one)}.union(scratch if down else ())
     shown = _shown_in(store, going, True) | _shown_in(store, staying, False) | set(scratch)
     if down and not dry_run:
         forget_attempts(store, going)

@@ -21,6 +21,7 @@ from ..store.digests import digest_of
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get
 from ..store.records import find_record
+from ..store.tombstones import ErasedError
 
 # %% ../../nbs/history/060_run_diff.ipynb #b05bc2af
 def differences(
@@ -45,11 +46,11 @@ class CodeCell(NamedTuple):
 def code_cells(
     store: Store,  # where the notebook is kept
     record: dict,  # record of a stage
-) -> list[CodeCell]:  # empty when the notebook is gone
+) -> list[CodeCell]:  # empty when the notebook is gone or was erased
     "The code of a recorded stage."
     try:
         cells = read_notebook(get(store, record["source"]), record["file"])[1]
-    except (IntegrityError, KeyError):
+    except (ErasedError, IntegrityError, KeyError):
         return []
     found = []
     for cell in (cell for cell in cells if cell.kind == "code" and "skip-execution" not in cell.tags):

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from .history import RunPage, StagePage
 from .layout import document, fill, words
-from .pages import state_mark, tiles, with_intervals
+from .pages import note_label, state_mark, tiles, with_intervals
 from ..store.settings import DEFAULT_PROFILE
 
 # %% ../../nbs/publish/080_overview.ipynb #cfc53e3c
@@ -144,10 +144,7 @@ def note_mark(
     page: RunPage,  # of a run
 ) -> Markup:  # empty, or ends with a space
     "What a run is besides its state: a label, and what it tried."
-    kind, _, tried = run_note(page).partition(": ")
-    label = Markup('<span class="state warn">{}</span> ').format(kind.capitalize())
-    values = Markup('<span class="small">{}</span> ').format(tried)
-    return (label if kind else Markup("")) + (values if tried else Markup(""))
+    return note_label(run_note(page))
 
 
 def stage_row(
@@ -196,8 +193,9 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 <a href="{{ card.href }}">{{ card.name | words | capitalize }}</a>{% else %}
 {{ card.name | words | capitalize }}{% endif %}</h2>
 {% if card.page %}<p>{{ card.mark }} {{ card.note }}<span class="soft small">\
-{% if card.newer %}Last complete run, {% endif %}\
+{% if card.newer and card.page.is_complete %}Last complete run, {% endif %}\
 {{ card.page.started_utc | moment }}, took {{ card.page.seconds | seconds }}\
+{% if not card.page.is_complete %}, run of a part; the rest was committed earlier{% endif %}\
 {% if card.page.profile != "default" %}, profile {{ card.page.profile }}{% endif %}</span></p>
 {% for n in card.failed %}<div class="banner {{ n.look }}"><p>{{ n.text | sentence }} · \
 <a href="{{ n.href }}">Its page</a></p></div>{% endfor %}
@@ -263,9 +261,9 @@ def card_run(
 ) -> tuple[RunPage, str]:  # and a line when it is no head
     "The run that a card shows."
     of_profile = [page for page in pages if page.profile == profile]
-    head = next((page for page in of_profile if page.is_head), None)
-    if head is not None:
-        return head, ""
+    heads = sorted((page for page in of_profile if page.is_head), key=lambda page: not page.is_complete)
+    if heads:
+        return heads[0], ""
     committed = [page for page in pages if page.state == "committed"]
     plain = [page for page in committed if not page.experiment]
     under = [page for page in plain if page.profile == profile]
@@ -287,7 +285,8 @@ def newer_text(
     begin = f"A newer {kind or 'run'}{under}{_ENDED.get(page.state, '')}"
     about = [tried, failure(page)] if tried else [failure(page)]
     if not tried and not under and page.state == "committed":
-        return begin + (" is partial: not every stage is committed" if not page.is_whole else "")
+        part = "" if page.is_complete else " of a part of the pipeline"
+        return begin + (part if page.is_whole else " is partial: not every stage is committed")
     return ": ".join([begin, *filter(None, [". ".join(filter(None, about))])])
 
 

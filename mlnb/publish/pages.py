@@ -8,18 +8,25 @@ no network, and nothing that a notebook's output contains can run in it. It refu
 
 # %% auto #0
 __all__ = ['ADDED', 'STATES', 'TILES', 'CODE_CELL', 'FAILED', 'PAGE', 'MADE', 'source_of', 'tags_of', 'own_cells', 'has_code',
-           'join_outputs', 'hides_code', 'Facts', 'state_mark', 'with_intervals', 'tiles', 'split_title', 'render_code',
+           'join_outputs', 'hides_code', 'Facts', 'environment_rows', 'stale_note', 'given_parameters', 'values_used',
+           'record_facts', 'state_mark', 'note_label', 'with_intervals', 'tiles', 'split_title', 'render_code',
            'has_error', 'render_cells', 'made', 'render']
 
 # %% ../../nbs/publish/040_pages.ipynb #362bbdc6
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
 from ..notebook.cells import with_plain_ends
+from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
+from ..store.artifacts import each_described, given_artifacts
+from ..store.objects import Store
+from ..store.records import was_erased
+from ..store.runs import experiment_of
 
 # %% ../../nbs/publish/040_pages.ipynb #de3e36e2
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # papermill's tags
@@ -97,7 +104,92 @@ class Facts:
     note: str = ""  # a sentence above everything, e.g. why it is stale
     failed_cell: int | None = None  # position among the notebook's own cells, from 1
     reports: dict = field(default_factory=dict)  # relative address of a report's page by artifact name
-    next_pages: dict = field(default_factory=dict)  # relative address of a stage's page by stage, in order
+    next_pages: dict = field(default_factory=dict)  # address of a stage's page by stage, in order
+    experiment: str = ""  # what the run tried, e.g. `experiment: depth=3`
+
+# %% ../../nbs/publish/040_pages.ipynb #fbdfd3fd
+def _as_text(value: Any) -> str:
+    "A part of an environment in one line."
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {version}" for name, version in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value or "")
+
+
+def environment_rows(
+    record: dict,  # what a stage gave, as it was committed
+) -> dict[str, str]:  # what is empty is left out
+    "Python, platform and packages of a record, as text."
+    rows = {name: _as_text(value) for name, value in record.get("environment", {}).items()}
+    return {name: text for name, text in rows.items() if text}
+
+
+def stale_note(
+    reasons: list[str],  # why a page is stale; empty when it is not
+) -> str:  # a sentence or two; empty when it is not stale
+    "What stands above a page that shows an old result."
+    if not reasons:
+        return ""
+    shown = "; ".join(reasons[:5]) + ("; …" if len(reasons) > 5 else "")
+    said = f"This page shows a result that is no longer current: {shown}."
+    return f"{said} It is the notebook as it was executed."
+
+# %% ../../nbs/publish/040_pages.ipynb #583eadec
+def given_parameters(
+    document: dict,  # of a run
+) -> dict[str, str]:  # value and where it came from, by name
+    "Parameters of a run as a page shows them."
+    origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
+    given = document.get("parameters") or {}
+    return {name: repr(p["value"]) + origins.get(p.get("origin"), "") for name, p in given.items()}
+
+
+def values_used(
+    record: dict,  # what a stage gave, as it was committed
+    made: dict,  # document of the run that made it; may be empty
+) -> dict[str, str]:  # value and where it came from, by name
+    "Values of the parameters that a stage was run with."
+    given, own = given_parameters(made), record.get("each") or {}
+    used = {name: repr(p["value"]) for name, p in record["parts"].get("parameters", {}).items()}
+    return {name: text if name in own else given.get(name, text) for name, text in used.items()}
+
+
+def _marked(described: dict[str, dict], store: Store) -> dict[str, dict]:
+    "Descriptions of artifacts; those that were erased say so."
+    ones = {name: each_described({name: one}) for name, one in described.items()}
+    erased = {name: any(was_erased(store, part) for _, part in parts) for name, parts in ones.items()}
+    return {name: one | ({"erased": True} if erased[name] else {}) for name, one in described.items()}
+
+
+def record_facts(
+    record: dict,  # what a stage gave, as it was committed
+    reasons: list[str],  # why it is stale; empty when it is not
+    store: Store,  # whose tombstones count
+    made: dict,  # document of the run that made it; may be empty
+) -> Facts:
+    "What is known of an execution."
+    identities = {
+        "freshness key": record["key"],
+        "executed notebook": record.get("notebook"),
+        "lock file": record.get("lock"),
+    }
+    return Facts(
+        record["pipeline"],
+        unit_name(record["stage"], record.get("each")),
+        "stale" if reasons else "committed",
+        record["run"],
+        record.get("started_utc"),
+        record.get("seconds"),
+        values_used(record, made),
+        record.get("metrics", {}),
+        _marked(given_artifacts(record), store),
+        _marked(record["outputs"], store),
+        {name: digest for name, digest in identities.items() if digest},
+        environment_rows(record),
+        stale_note(reasons),
+        experiment=experiment_of(made),
+    )
 
 # %% ../../nbs/publish/040_pages.ipynb #01b1b682
 STATES = {
@@ -118,6 +210,16 @@ def state_mark(
     "A state as a small label."
     look, text = STATES.get(state, ("", state))
     return Markup('<span class="state {}">{}</span>').format(look, text)
+
+
+def note_label(
+    note: str,  # e.g. `partial`, `experiment: depth=3`; or empty
+) -> Markup:  # empty, or ends with a space
+    "What keeps something from being a result of its pipeline: a label, and what was tried."
+    kind, _, tried = note.partition(": ")
+    label = Markup('<span class="state warn">{}</span> ').format(kind.capitalize())
+    values = Markup('<span class="small">{}</span> ').format(tried)
+    return (label if kind else Markup("")) + (values if tried else Markup(""))
 
 # %% ../../nbs/publish/040_pages.ipynb #bb709f5d
 TILES = """{% if metrics %}<dl class="tiles">{% for name, metric in metrics.items() %}
@@ -241,7 +343,8 @@ def render_cells(
 
 # %% ../../nbs/publish/040_pages.ipynb #6cc54a5d
 PAGE = """<div class="head">
-<p>{{ mark }} <span class="soft small">stage {{ facts.stage }} of pipeline {{ facts.pipeline }}</span></p>
+<p>{{ mark }} {{ tried }}\
+<span class="soft small">stage {{ facts.stage }} of pipeline {{ facts.pipeline }}</span></p>
 <h1>{{ title }}</h1>
 {% if lede %}<div class="lede">{{ lede }}</div>{% endif %}
 {% if facts.note %}<div class="banner {{ look }}"><p>{{ facts.note | sentence }}\
@@ -277,7 +380,8 @@ MADE = """{% macro things(caption, artifacts) %}{% if artifacts %}<h3>{{ caption
 <th scope="col">Name</th><th scope="col">Type</th><th scope="col">Size</th><th scope="col">Digest (SHA-256)\
 </th></tr></thead><tbody>
 {% for name, artifact in artifacts.items() %}<tr><td class="name">{{ name }}</td>\
-<td>{{ artifact.type or artifact.codec or "" }}</td><td class="name">{{ artifact.bytes | bytes }}</td>\
+<td>{{ artifact.type or artifact.codec or "" }}{{ ", erased" if artifact.erased }}</td>\
+<td class="name">{{ artifact.bytes | bytes }}</td>\
 <td class="digest">{{ artifact.digest or "" }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}{% endmacro %}
 {% macro pairs(caption, rows, look) %}{% if rows %}<h3>{{ caption }}</h3>
@@ -333,6 +437,7 @@ def render(
         tiles=tiles(facts.metrics),
         made=made(facts),
         mark=state_mark(facts.state),
+        tried=note_label(facts.experiment),
         look=STATES.get(facts.state, ("",))[0],
     )
     trail = trail or [(facts.pipeline, None), (facts.stage, None)]

@@ -29,14 +29,14 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from .frames import render_report, viewer, viewer_name
-from .history import RunPage, StagePage, read_history
+from .history import RunPage, StagePage, content_of, read_history
 from .layout import Trail, fill, words
 from .overview import index_page, run_page, stage_href
 from .pages import render
 from ..store.disk import disk_errors
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import UsageError
 from ..store.names import is_name
-from ..store.objects import Store, get
+from ..store.objects import Store
 from ..store.settings import DEFAULT_PROFILE, Project, project_store
 
 # %% ../../nbs/publish/090_site.ipynb #1102ce2c
@@ -112,10 +112,10 @@ def report_pages(
 ) -> Iterator[tuple[str, str, bool]]:  # artifact, page, needs the viewer
     "The pages of the reports that a stage saved."
     for name, digest in stage.reports.items():
-        try:
-            html = get(store, digest).decode(errors="replace")
-        except IntegrityError:
+        data = content_of(store, digest)
+        if data is None:
             continue
+        html = data.decode(errors="replace")
         way = [*trail, (stage.name, f"{stage.stem}.html"), (name, None)]
         yield name, *render_report(html, words(name).capitalize(), way, "../../assets", digest)
 
