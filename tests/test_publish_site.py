@@ -16,6 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import mlnb.publish.site as site
+from mlnb.flow.heads import result_in
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.notebook.packages import installed_packages
@@ -470,6 +471,8 @@ def test_card_has_every_part_of_a_fan_out_after_a_run_of_one(project):
     card = card_of(project)
     assert re.search(r"[Mm]ean ap</dt><dd>0\.50*\s*<small>of 2 parts", card), card
     assert "train.kind-tree.html" in card and "train.kind-forest.html" in card
+    value, _ = result_in(store, read_run(store, "20261123T2-bbbb"), "train", "rows")
+    assert value.values == ("tree", "forest")
     check_links(project.reports)
 
 

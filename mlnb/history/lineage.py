@@ -207,12 +207,12 @@ def lineage_down(
     "Everything that was made from some values."
     graph = record_graph(store, project)
     derived, known = _beginning(graph, start), _values_to_begin(start)
-    both = [*derived.certain, *derived.possible]
-    for number in both:
-        through = perhaps_through(graph, number, set(both))
+    reached, doubtful = {*derived.certain, *derived.possible}, set(derived.possible)
+    for number in (*derived.certain, *derived.possible):
+        through = perhaps_through(graph, number, reached)
         values = dict.fromkeys([*(read.value for read in graph.reads[number]), *graph.lists.get(number, ())])
         read = [value for value in values if value in through or value[-1] in known]
-        _add_reader(start, project, graph.records[number], read, number in derived.possible)
+        _add_reader(start, project, graph.records[number], read, number in doubtful)
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #23dcef49
