@@ -20,14 +20,17 @@ from mlnb.care.erase import (
     new_tombstone,
     tombstone_problems,
 )
+from mlnb.care.gc import Retention, collect
 from mlnb.care.roots import read_records, with_origins
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
+from mlnb.care.verify import verify_store
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.digests import digest_of
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put, put_file, quarantine
+from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, record_path
-from mlnb.store.runs import write_run
+from mlnb.store.runs import hold_run, read_run, run_folder, write_run
 from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
 
 
@@ -361,6 +364,197 @@ def test_store_that_cannot_be_written_is_one_clear_error(store, chain):
             erase(store, chain[0].digest, "asked for")
     finally:
         store.root.chmod(0o700)
+
+
+# full texts, what failed stages left, and what nothing is known of
+
+SECRET = "customer 17"
+
+
+def test_full_texts_go_with_what_they_show_unless_others_have_them(store):
+    text, both = (put(store, f"{said} of {SECRET}".encode()) for said in ("every row", "a line"))
+    own = {"fit.cell-2.stdout.txt": text, "fit.cell-3.stdout.txt": both}
+    in_run(store, "r1", "ingest", {}, {"rows": SECRET}, texts={"ingest.cell-1.stdout.txt": put(store, b"in")})
+    in_run(store, "r1", "fit", {"rows": SECRET}, {"model": "m"}, texts=own)
+    in_run(store, "r2", "other", {}, {"thing": "t"}, texts={"other.cell-1.stdout.txt": both})
+    rows = put_value(store, SECRET).digest
+    listed = erase(store, rows, "asked for", dry_run=True)
+    assert {m["name"] for m in listed["made_from"] if m["kind"] == "text"} == {"ingest", "fit"}
+    done = erase(store, rows, "asked for", down=True)
+    assert not has(store, text) and not has(store, put_value_digest(b"in")) and has(store, both)
+    assert done["shared"] == [both]
+
+
+def failed_run(store, run, name, inputs=(), saved=(), state="failed", evalue=f"bad row: {SECRET}", **about):
+    "A run with a failed stage whose notebook, full text, error and events all show the secret."
+    folder = run_folder(store, run)
+    for file in (f"{name}.ipynb", f"{name}.cell-2.stdout.txt"):
+        (folder / file).write_text(f"shown: {SECRET}")
+    (folder / "events.jsonl").write_text(json.dumps({"event": "line", "text": f"again: {SECRET}"}) + "\n")
+    error = {"cell": 2, "cell_id": "c", "ename": "ValueError", "evalue": evalue}
+    given, made = (
+        {n: put_value(store, text).as_dict() for n, text in dict(values).items()}
+        for values in (inputs, saved)
+    )
+    entry = {"name": name, "each": None, "state": state, "kind": "user_error", "key": None, "metrics": {}}
+    entry |= {"error": error, "last_lines": [evalue], "notebook": f"/elsewhere/{name}.ipynb"}
+    entry |= {"inputs": given, "saved": made}
+    other = {"name": "other", "state": "failed", "error": error | {"evalue": "no digits"}, "notebook": None}
+    document = {"run": run, "pipeline": "fraud", "profile": "default", "state": "failed", "keys": {}}
+    write_run(store, document | {"stages": [entry | about, other]})
+    return folder
+
+
+def shown_in_runs(store):
+    "Files of runs that show the secret, as paths in the store."
+    return {path.relative_to(store.root).as_posix() for path in content_left(store, SECRET.encode())} & {
+        path.relative_to(store.root).as_posix() for path in (store.root / "runs").rglob("*")
+    }
+
+
+@pytest.fixture
+def rows(store):
+    in_run(store, "r1", "ingest", {}, {"rows": SECRET})
+    return put_value(store, SECRET).digest
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+@pytest.mark.parametrize(
+    ("inputs", "saved"),
+    [({"rows": SECRET}, {}), ({"rows": SECRET}, {"model": f"of {SECRET}"}), ({}, {"rows": SECRET})],
+    ids=["read it", "read it and saved", "saved it itself"],
+)
+def test_what_a_failed_stage_left_goes_or_is_named(store, rows, state, inputs, saved):
+    failed_run(store, "r2", "fit", inputs, saved, state)
+    listed = erase(store, rows, "asked for", dry_run=True)
+    assert set(listed["may_show"]) == shown_in_runs(store) and listed["removed_files"] == []
+    before = shown_in_runs(store)
+    planned = erase(store, rows, "asked for", down=True, dry_run=True)
+    assert shown_in_runs(store) == before
+    done = erase(store, rows, "asked for", down=True)
+    told = ("removed_files", "may_show", "unnamed", "overlays")
+    assert [done[key] for key in told] == [planned[key] for key in told]
+    assert done["removed_files"] == ["runs/r2/fit.cell-2.stdout.txt", "runs/r2/fit.ipynb"]
+    assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
+    entry, other = read_run(store, "r2")["stages"]
+    assert verify_store(store)["clean"]
+    assert (entry["error"]["ename"], entry["error"]["cell"], entry["state"]) == ("ValueError", 2, state)
+    assert other["error"]["evalue"] == "no digits"
+    assert erase(store, rows, "asked for", down=True)["removed_files"] == []
+
+
+def test_failed_stage_that_read_something_else_keeps_all(store, rows):
+    failed_run(store, "r2", "fit", {"sales": "other"}, {"model": "m"})
+    before = shown_in_runs(store)
+    done = erase(store, rows, "asked for", down=True)
+    assert (done["removed_files"], done["may_show"]) == ([], []) and shown_in_runs(store) == before
+    assert before >= {"runs/r2/fit.ipynb", "runs/r2/run.json"}
+
+
+def test_failed_stage_in_doubt_and_a_living_run_are_named_and_left(store, rows):
+    in_run(store, "r5", "copy", {}, {"same": SECRET}, "second")
+    failed_run(store, "r2", "doubtful", {"second/same": SECRET})
+    failed_run(store, "r3", "living", {"rows": SECRET})
+    before = shown_in_runs(store)
+    with hold_run(store, "r3"):
+        done = erase(store, rows, "asked for", down=True, names={("fraud", "rows")})
+    assert done["removed_files"] == [] and set(done["may_show"]) == shown_in_runs(store) == before
+
+
+def test_part_of_a_fan_out_loses_its_own_files_only(store, rows):
+    folder = failed_run(store, "r2", "fit.kind-a[0]", {"rows": SECRET}, each={"kind": "a[0]"})
+    for name in ("fit.kind-b.ipynb", "fit.kind-a[0]b.cell-1.stdout.txt", "fit.kind-a0.cell-2.stdout.txt"):
+        (folder / name).write_text("of another part")
+    done = erase(store, rows, "asked for", down=True)
+    assert done["removed_files"] == ["runs/r2/fit.kind-a[0].cell-2.stdout.txt", "runs/r2/fit.kind-a[0].ipynb"]
+    assert len(list(folder.glob("fit.*"))) == 3
+
+
+def test_failed_part_of_a_fan_out_goes_with_the_list_it_has_its_value_from(store, rows):
+    listed = {"rows": put_value(store, SECRET).as_dict() | {"type": "list"}}
+    failed_run(store, "r2", "fit.kind-a", each={"kind": "a"}, list=listed)
+    done = erase(store, rows, "asked for", down=True)
+    assert done["removed_files"] == ["runs/r2/fit.kind-a.cell-2.stdout.txt", "runs/r2/fit.kind-a.ipynb"]
+    assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
+
+
+def test_records_of_parts_that_have_their_value_from_it_are_named(store):
+    names = put_value(store, ["ana", SECRET])
+    record(store, "who", 1, (), [("names", names)])
+    about = {"each": {"name": SECRET}, "list": {"names": names.as_dict()}}
+    fit = in_run(store, "r1", "fit", {}, {"model": "m"}, **about)
+    other = {"each": {"name": SECRET}, "list": {}}
+    in_run(store, "r1", "other", {"names": SECRET}, {"thing": "t"}, **other)
+    for down in (False, True):
+        done = erase(store, names.digest, "asked for", down, names={("fraud", "names")})
+        assert done["parts"] == [f"records/fraud/fit/{fit['key']}.json"]
+        assert (store.root / done["parts"][0]).is_file()
+
+
+def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(store, rows):
+    for run in ("r2", "r3"):
+        scratch = run_folder(store, run) / "scratch" / "fit-1"
+        scratch.mkdir(parents=True)
+        (scratch / "out.ipynb").write_text(SECRET)
+        write_run(store, {"run": run, "pipeline": "fraud", "state": "running", "stages": []})
+    with hold_run(store, "r3"):
+        assert erase(store, rows, "asked for")["may_show"] == ["runs/r2/scratch"]
+        assert erase(store, rows, "asked for", down=True)["removed_files"] == ["runs/r2/scratch"]
+    assert shown_in_runs(store) == {"runs/r3/scratch/fit-1/out.ipynb"}
+
+
+def test_what_killed_tries_left_is_counted_and_removed_by_two_collections(store, rows):
+    orphan = put(store, f"saved of {SECRET}".encode())
+    failed_run(store, "r2", "fit", {}, {"model": f"model of {SECRET}"})
+    forget_pins()
+    assert erase(store, rows, "asked for", down=True)["unnamed"] == {"objects": 1, "runs": 0}
+    collect(store, Retention(runs=0))
+    assert erase(store, rows, "asked for", down=True)["unnamed"] == {"objects": 2, "runs": 1}
+    collect(store)
+    assert not has(store, orphan) and content_left(store, SECRET.encode()) == []
+    assert erase(store, rows, "asked for", down=True)["unnamed"] == {"objects": 0, "runs": 0}
+
+
+def test_overlays_are_named_only_when_they_hold_values(store, rows):
+    for who in ("ana", "ben"):
+        open_store(store.root / "overlay" / who, below=store)
+    assert erase(store, rows, "asked for", dry_run=True)["overlays"] == []
+    (store.root / "overlay" / "ben" / "values" / "fraud").mkdir(parents=True)
+    (store.root / "overlay" / "ben" / "values" / "fraud" / "rows.json").write_text("{}")
+    assert erase(store, rows, "asked for", dry_run=True)["overlays"] == ["overlay/ben"]
+
+
+@pytest.mark.slow
+def test_after_an_erasure_every_file_that_shows_it_is_one_that_was_named(make_project, mlnb, tmp_path):
+    read = 'from mlnb import load, require, save\nx = load("x")'
+    root = make_project(
+        {
+            "10_a.ipynb": ["from mlnb import save", 'save("x", "SECRET" + "ALICE")'],
+            "20_ok.ipynb": [read, "for i in range(30000):\n    print(x, i)", 'save("y", x + "der")'],
+            "30_shows.ipynb": [read, 'print(x)\nraise ValueError("boom " + x)'],
+            "40_saves.ipynb": [read, 'save("w", x + "failed")\nrequire(False, "no " + x)'],
+            "50_dies.ipynb": [read, 'save("v", x + "died")\nimport os\nos._exit(1)'],
+        }
+    ).root
+    here = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert mlnb("run", "demo", "-k", cwd=root).code != 0
+    assert mlnb("publish", cwd=root).code == 0
+    by_hand = "from mlnb import load, save; save('z', load('demo/x') + 'hand')"
+    subprocess.run([sys.executable, "-c", by_hand], cwd=root / "nbs", check=True, capture_output=True)
+    assert mlnb("audit", "init", cwd=root, **here).code == 0
+    (one,) = mlnb("artifacts", "demo/x", "--json", cwd=root).json["artifacts"]
+    asked = mlnb(
+        "erase", f"demo/x@{one['digest'][:12]}", "--reason", "r", "--down", "--json", cwd=root, **here
+    )
+    assert asked.code == 0, asked.stderr
+    store, said = root / ".mlnb", asked.json
+    left = {path for path in root.rglob("*") if path.is_file() and b"SECRETALICE" in path.read_bytes()}
+    named = {store / path for path in said["may_show"]}
+    named |= {path for place in said["overlays"] for path in (store / place).rglob("*")}
+    named |= set((root / "reports").rglob("*")) if said["published"] else set()
+    assert said["published"] and said["overlays"] and left - named == set(), left - named
+    assert all(word in asked.stderr for word in ("by hand", "mlnb publish"))
+    assert mlnb("verify", cwd=root).code == 0
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 
 from mlnb.care import gc
 from mlnb.care.gc import Retention, collect
-from mlnb.care.verify import sound_records, verify_store
+from mlnb.care.verify import concerned, sound_records, verify_store
+from mlnb.notebook.each import unit_name
+from mlnb.store.artifacts import put_value
 from mlnb.store.errors import LockedError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins, pinned, protect
@@ -326,3 +328,84 @@ def test_quarantine_goes_only_when_asked(store):
         not collect(store, Retention(quarantine=False))["quarantine"]["kept"]
         and not (store.root / "quarantine").exists()
     )
+
+
+# a head and the parts of a fan-out, by values that look like anything but a part
+
+VALUES = ("u", "a[0]", "x]y", "it's", "1.5", "k=v")
+
+
+def fold(store, run, value, n):
+    "Commit a part of the fan-out `fold` that saved its own value."
+    record = {"key": f"{n:064d}", "parts": {}, "pipeline": "demo", "stage": "fold", "run": run}
+    record |= {"each": {"kind": value}, "inputs": {}, "metrics": {}, "notebook": put(store, value.encode())}
+    return commit(store, record | {"outputs": {"m": put_value(store, value).as_dict()}}).record
+
+
+@pytest.fixture
+def partial_head(make_project):
+    "A head that was set by a run of another stage, after an earlier run had made the parts."
+    cells = {
+        "10_a.ipynb": ["from mlnb import save", 'save("kinds", [])'],
+        "20_fold.ipynb": [
+            "#| each: kind in kinds\nfrom mlnb import save",
+            ("parameters", 'kind: str = "z"'),
+            'save("m", kind)',
+        ],
+    }
+    root = make_project(cells).root
+    store = open_store(root / ".mlnb")
+    parts = {value: fold(store, run_name(1), value, n) for n, value in enumerate(VALUES)}
+    keys = {unit_name("fold", {"kind": value}): record["key"] for value, record in parts.items()}
+    document = {"run": run_name(1), "pipeline": "demo", "profile": "default", "state": "failed"}
+    write_run(store, document | {"keys": keys, "stages": []})
+    document |= {"run": run_name(2), "state": "committed", "head": True, "keys": keys}
+    write_run(store, document | {"stages": [{"name": "b", "state": "committed", "key": None}]})
+    move_ref(store, "heads/demo/default", run_name(2), "all is committed")
+    forget_pins()
+    return root, store, parts
+
+
+def test_head_keeps_the_parts_that_an_earlier_run_made(partial_head, asked):
+    root, store, parts = partial_head
+    twice(store, Retention(records=0, runs=0))
+    kept = [find_record(store, "demo", "fold", record["key"]) for record in parts.values()]
+    assert [record["each"]["kind"] for record in kept] == list(VALUES)
+    assert verify_store(store)["clean"]
+    told = asked("get", "m", "--json", cwd=root)
+    assert (told.code, sorted(told.json["values"]), told.json["run"]) == (0, sorted(VALUES), run_name(2))
+    move_ref(store, "heads/demo/default", run_name(9), "its run is not there")
+    twice(store, Retention(records=0, runs=0))
+    assert not any(has(store, record["outputs"]["m"]["digest"]) for record in parts.values())
+
+
+def test_damage_of_a_part_names_every_run_that_rests_on_it(partial_head):
+    _, store, parts = partial_head
+    digests = {record["notebook"] for record in parts.values()}
+    assert all(about["runs"] == [run_name(1), run_name(2)] for about in concerned(store, digests).values())
+
+
+@pytest.mark.slow
+def test_collecting_after_a_partial_run_changes_no_answer(make_project, mlnb):
+    root = make_project(
+        {
+            "10_a.ipynb": ["from mlnb import save", 'save("kinds", ["u", "a[0]"])'],
+            "20_fold.ipynb": [
+                "#| each: kind in kinds\nfrom mlnb import save",
+                ("parameters", 'kind: str = "z"'),
+                'save("m", kind)',
+            ],
+            "30_b.ipynb": [
+                'from mlnb import save\nfrom pathlib import Path\nPath("../ok").read_text()',
+                'save("b", 1)',
+            ],
+        }
+    ).root
+    assert mlnb("run", "demo", "-k", cwd=root).code == 1
+    (root / "ok").write_text("")
+    assert mlnb("run", "demo", "b", "--json", cwd=root).json["head"]
+    before = [mlnb(*verb, "--json", cwd=root).json for verb in (("get", "m"), ("status",))]
+    for _ in range(2):
+        assert mlnb("gc", "--keep-records", "0", "--keep-runs", "0", cwd=root).code == 0
+    assert [mlnb(*verb, "--json", cwd=root).json for verb in (("get", "m"), ("status",))] == before
+    assert mlnb("verify", cwd=root).code == 0

@@ -26,7 +26,7 @@ from ..store.documents import read_json
 from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.pins import pinned
-from ..store.runs import is_alive
+from ..store.runs import is_alive, stage_of_unit
 
 # %% ../../nbs/care/060_roots.ipynb #df19f519
 @dataclass(frozen=True)
@@ -255,8 +255,8 @@ def _run_documents(store: Store) -> dict[str, dict]:
 def _relied_on(document: dict) -> set[str]:
     "The records that a run relies on."
     listed = ((stage["name"], stage["key"]) for stage in document.get("stages", ()) if stage.get("key"))
-    keys = {*document.get("keys", {}).items(), *listed}
-    return {f"{document.get('pipeline')}/{stage}/{key}.json" for stage, key in keys}
+    units = ((stage_of_unit(unit), key) for unit, key in document.get("keys", {}).items())
+    return {f"{document.get('pipeline')}/{stage}/{key}.json" for stage, key in (*units, *listed)}
 
 # %% ../../nbs/care/060_roots.ipynb #07813e26
 def kept_runs(

@@ -26,6 +26,7 @@ from ..store.documents import FOLDERS, read_json
 from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, has, put, quarantine
 from ..store.records import record_path
+from ..store.runs import stage_of_unit
 from ..store.tombstones import is_erased
 
 # %% ../../nbs/care/020_verify.ipynb #9933d14c
@@ -125,8 +126,8 @@ def _runs_by_result(store: Store) -> dict[StageKey, set[str]]:
     "Ids of the runs that rest on each result, made by them or found cached."
     found = defaultdict(set)
     for run in sound_documents((store.root / "runs").glob("*/run.json")):
-        for stage, key in run.get("keys", {}).items():
-            found[run["pipeline"], stage, key].add(run["run"])
+        for unit, key in run.get("keys", {}).items():
+            found[run["pipeline"], stage_of_unit(unit), key].add(run["run"])
     return found
 
 # %% ../../nbs/care/020_verify.ipynb #82fb12c7

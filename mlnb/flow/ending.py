@@ -234,7 +234,7 @@ def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
 def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_cancelled = attempt.is_cancelled
-    inputs = {name: artifact.as_dict() for name, artifact in step.inputs.items()} if attempt.outputs else {}
+    inputs = {name: artifact.as_dict() for name, artifact in step.inputs.items()}
     run.set(
         step.name,
         "cancelled" if is_cancelled else "failed",

@@ -20,7 +20,7 @@ from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 from ..store.records import find_record, records_of
 from ..store.refs import RefValue, read_ref
-from ..store.runs import experiment_of, read_run, run_ids
+from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
 
 # %% ../../nbs/flow/040_heads.ipynb #c1c18df7
@@ -60,7 +60,7 @@ def result_keys(
     "Keys of what a stage made in a run, complete or none."
     entries, is_head = _entries_of(document, stage), bool(document.get("head"))
     units = document.get("keys", {}).items()
-    kept = [key for unit, key in units if unit == stage or (is_head and unit.startswith(f"{stage}["))]
+    kept = [key for unit, key in units if unit == stage or (is_head and stage_of_unit(unit) == stage)]
     if not entries or (is_head and kept):
         return kept
     is_done = all(entry["state"] in ENDED_WELL for entry in entries)
@@ -295,7 +295,7 @@ def _all_entries(document: dict) -> dict[str, list[dict]]:
     for entry in document.get("stages", ()):
         found.setdefault(entry["name"], []).append(entry)
     for unit, key in document.get("keys", {}).items():
-        stage = unit.partition("[")[0]
+        stage = stage_of_unit(unit)
         if not _entries_of(document, stage):
             found.setdefault(stage, []).append({"name": stage, "state": "cached", "key": key})
     return found

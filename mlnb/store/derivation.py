@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from .artifacts import each_described, given_artifacts
 from .names import parse_name
+from .runs import stage_of_unit
 
 # %% ../../nbs/store/240_derivation.ipynb #f867a42a
 NamedValue = tuple[str, str, str]  # pipeline, name, digest
@@ -66,7 +67,7 @@ def results_in(
         if entry["state"] in ("committed", "cached") and entry.get("key"):
             found[entry["name"]].add(entry["key"])
     for unit, key in document.get("keys", {}).items():
-        found[unit.partition("[")[0]].add(key)
+        found[stage_of_unit(unit)].add(key)
     return dict(found)
 
 # %% ../../nbs/store/240_derivation.ipynb #1f27b771

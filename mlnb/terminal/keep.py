@@ -9,7 +9,7 @@ What is damaged is an error with the command that makes it again, never a file w
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
            'digests_of', 'require_whole', 'described', 'written_out', 'listing', 'value_text', 'show_value', 'read_all',
            'answer_get', 'remote_gc_lines', 'amount_of', 'gc_lines', 'collect_here', 'answer_gc', 'exact_digest',
-           'erased_row', 'short_list', 'show_erased', 'answer_erase']
+           'erased_row', 'short_list', 'show_erased', 'left_lines', 'answer_erase']
 
 # %% ../../nbs/terminal/090_keep.ipynb #3c7e24c2
 import json
@@ -23,7 +23,7 @@ import typer
 from ..store.errors import IntegrityError, UsageError
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
-from .output import counted, show_table
+from .output import counted, show_table, shown_paths
 from .remote import remote_of
 
 # %% ../../nbs/terminal/090_keep.ipynb #a398d25d
@@ -402,10 +402,39 @@ def show_erased(
         print("\nmay be made from it, nothing says for certain; kept, erase by digest what is to go too:")
         rows = [erased_row(one, False) for one in said["may_be_made_from"]]
         show_table(["object", "what", "kind", "run", "state"], rows, "")
+    if said["removed_files"]:
+        did = "would be removed" if dry_run else "removed"
+        print(f"\n{did}, left by stages that failed or were killed: {', '.join(said['removed_files'])}")
     if said["shared"]:
         print(f"\nkept, because others have them too: {short_list(said['shared'])}")
     if not dry_run:
         print("\nthe next `mlnb push` erases it at the remote too")
+
+# %% ../../nbs/terminal/090_keep.ipynb #50c04356
+def left_lines(
+    said: dict,  # the document of `mlnb erase --json`
+    root: Path,  # of the store
+    reports: Path,  # folder of the published pages
+) -> list[str]:  # none when nothing may be left
+    "Where something of an erased value may be left, and what to do about it."
+    lines, n_runs = [], said["unnamed"]["runs"]
+    if said["may_show"]:
+        lines.append(f"may still show it: {shown_paths(said['may_show'], root)}; look there")
+    if n_runs or said["unnamed"]["objects"]:
+        what = counted(said["unnamed"]["objects"], "object") + (
+            f", {counted(n_runs, 'run')}" if n_runs else ""
+        )
+        lines.append(f"{what} that nothing leads to may hold some of it: `mlnb gc`, twice, removes all")
+    if said["parts"]:
+        what = counted(len(said["parts"]), "record")
+        lines.append(f"{what} of parts named after its values, and what runs say of them, go on naming those")
+    if said["overlays"]:
+        where = shown_paths(said["overlays"], root)
+        lines.append(f"nothing tells what was made from it by hand: look into {where}")
+    if said["published"]:
+        where = os.path.relpath(reports)
+        lines.append(f"pages in {where} show what they did: publish them again with `mlnb publish`")
+    return lines
 
 # %% ../../nbs/terminal/090_keep.ipynb #5c03b5e4
 @verb("keep", "erase", 'mlnb erase fraud/features@3fa9b2c10d4e --reason "request 2026-118" --down -n')
@@ -427,5 +456,7 @@ def answer_erase(
 
     project, store, profile = open_project(profile)
     digest, names = exact_digest(project, store, name, profile)
-    said = erase(store, digest, reason, down, dry_run, names)
-    return Answer(said | {"name": name}, lambda: show_erased(said, down, dry_run))
+    said = erase(store, digest, reason, down, dry_run, names) | {"name": name}
+    said["published"] = (project.reports / "index.html").is_file()
+    notes = tuple(left_lines(said, store.root, project.reports))
+    return Answer(said, lambda: show_erased(said, down, dry_run), notes=notes)

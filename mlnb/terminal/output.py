@@ -7,11 +7,13 @@ Everything that is not the answer (progress, notices, complaints) goes to stderr
 
 # %% auto #0
 __all__ = ['show_json', 'table_lines', 'folded_lines', 'laid_out', 'show_table', 'complaint', 'complain', 'problem_text',
-           'show_problems', 'counted']
+           'show_problems', 'counted', 'shown_paths']
 
 # %% ../../nbs/terminal/010_output.ipynb #62ddaaef
 import json
+import os
 import sys
+from pathlib import Path
 
 from ..store.errors import Problem
 
@@ -115,3 +117,12 @@ def counted(
 ) -> str:
     "A number with its word."
     return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+# %% ../../nbs/terminal/010_output.ipynb #cd2fe539
+def shown_paths(
+    paths: list[str],  # below a folder
+    root: Path,  # the folder that is meant
+) -> str:  # at most five, as seen from here
+    "Files for people."
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(os.path.relpath(root / path) for path in paths[:5]) + more
