@@ -32,7 +32,15 @@ from mlnb.notebook.ranges import (
     range_of,
     read_number,
 )
-from .types import base_type, has_numbers, plain_annotation, shared_type, type_of
+from mlnb.notebook.types import (
+    base_type,
+    has_numbers,
+    is_type,
+    number_choices,
+    plain_annotation,
+    shared_type,
+    type_of,
+)
 from ..store.errors import Problem, UsageError
 
 # %% ../../nbs/notebook/040_parameters.ipynb #3232b440
@@ -262,6 +270,34 @@ _LIKE = (
 )
 
 
+_OF_TEXTS = re.compile(r"(?:\w\.\.[\w+-]\S*?|\d\s+\.\.\s+\d\S*?)[)\]'\"`]?\.?\s*$")
+
+
+def _is_range_of_texts(parameter: Parameter) -> bool:
+    "Whether a comment ends in `X..Y` that is not the form of the value itself."
+    return ".." not in str(parameter.default) and _OF_TEXTS.search(parameter.meaning[-200:]) is not None
+
+
+def _with_range_last(comment: str, shown: str, meant: str) -> str:
+    "A comment whose range is what was meant, and stands last."
+    before, _, after = comment.rpartition(shown)
+    head = re.sub(r"[\s,;:=(\['\"`]+$", "", before)
+    is_bracket = re.search(r"[(\[]\s*$", before) is not None
+    after = re.sub(r"[)\]]", "", after, count=1) if is_bracket else after
+    rest = re.sub(r"^[\s,;:.'\"`]+|[\s.]+$", "", after)
+    return ", ".join(part for part in (head, rest, meant) if part)
+
+
+def _range_mend(comment: str, shown: str, meant: str, names: set[str]) -> str:
+    "What to write instead of what only looks like a range; tried before it is recommended."
+    whole = _with_range_last(comment, shown, meant)
+    ends = range_of(whole, names)
+    is_read = meant and ends == range_of(meant, names) and not list(misread_ranges(whole, names))
+    if not is_read or "`" in whole:
+        return _LIKE
+    return f"write the comment as `{whole}`, or say it in words if it is no range"
+
+
 def range_problems(
     parameter: Parameter,  # whose comment is looked at
     types: Mapping[str, str],  # of all parameters of the cell, by name
@@ -269,15 +305,17 @@ def range_problems(
     "What is wrong with the range of a declaration, or with what looks like one."
     names = {*types} - {parameter.name}
     found = range_of(parameter.meaning, names)
-    if not has_numbers(parameter.type):
-        if is_sure_range(found, names):
-            message = f"parameter `{parameter.name}` is {parameter.type}, and a range is for numbers"
-            yield Problem("bad-range", message, "remove the range from the comment")
+    if not is_type(parameter.type):
         return
-    misread = list(misread_ranges(parameter.meaning, names))
+    if not has_numbers(parameter.type):
+        if is_sure_range(found, names) or _is_range_of_texts(parameter):
+            message = f"parameter `{parameter.name}` is {parameter.type}, and a range is for numbers"
+            yield Problem("bad-range", message, "remove the range from the comment, or say it in words")
+        return
+    misread = list(misread_ranges(parameter.meaning, names, "float" not in parameter.type))
     for shown, meant in misread:
         message = f"`{shown}` in the comment of parameter `{parameter.name}` is not read as its range"
-        mend = f"end the comment with `{meant}`, or say it in words if it is no range" if meant else _LIKE
+        mend = _range_mend(parameter.meaning, shown, meant, names)
         if found or len(misread) > 1:
             mend = "leave one range, last in the comment, and say the other in words"
         yield Problem("bad-range", message, mend)
@@ -292,7 +330,7 @@ def _end_problems(parameter: Parameter, types: Mapping[str, str]) -> Iterator[Pr
         other = named_in(end)
         if other == parameter.name and end != other:
             yield Problem("bad-range", f"{said} depends on itself (`{end}`)", "name another parameter")
-        elif other in types and not re.match(r"(int|float|Literal)\b", types[other]):
+        elif is_type(types.get(other, "")) and not re.match(r"(int|float|Literal)\b", types[other]):
             message = f"{said} depends on `{other}`, which is {types[other]}"
             yield Problem("bad-range", message, "name a parameter that is int or float")
     if is_empty_range(parameter.low, parameter.high):
@@ -356,7 +394,11 @@ def _line_of(name: str, kind: str, default: Any) -> str:
 
 def _type_mend(parameter: Parameter) -> str:
     "What to write instead of a type that is none."
-    default = parameter.default
+    default, choices = parameter.default, number_choices(parameter.type)
+    if choices and default in (*choices, None):
+        kind = "float | None" if "None" in parameter.type or default is None else "float"
+        line = f"{_line_of(parameter.name, kind, default)}  # {min(choices)} .. {max(choices)}"
+        return f"write `{line}`, or choices that are bool, int or text"
     if isinstance(default, tuple | set):
         default = sorted(default, key=repr) if isinstance(default, set) else list(default)
     shown = shared_type([default])
