@@ -7,7 +7,7 @@ answers two questions. What is a range, in one small grammar; and what *only loo
 
 # %% auto #0
 __all__ = ['read_number', 'named_in', 'bound_value', 'Spot', 'spot_at', 'range_of', 'other_notation', 'misread_ranges',
-           'is_sure_range', 'is_empty_range']
+           'with_range_last', 'is_sure_range', 'is_empty_range']
 
 # %% ../../nbs/notebook/020_ranges.ipynb #70bb852e
 import math
@@ -59,7 +59,7 @@ def bound_value(
 
 # %% ../../nbs/notebook/020_ranges.ipynb #10984b1a
 _DOTS = re.compile(r"\.{2,}|[…‥]")
-_WORD = re.compile(r"[\w.+%∞-]*")
+_WORD = re.compile(r"[\w.+%∞−-]*")
 _AROUND = 200  # characters that can belong to one end
 
 
@@ -109,7 +109,7 @@ _DATED = re.compile(r"\d+([.:-])\d+\1\d")
 
 def _is_sure(end: str, names: Collection[str]) -> bool:
     "Whether an end can hardly be prose."
-    if re.match(r"[+-]?\.?\d", end):
+    if re.match(r"[+−-]?\.?\d", end):
         return not _DATED.match(end)
     return end in names or re.fullmatch(rf"{_NAME}\s*[+-]\s*{_NUMBER}", end) is not None
 
@@ -168,9 +168,12 @@ def _is_cut_short(spot: Spot) -> bool:
 
 def _is_prose(spot: Spot) -> bool:
     "Whether dots belong to a path, a version or a date."
+    is_sum = re.search(r"\d\s?[/^]$", spot.before) and spot.high
     is_path = spot.before[-1:] in ("/", "\\", "~", "^", "@") or spot.after[:1] in ("/", "\\")
     is_time = re.search(r"\d:$", spot.before) or re.match(r":\d", spot.after)
-    return is_path or bool(is_time) or any(_DATED.match(end) for end in (spot.low, spot.high))
+    return (
+        (is_path and not is_sum) or bool(is_time) or any(_DATED.match(end) for end in (spot.low, spot.high))
+    )
 
 
 def _looks_like_range(spot: Spot, names: Collection[str]) -> bool:
@@ -199,6 +202,7 @@ def _rewritten(spot: Spot) -> str:
         return ""
     is_word = spot.mark[0].isspace() and not _is_sure(spot.low, ()) and not spot.low.startswith(("-", "+"))
     ends = ("" if is_word and " " not in spot.low else spot.low, spot.high)
+    ends = [end.replace("−", "-") for end in ends]
     low, high = (re.sub(r"(?i)\s+|^[+-]?(∞|inf|infinity|nan)$", "", end) for end in ends)
     return f"{low}..{high}" if range_of(f"{low}..{high}") == (low, high) else ""
 
@@ -207,7 +211,7 @@ _LIMIT = rf"(?:[+-]?(?:{_NUMBER}|∞|inf\b|infinity\b)|{_NAME}(?:\s?[+-]\s?{_NUM
 _SIGN = r"(?<![-=<>])(<=|>=|[<>≤≥])(?![=>])"
 _END = r"\s*[)\]]?\.?\s*$"
 _PAIRED = re.compile(rf"(?<!\w)[(\[\]]\s*({_LIMIT})\s*[,;]\s*({_LIMIT})\s*[)\]\[]\.?\s*$")
-_SPACED = re.compile(rf"(?<![\w.+-])({_LIMIT})\s?\.\s+\.\s?({_LIMIT}){_END}")
+_SPACED = re.compile(rf"(?<![\w.+-])({_LIMIT})(?<!\.)\s?\.\s+\.\s?({_LIMIT}){_END}")
 _COMPARED = re.compile(rf"{_SIGN}\s*({_LIMIT}){_END}")
 _TURNED = re.compile(rf"(?<![\w.+-])({_LIMIT})\s*{_SIGN}\s*({_NAME}){_END}")
 _COMPARED_BEFORE = re.compile(
@@ -299,7 +303,18 @@ def other_notation(
     return tail[written.start :].strip(), _range_text(low, high, names)
 
 # %% ../../nbs/notebook/020_ranges.ipynb #9f885fab
-_DASHED = re.compile(rf"(?:^|[^\W\d][,:]|\][,:]?)\s{{0,9}}({_NUMBER})\s?[-–—]\s?({_NUMBER})\s*$")
+_DASHED = re.compile(rf"(?:^|[^\W\d][,:]|\][,:]?)\s{{0,9}}({_NUMBER})\s?[-–—~]\s?({_NUMBER})\s*$")
+
+
+def _shown_spot(spot: Spot) -> str:
+    "A spot as it was written, with what is glued to its ends."
+    before, after = (
+        re.search(p, t)[0] for p, t in ((r"(?:\d[\d,]*[,^/*])?$", spot.before), (_GLUED, spot.after))
+    )
+    return f"{before}{spot.low}{spot.mark}{spot.high}{after}".strip()
+
+
+_GLUED = r"^(?:,\d[\d,]*|[*^/]+\d+)?"
 
 
 def _dashed_range(comment: str) -> tuple[str, str] | None:
@@ -323,10 +338,24 @@ def misread_ranges(
         spot = _with_sums(spot_at(comment, mark), names)
         is_read = mark is marks[-1] and _plain_range(spot, names) is not None
         if not is_read and _looks_like_range(spot, names):
-            yield f"{spot.low}{spot.mark}{spot.high}".strip(), _rewritten(spot)
+            yield _shown_spot(spot), _rewritten(spot)
     other = _dashed_range(comment) or other_notation(comment, names, is_whole)
     if other:
         yield other
+
+# %% ../../nbs/notebook/020_ranges.ipynb #c8ad731c
+def with_range_last(
+    comment: str,  # in which a range was misread
+    shown: str,  # what was written
+    meant: str,  # what to write
+) -> str:  # the comment to write
+    "A comment whose range is what was meant, and stands last."
+    before, _, after = comment.rpartition(shown)
+    head = re.sub(r"[\s,;:=(\['\"`]+$", "", before)
+    is_bracket = re.search(r"[(\[]\s*$", before) is not None
+    after = re.sub(r"[)\]]", "", after, count=1) if is_bracket else after
+    rest = re.sub(r"^[\s,;:.'\"`]+|[\s.]+$", "", after)
+    return ", ".join(part for part in (head, rest, meant) if part)
 
 # %% ../../nbs/notebook/020_ranges.ipynb #5f3b0a1c
 def is_sure_range(
