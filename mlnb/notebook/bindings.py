@@ -113,7 +113,6 @@ class CellWalk:
     later: dict[str, list[NamedCall]] = field(default_factory=dict)  # by name: calls in functions
     by_functions: dict[str, set[Meaning]] = field(default_factory=dict)  # what `global` binds
     ours: dict[str, str] = field(default_factory=dict)  # name -> verb that some import gives it
-    stars: dict[str, Meaning] = field(default_factory=dict)  # verb's name -> first star that may bring it
     is_fallback: bool = False  # whether it is read what happens when an import of ours fails
 
     def __post_init__(self):
@@ -243,13 +242,10 @@ def _may_bring(module: str, name: str) -> bool:
 
 
 def _read_star(module: str, shown: str, walk: CellWalk) -> None:
-    "Add what `*` may bring to the verbs of ours that are imported by now."
+    "Add what `*` may bring: a name of the verbs, or one that is given to a verb of ours by now."
     if walk.scope is not walk.notebook:
         return
-    for name in STAGE_NAMES:
-        if _may_bring(module, name):
-            walk.stars.setdefault(name, Meaning(walk.cell, f"{module}.*", shown))
-    for name in walk.ours:
+    for name in dict.fromkeys((*STAGE_NAMES, *walk.ours)):
         if _may_bring(module, name):
             walk.bind(name, f"{module}.*", shown)
 

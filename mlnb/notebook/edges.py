@@ -115,11 +115,16 @@ def _verb_meant(use: NamedCall, meaning: Meaning) -> str | None:
     return verb_of(meaning.dotted + use.attributes) if meaning.dotted else None
 
 
+def _is_unknown(use: NamedCall) -> bool:
+    "Whether nothing gives the name of a call a meaning, but perhaps a star import."
+    return all(meaning.is_star for meaning in use.meanings)
+
+
 def _looks_like_ours(use: NamedCall, ours: OurNames) -> bool:
     "Whether a reader may take a call that is not ours for one."
     if use.attributes:
         return any(_verb_meant(use, meaning) for meaning in use.meanings)
-    is_imported = use.meanings and all(meaning.dotted for meaning in use.meanings)
+    is_imported = not _is_unknown(use) and all(meaning.dotted for meaning in use.meanings)
     return use.name in ours or (use.name in STAGE_NAMES and not is_imported)
 
 # %% ../../nbs/notebook/060_edges.ipynb #2e0bc31e
@@ -129,11 +134,12 @@ def _import_of(use: NamedCall, ours: OurNames) -> str:
     return f"from mlnb import {verb}" + (f" as {use.name}" if use.name != verb else "")
 
 
-def _not_imported(use: NamedCall, ours: OurNames, star: Meaning | None = None) -> tuple[str, str, str]:
+def _not_imported(use: NamedCall, ours: OurNames) -> tuple[str, str, str]:
     "Rule, message and mend for a call whose name nothing binds, unless a star import does."
     line = _import_of(use, ours)
-    if star is None or star.cell > use.cell:
+    if not use.meanings:
         return "not-imported", f"`{use.name}` is called but not imported", f"write `{line}` above the call"
+    star = min(use.meanings)
     message = f"`{use.name}` is not imported from mlnb; it may be that of `{star.how}` in cell {star.cell}"
     other = f"`import {star.dotted.strip('.').split('.')[0]}` and call its own by that name"
     mend = f"write `{line}` above the call"
@@ -151,8 +157,12 @@ def _hidden_by_star(use: NamedCall, star: Meaning, ours: OurNames) -> tuple[str,
     "Rule, message and mend for a call whose name a star import may have taken."
     line = _import_of(use, ours)
     below = f"import mlnb's names below it: `{line}`"
-    mend = f"move it above `{line}`" if use.is_later else below
-    return "not-ours", f"`{use.name}` may be that of `{star.how}` in cell {star.cell}", mend
+    above = f"move it above the function, with `{line}` below it"
+    return (
+        "not-ours",
+        f"`{use.name}` may be that of `{star.how}` in cell {star.cell}",
+        above if use.is_later else below,
+    )
 
 
 def _not_ours(use: NamedCall, ours: OurNames) -> tuple[str, str, str]:
@@ -184,12 +194,12 @@ def _add_foreign_call(use: NamedCall, edges: Edges) -> None:
     other = module.strip(".").split(".")[0] or "another module"
     message = f'`{use.name}("{name}", …)` calls {other}\'s `{function}`: the pipeline gets nothing'
     mend = f"import mlnb's instead, `from mlnb import {use.name}`, or give {other}'s another name"
-    edges.add(use.cell, "foreign-call", message, mend, "warning")
+    _add_once(("foreign-call", message, mend, "warning"), use.cell, edges)
 
 
-def _add_once(problem: tuple[str, str, str], cell: int, edges: Edges) -> None:
+def _add_once(problem: tuple[str, ...], cell: int, edges: Edges) -> None:
     "Note a problem in the first cell that has it."
-    if problem not in [(p.rule, p.message, p.mend) for p in edges.problems]:
+    if problem[:3] not in [(p.rule, p.message, p.mend) for p in edges.problems]:
         edges.add(cell, *problem)
 
 
@@ -201,9 +211,8 @@ def _judge(use: NamedCall, walk: CellWalk, edges: Edges) -> None:
         if verb in _NAMED:
             _read_named(verb, use.call, use.cell, edges)
     elif _looks_like_ours(use, walk.ours):
-        star = walk.stars.get(use.name)
-        problem = _not_ours(use, walk.ours) if use.meanings else _not_imported(use, walk.ours, star)
-        _add_once(problem, use.cell, edges)
+        say = _not_imported if _is_unknown(use) else _not_ours
+        _add_once(say(use, walk.ours), use.cell, edges)
     elif not use.attributes and use.name in STAGE_NAMES:
         _add_foreign_call(use, edges)
 

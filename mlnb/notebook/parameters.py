@@ -96,15 +96,23 @@ def check_range(
         raise _outside_range(parameter, checked, ("at most", "less"), (parameter.high, high))
 
 
+def _shown(value: Any) -> str:
+    "A value as Python writes it, also an int that it refuses to write."
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
 def _outside_range(
     parameter: Parameter, checked: float, words: tuple[str, str], end: tuple[str, float]
 ) -> UsageError:
     "What is said of a number that lies outside; an end that depends on another parameter is shown twice."
     written, limit = end
     is_number = read_number(written) is not None
-    shown = written if is_number else f"{limit!r}"
+    shown = written if is_number else _shown(limit)
     must = shown if is_number else f"{shown} (`{written}`)"
-    message = f"parameter `{parameter.name}` must be {words[0]} {must}, not {checked!r}"
+    message = f"parameter `{parameter.name}` must be {words[0]} {must}, not {_shown(checked)}"
     return UsageError(message, f"give {shown} or {words[1]}")
 
 # %% ../../nbs/notebook/040_parameters.ipynb #cb414860
@@ -131,11 +139,11 @@ def _check_type(parameter: Parameter, value: Any) -> Any:
     try:
         checked = _adapter(parameter.type).validate_python(value)
     except ValidationError:
-        raise _no_such_value(parameter, f"{value!r}") from None
+        raise _no_such_value(parameter, _shown(value)) from None
     except ValueError as error:
         raise UsageError(f"parameter `{parameter.name}`: {error}", _WRITE_TYPES) from None
     if not _is_choice(type_of(parameter.type), value):
-        raise _no_such_value(parameter, f"{value!r}")
+        raise _no_such_value(parameter, _shown(value))
     return checked
 
 

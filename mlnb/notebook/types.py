@@ -31,6 +31,7 @@ def is_whole_text(
     return all(map(is_whole_text, value)) if isinstance(value, list | tuple | set) else True
 
 
+_UNREADABLE = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)  # what odd texts raise
 _PLAIN_TYPES = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -41,7 +42,7 @@ def type_of(
     "Read an annotation: bool, int, float, str, their `| None`, `Literal`, `list[...]`, `dict[str, ...]`."
     try:
         return _built_type(ast.parse(annotation, mode="eval").body)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+    except _UNREADABLE:
         raise ValueError(f"`{annotation}` is no type of a parameter") from None
 
 
@@ -124,9 +125,9 @@ def _with_choices_joined(text: str) -> str:
     "An annotation with one `Literal` in place of several; `None` stands last in it."
     try:
         found = _choices(ast.parse(text, mode="eval").body)
-    except SyntaxError:
+        shown = list(dict.fromkeys(map(ast.unparse, found or ())))
+    except _UNREADABLE:
         return text
-    shown = list(dict.fromkeys(map(ast.unparse, found or ())))
     some = [choice for choice in shown if choice != "None"]
     return f"Literal[{', '.join(some + ['None'] * (len(some) < len(shown)))}]" if some else text
 
@@ -149,7 +150,7 @@ def number_choices(
     try:
         listed = ast.parse(base_type(plain_annotation(annotation)), mode="eval").body
         values = [ast.literal_eval(choice) for choice in _choices(listed) or ()]
-    except (SyntaxError, ValueError):
+    except _UNREADABLE:
         return None
     kinds = {type(value) for value in values}
     return tuple(values) if float in kinds and kinds <= {int, float} else None
@@ -226,6 +227,6 @@ def read_literals(
     for read in (_from_json, _from_python):
         try:
             found = read(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        except _UNREADABLE:
             continue
         yield found
