@@ -182,6 +182,7 @@ def _looks_like_range(spot: Spot, names: Collection[str]) -> bool:
     if _is_prose(spot) or not (low or high):
         return False
     if spot.mark.strip() != "..":
+        spot = _out_of_sentence(spot, names) or spot
         is_list = re.search(r"\d\s*,\s*$", spot.before) or _EXAMPLE.search(spot.before)
         is_one_sided = spot.is_last and _is_cut_short(spot)
         return ((low and high) or is_one_sided) and _is_end(spot.low) and _is_end(spot.high) and not is_list
