@@ -48,12 +48,16 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"`{text}` is no number")
 
 
-def load_json(text: str) -> Any:
+def load_json(
+    text: str,  # of a whole file
+) -> Any:  # plain values, mostly a mapping
     "What JSON says; raises `ValueError` also for a name that stands twice, and for NaN."
     return json.loads(text, object_pairs_hook=_names_once, parse_constant=_no_number)
 
 
-def load_yaml(text: str) -> Any:
+def load_yaml(
+    text: str,  # of a whole file
+) -> Any:  # plain values, mostly a mapping
     "What YAML says; raises `YAMLError` also for a name that stands twice."
     import yaml
 

@@ -25,6 +25,7 @@ from .cells import with_plain_ends
 from mlnb.notebook.ranges import (
     bound_value,
     is_empty_range,
+    is_range_of_texts,
     is_sure_range,
     misread_ranges,
     named_in,
@@ -41,6 +42,7 @@ from mlnb.notebook.types import (
     plain_annotation,
     read_literals,
     shared_type,
+    shown_literal,
     twice_in,
     type_of,
 )
@@ -96,23 +98,15 @@ def check_range(
         raise _outside_range(parameter, checked, ("at most", "less"), (parameter.high, high))
 
 
-def _shown(value: Any) -> str:
-    "A value as Python writes it, also an int that it refuses to write."
-    try:
-        return repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
-
-
 def _outside_range(
     parameter: Parameter, checked: float, words: tuple[str, str], end: tuple[str, float]
 ) -> UsageError:
     "What is said of a number that lies outside; an end that depends on another parameter is shown twice."
     written, limit = end
     is_number = read_number(written) is not None
-    shown = written if is_number else _shown(limit)
+    shown = written if is_number else shown_literal(limit)
     must = shown if is_number else f"{shown} (`{written}`)"
-    message = f"parameter `{parameter.name}` must be {words[0]} {must}, not {_shown(checked)}"
+    message = f"parameter `{parameter.name}` must be {words[0]} {must}, not {shown_literal(checked)}"
     return UsageError(message, f"give {shown} or {words[1]}")
 
 # %% ../../nbs/notebook/040_parameters.ipynb #cb414860
@@ -139,11 +133,11 @@ def _check_type(parameter: Parameter, value: Any) -> Any:
     try:
         checked = _adapter(parameter.type).validate_python(value)
     except ValidationError:
-        raise _no_such_value(parameter, _shown(value)) from None
+        raise _no_such_value(parameter, shown_literal(value)) from None
     except ValueError as error:
         raise UsageError(f"parameter `{parameter.name}`: {error}", _WRITE_TYPES) from None
     if not _is_choice(type_of(parameter.type), value):
-        raise _no_such_value(parameter, _shown(value))
+        raise _no_such_value(parameter, shown_literal(value))
     return checked
 
 
@@ -298,17 +292,7 @@ def _type_shown_by(default: Any) -> str:
     return type(default).__name__ if not kind or "?" in kind else kind
 
 # %% ../../nbs/notebook/040_parameters.ipynb #93422f95
-_LIKE = (
-    "end the comment with a range like `1..60`, `0.5..` or `other+1..60`, or say it in words if it is none"
-)
-
-
-_OF_TEXTS = re.compile(r"(?:\w\.\.[\w+-]\S*?|\d\s+\.\.\s+\d\S*?)[)\]'\"`]?\.?\s*$")
-
-
-def _is_range_of_texts(parameter: Parameter) -> bool:
-    "Whether a comment ends in `X..Y` that is not the form of the value itself."
-    return ".." not in str(parameter.default) and _OF_TEXTS.search(parameter.meaning[-200:]) is not None
+_LIKE = "end the comment with a range like `1..60`, `0.5..` or `other+1..60`, or say it in words"
 
 
 def _range_mend(comment: str, shown: str, meant: str, names: set[str]) -> str:
@@ -332,7 +316,8 @@ def range_problems(
     if not is_type(parameter.type):
         return
     if not has_numbers(parameter.type):
-        if is_sure_range(found, names) or _is_range_of_texts(parameter):
+        is_of_texts = ".." not in str(parameter.default) and is_range_of_texts(parameter.meaning)
+        if is_sure_range(found, names) or is_of_texts:
             message = f"parameter `{parameter.name}` is {parameter.type}, and a range is for numbers"
             yield Problem("bad-range", message, "remove the range from the comment, or say it in words")
         return

@@ -7,7 +7,7 @@ answers two questions. What is a range, in one small grammar; and what *only loo
 
 # %% auto #0
 __all__ = ['read_number', 'named_in', 'bound_value', 'Spot', 'spot_at', 'range_of', 'other_notation', 'misread_ranges',
-           'with_range_last', 'is_sure_range', 'is_empty_range']
+           'with_range_last', 'is_sure_range', 'is_range_of_texts', 'is_empty_range']
 
 # %% ../../nbs/notebook/020_ranges.ipynb #70bb852e
 import math
@@ -227,7 +227,7 @@ class _Written(NamedTuple):
 
     start: int  # where they begin in the text
     low: tuple[str, str] = ("", "")  # end and sign
-    high: tuple[str, str] = ("", "")  # likewise
+    high: tuple[str, str] = ("", "")  # the other end, likewise
 
 
 def _compared(start: int, *pairs: tuple[str, str]) -> _Written:
@@ -365,6 +365,16 @@ def is_sure_range(
 ) -> bool:  # False for none
     "Whether a range that was read can hardly be prose."
     return ends is not None and any(_is_sure(end, names) for end in ends)
+
+
+_OF_TEXTS = re.compile(r"(?:\w\.\.[\w+-]\S*?|\d\s+\.\.\s+\d\S*?)[)\]'\"`]?\.?\s*$")
+
+
+def is_range_of_texts(
+    comment: str,  # of a parameter that holds no number
+) -> bool:  # such as `2026-01-01..2026-12-31`
+    "Whether a comment ends in `X..Y`, whatever the ends are."
+    return _OF_TEXTS.search(comment[-_AROUND:]) is not None
 
 # %% ../../nbs/notebook/020_ranges.ipynb #c0c09d37
 def is_empty_range(

@@ -7,7 +7,7 @@ a type and, the other way round, says which type a value shows; both are needed 
 
 # %% auto #0
 __all__ = ['is_whole_text', 'type_of', 'is_type', 'base_type', 'has_numbers', 'plain_annotation', 'number_choices', 'shared_type',
-           'twice_in', 'read_literals']
+           'shown_literal', 'twice_in', 'read_literals']
 
 # %% ../../nbs/notebook/030_types.ipynb #9d984621
 import ast
@@ -145,7 +145,7 @@ def plain_annotation(
 # %% ../../nbs/notebook/030_types.ipynb #3c9eb0ab
 def number_choices(
     annotation: str,  # as it is written
-) -> tuple | None:  # those beside None; None when one is no number, or none a float
+) -> tuple | None:  # those beside None; else None
     "Choices of a `Literal` that are numbers, floats among them."
     try:
         listed = ast.parse(base_type(plain_annotation(annotation)), mode="eval").body
@@ -186,6 +186,16 @@ def _named_type(form: str, items: Iterable[Any]) -> str:
     return form.format(kind) if kind else ""
 
 # %% ../../nbs/notebook/030_types.ipynb #865fc70f
+def shown_literal(
+    value: Any,  # of a parameter
+) -> str:  # of any value; never raises
+    "A value as Python writes it, also an int that it refuses to write."
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
 def _named_twice(names: Iterable[Any]) -> list:
     "Names of a dict that stand in it more than once."
     return [name for name, n_times in Counter(names).items() if n_times > 1]
@@ -204,7 +214,7 @@ def _from_json(text: str) -> Any:
 
 
 def twice_in(
-    node: ast.AST,  # a literal
+    node: ast.AST,  # tree of a literal
 ) -> list:  # empty for none
     "Names that stand twice in a dict of a literal, of which Python takes the last without a word."
     dicts = (part.keys for part in ast.walk(node) if isinstance(part, ast.Dict))
