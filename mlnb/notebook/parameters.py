@@ -174,7 +174,7 @@ def _no_such_value(parameter: Parameter, given: str) -> UsageError:
     return UsageError(message, f"give a value like {parameter.default!r}")
 
 # %% ../../nbs/notebook/040_parameters.ipynb #d4304869
-def _chosen(parameter: Parameter, base: str, text: str) -> Any:
+def _choice_meant(parameter: Parameter, base: str, text: str) -> Any:
     "The choice that a text means; of `1` and `'1'` that of the default's type."
     alike = [choice for choice in _literal_choices(base) if str(choice) == text]
     preferred = [choice for choice in alike if type(choice) is type(parameter.default)]
@@ -198,7 +198,7 @@ def read_text(
     if base == "bool":
         return _BOOLEANS.get(text, text)
     if base.startswith("Literal"):
-        return _chosen(parameter, base, text)
+        return _choice_meant(parameter, base, text)
     for value in read_literals(text):
         return value
     raise _no_such_value(parameter, f"`{text}`")
