@@ -14,7 +14,7 @@ import pytest
 
 import mlnb
 from mlnb.notebook import read_cache, stage
-from mlnb.notebook.bindings import STAGE_NAMES, read_bindings
+from mlnb.notebook.bindings import _WITH_LOAD, STAGE_NAMES, read_bindings
 from mlnb.notebook.cells import parse_cell
 from mlnb.notebook.edges import read_edges
 from mlnb.notebook.stage import read_content
@@ -127,7 +127,7 @@ def test_mends_of_names_that_changed_hands_work_to_the_letter():
         ["from joblib import load\ndef f(): return load('old.joblib')", "f()"],
         ["def f():\n    from joblib import load\n    return load('old.joblib')"],
         ["if x:\n    from joblib import load\nelse:\n    from dill import load", "load('old.joblib')"],
-        ["from .own import save", "save('a', 1)"],
+        ["from .own import save", "save('a.npy', 1)"],
         ["from mlnb import load as get\nfrom joblib import load", "get('a'), load('old.joblib')"],
         ["import pickle", "pickle.load(f)", "import json\njson.load(f)"],
         ["class A:\n    def load(self, x): ...\n    def f(self): return self.load('a')"],
@@ -240,9 +240,97 @@ def test_aliases_are_followed(cells, saves):
     assert (found.saves, found.problems) == (saves, [])
 
 
-def test_star_import_after_ours_is_left_to_the_run():
-    assert edges_of("from mlnb import save", "from numpy import *", "save('a', 1)").saves == {"a": 3}
-    assert rules("from numpy import *", "save('a', 1)") == [("not-imported", 2, "error")]
+STARS = [
+    "from numpy import *",
+    "%pylab inline",
+    "if z:\n    from .own import *",
+    "try:\n    from helpers import *\nfinally: pass",
+]
+
+
+@pytest.mark.parametrize("star", STARS)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_star_import_after_ours_is_an_error_whose_mend_works(call, star):
+    for name, verb in (("save", "save"), ("require", "require"), ("keep", "save")):
+        imported = f"from mlnb import {verb}" + (f" as {name}" if name != verb else "")
+        [problem] = edges_of(imported, star, call.format(name)).problems
+        assert (problem.rule, problem.cell) == ("not-ours", 3)
+        assert re.fullmatch(rf"`{name}` may be that of `[^`]+` in cell 2", problem.message)
+        [line] = re.findall("`(from mlnb .*?)`", problem.mend)
+        assert edges_of(imported, star, line, call.format(name)).problems == []
+        assert edges_of(star, imported, call.format(name)).problems == []
+
+
+@pytest.mark.parametrize("star", STARS)
+def test_star_import_below_a_helper_is_moved_above_it(star):
+    ours, helper = "from mlnb import save", "def f(): save('a', 1)"
+    for cells in ((ours, helper, star), (helper, star, ours)):
+        [problem] = edges_of(*cells).problems
+        assert problem.mend == "move it above the function, with `from mlnb import save` below it"
+    assert edges_of(star, ours, helper, "f()").saves == {"a": 3}
+
+
+@pytest.mark.parametrize(
+    ("star", "called", "is_refused"),
+    [
+        ("from math import *", "save", False),
+        ("from os.path import *", "load", False),
+        ("from pickle import *", "load", True),
+        ("from pickle import *", "save", False),
+        ("from mlnb.data.windows import *", "save", False),
+        ("from mlnb.flow.session import *", "save", False),
+        ("%pylab --no-import-all", "save", False),
+        ("%matplotlib inline", "save", False),
+        ("from mathematics import *", "save", True),
+    ],
+)
+def test_star_import_of_what_is_known_hides_nothing(star, called, is_refused):
+    found = rules(f"from mlnb import {called}", star, f"{called}('a', 1)")
+    assert found == [("not-ours", 3, "error")] * is_refused
+
+
+def test_standard_modules_that_have_a_load_are_those_that_are_known():
+    for module in sorted(_WITH_LOAD):
+        assert "load" in vars(importlib.import_module(module))
+
+
+def test_name_that_only_a_star_import_may_give_is_not_imported_from_mlnb():
+    [problem] = edges_of("from numpy import *", "save('f.npy', 1)").problems
+    assert (problem.rule, problem.cell, problem.level) == ("not-imported", 2, "error")
+    assert (
+        problem.message
+        == "`save` is not imported from mlnb; it may be that of `from numpy import *` in cell 1"
+    )
+    assert edges_of("from numpy import *\nfrom mlnb import save", "save('f', 1)").problems == []
+    assert edges_of("import numpy", "numpy.save('f.npy', 1)").problems == []
+
+
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_call_of_another_s_function_that_is_written_like_ours_is_a_warning_whose_mends_work(name):
+    cells = f"from other import {name}", f"{name}('num', [1])\n{name}('num', [1])"
+    [problem] = edges_of(*cells).problems
+    assert (problem.rule, problem.cell, problem.level) == ("foreign-call", 2, "warning")
+    assert problem.message == f'`{name}("num", …)` calls other\'s `{name}`: the pipeline gets nothing'
+    [line] = re.findall("`(from .*?)`", problem.mend)
+    assert edges_of(line, cells[1]).problems == []
+    assert edges_of(f"from other import {name} as theirs", "theirs('num', [1])").problems == []
+    for given in ("'num.npy', [1]", "path", "", "1", "'My Name'"):
+        assert edges_of(cells[0], f"{name}({given})").problems == []
+
+
+def test_mends_of_a_deletion_and_of_an_import_that_may_fail():
+    call = "save('a', 1)"
+    [problem] = edges_of("from mlnb import save", "del save", call).problems
+    assert problem.mend == "do not delete `save` in cell 2"
+    for other in ("save = None", "def save(*a): pass", "class save: pass"):
+        [problem] = edges_of(
+            f"try:\n    from mlnb import save\nexcept ImportError:\n    {other}", call
+        ).problems
+        assert problem.mend == "import it without `try`, `from mlnb import save`, in cell 1"
+    [problem] = edges_of(
+        "from mlnb import save\ntry: import x\nexcept ImportError: save = None", call
+    ).problems
+    assert problem.mend == "use another name than `save` in cell 1"
 
 
 # of a notebook
@@ -396,7 +484,7 @@ class Writer:
             f"import mlnb as {name}",
             "import mlnb",
             f"from other import load as {name}",
-            f"from other import {self.one_of('load', 'save')}",
+            f"from other import {self.one_of('load', 'save', '*')}",
             f"{name} = {value}",
             f"{name}, x = {value}, {self.call()}",
             f"{name}, mine[{self.call()}] = {value}, mine",

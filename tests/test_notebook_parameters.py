@@ -162,6 +162,34 @@ REFUSED = {
     "'1..60'": "1..60",
     "other..60 days": "other..60",
     "1..len(rows)": None,
+    "[0, 100]": "0..100",
+    "(0, 100)": "0..100",
+    "n [1, 30].": "1..30",
+    "[0, 1)": "0..1",
+    "share (0; inf)": "0..",
+    "[1, other]": "1..other",
+    ">= 1": "1..",
+    "<= 30": "..30",
+    "days, > 0": "0..",
+    "≥ 1": "1..",
+    "1<=a<=30": "1..30",
+    "30 >= a >= 1": "1..30",
+    "0 < share < 1": "0..1",
+    ">= 1, <= 30": "1..30",
+    "a > 1 and a < other": "1..other",
+    "0 < share": "0..",
+    "> 3 >= 1": None,
+    "1 . . 30": "1..30",
+    "1…": "1..",
+    "…9": "..9",
+    "at most ‥9": "..9",
+    "3...": "3..",
+    "1~60": "1..60",
+    "−5..5": "-5..5",
+    "10^0..10^3": None,
+    "1/2..9": None,
+    "of it (1..30 days)": "1..30",
+    "1..30, days": "1..30",
 }
 
 
@@ -174,9 +202,57 @@ def test_what_looks_like_a_range_and_cannot_be_read_is_an_error_whose_mend_is_re
     if meant is None:
         return
     (problem,) = problems
-    assert f"end the comment with `{meant}`" in problem.mend
-    parameters, problems = declared(f"in words, {meant}", more="other: int = 7\n")
-    assert problems == [] and is_sure_range((parameters[1].low, parameters[1].high))
+    assert problem.message.split("`")[1] in comment
+    whole = re.fullmatch("write the comment as `([^`]+)`, or say it in words .*", problem.mend)[1]
+    assert whole.endswith(meant) and (whole == meant or whole.removesuffix(meant).endswith(", "))
+    parameters, problems = declared(whole, more="other: int = 7\n")
+    assert problems == [] and range_of(meant, {"other"}) == (parameters[1].low, parameters[1].high)
+
+
+@pytest.mark.parametrize(
+    ("kind", "comment", "meant"),
+    [
+        ("int", "> 0", "1.."),
+        ("int", "0 < a < 10", "1..9"),
+        ("list[int]", "< other", "..other-1"),
+        ("float", "> 0", "0.."),
+        ("int", "> 0.5", "0.5.."),
+    ],
+)
+def test_ends_that_a_comparison_leaves_out_are_left_out_of_whole_numbers(kind, comment, meant):
+    _, (problem,) = declared(comment, kind, more="other: int = 7\n")
+    assert problem.mend.startswith(f"write the comment as `{meant}`")
+
+
+def test_what_is_written_is_quoted_whole():
+    for comment in ("1,000..5,000", "−5..5", "10^0..10^3", "1/2..9"):
+        _, (problem,) = declared(comment)
+        assert problem.message.startswith(f"`{comment}` in ")
+
+
+def test_year_in_a_sentence_is_refused_with_a_mend_for_the_sentence():
+    _, (problem,) = read_parameters("n: int = 7  # years 2019..")
+    assert problem.rule == "bad-default"
+    assert problem.mend.endswith("if `2019..` is none, write the sentence without `..`")
+
+
+@pytest.mark.parametrize(
+    "kind", ["Optional[int]", "list", "tuple[int, int]", "np.int64", "Literal[1, 2.5]", "int]"]
+)
+def test_beside_a_type_that_cannot_be_read_nothing_is_said_of_ranges(kind):
+    for comment in ("n, 1..30", "1..30 days", "[0, 9]"):
+        assert rules(f"a: {kind} = 5  # {comment}\nb: int = 5  # a..9") == ["parameters-cell"]
+
+
+@pytest.mark.parametrize(
+    "comment", ["2026-01-01..2026-12-31", "of it (a..z).", "from 10:00 .. 11:00", "v1..v2"]
+)
+def test_range_of_texts_is_an_error_unless_it_is_the_form_of_the_value(comment):
+    for kind, default in (("str", "'a'"), ("list[str]", "['a']"), ("Literal['a', 'b']", "'a'")):
+        _, (problem,) = declared(comment, kind, default)
+        assert (problem.rule, problem.message.endswith("a range is for numbers")) == ("bad-range", True)
+    assert declared(comment, "str", "'a..b'")[1] == declared(f"{comment} or so", "str", "'a'")[1] == []
+    assert declared(comment.replace("..", " to "), "str", "'a'")[1] == []
 
 
 @pytest.mark.parametrize("comment", ["60..1", "1e3..1", "-1..-2", "other+5..other", "other..other-1"])
@@ -285,8 +361,9 @@ of each tree; see ../data, ..\\data and data/..|etc..|and so on ..|1, 2, 3, ...|
 a..b in a sentence|from a..b|version 1.2.3|v1.2..v1.3 of it|1.2.3..1.2.4|2020-01-01..2020-12-31
 10:00:00..11:00:00|HEAD~3..HEAD|origin/main..HEAD|http://a.b/../c|years 2010–2020|pages 3-5
 Vol. 39, 398-411|the 5 .. no, 6 days|a ratio of 1:2|one of 1, 2, 4|None = no limit|x.. y|self...
-(...)|[...]|…|1…|…9|~/.. or ./..|0.5|3.|.5|e.g. 3...|of each one .. or two|ISO 8601-1|12.5 %
--1 = all|a-b|1/2..|a
+(...)|[...]|…|~/.. or ./..|0.5|3.|.5|e.g. 3...|of each one .. or two|ISO 8601-1|12.5 %
+-1 = all|a-b|1/2..|a|1 to 30|between 1 and 30|1:30|one of (1, 2)|e.g. [1, 30]|such as > 0|f(1, 2)|(30, 1)
+rows where amount > 0|if days >= 1|a -> 1|a => 1|x > y|(a, b)|> 0 days|[1, 30] days|3.1415…|pick 1, 2, … 9
 """.strip()
     .replace("\n", "|")
     .split("|")
@@ -298,7 +375,9 @@ def test_ordinary_comment_is_no_range(comment):
     parameters, problems = declared(comment, more="other: int = 7\n")
     assert problems == []
     assert not is_sure_range((parameters[1].low, parameters[1].high))
-    assert declared(comment, "str", "'a'")[1] == declared(comment, more=f"# {comment}\n")[1] == []
+    assert declared(comment, more=f"# {comment}\n")[1] == []
+    is_of_texts = re.search(r"\w\.\.\w\S*$", comment) is not None
+    assert [p.rule for p in declared(comment, "str", "'a'")[1]] == ["bad-range"] * is_of_texts
 
 
 def repository_comments():
@@ -313,7 +392,7 @@ def repository_comments():
 def test_ordinary_comments_of_the_repository_are_no_ranges_and_its_ranges_are_read():
     comments = list(repository_comments())
     odd = {comment: shown for comment in comments for shown, _ in misread_ranges(comment)}
-    assert all(shown in ("0..1", "0..3", "0 .. 2", "..1") for shown in odd.values()), odd
+    assert all(shown in ("0..1", "0..3", "0 .. 2**32", "..1") for shown in odd.values()), odd
     read = [comment for comment in comments if is_sure_range(range_of(comment))]
     assert len(comments) > 200 and len(read) > 30
     assert all(re.search(r"\.\.[^.]*$", comment) for comment in read)
@@ -488,6 +567,15 @@ def test_type_reads_the_same_value_from_every_place(make_project, tmp_path, base
         ("tuple[int, ...]", "(1, 2)"),
         ("set", "{2, 1}"),
         ("int | str", "5"),
+        ("Literal['x'] | Literal['y']", "'x'"),
+        ("Literal['x'] | Literal[2] | None", "None"),
+        ("Union[Literal[1], Literal['y'], None]", "'y'"),
+        ("Literal[1, 2.5]", "1"),
+        ("Literal[-0.5, 2.5, None]", "None"),
+        ("Literal[()]", "1"),
+        (r"Literal['\ud800']", "'a'"),
+        ("Literal[0x" + "f" * 5000 + "]", "1"),
+        ("Literal[{[]: 1}]", "1"),
         ("datetime", "'2020-01-01'"),
         ("np.int64", "5"),
     ],
@@ -499,6 +587,62 @@ def test_type_outside_the_set_is_an_error_whose_line_is_accepted(kind, default):
     assert read_parameters(line)[1] == []
     if not default.startswith(("(", "{2")):
         assert read_parameters(line)[0][0].default == ast.literal_eval(default)
+    choices = (
+        re.findall(r"'[xy]'|-?[\d.]+", kind)
+        if kind.startswith(("Literal[1", "Literal['x", "Literal[-", "Union[L"))
+        else ()
+    )
+    assert all(choice in line for choice in choices)
+
+
+def test_choice_that_is_written_alike_twice_is_that_of_the_default_s_type():
+    for default in (1, "1"):
+        assert same(read_text(Parameter("x", "Literal['1', 1]", default), "1"), default)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "{'a': 1, 'a': 2}", '{"b": {"a": 1, "a": 1}}'])
+def test_name_that_stands_twice_in_a_dict_is_refused(text):
+    with pytest.raises(UsageError):
+        read_text(Parameter("x", "dict[str, int]", {}), text)
+    _, (problem,) = read_parameters(f"x: dict[str, int] = {text}")
+    assert problem.rule == "parameters-cell" and "'a' twice" in problem.message
+
+
+HALF = ("\udcff", "a\ud800b")
+
+
+@pytest.mark.parametrize("half", HALF)
+def test_half_a_character_is_refused_wherever_it_comes_from(make_project, tmp_path, half):
+    assert (
+        rules(f"x: str = {half!r}")
+        == rules(f"x: dict[str, list[str]] = {{'a': [{half!r}]}}")
+        == ["bad-default"]
+    )
+    written = tmp_path / "values.json"
+    written.write_text(json.dumps({"x": half}))
+    places = {"options": {"x": half}}, {"file_values": read_values_file(written)}
+    for place in places:
+        with pytest.raises(DefinitionError, match="`x` holds half a character"):
+            resolved(make_project, "x: str = 'a'", **place)
+
+
+def test_name_that_python_lets_nobody_assign_is_no_parameter():
+    assert (
+        rules("__debug__: int = 1")
+        == rules("None: int = 1")
+        == rules("class: int = 1")
+        == ["parameters-cell"]
+    )
+
+
+def test_file_of_json_is_read_as_json(tmp_path):
+    written = tmp_path / "values.JSON"
+    written.write_text('{"rate": 1e-3, "n": 1E5}')
+    assert read_values_file(written) == {"rate": 0.001, "n": 100_000.0}
+    for text in ('{"a": NaN}', '{"a": 1, "a": 2}', "a: 1", "[1]", '{"a": -Infinity}', "[" * 100_000):
+        written.write_text(text)
+        with pytest.raises(UsageError):
+            read_values_file(written)
 
 
 DEFAULTS = {

@@ -113,6 +113,7 @@ def mend_of(problems):
         "days = [1, 2.5]",
         "days = (1, 2)",
         "days = []",
+        "days: Literal[1, 2.5] = 1",
     ],
 )
 def test_declaration_as_the_mend_writes_it_is_accepted(line):
@@ -121,13 +122,14 @@ def test_declaration_as_the_mend_writes_it_is_accepted(line):
 
 
 @pytest.mark.parametrize(
-    "comment", ["1..60 [days]", "5%..10%", "60..1", "days, 1-60", "length .. 60", "1,000..5,000"]
+    "comment",
+    ["n, 1..60 days", "1..60 [days]", "5%..10%", "60..1", "days, 1-60", "[1, 60]", "> 0", "1,000..5,000"],
 )
 def test_range_as_the_mend_writes_it_is_accepted(comment):
     _, ranges = mend_of(read_parameters(f"days: int | None = None  # {comment}\nother: int = 1")[1])
     assert ranges
     for code in ranges:
-        parameters, problems = read_parameters(f"days: int | None = None  # of it, {code}\nother: int = 1")
+        parameters, problems = read_parameters(f"days: int | None = None  # {code}\nother: int = 1")
         assert problems == [] and parameters[0].low + parameters[0].high
 
 
@@ -168,13 +170,14 @@ def test_crash_point_as_the_mend_writes_it_is_read():
 
 
 @pytest.mark.parametrize("wrong", ["days", "- 1", "days: [", "days: 1\ndays: 2"])
-def test_file_of_values_as_the_mend_writes_it_is_read(tmp_path, wrong):
-    (tmp_path / "values.yaml").write_text(wrong)
+@pytest.mark.parametrize("name", ["values.yaml", "values.json"])
+def test_file_of_values_as_the_mend_writes_it_is_read(tmp_path, wrong, name):
+    (tmp_path / name).write_text(wrong)
     with pytest.raises(UsageError) as error:
-        read_values_file(tmp_path / "values.yaml")
+        read_values_file(tmp_path / name)
     (code,) = code_in(error.value.mend)
-    (tmp_path / "values.yaml").write_text(code)
-    assert read_values_file(tmp_path / "values.yaml") == {"name": "value"}
+    (tmp_path / name).write_text(code)
+    assert read_values_file(tmp_path / name) == {"name": "value"}
 
 
 def test_values_for_a_pipeline_without_parameters_are_taken_once_the_mend_is_followed(make_project):

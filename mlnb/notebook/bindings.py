@@ -11,6 +11,7 @@ __all__ = ['STAGE_NAMES', 'HANDLERS', 'Meaning', 'verb_of', 'NamedCall', 'Scope'
 
 # %% ../../nbs/notebook/050_bindings.ipynb #f8293fd4
 import ast
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -27,7 +28,12 @@ class Meaning(NamedTuple):
 
     cell: int  # position of the cell, from 1
     dotted: str = ""  # what it imports; empty for anything else
-    how: str = "binds"  # what it does to the name; or `deletes`
+    how: str = "binds"  # what it does to the name; or another word of these
+
+    @property
+    def is_star(self) -> bool:
+        "Whether it is what a star import may bring."
+        return self.dotted.endswith(".*")
 
 
 def verb_of(
@@ -107,12 +113,15 @@ class CellWalk:
     later: dict[str, list[NamedCall]] = field(default_factory=dict)  # by name: calls in functions
     by_functions: dict[str, set[Meaning]] = field(default_factory=dict)  # what `global` binds
     ours: dict[str, str] = field(default_factory=dict)  # name -> verb that some import gives it
+    is_fallback: bool = False  # whether it is read what happens when an import of ours fails
 
     def __post_init__(self):
         self.scope = self.notebook
 
     def bind(self, name: str, dotted: str = "", how: str = "binds", by: ast.AST | None = None) -> None:
         "Give a name of this scope a meaning; for certain when the whole statement does nothing else."
+        if self.is_fallback and how == "binds":
+            how = "falls back to another"
         meaning, declared = Meaning(self.cell, dotted, how), self.scope.declared.get(name)
         if verb_of(dotted):
             self.ours.setdefault(name, verb_of(dotted))
@@ -218,6 +227,27 @@ def _read_import_from(node: ast.ImportFrom, walk: CellWalk) -> None:
         walk.imports.setdefault(module, walk.cell)
         for name in STAGE_NAMES if module in _OUR_MODULES else ():
             walk.bind(name, f"{module}.{name}", by=node)
+        _read_star(module, f"from {module} import *", walk)
+
+
+_WITH_LOAD = {"json", "marshal", "pickle", "plistlib", "tomllib"}  # of the standard library
+
+
+def _may_bring(module: str, name: str) -> bool:
+    "Whether `*` of a module may bring a name, as far as that is known without importing it."
+    top = module.split(".")[0]
+    if top in _WITH_LOAD:
+        return name == "load"
+    return top != "mlnb" and top not in sys.stdlib_module_names
+
+
+def _read_star(module: str, shown: str, walk: CellWalk) -> None:
+    "Add what `*` may bring: a name of the verbs, or one that is given to a verb of ours by now."
+    if walk.scope is not walk.notebook:
+        return
+    for name in dict.fromkeys((*STAGE_NAMES, *walk.ours)):
+        if _may_bring(module, name):
+            walk.bind(name, f"{module}.*", shown)
 
 
 HANDLERS |= {ast.Import: _read_import, ast.ImportFrom: _read_import_from}
@@ -302,7 +332,21 @@ def _read_declaration(node: ast.Global | ast.Nonlocal, walk: CellWalk) -> None:
 
 
 HANDLERS |= {ast.Name: _read_name, ast.NamedExpr: _read_named_value}
+
+
+def _read_try(node: ast.Try, walk: CellWalk) -> None:
+    "Read the handlers of a `try` that imports what is ours as its fallback."
+    is_ours = any(isinstance(one, ast.ImportFrom) and one.module in _OUR_MODULES for one in node.body)
+    before = walk.is_fallback
+    read_nodes(node.body, walk)
+    walk.is_fallback |= is_ours
+    read_nodes(node.handlers, walk)
+    walk.is_fallback = before
+    read_nodes([*node.orelse, *node.finalbody], walk)
+
+
 HANDLERS |= dict.fromkeys((ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping), _read_capture)
+HANDLERS |= dict.fromkeys((ast.Try, ast.TryStar), _read_try)
 HANDLERS |= dict.fromkeys((ast.Global, ast.Nonlocal), _read_declaration)
 
 # %% ../../nbs/notebook/050_bindings.ipynb #73901f8d
@@ -350,9 +394,18 @@ HANDLERS |= {ast.Lambda: _read_lambda, ast.ClassDef: _read_class}
 HANDLERS |= dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), _read_comprehension)
 
 # %% ../../nbs/notebook/050_bindings.ipynb #45b40e04
+def _read_pylab(call: ast.Call, walk: CellWalk) -> None:
+    "Read `%pylab` as the star import that it is, unless it is told to be none."
+    texts = [part.value for part in call.args if isinstance(part, ast.Constant)]
+    if texts[:1] == ["pylab"] and "--no-import-all" not in f"{texts[-1]}":
+        _read_star("pylab", "%pylab", walk)
+
+
 def _read_call(node: ast.Call, walk: CellWalk) -> None:
     "Note a call, and the name that it is made under."
     walk.calls.append((walk.cell, node))
+    if is_magic_call(node):
+        _read_pylab(node, walk)
     use = _use_of(node, walk.cell)
     if use:
         walk.uses.append(use)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from .parameters import Parameter, check_value, read_literals
-from .types import type_of
+from .parameters import Parameter, check_value
+from .types import read_literals, type_of
 from ..store.digests import sha256
 from ..store.errors import Problem, UsageError, did_you_mean
 from ..store.names import is_name

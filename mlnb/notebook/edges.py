@@ -13,7 +13,7 @@ __all__ = ['OUTSIDE_READERS', 'OurNames', 'Edges', 'read_edges']
 import ast
 from dataclasses import dataclass, field
 
-from .bindings import STAGE_NAMES, Meaning, NamedCall, read_bindings, verb_of
+from .bindings import STAGE_NAMES, CellWalk, Meaning, NamedCall, read_bindings, verb_of
 from ..store.errors import MlnbError, Problem
 from ..store.names import is_name, parse_name
 
@@ -115,50 +115,106 @@ def _verb_meant(use: NamedCall, meaning: Meaning) -> str | None:
     return verb_of(meaning.dotted + use.attributes) if meaning.dotted else None
 
 
+def _is_unknown(use: NamedCall) -> bool:
+    "Whether nothing gives the name of a call a meaning, but perhaps a star import."
+    return all(meaning.is_star for meaning in use.meanings)
+
+
 def _looks_like_ours(use: NamedCall, ours: OurNames) -> bool:
     "Whether a reader may take a call that is not ours for one."
     if use.attributes:
         return any(_verb_meant(use, meaning) for meaning in use.meanings)
-    is_imported = use.meanings and all(meaning.dotted for meaning in use.meanings)
+    is_imported = not _is_unknown(use) and all(meaning.dotted for meaning in use.meanings)
     return use.name in ours or (use.name in STAGE_NAMES and not is_imported)
 
 # %% ../../nbs/notebook/060_edges.ipynb #2e0bc31e
-def _not_imported(use: NamedCall, ours: OurNames) -> tuple[str, str, str]:
-    "Rule, message and mend for a call whose name nothing binds."
+def _import_of(use: NamedCall, ours: OurNames) -> str:
+    "The line that gives a name to its verb."
     verb = ours.get(use.name, use.name)
-    line = f"from mlnb import {verb}" + (f" as {use.name}" if use.name != verb else "")
-    return "not-imported", f"`{use.name}` is called but not imported", f"write `{line}` above the call"
+    return f"from mlnb import {verb}" + (f" as {use.name}" if use.name != verb else "")
 
 
-def _not_ours(use: NamedCall) -> tuple[str, str, str]:
+def _not_imported(use: NamedCall, ours: OurNames) -> tuple[str, str, str]:
+    "Rule, message and mend for a call whose name nothing binds, unless a star import does."
+    line = _import_of(use, ours)
+    if not use.meanings:
+        return "not-imported", f"`{use.name}` is called but not imported", f"write `{line}` above the call"
+    star = min(use.meanings)
+    message = f"`{use.name}` is not imported from mlnb; it may be that of `{star.how}` in cell {star.cell}"
+    other = f"`import {star.dotted.strip('.').split('.')[0]}` and call its own by that name"
+    mend = f"write `{line}` above the call"
+    return "not-imported", message, mend if star.dotted.startswith(".") else f"{mend}, or {other}"
+
+
+_ANOTHER_NAME = "use another name than `{name}` in cell {cell}"
+_INSTEAD_OF = {
+    "deletes": "do not delete `{name}` in cell {cell}",
+    "falls back to another": "import it without `try`, `{line}`, in cell {cell}",
+}
+
+
+def _hidden_by_star(use: NamedCall, star: Meaning, ours: OurNames) -> tuple[str, str, str]:
+    "Rule, message and mend for a call whose name a star import may have taken."
+    line = _import_of(use, ours)
+    below = f"import mlnb's names below it: `{line}`"
+    above = f"move it above the function, with `{line}` below it"
+    return (
+        "not-ours",
+        f"`{use.name}` may be that of `{star.how}` in cell {star.cell}",
+        above if use.is_later else below,
+    )
+
+
+def _not_ours(use: NamedCall, ours: OurNames) -> tuple[str, str, str]:
     "Rule, message and mend for a call whose name means something else, or may mean it."
     meanings = sorted(use.meanings)
     strange = [meaning for meaning in meanings if not _verb_meant(use, meaning)]
-    cell, dotted, how = (strange or meanings)[-1]
+    meaning = (strange or meanings)[-1]
+    cell, dotted, how = meaning
+    if meaning.is_star:
+        return _hidden_by_star(use, meaning, ours)
     start = f"`{use.name}{use.attributes}` is called but is not mlnb's for certain: cell {cell} "
     if not dotted:
-        mend = f"use another name than `{use.name}` in cell {cell}"
+        mend = _INSTEAD_OF.get(how, _ANOTHER_NAME).format(
+            name=use.name, cell=cell, line=_import_of(use, ours)
+        )
         return "not-ours", f"{start}{how} `{use.name}`", mend
     other = f"{(dotted.strip('.').split('.') or ['other'])[0]}_{use.name}"
     mend = f"import it `as {other}` in cell {cell}, and call that where it is meant"
     return "not-ours", f"{start}imports `{dotted}` as `{use.name}`", mend
 
 
-def _add_once(problem: tuple[str, str, str], cell: int, edges: Edges) -> None:
+def _add_foreign_call(use: NamedCall, edges: Edges) -> None:
+    "Warn of a call of another's function that is written like one of ours."
+    argument = _name_argument(use.call)
+    name = argument.value if isinstance(argument, ast.Constant) else None
+    if not isinstance(name, str) or not is_name(name):
+        return
+    module, _, function = max(use.meanings).dotted.rpartition(".")
+    other = module.strip(".").split(".")[0] or "another module"
+    message = f'`{use.name}("{name}", …)` calls {other}\'s `{function}`: the pipeline gets nothing'
+    mend = f"import mlnb's instead, `from mlnb import {use.name}`, or give {other}'s another name"
+    _add_once(("foreign-call", message, mend, "warning"), use.cell, edges)
+
+
+def _add_once(problem: tuple[str, ...], cell: int, edges: Edges) -> None:
     "Note a problem in the first cell that has it."
-    if problem not in [(p.rule, p.message, p.mend) for p in edges.problems]:
+    if problem[:3] not in [(p.rule, p.message, p.mend) for p in edges.problems]:
         edges.add(cell, *problem)
 
 
-def _judge(use: NamedCall, ours: OurNames, edges: Edges) -> None:
+def _judge(use: NamedCall, walk: CellWalk, edges: Edges) -> None:
     "Note what a call loads or saves, or that it is not ours although it looks so."
     verbs = {_verb_meant(use, meaning) for meaning in use.meanings}
     if len(verbs) == 1 and None not in verbs:
         [verb] = verbs
         if verb in _NAMED:
             _read_named(verb, use.call, use.cell, edges)
-    elif _looks_like_ours(use, ours):
-        _add_once(_not_ours(use) if use.meanings else _not_imported(use, ours), use.cell, edges)
+    elif _looks_like_ours(use, walk.ours):
+        say = _not_imported if _is_unknown(use) else _not_ours
+        _add_once(say(use, walk.ours), use.cell, edges)
+    elif not use.attributes and use.name in STAGE_NAMES:
+        _add_foreign_call(use, edges)
 
 # %% ../../nbs/notebook/060_edges.ipynb #4fa53913
 def read_edges(
@@ -173,6 +229,6 @@ def read_edges(
     for cell, call in walk.calls:
         _add_outside_reader(call, cell, edges)
     for use in walk.uses:
-        _judge(use, walk.ours, edges)
+        _judge(use, walk, edges)
     edges.problems.sort(key=lambda problem: problem.cell)
     return edges
