@@ -25,8 +25,9 @@ from mlnb.store.records import commit, find_record
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import experiment_of, write_run
 from mlnb.store.settings import find_project, project_store
+from mlnb.terminal.erasure import exact_digest
 from mlnb.terminal.frame import give
-from mlnb.terminal.keep import answer_artifacts, answer_get, exact_digest
+from mlnb.terminal.keep import answer_artifacts, answer_get
 
 SETTINGS = """[mlnb]
 [pipeline.first]
