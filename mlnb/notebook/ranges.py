@@ -33,14 +33,15 @@ def read_number(
 # %% ../../nbs/notebook/020_ranges.ipynb #df8f6bf2
 _NUMBER = r"(?:0[xXoObB][\da-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?)"
 _NAME = r"[^\W\d]\w*"
-_NAMED_END = re.compile(rf"({_NAME})(?:([+-]{_NUMBER}))?")
+# patterns are texts: `re` compiles one when a comment is read, which a run with nothing to do does not
+_NAMED_END = rf"({_NAME})(?:([+-]{_NUMBER}))?"
 
 
 def named_in(
     bound: str,  # one end of a range
 ) -> str | None:  # the parameter that it names; None for a number
     "The parameter that an end depends on."
-    named = _NAMED_END.fullmatch(bound)
+    named = re.fullmatch(_NAMED_END, bound)
     return named and named[1]
 
 
@@ -49,7 +50,7 @@ def bound_value(
     values: Mapping[str, Any],  # of all parameters that are known
 ) -> float | None:  # None while the other value is unknown or None
     "Work out one end of a range."
-    named = _NAMED_END.fullmatch(bound)
+    named = re.fullmatch(_NAMED_END, bound)
     if named is None:
         return read_number(bound)
     other = values.get(named[1])
@@ -58,8 +59,8 @@ def bound_value(
     return other + (read_number(named[2]) if named[2] else 0)
 
 # %% ../../nbs/notebook/020_ranges.ipynb #10984b1a
-_DOTS = re.compile(r"\.{2,}|[…‥]")
-_WORD = re.compile(r"[\w.+%∞−-]*")
+_DOTS = r"\.{2,}|[…‥]"
+_WORD = r"[\w.+%∞−-]*"
 _AROUND = 200  # characters that can belong to one end
 
 
@@ -86,7 +87,7 @@ def spot_at(
     left = comment[max(0, mark.start() - _AROUND) : mark.start()]
     right = comment[mark.end() : mark.end() + 2 * _AROUND]
     head, tail = left.rstrip(), right.lstrip()
-    low, high = _WORD.match(head[::-1])[0][::-1], _WORD.match(tail)[0]
+    low, high = re.match(_WORD, head[::-1])[0][::-1], re.match(_WORD, tail)[0]
     high = high.removesuffix(".")
     dots = left[len(head) :] + mark[0] + right[: len(right) - len(tail)]
     return Spot(head[: len(head) - len(low)], low, dots, high, tail[len(high) :])
@@ -104,13 +105,13 @@ def _with_sums(spot: Spot, names: Collection[str]) -> Spot:
     return Spot(before, low, spot.mark, high, after)
 
 # %% ../../nbs/notebook/020_ranges.ipynb #28b8efd0
-_DATED = re.compile(r"\d+([.:-])\d+\1\d")
+_DATED = r"\d+([.:-])\d+\1\d"
 
 
 def _is_sure(end: str, names: Collection[str]) -> bool:
     "Whether an end can hardly be prose."
     if re.match(r"[+−-]?\.?\d", end):
-        return not _DATED.match(end)
+        return not re.match(_DATED, end)
     return end in names or re.fullmatch(rf"{_NAME}\s*[+-]\s*{_NUMBER}", end) is not None
 
 
@@ -118,7 +119,7 @@ def _is_end(end: str) -> bool:
     "Whether an end can be read; a missing one is no limit."
     if not end or read_number(end) is not None:
         return True
-    return _NAMED_END.fullmatch(end) is not None and end.lower() not in ("inf", "infinity", "nan")
+    return re.fullmatch(_NAMED_END, end) is not None and end.lower() not in ("inf", "infinity", "nan")
 
 # %% ../../nbs/notebook/020_ranges.ipynb #d89d005d
 def _plain_range(spot: Spot, names: Collection[str]) -> tuple[str, str] | None:
@@ -152,11 +153,11 @@ def range_of(
     names: Collection[str] = (),  # of the other parameters
 ) -> tuple[str, str] | None:  # both ends, empty = no limit; None without range
     "The range at the end of a comment."
-    marks = list(_DOTS.finditer(comment))
+    marks = list(re.finditer(_DOTS, comment))
     return _plain_range(_with_sums(spot_at(comment, marks[-1]), names), names) if marks else None
 
 # %% ../../nbs/notebook/020_ranges.ipynb #3782b20c
-_EXAMPLE = re.compile(r"(?i)(?:\b(?:one of|like|such as|either|default)|\b[ei]\.\s?[ge]\.),?[\s:=]*$")
+_EXAMPLE = r"(?i)(?:\b(?:one of|like|such as|either|default)|\b[ei]\.\s?[ge]\.),?[\s:=]*$"
 
 
 def _is_cut_short(spot: Spot) -> bool:
@@ -172,7 +173,9 @@ def _is_prose(spot: Spot) -> bool:
     is_path = spot.before[-1:] in ("/", "\\", "~", "^", "@") or spot.after[:1] in ("/", "\\")
     is_time = re.search(r"\d:$", spot.before) or re.match(r":\d", spot.after)
     return (
-        (is_path and not is_sum) or bool(is_time) or any(_DATED.match(end) for end in (spot.low, spot.high))
+        (is_path and not is_sum)
+        or bool(is_time)
+        or any(re.match(_DATED, end) for end in (spot.low, spot.high))
     )
 
 
@@ -183,7 +186,7 @@ def _looks_like_range(spot: Spot, names: Collection[str]) -> bool:
         return False
     if spot.mark.strip() != "..":
         spot = _out_of_sentence(spot, names) or spot
-        is_list = re.search(r"\d\s*,\s*$", spot.before) or _EXAMPLE.search(spot.before)
+        is_list = re.search(r"\d\s*,\s*$", spot.before) or re.search(_EXAMPLE, spot.before)
         is_one_sided = spot.is_last and _is_cut_short(spot)
         return ((low and high) or is_one_sided) and _is_end(spot.low) and _is_end(spot.high) and not is_list
     blanks = spot.mark.partition("..")
@@ -191,13 +194,13 @@ def _looks_like_range(spot: Spot, names: Collection[str]) -> bool:
     return is_beside or (low and high) or spot.is_last
 
 
-_ENDS_BEFORE = re.compile(r"(?:^|(?<!\d),|[\s;:=(\[{`'\"<>])$")
-_BEGINS_BEHIND = re.compile(r"(?!\s*[*/^+-])(?!,\d)(?:$|[\s,;:.)\]}`'\"!?])")
+_ENDS_BEFORE = r"(?:^|(?<!\d),|[\s;:=(\[{`'\"<>])$"
+_BEGINS_BEHIND = r"(?!\s*[*/^+-])(?!,\d)(?:$|[\s,;:.)\]}`'\"!?])"
 
 
 def _rewritten(spot: Spot) -> str:
     "The range that a spot seems to mean, as it would be read; empty when that is not clear."
-    if not _ENDS_BEFORE.search(spot.before) or not _BEGINS_BEHIND.match(spot.after):
+    if not re.search(_ENDS_BEFORE, spot.before) or not re.match(_BEGINS_BEHIND, spot.after):
         return ""
     if not spot.low and spot.before[-1:] in ("`", "'", '"'):
         return ""
@@ -211,15 +214,15 @@ def _rewritten(spot: Spot) -> str:
 _LIMIT = rf"(?:[+-]?(?:{_NUMBER}|∞|inf\b|infinity\b)|{_NAME}(?:\s?[+-]\s?{_NUMBER})?)"
 _SIGN = r"(?<![-=<>])(<=|>=|[<>≤≥])(?![=>])"
 _END = r"\s*[)\]]?\.?\s*$"
-_PAIRED = re.compile(rf"(?<!\w)[(\[\]]\s*({_LIMIT})\s*[,;]\s*({_LIMIT})\s*[)\]\[]\.?\s*$")
-_SPACED = re.compile(rf"(?<![\w.+-])({_LIMIT})(?<!\.)\s?\.\s+\.\s?({_LIMIT}){_END}")
-_COMPARED = re.compile(rf"{_SIGN}\s*({_LIMIT}){_END}")
-_TURNED = re.compile(rf"(?<![\w.+-])({_LIMIT})\s*{_SIGN}\s*({_NAME}){_END}")
-_COMPARED_BEFORE = re.compile(
+_PAIRED = rf"(?<!\w)[(\[\]]\s*({_LIMIT})\s*[,;]\s*({_LIMIT})\s*[)\]\[]\.?\s*$"
+_SPACED = rf"(?<![\w.+-])({_LIMIT})(?<!\.)\s?\.\s+\.\s?({_LIMIT}){_END}"
+_COMPARED = rf"{_SIGN}\s*({_LIMIT}){_END}"
+_TURNED = rf"(?<![\w.+-])({_LIMIT})\s*{_SIGN}\s*({_NAME}){_END}"
+_COMPARED_BEFORE = (
     rf"(?:{_SIGN}\s*({_LIMIT})\s*(?:,|;|and\b|&+)|(?<![\w.+-])({_LIMIT})\s*{_SIGN})\s*(?:{_NAME}\s*)?$"
 )
 _MIRRORED = str.maketrans("<>≤≥", "><≥≤")
-_CONDITION = re.compile(r"(?i)\b(?:if|when|where|whose|with|while|until|unless)\b[^,;:]*$")
+_CONDITION = r"(?i)\b(?:if|when|where|whose|with|while|until|unless)\b[^,;:]*$"
 
 
 class _Written(NamedTuple):
@@ -238,15 +241,15 @@ def _compared(start: int, *pairs: tuple[str, str]) -> _Written:
 
 def _written_ends(tail: str, names: Collection[str]) -> _Written | None:
     "What stands at the end of a text in another notation; None for none."
-    pair = _PAIRED.search(tail) or _SPACED.search(tail)
+    pair = re.search(_PAIRED, tail) or re.search(_SPACED, tail)
     if pair:
         return _Written(pair.start(), (pair[1], ""), (pair[2], ""))
-    turned, found = _TURNED.search(tail), _COMPARED.search(tail)
+    turned, found = re.search(_TURNED, tail), re.search(_COMPARED, tail)
     if turned and turned[3] not in names:
         return _compared(turned.start(), (turned[1], turned[2].translate(_MIRRORED)))
     if not found:
         return None
-    before, pairs = _COMPARED_BEFORE.search(tail[: found.start()]), [(found[2], found[1])]
+    before, pairs = re.search(_COMPARED_BEFORE, tail[: found.start()]), [(found[2], found[1])]
     if before and before[1]:
         pairs.append((before[2], before[1]))
     elif before:
@@ -296,7 +299,7 @@ def other_notation(
     if written is None or not _is_meant(written, names):
         return None
     before = tail[: written.start]
-    if _EXAMPLE.search(before) or _CONDITION.search(before):
+    if re.search(_EXAMPLE, before) or re.search(_CONDITION, before):
         return None
     low, high = (re.sub(rf"\s+|^{_ENDLESS}$", "", end) for end, _ in (written.low, written.high))
     if is_whole:
@@ -304,7 +307,7 @@ def other_notation(
     return tail[written.start :].strip(), _range_text(low, high, names)
 
 # %% ../../nbs/notebook/020_ranges.ipynb #9f885fab
-_DASHED = re.compile(rf"(?:^|[^\W\d][,:]|\][,:]?)\s{{0,9}}({_NUMBER})\s?[-–—~]\s?({_NUMBER})\s*$")
+_DASHED = rf"(?:^|[^\W\d][,:]|\][,:]?)\s{{0,9}}({_NUMBER})\s?[-–—~]\s?({_NUMBER})\s*$"
 
 
 def _shown_spot(spot: Spot) -> str:
@@ -320,7 +323,7 @@ _GLUED = r"^(?:,\d[\d,]*|[*^/]+\d+)?"
 
 def _dashed_range(comment: str) -> tuple[str, str] | None:
     "Two rising numbers with a dash between them, where a range belongs; with what to write."
-    dashed = _DASHED.search(comment[-_AROUND:])
+    dashed = re.search(_DASHED, comment[-_AROUND:])
     low, high = map(read_number, dashed.groups()) if dashed else (None, None)
     if low is None or high is None or low >= high:
         return None
@@ -334,7 +337,7 @@ def misread_ranges(
     is_whole: bool = False,  # whether the values are ints
 ) -> Iterator[tuple[str, str]]:  # what was written, what to write; empty = unclear
     "Places that look like a range and are not read as one."
-    marks = list(_DOTS.finditer(comment))
+    marks = list(re.finditer(_DOTS, comment))
     for mark in marks:
         spot = _with_sums(spot_at(comment, mark), names)
         is_read = mark is marks[-1] and _plain_range(spot, names) is not None
@@ -367,14 +370,14 @@ def is_sure_range(
     return ends is not None and any(_is_sure(end, names) for end in ends)
 
 
-_OF_TEXTS = re.compile(r"(?:\w\.\.[\w+-]\S*?|\d\s+\.\.\s+\d\S*?)[)\]'\"`]?\.?\s*$")
+_OF_TEXTS = r"(?:\w\.\.[\w+-]\S*?|\d\s+\.\.\s+\d\S*?)[)\]'\"`]?\.?\s*$"
 
 
 def is_range_of_texts(
     comment: str,  # of a parameter that holds no number
 ) -> bool:  # such as `2026-01-01..2026-12-31`
     "Whether a comment ends in `X..Y`, whatever the ends are."
-    return _OF_TEXTS.search(comment[-_AROUND:]) is not None
+    return re.search(_OF_TEXTS, comment[-_AROUND:]) is not None
 
 # %% ../../nbs/notebook/020_ranges.ipynb #c0c09d37
 def is_empty_range(
