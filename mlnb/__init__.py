@@ -39,6 +39,7 @@ Modules:
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
+- `mlnb.flow.value_packages`: Packages that a stage uses because of what it loads, though it imports none of them
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once
 - `mlnb.fraud.daily`: The same stream of payments, one day at a time, in memory that does not grow with it
 - `mlnb.fraud.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
