@@ -2350,6 +2350,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.notebook.stage.Stage': ('notebook/stage.html#stage', 'mlnb/notebook/stage.py'),
                                      'mlnb.notebook.stage.Stage.cells': ('notebook/stage.html#stage.cells', 'mlnb/notebook/stage.py'),
                                      'mlnb.notebook.stage.Stage.each': ('notebook/stage.html#stage.each', 'mlnb/notebook/stage.py'),
+                                     'mlnb.notebook.stage.Stage.folders': ('notebook/stage.html#stage.folders', 'mlnb/notebook/stage.py'),
                                      'mlnb.notebook.stage.Stage.place': ('notebook/stage.html#stage.place', 'mlnb/notebook/stage.py'),
                                      'mlnb.notebook.stage._all_set_again': ('notebook/stage.html#_all_set_again', 'mlnb/notebook/stage.py'),
                                      'mlnb.notebook.stage._edges_in': ('notebook/stage.html#_edges_in', 'mlnb/notebook/stage.py'),
