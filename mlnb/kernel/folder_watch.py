@@ -10,7 +10,7 @@ The guarantee: everything that was opened in a watched folder between `begin` an
 __all__ = ['OPENED', 'MODIFIED', 'CLOSED', 'CREATED', 'MOVED_IN', 'LOST', 'FORGOTTEN', 'IS_FOLDER', 'MOST_FOLDERS', 'Event',
            'events_in', 'Inotify', 'is_passed_over', 'source_of', 'signature_of', 'Opened', 'Folders', 'FolderWatch']
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #5c09c4e1
+# %% ../../nbs/kernel/047_folder_watch.ipynb #fbdbcd02
 import os
 import select
 import stat
@@ -23,7 +23,7 @@ from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #c7546f27
+# %% ../../nbs/kernel/047_folder_watch.ipynb #30be2b9b
 OPENED, MODIFIED, CLOSED, CREATED, MOVED_IN = 0x20, 0x02, 0x08, 0x100, 0x80  # what is told of a file
 LOST, FORGOTTEN, IS_FOLDER = 0x4000, 0x8000, 0x40000000  # events were dropped; a watch ended; of a folder
 _ONLY_FOLDERS = 0x01000000  # refuse to watch a file in the place of a folder
@@ -52,7 +52,7 @@ def events_in(
         position += n_bytes
         yield Event(watch, what, os.fsdecode(name))
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #fb1536cb
+# %% ../../nbs/kernel/047_folder_watch.ipynb #db275629
 _MOST_READ = 1 << 16  # of events at once [bytes]
 
 
@@ -96,7 +96,7 @@ class Inotify:
         "Give the queue back to the system, with all watches."
         os.close(self.number)
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #540cbe89
+# %% ../../nbs/kernel/047_folder_watch.ipynb #20301883
 MOST_FOLDERS = 8192  # that are watched for one project
 _MARKS_OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 
@@ -123,7 +123,7 @@ def source_of(
     except ValueError:
         return None
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #b1dfa68f
+# %% ../../nbs/kernel/047_folder_watch.ipynb #f56f3e18
 def signature_of(
     path: str,  # of any file; it is not opened
 ) -> list[int] | None:  # size [bytes], time of change [ns], inode; empty = gone; None = no plain file
@@ -134,7 +134,7 @@ def signature_of(
         return []
     return [seen.st_size, seen.st_mtime_ns, seen.st_ino] if stat.S_ISREG(seen.st_mode) else None
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #8a65d314
+# %% ../../nbs/kernel/047_folder_watch.ipynb #3e6f0f28
 @dataclass
 class Opened:
     "What happened in the folders of a project during one attempt."
@@ -158,7 +158,7 @@ class Opened:
         elif what & CLOSED and self.files.get(relative) != signature_of(path):
             self.made.add(relative)
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #a6561685
+# %% ../../nbs/kernel/047_folder_watch.ipynb #8f712b03
 class Folders:
     "The folders of a project that are watched, by the number of their watch."
 
@@ -240,7 +240,8 @@ class Folders:
                     self.add(relative, links)
             elif target.is_file() and not self._is_seen(target):
                 watch = self._watch(relative, _OF_FILE)
-                self.paths |= {} if watch is None else {watch: relative}
+                if watch is not None:
+                    self.paths.setdefault(watch, relative)
 
     def _is_seen(self, target: Path) -> bool:
         "Whether a file lies in a folder of the project that is watched under its own path."
@@ -256,7 +257,7 @@ class Folders:
         self.add("", links)
         self.add_links(links)
 
-# %% ../../nbs/kernel/047_folder_watch.ipynb #7b7dee59
+# %% ../../nbs/kernel/047_folder_watch.ipynb #03ee359f
 _REST_S = 0.001  # between two looks at the queue [s]
 _WHY_LOST = "not observed: so many files were opened at once that some went by unseen"
 
