@@ -1,4 +1,4 @@
-"""Whatever opens a file of the project in the window of an attempt is reported, or the report says why not."""
+"""What is opened in the project in the window of an attempt is reported, or the report says why not."""
 
 import os
 import subprocess
@@ -19,12 +19,13 @@ needs_inotify = pytest.mark.skipif(not sys.platform.startswith("linux"), reason=
 def project(tmp_path):
     "A project with data, an environment, a store and hidden folders."
     root = tmp_path / "project"
-    for name in ("data/raw", "lib", ".git", ".mlnb", "node_modules", "env/lib", "conda/conda-meta", "reports"):
+    for name in ("data/raw", "lib", ".git", ".mlnb", "node_modules", "env/lib", "conda/conda-meta"):
         (root / name).mkdir(parents=True)
     (root / "env" / "pyvenv.cfg").touch()
-    for name in ("data/a.csv", "data/raw/b.csv", "lib/tool.py", ".git/c", ".mlnb/d", "node_modules/e", "top.csv"):
+    (root / "reports").mkdir()
+    for name in ("data/a.csv", "data/raw/b.csv", "lib/tool.py", "top.csv"):
         (root / name).write_text("1\n")
-    for name in ("env/lib/f", "conda/g", "reports/h"):
+    for name in (".git/c", ".mlnb/d", "node_modules/e", "env/lib/f", "conda/g", "reports/h"):
         (root / name).write_text("1\n")
     return root
 
@@ -88,8 +89,10 @@ def test_opened_for_writing_only_to_read(watch):
 
 @needs_inotify
 def test_written_through_memory(watch):
-    program = "import mmap, time; f = open('data/a.csv', 'r+b'); m = mmap.mmap(f.fileno(), 0); time.sleep(.02)"
-    opened = seen(watch, f'{sys.executable} -S -c "{program}; m[0:1] = b\'7\'; m.close(); f.close()"')
+    program = "import mmap, time; f = open('data/a.csv', 'r+b'); m = mmap.mmap(f.fileno(), 0)"
+    opened = seen(
+        watch, f"{sys.executable} -S -c \"{program}; time.sleep(.02); m[0:1] = b'7'; m.close(); f.close()\""
+    )
     assert (list(opened.files), opened.made) == (["data/a.csv"], {"data/a.csv"})
 
 
