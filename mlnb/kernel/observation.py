@@ -12,19 +12,9 @@ __all__ = ['Signature', 'facts_in', 'Seen', 'read_observations']
 # %% ../../nbs/kernel/045_observation.ipynb #2c209038
 import json
 import os
-import stat
-import sys
-import sysconfig
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
-from types import FrameType
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
-from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
 # %% ../../nbs/kernel/045_observation.ipynb #0cc604c5
 def facts_in(
@@ -49,6 +39,7 @@ class _Files:
     opened: dict[str, Signature | None] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)  # made from nothing
+    rewritten: set[str] = field(default_factory=set)  # read first, then written
 
     def note_opened(self, fact: dict) -> None:
         if fact["opened"] not in self.own:
@@ -57,6 +48,7 @@ class _Files:
     def note_made(self, fact: dict) -> None:
         path = fact["made"]
         if self.opened.get(path) is not None:
+            self.rewritten.add(path)
             return
         self.made.add(path)
         if not fact.get("kept"):
@@ -86,6 +78,7 @@ class Seen:
     is_spawning: bool  # whether it started another program
     is_native: bool  # whether libraries may read without the hook's knowledge
     n_cells: int  # cells that were looked at; the report is whole when all were
+    rewritten: frozenset[str] = frozenset()  # absolute paths that the stage read, then wrote
 
 
 def read_observations(
@@ -104,4 +97,5 @@ def read_observations(
         any("spawned" in fact for fact in facts),
         any("native" in fact for fact in facts),
         len({fact["cell"] for fact in facts if "cell" in fact}),
+        frozenset(files.rewritten),
     )
