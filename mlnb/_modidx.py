@@ -2473,6 +2473,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/notebook/variables.py'),
                                          'mlnb.notebook.variables._children': ( 'notebook/variables.html#_children',
                                                                                 'mlnb/notebook/variables.py'),
+                                         'mlnb.notebook.variables._first_argument': ( 'notebook/variables.html#_first_argument',
+                                                                                      'mlnb/notebook/variables.py'),
                                          'mlnb.notebook.variables._look_at_addition': ( 'notebook/variables.html#_look_at_addition',
                                                                                         'mlnb/notebook/variables.py'),
                                          'mlnb.notebook.variables._look_at_assignment': ( 'notebook/variables.html#_look_at_assignment',
