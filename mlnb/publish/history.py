@@ -352,7 +352,7 @@ def entry_record(
     if not entry.get("key") or entry["state"] not in ("committed", "cached"):
         return None
     try:
-        return records.find_record(store, document["pipeline"], entry["name"], entry["key"], usable=False)
+        return records.find_result(store, document, entry["name"], entry["key"])
     except IntegrityError:
         return None
 
