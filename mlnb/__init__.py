@@ -90,10 +90,12 @@ Modules:
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
+- `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
+- `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
