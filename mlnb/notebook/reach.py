@@ -1,0 +1,1 @@
+def scripts_of(stage): return []
