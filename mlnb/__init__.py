@@ -113,6 +113,7 @@ Modules:
 - `mlnb.notebook.soundness`: One broken stage, and the others go on
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
+- `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
