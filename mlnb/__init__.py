@@ -90,22 +90,26 @@ Modules:
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
+- `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
+- `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
 - `mlnb.notebook.pipeline`: A folder of stages, and the graph that follows from their names
 - `mlnb.notebook.ranges`: `1..60` at the end of a comment: which comments are read as a range, and which only look like one
+- `mlnb.notebook.reach`: Which modules, scripts and folders the cells of a notebook reach, as far as the text says it
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
 - `mlnb.notebook.soundness`: One broken stage, and the others go on
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
+- `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
