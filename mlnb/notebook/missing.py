@@ -158,14 +158,15 @@ DISTRIBUTIONS = {
 
 def install_mend(
     top: str,  # module that is not installed
-) -> str:  # one sentence
+) -> str:  # one sentence, a command in it
     "How a missing module comes here."
     from difflib import get_close_matches
     from pkgutil import iter_modules
 
     known = {*sys.stdlib_module_names, *(module.name for module in iter_modules())}
     close = get_close_matches(top, [name for name in known if name[0] != "_"], n=1, cutoff=0.8)
-    install = f"install it: `pip install {DISTRIBUTIONS.get(top, top)}`, and add it to the requirements of the project"
+    command = f"pip install {DISTRIBUTIONS.get(top, top)}"
+    install = f"install it: `{command}`, and add it to the requirements of the project"
     is_misspelt = close and top not in DISTRIBUTIONS
     return (
         f"did you mean `{close[0]}`? if not, {install}"
