@@ -2366,7 +2366,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.notebook.reach._insert': ('notebook/reach.html#_insert', 'mlnb/notebook/reach.py'),
                                      'mlnb.notebook.reach._is_itself': ('notebook/reach.html#_is_itself', 'mlnb/notebook/reach.py'),
                                      'mlnb.notebook.reach._move': ('notebook/reach.html#_move', 'mlnb/notebook/reach.py'),
-                                     'mlnb.notebook.reach._once': ('notebook/reach.html#_once', 'mlnb/notebook/reach.py'),
                                      'mlnb.notebook.reach._parts': ('notebook/reach.html#_parts', 'mlnb/notebook/reach.py'),
                                      'mlnb.notebook.reach._parts_of_element': ( 'notebook/reach.html#_parts_of_element',
                                                                                 'mlnb/notebook/reach.py'),

@@ -22,7 +22,7 @@ from .written import Written, dotted_name, elements_of, texts_of, words_of_text
 class ByName:
     "Modules and files, by the names that stand in some code."
 
-    imports: list[str] = field(default_factory=list)  # dotted names
+    imports: list[str] = field(default_factory=list)  # dotted names of modules
     tools: list[str] = field(default_factory=list)  # dotted names of what `python -m` runs
     files: list[str] = field(default_factory=list)  # paths of scripts and notebooks that are run
     writes: list[str] = field(default_factory=list)  # paths of what `%%writefile` writes
@@ -44,7 +44,7 @@ def _is_plain(word: str | None) -> bool:
 
 
 def as_main(
-    module: str,  # dotted name
+    module: str,  # its dotted name
 ) -> str:  # as an import that executes the same files
     "What `python -m` executes: a module, or a package and the `__main__` in it."
     return f"{module}.__main__"

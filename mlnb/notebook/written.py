@@ -158,6 +158,7 @@ def _base_name(name: str, written: Written) -> str:
 
 # %% ../../nbs/notebook/085_written.ipynb #44159d0d
 _MOST = 100  # combinations that are put together
+_READERS: dict[type, Callable] = {}  # kind of expression -> what reads it
 
 
 def _combined(function: Callable, parts: list[list]) -> list:
@@ -176,9 +177,9 @@ def _combined(function: Callable, parts: list[list]) -> list:
 
 
 def values_of_node(
-    node: ast.AST | None,  # an expression
+    node: ast.AST | None,  # an expression of the code
     written: Written,  # what its names stand for
-) -> list:  # texts, whole numbers, paths; None for what is not written out
+) -> list:  # texts, numbers, paths; None = not written out
     "What an expression can be."
     read = _READERS.get(type(node))
     return read(node, written) if read else [None]
@@ -223,6 +224,10 @@ def _read_either(node: ast.IfExp, written: Written) -> list:
     "Both of two values."
     return [*values_of_node(node.body, written), *values_of_node(node.orelse, written)]
 
+
+_READERS |= {ast.Constant: _read_constant, ast.Name: _read_name, ast.JoinedStr: _read_f_string}
+_READERS |= {ast.FormattedValue: _read_formatted, ast.BinOp: _read_operation, ast.IfExp: _read_either}
+
 # %% ../../nbs/notebook/085_written.ipynb #86c4e975
 def _read_attribute(node: ast.Attribute, written: Written) -> list:
     "A constant of a module, or an attribute of a path."
@@ -262,12 +267,8 @@ def _read_element(node: ast.Starred, written: Written) -> list:
     return elements_of(node.value, written)
 
 
-_READERS: dict[type, Callable] = {
-    **{ast.Constant: _read_constant, ast.Name: _read_name, ast.JoinedStr: _read_f_string},
-    **{ast.FormattedValue: _read_formatted, ast.BinOp: _read_operation, ast.IfExp: _read_either},
-    **{ast.Attribute: _read_attribute, ast.Subscript: _read_item, ast.Call: _read_call},
-    ast.Starred: _read_element,
-}  # kind of expression -> what reads it
+_READERS |= {ast.Attribute: _read_attribute, ast.Subscript: _read_item}
+_READERS |= {ast.Call: _read_call, ast.Starred: _read_element}
 
 # %% ../../nbs/notebook/085_written.ipynb #8ad97452
 def elements_of(
@@ -288,7 +289,7 @@ def elements_of(
 
 # %% ../../nbs/notebook/085_written.ipynb #15d3ebc6
 def texts_of(
-    node: ast.AST | None,  # an expression
+    node: ast.AST | None,  # an expression of the code
     written: Written,  # what its names stand for
     read: Callable = values_of_node,  # or `elements_of`, for a list
 ) -> list[str | None]:  # None for what is not written out
@@ -303,7 +304,7 @@ def texts_of(
 # %% ../../nbs/notebook/085_written.ipynb #ab1d1ef7
 def words_of_text(
     text: str,  # a line for a shell
-) -> list[str]:  # its words, without quotes; all of it when a quote is left open
+) -> list[str]:  # its words, without the quotes around them
     "The words of a command."
     import shlex
 
