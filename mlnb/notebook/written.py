@@ -12,8 +12,10 @@ __all__ = ['nodes_in_order', 'place_of_text', 'Written', 'dotted_name', 'values_
 # %% ../../nbs/notebook/085_written.ipynb #6240006d
 import ast
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import PurePosixPath
 
@@ -91,6 +93,12 @@ def _given_by(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
             yield name, None
 
 
+_BINDING = (
+    *(ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension),
+    *(ast.AugAssign, ast.arg),
+)  # nodes that `_given_by` looks at
+
+
 def _imported_by(node: ast.AST) -> Iterator[tuple[str, str]]:
     "Names that an import binds, with their dotted names."
     if isinstance(node, ast.Import):
@@ -110,20 +118,28 @@ class Written:
 
     nodes: list[ast.AST]  # of all its trees, in the order of the text
     known: Mapping[str, str] = field(default_factory=dict)  # what is known beforehand, as `__file__`
-    imported: dict[str, str] = field(default_factory=dict)  # name -> dotted name
-    given: dict[str, list[ast.expr | None]] = field(default_factory=dict)  # name -> what it is given
     busy: set[str] = field(default_factory=set)  # names that are being looked up
     left: int = 10_000  # names that may still be looked up
 
-    def __post_init__(self):
-        stores = [n.id for n in self.nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        for node in self.nodes:
-            self.imported |= dict(_imported_by(node))
-            for name, value in _given_by(node):
-                self.given.setdefault(name, []).append(value)
-        for name in set(stores):
-            known = self.given.setdefault(name, [])
-            known += [None] * (stores.count(name) > len(known))
+    @cached_property
+    def imported(self) -> dict[str, str]:
+        "Dotted name of each name that is imported."
+        imports = [node for node in self.nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        return dict(pair for node in imports for pair in _imported_by(node))
+
+    @cached_property
+    def given(self) -> dict[str, list[ast.expr | None]]:
+        "What each name is given."
+        found: dict[str, list[ast.expr | None]] = {}
+        binding = [node for node in self.nodes if isinstance(node, _BINDING)]
+        for name, value in (pair for node in binding for pair in _given_by(node)):
+            found.setdefault(name, []).append(value)
+        names = (node for node in self.nodes if isinstance(node, ast.Name))
+        stores = Counter(node.id for node in names if isinstance(node.ctx, ast.Store))
+        for name, n_stores in stores.items():
+            known = found.setdefault(name, [])
+            known += [None] * (n_stores > len(known))
+        return found
 
     def look_up(self, name: str, read: Callable, otherwise: list) -> list:
         "What `read` makes of all that a name is given, unless it is defined by itself."
