@@ -8,7 +8,7 @@ So it is looked through after each cell for what is new, without waking anything
 # %% auto #0
 __all__ = ['INVENTORY', 'module_file', 'file_on_disk', 'installed_top', 'Inventory', 'note_kernel']
 
-# %% ../../nbs/kernel/044_loaded.ipynb #4bc8094d
+# %% ../../nbs/kernel/044_loaded.ipynb #c23d01b6
 import os
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/044_loaded.ipynb #d6d8c856
+# %% ../../nbs/kernel/044_loaded.ipynb #59852ed0
 def module_file(
     module: Any,  # whatever stands in `sys.modules`
 ) -> str | None:  # None for built-in ones, namespaces and other things
@@ -41,7 +41,7 @@ def file_on_disk(
         place = os.path.dirname(place)
     return place if os.path.isfile(place) else path
 
-# %% ../../nbs/kernel/044_loaded.ipynb #4c97cdc9
+# %% ../../nbs/kernel/044_loaded.ipynb #b02f9419
 def installed_top(
     file: str,  # of a module
 ) -> tuple[str, bool] | None:  # and whether it lies loose; None = not installed
@@ -53,7 +53,7 @@ def installed_top(
             return (name, False) if is_package else (name.partition(".")[0], True)
     return None
 
-# %% ../../nbs/kernel/044_loaded.ipynb #7bf39f62
+# %% ../../nbs/kernel/044_loaded.ipynb #e55f42bc
 _NOT_TOLD = ("mlnb", "__main__", "__mp_main__")
 _LIBRARY = os.path.join(STANDARD_LIBRARY, "")
 _EXTENSIONS = tuple(EXTENSION_SUFFIXES)

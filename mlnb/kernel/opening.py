@@ -9,7 +9,7 @@ Here one such call is understood, without any state: which file it is, what will
 __all__ = ['Signature', 'absolute_path', 'flags_of', 'effect_of', 'signature_of', 'fact_of_opening', 'database_file',
            'places_left_out', 'is_asked_for']
 
-# %% ../../nbs/kernel/043_opening.ipynb #2bbb0544
+# %% ../../nbs/kernel/043_opening.ipynb #e2c2f904
 import os
 import stat
 import sys
@@ -17,9 +17,10 @@ import sysconfig
 from types import FrameType
 from urllib.parse import unquote, urlsplit
 
+import mlnb
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/043_opening.ipynb #b8666172
+# %% ../../nbs/kernel/043_opening.ipynb #1385f295
 def absolute_path(
     path: str | bytes | os.PathLike,  # as it was given
 ) -> str:  # links are kept
@@ -31,7 +32,7 @@ def absolute_path(
     folder, name = os.path.split(whole)
     return os.path.join(os.path.realpath(folder), name)
 
-# %% ../../nbs/kernel/043_opening.ipynb #69ad9f72
+# %% ../../nbs/kernel/043_opening.ipynb #8ae4dd6d
 _FLAGS = {
     "r": os.O_RDONLY,
     "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
@@ -66,7 +67,7 @@ def effect_of(
         return "made"
     return "opened" if may_read else "kept"
 
-# %% ../../nbs/kernel/043_opening.ipynb #d41761bd
+# %% ../../nbs/kernel/043_opening.ipynb #f3a1959f
 def _status(path: str) -> os.stat_result | None:
     "What is known of a file; None when it is not there."
     try:
@@ -98,7 +99,7 @@ def fact_of_opening(
         return {"opened": path, "as": signature_of(status)}
     return {"made": path} | ({"kept": True} if effect == "kept" else {}) if effect else None
 
-# %% ../../nbs/kernel/043_opening.ipynb #3d66322e
+# %% ../../nbs/kernel/043_opening.ipynb #b339a096
 def database_file(
     name: str | bytes | os.PathLike,  # as it is given to `sqlite3.connect`
 ) -> str | None:  # None = in memory, or a temporary one
@@ -109,7 +110,7 @@ def database_file(
         path = "" if "mode=memory" in url.query else unquote(url.path)
     return None if path in ("", ":memory:") else path
 
-# %% ../../nbs/kernel/043_opening.ipynb #5aefd368
+# %% ../../nbs/kernel/043_opening.ipynb #eccc079b
 def places_left_out(
     scratch: str,  # folder of the attempt
     root: str,  # folder of the project
@@ -117,6 +118,7 @@ def places_left_out(
     "Folders whose files are not told."
     paths = sysconfig.get_paths()
     known = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    known.append(os.path.dirname(mlnb.__file__))
     known += [os.path.join(sys.prefix, name) for name in ("etc", "share")]
     known += [path for path in sys.path if os.path.join(path, "").endswith(INSTALLED_FOLDERS)]
     places = {
@@ -125,7 +127,7 @@ def places_left_out(
     }
     return tuple(sorted(place for place in places if not os.path.join(root, "").startswith(place)))
 
-# %% ../../nbs/kernel/043_opening.ipynb #db7a5fbb
+# %% ../../nbs/kernel/043_opening.ipynb #26d5db68
 _FOR_OTHERS = {
     "<frozen os>",
     *(

@@ -29,8 +29,8 @@ from typing import Any, NoReturn
 
 from .executor import serve_execution, warm_up
 from .import_traces import StandInShell, added_around, observed_import
-from .loaded import note_kernel
 from .link import Link, apply_settings, peer_process
+from .loaded import note_kernel
 from .process import end_with_parent, enter_stage, make_app, place_stage
 
 # %% ../../nbs/kernel/130_templates.ipynb #1cbab553
