@@ -1411,6 +1411,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.kernel.link.wait_for_server': ('kernel/link.html#wait_for_server', 'mlnb/kernel/link.py')},
             'mlnb.kernel.loaded': { 'mlnb.kernel.loaded.Inventory': ('kernel/loaded.html#inventory', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.begin': ('kernel/loaded.html#inventory.begin', 'mlnb/kernel/loaded.py'),
+                                    'mlnb.kernel.loaded.Inventory.is_kernels': ( 'kernel/loaded.html#inventory.is_kernels',
+                                                                                 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.look': ('kernel/loaded.html#inventory.look', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.news': ('kernel/loaded.html#inventory.news', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.note_native': ( 'kernel/loaded.html#inventory.note_native',

@@ -8,7 +8,7 @@ So it is looked through after each cell for what is new, without waking anything
 # %% auto #0
 __all__ = ['INVENTORY', 'module_file', 'file_on_disk', 'installed_top', 'Inventory', 'note_kernel']
 
-# %% ../../nbs/kernel/044_loaded.ipynb #c23d01b6
+# %% ../../nbs/kernel/044_loaded.ipynb #e9a405c7
 import os
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/044_loaded.ipynb #59852ed0
+# %% ../../nbs/kernel/044_loaded.ipynb #a7561019
 def module_file(
     module: Any,  # whatever stands in `sys.modules`
 ) -> str | None:  # None for built-in ones, namespaces and other things
@@ -41,7 +41,7 @@ def file_on_disk(
         place = os.path.dirname(place)
     return place if os.path.isfile(place) else path
 
-# %% ../../nbs/kernel/044_loaded.ipynb #b02f9419
+# %% ../../nbs/kernel/044_loaded.ipynb #24afdf6c
 def installed_top(
     file: str,  # of a module
 ) -> tuple[str, bool] | None:  # and whether it lies loose; None = not installed
@@ -53,8 +53,8 @@ def installed_top(
             return (name, False) if is_package else (name.partition(".")[0], True)
     return None
 
-# %% ../../nbs/kernel/044_loaded.ipynb #e55f42bc
-_NOT_TOLD = ("mlnb", "__main__", "__mp_main__")
+# %% ../../nbs/kernel/044_loaded.ipynb #76744b25
+_UNTOLD = ("mlnb", "__main__", "__mp_main__")
 _LIBRARY = os.path.join(STANDARD_LIBRARY, "")
 _EXTENSIONS = tuple(EXTENSION_SUFFIXES)
 
@@ -65,7 +65,7 @@ class Inventory:
 
     names: set[str] = field(default_factory=set)
     files: dict[str, str] = field(default_factory=dict)  # name -> file, of those that are not installed
-    tops: set[str] = field(default_factory=set)  # installed packages
+    tops: set[str] = field(default_factory=set)  # installed packages that were told
     kernel: frozenset[str] = frozenset()  # those of the kernel itself
     is_native: bool = False  # whether one is machine code
 
@@ -84,15 +84,19 @@ class Inventory:
         new = sorted(modules.keys() - self.names)
         return [fact for name in (*new, *replaced) for fact in self.look(name, modules.get(name))]
 
+    def is_kernels(self, name: str, file: str | None, top: str | None) -> bool:
+        "Whether a module is Python's, mlnb's or the kernel's, and not the stage's."
+        if file is None or name.partition(".")[0] in _UNTOLD:
+            return True
+        return file.startswith(_LIBRARY) if top is None else top in self.kernel
+
     def look(self, name: str, module: Any) -> list[dict]:
         "Lines on one module."
         if module is not None:
             self.names.add(name)
         file = module_file(module)
-        if file is None or name.partition(".")[0] in _NOT_TOLD:
-            return []
-        top, is_loose = installed_top(file) or (None, False)
-        if top in self.kernel or (top is None and file.startswith(_LIBRARY)):
+        top, is_loose = installed_top(file or "") or (None, False)
+        if self.is_kernels(name, file, top):
             return []
         native = self.note_native(top or name, file)
         if top is None:

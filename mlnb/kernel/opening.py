@@ -9,7 +9,7 @@ Here one such call is understood, without any state: which file it is, what will
 __all__ = ['Signature', 'absolute_path', 'flags_of', 'effect_of', 'signature_of', 'fact_of_opening', 'database_file',
            'places_left_out', 'is_asked_for']
 
-# %% ../../nbs/kernel/043_opening.ipynb #e2c2f904
+# %% ../../nbs/kernel/043_opening.ipynb #ca3e9637
 import os
 import stat
 import sys
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import mlnb
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/043_opening.ipynb #1385f295
+# %% ../../nbs/kernel/043_opening.ipynb #e8b32f4e
 def absolute_path(
     path: str | bytes | os.PathLike,  # as it was given
 ) -> str:  # links are kept
@@ -32,7 +32,7 @@ def absolute_path(
     folder, name = os.path.split(whole)
     return os.path.join(os.path.realpath(folder), name)
 
-# %% ../../nbs/kernel/043_opening.ipynb #8ae4dd6d
+# %% ../../nbs/kernel/043_opening.ipynb #15df49d8
 _FLAGS = {
     "r": os.O_RDONLY,
     "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
@@ -67,7 +67,7 @@ def effect_of(
         return "made"
     return "opened" if may_read else "kept"
 
-# %% ../../nbs/kernel/043_opening.ipynb #f3a1959f
+# %% ../../nbs/kernel/043_opening.ipynb #567d2953
 def _status(path: str) -> os.stat_result | None:
     "What is known of a file; None when it is not there."
     try:
@@ -87,7 +87,7 @@ def signature_of(
 
 
 def fact_of_opening(
-    path: str,  # absolute
+    path: str,  # absolute, of anything
     flags: int,  # of the system call
 ) -> dict | None:  # a line of the report; None = nothing to tell
     "What to tell of a file that is about to be opened."
@@ -99,7 +99,7 @@ def fact_of_opening(
         return {"opened": path, "as": signature_of(status)}
     return {"made": path} | ({"kept": True} if effect == "kept" else {}) if effect else None
 
-# %% ../../nbs/kernel/043_opening.ipynb #b339a096
+# %% ../../nbs/kernel/043_opening.ipynb #303ca1fb
 def database_file(
     name: str | bytes | os.PathLike,  # as it is given to `sqlite3.connect`
 ) -> str | None:  # None = in memory, or a temporary one
@@ -110,7 +110,7 @@ def database_file(
         path = "" if "mode=memory" in url.query else unquote(url.path)
     return None if path in ("", ":memory:") else path
 
-# %% ../../nbs/kernel/043_opening.ipynb #eccc079b
+# %% ../../nbs/kernel/043_opening.ipynb #df1ee573
 def places_left_out(
     scratch: str,  # folder of the attempt
     root: str,  # folder of the project
@@ -127,7 +127,7 @@ def places_left_out(
     }
     return tuple(sorted(place for place in places if not os.path.join(root, "").startswith(place)))
 
-# %% ../../nbs/kernel/043_opening.ipynb #26d5db68
+# %% ../../nbs/kernel/043_opening.ipynb #890529f9
 _FOR_OTHERS = {
     "<frozen os>",
     *(
@@ -146,7 +146,7 @@ _MACHINERY = (
 
 def is_asked_for(
     frame: FrameType | None,  # that lists a folder
-    folder: str,  # absolute path
+    folder: str,  # its absolute path
 ) -> bool:
     "Whether code of the stage, or a library on its behalf, wants a folder's names."
     while frame is not None and frame.f_code.co_filename in _FOR_OTHERS:
