@@ -8,7 +8,7 @@ So it is looked through after each cell for what is new, without waking anything
 # %% auto #0
 __all__ = ['INVENTORY', 'module_file', 'file_on_disk', 'installed_top', 'Inventory', 'note_kernel']
 
-# %% ../../nbs/kernel/044_loaded.ipynb #e9a405c7
+# %% ../../nbs/kernel/044_loaded.ipynb #734adedd
 import os
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/044_loaded.ipynb #a7561019
+# %% ../../nbs/kernel/044_loaded.ipynb #a13696ea
 def module_file(
     module: Any,  # whatever stands in `sys.modules`
 ) -> str | None:  # None for built-in ones, namespaces and other things
@@ -41,7 +41,7 @@ def file_on_disk(
         place = os.path.dirname(place)
     return place if os.path.isfile(place) else path
 
-# %% ../../nbs/kernel/044_loaded.ipynb #24afdf6c
+# %% ../../nbs/kernel/044_loaded.ipynb #e923a178
 def installed_top(
     file: str,  # of a module
 ) -> tuple[str, bool] | None:  # and whether it lies loose; None = not installed
@@ -53,8 +53,25 @@ def installed_top(
             return (name, False) if is_package else (name.partition(".")[0], True)
     return None
 
-# %% ../../nbs/kernel/044_loaded.ipynb #76744b25
+# %% ../../nbs/kernel/044_loaded.ipynb #3a614f50
 _UNTOLD = ("mlnb", "__main__", "__mp_main__")
+_LATE = (
+    "asttokens",
+    "decorator",
+    "executing",
+    "ipython_pygments_lexers",
+    "jedi",
+    "matplotlib_inline",
+    "nest_asyncio",
+    "nest_asyncio2",
+    "parso",
+    "pexpect",
+    "prompt_toolkit",
+    "ptyprocess",
+    "pure_eval",
+    "stack_data",
+    "wcwidth",
+)  # what IPython imports only to show a traceback, or to run a magic
 _LIBRARY = os.path.join(STANDARD_LIBRARY, "")
 _EXTENSIONS = tuple(EXTENSION_SUFFIXES)
 
@@ -73,7 +90,7 @@ class Inventory:
         "Take in what the kernel brings; once."
         if not self.names:
             self.news()
-            self.kernel, self.tops, self.is_native = frozenset(self.tops), set(), False
+            self.kernel, self.tops, self.is_native = frozenset(self.tops) | {*_LATE}, set(), False
             self.names -= self.files.keys()
             self.files.clear()
 
