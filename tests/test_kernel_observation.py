@@ -2,7 +2,6 @@
 it is, whatever the stage does to the one who tells, and a warm kernel reports what a cold one does."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ THERE = {  # way -> (code, what the file is to the stage); the file is there bef
     "to_thread": ("asyncio.run(asyncio.to_thread(pathlib.Path({f!r}).read_text))", "read"),
     "coroutine": ("async def g(): open({f!r}).close()\nasyncio.run(g())", "read"),
     "fork": ("p = os.fork()\nif not p:\n    open({f!r}).close(); os._exit(0)\n_ = os.waitpid(p, 0)", "read"),
-    "pool": ("p = multiprocessing.get_context('fork').Pool(1); p.map(look, [{f!r}]); p.terminate()", "read"),
+    "pool": ("p = FORK.Pool(1); p.map(look, [{f!r}]); p.terminate()", "read"),
     "update": ("open({f!r}, 'r+').close()", "read"),
     "append_and_read": ("open({f!r}, 'a+').close()", "read"),
     "write": ("open({f!r}, 'w').close()", "made"),
@@ -167,8 +166,8 @@ NOT_THERE = {  # the same where there is no file before
 }
 WAYS = {f"there_{way}": case for way, case in THERE.items()} | NOT_THERE
 IMPORTS = (
-    "import asyncio, codecs, csv, ctypes, fileinput, gzip, io, linecache, mmap, multiprocessing, os, pathlib, "
-    "runpy, shutil, sqlite3, threading, tokenize, zipfile\ndef look(path): return open(path).read()"
+    "import asyncio, codecs, csv, ctypes, fileinput, gzip, io, linecache, mmap, multiprocessing, os, "
+    "pathlib, runpy, shutil, sqlite3, threading, tokenize, zipfile\nFORK = multiprocessing.get_context('fork')\ndef look(path): return open(path).read()"
 )
 
 
@@ -403,7 +402,8 @@ def test_report_that_is_cut_short_says_less_and_nothing_else(tmp_path, cut):
 REPORTER = """import os, shutil
 from mlnb import save
 save("x", 1)"""
-KEEP = "shutil.copy(os.path.join(os.path.dirname(os.environ['MLNB_STAGE']), 'observed.jsonl'), os.environ['KEPT'])"
+KEEP = """report = os.path.join(os.path.dirname(os.environ["MLNB_STAGE"]), "observed.jsonl")
+_ = shutil.copy(report, os.environ["KEPT"])"""
 STAGE = ["#| env: KEPT\nimport rates", "import cycler\nimport _cffi_backend", REPORTER, KEEP]
 
 

@@ -9,7 +9,7 @@ Here one such call is understood, without any state: which file it is, what will
 __all__ = ['Signature', 'absolute_path', 'flags_of', 'effect_of', 'signature_of', 'fact_of_opening', 'database_file',
            'places_left_out', 'is_asked_for']
 
-# %% ../../nbs/kernel/043_opening.ipynb #9c2b49ff
+# %% ../../nbs/kernel/043_opening.ipynb #1af11715
 import os
 import stat
 import sys
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import mlnb
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/043_opening.ipynb #6d0f0e81
+# %% ../../nbs/kernel/043_opening.ipynb #e7e9176a
 def absolute_path(
     path: str | bytes | os.PathLike,  # as it was given
 ) -> str:  # links are kept
@@ -32,7 +32,7 @@ def absolute_path(
     folder, name = os.path.split(whole)
     return os.path.join(os.path.realpath(folder), name)
 
-# %% ../../nbs/kernel/043_opening.ipynb #734cdedb
+# %% ../../nbs/kernel/043_opening.ipynb #8275aedb
 _FLAGS = {
     "r": os.O_RDONLY,
     "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
@@ -67,7 +67,7 @@ def effect_of(
         return "made"
     return "opened" if may_read else "kept"
 
-# %% ../../nbs/kernel/043_opening.ipynb #98f566fe
+# %% ../../nbs/kernel/043_opening.ipynb #ddd81f52
 def _status(path: str) -> os.stat_result | None:
     "What is known of a file; None when it is not there."
     try:
@@ -99,7 +99,7 @@ def fact_of_opening(
         return {"opened": path, "as": signature_of(status)}
     return {"made": path} | ({"kept": True} if effect == "kept" else {}) if effect else None
 
-# %% ../../nbs/kernel/043_opening.ipynb #07e6ce9d
+# %% ../../nbs/kernel/043_opening.ipynb #29e8441d
 def database_file(
     name: str | bytes | os.PathLike,  # as it is given to `sqlite3.connect`
 ) -> str | None:  # None = in memory, or a temporary one
@@ -110,7 +110,7 @@ def database_file(
         path = "" if "mode=memory" in url.query else unquote(url.path)
     return None if path in ("", ":memory:") else path
 
-# %% ../../nbs/kernel/043_opening.ipynb #80741c87
+# %% ../../nbs/kernel/043_opening.ipynb #fb1a0f22
 def places_left_out(
     scratch: str,  # folder of the attempt
     root: str,  # folder of the project
@@ -127,7 +127,7 @@ def places_left_out(
     }
     return tuple(sorted(place for place in places if not os.path.join(root, "").startswith(place)))
 
-# %% ../../nbs/kernel/043_opening.ipynb #85c6cf65
+# %% ../../nbs/kernel/043_opening.ipynb #ac75a2a5
 _FOR_OTHERS = {
     "<frozen os>",
     *(
@@ -145,13 +145,19 @@ _MACHINERY = (
 _COMPLETING = tuple(f"{os.sep}{name}{os.sep}" for name in ("IPython", "jedi"))
 
 
+def _is_for_imports(frame: FrameType, folder: str) -> bool:
+    "Whether `pkgutil` looks through a folder on `sys.path`, or into those below it."
+    place = getattr(frame.f_locals.get("importer"), "path", folder)
+    return os.path.abspath(place) in map(os.path.abspath, sys.path)
+
+
 def is_asked_for(
     frame: FrameType | None,  # that lists a folder
     folder: str,  # its absolute path
 ) -> bool:
     "Whether code of the stage, or a library on its behalf, wants a folder's names."
     while frame is not None and frame.f_code.co_filename in _FOR_OTHERS:
-        if frame.f_code.co_filename.endswith("pkgutil.py") and folder in map(os.path.abspath, sys.path):
+        if frame.f_code.co_filename.endswith("pkgutil.py") and _is_for_imports(frame, folder):
             return False
         frame = frame.f_back
     file = frame.f_code.co_filename if frame is not None else "<frozen site>"
