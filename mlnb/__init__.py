@@ -75,8 +75,10 @@ Modules:
 - `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
 - `mlnb.kernel.limits`: The time and memory that a stage may take, and its end, with everything it started, when it takes more
 - `mlnb.kernel.link`: The way to the kernel server: one for each user and environment, found by what it is
+- `mlnb.kernel.loaded`: Which modules a process has loaded since somebody last looked
 - `mlnb.kernel.memory_cap`: Let the operating system hold a stage to its memory, where it can
 - `mlnb.kernel.observation`: What a stage's process loaded and opened, told by the process itself
+- `mlnb.kernel.opening`: What it means that a file is opened or a folder listed
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
