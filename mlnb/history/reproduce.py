@@ -332,7 +332,7 @@ def check_determinism(
     stage: str,  # a stage whose inputs are made
     keep: bool = True,  # keep a result other than the record's as evidence
     server: Path | None = None,  # address of a kernel server; None = both are cold
-) -> dict:  # stage, state, exit_code, outputs, why, error, evidence, kernels, said
+) -> dict:  # state, exit_code, outputs, why, error, said and others
     "Run one stage twice and compare: `deterministic`, `differs` or `failed`."
     step = _step_to_check(plan, stage)
     record = step.record or find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)

@@ -178,7 +178,7 @@ def _has_same_outputs(there: bytes, record: dict) -> bool:
 
 def kept_otherwise(
     exchange: Exchange,  # whose remote is asked
-    records: list[dict],  # complete ones
+    records: list[dict],  # complete ones, as `sendable` gives
 ) -> list[dict]:  # `path` and `message` of each
     "Records that took the place of a result here, and of which a remote keeps another."
     there, found = sizes_below(exchange.remote, "records"), []
