@@ -24,12 +24,15 @@ Modules:
 - `mlnb.flow.ending`: What becomes of a stage that was tried, and what is kept of it
 - `mlnb.flow.events`: A run as it happens, for whoever wants to watch it from elsewhere
 - `mlnb.flow.fanout_parts`: What the stage of a fan-out saved under one name, a part for each value, read as one
+- `mlnb.flow.freshness`: Whether a record holds for a step, and else why not
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
 - `mlnb.flow.heads`: Which run of a pipeline serves those who look at it from outside
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
+- `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
+- `mlnb.flow.observer`: Watches the stages of a run while they run
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
@@ -39,6 +42,9 @@ Modules:
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
+- `mlnb.flow.steps`: What a plan is made of, and which of its steps needs which
+- `mlnb.flow.use`: What a stage used beyond its key, told from what its kernel and the system saw
+- `mlnb.flow.value_packages`: Packages that a stage uses because of what it loads, though it imports none of them
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once
 - `mlnb.fraud.daily`: The same stream of payments, one day at a time, in memory that does not grow with it
 - `mlnb.fraud.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
@@ -60,6 +66,7 @@ Modules:
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
+- `mlnb.kernel.folder_watch`: See which files of the project are opened while a stage runs, whoever opens them
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
@@ -69,6 +76,7 @@ Modules:
 - `mlnb.kernel.limits`: The time and memory that a stage may take, and its end, with everything it started, when it takes more
 - `mlnb.kernel.link`: The way to the kernel server: one for each user and environment, found by what it is
 - `mlnb.kernel.memory_cap`: Let the operating system hold a stage to its memory, where it can
+- `mlnb.kernel.observation`: What a stage's process loaded and opened, told by the process itself
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
@@ -89,6 +97,7 @@ Modules:
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
+- `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it

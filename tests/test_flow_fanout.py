@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mlnb.flow.parameter_values import resolve
-from mlnb.flow.plan import make_plan, needs_of
+from mlnb.flow.plan import make_plan
+from mlnb.flow.steps import needs_of
 from mlnb.history.graph import dag_of, mermaid_of
 from mlnb.kernel.process import seed_of
 from mlnb.notebook.each import MOST_VALUES, Each, check_values, file_stem, read_each, unit_name

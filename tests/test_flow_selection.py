@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.flow.parameter_values import command_again
-from mlnb.flow.plan import Plan, Step, make_plan, plan_pipeline, plan_step
+from mlnb.flow.plan import make_plan, plan_pipeline, plan_step
 from mlnb.flow.progress import failure_lines
 from mlnb.flow.selection import asked_units, is_forced, named_units, scope_units, select
+from mlnb.flow.steps import Plan, Step
 from mlnb.history.reproduce import records_of_run
 from mlnb.notebook.each import unit_name
 from mlnb.notebook.options import Options

@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .plan import Plan, Step
 from .session import CONTEXT_VARIABLE, read_journal
+from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge
 from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
@@ -54,6 +54,8 @@ class Attempt:
     peak_mib: float = 0.0  # most memory of its kernel and what that started [MiB]
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
     current: int | None = None  # index of the cell that was started last
+    observe: "Callable[[Attempt], None]" = lambda attempt: None  # asked when it ended well
+    use: Any = None  # what it used beyond its key; None = nobody looked
 
 
 def cancel(
@@ -325,6 +327,8 @@ def run_attempt(
     accept(attempt, judge(seen))
     if watch.kind:
         blame_limit(attempt, watch.kind, options, notebook["cells"])
+    if attempt.kind is None and not attempt.is_cancelled:
+        attempt.observe(attempt)
     attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt

@@ -12,7 +12,7 @@ __all__ = ['StageLock']
 import fcntl
 import os
 
-from .plan import Plan
+from .steps import Plan
 from ..store.disk import make_folder
 from ..store.refs import actor
 

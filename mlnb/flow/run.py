@@ -28,7 +28,7 @@ from .heads import document_if_kept, head_name, run_again
 from .key import reason
 from .lock import StageLock
 from .parameter_values import command_again
-from .plan import Plan, Step, needs_of, own_unit, plan_stage, plan_step, units_of
+from .plan import plan_stage, plan_step
 from mlnb.flow.run_document import (
     ONE_BY_ONE,
     Run,
@@ -40,17 +40,18 @@ from mlnb.flow.run_document import (
 )
 from .schedule import DONE
 from .selection import Selection, asked_units, is_forced, scope_units
+from .steps import Plan, Step, needs_of, own_unit, units_of
 from ..kernel.memory_cap import sweep_groups
 from ..notebook.each import file_stem
 from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
-from ..store.records import find_record
 from ..store.refs import move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
+    from mlnb.flow.observer import Observer
 
 # %% ../../nbs/flow/170_run.ipynb #5cfa018e
 def _left_out(plan: Plan, selection: Selection) -> Iterator[tuple[str, str]]:
@@ -105,6 +106,15 @@ def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
     return given | (step.each or {})
 
 # %% ../../nbs/flow/170_run.ipynb #2a5e4626
+def _observer_of(run: Run) -> "Observer":
+    "The observer of a run, from its first stage on."
+    from mlnb.flow.observer import Observer
+
+    if run.observer is None:
+        run.observer = Observer(run.plan)
+    return run.observer
+
+
 def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
     "Prepare a try of a stage in a scratch folder of its own."
     from mlnb.flow.attempt import prepare
@@ -119,6 +129,7 @@ def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
     attempt = prepare(run.plan, step, as_run, folder, on_cell, run.settings.server)
     attempt.tell = lambda line: run.tell("line", text=f"{name}: {line}")
     run.attempts[name] = attempt
+    _observer_of(run).begin(name, attempt)
     return attempt
 
 # %% ../../nbs/flow/170_run.ipynb #de502360
@@ -176,14 +187,14 @@ def _take_lock(run: Run, step: Step) -> StageLock | None:
 # %% ../../nbs/flow/170_run.ipynb #3367c011
 def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Attempt] | None":
     "Start a stage, unless another run has made its record in the meantime."
-    record = find_record(run.plan.store, run.plan.pipeline.name, step.stage.name, step.key)
-    if record and not must_run:
+    if step.state != "cached":
+        step = plan_step(run.plan, step.name)
+    if step.record and not must_run:
         run.locks[step.name].release()
-        step.record = record
         return _be_cached(run, step)
-    if must_run and step.record:
+    if step.record:
         step.why = [reason("forced", "asked for with --force")]
-    return start(run, step, record["run"] if record else run.document["run"])
+    return start(run, step, step.record["run"] if step.record else run.document["run"])
 
 # %% ../../nbs/flow/170_run.ipynb #ea1e2c2a
 def try_stage(
@@ -316,6 +327,8 @@ def carry_out(
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        if run.observer is not None:
+            run.observer.close()
         for lock in run.locks.values():
             lock.release()
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .lock import StageLock
-from .plan import Plan, Step, needs_of
 from .schedule import Schedule
 from .selection import Selection, scope_units
+from .steps import Plan, Step, needs_of
 from ..notebook.each import unit_name
 from ..store.records import output_digests
 from ..store.refs import actor
@@ -29,6 +29,7 @@ from ..store.runs import note_stage
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
+    from mlnb.flow.observer import Observer
 
 # %% ../../nbs/flow/150_run_document.ipynb #96971c1e
 def entry_of(
@@ -175,6 +176,7 @@ class Run:
     not_before: dict[str, float] = field(default_factory=dict)  # next try [s, monotonic clock]
     made_again: set[str] = field(default_factory=set)  # steps that had damage, and its makers
     is_told: set[str] = field(default_factory=set)  # steps whose waiting for a lock was said
+    observer: "Observer | None" = None  # watches its stages, from the first one on
 
     def __post_init__(self):
         self.was_fresh = {entry_unit(e) for e in self.document["stages"] if e["state"] == "cached"}

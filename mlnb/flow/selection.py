@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from .plan import Plan, needs_of, units_of
+from .steps import Plan, needs_of, units_of
 from ..notebook.pipeline import Pipeline, reached
 from ..store.errors import UsageError, did_you_mean
 

@@ -25,7 +25,7 @@ import mlnb
 from ..flow.dependencies import Dependencies
 from ..flow.fanout_parts import input_of
 from ..flow.key import STAGE_FORMAT, env_digest
-from ..flow.plan import Plan, Step
+from ..flow.steps import Plan, Step
 from ..notebook.imports import read_module
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import read_stage

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..flow.attempt import Attempt, prepare, run_attempt
-from ..flow.plan import Plan, Step
 from ..flow.schedule import DONE
+from ..flow.steps import Plan, Step
 from mlnb.history.checkout import (
     checkout,
     environment_differences,

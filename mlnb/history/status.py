@@ -16,8 +16,8 @@ from functools import cache, partial
 from types import MappingProxyType
 
 from ..flow.key import reason
-from ..flow.plan import Plan, Step
 from ..flow.selection import no_stage_mend, stage_meant
+from ..flow.steps import Plan, Step
 from ..notebook.each import unit_name
 from ..notebook.pipeline import read_pipeline
 from ..notebook.soundness import as_read, problem_documents

@@ -11,6 +11,7 @@ __all__ = ['stage_name', 'Stage', 'kernel_problems', 'problems_at', 'stage_param
 
 # %% ../../nbs/notebook/110_stage.ipynb #c891c0c6
 import ast
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,12 @@ class Stage:
     loads: Mapping[str, int] = field(default_factory=dict)  # name as written -> first cell
     saves: Mapping[str, int] = field(default_factory=dict)  # artifact -> first cell
     imports: Mapping[str, int] = field(default_factory=dict)  # dotted module name -> first cell
+    tools: tuple[str, ...] = ()  # modules that `python -m` runs, as they would be imported
+    scripts: tuple[str, ...] = ()  # files of `%run` and the like, from the notebook's folder
+    writes: tuple[str, ...] = ()  # files of `%%writefile`, likewise
+    search_first: tuple[str, ...] = ()  # folders that cells put on `sys.path` before all, likewise
+    search_last: tuple[str, ...] = ()  # those that they put behind all
+    is_path_computed: bool = False  # whether some change of `sys.path` could not be read
     problems: tuple[Problem, ...] = ()  # of this notebook alone
 
     @property
@@ -60,6 +67,12 @@ class Stage:
     def cells(self) -> tuple[Cell, ...]:
         "All cells of the notebook, read from its content; none when it is no notebook."
         return tuple(read_notebook(self.content, self.file)[1])
+
+    def folders(self, root: Path) -> list[Path]:
+        "Where own modules are looked for, in order: all absolute, each once."
+        places = [*self.search_first, "", str(root.absolute()), *self.search_last]
+        here = self.path.parent.absolute()
+        return list(dict.fromkeys(Path(os.path.normpath(here / place)) for place in places))
 
     def place(self, position: int) -> tuple[str, int, str | None]:
         "File, position and id of a cell, as a problem names them."

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from ..flow.dependencies import dependencies
 from ..flow.key import explain, key_parts
 from ..flow.parameter_values import Value
-from ..flow.plan import Plan, plan_pipeline
+from ..flow.plan import plan_pipeline
+from ..flow.steps import Plan
 from ..history.status import status_of
 from ..notebook.each import unit_name
 from ..notebook.pipeline import Pipeline
