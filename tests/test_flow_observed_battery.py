@@ -334,6 +334,22 @@ def test_file_that_a_stage_reads_and_writes_again_counts_as_it_was_read(tmp_path
     assert lab.status() == {}
 
 
+def test_file_that_a_stage_counts_up_is_never_taken_for_the_one_that_it_read(tmp_path):
+    path = tmp_path / "project" / HERE / "count.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("1")
+    cells = (
+        "n = int(open('count.txt').read())",
+        "with open('count.txt', 'w') as file:\n    _ = file.write(str(n + 1))",
+        "save('a', str(n))",
+    )
+    lab, _, _ = run_twice(tmp_path, *cells)
+    if "a" in lab.status():
+        return
+    shown = lab.run().stage("a")["outputs"]["a"]
+    assert shown == sha256(path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("ending", ["", "-wal"])
 def test_database_that_a_stage_only_reads_stays_as_it_was(tmp_path, ending):
     import sqlite3
@@ -465,6 +481,34 @@ def test_stage_that_clears_the_callbacks_of_its_shell_is_still_observed_or_says_
     said = only_record(lab.world.root)["observed"]["python"]
     path.write_text("2")
     assert said.startswith("not observed: ") or (said == "observed" and list(lab.status()) == ["a"])
+
+
+PATCHED = """import sys
+import mlnb.kernel.folder_watch as watch
+def refuse(self):
+    raise OSError("this system has no inotify")
+{what}
+from mlnb.cli import main
+sys.exit(main())"""
+BLIND = {  # how watching fails
+    "no inotify": "watch.Inotify.__init__ = refuse",
+    "too many folders": "watch.MOST_FOLDERS = 1",
+    "watch refused": "watch.Inotify.add = lambda *_: refuse(None)",
+}
+
+
+@pytest.mark.parametrize("how", BLIND)
+def test_record_says_when_the_folders_cannot_be_watched(tmp_path, how):
+    lab = lab_of(tmp_path, ["open", "subprocess_cat"])
+    command = [sys.executable, "-c", PATCHED.format(what=BLIND[how]), "run", "demo", "-j", "1"]
+    done = subprocess.run(
+        command, cwd=lab.world.root, env=clean_environment(), capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    said = {name: only_record(lab.world.root, name)["observed"] for name in lab.names}
+    assert all(s["python"] == "observed" and s["native"].startswith("not observed: ") for s in said.values())
+    lab.write(2)
+    assert "open" in lab.status()
 
 
 LOST = {  # what a stage does to what observes it, before it reads
