@@ -102,6 +102,7 @@ Modules:
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
+- `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
@@ -112,6 +113,7 @@ Modules:
 - `mlnb.notebook.soundness`: One broken stage, and the others go on
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
+- `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current

@@ -8,7 +8,7 @@ whatever an installer adds or changes for its machine is left out: scripts, comp
 
 # %% auto #0
 __all__ = ['CODE_ENDS', 'recorded_files', 'written_hash', 'is_counted', 'build_digest', 'code_below', 'code_of',
-           'installed_files']
+           'installed_files', 'names_digest', 'code_places']
 
 # %% ../../nbs/notebook/095_builds.ipynb #1b8ddc69
 import base64
@@ -98,10 +98,10 @@ def code_below(
 
 def code_of(
     folder: str,  # that packages are installed in
-    top: str,  # a top-level module
+    package: str,  # its path in that folder, e.g. `pandas`
 ) -> Iterator[tuple[str, os.DirEntry]]:  # path in the folder, and the file
     "Files of code of a package; none for a module that is a single file."
-    return code_below(os.path.join(folder, top), f"{top}/")
+    return code_below(os.path.join(folder, package), f"{package}/")
 
 # %% ../../nbs/notebook/095_builds.ipynb #ccec2ca4
 def _listed_without_hash(info: Path, listed: str) -> dict[str, str]:
@@ -125,3 +125,37 @@ def installed_files(
     files = [path for top in tops for path, _ in code_of(str(info.parent), top)]
     files += [f"{top}.py" for top in tops if (info.parent / f"{top}.py").is_file()]
     return dict.fromkeys(files, "")
+
+# %% ../../nbs/notebook/095_builds.ipynb #4f74347f
+def _is_looked_for(path: str) -> bool:
+    "Whether `code_below` would come to a file."
+    folders = path.split("/")[:-1]
+    return not any("." in folder or folder in _NO_CODE for folder in folders)
+
+
+def _outermost(path: str, packages: set[str]) -> str:
+    "The outermost package that a file lies in; empty for a loose one."
+    parts = path.split("/")
+    prefixes = ("/".join(parts[:n]) for n in range(1, len(parts)))
+    return next((prefix for prefix in prefixes if prefix in packages), "")
+
+
+def names_digest(
+    paths: Iterable[str],  # in any order
+) -> str:  # 16 hexadecimal digits
+    "A digest of names."
+    return sha256("\n".join(sorted(paths)).encode("utf-8", "surrogatepass"))[:16]
+
+
+def code_places(
+    files: Iterable[str],  # of a distribution, as a RECORD writes them
+) -> dict:  # packages: folders; loose: files; names: see `names_digest`
+    "Where the code of a distribution lies, as it is kept of it."
+    own = [path for path in files if path.endswith((*CODE_ENDS, ".pth")) and is_counted(path)]
+    packages = {path.rpartition("/")[0] for path in own if "/__init__." in path}
+    places = {path: _outermost(path, packages) for path in own if not _NO_CODE & {*path.split("/")}}
+    return {
+        "packages": sorted({*places.values()} - {""}),
+        "loose": sorted(path for path, package in places.items() if not package),
+        "names": names_digest(path for path, package in places.items() if package and _is_looked_for(path)),
+    }

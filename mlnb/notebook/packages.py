@@ -22,7 +22,7 @@ from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
 
 from . import builds
-from .builds import CODE_ENDS, build_digest, installed_files
+from .builds import CODE_ENDS, build_digest, code_places, installed_files
 from ..store.digests import digest_of, sha256
 from ..store.disk import write_durably
 from ..store.errors import StoreError
@@ -140,7 +140,7 @@ def _read_package(found: Distribution, about: PackageMetadata) -> dict:
         "is_direct": _is_direct(direct),
         "build": build,
         "info": str(info or ""),
-        "startup": sorted(path for path in files if path.endswith(".pth") and "/" not in path),
+        "code": code_places(files),
     }
 
 # %% ../../nbs/notebook/100_packages.ipynb #0ea272fd
