@@ -98,6 +98,7 @@ Modules:
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
+- `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
@@ -108,12 +109,14 @@ Modules:
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
 - `mlnb.notebook.pipeline`: A folder of stages, and the graph that follows from their names
 - `mlnb.notebook.ranges`: `1..60` at the end of a comment: which comments are read as a range, and which only look like one
+- `mlnb.notebook.reach`: Which modules, scripts and folders the cells of a notebook reach, as far as the text says it
 - `mlnb.notebook.read_cache`: What notebooks said when they were last read, remembered by their content
 - `mlnb.notebook.scaffold`: A first project that runs: settings and two stages
 - `mlnb.notebook.soundness`: One broken stage, and the others go on
 - `mlnb.notebook.stage`: One notebook, read as a step of a pipeline
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
+- `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
@@ -147,6 +150,7 @@ Modules:
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
+- `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of

@@ -94,6 +94,6 @@ def test_reading_a_value_loads_what_its_codec_names(codec):
     tops = {*read.stdout.decode().split()} - {*bare.stdout.decode().split(), *sys.stdlib_module_names}
     used = {name for top in tops for name in distributions_by_module(packages).get(top, [])}
     named = packages_of_inputs([given(codec, "sklearn.x")], (), {"sklearn": ["scikit-learn"]})
-    assert named <= used
+    assert named - ({"pandas"} if codec == "arrow" else set()) <= used  # which may be asked for as a frame
     if codec != "estimator":  # skops and scikit-learn look for what else is installed
         assert used - closure(packages, named).keys() <= OPTIONAL

@@ -34,7 +34,7 @@ from ..store.objects import Store
 LONGEST_ABOUT = 32 * 1024  # of `about` [bytes]: what is longer belongs into the store as an object
 EVENTS = (
     *("init", "trust", "run", "promotion", "publication", "verification_failure", "policy_breach"),
-    *("deletion", "erasure", "push", "pull", "gc", "repair", "reproduction", "violation"),
+    *("deletion", "erasure", "push", "pull", "gc", "repair", "reproduction", "replacement", "violation"),
     *("closed_torn_line", "broken_log"),  # written by the log itself
 )
 

@@ -25,6 +25,7 @@ from ..store.disk import is_abandoned
 from ..store.documents import FOLDERS, read_json
 from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, has, put, quarantine
+from ..store.observed_contents import kept_contents
 from ..store.records import record_path
 from ..store.runs import stage_of_unit
 from ..store.tombstones import is_erased
@@ -62,6 +63,7 @@ def _code_roles(record: dict) -> Iterator[tuple[str, str]]:
     yield from ((record[part], part) for part in ("notebook", "source", "lock") if record.get(part))
     yield from ((digest, name) for name, digest in record.get("texts", {}).items())
     yield from ((digest, f"module {name}") for name, digest in record.get("modules", {}).items())
+    yield from kept_contents(record).items()
 
 # %% ../../nbs/care/020_verify.ipynb #42d0159a
 def object_roles(

@@ -25,7 +25,7 @@ from typing import Any
 from .session import CONTEXT_VARIABLE, read_journal
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
-from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge
+from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge, withheld_from
 from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.limits import Watch
 from ..kernel.link import Link, wait_for_server
@@ -323,7 +323,8 @@ def run_attempt(
     attempt.outputs, attempt.metrics, broken = read_journal(attempt.folder / "journal.jsonl")
     notebook = _executed_notebook(attempt.folder)
     missing = [name for name in declared if name not in attempt.outputs]
-    seen = Evidence(notebook, attempt.launch.replies, raised, missing, broken, attempt.current)
+    withheld = withheld_from(attempt.launch.environment)
+    seen = Evidence(notebook, attempt.launch.replies, raised, missing, broken, attempt.current, withheld)
     accept(attempt, judge(seen))
     if watch.kind:
         blame_limit(attempt, watch.kind, options, notebook["cells"])

@@ -22,9 +22,10 @@ from .dependencies import dependencies_of
 from .fanout_parts import Parts, is_input_whole
 from .freshness import locations_of, without_made
 from .observed import keep_place
+from .parameter_values import command_again
 from .plan import plan_stage
-from .run_document import Run, entry_of, show_record, stage_error
-from .selection import scope_units
+from .run_document import Run, entry_of, second_result, show_record, stage_error
+from .selection import is_forced, scope_units
 from .steps import Plan, Step
 from .use import Use, below_path, observed_key, use_sentence
 from ..notebook.each import file_stem, unit_name
@@ -32,7 +33,7 @@ from ..sources.pin import changed_source
 from ..store.artifacts import Artifact
 from ..store.names import parse_name
 from ..store.objects import put, put_file
-from ..store.records import commit
+from ..store.records import Committed, commit
 from ..store.refs import actor
 from ..store.runs import run_folder, write_run
 
@@ -219,17 +220,28 @@ def _tell_use(run: Run, step: Step, attempt: "Attempt") -> None:
         run.tell("line", text=f"{step.name} {said[0]}; it counts from now on. Better: {said[1]}")
 
 
+def _tell_second(run: Run, step: Step, result: Committed, replace: bool) -> dict:
+    "Say that a stage gave another result for the same key, and which of the two holds."
+    plan = run.plan
+    values = {name: (one.value, one.origin) for name, one in plan.values.items()}
+    again = command_again(plan.pipeline.name, [step.name], plan.profile, values)
+    second = second_result(result, replace, again)
+    run.tell("line", text=f"{step.name}: {second['message']}")
+    return second
+
+
 def _commit_result(run: Run, step: Step, attempt: "Attempt") -> None:
     "Commit what an attempt made."
-    result = commit(run.plan.store, record_of(run, step, attempt))
-    step.key = result.record["key"]
+    entry, replace = run.entry(step.name), run.settings.replace
+    replace = replace and is_forced(run.plan, run.selection, step.name)
+    result = commit(run.plan.store, record_of(run, step, attempt), replace)
+    step.record, step.state, step.key = result.record, "cached", result.record["key"]
     _tell_use(run, step, attempt)
-    step.record, step.state = result.record, "cached"
-    if not result.is_reproduced:
-        said = "not reproducible: a second run of the same key gave other outputs; the first result stays"
-        run.tell("line", text=f"{step.name}: {said}")
-    show_record(run.entry(step.name), result.record, "committed")
+    show_record(entry, result.record, "committed")
+    entry.pop("second_result", None)  # of an earlier try in this run
     about = {"peak_mib": attempt.peak_mib, "is_reproduced": result.is_reproduced}
+    if not result.is_reproduced:
+        about["second_result"] = _tell_second(run, step, result, replace)
     run.set(step.name, "committed", seconds=attempt.seconds, **about)
 
 # %% ../../nbs/flow/160_ending.ipynb #862b08d0

@@ -18,7 +18,7 @@ from .fanout_parts import Parts, input_of
 from ..store.artifacts import Artifact, artifact_of
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
-from ..store.records import find_record, records_of
+from ..store.records import find_result, outcome_of, outcomes_in, output_digests, results_of
 from ..store.refs import RefValue, read_ref
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
@@ -75,7 +75,7 @@ def result_in(
 ) -> Kept | None:  # None when that stage did not make it there
     "What a stage made in a run under a name."
     keys = result_keys(document, stage)
-    records = [find_record(store, document["pipeline"], stage, key, usable=False) for key in keys]
+    records = [find_result(store, document, stage, key) for key in keys]
     if not records:
         empty, states = (
             document.get("empty", {}).get(stage),
@@ -252,7 +252,7 @@ def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, li
     if len(ref) < 6 or not folder.is_dir():
         return found
     stages = sorted(p.name for p in folder.iterdir())
-    for record in (record for stage in stages for record in records_of(store, pipeline, stage)):
+    for record in (record for stage in stages for record in results_of(store, pipeline, stage)):
         output = record["outputs"].get(name, {"digest": ""})
         if output["digest"].startswith(ref):
             found.setdefault(output["digest"], []).append(record)
@@ -267,12 +267,18 @@ def _heads_of(store: Store, pipeline: str) -> Iterator[dict]:
         yield document_if_kept(store, head.target) if head else {}
 
 
+def _ended_with(document: dict, record: dict) -> bool:
+    "Whether a run ended with a record, and not with another result of its key."
+    key, outcome = record.get("key"), outcome_of(output_digests(record))
+    return key in document.get("keys", {}).values() and outcomes_in(document).get(key, outcome) == outcome
+
+
 def _origin(store: Store, pipeline: str, records: list[dict]) -> tuple[dict, dict]:
     "The record and the run that say most of a value: a head's, else one that tried nothing."
-    by_key = {record.get("key"): record for record in records}
     for head in _heads_of(store, pipeline):
-        for key in by_key.keys() & set(head.get("keys", {}).values()):
-            return by_key[key], head
+        meant = next((record for record in records if _ended_with(head, record)), None)
+        if meant:
+            return meant, head
     made = [(record, document_if_kept(store, record["run"])) for record in records]
     return next((one for one in made if one[1] and not experiment_of(one[1])), made[0])
 
@@ -280,7 +286,7 @@ def _origin(store: Store, pipeline: str, records: list[dict]) -> tuple[dict, dic
 def _left_by(store: Store, document: dict, entry: dict, name: str) -> dict | None:
     "What one entry of a run has under a name: its record, or one made of what it saved before it failed."
     key, saved = entry.get("key"), entry.get("saved") or {}
-    record = key and find_record(store, document["pipeline"], entry["name"], key, usable=False)
+    record = key and find_result(store, document, entry["name"], key)
     if entry["state"] in ENDED_WELL:
         return record if record and name in record["outputs"] else None
     if name not in saved:

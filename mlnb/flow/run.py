@@ -46,6 +46,7 @@ from ..notebook.each import file_stem
 from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
+from ..store.records import outcome_of, outcomes_in, output_digests, told_run
 from ..store.refs import move_ref, read_ref
 from ..store.runs import hold_run, is_alive, new_run_id, run_folder, write_run
 
@@ -194,7 +195,7 @@ def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Atte
         return _be_cached(run, step)
     if step.record:
         step.why = [reason("forced", "asked for with --force")]
-    return start(run, step, step.record["run"] if step.record else run.document["run"])
+    return start(run, step, told_run(step.record) if step.record else run.document["run"])
 
 # %% ../../nbs/flow/170_run.ipynb #ea1e2c2a
 def try_stage(
@@ -342,6 +343,13 @@ def _plan_undone(run: Run) -> list[Step]:
     return [plan.steps[unit] for unit in units_of(plan, plan.pipeline.order)]
 
 # %% ../../nbs/flow/170_run.ipynb #ba7054ad
+def _says_the_same(last: dict, document: dict, result: tuple[dict, dict]) -> bool:
+    "Whether the run that a head leads to ended with the same results."
+    before, now = outcomes_in(last), outcomes_in(document)
+    is_other = any(before[key] != now[key] for key in before.keys() & now.keys())
+    return (last.get("keys"), last.get("empty", {})) == result and not is_other
+
+
 def point_head(
     run: Run,  # that ended, with every stage committed
     result: tuple[dict, dict],  # its keys, and its stages without values
@@ -352,7 +360,7 @@ def point_head(
     while True:
         head = read_ref(store, ref)
         last = document_if_kept(store, head.target) if head else {}
-        if (last.get("keys"), last.get("empty", {})) == result:
+        if _says_the_same(last, run.document, result):
             return
         write_run(store, run.document)
         with suppress(LockedError):
@@ -372,6 +380,13 @@ def _why_it_stays(plan: Plan) -> str:
     return f"only an experiment has {listed}; run {first} first" if first else ""
 
 
+def _outcomes_beside(run: Run, steps: list[Step]) -> dict[str, str]:
+    "What the results came to that no entry of the document tells."
+    known, records = outcomes_in(run.document), [step.record for step in steps if step.record]
+    beside = [one for one in records if one["outputs"] and one["key"] not in known]
+    return {one["key"]: outcome_of(output_digests(one)) for one in beside}
+
+
 def move_head(
     run: Run,  # that ended, its state final
 ) -> bool:  # whether the head says now what this run says
@@ -380,7 +395,9 @@ def move_head(
     keys = {step.name: step.record["key"] for step in steps if step.record and step.state == "cached"}
     bare = [step.stage for step in steps if step.is_empty]
     empty = {s.name: {"parameter": s.each.parameter, "saves": list(s.saves)} for s in bare}
+    outcomes = _outcomes_beside(run, steps)
     run.document |= {"keys": keys} | ({"empty": empty} if empty else {})
+    run.document |= {"outcomes": outcomes} if outcomes else {}
     if not run.settings.is_profile_run or any(step.state != "cached" for step in steps):
         return False
     reason = _why_it_stays(run.plan)

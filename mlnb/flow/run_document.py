@@ -7,7 +7,8 @@ It begins with what the plan said and is filled in as things happen, so that at 
 
 # %% auto #0
 __all__ = ['PRECEDENCE', 'CODE_OF_ERROR', 'CODE_OF_KIND', 'ONE_BY_ONE', 'entry_of', 'entry_unit', 'show_record', 'stage_error',
-           'new_document', 'gravest', 'failure_code', 'exit_code_of', 'RunSettings', 'tell_nobody', 'Run']
+           'new_document', 'gravest', 'second_result', 'failure_code', 'exit_code_of', 'RunSettings', 'tell_nobody',
+           'Run']
 
 # %% ../../nbs/flow/150_run_document.ipynb #270a51ff
 import sys
@@ -23,7 +24,7 @@ from .schedule import Schedule
 from .selection import Selection, scope_units
 from .steps import Plan, Step, needs_of
 from ..notebook.each import unit_name
-from ..store.records import output_digests
+from ..store.records import Committed, output_digests
 from ..store.refs import actor
 from ..store.runs import note_stage
 
@@ -119,6 +120,33 @@ def gravest(
     "The exit code that several add up to."
     return next((code for code in PRECEDENCE if code in codes), 0)
 
+# %% ../../nbs/flow/150_run_document.ipynb #af3a3279
+_WHICH_HOLDS = {
+    "set_aside": "the first result stays. To take the one that a new run gives: `{again} --force --replace`",
+    "replaced": "it takes the place of the first result, which is kept as evidence",
+    "first_gone": "the first result cannot be read any more, so this one takes its place",
+}
+
+
+def second_result(
+    result: Committed,  # that is not reproduced
+    replace: bool,  # whether it was to take the place of the first
+    again: str,  # the command that runs the stage once more
+) -> dict:  # `outcome`, `message`, `outputs` with `before` and `after`
+    "What is said of a stage that gave another result for the same key."
+    outcome = "set_aside" if not result.is_first else "replaced" if replace else "first_gone"
+    pair = (result.other, result.record) if result.is_first else (result.record, result.other)
+    before, after = map(output_digests, pair)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    outputs = {name: {"before": before.get(name), "after": after.get(name)} for name in names}
+    listed = ", ".join(f"`{name}`" for name in names)
+    said = f"not reproducible: this run gave another {listed} for the same key; "
+    return {
+        "outcome": outcome,
+        "message": said + _WHICH_HOLDS[outcome].format(again=again),
+        "outputs": outputs,
+    }
+
 # %% ../../nbs/flow/150_run_document.ipynb #3959eebe
 CODE_OF_ERROR = {"IntegrityError": 5, "ErasedError": 6}  # by class of the error
 CODE_OF_KIND = {"timeout": 124, "require": 3}  # by kind of failure, when its error has none
@@ -134,13 +162,21 @@ def failure_code(
     return CODE_OF_ERROR.get(ename) or CODE_OF_KIND.get(entry["kind"], 1)
 
 # %% ../../nbs/flow/150_run_document.ipynb #2b990fac
+def _stage_code(entry: dict) -> int:
+    "Exit code that one stage asks for."
+    if entry["state"] == "failed":
+        return failure_code(entry)
+    is_set_aside = entry.get("second_result", {}).get("outcome") == "set_aside"
+    return 5 if entry["state"] == "committed" and is_set_aside else 0
+
+
 def exit_code_of(
     document: dict,  # of a run
 ) -> int:  # 0, 1, 3, 5, 6, 69, 124 or 130
     "Exit code that a run's stages add up to."
     if document["state"] == "cancelled":
         return 130
-    return gravest({failure_code(e) for e in document["stages"] if e["state"] == "failed"})
+    return gravest({_stage_code(entry) for entry in document["stages"]})
 
 # %% ../../nbs/flow/150_run_document.ipynb #93431627
 @dataclass(frozen=True)
@@ -152,6 +188,7 @@ class RunSettings:
     wait_s: float | None = None  # longest wait for another run [s]; None = no limit
     is_profile_run: bool = True  # False for values of `-p` or `-f`: no head moves
     server: Path | None = None  # address of a kernel server; None = cold kernels
+    replace: bool = False  # whether forced stages may replace another result
 
 
 ONE_BY_ONE = RunSettings()

@@ -7,11 +7,11 @@ by another process) are known from the system alone, which does not say by whom;
 
 # %% auto #0
 __all__ = ['project_path', 'counted_files', 'planned_files', 'Reading', 'Use', 'below_path', 'may_keep', 'use_of', 'use_sentence',
-           'refuse_undeclared', 'observed_key']
+           'refuse_undeclared', 'observed_key', 'undeclared_uses']
 
 # %% ../../nbs/flow/095_use.ipynb #a4c303fb
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
 from ..kernel.observation import Seen
 from ..notebook.packages import distributions_by_module
+from ..notebook.stage import Stage
 from ..store.digests import digest_of
+from ..store.errors import Problem
+from ..store.objects import Store
+from ..store.records import records_of
 
 # %% ../../nbs/flow/095_use.ipynb #17cd7eea
 _NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints"}  # folders that no result depends on
@@ -293,3 +297,23 @@ def observed_key(
     planned = planned_parts(step.parts)
     parts = planned | {OBSERVED: use.observed} if use.observed else planned
     return digest_of(parts), parts
+
+# %% ../../nbs/flow/095_use.ipynb #8de31771
+def _last_observed(store: Store, stage: Stage) -> dict:
+    "What the newest record of a stage observed, if it is of the notebook as it is now."
+    records = records_of(store, stage.pipeline, stage.name)[-1:]
+    cells = [counted for _, counted in stage.code]
+    same = [record for record in records if digest_of(record["parts"]["cells"]) == digest_of(cells)]
+    return same[0]["parts"].get(OBSERVED, {}) if same else {}
+
+
+def undeclared_uses(
+    store: Store,  # with the records
+    stages: Iterable[Stage],  # of a pipeline
+) -> Iterator[Problem]:  # warnings
+    "What stages used when they last ran, and do not declare."
+    for stage in stages:
+        said = use_sentence(_last_observed(store, stage))
+        if said:
+            message = f"{stage.name} {said[0]}"
+            yield Problem("undeclared-use", message, said[1], stage.file, level="warning")

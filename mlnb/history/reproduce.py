@@ -35,7 +35,7 @@ from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
 from ..store.errors import UsageError
 from ..store.objects import Store, get, open_store, put
-from ..store.records import commit, find_record, is_whole
+from ..store.records import commit, find_record, find_result, is_whole, told_run
 from ..store.settings import Project
 
 # %% ../../nbs/history/090_reproduce.ipynb #3b4fed1a
@@ -50,8 +50,7 @@ def records_of_run(
     if not wanted:
         said = f"run {document['run']} has no committed stage to reproduce"
         raise UsageError(said, "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
-    find = partial(find_record, store, document["pipeline"], usable=False)
-    records = [find(stage=entry["name"], key=entry["key"]) for entry in wanted]
+    records = [find_result(store, document, entry["name"], entry["key"]) for entry in wanted]
     if None in records:
         lost = wanted[records.index(None)]
         said = f"the record of {unit_name(lost['name'], lost.get('each'))} in run {document['run']} is gone"
@@ -186,7 +185,7 @@ def stage_again(
 ) -> dict:  # name, state, outputs, metrics, seconds, error, why, evidence
     "Repeat one stage and compare."
     record, folder = step.record, rerun.scratch / f"attempt-{file_stem(step.stage.name, step.each)}"
-    attempt = attempt_again(rerun.plan, step, record["run"], folder, rerun.site)
+    attempt = attempt_again(rerun.plan, step, told_run(record), folder, rerun.site)
     entry = {"name": step.name, "state": "failed", "outputs": [], "metrics": [], "seconds": attempt.seconds}
     entry |= {"error": None, "why": [], "evidence": False}
     if attempt.kind is not None:
@@ -313,7 +312,7 @@ def check_determinism(
     found["evidence"] = False
     with tempfile.TemporaryDirectory(prefix="mlnb-determinism-") as scratch:
         overlay = open_store(Path(scratch, "overlay"), below=plan.store)
-        twin, as_run = replace(plan, store=overlay), record["run"] if record else "determinism"
+        twin, as_run = replace(plan, store=overlay), told_run(record) if record else "determinism"
         attempts = [attempt_again(twin, step, as_run, Path(scratch, f"attempt-{n}")) for n in (1, 2)]
         errors = [attempt.error for attempt in attempts if attempt.kind]
         if errors:

@@ -17,7 +17,7 @@ from ..flow.meaning import every_meaning, find_artifact
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.objects import Store
-from ..store.records import records_of, was_erased
+from ..store.records import outcome_of, output_digests, results_of, was_erased
 from ..store.refs import read_ref
 from ..store.runs import experiment_of
 from ..store.settings import DEFAULT_PROFILE, Project
@@ -67,7 +67,7 @@ def every_record(
     stages = [
         (pipeline, stage) for pipeline, folder in folders.items() for stage in _names_of_folders(folder)
     ]
-    return [record for place in stages for record in records_of(store, *place)]
+    return [record for place in stages for record in results_of(store, *place)]
 
 # %% ../../nbs/history/030_results.ipynb #4e8f929d
 def refs_of(
@@ -89,7 +89,7 @@ def _refs_to(refs: dict[str, str], *names: str) -> list[str]:
 
 def _record_place(record: dict) -> tuple:
     "What tells a record from all others."
-    return record["pipeline"], record["stage"], record["key"]
+    return record["pipeline"], record["stage"], record["key"], outcome_of(output_digests(record))
 
 
 def _meant(store: Store, project: Project, names: list[Name], profile: str) -> set[tuple]:

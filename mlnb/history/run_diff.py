@@ -20,7 +20,7 @@ from ..notebook.each import unit_name
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get
-from ..store.records import find_record
+from ..store.records import find_result
 from ..store.tombstones import ErasedError
 
 # %% ../../nbs/history/060_run_diff.ipynb #b05bc2af
@@ -86,7 +86,7 @@ def cell_differences(
 def _records_of_stages(store: Store, run: dict, stages: dict[str, dict]) -> dict[str, dict]:
     "Records by stage, where they are still there."
     found = {
-        unit: find_record(store, run["pipeline"], entry["name"], entry["key"], usable=False)
+        unit: find_result(store, run, entry["name"], entry["key"])
         for unit, entry in stages.items()
         if entry["key"]
     }

@@ -8,12 +8,15 @@ to run* was answered, in order, and each answer is one that the cell was allowed
 # %% auto #0
 __all__ = ['NEVER_ALLOWED', 'KINDS', 'OWN_FOLDER', 'OWN_PLACES', 'Evidence', 'Failure', 'cell_place', 'tags_in', 'had_to_run',
            'error_in', 'is_allowed', 'as_shown', 'failing_cell', 'unanswered', 'kind_of_error', 'last_lines',
-           'without_colours', 'shown_error', 'lines_of', 'without_saving', 'judge']
+           'without_colours', 'shown_error', 'lines_of', 'withheld_from', 'undeclared_variable', 'without_saving',
+           'judge']
 
 # %% ../../nbs/kernel/200_judgement.ipynb #e231cb00
+import ast
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -34,6 +37,7 @@ class Evidence:
     missing: Sequence[str] = ()  # declared outputs that were not saved
     broken: Sequence[tuple[str, str]] = ()  # rules, also where the code swallowed the error
     current: int | None = None  # index of the last cell that was started
+    withheld: Collection[str] = ()  # variables that are set here and not in the kernel
 
     @property
     def cells(self) -> list[dict]:
@@ -200,12 +204,50 @@ def lines_of(
     frames = [without_colours(frame) for frame in reply.frames]
     return last_lines(frames) or [f"{reply.ename}: {without_colours(reply.evalue)}"]
 
+# %% ../../nbs/kernel/200_judgement.ipynb #6f89485e
+def withheld_from(
+    environment: Mapping[str, str],  # all that a kernel sees
+) -> frozenset[str]:  # names that a stage may declare
+    "Variables that are set here and were not handed on to a kernel."
+    return frozenset(name for name in os.environ.keys() - environment.keys() if not name.startswith("MLNB_"))
+
+
+_in_os = re.compile(r"<frozen os>|[/\\]os\.py\b")
+
+
+def _reads_environment(name: str, cell: dict, frames: Sequence[str]) -> bool:
+    "Whether a failing cell asked the environment for a name."
+    heads = "\n".join(without_colours(frame).partition("\n")[0] for frame in frames)
+    said = "".join(cell.get("source", ()))
+    return bool(_in_os.search(heads) or re.search(rf"environ\[\s*['\"]{re.escape(name)}['\"]", said))
+
+
+def undeclared_variable(
+    error: Mapping,  # of a cell: `ename`, `evalue`, `traceback`
+    cell: dict,  # of the executed notebook; may be empty
+    frames: Sequence[str],  # of the traceback in the answer
+    withheld: Collection[str],  # what `withheld_from` gives
+) -> str | None:  # its name
+    "The variable that a stage asked for and that was taken away from it."
+    name = None
+    with suppress(ValueError, SyntaxError):
+        name = ast.literal_eval(error["evalue"]) if error["ename"] == "KeyError" else None
+    if not isinstance(name, str) or name not in withheld:
+        return None
+    return name if _reads_environment(name, cell, [*error["traceback"], *frames]) else None
+
 # %% ../../nbs/kernel/200_judgement.ipynb #c66525da
 def without_saving(
     names: Sequence[str],  # of outputs, one or more
 ) -> str:  # the end of a sentence
     "That outputs are missing, in words."
     return f"ended without saving {', '.join(f'`{name}`' for name in names)}"
+
+
+def _declare(name: str) -> str:
+    "That a variable has to be declared, in words."
+    said = f"`{name}` is set here, but a stage sees only what it declares"
+    return f"{said}: write `#| env: {name}` at the top of the first code cell"
 
 
 def _said_of(ename: str, evalue: str, reply: Reply) -> str:
@@ -225,10 +267,11 @@ def _cell_failure(seen: Evidence) -> Failure | None:
     cell, reply = found
     error = shown_error(cell, reply)
     ename = error["ename"] or "CellNotRun"
-    kind, evalue = (
-        kind_of_error(ename, error["evalue"], seen.missing),
-        _said_of(ename, error["evalue"], reply),
-    )
+    kind = kind_of_error(ename, error["evalue"], seen.missing)
+    evalue = _said_of(ename, error["evalue"], reply)
+    taken = undeclared_variable(error, cell, reply.frames, seen.withheld)
+    if taken:
+        evalue = f"{evalue}: {_declare(taken)}"
     if kind == "missing_output":
         evalue = f"{evalue} ({without_saving(seen.missing)})"
     return Failure(kind, error_in(cell, ename, evalue), lines_of(cell, reply))

@@ -9,14 +9,14 @@ The report is never taken for more than it is: each cell adds a line of its own,
 # %% auto #0
 __all__ = ['Signature', 'facts_in', 'Seen', 'read_observations']
 
-# %% ../../nbs/kernel/045_observation.ipynb #2c209038
+# %% ../../nbs/kernel/045_observation.ipynb #989f101b
 import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# %% ../../nbs/kernel/045_observation.ipynb #0cc604c5
+# %% ../../nbs/kernel/045_observation.ipynb #d8fb8954
 def facts_in(
     path: Path,  # of a report
 ) -> list[dict]:  # in order; empty when there is no report
@@ -28,7 +28,7 @@ def facts_in(
                 found.append(json.loads(line))
     return [fact for fact in found if isinstance(fact, dict)]
 
-# %% ../../nbs/kernel/045_observation.ipynb #f5fb2b02
+# %% ../../nbs/kernel/045_observation.ipynb #6aca3da9
 Signature = list[int]  # size, time of change [ns], inode
 
 
@@ -37,9 +37,8 @@ class _Files:
     "What the files of a report were to the stage, line by line."
 
     opened: dict[str, Signature | None] = field(default_factory=dict)
-    made: set[str] = field(default_factory=set)
-    own: set[str] = field(default_factory=set)  # made from nothing
-    rewritten: set[str] = field(default_factory=set)  # read first, then written
+    written: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)  # written from nothing before they were read
 
     def note_opened(self, fact: dict) -> None:
         if fact["opened"] not in self.own:
@@ -47,17 +46,14 @@ class _Files:
 
     def note_made(self, fact: dict) -> None:
         path = fact["made"]
-        if self.opened.get(path) is not None:
-            self.rewritten.add(path)
-            return
-        self.made.add(path)
-        if not fact.get("kept"):
+        self.written.add(path)
+        if self.opened.get(path) is None and not fact.get("kept"):
             self.own.add(path)
             self.opened.pop(path, None)
 
     def note_moved(self, fact: dict) -> None:
         inside, place = fact["moved"] + os.sep, fact["to"] + os.sep
-        for names in (self.made, self.own):
+        for names in (self.written, self.own):
             names |= {place + path[len(inside) :] for path in names if path.startswith(inside)}
 
     def note(self, fact: dict) -> None:
@@ -65,20 +61,20 @@ class _Files:
             if kind in fact:
                 getattr(self, f"note_{kind}")(fact)
 
-# %% ../../nbs/kernel/045_observation.ipynb #a841fb06
+# %% ../../nbs/kernel/045_observation.ipynb #747842e0
 @dataclass(frozen=True)
 class Seen:
     "What a stage's process loaded and opened, as it told itself."
 
-    opened: dict[str, Signature | None]  # absolute path -> as it was when first read; None = absent
-    made: frozenset[str]  # absolute paths that the stage wrote itself
-    listed: frozenset[str]  # absolute paths of folders
-    modules: dict[str, str]  # dotted name -> file, of those that are not installed
-    tops: dict[str, str | None]  # installed package -> file of a module that lies loose
-    is_spawning: bool  # whether it started another program
-    is_native: bool  # whether libraries may read without the hook's knowledge
-    n_cells: int  # cells that were looked at; the report is whole when all were
-    rewritten: frozenset[str] = frozenset()  # absolute paths that the stage read, then wrote
+    opened: dict[str, Signature | None] = field(default_factory=dict)  # as it was then; None = absent
+    made: frozenset[str] = frozenset()  # paths that the stage wrote itself and did not read before
+    listed: frozenset[str] = frozenset()  # folders whose names it asked for
+    modules: dict[str, str] = field(default_factory=dict)  # name -> file, of those not installed
+    tops: dict[str, str | None] = field(default_factory=dict)  # installed -> file of one that lies loose
+    is_spawning: bool = False  # whether it started another program
+    is_native: bool = False  # whether libraries may read without the hook's knowledge
+    n_cells: int = 0  # cells that were looked at; the report is whole when all were
+    rewritten: frozenset[str] = frozenset()  # of those opened, what the stage wrote as well
 
 
 def read_observations(
@@ -90,12 +86,12 @@ def read_observations(
         files.note(fact)
     return Seen(
         files.opened,
-        frozenset(files.made),
+        frozenset(files.written - files.opened.keys()),
         frozenset(fact["listed"] for fact in facts if "listed" in fact),
         {fact["module"]: fact["file"] for fact in facts if "module" in fact},
         {fact["top"]: fact["file"] for fact in facts if "top" in fact},
         any("spawned" in fact for fact in facts),
         any("native" in fact for fact in facts),
         len({fact["cell"] for fact in facts if "cell" in fact}),
-        frozenset(files.rewritten),
+        frozenset(files.written & files.opened.keys()),
     )

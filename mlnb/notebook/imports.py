@@ -15,7 +15,9 @@ from functools import lru_cache
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 
+from .by_name import read_by_name
 from .cells import parse_cell, read_notebook
+from .written import Written, nodes_in_order
 from ..store.digests import sha256
 
 # %% ../../nbs/notebook/090_imports.ipynb #f4703009
@@ -37,8 +39,12 @@ def imports_of(
     package: str = "",  # that the module lies in, for relative imports
 ) -> list[str]:  # dotted names, as `imported_names` gives them
     "Everything a module imports, wherever the import stands."
-    imports = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
-    return [name for node in imports for name in imported_names(node, package)]
+    nodes = [*nodes_in_order([tree])]
+    statements = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    known = {"__package__": package, "__name__": package} if package else {}
+    named = read_by_name(nodes, Written(nodes, known))
+    names = [name for node in statements for name in imported_names(node, package)]
+    return [*names, *named.imports, *named.tools]
 
 # %% ../../nbs/notebook/090_imports.ipynb #68db6a7e
 _SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)  # in Python's order

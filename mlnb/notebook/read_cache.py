@@ -20,7 +20,21 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import bindings, cells, each, edges, options, parameters, ranges, stage, types
+from mlnb.notebook import (
+    bindings,
+    by_name,
+    cells,
+    each,
+    edges,
+    imports,
+    options,
+    parameters,
+    ranges,
+    reach,
+    stage,
+    types,
+    written,
+)
 from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
@@ -33,17 +47,21 @@ from ..store.settings import Project
 # %% ../../nbs/notebook/120_read_cache.ipynb #617ccd4f
 PARTS = (
     bindings,
+    by_name,
     cells,
     digests,
     each,
     edges,
     errors,
+    imports,
     names,
     options,
     parameters,
     ranges,
+    reach,
     stage,
     types,
+    written,
 )  # they decide what is read
 
 
@@ -77,7 +95,11 @@ def unpacked(
         "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
         "options": Options(*numbers, tuple(env), fan_out, report, strict),
         "problems": problems,
+        **{name: tuple(kept[name]) for name in _TUPLES},
     }
+
+
+_TUPLES = ("tools", "scripts", "writes", "search_first", "search_last")  # fields that hold texts
 
 
 def packed(

@@ -11,12 +11,15 @@ __all__ = ['stage_name', 'Stage', 'kernel_problems', 'problems_at', 'stage_param
 
 # %% ../../nbs/notebook/110_stage.ipynb #c891c0c6
 import ast
-import os
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
+
+from .by_name import followed_magics
 from .cells import Cell, opaque_magics, parse_cell, read_notebook, tree_code
 from .each import Each, each_problems, read_each
 from .edges import Edges, read_edges
@@ -70,9 +73,13 @@ class Stage:
 
     def folders(self, root: Path) -> list[Path]:
         "Where own modules are looked for, in order: all absolute, each once."
-        places = [*self.search_first, "", str(root.absolute()), *self.search_last]
-        here = self.path.parent.absolute()
-        return list(dict.fromkeys(Path(os.path.normpath(here / place)) for place in places))
+        return search_folders(self.reach, self.path.parent, root)
+
+    @property
+    def reach(self) -> Reach:
+        "What its cells reach beside import statements."
+        kinds = ("tools", "scripts", "writes", "search_first", "search_last", "is_path_computed")
+        return Reach({}, *(getattr(self, kind) for kind in kinds))
 
     def place(self, position: int) -> tuple[str, int, str | None]:
         "File, position and id of a cell, as a problem names them."
@@ -243,7 +250,10 @@ def parse_code(
     except SyntaxError as error:
         message = f"cell {cell.position} of {file} is no Python: {error.msg} (line {error.lineno})"
         return ParsedCell(cell, problems_at([Problem("syntax", message, "correct the cell")], file, cell))
-    opaque = [_opaque_problem(name) for name in opaque_magics(tree)]
+    names = opaque_magics(tree)
+    for name in followed_magics(tree):
+        names.remove(name)
+    opaque = [_opaque_problem(name) for name in names]
     return ParsedCell(cell, problems_at(opaque, file, cell), tree, counted)
 
 
@@ -262,6 +272,12 @@ def _edges_in(parsed: list[ParsedCell], parameters: list[Parameter], position: i
         edges.problems = [p for p in edges.problems if p.rule != "not-imported"]
     return edges
 
+# %% ../../nbs/notebook/110_stage.ipynb #663f6561
+def _reached(reach: Reach, edges: Edges, folder: str) -> dict:
+    "The fields of `Stage` that say what is imported, run and searched."
+    imports = imports_besides({**reach.imports, **edges.imports}, written_modules(reach, folder))
+    return vars(reach) | {"imports": imports}
+
 # %% ../../nbs/notebook/110_stage.ipynb #371e1b2d
 def read_content(
     content: bytes,  # of the notebook
@@ -279,6 +295,7 @@ def read_content(
     names = [p.name for p in parameters]
     foreign = list(foreign_problems(cells, tagged, names, file))
     edges = _edges_in(parsed, parameters, tagged[0].position if tagged else 0)
+    reach = read_reach((p.cell.position, p.tree) for p in parsed if p.tree)
     code = [(p.cell.position, p.counted) for p in parsed if p.counted is not None]
     return {
         "cell_ids": tuple(c.id for c in cells),
@@ -288,7 +305,7 @@ def read_content(
         "options": options,
         "loads": edges.loads,
         "saves": edges.saves,
-        "imports": edges.imports,
+        **_reached(reach, edges, posixpath.dirname(file)),
         "problems": (
             *(
                 *kernel_problems(metadata, file),

@@ -11,7 +11,7 @@ __all__ = ['read_variables', 'variables_in']
 # %% ../../nbs/notebook/065_variables.ipynb #624cc051
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .cells import is_magic_call
@@ -142,11 +142,14 @@ def _look_at_comparison(walk: _Walk, node: ast.Compare) -> None:
         walk.read(_as_name(node.left))
 
 
+def _first_argument(node: ast.Call) -> ast.expr | None:
+    "What is given as the name: the first argument, or `key=`; None when there is neither."
+    return next(iter([*node.args, *(k.value for k in node.keywords if k.arg == "key")]), None)
+
+
 def _look_at_call(walk: _Walk, node: ast.Call) -> None:
     "A function of the environment, a magic, or one that reads a file of variables."
-    meaning = walk.meaning(node.func)
-    keys = (k.value for k in node.keywords if k.arg == "key")
-    first = node.args[0] if node.args else next(keys, None)
+    meaning, first = walk.meaning(node.func), _first_argument(node)
     if is_magic_call(node):
         _look_at_magic(walk, node)
     elif meaning in _READERS:
@@ -155,22 +158,23 @@ def _look_at_call(walk: _Walk, node: ast.Call) -> None:
         walk.set(_as_name(first))
     elif meaning.removesuffix(".update") in _MAPPINGS:
         walk.set(*(k.arg for k in node.keywords), *map(_as_name, getattr(first, "keys", ())))
-    elif meaning == "os.path.expandvars" and isinstance(first, ast.Constant):
-        walk.read(*_shell_variables(str(first.value)))
-    elif getattr(node.func, "id", getattr(node.func, "attr", "")) == "load_dotenv":
+    elif meaning == "os.path.expandvars":
+        walk.read(*_shell_variables(str(getattr(first, "value", ""))))
+    elif "load_dotenv" in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")):
         walk.is_filled = True
 
 
 def _look_at_magic(walk: _Walk, node: ast.Call) -> None:
-    "`%env X`, `%env X=1`, `!echo $X`."
-    words = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    "`%env X`, `%env X=1`, `!echo $X`, `%dotenv`."
+    words = [str(getattr(argument, "value", "")) for argument in node.args] or [""]
     if node.func.attr in ("system", "getoutput"):
-        walk.read(*(n for text in words for n in _shell_variables(text) if n not in walk.bound))
-    elif words[:1] in (["env"], ["set_env"]) and len(words) == 2:
-        name, *value = re.split(r"[=\s]+", words[1].strip(), maxsplit=1)
+        found = (name for text in words for name in _shell_variables(text))
+        walk.read(*(name for name in found if name not in walk.bound))
+    elif words[0] in ("env", "set_env"):
+        name, *value = re.split(r"[=\s]+", words[-1].strip(), maxsplit=1)
         note = walk.set if value else walk.read
-        note(name if re.fullmatch(r"[A-Za-z_]\w*", name) else None)
-    elif words[:1] == ["dotenv"]:
+        note(_as_name(ast.Constant(name)))
+    elif words[0] == "dotenv":
         walk.is_filled = True
 
 

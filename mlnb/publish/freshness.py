@@ -13,15 +13,20 @@ __all__ = ['StepStatus', 'Now', 'stage_now', 'values_then', 'own_changes', 'answ
 # %% ../../nbs/publish/060_freshness.ipynb #125461e8
 from typing import NamedTuple
 
-from ..flow.dependencies import dependencies
+from ..notebook.installed_files import startup_files
+
+from ..flow.dependencies import completed, dependencies_of
+from ..flow.fanout_parts import input_of
+from ..flow.freshness import OBSERVED, locations_of, packages_brought, parts_as_now, without_made
 from ..flow.key import explain, key_parts
 from ..flow.parameter_values import Value
 from ..flow.plan import plan_pipeline
-from ..flow.steps import Plan
+from ..flow.steps import Plan, Step
 from ..history.status import status_of
 from ..notebook.each import unit_name
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
+from ..sources.source import Partition
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
 from ..store.objects import Store
@@ -43,6 +48,7 @@ class Now(NamedTuple):
     pipelines: dict[str, Pipeline]  # by name, sound or not
     packages: dict  # what is installed, by name
     answers: dict  # (pipeline, profile) → what `answers_of` gave, or None
+    edits: dict  # installed files that were edited, as far as looked at
 
 
 def stage_now(
@@ -63,16 +69,32 @@ def values_then(
     return {p.name: Value(then.get(p.name, p.default), "", p.type, ()) for p in stage.parameters}
 
 # %% ../../nbs/publish/060_freshness.ipynb #b81f1bc8
+def _step_now(record: dict, stage: Stage, now: Now) -> tuple[Plan, Step]:
+    "A stage as it is now, given what it was given then."
+    plan = Plan(now.project, now.store, now.pipelines[record["pipeline"]], "", {}, packages=now.packages)
+    plan.edits, plan.startup = now.edits, startup_files()
+    made = {now.project.root / path for path in record.get(OBSERVED, {}).get("made", ())}
+    found = without_made(dependencies_of(stage, now.project.root, now.packages), made)
+    inputs = {name: input_of(artifact) for name, artifact in record.get("inputs", {}).items()}
+    sources = {n: [Partition(*p) for p in given] for n, given in record.get("sources", {}).items()}
+    step = Step(
+        stage, record.get("each") if stage.each else None, inputs=inputs, sources=sources, found=found
+    )
+    brought = packages_brought(plan, step)
+    step.found = completed(found, now.packages, brought, plan.edits, plan.startup)
+    return plan, step
+
+
 def own_changes(
     record: dict,  # what a stage gave, as it was committed
     stage: Stage,  # as it is now
     now: Now,  # the project, read once
 ) -> list[str]:  # sentences; empty when the record's key comes out again
     "What changed in notebook, modules or packages since a record was made."
-    parts, each = record["parts"], record.get("each") if stage.each else None
-    found = dependencies(stage.imports, [stage.path.parent, now.project.root], now.packages)
-    today = key_parts(stage, values_then(record, stage), {}, {}, found, each)
+    parts, (plan, step) = record["parts"], _step_now(record, stage, now)
+    today = key_parts(stage, values_then(record, stage), {}, {}, step.found, step.each)
     today |= {"inputs": parts["inputs"], "sources": parts["sources"]}
+    today = parts_as_now(record, today, locations_of(plan, step))
     if digest_of(today) == record["key"]:
         return []
     return [reason["message"] for reason in explain(parts, today, [position for position, _ in stage.code])]

@@ -352,7 +352,7 @@ def entry_record(
     if not entry.get("key") or entry["state"] not in ("committed", "cached"):
         return None
     try:
-        return records.find_record(store, document["pipeline"], entry["name"], entry["key"], usable=False)
+        return records.find_result(store, document, entry["name"], entry["key"])
     except IntegrityError:
         return None
 
@@ -429,7 +429,7 @@ def read_history(
 ) -> list[RunPage]:  # the newest run first
     "Read the runs that the site will show."
     pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
-    now, taken, pages = Now(project, store, pipelines, installed_packages(store), {}), {}, []
+    now, taken, pages = Now(project, store, pipelines, installed_packages(store), {}, {}), {}, []
     for run in run_ids(store):
         document = read_run(store, run)
         pipeline = document.get("pipeline", "")

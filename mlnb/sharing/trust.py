@@ -38,6 +38,7 @@ from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store
+from ..store.observed_contents import are_sound_observations, kept_contents
 from ..store.url import scheme_of, url_identity
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a35774f
@@ -134,9 +135,9 @@ def limits_of(
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bc21cf2
 def _code_of(record: dict) -> list[str | None]:
-    "Digests of the code that a result was made with; None where a record has no such part."
+    "Digests of what a result was made with, read by the stage itself or not; None = no such part."
     parts = [record.get(part) for part in ("notebook", "source", "lock")]
-    return [*parts, *record.get("modules", {}).values()]
+    return [*parts, *record.get("modules", {}).values(), *kept_contents(record)]
 
 
 def needed(
@@ -195,8 +196,8 @@ def is_record(
 ) -> bool:
     "Whether a document is a record, and lies where it belongs."
     try:
-        is_formed = _has_names(record) and _has_descriptions(record) and _has_code(record)
-        return is_formed and path == record_place(record)
+        checks = (_has_names, _has_descriptions, _has_code, are_sound_observations)
+        return all(check(record) for check in checks) and path == record_place(record)
     except (KeyError, TypeError, AttributeError):
         return False
 

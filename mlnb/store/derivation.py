@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from .artifacts import each_described, given_artifacts
 from .names import parse_name
+from .observed_contents import observed_digests
 from .runs import stage_of_unit
 
 # %% ../../nbs/store/240_derivation.ipynb #f867a42a
@@ -54,8 +55,9 @@ def values_made(
 def source_digests(
     record: Mapping,  # of any stage
 ) -> set[str]:  # of the partitions
-    "Outside data that a record read."
-    return {digest for given in record.get("sources", {}).values() for _, _, digest in given}
+    "Outside data that a record read, from its sources and by itself."
+    partitions = {digest for given in record.get("sources", {}).values() for _, _, digest in given}
+    return partitions | observed_digests(record)
 
 # %% ../../nbs/store/240_derivation.ipynb #6eb57624
 def results_in(

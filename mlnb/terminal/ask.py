@@ -10,6 +10,7 @@ __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_not
            'answer_why', 'value_row', 'answer_params', 'graph_lines', 'answer_dag', 'answer_check']
 
 # %% ../../nbs/terminal/060_ask.ipynb #830e7449
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -190,9 +191,14 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
 def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
     from mlnb.flow.problems import check_of
+    from mlnb.flow.use import undeclared_uses
+    from mlnb.notebook.pipeline import read_pipeline
 
-    project, _, profile = open_project()
-    found = check_of(project, list(project.pipelines) if pipeline is None else [pipeline], profile)
+    project, store, profile = open_project()
+    names = list(project.pipelines) if pipeline is None else [pipeline]
+    found = check_of(project, names, profile)
+    read = [stage for name in names for stage in read_pipeline(project, name).stages.values()]
+    found["problems"] += [asdict(problem) for problem in undeclared_uses(store, read)]
     n_errors = sum(problem["level"] == "error" for problem in found["problems"])
     code = 2 if n_errors else 0
 
