@@ -6,6 +6,7 @@ else."""
 
 import json
 import os
+import py_compile
 import shutil
 import sqlite3
 import subprocess
@@ -117,8 +118,9 @@ def compiled(path, n):
     "A compiled module without its source."
     made = path.with_suffix(".py")
     made.write_text(source(n))
-    command = "import py_compile, sys; py_compile.compile(sys.argv[1], cfile=sys.argv[2], doraise=True)"
-    subprocess.run([sys.executable, "-c", command, made, path], check=True)
+    py_compile.compile(
+        made, path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
     made.unlink()
 
 
