@@ -23,7 +23,7 @@ import mlnb
 from ..notebook.imports import module_files, read_module
 from ..notebook.installed_files import edited_files
 from ..notebook.packages import builds_of, closure, distributions_by_module, normal_name
-from ..notebook.reach import scripts_of
+from ..notebook.reach import follow_scripts
 from ..notebook.stage import Stage
 
 # %% ../../nbs/flow/060_dependencies.ipynb #c19823a1
@@ -125,7 +125,9 @@ def dependencies_of(
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
     written = {(stage.path.parent / name).resolve() for name in stage.writes}
-    found = dependencies(stage.imports, stage.folders(root), packages, scripts_of(stage))
+    folders = stage.folders(root)
+    scripts = follow_scripts(stage.scripts, folders)
+    found = dependencies([*stage.imports, *stage.tools], folders, packages, scripts)
     own = {name for name, path in found.files.items() if path.resolve() in written}
     modules = {name: digest for name, digest in found.modules.items() if name not in own}
     return replace(found, modules=modules, files={n: p for n, p in found.files.items() if n not in own})

@@ -283,7 +283,7 @@ def make_plan(
 ) -> Plan:  # with a step, or several, for each sound stage
     "Plan every stage of a pipeline that is not broken."
     plan = Plan(project, store, sound_part(pipeline), profile, values, packages=installed_packages(store))
-    plan.startup = startup_files()
+    plan.startup = startup_files(plan.packages)
     resolve_outside(plan)
     known: dict = {}
     for name in plan.pipeline.order:

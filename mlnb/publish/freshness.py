@@ -72,7 +72,7 @@ def values_then(
 def _step_now(record: dict, stage: Stage, now: Now) -> tuple[Plan, Step]:
     "A stage as it is now, given what it was given then."
     plan = Plan(now.project, now.store, now.pipelines[record["pipeline"]], "", {}, packages=now.packages)
-    plan.edits, plan.startup = now.edits, startup_files()
+    plan.edits, plan.startup = now.edits, startup_files(now.packages)
     made = {now.project.root / path for path in record.get(OBSERVED, {}).get("made", ())}
     found = without_made(dependencies_of(stage, now.project.root, now.packages), made)
     inputs = {name: input_of(artifact) for name, artifact in record.get("inputs", {}).items()}
