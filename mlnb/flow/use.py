@@ -46,7 +46,7 @@ def project_path(
     root, place = plan.project.root, Path(os.path.normpath(path))
     if not place.is_relative_to(root):
         place, root = Path(os.path.realpath(place)), root.resolve()
-    apart = (plan.store.root, plan.project.store, Path(mlnb.__file__).parent)
+    apart = (plan.store.root, plan.project.store, Path(mlnb.__file__).parent, root / "mlnb")
     if not place.is_relative_to(root) or _is_below(place, apart):
         return None
     inside = place.relative_to(root)

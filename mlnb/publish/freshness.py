@@ -13,8 +13,6 @@ __all__ = ['StepStatus', 'Now', 'stage_now', 'values_then', 'own_changes', 'answ
 # %% ../../nbs/publish/060_freshness.ipynb #125461e8
 from typing import NamedTuple
 
-from ..notebook.installed_files import startup_files
-
 from ..flow.dependencies import completed, dependencies_of
 from ..flow.fanout_parts import input_of
 from ..flow.freshness import OBSERVED, locations_of, packages_brought, parts_as_now, without_made
@@ -24,6 +22,7 @@ from ..flow.plan import plan_pipeline
 from ..flow.steps import Plan, Step
 from ..history.status import status_of
 from ..notebook.each import unit_name
+from ..notebook.installed_files import startup_files
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.source import Partition
