@@ -35,6 +35,11 @@ from mlnb.store.records import commit, find_record
 from mlnb.store.settings import Project, project_store, read_project
 from mlnb.store.tombstones import ErasedError, is_erased
 
+# nbclient leaves the event loop of each thread, and its sockets, to the garbage collector
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{what}")
+    for what in ("function BaseEventLoop.__del__", "socket.socket fd", "zmq.")
+]
 RUN = "20261123T100000000-0a1b"
 TABLE, TOOL, LARGE = b"card,amount\n1,2.50\n", b"RATE = 7\n", b"too large to be kept"
 SPEC = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
