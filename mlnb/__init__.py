@@ -54,6 +54,7 @@ Modules:
 - `mlnb.fraud.scenarios`: A stream that goes wrong on a known day, in a known way, so that monitoring can be seen to notice
 - `mlnb.fraud.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
 - `mlnb.fraud.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
+- `mlnb.history.carried`: What a stage read by itself comes along when it is run again
 - `mlnb.history.checkout`: The code of a run in a temporary project, beside the data that it read
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back

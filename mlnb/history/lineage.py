@@ -25,6 +25,7 @@ from ..store.derivation import Derived, RecordGraph, derived_from, perhaps_throu
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
+from ..store.observed_contents import observed_group
 from ..store.runs import experiment_of, read_run, run_ids
 from ..store.settings import Project
 from ..store.tombstones import is_erased
@@ -64,7 +65,13 @@ def _code_behind(record: dict) -> Iterator[tuple[str, str, str | None]]:
         yield "notebook", record["file"], record["source"]
     for name, digest in record.get("modules", {}).items():
         yield "module", name, digest
-    for name, version in record["environment"]["packages"].items():
+    for name, digest in observed_group(record, "modules").items():
+        yield "module", name, digest
+    for path, digest in observed_group(record, "files").items():
+        yield "file", path if digest else f"{path} (absent)", digest
+    packages = observed_group(record, "packages")
+    seen = {name: (version or "").partition(" ")[0] for name, version in packages.items()}
+    for name, version in (record["environment"]["packages"] | seen).items():
         yield "package", f"{name} {version}", None
     if record.get("lock"):
         yield "lock", "lock file", record["lock"]
@@ -81,7 +88,7 @@ def add_stage(
     graph: Graph,  # gets the nodes
     project: Project,  # whose pages are looked for
     record: dict,  # record of the stage
-    with_code: bool,  # whether notebook, modules, packages and lock are added
+    with_code: bool,  # whether code, packages and what it read by itself are added
     only: str | None = None,  # this output; None = all
 ) -> str:  # id of the stage's node
     "Add a stage with its outputs, and what it was made of besides other artifacts."
@@ -309,7 +316,9 @@ def lineage_of(
 def _node_label(node: dict) -> str:
     "A short name: of a path its end, 22 characters at most, and the beginning of the digest."
     name = (
-        node["name"].rpartition("/")[2] if node["kind"] in ("partition", "page", "notebook") else node["name"]
+        node["name"].rpartition("/")[2]
+        if node["kind"] in ("partition", "page", "notebook", "file")
+        else node["name"]
     )
     return name[-22:] + (f" {node['digest'][:6]}" if node["digest"] else "")
 

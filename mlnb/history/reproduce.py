@@ -21,6 +21,7 @@ from typing import Any
 from ..flow.attempt import Attempt, prepare, run_attempt
 from ..flow.schedule import DONE
 from ..flow.steps import Plan, Step
+from .carried import observed_problems, site_of_stage
 from mlnb.history.checkout import (
     checkout,
     environment_differences,
@@ -176,7 +177,7 @@ class Rerun:
     plan: Plan  # of the temporary project; its store is an overlay
     store: Store  # with the run; only evidence goes there
     scratch: Path  # folder for attempts
-    site: Path | None  # with the mlnb that kernels see; None = the installed
+    site: Path  # with the mlnb that kernels see; not there = the installed
     keeps: bool  # whether a different result is kept as evidence
 
 
@@ -185,8 +186,10 @@ def stage_again(
     step: Step,  # as its record says
 ) -> dict:  # name, state, outputs, metrics, seconds, error, why, evidence
     "Repeat one stage and compare."
-    record, folder = step.record, rerun.scratch / f"attempt-{file_stem(step.stage.name, step.each)}"
-    attempt = attempt_again(rerun.plan, step, told_run(record), folder, rerun.site)
+    record, stem = step.record, file_stem(step.stage.name, step.each)
+    folder, own = rerun.scratch / f"attempt-{stem}", rerun.scratch / f"site-{stem}"
+    site = site_of_stage(rerun.store, record, rerun.site, own)
+    attempt = attempt_again(rerun.plan, step, told_run(record), folder, site)
     entry = {"name": step.name, "state": "failed", "outputs": [], "metrics": [], "seconds": attempt.seconds}
     entry |= {"error": None, "why": [], "evidence": False}
     if attempt.kind is not None:
@@ -227,9 +230,10 @@ def sources_moved(
     profile: str,  # profile of the run
     records: list[dict],  # records of the stages to repeat
 ) -> list[str]:  # a sentence each, without repetitions
-    "What of outside data is no longer what it was."
+    "What of outside data, and of what stages read by themselves, is no longer what it was."
     read = [one for record in records for one in partitions_of(record)]
     said = [source_problem(store, project, profile, name, partition) for name, partition in read]
+    said += [problem for record in records for problem in observed_problems(store, project, record)]
     return list(dict.fromkeys(filter(None, said)))
 
 
@@ -267,9 +271,9 @@ def reproduce(
         return found | {"state": "sources", "exit_code": EXIT_CODES["sources"]}
     with checkout(project, store, records, profile) as (plan, step_of, scratch):
         site = scratch / "site"
-        needs_copy = any([write_modules(store, record, plan.project.root, site) for record in records])
-        keeps = keep and not found["environment"]
-        rerun = Rerun(plan, store, scratch, site if needs_copy else None, keeps)
+        for record in records:
+            write_modules(store, record, plan.project.root, site)
+        rerun = Rerun(plan, store, scratch, site, keep and not found["environment"])
         for record in records:
             found["stages"].append(stage_again(rerun, step_of(record)))
             tell(found["stages"][-1])

@@ -20,6 +20,7 @@ from ..notebook.each import unit_name
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get
+from ..store.observed_contents import observed_group
 from ..store.records import find_result
 from ..store.tombstones import ErasedError
 
@@ -117,8 +118,12 @@ def aspects_of(
         "artifacts": _of_stages(stages, "outputs"),
         "packages": _merged_records(record["environment"]["packages"] for record in records.values()),
         "cells": {unit: code_cells(store, record) for unit, record in records.items()},
-        "modules": _merged_records(record["parts"]["modules"] for record in records.values()),
-        "sources": _merged_records(record["parts"]["sources"] for record in records.values()),
+        "modules": _merged_records(
+            record["parts"]["modules"] | observed_group(record, "modules") for record in records.values()
+        ),
+        "sources": _merged_records(
+            record["parts"]["sources"] | observed_group(record, "files") for record in records.values()
+        ),
         "environment": run.get("environment") or {},
         "seconds": {unit: entry["seconds"] for unit, entry in stages.items()},
     }
