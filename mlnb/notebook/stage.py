@@ -17,14 +17,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
-
 from .by_name import followed_magics
 from .cells import Cell, opaque_magics, parse_cell, read_notebook, tree_code
 from .each import Each, each_problems, read_each
 from .edges import Edges, read_edges
 from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
+from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
 from ..store.errors import Problem
 from ..store.names import is_name
 
