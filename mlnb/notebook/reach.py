@@ -328,17 +328,16 @@ def search_folders(
     root: Path,  # folder of the project
 ) -> list[Path]:  # absolute, each once
     "Folders in which own modules are looked for, in order."
+    here = here.absolute()
     scripts = follow_scripts(reach.scripts, [here, *(here / place for place in reach.search_first)])
     all_of = [reach, *scripts.values()]
-    places = [
-        *(place for one in all_of for place in one.search_first),
-        *("", root.absolute()),
-        *(place for one in all_of for place in one.search_last),
-        *(script.parent for script in scripts),
-    ]
-    return list(dict.fromkeys(_folder_at(here.absolute(), place) for place in places))
+    first = [_folder_at(here, place) for one in all_of for place in one.search_first]
+    last = [_folder_at(here, place) for one in all_of for place in one.search_last]
+    return list(dict.fromkeys([*first, here, root.absolute(), *last, *(script.parent for script in scripts)]))
 
 
-def _folder_at(here: Path, place: str | Path) -> Path:
+def _folder_at(here: Path, place: str) -> Path:
     "A folder as seen from another one; `..` of a link is that of the folder behind it."
-    return Path(os.path.normpath(here.resolve() / place)) if place else here
+    base = here if os.path.isabs(place) else here.resolve()
+    folder = Path(os.path.normpath(base / place))
+    return here if folder == base else folder
