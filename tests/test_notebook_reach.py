@@ -338,6 +338,12 @@ def test_a_module_that_the_stage_writes_is_no_import_from_outside(written, impor
     assert bool([name for name in stage.imports if "made" in name]) == is_left
 
 
+def test_a_script_or_tool_that_the_stage_writes_is_none_of_the_project(tmp_path):
+    source = "%%writefile made.py\nx = 1\n---\n%run made.py\n!python -m made"
+    stage = project_with(tmp_path, source, {"nbs/made.py": ""})
+    assert (stage.tools, scripts_of(stage), modules_of(stage, tmp_path)) == ((), [], {})
+
+
 def test_scripts_are_followed_to_what_they_run_and_search(tmp_path):
     cells = [
         {"cell_type": "code", "source": text}

@@ -108,7 +108,9 @@ def _unread(call: ast.Call, path: SearchPath) -> None:
 _CHANGES: dict[str, Callable] = {
     **{"sys.path.append": _append, "sys.path.insert": _insert, "sys.path.extend": _extend},
     **{"site.addsitedir": _append, "os.chdir": _change_folder, "sys.path.remove": _remove},
-    **{f"sys.path.{name}": _unread for name in ("pop", "clear", "reverse", "sort", "__setitem__")},
+    **{
+        f"sys.path.{name}": _unread for name in ("pop", "clear", "reverse", "sort", "__setitem__", "__iadd__")
+    },
 }  # dotted name -> what reads a call of it
 
 # %% ../../nbs/notebook/095_reach.ipynb #9f3fd9ad
@@ -186,7 +188,7 @@ def _call(node: ast.Call, path: SearchPath) -> None:
     "Read a call that changes the path; one with too few arguments will fail by itself."
     if is_magic_call(node):
         words = words_of_text(" ".join(str(getattr(part, "value", "")) for part in node.args))
-        if words[:1] in (["cd"], ["pushd"]):
+        if node.func.attr == "run_line_magic" and words[:1] in (["cd"], ["pushd"]):
             _move([word if "$" not in word and "{" not in word else None for word in words[1:2]], path)
         return
     read = _CHANGES.get(dotted_name(node.func, path.written))
@@ -241,7 +243,9 @@ def read_reach(
         named.add(found)
         for node in some:
             change_path(node, path)
-    lists = (named.tools, named.files, named.writes, path.first, path.last)
+    made = {*map(place_of_text, named.writes)}
+    files = [name for name in named.files if not made & {place_of_text(name), place_of_text(name + ".py")}]
+    lists = (named.tools, files, named.writes, path.first, path.last)
     return Reach(imports, *(tuple(dict.fromkeys(texts)) for texts in lists), path.is_computed)
 
 # %% ../../nbs/notebook/095_reach.ipynb #b67888bd
