@@ -34,6 +34,8 @@ VERBS = (
 TRIED = {
     "notebook/each": "fan-outs",
     "notebook/edges": "names",
+    "notebook/missing": "test_notebook_variables.py",
+    "notebook/notebook_file": "test_notebook_variables.py",
     "notebook/parameters": "declarations, and test_notebook_parameters.py",
     "notebook/pipeline": "names",
     "notebook/scaffold": "commands",
