@@ -368,6 +368,15 @@ def test_command_of_the_mend_keeps_a_side_of_a_merge(make_project, side):
     assert read_notebook(path.read_bytes(), "")[1][0].source == {"--ours": "x = 1", "--theirs": "x = 2"}[side]
 
 
+def test_cell_without_the_lines_that_the_mend_names_is_python_again(make_project):
+    lines = FAULTS["marked code"][0]["cells"][0]["source"].split("\n")
+    (found,) = problems(write_file(make_project, FAULTS["marked code"][0]))
+    marks = tuple(re.findall("`([<=>]+)`", found["mend"]))
+    kept = [line for line in lines if not line.startswith(marks)]
+    assert len(marks) == 3 and kept == ["x", "y"]
+    assert problems(write_file(make_project, with_cell(source="x = 1"))) == []
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
 def test_source_that_was_not_fetched_is_refused_with_the_command_that_fetches_it(make_project, asked, suffix):
     settings = f"[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[source.raw]\npath = data/*{suffix}\n"

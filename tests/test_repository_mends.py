@@ -39,6 +39,7 @@ TRIED = {
     "notebook/parameters": "declarations, and test_notebook_parameters.py",
     "notebook/pipeline": "names",
     "notebook/scaffold": "commands",
+    "notebook/stage": "test_notebook_variables.py",
     "flow/fanout_parts": "exports",
     "flow/grid": "grids",
     "flow/heads": "commands",
