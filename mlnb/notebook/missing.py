@@ -109,11 +109,12 @@ def _may_come(
 # %% ../../nbs/notebook/125_missing.ipynb #121859ae
 _OTHER_NAMES = """
 sklearn=scikit-learn skimage=scikit-image skopt=scikit-optimize imblearn=imbalanced-learn
-sksurv=scikit-survival cv2=opencv-python PIL=pillow yaml=pyyaml bs4=beautifulsoup4 faiss=faiss-cpu umap=umap-learn fitz=pymupdf
-dateutil=python-dateutil dotenv=python-dotenv docx=python-docx pptx=python-pptx slugify=python-slugify
-git=gitpython jwt=pyjwt magic=python-magic serial=pyserial zmq=pyzmq OpenSSL=pyopenssl Crypto=pycryptodome
-MySQLdb=mysqlclient psycopg2=psycopg2-binary community=python-louvain osgeo=gdal talib=ta-lib attr=attrs
-pkg_resources=setuptools mpl_toolkits=matplotlib pylab=matplotlib Levenshtein=levenshtein
+sksurv=scikit-survival cv2=opencv-python PIL=pillow yaml=pyyaml bs4=beautifulsoup4 faiss=faiss-cpu
+umap=umap-learn fitz=pymupdf dateutil=python-dateutil dotenv=python-dotenv docx=python-docx
+pptx=python-pptx slugify=python-slugify git=gitpython jwt=pyjwt magic=python-magic serial=pyserial
+zmq=pyzmq OpenSSL=pyopenssl Crypto=pycryptodome MySQLdb=mysqlclient psycopg2=psycopg2-binary
+community=python-louvain osgeo=gdal talib=ta-lib attr=attrs pkg_resources=setuptools
+mpl_toolkits=matplotlib pylab=matplotlib Levenshtein=levenshtein
 """
 DISTRIBUTIONS = dict(pair.split("=") for pair in _OTHER_NAMES.split())  # module -> what brings it
 
