@@ -2444,6 +2444,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'mlnb.notebook.missing._is_written': ( 'notebook/missing.html#_is_written',
                                                                               'mlnb/notebook/missing.py'),
                                        'mlnb.notebook.missing._may_come': ('notebook/missing.html#_may_come', 'mlnb/notebook/missing.py'),
+                                       'mlnb.notebook.missing._meant_instead': ( 'notebook/missing.html#_meant_instead',
+                                                                                 'mlnb/notebook/missing.py'),
                                        'mlnb.notebook.missing.certain_cells': ( 'notebook/missing.html#certain_cells',
                                                                                 'mlnb/notebook/missing.py'),
                                        'mlnb.notebook.missing.install_mend': ( 'notebook/missing.html#install_mend',
