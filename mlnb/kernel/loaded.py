@@ -8,7 +8,7 @@ So it is looked through after each cell for what is new, without waking anything
 # %% auto #0
 __all__ = ['INVENTORY', 'module_file', 'file_on_disk', 'installed_top', 'Inventory', 'note_kernel']
 
-# %% ../../nbs/kernel/044_loaded.ipynb #ee18d9d3
+# %% ../../nbs/kernel/044_loaded.ipynb #3bf07505
 import os
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/044_loaded.ipynb #03b3a66e
+# %% ../../nbs/kernel/044_loaded.ipynb #f52ccc9c
 def module_file(
     module: Any,  # whatever stands in `sys.modules`
 ) -> str | None:  # None for built-in ones, namespaces and other things
@@ -29,7 +29,9 @@ def module_file(
     spec, file = space.get("__spec__"), space.get("__file__")
     if isinstance(spec, ModuleSpec) and spec.has_location:
         file = spec.origin
-    return os.path.abspath(file) if isinstance(file, str) else None
+    if not isinstance(file, str):
+        return None
+    return file if file.startswith(os.sep) else os.path.abspath(file)
 
 
 def file_on_disk(
@@ -41,7 +43,7 @@ def file_on_disk(
         place = os.path.dirname(place)
     return place if os.path.isfile(place) else path
 
-# %% ../../nbs/kernel/044_loaded.ipynb #016dd193
+# %% ../../nbs/kernel/044_loaded.ipynb #4dcee9bd
 def installed_top(
     file: str,  # of a module
 ) -> tuple[str, bool] | None:  # and whether it lies loose; None = not installed
@@ -53,7 +55,7 @@ def installed_top(
             return (name, False) if is_package else (name.partition(".")[0], True)
     return None
 
-# %% ../../nbs/kernel/044_loaded.ipynb #40e0689d
+# %% ../../nbs/kernel/044_loaded.ipynb #c4c5fc31
 _UNTOLD = ("mlnb", "__main__", "__mp_main__")
 _LATE = (
     "asttokens",
@@ -96,9 +98,10 @@ class Inventory:
 
     def news(self) -> list[dict]:
         "Lines for the report on modules that are new, or come from another file now."
-        modules = {name: module for name, module in sys.modules.copy().items() if isinstance(name, str)}
+        modules = sys.modules.copy()
         replaced = [name for name, file in self.files.items() if module_file(modules.get(name)) != file]
-        new = sorted(modules.keys() - self.names)
+        new = [] if self.names.issuperset(modules) else modules.keys() - self.names
+        new = sorted(name for name in new if isinstance(name, str))
         return [fact for name in (*new, *replaced) for fact in self.look(name, modules.get(name))]
 
     def is_kernels(self, name: str, file: str | None, top: str | None) -> bool:
