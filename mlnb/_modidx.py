@@ -1609,6 +1609,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.kernel.loaded.Inventory.is_kernels': ( 'kernel/loaded.html#inventory.is_kernels',
                                                                                  'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.look': ('kernel/loaded.html#inventory.look', 'mlnb/kernel/loaded.py'),
+                                    'mlnb.kernel.loaded.Inventory.look_ahead': ( 'kernel/loaded.html#inventory.look_ahead',
+                                                                                 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.news': ('kernel/loaded.html#inventory.news', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.note_native': ( 'kernel/loaded.html#inventory.note_native',
                                                                                   'mlnb/kernel/loaded.py'),
