@@ -1012,6 +1012,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.history.carried.is_kept': ('history/carried.html#is_kept', 'mlnb/history/carried.py'),
                                       'mlnb.history.carried.lay_out': ('history/carried.html#lay_out', 'mlnb/history/carried.py'),
                                       'mlnb.history.carried.led_astray': ('history/carried.html#led_astray', 'mlnb/history/carried.py'),
+                                      'mlnb.history.carried.module_suffix': ( 'history/carried.html#module_suffix',
+                                                                              'mlnb/history/carried.py'),
                                       'mlnb.history.carried.observed_problems': ( 'history/carried.html#observed_problems',
                                                                                   'mlnb/history/carried.py'),
                                       'mlnb.history.carried.place_inside': ('history/carried.html#place_inside', 'mlnb/history/carried.py'),
