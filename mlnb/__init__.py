@@ -76,8 +76,10 @@ Modules:
 - `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
 - `mlnb.kernel.limits`: The time and memory that a stage may take, and its end, with everything it started, when it takes more
 - `mlnb.kernel.link`: The way to the kernel server: one for each user and environment, found by what it is
+- `mlnb.kernel.loaded`: Which modules a process has loaded since somebody last looked
 - `mlnb.kernel.memory_cap`: Let the operating system hold a stage to its memory, where it can
 - `mlnb.kernel.observation`: What a stage's process loaded and opened, told by the process itself
+- `mlnb.kernel.opening`: What it means that a file is opened or a folder listed
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
@@ -105,6 +107,8 @@ Modules:
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
+- `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
+- `mlnb.notebook.notebook_file`: What an `.ipynb` file is when it is no notebook, and what to do about it
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
 - `mlnb.notebook.parameters`: What a notebook lets others set: name, type, default, range, all read from one cell
@@ -132,6 +136,7 @@ Modules:
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
+- `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again

@@ -356,7 +356,7 @@ def test_force_keeps_the_first_result_and_says_that_it_is_not_reproducible(make_
     project = make_project({"10_clock.ipynb": [OURS, "import time\nsave('now', time.time_ns())"]})
     first = mlnb("run", "demo", "--json", cwd=project.root)
     forced = mlnb("run", "demo", "--force", "--json", cwd=project.root)
-    assert (forced.code, forced.states) == (0, {"clock": "committed"})
+    assert (forced.code, forced.states) == (5, {"clock": "committed"})
     assert forced.stage("clock")["outputs"] == first.stage("clock")["outputs"]
     assert [w["kind"] for w in forced.stage("clock")["why"]] == ["forced"]
     assert "not reproducible" in forced.stderr

@@ -45,7 +45,9 @@ def put_anything(folder: Path, rng: random.Random) -> None:
         path.mkdir()
 
 
-@pytest.mark.parametrize("seed", [pytest.param(7, id="quick"), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8))])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(7, id="quick"), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8))]
+)
 def test_files_of_a_module_are_those_that_python_finds(seed, tmp_path):
     rng, n_found = random.Random(seed), 0
     for n in range(30 if seed == 7 else 300):
@@ -56,7 +58,10 @@ def test_files_of_a_module_are_those_that_python_finds(seed, tmp_path):
         importlib.invalidate_caches()
         for dotted in NAMES:
             expected = files_by_python(dotted, folders)
-            assert module_files(dotted, folders) == expected, (dotted, sorted(tmp_path.joinpath(f"{n}").rglob("*")))
+            assert module_files(dotted, folders) == expected, (
+                dotted,
+                sorted(tmp_path.joinpath(f"{n}").rglob("*")),
+            )
             n_found += len(expected) > 1
     assert n_found > 30
 

@@ -22,7 +22,7 @@ from ..store.codecs import codec_packages
 _TEXT_WHEN_READ = ("figure",)  # codecs whose values come back as text
 
 
-def _owners(type_name: str, by_module: Mapping[str, list[str]]) -> list[str]:
+def _packages_of_type(type_name: str, by_module: Mapping[str, list[str]]) -> list[str]:
     "Distributions that a type may come from."
     top = type_name.partition(".")[0]
     return [] if top == "mlnb" else by_module.get(top, [normal_name(top)])
@@ -33,7 +33,7 @@ def _behind_artifact(one: Artifact, by_module: Mapping[str, list[str]]) -> set[s
     if one.codec in _TEXT_WHEN_READ:
         return set()
     found = set(codec_packages(one.codec))
-    return found.union(_owners(one.type, by_module)) if one.codec == "estimator" else found
+    return found.union(_packages_of_type(one.type, by_module)) if one.codec == "estimator" else found
 
 # %% ../../nbs/flow/035_value_packages.ipynb #130e481a
 def _is_table(partition: Partition) -> bool:

@@ -7,7 +7,7 @@ Each stage gets the inputs that its record names, so that the first stage that d
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'records_of_run', 'attempt_again', 'trees_of_stage', 'clues', 'compared', 'keep_evidence', 'Rerun',
-           'stage_again', 'verdict_of', 'sources_moved', 'reproduce', 'check_determinism']
+           'stage_again', 'verdict_of', 'sources_moved', 'reproduce', 'warm_cold_difference', 'check_determinism']
 
 # %% ../../nbs/history/090_reproduce.ipynb #fbf7e403
 import ast
@@ -36,7 +36,7 @@ from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
 from ..store.errors import UsageError
 from ..store.objects import Store, get, open_store, put
-from ..store.records import commit, find_record, find_result, is_whole, told_run
+from ..store.records import commit, find_record, find_result, is_whole, output_digests, told_run
 from ..store.settings import Project
 
 # %% ../../nbs/history/090_reproduce.ipynb #3b4fed1a
@@ -81,9 +81,10 @@ def attempt_again(
     as_run: str,  # the run id that its notebook is told
     folder: Path,  # scratch, not there yet
     site: Path | None = None,  # with the mlnb to be seen; None = the installed one
+    server: Path | None = None,  # address of a kernel server; None = a cold kernel
 ) -> Attempt:  # judged; its outputs are in the overlay
     "Run a stage as its key says, without committing."
-    attempt = prepare(plan, step, as_run, folder, lambda index, total: None)
+    attempt = prepare(plan, step, as_run, folder, lambda index, total: None, server)
     if site is not None:
         _see_site(attempt.launch.environment, site)
     about = {
@@ -304,24 +305,52 @@ def _odd_one(
             return rows, after
     return rows, None
 
+# %% ../../nbs/history/090_reproduce.ipynb #947a5f9d
+_KERNELS_DIFFER = "warm and cold differ: {which} one {does}; what was imported or set before counts"
 
+
+def _run_twice(plan: Plan, step: Step, as_run: str, scratch: Path, server: Path | None) -> list[Attempt]:
+    "Run a stage on a warm kernel, where there is a server, and on a cold one."
+    places = enumerate((server, None), 1)
+    return [attempt_again(plan, step, as_run, scratch / f"attempt-{n}", server=one) for n, one in places]
+
+
+def warm_cold_difference(
+    record: dict | None,  # that holds for the key
+    warm: Attempt,  # on a kernel of the server
+    cold: Attempt,  # on one that was started for it
+) -> str | None:  # a sentence; None when they do not differ in that way
+    "What is said when only one of a warm and a cold kernel gives what the record has."
+    failed = [attempt.kind is not None for attempt in (warm, cold)]
+    odd, does = failed, "failed"
+    if record and not any(failed):
+        held = output_digests(record)
+        odd = [output_digests({"outputs": one.outputs}) != held for one in (warm, cold)]
+        does = "gave another result than the record"
+    if sum(odd) != 1:
+        return None
+    return _KERNELS_DIFFER.format(which="only the warm" if odd[0] else "only the cold", does=does)
+
+# %% ../../nbs/history/090_reproduce.ipynb #b310809f
 def check_determinism(
     plan: Plan,  # of the pipeline, as it stands
     stage: str,  # a stage whose inputs are made
     keep: bool = True,  # keep a result other than the record's as evidence
-) -> dict:  # stage, state, exit_code, outputs, why, error, evidence
+    server: Path | None = None,  # address of a kernel server; None = both are cold
+) -> dict:  # state, exit_code, outputs, why, error, said and others
     "Run one stage twice and compare: `deterministic`, `differs` or `failed`."
     step = _step_to_check(plan, stage)
-    record = find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
+    record = step.record or find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
     found = {"stage": stage, "state": "failed", "exit_code": 1, "outputs": [], "why": [], "error": None}
-    found["evidence"] = False
+    found |= {"evidence": False, "kernels": ["warm" if server else "cold", "cold"], "said": None}
     with tempfile.TemporaryDirectory(prefix="mlnb-determinism-") as scratch:
         overlay = open_store(Path(scratch, "overlay"), below=plan.store)
         twin, as_run = replace(plan, store=overlay), told_run(record) if record else "determinism"
-        attempts = [attempt_again(twin, step, as_run, Path(scratch, f"attempt-{n}")) for n in (1, 2)]
-        errors = [attempt.error for attempt in attempts if attempt.kind]
-        if errors:
-            return found | {"error": errors[0]}
+        attempts = _run_twice(twin, step, as_run, Path(scratch), server)
+        found["said"] = warm_cold_difference(record, *attempts) if server else None
+        failed = [n for n, attempt in enumerate(attempts) if attempt.kind]
+        if failed:
+            return found | {"error": attempts[failed[0]].error, "failed_on": found["kernels"][failed[0]]}
         found["outputs"], odd = _odd_one(overlay, record, *attempts)
         if odd is None:
             return found | {"state": "deterministic", "exit_code": 0}

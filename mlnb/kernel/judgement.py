@@ -227,7 +227,7 @@ def undeclared_variable(
     cell: dict,  # of the executed notebook; may be empty
     frames: Sequence[str],  # of the traceback in the answer
     withheld: Collection[str],  # what `withheld_from` gives
-) -> str | None:  # its name
+) -> str | None:  # name of the variable
     "The variable that a stage asked for and that was taken away from it."
     name = None
     with suppress(ValueError, SyntaxError):

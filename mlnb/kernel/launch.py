@@ -97,7 +97,7 @@ def launch_of_stage(
     return Launch(
         stage.path.parent,
         kernel_environment(stage.options.env, stage.options.threads, extra),
-        startup_imports(trees_of(stage.content), [stage.path.parent, project.root]),
+        startup_imports(trees_of(stage.content), stage.folders(project.root)),
         server,
     )
 

@@ -31,6 +31,7 @@ import psutil
 
 from .import_guard import guard_imports
 from .limits import end_processes, family
+from .observation import observe
 from .output_caps import lose_nothing
 from ..notebook.bindings import STAGE_NAMES
 
@@ -204,8 +205,11 @@ def enter_stage(
     "Take the stage's place on `sys.path` and its seed from the environment and the working folder."
     root, seed = os.environ.get("MLNB_ROOT"), int(os.environ.get("MLNB_SEED", "0"))
     place_stage(root)
+    context = os.environ.get("MLNB_STAGE")
     if root is not None and BY_HAND not in os.environ:
         shell.automagic = False
+        if context is not None:
+            observe(shell, Path(context).with_name("observed.jsonl"), root)
     seed_first_cell(shell, seed, os.environ.get("MLNB_SEED_NUMPY") == "1")
 
 # %% ../../nbs/kernel/050_process.ipynb #35f561dc

@@ -87,7 +87,7 @@ def _module_behind(dotted: str, folders: tuple[str, ...]) -> str | None:
 # %% ../../nbs/kernel/060_startup_imports.ipynb #93b82be6
 def startup_imports(
     cells: Iterable[ast.Module],  # of the stage, in order
-    own: list[Path],  # of own modules: the notebook's folder, the root
+    own: list[Path],  # of own modules, as `Stage.folders` gives them
 ) -> list[str]:  # installed modules, sorted
     "Installed modules that a stage imports for certain, directly or through modules of its project."
     installed = tuple(p for p in sys.path if p.endswith(("site-packages", "dist-packages")))

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from .executor import serve_execution, warm_up
 from .import_traces import StandInShell, added_around, observed_import
 from .link import Link, apply_settings, peer_process
+from .loaded import note_kernel
 from .process import end_with_parent, enter_stage, make_app, place_stage
 
 # %% ../../nbs/kernel/130_templates.ipynb #1cbab553
@@ -57,6 +58,7 @@ def import_kernel_modules() -> None:
         with suppress(ImportError):
             importlib.import_module(module)
     SET_BY_KERNEL.update({name: value for name, value in os.environ.items() if before.get(name) != value})
+    note_kernel()
 
 # %% ../../nbs/kernel/130_templates.ipynb #958e82da
 def take_environment(

@@ -13,13 +13,13 @@ __all__ = ['PYTHON_MAGICS', 'Cell', 'read_notebook', 'with_plain_ends', 'is_magi
 # %% ../../nbs/notebook/010_cells.ipynb #e14712af
 import ast
 import io
-import json
 import re
 import tokenize
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .notebook_file import parse_notebook
 from ..store.digests import sha256
 from ..store.errors import Problem
 
@@ -37,41 +37,23 @@ class Cell:
 # %% ../../nbs/notebook/010_cells.ipynb #059aaa9b
 def _cell_from(
     position: int,  # in the notebook, from 1
-    found: dict,  # a cell as JSON holds it
-) -> Cell:  # raises `KeyError`, `TypeError` or `AttributeError`
+    found: dict,  # a cell as JSON holds it, with all that it needs
+) -> Cell:  # with the five fields
     "A cell of the file as a `Cell`."
     tags = tuple(found.get("metadata", {}).get("tags", ()))
-    return Cell(position, found.get("id"), found["cell_type"], "".join(found["source"]), tags)
+    name = found.get("id")
+    source = "".join(found["source"])
+    return Cell(position, name if isinstance(name, str) else None, found["cell_type"], source, tags)
 
 # %% ../../nbs/notebook/010_cells.ipynb #80713911
 def read_notebook(
     data: bytes,  # content of an .ipynb file
     shown: str,  # its path as problems show it
 ) -> tuple[dict, list[Cell], list[Problem]]:  # metadata and cells, or problems alone
-    "Read a notebook with `json` alone, which takes a millisecond where nbformat's import takes a second."
-    try:
-        notebook = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        mend = "look for merge markers or take it from version control again"
-        return _unreadable_notebook(shown, f"is no valid notebook ({error})", mend)
-    if not _has_format_4(notebook):
-        return _unreadable_notebook(shown, "is no notebook of format 4")
-    try:
-        cells = [_cell_from(position, found) for position, found in enumerate(notebook["cells"], 1)]
-    except (KeyError, TypeError, AttributeError):
-        return _unreadable_notebook(shown, "has a cell without type or source")
-    return notebook.get("metadata") or {}, cells, []
-
-
-def _has_format_4(notebook) -> bool:
-    "Whether a JSON document says that it is a notebook of format 4, and holds a list of cells."
-    is_document = isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)
-    return is_document and notebook.get("nbformat") == 4
-
-
-def _unreadable_notebook(shown: str, message: str, mend: str = "open it in JupyterLab and save it again"):
-    "No metadata, no cells, and the reason."
-    return {}, [], [Problem("bad-notebook", f"{shown} {message}", mend, shown)]
+    "Read the cells of a notebook."
+    notebook, problems = parse_notebook(data, shown)
+    cells = [_cell_from(position, found) for position, found in enumerate(notebook.get("cells", ()), 1)]
+    return notebook.get("metadata", {}), cells, problems
 
 # %% ../../nbs/notebook/010_cells.ipynb #b8e895c6
 def with_plain_ends(

@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 
-from .by_name import read_by_name
+from .by_name import may_name, read_by_name
 from .cells import parse_cell, read_notebook
 from .written import Written, nodes_in_order
 from ..store.digests import sha256
@@ -39,12 +39,18 @@ def imports_of(
     package: str = "",  # that the module lies in, for relative imports
 ) -> list[str]:  # dotted names, as `imported_names` gives them
     "Everything a module imports, wherever the import stands."
-    nodes = [*nodes_in_order([tree])]
-    statements = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    known = {"__package__": package, "__name__": package} if package else {}
-    named = read_by_name(nodes, Written(nodes, known))
+    nodes = [*ast.walk(tree)]
+    statements = [node for node in nodes if type(node) in (ast.Import, ast.ImportFrom)]
     names = [name for node in statements for name in imported_names(node, package)]
-    return [*names, *named.imports, *named.tools]
+    return names + _imports_by_name(tree, package) if may_name(nodes) else names
+
+
+def _imports_by_name(tree: ast.Module, package: str) -> list[str]:
+    "What a module imports or runs by name."
+    nodes = [*nodes_in_order([tree])]
+    known = {"__package__": package, "__name__": package} if package else {}
+    found = read_by_name(nodes, Written(nodes, known))
+    return [*found.imports, *found.tools]
 
 # %% ../../nbs/notebook/090_imports.ipynb #68db6a7e
 _SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)  # in Python's order

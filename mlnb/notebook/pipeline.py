@@ -19,6 +19,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from .missing import is_importable, missing_imports
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
 from .read_cache import read_stages
@@ -379,6 +380,14 @@ def look_into(
     unread = [s.file for s in stages if any(p.rule in _UNREAD for p in s.problems)]
     return Neighbour(saved, in_drafts, tuple(unread))
 
+# %% ../../nbs/notebook/130_pipeline.ipynb #f86e888e
+def _import_concerns(project: Project, stages: list[Stage]) -> Iterator[Concern]:
+    "Imports of what is not installed, each with its stage."
+    find = cache(is_importable)
+    for stage in stages:
+        for problem in missing_imports(stage, project.root, stages, find):
+            yield Concern(problem, (stage.name,))
+
 # %% ../../nbs/notebook/130_pipeline.ipynb #31d4b832
 def read_pipeline(
     project: Project,  # where it is declared
@@ -402,6 +411,7 @@ def read_pipeline(
         *(*_twin_concerns(stages, by_name), *second_savers, *list_concerns(stages, by_name, around)),
         *(*cycles, *parameter_conflicts(stages), *unknown_ends(stages)),
         *(Concern(p, (stage.name,)) for stage in stages for p in input_problems(stage, around)),
+        *_import_concerns(project, stages),
         *(Concern(_draft_problem(project, path, len(stages))) for path in drafts),
     )
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, concerns)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from .by_name import read_by_name
+from .by_name import ByName, read_by_name
 from .cells import is_magic_call
 from .imports import trees_in
 from mlnb.notebook.written import (
@@ -232,27 +232,21 @@ def read_reach(
     "What cells reach by names, scripts and folders."
     nodes = {position: [*nodes_in_order([tree])] for position, tree in cells}
     path = SearchPath(Written([node for some in nodes.values() for node in some], known or {}))
-    named = {position: read_by_name(some, path.written) for position, some in nodes.items()}
-    for some in nodes.values():
+    imports, named = {}, ByName()
+    for position, some in nodes.items():
+        found = read_by_name(some, path.written)
+        imports = dict.fromkeys(found.imports, position) | imports
+        named.add(found)
         for node in some:
             change_path(node, path)
-    return Reach(
-        {name: position for position, found in reversed(named.items()) for name in found.imports},
-        *(_once(getattr(found, kind) for found in named.values()) for kind in ("tools", "files", "writes")),
-        *(_once([places]) for places in (path.first, path.last)),
-        path.is_computed,
-    )
-
-
-def _once(lists: Iterable[list[str]]) -> tuple[str, ...]:
-    "Each text of some lists once."
-    return tuple(dict.fromkeys(text for some in lists for text in some))
+    lists = (named.tools, named.files, named.writes, path.first, path.last)
+    return Reach(imports, *(tuple(dict.fromkeys(texts)) for texts in lists), path.is_computed)
 
 # %% ../../nbs/notebook/095_reach.ipynb #b67888bd
 def written_modules(
     reach: Reach,  # of a notebook
     folder: str,  # of the notebook, as seen from the project's
-) -> set[str]:  # dotted names
+) -> set[str]:  # dotted names of modules
     "Modules that the cells write themselves, wherever they are imported from."
     root = "/up" * 40
     here = posixpath.join(root, folder)

@@ -27,6 +27,7 @@ from mlnb.notebook import (
     each,
     edges,
     imports,
+    notebook_file,
     options,
     parameters,
     ranges,
@@ -38,6 +39,7 @@ from mlnb.notebook import (
 from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
+from ..sources import lfs
 from ..store import digests, errors, names
 from ..store.digests import digest_of, sha256
 from ..store.disk import write_durably
@@ -54,7 +56,9 @@ PARTS = (
     edges,
     errors,
     imports,
+    lfs,
     names,
+    notebook_file,
     options,
     parameters,
     ranges,

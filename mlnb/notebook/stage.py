@@ -17,14 +17,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
-
 from .by_name import followed_magics
 from .cells import Cell, opaque_magics, parse_cell, read_notebook, tree_code
 from .each import Each, each_problems, read_each
 from .edges import Edges, read_edges
 from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
+from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
 from ..store.errors import Problem
 from ..store.names import is_name
 
@@ -95,8 +94,9 @@ def kernel_problems(
     if not isinstance(spec, dict) or not spec.get("name"):
         mend = "open it in JupyterLab, choose the Python kernel and save"
         return [Problem("no-kernelspec", f"{file} does not say which kernel runs it", mend, file)]
-    language = spec.get("language") or (metadata.get("language_info") or {}).get("name") or "python"
-    if language.lower() == "python":
+    about = metadata.get("language_info")
+    language = spec.get("language") or (isinstance(about, dict) and about.get("name")) or "python"
+    if str(language).lower() == "python":
         return []
     mend = "mlnb runs Python notebooks: choose a Python kernel"
     return [Problem("no-kernelspec", f"{file} is written for a {language} kernel", mend, file)]
@@ -248,13 +248,22 @@ def parse_code(
         tree = parse_cell(cell.source)
         counted = tree_code(tree, cell)
     except SyntaxError as error:
-        message = f"cell {cell.position} of {file} is no Python: {error.msg} (line {error.lineno})"
-        return ParsedCell(cell, problems_at([Problem("syntax", message, "correct the cell")], file, cell))
+        problem = _syntax_problem(cell, file, error)
+        return ParsedCell(cell, problems_at([problem], file, cell))
     names = opaque_magics(tree)
     for name in followed_magics(tree):
         names.remove(name)
     opaque = [_opaque_problem(name) for name in names]
     return ParsedCell(cell, problems_at(opaque, file, cell), tree, counted)
+
+
+def _syntax_problem(cell: Cell, file: str, error: SyntaxError) -> Problem:
+    "A cell that is no Python, perhaps because a merge stopped halfway."
+    if re.search(r"(?m)^(?:<{7}|>{7}) ", cell.source):
+        mend = "keep one side, and remove the lines that begin with `<<<<<<<`, `=======` and `>>>>>>>`"
+        return Problem("syntax", f"cell {cell.position} of {file} holds both sides of a merge conflict", mend)
+    message = f"cell {cell.position} of {file} is no Python: {error.msg} (line {error.lineno})"
+    return Problem("syntax", message, "correct the cell")
 
 
 def _opaque_problem(name: str) -> Problem:
@@ -321,6 +330,12 @@ def read_content(
     }
 
 # %% ../../nbs/notebook/110_stage.ipynb #b2d52855
+_UNREAD_MENDS = {
+    FileNotFoundError: "it is a link to a file that went: put that file back, or remove the link",
+    IsADirectoryError: "give the folder a name that does not end in `.ipynb`",
+}  # what to do about a file that cannot be read
+
+
 def read_stage(
     path: Path,  # of the notebook
     pipeline: str,  # name of the pipeline it belongs to
@@ -334,5 +349,6 @@ def read_stage(
         content = path.read_bytes()
     except OSError as error:
         message = f"{file} cannot be read ({error.strerror})"
-        return replace(stage, problems=(Problem("bad-notebook", message, "check its permissions", file),))
+        mend = _UNREAD_MENDS.get(type(error), "check its permissions")
+        return replace(stage, problems=(Problem("bad-notebook", message, mend, file),))
     return replace(stage, content=content, **read(content, file))

@@ -12,8 +12,10 @@ __all__ = ['nodes_in_order', 'place_of_text', 'Written', 'dotted_name', 'values_
 # %% ../../nbs/notebook/085_written.ipynb #6240006d
 import ast
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import PurePosixPath
 
@@ -91,6 +93,12 @@ def _given_by(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
             yield name, None
 
 
+_BINDING = (
+    *(ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension),
+    *(ast.AugAssign, ast.arg),
+)  # nodes that `_given_by` looks at
+
+
 def _imported_by(node: ast.AST) -> Iterator[tuple[str, str]]:
     "Names that an import binds, with their dotted names."
     if isinstance(node, ast.Import):
@@ -110,20 +118,28 @@ class Written:
 
     nodes: list[ast.AST]  # of all its trees, in the order of the text
     known: Mapping[str, str] = field(default_factory=dict)  # what is known beforehand, as `__file__`
-    imported: dict[str, str] = field(default_factory=dict)  # name -> dotted name
-    given: dict[str, list[ast.expr | None]] = field(default_factory=dict)  # name -> what it is given
     busy: set[str] = field(default_factory=set)  # names that are being looked up
     left: int = 10_000  # names that may still be looked up
 
-    def __post_init__(self):
-        stores = [n.id for n in self.nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        for node in self.nodes:
-            self.imported |= dict(_imported_by(node))
-            for name, value in _given_by(node):
-                self.given.setdefault(name, []).append(value)
-        for name in set(stores):
-            known = self.given.setdefault(name, [])
-            known += [None] * (stores.count(name) > len(known))
+    @cached_property
+    def imported(self) -> dict[str, str]:
+        "Dotted name of each name that is imported."
+        imports = [node for node in self.nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        return dict(pair for node in imports for pair in _imported_by(node))
+
+    @cached_property
+    def given(self) -> dict[str, list[ast.expr | None]]:
+        "What each name is given."
+        found: dict[str, list[ast.expr | None]] = {}
+        binding = [node for node in self.nodes if isinstance(node, _BINDING)]
+        for name, value in (pair for node in binding for pair in _given_by(node)):
+            found.setdefault(name, []).append(value)
+        names = (node for node in self.nodes if isinstance(node, ast.Name))
+        stores = Counter(node.id for node in names if isinstance(node.ctx, ast.Store))
+        for name, n_stores in stores.items():
+            known = found.setdefault(name, [])
+            known += [None] * (n_stores > len(known))
+        return found
 
     def look_up(self, name: str, read: Callable, otherwise: list) -> list:
         "What `read` makes of all that a name is given, unless it is defined by itself."
@@ -158,6 +174,7 @@ def _base_name(name: str, written: Written) -> str:
 
 # %% ../../nbs/notebook/085_written.ipynb #44159d0d
 _MOST = 100  # combinations that are put together
+_READERS: dict[type, Callable] = {}  # kind of expression -> what reads it
 
 
 def _combined(function: Callable, parts: list[list]) -> list:
@@ -176,9 +193,9 @@ def _combined(function: Callable, parts: list[list]) -> list:
 
 
 def values_of_node(
-    node: ast.AST | None,  # an expression
+    node: ast.AST | None,  # an expression of the code
     written: Written,  # what its names stand for
-) -> list:  # texts, whole numbers, paths; None for what is not written out
+) -> list:  # texts, numbers, paths; None = not written out
     "What an expression can be."
     read = _READERS.get(type(node))
     return read(node, written) if read else [None]
@@ -223,6 +240,10 @@ def _read_either(node: ast.IfExp, written: Written) -> list:
     "Both of two values."
     return [*values_of_node(node.body, written), *values_of_node(node.orelse, written)]
 
+
+_READERS |= {ast.Constant: _read_constant, ast.Name: _read_name, ast.JoinedStr: _read_f_string}
+_READERS |= {ast.FormattedValue: _read_formatted, ast.BinOp: _read_operation, ast.IfExp: _read_either}
+
 # %% ../../nbs/notebook/085_written.ipynb #86c4e975
 def _read_attribute(node: ast.Attribute, written: Written) -> list:
     "A constant of a module, or an attribute of a path."
@@ -262,12 +283,8 @@ def _read_element(node: ast.Starred, written: Written) -> list:
     return elements_of(node.value, written)
 
 
-_READERS: dict[type, Callable] = {
-    **{ast.Constant: _read_constant, ast.Name: _read_name, ast.JoinedStr: _read_f_string},
-    **{ast.FormattedValue: _read_formatted, ast.BinOp: _read_operation, ast.IfExp: _read_either},
-    **{ast.Attribute: _read_attribute, ast.Subscript: _read_item, ast.Call: _read_call},
-    ast.Starred: _read_element,
-}  # kind of expression -> what reads it
+_READERS |= {ast.Attribute: _read_attribute, ast.Subscript: _read_item}
+_READERS |= {ast.Call: _read_call, ast.Starred: _read_element}
 
 # %% ../../nbs/notebook/085_written.ipynb #8ad97452
 def elements_of(
@@ -288,7 +305,7 @@ def elements_of(
 
 # %% ../../nbs/notebook/085_written.ipynb #15d3ebc6
 def texts_of(
-    node: ast.AST | None,  # an expression
+    node: ast.AST | None,  # an expression of the code
     written: Written,  # what its names stand for
     read: Callable = values_of_node,  # or `elements_of`, for a list
 ) -> list[str | None]:  # None for what is not written out
@@ -303,7 +320,7 @@ def texts_of(
 # %% ../../nbs/notebook/085_written.ipynb #ab1d1ef7
 def words_of_text(
     text: str,  # a line for a shell
-) -> list[str]:  # its words, without quotes; all of it when a quote is left open
+) -> list[str]:  # its words, without the quotes around them
     "The words of a command."
     import shlex
 

@@ -12,6 +12,7 @@ __all__ = ['url_text', 'place_of', 'pin_source', 'is_incremental', 'changed_sour
 import os
 from collections.abc import Iterator
 
+from .lfs import refuse_pointer
 from .source import Partition, manifest_digest, pin, source_files
 from .sql import from_environment, has_order, is_query, pin_sql, query_text
 from .url import pin_url
@@ -126,10 +127,10 @@ def _query_warnings(name: str, query: str) -> Iterator[Problem]:
 
 
 def _content_warnings(project: Project, name: str, settings: dict[str, str]) -> Iterator[Problem]:
-    "Files that are not there, and a query that is odd."
+    "Files that are not there or only stand for others, and a query that is odd."
     try:
-        if "path" in settings:
-            source_files(project.root, settings["path"], name)
+        for path in source_files(project.root, settings["path"], name) if "path" in settings else ():
+            refuse_pointer(path, path.stat().st_size, f"{path.name} of source `{name}`")
         query = query_text(project.root, settings["sql"], name) if "sql" in settings else ""
     except UsageError as error:
         yield _source_warning("source-missing", error.message, error.mend)

@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from .lfs import refuse_pointer
 from ..store.digests import canonical_json, digest_of, sha256, sha256_file
 from ..store.disk import write_durably
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
@@ -114,6 +115,11 @@ def _file_identity(stat: os.stat_result) -> str:
     return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
+def _shown_file(root: Path, path: Path) -> str:
+    "A path below the project, or an absolute one."
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
 def pin(
     store: Store,  # keeps the hints in its cache
     root: Path,  # folder of the project
@@ -124,10 +130,10 @@ def pin(
     hints, partitions, fresh = read_hints(store, _FILE_HINTS), [], {}
     for path in source_files(root, pattern, name):
         stat = path.stat()
-        identity = _file_identity(stat)
+        identity, shown = _file_identity(stat), _shown_file(root, path)
+        refuse_pointer(path, stat.st_size, f"{shown} of source `{name}`")
         digest = hints.get(identity) or fresh.setdefault(identity, sha256_file(path))
-        shown = path.relative_to(root) if path.is_relative_to(root) else path
-        partitions.append(Partition(shown.as_posix(), stat.st_size, digest))
+        partitions.append(Partition(shown, stat.st_size, digest))
     if fresh:
         keep_hints(store, _FILE_HINTS, hints | fresh)
     return partitions

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .lfs import refuse_pointer
 from .source import Partition, copy_path, is_data_name, keep_hints, read_hints
 from ..store.digests import sha256, sha256_file
 from ..store.disk import make_folder
@@ -159,6 +160,7 @@ def fetch_partition(
         if not is_at_rest:
             raise InputChangedError(f"{shown} changes while it is read", "try again when it is at rest")
         partition = Partition(shown, file.stat().st_size, sha256_file(file))
+        refuse_pointer(file, partition.bytes, shown, "use the URL that gives the content itself")
         if store.root.exists():
             _keep_copy(store, partition, file)
     return partition

@@ -161,13 +161,13 @@ def outcomes_in(
     return {entry["key"]: outcome_of(entry["outputs"]) for entry in entries} | document.get("outcomes", {})
 
 
-def _replaced_result(store: Store, pipeline: str, stage: str, key: str, outcome: str) -> dict | None:
-    "A result that held once, by its outcome."
+def _evidence(store: Store, pipeline: str, stage: str, key: str, outcome: str) -> dict | None:
+    "A result of a key that does not hold, by its outcome."
     path = record_path(store, pipeline, stage, f"{key}.{outcome}").with_suffix(".evidence")
     try:
         return read_json(path)
     except FileNotFoundError:
-        return _replaced_result(store.below, pipeline, stage, key, outcome) if store.below else None
+        return _evidence(store.below, pipeline, stage, key, outcome) if store.below else None
 
 
 def find_result(
@@ -181,7 +181,11 @@ def find_result(
     record = find_record(store, pipeline, stage, key, usable=False)
     if record is None or outcome in (None, outcome_of(output_digests(record))):
         return record
-    return _replaced_result(store, pipeline, stage, key, outcome)
+    before = _evidence(store, pipeline, stage, key, outcome)
+    is_of_old = (
+        before is not None and "replaced_by" not in before
+    )  # by an mlnb that left the head where it was
+    return record if is_of_old else before
 
 # %% ../../nbs/store/200_records.ipynb #177c6cff
 def has_records(

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -61,7 +62,10 @@ Wait = Annotated[
 ]
 Cold = Annotated[bool, typer.Option("--cold", help="Start each kernel anew, without the kernel server.")]
 Determinism = Annotated[
-    bool, typer.Option("--check-determinism", help="Then run the one named stage twice more and compare.")
+    bool,
+    typer.Option(
+        "--check-determinism", help="Then run the one named stage twice more, warm and cold, and compare."
+    ),
 ]
 GridAxes = Annotated[
     list[str] | None,
@@ -187,7 +191,7 @@ def server_for(
     from mlnb.flow.selection import scope_units
 
     is_fresh = all(plan.steps[unit].state == "cached" for unit in scope_units(plan, selection))
-    if manner.cold or (is_fresh and not selection.forced):
+    if manner.cold or (is_fresh and not selection.forced and not manner.check_determinism):
         return None
     from mlnb.kernel.link import ensure_server
 
@@ -257,7 +261,7 @@ def run_as_told(
         told = noting_replacements(plan.store, tell)
         ended.append(run_pipeline(plan, selection, RunSettings(*how), told, about))
     if manner.check_determinism and ended[0]["exit_code"] == 0:
-        ended[0] |= determinism_of(plan, manner.stages[0], manner.as_json)
+        ended[0] |= determinism_of(plan, manner.stages[0], manner.as_json, server)
     return ended[0] | {"experiment": experiment_of(ended[0]) or None}
 
 # %% ../../nbs/terminal/050_run.ipynb #aff29cf1
@@ -362,17 +366,20 @@ def determinism_of(
     plan: Any,  # of the pipeline, its stage committed
     stage: str,  # to run twice more
     as_json: bool,  # whether stdout is kept for a document
+    server: Path | None = None,  # address of a kernel server; None = cold kernels
 ) -> dict:  # `determinism` and `exit_code`
     "What `run --check-determinism` adds to the document."
     from mlnb.history.reproduce import check_determinism
 
-    found = check_determinism(plan, stage)
+    found = check_determinism(plan, stage, server=server)
     if not as_json:
         differs = differing_lines(found["outputs"], found["why"])
+        differs = [f"  {found['said']}", *differs] if found["said"] else differs
         print("\n".join([f"{stage}: {found['state']}, run twice more", *differs]))
     if error := found["error"]:
         said = f"{stage} failed when it was run again: {error.get('ename')}: {error.get('evalue')}"
-        complain(said, "run it again with --force to see the whole message")
+        cold = " --cold" if found["failed_on"] == "cold" else ""
+        complain(said, f"run it again with --force{cold} to see the whole message")
     return {"determinism": found, "exit_code": found["exit_code"]}
 
 # %% ../../nbs/terminal/050_run.ipynb #903318d6
