@@ -9,7 +9,7 @@ What was too large or too private to be kept is taken from the working tree, if 
 __all__ = ['led_astray', 'place_inside', 'lay_out', 'module_suffix', 'is_kept', 'observed_problems', 'write_observed',
            'write_outside', 'site_of_stage']
 
-# %% ../../nbs/history/075_carried.ipynb #e127efcc
+# %% ../../nbs/history/075_carried.ipynb #e72b9c76
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from ..store.observed_contents import is_inner_path, observed_about, observed_gr
 from ..store.settings import Project
 from ..store.tombstones import is_erased
 
-# %% ../../nbs/history/075_carried.ipynb #322ac3e7
+# %% ../../nbs/history/075_carried.ipynb #6e98185c
 def led_astray(
     relative: str,  # path that a record gives
 ) -> IntegrityError:  # to be raised
@@ -59,7 +59,7 @@ def lay_out(
         target.write_bytes(content)
     return target
 
-# %% ../../nbs/history/075_carried.ipynb #70cb47f0
+# %% ../../nbs/history/075_carried.ipynb #3f5d2656
 _LIBRARIES = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"MZ")  # Linux, macOS, both, Windows
 
 
@@ -71,7 +71,7 @@ def module_suffix(
         return EXTENSION_SUFFIXES[0]
     return ".pyc" if content.startswith(MAGIC_NUMBER) else ".py"
 
-# %% ../../nbs/history/075_carried.ipynb #ac8ae2ee
+# %% ../../nbs/history/075_carried.ipynb #cfd39aa6
 _NOT_SAME = {True: "is gone", False: "has other content now"}  # by whether nothing is there
 
 
@@ -122,7 +122,7 @@ def observed_problems(
     looks = (_file_differences, _module_differences)
     return [said.replace("{stage}", stage) for look in looks for said in look(store, project, record)]
 
-# %% ../../nbs/history/075_carried.ipynb #d1f4e400
+# %% ../../nbs/history/075_carried.ipynb #3b7f025f
 def _from_tree(project: Project, record: dict, root: Path, path: str) -> None:
     "Let a file of the working tree appear in the temporary project."
     source, target = _in_tree(project, path).resolve(), place_inside(root, path)
@@ -149,7 +149,7 @@ def write_observed(
         else:
             _from_tree(project, record, root, path)
 
-# %% ../../nbs/history/075_carried.ipynb #e3a41793
+# %% ../../nbs/history/075_carried.ipynb #9f10ea3b
 def write_outside(
     store: Store,  # where contents are kept
     record: dict,  # of a stage

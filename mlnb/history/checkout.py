@@ -67,7 +67,7 @@ def _of_packages(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
         yield name, _short(then), _short(installed_as(packages, name))
 
 
-def _of_digests(what: str, then: dict | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
+def _of_counted(what: str, then: dict | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
     "Files that a key counts by their digests; nothing for a key that does not."
     now = {} if then is None else look()
     for name in dict.fromkeys([*(then or ()), *now]):
@@ -85,8 +85,8 @@ def _then_and_now(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
     yield "python", " ".join(parts["python"]), " ".join(now)
     yield "stage format", parts["format"], STAGE_FORMAT
     yield from _of_packages(parts, packages)
-    yield from _of_digests("edited", parts.get("edited"), lambda: edited_files(packages, parts["packages"]))
-    yield from _of_digests("at startup", parts.get("startup"), lambda: startup_files(packages))
+    yield from _of_counted("edited", parts.get("edited"), lambda: edited_files(packages, parts["packages"]))
+    yield from _of_counted("at startup", parts.get("startup"), lambda: startup_files(packages))
     for name, digest in parts["options"]["env"].items():
         yield f"variable {name}", digest and digest[:12], (env_digest(name) or "")[:12] or None
 
