@@ -31,6 +31,7 @@ class Options:
     env: tuple[str, ...] = ()  # environment variables it may see
     each: str | None = None  # fan-out, as written
     report: str | None = None  # `hide-code` leaves code out of the page
+    strict: bool = False  # whether using what is not declared is a failure
 
 # %% ../../nbs/notebook/080_options.ipynb #ee100b4b
 def read_quantity(
@@ -73,6 +74,13 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
     return read
 
+# %% ../../nbs/notebook/080_options.ipynb #4d850242
+def _flag(text: str) -> bool:
+    "Read a yes or no; nothing behind the name means yes."
+    if text in ("", "true", "false"):
+        return text != "false"
+    raise ValueError("write `true` or `false`, or the name alone")
+
 # %% ../../nbs/notebook/080_options.ipynb #a9f9f030
 def _each(text: str) -> str:
     "Check a fan-out; it stays as written."
@@ -88,6 +96,7 @@ READERS = {
     "env": ("env", _names),
     "each": ("each", _each),
     "report": ("report", _choice("hide-code")),
+    "strict": ("strict", _flag),
 }  # option -> field, reader
 NBDEV = {
     *("default_exp", "export", "exporti", "exports", "exportd", "export_and_show", "exec_doc", "hide"),
@@ -132,5 +141,5 @@ def misplaced_options(
     source: str,  # text of a code cell that is not the first
 ) -> list[str]:  # names of our options in it, in order
     "Options that stand where nobody reads them."
-    found = re.findall(r"(?m)^\s*#\|\s*([\w-]+)\s*:", with_plain_ends(source))
-    return [name for name in found if name in READERS]
+    found = re.findall(r"(?m)^\s*#\|\s*(?:([\w-]+)\s*:|(strict)\s*$)", with_plain_ends(source))
+    return [name or alone for name, alone in found if alone or name in READERS]

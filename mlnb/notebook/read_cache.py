@@ -70,12 +70,12 @@ def unpacked(
     problems = tuple(Problem(*p) for p in kept["problems"])
     if set(kept) == {"problems"}:
         return {"problems": problems}
-    *numbers, env, fan_out, report = kept["options"]
+    *numbers, env, fan_out, report, strict = kept["options"]
     return kept | {
         "cell_ids": tuple(kept["cell_ids"]),
         "code": tuple((position, counted) for position, counted in kept["code"]),
         "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
-        "options": Options(*numbers, tuple(env), fan_out, report),
+        "options": Options(*numbers, tuple(env), fan_out, report, strict),
         "problems": problems,
     }
 

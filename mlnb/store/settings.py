@@ -43,6 +43,7 @@ class Project:
     profile_sources: dict[str, Sections] = field(default_factory=dict)  # profile -> source -> settings
     remote: str | None = None  # where results are shared: a folder, a URL, or `env:NAME`
     trusted_keys: str = ""  # whose results are taken, as written: `NAME KEY, NAME KEY`
+    strict: bool = False  # whether a stage that uses what is not declared fails
 
 # %% ../../nbs/store/220_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -70,7 +71,7 @@ def read_ini(
 
 # %% ../../nbs/store/220_settings.ipynb #ee62dc48
 KNOWN_KEYS = {
-    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys"),
+    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict"),
     "pipeline": ("notebooks",),
     "source": ("path", "url", "sql", "connection", "incremental"),
 }  # kind of section -> keys
@@ -144,6 +145,13 @@ def _secret_problem(section: str, key: str, instead: str = "") -> Problem:
     message = f"[{section}] holds a password or token in `{key}`"
     return _in_settings("secret", message, f"write `{instead or key} = env:NAME` and set that variable")
 
+# %% ../../nbs/store/220_settings.ipynb #12f55b8b
+def _strict_problems(sections: Sections) -> Iterator[Problem]:
+    "A `strict` that says neither yes nor no."
+    said = sections.get("mlnb", {}).get("strict", "")
+    if said not in ("", "true", "false"):
+        yield _in_settings("bad-setting", f"[mlnb] has `strict = {said}`", "write `true` or `false`")
+
 # %% ../../nbs/store/220_settings.ipynb #0ce47380
 def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
     "Pipelines that do not say where their stages are."
@@ -157,7 +165,7 @@ def section_problems(
     sections: Sections,  # what `read_ini` returned
 ) -> list[Problem]:  # empty when every section and key is known
     "What is wrong with sections and keys, whatever their values mean."
-    found = []
+    found = list(_strict_problems(sections))
     for section, settings in sections.items():
         if section_kind(section):
             found += [*_name_problems(section, sections), *_key_problems(section, settings)]
@@ -331,6 +339,7 @@ def _project_of(root: Path, sections: Sections) -> Project:
         profile_sources=profile_sources,
         remote=main.get("remote"),
         trusted_keys=main.get("trusted_keys", ""),
+        strict=main.get("strict") == "true",
     )
 
 # %% ../../nbs/store/220_settings.ipynb #ee0c006c
