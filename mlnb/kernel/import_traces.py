@@ -23,7 +23,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,10 +234,12 @@ def _stand_in(shell: StandInShell, notes: Notes) -> Iterator[None]:
     InteractiveShell._instance, InteractiveShell.instance = shell, classmethod(lambda cls, *_, **__: shell)
     streams = {"stdout": notes, "stderr": notes}
     getcwd = {"getcwd": _asks_for_folder(notes.asked)}
+    given = ((sys, streams | _PROMPTS), (os, getcwd), (builtins, _names_in_cells(shell)))
     try:
-        with _replaced(vars(sys), streams | _PROMPTS), _replaced(vars(os), getcwd):
-            with _replaced(vars(builtins), _names_in_cells(shell)):
-                yield
+        with ExitStack() as stack:
+            for module, names in given:
+                stack.enter_context(_replaced(vars(module), names))
+            yield
     finally:
         InteractiveShell._instance = instance
         del InteractiveShell.instance
