@@ -8,13 +8,12 @@ before and after an import and says what is not known to be harmless. Such a pac
 
 # %% auto #0
 __all__ = ['NATIVE_THREADS', 'VARIABLES', 'FOLDER_AT_IMPORT', 'FileStates', 'n_native_threads', 'Traces', 'added_around',
-           'harmful_traces', 'Questions', 'StandInShell', 'Notes', 'n_kept', 'observed_import', 'file_states',
+           'harmful_traces', 'Questions', 'Notes', 'StandInShell', 'observed_import', 'file_states',
            'module_files_here']
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #e0174175
 import asyncio
 import builtins
-import gc
 import importlib
 import logging
 import os
@@ -111,16 +110,43 @@ def harmful_traces(
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #fadbe9b6
 class Questions:
-    "Something that has no attributes, and notes which ones it was asked for."
+    "Has no attributes and notes which ones it was asked for, until it stands for something real."
 
     def __init__(self, who: str, asked: list[str] | None = None):
         self.who = who  # is asked, e.g. `the notebook's shell`
         self.asked: list[str] = [] if asked is None else asked  # what could not be answered
+        self.real: Any = None  # what it stands for
 
     def __getattr__(self, name: str) -> Any:
+        real = vars(self).get("real")
+        if real is not None:
+            return getattr(real, name)
         if not name.startswith("__"):
             self.asked.append(f"asks {self.who} for {name}")
         raise AttributeError(name)
+
+# %% ../../nbs/kernel/120_import_traces.ipynb #3e5d17ea
+class Notes(Questions):
+    "A stream like a kernel's, that remembers what was written to it, until it stands for a real one."
+
+    encoding, errors = "UTF-8", None  # as those of ipykernel's streams
+
+    def __init__(self):
+        super().__init__("the standard streams")
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        if self.real is not None:
+            return self.real.write(text)
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        if self.real is not None:
+            self.real.flush()
+
+    def isatty(self) -> bool:
+        return False
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #0a0872ee
 class StandInShell(Questions):
@@ -133,6 +159,7 @@ class StandInShell(Questions):
         self.config = Config({"IPKernelApp": {}})
         self.events = self
         self.kernel = Questions("the kernel", self.asked)
+        self.streams = {name: Notes() for name in ("stdout", "stderr")}
         self.registered: list[tuple[str, Callable]] = []  # event, callback
 
     @property
@@ -150,29 +177,19 @@ class StandInShell(Questions):
     def unregister(self, event: str, callback: Callable) -> None:
         self.registered.remove((event, callback))
 
+    def stand_for(self, shell: Any) -> None:
+        "Pass on what was registered, and from now on everything, to a shell and this process's streams."
+        for event, callback in self.registered:
+            shell.events.register(event, callback)
+        self.kernel.real = shell.kernel
+        for name, notes in self.streams.items():
+            notes.real = getattr(sys, name)
+        del self.config, self.events, self.kernel
+        self.real = shell
+
 
 StandInShell.__name__ = StandInShell.__qualname__ = "ZMQInteractiveShell"
 StandInShell.__module__ = "ipykernel.zmqshell"
-
-# %% ../../nbs/kernel/120_import_traces.ipynb #3e5d17ea
-class Notes(Questions):
-    "A stream like a kernel's, that remembers whether anything was written to it."
-
-    encoding, errors = "UTF-8", None  # as those of ipykernel's streams
-
-    def __init__(self):
-        super().__init__("the standard streams")
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #add7e542
 _PROMPTS = {"ps1": "In : ", "ps2": "...: ", "ps3": "Out: "}  # that IPython gives `sys`
@@ -201,7 +218,7 @@ def _names_in_cells(shell: StandInShell) -> dict[str, Any]:
     return shown | {"exit": None, "quit": None}
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #7d62d6d0
-FOLDER_AT_IMPORT = (("rich", "_IMPORT_CWD"),)  # module and its name for the working folder
+FOLDER_AT_IMPORT = (("multiprocessing.process", "ORIGINAL_DIR"), ("rich", "_IMPORT_CWD"))  # module, name
 
 
 def _asks_for_folder(asked: list[str]) -> Callable[[], str]:
@@ -226,15 +243,14 @@ def _frames() -> Iterator[Any]:
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #f33147d9
 @contextmanager
-def _stand_in(shell: StandInShell, notes: Notes) -> Iterator[None]:
+def _stand_in(shell: StandInShell) -> Iterator[None]:
     "Let a stand-in be the notebook's shell, and take notes of what is written."
     from IPython.core.interactiveshell import InteractiveShell
 
     instance = InteractiveShell._instance
     InteractiveShell._instance, InteractiveShell.instance = shell, classmethod(lambda cls, *_, **__: shell)
-    streams = {"stdout": notes, "stderr": notes}
-    getcwd = {"getcwd": _asks_for_folder(notes.asked)}
-    given = ((sys, streams | _PROMPTS), (os, getcwd), (builtins, _names_in_cells(shell)))
+    getcwd = {"getcwd": _asks_for_folder(shell.asked)}
+    given = ((sys, shell.streams | _PROMPTS), (os, getcwd), (builtins, _names_in_cells(shell)))
     try:
         with ExitStack() as stack:
             for module, names in given:
@@ -245,12 +261,18 @@ def _stand_in(shell: StandInShell, notes: Notes) -> Iterator[None]:
         del InteractiveShell.instance
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #ce338005
-def n_kept(
-    *those: object,  # looked at
-) -> int:  # references to them; garbage does not count
-    "How often some objects are referred to."
-    gc.collect()
-    return sum(map(sys.getrefcount, those))
+def _notes_of(shell: StandInShell) -> tuple[str, list[str]]:
+    "What was written so far, and what could not be answered."
+    asked = [question for notes in shell.streams.values() for question in notes.asked]
+    return "".join(notes.text for notes in shell.streams.values()), [*shell.asked, *asked]
+
+
+def _forget_notes(shell: StandInShell) -> None:
+    "Begin to take notes anew."
+    shell.asked.clear()
+    for notes in shell.streams.values():
+        notes.text = ""
+        notes.asked.clear()
 
 
 def observed_import(
@@ -258,18 +280,15 @@ def observed_import(
     shell: StandInShell,  # gets the callbacks that the import registers
 ) -> list[str]:  # why not to copy the process after it; empty = it may be
     "Import a module and say what else that did; raises what the import raises."
-    notes, n_asked = Notes(), len(shell.asked)
-    n_before = n_kept(notes, shell)
-    with _stand_in(shell, notes):
+    _forget_notes(shell)
+    with _stand_in(shell):
         before = Traces()
         importlib.import_module(module)
     found = harmful_traces(before, Traces())
-    written = notes.text.strip()
-    if written:
-        found.append(f"writes {written.splitlines()[0][:60]!r}")
-    if n_kept(notes, shell) > n_before:
-        found.append("keeps the notebook's shell or a stream")
-    return [*found, *shell.asked[n_asked:], *notes.asked]
+    written, asked = _notes_of(shell)
+    if written.strip():
+        found.append(f"writes {written.strip().splitlines()[0][:60]!r}")
+    return [*found, *asked]
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #f1954b05
 FileStates = dict[str, list[int]]  # path -> size, time of change [ns]

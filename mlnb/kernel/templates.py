@@ -139,8 +139,7 @@ def start_app(
     app = make_app(sys.argv[1:])
     warnings.filters[:] = [*front, *warnings.filters, *back]
     warnings._filters_mutated()
-    for event, callback in heritage.shell.registered:
-        app.shell.events.register(event, callback)
+    heritage.shell.stand_for(app.shell)
     return app
 
 # %% ../../nbs/kernel/130_templates.ipynb #7d9eb6be
