@@ -19,7 +19,7 @@ from collections.abc import Container
 from contextlib import suppress
 from functools import partial
 
-from .import_traces import file_states
+from .configuration import file_states
 from mlnb.kernel.pool import (
     Pool,
     Template,

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from .import_traces import FileStates
+from .configuration import FileStates
 from .link import Link
 from .switchboard import Switchboard, heard
 from .templates import copy_process

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import psutil
 
+from .configuration import file_states
 from .growth import begin_builds, drop_oldest, give_up_slow
-from .import_traces import file_states, module_files_here
+from .import_traces import module_files_here
 from .limits import end_processes
 from .link import connect
 from .pool import supply_ready, template_for

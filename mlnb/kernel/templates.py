@@ -29,12 +29,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from .configuration import file_states
 from .executor import serve_execution, warm_up
 from mlnb.kernel.import_traces import (
     FOLDER_AT_IMPORT,
     StandInShell,
     added_around,
-    file_states,
     module_files_here,
     observed_import,
 )
