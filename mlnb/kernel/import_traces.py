@@ -220,25 +220,24 @@ def _names_in_cells(shell: StandInShell) -> dict[str, Any]:
 FOLDER_AT_IMPORT = (("multiprocessing.process", "ORIGINAL_DIR"), ("rich", "_IMPORT_CWD"))  # module, name
 
 
+def _who_asks() -> str:
+    "Module that called the caller, perhaps through a function for paths."
+    frame = sys._getframe(2)
+    while frame.f_globals.get("__name__") in ("posixpath", "pathlib"):
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "")
+
+
 def _asks_for_folder(asked: list[str]) -> Callable[[], str]:
-    "An `os.getcwd` that notes who asks."
-    kept, known = os.getcwd, {module for module, _ in FOLDER_AT_IMPORT}
+    "An `os.getcwd` that notes that somebody asks."
+    kept, known = os.getcwd, {"tempfile", *(module for module, _ in FOLDER_AT_IMPORT)}
 
     def getcwd() -> str:
-        callers = {frame.f_globals.get("__name__") for frame, _ in zip(_frames(), range(3), strict=False)}
-        if not callers & known:
+        if _who_asks() not in known:
             asked.append("asks for the working folder")
         return kept()
 
     return getcwd
-
-
-def _frames() -> Iterator[Any]:
-    "Frames of who called the caller, the nearest first."
-    frame = sys._getframe(2)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 # %% ../../nbs/kernel/120_import_traces.ipynb #f33147d9
 @contextmanager
