@@ -117,13 +117,15 @@ def test_process_and_libraries_are_the_same_in_every_life(stage, imports):
 
 
 CALLERS = [
-    {"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8"},
-    {"LANG": "C", "LC_ALL": "POSIX"},
-    {"LC_NUMERIC": "fr_FR.UTF-8", "LANGUAGE": "fr"},
-    {"TZ": "Asia/Tokyo"},
-    {"TZ": "America/New_York", "COLUMNS": "300", "LINES": "9"},
-    {"PYTHONWARNINGS": "error", "PYTHONSTARTUP": "/no/such", "PYTHONHASHSEED": "7", "FORCE_COLOR": "0"},
-    {"MPLBACKEND": "svg", "MATPLOTLIBRC": "/no/such", "PLOTLY_RENDERER": "svg", "OMP_NUM_THREADS": "7"},
+    {"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Tokyo", "COLUMNS": "300", "LINES": "9"},
+    {
+        "LANG": "C",
+        "LC_ALL": "POSIX",
+        "TZ": "America/New_York",
+        "PYTHONWARNINGS": "error",
+        "PYTHONHASHSEED": "7",
+    },
+    {"LC_NUMERIC": "fr_FR.UTF-8", "MPLBACKEND": "svg", "PLOTLY_RENDERER": "svg", "OMP_NUM_THREADS": "7"},
 ]
 
 

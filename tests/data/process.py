@@ -124,6 +124,8 @@ def stream_state(stream):
 
 
 def of_shell(shell):
+    from ipykernel.kernelapp import IPKernelApp
+
     formatters = shell.display_formatter.formatters
     traits = ("autocall", "automagic", "colors", "ast_node_interactivity", "xmode", "logstart")
     return {
@@ -135,7 +137,7 @@ def of_shell(shell):
         "extensions": sorted(shell.extension_manager.loaded),
         "traits": [shown(getattr(shell, name, None)) for name in traits],
         "transformers": shown([shell.ast_transformers, shell.input_transformers_post]),
-        "loaded": shown(shell.parent.loaded_config_files),
+        "loaded": shown(IPKernelApp.instance().loaded_config_files),
     }
 
 
