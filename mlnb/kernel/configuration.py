@@ -119,7 +119,7 @@ _CONFIGURING = ("ipython*config.*", "startup/*.py", "startup/*.ipy")  # in a pro
 
 def own_configuration(
     folders: Iterable[Path],  # where IPython looks
-) -> list[Path]:  # sorted
+) -> list[Path]:  # each once, in order of name
     "Files by which somebody configured IPython."
     return sorted({path for folder in folders for name in _CONFIGURING for path in folder.glob(name)})
 

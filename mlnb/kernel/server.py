@@ -41,7 +41,7 @@ class KernelServer:
     executors: set[Link] = field(default_factory=set)  # those that run a notebook
     executions: list[Waiting] = field(default_factory=list)  # clients that wait for an executor
     used_at: float = field(default_factory=time.monotonic)  # when last needed [s, monotonic]
-    looked_at: float = -1.0  # when the files of its templates were last looked at [s, monotonic]
+    looked_at: float = -1.0  # when its templates' files were looked at [s]
     is_old: bool = False  # its base has a module that was edited since
     is_retiring: bool = False  # it ends as soon as nobody needs it
     is_over: bool = False  # it ends now
