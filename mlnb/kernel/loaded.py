@@ -8,7 +8,7 @@ So it is looked through after each cell for what is new, without waking anything
 # %% auto #0
 __all__ = ['INVENTORY', 'module_file', 'file_on_disk', 'installed_top', 'Inventory', 'note_kernel']
 
-# %% ../../nbs/kernel/044_loaded.ipynb #d4376b2f
+# %% ../../nbs/kernel/044_loaded.ipynb #a96a8b6b
 import os
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/044_loaded.ipynb #6229852f
+# %% ../../nbs/kernel/044_loaded.ipynb #0b91641b
 def module_file(
     module: Any,  # whatever stands in `sys.modules`
 ) -> str | None:  # None for built-in ones, namespaces and other things
@@ -43,7 +43,7 @@ def file_on_disk(
         place = os.path.dirname(place)
     return place if os.path.isfile(place) else path
 
-# %% ../../nbs/kernel/044_loaded.ipynb #76829b5a
+# %% ../../nbs/kernel/044_loaded.ipynb #f061216d
 def installed_top(
     file: str,  # of a module
 ) -> tuple[str, bool] | None:  # and whether it lies loose; None = not installed
@@ -55,7 +55,7 @@ def installed_top(
             return (name, False) if is_package else (name.partition(".")[0], True)
     return None
 
-# %% ../../nbs/kernel/044_loaded.ipynb #a17c99c1
+# %% ../../nbs/kernel/044_loaded.ipynb #860ff2b7
 _UNTOLD = ("mlnb", "__main__", "__mp_main__")
 _LATE = (
     "asttokens",
