@@ -19,6 +19,8 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 # %% ../../nbs/kernel/048_configuration.ipynb #de00faa4
@@ -57,28 +59,35 @@ def configuration_folder() -> Path:  # 0700, this user's
     return Path(tempfile.mkdtemp(prefix="mlnb-")).joinpath(*PRIVATE_NAMES)
 
 # %% ../../nbs/kernel/048_configuration.ipynb #9b7187f7
-DECIDING = (
-    "holoviews.rc",
-    "ipython/profile_default/*config*",
-    "ipython/profile_default/db",
-    "ipython/profile_default/startup/*py",
-    "jupyter/*",
-    "keras/keras.json",
-    "matplotlib/matplotlibrc",
-    "matplotlib/stylelib",
-    "plotly/.*",
-)  # in the private folder
+DECIDING = {
+    "ipython/profile_default": "*config* db",
+    "ipython/profile_default/startup": "*py",
+    "jupyter": "*",
+    "keras": "keras.json",
+    "matplotlib": "matplotlibrc stylelib",
+    "plotly": "*",
+}  # folder in the private one -> patterns of names
+
+
+def _names_in(folder: str) -> list[str]:
+    "Names in a folder; none when it is not there."
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def take_away(
     folder: Path,  # the private one
 ) -> None:
     "Remove what was put into the private folder and would decide a result."
-    for found in [path for pattern in DECIDING for path in folder.glob(pattern)]:
-        if found.is_dir() and not found.is_symlink():
-            shutil.rmtree(found, ignore_errors=True)
-        else:
-            found.unlink(missing_ok=True)
+    for below, patterns in DECIDING.items():
+        place = os.path.join(folder, below)
+        for name in _names_in(place):
+            if any(fnmatchcase(name, pattern) for pattern in patterns.split()):
+                shutil.rmtree(os.path.join(place, name), ignore_errors=True)
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
 
 # %% ../../nbs/kernel/048_configuration.ipynb #d9e4ab8e
 PRIVATE_PLACES = {
@@ -91,13 +100,20 @@ PRIVATE_PLACES = {
 }  # variable -> place in the private folder
 
 
-def private_configuration() -> dict[str, str]:  # value of each variable
-    "Variables by which libraries find no configuration."
+@lru_cache(maxsize=8)
+def _prepared_folder(*places: str) -> Path:
+    "The private folder below the first of some places that will do, with what must be in it."
     folder = configuration_folder()
-    take_away(folder)
     for name in ("ipython", "matplotlib"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / PRIVATE_PLACES["HOLOVIEWSRC"]).touch()
+    return folder
+
+
+def private_configuration() -> dict[str, str]:  # value of each variable
+    "Variables by which libraries find no configuration."
+    folder = _prepared_folder(*_cache_folders())
+    take_away(folder)
+    (folder / PRIVATE_PLACES["HOLOVIEWSRC"]).write_bytes(b"")
     return {name: str(folder / place) for name, place in PRIVATE_PLACES.items()}
 
 # %% ../../nbs/kernel/048_configuration.ipynb #40546576

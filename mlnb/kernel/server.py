@@ -41,6 +41,7 @@ class KernelServer:
     executors: set[Link] = field(default_factory=set)  # those that run a notebook
     executions: list[Waiting] = field(default_factory=list)  # clients that wait for an executor
     used_at: float = field(default_factory=time.monotonic)  # when last needed [s, monotonic]
+    announcers: set[Link] = field(default_factory=set)  # who announced stages and is connected
     looked_at: float = -1.0  # when its templates' files were looked at [s]
     is_old: bool = False  # its base has a module that was edited since
     is_retiring: bool = False  # it ends as soon as nobody needs it
@@ -86,7 +87,7 @@ def pass_executions(
         server.switchboard.hang_up(client)
 
 # %% ../../nbs/kernel/180_server.ipynb #03a5d369
-LOOK_EVERY_S = 0.5  # shortest time between two looks when kernels are asked for [s]
+LOOK_EVERY_S = 5.0  # shortest time between two looks during a run [s]
 
 
 def look_at_files(
@@ -127,6 +128,7 @@ def reply_prepare(
     for stage in message["stages"]:
         check_stage(stage["environment"], stage["modules"])
     look_at_files(server)
+    server.announcers = {client, *server.announcers} & server.switchboard.clients
     prepare_templates(server.pool, message["stages"])
     return {"prepared": len(message["stages"])}
 
@@ -151,7 +153,8 @@ def reply_kernel(
     handover = message["handover"]
     if has_asked(server, client):
         raise ValueError("one connection holds one kernel")
-    if not look_at_files(server, LOOK_EVERY_S):
+    is_announced = not server.announcers.isdisjoint(server.switchboard.clients)
+    if not look_at_files(server, LOOK_EVERY_S if is_announced else 0.0):
         refuse_kernel(server.switchboard, client, "an installed package that every kernel uses was edited")
         return
     template = template_for(server.pool, message["environment"], message["modules"])
