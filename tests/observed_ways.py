@@ -252,7 +252,7 @@ WAYS = {  # code
     ),
     "computed": Way(
         (
-            "import os, sys\nsys.path.insert(0, os.path.join(os.getcwd(), '..', 'lib' + '_computed'))",
+            "import os, sys\nsys.path.insert(0, os.path.join('..', 'LIB_COMPUTED'.lower()))",
             "import by_computed\nfound = by_computed.X",
         ),
         {"nbs/lib_computed/by_computed.py": "X = {n}"},
@@ -264,6 +264,12 @@ WAYS = {  # code
         ),
         {"nbs/lib_package/by_package/inner.py": "X = {n}", "nbs/lib_package/by_package/__init__.py": ""},
         named="inner",
+        is_followed=True,
+    ),
+    "import_joined": Way(
+        ("import importlib\nname = 'by_' + 'joined'\nfound = importlib.import_module(name).X",),
+        {f"{HERE}/by_joined.py": "X = {n}"},
+        is_followed=True,
     ),
     "pythonpath": Way(
         ("import by_pythonpath\nfound = by_pythonpath.X",),
@@ -272,7 +278,7 @@ WAYS = {  # code
         is_followed=None,
     ),
     "import_variable": Way(
-        ("import importlib\nname = 'by_' + 'variable'\nfound = importlib.import_module(name).X",),
+        ("import importlib\nname = 'BY_VARIABLE'.lower()\nfound = importlib.import_module(name).X",),
         {f"{HERE}/by_variable.py": "X = {n}"},
     ),
     "import_literal": Way(
@@ -280,7 +286,7 @@ WAYS = {  # code
         {f"{HERE}/by_literal.py": "X = {n}"},
         is_followed=True,
     ),
-    "dunder": Way(("found = __import__('by_' + 'dunder').X",), {f"{HERE}/by_dunder.py": "X = {n}"}),
+    "dunder": Way(("found = __import__('BY_DUNDER'.lower()).X",), {f"{HERE}/by_dunder.py": "X = {n}"}),
     "namespace": Way(
         ("from ns_two.far import X as found",),
         {"ns_two/far.py": "X = {n}", f"{HERE}/ns_two/near.py": "Y = 1"},
@@ -295,7 +301,7 @@ WAYS = {  # code
         is_followed=True,
     ),
     "runpy_module": Way(
-        ("import runpy\nfound = runpy.run_module('by_' + 'runner')['X']",),
+        ("import runpy\nfound = runpy.run_module('BY_RUNNER'.lower())['X']",),
         {f"{HERE}/by_runner.py": "X = {n}"},
     ),
     "load_ext": Way(
@@ -314,6 +320,7 @@ WAYS = {  # code
             "loaded = iu.module_from_spec(spec)\nspec.loader.exec_module(loaded)\nfound = loaded.X",
         ),
         {"nbs/parts/by_spec.py": "X = {n}"},
+        is_followed=True,
     ),
     "extension": Way(
         ("import by_extension\nfound = by_extension.f()",),
@@ -336,12 +343,13 @@ WAYS = {  # code
         ("import caller\nfound = caller.X",),
         {
             f"{HERE}/called_by_name.py": "X = {n}",
-            f"{HERE}/caller.py": "import importlib\nX = importlib.import_module('called_by' + '_name').X",
+            f"{HERE}/caller.py": "import importlib\nX = importlib.import_module('CALLED_BY_NAME'.lower()).X",
         },
     ),
     "bang_python_m": Way(
         ("import sys\nsaid = !{sys.executable} -m tool_bang\nfound = said[-1]",),
         {f"{HERE}/tool_bang.py": "print({n})"},
+        is_followed=True,
         is_native=True,
     ),
     "python_m": Way(
@@ -351,6 +359,7 @@ WAYS = {  # code
             "found = subprocess.run(command, capture_output=True, text=True, check=True).stdout",
         ),
         {f"{HERE}/tool_sub.py": "print({n})"},
+        is_followed=True,
         is_native=True,
     ),
     "python_m_compiled": Way(
@@ -566,7 +575,7 @@ WAYS |= {  # in an environment of its own
         is_followed=None,
     ),
     "by_variable_package": Way(
-        ("import importlib\nfound = importlib.import_module('hidden' + '_pkg').X",),
+        ("import importlib\nfound = importlib.import_module('HIDDEN_PKG'.lower()).X",),
         {"SITE/hidden_pkg.py": distribution("hidden_pkg")},
         named="hidden",
         kinds=PACKAGE + CODE,
