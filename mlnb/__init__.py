@@ -180,6 +180,7 @@ Modules:
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
 - `mlnb.terminal.remote`: Which place a command means, whose word counts there, and what was refused
 - `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels
+- `mlnb.terminal.run_options`: Which stages of a pipeline are to be run, and how: what stands behind `mlnb run`
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
 

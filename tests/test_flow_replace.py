@@ -129,6 +129,14 @@ def test_what_was_made_from_a_replaced_result_keeps_its_origin(store):
     assert get(store, digest) == b"first"
 
 
+def test_second_result_made_from_a_replaced_one_never_held(store):
+    before, _ = replaced(store)
+    old = find_result(store, before, "train", KEY)
+    again = made(store, "third", 3)
+    assert not commit(store, old | {"outputs": again["outputs"]}).is_reproduced  # as `reproduce` keeps it
+    assert sorted(text_of(store, one) for one in results_of(store, "fraud", "train")) == ["first", "second"]
+
+
 RESULTS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), min_size=1, max_size=8)
 
 

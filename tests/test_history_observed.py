@@ -4,6 +4,8 @@ and laid out when the stage is run again, never outside of the temporary project
 import gc
 import json
 import shutil
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import MAGIC_NUMBER
 
 import pytest
 
@@ -20,7 +22,7 @@ from mlnb.flow.run_document import RunSettings
 from mlnb.flow.selection import select
 from mlnb.history.carried import observed_problems, site_of_stage
 from mlnb.history.checkout import checkout, environment_differences, write_modules
-from mlnb.history.reproduce import reproduce, sources_moved
+from mlnb.history.reproduce import reproduce, sources_moved, trees_of_stage
 from mlnb.notebook.installed_files import startup_files
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.sharing.pull import pull
@@ -267,6 +269,21 @@ def test_file_that_the_stage_writes_is_no_link(store, project):
     record["observed"]["made"] = ["data/large.bin"]
     [files] = laid_out(store, project, [record])
     assert files["data/large.bin"] == (LARGE, False)
+
+
+def test_scripts_and_modules_that_are_no_text_come_back_under_their_names(store, project):
+    compiled, library = MAGIC_NUMBER + b"code", b"\x7fELF and more"
+    cells = ["%run ../tools/clean.py\nimport fast\nimport old"]
+    notebook = json.loads(get(store, observed_record(store)["source"]))
+    notebook["cells"][0]["source"] = cells[0]
+    modules = {"clean.py": put(store, b"x = 1\n"), "fast": put(store, library), "old": put(store, compiled)}
+    record = observed_record(store, modules=modules, source=put(store, json.dumps(notebook).encode()))
+    record["parts"]["modules"] = dict.fromkeys(modules, "0" * 64)
+    [files] = laid_out(store, project, [record])
+    assert files["tools/clean.py"][0] == b"x = 1\n"
+    assert (files["old.pyc"][0], files[f"fast{EXTENSION_SUFFIXES[0]}"][0]) == (compiled, library)
+    trees = trees_of_stage([], modules, lambda digest: get(store, digest))
+    assert [name for name, _ in trees] == ["module clean.py"]
 
 
 GONE = {

@@ -167,7 +167,8 @@ NOT_THERE = {  # the same where there is no file before
 WAYS = {f"there_{way}": case for way, case in THERE.items()} | NOT_THERE
 IMPORTS = (
     "import asyncio, codecs, csv, ctypes, fileinput, gzip, io, linecache, mmap, multiprocessing, os, "
-    "pathlib, runpy, shutil, sqlite3, threading, tokenize, zipfile\nFORK = multiprocessing.get_context('fork')\ndef look(path): return open(path).read()"
+    "pathlib, runpy, shutil, sqlite3, threading, tokenize, zipfile\n"
+    "FORK = multiprocessing.get_context('fork')\ndef look(path): return open(path).read()"
 )
 
 
@@ -306,7 +307,8 @@ MODULE_CELLS = [
     "sys.modules['lazy'] = importlib.util.module_from_spec(spec)\n"
     "spec.loader.exec_module(sys.modules['lazy'])",
     "sys.modules['nothing'] = None; sys.modules['odd'] = 7; sys.modules[3] = sys; sys.modules['c'] = dict\n"
-    "WOKEN = []\nclass Trap:\n    def __getattr__(self, name): WOKEN.append(name)\nsys.modules['trap'] = Trap()",
+    "WOKEN = []\nclass Trap:\n    def __getattr__(self, name): WOKEN.append(name)\n"
+    "sys.modules['trap'] = Trap()",
     "import py_compile, os; py_compile.compile('plain.py', 'bare.pyc'); os.remove('plain.py'); import bare",
     "print('woken:', WOKEN)",
 ]

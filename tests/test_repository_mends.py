@@ -34,9 +34,12 @@ VERBS = (
 TRIED = {
     "notebook/each": "fan-outs",
     "notebook/edges": "names",
+    "notebook/missing": "test_notebook_variables.py",
+    "notebook/notebook_file": "test_notebook_variables.py",
     "notebook/parameters": "declarations, and test_notebook_parameters.py",
     "notebook/pipeline": "names",
     "notebook/scaffold": "commands",
+    "notebook/stage": "test_notebook_variables.py",
     "flow/fanout_parts": "exports",
     "flow/grid": "grids",
     "flow/heads": "commands",

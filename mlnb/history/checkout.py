@@ -28,7 +28,7 @@ from ..flow.fanout_parts import input_of
 from ..flow.key import STAGE_FORMAT, env_digest
 from ..flow.observed import installed_as
 from ..flow.steps import Plan, Step
-from .carried import lay_out, led_astray, write_observed
+from .carried import lay_out, led_astray, module_suffix, write_observed
 from ..notebook.imports import read_module
 from ..notebook.installed_files import edited_files, startup_files
 from ..notebook.pipeline import Pipeline
@@ -39,7 +39,7 @@ from ..store.digests import sha256_file
 from ..store.errors import MlnbError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store
-from ..store.observed_contents import observed_group
+from ..store.observed_contents import is_inner_path, observed_group
 from ..store.settings import Project
 from ..store.url import scheme_of
 
@@ -67,7 +67,7 @@ def _of_packages(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
         yield name, _short(then), _short(installed_as(packages, name))
 
 
-def _of_digests(what: str, then: dict | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
+def _of_counted(what: str, then: dict | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
     "Files that a key counts by their digests; nothing for a key that does not."
     now = {} if then is None else look()
     for name in dict.fromkeys([*(then or ()), *now]):
@@ -85,8 +85,8 @@ def _then_and_now(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
     yield "python", " ".join(parts["python"]), " ".join(now)
     yield "stage format", parts["format"], STAGE_FORMAT
     yield from _of_packages(parts, packages)
-    yield from _of_digests("edited", parts.get("edited"), lambda: edited_files(packages, parts["packages"]))
-    yield from _of_digests("at startup", parts.get("startup"), lambda: startup_files(packages))
+    yield from _of_counted("edited", parts.get("edited"), lambda: edited_files(packages, parts["packages"]))
+    yield from _of_counted("at startup", parts.get("startup"), lambda: startup_files(packages))
     for name, digest in parts["options"]["env"].items():
         yield f"variable {name}", digest and digest[:12], (env_digest(name) or "")[:12] or None
 
@@ -190,7 +190,8 @@ def write_modules(
     targets = [(name, root, path) for name, path in own.items()]
     targets += [(name, site / "mlnb", path) for name, path in changed.items()]
     for name, below, path in targets:
-        lay_out(below, path.as_posix(), get(store, kept[name]))
+        content = get(store, kept[name])
+        lay_out(below, path.with_suffix(module_suffix(content)).as_posix(), content)
     return bool(changed)
 
 # %% ../../nbs/history/080_checkout.ipynb #15167348
@@ -237,12 +238,12 @@ def _write_notebook(store: Store, root: Path, record: dict) -> Path:
 
 
 def _write_scripts(store: Store, root: Path, record: dict, stage: Stage) -> None:
-    "Write the files that cells run by their paths, to where those lead."
-    for script in stage.scripts:
-        place = os.path.relpath(os.path.normpath(stage.path.parent / script), root)
-        digest = record["modules"].get(Path(script).name)
-        if digest and not place.startswith(".."):
-            lay_out(root, place, get(store, digest))
+    "Write the files that cells run by their paths, to where those lead; others beside the notebook."
+    written = {Path(script).name: script for script in stage.scripts}
+    for name in (name for name in record["modules"] if name.endswith(".py")):
+        place = os.path.relpath(os.path.normpath(stage.path.parent / written.get(name, name)), root)
+        if is_inner_path(place):
+            lay_out(root, place, get(store, record["modules"][name]))
 
 
 def _step_as_recorded(project: Project, store: Store, root: Path, record: dict) -> Step:

@@ -21,7 +21,7 @@ from typing import Any
 from ..flow.attempt import Attempt, prepare, run_attempt
 from ..flow.schedule import DONE
 from ..flow.steps import Plan, Step
-from .carried import observed_problems, site_of_stage
+from .carried import module_suffix, observed_problems, site_of_stage
 from mlnb.history.checkout import (
     checkout,
     environment_differences,
@@ -106,9 +106,10 @@ def trees_of_stage(
 ) -> list[tuple[str, ast.AST]]:  # (cell or module, syntax tree)
     "The code that a stage runs and the project owns."
     running = [cell for cell in cells if cell.kind == "code" and "skip-execution" not in cell.tags]
-    own = {name: module for name, module in modules.items() if not name.startswith("mlnb.")}
+    own = {name: read(module) for name, module in modules.items() if not name.startswith("mlnb.")}
+    sources = {name: content for name, content in own.items() if module_suffix(content) == ".py"}
     trees = [(f"cell {cell.position}", parse_cell(cell.source)) for cell in running]
-    return trees + [(f"module {name}", ast.parse(read(module))) for name, module in own.items()]
+    return trees + [(f"module {name}", ast.parse(content)) for name, content in sources.items()]
 
 
 def clues(

@@ -8,7 +8,7 @@ The guarantee: everything that was opened in a watched folder between `begin` an
 
 # %% auto #0
 __all__ = ['OPENED', 'MODIFIED', 'CLOSED', 'CREATED', 'MOVED_IN', 'LOST', 'FORGOTTEN', 'IS_FOLDER', 'MOST_FOLDERS', 'FolderEvent',
-           'events_in', 'Inotify', 'is_passed_over', 'source_behind', 'signature_of', 'Opened', 'Folders',
+           'events_in', 'Inotify', 'is_passed_over', 'source_behind', 'file_signature', 'Opened', 'Folders',
            'FolderWatch']
 
 # %% ../../nbs/kernel/047_folder_watch.ipynb #f13fb2e9
@@ -125,7 +125,7 @@ def source_behind(
         return None
 
 # %% ../../nbs/kernel/047_folder_watch.ipynb #7b58edc1
-def signature_of(
+def file_signature(
     path: str,  # of any file; it is not opened
 ) -> list[int] | None:  # empty = gone; None = no plain file
     "What tells a file from what it becomes later: size [bytes], time of change [ns], inode."
@@ -152,9 +152,9 @@ class Opened:
         if what & (CREATED | MOVED_IN | MODIFIED):
             self.made.add(relative)
         elif what & OPENED and relative not in self.files:
-            signature = signature_of(path)
+            signature = file_signature(path)
             self.files |= {} if signature is None else {relative: signature}
-        elif what & CLOSED and self.files.get(relative) != signature_of(path):
+        elif what & CLOSED and self.files.get(relative) != file_signature(path):
             self.made.add(relative)
 
 # %% ../../nbs/kernel/047_folder_watch.ipynb #99c13925

@@ -8,7 +8,7 @@ So it is looked through after each cell for what is new, without waking anything
 # %% auto #0
 __all__ = ['INVENTORY', 'module_file', 'file_on_disk', 'installed_top', 'Inventory', 'note_kernel']
 
-# %% ../../nbs/kernel/044_loaded.ipynb #ee18d9d3
+# %% ../../nbs/kernel/044_loaded.ipynb #d4376b2f
 import os
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/044_loaded.ipynb #03b3a66e
+# %% ../../nbs/kernel/044_loaded.ipynb #6229852f
 def module_file(
     module: Any,  # whatever stands in `sys.modules`
 ) -> str | None:  # None for built-in ones, namespaces and other things
@@ -29,7 +29,9 @@ def module_file(
     spec, file = space.get("__spec__"), space.get("__file__")
     if isinstance(spec, ModuleSpec) and spec.has_location:
         file = spec.origin
-    return os.path.abspath(file) if isinstance(file, str) else None
+    if not isinstance(file, str):
+        return None
+    return file if file.startswith(os.sep) else os.path.abspath(file)
 
 
 def file_on_disk(
@@ -41,7 +43,7 @@ def file_on_disk(
         place = os.path.dirname(place)
     return place if os.path.isfile(place) else path
 
-# %% ../../nbs/kernel/044_loaded.ipynb #016dd193
+# %% ../../nbs/kernel/044_loaded.ipynb #76829b5a
 def installed_top(
     file: str,  # of a module
 ) -> tuple[str, bool] | None:  # and whether it lies loose; None = not installed
@@ -53,7 +55,7 @@ def installed_top(
             return (name, False) if is_package else (name.partition(".")[0], True)
     return None
 
-# %% ../../nbs/kernel/044_loaded.ipynb #40e0689d
+# %% ../../nbs/kernel/044_loaded.ipynb #a17c99c1
 _UNTOLD = ("mlnb", "__main__", "__mp_main__")
 _LATE = (
     "asttokens",
@@ -85,6 +87,7 @@ class Inventory:
     tops: set[str] = field(default_factory=set)  # installed packages that were told
     kernel: frozenset[str] = frozenset()  # those of the kernel itself
     is_native: bool = False  # whether one is machine code
+    waiting: list[dict] = field(default_factory=list)  # lines that nobody was told yet
 
     def begin(self) -> None:
         "Take in what the kernel brings; once."
@@ -94,12 +97,18 @@ class Inventory:
             self.names -= self.files.keys()
             self.files.clear()
 
+    def look_ahead(self) -> None:
+        "Look through what is new while nobody waits for it."
+        self.waiting = self.news()
+
     def news(self) -> list[dict]:
         "Lines for the report on modules that are new, or come from another file now."
-        modules = {name: module for name, module in sys.modules.copy().items() if isinstance(name, str)}
+        modules = sys.modules.copy()
         replaced = [name for name, file in self.files.items() if module_file(modules.get(name)) != file]
-        new = sorted(modules.keys() - self.names)
-        return [fact for name in (*new, *replaced) for fact in self.look(name, modules.get(name))]
+        new = [] if self.names.issuperset(modules) else modules.keys() - self.names
+        new = sorted(name for name in new if isinstance(name, str))
+        facts, self.waiting = self.waiting, []
+        return facts + [fact for name in (*new, *replaced) for fact in self.look(name, modules.get(name))]
 
     def is_kernels(self, name: str, file: str | None, top: str | None) -> bool:
         "Whether a module is Python's, mlnb's or the kernel's, and not the stage's."

@@ -10,7 +10,7 @@ The report is never taken for more than it is: each cell adds a line of its own,
 __all__ = ['facts_in', 'Seen', 'read_observations', 'Observer', 'note_open', 'note_file', 'note_rename', 'note_link',
            'note_database', 'note_library', 'note_listing', 'audit_hook', 'observe']
 
-# %% ../../nbs/kernel/045_observation.ipynb #add55952
+# %% ../../nbs/kernel/045_observation.ipynb #3e2ea20a
 import json
 import os
 import sys
@@ -31,7 +31,7 @@ from mlnb.kernel.opening import (
     places_left_out,
 )
 
-# %% ../../nbs/kernel/045_observation.ipynb #ef7a529d
+# %% ../../nbs/kernel/045_observation.ipynb #76a5b7b1
 def facts_in(
     path: Path,  # of a report
 ) -> list[dict]:  # in order; empty when there is no report
@@ -43,7 +43,7 @@ def facts_in(
                 found.append(json.loads(line))
     return [fact for fact in found if isinstance(fact, dict)]
 
-# %% ../../nbs/kernel/045_observation.ipynb #7484c66c
+# %% ../../nbs/kernel/045_observation.ipynb #cb8ded5d
 @dataclass
 class _Files:
     "What the files of a report were to the stage, line by line."
@@ -73,7 +73,7 @@ class _Files:
             if kind in fact:
                 getattr(self, f"note_{kind}")(fact)
 
-# %% ../../nbs/kernel/045_observation.ipynb #5e66986d
+# %% ../../nbs/kernel/045_observation.ipynb #d4608305
 @dataclass(frozen=True)
 class Seen:
     "What a stage's process loaded and opened, as it told itself."
@@ -108,7 +108,7 @@ def read_observations(
         frozenset(files.written & files.opened.keys()),
     )
 
-# %% ../../nbs/kernel/045_observation.ipynb #e4c28a31
+# %% ../../nbs/kernel/045_observation.ipynb #63bf8e07
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -148,8 +148,9 @@ class Observer:
 
     def tell_hidden_starts(self) -> None:
         "Tell of programs that are started past the audited functions, by what is imported for that alone."
-        for name in _STARTERS & sys.modules.keys():
-            self.tell_once("spawned", name)
+        for name in _STARTERS:
+            if name in sys.modules:
+                self.tell_once("spawned", name)
 
 
 _STARTERS = {
@@ -159,7 +160,7 @@ _STARTERS = {
     "joblib.externals.loky.backend.popen_loky_posix",
 }
 
-# %% ../../nbs/kernel/045_observation.ipynb #f1b36c7a
+# %% ../../nbs/kernel/045_observation.ipynb #58735bf8
 def note_open(
     observer: Observer,  # of this process
     path: str | bytes | int,  # as it is given to `open`
@@ -193,7 +194,7 @@ def note_file(
     fact = fact_of_opening(whole, flags)
     return fact if is_sure or fact != {"opened": whole, "as": None} else None
 
-# %% ../../nbs/kernel/045_observation.ipynb #7ee5de40
+# %% ../../nbs/kernel/045_observation.ipynb #e0ce91f5
 def note_rename(
     observer: Observer,  # of this process
     source: str | bytes | os.PathLike,  # what is renamed or linked
@@ -225,7 +226,7 @@ def note_link(
     if not os.path.isdir(os.path.join(place, os.fsdecode(source))):
         note_rename(observer, os.path.join(place, os.fsdecode(source)), target, *folders)
 
-# %% ../../nbs/kernel/045_observation.ipynb #9f205810
+# %% ../../nbs/kernel/045_observation.ipynb #434c911a
 def note_database(
     observer: Observer,  # of this process
     name: str | bytes | os.PathLike,  # as it is given to `sqlite3.connect`
@@ -259,7 +260,7 @@ def note_listing(
     if not is_known and is_asked_for(sys._getframe(2), folder):
         observer.tell_once("listed", folder)
 
-# %% ../../nbs/kernel/045_observation.ipynb #53efca90
+# %% ../../nbs/kernel/045_observation.ipynb #7e3ec291
 _NOTES = {
     "open": note_open,
     "os.listdir": note_listing,
@@ -300,7 +301,7 @@ def audit_hook(
     given = {event: (observer,) if event in _NOTES else (event,) for event in handlers}
     return hook
 
-# %% ../../nbs/kernel/045_observation.ipynb #b3c5fead
+# %% ../../nbs/kernel/045_observation.ipynb #652dd48a
 def observe(
     shell: Any,  # the kernel's IPython shell
     file: Path,  # the report, which is begun anew

@@ -9,7 +9,7 @@ Here one such call is understood, without any state: which file it is, what will
 __all__ = ['Signature', 'absolute_path', 'flags_of', 'effect_of', 'signature_of', 'fact_of_opening', 'database_file',
            'places_left_out', 'is_asked_for']
 
-# %% ../../nbs/kernel/043_opening.ipynb #1af11715
+# %% ../../nbs/kernel/043_opening.ipynb #191adbf3
 import os
 import stat
 import sys
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import mlnb
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
-# %% ../../nbs/kernel/043_opening.ipynb #e7e9176a
+# %% ../../nbs/kernel/043_opening.ipynb #0f15e0e3
 def absolute_path(
     path: str | bytes | os.PathLike,  # as it was given
 ) -> str:  # links are kept
@@ -32,7 +32,7 @@ def absolute_path(
     folder, name = os.path.split(whole)
     return os.path.join(os.path.realpath(folder), name)
 
-# %% ../../nbs/kernel/043_opening.ipynb #8275aedb
+# %% ../../nbs/kernel/043_opening.ipynb #99abe3dc
 _FLAGS = {
     "r": os.O_RDONLY,
     "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
@@ -67,7 +67,7 @@ def effect_of(
         return "made"
     return "opened" if may_read else "kept"
 
-# %% ../../nbs/kernel/043_opening.ipynb #ddd81f52
+# %% ../../nbs/kernel/043_opening.ipynb #5693b0c3
 def _status(path: str) -> os.stat_result | None:
     "What is known of a file; None when it is not there."
     try:
@@ -99,7 +99,7 @@ def fact_of_opening(
         return {"opened": path, "as": signature_of(status)}
     return {"made": path} | ({"kept": True} if effect == "kept" else {}) if effect else None
 
-# %% ../../nbs/kernel/043_opening.ipynb #29e8441d
+# %% ../../nbs/kernel/043_opening.ipynb #8382e9b8
 def database_file(
     name: str | bytes | os.PathLike,  # as it is given to `sqlite3.connect`
 ) -> str | None:  # None = in memory, or a temporary one
@@ -110,7 +110,7 @@ def database_file(
         path = "" if "mode=memory" in url.query else unquote(url.path)
     return None if path in ("", ":memory:") else path
 
-# %% ../../nbs/kernel/043_opening.ipynb #fb1a0f22
+# %% ../../nbs/kernel/043_opening.ipynb #b9fbeeca
 def places_left_out(
     scratch: str,  # folder of the attempt
     root: str,  # folder of the project
@@ -127,7 +127,7 @@ def places_left_out(
     }
     return tuple(sorted(place for place in places if not os.path.join(root, "").startswith(place)))
 
-# %% ../../nbs/kernel/043_opening.ipynb #ac75a2a5
+# %% ../../nbs/kernel/043_opening.ipynb #79b9efc8
 _FOR_OTHERS = {
     "<frozen os>",
     *(

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 from .executor import serve_execution, warm_up
 from .import_traces import StandInShell, added_around, observed_import
 from .link import Link, apply_settings, peer_process
-from .loaded import note_kernel
+from .loaded import INVENTORY, note_kernel
 from .process import end_with_parent, enter_stage, make_app, place_stage
 
 # %% ../../nbs/kernel/130_templates.ipynb #1cbab553
@@ -218,6 +218,7 @@ def _become_template(heritage: Heritage, link: Link) -> None:
     late = {}
     if order["is_observed"]:
         late = import_modules(order["modules"], heritage.shell)
+        INVENTORY.look_ahead()
     else:
         warm_up(order["modules"])
     link.send({"pid": os.getpid(), "late": late})

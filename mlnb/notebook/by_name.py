@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .cells import is_magic_call
-from .written import Written, dotted_name, elements_of, texts_of, words_of_text
+from .written import Written, dotted_name, elements_of, place_of_text, texts_of, words_of_text
 
 # %% ../../nbs/notebook/087_by_name.ipynb #f1884168
 @dataclass
@@ -62,7 +62,7 @@ def _target(words: list[str | None]) -> ByName:
         elif not _is_plain(word) or word in ("-c", "-"):
             break
         elif not word.startswith("-"):
-            return ByName(files=[word])
+            return ByName(files=[place_of_text(word)])
     return ByName()
 
 
@@ -202,7 +202,7 @@ def _module_run_by_call(call: ast.Call, written: Written) -> ByName:
 # %% ../../nbs/notebook/087_by_name.ipynb #654ceb75
 def _file_run_by_call(place: int, name: str) -> Callable:
     "Reads the argument of a function that executes a file."
-    return lambda call, written: ByName(files=_written_in(call, place, name, written))
+    return lambda call, written: ByName(files=[*map(place_of_text, _written_in(call, place, name, written))])
 
 
 def _process(call: ast.Call, written: Written) -> ByName:

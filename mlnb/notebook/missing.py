@@ -107,70 +107,41 @@ def _may_come(
     )
 
 # %% ../../nbs/notebook/125_missing.ipynb #121859ae
-DISTRIBUTIONS = {
-    **{
-        "sklearn": "scikit-learn",
-        "skimage": "scikit-image",
-        "skopt": "scikit-optimize",
-        "imblearn": "imbalanced-learn",
-    },
-    **{
-        "cv2": "opencv-python",
-        "PIL": "pillow",
-        "yaml": "pyyaml",
-        "bs4": "beautifulsoup4",
-        "faiss": "faiss-cpu",
-    },
-    **{
-        "dateutil": "python-dateutil",
-        "dotenv": "python-dotenv",
-        "docx": "python-docx",
-        "pptx": "python-pptx",
-    },
-    **{"git": "gitpython", "jwt": "pyjwt", "magic": "python-magic", "serial": "pyserial", "fitz": "pymupdf"},
-    **{
-        "Crypto": "pycryptodome",
-        "OpenSSL": "pyopenssl",
-        "zmq": "pyzmq",
-        "attr": "attrs",
-        "umap": "umap-learn",
-    },
-    **{
-        "MySQLdb": "mysqlclient",
-        "psycopg2": "psycopg2-binary",
-        "community": "python-louvain",
-        "osgeo": "gdal",
-    },
-    **{
-        "slugify": "python-slugify",
-        "sksurv": "scikit-survival",
-        "talib": "ta-lib",
-        "pkg_resources": "setuptools",
-    },
-    **{
-        "mpl_toolkits": "matplotlib",
-        "pylab": "matplotlib",
-        "graphviz": "graphviz",
-        "Levenshtein": "levenshtein",
-    },
-}  # module -> what brings it, where the names differ
+_OTHER_NAMES = """
+sklearn=scikit-learn skimage=scikit-image skopt=scikit-optimize imblearn=imbalanced-learn
+sksurv=scikit-survival cv2=opencv-python PIL=pillow yaml=pyyaml bs4=beautifulsoup4 faiss=faiss-cpu
+umap=umap-learn fitz=pymupdf dateutil=python-dateutil dotenv=python-dotenv docx=python-docx
+pptx=python-pptx slugify=python-slugify git=gitpython jwt=pyjwt magic=python-magic serial=pyserial
+zmq=pyzmq OpenSSL=pyopenssl Crypto=pycryptodome MySQLdb=mysqlclient psycopg2=psycopg2-binary
+community=python-louvain osgeo=gdal talib=ta-lib attr=attrs pkg_resources=setuptools
+mpl_toolkits=matplotlib pylab=matplotlib Levenshtein=levenshtein
+"""
+DISTRIBUTIONS = dict(pair.split("=") for pair in _OTHER_NAMES.split())  # module -> what brings it
+
+
+def _meant_instead(top: str) -> str:
+    "The name of a module that is there and hardly another one; installed ones before Python's own."
+    from difflib import get_close_matches
+    from pkgutil import iter_modules
+
+    installed = {*DISTRIBUTIONS, *(module.name for module in iter_modules())} - sys.stdlib_module_names
+    for known in (installed, sys.stdlib_module_names):
+        near = [name for name in known if abs(len(name) - len(top)) <= 2]
+        for name in get_close_matches(top, near, n=1, cutoff=0.75):
+            return name
+    return ""
 
 
 def install_mend(
     top: str,  # module that is not installed
 ) -> str:  # one sentence, a command in it
     "How a missing module comes here."
-    from difflib import get_close_matches
-    from pkgutil import iter_modules
-
-    known = {*sys.stdlib_module_names, *(module.name for module in iter_modules())}
-    close = get_close_matches(top, [name for name in known if name[0] != "_"], n=1, cutoff=0.8)
     command = f"pip install {DISTRIBUTIONS.get(top, top)}"
     install = f"install it: `{command}`, and add it to the requirements of the project"
-    is_misspelt = close and top not in DISTRIBUTIONS
+    meant = "" if top in DISTRIBUTIONS else _meant_instead(top)
     return (
-        f"did you mean `{close[0]}`? if not, {install}"
-        if is_misspelt
+        f"did you mean `{meant}`? if not, {install}"
+        if meant
         else f"{install}, or put {top}.py beside the notebook"
     )
 

@@ -41,7 +41,7 @@ def text_fault(
     data: bytes,  # content that `json` does not read as UTF-8
     shown: str,  # path of the file, for commands
     error: Exception,  # what `json` said
-) -> Fault:  # for people
+) -> Fault:  # a sentence and its mend
     "What a file is that is no JSON."
     marker = _MARKER.search(data)
     if not data.strip(b"\0 \t\r\n"):

@@ -284,8 +284,10 @@ def _edges_in(parsed: list[ParsedCell], parameters: list[Parameter], position: i
 # %% ../../nbs/notebook/110_stage.ipynb #663f6561
 def _reached(reach: Reach, edges: Edges, folder: str) -> dict:
     "The fields of `Stage` that say what is imported, run and searched."
-    imports = imports_besides({**reach.imports, **edges.imports}, written_modules(reach, folder))
-    return vars(reach) | {"imports": imports}
+    made = written_modules(reach, folder)
+    imports = imports_besides({**reach.imports, **edges.imports}, made)
+    tools = imports_besides(dict.fromkeys(reach.tools, 0), made)
+    return vars(reach) | {"imports": imports, "tools": tuple(tools)}
 
 # %% ../../nbs/notebook/110_stage.ipynb #371e1b2d
 def read_content(

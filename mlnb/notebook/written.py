@@ -109,6 +109,16 @@ def _imported_by(node: ast.AST) -> Iterator[tuple[str, str]]:
         yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 # %% ../../nbs/notebook/085_written.ipynb #e56d4a4b
+def _loops_of(node: ast.AST) -> Iterator[tuple[str, ast.expr, list[ast.AST]]]:
+    "Name of a loop, what it runs over, and the parts of the code that are inside."
+    match node:
+        case ast.For(target=ast.Name(id=name), iter=values, body=body):
+            yield name, values, body
+        case ast.ListComp(elt=part) | ast.GeneratorExp(elt=part) | ast.SetComp(elt=part):
+            loops = [one for one in node.generators if isinstance(one.target, ast.Name)]
+            yield from ((one.target.id, one.iter, [part, *one.ifs]) for one in loops)
+
+
 _DEEPEST = 8  # names that are defined by each other
 
 
@@ -141,13 +151,26 @@ class Written:
             known += [None] * (n_stores > len(known))
         return found
 
-    def look_up(self, name: str, read: Callable, otherwise: list) -> list:
+    @cached_property
+    def looped(self) -> dict[ast.AST, ast.expr]:
+        "What a name inside of a loop over it is given there."
+        loops = (loop for node in self.nodes for loop in _loops_of(node))
+        return {
+            inner: ast.Starred(values)
+            for name, values, parts in loops
+            for inner in nodes_in_order(parts)
+            if isinstance(inner, ast.Name) and inner.id == name
+        }
+
+    def look_up(self, node: ast.Name, read: Callable, otherwise: list) -> list:
         "What `read` makes of all that a name is given, unless it is defined by itself."
+        name = node.id
         if name not in self.given or name in self.busy or len(self.busy) > _DEEPEST or not self.left:
             return otherwise
         self.left -= 1
         self.busy.add(name)
-        found = [one for value in self.given[name] for one in (read(value) if value else otherwise)]
+        values = [self.looped[node]] if node in self.looped else self.given[name]
+        found = [one for value in values for one in (read(value) if value else otherwise)]
         self.busy.discard(name)
         return found
 
@@ -161,16 +184,16 @@ def dotted_name(
     while isinstance(node, ast.Attribute):
         attributes.append(node.attr)
         node = node.value
-    base = _base_name(node.id, written) if isinstance(node, ast.Name) else ""
+    base = _base_name(node, written) if isinstance(node, ast.Name) else ""
     return ".".join([base, *attributes[::-1]]) if base else ""
 
 
-def _base_name(name: str, written: Written) -> str:
+def _base_name(node: ast.Name, written: Written) -> str:
     "What a name is the name of; itself when nothing in the code gives it."
-    if name in written.imported:
-        return written.imported[name]
-    found = written.look_up(name, lambda value: [dotted_name(value, written)], [""])
-    return next(filter(None, found), "") if name in written.given else name
+    if node.id in written.imported:
+        return written.imported[node.id]
+    found = written.look_up(node, lambda value: [dotted_name(value, written)], [""])
+    return next(filter(None, found), "") if node.id in written.given else node.id
 
 # %% ../../nbs/notebook/085_written.ipynb #44159d0d
 _MOST = 100  # combinations that are put together
@@ -211,7 +234,7 @@ def _read_name(node: ast.Name, written: Written) -> list:
     if node.id in written.known:
         return [written.known[node.id]]
     otherwise = [_VALUES.get(dotted_name(node, written))]
-    return written.look_up(node.id, lambda value: values_of_node(value, written), otherwise)
+    return written.look_up(node, lambda value: values_of_node(value, written), otherwise)
 
 
 def _read_f_string(node: ast.JoinedStr, written: Written) -> list:
@@ -299,8 +322,8 @@ def elements_of(
             return values_of_node(part, written)
         case ast.BinOp(op=ast.Add(), left=left, right=right):
             return [*elements_of(left, written), *elements_of(right, written)]
-        case ast.Name(id=name):
-            return written.look_up(name, lambda value: elements_of(value, written), [None])
+        case ast.Name():
+            return written.look_up(node, lambda value: elements_of(value, written), [None])
     return [None]
 
 # %% ../../nbs/notebook/085_written.ipynb #15d3ebc6
@@ -315,7 +338,8 @@ def texts_of(
     except RecursionError:
         written.busy.clear()
         return [None]
-    return [str(value) if isinstance(value, str | PurePosixPath) else None for value in values]
+    texts = [str(value) if isinstance(value, str | PurePosixPath) else None for value in values]
+    return [None if text and "\0" in text and not text.startswith(_TOP) else text for text in texts]
 
 # %% ../../nbs/notebook/085_written.ipynb #ab1d1ef7
 def words_of_text(

@@ -118,6 +118,7 @@ def commit(
     replace: bool = False,  # whether it takes the place of a different one
 ) -> Committed:  # raises `StoreError` when there is no room
     "Write a record exclusively; of two different results one holds and the other is evidence."
+    record = {name: value for name, value in record.items() if name != "replaced_by"}  # made from evidence
     path = _path_of(store, record)
     if _write(store, path, record, "record"):
         return Committed(record, True, True)
