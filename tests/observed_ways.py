@@ -4,6 +4,7 @@ stage says, which files it needs, and which of them is edited.
 Every way binds `found`, which as a text is `1` before the edit and `2` after it, if `values` says nothing
 else."""
 
+import base64
 import json
 import os
 import py_compile
@@ -15,6 +16,7 @@ import sysconfig
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 HERE = "nbs/demo"  # the notebooks' folder, in which the stages run
@@ -186,7 +188,7 @@ def linked(target):
     return write
 
 
-def distribution(name, source_url=None, is_recorded=True):
+def distribution(name, source_url=None):
     """A distribution of one module that is installed again under its version: what differs is its RECORD, or
     the hash of its URL."""
 
@@ -196,8 +198,9 @@ def distribution(name, source_url=None, is_recorded=True):
         info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (info / "INSTALLER").write_text("pip\n")
-        size = f"sha256={n},{path.stat().st_size}" if is_recorded else ","
-        (info / "RECORD").write_text(f"{name}.py,{size}\n{name}-1.0.dist-info/METADATA,,\n")
+        digest = base64.urlsafe_b64encode(sha256(path.read_bytes()).digest()).decode().rstrip("=")
+        recorded = f"{name}.py,sha256={digest},{path.stat().st_size}\n"
+        (info / "RECORD").write_text(f"{recorded}{name}-1.0.dist-info/METADATA,,\n")
         if source_url:
             url = {"url": source_url, "archive_info": {"hash": f"sha256={n:064x}"}}
             (info / "direct_url.json").write_text(json.dumps(url))
@@ -555,7 +558,7 @@ WAYS |= {  # in an environment of its own
     ),
     "other_wheel": Way(
         ("import wheel_pkg\nfound = wheel_pkg.X",),
-        {"SITE/wheel_pkg.py": distribution("wheel_pkg", "https://host/w.whl", is_recorded=False)},
+        {"SITE/wheel_pkg.py": distribution("wheel_pkg", "https://host/w.whl")},
         named="wheel",
         kinds=PACKAGE,
         is_followed=True,
@@ -583,7 +586,7 @@ WAYS |= {  # in an environment of its own
     "sitecustomize": Way(
         ("import builtins\nfound = getattr(builtins, 'by_site', 1)",),
         {"SITE/sitecustomize.py": later("import builtins\nbuiltins.by_site = {n}")},
-        kinds=PACKAGE + CODE,
+        kinds=("python",),
         is_followed=True,
         is_alone=True,
     ),
