@@ -65,6 +65,7 @@ Modules:
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
+- `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
 - `mlnb.kernel.folder_watch`: See which files of the project are opened while a stage runs, whoever opens them

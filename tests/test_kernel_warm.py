@@ -67,6 +67,12 @@ about = {"modules": sorted(sys.modules), "path": sys.path, "cwd": os.getcwd(), "
          "signals": [s for s in signals if "function" not in s],
          "threads": sorted(t for t in threads if not t.startswith("Thread-")),
          "hooks": [type(sys.excepthook).__name__, type(sys.displayhook).__name__]}
+import builtins, re
+from pandas._config import config
+about["argv"], about["prompts"] = sys.argv[3:], [sys.ps1, sys.ps2, sys.ps3]
+about["builtins"] = {n: str(type(v)) for n, v in vars(builtins).items() if n != "_"}
+about["options"] = {n: re.sub("0x[0-9a-f]+", "", repr(pd.get_option(n))) for n in config._registered_options}
+about["settings"] = {n: repr(v) for n, v in dict.items(plt.matplotlib.rcParams)}
 save("about", about)"""
 
 
@@ -236,8 +242,14 @@ def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, run
         "hooks",
         "signals",
         "threads",
+        "argv",
+        "prompts",
+        "builtins",
+        "options",
+        "settings",
     ):
         assert warm[what] == cold[what], what
+    assert warm["options"]["display.max_columns"] == "20"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ and a template that ends by itself is replaced while anybody waits for it. None 
 # %% auto #0
 __all__ = ['MAX_BUILDS', 'Sets', 'BUILD_S', 'MAX_TEMPLATES', 'best_parent', 'shared_sets', 'late_modules', 'replace_template',
            'hear_template', 'is_growing', 'next_build', 'begin_build', 'begin_builds', 'prepare_templates',
-           'give_up_slow', 'drop_oldest']
+           'give_up_slow', 'drop_oldest', 'drop_stale']
 
 # %% ../../nbs/kernel/160_growth.ipynb #6b5a166e
 import json
@@ -19,6 +19,7 @@ from collections.abc import Container
 from contextlib import suppress
 from functools import partial
 
+from .configuration import file_states
 from mlnb.kernel.pool import (
     Pool,
     Template,
@@ -92,6 +93,7 @@ def hear_template(
         replace_template(pool, template, late_modules(template, message))
         return
     template.pid, template.since = message["pid"], time.monotonic()
+    template.files |= message["files"]
     supply_spares(pool, template)
 
 # %% ../../nbs/kernel/160_growth.ipynb #eea30071
@@ -145,6 +147,7 @@ def begin_build(
     except OSError:
         return
     template.since = time.monotonic()
+    template.files = dict(parent.files if parent else pool.base_files)
     with suppress(OSError):
         template.link.send(order)
     pool.switchboard.watch(template.link.socket, partial(hear_template, pool, template))
@@ -209,3 +212,15 @@ def drop_oldest(
     ready.sort(key=lambda t: t.since)
     for template in ready[: max(0, len(ready) - MAX_TEMPLATES)]:
         drop_template(pool, template)
+
+# %% ../../nbs/kernel/160_growth.ipynb #2452c4e6
+def drop_stale(
+    pool: Pool,  # with all templates
+) -> bool:  # whether the base has what is installed now
+    "Drop the templates of which a file was changed since they imported it."
+    ready = [t for t in pool.templates.values() if t.is_ready]
+    now = file_states({*pool.base_files}.union(*(t.files for t in ready)))
+    for template in ready:
+        if any(now.get(path) != state for path, state in template.files.items()):
+            replace_template(pool, template, {})
+    return all(now.get(path) == state for path, state in pool.base_files.items())

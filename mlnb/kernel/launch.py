@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .configuration import importable_ahead
 from .output_caps import Caps
 from .process import kernel_environment, pid_of, seed_of
 from .startup_imports import startup_imports
@@ -94,10 +95,11 @@ def launch_of_stage(
         "MLNB_SEED": str(seed_of(pipeline, stage.name, value)),
         "MLNB_SEED_NUMPY": "1" if seeds_numpy else "0",
     }
+    modules = startup_imports(trees_of(stage.content), stage.folders(project.root))
     return Launch(
         stage.path.parent,
         kernel_environment(stage.options.env, stage.options.threads, extra),
-        startup_imports(trees_of(stage.content), stage.folders(project.root)),
+        importable_ahead(modules, stage.path.parent),
         server,
     )
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from .configuration import FileStates
 from .link import Link
 from .switchboard import Switchboard, heard
 from .templates import copy_process
@@ -48,6 +49,7 @@ class Template:
     pid: int | None = None  # known once it is ready
     since: float = 0.0  # its making began, or it was last used [s, monotonic]
     n_wanted: int = 1  # spares to keep
+    files: FileStates = field(default_factory=dict)  # of its modules, when it imported them
     spares: list[Spare] = field(default_factory=list)
     queue: list[Waiting] = field(default_factory=list)  # clients that wait for a kernel
 
@@ -74,6 +76,7 @@ class Pool:
     switchboard: Switchboard
     base: socket.socket | None = None  # control socket of the first template
     base_pid: int | None = None  # process of the first template
+    base_files: FileStates = field(default_factory=dict)  # of its modules
     templates: dict[str, Template] = field(default_factory=dict)  # by environment and modules, as JSON
     late: dict[str, str] = field(default_factory=dict)  # module -> why stages import it themselves
     n_in_use: Callable[[], int] = lambda: 0  # kernels on lease

@@ -9,8 +9,8 @@ folder, not over TCP, and when the stage is over everything it started is ended 
 # %% auto #0
 __all__ = ['PASSED_ON', 'FIXED', 'THREAD_VARIABLES', 'BY_HAND', 'KERNEL_COMMAND', 'kernel_environment', 'seed_of', 'stage_path',
            'place_stage', 'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell', 'NotImportedError',
-           'stand_in_for_verbs', 'make_app', 'enter_stage', 'run_kernel', 'first_short', 'socket_folder', 'end_group',
-           'pid_of']
+           'stand_in_for_verbs', 'make_app', 'enter_stage', 'leave_terminal', 'run_kernel', 'kernel_argv',
+           'first_short', 'socket_folder', 'end_group', 'pid_of']
 
 # %% ../../nbs/kernel/050_process.ipynb #246651d2
 import builtins
@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 import psutil
 
+from .configuration import is_sent_away, leave_out_system, private_configuration
 from .import_guard import guard_imports
 from .limits import end_processes, family
 from .observation import observe
@@ -41,7 +42,10 @@ PASSED_ON = (
     "LD_LIBRARY_PATH",
     "LOGNAME",
     "PATH",
+    "PYTHONHOME",
+    "PYTHONNOUSERSITE",
     "PYTHONPATH",
+    "PYTHONUSERBASE",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
@@ -76,8 +80,17 @@ def kernel_environment(
     extra: dict[str, str] | None = None,  # of mlnb itself
 ) -> dict[str, str]:  # everything the kernel sees
     "The fixed environment of a kernel."
-    passed = {n: os.environ[n] for n in (*PASSED_ON, *declared) if n in os.environ}
-    return passed | FIXED | dict.fromkeys(THREAD_VARIABLES, str(threads)) | (extra or {})
+    ignored = [n for n in PASSED_ON if sys.flags.ignore_environment and n.startswith("PYTHON")]
+    passed = {n: os.environ[n] for n in (*PASSED_ON, *declared) if n in os.environ and n not in ignored}
+    if sys.flags.no_user_site:
+        passed["PYTHONNOUSERSITE"] = "1"
+    return (
+        private_configuration()
+        | passed
+        | FIXED
+        | dict.fromkeys(THREAD_VARIABLES, str(threads))
+        | (extra or {})
+    )
 
 # %% ../../nbs/kernel/050_process.ipynb #0aac08fc
 def seed_of(
@@ -187,6 +200,8 @@ def make_app(
     adopt_orphans()
     from ipykernel.kernelapp import IPKernelApp
 
+    if is_sent_away():
+        leave_out_system()
     app = IPKernelApp.instance()
     app.initialize(arguments)
     lose_nothing(app)
@@ -212,6 +227,14 @@ def enter_stage(
             observe(shell, Path(context).with_name("observed.jsonl"), root)
     seed_first_cell(shell, seed, os.environ.get("MLNB_SEED_NUMPY") == "1")
 
+# %% ../../nbs/kernel/050_process.ipynb #01cf0268
+def leave_terminal() -> None:
+    "Read from nowhere, and write to no terminal; a file or a pipe that output goes to stays."
+    with open(os.devnull, "r+b") as nowhere:
+        for number in (0, 1, 2):
+            if number == 0 or os.isatty(number):
+                os.dup2(nowhere.fileno(), number)
+
 # %% ../../nbs/kernel/050_process.ipynb #35f561dc
 def run_kernel(
     arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
@@ -219,6 +242,8 @@ def run_kernel(
     "Run an ipykernel in this process until it is shut down."
     place_stage(None)
     end_with_parent(os.getppid())
+    if BY_HAND not in os.environ:
+        leave_terminal()
     app = make_app(arguments)
     enter_stage(app.shell)
     app.start()
@@ -232,6 +257,13 @@ KERNEL_COMMAND = (
     "{connection_file}",
     "--HistoryManager.hist_file=:memory:",
 )
+
+
+def kernel_argv(
+    file: Path,  # a kernel's connection file
+) -> list[str]:
+    "What `sys.argv` is in a kernel."
+    return ["-c", *(part.format(connection_file=file) for part in KERNEL_COMMAND[3:])]
 
 # %% ../../nbs/kernel/050_process.ipynb #40b5b99c
 def first_short(

@@ -27,6 +27,7 @@ from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
+from .configuration import ipython_folders, own_configuration
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
 from .link import Link, ensure_server, inherited_settings, wait_for_server
@@ -187,8 +188,18 @@ def launch_in_lab(
     found = [path for path in paths if path.suffix == ".ipynb" and path.is_file()]
     launch = launch_of_notebook(found[0], ensure_server()) if found else _launch_without_notebook(given)
     if launch is not None:
+        _keep_own_ipython(launch, {**os.environ, **(given.get("env") or {})})
         launch.environment[BY_HAND] = "1"
     return launch
+
+
+def _keep_own_ipython(launch: Launch, theirs: dict[str, str]) -> None:
+    "Let somebody who has an IPython configuration have it, in a kernel that has not read another one."
+    if not own_configuration(ipython_folders(theirs)):
+        return
+    launch.server = None
+    del launch.environment["IPYTHONDIR"]
+    launch.environment |= {name: theirs[name] for name in ("IPYTHONDIR",) if name in theirs}
 
 
 def _launch_without_notebook(given: dict[str, Any]) -> Launch | None:

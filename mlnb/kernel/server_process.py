@@ -25,7 +25,9 @@ from pathlib import Path
 
 import psutil
 
+from .configuration import file_states
 from .growth import begin_builds, drop_oldest, give_up_slow
+from .import_traces import module_files_here
 from .limits import end_processes
 from .link import connect
 from .pool import supply_ready, template_for
@@ -132,6 +134,7 @@ def open_server(
     shutil.rmtree(server.folder, ignore_errors=True)
     server.folder.mkdir(mode=0o700)
     server.pool.base, server.pool.base_pid = start_base(server.folder)
+    server.pool.base_files = file_states(module_files_here())
     server.switchboard.watch(server.pool.base, partial(setattr, server, "is_over", True))
     template_for(server.pool, None, list(EXECUTOR_MODULES))
     listener = listen_at(server.address)

@@ -21,17 +21,26 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from .configuration import file_states
 from .executor import serve_execution, warm_up
-from .import_traces import StandInShell, added_around, observed_import
+from mlnb.kernel.import_traces import (
+    FOLDER_AT_IMPORT,
+    StandInShell,
+    added_around,
+    module_files_here,
+    observed_import,
+)
 from .link import Link, apply_settings, peer_process
 from .loaded import INVENTORY, note_kernel
-from .process import end_with_parent, enter_stage, make_app, place_stage
+from .process import end_with_parent, enter_stage, kernel_argv, make_app, place_stage
 
 # %% ../../nbs/kernel/130_templates.ipynb #1cbab553
 KERNEL_MODULES = (
@@ -65,9 +74,14 @@ def take_environment(
     environment: dict[str, str],  # all that is known before the stage is
 ) -> None:
     "Make this process's environment the given one, before anything reads it."
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
     os.environ.clear()
     os.environ.update(SET_BY_KERNEL | environment)
     os.environ.setdefault("MPLBACKEND", INLINE_BACKEND)
+    ZMQInteractiveShell.init_environment(SimpleNamespace())
+    tempfile.tempdir = None
+    sys.argv[:] = kernel_argv(Path("connection.json"))
 
 # %% ../../nbs/kernel/130_templates.ipynb #94eb411a
 def import_modules(
@@ -123,12 +137,11 @@ def start_app(
     "Make a kernel in this process as if its libraries were imported after it."
     front, back = added_around(heritage.first_filters, warnings.filters) or ([], [])
     warnings.filters[:] = heritage.first_filters
-    sys.argv = ["-c", "-f", str(file)]
-    app = make_app(["-f", str(file), "--HistoryManager.hist_file=:memory:"])
+    sys.argv[:] = kernel_argv(file)
+    app = make_app(sys.argv[1:])
     warnings.filters[:] = [*front, *warnings.filters, *back]
     warnings._filters_mutated()
-    for event, callback in heritage.shell.registered:
-        app.shell.events.register(event, callback)
+    heritage.shell.stand_for(app.shell)
     return app
 
 # %% ../../nbs/kernel/130_templates.ipynb #7d9eb6be
@@ -137,6 +150,13 @@ def _take_address(app: Any, file: Path, replaced: dict) -> None:
     app.session.key = replaced["key"].encode()
     for n in range(1, len(CHANNELS) + 1):
         os.rename(f"{file.with_suffix('')}-{n}", f"{replaced['ip']}-{n}")
+
+
+def _tell_folder() -> None:
+    "Tell libraries that keep the working folder of their import which one that is."
+    for module, name in FOLDER_AT_IMPORT:
+        if module in sys.modules:
+            setattr(sys.modules[module], name, os.getcwd())
 
 
 def take_handover(
@@ -148,6 +168,7 @@ def take_handover(
     apply_settings(handover["settings"])
     os.chdir(handover["folder"])
     os.environ.update(handover["environment"])
+    _tell_folder()
     app.shell.starting_dir = os.getcwd()
     app.shell.user_ns["_dh"][:] = [Path(os.getcwd())]
     enter_stage(app.shell)
@@ -215,13 +236,13 @@ def _become_template(heritage: Heritage, link: Link) -> None:
     order = link.receive() or {}
     if order["environment"] is not None:
         take_environment(order["environment"])
-    late = {}
+    late, there = {}, module_files_here()
     if order["is_observed"]:
         late = import_modules(order["modules"], heritage.shell)
         INVENTORY.look_ahead()
     else:
         warm_up(order["modules"])
-    link.send({"pid": os.getpid(), "late": late})
+    link.send({"pid": os.getpid(), "late": late, "files": file_states(module_files_here() - there)})
     if not late:
         serve_template(link.socket, heritage)
 
