@@ -4,6 +4,7 @@ stage says, which files it needs, and which of them is edited.
 Every way binds `found`, which as a text is `1` before the edit and `2` after it, if `values` says nothing
 else."""
 
+import base64
 import json
 import os
 import py_compile
@@ -15,6 +16,7 @@ import sysconfig
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 HERE = "nbs/demo"  # the notebooks' folder, in which the stages run
@@ -186,7 +188,7 @@ def linked(target):
     return write
 
 
-def distribution(name, source_url=None, is_recorded=True):
+def distribution(name, source_url=None):
     """A distribution of one module that is installed again under its version: what differs is its RECORD, or
     the hash of its URL."""
 
@@ -196,8 +198,9 @@ def distribution(name, source_url=None, is_recorded=True):
         info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (info / "INSTALLER").write_text("pip\n")
-        size = f"sha256={n},{path.stat().st_size}" if is_recorded else ","
-        (info / "RECORD").write_text(f"{name}.py,{size}\n{name}-1.0.dist-info/METADATA,,\n")
+        digest = base64.urlsafe_b64encode(sha256(path.read_bytes()).digest()).decode().rstrip("=")
+        recorded = f"{name}.py,sha256={digest},{path.stat().st_size}\n"
+        (info / "RECORD").write_text(f"{recorded}{name}-1.0.dist-info/METADATA,,\n")
         if source_url:
             url = {"url": source_url, "archive_info": {"hash": f"sha256={n:064x}"}}
             (info / "direct_url.json").write_text(json.dumps(url))
@@ -252,7 +255,7 @@ WAYS = {  # code
     ),
     "computed": Way(
         (
-            "import os, sys\nsys.path.insert(0, os.path.join(os.getcwd(), '..', 'lib' + '_computed'))",
+            "import os, sys\nsys.path.insert(0, os.path.join('..', 'LIB_COMPUTED'.lower()))",
             "import by_computed\nfound = by_computed.X",
         ),
         {"nbs/lib_computed/by_computed.py": "X = {n}"},
@@ -264,6 +267,12 @@ WAYS = {  # code
         ),
         {"nbs/lib_package/by_package/inner.py": "X = {n}", "nbs/lib_package/by_package/__init__.py": ""},
         named="inner",
+        is_followed=True,
+    ),
+    "import_joined": Way(
+        ("import importlib\nname = 'by_' + 'joined'\nfound = importlib.import_module(name).X",),
+        {f"{HERE}/by_joined.py": "X = {n}"},
+        is_followed=True,
     ),
     "pythonpath": Way(
         ("import by_pythonpath\nfound = by_pythonpath.X",),
@@ -272,7 +281,7 @@ WAYS = {  # code
         is_followed=None,
     ),
     "import_variable": Way(
-        ("import importlib\nname = 'by_' + 'variable'\nfound = importlib.import_module(name).X",),
+        ("import importlib\nname = 'BY_VARIABLE'.lower()\nfound = importlib.import_module(name).X",),
         {f"{HERE}/by_variable.py": "X = {n}"},
     ),
     "import_literal": Way(
@@ -280,7 +289,7 @@ WAYS = {  # code
         {f"{HERE}/by_literal.py": "X = {n}"},
         is_followed=True,
     ),
-    "dunder": Way(("found = __import__('by_' + 'dunder').X",), {f"{HERE}/by_dunder.py": "X = {n}"}),
+    "dunder": Way(("found = __import__('BY_DUNDER'.lower()).X",), {f"{HERE}/by_dunder.py": "X = {n}"}),
     "namespace": Way(
         ("from ns_two.far import X as found",),
         {"ns_two/far.py": "X = {n}", f"{HERE}/ns_two/near.py": "Y = 1"},
@@ -295,7 +304,7 @@ WAYS = {  # code
         is_followed=True,
     ),
     "runpy_module": Way(
-        ("import runpy\nfound = runpy.run_module('by_' + 'runner')['X']",),
+        ("import runpy\nfound = runpy.run_module('BY_RUNNER'.lower())['X']",),
         {f"{HERE}/by_runner.py": "X = {n}"},
     ),
     "load_ext": Way(
@@ -314,6 +323,7 @@ WAYS = {  # code
             "loaded = iu.module_from_spec(spec)\nspec.loader.exec_module(loaded)\nfound = loaded.X",
         ),
         {"nbs/parts/by_spec.py": "X = {n}"},
+        is_followed=True,
     ),
     "extension": Way(
         ("import by_extension\nfound = by_extension.f()",),
@@ -336,12 +346,13 @@ WAYS = {  # code
         ("import caller\nfound = caller.X",),
         {
             f"{HERE}/called_by_name.py": "X = {n}",
-            f"{HERE}/caller.py": "import importlib\nX = importlib.import_module('called_by' + '_name').X",
+            f"{HERE}/caller.py": "import importlib\nX = importlib.import_module('CALLED_BY_NAME'.lower()).X",
         },
     ),
     "bang_python_m": Way(
         ("import sys\nsaid = !{sys.executable} -m tool_bang\nfound = said[-1]",),
         {f"{HERE}/tool_bang.py": "print({n})"},
+        is_followed=True,
         is_native=True,
     ),
     "python_m": Way(
@@ -351,6 +362,7 @@ WAYS = {  # code
             "found = subprocess.run(command, capture_output=True, text=True, check=True).stdout",
         ),
         {f"{HERE}/tool_sub.py": "print({n})"},
+        is_followed=True,
         is_native=True,
     ),
     "python_m_compiled": Way(
@@ -546,7 +558,7 @@ WAYS |= {  # in an environment of its own
     ),
     "other_wheel": Way(
         ("import wheel_pkg\nfound = wheel_pkg.X",),
-        {"SITE/wheel_pkg.py": distribution("wheel_pkg", "https://host/w.whl", is_recorded=False)},
+        {"SITE/wheel_pkg.py": distribution("wheel_pkg", "https://host/w.whl")},
         named="wheel",
         kinds=PACKAGE,
         is_followed=True,
@@ -566,7 +578,7 @@ WAYS |= {  # in an environment of its own
         is_followed=None,
     ),
     "by_variable_package": Way(
-        ("import importlib\nfound = importlib.import_module('hidden' + '_pkg').X",),
+        ("import importlib\nfound = importlib.import_module('HIDDEN_PKG'.lower()).X",),
         {"SITE/hidden_pkg.py": distribution("hidden_pkg")},
         named="hidden",
         kinds=PACKAGE + CODE,
@@ -574,7 +586,7 @@ WAYS |= {  # in an environment of its own
     "sitecustomize": Way(
         ("import builtins\nfound = getattr(builtins, 'by_site', 1)",),
         {"SITE/sitecustomize.py": later("import builtins\nbuiltins.by_site = {n}")},
-        kinds=PACKAGE + CODE,
+        kinds=("python",),
         is_followed=True,
         is_alone=True,
     ),

@@ -577,7 +577,8 @@ def test_file_of_another_owner_is_counted_and_not_kept(tmp_path):
 def test_check_and_run_say_in_one_line_what_would_be_better_declared(tmp_path):
     lab = lab_of(tmp_path, ["computed", "open"])
     result = lab.run()
-    lines = [line for line in result.stderr.splitlines() if "by_computed" in line or "opened.txt" in line]
+    named = ("by_computed", "opened.txt")
+    lines = [line for line in result.stderr.splitlines() if any(name in line for name in named)]
     assert len(lines) == 2, result.stderr
     problems = json.dumps(lab.ask("check", "--json").json["problems"])
     assert "by_computed" in problems and "opened.txt" in problems
