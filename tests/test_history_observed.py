@@ -276,14 +276,14 @@ def test_scripts_and_modules_that_are_no_text_come_back_under_their_names(store,
     cells = ["%run ../tools/clean.py\nimport fast\nimport old"]
     notebook = json.loads(get(store, observed_record(store)["source"]))
     notebook["cells"][0]["source"] = cells[0]
-    modules = {"clean.py": put(store, b"x = 1\n"), "fast": put(store, library), "old": put(store, compiled)}
+    modules = {"../tools/clean.py": put(store, b"x = 1\n"), "fast": put(store, library), "old": put(store, compiled)}
     record = observed_record(store, modules=modules, source=put(store, json.dumps(notebook).encode()))
     record["parts"]["modules"] = dict.fromkeys(modules, "0" * 64)
     [files] = laid_out(store, project, [record])
     assert files["tools/clean.py"][0] == b"x = 1\n"
     assert (files["old.pyc"][0], files[f"fast{EXTENSION_SUFFIXES[0]}"][0]) == (compiled, library)
     trees = trees_of_stage([], modules, lambda digest: get(store, digest))
-    assert [name for name, _ in trees] == ["module clean.py"]
+    assert [name for name, _ in trees] == ["module ../tools/clean.py"]
 
 
 GONE = {

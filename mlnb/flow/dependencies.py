@@ -10,11 +10,12 @@ makes stale what uses the changed part."""
 
 # %% auto #0
 __all__ = ['Edits', 'has_moving_source', 'source_folders', 'is_file_of_ours', 'can_change', 'folders_of', 'Dependencies',
-           'dependencies', 'dependencies_of', 'completed']
+           'dependencies', 'script_name', 'dependencies_of', 'completed']
 
 # %% ../../nbs/flow/060_dependencies.ipynb #5603143c
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +24,7 @@ import mlnb
 from ..notebook.imports import module_files, read_module
 from ..notebook.installed_files import edited_files
 from ..notebook.packages import builds_of, closure, distributions_by_module, normal_name
-from ..notebook.reach import follow_scripts
+from ..notebook.reach import scripts_of
 from ..notebook.stage import Stage
 
 # %% ../../nbs/flow/060_dependencies.ipynb #c19823a1
@@ -92,15 +93,15 @@ def dependencies(
     imports: Iterable[str],  # dotted names that the stage's cells import
     folders: list[Path],  # where own modules are looked for, in order
     packages: dict,  # what is installed, by distribution
-    scripts: Iterable[Path] = (),  # own files that cells run
+    scripts: Mapping[str, Path] | None = None,  # own files that are run, by name
 ) -> Dependencies:
     "Follow imports and scripts through the project's own modules to the packages they end in."
     by_module = distributions_by_module(packages)
     places_of = cache(partial(folders_of, folders, packages))
     modules, files, wanted, seen, waiting = {}, {}, set(), set(), list(imports)
-    for path in scripts:
-        files[path.name] = path
-        modules[path.name], further = read_module(path, "")
+    for name, path in (scripts or {}).items():
+        files[name] = path
+        modules[name], further = read_module(path, "")
         waiting += further
     while waiting:
         dotted = waiting.pop()
@@ -118,6 +119,15 @@ def dependencies(
     return Dependencies(dict(sorted(modules.items())), closure(packages, wanted), files)
 
 # %% ../../nbs/flow/060_dependencies.ipynb #3914829f
+def script_name(
+    stage: Stage,  # that runs it
+    path: Path,  # of a script, absolute
+) -> str:  # `./other.py`: a path, and never the name of a module
+    "What a script is called among the modules of a stage."
+    name = Path(os.path.relpath(path, stage.path.parent.absolute())).as_posix()
+    return name if name.startswith("../") else f"./{name}"
+
+
 def dependencies_of(
     stage: Stage,  # as read from its notebook
     root: Path,  # folder of the project
@@ -125,23 +135,14 @@ def dependencies_of(
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
     written = {(stage.path.parent / name).resolve() for name in stage.writes}
-    folders = stage.folders(root)
-    scripts = follow_scripts(stage.scripts, folders)
+    folders, scripts = stage.folders(root), {script_name(stage, path): path for path in scripts_of(stage)}
     found = dependencies([*stage.imports, *stage.tools], folders, packages, scripts)
     own = {name for name, path in found.files.items() if path.resolve() in written}
     modules = {name: digest for name, digest in found.modules.items() if name not in own}
     return replace(found, modules=modules, files={n: p for n, p in found.files.items() if n not in own})
 
 # %% ../../nbs/flow/060_dependencies.ipynb #c6ed1ba5
-Edits = dict[str, dict[str, str]]  # by distribution: installed file that was edited -> digest
-
-
-def _edits_of(packages: dict, names: Iterable[str], known: Edits) -> dict[str, str]:
-    "Installed files of distributions that were edited; each distribution is looked at once."
-    for name in names:
-        if name not in known:
-            known[name] = edited_files(packages, [name])
-    return {path: digest for name in names for path, digest in known[name].items()}
+Edits = dict[str, dict[str, str | None]]  # by distribution: installed file that was edited -> digest
 
 
 def completed(
@@ -153,6 +154,6 @@ def completed(
 ) -> Dependencies:
     "Add what values bring, and what of all of it is installed, to the byte."
     versions = dict(sorted((found.packages | closure(packages, brought)).items()))
-    edited = _edits_of(packages, versions, known)
+    edited = edited_files(packages, versions, known)
     builds = builds_of(packages, versions)
     return replace(found, packages=versions, builds=builds, edited=edited, startup=startup)

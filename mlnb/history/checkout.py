@@ -186,7 +186,7 @@ def write_modules(
     kept, changed = record["modules"], changed_modules(record)
     if changed and not (site / "mlnb").exists():
         shutil.copytree(_MLNB_FOLDER, site / "mlnb", ignore=shutil.ignore_patterns("__pycache__"))
-    own = {name: _own_file(Path(), name, kept) for name in kept if not name.startswith("mlnb.")}
+    own = {name: _own_file(Path(), name, kept) for name in kept if not name.startswith((".", "mlnb."))}
     targets = [(name, root, path) for name, path in own.items()]
     targets += [(name, site / "mlnb", path) for name, path in changed.items()]
     for name, below, path in targets:
@@ -238,10 +238,9 @@ def _write_notebook(store: Store, root: Path, record: dict) -> Path:
 
 
 def _write_scripts(store: Store, root: Path, record: dict, stage: Stage) -> None:
-    "Write the files that cells run by their paths, to where those lead; others beside the notebook."
-    written = {Path(script).name: script for script in stage.scripts}
-    for name in (name for name in record["modules"] if name.endswith(".py")):
-        place = os.path.relpath(os.path.normpath(stage.path.parent / written.get(name, name)), root)
+    "Write the files that cells run by their paths, to where those lead."
+    for name in (name for name in record["modules"] if name.startswith(".")):
+        place = os.path.relpath(os.path.normpath(stage.path.parent / name), root)
         if is_inner_path(place):
             lay_out(root, place, get(store, record["modules"][name]))
 

@@ -95,7 +95,8 @@ def launch_of_stage(
         "MLNB_SEED": str(seed_of(pipeline, stage.name, value)),
         "MLNB_SEED_NUMPY": "1" if seeds_numpy else "0",
     }
-    modules = startup_imports(trees_of(stage.content), stage.folders(project.root))
+    trees = [] if stage.is_path_computed else trees_of(stage.content)
+    modules = startup_imports(trees, stage.folders(project.root))
     return Launch(
         stage.path.parent,
         kernel_environment(stage.options.env, stage.options.threads, extra),
