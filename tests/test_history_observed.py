@@ -276,7 +276,8 @@ def test_scripts_and_modules_that_are_no_text_come_back_under_their_names(store,
     cells = ["%run ../tools/clean.py\nimport fast\nimport old"]
     notebook = json.loads(get(store, observed_record(store)["source"]))
     notebook["cells"][0]["source"] = cells[0]
-    modules = {"../tools/clean.py": put(store, b"x = 1\n"), "fast": put(store, library), "old": put(store, compiled)}
+    contents = {"../tools/clean.py": b"x = 1\n", "fast": library, "old": compiled}
+    modules = {name: put(store, content) for name, content in contents.items()}
     record = observed_record(store, modules=modules, source=put(store, json.dumps(notebook).encode()))
     record["parts"]["modules"] = dict.fromkeys(modules, "0" * 64)
     [files] = laid_out(store, project, [record])
@@ -367,7 +368,7 @@ def test_no_path_leads_out(store, project, tmp_path, path, place):
     "change",
     [
         {"file": "../../out.ipynb"},
-        {"modules": {"../../out": sha256(TOOL)}},
+        {"modules": {"x/../../out": sha256(TOOL)}},
         {"modules": {"/tmp/out": sha256(TOOL)}},
         {"sources": {"raw": [["link", 1, "0" * 64], ["link/deep/x", 1, "0" * 64]]}},
     ],

@@ -10,7 +10,7 @@ makes stale what uses the changed part."""
 
 # %% auto #0
 __all__ = ['Edits', 'has_moving_source', 'source_folders', 'is_file_of_ours', 'can_change', 'folders_of', 'Dependencies',
-           'dependencies', 'script_name', 'dependencies_of', 'completed']
+           'dependencies', 'with_configuration', 'script_name', 'dependencies_of', 'completed']
 
 # %% ../../nbs/flow/060_dependencies.ipynb #5603143c
 import os
@@ -21,11 +21,13 @@ from functools import cache, partial
 from pathlib import Path
 
 import mlnb
+from ..kernel.configuration import READ_IN_FOLDER, config_files
 from ..notebook.imports import module_files, read_module
 from ..notebook.installed_files import edited_files
 from ..notebook.packages import builds_of, closure, distributions_by_module, normal_name
 from ..notebook.reach import scripts_of
 from ..notebook.stage import Stage
+from ..store.digests import sha256
 
 # %% ../../nbs/flow/060_dependencies.ipynb #c19823a1
 def has_moving_source(packages: dict, top: str) -> bool:
@@ -119,6 +121,16 @@ def dependencies(
     return Dependencies(dict(sorted(modules.items())), closure(packages, wanted), files)
 
 # %% ../../nbs/flow/060_dependencies.ipynb #3914829f
+def with_configuration(
+    found: Dependencies,  # behind imports and scripts
+    files: dict[str, Path],  # configuration beside the notebook, by name
+) -> Dependencies:
+    "Add configuration that libraries read in the working folder when they are imported there."
+    read = {f"./{name}": path for name, path in files.items() if READ_IN_FOLDER[name] & found.packages.keys()}
+    digests = {name: sha256(path.read_bytes()) for name, path in read.items()}
+    return replace(found, modules=found.modules | digests, files=found.files | read)
+
+
 def script_name(
     stage: Stage,  # that runs it
     path: Path,  # of a script, absolute
@@ -137,6 +149,7 @@ def dependencies_of(
     written = {(stage.path.parent / name).resolve() for name in stage.writes}
     folders, scripts = stage.folders(root), {script_name(stage, path): path for path in scripts_of(stage)}
     found = dependencies([*stage.imports, *stage.tools], folders, packages, scripts)
+    found = with_configuration(found, config_files(stage.path.parent))
     own = {name for name, path in found.files.items() if path.resolve() in written}
     modules = {name: digest for name, digest in found.modules.items() if name not in own}
     return replace(found, modules=modules, files={n: p for n, p in found.files.items() if n not in own})

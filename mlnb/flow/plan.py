@@ -122,7 +122,7 @@ def found_behind(
     known: dict,  # found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
-    place = (stage.path.parent, tuple(stage.imports), stage.search_first, stage.search_last, stage.scripts)
+    place = (stage.path.parent, tuple(stage.imports), repr(stage.reach))
     if place not in known:
         known[place] = dependencies_of(stage, plan.project.root, plan.packages)
     return known[place]

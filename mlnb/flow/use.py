@@ -183,8 +183,9 @@ def may_keep(
 
 
 def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:
-    "Files whose content is to be kept, by digest."
-    return {digest: path for digest, path in digests.items() if may_keep(path, plan.project.root)}
+    "Files whose content is to be kept, by digest; one that the stage wrote anew holds another by now."
+    known = {digest: path for digest, path in digests.items() if may_keep(path, plan.project.root)}
+    return {digest: path for digest, path in known.items() if content_digest(plan.store, path) == digest}
 
 # %% ../../nbs/flow/095_use.ipynb #0e12528f
 def _changed(plan: Plan, reading: Reading, files: dict[str, Any]) -> str | None:
@@ -203,10 +204,10 @@ def _changed(plan: Plan, reading: Reading, files: dict[str, Any]) -> str | None:
 def _digests(plan: Plan, step: Step, reading: Reading, files: dict[str, Any]) -> dict[str, dict]:
     "What was observed, by group."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
+    before = {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
     listed = {os.path.relpath(path, root) for path in reading.seen.listed if project_path(plan, f"{path}/x")}
-    contents = {
-        p: None if then is None else content_digest(plan.store, root / p) for p, then in files.items()
-    }
+    contents = {p: before.get(p) or content_digest(plan.store, root / p) for p in files}
+    contents |= dict.fromkeys((path for path, then in files.items() if then is None), None)
     modules = _outside_modules(plan, step, reading)
     names = {folder: names_digest(root / folder, made_in(folder, made)) for folder in sorted(listed)}
     return {

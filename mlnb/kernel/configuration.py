@@ -174,7 +174,11 @@ def home_state() -> FileStates:
     return file_states(sorted(str(path) for name in HOME_FOLDERS for path in (home / name).glob("*")))
 
 # %% ../../nbs/kernel/048_configuration.ipynb #45f913b1
-READ_IN_FOLDER = ("matplotlibrc", ".numba_config.yaml", "arvizrc")  # at import
+READ_IN_FOLDER = {
+    "matplotlibrc": {"matplotlib"},
+    ".numba_config.yaml": {"numba"},
+    "arvizrc": {"arviz"},
+}  # file -> distributions that read it at import
 READ_NOTHING = ("duckdb", "mlnb", "numpy", "pandas", "pyarrow", "scipy", "sklearn")  # of these
 
 
