@@ -27,7 +27,6 @@ from .plan import plan_stage
 from .run_document import Run, entry_of, second_result, show_record, stage_error
 from .selection import is_forced, scope_units
 from .steps import Plan, Step
-from .use import LOCK_FILES, Use, below_path, observed_key, use_sentence
 from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
 from ..store.artifacts import Artifact
@@ -39,6 +38,7 @@ from ..store.runs import run_folder, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
+    from mlnb.flow.use import Use
 
 # %% ../../nbs/flow/160_ending.ipynb #e252764e
 NOBODY_LOOKED = "not observed: nobody watched"  # of an attempt without an observer
@@ -46,6 +46,8 @@ NOBODY_LOOKED = "not observed: nobody watched"  # of an attempt without an obser
 
 def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict:
     "Keep what ran: the executed notebook, its full texts, source, modules, lock file."
+    from mlnb.flow.use import LOCK_FILES
+
     lock = next(filter(Path.is_file, map(plan.project.root.joinpath, LOCK_FILES)), None)
     return {
         "notebook": put(plan.store, attempt.notebook),
@@ -57,8 +59,10 @@ def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict:
     }
 
 # %% ../../nbs/flow/160_ending.ipynb #be3db09e
-def _described_use(plan: Plan, step: Step, use: Use) -> dict:
+def _described_use(plan: Plan, step: Step, use: "Use") -> dict:
     "Describe what a stage used beyond its key."
+    from mlnb.flow.use import below_path
+
     around = locations_of(plan, step)
     for name, path in use.modules.items():
         depth = below_path(name, path).count("/")
@@ -82,6 +86,8 @@ def record_of(
     attempt: "Attempt",  # that succeeded, its outputs kept
 ) -> dict:  # the record, its objects already kept
     "Keep the code that ran, and describe the result."
+    from mlnb.flow.use import Use, observed_key
+
     entry, python, platform = run.entry(step.name), sys.version.split()[0], step.parts["python"][2]
     use = attempt.use or Use(python=NOBODY_LOOKED, native=NOBODY_LOOKED)
     key, parts = observed_key(step, use)
@@ -214,6 +220,8 @@ def _ending_of(run: Run, step: Step, attempt: "Attempt") -> Ending:
 # %% ../../nbs/flow/160_ending.ipynb #c1c85227
 def _tell_use(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say in a line what a stage used that its text does not declare, and what would be better."
+    from mlnb.flow.use import use_sentence
+
     said = use_sentence(attempt.use.observed) if attempt.use else None
     if said:
         run.tell("line", text=f"{step.name} {said[0]}; it counts from now on. Better: {said[1]}")

@@ -32,7 +32,6 @@ import psutil
 from .configuration import is_sent_away, leave_out_system, private_configuration
 from .import_guard import guard_imports
 from .limits import end_processes, family
-from .observation import observe
 from .output_caps import lose_nothing
 from ..notebook.bindings import STAGE_NAMES
 
@@ -224,6 +223,8 @@ def enter_stage(
     if root is not None and BY_HAND not in os.environ:
         shell.automagic = False
         if context is not None:
+            from mlnb.kernel.observation import observe
+
             observe(shell, Path(context).with_name("observed.jsonl"), root)
     seed_first_cell(shell, seed, os.environ.get("MLNB_SEED_NUMPY") == "1")
 

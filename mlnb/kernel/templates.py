@@ -54,6 +54,7 @@ KERNEL_MODULES = (
     "ipykernel.shellchannel",
     "ipykernel.subshell_manager",
     "ipykernel.debugger",
+    "mlnb.kernel.observation",
 )
 EXECUTOR_MODULES = ("papermill", "nbclient", "mlnb.kernel.provisioner", "mlnb.kernel.engine")
 INLINE_BACKEND = "module://matplotlib_inline.backend_inline"  # matplotlib's, in a kernel

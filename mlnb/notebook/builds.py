@@ -16,6 +16,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -85,15 +86,16 @@ def code_below(
     prefix: str,  # of the paths, e.g. `pandas/`
 ) -> Iterator[tuple[str, os.DirEntry]]:  # path from the prefix on, and the file
     "Files of code in a folder and below it."
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.endswith(CODE_ENDS):
-            yield prefix + entry.name, entry
-        elif "." not in entry.name and entry.name not in _NO_CODE and entry.is_dir(follow_symlinks=False):
-            yield from code_below(entry.path, f"{prefix}{entry.name}/")
+    waiting = [(folder, prefix)]
+    while waiting:
+        place, before = waiting.pop()
+        with suppress(OSError):
+            for entry in os.scandir(place):
+                name = entry.name
+                if name.endswith(CODE_ENDS):
+                    yield before + name, entry
+                elif "." not in name and name not in _NO_CODE and entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, f"{before}{name}/"))
 
 
 def code_of(

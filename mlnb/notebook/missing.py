@@ -20,7 +20,6 @@ from pathlib import Path
 from .cells import opaque_magics
 from .imports import imported_names, module_files
 from .stage import ParsedCell, Stage, parse_code
-from .variables import read_variables
 from ..store.errors import Problem
 
 # %% ../../nbs/notebook/125_missing.ipynb #dcc06820
@@ -186,6 +185,8 @@ def undeclared_variables(
     "Environment variables that a stage reads and a run takes away."
     if not _ENVIRONMENT.search(stage.content):
         return []
+    from mlnb.notebook.variables import read_variables
+
     cells = running_cells(stage)
     reads = read_variables((parsed.cell.position, parsed.tree) for parsed in cells)
     known = {*given, *stage.options.env, *_OF_KERNELS}
