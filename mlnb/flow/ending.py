@@ -38,7 +38,7 @@ from ..store.runs import run_folder, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
-    from mlnb.flow.use import Use
+    from mlnb.flow.use import StageUse
 
 # %% ../../nbs/flow/220_ending.ipynb #e252764e
 NOBODY_LOOKED = "not observed: nobody watched"  # of an attempt without an observer
@@ -59,7 +59,7 @@ def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict:
     }
 
 # %% ../../nbs/flow/220_ending.ipynb #be3db09e
-def _described_use(plan: Plan, step: Step, use: "Use") -> dict:
+def _described_use(plan: Plan, step: Step, use: "StageUse") -> dict:
     "Describe what a stage used beyond its key."
     from mlnb.flow.use import below_path
 
@@ -86,10 +86,10 @@ def record_of(
     attempt: "Attempt",  # that succeeded, its outputs kept
 ) -> dict:  # the record, its objects already kept
     "Keep the code that ran, and describe the result."
-    from mlnb.flow.use import Use, observed_key
+    from mlnb.flow.use import StageUse, observed_key
 
     entry, python, platform = run.entry(step.name), sys.version.split()[0], step.parts["python"][2]
-    use = attempt.use or Use(python=NOBODY_LOOKED, native=NOBODY_LOOKED)
+    use = attempt.use or StageUse(python=NOBODY_LOOKED, native=NOBODY_LOOKED)
     key, parts = observed_key(step, use)
     return {
         "key": key,

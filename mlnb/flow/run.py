@@ -52,7 +52,6 @@ from ..store.runs import hold_run, is_alive, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
-    from mlnb.flow.observer import Observer
 
 # %% ../../nbs/flow/230_run.ipynb #5cfa018e
 def _left_out(plan: Plan, selection: Selection) -> Iterator[tuple[str, str]]:
@@ -107,15 +106,6 @@ def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
     return given | (step.each or {})
 
 # %% ../../nbs/flow/230_run.ipynb #2a5e4626
-def _observer_of(run: Run) -> "Observer":
-    "The observer of a run, from its first stage on."
-    from mlnb.flow.observer import Observer
-
-    if run.observer is None:
-        run.observer = Observer(run.plan)
-    return run.observer
-
-
 def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
     "Prepare a try of a stage in a scratch folder of its own."
     from mlnb.flow.attempt import prepare
@@ -130,7 +120,7 @@ def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
     attempt = prepare(run.plan, step, as_run, folder, on_cell, run.settings.server)
     attempt.tell = lambda line: run.tell("line", text=f"{name}: {line}")
     run.attempts[name] = attempt
-    _observer_of(run).begin(name, attempt)
+    run.watched().begin(name, attempt)
     return attempt
 
 # %% ../../nbs/flow/230_run.ipynb #de502360

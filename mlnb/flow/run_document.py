@@ -30,7 +30,7 @@ from ..store.runs import note_stage
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
-    from mlnb.flow.observer import Observer
+    from mlnb.flow.observer import RunObserver
 
 # %% ../../nbs/flow/210_run_document.ipynb #96971c1e
 def entry_of(
@@ -213,7 +213,7 @@ class Run:
     not_before: dict[str, float] = field(default_factory=dict)  # next try [s, monotonic clock]
     made_again: set[str] = field(default_factory=set)  # steps that had damage, and its makers
     is_told: set[str] = field(default_factory=set)  # steps whose waiting for a lock was said
-    observer: "Observer | None" = None  # watches its stages, from the first one on
+    observer: "RunObserver | None" = None  # watches its stages, from the first one on
 
     def __post_init__(self):
         self.was_fresh = {entry_unit(e) for e in self.document["stages"] if e["state"] == "cached"}
@@ -228,6 +228,14 @@ class Run:
         before = self.schedule.state if self.schedule else None
         part_of = {unit: self.plan.parts[unit][0] for unit in units if unit in self.plan.parts}
         self.schedule = Schedule(tuple(units), needs, self.settings.keep_going, before, part_of)
+
+    def watched(self) -> "RunObserver":
+        "Its observer, made when the first stage starts."
+        from mlnb.flow.observer import RunObserver
+
+        if self.observer is None:
+            self.observer = RunObserver(self.plan)
+        return self.observer
 
     @property
     def state(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
-from ..flow.observed import Locations, content_digest, module_file
+from ..flow.observed import Locations, content_digest, file_of_module
 from ..notebook.each import unit_name
 from ..store.disk import disk_errors
 from ..store.errors import IntegrityError
@@ -38,7 +38,7 @@ def led_astray(
 def place_inside(
     folder: Path,  # of the temporary project, or of its modules
     relative: str,  # path that a record gives
-) -> Path:  # raises `IntegrityError`
+) -> Path:  # raises `IntegrityError` for a path that leads out
     "Where something belongs below a folder, if it really lies there."
     target = folder / relative if is_inner_path(relative) else None
     if target is None or not target.parent.resolve().is_relative_to(folder.resolve()):
@@ -79,7 +79,7 @@ def is_kept(
     store: Store,  # with the record
     record: dict,  # of a stage
     digest: str,  # of what it read by itself
-) -> bool:  # raises `ErasedError`
+) -> bool:  # raises `ErasedError` for erased content
     "Whether a content is kept with its record, and still there."
     if is_erased(store.root, digest):
         get(store, digest)
@@ -107,7 +107,7 @@ def _module_differences(store: Store, project: Project, record: dict) -> Iterato
     around = Locations(store, project.root)
     for name, digest in observed_group(record, "modules").items():
         if digest and not is_kept(store, record, digest):
-            now = content_digest(store, module_file(around, name) or Path())
+            now = content_digest(store, file_of_module(around, name) or Path())
             if now != digest:
                 yield f"module `{name}`, which {{stage}} imported from elsewhere, {_NOT_SAME[now is None]}"
 

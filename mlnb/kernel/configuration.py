@@ -69,7 +69,7 @@ DECIDING = {
 }  # folder in the private one -> patterns of names
 
 
-def _names_in(folder: str) -> list[str]:
+def _entries_below(folder: str) -> list[str]:
     "Names in a folder; none when it is not there."
     try:
         return os.listdir(folder)
@@ -83,7 +83,7 @@ def take_away(
     "Remove what was put into the private folder and would decide a result."
     for below, patterns in DECIDING.items():
         place = os.path.join(folder, below)
-        for name in _names_in(place):
+        for name in _entries_below(place):
             if any(fnmatchcase(name, pattern) for pattern in patterns.split()):
                 shutil.rmtree(os.path.join(place, name), ignore_errors=True)
                 with suppress(OSError):

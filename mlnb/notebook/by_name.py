@@ -50,7 +50,7 @@ def as_main(
     return f"{module}.__main__"
 
 
-def _target(words: list[str | None]) -> ByName:
+def _target_of_call(words: list[str | None]) -> ByName:
     "What the words after `python` name."
     waiting = iter(words)
     for word in waiting:
@@ -73,7 +73,7 @@ def run_by_command(
     found = ByName()
     for n, word in enumerate(words):
         if word and _PYTHON.fullmatch(word):
-            found.add(_target(words[n + 1 :]))
+            found.add(_target_of_call(words[n + 1 :]))
     return found
 
 # %% ../../nbs/notebook/120_by_name.ipynb #1f0b4568

@@ -92,7 +92,7 @@ def _is_of_another(packages: Mapping, name: str, path: str) -> bool:
     return any(path in _read_list(other["info"]) for other in others)
 
 # %% ../../nbs/notebook/170_installed_files.ipynb #53f6ad3a
-def _gone(package: Mapping, states: Mapping) -> Iterator[str]:
+def _gone_code(package: Mapping, states: Mapping) -> Iterator[str]:
     "Code that the list names and that is not there."
     code = package["code"]
     yield from (path for path in code["loose"] if states[path] is None)
@@ -112,7 +112,7 @@ def _edited_of(packages: Mapping, name: str) -> dict[str, str | None]:
     states = code_states(package)
     younger = {path: s for path, s in states.items() if s is not None and s.st_mtime_ns > listed_at}
     listed = _read_list(package["info"]) if younger else {}
-    found: dict[str, str | None] = dict.fromkeys(_gone(package, states))
+    found: dict[str, str | None] = dict.fromkeys(_gone_code(package, states))
     for path, state in younger.items():
         digest = hash_in_state(f"{folder}/{path}", state)
         is_same = path in listed and _is_as_listed(f"{folder}/{path}", digest, listed[path])

@@ -63,7 +63,7 @@ def is_importable(
         return True
 
 
-def _is_own(top: str, folders: list[Path]) -> bool:
+def _is_own_module(top: str, folders: list[Path]) -> bool:
     "Whether a module, or a folder that counts as one, lies in one of the folders."
     return bool(module_files(top, folders)) or any((folder / top).is_dir() for folder in folders)
 
@@ -154,7 +154,9 @@ def missing_imports(
     "Imports that will fail, as errors; those that may fail, as warnings."
     folders = stage.folders(root)
     tops = {dotted.partition(".")[0] for dotted in stage.imports}
-    missing = {top for top in tops if top.isidentifier() and not find(top) and not _is_own(top, folders)}
+    missing = {
+        top for top in tops if top.isidentifier() and not find(top) and not _is_own_module(top, folders)
+    }
     if not missing:
         return
     cells = running_cells(stage)

@@ -63,12 +63,12 @@ class SearchPath:
             self.last.insert(n if isinstance(n, int) and n < 0 else 0, place)
 
 # %% ../../nbs/notebook/140_reach.ipynb #85e18d33
-def _append(call: ast.Call, path: SearchPath) -> None:
+def _append_folder(call: ast.Call, path: SearchPath) -> None:
     "Read `sys.path.append(place)`."
     path.last += path.places(texts_of(call.args[0], path.written))
 
 
-def _insert(call: ast.Call, path: SearchPath) -> None:
+def _insert_folder(call: ast.Call, path: SearchPath) -> None:
     "Read `sys.path.insert(n, place)`."
     [n, *_] = values_of_node(call.args[0], path.written)
     for place in path.places(texts_of(call.args[1], path.written)):
@@ -89,7 +89,7 @@ def _remove(call: ast.Call, path: SearchPath) -> None:
             holder.remove(place)
 
 
-def _move(texts: Iterable[str | None], path: SearchPath) -> None:
+def _move_folders(texts: Iterable[str | None], path: SearchPath) -> None:
     "Read a change of the working folder."
     path.before[:0] = path.places(texts)
     path.has_moved = True
@@ -97,7 +97,7 @@ def _move(texts: Iterable[str | None], path: SearchPath) -> None:
 
 def _change_folder(call: ast.Call, path: SearchPath) -> None:
     "Read `os.chdir(place)`."
-    _move(texts_of(call.args[0], path.written), path)
+    _move_folders(texts_of(call.args[0], path.written), path)
 
 
 def _unread(call: ast.Call, path: SearchPath) -> None:
@@ -106,8 +106,8 @@ def _unread(call: ast.Call, path: SearchPath) -> None:
 
 
 _CHANGES: dict[str, Callable] = {
-    **{"sys.path.append": _append, "sys.path.insert": _insert, "sys.path.extend": _extend},
-    **{"site.addsitedir": _append, "os.chdir": _change_folder, "sys.path.remove": _remove},
+    **{"sys.path.append": _append_folder, "sys.path.insert": _insert_folder, "sys.path.extend": _extend},
+    **{"site.addsitedir": _append_folder, "os.chdir": _change_folder, "sys.path.remove": _remove},
     **{
         f"sys.path.{name}": _unread for name in ("pop", "clear", "reverse", "sort", "__setitem__", "__iadd__")
     },
@@ -178,7 +178,7 @@ def _add_to(node: ast.AugAssign, path: SearchPath) -> None:
         path.last += path.places(texts_of(node.value, path.written, elements_of))
 
 
-def _delete(node: ast.Delete, path: SearchPath) -> None:
+def _delete_folder(node: ast.Delete, path: SearchPath) -> None:
     "Note that something is taken from the path."
     inner = [target.value for target in node.targets if isinstance(target, ast.Subscript)]
     path.is_computed |= "sys.path" in [dotted_name(one, path.written) for one in inner]
@@ -189,7 +189,9 @@ def _call(node: ast.Call, path: SearchPath) -> None:
     if is_magic_call(node):
         words = words_of_text(" ".join(str(getattr(part, "value", "")) for part in node.args))
         if node.func.attr == "run_line_magic" and words[:1] in (["cd"], ["pushd"]):
-            _move([word if "$" not in word and "{" not in word else None for word in words[1:2]], path)
+            _move_folders(
+                [word if "$" not in word and "{" not in word else None for word in words[1:2]], path
+            )
         return
     read = _CHANGES.get(dotted_name(node.func, path.written))
     try:
@@ -213,7 +215,7 @@ def change_path(
         case ast.AugAssign():
             _add_to(node, path)
         case ast.Delete():
-            _delete(node, path)
+            _delete_folder(node, path)
 
 # %% ../../nbs/notebook/140_reach.ipynb #51698666
 @dataclass(frozen=True)

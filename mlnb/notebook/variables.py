@@ -18,7 +18,7 @@ from .cells import is_magic_call
 
 # %% ../../nbs/notebook/080_variables.ipynb #fab4af8b
 _MAPPINGS = ("os.environ", "os.environb")  # names that mean the environment
-_READERS = {
+_VARIABLE_READERS = {
     *("os.getenv", "os.getenvb"),
     *(f"{m}.{how}" for m in _MAPPINGS for how in ("get", "pop", "__getitem__", "__contains__")),
 }
@@ -50,7 +50,7 @@ def _children(node: ast.AST) -> list[ast.AST]:
 
 
 @dataclass
-class _Walk:
+class _VariableWalk:
     "What names mean by now, and which variables were read and set."
 
     meanings: dict[str, str] = field(default_factory=dict)  # name -> what of `os` it means
@@ -88,7 +88,7 @@ class _Walk:
             waiting += reversed(_children(node))
 
 # %% ../../nbs/notebook/080_variables.ipynb #4e7ab5fc
-def _look_at_import(walk: _Walk, node: ast.Import) -> None:
+def _look_at_import(walk: _VariableWalk, node: ast.Import) -> None:
     "`import os`, under whatever name."
     for alias in node.names:
         if alias.name.partition(".")[0] == "os":
@@ -96,7 +96,7 @@ def _look_at_import(walk: _Walk, node: ast.Import) -> None:
         walk.bound.add(alias.asname or alias.name.partition(".")[0])
 
 
-def _look_at_from(walk: _Walk, node: ast.ImportFrom) -> None:
+def _look_at_from(walk: _VariableWalk, node: ast.ImportFrom) -> None:
     "`from os import environ`, under whatever name."
     for alias in node.names:
         if node.module == "os" and alias.name == "*":
@@ -106,7 +106,7 @@ def _look_at_from(walk: _Walk, node: ast.ImportFrom) -> None:
         walk.bound.add(alias.asname or alias.name)
 
 
-def _look_at_assignment(walk: _Walk, node: ast.Assign) -> None:
+def _look_at_assignment(walk: _VariableWalk, node: ast.Assign) -> None:
     "`env = os.environ`."
     meaning = walk.meaning(node.value)
     for target in node.targets:
@@ -114,20 +114,20 @@ def _look_at_assignment(walk: _Walk, node: ast.Assign) -> None:
             walk.meanings[target.id] = meaning
 
 
-def _look_at_name(walk: _Walk, node: ast.Name) -> None:
+def _look_at_name(walk: _VariableWalk, node: ast.Name) -> None:
     "A name that gets a value, or loses it."
     if not isinstance(node.ctx, ast.Load):
         walk.bound.add(node.id)
 
 # %% ../../nbs/notebook/080_variables.ipynb #028fabd6
-def _look_at_entry(walk: _Walk, node: ast.Subscript) -> None:
+def _look_at_entry(walk: _VariableWalk, node: ast.Subscript) -> None:
     "`os.environ[…]`, read or set."
     if walk.meaning(node.value) in _MAPPINGS:
         note = walk.read if isinstance(node.ctx, ast.Load) else walk.set
         note(_as_name(node.slice))
 
 
-def _look_at_addition(walk: _Walk, node: ast.AugAssign) -> None:
+def _look_at_addition(walk: _VariableWalk, node: ast.AugAssign) -> None:
     "`os.environ[…] += …`, which reads first, and `os.environ |= {…}`."
     if isinstance(node.target, ast.Subscript) and walk.meaning(node.target.value) in _MAPPINGS:
         walk.read(_as_name(node.target.slice))
@@ -135,7 +135,7 @@ def _look_at_addition(walk: _Walk, node: ast.AugAssign) -> None:
         walk.set(*map(_as_name, node.value.keys))
 
 
-def _look_at_comparison(walk: _Walk, node: ast.Compare) -> None:
+def _look_at_comparison(walk: _VariableWalk, node: ast.Compare) -> None:
     "`… in os.environ`."
     is_membership = isinstance(node.ops[0], ast.In | ast.NotIn)
     if is_membership and walk.meaning(node.comparators[0]) in _MAPPINGS:
@@ -147,12 +147,12 @@ def _first_argument(node: ast.Call) -> ast.expr | None:
     return next(iter([*node.args, *(k.value for k in node.keywords if k.arg == "key")]), None)
 
 
-def _look_at_call(walk: _Walk, node: ast.Call) -> None:
+def _look_at_call(walk: _VariableWalk, node: ast.Call) -> None:
     "A function of the environment, a magic, or one that reads a file of variables."
     meaning, first = walk.meaning(node.func), _first_argument(node)
     if is_magic_call(node):
         _look_at_magic(walk, node)
-    elif meaning in _READERS:
+    elif meaning in _VARIABLE_READERS:
         walk.read(_as_name(first))
     elif meaning in _SETTERS:
         walk.set(_as_name(first))
@@ -164,7 +164,7 @@ def _look_at_call(walk: _Walk, node: ast.Call) -> None:
         walk.is_filled = True
 
 
-def _look_at_magic(walk: _Walk, node: ast.Call) -> None:
+def _look_at_magic(walk: _VariableWalk, node: ast.Call) -> None:
     "`%env X`, `%env X=1`, `!echo $X`, `%dotenv`."
     words = [str(getattr(argument, "value", "")) for argument in node.args] or [""]
     if node.func.attr in ("system", "getoutput"):
@@ -194,7 +194,7 @@ def read_variables(
     trees: Iterable[tuple[int, ast.AST]],  # position and tree of each cell, in order
 ) -> dict[str, int]:  # variable -> first cell that reads it unset
     "Environment variables that cells read without having set them."
-    walk = _Walk()
+    walk = _VariableWalk()
     for walk.cell, tree in trees:
         walk.walk(tree)
     return walk.reads

@@ -65,7 +65,7 @@ _FUNCTIONS: dict[str, Callable] = {
     **dict.fromkeys(("os.path.abspath", "os.path.realpath"), _absolute),
     **{f"os.path.{name}": getattr(posixpath, name) for name in ("join", "dirname", "normpath", "basename")},
 }  # dotted name -> what computes the same
-_METHODS: dict[str, Callable] = {
+_TEXT_METHODS: dict[str, Callable] = {
     **dict.fromkeys(("resolve", "absolute"), _absolute_path),
     **{
         name: getattr(PurePosixPath, name)
@@ -119,7 +119,7 @@ def _loops_of(node: ast.AST) -> Iterator[tuple[str, ast.expr, list[ast.AST]]]:
             yield from ((one.target.id, one.iter, [part, *one.ifs]) for one in loops)
 
 
-_DEEPEST = 8  # names that are defined by each other
+_DEEPEST_TEXT = 8  # names that are defined by each other
 
 
 @dataclass
@@ -165,7 +165,7 @@ class Written:
     def look_up(self, node: ast.Name, read: Callable, otherwise: list) -> list:
         "What `read` makes of all that a name is given, unless it is defined by itself."
         name = node.id
-        if name not in self.given or name in self.busy or len(self.busy) > _DEEPEST or not self.left:
+        if name not in self.given or name in self.busy or len(self.busy) > _DEEPEST_TEXT or not self.left:
             return otherwise
         self.left -= 1
         self.busy.add(name)
@@ -197,7 +197,7 @@ def _base_name(node: ast.Name, written: Written) -> str:
 
 # %% ../../nbs/notebook/110_written.ipynb #44159d0d
 _MOST = 100  # combinations that are put together
-_READERS: dict[type, Callable] = {}  # kind of expression -> what reads it
+_TEXT_READERS: dict[type, Callable] = {}  # kind of expression -> what reads it
 
 
 def _combined(function: Callable, parts: list[list]) -> list:
@@ -220,7 +220,7 @@ def values_of_node(
     written: Written,  # what its names stand for
 ) -> list:  # texts, numbers, paths; None = not written out
     "What an expression can be."
-    read = _READERS.get(type(node))
+    read = _TEXT_READERS.get(type(node))
     return read(node, written) if read else [None]
 
 # %% ../../nbs/notebook/110_written.ipynb #934a1c85
@@ -229,7 +229,7 @@ def _read_constant(node: ast.Constant, written: Written) -> list:
     return [node.value if isinstance(node.value, str | int) else None]
 
 
-def _read_name(node: ast.Name, written: Written) -> list:
+def _written_name(node: ast.Name, written: Written) -> list:
     "Each value that a name is given."
     if node.id in written.known:
         return [written.known[node.id]]
@@ -264,8 +264,8 @@ def _read_either(node: ast.IfExp, written: Written) -> list:
     return [*values_of_node(node.body, written), *values_of_node(node.orelse, written)]
 
 
-_READERS |= {ast.Constant: _read_constant, ast.Name: _read_name, ast.JoinedStr: _read_f_string}
-_READERS |= {ast.FormattedValue: _read_formatted, ast.BinOp: _read_operation, ast.IfExp: _read_either}
+_TEXT_READERS |= {ast.Constant: _read_constant, ast.Name: _written_name, ast.JoinedStr: _read_f_string}
+_TEXT_READERS |= {ast.FormattedValue: _read_formatted, ast.BinOp: _read_operation, ast.IfExp: _read_either}
 
 # %% ../../nbs/notebook/110_written.ipynb #86c4e975
 def _read_attribute(node: ast.Attribute, written: Written) -> list:
@@ -284,13 +284,13 @@ def _read_item(node: ast.Subscript, written: Written) -> list:
     return _combined(lambda found, n: None if isinstance(found, str) else found[n], parts)
 
 
-def _read_call(node: ast.Call, written: Written) -> list:
+def _written_call(node: ast.Call, written: Written) -> list:
     "What a function of ours, or a method of a path, computes."
     arguments = [values_of_node(argument, written) for argument in node.args]
     function = _FUNCTIONS.get(dotted_name(node.func, written))
     if function:
         return _combined(function, arguments)
-    method = _METHODS.get(node.func.attr) if isinstance(node.func, ast.Attribute) else None
+    method = _TEXT_METHODS.get(node.func.attr) if isinstance(node.func, ast.Attribute) else None
     if method is None:
         return [None]
     return _combined(method, [_paths(values_of_node(node.func.value, written)), *arguments])
@@ -306,8 +306,8 @@ def _read_element(node: ast.Starred, written: Written) -> list:
     return elements_of(node.value, written)
 
 
-_READERS |= {ast.Attribute: _read_attribute, ast.Subscript: _read_item}
-_READERS |= {ast.Call: _read_call, ast.Starred: _read_element}
+_TEXT_READERS |= {ast.Attribute: _read_attribute, ast.Subscript: _read_item}
+_TEXT_READERS |= {ast.Call: _written_call, ast.Starred: _read_element}
 
 # %% ../../nbs/notebook/110_written.ipynb #8ad97452
 def elements_of(

@@ -68,7 +68,7 @@ def values_then(
     return {p.name: Value(then.get(p.name, p.default), "", p.type, ()) for p in stage.parameters}
 
 # %% ../../nbs/publish/060_freshness.ipynb #b81f1bc8
-def _step_now(record: dict, stage: Stage, now: Now) -> tuple[Plan, Step]:
+def _step_as_now(record: dict, stage: Stage, now: Now) -> tuple[Plan, Step]:
     "A stage as it is now, given what it was given then."
     plan = Plan(now.project, now.store, now.pipelines[record["pipeline"]], "", {}, packages=now.packages)
     plan.edits, plan.startup = now.edits, startup_files(now.packages)
@@ -90,7 +90,7 @@ def own_changes(
     now: Now,  # the project, read once
 ) -> list[str]:  # sentences; empty when the record's key comes out again
     "What changed in notebook, modules or packages since a record was made."
-    parts, (plan, step) = record["parts"], _step_now(record, stage, now)
+    parts, (plan, step) = record["parts"], _step_as_now(record, stage, now)
     today = key_parts(stage, values_then(record, stage), {}, {}, step.found, step.each)
     today |= {"inputs": parts["inputs"], "sources": parts["sources"]}
     today = parts_as_now(record, today, locations_of(plan, step))
