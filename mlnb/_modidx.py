@@ -897,6 +897,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlnb.flow.use._outside_modules': ('flow/use.html#_outside_modules', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._told': ('flow/use.html#_told', 'mlnb/flow/use.py'),
                                'mlnb.flow.use.below_path': ('flow/use.html#below_path', 'mlnb/flow/use.py'),
+                               'mlnb.flow.use.blind_spots': ('flow/use.html#blind_spots', 'mlnb/flow/use.py'),
                                'mlnb.flow.use.counted_files': ('flow/use.html#counted_files', 'mlnb/flow/use.py'),
                                'mlnb.flow.use.may_keep': ('flow/use.html#may_keep', 'mlnb/flow/use.py'),
                                'mlnb.flow.use.observed_key': ('flow/use.html#observed_key', 'mlnb/flow/use.py'),

@@ -220,9 +220,13 @@ def _ending_of(run: Run, step: Step, attempt: "Attempt") -> Ending:
 # %% ../../nbs/flow/220_ending.ipynb #c1c85227
 def _tell_use(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say in a line what a stage used that its text does not declare, and what would be better."
-    from mlnb.flow.use import use_sentence
+    from mlnb.flow.use import blind_spots, use_sentence
 
-    said = use_sentence(attempt.use.observed) if attempt.use else None
+    if attempt.use is None:
+        return
+    said = use_sentence(attempt.use.observed)
+    for line in blind_spots(run.plan, step, attempt.use):
+        run.tell("line", text=f"{step.name}: {line}")
     if said:
         run.tell("line", text=f"{step.name} {said[0]}; it counts from now on. Better: {said[1]}")
 

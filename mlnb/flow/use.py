@@ -7,7 +7,7 @@ by another process) are known from the system alone, which does not say by whom;
 
 # %% auto #0
 __all__ = ['LOCK_FILES', 'project_path', 'counted_files', 'planned_files', 'Accounts', 'StageUse', 'below_path', 'may_keep',
-           'use_of', 'use_sentence', 'refuse_undeclared', 'observed_key', 'undeclared_uses']
+           'use_of', 'use_sentence', 'refuse_undeclared', 'blind_spots', 'observed_key', 'undeclared_uses']
 
 # %% ../../nbs/flow/140_use.ipynb #a4c303fb
 import os
@@ -297,6 +297,17 @@ def refuse_undeclared(
     "Why a stage that must declare everything fails."
     said = use_sentence(use.observed, with_packages=True) if is_strict(plan, step) else None
     return f"`strict` is in force, and the stage {said[0]}: {said[1]}" if said else None
+
+
+def blind_spots(
+    plan: Plan,  # with the settings of the project
+    step: Step,  # that was attempted
+    use: StageUse,  # what it used beyond its key
+) -> list[str]:  # sentences; empty where everything was seen
+    "What nobody saw of a stage; of programs and compiled libraries only `strict` asks so much."
+    native = [f"`strict`: files opened without Python were {use.native}"] if is_strict(plan, step) else []
+    python = [f"what its code loaded and opened was {use.python}"]
+    return [line for line in [*python, *native] if "not observed" in line]
 
 
 def observed_key(
