@@ -181,7 +181,8 @@ class Folders:
             return self.queue.add(path, what)
         except OSError as error:
             if os.access(path, os.X_OK if what == _OF_FOLDER else os.R_OK):
-                self.problem = f"not observed: {path} cannot be watched ({error.strerror})"
+                shown = relative or "the project's folder"
+                self.problem = f"not observed: {shown} cannot be watched ({error.strerror})"
             return None
 
     def _entries(self, relative: str) -> list[os.DirEntry]:
