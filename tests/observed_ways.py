@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -531,15 +531,19 @@ WAYS |= {
         "import matplotlib.pyplot as plt\nfound = int(plt.rcParams['lines.linewidth'])",
         f"{HERE}/matplotlibrc",
         "lines.linewidth: {n}\n",
+        is_followed=True,
     ),
     "matplotlibrc_appears": data_way(
         "import matplotlib.pyplot as plt\nfound = plt.rcParams['lines.linewidth']",
         f"{HERE}/matplotlibrc",
         later("lines.linewidth: {n}\n"),
         values=("1.5", "2.0"),
+        is_followed=True,
         is_alone=True,
     ),
 }
+for name in ("matplotlibrc", "matplotlibrc_appears"):  # counts among the modules of who uses matplotlib
+    WAYS[name] = replace(WAYS[name], kinds=CODE)
 for name, first in (("glob", f"{HERE}/many/first.txt"), ("iterdir", "days/first.txt")):
     WAYS[name].files[first] = "x"
 WAYS |= {  # in an environment of its own
