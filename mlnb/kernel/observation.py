@@ -119,7 +119,7 @@ def read_observations(
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
 
 
-@dataclass
+@dataclass(repr=False)
 class Observer:
     "Writes down what happens in this process."
 
