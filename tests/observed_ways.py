@@ -121,7 +121,11 @@ def compiled(path, n):
     made = path.with_suffix(".py")
     made.write_text(source(n))
     py_compile.compile(
-        made, path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        made,
+        path,
+        dfile=made.name,  # else it names the folder, and a copy of the project holds another file
+        doraise=True,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     made.unlink()
 
