@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -121,7 +121,11 @@ def compiled(path, n):
     made = path.with_suffix(".py")
     made.write_text(source(n))
     py_compile.compile(
-        made, path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        made,
+        path,
+        dfile=made.name,  # else it names the folder, and a copy of the project holds another file
+        doraise=True,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     made.unlink()
 
@@ -531,15 +535,19 @@ WAYS |= {
         "import matplotlib.pyplot as plt\nfound = int(plt.rcParams['lines.linewidth'])",
         f"{HERE}/matplotlibrc",
         "lines.linewidth: {n}\n",
+        is_followed=True,
     ),
     "matplotlibrc_appears": data_way(
         "import matplotlib.pyplot as plt\nfound = plt.rcParams['lines.linewidth']",
         f"{HERE}/matplotlibrc",
         later("lines.linewidth: {n}\n"),
         values=("1.5", "2.0"),
+        is_followed=True,
         is_alone=True,
     ),
 }
+for name in ("matplotlibrc", "matplotlibrc_appears"):  # counts among the modules of who uses matplotlib
+    WAYS[name] = replace(WAYS[name], kinds=CODE)
 for name, first in (("glob", f"{HERE}/many/first.txt"), ("iterdir", "days/first.txt")):
     WAYS[name].files[first] = "x"
 WAYS |= {  # in an environment of its own

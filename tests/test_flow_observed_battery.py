@@ -145,9 +145,24 @@ def test_each_way_alone_from_the_first_run_over_touch_and_edit_and_back(alone, n
     assert (back.states, found_wrong(back, [name], 1)) == ({name: "cached"}, {})
 
 
+@pytest.fixture(scope="module")
+def from_nothing(tmp_path_factory):
+    "Runs of all ways that can share a project, before and after the edit, each with a fresh store."
+    lab, results = lab_of(tmp_path_factory.mktemp("nothing"), SHARED), {}
+    for n in (1, 2):
+        lab.write(n)
+        results[n] = lab.run()
+        shutil.rmtree(lab.world.root / ".mlnb")
+    return results
+
+
 @pytest.mark.parametrize("name", WAYS)
-def test_edit_changes_what_a_fresh_store_gives(alone, name):
-    lab = alone(name)
+def test_edit_changes_what_a_fresh_store_gives(request, name):
+    if name in SHARED:
+        for n, result in request.getfixturevalue("from_nothing").items():
+            assert found_wrong(result, [name], n) == {}
+        return
+    lab = request.getfixturevalue("alone")(name)
     for n in (1, 2):
         lab.write(n)
         result = lab.run()
@@ -155,21 +170,35 @@ def test_edit_changes_what_a_fresh_store_gives(alone, name):
         shutil.rmtree(lab.world.root / ".mlnb")
 
 
+STRICT = {  # where it is said: first cell of the stage, settings
+    "stage": {"first": "#| strict\nfrom mlnb import save"},
+    "project": {"more": SETTINGS.replace("[mlnb]", "[mlnb]\nstrict = true")},
+}
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory):
+    "A run of all ways that can share a project, for each way of being strict."
+    return {
+        where: lab_of(tmp_path_factory.mktemp(where), SHARED, **options).run()
+        for where, options in STRICT.items()
+    }
+
+
 @pytest.mark.parametrize("name", WAYS)
-@pytest.mark.parametrize("where", ["stage", "project"])
-def test_strict_stage_fails_with_the_mend_unless_its_text_says_all(alone, name, where):
-    options = {"first": "#| strict\nfrom mlnb import save"} if where == "stage" else {}
-    lab = alone(name, **options)
-    if where == "project":
-        (lab.world.root / "settings.ini").write_text(SETTINGS.replace("[mlnb]", "[mlnb]\nstrict = true"))
-    result = lab.run()
+@pytest.mark.parametrize("where", STRICT)
+def test_strict_stage_fails_with_the_mend_unless_its_text_says_all(request, name, where):
+    if name in SHARED:
+        result = request.getfixturevalue("strict")[where]
+    else:
+        result = request.getfixturevalue("alone")(name, **STRICT[where]).run()
     way, entry = WAYS[name], result.stage(name)
     if way.is_followed or (way.is_followed is None and entry["state"] == "committed"):
-        assert entry["state"] == "committed", result.stderr
+        assert entry["state"] == "committed", entry["error"]
         return
-    assert (result.code, entry["state"]) == (1, "failed"), result.stderr
-    assert way.label in result.stderr and entry["outputs"] == {}
-    assert any(word in result.stderr for word in ("[source.", "load(", "import ", "strict"))
+    assert (result.code, entry["state"], entry["outputs"]) == (1, "failed", {})
+    said = entry["error"]["evalue"]
+    assert way.label in said and any(word in said for word in ("[source.", "import ", "put it into"))
 
 
 @pytest.fixture(scope="module")

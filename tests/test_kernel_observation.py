@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ THERE = {  # way -> (code, what the file is to the stage); the file is there bef
     "open_code": ("io.open_code(os.path.abspath({f!r})).close()", "read"),
     "file_io": ("io.FileIO({f!r}).close()", "read"),
     "os_open": ("os.close(os.open({f!r}, os.O_RDONLY))", "read"),
-    "os_open_both": ("os.close(os.open({f!r}, os.O_RDWR))", "read"),
+    "os_open_both": ("os.close(os.open({f!r}, os.O_RDWR))", "rewritten"),
     "os_open_in_place": ("os.close(os.open({f!r}, os.O_WRONLY))", "made"),
     "os_open_truncated": ("os.close(os.open({f!r}, os.O_RDWR | os.O_CREAT | os.O_TRUNC))", "made"),
     "opener": ("open({f!r}, opener=lambda path, flags: os.open(path, flags)).close()", "read"),
@@ -112,8 +113,8 @@ THERE = {  # way -> (code, what the file is to the stage); the file is there bef
     "coroutine": ("async def g(): open({f!r}).close()\nasyncio.run(g())", "read"),
     "fork": ("p = os.fork()\nif not p:\n    open({f!r}).close(); os._exit(0)\n_ = os.waitpid(p, 0)", "read"),
     "pool": ("p = FORK.Pool(1); p.map(look, [{f!r}]); p.terminate()", "read"),
-    "update": ("open({f!r}, 'r+').close()", "read"),
-    "append_and_read": ("open({f!r}, 'a+').close()", "read"),
+    "update": ("open({f!r}, 'r+').close()", "rewritten"),
+    "append_and_read": ("open({f!r}, 'a+').close()", "rewritten"),
     "write": ("open({f!r}, 'w').close()", "made"),
     "write_and_read": ("open({f!r}, 'wb+').close()", "made"),
     "append": ("open({f!r}, 'a').close()", "made"),
@@ -134,10 +135,20 @@ THERE = {  # way -> (code, what the file is to the stage); the file is there bef
         "_ = os.waitpid(p, 0); open({f!r}).close()",
         "made",
     ),
-    "sqlite": ("sqlite3.connect({f!r}).close()", "read"),
-    "sqlite_path": ("sqlite3.connect(pathlib.Path({f!r})).close()", "read"),
-    "sqlite_url": ("sqlite3.connect('file:' + {f!r} + '?mode=ro', uri=True).close()", "read"),
+    "sqlite": ("sqlite3.connect({f!r}).close()", "rewritten"),
+    "sqlite_path": ("sqlite3.connect(pathlib.Path({f!r})).close()", "rewritten"),
+    "sqlite_url": ("sqlite3.connect('file:' + {f!r} + '?mode=ro', uri=True).close()", "rewritten"),
     "dlopen": ("try: ctypes.CDLL('./' + {f!r})\nexcept OSError: pass", "read"),
+    "read_then_removed": ("open({f!r}).close(); os.remove({f!r}); open({f!r}, 'w').close()", "rewritten"),
+    "read_then_removed_below": (
+        "open({f!r}).close(); n = os.open('.', os.O_RDONLY); os.unlink({f!r}, dir_fd=n); os.close(n)",
+        "rewritten",
+    ),
+    "read_then_renamed": (
+        "open({f!r}).close(); os.rename({f!r}, 'old'); open({f!r}, 'w').close()",
+        "rewritten",
+    ),
+    "read_then_truncated": ("open({f!r}).close(); os.truncate({f!r}, 0)", "rewritten"),
     "only_asked_for": ("os.path.exists({f!r}); os.stat({f!r})", ""),
     "removed": ("os.remove({f!r})", ""),
 }
@@ -201,6 +212,13 @@ def test_signature_is_that_of_the_first_reading(opened):
         assert opened.seen.opened[str(opened.place / way)] == signature
     before = opened.seen.opened[str(opened.place / "there_read_then_write")]
     assert before[0] == 6 and (opened.place / "there_read_then_write").stat().st_size == 0
+
+
+def test_what_may_be_written_counts_as_it_was_when_it_was_opened(opened):
+    ways = [way for way, (_, kind) in WAYS.items() if kind == "rewritten"]
+    digest = sha256(b"x = 1\n").hexdigest()
+    told = {way: opened.seen.before.get(str(opened.place / way)) for way in ways}
+    assert told == dict.fromkeys(ways, digest)
 
 
 # folders, places, programs
