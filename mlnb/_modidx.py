@@ -542,6 +542,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.flow.heads.run_with': ('flow/heads.html#run_with', 'mlnb/flow/heads.py')},
             'mlnb.flow.key': { 'mlnb.flow.key.Aspect': ('flow/key.html#aspect', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._builds_alone': ('flow/key.html#_builds_alone', 'mlnb/flow/key.py'),
+                               'mlnb.flow.key._comparable': ('flow/key.html#_comparable', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._field': ('flow/key.html#_field', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._how_written': ('flow/key.html#_how_written', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._is_same': ('flow/key.html#_is_same', 'mlnb/flow/key.py'),
