@@ -549,6 +549,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlnb.flow.key._is_same': ('flow/key.html#_is_same', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._observed': ('flow/key.html#_observed', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._optional': ('flow/key.html#_optional', 'mlnb/flow/key.py'),
+                               'mlnb.flow.key._own_code': ('flow/key.html#_own_code', 'mlnb/flow/key.py'),
                                'mlnb.flow.key._stretch_reasons': ('flow/key.html#_stretch_reasons', 'mlnb/flow/key.py'),
                                'mlnb.flow.key.cell_reasons': ('flow/key.html#cell_reasons', 'mlnb/flow/key.py'),
                                'mlnb.flow.key.changed': ('flow/key.html#changed', 'mlnb/flow/key.py'),

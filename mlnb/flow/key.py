@@ -194,6 +194,11 @@ def _how_written(parts: dict) -> dict[str, str]:
     return {name: f"{one['codec']} {one.get('filename', '')}".strip() for name, one in inputs}
 
 
+def _own_code(is_path: bool) -> Callable[[dict], dict]:
+    "Look at modules, or at the files that cells run by their paths."
+    return lambda parts: {n: one for n, one in parts["modules"].items() if n.startswith(".") == is_path}
+
+
 def _optional(part: str) -> Callable[[dict], dict]:
     "Look at a part that older keys do not have."
     return lambda parts: parts.get(part, {})
@@ -221,7 +226,8 @@ ASPECTS = (
     Aspect("input", _field("inputs", "digest"), f"input {WAS_IS}"),
     Aspect("input", _how_written, WRITTEN, only_alone=True),
     Aspect("input", lambda parts: parts["sources"], f"source {WAS_IS}"),
-    Aspect("module", lambda parts: parts["modules"], "module `{name}` {change}"),
+    Aspect("module", _own_code(is_path=False), "module `{name}` {change}"),
+    Aspect("module", _own_code(is_path=True), "file `{name}` {change}"),
     Aspect("package", lambda parts: parts["packages"], f"package {WAS_IS}"),
     Aspect("package", _builds_alone, REBUILT, only_common=True),
     Aspect("package", _optional("edited"), "installed file `{name}` {change}"),
