@@ -426,6 +426,8 @@ ODD = [
     {"made": ["../x"]},
     {"places": {"own": "/etc/own.py"}},
     {"places": ["own.py"]},
+    {"places": {"own": "a" * 256}},
+    {"places": {"own": "a/" * 2000 + "own.py"}},
     {"kept": None, "modules": {"tool": 7}},
     [],
     "observed",

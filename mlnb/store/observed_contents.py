@@ -48,6 +48,9 @@ def observed_digests(
     return {digest for digests in groups for digest in digests if digest}
 
 # %% ../../nbs/store/210_observed_contents.ipynb #79015817
+_LONGEST_NAME, _LONGEST_PATH = 255, 3072  # that a file system takes, with room for a folder before it
+
+
 def is_inner_path(
     path: Any,  # what a record gives as a path
 ) -> bool:
@@ -55,6 +58,8 @@ def is_inner_path(
     if not isinstance(path, str) or not path or "\0" in path:
         return False
     parts = path.split("/")
+    if len(path) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME:
+        return False
     return PurePosixPath(path).as_posix() == path and ".." not in parts and "" not in parts
 
 # %% ../../nbs/store/210_observed_contents.ipynb #36316e5a
