@@ -264,6 +264,16 @@ def test_each_stage_gets_what_it_read_itself(store, project):
     assert (project.root / "data" / "large.bin").read_bytes() == LARGE
 
 
+def test_own_module_lies_where_it_was_beside_what_it_reads(store, project):
+    record = observed_record(store)
+    record["modules"] = {"own": put(store, b"FACTOR = 2")}
+    record["parts"]["modules"] = {"own": "5e1f"}
+    record["observed"]["places"] = {"own": "data/own.py", "gone": "data/gone.py"}
+    [files] = laid_out(store, project, [record])
+    assert files["own.py"][0] == files["data/own.py"][0] == b"FACTOR = 2"
+    assert "data/kept.csv" in files and "data/gone.py" not in files
+
+
 def test_file_that_the_stage_writes_is_no_link(store, project):
     record = observed_record(store)
     record["observed"]["made"] = ["data/large.bin"]
@@ -414,6 +424,10 @@ ODD = [
     {"kept": ["0" * 64]},
     {"modules": ["tool.py"]},
     {"made": ["../x"]},
+    {"places": {"own": "/etc/own.py"}},
+    {"places": ["own.py"]},
+    {"places": {"own": "a" * 256}},
+    {"places": {"own": "a/" * 2000 + "own.py"}},
     {"kept": None, "modules": {"tool": 7}},
     [],
     "observed",

@@ -11,6 +11,7 @@ __all__ = ['LOCK_FILES', 'project_path', 'counted_files', 'planned_files', 'Acco
 
 # %% ../../nbs/flow/140_use.ipynb #a4c303fb
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,15 +178,26 @@ def below_path(
 _MOST_KEPT = 1 << 26  # of an observed file, so that records stay small [bytes]
 
 
+def _project_folders(path: Path, root: Path) -> list[Path]:
+    "Folders of the project that a file lies in; none for an installed file."
+    is_own = path.is_relative_to(root) and not path.is_relative_to(sys.prefix)
+    return (
+        [folder for folder in path.parents if folder.is_relative_to(root) and folder != root]
+        if is_own
+        else []
+    )
+
+
 def may_keep(
     path: Path,  # of an observed file
     root: Path,  # folder of the project
 ) -> bool:
     "Whether a content may be kept and travel with its record."
-    status, settings = path.stat(), root / "settings.ini"
+    settings, places = root / "settings.ini", [path, *_project_folders(path, root)]
     open_to_others = settings.exists() and settings.stat().st_mode & 0o077
-    is_private = open_to_others and not status.st_mode & 0o077
-    return status.st_size <= _MOST_KEPT and not is_private and not path.name.startswith(".")
+    is_private = open_to_others and not all(place.stat().st_mode & 0o077 for place in places)
+    is_hidden = any(place.name.startswith(".") for place in places)
+    return path.stat().st_size <= _MOST_KEPT and not is_private and not is_hidden
 
 
 def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:

@@ -39,7 +39,7 @@ from ..store.digests import sha256_file
 from ..store.errors import MlnbError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store
-from ..store.observed_contents import is_inner_path, observed_group
+from ..store.observed_contents import is_inner_path, observed_about, observed_group
 from ..store.settings import Project
 from ..store.url import scheme_of
 
@@ -176,6 +176,13 @@ def changed_modules(
     return found
 
 
+def _write_in_place(store: Store, record: dict, root: Path) -> None:
+    "Write own modules also where they lay, beside what they may read."
+    for name, place in (observed_about(record, "places") or {}).items():
+        if name in record["modules"]:
+            lay_out(root, place, get(store, record["modules"][name]))
+
+
 def write_modules(
     store: Store,  # where they are kept
     record: dict,  # record of a stage
@@ -192,6 +199,7 @@ def write_modules(
     for name, below, path in targets:
         content = get(store, kept[name])
         lay_out(below, path.with_suffix(module_suffix(content)).as_posix(), content)
+    _write_in_place(store, record, root)
     return bool(changed)
 
 # %% ../../nbs/history/090_checkout.ipynb #15167348

@@ -24,7 +24,7 @@ def observed_group(
 
 def observed_about(
     record: Mapping,  # of any stage
-    field: str,  # `kept`, `modules` or `made`
+    field: str,  # `kept`, `modules`, `places` or `made`
 ) -> Any:  # a list, of `modules` a dict; None when nothing is said
     "What a record says of its observations beside its key."
     return (record.get("observed") or {}).get(field)
@@ -48,6 +48,9 @@ def observed_digests(
     return {digest for digests in groups for digest in digests if digest}
 
 # %% ../../nbs/store/210_observed_contents.ipynb #79015817
+_LONGEST_NAME, _LONGEST_PATH = 255, 3072  # that a file system takes, with room for a folder before it
+
+
 def is_inner_path(
     path: Any,  # what a record gives as a path
 ) -> bool:
@@ -55,6 +58,8 @@ def is_inner_path(
     if not isinstance(path, str) or not path or "\0" in path:
         return False
     parts = path.split("/")
+    if len(path) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME:
+        return False
     return PurePosixPath(path).as_posix() == path and ".." not in parts and "" not in parts
 
 # %% ../../nbs/store/210_observed_contents.ipynb #36316e5a
@@ -63,12 +68,17 @@ def _is_content(digest: Any) -> bool:
     return isinstance(digest, str) and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
 
 
+_PLACED = ("modules", "places")  # what gives a path for each module
+
+
 def are_sound_observations(
     record: Mapping,  # that came from elsewhere
 ) -> bool:  # raises `TypeError`, `AttributeError` for odd types
     "Whether what a record says it observed has the right form."
-    kept, modules = observed_about(record, "kept") or [], observed_about(record, "modules") or {}
-    paths = [*observed_group(record, "files"), *modules.values(), *(observed_about(record, "made") or ())]
+    kept, placed = observed_about(record, "kept") or [], [observed_about(record, f) or {} for f in _PLACED]
+    paths = [*observed_group(record, "files"), *(observed_about(record, "made") or ())]
+    paths += [place for places in placed for place in places.values()]
+    paths += observed_group(record, "folders").keys()
     digests = [*kept, *observed_digests(record)]
     are_kept = isinstance(kept, list) and set(kept) <= observed_digests(record)
     return are_kept and all(map(is_inner_path, paths)) and all(map(_is_content, digests))
