@@ -2,6 +2,7 @@
 stages go many of the ways of `observed_ways`, every way alone is the slow battery's."""
 
 import json
+import os
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -117,3 +118,39 @@ def test_run_after_all_edits_gives_what_is_there_now_and_the_way_back_runs_nothi
     assert stale() == {}
     again = done.run(1)
     assert set(again.result.states.values()) == {"cached"} and again.found == done.first.found
+
+
+ODD = """import os
+names = [b"caf\\xe9.txt", "new\\nline.txt", "here", "x" * 300, "a\\0b", "\\ud800", "fifo"]
+for name in names:
+    try:
+        os.close(os.open(name, os.O_RDONLY | os.O_NONBLOCK))
+    except (OSError, ValueError):
+        pass
+os.listdir("here")"""
+
+
+@pytest.fixture(scope="module")
+def odd(make_shared_project, mlnb):
+    "A project whose stage asked for files of odd names, after a run."
+    cells = ["from mlnb import save", ODD, "save('a', 1)"]
+    project = make_shared_project({f"{HERE}/10_odd.ipynb": cells}, SETTINGS, HERE)
+    place = project.root / HERE
+    os.mkfifo(place / "fifo")
+    (place / "here").mkdir()
+    for name in (b"caf\xe9.txt", b"new\nline.txt", b"here/caf\xe9.txt"):
+        (place / os.fsdecode(name)).write_text("1")
+    result = mlnb("run", "demo", "--json", cwd=project.root)
+    return SimpleNamespace(root=project.root, place=place, result=result)
+
+
+def test_file_of_any_name_is_looked_for_without_a_fault(odd):
+    assert odd.result.code == 0, odd.result.stderr
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", b"new\nline.txt"])
+def test_file_of_an_odd_name_counts(odd, asked, name):
+    path = odd.place / os.fsdecode(name)
+    for text, state in (("2", "stale"), ("1", "fresh")):
+        path.write_text(text)
+        assert asked("status", "--json", cwd=odd.root).json["stages"][0]["state"] == state

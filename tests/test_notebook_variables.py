@@ -197,9 +197,19 @@ def test_import_of_what_is_not_there_is_said_as_surely_as_it_is_known(make_proje
     assert [p["level"] for p in problems(project, rule="not-installed")] == levels
 
 
-def test_module_that_another_stage_may_write_is_no_error(make_project):
-    writer = ["from pathlib import Path\nPath('no_such.py').write_text('x = 1')"]
-    project = make_project({"10_a.ipynb": writer, "20_b.ipynb": ["import no_such"]})
+@pytest.mark.parametrize(
+    "writer",
+    [
+        "from pathlib import Path\nPath('no_such.py').write_text('x = 1')",
+        "!protoc --python_out=. message.proto",
+        "%%bash\nmake modules",
+        "import os\nos.system('git clone https://host/no_such')",
+        "import subprocess\nsubprocess.run(['make', 'modules'])",
+        "import shutil\nshutil.unpack_archive('modules.zip')",
+    ],
+)
+def test_module_that_another_stage_may_write_is_no_error(make_project, writer):
+    project = make_project({"10_a.ipynb": [writer], "20_b.ipynb": ["import no_such"]})
     assert [p["level"] for p in problems(project, rule="not-installed")] == ["warning"]
 
 

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def _by_python(plan: Plan, reading: Accounts) -> dict[str, Any]:
     files = {project_path(plan, path): then for path, then in reading.seen.opened.items()}
     modules = (project_path(plan, path) for path in reading.seen.modules.values())
     found = dict.fromkeys(modules, ()) | files
-    return {path: then for path, then in found.items() if path and not (plan.project.root / path).is_dir()}
+    return {
+        path: then for path, then in found.items() if path and not os.path.isdir(plan.project.root / path)
+    }
 
 # %% ../../nbs/flow/140_use.ipynb #7fdfa74d
 def _by_system(plan: Plan, reading: Accounts) -> set[str]:
@@ -199,11 +202,23 @@ def may_keep(
     is_hidden = any(place.name.startswith(".") for place in places)
     return path.stat().st_size <= _MOST_KEPT and not is_private and not is_hidden
 
+# %% ../../nbs/flow/140_use.ipynb #c50c254b
+_MOST_CONTENTS, _MOST_TOGETHER = 500, 1 << 28  # of one stage [files, bytes]
+
+
+def _small_ones(paths: dict[str, Path]) -> dict[str, Path]:
+    "The smallest of some files by digest, as many as are kept of one stage."
+    sizes = sorted((path.stat().st_size, digest) for digest, path in paths.items())
+    sums = accumulate(size for size, _ in sizes)
+    few = [digest for (_, digest), n_bytes in zip(sizes, sums, strict=True) if n_bytes <= _MOST_TOGETHER]
+    return {digest: paths[digest] for digest in few[:_MOST_CONTENTS]}
+
 
 def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:
     "Files whose content is to be kept, by digest; one that the stage wrote anew holds another by now."
     known = {digest: path for digest, path in digests.items() if may_keep(path, plan.project.root)}
-    return {digest: path for digest, path in known.items() if content_digest(plan.store, path) == digest}
+    same = {digest: path for digest, path in known.items() if content_digest(plan.store, path) == digest}
+    return _small_ones(same)
 
 # %% ../../nbs/flow/140_use.ipynb #0e12528f
 def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str | None:
@@ -211,7 +226,7 @@ def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str |
     written = {project_path(plan, path) for path in reading.seen.rewritten}
     for path, then in files.items():
         place = plan.project.root / path
-        if not then or path in written or not place.is_file():
+        if not then or path in written or not os.path.isfile(place):
             continue
         status = place.stat()
         if [status.st_size, status.st_mtime_ns, status.st_ino] != [*then]:
@@ -276,24 +291,28 @@ _BETTER = {
     "modules": "put it into the project, or install it as a package",
     "packages": "import it in the notebook",
 }  # what to do about an observation, by its group
+_NO_NAMES = digest_of([])  # of a folder that holds nothing but what the stage made
 
 
-def _told(observed: dict, with_packages: bool) -> dict[str, list[str]]:
+def _told(observed: dict, is_strict: bool) -> dict[str, list[str]]:
     "Names of what was observed, by the mend that helps."
-    files = observed.get("files", {})
+    files, folders = observed.get("files", {}), observed.get("folders", {})
+    if not is_strict:
+        files = {name: digest for name, digest in files.items() if digest}
+        folders = {name: digest for name, digest in folders.items() if digest != _NO_NAMES}
     code = [name for name in files if name.endswith((".py", ".pyc", ".so", ".pyd"))]
     groups = {"code": code, "files": [name for name in files if name not in code]}
-    groups |= {group: list(observed.get(group, ())) for group in ("folders", "modules")}
-    groups["packages"] = list(observed.get("packages", ())) if with_packages else []
+    groups |= {"folders": list(folders), "modules": list(observed.get("modules", ()))}
+    groups["packages"] = list(observed.get("packages", ())) if is_strict else []
     return {group: names for group, names in groups.items() if names}
 
 
 def use_sentence(
     observed: dict,  # groups of a record or an attempt
-    with_packages: bool = False,  # whether distributions are told too
+    is_strict: bool = False,  # whether that which needs no mend is told too
 ) -> tuple[str, str] | None:  # what it used, and the mend; None = nothing to say
     "What a stage used that its text does not declare, and what to do about it."
-    told = _told(observed, with_packages)
+    told = _told(observed, is_strict)
     if not told:
         return None
     names = [f"`{name}`" for group in told.values() for name in group]
@@ -307,7 +326,7 @@ def refuse_undeclared(
     use: StageUse,  # what it used beyond its key
 ) -> str | None:  # why it fails; None when it does not
     "Why a stage that must declare everything fails."
-    said = use_sentence(use.observed, with_packages=True) if is_strict(plan, step) else None
+    said = use_sentence(use.observed, is_strict=True) if is_strict(plan, step) else None
     return f"`strict` is in force, and the stage {said[0]}: {said[1]}" if said else None
 
 

@@ -69,6 +69,9 @@ def _is_own_module(top: str, folders: list[Path]) -> bool:
 
 # %% ../../nbs/notebook/200_missing.ipynb #95220533
 _OTHER_WAYS = re.compile(rb"addsitedir|meta_path|path_hooks|sys\.modules")  # to a module than `sys.path`
+_PROGRAMS = re.compile(
+    rb"subprocess|os\.system|popen|unpack_archive|extractall|urlretrieve|clone_from", re.I
+)  # that may write files
 _INSTALLERS = re.compile(r"\b(?:pip3?|conda|mamba|micromamba|uv|easy_install|ensurepip)\b")
 _HARMLESS = {
     *("%matplotlib", "%config", "%autoreload", "%load_ext", "%env", "%set_env", "%precision", "%xmode"),
@@ -92,6 +95,14 @@ def _installs(cells: Iterable[ParsedCell]) -> bool:
     return any(map(_INSTALLERS.search, texts))
 
 
+def _brings_files(stage: Stage, file: bytes) -> bool:
+    "Whether a stage may write files that only other programs know of, or one of a given name."
+    if file in stage.content or _PROGRAMS.search(stage.content):
+        return True
+    magics = {name for parsed in running_cells(stage) for name in opaque_magics(parsed.tree)}
+    return any(name.startswith(("!", "%%bash", "%%sh", "%%script")) for name in magics - _HARMLESS)
+
+
 def _may_come(
     top: str, stage: Stage, before: list[ParsedCell], folders: list[Path], around: Iterable[Stage]
 ) -> bool:
@@ -101,7 +112,7 @@ def _may_come(
     return (
         bool(magics - _HARMLESS)
         or _installs(before)
-        or any(file in other.content for other in around)
+        or any(_brings_files(other, file) for other in around)
         or _changes_search(stage, folders)
     )
 

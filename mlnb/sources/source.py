@@ -89,7 +89,7 @@ def read_hints(
     "What is known of content that was hashed before."
     try:
         hints = json.loads((store.root / "cache" / file).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         hints = {}
     below = read_hints(store.below, file) if store.below else {}
     return {**below, **hints} if isinstance(hints, dict) else below
