@@ -11,6 +11,7 @@ __all__ = ['LOCK_FILES', 'project_path', 'counted_files', 'planned_files', 'Read
 
 # %% ../../nbs/flow/140_use.ipynb #a4c303fb
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +73,7 @@ def planned_files(
     plan: Plan,  # of the whole pipeline
 ) -> set[str]:  # paths below the project
     "Files that a run reads by itself: opened by the system's account, but not by the stage."
-    stages = plan.pipeline.stages.values()
-    own = (path for step in plan.steps.values() if step.found for path in step.found.files.values())
-    paths = (*own, *(stage.path for stage in stages))
+    paths = (stage.path for stage in plan.pipeline.stages.values())
     return {project_path(plan, path) for path in paths} - {None} | {"settings.ini", *LOCK_FILES}
 
 # %% ../../nbs/flow/140_use.ipynb #88830322
@@ -84,7 +83,7 @@ class Reading:
 
     seen: Seen  # by its kernel
     opened: Opened  # by the system, in the time it ran
-    others: frozenset[str] = frozenset()  # absolute paths that other stages' kernels opened
+    others: frozenset[str] = frozenset()  # absolute paths that kernels beside it opened
     is_complete: bool = True  # whether its kernel reported after every cell
 
 
@@ -101,15 +100,50 @@ def _by_python(plan: Plan, reading: Reading) -> dict[str, Any]:
     return {path: then for path, then in found.items() if path and not (plan.project.root / path).is_dir()}
 
 # %% ../../nbs/flow/140_use.ipynb #7fdfa74d
-def _by_system(plan: Plan, reading: Reading) -> set[str]:
+def _of_others(plan: Plan, step: Step, reading: Reading) -> set[str | None]:
+    "Files of the project that stages beside it are known to open, and that its text does not name."
+    if not reading.opened.beside:
+        return set()
+    own = (path for other in plan.steps.values() if other.found for path in other.found.files.values())
+    paths = {project_path(plan, path) for path in (*reading.others, *own)} - {None}
+    paths |= {path.path for given in plan.sources.values() for path in given}
+    return {path for path in paths if os.fsencode(os.path.basename(path)) not in step.stage.content}
+
+
+def _by_system(plan: Plan, step: Step, reading: Reading) -> set[str]:
     "Files of the project that may have been opened without Python."
     if not (reading.seen.is_spawning or reading.seen.is_native or not reading.is_complete):
         return set()
-    others = {project_path(plan, path) for path in reading.others}
-    if reading.opened.beside:
-        others |= {path.path for given in plan.sources.values() for path in given}
-    paths = (project_path(plan, plan.project.root / path) for path in reading.opened.files)
-    return {path for path in paths if path} - planned_files(plan) - others - {*reading.opened.made}
+    paths = {project_path(plan, plan.project.root / path) for path in reading.opened.files} - {None}
+    return paths - planned_files(plan) - _of_others(plan, step, reading) - {*reading.opened.made}
+
+# %% ../../nbs/flow/140_use.ipynb #c3f24473
+_CODE = (".py", ".pyc", ".so", ".pyd")  # ends of files that an import opens
+
+
+def _searched(plan: Plan, step: Step, reading: Reading) -> set[str]:
+    "Folders of the project that are listed by imports."
+    folders = (plan.project.root, *step.stage.folders(plan.project.root))
+    code = (os.path.dirname(path) or "." for path in reading.opened.files if path.endswith(_CODE))
+    return {os.path.relpath(folder, plan.project.root) for folder in folders}.union(code)
+
+
+def _is_named(folder: str, text: bytes) -> bool:
+    "Whether a text has the name of a folder, as a word."
+    name = re.escape(os.fsencode(os.path.basename(folder)))
+    return re.search(rb"(?<![\w.-])%b(?![\w.-])" % name, text) is not None
+
+
+def _listed(plan: Plan, step: Step, reading: Reading, native: set[str]) -> set[str]:
+    "Folders of the project whose names the stage asked for; `native` are files that only the system saw."
+    root, text, found = plan.project.root, step.stage.content, set()
+    unnamed = [path for path in native if os.fsencode(os.path.basename(path)) not in text]
+    for folder in sorted(reading.opened.listed - _searched(plan, step, reading)):
+        is_meant = _is_named(folder, text) or os.path.dirname(folder) in found
+        if any(path.startswith(f"{folder}/") for path in unnamed) or (reading.seen.is_spawning and is_meant):
+            found.add(folder)
+    by_python = {os.path.relpath(path, root) for path in reading.seen.listed}
+    return {folder for folder in by_python | found if project_path(plan, root / folder / "x")}
 
 # %% ../../nbs/flow/140_use.ipynb #e21d7bac
 def _outside_modules(plan: Plan, step: Step, reading: Reading) -> dict[str, Path]:
@@ -201,11 +235,12 @@ def _changed(plan: Plan, reading: Reading, files: dict[str, Any]) -> str | None:
     return None
 
 
-def _digests(plan: Plan, step: Step, reading: Reading, files: dict[str, Any]) -> dict[str, dict]:
+def _digests(
+    plan: Plan, step: Step, reading: Reading, files: dict[str, Any], listed: set[str]
+) -> dict[str, dict]:
     "What was observed, by group."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
     before = {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
-    listed = {os.path.relpath(path, root) for path in reading.seen.listed if project_path(plan, f"{path}/x")}
     contents = {p: before.get(p) or content_digest(plan.store, root / p) for p in files}
     contents |= dict.fromkeys((path for path, then in files.items() if then is None), None)
     modules = _outside_modules(plan, step, reading)
@@ -234,9 +269,10 @@ def use_of(
     "What a stage used beyond its key."
     counted, made = counted_files(plan, step), _made(plan, reading)
     files = _by_python(plan, reading)
-    files |= {path: reading.opened.files[path] for path in _by_system(plan, reading) if path not in files}
+    native = _by_system(plan, step, reading) - files.keys()
+    files |= {path: reading.opened.files[path] for path in native}
     files = {path: then for path, then in files.items() if path not in counted | made}
-    groups = _digests(plan, step, reading, files)
+    groups = _digests(plan, step, reading, files, _listed(plan, step, reading, native))
     modules = _outside_modules(plan, step, reading)
     kept = {groups["files"][p]: plan.project.root / p for p in files if groups["files"][p]}
     kept |= {groups["modules"][name]: file for name, file in modules.items() if groups["modules"][name]}
@@ -263,7 +299,7 @@ _MENDS = {
 def _told(observed: dict, with_packages: bool) -> dict[str, list[str]]:
     "Names of what was observed, by the mend that helps."
     files = observed.get("files", {})
-    code = [name for name in files if name.endswith((".py", ".pyc", ".so", ".pyd"))]
+    code = [name for name in files if name.endswith(_CODE)]
     groups = {"code": code, "files": [name for name in files if name not in code]}
     groups |= {group: list(observed.get(group, ())) for group in ("folders", "modules")}
     groups["packages"] = list(observed.get("packages", ())) if with_packages else []

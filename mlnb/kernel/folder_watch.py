@@ -142,6 +142,7 @@ class Opened:
 
     files: dict[str, list[int]] = field(default_factory=dict)  # signature when opened, by relative path
     made: set[str] = field(default_factory=set)  # paths created, moved in or written
+    listed: set[str] = field(default_factory=set)  # folders that were opened, `.` = the project's own
     beside: tuple[str, ...] = ()  # names of other attempts that ran meanwhile
     problem: str | None = None  # `not observed: why`; None = all was seen
 
@@ -362,6 +363,9 @@ class FolderWatch:
             self._note(relative, event.what)
         elif event.what & (CREATED | MOVED_IN):
             self._add_new(relative)
+        elif event.what & OPENED:
+            for _, opened in self._windows.values():
+                opened.listed.add(relative or ".")
 
     def _add_new(self, relative: str) -> None:
         "Watch a folder that appeared; what is in it was made, too."
