@@ -895,6 +895,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlnb.flow.use._native_answer': ('flow/use.html#_native_answer', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._of_others': ('flow/use.html#_of_others', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._outside_modules': ('flow/use.html#_outside_modules', 'mlnb/flow/use.py'),
+                               'mlnb.flow.use._read_and_written': ('flow/use.html#_read_and_written', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._searched': ('flow/use.html#_searched', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._told': ('flow/use.html#_told', 'mlnb/flow/use.py'),
                                'mlnb.flow.use.below_path': ('flow/use.html#below_path', 'mlnb/flow/use.py'),

@@ -75,3 +75,15 @@ def test_folders_that_nobody_asked_for_are_not_observed(root, stale):
     for place in ("logs/new.txt", f"{HERE}/new.txt", "data/new.csv"):
         (root / place).write_text("")
     assert stale() == []
+
+
+def test_file_that_was_read_unheard_and_edited_before_the_end_is_not_taken_for_a_product(make_project, mlnb):
+    edit = "(sleep .2; echo late > late.txt) >/dev/null 2>&1"
+    cells = ["import subprocess\nfrom mlnb import save"]
+    cells += ["text = subprocess.check_output(['cat', 'late.txt'], text=True)\nsave('edited', text)"]
+    project = make_project({f"{HERE}/10_edited.ipynb": [*cells, f"!{edit}"]}, SETTINGS, HERE)
+    (project.root / HERE / "late.txt").write_text("early\n")
+    assert mlnb("run", "demo", "--json", cwd=project.root).states == {"edited": "committed"}
+    (stage,) = mlnb("status", "--json", cwd=project.root).json["stages"]
+    assert (stage["state"], stage["why"][0]["name"]) == ("stale", f"{HERE}/late.txt")
+    assert mlnb("run", "demo", "--json", cwd=project.root).states == {"edited": "committed"}

@@ -115,7 +115,15 @@ def _by_system(plan: Plan, step: Step, reading: Reading) -> set[str]:
     if not (reading.seen.is_spawning or reading.seen.is_native or not reading.is_complete):
         return set()
     paths = {project_path(plan, plan.project.root / path) for path in reading.opened.files} - {None}
-    return paths - planned_files(plan) - _of_others(plan, step, reading) - {*reading.opened.made}
+    made = reading.opened.made - reading.opened.read
+    return paths - planned_files(plan) - _of_others(plan, step, reading) - made
+
+
+def _read_and_written(plan: Plan, reading: Reading) -> dict[str, str]:
+    "Files that were read and then written without Python: what they held is in no digest of a content."
+    opened = reading.opened
+    both = {path: opened.files[path] for path in opened.made & opened.read if path in opened.files}
+    return {project_path(plan, plan.project.root / p): digest_of(["unknown", *s]) for p, s in both.items()}
 
 # %% ../../nbs/flow/140_use.ipynb #c3f24473
 _CODE = (".py", ".pyc", ".so", ".pyd")  # ends of files that an import opens
@@ -225,6 +233,7 @@ def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:
 def _changed(plan: Plan, reading: Reading, files: dict[str, Any]) -> str | None:
     "A file that is not what it was when the stage opened it, and that the stage did not write."
     written = {project_path(plan, path) for path in reading.seen.rewritten}
+    written |= _read_and_written(plan, reading).keys() - _by_python(plan, reading).keys()
     for path, then in files.items():
         place = plan.project.root / path
         if not then or path in written or not place.is_file():
@@ -240,7 +249,8 @@ def _digests(
 ) -> dict[str, dict]:
     "What was observed, by group."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
-    before = {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
+    before = _read_and_written(plan, reading)
+    before |= {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
     contents = {p: before.get(p) or content_digest(plan.store, root / p) for p in files}
     contents |= dict.fromkeys((path for path, then in files.items() if then is None), None)
     modules = _outside_modules(plan, step, reading)
