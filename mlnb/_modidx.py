@@ -608,6 +608,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.flow.measures.metric_names': ('flow/measures.html#metric_names', 'mlnb/flow/measures.py'),
                                     'mlnb.flow.measures.shown_measures': ('flow/measures.html#shown_measures', 'mlnb/flow/measures.py')},
             'mlnb.flow.observed': { 'mlnb.flow.observed.Locations': ('flow/observed.html#locations', 'mlnb/flow/observed.py'),
+                                    'mlnb.flow.observed._listed_build': ('flow/observed.html#_listed_build', 'mlnb/flow/observed.py'),
                                     'mlnb.flow.observed._remembered': ('flow/observed.html#_remembered', 'mlnb/flow/observed.py'),
                                     'mlnb.flow.observed.content_digest': ('flow/observed.html#content_digest', 'mlnb/flow/observed.py'),
                                     'mlnb.flow.observed.installed_as': ('flow/observed.html#installed_as', 'mlnb/flow/observed.py'),

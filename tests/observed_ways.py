@@ -213,6 +213,17 @@ def distribution(name, source_url=None):
     return write
 
 
+def from_git(name):
+    "A distribution from version control, installed again from another commit under its version."
+
+    def write(path, n):
+        distribution(name)(path, n)
+        direct = {"url": "https://host/repository", "vcs_info": {"vcs": "git", "commit_id": f"{n:040x}"}}
+        (path.parent / f"{name}-1.0.dist-info" / "direct_url.json").write_text(json.dumps(direct))
+
+    return write
+
+
 def edited_in_place(name):
     "A module of a distribution, edited where it is installed: RECORD goes on saying what was installed."
 
@@ -622,6 +633,12 @@ WAYS |= {  # in an environment of its own
         ("import importlib\nfound = importlib.import_module('HIDDEN_PKG'.lower()).X",),
         {"SITE/hidden_pkg.py": distribution("hidden_pkg")},
         named="hidden",
+        kinds=PACKAGE + CODE,
+    ),
+    "by_variable_git": Way(
+        ("import importlib\nfound = importlib.import_module('MOVING_PKG'.lower()).X",),
+        {"SITE/moving_pkg.py": from_git("moving_pkg")},
+        named="moving",
         kinds=PACKAGE + CODE,
     ),
     "sitecustomize": Way(

@@ -171,10 +171,11 @@ def _outside_modules(plan: Plan, step: Step, reading: Reading) -> dict[str, Path
 def _further_packages(plan: Plan, step: Step, reading: Reading) -> list[str]:
     "Distributions that were loaded and are not in the key."
     by_module, found = distributions_by_module(plan.packages), set()
-    for top in reading.seen.tops:
+    followed = {name.partition(".")[0] for name in step.found.files}
+    for top in reading.seen.tops.keys() - followed:
         brought = {*by_module.get(top, ())} - {"mlnb"}
         if not brought & step.found.packages.keys():
-            found |= {name for name in brought if not plan.packages[name]["is_direct"]}
+            found |= brought
     return sorted(found)
 
 # %% ../../nbs/flow/140_use.ipynb #6deb20e9
