@@ -116,6 +116,11 @@ def later(text):
     return write
 
 
+def later_table(path, n):
+    "A table that is not there before the edit."
+    path.unlink(missing_ok=True) if n == 1 else parquet(path, n)
+
+
 def compiled(path, n):
     "A compiled module without its source."
     made = path.with_suffix(".py")
@@ -208,6 +213,17 @@ def distribution(name, source_url=None):
         if source_url:
             url = {"url": source_url, "archive_info": {"hash": f"sha256={n:064x}"}}
             (info / "direct_url.json").write_text(json.dumps(url))
+
+    return write
+
+
+def from_git(name):
+    "A distribution from version control, installed again from another commit under its version."
+
+    def write(path, n):
+        distribution(name)(path, n)
+        direct = {"url": "https://host/repository", "vcs_info": {"vcs": "git", "commit_id": f"{n:040x}"}}
+        (path.parent / f"{name}-1.0.dist-info" / "direct_url.json").write_text(json.dumps(direct))
 
     return write
 
@@ -460,6 +476,40 @@ WAYS |= {
         "x\n{n}\n",
         is_native=True,
     ),
+    "dataset_folder": data_way(
+        "import pyarrow.dataset as ds\nfound = ds.dataset('rows_of').to_table().num_rows",
+        f"{HERE}/rows_of/second.parquet",
+        later_table,
+        named="rows_of",
+        is_native=True,
+    ),
+    "duckdb_glob": data_way(
+        "import duckdb\nfound = duckdb.sql(\"SELECT count(*) FROM 'of_duck/*.parquet'\").fetchall()[0][0]",
+        f"{HERE}/of_duck/second.parquet",
+        later_table,
+        named="of_duck",
+        is_native=True,
+    ),
+    "find": data_way(
+        "import subprocess\nfound = subprocess.check_output(['find', 'sought', '-type', 'f']).count(b'\\n')",
+        f"{HERE}/sought/second.txt",
+        later("x"),
+        named="sought",
+        is_native=True,
+    ),
+    "attach": data_way(
+        "import sqlite3\nbase = sqlite3.connect(':memory:')\nnone = base.execute(\"ATTACH 'more.db' AS o\")\n"
+        "found = base.execute('SELECT x FROM o.t').fetchone()[0]",
+        f"{HERE}/more.db",
+        database,
+        is_native=True,
+    ),
+    "dir_fd": data_way(
+        "import os\nhandle = os.open('opened_folder', os.O_RDONLY)\n"
+        "found = os.read(os.open('inside.txt', os.O_RDONLY, dir_fd=handle), 9).decode()",
+        f"{HERE}/opened_folder/inside.txt",
+        is_native=True,
+    ),
     "sqlite": data_way(
         "import sqlite3\nfound = sqlite3.connect('by_sqlite.db').execute('SELECT x FROM t').fetchone()[0]",
         text=database,
@@ -548,8 +598,10 @@ WAYS |= {
 }
 for name in ("matplotlibrc", "matplotlibrc_appears"):  # counts among the modules of who uses matplotlib
     WAYS[name] = replace(WAYS[name], kinds=CODE)
-for name, first in (("glob", f"{HERE}/many/first.txt"), ("iterdir", "days/first.txt")):
-    WAYS[name].files[first] = "x"
+for name, first in (("glob", f"{HERE}/many"), ("iterdir", "days"), ("find", f"{HERE}/sought")):
+    WAYS[name].files[f"{first}/first.txt"] = "x"
+for name, folder in (("dataset_folder", "rows_of"), ("duckdb_glob", "of_duck")):
+    WAYS[name].files[f"{HERE}/{folder}/first.parquet"] = lambda path, n: parquet(path, 1)
 WAYS |= {  # in an environment of its own
     "pth": Way(
         ("import by_pth\nfound = by_pth.X",),
@@ -589,6 +641,12 @@ WAYS |= {  # in an environment of its own
         ("import importlib\nfound = importlib.import_module('HIDDEN_PKG'.lower()).X",),
         {"SITE/hidden_pkg.py": distribution("hidden_pkg")},
         named="hidden",
+        kinds=PACKAGE + CODE,
+    ),
+    "by_variable_git": Way(
+        ("import importlib\nfound = importlib.import_module('MOVING_PKG'.lower()).X",),
+        {"SITE/moving_pkg.py": from_git("moving_pkg")},
+        named="moving",
         kinds=PACKAGE + CODE,
     ),
     "sitecustomize": Way(

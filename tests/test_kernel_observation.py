@@ -369,6 +369,8 @@ def test_machine_code_is_told(tmp_path):
     assert tell(tmp_path / "p", ["import _cffi_backend"]).seen.is_native
     assert tell(tmp_path / "q", ["import ctypes; ctypes.CDLL('libc.so.6')"]).seen.is_native
     assert not tell(tmp_path / "r", ["import zlib, sqlite3, ctypes; ctypes.CDLL(None)"]).seen.is_native
+    assert tell(tmp_path / "s", ["import sqlite3; sqlite3.connect(':memory:')"]).seen.is_native
+    assert tell(tmp_path / "t", ["import os; os.open('x', 0, dir_fd=os.open('/', 0))"]).seen.is_native
 
 
 # a stage that does odd things to its witness

@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..notebook.builds import build_digest, recorded_files
 from ..notebook.imports import module_files
 from ..sources.source import keep_hints, read_hints
 from ..store.digests import digest_of, sha256, sha256_file
@@ -116,7 +117,18 @@ def installed_as(
 ) -> str | None:  # version and build; None when it is not installed
     "What of an installed distribution counts, in one text."
     about = packages.get(name)
-    return f"{about['version']} {about['build']}".strip() if about else None
+    if about is None:
+        return None
+    return f"{about['version']} {about['build'] or _listed_build(about.get('info'))}".strip()
+
+
+def _listed_build(info: str | None) -> str:
+    "Build of a distribution from version control, of which no build is kept; empty without a list."
+    try:
+        files = recorded_files(Path(info or "", "RECORD").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return build_digest(files, Path(info).parent)
 
 
 def made_below(

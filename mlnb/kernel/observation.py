@@ -188,7 +188,10 @@ def note_open(
         return
     observer.seen.add(key)
     flags = flags or flags_of(mode)
-    facts = [note_file(observer, path, flags, is_absolute or mode is not None)]
+    is_sure = is_absolute or mode is not None
+    if not is_sure and not flags & os.O_WRONLY:
+        observer.tell_once("native", "dir_fd")
+    facts = [note_file(observer, path, flags, is_sure)]
     if flags & (os.O_WRONLY | os.O_RDWR):
         before = before_writing(observer, absolute_path(path), not flags & (os.O_TRUNC | os.O_EXCL))
         facts.insert(1 if flags & os.O_RDWR else 0, before)
@@ -292,7 +295,8 @@ def note_database(
     observer: Observer,  # of this process
     name: str | bytes | os.PathLike,  # as it is given to `sqlite3.connect`
 ) -> None:
-    "Tell that a database is about to be opened."
+    "Tell that a database is about to be opened, which may attach others."
+    observer.tell_once("native", "sqlite3")
     path = database_file(name)
     if path is not None:
         note_open(observer, path, "sqlite", os.O_RDWR | os.O_CREAT)
