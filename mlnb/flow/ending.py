@@ -59,6 +59,13 @@ def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict:
     }
 
 # %% ../../nbs/flow/220_ending.ipynb #be3db09e
+def _places_of(plan: Plan, step: Step) -> dict[str, str]:
+    "Where the own modules of a stage lie below the project, by dotted name."
+    root, own = plan.project.root, step.found.files.items()
+    inside = {name: path.relative_to(root) for name, path in own if path.is_relative_to(root)}
+    return {name: path.as_posix() for name, path in inside.items() if not name.startswith((".", "mlnb."))}
+
+
 def _described_use(plan: Plan, step: Step, use: "StageUse") -> dict:
     "Describe what a stage used beyond its key."
     from mlnb.flow.use import below_path
@@ -67,7 +74,7 @@ def _described_use(plan: Plan, step: Step, use: "StageUse") -> dict:
     for name, path in use.modules.items():
         depth = below_path(name, path).count("/")
         keep_place(around, name, path.parents[depth])
-    return use.as_dict()
+    return use.as_dict() | {"places": _places_of(plan, step)}
 
 # %% ../../nbs/flow/220_ending.ipynb #9889c18f
 def list_behind(

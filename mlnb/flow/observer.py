@@ -9,6 +9,7 @@ has ended. It never ends a stage by itself; it says why one cannot be committed.
 __all__ = ['REPORT', 'RunObserver', 'folders_apart', 'judge_use']
 
 # %% ../../nbs/flow/160_observer.ipynb #5368538f
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,15 +49,19 @@ class RunObserver:
         seen = read_observations(self.reports.pop(name))
         self.opened[name] = frozenset(seen.opened)
         is_complete = seen.n_cells >= len(attempt.launch.replies)
-        reading = Accounts(seen, opened, self.opened_beside(name), is_complete)
+        reading = Accounts(seen, opened, self.opened_by(opened.beside), is_complete)
         judge_use(
             self.plan, self.plan.steps[name], attempt, use_of(self.plan, self.plan.steps[name], reading)
         )
 
-    def opened_beside(self, name: str) -> frozenset[str]:
-        "Absolute paths that kernels of other stages opened."
-        under_way = [frozenset(read_observations(path).opened) for path in [*self.reports.values()]]
-        ended = [paths for other, paths in self.opened.items() if other != name]
+    def opened_by(
+        self,
+        names: Collection[str],  # of stages that ran at the same time
+    ) -> frozenset[str]:
+        "Absolute paths that kernels of some stages opened."
+        reports = {name: path for name, path in [*self.reports.items()] if name in names}
+        under_way = [frozenset(read_observations(path).opened) for path in reports.values()]
+        ended = [paths for name, paths in [*self.opened.items()] if name in names]
         return frozenset().union(*under_way, *ended)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ __all__ = ['LOCK_FILES', 'project_path', 'counted_files', 'planned_files', 'Acco
 
 # %% ../../nbs/flow/140_use.ipynb #a4c303fb
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -80,9 +81,7 @@ def planned_files(
     plan: Plan,  # of the whole pipeline
 ) -> set[str]:  # paths below the project
     "Files that a run reads by itself: opened by the system's account, but not by the stage."
-    stages = plan.pipeline.stages.values()
-    own = (path for step in plan.steps.values() if step.found for path in step.found.files.values())
-    paths = (*own, *(stage.path for stage in stages))
+    paths = (stage.path for stage in plan.pipeline.stages.values())
     return {project_path(plan, path) for path in paths} - {None} | {"settings.ini", *LOCK_FILES}
 
 # %% ../../nbs/flow/140_use.ipynb #88830322
@@ -92,7 +91,7 @@ class Accounts:
 
     seen: Seen  # by its kernel
     opened: Opened  # by the system, in the time it ran
-    others: frozenset[str] = frozenset()  # absolute paths that other stages' kernels opened
+    others: frozenset[str] = frozenset()  # absolute paths that kernels beside it opened
     is_complete: bool = True  # whether its kernel reported after every cell
 
 
@@ -111,15 +110,58 @@ def _by_python(plan: Plan, reading: Accounts) -> dict[str, Any]:
     }
 
 # %% ../../nbs/flow/140_use.ipynb #7fdfa74d
-def _by_system(plan: Plan, reading: Accounts) -> set[str]:
+def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
+    "Files of the project that stages beside it are known to open, and that its text does not name."
+    if not reading.opened.beside:
+        return set()
+    own = (path for other in plan.steps.values() if other.found for path in other.found.files.values())
+    paths = {project_path(plan, path) for path in (*reading.others, *own)} - {None}
+    paths |= {path.path for given in plan.sources.values() for path in given}
+    return {path for path in paths if os.fsencode(os.path.basename(path)) not in step.stage.content}
+
+
+def _by_system(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     "Files of the project that may have been opened without Python."
     if not (reading.seen.is_spawning or reading.seen.is_native or not reading.is_complete):
         return set()
-    others = {project_path(plan, path) for path in reading.others}
-    if reading.opened.beside:
-        others |= {path.path for given in plan.sources.values() for path in given}
-    paths = (project_path(plan, plan.project.root / path) for path in reading.opened.files)
-    return {path for path in paths if path} - planned_files(plan) - others - {*reading.opened.made}
+    paths = {project_path(plan, plan.project.root / path) for path in reading.opened.files} - {None}
+    made = reading.opened.made - reading.opened.read
+    return paths - planned_files(plan) - _of_others(plan, step, reading) - made
+
+
+def _read_and_written(plan: Plan, reading: Accounts) -> dict[str, str]:
+    "Files that were read and then written without Python: what they held is in no digest of a content."
+    opened = reading.opened
+    both = {path: opened.files[path] for path in opened.made & opened.read if path in opened.files}
+    return {project_path(plan, plan.project.root / p): digest_of(["unknown", *s]) for p, s in both.items()}
+
+# %% ../../nbs/flow/140_use.ipynb #c3f24473
+_CODE = (".py", ".pyc", ".so", ".pyd")  # ends of files that an import opens
+
+
+def _searched(plan: Plan, step: Step, reading: Accounts) -> set[str]:
+    "Folders of the project that are listed by imports."
+    folders = (plan.project.root, *step.stage.folders(plan.project.root))
+    code = (os.path.dirname(path) or "." for path in reading.opened.files if path.endswith(_CODE))
+    return {os.path.relpath(folder, plan.project.root) for folder in folders}.union(code)
+
+
+def _is_named(folder: str, text: bytes) -> bool:
+    "Whether a text has the name of a folder, as a word."
+    name = re.escape(os.fsencode(os.path.basename(folder)))
+    return re.search(rb"(?<![\w.-])%b(?![\w.-])" % name, text) is not None
+
+
+def _listed(plan: Plan, step: Step, reading: Accounts, native: set[str]) -> set[str]:
+    "Folders of the project whose names the stage asked for; `native` are files that only the system saw."
+    root, text, found = plan.project.root, step.stage.content, set()
+    unnamed = [path for path in native if os.fsencode(os.path.basename(path)) not in text]
+    for folder in sorted(reading.opened.listed - _searched(plan, step, reading)):
+        is_meant = _is_named(folder, text) or os.path.dirname(folder) in found
+        if any(path.startswith(f"{folder}/") for path in unnamed) or (reading.seen.is_spawning and is_meant):
+            found.add(folder)
+    by_python = {os.path.relpath(path, root) for path in reading.seen.listed}
+    return {folder for folder in by_python | found if project_path(plan, root / folder / "x")}
 
 # %% ../../nbs/flow/140_use.ipynb #e21d7bac
 def _outside_modules(plan: Plan, step: Step, reading: Accounts) -> dict[str, Path]:
@@ -139,10 +181,11 @@ def _outside_modules(plan: Plan, step: Step, reading: Accounts) -> dict[str, Pat
 def _further_packages(plan: Plan, step: Step, reading: Accounts) -> list[str]:
     "Distributions that were loaded and are not in the key."
     by_module, found = distributions_by_module(plan.packages), set()
-    for top in reading.seen.tops:
+    followed = {name.partition(".")[0] for name in step.found.files}
+    for top in reading.seen.tops.keys() - followed:
         brought = {*by_module.get(top, ())} - {"mlnb"}
         if not brought & step.found.packages.keys():
-            found |= {name for name in brought if not plan.packages[name]["is_direct"]}
+            found |= brought
     return sorted(found)
 
 # %% ../../nbs/flow/140_use.ipynb #6deb20e9
@@ -224,6 +267,7 @@ def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:
 def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str | None:
     "A file that is not what it was when the stage opened it, and that the stage did not write."
     written = {project_path(plan, path) for path in reading.seen.rewritten}
+    written |= _read_and_written(plan, reading).keys() - _by_python(plan, reading).keys()
     for path, then in files.items():
         place = plan.project.root / path
         if not then or path in written or not os.path.isfile(place):
@@ -234,11 +278,13 @@ def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str |
     return None
 
 
-def _digests(plan: Plan, step: Step, reading: Accounts, files: dict[str, Any]) -> dict[str, dict]:
+def _digests(
+    plan: Plan, step: Step, reading: Accounts, files: dict[str, Any], listed: set[str]
+) -> dict[str, dict]:
     "What was observed, by group."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
-    before = {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
-    listed = {os.path.relpath(path, root) for path in reading.seen.listed if project_path(plan, f"{path}/x")}
+    before = _read_and_written(plan, reading)
+    before |= {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
     contents = {p: before.get(p) or content_digest(plan.store, root / p) for p in files}
     contents |= dict.fromkeys((path for path, then in files.items() if then is None), None)
     modules = _outside_modules(plan, step, reading)
@@ -267,9 +313,10 @@ def use_of(
     "What a stage used beyond its key."
     counted, made = counted_files(plan, step), _made(plan, reading)
     files = _by_python(plan, reading)
-    files |= {path: reading.opened.files[path] for path in _by_system(plan, reading) if path not in files}
+    native = _by_system(plan, step, reading) - files.keys()
+    files |= {path: reading.opened.files[path] for path in native}
     files = {path: then for path, then in files.items() if path not in counted | made}
-    groups = _digests(plan, step, reading, files)
+    groups = _digests(plan, step, reading, files, _listed(plan, step, reading, native))
     modules = _outside_modules(plan, step, reading)
     kept = {groups["files"][p]: plan.project.root / p for p in files if groups["files"][p]}
     kept |= {groups["modules"][name]: file for name, file in modules.items() if groups["modules"][name]}
@@ -300,7 +347,7 @@ def _told(observed: dict, is_strict: bool) -> dict[str, list[str]]:
     if not is_strict:
         files = {name: digest for name, digest in files.items() if digest}
         folders = {name: digest for name, digest in folders.items() if digest != _NO_NAMES}
-    code = [name for name in files if name.endswith((".py", ".pyc", ".so", ".pyd"))]
+    code = [name for name in files if name.endswith(_CODE)]
     groups = {"code": code, "files": [name for name in files if name not in code]}
     groups |= {"folders": list(folders), "modules": list(observed.get("modules", ()))}
     groups["packages"] = list(observed.get("packages", ())) if is_strict else []

@@ -147,6 +147,12 @@ def _first_argument(node: ast.Call) -> ast.expr | None:
     return next(iter([*node.args, *(k.value for k in node.keywords if k.arg == "key")]), None)
 
 
+def _names_of_entries(node: ast.Call) -> list[str | None]:
+    "Names that stand in the dictionaries given to a function, also behind `**`."
+    given = [*node.args, *(k.value for k in node.keywords if k.arg is None)]
+    return [_as_name(key) for one in given if isinstance(one, ast.Dict) for key in one.keys]
+
+
 def _look_at_call(walk: _VariableWalk, node: ast.Call) -> None:
     "A function of the environment, a magic, or one that reads a file of variables."
     meaning, first = walk.meaning(node.func), _first_argument(node)
@@ -157,7 +163,7 @@ def _look_at_call(walk: _VariableWalk, node: ast.Call) -> None:
     elif meaning in _SETTERS:
         walk.set(_as_name(first))
     elif meaning.removesuffix(".update") in _MAPPINGS:
-        walk.set(*(k.arg for k in node.keywords), *map(_as_name, getattr(first, "keys", ())))
+        walk.set(*(k.arg for k in node.keywords), *_names_of_entries(node))
     elif meaning == "os.path.expandvars":
         walk.read(*_shell_variables(str(getattr(first, "value", ""))))
     elif "load_dotenv" in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")):
