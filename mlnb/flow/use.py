@@ -332,8 +332,9 @@ def use_of(
 
 # %% ../../nbs/flow/140_use.ipynb #d10b8585
 _BETTER = {
-    "files": "declare a [source.NAME] in settings.ini and `load` it",
-    "folders": "declare a [source.NAME] with a pattern and `load` it",
+    "files": "declare a [source.NAME], or `save` it in the stage that makes it, and `load` it",
+    "folders": "declare a [source.NAME] with a pattern for the folder, and `load` it",
+    "hidden": "let the caller set what a hidden file says, and name it with `#| env: NAME`",
     "code": "import it by its name from a folder of the project",
     "modules": "put it into the project, or install it as a package",
     "packages": "import it in the notebook",
@@ -348,7 +349,9 @@ def _told(observed: dict, is_strict: bool) -> dict[str, list[str]]:
         files = {name: digest for name, digest in files.items() if digest}
         folders = {name: digest for name, digest in folders.items() if digest != _NO_NAMES}
     code = [name for name in files if name.endswith(_CODE)]
-    groups = {"code": code, "files": [name for name in files if name not in code]}
+    hidden = [name for name in files if name.rpartition("/")[2].startswith(".") and name not in code]
+    rest = [name for name in files if name not in code + hidden]
+    groups = {"code": code, "files": rest, "hidden": hidden}
     groups |= {"folders": list(folders), "modules": list(observed.get("modules", ()))}
     groups["packages"] = list(observed.get("packages", ())) if is_strict else []
     return {group: names for group, names in groups.items() if names}

@@ -102,7 +102,7 @@ def _add_outside_reader(call: ast.Call, cell: int, edges: Edges) -> None:
     "Note a call that reads a file by itself."
     reader = _outside_reader(call.func)
     if reader:
-        message = f"`{reader}` reads files by itself: those outside the project count for nothing"
+        message = f"`{reader}` reads files by itself; which ones, only a run finds out"
         mend = "declare a [source.NAME] in settings.ini and `load` it"
         edges.add(cell, "reads-outside", message, mend, "warning")
 
