@@ -152,7 +152,7 @@ def _is_named(folder: str, text: bytes) -> bool:
     return re.search(rb"(?<![\w.-])%b(?![\w.-])" % name, text) is not None
 
 
-def _listed(plan: Plan, step: Step, reading: Accounts, native: set[str]) -> set[str]:
+def _listed_folders(plan: Plan, step: Step, reading: Accounts, native: set[str]) -> set[str]:
     "Folders of the project whose names the stage asked for; `native` are files that only the system saw."
     root, text, found = plan.project.root, step.stage.content, set()
     unnamed = [path for path in native if os.fsencode(os.path.basename(path)) not in text]
@@ -316,7 +316,7 @@ def use_of(
     native = _by_system(plan, step, reading) - files.keys()
     files |= {path: reading.opened.files[path] for path in native}
     files = {path: then for path, then in files.items() if path not in counted | made}
-    groups = _digests(plan, step, reading, files, _listed(plan, step, reading, native))
+    groups = _digests(plan, step, reading, files, _listed_folders(plan, step, reading, native))
     modules = _outside_modules(plan, step, reading)
     kept = {groups["files"][p]: plan.project.root / p for p in files if groups["files"][p]}
     kept |= {groups["modules"][name]: file for name, file in modules.items() if groups["modules"][name]}
