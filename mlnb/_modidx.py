@@ -899,6 +899,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlnb.flow.use._last_observed': ('flow/use.html#_last_observed', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._listed_folders': ('flow/use.html#_listed_folders', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._made': ('flow/use.html#_made', 'mlnb/flow/use.py'),
+                               'mlnb.flow.use._names_file': ('flow/use.html#_names_file', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._native_answer': ('flow/use.html#_native_answer', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._of_others': ('flow/use.html#_of_others', 'mlnb/flow/use.py'),
                                'mlnb.flow.use._outside_modules': ('flow/use.html#_outside_modules', 'mlnb/flow/use.py'),

@@ -110,6 +110,18 @@ def _by_python(plan: Plan, reading: Accounts) -> dict[str, Any]:
     }
 
 # %% ../../nbs/flow/140_use.ipynb #7fdfa74d
+def _is_named(folder: str, text: bytes) -> bool:
+    "Whether a text has the name of a folder, as a word."
+    name = re.escape(os.fsencode(os.path.basename(folder)))
+    return re.search(rb"(?<![\w.-])%b(?![\w.-])" % name, text) is not None
+
+
+def _names_file(path: str, text: bytes) -> bool:
+    "Whether a text has the name of a file, or of the folder that it lies in."
+    folder = os.path.dirname(path)
+    return os.fsencode(os.path.basename(path)) in text or bool(folder and _is_named(folder, text))
+
+
 def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     "Files of the project that stages beside it are known to open, and that its text does not name."
     if not reading.opened.beside:
@@ -117,7 +129,9 @@ def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     own = (path for other in plan.steps.values() if other.found for path in other.found.files.values())
     paths = {project_path(plan, path) for path in (*reading.others, *own)} - {None}
     paths |= {path.path for given in plan.sources.values() for path in given}
-    return {path for path in paths if os.fsencode(os.path.basename(path)) not in step.stage.content}
+    texts = [plan.steps[name].stage.content for name in reading.opened.beside if name in plan.steps]
+    paths |= {path for path in reading.opened.files if any(_names_file(path, text) for text in texts)}
+    return {path for path in paths if not _names_file(path, step.stage.content)}
 
 
 def _by_system(plan: Plan, step: Step, reading: Accounts) -> set[str]:
@@ -144,12 +158,6 @@ def _searched(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     folders = (plan.project.root, *step.stage.folders(plan.project.root))
     code = (os.path.dirname(path) or "." for path in reading.opened.files if path.endswith(_CODE))
     return {os.path.relpath(folder, plan.project.root) for folder in folders}.union(code)
-
-
-def _is_named(folder: str, text: bytes) -> bool:
-    "Whether a text has the name of a folder, as a word."
-    name = re.escape(os.fsencode(os.path.basename(folder)))
-    return re.search(rb"(?<![\w.-])%b(?![\w.-])" % name, text) is not None
 
 
 def _listed_folders(plan: Plan, step: Step, reading: Accounts, native: set[str]) -> set[str]:
