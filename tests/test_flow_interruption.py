@@ -425,6 +425,7 @@ def test_attempt_whose_ending_cannot_be_kept_leaves_no_lock_and_no_scratch_folde
     run = SimpleNamespace(
         plan=SimpleNamespace(steps={"train": step}, store=None, project=None, profile="default"),
         entry=lambda name: {"attempts": 1},
+        settings=SimpleNamespace(replace=False),
         locks={"train": SimpleNamespace(release=lambda: released.append("train"))},
         document={"run": "r1"},
         made_again=set(),

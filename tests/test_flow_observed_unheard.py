@@ -8,7 +8,10 @@ from mlnb.kernel.link import can_serve
 from mlnb.store.objects import open_store
 from mlnb.store.records import records_of
 
-pytestmark = pytest.mark.skipif(not can_serve(), reason="the system tells of what is opened on Linux only")
+pytestmark = [
+    pytest.mark.skipif(not can_serve(), reason="the system tells of what is opened on Linux only"),
+    pytest.mark.slow,
+]
 FIRST = [
     "from mlnb import save\nimport both_code",
     "save('first', both_code.X + len(open('../../data/both.csv').read()))",

@@ -430,6 +430,7 @@ STAGE = ["#| env: KEPT\nimport rates", "import cycler\nimport _cffi_backend", RE
 
 
 @pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
+@pytest.mark.slow
 def test_warm_kernel_reports_what_a_cold_one_does(make_project, mlnb, tmp_path):
     project = make_project({"10_a.ipynb": STAGE})
     (project.root / "nbs" / "rates.py").write_text("RATE = 2")

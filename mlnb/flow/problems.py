@@ -35,10 +35,11 @@ def variable_problems(
     pipeline: Pipeline,  # as it was read
 ) -> Iterator[Problem]:  # warnings, stage by stage
     "Environment variables that stages read without `#| env`."
+    from mlnb.kernel.configuration import PRIVATE_PLACES
     from mlnb.kernel.process import FIXED, PASSED_ON, THREAD_VARIABLES
 
     for stage in pipeline.stages.values():
-        yield from undeclared_variables(stage, {*FIXED, *PASSED_ON, *THREAD_VARIABLES})
+        yield from undeclared_variables(stage, {*FIXED, *PASSED_ON, *THREAD_VARIABLES, *PRIVATE_PLACES})
 
 # %% ../../nbs/flow/020_problems.ipynb #f09abf69
 def check_of(
