@@ -25,6 +25,11 @@ from shutil import get_terminal_size
 ITS_OWN = ("JPY_PARENT_PID", "MLNB_STAGE", "MLNB_ROOT")  # variables of one process
 
 
+def unobserved(calls):
+    "Callbacks but for that of the observer, which only a run has."
+    return [call for call in calls if getattr(call, "__name__", "") != "end_cell"]
+
+
 def shown(value):
     return re.sub(r"0x[0-9a-f]+|(?<=at )[0-9a-f]{8,}|Handler \d+|/\S+\.json", "", repr(value))
 
@@ -133,7 +138,7 @@ def of_shell(shell):
         "printers": {mime: sorted(map(str, f.type_printers)) for mime, f in formatters.items()},
         "deferred": {mime: sorted(map(str, f.deferred_printers)) for mime, f in formatters.items()},
         "magics": {kind: sorted(names) for kind, names in shell.magics_manager.magics.items()},
-        "events": {event: shown(calls) for event, calls in shell.events.callbacks.items()},
+        "events": {event: shown(unobserved(calls)) for event, calls in shell.events.callbacks.items()},
         "extensions": sorted(shell.extension_manager.loaded),
         "traits": [shown(getattr(shell, name, None)) for name in traits],
         "transformers": shown([shell.ast_transformers, shell.input_transformers_post]),
