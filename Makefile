@@ -53,7 +53,7 @@ notebooks: setup  ## run the examples of the library's notebooks
 	@$(BIN)/nbdev-test --skip-folder-re '^([_.]|pipelines$$)' --n-workers 2
 
 pytest: setup  ## run pytest, without the slow batteries
-	@$(PYTEST) -n 2 --dist loadfile | tee $(SUMMARY)
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder | tee $(SUMMARY)
 
 test: lint notebooks pytest site  ## all that CI tests; ends with pytest's summary
 	@tail -n 1 $(SUMMARY)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,12 @@ def call(*arguments, cwd, timeout=300, **environment):
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def pytest_collection_modifyitems(items):
+    "Files of few tests begin first: those start kernels, and thousands of quick tests fill up at the end."
+    n_tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: n_tests[item.path])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_kernel_servers(tmp_path_factory):
     "Kernel servers of the tests are nobody else's, and end with them."
@@ -151,6 +158,28 @@ def command_result():
 def outside_environment():
     "Environment for other programs, as `mlnb` gives it to its own."
     return clean_environment
+
+
+@pytest.fixture(scope="session")
+def papermill():
+    "Run papermill's command line; gives exit code, all it printed, and the notebook it wrote."
+
+    def of(*arguments, cwd, out, **environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "papermill", *map(str, arguments[:-1]), str(arguments[-1]), str(out)],
+            cwd=cwd,
+            env=clean_environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return (
+            done.returncode,
+            done.stdout + done.stderr,
+            json.loads(out.read_text()) if out.exists() else None,
+        )
+
+    return of
 
 
 @dataclass(frozen=True)

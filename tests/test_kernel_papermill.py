@@ -1,18 +1,11 @@
 """The other two lives of a stage: papermill with and without mlnb's engine, and a kernel as JupyterLab starts
 it."""
 
-import getpass
-import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import nbformat
 import pytest
-from jupyter_client.manager import start_new_kernel
+from stage_lives import OVERLAY, printed, truth
 
-OVERLAY = Path(".mlnb/overlay", getpass.getuser(), "values")  # everybody has one
 OURS = "from mlnb import load, metric, require, save"
 CELL = 'days: int = 7  # 1..60\ndepth: int | None = 5\nkind: Literal["a", "b"] = "a"\nshare: float = 0.5'
 STAGES = {
@@ -31,51 +24,11 @@ STAGES = {
 
 
 @pytest.fixture(scope="module")
-def papermill(outside_environment):
-    "Run papermill's command line; gives exit code, all it printed, and the notebook it wrote."
-
-    def of(*arguments, cwd, out, **environment):
-        done = subprocess.run(
-            [sys.executable, "-m", "papermill", *map(str, arguments[:-1]), str(arguments[-1]), str(out)],
-            cwd=cwd,
-            env=outside_environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        return (
-            done.returncode,
-            done.stdout + done.stderr,
-            json.loads(out.read_text()) if out.exists() else None,
-        )
-
-    return of
-
-
-def printed(notebook):
-    return "".join(
-        "".join(o.get("text", ""))
-        for c in notebook["cells"]
-        for o in c.get("outputs", [])
-        if o["output_type"] == "stream"
-    )
-
-
-@pytest.fixture(scope="module")
 def project(make_shared_project, mlnb):
     "A pipeline of two stages that was run once."
     made = make_shared_project(STAGES)
     assert mlnb("run", "demo", cwd=made.root).code == 0
     return made
-
-
-def truth(root):
-    "Everything in a store that decides what is fresh."
-    return {
-        p.relative_to(root).as_posix(): p.read_bytes()
-        for p in (root / ".mlnb").rglob("*")
-        if p.is_file() and p.relative_to(root).parts[1] in ("records", "refs", "runs", "objects")
-    }
 
 
 # mlnb's engine
@@ -186,53 +139,3 @@ def test_plain_papermill_takes_heads_in_and_puts_results_into_the_overlay(projec
         == mlnb("show", run, "--json", cwd=project.root).json["stages"][1]["outputs"]["y"]
     )
     assert sorted(p.name for p in (project.root / OVERLAY / "demo").iterdir()) == ["x.json", "y.json"]
-
-
-# the repository's own stages
-
-
-def test_repository_stage_by_plain_papermill(demo_project, papermill, mlnb, tmp_path):
-    before = truth(demo_project.root)
-    code, said, notebook = papermill(
-        "--cwd",
-        demo_project.root / "nbs/pipelines/monitor",
-        demo_project.root / "nbs/pipelines/monitor/20_quality.ipynb",
-        cwd=demo_project.root,
-        out=tmp_path / "out.ipynb",
-        MLNB_PROFILE="ci",
-    )
-    assert code == 0, said
-    run = demo_project.runs["monitor"].json["run"]
-    for name in ("reference", "current"):
-        assert f"{name}: from run {run} of monitor" in printed(notebook)
-    assert "quality: kept in your overlay" in printed(notebook)
-    mine = json.loads((demo_project.root / OVERLAY / "monitor/quality.json").read_text())
-    assert mine["digest"] == demo_project.runs["monitor"].stage("quality")["outputs"]["quality"]
-    assert truth(demo_project.root) == before
-
-
-def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_project, outside_environment):
-    folder = demo_project.root / "nbs/pipelines/score"
-    before = truth(demo_project.root)
-    notebook = nbformat.read(folder / "30_predict.ipynb", 4)
-    manager, client = start_new_kernel(
-        kernel_name="python3", cwd=str(folder), env=outside_environment(MLNB_PROFILE="ci")
-    )
-    said = []
-    try:
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                reply = client.execute_interactive(
-                    cell.source, timeout=300, output_hook=lambda m: said.append(m["content"].get("text", ""))
-                )
-                assert reply["content"]["status"] == "ok", (cell.source, reply["content"])
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-    text = "".join(said)
-    assert f"fraud/model: from run {demo_project.runs['fraud'].json['run']} of fraud" in text
-    assert f"scored_features: from run {demo_project.runs['score'].json['run']} of score" in text
-    assert "predictions: kept in your overlay" in text
-    assert (demo_project.root / OVERLAY / "score/predictions.json").exists()
-    assert truth(demo_project.root) == before

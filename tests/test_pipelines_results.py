@@ -2,8 +2,11 @@
 
 import json
 
+import nbformat
 import pandas as pd
 import pytest
+from jupyter_client.manager import start_new_kernel
+from stage_lives import OVERLAY, printed, truth
 
 from mlnb.store.artifacts import artifact_of, get_value
 from mlnb.store.records import records_of
@@ -382,3 +385,53 @@ def test_changing_max_depth_runs_train_and_evaluate_and_going_back_runs_nothing(
 def test_too_few_days_are_refused_with_the_least_number(demo_project, mlnb, arguments, word):
     result = mlnb("run", "fraud", *arguments, "--json", cwd=demo_project.root)
     assert result.code == 2 and word in result.json["problems"][0]["message"]
+
+
+# other lives of their stages
+
+
+def test_repository_stage_by_plain_papermill(demo_project, papermill, mlnb, tmp_path):
+    before = truth(demo_project.root)
+    code, said, notebook = papermill(
+        "--cwd",
+        demo_project.root / "nbs/pipelines/monitor",
+        demo_project.root / "nbs/pipelines/monitor/20_quality.ipynb",
+        cwd=demo_project.root,
+        out=tmp_path / "out.ipynb",
+        MLNB_PROFILE="ci",
+    )
+    assert code == 0, said
+    run = demo_project.runs["monitor"].json["run"]
+    for name in ("reference", "current"):
+        assert f"{name}: from run {run} of monitor" in printed(notebook)
+    assert "quality: kept in your overlay" in printed(notebook)
+    mine = json.loads((demo_project.root / OVERLAY / "monitor/quality.json").read_text())
+    assert mine["digest"] == demo_project.runs["monitor"].stage("quality")["outputs"]["quality"]
+    assert truth(demo_project.root) == before
+
+
+def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_project, outside_environment):
+    folder = demo_project.root / "nbs/pipelines/score"
+    before = truth(demo_project.root)
+    notebook = nbformat.read(folder / "30_predict.ipynb", 4)
+    manager, client = start_new_kernel(
+        kernel_name="python3", cwd=str(folder), env=outside_environment(MLNB_PROFILE="ci")
+    )
+    said = []
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                reply = client.execute_interactive(
+                    cell.source, timeout=300, output_hook=lambda m: said.append(m["content"].get("text", ""))
+                )
+                assert reply["content"]["status"] == "ok", (cell.source, reply["content"])
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    text = "".join(said)
+    assert f"fraud/model: from run {demo_project.runs['fraud'].json['run']} of fraud" in text
+    assert f"scored_features: from run {demo_project.runs['score'].json['run']} of score" in text
+    assert "predictions: kept in your overlay" in text
+    assert (demo_project.root / OVERLAY / "score/predictions.json").exists()
+    assert truth(demo_project.root) == before
