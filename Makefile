@@ -16,7 +16,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --color=no
 SUMMARY := .venv/pytest.log
 
-.PHONY: help setup sync check test test-all lint notebooks pytest pipelines-ci demo bench site lab lock
+.PHONY: help setup sync check test test-all examined lint notebooks pytest pipelines-ci demo bench site lab lock
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
@@ -55,10 +55,17 @@ notebooks: setup  ## run the examples of the library's notebooks
 pytest: setup  ## run pytest, without the slow batteries
 	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder | tee $(SUMMARY)
 
-test: lint notebooks pytest site  ## all that CI tests; ends with pytest's summary
+test: examined pytest site  ## all that CI tests; ends with pytest's summary
 	@tail -n 1 $(SUMMARY)
 
-test-all: lint notebooks site  ## `test` with the slow batteries
+examined: setup
+	@# `lint` uses one core and `notebooks` waits for kernels: side by side they take the time of the longer one
+	@$(MAKE) lint >.venv/lint.log 2>&1 & lint=$$!; \
+	$(MAKE) notebooks && ran=0 || ran=$$?; \
+	wait $$lint && clean=0 || clean=$$?; \
+	cat .venv/lint.log; exit $$((ran + clean))
+
+test-all: examined site  ## `test` with the slow batteries
 	@$(PYTEST) -m "slow or not slow"
 
 check: test pipelines-ci  ## all that CI runs: `test`, then the three pipelines and the site under the profile `ci`

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,12 +120,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: n_tests[item.path])
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_kernel_servers(tmp_path_factory):
-    "Kernel servers of the tests are nobody else's, and end with them."
-    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("rt"))
-    yield
-    call("kernels", "stop", cwd="/")
+def pytest_configure(config):
+    "Kernel servers of the tests are nobody else's; all workers share them, which saves imports."
+    if not hasattr(config, "workerinput"):
+        os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="mlnb-tests-")
+
+
+def pytest_unconfigure(config):
+    "They end with the tests."
+    if not hasattr(config, "workerinput"):
+        call("kernels", "stop", cwd="/")
+        shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def is_gone(process):
 
 
 @needs_server
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name",
     [

@@ -120,15 +120,26 @@ def wait_until(condition, seconds=30):
         time.sleep(0.1)
 
 
-def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, mlnb, own_runtime):
+def are_ready(templates):
+    return all(t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates)
+
+
+def test_warm_imports_ahead_and_results_are_those_of_cold_kernels_and_of_a_new_server(
+    make_project, mlnb, own_runtime
+):
     project = make_project(PIPELINE)
+    said = mlnb("kernels", "warm", "--json", cwd=project.root, **own_runtime)
+    assert said.json["warmed"] == {"demo": 3}, said.stderr
+    wait_until(lambda: are_ready(servers(mlnb, project.root, own_runtime)[0]["templates"]), seconds=90)
+    (before,) = servers(mlnb, project.root, own_runtime)
+    imported = [module for template in before["templates"] for module in template["modules"]]
+    assert before["kernels_given"] == 0 and "sklearn.ensemble" in imported
     warm = mlnb("run", "demo", "--json", cwd=project.root, **own_runtime)
     assert warm.code == 0, warm.stderr
-    (server,) = servers(mlnb, project.root, own_runtime)
-    assert server["kernels_given"] == 3
-    assert (
-        server["imported_by_stages"] == {}
-    )  # also in the environment with two threads, where BLAS starts one of its own
+    (after,) = servers(mlnb, project.root, own_runtime)
+    assert (after["pid"], after["kernels_given"]) == (before["pid"], 3)
+    assert len(after["templates"]) == len(before["templates"])
+    assert after["imported_by_stages"] == {}  # also with two threads, where BLAS starts one of its own
     kept = outputs(warm)
     for options in (["--cold"], []):
         again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
@@ -136,33 +147,6 @@ def test_results_warm_and_cold_are_equal_also_from_a_new_server(make_project, ml
         assert outputs(again) == kept
         assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
         mlnb("kernels", "stop", cwd=project.root, **own_runtime)
-
-
-def test_warm_imports_ahead_of_any_run(make_project, mlnb, own_runtime):
-    project = make_project(PIPELINE)
-    said = mlnb("kernels", "warm", "--json", cwd=project.root, **own_runtime)
-    assert said.json["warmed"] == {"demo": 3}, said.stderr
-
-    def templates():
-        return servers(mlnb, project.root, own_runtime)[0]["templates"]
-
-    wait_until(
-        lambda: all(
-            t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates()
-        ),
-        seconds=90,
-    )
-    before = servers(mlnb, project.root, own_runtime)[0]
-    assert before["kernels_given"] == 0 and any(
-        "sklearn.ensemble" in t["modules"] for t in before["templates"]
-    )
-    assert mlnb("run", "demo", cwd=project.root, **own_runtime).code == 0
-    (after,) = servers(mlnb, project.root, own_runtime)
-    assert (after["pid"], after["kernels_given"], len(after["templates"])) == (
-        before["pid"],
-        3,
-        len(before["templates"]),
-    )
 
 
 @pytest.mark.parametrize(
