@@ -10,10 +10,13 @@ __all__ = ['LOCK_FILES', 'project_path', 'counted_files', 'planned_files', 'Acco
            'use_of', 'use_sentence', 'refuse_undeclared', 'blind_spots', 'observed_key', 'undeclared_uses']
 
 # %% ../../nbs/flow/140_use.ipynb #a4c303fb
+import math
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -130,7 +133,8 @@ def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     paths = {project_path(plan, path) for path in (*reading.others, *own)} - {None}
     paths |= {path.path for given in plan.sources.values() for path in given}
     texts = [plan.steps[name].stage.content for name in reading.opened.beside if name in plan.steps]
-    paths |= {path for path in reading.opened.files if any(_names_file(path, text) for text in texts)}
+    seen = {*reading.opened.files, *reading.opened.made}
+    paths |= {path for path in seen if any(_names_file(path, text) for text in texts)}
     return {path for path in paths if not _names_file(path, step.stage.content)}
 
 
@@ -205,6 +209,7 @@ class StageUse:
     files: dict[str, Path] = field(default_factory=dict)  # digest -> file whose content is to be kept
     modules: dict[str, Path] = field(default_factory=dict)  # from outside, by dotted name
     made: tuple[str, ...] = ()  # files of the project that it wrote itself
+    written: dict[str, str] = field(default_factory=dict)  # path -> digest of what it left there
     python: str = "observed"  # or `not observed: why`
     native: str = "observed"  # or `not observed: why`
     changed: str | None = None  # a file that changed while the stage ran
@@ -215,6 +220,7 @@ class StageUse:
             "kept": sorted(self.files),
             "modules": {name: below_path(name, path) for name, path in self.modules.items()},
             "made": list(self.made),
+            "written": self.written,
             "python": self.python,
             "native": self.native,
         }
@@ -257,9 +263,17 @@ def may_keep(
 _MOST_CONTENTS, _MOST_TOGETHER = 500, 1 << 28  # of one stage [files, bytes]
 
 
+def _size(path: Path) -> float:
+    "Bytes of an ordinary file; endless where there is none, or none any more."
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else math.inf
+    return math.inf
+
+
 def _small_ones(paths: dict[str, Path]) -> dict[str, Path]:
-    "The smallest of some files by digest, as many as are kept of one stage."
-    sizes = sorted((path.stat().st_size, digest) for digest, path in paths.items())
+    "The smallest of some files by digest or path, as many as are kept of one stage."
+    sizes = sorted((_size(path), digest) for digest, path in paths.items())
     sums = accumulate(size for size, _ in sizes)
     few = [digest for (_, digest), n_bytes in zip(sizes, sums, strict=True) if n_bytes <= _MOST_TOGETHER]
     return {digest: paths[digest] for digest in few[:_MOST_CONTENTS]}
@@ -270,6 +284,19 @@ def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:
     known = {digest: path for digest, path in digests.items() if may_keep(path, plan.project.root)}
     same = {digest: path for digest, path in known.items() if content_digest(plan.store, path) == digest}
     return _small_ones(same)
+
+
+def _written(plan: Plan, step: Step, reading: Accounts) -> dict[str, str]:
+    "What the stage left in files of the project, by path; the small ones, as of contents that are kept."
+    root, seen = plan.project.root, reading.seen
+    found = {project_path(plan, path) for path in (*seen.made, *seen.rewritten)}
+    if seen.is_spawning or seen.is_native:
+        by_others = _of_others(plan, step, reading)
+        found |= {project_path(plan, root / path) for path in reading.opened.made} - by_others
+    places = {path: root / path for path in found - {None}}
+    few = _small_ones({path: place for path, place in places.items() if _size(place) <= _MOST_KEPT})
+    digests = {path: content_digest(plan.store, few[path]) for path in sorted(few)}
+    return {path: digest for path, digest in digests.items() if digest}
 
 # %% ../../nbs/flow/140_use.ipynb #0e12528f
 def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str | None:
@@ -333,6 +360,7 @@ def use_of(
         _contents(plan, kept),
         modules,
         tuple(sorted(made | {*reading.opened.made} if reading.seen.is_spawning else made)),
+        _written(plan, step, reading),
         "observed" if reading.is_complete else "not observed: its kernel did not report after every cell",
         _native_answer(reading),
         _changed_file(plan, reading, files),
