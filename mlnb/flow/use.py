@@ -7,7 +7,8 @@ by another process) are known from the system alone, which does not say by whom;
 
 # %% auto #0
 __all__ = ['LOCK_FILES', 'project_path', 'counted_files', 'planned_files', 'Accounts', 'StageUse', 'below_path', 'may_keep',
-           'use_of', 'use_sentence', 'refuse_undeclared', 'blind_spots', 'observed_key', 'undeclared_uses']
+           'use_of', 'use_sentence', 'refuse_undeclared', 'blind_spots', 'observed_key', 'made_before', 'not_of_stage',
+           'undeclared_uses']
 
 # %% ../../nbs/flow/140_use.ipynb #a4c303fb
 import math
@@ -435,6 +436,30 @@ def observed_key(
     planned = planned_parts(step.parts)
     parts = planned | {OBSERVED: use.observed} if use.observed else planned
     return digest_of(parts), parts
+
+# %% ../../nbs/flow/140_use.ipynb #4b073b06
+def made_before(
+    store: Store,  # with the records
+    stage: Stage,  # of a pipeline
+) -> set[str]:  # paths below the project
+    "Files that a stage wrote itself in any run whose record is kept."
+    made = (observed_about(record, "made") for record in records_of(store, stage.pipeline, stage.name))
+    return {path for paths in made for path in paths or ()}
+
+
+def not_of_stage(
+    observed: dict,  # groups of a record or an attempt
+    made: set[str],  # files that the stage wrote itself
+    root: Path,  # folder of the project
+) -> dict:  # groups, of which some may be empty
+    "What was observed, without what the stage once made for itself."
+
+    def is_other(folder):
+        return listing_digest(root / folder, made_below(folder, made)) != _NO_NAMES
+
+    files = {path: digest for path, digest in observed.get("files", {}).items() if path not in made}
+    folders = {name: digest for name, digest in observed.get("folders", {}).items() if is_other(name)}
+    return observed | {"files": files, "folders": folders}
 
 # %% ../../nbs/flow/140_use.ipynb #8de31771
 def _last_observed(store: Store, stage: Stage) -> dict:
