@@ -34,6 +34,7 @@ from ..notebook.stage import Stage
 from ..store.digests import digest_of
 from ..store.errors import Problem
 from ..store.objects import Store
+from ..store.observed_contents import observed_about
 from ..store.records import records_of
 
 # %% ../../nbs/flow/140_use.ipynb #17cd7eea
@@ -473,10 +474,11 @@ def _last_observed(store: Store, stage: Stage) -> dict:
 def undeclared_uses(
     store: Store,  # with the records
     stages: Iterable[Stage],  # of a pipeline
+    root: Path,  # folder of the project
 ) -> Iterator[Problem]:  # warnings, one a stage
     "What stages used when they last ran, and do not declare."
     for stage in stages:
-        said = use_sentence(_last_observed(store, stage))
+        said = use_sentence(not_of_stage(_last_observed(store, stage), made_before(store, stage), root))
         if said:
             message = f"{stage.name} {said[0]}"
             yield Problem("undeclared-use", message, said[1], stage.file, level="warning")

@@ -221,7 +221,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     names = list(project.pipelines) if pipeline is None else [pipeline]
     found = check_of(project, names, profile)
     read = [stage for name in names for stage in read_pipeline(project, name).stages.values()]
-    told = [asdict(problem) for problem in undeclared_uses(store, read)]
+    told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
     ran = {problem["file"] for problem in told}  # which files those read by themselves is known
     seen = [p for p in found["problems"] if p["rule"] != "reads-outside" or p["file"] not in ran]
     found["problems"] = seen + told
