@@ -106,6 +106,7 @@ Modules:
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
+- `mlnb.notebook.gone`: A module of the project that is not there any more, where it was, and how it comes back
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
