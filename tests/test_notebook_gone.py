@@ -23,7 +23,8 @@ def shop(make_project):
 
 
 def record(project, stage, **about):
-    given = {"key": "0" * 64, "parts": {}, "pipeline": "demo", "stage": stage, "run": "r1", "outputs": {}}
+    given = {"key": "0" * 64, "pipeline": "demo", "stage": stage, "run": "r1", "outputs": {}}
+    about["parts"] = {"cells": []} | about.get("parts", {})
     commit(project_store(project), given | about)
 
 
