@@ -43,6 +43,7 @@ Modules:
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
 - `mlnb.flow.steps`: What a plan is made of, and which of its steps needs which
+- `mlnb.flow.undeclared`: What is said of what a stage used and does not declare
 - `mlnb.flow.use`: What a stage used beyond its key, told from what its kernel and the system saw
 - `mlnb.flow.value_packages`: Packages that a stage uses because of what it loads, though it imports none of them
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once

@@ -1,5 +1,5 @@
-"""A file that one stage wrote and the next one opened by itself joins the two, from the run to erasing; a cache
-of a stage's own is counted and not told."""
+"""A file that one stage wrote and the next one opened by itself joins the two, from the run to erasing; a
+cache of a stage's own is counted and not told."""
 
 import json
 from types import SimpleNamespace
@@ -25,8 +25,8 @@ READS = [
     "from mlnb import load, save\nload('n')",
     "from pathlib import Path\nnote = Path('out/rows.txt').read_text()",
     "cache = Path('cache/note.txt')",
-    "if not cache.exists():\n    cache.parent.mkdir()\n    cache.write_text(note)",
-    "save('note', cache.read_text())",
+    "if not cache.exists():\n    cache.parent.mkdir()\n    cache.write_text(note.upper())",
+    "save('note', cache.read_text() + '!')",
 ]
 SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[source.rows]\npath = rows.csv\n"
 

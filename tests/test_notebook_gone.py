@@ -1,4 +1,4 @@
-"""A module of the project that somebody deleted is said to be gone, with where it was and how it comes back."""
+"""A module of the project that somebody deleted is said to be gone, where it was, and how it comes back."""
 
 import subprocess
 

@@ -89,7 +89,7 @@ class Made(NamedTuple):
     "Something that was made from an object, or may show it."
 
     digest: str  # of what was made
-    kind: str  # `output`, `part` of one, `file`, `notebook`, or full `text` of it
+    kind: str  # `output`, its `part`, `file`, `notebook` or full `text`
     pipeline: str  # that made it
     stage: str  # that made it
     name: str  # of the output, path of the file; else of the stage

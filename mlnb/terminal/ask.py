@@ -214,7 +214,7 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
 def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
     from mlnb.flow.problems import check_of
-    from mlnb.flow.use import undeclared_uses
+    from mlnb.flow.undeclared import undeclared_uses
     from mlnb.notebook.pipeline import read_pipeline
 
     project, store, profile = open_project()
