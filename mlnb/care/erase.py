@@ -30,7 +30,7 @@ from ..store.disk import disk_errors, flush_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, path_of
-from ..store.observed_contents import observed_about, written_files
+from ..store.observed_contents import written_files
 from ..store.refs import actor
 from ..store.runs import document_of, is_alive, part_of, run_ids, write_run
 from ..store.tombstones import is_erased, tombstone_path
@@ -147,8 +147,7 @@ def _products(graph: RecordGraph, makers: set[int], derived: list[int]) -> list[
     "The notebooks and texts of the records that made something, and all that came of those made from it."
     shown = [one for number in sorted(makers) for one in products_of(graph.records[number])]
     made = [one for number in derived for one in products_of(graph.records[number])]
-    kept = {digest for record in graph.records for digest in observed_about(record, "kept") or ()}
-    objects = [one for one in made if one.kind != "file" or one.digest in kept]
+    objects = [one for one in made if one.kind != "file" or one.digest in graph.kept]
     return [one for one in shown if one.kind in _SHOWS] + objects
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from .freshness import OBSERVED, is_strict
 from .observed import listing_digest, made_below
 from .steps import Plan, Step
-from .use import CODE_ENDS, StageUse
+from .use import LOADED_ENDS, StageUse
 from ..notebook.stage import Stage
 from ..store.digests import digest_of
 from ..store.errors import Problem
@@ -41,7 +41,7 @@ def _told(observed: dict, is_strict: bool) -> dict[str, list[str]]:
     if not is_strict:
         files = {name: digest for name, digest in files.items() if digest}
         folders = {name: digest for name, digest in folders.items() if digest != _NO_NAMES}
-    code = [name for name in files if name.endswith(CODE_ENDS)]
+    code = [name for name in files if name.endswith(LOADED_ENDS)]
     hidden = [name for name in files if name.rpartition("/")[2].startswith(".") and name not in code]
     rest = [name for name in files if name not in code + hidden]
     groups = {"code": code, "files": rest, "hidden": hidden}

@@ -176,12 +176,12 @@ def missing_imports(
         if top in missing and not _is_written(top, stage):
             before = [parsed for parsed in cells if parsed.cell.position <= position]
             level = "warning" if _may_come(top, stage, before, folders, around) else "error"
-            rule, said, mend = _told(top, gone(stage, top))
+            rule, said, mend = _said_of_missing(top, gone(stage, top))
             message = f"cell {position} imports `{top}`, {said}"
             yield Problem(rule, message, mend, *stage.place(position), level=level)
 
 
-def _told(top: str, was_own: tuple[str, str] | None) -> tuple[str, str, str]:
+def _said_of_missing(top: str, was_own: tuple[str, str] | None) -> tuple[str, str, str]:
     "Rule, sentence and mend of a module that is missing."
     return (
         ("module-gone", *was_own)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .artifacts import each_described, given_artifacts
 from .names import parse_name
-from .observed_contents import observed_digests, observed_group, written_files
+from .observed_contents import observed_about, observed_digests, observed_group, written_files
 from .runs import stage_of_unit
 
 # %% ../../nbs/store/250_derivation.ipynb #f867a42a
@@ -173,6 +173,11 @@ class RecordGraph:
             for numbers in self.runs.values():
                 _add_lists(found, self.records, numbers)
         return found
+
+    @cached_property
+    def kept(self) -> set[str]:
+        "Contents that some record keeps, because its stage read them by itself."
+        return {digest for record in self.records for digest in observed_about(record, "kept") or ()}
 
     @cached_property
     def list_readers(self) -> dict[str, set[int]]:
