@@ -9,7 +9,6 @@ That the module was the project's own is written down: in the record of the stag
 __all__ = ['place_in_record', 'deleted_in_git', 'module_gone']
 
 # %% ../../nbs/notebook/195_gone.ipynb #57947887
-import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +40,8 @@ def place_in_record(
 # %% ../../nbs/notebook/195_gone.ipynb #75f1c549
 def _git_lines(root: Path, *words: str) -> list[str]:
     "What git answers, line by line; nothing where it cannot."
+    import subprocess  # late: a run with nothing to do needs none
+
     command = ["git", "-C", str(root), "-c", "core.quotePath=false", *words]
     try:
         done = subprocess.run(command, capture_output=True, timeout=5, check=False)
