@@ -43,6 +43,7 @@ Modules:
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
 - `mlnb.flow.steps`: What a plan is made of, and which of its steps needs which
+- `mlnb.flow.undeclared`: What is said of what a stage used and does not declare
 - `mlnb.flow.use`: What a stage used beyond its key, told from what its kernel and the system saw
 - `mlnb.flow.value_packages`: Packages that a stage uses because of what it loads, though it imports none of them
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once
@@ -106,6 +107,7 @@ Modules:
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
+- `mlnb.notebook.gone`: A module of the project that is not there any more, where it was, and how it comes back
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away

@@ -34,6 +34,7 @@ VERBS = (
 TRIED = {
     "notebook/each": "fan-outs",
     "notebook/edges": "names",
+    "notebook/gone": "test_notebook_gone.py",
     "notebook/missing": "test_notebook_variables.py",
     "notebook/notebook_file": "test_notebook_variables.py",
     "notebook/parameters": "declarations, and test_notebook_parameters.py",

@@ -30,6 +30,7 @@ from ..store.disk import disk_errors, flush_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, path_of
+from ..store.observed_contents import written_files
 from ..store.refs import actor
 from ..store.runs import document_of, is_alive, part_of, run_ids, write_run
 from ..store.tombstones import is_erased, tombstone_path
@@ -88,10 +89,10 @@ class Made(NamedTuple):
     "Something that was made from an object, or may show it."
 
     digest: str  # of what was made
-    kind: str  # `output`, `part` of one, `notebook`, or full `text` of it
+    kind: str  # `output`, its `part`, `file`, `notebook` or full `text`
     pipeline: str  # that made it
     stage: str  # that made it
-    name: str  # of the output; else of the stage
+    name: str  # of the output, path of the file; else of the stage
     run: str  # that committed it
 
 
@@ -105,12 +106,13 @@ def _made_outputs(record: dict) -> Iterator[tuple[str, str, str]]:
 
 def products_of(
     record: dict,  # of any stage
-) -> list[Made]:  # outputs and their parts by name; notebook; texts
+) -> list[Made]:  # outputs and their parts by name; notebook; texts; files
     "What a record says was made."
     found, texts = list(_made_outputs(record)), record.get("texts") or {}
     if record.get("notebook"):
         found.append((record["notebook"], "notebook", record["stage"]))
     found += [(digest, "text", record["stage"]) for digest in texts.values()]
+    found += [(digest, "file", path) for path, digest in written_files(record).items()]
     where = record["pipeline"], record["stage"]
     return [Made(digest, kind, *where, name, record["run"]) for digest, kind, name in found]
 
@@ -145,7 +147,8 @@ def _products(graph: RecordGraph, makers: set[int], derived: list[int]) -> list[
     "The notebooks and texts of the records that made something, and all that came of those made from it."
     shown = [one for number in sorted(makers) for one in products_of(graph.records[number])]
     made = [one for number in derived for one in products_of(graph.records[number])]
-    return [one for one in shown if one.kind in _SHOWS] + made
+    objects = [one for one in made if one.kind != "file" or one.digest in graph.kept]
+    return [one for one in shown if one.kind in _SHOWS] + objects
 
 
 def _of_digests(made: list[Made], without: set[str]) -> dict[str, Made]:

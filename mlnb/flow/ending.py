@@ -227,11 +227,12 @@ def _ending_of(run: Run, step: Step, attempt: "Attempt") -> Ending:
 # %% ../../nbs/flow/220_ending.ipynb #c1c85227
 def _tell_use(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say in a line what a stage used that its text does not declare, and what would be better."
-    from mlnb.flow.use import blind_spots, use_sentence
+    from mlnb.flow.undeclared import blind_spots, made_before, not_of_stage, use_sentence
 
     if attempt.use is None:
         return
-    said = use_sentence(attempt.use.observed)
+    own, root = made_before(run.plan.store, step.stage), run.plan.project.root
+    said = use_sentence(not_of_stage(attempt.use.observed, own, root))
     for line in blind_spots(run.plan, step, attempt.use):
         run.tell("line", text=f"{step.name}: {line}")
     if said:

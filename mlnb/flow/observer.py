@@ -17,7 +17,8 @@ from typing import Any
 
 from .attempt import Attempt
 from .steps import Plan, Step
-from .use import Accounts, StageUse, refuse_undeclared, use_of
+from .undeclared import refuse_undeclared
+from .use import Accounts, StageUse, use_of
 from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in
 from ..kernel.observation import read_observations

@@ -11,7 +11,7 @@ __all__ = ['DIRECTIONS', 'OF_SOURCES', 'FORMS', 'Graph', 'add_stage', 'add_sourc
 
 # %% ../../nbs/history/040_lineage.ipynb #6d9841ea
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -21,7 +21,15 @@ from ..flow.meaning import find_artifact, pipeline_here
 from .graph import mermaid_of, svg_of
 from .results import every_record
 from ..notebook.each import unit_name
-from ..store.derivation import Derived, RecordGraph, derived_from, perhaps_through
+from mlnb.store.derivation import (
+    OF_PROJECT,
+    Derived,
+    NamedValue,
+    RecordGraph,
+    derived_from,
+    files_made,
+    perhaps_through,
+)
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
@@ -89,12 +97,12 @@ def add_stage(
     project: Project,  # whose pages are looked for
     record: dict,  # record of the stage
     with_code: bool,  # whether code, packages and what it read by itself are added
-    only: str | None = None,  # this output; None = all
+    only: str | None = None,  # this output, empty = none; None = all
 ) -> str:  # id of the stage's node
     "Add a stage with its outputs, and what it was made of besides other artifacts."
     name = f"{record['pipeline']}/{unit_name(record['stage'], record.get('each'))}"
     stage = graph.node("stage", name, record["key"], run=record["run"])
-    for output in record["outputs"] if only is None else [only]:
+    for output in record["outputs"] if only is None else filter(None, [only]):
         graph.edge(stage, _add_output(graph, record, output))
     page = f"{record['pipeline']}/{record['run']}/{record['stage']}.html"
     if (project.reports / page).is_file():
@@ -136,20 +144,36 @@ def record_graph(
     return RecordGraph(every_record(store, project), lambda: map(partial(read_run, store), run_ids(store)))
 
 
-def _add_maker(graph: Graph, project: Project, record: dict, name: str) -> str:
+def _add_value(graph: Graph, value: NamedValue) -> str:
+    "Add an artifact, or a file of the project that a stage read by itself."
+    pipeline, name, digest = value
+    is_file = pipeline == OF_PROJECT
+    return graph.node(*(("file", name) if is_file else ("artifact", f"{pipeline}/{name}")), digest)
+
+
+def _add_maker(graph: Graph, project: Project, record: dict, value: NamedValue) -> str:
     "Add a stage that made a value, with the data and the code behind it."
-    stage = add_stage(graph, project, record, True, name)
+    is_file = value[0] == OF_PROJECT
+    stage = add_stage(graph, project, record, True, "" if is_file else value[1])
+    graph.edge(stage, _add_value(graph, value))
     add_sources(graph, record, stage)
     return stage
 
 
-def _add_possible_lists(graph: Graph, known: RecordGraph, number: int, stage: str) -> list[tuple[int, str]]:
+def _value_of(record: dict, name: str) -> NamedValue:
+    "A value that a record saved."
+    return record["pipeline"], name, record["outputs"][name]["digest"]
+
+
+def _add_possible_lists(
+    graph: Graph, known: RecordGraph, number: int, stage: str
+) -> list[tuple[int, NamedValue]]:
     "Add the lists that a part may have its value from, where its record says of none; gives their makers."
     is_silent = "list" not in known.records[number]
     lists = known.lists.get(number, {}).items() if is_silent else ()
-    for (pipeline, name, digest), _ in lists:
-        graph.edge(graph.node("artifact", f"{pipeline}/{name}", digest), stage)
-    return [(maker, name) for (_, name, _), makers in lists for maker in sorted(makers)]
+    for value, _ in lists:
+        graph.edge(_add_value(graph, value), stage)
+    return [(maker, value) for value, makers in lists for maker in sorted(makers)]
 
 
 def lineage_up(
@@ -160,7 +184,8 @@ def lineage_up(
 ) -> Graph:  # a stage in doubt has `may_be`
     "Everything that a value was made from, to data, code and packages."
     graph, seen, certain = Graph(), set(), set()
-    waiting = {False: [(known.records.index(r), name) for r in reversed(records)], True: []}  # in doubt?
+    begin = [(known.records.index(r), _value_of(r, name)) for r in reversed(records)]
+    waiting = {False: begin, True: []}  # in doubt?
     while waiting[False] or waiting[True]:
         may_be = not waiting[False]
         number, wanted = result = waiting[may_be].pop()
@@ -172,10 +197,9 @@ def lineage_up(
         if number not in certain:
             graph.nodes[stage]["may_be"] = True
         for read in known.reads[number]:
-            pipeline, artifact, digest = read.value
-            graph.edge(graph.node("artifact", f"{pipeline}/{artifact}", digest), stage)
+            graph.edge(_add_value(graph, read.value), stage)
             makers = known.makers_of(number, read)
-            waiting[may_be or not makers.are_known] += [(maker, artifact) for maker in makers.records]
+            waiting[may_be or not makers.are_known] += [(maker, read.value) for maker in makers.records]
         waiting[True] += _add_possible_lists(graph, known, number, stage)
     return graph
 
@@ -197,13 +221,22 @@ def _beginning(graph: RecordGraph, start: Graph) -> Derived:
     return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r["key"] in stages])
 
 
-def _add_reader(start: Graph, project: Project, record: dict, values: list, may_be: bool) -> None:
+def _add_reader(start: Graph, project: Project, record: dict, values: list, may_be: bool) -> str:
     "Add a stage below what it was made from."
     stage = add_stage(start, project, record, False)
     if may_be:
         start.nodes[stage]["may_be"] = True
-    for pipeline, name, digest in values:
-        start.edge(start.node("artifact", f"{pipeline}/{name}", digest), stage)
+    for value in values:
+        start.edge(_add_value(start, value), stage)
+    return stage
+
+
+def _add_files(start: Graph, graph: RecordGraph, record: dict, stage: str) -> None:
+    "Add what a stage left in files of the project that another stage read by itself."
+    for value in files_made(record):
+        readers = graph.readers.get(value[-1], ())
+        if any(read.value == value for number in readers for read in graph.reads[number]):
+            start.edge(stage, _add_value(start, value))
 
 
 def lineage_down(
@@ -219,7 +252,8 @@ def lineage_down(
         through = perhaps_through(graph, number, reached)
         values = dict.fromkeys([*(read.value for read in graph.reads[number]), *graph.lists.get(number, ())])
         read = [value for value in values if value in through or value[-1] in known]
-        _add_reader(start, project, graph.records[number], read, number in doubtful)
+        stage = _add_reader(start, project, graph.records[number], read, number in doubtful)
+        _add_files(start, graph, graph.records[number], stage)
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #23dcef49
@@ -323,19 +357,27 @@ def _node_label(node: dict) -> str:
     return name[-22:] + (f" {node['digest'][:6]}" if node["digest"] else "")
 
 
+def _standing_behind(nodes: Iterable[str], edges: list[tuple[str, str]]) -> list[str]:
+    "Nodes behind those they were made from; as they come where stages wrote and read files in a circle."
+    from graphlib import CycleError, TopologicalSorter
+
+    sorter = TopologicalSorter({place: [] for place in nodes})
+    for made_from, made in edges:
+        sorter.add(made, made_from)
+    try:
+        return list(sorter.static_order())
+    except CycleError:
+        return list(nodes)
+
+
 def drawn(
     found: dict,  # what `lineage_of` gave
 ) -> dict:  # nodes and edges as `dag_of` gives a graph
     "The graph for drawing: without packages, with short names."
-    from graphlib import TopologicalSorter
-
     nodes = {node["id"]: node for node in found["nodes"] if node["kind"] != "package"}
     edges = [(e["from"], e["to"]) for e in found["edges"] if e["from"] in nodes and e["to"] in nodes]
-    sorter = TopologicalSorter({place: [] for place in nodes})
-    for made_from, made in edges:
-        sorter.add(made, made_from)
     labels: dict = {}
-    for place in sorter.static_order():
+    for place in _standing_behind(nodes, edges):
         text = _node_label(nodes[place])
         labels[place] = text if text not in labels.values() else f"{text} #{len(labels)}"
     arrows = [{"from": labels[a], "to": labels[b], "artifact": nodes[a]["kind"]} for a, b in edges]
@@ -371,9 +413,12 @@ def lineage_text(
     nodes, lines, told = {node["id"]: node for node in found["nodes"]}, [], set()
     below = _nodes_below(found, nodes)
     children = set(chain.from_iterable(below.values()))
-    waiting = [(place, "") for place in reversed(nodes) if place not in children]
+    roots = [place for place in nodes if place not in children]
+    waiting = [(place, "") for place in reversed([*roots, *nodes])]  # all: in a circle none is a root
     while waiting:
         place, indent = waiting.pop()
+        if place in told and not indent:
+            continue
         is_repeated = place in told and bool(below[place])
         lines.append(indent + _node_line(nodes[place]) + (" (as above)" if is_repeated else ""))
         packages = [nodes[child]["name"] for child in below[place] if nodes[child]["kind"] == "package"]

@@ -169,7 +169,7 @@ DOINGS = {  # kind -> what such a call does
     "clock": "reads the clock",
     "random": "draws random numbers that are not seeded",
     "network": "asks the network",
-    "file": "reads files that are no source",
+    "file": "reads files that its record does not keep",
     "machine": "asks the machine",
     "threads": "works side by side, so that sums are taken in another order",
 }
@@ -210,16 +210,23 @@ def kind_of_call(
     return None if name == "time" and owner != "time" else KIND_OF_CALL.get(name)
 
 # %% ../../nbs/history/070_nondeterminism.ipynb #d95fa93e
+def _leads_outside(call: ast.Call) -> bool:
+    "Whether a call names a place that is not below the project."
+    texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant)]
+    return any(isinstance(text, str) and text.startswith(("/", "~", "../")) for text in texts)
+
+
 def clues_of(
     trees: Iterable[tuple[str, ast.AST]],  # (cell or module, syntax tree)
     threads: int = 1,  # option of the stage
+    is_carried: bool = False,  # whether its record has all files that it read
 ) -> list[Clue]:  # one of each kind and place
     "What in the code may give another result each time."
     found = {("threads", "option"): Clue("threads", "option", f"threads: {threads}")} if threads > 1 else {}
     calls = ((place, node) for place, tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
     for place, call in calls:
         kind = kind_of_call(call)
-        if kind is not None:
+        if kind is not None and (kind != "file" or not is_carried or _leads_outside(call)):
             found.setdefault((kind, place), Clue(kind, place, ast.unparse(call)[:60]))
     return list(found.values())
 

@@ -21,7 +21,7 @@ from typing import Any
 from ..flow.attempt import Attempt, prepare, run_attempt
 from ..flow.schedule import DONE
 from ..flow.steps import Plan, Step
-from .carried import module_suffix, observed_problems, site_of_stage
+from .carried import carries_files, module_suffix, observed_problems, site_of_stage
 from mlnb.history.checkout import (
     checkout,
     environment_differences,
@@ -119,7 +119,7 @@ def clues(
     "What in the kept code may give another result each time."
     cells = read_notebook(get(store, record["source"]), record["file"])[1]
     trees = trees_of_stage(cells, record["modules"], partial(get, store))
-    return clues_of(trees, record["parts"]["options"]["threads"])
+    return clues_of(trees, record["parts"]["options"]["threads"], carries_files(record))
 
 # %% ../../nbs/history/100_reproduce.ipynb #4f27efbb
 def _compared_output(store: Store, name: str, a: dict | None, b: dict | None) -> dict:
@@ -357,4 +357,5 @@ def check_determinism(
         trees = trees_of_stage(step.stage.cells, step.found.files, Path.read_bytes)
         kept = bool(keep and record) and keep_evidence(plan.store, overlay, record, odd)
         found |= {"state": "differs", "exit_code": EXIT_CODES["differs"], "evidence": kept}
-        return found | {"why": clue_lines(clues_of(trees, step.stage.options.threads))}
+        is_carried = bool(record) and carries_files(record)
+        return found | {"why": clue_lines(clues_of(trees, step.stage.options.threads, is_carried))}

@@ -161,6 +161,7 @@ def missing_imports(
     root: Path,  # folder of the project
     around: Collection[Stage],  # all stages of the pipeline
     find: Callable[[str], bool] = is_importable,  # asks Python for a module
+    gone: Callable[[Stage, str], tuple | None] = lambda stage, top: None,  # asks whether it was an own one
 ) -> Iterator[Problem]:  # in the order of the cells
     "Imports that will fail, as errors; those that may fail, as warnings."
     folders = stage.folders(root)
@@ -175,8 +176,18 @@ def missing_imports(
         if top in missing and not _is_written(top, stage):
             before = [parsed for parsed in cells if parsed.cell.position <= position]
             level = "warning" if _may_come(top, stage, before, folders, around) else "error"
-            message = f"cell {position} imports `{top}`, which is not installed"
-            yield Problem("not-installed", message, install_mend(top), *stage.place(position), level=level)
+            rule, said, mend = _said_of_missing(top, gone(stage, top))
+            message = f"cell {position} imports `{top}`, {said}"
+            yield Problem(rule, message, mend, *stage.place(position), level=level)
+
+
+def _said_of_missing(top: str, was_own: tuple[str, str] | None) -> tuple[str, str, str]:
+    "Rule, sentence and mend of a module that is missing."
+    return (
+        ("module-gone", *was_own)
+        if was_own
+        else ("not-installed", "which is not installed", install_mend(top))
+    )
 
 
 def _is_written(top: str, stage: Stage) -> bool:

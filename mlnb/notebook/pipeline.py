@@ -19,6 +19,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from .gone import module_gone
 from .missing import is_importable, missing_imports
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
@@ -383,9 +384,9 @@ def look_into(
 # %% ../../nbs/notebook/210_pipeline.ipynb #f86e888e
 def _import_concerns(project: Project, stages: list[Stage]) -> Iterator[Concern]:
     "Imports of what is not installed, each with its stage."
-    find = cache(is_importable)
+    find, gone = cache(is_importable), partial(module_gone, project, stages)
     for stage in stages:
-        for problem in missing_imports(stage, project.root, stages, find):
+        for problem in missing_imports(stage, project.root, stages, find, gone):
             yield Concern(problem, (stage.name,))
 
 # %% ../../nbs/notebook/210_pipeline.ipynb #31d4b832

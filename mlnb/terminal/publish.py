@@ -11,6 +11,7 @@ __all__ = ['answer_publish']
 # %% ../../nbs/terminal/150_publish.ipynb #8714a1e1
 from .audit_entries import note_publication
 from .frame import Answer, Profile, open_project, verb
+from .output import counted
 
 # %% ../../nbs/terminal/150_publish.ipynb #4ff9e7e7
 @verb("publish", "publish", "mlnb publish")
@@ -22,5 +23,5 @@ def answer_publish(profile: Profile = None) -> Answer:
     found = publish(project, profile=profile)
     note_publication(store, found)
     size = f"{found.bytes / 2**20:.1f} MiB"
-    line = f"{found.index}: {found.pages} pages of {found.runs} runs, {size}"
+    line = f"{found.index}: {counted(found.pages, 'page')} of {counted(found.runs, 'run')}, {size}"
     return Answer(found._asdict() | {"index": str(found.index)}, lambda: print(line))

@@ -1,0 +1,96 @@
+"""A module of the project that somebody deleted is said to be gone, where it was, and how it comes back."""
+
+import subprocess
+
+import pytest
+
+from mlnb.notebook.pipeline import read_pipeline
+from mlnb.store.records import commit
+from mlnb.store.settings import find_project, project_store
+
+
+def git(root, *words):
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", root, *who, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def shop(make_project):
+    "Two stages that import one module, and a third that knows nothing of it."
+    ours = "from mlnb import save"
+    cells = {f"10_{n}.ipynb": [ours, "import prices", f"save('{n}', prices.PRICE)"] for n in ("a", "b")}
+    return find_project(make_project(cells | {"20_c.ipynb": [ours, "save('c', 1)"]}).root)
+
+
+def record(project, stage, **about):
+    given = {"key": "0" * 64, "pipeline": "demo", "stage": stage, "run": "r1", "outputs": {}}
+    about["parts"] = {"cells": []} | about.get("parts", {})
+    commit(project_store(project), given | about)
+
+
+def told(project):
+    return [(p.rule, p.level, p.message, p.mend) for p in read_pipeline(project, "demo").problems]
+
+
+RECORDED = [
+    {"observed": {"places": {"prices": "nbs/prices.py"}}},
+    {"parts": {"observed": {"files": {"nbs/prices.py": "1" * 64}}}},
+    {"parts": {"observed": {"files": {"nbs/prices/__init__.py": "1" * 64}}}},
+    {"observed": {"places": {"prices.sub": "nbs/prices/sub.py"}}},
+]
+
+
+@pytest.mark.parametrize("about", RECORDED)
+def test_module_that_a_record_knows_is_gone_and_not_to_be_installed(shop, about):
+    record(shop, "a", **about)
+    problems = told(shop)
+    assert [(rule, level) for rule, level, *_ in problems] == [("module-gone", "error")] * 2
+    for _, _, message, mend in problems:
+        assert "its module `prices` is gone (it was at nbs/prices" in message
+        assert "put nbs/prices" in mend and "pip" not in mend
+
+
+def test_run_and_check_say_so_and_the_file_put_back_ends_it(shop, asked):
+    record(shop, "a", **RECORDED[0])
+    for answer in (asked("check", cwd=shop.root), asked("run", "demo", cwd=shop.root)):
+        assert answer.code == 2
+        assert "gone (it was at nbs/prices.py)" in answer.stderr and "not installed" not in answer.stderr
+    (shop.root / "nbs" / "prices.py").write_text("PRICE = 2")
+    assert told(shop) == []
+
+
+def test_module_that_nobody_knows_is_not_installed(shop):
+    assert {rule for rule, *_ in told(shop)} == {"not-installed"}
+    assert not shop.store.exists()
+
+
+@pytest.mark.parametrize("committed", ["no", "staged", "yes"])
+def test_mend_brings_back_what_git_has(shop, committed):
+    (shop.root / "nbs" / "prices.py").write_text("PRICE = 2")
+    git(shop.root, "init")
+    git(shop.root, "add", "nbs")
+    git(shop.root, "commit", "-m", "all")
+    (shop.root / "nbs" / "prices.py").unlink()
+    if committed != "no":
+        git(shop.root, "add", "-A")
+    if committed == "yes":
+        git(shop.root, "commit", "-m", "none")
+    _, _, message, mend = told(shop)[0]
+    assert "is gone (it was at nbs/prices.py)" in message
+    git(shop.root, *mend.split("`")[1].split()[1:])
+    assert told(shop) == []
+
+
+def test_module_that_is_elsewhere_now_is_not_gone(shop):
+    record(shop, "b", observed={"places": {"prices": "lib/prices.py"}})
+    (shop.root / "lib").mkdir()
+    (shop.root / "lib" / "prices.py").write_text("PRICE = 2")
+    _, _, message, mend = told(shop)[0]
+    assert message.endswith("and Python no longer looks where it is (at lib/prices.py)")
+    assert "`sys.path`" in mend
+
+
+def test_damaged_record_hides_no_problem(shop):
+    record(shop, "a", **RECORDED[0])
+    next(shop.store.rglob("records/demo/a/*.json")).write_text("{")
+    assert {rule for rule, *_ in told(shop)} == {"not-installed"}
