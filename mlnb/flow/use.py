@@ -24,7 +24,7 @@ from typing import Any
 
 import mlnb
 from .freshness import OBSERVED, planned_parts
-from .observed import content_digest, installed_as, listing_digest, made_below
+from .observed import content_digest, installed_as, listed_names, listing_digest, made_below
 from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
 from ..kernel.observation import Seen
@@ -206,6 +206,8 @@ class StageUse:
     modules: dict[str, Path] = field(default_factory=dict)  # from outside, by dotted name
     made: tuple[str, ...] = ()  # files of the project that it wrote itself
     written: dict[str, str] = field(default_factory=dict)  # path -> digest of what it left there
+    names: dict[str, list[str]] = field(default_factory=dict)  # of the folders that were listed
+    programs: tuple[str, ...] = ()  # kept files of the project that can be executed
     python: str = "observed"  # or `not observed: why`
     native: str = "observed"  # or `not observed: why`
     changed: str | None = None  # a file that changed while the stage ran
@@ -217,6 +219,8 @@ class StageUse:
             "modules": {name: below_path(name, path) for name, path in self.modules.items()},
             "made": list(self.made),
             "written": self.written,
+            "names": self.names,
+            "programs": list(self.programs),
             "python": self.python,
             "native": self.native,
         }
@@ -328,6 +332,16 @@ def _digests(
     }
 
 
+_MOST_NAMES = 2000  # of all listed folders of a stage
+
+
+def _names_of(plan: Plan, reading: Accounts, folders: dict[str, str]) -> dict[str, list[str]]:
+    "Names in the folders that were listed, without those that the stage made; none when they are too many."
+    root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
+    found = {folder: listed_names(root / folder, made_below(folder, made)) or [] for folder in folders}
+    return found if sum(map(len, found.values())) <= _MOST_NAMES else {}
+
+
 def _native_answer(reading: Accounts) -> str:
     "Whether the system saw what was opened without Python."
     if reading.opened.problem:
@@ -357,6 +371,8 @@ def use_of(
         modules,
         tuple(sorted(made | {*reading.opened.made} if reading.seen.is_spawning else made)),
         _left_behind(plan, step, reading),
+        _names_of(plan, reading, groups["folders"]),
+        tuple(path for path in groups["files"] if os.access(plan.project.root / path, os.X_OK)),
         "observed" if reading.is_complete else "not observed: its kernel did not report after every cell",
         _native_answer(reading),
         _changed_file(plan, reading, files),

@@ -7,7 +7,7 @@ What was too large or too private to be kept is taken from the working tree, if 
 
 # %% auto #0
 __all__ = ['led_astray', 'place_inside', 'lay_out', 'module_suffix', 'carries_files', 'is_kept', 'observed_problems',
-           'write_observed', 'write_outside', 'site_of_stage']
+           'lay_out_names', 'write_observed', 'write_outside', 'site_of_stage']
 
 # %% ../../nbs/history/080_carried.ipynb #e72b9c76
 import os
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..flow.observed import Locations, content_digest, file_of_module
 from ..notebook.each import unit_name
+from ..store.digests import digest_of
 from ..store.disk import disk_errors
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get, has
@@ -78,8 +79,9 @@ def carries_files(
     "Whether a record has every file of the project that its stage read by itself."
     seen = [observed_about(record, account) for account in ("python", "native")]
     read, kept = observed_group(record, "files").values(), observed_about(record, "kept") or ()
-    has_all = {*filter(None, read)} <= {*kept} and not observed_group(record, "folders")
-    return has_all and seen == ["observed", "observed"]
+    has_all = {*filter(None, read)} <= {*kept}
+    has_names = observed_group(record, "folders").keys() <= (observed_about(record, "names") or {}).keys()
+    return has_all and has_names and seen == ["observed", "observed"]
 
 # %% ../../nbs/history/080_carried.ipynb #cfd39aa6
 _NOT_SAME = {True: "is gone", False: "has other content now"}  # by whether nothing is there
@@ -133,6 +135,25 @@ def observed_problems(
     return [said.replace("{stage}", stage) for look in looks for said in look(store, project, record)]
 
 # %% ../../nbs/history/080_carried.ipynb #3b7f025f
+def lay_out_names(
+    record: dict,  # of a stage
+    root: Path,  # of the temporary project
+) -> None:  # raises `IntegrityError` for a path that leads out
+    "Let each folder that a stage listed have the names it had: what was not opened is an empty file."
+    listed, names = observed_group(record, "folders"), observed_about(record, "names") or {}
+    for folder, known in names.items():
+        if digest_of(known) != listed.get(folder):
+            continue
+        (root if folder == "." else place_inside(root, folder)).mkdir(parents=True, exist_ok=True)
+        for name in known:
+            path = name if folder == "." else f"{folder}/{name}"
+            target = place_inside(root, path)
+            if path in listed:
+                target.mkdir(exist_ok=True)
+            elif not os.path.lexists(target):
+                target.touch()
+
+
 def _from_tree(project: Project, record: dict, root: Path, path: str) -> None:
     "Let a file of the working tree appear in the temporary project."
     source, target = _in_tree(project, path).resolve(), place_inside(root, path)
@@ -150,14 +171,16 @@ def write_observed(
     record: dict,  # of a stage
     root: Path,  # of the temporary project
 ) -> None:  # raises `IntegrityError` for a path that leads out
-    "Lay out the files of the project that a stage read by itself."
+    "Lay out what a stage read by itself in the project: files, and names of folders."
+    programs = observed_about(record, "programs") or ()
     for path, digest in observed_group(record, "files").items():
         if digest is None:
             place_inside(root, path).unlink(missing_ok=True)
         elif is_kept(store, record, digest):
-            lay_out(root, path, get(store, digest))
+            lay_out(root, path, get(store, digest)).chmod(0o755 if path in programs else 0o644)
         else:
             _from_tree(project, record, root, path)
+    lay_out_names(record, root)
 
 # %% ../../nbs/history/080_carried.ipynb #9f10ea3b
 def write_outside(

@@ -11,6 +11,7 @@ __all__ = ['observed_group', 'observed_about', 'kept_contents', 'observed_digest
 
 # %% ../../nbs/store/210_observed_contents.ipynb #315faa4a
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -87,6 +88,8 @@ def are_sound_observations(
     paths = [*observed_group(record, "files"), *(observed_about(record, "made") or ())]
     paths += [place for places in placed for place in places.values()]
     paths += [*observed_group(record, "folders"), *written_files(record)]
+    names = observed_about(record, "names") or {}
+    paths += [*names, *chain.from_iterable(names.values()), *(observed_about(record, "programs") or ())]
     digests = [*kept, *observed_digests(record), *written_files(record).values()]
     are_kept = isinstance(kept, list) and set(kept) <= observed_digests(record)
     return are_kept and all(map(is_inner_path, paths)) and all(map(_is_content, digests))
