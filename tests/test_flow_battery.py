@@ -108,6 +108,7 @@ def kill_and_resume(make_project, mlnb, environment, kills, jobs, seconds):
     assert [p for p in (root / ".mlnb").rglob("scratch/*")] == []
 
 
+@pytest.mark.slow
 def test_run_killed_at_random_moments_resumes_with_at_most_one_stage_repeated_a_kill(
     make_project, mlnb, outside_environment
 ):

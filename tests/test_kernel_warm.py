@@ -23,6 +23,7 @@ from mlnb.kernel.link import (
 )
 from mlnb.kernel.server_process import remove_remains
 
+SLOW = pytest.mark.slow
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
 IMPORTS = (
@@ -239,8 +240,8 @@ def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, run
 @pytest.mark.parametrize(
     "cells",
     [
-        ["import pandas as pd", "import pyarrow as pa", "pa.parquet.read_table"],
-        ["import matplotlib", "matplotlib.pyplot.figure()"],
+        pytest.param(["import pandas as pd", "import pyarrow as pa", "pa.parquet.read_table"], marks=SLOW),
+        pytest.param(["import matplotlib", "matplotlib.pyplot.figure()"], marks=SLOW),
         ["import xml", "xml.dom.minidom"],
     ],
 )

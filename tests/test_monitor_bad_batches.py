@@ -153,6 +153,7 @@ def test_evidently_is_told_not_to_track():
     assert os.environ["DO_NOT_TRACK"] == "1"
 
 
+@pytest.mark.slow
 def test_five_hundred_columns_are_all_judged_and_five_shown():
     draw = np.random.default_rng(0)
     wide = [pd.DataFrame(draw.normal(size=(300, 500))).add_prefix("x") for _ in range(2)]
