@@ -109,13 +109,6 @@ def kill_and_resume(make_project, mlnb, environment, kills, jobs, seconds):
 
 
 @pytest.mark.slow
-def test_run_killed_at_random_moments_resumes_with_at_most_one_stage_repeated_a_kill(
-    make_project, mlnb, outside_environment
-):
-    kill_and_resume(make_project, mlnb, outside_environment(), kills=2, jobs=1, seconds=4)
-
-
-@pytest.mark.slow
 def test_twenty_five_kills_repeat_at_most_one_stage_each(make_project, mlnb, outside_environment):
     kill_and_resume(make_project, mlnb, outside_environment(), kills=25, jobs=1, seconds=12)
 
