@@ -48,7 +48,7 @@ from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
 from ..store.records import outcome_of, outcomes_in, output_digests, told_run
 from ..store.refs import move_ref, read_ref
-from ..store.runs import hold_run, is_alive, new_run_id, run_folder, write_run
+from ..store.runs import hold_run, new_run_id, run_folder, run_holder, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
@@ -91,11 +91,16 @@ def check_inputs(
 # %% ../../nbs/flow/230_run.ipynb #4bcd5194
 def sweep(
     plan: Plan,  # with the store
-) -> None:
+) -> list[str]:  # what is left alone because another machine holds it
     "Remove what killed runs left in their scratch folders."
-    for folder in plan.store.root.glob("runs/*/scratch"):
-        if not is_alive(plan.store, folder.parent.name):
+    left = []
+    for folder in sorted(plan.store.root.glob("runs/*/scratch")):
+        held = run_holder(plan.store, folder.parent.name)
+        if held is None:
             shutil.rmtree(folder, ignore_errors=True)
+        elif held.is_elsewhere:
+            left.append(f"run {folder.parent.name} is {held}")
+    return left
 
 # %% ../../nbs/flow/230_run.ipynb #53af7c7a
 def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
@@ -441,7 +446,7 @@ def run_pipeline(
     store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | (about or {})
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
-    sweep(plan)
+    left_alone = sweep(plan)
     sweep_groups()
     with (
         disk_errors(store.root),
@@ -449,6 +454,8 @@ def run_pipeline(
         recorded(run_folder(store, document["run"]) / "events.jsonl", tell) as told,
     ):
         told("start", document=document)
+        for line in left_alone:
+            told("line", text=line)
         run = Run(plan, selection, document, settings, told)
         with _truthful_ending(run), disk_errors(store.root):
             write_run(store, document)
