@@ -173,7 +173,7 @@ def others_here(
 def refuse_beside_others(
     store: Store,  # that is to be collected in
     force: bool,  # whether somebody took the risk
-) -> None:  # raises `LockedError`
+) -> None:  # raises `LockedError` while one is
     "Stop while another machine is at work, unless that was forced."
     others = [] if force else others_here(store)
     if others:

@@ -122,7 +122,7 @@ def try_lock(
 # %% ../../nbs/store/040_disk.ipynb #58f6022e
 def time_at(
     folder: Path,  # in the file system that is asked
-) -> float:  # seconds since 1970; our own time where nothing can be written
+) -> float:  # [s] since 1970; our own where nothing can be written
     "What time it is for a file system."
     asked = folder / f".tmp-{uuid.uuid4().hex}"
     try:

@@ -8,7 +8,8 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 
 # %% auto #0
 __all__ = ['RUN_ID', 'new_run_id', 'run_folder', 'write_run', 'note_stage', 'part_of', 'stage_of_unit', 'noted_document',
-           'run_ids', 'hold_run', 'run_holder', 'is_alive', 'document_of', 'read_run', 'experiment_of']
+           'run_ids', 'hold_run', 'run_holder', 'is_alive', 'scratch_folders', 'document_of', 'read_run',
+           'experiment_of']
 
 # %% ../../nbs/store/220_runs.ipynb #5e9136a6
 import errno
@@ -155,6 +156,14 @@ def is_alive(
 ) -> bool:  # also when it may be, on another machine
     "Whether a run is under way."
     return run_holder(store, run) is not None
+
+# %% ../../nbs/store/220_runs.ipynb #bb2543de
+def scratch_folders(
+    store: Store,  # where runs live
+) -> list[tuple[Path, Held | None]]:  # sorted; None: nobody works there
+    "The scratch folders of all runs, and who holds them."
+    folders = sorted((store.root / "runs").glob("*/scratch"))
+    return [(folder, run_holder(store, folder.parent.name)) for folder in folders]
 
 # %% ../../nbs/store/220_runs.ipynb #3db39885
 _UNDER_WAY = ("waiting", "running", "stale", "unknown")  # states of a stage
