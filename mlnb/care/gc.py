@@ -152,9 +152,11 @@ def collecting(
     try:
         if not claim(store.root, lock):
             raise LockedError(f"garbage is being collected already{_who(path)}", "wait for it to end")
-        with beating(store.root, store.group is not None):
-            yield
-        os.ftruncate(lock, 0)
+        try:
+            with beating(store.root, store.group is not None):
+                yield
+        finally:
+            os.ftruncate(lock, 0)
     finally:
         os.close(lock)
 
