@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlnb.care.audit import audit, events
 from mlnb.care.erase import dead_scratch
 from mlnb.care.gc import QUIET_S, collect
 from mlnb.care.verify import verify_store
@@ -131,18 +132,17 @@ def world(request, store, dead):
     return SimpleNamespace(store=store, held=HELD[request.param], **about)
 
 
-def test_run_removes_the_scratch_of_nobody_only_and_names_what_others_hold(world):
-    said = sweep(world.store)
-    assert [held is not None for _, held in scratch_folders(world.store)] == [True] * (world.held != "nobody")
-    assert len(said) == (world.held == "elsewhere")
-    assert all(f"remove {world.alive}" in line and "held by host" in line for line in said)
-
-
-def test_status_of_a_run_that_another_host_holds_stays_running_and_says_where(world):
-    document = read_run(world.store, RUN)
+def test_what_only_looks_tells_the_same_of_a_run_as_what_removes_its_scratch(world):
+    scratch, is_elsewhere = world.alive.with_name("scratch"), world.held == "elsewhere"
+    document, planned = read_run(world.store, RUN), collect(world.store, dry_run=True)
     assert document["state"] == ("cancelled" if world.held == "nobody" else "running")
-    assert ("held_by" in document) == (world.held == "elsewhere")
-    assert dead_scratch(world.store) == ([world.alive.with_name("scratch")] if world.held == "nobody" else [])
+    assert ("held_by" in document) == is_elsewhere
+    assert len(planned["others"]) == world.is_at_work and world.pin.exists()
+    assert dead_scratch(world.store) == ([scratch] if world.held == "nobody" else [])
+    said = sweep(world.store)
+    assert [path for path, _ in scratch_folders(world.store)] == ([] if world.held == "nobody" else [scratch])
+    assert len(said) == is_elsewhere
+    assert all(f"remove {world.alive}" in line and "held by host" in line for line in said)
 
 
 def test_gc_keeps_what_others_may_have_pinned_and_refuses_while_they_work(world):
@@ -163,20 +163,16 @@ def test_gc_keeps_what_others_may_have_pinned_and_refuses_while_they_work(world)
     assert len(found["others"]) == world.is_at_work
 
 
-def test_dry_run_of_gc_never_refuses_and_removes_nothing(world):
-    found = collect(world.store, dry_run=True)
-    assert len(found["others"]) == world.is_at_work and world.pin.exists()
-
-
-def test_lock_of_a_stage_waits_for_whoever_may_be_at_it(world, request):
-    plan = SimpleNamespace(store=world.store, pipeline=SimpleNamespace(name="p"))
-    lock = StageLock(plan, "train", RUN)
-    lock.path.write_text(f"ada, run r0, process 7\n{world.text}")
-    is_near = world.held == "here" or world.is_at_work
+@pytest.mark.parametrize("kind", HELD)
+def test_lock_of_a_stage_waits_for_whoever_may_be_at_it(store, dead, kind):
+    lock = StageLock(SimpleNamespace(store=store, pipeline=SimpleNamespace(name="p")), "train", RUN)
+    lock.path.write_text(f"ada, run r0, process 7\n{text_of(kind, store, dead)}")
+    is_near = HELD[kind] == "here" or kind in AT_WORK
     assert lock.take() == (not is_near)
-    assert lock.holder().startswith("ada, run r0" if is_near else f"{lock.holder().split(',')[0]}, run {RUN}")
-    assert ("on host ws2" in lock.holder()) == (world.text == mark_line(OTHER) and world.is_at_work)
+    assert ("run r0" in lock.holder(), RUN in lock.holder()) == (is_near, not is_near)
+    assert lock.holder().endswith("on host ws2") == (kind == "other")
     lock.release()
+    assert is_near or lock.path.read_bytes() == b""
 
 
 def test_removing_the_file_that_is_named_frees_what_a_host_held_that_is_gone(world):
@@ -276,7 +272,10 @@ def test_file_system_without_locks_is_one_to_work_on(store, monkeypatch, number)
         digest = put(store, b"content")
         assert is_alive(store, RUN) and pinned(store.root) == {digest} and get(store, digest) == b"content"
         assert collect(store)["moved"]["objects"] == 0
-    assert verify_store(store)["clean"] and not is_alive(store, RUN)
+    audit(store, "gc", moved={})
+    assert [one["event"] for one in events(store)] == ["gc"]
+    (store.root / "format").write_text("1\n")
+    assert verify_store(open_store(store.root))["clean"] and not is_alive(store, RUN)
 
 
 def test_forked_process_lets_go_of_nothing_that_its_parent_holds(store):
