@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlnb.care.audit import audit, events
+from mlnb.care.audit import audit, events, verify_log
 from mlnb.care.erase import dead_scratch
 from mlnb.care.gc import QUIET_S, collect
 from mlnb.care.verify import verify_store
@@ -251,6 +251,20 @@ def test_second_collection_is_refused_where_locks_do_not_pass(store, no_locks_pa
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert collect(store)["moved"]["objects"] == 0
+
+
+def test_audit_log_stays_one_chain_when_writers_see_no_locks_of_one_another(store, no_locks_pass):
+    def write():
+        if (pid := os.fork()) == 0:
+            for _ in range(8):
+                audit(store, "gc", moved={})
+            os._exit(0)
+        return pid
+
+    children = [write() for _ in range(3)]
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 3
+    assert [one["n"] for one in events(store)] == list(range(1, 25)) and verify_log(store)["state"] == "ok"
+    assert not (store.root / "audit" / "writing").exists()
 
 
 def test_released_run_and_pins_hold_nothing_although_the_process_lives(store, no_locks_pass):

@@ -28,6 +28,7 @@ from ..store.digests import canonical_json, sha256
 from ..store.disk import disk_errors, flush_folder, lock_file, make_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, StoreError, UsageError, did_you_mean
+from ..store.holders import by_turns
 from ..store.objects import Store
 
 # %% ../../nbs/care/040_audit.ipynb #f3e20eec
@@ -141,7 +142,8 @@ def locked_log(
                 os.fchmod(handle, mode)
                 flush_folder(path.parent)
             lock_file(handle, fcntl.LOCK_EX)
-            yield handle
+            with by_turns(lowest(store).root, path.with_name("writing"), mode):
+                yield handle
         finally:
             os.close(handle)
 
