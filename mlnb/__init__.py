@@ -155,6 +155,8 @@ Modules:
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
+- `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
+- `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
 - `mlnb.store.names`: One grammar for everything that can be loaded

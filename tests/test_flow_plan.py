@@ -16,7 +16,7 @@ from mlnb.flow.key import explain
 from mlnb.flow.meaning import find_artifact
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
-from mlnb.notebook.packages import installed_packages
+from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.notebook.pipeline import read_pipeline
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import DefinitionError, UsageError
@@ -64,7 +64,7 @@ class World:
         self.store = project_store(self.project)
         self.number = 0
         (self.store.root / "cache").mkdir()
-        shutil.copy(packages, self.store.root / "cache" / "packages.json")
+        shutil.copy(packages, list_path(self.store.root))
 
     def write(self, name, text):
         path = self.folder.root / name
@@ -118,7 +118,7 @@ def packages(tmp_path_factory):
     "The list of installed packages, which takes half a second to read, as a store caches it."
     store = open_store(tmp_path_factory.mktemp("packages") / "store")
     installed_packages(store)
-    return store.root / "cache" / "packages.json"
+    return list_path(store.root)
 
 
 @pytest.fixture

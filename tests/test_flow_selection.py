@@ -15,7 +15,7 @@ from mlnb.flow.steps import Plan, Step
 from mlnb.history.reproduce import records_of_run
 from mlnb.notebook.each import unit_name
 from mlnb.notebook.options import Options
-from mlnb.notebook.packages import installed_packages
+from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.notebook.pipeline import Edge, Pipeline, read_pipeline
 from mlnb.notebook.stage import Stage
 from mlnb.store.artifacts import put_value
@@ -50,7 +50,7 @@ def packages(tmp_path_factory):
     "The list of installed packages, as a store caches it."
     store = open_store(tmp_path_factory.mktemp("packages") / "store")
     installed_packages(store)
-    return store.root / "cache" / "packages.json"
+    return list_path(store.root)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def fan(make_shared_project, packages):
     folder = make_shared_project(STAGES)
     store = project_store(read_project(folder.root), create=True)
     (store.root / "cache").mkdir(exist_ok=True)
-    shutil.copy(packages, store.root / "cache" / "packages.json")
+    shutil.copy(packages, list_path(store.root))
     return folder
 
 
@@ -168,7 +168,7 @@ def test_part_of_a_list_to_be_made_makes_the_list_first(make_project, packages, 
     project = read_project(folder.root)
     store = project_store(project, create=True)
     (store.root / "cache").mkdir(exist_ok=True)
-    shutil.copy(packages, store.root / "cache" / "packages.json")
+    shutil.copy(packages, list_path(store.root))
     plan = plan_pipeline(project, store, "demo", "default")
     chosen = select(plan.pipeline, ["fit[kind=b]"], force=True)
     assert (scope_units(plan, chosen), is_forced(plan, chosen, "fit")) == (["find", "fit"], True)

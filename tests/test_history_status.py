@@ -6,7 +6,7 @@ import pytest
 
 from mlnb.flow.plan import plan_pipeline, plan_step
 from mlnb.history.status import last_outcomes, status_of, tell_outcomes
-from mlnb.notebook.packages import installed_packages
+from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import open_store
 from mlnb.store.records import commit
@@ -33,7 +33,7 @@ class Told:
         self.project = read_project(folder.root)
         self.store = project_store(self.project, create=True)
         (self.store.root / "cache").mkdir(exist_ok=True)
-        shutil.copy(packages, self.store.root / "cache" / "packages.json")
+        shutil.copy(packages, list_path(self.store.root))
         self.n = 0
 
     def run(self, profile="default", parameters=None, state="failed", **states):
@@ -87,7 +87,7 @@ def packages(tmp_path_factory):
     "The list of installed packages, as a store caches it."
     store = open_store(tmp_path_factory.mktemp("packages") / "store")
     installed_packages(store)
-    return store.root / "cache" / "packages.json"
+    return list_path(store.root)
 
 
 @pytest.fixture

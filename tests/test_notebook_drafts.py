@@ -13,7 +13,7 @@ from mlnb.flow.problems import check_of
 from mlnb.flow.selection import select
 from mlnb.history.graph import dag_of, svg_of
 from mlnb.history.status import status_of
-from mlnb.notebook.packages import installed_packages
+from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.notebook.pipeline import graph_order, is_draft, read_pipeline, require_sound, stage_files
 from mlnb.notebook.soundness import broken_stages, sound_part
 from mlnb.notebook.stage import stage_name
@@ -56,7 +56,7 @@ def packages(tmp_path_factory):
     "The list of installed packages, which takes half a second to read, as a store caches it."
     store = open_store(tmp_path_factory.mktemp("packages") / "store")
     installed_packages(store)
-    return store.root / "cache" / "packages.json"
+    return list_path(store.root)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def opened(packages):
         project = read_project(folder.root)
         store = project_store(project, create=True)
         (store.root / "cache").mkdir(exist_ok=True)
-        shutil.copy(packages, store.root / "cache" / "packages.json")
+        shutil.copy(packages, list_path(store.root))
         return project, store
 
     return of

@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 from .chain import NOTHING, Finding, audit_entry, chain_finding, new_line, split_lines, torn_mark
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
 from ..store.digests import canonical_json, sha256
-from ..store.disk import disk_errors, flush_folder, make_folder, write_durably
+from ..store.disk import disk_errors, flush_folder, lock_file, make_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, StoreError, UsageError, did_you_mean
+from ..store.holders import by_turns
 from ..store.objects import Store
 
 # %% ../../nbs/care/040_audit.ipynb #f3e20eec
@@ -140,8 +141,9 @@ def locked_log(
             if is_new:
                 os.fchmod(handle, mode)
                 flush_folder(path.parent)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield handle
+            lock_file(handle, fcntl.LOCK_EX)
+            with by_turns(lowest(store).root, path.with_name("writing"), mode):
+                yield handle
         finally:
             os.close(handle)
 
@@ -255,7 +257,7 @@ def _locked_content(store: Store) -> tuple[bytes, Head]:
     "The log and its head, read while nobody adds to them."
     try:
         with open(log_path(store), "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            lock_file(file.fileno(), fcntl.LOCK_SH)
             return file.read(), read_head(store)
     except FileNotFoundError:
         return b"", read_head(store)

@@ -32,7 +32,7 @@ from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, path_of
 from ..store.observed_contents import written_files
 from ..store.refs import actor
-from ..store.runs import document_of, is_alive, part_of, run_ids, write_run
+from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
 from ..store.tombstones import is_erased, tombstone_path
 
 # %% ../../nbs/care/080_erase.ipynb #238eede4
@@ -283,8 +283,7 @@ def dead_scratch(
     store: Store,  # the project's own
 ) -> list[Path]:  # folders, sorted by run
     "What killed runs left in their scratch folders."
-    folders = sorted((store.root / "runs").glob("*/scratch"))
-    return [folder for folder in folders if not is_alive(store, folder.parent.name)]
+    return [folder for folder, held in scratch_folders(store) if held is None]
 
 # %% ../../nbs/care/080_erase.ipynb #364c3556
 _BLANK = "erased with what it may have shown"  # in the place of an error's text

@@ -7,7 +7,7 @@ It failed for good, or was cancelled: its executed notebook is kept for whoever 
 
 # %% auto #0
 __all__ = ['NOBODY_LOOKED', 'RETRIED', 'LONGEST_PAUSE_S', 'list_behind', 'record_of', 'refuse_changed_code',
-           'refuse_changed_sources', 'made_by', 'make_again', 'Ending', 'finish', 'open_parts']
+           'refuse_changed_sources', 'made_by', 'make_again', 'Ending', 'finish', 'sweep', 'open_parts']
 
 # %% ../../nbs/flow/220_ending.ipynb #84192099
 import shutil
@@ -31,10 +31,10 @@ from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
 from ..store.artifacts import Artifact
 from ..store.names import parse_name
-from ..store.objects import put, put_file
+from ..store.objects import Store, put, put_file
 from ..store.records import Committed, commit
 from ..store.refs import actor
-from ..store.runs import run_folder, write_run
+from ..store.runs import run_folder, scratch_folders, write_run
 
 if TYPE_CHECKING:
     from mlnb.flow.attempt import Attempt
@@ -335,6 +335,19 @@ def finish(
     finally:
         run.locks[name].release()
         shutil.rmtree(attempt.folder, ignore_errors=True)
+
+# %% ../../nbs/flow/220_ending.ipynb #5ec6fb11
+def sweep(
+    store: Store,  # where runs live
+) -> list[str]:  # what is left alone because another machine holds it
+    "Remove what killed runs left in their scratch folders."
+    left = []
+    for folder, held in scratch_folders(store):
+        if held is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif held.is_elsewhere:
+            left.append(f"run {folder.parent.name} is {held}")
+    return left
 
 # %% ../../nbs/flow/220_ending.ipynb #e3f628a5
 def _same_list(plan: Plan, artifact: str) -> list[str]:

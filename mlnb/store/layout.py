@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from .disk import disk_errors, make_folder, write_durably
+from .disk import disk_errors, lock_file, make_folder, write_durably
 from .documents import FOLDERS, is_sealed, read_json, sealed
 from .errors import IntegrityError, StoreError
 
@@ -92,7 +92,7 @@ def migrate(
     with disk_errors(root):
         lock = _layout_lock(root, is_shared)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_file(lock, fcntl.LOCK_EX)
             for number in range(read_layout(root).number, LAYOUT):
                 MIGRATIONS[number](root)
                 mode = 0o640 if is_shared else 0o600

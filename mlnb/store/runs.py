@@ -8,11 +8,11 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 
 # %% auto #0
 __all__ = ['RUN_ID', 'new_run_id', 'run_folder', 'write_run', 'note_stage', 'part_of', 'stage_of_unit', 'noted_document',
-           'run_ids', 'hold_run', 'is_alive', 'document_of', 'read_run', 'experiment_of']
+           'run_ids', 'hold_run', 'run_holder', 'is_alive', 'scratch_folders', 'document_of', 'read_run',
+           'experiment_of']
 
 # %% ../../nbs/store/220_runs.ipynb #5e9136a6
 import errno
-import fcntl
 import json
 import os
 import re
@@ -20,11 +20,11 @@ import secrets
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 from .disk import disk_errors, make_folder, write_durably
 from .documents import read_json, sealed
 from .errors import UsageError, did_you_mean
+from .holders import Held, beating, holder_of, let_go, take_file
 from .objects import Store
 
 # %% ../../nbs/store/220_runs.ipynb #057eb729
@@ -133,29 +133,37 @@ def run_ids(
 def hold_run(
     store: Store,  # where runs live
     run: str,  # id of the run
-) -> TextIO:  # keep it open as long as the run lives
-    "Show that a run is alive, until the file is closed or the process ends."
+) -> ExitStack:  # to be closed when the run ends
+    "Show that a run is alive, until that is closed or the process ends."
     with ExitStack() as stack:
-        file = stack.enter_context(open(run_folder(store, run) / "alive", "w", encoding="utf-8"))
-        os.fchmod(file.fileno(), _mode(store))
-        fcntl.flock(file, fcntl.LOCK_EX)
-        stack.pop_all()
-    return file
+        path = run_folder(store, run) / "alive"
+        stack.enter_context(beating(store.root, store.group is not None))
+        stack.callback(let_go, take_file(path, _mode(store)))
+        return stack.pop_all()
+
+
+def run_holder(
+    store: Store,  # where runs live
+    run: str,  # id of the run
+) -> Held | None:  # None: it has ended, or was killed
+    "Who carries out a run that is under way."
+    return holder_of(store.root, store.root / "runs" / run / "alive")
 
 
 def is_alive(
     store: Store,  # where runs live
     run: str,  # id of the run
-) -> bool:  # whether its process still holds its lock
+) -> bool:  # also when it may be, on another machine
     "Whether a run is under way."
-    try:
-        with open(store.root / "runs" / run / "alive", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return run_holder(store, run) is not None
+
+# %% ../../nbs/store/220_runs.ipynb #bb2543de
+def scratch_folders(
+    store: Store,  # where runs live
+) -> list[tuple[Path, Held | None]]:  # sorted; None: nobody works there
+    "The scratch folders of all runs, and who holds them."
+    folders = sorted((store.root / "runs").glob("*/scratch"))
+    return [(folder, run_holder(store, folder.parent.name)) for folder in folders]
 
 # %% ../../nbs/store/220_runs.ipynb #3db39885
 _UNDER_WAY = ("waiting", "running", "stale", "unknown")  # states of a stage
@@ -167,8 +175,9 @@ def document_of(
 ) -> dict:  # a killed run and what it had under way are `cancelled`
     "Read the document of a run, and tell a killed one from one under way."
     document = noted_document(store, run)
-    if document.get("state") != "running" or is_alive(store, run):
-        return document
+    held = run_holder(store, run) if document.get("state") == "running" else None
+    if document.get("state") != "running" or held:
+        return document | ({"held_by": held.as_dict()} if held and held.is_elsewhere else {})
     cancelled = {"state": "cancelled"}
     stages = [
         entry | (cancelled if entry["state"] in _UNDER_WAY else {}) for entry in document.get("stages", [])

@@ -8,7 +8,7 @@ What is damaged is an error with the command that makes it again, never a file w
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
            'digests_of', 'require_whole', 'described', 'written_out', 'listing', 'value_text', 'show_value', 'read_all',
-           'answer_get', 'remote_gc_lines', 'amount_of', 'gc_lines', 'collect_here', 'answer_gc']
+           'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines', 'gc_lines', 'collect_here', 'answer_gc']
 
 # %% ../../nbs/terminal/100_keep.ipynb #3c7e24c2
 import json
@@ -255,6 +255,27 @@ def amount_of(
     return f"{n}, {counted(went['bytes'], 'byte')}"
 
 
+def elsewhere_lines(
+    found: dict,  # what `collect` returned
+) -> list[str]:  # empty when no other machine shares the store
+    "What of other machines a collection met, in words."
+    held = [
+        f"left alone: {one['file']} is held by host {one['host']} since {one['since_utc']}"
+        for one in found["held"]
+    ]
+    if held:
+        held.append(
+            "remove such a file if that host is gone for good; until then what it pins or runs is kept"
+        )
+    names = ", ".join(sorted({one["host"] for one in found["others"]}))
+    if not names:
+        return held
+    would = (
+        "`mlnb gc` refuses until it was quiet for an hour" if found["dry_run"] else "it was forced beside it"
+    )
+    return [*held, f"at work within the last hour: {names}; {would}"]
+
+
 def gc_lines(
     found: dict,  # what `collect` or `gc_remote` returned
 ) -> list[str]:  # for people, what went first
@@ -271,20 +292,21 @@ def gc_lines(
     if found["moved"]["bytes"] and not found["dry_run"]:
         later = "the space is free after the next `mlnb gc`, which deletes what is still in the trash then"
         lines.append(later)
-    return lines
+    return lines + elsewhere_lines(found)
 
 # %% ../../nbs/terminal/100_keep.ipynb #6b4a7a17
 def collect_here(
     store: Any,  # of the project, to be collected
     retention: Any,  # what is kept beside what refs lead to
     dry_run: bool,  # only say what would go
+    force: bool = False,  # although another machine was just at work
 ) -> dict:  # what `collect` returned
     "Collect in the own store, and write to the audit log what went."
     from mlnb.care.audit import audit
     from mlnb.care.gc import collect
     from mlnb.care.violations import evidence_digests
 
-    found = collect(store, retention, dry_run, roots=frozenset(evidence_digests(store)))
+    found = collect(store, retention, dry_run, roots=frozenset(evidence_digests(store)), force=force)
     went = [found[kind][what] for kind in ("moved", "deleted") for what in ("objects", "records", "runs")]
     is_emptied = not retention.quarantine and found["quarantine"]["files"]
     if (any(went) or is_emptied) and not dry_run:
@@ -325,7 +347,11 @@ def answer_gc(
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="--remote: although a push was killed there; only when nobody pushes."),
+        typer.Option(
+            "--force",
+            help="Although another host is at work here: what it just puts may go, and its stage fails. "
+            "--remote: although a push was killed there; only when nobody pushes.",
+        ),
     ] = False,
 ) -> Answer:
     "Free the space of what nothing points to, in two passes."
@@ -335,7 +361,7 @@ def answer_gc(
 
     project, store, _ = open_project(create=not dry_run)
     if remote is None:
-        found = collect_here(store, Retention(keep_records, keep_runs, not drop_quarantine), dry_run)
+        found = collect_here(store, Retention(keep_records, keep_runs, not drop_quarantine), dry_run, force)
     else:
         found = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
         if found["removed"]:

@@ -181,7 +181,9 @@ def run_summary(
     about = f"run {document['run']} of {document['pipeline']}, profile {document['profile']}"
     end = f"{document['state']}, {document['seconds']} s, by {document['actor']} at {document['started_utc']}"
     tried = f" ({document['experiment']})" if document.get("experiment") else ""
-    return f"{about}{tried}: {end}"
+    held = document.get("held_by")  # by another machine
+    where = f"; held by host {held['host']}, if it is gone for good remove {held['file']}" if held else ""
+    return f"{about}{tried}: {end}{where}"
 
 
 def show_run(
