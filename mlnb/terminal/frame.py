@@ -29,6 +29,7 @@ import mlnb
 from ..store.errors import StoreError, UsageError, did_you_mean
 from .arguments import named_values
 from .output import show_json
+from .plain_texts import PlainCommand
 
 # %% ../../nbs/terminal/030_frame.ipynb #c74a9076
 class Answer(NamedTuple):
@@ -184,7 +185,8 @@ def verb(
     "Make a verb of a function that returns an `Answer`."
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        on.command(name, epilog=f"Example: {example}", rich_help_panel=TASKS[task])(as_command(function))
+        settings = {"epilog": f"Example: {example}", "rich_help_panel": TASKS[task], "cls": PlainCommand}
+        on.command(name, **settings)(as_command(function))
         return function
 
     return register
