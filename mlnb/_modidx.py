@@ -2936,6 +2936,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/notebook/types.py'),
                                      'mlnb.notebook.types.base_type': ('notebook/types.html#base_type', 'mlnb/notebook/types.py'),
                                      'mlnb.notebook.types.has_numbers': ('notebook/types.html#has_numbers', 'mlnb/notebook/types.py'),
+                                     'mlnb.notebook.types.is_plainly_of': ('notebook/types.html#is_plainly_of', 'mlnb/notebook/types.py'),
                                      'mlnb.notebook.types.is_type': ('notebook/types.html#is_type', 'mlnb/notebook/types.py'),
                                      'mlnb.notebook.types.is_whole_text': ('notebook/types.html#is_whole_text', 'mlnb/notebook/types.py'),
                                      'mlnb.notebook.types.number_choices': ('notebook/types.html#number_choices', 'mlnb/notebook/types.py'),
