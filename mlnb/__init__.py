@@ -181,6 +181,7 @@ Modules:
 - `mlnb.terminal.keep`: List, take out and clean up what runs have made
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from
+- `mlnb.terminal.plain_texts`: A text on the command line needs no validation, and so no library that validates
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
 - `mlnb.terminal.remote`: Which place a command means, whose word counts there, and what was refused

@@ -17,10 +17,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import Distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..store.digests import sha256
+
+if TYPE_CHECKING:  # it imports what reads mail, and who finds all of this in a cache needs none of it
+    from importlib.metadata import Distribution
 
 # %% ../../nbs/notebook/150_builds.ipynb #01cff7d8
 def recorded_files(
@@ -113,7 +116,7 @@ def _listed_without_hash(info: Path, listed: str) -> dict[str, str]:
 
 
 def installed_files(
-    found: Distribution,  # any that Python finds
+    found: "Distribution",  # any that Python finds
     info: Path | None,  # its folder of metadata; None when it lies in none
     tops: Iterable[str],  # its top-level modules
 ) -> dict[str, str]:  # path -> hash as written, which may be empty

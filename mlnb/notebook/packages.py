@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
-from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import builds
 from .builds import CODE_ENDS, build_digest, code_places, installed_files
@@ -30,6 +30,9 @@ from ..store.disk import write_durably
 from ..store.errors import StoreError
 from ..store.hosts import here
 from ..store.objects import Store
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, PackageMetadata
 
 # %% ../../nbs/notebook/160_packages.ipynb #8c170cf9
 _PACKAGE_ENDS = (".dist-info", ".egg-info", ".pth")  # of what is put beside installed packages
@@ -110,6 +113,8 @@ def _archive_hashes(direct: dict) -> set[str]:
 # %% ../../nbs/notebook/160_packages.ipynb #4e56cca0
 def read_packages() -> dict:  # name -> what `_read_package` keeps of it
     "What is installed; of two distributions with one name the one that Python would find."
+    from importlib.metadata import distributions
+
     packages: dict = {}
     for distribution in distributions():
         about = distribution.metadata  # parsed anew each time it is asked for
@@ -119,13 +124,13 @@ def read_packages() -> dict:  # name -> what `_read_package` keeps of it
     return packages
 
 
-def _info_folder(found: Distribution) -> Path | None:
+def _info_folder(found: "Distribution") -> Path | None:
     "Where the metadata of a distribution lies; None when it is in no folder, e.g. in an archive."
     place = getattr(found, "_path", None)
     return place if isinstance(place, Path) else None
 
 
-def _read_package(found: Distribution, about: PackageMetadata) -> dict:
+def _read_package(found: "Distribution", about: "PackageMetadata") -> dict:
     "What is kept of one distribution."
     info, direct = _info_folder(found), _read_direct(found.read_text("direct_url.json"))
     declared = set((found.read_text("top_level.txt") or "").split())

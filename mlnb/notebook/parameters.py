@@ -36,6 +36,7 @@ from mlnb.notebook.ranges import (
 from mlnb.notebook.types import (
     base_type,
     has_numbers,
+    is_plainly_of,
     is_type,
     is_whole_text,
     number_choices,
@@ -119,7 +120,7 @@ def check_value(
     values: Mapping[str, Any] | None = None,  # of the others, for ranges that name one
 ) -> Any:  # as the notebook will see it; raises `UsageError`
     "Check a value against the declared type and range; an error names parameter, type and range."
-    checked = _check_type(parameter, value)
+    checked = value if is_plainly_of(parameter.type, value) else _check_type(parameter, value)
     for number in numbers_in(checked):
         check_range(parameter, number, values or {})
     return checked

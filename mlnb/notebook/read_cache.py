@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import astuple
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mlnb.notebook import (
@@ -74,15 +73,16 @@ def reader_digest() -> str:  # another one when a notebook might be read in anot
     "What reads notebooks here."
     modules = [m for m in (*PARTS, sys.modules[__name__]) if hasattr(m, "__file__")]
     sources = [sha256(Path(m.__file__).read_bytes()) for m in modules]
-    return digest_of([sys.version, _installed_version("ipython"), _installed_version("pydantic"), *sources])
+    return digest_of([sys.version, *map(_version_file, _OTHERS), *sources])
 
 
-def _installed_version(name: str) -> str | None:
-    "Version of a distribution; None when there is none."
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+_OTHERS = ("IPython/core/release.py", "pydantic/version.py")  # files that hold a version
+
+
+def _version_file(inner: str) -> str | None:
+    "Digest of a file of a package, where Python would find it; None when there is none."
+    places = (Path(folder, inner) for folder in sys.path if folder)
+    return next((sha256(place.read_bytes()) for place in places if place.is_file()), None)
 
 # %% ../../nbs/notebook/190_read_cache.ipynb #18a147b2
 def unpacked(

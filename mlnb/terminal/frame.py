@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
 
 import mlnb
 from ..store.errors import StoreError, UsageError, did_you_mean
 from .arguments import named_values
 from .output import show_json
+from .plain_texts import PlainCommand, PlainGroup
 
 # %% ../../nbs/terminal/030_frame.ipynb #c74a9076
 class Answer(NamedTuple):
@@ -67,7 +67,7 @@ TASKS = {
 MOST_VERBS = 9  # that one task may have; rarer ones are sub-verbs
 
 # %% ../../nbs/terminal/030_frame.ipynb #5a514f59
-class ByTask(TyperGroup):
+class ByTask(PlainGroup):
     "The verbs of `mlnb --help`, grouped by task."
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -184,7 +184,8 @@ def verb(
     "Make a verb of a function that returns an `Answer`."
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        on.command(name, epilog=f"Example: {example}", rich_help_panel=TASKS[task])(as_command(function))
+        settings = {"epilog": f"Example: {example}", "rich_help_panel": TASKS[task], "cls": PlainCommand}
+        on.command(name, **settings)(as_command(function))
         return function
 
     return register
@@ -197,11 +198,9 @@ def sub_verbs(
     about: str,  # help of the group
 ) -> typer.Typer:  # for `verb(..., on=...)`
     "A group of sub-verbs."
-    panel, epilog = TASKS[task], f"Example: {example}"
-    group = typer.Typer(
-        rich_markup_mode=None, context_settings=HELP, invoke_without_command=True, epilog=epilog, help=about
-    )
-    app.add_typer(group, name=name, rich_help_panel=panel)
+    settings = {"invoke_without_command": True, "epilog": f"Example: {example}", "help": about}
+    group = typer.Typer(cls=PlainGroup, rich_markup_mode=None, context_settings=HELP, **settings)
+    app.add_typer(group, name=name, rich_help_panel=TASKS[task])
     return group
 
 # %% ../../nbs/terminal/030_frame.ipynb #82a992b6
