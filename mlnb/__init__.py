@@ -19,6 +19,7 @@ Modules:
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
+- `mlnb.flow.asking`: A run asks the sources that its stages need, and a source without an answer stops those stages alone
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
 - `mlnb.flow.ending`: What becomes of a stage that was tried, and what is kept of it

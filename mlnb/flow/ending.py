@@ -356,7 +356,7 @@ def _ending_without_parts(run: Run, step: Step) -> dict:
     if step.is_empty:
         return {"state": "cached", "why": []} if step.name in run.was_fresh else {"state": "committed"}
     if step.fault:
-        error = stage_error("UsageError", str(step.fault))
+        error = stage_error(type(step.fault).__name__, str(step.fault))
         return {"state": "failed", "kind": "user_error", "error": error}
     error = stage_error("IntegrityError", f"the list `{step.stage.each.artifact}` is damaged")
     return {"state": "failed", "kind": "infra", "error": error}
