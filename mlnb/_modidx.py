@@ -439,6 +439,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.flow.ending._places_of': ('flow/ending.html#_places_of', 'mlnb/flow/ending.py'),
                                   'mlnb.flow.ending._same_list': ('flow/ending.html#_same_list', 'mlnb/flow/ending.py'),
                                   'mlnb.flow.ending._show_parts': ('flow/ending.html#_show_parts', 'mlnb/flow/ending.py'),
+                                  'mlnb.flow.ending._source_lists': ('flow/ending.html#_source_lists', 'mlnb/flow/ending.py'),
                                   'mlnb.flow.ending._stop_stage': ('flow/ending.html#_stop_stage', 'mlnb/flow/ending.py'),
                                   'mlnb.flow.ending._tell_second': ('flow/ending.html#_tell_second', 'mlnb/flow/ending.py'),
                                   'mlnb.flow.ending._tell_use': ('flow/ending.html#_tell_use', 'mlnb/flow/ending.py'),

@@ -1,5 +1,5 @@
-"""What goes wrong when a source is asked: each fault is one sentence with its mend, nothing wrong is kept, and
-the pin of before still stands."""
+"""What goes wrong when a source is asked: each fault is one sentence with its mend, nothing wrong is kept,
+and the pin of before still stands."""
 
 import os
 import shutil
