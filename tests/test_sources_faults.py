@@ -13,7 +13,7 @@ import pytest
 from source_kinds import SETTINGS, Server, write_table
 
 from mlnb.sources import source
-from mlnb.sources.last_pin import ask, last_pin, pin_path
+from mlnb.sources.last_pin import ask_source, last_pin, pin_path
 from mlnb.store.errors import InputChangedError, StoreError, UsageError
 from mlnb.store.settings import project_store, read_project
 
@@ -33,7 +33,7 @@ def source_of(tmp_path):
         (tmp_path / "settings.ini").write_text(f"{SETTINGS}[source.raw]\n{text}\n")
         project = read_project(tmp_path)
         store = project_store(project)
-        return lambda **how: ask(store, project, "default", "raw", **how)
+        return lambda **how: ask_source(store, project, "default", "raw", **how)
 
     return of
 
@@ -201,9 +201,9 @@ def test_killed_while_it_is_pinned_leaves_the_pin_of_before_or_the_new_one(tmp_p
     first = fetch()
     write_table(tmp_path, 2)
     code = (
-        "from pathlib import Path; from mlnb.sources.last_pin import ask\n"
+        "from pathlib import Path; from mlnb.sources.last_pin import ask_source\n"
         "from mlnb.store.settings import project_store, read_project\n"
-        "p = read_project(Path.cwd()); ask(project_store(p), p, 'default', 'raw', is_forced=True)"
+        "p = read_project(Path.cwd()); ask_source(project_store(p), p, 'default', 'raw', is_forced=True)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "MLNB_CRASH": point})
     assert done.returncode == -signal.SIGKILL

@@ -16,7 +16,7 @@ from mlnb.flow.asking import ask_sources, unread_source
 from mlnb.flow.plan import make_plan
 from mlnb.flow.selection import select
 from mlnb.notebook.pipeline import read_pipeline
-from mlnb.sources.last_pin import ask, last_pin, look_at, pin_path
+from mlnb.sources.last_pin import ask_source, last_pin, look_at, pin_path
 from mlnb.sources.source import copy_path
 from mlnb.store.errors import UsageError
 from mlnb.store.names import parse_name
@@ -92,13 +92,13 @@ class Refreshing(RuleBasedStateMachine):
         at, text, is_kept = self.kept.get(profile, (None, None, False))
         is_young = at is not None and 0 <= self.now - at < self.longest_s
         if is_young and is_kept and not is_forced:
-            assert ask(self.store, self.project, profile, "raw", is_forced, self.clock).at == at
+            assert ask_source(self.store, self.project, profile, "raw", is_forced, self.clock).at == at
             return
         if not self.is_there:
             with pytest.raises(UsageError, match="has nothing at"):
-                ask(self.store, self.project, profile, "raw", is_forced, self.clock)
+                ask_source(self.store, self.project, profile, "raw", is_forced, self.clock)
             return
-        found = ask(self.store, self.project, profile, "raw", is_forced, self.clock)
+        found = ask_source(self.store, self.project, profile, "raw", is_forced, self.clock)
         text = f"n\n{self.n}\n"
         assert copy_path(self.store, found.partitions[0]).read_text() == text
         self.kept = {p: (a, t, have or t == text) for p, (a, t, have) in self.kept.items()}

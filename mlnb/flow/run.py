@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .asking import ask_sources, told_sources, unread_source
+from .asking import ask_sources, unread_source
 from .ending import finish, open_parts
 from .events import recorded
 from .heads import document_if_kept, head_name, run_again
@@ -197,8 +197,7 @@ def try_stage(
     planned = run.plan.steps[name]
     if planned.is_open or planned.is_empty:
         return open_parts(run, name)
-    unread = unread_source(run.plan, planned)
-    if unread:
+    if unread := unread_source(run.plan, planned):
         return run.set(name, "failed", **unread)
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
@@ -442,9 +441,8 @@ def run_pipeline(
 ) -> dict:  # the run's document, in the form of `run --json`
     "Run what is stale."
     check_inputs(plan, selection)
-    ask_sources(plan, selection, say=lambda text: tell("line", text=text))
-    store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | (about or {})
-    document |= told_sources(plan, selection)
+    about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
+    store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | about
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     sweep(plan)

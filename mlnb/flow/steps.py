@@ -75,9 +75,7 @@ class Plan:
     outside: dict[str, Artifact | Parts] = field(default_factory=dict)  # names of other pipelines, as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # pinned, by name as written
     missing: dict[str, MlnbError] = field(default_factory=dict)  # names that nothing stands for yet
-    asked: dict[str, LastPin | MlnbError] = field(
-        default_factory=dict
-    )  # sources that a run asked, or their faults
+    asked: dict[str, LastPin | MlnbError] = field(default_factory=dict)  # sources, by name
     tried: dict[str, str] = field(default_factory=dict)  # what the run of such a name tried, as written
     lines: list[str] = field(default_factory=list)  # to be said to the user
     packages: dict = field(default_factory=dict)  # what is installed, by distribution

@@ -69,7 +69,7 @@ def draft_notes(
 
 
 def known_in(
-    plans: list,  # of pipelines
+    plans: list,  # each of a pipeline
 ) -> list[dict]:  # what is known of their sources, asking none
     "The sources that the stages of plans load."
     from mlnb.flow.asking import sources_known
