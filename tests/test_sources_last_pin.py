@@ -20,7 +20,9 @@ from mlnb.sources.last_pin import ask_source, last_pin, look_at, pin_path
 from mlnb.sources.source import copy_path
 from mlnb.store.errors import UsageError
 from mlnb.store.names import parse_name
+from mlnb.store.pins import forget_pins
 from mlnb.store.settings import project_store, read_project
+from mlnb.store.tombstones import ErasedError
 
 # a state machine against a model
 
@@ -310,3 +312,57 @@ def test_refresh_of_what_is_not_needed_is_refused(shop, mlnb, asked):
     dry = asked("run", "demo", "-n", "--refresh", "raw", cwd=shop.root)
     assert dry.code == 2 and "leave out --refresh" in dry.stderr
     assert "mlnb run fraud --refresh" in asked("run", "--help", cwd=shop.root).stdout
+
+
+def test_a_grid_asks_a_source_once_for_all_its_runs(make_project, asked, server):
+    cells = [("parameters", "depth: int = 1  # 1..9"), STAGES["10_orders.ipynb"][0] + "\ndepth"]
+    project = make_project({"10_orders.ipynb": cells})
+    project.settings(f"{SETTINGS}[source.raw]\nurl = {server.url}\n")
+    server.mode = "gone"
+    one = asked("run", "demo", "--json", cwd=project.root)
+    n_one, server.n_asked = server.n_asked, 0
+    grid = asked("run", "demo", "--grid", "depth=1,2,3", "--json", cwd=project.root)
+    assert (one.code, grid.code, len(grid.json["grid"])) == (2, 2, 3) and n_one > 0
+    assert server.n_asked == n_one
+
+
+def test_every_part_of_a_fan_out_says_what_its_source_lacks(make_project, asked):
+    cells = ["#| each: fold in 0..2\nfold: int = 0", STAGES["10_orders.ipynb"][0] + "\nfold"]
+    project = make_project({"10_orders.ipynb": [("parameters", cells[0]), cells[1]]})
+    project.settings(f"{SETTINGS}[source.raw]\npath = none\n")
+    whole = asked("run", "demo", "--json", cwd=project.root)
+    part = asked("run", "demo", "orders[fold=1]", "--json", cwd=project.root)
+    assert [entry["state"] for entry in whole.json["stages"]] == ["failed"] * 3 and whole.code == 2
+    assert [entry["each"] for entry in part.json["stages"]] == [{"fold": 1}] and part.code == 2
+
+
+def test_a_run_that_fails_for_its_source_is_remembered_and_nothing_stays_locked(shop, asked, monkeypatch):
+    monkeypatch.setenv("SHOP", FAR)
+    done = asked("run", "demo", "report", cwd=shop.root)
+    assert done.code == 2 and "orders failed (" in done.stdout and "mlnb run demo orders" in done.stdout
+    status = asked("status", cwd=shop.root)
+    assert status.code == 0 and "failed in run" in status.stdout and "source `raw`" in status.stdout
+    assert asked("show", "latest", "--json", cwd=shop.root).json["stages"][0]["unread"]["source"] == "raw"
+    again = asked("run", "demo", "report", "--no-wait", cwd=shop.root)
+    assert again.code == 2 and SECRET not in done.stdout + status.stdout + again.stdout + again.stderr
+    assert asked("verify", cwd=shop.root).code == 0
+
+
+def test_gc_keeps_the_answer_of_a_last_pin_and_erase_is_for_good(make_project, asked):
+    project = make_project(STAGES)
+    text = "[source.raw]\nsql = SELECT 7 AS n\nrefresh = manual\n[source.rates]\npath = rates.csv\n"
+    project.settings(SETTINGS + text)
+    opened, store, _ = parts_of(project.root)
+    first = ask_source(store, opened, "default", "raw")
+    forget_pins()
+    for _ in range(3):
+        assert asked("gc", cwd=project.root).code == 0
+    assert ask_source(store, opened, "default", "raw") == first
+    assert asked("audit", "init", cwd=project.root).code == 0
+    erased = asked("erase", first.partitions[0].digest, "--reason", "asked for", cwd=project.root)
+    assert erased.code == 0, erased.stderr
+    with pytest.raises(ErasedError):
+        ask_source(store, opened, "default", "raw")
+    assert asked("status", cwd=project.root).code == 0
+    failed = asked("run", "demo", "orders", "--json", cwd=project.root)
+    assert (failed.code, failed.stage("orders")["kind"]) == (6, "infra")
