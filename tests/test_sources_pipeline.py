@@ -157,7 +157,7 @@ def test_sql_source_password_is_nowhere(make_project, mlnb):
     missing = mlnb("run", "demo", cwd=project.root, WAREHOUSE=f"postgresql://ana:{secret}@127.0.0.1:9/none")
     unset = mlnb("run", "demo", cwd=project.root)
     assert missing.code != 0
-    assert unset.code == 2 and "WAREHOUSE" in unset.stderr
+    assert unset.code == 2 and "WAREHOUSE" in unset.stdout
     shown = "".join(r.stdout + r.stderr for r in (done, missing, unset))
     assert secret not in shown and secret.encode() not in everything_in(project.root / ".mlnb")
 
