@@ -19,6 +19,7 @@ Modules:
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
+- `mlnb.flow.asking`: A run asks the sources that its stages need, and a source without an answer stops those stages alone
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
 - `mlnb.flow.ending`: What becomes of a stage that was tried, and what is kept of it
@@ -139,6 +140,7 @@ Modules:
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
+- `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read

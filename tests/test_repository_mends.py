@@ -58,6 +58,7 @@ TRIED = {
     "store/runs": "commands",
     "store/settings": "settings",
     "store/tables": "saved values",
+    "sources/last_pin": "test_sources_last_pin.py",
     "sources/source": "sources",
 }  # module -> the section of this file, or another file, that tries its mends
 

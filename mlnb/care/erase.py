@@ -64,7 +64,7 @@ def stopped_attempts(
         place = {"pipeline": document.get("pipeline"), "run": document["run"], "key": None, "notebook": None}
         for stage in document.get("stages", ()):
             made = {"inputs": stage.get("inputs", {}), "outputs": stage.get("saved", {})}
-            made |= {"list": stage["list"]} if "list" in stage else {}
+            made |= {name: stage[name] for name in ("list", "sources") if name in stage}
             about = {"stage": stage["name"], "each": stage.get("each"), "entry": stage}
             yield from [place | about | made] if any(made.values()) else []
 

@@ -87,6 +87,11 @@ def list_behind(
     return {artifact: found.as_dict()} if found else {}
 
 # %% ../../nbs/flow/220_ending.ipynb #9aff8ea4
+def _source_lists(step: Step) -> dict[str, list]:
+    "Partitions of the sources that a step was given, as a document holds them."
+    return {name: [list(p) for p in given] for name, given in step.sources.items()}
+
+
 def record_of(
     run: Run,  # whose document knows start and tries
     step: Step,  # the stage, with key and parts
@@ -111,7 +116,7 @@ def record_of(
         "peak_mib": attempt.peak_mib,
         "inputs": {name: artifact.as_dict() for name, artifact in step.inputs.items()},
         "list": list_behind(run.plan, step),
-        "sources": {name: [list(p) for p in given] for name, given in step.sources.items()},
+        "sources": _source_lists(step),
         "outputs": attempt.outputs,
         "metrics": attempt.metrics,
         **_kept_code(run.plan, step, attempt),
@@ -305,6 +310,7 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
         metrics=attempt.metrics,
         saved=attempt.outputs,
         inputs=inputs,
+        sources=_source_lists(step),
         list=list_behind(run.plan, step),
     )
 
@@ -370,7 +376,7 @@ def _ending_without_parts(run: Run, step: Step) -> dict:
     if step.is_empty:
         return {"state": "cached", "why": []} if step.name in run.was_fresh else {"state": "committed"}
     if step.fault:
-        error = stage_error("UsageError", str(step.fault))
+        error = stage_error(type(step.fault).__name__, str(step.fault))
         return {"state": "failed", "kind": "user_error", "error": error}
     error = stage_error("IntegrityError", f"the list `{step.stage.each.artifact}` is damaged")
     return {"state": "failed", "kind": "infra", "error": error}

@@ -154,8 +154,10 @@ CODE_OF_KIND = {"timeout": 124, "require": 3}  # by kind of failure, when its er
 
 def failure_code(
     entry: dict,  # of a failed stage
-) -> int:  # 1, 3, 5, 6, 69 or 124
+) -> int:  # 1, 2, 3, 5, 6, 69 or 124
     "Exit code that one failed stage asks for."
+    if "unread" in entry:
+        return entry["unread"]["exit_code"]
     ename = (entry["error"] or {}).get("ename")
     if entry["kind"] == "infra" and ename in ("StoreError", "OSError"):
         return 69
@@ -172,7 +174,7 @@ def _stage_code(entry: dict) -> int:
 
 def exit_code_of(
     document: dict,  # of a run
-) -> int:  # 0, 1, 3, 5, 6, 69, 124 or 130
+) -> int:  # 0, 1, 2, 3, 5, 6, 69, 124 or 130
     "Exit code that a run's stages add up to."
     if document["state"] == "cancelled":
         return 130
@@ -225,9 +227,9 @@ class Run:
         self.entries = {entry_unit(e): e for e in self.document["stages"]}
         units = scope_units(self.plan, self.selection)
         needs = {unit: needs_of(self.plan, unit) for unit in units}
-        before = self.schedule.state if self.schedule else None
+        before, alone = (self.schedule.state, self.schedule.alone) if self.schedule else (None, set())
         part_of = {unit: self.plan.parts[unit][0] for unit in units if unit in self.plan.parts}
-        self.schedule = Schedule(tuple(units), needs, self.settings.keep_going, before, part_of)
+        self.schedule = Schedule(tuple(units), needs, self.settings.keep_going, before, part_of, alone)
 
     def watched(self) -> "RunObserver":
         "Its observer, made when the first stage starts."
@@ -248,7 +250,7 @@ class Run:
 
     def set(self, name: str, state: str, **about) -> None:
         "Change a stage's state, tell it, and note it unless it was known to be fresh."
-        self.schedule.change(name, state)
+        self.schedule.change(name, state, is_alone="unread" in about)
         self.entry(name).update(state=state, **about)
         if state != "cached" or name not in self.was_fresh:
             note_stage(self.plan.store, self.document["run"], self.entry(name))

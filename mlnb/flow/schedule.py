@@ -37,6 +37,7 @@ class Schedule:
     keep_going: bool = False  # whether independent stages go on after a failure
     before: Mapping[str, str] | None = None  # states that stages have already
     part_of: Mapping[str, str] = field(default_factory=dict)  # stage of each part of a fan-out
+    alone: set[str] = field(default_factory=set)  # failed without stopping what does not need them
 
     def __post_init__(self):
         before, self.place = self.before or {}, {name: n for n, name in enumerate(self.order)}
@@ -45,7 +46,7 @@ class Schedule:
         self.state = {name: before.get(name, "waiting") for name in self.order}
         self.n_open = {name: sum(map(self.is_open, needed)) for name, needed in self.needs.items()}
         self.n_in = Counter(self.state.values())  # number of stages in each state
-        failed = [name for name, state in self.state.items() if state == "failed"]
+        failed = [n for n, state in self.state.items() if state == "failed" and n not in self.alone]
         self.failed = Counter(map(self.stage_of, failed))  # failed parts of each stage, never 0
         self.queue = [n for n, name in enumerate(self.order) if self.is_ready(name)]  # places, a heap
         self.queued = set(self.queue)
@@ -65,15 +66,17 @@ class Schedule:
             self.queued.add(place)
             heappush(self.queue, place)
 
-    def change(self, name: str, state: str) -> None:
-        "Give a stage another state, and queue whom it concerns."
+    def change(self, name: str, state: str, is_alone: bool = False) -> None:
+        "Give a stage another state, and queue whom it concerns; a failure alone concerns its followers."
         before, self.state[name] = self.state[name], state
+        self.alone |= {name} if is_alone else set()
         self.n_in[before] -= 1
         self.n_in[state] += 1
         self.tell_followers(name, (before in DONE) - (state in DONE))
         if state == "waiting":
             self.look_at(name)
-        self.count_failure(self.stage_of(name), (state == "failed") - (before == "failed"))
+        if name not in self.alone:
+            self.count_failure(self.stage_of(name), (state == "failed") - (before == "failed"))
 
     def tell_followers(self, name: str, step: int) -> None:
         "Count needs of those behind a stage, more or less by `step`; queue who may be decided now."

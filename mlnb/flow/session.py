@@ -221,11 +221,12 @@ def own_part(
 # %% ../../nbs/flow/130_session.ipynb #c9c6bbb3
 def _pin_by_hand(session: Session, project: Any, name: Name) -> list[Partition]:
     "All of a source as it is now; of an incremental one, a line says what a run would do instead."
-    from mlnb.sources.pin import is_incremental, pin_source
+    from mlnb.sources.last_pin import ask_source
+    from mlnb.sources.pin import is_incremental, require_ref
 
     if is_incremental(project, session.profile, name.name):
         print(f"{name}: all its partitions; a run gives a stage those that it has not read yet")
-    return pin_source(session.store, project, session.profile, name)
+    return require_ref(name, ask_source(session.store, project, session.profile, name.name).partitions)
 
 
 def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifact | Parts | None]:

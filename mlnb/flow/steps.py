@@ -18,9 +18,10 @@ from .parameter_values import Value
 from ..notebook.each import unit_name
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
+from ..sources.last_pin import LastPin
 from ..sources.source import Partition
 from ..store.artifacts import Artifact, artifact_of
-from ..store.errors import UsageError
+from ..store.errors import MlnbError
 from ..store.objects import Store
 from ..store.settings import Project
 
@@ -41,7 +42,7 @@ class Step:
     found: Dependencies | None = None  # modules and packages it imports
     was_run: bool = False  # whether the stage has any record
     is_open: bool = False  # stands for all parts: values unknown, or no good
-    fault: UsageError | None = None  # what is wrong with its values
+    fault: MlnbError | None = None  # what is wrong with its values
 
     @property
     def name(self) -> str:
@@ -73,7 +74,8 @@ class Plan:
     parts: dict[str, tuple[str, dict]] = field(default_factory=dict)  # stage and value of each part
     outside: dict[str, Artifact | Parts] = field(default_factory=dict)  # names of other pipelines, as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # pinned, by name as written
-    missing: dict[str, UsageError] = field(default_factory=dict)  # names that nothing stands for yet
+    missing: dict[str, MlnbError] = field(default_factory=dict)  # names that nothing stands for yet
+    asked: dict[str, LastPin | MlnbError] = field(default_factory=dict)  # sources, by name
     tried: dict[str, str] = field(default_factory=dict)  # what the run of such a name tried, as written
     lines: list[str] = field(default_factory=list)  # to be said to the user
     packages: dict = field(default_factory=dict)  # what is installed, by distribution

@@ -71,6 +71,7 @@ class Pipeline:
     concerns: tuple[Concern, ...] = ()  # of notebooks and graph: problems, and their stages
     broken: dict[str, tuple[Problem, ...]] = field(default_factory=dict)  # by stage that is left aside
     read: Self | None = None  # as it was read, where broken stages are left aside
+    scope: tuple[str, ...] | None = None  # stages that a run is about; None = all
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -1,6 +1,6 @@
 """Outside data from another host, pinned by what actually arrived
 
-Data lies in buckets and behind web servers, where it changes without leaving a trace and is sometimes out of reach. So what a URL gives when a plan is made is copied once, its digest is written down, and the stage reads the copy: it sees
+Data lies in buckets and behind web servers, where it changes without leaving a trace and is sometimes out of reach. So what a URL gives when a run needs it is copied once, its digest is written down, and the stage reads the copy: it sees
 one state of the world, however long it runs. Every back end of fsspec serves (`https`, `s3`, `gs`, `abfs`, `sftp`, `file`, `memory`, …). What a server says of a file (ETag, version) only *hints* whether it must be fetched again; the digest
 is always that of bytes that were read. Passwords and tokens in a URL are used, and never stored, shown or made part of a key."""
 

@@ -17,18 +17,27 @@ from .source import Partition
 from ..store.digests import canonical_json, sha256
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get, put
+from ..store.tombstones import ErasedError
 from ..store.url import scheme_of
 
 # %% ../../nbs/sources/050_watermark.ipynb #016f3d5e
+def _put_list(store: Store, known: dict) -> str:
+    "Keep a list; where the same one was erased, it is told from that by a number."
+    body = canonical_json(known)
+    try:
+        return put(store, body) if store.root.exists() else sha256(body)
+    except ErasedError:
+        return _put_list(store, known | {"again": known.get("again", 0) + 1})
+
+
 def watermark(
     store: Store,  # keeps the list; one that is not there keeps nothing
     place: str,  # where the source is, as settings.ini says
     before: list[Partition],  # all that was read before the batch
 ) -> Partition:  # its `bytes` are the number of partitions
     "Pin what was read before, to stand in front of the batch."
-    body = canonical_json({"place": place, "read": [list(partition) for partition in before]})
-    digest = put(store, body) if store.root.exists() else sha256(body)
-    return Partition("before://watermark", len(before), digest)
+    known = {"place": place, "read": [list(partition) for partition in before]}
+    return Partition("before://watermark", len(before), _put_list(store, known))
 
 
 def read_watermark(
@@ -41,7 +50,7 @@ def read_watermark(
         return None
     try:
         known = json.loads(get(store, first.digest))
-    except IntegrityError:
+    except (IntegrityError, ErasedError):
         return None
     read = {partition[0]: Partition(*partition) for partition in [*known["read"], *batch]}
     return known["place"], [read[path] for path in sorted(read)]

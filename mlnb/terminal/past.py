@@ -287,10 +287,15 @@ def answer_lineage(
     profile: Profile = None,
 ) -> Answer:
     "Follow a value to its sources, or on to what was made from it."
+    from time import time
+
     from mlnb.history.lineage import lineage_of, show_lineage
+    from mlnb.sources.last_pin import source_document, source_line
 
     project, store, profile = open_project(profile)
     found = lineage_of(store, project, name, profile, "up" if up else "down")
     shown, line = show_lineage(found, form), found["line"]
-    notes = (f"{name}: {line}",) if line else ()
+    read = {node["name"] for node in found["nodes"] if node["kind"] == "source"} & project.sources.keys()
+    found["sources"] = [source_document(store, project, profile, source, time()) for source in sorted(read)]
+    notes = (*((f"{name}: {line}",) if line else ()), *filter(None, map(source_line, found["sources"])))
     return Answer(found, lambda: print(shown), notes=notes)

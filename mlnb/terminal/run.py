@@ -33,11 +33,12 @@ def planned_document(
     selection: Any,  # with its forced stages
 ) -> dict:  # in the form of `run --json`, state `planned`
     "What a run would do."
+    from mlnb.flow.asking import told_sources
     from mlnb.flow.key import reason
     from mlnb.flow.run_document import entry_unit, new_document
     from mlnb.flow.selection import is_forced
 
-    document = new_document(plan, selection, None, "planned")
+    document = new_document(plan, selection, None, "planned") | told_sources(plan, selection)
     for entry in document["stages"]:
         if entry["state"] == "cached" and is_forced(plan, selection, entry_unit(entry)):
             entry.update(state="stale", why=[reason("forced", "asked for with --force")])
@@ -67,8 +68,12 @@ def plan_row(
 def show_plan(
     document: dict,  # of a run that is only planned
 ) -> None:
-    "Show what a run would do."
+    "Show what a run would do, as far as is known without asking anybody."
+    from mlnb.flow.asking import source_notes
+
     show_table(["stage", "plan", "why"], [plan_row(entry) for entry in document["stages"]], "no stage")
+    for line in source_notes(document.get("sources", ())):
+        print(line)
     if document.get("experiment"):
         print(f"{document['experiment']}, no head moves")
 
@@ -86,9 +91,11 @@ def server_for(
     manner: Manner,  # whether kernels are to start cold
 ) -> Any:  # None when no kernel server is needed
     "The kernel server, unless nothing would run in it."
+    from mlnb.flow.asking import unread_source
     from mlnb.flow.selection import scope_units
 
-    is_fresh = all(plan.steps[unit].state == "cached" for unit in scope_units(plan, selection))
+    steps = [plan.steps[unit] for unit in scope_units(plan, selection)]
+    is_fresh = all(step.state == "cached" or unread_source(plan, step) for step in steps)
     if manner.cold or (is_fresh and not selection.forced and not manner.check_determinism):
         return None
     from mlnb.kernel.link import ensure_server
@@ -115,22 +122,26 @@ def admitted(
     manner: Manner,  # which of its stages
 ) -> Any:  # its sound part; raises `DefinitionError` when more is needed
     "A pipeline that can be run as it is asked for."
+    from dataclasses import replace
+
     from mlnb.notebook.soundness import sound_part
 
-    selected_soundly(pipeline, manner)
-    return sound_part(pipeline)
+    return replace(sound_part(pipeline), scope=selected_soundly(pipeline, manner).scope)
 
 
 def selection_of(
     plan: Any,  # of a pipeline
     manner: Manner,  # which of its stages
 ) -> Any:  # raises `UsageError` when an input of it is not there
-    "What is asked for of a plan."
+    "What is asked for of a plan; the sources that it needs are asked, unless nothing is to be run."
+    from mlnb.flow.asking import ask_sources
     from mlnb.flow.run import check_inputs
     from mlnb.notebook.soundness import as_read
 
     selection = selected_soundly(as_read(plan.pipeline), manner)
     check_inputs(plan, selection)
+    if not manner.dry_run:
+        ask_sources(plan, selection, manner.refresh or (), say)
     return selection
 
 
@@ -178,10 +189,13 @@ def run_combinations(
     sound = admitted(read_pipeline(project, pipeline), manner)
     combined = combinations(manner.grid)
     resolved = grid_values(project, sound, profile, given.in_file(), given.texts(), combined)
+    asked: dict = {}
 
     def run_one(values: dict, about: dict) -> dict:
         tell_combination(about["grid"], manner.as_json)
-        return run_as_told(make_plan(project, store, sound, profile, values), manner, about, moves_head=False)
+        plan = make_plan(project, store, sound, profile, values)
+        plan.asked = asked  # all combinations see one state of the world
+        return run_as_told(plan, manner, about, moves_head=False)
 
     return run_grid(pipeline, new_run_id(), resolved, list(combined[0]), run_one)
 

@@ -7,7 +7,7 @@ What makes no sense is refused here, before the project is looked at: the mend i
 
 # %% auto #0
 __all__ = ['Stages', 'Jobs', 'KeepGoing', 'DryRun', 'Force', 'Replace', 'From', 'To', 'Only', 'NoWait', 'Wait', 'Cold',
-           'Determinism', 'GridAxes', 'EVERYTHING', 'Manner']
+           'Determinism', 'GridAxes', 'Refresh', 'EVERYTHING', 'Manner']
 
 # %% ../../nbs/terminal/050_run_options.ipynb #7ff59727
 import os
@@ -65,6 +65,15 @@ GridAxes = Annotated[
         help="Run once for every combination of values; moves no head. May be repeated.",
     ),
 ]
+Refresh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--refresh",
+        metavar="SOURCE",
+        help="Ask this source, however young what it gave last is; `all` asks every one. May be repeated. "
+        "Example: mlnb run fraud --refresh chargebacks",
+    ),
+]
 
 # %% ../../nbs/terminal/050_run_options.ipynb #b09c82b0
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Manner:
     cold: Cold = False
     check_determinism: Determinism = False
     grid: GridAxes = None
+    refresh: Refresh = None
     as_json: Json = False
 
     def __post_init__(self) -> None:
@@ -93,6 +103,9 @@ class Manner:
             raise UsageError("`--check-determinism` is about one stage", mend)
         if self.only and not self.stages:
             raise UsageError("`--only` names no stage", "write `mlnb run PIPELINE --only STAGE`")
+        if self.refresh and self.dry_run:
+            said = "`--dry-run` shows what is known, and asks no source"
+            raise UsageError(said, "leave out --refresh, or --dry-run")
         if self.replace:
             self._require_one_forced_result()
 
