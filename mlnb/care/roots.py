@@ -107,12 +107,14 @@ def under_way(
     store: Store,  # whose processes and overlays count
     remove_dead: bool,  # whether pin files of dead processes are removed
 ) -> tuple[set[str], set[str]]:  # digests, and ids of living runs
-    "What living processes, running runs and overlays need."
+    "What living processes, running runs, overlays and last pins need."
     roots = with_overlays(store)
     digests = set().union(*(pinned(root, remove_dead) for root in roots))
     runs = _living_runs(store)
     files = [path for run in runs for path in (store.root / "runs" / run).rglob("*.json*")]
-    files += [path for root in roots for path in (root / "values").rglob("*.json")]
+    files += [
+        path for root in roots for kept in ("values", "sources") for path in (root / kept).rglob("*.json")
+    ]
     return digests.union(*map(digests_in, files)), runs
 
 # %% ../../nbs/care/060_roots.ipynb #40d71790

@@ -22,13 +22,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .asking import ask_sources, unread_source
 from .ending import finish, open_parts, sweep
 from .events import recorded
 from .heads import document_if_kept, head_name, run_again
 from .key import reason
 from .lock import StageLock
 from .parameter_values import command_again
-from .plan import plan_stage, plan_step
+from .plan import is_source, plan_stage, plan_step
 from mlnb.flow.run_document import (
     ONE_BY_ONE,
     Run,
@@ -79,7 +80,7 @@ def check_inputs(
     "Refuse to start a stage whose inputs nobody will make, or a part that is not there."
     scope_units(plan, selection)
     for written in [name for stage in selection.scope for name in plan.pipeline.stages[stage].loads]:
-        if written in plan.missing:
+        if written in plan.missing and not is_source(plan, parse_name(written)):
             raise plan.missing[written]
     for unit, needed in _left_out(plan, selection):
         made = _artifact_between(plan, needed, unit)
@@ -187,6 +188,8 @@ def try_stage(
     planned = run.plan.steps[name]
     if planned.is_open or planned.is_empty:
         return open_parts(run, name)
+    if unread := unread_source(run.plan, planned):
+        return run.set(name, "failed", **unread)
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
     if step.state == "cached" and not must_run:
@@ -429,7 +432,8 @@ def run_pipeline(
 ) -> dict:  # the run's document, in the form of `run --json`
     "Run what is stale."
     check_inputs(plan, selection)
-    store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | (about or {})
+    about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
+    store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | about
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     left_alone = sweep(store)
