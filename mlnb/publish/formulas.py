@@ -9,9 +9,9 @@ A formula that cannot be shown stays on the page as its source, marked, with the
 
 # %% auto #0
 __all__ = ['MANY', 'STACK', 'ELEMENTS', 'YES_OR_NO', 'LENGTHS', 'LENGTH', 'FORMS', 'CLASS_OF', 'LINE', 'TEXT_CLASS', 'ENTITY',
-           'TREE', 'UNPRINTABLE', 'converted', 'allowed', 'safe_mathml', 'source_shown', 'Formulas', 'formula']
+           'TREE', 'UNPRINTABLE', 'MOST', 'converted', 'allowed', 'safe_mathml', 'source_shown', 'Formulas', 'formula']
 
-# %% ../../nbs/publish/014_formulas.ipynb #4a723421
+# %% ../../nbs/publish/014_formulas.ipynb #a79a9d1c
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ from markupsafe import Markup, escape
 from .macros import SYNONYMS, NotShown
 from .tex import labels, ready
 
-# %% ../../nbs/publish/014_formulas.ipynb #1c1675ef
+# %% ../../nbs/publish/014_formulas.ipynb #9e4908ca
 MANY = 1_000  # commands and groups that a usual stack has room for
 STACK = 64 * 1024 * 1024  # [bytes]
 
@@ -62,7 +62,7 @@ def converted(
     except LatexError as error:
         raise NotShown(re.sub(r"^\d+: ", "", str(error)).rstrip(".")) from error
 
-# %% ../../nbs/publish/014_formulas.ipynb #3fcf53a9
+# %% ../../nbs/publish/014_formulas.ipynb #1b292d6f
 ELEMENTS = {"math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "mfrac", "msqrt", "mroot", "msub", "msup"}
 ELEMENTS |= {"msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "mtable", "mtr"}
 ELEMENTS |= {"mtd", "mphantom", "mpadded", "mstyle", "merror", "ms"}
@@ -78,7 +78,7 @@ FORMS |= {
 }
 FORMS |= {"columnspan": r"\d\d?", "rowspan": r"\d\d?"}
 
-# %% ../../nbs/publish/014_formulas.ipynb #924b2e4b
+# %% ../../nbs/publish/014_formulas.ipynb #fc12b2ef
 CLASS_OF = {  # element, declaration -> class
     ("mtd", "text-align:left"): "l",
     ("mtd", "text-align:right"): "r",
@@ -120,7 +120,7 @@ def _attributes(element: Element) -> dict[str, str]:
         kept["class"] = classes
     return kept
 
-# %% ../../nbs/publish/014_formulas.ipynb #9bbb66f6
+# %% ../../nbs/publish/014_formulas.ipynb #b892431d
 def _has_number(table: Element) -> bool:
     "Whether a row of equations has a number."
     return any(len(row) and row[-1].get("style", "").startswith("width") and len(row[-1]) for row in table)
@@ -174,7 +174,7 @@ def allowed(
     made.extend(allowed(child) for child in element)
     return made
 
-# %% ../../nbs/publish/014_formulas.ipynb #403a2981
+# %% ../../nbs/publish/014_formulas.ipynb #7dc73d5b
 ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9A-Fa-f]+);)\w+;")
 TREE = 400  # elements inside one another
 
@@ -207,7 +207,7 @@ def safe_mathml(
     made.set("alttext", tex[:2_000])
     return Markup(tostring(made, encoding="unicode", short_empty_elements=False))
 
-# %% ../../nbs/publish/014_formulas.ipynb #0d3c3a58
+# %% ../../nbs/publish/014_formulas.ipynb #713978b7
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -222,7 +222,10 @@ def source_shown(
     title = f"This formula is shown as its source: {UNPRINTABLE.sub(' ', reason)}."
     return Markup('<code class="{}" title="{}">{}</code>').format(kind, title, shown)
 
-# %% ../../nbs/publish/014_formulas.ipynb #891a1834
+# %% ../../nbs/publish/014_formulas.ipynb #a938c119
+MOST = 5_000  # formulas on one page
+
+
 class Formulas:
     "The formulas of one page: what its macros mean, how its labels are numbered, what could not be shown."
 
@@ -233,6 +236,7 @@ class Formulas:
         self.macros = dict(SYNONYMS)
         self.numbers = labels(sources)
         self.not_shown = []
+        self.count = 0
 
     def show(
         self,
@@ -241,7 +245,10 @@ class Formulas:
     ) -> Markup:  # `<math>`, its source, or nothing
         "Show a formula."
         written = UNPRINTABLE.sub("\ufffd", tex).strip()
+        self.count += 1
         try:
+            if self.count > MOST:
+                raise NotShown(f"the page has more than {MOST:,} formulas")
             words = ready(written, is_block, self.macros, self.numbers)
             if not words:
                 return Markup("")
