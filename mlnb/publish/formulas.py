@@ -11,7 +11,7 @@ A formula that cannot be shown stays on the page as its source, marked, with the
 __all__ = ['MANY', 'STACK', 'ELEMENTS', 'YES_OR_NO', 'LENGTHS', 'LENGTH', 'FORMS', 'CLASS_OF', 'LINE', 'TEXT_CLASS', 'ENTITY',
            'TREE', 'UNPRINTABLE', 'MOST', 'converted', 'allowed', 'safe_mathml', 'source_shown', 'Formulas', 'formula']
 
-# %% ../../nbs/publish/014_formulas.ipynb #a79a9d1c
+# %% ../../nbs/publish/014_formulas.ipynb #b5c9e8cb
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ from markupsafe import Markup, escape
 from .macros import SYNONYMS, NotShown
 from .tex import labels, ready
 
-# %% ../../nbs/publish/014_formulas.ipynb #9e4908ca
+# %% ../../nbs/publish/014_formulas.ipynb #d6035373
 MANY = 1_000  # commands and groups that a usual stack has room for
 STACK = 64 * 1024 * 1024  # [bytes]
 
@@ -34,7 +34,7 @@ def _converter():
     "The converter; loaded when the first formula comes."
     from math_core import LatexToMathML
 
-    return LatexToMathML(fancy_error=False, allow_unreliable_rendering=True, max_expansions=0)
+    return LatexToMathML(fancy_error=False, allow_unreliable_rendering=True)
 
 
 def _with_large_stack(tex: str, is_block: bool) -> str:
@@ -62,7 +62,7 @@ def converted(
     except LatexError as error:
         raise NotShown(re.sub(r"^\d+: ", "", str(error)).rstrip(".")) from error
 
-# %% ../../nbs/publish/014_formulas.ipynb #1b292d6f
+# %% ../../nbs/publish/014_formulas.ipynb #8808c3df
 ELEMENTS = {"math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "mfrac", "msqrt", "mroot", "msub", "msup"}
 ELEMENTS |= {"msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "mtable", "mtr"}
 ELEMENTS |= {"mtd", "mphantom", "mpadded", "mstyle", "merror", "ms"}
@@ -78,7 +78,7 @@ FORMS |= {
 }
 FORMS |= {"columnspan": r"\d\d?", "rowspan": r"\d\d?"}
 
-# %% ../../nbs/publish/014_formulas.ipynb #fc12b2ef
+# %% ../../nbs/publish/014_formulas.ipynb #117a0fd7
 CLASS_OF = {  # element, declaration -> class
     ("mtd", "text-align:left"): "l",
     ("mtd", "text-align:right"): "r",
@@ -104,6 +104,8 @@ TEXT_CLASS |= {"a": ""}
 
 def _classes(element: Element) -> str:
     "What an element's style means, as classes."
+    if "style" not in element.attrib:
+        return ""
     told = element.get("style", "").split(";")
     plain = [re.sub(r"\s*:\s*", ":", declaration.strip()) for declaration in told]
     found = [CLASS_OF.get((element.tag, declaration), "") for declaration in plain]
@@ -120,7 +122,7 @@ def _attributes(element: Element) -> dict[str, str]:
         kept["class"] = classes
     return kept
 
-# %% ../../nbs/publish/014_formulas.ipynb #b892431d
+# %% ../../nbs/publish/014_formulas.ipynb #5bf7fabb
 def _has_number(table: Element) -> bool:
     "Whether a row of equations has a number."
     return any(len(row) and row[-1].get("style", "").startswith("width") and len(row[-1]) for row in table)
@@ -174,7 +176,7 @@ def allowed(
     made.extend(allowed(child) for child in element)
     return made
 
-# %% ../../nbs/publish/014_formulas.ipynb #7dc73d5b
+# %% ../../nbs/publish/014_formulas.ipynb #2ec518e0
 ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9A-Fa-f]+);)\w+;")
 TREE = 400  # elements inside one another
 
@@ -207,7 +209,7 @@ def safe_mathml(
     made.set("alttext", tex[:2_000])
     return Markup(tostring(made, encoding="unicode", short_empty_elements=False))
 
-# %% ../../nbs/publish/014_formulas.ipynb #713978b7
+# %% ../../nbs/publish/014_formulas.ipynb #c5b15fe0
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -222,7 +224,7 @@ def source_shown(
     title = f"This formula is shown as its source: {UNPRINTABLE.sub(' ', reason)}."
     return Markup('<code class="{}" title="{}">{}</code>').format(kind, title, shown)
 
-# %% ../../nbs/publish/014_formulas.ipynb #a938c119
+# %% ../../nbs/publish/014_formulas.ipynb #0c5dd389
 MOST = 5_000  # formulas on one page
 
 

@@ -130,8 +130,11 @@ td.name { white-space: nowrap; }
 figure { overflow-x: auto; } figure img, .output img { max-width: 100%; height: auto; display: block; \
 border-radius: 6px; background: #fff; }
 @media (prefers-color-scheme: dark) { figure img { padding: .5rem; } }
-math { font-size: 1.07em; } math[display=block] { margin: .75rem 0; overflow: auto hidden; max-width: 100%; }
-mtd.l { text-align: left; } mtd.r { text-align: right; } mtd.p0 { padding-left: 0; } \
+math { font-size: 1.07em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", \
+"TeX Gyre Pagella Math", "DejaVu Math TeX Gyre", "Noto Sans Math", math; }
+ math[display=block] { margin: .75rem 0; overflow: auto hidden; max-width: 100%; }
+mtd.l { text-align: left; justify-items: start; } mtd.r { text-align: right; justify-items: end; } \
+ mtd.p0 { padding-left: 0; } \
 mtd.q0 { padding-right: 0; } mtd.t0 { padding-block: 0; } mtable.full { width: 100%; } mtd.half { width: 50%; }
 .line-left { border-left: 1px solid; } .line-right { border-right: 1px solid; } \
 .line-top { border-top: 1px solid; } .line-bottom { border-bottom: 1px solid; } mspace.back { margin-left: -.167em; }

@@ -8,16 +8,16 @@ Nothing is guessed: what this module does not know it leaves as it is."""
 
 # %% auto #0
 __all__ = ['ENVIRONMENTS', 'ALONE', 'TOLD', 'BEGIN_OR_END', 'NUMBERED', 'EQNARRAY', 'WEB_COLOURS', 'COLOUR', 'TEXT', 'REFERENCE',
-           'PATTERNS', 'LABEL', 'TAG', 'LABELLED', 'CODE', 'known_star', 'environments', 'texts', 'small_things',
-           'labels', 'numbered', 'outside', 'lines', 'ready']
+           'COMMENT', 'PATTERNS', 'LABEL', 'TAG', 'LABELLED', 'CODE', 'known_star', 'environments', 'without_comments',
+           'texts', 'small_things', 'labels', 'numbered', 'outside', 'lines', 'ready']
 
-# %% ../../nbs/publish/012_tex.ipynb #51a618c4
+# %% ../../nbs/publish/012_tex.ipynb #cc8280b2
 import re
 from collections.abc import Callable
 
 from .macros import DEEPEST, LONGEST, Macro, NotShown, argument, depth, expand, group_end, option
 
-# %% ../../nbs/publish/012_tex.ipynb #d9fa9466
+# %% ../../nbs/publish/012_tex.ipynb #acce113c
 ENVIRONMENTS = {
     "split": "aligned",
     "eqnarray": "align*",
@@ -87,7 +87,7 @@ def _ended(match: re.Match) -> str:
     name = "subarray" if match[2] == "smallmatrix" else known_star(ENVIRONMENTS.get(match[2], match[2]))
     return "" if match[2] in ALONE else rf"\end{{{name}}}"
 
-# %% ../../nbs/publish/012_tex.ipynb #58d62b34
+# %% ../../nbs/publish/012_tex.ipynb #54ad8738
 EQNARRAY = re.compile(r"\\begin\{eqnarray\*?\}(.*?)\\end\{eqnarray\*?\}", re.S)
 
 
@@ -98,7 +98,7 @@ def _one_mark(match: re.Match) -> str:
     )
     return rows
 
-# %% ../../nbs/publish/012_tex.ipynb #03915a8d
+# %% ../../nbs/publish/012_tex.ipynb #9550a4c4
 WEB_COLOURS = {"darkred": "8B0000", "darkgreen": "006400", "darkblue": "00008B", "navy": "000080"}
 WEB_COLOURS |= {"crimson": "DC143C", "tomato": "FF6347", "firebrick": "B22222", "gold": "FFD700"}
 WEB_COLOURS |= {"royalblue": "4169E1", "steelblue": "4682B4", "dodgerblue": "1E90FF", "indigo": "4B0082"}
@@ -126,7 +126,7 @@ def _colour(match: re.Match) -> str:
     told = f"[HTML]{{{found}}}" if found else f"{{{match[3]}}}"
     return rf"\{command}{told}{match[4] or ''}"
 
-# %% ../../nbs/publish/012_tex.ipynb #01435669
+# %% ../../nbs/publish/012_tex.ipynb #a43b5a03
 TEXT = re.compile(r"\\(text|textbf|textit|textrm|texttt|textsf|emph)\s*\{")
 REFERENCE = re.compile(r"\\(eq)?ref\s*\{([^{}]*)\}")
 
@@ -136,10 +136,20 @@ def _words(command: str, words: str) -> str:
     pieces = re.split(r"(?<!\\)\$", words)
     if len(pieces) % 2 == 0:
         raise NotShown("a dollar sign in a text has no other")
-    plain = (re.sub(r"(?<!\\)([_#&])", r"\\\1", piece).replace(r"\\", " ") for piece in pieces[::2])
+    plain = (re.sub(r"(?<!\\)([_#&%])", r"\\\1", piece).replace(r"\\", " ") for piece in pieces[::2])
     shown = [rf"\{command}{{{piece}}}" if piece else "" for piece in plain]
     inner = [f"{{{piece}}}" for piece in pieces[1::2]] + [""]
     return "".join(part for pair in zip(shown, inner, strict=True) for part in pair)
+
+
+COMMENT = re.compile(r"(?<!\\)%[^\n]*\n?")
+
+
+def without_comments(
+    tex: str,  # a formula
+) -> str:  # a percent sign stays where a brace is closed behind it
+    "Take comments out; a percent sign in a text is none."
+    return COMMENT.sub(lambda at: "" if at[0].count("{") == at[0].count("}") else at[0], tex)
 
 
 def texts(
@@ -153,7 +163,7 @@ def texts(
         position = end
     return "".join([*parts, tex[position:]])
 
-# %% ../../nbs/publish/012_tex.ipynb #91248b59
+# %% ../../nbs/publish/012_tex.ipynb #b8bbf4a5
 def _character(match: re.Match) -> str:
     "A letter or sign by its number; anything else stays."
     number = int(match[1][1:], 16) if match[1][0] in "xX" else int(match[1])
@@ -194,7 +204,7 @@ def small_things(
         tex = pattern.sub(put, tex)
     return tex
 
-# %% ../../nbs/publish/012_tex.ipynb #765d0a37
+# %% ../../nbs/publish/012_tex.ipynb #c07dcfed
 LABEL = re.compile(r"\\label\s*\{([^{}]*)\}")
 TAG = re.compile(r"\\tag\s*\*?\s*\{([^{}]*)\}")
 LABELLED = re.compile(rf"{TAG.pattern}\s*{LABEL.pattern}|{LABEL.pattern}(?:\s*{TAG.pattern})?")
@@ -246,7 +256,7 @@ def _tag(match: re.Match, numbers: dict[str, str]) -> str:
     name = match[2] or match[3]
     return rf"\tag{{{given or numbers.get(name, name)}}}"
 
-# %% ../../nbs/publish/012_tex.ipynb #1fa5ab1c
+# %% ../../nbs/publish/012_tex.ipynb #537cd144
 def outside(
     tex: str,  # a formula
 ) -> set[str]:  # of `\\\\` and `&`, those outside of any group
@@ -270,7 +280,7 @@ def lines(
     name = "aligned" if "&" in marks else "gathered"
     return rf"\begin{{{name}}}{tex}\end{{{name}}}"
 
-# %% ../../nbs/publish/012_tex.ipynb #1b92082b
+# %% ../../nbs/publish/012_tex.ipynb #0b13f237
 def ready(
     tex: str,  # a formula without its delimiters
     is_block: bool,  # whether it stands on a line of its own
@@ -280,7 +290,7 @@ def ready(
     "Make a formula ready for the converter."
     if len(tex) > LONGEST:
         raise NotShown(f"it has more than {LONGEST:,} characters")
-    tex = small_things(expand(tex, macros)).strip()
+    tex = small_things(expand(without_comments(tex), macros)).strip()
     if depth(tex) > DEEPEST:
         raise NotShown(f"it is nested more than {DEEPEST} times")
     tex = texts(numbered(environments(tex), numbers))
