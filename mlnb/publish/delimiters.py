@@ -10,7 +10,7 @@ One pass from left to right finds them; what closes a formula is looked for once
 __all__ = ['OPENING', 'CLOSED_BY', 'STOPS', 'MISSING', 'MONEY', 'SURELY_TEX', 'SKIPPED', 'FOUND', 'SLOT', 'PLACE', 'Found',
            'is_money', 'Reader', 'find_formulas', 'Slots', 'take_formulas', 'show_latex']
 
-# %% ../../nbs/publish/016_delimiters.ipynb #d9ca2a91
+# %% ../../nbs/publish/016_delimiters.ipynb #29be23b4
 import re
 from dataclasses import dataclass
 from html import escape as html_escape
@@ -19,9 +19,9 @@ from markupsafe import Markup, escape
 
 from .formulas import Formulas
 
-# %% ../../nbs/publish/016_delimiters.ipynb #0faa29a1
+# %% ../../nbs/publish/016_delimiters.ipynb #3d4fbef9
 OPENING = re.compile(
-    r"(?P<fence>^[ \t>]*(?:[-*+]\s+|\d+[.)]\s+)?(?:```+|~~~+))|(?P<ticks>`+)|(?P<comment><!--)|"
+    r"(?P<fence>^[ \t>]*(?:[-*+]\s+|\d+[.)]\s+)?(?:```+(?![^\n]*`)|~~~+))|(?P<ticks>`+)|(?P<comment><!--)|"
     r"(?P<double>\\\\[\[(])|(?P<single>\\[\[(])|\\begin\{(?P<environment>[A-Za-z]+\*?)\}|"
     r"(?P<reference>\\(?:eq)?ref\{[^{}\n]{1,200}\})|(?P<escaped>\\.)|(?P<dollars>\$\$?)",
     re.M | re.S,
@@ -42,8 +42,8 @@ class Found:
     tex: str  # between the two
     is_block: bool  # whether it stands on a line of its own
 
-# %% ../../nbs/publish/016_delimiters.ipynb #a32db6e2
-MONEY = re.compile(r"\s?\d[^\\^_{}=<>+*]*")
+# %% ../../nbs/publish/016_delimiters.ipynb #e1bb337e
+MONEY = re.compile(r"\d[^\\^_{}=<>+*]*")
 SURELY_TEX = re.compile(r"\\[A-Za-z]|[\^=]|(?<![A-Za-z0-9])[A-Za-z]_[A-Za-z0-9{]")
 
 
@@ -55,7 +55,7 @@ def is_money(
     begins_another = behind[:1].isdigit() or inside[-1:].isspace()
     return bool(begins_another and MONEY.fullmatch(inside))
 
-# %% ../../nbs/publish/016_delimiters.ipynb #5a0509fe
+# %% ../../nbs/publish/016_delimiters.ipynb #2bf305df
 class Reader:
     "Reads a text once, from left to right."
 
@@ -93,7 +93,7 @@ class Reader:
             tex = re.sub(r"\n[ \t]*>[ \t]?", "\n", tex)
         return Found(opening.start(), closing.end(), tex, is_block)
 
-# %% ../../nbs/publish/016_delimiters.ipynb #0b730582
+# %% ../../nbs/publish/016_delimiters.ipynb #815f3740
 def _fence(reader: Reader, opening: re.Match) -> int:
     "Where a fenced block ends."
     sign = opening[0].strip(" \t>-*+.)0123456789")
@@ -172,7 +172,7 @@ def find_formulas(
             position = found.end
     return formulas
 
-# %% ../../nbs/publish/016_delimiters.ipynb #8d43ccd7
+# %% ../../nbs/publish/016_delimiters.ipynb #a5a2998b
 SLOT = re.compile("\ue000(\\d+)\ue001")
 PLACE = re.compile(
     rf"<(?P<code>pre|code)\b.*?</(?P=code)>|<[a-z](?:[^\"<>]|\"[^\"]*\")*>|{SLOT.pattern}", re.S
@@ -227,7 +227,7 @@ def take_formulas(
         position = found.end
     return "".join([*parts, text[position:]]), slots
 
-# %% ../../nbs/publish/016_delimiters.ipynb #fe098cbd
+# %% ../../nbs/publish/016_delimiters.ipynb #4f51a539
 def show_latex(
     text: str,  # an output of type `text/latex`
     formulas: Formulas | None = None,  # of its page
