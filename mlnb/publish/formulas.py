@@ -11,7 +11,7 @@ A formula that cannot be shown stays on the page as its source, marked, with the
 __all__ = ['MANY', 'STACK', 'ELEMENTS', 'YES_OR_NO', 'LENGTHS', 'LENGTH', 'FORMS', 'CLASS_OF', 'LINE', 'TEXT_CLASS', 'ENTITY',
            'TREE', 'UNPRINTABLE', 'MOST', 'converted', 'allowed', 'safe_mathml', 'source_shown', 'Formulas', 'formula']
 
-# %% ../../nbs/publish/014_formulas.ipynb #b5c9e8cb
+# %% ../../nbs/publish/014_formulas.ipynb #1ac4a286
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ from markupsafe import Markup, escape
 from .macros import SYNONYMS, NotShown
 from .tex import labels, ready
 
-# %% ../../nbs/publish/014_formulas.ipynb #d6035373
+# %% ../../nbs/publish/014_formulas.ipynb #38237bf3
 MANY = 1_000  # commands and groups that a usual stack has room for
 STACK = 64 * 1024 * 1024  # [bytes]
 
@@ -62,7 +62,7 @@ def converted(
     except LatexError as error:
         raise NotShown(re.sub(r"^\d+: ", "", str(error)).rstrip(".")) from error
 
-# %% ../../nbs/publish/014_formulas.ipynb #8808c3df
+# %% ../../nbs/publish/014_formulas.ipynb #31c05fbc
 ELEMENTS = {"math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "mfrac", "msqrt", "mroot", "msub", "msup"}
 ELEMENTS |= {"msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "mtable", "mtr"}
 ELEMENTS |= {"mtd", "mphantom", "mpadded", "mstyle", "merror", "ms"}
@@ -78,7 +78,7 @@ FORMS |= {
 }
 FORMS |= {"columnspan": r"\d\d?", "rowspan": r"\d\d?"}
 
-# %% ../../nbs/publish/014_formulas.ipynb #117a0fd7
+# %% ../../nbs/publish/014_formulas.ipynb #ca26d049
 CLASS_OF = {  # element, declaration -> class
     ("mtd", "text-align:left"): "l",
     ("mtd", "text-align:right"): "r",
@@ -122,7 +122,7 @@ def _attributes(element: Element) -> dict[str, str]:
         kept["class"] = classes
     return kept
 
-# %% ../../nbs/publish/014_formulas.ipynb #5bf7fabb
+# %% ../../nbs/publish/014_formulas.ipynb #752a132b
 def _has_number(table: Element) -> bool:
     "Whether a row of equations has a number."
     return any(len(row) and row[-1].get("style", "").startswith("width") and len(row[-1]) for row in table)
@@ -155,7 +155,7 @@ def _with_class(element: Element, kind: str) -> Element:
 def _enclosed(element: Element) -> Element:
     "A box, or something struck out."
     made = _with_class(Element("mrow"), "boxed" if "box" in element.get("notation", "") else "struck")
-    made.extend(allowed(child) for child in element if "class" not in child.attrib)
+    made.extend([allowed(child) for child in element if "class" not in child.attrib])
     return made
 
 
@@ -173,10 +173,10 @@ def allowed(
         _without_room(element)
     made = Element(element.tag, _attributes(element))
     made.text = element.text
-    made.extend(allowed(child) for child in element)
+    made.extend([allowed(child) for child in element])
     return made
 
-# %% ../../nbs/publish/014_formulas.ipynb #2ec518e0
+# %% ../../nbs/publish/014_formulas.ipynb #e242b173
 ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9A-Fa-f]+);)\w+;")
 TREE = 400  # elements inside one another
 
@@ -209,7 +209,7 @@ def safe_mathml(
     made.set("alttext", tex[:2_000])
     return Markup(tostring(made, encoding="unicode", short_empty_elements=False))
 
-# %% ../../nbs/publish/014_formulas.ipynb #c5b15fe0
+# %% ../../nbs/publish/014_formulas.ipynb #9470c27a
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -224,7 +224,7 @@ def source_shown(
     title = f"This formula is shown as its source: {UNPRINTABLE.sub(' ', reason)}."
     return Markup('<code class="{}" title="{}">{}</code>').format(kind, title, shown)
 
-# %% ../../nbs/publish/014_formulas.ipynb #0c5dd389
+# %% ../../nbs/publish/014_formulas.ipynb #2db6b3b0
 MOST = 5_000  # formulas on one page
 
 
@@ -251,7 +251,7 @@ class Formulas:
         try:
             if self.count > MOST:
                 raise NotShown(f"the page has more than {MOST:,} formulas")
-            words = ready(written, is_block, self.macros, self.numbers)
+            words = ready(written, self.macros, self.numbers)
             if not words:
                 return Markup("")
             return safe_mathml(converted(words, is_block), written)

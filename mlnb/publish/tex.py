@@ -11,13 +11,13 @@ __all__ = ['ENVIRONMENTS', 'ALONE', 'TOLD', 'BEGIN_OR_END', 'NUMBERED', 'EQNARRA
            'COMMENT', 'PATTERNS', 'LABEL', 'TAG', 'LABELLED', 'CODE', 'known_star', 'environments', 'without_comments',
            'texts', 'small_things', 'labels', 'numbered', 'outside', 'lines', 'ready']
 
-# %% ../../nbs/publish/012_tex.ipynb #cc8280b2
+# %% ../../nbs/publish/012_tex.ipynb #7bd92196
 import re
 from collections.abc import Callable
 
 from .macros import DEEPEST, LONGEST, Macro, NotShown, argument, depth, expand, group_end, option
 
-# %% ../../nbs/publish/012_tex.ipynb #acce113c
+# %% ../../nbs/publish/012_tex.ipynb #285b25e0
 ENVIRONMENTS = {
     "split": "aligned",
     "eqnarray": "align*",
@@ -87,7 +87,7 @@ def _ended(match: re.Match) -> str:
     name = "subarray" if match[2] == "smallmatrix" else known_star(ENVIRONMENTS.get(match[2], match[2]))
     return "" if match[2] in ALONE else rf"\end{{{name}}}"
 
-# %% ../../nbs/publish/012_tex.ipynb #54ad8738
+# %% ../../nbs/publish/012_tex.ipynb #69613062
 EQNARRAY = re.compile(r"\\begin\{eqnarray\*?\}(.*?)\\end\{eqnarray\*?\}", re.S)
 
 
@@ -98,7 +98,7 @@ def _one_mark(match: re.Match) -> str:
     )
     return rows
 
-# %% ../../nbs/publish/012_tex.ipynb #9550a4c4
+# %% ../../nbs/publish/012_tex.ipynb #3c156515
 WEB_COLOURS = {"darkred": "8B0000", "darkgreen": "006400", "darkblue": "00008B", "navy": "000080"}
 WEB_COLOURS |= {"crimson": "DC143C", "tomato": "FF6347", "firebrick": "B22222", "gold": "FFD700"}
 WEB_COLOURS |= {"royalblue": "4169E1", "steelblue": "4682B4", "dodgerblue": "1E90FF", "indigo": "4B0082"}
@@ -121,12 +121,11 @@ def _hex(model: str | None, value: str) -> str | None:
 
 def _colour(match: re.Match) -> str:
     "One colour in xcolor's form."
-    command = "textcolor" if match[4] else "color"
     found = _hex(match[2], match[3])
-    told = f"[HTML]{{{found}}}" if found else f"{{{match[3]}}}"
-    return rf"\{command}{told}{match[4] or ''}"
+    told = rf"\color[HTML]{{{found}}}" if found else rf"\color{{{match[3]}}}"
+    return f"{{{told} " if match[4] else f"{told} "
 
-# %% ../../nbs/publish/012_tex.ipynb #a43b5a03
+# %% ../../nbs/publish/012_tex.ipynb #fea76622
 TEXT = re.compile(r"\\(text|textbf|textit|textrm|texttt|textsf|emph)\s*\{")
 REFERENCE = re.compile(r"\\(eq)?ref\s*\{([^{}]*)\}")
 
@@ -136,7 +135,8 @@ def _words(command: str, words: str) -> str:
     pieces = re.split(r"(?<!\\)\$", words)
     if len(pieces) % 2 == 0:
         raise NotShown("a dollar sign in a text has no other")
-    plain = (re.sub(r"(?<!\\)([_#&%])", r"\\\1", piece).replace(r"\\", " ") for piece in pieces[::2])
+    spaced = (piece.replace(r"\\", " ") for piece in pieces[::2])
+    plain = (re.sub(r"\\?([_#&%])", r"\\\1{}", piece) for piece in spaced)
     shown = [rf"\{command}{{{piece}}}" if piece else "" for piece in plain]
     inner = [f"{{{piece}}}" for piece in pieces[1::2]] + [""]
     return "".join(part for pair in zip(shown, inner, strict=True) for part in pair)
@@ -163,7 +163,7 @@ def texts(
         position = end
     return "".join([*parts, tex[position:]])
 
-# %% ../../nbs/publish/012_tex.ipynb #b8bbf4a5
+# %% ../../nbs/publish/012_tex.ipynb #1c8e6282
 def _character(match: re.Match) -> str:
     "A letter or sign by its number; anything else stays."
     number = int(match[1][1:], 16) if match[1][0] in "xX" else int(match[1])
@@ -204,7 +204,7 @@ def small_things(
         tex = pattern.sub(put, tex)
     return tex
 
-# %% ../../nbs/publish/012_tex.ipynb #c07dcfed
+# %% ../../nbs/publish/012_tex.ipynb #5af403db
 LABEL = re.compile(r"\\label\s*\{([^{}]*)\}")
 TAG = re.compile(r"\\tag\s*\*?\s*\{([^{}]*)\}")
 LABELLED = re.compile(rf"{TAG.pattern}\s*{LABEL.pattern}|{LABEL.pattern}(?:\s*{TAG.pattern})?")
@@ -256,7 +256,7 @@ def _tag(match: re.Match, numbers: dict[str, str]) -> str:
     name = match[2] or match[3]
     return rf"\tag{{{given or numbers.get(name, name)}}}"
 
-# %% ../../nbs/publish/012_tex.ipynb #537cd144
+# %% ../../nbs/publish/012_tex.ipynb #e7d01df8
 def outside(
     tex: str,  # a formula
 ) -> set[str]:  # of `\\\\` and `&`, those outside of any group
@@ -270,7 +270,7 @@ def outside(
 
 
 def lines(
-    tex: str,  # a formula that stands on a line of its own
+    tex: str,  # a formula
 ) -> str:  # in an environment if it has lines
     "Put lines below one another."
     tex = re.sub(r"(\\\\\s*(\[[^\]]*\])?\s*)+$", "", tex.strip())
@@ -280,10 +280,9 @@ def lines(
     name = "aligned" if "&" in marks else "gathered"
     return rf"\begin{{{name}}}{tex}\end{{{name}}}"
 
-# %% ../../nbs/publish/012_tex.ipynb #0b13f237
+# %% ../../nbs/publish/012_tex.ipynb #0c6a1b90
 def ready(
     tex: str,  # a formula without its delimiters
-    is_block: bool,  # whether it stands on a line of its own
     macros: dict[str, Macro],  # of its page; definitions are added
     numbers: dict[str, str],  # of the labels of its page
 ) -> str:  # the same in words that the converter knows; empty without any
@@ -293,5 +292,4 @@ def ready(
     tex = small_things(expand(without_comments(tex), macros)).strip()
     if depth(tex) > DEEPEST:
         raise NotShown(f"it is nested more than {DEEPEST} times")
-    tex = texts(numbered(environments(tex), numbers))
-    return lines(tex) if is_block else tex
+    return lines(texts(numbered(environments(tex), numbers)))
