@@ -12,7 +12,7 @@ from mlnb.publish.frames import read_report, render_report, viewer
 from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.outputs import render_output, without_places
 from mlnb.publish.pages import Facts, join_outputs, render
-from mlnb.publish.prose import clean, markdown
+from mlnb.publish.prose import clean
 
 ATTACKS = [
     "<script>attack()</script>",
