@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.publish.delimiters import find_formulas, show_latex
-from mlnb.publish.formulas import ELEMENTS, FORMS, Formulas, formula, safe_mathml
+from mlnb.publish.formulas import ELEMENTS, ATTRIBUTE_FORMS, Formulas, formula, safe_mathml
 from mlnb.publish.macros import NotShown
 from mlnb.publish.outputs import render_output
 from mlnb.publish.pages import Facts, render
@@ -235,7 +235,7 @@ def harmful(html):
     found = Elements(html).found
     tags = [tag for tag, _ in found if tag not in ELEMENTS | {"code", "p", "b"}]
     names = {name for _, attributes in found for name in attributes}
-    return tags + sorted(names - FORMS.keys() - {"class", "alttext", "title"})
+    return tags + sorted(names - ATTRIBUTE_FORMS.keys() - {"class", "alttext", "title"})
 
 
 @pytest.mark.parametrize("tex", HOSTILE)

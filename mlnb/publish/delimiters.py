@@ -8,9 +8,9 @@ One pass from left to right finds them; what closes a formula is looked for once
 
 # %% auto #0
 __all__ = ['OPENING', 'CLOSED_BY', 'STOPS', 'MISSING', 'OPENINGS', 'MONEY', 'SURELY_TEX', 'SKIPPED', 'FOUND', 'SLOT', 'PLACE',
-           'Found', 'is_money', 'Reader', 'find_formulas', 'Slots', 'take_formulas', 'show_latex']
+           'FormulaFound', 'is_money', 'Reader', 'find_formulas', 'Slots', 'take_formulas', 'show_latex']
 
-# %% ../../nbs/publish/016_delimiters.ipynb #8846a39a
+# %% ../../nbs/publish/016_delimiters.ipynb #e0b08626
 import re
 from dataclasses import dataclass
 from html import escape as html_escape
@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 
 from .formulas import Formulas
 
-# %% ../../nbs/publish/016_delimiters.ipynb #2d795aac
+# %% ../../nbs/publish/016_delimiters.ipynb #20ad0865
 OPENING = re.compile(
     r"(?P<fence>^[ \t>]*(?:[-*+]\s+|\d+[.)]\s+)?(?:```+(?![^\n]*`)|~~~+))|(?P<ticks>`+)|(?P<comment><!--)|"
     r"(?P<double>\\\\[\[(])|(?P<single>\\[\[(])|\\begin\{(?P<environment>[A-Za-z]+\*?)\}|"
@@ -35,7 +35,7 @@ OPENINGS = 20_000  # signs of a text that are looked at; the rest is words
 
 
 @dataclass
-class Found:
+class FormulaFound:
     "A formula in a text."
 
     start: int  # where its delimiter begins
@@ -43,7 +43,7 @@ class Found:
     tex: str  # between the two
     is_block: bool  # whether it stands on a line of its own
 
-# %% ../../nbs/publish/016_delimiters.ipynb #e83db4f4
+# %% ../../nbs/publish/016_delimiters.ipynb #c95feb62
 MONEY = re.compile(r"\d[^\\^_{}=<>+*]*")
 SURELY_TEX = re.compile(r"\\[A-Za-z]|[\^=]|(?<![A-Za-z0-9])[A-Za-z]_[A-Za-z0-9{]")
 
@@ -56,7 +56,7 @@ def is_money(
     begins_another = behind[:1].isdigit() or inside[-1:].isspace()
     return bool(begins_another and MONEY.fullmatch(inside))
 
-# %% ../../nbs/publish/016_delimiters.ipynb #56fa03d8
+# %% ../../nbs/publish/016_delimiters.ipynb #d3dc23f2
 class Reader:
     "Reads a text once, from left to right."
 
@@ -81,10 +81,10 @@ class Reader:
 
     def found(
         self,
-        opening: re.Match,  # of `OPENING`
+        opening: re.Match,  # one of `OPENING`, found
         closing: re.Match | None,  # what closes it
         is_block: bool,  # whether it stands on a line of its own
-    ) -> Found | None:
+    ) -> FormulaFound | None:
         "A formula between two delimiters."
         if closing is None:
             return None
@@ -92,9 +92,9 @@ class Reader:
         before = self.text[max(0, opening.start() - 500) : opening.start()]
         if re.search(r"(^|\n)[ \t]*>[^\n]*$", before):
             tex = re.sub(r"\n[ \t]*>[ \t]?", "\n", tex)
-        return Found(opening.start(), closing.end(), tex, is_block)
+        return FormulaFound(opening.start(), closing.end(), tex, is_block)
 
-# %% ../../nbs/publish/016_delimiters.ipynb #7e2e78f5
+# %% ../../nbs/publish/016_delimiters.ipynb #e1a5101e
 def _fence(reader: Reader, opening: re.Match) -> int:
     "Where a fenced block ends."
     sign = opening[0].strip(" \t>-*+.)0123456789")
@@ -115,14 +115,14 @@ def _comment(reader: Reader, opening: re.Match) -> int:
     return closing.end() if closing else opening.end()
 
 
-def _double(reader: Reader, opening: re.Match) -> Found | None:
+def _double(reader: Reader, opening: re.Match) -> FormulaFound | None:
     "A formula between brackets with two backslashes each."
     bracket = opening[0][-1]
     closing = reader.close(r"\\" + re.escape(CLOSED_BY[bracket]), opening.end())
     return reader.found(opening, closing, bracket == "[")
 
 
-def _single(reader: Reader, opening: re.Match) -> Found | None:
+def _single(reader: Reader, opening: re.Match) -> FormulaFound | None:
     "One between brackets with a backslash each, if it is surely TeX."
     bracket = opening[0][-1]
     sign = CLOSED_BY[bracket]
@@ -131,7 +131,7 @@ def _single(reader: Reader, opening: re.Match) -> Found | None:
     return found if found and SURELY_TEX.search(found.tex) else None
 
 
-def _environment(reader: Reader, opening: re.Match) -> Found | None:
+def _environment(reader: Reader, opening: re.Match) -> FormulaFound | None:
     "An environment, which belongs to the formula."
     name = opening["environment"]
     closing = reader.close(rf"\\end\{{{re.escape(name)}\}}", opening.end())
@@ -141,7 +141,7 @@ def _environment(reader: Reader, opening: re.Match) -> Found | None:
     return found
 
 
-def _dollars(reader: Reader, opening: re.Match) -> Found | None:
+def _dollars(reader: Reader, opening: re.Match) -> FormulaFound | None:
     "A formula between dollar signs."
     if opening[0] == "$$":
         return reader.found(opening, reader.close(r"(?<!\\)\$\$", opening.end()), True)
@@ -159,7 +159,7 @@ FOUND = {"double": _double, "single": _single, "environment": _environment, "dol
 
 def find_formulas(
     text: str,  # markdown, or the LaTeX of an output
-) -> list[Found]:  # in order; a reference is one whose TeX is the command
+) -> list[FormulaFound]:  # in order; a reference is one whose TeX is the command
     "Find the formulas of a text."
     reader, position, formulas = Reader(text), 0, []
     for _ in range(OPENINGS):
@@ -170,13 +170,13 @@ def find_formulas(
         if kind in SKIPPED:
             position = SKIPPED[kind](reader, opening)
         elif kind == "reference":
-            formulas.append(Found(opening.start(), opening.end(), opening[0], False))
+            formulas.append(FormulaFound(opening.start(), opening.end(), opening[0], False))
         elif kind in FOUND and (found := FOUND[kind](reader, opening)):
             formulas.append(found)
             position = found.end
     return formulas
 
-# %% ../../nbs/publish/016_delimiters.ipynb #e02bcefe
+# %% ../../nbs/publish/016_delimiters.ipynb #1233f16b
 SLOT = re.compile("\ue000(\\d+)\ue001")
 PLACE = re.compile(
     rf"<(?P<code>pre|code)\b.*?</(?P=code)>|<[a-z](?:[^\"<>]|\"[^\"]*\")*>|{SLOT.pattern}", re.S
@@ -207,7 +207,7 @@ class Slots:
         return values[int(number)] if len(number) < 9 and int(number) < len(values) else ""
 
 
-def _shown(found: Found, formulas: Formulas) -> str:
+def _formula_shown(found: FormulaFound, formulas: Formulas) -> str:
     "A formula, or the number that a reference means."
     reference = re.fullmatch(r"\\(eq)?ref\{(.*)\}", found.tex)
     if not reference:
@@ -218,7 +218,7 @@ def _shown(found: Found, formulas: Formulas) -> str:
 
 
 def take_formulas(
-    text: str,  # markdown
+    text: str,  # markdown of a cell
     formulas: Formulas,  # of its page
 ) -> tuple[str, Slots]:  # the text with slots, and what belongs there
     "Take the formulas out of a text."
@@ -227,11 +227,11 @@ def take_formulas(
     for found in find_formulas(text):
         parts += [text[position : found.start], f"\ue000{len(slots.written)}\ue001"]
         slots.written.append(text[found.start : found.end])
-        slots.shown.append(_shown(found, formulas))
+        slots.shown.append(_formula_shown(found, formulas))
         position = found.end
     return "".join([*parts, text[position:]]), slots
 
-# %% ../../nbs/publish/016_delimiters.ipynb #12623317
+# %% ../../nbs/publish/016_delimiters.ipynb #274f9ff5
 def show_latex(
     text: str,  # an output of type `text/latex`
     formulas: Formulas | None = None,  # of its page
@@ -250,6 +250,6 @@ def show_latex(
         return Markup("<p>{}</p>").format(formulas.show(bare, True))
     parts, position = [], 0
     for found in pieces:
-        parts += [escape(text[position : found.start]), _shown(found, formulas)]
+        parts += [escape(text[position : found.start]), _formula_shown(found, formulas)]
         position = found.end
     return Markup("<p>{}</p>").format(Markup("").join([*parts, escape(text[position:])]))
