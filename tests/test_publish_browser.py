@@ -305,7 +305,8 @@ MEASURE = """(() => {
   const ends = boxes("mtr > mtd.r").map((box) => box.right), number = boxes("mtd.half.r")[0];
   const bracket = boxes("mo").find((box) => box.height > 45), width = document.documentElement.clientWidth;
   return JSON.stringify([above.bottom <= below.top, Math.abs(ends[0] - ends[1]) < 1, !!bracket,
-    getComputedStyle(document.querySelector("[mathcolor]")).color, boxes("mtable.full")[0].right - number.right < 5,
+    getComputedStyle(document.querySelector("[mathcolor]")).color,
+    boxes("mtable.full")[0].right - number.right < 5,
     document.documentElement.scrollWidth <= width, window.attacked === undefined]);
 })()"""
 

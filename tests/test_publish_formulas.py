@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.publish.delimiters import find_formulas, show_latex
-from mlnb.publish.formulas import ELEMENTS, ATTRIBUTE_FORMS, Formulas, formula, safe_mathml
+from mlnb.publish.formulas import ATTRIBUTE_FORMS, ELEMENTS, Formulas, formula, safe_mathml
 from mlnb.publish.macros import NotShown
 from mlnb.publish.outputs import render_output
 from mlnb.publish.pages import Facts, render

@@ -139,7 +139,8 @@ mtable.full { width: 100%; } mtd.half { width: 50%; } .line-left { border-left: 
 .line-right { border-right: 1px solid; } .line-top { border-top: 1px solid; } \
 .line-bottom { border-bottom: 1px solid; } mspace.back { margin-left: -.167em; }
 mtext.bold { font-weight: 700; } mtext.italic { font-style: italic; } \
-mtext.mono { font-family: var(--mono); } mtext.under { text-decoration: underline; } mtext.small-caps { font-variant: small-caps; }
+mtext.mono { font-family: var(--mono); } mtext.under { text-decoration: underline; } \
+mtext.small-caps { font-variant: small-caps; }
 mrow.boxed { border: 1px solid; padding: .25em; } mrow.struck { background: linear-gradient(to top left, \
 transparent 46%, currentcolor 47% 53%, transparent 54%); }
 code.formula { border-bottom: 1px dotted var(--warn); } \
