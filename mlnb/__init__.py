@@ -126,15 +126,19 @@ Modules:
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
+- `mlnb.publish.delimiters`: Find formulas among words, money and code
+- `mlnb.publish.formulas`: Show a formula as MathML that a browser draws by itself, or as its source
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
+- `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
+- `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file

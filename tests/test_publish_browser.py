@@ -291,6 +291,36 @@ def test_viewer_opened_by_itself_shows_a_sentence_and_no_data(browser, site):
     assert browser.fetched() == []
 
 
+FORMULAS = r"""# T
+\begin{align} a + b + c &= \frac{1}{2} \\ d &= e \end{align}
+
+$$\begin{pmatrix}1\\2\\3\end{pmatrix} \quad \color{red}{x} \text{<img src=x onerror=window.attacked=1>}$$
+
+\begin{equation} x \tag{7} \end{equation}
+
+$$ LONG $$""".replace("LONG", " + ".join(f"x_{{{i}}}" for i in range(99)))
+MEASURE = """(() => {
+  const boxes = (selector) => [...document.querySelectorAll(selector)].map((e) => e.getBoundingClientRect());
+  const [above, below] = boxes("mfrac > *"), rows = boxes("mtable")[0];
+  const ends = boxes("mtr > mtd.r").map((box) => box.right), number = boxes("mtd.half.r")[0];
+  const bracket = boxes("mo").find((box) => box.height > 45), width = document.documentElement.clientWidth;
+  return JSON.stringify([above.bottom <= below.top, Math.abs(ends[0] - ends[1]) < 1, !!bracket,
+    getComputedStyle(document.querySelector("[mathcolor]")).color,
+    boxes("mtable.full")[0].right - number.right < 5,
+    document.documentElement.scrollWidth <= width, window.attacked === undefined]);
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_formulas_are_drawn_aligned_and_fit(browser, tmp_path, width):
+    notebook = {"cells": [{"cell_type": "markdown", "source": FORMULAS, "metadata": {}}]}
+    (tmp_path / "page.html").write_text(render(notebook, Facts("fraud", "train", "committed")), "utf-8")
+    browser.open((tmp_path / "page.html").as_uri(), width)
+    found = [json.loads(value) for value in browser.everywhere(MEASURE)]
+    assert found == [[True, True, True, "rgb(255, 0, 0)", True, True, True]]
+    assert browser.fetched() == [] and browser.messages == []
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_page_fits_its_window_runs_nothing_and_asks_for_nothing(browser, tmp_path, width):
     row = "".join(f"<td>column {i} {HOSTILE}</td>" for i in range(40))

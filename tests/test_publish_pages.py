@@ -12,7 +12,7 @@ from mlnb.publish.frames import read_report, render_report, viewer
 from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.outputs import render_output, without_places
 from mlnb.publish.pages import Facts, join_outputs, render
-from mlnb.publish.prose import clean, markdown
+from mlnb.publish.prose import clean
 
 ATTACKS = [
     "<script>attack()</script>",
@@ -176,13 +176,6 @@ def test_output_with_only_a_script_falls_back_to_its_text():
         text_html="<div id='p'></div><script>Plotly.newPlot()</script>", text_plain="Figure({...})"
     )
     assert "Figure({...})" in render_output(plotly)
-
-
-def test_formula_is_a_picture_with_its_tex_as_text():
-    html = str(markdown(r"The sum $\sum_i x_i$ and $$\frac{a}{b}$$ and \$5 or $6"))
-    images = [a for tag, a in Elements(html).found if tag == "img"]
-    assert [i["alt"] for i in images] == [r"\sum_i x_i", r"\frac{a}{b}"]
-    assert all(i["src"].startswith("data:image/svg+xml;base64,") for i in images)
 
 
 def test_stream_with_colours_controls_and_progress_shows_what_a_terminal_would():

@@ -129,9 +129,23 @@ td.digest { font-family: var(--mono); font-size: .75rem; overflow-wrap: anywhere
 td.name { white-space: nowrap; }
 figure { overflow-x: auto; } figure img, .output img { max-width: 100%; height: auto; display: block; \
 border-radius: 6px; background: #fff; }
-@media (prefers-color-scheme: dark) { figure img { padding: .5rem; } img.math { filter: invert(.88); } }
-img.math { display: inline; background: none; border-radius: 0; max-width: 100%; } \
-p > img.block { display: block; margin: .5rem auto; }
+@media (prefers-color-scheme: dark) { figure img { padding: .5rem; } }
+math { font-size: 1.07em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", \
+"TeX Gyre Pagella Math", "DejaVu Math TeX Gyre", "Noto Sans Math", math; }
+ math[display=block] { margin: .75rem 0; overflow: auto hidden; max-width: 100%; }
+mtd.l { text-align: left; justify-items: start; } mtd.r { text-align: right; justify-items: end; } \
+mtd.p0 { padding-left: 0; } mtd.q0 { padding-right: 0; } mtd.t0 { padding-block: 0; }
+mtable.full { width: 100%; } mtd.half { width: 50%; } .line-left { border-left: 1px solid; } \
+.line-right { border-right: 1px solid; } .line-top { border-top: 1px solid; } \
+.line-bottom { border-bottom: 1px solid; } mspace.back { margin-left: -.167em; }
+mtext.bold { font-weight: 700; } mtext.italic { font-style: italic; } \
+mtext.mono { font-family: var(--mono); } mtext.under { text-decoration: underline; } \
+mtext.small-caps { font-variant: small-caps; }
+mrow.boxed { border: 1px solid; padding: .25em; } mrow.struck { background: linear-gradient(to top left, \
+transparent 46%, currentcolor 47% 53%, transparent 54%); }
+code.formula { border-bottom: 1px dotted var(--warn); } \
+code.formula.block { display: block; overflow-x: auto; white-space: pre-wrap; \
+border: 0; border-left: 3px solid var(--warn); padding: .4rem .8rem; margin: .5rem 0; }
 .output { margin: 0 0 1.25rem; } .output > :last-child { margin-bottom: 0; }
 .output p { max-width: 46rem; }
 .failed { border-left: 4px solid var(--fail); padding-left: 1rem; } .failed > .why { color: var(--fail); \

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from .prose import clean, formula, markdown, svg_image
+from .delimiters import show_latex
+from .prose import clean, markdown, svg_image
 
 # %% ../../nbs/publish/030_outputs.ipynb #31d3d7f6
 LONGEST = 100_000  # of one text output [characters]
@@ -176,7 +177,7 @@ def one_form(
     if mime == "text/plain":
         return terminal_text(text)
     if mime == "text/latex":
-        return Markup("<p>{}</p>").format(formula(text.strip().strip("$"), True))
+        return show_latex(text)
     html = markdown(text) if mime == "text/markdown" else clean(text)
     return html if re.sub(r"<(?!img)[^>]*>|\s", "", html) else Markup("")
 

@@ -327,13 +327,16 @@ def render_cells(
     failed_cell: int | None,  # position of the one that failed, from 1; None = none
 ) -> tuple[Markup, list]:  # the article, and its headings: address and text
     "Render a notebook's cells in order; one that shows an error has failed, whatever `failed_cell` says."
+    from mlnb.publish.formulas import Formulas
     from mlnb.publish.prose import markdown, number_headings
 
     hidden = next((hides_code(cell) for cell in cells if cell["cell_type"] == "code"), False)
     headings, parts = [], []
+    formulas = Formulas([source_of(cell) for cell in cells if cell["cell_type"] == "markdown"])
     for position, cell in enumerate(cells, 1):
         if cell["cell_type"] == "markdown":
-            parts.append(number_headings(markdown(source_of(cell), cell.get("attachments")), headings))
+            text = markdown(source_of(cell), cell.get("attachments"), formulas)
+            parts.append(number_headings(text, headings))
         elif cell["cell_type"] == "code":
             under = headings[-1][1].unescape() if headings else ""
             failed = position == failed_cell or has_error(cell)
