@@ -132,7 +132,7 @@ def check_kernel(
     try:
         spec = kernels.get_kernel_spec(name)
     except NoSuchKernel as error:
-        hint = did_you_mean(name, [*OWN_KERNELS, *kernels.find_kernel_specs()])
+        hint = did_you_mean(name, sorted({*OWN_KERNELS, *kernels.find_kernel_specs()}))
         raise UsageError(f"there is no kernel `{name}`", hint) from error
     if spec.language.lower() != "python" or not _is_own_interpreter(spec.argv[0]):
         mend = "leave `kernel_name` (`-k`) out, or leave the engine mlnb out"

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from .door import launch_by_hand, work_in
 from .forked import with_own_loop
 from .given_parameters import check_injected
+from .launch import Launch, kernel_pid
+from .output_caps import Caps, capped_client, fit_error
 from mlnb.kernel.papermill_options import (
     both_hooks,
     client_settings,
@@ -27,9 +29,6 @@ from mlnb.kernel.papermill_options import (
     refuse_options,
     resource_folder,
 )
-
-from .launch import Launch, kernel_pid
-from .output_caps import Caps, capped_client, fit_error
 from .process import end_group, pid_of
 
 # %% ../../nbs/kernel/150_engine.ipynb #0e2e89f6

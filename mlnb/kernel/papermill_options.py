@@ -17,10 +17,10 @@ from typing import Any
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/kernel/146_papermill_options.ipynb #39db81d8
-CLIENT_NAMES = {
+CLIENT_NAMES = {  # papermill's name of a setting -> its client's
     "start_timeout": "startup_timeout",
     "execution_timeout": "timeout",
-}  # papermill's -> its client's
+}
 
 
 def client_settings(
@@ -47,17 +47,14 @@ def refuse_options(
     known: Collection[str],  # names that papermill's client takes
 ) -> None:  # raises `UsageError`
     "Refuse an argument that cannot be obeyed."
-    kept = {
-        name: value for name, value in given.items() if (name, value) != ("ipython_hist_file", ":memory:")
-    }
-    refused = next((name for name in kept if name in REFUSED), None)
+    is_none_kept = given.get("ipython_hist_file") == ":memory:"
+    asked = [name for name in given if not (is_none_kept and name == "ipython_hist_file")]
+    refused = next((name for name in asked if name in REFUSED), None)
     if refused:
-        raise UsageError(
-            f"papermill was given `{refused}`: {REFUSED[refused]}",
-            "leave it out, or leave the engine mlnb out",
-        )
+        mend = "leave it out, or leave the engine mlnb out"
+        raise UsageError(f"papermill was given `{refused}`: {REFUSED[refused]}", mend)
     names = [*known, *CLIENT_NAMES]
-    unknown = next((name for name in kept if name not in names), None)
+    unknown = next((name for name in asked if name not in names), None)
     if unknown:
         raise UsageError(f"papermill was given `{unknown}`, which nobody knows", did_you_mean(unknown, names))
 
