@@ -16,9 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .given_parameters import check_parameters, given_parameters
-
 from .configuration import importable_ahead
+from .given_parameters import check_parameters, given_parameters
 from .launch import Launch, launch_of_notebook
 from .link import ensure_server
 from ..notebook.imports import module_files
