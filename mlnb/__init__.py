@@ -86,6 +86,7 @@ Modules:
 - `mlnb.kernel.opening`: What it means that a file is opened or a folder listed
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
 - `mlnb.kernel.papermill_options`: What becomes of each argument that papermill takes, when mlnb runs the notebook
+- `mlnb.kernel.passing_folders`: Folders in the temporary directory that do not outlive who made them
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there

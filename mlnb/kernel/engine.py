@@ -11,6 +11,8 @@ __all__ = ['NO_REPLY', 'ENGINE', 'save_seldom', 'Reply', 'reply_of', 'errors_in'
            'run_managed', 'run_as_told', 'engine_class', 'Engine']
 
 # %% ../../nbs/kernel/150_engine.ipynb #8d29b07a
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +31,7 @@ from mlnb.kernel.papermill_options import (
     refuse_options,
     resource_folder,
 )
+from .passing_folders import passing_folder, tidy_folders
 from .process import end_group, pid_of
 
 # %% ../../nbs/kernel/150_engine.ipynb #0e2e89f6
@@ -185,11 +188,18 @@ def run_as_told(
     launch = launch if folder is None else work_in(launch, folder)
     launch = replace(launch, server=None) if settings.get("extra_arguments") else launch
 
+    tidy_folders(os.environ.get("XDG_RUNTIME_DIR"))
+    files = passing_folder("mlnb-files-")
+    launch.environment["MLNB_FILES"] = str(files)
+
     def give_up() -> None:
         launch.cancelled.set()
         end_group(kernel_pid(launch))
 
-    return with_own_loop(lambda: run_managed(managed, launch, settings), give_up)
+    try:
+        return with_own_loop(lambda: run_managed(managed, launch, settings), give_up)
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
 
 # %% ../../nbs/kernel/150_engine.ipynb #c2a3f88b
 @lru_cache(maxsize=1)
