@@ -331,7 +331,8 @@ def given_as(kind, here, elsewhere, monkeypatch):
     return {"text": text, "object": nbformat.reads(read, 4), "no project": str(elsewhere)}[kind]
 
 
-@pytest.mark.filterwarnings("ignore:(the file is not|(?s:The specified file)):UserWarning")
+@pytest.mark.filterwarnings("ignore:the file is not specified:UserWarning")
+@pytest.mark.filterwarnings("ignore:The specified file:UserWarning")
 @pytest.mark.parametrize(
     ("kind", "why"),
     [

@@ -165,11 +165,13 @@ def launch_by_hand(
     call = papermill_call()
     file, why = notebook_file(given, call.caller)
     why = why or why_unchecked(file, managed.nb.metadata)
-    launch = None if why else launch_of_notebook(file, ensure_server(), given_parameters(managed.nb))
-    if launch is None:
-        tell_unchecked(managed, why or "it cannot be read as a notebook of its project")
+    if why:
+        tell_unchecked(managed, why)
         return None
     check_language(call.language)
     check_kernel(kernel_name, managed.nb)
     check_parameters(managed.nb)
+    launch = launch_of_notebook(file, ensure_server(), given_parameters(managed.nb))
+    if launch is None:
+        raise UsageError(f"{file.name} was changed while papermill read it", "run it again")
     return launch if call.cwd is None else work_in(launch, call.cwd)
