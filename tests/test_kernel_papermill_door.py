@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from io import StringIO
 from pathlib import Path
@@ -551,6 +552,20 @@ def test_notebook_returns_from_every_kind_of_worker(make_project, way, outside_e
         timeout=120,
     )
     assert done.stdout.split("\n")[:2] == ["7", ANSWERS[way]], done.stderr[-3000:]
+
+
+def test_notebook_of_a_worker_is_given_up_when_a_person_interrupts_it():
+    from mlnb.kernel.forked import in_thread
+
+    over = threading.Event()
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert over.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_thread(interrupted, over.set)
+    assert over.is_set()
 
 
 @pytest.mark.slow

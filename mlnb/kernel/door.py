@@ -30,7 +30,7 @@ class Call(NamedTuple):
     "What papermill was called with, as far as it does not tell its engine."
 
     caller: Path  # folder that paths are seen from
-    cwd: Path | None = None  # folder that the kernel is to work in; None = it was not given
+    cwd: Path | None = None  # where the kernel is to work; None = not given
     language: str | None = None  # None = it was not given
 
 
@@ -140,7 +140,7 @@ def check_kernel(
 
 def check_language(
     language: str | None,  # that papermill was given
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` for another one
     "Refuse a language that is not Python."
     if language and language.lower() != "python":
         mend = "leave `language` (`-l`) out"

@@ -45,7 +45,7 @@ REFUSED = {
 def refuse_options(
     given: dict[str, Any],  # what papermill hands its engine, by name
     known: Collection[str],  # names that papermill's client takes
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` for the first
     "Refuse an argument that cannot be obeyed."
     is_none_kept = given.get("ipython_hist_file") == ":memory:"
     asked = [name for name in given if not (is_none_kept and name == "ipython_hist_file")]
@@ -68,7 +68,7 @@ def resource_folder(
 
 # %% ../../nbs/kernel/146_papermill_options.ipynb #ced00b39
 def both_hooks(
-    own: Callable[..., None],  # mlnb's
+    own: Callable[..., None],  # that of mlnb itself
     theirs: Callable[..., Any] | None,  # the caller's; None = there is none
 ) -> Callable[..., Any]:  # gives what theirs gives
     "One hook that calls two."

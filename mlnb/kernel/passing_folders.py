@@ -27,7 +27,7 @@ _held: dict[Path, tuple[int, int]] = {}  # folder -> its locked file; the proces
 def passing_folder(
     prefix: str,  # beginning of its name, with `mlnb-` first
     place: str | None = None,  # folder that it is made in; None = the temporary one
-) -> Path:  # mode 0700
+) -> Path:  # open to its owner only
     "Make a private folder that is removed when this process ends, or by the next run."
     for path in [path for path in _held if not path.exists()]:
         os.close(_held.pop(path)[0])
