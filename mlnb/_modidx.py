@@ -1360,6 +1360,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.kernel.door._is_own_interpreter': ('kernel/door.html#_is_own_interpreter', 'mlnb/kernel/door.py'),
                                   'mlnb.kernel.door.check_kernel': ('kernel/door.html#check_kernel', 'mlnb/kernel/door.py'),
                                   'mlnb.kernel.door.check_language': ('kernel/door.html#check_language', 'mlnb/kernel/door.py'),
+                                  'mlnb.kernel.door.check_prepared': ('kernel/door.html#check_prepared', 'mlnb/kernel/door.py'),
                                   'mlnb.kernel.door.launch_by_hand': ('kernel/door.html#launch_by_hand', 'mlnb/kernel/door.py'),
                                   'mlnb.kernel.door.notebook_file': ('kernel/door.html#notebook_file', 'mlnb/kernel/door.py'),
                                   'mlnb.kernel.door.papermill_call': ('kernel/door.html#papermill_call', 'mlnb/kernel/door.py'),

@@ -184,6 +184,8 @@ def test_every_setting_of_the_client_reaches_it_or_is_refused(here, clients):
         ({"language": "R"}, "leave `language`"),
         ({"parameters": {"dayz": 1}}, "did you mean `days`"),
         ({"parameters": {"days": 1}, "language": "scala"}, "leave `language`"),
+        ({"parameters": {"dayz": 1}, "prepare_only": True}, "did you mean `days`"),
+        ({"parameters": {"dayz": 1}, "prepare_only": True, "cwd": "other"}, "did you mean `days`"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused_before_there_is_a_kernel(here, clients, told, mend):
@@ -353,6 +355,13 @@ def test_notebook_that_is_not_checked_is_said_so_in_one_line(
     line = f"mlnb: this notebook is not checked and runs on papermill's own kernel: {why}"
     assert [one for one in said.err.splitlines() if "mlnb" in one] == [line]
     assert said.out == "" and stock[0][1]["timeout"] == 5
+
+
+def test_notebook_that_is_only_prepared_is_said_to_be_unchecked_too(here, elsewhere, clients, capfd):
+    prepared = run(str(elsewhere), parameters={"dayz": 3}, prepare_only=True)
+    assert "dayz = 3" in prepared.cells[1].source and clients == []
+    assert capfd.readouterr().err.count("mlnb: this notebook is not checked: it lies in no project") == 1
+    assert "days = 8" in run("nbs/10_a.ipynb", parameters={"days": 8}, prepare_only=True).cells[1].source
 
 
 def test_notice_stands_on_a_line_of_its_own_above_the_progress_bar(here, stock, elsewhere, capfd):

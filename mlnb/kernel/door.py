@@ -7,7 +7,7 @@ then. The path is looked up as seen from the caller's folder. A notebook that is
 
 # %% auto #0
 __all__ = ['OWN_KERNELS', 'Call', 'papermill_call', 'notebook_file', 'why_unchecked', 'tell_unchecked', 'check_kernel',
-           'check_language', 'work_in', 'launch_by_hand']
+           'check_language', 'work_in', 'launch_by_hand', 'check_prepared']
 
 # %% ../../nbs/kernel/148_door.ipynb #1cd286e7
 import os
@@ -175,3 +175,20 @@ def launch_by_hand(
     if launch is None:
         raise UsageError(f"{file.name} was changed while papermill read it", "run it again")
     return launch if call.cwd is None else work_in(launch, call.cwd)
+
+# %% ../../nbs/kernel/148_door.ipynb #17f7cb86
+def check_prepared(
+    notebook: Any,  # that papermill is about to write parameters into
+) -> None:  # raises `UsageError` for the first that is wrong
+    "Check the parameters of a notebook that papermill only prepares."
+    given = _arguments_of_call() or {}
+    if not given.get("prepare_only"):
+        return
+    call = papermill_call()
+    file, why = notebook_file(given["input_path"], call.caller)
+    why = why or why_unchecked(file, notebook.metadata)
+    if why:
+        print(f"mlnb: this notebook is not checked: {why}", file=sys.stderr, flush=True)
+        return
+    check_language(call.language)
+    check_parameters(notebook, dict(given["parameters"]))

@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .door import launch_by_hand, work_in
+from .door import check_prepared, launch_by_hand, work_in
 from .forked import with_own_loop
 from .given_parameters import check_injected
 from .launch import Launch, kernel_pid
@@ -229,6 +229,7 @@ def engine_class() -> type:
 
         @classmethod
         def nb_language(cls, nb, language=None):
+            check_prepared(nb)
             is_named = bool(nb.metadata.get("kernelspec", {}).get("name"))
             said = nb.metadata.get("language_info", {}).get("name")
             return super().nb_language(nb, language) if language or said or is_named else "python"

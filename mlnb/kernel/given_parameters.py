@@ -33,10 +33,12 @@ INJECTED_PATHS = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")  # given by p
 
 
 def check_parameters(
-    notebook: Any,  # as papermill parameterised it
+    notebook: Any,  # as papermill parameterised it, or will
+    given: dict[str, Any] | None = None,  # values by name; None = those it was given
 ) -> None:  # raises `UsageError` for the first that is wrong
     "Check what papermill was given against what the notebook declares."
-    given, source = given_parameters(notebook), _source_tagged(notebook, "parameters")
+    given = given_parameters(notebook) if given is None else given
+    source = _source_tagged(notebook, "parameters")
     declared = {parameter.name: parameter for parameter in read_parameters(source or "")[0]}
     given = {name: value for name, value in given.items() if name in declared or name not in INJECTED_PATHS}
     unknown = [name for name in given if name not in declared]
