@@ -8,7 +8,7 @@ papermill would run it. Everything that papermill is told is obeyed or refused. 
 
 # %% auto #0
 __all__ = ['NO_REPLY', 'ENGINE', 'save_seldom', 'Reply', 'reply_of', 'errors_in', 'ended_well', 'AnsweredCells', 'stage_client',
-           'run_managed', 'run_as_told', 'engine_class', 'Engine']
+           'run_managed', 'run_for_caller', 'engine_class', 'Engine']
 
 # %% ../../nbs/kernel/150_engine.ipynb #8d29b07a
 import os
@@ -174,7 +174,7 @@ def run_managed(
             return client.execute(env=launch.environment, cwd=str(launch.folder), cleanup_kc=True)
 
 # %% ../../nbs/kernel/150_engine.ipynb #8a27f19b
-def run_as_told(
+def run_for_caller(
     managed: Any,  # a `NotebookExecutionManager` of papermill's
     launch: Launch,  # of its notebook
     given: dict[str, Any],  # what papermill hands its engine, by name
@@ -220,7 +220,7 @@ def engine_class() -> type:
             found = launch_by_hand(nb_man, input_path, kernel_name)
             if found is None:
                 return super().execute_managed_notebook(nb_man, kernel_name, **settings)
-            return run_as_told(nb_man, found, settings)
+            return run_for_caller(nb_man, found, settings)
 
         @classmethod
         def nb_kernel_name(cls, nb, name=None):

@@ -91,7 +91,7 @@ def _change(before: str, after: str) -> str:
 
 # %% ../../nbs/kernel/035_terminal_line.ipynb #453154bf
 LINE_CHARS = 20_000  # longest line that is written over [characters]
-_moves = re.compile("[\r\b]")
+_cursor_moves = re.compile("[\r\b]")
 
 
 @dataclass
@@ -104,7 +104,7 @@ class OpenLine:
 
     def take(self, text: str) -> tuple[int, str]:
         "Take what was printed; gives how many shown characters to take back, and what to put there."
-        if self.line is None and not _moves.search(text):
+        if self.line is None and not _cursor_moves.search(text):
             self.go_on(text)
             return 0, text
         before, ended = self.shown, []
@@ -131,7 +131,7 @@ class OpenLine:
 
     def write(self, text: str) -> str:
         "Write within the line; gives all that is shown of it from where it is remembered."
-        pieces = _moves.split(text)
+        pieces = _cursor_moves.split(text)
         if self.is_long or len(self.shown) + max(map(len, pieces)) > LINE_CHARS:
             shown = self.shown + "".join(pieces)
             self.shown, self.line, self.is_long = "", None, True
