@@ -79,27 +79,31 @@ def seen(text):
 SPINS = st.lists(st.sampled_from(["ab", "\b|", "\b\bxy", "\b\b100%", "\n", "\r\n"]), max_size=20).map("".join)
 
 
+@settings(deadline=None)
 @given(PLAIN, CUTS)
 def test_stream_cut_anywhere_shows_what_a_terminal_shows(text, cuts):
     assert shown(in_pieces(text, cuts)) == on_a_terminal(text)
 
 
+@settings(deadline=None)
 @given(PLAIN.map(lambda text: text.replace("\b", "")) | SPINS)
 def test_jupyterlab_shows_the_same_unless_a_backspace_is_the_last_word(text):
     assert shown([text]) == in_jupyterlab(text)
 
 
+@settings(deadline=None)
 @given(COLOURED, CUTS)
 def test_colours_take_no_room_and_may_be_cut_in_two(text, cuts):
     assert seen(shown(in_pieces(text, cuts))) == on_a_terminal(seen(text))
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab\n\x1b[31m€\t")), CUTS)
 def test_text_that_moves_no_cursor_is_kept_to_the_last_byte(text, cuts):
     assert shown(in_pieces(text, cuts)) == text
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(PLAIN, CUTS, st.integers(1, 30), st.integers(1, 30))
 def test_capped_stream_has_the_beginning_and_its_file_has_all(tmp_path_factory, text, cuts, head, tail):
     path = tmp_path_factory.getbasetemp() / "full.txt"
