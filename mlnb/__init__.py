@@ -68,9 +68,12 @@ Modules:
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
+- `mlnb.kernel.door`: Which notebooks papermill brings to mlnb, and what is said of the others
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
 - `mlnb.kernel.executor`: papermill, imported once and asked often
 - `mlnb.kernel.folder_watch`: See which files of the project are opened while a stage runs, whoever opens them
+- `mlnb.kernel.forked`: A notebook that is run by a process which was copied from another one
+- `mlnb.kernel.given_parameters`: What papermill was given for a notebook, held against what the notebook declares
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
@@ -84,6 +87,8 @@ Modules:
 - `mlnb.kernel.observation`: What a stage's process loaded and opened, told by the process itself
 - `mlnb.kernel.opening`: What it means that a file is opened or a folder listed
 - `mlnb.kernel.output_caps`: The executed notebook stays small; the full text is kept beside it
+- `mlnb.kernel.papermill_options`: What becomes of each argument that papermill takes, when mlnb runs the notebook
+- `mlnb.kernel.passing_folders`: Folders in the temporary directory that do not outlive who made them
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
@@ -92,6 +97,7 @@ Modules:
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
+- `mlnb.kernel.terminal_line`: What a line shows after it was written over
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer

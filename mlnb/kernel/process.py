@@ -33,6 +33,7 @@ from .configuration import is_sent_away, leave_out_system, private_configuration
 from .import_guard import guard_imports
 from .limits import end_processes, family
 from .output_caps import lose_nothing
+from .passing_folders import passing_folder
 from ..notebook.bindings import STAGE_NAMES
 
 # %% ../../nbs/kernel/100_process.ipynb #8989a2a0
@@ -230,10 +231,10 @@ def enter_stage(
 
 # %% ../../nbs/kernel/100_process.ipynb #01cf0268
 def leave_terminal() -> None:
-    "Read from nowhere, and write to no terminal; a file or a pipe that output goes to stays."
+    "Read from nowhere and write to no terminal; only errors go on, to a file or a pipe."
     with open(os.devnull, "r+b") as nowhere:
         for number in (0, 1, 2):
-            if number == 0 or os.isatty(number):
+            if number != 2 or os.isatty(number):
                 os.dup2(nowhere.fileno(), number)
 
 # %% ../../nbs/kernel/100_process.ipynb #35f561dc
@@ -279,7 +280,7 @@ def first_short(
 def socket_folder() -> Path:  # with a short path, mode 0700
     "A private folder for the sockets of one kernel."
     place = first_short((os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()), 60) or "/tmp"
-    return Path(tempfile.mkdtemp(prefix="mlnb-", dir=place))
+    return passing_folder("mlnb-", place)
 
 # %% ../../nbs/kernel/100_process.ipynb #3ff32b8a
 def end_group(
