@@ -167,6 +167,7 @@ Modules:
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
+- `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions

@@ -34,6 +34,7 @@ from .import_guard import guard_imports
 from .limits import end_processes, family
 from .output_caps import lose_nothing
 from ..notebook.bindings import STAGE_NAMES
+from ..store.user_lines import rendered_error
 
 # %% ../../nbs/kernel/100_process.ipynb #8989a2a0
 PASSED_ON = (
@@ -173,7 +174,7 @@ class NotImportedError(NameError):
     "A verb was called whose import was forgotten."
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
+        return [rendered_error(self)]
 
 
 class _StandIn:
