@@ -33,6 +33,7 @@ Modules:
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run
+- `mlnb.flow.overlay`: What somebody saved by hand, where it lies, and how it goes away again
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
@@ -90,6 +91,7 @@ Modules:
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
+- `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
@@ -177,6 +179,7 @@ Modules:
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List, take out and clean up what runs have made
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
+- `mlnb.terminal.overlay`: `mlnb overlay`: what lies in your overlay, and how it goes away
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
