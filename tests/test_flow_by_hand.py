@@ -89,7 +89,7 @@ def test_kernel_of_jupyterlab_says_once_what_differs_and_what_to_import(make_pro
             "error",
             ["----> 3 f()", "Cell In[9], line 2, in f", "----> 2     return load('x')"],
         )
-        assert execute('save("x", 1)')[1] == "x: kept in your overlay (1 bytes); pipelines do not see it\n"
+        assert execute('save("x", 1)')[1] == "x: kept in your overlay (1 bytes); " + NOT_WRITTEN
         assert execute("ls") == ("ok", "10_a.ipynb\r\n")
 
 
@@ -119,6 +119,7 @@ def test_kernel_without_a_notebook_has_all_of_a_run_but_the_seeds_and_says_so(ma
         assert execute(program) == ("ok", in_run)
 
 
+NOT_WRITTEN = "no saved notebook of `demo` writes it: save the notebook if its cell is new\n"
 SENTENCE = "UsageError: `demo/a` was never committed under profile `default`: run `mlnb run demo`"
 ERRORS = {
     "plain": ("load('a')", ["----> 1 load('a')"]),
@@ -158,6 +159,29 @@ def test_error_by_hand_shows_the_lines_of_its_reader_one_sentence_and_no_frame_o
         for mode in ("Plain", "Minimal", "Verbose"):
             execute(f"%xmode {mode}")
             assert execute("load('a')")[1].splitlines()[1:] == ["----> 1 load('a')", SENTENCE]
+
+
+def test_value_and_name_that_a_run_would_refuse_say_so_by_hand_in_one_line_each(make_project, lab_kernel):
+    cells = [
+        ("parameters", "days: int = 5   # 1..60"),
+        "from mlnb import load, save",
+        "save('sales', [days])",
+    ]
+    project = make_project({"10_a.ipynb": cells})
+    refused = "mlnb: parameter `days` {}; a run refuses it\n"
+    most = refused.format("must be at most 60, not 99: give 60 or less")
+    for kernel in ("python3", lab_kernel):
+        with opened(kernel, project.root / "nbs", str(project.root / "nbs/10_a.ipynb")) as execute:
+            assert execute("days: int = 99   # 1..60") == ("ok", "")
+            assert execute("from mlnb import load, save")[1].endswith(most)
+            assert execute("1 + 1")[1] in ("", "2")
+            assert execute("days = 'x'")[1] == refused.format("is int, 'x' is not: give a value like 5")
+            assert execute("days: int = 99   # 1..100") == ("ok", "")
+            assert execute("save('sales', [1])")[1].endswith("bytes); pipelines do not see it\n")
+            said = execute("save('sale', [1])")[1]
+            assert said.endswith("save the notebook if its cell is new, did you mean `sales`?\n")
+            status, said = execute("load('sales', as_='pandas')")
+            assert (status, "this is kept as json: load it without them" in said) == ("error", True)
 
 
 @pytest.mark.slow
