@@ -172,8 +172,9 @@ def test_value_and_name_that_a_run_would_refuse_say_so_by_hand_in_one_line_each(
     most = refused.format("must be at most 60, not 99: give 60 or less")
     for kernel in ("python3", lab_kernel):
         with opened(kernel, project.root / "nbs", str(project.root / "nbs/10_a.ipynb")) as execute:
-            assert execute("days: int = 99   # 1..60") == ("ok", "")
-            assert execute("from mlnb import load, save")[1].endswith(most)
+            assert execute("days: int = 99   # 1..60") == ("ok", most if kernel == lab_kernel else "")
+            said = execute("from mlnb import load, save")[1]
+            assert (said.count(most), said.count("\n")) == ((0, 0) if kernel == lab_kernel else (1, 2))
             assert execute("1 + 1")[1] in ("", "2")
             assert execute("days = 'x'")[1] == refused.format("is int, 'x' is not: give a value like 5")
             assert execute("days: int = 99   # 1..100") == ("ok", "")

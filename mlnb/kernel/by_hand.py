@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .process import BY_HAND, THREAD_VARIABLES, stand_in_for_verbs, stop
-from .values_by_hand import watch_values
+from .process import THREAD_VARIABLES, stand_in_for_verbs, stop
+from .values_by_hand import BY_HAND, watch_values
 
 # %% ../../nbs/kernel/260_by_hand.ipynb #fd118bb6
 def what_differs() -> list[str]:  # in words; empty in a kernel that mlnb started for a notebook
@@ -72,7 +72,7 @@ def _begin_in(shell: Any) -> None:
     if is_in_project and found:
         is_own = shell.user_ns_hidden.get("exit") is stop
         print(by_hand_line(found, is_own, BY_HAND in os.environ))
-    if is_in_project:
+    if is_in_project and BY_HAND not in os.environ:  # else its kernel does it from the start
         watch_values(shell)
 
 

@@ -31,7 +31,8 @@ from .configuration import ipython_folders, own_configuration
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
 from .link import Link, ensure_server, inherited_settings, wait_for_server
-from .process import BY_HAND, KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
+from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
+from .values_by_hand import BY_HAND
 from ..store.errors import UsageError
 from ..store.settings import find_project
 
