@@ -2,13 +2,14 @@
 
 import getpass
 import json
+import re
 import subprocess
 import threading
 
 import pytest
 
 from mlnb.store.artifacts import Artifact
-from mlnb.store.opened import OPENED, is_opened
+from mlnb.store.opened import OPENED_FOLDER, is_opened
 from mlnb.store.settings import read_project
 
 TWO = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = more\n"
@@ -62,6 +63,13 @@ def test_overlay_asked_for_what_is_not_there_ends_with_2_and_drops_nothing(two, 
     assert (done.code, said in done.stderr, len(names_left(asked, two))) == (2, True, 2)
     done = asked("overlay", *arguments, "--json", cwd=two.root)
     assert (done.code, done.json["problems"] != []) == (2, True)
+
+
+def test_overlay_drop_as_the_mend_of_an_unclear_name_writes_it_drops_it(two, asked):
+    (problem,) = asked("overlay", "drop", "a", "--json", cwd=two.root).json["problems"]
+    first, second = re.findall("`(.+?)`", problem["mend"])
+    assert asked("overlay", "drop", first, cwd=two.root).code == 0
+    assert names_left(asked, two) == [second]
 
 
 def test_overlay_drop_in_the_folder_of_a_pipeline_means_its_name_and_all_means_all(two, asked):
@@ -131,7 +139,7 @@ def test_copy_of_a_failed_notebook_is_no_observation_and_makes_nothing_stale(mak
     assert done.stage("a")["state"] == "cached"
     (record,) = (project.root / ".mlnb" / "records").rglob("*.json")
     seen = json.loads(record.read_text())["parts"]["observed"]
-    assert "nbs/20_b.ipynb" in seen["files"] and OPENED not in json.dumps(seen)
+    assert "nbs/20_b.ipynb" in seen["files"] and OPENED_FOLDER not in json.dumps(seen)
 
 
 @pytest.mark.slow
@@ -152,10 +160,10 @@ def test_two_runs_at_once_leave_one_whole_copy_and_a_folder_of_somebody_else_is_
         json.loads((project.root / one.json["stages"][0]["opened"]).read_text())["nbformat"]
         for one in done.values()
     ] == [4, 4]
-    (project.root / OPENED / ".gitignore").write_text("mine\n")
+    (project.root / OPENED_FOLDER / ".gitignore").write_text("mine\n")
     again = mlnb("run", "demo", cwd=project.root)
     assert "executed notebook: .mlnb/runs/" in again.stderr + again.stdout
-    assert not is_opened(project.root / OPENED)
+    assert not is_opened(project.root / OPENED_FOLDER)
 
 
 def test_first_project_names_the_kernel_that_init_installs_and_ignores_what_editors_leave(tmp_path, asked):

@@ -24,7 +24,7 @@ from ..notebook.imports import module_files
 from ..sources.source import keep_hints, read_hints
 from ..store.digests import digest_of, sha256, sha256_file
 from ..store.objects import Store
-from ..store.opened import OPENED, is_opened
+from ..store.opened import OPENED_FOLDER, is_opened
 
 # %% ../../nbs/flow/090_observed.ipynb #8062a88e
 _LARGE = 1 << 22  # from this size on a digest is remembered [bytes]
@@ -65,7 +65,7 @@ def listing_digest(
     "Which names a folder has now."
     try:
         names = {name for name in os.listdir(folder) if name[0] != "." and name != "__pycache__"}
-        names -= {name for name in names & {OPENED} if is_opened(Path(folder, name))}
+        names -= {name for name in names & {OPENED_FOLDER} if is_opened(Path(folder, name))}
     except (OSError, ValueError):
         return None
     return digest_of(sorted(names - {*made}))

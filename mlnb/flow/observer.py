@@ -22,7 +22,7 @@ from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in
 from ..kernel.observation import read_observations
 from ..store.objects import put_file
-from ..store.opened import OPENED, is_opened
+from ..store.opened import OPENED_FOLDER, is_opened
 
 # %% ../../nbs/flow/160_observer.ipynb #992c2530
 REPORT = "observed.jsonl"  # of a kernel, in the scratch folder of its attempt
@@ -75,7 +75,7 @@ def folders_apart(
     plan: Plan,  # with the project
 ) -> set[Path]:  # absolute paths of folders
     "Folders of the project that no result depends on."
-    opened = plan.project.root / OPENED
+    opened = plan.project.root / OPENED_FOLDER
     copies = {opened} if is_opened(opened) or not opened.exists() else set()
     return {plan.project.store, plan.project.reports, plan.store.root} | copies
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .fanout_parts import Parts, input_of
 from ..store.errors import UsageError, did_you_mean
-from ..store.names import parse_name
+from ..store.names import Name, parse_name
 from ..store.refs import actor
 from ..store.settings import Project
 
@@ -73,25 +73,34 @@ def names_by_hand(
     return [one["name"] for one in own if one["name"] in names]
 
 # %% ../../nbs/flow/125_overlay.ipynb #791deefd
-def _written_name(one: dict) -> str:
+def _long_name(one: dict) -> str:
     "A name of the overlay as one types it."
     return f"{one['pipeline']}/{one['name']}" if one["pipeline"] else one["name"]
 
 
+def _with_name(saved: list[dict], name: Name, here: str | None) -> list[dict]:
+    "Values that a name may mean: those of its pipeline, else of the folder's, else of all."
+    same = [one for one in saved if one["name"] == name.name and name.pipeline in (None, one["pipeline"])]
+    own = [one for one in same if one["pipeline"] == here]
+    return own or same
+
+
+def _nothing_under(saved: list[dict], written: str) -> UsageError:
+    "The error for a name that is not there."
+    known = [*map(_long_name, saved), *(one["name"] for one in saved)]
+    mend = did_you_mean(written, known) if known else "`mlnb overlay` lists what was: nothing"
+    return UsageError(f"nothing is saved by hand under `{written}`", mend)
+
+
 def _meant_in(saved: list[dict], written: str, here: str | None) -> dict:
     "The value that a name stands for; raises `UsageError`."
-    name = parse_name(written)
-    same = [one for one in saved if one["name"] == name.name and name.pipeline in (None, one["pipeline"])]
-    own = [one for one in same if one["pipeline"] == here] if name.pipeline is None else []
-    if len(own or same) == 1:
-        return (own or same)[0]
-    if same:
-        listed = " or ".join(f"`{_written_name(one)}`" for one in same)
+    found = _with_name(saved, parse_name(written), here)
+    if not found:
+        raise _nothing_under(saved, written)
+    if len(found) > 1:
+        listed = " or ".join(f"`{_long_name(one)}`" for one in found)
         raise UsageError(f"`{written}` was saved by hand for several pipelines", f"write {listed}")
-    known = [_written_name(one) for one in saved]
-    close = did_you_mean(written, [*known, *(one["name"] for one in saved)])
-    mend = close if known else "`mlnb overlay` lists what was: nothing"
-    raise UsageError(f"nothing is saved by hand under `{written}`", mend)
+    return found[0]
 
 
 def drop_by_hand(

@@ -30,7 +30,7 @@ from ..notebook.stage import Stage
 from ..store.digests import digest_of
 from ..store.errors import Problem
 from ..store.objects import Store
-from ..store.opened import OPENED, is_opened
+from ..store.opened import OPENED_FOLDER, is_opened
 from ..store.records import records_of
 
 # %% ../../nbs/flow/140_use.ipynb #17cd7eea
@@ -60,7 +60,7 @@ def project_path(
     if not place.is_relative_to(root) or _is_below(place, apart):
         return None
     inside = place.relative_to(root)
-    if inside.parts[:1] == (OPENED,) and is_opened(root / OPENED):
+    if inside.parts[:1] == (OPENED_FOLDER,) and is_opened(root / OPENED_FOLDER):
         return None
     return None if _NEVER_COUNTED & {*inside.parts} or inside == Path() else inside.as_posix()
 

@@ -41,7 +41,7 @@ def overlay_answer(
 # %% ../../nbs/terminal/105_overlay.ipynb #8e9e4da6
 def drop_answer(
     project: Any,  # whose overlay is meant
-    names: list[str],  # `[PIPELINE/]NAME`
+    names: list[str],  # each one `[PIPELINE/]NAME`
     is_all: bool,  # whether all there is goes
 ) -> Answer:
     "Forget what was saved by hand."
