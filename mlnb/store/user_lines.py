@@ -12,8 +12,8 @@ __all__ = ['OWN_FOLDER', 'MOST_FRAMES', 'without_own', 'is_users', 'line_in_magi
 import ast
 import linecache
 import sys
-import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -38,14 +38,22 @@ def without_own(
     return shown or trace
 
 # %% ../../nbs/store/005_user_lines.ipynb #88cc2fe1
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+@cache
+def _not_users() -> tuple[str, ...]:
+    "Folders of mlnb, the standard library and installed packages."
+    import sysconfig
+
+    return (
+        OWN_FOLDER,
+        *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    )
 
 
 def is_users(
     file: str,  # that a frame's code was compiled from
 ) -> bool:
     "Whether a reader of an error wrote the file."
-    return not file.startswith((OWN_FOLDER, *_INSTALLED)) and bool(linecache.getlines(file))
+    return not file.startswith(_not_users()) and bool(linecache.getlines(file))
 
 # %% ../../nbs/store/005_user_lines.ipynb #bed6d354
 def line_in_magic(
