@@ -21,7 +21,7 @@ SUMMARY := .venv/pytest.log
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
 
-setup: $(READY)  ## make .venv from the hash-locked requirements and teach git about notebooks
+setup: $(READY)  ## make .venv from the hash-locked requirements, teach git about notebooks and JupyterLab the kernel
 
 $(READY): requirements.lock pyproject.toml
 	@if ! $(BIN)/python -c "" 2>/dev/null; then \
@@ -37,6 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@broken=$$($(BIN)/python -m pip check) || { echo "$$broken" >&2; exit 1; }
 	@sh scripts/git_settings.sh
+	@$(BIN)/mlnb kernels install >/dev/null
 	@touch $(READY)
 
 sync: setup  ## format and clean the notebooks, export the library from them

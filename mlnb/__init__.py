@@ -34,6 +34,7 @@ Modules:
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run
+- `mlnb.flow.overlay`: What somebody saved by hand, where it lies, and how it goes away again
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
@@ -98,6 +99,7 @@ Modules:
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
+- `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
@@ -174,6 +176,7 @@ Modules:
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
+- `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
@@ -183,6 +186,7 @@ Modules:
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
+- `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
@@ -192,6 +196,7 @@ Modules:
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List, take out and clean up what runs have made
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
+- `mlnb.terminal.overlay`: `mlnb overlay`: what lies in your overlay, and how it goes away
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from
 - `mlnb.terminal.plain_texts`: A text on the command line needs no validation, and so no library that validates
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it

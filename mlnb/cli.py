@@ -31,6 +31,7 @@ VERBS = {
     "ask": ("status", "why", "params", "dag", "check"),
     "past": ("runs", "show", "diff", "lineage"),
     "keep": ("artifacts", "get", "gc"),
+    "overlay": ("overlay",),
     "erasure": ("erase",),
     "verification": ("verify",),
     "share": ("push", "pull"),

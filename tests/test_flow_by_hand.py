@@ -12,6 +12,8 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
+from mlnb.kernel.judgement import without_colours
+
 OVERLAY = f".mlnb/overlay/{getpass.getuser()}/values/demo"
 DRAWS = """import random, time, os, threading
 import numpy as np
@@ -27,7 +29,9 @@ numbers = {
     "locale": os.environ.get("LC_ALL"),
 }"""
 SAVE = 'save("numbers", numbers)'
-FORGOTTEN = "NotImportedError: `{0}` is not imported: write `from mlnb import {0}`"
+FORGOTTEN = (
+    "Cell In[{1}], line 1\n----> 1 {2}\nNotImportedError: `{0}` is not imported: write `from mlnb import {0}`"
+)
 
 
 @contextmanager
@@ -71,16 +75,21 @@ def test_kernel_of_jupyterlab_says_once_what_differs_and_what_to_import(make_pro
         status, said = execute("import mlnb, mlnb.store.names")
         assert (status, said.count("\n")) == ("ok", 1)
         assert "(hash seed, random seeds, time zone, threads); choose the kernel `Python (mlnb)`" in said
-        for name in ("load", "save", "metric", "require"):
-            assert execute(f'{name}("x", 1)') == ("error", FORGOTTEN.format(name))
+        for n, name in enumerate(("load", "save", "metric", "require"), 2):
+            call = f'{name}("x", 1)'
+            assert execute(call) == ("error", FORGOTTEN.format(name, n, call))
         assert execute("print('save' in dir(), 'save' in globals(), In[1])") == (
             "ok",
             "False False import mlnb, mlnb.store.names\n",
         )
         assert execute("%who") == ("ok", "mlnb\t \n")
         assert execute("from mlnb import save") == ("ok", "")
-        assert execute("def f():\n    return load('x')\nf()") == ("error", FORGOTTEN.format("load"))
-        assert execute('save("x", 1)')[1] == "x: kept in your overlay (1 bytes); pipelines do not see it\n"
+        status, said = execute("def f():\n    return load('x')\nf()")
+        assert (status, said.splitlines()[1:-1]) == (
+            "error",
+            ["----> 3 f()", "Cell In[9], line 2, in f", "----> 2     return load('x')"],
+        )
+        assert execute('save("x", 1)')[1] == "x: kept in your overlay (1 bytes); " + NOT_WRITTEN
         assert execute("ls") == ("ok", "10_a.ipynb\r\n")
 
 
@@ -92,7 +101,8 @@ def test_numbers_by_hand_in_the_kernel_of_mlnb_are_those_of_a_run(make_project, 
         assert execute("#| threads: 2\n" + DRAWS) == ("ok", "")  # no line: nothing differs
         assert execute(SAVE)[0] == "ok"
         assert execute("ls")[1] == "10_draw.ipynb\r\n"
-        assert execute('require(True, "x")') == ("error", FORGOTTEN.format("require"))
+        call = 'require(True, "x")'
+        assert execute(call) == ("error", FORGOTTEN.format("require", 4, call))
     mine = json.loads((project.root / OVERLAY / "numbers.json").read_text())
     assert mine["digest"] == done.stage("draw")["outputs"]["numbers"]
 
@@ -107,6 +117,72 @@ def test_kernel_without_a_notebook_has_all_of_a_run_but_the_seeds_and_says_so(ma
         assert (status, said.count("\n")) == ("ok", 1)
         assert "(random seeds); it does not know its notebook" in said
         assert execute(program) == ("ok", in_run)
+
+
+NOT_WRITTEN = "no saved notebook of `demo` writes it: save the notebook if its cell is new\n"
+SENTENCE = "UsageError: `demo/a` was never committed under profile `default`: run `mlnb run demo`"
+ERRORS = {
+    "plain": ("load('a')", ["----> 1 load('a')"]),
+    "spread": ("load(\n    'a',\n)", ["----> 1 load("]),
+    "function": ("f()", ["----> 1 f()", "----> 5     return load('a')"]),
+    "module": ("helper.inner()", ["----> 1 helper.inner()", "----> 4     return load('a')"]),
+    "timed": ("%%time\n1\nload('a')", ["----> 3 load('a')"]),
+    "timed line": ("%time load('a')", ["----> 1 load('a')"]),
+    "captured": ("%%capture\nload('a')", ["----> 1 load('a')"]),
+    "async": ("async def g():\n    load('a')\nawait g()", ["----> 3 await g()", "----> 2     load('a')"]),
+    "library": ("list(map(f, ()))\nfunctools.reduce(lambda a, b: f(), [1, 2])", ["----> 2 functools.reduce"]),
+    "while": (
+        "try:\n    {}['k']\nexcept KeyError:\n    load('a')",
+        ["----> 2     {}['k']", "----> 4     load('a')"],
+    ),
+    "from": (
+        "try:\n    load('a')\nexcept Exception as e:\n    raise OSError('own') from e",
+        ["load('a')", "OSError: own"],
+    ),
+    "group": ("raise ExceptionGroup('two', [caught])", ["ExceptionGroup: two"]),
+}
+
+
+def test_error_by_hand_shows_the_lines_of_its_reader_one_sentence_and_no_frame_of_mlnb(make_project):
+    project = make_project({"10_a.ipynb": ["from mlnb import save", "save('a', 1)"]})
+    (project.root / "helper.py").write_text("from mlnb import load\n\ndef inner():\n    return load('a')\n")
+    begin = "import functools\nfrom mlnb import load\nimport helper\ndef f():\n    return load('a')"
+    catch = "try:\n    load('a')\nexcept Exception as error:\n    caught = error"
+    with opened("python3", project.root / "nbs") as execute:
+        assert (execute(begin)[0], execute(catch)[0]) == ("ok", "ok")
+        for name, (source, lines) in ERRORS.items():
+            said = without_colours(execute(source)[1])
+            assert (name, [line for line in lines if line not in said]) == (name, [])
+            assert "/mlnb/flow" not in said and ("site-packages" not in said or name == "group"), name
+            if name not in ("from", "group"):  # which IPython shows by itself
+                assert (said.count("\n") < 10, said.count(SENTENCE)) == (True, 1), name
+        for mode in ("Plain", "Minimal", "Verbose"):
+            execute(f"%xmode {mode}")
+            assert execute("load('a')")[1].splitlines()[1:] == ["----> 1 load('a')", SENTENCE]
+
+
+def test_value_and_name_that_a_run_would_refuse_say_so_by_hand_in_one_line_each(make_project, lab_kernel):
+    cells = [
+        ("parameters", "days: int = 5   # 1..60"),
+        "from mlnb import load, save",
+        "save('sales', [days])",
+    ]
+    project = make_project({"10_a.ipynb": cells})
+    refused = "mlnb: parameter `days` {}; a run refuses it\n"
+    most = refused.format("must be at most 60, not 99: give 60 or less")
+    for kernel in ("python3", lab_kernel):
+        with opened(kernel, project.root / "nbs", str(project.root / "nbs/10_a.ipynb")) as execute:
+            assert execute("days: int = 99   # 1..60") == ("ok", most if kernel == lab_kernel else "")
+            said = execute("from mlnb import load, save")[1]
+            assert (said.count(most), said.count("\n")) == ((0, 0) if kernel == lab_kernel else (1, 2))
+            assert execute("1 + 1")[1] in ("", "2")
+            assert execute("days = 'x'")[1] == refused.format("is int, 'x' is not: give a value like 5")
+            assert execute("days: int = 99   # 1..100") == ("ok", "")
+            assert execute("save('sales', [1])")[1].endswith("bytes); pipelines do not see it\n")
+            said = execute("save('sale', [1])")[1]
+            assert said.endswith("save the notebook if its cell is new, did you mean `sales`?\n")
+            status, said = execute("load('sales', as_='pandas')")
+            assert (status, "this is kept as json: load it without them" in said) == ("error", True)
 
 
 @pytest.mark.slow
@@ -154,7 +230,8 @@ def test_papermill_with_the_engine_says_what_to_import_and_takes_no_line_for_a_m
 def test_kernel_outside_a_project_says_nothing_and_one_started_as_in_a_run_neither(make_project, tmp_path):
     with opened("python3", tmp_path) as execute:
         assert execute("import mlnb") == ("ok", "")
-        assert execute('save("x", 1)') == ("error", FORGOTTEN.format("save"))
+        call = 'save("x", 1)'
+        assert execute(call) == ("error", FORGOTTEN.format("save", 2, call))
     project = make_project({"10_a.ipynb": ["1"]})
     with opened("python3", project.root / "nbs", MLNB_SEED="1") as execute:
         assert execute("from mlnb import save") == ("ok", "")

@@ -32,6 +32,7 @@ from ..sources.pin import changed_source
 from ..store.artifacts import Artifact
 from ..store.names import parse_name
 from ..store.objects import Store, put, put_file
+from ..store.opened import keep_opened
 from ..store.records import Committed, commit
 from ..store.refs import actor
 from ..store.runs import run_folder, scratch_folders, write_run
@@ -293,11 +294,19 @@ def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
         copy.chmod(0o640 if store.group else 0o600)
     return kept
 
+
+def _open_notebook(plan: Plan, kept: Path) -> str | None:
+    "Lay a copy of a failed notebook where JupyterLab opens it; None where there can be none."
+    opened = keep_opened(plan.project.root, plan.pipeline.name, kept, bool(plan.store.group))
+    return opened and str(opened)
+
 # %% ../../nbs/flow/220_ending.ipynb #3765663c
 def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_cancelled = attempt.is_cancelled
     inputs = {name: artifact.as_dict() for name, artifact in step.inputs.items()}
+    kept = _keep_notebook(run, step, attempt)
+    opened = None if is_cancelled else _open_notebook(run.plan, kept)
     run.set(
         step.name,
         "cancelled" if is_cancelled else "failed",
@@ -305,7 +314,8 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
         error=None if is_cancelled else attempt.error,
         seconds=attempt.seconds,
         peak_mib=attempt.peak_mib,
-        notebook=str(_keep_notebook(run, step, attempt)),
+        notebook=str(kept),
+        opened=opened,
         last_lines=attempt.last_lines,
         metrics=attempt.metrics,
         saved=attempt.outputs,

@@ -24,6 +24,7 @@ from ..notebook.imports import module_files
 from ..sources.source import keep_hints, read_hints
 from ..store.digests import digest_of, sha256, sha256_file
 from ..store.objects import Store
+from ..store.opened import OPENED_FOLDER, is_opened
 
 # %% ../../nbs/flow/090_observed.ipynb #8062a88e
 _LARGE = 1 << 22  # from this size on a digest is remembered [bytes]
@@ -64,6 +65,7 @@ def listed_names(
     "Names that a folder has now; one that is gone, and that the stage fills itself, has none."
     try:
         names = {name for name in os.listdir(folder) if name[0] != "." and name != "__pycache__"}
+        names -= {name for name in names & {OPENED_FOLDER} if is_opened(Path(folder, name))}
     except (OSError, ValueError):
         return [] if [*made] else None
     return sorted(names - {*made})

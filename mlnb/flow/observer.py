@@ -23,6 +23,7 @@ from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in
 from ..kernel.observation import read_observations
 from ..store.objects import put_file
+from ..store.opened import OPENED_FOLDER, is_opened
 
 # %% ../../nbs/flow/160_observer.ipynb #992c2530
 REPORT = "observed.jsonl"  # of a kernel, in the scratch folder of its attempt
@@ -75,7 +76,9 @@ def folders_apart(
     plan: Plan,  # with the project
 ) -> set[Path]:  # absolute paths of folders
     "Folders of the project that no result depends on."
-    return {plan.project.store, plan.project.reports, plan.store.root}
+    opened = plan.project.root / OPENED_FOLDER
+    copies = {opened} if is_opened(opened) or not opened.exists() else set()
+    return {plan.project.store, plan.project.reports, plan.store.root} | copies
 
 # %% ../../nbs/flow/160_observer.ipynb #072ef08b
 def _changed_while_kept(plan: Plan, use: StageUse) -> str | None:

@@ -56,7 +56,7 @@ def _notebook_lines(entry: dict) -> list[str]:
     "Where the executed notebook is, seen from here; nothing when none was kept."
     if not entry["notebook"]:
         return []
-    kept = Path(entry["notebook"])
+    kept = Path(entry.get("opened") or entry["notebook"])
     return [f"  executed notebook: {os.path.relpath(kept) if kept.is_absolute() else kept}"]
 
 

@@ -50,6 +50,7 @@ def entry_of(
         "error": None,
         "key": step.key,
         "notebook": None,
+        "opened": None,
         "file": step.stage.file,
     }
 

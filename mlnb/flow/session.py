@@ -8,8 +8,8 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'current', 'note', 'refused',
-           'Journal', 'broken_rule', 'read_journal', 'overlay_path', 'part_by_hand', 'own_part', 'find_by_hand',
-           'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
+           'Journal', 'broken_rule', 'read_journal', 'part_by_hand', 'own_part', 'find_by_hand', 'find_input', 'load',
+           'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
 
 # %% ../../nbs/flow/130_session.ipynb #17576da5
 import json
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .fanout_parts import Parts, get_parts, input_of, with_parts
+from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
 from ..sources.source import Partition, read_source
@@ -31,7 +32,6 @@ from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name
 from ..store.objects import Store, open_store
-from ..store.refs import actor
 
 # %% ../../nbs/flow/130_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -98,7 +98,7 @@ def session_by_hand() -> Session:  # raises `UsageError` outside a project
     from mlnb.store.settings import find_project, profile_name, project_store
 
     project = find_project()
-    overlay = open_store(project.store / "overlay" / actor(), project.group, below=project_store(project))
+    overlay = open_store(overlay_root(project), project.group, below=project_store(project))
     files = Path(os.environ.get(FILES_VARIABLE) or _own_files())
     here, profile = pipeline_here(project), profile_name(project)
     return Session(overlay, project.root, here, files, project.trusted_types, profile)
@@ -178,11 +178,6 @@ def read_journal(
     metrics = {name: number for entry in entries for name, number in entry.get("metrics", {}).items()}
     return Journal(outputs, metrics, [rule for rule in map(broken_rule, entries) if rule])
 
-# %% ../../nbs/flow/130_session.ipynb #239d06af
-def overlay_path(session: Session, pipeline: str | None, name: str) -> Path:
-    "Where the overlay keeps what a name means."
-    return session.store.root / "values" / (pipeline or "_") / f"{name}.json"
-
 # %% ../../nbs/flow/130_session.ipynb #dff945ec
 def _fan_out_in(source: str) -> Each | None:
     "The fan-out that a cell's text declares."
@@ -245,11 +240,11 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
         pipeline = name.pipeline or owner_of(session.store.below, project, session.pipeline, name)
     except UsageError:  # `find_artifact` says more of it
         return "", None
-    path = overlay_path(session, pipeline, name.name)
+    path = overlay_path(session.store.root, pipeline, name.name)
     if not path.exists():
         return pipeline, None
-    shown = path.relative_to(session.root) if path.is_relative_to(session.root) else path
-    print(f"{name}: what you saved by hand (delete {shown} to see the pipeline's again)")
+    drop = f"mlnb overlay drop {pipeline}/{name.name}"
+    print(f"{name}: what you saved by hand (`{drop}` gives the pipeline's again)")
     return pipeline, input_of(json.loads(path.read_bytes()))
 
 
@@ -337,18 +332,19 @@ def _refuse_save(session: Session, name: str) -> None:
 
 def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
-    from mlnb.flow.meaning import owner_of
+    from mlnb.flow.meaning import not_written, owner_of
     from mlnb.store.settings import read_project
 
     named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
     pipeline = owner_of(session.store.below, project, session.pipeline, named, how)
-    path, part, kept = overlay_path(session, pipeline, name), part_by_hand(), artifact
+    path, part, kept = overlay_path(session.store.root, pipeline, name), part_by_hand(), artifact
     if part is not None:
         each, value = part
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None
         kept = with_parts(before, Parts(each.parameter, (value,), (artifact,)))
     write_durably(path, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
-    print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); pipelines do not see it")
+    said = not_written(session.store.below, project, pipeline, name) or "pipelines do not see it"
+    print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); {said}")
 
 
 def save(

@@ -30,6 +30,7 @@ from ..kernel.folder_watch import Opened
 from ..kernel.observation import Seen
 from ..notebook.packages import distributions_by_module
 from ..store.digests import digest_of
+from ..store.opened import OPENED_FOLDER, is_opened
 
 # %% ../../nbs/flow/140_use.ipynb #17cd7eea
 _NEVER_COUNTED = {
@@ -58,6 +59,8 @@ def project_path(
     if not place.is_relative_to(root) or _is_below(place, apart):
         return None
     inside = place.relative_to(root)
+    if inside.parts[:1] == (OPENED_FOLDER,) and is_opened(root / OPENED_FOLDER):
+        return None
     return None if _NEVER_COUNTED & {*inside.parts} or inside == Path() else inside.as_posix()
 
 # %% ../../nbs/flow/140_use.ipynb #9059abe4

@@ -16,6 +16,7 @@ from functools import cache, partial
 from types import MappingProxyType
 
 from ..flow.key import reason
+from ..flow.overlay import names_by_hand, saved_by_hand
 from ..flow.selection import no_stage_mend, stage_meant
 from ..flow.steps import Plan, Step
 from ..notebook.each import unit_name
@@ -38,7 +39,7 @@ def _step_state(step: Step) -> str:
 def _entry(pipeline: str, stage: str, each: dict | None, state: str, why: list[dict]) -> dict:
     "An entry of a status, without problems and without an outcome."
     about = {"pipeline": pipeline, "name": stage, "each": each, "state": state, "why": why}
-    return about | {"problems": [], "last": None}
+    return about | {"problems": [], "last": None, "by_hand": []}
 
 
 def _broken_entry(plan: Plan, stage: str) -> dict:
@@ -51,17 +52,20 @@ def _broken_entry(plan: Plan, stage: str) -> dict:
 
 def _status_entries(plan: Plan) -> Iterator[dict]:
     "An entry for each stage or part of a pipeline, in the order of its graph."
-    for name in as_read(plan.pipeline).order:
+    read, saved = as_read(plan.pipeline), saved_by_hand(plan.project, plan.pipeline.name)
+    for name in read.order:
+        saves = read.stages[name].saves
         if name in plan.pipeline.broken:
-            yield _broken_entry(plan, name)
+            yield _broken_entry(plan, name) | {"by_hand": names_by_hand(saved, saves, None)}
         for unit in plan.units.get(name, ()):
             step = plan.steps[unit]
-            yield _entry(plan.pipeline.name, name, step.each, _step_state(step), list(step.why))
+            entry = _entry(plan.pipeline.name, name, step.each, _step_state(step), list(step.why))
+            yield entry | {"by_hand": names_by_hand(saved, saves, step.each)}
 
 
 def status_of(
     plans: list[Plan],  # one per pipeline
-) -> dict:  # {"stages"}: pipeline, name, each, state, why, problems, last
+) -> dict:  # {"stages"}: name, state, why, problems, last, by_hand …
     "State of every stage, and of every part of a fan-out: `fresh`, `stale` or `never`."
     return {"stages": [entry for plan in plans for entry in _status_entries(plan)]}
 

@@ -14,8 +14,10 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from .process import BY_HAND, THREAD_VARIABLES, stand_in_for_verbs, stop
+from .process import THREAD_VARIABLES, stand_in_for_verbs, stop
+from .values_by_hand import BY_HAND, watch_values
 
 # %% ../../nbs/kernel/260_by_hand.ipynb #fd118bb6
 def what_differs() -> list[str]:  # in words; empty in a kernel that mlnb started for a notebook
@@ -63,14 +65,20 @@ def see_project() -> bool:  # whether there is one
 
 # %% ../../nbs/kernel/260_by_hand.ipynb #f399ac40
 @cache
+def _begin_in(shell: Any) -> None:
+    "Prepare the kernel of a shell, once."
+    stand_in_for_verbs()
+    found, is_in_project = what_differs(), see_project()
+    if is_in_project and found:
+        is_own = shell.user_ns_hidden.get("exit") is stop
+        print(by_hand_line(found, is_own, BY_HAND in os.environ))
+    if is_in_project and BY_HAND not in os.environ:  # else its kernel does it from the start
+        watch_values(shell)
+
+
 def begin_by_hand() -> None:
     "Prepare a kernel that no run started, once; does nothing in a process that is no kernel."
     from ipykernel.kernelapp import IPKernelApp
 
-    if not IPKernelApp.initialized():
-        return
-    stand_in_for_verbs()
-    found = what_differs()
-    if see_project() and found:
-        is_own = IPKernelApp.instance().shell.user_ns_hidden.get("exit") is stop
-        print(by_hand_line(found, is_own, BY_HAND in os.environ))
+    if IPKernelApp.initialized():
+        _begin_in(IPKernelApp.instance().shell)

@@ -227,10 +227,11 @@ def check_request(
     if isinstance(columns, str):
         what = f"`columns` is a list of names, not the text `{columns}`"
         raise UsageError(what, f"write `columns=[{columns!r}]`")
-    is_for_table = columns is not None or as_ == "arrow"
+    is_for_table = columns is not None or as_ is not None
     if is_for_table and codec not in (*_TABLE_DECODERS, "frames"):
         what = f"`columns` and `as_` are for tables, this is kept as {codec}"
-        raise UsageError(what, "load it without them")
+        mend = "load it without them"
+        raise UsageError(what, f"{mend}, and make a table of what comes back" if codec == "json" else mend)
 
 # %% ../../nbs/store/160_codecs.ipynb #5c6c6185
 def decode(

@@ -13,6 +13,8 @@ __all__ = ['MAKE_AGAIN', 'MlnbError', 'UsageError', 'StageError', 'RequireError'
 # %% ../../nbs/store/010_errors.ipynb #3da873e9
 from dataclasses import dataclass
 
+from .user_lines import rendered_error, without_own
+
 # %% ../../nbs/store/010_errors.ipynb #343d2bac
 class MlnbError(Exception):
     "What happened and where (`message`), and what to do about it (`mend`)."
@@ -29,6 +31,17 @@ class MlnbError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}: {self.mend}" if self.mend else self.message
+
+    @property
+    def __traceback__(self):
+        return without_own(BaseException.__traceback__.__get__(self))
+
+    @__traceback__.setter
+    def __traceback__(self, value):
+        BaseException.__traceback__.__set__(self, value)
+
+    def _render_traceback_(self) -> list[str]:
+        return [rendered_error(self)]
 
 # %% ../../nbs/store/010_errors.ipynb #4af2b99a
 class UsageError(MlnbError):

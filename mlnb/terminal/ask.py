@@ -7,8 +7,8 @@ here it only becomes a table. A script that asks with `--json` therefore sees ex
 
 # %% auto #0
 __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_notes', 'known_in', 'source_lines', 'status_row',
-           'answer_status', 'reason_rows', 'show_why', 'answer_why', 'value_row', 'answer_params', 'graph_lines',
-           'answer_dag', 'answer_check']
+           'status_table', 'answer_status', 'reason_rows', 'show_why', 'answer_why', 'value_row', 'answer_params',
+           'graph_lines', 'answer_dag', 'answer_check']
 
 # %% ../../nbs/terminal/070_ask.ipynb #830e7449
 from dataclasses import asdict
@@ -99,6 +99,18 @@ def status_row(
     return [stage["pipeline"], unit, *state_words(stage)]
 
 
+def status_table(
+    stages: list[dict],  # the `stages` of `status_of`
+) -> tuple[list[str], list[list[str]]]:  # headings, and a row for each stage
+    "All stages; what was saved by hand has a column where there is something."
+    columns, rows = ["pipeline", "stage", "state", "why"], [status_row(one) for one in stages]
+    if not any(one["by_hand"] for one in stages):
+        return columns, rows
+    by_hand = [", ".join(one["by_hand"]) for one in stages]
+    wider = [[*row[:3], names, row[3]] for row, names in zip(rows, by_hand, strict=True)]
+    return [*columns[:3], "by hand", columns[3]], wider
+
+
 @verb("ask", "status", "mlnb status fraud --profile ci")
 def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -> Answer:
     "Say which stages are fresh, and why others are not."
@@ -106,8 +118,8 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
 
     plans = plans_of(pipeline, given)[2]
     found = tell_outcomes(status_of(plans), plans)
-    columns, none = ["pipeline", "stage", "state", "why"], "no pipeline in settings.ini"
-    rows, pipelines = [status_row(one) for one in found["stages"]], [plan.pipeline for plan in plans]
+    pipelines, none = [plan.pipeline for plan in plans], "no pipeline in settings.ini"
+    columns, rows = status_table(found["stages"])
     found["sources"] = known_in(plans)
     notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(found["sources"]))
     return Answer(found, lambda: show_table(columns, rows, none), notes=notes)

@@ -111,6 +111,8 @@ def left_lines(
     if said["published"]:
         where = os.path.relpath(reports)
         lines.append(f"pages in {where} show what they did: publish them again with `mlnb publish`")
+    if said["opened"]:
+        lines.append("the copies of failed notebooks in `opened/` are removed, all of them")
     return lines
 
 # %% ../../nbs/terminal/110_erasure.ipynb #5c03b5e4
@@ -130,10 +132,12 @@ def answer_erase(
 ) -> Answer:
     "Remove a value for good; a signed tombstone takes its place."
     from mlnb.care.erase import erase
+    from mlnb.store.opened import forget_opened
 
     project, store, profile = open_project(profile)
     digest, names = exact_digest(project, store, name, profile)
     said = erase(store, digest, reason, down, dry_run, names) | {"name": name}
     said["published"] = (project.reports / "index.html").is_file()
+    said["opened"] = not dry_run and forget_opened(project.root)
     notes = tuple(left_lines(said, store.root, project.reports))
     return Answer(said, lambda: show_erased(said, down, dry_run), notes=notes)
