@@ -90,6 +90,7 @@ Modules:
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
+- `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer

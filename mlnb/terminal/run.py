@@ -85,15 +85,18 @@ def server_for(
     selection: Any,  # what is asked for of it
     manner: Manner,  # whether kernels are to start cold
 ) -> Any:  # None when no kernel server is needed
-    "The kernel server, unless nothing would run in it."
+    "The way to the kernel server, unless nothing would run in it."
     from mlnb.flow.selection import scope_units
 
     is_fresh = all(plan.steps[unit].state == "cached" for unit in scope_units(plan, selection))
     if manner.cold or (is_fresh and not selection.forced and not manner.check_determinism):
         return None
-    from mlnb.kernel.link import ensure_server
+    from mlnb.kernel.way import open_way
 
-    return ensure_server(say)
+    way = open_way(say)
+    if way is not None and not sys.stdout.isatty():
+        way.tell = say
+    return way
 
 
 def selected_soundly(
