@@ -32,7 +32,7 @@ def place(tmp_path_factory, outside_environment):
 
 
 def stop_servers(environment):
-    subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop"], env=environment, cwd="/", check=True)
+    subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop", "--force"], env=environment, cwd="/", check=True)
 
 
 class Stage:
