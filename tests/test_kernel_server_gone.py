@@ -1,9 +1,11 @@
 """The kernel server is killed, stopped, or loses its files: every stage ends right, none waits for a server
 that nobody starts, the user hears of it once, and nothing stays."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -12,9 +14,10 @@ import time
 import psutil
 import pytest
 
-from mlnb.kernel.link import ask, can_serve
+from mlnb.kernel.link import SERVER_COMMAND, Link, ask, can_serve, connect, server_folder, start_server
+from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
-from mlnb.kernel.way import answers
+from mlnb.kernel.way import ServerWay, answers, lose, reach_server
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
@@ -42,7 +45,6 @@ FAN_OUT = {
     ],
     "40_d.ipynb": [CODE, "save('d', sum(load('b').values()) - 2)"],
 }
-
 
 
 def until(condition, seconds=60):
@@ -199,6 +201,173 @@ LOST = ("kernel server", "was lost")
 
 def lines_about_loss(said):
     return [line for line in said.splitlines() if any(word in line for word in LOST)]
+
+
+# what a way does, without a run
+
+
+@contextlib.contextmanager
+def one_answer(address, reply):
+    "A server that answers its first client with some bytes, or never."
+
+    def serve():
+        client, _ = listener.accept()
+        with client:
+            if reply is None:
+                client.recv(100)
+                over.wait(10)
+            else:
+                client.sendall(reply)
+
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield
+        over.set()
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    "reply", [None, b"", b"\n", b"[1]\n", b"not json\n", b'{"pid": ', b"[" * 100_000 + b"\n"]
+)
+def test_server_that_does_not_answer_rightly_is_none(tmp_path, reply):
+    with one_answer(tmp_path / "s.sock", reply):
+        assert not answers(tmp_path / "s.sock", within_s=0.1)
+
+
+def test_many_stages_that_lose_a_server_at_once_start_one_and_say_it_once(tmp_path, monkeypatch):
+    started, said = [], []
+    monkeypatch.setattr("mlnb.kernel.way.start_server", lambda address: started.append(address))
+    way = ServerWay(tmp_path / "s.sock", was_up=True)
+    threads = [threading.Thread(target=lose, args=(way, said.append, 1)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(started), len(said), way.why) == (1, 1, None)
+    lose(way, said.append, 0)
+    assert (len(started), len(said)) == (1, 1) and "went away" in way.why
+    assert reach_server(way, said.append) is None and len(said) == 1
+
+
+def test_folder_that_nobody_may_write_closes_the_way_at_once(tmp_path):
+    said = []
+    way = ServerWay(tmp_path / "gone" / "s.sock", was_up=True)
+    assert reach_server(way, said.append) is None
+    assert len(said) == 1 and "cannot be started" in way.why
+
+
+def test_line_of_many_megabytes_is_read_in_linear_time():
+    "Each byte is looked at a few times at most, and not again for each piece that comes."
+
+    def work(size):
+        class Counting(bytearray):
+            n_looked = 0
+
+            def find(self, what, begin=0):
+                Counting.n_looked += len(self) - begin
+                return super().find(what, begin)
+
+        class Pieces:
+            left = b'"' + b"x" * size + b'"\n'
+
+            def recv(self, most):
+                piece, self.left = self.left[:4096], self.left[4096:]
+                return piece
+
+        link = Link(Pieces())
+        link.buffer = Counting()
+        link.receive()
+        return Counting.n_looked
+
+    assert work(1_000_000) < 4 * 1_000_000
+
+
+# a server in a process of its own
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    "A server that serves, and its address."
+    address = tmp_path_factory.mktemp("one") / "s.sock"
+    process = subprocess.Popen([*SERVER_COMMAND, str(address), "60"], env=kernel_environment())
+    until(lambda: answers(address))
+    yield process, address
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_slow_and_deaf_clients_hold_nobody_up(server):
+    _, address = server
+    half, deaf = connect(address), connect(address)
+    half.socket.sendall(b'{"do": "sta')
+    deaf.socket.settimeout(0.2)
+    with contextlib.suppress(OSError):
+        for _ in range(5_000):
+            deaf.send({"do": "prepare", "stages": []})
+    assert answers(address, within_s=5)
+    half.socket.sendall(b'tus"}\n')
+    assert half.receive()["address"] == str(address)
+    half.close()
+    deaf.close()
+
+
+def test_endless_line_ends_its_own_connection_only(server):
+    _, address = server
+    endless = connect(address)
+    with pytest.raises(OSError, match=r"pipe|reset"):
+        for _ in range(64):
+            endless.socket.sendall(b"x" * (1 << 20))
+    endless.close()
+    assert answers(address)
+
+
+def test_server_whose_socket_was_removed_listens_anew(server):
+    process, address = server
+    address.unlink()
+    until(lambda: answers(address))
+    assert ask(address, {"do": "ping"})["pid"] == process.pid
+
+
+@pytest.mark.slow
+def test_server_whose_folder_was_removed_makes_place_for_the_next_and_leaves_its_files_alone(tmp_path):
+    folder = tmp_path / "rt"
+    folder.mkdir()
+    command = [*SERVER_COMMAND, str(folder / "s.sock"), "60"]
+    first = subprocess.Popen(command, env=kernel_environment())
+    until(lambda: answers(folder / "s.sock"))
+    shutil.rmtree(folder)
+    folder.mkdir()
+    second = subprocess.Popen(command, env=kernel_environment())
+    assert first.wait(30) == 0
+    until(lambda: answers(folder / "s.sock"))
+    assert ask(folder / "s.sock", {"do": "ping"})["pid"] == second.pid
+    assert (folder / "s").is_dir()
+    second.terminate()
+    assert (second.wait(30), list(folder.iterdir())) == (0, [])
+
+
+def test_stop_leaves_what_is_in_use_and_what_is_of_others(runtime, asked, monkeypatch):
+    start_server(server_folder() / "a.sock")
+    until(lambda: answers(server_folder() / "a.sock"))
+    held = connect(server_folder() / "a.sock")
+    held.send({"do": "prepare", "stages": []})
+    held.receive()
+    said = asked("kernels", "stop", cwd="/")
+    assert said.code == 0 and "in use (1 run)" in said.stderr and "mlnb kernels stop --force" in said.stderr
+    held.close()
+    monkeypatch.setattr(sys, "prefix", "/another/environment")
+    (left,) = asked("kernels", "stop", "--json", cwd="/").json["left"]
+    assert left["mend"] == "mlnb kernels stop --all" and "another environment" in left["why"]
+    assert len(asked("kernels", "stop", "--all", "--json", cwd="/").json["servers"]) == 1
+    nothing = asked("kernels", "stop", "--all", "--json", cwd="/").json
+    assert (nothing["servers"], nothing["left"]) == ([], [])
+
+
+# runs
 
 
 @pytest.mark.slow

@@ -252,7 +252,7 @@ def install_kernelspec(
     return Path(installed)
 
 # %% ../../nbs/kernel/140_provisioner.ipynb #a805562a
-SLICE_S = 0.5  # longest wait for one signal [s]
+SLICE_S = 0.2  # longest wait for one signal [s]
 
 
 class SlicedChannel(AsyncZMQSocketChannel):
