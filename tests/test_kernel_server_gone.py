@@ -14,7 +14,16 @@ import time
 import psutil
 import pytest
 
-from mlnb.kernel.link import SERVER_COMMAND, Link, ask, can_serve, connect, server_folder, start_server
+from mlnb.kernel.link import (
+    SERVER_COMMAND,
+    Link,
+    ask,
+    can_serve,
+    connect,
+    inherited_settings,
+    server_folder,
+    start_server,
+)
 from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
 from mlnb.kernel.way import ServerWay, answers, lose, reach_server
@@ -430,3 +439,39 @@ def test_log_that_cannot_be_written_is_no_reason_to_wait(make_project, mlnb, run
     done = mlnb("run", "demo", "--json", cwd=project.root, timeout=60)
     assert (done.code, set(done.states.values())) == (0, {"committed", "cached"}), done.stderr
     assert done.stderr.count("cold") == (0 if log == "full" else 1), done.stderr
+
+
+# cells that take their answer away
+
+
+@pytest.mark.parametrize("options", [[], pytest.param(["--cold"], marks=pytest.mark.slow)])
+def test_cell_that_cancels_the_tasks_of_its_kernel_is_answered(make_project, mlnb, options):
+    cancel = "import asyncio\nawait asyncio.sleep(0)\n_ = [t.cancel() for t in asyncio.all_tasks()]"
+    stages = {
+        "10_all.ipynb": [cancel],
+        "20_allowed.ipynb": [("raises-exception", cancel), CODE, "save('x', 1)"],
+    }
+    done = mlnb("run", "demo", "-k", "--json", *options, cwd=make_project(stages).root, timeout=60)
+    assert done.states == {"all": "failed", "allowed": "committed"}, done.stderr
+    error = done.stage("all")["error"]
+    assert (error["ename"], error["cell"]) == ("CancelledError", 1) and "its own kernel" in error["evalue"]
+    assert done.stage("all")["kind"] == "user_error"
+
+
+# what an ended kernel left behind, and what is none of that
+
+
+@pytest.mark.slow
+def test_executor_whose_template_died_survives_the_end_of_another_kernel(begin, runtime):
+    running = begin(CHAIN, "-j", "1")
+    until(running.is_in_b)
+    kill_templates(runtime)
+    address, held = address_in(runtime), connect(address_in(runtime), timeout_s=60)
+    handover = {"environment": {}, "folder": "/tmp", "settings": inherited_settings(), "connection": None}
+    held.send({"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover})
+    assert held.receive()["pid"]
+    held.close()
+    until(lambda: len(ask(address, {"do": "status"})["leases"]) == 1)
+    running.go_on()
+    code, _, said = running.ended()
+    assert (code, lines_about_loss(said)) == (0, []), said

@@ -24,10 +24,10 @@ CANCELLED = {
 
 
 def say_cancelled(
-    kernel: Any,  # an ipykernel
+    kernel: Any,  # an ipykernel that serves
     stream: Any,  # that the request came by
     ident: Any,  # of the client
-    parent: dict,  # the request
+    parent: dict,  # the request for a cell
 ) -> None:
     "Show and answer that a cell cancelled what was to answer it."
     shown = {name: CANCELLED[name] for name in ("ename", "evalue")}

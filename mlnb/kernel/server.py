@@ -9,7 +9,7 @@ the announcement of stages, during which the server stays."""
 # %% auto #0
 __all__ = ['LOOK_EVERY_S', 'REPLIES', 'REQUEST_LIMIT', 'KernelServer', 'forget_executor', 'hear_executor', 'pass_executions',
            'look_at_files', 'check_stage', 'reply_prepare', 'has_asked', 'reply_kernel', 'reply_execute', 'own_mib',
-           'template_status', 'uses_of', 'reply_ping', 'reply_status', 'reply_stop', 'reply_retire', 'reply_to',
+           'template_status', 'use_of_server', 'reply_ping', 'reply_status', 'reply_stop', 'reply_retire', 'reply_to',
            'hear_client', 'accept_client']
 
 # %% ../../nbs/kernel/230_server.ipynb #86ff92e6
@@ -225,7 +225,7 @@ def template_status(
     }
 
 # %% ../../nbs/kernel/230_server.ipynb #179566dd
-def uses_of(
+def use_of_server(
     server: KernelServer,  # with its templates, pool and leases
 ) -> dict[str, int]:  # how many `kernels`, `notebooks`, `runs`; none that is 0
     "What a server is used for at this moment."
@@ -260,7 +260,7 @@ def reply_status(
         "templates": [template_status(t) for t in templates],
         "imported_by_stages": server.pool.late,
         "leases": sorted(server.leases.kernels),
-        "uses": uses_of(server),
+        "uses": use_of_server(server),
         "kernels_given": server.leases.n_given,
         "spares": sum(len(t.spares) for t in templates),
         "idle_s": round(time.monotonic() - server.used_at, 1),
@@ -274,7 +274,7 @@ def reply_stop(
     message: dict,  # with `only_idle` when it shall not end what is in use
 ) -> dict:
     "End now, with all kernels in use, or say why not."
-    uses = uses_of(server) if message.get("only_idle") else {}
+    uses = use_of_server(server) if message.get("only_idle") else {}
     server.is_over |= not uses
     return {"pid": os.getpid(), "stopped": not uses, "uses": uses}
 

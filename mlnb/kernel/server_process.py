@@ -8,7 +8,7 @@ started, and without leaving a file. Only a fault of its own leaves something: t
 
 # %% auto #0
 __all__ = ['is_file_at', 'take_lock', 'await_lock', 'remove_remains', 'ask_while', 'retire_predecessors', 'listen_at',
-           'begin_to_listen', 'open_server', 'has_place', 'drop_spares', 'keep_place', 'tidy_server', 'run_server',
+           'begin_to_listen', 'open_server', 'has_place', 'drop_spares', 'hold_place', 'tidy_server', 'run_server',
            'end_descendants', 'close_server', 'end_when_told', 'serve']
 
 # %% ../../nbs/kernel/240_server_process.ipynb #061ed788
@@ -199,7 +199,7 @@ def drop_spares(
         template.queue.clear()
 
 
-def keep_place(
+def hold_place(
     server: KernelServer,  # one that serves
 ) -> None:
     "Put back what was removed; retire when another server may have the place."
@@ -219,7 +219,7 @@ def tidy_server(
     server: KernelServer,  # one that serves
 ) -> None:
     "Give up what takes too long or is too much; end when nobody needs the server."
-    keep_place(server)
+    hold_place(server)
     give_up_entries(server.leases)
     give_up_slow(server.pool)
     drop_oldest(server.pool)

@@ -34,7 +34,7 @@ def _silent_server(address: Path, pid: int) -> dict:
 def look_at_server(
     address: Path,  # of its socket
     within_s: float = ANSWER_S,  # for its answer [s]
-) -> dict | None:  # `pid`, `address`, `prefix`, `uses`, `is_silent`; None = nobody
+) -> dict | None:  # `pid`, `address`, `prefix`, `uses`; None = nobody
     "What a server is, and what it is used for."
     link = connect(address, within_s)
     if link is None:
