@@ -2106,6 +2106,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/kernel/stopping.py'),
                                       'mlnb.kernel.stopping.look_at_server': ( 'kernel/stopping.html#look_at_server',
                                                                                'mlnb/kernel/stopping.py'),
+                                      'mlnb.kernel.stopping.silent_servers': ( 'kernel/stopping.html#silent_servers',
+                                                                               'mlnb/kernel/stopping.py'),
                                       'mlnb.kernel.stopping.stop_server': ('kernel/stopping.html#stop_server', 'mlnb/kernel/stopping.py'),
                                       'mlnb.kernel.stopping.stop_servers': ('kernel/stopping.html#stop_servers', 'mlnb/kernel/stopping.py'),
                                       'mlnb.kernel.stopping.uses_in_words': ( 'kernel/stopping.html#uses_in_words',

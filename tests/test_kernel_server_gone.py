@@ -458,6 +458,23 @@ def test_cell_that_cancels_the_tasks_of_its_kernel_is_answered(make_project, mln
     assert done.stage("all")["kind"] == "user_error"
 
 
+@pytest.mark.slow
+def test_widget_that_catches_errors_never_hangs_a_stage(make_project, mlnb):
+    "nbclient writes to the kernel while it awaits an answer on the same socket; stock nbclient hangs at times."
+    caught = "for k in range(20):\n    with out:\n        raise ValueError('x')"
+    cells = [
+        "import ipywidgets as widgets",
+        CODE,
+        "out = widgets.Output()\nout",
+        *[caught] * 20,
+        "save('a', 1)",
+    ]
+    project = make_project({"10_a.ipynb": cells})
+    for _ in range(8):
+        done = mlnb("run", "demo", "--force", "--json", cwd=project.root, timeout=100)
+        assert done.code == 0, done.stderr
+
+
 # what an ended kernel left behind, and what is none of that
 
 

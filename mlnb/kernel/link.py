@@ -115,11 +115,13 @@ class Link:
     def send(self, message: dict, within_s: float | None = None) -> None:
         "Send a document; raises `OSError`, also when it is not taken within some seconds."
         data, own = json.dumps(message).encode() + b"\n", self.socket.gettimeout()
-        self.socket.settimeout(own if within_s is None else within_s)
+        if within_s is not None:
+            self.socket.settimeout(within_s)
         try:
             self.socket.sendall(data)
         finally:
-            self.socket.settimeout(own)
+            if within_s is not None:
+                self.socket.settimeout(own)
 
     def has_line(self) -> bool:
         "Whether a whole line was read already."
@@ -230,7 +232,7 @@ def running_servers() -> list[Path]:  # their addresses, sorted
     "Kernel servers of this user, also of other environments."
     if not can_serve():
         return []
-    return [path for path in sorted(server_folder().glob("*.sock")) if ask(path, {"do": "status"})]
+    return [path for path in sorted(server_folder().glob("*.sock")) if ask(path, {"do": "status"}, 5.0)]
 
 # %% ../../nbs/kernel/130_link.ipynb #269f1e4d
 Tell = Callable[[str], None]  # gets a line for the user

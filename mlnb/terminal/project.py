@@ -71,12 +71,13 @@ def show_server(
         print(f"{module} is imported by each stage itself: it {why}")
 
 # %% ../../nbs/terminal/160_project.ipynb #ed789cbf
-def ask_servers() -> dict:  # `servers`: what each of them holds
+def ask_servers() -> dict:  # `servers`: what each holds; `silent` ones
     "Ask every kernel server of this user."
     from mlnb.kernel.link import ask, running_servers
+    from mlnb.kernel.stopping import silent_servers
 
     answers = [ask(place, {"do": "status"}) for place in running_servers()]
-    return {"servers": [answer for answer in answers if answer]}
+    return {"servers": [answer for answer in answers if answer], "silent": silent_servers()}
 
 # %% ../../nbs/terminal/160_project.ipynb #929ac212
 def status_answer() -> Answer:
@@ -86,7 +87,9 @@ def status_answer() -> Answer:
     def show() -> None:
         for server in found["servers"]:
             show_server(server)
-        if not found["servers"]:
+        for server in found["silent"]:
+            print(f"kernel server {server['pid']} does not answer; `mlnb kernels stop --force` ends it")
+        if not found["servers"] and not found["silent"]:
             print("no kernel server is running; `mlnb run` starts one")
 
     return Answer(found, show)
