@@ -460,7 +460,7 @@ def test_cell_that_cancels_the_tasks_of_its_kernel_is_answered(make_project, mln
 
 @pytest.mark.slow
 def test_widget_that_catches_errors_never_hangs_a_stage(make_project, mlnb):
-    "nbclient writes to the kernel while it awaits an answer on the same socket; stock nbclient hangs at times."
+    "nbclient writes to the kernel while it awaits an answer on that socket; the stock one hangs at times."
     caught = "for k in range(20):\n    with out:\n        raise ValueError('x')"
     cells = [
         "import ipywidgets as widgets",
