@@ -138,6 +138,7 @@ def reach_server(
             return None
         link = connect(way.address)  # another stage may have started it meanwhile
         if link is not None:
+            way.was_up = True
             return link
         if way.was_up and not _start_again(way, WHAT_GONE, tell):
             return None
