@@ -81,7 +81,7 @@ def prepare(tool: Tool, situation: str, folder: Path, settings: dict[str, str]) 
         if tool.setup:
             run(tool.setup, folder, settings)
         if tool in STARTING_SERVER or tool in HAVING_SERVER:
-            run(["mlnb", "kernels", "stop"], folder, settings)
+            run(["mlnb", "kernels", "stop", "--force"], folder, settings)
         if tool in HAVING_SERVER:
             run(tool.command, folder, settings)
             shutil.rmtree(folder / ".mlnb")
@@ -248,7 +248,7 @@ def main() -> None:
         finally:
             for tool in {STARTING, BEFORE[0]} & set(tools):
                 run(
-                    ["mlnb", "kernels", "stop"],
+                    ["mlnb", "kernels", "stop", "--force"],
                     Path(scratch),
                     variables(tools[tool], own_home(Path(scratch), tools, tool)),
                 )

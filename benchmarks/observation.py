@@ -25,7 +25,7 @@ import mlnb
 OBSERVING = 'observe(shell, Path(context).with_name("observed.jsonl"), root)'
 COPIES = ("observed", "not observed")
 RUN = [sys.executable, "-m", "mlnb", "run", "shop", "--json"]
-STOP = [sys.executable, "-m", "mlnb", "kernels", "stop"]
+STOP = [sys.executable, "-m", "mlnb", "kernels", "stop", "--force"]
 STEPS = """
 import sys, time
 from pathlib import Path

@@ -40,7 +40,7 @@ def turns(tools: dict, repeats: int, scratch: Path) -> dict[str, list[float]]:
                 took[tool.name] += [value] if repeat else []
     finally:
         for tool, folder in folders.items():
-            run(["mlnb", "kernels", "stop"], folder, settings[tool])
+            run(["mlnb", "kernels", "stop", "--force"], folder, settings[tool])
     return took
 
 

@@ -151,7 +151,7 @@ def main() -> None:
             measured = measure_all({"papermill": papermill} | ours, options.repeats, Path(scratch))
         finally:
             if is_warm:
-                run(["mlnb", "kernels", "stop"], Path(scratch), variables(Path(scratch)))
+                run(["mlnb", "kernels", "stop", "--force"], Path(scratch), variables(Path(scratch)))
     rows = []
     for stage, tools in measured.items():
         overhead_of_papermill = statistics.median(wall - own for wall, own in tools["papermill"])

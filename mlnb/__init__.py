@@ -67,6 +67,7 @@ Modules:
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
+- `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
 - `mlnb.kernel.door`: Which notebooks papermill brings to mlnb, and what is said of the others
@@ -96,10 +97,12 @@ Modules:
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
+- `mlnb.kernel.stopping`: Which kernel servers a person may end without taking anything from anybody, and the end of the others
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
+- `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer

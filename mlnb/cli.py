@@ -106,7 +106,9 @@ def end_on_signal(
     number: int,  # of the signal
     frame: object,  # where it struck
 ) -> None:
-    "Treat SIGTERM and SIGHUP as Ctrl-C."
+    "Treat SIGTERM and SIGHUP as Ctrl-C; a second one does not disturb who tidies up."
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

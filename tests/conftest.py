@@ -129,7 +129,7 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     "They end with the tests."
     if not hasattr(config, "workerinput"):
-        call("kernels", "stop", cwd="/")
+        call("kernels", "stop", "--all", "--force", cwd="/")
         shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 

@@ -314,6 +314,38 @@ def test_servers_that_begin_while_another_ends_never_serve_two_at_once(tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+# temporary folders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGTERM] * 2, [signal.SIGINT] * 2, [signal.SIGTERM, signal.SIGHUP]]
+)
+def test_reproduce_that_is_interrupted_twice_leaves_no_folder(
+    make_project, mlnb, outside_environment, tmp_path_factory, numbers
+):
+    code = "import os, time\nwhile not os.path.exists('go'): time.sleep(.05)"
+    project = make_project({"10_a.ipynb": [code, "from mlnb import save\nsave('a', 1)"]})
+    (project.root / "nbs" / "go").touch()
+    assert mlnb("run", "demo", cwd=project.root).code == 0
+    (project.root / "nbs" / "go").unlink()
+    place = tmp_path_factory.mktemp("tmp")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlnb", "reproduce", "latest"],
+        cwd=project.root,
+        env=outside_environment(TMPDIR=str(place), XDG_RUNTIME_DIR=""),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    until(lambda: list(place.glob("mlnb-reproduce-*/attempt-*/out.ipynb")))
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.05)
+    assert process.wait(60) == 130
+    assert [path for path in place.iterdir() if path.name != f"mlnb-{os.getuid()}"] == []
+
+
 # threads of a run
 
 

@@ -100,7 +100,8 @@ def own_environment(tmp_path_factory):
     base = next(Path(sys.prefix, "lib").glob("python*")) / "site-packages"
     (site / "aa_base.pth").write_text(f"import site; site.addsitedir({str(base)!r})\n")
     yield str(folder / "bin" / "python"), site
-    subprocess.run([folder / "bin" / "python", "-m", "mlnb", "kernels", "stop"], cwd="/", check=True)
+    stop = [folder / "bin" / "python", "-m", "mlnb", "kernels", "stop", "--force"]
+    subprocess.run(stop, cwd="/", check=True)
 
 
 @pytest.fixture

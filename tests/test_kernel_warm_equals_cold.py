@@ -32,7 +32,8 @@ def place(tmp_path_factory, outside_environment):
 
 
 def stop_servers(environment):
-    subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop"], env=environment, cwd="/", check=True)
+    stop = [sys.executable, "-m", "mlnb", "kernels", "stop", "--force"]
+    subprocess.run(stop, env=environment, cwd="/", check=True)
 
 
 class Stage:

@@ -260,9 +260,8 @@ def _through_papermill(attempt: Attempt, parameters: dict[str, Any]) -> tuple[st
     if launch.server is not None:
         try:
             return ask_executor(*paths, parameters, launch, attempt.tell)
-        except ServerLostError as error:
+        except ServerLostError:  # which the user was told, once for the run
             launch.go_on()
-            attempt.tell(f"{error.message}; the stage begins again on a cold kernel")
             forget_try(attempt)
     call_papermill(*paths, parameters, replace(launch, server=None))
     return None

@@ -7,7 +7,7 @@ there a stage can be run as it was, and neither the project nor its store notice
 
 # %% auto #0
 __all__ = ['ThenAndNow', 'Checkout', 'environment_differences', 'source_problem', 'changed_modules', 'write_modules',
-           'partitions_of', 'depth_of', 'link_sources', 'checkout']
+           'partitions_of', 'depth_of', 'link_sources', 'scratch_folder', 'checkout']
 
 # %% ../../nbs/history/090_checkout.ipynb #e412f7c0
 import os
@@ -27,6 +27,7 @@ from ..flow.dependencies import Dependencies
 from ..flow.fanout_parts import input_of
 from ..flow.key import STAGE_FORMAT, env_digest
 from ..flow.observed import installed_as
+from ..flow.run import quiet_signals
 from ..flow.steps import Plan, Step
 from .carried import lay_out, led_astray, module_suffix, write_observed
 from ..notebook.imports import read_module
@@ -234,6 +235,19 @@ def link_sources(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to((project.root / partition.path).resolve())
 
+# %% ../../nbs/history/090_checkout.ipynb #397bfe09
+@contextmanager
+def scratch_folder(
+    prefix: str,  # of its name
+) -> Iterator[Path]:  # gone at the end, whoever interrupts
+    "A temporary folder whose removal nobody interrupts."
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        with quiet_signals():
+            shutil.rmtree(folder, ignore_errors=True)
+
 # %% ../../nbs/history/090_checkout.ipynb #417cff03
 Checkout = tuple[Plan, Callable[[dict], Step], Path]  # plan, step of a record, scratch for attempts
 
@@ -282,7 +296,7 @@ def checkout(
     profile: str,  # profile of the run
 ) -> Iterator[Checkout]:  # gone at the end, with all that was saved in it
     "A temporary project and an overlay."
-    with tempfile.TemporaryDirectory(prefix="mlnb-reproduce-") as scratch:
+    with scratch_folder("mlnb-reproduce-") as scratch:
         root = Path(scratch, "project", *["below"] * depth_of(records))
         root.mkdir(parents=True)
         (root / "settings.ini").write_text("[mlnb]\n", encoding="utf-8")

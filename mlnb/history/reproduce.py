@@ -11,7 +11,6 @@ __all__ = ['EXIT_CODES', 'records_of_run', 'attempt_again', 'trees_of_stage', 'c
 
 # %% ../../nbs/history/100_reproduce.ipynb #fbf7e403
 import ast
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +25,7 @@ from mlnb.history.checkout import (
     checkout,
     environment_differences,
     partitions_of,
+    scratch_folder,
     source_problem,
     write_modules,
 )
@@ -343,7 +343,7 @@ def check_determinism(
     record = step.record or find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
     found = {"stage": stage, "state": "failed", "exit_code": 1, "outputs": [], "why": [], "error": None}
     found |= {"evidence": False, "kernels": ["warm" if server else "cold", "cold"], "said": None}
-    with tempfile.TemporaryDirectory(prefix="mlnb-determinism-") as scratch:
+    with scratch_folder("mlnb-determinism-") as scratch:
         overlay = open_store(Path(scratch, "overlay"), below=plan.store)
         twin, as_run = replace(plan, store=overlay), told_run(record) if record else "determinism"
         attempts = _run_twice(twin, step, as_run, Path(scratch), server)

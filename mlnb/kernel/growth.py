@@ -30,7 +30,7 @@ from mlnb.kernel.pool import (
     supply_spares,
     template_for,
 )
-from .switchboard import heard
+from .switchboard import PART, heard
 from .templates import copy_process
 
 # %% ../../nbs/kernel/210_growth.ipynb #b5e9d8ab
@@ -89,6 +89,8 @@ def hear_template(
 ) -> None:
     "A template says that it is ready, or what is in its way, or is gone."
     message = None if template.is_ready else heard(template.link)
+    if message is PART:
+        return
     if message is None or message["late"]:
         replace_template(pool, template, late_modules(template, message))
         return
@@ -149,7 +151,7 @@ def begin_build(
     template.since = time.monotonic()
     template.files = dict(parent.files if parent else pool.base_files)
     with suppress(OSError):
-        template.link.send(order)
+        template.link.send(order, within_s=2)
     pool.switchboard.watch(template.link.socket, partial(hear_template, pool, template))
 
 # %% ../../nbs/kernel/210_growth.ipynb #26f1a656

@@ -21,7 +21,7 @@ from functools import partial
 
 from .configuration import FileStates
 from .link import Link
-from .switchboard import Switchboard, heard
+from .switchboard import PART, Switchboard, heard
 from .templates import copy_process
 
 # %% ../../nbs/kernel/200_pool.ipynb #60d84038
@@ -34,6 +34,8 @@ class Spare:
     connection: dict | None = None  # its addresses and key, known once it waits
     client: Link | None = None  # who holds it
     pidfd: int | None = None  # becomes readable when it ends
+    handover: dict | None = None  # what it was told of its stage
+    since: float = 0.0  # it was told [s, monotonic]
 
 # %% ../../nbs/kernel/200_pool.ipynb #ebb3a9c1
 Waiting = tuple[Link, dict]  # a client, and the handover for its kernel
@@ -140,6 +142,8 @@ def hear_spare(
 ) -> None:
     "A spare says that it waits, or is gone."
     message = heard(spare.link) if spare.pid is None else None
+    if message is PART:
+        return
     if message is None:
         lose_spare(pool, template, spare)
     else:

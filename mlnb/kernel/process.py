@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 import psutil
 
+from .answering import answer_when_cancelled
 from .configuration import is_sent_away, leave_out_system, private_configuration
 from .import_guard import guard_imports
 from .limits import end_processes, family
@@ -207,6 +208,7 @@ def make_app(
     app = IPKernelApp.instance()
     app.initialize(arguments)
     lose_nothing(app)
+    answer_when_cancelled(app.kernel)
     stand_in_for_verbs()
     app.shell.user_ns |= {"exit": stop, "quit": stop}
     app.shell.user_ns_hidden |= {"exit": stop, "quit": stop}

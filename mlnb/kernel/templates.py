@@ -250,6 +250,7 @@ def _become_template(heritage: Heritage, link: Link) -> None:
 # %% ../../nbs/kernel/180_templates.ipynb #d59343a7
 def _become_executor(_: Heritage, link: Link, command: Link) -> None:
     "Run the notebook that a command asked for."
+    link.send({"pid": os.getpid()})
     order = link.receive() or {}
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     serve_execution(command, order)
@@ -313,10 +314,10 @@ def copy_process(
     control: socket.socket,  # of a template
     what: bytes,  # the copy becomes: `t` template, `k` kernel, `x` executor
     *further: socket.socket,  # given to the copy: for an executor the command's connection
-) -> Link:  # to the copy, read within 20 s; raises `OSError`
+) -> Link:  # to the copy, does not block; raises `OSError`
     "Let a template make a copy of itself."
     ours, theirs = socket.socketpair()
-    ours.settimeout(20)
+    ours.setblocking(False)
     try:
         socket.send_fds(control, [what], [theirs.fileno(), *(s.fileno() for s in further)])
     except OSError:

@@ -7,7 +7,7 @@ to let them import ahead of any run, to end them, or to make them known to Jupyt
 
 # %% auto #0
 __all__ = ['NO_KERNELSPEC', 'ACTIONS', 'WHAT', 'answer_init', 'warmed', 'show_server', 'ask_servers', 'status_answer',
-           'stop_answer', 'warm_answer', 'install_answer', 'answer_kernels']
+           'left_line', 'stop_answer', 'warm_answer', 'install_answer', 'answer_kernels']
 
 # %% ../../nbs/terminal/160_project.ipynb #bfe39c96
 from collections.abc import Callable
@@ -81,33 +81,47 @@ def show_server(
         print(f"{module} is imported by each stage itself: it {why}")
 
 # %% ../../nbs/terminal/160_project.ipynb #ed789cbf
-def ask_servers(
-    message: str,  # `status` or `stop`
-) -> dict:  # `servers`: what each of them answered
+def ask_servers() -> dict:  # `servers`: what each holds; `silent` ones
     "Ask every kernel server of this user."
     from mlnb.kernel.link import ask, running_servers
+    from mlnb.kernel.stopping import silent_servers
 
-    answers = [ask(place, {"do": message}) for place in running_servers()]
-    return {"servers": [answer for answer in answers if answer]}
+    answers = [ask(place, {"do": "status"}) for place in running_servers()]
+    return {"servers": [answer for answer in answers if answer], "silent": silent_servers()}
 
 # %% ../../nbs/terminal/160_project.ipynb #929ac212
 def status_answer() -> Answer:
     "Show every kernel server."
-    found = ask_servers("status")
+    found = ask_servers()
 
     def show() -> None:
         for server in found["servers"]:
             show_server(server)
-        if not found["servers"]:
+        for server in found["silent"]:
+            print(f"kernel server {server['pid']} does not answer; `mlnb kernels stop --force` ends it")
+        if not found["servers"] and not found["silent"]:
             print("no kernel server is running; `mlnb run` starts one")
 
     return Answer(found, show)
 
 # %% ../../nbs/terminal/160_project.ipynb #fbe3ef8e
-def stop_answer() -> Answer:
-    "End every kernel server."
-    found = ask_servers("stop")
-    return Answer(found, lambda: print(f"stopped {counted(len(found['servers']), 'kernel server')}"))
+def left_line(
+    entry: dict,  # a server that was not ended: `pid`, `why`, `mend`
+) -> str:  # with the mend in a second line
+    "That a server was left alone, and what ends it."
+    return f"left kernel server {entry['pid']} alone: {entry['why']}\n  mend: `{entry['mend']}` ends it"
+
+
+def stop_answer(
+    everywhere: bool = False,  # also servers of other environments
+    force: bool = False,  # also those in use
+) -> Answer:
+    "End kernel servers, and name those that are left."
+    from mlnb.kernel.stopping import stop_servers
+
+    found = stop_servers(everywhere, force)
+    said = f"stopped {counted(len(found['servers']), 'kernel server')}"
+    return Answer(found, lambda: print(said), notes=tuple(map(left_line, found["left"])))
 
 
 def warm_answer(
@@ -132,12 +146,12 @@ def install_answer(
 # %% ../../nbs/terminal/160_project.ipynb #644577a4
 ACTIONS = ("status", "warm", "stop", "install")
 WHAT = (
-    "status; warm: import ahead what stages will need; stop; "
+    "status; warm: import ahead what stages will need; stop: end this environment's idle servers; "
     "install: make the kernel `mlnb` known to JupyterLab."
 )
 
 
-@verb("project", "kernels", "mlnb kernels warm fraud")
+@verb("project", "kernels", "mlnb kernels stop --all")
 def answer_kernels(
     action: Annotated[str, typer.Argument(metavar="[ACTION]", help=WHAT)] = "status",
     pipelines: Annotated[
@@ -146,15 +160,25 @@ def answer_kernels(
     user: Annotated[
         bool, typer.Option("--user", help="install: for this user instead of this environment.")
     ] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="stop: also servers of your other environments.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="stop: also servers in use, with what runs in them.")
+    ] = False,
 ) -> Answer:
     "Show, warm, stop or install the kernels that wait for stages."
     if action not in ACTIONS:
         raise UsageError(f"`mlnb kernels` cannot {action}", did_you_mean(action, list(ACTIONS)))
     if pipelines and action != "warm":
         raise UsageError(f"`mlnb kernels {action}` takes no pipeline", "only `mlnb kernels warm` does")
+    if (everywhere or force) and action != "stop":
+        raise UsageError(
+            f"`mlnb kernels {action}` takes neither --all nor --force", "only `mlnb kernels stop` does"
+        )
     answers: dict[str, Callable[[], Any]] = {
         "status": status_answer,
-        "stop": stop_answer,
+        "stop": lambda: stop_answer(everywhere, force),
         "warm": lambda: warm_answer(pipelines or []),
         "install": lambda: install_answer(user),
     }

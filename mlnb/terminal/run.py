@@ -90,7 +90,7 @@ def server_for(
     selection: Any,  # what is asked for of it
     manner: Manner,  # whether kernels are to start cold
 ) -> Any:  # None when no kernel server is needed
-    "The kernel server, unless nothing would run in it."
+    "The way to the kernel server, unless nothing would run in it."
     from mlnb.flow.asking import unread_source
     from mlnb.flow.selection import scope_units
 
@@ -98,9 +98,12 @@ def server_for(
     is_fresh = all(step.state == "cached" or unread_source(plan, step) for step in steps)
     if manner.cold or (is_fresh and not selection.forced and not manner.check_determinism):
         return None
-    from mlnb.kernel.link import ensure_server
+    from mlnb.kernel.way import open_way
 
-    return ensure_server(say)
+    way = open_way(say)
+    if way is not None and not sys.stdout.isatty():
+        way.tell = say
+    return way
 
 
 def selected_soundly(
