@@ -192,6 +192,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
     from mlnb.flow.problems import check_of
     from mlnb.flow.use import undeclared_uses
+    from mlnb.notebook.kernel_name import kernel_folders, unknown_kernels_line
     from mlnb.notebook.pipeline import read_pipeline
 
     project, store, profile = open_project()
@@ -209,4 +210,5 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
         show_problems([Problem(**problem) for problem in found["problems"]])
         print(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
 
-    return Answer(found | {"exit_code": code}, show, code)
+    line = unknown_kernels_line([stage.kernel for stage in read], kernel_folders())
+    return Answer(found | {"exit_code": code}, show, code, (line,) if line else ())
