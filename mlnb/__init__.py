@@ -155,6 +155,7 @@ Modules:
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
+- `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
 - `mlnb.store.names`: One grammar for everything that can be loaded

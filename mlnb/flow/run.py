@@ -374,6 +374,16 @@ def _announcing(run: Run, likely: list[str]) -> AbstractContextManager:
     return announced(run.plan, likely, run.settings.server)
 
 
+def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager:
+    "Let git say, while stages run, which commit they are of; nobody asks when nothing runs."
+    if not likely:
+        return nullcontext()
+    from mlnb.store.git_state import noting_git
+
+    project = run.plan.project
+    return noting_git(run.document, project.root, (project.store, project.reports))
+
+
 def run_pipeline(
     plan: Plan,  # what is stale, and why
     selection: Selection,  # stages that were asked for, and their needs
@@ -399,7 +409,7 @@ def run_pipeline(
         run = Run(plan, selection, document, settings, told)
         with _truthful_ending(run), disk_errors(store.root):
             write_run(store, document)
-            with _announcing(run, likely):
+            with _announcing(run, likely), _asking_git(run, likely):
                 carry_out(run)
         document["seconds"] = round(time.monotonic() - run.began, 3)
         document["exit_code"] = exit_code_of(document)
