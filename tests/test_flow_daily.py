@@ -9,11 +9,16 @@ import sys
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mlnb.notebook.cells import parse_cell
 from mlnb.notebook.kernel_name import replaced_kernel, said_language, unknown_kernels_line
+from mlnb.notebook.magics import kind_of_line, magic_problems, magics_of
 from mlnb.store import git_state
 from mlnb.store.git_state import LONGEST_S, MOST_NAMES, git_line, noting_git, repository_of
 
+SOME = settings(max_examples=60, deadline=None)
 OURS = "from mlnb import load, save"
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -243,11 +248,156 @@ def test_module_that_a_stage_writes_counts_by_the_cell_that_writes_it(make_proje
     assert {*again.states.values()} == {"cached"}
     notebook = project.root / "nbs" / "10_a.ipynb"
     notebook.write_text(notebook.read_text().replace("return 1", "return 7"))
-    stale = {one["stage"]: one["state"] for one in mlnb("status", "--json", cwd=project.root).json["stages"]}
+    stale = {one["name"]: one["state"] for one in mlnb("status", "--json", cwd=project.root).json["stages"]}
     assert "fresh" not in stale.values()
     assert mlnb("run", "demo", cwd=project.root).code == 0
     assert mlnb("get", "b", cwd=project.root).stdout.split()[-1] == "7"
     assert {*mlnb("run", "demo", "--json", cwd=project.root).states.values()} == {"cached"}
+
+
+# -- magics
+
+SHOWING = """
+%matplotlib inline
+%matplotlib
+%autosave 0
+%load_ext autoreload
+%reload_ext autoreload
+%autoreload 2
+%time x = 1
+%timeit 1 + 1
+%config InlineBackend.figure_format = 'retina'
+%precision 3
+%xmode Minimal
+%pdb off
+%who
+%whos DataFrame
+%pwd
+%ls
+%ls -la data
+%pip list
+%pip show pandas
+%pip --version
+%conda list
+%history -n 1-3
+x?
+x??
+%lsmagic
+!pwd
+!ls
+!ls -la data | head -3
+!ls *.csv | wc -l
+!/bin/ls
+!pip list
+!pip freeze | grep -i torch
+!pip3 show pandas
+!python --version
+!python -m pip list
+!python3 -V
+!conda info --envs
+!conda env list
+!nvidia-smi
+!nvcc --version
+!git log -1
+!git status
+!git rev-parse HEAD
+!echo done
+!date
+!whoami; hostname
+!df -h && free -g
+!which python 2>/dev/null
+!java -version 2>&1
+!du -sh . 2> /dev/null
+"""
+SHOWING_CELLS = [
+    "%%time\nx = 1",
+    "%%timeit -n 1\nx = 1",
+    "%%capture\nx = 1",
+    "%%html\n<b>x</b>",
+    "%%latex\nx",
+    "%%javascript\n1",
+]
+CHANGING = {
+    "installs": """
+!pip install seaborn
+!pip3 install -q seaborn
+!python -m pip install seaborn
+!{sys.executable} -m pip install seaborn
+!sudo apt-get install -y graphviz
+!conda install -y x
+!uv pip install x
+!pip list; pip install x
+%pip install x
+%conda install x
+!pip uninstall -y x
+""",
+    "moves": "\n%cd data\n%pushd data\n%popd\n",
+    "environment": "\n%env KEY=1\n%env KEY\n%set_env KEY 1\n%dotenv\n",
+    "runs": """
+!cat f.csv
+!head -3 f.csv
+!wget https://example.org/x
+!curl -O https://example.org/x
+!ls > files.txt
+!echo x >> f
+!make
+!python script.py
+!git clone https://example.org/x
+!git pull
+!rm -rf data
+!ls | xargs rm
+!unzip data.zip
+files = !ls
+here = !pwd
+names = %ls
+%run $name
+%store x
+%load x.py
+""",
+    "unread": "\n%mystery\n%sql SELECT 1\n%memit f()\n%lprun -f f f()\n%pylab inline\n",
+}
+CHANGING_CELLS = {
+    "runs": ["%%bash\nls", "%%sh\nls", "%%perl\n1", "%%script node\n1"],
+    "unread": ["%%cython\n1", "%%R\n1"],
+}
+
+
+@pytest.mark.parametrize("source", [*SHOWING.split("\n")[1:-1], *SHOWING_CELLS])
+def test_magic_that_only_shows_is_never_warned_of(source):
+    assert list(magic_problems([(1, parse_cell(source))])) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        (kind, source)
+        for kind, text in CHANGING.items()
+        for source in [*text.split("\n")[1:-1], *CHANGING_CELLS.get(kind, [])]
+    ],
+)
+def test_magic_that_may_change_a_result_is_warned_of_with_a_mend(kind, source):
+    assert {magic.kind for magic in magics_of(parse_cell(source))} == {kind}
+    (found,) = magic_problems([(3, parse_cell(source))])
+    assert (found.rule, found.level, found.cell) == ("opaque-magic", "warning", 3)
+    assert found.mend and found.message.startswith("`")
+
+
+def test_a_notebook_is_warned_once_of_each_kind(make_project, asked):
+    cells = [f"%matplotlib inline\n!cat {n}.csv\n!wget {n}\n%cd {n}" for n in range(9)]
+    project = make_project({"10_a.ipynb": [OURS, *cells], "20_b.ipynb": ["!cat x"]})
+    found = asked("check", "--json", cwd=project.root).json["problems"]
+    assert [(p["file"][-7:], p["cell"], p["cell_id"]) for p in found] == [
+        ("a.ipynb", 2, "cell-2"),
+        ("a.ipynb", 2, "cell-2"),
+        ("b.ipynb", 1, "cell-1"),
+    ]
+    assert found[0]["message"].startswith("`!cat`, `!wget` (cells 2, 3, 4, 5, 6…) run a program")
+
+
+@SOME
+@given(st.text(alphabet="abc ls|;&<>$`'\"\\\\-/=!%\n{}()", max_size=40))
+def test_any_line_for_the_shell_has_a_kind(line):
+    assert kind_of_line(line) in ("shows", "installs", "runs")
 
 
 # -- what git says
