@@ -3946,6 +3946,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.terminal.ask.draft_notes': ('terminal/ask.html#draft_notes', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.first_reason': ('terminal/ask.html#first_reason', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.graph_lines': ('terminal/ask.html#graph_lines', 'mlnb/terminal/ask.py'),
+                                   'mlnb.terminal.ask.kernel_notes': ('terminal/ask.html#kernel_notes', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.show_why': ('terminal/ask.html#show_why', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.state_words': ('terminal/ask.html#state_words', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.status_row': ('terminal/ask.html#status_row', 'mlnb/terminal/ask.py'),

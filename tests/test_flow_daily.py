@@ -113,7 +113,7 @@ def test_every_verb_that_reads_works_in_a_read_only_project(fresh):
 def test_head_that_cannot_be_moved_is_said_and_nothing_else_fails(make_project, mlnb):
     project = make_project({"10_a.ipynb": [("parameters", "n: int = 1"), OURS, "save('a', n)"]})
     assert mlnb("run", "demo", "-p", "n", "2", cwd=project.root).code == 0
-    project.settings("[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[profile.two]\nn = 2\n")
+    project.settings("[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[profile.two.demo]\nn = 2\n")
     told = ask_closed(project, "run demo --profile two", "run demo")
     code, out, _ = told["run demo --profile two"]
     assert code == 0 and "the head stays, because the file system is read-only" in out

@@ -98,7 +98,7 @@ class Asked:
     prefix: str  # path of the project in its repository
     apart: tuple[str, ...]  # folders that mlnb writes itself
     out: BinaryIO  # takes the answer
-    process: subprocess.Popen  # that answers
+    process: subprocess.Popen  # git, which answers
     began: float  # moment of the question [s, monotonic clock]
 
     def answer(self) -> dict | None:

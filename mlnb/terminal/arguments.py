@@ -36,7 +36,7 @@ def join_pairs(
 # %% ../../nbs/terminal/020_arguments.ipynb #a667c64c
 def refuse_blank(
     joined: list[str],  # words of the command line, pairs joined
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` for the first one
     "Refuse a word without a letter, and an option whose value is one."
     for before, word in zip(["mlnb", *joined], joined, strict=False):
         option, sign, value = word.partition("=")

@@ -7,7 +7,7 @@ here it only becomes a table. A script that asks with `--json` therefore sees ex
 
 # %% auto #0
 __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_notes', 'status_row', 'answer_status', 'show_why',
-           'answer_why', 'value_row', 'answer_params', 'graph_lines', 'answer_dag', 'answer_check']
+           'answer_why', 'value_row', 'answer_params', 'graph_lines', 'answer_dag', 'kernel_notes', 'answer_check']
 
 # %% ../../nbs/terminal/070_ask.ipynb #830e7449
 from dataclasses import asdict
@@ -187,12 +187,21 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
     return Answer(found, lambda: print(forms[form](found)), notes=broken_notes(pipelines))
 
 # %% ../../nbs/terminal/070_ask.ipynb #5b64a5c8
+def kernel_notes(
+    stages: list,  # of all pipelines that are looked at
+) -> tuple[str, ...]:  # one line, or none
+    "Say which kernels that notebooks name are not installed here."
+    from mlnb.notebook.kernel_name import kernel_folders, unknown_kernels_line
+
+    names = [stage.kernel for stage in stages]
+    return tuple(filter(None, [unknown_kernels_line(names, kernel_folders())]))
+
+
 @verb("ask", "check", "mlnb check fraud")
 def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
     from mlnb.flow.problems import check_of
     from mlnb.flow.use import undeclared_uses
-    from mlnb.notebook.kernel_name import kernel_folders, unknown_kernels_line
     from mlnb.notebook.pipeline import read_pipeline
 
     project, store, profile = open_project()
@@ -210,5 +219,4 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
         show_problems([Problem(**problem) for problem in found["problems"]])
         print(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
 
-    line = unknown_kernels_line([stage.kernel for stage in read], kernel_folders())
-    return Answer(found | {"exit_code": code}, show, code, (line,) if line else ())
+    return Answer(found | {"exit_code": code}, show, code, kernel_notes(read))

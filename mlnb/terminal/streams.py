@@ -59,11 +59,12 @@ def fill_closed() -> None:
             os.fstat(handle)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.set_inheritable(handle, True)  # kernels are given it too
 
 
 def careful(
     stream: TextIO | None,  # as Python opened it; None = it was closed
-    handle: int,  # its number
+    handle: int,  # number of its file
 ) -> TextIO:  # that never raises, and writes any text
     "A stream on a careful writer."
     lines, at_once = (stream.line_buffering, stream.write_through) if stream else (False, False)
