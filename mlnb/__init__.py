@@ -32,6 +32,7 @@ Modules:
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
+- `mlnb.flow.new_head`: When the end of a run becomes the result that others build on
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run
 - `mlnb.flow.overlay`: What somebody saved by hand, where it lies, and how it goes away again
@@ -122,6 +123,8 @@ Modules:
 - `mlnb.notebook.gone`: A module of the project that is not there any more, where it was, and how it comes back
 - `mlnb.notebook.imports`: What code imports, read from its text, and which files that executes
 - `mlnb.notebook.installed_files`: Installed code that is no longer as it was installed, and what Python runs before anything else
+- `mlnb.notebook.kernel_name`: Which kernel a notebook names, and what that means here
+- `mlnb.notebook.magics`: What a magic or a line for the shell may do to a result, and what to write instead
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
 - `mlnb.notebook.notebook_file`: What an `.ipynb` file is when it is no notebook, and what to do about it
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
@@ -172,6 +175,7 @@ Modules:
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
+- `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
@@ -208,6 +212,7 @@ Modules:
 - `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels
 - `mlnb.terminal.run_options`: Which stages of a pipeline are to be run, and how: what stands behind `mlnb run`
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
+- `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
 
 import os

@@ -90,10 +90,6 @@ def raw(text, name="90_bad.ipynb"):
     return lambda folder: (folder.root / "nbs" / name).write_text(text)
 
 
-def no_kernel(folder):
-    folder.stage("nbs/90_bad.ipynb", "x = 1", metadata={})
-
-
 def foreign_kernel(folder):
     folder.stage(
         "nbs/90_bad.ipynb",
@@ -112,7 +108,6 @@ MISTAKES = {
     "empty file": (raw(""), {"bad-notebook"}, {"bad"}),
     "list instead of a notebook": (raw("[]"), {"bad-notebook"}, {"bad"}),
     "unreadable": (a_folder, {"bad-notebook"}, {"bad"}),
-    "no kernelspec": (no_kernel, {"no-kernelspec"}, {"bad"}),
     "another language": (foreign_kernel, {"no-kernelspec"}, {"bad"}),
     "name of the file": ({"90_Bad Name.ipynb": [OURS]}, {"bad-name"}, {"Bad Name"}),
     "brackets in the name": ({"90_bad[x=1].ipynb": [OURS]}, {"bad-name"}, {"bad[x=1]"}),
@@ -172,7 +167,7 @@ MISTAKES = {
 
 QUICK = {
     "torn file",
-    "no kernelspec",
+    "another language",
     "name of the file",
     "cycle of two",
     "two savers",

@@ -309,7 +309,7 @@ def test_all_functions_that_are_read_are_looked_for():
         ("%run -m shop", []),
         ("%load_ext autoreload\n%load_ext shop", []),
         ("%load_ext {name}", ["%load_ext"]),
-        ("%run more.py\n%matplotlib inline\n!ls", ["!ls"]),
+        ("%run more.py\n%matplotlib inline\n!make", ["!make"]),
         ("%autoreload 2\n%config InlineBackend.figure_format = 'svg'", []),
         ("!python -m shop", ["!python"]),
         ("%%writefile a.py\nx = 1", []),

@@ -914,14 +914,20 @@ def test_read_pipeline_takes_notebooks_directly_in_the_folder_only(make_project)
         ({"kernelspec": {"name": "python3"}}, True),
         ({"kernelspec": {"name": "my-env", "language": "python"}}, True),
         ({"kernelspec": {"name": "x"}, "language_info": {"name": "python"}}, True),
-        ({}, False),
-        ({"kernelspec": {}}, False),
-        ({"kernelspec": "python3"}, False),
+        ({"kernelspec": {"name": "pyspark", "language": "python3"}}, True),
+        ({"kernelspec": {"name": "my-env"}}, True),
+        ({"language_info": {"name": "ipython"}}, True),
+        ({}, True),
+        ({"kernelspec": {}}, True),
+        ({"kernelspec": None, "language_info": 3}, True),
+        ({"kernelspec": "python3"}, True),
+        ({"kernelspec": {"name": "ir"}}, False),
         ({"kernelspec": {"name": "ir", "language": "R"}}, False),
+        ({"language_info": {"name": "R"}}, False),
         ({"kernelspec": {"name": "julia-1.9"}, "language_info": {"name": "julia"}}, False),
     ],
 )
-def test_kernelspec_any_python_is_fine_and_none_is_not(tmp_path, metadata, is_fine):
+def test_kernelspec_any_python_or_none_is_fine_and_another_language_is_not(tmp_path, metadata, is_fine):
     notebook = nbformat.from_dict(
         {"cells": [new_code_cell("x = 1", id="a")], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     )

@@ -419,7 +419,7 @@ def test_check_lists_everything_at_once_with_places(make_project, inside):
         {
             "10_a.ipynb": [("md", "# A"), OURS, "save('x', 1)"],
             "20_b.ipynb": [OURS, "save('x', 2)\nload('z')"],
-            "30_c.ipynb": [("parameters", "n: int = 'a'"), "!ls"],
+            "30_c.ipynb": [("parameters", "n: int = 'a'"), "!make"],
         }
     )
     result = inside("check", "--json", cwd=project.root)

@@ -105,6 +105,13 @@ def _of_stages(stages: dict[str, dict], field: str) -> dict:
     return {f"{unit}.{name}": value for unit, named in done.items() for name, value in named.items()}
 
 
+def _git_of(run: dict) -> dict:
+    "What git said of a run, as values that can be compared; empty when it said nothing."
+    said = run.get("git") or {}
+    found = {name: said[name] for name in ("commit", "branch") if said.get(name)}
+    return found | ({"changed files": ", ".join(said["dirty"])} if said.get("dirty") else {})
+
+
 def aspects_of(
     store: Store,  # with the records of the run
     run: dict,  # document of a run
@@ -125,6 +132,7 @@ def aspects_of(
             record["parts"]["sources"] | observed_group(record, "files") for record in records.values()
         ),
         "environment": run.get("environment") or {},
+        "git": _git_of(run),
         "seconds": {unit: entry["seconds"] for unit, entry in stages.items()},
     }
 

@@ -24,7 +24,8 @@ from .process import kernel_environment, pid_of, seed_of
 from .startup_imports import startup_imports
 from ..notebook.cells import parse_cell, read_notebook
 from ..notebook.each import shown_value
-from ..notebook.stage import Stage, kernel_problems, read_stage
+from ..notebook.kernel_name import kernel_problems
+from ..notebook.stage import Stage, read_stage
 from ..store.errors import UsageError
 from ..store.settings import Project, find_project
 

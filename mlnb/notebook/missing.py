@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from .cells import opaque_magics
 from .imports import imported_names, module_files
+from .magics import magics_of
 from .stage import ParsedCell, Stage, parse_code
 from ..store.errors import Problem
 
@@ -73,11 +73,10 @@ _PROGRAMS = re.compile(
     rb"subprocess|os\.system|popen|unpack_archive|extractall|urlretrieve|clone_from", re.I
 )  # that may write files
 _INSTALLERS = re.compile(r"\b(?:pip3?|conda|mamba|micromamba|uv|easy_install|ensurepip)\b")
-_HARMLESS = {
-    *("%matplotlib", "%config", "%autoreload", "%load_ext", "%env", "%set_env", "%precision", "%xmode"),
-    *("%pdb", "%who", "%whos", "%pylab", "%memit", "%lprun", "%%memit", "%%html", "%%javascript"),
-    *("%%markdown", "%%latex", "%%svg", "%%writefile", "!ls", "!echo", "!pwd", "!nvidia-smi"),
-}  # magics and commands that bring no module
+_BRINGING = frozenset(("installs", "moves", "runs", "unread"))  # kinds of magics that may bring a module
+_NO_MODULE = frozenset(
+    ("%pylab", "%memit", "%lprun", "%mprun", "%%memit")
+)  # those that bring none all the same
 
 
 def _changes_search(stage: Stage, folders: list[Path]) -> bool:
@@ -95,24 +94,29 @@ def _installs(cells: Iterable[ParsedCell]) -> bool:
     return any(map(_INSTALLERS.search, texts))
 
 
-def _brings_files(stage: Stage, file: bytes) -> bool:
-    "Whether a stage may write files that only other programs know of, or one of a given name."
-    if file in stage.content or _PROGRAMS.search(stage.content):
+def _kinds_of(cells: Iterable[ParsedCell]) -> set[str]:
+    "What magics of some cells may do, but for those that only measure."
+    magics = [magic for parsed in cells for magic in magics_of(parsed.tree)]
+    return {magic.kind for magic in magics if magic.shown not in _NO_MODULE}
+
+
+def _brings_files(stage: Stage, top: str) -> bool:
+    "Whether a stage may write files that only other programs know of, or those of a module."
+    module = re.escape(top.encode())
+    is_named = rb"\b%b(?:\.py\b|/)|(?:mkdir|makedirs)\W+(?:\w+\W+)?%b\b" % (module, module)
+    if re.search(is_named, stage.content) or _PROGRAMS.search(stage.content):
         return True
-    magics = {name for parsed in running_cells(stage) for name in opaque_magics(parsed.tree)}
-    return any(name.startswith(("!", "%%bash", "%%sh", "%%script")) for name in magics - _HARMLESS)
+    return "runs" in _kinds_of(running_cells(stage))
 
 
 def _may_come(
     top: str, stage: Stage, before: list[ParsedCell], folders: list[Path], around: Iterable[Stage]
 ) -> bool:
     "Whether a module that is not there may be there when a stage imports it."
-    file = f"{top}.py".encode()
-    magics = {name for parsed in before for name in opaque_magics(parsed.tree)}
     return (
-        bool(magics - _HARMLESS)
+        bool(_kinds_of(before) & _BRINGING)
         or _installs(before)
-        or any(_brings_files(other, file) for other in around)
+        or any(_brings_files(other, top) for other in around)
         or _changes_search(stage, folders)
     )
 

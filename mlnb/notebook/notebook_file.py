@@ -78,8 +78,7 @@ def document_fault(
     if not isinstance(notebook.get("cells"), list):
         return "has no list of cells", _AGAIN
     if not isinstance(notebook.get("metadata", {}), dict):
-        mend = 'write `"metadata": {}` there, open it in JupyterLab, choose the Python kernel and save'
-        return f"has {_kind_of_file(notebook['metadata'])} for its metadata", mend
+        return f"has {_kind_of_file(notebook['metadata'])} for its metadata", 'write `"metadata": {}` there'
     return None
 
 # %% ../../nbs/notebook/010_notebook_file.ipynb #5c09c37b

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from .gone import module_gone
+from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
 from .missing import is_importable, missing_imports
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
@@ -390,6 +391,14 @@ def _import_concerns(project: Project, stages: list[Stage]) -> Iterator[Concern]
         for problem in missing_imports(stage, project.root, stages, find, gone):
             yield Concern(problem, (stage.name,))
 
+# %% ../../nbs/notebook/210_pipeline.ipynb #e4e2ff0c
+def _kernel_concerns(stages: list[Stage]) -> Iterator[Concern]:
+    "Kernels of this machine that are not mlnb's own interpreter, each with its stage."
+    for stage in stages:
+        folders = () if stage.kernel in OWN_KERNELS else kernel_folders()
+        for problem in installed_elsewhere(stage.kernel, stage.file, folders):
+            yield Concern(problem, (stage.name,))
+
 # %% ../../nbs/notebook/210_pipeline.ipynb #31d4b832
 def read_pipeline(
     project: Project,  # where it is declared
@@ -414,6 +423,7 @@ def read_pipeline(
         *(*cycles, *parameter_conflicts(stages), *unknown_ends(stages)),
         *(Concern(p, (stage.name,)) for stage in stages for p in input_problems(stage, around)),
         *_import_concerns(project, stages),
+        *_kernel_concerns(stages),
         *(Concern(_draft_problem(project, path, len(stages))) for path in drafts),
     )
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, concerns)

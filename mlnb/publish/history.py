@@ -26,7 +26,7 @@ from ..notebook.packages import installed_packages
 from ..notebook.pipeline import read_pipeline
 from .freshness import Now, stage_now, why_stale
 from .outputs import notebook_without_places, without_places
-from .pages import Facts, given_parameters, join_outputs, record_facts
+from .pages import Facts, code_row, given_parameters, join_outputs, record_facts
 from ..store import codecs, records
 from ..store.artifacts import artifact_of, suffix_of
 from ..store.errors import IntegrityError, UsageError
@@ -313,6 +313,7 @@ def failed_page(
         entry.get("metrics") or {},
         note=f"The stage {ended}, and nothing that it made was committed. {sentence}".strip(),
         failed_cell=(entry.get("error") or {}).get("cell"),
+        environment=code_row(document),
         experiment=experiment_of(document),
     )
     notebook, facts = _without_places(notebook, shown.now), facts if notebook else None

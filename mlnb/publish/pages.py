@@ -8,9 +8,9 @@ no network, and nothing that a notebook's output contains can run in it. It refu
 
 # %% auto #0
 __all__ = ['ADDED', 'STATES', 'TILES', 'CODE_CELL', 'FAILED', 'PAGE', 'MADE', 'source_of', 'tags_of', 'own_cells', 'has_code',
-           'join_outputs', 'hides_code', 'Facts', 'environment_rows', 'stale_note', 'given_parameters', 'values_used',
-           'record_facts', 'state_mark', 'note_label', 'with_intervals', 'tiles', 'split_title', 'render_code',
-           'has_error', 'render_cells', 'made', 'render']
+           'join_outputs', 'hides_code', 'Facts', 'environment_rows', 'code_row', 'stale_note', 'given_parameters',
+           'values_used', 'record_facts', 'state_mark', 'note_label', 'with_intervals', 'tiles', 'split_title',
+           'render_code', 'has_error', 'render_cells', 'made', 'render']
 
 # %% ../../nbs/publish/040_pages.ipynb #362bbdc6
 import re
@@ -24,6 +24,7 @@ from ..notebook.cells import with_plain_ends
 from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
 from ..store.artifacts import each_described, given_artifacts
+from ..store.git_state import git_line
 from ..store.objects import Store
 from ..store.records import was_erased
 from ..store.runs import experiment_of
@@ -125,6 +126,14 @@ def environment_rows(
     return {name: text for name, text in rows.items() if text}
 
 
+def code_row(
+    made: dict,  # document of the run that made it; may be empty
+) -> dict[str, str]:  # empty when git said nothing
+    "Which commit the code was of, as text."
+    line = git_line(made.get("git"))
+    return {"code": line} if line else {}
+
+
 def stale_note(
     reasons: list[str],  # why a page is stale; empty when it is not
 ) -> str:  # a sentence or two; empty when it is not stale
@@ -186,7 +195,7 @@ def record_facts(
         _marked(given_artifacts(record), store),
         _marked(record["outputs"], store),
         {name: digest for name, digest in identities.items() if digest},
-        environment_rows(record),
+        environment_rows(record) | code_row(made),
         stale_note(reasons),
         experiment=experiment_of(made),
     )

@@ -314,7 +314,7 @@ def write_site(
 ) -> int:  # size [bytes]; raises `StoreError` for lack of room
     "Write the files beside the old site, then let them take its place; an error leaves the old one."
     built = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
-    with disk_errors(target):
+    with disk_errors(target, "reports"):
         try:
             _fill_folder(built, files, own or {})
             may_replace()

@@ -49,6 +49,7 @@ REFUSALS = {
 @contextmanager
 def disk_errors(
     where: Path,  # what was being written or read, for the message
+    setting: str = "store",  # of settings.ini, which says where that is
 ) -> Iterator[None]:
     "Turn the operating system's refusals into `StoreError`s with a mend."
     try:
@@ -57,7 +58,7 @@ def disk_errors(
         if error.errno not in REFUSALS:
             raise
         what, mend = REFUSALS[error.errno]
-        raise StoreError(f"{what} at {where}", mend) from error
+        raise StoreError(f"{what} at {where}", mend.replace("`store`", f"`{setting}`")) from error
 
 # %% ../../nbs/store/040_disk.ipynb #1f502835
 def flush_folder(

@@ -8,7 +8,7 @@ here it only becomes a table. A script that asks with `--json` therefore sees ex
 # %% auto #0
 __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_notes', 'known_in', 'source_lines', 'status_row',
            'status_table', 'answer_status', 'reason_rows', 'show_why', 'answer_why', 'value_row', 'answer_params',
-           'graph_lines', 'answer_dag', 'answer_check']
+           'graph_lines', 'answer_dag', 'kernel_notes', 'answer_check']
 
 # %% ../../nbs/terminal/070_ask.ipynb #830e7449
 from dataclasses import asdict
@@ -252,6 +252,16 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
     return Answer(found, lambda: print(forms[form](found)), notes=notes)
 
 # %% ../../nbs/terminal/070_ask.ipynb #5b64a5c8
+def kernel_notes(
+    stages: list,  # of all pipelines that are looked at
+) -> tuple[str, ...]:  # one line, or none
+    "Say which kernels that notebooks name are not installed here."
+    from mlnb.notebook.kernel_name import kernel_folders, unknown_kernels_line
+
+    names = [stage.kernel for stage in stages]
+    return tuple(filter(None, [unknown_kernels_line(names, kernel_folders())]))
+
+
 @verb("ask", "check", "mlnb check fraud")
 def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
@@ -277,4 +287,5 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
         show_problems([Problem(**problem) for problem in found["problems"]])
         print(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
 
-    return Answer(found | {"exit_code": code}, show, code, source_lines(found["sources"]))
+    notes = (*source_lines(found["sources"]), *kernel_notes(read))
+    return Answer(found | {"exit_code": code}, show, code, notes)

@@ -51,7 +51,7 @@ def runs_answer(
 
     documents = (read_run(store, run) for run in run_ids(store))
     found = [with_experiment(d) for d in documents if pipeline in (None, d["pipeline"])]
-    found = [{field: d.get(field) for field in (*RUN_FIELDS, "experiment")} for d in found]
+    found = [{field: d.get(field) for field in (*RUN_FIELDS, "experiment", "git")} for d in found]
     columns, none = [*RUN_FIELDS[:-1], "experiment"], "no run yet: start one with `mlnb run PIPELINE`"
     rows = [[*(run[field] for field in RUN_FIELDS[:-1]), tried_values(run)] for run in found]
     return Answer({"runs": found}, lambda: show_table(columns, rows, none))
@@ -191,8 +191,9 @@ def show_run(
 ) -> None:
     "Show a run: its stages, its values, and why a stage failed."
     from mlnb.flow.progress import failure_lines
+    from mlnb.store.git_state import git_line
 
-    print(f"{run_summary(document)}\n")
+    print("\n".join(filter(None, (run_summary(document), git_line(document.get("git"))))) + "\n")
     stages = [entry_row(entry) for entry in document["stages"]]
     show_table(["stage", "state", "seconds", "key", "metrics"], stages, "no stage")
     print()
