@@ -127,9 +127,11 @@ Modules:
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
+- `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
+- `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
