@@ -123,6 +123,7 @@ Modules:
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
+- `mlnb.publish.embedding`: The sieve of a page that knows its project: pictures, links, places and colours find their way in
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
@@ -134,6 +135,7 @@ Modules:
 - `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
+- `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
