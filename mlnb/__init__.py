@@ -131,10 +131,12 @@ Modules:
 - `mlnb.publish.interactive`: Recognise what only a script would draw, and say what its author can do
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
 - `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
+- `mlnb.publish.links`: From one notebook to another, as from one page to another
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
+- `mlnb.publish.places`: Headings and marked places of a notebook, and how links write them
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style

@@ -55,7 +55,9 @@ class Ledger:
 
     picture: Callable[[str], OrReason] = no_picture  # address → `data:` URI
     link: Callable[[str], OrReason] = no_link  # address → address on the site
-    anchors: dict[str, str] = field(default_factory=dict)  # place that a link names → id on the page
+    anchors: dict[str, str] = field(default_factory=dict)  # id that the notebook wrote → id on the page
+    linked: set[str] = field(default_factory=set)  # ids of the page that some link leads to
+    n_minor: int = 0  # headings below the second level so far
     widgets: dict[str, dict] = field(default_factory=dict)  # state by model id
     attachments: dict = field(default_factory=dict)  # of the cell at hand
     left_out: list[LeftOut] = field(default_factory=list)

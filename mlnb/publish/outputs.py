@@ -172,7 +172,7 @@ def picture(
     return Markup('<figure tabindex="0" class="scroll">{}</figure>').format(image)
 
 # %% ../../nbs/publish/030_outputs.ipynb #9b843757
-PREFERRED = ("text/html", "text/markdown", *PICTURES, "text/latex", "application/json", "text/plain")
+PREFERRED = ("text/html", "text/markdown", *PICTURES, "text/latex", "text/plain", "application/json")
 
 
 def _is_empty(html: str) -> bool:
