@@ -80,7 +80,8 @@ def only_prepares(
     html = data.get("text/html", "")
     html = html if isinstance(html, str) else "".join(html)
     is_plotly = "window.PlotlyConfig" in html and "plotly-graph-div" not in html
-    return set(data) <= {"text/html", "text/plain"} and (is_plotly or "bk-notebook-logo" in html)
+    is_bokeh = "bk-notebook-logo" in html or ("data-root-id" in html and "<script" not in html)
+    return set(data) <= {"text/html", "text/plain"} and (is_plotly or is_bokeh)
 
 # %% ../../nbs/publish/026_interactive.ipynb #ed43163e
 ADDRESS = re.compile(r"<[^<>]{1,200}( object| at 0x[0-9a-f]+)>|[\w.]{1,80}\(\.\.\.\)|Output\(\)")

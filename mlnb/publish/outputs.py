@@ -10,7 +10,7 @@ Where files lie on the machine that ran a notebook is nobody's business: address
 # %% auto #0
 __all__ = ['LONGEST', 'NAME', 'ELSEWHERE', 'PICTURES', 'PREFERRED', 'ERROR', 'WIDGET', 'AS_TEXT', 'one_text', 'terminal_text',
            'forms', 'places', 'without_places', 'output_without_places', 'notebook_without_places', 'picture',
-           'interactive_note', 'one_form', 'render_error', 'render_output']
+           'prose_form', 'interactive_note', 'one_form', 'render_error', 'render_output']
 
 # %% ../../nbs/publish/030_outputs.ipynb #d0d90ca2
 import importlib.util
@@ -186,10 +186,22 @@ def _html_form(html: str, ledger: Ledger) -> Markup:
     "HTML of an output; a note behind it says if a script was to do more."
     if is_estimator(html):
         return diagram(html, ledger)
+    if "text-repr-fallback" in html:
+        return Markup("")
     shown, kind = embed(html, ledger), kind_by_html(html)
     if _is_empty(shown):
         return Markup("")
     return shown + interactive_note(kind, ledger) if kind else shown
+
+
+def prose_form(
+    html: str,  # of a markdown cell
+    ledger: Ledger,  # of the page
+) -> Markup:  # with a note for a sound, a video or a frame
+    "HTML of a text; its scripts would not run in a notebook either."
+    is_played = re.search(r"<(video|audio|iframe|object|embed)\b", html, re.IGNORECASE)
+    kind = kind_by_html(html) if is_played else None
+    return embed(html, ledger) + (interactive_note(kind, ledger) if kind else "")
 
 
 def interactive_note(

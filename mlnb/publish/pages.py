@@ -328,12 +328,12 @@ def has_error(
 
 def _prose(cell: dict, headings: list, ledger: Ledger) -> Markup:
     "A markdown cell; its headings are added to those of the page."
-    from mlnb.publish.embedding import embed
+    from mlnb.publish.outputs import prose_form
     from mlnb.publish.places import mark_places
     from mlnb.publish.prose import markdown, number_headings
 
     ledger.attachments = cell.get("attachments") or {}
-    html = markdown(source_of(cell), ledger.attachments, partial(embed, ledger=ledger))
+    html = markdown(source_of(cell), ledger.attachments, partial(prose_form, ledger=ledger))
     return mark_places(number_headings(html, headings), ledger)
 
 

@@ -28,15 +28,15 @@ def place_key(
     return re.sub(r"[\s-]+", "-", plain).strip("-")
 
 # %% ../../nbs/publish/035_places.ipynb #ed8a8e38
-ADDRESS_OF_PLACE = re.compile(r"(?:\]\(|href\s*=\s*[\x22']?)[^)\s\x22'<>]*#([^)\s\x22'<>]+)|\]:\s*\S*#(\S+)")
+ADDRESS_OF_PLACE = re.compile(r"(?:\]\(|\]:\s|href\s*=)[^#\n]{0,500}?#([^)\s\x22<>]+)")
 
 
 def named_places(
     sources: Iterable[str],  # texts of markdown cells
 ) -> set[str]:  # as `place_key` writes them
     "The places that links in some texts lead to, here or in another notebook."
-    found = [match for text in sources for match in ADDRESS_OF_PLACE.finditer(text)]
-    return {place_key(match[1] or match[2]) for match in found} - {""}
+    found = [name for text in sources for name in ADDRESS_OF_PLACE.findall(text)]
+    return {place_key(name) for name in found} - {""}
 
 # %% ../../nbs/publish/035_places.ipynb #000a309c
 class Places(NamedTuple):
