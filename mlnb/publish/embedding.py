@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from .ledger import Ledger, LeftOut, note_of
 from .pictures import safe_svg
 from .prose import ATTRIBUTES, CLASSES, IMAGE, TAGS, WITH_CONTENT, boxed, svg_image
-from .styles import PAPER, Scope, read_scope
+from .styles import PAPER, Scope, read_scope, whole_elements
 
 # %% ../../nbs/publish/022_embedding.ipynb #71de789b
 MEND_PICTURE = "Put a PNG, JPEG, GIF, WebP or SVG file of up to 5 MB into the project"
@@ -131,14 +131,14 @@ JUDGES: dict[str | tuple[str, str], Callable] = {
 }
 
 # %% ../../nbs/publish/022_embedding.ipynb #1437e0c2
-def _as_image(match: re.Match) -> str:
+def _as_image(start: str, content: str) -> str:
     "A drawing in HTML as an image, with the names that XML wants declared."
-    start, rest = match[1], match[2]
+    start = start.removesuffix(">").removesuffix("/")
     for name, about in (("xmlns", "2000/svg"), ("xmlns:xlink", "1999/xlink")):
-        is_used = name == "xmlns" or "xlink:" in match[0]
+        is_used = name == "xmlns" or "xlink:" in start + content
         if is_used and not re.search(rf"\s{name}\s*=", start):
             start += f' {name}="http://www.w3.org/{about}"'
-    svg = safe_svg((start + rest).encode())
+    svg = safe_svg(f"{start}>{content}</svg>".encode())
     return svg_image(svg, "Drawing") if svg else "<img>"
 
 
@@ -146,7 +146,8 @@ def with_drawings(
     html: str,  # any HTML
 ) -> str:  # not cleaned yet
     "Make images of the drawings in a piece of HTML."
-    return re.sub(r"(<svg\b[^<>]*)(>.*?</svg\s*>)", _as_image, html, flags=re.DOTALL | re.IGNORECASE)
+    parts = whole_elements(html, "svg")
+    return "".join(before + (_as_image(start, content) if start else "") for start, content, before in parts)
 
 # %% ../../nbs/publish/022_embedding.ipynb #c24e1ff4
 ALLOWED = {tag: set(names) for tag, names in ATTRIBUTES.items()}

@@ -57,6 +57,8 @@ class Ledger:
     link: Callable[[str], OrReason] = no_link  # address → address on the site
     anchors: dict[str, str] = field(default_factory=dict)  # id that the notebook wrote → id on the page
     linked: set[str] = field(default_factory=set)  # ids of the page that some link leads to
+    n_widgets: int = 0  # widgets that were shown so far
+    n_around: int = 0  # widgets that are just being shown, one in another
     n_minor: int = 0  # headings below the second level so far
     widgets: dict[str, dict] = field(default_factory=dict)  # state by model id
     attachments: dict = field(default_factory=dict)  # of the cell at hand

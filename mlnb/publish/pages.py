@@ -443,7 +443,9 @@ def render(
     ledger = Ledger() if ledger is None else ledger
     ledger.widgets, sieve = widget_states(notebook), partial(embed, ledger=ledger)
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
-    title_html = Markup(re.sub(r"^<p>|</p>$", "", markdown(title, None, sieve).strip()))
+    title_html = Markup(
+        re.sub(r"^<p>(.*)</p>$", r"\1", markdown(title, None, sieve).strip(), flags=re.DOTALL)
+    )
     lede_html = markdown(lede, None, sieve) if lede else ""
     article, headings = render_cells(cells, facts.failed_cell, ledger)
     body = fill(

@@ -9,7 +9,7 @@ selectors of elements inside the same output. Names are replaced by numbers, so 
 # %% auto #0
 __all__ = ['COLOURED', 'SET', 'SIDES', 'EDGES', 'SPACED', 'PROPERTIES', 'FUNCTIONS', 'LONGEST_LENGTH', 'STYLED',
            'STATES_OF_ELEMENTS', 'WRITTEN', 'LARGEST_SHEET', 'PAPER', 'plain_declarations', 'legible', 'Scope',
-           'scoped_selectors', 'read_scope']
+           'scoped_selectors', 'whole_elements', 'read_scope']
 
 # %% ../../nbs/publish/014_styles.ipynb #6db1b400
 import re
@@ -39,7 +39,10 @@ def _is_plain_token(token: object) -> bool:
         return 0 <= token.value <= 300
     if token.type == "literal":
         return token.value in (",", "/")
-    return token.type in ("ident", "hash", "number", "whitespace")
+    is_word = token.type in ("ident", "hash") and re.fullmatch(
+        r"-?[A-Za-z0-9][\w-]{0,40}", token.value, re.ASCII
+    )
+    return bool(is_word) or token.type in ("number", "whitespace")
 
 
 def plain_declarations(
@@ -146,6 +149,21 @@ def scoped_selectors(
             written.append(f".s{scope.number} {text}")
     return ", ".join(written)
 
+# %% ../../nbs/publish/014_styles.ipynb #6b3e3d75
+def whole_elements(
+    html: str,  # any text
+    tag: str,  # name of an element that is not nested
+) -> Iterator[tuple[str, str, str]]:  # its start tag, its content, and the text before it
+    "The elements of a name that have an end, first to last; at last the rest of the text, with no start tag."
+    pieces = re.split(rf"</{tag}\s*>", html, flags=re.IGNORECASE)
+    for piece in pieces[:-1]:
+        start = re.search(rf"<{tag}\b[^<>]*>", piece, re.IGNORECASE)
+        if start:
+            yield start[0], piece[start.end() :], piece[: start.start()]
+        else:
+            yield "", "", piece
+    yield "", "", pieces[-1]
+
 # %% ../../nbs/publish/014_styles.ipynb #287c635f
 LARGEST_SHEET = 2_000_000  # one `<style>` element that is read [characters]
 
@@ -167,9 +185,9 @@ def read_scope(
 ) -> Scope:  # without rules when it brought no style
     "Read the style elements of an output."
     scope = Scope(number)
-    sheets = re.findall(r"<style(?![^>]*\bscoped)[^>]{0,200}>(.*?)</style", html, re.IGNORECASE | re.DOTALL)
-    for css in sheets:
-        scope.rules += _rules(css, scope) if len(css) <= LARGEST_SHEET else ()
+    for start, css, _ in whole_elements(html, "style"):
+        if "scoped" not in start.lower() and len(css) <= LARGEST_SHEET:
+            scope.rules += _rules(css, scope)
     return scope
 
 # %% ../../nbs/publish/014_styles.ipynb #af246d3f
