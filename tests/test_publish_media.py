@@ -119,7 +119,7 @@ ATTACKS = [
     "<img src='javascript:attack()'>",
     "<img src='plan.gif' onload=attack() style='position:fixed'>",
     "<img src='data:text/html;base64,PHNjcmlwdD4='>",
-    "<img src=\"data:image/png;base64,AA\" onerror=\"attack()\">",
+    '<img src="data:image/png;base64,AA" onerror="attack()">',
     "<img src='mlnb-gone:1'><a href='mlnb-gone:1'>x</a>",
     "<img src='//attacker.example/x.png'><img src='\\\\attacker.example\\x'>",
     "<a href='JaVaScRiPt:attack()'>a</a><a href='java\tscript:attack()'>a</a>",
@@ -130,7 +130,7 @@ ATTACKS = [
     "<style>#a{background:url(//attacker.example/x)}@import '//attacker.example';</style><b id=a>b</b>",
     "<style>body{display:none}main,.banner,#made{color:red}</style><b id=made class=banner>b</b>",
     "<style>b{color:red;position:fixed;z-index:9}</style></style><script>attack()</script>",
-    "<style>b{color:\\65xpression(attack())}b{color:'</style><script>attack()</script>'}</style>",
+    "<style>b{color:\\65xpression(x())}b{color:'</style><script>attack()</script>'}</style>",
     "<style>b{content:'x';behavior:url(x);-moz-binding:url(x);width:expression(1)}</style>",
     "<div style='background:url(//attacker.example/x);color:red' id=made class='state ok'>✓ Committed</div>",
     "<p style='position:fixed;top:0;width:9999px;color:red;font-size:900px'>over</p>",
@@ -139,10 +139,10 @@ ATTACKS = [
     "<svg><image href='//attacker.example/x'/><use href='//attacker.example/y#z'/></svg><svg>",
     "<math><mtext><table><mglyph><style><img src=x onerror=attack()></style></mglyph></table></mtext></math>",
     "<iframe srcdoc='<script>attack()</script>'></iframe><object data=x></object><embed src=x>",
-    "<div class='sk-top-container'><label><script>attack()</script><img src=x onerror=attack()></label></div>",
+    "<div class='sk-top-container'><label><script>attack()</script><img src=x onerror=attack()></label>",
     "<div class='sk-top-container'><div class='sk-item'><label>&lt;script&gt;attack()&lt;/script&gt;</label>",
     "<a id='made'></a><a name='content'></a><h2 id='failed' style='color:red'>x</h2>",
-    "<form action='//attacker.example'><input name=a><button formaction='javascript:attack()'>go</button></form>",
+    "<form action='//attacker.example'><input name=a><button formaction='javascript:attack()'>go",
 ]
 
 
@@ -152,12 +152,10 @@ def test_hostile_markup_acts_nowhere_on_a_page(attack):
     label = {"model_name": "HTMLModel", "state": {"value": attack, "description": attack}}
     slider = {"model_name": attack, "state": {"value": attack, "description": attack}}
     page = page_of(
-        text(
-            f"# {attack}\n> {attack}\n\n{attack}\n\n[{attack}]({attack})\n\n## {attack}\n![{attack}](<{attack}>)"
-        ),
+        text(f"# {attack}\n> {attack}\n\n{attack}\n\n[{attack}]({attack})\n\n## {attack}\n![](<{attack}>)"),
         text(f"[a](#x {attack}) ![p](attachment:p.gif)", attachments={"p.gif": {attack: attack}}),
         code(html_output(attack), html_output(f"<table><tr><td>{attack}</td></tr></table>")),
-        code(shown(**{"text/markdown": attack}), shown(**{attack: attack}), shown(**{"text/latex": attack})),
+        code(shown(**{"text/markdown": attack}), shown(**{attack: attack})),
         code(*(shown(**{WIDGET: {"model_id": m}}) for m in ("a", "b", "c", attack))),
         states={"a": caught, "b": label, "c": slider},
         ledger=Ledger(anywhere, lambda address: ("b.html#part-1", "")),
@@ -170,51 +168,13 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
     assert [attack for attack in ATTACKS if not faults(attack) and "</style>" not in attack] == []
 
 
-PIECES = st.lists(
-    st.sampled_from(
-        [
-            "<b ",
-            "<img ",
-            "<a ",
-            "<style>",
-            "</style>",
-            "<svg>",
-            "</svg>",
-            "</a>",
-            "<td>",
-            "<h2 ",
-            ">",
-            "</h2>",
-        ]
-        + ["src=", "href=", "style=", "id=", "class=", "'", '"', "plan.gif", "#made", "javascript:x", "on"]
-        + [
-            "onerror=x ",
-            "color:red;",
-            "url(x)",
-            "{",
-            "}",
-            ".a",
-            "#T_1",
-            "s1-1",
-            "m1-1",
-            "mlnb-gone:1",
-            "<!--",
-        ]
-        + [
-            "-->",
-            "data:image/png;base64,aGk=",
-            "&quot;",
-            "<table ",
-            "</table>",
-            "<div class='sk-item'>",
-            "\\",
-        ]
-    ),
-    max_size=25,
-).map("".join)
+WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
+plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|s1-1|m1-1|mlnb-gone:1|<!--|-->|&quot;
+data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(PIECES)
 def test_any_mixture_of_pieces_stays_balanced_and_inert(html):
     ledger = Ledger(anywhere, lambda address: ("b.html", ""))
@@ -222,45 +182,12 @@ def test_any_mixture_of_pieces_stays_balanced_and_inert(html):
     assert faults(page_of(code(html_output(html)), ledger=Ledger(anywhere))) == []
 
 
-CSS = st.lists(
-    st.sampled_from(
-        [
-            "color",
-            "background",
-            "width",
-            "position",
-            ":",
-            ";",
-            "red",
-            "#fff",
-            "url(",
-            ")",
-            "rgb(1,2,3)",
-            "10px",
-        ]
-        + [
-            "9999px",
-            "-5em",
-            "\\",
-            "3c ",
-            "<",
-            "</style>",
-            "'",
-            '"',
-            "@import",
-            "{",
-            "}",
-            "!important",
-            "/*",
-            "*/",
-        ]
-        + ["linear-gradient(", "expression(", "var(--bg)", "calc(1px", " ", ",", "#a", ".b", ">", "td"]
-    ),
-    max_size=20,
-).map("".join)
+CSS_WORDS = """color|background|width|position|:|;|red|#fff|url(|)|rgb(1,2,3)|9999px|-5em|\\|3c |<|</style>
+'|"|@import|{|}|!important|/*|*/|linear-gradient(|expression(|var(--bg)|calc(1px| |,|#a|.b|>|td"""
+CSS = st.lists(st.sampled_from(CSS_WORDS.replace("\n", "|").split("|")), max_size=20).map("".join)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(CSS)
 def test_any_css_is_written_anew_within_its_scope_or_dropped(css):
     plain = plain_declarations(css)
@@ -311,7 +238,7 @@ def project(tmp_path):
         *((out, "plain file") for out in (".", "..", "pipe.gif")),
         *((out, "no such file") for out in ("gone.gif", "plan.GIF")),
         *((out, "another host") for out in ("http://e.org/a.gif", "//e.org/a.gif", "HTTPS://e.org/x")),
-        *((out, "names no file") for out in ("file:///etc/passwd", "", "//", "#x", "a%00.gif", "javascript:x")),
+        *((out, "names no file") for out in ("file:///etc/x", "", "//", "#x", "a%00.gif", "javascript:x")),
         ("circle.gif", ""),
         ("x" * 5000, ""),
         ("http://[", "cannot be read"),
@@ -473,7 +400,8 @@ def test_part_of_a_fan_out_links_to_the_same_part(project):
 
 
 def test_page_without_anything_special_has_no_byte_more(project):
-    frame = "<div><style scoped>.dataframe td {top: 0}</style><table border='1' class='dataframe'><tr style='text-align: right;'><td>1</td></tr></table></div>"
+    row = "<tr style='text-align: right;'><td>1</td></tr>"
+    frame = f"<style scoped>.dataframe td {{top: 0}}</style><table class='dataframe'>{row}</table>"
     cells = [
         text("# T\n## H\n### Deep\n[a](https://e.org)"),
         code(html_output(frame), shown(**{"image/png": "aGk="})),
@@ -511,9 +439,7 @@ BUNDLES = {
         "text/plain": "<VegaLite 5 object>\n\nIf you see",
     },
     "Bokeh figure": {"application/javascript": "draw()", "application/vnd.bokehjs_exec.v0+json": ""},
-    "Map": {
-        "text/html": "<div><span>Make this Notebook Trusted to load map: File -> Trust</span><iframe srcdoc='x'>"
-    },
+    "Map": {"text/html": "<div><span>Make this Notebook Trusted to load map: File</span><iframe srcdoc='x'>"},
     "Embedded page": {
         "text/html": "<iframe src='https://e.org'></iframe>",
         "text/plain": "<a.IFrame at 0x7f>",
@@ -622,6 +548,7 @@ def test_states_of_widgets_go_with_the_outputs_and_name_no_folder_of_the_machine
     assert "read ./rows.csv" in page and "/srv/shop" not in page and plain["metadata"]["x"] == 1
 
 
+@pytest.mark.slow
 def test_estimator_is_its_boxes_and_not_its_help():
     pipeline = pytest.importorskip("sklearn.pipeline")
     from sklearn.linear_model import LogisticRegression

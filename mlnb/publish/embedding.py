@@ -13,11 +13,11 @@ __all__ = ['MEND_PICTURE', 'GONE', 'JUDGES', 'ALLOWED', 'REMARK', 'picture_sourc
 # %% ../../nbs/publish/022_embedding.ipynb #80e2805e
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 import nh3
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from .ledger import Ledger, LeftOut, note_of
 from .pictures import safe_svg
@@ -139,7 +139,7 @@ def _as_image(start: str, content: str) -> str:
         if is_used and not re.search(rf"\s{name}\s*=", start):
             start += f' {name}="http://www.w3.org/{about}"'
     svg = safe_svg(f"{start}>{content}</svg>".encode())
-    return svg_image(svg, "Drawing") if svg else "<img>"
+    return str(svg_image(svg, "Drawing")) if svg else "<img>"
 
 
 def with_drawings(

@@ -120,11 +120,13 @@ class Diagram(HTMLParser):
 
 # %% ../../nbs/publish/024_estimators.ipynb #04b9d38f
 MODEL_STYLE = (
-    ".model { display: inline-flex; flex-direction: column; font-size: .875rem; } .model .box { border: 1px solid "
-    "var(--line); border-radius: 6px; padding: .4rem .7rem; background: var(--box); margin: .2rem; text-align: "
-    "center; } .model .steps { display: flex; flex-direction: column; align-items: center; } .model .beside { "
-    "display: flex; justify-content: center; } .model .box .box { background: var(--bg); } .model summary { margin: "
-    "0 auto; color: var(--text); font-size: inherit; } .model table { margin: auto; text-align: left; }"
+    ".model { display: inline-flex; flex-direction: column; font-size: .875rem; } "
+    ".model .box { border: 1px solid var(--line); border-radius: 6px; padding: .4rem .7rem; "
+    "background: var(--box); margin: .2rem; text-align: center; } "
+    ".model .steps { display: flex; flex-direction: column; align-items: center; } "
+    ".model .beside { display: flex; justify-content: center; } .model .box .box { background: var(--bg); } "
+    ".model summary { margin: 0 auto; color: var(--text); font-size: inherit; } "
+    ".model table { margin: auto; text-align: left; }"
 )
 
 

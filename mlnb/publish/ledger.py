@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from .layout import fill, sentence_markup
+from .layout import fill
 
 # %% ../../nbs/publish/012_ledger.ipynb #af03a6a1
 class LeftOut(NamedTuple):
@@ -103,7 +103,7 @@ def place_note(
 
 # %% ../../nbs/publish/012_ledger.ipynb #587fed3e
 ACCOUNT = """{% if n_pictures or left_out %}<p class="soft small">{{ n_pictures }} \
-{{ "output" if n_pictures == 1 else "outputs" }} shown as {{ "a picture" if n_pictures == 1 else "pictures" }}, \
+{{ "output shown as a picture" if n_pictures == 1 else "outputs shown as pictures" }}, \
 {{ left_out | length }} not shown{% for what, n in named.items() %}{{ ": " if loop.first else ", " }}\
 <a href="#gone-{{ n }}">{{ what | sentence }}</a>{% endfor %}.</p>{% endif %}"""
 

@@ -94,7 +94,8 @@ class Scope:
         yield from (f'[data-s="{mark}"] {{{css}}}' for css, mark in self.marks.items())
 
 # %% ../../nbs/publish/014_styles.ipynb #7a0a8864
-STYLED = set("table caption thead tbody tfoot tr th td div span p b strong i em small code ul ol li".split())
+STYLED = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "div", "span", "p"}
+STYLED |= {"b", "strong", "i", "em", "small", "code", "ul", "ol", "li"}
 STATES_OF_ELEMENTS = {"hover", "first-child", "last-child", "nth-child", "even", "odd"}
 WRITTEN = {">", "+", "~", "*"}  # as they are
 
@@ -192,5 +193,5 @@ def read_scope(
 
 # %% ../../nbs/publish/014_styles.ipynb #af246d3f
 PAPER = """.paper td, .paper th { text-align: right; padding: .35rem .9rem; }
-@media (prefers-color-scheme: dark) { .paper { --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; --text: #1d1f23; \
---soft: #5d6169; background: var(--bg); color: var(--text); padding: .5rem; border-radius: 6px; } }"""
+@media (prefers-color-scheme: dark) { .paper { --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; \
+--text: #1d1f23; --soft: #5d6169; background: var(--bg); color: var(--text); padding: .5rem; border-radius: 6px; } }"""
