@@ -143,7 +143,7 @@ def _as_image(start: str, content: str) -> str:
 
 
 def with_drawings(
-    html: str,  # any HTML
+    html: str,  # of an output, not cleaned
 ) -> str:  # not cleaned yet
     "Make images of the drawings in a piece of HTML."
     parts = whole_elements(html, "svg")

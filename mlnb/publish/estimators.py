@@ -39,7 +39,7 @@ LABEL = """{% if rows %}<details><summary>{{ name }}</summary><table>{% for key,
 class Opened(NamedTuple):
     "An element that is not closed yet."
 
-    tag: str  # its name
+    tag: str  # name of the element
     classes: frozenset  # of the element
     end: str  # what is written when it closes
 
@@ -77,6 +77,14 @@ class Diagram(HTMLParser):
             self.written.append(self.label.markup())
         self.label = None
 
+    def begin_label(self, tag: str, classes: frozenset) -> None:
+        "Begin a label, or a parameter of one."
+        if tag == "label":
+            self.finish_label()
+            self.label = Label()
+        if tag == "tr" and "user-set" in classes and self.label:
+            self.label.rows.append(["", ""])
+
     def handle_starttag(self, tag, attributes):
         if tag not in ROOTED or len(self.opened) >= DEEPEST_BOX:
             return
@@ -86,11 +94,7 @@ class Diagram(HTMLParser):
             self.finish_label()
             self.n_boxes += "sk-item" in classes
             self.written.append(start)
-        if tag == "label":
-            self.finish_label()
-            self.label = Label()
-        if tag == "tr" and "user-set" in classes and self.label:
-            self.label.rows.append(["", ""])
+        self.begin_label(tag, classes)
         self.opened.append(Opened(tag, classes, "</div>" if start else ""))
 
     def handle_endtag(self, tag):
@@ -134,7 +138,7 @@ def is_estimator(
     html: str,  # of an output
 ) -> bool:
     "Whether an output is the diagram of an estimator."
-    return re.search(r'class="[^"]*\bsk-top-container\b', html) is not None
+    return re.search(r"class=[\x22'][^\x22']*\bsk-top-container\b", html) is not None
 
 
 def diagram(

@@ -131,7 +131,7 @@ class PageLinks:
 
 # %% ../../nbs/publish/085_links.ipynb #cc7cdf58
 def page_ledger(
-    site: SiteMap,  # all pages
+    site: SiteMap,  # with all pages
     run: RunPage,  # that the page lies under
     stage: StagePage,  # whose page it is
 ) -> Ledger:  # empty, for `render`

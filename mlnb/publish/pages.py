@@ -326,28 +326,19 @@ def has_error(
     return any(output["output_type"] == "error" for output in cell.get("outputs", ()))
 
 
-def _prose(cell: dict, headings: list, ledger: Ledger) -> Markup:
-    "A markdown cell; its headings are added to those of the page."
-    from mlnb.publish.outputs import prose_form
-    from mlnb.publish.places import mark_places
-    from mlnb.publish.prose import markdown, number_headings
-
-    ledger.attachments = cell.get("attachments") or {}
-    html = markdown(source_of(cell), ledger.attachments, partial(prose_form, ledger=ledger))
-    return mark_places(number_headings(html, headings), ledger)
-
-
 def render_cells(
     cells: list[dict],  # a notebook's own cells, title taken off
     failed_cell: int | None,  # position of the one that failed, from 1; None = none
     ledger: Ledger,  # of the page
 ) -> tuple[Markup, list]:  # the article, and its headings: address and text
     "Render a notebook's cells in order; one that shows an error has failed, whatever `failed_cell` says."
+    from mlnb.publish.places import prose_cell
+
     hidden = next((hides_code(cell) for cell in cells if cell["cell_type"] == "code"), False)
     headings, parts = [], []
     for position, cell in enumerate(cells, 1):
         if cell["cell_type"] == "markdown":
-            parts.append(_prose(cell, headings, ledger))
+            parts.append(prose_cell(source_of(cell), cell.get("attachments"), headings, ledger))
         elif cell["cell_type"] == "code":
             under = headings[-1][1].unescape() if headings else ""
             failed = position == failed_cell or has_error(cell)

@@ -84,7 +84,7 @@ def _disarm(element: Element) -> None:
 
 
 def safe_svg(
-    data: bytes,  # a file
+    data: bytes,  # content of a file
 ) -> bytes:  # an SVG that only draws; empty when it is no sound SVG
     "Rebuild a drawing from what is allowed in it."
     from defusedxml.ElementTree import fromstring
@@ -103,7 +103,7 @@ def safe_svg(
 
 # %% ../../nbs/publish/013_pictures.ipynb #ac602916
 def picture_uri(
-    data: bytes,  # a file
+    data: bytes,  # content of a file
 ) -> str:  # a `data:` URI; empty when it is no picture
     "A picture as it stands inside a page."
     kind = bitmap_kind(data)

@@ -8,7 +8,7 @@ selectors of elements inside the same output. Names are replaced by numbers, so 
 
 # %% auto #0
 __all__ = ['COLOURED', 'SET', 'SIDES', 'EDGES', 'SPACED', 'PROPERTIES', 'FUNCTIONS', 'LONGEST_LENGTH', 'STYLED',
-           'STATES_OF_ELEMENTS', 'WRITTEN', 'LARGEST_SHEET', 'PAPER', 'plain_declarations', 'legible', 'Scope',
+           'STATES_OF_ELEMENTS', 'WRITTEN', 'NTH', 'LARGEST_SHEET', 'PAPER', 'plain_declarations', 'legible', 'Scope',
            'scoped_selectors', 'whole_elements', 'read_scope']
 
 # %% ../../nbs/publish/014_styles.ipynb #6db1b400
@@ -97,33 +97,40 @@ class Scope:
 STYLED = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "div", "span", "p"}
 STYLED |= {"b", "strong", "i", "em", "small", "code", "ul", "ol", "li"}
 STATES_OF_ELEMENTS = {"hover", "first-child", "last-child", "nth-child", "even", "odd"}
-WRITTEN = {">", "+", "~", "*"}  # as they are
+WRITTEN = {">", "+", "~", "*", " "}  # as they are
+
+
+NTH = re.compile(r"nth-child\([-+ n\w]{1,12}\)")
+
+
+def _word_part(text: str, before: str, named: Callable[[str], str]) -> str | None:
+    "A word of a selector: a class, a state, or an element."
+    if before == ".":
+        return f".{named('.' + text)}"
+    if before == ":":
+        return f":{text}" if text in STATES_OF_ELEMENTS else None
+    return text.lower() if text.lower() in STYLED else None
+
+
+def _selector_part(kind: str, text: str, before: str, named: Callable[[str], str]) -> str | None:
+    "A token of a selector, written anew; None for what is not allowed."
+    if kind == "ident":
+        return _word_part(text, before, named)
+    if kind == "function":
+        return f":{text}" if before == ":" and NTH.fullmatch(text) else None
+    if kind == "hash":
+        return f"#{named(text)}"
+    plain = {"whitespace": " "}.get(kind, text)
+    return "" if plain in (".", ":") else plain if plain in WRITTEN else None
 
 
 def _selector_parts(tokens: list, named: Callable[[str], str]) -> Iterator[str | None]:
     "The parts of a selector, written anew; None for what is not allowed."
     before = ""
     for token in tokens:
-        text, before_it = token.serialize().replace("/**/", ""), before
+        text = token.serialize().replace("/**/", "")
+        yield _selector_part(token.type, text, before, named)
         before = text
-        if token.type == "whitespace":
-            yield " "
-        elif token.type == "hash":
-            yield f"#{named(text)}"
-        elif token.type == "ident" and before_it == ".":
-            yield f".{named('.' + text)}"
-        elif token.type == "ident" and before_it == ":":
-            yield f":{text}" if text in STATES_OF_ELEMENTS else None
-        elif (
-            token.type == "function"
-            and before_it == ":"
-            and re.fullmatch(r"nth-child\([-+ n\w]{1,12}\)", text)
-        ):
-            yield f":{text}"
-        elif token.type == "ident":
-            yield text.lower() if text.lower() in STYLED else None
-        elif text not in (".", ":"):
-            yield text if text in WRITTEN else None
 
 
 def _split(tokens: list) -> list[list]:
@@ -152,7 +159,7 @@ def scoped_selectors(
 
 # %% ../../nbs/publish/014_styles.ipynb #6b3e3d75
 def whole_elements(
-    html: str,  # any text
+    html: str,  # text, however broken
     tag: str,  # name of an element that is not nested
 ) -> Iterator[tuple[str, str, str]]:  # its start tag, its content, and the text before it
     "The elements of a name that have an end, first to last; at last the rest of the text, with no start tag."
@@ -194,4 +201,5 @@ def read_scope(
 # %% ../../nbs/publish/014_styles.ipynb #af246d3f
 PAPER = """.paper td, .paper th { text-align: right; padding: .35rem .9rem; }
 @media (prefers-color-scheme: dark) { .paper { --bg: #fcfcfb; --box: #f4f4f1; --line: #dfdfd9; \
---text: #1d1f23; --soft: #5d6169; background: var(--bg); color: var(--text); padding: .5rem; border-radius: 6px; } }"""
+--text: #1d1f23; --soft: #5d6169; background: var(--bg); color: var(--text); padding: .5rem; \
+border-radius: 6px; } }"""
