@@ -141,18 +141,27 @@ Modules:
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
+- `mlnb.publish.embedding`: The sieve of a page that knows its project: pictures, links, places and colours find their way in
+- `mlnb.publish.estimators`: Show a model of scikit-learn as its diagram, without script and without its hidden help
 - `mlnb.publish.formulas`: Show a formula as MathML that a browser draws by itself, or as its source
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
 - `mlnb.publish.history`: Gather what the pages will say: runs, their stages, verdicts, and what is no longer current
+- `mlnb.publish.interactive`: Recognise what only a script would draw, and say what its author can do
 - `mlnb.publish.layout`: The frame that every page stands in: what it may fetch, how it looks, how figures are written for people
+- `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
+- `mlnb.publish.links`: From one notebook to another, as from one page to another
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
+- `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
+- `mlnb.publish.places`: Headings and marked places of a notebook, and how links write them
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
+- `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
+- `mlnb.publish.widgets`: What a widget showed when its kernel ended
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file

@@ -14,6 +14,7 @@ import warnings
 import pytest
 
 from mlnb.publish.frames import render_report, viewer, viewer_name
+from mlnb.publish.ledger import Ledger
 from mlnb.publish.pages import Facts, render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -367,4 +368,55 @@ def test_page_fits_its_window_runs_nothing_and_asks_for_nothing(browser, tmp_pat
         "[...document.images].every(i => i.complete && (i.naturalWidth > 0 || !i.src))"
     ) == [True]
     assert browser.everywhere("window.attacked === undefined") == [True]
+    assert browser.fetched() == [] and browser.messages == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_with_pictures_colours_and_notes_shows_them_and_nothing_acts(browser, tmp_path, width):
+    dot = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+    attack = f"<svg onload='top.attacked=1'><script>top.attacked=1</script></svg>{HOSTILE}"
+    styled = (
+        "<style>#T_1_row0_col0 {background-color: rgb(255, 0, 0); color: white; position: fixed}"
+        "body, main {display: none; background: url(http://attacker.example/style)}</style>"
+        f"<table id='T_1'><tr><td id='T_1_row0_col0'>1 {attack}</td>{'<td>wide wide</td>' * 60}</tr></table>"
+    )
+    boxes = (
+        "<div class='sk-top-container'><div class='sk-item'><div class='sk-label'><label>Model</label></div>"
+    )
+    boxes += "<div class='sk-parallel'>" + "<div class='sk-item'><label>A long step</label></div>" * 30
+    bundles = [{"text/html": html} for html in (styled, boxes, attack, "<b style='width: 9999px'>b</b>")]
+    bundles.append(
+        {"application/vnd.plotly.v1+json": {}, "text/html": f"<script>top.attacked=1</script>{attack}"}
+    )
+    outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in bundles]
+    cells = [
+        {
+            "cell_type": "markdown",
+            "source": f"# T\n\n![a](plan.gif) ![](http://attacker.example/b) [c](#d)\n\n{attack}\n\n### d",
+            "metadata": {},
+        },
+        {"cell_type": "code", "source": "x", "metadata": {}, "outputs": outputs},
+    ]
+    ledger = Ledger(
+        lambda address: (dot, "") if address == "plan.gif" else ("", "it is gone"), lambda _: ("#sub-1", "")
+    )
+    ledger.linked = {"sub-1"}
+    page = render({"cells": cells}, Facts("fraud", "train", "committed"), None, ledger)
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    browser.open((tmp_path / "page.html").as_uri(), width)
+    assert browser.everywhere("getComputedStyle(document.querySelector('td')).backgroundColor") == [
+        "rgb(255, 0, 0)"
+    ]
+    assert browser.everywhere("getComputedStyle(document.querySelector('td')).position") == ["static"]
+    assert browser.everywhere("getComputedStyle(document.querySelector('main')).display") == ["block"]
+    assert browser.everywhere("getComputedStyle(document.querySelector('.gone')).borderStyle") == ["dashed"]
+    assert browser.everywhere("getComputedStyle(document.querySelector('.beside')).display") == ["flex"]
+    assert browser.everywhere("document.scrollingElement.scrollWidth <= innerWidth") == [True]
+    assert browser.everywhere("[...document.images].every(i => i.complete && i.src.startsWith('data:'))") == [
+        True
+    ]
+    assert browser.everywhere(
+        "document.querySelector(document.querySelector('article a').hash).innerText"
+    ) == ["d"]
+    assert browser.everywhere("window.attacked === undefined && document.title.startsWith('T')") == [True]
     assert browser.fetched() == [] and browser.messages == []

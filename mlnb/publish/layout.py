@@ -342,11 +342,13 @@ def document(
     title: str,  # of the window
     body: Markup,  # content, made by a template here
     trail: Trail,  # way from the index to this page
+    further: str = "",  # what this page needs beside the common style
     footer: str = "Made from executed notebooks by mlnb. Nothing on this page was fetched from another host.",
     **permissions: str,  # what the page needs beyond its style, e.g. `frame_src`
 ) -> str:  # a whole HTML page
     "Put `body` into a page."
-    rules = policy(style_src=source_hash(STYLE), img_src="data:", **permissions)
+    style = STYLE + further
+    rules = policy(style_src=source_hash(style), img_src="data:", **permissions)
     return str(
-        fill(SHELL, policy=rules, title=title, style=Markup(STYLE), trail=trail, body=body, footer=footer)
+        fill(SHELL, policy=rules, title=title, style=Markup(style), trail=trail, body=body, footer=footer)
     )

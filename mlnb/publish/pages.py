@@ -16,6 +16,7 @@ __all__ = ['ADDED', 'STATES', 'TILES', 'CODE_CELL', 'FAILED', 'PAGE', 'MADE', 's
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -23,6 +24,7 @@ from markupsafe import Markup
 from ..notebook.cells import with_plain_ends
 from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
+from .ledger import Ledger, account
 from ..store.artifacts import each_described, given_artifacts
 from ..store.git_state import git_line
 from ..store.objects import Store
@@ -75,7 +77,8 @@ def join_outputs(
         return None
     for place, before in zip(places, ran, strict=True):
         cells[place] = {**cells[place], "outputs": before["outputs"]}
-    return {**source, "cells": cells}
+    joined, widgets = {**source, "cells": cells}, executed.get("metadata", {}).get("widgets")
+    return {**joined, "metadata": {**source.get("metadata", {}), "widgets": widgets}} if widgets else joined
 
 # %% ../../nbs/publish/040_pages.ipynb #fac62de0
 def hides_code(
@@ -297,11 +300,11 @@ def _highlighted(source: str) -> Markup:
     return clean(Highlight2HTML(pygments_lexer="ipython3")(source))
 
 
-def _outputs(cell: dict, alt: str) -> Markup:
+def _outputs(cell: dict, alt: str, ledger: Ledger) -> Markup:
     "What a cell showed; its pictures are called `alt`."
     from mlnb.publish.outputs import render_output
 
-    shown = [render_output(output, alt) for output in cell.get("outputs", ())]
+    shown = [render_output(output, alt, ledger) for output in cell.get("outputs", ())]
     return Markup("\n").join(filter(None, shown))
 
 
@@ -310,13 +313,14 @@ def render_code(
     heading: str,  # the heading it stands under, as text for pictures
     is_hidden: bool,  # whether to leave the code out
     failed: bool,  # whether this cell ended the execution
+    ledger: Ledger,  # of the page
 ) -> Markup:  # empty for a cell without source
     "Code folded, outputs shown; a cell that failed is marked."
     source = source_of(cell).strip("\n")
     if not source.strip():
         return Markup("")
     label = "Parameters, as the notebook declares them" if "parameters" in tags_of(cell) else "Code"
-    outputs = _outputs(cell, f"Figure under “{heading}”" if heading else "Figure")
+    outputs = _outputs(cell, f"Figure under “{heading}”" if heading else "Figure", ledger)
     code = _highlighted(source)
     html = fill(CODE_CELL, hidden=is_hidden, failed=failed, label=label, code=code, outputs=outputs)
     return Markup(FAILED).format(html) if failed else html
@@ -334,22 +338,22 @@ def has_error(
 def render_cells(
     cells: list[dict],  # a notebook's own cells, title taken off
     failed_cell: int | None,  # position of the one that failed, from 1; None = none
+    ledger: Ledger,  # of the page
 ) -> tuple[Markup, list]:  # the article, and its headings: address and text
     "Render a notebook's cells in order; one that shows an error has failed, whatever `failed_cell` says."
     from mlnb.publish.formulas import Formulas
-    from mlnb.publish.prose import markdown, number_headings
+    from mlnb.publish.places import prose_cell
 
     hidden = next((hides_code(cell) for cell in cells if cell["cell_type"] == "code"), False)
     headings, parts = [], []
     formulas = Formulas([source_of(cell) for cell in cells if cell["cell_type"] == "markdown"])
     for position, cell in enumerate(cells, 1):
         if cell["cell_type"] == "markdown":
-            text = markdown(source_of(cell), cell.get("attachments"), formulas)
-            parts.append(number_headings(text, headings))
+            parts.append(prose_cell(source_of(cell), cell.get("attachments"), headings, ledger, formulas))
         elif cell["cell_type"] == "code":
             under = headings[-1][1].unescape() if headings else ""
             failed = position == failed_cell or has_error(cell)
-            parts.append(render_code(cell, under, hidden or hides_code(cell), failed))
+            parts.append(render_code(cell, under, hidden or hides_code(cell), failed, ledger))
     return Markup("\n").join(filter(None, parts)), headings
 
 # %% ../../nbs/publish/040_pages.ipynb #6cc54a5d
@@ -366,7 +370,7 @@ PAGE = """<div class="head">
 <div><dt>Run</dt><dd>{{ facts.run or "not known" }}</dd></div>
 <div><dt>Traceable</dt><dd><a href="#made">how this page was made</a></dd></div>
 </dl>
-{{ tiles }}
+{{ tiles }}{{ account }}
 {% if facts.reports %}<p>Interactive report{{ "s" if facts.reports | length > 1 }}: \
 {% for name, href in facts.reports.items() %}
 <a href="{{ href }}">{{ name | words }}</a>{{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
@@ -431,25 +435,34 @@ def render(
     notebook: dict,  # executed, as JSON gives it; or what `join_outputs` made
     facts: Facts,  # what to say about it
     trail: Trail | None = None,  # way to this page; None for a page by itself
+    ledger: Ledger | None = None,  # of the site; None for a page by itself
 ) -> str:  # one self-contained HTML page
-    "Make the page of a stage from its executed notebook."
+    "Make the page of a stage from its executed notebook; what it cannot show is written into the ledger."
+    from mlnb.publish.embedding import embed
     from mlnb.publish.prose import markdown
+    from mlnb.publish.widgets import widget_states
 
+    ledger = Ledger() if ledger is None else ledger
+    ledger.widgets, sieve = widget_states(notebook), partial(embed, ledger=ledger)
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
-    article, headings = render_cells(cells, facts.failed_cell)
-    title_html = Markup(re.sub(r"^<p>|</p>$", "", markdown(title).strip()))
+    title_html = Markup(
+        re.sub(r"^<p>(.*)</p>$", r"\1", markdown(title, sieve=sieve).strip(), flags=re.DOTALL)
+    )
+    lede_html = markdown(lede, sieve=sieve) if lede else ""
+    article, headings = render_cells(cells, facts.failed_cell, ledger)
     body = fill(
         PAGE,
         facts=facts,
         title=title_html,
-        lede=markdown(lede) if lede else "",
+        lede=lede_html,
         article=article,
         headings=headings,
         tiles=tiles(facts.metrics),
+        account=account(ledger),
         made=made(facts),
         mark=state_mark(facts.state),
         tried=note_label(facts.experiment),
         look=STATES.get(facts.state, ("",))[0],
     )
     trail = trail or [(facts.pipeline, None), (facts.stage, None)]
-    return document(f"{title_html.striptags()} · {facts.pipeline}", body, trail)
+    return document(f"{title_html.striptags()} · {facts.pipeline}", body, trail, ledger.style())

@@ -8,11 +8,13 @@ the site by itself. Formulas are taken out before anything is read and put back 
 
 # %% auto #0
 __all__ = ['LEFT_OUT', 'TAGS', 'ATTRIBUTES', 'WITH_CONTENT', 'CODE_CLASSES', 'COLOURS', 'ANSI', 'CLASSES', 'IMAGE',
-           'keep_attribute', 'mark_text', 'clean', 'svg_image', 'Renderer', 'markdown', 'number_headings']
+           'keep_attribute', 'mark_text', 'boxed', 'clean', 'svg_image', 'Renderer', 'markdown', 'number_headings']
 
 # %% ../../nbs/publish/020_prose.ipynb #62cbe0c9
 import base64
 import re
+from collections.abc import Callable
+from functools import lru_cache
 
 import nh3
 from markupsafe import Markup, escape
@@ -66,11 +68,21 @@ def mark_text(
     marked, n_long = re.subn(r"<td>(?=[^<]{40,}</td>)", '<td class="long">', table[0])
     return marked.replace('class="dataframe"', 'class="dataframe text"', 1) if n_long else marked
 
+# %% ../../nbs/publish/020_prose.ipynb #891823b1
+def boxed(
+    safe: str,  # what the sieve let through
+) -> Markup:  # headings of the second level and below, tables in boxes
+    "Fit cleaned markup into a page: one first-level heading is the page's, a wide table scrolls by itself."
+    safe = safe.replace("<h1", "<h2").replace("</h1>", "</h2>")
+    safe = re.sub(r'<table class="dataframe">.*?</table>', mark_text, safe, flags=re.DOTALL)
+    box = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+    return Markup(safe.replace("<table", f"{box}<table").replace("</table>", "</table></div>"))
+
 # %% ../../nbs/publish/020_prose.ipynb #34a15c92
 def clean(
     html: str,  # any HTML, however broken or hostile
 ) -> Markup:  # balanced markup that runs and fetches nothing
-    "Let through what is allowed; put each table into a box that scrolls by itself."
+    "Let through what is allowed, and fit it into a page."
     safe = nh3.clean(
         UNPRINTABLE.sub("\ufffd", html),
         tags=TAGS,
@@ -82,10 +94,7 @@ def clean(
         url_relative="deny",
         link_rel="noopener noreferrer",
     )
-    safe = safe.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
-    safe = re.sub(r'<table class="dataframe">.*?</table>', mark_text, safe, flags=re.DOTALL)
-    box = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
-    return Markup(safe.replace("<table", f"{box}<table").replace("</table>", "</table></div>"))
+    return boxed(safe)
 
 # %% ../../nbs/publish/020_prose.ipynb #ee4bbdd2
 def svg_image(
@@ -101,7 +110,7 @@ def svg_image(
 
 # %% ../../nbs/publish/020_prose.ipynb #23a42711
 class Renderer(IPythonRenderer):
-    "nbconvert's renderer, with missing attachments left out."
+    "nbconvert's renderer, with missing attachments left to the sieve."
 
     def block_mermaidjs(self, code: str) -> str:
         return f"<pre>{escape(code.strip())}</pre>"
@@ -109,13 +118,14 @@ class Renderer(IPythonRenderer):
     def _embed_image_or_attachment(self, src: str) -> str:
         name = src.removeprefix("attachment:")
         is_missing = name != src and not self.attachments.get(name)
-        return "" if is_missing else super()._embed_image_or_attachment(src)
+        return src if is_missing else super()._embed_image_or_attachment(src)
 
 # %% ../../nbs/publish/020_prose.ipynb #e63a6753
 def markdown(
     source: str,  # a markdown cell or output
     attachments: dict | None = None,  # images inside the cell, name -> MIME type -> Base64
     formulas: Formulas | None = None,  # of its page; None for a text by itself
+    sieve: Callable[[str], Markup] = clean,  # what the markup passes through
 ) -> Markup:
     "Render markdown."
     renderer = Renderer(escape=False, exclude_anchor_links=True, attachments=attachments or {})
@@ -123,18 +133,18 @@ def markdown(
     block = MathBlockParser()
     block.rules.remove("multiline_math")
     reader = MarkdownWithMath(renderer, block, InlineParser(hard_wrap=False))
-    return slots.fill(clean(reader.render(text)))
+    return slots.fill(sieve(reader.render(text)))
 
 # %% ../../nbs/publish/020_prose.ipynb #d9ec34c7
 def number_headings(
-    html: str,  # what `clean` returned: its headings have no attributes
+    html: str,  # what the sieve let through
     headings: list[tuple[str, str]],  # of the page so far: address and text; added to
 ) -> Markup:
     "Give every second-level heading an address."
 
     def number(match):
-        text = re.sub(r"<[^>]*>", "", match[1]).strip()
+        text = re.sub(r"<[^>]*>", "", match[2]).strip()
         headings.append((f"part-{len(headings) + 1}", Markup(text)))
-        return f'<h2 id="part-{len(headings)}">{match[1]}</h2>'
+        return f'<h2 id="part-{len(headings)}"{match[1]}>{match[2]}</h2>'
 
-    return Markup(re.sub(r"<h2>(.*?)</h2>", number, html, flags=re.S))
+    return Markup(re.sub(r'<h2((?: data-s="[\w-]+")?)>(.*?)</h2>', number, html, flags=re.S))

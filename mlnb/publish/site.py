@@ -8,8 +8,8 @@ and notebooks give the same bytes. It is private to its owner unless the project
 
 # %% auto #0
 __all__ = ['OWN_PAGES', 'HEAD', 'FURTHER', 'KEPT', 'OTHER_FOLDER', 'own_files', 'title_of', 'further_pages', 'is_safe',
-           'report_pages', 'stage_page_files', 'run_files', 'site_files', 'foreign_files', 'require_own', 'exchange',
-           'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'publish']
+           'report_pages', 'Building', 'stage_page_files', 'run_files', 'site_files', 'foreign_files', 'require_own',
+           'exchange', 'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'publish']
 
 # %% ../../nbs/publish/090_site.ipynb #e9ed4e4c
 import ctypes
@@ -20,7 +20,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,8 @@ from markupsafe import Markup
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, content_of, read_history
 from .layout import Trail, fill, words
+from .ledger import LeftOut
+from .links import SiteMap, page_ledger, stage_files
 from .overview import index_page, run_page, stage_href
 from .pages import render
 from ..store.disk import disk_errors
@@ -120,58 +122,68 @@ def report_pages(
         yield name, *render_report(html, words(name).capitalize(), way, "../../assets", digest)
 
 # %% ../../nbs/publish/090_site.ipynb #ef0d03c4
+@dataclass
+class Building:
+    "What all pages of a site are made from, and what they had to leave out."
+
+    store: Store  # where reports are
+    home: str  # name of the project
+    site: SiteMap  # where links lead, and pictures lie
+    left_out: dict[str, list[LeftOut]] = field(default_factory=dict)  # by path of the page
+
+# %% ../../nbs/publish/090_site.ipynb #1a6970d5
 def stage_page_files(
     stage: StagePage,  # that has a page here
-    store: Store,  # where its reports are
+    run: RunPage,  # that it lies under
     trail: Trail,  # way from the index to the run
     siblings: dict[str, str],  # addresses of the run's stages, by name
+    building: Building,  # of the site; learns what is left out
 ) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a stage, and those of the reports it saved."
     files, hrefs = {}, {}
-    for name, html, needs_viewer in report_pages(stage, store, trail):
+    ledger = page_ledger(building.site, run, stage)
+    for name, html, needs_viewer in report_pages(stage, building.store, trail):
         hrefs[name] = f"{stage.stem}.{name}.html"
         files[hrefs[name]] = html
         if needs_viewer:
             files[f"../../assets/{viewer_name()}"] = viewer()
     others = {name: href for name, href in siblings.items() if name != stage.name}
     facts = replace(stage.facts, reports=hrefs, next_pages=others)
-    files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)])
+    files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)], ledger)
+    if ledger.left_out:
+        building.left_out[f"{run.pipeline}/{run.run}/{stage.stem}.html"] = ledger.left_out
     return files
 
 
 def run_files(
     page: RunPage,  # of a run
-    known: set[str],  # ids of the runs that have pages
-    store: Store,  # where reports are
-    home: str,  # name of the project
+    building: Building,  # of the site
 ) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a run, and those of the stages that it executed."
-    index = "../../index.html"
+    index, known, home = "../../index.html", building.site.known, building.home
     trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, "index.html")]
     hrefs = {stage.name: stage_href(stage, page.run, known) for stage in page.stages}
     siblings = {name: href for name, href in hrefs.items() if href}
     files = {"index.html": run_page(page, known, home)}
     for stage in page.stages:
         if siblings.get(stage.name) == f"{stage.stem}.html":
-            files |= stage_page_files(stage, store, trail, siblings)
+            files |= stage_page_files(stage, page, trail, siblings, building)
     return files
 
 # %% ../../nbs/publish/090_site.ipynb #2d1aa74e
 def site_files(
     names: list[str],  # pipelines, in the order of the settings
-    pages: list[RunPage],  # newest first, of all pipelines
-    store: Store,  # where reports are
-    home: str,  # name of the project
+    building: Building,  # with the runs, newest first, of all pipelines
     own: Mapping[str, Path] | None = None,  # what `own_files` found
     profile: str = DEFAULT_PROFILE,  # whose heads the index shows
 ) -> dict[str, str]:  # content by path relative to the site's folder
     "Everything on the site."
-    pages = [page for page in pages if is_safe(page)]
-    known, files = {page.run for page in pages}, {}
+    pages, files = building.site.runs, {}
     for page in pages:
-        for path, text in run_files(page, known, store, home).items():
+        for path, text in run_files(page, building).items():
             files[os.path.normpath(f"{page.pipeline}/{page.run}/{path}")] = text
-    return files | {"index.html": index_page(names, pages, home, further_pages(own or {}), profile)}
+    index = index_page(names, pages, building.home, further_pages(own or {}), profile)
+    return files | {"index.html": index}
 
 # %% ../../nbs/publish/090_site.ipynb #55fa88fc
 KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
@@ -346,6 +358,7 @@ class Published(NamedTuple):
     pages: int  # HTML pages that were made, the viewer left out
     runs: int  # runs on the site
     bytes: int  # size of the folder's files
+    left_out: dict[str, list[LeftOut]]  # what pages do not show, by path of the page
 
 
 def publish(
@@ -360,8 +373,10 @@ def publish(
 
     may_replace()
     store, own = project_store(project), own_files(project.root)
-    runs = read_history(project, store, newest, profile)
-    files = site_files(list(project.pipelines), runs, store, project_name(project.root), own, profile)
+    runs = [page for page in read_history(project, store, newest, profile) if is_safe(page)]
+    site = SiteMap(project, stage_files(project), runs, set(own))
+    building = Building(store, project_name(project.root), site)
+    files = site_files(list(project.pipelines), building, own, profile)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)
     n_pages = sum(path.endswith(".html") and not path.startswith("assets/") for path in files)
-    return Published(project.reports / "index.html", n_pages, len(runs), size)
+    return Published(project.reports / "index.html", n_pages, len(runs), size, building.left_out)

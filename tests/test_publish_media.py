@@ -1,0 +1,586 @@
+"""What pages make of pictures, links, colours, estimators, widgets and figures of scripts: nothing is lost in
+silence, nothing hostile becomes active, and no file leaves the project that was not meant to."""
+
+import base64
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlnb.publish.embedding import embed, with_drawings
+from mlnb.publish.estimators import diagram
+from mlnb.publish.history import RunPage, StagePage
+from mlnb.publish.layout import STYLE, source_hash
+from mlnb.publish.ledger import Ledger
+from mlnb.publish.links import PageLinks, SiteMap
+from mlnb.publish.outputs import notebook_without_places
+from mlnb.publish.pages import Facts, join_outputs, render
+from mlnb.publish.pictures import LARGEST_PICTURE, Pictures, safe_svg
+from mlnb.publish.site import Building, run_files
+from mlnb.publish.styles import plain_declarations, read_scope
+from mlnb.store.settings import Project
+from mlnb.terminal.publish import left_out_entries, left_out_lines
+
+DOT = base64.b64decode("R0lGODlhAQABAAAAACw=")
+DOT_URI = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+WIDGET = "application/vnd.jupyter.widget-view+json"
+OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|s\d+-\d+)")
+VOID = {"img", "br", "hr", "wbr", "col", "meta", "link"}
+
+
+class Page(HTMLParser):
+    """Start tags with attributes, and whether every element is closed in order."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.found, self.open, self.is_balanced = [], [], True
+        self.feed(html)
+        self.is_balanced &= not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        self.is_balanced &= bool(self.open) and self.open.pop() == tag
+
+
+def faults(html):
+    "What is on a page that could act, fetch, or pretend to be the page."
+    page = Page(html)
+    bad = [] if page.is_balanced else ["unbalanced"]
+    for tag, attributes in page.found:
+        if tag in ("script", "iframe", "object", "embed", "base", "form", "input", "svg", "video", "audio"):
+            bad.append(tag)
+        for name, value in attributes.items():
+            value = value or ""
+            if name.startswith("on") or name in ("style", "srcset", "action", "background", "poster", "data"):
+                bad.append((tag, name))
+            if name == "src" and not value.startswith("data:image/"):
+                bad.append((tag, name, value))
+            if name == "href" and tag == "a" and not re.match(r"https?:|mailto:|#|[\w./%-]+(#|$)", value):
+                bad.append((tag, name, value))
+            if name in ("id", "name") and not OWN_ID.fullmatch(value) and tag != "meta":
+                bad.append((tag, name, value))
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    further = style[1].removeprefix(STYLE) if style else ""
+    for forbidden in (
+        "url(",
+        "@import",
+        "expression",
+        "position",
+        "</",
+        "\\",
+        "javascript",
+        "fixed",
+        "z-index",
+    ):
+        bad += [forbidden] * (forbidden in further)
+    return bad
+
+
+def text(source, **about):
+    return {"cell_type": "markdown", "source": source, "metadata": {}, **about}
+
+
+def code(*outputs):
+    return {"cell_type": "code", "source": "x", "outputs": list(outputs), "metadata": {}}
+
+
+def shown(**data):
+    return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def html_output(html):
+    return shown(**{"text/html": html})
+
+
+def page_of(*cells, ledger=None, states=None):
+    states = {"application/vnd.jupyter.widget-state+json": {"state": states}} if states else {}
+    notebook = {"cells": list(cells), "metadata": {"widgets": states}}
+    return render(notebook, Facts("p", "a", "committed"), None, ledger)
+
+
+def article_of(page):
+    return page[page.index("<article>") : page.index('<h2 id="made">')]
+
+
+def anywhere(address):
+    return DOT_URI, ""
+
+
+ATTACKS = [
+    "<img src=x onerror=attack()>",
+    "<img src='javascript:attack()'>",
+    "<img src='plan.gif' onload=attack() style='position:fixed'>",
+    "<img src='data:text/html;base64,PHNjcmlwdD4='>",
+    '<img src="data:image/png;base64,AA" onerror="attack()">',
+    "<img src='mlnb-gone:1'><a href='mlnb-gone:1'>x</a>",
+    "<img src='//attacker.example/x.png'><img src='\\\\attacker.example\\x'>",
+    "<a href='JaVaScRiPt:attack()'>a</a><a href='java\tscript:attack()'>a</a>",
+    "<a href='data:text/html,<script>attack()</script>'>a</a><a href='vbscript:attack()'>b</a>",
+    "<a href='//attacker.example/x'>a</a><a href='attachment:x'>b</a>",
+    "<a href='20_b.ipynb\" onclick=\"attack()'>a</a>",
+    "<base href='https://attacker.example/'><meta http-equiv=refresh content='0;url=//attacker.example'>",
+    "<style>#a{background:url(//attacker.example/x)}@import '//attacker.example';</style><b id=a>b</b>",
+    "<style>body{display:none}main,.banner,#made{color:red}</style><b id=made class=banner>b</b>",
+    "<style>b{color:red;position:fixed;z-index:9}</style></style><script>attack()</script>",
+    "<style>b{color:\\65xpression(x())}b{color:'</style><script>attack()</script>'}</style>",
+    "<style>b{content:'x';behavior:url(x);-moz-binding:url(x);width:expression(1)}</style>",
+    "<div style='background:url(//attacker.example/x);color:red' id=made class='state ok'>✓ Committed</div>",
+    "<p style='position:fixed;top:0;width:9999px;color:red;font-size:900px'>over</p>",
+    "<svg onload=attack()><script>attack()</script><a href='javascript:attack()'><rect/></a></svg>",
+    "<svg><foreignObject><iframe src='//attacker.example'></iframe></foreignObject></svg>",
+    "<svg><image href='//attacker.example/x'/><use href='//attacker.example/y#z'/></svg><svg>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=attack()></style></mglyph></table></mtext></math>",
+    "<iframe srcdoc='<script>attack()</script>'></iframe><object data=x></object><embed src=x>",
+    "<div class='sk-top-container'><label><script>attack()</script><img src=x onerror=attack()></label>",
+    "<div class='sk-top-container'><div class='sk-item'><label>&lt;script&gt;attack()&lt;/script&gt;</label>",
+    "<a id='made'></a><a name='content'></a><h2 id='failed' style='color:red'>x</h2>",
+    "<form action='//attacker.example'><input name=a><button formaction='javascript:attack()'>go",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_markup_acts_nowhere_on_a_page(attack):
+    caught = {"model_name": "OutputModel", "state": {"outputs": [html_output(attack)]}}
+    label = {"model_name": "HTMLModel", "state": {"value": attack, "description": attack}}
+    slider = {"model_name": attack, "state": {"value": attack, "description": attack}}
+    page = page_of(
+        text(f"# {attack}\n> {attack}\n\n{attack}\n\n[{attack}]({attack})\n\n## {attack}\n![](<{attack}>)"),
+        text(f"[a](#x {attack}) ![p](attachment:p.gif)", attachments={"p.gif": {attack: attack}}),
+        code(html_output(attack), html_output(f"<table><tr><td>{attack}</td></tr></table>")),
+        code(shown(**{"text/markdown": attack}), shown(**{attack: attack})),
+        code(*(shown(**{WIDGET: {"model_id": m}}) for m in ("a", "b", "c", attack))),
+        states={"a": caught, "b": label, "c": slider},
+        ledger=Ledger(anywhere, lambda address: ("b.html#part-1", "")),
+    )
+    assert faults(page) == []
+    assert [a for tag, a in Page(article_of(page)).found if "banner" in (a.get("class") or "")] == []
+
+
+def test_the_scan_sees_the_attacks_when_nothing_protects():
+    assert [attack for attack in ATTACKS if not faults(attack) and "</style>" not in attack] == []
+
+
+WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
+plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|s1-1|m1-1|mlnb-gone:1|<!--|-->|&quot;
+data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
+
+
+@settings(max_examples=25, deadline=None)
+@given(PIECES)
+def test_any_mixture_of_pieces_stays_balanced_and_inert(html):
+    ledger = Ledger(anywhere, lambda address: ("b.html", ""))
+    assert faults(f"<style>{STYLE}{ledger.style()}</style>{embed(html, ledger)}") == []
+    assert faults(page_of(code(html_output(html)), ledger=Ledger(anywhere))) == []
+
+
+CSS_WORDS = """color|background|width|position|:|;|red|#fff|url(|)|rgb(1,2,3)|9999px|-5em|\\|3c |<|</style>
+'|"|@import|{|}|!important|/*|*/|linear-gradient(|expression(|var(--bg)|calc(1px| |,|#a|.b|>|td"""
+CSS = st.lists(st.sampled_from(CSS_WORDS.replace("\n", "|").split("|")), max_size=20).map("".join)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CSS)
+def test_any_css_is_written_anew_within_its_scope_or_dropped(css):
+    plain = plain_declarations(css)
+    assert not re.search(r"url|[<>{}\\@'\"]|position|expression|var|calc|9999|-5em", plain)
+    for rule in read_scope(f"<style>{css}</style>", 7).rules:
+        selectors, _, declarations = rule.partition(" {")
+        assert all(one.strip().startswith(".s7 ") for one in selectors.split(","))
+        assert declarations.count("}") == 1 and "<" not in rule and "\\" not in rule
+
+
+def test_hostile_texts_with_many_beginnings_come_to_an_end():
+    n = 50_000
+    assert with_drawings("</svg>" + "<svg>" * n).count("<svg>") == n
+    assert read_scope("</style>" + "<style>" * n, 1).rules == []
+    assert "box" in diagram("<div class='sk-item'><label>a</label>" * 1_000, Ledger())
+
+
+@pytest.fixture
+def project(tmp_path):
+    root = tmp_path / "shop"
+    (root / "nbs/p").mkdir(parents=True)
+    (root / "img").mkdir()
+    (root / ".mlnb/objects").mkdir(parents=True)
+    (root / ".git").mkdir()
+    for path in (
+        "nbs/p/plan.gif",
+        "img/my plan.gif",
+        ".mlnb/objects/a.gif",
+        ".git/a.gif",
+        "nbs/p/.hidden.gif",
+    ):
+        (root / path).write_bytes(DOT)
+    (tmp_path / "outside.gif").write_bytes(DOT)
+    (root / "nbs/p/key.png").write_text("-----BEGIN PRIVATE KEY-----")
+    return root
+
+
+@pytest.mark.parametrize(
+    "address,said",
+    [
+        *((same, "") for same in ("plan.gif", "./plan.gif", "plan.gif?raw=1#x", "plan%2Egif", "inner.gif")),
+        *((same, "") for same in ("../../img/my plan.gif", "../../img/my%20plan.gif", "/abs/plan.gif")),
+        *((out, "outside") for out in ("/etc/passwd", "../../../outside.gif", "leads/passwd", "out.gif")),
+        *((out, "outside") for out in ("%2e%2e/%2e%2e/%2e%2e/outside.gif",)),
+        ("../../.mlnb/objects/a.gif", "store"),
+        *((out, "hidden") for out in ("../../.git/a.gif", ".hidden.gif")),
+        ("key.png", "no PNG"),
+        *((out, "plain file") for out in (".", "..", "pipe.gif")),
+        *((out, "no such file") for out in ("gone.gif", "plan.GIF")),
+        *((out, "another host") for out in ("http://e.org/a.gif", "//e.org/a.gif", "HTTPS://e.org/x")),
+        *((out, "names no file") for out in ("file:///etc/x", "", "//", "#x", "a%00.gif", "javascript:x")),
+        ("circle.gif", ""),
+        ("x" * 5000, ""),
+        ("http://[", "cannot be read"),
+        ("large.gif", "larger than 5 MB"),
+    ],
+)
+def test_picture_is_taken_from_the_project_only_and_else_the_reason_is_said(project, address, said):
+    folder = project / "nbs/p"
+    (folder / "inner.gif").symlink_to("../../img/my plan.gif")
+    (folder / "out.gif").symlink_to("../../../outside.gif")
+    (folder / "leads").symlink_to("/etc")
+    (folder / "circle.gif").symlink_to("circle.gif")
+    os.mkfifo(folder / "pipe.gif")
+    with (folder / "large.gif").open("wb") as large:
+        large.write(DOT)
+        large.truncate(LARGEST_PICTURE + 1)
+    address = address.replace("/abs", str(folder))
+    uri, why = Pictures(project, project / ".mlnb", folder)(address)
+    is_shown = said == "" and address not in ("circle.gif", "x" * 5000)
+    assert (uri == DOT_URI, bool(why), said in why) == (is_shown, not is_shown, True)
+
+
+def test_pictures_of_a_page_have_a_limit_together(project):
+    pictures = Pictures(project, project / ".mlnb", project / "nbs/p", allowance=2 * len(DOT))
+    assert [bool(pictures("plan.gif")[0]) for _ in range(3)] == [True, True, False]
+    assert "the pictures of this page are larger" in pictures("plan.gif")[1]
+
+
+def test_file_that_cannot_be_read_is_said_and_stops_nothing(project, monkeypatch):
+    def broken(*args):
+        raise OSError(5, "input/output error")
+
+    pictures = Pictures(project, project / ".mlnb", project / "nbs/p")
+    monkeypatch.setattr("mlnb.publish.pictures._open_plainly", broken)
+    assert pictures("plan.gif") == ("", "it cannot be read")
+    n_open = len(os.listdir("/proc/self/fd"))
+    assert [pictures(name)[0] for name in ("plan.gif", "..", "key.png")] == ["", "", ""]
+    assert len(os.listdir("/proc/self/fd")) == n_open
+
+
+def test_link_put_in_the_place_of_a_picture_meanwhile_is_not_followed(project, monkeypatch):
+    place, open_plainly = project / "nbs/p/plan.gif", Pictures.find.__globals__["_open_plainly"]
+
+    def swapped(path, flags):
+        place.unlink()
+        place.symlink_to("/etc/passwd")
+        return open_plainly(path, flags)
+
+    monkeypatch.setattr("mlnb.publish.pictures._open_plainly", swapped)
+    assert Pictures(project, project / ".mlnb", project / "nbs/p")("plan.gif")[0] == ""
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<script>attack()</script>",
+        "<g onclick='attack()'/>",
+        "<a xlink:href='javascript:attack()'><text>attack()</text></a>",
+        "<image xlink:href='https://attack()/'/>",
+        "<use href='other.svg#attack()'/>",
+        "<foreignObject><p xmlns='http://www.w3.org/1999/xhtml'>attack()</p></foreignObject>",
+        "<style>@import url(https://attack())</style>",
+        "<rect style='fill:url(https://attack())'/>",
+        "<rect fill='url(//attack())'/>",
+        "<set attributeName='onclick' to='attack()'/>",
+        "<animate attributeName='href' values='javascript:attack()'/>",
+        "<handler>attack()</handler>",
+        "<image href='data:image/svg+xml;base64,attack()'/>",
+        "<g xml:base='https://attack()/'/>",
+    ],
+)
+def test_drawing_keeps_what_draws_and_nothing_else(inside):
+    svg = safe_svg(SVG.format(inside + "<circle r='1' fill='red'/>").encode())
+    assert b"attack()" not in svg and b'<circle r="1" fill="red"' in svg
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + SVG.format("&b;").encode(),
+        ('<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a [<!ENTITY a "a">]>' + SVG.format("&a;")).encode(
+            "utf-16"
+        ),
+        b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + SVG.format("&a;").encode(),
+        SVG.format("<g>" * 5000 + "</g>" * 5000).encode(),
+        SVG.format("<g>").encode(),
+        b'<?xml version="1.0" encoding="nonsense"?>' + SVG.format("").encode(),
+        b"<svg/>",
+        b"\x00\xff",
+        b"",
+    ],
+)
+def test_drawing_that_is_unsound_or_swells_is_refused(data):
+    assert safe_svg(data) == b""
+
+
+def stage(name, *sources, each=None, run="r1"):
+    cells = [text(source) for source in sources]
+    return StagePage(
+        name, "committed", Facts("p", name, "committed"), {"cells": cells}, made_in=run, each=each
+    )
+
+
+def run_page(run, *stages, pipeline="p", head=False):
+    return RunPage(run, pipeline, "default", "committed", None, None, {}, stages, head)
+
+
+def site_of(root, *runs):
+    notebooks = {(root / f"nbs/p/{name}.ipynb").resolve(): ("p", name) for name in ("a", "b", "fold")}
+    notebooks[(root / "nbs/q/z.ipynb").resolve()] = ("q", "z")
+    project = Project(root, root / ".mlnb", root / "reports")
+    return SiteMap(project, notebooks, list(runs), {"own-pages/who.html"})
+
+
+LINKED = """# A
+[1](#Two-words!) [2](#two-words) [3](#deep) [4](#Deep-1) [5](#spot) [6](#nowhere) [7](b.ipynb#Results)
+[8](../q/z.ipynb#End) [9](fold.ipynb) [10](rows.csv) [11](../../own-pages/who.html) [12](#A)
+
+<a id="spot"></a>
+## Two words!
+### Deep
+#### Deep
+### Never linked
+"""
+
+
+def test_links_lead_to_pages_and_headings_and_what_leads_nowhere_is_said(project):
+    folds = [stage("fold", "# F", each={"n": n}) for n in (0, 1)]
+    run = run_page("r1", stage("a", LINKED), stage("b", "# B", "## Results"), *folds)
+    old, head = (
+        run_page(n, stage("z", "# Z\n### End", run=n), pipeline="q", head=n == "q1") for n in ("q2", "q1")
+    )
+    building = Building(None, "Shop", site_of(project, run, old, head))
+    page = run_files(run, building)["a.html"]
+    hrefs = re.findall(r'<a href="([^"]*)" rel="[^"]*">\d+</a>', page)
+    assert hrefs == [
+        *("#part-1", "#part-1", "#sub-1", "#sub-2", "#to-1", "b.html#part-1", "../../q/q1/z.html#sub-1"),
+        *("index.html", "../../own-pages/who.html", "#content"),
+    ]
+    assert [f'id="{place}"' in page for place in ("sub-1", "sub-2", "to-1", "sub-3")] == [True] * 3 + [False]
+    assert page.count('<small class="soft">(no such heading)') == 1
+    said = [(entry.what, entry.why) for entry in building.left_out["p/r1/a.html"]]
+    assert said == [
+        ("Target `#nowhere` of a link", "no such heading"),
+        ("Target `rows.csv` of a link", "no page of this site"),
+    ]
+    assert 'id="sub-1"' in run_files(head, building)["z.html"]
+    assert faults(page) == []
+
+
+def test_part_of_a_fan_out_links_to_the_same_part(project):
+    folds = [stage(name, "# F", each={"n": n}) for name in ("fold", "a") for n in (0, 1)]
+    run = run_page("r1", *folds)
+    links = PageLinks(site_of(project, run), run, folds[3], project / "nbs/p/a.ipynb")
+    assert links("fold.ipynb")[0] == "fold.n-1.html"
+
+
+def test_page_without_anything_special_has_no_byte_more(project):
+    row = "<tr style='text-align: right;'><td>1</td></tr>"
+    frame = f"<style scoped>.dataframe td {{top: 0}}</style><table class='dataframe'>{row}</table>"
+    cells = [
+        text("# T\n## H\n### Deep\n[a](https://e.org)"),
+        code(html_output(frame), shown(**{"image/png": "aGk="})),
+    ]
+    page = page_of(*cells)
+    assert re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1] == STYLE
+    assert not re.search("data-s|gone|paper|not shown|<h3 ", article_of(page))
+
+
+def test_styled_table_keeps_its_colours_in_the_one_style_sheet_of_the_page():
+    styled = (
+        "<style type='text/css'>#T_9a_row0_col0, #T_9a_row1_col0 {background-color: #ff0; font-weight: bold;}"
+        "#T_9a caption {color: green; position: absolute}</style><table id='T_9a'><caption>c</caption><tr>"
+        "<td id='T_9a_row0_col0' class='data row0 col0'>1</td></tr></table>"
+    )
+    page = page_of(code(html_output(styled)), code(html_output(styled)))
+    style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert len(style) == 1 and source_hash(style[0]) in page.replace("&#39;", "'")
+    ids = re.findall(r'<td id="([^"]+)">', page)
+    assert len(set(ids)) == 2
+    for name in ids:
+        assert re.search(
+            rf"#{name}[, ][^{{]*{{color:#1d1f23;background-color:#ff0;font-weight:bold;}}", style[0]
+        )
+    assert "T_9a" not in page and faults(page) == []
+
+
+BUNDLES = {
+    "Plotly figure": {
+        "application/vnd.plotly.v1+json": {"data": []},
+        "text/html": "<div class='plotly-graph-div'>",
+    },
+    "Altair chart": {
+        "application/vnd.vegalite.v5+json": {},
+        "text/plain": "<VegaLite 5 object>\n\nIf you see",
+    },
+    "Bokeh figure": {"application/javascript": "draw()", "application/vnd.bokehjs_exec.v0+json": ""},
+    "Map": {"text/html": "<div><span>Make this Notebook Trusted to load map: File</span><iframe srcdoc='x'>"},
+    "Embedded page": {
+        "text/html": "<iframe src='https://e.org'></iframe>",
+        "text/plain": "<a.IFrame at 0x7f>",
+    },
+    "Sound": {"text/html": "<audio controls><source src='data:audio/wav;base64,x'></audio>"},
+    "PDF document": {"application/pdf": "JVBERi0="},
+    "Drawing of a script": {
+        "text/html": "<div id=a></div><script>draw()</script>",
+        "text/plain": "<X object>",
+    },
+    "Output of type `application/x-new`": {"application/x-new": "1"},
+}
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_what_only_a_script_draws_has_a_note_a_mend_and_a_place_in_the_account(name):
+    ledger = Ledger()
+    page = page_of(code(shown(**BUNDLES[name])), ledger=ledger)
+    assert [(entry.what, bool(entry.mend)) for entry in ledger.left_out] == [(name, True)]
+    assert "0 outputs shown as pictures, 1 not shown" in page and 'id="gone-1"' in article_of(page)
+    pictured = Ledger()
+    page = page_of(code(shown(**BUNDLES[name], **{"image/png": "aGk="})), ledger=pictured)
+    assert "<img" in article_of(page) and pictured.left_out == []
+
+
+def test_library_that_is_only_loaded_leaves_nothing_and_no_note():
+    ledger = Ledger()
+    loads = [
+        {"text/html": "<style>.bk-notebook-logo {}</style><div>Loading BokehJS ...</div>"},
+        {"application/javascript": "x", "application/vnd.bokehjs_load.v0+json": "x"},
+        {"text/html": "<script>window.PlotlyConfig = {MathJaxConfig: 'local'};</script>"},
+    ]
+    page = page_of(code(*(shown(**data) for data in loads)), ledger=ledger)
+    assert (ledger.left_out, "Loading" in page) == ([], False)
+
+
+def test_widgets_show_what_they_held_and_unknown_ones_say_their_name():
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": "caught text"},
+        html_output("<b>caught html</b>"),
+    ]
+    states = {
+        "box": {"model_name": "VBoxModel", "state": {"children": [f"IPY_MODEL_{name}" for name in "abcdef"]}},
+        "a": {"model_name": "OutputModel", "state": {"outputs": outputs}},
+        "b": {"model_name": "HTMLModel", "state": {"value": "<i>words</i>"}},
+        "c": {"model_name": "IntSliderModel", "state": {"description": "depth", "value": 3}},
+        "d": {
+            "model_name": "ImageModel",
+            "state": {"format": "png"},
+            "buffers": [{"path": ["value"], "data": "aGk="}],
+        },
+        "e": {"model_name": "FancyModel", "state": {}},
+        "f": {"model_name": "FigureModel", "model_module": "jupyterlab-plotly", "state": {}},
+    }
+    ledger = Ledger()
+    page = page_of(
+        code(shown(**{WIDGET: {"model_id": "box"}, "text/plain": "VBox()"})), states=states, ledger=ledger
+    )
+    for expected in (
+        "caught text",
+        "<b>caught html</b>",
+        "<i>words</i>",
+        "depth: 3",
+        "data:image/png;base64,aGk=",
+    ):
+        assert expected in page
+    assert [entry.what for entry in ledger.left_out] == ["Widget `Fancy`", "Plotly figure"]
+
+
+def test_widgets_that_catch_one_another_come_to_an_end():
+    def catching(*names):
+        return {
+            "model_name": "OutputModel",
+            "state": {"outputs": [shown(**{WIDGET: {"model_id": n}}) for n in names]},
+        }
+
+    page = page_of(
+        code(shown(**{WIDGET: {"model_id": "a"}})),
+        states={"a": catching("a", "b", "b"), "b": catching("a", "b")},
+    )
+    assert len(page) < 200_000 and "Widget is not shown" in page
+
+
+@pytest.mark.parametrize(
+    "state", [None, [], {"a": 5}, {"a": {"state": None}}, {"a": {"state": {"outputs": [5, {}]}}}]
+)
+def test_broken_states_of_widgets_stop_no_page(state):
+    notebook = {"cells": [code(shown(**{WIDGET: {"model_id": "a"}}))], "metadata": {}}
+    for widgets in (state, {"application/vnd.jupyter.widget-state+json": {"state": state}}):
+        notebook["metadata"] = {"widgets": widgets}
+        page = render(notebook, Facts("p", "a", "committed"))
+        assert "not shown" in page
+
+
+def test_states_of_widgets_go_with_the_outputs_and_name_no_folder_of_the_machine():
+    caught = {"output_type": "stream", "name": "stdout", "text": "read /srv/shop/rows.csv"}
+    kept = {"a": {"model_name": "OutputModel", "state": {"outputs": [caught]}}}
+    view = shown(**{WIDGET: {"model_id": "a"}})
+    executed = {
+        "cells": [code(view)],
+        "metadata": {"widgets": {"application/vnd.jupyter.widget-state+json": {"state": kept}}},
+    }
+    joined = join_outputs({"cells": [text("# New"), code()], "metadata": {"x": 1}}, executed)
+    plain = notebook_without_places(joined, Path("/srv/shop"), Path("/srv/store"))
+    page = render(plain, Facts("p", "a", "committed"))
+    assert "read ./rows.csv" in page and "/srv/shop" not in page and plain["metadata"]["x"] == 1
+
+
+@pytest.mark.slow
+def test_estimator_is_its_boxes_and_not_its_help():
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import FunctionTransformer
+
+    model = pipeline.make_pipeline(
+        pipeline.FeatureUnion([("<b>one</b>", FunctionTransformer()), ("two", "passthrough")]),
+        LogisticRegression(C=3),
+    )
+    bundle = {"text/html": model._repr_html_(), "text/plain": repr(model)}
+    article = article_of(page_of(code(shown(**bundle))))
+    words = re.sub(r"<[^>]*>", " ", article).split()
+    assert len(words) < 60 and "LogisticRegression" in words and "3" in words
+    assert not re.search("rerun|Documentation|Fitted|copy", article)
+    assert [article.count(f'class="{name}"') for name in ("steps", "beside")] >= [1, 1]
+    assert "&lt;b&gt;one&lt;/b&gt;" in article
+
+
+def test_pictures_of_the_cell_are_found_by_markdown_and_html_alike():
+    attachments = {"a b.gif": {"image/gif": base64.b64encode(DOT).decode()}}
+    source = "# T\n\n![md](<attachment:a b.gif>) <img src='attachment:a%20b.gif'> ![](attachment:gone.gif)"
+    ledger = Ledger()
+    page = page_of(text("# T"), text(source, attachments=attachments), ledger=ledger)
+    assert article_of(page).count(DOT_URI) == 2
+    assert [entry.what for entry in ledger.left_out] == ["Picture `gone.gif`"]
+
+
+def test_publish_names_the_newest_page_of_each_notebook_and_json_all():
+    entry = Ledger().left_out or []
+    ledger = Ledger()
+    page_of(code(shown(**BUNDLES["Plotly figure"])), ledger=ledger)
+    entry = ledger.left_out
+    entries = left_out_entries({"p/r2/a.html": entry, "p/r1/a.html": entry, "q/r1/a.html": entry})
+    assert [one["page"] for one in entries] == ["p/r2/a.html", "p/r1/a.html", "q/r1/a.html"]
+    assert [line.split(":")[0] for line in left_out_lines(entries)] == ["p/r2/a.html", "q/r1/a.html"]
