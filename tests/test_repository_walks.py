@@ -32,7 +32,7 @@ WALKS = {walk.partition("\n")[0]: walk for walk in re.split(r"^### ", TEXT, flag
 
 def notebook_of(title: str) -> Path:
     "The notebook that a walk leads to."
-    walk = WALKS[title].replace("(nbs/terminal/030_frame.ipynb)", "")
+    walk = WALKS[title].replace("(nbs/terminal/050_frame.ipynb)", "")
     return Path(re.search(r"nbs/[a-z]+/\d+_[a-z_]+\.ipynb", walk)[0])
 
 

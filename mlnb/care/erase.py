@@ -1,6 +1,6 @@
 """Remove what somebody is entitled to have removed, with all that was made from it, and say so
 
-To erase an object is to remove its content from the store for good, and to leave a signed [tombstone](../store/090_tombstones.ipynb) in its place: who, when, why. The audit log gets the event *before* anything is removed. What was made from the object is found through the
+To erase an object is to remove its content from the store for good, and to leave a signed [tombstone](../store/120_tombstones.ipynb) in its place: who, when, why. The audit log gets the event *before* anything is removed. What was made from the object is found through the
 records (who read it under a name, what came out, the executed notebook that may have shown it and the full texts beside it) and is listed, or erased with it; what only *may* be made from it is listed apart and never erased unasked. Stages that failed left files and an error instead; those go too. Where nothing is written down that could tell, the place is named. A store that is pushed carries the tombstone along, and the remote loses the object too.
 It refuses to erase without a key, because a tombstone that anybody could write would be a way to destroy things unseen."""
 
