@@ -32,7 +32,7 @@ from .verify import object_files, temporaries
 from ..store.crash_points import reach
 from ..store.disk import disk_errors, flush_folder, make_folder, remove_abandoned
 from ..store.errors import LockedError
-from ..store.holders import Seen, beating, claim, forget_silent, others_at_work
+from ..store.holders import SeenMark, beating, claim, forget_quiet, others_at_work
 from ..store.hosts import here, read_mark
 from ..store.objects import Store, take_back
 
@@ -167,7 +167,7 @@ FORGOTTEN_S = 30 * 86_400.0  # after which a silent place is forgotten [s]
 
 def others_here(
     store: Store,  # with its overlays
-) -> list[Seen]:  # of the last hour
+) -> list[SeenMark]:  # of the last hour
     "The other machines that are at work in a store."
     return [seen for root in with_overlays(store) for seen in others_at_work(root, QUIET_S)]
 
@@ -247,7 +247,7 @@ def _drop_leftovers(store: Store, left: list[Path], retention: Retention) -> Non
     if not retention.quarantine:
         shutil.rmtree(store.root / "quarantine", ignore_errors=True)
     (store.root / "cache" / "packages.json").unlink(missing_ok=True)  # of versions before there was one each
-    forget_silent(store.root, FORGOTTEN_S)
+    forget_quiet(store.root, FORGOTTEN_S)
     flush_folder(store.root)
 
 

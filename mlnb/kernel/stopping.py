@@ -83,7 +83,7 @@ def why_left(
 END_S = 5.0  # how long a server's end is waited for [s]
 
 
-def _ended(about: dict, force: bool) -> dict | None:
+def _has_ended(about: dict, force: bool) -> dict | None:
     "Tell a server to end, or kill one that does not answer; what it said, None = it was gone."
     if not about["is_silent"]:
         return ask(Path(about["address"]), {"do": "stop", "only_idle": not force})
@@ -100,7 +100,7 @@ def stop_server(
     "End a server, or say why not."
     left, said = why_left(about, everywhere, force), {}
     if left is None:
-        said = _ended(about, force) or {"stopped": True}
+        said = _has_ended(about, force) or {"stopped": True}
         if not said["stopped"]:
             left = why_left(about | {"uses": said.get("uses", {}), "is_silent": False}, True, False)
             left = left or ("it is no kernel server", "--force")

@@ -72,7 +72,7 @@ def kernel_problems(
 
 # %% ../../nbs/notebook/190_kernel_name.ipynb #638ff043
 OWN_KERNELS = ("", "python3", "mlnb")  # names that mean mlnb's own interpreter, whatever is installed
-_NAME = re.compile(r"[A-Za-z0-9._-]+")  # what Jupyter takes for the name of a kernel
+_KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")  # what Jupyter takes for the name of a kernel
 
 
 def _described(file: Path) -> dict | None:
@@ -99,7 +99,7 @@ def installed_kernel(
     folders: Iterable[Path],  # where kernels are installed
 ) -> dict | None:  # what its `kernel.json` says; None = not installed
     "A kernel that is installed on this machine."
-    names = (name, name.lower()) if _NAME.fullmatch(name) else ()
+    names = (name, name.lower()) if _KERNEL_NAME.fullmatch(name) else ()
     files = (folder / one / "kernel.json" for folder in folders for one in names)
     return next(filter(None, map(_described, files)), None)
 

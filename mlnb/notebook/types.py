@@ -111,10 +111,10 @@ def is_plainly_of(
     declared = _PLAIN_TYPES.get(base_type(annotation))
     if value is None:
         return declared is not None and annotation != base_type(annotation)
-    return type(value) is declared and is_whole_text(value) and not (value != value or value in _ENDLESS)
+    return type(value) is declared and is_whole_text(value) and not (value != value or value in _INFINITE)
 
 
-_ENDLESS = (float("inf"), float("-inf"))
+_INFINITE = (float("inf"), float("-inf"))
 
 # %% ../../nbs/notebook/040_types.ipynb #2c678632
 def _choices(node: ast.expr) -> list[ast.expr] | None:

@@ -131,7 +131,7 @@ def _single(reader: Reader, opening: re.Match) -> FormulaFound | None:
     return found if found and SURELY_TEX.search(found.tex) else None
 
 
-def _environment(reader: Reader, opening: re.Match) -> FormulaFound | None:
+def _tex_environment(reader: Reader, opening: re.Match) -> FormulaFound | None:
     "An environment, which belongs to the formula."
     name = opening["environment"]
     closing = reader.close(rf"\\end\{{{re.escape(name)}\}}", opening.end())
@@ -154,7 +154,7 @@ def _dollars(reader: Reader, opening: re.Match) -> FormulaFound | None:
 
 
 SKIPPED = {"fence": _fence, "ticks": _ticks, "comment": _comment}
-FOUND = {"double": _double, "single": _single, "environment": _environment, "dollars": _dollars}
+FOUND = {"double": _double, "single": _single, "environment": _tex_environment, "dollars": _dollars}
 
 
 def find_formulas(

@@ -19,10 +19,10 @@ from urllib.parse import unquote
 import nh3
 from markupsafe import Markup
 
-from .ledger import Ledger, LeftOut, note_of
+from .ledger import Ledger, LeftOut, note_of_gap
 from .pictures import safe_svg
 from .prose import ATTRIBUTES, CLASSES, IMAGE, TAGS, WITH_CONTENT, boxed, svg_image
-from .styles import PAPER, Scope, read_scope, whole_elements
+from .styles import PAPER, StyleScope, read_scope, whole_elements
 
 # %% ../../nbs/publish/100_embedding.ipynb #71de789b
 MEND_PICTURE = "Put a PNG, JPEG, GIF, WebP or SVG file of up to 5 MB into the project"
@@ -85,7 +85,7 @@ class Guard:
     "Judges the attributes of one piece of markup."
 
     ledger: Ledger  # of the page
-    scope: Scope  # of the piece
+    scope: StyleScope  # of the piece
 
     def __call__(self, tag: str, attribute: str, value: str) -> str | None:
         "The value to keep; None drops the attribute."
@@ -167,21 +167,21 @@ def _picture(match: re.Match, ledger: Ledger) -> str:
         else ledger.leave_out(LeftOut("A picture", "it is none that a page can hold", MEND_PICTURE))
     )
     alt = re.search(' alt="([^"]+)"', match[0])
-    return note_of(ledger, n) + Markup(f' <small class="soft">{alt[1]}</small>' if alt else "")
+    return note_of_gap(ledger, n) + Markup(f' <small class="soft">{alt[1]}</small>' if alt else "")
 
 
-def _link(match: re.Match, ledger: Ledger) -> str:
+def _shown_link(match: re.Match, ledger: Ledger) -> str:
     "The text of a link that leads nowhere, with a remark."
     why = ledger.left_out[int(match[1]) - 1].why
     id_of = Markup('<span id="gone-{}">').format(match[1])
     return id_of + Markup(match[2]) + Markup(REMARK).format(why) + Markup("</span>")
 
 
-def _settled(safe: str, ledger: Ledger, scope: Scope) -> str:
+def _settled(safe: str, ledger: Ledger, scope: StyleScope) -> str:
     "Put notes and marks into the places of their tokens."
     safe = re.sub(r"<img[^>]*>", lambda match: _picture(match, ledger), safe)
     link = f'<a href="{GONE}(\\d+)"[^>]*>(.*?)</a>'
-    safe = re.sub(link, lambda match: _link(match, ledger), safe, flags=re.DOTALL)
+    safe = re.sub(link, lambda match: _shown_link(match, ledger), safe, flags=re.DOTALL)
     return re.sub(r' style="(m\d+-\d+)"', r' data-s="\1"', safe)
 
 

@@ -27,7 +27,14 @@ from markupsafe import Markup, escape
 from .delimiters import show_latex
 from .embedding import embed
 from .estimators import diagram, is_estimator
-from .interactive import KINDS, Kind, kind_by_html, kind_by_type, only_prepares, says_something
+from mlnb.publish.interactive import (
+    INTERACTIVE_KINDS,
+    Kind,
+    kind_by_html,
+    kind_by_type,
+    only_prepares,
+    says_something,
+)
 from .ledger import Ledger, place_note
 from .prose import clean, markdown, svg_image
 from .widgets import WIDGET_STATE, widget_parts, widget_states
@@ -292,7 +299,7 @@ def _part(kind: str, content: object, alt: str, ledger: Ledger) -> Markup:
         return picture(*content, alt)
     if kind == "text":
         return Markup("<p>{}</p>").format(content)
-    note = place_note(ledger, content, "it lives only beside its kernel", KINDS[-1].mend)
+    note = place_note(ledger, content, "it lives only beside its kernel", INTERACTIVE_KINDS[-1].mend)
     return Markup("<p>{}</p>").format(note)
 
 
@@ -325,7 +332,7 @@ def _bundle(data: dict, alt: str, ledger: Ledger) -> Markup:
     if set(data) <= {*PREFERRED}:
         return one_form("text/plain", data["text/plain"], alt, ledger) if "text/plain" in data else Markup("")
     what = f"Output of type `{sorted(set(data) - set(PREFERRED))[0][:80]}`"
-    return interactive_note(KINDS[-1], ledger, what)
+    return interactive_note(INTERACTIVE_KINDS[-1], ledger, what)
 
 
 def render_output(

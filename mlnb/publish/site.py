@@ -32,7 +32,7 @@ from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, content_of, read_history
 from .layout import Trail, fill, words
 from .ledger import LeftOut
-from .links import SiteMap, page_ledger, stage_files
+from .links import SiteMap, linked_files, page_ledger
 from .overview import index_page, run_page, stage_href
 from .pages import render
 from ..store.disk import disk_errors
@@ -374,7 +374,7 @@ def publish(
     may_replace()
     store, own = project_store(project), own_files(project.root)
     runs = [page for page in read_history(project, store, newest, profile) if is_safe(page)]
-    site = SiteMap(project, stage_files(project), runs, set(own))
+    site = SiteMap(project, linked_files(project), runs, set(own))
     building = Building(store, project_name(project.root), site)
     files = site_files(list(project.pipelines), building, own, profile)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)

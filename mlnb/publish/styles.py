@@ -8,8 +8,8 @@ selectors of elements inside the same output. Names are replaced by numbers, so 
 
 # %% auto #0
 __all__ = ['COLOURED', 'SET', 'SIDES', 'EDGES', 'SPACED', 'PROPERTIES', 'FUNCTIONS', 'LONGEST_LENGTH', 'STYLED',
-           'STATES_OF_ELEMENTS', 'WRITTEN', 'NTH', 'LARGEST_SHEET', 'PAPER', 'plain_declarations', 'legible', 'Scope',
-           'scoped_selectors', 'whole_elements', 'read_scope']
+           'STATES_OF_ELEMENTS', 'WRITTEN_VALUES', 'NTH', 'LARGEST_SHEET', 'PAPER', 'plain_declarations', 'legible',
+           'StyleScope', 'scoped_selectors', 'whole_elements', 'read_scope']
 
 # %% ../../nbs/publish/040_styles.ipynb #6db1b400
 import re
@@ -67,7 +67,7 @@ def legible(
 
 # %% ../../nbs/publish/040_styles.ipynb #7185ee68
 @dataclass
-class Scope:
+class StyleScope:
     "Names and rules of one output."
 
     number: int  # of the output on the page, from 1
@@ -97,7 +97,7 @@ class Scope:
 STYLED = {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "div", "span", "p"}
 STYLED |= {"b", "strong", "i", "em", "small", "code", "ul", "ol", "li"}
 STATES_OF_ELEMENTS = {"hover", "first-child", "last-child", "nth-child", "even", "odd"}
-WRITTEN = {">", "+", "~", "*", " "}  # as they are
+WRITTEN_VALUES = {">", "+", "~", "*", " "}  # as they are
 
 
 NTH = re.compile(r"nth-child\([-+ n\w]{1,12}\)")
@@ -121,7 +121,7 @@ def _selector_part(kind: str, text: str, before: str, named: Callable[[str], str
     if kind == "hash":
         return f"#{named(text)}"
     plain = {"whitespace": " "}.get(kind, text)
-    return "" if plain in (".", ":") else plain if plain in WRITTEN else None
+    return "" if plain in (".", ":") else plain if plain in WRITTEN_VALUES else None
 
 
 def _selector_parts(tokens: list, named: Callable[[str], str]) -> Iterator[str | None]:
@@ -146,7 +146,7 @@ def _split(tokens: list) -> list[list]:
 
 def scoped_selectors(
     tokens: list,  # what stands before the `{` of a rule
-    scope: Scope,  # of the output
+    scope: StyleScope,  # of the output
 ) -> str:  # with commas between; may be empty
     "Selectors that reach nothing outside of their output."
     written = []
@@ -176,7 +176,7 @@ def whole_elements(
 LARGEST_SHEET = 2_000_000  # one `<style>` element that is read [characters]
 
 
-def _rules(css: str, scope: Scope) -> Iterator[str]:
+def _rules(css: str, scope: StyleScope) -> Iterator[str]:
     "Rules of a style sheet, written anew."
     for rule in tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True):
         if rule.type != "qualified-rule":
@@ -190,9 +190,9 @@ def _rules(css: str, scope: Scope) -> Iterator[str]:
 def read_scope(
     html: str,  # of an output
     number: int,  # of its scope on the page
-) -> Scope:  # without rules when it brought no style
+) -> StyleScope:  # without rules when it brought no style
     "Read the style elements of an output."
-    scope = Scope(number)
+    scope = StyleScope(number)
     for start, css, _ in whole_elements(html, "style"):
         if "scoped" not in start.lower() and len(css) <= LARGEST_SHEET:
             scope.rules += _rules(css, scope)

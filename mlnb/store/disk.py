@@ -137,7 +137,7 @@ def time_at(
             asked.unlink()
 
 # %% ../../nbs/store/060_disk.ipynb #fd3d991d
-_NAME = re.compile(r"\.tmp-([0-9a-f]{12})-([0-9]{1,10})-([0-9]{1,20})-[0-9a-f]{32}")
+_TEMPORARY_NAME = re.compile(r"\.tmp-([0-9a-f]{12})-([0-9]{1,10})-([0-9]{1,20})-[0-9a-f]{32}")
 LEFT_ALONE_S = 86_400.0  # how long somebody else's temporary file is left alone [s]
 
 
@@ -151,7 +151,7 @@ def may_be_written(
     temporary: Path,  # a `.tmp-…` file
 ) -> bool:  # False also for a name that says nothing
     "Whether a temporary file may have a living writer, as far as its name tells."
-    named = _NAME.fullmatch(temporary.name)
+    named = _TEMPORARY_NAME.fullmatch(temporary.name)
     if named is None:
         return False
     if named[1] == here().tag:

@@ -61,7 +61,7 @@ MOST_NAMES = 100  # of changed files that a document keeps
 _N_BEFORE = {"1": 8, "u": 10, "?": 1}  # kind of a line -> words before the name
 
 
-def _names_in(lines: list[str], prefix: str, apart: tuple[str, ...]) -> list[str]:
+def _dirty_names(lines: list[str], prefix: str, apart: tuple[str, ...]) -> list[str]:
     "Files that are changed or new, as paths below the project."
     listed = [line.split(" ", _N_BEFORE[line[0]]) for line in lines if line[:1] in _N_BEFORE]
     names = [words[-1].removeprefix(prefix) or "." for words in listed]
@@ -78,7 +78,7 @@ def state_in(
     lines = answer.decode(errors="backslashreplace").split("\0")
     said = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
     commit, branch = said.get("branch.oid", "(initial)"), said.get("branch.head", "(detached)")
-    names = _names_in(lines, prefix, apart)
+    names = _dirty_names(lines, prefix, apart)
     return {
         "commit": None if commit == "(initial)" else commit,
         "branch": None if branch == "(detached)" else branch,

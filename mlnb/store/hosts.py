@@ -60,7 +60,7 @@ def _boot_id() -> str:
 
 
 @lru_cache(maxsize=4)
-def _place_of(pid: int) -> Place:
+def _own_place(pid: int) -> Place:
     "The place of this process, whose number is given so that a forked one asks anew."
     try:
         space = os.readlink("/proc/self/ns/pid")
@@ -72,7 +72,7 @@ def _place_of(pid: int) -> Place:
 
 def here() -> Place:  # the same for all processes of one start and space
     "Where this process is."
-    return _place_of(os.getpid())
+    return _own_place(os.getpid())
 
 # %% ../../nbs/store/050_hosts.ipynb #be4f326f
 def _is_in_use(pid: int) -> bool:
@@ -134,7 +134,7 @@ _WITHOUT_MARK = re.compile(r"[0-9a-f]{64}|[^{].*, run \S+, process [0-9]+")  # l
 NOBODY_KNOWN = Mark("that cannot be read from it", Place("", "", ""), 0, 0, "a time that cannot either")
 
 
-def _parsed(line: str) -> Mark:
+def _parsed_mark(line: str) -> Mark:
     "A mark from its line; raises `ValueError`, `KeyError` or `TypeError` for a damaged one."
     said = json.loads(line)
     texts = [said[name] for name in ("host", "machine", "boot", "space", "since_utc")]
@@ -154,7 +154,7 @@ def read_mark(
     if marked is None:
         return None if all(map(_WITHOUT_MARK.fullmatch, lines)) else NOBODY_KNOWN
     try:
-        return _parsed(marked)
+        return _parsed_mark(marked)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return NOBODY_KNOWN
 

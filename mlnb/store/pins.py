@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .disk import disk_errors, make_folder
-from .holders import Held, beat, holder_of, let_go, take_file
+from .holders import Held, beat, holder_of, release_mark, take_file
 
 # %% ../../nbs/store/110_pins.ipynb #7d515aa3
 class PinFile(NamedTuple):
@@ -75,7 +75,7 @@ def protect(
 def forget_pins() -> None:
     "Let go of every pin of this process."
     for file in _files.values():
-        let_go(file.handle)
+        release_mark(file.handle)
     _files.clear()
 
 

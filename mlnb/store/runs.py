@@ -24,7 +24,7 @@ from pathlib import Path
 from .disk import disk_errors, make_folder, write_durably
 from .documents import read_json, sealed
 from .errors import UsageError, did_you_mean
-from .holders import Held, beating, holder_of, let_go, take_file
+from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
 
 # %% ../../nbs/store/250_runs.ipynb #057eb729
@@ -138,7 +138,7 @@ def hold_run(
     with ExitStack() as stack:
         path = run_folder(store, run) / "alive"
         stack.enter_context(beating(store.root, store.group is not None))
-        stack.callback(let_go, take_file(path, _mode(store)))
+        stack.callback(release_mark, take_file(path, _mode(store)))
         return stack.pop_all()
 
 

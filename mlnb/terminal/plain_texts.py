@@ -23,7 +23,7 @@ def is_plain_text(
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 # %% ../../nbs/terminal/040_plain_texts.ipynb #17c670fa
-_TEXTS = (str, list[str])  # annotations whose values are what was typed
+_TEXT_TYPES = (str, list[str])  # annotations whose values are what was typed
 
 
 class AsTyped:
@@ -40,7 +40,7 @@ class AsTyped:
         "The value that a verb is called with."
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
-        if self.annotation in _TEXTS and is_plain_text(value):
+        if self.annotation in _TEXT_TYPES and is_plain_text(value):
             return value if self.annotation is str else list(value)
         if type(value) is self.annotation and not isinstance(value, str):
             return value
