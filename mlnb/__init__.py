@@ -154,6 +154,7 @@ Modules:
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
+- `mlnb.publish.page_cells`: Which cells of an executed notebook a page shows, and with which outputs
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
 - `mlnb.publish.places`: Headings and marked places of a notebook, and how links write them

@@ -18,7 +18,8 @@ from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.ledger import Ledger
 from mlnb.publish.links import PageLinks, SiteMap
 from mlnb.publish.outputs import notebook_without_places
-from mlnb.publish.pages import Facts, join_outputs, render
+from mlnb.publish.page_cells import join_outputs
+from mlnb.publish.pages import Facts, render
 from mlnb.publish.pictures import LARGEST_PICTURE, Pictures, safe_svg
 from mlnb.publish.site import Building, run_files
 from mlnb.publish.styles import plain_declarations, read_scope

@@ -10,7 +10,8 @@ import pytest
 from mlnb.publish.frames import read_report, render_report, viewer
 from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.outputs import render_output, without_places
-from mlnb.publish.pages import Facts, join_outputs, render
+from mlnb.publish.page_cells import join_outputs
+from mlnb.publish.pages import Facts, render
 from mlnb.publish.prose import clean
 
 ATTACKS = [

@@ -170,7 +170,7 @@ def _picture(match: re.Match, ledger: Ledger) -> str:
     return note_of_gap(ledger, n) + Markup(f' <small class="soft">{alt[1]}</small>' if alt else "")
 
 
-def _shown_link(match: re.Match, ledger: Ledger) -> str:
+def _link_or_note(match: re.Match, ledger: Ledger) -> str:
     "The text of a link that leads nowhere, with a remark."
     why = ledger.left_out[int(match[1]) - 1].why
     id_of = Markup('<span id="gone-{}">').format(match[1])
@@ -181,7 +181,7 @@ def _settled(safe: str, ledger: Ledger, scope: StyleScope) -> str:
     "Put notes and marks into the places of their tokens."
     safe = re.sub(r"<img[^>]*>", lambda match: _picture(match, ledger), safe)
     link = f'<a href="{GONE}(\\d+)"[^>]*>(.*?)</a>'
-    safe = re.sub(link, lambda match: _shown_link(match, ledger), safe, flags=re.DOTALL)
+    safe = re.sub(link, lambda match: _link_or_note(match, ledger), safe, flags=re.DOTALL)
     return re.sub(r' style="(m\d+-\d+)"', r' data-s="\1"', safe)
 
 

@@ -26,7 +26,8 @@ from ..notebook.packages import installed_packages
 from ..notebook.pipeline import read_pipeline
 from .freshness import Now, stage_now, why_stale
 from .outputs import notebook_without_places, without_places
-from .pages import Facts, code_row, given_parameters, join_outputs, record_facts
+from .page_cells import join_outputs
+from .pages import Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import artifact_of, suffix_of
 from ..store.errors import IntegrityError, UsageError

@@ -19,7 +19,8 @@ from ..notebook.pipeline import read_pipeline
 from .history import RunPage, StagePage
 from .ledger import Ledger, OrReason
 from .overview import stage_href
-from .pages import own_cells, source_of, split_title
+from .page_cells import own_cells, source_of
+from .pages import split_title
 from .pictures import Pictures
 from .places import Places, named_places, place_key, places_of
 from ..store.settings import Project
