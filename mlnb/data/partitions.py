@@ -95,7 +95,7 @@ def pin_days(
 ) -> DayFiles:  # with size and digest; raises `UsageError`, `SchemaError`
     "Write down which days a folder holds, and with which content; every byte is read once."
     days: DayFiles = {}
-    for path in sorted(data_files(folder)):
+    for path in sorted(data_files(folder)) if folder.is_dir() else ():
         partition = Partition(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
         days.setdefault(_day_of_path(path, folder), []).append(partition)
     if not days:
