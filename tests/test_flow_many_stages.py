@@ -315,7 +315,7 @@ def test_reader_is_another_one_when_its_source_or_a_package_changes(monkeypatch)
 
     before = digest()
     with monkeypatch.context() as changed:
-        changed.setattr(read_cache, "version", lambda name: "0")
+        changed.setattr(read_cache, "_version_file", lambda inner: "0")
         assert digest() != before
     with monkeypatch.context() as changed:
         changed.setattr(read_cache, "PARTS", read_cache.PARTS[:-1])

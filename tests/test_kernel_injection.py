@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.parameterize import parameterize_notebook
 
-from mlnb.kernel.engine import check_injected, is_same
+from mlnb.kernel.given_parameters import check_injected, is_same
 from mlnb.store.errors import UsageError
 
 plain = st.one_of(

@@ -376,7 +376,8 @@ def test_everything_that_reads_a_notebook_counts_for_what_is_remembered():
                 package = name.split(".")[: -node.level]
                 found = ".".join([*package, node.module])
                 waiting += [found] if found not in seen else []
-    assert seen <= counted | {"mlnb.store.settings"} and "mlnb.notebook.bindings" in seen
+    undecisive = {"mlnb.store.settings", "mlnb.store.user_lines"}  # how errors look
+    assert seen <= counted | undecisive and "mlnb.notebook.bindings" in seen
 
 
 @pytest.mark.parametrize("nested", ["x = {}", "def f():\n    return {}", "class A:\n    x = [{} for _ in y]"])

@@ -399,7 +399,7 @@ def test_source_that_was_not_fetched_is_refused_with_the_command_that_fetches_it
     ]
     refused = asked("run", "demo", cwd=project.root)
     assert refused.code == 2
-    assert f"data/a{suffix} of source `raw` is a pointer of Git LFS" in refused.stderr
+    assert f"data/a{suffix} of source `raw` is a pointer of Git LFS" in refused.stdout
 
 
 # cells that papermill injected
