@@ -44,18 +44,24 @@ def cells_of(title: str) -> list[str]:
 @pytest.fixture
 def walked(monkeypatch):
     "Run the exported cell of a walk where it would stand; give its example and the names that this may use."
+    before = {}
 
     def walk(title: str) -> tuple[str, dict]:
         notebook, (exported, example) = notebook_of(title), cells_of(title)
         assert exported.startswith("#| export")
         module = import_module(f"mlnb.{notebook.parent.name}.{notebook.stem.partition('_')[2]}")
-        for name, value in vars(module).items():
+        before[module] = vars(module).copy()
+        for name, value in before[module].items():
             if isinstance(value, dict) and not name.startswith("__"):
                 monkeypatch.setattr(module, name, dict(value))  # registries are as before afterwards
         exec(compile(exported, str(notebook), "exec"), vars(module))
         return example, vars(module) | {"test_eq": equal}
 
-    return walk
+    yield walk
+    for module, names in before.items():
+        for added in vars(module).keys() - names.keys():
+            delattr(module, added)
+        vars(module).update(names)
 
 
 def test_there_are_three_walks():
