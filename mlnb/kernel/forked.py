@@ -37,15 +37,16 @@ def in_thread(
             loop.close()
 
     thread = threading.Thread(target=work, daemon=True, name="mlnb-notebook")
-    thread.start()
     try:
+        thread.start()
         return done.result()
     except BaseException:
         if not done.done():
             give_up()
         raise
     finally:
-        thread.join(10)
+        if thread.is_alive():
+            thread.join(10)
 
 # %% ../../nbs/kernel/230_forked.ipynb #6d0b277e
 _first = os.getpid()  # number of the process that imported this module
