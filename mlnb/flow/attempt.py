@@ -111,7 +111,7 @@ def prepare(
     server: Path | None = None,  # address of a kernel server; None = cold
 ) -> Attempt:  # ready for `run_attempt`
     "Write what the kernel needs to know: the notebook with its positions, and the session's context."
-    make_folder(folder / "files")
+    make_folder(folder / "files", lasts=False)
     context = folder / "context.json"
     (folder / "in.ipynb").write_text(json.dumps(with_positions(step.stage.content)), encoding="utf-8")
     context.write_text(json.dumps(stage_context(plan, step, run, folder)), encoding="utf-8")
@@ -250,7 +250,7 @@ def forget_try(
     for name in ("journal.jsonl", "out.ipynb"):
         (attempt.folder / name).unlink(missing_ok=True)
     shutil.rmtree(attempt.folder / "files")
-    make_folder(attempt.folder / "files")
+    make_folder(attempt.folder / "files", lasts=False)
 
 
 def _through_papermill(attempt: Attempt, parameters: dict[str, Any]) -> tuple[str, str] | None:

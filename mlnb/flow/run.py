@@ -16,7 +16,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -52,6 +51,8 @@ from ..store.records import told_run
 from ..store.runs import hold_run, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from mlnb.flow.attempt import Attempt
 
 # %% ../../nbs/flow/270_run.ipynb #5cfa018e
@@ -209,8 +210,7 @@ def _take_turn(run: Run, name: str) -> "Callable[[], Attempt] | None":
 # %% ../../nbs/flow/270_run.ipynb #66737c7a
 def start_ready(
     run: Run,  # with its schedule
-    running: dict[Future, str],  # what is under way, by its future
-    pool: ThreadPoolExecutor,  # takes the attempts
+    running: "dict[Future, str]",  # what is under way, by its future
 ) -> bool:  # whether any stage was decided or started
     "Decide the stages that could run now, in order, and start as many as there is room for."
     has_moved, later = False, []
@@ -220,7 +220,7 @@ def start_ready(
             break
         job = _take_turn(run, name)
         if job is not None:
-            running[pool.submit(job)] = name
+            running[run.submit(job)] = name
         if run.state.get(name) == "waiting":
             later.append(name)
         else:
@@ -241,16 +241,23 @@ def _stand_by(run: Run, moved_at: float) -> None:
     time.sleep(0.1)
 
 # %% ../../nbs/flow/270_run.ipynb #732cb1e0
-def _go_through(run: Run, running: dict[Future, str], pool: ThreadPoolExecutor) -> None:
+def _ended(running: "dict[Future, str]") -> "set[Future]":
+    "Wait a moment for what is under way, and say what of it has ended."
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    return wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done
+
+
+def _go_through(run: Run, running: "dict[Future, str]") -> None:
     "Decide, run and finish stages until none is left."
     moved_at = time.monotonic()
     while running or run.schedule.n_in["waiting"]:
-        has_moved = start_ready(run, running, pool)
+        has_moved = start_ready(run, running)
         if has_moved or running:
             moved_at = time.monotonic()
         else:
             _stand_by(run, moved_at)
-        for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
+        for future in _ended(running) if running else ():
             finish(run, running.pop(future), future.result())
 
 # %% ../../nbs/flow/270_run.ipynb #15788cbd
@@ -268,8 +275,10 @@ def quiet_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 # %% ../../nbs/flow/270_run.ipynb #655ada4c
-def _cancel_attempts(run: Run, running: dict[Future, str], within_s: float) -> None:
+def _cancel_attempts(run: Run, running: "dict[Future, str]", within_s: float) -> None:
     "End the kernels of all that is under way, and wait for their threads."
+    from concurrent.futures import wait
+
     from mlnb.flow.attempt import cancel
 
     deadline = time.monotonic() + within_s
@@ -283,7 +292,7 @@ def _cancel_attempts(run: Run, running: dict[Future, str], within_s: float) -> N
 # %% ../../nbs/flow/270_run.ipynb #a4d9a66e
 def end_all(
     run: Run,  # that was interrupted
-    running: dict[Future, str],  # what is under way
+    running: "dict[Future, str]",  # what is under way
     within_s: float = 15,  # how long kernels may take to end [s]
 ) -> None:
     "End what is under way, keep its notebooks, and say so."
@@ -303,15 +312,15 @@ def carry_out(
 ) -> None:  # raises what interrupted it, after ending everything
     "Decide and run stages until none is left."
     running: dict[Future, str] = {}
-    pool = ThreadPoolExecutor(run.settings.n_jobs, thread_name_prefix="stage")
     try:
-        _go_through(run, running, pool)
+        _go_through(run, running)
     except BaseException:
         with quiet_signals():
             end_all(run, running)
         raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        if run.threads is not None:
+            run.threads.shutdown(wait=False, cancel_futures=True)
         if run.observer is not None:
             run.observer.close()
         for lock in run.locks.values():

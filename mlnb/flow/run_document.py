@@ -29,6 +29,8 @@ from ..store.refs import actor
 from ..store.runs import note_stage
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from mlnb.flow.attempt import Attempt
     from mlnb.flow.observer import RunObserver
 
@@ -217,6 +219,7 @@ class Run:
     made_again: set[str] = field(default_factory=set)  # steps that had damage, and its makers
     is_told: set[str] = field(default_factory=set)  # steps whose waiting for a lock was said
     observer: "RunObserver | None" = None  # watches its stages, from the first one on
+    threads: "ThreadPoolExecutor | None" = None  # in which attempts wait, from the first one on
 
     def __post_init__(self):
         self.was_fresh = {entry_unit(e) for e in self.document["stages"] if e["state"] == "cached"}
@@ -239,6 +242,14 @@ class Run:
         if self.observer is None:
             self.observer = RunObserver(self.plan)
         return self.observer
+
+    def submit(self, attempt: "Callable[[], Attempt]") -> "Future":
+        "Let an attempt wait for its kernel in a thread, as many at once as the settings say."
+        from concurrent.futures import ThreadPoolExecutor
+
+        if self.threads is None:
+            self.threads = ThreadPoolExecutor(self.settings.n_jobs, thread_name_prefix="stage")
+        return self.threads.submit(attempt)
 
     @property
     def state(self) -> dict[str, str]:

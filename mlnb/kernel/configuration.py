@@ -16,7 +16,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -44,6 +43,8 @@ PRIVATE_NAMES = ("mlnb", "configuration")  # folders below the cache folder
 
 def _cache_folders() -> list[str]:
     "Where the private folder may lie, in order."
+    import tempfile
+
     given = os.environ.get("XDG_CACHE_HOME", "")
     home = given if os.path.isabs(given) else os.path.join(os.path.expanduser("~"), ".cache")
     user = os.getuid() if hasattr(os, "getuid") else "user"
@@ -52,6 +53,8 @@ def _cache_folders() -> list[str]:
 
 def configuration_folder() -> Path:  # 0700, this user's
     "The folder in which libraries look for configuration during a run."
+    import tempfile
+
     for place in map(Path, _cache_folders()):
         folder = place.joinpath(*PRIVATE_NAMES)
         if os.path.isabs(place) and is_own(folder.parent) and is_own(folder):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .configuration import importable_ahead
 from .output_caps import Caps
-from .process import kernel_environment, pid_of, seed_of
+from .process import TABLE_READER, kernel_environment, pid_of, seed_of
 from .startup_imports import startup_imports
 from ..notebook.cells import parse_cell, read_notebook
 from ..notebook.each import shown_value
@@ -98,6 +98,9 @@ def launch_of_stage(
     }
     trees = [] if stage.is_path_computed else trees_of(stage.content)
     modules = startup_imports(trees, stage.folders(project.root))
+    if {"pandas", "mlnb.flow.session"} <= set(modules):
+        modules = sorted({*modules, TABLE_READER})
+        extra["MLNB_TABLES"] = "1"
     return Launch(
         stage.path.parent,
         kernel_environment(stage.options.env, stage.options.threads, extra),

@@ -202,7 +202,7 @@ def lease_waiting(
         template.spares.remove(spare)
         lease_spare(leases, spare, client, handover)
         spare = _waiting_of(template)
-    supply_spares(leases.pool, template, n_enough=2 if leases.pool.n_in_use() else None)
+    supply_spares(leases.pool, template)
 
 # %% ../../nbs/kernel/310_leases.ipynb #2597fde7
 def leases_of(

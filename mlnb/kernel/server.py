@@ -9,8 +9,8 @@ the announcement of stages, during which the server stays."""
 # %% auto #0
 __all__ = ['LOOK_EVERY_S', 'REPLIES', 'REQUEST_LIMIT', 'KernelServer', 'forget_executor', 'hear_executor', 'pass_executions',
            'look_at_files', 'check_stage', 'reply_prepare', 'has_asked', 'reply_kernel', 'reply_execute', 'own_mib',
-           'template_status', 'use_of_server', 'reply_ping', 'reply_status', 'reply_stop', 'reply_retire', 'reply_to',
-           'hear_client', 'accept_client']
+           'template_status', 'use_of_server', 'is_busy', 'reply_ping', 'reply_status', 'reply_stop', 'reply_retire',
+           'reply_to', 'hear_client', 'accept_client']
 
 # %% ../../nbs/kernel/320_server.ipynb #86ff92e6
 import os
@@ -54,6 +54,7 @@ class KernelServer:
         self.pool = Pool(self.switchboard)
         self.leases = leases_of(self.pool, self.folder)
         self.leases.helpers = lambda: set(self.executors.values())
+        self.pool.is_busy = lambda: is_busy(self)
 
     @property
     def folder(self) -> Path:
@@ -235,6 +236,13 @@ def use_of_server(
     n_runs = len(server.announcers & server.switchboard.clients)
     found = {"kernels": n_kernels, "notebooks": n_notebooks, "runs": n_runs}
     return {name: n for name, n in found.items() if n}
+
+# %% ../../nbs/kernel/320_server.ipynb #463bf971
+def is_busy(
+    server: KernelServer,  # with its templates, pool and leases
+) -> bool:
+    "Whether stages run or are announced."
+    return bool({"notebooks", "runs"} & set(use_of_server(server)))
 
 # %% ../../nbs/kernel/320_server.ipynb #876ba5bd
 def reply_ping(

@@ -229,7 +229,7 @@ def tidy_server(
         server.used_at = now
     elif server.is_retiring or now - server.used_at > server.idle_s:
         server.is_over = True
-    if not is_running and not server.is_old:
+    if not server.pool.is_busy() and not server.is_old:
         supply_ready(server.pool)
 
 # %% ../../nbs/kernel/330_server_process.ipynb #16b4ecaa

@@ -13,6 +13,7 @@ __all__ = ['KERNEL_MODULES', 'EXECUTOR_MODULES', 'INLINE_BACKEND', 'SET_BY_KERNE
 
 # %% ../../nbs/kernel/270_templates.ipynb #5c55cc7b
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -54,6 +55,13 @@ KERNEL_MODULES = (
     "ipykernel.shellchannel",
     "ipykernel.subshell_manager",
     "ipykernel.debugger",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "faulthandler",
+    "sqlite3",
+    "tornado.platform.asyncio",
     "mlnb.kernel.observation",
 )
 EXECUTOR_MODULES = ("papermill", "nbclient", "mlnb.kernel.provisioner", "mlnb.kernel.engine")
@@ -276,6 +284,8 @@ def serve_template(
     "Wait, and make the copies that the server asks for."
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.setblocking(True)
+    gc.collect()
+    gc.freeze()
     while True:
         what, sockets, *_ = socket.recv_fds(control, 1, 2)
         if not what:

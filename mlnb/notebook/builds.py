@@ -12,7 +12,6 @@ __all__ = ['CODE_ENDS', 'recorded_files', 'written_hash', 'is_counted', 'build_d
 
 # %% ../../nbs/notebook/160_builds.ipynb #1b8ddc69
 import base64
-import csv
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +25,13 @@ if TYPE_CHECKING:  # it imports what reads mail, and who finds all of this in a 
     from importlib.metadata import Distribution
 
 # %% ../../nbs/notebook/160_builds.ipynb #01cff7d8
+def _fields(line: str) -> list[str]:
+    "The fields of a line in which some are quoted."
+    import csv
+
+    return next(csv.reader([line]))
+
+
 def recorded_files(
     record: str,  # RECORD of a distribution (PEP 376): one file a line
 ) -> dict[str, str]:  # path -> hash as written, e.g. `sha256=…`; empty without one
@@ -33,7 +39,7 @@ def recorded_files(
     found = {}
     for line in record.splitlines():
         if line.startswith('"'):
-            path, written, *_ = [*next(csv.reader([line])), ""]
+            path, written, *_ = [*_fields(line), ""]
             found[path] = written
         elif line:
             path, _, rest = line.partition(",")

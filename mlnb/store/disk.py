@@ -75,8 +75,9 @@ def flush_folder(
 def make_folder(
     path: Path,  # folder to make, with its parents
     mode: int = 0o700,  # permissions, whatever the umask; private by default
+    lasts: bool = True,  # False for what nobody wants after a power cut
 ) -> Path:  # the same path
-    "Make a folder and its missing parents, all with `mode`, so that they last."
+    "Make a folder and its missing parents, all with `mode`."
     missing = list(takewhile(lambda p: not p.exists(), (path, *path.parents)))
     with disk_errors(path):
         for p in reversed(missing):
@@ -85,7 +86,8 @@ def make_folder(
             except FileExistsError:
                 continue  # made by somebody else in the meantime
             p.chmod(mode)
-            flush_folder(p.parent)
+            if lasts:
+                flush_folder(p.parent)
     return path
 
 # %% ../../nbs/store/060_disk.ipynb #28bce0a1

@@ -10,7 +10,6 @@ and the other learns it, without a lock; and the history (target, actor, reason,
 __all__ = ['RefValue', 'ref_history', 'read_ref', 'actor', 'move_ref']
 
 # %% ../../nbs/store/220_refs.ipynb #83093bb6
-import getpass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -51,6 +50,8 @@ def read_ref(
 # %% ../../nbs/store/220_refs.ipynb #422cada4
 def actor() -> str:  # login name, `unknown` where the system has none
     "Who is acting, for histories and records."
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

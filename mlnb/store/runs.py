@@ -16,7 +16,6 @@ import errno
 import json
 import os
 import re
-import secrets
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +31,7 @@ def new_run_id(
     now: datetime | None = None,  # moment of the start; None = now
 ) -> str:  # such as `20261123T152237483-4f2a`
     "A name for a run: time of its start in UTC and four random characters."
-    return f"{(now or datetime.now(UTC)):%Y%m%dT%H%M%S%f}"[:-3] + f"-{secrets.token_hex(2)}"
+    return f"{(now or datetime.now(UTC)):%Y%m%dT%H%M%S%f}"[:-3] + f"-{os.urandom(2).hex()}"
 
 # %% ../../nbs/store/250_runs.ipynb #17cbf45e
 def run_folder(
