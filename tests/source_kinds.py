@@ -4,6 +4,8 @@ import http.server
 import sqlite3
 import threading
 
+import pytest
+
 SETTINGS = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n"
 
 
@@ -143,4 +145,11 @@ class FolderKind(FileKind):
         return "path = lake"
 
 
-KINDS = [SqliteKind, DuckdbKind, HttpKind, FolderUrlKind, FileKind, FolderKind]
+KINDS = [
+    SqliteKind,
+    FileKind,
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in (DuckdbKind, HttpKind, FolderUrlKind, FolderKind)
+    ),
+]  # the first two stand for all when time is short

@@ -69,6 +69,7 @@ def lab_kernel(tmp_path, monkeypatch):
     return "mlnb"
 
 
+@pytest.mark.slow
 def test_kernel_of_jupyterlab_says_once_what_differs_and_what_to_import(make_project):
     project = make_project({"10_a.ipynb": ["1"]})
     with opened("python3", project.root / "nbs", TZ="Asia/Tokyo") as execute:
@@ -107,6 +108,7 @@ def test_numbers_by_hand_in_the_kernel_of_mlnb_are_those_of_a_run(make_project, 
     assert mine["digest"] == done.stage("draw")["outputs"]["numbers"]
 
 
+@pytest.mark.slow
 def test_kernel_without_a_notebook_has_all_of_a_run_but_the_seeds_and_says_so(make_project, lab_kernel):
     project = make_project({"10_a.ipynb": ["1"]})
     program = "import time, os; print(hash('abc'), *time.tzname, os.environ['OMP_NUM_THREADS'])"

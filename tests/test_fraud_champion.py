@@ -125,8 +125,11 @@ def trained_again(three_weeks):
     return train_champion(three_weeks[0].train)
 
 
-def test_champion_twice_gives_the_same_scores(three_weeks, trained_again):
+@pytest.mark.slow
+def test_champion_twice_gives_the_same_scores_and_file(three_weeks, trained_again, tmp_path):
     part, model = three_weeks
+    store = open_store(tmp_path / "store")
+    assert put_value(store, trained_again) == put_value(store, model)
     np.testing.assert_array_equal(scores(model, part.test), scores(trained_again, part.test))
 
 
@@ -142,12 +145,13 @@ def test_each_member_does_without_other_days(three_weeks):
     )  # the last quarter is what it does without
 
 
-def test_champion_from_the_store_gives_the_same_scores(three_weeks, trained_again, tmp_path):
+@pytest.mark.slow
+def test_champion_from_the_store_gives_the_same_scores(three_weeks, tmp_path):
     (part, model), store = three_weeks, open_store(tmp_path / "store")
     kept = put_value(store, model)
     back = get_value(store, kept, tmp_path)
     np.testing.assert_array_equal(scores(back, part.test), scores(model, part.test))
-    assert put_value(store, trained_again) == kept
+    assert put_value(store, back) == kept
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ def refused(call, kind, *words):
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_locked_database_passes_and_a_wrong_query_does_not(tmp_path, source_of):
     fetch = source_of("sql = SELECT n FROM t\nconnection = sqlite:///shop.db?timeout=0.05")
     write_table(tmp_path, 1)
@@ -83,6 +84,7 @@ def test_a_new_column_is_another_answer(tmp_path, source_of):
     assert fetch().partitions != first.partitions
 
 
+@pytest.mark.slow
 def test_a_duckdb_file_that_another_process_writes_passes(tmp_path, source_of):
     import duckdb
 

@@ -219,9 +219,16 @@ def build(root, original, prefix, undone, lose):
             (root / Path(path).relative_to(original)).write_bytes(data)
 
 
-@pytest.mark.parametrize("n_stages, least", [(1, 150), pytest.param(4, 500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n_stages, every, least",
+    [
+        (1, 3, 50),
+        pytest.param(1, 1, 150, marks=pytest.mark.slow),
+        pytest.param(4, 1, 500, marks=pytest.mark.slow),
+    ],
+)
 def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
-    tmp_path, monkeypatch, record_property, n_stages, least
+    tmp_path, monkeypatch, record_property, n_stages, every, least
 ):
     original = tmp_path / "original" / "store"
     original.parent.mkdir()
@@ -242,7 +249,8 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
     }
     whole = {r["stage"]: output_digests(r) for r in sound_records(open_store(original))}
     seen, n_committed = set(), 0
-    for n, (end, undone, lose) in enumerate(states(operations, 12, random.Random(0))):
+    all_states = [*states(operations, 12, random.Random(0))]
+    for n, (end, undone, lose) in enumerate([*all_states[::every], all_states[-1]]):
         root = tmp_path / f"state-{n}"
         build(root, original, operations[:end], undone, lose)
         shape = json.dumps(
