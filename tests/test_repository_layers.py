@@ -202,6 +202,7 @@ def test_layers_no_module_imports_what_a_reader_cannot_see():
         "mlnb.cli",
         "mlnb.kernel.executor",
         "mlnb.kernel.import_traces",
+        "mlnb.kernel.process",
         "mlnb.kernel.templates",
     ]  # libraries; and `cli` its verbs
 

@@ -241,7 +241,7 @@ def _stand_by(run: Run, moved_at: float) -> None:
     time.sleep(0.1)
 
 # %% ../../nbs/flow/270_run.ipynb #732cb1e0
-def _ended(running: "dict[Future, str]") -> "set[Future]":
+def _just_ended(running: "dict[Future, str]") -> "set[Future]":
     "Wait a moment for what is under way, and say what of it has ended."
     from concurrent.futures import FIRST_COMPLETED, wait
 
@@ -257,7 +257,7 @@ def _go_through(run: Run, running: "dict[Future, str]") -> None:
             moved_at = time.monotonic()
         else:
             _stand_by(run, moved_at)
-        for future in _ended(running) if running else ():
+        for future in _just_ended(running) if running else ():
             finish(run, running.pop(future), future.result())
 
 # %% ../../nbs/flow/270_run.ipynb #15788cbd

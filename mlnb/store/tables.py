@@ -59,8 +59,8 @@ MANY_BYTES = 1 << 20  # of a table that several threads read faster than one
 
 
 def frame_of(
-    table: Any,  # of Arrow's
-) -> Any:  # pandas `DataFrame`
+    table: Any,  # an Arrow `Table` of any size
+) -> Any:  # a `DataFrame` of pandas
     "A table as a frame; a small one without starting threads for it."
     return table.to_pandas(use_threads=table.nbytes > MANY_BYTES)
 
