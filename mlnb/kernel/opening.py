@@ -135,6 +135,7 @@ _FOR_OTHERS = {
         for name in ("os", "glob", "pathlib", "shutil", "pkgutil")
     ),
 }
+_RESOURCES = os.path.join(STANDARD_LIBRARY, "importlib", "resources", "")  # lists for others, too
 _MACHINERY = (
     "<frozen importlib",
     "<frozen zipimport",
@@ -151,12 +152,17 @@ def _is_for_imports(frame: FrameType, folder: str) -> bool:
     return os.path.abspath(place) in map(os.path.abspath, sys.path)
 
 
+def _lists_for_others(file: str) -> bool:
+    "Whether code lists a folder because somebody else wants its names."
+    return file in _FOR_OTHERS or file.startswith(_RESOURCES)
+
+
 def is_asked_for(
     frame: FrameType | None,  # that lists a folder
     folder: str,  # its absolute path
 ) -> bool:
     "Whether code of the stage, or a library on its behalf, wants a folder's names."
-    while frame is not None and frame.f_code.co_filename in _FOR_OTHERS:
+    while frame is not None and _lists_for_others(frame.f_code.co_filename):
         if frame.f_code.co_filename.endswith("pkgutil.py") and _is_for_imports(frame, folder):
             return False
         frame = frame.f_back
