@@ -29,6 +29,7 @@ Modules:
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
 - `mlnb.flow.heads`: Which run of a pipeline serves those who look at it from outside
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
+- `mlnb.flow.links`: Which symbolic links of a project a stage depends on
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
@@ -45,6 +46,7 @@ Modules:
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
+- `mlnb.flow.sought`: Files that a stage may have looked for in vain
 - `mlnb.flow.steps`: What a plan is made of, and which of its steps needs which
 - `mlnb.flow.undeclared`: What is said of what a stage used and does not declare
 - `mlnb.flow.use`: What a stage used beyond its key, told from what its kernel and the system saw

@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .links import link_digest
 from ..notebook.builds import build_digest, recorded_files
 from ..notebook.imports import module_files
 from ..sources.source import keep_hints, read_hints
@@ -117,6 +118,7 @@ def keep_place(
 _LOOK: dict[str, Callable[..., Any]] = {
     "files": lambda around, name, _: content_digest(around.store, around.root / name),
     "folders": lambda around, name, made: listing_digest(around.root / name, made_below(name, made)),
+    "links": lambda around, name, _: link_digest(around.root / name),
     "modules": lambda around, name, _: content_digest(around.store, file_of_module(around, name) or Path()),
     "packages": lambda around, name, _: installed_as(around.packages, name),
 }  # group -> what one of it is now

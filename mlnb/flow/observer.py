@@ -9,6 +9,7 @@ has ended. It never ends a stage by itself; it says why one cannot be committed.
 __all__ = ['REPORT', 'RunObserver', 'folders_apart', 'judge_use']
 
 # %% ../../nbs/flow/180_observer.ipynb #5368538f
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .attempt import Attempt
+from .links import project_links
 from .steps import Plan, Step
 from .undeclared import refuse_undeclared
 from .use import Accounts, StageUse, use_of
@@ -37,11 +39,13 @@ class RunObserver:
     watch: FolderWatch | None = None  # from the first stage on
     reports: dict[str, Path] = field(default_factory=dict)  # of the stages under way
     opened: dict[str, frozenset[str]] = field(default_factory=dict)  # by stages that ended
+    links: dict[str, str] = field(default_factory=dict)  # of the project, and where they lead
 
     def begin(self, name: str, attempt: Attempt) -> None:
         "Watch over an attempt from now on, and have it ask for a judgement at its end."
         if self.watch is None:
             self.watch = FolderWatch(self.plan.project.root, folders_apart(self.plan))
+            self.links |= project_links(self.plan.project.root.resolve(), folders_apart(self.plan))
         self.reports[name] = attempt.folder / REPORT
         attempt.observe = partial(self.end, name, self.watch.begin(name))
 
@@ -51,10 +55,21 @@ class RunObserver:
         seen = read_observations(self.reports.pop(name))
         self.opened[name] = frozenset(seen.opened)
         is_complete = seen.n_cells >= len(attempt.launch.replies)
-        reading = Accounts(seen, opened, self.opened_by(opened.beside), is_complete)
+        self.add_links([*seen.made, *opened.made])
+        reading = Accounts(seen, opened, self.opened_by(opened.beside), is_complete, links={**self.links})
         judge_use(
             self.plan, self.plan.steps[name], attempt, use_of(self.plan, self.plan.steps[name], reading)
         )
+
+    def add_links(
+        self,
+        paths: Collection[str],  # absolute, or below the project; any that were made
+    ) -> None:
+        "Take in links that a stage made, for those that follow."
+        root = self.plan.project.root.resolve()
+        for place in (root / path for path in paths):
+            if place.is_symlink() and place.is_relative_to(root):
+                self.links[place.relative_to(root).as_posix()] = os.path.realpath(place)
 
     def opened_by(
         self,

@@ -27,6 +27,7 @@ from ..store.records import records_of
 _BETTER = {
     "files": "declare a [source.NAME], or `save` it in the stage that makes it, and `load` it",
     "folders": "declare a [source.NAME] with a pattern for the folder, and `load` it",
+    "links": "name the place that the link points at, in a [source.NAME] or a parameter",
     "hidden": "let the caller set what a hidden file says, and name it with `#| env: NAME`",
     "code": "import it by its name from a folder of the project",
     "modules": "put it into the project, or install it as a package",
@@ -46,7 +47,8 @@ def _told(observed: dict, is_strict: bool) -> dict[str, list[str]]:
     rest = [name for name in files if name not in code + hidden]
     groups = {"code": code, "files": rest, "hidden": hidden}
     groups |= {"folders": list(folders), "modules": list(observed.get("modules", ()))}
-    groups["packages"] = list(observed.get("packages", ())) if is_strict else []
+    for group in ("packages", "links"):
+        groups[group] = list(observed.get(group, ())) if is_strict else []
     return {group: names for group, names in groups.items() if names}
 
 

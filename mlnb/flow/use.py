@@ -17,14 +17,16 @@ import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import mlnb
-from .freshness import OBSERVED, planned_parts
+from .freshness import OBSERVED, is_strict, planned_parts
+from .links import Ways, link_digest, link_texts, links_used
 from .observed import content_digest, installed_as, listed_names, listing_digest, made_below
+from .sought import CodeTexts, code_texts, sought_files
 from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
 from ..kernel.observation import Seen
@@ -54,8 +56,9 @@ def project_path(
     "Path of a file below the project."
     root, place = plan.project.root, Path(os.path.normpath(path))
     if not place.is_relative_to(root):
-        place, root = Path(os.path.realpath(place)), root.resolve()
-    apart = (plan.store.root, plan.project.store, Path(mlnb.__file__).parent, root / "mlnb")
+        root = root.resolve()
+        place = place if place.is_relative_to(root) else Path(os.path.realpath(place))
+    apart = (plan.store.root, plan.project.store, Path(mlnb.__file__).parent)
     if not place.is_relative_to(root) or _is_below(place, apart):
         return None
     inside = place.relative_to(root)
@@ -95,6 +98,13 @@ class Accounts:
     opened: Opened  # by the system, in the time it ran
     others: frozenset[str] = frozenset()  # absolute paths that kernels beside it opened
     is_complete: bool = True  # whether its kernel reported after every cell
+    links: dict[str, str] = field(default_factory=dict)  # of the project, and where they lead
+    texts: CodeTexts = field(default_factory=CodeTexts)  # of its code
+
+    @property
+    def may_read_unheard(self) -> bool:
+        "Whether something may have been opened without Python."
+        return self.seen.is_spawning or self.seen.is_native or not self.is_complete
 
 
 def _made(plan: Plan, reading: Accounts) -> set[str]:
@@ -124,6 +134,20 @@ def _names_file(path: str, text: bytes) -> bool:
     return os.fsencode(os.path.basename(path)) in text or bool(folder and _is_named(folder, text))
 
 
+_MOST_TEXT = 1 << 16  # of a file that may have names of others [bytes]
+
+
+def _own_text(step: Step, reading: Accounts) -> bytes:
+    "Every text in which a stage may have the name of a file."
+    small = (path for path in reading.seen.opened if _size(Path(path)) <= _MOST_TEXT)
+    settings = []
+    for path in small:
+        with suppress(OSError):
+            settings.append(Path(path).read_bytes())
+    values = repr((step.parts or {}).get("parameters")).encode(errors="replace")
+    return b"\n".join([step.stage.content, reading.texts.code, values, *settings])
+
+
 def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     "Files of the project that stages beside it are known to open, and that its text does not name."
     if not reading.opened.beside:
@@ -134,12 +158,13 @@ def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     texts = [plan.steps[name].stage.content for name in reading.opened.beside if name in plan.steps]
     seen = {*reading.opened.files, *reading.opened.made}
     paths |= {path for path in seen if any(_names_file(path, text) for text in texts)}
-    return {path for path in paths if not _names_file(path, step.stage.content)}
+    text = _own_text(step, reading)
+    return {path for path in paths if not _names_file(path, text)}
 
 
 def _by_system(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     "Files of the project that may have been opened without Python."
-    if not (reading.seen.is_spawning or reading.seen.is_native or not reading.is_complete):
+    if not reading.may_read_unheard:
         return set()
     paths = {project_path(plan, plan.project.root / path) for path in reading.opened.files} - {None}
     made = reading.opened.made - reading.opened.read
@@ -168,11 +193,52 @@ def _listed_folders(plan: Plan, step: Step, reading: Accounts, native: set[str])
     root, text, found = plan.project.root, step.stage.content, set()
     unnamed = [path for path in native if os.fsencode(os.path.basename(path)) not in text]
     for folder in sorted(reading.opened.listed - _searched(plan, step, reading)):
-        is_meant = _is_named(folder, text) or os.path.dirname(folder) in found
+        ways = [link for link, to in reading.links.items() if to == str(root.resolve() / folder)]
+        is_named = any(_is_named(way, text) for way in (folder, *ways))
+        is_meant = is_named or os.path.dirname(folder) in found
         if any(path.startswith(f"{folder}/") for path in unnamed) or (reading.seen.is_spawning and is_meant):
             found.add(folder)
     by_python = {os.path.relpath(path, root) for path in reading.seen.listed}
     return {folder for folder in by_python | found if project_path(plan, root / folder / "x")}
+
+# %% ../../nbs/flow/150_use.ipynb #a43db0c1
+_ADDS = re.compile(r">>|\btee\s+(?:-\w*a|--append)")
+
+
+def _is_added_to(path: str, strings: Iterable[str]) -> bool:
+    "Whether commands add to a file and none begins it anew."
+    begins = re.compile(rf"(?<![>=-])>\s*['\"]?[^\s>|;&]*{re.escape(os.path.basename(path))}")
+    texts = [*strings]
+    return any(map(_ADDS.search, texts)) and not any(map(begins.search, texts))
+
+
+def _with_code(plan: Plan, step: Step, reading: Accounts) -> Accounts:
+    "What was seen of a stage, as its code says that it is meant."
+    own = (path for path in reading.seen.modules.values() if project_path(plan, path))
+    texts, opened = code_texts(step, own), reading.opened
+    added = {path for path in opened.reread if _is_added_to(path, texts.strings)}
+    seen = replace(reading.seen, is_native=reading.seen.is_native or texts.opens_in_c)
+    return replace(reading, seen=seen, opened=replace(opened, read=opened.read | added), texts=texts)
+
+
+def _sought(plan: Plan, step: Step, reading: Accounts) -> set[str]:
+    "Files of the project that may have been looked for in vain without Python."
+    if is_strict(plan, step) or not reading.may_read_unheard:
+        return set()
+    places = sought_files(reading.texts, step.stage.path.parent)
+    return {project_path(plan, place) for place in places} - {None} - reading.opened.made
+
+
+def _links(plan: Plan, reading: Accounts, files: dict[str, Any], native: set[str]) -> dict[str, str]:
+    "Links of the project on the way to what was read, and what they hold."
+    root, made = plan.project.root.resolve(), _made(plan, reading) | reading.opened.made
+    heard = {path: path in native for path, then in files.items() if then is not None}
+    heard |= dict.fromkeys(filter(None, (project_path(plan, path) for path in reading.seen.listed)), False)
+    through = {project_path(plan, path) for path in reading.seen.through}
+    ways = Ways(heard, reading.texts.strings, reading.texts.code, through, reading.seen.is_spawning)
+    links = {link: to for link, to in reading.links.items() if link not in made}
+    digests = {link: link_digest(root / link) for link in links_used(root, links, ways)}
+    return {link: digest for link, digest in digests.items() if digest}
 
 # %% ../../nbs/flow/150_use.ipynb #e21d7bac
 def _outside_modules(plan: Plan, step: Step, reading: Accounts) -> dict[str, Path]:
@@ -213,6 +279,7 @@ class StageUse:
     programs: tuple[str, ...] = ()  # kept files of the project that can be executed
     python: str = "observed"  # or `not observed: why`
     native: str = "observed"  # or `not observed: why`
+    links: dict[str, str] = field(default_factory=dict)  # that it may have followed inside the project: texts
     changed: str | None = None  # a file that changed while the stage ran
 
     def as_dict(self) -> dict:
@@ -226,6 +293,7 @@ class StageUse:
             "programs": list(self.programs),
             "python": self.python,
             "native": self.native,
+            "links": self.links,
         }
 
 
@@ -359,12 +427,14 @@ def use_of(
     reading: Accounts,  # what was seen meanwhile
 ) -> StageUse:
     "What a stage used beyond its key."
-    counted, made = counted_files(plan, step), _made(plan, reading)
-    files = _by_python(plan, reading)
+    reading = _with_code(plan, step, reading)
+    counted, made = counted_files(plan, step), _made(plan, reading) - _read_and_written(plan, reading).keys()
+    files = dict.fromkeys(_sought(plan, step, reading)) | _by_python(plan, reading)
     native = _by_system(plan, step, reading) - files.keys()
     files |= {path: reading.opened.files[path] for path in native}
     files = {path: then for path, then in files.items() if path not in counted | made}
     groups = _digests(plan, step, reading, files, _listed_folders(plan, step, reading, native))
+    groups["links"] = _links(plan, reading, files, native)
     modules = _outside_modules(plan, step, reading)
     kept = {groups["files"][p]: plan.project.root / p for p in files if groups["files"][p]}
     kept |= {groups["modules"][name]: file for name, file in modules.items() if groups["modules"][name]}
@@ -378,6 +448,7 @@ def use_of(
         tuple(path for path in groups["files"] if os.access(plan.project.root / path, os.X_OK)),
         "observed" if reading.is_complete else "not observed: its kernel did not report after every cell",
         _native_answer(reading),
+        link_texts(plan.project.root, groups["links"]),
         _changed_file(plan, reading, files),
     )
 

@@ -7,7 +7,7 @@ What was too large or too private to be kept is taken from the working tree, if 
 
 # %% auto #0
 __all__ = ['led_astray', 'place_inside', 'lay_out', 'module_suffix', 'carries_files', 'is_kept', 'observed_problems',
-           'lay_out_names', 'write_observed', 'write_outside', 'site_of_stage']
+           'lay_out_names', 'lay_out_links', 'write_observed', 'write_outside', 'site_of_stage']
 
 # %% ../../nbs/history/080_carried.ipynb #e72b9c76
 import os
@@ -17,6 +17,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
+from ..flow.links import leads_inside
 from ..flow.observed import Locations, content_digest, file_of_module
 from ..notebook.each import unit_name
 from ..store.digests import digest_of
@@ -81,6 +82,7 @@ def carries_files(
     read, kept = observed_group(record, "files").values(), observed_about(record, "kept") or ()
     has_all = {*filter(None, read)} <= {*kept}
     has_names = observed_group(record, "folders").keys() <= (observed_about(record, "names") or {}).keys()
+    has_names &= observed_group(record, "links").keys() <= (observed_about(record, "links") or {}).keys()
     return has_all and has_names and seen == ["observed", "observed"]
 
 # %% ../../nbs/history/080_carried.ipynb #cfd39aa6
@@ -154,6 +156,25 @@ def lay_out_names(
                 target.touch()
 
 
+def lay_out_links(
+    record: dict,  # of a stage
+    root: Path,  # of the temporary project
+) -> None:  # raises `IntegrityError` for a path that leads out
+    "Let the links be there that the stage followed to other places of the project."
+    for path, text in (observed_about(record, "links") or {}).items():
+        if leads_inside(path, text) and not os.path.lexists(root / path):
+            place = place_inside(root, path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(text)
+
+
+def _clear_way(root: Path, path: str) -> None:
+    "Take away links of other stages that a path leads through."
+    for place in (root / folder for folder in Path(path).parents):
+        if place.is_symlink() and leads_inside(place.relative_to(root).as_posix(), os.readlink(place)):
+            place.unlink()
+
+
 def _from_tree(project: Project, record: dict, root: Path, path: str) -> None:
     "Let a file of the working tree appear in the temporary project."
     source, target = _in_tree(project, path).resolve(), place_inside(root, path)
@@ -174,6 +195,7 @@ def write_observed(
     "Lay out what a stage read by itself in the project: files, and names of folders."
     programs = observed_about(record, "programs") or ()
     for path, digest in observed_group(record, "files").items():
+        _clear_way(root, path)
         if digest is None:
             place_inside(root, path).unlink(missing_ok=True)
         elif is_kept(store, record, digest):
@@ -181,6 +203,7 @@ def write_observed(
         else:
             _from_tree(project, record, root, path)
     lay_out_names(record, root)
+    lay_out_links(record, root)
 
 # %% ../../nbs/history/080_carried.ipynb #9f10ea3b
 def write_outside(

@@ -145,12 +145,14 @@ class Opened:
     made: set[str] = field(default_factory=set)  # paths created, moved in or written
     listed: set[str] = field(default_factory=set)  # folders that were opened, `.` = the project's own
     read: set[str] = field(default_factory=set)  # paths that somebody only read, before they were written
+    reread: set[str] = field(default_factory=set)  # paths that were there, were written and then read
     beside: tuple[str, ...] = ()  # names of other attempts that ran meanwhile
     problem: str | None = None  # `not observed: why`; None = all was seen
 
     def note(self, path: str, relative: str, what: int) -> None:
         "Take down one event of a file."
         if relative in self.made:
+            self.reread |= {relative} if what & READ and relative in self.files else set()
             return
         if what & (CREATED | MOVED_IN | MODIFIED):
             self.made.add(relative)

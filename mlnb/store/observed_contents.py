@@ -18,7 +18,7 @@ from typing import Any
 # %% ../../nbs/store/240_observed_contents.ipynb #11517a95
 def observed_group(
     record: Mapping,  # of any stage
-    group: str,  # `files`, `folders`, `modules` or `packages`
+    group: str,  # `files`, `folders`, `links`, `modules` or `packages`
 ) -> dict[str, str | None]:  # by name, as the key counts it
     "What was observed of one kind."
     return (record.get("parts", {}).get("observed") or {}).get(group) or {}
@@ -88,6 +88,7 @@ def are_sound_observations(
     paths = [*observed_group(record, "files"), *(observed_about(record, "made") or ())]
     paths += [place for places in placed for place in places.values()]
     paths += [*observed_group(record, "folders"), *written_files(record)]
+    paths += [*observed_group(record, "links"), *(observed_about(record, "links") or {})]
     names = observed_about(record, "names") or {}
     paths += [*names, *chain.from_iterable(names.values()), *(observed_about(record, "programs") or ())]
     digests = [*kept, *observed_digests(record), *written_files(record).values()]
