@@ -24,7 +24,7 @@ _MOST_ENTRIES = 20_000  # of a project that are looked at
 _PASSED_OVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
 
 
-def _entries_of(folder: str) -> list[os.DirEntry]:
+def _content_of_folder(folder: str) -> list[os.DirEntry]:
     "What lies in a folder that may be gone; nothing of an environment."
     try:
         with os.scandir(folder) as entries:
@@ -41,7 +41,7 @@ def project_links(
     "The symbolic links of a project."
     found, waiting, n_seen, skip = {}, deque([str(root)]), 0, {str(path) for path in apart}
     while waiting and n_seen < _MOST_ENTRIES:
-        entries = _entries_of(waiting.popleft())
+        entries = _content_of_folder(waiting.popleft())
         n_seen += len(entries)
         for entry in entries:
             if entry.is_symlink():
@@ -118,7 +118,7 @@ def links_used(
     root: Path,  # folder of the project, resolved
     links: Mapping[str, str],  # of the project, and where they lead
     ways: Ways,  # what was read, and what the code says
-) -> list[str]:  # in order
+) -> list[str]:  # in the order of names
     "The links that a stage depends on."
     below: dict[str, list[str]] = {}
     for path in ways.heard if links else ():

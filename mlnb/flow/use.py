@@ -26,7 +26,7 @@ import mlnb
 from .freshness import OBSERVED, is_strict, planned_parts
 from .links import Ways, link_digest, link_texts, links_used
 from .observed import content_digest, installed_as, listed_names, listing_digest, made_below
-from .sought import CodeTexts, code_texts, sought_files
+from .sought import CodeTexts, code_texts, is_added_to, own_text, sought_files
 from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
 from ..kernel.observation import Seen
@@ -134,20 +134,6 @@ def _names_file(path: str, text: bytes) -> bool:
     return os.fsencode(os.path.basename(path)) in text or bool(folder and _is_named(folder, text))
 
 
-_MOST_TEXT = 1 << 16  # of a file that may have names of others [bytes]
-
-
-def _own_text(step: Step, reading: Accounts) -> bytes:
-    "Every text in which a stage may have the name of a file."
-    small = (path for path in reading.seen.opened if _size(Path(path)) <= _MOST_TEXT)
-    settings = []
-    for path in small:
-        with suppress(OSError):
-            settings.append(Path(path).read_bytes())
-    values = repr((step.parts or {}).get("parameters")).encode(errors="replace")
-    return b"\n".join([step.stage.content, reading.texts.code, values, *settings])
-
-
 def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     "Files of the project that stages beside it are known to open, and that its text does not name."
     if not reading.opened.beside:
@@ -158,7 +144,7 @@ def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     texts = [plan.steps[name].stage.content for name in reading.opened.beside if name in plan.steps]
     seen = {*reading.opened.files, *reading.opened.made}
     paths |= {path for path in seen if any(_names_file(path, text) for text in texts)}
-    text = _own_text(step, reading)
+    text = own_text(step, reading.texts, reading.seen.opened)
     return {path for path in paths if not _names_file(path, text)}
 
 
@@ -202,21 +188,11 @@ def _listed_folders(plan: Plan, step: Step, reading: Accounts, native: set[str])
     return {folder for folder in by_python | found if project_path(plan, root / folder / "x")}
 
 # %% ../../nbs/flow/150_use.ipynb #a43db0c1
-_ADDS = re.compile(r">>|\btee\s+(?:-\w*a|--append)")
-
-
-def _is_added_to(path: str, strings: Iterable[str]) -> bool:
-    "Whether commands add to a file and none begins it anew."
-    begins = re.compile(rf"(?<![>=-])>\s*['\"]?[^\s>|;&]*{re.escape(os.path.basename(path))}")
-    texts = [*strings]
-    return any(map(_ADDS.search, texts)) and not any(map(begins.search, texts))
-
-
 def _with_code(plan: Plan, step: Step, reading: Accounts) -> Accounts:
     "What was seen of a stage, as its code says that it is meant."
     own = (path for path in reading.seen.modules.values() if project_path(plan, path))
     texts, opened = code_texts(step, own), reading.opened
-    added = {path for path in opened.reread if _is_added_to(path, texts.strings)}
+    added = {path for path in opened.reread if is_added_to(path, texts.strings)}
     seen = replace(reading.seen, is_native=reading.seen.is_native or texts.opens_in_c)
     return replace(reading, seen=seen, opened=replace(opened, read=opened.read | added), texts=texts)
 

@@ -176,7 +176,7 @@ _STARTERS = {
 def digest_before(
     observer: Observer,  # of this process
     path: str,  # of a file that may be written now
-) -> str:  # SHA-256
+) -> str:  # SHA-256 of its content
     "What a file holds, read by the observer itself, which hears nothing of that."
     thread = get_ident()
     observer.hashing.add(thread)
