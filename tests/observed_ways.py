@@ -91,7 +91,8 @@ class World:
     def remove(self, way):
         "Take away what would be edited."
         path = self.at(way.place)
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        is_folder = path.is_dir() and not path.is_symlink()
+        shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
 
 
 def source(n, line="X = {n}"):
@@ -195,6 +196,34 @@ def linked(target):
             path.parent.symlink_to(target)
 
     return write
+
+
+def pointed(inside=""):
+    "A link to one of two places of the project: folders with a file in it, or that file itself."
+
+    def write(path, n):
+        for k in (1, 2):
+            folder = path.with_name(f"{path.name.partition('.')[0]}_v{k}")
+            folder.mkdir(exist_ok=True)
+            (folder / "x.csv").write_text(f"x\n{k}\n")
+        path.unlink(missing_ok=True)
+        path.symlink_to(f"{path.name.partition('.')[0]}_v{n}/{inside}")
+
+    return write
+
+
+def certificates(path, n):
+    "As many certificates in one file as `n` says; they are made once, in the file's folder."
+    path.parent.mkdir(exist_ok=True)
+    texts = []
+    for k in range(n):
+        one = path.parent / f".made_{k}"
+        if not one.exists():
+            command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+            command += ["-nodes", "-keyout", os.devnull, "-out", one, "-subj", f"/CN=a{k}", "-days", "3000"]
+            subprocess.run(command, check=True, capture_output=True)
+        texts.append(one.read_text())
+    path.write_text("".join(texts))
 
 
 def distribution(name, source_url=None):
@@ -602,6 +631,119 @@ for name, first in (("glob", f"{HERE}/many"), ("iterdir", "days"), ("find", f"{H
     WAYS[name].files[f"{first}/first.txt"] = "x"
 for name, folder in (("dataset_folder", "rows_of"), ("duckdb_glob", "of_duck")):
     WAYS[name].files[f"{HERE}/{folder}/first.parquet"] = lambda path, n: parquet(path, 1)
+WAYS |= {  # links of the project that are pointed elsewhere
+    name: data_way(code, f"{HERE}/{name}{end}", pointed(inside), is_native=is_native)
+    for name, code, end, inside, is_native in (
+        (
+            "link_duck",
+            "import duckdb\nfound = duckdb.sql(\"SELECT x FROM 'link_duck/x.csv'\").fetchall()[0][0]",
+            "",
+            "",
+            True,
+        ),
+        (
+            "link_arrow",
+            "import pyarrow.csv as ac\nfound = ac.read_csv('link_arrow.csv')['x'][0].as_py()",
+            ".csv",
+            "x.csv",
+            True,
+        ),
+        ("link_shell", "said = !cat link_shell/x.csv\nfound = said[1]", "", "", True),
+        (
+            "link_cwd",
+            "import subprocess\n"
+            "found = subprocess.check_output(['tail', '-1', 'x.csv'], cwd='link_cwd', text=True)",
+            "",
+            "",
+            True,
+        ),
+        (
+            "link_resolve",
+            "from pathlib import Path\n"
+            "found = (Path('link_resolve').resolve() / 'x.csv').read_text().split()[1]",
+            "",
+            "",
+            False,
+        ),
+        (
+            "link_chdir",
+            "import os\nhere = os.getcwd()\nos.chdir('LINK_CHDIR'.lower())\n"
+            "found = open('x.csv').read().split()[1]\nos.chdir(here)",
+            "",
+            "",
+            False,
+        ),
+        (
+            "link_up",
+            "place = 'LINK_UP'.lower()\nfound = open(place + '/../' + place + '/x.csv').read().split()[1]",
+            "",
+            "",
+            False,
+        ),
+        ("link_text", "import os\nfound = os.readlink('link_text').rstrip('/')[-1]", "", "", False),
+        ("link_said", "said = !readlink link_said\nfound = said[0].rstrip('/')[-1]", "", "", False),
+        ("link_listed", "said = !ls -l link_listed\nfound = said[0].rstrip('/')[-1]", "", "", False),
+    )
+}
+WAYS |= {  # what is looked for in vain without Python
+    "absent_arrow": data_way(
+        "import pyarrow.csv as ac\ntry:\n    found = ac.read_csv('maybe_arrow.csv')['x'][0].as_py()\n"
+        "except FileNotFoundError:\n    found = 'absent'",
+        f"{HERE}/maybe_arrow.csv",
+        later("x\n{n}\n"),
+        values=("absent", "2"),
+        is_followed=None,
+        is_native=True,
+    ),
+    "absent_shell": data_way(
+        "said = !cat maybe_shell.csv 2>/dev/null || echo absent\nfound = said[0]",
+        f"{HERE}/maybe_shell.csv",
+        later("{n}"),
+        values=("absent", "2"),
+        is_followed=None,
+        is_native=True,
+    ),
+}
+ON_ROOT = "import sys\nsys.path.insert(0, '../..')\n"
+WAYS |= {  # what is taken for something else
+    "resources_listed": data_way(
+        f"{ON_ROOT}from importlib.resources import files\n"
+        "found = len([*files('of_no_package').iterdir()])\nsys.path.remove('../..')",
+        "of_no_package/second.txt",
+        later("x"),
+        named="of_no_package",
+    ),
+    "resources_contents": data_way(
+        f"{ON_ROOT}import importlib.resources as r\n"
+        "found = len([n for n in r.contents('of_a_package') if n.endswith('txt')])\nsys.path.remove('../..')",
+        "of_a_package/second.txt",
+        later("x"),
+        named="of_a_package",
+    ),
+    "readline": data_way(
+        "import readline\nreadline.clear_history()\nreadline.read_history_file('history.txt')\n"
+        "found = readline.get_history_item(1)",
+        f"{HERE}/history.txt",
+        is_native=True,
+    ),
+    "certificates": data_way(
+        "import ssl\ncontext = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n"
+        "context.load_verify_locations('trusted.pem')\nfound = len(context.get_ca_certs())",
+        f"{HERE}/trusted.pem",
+        certificates,
+        is_native=True,
+        needs=("openssl",),
+    ),
+    "folder_mlnb": data_way("found = open('../../mlnb/rates.csv').read()", "mlnb/rates.csv"),
+    "flags": data_way(
+        "import os\nflags = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK\n"
+        "handle = os.open(os.path.abspath('flags.txt'), flags)\n"
+        "found = os.read(handle, 9).decode()",
+        f"{HERE}/flags.txt",
+    ),
+}
+WAYS["resources_listed"].files["of_no_package/first.txt"] = "x"
+WAYS["resources_contents"].files.update({"of_a_package/__init__.py": "", "of_a_package/first.txt": "x"})
 WAYS |= {  # in an environment of its own
     "pth": Way(
         ("import by_pth\nfound = by_pth.X",),

@@ -379,6 +379,68 @@ def test_file_that_a_stage_counts_up_is_never_taken_for_the_one_that_it_read(tmp
     assert shown == sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("add", ["!echo run >> log.txt", "open('log.txt', 'a').write('run')"])
+def test_file_that_a_stage_adds_to_and_a_program_reads_counts_as_it_was(tmp_path, add):
+    path = tmp_path / "project" / HERE / "log.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("1\n")
+    lab, first, _ = run_twice(tmp_path, f"_ = None\n{add}", "said = !head -1 log.txt\nsave('a', said[0])")
+    assert first.code == 0, first.stderr
+    path.write_text("2\n")
+    assert names_file_of(lab.status()["a"], "log.txt")
+
+
+def names_file_of(why, name):
+    return any(entry["kind"] == "input" and entry["name"].endswith(name) for entry in why)
+
+
+def test_file_that_a_program_begins_anew_is_the_stages_own_each_time(tmp_path):
+    cells = ("!echo one > new.txt; echo two >> new.txt", "said = !cat new.txt\nsave('a', said[1])")
+    lab, first, _ = run_twice(tmp_path, *cells)
+    assert first.code == 0, first.stderr
+    assert lab.status() == {}
+    again = lab.ask("run", "demo", "--json", "--replace", "-j", 1)
+    assert (again.code, lab.status()) == (0, {}), again.stderr
+
+
+def test_link_that_a_stage_points_elsewhere_itself_is_its_own(tmp_path):
+    point = "if os.path.lexists('now'):\n    os.unlink('now')\nos.symlink('made', 'now')"
+    cells = (f"import os\nos.makedirs('made', exist_ok=True)\n{point}", "!echo 1 > made/x.csv")
+    lab, first, second = run_twice(tmp_path, *cells, "said = !cat now/x.csv\nsave('a', said[0])")
+    assert (first.states, second.states) == ({"a": "committed"}, {"a": "cached"}), first.stderr
+    (lab.world.root / HERE / "now").unlink()
+    assert lab.status() == {}
+
+
+def test_name_in_an_own_module_is_enough_beside_another_stage(tmp_path):
+    wait = (
+        "import pathlib, time\npathlib.Path('here_{0}').touch()\nend = time.monotonic() + 20\n"
+        "while not pathlib.Path('here_{1}').exists() and time.monotonic() < end:\n    time.sleep(0.02)"
+    )
+    read = (
+        "import duckdb\nimport places\nx = duckdb.sql(f\"SELECT a FROM '{places.RATES}'\").fetchall()[0][0]"
+    )
+    stages = {
+        f"{HERE}/10_a.ipynb": ["from mlnb import save", wait.format("a", "b"), read, "save('a', x)"],
+        f"{HERE}/20_b.ipynb": [
+            "from mlnb import save",
+            "x = open('../../data/rates.csv').read()",
+            wait.format("b", "a"),
+            "time.sleep(3)\nsave('b', x)",
+        ],
+    }
+    lab = Lab(World(write_project(tmp_path / "project", stages, SETTINGS, HERE).root, tmp_path), ())
+    lab.world.at(f"{HERE}/places.py").write_text(
+        "from pathlib import Path\nRATES = Path('../..') / 'data' / 'rates.csv'\n"
+    )
+    lab.world.at("data").mkdir()
+    lab.world.at("data/rates.csv").write_text("a\n1\n")
+    first = lab.ask("run", "demo", "--json", "-j", 2)
+    assert first.code == 0, first.stderr
+    lab.world.at("data/rates.csv").write_text("a\n2\n")
+    assert sorted(lab.status()) == ["a", "b"]
+
+
 @pytest.mark.parametrize("ending", ["", "-wal"])
 def test_database_that_a_stage_only_reads_stays_as_it_was(tmp_path, ending):
     import sqlite3

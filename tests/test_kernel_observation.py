@@ -236,6 +236,8 @@ LISTINGS = {  # way -> code that lists the folder {f}
     "working_folder": "os.chdir({f!r}); os.listdir(); os.chdir('..')",
     "copytree": "shutil.copytree({f!r}, 'copy_of_' + {f!r})",
     "plugins": "list(pkgutil.iter_modules([{f!r}]))",
+    "by_resources": "sys.path.insert(0, ''); list(resources.files({f!r}).iterdir()); sys.path.pop(0)",
+    "of_resources": "sys.path.insert(0, ''); list(resources.contents({f!r})); sys.path.pop(0)",
     "at_import": "sys.path.insert(0, 'beside'); import lists_at_import; sys.path.pop(0)",
 }
 UNASKED = {  # listings of Python itself
@@ -248,9 +250,11 @@ UNASKED = {  # listings of Python itself
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory):
-    first = "import glob, importlib, importlib.metadata, os, pathlib, pkgutil, shutil, sys"
+    first = "import glob, importlib, importlib.metadata, os, pathlib, pkgutil, shutil, sys\n"
+    first += "import importlib.resources as resources"
     cells = [first, *(code.format(f=way) for way, code in (LISTINGS | UNASKED).items())]
     files = {f"{way}/a.txt": "" for way in LISTINGS | UNASKED}
+    files["of_resources/__init__.py"] = ""
     files["beside/lists_at_import.py"] = "import os\nNAMES = os.listdir('at_import')"
     return tell(tmp_path_factory.mktemp("listed"), cells, files)
 

@@ -70,7 +70,13 @@ def leads_inside(
     n_up = next((n for n, name in enumerate(names) if name != ".."), len(names))
     place = os.path.normpath(PurePosixPath(path).parent / target)
     is_plain = ".." not in names[n_up:] and n_up < path.count("/") + 1
-    return is_plain and is_inner_path(path) and is_inner_path(place) and not os.path.isabs(target)
+    return (
+        bool(names)
+        and is_plain
+        and is_inner_path(path)
+        and is_inner_path(place)
+        and not os.path.isabs(target)
+    )
 
 
 def link_texts(

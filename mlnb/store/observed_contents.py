@@ -92,5 +92,8 @@ def are_sound_observations(
     names = observed_about(record, "names") or {}
     paths += [*names, *chain.from_iterable(names.values()), *(observed_about(record, "programs") or ())]
     digests = [*kept, *observed_digests(record), *written_files(record).values()]
+    digests += observed_group(record, "links").values()
+    texts = (observed_about(record, "links") or {}).values()
     are_kept = isinstance(kept, list) and set(kept) <= observed_digests(record)
-    return are_kept and all(map(is_inner_path, paths)) and all(map(_is_content, digests))
+    are_links = all(isinstance(text, str) for text in texts)
+    return are_kept and are_links and all(map(is_inner_path, paths)) and all(map(_is_content, digests))
