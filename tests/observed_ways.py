@@ -724,6 +724,7 @@ WAYS |= {  # what is taken for something else
         "import readline\nreadline.clear_history()\nreadline.read_history_file('history.txt')\n"
         "found = readline.get_history_item(1)",
         f"{HERE}/history.txt",
+        "{n}\n",
         is_native=True,
     ),
     "certificates": data_way(
@@ -734,7 +735,6 @@ WAYS |= {  # what is taken for something else
         is_native=True,
         needs=("openssl",),
     ),
-    "folder_mlnb": data_way("found = open('../../mlnb/rates.csv').read()", "mlnb/rates.csv"),
     "flags": data_way(
         "import os\nflags = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK\n"
         "handle = os.open(os.path.abspath('flags.txt'), flags)\n"

@@ -399,7 +399,7 @@ def test_file_that_a_program_begins_anew_is_the_stages_own_each_time(tmp_path):
     lab, first, _ = run_twice(tmp_path, *cells)
     assert first.code == 0, first.stderr
     assert lab.status() == {}
-    again = lab.ask("run", "demo", "--json", "--replace", "-j", 1)
+    again = lab.ask("run", "demo", "a", "--json", "--force", "--replace")
     assert (again.code, lab.status()) == (0, {}), again.stderr
 
 
@@ -410,6 +410,19 @@ def test_link_that_a_stage_points_elsewhere_itself_is_its_own(tmp_path):
     assert (first.states, second.states) == ({"a": "committed"}, {"a": "cached"}), first.stderr
     (lab.world.root / HERE / "now").unlink()
     assert lab.status() == {}
+
+
+def test_folder_that_is_called_as_mlnb_is_a_folder_like_any(tmp_path):
+    cells = ["from mlnb import save", "save('a', open('../../mlnb/rates.csv').read())"]
+    root = write_project(tmp_path / "project", {f"{HERE}/10_a.ipynb": cells}, SETTINGS, HERE).root
+    (root / "mlnb").mkdir()
+    states = []
+    for text in ("1", "1", "2"):
+        (root / "mlnb" / "rates.csv").write_text(text)
+        command = [Path(sys.executable).with_name("mlnb"), "run", "demo", "--json"]
+        done = subprocess.run(command, cwd=root, env=clean_environment(), capture_output=True, timeout=300)
+        states += [stage["state"] for stage in json.loads(done.stdout)["stages"]]
+    assert states == ["committed", "cached", "committed"]
 
 
 def test_name_in_an_own_module_is_enough_beside_another_stage(tmp_path):
