@@ -1768,7 +1768,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.kernel.link.can_serve': ('kernel/link.html#can_serve', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.connect': ('kernel/link.html#connect', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.customization_state': ('kernel/link.html#customization_state', 'mlnb/kernel/link.py'),
-                                  'mlnb.kernel.link.ensure_server': ('kernel/link.html#ensure_server', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.inherited_settings': ('kernel/link.html#inherited_settings', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.own_source_state': ('kernel/link.html#own_source_state', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.peer_process': ('kernel/link.html#peer_process', 'mlnb/kernel/link.py'),

@@ -50,14 +50,14 @@ def warmed(
 ) -> dict:  # JSON document; raises `MlnbError` where no server can run
     "Let the kernel server import, in the background, what the stages of some pipelines import."
     from mlnb.flow.attempt import announce
-    from mlnb.kernel.link import ensure_server
+    from mlnb.kernel.way import open_way
 
     plans = [plan for name in pipelines or [None] for plan in plans_of(name)[2]]
     notices: list[str] = []
-    server = ensure_server(notices.append)
-    if server is None:
+    way = open_way(notices.append)
+    if way is None:
         raise MlnbError(notices[0], "run without it: kernels start cold by themselves")
-    links = [announce(plan, list(plan.steps), server) for plan in plans]
+    links = [announce(plan, list(plan.steps), way) for plan in plans]
     if None in links:
         raise MlnbError("the kernel server did not come up", "look at `mlnb kernels` and try again")
     for link in links:
