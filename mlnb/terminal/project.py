@@ -133,13 +133,25 @@ def warm_answer(
     return Answer(found, lambda: print(f"{what}; `mlnb kernels` shows how far it is"))
 
 # %% ../../nbs/terminal/190_project.ipynb #c1d78842
+_NOT_THERE = {
+    False: "`mlnb kernels install --user` installs it for you alone",
+    True: "set JUPYTER_DATA_DIR to a folder that can be written, and start JupyterLab with it as well",
+}  # whether it was to be for the user -> what to do where nothing can be written
+
+
 def install_answer(
     is_for_user: bool,  # instead of this environment
 ) -> Answer:
     "Make the kernel `mlnb` known to JupyterLab."
     from mlnb.kernel.provisioner import install_kernelspec
 
-    place = install_kernelspec(is_for_user)
+    try:
+        place = install_kernelspec(is_for_user)
+    except OSError as error:
+        where, why = error.filename or "its folder", error.strerror or str(error)
+        raise UsageError(
+            f"the kernel `mlnb` cannot be installed in {where} ({why})", _NOT_THERE[is_for_user]
+        ) from error
     line = f'the kernel `mlnb` is installed in {place}; choose "Python (mlnb)" in JupyterLab'
     return Answer({"installed": str(place)}, lambda: print(line))
 
