@@ -149,3 +149,27 @@ def test_script_that_another_stage_writes_is_only_warned_of(make_project):
     assert [p.level for p in read_pipeline(project, "demo").problems if p.rule == "script-missing"] == [
         "warning"
     ]
+
+
+def test_module_that_a_stage_made_says_who_and_its_mend_makes_it_again(make_project, mlnb):
+    ours = "from mlnb import load, save"
+    writes = "open('made.py', 'w').write('X = 1\\n')"
+    cells = {
+        "10_a.ipynb": [ours, writes, "save('a', 1)"],
+        "20_b.ipynb": [ours, "load('a')", "import made", "save('b', made.X)"],
+        "30_c.ipynb": [ours, "import made", "save('c', made.X)"],
+    }
+    root = make_project(cells).root
+    assert mlnb("run", "demo", "b", cwd=root).code == 0
+    (root / "nbs" / "made.py").unlink()
+    where = "(it was at nbs/made.py, made by stage `a`)"
+    (why,) = mlnb("why", "b", "--json", cwd=root).json["why"]
+    assert why["message"] == f"module `made` is gone {where}"
+    problems = mlnb("check", "--json", cwd=root).json["problems"]
+    gone = [p for p in problems if p["rule"] == "module-gone"]
+    assert [p["file"] for p in gone] == ["nbs/20_b.ipynb", "nbs/30_c.ipynb"]
+    assert all(where in p["message"] for p in gone)
+    command = gone[0]["mend"].split("`")[1].split()
+    assert mlnb(*command[1:], cwd=root).code == 0
+    assert (root / "nbs" / "made.py").is_file()
+    assert mlnb("status", "--json", cwd=root).states["b"] == "fresh"
