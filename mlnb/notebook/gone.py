@@ -81,7 +81,7 @@ class WasAt(NamedTuple):
         return f"it was at {self.path}" + (f", made by stage `{self.maker}`" if self.maker else "")
 
 
-def _newest_records(project: Project, stages: Iterable[Stage]) -> list[dict]:
+def _newest_of_stages(project: Project, stages: Iterable[Stage]) -> list[dict]:
     "The newest record of each of some stages that has one."
     with suppress(MlnbError, OSError):
         store = project_store(project, create=False)
@@ -96,7 +96,7 @@ def recorded_place(
     top: str,  # name of a module, without dots
 ) -> WasAt | None:  # None when no record knows of it
     "Where the newest records of some stages say that an own module was, and who made it."
-    records = _newest_records(project, stages)
+    records = _newest_of_stages(project, stages)
     place = next(filter(None, (place_in_record(record, top) for record in records)), None)
     written = [(path, record["stage"]) for record in records for path in written_files(record)]
     made = [one for one in written if one[0] == place or (place is None and _is_file_of(one[0], top))]

@@ -61,7 +61,7 @@ def _level(name: str, parsed: ParsedCell, stage: Stage, around: Collection[Stage
     return "error" if is_run_for_certain(name, parsed) and not may_come else "warning"
 
 # %% ../../nbs/notebook/235_missing_scripts.ipynb #946e2464
-def _place_of(name: str, stage: Stage, root: Path) -> str:
+def _shown_place(name: str, stage: Stage, root: Path) -> str:
     "Where a file would lie, seen from the project; as it is written where that is outside."
     path = os.path.normpath(stage.path.parent.absolute() / os.path.expanduser(name))
     shown = os.path.relpath(path, root.absolute())
@@ -73,7 +73,7 @@ def missing_scripts(
     stage: Stage,  # as read from its notebook
     root: Path,  # folder of the project
     around: Collection[Stage],  # all stages of the pipeline
-    deleted: Callable[[Path, list[str]], tuple | None] = deleted_in_git,  # asks git
+    deleted: Callable[[Path, list[str]], tuple | None] = deleted_in_git,  # asks git for a file
 ) -> Iterator[Problem]:  # in the order of the cells
     "Files that a stage runs and that are not there."
     here = stage.path.parent.absolute()
@@ -82,7 +82,7 @@ def missing_scripts(
     cells = script_cells(running_cells(stage)) if missing else {}
     for name, parsed in cells.items():
         if name in missing:
-            place, position = _place_of(name, stage, root), parsed.cell.position
+            place, position = _shown_place(name, stage, root), parsed.cell.position
             kept = deleted(root, [place])
             back = f"bring it back: `git checkout {kept[1]} -- {kept[0]}`" if kept else f"put {place} there"
             message = f"cell {position} runs `{name}`, and there is no such file"

@@ -23,7 +23,8 @@ from .url import pin_url
 from ..store.errors import InputChangedError, Problem, StoreError, UsageError
 from ..store.names import Name
 from ..store.objects import Store
-from ..store.settings import PLACES, Project, refresh_s, source_settings, timeout_s
+from ..store.settings import PLACES, Project, source_settings
+from ..store.source_times import refresh_s, timeout_s
 from ..store.url import scheme_of, url_identity
 
 # %% ../../nbs/sources/060_pin.ipynb #88d9ec7b
