@@ -15,12 +15,13 @@ __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..store.errors import IntegrityError
+from ..store.errors import IntegrityError, LockedError
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
 from .output import counted, show_table
@@ -324,9 +325,9 @@ def collect_here(
     how = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
     found, overlay = collect(store, retention, **how), overlay_root(project)
     if overlay.is_dir():
-        found = with_overlay(
-            found, collect(open_store(overlay, project.group, below=store), retention, **how)
-        )
+        own = open_store(overlay, project.group, below=store)
+        with suppress(LockedError):  # somebody collects there just now
+            found = with_overlay(found, collect(own, retention, **how))
     went = [found[kind][what] for kind in ("moved", "deleted") for what in ("objects", "records", "runs")]
     is_emptied = not retention.quarantine and found["quarantine"]["files"]
     if (any(went) or is_emptied) and not dry_run:
