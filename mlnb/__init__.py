@@ -126,6 +126,7 @@ Modules:
 - `mlnb.notebook.kernel_name`: Which kernel a notebook names, and what that means here
 - `mlnb.notebook.magics`: What a magic or a line for the shell may do to a result, and what to write instead
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
+- `mlnb.notebook.missing_scripts`: A file that a stage runs and that is not there
 - `mlnb.notebook.notebook_file`: What an `.ipynb` file is when it is no notebook, and what to do about it
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
@@ -143,6 +144,7 @@ Modules:
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.embedding`: The sieve of a page that knows its project: pictures, links, places and colours find their way in
 - `mlnb.publish.estimators`: Show a model of scikit-learn as its diagram, without script and without its hidden help
+- `mlnb.publish.foretold`: What pages will not show, said before anything is published
 - `mlnb.publish.formulas`: Show a formula as MathML that a browser draws by itself, or as its source
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give

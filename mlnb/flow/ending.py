@@ -295,10 +295,11 @@ def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
     return kept
 
 
-def _open_notebook(plan: Plan, kept: Path) -> str | None:
-    "Lay a copy of a failed notebook where JupyterLab opens it; None where there can be none."
-    opened = keep_opened(plan.project.root, plan.pipeline.name, kept, bool(plan.store.group))
-    return opened and str(opened)
+def _open_notebook(plan: Plan, kept: Path) -> dict:
+    "Lay a copy of a failed notebook where JupyterLab opens it: `opened`, or why there is none."
+    why: list[str] = []
+    opened = keep_opened(plan.project.root, plan.pipeline.name, kept, bool(plan.store.group), why.append)
+    return {"opened": str(opened)} if opened else {"opened": None, "not_opened": why[0]}
 
 # %% ../../nbs/flow/250_ending.ipynb #3765663c
 def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
@@ -306,7 +307,7 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     is_cancelled = attempt.is_cancelled
     inputs = {name: artifact.as_dict() for name, artifact in step.inputs.items()}
     kept = _keep_notebook(run, step, attempt)
-    opened = None if is_cancelled else _open_notebook(run.plan, kept)
+    opened = {"opened": None} if is_cancelled else _open_notebook(run.plan, kept)
     run.set(
         step.name,
         "cancelled" if is_cancelled else "failed",
@@ -315,7 +316,7 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
         seconds=attempt.seconds,
         peak_mib=attempt.peak_mib,
         notebook=str(kept),
-        opened=opened,
+        **opened,
         last_lines=attempt.last_lines,
         metrics=attempt.metrics,
         saved=attempt.outputs,

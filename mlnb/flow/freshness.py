@@ -19,6 +19,7 @@ from .observed import Locations, observed_now
 from .steps import Plan, Step
 from .value_packages import packages_of_inputs
 from ..notebook.each import unit_name
+from ..notebook.gone import recorded_place
 from ..notebook.packages import distributions_by_module
 from ..store.codecs import codec_packages
 from ..store.digests import digest_of
@@ -107,6 +108,16 @@ def without_made(
     return replace(found, modules=modules, files={n: p for n, p in found.files.items() if n not in own})
 
 # %% ../../nbs/flow/110_freshness.ipynb #e69cfd06
+def _with_place(plan: Plan, step: Step, found: dict) -> dict:
+    "A reason; of a module that is gone it also says where it was, and which stage made it."
+    if found["kind"] != "module" or found["after"] is not None or found["name"].startswith("."):
+        return found
+    stages = [step.stage, *plan.pipeline.stages.values()]
+    was = recorded_place(plan.project, stages, found["name"].partition(".")[0])
+    is_there = was is None or (plan.project.root / was.path).exists()
+    return found if is_there else found | {"message": f"{found['message']} ({was})"}
+
+
 def stale_reasons(
     plan: Plan,  # whose store has the records
     step: Step,  # with its key
@@ -121,7 +132,8 @@ def stale_reasons(
     if same is not None:
         lost = next((n for n, o in same["outputs"].items() if not is_whole(plan.store, o)), "?")
         return [reason("new", f"its output `{lost}` is no longer whole in the store", lost)]
-    return explain(newest["parts"], now, [position for position, _ in step.stage.code])
+    found = explain(newest["parts"], now, [position for position, _ in step.stage.code])
+    return [_with_place(plan, step, one) for one in found]
 
 # %% ../../nbs/flow/110_freshness.ipynb #45d15951
 def is_strict(

@@ -13,7 +13,7 @@ import os
 
 from .steps import Plan
 from ..store.disk import make_folder
-from ..store.holders import claim
+from ..store.holders import by_turns, claim
 from ..store.hosts import here, read_mark
 from ..store.refs import actor
 
@@ -33,12 +33,13 @@ class StageLock:
         self.run, self.file, self.mode = run, None, 0o660 if plan.store.group else 0o600
 
     def take(self) -> bool:
-        "Try to take it, without waiting."
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self.mode)
-        file = os.fdopen(handle, "a+", encoding="utf-8")
-        if os.fstat(handle).st_uid == os.getuid():
-            os.fchmod(handle, self.mode)
-        is_mine = claim(self.root, handle, f"{actor()}, run {self.run}, process {os.getpid()}")
+        "Try to take it, without waiting for whoever has it."
+        with by_turns(self.root, self.path.with_suffix(".turn"), self.mode):
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self.mode)
+            file = os.fdopen(handle, "a+", encoding="utf-8")
+            if os.fstat(handle).st_uid == os.getuid():
+                os.fchmod(handle, self.mode)
+            is_mine = claim(self.root, handle, f"{actor()}, run {self.run}, process {os.getpid()}")
         self.file = file if is_mine else file.close()
         return is_mine
 

@@ -57,7 +57,8 @@ def _notebook_lines(entry: dict) -> list[str]:
     if not entry["notebook"]:
         return []
     kept = Path(entry.get("opened") or entry["notebook"])
-    return [f"  executed notebook: {os.path.relpath(kept) if kept.is_absolute() else kept}"]
+    why = f" (no copy for JupyterLab: {entry['not_opened']})" if entry.get("not_opened") else ""
+    return [f"  executed notebook: {os.path.relpath(kept) if kept.is_absolute() else kept}{why}"]
 
 
 def _kept_lines(entry: dict, document: dict) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from .configuration import importable_ahead
 from .given_parameters import check_parameters, values_given
 from .launch import Launch, launch_of_notebook
-from .link import ensure_server
+from .way import open_way
 from ..notebook.imports import module_files
 from ..notebook.stage import kernel_problems
 from ..store.errors import UsageError, did_you_mean
@@ -171,7 +171,7 @@ def launch_by_hand(
     check_language(call.language)
     check_kernel(kernel_name, managed.nb)
     check_parameters(managed.nb)
-    launch = launch_of_notebook(file, ensure_server(), values_given(managed.nb))
+    launch = launch_of_notebook(file, open_way(), values_given(managed.nb))
     if launch is None:
         raise UsageError(f"{file.name} was changed while papermill read it", "run it again")
     return launch if call.cwd is None else work_in(launch, call.cwd)

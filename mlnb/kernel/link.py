@@ -9,8 +9,7 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 # %% auto #0
 __all__ = ['AT_START', 'LINE_LIMIT', 'SERVER_COMMAND', 'Tell', 'own_source_state', 'customization_state', 'server_identity',
            'can_serve', 'server_folder', 'server_address', 'Link', 'peer_user', 'peer_process', 'connect', 'ask',
-           'wait_for_server', 'start_server', 'running_servers', 'begin_server', 'ensure_server', 'inherited_settings',
-           'apply_settings']
+           'wait_for_server', 'start_server', 'running_servers', 'begin_server', 'inherited_settings', 'apply_settings']
 
 # %% ../../nbs/kernel/170_link.ipynb #a8e42ec0
 import json
@@ -193,7 +192,7 @@ def ask(
 
 # %% ../../nbs/kernel/170_link.ipynb #afc07301
 def wait_for_server(
-    address: Path,  # as `ensure_server` gave it
+    address: Path,  # as `begin_server` gave it
     timeout_s: float = 30.0,  # how long a server may take to come up [s]
 ) -> Link | None:  # None when it did not come
     "Connect to a server that may still be starting."
@@ -254,13 +253,6 @@ def begin_server(
     except (OSError, MlnbError) as error:
         tell(f"kernels start cold: {error}")
         return None, None
-
-
-def ensure_server(
-    tell: Tell = lambda line: None,  # gets a line when there can be none
-) -> Path | None:  # its address; None where none can run
-    "Start the kernel server of this environment unless it is there, and say where it will be."
-    return begin_server(tell)[0]
 
 # %% ../../nbs/kernel/170_link.ipynb #c244c672
 def inherited_settings() -> dict[str, Any]:

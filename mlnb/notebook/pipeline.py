@@ -22,6 +22,7 @@ from typing import NamedTuple, Self
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
 from .missing import is_importable, missing_imports
+from .missing_scripts import missing_scripts
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
 from .read_cache import read_stages
@@ -385,10 +386,11 @@ def look_into(
 
 # %% ../../nbs/notebook/240_pipeline.ipynb #f86e888e
 def _import_concerns(project: Project, stages: list[Stage]) -> Iterator[Concern]:
-    "Imports of what is not installed, each with its stage."
+    "Imports of what is not installed and scripts that are not there, each with its stage."
     find, gone = cache(is_importable), partial(module_gone, project, stages)
     for stage in stages:
-        for problem in missing_imports(stage, project.root, stages, find, gone):
+        imports = missing_imports(stage, project.root, stages, find, gone)
+        for problem in (*imports, *missing_scripts(stage, project.root, stages)):
             yield Concern(problem, (stage.name,))
 
 # %% ../../nbs/notebook/240_pipeline.ipynb #e4e2ff0c

@@ -27,7 +27,8 @@ from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import Name
 from ..store.objects import Store, has
-from ..store.settings import Project, refresh_s, source_settings
+from ..store.settings import Project, source_settings
+from ..store.source_times import refresh_s
 from ..store.url import scheme_of, url_identity
 
 # %% ../../nbs/sources/070_last_pin.ipynb #1696a75d

@@ -56,7 +56,8 @@ def drop_answer(
     left = saved_by_hand(project)
     shown = ", ".join(hand_row(one)[0] for one in gone) or "nothing"
     line = f"dropped {shown}; {counted(len(left), 'name')} left"
-    return Answer({"overlay": left, "dropped": gone}, lambda: print(line))
+    later = "`mlnb gc` moves what nothing else needs of it to the trash, and the next one frees the space"
+    return Answer({"overlay": left, "dropped": gone}, lambda: print(line), notes=(later,) if gone else ())
 
 # %% ../../nbs/terminal/130_overlay.ipynb #79c1fd67
 OVERLAY_ACTIONS = ("list", "drop")

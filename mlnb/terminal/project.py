@@ -50,14 +50,14 @@ def warmed(
 ) -> dict:  # JSON document; raises `MlnbError` where no server can run
     "Let the kernel server import, in the background, what the stages of some pipelines import."
     from mlnb.flow.attempt import announce
-    from mlnb.kernel.link import ensure_server
+    from mlnb.kernel.way import open_way
 
     plans = [plan for name in pipelines or [None] for plan in plans_of(name)[2]]
     notices: list[str] = []
-    server = ensure_server(notices.append)
-    if server is None:
+    way = open_way(notices.append)
+    if way is None:
         raise MlnbError(notices[0], "run without it: kernels start cold by themselves")
-    links = [announce(plan, list(plan.steps), server) for plan in plans]
+    links = [announce(plan, list(plan.steps), way) for plan in plans]
     if None in links:
         raise MlnbError("the kernel server did not come up", "look at `mlnb kernels` and try again")
     for link in links:
@@ -133,13 +133,25 @@ def warm_answer(
     return Answer(found, lambda: print(f"{what}; `mlnb kernels` shows how far it is"))
 
 # %% ../../nbs/terminal/190_project.ipynb #c1d78842
+_NOT_THERE = {
+    False: "`mlnb kernels install --user` installs it for you alone",
+    True: "set JUPYTER_DATA_DIR to a folder that can be written, and start JupyterLab with it as well",
+}  # whether it was to be for the user -> what to do where nothing can be written
+
+
 def install_answer(
     is_for_user: bool,  # instead of this environment
 ) -> Answer:
     "Make the kernel `mlnb` known to JupyterLab."
     from mlnb.kernel.provisioner import install_kernelspec
 
-    place = install_kernelspec(is_for_user)
+    try:
+        place = install_kernelspec(is_for_user)
+    except OSError as error:
+        where, why = error.filename or "its folder", error.strerror or str(error)
+        raise UsageError(
+            f"the kernel `mlnb` cannot be installed in {where} ({why})", _NOT_THERE[is_for_user]
+        ) from error
     line = f'the kernel `mlnb` is installed in {place}; choose "Python (mlnb)" in JupyterLab'
     return Answer({"installed": str(place)}, lambda: print(line))
 
