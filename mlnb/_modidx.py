@@ -3406,6 +3406,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlnb.publish.formulas': { 'mlnb.publish.formulas.Formulas': ('publish/formulas.html#formulas', 'mlnb/publish/formulas.py'),
                                        'mlnb.publish.formulas.Formulas.__init__': ( 'publish/formulas.html#formulas.__init__',
                                                                                     'mlnb/publish/formulas.py'),
+                                       'mlnb.publish.formulas.Formulas.leave_out': ( 'publish/formulas.html#formulas.leave_out',
+                                                                                     'mlnb/publish/formulas.py'),
                                        'mlnb.publish.formulas.Formulas.show': ( 'publish/formulas.html#formulas.show',
                                                                                 'mlnb/publish/formulas.py'),
                                        'mlnb.publish.formulas._attributes': ( 'publish/formulas.html#_attributes',

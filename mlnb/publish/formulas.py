@@ -9,8 +9,8 @@ A formula that cannot be shown stays on the page as its source, marked, with the
 
 # %% auto #0
 __all__ = ['MANY', 'STACK', 'ELEMENTS', 'YES_OR_NO', 'LENGTHS', 'SHORT_LENGTH', 'ATTRIBUTE_FORMS', 'CLASS_OF', 'LINE',
-           'TEXT_CLASS', 'ENTITY', 'TALLEST', 'UNPRINTABLE', 'MOST_FORMULAS', 'converted', 'allowed', 'safe_mathml',
-           'source_shown', 'Formulas', 'formula']
+           'TEXT_CLASS', 'ENTITY', 'TALLEST', 'UNPRINTABLE', 'MOST_FORMULAS', 'MOST_NAMED', 'converted', 'allowed',
+           'safe_mathml', 'source_shown', 'Formulas', 'formula']
 
 # %% ../../nbs/publish/070_formulas.ipynb #6df6eed7
 import re
@@ -22,6 +22,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from markupsafe import Markup, escape
 
+from .ledger import Ledger, LeftOut
 from .macros import SYNONYMS, NotShown
 from .tex import labels, ready
 
@@ -218,15 +219,18 @@ def source_shown(
     tex: str,  # a formula as it was written
     reason: str,  # why it is not drawn
     is_block: bool,  # whether it stands on a line of its own
+    n: int = 0,  # number of its entry in the ledger; 0 = none
 ) -> Markup:
     "Show a formula as its source."
     kind = "formula block" if is_block else "formula"
     shown = UNPRINTABLE.sub("\ufffd", tex).strip()
     title = f"This formula is shown as its source: {UNPRINTABLE.sub(' ', reason)}."
-    return Markup('<code class="{}" title="{}">{}</code>').format(kind, title, shown)
+    place = Markup(' id="gone-{}"').format(n) if n else ""
+    return Markup('<code class="{}"{} title="{}">{}</code>').format(kind, place, title, shown)
 
 # %% ../../nbs/publish/070_formulas.ipynb #ff8ad8e5
 MOST_FORMULAS = 5_000  # formulas on one page
+MOST_NAMED = 60  # characters of a formula that name it
 
 
 class Formulas:
@@ -235,8 +239,9 @@ class Formulas:
     def __init__(
         self,
         sources: list[str] = (),  # markdown of the page, in order
+        ledger: Ledger | None = None,  # of the page; None for a text by itself
     ):
-        self.macros = dict(SYNONYMS)
+        self.macros, self.ledger = dict(SYNONYMS), ledger
         self.numbers = labels(sources)
         self.not_shown = []
         self.count = 0
@@ -257,8 +262,21 @@ class Formulas:
                 return Markup("")
             return safe_mathml(converted(words, is_block), written)
         except NotShown as error:
-            self.not_shown.append((written, str(error)))
-            return source_shown(written, str(error), is_block)
+            return source_shown(written, str(error), is_block, self.leave_out(written, str(error)))
+
+    def leave_out(
+        self,
+        tex: str,  # a formula as it was written
+        reason: str,  # why it is not drawn
+    ) -> int:  # number of its entry in the ledger; 0 = there is none
+        "Write down a formula that is shown as its source."
+        self.not_shown.append((tex, reason))
+        if self.ledger is None:
+            return 0
+        name = " ".join(tex.replace("`", "'").split())[:MOST_NAMED] if self.count <= MOST_FORMULAS else "…"
+        return self.ledger.leave_out(
+            LeftOut(f"Formula `{name}`", f"{reason}; its source stands in its place")
+        )
 
 
 def formula(

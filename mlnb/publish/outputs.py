@@ -27,6 +27,7 @@ from markupsafe import Markup, escape
 from .delimiters import show_latex
 from .embedding import embed
 from .estimators import diagram, is_estimator
+from .formulas import Formulas
 from mlnb.publish.interactive import (
     INTERACTIVE_KINDS,
     Kind,
@@ -238,10 +239,10 @@ def one_form(
     if mime == "text/plain":
         return terminal_text(text)
     if mime == "text/latex":
-        return show_latex(text)
+        return show_latex(text, Formulas(ledger=ledger))
     if mime == "text/html":
         return _html_form(text, ledger)
-    html = markdown(text, sieve=partial(embed, ledger=ledger))
+    html = markdown(text, None, Formulas(ledger=ledger), partial(embed, ledger=ledger))
     return Markup("") if _is_empty(html) else html
 
 # %% ../../nbs/publish/140_outputs.ipynb #d20c964f

@@ -288,7 +288,7 @@ def render_cells(
 
     hidden = next((hides_code(cell) for cell in cells if cell["cell_type"] == "code"), False)
     headings, parts = [], []
-    formulas = Formulas([source_of(cell) for cell in cells if cell["cell_type"] == "markdown"])
+    formulas = Formulas([source_of(cell) for cell in cells if cell["cell_type"] == "markdown"], ledger)
     for position, cell in enumerate(cells, 1):
         if cell["cell_type"] == "markdown":
             parts.append(prose_cell(source_of(cell), cell.get("attachments"), headings, ledger, formulas))
@@ -381,16 +381,18 @@ def render(
 ) -> str:  # one self-contained HTML page
     "Make the page of a stage from its executed notebook; what it cannot show is written into the ledger."
     from mlnb.publish.embedding import embed
+    from mlnb.publish.formulas import Formulas
     from mlnb.publish.prose import markdown
     from mlnb.publish.widgets import widget_states
 
     ledger = Ledger() if ledger is None else ledger
     ledger.widgets, sieve = widget_states(notebook), partial(embed, ledger=ledger)
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
+    formulas = Formulas([title, lede], ledger)
     title_html = Markup(
-        re.sub(r"^<p>(.*)</p>$", r"\1", markdown(title, sieve=sieve).strip(), flags=re.DOTALL)
+        re.sub(r"^<p>(.*)</p>$", r"\1", markdown(title, None, formulas, sieve).strip(), flags=re.DOTALL)
     )
-    lede_html = markdown(lede, sieve=sieve) if lede else ""
+    lede_html = markdown(lede, None, formulas, sieve) if lede else ""
     article, headings = render_cells(cells, facts.failed_cell, ledger)
     body = fill(
         PAGE,
