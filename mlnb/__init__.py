@@ -143,6 +143,7 @@ Modules:
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.embedding`: The sieve of a page that knows its project: pictures, links, places and colours find their way in
 - `mlnb.publish.estimators`: Show a model of scikit-learn as its diagram, without script and without its hidden help
+- `mlnb.publish.foretold`: What pages will not show, said before anything is published
 - `mlnb.publish.formulas`: Show a formula as MathML that a browser draws by itself, or as its source
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give

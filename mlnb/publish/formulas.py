@@ -274,9 +274,8 @@ class Formulas:
         if self.ledger is None:
             return 0
         name = " ".join(tex.replace("`", "'").split())[:MOST_NAMED] if self.count <= MOST_FORMULAS else "…"
-        return self.ledger.leave_out(
-            LeftOut(f"Formula `{name}`", f"{reason}; its source stands in its place")
-        )
+        why = f"{reason}; its source stands in its place"
+        return self.ledger.leave_out(LeftOut(f"Formula `{name}`", why, "Write it with other commands"))
 
 
 def formula(

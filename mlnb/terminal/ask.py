@@ -269,6 +269,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     from mlnb.flow.problems import check_of
     from mlnb.flow.undeclared import undeclared_uses
     from mlnb.notebook.pipeline import read_pipeline
+    from mlnb.publish.foretold import page_problems
 
     project, store, profile = open_project()
     names = list(project.pipelines) if pipeline is None else [pipeline]
@@ -279,7 +280,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
     ran = {problem["file"] for problem in told}  # which files those read by themselves is known
     seen = [p for p in found["problems"] if p["rule"] != "reads-outside" or p["file"] not in ran]
-    found["problems"] = seen + told
+    found["problems"] = seen + told + [asdict(problem) for problem in page_problems(project, names)]
     n_errors = sum(problem["level"] == "error" for problem in found["problems"])
     code = 2 if n_errors else 0
 
