@@ -2,6 +2,7 @@
 silence, nothing hostile becomes active, and no file leaves the project that was not meant to."""
 
 import base64
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -11,19 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlnb.notebook.scaffold import notebook_of
 from mlnb.publish.embedding import embed, with_drawings
 from mlnb.publish.estimators import diagram
 from mlnb.publish.history import RunPage, StagePage
 from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.ledger import Ledger
-from mlnb.publish.links import PageLinks, SiteMap
+from mlnb.publish.links import PageLinks, SiteMap, linked_files
 from mlnb.publish.outputs import notebook_without_places
 from mlnb.publish.page_cells import join_outputs
 from mlnb.publish.pages import Facts, render
 from mlnb.publish.pictures import LARGEST_PICTURE, Pictures, safe_svg
 from mlnb.publish.site import Building, run_files
 from mlnb.publish.styles import plain_declarations, read_scope
-from mlnb.store.settings import Project
+from mlnb.store.settings import Project, read_project
 from mlnb.terminal.publish import left_out_entries, left_out_lines
 
 DOT = base64.b64decode("R0lGODlhAQABAAAAACw=")
@@ -391,6 +393,79 @@ def test_links_lead_to_pages_and_headings_and_what_leads_nowhere_is_said(project
     ]
     assert 'id="sub-1"' in run_files(head, building)["z.html"]
     assert faults(page) == []
+
+
+TEXTS = {
+    "a": [LINKED, "![](plan.gif) ![](gone.png) <img src='/etc/passwd'> ![](https://e.org/a.png)"],
+    "b": [r"# $\href{x}{y}$", "<video src='a.mp4'></video>", "costs $5", r"$a$ and $$\href{x}{y}$$"],
+    "c": ["# Whole", "![](plan.gif) [b](b.ipynb) [site](https://e.org) $a^2$"],
+}
+
+
+def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_path, asked):
+    folder = tmp_path / "nbs"
+    folder.mkdir()
+    (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.p]\nnotebooks = nbs\n")
+    (folder / "plan.gif").write_bytes(DOT)
+    for name, sources in TEXTS.items():
+        built = notebook_of([("markdown", source, ()) for source in sources])
+        (folder / f"{name}.ipynb").write_text(json.dumps(built))
+    run, project = run_page("r1", *(stage(n, *texts) for n, texts in TEXTS.items())), read_project(tmp_path)
+    building = Building(None, "Shop", SiteMap(project, linked_files(project), [run]))
+    run_files(run, building)
+    left = {page: entries for page, entries in building.left_out.items() if entries}
+    assert {page: len(entries) for page, entries in left.items()} == {"p/r1/a.html": 8, "p/r1/b.html": 3}
+    will = {f"{e.what} is not shown: {e.why}" for entries in left.values() for e in entries}
+    found = asked("check", "--json", cwd=tmp_path)
+    told = [p for p in found.json["problems"] if p["rule"] == "not-shown"]
+    assert {p["message"] for p in told} == will and found.code == 0
+    assert {(p["file"], p["cell"]) for p in told} == {
+        ("nbs/a.ipynb", 1),
+        ("nbs/a.ipynb", 2),
+        ("nbs/b.ipynb", 1),
+        ("nbs/b.ipynb", 2),
+        ("nbs/b.ipynb", 4),
+    }
+    assert all(p["mend"] and p["level"] == "warning" for p in told)
+
+
+SOUND = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "![](gone.png) $\\href{a}{b}$"}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [SOUND, {"cell_type": "markdown", "id": "b", "metadata": {}}],
+        [SOUND, None],
+        [SOUND | {"metadata": None}],
+        [SOUND | {"source": ["$", 5]}],
+        [SOUND | {"attachments": [1]}],
+        [SOUND | {"attachments": {"a.png": 3}, "source": "![](attachment:a.png)"}],
+        [SOUND | {"source": "\ud800 ![](\0a.png) [x](http://[) [y](#) <a href='%ff.x'>q</a> <img src>"}],
+        [SOUND | {"source": "[a" * 3_000 + "$" * 999}],
+    ],
+)
+def test_check_of_a_notebook_that_is_broken_or_hostile_ends_with_problems_and_no_fault(
+    tmp_path, asked, cells
+):
+    (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.p]\nnotebooks = nbs\n")
+    (tmp_path / "nbs").mkdir()
+    whole = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "nbs" / "10_a.ipynb").write_text(json.dumps(whole))
+    assert asked("check", "--json", cwd=tmp_path).code in (0, 2)
+
+
+def test_formulas_that_stay_source_are_in_the_ledger_wherever_they_stand():
+    wrong = r"$\href{%s}{y}$"
+    latex = code(shown(**{"text/latex": wrong % "d"}), shown(**{"text/markdown": wrong % "e"}))
+    ledger = Ledger()
+    page = page_of(text(f"# T {wrong % 'a'}\n> {wrong % 'b'}"), text(wrong % "c"), latex, ledger=ledger)
+    assert [entry.what for entry in ledger.left_out] == [f"Formula `\\href{{{x}}}{{y}}`" for x in "abcde"]
+    assert [
+        page.count(f'<code class="formula{b}" id="gone-{n}"')
+        for n, b in enumerate(["", "", "", " block", ""], 1)
+    ] == [1] * 5
+    assert "5 not shown" in page and faults(page) == [] and "&lt;code" not in page
 
 
 def test_part_of_a_fan_out_links_to_the_same_part(project):

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import nh3
 from markupsafe import Markup
 
+from .formulas import UNPRINTABLE
 from .ledger import Ledger, LeftOut, note_of_gap
 from .pictures import safe_svg
 from .prose import ATTRIBUTES, CLASSES, IMAGE, TAGS, WITH_CONTENT, boxed, svg_image
@@ -191,6 +192,7 @@ def embed(
     ledger: Ledger,  # of the page that it becomes a part of
 ) -> Markup:  # balanced markup that runs and fetches nothing
     "Let through what is allowed, and let the project's own things in."
+    html = UNPRINTABLE.sub("\ufffd", html)
     scope = read_scope(html, ledger.n_scopes + 1)
     safe = nh3.clean(
         with_drawings(html),

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from ..notebook.notebook_file import parse_notebook
 from ..notebook.pipeline import Pipeline, read_pipeline
+from ..notebook.stage import Stage
 from ..store.errors import Problem, UsageError
 from ..store.settings import Project
 
@@ -37,20 +39,20 @@ def site_to_come(
     pipelines: dict[str, Pipeline],  # all that it has, by name
 ) -> Any:  # a `SiteMap`
     "The site as it would be if all stages had just been run."
-    from mlnb.publish.history import RunPage, StagePage, readable_notebook
+    from mlnb.publish.history import RunPage, StagePage
     from mlnb.publish.links import SiteMap, linked_files
     from mlnb.publish.pages import Facts
     from mlnb.publish.site import own_files
 
+    def page_of(pipeline: str, stage: Stage) -> StagePage:
+        notebook = parse_notebook(stage.content, stage.file)[0] or None
+        facts = Facts(pipeline, stage.name, "waiting")
+        return StagePage(stage.name, "waiting", facts, notebook, made_in=pipeline)
+
     runs = []
     for name, pipeline in pipelines.items():
-        pages = [
-            StagePage(
-                s.name, "waiting", Facts(name, s.name, "waiting"), readable_notebook(s.content), made_in=name
-            )
-            for s in pipeline.stages.values()
-        ]
-        runs.append(RunPage(name, name, "", "running", None, None, {}, tuple(pages), True))
+        pages = tuple(page_of(name, stage) for stage in pipeline.stages.values())
+        runs.append(RunPage(name, name, "", "running", None, None, {}, pages, True))
     own: set[str] = set()
     with suppress(UsageError):  # which `mlnb publish` says
         own = {*own_files(project.root)}
@@ -90,7 +92,8 @@ def page_problems(
     site, found = site_to_come(project, pipelines), []
     for run in site.runs:
         stages = pipelines[run.pipeline].stages if run.pipeline in names else {}
-        pages = [page for page in run.stages if page.stage in stages and may_lack(stages[page.stage].content)]
+        pages = [page for page in run.stages if page.notebook and page.stage in stages]
+        pages = [page for page in pages if may_lack(stages[page.stage].content)]
         gaps = [(stages[page.stage], *gap) for page in pages for gap in _gaps_of(site, run, page)]
         found += [_gap_problem(entry, stage.place(position)) for stage, position, entry in gaps]
     return list(dict.fromkeys(found))

@@ -124,7 +124,9 @@ class PageLinks:
             if not path and fragment:
                 place = self.on_page("", self.stage, fragment)
                 return place, "" if place else "no such heading"
-            if not path or self.notebook is None:
+            if not path:
+                return "#content", ""
+            if self.notebook is None:
                 return "", "the folder of the notebook is not known"
             return self.of_file(self.notebook.parent / path, fragment)
         except (ValueError, OSError, RuntimeError):

@@ -389,9 +389,8 @@ def render(
     ledger.widgets, sieve = widget_states(notebook), partial(embed, ledger=ledger)
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
     formulas = Formulas([title, lede], ledger)
-    title_html = Markup(
-        re.sub(r"^<p>(.*)</p>$", r"\1", markdown(title, None, formulas, sieve).strip(), flags=re.DOTALL)
-    )
+    said = str(markdown(title, None, formulas, sieve)).strip()  # `re.sub` would escape a `Markup`
+    title_html = Markup(re.sub(r"^<p>(.*)</p>$", r"\1", said, flags=re.DOTALL))
     lede_html = markdown(lede, None, formulas, sieve) if lede else ""
     article, headings = render_cells(cells, facts.failed_cell, ledger)
     body = fill(

@@ -103,6 +103,7 @@ def prose_cell(
     formulas: Formulas | None = None,  # of the page; None for a cell by itself
 ) -> Markup:
     "A markdown cell as a part of a page."
-    ledger.attachments = attachments or {}
+    found = attachments if isinstance(attachments, dict) else {}
+    ledger.attachments = {name: forms for name, forms in found.items() if isinstance(forms, dict)}
     html = markdown(source, ledger.attachments, formulas, partial(prose_form, ledger=ledger))
     return mark_places(number_headings(html, headings), ledger)
