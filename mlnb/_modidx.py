@@ -3672,6 +3672,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.publish.pages.has_error': ('publish/pages.html#has_error', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.made': ('publish/pages.html#made', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.note_label': ('publish/pages.html#note_label', 'mlnb/publish/pages.py'),
+                                    'mlnb.publish.pages.one_line': ('publish/pages.html#one_line', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.record_facts': ('publish/pages.html#record_facts', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.render': ('publish/pages.html#render', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.render_cells': ('publish/pages.html#render_cells', 'mlnb/publish/pages.py'),

@@ -9,7 +9,7 @@ no network, and nothing that a notebook's output contains can run in it. It refu
 # %% auto #0
 __all__ = ['STATES', 'TILES', 'CODE_CELL', 'FAILED', 'PAGE', 'MADE', 'Facts', 'environment_rows', 'code_row', 'stale_note',
            'given_parameters', 'values_used', 'record_facts', 'state_mark', 'note_label', 'with_intervals', 'tiles',
-           'split_title', 'render_code', 'has_error', 'render_cells', 'made', 'render']
+           'split_title', 'render_code', 'has_error', 'render_cells', 'made', 'one_line', 'render']
 
 # %% ../../nbs/publish/170_pages.ipynb #362bbdc6
 import re
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
@@ -372,6 +372,18 @@ def made(
     }
     return fill(MADE, facts=shown)
 
+# %% ../../nbs/publish/170_pages.ipynb #dc39fa23
+_BLOCK = r"</?(?:p|h[1-6]|div|table|ul|ol|dl|pre|blockquote|details|section)\b"
+
+
+def one_line(
+    html: Markup,  # of a text that should be a single paragraph
+    text: str,  # that it was made of
+) -> Markup:  # without the paragraph around it
+    "Markup for a heading; the plain text where it is more than words."
+    inner = re.fullmatch(rf"\s*<p>((?:(?!{_BLOCK}).)*)</p>\s*", str(html), re.DOTALL)
+    return Markup(inner[1]) if inner else escape(text)
+
 # %% ../../nbs/publish/170_pages.ipynb #63c348d5
 def render(
     notebook: dict,  # executed, as JSON gives it; or what `join_outputs` made
@@ -389,8 +401,7 @@ def render(
     ledger.widgets, sieve = widget_states(notebook), partial(embed, ledger=ledger)
     title, lede, cells = split_title(own_cells(notebook), facts.stage)
     formulas = Formulas([title, lede], ledger)
-    said = str(markdown(title, None, formulas, sieve)).strip()  # `re.sub` would escape a `Markup`
-    title_html = Markup(re.sub(r"^<p>(.*)</p>$", r"\1", said, flags=re.DOTALL))
+    title_html = one_line(markdown(title, None, formulas, sieve), title)
     lede_html = markdown(lede, None, formulas, sieve) if lede else ""
     article, headings = render_cells(cells, facts.failed_cell, ledger)
     body = fill(
