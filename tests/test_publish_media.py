@@ -31,7 +31,7 @@ from mlnb.terminal.publish import left_out_entries, left_out_lines
 DOT = base64.b64decode("R0lGODlhAQABAAAAACw=")
 DOT_URI = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 WIDGET = "application/vnd.jupyter.widget-view+json"
-OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|s\d+-\d+)")
+OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|scope-\d+-\d+)")
 VOID = {"img", "br", "hr", "wbr", "col", "meta", "link"}
 
 
@@ -172,7 +172,7 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
-plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|s1-1|m1-1|mlnb-gone:1|<!--|-->|&quot;
+plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->|&quot;
 data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
@@ -197,7 +197,7 @@ def test_any_css_is_written_anew_within_its_scope_or_dropped(css):
     assert not re.search(r"url|[<>{}\\@'\"]|position|expression|var|calc|9999|-5em", plain)
     for rule in read_scope(f"<style>{css}</style>", 7).rules:
         selectors, _, declarations = rule.partition(" {")
-        assert all(one.strip().startswith(".s7 ") for one in selectors.split(","))
+        assert all(one.strip().startswith(".scope-7 ") for one in selectors.split(","))
         assert declarations.count("}") == 1 and "<" not in rule and "\\" not in rule
 
 
@@ -465,7 +465,7 @@ def test_formulas_that_stay_source_are_in_the_ledger_wherever_they_stand():
         page.count(f'<code class="formula{b}" id="gone-{n}"')
         for n, b in enumerate(["", "", "", " block", ""], 1)
     ] == [1] * 5
-    assert "5 not shown" in page and faults(page) == [] and "&lt;code" not in page
+    assert ">5 formulas shown as source" in page and faults(page) == [] and "&lt;code" not in page
 
 
 def test_part_of_a_fan_out_links_to_the_same_part(project):
@@ -535,7 +535,7 @@ def test_what_only_a_script_draws_has_a_note_a_mend_and_a_place_in_the_account(n
     ledger = Ledger()
     page = page_of(code(shown(**BUNDLES[name])), ledger=ledger)
     assert [(entry.what, bool(entry.mend)) for entry in ledger.left_out] == [(name, True)]
-    assert "0 outputs shown as pictures, 1 not shown" in page and 'id="gone-1"' in article_of(page)
+    assert ">1 not shown" in page and 'id="gone-1"' in article_of(page)
     pictured = Ledger()
     page = page_of(code(shown(**BUNDLES[name], **{"image/png": "aGk="})), ledger=pictured)
     assert "<img" in article_of(page) and pictured.left_out == []
