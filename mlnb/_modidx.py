@@ -3605,6 +3605,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/publish/outputs.py'),
                                       'mlnb.publish.outputs._html_form': ('publish/outputs.html#_html_form', 'mlnb/publish/outputs.py'),
                                       'mlnb.publish.outputs._is_empty': ('publish/outputs.html#_is_empty', 'mlnb/publish/outputs.py'),
+                                      'mlnb.publish.outputs._only_notes': ('publish/outputs.html#_only_notes', 'mlnb/publish/outputs.py'),
                                       'mlnb.publish.outputs._part': ('publish/outputs.html#_part', 'mlnb/publish/outputs.py'),
                                       'mlnb.publish.outputs._stream': ('publish/outputs.html#_stream', 'mlnb/publish/outputs.py'),
                                       'mlnb.publish.outputs._unknown_type': ( 'publish/outputs.html#_unknown_type',

@@ -172,8 +172,8 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
-plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->|&quot;
-data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->
+&quot;|data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 
@@ -415,7 +415,7 @@ def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_
     run_files(run, building)
     left = {page: entries for page, entries in building.left_out.items() if entries}
     assert {page: len(entries) for page, entries in left.items()} == {"p/r1/a.html": 8, "p/r1/b.html": 3}
-    will = {f"{e.what} is not shown: {e.why}" for entries in left.values() for e in entries}
+    will = {entry.said() for entries in left.values() for entry in entries}
     found = asked("check", "--json", cwd=tmp_path)
     told = [p for p in found.json["problems"] if p["rule"] == "not-shown"]
     assert {p["message"] for p in told} == will and found.code == 0

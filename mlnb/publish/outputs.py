@@ -24,7 +24,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from .delimiters import show_latex
+from .delimiters import show_latex, take_formulas
 from .embedding import embed
 from .estimators import diagram, is_estimator
 from .formulas import Formulas
@@ -195,6 +195,12 @@ def _is_empty(html: str) -> bool:
     return not says_something(Markup(re.sub(r"<[^>]*>", "", html)).unescape())
 
 
+def _only_notes(html: str) -> bool:
+    "Whether markup shows nothing but notes of what is not shown."
+    bare = NOTES.sub("", html)
+    return bare != html and _is_empty(bare)
+
+
 def _html_form(html: str, ledger: Ledger) -> Markup:
     "HTML of an output; a note behind it says if a script was to do more."
     if is_estimator(html):
@@ -206,9 +212,8 @@ def _html_form(html: str, ledger: Ledger) -> Markup:
     if _is_empty(shown):
         return Markup("")
     is_said = kind and kind.name in {entry.what for entry in ledger.left_out[n_before:]}
-    notes = [] if "<img" in shown else NOTES.findall(shown)
-    if notes and _is_empty(NOTES.sub("", shown)):
-        shown = Markup("<p>{}</p>").format(Markup("\n").join(map(Markup, notes)))
+    if _only_notes(shown):
+        shown = Markup("<p>{}</p>").format(Markup("\n").join(map(Markup, NOTES.findall(shown))))
     return shown + interactive_note(kind, ledger) if kind and not is_said else shown
 
 
@@ -296,6 +301,9 @@ def _part(kind: str, content: object, alt: str, ledger: Ledger) -> Markup:
         return Markup("\n").join(filter(None, (render_output(one, alt, ledger) for one in content)))
     if kind == "html":
         return embed(content, ledger)
+    if kind == "math":
+        html, slots = take_formulas(content, Formulas(ledger=ledger))
+        return slots.fill(embed(html, ledger))
     if kind == "picture":
         return picture(*content, alt)
     if kind in ("text", "title"):
@@ -334,10 +342,12 @@ def _unknown_type(data: dict, ledger: Ledger) -> Markup:
 
 def _bundle(data: dict, alt: str, ledger: Ledger) -> Markup:
     "The richest form of an output; a note when it has none that a page can show."
-    texts = {mime: data[mime] for mime in PREFERRED if mime in data}
+    texts, n_before = {mime: data[mime] for mime in PREFERRED if mime in data}, len(ledger.left_out)
     for mime, value in texts.items():
         shown = one_form(mime, value, alt, ledger)
-        if shown and (mime != "text/plain" or says_something(one_text(value))):
+        if data.keys() & {*PICTURES} and _only_notes(shown):
+            del ledger.left_out[n_before:]
+        elif shown and (mime != "text/plain" or says_something(one_text(value))):
             return shown
     kind = kind_by_html(one_text(data.get("text/html", "")))
     if kind:

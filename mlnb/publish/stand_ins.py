@@ -8,9 +8,9 @@ visible note and an entry of the [ledger](020_ledger.ipynb). Only what a noteboo
 
 # %% auto #0
 __all__ = ['HTML_TOKEN', 'HTML_ATTRIBUTE', 'DOTS', 'EMPTY_FIELD', 'MOST_OPTIONS', 'TICKS', 'AS_VALUE', 'FRAMED', 'NAMED',
-           'WHY_NONE', 'MEND_ELEMENT', 'MEND_DRAWING', 'IS_PICTURE', 'ASKS_FOR_TRUST', 'WRITTEN_BY_STYLE',
-           'TITLE_STYLE', 'GROUPING', 'GROUPS', 'SILENT', 'CLOSED', 'LET_THROUGH', 'attributes_of', 'framed_kind',
-           'element_note', 'mathml_shown', 'styled_titles', 'StandIns', 'stand_ins']
+           'WHY_NONE', 'MEND_ELEMENT', 'IS_PICTURE', 'ASKS_FOR_TRUST', 'WRITTEN_BY_STYLE', 'TITLE_STYLE', 'GROUPING',
+           'GROUPS', 'SILENT', 'CLOSED', 'LET_THROUGH', 'attributes_of', 'framed_kind', 'element_note', 'mathml_shown',
+           'styled_titles', 'StandIns', 'stand_ins']
 
 # %% ../../nbs/publish/096_stand_ins.ipynb #151f58dd
 import re
@@ -89,7 +89,8 @@ def _select_text(given: dict[str, str], content: str) -> str:
     chosen = [name for name, (about, _) in zip(names, options, strict=True) if "selected" in about]
     chosen = chosen or ([] if "multiple" in given else names[:1])
     of = ", ".join(names) if len(names) <= MOST_OPTIONS else str(len(names))
-    return f"{', '.join(chosen) or EMPTY_FIELD} (of {of})"
+    said = ", ".join(chosen) or EMPTY_FIELD
+    return said if chosen == names else f"{said} (of {of})"
 
 
 def _title_text(given: dict[str, str], content: str) -> str:
@@ -108,10 +109,13 @@ AS_VALUE: dict[str, Callable[[dict, str], str]] = {
 
 # %% ../../nbs/publish/096_stand_ins.ipynb #60be712b
 FRAMED = {"video", "audio", "iframe", "frame", "object", "embed", "canvas", "applet", "bgsound", "portal"}
-NAMED = {"map": "Map of links", "template": "Template of a script", "svg": "Drawing"}
+NAMED = {
+    "map": ("Map of links", "Write the links below its picture"),
+    "template": ("Template of a script", ""),
+    "svg": ("Drawing", "Close all its elements, or save it as an SVG file of the project and show that"),
+}
 WHY_NONE = "a page has no place for it"
 MEND_ELEMENT = "Write it as text, as a table or as a picture; between backticks if it is meant as words"
-MEND_DRAWING = "Close all its elements, or save it as an SVG file of the project and show that"
 IS_PICTURE = re.compile(r"[^?#]+\.(png|jpe?g|gif|webp|svg)([?#]|$)|data:image/", re.IGNORECASE)
 ASKS_FOR_TRUST = "Make this Notebook Trusted to load map"
 
@@ -131,8 +135,8 @@ def element_note(
     ledger: Ledger,  # of the page
 ) -> Markup:  # a visible note
     "What stands for an element that has neither text nor value."
-    called = NAMED.get(name) or f"Element `<{name.replace('`', '')[:40]}>`"
-    return place_note(ledger, called, WHY_NONE, MEND_DRAWING if name == "svg" else MEND_ELEMENT)
+    called, mend = NAMED.get(name) or (f"Element `<{name.replace('`', '')[:40]}>`", MEND_ELEMENT)
+    return place_note(ledger, called, WHY_NONE, mend)
 
 # %% ../../nbs/publish/096_stand_ins.ipynb #8058d0a5
 _NAMESPACED = re.compile(r"\s(?:xmlns(?::\w+)?|xlink:\w+|xml:\w+)\s*=\s*(?:\x22[^\x22<>]*\x22|'[^'<>]*')")
@@ -154,6 +158,7 @@ def mathml_shown(
 ) -> Markup:  # a `<math>` element, or its text
     "Show MathML that came with a notebook."
     text, is_block = _plain(_NOTED.sub("", content)), re.search(r"display\s*=\s*.?block", start) is not None
+    start = re.sub(r"/\s*>$", ">", start)
     try:
         bare = HTML_TOKEN.sub(_as_xml, _NAMESPACED.sub("", _NOTED.sub("", f"{start}{content}</math>")))
         return safe_mathml(re.sub(r"</?(?:m:)?semantics\b[^<>]*>", "", bare), text)

@@ -93,7 +93,7 @@ def control_text(
     return ": ".join(part for part in (description, said) if part)
 
 # %% ../../nbs/publish/130_widgets.ipynb #27fd44d0
-MARKUP_MODELS = ("HTMLModel", "HTMLMathModel")
+MARKUP_MODELS = {"HTMLModel": "html", "HTMLMathModel": "math", "LabelModel": "math"}
 PLAYED_MODELS = {"AudioModel": "Sound", "VideoModel": "Video"}
 MOST_BOXES = 200  # widgets in one box
 
@@ -140,7 +140,9 @@ def _own_part(model: dict) -> tuple[str, Any]:
         return "outputs", sound_outputs(state.get("outputs"))
     if name in MARKUP_MODELS:
         said = (str(escape(state.get("description") or "")), str(state.get("value") or ""))
-        return "html", " ".join(filter(None, said))
+        html = " ".join(filter(None, (said[0], str(escape(said[1])) if name == "LabelModel" else said[1])))
+        is_math = MARKUP_MODELS[name] == "math" and "$" in html
+        return ("math" if is_math else "html", html) if html else ("text", EMPTY_FIELD)
     if name in PLAYED_MODELS:
         return "gone", PLAYED_MODELS[name]
     if name == "ImageModel":
@@ -174,7 +176,7 @@ def _is_told_beside(name: str, names: list[str], states: dict[str, dict]) -> boo
     "Whether a widget is a bar without a name, and words stand beside it."
     kinds = [str(states.get(one, {}).get("model_name")) for one in (name, *names)]
     is_bar = kinds[0].endswith("ProgressModel") and not states[name]["state"].get("description")
-    return is_bar and bool({*MARKUP_MODELS, "LabelModel"} & set(kinds[1:]))
+    return is_bar and bool(MARKUP_MODELS.keys() & set(kinds[1:]))
 
 
 def widget_parts(
