@@ -146,6 +146,15 @@ ATTACKS = [
     "<div class='sk-top-container'><div class='sk-item'><label>&lt;script&gt;attack()&lt;/script&gt;</label>",
     "<a id='made'></a><a name='content'></a><h2 id='failed' style='color:red'>x</h2>",
     "<form action='//attacker.example'><input name=a><button formaction='javascript:attack()'>go",
+    "<input value='<script>attack()</script>'><textarea></p><img src=x onerror=attack()></textarea>",
+    "<select><option><script>attack()</script><option label='<img src=x onerror=attack()>'></select><embed>",
+    "<math><mi onclick=attack() href='javascript:attack()'>x</mi><mtext><img src=x onerror=attack()></math>",
+    "<math></math><math><annotation-xml encoding='text/html'><script>attack()</script></math>",
+    "<object data='x.png\" onerror=\"attack()'></object><embed src='javascript:attack().png'>",
+    "<noscript><p title='</noscript><img src=x onerror=attack()>'></noscript><title><script>attack()",
+    "<x`<script> onclick=attack()><y/onclick=attack()><iframe srcdoc='</span><script>attack()</script>'>",
+    "<b title='\ue0020\ue003<iframe>'>\ue0021\ue003</b><iframe></iframe><abbr title='\" onclick=\"x'>",
+    '<style>#a::after{content:"\'><script>attack()</script>"}</style><table><td id=a>1</table><embed src=x>',
 ]
 
 
@@ -173,7 +182,11 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
 plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->
-&quot;|data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+&quot;|data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|<math>|</math>|<mi |<select>|<option
+<iframe |<foo|<input |type=|title=|<textarea>|<noscript>|</noscript>|value=|</iframe>|\\""".replace(
+    "\n", "|"
+).split("|")
+WORDS.append("\ue0020\ue003")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 

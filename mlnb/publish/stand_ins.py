@@ -9,8 +9,8 @@ visible note and an entry of the [ledger](020_ledger.ipynb). Only what a noteboo
 # %% auto #0
 __all__ = ['HTML_TOKEN', 'HTML_ATTRIBUTE', 'DOTS', 'EMPTY_FIELD', 'MOST_OPTIONS', 'TICKS', 'AS_VALUE', 'FRAMED', 'NAMED',
            'WHY_NONE', 'MEND_ELEMENT', 'IS_PICTURE', 'ASKS_FOR_TRUST', 'WRITTEN_BY_STYLE', 'TITLE_STYLE', 'GROUPING',
-           'GROUPS', 'SILENT', 'CLOSED', 'LET_THROUGH', 'attributes_of', 'framed_kind', 'element_note', 'mathml_shown',
-           'styled_titles', 'StandIns', 'stand_ins']
+           'GROUPS', 'SILENT', 'WITH_END', 'LET_THROUGH', 'attributes_of', 'framed_kind', 'element_note',
+           'mathml_shown', 'styled_titles', 'StandIns', 'stand_ins']
 
 # %% ../../nbs/publish/096_stand_ins.ipynb #151f58dd
 import re
@@ -192,8 +192,8 @@ GROUPING += " article aside header footer nav hgroup address noframes noembed xm
 GROUPING += " plaintext frameset image rb rtc multicol selectedcontent content shadow"
 GROUPS = set(GROUPING.split())
 SILENT = {"script", "style", "base", "link", "meta", "param", "source", "track", "area"}
-CLOSED = {"script", "style", "map", "template", "math", "noscript", "title"} | FRAMED | AS_VALUE.keys()
-CLOSED -= {"input", "frame", "embed", "bgsound"}  # have no content
+WITH_END = {"script", "style", "map", "template", "math", "noscript", "title"} | FRAMED | AS_VALUE.keys()
+WITH_END -= {"input", "frame", "embed", "bgsound"}  # have no content
 LET_THROUGH = TAGS - {"map"}
 _DROPPED = re.compile(rf"<(?!(?:{'|'.join(sorted(LET_THROUGH))})[\s/>])[A-Za-z]", re.IGNORECASE)
 _SLOT = re.compile("<[a-z](?:[^\x22<>]|\x22[^\x22]*\x22)*>|\ue002(\\d{1,8})\ue003")
@@ -253,10 +253,10 @@ class StandIns:
         name = (tag[2] or "").lower()
         if not name or tag[1] or name in LET_THROUGH or name in GROUPS:
             return tag[0], tag.end()
-        end = self.end_of(name, tag.end()) if name in CLOSED else None
+        end = self.end_of(name, tag.end()) if name in WITH_END else None
         if name in SILENT:
             return (self.html[tag.start() : end.end()], end.end()) if end else (tag[0], tag.end())
-        if name in CLOSED or name in AS_VALUE or name in FRAMED:
+        if name in WITH_END or name in AS_VALUE or name in FRAMED:
             content = self.html[tag.end() : end.start()] if end else ""
             return self.whole(name, tag, content), end.end() if end else tag.end()
         note = self.slot(element_note(name, self.ledger)) if self.is_empty(name, tag) else ""
