@@ -3859,6 +3859,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.publish.tex.without_comments': ('publish/tex.html#without_comments', 'mlnb/publish/tex.py')},
             'mlnb.publish.widgets': { 'mlnb.publish.widgets._chosen_labels': ( 'publish/widgets.html#_chosen_labels',
                                                                                'mlnb/publish/widgets.py'),
+                                      'mlnb.publish.widgets._dict_words': ('publish/widgets.html#_dict_words', 'mlnb/publish/widgets.py'),
                                       'mlnb.publish.widgets._image': ('publish/widgets.html#_image', 'mlnb/publish/widgets.py'),
                                       'mlnb.publish.widgets._is_output': ('publish/widgets.html#_is_output', 'mlnb/publish/widgets.py'),
                                       'mlnb.publish.widgets._is_text': ('publish/widgets.html#_is_text', 'mlnb/publish/widgets.py'),

@@ -411,7 +411,8 @@ def test_links_lead_to_pages_and_headings_and_what_leads_nowhere_is_said(project
 TEXTS = {
     "a": [LINKED, "![](plan.gif) ![](gone.png) <img src='/etc/passwd'> ![](https://e.org/a.png)"],
     "b": [r"# $\href{x}{y}$", "<video src='a.mp4'></video>", "costs $5", r"$a$ and $$\href{x}{y}$$"],
-    "c": ["# Whole", "![](plan.gif) [b](b.ipynb) [site](https://e.org) $a^2$"],
+    "d": ["# D", "- [ ] task\n\nList<String> <progress value=1></progress> <b>b</b>"],
+    "c": ["# Whole", "- [x] done <br> <b>b</b>", "![](plan.gif) [b](b.ipynb) [site](https://e.org) $a^2$"],
 }
 
 
@@ -427,7 +428,11 @@ def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_
     building = Building(None, "Shop", SiteMap(project, linked_files(project), [run]))
     run_files(run, building)
     left = {page: entries for page, entries in building.left_out.items() if entries}
-    assert {page: len(entries) for page, entries in left.items()} == {"p/r1/a.html": 8, "p/r1/b.html": 3}
+    assert {page: len(entries) for page, entries in left.items()} == {
+        "p/r1/a.html": 8,
+        "p/r1/b.html": 3,
+        "p/r1/d.html": 1,
+    }
     will = {entry.said() for entries in left.values() for entry in entries}
     found = asked("check", "--json", cwd=tmp_path)
     told = [p for p in found.json["problems"] if p["rule"] == "not-shown"]
@@ -438,6 +443,7 @@ def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_
         ("nbs/b.ipynb", 1),
         ("nbs/b.ipynb", 2),
         ("nbs/b.ipynb", 4),
+        ("nbs/d.ipynb", 2),
     }
     assert all(p["mend"] and p["level"] == "warning" for p in told)
 

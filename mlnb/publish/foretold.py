@@ -23,7 +23,8 @@ from ..store.settings import Project
 # %% ../../nbs/publish/235_foretold.ipynb #3d6c2651
 SIGNS_OF_MORE = re.compile(
     rb"!\[|\]\((?!https?:|mailto:)|(?:\x22|\\n)\s{0,3}\[[^\]\n]{1,200}\]:|\$|\\\\[(\[]|\\\\begin"
-    rb"|<[A-Za-z][A-Za-z0-9:-]*[\s/>\\]"
+    rb"|<(?!(?:br|b|i|em|strong|u|sub|sup|small|code|pre|kbd|p|div|span|hr|table|t[rdh]|thead|tbody|ul|ol|li"
+    rb"|h[1-6]|details|summary)[\s/>\\])[A-Za-z][A-Za-z0-9:-]*[\s/>\\]"
 )  # of a picture, a link, a formula, or HTML with one
 
 
