@@ -3687,6 +3687,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.publish.pages.render': ('publish/pages.html#render', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.render_cells': ('publish/pages.html#render_cells', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.render_code': ('publish/pages.html#render_code', 'mlnb/publish/pages.py'),
+                                    'mlnb.publish.pages.render_raw': ('publish/pages.html#render_raw', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.split_title': ('publish/pages.html#split_title', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.stale_note': ('publish/pages.html#stale_note', 'mlnb/publish/pages.py'),
                                     'mlnb.publish.pages.state_mark': ('publish/pages.html#state_mark', 'mlnb/publish/pages.py'),

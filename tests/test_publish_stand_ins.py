@@ -309,3 +309,16 @@ def test_notices_of_pages_that_did_not_change_are_counted_and_not_repeated():
         "p/r1/b.html",
         "1 notice of pages that are as they were, see --json",
     ]
+
+
+@pytest.mark.parametrize("kind", ["raw", "heading"])
+def test_cell_that_is_neither_text_nor_code_is_there_folded_and_inert(kind):
+    cell = {"cell_type": kind, "source": ["\\\\newpage\n", "<script>attack()</script>"], "metadata": {}}
+    page = page_of(text("# T"), cell)
+    assert "newpage" in page and "&lt;script&gt;" in page and faults(page) == []
+    assert "Raw text" not in page_of(text("# T"), cell | {"source": " \n"})
+
+
+def test_list_keeps_how_it_counts():
+    html = "<ol type=a reversed><li value=3>x</li></ol>"
+    assert '<ol type="a" reversed=""><li value="3">' in page_of(text(f"# T\n\n{html}"))
