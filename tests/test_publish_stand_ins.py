@@ -322,3 +322,20 @@ def test_cell_that_is_neither_text_nor_code_is_there_folded_and_inert(kind):
 def test_list_keeps_how_it_counts():
     html = "<ol type=a reversed><li value=3>x</li></ol>"
     assert '<ol type="a" reversed=""><li value="3">' in page_of(text(f"# T\n\n{html}"))
+
+
+def test_animation_is_its_first_frame_and_a_note_without_buttons():
+    script = 'frames[0] = "data:image/png;base64,aG\\\nk=\\\n"\nframes[1] = "data:image/png;base64,xx=="'
+    buttons = "<div class='anim-controls'><input type=range><button>+</button>Once</div>"
+    html = f"<div><img id=_anim_img1>{buttons}</div><script>{script}</script>"
+    ledger = Ledger()
+    article = article_of(page_of(code(html_output(html)), ledger=ledger))
+    assert article.count("<img") == 1 and 'base64,aGk="' in article and "Once" not in article
+    assert [entry.what for entry in ledger.left_out] == ["Animation"]
+
+
+def test_html_with_nothing_to_see_leaves_no_address_of_an_object():
+    told = "<IPython.core.display.HTML object>"
+    for html in ("<style>b {color: red}</style>", "<div></div>", ""):
+        assert "IPython" not in page_of(code(shown(**{"text/html": html, "text/plain": told})))
+    assert "a.B object" in page_of(code(shown(**{"text/plain": "<a.B object at 0x7f>"})))
