@@ -38,7 +38,7 @@ def may_lack(
 def site_to_come(
     project: Project,  # whose notebooks are read
     pipelines: dict[str, Pipeline],  # all that it has, by name
-) -> Any:  # a `SiteMap` with every stage
+) -> Any:  # a `SiteMap` of pages without outputs
     "The site as it would be if all stages had just been run."
     from mlnb.publish.history import RunPage, StagePage
     from mlnb.publish.links import SiteMap, linked_files
