@@ -162,6 +162,7 @@ Modules:
 - `mlnb.publish.places`: Headings and marked places of a notebook, and how links write them
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
+- `mlnb.publish.stand_ins`: What stands on a page for elements that its sieve does not let through
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended

@@ -31,7 +31,7 @@ from mlnb.terminal.publish import left_out_entries, left_out_lines
 DOT = base64.b64decode("R0lGODlhAQABAAAAACw=")
 DOT_URI = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 WIDGET = "application/vnd.jupyter.widget-view+json"
-OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|s\d+-\d+)")
+OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|scope-\d+-\d+)")
 VOID = {"img", "br", "hr", "wbr", "col", "meta", "link"}
 
 
@@ -146,6 +146,15 @@ ATTACKS = [
     "<div class='sk-top-container'><div class='sk-item'><label>&lt;script&gt;attack()&lt;/script&gt;</label>",
     "<a id='made'></a><a name='content'></a><h2 id='failed' style='color:red'>x</h2>",
     "<form action='//attacker.example'><input name=a><button formaction='javascript:attack()'>go",
+    "<input value='<script>attack()</script>'><textarea></p><img src=x onerror=attack()></textarea>",
+    "<select><option><script>attack()</script><option label='<img src=x onerror=attack()>'></select><embed>",
+    "<math><mi onclick=attack() href='javascript:attack()'>x</mi><mtext><img src=x onerror=attack()></math>",
+    "<math></math><math><annotation-xml encoding='text/html'><script>attack()</script></math>",
+    "<object data='x.png\" onerror=\"attack()'></object><embed src='javascript:attack().png'>",
+    "<noscript><p title='</noscript><img src=x onerror=attack()>'></noscript><title><script>attack()",
+    "<x`<script> onclick=attack()><y/onclick=attack()><iframe srcdoc='</span><script>attack()</script>'>",
+    "<b title='\ue0020\ue003<iframe>'>\ue0021\ue003</b><iframe></iframe><abbr title='\" onclick=\"x'>",
+    '<style>#a::after{content:"\'><script>attack()</script>"}</style><table><td id=a>1</table><embed src=x>',
 ]
 
 
@@ -172,8 +181,12 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
-plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|s1-1|m1-1|mlnb-gone:1|<!--|-->|&quot;
-data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->
+&quot;|data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|<math>|</math>|<mi |<select>|<option
+<iframe |<foo|<input |type=|title=|<textarea>|<noscript>|</noscript>|value=|</iframe>|\\""".replace(
+    "\n", "|"
+).split("|")
+WORDS.append("\ue0020\ue003")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 
@@ -197,7 +210,7 @@ def test_any_css_is_written_anew_within_its_scope_or_dropped(css):
     assert not re.search(r"url|[<>{}\\@'\"]|position|expression|var|calc|9999|-5em", plain)
     for rule in read_scope(f"<style>{css}</style>", 7).rules:
         selectors, _, declarations = rule.partition(" {")
-        assert all(one.strip().startswith(".s7 ") for one in selectors.split(","))
+        assert all(one.strip().startswith(".scope-7 ") for one in selectors.split(","))
         assert declarations.count("}") == 1 and "<" not in rule and "\\" not in rule
 
 
@@ -398,7 +411,8 @@ def test_links_lead_to_pages_and_headings_and_what_leads_nowhere_is_said(project
 TEXTS = {
     "a": [LINKED, "![](plan.gif) ![](gone.png) <img src='/etc/passwd'> ![](https://e.org/a.png)"],
     "b": [r"# $\href{x}{y}$", "<video src='a.mp4'></video>", "costs $5", r"$a$ and $$\href{x}{y}$$"],
-    "c": ["# Whole", "![](plan.gif) [b](b.ipynb) [site](https://e.org) $a^2$"],
+    "d": ["# D", "- [ ] task\n\nList<String> <progress value=1></progress> <b>b</b>"],
+    "c": ["# Whole", "- [x] done <br> <b>b</b>", "![](plan.gif) [b](b.ipynb) [site](https://e.org) $a^2$"],
 }
 
 
@@ -414,8 +428,12 @@ def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_
     building = Building(None, "Shop", SiteMap(project, linked_files(project), [run]))
     run_files(run, building)
     left = {page: entries for page, entries in building.left_out.items() if entries}
-    assert {page: len(entries) for page, entries in left.items()} == {"p/r1/a.html": 8, "p/r1/b.html": 3}
-    will = {f"{e.what} is not shown: {e.why}" for entries in left.values() for e in entries}
+    assert {page: len(entries) for page, entries in left.items()} == {
+        "p/r1/a.html": 8,
+        "p/r1/b.html": 3,
+        "p/r1/d.html": 1,
+    }
+    will = {entry.said() for entries in left.values() for entry in entries}
     found = asked("check", "--json", cwd=tmp_path)
     told = [p for p in found.json["problems"] if p["rule"] == "not-shown"]
     assert {p["message"] for p in told} == will and found.code == 0
@@ -425,6 +443,7 @@ def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_
         ("nbs/b.ipynb", 1),
         ("nbs/b.ipynb", 2),
         ("nbs/b.ipynb", 4),
+        ("nbs/d.ipynb", 2),
     }
     assert all(p["mend"] and p["level"] == "warning" for p in told)
 
@@ -465,7 +484,7 @@ def test_formulas_that_stay_source_are_in_the_ledger_wherever_they_stand():
         page.count(f'<code class="formula{b}" id="gone-{n}"')
         for n, b in enumerate(["", "", "", " block", ""], 1)
     ] == [1] * 5
-    assert "5 not shown" in page and faults(page) == [] and "&lt;code" not in page
+    assert ">5 formulas shown as source" in page and faults(page) == [] and "&lt;code" not in page
 
 
 def test_part_of_a_fan_out_links_to_the_same_part(project):
@@ -535,7 +554,7 @@ def test_what_only_a_script_draws_has_a_note_a_mend_and_a_place_in_the_account(n
     ledger = Ledger()
     page = page_of(code(shown(**BUNDLES[name])), ledger=ledger)
     assert [(entry.what, bool(entry.mend)) for entry in ledger.left_out] == [(name, True)]
-    assert "0 outputs shown as pictures, 1 not shown" in page and 'id="gone-1"' in article_of(page)
+    assert ">1 not shown" in page and 'id="gone-1"' in article_of(page)
     pictured = Ledger()
     page = page_of(code(shown(**BUNDLES[name], **{"image/png": "aGk="})), ledger=pictured)
     assert "<img" in article_of(page) and pictured.left_out == []

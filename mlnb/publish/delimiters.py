@@ -54,7 +54,7 @@ def is_money(
 ) -> bool:
     "Tell sums of money from a formula."
     begins_another = behind[:1].isdigit() or inside[-1:].isspace()
-    return bool(begins_another and MONEY.fullmatch(inside))
+    return bool(begins_another and MONEY.fullmatch(inside.replace(r"\$", "")))
 
 # %% ../../nbs/publish/080_delimiters.ipynb #d3dc23f2
 class Reader:

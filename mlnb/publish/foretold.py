@@ -23,7 +23,8 @@ from ..store.settings import Project
 # %% ../../nbs/publish/235_foretold.ipynb #3d6c2651
 SIGNS_OF_MORE = re.compile(
     rb"!\[|\]\((?!https?:|mailto:)|(?:\x22|\\n)\s{0,3}\[[^\]\n]{1,200}\]:|\$|\\\\[(\[]|\\\\begin"
-    rb"|<(?:img|a|video|audio|iframe|object|embed|svg)\b"
+    rb"|<(?!(?:br|b|i|em|strong|u|sub|sup|small|code|pre|kbd|p|div|span|hr|table|t[rdh]|thead|tbody|ul|ol|li"
+    rb"|h[1-6]|details|summary)[\s/>\\])[A-Za-z][A-Za-z0-9:-]*[\s/>\\]"
 )  # of a picture, a link, a formula, or HTML with one
 
 
@@ -77,8 +78,8 @@ def _gaps_of(site: Any, run: Any, page: Any) -> Iterator[tuple[int, Any]]:
 
 def _gap_problem(entry: Any, place: tuple) -> Problem:
     "A warning in the words of the page."
-    message, mend = f"{entry.what} is not shown: {entry.why}", entry.mend[:1].lower() + entry.mend[1:]
-    return Problem("not-shown", message, mend, *place, level="warning")
+    mend = entry.mend[:1].lower() + entry.mend[1:]
+    return Problem("not-shown", entry.said(), mend, *place, level="warning")
 
 
 def page_problems(

@@ -274,8 +274,8 @@ class Formulas:
         if self.ledger is None:
             return 0
         name = " ".join(tex.replace("`", "'").split())[:MOST_NAMED] if self.count <= MOST_FORMULAS else "…"
-        why = f"{reason}; its source stands in its place"
-        return self.ledger.leave_out(LeftOut(f"Formula `{name}`", why, "Write it with other commands"))
+        mend = "Write it with other commands"
+        return self.ledger.leave_out(LeftOut(f"Formula `{name}`", reason, mend, "formula"))
 
 
 def formula(

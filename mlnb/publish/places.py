@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from markupsafe import Markup
 
+from .embedding import embed
 from .formulas import Formulas
 from .ledger import Ledger
-from .outputs import prose_form
 from .prose import markdown, number_headings
 
 # %% ../../nbs/publish/150_places.ipynb #c2a59201
@@ -105,5 +105,5 @@ def prose_cell(
     "A markdown cell as a part of a page."
     found = attachments if isinstance(attachments, dict) else {}
     ledger.attachments = {name: forms for name, forms in found.items() if isinstance(forms, dict)}
-    html = markdown(source, ledger.attachments, formulas, partial(prose_form, ledger=ledger))
+    html = markdown(source, ledger.attachments, formulas, partial(embed, ledger=ledger))
     return mark_places(number_headings(html, headings), ledger)

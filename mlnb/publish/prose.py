@@ -34,7 +34,8 @@ ATTRIBUTES = {
     "img": {"src", "alt", "title", "width", "height"},
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan", "scope"},
-    "ol": {"start"},
+    "ol": {"start", "type", "reversed"},
+    "li": {"value"},
     "details": {"open"},
 }
 WITH_CONTENT = {"script", "style", "title", "template", "noscript"}  # dropped with all that is inside

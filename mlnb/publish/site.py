@@ -9,7 +9,8 @@ and notebooks give the same bytes. It is private to its owner unless the project
 # %% auto #0
 __all__ = ['OWN_PAGES', 'HEAD', 'FURTHER', 'KEPT', 'OTHER_FOLDER', 'own_files', 'title_of', 'further_pages', 'is_safe',
            'report_pages', 'Building', 'stage_page_files', 'run_files', 'site_files', 'foreign_files', 'require_own',
-           'exchange', 'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'publish']
+           'exchange', 'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'changed_pages',
+           'publish']
 
 # %% ../../nbs/publish/230_site.ipynb #e9ed4e4c
 import ctypes
@@ -359,6 +360,23 @@ class Published(NamedTuple):
     runs: int  # runs on the site
     bytes: int  # size of the folder's files
     left_out: dict[str, list[LeftOut]]  # what pages do not show, by path of the page
+    written: tuple[str, ...] = ()  # pages that are new or other than they were
+
+
+def changed_pages(
+    files: Mapping[str, str],  # content by path, of the new site
+    target: Path,  # folder of the old one, which may be missing
+) -> tuple[str, ...]:  # paths of HTML pages, sorted
+    "Pages that are new, or other than they were."
+
+    def before(path: str) -> bytes | None:
+        try:
+            return (target / path).read_bytes()
+        except OSError:
+            return None
+
+    pages = sorted(path for path in files if path.endswith(".html"))
+    return tuple(path for path in pages if before(path) != files[path].encode("utf-8", "replace"))
 
 
 def publish(
@@ -377,6 +395,7 @@ def publish(
     site = SiteMap(project, linked_files(project), runs, set(own))
     building = Building(store, project_name(project.root), site)
     files = site_files(list(project.pipelines), building, own, profile)
+    written = changed_pages(files, project.reports)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)
     n_pages = sum(path.endswith(".html") and not path.startswith("assets/") for path in files)
-    return Published(project.reports / "index.html", n_pages, len(runs), size, building.left_out)
+    return Published(project.reports / "index.html", n_pages, len(runs), size, building.left_out, written)

@@ -75,15 +75,20 @@ class StyleScope:
     marks: dict[str, str] = field(default_factory=dict)  # declarations of an element → mark
     rules: list[str] = field(default_factory=list)  # of its `<style>` elements, written anew
 
+    @property
+    def name(self) -> str:
+        "The class of the output on the page."
+        return f"scope-{self.number}"
+
     def named(self, name: str) -> str:
         "The name on the page for an id (`#a`) or a class (`.a`)."
-        return self.names.setdefault(name, f"s{self.number}-{len(self.names) + 1}")
+        return self.names.setdefault(name, f"{self.name}-{len(self.names) + 1}")
 
     def marked(self, css: str) -> str:
         "The mark for a `style=`; empty when nothing of it is allowed."
         declarations = legible(plain_declarations(css))
         return (
-            self.marks.setdefault(declarations, f"m{self.number}-{len(self.marks) + 1}")
+            self.marks.setdefault(declarations, f"mark-{self.number}-{len(self.marks) + 1}")
             if declarations
             else ""
         )
@@ -154,7 +159,7 @@ def scoped_selectors(
         parts = list(_selector_parts(group, scope.named))
         text = "" if None in parts else "".join(parts).strip()
         if text:
-            written.append(f".s{scope.number} {text}")
+            written.append(f".{scope.name} {text}")
     return ", ".join(written)
 
 # %% ../../nbs/publish/040_styles.ipynb #6b3e3d75

@@ -9,6 +9,8 @@ A page that cannot be made is an error, and the old site stays as it was."""
 __all__ = ['MOST_LEFT_OUT', 'left_out_entries', 'left_out_lines', 'show_published', 'answer_publish']
 
 # %% ../../nbs/terminal/180_publish.ipynb #8714a1e1
+from collections.abc import Collection
+
 from .audit_entries import note_publication
 from .frame import Answer, Profile, open_project, verb
 from .output import counted
@@ -19,9 +21,15 @@ MOST_LEFT_OUT = 20  # lines that people see
 
 def left_out_entries(
     left_out: dict,  # what pages do not show, by path of the page
-) -> list[dict]:  # `{"page", "what", "why", "mend"}`, the newest run first
+    written: Collection[str] | None = None,  # pages that are new or changed; None = all
+) -> list[dict]:  # an entry with `page` and `is_new`, the newest run first
     "What pages do not show, one by one."
-    return [{"page": page} | entry._asdict() for page, entries in left_out.items() for entry in entries]
+    new = left_out.keys() if written is None else set(written)
+    return [
+        {"page": page, "is_new": page in new, "said": entry.sentence()} | entry._asdict()
+        for page, entries in left_out.items()
+        for entry in entries
+    ]
 
 
 def left_out_lines(
@@ -32,10 +40,12 @@ def left_out_lines(
     for entry in entries:
         pipeline, _, name = entry["page"].split("/")
         newest.setdefault((pipeline, name), entry["page"])
-    shown = [entry for entry in entries if entry["page"] in newest.values()]
-    lines = [f"{e['page']}: {e['what']} is not shown: {e['why']}. {e['mend']}".rstrip() for e in shown]
-    further = len(lines) - MOST_LEFT_OUT
-    return lines[:MOST_LEFT_OUT] + ([f"and {further} more, see --json"] if further > 0 else [])
+    current = [entry for entry in entries if entry["page"] in newest.values()]
+    lines = [f"{entry['page']}: {entry['said']}" for entry in current if entry["is_new"]]
+    further, old = len(lines) - MOST_LEFT_OUT, len(current) - len(lines)
+    more = [f"and {further} more, see --json"] if further > 0 else []
+    more += [f"{counted(old, 'notice')} of pages that are as they were, see --json"] if old else []
+    return lines[:MOST_LEFT_OUT] + more
 
 
 def show_published(
@@ -57,5 +67,8 @@ def answer_publish(profile: Profile = None) -> Answer:
     project, store, profile = open_project(profile)
     found = publish(project, profile=profile)
     note_publication(store, found)
-    document = found._asdict() | {"index": str(found.index), "left_out": left_out_entries(found.left_out)}
+    document = found._asdict() | {
+        "index": str(found.index),
+        "left_out": left_out_entries(found.left_out, found.written),
+    }
     return Answer(document, lambda: show_published(document))
