@@ -898,6 +898,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.flow.session._refuse_interval': ('flow/session.html#_refuse_interval', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._refuse_name': ('flow/session.html#_refuse_name', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._refuse_save': ('flow/session.html#_refuse_save', 'mlnb/flow/session.py'),
+                                   'mlnb.flow.session._refuse_type': ('flow/session.html#_refuse_type', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._unforeseen': ('flow/session.html#_unforeseen', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session.artifact_digest': ('flow/session.html#artifact_digest', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session.broken_rule': ('flow/session.html#broken_rule', 'mlnb/flow/session.py'),

@@ -15,6 +15,7 @@ __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'Session', 'session_of_run', 's
 import json
 import math
 import os
+import reprlib
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -291,15 +292,20 @@ def find_input(
     return found
 
 
+def _refuse_type(verb: str, name: Any, example: str) -> None:
+    "Raise `UsageError` for a name that is no text."
+    if not isinstance(name, str):
+        shown = " ".join(reprlib.repr(name).split())
+        raise UsageError(f"`{verb}` takes a name, not {shown}", f"write the name itself, e.g. `{example}`")
+
+
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
     as_: str | None = None,  # `pandas`, `arrow`, `path`; None = as it was saved
 ) -> Any:  # equal to what was saved
     "Load an artifact or a source by name; raises `IntegrityError` when it was altered."
-    if not isinstance(name, str):
-        mend = 'write the name itself, e.g. `load("features")`'
-        raise UsageError(f"`load` takes a name, not {name!r}", mend)
+    _refuse_type("load", name, 'load("features")')
     if as_ not in (None, "pandas", "arrow", "path"):
         raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
     session = current()
@@ -352,8 +358,9 @@ def save(
     value: Any,  # with a codec, a `Path`, or an iterator of frames
 ) -> None:
     "Save a value under a name; raises `ValueRefusedError` for what would not come back equal."
-    session = current()
+    _refuse_type("save", name, 'save("features", table)')
     _refuse_name(name, "an artifact")
+    session = current()
     if session.is_run:
         _refuse_save(session, name)
     artifact = put_value(session.store, value, session.trusted_types)
@@ -398,8 +405,9 @@ def metric(
     high: float | None = None,  # upper end of its interval, kept as `NAME_high`
 ) -> None:
     "Record a number that tells how good something is; comparable between runs."
-    session = current()
+    _refuse_type("metric", name, 'metric("share", 0.5)')
     _refuse_name(name, "a metric")
+    session = current()
     numbers = _metric_numbers(name, value, low, high)
     number, *ends = numbers.values()
     _refuse_interval(name, number, ends)
@@ -436,6 +444,7 @@ def artifact_digest(
     name: str,  # an artifact that this stage loads, as written
 ) -> str:  # 64 hexadecimal characters
     "Identity of a loaded artifact, e.g. of the model that made a prediction."
+    _refuse_type("artifact_digest", name, 'artifact_digest("model")')
     found = find_input(current(), name)
     if isinstance(found, Artifact | Parts):
         return found.digest
