@@ -1,9 +1,13 @@
 """What somebody meets who works by hand: threads at papermill's door, errors in sentences"""
 
+import ast
+import gzip
+import io
 import linecache
 import os
 import shutil
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 
 from mlnb.flow import session
 from mlnb.kernel import passing_folders
+from mlnb.notebook.parameters import Parameter, check_value
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import UsageError, ValueRefusedError
 from mlnb.store.objects import open_store
@@ -96,3 +101,43 @@ def test_a_refused_column_is_told_without_the_library_that_refused_it(tmp_path, 
     assert len(said) == 1 and said[0].startswith(
         ("ValueRefusedError: column `a`", "ValueRefusedError: Parquet")
     )
+
+
+ANNOTATIONS = [
+    "str",
+    "int",
+    "float",
+    "bool",
+    "list[str]",
+    "dict[str, int]",
+    "Literal['a', 'b']",
+    "int | None",
+]
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
+def test_a_mend_for_a_wrong_default_shows_a_value_that_passes(annotation):
+    for default in ("text", 3, 0.5, True, None, [1], {"a": "b"}):
+        parameter = Parameter("p", annotation, default)
+        try:
+            check_value(parameter, default)
+        except UsageError as error:
+            shown = ast.literal_eval(error.mend.removeprefix("give a value like "))
+            assert check_value(parameter, shown) == shown
+
+
+def _open_files(folder):
+    (folder / "f.txt").write_text("one line\n")
+    yield open(folder / "f.txt")
+    yield open(folder / "f.txt", "rb")
+    yield gzip.open(folder / "f.txt")
+    yield tempfile.NamedTemporaryFile(dir=folder)
+    yield io.StringIO("text")
+    yield io.BytesIO(b"bytes")
+
+
+def test_an_open_file_is_refused_as_one(tmp_path):
+    store = open_store(tmp_path / "store")
+    for file in _open_files(tmp_path):
+        with file, pytest.raises(ValueRefusedError, match="^an open file cannot be saved: .*(Path|getvalue)"):
+            put_value(store, file)

@@ -12,11 +12,13 @@ __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'Session', 'session_of_run', 's
            'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
 
 # %% ../../nbs/flow/140_session.ipynb #17576da5
+import ast
 import json
 import math
 import os
 import reprlib
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -223,12 +225,16 @@ def own_part(
 # %% ../../nbs/flow/140_session.ipynb #c9c6bbb3
 def _pin_by_hand(session: Session, project: Any, name: Name) -> list[Partition]:
     "All of a source as it is now; of an incremental one, a line says what a run would do instead."
-    from mlnb.sources.last_pin import ask_source
+    from mlnb.sources.last_pin import age_text, ask_source
     from mlnb.sources.pin import is_incremental, require_ref
+    from mlnb.store.settings import source_settings
 
     if is_incremental(project, session.profile, name.name):
         print(f"{name}: all its partitions; a run gives a stage those that it has not read yet")
-    return require_ref(name, ask_source(session.store, project, session.profile, name.name).partitions)
+    found = ask_source(session.store, project, session.profile, name.name)
+    if "path" not in source_settings(project, session.profile, name.name):
+        print(f"{name}: asked {age_text(time.time() - found.at)}")
+    return require_ref(name, found.partitions)
 
 
 def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifact | Parts | None]:
@@ -336,6 +342,21 @@ def _refuse_save(session: Session, name: str) -> None:
         raise ValueRefusedError(f"`{name}` was saved before in this stage", "save it once, at the end")
 
 
+def _as_computed(name: str) -> str:
+    "What a run says of a name that the open cell puts together; empty when it stands there."
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    source = shell.user_ns.get("In", [""])[-1] if shell else ""
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+        saves = [node for node in nodes if getattr(node.func, "id", getattr(node.func, "attr", "")) == "save"]
+        named = [
+            next(iter([*one.args, *(k.value for k in one.keywords if k.arg == "name")])) for one in saves
+        ]
+        if named and not any(isinstance(one, ast.Constant) and one.value == name for one in named):
+            return f'a run refuses it: write the name itself, `save("{name}", …)`'
+    return ""
+
+
 def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
     from mlnb.flow.meaning import not_written, owner_of
@@ -349,8 +370,8 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None
         kept = with_parts(before, Parts(each.parameter, (value,), (artifact,)))
     write_durably(path, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
-    said = not_written(session.store.below, project, pipeline, name) or "pipelines do not see it"
-    print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); {said}")
+    unseen = _as_computed(name) or not_written(session.store.below, project, pipeline, name)
+    print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); {unseen or 'pipelines do not see it'}")
 
 
 def save(

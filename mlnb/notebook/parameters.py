@@ -172,7 +172,24 @@ def _literal_choices(kind: str) -> tuple:
 def _no_such_value(parameter: Parameter, given: str) -> UsageError:
     "A value or a text that is not of the type."
     message = f"parameter `{parameter.name}` is {parameter.type}, {given} is not"
-    return UsageError(message, f"give a value like {parameter.default!r}")
+    return UsageError(message, f"give a value like {shown_literal(_example_of(parameter))}")
+
+
+def _example_of(parameter: Parameter) -> Any:
+    "A value that has the type: the default, unless that is wrong itself."
+    known = (parameter.default, *_literal_choices(parameter.type), "text", 1, 0.5, True, [], {})
+    return next((one for one in known if _has_type(parameter.type, one)), parameter.default)
+
+
+def _has_type(kind: str, value: Any) -> bool:
+    "Whether a value passes under a type, without its range."
+    from pydantic import ValidationError
+
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return _is_choice(type_of(kind), value)
 
 # %% ../../nbs/notebook/050_parameters.ipynb #d4304869
 def _choice_meant(parameter: Parameter, base: str, text: str) -> Any:
