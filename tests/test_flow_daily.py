@@ -351,11 +351,10 @@ files = !ls
 here = !pwd
 names = %ls
 %run $name
-%store x
-%load x.py
 """,
     "unread": "\n%mystery\n%sql SELECT 1\n%memit f()\n%lprun -f f f()\n%pylab inline\n",
 }
+CHANGING |= {"files": "\n%load x.py\n%save x.py 1\n%loadpy x.py\n", "keeps": "\n%store x\n%store -r x\n"}
 CHANGING_CELLS = {
     "runs": ["%%bash\nls", "%%sh\nls", "%%perl\n1", "%%script node\n1"],
     "unread": ["%%cython\n1", "%%R\n1"],

@@ -103,7 +103,7 @@ def test_a_refused_column_is_told_without_the_library_that_refused_it(tmp_path, 
     )
 
 
-ANNOTATIONS = [
+ANNOTATIONS = (
     "str",
     "int",
     "float",
@@ -112,7 +112,7 @@ ANNOTATIONS = [
     "dict[str, int]",
     "Literal['a', 'b']",
     "int | None",
-]
+)
 
 
 @pytest.mark.parametrize("annotation", ANNOTATIONS)
@@ -126,18 +126,20 @@ def test_a_mend_for_a_wrong_default_shows_a_value_that_passes(annotation):
             assert check_value(parameter, shown) == shown
 
 
-def _open_files(folder):
-    (folder / "f.txt").write_text("one line\n")
-    yield open(folder / "f.txt")
-    yield open(folder / "f.txt", "rb")
-    yield gzip.open(folder / "f.txt")
-    yield tempfile.NamedTemporaryFile(dir=folder)
-    yield io.StringIO("text")
-    yield io.BytesIO(b"bytes")
+OPEN = {
+    "text": Path.open,
+    "binary": lambda path: path.open("rb"),
+    "packed": gzip.open,
+    "temporary": lambda path: tempfile.NamedTemporaryFile(dir=path.parent),
+    "text in memory": lambda path: io.StringIO("text"),
+    "bytes in memory": lambda path: io.BytesIO(b"bytes"),
+}
 
 
-def test_an_open_file_is_refused_as_one(tmp_path):
-    store = open_store(tmp_path / "store")
-    for file in _open_files(tmp_path):
-        with file, pytest.raises(ValueRefusedError, match="^an open file cannot be saved: .*(Path|getvalue)"):
-            put_value(store, file)
+@pytest.mark.parametrize("kind", OPEN)
+def test_an_open_file_is_refused_as_one(tmp_path, kind):
+    path, store = tmp_path / "f.txt", open_store(tmp_path / "store")
+    path.write_text("one line\n")
+    said = r"^an open file cannot be saved: .*(Path|getvalue)"
+    with OPEN[kind](path) as file, pytest.raises(ValueRefusedError, match=said):
+        put_value(store, file)

@@ -298,11 +298,11 @@ def find_input(
     return found
 
 
-def _refuse_type(verb: str, name: Any, example: str) -> None:
+def _refuse_type(verb: str, name: Any, mend: str) -> None:
     "Raise `UsageError` for a name that is no text."
     if not isinstance(name, str):
         shown = " ".join(reprlib.repr(name).split())
-        raise UsageError(f"`{verb}` takes a name, not {shown}", f"write the name itself, e.g. `{example}`")
+        raise UsageError(f"`{verb}` takes a name, not {shown}", mend)
 
 
 def load(
@@ -311,7 +311,7 @@ def load(
     as_: str | None = None,  # `pandas`, `arrow`, `path`; None = as it was saved
 ) -> Any:  # equal to what was saved
     "Load an artifact or a source by name; raises `IntegrityError` when it was altered."
-    _refuse_type("load", name, 'load("features")')
+    _refuse_type("load", name, 'write the name itself, e.g. `load("features")`')
     if as_ not in (None, "pandas", "arrow", "path"):
         raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
     session = current()
@@ -379,7 +379,7 @@ def save(
     value: Any,  # with a codec, a `Path`, or an iterator of frames
 ) -> None:
     "Save a value under a name; raises `ValueRefusedError` for what would not come back equal."
-    _refuse_type("save", name, 'save("features", table)')
+    _refuse_type("save", name, 'write the name itself, e.g. `save("features", table)`')
     _refuse_name(name, "an artifact")
     session = current()
     if session.is_run:
@@ -426,7 +426,7 @@ def metric(
     high: float | None = None,  # upper end of its interval, kept as `NAME_high`
 ) -> None:
     "Record a number that tells how good something is; comparable between runs."
-    _refuse_type("metric", name, 'metric("share", 0.5)')
+    _refuse_type("metric", name, 'write the name itself, e.g. `metric("share", 0.5)`')
     _refuse_name(name, "a metric")
     session = current()
     numbers = _metric_numbers(name, value, low, high)
@@ -465,7 +465,7 @@ def artifact_digest(
     name: str,  # an artifact that this stage loads, as written
 ) -> str:  # 64 hexadecimal characters
     "Identity of a loaded artifact, e.g. of the model that made a prediction."
-    _refuse_type("artifact_digest", name, 'artifact_digest("model")')
+    _refuse_type("artifact_digest", name, 'write the name itself, e.g. `artifact_digest("model")`')
     found = find_input(current(), name)
     if isinstance(found, Artifact | Parts):
         return found.digest
