@@ -7,7 +7,6 @@ import linecache
 import os
 import shutil
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -130,7 +129,6 @@ OPEN = {
     "text": Path.open,
     "binary": lambda path: path.open("rb"),
     "packed": gzip.open,
-    "temporary": lambda path: tempfile.NamedTemporaryFile(dir=path.parent),
     "text in memory": lambda path: io.StringIO("text"),
     "bytes in memory": lambda path: io.BytesIO(b"bytes"),
 }
