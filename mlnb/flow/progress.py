@@ -48,7 +48,9 @@ def _error_lines(entry: dict, error: dict) -> list[str]:
     "The end of the traceback, and what the error says unless it stands there."
     lines = [f"    {line}" for line in entry.get("last_lines", [])]
     first = error["evalue"].partition("\n")[0]
-    is_said = any(first in line for line in lines)
+    ends = [line.strip() for line in lines[-1:]]
+    is_said = any(first in line for line in lines) or ends[0:1] == [error["ename"]]
+    is_said = is_said or any(line.startswith(f"{error['ename']}: ") for line in ends)
     return lines if not first or is_said else [*lines, f"    {error['ename']}: {error['evalue']}"]
 
 
