@@ -12,11 +12,9 @@ __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'PLACE_VARIABLE', 'Session', 's
            'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
 
 # %% ../../nbs/flow/140_session.ipynb #17576da5
-import ast
 import json
 import math
 import os
-import reprlib
 import sys
 import time
 from contextlib import suppress
@@ -29,11 +27,12 @@ from .fanout_parts import Parts, get_parts, input_of, with_parts
 from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
+from ..notebook.edges import is_written_out
 from ..sources.source import Partition, read_source
 from ..store.artifacts import Artifact, get_value, put_value
 from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
-from ..store.names import Name, is_name, parse_name
+from ..store.names import Name, is_name, parse_name, refuse_no_text
 from ..store.objects import Store, open_store
 
 # %% ../../nbs/flow/140_session.ipynb #9a7b9e8c
@@ -300,20 +299,13 @@ def find_input(
     return found
 
 
-def _refuse_type(verb: str, name: Any, mend: str) -> None:
-    "Raise `UsageError` for a name that is no text."
-    if not isinstance(name, str):
-        shown = " ".join(reprlib.repr(name).split())
-        raise UsageError(f"`{verb}` takes a name, not {shown}", mend)
-
-
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
     as_: str | None = None,  # `pandas`, `arrow`, `path`; None = as it was saved
 ) -> Any:  # equal to what was saved
-    "Load an artifact or a source by name; raises `IntegrityError` when it was altered."
-    _refuse_type("load", name, 'write the name itself, e.g. `load("features")`')
+    "Load by name: of a table only `columns`, as_ pandas, arrow or path; `IntegrityError` if altered."
+    refuse_no_text("load", name, 'write the name itself, e.g. `load("features")`')
     if as_ not in (None, "pandas", "arrow", "path"):
         raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
     session = current()
@@ -348,15 +340,8 @@ def _as_computed(name: str) -> str:
     "What a run says of a name that the open cell puts together; empty when it stands there."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     source = shell.user_ns.get("In", [""])[-1] if shell else ""
-    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-        saves = [node for node in nodes if getattr(node.func, "id", getattr(node.func, "attr", "")) == "save"]
-        named = [
-            next(iter([*one.args, *(k.value for k in one.keywords if k.arg == "name")])) for one in saves
-        ]
-        if named and not any(isinstance(one, ast.Constant) and one.value == name for one in named):
-            return f'a run refuses it: write the name itself, `save("{name}", …)`'
-    return ""
+    is_written = is_written_out("save", name, source)
+    return "" if is_written else f'a run refuses it: write the name itself, `save("{name}", …)`'
 
 
 def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
@@ -380,8 +365,8 @@ def save(
     name: str,  # a-z, 0-9 and _, written out
     value: Any,  # with a codec, a `Path`, or an iterator of frames
 ) -> None:
-    "Save a value under a name; raises `ValueRefusedError` for what would not come back equal."
-    _refuse_type("save", name, 'write the name itself, e.g. `save("features", table)`')
+    "Save a frame, array, model, figure, text, plain values, a `Path`, an iterator of frames."
+    refuse_no_text("save", name, 'write the name itself, e.g. `save("features", table)`')
     _refuse_name(name, "an artifact")
     session = current()
     if session.is_run:
@@ -428,7 +413,7 @@ def metric(
     high: float | None = None,  # upper end of its interval, kept as `NAME_high`
 ) -> None:
     "Record a number that tells how good something is; comparable between runs."
-    _refuse_type("metric", name, 'write the name itself, e.g. `metric("share", 0.5)`')
+    refuse_no_text("metric", name, 'write the name itself, e.g. `metric("share", 0.5)`')
     _refuse_name(name, "a metric")
     session = current()
     numbers = _metric_numbers(name, value, low, high)
@@ -467,7 +452,7 @@ def artifact_digest(
     name: str,  # an artifact that this stage loads, as written
 ) -> str:  # 64 hexadecimal characters
     "Identity of a loaded artifact, e.g. of the model that made a prediction."
-    _refuse_type("artifact_digest", name, 'write the name itself, e.g. `artifact_digest("model")`')
+    refuse_no_text("artifact_digest", name, 'write the name itself, e.g. `artifact_digest("model")`')
     found = find_input(current(), name)
     if isinstance(found, Artifact | Parts):
         return found.digest

@@ -105,7 +105,7 @@ def why_unchecked(
 # %% ../../nbs/kernel/220_door.ipynb #4699cc2d
 def tell(
     managed: Any,  # a `NotebookExecutionManager` of papermill's
-    said: str,  # one sentence
+    said: str,  # one sentence, without mlnb's name
 ) -> None:
     "Say something above the progress bar, if there is one."
     line = f"mlnb: {said}"

@@ -30,7 +30,7 @@ NO_KERNELSPEC = (
 
 @verb("project", "init", "mlnb init shop && cd shop && mlnb run first")
 def answer_init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Path()) -> Answer:
-    "Write a first project: settings.ini and two working stages."
+    "Write a first project, and make its kernel known to JupyterLab."
     import shlex
 
     from mlnb.kernel.provisioner import ensure_kernelspec
@@ -40,7 +40,8 @@ def answer_init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Pa
         written = [str(path) for path in write_scaffold(folder)]
     kernel = ensure_kernelspec()
     enter = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
-    lines = [*written, "", f"now: {enter}mlnb run first"]
+    known = [f"the kernel `Python (mlnb)` of JupyterLab: {kernel}"] if kernel else []
+    lines = [*written, *known, "", f"now: {enter}mlnb run first"]
     notes = () if kernel else (NO_KERNELSPEC,)
     found = {"files": written, "kernelspec": kernel and str(kernel)}
     return Answer(found, lambda: print("\n".join(lines)), notes=notes)
