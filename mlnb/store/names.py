@@ -53,7 +53,7 @@ def refuse_no_text(
     verb: str,  # that was called
     name: Any,  # what was given as the name
     mend: str,  # how the call is written
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` for anything but a text
     "Refuse a name that is no text."
     if not isinstance(name, str):
         shown = " ".join(reprlib.repr(name).split())
