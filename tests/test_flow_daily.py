@@ -133,8 +133,12 @@ def kernel_file(folder, name, command, language="python"):
 
 # what is installed under the name -> what is said to be replaced
 INSTALLED = {
-    "another python": (("/opt/other/bin/python", "python"), "the interpreter /opt/other/bin/python"),
-    "another python without a language": (("/opt/o/bin/python3", None), "the interpreter /opt/o/bin/python3"),
+    "another python": (("/bin/sh", "python"), "the interpreter /bin/sh"),
+    "another python without a language": (("/bin/sh", None), "the interpreter /bin/sh"),
+    "a python that is gone": (
+        ("/opt/o/bin/python3", "python"),
+        "the interpreter /opt/o/bin/python3, which does not exist",
+    ),
     "a launcher": (("conda", "python"), "the interpreter conda"),
     "another language": ((sys.executable, "R"), "a kernel for R"),
     "this python": ((sys.executable, "python"), ""),
