@@ -168,8 +168,12 @@ def kernel_file(folder, name, command, language="python"):
 
 # what is installed under the name -> what is said to be replaced
 INSTALLED = {
-    "another python": (("/opt/other/bin/python", "python"), "the interpreter /opt/other/bin/python"),
-    "another python without a language": (("/opt/o/bin/python3", None), "the interpreter /opt/o/bin/python3"),
+    "another python": (("/bin/sh", "python"), "the interpreter /bin/sh"),
+    "another python without a language": (("/bin/sh", None), "the interpreter /bin/sh"),
+    "a python that is gone": (
+        ("/opt/o/bin/python3", "python"),
+        "the interpreter /opt/o/bin/python3, which does not exist",
+    ),
     "a launcher": (("conda", "python"), "the interpreter conda"),
     "another language": ((sys.executable, "R"), "a kernel for R"),
     "this python": ((sys.executable, "python"), ""),
@@ -386,11 +390,10 @@ files = !ls
 here = !pwd
 names = %ls
 %run $name
-%store x
-%load x.py
 """,
     "unread": "\n%mystery\n%sql SELECT 1\n%memit f()\n%lprun -f f f()\n%pylab inline\n",
 }
+CHANGING |= {"files": "\n%load x.py\n%save x.py 1\n%loadpy x.py\n", "keeps": "\n%store x\n%store -r x\n"}
 CHANGING_CELLS = {
     "runs": ["%%bash\nls", "%%sh\nls", "%%perl\n1", "%%script node\n1"],
     "unread": ["%%cython\n1", "%%R\n1"],

@@ -87,8 +87,9 @@ def _with_name(saved: list[dict], name: Name, here: str | None) -> list[dict]:
 
 def _nothing_under(saved: list[dict], written: str) -> UsageError:
     "The error for a name that is not there."
-    known = [*map(_long_name, saved), *(one["name"] for one in saved)]
-    mend = did_you_mean(written, known) if known else "`mlnb overlay` lists what was: nothing"
+    known = [_long_name(one) if "/" in written else one["name"] for one in saved]
+    close = did_you_mean(written, known) if known else "`mlnb overlay` lists what was: nothing"
+    mend = close if len(known) <= 12 or close.startswith("did") else "`mlnb overlay` lists all names"
     return UsageError(f"nothing is saved by hand under `{written}`", mend)
 
 

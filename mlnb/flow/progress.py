@@ -48,7 +48,9 @@ def _error_lines(entry: dict, error: dict) -> list[str]:
     "The end of the traceback, and what the error says unless it stands there."
     lines = [f"    {line}" for line in entry.get("last_lines", [])]
     first = error["evalue"].partition("\n")[0]
-    is_said = any(first in line for line in lines)
+    ends = [line.strip() for line in lines[-1:]]
+    is_said = any(first in line for line in lines) or ends[0:1] == [error["ename"]]
+    is_said = is_said or any(line.startswith(f"{error['ename']}: ") for line in ends)
     return lines if not first or is_said else [*lines, f"    {error['ename']}: {error['evalue']}"]
 
 
@@ -68,6 +70,12 @@ def _kept_lines(entry: dict, document: dict) -> list[str]:
     return [f"  kept: {kept}"] if kept else []
 
 
+def _refresh_again(entry: dict, document: dict) -> str:
+    "The option that asks a source once more that was to be asked in any case and did not answer."
+    source, wanted = (entry.get("unread") or {}).get("source"), document.get("refresh", ())
+    return f" --refresh {source}" if source and (source in wanted or "all" in wanted) else ""
+
+
 def failure_lines(
     entry: dict,  # of a failed stage
     document: dict,  # of its run
@@ -79,6 +87,7 @@ def failure_lines(
     head = f"{unit} failed{where} [{entry['kind']}]"
     values = {name: (one["value"], one["origin"]) for name, one in document["parameters"].items()}
     again = command_again(document["pipeline"], [unit], document["profile"], values)
+    again += _refresh_again(entry, document)
     kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
     return [head, *_error_lines(entry, error), *kept, f"  run it again: {again}"]
 

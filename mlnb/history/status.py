@@ -74,14 +74,18 @@ MOST_DOCUMENTS = 500  # of a pipeline's runs that are looked through, the newest
 _OUTCOMES = ("failed", "cancelled", "committed", "cached")  # states of a stage that say how it ended
 
 
+def _outcome(entry: dict) -> dict:
+    "How a stage ended, and which source it could not read, if that is why."
+    unread = {"unread": entry["unread"]} if entry.get("unread") else {}
+    return {name: entry.get(name) for name in ("state", "kind", "error")} | unread
+
+
 def _outcomes_in(document: dict) -> dict[tuple, dict]:
     "How stages ended in a run, by pipeline, profile and name of the stage or part."
     about = {"run": document["run"], "started_utc": document.get("started_utc")}
     place = (document["pipeline"], document["profile"])
     ended = [entry for entry in document.get("stages", ()) if entry["state"] in _OUTCOMES]
-    told = {
-        unit_name(e["name"], e.get("each")): {n: e.get(n) for n in ("state", "kind", "error")} for e in ended
-    }
+    told = {unit_name(e["name"], e.get("each")): _outcome(e) for e in ended}
     return {(*place, unit): about | outcome for unit, outcome in told.items()}
 
 

@@ -53,7 +53,7 @@ def refuse_options(
     if refused:
         mend = "leave it out, or leave the engine mlnb out"
         raise UsageError(f"papermill was given `{refused}`: {REFUSED[refused]}", mend)
-    names = [*known, *CLIENT_NAMES]
+    names = [name for name in (*known, *CLIENT_NAMES) if not name.startswith("_")]
     unknown = next((name for name in asked if name not in names), None)
     if unknown:
         raise UsageError(f"papermill was given `{unknown}`, which nobody knows", did_you_mean(unknown, names))

@@ -24,13 +24,20 @@ FOLDER_SUFFIX = "-own"  # end of the folders' names: only these are looked into
 _folders_held: dict[Path, tuple[int, int]] = {}  # folder -> its locked file; the process that made it
 
 
+def _forget_removed() -> None:
+    "Close the locked files of folders that are gone, each once."
+    for path in [path for path in list(_folders_held) if not path.exists()]:
+        held = _folders_held.pop(path, None)
+        if held:
+            os.close(held[0])
+
+
 def passing_folder(
     prefix: str,  # beginning of its name, with `mlnb-` first
     place: str | None = None,  # folder that it is made in; None = the temporary one
 ) -> Path:  # open to its owner only
     "Make a private folder that is removed when this process ends, or by the next run."
-    for path in [path for path in _folders_held if not path.exists()]:
-        os.close(_folders_held.pop(path)[0])
+    _forget_removed()
     folder = Path(tempfile.mkdtemp(FOLDER_SUFFIX, prefix, place))
     mark = os.open(folder / MARK, os.O_RDWR | os.O_CREAT, 0o600)
     with suppress(OSError):  # a file system without locks: the number of the process has to do
@@ -43,7 +50,7 @@ def passing_folder(
 @atexit.register
 def _remove_own() -> None:
     "Remove what this process made."
-    for folder, (_, maker) in _folders_held.items():
+    for folder, (_, maker) in list(_folders_held.items()):
         if maker == os.getpid():
             shutil.rmtree(folder, ignore_errors=True)
 

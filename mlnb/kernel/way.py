@@ -100,7 +100,8 @@ def _start_again(way: ServerWay, what: str, tell: Tell) -> bool:
     except OSError as error:
         way.close(f"{what}, and cannot be started ({error.strerror})", tell)
         return False
-    way.say(f"{what}: it is started once more, and if it is lost again, kernels start cold", tell)
+    begun = "stages that were running begin again, " if what == WHAT_GONE else ""
+    way.say(f"{what}: it is started once more, {begun}and if it is lost again, kernels start cold", tell)
     return True
 
 # %% ../../nbs/kernel/180_way.ipynb #2aec2519

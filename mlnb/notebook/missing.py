@@ -73,7 +73,7 @@ _PROGRAMS = re.compile(
     rb"subprocess|os\.system|popen|unpack_archive|extractall|urlretrieve|clone_from", re.I
 )  # that may write files
 _INSTALLERS = re.compile(r"\b(?:pip3?|conda|mamba|micromamba|uv|easy_install|ensurepip)\b")
-_BRINGING = frozenset(("installs", "moves", "runs", "unread"))  # kinds of magics that may bring a module
+_BRINGING = frozenset(("installs", "moves", "runs", "files", "keeps", "unread"))  # may bring a module
 _NO_MODULE = frozenset(
     ("%pylab", "%memit", "%lprun", "%mprun", "%%memit")
 )  # those that bring none all the same
@@ -106,7 +106,7 @@ def _brings_files(stage: Stage, top: str) -> bool:
     is_named = rb"\b%b(?:\.py\b|/)|(?:mkdir|makedirs)\W+(?:\w+\W+)?%b\b" % (module, module)
     if re.search(is_named, stage.content) or _PROGRAMS.search(stage.content):
         return True
-    return "runs" in _kinds_of(running_cells(stage))
+    return not {"runs", "files"}.isdisjoint(_kinds_of(running_cells(stage)))
 
 
 def may_bring_files(

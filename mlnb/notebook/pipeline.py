@@ -7,8 +7,9 @@ what would run, so they are found before anything does, all of them at once, eac
 
 # %% auto #0
 __all__ = ['Edge', 'Concern', 'reached', 'Pipeline', 'graph_order', 'saver_of_each', 'edges_between', 'parameter_conflicts',
-           'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'where_else', 'input_problems', 'list_concerns',
-           'is_draft', 'notebook_files', 'stage_files', 'saved_names', 'look_into', 'read_pipeline', 'require_sound']
+           'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'mend_of_name', 'where_else', 'input_problems',
+           'list_concerns', 'is_draft', 'notebook_files', 'stage_files', 'saved_names', 'look_into', 'read_pipeline',
+           'require_sound']
 
 # %% ../../nbs/notebook/240_pipeline.ipynb #d0a6bc47
 import re
@@ -237,7 +238,7 @@ def find_mistake(
     other = around.look(name.pipeline)
     if name.name in other.saved or other.unread:
         return None
-    mend = where_else(name.name, other) or did_you_mean(name.name, list(other.saved))
+    mend = mend_of_name(name.name, where_else(name.name, other), list(other.saved))
     return f"which no stage of `{name.pipeline}` saves", mend
 
 
@@ -250,7 +251,18 @@ def _own_mistake(name: str, own: str, around: Surroundings) -> tuple[str, str] |
     for other in around.project.pipelines:
         if not mend and other != own and name in around.look(other).saved:
             mend = f'write `load("{other}/{name}")` for that of pipeline {other}'
-    return "which no stage saves", mend or did_you_mean(name, known)
+    return "which no stage saves", mend_of_name(name, mend, known)
+
+
+def mend_of_name(
+    name: str,  # that nobody saves
+    elsewhere: str,  # the mend when something else may have it, or empty
+    known: Iterable[str],  # names that somebody saves
+) -> str:
+    "What to do about a name: the one that was meant, and what else may be the matter."
+    close = did_you_mean(name, list(known))
+    is_perhaps = elsewhere.startswith("mend ") and close.startswith("did you mean")
+    return f"{close} If not, {elsewhere}" if is_perhaps else elsewhere or close
 
 
 def where_else(

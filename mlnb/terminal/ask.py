@@ -45,7 +45,10 @@ def state_words(
 
     if stage["problems"]:
         return "broken", first_reason(stage)
-    failed = outcome_line(stage["last"]) if stage["state"] != "fresh" else ""
+    failed = outcome_line(stage["last"])
+    if stage["state"] == "fresh":
+        is_asked_in_vain = failed and stage["last"].get("unread")
+        return "fresh", f"from what its source gave before; it {failed}" if is_asked_in_vain else ""
     return ("failed", failed) if failed else (stage["state"], first_reason(stage))
 
 
@@ -159,9 +162,8 @@ def show_why(
         rows = [[one["rule"], f"{one['message']}: {one['mend']}"] for one in found["problems"]]
     elif state == "failed":
         rows = [["failed", first], *(row for row in rows if not row[1].endswith(first))]
-    show_table(
-        ["kind", f"why {name} is {'broken' if state == 'broken' else 'stale'}"], rows, f"{name} is fresh"
-    )
+    fresh = f"{name} is fresh{f', {first}' if first else ''}"
+    show_table(["kind", f"why {name} is {'broken' if state == 'broken' else 'stale'}"], rows, fresh)
 
 
 @verb("ask", "why", "mlnb why fraud/train")

@@ -34,7 +34,7 @@ def overlay_answer(
     from mlnb.flow.overlay import saved_by_hand
 
     found = saved_by_hand(project)
-    columns, none = ["name", "type", "bytes", "of values", "saved"], "nothing is saved by hand"
+    columns, none = ["name", "type", "bytes", "parts", "saved"], "nothing is saved by hand"
     rows = [hand_row(one) for one in found]
     return Answer({"overlay": found, "dropped": []}, lambda: show_table(columns, rows, none))
 
@@ -51,7 +51,8 @@ def drop_answer(
     if is_all == bool(names):
         said = "`mlnb overlay drop` takes names or `--all`"
         raise UsageError(said, "`mlnb overlay` lists the names" if not names else "leave one of them out")
-    with writing(str(overlay_root(project))):
+    own = "it is your own folder: make it writable (`chmod -R u+w` on it, or mount its disk for writing)"
+    with writing(str(overlay_root(project)), own):
         gone = drop_by_hand(project, None if is_all else names, pipeline_here(project))
     left = saved_by_hand(project)
     shown = ", ".join(hand_row(one)[0] for one in gone) or "nothing"
