@@ -32,9 +32,11 @@ Modules:
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
+- `mlnb.flow.mentioned`: Which files of a project the text of a stage speaks of
 - `mlnb.flow.new_head`: When the end of a run becomes the result that others build on
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run
+- `mlnb.flow.outside`: Files beyond the project that a stage read, and which of them are data
 - `mlnb.flow.overlay`: What somebody saved by hand, where it lies, and how it goes away again
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
