@@ -61,15 +61,18 @@ class UseSentence(NamedTuple):
     rule: str = "undeclared-use"  # of the problem that it makes
 
 
-def _sentence(group: str, names: list[str], unsure: Collection[str]) -> UseSentence:
+def _sentence(group: str, names: list[str], is_sure: bool) -> UseSentence:
     "What is said of one group."
     listed = [f"`{name}`" for name in names]
     shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
     if group == "outside":
         lie = "which lies" if len(names) == 1 else "which lie"
         return UseSentence(f"used {shown}, {lie} outside the project", _BETTER[group], "outside-read")
-    perhaps = ", or something else read it meanwhile" if not {*names}.isdisjoint(unsure) else ""
-    return UseSentence(f"used {shown}, which its text does not declare{perhaps}", _BETTER[group])
+    said = f"used {shown}, which its text does not declare"
+    if is_sure:
+        return UseSentence(said, _BETTER[group])
+    mend = f"if it does, {_BETTER[group]}, else run it again while nothing else reads the project"
+    return UseSentence(f"{said}, or something else read it meanwhile", mend)
 
 
 def use_sentences(
@@ -78,7 +81,12 @@ def use_sentences(
     unsure: Collection[str] = (),  # what perhaps somebody else looked at
 ) -> list[UseSentence]:  # one for each mend; empty = nothing to say
     "What a stage used that its text does not declare, and what to do about it."
-    return [_sentence(group, names, unsure) for group, names in _told(observed, is_strict).items()]
+    found = []
+    for group, names in _told(observed, is_strict).items():
+        doubtful = [name for name in names if name in unsure]
+        sure = [name for name in names if name not in unsure]
+        found += [_sentence(group, some, some is sure) for some in (sure, doubtful) if some]
+    return found
 
 
 def refuse_undeclared(

@@ -7,8 +7,8 @@ This module makes that impossible: after the import of an installed module the g
 
 # %% auto #0
 __all__ = ['STANDARD_LIBRARY', 'INSTALLED_FOLDERS', 'GeneratorStates', 'ASKED', 'is_installed', 'generator_states',
-           'set_generators', 'no_stats', 'read_from_source', 'asking_file', 'is_stage_asking', 'ImportGuard',
-           'guard_imports', 'without']
+           'set_generators', 'no_stats', 'read_from_source', 'past_frames', 'says_import', 'is_stage_asking',
+           'ImportGuard', 'guard_imports', 'without']
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #72d0aa12
 import os
@@ -18,6 +18,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from opcode import opmap
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -71,31 +72,44 @@ def read_from_source(
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #96437d63
 _OWN = os.path.join(os.path.dirname(mlnb.__file__), "")
+_MACHINERY = ("<frozen importlib", "<frozen zipimport")
 _PASSED_OVER = ("<", os.path.join(STANDARD_LIBRARY, ""))
 
 
-def asking_file(
-    frame: FrameType | None,  # in which a module is looked for
-) -> str | None:  # None where nobody is found, or nothing is imported
-    "File of the code that wants a module, behind Python's own."
+def past_frames(
+    frame: FrameType | None,  # where to begin
+    beginnings: tuple[str, ...],  # of the names of files that are passed over
+) -> FrameType | None:  # None where all are passed over
+    "The first frame on the way back whose code comes from elsewhere, or from an installed package."
     while frame is not None:
-        code = frame.f_code
-        if code.co_name == "find_spec" and code.co_filename.endswith("importlib/util.py"):
-            return None
-        is_library = any(name in code.co_filename for name in INSTALLED_FOLDERS)
-        is_cell = code.co_filename.startswith("<ipython")
-        if is_library or is_cell or not code.co_filename.startswith(_PASSED_OVER):
-            return code.co_filename
+        file = frame.f_code.co_filename
+        is_library = any(name in file for name in INSTALLED_FOLDERS)
+        if is_library or file.startswith("<ipython") or not file.startswith(beginnings):
+            return frame
         frame = frame.f_back
     return None
+
+
+def says_import(
+    frame: FrameType,  # in which a module is looked for
+) -> bool:  # False for a compiled library that it called
+    "Whether the code of a frame itself asks for a module, and does not only ask whether it is there."
+    code, is_question = frame.f_code, frame.f_code.co_name == "find_spec"
+    has_statement = code.co_code[frame.f_lasti] == opmap["IMPORT_NAME"]
+    is_python = code.co_filename.startswith(STANDARD_LIBRARY) and not is_question
+    return has_statement or is_python or "__import__" in code.co_names
 
 
 def is_stage_asking(
     frame: FrameType | None,  # in which a module is looked for
 ) -> bool:
     "Whether code of the stage wants a module, and not a library or mlnb."
-    file = asking_file(frame)
-    return file is not None and not is_installed(file) and not file.startswith(_OWN)
+    asking = past_frames(frame, _MACHINERY)
+    behind = past_frames(asking, _PASSED_OVER)
+    if behind is None or not says_import(asking):
+        return False
+    file = behind.f_code.co_filename
+    return not is_installed(file) and not file.startswith(_OWN)
 
 
 ASKED: set[str] = set()  # modules without a dot that code of the stage wanted, in this process
