@@ -134,13 +134,18 @@ def outcome_line(
 
 
 _NEVER = {"cancelled": "it was never committed: it was cancelled in run {run}"}
-_NEVER |= dict.fromkeys(("committed", "cached"), "it was committed in run {run}, and its record is gone")
+_NEVER |= {"committed": "it was committed in run {run}, and its record is gone"}
+_NEVER |= {"cached": "it was fresh in run {run}, and no record of it is there now"}  # perhaps it had no value
+_OTHERS = "it was {state} in run {run}, and the records of it that are there are of other values"
 
 
-def _never_line(last: dict) -> str:
+def _never_line(last: dict, has_others: bool = False) -> str:
     "Why a stage has no record although it is in a run."
     failed = outcome_line(last)
-    return f"it was never committed: it {failed}" if failed else _NEVER[last["state"]].format(run=last["run"])
+    if failed:
+        return f"it was never committed: it {failed}"
+    said = _OTHERS if has_others and last["state"] in ("committed", "cached") else _NEVER[last["state"]]
+    return said.format(run=last["run"], state="fresh" if last["state"] == "cached" else last["state"])
 
 
 def _newest_records(store: Store, pipeline: str, stage: str) -> dict[str, dict]:
@@ -167,7 +172,8 @@ def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], d
         last = _after(records.get(unit_name(entry["name"], entry["each"])), last)
     entry["last"] = last
     if last and entry["state"] == "never" and not entry["problems"]:
-        entry["why"] = [reason("new", _never_line(last))]
+        has_others = bool(newest(entry["pipeline"], entry["name"]))
+        entry["why"] = [reason("new", _never_line(last, has_others))]
 
 
 def _tell_limit(store: Store, entries: list[dict]) -> None:
