@@ -22,6 +22,7 @@ from .undeclared import refuse_undeclared
 from .use import Accounts, StageUse, use_of
 from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in
+from ..kernel.launch import kernel_pid
 from ..kernel.observation import read_observations
 from ..store.objects import put_file
 from ..store.opened import OPENED_FOLDER, is_opened
@@ -44,7 +45,9 @@ class RunObserver:
         if self.watch is None:
             self.watch = FolderWatch(self.plan.project.root, folders_apart(self.plan))
         self.reports[name] = attempt.folder / REPORT
-        attempt.observe = partial(self.end, name, self.watch.begin(name), time.time_ns())
+        attempt.observe = partial(
+            self.end, name, self.watch.begin(name, partial(kernel_pid, attempt.launch)), time.time_ns()
+        )
 
     def end(self, name: str, token: Any, began_ns: int, attempt: Attempt) -> None:
         "Say what an attempt used, or why it cannot be committed."
