@@ -1104,6 +1104,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.history.carried._in_tree': ('history/carried.html#_in_tree', 'mlnb/history/carried.py'),
                                       'mlnb.history.carried._module_differences': ( 'history/carried.html#_module_differences',
                                                                                     'mlnb/history/carried.py'),
+                                      'mlnb.history.carried._outside_differences': ( 'history/carried.html#_outside_differences',
+                                                                                     'mlnb/history/carried.py'),
                                       'mlnb.history.carried.carries_files': ( 'history/carried.html#carries_files',
                                                                               'mlnb/history/carried.py'),
                                       'mlnb.history.carried.is_kept': ('history/carried.html#is_kept', 'mlnb/history/carried.py'),

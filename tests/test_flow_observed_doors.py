@@ -1,4 +1,4 @@
-"""What is laid at a stage's door: not what git's filters, libraries and bystanders open, but what lies outside
+"""What is laid at a stage's door: not what git's filters, libraries and bystanders open, but what lies beyond
 the project; and what of it is kept, said and refused."""
 
 import json

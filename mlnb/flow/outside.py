@@ -18,7 +18,7 @@ from pathlib import Path
 
 # %% ../../nbs/flow/085_outside.ipynb #324f3525
 def outside_name(
-    path: str | Path,  # absolute
+    path: str | Path,  # absolute, of a file
 ) -> str:  # begins with `~/` for a file below the home folder
     "What a file beyond the project is called."
     place, home = Path(os.path.normpath(path)), Path(os.path.expanduser("~"))
@@ -81,7 +81,7 @@ def folders_of_others(
 
 
 def is_hidden_way(
-    path: str,  # absolute
+    path: str,  # absolute, of a file
     root: Path,  # folder of the project
 ) -> bool:
     "Whether a name on the way to a file begins with a dot, past those that lead to project and home."
@@ -98,7 +98,7 @@ def _is_passing(path: str, changed_ns: int, began_ns: int) -> bool:
 
 def counts_outside(
     path: str,  # absolute, beyond the project
-    then: list[int] | None,  # size, time of change, inode when it was opened; None = absent
+    then: list[int] | None,  # what it was when it was opened; None = absent
     root: Path,  # folder of the project
     left_out: tuple[str, ...],  # as `folders_of_others` gave them
     began_ns: int = 0,  # when the stage began, of the clock of files

@@ -22,7 +22,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")  # in a second
 class ProcessFacts(NamedTuple):
     "What the system tells of a process."
 
-    parent: int  # its process
+    parent: int  # process that started it
     session: int  # process that began its session
     began_s: float  # moment of its start, since the machine's [s]
 
