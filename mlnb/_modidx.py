@@ -1392,6 +1392,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.history.status._broken_entry': ('history/status.html#_broken_entry', 'mlnb/history/status.py'),
                                      'mlnb.history.status._counts': ('history/status.html#_counts', 'mlnb/history/status.py'),
                                      'mlnb.history.status._entry': ('history/status.html#_entry', 'mlnb/history/status.py'),
+                                     'mlnb.history.status._had_no_value': ('history/status.html#_had_no_value', 'mlnb/history/status.py'),
                                      'mlnb.history.status._never_line': ('history/status.html#_never_line', 'mlnb/history/status.py'),
                                      'mlnb.history.status._newest_records': ( 'history/status.html#_newest_records',
                                                                               'mlnb/history/status.py'),

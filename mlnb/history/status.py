@@ -82,7 +82,14 @@ def _outcomes_in(document: dict) -> dict[tuple, dict]:
     told = {
         unit_name(e["name"], e.get("each")): {n: e.get(n) for n in ("state", "kind", "error")} for e in ended
     }
+    for entry in filter(_had_no_value, ended):
+        told[entry["name"]]["is_empty"] = True
     return {(*place, unit): about | outcome for unit, outcome in told.items()}
+
+
+def _had_no_value(entry: dict) -> bool:
+    "Whether a stage was done because there was no value to run it for: done, and nothing executed."
+    return entry["state"] in ("committed", "cached") and entry.get("notebook", "") is None
 
 
 def _counts(document: dict, values: dict | None) -> bool:
@@ -135,7 +142,8 @@ def outcome_line(
 
 _NEVER = {"cancelled": "it was never committed: it was cancelled in run {run}"}
 _NEVER |= {"committed": "it was committed in run {run}, and its record is gone"}
-_NEVER |= {"cached": "it was fresh in run {run}, and no record of it is there now"}  # perhaps it had no value
+_NEVER |= {"cached": "it was fresh in run {run}, and its record is gone"}
+_NO_VALUE = "it had no value to run for in run {run}, and never ran"
 _OTHERS = "it was {state} in run {run}, and the records of it that are there are of other values"
 
 
@@ -144,7 +152,8 @@ def _never_line(last: dict, has_others: bool = False) -> str:
     failed = outcome_line(last)
     if failed:
         return f"it was never committed: it {failed}"
-    said = _OTHERS if has_others and last["state"] in ("committed", "cached") else _NEVER[last["state"]]
+    is_done = last["state"] in ("committed", "cached")
+    said = _NO_VALUE if last.get("is_empty") else _OTHERS if has_others and is_done else _NEVER[last["state"]]
     return said.format(run=last["run"], state="fresh" if last["state"] == "cached" else last["state"])
 
 
