@@ -12,7 +12,6 @@ __all__ = ['outside_name', 'outside_place', 'folders_of_others', 'is_hidden_way'
 import os
 import site
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -92,6 +91,8 @@ def is_hidden_way(
 # %% ../../nbs/flow/085_outside.ipynb #c2063275
 def _is_passing(path: str, changed_ns: int, began_ns: int) -> bool:
     "Whether a file was made for the moment, while a stage ran."
+    import tempfile
+
     place = os.path.join(os.path.realpath(tempfile.gettempdir()), "")
     return changed_ns >= began_ns and os.path.realpath(path).startswith(place)
 

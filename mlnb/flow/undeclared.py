@@ -71,7 +71,9 @@ def _sentence(group: str, names: list[str], is_sure: bool) -> UseSentence:
     said = f"used {shown}, which its text does not declare"
     if is_sure:
         return UseSentence(said, _BETTER[group])
-    mend = f"if it does, {_BETTER[group]}, else run it again while nothing else reads the project"
+    mend = (
+        f"if it does, {_BETTER[group]}, else run it again with `--force` while nothing else reads the project"
+    )
     return UseSentence(f"{said}, or something else read it meanwhile", mend)
 
 
