@@ -84,7 +84,7 @@ def is_hidden_way(
     root: Path,  # folder of the project
 ) -> bool:
     "Whether a name on the way to a file begins with a dot, past those that lead to project and home."
-    around = (root, os.path.expanduser("~"))
+    around = (os.path.abspath(root), os.path.abspath(os.path.expanduser("~")))
     shared = max(len(Path(os.path.commonpath([path, one])).parts) for one in around)
     return any(part.startswith(".") for part in Path(path).parts[shared:])
 

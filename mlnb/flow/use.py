@@ -214,7 +214,8 @@ def _outside_files(plan: Plan, step: Step, reading: Accounts) -> dict[str, str]:
     given, modules = _given_paths(plan, step), {*seen.modules.values()}
     below = [plan.store.below.root] if plan.store.below else []
     left_out = folders_of_others([plan.store.root, project.store, project.reports, *below])
-    for path, then in seen.opened.items():
+    there = {path: then for path, then in seen.opened.items() if then}
+    for path, then in there.items():
         is_known = path in modules or os.path.realpath(path) in given or _is_inside(plan, path)
         if not is_known and counts_outside(path, then, project.root, left_out, reading.began_ns):
             found[outside_name(path)] = _digest_outside(plan, reading, path, then)
