@@ -32,9 +32,11 @@ Modules:
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
+- `mlnb.flow.mentioned`: Which files of a project the text of a stage speaks of
 - `mlnb.flow.new_head`: When the end of a run becomes the result that others build on
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run
+- `mlnb.flow.outside`: Files beyond the project that a stage read, and which of them are data
 - `mlnb.flow.overlay`: What somebody saved by hand, where it lies, and how it goes away again
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
@@ -70,6 +72,7 @@ Modules:
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
+- `mlnb.kernel.bystanders`: Files that another process holds open, and that a stage therefore did not open
 - `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
 - `mlnb.kernel.door`: Which notebooks papermill brings to mlnb, and what is said of the others
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness

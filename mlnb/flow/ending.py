@@ -233,16 +233,15 @@ def _ending_of(run: Run, step: Step, attempt: "Attempt") -> Ending:
 # %% ../../nbs/flow/250_ending.ipynb #c1c85227
 def _tell_use(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say in a line what a stage used that its text does not declare, and what would be better."
-    from mlnb.flow.undeclared import blind_spots, made_before, not_of_stage, use_sentence
+    from mlnb.flow.undeclared import blind_spots, made_before, not_of_stage, use_sentences
 
     if attempt.use is None:
         return
     own, root = made_before(run.plan.store, step.stage), run.plan.project.root
-    said = use_sentence(not_of_stage(attempt.use.observed, own, root))
-    for line in blind_spots(run.plan, step, attempt.use):
+    for line in blind_spots(attempt.use, is_strict=False):
         run.tell("line", text=f"{step.name}: {line}")
-    if said:
-        run.tell("line", text=f"{step.name} {said[0]}; it counts from now on. Better: {said[1]}")
+    for one in use_sentences(not_of_stage(attempt.use.observed, own, root), unsure=attempt.use.unsure):
+        run.tell("line", text=f"{step.name} {one.said}; it counts from now on. Better: {one.mend}")
 
 
 def _tell_second(run: Run, step: Step, result: Committed, replace: bool) -> dict:

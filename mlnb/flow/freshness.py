@@ -7,9 +7,10 @@ and one way to be stale, with reasons."""
 
 # %% auto #0
 __all__ = ['OBSERVED', 'history_of', 'planned_parts', 'locations_of', 'parts_as_now', 'record_that_holds', 'without_made',
-           'stale_reasons', 'is_strict', 'observed_names', 'packages_brought', 'decide', 'wait_for']
+           'stale_reasons', 'is_strict', 'observed_names', 'nobody_declared', 'packages_brought', 'decide', 'wait_for']
 
 # %% ../../nbs/flow/110_freshness.ipynb #de84ae9d
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,9 +152,24 @@ def observed_names(
     return [f"`{name}`" for group in observed.values() for name in group]
 
 
+def nobody_declared(
+    observed: dict,  # groups of a record or an attempt
+    asked: Collection[str] | None,  # modules that the stage's own code imported; None = unknown
+) -> dict:  # groups with something
+    "What was observed, without what installed packages import by themselves."
+    packages = observed.get("packages", {}) if asked is None else dict.fromkeys(asked)
+    groups = observed | {"packages": packages}
+    return {group: names for group, names in groups.items() if names}
+
+
+def _undeclared_in(record: dict) -> dict:
+    "What a stage used that `strict` does not let pass."
+    return nobody_declared(record["parts"].get(OBSERVED, {}), record.get(OBSERVED, {}).get("asked"))
+
+
 def _strict_reason(record: dict) -> dict:
     "Why a record with observations does not hold."
-    names = ", ".join(observed_names(record["parts"][OBSERVED])[:3])
+    names = ", ".join(observed_names(_undeclared_in(record))[:3])
     return reason("option", f"`strict` is in force, and it used {names} undeclared", "strict")
 
 # %% ../../nbs/flow/110_freshness.ipynb #7c1699d4
@@ -208,7 +224,7 @@ def decide(
     if step.record is None:
         step.state, step.was_run = "stale", bool(history)
         step.why = stale_reasons(plan, step, history)
-    elif OBSERVED in step.record["parts"] and is_strict(plan, step):
+    elif is_strict(plan, step) and _undeclared_in(step.record):
         step.why, step.record, step.state = [_strict_reason(step.record)], None, "stale"
         step.key = digest_of(step.parts)
 

@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .outside import outside_place
 from ..notebook.builds import build_digest, recorded_files
 from ..notebook.imports import module_files
 from ..sources.source import keep_hints, read_hints
@@ -119,6 +120,7 @@ _LOOK: dict[str, Callable[..., Any]] = {
     "folders": lambda around, name, made: listing_digest(around.root / name, made_below(name, made)),
     "modules": lambda around, name, _: content_digest(around.store, file_of_module(around, name) or Path()),
     "packages": lambda around, name, _: installed_as(around.packages, name),
+    "outside": lambda around, name, _: content_digest(around.store, outside_place(name)),
 }  # group -> what one of it is now
 
 

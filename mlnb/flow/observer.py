@@ -9,6 +9,7 @@ has ended. It never ends a stage by itself; it says why one cannot be committed.
 __all__ = ['REPORT', 'RunObserver', 'folders_apart', 'judge_use']
 
 # %% ../../nbs/flow/180_observer.ipynb #5368538f
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from .undeclared import refuse_undeclared
 from .use import Accounts, StageUse, use_of
 from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in
+from ..kernel.launch import kernel_pid
 from ..kernel.observation import read_observations
 from ..store.objects import put_file
 from ..store.opened import OPENED_FOLDER, is_opened
@@ -43,15 +45,17 @@ class RunObserver:
         if self.watch is None:
             self.watch = FolderWatch(self.plan.project.root, folders_apart(self.plan))
         self.reports[name] = attempt.folder / REPORT
-        attempt.observe = partial(self.end, name, self.watch.begin(name))
+        attempt.observe = partial(
+            self.end, name, self.watch.begin(name, partial(kernel_pid, attempt.launch)), time.time_ns()
+        )
 
-    def end(self, name: str, token: Any, attempt: Attempt) -> None:
+    def end(self, name: str, token: Any, began_ns: int, attempt: Attempt) -> None:
         "Say what an attempt used, or why it cannot be committed."
         opened = self.watch.end(token)
         seen = read_observations(self.reports.pop(name))
         self.opened[name] = frozenset(seen.opened)
         is_complete = seen.n_cells >= len(attempt.launch.replies)
-        reading = Accounts(seen, opened, self.opened_by(opened.beside), is_complete)
+        reading = Accounts(seen, opened, self.opened_by(opened.beside), is_complete, began_ns)
         judge_use(
             self.plan, self.plan.steps[name], attempt, use_of(self.plan, self.plan.steps[name], reading)
         )

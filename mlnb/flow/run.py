@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from .asking import ask_sources, unread_source
 from .ending import finish, open_parts, sweep
 from .events import recorded
+from .freshness import is_strict
 from .key import reason
 from .lock import StageLock
 from .new_head import move_head
@@ -113,6 +114,7 @@ def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
     attempt = prepare(run.plan, step, as_run, folder, on_cell, run.settings.server)
     attempt.tell = lambda line: run.tell("line", text=f"{name}: {line}")
     run.attempts[name] = attempt
+    run.note_git()
     run.watched().begin(name, attempt)
     return attempt
 
@@ -208,15 +210,28 @@ def _take_turn(run: Run, name: str) -> "Callable[[], Attempt] | None":
     return try_stage(run, name)
 
 # %% ../../nbs/flow/270_run.ipynb #66737c7a
+def _runs_alone(run: Run, name: str) -> bool:
+    "Whether nothing may run beside a stage, because all that it uses must be known."
+    return is_strict(run.plan, run.plan.steps[name])
+
+
+def _has_room(run: Run, running: "dict[Future, str]") -> bool:
+    "Whether one more stage may be started."
+    return len(running) < run.settings.n_jobs and not any(_runs_alone(run, name) for name in running.values())
+
+
 def start_ready(
     run: Run,  # with its schedule
     running: "dict[Future, str]",  # what is under way, by its future
 ) -> bool:  # whether any stage was decided or started
     "Decide the stages that could run now, in order, and start as many as there is room for."
     has_moved, later = False, []
-    while len(running) < run.settings.n_jobs:
+    while _has_room(run, running):
         name = run.schedule.take()
         if name is None:
+            break
+        if running and _runs_alone(run, name):
+            later.append(name)
             break
         job = _take_turn(run, name)
         if job is not None:
@@ -379,9 +394,9 @@ def _announcing(run: Run, likely: list[str]) -> AbstractContextManager:
 
 
 def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager:
-    "Let git say, while stages run, which commit they are of; nobody asks when nothing runs."
+    "Let git say, before stages run, which commit they are of; nobody asks when nothing runs."
     if not likely:
-        return nullcontext()
+        return nullcontext(run.note_git)
     from mlnb.store.git_state import noting_git
 
     project = run.plan.project
@@ -416,7 +431,7 @@ def run_pipeline(
         run = Run(plan, selection, document, settings, told)
         with _truthful_ending(run), disk_errors(store.root):
             write_run(store, document)
-            with _announcing(run, likely), _asking_git(run, likely):
+            with _announcing(run, likely), _asking_git(run, likely) as run.note_git:
                 carry_out(run)
         document["seconds"] = round(time.monotonic() - run.began, 3)
         document["exit_code"] = exit_code_of(document)

@@ -220,6 +220,7 @@ class Run:
     is_told: set[str] = field(default_factory=set)  # steps whose waiting for a lock was said
     observer: "RunObserver | None" = None  # watches its stages, from the first one on
     threads: "ThreadPoolExecutor | None" = None  # in which attempts wait, from the first one on
+    note_git: Callable[[], None] = lambda: None  # called before a stage is watched; only the first waits
 
     def __post_init__(self):
         self.was_fresh = {entry_unit(e) for e in self.document["stages"] if e["state"] == "cached"}

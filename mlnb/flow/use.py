@@ -12,7 +12,6 @@ __all__ = ['LOCK_FILES', 'LOADED_ENDS', 'project_path', 'counted_files', 'planne
 # %% ../../nbs/flow/150_use.ipynb #a4c303fb
 import math
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterable
@@ -24,7 +23,9 @@ from typing import Any
 
 import mlnb
 from .freshness import OBSERVED, planned_parts
+from .mentioned import has_word, mentioned, names_file
 from .observed import content_digest, installed_as, listed_names, listing_digest, made_below
+from .outside import counts_outside, folders_of_others, outside_name
 from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
 from ..kernel.observation import Seen
@@ -95,6 +96,12 @@ class Accounts:
     opened: Opened  # by the system, in the time it ran
     others: frozenset[str] = frozenset()  # absolute paths that kernels beside it opened
     is_complete: bool = True  # whether its kernel reported after every cell
+    began_ns: int = 0  # when it began, of the clock of files
+
+    @property
+    def is_native(self) -> bool:
+        "Whether something may have been opened without Python."
+        return self.seen.is_spawning or self.seen.is_native or not self.is_complete
 
 
 def _made(plan: Plan, reading: Accounts) -> set[str]:
@@ -112,18 +119,6 @@ def _by_python(plan: Plan, reading: Accounts) -> dict[str, Any]:
     }
 
 # %% ../../nbs/flow/150_use.ipynb #7fdfa74d
-def _is_named(folder: str, text: bytes) -> bool:
-    "Whether a text has the name of a folder, as a word."
-    name = re.escape(os.fsencode(os.path.basename(folder)))
-    return re.search(rb"(?<![\w.-])%b(?![\w.-])" % name, text) is not None
-
-
-def _names_file(path: str, text: bytes) -> bool:
-    "Whether a text has the name of a file, or of the folder that it lies in."
-    folder = os.path.dirname(path)
-    return os.fsencode(os.path.basename(path)) in text or bool(folder and _is_named(folder, text))
-
-
 def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     "Files of the project that stages beside it are known to open, and that its text does not name."
     if not reading.opened.beside:
@@ -133,13 +128,13 @@ def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
     paths |= {path.path for given in plan.sources.values() for path in given}
     texts = [plan.steps[name].stage.content for name in reading.opened.beside if name in plan.steps]
     seen = {*reading.opened.files, *reading.opened.made}
-    paths |= {path for path in seen if any(_names_file(path, text) for text in texts)}
-    return {path for path in paths if not _names_file(path, step.stage.content)}
+    paths |= {path for path in seen if any(names_file(path, text) for text in texts)}
+    return {path for path in paths if not names_file(path, step.stage.content)}
 
 
 def _by_system(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     "Files of the project that may have been opened without Python."
-    if not (reading.seen.is_spawning or reading.seen.is_native or not reading.is_complete):
+    if not reading.is_native:
         return set()
     paths = {project_path(plan, plan.project.root / path) for path in reading.opened.files} - {None}
     made = reading.opened.made - reading.opened.read
@@ -168,7 +163,7 @@ def _listed_folders(plan: Plan, step: Step, reading: Accounts, native: set[str])
     root, text, found = plan.project.root, step.stage.content, set()
     unnamed = [path for path in native if os.fsencode(os.path.basename(path)) not in text]
     for folder in sorted(reading.opened.listed - _searched(plan, step, reading)):
-        is_meant = _is_named(folder, text) or os.path.dirname(folder) in found
+        is_meant = has_word(os.path.basename(folder), text) or os.path.dirname(folder) in found
         if any(path.startswith(f"{folder}/") for path in unnamed) or (reading.seen.is_spawning and is_meant):
             found.add(folder)
     by_python = {os.path.relpath(path, root) for path in reading.seen.listed}
@@ -199,6 +194,47 @@ def _further_packages(plan: Plan, step: Step, reading: Accounts) -> list[str]:
             found |= brought
     return sorted(found)
 
+
+def _asked(plan: Plan, reading: Accounts, packages: dict[str, Any]) -> tuple[str, ...]:
+    "Modules that the stage's own code imported, of distributions that are in no key."
+    by_module = distributions_by_module(plan.packages)
+    loaded = reading.seen.asked & reading.seen.tops.keys()
+    return tuple(sorted(name for name in loaded if packages.keys() & {*by_module.get(name, ())}))
+
+# %% ../../nbs/flow/150_use.ipynb #06adc80b
+def _given_paths(plan: Plan, step: Step) -> set[str]:
+    "Where the partitions of a stage's sources are, with links followed."
+    given = (partition.path for partitions in step.sources.values() for partition in partitions)
+    return {os.path.realpath(plan.project.root / path) for path in given}
+
+
+def _outside_files(plan: Plan, step: Step, reading: Accounts) -> dict[str, str]:
+    "Files from outside the project that Python code opened, by name."
+    project, seen, found = plan.project, reading.seen, {}
+    given, modules = _given_paths(plan, step), {*seen.modules.values()}
+    below = [plan.store.below.root] if plan.store.below else []
+    left_out = folders_of_others([plan.store.root, project.store, project.reports, *below])
+    there = {path: then for path, then in seen.opened.items() if then}
+    for path, then in there.items():
+        is_known = path in modules or os.path.realpath(path) in given or _is_inside(plan, path)
+        if not is_known and counts_outside(path, then, project.root, left_out, reading.began_ns):
+            found[outside_name(path)] = _digest_outside(plan, reading, path, then)
+    return dict(sorted(found.items()))
+
+
+def _is_inside(plan: Plan, path: str) -> bool:
+    "Whether a file lies in the project or is of mlnb, links followed or not."
+    folders = (plan.project.root, plan.project.root.resolve(), Path(mlnb.__file__).parent)
+    return any(_is_below(Path(place), folders) for place in (os.path.normpath(path), os.path.realpath(path)))
+
+
+def _digest_outside(plan: Plan, reading: Accounts, path: str, then: list[int]) -> str:
+    "What a file outside the project was when it was read."
+    status = os.stat(path) if os.path.isfile(path) else None
+    is_same = status and [status.st_size, status.st_mtime_ns, status.st_ino] == [*then]
+    now = content_digest(plan.store, Path(path)) if is_same else None
+    return reading.seen.before.get(path) or now or digest_of(["unknown", *then])
+
 # %% ../../nbs/flow/150_use.ipynb #6deb20e9
 @dataclass(frozen=True)
 class StageUse:
@@ -214,6 +250,9 @@ class StageUse:
     python: str = "observed"  # or `not observed: why`
     native: str = "observed"  # or `not observed: why`
     changed: str | None = None  # a file that changed while the stage ran
+    asked: tuple[str, ...] = ()  # modules of undeclared packages that its own code imported
+    unsure: tuple[str, ...] = ()  # files and folders that perhaps somebody else looked at
+    is_native: bool = False  # whether something may have been opened without Python
 
     def as_dict(self) -> dict:
         "What a record says beside its parts."
@@ -226,6 +265,8 @@ class StageUse:
             "programs": list(self.programs),
             "python": self.python,
             "native": self.native,
+            "asked": list(self.asked),
+            "unsure": list(self.unsure),
         }
 
 
@@ -332,16 +373,19 @@ def _digests(
         "folders": {folder: digest for folder, digest in names.items() if digest},
         "modules": {name: content_digest(plan.store, file) for name, file in modules.items()},
         "packages": {d: installed_as(plan.packages, d) for d in _further_packages(plan, step, reading)},
+        "outside": _outside_files(plan, step, reading),
     }
 
 
 _MOST_NAMES = 2000  # of all listed folders of a stage
 
 
-def _names_of(plan: Plan, reading: Accounts, folders: dict[str, str]) -> dict[str, list[str]]:
+def _names_of(plan: Plan, reading: Accounts, folders: set[str]) -> dict[str, list[str]]:
     "Names in the folders that were listed, without those that the stage made; none when they are too many."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
-    found = {folder: listed_names(root / folder, made_below(folder, made)) or [] for folder in folders}
+    found = {
+        folder: listed_names(root / folder, made_below(folder, made)) or [] for folder in sorted(folders)
+    }
     return found if sum(map(len, found.values())) <= _MOST_NAMES else {}
 
 
@@ -351,6 +395,14 @@ def _native_answer(reading: Accounts) -> str:
         return reading.opened.problem
     beside = ", ".join(reading.opened.beside)
     return f"not observed: {beside} ran at the same time" if beside else "observed"
+
+
+def _unsure(plan: Plan, step: Step, reading: Accounts, native: set[str], listed: set[str]) -> set[str]:
+    "Files and folders that only the system heard of, and of which the stage's text says nothing."
+    root, text = plan.project.root, step.stage.content
+    by_python = {os.path.relpath(path, root) for path in reading.seen.listed}
+    folders = {folder for folder in listed - by_python if not has_word(os.path.basename(folder), text)}
+    return folders | (native - mentioned(step, root, native))
 
 
 def use_of(
@@ -364,9 +416,15 @@ def use_of(
     native = _by_system(plan, step, reading) - files.keys()
     files |= {path: reading.opened.files[path] for path in native}
     files = {path: then for path, then in files.items() if path not in counted | made}
-    groups = _digests(plan, step, reading, files, _listed_folders(plan, step, reading, native))
+    listed = _listed_folders(plan, step, reading, native)
+    groups, unsure = (
+        _digests(plan, step, reading, files, listed),
+        _unsure(plan, step, reading, native, listed),
+    )
     modules = _outside_modules(plan, step, reading)
-    kept = {groups["files"][p]: plan.project.root / p for p in files if groups["files"][p]}
+    kept = {
+        groups["files"][p]: plan.project.root / p for p in files if groups["files"][p] and p not in unsure
+    }
     kept |= {groups["modules"][name]: file for name, file in modules.items() if groups["modules"][name]}
     return StageUse(
         {name: group for name, group in groups.items() if group},
@@ -374,11 +432,14 @@ def use_of(
         modules,
         tuple(sorted(made | {*reading.opened.made} if reading.seen.is_spawning else made)),
         _left_behind(plan, step, reading),
-        _names_of(plan, reading, groups["folders"]),
+        _names_of(plan, reading, groups["folders"].keys() - unsure),
         tuple(path for path in groups["files"] if os.access(plan.project.root / path, os.X_OK)),
         "observed" if reading.is_complete else "not observed: its kernel did not report after every cell",
         _native_answer(reading),
         _changed_file(plan, reading, files),
+        _asked(plan, reading, groups["packages"]),
+        tuple(sorted(unsure & (groups["files"].keys() | groups["folders"].keys()))),
+        reading.is_native,
     )
 
 # %% ../../nbs/flow/150_use.ipynb #a8c5f652

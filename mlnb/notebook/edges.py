@@ -98,10 +98,17 @@ def _outside_reader(function: ast.expr) -> str:
     return name if name == "open" or name in OUTSIDE_READERS else ""
 
 
+def _only_writes(call: ast.Call) -> bool:
+    "Whether a call of `open` has a mode in which nothing is read."
+    modes = [*call.args[1:2], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    mode = getattr(modes[0], "value", None) if modes else None
+    return isinstance(mode, str) and mode[:1] in ("w", "a", "x") and "+" not in mode
+
+
 def _add_outside_reader(call: ast.Call, cell: int, edges: Edges) -> None:
     "Note a call that reads a file by itself."
     reader = _outside_reader(call.func)
-    if reader:
+    if reader and not (reader == "open" and _only_writes(call)):
         message = f"`{reader}` reads files by itself; which ones, only a run finds out"
         mend = "declare a [source.NAME] in settings.ini and `load` it"
         edges.add(cell, "reads-outside", message, mend, "warning")

@@ -18,7 +18,7 @@ from typing import Any
 # %% ../../nbs/store/240_observed_contents.ipynb #11517a95
 def observed_group(
     record: Mapping,  # of any stage
-    group: str,  # `files`, `folders`, `modules` or `packages`
+    group: str,  # `files`, `folders`, `modules`, `packages`, `outside`
 ) -> dict[str, str | None]:  # by name, as the key counts it
     "What was observed of one kind."
     return (record.get("parts", {}).get("observed") or {}).get(group) or {}
@@ -46,7 +46,7 @@ def observed_digests(
     record: Mapping,  # of any stage
 ) -> set[str]:
     "Every content that a stage was seen to read by itself."
-    groups = (observed_group(record, group).values() for group in ("files", "modules"))
+    groups = (observed_group(record, group).values() for group in ("files", "modules", "outside"))
     return {digest for digests in groups for digest in digests if digest}
 
 
@@ -90,6 +90,7 @@ def are_sound_observations(
     paths += [*observed_group(record, "folders"), *written_files(record)]
     names = observed_about(record, "names") or {}
     paths += [*names, *chain.from_iterable(names.values()), *(observed_about(record, "programs") or ())]
+    paths += [*(observed_about(record, "unsure") or ())]
     digests = [*kept, *observed_digests(record), *written_files(record).values()]
     are_kept = isinstance(kept, list) and set(kept) <= observed_digests(record)
     return are_kept and all(map(is_inner_path, paths)) and all(map(_is_content, digests))
