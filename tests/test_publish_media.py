@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlnb.publish.bitmaps import MOST_DOTS, Refused, bitmap_kind, count_dots
+from mlnb.publish.drawing_cost import MOST_DRAWN
+from mlnb.publish.drawings import redraw
 from mlnb.publish.embedding import embed, with_drawings
 from mlnb.publish.estimators import diagram
 from mlnb.publish.history import RunPage, StagePage
@@ -20,14 +23,15 @@ from mlnb.publish.links import PageLinks, SiteMap
 from mlnb.publish.outputs import notebook_without_places
 from mlnb.publish.page_cells import join_outputs
 from mlnb.publish.pages import Facts, render
-from mlnb.publish.pictures import LARGEST_PICTURE, Pictures, safe_svg
+from mlnb.publish.pictures import LARGEST_PICTURE, Pictures
 from mlnb.publish.site import Building, run_files
 from mlnb.publish.styles import plain_declarations, read_scope
 from mlnb.store.settings import Project
 from mlnb.terminal.publish import left_out_entries, left_out_lines
 
 DOT = base64.b64decode("R0lGODlhAQABAAAAACw=")
-DOT_URI = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+DOT_TEXT = "R0lGODlhAQABAAAAACw="
+DOT_URI = f"data:image/gif;base64,{DOT_TEXT}"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|s\d+-\d+)")
 VOID = {"img", "br", "hr", "wbr", "col", "meta", "link"}
@@ -171,7 +175,8 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
 plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|s1-1|m1-1|mlnb-gone:1|<!--|-->|&quot;
-data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+data:image/gif;base64,R0lGODlhAQABAAAAACw=
+<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 
@@ -292,6 +297,13 @@ def test_link_put_in_the_place_of_a_picture_meanwhile_is_not_followed(project, m
     assert Pictures(project, project / ".mlnb", project / "nbs/p")("plan.gif")[0] == ""
 
 
+def safe_svg(data):
+    try:
+        return redraw(data).svg
+    except Refused:
+        return b""
+
+
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
 
 
@@ -300,10 +312,13 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/19
     [
         "<script>attack()</script>",
         "<g onclick='attack()'/>",
-        "<a xlink:href='javascript:attack()'><text>attack()</text></a>",
+        "<a xlink:href='javascript:attack()'><text>t</text></a>",
         "<image xlink:href='https://attack()/'/>",
         "<use href='other.svg#attack()'/>",
-        "<foreignObject><p xmlns='http://www.w3.org/1999/xhtml'>attack()</p></foreignObject>",
+        "<foreignObject><p xmlns='http://www.w3.org/1999/xhtml' onclick='attack()'>t</p></foreignObject>",
+        "<foreignObject><iframe xmlns='http://www.w3.org/1999/xhtml' src='//attack()'/></foreignObject>",
+        "<image href='data:image/png;base64,attack()'/>",
+        "<rect style='--x: url(https://attack())'/>",
         "<style>@import url(https://attack())</style>",
         "<rect style='fill:url(https://attack())'/>",
         "<rect fill='url(//attack())'/>",
@@ -405,7 +420,7 @@ def test_page_without_anything_special_has_no_byte_more(project):
     frame = f"<style scoped>.dataframe td {{top: 0}}</style><table class='dataframe'>{row}</table>"
     cells = [
         text("# T\n## H\n### Deep\n[a](https://e.org)"),
-        code(html_output(frame), shown(**{"image/png": "aGk="})),
+        code(html_output(frame), shown(**{"image/gif": DOT_TEXT})),
     ]
     page = page_of(*cells)
     assert re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1] == STYLE
@@ -462,7 +477,7 @@ def test_what_only_a_script_draws_has_a_note_a_mend_and_a_place_in_the_account(n
     assert [(entry.what, bool(entry.mend)) for entry in ledger.left_out] == [(name, True)]
     assert "0 outputs shown as pictures, 1 not shown" in page and 'id="gone-1"' in article_of(page)
     pictured = Ledger()
-    page = page_of(code(shown(**BUNDLES[name], **{"image/png": "aGk="})), ledger=pictured)
+    page = page_of(code(shown(**BUNDLES[name], **{"image/gif": DOT_TEXT})), ledger=pictured)
     assert "<img" in article_of(page) and pictured.left_out == []
 
 
@@ -490,7 +505,7 @@ def test_widgets_show_what_they_held_and_unknown_ones_say_their_name():
         "d": {
             "model_name": "ImageModel",
             "state": {"format": "png"},
-            "buffers": [{"path": ["value"], "data": "aGk="}],
+            "buffers": [{"path": ["value"], "data": DOT_TEXT}],
         },
         "e": {"model_name": "FancyModel", "state": {}},
         "f": {"model_name": "FigureModel", "model_module": "jupyterlab-plotly", "state": {}},
@@ -504,7 +519,7 @@ def test_widgets_show_what_they_held_and_unknown_ones_say_their_name():
         "<b>caught html</b>",
         "<i>words</i>",
         "depth: 3",
-        "data:image/png;base64,aGk=",
+        DOT_URI,
     ):
         assert expected in page
     assert [entry.what for entry in ledger.left_out] == ["Widget `Fancy`", "Plotly figure"]

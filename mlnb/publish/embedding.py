@@ -59,7 +59,8 @@ def picture_source(
         name = unquote(address.removeprefix("attachment:"))[:80].replace("`", "")
     else:
         (uri, why), name = ledger.picture(address), _file_name(address)
-    what = f"Picture `{name}`" if name else "A picture"
+    unnamed = "A drawing" if address.startswith("data:image/svg") else "A picture"
+    what = f"Picture `{name}`" if name else unnamed
     if uri and why:
         part = LeftOut(f"A part of {what[0].lower()}{what[1:]}", why, MEND_DRAWING)
         ledger.partly.setdefault(uri, []).append(ledger.leave_out(part))
