@@ -97,10 +97,13 @@ def passed_on(
 ) -> Given:  # the same object when nothing is added
     "What the inside of an element inherits."
     own = {name: given[name] for name in INHERITED if name in given}
-    if not own:
-        return inherited
     kept = {n: () if all(map(OWN.fullmatch, v)) else inherited.get(n, ()) for n, v in own.items()}
-    return inherited | {name: (*kept[name], *values) for name, values in own.items()}
+    costly = {
+        n: [one for one in v if "url" in one.lower() or n == "stroke-dasharray"] for n, v in own.items()
+    }
+    changed = {name: tuple(dict.fromkeys((*kept[name], *costly[name]))) for name in own}
+    is_new = any(values != inherited.get(name, ()) for name, values in changed.items())
+    return inherited | changed if is_new else inherited
 
 
 def numbers_of(
@@ -215,6 +218,7 @@ class Meter:
     given: dict[Element, Given] = field(default_factory=dict)
     around: dict[Element, Given] = field(default_factory=dict)  # what an element inherits where it stands
     within: dict[Element, None] = field(default_factory=dict)  # what is being drawn, outermost first
+    alike: dict[frozenset, Given] = field(default_factory=dict)  # what was inherited so far
     known: dict[tuple[Element, int], tuple] = field(default_factory=dict)  # visits that were thought through
 
     def read(self) -> None:
@@ -240,14 +244,18 @@ class Meter:
         before = self.left
         if part is not None:
             around = self.around[part]
-            self.draw(part, around | inherited if around and inherited else around or inherited)
+            self.draw(part, self.same(around | inherited) if around and inherited else around or inherited)
         self.pay((before - self.left) * (times - 1))
+
+    def same(self, given: Given) -> Given:
+        "The one object for all that is inherited alike."
+        return self.alike.setdefault(frozenset(given.items()), given)
 
     def visit(self, element: Element, inherited: Given) -> tuple[int, Given, list[tuple[str, int]]]:
         "Cost of an element, what its inside inherits, and its parts; thought through once."
         key, given = (element, id(inherited)), self.given[element]
         if key not in self.known:
-            passed = passed_on(inherited, given)
+            passed = self.same(passed_on(inherited, given))
             parts = list(parts_of(element, given, passed))
             self.known[key] = cost_of(element, given, passed), passed, parts, inherited
         return self.known[key][:3]

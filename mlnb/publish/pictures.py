@@ -26,15 +26,26 @@ from .ledger import OrReason
 
 # %% ../../nbs/publish/030_pictures.ipynb #ac602916
 @lru_cache(maxsize=4)
+def _judged(data: bytes) -> tuple[str, str, str]:
+    "A picture as a `data:` URI, why a part is missing, and why all is."
+    try:
+        if bitmap_kind(data):
+            mime, content, lost = require_small(data), data, ""
+        else:
+            mime, (content, lost) = "svg+xml", redraw(data)
+    except Refused as error:
+        return "", "", str(error)
+    return f"data:image/{mime};base64,{base64.b64encode(content).decode()}", lost, ""
+
+
 def picture_uri(
     data: bytes,  # content of a file
 ) -> OrReason:  # a `data:` URI, and why a part is missing; raises `Refused`
     "A picture as it stands inside a page."
-    if bitmap_kind(data):
-        mime, content, lost = require_small(data), data, ""
-    else:
-        mime, (content, lost) = "svg+xml", redraw(data)
-    return f"data:image/{mime};base64,{base64.b64encode(content).decode()}", lost
+    uri, lost, refused = _judged(data)
+    if refused:
+        raise Refused(refused)
+    return uri, lost
 
 
 def picture_content(
