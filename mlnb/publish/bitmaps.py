@@ -91,7 +91,7 @@ SIZES = {"png": _png_size, "gif": _gif_size, "jpeg": _jpeg_size, "webp": _webp_s
 
 def count_dots(
     data: bytes,  # of a picture
-) -> int:  # width × height; 0 when it is no picture, or cut in its header
+) -> int:  # width × height; 0 when its header tells none
     "How many dots a picture has when it is unpacked."
     try:
         width, height = SIZES[bitmap_kind(data)](data)
@@ -110,7 +110,7 @@ class Refused(Exception):
 
 def require_small(
     data: bytes,  # of a picture
-) -> str:  # its kind
+) -> str:  # its kind, e.g. `png`
     "The kind of a picture of dots; raises `Refused` for what is none, or unpacks to too much."
     n_dots = count_dots(data)
     if not n_dots:

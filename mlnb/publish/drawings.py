@@ -23,7 +23,7 @@ from xml.etree.ElementTree import Element, ParseError, register_namespace, tostr
 import tinycss2
 
 from .bitmaps import NO_PICTURE, Refused, require_small
-from .drawing_cost import SVG, numbers_of, require_cheap
+from .drawing_cost import SVG, numbers_of, require_cheap, require_few
 
 # %% ../../nbs/publish/028_drawings.ipynb #a05ce40b
 ADDRESSES = re.compile(r"url\(", re.IGNORECASE)
@@ -76,21 +76,21 @@ def _local(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _words(element: Element) -> Iterator[str]:
+def _label_words(element: Element) -> Iterator[str]:
     "Text of HTML, with a line feed where a line ends."
     if _local(element) in UNSAID:
         return
     edge = "\n" if _local(element) in BLOCKS else " " if _local(element) in ("td", "th") else ""
     yield edge + re.sub(r"\s+", " ", element.text or "")
     for child in element:
-        yield from _words(child)
+        yield from _label_words(child)
         yield re.sub(r"\s+", " ", child.tail or "")
     yield edge
 
 
 def _lines(element: Element, width: float) -> list[str]:
     "The lines of a label, folded where they are far too wide; a width of 0 folds none."
-    lines = (re.sub(r" +", " ", line).strip() for line in "".join(_words(element)).split("\n"))
+    lines = (re.sub(r" +", " ", line).strip() for line in "".join(_label_words(element)).split("\n"))
     fits = max(8, int(width)) if width else 10_000
     return [part for line in lines if line for part in textwrap.wrap(line, fits)]
 
@@ -109,7 +109,7 @@ def _length(element: Element, name: str) -> float:
 
 
 def label_of(
-    element: Element,  # a `<foreignObject>`
+    element: Element,  # of the kind `<foreignObject>`
 ) -> Element | None:  # None when it has no text
     "The text of HTML in a drawing, as text of the drawing."
     x, y, wide, high = (_length(element, name) for name in ("x", "y", "width", "height"))
@@ -230,6 +230,7 @@ def redraw(
         root = fromstring(data)
         if root.tag != SVG + "svg":
             raise Refused(NO_PICTURE)
+        require_few(root)
         for element in root.iter():
             _disarm(element, lost)
         require_cheap(root)

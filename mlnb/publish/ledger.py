@@ -32,7 +32,7 @@ class LeftOut(NamedTuple):
         return f"{self.what} is not shown: {self.why}." + (f" {self.mend}." if self.mend else "")
 
 # %% ../../nbs/publish/020_ledger.ipynb #b69b46fa
-OrReason = tuple[str, str]  # what was asked for, or "" and why there is none; both when a part is missing
+OrReason = tuple[str, str]  # what was asked for, or "" and why there is none; both: a part is missing
 
 
 def no_picture(

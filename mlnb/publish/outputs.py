@@ -172,7 +172,7 @@ PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp
 
 def found_picture(
     data: str,  # Base64; SVG as text
-) -> OrReason:  # a `data:` URI, or why there is none; both when a part is missing
+) -> OrReason:  # `data:` URI, or why none; both when it lacks a part
     "A picture of an output, told by its content; an SVG may lack its namespace, as in JupyterLab."
     has_name = re.search(r"<svg[^>]+xmlns\s*=[^>]+svg", data[:100_000]) or "<svg" not in data[:100_000]
     return picture_inside(data if has_name else data.replace("<svg", f'<svg xmlns="{SVG[1:-1]}"', 1))

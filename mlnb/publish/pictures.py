@@ -50,7 +50,7 @@ def picture_uri(
 
 def picture_content(
     written: str,  # Base64; an SVG also as text
-) -> bytes:  # raises `Refused`
+) -> bytes:  # content of it; raises `Refused`
     "What a picture in an output holds."
     if written.lstrip("\ufeff \t\r\n").startswith("<"):
         return written.strip("\ufeff \t\r\n").encode("utf-8", "replace")
@@ -62,7 +62,7 @@ def picture_content(
 
 def picture_inside(
     written: str,  # Base64, also as a `data:` address; an SVG also as text
-) -> OrReason:  # a `data:` URI, or why there is none; both when a part is missing
+) -> OrReason:  # `data:` URI, or why none; both when it lacks a part
     "A picture that needs no file."
     try:
         return picture_uri(picture_content(re.sub(r"^\s*data:image/[\w.+-]+;base64,", "", written)))
