@@ -91,19 +91,21 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 NAMED_PART = re.compile(r"url\(\s*[\x22']?#([^\x22')]*)", re.IGNORECASE)
 
 
+def _inherited_by(name: str, given: Said, inherited: Said) -> tuple[str, ...]:
+    "What the inside of an element inherits of one property."
+    own = given[name]
+    kept = () if all(map(OWN.fullmatch, own)) else inherited.get(name, ())
+    costly = (one for one in own if "url" in one.lower() or name == "stroke-dasharray")
+    return tuple(dict.fromkeys((*kept, *costly)))
+
+
 def passed_on(
     inherited: Said,  # from what is around an element
     given: Said,  # about the element itself
 ) -> Said:  # the same object when nothing is added
     "What the inside of an element inherits."
-    own = {name: given[name] for name in INHERITED if name in given}
-    if not own:
-        return inherited
-    kept = {n: () if all(map(OWN.fullmatch, v)) else inherited.get(n, ()) for n, v in own.items()}
-    costly = {
-        n: [one for one in v if "url" in one.lower() or n == "stroke-dasharray"] for n, v in own.items()
-    }
-    changed = {name: tuple(dict.fromkeys((*kept[name], *costly[name]))) for name in own}
+    own = [name for name in INHERITED if name in given]
+    changed = {name: _inherited_by(name, given, inherited) for name in own}
     is_new = any(values != inherited.get(name, ()) for name, values in changed.items())
     return inherited | changed if is_new else inherited
 

@@ -174,6 +174,17 @@ def _is_kept(name: str, value: str) -> bool:
         return False
 
 
+def _label_kept(child: Element, parent: Element, lost: dict[str, None]) -> Element | None:
+    "What a drawing keeps of its HTML."
+    others = [one for one in list(parent)[list(parent).index(child) + 1 :] if one.tag in DRAWING]
+    if parent.tag == SVG + "switch" and others:
+        return None
+    label = label_of(child)
+    lost |= {LOST_LAYOUT: None} if label is not None else {}
+    lost |= {LOST_HTML: None} if {_local(inner) for inner in child.iter()} & DRAWN_BY_HTML else {}
+    return label
+
+
 def _in_place_of(child: Element, parent: Element, lost: dict[str, None]) -> Element | None:
     "What a drawing keeps of an element; None for nothing. What is lost of it is written down."
     if child.tag == SVG + "a":
@@ -182,15 +193,9 @@ def _in_place_of(child: Element, parent: Element, lost: dict[str, None]) -> Elem
     if child.tag == SVG + "style":
         child.text = inert_sheet("".join(child.itertext()))
         del child[:]
-    if child.tag != SVG + "foreignObject":
-        return child if child.tag in DRAWING else None
-    others = [one for one in list(parent)[list(parent).index(child) + 1 :] if one.tag in DRAWING]
-    if parent.tag == SVG + "switch" and others:
-        return None
-    label = label_of(child)
-    lost |= {LOST_LAYOUT: None} if label is not None else {}
-    lost |= {LOST_HTML: None} if {_local(inner) for inner in child.iter()} & DRAWN_BY_HTML else {}
-    return label
+    if child.tag == SVG + "foreignObject":
+        return _label_kept(child, parent, lost)
+    return child if child.tag in DRAWING else None
 
 
 def _disarm(element: Element, lost: dict[str, None]) -> None:
