@@ -144,7 +144,10 @@ Modules:
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
+- `mlnb.publish.bitmaps`: Tell a picture of dots by its first bytes, and refuse one that unpacks to gigabytes
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
+- `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it
+- `mlnb.publish.drawings`: An SVG written anew from what is allowed in it
 - `mlnb.publish.embedding`: The sieve of a page that knows its project: pictures, links, places and colours find their way in
 - `mlnb.publish.estimators`: Show a model of scikit-learn as its diagram, without script and without its hidden help
 - `mlnb.publish.foretold`: What pages will not show, said before anything is published

@@ -20,9 +20,10 @@ from urllib.parse import unquote
 import nh3
 from markupsafe import Markup, escape
 
+from .drawings import MEND_DRAWING, is_xml
 from .formulas import ENTITY, UNPRINTABLE
-from .ledger import Ledger, LeftOut, note_of_gap
-from .pictures import safe_svg
+from .ledger import Ledger, LeftOut, OrReason, note_of_gap
+from .pictures import picture_inside
 from .prose import ATTRIBUTES, CLASSES, IMAGE, TAGS, WITH_CONTENT, boxed, svg_image
 from .stand_ins import HTML_TOKEN, TITLE_STYLE, attributes_of, stand_ins
 from .styles import PAPER, StyleScope, read_scope, whole_elements
@@ -44,11 +45,12 @@ def _file_name(address: str) -> str:
     return re.sub(r"[`\x00-\x1f]", "", path.rstrip("/").rpartition("/")[2])[:80] + end
 
 
-def _attached(address: str, attachments: dict) -> str:
-    "A picture inside the cell, as a `data:` URI; empty when there is none."
+def _attached(address: str, attachments: dict) -> OrReason:
+    "A picture inside the cell, as a `data:` URI, or why there is none."
     forms = attachments.get(unquote(address.removeprefix("attachment:"))) or {}
-    uris = (f"data:{mime};base64,{''.join(data)}" for mime, data in forms.items())
-    return next((uri for uri in uris if IMAGE.fullmatch(uri)), "")
+    found = [picture_inside("".join(data)) for data in forms.values()]
+    found += [("", "the cell has no such attachment")]
+    return next((one for one in found if one[0]), found[0])
 
 
 def picture_source(
@@ -59,15 +61,19 @@ def picture_source(
     if address.startswith("data:image/jpg;"):
         address = address.replace("jpg", "jpeg", 1)
     if IMAGE.fullmatch(address):
-        return address
-    if address.startswith("attachment:"):
-        uri, why = _attached(address, ledger.attachments), "the cell has no such attachment"
+        (uri, why), name = picture_inside(address), ""
+    elif address.startswith("attachment:"):
+        uri, why = _attached(address, ledger.attachments)
         name = unquote(address.removeprefix("attachment:"))[:80].replace("`", "")
     else:
         (uri, why), name = ledger.picture(address), _file_name(address)
+    unnamed = "A drawing" if address.startswith("data:image/svg") else "A picture"
+    what = f"Picture `{name}`" if name else unnamed
+    if uri and why:
+        part = LeftOut(f"A part of {what[0].lower()}{what[1:]}", why, MEND_DRAWING)
+        ledger.partly.setdefault(uri, []).append(ledger.leave_out(part))
     if uri:
         return uri
-    what = f"Picture `{name}`" if name else "A picture"
     return f"{GONE}{ledger.leave_out(LeftOut(what, why, MEND_PICTURE))}"
 
 # %% ../../nbs/publish/100_embedding.ipynb #632e501a
@@ -170,7 +176,7 @@ def _as_image(start: str, content: str) -> str:
         if is_used and not re.search(rf"\s{name}\s*=", start):
             start += f' {name}="http://www.w3.org/{about}"'
     written = f"{start}>{content}</svg>"
-    svg = safe_svg(written.encode()) or safe_svg(_forgiven(written))
+    svg = next(filter(is_xml, (written.encode("utf-8", "replace"), _forgiven(written))), b"")
     return str(svg_image(svg, "Drawing")) if svg else "<svg>"
 
 
@@ -191,9 +197,10 @@ REMARK = ' <small class="soft">({})</small>'
 
 def _picture(match: re.Match, ledger: Ledger) -> str:
     "An `<img>`, or the note in its place."
-    gone = re.search(f' src="{GONE}(\\d+)"', match[0])
-    if gone is None and " src=" in match[0]:
-        return match[0]
+    gone, source = re.search(f' src="{GONE}(\\d+)"', match[0]), re.search(' src="([^"]*)"', match[0])
+    if gone is None and source:
+        entries = ledger.partly.get(source[1])
+        return match[0] + note_of_gap(ledger, entries.pop(0)) if entries else match[0]
     n = (
         int(gone[1])
         if gone

@@ -44,7 +44,7 @@ class LeftOut(NamedTuple):
         return f"{self.said()}." + (f" {self.mend}." if self.mend else "")
 
 # %% ../../nbs/publish/020_ledger.ipynb #b69b46fa
-OrReason = tuple[str, str]  # what was asked for, or "" and why there is none
+OrReason = tuple[str, str]  # what was asked for, or "" and why there is none; both: a part is missing
 
 
 def no_picture(
@@ -74,6 +74,7 @@ class Ledger:
     n_minor: int = 0  # headings below the second level so far
     widgets: dict[str, dict] = field(default_factory=dict)  # state by model id
     attachments: dict = field(default_factory=dict)  # of the cell at hand
+    partly: dict[str, list[int]] = field(default_factory=dict)  # `data:` URI → entries about a part of it
     left_out: list[LeftOut] = field(default_factory=list)
     n_pictures: int = 0  # interactive outputs that are shown as pictures
     n_scopes: int = 0  # styled parts so far

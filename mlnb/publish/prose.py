@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from ..kernel.import_guard import without
 from .delimiters import take_formulas
 from .formulas import UNPRINTABLE, Formulas
+from .pictures import picture_inside
 
 with without("rfc3987_syntax"):
     from mistune import InlineParser
@@ -55,7 +56,7 @@ def keep_attribute(
 ) -> str | None:  # the value to keep; None drops the attribute
     "Images come from inside the page, links lead out of it, never the other way round."
     if tag == "img" and attribute == "src":
-        return value if IMAGE.fullmatch(value) else None
+        return picture_inside(value)[0] or None if IMAGE.fullmatch(value) else None
     if tag == "a" and attribute == "href" and value.strip().lower().startswith("data:"):
         return None
     return value
