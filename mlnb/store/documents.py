@@ -61,7 +61,7 @@ def _parsed(data: bytes) -> dict | None:
     "The object in a file of JSON; None for everything else."
     try:
         found = json.loads(data.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
