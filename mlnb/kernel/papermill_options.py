@@ -66,6 +66,8 @@ SET_AS_ARGUMENTS = {  # setting that a client is always told -> papermill's argu
 } | {
     name: name
     for name in (
+        "start_timeout",
+        "execution_timeout",
         "kernel_name",
         "extra_arguments",
         "raise_on_iopub_timeout",
