@@ -144,7 +144,7 @@ def check_plain(
     "Refuse a value, or a name, that cannot stand in a notebook file."
     for name, value in given.items():
         if not isinstance(name, str) or not _is_whole(name):
-            raise UsageError(f"{ascii(name)} is no name of a parameter", "write a name of Python's")
+            raise UsageError(f"{name!a} is no name of a parameter", "write a name of Python's")
         why = why_not_plain(value)
         if why:
             mend = "give a plain number, text, list or dict; of a value of NumPy's, `value.item()` is one"
