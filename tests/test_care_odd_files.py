@@ -76,6 +76,18 @@ def store(tmp_path):
     forget_pins()
 
 
+def test_all_kinds_at_all_places_at_once_are_named(store):
+    store, kept, lost = store
+    places = [place for place in PLACES if place != f"runs/{OTHER}"]
+    for n, place in enumerate(places):
+        (store.root / place).parent.mkdir(parents=True, exist_ok=True)
+        list(KINDS.values())[n % len(KINDS)](store.root / place)
+    for _ in range(2):
+        assert collect(store, Retention(records=0, runs=0))["odd"] == sorted(places)
+    assert has(store, kept) and not has(store, lost)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_no_file_is_named_and_nothing_else_happens(store, place, kind):

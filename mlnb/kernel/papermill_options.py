@@ -70,6 +70,7 @@ SET_AS_ARGUMENTS = {  # setting that a client is always told -> papermill's argu
         "execution_timeout",
         "kernel_name",
         "extra_arguments",
+        "iopub_timeout",
         "raise_on_iopub_timeout",
         "log_output",
         "stdout_file",
