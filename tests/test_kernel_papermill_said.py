@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from traitlets.config import Config, Configurable
 
 from mlnb.kernel import door
+from mlnb.kernel.given_parameters import check_plain
 from mlnb.store.errors import UsageError
 
 SPEC = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
@@ -172,7 +173,6 @@ NOT_PLAIN = [
     ({"rates": {"\udc80": 1.0}}, "`rates` holds half a character"),
     ({"rates": {"a": [[("\udc80",)]]}}, "`rates` holds half a character"),
     ({"rates": CYCLE}, "`rates` is nested more than 50 deep"),
-    ({"\ud800": 1}, "is no name of a parameter"),
 ]
 
 
@@ -191,3 +191,9 @@ def test_plain_values_are_given_as_always(here, clients):
         json.loads((here / "out.ipynb").read_text())["metadata"]["papermill"]["parameters"]["city"]
         == plain["city"]
     )
+
+
+def test_name_that_no_notebook_can_hold_is_refused():
+    for name in ("\ud800", 1, None):
+        with pytest.raises(UsageError, match="is no name of a parameter"):
+            check_plain({name: 1})
