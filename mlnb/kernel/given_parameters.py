@@ -107,7 +107,7 @@ def check_injected(
         )
 
 # %% ../../nbs/kernel/200_given_parameters.ipynb #fa6a963d
-_PLAIN = (type(None), bool, int, float)  # numbers and the like that a notebook file can hold
+_SCALARS = (type(None), bool, int, float)  # numbers and the like that a notebook file can hold
 
 
 def why_not_plain(
@@ -116,10 +116,10 @@ def why_not_plain(
 ) -> str:  # half a sentence; empty when it is plain
     "Why a value cannot stand in a notebook file."
     if isinstance(value, str):
-        return "" if value.isascii() or _is_whole(value) else "holds half a character (a lone surrogate)"
+        return "" if value.isascii() or _is_utf8_text(value) else "holds half a character (a lone surrogate)"
     if type(value) is int and value.bit_length() > 10_000:
         return "is a number of more than 3,000 digits"
-    if type(value) in _PLAIN:
+    if type(value) in _SCALARS:
         return ""
     if not isinstance(value, (dict, list, tuple)):
         return f"is of type `{type(value).__module__}.{type(value).__qualname__}`, which is no plain value"
@@ -129,7 +129,7 @@ def why_not_plain(
     return next(filter(None, (why_not_plain(part, n_deep + 1) for part in parts)), "")
 
 
-def _is_whole(text: str) -> bool:
+def _is_utf8_text(text: str) -> bool:
     "Whether a text can be written in UTF-8."
     try:
         text.encode()
@@ -143,7 +143,7 @@ def check_plain(
 ) -> None:  # raises `UsageError` for the first
     "Refuse a value, or a name, that cannot stand in a notebook file."
     for name, value in given.items():
-        if not isinstance(name, str) or not _is_whole(name):
+        if not isinstance(name, str) or not _is_utf8_text(name):
             raise UsageError(f"{name!a} is no name of a parameter", "write a name of Python's")
         why = why_not_plain(value)
         if why:
