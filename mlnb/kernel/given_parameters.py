@@ -107,7 +107,7 @@ def check_injected(
         )
 
 # %% ../../nbs/kernel/200_given_parameters.ipynb #fa6a963d
-_SCALARS = (type(None), bool, int, float)  # numbers and the like that a notebook file can hold
+_WRITABLE_TYPES = (type(None), bool, int, float)  # numbers and the like that a notebook file can hold
 
 
 def why_not_plain(
@@ -119,7 +119,7 @@ def why_not_plain(
         return "" if value.isascii() or _is_utf8_text(value) else "holds half a character (a lone surrogate)"
     if type(value) is int and value.bit_length() > 10_000:
         return "is a number of more than 3,000 digits"
-    if type(value) in _SCALARS:
+    if type(value) in _WRITABLE_TYPES:
         return ""
     if not isinstance(value, (dict, list, tuple)):
         return f"is of type `{type(value).__module__}.{type(value).__qualname__}`, which is no plain value"
