@@ -102,6 +102,7 @@ Modules:
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.stopping`: Which kernel servers a person may end without taking anything from anybody, and the end of the others
+- `mlnb.kernel.stuck`: Processes of the kernel server that were stopped, and who waits for them
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over

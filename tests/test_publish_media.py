@@ -186,8 +186,10 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
 plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->
-&quot;|data:image/gif;base64,R0lGODlhAQABAAAAACw=|<table |</table>|<div class='sk-item'>|<math>|</math>|<mi
-<select>|<option|<iframe |<foo|<input |type=|title=|<textarea>|<noscript>|</noscript>|value=|</iframe>|\\""".replace(
+&quot;|data:image/gif;base64,R0lGODlhAQABAAAAACw=|<table |</table>|<div class='sk-item'>|<math>
+</math>|<mi |<select>|<option
+<iframe |<foo|<input |type=|title=|<textarea>|<noscript>|</noscript>|value=
+</iframe>|\\""".replace(
     "\n", "|"
 ).split("|")
 WORDS.append("\ue0020\ue003")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .configuration import importable_ahead
-from .given_parameters import check_parameters, values_given
+from .given_parameters import check_parameters, check_plain, values_given, why_not_plain
 from .launch import Launch, launch_of_notebook
 from .way import open_way
 from ..notebook.imports import module_files
@@ -219,13 +219,21 @@ def check_prepared(
 ) -> None:  # raises `UsageError` for the first that is wrong
     "Check the parameters of a notebook that papermill only prepares."
     given = _arguments_of_call() or {}
-    if not given.get("prepare_only"):
+    told = dict(given.get("parameters") or {})
+    if not given.get("prepare_only") and not any(map(why_not_plain, told.items())):
         return
     call = papermill_call()
     file, why = notebook_file(given["input_path"], call.caller)
     why = why or why_unchecked(file, notebook.metadata)
     if why:
-        print(f"mlnb: this notebook is not checked: {why}", file=sys.stderr, flush=True)
+        _tell_unprepared(why, given)
         return
+    check_plain(told)
     check_language(call.language)
-    check_parameters(notebook, dict(given["parameters"]))
+    check_parameters(notebook, told)
+
+
+def _tell_unprepared(why: str, given: dict[str, Any]) -> None:
+    "Say that a notebook is only prepared, and not checked; of one that is run it is said later."
+    if given.get("prepare_only"):
+        print(f"mlnb: this notebook is not checked: {why}", file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ from mlnb.kernel.papermill_options import (
     both_hooks,
     client_settings,
     notebook_hooks,
+    refuse_config,
     refuse_options,
     resource_folder,
 )
@@ -183,6 +184,7 @@ def run_for_caller(
     from papermill import engines
 
     refuse_options(given, engines.PapermillNotebookClient.class_trait_names())
+    refuse_config(given, stage_client(engines.PapermillNotebookClient))
     settings = client_settings(given)
     folder = resource_folder(settings)
     launch = launch if folder is None else work_in(launch, folder)

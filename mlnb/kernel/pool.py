@@ -36,7 +36,7 @@ class Spare:
     client: Link | None = None  # who holds it
     pidfd: int | None = None  # becomes readable when it ends
     handover: dict | None = None  # what it was told of its stage
-    since: float = 0.0  # it was told [s, monotonic]
+    since: float = 0.0  # its making began, later: it was told [s, monotonic]
 
 # %% ../../nbs/kernel/290_pool.ipynb #ebb3a9c1
 Waiting = tuple[Link, dict]  # a client, and the handover for its kernel
@@ -180,7 +180,7 @@ def supply_spares(
             link = copy_process(template.link.socket, b"k")
         except OSError:
             return
-        spare = Spare(link)
+        spare = Spare(link, since=time.monotonic())
         template.spares.append(spare)
         pool.switchboard.watch(spare.link.socket, partial(hear_spare, pool, template, spare))
 

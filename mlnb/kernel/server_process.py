@@ -35,6 +35,7 @@ from .link import ask, connect
 from .pool import refuse_kernel, supply_ready, template_for
 from .process import adopt_orphans
 from .server import KernelServer, accept_client, pass_executions
+from .stuck import give_up_stuck
 from .templates import EXECUTOR_MODULES, start_base
 
 # %% ../../nbs/kernel/330_server_process.ipynb #2f662f24
@@ -222,6 +223,7 @@ def tidy_server(
     hold_place(server)
     give_up_entries(server.leases)
     give_up_slow(server.pool)
+    give_up_stuck(server)
     drop_oldest(server.pool)
     is_running = bool(server.pool.n_in_use() or server.executors)
     now = time.monotonic()

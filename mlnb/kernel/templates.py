@@ -257,9 +257,12 @@ def _become_template(heritage: Heritage, link: Link) -> None:
 
 # %% ../../nbs/kernel/270_templates.ipynb #d59343a7
 def _become_executor(_: Heritage, link: Link, command: Link) -> None:
-    "Run the notebook that a command asked for."
+    "Run the notebook that a command asked for; the command hears first who does it."
+    command.send({"executor": os.getpid()})
     link.send({"pid": os.getpid()})
-    order = link.receive() or {}
+    order = link.receive()
+    if order is None:
+        return
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     serve_execution(command, order)
 

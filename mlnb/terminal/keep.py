@@ -294,6 +294,7 @@ def gc_lines(
     if found["moved"]["bytes"] and not found["dry_run"]:
         later = "the space is free after the next `mlnb gc`, which deletes what is still in the trash then"
         lines.append(later)
+    lines += [f"{path} is no file, and was left alone: move it away" for path in found["odd"]]
     return lines + elsewhere_lines(found)
 
 # %% ../../nbs/terminal/120_keep.ipynb #6b4a7a17
