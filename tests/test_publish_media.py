@@ -189,9 +189,7 @@ plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|m
 &quot;|data:image/gif;base64,R0lGODlhAQABAAAAACw=|<table |</table>|<div class='sk-item'>|<math>
 </math>|<mi |<select>|<option
 <iframe |<foo|<input |type=|title=|<textarea>|<noscript>|</noscript>|value=
-</iframe>|\\""".replace(
-    "\n", "|"
-).split("|")
+</iframe>|\\""".replace("\n", "|").split("|")
 WORDS.append("\ue0020\ue003")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 

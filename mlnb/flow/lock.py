@@ -12,7 +12,7 @@ __all__ = ['StageLock']
 import os
 
 from .steps import Plan
-from ..store.disk import make_folder
+from ..store.disk import make_folder, open_plain
 from ..store.holders import by_turns, claim
 from ..store.hosts import here, read_mark
 from ..store.refs import actor
@@ -35,7 +35,7 @@ class StageLock:
     def take(self) -> bool:
         "Try to take it, without waiting for whoever has it."
         with by_turns(self.root, self.path.with_suffix(".turn"), self.mode):
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, self.mode)
+            handle = open_plain(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, self.mode)
             file = os.fdopen(handle, "a+", encoding="utf-8")
             if os.fstat(handle).st_uid == os.getuid():
                 os.fchmod(handle, self.mode)
