@@ -210,6 +210,7 @@ Modules:
 - `mlnb.store.refs`: Names that move, and remember where they were
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
+- `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret

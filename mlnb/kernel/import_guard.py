@@ -72,7 +72,7 @@ def read_from_source(
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #96437d63
 _OWN = os.path.join(os.path.dirname(mlnb.__file__), "")
-_MACHINERY = ("<frozen importlib", "<frozen zipimport")
+_IMPORT_MACHINERY = ("<frozen importlib", "<frozen zipimport")
 _PASSED_OVER = ("<", os.path.join(STANDARD_LIBRARY, ""))
 
 
@@ -104,7 +104,7 @@ def is_stage_asking(
     frame: FrameType | None,  # in which a module is looked for
 ) -> bool:
     "Whether code of the stage wants a module, and not a library or mlnb."
-    asking = past_frames(frame, _MACHINERY)
+    asking = past_frames(frame, _IMPORT_MACHINERY)
     behind = past_frames(asking, _PASSED_OVER)
     if behind is None or not says_import(asking):
         return False
