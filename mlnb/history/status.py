@@ -148,7 +148,7 @@ _NEVER = {"cancelled": "it was never committed: it was cancelled in run {run}"}
 _NEVER |= {"committed": "it was committed in run {run}, and its record is gone"}
 _NEVER |= {"cached": "it was fresh in run {run}, and its record is gone"}
 _NO_VALUE = "it had no value to run for in run {run}, and never ran"
-_OTHER_VALUES = "it was {state} in run {run}, and the records of it that are there are of other values"
+_HAS_OTHERS = "it was {state} in run {run}, and the records of it that are there are of other values"
 
 
 def _never_line(last: dict, has_others: bool = False) -> str:
@@ -160,7 +160,7 @@ def _never_line(last: dict, has_others: bool = False) -> str:
     said = (
         _NO_VALUE
         if last.get("is_empty")
-        else _OTHER_VALUES
+        else _HAS_OTHERS
         if has_others and is_done
         else _NEVER[last["state"]]
     )
