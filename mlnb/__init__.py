@@ -33,9 +33,11 @@ Modules:
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
+- `mlnb.flow.mentioned`: Which files of a project the text of a stage speaks of
 - `mlnb.flow.new_head`: When the end of a run becomes the result that others build on
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run
+- `mlnb.flow.outside`: Files beyond the project that a stage read, and which of them are data
 - `mlnb.flow.overlay`: What somebody saved by hand, where it lies, and how it goes away again
 - `mlnb.flow.parameter_values`: Which value each parameter of a pipeline has, and where it came from
 - `mlnb.flow.plan`: What would run now, in which order, and why
@@ -72,6 +74,7 @@ Modules:
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
+- `mlnb.kernel.bystanders`: Files that another process holds open, and that a stage therefore did not open
 - `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
 - `mlnb.kernel.door`: Which notebooks papermill brings to mlnb, and what is said of the others
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
@@ -101,6 +104,7 @@ Modules:
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.stopping`: Which kernel servers a person may end without taking anything from anybody, and the end of the others
+- `mlnb.kernel.stuck`: Processes of the kernel server that were stopped, and who waits for them
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
@@ -128,6 +132,7 @@ Modules:
 - `mlnb.notebook.kernel_name`: Which kernel a notebook names, and what that means here
 - `mlnb.notebook.magics`: What a magic or a line for the shell may do to a result, and what to write instead
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
+- `mlnb.notebook.missing_scripts`: A file that a stage runs and that is not there
 - `mlnb.notebook.notebook_file`: What an `.ipynb` file is when it is no notebook, and what to do about it
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
@@ -142,9 +147,13 @@ Modules:
 - `mlnb.notebook.types`: What a parameter can be: bool, int, float, str, their `| None`, `Literal`, lists and dicts of them
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
+- `mlnb.publish.bitmaps`: Tell a picture of dots by its first bytes, and refuse one that unpacks to gigabytes
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
+- `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it
+- `mlnb.publish.drawings`: An SVG written anew from what is allowed in it
 - `mlnb.publish.embedding`: The sieve of a page that knows its project: pictures, links, places and colours find their way in
 - `mlnb.publish.estimators`: Show a model of scikit-learn as its diagram, without script and without its hidden help
+- `mlnb.publish.foretold`: What pages will not show, said before anything is published
 - `mlnb.publish.formulas`: Show a formula as MathML that a browser draws by itself, or as its source
 - `mlnb.publish.frames`: Show an interactive report without trusting it, and without repeating four megabytes for each
 - `mlnb.publish.freshness`: Whether a page still shows what its notebook would give
@@ -162,6 +171,7 @@ Modules:
 - `mlnb.publish.places`: Headings and marked places of a notebook, and how links write them
 - `mlnb.publish.prose`: Turn markdown and HTML that a notebook brought along into markup that is safe to publish
 - `mlnb.publish.site`: Build `reports/`: an index, a page for each run and each stage notebook, and the reports they saved
+- `mlnb.publish.stand_ins`: What stands on a page for elements that its sieve does not let through
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
@@ -202,6 +212,7 @@ Modules:
 - `mlnb.store.refs`: Names that move, and remember where they were
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
+- `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret

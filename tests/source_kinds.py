@@ -22,6 +22,7 @@ class Server:
 
     def __init__(self):
         self.mode, self.body, self.n_asked, owner = "ok", b"n\n1\n", 0, self
+        self.is_over = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
@@ -67,7 +68,11 @@ class Server:
     def round(self, handler):
         self.send(handler, 302, 0, Location=handler.path)
 
+    def mute(self, handler):
+        self.is_over.wait(60)
+
     def close(self):
+        self.is_over.set()
         self.server.shutdown()
         self.server.server_close()
 

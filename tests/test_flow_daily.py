@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -27,14 +28,18 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 
 
 def closed_shell(script, cwd):
-    "Run a script of the shell in a folder that nobody can write; None where the system does not allow it."
-    inside = f"mount --bind . . && mount -o remount,ro,bind . && cd $PWD && {script}"
+    "Run a script of the shell in a folder that nobody can write; skips where the system does not allow it."
+    return mounting_shell(f"mount --bind . . && mount -o remount,ro,bind . && cd $PWD && {script}", cwd)
+
+
+def mounting_shell(script, cwd):
+    "Run a script of the shell that mounts something, for itself alone."
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLNB_")} | {"NO_COLOR": "1"}
     tried = subprocess.run(["unshare", "-m", "true"], capture_output=True, cwd="/")
     if tried.returncode:
         pytest.skip("a read-only folder needs the right to mount")
     return subprocess.run(
-        ["unshare", "-m", "bash", "-c", inside], cwd=cwd, env=environment, capture_output=True, text=True
+        ["unshare", "-m", "bash", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True
     )
 
 
@@ -89,6 +94,36 @@ def test_read_only_project_with_everything_fresh_is_run_and_leaves_no_trace(fres
     assert sorted(path for path in fresh.root.rglob("*")) == before
 
 
+def test_failed_run_in_a_read_only_project_with_its_store_elsewhere_says_why_there_is_no_copy(
+    make_project, tmp_path
+):
+    store = tmp_path / "store"
+    project = make_project(
+        {"10_a.ipynb": ["1 / 0"]}, f"[mlnb]\nstore = {store}\n[pipeline.demo]\nnotebooks = nbs\n"
+    )
+    done = closed_shell(f"{sys.executable} -m mlnb run demo --json", project.root)
+    (entry,) = json.loads(done.stdout)["stages"]
+    assert (done.returncode, entry["state"], entry["opened"]) == (1, "failed", None)
+    assert entry["error"]["ename"] == "ZeroDivisionError" and "read-only" in entry["not_opened"]
+    assert f"(no copy for JupyterLab: {entry['not_opened']})" in done.stderr
+    assert done.stderr.count("Traceback") == 1 and Path(entry["notebook"]).is_file()  # that of the cell
+
+
+def test_first_project_in_an_environment_that_cannot_be_written_runs_after_one_notice(tmp_path):
+    jupyter = Path(sys.prefix, "share", "jupyter")
+    jupyter.mkdir(parents=True, exist_ok=True)
+    mlnb = f"{sys.executable} -m mlnb"
+    script = f"mount -t tmpfs -o ro none {jupyter} && {mlnb} init shop && cd shop"
+    done = mounting_shell(
+        f"{script} && {mlnb} run first --only sales --cold && {mlnb} check && ! {mlnb} kernels install",
+        tmp_path,
+    )
+    assert done.returncode == 0 and "committed, 1 run" in done.stdout, done.stderr
+    notices = [line for line in done.stderr.splitlines() if "mlnb" in line]
+    assert len(notices) == 3 and "`mlnb kernels install --user` makes it known" in notices[0]
+    assert "cannot be installed in" in notices[1] and "Read-only" in notices[1] and "--user" in notices[2]
+
+
 READING = ["status", "why a", "params demo", "check", "dag demo", "runs", "show latest", "artifacts", "get b"]
 READING += [
     "lineage b",
@@ -133,8 +168,12 @@ def kernel_file(folder, name, command, language="python"):
 
 # what is installed under the name -> what is said to be replaced
 INSTALLED = {
-    "another python": (("/opt/other/bin/python", "python"), "the interpreter /opt/other/bin/python"),
-    "another python without a language": (("/opt/o/bin/python3", None), "the interpreter /opt/o/bin/python3"),
+    "another python": (("/bin/sh", "python"), "the interpreter /bin/sh"),
+    "another python without a language": (("/bin/sh", None), "the interpreter /bin/sh"),
+    "a python that is gone": (
+        ("/opt/o/bin/python3", "python"),
+        "the interpreter /opt/o/bin/python3, which does not exist",
+    ),
     "a launcher": (("conda", "python"), "the interpreter conda"),
     "another language": ((sys.executable, "R"), "a kernel for R"),
     "this python": ((sys.executable, "python"), ""),
@@ -351,11 +390,10 @@ files = !ls
 here = !pwd
 names = %ls
 %run $name
-%store x
-%load x.py
 """,
     "unread": "\n%mystery\n%sql SELECT 1\n%memit f()\n%lprun -f f f()\n%pylab inline\n",
 }
+CHANGING |= {"files": "\n%load x.py\n%save x.py 1\n%loadpy x.py\n", "keeps": "\n%store x\n%store -r x\n"}
 CHANGING_CELLS = {
     "runs": ["%%bash\nls", "%%sh\nls", "%%perl\n1", "%%script node\n1"],
     "unread": ["%%cython\n1", "%%R\n1"],

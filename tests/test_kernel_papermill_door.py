@@ -68,7 +68,7 @@ def clients(monkeypatch):
     from mlnb.kernel import door
 
     seen = []
-    monkeypatch.setattr(door, "ensure_server", lambda: None)
+    monkeypatch.setattr(door, "open_way", lambda: None)
     monkeypatch.setattr(
         PapermillNotebookClient, "execute", lambda self, **told: seen.append((self, told)) or self.nb
     )
@@ -92,7 +92,7 @@ def stock(monkeypatch):
 
 def names_in_tables():
     "Names in the first column of the tables of the notebook that teaches the door."
-    cells = json.loads((ROOT / "nbs/kernel/210_papermill_options.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "nbs/kernel/220_papermill_options.ipynb").read_text())["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     rows = re.findall(r"(?m)^\| (`.*?) \|", text)
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
@@ -208,7 +208,7 @@ def test_kernel_of_another_interpreter_is_refused_and_one_of_this_is_not(
         (tmp_path / "kernels" / name / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     for name in ("elsewhere", "ir"):
-        with pytest.raises(UsageError, match="another interpreter"):
+        with pytest.raises(UsageError, match=f"given the kernel `{name}`, on this machine "):
             run("nbs/10_a.ipynb", kernel_name=name)
     for name in ("ours", "python3", "mlnb"):
         run("nbs/10_a.ipynb", kernel_name=name)
@@ -287,6 +287,53 @@ def test_notebook_of_a_project_is_checked_from_wherever_it_is_run(here, given, t
             run(path, parameters={"dayz": 3}, **told)
 
 
+@pytest.mark.parametrize("given", ["nbs/10_a.ipynb", "link.ipynb"])
+@pytest.mark.parametrize("cwd", ["other", "/", ".", "{tmp_path}"])
+def test_verbs_belong_to_the_notebook_wherever_its_kernel_works(
+    here, clients, tmp_path, monkeypatch, given, cwd
+):
+    from mlnb.flow.session import session_by_hand
+
+    if not (here / "link.ipynb").is_symlink():
+        (here / "link.ipynb").symlink_to("nbs/10_a.ipynb")
+    run(given, cwd=cwd.format(tmp_path=tmp_path))
+    ((_, told),) = clients
+    monkeypatch.setenv("MLNB_PLACE", told["env"]["MLNB_PLACE"])
+    monkeypatch.chdir(told["cwd"])
+    session = session_by_hand()
+    assert (session.root, session.pipeline) == (here, "demo" if given.startswith("nbs") else None)
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({}, "1 notebook names a kernel not installed here (`nosuch`): all stages run in mlnb's own Python"),
+        ({"kernel_name": "python3"}, "the kernel `python3` was asked for: the notebook runs on mlnb's own"),
+        ({"kernel_name": "mlnb"}, None),
+    ],
+)
+def test_kernel_that_mlnb_stands_for_is_said_in_one_line(here, clients, capfd, told, line):
+    run(str(a_notebook(here, kernelspec={"name": "nosuch", "display_name": "x"})), **told)
+    said = [one for one in capfd.readouterr().err.splitlines() if one.startswith("mlnb: ")]
+    assert len(clients) == 1 and len(said) == (line is not None)
+    assert line is None or said[0].startswith(f"mlnb: {line}")
+
+
+def test_notebook_that_names_another_interpreter_is_refused_as_in_a_run(here, clients, tmp_path, monkeypatch):
+    from mlnb.notebook.kernel_name import kernel_folders
+
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setattr("mlnb.kernel.door.kernel_folders", kernel_folders.__wrapped__)
+    (tmp_path / "kernels/gone").mkdir(parents=True)
+    spec = {"argv": ["/nonexistent/python"], "display_name": "Gone", "language": "python"}
+    (tmp_path / "kernels/gone/kernel.json").write_text(json.dumps(spec))
+    path = str(a_notebook(here, kernelspec={"name": "gone", "display_name": "Gone"}))
+    with pytest.raises(UsageError, match=r"`gone`.* does not exist.*choose the kernel `Python \(mlnb\)`"):
+        run(path)
+    run(path, kernel_name="mlnb")
+    assert len(clients) == 1
+
+
 @pytest.fixture
 def elsewhere(tmp_path):
     "The notebook in a folder that is no project."
@@ -352,7 +399,8 @@ def test_notebook_that_is_not_checked_is_said_so_in_one_line(
 ):
     run(given_as(kind, here, elsewhere, monkeypatch), cwd="other", timeout=5)
     said = capfd.readouterr()
-    line = f"mlnb: this notebook is not checked and runs on papermill's own kernel: {why}"
+    name = "ir" if kind == "R" else "python3"
+    line = f"mlnb: this notebook is not checked, papermill runs it on the kernel `{name}`: {why}"
     assert [one for one in said.err.splitlines() if "mlnb" in one] == [line]
     assert said.out == "" and stock[0][1]["timeout"] == 5
 

@@ -94,3 +94,82 @@ def test_damaged_record_hides_no_problem(shop):
     record(shop, "a", **RECORDED[0])
     next(shop.store.rglob("records/demo/a/*.json")).write_text("{")
     assert {rule for rule, *_ in told(shop)} == {"not-installed"}
+
+
+# -- files that a stage runs
+
+
+@pytest.mark.parametrize(
+    ("cells", "level"),
+    [
+        (["%run set_up.py"], "error"),
+        (["%run -i ../lib/set_up 5"], "error"),
+        (["x = 1\n%run set_up.ipynb"], "error"),
+        ([("raises-exception", "%run set_up.py")], "warning"),
+        (["import os\nif os.name == 'posix':\n    %run set_up.py"], "warning"),
+        (["def later():\n    %run set_up.py"], "warning"),
+        (["%cd ..", "%run set_up.py"], "warning"),
+        (["!make set", "%run set_up.py"], "warning"),
+        (["import shutil\nshutil.copy('/x/set_up.py', '.')", "%run set_up.py"], "warning"),
+        (["import runpy\nrunpy.run_path('set_up.py')"], "warning"),
+        (["!python set_up.py"], "warning"),
+        (["%%writefile set_up.py\nx = 1", "%run set_up.py"], None),
+        (["%run $name"], None),
+        ([("skip-execution", "%run set_up.py")], None),
+    ],
+)
+def test_script_that_is_not_there_is_an_error_where_that_is_certain(make_project, cells, level):
+    project = find_project(make_project({"10_a.ipynb": cells}).root)
+    problems = [p for p in read_pipeline(project, "demo").problems if p.rule == "script-missing"]
+    assert [p.level for p in problems] == ([level] if level else [])
+    assert all(p.cell and p.mend and "there is no such file" in p.message for p in problems)
+
+
+def test_script_that_is_gone_stops_its_stage_until_the_mend_brings_it_back(make_project, asked):
+    cells = {"10_a.ipynb": ["%run set_up.py"], "20_b.ipynb": ["from mlnb import save", "save('b', 1)"]}
+    root = make_project(cells).root
+    script = root / "nbs" / "set_up.py"
+    script.write_text("x = 1")
+    git(root, "init")
+    git(root, "add", "nbs")
+    git(root, "commit", "-m", "all")
+    assert asked("check", cwd=root).code == 0
+    script.unlink()
+    for answer in (asked("check", "--json", cwd=root), asked("run", "demo", "a", "--json", cwd=root)):
+        (problem,) = answer.json["problems"]
+        assert (answer.code, problem["rule"], problem["cell"]) == (2, "script-missing", 1)
+    command = problem["mend"].split("`")[1]
+    subprocess.run(command.split(), cwd=root, check=True, capture_output=True)
+    assert script.is_file() and asked("check", cwd=root).code == 0
+
+
+def test_script_that_another_stage_writes_is_only_warned_of(make_project):
+    writes = ["import pathlib", "pathlib.Path('set_up.py').write_text('x = 1')"]
+    project = find_project(make_project({"10_a.ipynb": writes, "20_b.ipynb": ["%run set_up.py"]}).root)
+    assert [p.level for p in read_pipeline(project, "demo").problems if p.rule == "script-missing"] == [
+        "warning"
+    ]
+
+
+def test_module_that_a_stage_made_says_who_and_its_mend_makes_it_again(make_project, mlnb):
+    ours = "from mlnb import load, save"
+    writes = "open('made.py', 'w').write('X = 1\\n')"
+    cells = {
+        "10_a.ipynb": [ours, writes, "save('a', 1)"],
+        "20_b.ipynb": [ours, "load('a')", "import made", "save('b', made.X)"],
+        "30_c.ipynb": [ours, "import made", "save('c', made.X)"],
+    }
+    root = make_project(cells).root
+    assert mlnb("run", "demo", "b", cwd=root).code == 0
+    (root / "nbs" / "made.py").unlink()
+    where = "(it was at nbs/made.py, made by stage `a`)"
+    (why,) = mlnb("why", "b", "--json", cwd=root).json["why"]
+    assert why["message"] == f"module `made` is gone {where}"
+    problems = mlnb("check", "--json", cwd=root).json["problems"]
+    gone = [p for p in problems if p["rule"] == "module-gone"]
+    assert [p["file"] for p in gone] == ["nbs/20_b.ipynb", "nbs/30_c.ipynb"]
+    assert all(where in p["message"] for p in gone)
+    command = gone[0]["mend"].split("`")[1].split()
+    assert mlnb(*command[1:], cwd=root).code == 0
+    assert (root / "nbs" / "made.py").is_file()
+    assert mlnb("status", "--json", cwd=root).states["b"] == "fresh"

@@ -2,8 +2,10 @@
 silence, nothing hostile becomes active, and no file leaves the project that was not meant to."""
 
 import base64
+import json
 import os
 import re
+import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,25 +13,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlnb.notebook.scaffold import notebook_of
+from mlnb.publish.bitmaps import MOST_DOTS, Refused, bitmap_kind, count_dots
+from mlnb.publish.drawings import redraw
 from mlnb.publish.embedding import embed, with_drawings
 from mlnb.publish.estimators import diagram
 from mlnb.publish.history import RunPage, StagePage
 from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.ledger import Ledger
-from mlnb.publish.links import PageLinks, SiteMap
+from mlnb.publish.links import PageLinks, SiteMap, linked_files
 from mlnb.publish.outputs import notebook_without_places
 from mlnb.publish.page_cells import join_outputs
 from mlnb.publish.pages import Facts, render
-from mlnb.publish.pictures import LARGEST_PICTURE, Pictures, safe_svg
+from mlnb.publish.pictures import LARGEST_PICTURE, Pictures
 from mlnb.publish.site import Building, run_files
 from mlnb.publish.styles import plain_declarations, read_scope
-from mlnb.store.settings import Project
+from mlnb.store.settings import Project, read_project
 from mlnb.terminal.publish import left_out_entries, left_out_lines
 
 DOT = base64.b64decode("R0lGODlhAQABAAAAACw=")
-DOT_URI = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+DOT_TEXT = "R0lGODlhAQABAAAAACw="
+DOT_URI = f"data:image/gif;base64,{DOT_TEXT}"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|s\d+-\d+)")
+OWN_ID = re.compile(r"(content|made|failed|(part|sub|to|gone)-\d+|scope-\d+-\d+)")
 VOID = {"img", "br", "hr", "wbr", "col", "meta", "link"}
 
 
@@ -144,6 +150,15 @@ ATTACKS = [
     "<div class='sk-top-container'><div class='sk-item'><label>&lt;script&gt;attack()&lt;/script&gt;</label>",
     "<a id='made'></a><a name='content'></a><h2 id='failed' style='color:red'>x</h2>",
     "<form action='//attacker.example'><input name=a><button formaction='javascript:attack()'>go",
+    "<input value='<script>attack()</script>'><textarea></p><img src=x onerror=attack()></textarea>",
+    "<select><option><script>attack()</script><option label='<img src=x onerror=attack()>'></select><embed>",
+    "<math><mi onclick=attack() href='javascript:attack()'>x</mi><mtext><img src=x onerror=attack()></math>",
+    "<math></math><math><annotation-xml encoding='text/html'><script>attack()</script></math>",
+    "<object data='x.png\" onerror=\"attack()'></object><embed src='javascript:attack().png'>",
+    "<noscript><p title='</noscript><img src=x onerror=attack()>'></noscript><title><script>attack()",
+    "<x`<script> onclick=attack()><y/onclick=attack()><iframe srcdoc='</span><script>attack()</script>'>",
+    "<b title='\ue0020\ue003<iframe>'>\ue0021\ue003</b><iframe></iframe><abbr title='\" onclick=\"x'>",
+    '<style>#a::after{content:"\'><script>attack()</script>"}</style><table><td id=a>1</table><embed src=x>',
 ]
 
 
@@ -170,8 +185,12 @@ def test_the_scan_sees_the_attacks_when_nothing_protects():
 
 
 WORDS = """<b |<img |<a |<style>|</style>|<svg>|</svg>|</a>|<td>|<h2 |>|</h2>|src=|href=|style=|id=|class=|'|"
-plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|s1-1|m1-1|mlnb-gone:1|<!--|-->|&quot;
-data:image/png;base64,aGk=|<table |</table>|<div class='sk-item'>|\\""".replace("\n", "|").split("|")
+plan.gif|#made|javascript:x|onerror=x |color:red;|url(x)|{|}|.a|#T_1|scope-1-1|mark-1-1|mlnb-gone:1|<!--|-->
+&quot;|data:image/gif;base64,R0lGODlhAQABAAAAACw=|<table |</table>|<div class='sk-item'>|<math>
+</math>|<mi |<select>|<option
+<iframe |<foo|<input |type=|title=|<textarea>|<noscript>|</noscript>|value=
+</iframe>|\\""".replace("\n", "|").split("|")
+WORDS.append("\ue0020\ue003")
 PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 
 
@@ -195,7 +214,7 @@ def test_any_css_is_written_anew_within_its_scope_or_dropped(css):
     assert not re.search(r"url|[<>{}\\@'\"]|position|expression|var|calc|9999|-5em", plain)
     for rule in read_scope(f"<style>{css}</style>", 7).rules:
         selectors, _, declarations = rule.partition(" {")
-        assert all(one.strip().startswith(".s7 ") for one in selectors.split(","))
+        assert all(one.strip().startswith(".scope-7 ") for one in selectors.split(","))
         assert declarations.count("}") == 1 and "<" not in rule and "\\" not in rule
 
 
@@ -292,6 +311,13 @@ def test_link_put_in_the_place_of_a_picture_meanwhile_is_not_followed(project, m
     assert Pictures(project, project / ".mlnb", project / "nbs/p")("plan.gif")[0] == ""
 
 
+def safe_svg(data):
+    try:
+        return redraw(data).svg
+    except Refused:
+        return b""
+
+
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
 
 
@@ -300,10 +326,13 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/19
     [
         "<script>attack()</script>",
         "<g onclick='attack()'/>",
-        "<a xlink:href='javascript:attack()'><text>attack()</text></a>",
+        "<a xlink:href='javascript:attack()'><text>t</text></a>",
         "<image xlink:href='https://attack()/'/>",
         "<use href='other.svg#attack()'/>",
-        "<foreignObject><p xmlns='http://www.w3.org/1999/xhtml'>attack()</p></foreignObject>",
+        "<foreignObject><p xmlns='http://www.w3.org/1999/xhtml' onclick='attack()'>t</p></foreignObject>",
+        "<foreignObject><iframe xmlns='http://www.w3.org/1999/xhtml' src='//attack()'/></foreignObject>",
+        "<image href='data:image/png;base64,attack()'/>",
+        "<rect style='--x: url(https://attack())'/>",
         "<style>@import url(https://attack())</style>",
         "<rect style='fill:url(https://attack())'/>",
         "<rect fill='url(//attack())'/>",
@@ -393,6 +422,85 @@ def test_links_lead_to_pages_and_headings_and_what_leads_nowhere_is_said(project
     assert faults(page) == []
 
 
+TEXTS = {
+    "a": [LINKED, "![](plan.gif) ![](gone.png) <img src='/etc/passwd'> ![](https://e.org/a.png)"],
+    "b": [r"# $\href{x}{y}$", "<video src='a.mp4'></video>", "costs $5", r"$a$ and $$\href{x}{y}$$"],
+    "d": ["# D", "- [ ] task\n\nList<String> <progress value=1></progress> <b>b</b>"],
+    "c": ["# Whole", "- [x] done <br> <b>b</b>", "![](plan.gif) [b](b.ipynb) [site](https://e.org) $a^2$"],
+}
+
+
+def test_check_warns_of_what_publish_leaves_out_in_the_same_words_and_cells(tmp_path, asked):
+    folder = tmp_path / "nbs"
+    folder.mkdir()
+    (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.p]\nnotebooks = nbs\n")
+    (folder / "plan.gif").write_bytes(DOT)
+    for name, sources in TEXTS.items():
+        built = notebook_of([("markdown", source, ()) for source in sources])
+        (folder / f"{name}.ipynb").write_text(json.dumps(built))
+    run, project = run_page("r1", *(stage(n, *texts) for n, texts in TEXTS.items())), read_project(tmp_path)
+    building = Building(None, "Shop", SiteMap(project, linked_files(project), [run]))
+    run_files(run, building)
+    left = {page: entries for page, entries in building.left_out.items() if entries}
+    assert {page: len(entries) for page, entries in left.items()} == {
+        "p/r1/a.html": 8,
+        "p/r1/b.html": 3,
+        "p/r1/d.html": 1,
+    }
+    will = {entry.said() for entries in left.values() for entry in entries}
+    found = asked("check", "--json", cwd=tmp_path)
+    told = [p for p in found.json["problems"] if p["rule"] == "not-shown"]
+    assert {p["message"] for p in told} == will and found.code == 0
+    assert {(p["file"], p["cell"]) for p in told} == {
+        ("nbs/a.ipynb", 1),
+        ("nbs/a.ipynb", 2),
+        ("nbs/b.ipynb", 1),
+        ("nbs/b.ipynb", 2),
+        ("nbs/b.ipynb", 4),
+        ("nbs/d.ipynb", 2),
+    }
+    assert all(p["mend"] and p["level"] == "warning" for p in told)
+
+
+SOUND = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "![](gone.png) $\\href{a}{b}$"}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [SOUND, {"cell_type": "markdown", "id": "b", "metadata": {}}],
+        [SOUND, None],
+        [SOUND | {"metadata": None}],
+        [SOUND | {"source": ["$", 5]}],
+        [SOUND | {"attachments": [1]}],
+        [SOUND | {"attachments": {"a.png": 3}, "source": "![](attachment:a.png)"}],
+        [SOUND | {"source": "\ud800 ![](\0a.png) [x](http://[) [y](#) <a href='%ff.x'>q</a> <img src>"}],
+        [SOUND | {"source": "[a" * 3_000 + "$" * 999}],
+    ],
+)
+def test_check_of_a_notebook_that_is_broken_or_hostile_ends_with_problems_and_no_fault(
+    tmp_path, asked, cells
+):
+    (tmp_path / "settings.ini").write_text("[mlnb]\n[pipeline.p]\nnotebooks = nbs\n")
+    (tmp_path / "nbs").mkdir()
+    whole = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "nbs" / "10_a.ipynb").write_text(json.dumps(whole))
+    assert asked("check", "--json", cwd=tmp_path).code in (0, 2)
+
+
+def test_formulas_that_stay_source_are_in_the_ledger_wherever_they_stand():
+    wrong = r"$\href{%s}{y}$"
+    latex = code(shown(**{"text/latex": wrong % "d"}), shown(**{"text/markdown": wrong % "e"}))
+    ledger = Ledger()
+    page = page_of(text(f"# T {wrong % 'a'}\n> {wrong % 'b'}"), text(wrong % "c"), latex, ledger=ledger)
+    assert [entry.what for entry in ledger.left_out] == [f"Formula `\\href{{{x}}}{{y}}`" for x in "abcde"]
+    assert [
+        page.count(f'<code class="formula{b}" id="gone-{n}"')
+        for n, b in enumerate(["", "", "", " block", ""], 1)
+    ] == [1] * 5
+    assert ">5 formulas shown as source" in page and faults(page) == [] and "&lt;code" not in page
+
+
 def test_part_of_a_fan_out_links_to_the_same_part(project):
     folds = [stage(name, "# F", each={"n": n}) for name in ("fold", "a") for n in (0, 1)]
     run = run_page("r1", *folds)
@@ -405,7 +513,7 @@ def test_page_without_anything_special_has_no_byte_more(project):
     frame = f"<style scoped>.dataframe td {{top: 0}}</style><table class='dataframe'>{row}</table>"
     cells = [
         text("# T\n## H\n### Deep\n[a](https://e.org)"),
-        code(html_output(frame), shown(**{"image/png": "aGk="})),
+        code(html_output(frame), shown(**{"image/gif": DOT_TEXT})),
     ]
     page = page_of(*cells)
     assert re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1] == STYLE
@@ -460,9 +568,9 @@ def test_what_only_a_script_draws_has_a_note_a_mend_and_a_place_in_the_account(n
     ledger = Ledger()
     page = page_of(code(shown(**BUNDLES[name])), ledger=ledger)
     assert [(entry.what, bool(entry.mend)) for entry in ledger.left_out] == [(name, True)]
-    assert "0 outputs shown as pictures, 1 not shown" in page and 'id="gone-1"' in article_of(page)
+    assert ">1 not shown" in page and 'id="gone-1"' in article_of(page)
     pictured = Ledger()
-    page = page_of(code(shown(**BUNDLES[name], **{"image/png": "aGk="})), ledger=pictured)
+    page = page_of(code(shown(**BUNDLES[name], **{"image/gif": DOT_TEXT})), ledger=pictured)
     assert "<img" in article_of(page) and pictured.left_out == []
 
 
@@ -490,7 +598,7 @@ def test_widgets_show_what_they_held_and_unknown_ones_say_their_name():
         "d": {
             "model_name": "ImageModel",
             "state": {"format": "png"},
-            "buffers": [{"path": ["value"], "data": "aGk="}],
+            "buffers": [{"path": ["value"], "data": DOT_TEXT}],
         },
         "e": {"model_name": "FancyModel", "state": {}},
         "f": {"model_name": "FigureModel", "model_module": "jupyterlab-plotly", "state": {}},
@@ -499,13 +607,7 @@ def test_widgets_show_what_they_held_and_unknown_ones_say_their_name():
     page = page_of(
         code(shown(**{WIDGET: {"model_id": "box"}, "text/plain": "VBox()"})), states=states, ledger=ledger
     )
-    for expected in (
-        "caught text",
-        "<b>caught html</b>",
-        "<i>words</i>",
-        "depth: 3",
-        "data:image/png;base64,aGk=",
-    ):
+    for expected in ("caught text", "<b>caught html</b>", "<i>words</i>", "depth: 3", DOT_URI):
         assert expected in page
     assert [entry.what for entry in ledger.left_out] == ["Widget `Fancy`", "Plotly figure"]
 
@@ -585,3 +687,239 @@ def test_publish_names_the_newest_page_of_each_notebook_and_json_all():
     entries = left_out_entries({"p/r2/a.html": entry, "p/r1/a.html": entry, "q/r1/a.html": entry})
     assert [one["page"] for one in entries] == ["p/r2/a.html", "p/r1/a.html", "q/r1/a.html"]
     assert [line.split(":")[0] for line in left_out_lines(entries)] == ["p/r2/a.html", "q/r1/a.html"]
+
+
+def label(inner, place="x='0' width='90' height='20'"):
+    return f"<foreignObject {place}><p xmlns='http://www.w3.org/1999/xhtml'>{inner}</p></foreignObject>"
+
+
+def multiplied(kind, use, n=9, times=10):
+    parts = [f"<{kind} id='k0'><rect width='9' height='9'/></{kind}>"]
+    parts += [f"<{kind} id='k{i}'>" + use % f"#k{i - 1}" * times + f"</{kind}>" for i in range(1, n)]
+    return "".join(parts) + use % f"#k{n - 1}"
+
+
+FILTERED = "<filter id='f'>{}</filter><rect filter='url(#f)'/>"
+COSTLY = {
+    "use": multiplied("g", "<use href='%s'/>"),
+    "use of old": multiplied("symbol", "<use xlink:href=' %s'/>"),
+    "use never drawn": f"<defs>{multiplied('g', '''<use href='%s'/>''')}</defs>",
+    "use through style": multiplied("g", "<use href='%s' style='fill: red'/>"),
+    "pattern": multiplied("pattern", "<rect fill='url(%s)'/>"),
+    "pattern inherited": multiplied("pattern", "<g stroke=\"url('%s')\"><rect/></g>"),
+    "mask": multiplied("mask", "<rect style='/**/mask: url(&quot;%s&quot;)'/>"),
+    "clip": multiplied("clipPath", "<rect clip-path='URL( %s )'/>"),
+    "marker": multiplied("marker", "<path d='M0 0L5 5L9 9' marker-mid='url(%s)'/>"),
+    "vertices": "<marker id='m'><path d='M0 0'/></marker><path d='M0 0"
+    + "h1" * 200_000
+    + "' marker='url(#m)'/>",
+    "sheet": "<style>.a {fill: url(#k8)}"
+    + "".join(f"#k{i} rect {{fill: url(#k{i - 1})}}" for i in range(1, 9))
+    + "</style>"
+    + "".join(f"<pattern id='k{i}'>{'<rect/>' * 10}</pattern>" for i in range(9))
+    + "<rect class='a'/>",
+    "circle of all": "".join(f"<g id='k{i}'>{'<use href=`#k%d`/>' * 9}</g>" for i in range(9)).replace(
+        "`", "'"
+    )
+    % (*[*range(9)] * 9,),
+    "dashes": "<path d='M0 0H1000' stroke-dasharray='1e-9'/>",
+    "dashes inherited": "<g style='stroke-dasharray: .000001 .000001'><circle r='1000'/></g>",
+    "dashes of a sheet": "<style>path {stroke-dasharray: 1e-7px}</style><path d='M0 0H1000'/>",
+    "dashes by length": "<path d='M0 0H1' pathLength='1e9' stroke-dasharray='1'/>",
+    "octaves": FILTERED.format("<feTurbulence numOctaves='999999'/>"),
+    "blur": FILTERED.format("<feGaussianBlur stdDeviation='1e8'/>"),
+    "growth": FILTERED.format("<feMorphology radius='1e5'/>"),
+    "place": "<filter id='f' x='-1e6%' width='2e6%' height='2e6%'><feFlood/></filter><g filter='url(#f)'/>",
+    "steps": FILTERED.format("<feFlood/>" * 300),
+    "functions": "<g style='filter: blur(1px)'/>" * 300,
+    "text": f"<text>{'a' * 2_000_000}</text>",
+    "deep": "<g>" * 250 + "</g>" * 250,
+    "deep use": "<g id='k0'/>" + "".join(f"<use id='k{i}' href='#k{i - 1}'/>" for i in range(1, 250)),
+}
+
+
+QUICK = ("use", "dashes", "dashes of a sheet", "octaves", "place", "deep", "deep use")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in COSTLY]
+)
+def test_drawing_that_no_browser_would_finish_is_refused(name):
+    with pytest.raises(Refused, match=r"draws more than|deep"):
+        redraw(SVG.format(COSTLY[name]).encode())
+
+
+def test_refused_drawing_is_said_wherever_it_stands(project):
+    drawing = SVG.format(COSTLY["octaves"])
+    (project / "nbs/p/bomb.svg").write_text(drawing)
+    written = base64.b64encode(drawing.encode()).decode()
+    cells = (
+        text("# T\n\n![](bomb.svg)"),
+        text(f"# T\n\n<img src='data:image/svg+xml;base64,{written}'>"),
+        text("# T\n\n![](attachment:a)", attachments={"a": {"image/svg+xml": written}}),
+        code(html_output(drawing)),
+        code(shown(**{"image/svg+xml": drawing, "text/plain": "the curve"})),
+        code(shown(**{WIDGET: {"model_id": "a"}})),
+    )
+    image = {"state": {"format": "svg+xml"}, "buffers": [{"path": ["value"], "data": written}]}
+    for cell in cells:
+        ledger = Ledger(Pictures(project, project / ".mlnb", project / "nbs/p"))
+        page = page_of(text("# T"), cell, ledger=ledger, states={"a": {"model_name": "ImageModel", **image}})
+        assert "svg+xml;base64" not in page
+        assert ["draws more than" in entry.why for entry in ledger.left_out] == [True]
+
+
+HARMLESS = {
+    "matplotlib": "<defs><clipPath id='c'><rect width='9' height='9'/></clipPath><path id='m' "
+    "d='M0 3C1 3 2 3 3 0z'/></defs><g clip-path='url(#c)'>"
+    + "<use xlink:href='#m' x='1' y='2' style='stroke: #1f77b4'/>"
+    * 5000
+    + "</g>"
+    "<path d='M0 0 L 400 300' style='fill: none; stroke-dasharray: 3.7,1.6'/>",
+    "mermaid": "<style>@keyframes a {from {x: 0}} .node rect {fill: #ECECFF}</style>"
+    "<filter id='f' height='130%'><feDropShadow dx='4' dy='4' stdDeviation='0'/></filter>"
+    "<marker id='e'><path d='M0 0L9 5z'/></marker>"
+    + "<g class='node' filter='url(#f)'><rect/></g><path d='M0 0L5 5' marker-end='url(#e)'/>"
+    * 100,
+    "graphviz": "<g><a xlink:href='x.html' xlink:title='t'><ellipse rx='9'/><text>node</text></a></g>" * 300,
+    "one gradient": "<style>.a {fill: url(#g)}</style><linearGradient id='g'><stop/></linearGradient>"
+    + "<path class='a' d='M0 0H9'/>" * 900,
+    "circle": "<pattern id='p'><rect fill='url(#p)'/></pattern><rect fill='url(#p)'/>"
+    "<g id='g'><use href='#g'/></g>",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_drawing_that_a_program_made_for_people_is_shown_whole(name):
+    drawing = SVG.format(HARMLESS[name])
+    redrawn = redraw(drawing.encode())
+    kept = [redrawn.svg.count(f"<{tag}".encode()) for tag in ("use", "path", "rect", "ellipse", "text")]
+    assert kept == [drawing.count(f"<{tag}") for tag in ("use", "path", "rect", "ellipse", "text")]
+    assert redrawn.lost == "" and (b"fill: #ECECFF" in redrawn.svg) == (name == "mermaid")
+
+
+def test_labels_of_a_drawing_in_html_are_kept_as_text_and_said(project):
+    drawing = SVG.format(
+        label("LABEL <b>one</b><br/>and two") + "<g transform='scale(2)'>" + label("three") + "</g>"
+    )
+    (project / "nbs/p/flow.svg").write_text(drawing)
+    ledger = Ledger(Pictures(project, project / ".mlnb", project / "nbs/p"))
+    output = code(shown(**{"image/svg+xml": drawing}))
+    page = page_of(text("# T"), text("![](flow.svg) ![](flow.svg)"), text(drawing), output, ledger=ledger)
+    drawn = [base64.b64decode(one) for one in re.findall(r'svg\+xml;base64,([^"]+)', page)]
+    lines = [re.findall(rb"<tspan[^>]*>([^<]*)<", svg) for svg in drawn]
+    assert lines == [[b"LABEL one", b"and two", b"three"]] * 4
+    assert [entry.what for entry in ledger.left_out] == [
+        "A part of picture `flow.svg`",
+        "A part of picture `flow.svg`",
+        "A part of a drawing",
+        "A part of a drawing",
+    ]
+    assert [page.count(f'id="gone-{n}"') for n in range(1, 5)] == [1] * 4 and faults(page) == []
+
+
+@pytest.mark.parametrize(
+    "inside,said",
+    [
+        (f"<switch>{label('LABEL')}<text>own</text></switch>", ""),
+        (label("<img src='x'/>"), "HTML that is no text"),
+        ("<image href='https://e.org/a.png'/>", "fetches nothing"),
+        (f"<image href='{DOT_URI}'/>", ""),
+        (label(""), ""),
+    ],
+)
+def test_what_is_lost_of_a_drawing_is_said_and_nothing_else(inside, said):
+    redrawn = redraw(SVG.format(inside).encode())
+    assert said in redrawn.lost and bool(said) == bool(redrawn.lost)
+    assert b"LABEL" not in redrawn.svg
+
+
+def png(width, height):
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0) + bytes(4)
+
+
+def huge(kind, side=60_000):
+    frame = b"\x2c" + struct.pack("<HHHH", 0, 0, side, side)
+    return {
+        "png": png(side, side),
+        "gif": b"GIF89a" + struct.pack("<HHBBB", side, side, 0, 0, 0),
+        "gif frame": b"GIF89a"
+        + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0)
+        + bytes(6)
+        + b"!\xf9\x04abcd\0"
+        + frame,
+        "jpeg": b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc2\0\x11\x08" + struct.pack(">HH", side, side),
+        "webp": b"RIFF\0\0\0\0WEBPVP8X" + bytes(8) + (side - 1).to_bytes(3, "little") * 2,
+        "webp lossless": b"RIFF\0\0\0\0WEBPVP8L" + bytes(5) + struct.pack("<I", (1 << 28) - 1),
+        "webp lossy": b"RIFF\0\0\0\0WEBPVP8 " + bytes(10) + struct.pack("<HH", 16_383, 16_383),
+    }[kind]
+
+
+KINDS = ("png", "gif", "gif frame", "jpeg", "webp", "webp lossless", "webp lossy")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_picture_that_unpacks_to_gigabytes_is_refused_wherever_it_stands(kind, project):
+    data = huge(kind)
+    assert count_dots(data) > MOST_DOTS
+    written, mime = base64.b64encode(data).decode(), f"image/{bitmap_kind(data)}"
+    (project / "nbs/p/bomb.png").write_bytes(data)
+    drawing = SVG.format(f"<image href='data:{mime};base64,{written}'/><rect/>")
+    ledger = Ledger(Pictures(project, project / ".mlnb", project / "nbs/p"))
+    named = text("![](bomb.png) ![](attachment:a)", attachments={"a": {mime: written}})
+    inside = text(f"<img src='data:{mime};base64,{written}'>")
+    page = page_of(text("# T"), named, inside, code(shown(**{mime: written})), ledger=ledger)
+    assert written not in page and len(ledger.left_out) == 4
+    assert {entry.why for entry in ledger.left_out} == {"it has more than 100 megapixels"}
+    assert written.encode() not in redraw(drawing.encode()).svg
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 60), st.binary(max_size=30))
+def test_any_beginning_of_a_picture_is_measured_without_a_fault(kind, n_kept, rest):
+    assert count_dots(huge(kind, 300)[:n_kept] + rest) >= 0
+
+
+FORMS = {  # type → good, bad (no such thing, or broken), what shows that it is there
+    "text/html": ("<b>HTML</b>", "<script>draw()</script>", "HTML"),
+    "text/markdown": ("MARKDOWN", "<!-- nothing -->", "MARKDOWN"),
+    "image/svg+xml": (SVG.format("<rect/>"), "<html/>", "svg+xml;base64"),
+    "image/png": (base64.b64encode(png(2, 2)).decode(), "aGk=", "image/png;base64"),
+    "text/latex": ("$LATEX$", "$$ $$", "formula"),
+    "text/plain": ("PLAIN", "<x.Y at 0x7f>", "PLAIN"),
+    "application/json": ({"JSON": 1}, {}, "JSON"),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(list(FORMS)), st.sampled_from(["good", "bad", "empty", "odd"]), min_size=1
+    )
+)
+def test_some_form_of_an_output_is_shown_or_its_absence_is_said(chosen):
+    odd = {"good": 0, "bad": 1}
+    data = {
+        mime: FORMS[mime][odd[how]] if how in odd else {"empty": "", "odd": 5}[how]
+        for mime, how in chosen.items()
+    }
+    ledger = Ledger()
+    article = article_of(page_of(text("# T"), code(shown(**data)), ledger=ledger))
+    good = [mime for mime, how in chosen.items() if how == "good"]
+    is_shown = any(FORMS[mime][2] in article or "<math" in article for mime in good)
+    assert is_shown or not good or "5" in re.findall(r">\s*(5)\s*<", article)
+    bad_pictures = {mime for mime in data if mime.startswith("image/") and mime not in good}
+    if bad_pictures and "<img" not in article:
+        assert {entry.what for entry in ledger.left_out} >= {
+            f"Form `{mime}` of an output" for mime in bad_pictures
+        }
+    assert all(f'id="gone-{n}"' in article for n in range(1, len(ledger.left_out) + 1))
+
+
+def test_form_that_cannot_be_read_gives_way_to_the_next(monkeypatch):
+    deep = "<div class='sk-top-container'>" + "<div class='sk-item'>" * 3_000
+    data = {"text/html": deep, "image/png": ["aG", "k="], "text/latex": " ", "text/plain": ["the ", "curve"]}
+    ledger = Ledger()
+    page = page_of(text("# T"), code(shown(**data)), ledger=ledger)
+    assert "<pre>the curve</pre>" in page
+    assert "Form `image/png` of an output" in {entry.what for entry in ledger.left_out}

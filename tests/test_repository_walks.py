@@ -17,7 +17,7 @@ import pytest
 from fastcore.test import test_eq as equal
 from nbformat.v4 import new_code_cell
 
-from mlnb.cli import run_command
+from mlnb.cli import import_verbs, run_command
 from mlnb.notebook.scaffold import write_scaffold
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +81,7 @@ def test_walk_verb_answers_on_the_command_line(walked, tmp_path, monkeypatch, ca
     from mlnb.terminal.frame import app
 
     write_scaffold(tmp_path / "shop")
+    import_verbs([])  # all of them stay registered when the list of before is put back
     monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
     example, names = walked("A verb")
     exec(example, names | {"os": os, "folder": tmp_path, "here": Path.cwd()})

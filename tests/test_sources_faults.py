@@ -121,6 +121,23 @@ def test_a_web_server_that_fails_leaves_the_pin_of_before(tmp_path, source_of, s
     assert copies == [b"n\n1\n"] and not list(tmp_path.rglob(".tmp-*"))
 
 
+@pytest.mark.parametrize("kind", ["url", "sql"])
+def test_a_source_that_never_answers_is_given_up_and_named(tmp_path, source_of, server, kind):
+    write_table(tmp_path, 1)
+    texts = {
+        "url": f"url = {server.url}",
+        "sql": "sql = SELECT n FROM t\nconnection = sqlite:///shop.db?timeout=60",
+    }
+    fetch = source_of(f"{texts[kind]}\ntimeout = 1s")
+    first = fetch()
+    server.mode, holder = "mute", sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    error = refused(fetch, StoreError, "`raw` gave no answer within 1 s")
+    holder.close()
+    assert error.exit_code == 69 and "`timeout` in [source.raw]" in error.mend
+    assert pin_of(tmp_path) == first
+
+
 def test_a_redirect_is_followed(source_of, server):
     server.mode = "moved"
     assert [p.bytes for p in source_of(f"url = {server.url}")().partitions] == [4]

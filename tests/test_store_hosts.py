@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from mlnb.flow.ending import sweep
 from mlnb.flow.lock import StageLock
 from mlnb.notebook import packages
 from mlnb.notebook.packages import installed_packages, list_path
-from mlnb.store import holders
+from mlnb.store import holders, hosts
 from mlnb.store.disk import time_at, write_durably
 from mlnb.store.errors import LockedError
 from mlnb.store.holders import SILENT_S, beat, holder_of
@@ -403,6 +404,37 @@ def test_environments_in_turns_keep_their_lists_of_packages(store, tmp_path, mon
     installed_packages(store)
     assert [path for path in (store.root / "cache").iterdir()] == [list_path(store.root)]
     packages._cached_packages.cache_clear()
+
+
+# two that look at the same instant
+
+N_LOOKS = 40
+
+
+def take_as(host, root, start, took):
+    "On a machine of its own, whose locks nobody else sees: take one lock after the other."
+    place = here()._replace(machine=f"machine {host}", boot=f"start {host}")
+    for module in (hosts, holders):
+        module.here = lambda: place
+    holders.try_lock = lambda *given: True
+    beat(root)
+    plan = SimpleNamespace(store=open_store(root), pipeline=SimpleNamespace(name="p"))
+    locks = [StageLock(plan, f"s{n}", f"run-{host}") for n in range(N_LOOKS)]
+    for n, lock in enumerate(locks):
+        start.wait(60)
+        took[n] += lock.take()
+
+
+def test_two_machines_that_do_not_see_each_other_s_locks_never_take_one_together(store):
+    context = multiprocessing.get_context("fork")
+    start, took = context.Barrier(2), [context.Array("i", N_LOOKS) for _ in range(2)]
+    both = [context.Process(target=take_as, args=(n, store.root, start, took[n])) for n in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [a + b for a, b in zip(*took, strict=True)] == [1] * N_LOOKS
+    assert not list((store.root / "locks").glob("*.turn"))
 
 
 # the command line

@@ -8,9 +8,11 @@ import threading
 
 import pytest
 
-from mlnb.store.artifacts import Artifact
+from mlnb.store.artifacts import Artifact, put_value
+from mlnb.store.objects import open_store, path_of
 from mlnb.store.opened import OPENED_FOLDER, is_opened
-from mlnb.store.settings import read_project
+from mlnb.store.pins import forget_pins
+from mlnb.store.settings import project_store, read_project
 
 TWO = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.other]\nnotebooks = more\n"
 STAGES = {
@@ -77,6 +79,25 @@ def test_overlay_drop_in_the_folder_of_a_pipeline_means_its_name_and_all_means_a
     assert asked("overlay", "drop", "--all", "--json", cwd=two.root).json["overlay"] == []
     assert asked("overlay", cwd=two.root).stdout == "nothing is saved by hand\n"
     assert asked("overlay", "drop", "a", cwd=two.root).code == 2
+
+
+def test_gc_frees_what_was_dropped_and_nothing_that_is_left(two, asked):
+    root = two.root / ".mlnb" / "overlay" / getpass.getuser()
+    overlay = open_store(root, below=project_store(read_project(two.root)))
+    kept = {name: put_value(overlay, f"{name} by hand") for name in ("a", "b", "same")}
+    for name, artifact in (kept | {"twin": kept["same"]}).items():
+        (root / "values" / "demo" / f"{name}.json").write_text(json.dumps(artifact.as_dict()))
+    forget_pins()
+    done = asked("overlay", "drop", "demo/a", "demo/twin", cwd=two.root)
+    assert "the next one frees the space" in done.stderr
+    there = {name: path_of(overlay, one.digest) for name, one in kept.items()}
+    assert all(path.exists() for path in there.values())
+    would = asked("gc", "-n", "--json", cwd=two.root).json
+    first, second = (asked("gc", "--json", cwd=two.root).json for _ in range(2))
+    went = (would["moved"]["objects"], first["moved"]["objects"], second["deleted"]["objects"])
+    assert went == (1, 1, 1) and second["deleted"]["bytes"] == kept["a"].bytes
+    assert {name: path.exists() for name, path in there.items()} == {"a": False, "b": True, "same": True}
+    assert not list(root.rglob(f"*{kept['a'].digest}*"))
 
 
 def test_overlay_in_a_new_project_is_empty_and_makes_no_store(make_project, asked):

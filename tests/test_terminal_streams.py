@@ -207,3 +207,18 @@ def test_signal_that_comes_twice_ends_a_run_once(make_project, mlnb, number, pau
     assert (
         json.loads(mlnb("run", "demo", "--dry-run", "--json", cwd=project.root).stdout)["state"] == "planned"
     )
+
+
+@pytest.mark.parametrize("command", [["-m", "mlnb"], [str(Path(sys.executable).with_name("mlnb"))]])
+@pytest.mark.parametrize("word", ["status", "run", "--help"])
+def test_ctrl_c_while_the_command_imports_what_it_needs_is_130_without_a_word(tmp_path, command, word):
+    (tmp_path / "typer.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
+    told = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}, "capture_output": True, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, *command, word], **told, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_ctrl_c_is_left_to_a_process_that_only_imports_the_command_line(tmp_path):
+    code = "import signal, mlnb.cli; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr

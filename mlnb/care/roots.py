@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from .verify import is_digest
 from ..store.artifacts import each_described, given_artifacts
+from ..store.disk import OddFileError, read_plain
 from ..store.documents import read_json
 from ..store.errors import IntegrityError
 from ..store.holders import Held
@@ -60,8 +61,8 @@ def digests_in(
 ) -> set[str]:  # empty when it is gone meanwhile
     "Every SHA-256 that a file mentions."
     try:
-        return {d.decode() for d in _digest.findall(path.read_bytes())}
-    except FileNotFoundError:
+        return {d.decode() for d in _digest.findall(read_plain(path, follows=True))}
+    except (FileNotFoundError, OddFileError):
         return set()
 
 # %% ../../nbs/care/060_roots.ipynb #8fa2ccb0
@@ -121,7 +122,7 @@ def under_way(
 def _moves(root: Path) -> Iterator[Path]:
     "The moves of refs that count: the last of a head, all of any other."
     for folder in {path.parent for path in root.rglob("[0-9]*.json")}:
-        files = sorted(folder.glob("[0-9]*.json"))
+        files = sorted(path for path in folder.glob("[0-9]*.json") if path.is_file())
         is_head = folder.relative_to(root).parts[:1] == ("heads",)
         yield from files[-1:] if is_head else files
 

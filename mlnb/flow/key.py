@@ -235,6 +235,7 @@ ASPECTS = (
     Aspect("input", _observed("files"), "file `{name}` {change}"),
     Aspect("input", _observed("folders"), "the names in folder `{name}` {change}"),
     Aspect("input", _observed("links"), "link `{name}` points elsewhere"),
+    Aspect("input", _observed("outside"), "file `{name}`, which lies outside the project, {change}"),
     Aspect("module", _observed("modules"), "module `{name}` {change}"),
     Aspect("package", _observed("packages"), f"package {WAS_IS}"),
     Aspect("option", lambda parts: {"threads": parts["options"]["threads"]}, f"option {WAS_IS}"),

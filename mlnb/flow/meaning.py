@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from .heads import Choice, Found, Runs, at_reference, found_in, left_in, made_in, run_again, run_with
-from ..notebook.pipeline import look_into, read_pipeline, stage_files, where_else
+from ..notebook.pipeline import look_into, mend_of_name, read_pipeline, stage_files, where_else
 from ..notebook.read_cache import read_stages
 from ..notebook.soundness import broken_stages
 from ..notebook.stage import Stage
@@ -74,6 +74,15 @@ def _may_save(project: Project, pipelines: Iterable[str], name: str) -> str:
     return next(filter(None, (where_else(name, one) for one in looked)), "")
 
 
+def _of_source(project: Project, name: str) -> UsageError | None:
+    "The error for a name that is a source where an artifact is meant; None for any other."
+    if name not in project.sources:
+        return None
+    when = "" if "path" in project.sources[name] else "; `mlnb status` says when it was asked"
+    mend = f'`load("{name}")` in a notebook gives what it holds{when}'
+    return UsageError(f"`{name}` is a source, which no stage makes", mend)
+
+
 def owner_of(
     store: Store,  # with the records of notebooks that cannot be read
     project: Project,  # whose notebooks are read
@@ -88,8 +97,10 @@ def owner_of(
     if not owners:
         known = [saved for pipeline in project.pipelines for saved in savers_of(store, project, pipeline)]
         aside = _may_save(project, project.pipelines, name.name)
-        mend = aside or did_you_mean(name.name, sorted({*known, *project.sources}))
-        raise UsageError(f"no pipeline of this project saves `{name.name}`", mend)
+        mend = mend_of_name(name.name, aside, sorted({*known, *project.sources}))
+        raise _of_source(project, name.name) or UsageError(
+            f"no pipeline of this project saves `{name.name}`", mend
+        )
     if len(owners) > 1:
         listed = " and ".join(f"`{owner}`" for owner in owners)
         raise UsageError(f"`{name.name}` is saved by {listed}", mend or _which(name, owners))
@@ -106,10 +117,11 @@ def not_written(
     known = savers_of(store, project, pipeline)
     if name in known:
         return ""
-    mend = _may_save(project, [pipeline], name) or "save the notebook if its cell is new"
+    aside = _may_save(project, [pipeline], name)
     close = did_you_mean(name, list(known))
-    guess = f", {close}" if close.startswith("did") else ""
-    return f"no saved notebook of `{pipeline}` writes it: {mend}{guess}"
+    new = "save the notebook if its cell is new" + (f", {close}" if close.startswith("did") else "")
+    mend = mend_of_name(name, aside, known) if aside else new
+    return f"no saved notebook of `{pipeline}` writes it: {mend}"
 
 # %% ../../nbs/flow/060_meaning.ipynb #a8d088e1
 def _no_such_pipeline(project: Project, name: Name) -> UsageError:
@@ -148,7 +160,9 @@ def _unsaved(store: Store, project: Project, name: Name, profile: str) -> UsageE
         return _gone(name, old, (), aside)
     others = [owner for owner in _owners(store, project, name.name) if owner != name.pipeline]
     known = [*savers_of(store, project, name.pipeline), *project.sources]
-    mend = _which(name, others) if others else aside or did_you_mean(name.name, known)
+    mend = _which(name, others) if others else mend_of_name(name.name, aside, known)
+    if not others and name.name in project.sources:
+        return _of_source(project, name.name)
     return UsageError(f"no stage of `{name.pipeline}` saves `{name.name}`", mend)
 
 # %% ../../nbs/flow/060_meaning.ipynb #5023ead7

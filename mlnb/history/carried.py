@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..flow.links import leads_inside
 from ..flow.observed import Locations, content_digest, file_of_module
+from ..flow.outside import outside_place
 from ..notebook.each import unit_name
 from ..store.digests import digest_of
 from ..store.disk import disk_errors
@@ -80,6 +81,7 @@ def carries_files(
     "Whether a record has every file of the project that its stage read by itself."
     seen = [observed_about(record, account) for account in ("python", "native")]
     read, kept = observed_group(record, "files").values(), observed_about(record, "kept") or ()
+    read = [*read, *observed_group(record, "outside").values()]
     has_all = {*filter(None, read)} <= {*kept}
     has_names = observed_group(record, "folders").keys() <= (observed_about(record, "names") or {}).keys()
     has_names &= observed_group(record, "links").keys() <= (observed_about(record, "links") or {}).keys()
@@ -116,6 +118,14 @@ def _file_differences(store: Store, project: Project, record: dict) -> Iterator[
                 yield f"{path}, which {{stage}} read by itself, {_NOT_SAME[now is None]}"
 
 
+def _outside_differences(store: Store, project: Project, record: dict) -> Iterator[str]:
+    "What became of the files from outside the project, which are never kept."
+    for name, digest in observed_group(record, "outside").items():
+        now = content_digest(store, outside_place(name))
+        if now != digest:
+            yield f"{name}, which {{stage}} read from outside the project, {_NOT_SAME[now is None]}"
+
+
 def _module_differences(store: Store, project: Project, record: dict) -> Iterator[str]:
     "What became of the modules from elsewhere that are not kept."
     around = Locations(store, project.root)
@@ -133,7 +143,7 @@ def observed_problems(
 ) -> list[str]:  # a sentence each
     "What a stage read by itself and that cannot be laid out as it was."
     stage = unit_name(record["stage"], record.get("each"))
-    looks = (_file_differences, _module_differences)
+    looks = (_file_differences, _outside_differences, _module_differences)
     return [said.replace("{stage}", stage) for look in looks for said in look(store, project, record)]
 
 # %% ../../nbs/history/080_carried.ipynb #3b7f025f

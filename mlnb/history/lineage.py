@@ -77,6 +77,8 @@ def _code_behind(record: dict) -> Iterator[tuple[str, str, str | None]]:
         yield "module", name, digest
     for path, digest in observed_group(record, "files").items():
         yield "file", path if digest else f"{path} (absent)", digest
+    for name, digest in observed_group(record, "outside").items():
+        yield "file", name, digest
     packages = observed_group(record, "packages")
     seen = {name: (version or "").partition(" ")[0] for name, version in packages.items()}
     for name, version in (record["environment"]["packages"] | seen).items():

@@ -129,7 +129,8 @@ def aspects_of(
             record["parts"]["modules"] | observed_group(record, "modules") for record in records.values()
         ),
         "sources": _merged_records(
-            record["parts"]["sources"] | observed_group(record, "files") for record in records.values()
+            record["parts"]["sources"] | observed_group(record, "files") | observed_group(record, "outside")
+            for record in records.values()
         ),
         "environment": run.get("environment") or {},
         "git": _git_of(run),

@@ -74,15 +74,26 @@ MOST_DOCUMENTS = 500  # of a pipeline's runs that are looked through, the newest
 _OUTCOMES = ("failed", "cancelled", "committed", "cached")  # states of a stage that say how it ended
 
 
+def _outcome(entry: dict) -> dict:
+    "How a stage ended, and which source it could not read, if that is why."
+    unread = {"unread": entry["unread"]} if entry.get("unread") else {}
+    return {name: entry.get(name) for name in ("state", "kind", "error")} | unread
+
+
 def _outcomes_in(document: dict) -> dict[tuple, dict]:
     "How stages ended in a run, by pipeline, profile and name of the stage or part."
     about = {"run": document["run"], "started_utc": document.get("started_utc")}
     place = (document["pipeline"], document["profile"])
     ended = [entry for entry in document.get("stages", ()) if entry["state"] in _OUTCOMES]
-    told = {
-        unit_name(e["name"], e.get("each")): {n: e.get(n) for n in ("state", "kind", "error")} for e in ended
-    }
+    told = {unit_name(e["name"], e.get("each")): _outcome(e) for e in ended}
+    for entry in filter(_had_no_value, ended):
+        told[entry["name"]]["is_empty"] = True
     return {(*place, unit): about | outcome for unit, outcome in told.items()}
+
+
+def _had_no_value(entry: dict) -> bool:
+    "Whether a stage was done because there was no value to run it for: done, and nothing executed."
+    return entry["state"] in ("committed", "cached") and entry.get("notebook", "") is None
 
 
 def _counts(document: dict, values: dict | None) -> bool:
@@ -134,13 +145,26 @@ def outcome_line(
 
 
 _NEVER = {"cancelled": "it was never committed: it was cancelled in run {run}"}
-_NEVER |= dict.fromkeys(("committed", "cached"), "it was committed in run {run}, and its record is gone")
+_NEVER |= {"committed": "it was committed in run {run}, and its record is gone"}
+_NEVER |= {"cached": "it was fresh in run {run}, and its record is gone"}
+_NO_VALUE = "it had no value to run for in run {run}, and never ran"
+_HAS_OTHERS = "it was {state} in run {run}, and the records of it that are there are of other values"
 
 
-def _never_line(last: dict) -> str:
+def _never_line(last: dict, has_others: bool = False) -> str:
     "Why a stage has no record although it is in a run."
     failed = outcome_line(last)
-    return f"it was never committed: it {failed}" if failed else _NEVER[last["state"]].format(run=last["run"])
+    if failed:
+        return f"it was never committed: it {failed}"
+    is_done = last["state"] in ("committed", "cached")
+    said = (
+        _NO_VALUE
+        if last.get("is_empty")
+        else _HAS_OTHERS
+        if has_others and is_done
+        else _NEVER[last["state"]]
+    )
+    return said.format(run=last["run"], state="fresh" if last["state"] == "cached" else last["state"])
 
 
 def _newest_records(store: Store, pipeline: str, stage: str) -> dict[str, dict]:
@@ -167,7 +191,8 @@ def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], d
         last = _after(records.get(unit_name(entry["name"], entry["each"])), last)
     entry["last"] = last
     if last and entry["state"] == "never" and not entry["problems"]:
-        entry["why"] = [reason("new", _never_line(last))]
+        has_others = bool(newest(entry["pipeline"], entry["name"]))
+        entry["why"] = [reason("new", _never_line(last, has_others))]
 
 
 def _tell_limit(store: Store, entries: list[dict]) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from .import_guard import ASKED
 from .loaded import INVENTORY, note_kernel
 from mlnb.kernel.opening import (
     Signature,
@@ -94,6 +95,7 @@ class Seen:
     n_cells: int = 0  # cells that were looked at; the report is whole when all were
     rewritten: frozenset[str] = frozenset()  # of those opened, what the stage wrote as well
     before: dict[str, str] = field(default_factory=dict)  # of those: SHA-256 of what was read, where known
+    asked: frozenset[str] = frozenset()  # modules without a dot that code of the stage imported itself
     through: frozenset[str] = frozenset()  # links that were followed on the way to something
 
 
@@ -115,7 +117,8 @@ def read_observations(
         len({fact["cell"] for fact in facts if "cell" in fact}),
         frozenset(files.written & files.opened.keys()),
         {path: was for path, was in files.before.items() if files.opened.get(path)},
-        through=frozenset(fact["through"] for fact in facts if "through" in fact),
+        frozenset(fact["asked"] for fact in facts if "asked" in fact),
+        frozenset(fact["through"] for fact in facts if "through" in fact),
     )
 
 # %% ../../nbs/kernel/080_observation.ipynb #2533b832
@@ -155,6 +158,8 @@ class Observer:
             facts = INVENTORY.news()
             self.tell(*facts, *([{"cell": self.n_cells}] if self.is_whole else []))
             self.tell_hidden_starts()
+            for name in sorted(ASKED):
+                self.tell_once("asked", name)
         except Exception:
             self.is_whole = False
 

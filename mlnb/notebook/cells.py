@@ -117,7 +117,11 @@ def _parse_with_magics(source: str) -> ast.Module:
     if "\0" in source:
         raise SyntaxError("the cell holds a NUL character") from None
     with warnings.catch_warnings(action="ignore"):
-        return _Bodies().visit(ast.parse(TransformerManager().transform_cell(source)))
+        try:
+            plain = TransformerManager().transform_cell(source)
+        except IndexError:  # IPython looks for a line behind the last one, of `=%\\`
+            raise SyntaxError("a magic is not finished") from None
+        return _Bodies().visit(ast.parse(plain))
 
 # %% ../../nbs/notebook/020_cells.ipynb #38ed5614
 def opaque_magics(

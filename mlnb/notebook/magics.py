@@ -142,7 +142,9 @@ _KIND_BY_NAME = {
     **dict.fromkeys(
         ("bash", "sh", "script", "sx", "system", "perl", "ruby", "python", "python2", "python3"), "runs"
     ),
-    **dict.fromkeys(("pypy", "cmd", "load", "loadpy", "store", "save", "run", "writefile", "file"), "runs"),
+    **dict.fromkeys(("pypy", "cmd", "run"), "runs"),
+    **dict.fromkeys(("load", "loadpy", "save", "writefile", "file"), "files"),
+    "store": "keeps",
 }  # name of a magic -> what it may do
 
 
@@ -189,6 +191,8 @@ _SAID = {
     "moves": "change the folder from which names of files are read",
     "environment": "set or read variables that a run gives only when they are declared",
     "runs": "run a program: what it reads and makes is seen only in a run",
+    "files": "read or write files: which ones, and what is in them, is seen only in a run",
+    "keeps": "keep values outside the project, or fetch them: a run on another machine does not have them",
     "unread": "are not understood: what they load or save is not seen, and what they import only in a run",
 }  # kind -> what such magics do
 _INSTEAD = {
@@ -196,6 +200,8 @@ _INSTEAD = {
     "moves": "write paths from the notebook's own folder",
     "environment": "name them in `#| env: NAME` in the first code cell, and use `os.environ`",
     "runs": "declare what it reads as a [source.NAME] and `load` it, or use plain Python",
+    "files": "declare what they read as a [source.NAME] and `load` it; `save` what they make",
+    "keeps": "`save` such a value, and `load` it",
     "unread": "use plain Python if they do",
 }  # kind -> what to write
 _MOST_SHOWN = 5  # names in one warning

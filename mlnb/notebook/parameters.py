@@ -18,8 +18,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from .cells import with_plain_ends
 from mlnb.notebook.ranges import (
@@ -35,16 +34,20 @@ from mlnb.notebook.ranges import (
 )
 from mlnb.notebook.types import (
     base_type,
+    example_of,
     has_numbers,
+    is_choice,
     is_plainly_of,
     is_type,
     is_whole_text,
+    literal_choices,
     number_choices,
     plain_annotation,
     read_literals,
     shared_type,
     shown_literal,
     twice_in,
+    type_checker,
     type_of,
 )
 from ..store.errors import Problem, UsageError
@@ -61,18 +64,6 @@ class Parameter:
     high: str = ""  # greatest, written like `low`
     meaning: str = ""  # the comment beside it
     is_annotated: bool = True  # whether the type was written down
-
-# %% ../../nbs/notebook/050_parameters.ipynb #d13f8326
-@lru_cache
-def _adapter(annotation: str):
-    "What checks values of a type; raises `ValueError` for a type outside the set."
-    from pydantic import ConfigDict, TypeAdapter
-
-    kind = type_of(annotation)
-    try:
-        return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
-    except Exception as error:
-        raise ValueError(f"`{annotation}` is no type of a parameter") from error
 
 # %% ../../nbs/notebook/050_parameters.ipynb #39e8bb4f
 def numbers_in(
@@ -132,12 +123,12 @@ def _check_type(parameter: Parameter, value: Any) -> Any:
 
     _refuse_half_characters(parameter, value)
     try:
-        checked = _adapter(parameter.type).validate_python(value)
+        checked = type_checker(parameter.type).validate_python(value)
     except ValidationError:
         raise _no_such_value(parameter, shown_literal(value)) from None
     except ValueError as error:
         raise UsageError(f"parameter `{parameter.name}`: {error}", _WRITE_TYPES) from None
-    if not _is_choice(type_of(parameter.type), value):
+    if not is_choice(type_of(parameter.type), value):
         raise _no_such_value(parameter, shown_literal(value))
     return checked
 
@@ -149,35 +140,17 @@ def _refuse_half_characters(parameter: Parameter, value: Any) -> None:
         raise UsageError(message, "give a text that can be written as UTF-8")
 
 
-def _is_choice(kind: Any, value: Any) -> bool:
-    "Whether each value that stands for a `Literal`, at any depth, is one of its choices and of their type."
-    match get_origin(kind), get_args(kind):
-        case None, _:
-            return True
-        case origin, choices if origin is Literal:
-            return any(type(value) is type(choice) and value == choice for choice in choices)
-        case origin, (item,) if origin is list:
-            return all(_is_choice(item, one) for one in value)
-        case origin, (_, item) if origin is dict:
-            return all(_is_choice(item, one) for one in value.values())
-        case _, (item, _):
-            return value is None or _is_choice(item, value)
-
-
-def _literal_choices(kind: str) -> tuple:
-    "What a `Literal` lists; empty for any other type."
-    return type_of(kind).__args__ if kind.startswith("Literal") else ()
-
-
 def _no_such_value(parameter: Parameter, given: str) -> UsageError:
     "A value or a text that is not of the type."
     message = f"parameter `{parameter.name}` is {parameter.type}, {given} is not"
-    return UsageError(message, f"give a value like {parameter.default!r}")
+    return UsageError(
+        message, f"give a value like {shown_literal(example_of(parameter.type, parameter.default))}"
+    )
 
 # %% ../../nbs/notebook/050_parameters.ipynb #d4304869
 def _choice_meant(parameter: Parameter, base: str, text: str) -> Any:
     "The choice that a text means; of `1` and `'1'` that of the default's type."
-    alike = [choice for choice in _literal_choices(base) if str(choice) == text]
+    alike = [choice for choice in literal_choices(base) if str(choice) == text]
     preferred = [choice for choice in alike if type(choice) is type(parameter.default)]
     return next(iter([*preferred, *alike]), text)
 

@@ -7,7 +7,8 @@ a type and, the other way round, says which type a value shows; both are needed 
 
 # %% auto #0
 __all__ = ['is_whole_text', 'type_of', 'is_type', 'base_type', 'has_numbers', 'is_plainly_of', 'plain_annotation',
-           'number_choices', 'shared_type', 'shown_literal', 'twice_in', 'read_literals']
+           'number_choices', 'shared_type', 'shown_literal', 'twice_in', 'read_literals', 'type_checker', 'is_choice',
+           'literal_choices', 'example_of']
 
 # %% ../../nbs/notebook/040_types.ipynb #9d984621
 import ast
@@ -254,3 +255,62 @@ def read_literals(
         except _UNREADABLE:
             continue
         yield found
+
+# %% ../../nbs/notebook/040_types.ipynb #3454b2a2
+@lru_cache
+def type_checker(
+    annotation: str,  # of a parameter, as it is written
+) -> Any:  # a `TypeAdapter` of pydantic's
+    "What checks values of a type; raises `ValueError` for a type outside the set."
+    from pydantic import ConfigDict, TypeAdapter
+
+    kind = type_of(annotation)
+    try:
+        return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+    except Exception as error:
+        raise ValueError(f"`{annotation}` is no type of a parameter") from error
+
+# %% ../../nbs/notebook/040_types.ipynb #c21b4cd5
+def is_choice(
+    kind: Any,  # what `type_of` made of an annotation
+    value: Any,  # that passes under the type
+) -> bool:
+    "Whether each value that stands for a `Literal`, at any depth, is one of its choices and of their type."
+    match get_origin(kind), get_args(kind):
+        case None, _:
+            return True
+        case origin, choices if origin is Literal:
+            return any(type(value) is type(choice) and value == choice for choice in choices)
+        case origin, (item,) if origin is list:
+            return all(is_choice(item, one) for one in value)
+        case origin, (_, item) if origin is dict:
+            return all(is_choice(item, one) for one in value.values())
+        case _, (item, _):
+            return value is None or is_choice(item, value)
+
+# %% ../../nbs/notebook/040_types.ipynb #0bcf05db
+def literal_choices(
+    kind: str,  # an annotation, as it is written
+) -> tuple:  # in their order
+    "What a `Literal` lists; empty for any other type."
+    return type_of(kind).__args__ if kind.startswith("Literal") else ()
+
+
+def _has_type(annotation: str, value: Any) -> bool:
+    "Whether a value passes under a type, without its range."
+    from pydantic import ValidationError
+
+    try:
+        type_checker(annotation).validate_python(value)
+    except ValidationError:
+        return False
+    return is_choice(type_of(annotation), value)
+
+
+def example_of(
+    annotation: str,  # of a parameter, as it is written
+    default: Any,  # that the notebook gives it
+) -> Any:  # the default, unless that is wrong itself
+    "A value that has the type."
+    known = (default, *literal_choices(annotation), "text", 1, 0.5, True, [], {})
+    return next((one for one in known if _has_type(annotation, one)), default)

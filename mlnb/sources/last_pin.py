@@ -12,6 +12,7 @@ __all__ = ['PinPlace', 'place_now', 'is_same_place', 'LastPin', 'pin_path', 'kee
 
 # %% ../../nbs/sources/070_last_pin.ipynb #9b3d2f67
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,8 @@ from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import Name
 from ..store.objects import Store, has
-from ..store.settings import Project, refresh_s, source_settings
+from ..store.settings import Project, source_settings
+from ..store.source_times import refresh_s
 from ..store.url import scheme_of, url_identity
 
 # %% ../../nbs/sources/070_last_pin.ipynb #1696a75d
@@ -90,19 +92,48 @@ def keep_pin(
         mode = 0o660 if store.group else 0o600
         write_durably(path, sealed(path, document | {"partitions": listed}), mode)
 
+# %% ../../nbs/sources/070_last_pin.ipynb #4e659078
+_PIN_DIGEST = re.compile(r"[0-9a-f]{64}")
+_YEAR_10000 = 253_402_300_800  # [s since 1970]
+
+
+def _is_utf8(said: object) -> bool:
+    "Whether something is a text that can be written in UTF-8 and stand in a path."
+    return isinstance(said, str) and "\0" not in said and not re.search("[\ud800-\udfff]", said)
+
+
+def _is_partition(said: object) -> bool:
+    "Whether something is a partition of a source that is asked."
+    if not isinstance(said, list) or len(said) != 3:
+        return False
+    path, size, digest = said
+    if not _is_utf8(path) or not _is_utf8(digest):
+        return False
+    is_size = type(size) is int and 0 <= size < 2**63
+    return is_size and bool(scheme_of(path)) and _PIN_DIGEST.fullmatch(digest) is not None
+
+
+def _is_sane(said: dict) -> bool:
+    "Whether each field of a pin has a value that a pin can have."
+    at, place, listed = (said.get(name) for name in ("at", "place", "partitions"))
+    if type(at) not in (int, float) or not 0 <= at < _YEAR_10000:
+        return False
+    if not isinstance(place, list) or len(place) != 2 or not all(map(_is_utf8, place)):
+        return False
+    return isinstance(listed, list) and bool(listed) and all(map(_is_partition, listed))
+
 
 def _kept_pin(store: Store, profile: str, name: str) -> LastPin | None:
     "The pin in one store; None for one that is damaged or was put there from elsewhere."
     try:
         said = read_json(pin_path(store, profile, name))
-        if (said["source"], said["profile"]) != (name, profile):
-            return None
-        partitions = [Partition(*partition) for partition in said["partitions"]]
-        return LastPin(partitions, float(said["at"]), PinPlace(*said["place"]))
-    except (IntegrityError, OSError, KeyError, TypeError, ValueError):
+    except (IntegrityError, OSError):
         return None
+    if (said.get("source"), said.get("profile")) != (name, profile) or not _is_sane(said):
+        return None
+    return LastPin([Partition(*p) for p in said["partitions"]], float(said["at"]), PinPlace(*said["place"]))
 
-
+# %% ../../nbs/sources/070_last_pin.ipynb #f7f9be3d
 def last_pin(
     store: Store,  # an overlay looks below too
     project: Project,  # where the source is declared
@@ -223,7 +254,7 @@ def source_line(
     if about["state"] == "file":
         return ""
     rule = {"run": "each run asks it", "manual": f"`mlnb run … --refresh {about['name']}` asks it"}
-    due = rule.get(about["refresh"], f"a run asks it when that is {about['refresh']} ago")
+    due = rule.get(about["refresh"], f"a run asks it again after {about['refresh']}")
     if about["state"] == "never pinned":
         return f"source {about['name']} ({about['kind']}): never pinned; a run that needs it asks it"
     return f"source {about['name']} ({about['kind']}): asked {age_text(about['age_s'])}; {due}"

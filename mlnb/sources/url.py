@@ -95,6 +95,15 @@ def _only_data(path: str, found: list[str]) -> list[str]:
     return [p for p, names in below.items() if all(map(is_data_name, names))]
 
 
+def _told_back_end(url: str) -> dict[str, Any]:
+    "What a back end is told: not to give up a long download by itself after five minutes."
+    if scheme_of(url) not in ("http", "https"):
+        return {}
+    from aiohttp import ClientTimeout
+
+    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=30)}}
+
+
 def remote_files(
     url: str,  # a file, a folder or a pattern; of http one file
     name: str,  # of the source, for messages
@@ -103,7 +112,7 @@ def remote_files(
     import fsspec
 
     with source_errors(url, name):
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = fsspec.core.url_to_fs(url, **_told_back_end(url))
         fs.invalidate_cache()
         if scheme_of(url) in ("http", "https"):
             return fs, {path: shown_url(url)}

@@ -11,9 +11,11 @@ __all__ = ['Form', 'Artifact', 'artifact_of', 'each_described', 'given_artifacts
            'form_of', 'put_frames', 'put_value', 'tree_of', 'write_value', 'suffix_of', 'get_value', 'export_value']
 
 # %% ../../nbs/store/200_artifacts.ipynb #f2f424e4
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -167,7 +169,7 @@ def put_frames(
         part = codecs.encode(frame, trusted_types)
         if part.codec != "frame":
             what = f"part {number} is a {part.type}, not a data frame"
-            raise ValueRefusedError(what, "yield data frames only")
+            raise ValueRefusedError(what, "yield data frames only, or save a list of what it gives")
         form = form_of(frame, part.data)
         first = first or form
         misfit = _misfit(frame, form, first)
@@ -179,6 +181,16 @@ def put_frames(
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
 # %% ../../nbs/store/200_artifacts.ipynb #f39ea498
+def _refuse_open(value: Any) -> None:
+    "Refuse an open file, which would be read as an iterator of frames."
+    if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
+        return
+    path, mend = getattr(value, "name", None), "save what it holds, e.g. `.getvalue()` or `.read()`"
+    if isinstance(path, str | PathLike):
+        mend = f'close it and save its path, `save("name", Path({str(path)!r}))`'
+    raise ValueRefusedError("an open file cannot be saved", mend)
+
+
 def put_value(
     store: Store,  # where to keep it
     value: Any,  # a value with a codec, a `Path`, or an iterator of frames
@@ -187,6 +199,7 @@ def put_value(
     "Keep a value; its type chooses the codec."
     if isinstance(value, Path):
         return put_path(store, value)
+    _refuse_open(value)
     if isinstance(value, Iterator):
         return put_frames(store, value, trusted_types)
     write = codecs.in_pieces(value)

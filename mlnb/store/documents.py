@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from .digests import sha256
+from .disk import OddFileError, read_plain
 from .errors import IntegrityError
 
 # %% ../../nbs/store/090_documents.ipynb #cb4d1bf2
@@ -61,7 +62,7 @@ def _parsed(data: bytes) -> dict | None:
     "The object in a file of JSON; None for everything else."
     try:
         found = json.loads(data.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -70,8 +71,10 @@ def read_json(
     path: Path,  # a record, a ref or the document of a run
 ) -> dict:  # without its seal; raises `IntegrityError`
     "Read one of the store's own files, verified."
-    with open(path, "rb", buffering=0) as file:
-        data = file.read()
+    try:
+        data = read_plain(path, follows=True)
+    except OddFileError as error:
+        raise IntegrityError(error.message, "move it away; what should stand there is made again") from error
     has_seal = is_sealed(data)
     found = _parsed(data) if not has_seal or is_sound(path, data) else None
     if found is None:

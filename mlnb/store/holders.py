@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .disk import lock_file, make_folder, time_at, try_lock
+from .disk import OddFileError, lock_file, make_folder, open_plain, read_plain, time_at, try_lock
 from .errors import StoreError
 from mlnb.store.hosts import (
     NOBODY_KNOWN,
@@ -155,10 +155,10 @@ def holder_of(
     path: Path,  # of a file that `take_file` may have taken
     remove_dead: bool = False,  # whether to remove it when nobody holds it
 ) -> Held | None:  # None: nobody, or there is no such file
-    "Who holds a file."
+    "Who holds a file; nobody can hold what is none."
     try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+        handle = open_plain(path)
+    except (FileNotFoundError, OddFileError):
         return None
     try:
         is_seen, mark = not try_lock(handle, fcntl.LOCK_SH), read_mark(_read_mark(handle))
@@ -195,7 +195,7 @@ TURN_S = 10.0  # after which the turn of somebody unknown is over [s]
 def _is_left_behind(root: Path, path: Path) -> bool:
     "Whether nobody will remove the file of a turn."
     try:
-        mark = read_mark(path.read_text(encoding="utf-8", errors="replace"))
+        mark = read_mark(read_plain(path).decode("utf-8", "replace"))
         age_s = time_at(path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return False
@@ -247,8 +247,8 @@ def others_at_work(
     for path in (root / "hosts").glob("[0-9a-f]*"):
         if path.name == here().tag:
             continue
-        with suppress(OSError):
-            mark = read_mark(path.read_text(encoding="utf-8", errors="replace")) or NOBODY_KNOWN
+        with suppress(OSError, OddFileError):
+            mark = read_mark(read_plain(path).decode("utf-8", "replace")) or NOBODY_KNOWN
             silent = time_at(path.parent) - path.stat().st_mtime
             if silent < within_s and judged(root, mark) == "elsewhere":
                 found.append(SeenMark(mark, max(0.0, silent)))

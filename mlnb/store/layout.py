@@ -15,7 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from .disk import disk_errors, lock_file, make_folder, write_durably
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    lock_file,
+    make_folder,
+    open_plain,
+    read_plain,
+    write_durably,
+)
 from .documents import FOLDERS, is_sealed, read_json, sealed
 from .errors import IntegrityError, StoreError
 
@@ -48,7 +56,9 @@ def read_layout(
     "The layout of the store at `root`."
     with disk_errors(root):
         try:
-            number, _, rest = (root / "format").read_bytes().decode("utf-8", "replace").partition("\n")
+            number, _, rest = (
+                read_plain(root / "format", follows=True).decode("utf-8", "replace").partition("\n")
+            )
         except FileNotFoundError:
             return None
     if not number.strip().isdecimal():
@@ -59,8 +69,8 @@ def read_layout(
 def _unsealed(path: Path) -> dict | None:
     "A document without a seal; None for one that has a seal or is damaged."
     try:
-        return None if is_sealed(path.read_bytes()) else read_json(path)
-    except IntegrityError:
+        return None if is_sealed(read_plain(path, follows=True)) else read_json(path)
+    except (IntegrityError, OddFileError):
         return None
 
 
@@ -81,7 +91,7 @@ MIGRATIONS: dict[int, Callable[[Path], None]] = {1: seal_documents}  # layout ->
 def _layout_lock(root: Path, is_shared: bool) -> int:
     "The file that who migrates holds, open."
     folder = make_folder(root / "locks", 0o2770 if is_shared else 0o700)
-    return os.open(folder / "layout.lock", os.O_RDWR | os.O_CREAT, 0o660 if is_shared else 0o600)
+    return open_plain(folder / "layout.lock", os.O_RDWR | os.O_CREAT, 0o660 if is_shared else 0o600)
 
 
 def migrate(

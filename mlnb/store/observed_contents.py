@@ -18,7 +18,7 @@ from typing import Any
 # %% ../../nbs/store/240_observed_contents.ipynb #11517a95
 def observed_group(
     record: Mapping,  # of any stage
-    group: str,  # `files`, `folders`, `links`, `modules` or `packages`
+    group: str,  # `files`, `folders`, `links`, `modules`, `outside` …
 ) -> dict[str, str | None]:  # by name, as the key counts it
     "What was observed of one kind."
     return (record.get("parts", {}).get("observed") or {}).get(group) or {}
@@ -46,7 +46,7 @@ def observed_digests(
     record: Mapping,  # of any stage
 ) -> set[str]:
     "Every content that a stage was seen to read by itself."
-    groups = (observed_group(record, group).values() for group in ("files", "modules"))
+    groups = (observed_group(record, group).values() for group in ("files", "modules", "outside"))
     return {digest for digests in groups for digest in digests if digest}
 
 
@@ -91,6 +91,7 @@ def are_sound_observations(
     paths += [*observed_group(record, "links"), *(observed_about(record, "links") or {})]
     names = observed_about(record, "names") or {}
     paths += [*names, *chain.from_iterable(names.values()), *(observed_about(record, "programs") or ())]
+    paths += [*(observed_about(record, "unsure") or ())]
     digests = [*kept, *observed_digests(record), *written_files(record).values()]
     digests += observed_group(record, "links").values()
     texts = (observed_about(record, "links") or {}).values()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .disk import disk_errors, make_folder
+from .disk import OddFileError, disk_errors, make_folder, read_plain
 from .holders import Held, beat, holder_of, release_mark, take_file
 
 # %% ../../nbs/store/110_pins.ipynb #7d515aa3
@@ -103,8 +103,8 @@ def held_pins(
 
 def _read_pins(path: Path) -> list[str]:
     "What stands in a pin file; nothing when it is gone meanwhile."
-    with suppress(FileNotFoundError):
-        return _PIN.findall(path.read_text(encoding="ascii", errors="replace"))
+    with suppress(FileNotFoundError, OddFileError):
+        return _PIN.findall(read_plain(path).decode("ascii", "replace"))
     return []
 
 

@@ -49,11 +49,18 @@ def _not_users() -> tuple[str, ...]:
     )
 
 
+_MADE_UP = ("<attrs generated", "<decorator-gen", "<boltons", "<frozen", "<string>")  # texts of libraries
+_INSTALLED = ("site-packages", "dist-packages")  # folders of packages, wherever they are
+
+
 def is_users(
     file: str,  # that a frame's code was compiled from
 ) -> bool:
     "Whether a reader of an error wrote the file."
-    return not file.startswith(_not_users()) and bool(linecache.getlines(file))
+    if file.startswith((*_not_users(), *_MADE_UP)) or any(name in file for name in _INSTALLED):
+        return False
+    is_found = file.startswith(("<", "/")) or Path(file).is_file()
+    return is_found and bool(linecache.getlines(file))
 
 # %% ../../nbs/store/010_user_lines.ipynb #bed6d354
 def line_in_magic(

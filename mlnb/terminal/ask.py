@@ -45,7 +45,10 @@ def state_words(
 
     if stage["problems"]:
         return "broken", first_reason(stage)
-    failed = outcome_line(stage["last"]) if stage["state"] != "fresh" else ""
+    failed = outcome_line(stage["last"])
+    if stage["state"] == "fresh":
+        is_asked_in_vain = failed and stage["last"].get("unread")
+        return "fresh", f"from what its source gave before; it {failed}" if is_asked_in_vain else ""
     return ("failed", failed) if failed else (stage["state"], first_reason(stage))
 
 
@@ -159,9 +162,8 @@ def show_why(
         rows = [[one["rule"], f"{one['message']}: {one['mend']}"] for one in found["problems"]]
     elif state == "failed":
         rows = [["failed", first], *(row for row in rows if not row[1].endswith(first))]
-    show_table(
-        ["kind", f"why {name} is {'broken' if state == 'broken' else 'stale'}"], rows, f"{name} is fresh"
-    )
+    fresh = f"{name} is fresh{f', {first}' if first else ''}"
+    show_table(["kind", f"why {name} is {'broken' if state == 'broken' else 'stale'}"], rows, fresh)
 
 
 @verb("ask", "why", "mlnb why fraud/train")
@@ -269,6 +271,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     from mlnb.flow.problems import check_of
     from mlnb.flow.undeclared import undeclared_uses
     from mlnb.notebook.pipeline import read_pipeline
+    from mlnb.publish.foretold import page_problems
 
     project, store, profile = open_project()
     names = list(project.pipelines) if pipeline is None else [pipeline]
@@ -279,7 +282,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
     ran = {problem["file"] for problem in told}  # which files those read by themselves is known
     seen = [p for p in found["problems"] if p["rule"] != "reads-outside" or p["file"] not in ran]
-    found["problems"] = seen + told
+    found["problems"] = seen + told + [asdict(problem) for problem in page_problems(project, names)]
     n_errors = sum(problem["level"] == "error" for problem in found["problems"])
     code = 2 if n_errors else 0
 

@@ -274,6 +274,7 @@ def plans_of(
 @contextmanager
 def writing(
     place: str,  # file or folder that the user named
+    mend: str = "choose another place",  # what to do where nothing can be written
 ) -> Iterator[None]:  # raises `UsageError`, or `StoreError` for a full disk
     "Say of a place that the user chose that it cannot be written."
     try:
@@ -283,9 +284,7 @@ def writing(
 
         cause = error.__cause__ if isinstance(error, StoreError) else error
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            mend = "free some space, then run the same command again"
-            raise StoreError(f"no room left at {shown_url(place)[:80]}", mend) from error
+            free = "free some space, then run the same command again"
+            raise StoreError(f"no room left at {shown_url(place)[:80]}", free) from error
         why = getattr(cause, "strerror", cause)
-        raise UsageError(
-            f"{shown_url(place)[:80]} cannot be written ({why})", "choose another place"
-        ) from error
+        raise UsageError(f"{shown_url(place)[:80]} cannot be written ({why})", mend) from error

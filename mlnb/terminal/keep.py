@@ -8,18 +8,20 @@ What is damaged is an error with the command that makes it again, never a file w
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
            'digests_of', 'require_whole', 'described', 'written_out', 'listing', 'value_text', 'show_value', 'read_all',
-           'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines', 'gc_lines', 'collect_here', 'answer_gc']
+           'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines', 'gc_lines', 'with_overlay', 'collect_here',
+           'answer_gc']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..store.errors import IntegrityError
+from ..store.errors import IntegrityError, LockedError
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
 from .output import counted, show_table
@@ -292,21 +294,41 @@ def gc_lines(
     if found["moved"]["bytes"] and not found["dry_run"]:
         later = "the space is free after the next `mlnb gc`, which deletes what is still in the trash then"
         lines.append(later)
+    lines += [f"{path} is no file, and was left alone: move it away" for path in found["odd"]]
     return lines + elsewhere_lines(found)
 
 # %% ../../nbs/terminal/120_keep.ipynb #6b4a7a17
+def with_overlay(
+    found: dict,  # what `collect` returned of the project's store
+    own: dict,  # what it returned of an overlay on it
+) -> dict:  # in the same form
+    "What two collections did, as one."
+    kinds = ("moved", "deleted", "quarantine")
+    sums = {kind: {name: n + own[kind][name] for name, n in found[kind].items()} for kind in kinds}
+    sums["quarantine"]["kept"] = found["quarantine"]["kept"]
+    return found | sums | {"taken_back": found["taken_back"] + own["taken_back"]}
+
+
 def collect_here(
-    store: Any,  # of the project, to be collected
+    project: Any,  # whose store and own overlay are collected in
+    store: Any,  # of the project
     retention: Any,  # what is kept beside what refs lead to
     dry_run: bool,  # only say what would go
     force: bool = False,  # although another machine was just at work
 ) -> dict:  # what `collect` returned
-    "Collect in the own store, and write to the audit log what went."
+    "Collect in the store and in the own overlay, and write to the audit log what went."
     from mlnb.care.audit import audit
     from mlnb.care.gc import collect
     from mlnb.care.violations import evidence_digests
+    from mlnb.flow.overlay import overlay_root
+    from mlnb.store.objects import open_store
 
-    found = collect(store, retention, dry_run, roots=frozenset(evidence_digests(store)), force=force)
+    how = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
+    found, overlay = collect(store, retention, **how), overlay_root(project)
+    if overlay.is_dir():
+        own = open_store(overlay, project.group, below=store)
+        with suppress(LockedError):  # somebody collects there just now
+            found = with_overlay(found, collect(own, retention, **how))
     went = [found[kind][what] for kind in ("moved", "deleted") for what in ("objects", "records", "runs")]
     is_emptied = not retention.quarantine and found["quarantine"]["files"]
     if (any(went) or is_emptied) and not dry_run:
@@ -361,7 +383,8 @@ def answer_gc(
 
     project, store, _ = open_project(create=not dry_run)
     if remote is None:
-        found = collect_here(store, Retention(keep_records, keep_runs, not drop_quarantine), dry_run, force)
+        retention = Retention(keep_records, keep_runs, not drop_quarantine)
+        found = collect_here(project, store, retention, dry_run, force)
     else:
         found = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
         if found["removed"]:

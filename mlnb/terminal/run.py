@@ -167,6 +167,8 @@ def run_as_told(
     if manner.dry_run:
         planned = planned_document(plan, selection) | about
         return planned | {"experiment": experiment_of(planned) or None}
+    if manner.refresh:
+        about = about | {"refresh": list(manner.refresh)}
     server = server_for(plan, selection, manner)
     how = (manner.n_at_once, manner.keep_going, manner.wait_s, moves_head, server, manner.replace)
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
