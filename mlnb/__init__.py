@@ -49,6 +49,7 @@ Modules:
 - `mlnb.flow.selection`: Which stages a run is about
 - `mlnb.flow.session`: What `load`, `save`, `metric` and `require` do, in a run and by hand
 - `mlnb.flow.sought`: Files that a stage may have looked for in vain
+- `mlnb.flow.stage_use`: The answer to what a stage used beyond its key: what counts, what is kept, and what nobody could see
 - `mlnb.flow.steps`: What a plan is made of, and which of its steps needs which
 - `mlnb.flow.undeclared`: What is said of what a stage used and does not declare
 - `mlnb.flow.use`: What a stage used beyond its key, told from what its kernel and the system saw
