@@ -4,6 +4,7 @@ repository's own pipelines."""
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     "Kernel servers of the tests are nobody else's; all workers share them, which saves imports."
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="mlnb-tests-")
 

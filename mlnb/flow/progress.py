@@ -10,6 +10,7 @@ __all__ = ['STATE_WORDS', 'STYLES', 'stage_line', 'failure_lines', 'run_line', '
 
 # %% ../../nbs/flow/340_progress.ipynb #2be2db29
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -50,7 +51,8 @@ def _error_lines(entry: dict, error: dict) -> list[str]:
     first = error["evalue"].partition("\n")[0]
     ends = [line.strip() for line in lines[-1:]]
     is_said = any(first in line for line in lines) or ends[0:1] == [error["ename"]]
-    is_said = is_said or any(line.startswith(f"{error['ename']}: ") for line in ends)
+    said = ends[0].removeprefix(f"{error['ename']}: ") if ends else ""
+    is_said = is_said or bool(said and re.fullmatch(re.escape(said) + r"( \(.*line \d+\))?", first))
     return lines if not first or is_said else [*lines, f"    {error['ename']}: {error['evalue']}"]
 
 
