@@ -19,9 +19,9 @@ from typing import Any
 
 from .attempt import Attempt
 from .links import project_links
+from .stage_use import StageUse
 from .steps import Plan, Step
 from .undeclared import refuse_undeclared
-from .stage_use import StageUse
 from .use import Accounts, use_of
 from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from .freshness import OBSERVED, is_strict, nobody_declared
 from .observed import listing_digest, made_below
-from .steps import Plan, Step
 from .stage_use import StageUse
+from .steps import Plan, Step
 from .use import LOADED_ENDS
 from ..notebook.stage import Stage
 from ..store.digests import digest_of
