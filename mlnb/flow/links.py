@@ -21,7 +21,7 @@ from ..store.observed_contents import is_inner_path
 
 # %% ../../nbs/flow/090_links.ipynb #05818603
 _MOST_ENTRIES = 20_000  # of a project that are looked at
-_PASSED_OVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
+_NOT_SEARCHED = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
 
 
 def _content_of_folder(folder: str) -> list[os.DirEntry]:
@@ -46,7 +46,7 @@ def project_links(
         for entry in entries:
             if entry.is_symlink():
                 found[os.path.relpath(entry.path, root)] = os.path.realpath(entry.path)
-            elif entry.is_dir() and entry.name not in _PASSED_OVER and entry.path not in skip:
+            elif entry.is_dir() and entry.name not in _NOT_SEARCHED and entry.path not in skip:
                 waiting.append(entry.path)
     return found
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .steps import Step
-from ..kernel.loaded import OPENING
+from ..kernel.loaded import READING_IN_C
 from ..notebook.cells import parse_cell
 
 # %% ../../nbs/flow/160_sought.ipynb #b2b014f1
@@ -33,7 +33,7 @@ class CodeTexts:
     @property
     def opens_in_c(self) -> bool:
         "Whether a module of Python may open files unheard."
-        return bool(self.imports & OPENING)
+        return bool(self.imports & READING_IN_C)
 
 
 def _sources(step: Step, modules: Iterable[str]) -> Iterator[str]:
@@ -93,7 +93,7 @@ def sought_files(
 
 # %% ../../nbs/flow/160_sought.ipynb #c3591194
 _ADDS = re.compile(r">>|\btee\s+(?:-\w*a|--append)")
-_MOST_TEXT = 1 << 16  # of a file that may have names of others [bytes]
+_MOST_OWN_TEXT = 1 << 16  # of a file that may have names of others [bytes]
 
 
 def is_added_to(
@@ -109,7 +109,7 @@ def is_added_to(
 def _small_text(path: str) -> bytes:
     "What a small file holds; nothing of any other."
     with suppress(OSError, ValueError):
-        if os.path.isfile(path) and os.path.getsize(path) <= _MOST_TEXT:
+        if os.path.isfile(path) and os.path.getsize(path) <= _MOST_OWN_TEXT:
             return Path(path).read_bytes()
     return b""
 
