@@ -37,10 +37,10 @@ if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handle
 # %% ../nbs/010_cli.ipynb #ebe71ff4
 import atexit
 from contextlib import suppress
-from dataclasses import asdict, replace
 from importlib import import_module
 
 import typer
+from msgspec.structs import asdict, replace
 
 from .store.errors import DefinitionError, MlnbError, Problem, UsageError
 from .terminal.arguments import first_word, join_pairs, json_last, refuse_blank

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from msgspec import Struct
 
 from mlnb.flow import attempt as attempts
 from mlnb.flow import ending as endings
@@ -384,9 +384,8 @@ def test_attempt_whose_thread_began_at_the_moment_of_an_interrupt_is_cancelled_t
 
 
 def test_stages_are_announced_as_planned_whatever_the_run_does_to_its_plan(monkeypatch):
-    @dataclass
-    class Plan:
-        steps: dict = field(default_factory=dict)
+    class Plan(Struct):
+        steps: dict
 
     has_changed, seen = threading.Event(), []
 

@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_step

@@ -4,11 +4,11 @@ no kernel is started."""
 import json
 import os
 import shutil
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mlnb.flow import key, plan
 from mlnb.flow.heads import head_name

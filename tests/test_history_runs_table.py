@@ -1,11 +1,11 @@
 """Means over the parts of a fan-out: of all parts or of none, and no best run among unequal ones."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mlnb.flow.measures import MeasuredRuns, measures_of
 from mlnb.history.run_diff import aspects_of

@@ -3,13 +3,13 @@ asks."""
 
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 from source_kinds import KINDS, SETTINGS, HttpKind, Server, write_table
 
 from mlnb.flow.asking import ask_sources, unread_source

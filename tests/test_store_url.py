@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from mlnb.care.audit import events
 from mlnb.care.signing import make_key
@@ -580,7 +581,7 @@ def test_settings_refuse_every_kind_of_secret_and_do_not_repeat_it(tmp_path, val
         ("secret", f"write `{key} = env:NAME` and set that variable")
         for key in ("remote", "url", "connection")
     ]
-    assert SECRET not in str([vars(p) for p in caught.value.problems])
+    assert SECRET not in str([asdict(p) for p in caught.value.problems])
 
 
 def test_settings_with_a_url_as_path_say_where_its_secret_belongs(tmp_path):

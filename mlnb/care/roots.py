@@ -17,9 +17,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from .verify import is_digest
 from ..store.artifacts import each_described, given_artifacts
@@ -32,8 +33,7 @@ from ..store.pins import held_pins, pinned
 from ..store.runs import is_alive, run_holder, stage_of_unit
 
 # %% ../../nbs/care/060_roots.ipynb #df19f519
-@dataclass(frozen=True)
-class Retention:
+class Retention(Struct, frozen=True):
     "What is kept although no ref leads to it."
 
     records: int | None = None  # newest of each stage; None = all
@@ -66,8 +66,7 @@ def digests_in(
         return set()
 
 # %% ../../nbs/care/060_roots.ipynb #8fa2ccb0
-@dataclass
-class Reachable:
+class Reachable(Struct):
     "What a look found."
 
     digests: set[str] = field(default_factory=set)  # names of the objects

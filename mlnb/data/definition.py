@@ -12,7 +12,9 @@ __all__ = ['AGGREGATIONS', 'WITHOUT_COLUMN', 'DAY_S', 'Fault', 'Feature', 'requi
 
 # %% ../../nbs/data/020_definition.ipynb #6010a9f9
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ..store.errors import UsageError, did_you_mean
 
@@ -50,8 +52,7 @@ def _window_fault(feature: "Feature") -> Fault:
     return None
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(Struct, frozen=True):
     "One column that is made from the events before."
 
     name: str  # of the column that it makes
@@ -122,7 +123,7 @@ def from_plain(
     rows: Sequence[dict],  # what `to_plain` gave, perhaps through JSON
 ) -> tuple[Feature, ...]:  # raises `UsageError` for what cannot be meant
     "Read a definition back; a field that is not known is refused."
-    fields = list(Feature.__dataclass_fields__)
+    fields = list(Feature.__struct_fields__)
     unknown = sorted({name for row in rows for name in row if name not in fields})
     if unknown:
         raise UsageError(f"a feature has no field `{unknown[0]}`", did_you_mean(unknown[0], fields))

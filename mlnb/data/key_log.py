@@ -14,8 +14,9 @@ __all__ = ['UNIT', 'UNITS', 'US_PER_S', 'SUMMED', 'AGGREGATORS', 'KeyLog', 'KeyW
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from .definition import Feature, labels_of, value_columns
 
@@ -25,8 +26,7 @@ UNITS = 1 << 88  # the same as an int
 US_PER_S = 1_000_000  # microseconds of a second
 
 # %% ../../nbs/data/040_key_log.ipynb #9a50b7cb
-@dataclass(slots=True)
-class KeyLog:
+class KeyLog(Struct):
     "What is remembered of one key."
 
     events: list[tuple]  # (time, id, values…), in order of time and id
@@ -36,8 +36,7 @@ class KeyLog:
     last: tuple = ()  # the latest of them
 
 # %% ../../nbs/data/040_key_log.ipynb #b065c57a
-@dataclass(frozen=True, slots=True)
-class KeyWindow:
+class KeyWindow(Struct, frozen=True):
     "One window of a key."
 
     length_us: int | None  # None = since the beginning [µs]
@@ -46,8 +45,7 @@ class KeyWindow:
     columns: tuple  # summed: (place in the cursor, place in an event)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     "How one feature is read from the cursor of its window."
 
     name: str  # of the feature
@@ -97,8 +95,7 @@ SUMMED = {"sum": _read_sum, "mean": _read_mean, "share": _read_mean}
 AGGREGATORS = SUMMED | {"count": _read_count, "last": _read_last, "time_since": _read_time_since}
 
 # %% ../../nbs/data/040_key_log.ipynb #09cb4740
-@dataclass(frozen=True, slots=True)
-class KeyPlan:
+class KeyPlan(Struct, frozen=True):
     "The windows of one key and the features made from them."
 
     key: str  # name of the key column

@@ -13,11 +13,11 @@ __all__ = ['IDS', 'KEYS', 'EventError', 'LateEventError', 'EventConflictError', 
 # %% ../../nbs/data/050_online.ipynb #e1d1b682
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 
 from mlnb.data.definition import (
     DAY_S,
@@ -103,8 +103,7 @@ def _whole_number(name: str, value: Any) -> int:
         raise EventError(f"`{name}` is {value!r}, which is no finite number", mend) from None
 
 # %% ../../nbs/data/050_online.ipynb #9d7e77cb
-@dataclass
-class State:
+class State(Struct):
     "Everything remembered of a stream."
 
     definition: tuple[Feature, ...]  # features that are given

@@ -13,12 +13,12 @@ __all__ = ['part_number', 'Wanted', 'Dealt', 'checked_days', 'deal', 'days_of_fe
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct, field
 
 from .definition import Feature, keys_of, require_definition, value_columns
 from .windows import compute_key, require_events, require_order
@@ -51,8 +51,7 @@ class Wanted(NamedTuple):
         return [feature for feature in self.definition if feature.key == key]
 
 # %% ../../nbs/data/060_out_of_core.ipynb #b9955f04
-@dataclass
-class Dealt:
+class Dealt(Struct):
     "What is left of the first reading, in scratch and in memory."
 
     wanted: Wanted  # what will be computed

@@ -11,11 +11,11 @@ __all__ = ['DayFiles', 'day_folder', 'write_days', 'pin_days', 'read_days']
 # %% ../../nbs/data/070_partitions.ipynb #95c39fc8
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 
 from .schema import Column, SchemaError, column_violations, table_violation
 from ..sources.source import Partition, data_files, folder_values, parse, read_partition

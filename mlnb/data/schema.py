@@ -13,11 +13,12 @@ __all__ = ['SENSITIVITIES', 'Column', 'data_dictionary', 'Violation', 'table_vio
 
 # %% ../../nbs/data/010_schema.ipynb #31f3e709
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ..store.errors import MlnbError, UsageError, did_you_mean
 
@@ -25,8 +26,7 @@ from ..store.errors import MlnbError, UsageError, did_you_mean
 SENSITIVITIES = ("public", "internal", "personal", "card")  # how far a value may travel
 
 # %% ../../nbs/data/010_schema.ipynb #773e3db0
-@dataclass(frozen=True)
-class Column:
+class Column(Struct, frozen=True):
     "What one column holds and which values it may have."
 
     dtype: str  # name of the dtype, e.g. `int64`, `datetime64[us]`
@@ -49,7 +49,7 @@ def _row_of(name: str, column: Column) -> dict[str, str]:
     ends = {"low": column.low, "high": column.high}
     bounds = {end: "" if value is None else str(value) for end, value in ends.items()}
     said = {flag: "yes" if getattr(column, flag) else "no" for flag in ("nullable", "unique")}
-    return {"column": name} | vars(column) | bounds | said
+    return {"column": name} | asdict(column) | bounds | said
 
 
 def data_dictionary(
@@ -59,8 +59,7 @@ def data_dictionary(
     return pd.DataFrame([_row_of(name, column) for name, column in schema.items()])
 
 # %% ../../nbs/data/010_schema.ipynb #ee103132
-@dataclass(frozen=True)
-class Violation:
+class Violation(Struct, frozen=True):
     "One rule that one column breaks."
 
     column: str  # name of the column

@@ -12,18 +12,17 @@ __all__ = ['Ends', 'LIMB_BITS', 'MOST_TOTAL', 'Grouped', 'group_rows', 'places_a
 
 # %% ../../nbs/data/030_windows.ipynb #33399524
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 
 from .definition import Feature, keys_of, labels_of, require_definition, value_columns
 from .schema import Column, SchemaError, require_schema, table_violation
 from ..store.errors import UsageError
 
 # %% ../../nbs/data/030_windows.ipynb #aaf1637b
-@dataclass(frozen=True)
-class Grouped:
+class Grouped(Struct, frozen=True):
     "Rows of a stream, sorted by a key; within one key they keep their order."
 
     order: np.ndarray  # position in the stream of each sorted row [rows, int64]

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .session import CONTEXT_VARIABLE, read_journal
 from .steps import Plan, Step
@@ -37,8 +39,7 @@ from ..notebook.options import Options
 from ..store.disk import make_folder
 
 # %% ../../nbs/flow/220_attempt.ipynb #fddd967a
-@dataclass
-class Attempt:
+class Attempt(Struct):
     "One try of one stage."
 
     folder: Path  # scratch: input, output, journal, files

@@ -16,9 +16,11 @@ __all__ = ['Edits', 'has_moving_source', 'source_folders', 'is_file_of_ours', 'c
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 import mlnb
 from ..kernel.configuration import READ_IN_FOLDER, config_files
@@ -74,8 +76,7 @@ def folders_of(folders: list[Path], packages: dict, top: str) -> list[Path]:
     return folders if is_bare or module_files(top, folders) else source_folders(packages, top)
 
 # %% ../../nbs/flow/070_dependencies.ipynb #6fdd8039
-@dataclass(frozen=True)
-class Dependencies:
+class Dependencies(Struct, frozen=True):
     "Modules and packages behind a stage's imports."
 
     modules: dict[str, str] = field(default_factory=dict)  # dotted name -> digest of what the source does

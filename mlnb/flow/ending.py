@@ -14,9 +14,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from .dependencies import dependencies_of
 from .fanout_parts import Parts, is_input_whole
@@ -211,8 +212,7 @@ def _damaged_makers(run: Run, step: Step, attempt: "Attempt") -> frozenset[str]:
 RETRIED = ("kernel_died", "timeout", "oom", "infra")  # kinds of failure that may pass by themselves
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(Struct, frozen=True):
     "How an attempt ended, as far as the run is concerned."
 
     name: str  # `committed`, `damaged`, `retried`, `cancelled`, `failed`

@@ -12,10 +12,11 @@ __all__ = ['TABLES', 'Parts', 'input_of', 'is_input_whole', 'with_parts', 'is_ar
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #5e06d755
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from ..notebook.each import file_stem, shown_value
 from ..store import codecs
@@ -27,8 +28,7 @@ from ..store.objects import Store
 from ..store.records import is_whole
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #88e7ab53
-@dataclass(frozen=True)
-class Parts:
+class Parts(Struct, frozen=True):
     "An artifact for each value of a parameter."
 
     parameter: str  # name of the one that the fan-out sets

@@ -11,8 +11,9 @@ __all__ = ['OBSERVED', 'history_of', 'planned_parts', 'locations_of', 'parts_as_
 
 # %% ../../nbs/flow/130_freshness.ipynb #de84ae9d
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from .dependencies import Dependencies, completed
 from .key import explain, key_parts, reason

@@ -17,8 +17,10 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .dependencies import Dependencies
 from .fanout_parts import Parts
@@ -137,8 +139,7 @@ def cell_reasons(
     return found
 
 # %% ../../nbs/flow/080_key.ipynb #3c55eb5c
-@dataclass(frozen=True)
-class Aspect:
+class Aspect(Struct, frozen=True):
     "One kind of thing that a key is made of, and how a difference in it is said."
 
     kind: str  # of its reasons

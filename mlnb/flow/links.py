@@ -13,8 +13,9 @@ import os
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
 
 from ..store.digests import sha256
 from ..store.observed_contents import is_inner_path
@@ -92,8 +93,7 @@ _ASKS_TEXT = re.compile(rb"readlink|realpath")
 _ASKS = re.compile(rb"readlink|realpath|resolve|samefile|chdir|cwd|islink|is_symlink|lstat")
 
 
-@dataclass(frozen=True)
-class Ways:
+class Ways(Struct, frozen=True):
     "What a stage read, and what its code says of links."
 
     heard: Mapping[str, bool]  # path below the project -> whether only the system heard it

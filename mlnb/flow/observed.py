@@ -14,10 +14,11 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from .links import link_digest
 from .outside import outside_place
@@ -85,8 +86,7 @@ def listing_digest(
 _ODD_PLACES = "module-places.json"  # name of the hints for odd folders
 
 
-@dataclass(frozen=True)
-class Locations:
+class Locations(Struct, frozen=True):
     "Where the things that a stage observed are looked for."
 
     store: Store  # with the hints of this machine

@@ -12,10 +12,11 @@ __all__ = ['REPORT', 'RunObserver', 'folders_apart', 'judge_use']
 import os
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from .attempt import Attempt
 from .links import project_links
@@ -34,8 +35,7 @@ from ..store.opened import OPENED_FOLDER, is_opened
 REPORT = "observed.jsonl"  # of a kernel, in the scratch folder of its attempt
 
 
-@dataclass
-class RunObserver:
+class RunObserver(Struct):
     "Watches the stages of one run."
 
     plan: Plan  # of the whole pipeline

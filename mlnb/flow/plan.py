@@ -11,9 +11,10 @@ __all__ = ['outside_names', 'choose_runs', 'is_source', 'resolve_outside', 'narr
 
 # %% ../../nbs/flow/140_plan.ipynb #d0b82459
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from .dependencies import Dependencies, dependencies_of
 from .fanout_parts import Parts

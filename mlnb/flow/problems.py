@@ -12,8 +12,9 @@ __all__ = ['profile_problems', 'variable_problems', 'module_problems', 'check_of
 import ast
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec.structs import asdict
 
 from .parameter_values import resolve
 from ..notebook.imports import module_files, read_module

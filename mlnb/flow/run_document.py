@@ -14,10 +14,11 @@ __all__ = ['PRECEDENCE', 'CODE_OF_ERROR', 'CODE_OF_KIND', 'ONE_BY_ONE', 'entry_o
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from .lock import StageLock
 from .schedule import Schedule
@@ -184,8 +185,7 @@ def exit_code_of(
     return gravest({_stage_code(entry) for entry in document["stages"]})
 
 # %% ../../nbs/flow/280_run_document.ipynb #93431627
-@dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Struct, frozen=True):
     "How a run is carried out."
 
     n_jobs: int = 1  # stages at once, 1 or more
@@ -203,8 +203,7 @@ def tell_nobody(event: str, **about: Any) -> None:
     "Take an event, and do nothing."
 
 # %% ../../nbs/flow/280_run_document.ipynb #11661816
-@dataclass
-class Run:
+class Run(Struct, dict=True):
     "A run under way."
 
     plan: Plan  # what is stale, and why

@@ -11,8 +11,9 @@ __all__ = ['DONE', 'BROKEN', 'Schedule']
 # %% ../../nbs/flow/270_schedule.ipynb #23ccff4e
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
+
+from msgspec import Struct, field
 
 # %% ../../nbs/flow/270_schedule.ipynb #fc5f5530
 DONE = ("committed", "cached")
@@ -28,8 +29,7 @@ def _followers(needs: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return behind
 
 # %% ../../nbs/flow/270_schedule.ipynb #b918e8c7
-@dataclass
-class Schedule:
+class Schedule(Struct, dict=True):
     "States of stages, and which of them could be decided now."
 
     order: tuple[str, ...]  # stages, each behind all that it needs

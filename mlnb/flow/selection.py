@@ -11,16 +11,16 @@ __all__ = ['Selection', 'downstream', 'stage_meant', 'no_stage_mend', 'select', 
 
 # %% ../../nbs/flow/250_selection.ipynb #61a9cf48
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from .steps import Plan, needs_of, units_of
 from ..notebook.pipeline import Pipeline, reached
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/flow/250_selection.ipynb #8c95bc1b
-@dataclass(frozen=True)
-class Selection:
+class Selection(Struct, frozen=True):
     "Which stages of a pipeline a run is about."
 
     selected: tuple[str, ...]  # named, or all of them

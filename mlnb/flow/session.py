@@ -18,10 +18,11 @@ import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from .fanout_parts import Parts, get_parts, input_of, with_parts
 from .overlay import overlay_path, overlay_root
@@ -39,8 +40,7 @@ from ..store.objects import Store, open_store
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
 
 
-@dataclass
-class Session:
+class Session(Struct):
     "What the four calls need to know."
 
     store: Store  # where values are put

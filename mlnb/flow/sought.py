@@ -14,16 +14,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from .steps import Step
 from ..kernel.loaded import READING_IN_C
 from ..notebook.cells import parse_cell
 
 # %% ../../nbs/flow/160_sought.ipynb #b2b014f1
-@dataclass(frozen=True)
-class CodeTexts:
+class CodeTexts(Struct, frozen=True):
     "What the code of a stage says."
 
     strings: frozenset[str] = frozenset()  # that stand for something

@@ -10,12 +10,12 @@ and it has a place for what could not be seen: *not observed* is an answer of it
 __all__ = ['StageUse', 'below_path']
 
 # %% ../../nbs/flow/190_stage_use.ipynb #6357bf12
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct, field
+
 # %% ../../nbs/flow/190_stage_use.ipynb #6deb20e9
-@dataclass(frozen=True)
-class StageUse:
+class StageUse(Struct, frozen=True):
     "What a stage used beyond its key."
 
     observed: dict = field(default_factory=dict)  # group -> name -> digest; only groups with something

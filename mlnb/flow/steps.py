@@ -10,7 +10,8 @@ __all__ = ['Step', 'Plan', 'units_of', 'own_unit', 'needs_of']
 
 # %% ../../nbs/flow/120_steps.ipynb #6d12ad63
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from .dependencies import Dependencies, Edits
 from .fanout_parts import Parts
@@ -26,8 +27,7 @@ from ..store.objects import Store
 from ..store.settings import Project
 
 # %% ../../nbs/flow/120_steps.ipynb #6953ff3f
-@dataclass
-class Step:
+class Step(Struct):
     "One stage in a plan, or the part of one for a value."
 
     stage: Stage  # as it was read when the plan was made
@@ -60,8 +60,7 @@ class Step:
         return artifact_of(outputs[name]) if name in outputs else None
 
 # %% ../../nbs/flow/120_steps.ipynb #112f73cc
-@dataclass
-class Plan:
+class Plan(Struct):
     "Every stage of a pipeline with its state, and what was resolved on the way."
 
     project: Project  # whose settings count

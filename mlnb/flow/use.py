@@ -16,10 +16,12 @@ import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 import mlnb
 from .freshness import OBSERVED, is_strict, planned_parts
@@ -92,8 +94,7 @@ def planned_files(
     return {project_path(plan, path) for path in paths} - {None} | {"settings.ini", *LOCK_FILES}
 
 # %% ../../nbs/flow/200_use.ipynb #88830322
-@dataclass(frozen=True)
-class Accounts:
+class Accounts(Struct, frozen=True):
     "Everything that was seen of a stage while it ran."
 
     seen: Seen  # by its kernel

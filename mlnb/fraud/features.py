@@ -11,9 +11,9 @@ __all__ = ['NEEDED', 'INPUTS', 'feature_names', 'handbook', 'calendar', 'add_fea
 
 # %% ../../nbs/fraud/050_features.ipynb #4fa281f2
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
+from msgspec.structs import replace
 
 from ..data.definition import DAY_S, Feature
 from ..data.schema import require_schema

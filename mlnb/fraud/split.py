@@ -11,9 +11,8 @@ they would have been blocked, and finding them again is no merit. A stream that 
 __all__ = ['least_days', 'is_known', 'Split', 'test_start', 'split']
 
 # %% ../../nbs/fraud/060_split.ipynb #16b823d7
-from dataclasses import dataclass
-
 import pandas as pd
+from msgspec import Struct
 
 from ..store.errors import UsageError
 
@@ -38,8 +37,7 @@ def is_known(
     return transactions.CUSTOMER_ID.map(first_fraud) + delay_days < transactions.TX_TIME_DAYS
 
 # %% ../../nbs/fraud/060_split.ipynb #b05ad49b
-@dataclass(frozen=True, eq=False)
-class Split:
+class Split(Struct, frozen=True, eq=False):
     "Training and test transactions of one fold, and where their windows start."
 
     train: pd.DataFrame  # transactions of the training window, as they came

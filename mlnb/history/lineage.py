@@ -12,9 +12,10 @@ __all__ = ['DIRECTIONS', 'OF_SOURCES', 'FORMS', 'Graph', 'add_stage', 'add_sourc
 # %% ../../nbs/history/040_lineage.ipynb #6d9841ea
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+
+from msgspec import Struct, field
 
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
@@ -45,8 +46,7 @@ def _node_id(kind: str, name: str, digest: str | None = None) -> str:
     return f"{kind}:{name}" + (f"@{digest[:12]}" if digest else "")
 
 
-@dataclass
-class Graph:
+class Graph(Struct):
     "Nodes by id, and edges in the direction in which things were made."
 
     nodes: dict[str, dict] = field(default_factory=dict)  # id -> {"id", "kind", "name", "digest", …}

@@ -12,10 +12,12 @@ __all__ = ['EXIT_CODES', 'records_of_run', 'attempt_again', 'trees_of_stage', 'c
 # %% ../../nbs/history/100_reproduce.ipynb #fbf7e403
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..flow.attempt import Attempt, prepare, run_attempt
 from ..flow.schedule import DONE
@@ -171,8 +173,7 @@ def keep_evidence(
 _FAILING_CLUES = ("file", "network", "clock", "machine")  # kinds of clues that may be why a stage fails
 
 
-@dataclass(frozen=True)
-class Rerun:
+class Rerun(Struct, frozen=True):
     "Where the stages of a run are repeated."
 
     plan: Plan  # of the temporary project; its store is an overlay

@@ -13,10 +13,11 @@ __all__ = ['GOALS', 'Candidates', 'metrics_of', 'grids', 'runs_of_grid', 'chosen
 # %% ../../nbs/history/050_runs_table.ipynb #55e6d4a8
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from ..flow.measures import INTERVAL, Measure, MeasuredRuns, first_few, shown_measures
 from ..store.errors import UsageError, did_you_mean
@@ -305,8 +306,7 @@ def best_line(
     return f"best by {best['metric']} ({best['goal']}): run {best['run']}{tried}, {best['value']:.6g}{parts}"
 
 # %% ../../nbs/history/050_runs_table.ipynb #da424e9f
-@dataclass(frozen=True)
-class ParameterAxis:
+class ParameterAxis(Struct, frozen=True):
     "What lies along the bottom of a figure."
 
     name: str | None  # the parameter; None = the runs themselves

@@ -12,9 +12,10 @@ __all__ = ['ACCEPTED_KERNELS', 'Call', 'papermill_call', 'notebook_file', 'why_u
 # %% ../../nbs/kernel/230_door.ipynb #1cd286e7
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from .configuration import importable_ahead
 from .given_parameters import check_parameters, check_plain, values_given, why_not_plain

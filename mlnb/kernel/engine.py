@@ -15,9 +15,10 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from .door import check_prepared, launch_by_hand, work_in
 from .forked import with_own_loop

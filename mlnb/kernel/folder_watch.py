@@ -19,10 +19,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from .bystanders import Lookout, machine_s
 
@@ -139,8 +140,7 @@ def file_signature(
     return [seen.st_size, seen.st_mtime_ns, seen.st_ino] if stat.S_ISREG(seen.st_mode) else None
 
 # %% ../../nbs/kernel/100_folder_watch.ipynb #93a9e60f
-@dataclass
-class Opened:
+class Opened(Struct):
     "What happened in the folders of a project during one attempt."
 
     files: dict[str, list[int]] = field(default_factory=dict)  # signature when opened, by relative path

@@ -22,8 +22,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 # %% ../../nbs/kernel/270_import_traces.ipynb #03eb8149
 def n_native_threads() -> int:  # Python's included; 0 = the system does not tell
@@ -46,8 +47,7 @@ def _signal_handlers() -> list[Any]:
     return [signal.getsignal(number) for number in numbers]
 
 
-@dataclass
-class Traces:
+class Traces(Struct):
     "State of a process that imports may change."
 
     threads: set[str] = field(default_factory=lambda: {t.name for t in threading.enumerate()})

@@ -16,17 +16,17 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from .engine import NO_REPLY, Reply, errors_in
 from .output_caps import shorten
 from ..store.user_lines import OWN_FOLDER
 
 # %% ../../nbs/kernel/370_judgement.ipynb #c06f5c36
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     "What there is to judge an attempt by."
 
     notebook: dict  # as papermill wrote it, or else as it was given

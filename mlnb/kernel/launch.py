@@ -15,8 +15,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from .configuration import importable_ahead
 from .output_caps import Caps
@@ -30,8 +31,7 @@ from ..store.errors import UsageError
 from ..store.settings import Project, find_project
 
 # %% ../../nbs/kernel/170_launch.ipynb #3a08b1df
-@dataclass
-class Launch:
+class Launch(Struct):
     "How the kernel of one notebook is started, and who is told what happens."
 
     folder: Path  # working folder of the kernel

@@ -15,11 +15,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import psutil
+from msgspec import Struct, field
 
 from .limits import end_processes, family
 from .link import Link
@@ -27,8 +27,7 @@ from .pool import Pool, Spare, Template, pool_pids, refuse_kernel, supply_spares
 from .switchboard import PART, heard
 
 # %% ../../nbs/kernel/320_leases.ipynb #fa2effa7
-@dataclass(eq=False)
-class Leases:
+class Leases(Struct, eq=False):
     "Kernels in use, each held by somebody's connection."
 
     pool: Pool  # that the kernels come from

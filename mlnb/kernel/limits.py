@@ -15,9 +15,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import psutil
+from msgspec import Struct, field
 
 from .memory_cap import Group
 
@@ -63,8 +63,7 @@ def is_stopped(
         return False
 
 # %% ../../nbs/kernel/030_limits.ipynb #c7d829b9
-@dataclass
-class Watch:
+class Watch(Struct, dict=True):
     "Limits of a stage, and what was seen of it."
 
     kernel: Callable[[], int | None]  # gives the kernel's process id; None while there is none

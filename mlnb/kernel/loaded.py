@@ -11,9 +11,10 @@ __all__ = ['READING_IN_C', 'INVENTORY', 'module_file', 'file_on_disk', 'installe
 # %% ../../nbs/kernel/070_loaded.ipynb #a96a8b6b
 import os
 import sys
-from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from typing import Any
+
+from msgspec import Struct, field
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
 
@@ -87,8 +88,7 @@ READING_IN_C = {
 }  # of Python, that open files in C
 
 
-@dataclass
-class Inventory:
+class Inventory(Struct):
     "Modules of this process that were looked through."
 
     names: set[str] = field(default_factory=set)

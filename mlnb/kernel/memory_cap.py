@@ -16,8 +16,9 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #8bcd38fe
 TREE = Path("/sys/fs/cgroup")  # where Linux shows control groups
@@ -96,8 +97,7 @@ def group_prefix(
     return f"{_namespace_prefix()}{pid}-{born(pid)}-"
 
 # %% ../../nbs/kernel/020_memory_cap.ipynb #b1dce43e
-@dataclass(frozen=True)
-class Group:
+class Group(Struct, frozen=True):
     "A control group with a memory limit."
 
     folder: Path  # in the tree

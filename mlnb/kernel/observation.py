@@ -18,10 +18,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import get_ident
 from typing import Any
+
+from msgspec import Struct, field
 
 from .import_guard import ASKED
 from .loaded import INVENTORY, note_kernel
@@ -48,8 +49,7 @@ def facts_in(
     return [fact for fact in found if isinstance(fact, dict)]
 
 # %% ../../nbs/kernel/080_observation.ipynb #c551f9e2
-@dataclass
-class _Files:
+class _Files(Struct):
     "What the files of a report were to the stage, line by line."
 
     opened: dict[str, Signature | None] = field(default_factory=dict)
@@ -81,8 +81,7 @@ class _Files:
                 getattr(self, f"note_{kind}")(fact)
 
 # %% ../../nbs/kernel/080_observation.ipynb #a63e2267
-@dataclass(frozen=True)
-class Seen:
+class Seen(Struct, frozen=True):
     "What a stage's process loaded and opened, as it told itself."
 
     opened: dict[str, Signature | None] = field(default_factory=dict)  # as it was then; None = absent
@@ -125,8 +124,7 @@ def read_observations(
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
 
 
-@dataclass(repr=False)
-class Observer:
+class Observer(Struct):
     "Writes down what happens in this process."
 
     file: str  # path of the report
@@ -136,6 +134,9 @@ class Observer:
     is_whole: bool = True  # whether everything was told so far
     n_cells: int = 0  # that are over
     hashing: set[int] = field(default_factory=set)  # threads in which it opens a file itself
+
+    def __repr__(self) -> str:
+        return "Observer()"
 
     def tell(self, *facts: dict) -> None:
         "Add lines to the report."

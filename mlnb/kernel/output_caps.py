@@ -13,16 +13,16 @@ __all__ = ['DISPLAYS', 'Caps', 'FullText', 'StreamText', 'size_of', 'fit_display
 # %% ../../nbs/kernel/050_output_caps.ipynb #2acf8fb9
 import json
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+
 from .terminal_line import OpenLine
 
 # %% ../../nbs/kernel/050_output_caps.ipynb #5fa62573
-@dataclass
-class Caps:
+class Caps(Struct):
     "What one executed notebook may hold, and where the rest goes."
 
     folder: Path | None = None  # for full texts; None = they are not kept
@@ -37,8 +37,7 @@ class Caps:
     files: list[Path] = field(default_factory=list)  # full texts that were written
 
 # %% ../../nbs/kernel/050_output_caps.ipynb #0c81db08
-@dataclass
-class FullText:
+class FullText(Struct, dict=True):
     "A file that gets all of a text, from the moment that not all of it can be kept."
 
     path: Path  # of the file
@@ -75,8 +74,7 @@ class FullText:
         return f"; {what} in {self.path.name} beside this notebook"
 
 # %% ../../nbs/kernel/050_output_caps.ipynb #c88e9866
-@dataclass
-class StreamText:
+class StreamText(Struct):
     "Text of `stdout` or `stderr` of one cell."
 
     name: str  # `stdout` or `stderr`
@@ -255,8 +253,7 @@ def fit_error(
     content["traceback"] += [line, *(shorten(frame, limit // 12) for frame in last)]
 
 # %% ../../nbs/kernel/050_output_caps.ipynb #7e7c085d
-@dataclass
-class CellOutput:
+class CellOutput(Struct):
     "What one cell has left in its notebook so far."
 
     caps: Caps  # how much is kept
@@ -309,8 +306,7 @@ class CellOutput:
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 
 
-@dataclass
-class NotebookOutput:
+class NotebookOutput(Struct, dict=True):
     "What one notebook has left so far."
 
     caps: Caps  # how much is kept

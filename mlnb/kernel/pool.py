@@ -17,8 +17,9 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from .configuration import FileStates
 from .link import Link
@@ -26,8 +27,7 @@ from .switchboard import PART, Switchboard, heard
 from .templates import copy_process
 
 # %% ../../nbs/kernel/300_pool.ipynb #60d84038
-@dataclass(eq=False)
-class Spare:
+class Spare(Struct, eq=False):
     "A waiting kernel, or one on lease."
 
     link: Link  # to the process, until it is handed out
@@ -42,8 +42,7 @@ class Spare:
 Waiting = tuple[Link, dict]  # a client, and the handover for its kernel
 
 
-@dataclass(eq=False)
-class Template:
+class Template(Struct, eq=False):
     "A process that has imported something."
 
     environment: dict[str, str] | None  # None = it is copied for executors
@@ -72,8 +71,7 @@ class Template:
 MAX_SPARES = 12  # of all templates together, unless clients wait for more
 
 
-@dataclass(eq=False)
-class Pool:
+class Pool(Struct, eq=False):
     "Templates and spares of a kernel server."
 
     switchboard: Switchboard

@@ -17,12 +17,12 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from msgspec import Struct, field
 
 from .growth import drop_stale, prepare_templates
 from .leases import end_strays, leases_of, let_go
@@ -40,8 +40,7 @@ class Beginning(NamedTuple):
     since: float  # it was asked for [s, monotonic]
 
 
-@dataclass(eq=False)
-class KernelServer:
+class KernelServer(Struct, eq=False, dict=True):
     "Pool and leases of one user and environment, and who asks for what is in them."
 
     address: Path  # of its socket

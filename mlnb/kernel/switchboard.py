@@ -13,8 +13,9 @@ __all__ = ['PART', 'heard', 'Switchboard']
 import selectors
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from .link import Link
 
@@ -34,8 +35,7 @@ def heard(
         return None
 
 # %% ../../nbs/kernel/290_switchboard.ipynb #f73ea62e
-@dataclass(eq=False)
-class Switchboard:
+class Switchboard(Struct, eq=False):
     "Connections, and what to call when one of them has something to say."
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)

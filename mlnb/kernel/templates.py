@@ -25,10 +25,11 @@ import sys
 import tempfile
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from .configuration import file_states
 from .executor import serve_execution, warm_up
@@ -109,8 +110,7 @@ def import_modules(
     return late
 
 # %% ../../nbs/kernel/280_templates.ipynb #91430093
-@dataclass(frozen=True)
-class Heritage:
+class Heritage(Struct, frozen=True):
     "What a template hands down to its copies."
 
     folder: Path  # of the server: kernels have their sockets in it

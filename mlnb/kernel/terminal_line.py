@@ -11,8 +11,9 @@ __all__ = ['LINE_CHARS', 'TerminalLine', 'OpenLine']
 
 # %% ../../nbs/kernel/040_terminal_line.ipynb #c9fc2da2
 import re
-from dataclasses import dataclass, field
 from itertools import groupby
+
+from msgspec import Struct, field
 
 # %% ../../nbs/kernel/040_terminal_line.ipynb #47227360
 _tokens = re.compile(
@@ -20,8 +21,7 @@ _tokens = re.compile(
 )
 
 
-@dataclass
-class TerminalLine:
+class TerminalLine(Struct):
     "One line of a terminal, of any length."
 
     cells: list[str] = field(default_factory=list)  # a character each
@@ -94,8 +94,7 @@ LINE_CHARS = 20_000  # longest line that is written over [characters]
 _cursor_moves = re.compile("[\r\b]")
 
 
-@dataclass
-class OpenLine:
+class OpenLine(Struct):
     "The line of a stream that has not ended."
 
     shown: str = ""  # what it shows now; empty for a long one

@@ -13,9 +13,10 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..notebook.cells import read_notebook
 from ..notebook.parameters import Parameter, check_value, read_parameters

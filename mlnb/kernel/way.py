@@ -13,8 +13,9 @@ __all__ = ['ANSWER_S', 'LOOK_S', 'WHAT_GONE', 'WHAT_BROKEN', 'AGAIN_S', 'WHAT_MU
 import os
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from .link import Link, Tell, ask, begin_server, connect, start_server
 from ..store.errors import MlnbError
@@ -24,8 +25,7 @@ class ServerLostError(MlnbError):
     "The kernel server or the executor went away before the notebook ended."
 
 
-@dataclass(eq=False)
-class ServerWay:
+class ServerWay(Struct, eq=False):
     "The way of one run to the kernel server, which may be lost meanwhile."
 
     address: Path  # of the server's socket

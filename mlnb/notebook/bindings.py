@@ -13,8 +13,9 @@ __all__ = ['STAGE_NAMES', 'HANDLERS', 'Meaning', 'verb_of', 'NamedCall', 'Scope'
 import ast
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from .cells import is_magic_call
 
@@ -44,8 +45,7 @@ def verb_of(
     return name if module in _OUR_MODULES and name in STAGE_NAMES else None
 
 # %% ../../nbs/notebook/060_bindings.ipynb #ec7a56f8
-@dataclass
-class NamedCall:
+class NamedCall(Struct):
     "A call under a name, and all that the name may mean when it is made."
 
     call: ast.Call  # as it is written
@@ -66,8 +66,7 @@ def _use_of(call: ast.Call, cell: int) -> NamedCall | None:
     return NamedCall(call, function.id, attributes, cell) if isinstance(function, ast.Name) else None
 
 # %% ../../nbs/notebook/060_bindings.ipynb #21ac5356
-@dataclass
-class Scope:
+class Scope(Struct):
     "The names of one place: the notebook, a class, a function or a comprehension."
 
     kind: str  # `notebook`, `class`, `function` or `comprehension`
@@ -98,8 +97,7 @@ class Scope:
                 (notebook if goes_out else self.outer).uses.append(use)
 
 # %% ../../nbs/notebook/060_bindings.ipynb #28ccfc55
-@dataclass
-class CellWalk:
+class CellWalk(Struct, dict=True):
     "How far the walk has come, and what the names mean there."
 
     imports: dict[str, int] = field(default_factory=dict)  # dotted module name -> first cell

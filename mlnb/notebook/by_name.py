@@ -13,14 +13,15 @@ __all__ = ['ByName', 'as_main', 'run_by_command', 'magic_words', 'magic_by_name'
 import ast
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from .cells import is_magic_call
 from .written import Written, dotted_name, elements_of, place_of_text, texts_of, words_of_text
 
 # %% ../../nbs/notebook/120_by_name.ipynb #f1884168
-@dataclass
-class ByName:
+class ByName(Struct):
     "Modules and files, by the names that stand in some code."
 
     imports: list[str] = field(default_factory=list)  # dotted names of modules
@@ -30,7 +31,7 @@ class ByName:
 
     def add(self, other: "ByName") -> None:
         "Add what other code names."
-        for name, found in vars(other).items():
+        for name, found in asdict(other).items():
             getattr(self, name).extend(found)
 
 # %% ../../nbs/notebook/120_by_name.ipynb #93576157

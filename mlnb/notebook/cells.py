@@ -17,15 +17,15 @@ import re
 import tokenize
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from .notebook_file import parse_notebook
 from ..store.digests import sha256
 from ..store.errors import Problem
 
 # %% ../../nbs/notebook/020_cells.ipynb #6e8c26a2
-@dataclass(frozen=True)
-class Cell:
+class Cell(Struct, frozen=True):
     "One cell of a source notebook."
 
     position: int  # in the notebook, all cells counted, from 1

@@ -14,9 +14,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from .parameters import Parameter, check_value
 from .types import read_literals, type_of
@@ -29,8 +30,7 @@ MOST_VALUES = 1000  # of one stage; each is a kernel
 LONGEST_VALUE = 200  # of a text, which stands in lines and names [characters]
 
 
-@dataclass(frozen=True)
-class Each:
+class Each(Struct, frozen=True):
     "What the option says. Two stages with equal ones belong together, value by value."
 
     parameter: str  # that gets the values

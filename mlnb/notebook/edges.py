@@ -11,15 +11,15 @@ __all__ = ['OUTSIDE_READERS', 'OurNames', 'Edges', 'read_edges', 'is_written_out
 
 # %% ../../nbs/notebook/070_edges.ipynb #e11c7c51
 import ast
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from .bindings import STAGE_NAMES, CellWalk, Meaning, NamedCall, read_bindings, verb_of
 from ..store.errors import MlnbError, Problem
 from ..store.names import is_name, parse_name
 
 # %% ../../nbs/notebook/070_edges.ipynb #98b83e9c
-@dataclass
-class Edges:
+class Edges(Struct):
     "What cells load, save and import, each with the position of the first cell that does."
 
     loads: dict[str, int] = field(default_factory=dict)  # name as written -> cell

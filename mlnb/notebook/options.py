@@ -11,17 +11,17 @@ __all__ = ['READERS', 'NBDEV', 'Options', 'read_quantity', 'read_options', 'misp
 # %% ../../nbs/notebook/100_options.ipynb #8ba7738a
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
+
+from msgspec import Struct
 
 from .cells import with_plain_ends
 from .each import read_each
 from ..store.errors import Problem, did_you_mean
 
 # %% ../../nbs/notebook/100_options.ipynb #dd91201f
-@dataclass(frozen=True)
-class Options:
+class Options(Struct, frozen=True):
     "Options of one stage."
 
     timeout_s: float | None = None  # wall clock of the whole stage [s]

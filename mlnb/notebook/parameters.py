@@ -17,8 +17,9 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from .cells import with_plain_ends
 from mlnb.notebook.ranges import (
@@ -53,8 +54,7 @@ from mlnb.notebook.types import (
 from ..store.errors import Problem, UsageError
 
 # %% ../../nbs/notebook/050_parameters.ipynb #3232b440
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     "One parameter as a notebook declares it."
 
     name: str  # a Python identifier

@@ -14,11 +14,12 @@ __all__ = ['Edge', 'Concern', 'reached', 'Pipeline', 'graph_order', 'saver_of_ea
 # %% ../../nbs/notebook/250_pipeline.ipynb #d0a6bc47
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple, Self
+
+from msgspec import Struct, field
 
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
@@ -62,8 +63,7 @@ def reached(
     return found
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #cb57815d
-@dataclass(frozen=True)
-class Pipeline:
+class Pipeline(Struct, frozen=True, dict=True):
     "Stages and the edges between them."
 
     name: str  # as in `[pipeline.NAME]`
@@ -206,8 +206,7 @@ def unknown_ends(
             yield Concern(Problem("bad-range", message, mend, *one.place(one.parameters_cell)), (one.name,))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #ca365aea
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(Struct, frozen=True):
     "What the notebooks of a pipeline save, as far as they can be read."
 
     saved: dict[str, str] = field(default_factory=dict)  # by artifact, name of the stage
@@ -215,8 +214,7 @@ class Neighbour:
     unread: tuple[str, ...] = ()  # files that may save more
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     "Where the names come from that a stage of a pipeline loads."
 
     project: Project  # whose pipelines and sources are looked at

@@ -14,9 +14,10 @@ import ast
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from .by_name import ByName, read_by_name
 from .cells import is_magic_call
@@ -33,8 +34,7 @@ from mlnb.notebook.written import (
 )
 
 # %% ../../nbs/notebook/150_reach.ipynb #c397b778
-@dataclass
-class SearchPath:
+class SearchPath(Struct):
     "What cells put around `sys.path`, in order."
 
     written: Written  # what the names in the cells stand for
@@ -218,8 +218,7 @@ def change_path(
             _delete_folder(node, path)
 
 # %% ../../nbs/notebook/150_reach.ipynb #51698666
-@dataclass(frozen=True)
-class Reach:
+class Reach(Struct, frozen=True):
     "What cells reach beside import statements; places are seen from the notebook's folder."
 
     imports: Mapping[str, int] = field(default_factory=dict)  # dotted name -> first cell

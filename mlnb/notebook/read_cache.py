@@ -15,9 +15,10 @@ import stat
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import astuple
 from functools import lru_cache
 from pathlib import Path
+
+from msgspec.structs import astuple
 
 from mlnb.notebook import (
     bindings,

@@ -10,7 +10,8 @@ __all__ = ['broken_stages', 'sound_part', 'as_read', 'broken_line', 'problem_doc
 
 # %% ../../nbs/notebook/260_soundness.ipynb #6770a4ba
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+
+from msgspec.structs import asdict, replace
 
 from .pipeline import Pipeline
 from .stage import Stage

@@ -14,8 +14,10 @@ import ast
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from .cells import Cell, parse_cell, read_notebook, tree_code
 from .each import Each, each_problems, read_each
@@ -36,8 +38,7 @@ def stage_name(
     return re.sub(r"^\d+[_-]", "", path.stem)
 
 # %% ../../nbs/notebook/200_stage.ipynb #f51ff207
-@dataclass(frozen=True)
-class Stage:
+class Stage(Struct, frozen=True):
     "What a notebook's text says of a step."
 
     pipeline: str  # name of its pipeline
@@ -214,8 +215,7 @@ def _misplaced(cell: Cell, first: Cell) -> Iterator[Problem]:
         yield Problem("option-place", message, mend)
 
 # %% ../../nbs/notebook/200_stage.ipynb #10508628
-@dataclass(frozen=True)
-class ParsedCell:
+class ParsedCell(Struct, frozen=True):
     "A code cell that is Python, or what is wrong with it."
 
     cell: Cell  # as it stands in the notebook
@@ -262,7 +262,7 @@ def _reached(reach: Reach, edges: Edges, folder: str) -> dict:
     made = written_modules(reach, folder)
     imports = imports_besides({**reach.imports, **edges.imports}, made)
     tools = imports_besides(dict.fromkeys(reach.tools, 0), made)
-    return vars(reach) | {"imports": imports, "tools": tuple(tools)}
+    return asdict(reach) | {"imports": imports, "tools": tuple(tools)}
 
 # %% ../../nbs/notebook/200_stage.ipynb #371e1b2d
 def read_content(

@@ -12,7 +12,8 @@ __all__ = ['read_variables', 'variables_in']
 import ast
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from .cells import is_magic_call
 
@@ -49,8 +50,7 @@ def _children(node: ast.AST) -> list[ast.AST]:
     return list(ast.iter_child_nodes(node))
 
 
-@dataclass
-class _VariableWalk:
+class _VariableWalk(Struct):
     "What names mean by now, and which variables were read and set."
 
     meanings: dict[str, str] = field(default_factory=dict)  # name -> what of `os` it means

@@ -14,10 +14,11 @@ import ast
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import PurePosixPath
+
+from msgspec import Struct, field
 
 # %% ../../nbs/notebook/110_written.ipynb #def1d7cd
 def nodes_in_order(
@@ -122,8 +123,7 @@ def _loops_of(node: ast.AST) -> Iterator[tuple[str, ast.expr, list[ast.AST]]]:
 _DEEPEST_TEXT = 8  # names that are defined by each other
 
 
-@dataclass
-class Written:
+class Written(Struct, dict=True):
     "What the names of some code stand for, as far as it is written out."
 
     nodes: list[ast.AST]  # of all its trees, in the order of the text

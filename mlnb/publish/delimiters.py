@@ -12,10 +12,10 @@ __all__ = ['OPENING', 'CLOSED_BY', 'STOPS', 'MISSING', 'OPENINGS', 'MONEY', 'SUR
 
 # %% ../../nbs/publish/110_delimiters.ipynb #e0b08626
 import re
-from dataclasses import dataclass
 from html import escape as html_escape
 
 from markupsafe import Markup, escape
+from msgspec import Struct
 
 from .formulas import Formulas
 
@@ -34,8 +34,7 @@ MISSING = 100  # closing signs that were looked for in vain, then none is looked
 OPENINGS = 20_000  # signs of a text that are looked at; the rest is words
 
 
-@dataclass
-class FormulaFound:
+class FormulaFound(Struct):
     "A formula in a text."
 
     start: int  # where its delimiter begins
@@ -183,8 +182,7 @@ PLACE = re.compile(
 )
 
 
-@dataclass
-class Slots:
+class Slots(Struct):
     "What was taken out of a text."
 
     written: list[str]  # each formula with its delimiters

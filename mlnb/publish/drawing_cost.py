@@ -15,11 +15,11 @@ __all__ = ['SVG', 'Said', 'INHERITED', 'OWN', 'SHAPES', 'NUMBER', 'NAMED_PART', 
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 import tinycss2
+from msgspec import Struct, field
 
 from .bitmaps import Refused
 
@@ -213,8 +213,7 @@ def require_few(
             raise Refused(f"its elements are nested more than {DEEPEST_PART} deep")
 
 
-@dataclass
-class Meter:
+class Meter(Struct):
     "Visits the elements of a drawing as a browser would."
 
     root: Element  # of the drawing

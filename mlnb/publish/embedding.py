@@ -13,12 +13,12 @@ __all__ = ['MEND_PICTURE', 'MEND_ADDRESS', 'MEND_LINK', 'MEND_FILE', 'GONE', 'JU
 # %% ../../nbs/publish/150_embedding.ipynb #80e2805e
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from html import unescape
 from urllib.parse import unquote
 
 import nh3
 from markupsafe import Markup, escape
+from msgspec import Struct
 
 from .drawings import MEND_DRAWING, is_xml
 from .formulas import ENTITY, UNPRINTABLE
@@ -96,8 +96,7 @@ def link_target(
     return f"{GONE}{ledger.leave_out(LeftOut(f'Target `{name}` of a link', why, mend, 'link'))}"
 
 # %% ../../nbs/publish/150_embedding.ipynb #a5b384e8
-@dataclass
-class Guard:
+class Guard(Struct):
     "Judges the attributes of one piece of markup."
 
     ledger: Ledger  # of the page

@@ -12,11 +12,11 @@ __all__ = ['BOXES', 'HELP_PARTS', 'DEEPEST_BOX', 'ROOTED', 'BOX_LABEL', 'MODEL_S
 
 # %% ../../nbs/publish/160_estimators.ipynb #a893b650
 import re
-from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
+from msgspec import Struct, field
 
 from .layout import fill
 from .ledger import Ledger
@@ -44,8 +44,7 @@ class OpenedTags(NamedTuple):
     end: str  # what is written when it closes
 
 
-@dataclass
-class Label:
+class Label(Struct):
     "Name and own parameters of an estimator, as far as they are read."
 
     name: str = ""  # e.g. `scaler: StandardScaler`

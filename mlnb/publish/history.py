@@ -15,9 +15,10 @@ __all__ = ['LARGEST', 'content_of', 'ShownVerdict', 'verdict_in', 'verdicts_of',
 # %% ../../nbs/publish/240_history.ipynb #0143804b
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from ..flow.heads import document_if_kept, head_name
 from ..flow.measures import Measure, shown_measures
@@ -93,8 +94,7 @@ def verdicts_of(
     return [verdict for verdict in found if verdict is not None]
 
 # %% ../../nbs/publish/240_history.ipynb #0a2c7106
-@dataclass(frozen=True)
-class StagePage:
+class StagePage(Struct, frozen=True):
     "One stage of one run."
 
     stage: str  # name of the stage
@@ -127,8 +127,7 @@ def _metric_shown(name: str, measure: Measure) -> tuple[str, Any]:
     return f"{stage}{dot}mean_{metric}", about
 
 
-@dataclass(frozen=True)
-class RunPage:
+class RunPage(Struct, frozen=True):
     "One run."
 
     run: str  # id of the run

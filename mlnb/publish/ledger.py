@@ -12,10 +12,10 @@ __all__ = ['KINDS_LEFT_OUT', 'OrReason', 'NOTE_STYLE', 'NOTE', 'MOST_NAMED_GAPS'
 
 # %% ../../nbs/publish/020_ledger.ipynb #463939fb
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from markupsafe import Markup
+from msgspec import Struct, field
 
 from .layout import fill
 
@@ -61,8 +61,7 @@ def no_link(
     return "", "this page was made without a site"
 
 
-@dataclass
-class Ledger:
+class Ledger(Struct):
     "What a page collects while it is made."
 
     picture: Callable[[str], OrReason] = no_picture  # address → `data:` URI

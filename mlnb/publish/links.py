@@ -11,9 +11,10 @@ __all__ = ['linked_files', 'SiteMap', 'PageLinks', 'page_ledger']
 
 # %% ../../nbs/publish/260_links.ipynb #bd355490
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
+
+from msgspec import Struct, field
 
 from ..notebook.pipeline import read_pipeline
 from .history import RunPage, StagePage
@@ -41,8 +42,7 @@ def _texts(stage: StagePage) -> tuple[str, list[str]]:
     return title, [source_of(cell) for cell in cells if cell.get("cell_type") == "markdown"]
 
 
-@dataclass
-class SiteMap:
+class SiteMap(Struct, dict=True):
     "What links of a site may lead to, and pictures of its pages may show."
 
     project: Project  # whose files may be shown
@@ -88,8 +88,7 @@ class SiteMap:
         return os.path.normpath(f"../../{pipeline}/{run.run}/{page[0]}"), page[1]
 
 # %% ../../nbs/publish/260_links.ipynb #39b08fbf
-@dataclass
-class PageLinks:
+class PageLinks(Struct):
     "Answers the links of one page."
 
     site: SiteMap  # all other pages

@@ -15,11 +15,11 @@ __all__ = ['STATES', 'TILES', 'CODE_CELL', 'FAILED', 'RAW_CELL', 'PAGE', 'MADE',
 # %% ../../nbs/publish/210_pages.ipynb #362bbdc6
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from markupsafe import Markup, escape
+from msgspec import Struct, field
 
 from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
@@ -32,8 +32,7 @@ from ..store.records import was_erased
 from ..store.runs import experiment_of
 
 # %% ../../nbs/publish/210_pages.ipynb #2b97cf2f
-@dataclass(frozen=True)
-class Facts:
+class Facts(Struct, frozen=True):
     "What a page says about the execution it shows; everything but the first three may be missing."
 
     pipeline: str  # name of the pipeline

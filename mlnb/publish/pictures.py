@@ -15,10 +15,11 @@ import binascii
 import os
 import re
 import stat
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from .bitmaps import NO_PICTURE, Refused, bitmap_kind, require_small
 from .drawings import redraw
@@ -128,8 +129,7 @@ def _picture_content(path: Path, allowance: int) -> bytes:
         return file.read(LARGEST_PICTURE)
 
 # %% ../../nbs/publish/060_pictures.ipynb #0343e53f
-@dataclass
-class Pictures:
+class Pictures(Struct):
     "The picture files that a page may hold."
 
     root: Path  # folder of the project, resolved

@@ -21,13 +21,14 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from markupsafe import Markup
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, content_of, read_history
@@ -123,8 +124,7 @@ def report_pages(
         yield name, *render_report(html, words(name).capitalize(), way, "../../assets", digest)
 
 # %% ../../nbs/publish/270_site.ipynb #ef0d03c4
-@dataclass
-class Building:
+class Building(Struct):
     "What all pages of a site are made from, and what they had to leave out."
 
     store: Store  # where reports are

@@ -15,10 +15,10 @@ __all__ = ['HTML_TOKEN', 'HTML_ATTRIBUTE', 'DOTS', 'EMPTY_FIELD', 'MOST_OPTIONS'
 # %% ../../nbs/publish/140_stand_ins.ipynb #151f58dd
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from html import unescape
 
 from markupsafe import Markup, escape
+from msgspec import Struct, field
 
 from .formulas import safe_mathml, source_shown
 from .interactive import INTERACTIVE_KINDS, Kind, kind_by_html
@@ -199,8 +199,7 @@ _DROPPED = re.compile(rf"<(?!(?:{'|'.join(sorted(LET_THROUGH))})[\s/>])[A-Za-z]"
 _SLOT = re.compile("<[a-z](?:[^\x22<>]|\x22[^\x22]*\x22)*>|\ue002(\\d{1,8})\ue003")
 
 
-@dataclass
-class StandIns:
+class StandIns(Struct):
     "Puts stand-ins into one piece of HTML, and fills their slots behind the sieve."
 
     ledger: Ledger  # of the page

@@ -14,9 +14,9 @@ __all__ = ['COLOURED', 'SET', 'SIDES', 'EDGES', 'SPACED', 'PROPERTIES', 'FUNCTIO
 # %% ../../nbs/publish/070_styles.ipynb #6db1b400
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import tinycss2
+from msgspec import Struct, field
 
 # %% ../../nbs/publish/070_styles.ipynb #708068ae
 COLOURED = ("color", "background-color", "background", "text-decoration", "text-decoration-color")
@@ -66,8 +66,7 @@ def legible(
     return f"color:#1d1f23;{declarations}" if has_ground and not has_colour else declarations
 
 # %% ../../nbs/publish/070_styles.ipynb #7185ee68
-@dataclass
-class StyleScope:
+class StyleScope(Struct):
     "Names and rules of one output."
 
     number: int  # of the output on the page, from 1

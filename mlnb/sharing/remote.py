@@ -18,10 +18,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from ..store.disk import disk_errors, flush_file, give_name, temporary_file
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
@@ -31,15 +32,17 @@ from ..store.url import has_secret, scheme_of, shown_url, without_secrets
 _BUCKETS = ("s3", "s3a", "gs", "gcs")  # protocols of object stores
 
 
-@dataclass(frozen=True)
-class Remote:
+class Remote(Struct, frozen=True):
     "A place outside the store."
 
     url: str  # as it may be shown
     kind: str  # `local`, or the protocol: `memory`, `s3`, `gs`, `sftp` …
-    root: str = field(repr=False)  # path in the file system; of http the URL with its secrets
-    fs: Any = field(repr=False)  # the back end, an `fsspec.AbstractFileSystem`
-    written: str = field(default="", repr=False)  # the URL with its secrets, to find them in errors
+    root: str  # path in the file system; of http the URL with its secrets
+    fs: Any  # the back end, an `fsspec.AbstractFileSystem`
+    written: str = ""  # the URL with its secrets, to find them in errors
+
+    def __repr__(self) -> str:
+        return f"Remote(url={self.url!r}, kind={self.kind!r})"
 
     @property
     def is_bucket(self) -> bool:
@@ -341,8 +344,7 @@ def _tell_nobody(kind: str, what: str) -> None:
     "Take notice of something that was moved, and say nothing."
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(Struct, frozen=True):
     "How things are moved to or from a remote."
 
     tell: Callable[[str, str], None] = _tell_nobody  # gets kind and name of each thing moved

@@ -15,10 +15,11 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+from msgspec import Struct, field
 
 from ..care.signing import SignatureError, UntrustedError, check_signature
 from ..care.verify import is_digest
@@ -249,8 +250,7 @@ def try_each(
     return [value for value, no in tried if no is None], [no for _, no in tried if no is not None]
 
 # %% ../../nbs/sharing/020_trust.ipynb #7ae1f6ea
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     "A store, a remote, and what passes between them."
 
     store: Store  # the project's own

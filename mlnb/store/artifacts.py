@@ -14,10 +14,12 @@ __all__ = ['Form', 'Artifact', 'artifact_of', 'each_described', 'given_artifacts
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from . import codecs
 from .digests import canonical_json
@@ -26,8 +28,7 @@ from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
 from .objects import Store, get, put, put_file, put_pieces
 
 # %% ../../nbs/store/200_artifacts.ipynb #55bb354c
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(Struct, frozen=True):
     "An immutable value in a store."
 
     codec: str  # a codec's name, or `file`, `folder`, `frames`

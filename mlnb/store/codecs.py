@@ -13,8 +13,9 @@ __all__ = ['SUFFIXES', 'Encoded', 'Svg', 'codec_packages', 'codec_of', 'encode',
 # %% ../../nbs/store/190_codecs.ipynb #6c53b9e3
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from . import tables
 from .arrays import array_bytes, array_from
@@ -36,8 +37,7 @@ SUFFIXES = {
 }
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     "A value as bytes."
 
     codec: str  # name of the codec, a key of `SUFFIXES`

@@ -11,7 +11,7 @@ __all__ = ['MAKE_AGAIN', 'MlnbError', 'UsageError', 'StageError', 'RequireError'
            'IntegrityError', 'StoreError', 'LockedError', 'Problem', 'DefinitionError', 'did_you_mean']
 
 # %% ../../nbs/store/020_errors.ipynb #3da873e9
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .user_lines import rendered_error, without_own
 
@@ -95,8 +95,7 @@ class LockedError(MlnbError):
 MAKE_AGAIN = "make it again by running its stage"  # the mend of damaged content
 
 # %% ../../nbs/store/020_errors.ipynb #9ac343d0
-@dataclass(frozen=True)
-class Problem:
+class Problem(Struct, frozen=True):
     "One thing wrong in a definition, with its place and its mend."
 
     rule: str  # short name of the rule that found it, e.g. `two-savers`

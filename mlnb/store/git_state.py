@@ -17,9 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 # %% ../../nbs/store/260_git_state.ipynb #b1a0f5fd
 def repository_of(
@@ -90,8 +91,7 @@ def state_in(
 LONGEST_S = 2.0  # that git may take, from its start
 
 
-@dataclass
-class Asked:
+class Asked(Struct):
     "A question to git under way."
 
     root: Path  # folder of the project

@@ -13,8 +13,9 @@ __all__ = ['TRUSTED_TYPES', 'trusted_names', 'canonical_model', 'load_model', 'd
 import io
 import json
 import zipfile
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from .arrays import array_bytes, array_from
 from .digests import sha256
@@ -96,8 +97,7 @@ class _Numbers(dict):
         return self[key]
 
 # %% ../../nbs/store/150_model_files.ipynb #a1e91c6b
-@dataclass(frozen=True)
-class _Walk:
+class _Walk(Struct, frozen=True):
     "One walk through a tree, giving out numbers on the way."
 
     contents: dict[str, bytes]  # canonical members of the file, by name

@@ -18,8 +18,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from .crash_points import reach
 from .digests import sha256
@@ -38,8 +39,7 @@ from .pins import protect
 from .tombstones import is_erased, refuse_erased
 
 # %% ../../nbs/store/130_objects.ipynb #4888dd50
-@dataclass(frozen=True)
-class Store:
+class Store(Struct, frozen=True):
     "A folder of objects, records and refs."
 
     root: Path  # absolute path of the folder

@@ -16,8 +16,9 @@ __all__ = ['Sections', 'KNOWN_KEYS', 'PLACES', 'DEFAULT_PROFILE', 'Project', 're
 import configparser
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from .errors import DefinitionError, Problem, UsageError, did_you_mean
 from .names import is_name
@@ -29,8 +30,7 @@ from .url import chain_links, has_secret, scheme_of, shown_url, without_secrets
 Sections = dict[str, dict[str, str]]  # section -> key -> text
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(Struct, frozen=True):
     "A folder of pipelines with its settings."
 
     root: Path  # folder of settings.ini, absolute

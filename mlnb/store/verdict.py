@@ -11,14 +11,14 @@ __all__ = ['WORDS', 'Verdict', 'worst', 'grade', 'sentence', 'full_sentence', 'r
 
 # %% ../../nbs/store/300_verdict.ipynb #a7a394be
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # %% ../../nbs/store/300_verdict.ipynb #4a83a6a6
 WORDS = ("ok", "not_computable", "warn", "fail")
 
 # %% ../../nbs/store/300_verdict.ipynb #bcebb857
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     "The answer of a check."
 
     word: str  # one of `WORDS`; anything else raises `ValueError`

@@ -11,10 +11,10 @@ __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_not
            'graph_lines', 'answer_dag', 'kernel_notes', 'answer_check']
 
 # %% ../../nbs/terminal/090_ask.ipynb #830e7449
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from ..store.errors import Problem, UsageError
 from mlnb.terminal.frame import (

@@ -125,7 +125,7 @@ def admitted(
     manner: Manner,  # which of its stages
 ) -> Any:  # its sound part; raises `DefinitionError` when more is needed
     "A pipeline that can be run as it is asked for."
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from mlnb.notebook.soundness import sound_part
 
