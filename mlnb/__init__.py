@@ -190,9 +190,11 @@ Modules:
 - `mlnb.sources.watermark`: Read each partition once, and say so when an old one moves
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
+- `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
 - `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes
+- `mlnb.store.descriptions`: What a record says of a value, without the value
 - `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
@@ -209,6 +211,7 @@ Modules:
 - `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
+- `mlnb.store.record`: What is written down of a stage that is done
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
 - `mlnb.store.refs`: Names that move, and remember where they were
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
