@@ -6,12 +6,11 @@ import sys
 
 import pytest
 
-from mlnb.flow.fanout_parts import Parts
 from mlnb.flow.value_packages import packages_of_inputs
 from mlnb.notebook.packages import closure, distributions_by_module, read_packages
 from mlnb.sources.source import KNOWN_SUFFIXES, TABLE_FORMATS, Partition
-from mlnb.store.artifacts import Artifact
 from mlnb.store.codecs import SUFFIXES, codec_packages
+from mlnb.store.descriptions import Artifact, Parts
 
 TREES = ("file", "folder", "frames")  # codecs of artifacts that are no single value
 MAKE = {

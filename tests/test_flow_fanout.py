@@ -17,7 +17,7 @@ from mlnb.kernel.process import seed_of
 from mlnb.notebook.each import MOST_VALUES, Each, check_values, file_stem, read_each, unit_name
 from mlnb.notebook.parameters import Parameter
 from mlnb.notebook.pipeline import read_pipeline, require_sound
-from mlnb.store.artifacts import artifact_of, get_value
+from mlnb.store.artifacts import get_value
 from mlnb.store.errors import DefinitionError, UsageError
 from mlnb.store.objects import path_of
 from mlnb.store.records import records_of

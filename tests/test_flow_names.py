@@ -18,7 +18,8 @@ from mlnb.flow.selection import select
 from mlnb.flow.session import find_by_hand, session_by_hand
 from mlnb.history.lineage import lineage_of
 from mlnb.history.results import versions_of
-from mlnb.store.artifacts import Artifact, put_value
+from mlnb.store.artifacts import put_value
+from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import digest_of
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.records import commit, find_record

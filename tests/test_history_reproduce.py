@@ -22,7 +22,7 @@ from mlnb.history.reproduce import (
     write_modules,
 )
 from mlnb.notebook.pipeline import read_pipeline, require_sound
-from mlnb.store.artifacts import artifact_of, get_value
+from mlnb.store.artifacts import get_value
 from mlnb.store.digests import sha256
 from mlnb.store.objects import get, has, put
 from mlnb.store.settings import project_store, read_project

@@ -8,7 +8,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from stage_lives import OVERLAY, printed, truth
 
-from mlnb.store.artifacts import artifact_of, get_value
+from mlnb.store.artifacts import get_value
 from mlnb.store.records import records_of
 from mlnb.store.settings import project_store, read_project
 

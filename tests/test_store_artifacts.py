@@ -13,16 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlnb.store import codecs, objects
-from mlnb.store.artifacts import (
-    Artifact,
-    artifact_of,
-    export_value,
-    get_value,
-    put_tree,
-    put_value,
-    tree_of,
-    write_value,
-)
+from mlnb.store.artifacts import export_value, get_value, put_tree, put_value, tree_of, write_value
+from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError, UsageError, ValueRefusedError
 from mlnb.store.objects import get, open_store, path_of, put

@@ -19,7 +19,8 @@ from conftest import write_project
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
 from mlnb.store import objects
-from mlnb.store.artifacts import Artifact, get_value, put_value
+from mlnb.store.artifacts import get_value, put_value
+from mlnb.store.descriptions import Artifact
 from mlnb.store.disk import remove_abandoned, write_durably
 from mlnb.store.errors import LockedError, MlnbError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, put

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from mlnb.store.artifacts import Artifact, put_value
+from mlnb.store.artifacts import put_value
+from mlnb.store.descriptions import Artifact
 from mlnb.store.objects import open_store, path_of
 from mlnb.store.opened import OPENED_FOLDER, is_opened
 from mlnb.store.pins import forget_pins

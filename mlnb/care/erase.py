@@ -23,14 +23,14 @@ from typing import NamedTuple
 from .audit import audit
 from .gc import collect
 from .signing import SignatureError, check_signature, lowest, read_key, sign
-from ..store.artifacts import each_described
 from ..store.derivation import RecordGraph, derived_from
+from ..store.descriptions import each_described
 from ..store.digests import canonical_json
 from ..store.disk import disk_errors, flush_folder, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, path_of
-from ..store.observed_contents import written_files
+from ..store.record import Record
 from ..store.refs import actor
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
 from ..store.tombstones import is_erased, tombstone_path
@@ -96,25 +96,25 @@ class Made(NamedTuple):
     run: str  # that committed it
 
 
-def _made_outputs(record: dict) -> Iterator[tuple[str, str, str]]:
+def _made_outputs(record: Record) -> Iterator[tuple[str, str, str]]:
     "Digest, kind and name of each output and of its parts."
-    for name, one in sorted(record["outputs"].items()):
+    for name, one in sorted(record.outputs.items()):
         yield one["digest"], "output", name
         parts = dict.fromkeys(one.get("parts", ()))
         yield from ((part, "part", name) for part in parts if part != one["digest"])
 
 
 def products_of(
-    record: dict,  # of any stage
+    record: Record,  # of any stage
 ) -> list[Made]:  # outputs and their parts by name; notebook; texts; files
     "What a record says was made."
-    found, texts = list(_made_outputs(record)), record.get("texts") or {}
-    if record.get("notebook"):
-        found.append((record["notebook"], "notebook", record["stage"]))
-    found += [(digest, "text", record["stage"]) for digest in texts.values()]
-    found += [(digest, "file", path) for path, digest in written_files(record).items()]
-    where = record["pipeline"], record["stage"]
-    return [Made(digest, kind, *where, name, record["run"]) for digest, kind, name in found]
+    found, texts = list(_made_outputs(record)), record.texts or {}
+    if record.notebook:
+        found.append((record.notebook, "notebook", record.stage))
+    found += [(digest, "text", record.stage) for digest in texts.values()]
+    found += [(digest, "file", path) for path, digest in record.observed.written.items()]
+    where = record.pipeline, record.stage
+    return [Made(digest, kind, *where, name, record.run) for digest, kind, name in found]
 
 # %% ../../nbs/care/080_erase.ipynb #bfb93df6
 class Traced(NamedTuple):
@@ -134,8 +134,8 @@ def _records_that_made(
     "Numbers of the records that made some objects: under the names that are meant, under others."
     meant, others = set(), set()
     for number, record in enumerate(graph.records):
-        made = {n for n, one in record["outputs"].items() if digests & described_digests({n: one})}
-        is_meant = names is None or any((record["pipeline"], name) in names for name in made)
+        made = {n for n, one in record.outputs.items() if digests & described_digests({n: one})}
+        is_meant = names is None or any((record.pipeline, name) in names for name in made)
         (meant if is_meant else others).update({number} if made else ())
     return meant, others
 
@@ -208,7 +208,7 @@ def parts_of(
     "The files of an artifact."
     parts, others = set(), set()
     for record in all_made(store):
-        for _, one in each_described(record["outputs"]) + each_described(record["inputs"]):
+        for _, one in each_described(record.outputs) + each_described(record.inputs):
             named = set(one.get("parts", ()))
             is_it = one["digest"] == digest
             parts |= named if is_it else set()

@@ -22,6 +22,7 @@ from ..store.disk import make_folder, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.records import output_digests
 from ..store.refs import actor
 from ..store.runs import document_of, run_ids, write_run
@@ -36,33 +37,33 @@ def run_event(
 
 # %% ../../nbs/care/050_repair.ipynb #c11a031f
 def stage_told_by(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> dict:  # as it stands in the document of a run
     "What a record tells about its stage."
-    told = {"name": record["stage"], "each": None, "state": "committed", "kind": None}
-    told |= {"attempts": record.get("attempt", 1), "seconds": record.get("seconds"), "why": []}
-    told |= {"outputs": output_digests(record), "metrics": record["metrics"], "error": None}
-    told |= {"key": record["key"]}
+    told = {"name": record.stage, "each": None, "state": "committed", "kind": None}
+    told |= {"attempts": record.attempt, "seconds": record.seconds, "why": []}
+    told |= {"outputs": output_digests(record), "metrics": record.metrics, "error": None}
+    told |= {"key": record.key}
     return told | {name: record.get(name) for name in ("notebook", "file", "started_utc", "peak_mib")}
 
 # %% ../../nbs/care/050_repair.ipynb #83d9a4f8
-def _values_told_by(records: list[dict], origin: str) -> dict[str, dict]:
+def _values_told_by(records: list[Record], origin: str) -> dict[str, dict]:
     "The parameters of a run by name, as its records tell them: `value`, `origin` and `type`."
-    given = [record.get("parts", {}).get("parameters", {}) for record in records]
+    given = [record.parts.get("parameters", {}) for record in records]
     values = {name: value for one in given for name, value in one.items()}
     return {k: {"value": v.get("value"), "origin": origin, "type": v.get("type")} for k, v in values.items()}
 
 # %% ../../nbs/care/050_repair.ipynb #0a51c953
 def _records_of_run(store: Store, run: str) -> list[dict]:
     "What a run committed, in the order in which its stages started."
-    found = [record for record in sound_records(store) if record["run"] == run]
-    return sorted(found, key=lambda record: str(record.get("started_utc")))
+    found = [record for record in sound_records(store) if record.run == run]
+    return sorted(found, key=lambda record: str(record.started_utc))
 
 # %% ../../nbs/care/050_repair.ipynb #85d9659b
-def _is_all(said: dict | None, records: list[dict]) -> bool:
+def _is_all(said: dict | None, records: list[Record]) -> bool:
     "Whether every stage of a run was committed, once, and left a record that can be read."
     is_told = said is not None and said["about"].get("stages") == {"committed": len(records)}
-    return is_told and not any(record.get("each") for record in records)
+    return is_told and not any(record.each for record in records)
 
 
 def _seconds_between(start: str, end: str) -> float:
@@ -70,7 +71,7 @@ def _seconds_between(start: str, end: str) -> float:
     return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
 
 
-def _told_document(said: dict, records: list[dict]) -> dict:
+def _told_document(said: dict, records: list[Record]) -> dict:
     "The document of a run, from its event and its records."
     about, environment = said["about"], records[0].get("environment", {})
     started = records[0].get("started_utc") or said["at_utc"]
@@ -82,7 +83,7 @@ def _told_document(said: dict, records: list[dict]) -> dict:
         "parameters": _values_told_by(records, "default" if about["is_head"] else "option"),
         "environment": {k: environment[k] for k in ("python", "platform", "mlnb") if k in environment},
         "stages": [stage_told_by(record) for record in records],
-        "keys": {record["stage"]: record["key"] for record in records},
+        "keys": {record.stage: record.key for record in records},
         "head": about["is_head"],
         "rebuilt": True,
     }

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from .verify import is_digest
-from ..store.artifacts import each_described, given_artifacts
+from ..store.descriptions import each_described
 from ..store.disk import OddFileError, read_plain
 from ..store.documents import read_json
 from ..store.errors import IntegrityError

@@ -26,6 +26,7 @@ from ..store.documents import FOLDERS, read_json
 from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, has, put, quarantine
 from ..store.observed_contents import kept_contents
+from ..store.record import Record
 from ..store.records import record_path
 from ..store.runs import stage_of_unit
 from ..store.tombstones import is_erased
@@ -58,21 +59,21 @@ def temporaries(
     return [p for p in sorted(root.rglob(".tmp-*")) if is_abandoned(p)]
 
 # %% ../../nbs/care/020_verify.ipynb #15ab7c20
-def _code_roles(record: dict) -> Iterator[tuple[str, str]]:
+def _code_roles(record: Record) -> Iterator[tuple[str, str]]:
     "Digest and part of each object that says how a result was made."
     yield from ((record[part], part) for part in ("notebook", "source", "lock") if record.get(part))
-    yield from ((digest, name) for name, digest in record.get("texts", {}).items())
-    yield from ((digest, f"module {name}") for name, digest in record.get("modules", {}).items())
+    yield from ((digest, name) for name, digest in record.texts.items())
+    yield from ((digest, f"module {name}") for name, digest in record.modules.items())
     yield from kept_contents(record).items()
 
 # %% ../../nbs/care/020_verify.ipynb #42d0159a
 def object_roles(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # digest -> what it is in this record, e.g. `fraud/model`
     "Every object that a record points to."
-    pipeline, stage = record["pipeline"], record["stage"]
+    pipeline, stage = record.pipeline, record.stage
     roles = {}
-    for name, output in record.get("outputs", {}).items():
+    for name, output in record.outputs.items():
         roles |= dict.fromkeys((output["digest"], *output.get("parts", ())), f"{pipeline}/{name}")
     for digest, part in _code_roles(record):
         roles.setdefault(digest, f"{pipeline}/{stage} ({part})")

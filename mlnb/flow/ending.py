@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .dependencies import dependencies_of
-from .fanout_parts import Parts, is_input_whole
+from .fanout_parts import is_input_whole
 from .freshness import locations_of, without_made
 from .observed import keep_place
 from .parameter_values import command_again
@@ -30,7 +30,7 @@ from .selection import is_forced, scope_units
 from .steps import Plan, Step
 from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
-from ..store.artifacts import Artifact
+from ..store.descriptions import Artifact, Parts
 from ..store.names import parse_name
 from ..store.objects import Store, put, put_file
 from ..store.opened import keep_opened
@@ -260,7 +260,7 @@ def _commit_result(run: Run, step: Step, attempt: "Attempt") -> None:
     entry, replace = run.entry(step.name), run.settings.replace
     replace = replace and is_forced(run.plan, run.selection, step.name)
     result = commit(run.plan.store, record_of(run, step, attempt), replace)
-    step.record, step.state, step.key = result.record, "cached", result.record["key"]
+    step.record, step.state, step.key = result.record, "cached", result.record.key
     _tell_use(run, step, attempt)
     show_record(entry, result.record, "committed")
     entry.pop("second_result", None)  # of an earlier try in this run

@@ -25,6 +25,7 @@ from ..notebook.gone import recorded_place
 from ..notebook.packages import distributions_by_module
 from ..store.codecs import codec_packages
 from ..store.digests import digest_of
+from ..store.record import Record
 from ..store.records import find_record, has_records, is_whole, records_of
 
 # %% ../../nbs/flow/130_freshness.ipynb #61a6ce39
@@ -41,7 +42,7 @@ def history_of(
     if place not in known:
         known[place] = {}
         for record in records_of(plan.store, pipeline, stage):
-            known[place].setdefault(unit_name(stage, record.get("each")), []).append(record)
+            known[place].setdefault(unit_name(stage, record.each), []).append(record)
     return known[place].get(step.name, [])
 
 # %% ../../nbs/flow/130_freshness.ipynb #b475ac86
@@ -65,12 +66,12 @@ def locations_of(
 
 
 def parts_as_now(
-    record: dict,  # of the stage
+    record: Record,  # of the stage
     parts: dict,  # of the key now, as planned
     around: Locations,  # where observed things are looked for
 ) -> dict:  # with what the record observed, as it is now
     "Parts of a key as they would be if the stage observed what it did then."
-    before = record["parts"].get(OBSERVED)
+    before = record.parts.get(OBSERVED)
     made = record.get(OBSERVED, {}).get("made", ())
     return parts | {OBSERVED: observed_now(before, around, made)} if before else parts
 
@@ -78,21 +79,21 @@ def parts_as_now(
 def record_that_holds(
     plan: Plan,  # whose store has the records
     step: Step,  # with its planned key
-    history: list[dict],  # records of the stage, newest last
+    history: list[Record],  # records of the stage, newest last
 ) -> dict | None:  # None when no record is as things are
     "A record of the same planned key, all of whose observations are as they were."
     around = locations_of(plan, step)
     for record in reversed(history):
-        if OBSERVED not in record["parts"] or digest_of(planned_parts(record["parts"])) != step.key:
+        if OBSERVED not in record.parts or digest_of(planned_parts(record.parts)) != step.key:
             continue
-        if digest_of(parts_as_now(record, step.parts, around)) == record["key"]:
-            found = find_record(plan.store, plan.pipeline.name, step.stage.name, record["key"])
+        if digest_of(parts_as_now(record, step.parts, around)) == record.key:
+            found = find_record(plan.store, plan.pipeline.name, step.stage.name, record.key)
             if found:
                 return found
     return None
 
 # %% ../../nbs/flow/130_freshness.ipynb #ab2db53f
-def _made_by_stage(plan: Plan, history: list[dict]) -> set[Path]:
+def _made_by_stage(plan: Plan, history: list[Record]) -> set[Path]:
     "Files of the project that a stage is known to make itself."
     made = (path for record in history for path in record.get(OBSERVED, {}).get("made", ()))
     return {plan.project.root / path for path in made}
@@ -123,7 +124,7 @@ def _with_place(plan: Plan, step: Step, found: dict) -> dict:
 def stale_reasons(
     plan: Plan,  # whose store has the records
     step: Step,  # with its key
-    history: list[dict],  # records of the stage, newest last
+    history: list[Record],  # records of the stage, newest last
 ) -> list[dict]:  # at least one
     "Why a stage has no usable record."
     if not history:
@@ -163,12 +164,12 @@ def nobody_declared(
     return {group: names for group, names in groups.items() if names}
 
 
-def _undeclared_in(record: dict) -> dict:
+def _undeclared_in(record: Record) -> dict:
     "What a stage used that `strict` does not let pass."
-    return nobody_declared(record["parts"].get(OBSERVED, {}), record.get(OBSERVED, {}).get("asked"))
+    return nobody_declared(record.parts.get(OBSERVED, {}), record.get(OBSERVED, {}).get("asked"))
 
 
-def _strict_reason(record: dict) -> dict:
+def _strict_reason(record: Record) -> dict:
     "Why a record with observations does not hold."
     names = ", ".join(observed_names(_undeclared_in(record))[:3])
     return reason("option", f"`strict` is in force, and it used {names} undeclared", "strict")
@@ -198,7 +199,7 @@ def _give_key(plan: Plan, step: Step) -> None:
     step.record = find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
 
 
-def _look_back(plan: Plan, step: Step, history: list[dict]) -> None:
+def _look_back(plan: Plan, step: Step, history: list[Record]) -> None:
     "Look for a record that what the stage made or observed stands in the way of."
     found = without_made(step.found, _made_by_stage(plan, history))
     if found is not step.found:
@@ -206,8 +207,8 @@ def _look_back(plan: Plan, step: Step, history: list[dict]) -> None:
         _give_key(plan, step)
     if step.record is None:
         step.record = record_that_holds(plan, step, history)
-    if step.record and OBSERVED in step.record["parts"]:
-        step.key = step.record["key"]
+    if step.record and OBSERVED in step.record.parts:
+        step.key = step.record.key
 
 
 def decide(

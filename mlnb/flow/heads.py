@@ -14,10 +14,10 @@ __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'made_of_nothing', 'result_keys', '
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from .fanout_parts import Parts, input_of
-from ..store.artifacts import Artifact, artifact_of
+from ..store.descriptions import Artifact, Parts, input_of
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.records import find_result, outcome_of, outcomes_in, output_digests, results_of
 from ..store.refs import RefValue, read_ref
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
@@ -29,7 +29,7 @@ ENDED_WELL = ("committed", "cached")  # states of a stage that has a record
 
 
 def parts_in(
-    records: list[dict],  # of the parts of one stage, at least one
+    records: list[Record],  # of the parts of one stage, at least one
     name: str,  # artifact that each of them saved
 ) -> Parts:  # in the order of the records
     "All parts of an artifact."
@@ -83,7 +83,7 @@ def result_in(
         )
         is_made = empty and name in empty["saves"] and set(states) <= set(ENDED_WELL)
         return made_of_nothing(document, stage, empty) if is_made else None
-    if any(record is None or name not in record["outputs"] for record in records):
+    if any(record is None or name not in record.outputs for record in records):
         return None
     first = records[0]
     value = parts_in(records, name) if first.get("each") else artifact_of(first["outputs"][name])
@@ -206,7 +206,7 @@ class Found(NamedTuple):
     "What a name means."
 
     value: Artifact | Parts  # an artifact, or all its parts
-    records: list[dict]  # of the artifact or of each part, at least one
+    records: list[Record]  # of the artifact or of each part, at least one
     run: str  # id of the run that it was found in
     profile: str | None  # of that run; None when its document is gone
     experiment: str | None  # what that run tried; None for the profile's own values
@@ -253,7 +253,7 @@ def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, li
         return found
     stages = sorted(p.name for p in folder.iterdir())
     for record in (record for stage in stages for record in results_of(store, pipeline, stage)):
-        output = record["outputs"].get(name, {"digest": ""})
+        output = record.outputs.get(name, {"digest": ""})
         if output["digest"].startswith(ref):
             found.setdefault(output["digest"], []).append(record)
     return found
@@ -267,19 +267,19 @@ def _heads_of(store: Store, pipeline: str) -> Iterator[dict]:
         yield document_if_kept(store, head.target) if head else {}
 
 
-def _ended_with(document: dict, record: dict) -> bool:
+def _ended_with(document: dict, record: Record) -> bool:
     "Whether a run ended with a record, and not with another result of its key."
-    key, outcome = record.get("key"), outcome_of(output_digests(record))
+    key, outcome = record.key, outcome_of(output_digests(record))
     return key in document.get("keys", {}).values() and outcomes_in(document).get(key, outcome) == outcome
 
 
-def _origin(store: Store, pipeline: str, records: list[dict]) -> tuple[dict, dict]:
+def _origin(store: Store, pipeline: str, records: list[Record]) -> tuple[dict, dict]:
     "The record and the run that say most of a value: a head's, else one that tried nothing."
     for head in _heads_of(store, pipeline):
         meant = next((record for record in records if _ended_with(head, record)), None)
         if meant:
             return meant, head
-    made = [(record, document_if_kept(store, record["run"])) for record in records]
+    made = [(record, document_if_kept(store, record.run)) for record in records]
     return next((one for one in made if one[1] and not experiment_of(one[1])), made[0])
 
 # %% ../../nbs/flow/050_heads.ipynb #31e35298
@@ -288,7 +288,7 @@ def _left_by(store: Store, document: dict, entry: dict, name: str) -> dict | Non
     key, saved = entry.get("key"), entry.get("saved") or {}
     record = key and find_result(store, document, entry["name"], key)
     if entry["state"] in ENDED_WELL:
-        return record if record and name in record["outputs"] else None
+        return record if record and name in record.outputs else None
     if name not in saved:
         return None
     about = {"pipeline": document["pipeline"], "stage": entry["name"], "run": document["run"]}
@@ -369,7 +369,7 @@ def at_reference(
     if found:
         (records,) = found.values()
         record, document = _origin(store, pipeline, records)
-        return found_in((artifact_of(record["outputs"][name]), [record]), document)
+        return found_in((artifact_of(record.outputs[name]), [record]), document)
     moved = read_ref(store, f"names/{pipeline}/{name}/{ref}")
     if moved is not None:
         return at_reference(store, pipeline, name, moved.target)

@@ -23,11 +23,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .dependencies import Dependencies
-from .fanout_parts import Parts
 from .parameter_values import Value
 from ..notebook.stage import Stage
 from ..sources.source import Partition, manifest_digest
-from ..store.artifacts import Artifact
+from ..store.descriptions import Artifact, Parts
 from ..store.digests import digest_of, sha256
 
 # %% ../../nbs/flow/080_key.ipynb #f90f8e4b

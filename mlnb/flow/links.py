@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
+from ..store.border import InnerPath, has_form
 from ..store.digests import sha256
-from ..store.observed_contents import is_inner_path
 
 # %% ../../nbs/flow/090_links.ipynb #05818603
 _MOST_ENTRIES = 20_000  # of a project that are looked at
@@ -74,8 +74,8 @@ def leads_inside(
     return (
         bool(names)
         and is_plain
-        and is_inner_path(path)
-        and is_inner_path(place)
+        and has_form(InnerPath, path)
+        and has_form(InnerPath, place)
         and not os.path.isabs(target)
     )
 

@@ -33,7 +33,7 @@ def _is_half_read(stage: Stage) -> bool:
 def _names_saved(store: Store, stage: Stage) -> list[str]:
     "What a stage saves, with an error in it also what it saved last."
     records = records_of(store, stage.pipeline, stage.name)[-1:] if _is_half_read(stage) else []
-    return list(dict.fromkeys([*stage.saves, *(name for record in records for name in record["outputs"])]))
+    return list(dict.fromkeys([*stage.saves, *(name for record in records for name in record.outputs)]))
 
 
 def savers_of(
@@ -142,7 +142,7 @@ def _old_result(runs: Runs, name: str) -> Found | None:
 
 def _gone(name: Name, old: Found, savers: tuple[str, ...], first: str) -> UsageError:
     "The error for a name that only a stage of former times has made; `first` is what to do about it."
-    made = f"`{name}` was made by stage `{old.record['stage']}`, which no longer saves it"
+    made = f"`{name}` was made by stage `{old.record.stage}`, which no longer saves it"
     instead = f"`mlnb get {name._replace(ref=old.run)}` gives what it made"
     mend = "; ".join(filter(None, [first, instead]))
     if not savers:
@@ -189,7 +189,7 @@ def _kept_after_failure(runs: Runs, name: Name) -> str:
     found = next((one for one in left if one and one.line), None)
     if found is None:
         return ""
-    stage, get = found.record["stage"], name._replace(ref=found.run)
+    stage, get = found.record.stage, name._replace(ref=found.run)
     return f"; `mlnb get {get}` gives what stage `{stage}` saved before it failed"
 
 
@@ -202,7 +202,7 @@ def _never_committed(store: Store, project: Project, name: Name, profile: str, c
         listed = " and ".join(f"`{one}`" for one in sorted(choice.names))
         return UsageError(f"no run of `{name.pipeline}` has {listed} together", f"run `{run}` first")
     old = _old_result(runs, name.name)
-    if old and old.record["stage"] not in own:
+    if old and old.record.stage not in own:
         return _gone(name, old, own, _to_make(project, name.pipeline, profile, own, True))
     again = _to_make(project, name.pipeline, profile, own, False)
     kept = _kept_after_failure(runs, name)

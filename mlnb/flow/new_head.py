@@ -81,7 +81,7 @@ def move_head(
 ) -> bool:  # whether the head says now what this run says
     "Make this run the pipeline's head, when every stage is committed under the profile's own values."
     steps = _plan_undone(run)
-    keys = {step.name: step.record["key"] for step in steps if step.record and step.state == "cached"}
+    keys = {step.name: step.record.key for step in steps if step.record and step.state == "cached"}
     bare = [step.stage for step in steps if step.is_empty]
     empty = {s.name: {"parameter": s.each.parameter, "saves": list(s.saves)} for s in bare}
     outcomes = _outcomes_beside(run, steps)

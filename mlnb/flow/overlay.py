@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .fanout_parts import Parts, input_of
+from ..store.descriptions import Parts, input_of
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.refs import actor

@@ -17,7 +17,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from .dependencies import Dependencies, dependencies_of
-from .fanout_parts import Parts
 from .freshness import decide, wait_for
 from .heads import Choice, Runs, run_with
 from .key import parameter_parts, reason
@@ -34,8 +33,8 @@ from ..sources.last_pin import look_at
 from ..sources.pin import is_incremental, place_of
 from ..sources.source import Partition
 from ..sources.watermark import batch_of
-from ..store.artifacts import Artifact
 from ..store.codecs import decode
+from ..store.descriptions import Artifact, Parts
 from mlnb.store.errors import (
     DefinitionError,
     InputChangedError,
@@ -47,6 +46,7 @@ from mlnb.store.errors import (
 )
 from ..store.names import Name, parse_name
 from ..store.objects import Store, get
+from ..store.record import Record
 from ..store.records import has_records, records_of
 from ..store.settings import Project, source_settings
 from ..store.tombstones import ErasedError
@@ -124,7 +124,7 @@ def resolve_outside(
             plan.missing[written] = error
 
 # %% ../../nbs/flow/140_plan.ipynb #b075a34e
-def _batch(plan: Plan, step: Step, written: str, history: list[dict]) -> list[Partition]:
+def _batch(plan: Plan, step: Step, written: str, history: list[Record]) -> list[Partition]:
     "Partitions of an incremental source that the stage has not read yet."
     place = place_of(source_settings(plan.project, plan.profile, parse_name(written).name))
     parameters = parameter_parts(step.stage, plan.values)

@@ -48,7 +48,6 @@ from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
 from ..store.objects import Store
-from ..store.records import told_run
 from ..store.runs import hold_run, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Atte
         return _be_cached(run, step)
     if step.record:
         step.why = [reason("forced", "asked for with --force")]
-    return start(run, step, told_run(step.record) if step.record else run.document["run"])
+    return start(run, step, step.record.told_run if step.record else run.document["run"])
 
 # %% ../../nbs/flow/320_run.ipynb #ea1e2c2a
 def try_stage(

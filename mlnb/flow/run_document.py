@@ -25,6 +25,7 @@ from .schedule import Schedule
 from .selection import Selection, scope_units
 from .steps import Plan, Step, needs_of
 from ..notebook.each import unit_name
+from ..store.record import Record
 from ..store.records import Committed, output_digests
 from ..store.refs import actor
 from ..store.runs import note_stage
@@ -67,12 +68,12 @@ def entry_unit(
 # %% ../../nbs/flow/280_run_document.ipynb #44ad50bb
 def show_record(
     entry: dict,  # of a run's document
-    record: dict,  # that holds for the stage
+    record: Record,  # that holds for the stage
     state: str,  # `committed` or `cached`
 ) -> None:
     "Fill in what a record says."
-    entry |= {"state": state, "key": record["key"], "outputs": output_digests(record)}
-    entry |= {"metrics": record["metrics"], "notebook": record["notebook"]}
+    entry |= {"state": state, "key": record.key, "outputs": output_digests(record)}
+    entry |= {"metrics": record.metrics, "notebook": record.notebook}
 
 # %% ../../nbs/flow/280_run_document.ipynb #0e11410c
 def stage_error(

@@ -24,13 +24,14 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from .fanout_parts import Parts, get_parts, input_of, with_parts
+from .fanout_parts import get_parts, with_parts
 from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
 from ..notebook.edges import is_written_out
 from ..sources.source import Partition, read_source
-from ..store.artifacts import Artifact, get_value, put_value
+from ..store.artifacts import get_value, put_value
+from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name, refuse_no_text
@@ -261,7 +262,7 @@ def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact |
     from mlnb.flow.meaning import find_artifact
 
     found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
-    pipeline = found.record["pipeline"]
+    pipeline = found.record.pipeline
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
     return found.value, pipeline

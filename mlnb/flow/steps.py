@@ -14,16 +14,16 @@ from collections.abc import Iterable
 from msgspec import Struct, field
 
 from .dependencies import Dependencies, Edits
-from .fanout_parts import Parts
 from .parameter_values import Value
 from ..notebook.each import unit_name
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.last_pin import LastPin
 from ..sources.source import Partition
-from ..store.artifacts import Artifact, artifact_of
+from ..store.descriptions import Artifact, Parts
 from ..store.errors import MlnbError
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.settings import Project
 
 # %% ../../nbs/flow/120_steps.ipynb #6953ff3f
@@ -36,7 +36,7 @@ class Step(Struct):
     why: list = field(default_factory=list)  # reasons, unless it is cached
     key: str | None = None  # None while an input is missing
     parts: dict | None = None  # what the key is the digest of
-    record: dict | None = None  # that holds for the key
+    record: Record | None = None  # that holds for the key
     inputs: dict[str, Artifact | Parts] = field(default_factory=dict)  # by name as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # by name as written
     found: Dependencies | None = None  # modules and packages it imports
@@ -56,7 +56,7 @@ class Step(Struct):
 
     def output(self, name: str) -> Artifact | None:
         "An artifact that it saves; None while that is not made."
-        outputs = self.record["outputs"] if self.state == "cached" and self.record else {}
+        outputs = self.record.outputs if self.state == "cached" and self.record else {}
         return artifact_of(outputs[name]) if name in outputs else None
 
 # %% ../../nbs/flow/120_steps.ipynb #112f73cc

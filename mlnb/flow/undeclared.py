@@ -22,7 +22,6 @@ from ..notebook.stage import Stage
 from ..store.digests import digest_of
 from ..store.errors import Problem
 from ..store.objects import Store
-from ..store.observed_contents import observed_about
 from ..store.records import records_of
 
 # %% ../../nbs/flow/210_undeclared.ipynb #d10b8585
@@ -123,7 +122,7 @@ def made_before(
     stage: Stage,  # of a pipeline
 ) -> set[str]:  # paths below the project
     "Files that a stage wrote itself in any run whose record is kept."
-    made = (observed_about(record, "made") for record in records_of(store, stage.pipeline, stage.name))
+    made = (record.observed.made for record in records_of(store, stage.pipeline, stage.name))
     return {path for paths in made for path in paths or ()}
 
 
@@ -146,7 +145,7 @@ def _last_record(store: Store, stage: Stage) -> dict | None:
     "The newest record of a stage, if it is of the notebook as it is now."
     records = records_of(store, stage.pipeline, stage.name)[-1:]
     cells = [counted for _, counted in stage.code]
-    same = [record for record in records if digest_of(record["parts"]["cells"]) == digest_of(cells)]
+    same = [record for record in records if digest_of(record.parts["cells"]) == digest_of(cells)]
     return same[0] if same else None
 
 
@@ -160,6 +159,6 @@ def undeclared_uses(
         record = _last_record(store, stage)
         if record is None:
             continue
-        others = not_of_stage(record["parts"].get(OBSERVED, {}), made_before(store, stage), root)
-        for one in use_sentences(others, unsure=observed_about(record, "unsure") or ()):
+        others = not_of_stage(record.parts.get(OBSERVED, {}), made_before(store, stage), root)
+        for one in use_sentences(others, unsure=record.observed.unsure):
             yield Problem(one.rule, f"{stage.name} {one.said}", one.mend, stage.file, level="warning")

@@ -12,11 +12,10 @@ __all__ = ['packages_of_inputs']
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-from .fanout_parts import Parts
 from ..notebook.packages import normal_name
 from ..sources.source import TABLE_FORMATS, Partition
-from ..store.artifacts import Artifact
 from ..store.codecs import codec_packages
+from ..store.descriptions import Artifact, Parts
 
 # %% ../../nbs/flow/040_value_packages.ipynb #1aa17b86
 _TEXT_WHEN_READ = ("figure",)  # codecs whose values come back as text

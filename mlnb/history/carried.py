@@ -21,11 +21,13 @@ from ..flow.links import leads_inside
 from ..flow.observed import Locations, content_digest, file_of_module
 from ..flow.outside import outside_place
 from ..notebook.each import unit_name
+from ..store.border import InnerPath, has_form
 from ..store.digests import digest_of
 from ..store.disk import disk_errors
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get, has
-from ..store.observed_contents import is_inner_path, observed_about, observed_group
+from ..store.observed_contents import observed_group
+from ..store.record import Record
 from ..store.settings import Project
 from ..store.tombstones import is_erased
 
@@ -43,7 +45,7 @@ def place_inside(
     relative: str,  # path that a record gives
 ) -> Path:  # raises `IntegrityError` for a path that leads out
     "Where something belongs below a folder, if it really lies there."
-    target = folder / relative if is_inner_path(relative) else None
+    target = folder / relative if has_form(InnerPath, relative) else None
     if target is None or not target.parent.resolve().is_relative_to(folder.resolve()):
         raise led_astray(relative)
     return target
@@ -76,15 +78,15 @@ def module_suffix(
 
 # %% ../../nbs/history/080_carried.ipynb #882b9aa5
 def carries_files(
-    record: dict,  # of a stage
+    record: Record,  # of a stage
 ) -> bool:
     "Whether a record has every file of the project that its stage read by itself."
-    seen = [observed_about(record, account) for account in ("python", "native")]
-    read, kept = observed_group(record, "files").values(), observed_about(record, "kept") or ()
+    seen = [record.observed.python, record.observed.native]
+    read, kept = observed_group(record, "files").values(), record.observed.kept
     read = [*read, *observed_group(record, "outside").values()]
     has_all = {*filter(None, read)} <= {*kept}
-    has_names = observed_group(record, "folders").keys() <= (observed_about(record, "names") or {}).keys()
-    has_names &= observed_group(record, "links").keys() <= (observed_about(record, "links") or {}).keys()
+    has_names = observed_group(record, "folders").keys() <= record.observed.names.keys()
+    has_names &= observed_group(record, "links").keys() <= record.observed.links.keys()
     return has_all and has_names and seen == ["observed", "observed"]
 
 # %% ../../nbs/history/080_carried.ipynb #cfd39aa6
@@ -93,23 +95,23 @@ _NOT_SAME = {True: "is gone", False: "has other content now"}  # by whether noth
 
 def is_kept(
     store: Store,  # with the record
-    record: dict,  # of a stage
+    record: Record,  # of a stage
     digest: str,  # of what it read by itself
 ) -> bool:  # raises `ErasedError` for erased content
     "Whether a content is kept with its record, and still there."
     if is_erased(store.root, digest):
         get(store, digest)
-    return digest in (observed_about(record, "kept") or ()) and has(store, digest)
+    return digest in record.observed.kept and has(store, digest)
 
 
 def _in_tree(project: Project, path: str) -> Path:
     "Where a file is in the working tree; a folder on the way may be a link of the user's own."
-    if not is_inner_path(path):
+    if not has_form(InnerPath, path):
         raise led_astray(path)
     return project.root / path
 
 
-def _file_differences(store: Store, project: Project, record: dict) -> Iterator[str]:
+def _file_differences(store: Store, project: Project, record: Record) -> Iterator[str]:
     "What became of the files of the project that a stage opened and that are not kept."
     for path, digest in observed_group(record, "files").items():
         if digest and not is_kept(store, record, digest):
@@ -118,7 +120,7 @@ def _file_differences(store: Store, project: Project, record: dict) -> Iterator[
                 yield f"{path}, which {{stage}} read by itself, {_NOT_SAME[now is None]}"
 
 
-def _outside_differences(store: Store, project: Project, record: dict) -> Iterator[str]:
+def _outside_differences(store: Store, project: Project, record: Record) -> Iterator[str]:
     "What became of the files from outside the project, which are never kept."
     for name, digest in observed_group(record, "outside").items():
         now = content_digest(store, outside_place(name))
@@ -126,7 +128,7 @@ def _outside_differences(store: Store, project: Project, record: dict) -> Iterat
             yield f"{name}, which {{stage}} read from outside the project, {_NOT_SAME[now is None]}"
 
 
-def _module_differences(store: Store, project: Project, record: dict) -> Iterator[str]:
+def _module_differences(store: Store, project: Project, record: Record) -> Iterator[str]:
     "What became of the modules from elsewhere that are not kept."
     around = Locations(store, project.root)
     for name, digest in observed_group(record, "modules").items():
@@ -139,20 +141,20 @@ def _module_differences(store: Store, project: Project, record: dict) -> Iterato
 def observed_problems(
     store: Store,  # with the records
     project: Project,  # whose working tree may have what is not kept
-    record: dict,  # of a stage
+    record: Record,  # of a stage
 ) -> list[str]:  # a sentence each
     "What a stage read by itself and that cannot be laid out as it was."
-    stage = unit_name(record["stage"], record.get("each"))
+    stage = unit_name(record.stage, record.each)
     looks = (_file_differences, _outside_differences, _module_differences)
     return [said.replace("{stage}", stage) for look in looks for said in look(store, project, record)]
 
 # %% ../../nbs/history/080_carried.ipynb #3b7f025f
 def lay_out_names(
-    record: dict,  # of a stage
+    record: Record,  # of a stage
     root: Path,  # of the temporary project
 ) -> None:  # raises `IntegrityError` for a path that leads out
     "Let each folder that a stage listed have the names it had: what was not opened is an empty file."
-    listed, names = observed_group(record, "folders"), observed_about(record, "names") or {}
+    listed, names = observed_group(record, "folders"), record.observed.names
     for folder, known in names.items():
         if digest_of(known) != listed.get(folder):
             continue
@@ -167,11 +169,11 @@ def lay_out_names(
 
 
 def lay_out_links(
-    record: dict,  # of a stage
+    record: Record,  # of a stage
     root: Path,  # of the temporary project
 ) -> None:  # raises `IntegrityError` for a path that leads out
     "Let the links be there that the stage followed to other places of the project."
-    for path, text in (observed_about(record, "links") or {}).items():
+    for path, text in record.observed.links.items():
         if leads_inside(path, text) and not os.path.lexists(root / path):
             place = place_inside(root, path)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -185,12 +187,12 @@ def _clear_way(root: Path, path: str) -> None:
             place.unlink()
 
 
-def _from_tree(project: Project, record: dict, root: Path, path: str) -> None:
+def _from_tree(project: Project, record: Record, root: Path, path: str) -> None:
     "Let a file of the working tree appear in the temporary project."
     source, target = _in_tree(project, path).resolve(), place_inside(root, path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    if path in (observed_about(record, "made") or ()):
+    if path in record.observed.made:
         shutil.copyfile(source, target)
     else:
         target.symlink_to(source)
@@ -199,11 +201,11 @@ def _from_tree(project: Project, record: dict, root: Path, path: str) -> None:
 def write_observed(
     store: Store,  # where contents are kept
     project: Project,  # whose working tree has the others
-    record: dict,  # of a stage
+    record: Record,  # of a stage
     root: Path,  # of the temporary project
 ) -> None:  # raises `IntegrityError` for a path that leads out
     "Lay out what a stage read by itself in the project: files, and names of folders."
-    programs = observed_about(record, "programs") or ()
+    programs = record.observed.programs
     for path, digest in observed_group(record, "files").items():
         _clear_way(root, path)
         if digest is None:
@@ -218,11 +220,11 @@ def write_observed(
 # %% ../../nbs/history/080_carried.ipynb #9f10ea3b
 def write_outside(
     store: Store,  # where contents are kept
-    record: dict,  # of a stage
+    record: Record,  # of a stage
     site: Path,  # folder for them; made when there are any
 ) -> bool:  # whether there are any; raises `IntegrityError`
     "Lay out the modules that a stage imported from outside of the project."
-    places, modules = observed_about(record, "modules") or {}, observed_group(record, "modules")
+    places, modules = record.observed.modules, observed_group(record, "modules")
     kept = {name: digest for name, digest in modules.items() if digest and is_kept(store, record, digest)}
     for name, digest in kept.items():
         lay_out(site, places.get(name, f"{name.replace('.', '/')}.py"), get(store, digest))
@@ -231,7 +233,7 @@ def write_outside(
 
 def site_of_stage(
     store: Store,  # where contents are kept
-    record: dict,  # of a stage
+    record: Record,  # of a stage
     site: Path,  # folder with a copy of mlnb, if one is needed
     own: Path,  # folder of this stage, not there yet
 ) -> Path | None:  # None when the installed modules will do

@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 import mlnb
 from ..flow.dependencies import Dependencies
-from ..flow.fanout_parts import input_of
 from ..flow.key import STAGE_FORMAT, env_digest
 from ..flow.observed import installed_as
 from ..flow.run import quiet_signals
@@ -37,11 +36,14 @@ from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage, read_stage
 from ..sources.pin import pin_source
 from ..sources.source import Partition, read_copy
+from ..store.border import InnerPath, has_form
+from ..store.descriptions import input_of
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store
-from ..store.observed_contents import is_inner_path, observed_about, observed_group
+from ..store.observed_contents import observed_group
+from ..store.record import Record
 from ..store.settings import Project
 from ..store.url import scheme_of
 
@@ -94,13 +96,13 @@ def _then_and_now(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
 
 
 def environment_differences(
-    records: list[dict],  # records of the stages to repeat
+    records: list[Record],  # records of the stages to repeat
     packages: dict,  # what is installed now
 ) -> list[dict]:  # {"name", "a": then, "b": now}
     "What of the environment is not as it was."
     found = {}
     for record in records:
-        for name, then, now in _then_and_now(record["parts"], packages):
+        for name, then, now in _then_and_now(record.parts, packages):
             if then != now:
                 found[name] = {"name": name, "a": then, "b": now}
     return list(found.values())
@@ -167,32 +169,32 @@ def _installed_module(name: str) -> tuple[Path, str]:
 
 
 def changed_modules(
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
 ) -> dict[str, Path]:  # dotted name -> path below the package
     "The modules of mlnb that a stage used and that do something else now, or are gone."
     found = {}
-    for name in (name for name in record["modules"] if name.startswith("mlnb.")):
+    for name in (name for name in record.modules if name.startswith("mlnb.")):
         file, package = _installed_module(name)
-        if not file.is_file() or read_module(file, package)[0] != record["parts"]["modules"][name]:
+        if not file.is_file() or read_module(file, package)[0] != record.parts["modules"][name]:
             found[name] = file.relative_to(_MLNB_FOLDER)
     return found
 
 
-def _write_in_place(store: Store, record: dict, root: Path) -> None:
+def _write_in_place(store: Store, record: Record, root: Path) -> None:
     "Write own modules also where they lay, beside what they may read."
-    for name, place in (observed_about(record, "places") or {}).items():
-        if name in record["modules"]:
-            lay_out(root, place, get(store, record["modules"][name]))
+    for name, place in record.observed.places.items():
+        if name in record.modules:
+            lay_out(root, place, get(store, record.modules[name]))
 
 
 def write_modules(
     store: Store,  # where they are kept
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
     root: Path,  # of the temporary project
     site: Path,  # folder for a copy of mlnb
 ) -> bool:  # whether the kernel has to look into `site`
     "Write the modules that a record keeps."
-    kept, changed = record["modules"], changed_modules(record)
+    kept, changed = record.modules, changed_modules(record)
     if changed and not (site / "mlnb").exists():
         shutil.copytree(_MLNB_FOLDER, site / "mlnb", ignore=shutil.ignore_patterns("__pycache__"))
     own = {name: _own_file(Path(), name, kept) for name in kept if not name.startswith((".", "mlnb."))}
@@ -206,15 +208,15 @@ def write_modules(
 
 # %% ../../nbs/history/090_checkout.ipynb #15167348
 def partitions_of(
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
 ) -> list[tuple[str, Partition]]:  # source as written, partition
     "What a stage read of outside data."
-    sources = record.get("sources", {})
+    sources = record.sources
     return [(name, Partition(*p)) for name, partitions in sources.items() for p in partitions]
 
 
 def depth_of(
-    records: list[dict],  # records of the stages to repeat
+    records: list[Record],  # records of the stages to repeat
 ) -> int:  # folders that a path goes up, at most
     "How deep a temporary project has to lie, so that `../data` stays inside the scratch folder."
     paths = [partition.path for record in records for _, partition in partitions_of(record)]
@@ -223,7 +225,7 @@ def depth_of(
 
 def link_sources(
     project: Project,  # where the files are
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
     root: Path,  # of the temporary project
 ) -> None:
     "Let the files of sources appear under the same relative path."
@@ -253,37 +255,37 @@ def scratch_folder(
 Checkout = tuple[Plan, Callable[[dict], Step], Path]  # plan, step of a record, scratch for attempts
 
 
-def _write_notebook(store: Store, root: Path, record: dict) -> Path:
+def _write_notebook(store: Store, root: Path, record: Record) -> Path:
     "Write the notebook of a stage to where it was."
-    file = Path(record["file"])
+    file = Path(record.file)
     place = file.name if file.is_absolute() else file.as_posix()
-    return lay_out(root, place, get(store, record["source"]))
+    return lay_out(root, place, get(store, record.source))
 
 
-def _write_scripts(store: Store, root: Path, record: dict, stage: Stage) -> None:
+def _write_scripts(store: Store, root: Path, record: Record, stage: Stage) -> None:
     "Write the files that cells run by their paths, to where those lead."
-    for name in (name for name in record["modules"] if name.startswith(".")):
+    for name in (name for name in record.modules if name.startswith(".")):
         place = os.path.relpath(os.path.normpath(stage.path.parent / name), root)
-        if is_inner_path(place):
-            lay_out(root, place, get(store, record["modules"][name]))
+        if has_form(InnerPath, place):
+            lay_out(root, place, get(store, record.modules[name]))
 
 
-def _step_as_recorded(project: Project, store: Store, root: Path, record: dict) -> Step:
+def _step_as_recorded(project: Project, store: Store, root: Path, record: Record) -> Step:
     "Lay out notebook and data of one stage; its step has the inputs and sources of then."
-    stage = read_stage(_write_notebook(store, root, record), record["pipeline"], root)
+    stage = read_stage(_write_notebook(store, root, record), record.pipeline, root)
     _write_scripts(store, root, record, stage)
     link_sources(project, record, root)
     write_observed(store, project, record, root)
-    sources, parts = record.get("sources", {}), record["parts"]
+    sources, parts = record.sources, record.parts
     installed = {name: parts.get(name, {}) for name in ("builds", "edited", "startup")}
     return Step(
         stage,
-        record.get("each"),
+        record.each,
         "stale",
-        key=record["key"],
-        parts=record["parts"],
+        key=record.key,
+        parts=record.parts,
         record=record,
-        inputs={name: input_of(artifact) for name, artifact in record["inputs"].items()},
+        inputs={name: input_of(artifact) for name, artifact in record.inputs.items()},
         sources={name: [Partition(*p) for p in partitions] for name, partitions in sources.items()},
         found=Dependencies(parts["modules"], parts["packages"], **installed),
     )
@@ -293,7 +295,7 @@ def _step_as_recorded(project: Project, store: Store, root: Path, record: dict) 
 def checkout(
     project: Project,  # of the working tree
     store: Store,  # with the records; it is only read
-    records: list[dict],  # records of the stages to repeat
+    records: list[Record],  # records of the stages to repeat
     profile: str,  # profile of the run
 ) -> Iterator[Checkout]:  # gone at the end, with all that was saved in it
     "A temporary project and an overlay."

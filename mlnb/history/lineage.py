@@ -35,6 +35,7 @@ from ..store.errors import UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.observed_contents import observed_group
+from ..store.record import Record
 from ..store.runs import experiment_of, read_run, run_ids
 from ..store.settings import Project
 from ..store.tombstones import is_erased
@@ -67,11 +68,11 @@ class Graph(Struct):
         return {"nodes": list(self.nodes.values()), "edges": [{"from": a, "to": b} for a, b in self.edges]}
 
 # %% ../../nbs/history/040_lineage.ipynb #bcab492e
-def _code_behind(record: dict) -> Iterator[tuple[str, str, str | None]]:
+def _code_behind(record: Record) -> Iterator[tuple[str, str, str | None]]:
     "Kind, name and digest of what a stage was made of besides artifacts and data."
-    if record.get("source"):
-        yield "notebook", record["file"], record["source"]
-    for name, digest in record.get("modules", {}).items():
+    if record.source:
+        yield "notebook", record.file, record.source
+    for name, digest in record.modules.items():
         yield "module", name, digest
     for name, digest in observed_group(record, "modules").items():
         yield "module", name, digest
@@ -81,32 +82,32 @@ def _code_behind(record: dict) -> Iterator[tuple[str, str, str | None]]:
         yield "file", name, digest
     packages = observed_group(record, "packages")
     seen = {name: (version or "").partition(" ")[0] for name, version in packages.items()}
-    for name, version in (record["environment"]["packages"] | seen).items():
+    for name, version in (record.environment["packages"] | seen).items():
         yield "package", f"{name} {version}", None
-    if record.get("lock"):
-        yield "lock", "lock file", record["lock"]
+    if record.lock:
+        yield "lock", "lock file", record.lock
 
 
-def _add_output(graph: Graph, record: dict, name: str) -> str:
+def _add_output(graph: Graph, record: Record, name: str) -> str:
     "Add an artifact that a stage made."
-    output = record["outputs"][name]
+    output = record.outputs[name]
     about = {"type": output["type"], "bytes": output["bytes"]}
-    return graph.node("artifact", f"{record['pipeline']}/{name}", output["digest"], **about)
+    return graph.node("artifact", f"{record.pipeline}/{name}", output["digest"], **about)
 
 
 def add_stage(
     graph: Graph,  # gets the nodes
     project: Project,  # whose pages are looked for
-    record: dict,  # record of the stage
+    record: Record,  # record of the stage
     with_code: bool,  # whether code, packages and what it read by itself are added
     only: str | None = None,  # this output, empty = none; None = all
 ) -> str:  # id of the stage's node
     "Add a stage with its outputs, and what it was made of besides other artifacts."
-    name = f"{record['pipeline']}/{unit_name(record['stage'], record.get('each'))}"
-    stage = graph.node("stage", name, record["key"], run=record["run"])
-    for output in record["outputs"] if only is None else filter(None, [only]):
+    name = f"{record.pipeline}/{unit_name(record.stage, record.get('each'))}"
+    stage = graph.node("stage", name, record.key, run=record.run)
+    for output in record.outputs if only is None else filter(None, [only]):
         graph.edge(stage, _add_output(graph, record, output))
-    page = f"{record['pipeline']}/{record['run']}/{record['stage']}.html"
+    page = f"{record.pipeline}/{record.run}/{record.stage}.html"
     if (project.reports / page).is_file():
         graph.edge(stage, graph.node("page", page))
     for code in _code_behind(record) if with_code else ():
@@ -123,18 +124,18 @@ def _add_partition(graph: Graph, path: str, size: int, digest: str) -> str:
 
 def add_sources(
     graph: Graph,  # gets the nodes
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
     stage: str,  # id of its node
     only: str | None = None,  # this source; None = all
 ) -> None:
     "Add the sources that a stage read, with their partitions."
-    for written, digest in record["parts"].get("sources", {}).items():
+    for written, digest in record.parts.get("sources", {}).items():
         name = parse_name(written).name
         if only not in (None, name):
             continue
         source = graph.node("source", name, digest)
         graph.edge(source, stage)
-        for partition in record.get("sources", {}).get(written, []):
+        for partition in record.sources.get(written, []):
             graph.edge(_add_partition(graph, *partition), source)
 
 # %% ../../nbs/history/040_lineage.ipynb #a66d30f4
@@ -153,7 +154,7 @@ def _add_value(graph: Graph, value: NamedValue) -> str:
     return graph.node(*(("file", name) if is_file else ("artifact", f"{pipeline}/{name}")), digest)
 
 
-def _add_maker(graph: Graph, project: Project, record: dict, value: NamedValue) -> str:
+def _add_maker(graph: Graph, project: Project, record: Record, value: NamedValue) -> str:
     "Add a stage that made a value, with the data and the code behind it."
     is_file = value[0] == OF_PROJECT
     stage = add_stage(graph, project, record, True, "" if is_file else value[1])
@@ -162,9 +163,9 @@ def _add_maker(graph: Graph, project: Project, record: dict, value: NamedValue) 
     return stage
 
 
-def _value_of(record: dict, name: str) -> NamedValue:
+def _value_of(record: Record, name: str) -> NamedValue:
     "A value that a record saved."
-    return record["pipeline"], name, record["outputs"][name]["digest"]
+    return record.pipeline, name, record.outputs[name]["digest"]
 
 
 def _add_possible_lists(
@@ -181,7 +182,7 @@ def _add_possible_lists(
 def lineage_up(
     known: RecordGraph,  # all records of the project
     project: Project,  # whose pages are looked for
-    records: list[dict],  # that made the value, of parts one each
+    records: list[Record],  # that made the value, of parts one each
     name: str,  # name of the artifact
 ) -> Graph:  # a stage in doubt has `may_be`
     "Everything that a value was made from, to data, code and packages."
@@ -223,7 +224,7 @@ def _beginning(graph: RecordGraph, start: Graph) -> Derived:
     return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r["key"] in stages])
 
 
-def _add_reader(start: Graph, project: Project, record: dict, values: list, may_be: bool) -> str:
+def _add_reader(start: Graph, project: Project, record: Record, values: list, may_be: bool) -> str:
     "Add a stage below what it was made from."
     stage = add_stage(start, project, record, False)
     if may_be:
@@ -233,7 +234,7 @@ def _add_reader(start: Graph, project: Project, record: dict, values: list, may_
     return stage
 
 
-def _add_files(start: Graph, graph: RecordGraph, record: dict, stage: str) -> None:
+def _add_files(start: Graph, graph: RecordGraph, record: Record, stage: str) -> None:
     "Add what a stage left in files of the project that another stage read by itself."
     for value in files_made(record):
         readers = graph.readers.get(value[-1], ())
@@ -294,7 +295,7 @@ def source_lineage(
     graph = Graph()
     for record in every_record(store, project):
         read = {
-            parse_name(written).name: digest for written, digest in record["parts"].get("sources", {}).items()
+            parse_name(written).name: digest for written, digest in record.parts.get("sources", {}).items()
         }
         if name in read and read[name].startswith(ref or ""):
             add_sources(graph, record, add_stage(graph, project, record, False), name)
@@ -306,7 +307,7 @@ def source_lineage(
 
 def _other_lineage(store: Store, project: Project, found: Found, name: str) -> str:
     "What to ask instead of where a value came from that was never committed."
-    pipeline = found.record["pipeline"]
+    pipeline = found.record.pipeline
     is_own = (r["pipeline"] == pipeline and name in r["outputs"] for r in every_record(store, project))
     if any(is_own):
         return f"take a committed one: `mlnb artifacts {pipeline}/{name}` lists them"

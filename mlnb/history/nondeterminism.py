@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..store.artifacts import Artifact, artifact_of, get_value, suffix_of
+from ..store.artifacts import get_value, suffix_of
+from ..store.descriptions import Artifact
 from ..store.errors import MlnbError
 from ..store.objects import Store
 

@@ -38,7 +38,8 @@ from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
 from ..store.errors import UsageError
 from ..store.objects import Store, get, open_store, put
-from ..store.records import commit, find_record, find_result, is_whole, output_digests, told_run
+from ..store.record import Record
+from ..store.records import commit, find_record, find_result, is_whole, output_digests
 from ..store.settings import Project
 
 # %% ../../nbs/history/100_reproduce.ipynb #3b4fed1a
@@ -116,12 +117,12 @@ def trees_of_stage(
 
 def clues(
     store: Store,  # where the code is kept
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
 ) -> list[Clue]:  # one of each kind and place
     "What in the kept code may give another result each time."
-    cells = read_notebook(get(store, record["source"]), record["file"])[1]
-    trees = trees_of_stage(cells, record["modules"], partial(get, store))
-    return clues_of(trees, record["parts"]["options"]["threads"], carries_files(record))
+    cells = read_notebook(get(store, record.source), record.file)[1]
+    trees = trees_of_stage(cells, record.modules, partial(get, store))
+    return clues_of(trees, record.parts["options"]["threads"], carries_files(record))
 
 # %% ../../nbs/history/100_reproduce.ipynb #4f27efbb
 def _compared_output(store: Store, name: str, a: dict | None, b: dict | None) -> dict:
@@ -151,12 +152,12 @@ def _all_same(rows: list[dict]) -> bool:
 def keep_evidence(
     store: Store,  # of the project
     overlay: Store,  # that has the new result
-    record: dict,  # that holds for the key
+    record: Record,  # that holds for the key
     attempt: Attempt,  # of the same key, with another result
 ) -> bool:  # whether it was kept
     "Keep a second, different result of a key."
-    is_readable = all(is_whole(store, output) for output in record["outputs"].values())
-    if not is_readable or set(attempt.outputs) != set(record["outputs"]):
+    is_readable = all(is_whole(store, output) for output in record.outputs.values())
+    if not is_readable or set(attempt.outputs) != set(record.outputs):
         return False
     for output in attempt.outputs.values():
         for digest in (*output.get("parts", ()), output["digest"]):
@@ -191,14 +192,14 @@ def stage_again(
     record, stem = step.record, file_stem(step.stage.name, step.each)
     folder, own = rerun.scratch / f"attempt-{stem}", rerun.scratch / f"site-{stem}"
     site = site_of_stage(rerun.store, record, rerun.site, own)
-    attempt = attempt_again(rerun.plan, step, told_run(record), folder, site)
+    attempt = attempt_again(rerun.plan, step, record.told_run, folder, site)
     entry = {"name": step.name, "state": "failed", "outputs": [], "metrics": [], "seconds": attempt.seconds}
     entry |= {"error": None, "why": [], "evidence": False}
     if attempt.kind is not None:
         why = clue_lines([clue for clue in clues(rerun.store, record) if clue.kind in _FAILING_CLUES])
         return entry | {"error": attempt.error, "why": why}
-    outputs = compared(rerun.plan.store, record["outputs"], attempt.outputs)
-    metrics = differences(record["metrics"], attempt.metrics)
+    outputs = compared(rerun.plan.store, record.outputs, attempt.outputs)
+    metrics = differences(record.metrics, attempt.metrics)
     entry |= {"state": "reproduced", "outputs": outputs, "metrics": metrics}
     if _all_same(outputs):
         return entry
@@ -230,7 +231,7 @@ def sources_moved(
     project: Project,  # where the sources are declared
     store: Store,  # with the copies of what came from elsewhere
     profile: str,  # profile of the run
-    records: list[dict],  # records of the stages to repeat
+    records: list[Record],  # records of the stages to repeat
 ) -> list[str]:  # a sentence each, without repetitions
     "What of outside data, and of what stages read by themselves, is no longer what it was."
     read = [one for record in records for one in partitions_of(record)]
@@ -239,7 +240,7 @@ def sources_moved(
     return list(dict.fromkeys(filter(None, said)))
 
 
-def _not_started(document: dict, records: list[dict], packages: dict) -> dict:
+def _not_started(document: dict, records: list[Record], packages: dict) -> dict:
     "What `reproduce` answers when only the environment has been looked at."
     return {
         "run": document["run"],
@@ -248,7 +249,7 @@ def _not_started(document: dict, records: list[dict], packages: dict) -> dict:
         "exit_code": EXIT_CODES["environment"],
         "environment": environment_differences(records, packages),
         "sources": [],
-        "lock": next((record["lock"] for record in records if record.get("lock")), None),
+        "lock": next((record.lock for record in records if record.lock), None),
         "stages": [],
         "first": None,
     }
@@ -296,10 +297,10 @@ def _step_to_check(plan: Plan, stage: str) -> Step:
 
 
 def _odd_one(
-    store: Store, record: dict | None, first: Attempt, second: Attempt
+    store: Store, record: Record | None, first: Attempt, second: Attempt
 ) -> tuple[list, Attempt | None]:
     "Outputs side by side, and the attempt that differs from the record, else from the other; None = equal."
-    pairs = [(record["outputs"], first), (record["outputs"], second)] if record else []
+    pairs = [(record.outputs, first), (record.outputs, second)] if record else []
     for before, after in [*pairs, (first.outputs, second)]:
         rows = compared(store, before, after.outputs)
         if not _all_same(rows):
@@ -317,7 +318,7 @@ def _run_twice(plan: Plan, step: Step, as_run: str, scratch: Path, server: Path 
 
 
 def warm_cold_difference(
-    record: dict | None,  # that holds for the key
+    record: Record | None,  # that holds for the key
     warm: Attempt,  # on a kernel of the server
     cold: Attempt,  # on one that was started for it
 ) -> str | None:  # a sentence; None when they do not differ in that way
@@ -346,7 +347,7 @@ def check_determinism(
     found |= {"evidence": False, "kernels": ["warm" if server else "cold", "cold"], "said": None}
     with scratch_folder("mlnb-determinism-") as scratch:
         overlay = open_store(Path(scratch, "overlay"), below=plan.store)
-        twin, as_run = replace(plan, store=overlay), told_run(record) if record else "determinism"
+        twin, as_run = replace(plan, store=overlay), record.told_run if record else "determinism"
         attempts = _run_twice(twin, step, as_run, Path(scratch), server)
         found["said"] = warm_cold_difference(record, *attempts) if server else None
         failed = [n for n, attempt in enumerate(attempts) if attempt.kind]

@@ -17,16 +17,17 @@ from ..flow.meaning import every_meaning, find_artifact
 from ..store.errors import UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.records import outcome_of, output_digests, results_of, was_erased
 from ..store.refs import read_ref
 from ..store.runs import experiment_of
 from ..store.settings import DEFAULT_PROFILE, Project
 
 # %% ../../nbs/history/030_results.ipynb #2580c666
-def _output_row(store: Store, record: dict, name: str, run: str, **about) -> dict:
+def _output_row(store: Store, record: Record, name: str, run: str, **about) -> dict:
     "What is said of one output of a record, and of its run."
-    output = record["outputs"][name]
-    place = {"pipeline": record["pipeline"], "stage": record["stage"], "each": record.get("each"), "run": run}
+    output = record.outputs[name]
+    place = {"pipeline": record.pipeline, "stage": record.stage, "each": record.each, "run": run}
     return {
         "name": name,
         "digest": output["digest"],
@@ -48,7 +49,7 @@ def artifacts_of(
     rows = []
     for name, found in every_meaning(store, project, pipelines, profile):
         about = {"profile": found.profile, "experiment": found.experiment, "line": found.line or None}
-        made = [record for record in found.records if name in record["outputs"]]
+        made = [record for record in found.records if name in record.outputs]
         rows += [_output_row(store, record, name, found.run, **about) for record in made]
     return {"artifacts": rows}
 
@@ -87,9 +88,9 @@ def _refs_to(refs: dict[str, str], *names: str) -> list[str]:
     return [ref for ref, target in targets.items() if any(name.startswith(target) for name in names)]
 
 
-def _record_place(record: dict) -> tuple:
+def _record_place(record: Record) -> tuple:
     "What tells a record from all others."
-    return record["pipeline"], record["stage"], record["key"], outcome_of(output_digests(record))
+    return record.pipeline, record.stage, record.key, outcome_of(output_digests(record))
 
 
 def _meant(store: Store, project: Project, names: list[Name], profile: str) -> set[tuple]:
@@ -112,14 +113,14 @@ def versions_of(
     name, records = parse_name(written), every_record(store, project)
     made = [r for r in records if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])]
     if not made:
-        known = sorted({output for record in records for output in record["outputs"]})
+        known = sorted({output for record in records for output in record.outputs})
         raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known))
-    made.sort(key=lambda record: record["run"], reverse=True)
-    runs = {run: document_if_kept(store, run) for run in {record["run"] for record in made}}
+    made.sort(key=lambda record: record.run, reverse=True)
+    runs = {run: document_if_kept(store, run) for run in {record.run for record in made}}
     about = {
         r: {"profile": d.get("profile"), "experiment": experiment_of(d) or None} for r, d in runs.items()
     }
-    found = [_output_row(store, record, name.name, record["run"], **about[record["run"]]) for record in made]
+    found = [_output_row(store, record, name.name, record.run, **about[record.run]) for record in made]
     pipelines = {r["pipeline"] for r in made}
     refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in pipelines}
     meant = _meant(store, project, [name._replace(pipeline=pipeline) for pipeline in pipelines], profile)

@@ -21,6 +21,7 @@ from ..store.digests import digest_of
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get
 from ..store.observed_contents import observed_group
+from ..store.record import Record
 from ..store.records import find_result
 from ..store.tombstones import ErasedError
 
@@ -46,11 +47,11 @@ class CodeCell(NamedTuple):
 
 def code_cells(
     store: Store,  # where the notebook is kept
-    record: dict,  # record of a stage
+    record: Record,  # record of a stage
 ) -> list[CodeCell]:  # empty when the notebook is gone or was erased
     "The code of a recorded stage."
     try:
-        cells = read_notebook(get(store, record["source"]), record["file"])[1]
+        cells = read_notebook(get(store, record.source), record.file)[1]
     except (ErasedError, IntegrityError, KeyError):
         return []
     found = []
@@ -123,13 +124,13 @@ def aspects_of(
         "parameters": {name: parameter["value"] for name, parameter in run["parameters"].items()},
         "metrics": _of_stages(stages, "metrics"),
         "artifacts": _of_stages(stages, "outputs"),
-        "packages": _merged_records(record["environment"]["packages"] for record in records.values()),
+        "packages": _merged_records(record.environment["packages"] for record in records.values()),
         "cells": {unit: code_cells(store, record) for unit, record in records.items()},
         "modules": _merged_records(
-            record["parts"]["modules"] | observed_group(record, "modules") for record in records.values()
+            record.parts["modules"] | observed_group(record, "modules") for record in records.values()
         ),
         "sources": _merged_records(
-            record["parts"]["sources"] | observed_group(record, "files") | observed_group(record, "outside")
+            record.parts["sources"] | observed_group(record, "files") | observed_group(record, "outside")
             for record in records.values()
         ),
         "environment": run.get("environment") or {},

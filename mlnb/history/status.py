@@ -24,6 +24,7 @@ from ..notebook.pipeline import read_pipeline
 from ..notebook.soundness import as_read, problem_documents
 from ..store.errors import MlnbError, UsageError
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.records import has_records, records_of
 from ..store.runs import document_of, experiment_of, run_ids
 from ..store.settings import Project
@@ -169,13 +170,13 @@ def _never_line(last: dict, has_others: bool = False) -> str:
 
 def _newest_records(store: Store, pipeline: str, stage: str) -> dict[str, dict]:
     "The newest record of a stage, or of each of its parts, by name."
-    records = sorted(records_of(store, pipeline, stage), key=lambda record: record["run"])
-    return {unit_name(stage, record.get("each")): record for record in records}
+    records = sorted(records_of(store, pipeline, stage), key=lambda record: record.run)
+    return {unit_name(stage, record.each): record for record in records}
 
 
-def _after(record: dict | None, last: dict) -> dict:
+def _after(record: Record | None, last: dict) -> dict:
     "An outcome, or the record that was committed after it."
-    if record is None or record["run"] < last["run"]:
+    if record is None or record.run < last["run"]:
         return last
     return {n: record.get(n) for n in ("run", "started_utc")} | {
         "state": "committed",

@@ -9,14 +9,15 @@ That the module was the project's own is written down: in the record of the stag
 __all__ = ['place_in_record', 'deleted_in_git', 'WasAt', 'recorded_place', 'module_gone']
 
 # %% ../../nbs/notebook/220_gone.ipynb #57947887
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from .stage import Stage
 from ..store.errors import MlnbError
-from ..store.observed_contents import observed_about, observed_group, written_files
+from ..store.observed_contents import observed_group
+from ..store.record import Record
 from ..store.records import records_of
 from ..store.settings import Project, project_store
 
@@ -29,11 +30,11 @@ def _is_file_of(path: str, top: str) -> bool:
 
 
 def place_in_record(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
     top: str,  # name of a module, without dots
 ) -> str | None:  # path below the project; None when it knows of none
     "Where an own module was when a stage ran."
-    places = sorted((observed_about(record, "places") or {}).items())
+    places = sorted(record.observed.places.items())
     own = [path for name, path in places if name.partition(".")[0] == top]
     opened = (path for path in observed_group(record, "files") if _is_file_of(path, top))
     return next(iter(own), None) or next(opened, None)
@@ -98,7 +99,7 @@ def recorded_place(
     "Where the newest records of some stages say that an own module was, and who made it."
     records = _newest_of_stages(project, stages)
     place = next(filter(None, (place_in_record(record, top) for record in records)), None)
-    written = [(path, record["stage"]) for record in records for path in written_files(record)]
+    written = [(path, record.stage) for record in records for path in record.observed.written]
     made = [one for one in written if one[0] == place or (place is None and _is_file_of(one[0], top))]
     return WasAt(*made[0]) if made else WasAt(place) if place else None
 

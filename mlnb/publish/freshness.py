@@ -14,7 +14,6 @@ __all__ = ['StepStatus', 'Now', 'stage_now', 'values_then', 'own_changes', 'answ
 from typing import NamedTuple
 
 from ..flow.dependencies import completed, dependencies_of
-from ..flow.fanout_parts import input_of
 from ..flow.freshness import OBSERVED, locations_of, packages_brought, parts_as_now, without_made
 from ..flow.key import explain, key_parts
 from ..flow.parameter_values import Value
@@ -26,9 +25,11 @@ from ..notebook.installed_files import startup_files
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.source import Partition
+from ..store.descriptions import input_of
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.settings import Project
 
 # %% ../../nbs/publish/230_freshness.ipynb #6416876a
@@ -51,50 +52,48 @@ class Now(NamedTuple):
 
 
 def stage_now(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     now: Now,  # the project, read once
 ) -> Stage | None:  # None when the project has it no more
     "The stage that a record was made by, as it is now."
-    pipeline = now.pipelines.get(record["pipeline"])
-    return pipeline.stages.get(record["stage"]) if pipeline else None
+    pipeline = now.pipelines.get(record.pipeline)
+    return pipeline.stages.get(record.stage) if pipeline else None
 
 # %% ../../nbs/publish/230_freshness.ipynb #1f9dcf0d
 def values_then(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     stage: Stage,  # as it is now
 ) -> dict[str, Value]:  # by name, for `key_parts`
     "Values of a stage's parameters in the run that made a record."
-    then = {name: parameter["value"] for name, parameter in record["parts"]["parameters"].items()}
+    then = {name: parameter["value"] for name, parameter in record.parts["parameters"].items()}
     return {p.name: Value(then.get(p.name, p.default), "", p.type, ()) for p in stage.parameters}
 
 # %% ../../nbs/publish/230_freshness.ipynb #b81f1bc8
-def _step_as_now(record: dict, stage: Stage, now: Now) -> tuple[Plan, Step]:
+def _step_as_now(record: Record, stage: Stage, now: Now) -> tuple[Plan, Step]:
     "A stage as it is now, given what it was given then."
-    plan = Plan(now.project, now.store, now.pipelines[record["pipeline"]], "", {}, packages=now.packages)
+    plan = Plan(now.project, now.store, now.pipelines[record.pipeline], "", {}, packages=now.packages)
     plan.edits, plan.startup = now.edits, startup_files(now.packages)
     made = {now.project.root / path for path in record.get(OBSERVED, {}).get("made", ())}
     found = without_made(dependencies_of(stage, now.project.root, now.packages), made)
-    inputs = {name: input_of(artifact) for name, artifact in record.get("inputs", {}).items()}
-    sources = {n: [Partition(*p) for p in given] for n, given in record.get("sources", {}).items()}
-    step = Step(
-        stage, record.get("each") if stage.each else None, inputs=inputs, sources=sources, found=found
-    )
+    inputs = {name: input_of(artifact) for name, artifact in record.inputs.items()}
+    sources = {n: [Partition(*p) for p in given] for n, given in record.sources.items()}
+    step = Step(stage, record.each if stage.each else None, inputs=inputs, sources=sources, found=found)
     brought = packages_brought(plan, step)
     step.found = completed(found, now.packages, brought, plan.edits, plan.startup)
     return plan, step
 
 
 def own_changes(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     stage: Stage,  # as it is now
     now: Now,  # the project, read once
 ) -> list[str]:  # sentences; empty when the record's key comes out again
     "What changed in notebook, modules or packages since a record was made."
-    parts, (plan, step) = record["parts"], _step_as_now(record, stage, now)
+    parts, (plan, step) = record.parts, _step_as_now(record, stage, now)
     today = key_parts(stage, values_then(record, stage), {}, {}, step.found, step.each)
     today |= {"inputs": parts["inputs"], "sources": parts["sources"]}
     today = parts_as_now(record, today, locations_of(plan, step))
-    if digest_of(today) == record["key"]:
+    if digest_of(today) == record.key:
         return []
     return [reason["message"] for reason in explain(parts, today, [position for position, _ in stage.code])]
 
@@ -126,22 +125,22 @@ def answers_now(
 
 # %% ../../nbs/publish/230_freshness.ipynb #0b78b791
 def head_changes(
-    record: dict,  # of a stage, in the head of its pipeline
+    record: Record,  # of a stage, in the head of its pipeline
     answers: dict[str, StepStatus | None] | None,  # what `answers_now` gave
 ) -> list[str]:  # sentences; empty when status speaks of this record
     "Why the record of a head is not what holds now."
-    if answers is None or answers.get(record["stage"], "") is None:
+    if answers is None or answers.get(record.stage, "") is None:
         return []
-    answer = answers.get(unit_name(record["stage"], record.get("each")))
+    answer = answers.get(unit_name(record.stage, record.each))
     if answer is None:
         return ["the stage is run for other values now"]
-    if answer.key == record["key"]:
+    if answer.key == record.key:
         return []
     return answer.why or ["other inputs or parameter values are in force now"]
 
 # %% ../../nbs/publish/230_freshness.ipynb #09765d96
 def why_stale(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     now: Now,  # the project, read once
     profile: str,  # of the run that the page belongs to
     is_head: bool,  # whether the head of its pipeline has this record
@@ -156,4 +155,4 @@ def why_stale(
     changes = own_changes(record, stage, now)
     if changes or not is_head:
         return changes
-    return head_changes(record, answers_now(now, record["pipeline"], profile))
+    return head_changes(record, answers_now(now, record.pipeline, profile))

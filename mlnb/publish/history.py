@@ -30,10 +30,11 @@ from .outputs import notebook_without_places, without_places
 from .page_cells import join_outputs
 from .pages import Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
-from ..store.artifacts import artifact_of, suffix_of
+from ..store.artifacts import suffix_of
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store, get
+from ..store.record import Record
 from ..store.refs import read_ref
 from ..store.runs import experiment_of, read_run, run_ids
 from ..store.settings import DEFAULT_PROFILE, Project
@@ -86,10 +87,10 @@ def _value_of_output(store: Store, output: dict) -> Any:
 
 def verdicts_of(
     store: Store,  # where the outputs are
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> list[ShownVerdict]:  # in the order of their names
     "The verdicts among a stage's outputs, as far as they can be read."
-    outputs = sorted(record["outputs"].items())
+    outputs = sorted(record.outputs.items())
     found = [verdict_in(name, _value_of_output(store, output)) for name, output in outputs]
     return [verdict for verdict in found if verdict is not None]
 
@@ -165,12 +166,12 @@ def readable_notebook(
 
 
 def recorded_notebook(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     store: Store,  # where its notebook is kept
 ) -> dict | None:  # None when it is gone
     "The notebook that a record was made by, with its outputs."
     try:
-        return readable_notebook(content_of(store, record["notebook"]) or b"")
+        return readable_notebook(content_of(store, record.notebook) or b"")
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -187,7 +188,7 @@ def _without_places(notebook: dict | None, now: Now) -> dict | None:
 
 
 def shown_notebook(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     now: Now,  # the project, read once
     is_current: bool,  # whether the record's key holds
 ) -> dict | None:  # None when it is gone
@@ -199,25 +200,25 @@ def shown_notebook(
 
 # %% ../../nbs/publish/240_history.ipynb #fa4547a7
 def html_files(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # artifact → digest of its file
     "The `.html` files among a stage's outputs."
-    files = [(name, output) for name, output in record["outputs"].items() if output["codec"] == "file"]
+    files = [(name, output) for name, output in record.outputs.items() if output["codec"] == "file"]
     suffixes = {name: suffix_of(artifact_of(output)).lower() for name, output in files}
     return {name: output["digest"] for name, output in files if suffixes[name] in (".html", ".htm")}
 
 
 def lost_things(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     can_show: bool,  # whether its executed notebook can be read
     whole_reports: dict[str, str],  # those of its `html_files` that can be read
     store: Store,  # where they all are
 ) -> Iterator[tuple[str, bool]]:  # as a page names it, and whether it was erased
     "What a stage left that nobody can have any more: gone, damaged, or erased on purpose."
     if not can_show:
-        yield "the executed notebook", is_erased(store.root, record.get("notebook") or "")
+        yield "the executed notebook", is_erased(store.root, record.notebook or "")
     files = html_files(record)
-    for name, output in record["outputs"].items():
+    for name, output in record.outputs.items():
         was_put_away = records.was_erased(store, output)
         is_there = name in whole_reports if name in files else records.is_whole(store, output)
         if was_put_away or not is_there:
@@ -259,7 +260,7 @@ class ShownRun(NamedTuple):
 # %% ../../nbs/publish/240_history.ipynb #79f9e29c
 def committed_page(
     entry: dict,  # of the stage in the run's document
-    record: dict,  # that the entry points to
+    record: Record,  # that the entry points to
     shown: ShownRun,  # the run, and what it is compared with
 ) -> StagePage:
     "A stage that has a record."
@@ -272,13 +273,13 @@ def committed_page(
     return StagePage(
         entry["name"],
         entry["state"],
-        record_facts(record, reasons, store, shown.made_by(record["run"])),
+        record_facts(record, reasons, store, shown.made_by(record.run)),
         notebook,
         tuple(verdicts_of(store, record)),
         reports,
         loss_sentence(lost),
-        record["run"],
-        record.get("each"),
+        record.run,
+        record.each,
     )
 
 # %% ../../nbs/publish/240_history.ipynb #d3942822
@@ -362,7 +363,7 @@ def _earlier_entry(unit: str, key: str | None, document: dict, store: Store) -> 
     "A stage that was there already and that the run was not asked for, as an entry."
     entry = {"name": unit.partition("[")[0], "state": "cached", "key": key}
     record = entry_record(entry, document, store) or {}
-    return entry | {"each": record.get("each")}
+    return entry | {"each": record.each}
 
 
 def every_entry(

@@ -25,9 +25,10 @@ from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
 from .ledger import Ledger, account
 from .page_cells import hides_code, own_cells, source_of, tags_of
-from ..store.artifacts import each_described, given_artifacts
+from ..store.descriptions import each_described
 from ..store.git_state import git_line
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.records import was_erased
 from ..store.runs import experiment_of
 
@@ -64,10 +65,10 @@ def _as_text(value: Any) -> str:
 
 
 def environment_rows(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # what is empty is left out
     "Python, platform and packages of a record, as text."
-    rows = {name: _as_text(value) for name, value in record.get("environment", {}).items()}
+    rows = {name: _as_text(value) for name, value in record.environment.items()}
     return {name: text for name, text in rows.items() if text}
 
 
@@ -100,12 +101,12 @@ def given_parameters(
 
 
 def values_used(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     made: dict,  # document of the run that made it; may be empty
 ) -> dict[str, str]:  # value and where it came from, by name
     "Values of the parameters that a stage was run with."
-    given, own = given_parameters(made), record.get("each") or {}
-    used = {name: repr(p["value"]) for name, p in record["parts"].get("parameters", {}).items()}
+    given, own = given_parameters(made), record.each or {}
+    used = {name: repr(p["value"]) for name, p in record.parts.get("parameters", {}).items()}
     return {name: text if name in own else given.get(name, text) for name, text in used.items()}
 
 
@@ -117,28 +118,24 @@ def _marked(described: dict[str, dict], store: Store) -> dict[str, dict]:
 
 
 def record_facts(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
     reasons: list[str],  # why it is stale; empty when it is not
     store: Store,  # whose tombstones count
     made: dict,  # document of the run that made it; may be empty
 ) -> Facts:
     "What is known of an execution."
-    identities = {
-        "freshness key": record["key"],
-        "executed notebook": record.get("notebook"),
-        "lock file": record.get("lock"),
-    }
+    identities = {"freshness key": record.key, "executed notebook": record.notebook, "lock file": record.lock}
     return Facts(
-        record["pipeline"],
-        unit_name(record["stage"], record.get("each")),
+        record.pipeline,
+        unit_name(record.stage, record.each),
         "stale" if reasons else "committed",
-        record["run"],
-        record.get("started_utc"),
-        record.get("seconds"),
+        record.run,
+        record.started_utc,
+        record.seconds,
         values_used(record, made),
-        record.get("metrics", {}),
-        _marked(given_artifacts(record), store),
-        _marked(record["outputs"], store),
+        record.metrics,
+        _marked(record.given, store),
+        _marked(record.outputs, store),
         {name: digest for name, digest in identities.items() if digest},
         environment_rows(record) | code_row(made),
         stale_note(reasons),

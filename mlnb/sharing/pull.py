@@ -38,11 +38,11 @@ from mlnb.sharing.trust import (
     settle,
     try_each,
 )
-from ..store.artifacts import given_artifacts
 from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, path_of
 from ..store.pins import protect
+from ..store.record import Record
 from ..store.records import commit, find_record
 from ..store.refs import ref_history
 from ..store.runs import RUN_ID, run_ids, write_run
@@ -72,10 +72,10 @@ def take_object(
     return size
 
 # %% ../../nbs/sharing/040_pull.ipynb #2ac04c7f
-def _limits_to_take(exchange: Exchange, records: list[dict]) -> dict[str, int]:
+def _limits_to_take(exchange: Exchange, records: list[Record]) -> dict[str, int]:
     "The most that is taken of each object that records name and a remote has [bytes], by digest."
     there = sizes_below(exchange.remote, "objects")
-    limits = largest({**limits_of(given_artifacts(record)), **needed(record)} for record in records)
+    limits = largest({**limits_of(record.given), **needed(record)} for record in records)
     present = {digest: limit for digest, limit in limits.items() if object_place(digest) in there}
     return {digest: n for digest, n in present.items() if not is_erased(exchange.store.root, digest)}
 
@@ -143,7 +143,7 @@ def take_records(
     return records, misplaced + refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #05bca1e2
-def _commit_complete(exchange: Exchange, records: list[dict]) -> tuple[int, list[str]]:
+def _commit_complete(exchange: Exchange, records: list[Record]) -> tuple[int, list[str]]:
     "Commit records whose objects are all here or erased: how many are new, and places of the others."
     store, n_new, incomplete = exchange.store, 0, []
     for record in records:

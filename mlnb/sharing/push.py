@@ -47,11 +47,11 @@ from mlnb.sharing.trust import (
     remote_name,
     settle,
 )
-from ..store.artifacts import given_artifacts
 from ..store.digests import canonical_json, sha256_file
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, has, path_of
+from ..store.record import Record
 from ..store.records import is_whole, output_digests
 from ..store.refs import actor, read_ref
 from ..store.runs import document_of, run_ids
@@ -90,10 +90,10 @@ def send_object(
     return size
 
 # %% ../../nbs/sharing/030_push.ipynb #e669c96d
-def _n_missing(store: Store, record: dict) -> int:
+def _n_missing(store: Store, record: Record) -> int:
     "How many objects of a record are not here, though nobody erased them; at least 1 for a torn output."
     gone = [d for d in needed(record) if not has(store, d) and not is_erased(store.root, d)]
-    kept = [one for one in record["outputs"].values() if not is_erased(store.root, one["digest"])]
+    kept = [one for one in record.outputs.values() if not is_erased(store.root, one["digest"])]
     return len(gone) or int(not all(is_whole(store, one) for one in kept))
 
 
@@ -115,11 +115,11 @@ def sendable(
     return complete, left_out
 
 # %% ../../nbs/sharing/030_push.ipynb #2e523112
-def _lacking_objects(exchange: Exchange, records: list[dict]) -> list[str]:
+def _lacking_objects(exchange: Exchange, records: list[Record]) -> list[str]:
     "Digests of the objects that records need, and a remote lacks."
     store = exchange.store
     there, gone = (sizes_below(exchange.remote, folder) for folder in ("objects", "tombstones"))
-    wanted = {digest for one in records for digest in (*needed(one), *limits_of(given_artifacts(one)))}
+    wanted = {digest for one in records for digest in (*needed(one), *limits_of(one.given))}
     here = [d for d in wanted if has(store, d) and f"tombstones/{d}.json" not in gone]
     return sorted(d for d in here if there.get(object_place(d)) != path_of(store, d).stat().st_size)
 
@@ -168,7 +168,7 @@ def send_documents(
     return len(lacking)
 
 # %% ../../nbs/sharing/030_push.ipynb #88598fcc
-def _has_same_outputs(there: bytes, record: dict) -> bool:
+def _has_same_outputs(there: bytes, record: Record) -> bool:
     "Whether a document at a remote says the same of a key as a record here."
     try:
         return output_digests(json.loads(there)) == output_digests(record)
@@ -178,7 +178,7 @@ def _has_same_outputs(there: bytes, record: dict) -> bool:
 
 def kept_otherwise(
     exchange: Exchange,  # whose remote is asked
-    records: list[dict],  # complete ones, as `sendable` gives
+    records: list[Record],  # complete ones, as `sendable` gives
 ) -> list[dict]:  # `path` and `message` of each
     "Records that took the place of a result here, and of which a remote keeps another."
     there, found = sizes_below(exchange.remote, "records"), []
@@ -278,7 +278,7 @@ def _refuse_own_folder(exchange: Exchange) -> None:
         raise UsageError(f"{remote.url} lies in the store itself", "push to another folder")
 
 
-def _send_all(exchange: Exchange, records: list[dict], runs: dict[str, dict]) -> tuple[dict, list[dict]]:
+def _send_all(exchange: Exchange, records: list[Record], runs: dict[str, dict]) -> tuple[dict, list[dict]]:
     "Send everything in its order: what was sent, and what became of the refs."
     n_erased = send_tombstones(exchange)
     lacking = _lacking_objects(exchange, records)

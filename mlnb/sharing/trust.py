@@ -32,7 +32,7 @@ from mlnb.sharing.remote import (
     sizes_below,
     write_remote,
 )
-from ..store.artifacts import each_described, given_artifacts
+from ..store.descriptions import each_described
 from ..store.digests import sha256
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
@@ -40,6 +40,7 @@ from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store
 from ..store.observed_contents import are_sound_observations, kept_contents
+from ..store.record import Record
 from ..store.url import scheme_of, url_identity
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a35774f
@@ -135,19 +136,19 @@ def limits_of(
     return largest(_sizes_in(one) for _, one in each_described(described))
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bc21cf2
-def _code_of(record: dict) -> list[str | None]:
+def _code_of(record: Record) -> list[str | None]:
     "Digests of what a result was made with, read by the stage itself or not; None = no such part."
     parts = [record.get(part) for part in ("notebook", "source", "lock")]
-    return [*parts, *record.get("modules", {}).values(), *kept_contents(record)]
+    return [*parts, *record.modules.values(), *kept_contents(record)]
 
 
 def needed(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> Limits:
     "The objects without which a record is not complete."
     code = dict.fromkeys(filter(None, _code_of(record)), _MOST_CODE)
-    texts = dict.fromkeys(record.get("texts", {}).values(), _MOST_TEXT)
-    return code | texts | limits_of(record["outputs"])
+    texts = dict.fromkeys(record.texts.values(), _MOST_TEXT)
+    return code | texts | limits_of(record.outputs)
 
 # %% ../../nbs/sharing/020_trust.ipynb #6034d545
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -166,28 +167,28 @@ def is_description(
 
 # %% ../../nbs/sharing/020_trust.ipynb #ff3392d0
 def record_place(
-    record: dict,  # what a stage gave, as it was committed
+    record: Record,  # what a stage gave, as it was committed
 ) -> str:  # path below the root
     "Where a record lies at a remote."
-    return f"records/{record['pipeline']}/{record['stage']}/{record['key']}.json"
+    return f"records/{record.pipeline}/{record.stage}/{record.key}.json"
 
 # %% ../../nbs/sharing/020_trust.ipynb #baed87fa
-def _has_names(record: dict) -> bool:
+def _has_names(record: Record) -> bool:
     "Whether the names in a record may become part of a path."
-    is_run = re.fullmatch(r"[A-Za-z0-9-]{1,64}", record["run"]) is not None
-    return is_run and is_name(record["pipeline"]) and is_name(record["stage"]) and is_digest(record["key"])
+    is_run = re.fullmatch(r"[A-Za-z0-9-]{1,64}", record.run) is not None
+    return is_run and is_name(record.pipeline) and is_name(record.stage) and is_digest(record.key)
 
 
-def _has_descriptions(record: dict) -> bool:
+def _has_descriptions(record: Record) -> bool:
     "Whether inputs and outputs are described in the right form."
-    inputs = (one for _, one in each_described(given_artifacts(record)))
-    ones = (*record["outputs"].values(), *inputs)
-    return all(map(is_name, record["outputs"])) and all(map(is_description, ones))
+    inputs = (one for _, one in each_described(record.given))
+    ones = (*record.outputs.values(), *inputs)
+    return all(map(is_name, record.outputs)) and all(map(is_description, ones))
 
 
-def _has_code(record: dict) -> bool:
+def _has_code(record: Record) -> bool:
     "Whether the code of a record is named by digests."
-    code = (*_code_of(record), *record.get("texts", {}).values())
+    code = (*_code_of(record), *record.texts.values())
     return all(digest is None or is_digest(digest) for digest in code)
 
 

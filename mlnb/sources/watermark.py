@@ -17,6 +17,7 @@ from .source import Partition
 from ..store.digests import canonical_json, sha256
 from ..store.errors import IntegrityError
 from ..store.objects import Store, get, put
+from ..store.record import Record
 from ..store.tombstones import ErasedError
 from ..store.url import scheme_of
 
@@ -61,11 +62,11 @@ def newest_read(
     name: str,  # of the source, as written in the stage
     place: str,  # where it is, as settings.ini says
     parameters: dict,  # of the stage, as its key has them
-    history: list[dict],  # records of the stage, newest last
+    history: list[Record],  # records of the stage, newest last
 ) -> tuple[list, list[Partition]] | None:  # its manifest, and all that had been read
     "The record after which a batch goes on: of the same place and the same parameter values."
-    alike = [record for record in reversed(history) if record["parts"]["parameters"] == parameters]
-    for manifest in filter(None, (record.get("sources", {}).get(name) for record in alike)):
+    alike = [record for record in reversed(history) if record.parts["parameters"] == parameters]
+    for manifest in filter(None, (record.sources.get(name) for record in alike)):
         found = read_watermark(store, manifest)
         if found is not None and found[0] == place:
             return manifest, found[1]
@@ -92,7 +93,7 @@ def batch_of(
     place: str,  # where it is, as settings.ini says
     now: list[Partition],  # all its partitions
     parameters: dict[str, Any],  # of the stage, as its key has them
-    history: list[dict],  # records of the stage, newest last
+    history: list[Record],  # records of the stage, newest last
 ) -> tuple[list[Partition], list[str]]:  # watermark and batch; lines for people
     "The partitions that a stage has not read yet."
     found = newest_read(store, name, place, parameters, history)

@@ -16,9 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import NamedTuple
 
-from .artifacts import each_described, given_artifacts
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from .descriptions import each_described
 from .names import parse_name
-from .observed_contents import observed_about, observed_digests, observed_group, written_files
+from .observed_contents import observed_digests, observed_group
+from .record import Record
 from .runs import stage_of_unit
 
 # %% ../../nbs/store/310_derivation.ipynb #f867a42a
@@ -34,30 +38,28 @@ class ReadValue(NamedTuple):
 
 
 def values_read(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
 ) -> Iterator[ReadValue]:  # those of a fan-out one by one
     "What a record read under which names; not its sources."
-    given = given_artifacts(record)
+    given = record.given
     for written, one in each_described(given):
         name, whole = parse_name(written), given[written]
-        value = name.pipeline or record["pipeline"], name.name, one["digest"]
-        yield ReadValue(
-            value, frozenset((one["digest"], *one.get("parts", ()))), whole.get("codec") != "each"
-        )
+        value = name.pipeline or record.pipeline, name.name, one.digest
+        yield ReadValue(value, frozenset((one.digest, *one.parts)), whole.codec != "each")
 
 
 def values_made(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
 ) -> list[NamedValue]:
     "What a record saved."
-    return [(record["pipeline"], name, one["digest"]) for name, one in each_described(record["outputs"])]
+    return [(record.pipeline, name, one.digest) for name, one in each_described(record.outputs)]
 
 
 OF_PROJECT = ""  # in the place of a pipeline: a file, whose name is its path
 
 
 def files_read(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
 ) -> Iterator[ReadValue]:  # not those that were absent
     "What a record was seen to read of the project's files by itself."
     for path, digest in observed_group(record, "files").items():
@@ -66,17 +68,17 @@ def files_read(
 
 
 def files_made(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
 ) -> list[NamedValue]:
     "What a record left in files of the project."
-    return [(OF_PROJECT, path, digest) for path, digest in written_files(record).items()]
+    return [(OF_PROJECT, path, digest) for path, digest in record.observed.written.items()]
 
 
 def source_digests(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
 ) -> set[str]:  # of the partitions
     "Outside data that a record read, from its sources and by itself."
-    partitions = {digest for given in record.get("sources", {}).values() for _, _, digest in given}
+    partitions = {digest for given in record.sources.values() for _, _, digest in given}
     return partitions | observed_digests(record)
 
 # %% ../../nbs/store/310_derivation.ipynb #6eb57624
@@ -94,28 +96,28 @@ def results_in(
 
 # %% ../../nbs/store/310_derivation.ipynb #1f27b771
 def has_list(
-    record: Mapping,  # of any stage
+    record: Record,  # of any stage
 ) -> bool:  # True also when nobody knows
     "Whether a record is a part that has its value from a saved list."
-    return bool(record.get("each")) and record.get("list") != {}
+    return bool(record.each) and record.list_behind != {}
 
 
-def _lists_made(record: Mapping) -> list[NamedValue]:
+def _lists_made(record: Record) -> list[NamedValue]:
     "The lists that a record saved, any of which may be that of a fan-out."
-    of_type = {name: one for name, one in record["outputs"].items() if one.get("type", "list") == "list"}
-    return [] if record.get("each") else values_made({**record, "outputs": of_type})
+    of_type = {name: one for name, one in record.outputs.items() if one.type == "list"}
+    return [] if record.each else values_made(replace(record, outputs=of_type))
 
 
 def _add_lists(
-    found: Mapping[int, Mapping[NamedValue, set[int]]], records: list[Mapping], numbers: Iterable[int]
+    found: Mapping[int, Mapping[NamedValue, set[int]]], records: list[Record], numbers: Iterable[int]
 ) -> None:
     "Add to each part of one run the lists of that run."
     parts = [number for number in numbers if has_list(records[number])]
     saved = [(value, maker) for maker in numbers for value in _lists_made(records[maker]) if parts]
     for part in parts:
-        names = records[part].get("list")
+        names = records[part].list_behind
         for value, maker in saved:
-            if names is None or value[1] in names:
+            if names is UNSET or value[1] in names:
                 found[part][value].add(maker)
 
 # %% ../../nbs/store/310_derivation.ipynb #b3618d67
@@ -132,7 +134,7 @@ class RecordGraph:
 
     def __init__(
         self,
-        records: Iterable[Mapping],  # all that there are
+        records: Iterable[Record],  # all that there are
         documents: Callable[[], Iterable[Mapping]] = tuple,  # those of runs, read when needed
     ):
         self.records, self._documents = list(records), documents
@@ -158,8 +160,8 @@ class RecordGraph:
         "Numbers of the records that each run made or found there, by its pipeline and id."
         found, known = defaultdict(set), defaultdict(list)
         for number, record in enumerate(self.records):
-            found[record["pipeline"], record["run"]].add(number)
-            known[record["pipeline"], record["stage"], record["key"]].append(number)
+            found[record.pipeline, record.run].add(number)
+            known[record.pipeline, record.stage, record.key].append(number)
         for (pipeline, run), results in self.results.items():
             ended = ((pipeline, stage, key) for stage, keys in results.items() for key in keys)
             found[pipeline, run].update(number for one in ended for number in known.get(one, ()))
@@ -177,7 +179,7 @@ class RecordGraph:
     @cached_property
     def kept(self) -> set[str]:
         "Contents that some record keeps, because its stage read them by itself."
-        return {digest for record in self.records for digest in observed_about(record, "kept") or ()}
+        return {digest for record in self.records for digest in record.observed.kept}
 
     @cached_property
     def list_readers(self) -> dict[str, set[int]]:
@@ -214,31 +216,31 @@ class RecordGraph:
             return Makers(writers, len(writers) == 1)
         if not candidates:
             return Makers([], False, True)
-        if record["pipeline"] != read.value[0]:
+        if record.pipeline != read.value[0]:
             return Makers(candidates, len(candidates) == 1)
-        same_run = [n for n in candidates if self.records[n]["run"] == record["run"]]
+        same_run = [n for n in candidates if self.records[n].run == record.run]
         if same_run:
             return Makers(self._own_part(reader, read, same_run), True)
         return self._by_document(reader, read, candidates)
 
     def _by_document(self, reader: int, read: ReadValue, candidates: list[int]) -> Makers:
         "Who made it, by what the run of the reader ended with."
-        results = self.results.get((read.value[0], self.records[reader]["run"]), {})
+        results = self.results.get((read.value[0], self.records[reader].run), {})
         known = self._among(candidates, results)
         if known:
             return Makers(self._own_part(reader, read, known), True)
-        left = [n for n in candidates if self.records[n]["stage"] not in results]
+        left = [n for n in candidates if self.records[n].stage not in results]
         return Makers(left or candidates, len(left) == 1, not left)
 
     def _among(self, numbers: list[int], results: Mapping[str, set[str]]) -> list[int]:
         "The records that are results of a run."
         both = ((n, self.records[n]) for n in numbers)
-        return [n for n, record in both if record["key"] in results.get(record["stage"], ())]
+        return [n for n, record in both if record.key in results.get(record.stage, ())]
 
     def _own_part(self, reader: int, read: ReadValue, known: list[int]) -> list[int]:
         "Of several parts the one of the reader's own value, when it read one alone."
-        each = self.records[reader].get("each")
-        own = [n for n in known if each and self.records[n].get("each") == each]
+        each = self.records[reader].each
+        own = [n for n in known if each and self.records[n].each == each]
         return own if own and read.is_part else known
 
     def shown_as(
@@ -248,9 +250,9 @@ class RecordGraph:
     ) -> list[int]:  # numbers of records
         "Who made it in runs that found the reader there already, made by an earlier one."
         record, candidates = self.records[reader], self.makers.get(read.value, [])
-        if len(candidates) < 2 or record["pipeline"] != read.value[0]:
+        if len(candidates) < 2 or record.pipeline != read.value[0]:
             return []
-        shared = self.runs_with.get((record["pipeline"], record["stage"], record["key"]), [])
+        shared = self.runs_with.get((record.pipeline, record.stage, record.key), [])
         return [n for found in shared for n in self._among(candidates, found)]
 
 # %% ../../nbs/store/310_derivation.ipynb #330994a9

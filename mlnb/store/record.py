@@ -8,7 +8,7 @@ Every member that becomes a path, a folder or an object has the form that it mus
 # %% auto #0
 __all__ = ['ObservedParts', 'Observations', 'MadeWith', 'Record']
 
-# %% ../../nbs/store/225_record.ipynb #0aeea1ad
+# %% ../../nbs/store/225_record.ipynb #d9d5b866
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +28,7 @@ from mlnb.store.border import (
 )
 from .descriptions import Artifact, Described
 
-# %% ../../nbs/store/225_record.ipynb #79d4d7ee
+# %% ../../nbs/store/225_record.ipynb #dbf862fe
 class ObservedParts(Document, frozen=True):
     "What was observed and counts in the key, by group and name; null = it was absent."
 
@@ -53,10 +53,10 @@ class Observations(Document, frozen=True):
     native: str = ""  # `observed` or `not observed: why`
     links: Mapping[InnerPath, str] = {}  # that it may have followed inside the project: texts
     asked: tuple[str, ...] = ()  # modules of undeclared packages that its own code imported
-    unsure: tuple[str, ...] = ()  # files and folders that perhaps somebody else looked at
+    unsure: tuple[FolderPath, ...] = ()  # files and folders that perhaps somebody else looked at
     places: Mapping[ModuleName, InnerPath] = {}  # own modules below the project
 
-# %% ../../nbs/store/225_record.ipynb #c24e4619
+# %% ../../nbs/store/225_record.ipynb #9ca33eee
 class MadeWith(Document, frozen=True):
     "The environment of a stage."
 
@@ -79,9 +79,7 @@ class Record(Document, frozen=True, kw_only=True):
     actor: str = "unknown"  # who ran it
     peak_mib: float | None = None  # most memory that it used [MiB]
     inputs: Mapping[WrittenName, Described] = {}  # by name as written
-    list_behind: Mapping[WrittenName, Described] = field(
-        name="list", default_factory=dict
-    )  # of a fan-out's part
+    list_behind: Mapping[WrittenName, Described] | UnsetType = field(name="list", default=UNSET)  # of a part
     sources: Mapping[
         WrittenName, tuple[tuple[str, Size, str], ...]
     ] = {}  # path, bytes and digest of partitions
@@ -107,8 +105,8 @@ class Record(Document, frozen=True, kw_only=True):
 
     @property
     def given(self) -> dict[str, Described]:
-        "What the stage loaded, and the list that it got its value from, by name as written."
-        return {**self.list_behind, **self.inputs}
+        "What the stage loaded, and the list that it got its value from, by name as written; older records do not say it."
+        return {**(self.list_behind or {}), **self.inputs}
 
     @property
     def told_run(self) -> str:

@@ -99,7 +99,7 @@ def digests_of(
     artifact: Any,  # or all parts of a fan-out
 ) -> list[str]:  # of every object that it needs
     "Digests of an artifact and of its files."
-    from mlnb.flow.fanout_parts import Parts
+    from mlnb.store.descriptions import Parts
 
     ones = artifact.artifacts if isinstance(artifact, Parts) else (artifact,)
     return [digest for one in ones for digest in (one.digest, *one.parts)]
@@ -137,7 +137,7 @@ def described(
     from mlnb.flow.meaning import find_artifact, pipeline_here
 
     found = find_artifact(store, project, name, profile, pipeline_here(project))
-    about = {"name": name, "pipeline": found.record["pipeline"], "stage": found.record["stage"]}
+    about = {"name": name, "pipeline": found.record.pipeline, "stage": found.record.stage}
     about |= {"run": found.run, "profile": found.profile, "experiment": found.experiment}
     require_whole(store, found.value, about)
     return found.value, about | {"line": "; ".join(found.notes) or None} | found.value.as_dict()
@@ -150,8 +150,9 @@ def written_out(
     out: str,  # file, or a folder when it ends in a slash
 ) -> str:  # path of what was written
     "Write an artifact to a file in its own format."
-    from mlnb.flow.fanout_parts import Parts, export_parts
+    from mlnb.flow.fanout_parts import export_parts
     from mlnb.store.artifacts import export_value
+    from mlnb.store.descriptions import Parts
     from mlnb.store.names import parse_name
 
     as_folder = out.endswith(("/", os.sep))
@@ -177,8 +178,9 @@ def value_text(
     "The value itself, for people."
     import tempfile
 
-    from mlnb.flow.fanout_parts import Parts, get_parts
+    from mlnb.flow.fanout_parts import get_parts
     from mlnb.store.artifacts import get_value
+    from mlnb.store.descriptions import Parts
 
     read = get_parts if isinstance(artifact, Parts) else get_value
     with reading_noted(store), tempfile.TemporaryDirectory() as folder:
