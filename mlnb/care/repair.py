@@ -44,7 +44,7 @@ def stage_told_by(
     told |= {"attempts": record.attempt, "seconds": record.seconds, "why": []}
     told |= {"outputs": output_digests(record), "metrics": record.metrics, "error": None}
     told |= {"key": record.key}
-    return told | {name: record.get(name) for name in ("notebook", "file", "started_utc", "peak_mib")}
+    return told | {name: getattr(record, name) for name in ("notebook", "file", "started_utc", "peak_mib")}
 
 # %% ../../nbs/care/050_repair.ipynb #83d9a4f8
 def _values_told_by(records: list[Record], origin: str) -> dict[str, dict]:
@@ -54,7 +54,7 @@ def _values_told_by(records: list[Record], origin: str) -> dict[str, dict]:
     return {k: {"value": v.get("value"), "origin": origin, "type": v.get("type")} for k, v in values.items()}
 
 # %% ../../nbs/care/050_repair.ipynb #0a51c953
-def _records_of_run(store: Store, run: str) -> list[dict]:
+def _records_of_run(store: Store, run: str) -> list[Record]:
     "What a run committed, in the order in which its stages started."
     found = [record for record in sound_records(store) if record.run == run]
     return sorted(found, key=lambda record: str(record.started_utc))
@@ -73,15 +73,15 @@ def _seconds_between(start: str, end: str) -> float:
 
 def _told_document(said: dict, records: list[Record]) -> dict:
     "The document of a run, from its event and its records."
-    about, environment = said["about"], records[0].get("environment", {})
-    started = records[0].get("started_utc") or said["at_utc"]
+    about, environment = said["about"], records[0].environment
+    started = records[0].started_utc or said["at_utc"]
     told = {"format": 1, "exit_code": about["exit_code"], "problems": []}
     told |= {name: about[name] for name in ("run", "pipeline", "profile")}
     told |= {"state": said["outcome"], "started_utc": started}
     told |= {"seconds": _seconds_between(started, said["at_utc"]), "actor": said["actor"]}
     return told | {
         "parameters": _values_told_by(records, "default" if about["is_head"] else "option"),
-        "environment": {k: environment[k] for k in ("python", "platform", "mlnb") if k in environment},
+        "environment": {"python": environment.python, "platform": environment.platform},
         "stages": [stage_told_by(record) for record in records],
         "keys": {record.stage: record.key for record in records},
         "head": about["is_head"],

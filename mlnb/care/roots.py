@@ -30,6 +30,8 @@ from ..store.errors import IntegrityError
 from ..store.holders import Held
 from ..store.objects import Store
 from ..store.pins import held_pins, pinned
+from ..store.record import Record
+from ..store.records import record_at
 from ..store.runs import is_alive, run_holder, stage_of_unit
 
 # %% ../../nbs/care/060_roots.ipynb #df19f519
@@ -145,14 +147,14 @@ class RecordFile(NamedTuple):
     "What a collection needs to know of a record."
 
     relative: str  # path below `records/`
-    document: dict  # empty when it is damaged
+    document: Record | None  # None when it is damaged
     digests: set[str]  # that stand anywhere in it
     is_trashed: bool  # whether it lies in the trash
 
     @property
     def is_result(self) -> bool:
         "Whether retention counts it: evidence, damaged and trashed records it does not."
-        return bool(self.document) and not self.is_trashed and self.relative.endswith(".json")
+        return self.document is not None and not self.is_trashed and self.relative.endswith(".json")
 
 
 RecordFiles = dict[str, RecordFile]  # by path below `records/`
@@ -184,9 +186,9 @@ def read_record(
     "What a record says."
     path = folder / relative
     try:
-        document = read_json(path)
+        document = record_at(path)
     except IntegrityError:
-        document = {}
+        return RecordFile(relative, None, digests_in(path), is_trashed)
     except FileNotFoundError:
         return None
     return RecordFile(relative, document, digests_in(path), is_trashed)
@@ -226,8 +228,8 @@ def newest(
     "The records that retention keeps; those in the trash do not count."
     stages = defaultdict(list)
     for record in records.values():
-        if record.is_result:
-            stages[record.relative.rpartition("/")[0]].append((record.document["run"], record.relative))
+        if record.is_result and record.document:
+            stages[record.relative.rpartition("/")[0]].append((record.document.run, record.relative))
     damaged = {one.relative for one in records.values() if not one.document and not one.is_trashed}
     return damaged.union(relative for of in stages.values() for _, relative in newest_of(of, n))
 
@@ -236,8 +238,8 @@ def _makers_of(records: RecordFiles) -> dict[str, set[str]]:
     "Who made which object."
     makers = defaultdict(set)
     for record in records.values():
-        for output in record.document.get("outputs", {}).values():
-            makers[output["digest"]].add(record.relative)
+        for output in record.document.outputs.values() if record.document else ():
+            makers[output.digest].add(record.relative)
     return makers
 
 # %% ../../nbs/care/060_roots.ipynb #05440d75
@@ -252,8 +254,9 @@ def with_origins(
     while waiting:
         relative = waiting.pop()
         found.add(relative)
-        for _, given in each_described(given_artifacts(records[relative].document)):
-            waiting |= makers.get(given["digest"], set()) - found
+        document = records[relative].document
+        for _, given in each_described(document.given if document else {}):
+            waiting |= makers.get(given.digest, set()) - found
     return found
 
 # %% ../../nbs/care/060_roots.ipynb #9c3a3a63
@@ -304,6 +307,12 @@ def saved_by(
     return {digest for one in ones for digest in (one["digest"], *one.get("parts", ()))}
 
 # %% ../../nbs/care/060_roots.ipynb #8e3485a9
+def _makers_runs(records: RecordFiles, kept: set[str]) -> set[str]:
+    "The runs that committed some records."
+    documents = (records[one].document for one in kept)
+    return {document.run for document in documents if document}
+
+
 def look(
     store: Store,  # that is looked through
     retention: Retention,  # what is kept although no ref leads to it
@@ -322,6 +331,6 @@ def look(
     kept |= set().union(*(_relied_on(documents[run]) for run in rooted)) & records.keys()
     kept = with_origins(records, kept, digests)
     kept |= _evidence_of(records, kept)
-    runs = rooted | kept_runs(documents, retention.runs) | {records[one].document.get("run") for one in kept}
+    runs = rooted | kept_runs(documents, retention.runs) | _makers_runs(records, kept)
     digests |= set().union(*(saved_by(store, run, documents.get(run, {})) for run in runs if run))
     return Reachable(digests.union(*(records[one].digests for one in kept)), kept, runs)

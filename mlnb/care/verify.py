@@ -27,7 +27,7 @@ from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, has, put, quarantine
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
-from ..store.records import record_path
+from ..store.records import record_at, record_path
 from ..store.runs import stage_of_unit
 from ..store.tombstones import is_erased
 
@@ -61,7 +61,8 @@ def temporaries(
 # %% ../../nbs/care/020_verify.ipynb #15ab7c20
 def _code_roles(record: Record) -> Iterator[tuple[str, str]]:
     "Digest and part of each object that says how a result was made."
-    yield from ((record[part], part) for part in ("notebook", "source", "lock") if record.get(part))
+    code = {"notebook": record.notebook, "source": record.source, "lock": record.lock}
+    yield from ((digest, part) for part, digest in code.items() if digest)
     yield from ((digest, name) for name, digest in record.texts.items())
     yield from ((digest, f"module {name}") for name, digest in record.modules.items())
     yield from kept_contents(record).items()
@@ -74,7 +75,7 @@ def object_roles(
     pipeline, stage = record.pipeline, record.stage
     roles = {}
     for name, output in record.outputs.items():
-        roles |= dict.fromkeys((output["digest"], *output.get("parts", ())), f"{pipeline}/{name}")
+        roles |= dict.fromkeys((output.digest, *output.parts), f"{pipeline}/{name}")
     for digest, part in _code_roles(record):
         roles.setdefault(digest, f"{pipeline}/{stage} ({part})")
     return roles
@@ -91,9 +92,13 @@ def sound_documents(
 
 def sound_records(
     store: Store,  # where to look; what lies in a store below is not its own
-) -> list[dict]:  # every record of every stage that can be read
-    "All records, in order of their paths."
-    return list(sound_documents(sorted((store.root / "records").glob("*/*/*.json"))))
+) -> list[Record]:  # every record of every stage that can be read
+    "All records, in order of their paths; the damaged and those that are gone meanwhile are left out."
+    found = []
+    for path in sorted((store.root / "records").glob("*/*/*.json")):
+        with suppress(IntegrityError, FileNotFoundError):
+            found.append(record_at(path))
+    return found
 
 # %% ../../nbs/care/020_verify.ipynb #d4f2639a
 class Use(NamedTuple):
@@ -110,7 +115,7 @@ def uses_of(
     "Where records point to objects."
     found: dict[str, list[Use]] = {digest: [] for digest in digests}
     for record in sound_records(store) if digests else ():
-        stage = {name: record[name] for name in ("pipeline", "stage", "key", "run")}
+        stage = {name: getattr(record, name) for name in ("pipeline", "stage", "key", "run")}
         for digest, role in object_roles(record).items():
             if digest in found:
                 found[digest].append(Use(role, stage))

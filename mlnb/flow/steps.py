@@ -56,8 +56,7 @@ class Step(Struct):
 
     def output(self, name: str) -> Artifact | None:
         "An artifact that it saves; None while that is not made."
-        outputs = self.record.outputs if self.state == "cached" and self.record else {}
-        return artifact_of(outputs[name]) if name in outputs else None
+        return self.record.outputs.get(name) if self.state == "cached" and self.record else None
 
 # %% ../../nbs/flow/120_steps.ipynb #112f73cc
 class Plan(Struct):

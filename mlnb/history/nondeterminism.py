@@ -142,11 +142,10 @@ def _content_difference(store: Store, first: Artifact, other: Artifact) -> str:
 
 def output_difference(
     store: Store,  # that has both, or an overlay over the first's
-    a: dict,  # an output as a record describes it
-    b: dict,  # the output of the second result
+    first: Artifact,  # an output of the first result
+    other: Artifact,  # the output of the second result
 ) -> str:  # a sentence that begins with `it`
     "How two results under one name differ."
-    first, other = artifact_of(a), artifact_of(b)
     if first.codec != other.codec:
         return f"it is kept as {other.codec}, not as {first.codec}"
     try:

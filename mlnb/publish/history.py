@@ -31,6 +31,7 @@ from .page_cells import join_outputs
 from .pages import Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
+from ..store.descriptions import Artifact
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store, get
@@ -75,10 +76,10 @@ def verdict_in(
 LARGEST = 5_000_000  # of an artifact that is looked into for a verdict [bytes]
 
 
-def _value_of_output(store: Store, output: dict) -> Any:
+def _value_of_output(store: Store, output: Artifact) -> Any:
     "A saved value that can hold a verdict; None when it is of another kind, or cannot be read."
-    is_looked_into = output["codec"] == "json" and output["bytes"] <= LARGEST
-    data = content_of(store, output["digest"]) if is_looked_into else None
+    is_looked_into = output.codec == "json" and output.bytes <= LARGEST
+    data = content_of(store, output.digest) if is_looked_into else None
     try:
         return None if data is None else codecs.decode("json", data)
     except IntegrityError:
@@ -203,9 +204,9 @@ def html_files(
     record: Record,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # artifact → digest of its file
     "The `.html` files among a stage's outputs."
-    files = [(name, output) for name, output in record.outputs.items() if output["codec"] == "file"]
-    suffixes = {name: suffix_of(artifact_of(output)).lower() for name, output in files}
-    return {name: output["digest"] for name, output in files if suffixes[name] in (".html", ".htm")}
+    files = [(name, output) for name, output in record.outputs.items() if output.codec == "file"]
+    suffixes = {name: suffix_of(output).lower() for name, output in files}
+    return {name: output.digest for name, output in files if suffixes[name] in (".html", ".htm")}
 
 
 def lost_things(

@@ -8,7 +8,7 @@ Both are documents, so that a file name which leads elsewhere, or a number of pa
 # %% auto #0
 __all__ = ['Artifact', 'Parts', 'input_of', 'artifacts_in', 'each_described']
 
-# %% ../../nbs/store/195_descriptions.ipynb #bc14123f
+# %% ../../nbs/store/195_descriptions.ipynb #646e1942
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from msgspec.structs import force_setattr
 from .border import Digest, Document, NoFileName, Size
 from .digests import digest_of
 
-# %% ../../nbs/store/195_descriptions.ipynb #c1ed36c1
+# %% ../../nbs/store/195_descriptions.ipynb #2d614fd8
 class _Either:
     "One artifact, or several."
 
@@ -28,7 +28,7 @@ class _Either:
         is_several = isinstance(plain, Mapping) and plain.get("codec") == "each"
         return Parts if is_several else Artifact
 
-# %% ../../nbs/store/195_descriptions.ipynb #aa559d6c
+# %% ../../nbs/store/195_descriptions.ipynb #30037a6d
 _LONGEST_NAME = 255  # of a file [bytes]
 
 
@@ -51,7 +51,7 @@ class Artifact(Document, _Either, frozen=True, omit_defaults=True):
         "Whether it is several files."
         return self.codec in ("folder", "frames")
 
-# %% ../../nbs/store/195_descriptions.ipynb #ed68b0b0
+# %% ../../nbs/store/195_descriptions.ipynb #707cb394
 class Parts(Document, _Either, frozen=True):
     "An artifact for each value of a parameter."
 
@@ -80,7 +80,7 @@ class Parts(Document, _Either, frozen=True):
         "Each value with its artifact."
         return zip(self.values, self.artifacts, strict=True)
 
-# %% ../../nbs/store/195_descriptions.ipynb #83b87ddc
+# %% ../../nbs/store/195_descriptions.ipynb #7d8609f8
 if TYPE_CHECKING:
     Described = Artifact | Parts
 else:
@@ -93,7 +93,7 @@ def input_of(
     "Read the description of an input back."
     return _Either.kind_of(plain).from_dict(plain)
 
-# %% ../../nbs/store/195_descriptions.ipynb #ab69971d
+# %% ../../nbs/store/195_descriptions.ipynb #ce68eeaf
 def artifacts_in(
     found: Artifact | Parts,  # what a stage is given
 ) -> tuple[Artifact, ...]:
