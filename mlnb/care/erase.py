@@ -225,10 +225,9 @@ def parts_of(
     parts, others = set(), set()
     for record in all_made(store):
         for _, one in each_described(record.outputs) + each_described(record.inputs):
-            named = set(one.get("parts", ()))
-            is_it = one["digest"] == digest
-            parts |= named if is_it else set()
-            others |= set() if is_it else {one["digest"], *named}
+            is_it = one.digest == digest
+            parts |= set(one.parts) if is_it else set()
+            others |= set() if is_it else {one.digest, *one.parts}
     return sorted(parts - others), sorted(parts & others)
 
 # %% ../../nbs/care/080_erase.ipynb #f1b61e44

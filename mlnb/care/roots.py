@@ -23,7 +23,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from .verify import is_digest
-from ..store.descriptions import each_described
+from ..store.descriptions import artifacts_in, each_described, input_of
 from ..store.disk import OddFileError, read_plain
 from ..store.documents import read_json
 from ..store.errors import IntegrityError
@@ -211,10 +211,9 @@ def read_records(
         if relative in found:
             continue
         before = known.get(relative)
-        is_known = before is not None and before.document
-        one = (
-            before._replace(is_trashed=is_trashed) if is_known else read_record(folder, relative, is_trashed)
-        )
+        is_known = before is not None and before.document is not None
+        one = before._replace(is_trashed=is_trashed) if before and is_known else None
+        one = one or read_record(folder, relative, is_trashed)
         if one is not None:
             found[relative] = one
     known.update(found)
@@ -302,9 +301,9 @@ def saved_by(
     "What the stages of a run saved and never committed."
     if not document:
         return digests_in(store.root / "runs" / run / "run.json")
-    entries = (stage.get("saved", {}) for stage in document.get("stages", ()))
-    ones = [one for saved in entries for _, one in each_described(saved)]
-    return {digest for one in ones for digest in (one["digest"], *one.get("parts", ()))}
+    saved = (one for stage in document.get("stages", ()) for one in (stage.get("saved") or {}).values())
+    ones = [artifact for one in saved for artifact in artifacts_in(input_of(one))]
+    return {digest for one in ones for digest in (one.digest, *one.parts)}
 
 # %% ../../nbs/care/060_roots.ipynb #8e3485a9
 def _makers_runs(records: RecordFiles, kept: set[str]) -> set[str]:

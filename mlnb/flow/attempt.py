@@ -36,6 +36,7 @@ from ..kernel.output_caps import Caps
 from ..kernel.process import end_group, pid_of
 from ..notebook.each import file_stem
 from ..notebook.options import Options
+from ..store.descriptions import Artifact
 from ..store.disk import make_folder
 
 # %% ../../nbs/flow/220_attempt.ipynb #fddd967a
@@ -47,7 +48,7 @@ class Attempt(Struct):
     kind: str | None = None  # why it failed; None = it did not
     error: dict | None = None  # cell (from 1), cell_id, ename, evalue
     last_lines: list[str] = field(default_factory=list)  # of the traceback, for the terminal
-    outputs: dict[str, dict] = field(default_factory=dict)  # by name, as the session described them
+    outputs: dict[str, Artifact] = field(default_factory=dict)  # by name
     metrics: dict[str, float] = field(default_factory=dict)  # by name, ends of intervals too
     seconds: float = 0.0  # wall clock [s]
     notebook: Path | None = None  # the executed notebook

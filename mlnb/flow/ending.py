@@ -34,6 +34,7 @@ from ..store.descriptions import Artifact, Parts
 from ..store.names import parse_name
 from ..store.objects import Store, put, put_file
 from ..store.opened import keep_opened
+from ..store.record import MadeWith, Observations, Record
 from ..store.records import Committed, commit
 from ..store.refs import actor
 from ..store.runs import run_folder, scratch_folders, write_run
@@ -68,7 +69,7 @@ def _places_of(plan: Plan, step: Step) -> dict[str, str]:
     return {name: path.as_posix() for name, path in inside.items() if not name.startswith((".", "mlnb."))}
 
 
-def _described_use(plan: Plan, step: Step, use: "StageUse") -> dict:
+def _described_use(plan: Plan, step: Step, use: "StageUse") -> Observations:
     "Describe what a stage used beyond its key."
     from mlnb.flow.stage_use import below_path
 
@@ -76,29 +77,29 @@ def _described_use(plan: Plan, step: Step, use: "StageUse") -> dict:
     for name, path in use.modules.items():
         depth = below_path(name, path).count("/")
         keep_place(around, name, path.parents[depth])
-    return use.as_dict() | {"places": _places_of(plan, step)}
+    return use.described(_places_of(plan, step))
 
 # %% ../../nbs/flow/300_ending.ipynb #9889c18f
 def list_behind(
     plan: Plan,  # with the maker of the list done
     step: Step,  # a stage, or a part of one
-) -> dict:  # description by name; empty when no stage saved it
+) -> dict[str, Artifact]:  # by name; empty when no stage saved it
     "The list that a part has its value from."
     artifact = step.stage.each.artifact if step.each else None
     found = plan.steps[plan.pipeline.savers[artifact]].output(artifact) if artifact else None
-    return {artifact: found.as_dict()} if found else {}
+    return {artifact: found} if found else {}
 
 # %% ../../nbs/flow/300_ending.ipynb #9aff8ea4
-def _source_lists(step: Step) -> dict[str, list]:
+def _source_lists(step: Step) -> dict[str, tuple]:
     "Partitions of the sources that a step was given, as a document holds them."
-    return {name: [list(p) for p in given] for name, given in step.sources.items()}
+    return {name: tuple(map(tuple, given)) for name, given in step.sources.items()}
 
 
 def record_of(
     run: Run,  # whose document knows start and tries
     step: Step,  # the stage, with key and parts
     attempt: "Attempt",  # that succeeded, its outputs kept
-) -> dict:  # the record, its objects already kept
+) -> Record:  # its objects already kept
     "Keep the code that ran, and describe the result."
     from mlnb.flow.stage_use import StageUse
     from mlnb.flow.use import observed_key
@@ -106,27 +107,27 @@ def record_of(
     entry, python, platform = run.entry(step.name), sys.version.split()[0], step.parts["python"][2]
     use = attempt.use or StageUse(python=NOBODY_LOOKED, native=NOBODY_LOOKED)
     key, parts = observed_key(step, use)
-    return {
-        "key": key,
-        "parts": parts,
-        "observed": _described_use(run.plan, step, use),
-        "pipeline": run.plan.pipeline.name,
-        "stage": step.stage.name,
-        "each": step.each,
-        "run": run.document["run"],
-        "attempt": entry["attempts"],
-        "actor": actor(),
-        "peak_mib": attempt.peak_mib,
-        "inputs": {name: artifact.as_dict() for name, artifact in step.inputs.items()},
-        "list": list_behind(run.plan, step),
-        "sources": _source_lists(step),
-        "outputs": attempt.outputs,
-        "metrics": attempt.metrics,
+    return Record(
+        key=key,
+        parts=parts,
+        observed=_described_use(run.plan, step, use),
+        pipeline=run.plan.pipeline.name,
+        stage=step.stage.name,
+        each=step.each,
+        run=run.document["run"],
+        attempt=entry["attempts"],
+        actor=actor(),
+        peak_mib=attempt.peak_mib,
+        inputs=step.inputs,
+        list_behind=list_behind(run.plan, step),
+        sources=_source_lists(step),
+        outputs=attempt.outputs,
+        metrics=attempt.metrics,
         **_kept_code(run.plan, step, attempt),
-        "environment": {"python": python, "platform": platform, "packages": step.found.packages},
-        "started_utc": entry["started_utc"],
-        "seconds": attempt.seconds,
-    }
+        environment=MadeWith(python, platform, step.found.packages),
+        started_utc=entry["started_utc"],
+        seconds=attempt.seconds,
+    )
 
 # %% ../../nbs/flow/300_ending.ipynb #ddcdc9ac
 def refuse_changed_code(

@@ -33,11 +33,11 @@ def history_of(
     plan: Plan,  # whose store has the records
     step: Step,  # a stage, or a part of one
     known: dict,  # records of fan-outs read a moment ago; added to
-) -> list[dict]:  # those of its own value, newest last
+) -> list[Record]:  # those of its own value, newest last
     "Records of the same stage and value."
     pipeline, stage = plan.pipeline.name, step.stage.name
     if step.each is None:
-        return [r for r in records_of(plan.store, pipeline, stage) if not r.get("each")]
+        return [r for r in records_of(plan.store, pipeline, stage) if not r.each]
     place = ("records", stage)
     if place not in known:
         known[place] = {}
@@ -72,15 +72,14 @@ def parts_as_now(
 ) -> dict:  # with what the record observed, as it is now
     "Parts of a key as they would be if the stage observed what it did then."
     before = record.parts.get(OBSERVED)
-    made = record.get(OBSERVED, {}).get("made", ())
-    return parts | {OBSERVED: observed_now(before, around, made)} if before else parts
+    return parts | {OBSERVED: observed_now(before, around, record.observed.made)} if before else parts
 
 
 def record_that_holds(
     plan: Plan,  # whose store has the records
     step: Step,  # with its planned key
     history: list[Record],  # records of the stage, newest last
-) -> dict | None:  # None when no record is as things are
+) -> Record | None:  # None when no record is as things are
     "A record of the same planned key, all of whose observations are as they were."
     around = locations_of(plan, step)
     for record in reversed(history):
@@ -95,7 +94,7 @@ def record_that_holds(
 # %% ../../nbs/flow/130_freshness.ipynb #ab2db53f
 def _made_by_stage(plan: Plan, history: list[Record]) -> set[Path]:
     "Files of the project that a stage is known to make itself."
-    made = (path for record in history for path in record.get(OBSERVED, {}).get("made", ()))
+    made = (path for record in history for path in record.observed.made)
     return {plan.project.root / path for path in made}
 
 
@@ -131,11 +130,11 @@ def stale_reasons(
         return [reason("new", "it never ran")]
     newest = history[-1]
     now = parts_as_now(newest, step.parts, locations_of(plan, step))
-    same = next((r for r in history if r["key"] in (step.key, digest_of(now))), None)
+    same = next((r for r in history if r.key in (step.key, digest_of(now))), None)
     if same is not None:
-        lost = next((n for n, o in same["outputs"].items() if not is_whole(plan.store, o)), "?")
+        lost = next((n for n, o in same.outputs.items() if not is_whole(plan.store, o)), "?")
         return [reason("new", f"its output `{lost}` is no longer whole in the store", lost)]
-    found = explain(newest["parts"], now, [position for position, _ in step.stage.code])
+    found = explain(newest.parts, now, [position for position, _ in step.stage.code])
     return [_with_place(plan, step, one) for one in found]
 
 # %% ../../nbs/flow/130_freshness.ipynb #45d15951
@@ -166,7 +165,7 @@ def nobody_declared(
 
 def _undeclared_in(record: Record) -> dict:
     "What a stage used that `strict` does not let pass."
-    return nobody_declared(record.parts.get(OBSERVED, {}), record.get(OBSERVED, {}).get("asked"))
+    return nobody_declared(record.parts.get(OBSERVED, {}), record.observed.asked)
 
 
 def _strict_reason(record: Record) -> dict:

@@ -72,8 +72,8 @@ def _why_it_stays(plan: Plan) -> str:
 def _outcomes_beside(run: Run, steps: list[Step]) -> dict[str, str]:
     "What the results came to that no entry of the document tells."
     known, records = outcomes_in(run.document), [step.record for step in steps if step.record]
-    beside = [one for one in records if one["outputs"] and one["key"] not in known]
-    return {one["key"]: outcome_of(output_digests(one)) for one in beside}
+    beside = [one for one in records if one.outputs and one.key not in known]
+    return {one.key: outcome_of(output_digests(one)) for one in beside}
 
 
 def move_head(

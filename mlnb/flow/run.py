@@ -48,6 +48,7 @@ from ..store.disk import disk_errors
 from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.runs import hold_run, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
@@ -144,10 +145,10 @@ def _step_now(run: Run, name: str) -> Step:
     return step if is_settled else plan_step(run.plan, name)
 
 # %% ../../nbs/flow/320_run.ipynb #13281ad8
-def _be_cached(run: Run, step: Step) -> None:
+def _be_cached(run: Run, step: Step, record: Record) -> None:
     "Call a stage fresh, and show what its record says."
     step.state = "cached"
-    show_record(run.entry(step.name), step.record, "cached")
+    show_record(run.entry(step.name), record, "cached")
     run.set(step.name, "cached", why=[])
 
 # %% ../../nbs/flow/320_run.ipynb #590d3da6
@@ -176,7 +177,7 @@ def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Atte
         step = plan_step(run.plan, step.name)
     if step.record and not must_run:
         run.locks[step.name].release()
-        return _be_cached(run, step)
+        return _be_cached(run, step, step.record)
     if step.record:
         step.why = [reason("forced", "asked for with --force")]
     return start(run, step, step.record.told_run if step.record else run.document["run"])
@@ -195,7 +196,7 @@ def try_stage(
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
     if step.state == "cached" and not must_run:
-        return _be_cached(run, step)
+        return _be_cached(run, step, step.record)
     lock = _take_lock(run, step)
     return _attempt_or_find(run, step, must_run) if lock else None
 

@@ -140,7 +140,8 @@ def second_result(
 ) -> dict:  # `outcome`, `message`, `outputs` with `before` and `after`
     "What is said of a stage that gave another result for the same key."
     outcome = "set_aside" if not result.is_first else "replaced" if replace else "first_gone"
-    pair = (result.other, result.record) if result.is_first else (result.record, result.other)
+    other = result.other or result.record
+    pair = (other, result.record) if result.is_first else (result.record, other)
     before, after = map(output_digests, pair)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     outputs = {name: {"before": before.get(name), "after": after.get(name)} for name in names}

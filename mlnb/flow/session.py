@@ -151,7 +151,7 @@ def _unforeseen(session: Session, call: str, verb: str) -> StageError:
 class Journal(NamedTuple):
     "What a stage saved, measured and broke."
 
-    outputs: dict[str, dict]  # values by their names, as the session described them
+    outputs: dict[str, Artifact]  # values by their names
     metrics: dict[str, float]  # values by their names
     broken: list[tuple[str, str]]  # error class and text of every broken rule
 
@@ -179,7 +179,7 @@ def read_journal(
 ) -> Journal:
     "Read back what the stage did."
     entries = _journal_entries(path)
-    outputs = {entry["save"]: entry["artifact"] for entry in entries if "save" in entry}
+    outputs = {entry["save"]: Artifact.from_dict(entry["artifact"]) for entry in entries if "save" in entry}
     metrics = {name: number for entry in entries for name, number in entry.get("metrics", {}).items()}
     return Journal(outputs, metrics, [rule for rule in map(broken_rule, entries) if rule])
 
@@ -300,6 +300,13 @@ def find_input(
     return found
 
 
+def _read_input(store: Store, found: Artifact | Parts, *about: Any) -> Any:
+    "The value of an artifact, or of all its parts."
+    if isinstance(found, Parts):
+        return get_parts(store, found, *about)
+    return get_value(store, found, *about)
+
+
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
@@ -313,13 +320,13 @@ def load(
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
         return read_source(session.root, found, columns, as_, session.store)
-    read = get_value if isinstance(found, Artifact) else get_parts
+    about = (session.files, columns, as_, session.trusted_types)
     if session.is_run:
-        return read(session.store, found, session.files, columns, as_, session.trusted_types)
+        return _read_input(session.store, found, *about)
     from mlnb.care.audit import noting_damage
 
     with noting_damage(session.store.below):
-        return read(session.store, found, session.files, columns, as_, session.trusted_types)
+        return _read_input(session.store, found, *about)
 
 # %% ../../nbs/flow/170_session.ipynb #f9c8bca1
 def _refuse_name(name: str, what: str) -> None:

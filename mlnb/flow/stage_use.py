@@ -14,6 +14,8 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from ..store.record import Observations
+
 # %% ../../nbs/flow/190_stage_use.ipynb #6deb20e9
 class StageUse(Struct, frozen=True):
     "What a stage used beyond its key."
@@ -33,21 +35,25 @@ class StageUse(Struct, frozen=True):
     unsure: tuple[str, ...] = ()  # files and folders that perhaps somebody else looked at
     is_native: bool = False  # whether something may have been opened without Python
 
-    def as_dict(self) -> dict:
+    def described(
+        self,
+        places: dict[str, str],  # of the own modules, below the project
+    ) -> Observations:
         "What a record says beside its parts."
-        return {
-            "kept": sorted(self.files),
-            "modules": {name: below_path(name, path) for name, path in self.modules.items()},
-            "made": list(self.made),
-            "written": self.written,
-            "names": self.names,
-            "programs": list(self.programs),
-            "python": self.python,
-            "native": self.native,
-            "links": self.links,
-            "asked": list(self.asked),
-            "unsure": list(self.unsure),
-        }
+        return Observations(
+            tuple(sorted(self.files)),
+            {name: below_path(name, path) for name, path in self.modules.items()},
+            self.made,
+            self.written,
+            {folder: tuple(names) for folder, names in self.names.items()},
+            self.programs,
+            self.python,
+            self.native,
+            self.links,
+            self.asked,
+            self.unsure,
+            places,
+        )
 
 
 def below_path(

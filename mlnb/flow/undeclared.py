@@ -22,6 +22,7 @@ from ..notebook.stage import Stage
 from ..store.digests import digest_of
 from ..store.errors import Problem
 from ..store.objects import Store
+from ..store.record import Record
 from ..store.records import records_of
 
 # %% ../../nbs/flow/210_undeclared.ipynb #d10b8585
@@ -123,7 +124,7 @@ def made_before(
 ) -> set[str]:  # paths below the project
     "Files that a stage wrote itself in any run whose record is kept."
     made = (record.observed.made for record in records_of(store, stage.pipeline, stage.name))
-    return {path for paths in made for path in paths or ()}
+    return {path for paths in made for path in paths}
 
 
 def not_of_stage(
@@ -141,7 +142,7 @@ def not_of_stage(
     return observed | {"files": files, "folders": folders}
 
 # %% ../../nbs/flow/210_undeclared.ipynb #8de31771
-def _last_record(store: Store, stage: Stage) -> dict | None:
+def _last_record(store: Store, stage: Stage) -> Record | None:
     "The newest record of a stage, if it is of the notebook as it is now."
     records = records_of(store, stage.pipeline, stage.name)[-1:]
     cells = [counted for _, counted in stage.code]

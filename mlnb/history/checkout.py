@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 import mlnb
 from ..flow.dependencies import Dependencies
+from ..flow.freshness import OBSERVED
 from ..flow.key import STAGE_FORMAT, env_digest
 from ..flow.observed import installed_as
 from ..flow.run import quiet_signals
@@ -37,12 +38,10 @@ from ..notebook.stage import Stage, read_stage
 from ..sources.pin import pin_source
 from ..sources.source import Partition, read_copy
 from ..store.border import InnerPath, has_form
-from ..store.descriptions import input_of
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store
-from ..store.observed_contents import observed_group
 from ..store.record import Record
 from ..store.settings import Project
 from ..store.url import scheme_of
@@ -67,7 +66,7 @@ def _of_packages(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
         if name != "mlnb" and then == about.get("version") and name in builds:
             is_same = about.get("build") == builds[name]
             yield name, then, then if is_same else f"{then}, installed again with other files"
-    for name, then in observed_group({"parts": parts}, "packages").items():
+    for name, then in ((parts.get(OBSERVED) or {}).get("packages") or {}).items():
         yield name, _short(then), _short(installed_as(packages, name))
 
 
@@ -252,14 +251,14 @@ def scratch_folder(
             shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/history/090_checkout.ipynb #417cff03
-Checkout = tuple[Plan, Callable[[dict], Step], Path]  # plan, step of a record, scratch for attempts
+Checkout = tuple[Plan, Callable[[Record], Step], Path]  # plan, step of a record, scratch for attempts
 
 
 def _write_notebook(store: Store, root: Path, record: Record) -> Path:
     "Write the notebook of a stage to where it was."
     file = Path(record.file)
     place = file.name if file.is_absolute() else file.as_posix()
-    return lay_out(root, place, get(store, record.source))
+    return lay_out(root, place, get(store, record.source or ""))
 
 
 def _write_scripts(store: Store, root: Path, record: Record, stage: Stage) -> None:
@@ -285,7 +284,7 @@ def _step_as_recorded(project: Project, store: Store, root: Path, record: Record
         key=record.key,
         parts=record.parts,
         record=record,
-        inputs={name: input_of(artifact) for name, artifact in record.inputs.items()},
+        inputs=dict(record.inputs),
         sources={name: [Partition(*p) for p in partitions] for name, partitions in sources.items()},
         found=Dependencies(parts["modules"], parts["packages"], **installed),
     )
@@ -304,5 +303,5 @@ def checkout(
         root.mkdir(parents=True)
         (root / "settings.ini").write_text("[mlnb]\n", encoding="utf-8")
         overlay = open_store(Path(scratch, "overlay"), below=store)
-        plan = Plan(replace(project, root=root), overlay, Pipeline(records[0]["pipeline"]), profile, {})
+        plan = Plan(replace(project, root=root), overlay, Pipeline(records[0].pipeline), profile, {})
         yield plan, partial(_step_as_recorded, project, store, root), Path(scratch)

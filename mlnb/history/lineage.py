@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
@@ -82,7 +82,7 @@ def _code_behind(record: Record) -> Iterator[tuple[str, str, str | None]]:
         yield "file", name, digest
     packages = observed_group(record, "packages")
     seen = {name: (version or "").partition(" ")[0] for name, version in packages.items()}
-    for name, version in (record.environment["packages"] | seen).items():
+    for name, version in {**record.environment.packages, **seen}.items():
         yield "package", f"{name} {version}", None
     if record.lock:
         yield "lock", "lock file", record.lock
@@ -91,8 +91,8 @@ def _code_behind(record: Record) -> Iterator[tuple[str, str, str | None]]:
 def _add_output(graph: Graph, record: Record, name: str) -> str:
     "Add an artifact that a stage made."
     output = record.outputs[name]
-    about = {"type": output["type"], "bytes": output["bytes"]}
-    return graph.node("artifact", f"{record.pipeline}/{name}", output["digest"], **about)
+    about = {"type": output.type, "bytes": output.bytes}
+    return graph.node("artifact", f"{record.pipeline}/{name}", output.digest, **about)
 
 
 def add_stage(
@@ -103,7 +103,7 @@ def add_stage(
     only: str | None = None,  # this output, empty = none; None = all
 ) -> str:  # id of the stage's node
     "Add a stage with its outputs, and what it was made of besides other artifacts."
-    name = f"{record.pipeline}/{unit_name(record.stage, record.get('each'))}"
+    name = f"{record.pipeline}/{unit_name(record.stage, record.each)}"
     stage = graph.node("stage", name, record.key, run=record.run)
     for output in record.outputs if only is None else filter(None, [only]):
         graph.edge(stage, _add_output(graph, record, output))
@@ -165,14 +165,14 @@ def _add_maker(graph: Graph, project: Project, record: Record, value: NamedValue
 
 def _value_of(record: Record, name: str) -> NamedValue:
     "A value that a record saved."
-    return record.pipeline, name, record.outputs[name]["digest"]
+    return record.pipeline, name, record.outputs[name].digest
 
 
 def _add_possible_lists(
     graph: Graph, known: RecordGraph, number: int, stage: str
 ) -> list[tuple[int, NamedValue]]:
     "Add the lists that a part may have its value from, where its record says of none; gives their makers."
-    is_silent = "list" not in known.records[number]
+    is_silent = known.records[number].list_behind is UNSET
     lists = known.lists.get(number, {}).items() if is_silent else ()
     for value, _ in lists:
         graph.edge(_add_value(graph, value), stage)
@@ -221,7 +221,7 @@ def _beginning(graph: RecordGraph, start: Graph) -> Derived:
         names = {tuple(name.split("/")) for name in values.values()}
         return derived_from(graph, values, names)
     stages = {node["digest"] for node in start.nodes.values() if node["kind"] == "stage"}
-    return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r["key"] in stages])
+    return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r.key in stages])
 
 
 def _add_reader(start: Graph, project: Project, record: Record, values: list, may_be: bool) -> str:
@@ -308,7 +308,7 @@ def source_lineage(
 def _other_lineage(store: Store, project: Project, found: Found, name: str) -> str:
     "What to ask instead of where a value came from that was never committed."
     pipeline = found.record.pipeline
-    is_own = (r["pipeline"] == pipeline and name in r["outputs"] for r in every_record(store, project))
+    is_own = (r.pipeline == pipeline and name in r.outputs for r in every_record(store, project))
     if any(is_own):
         return f"take a committed one: `mlnb artifacts {pipeline}/{name}` lists them"
     return f"`mlnb show {found.run}` says how its stage ended"
@@ -317,7 +317,7 @@ def _other_lineage(store: Store, project: Project, found: Found, name: str) -> s
 def _artifact_lineage(store: Store, project: Project, written: str, found: Found, direction: str) -> Graph:
     "Lineage of a value that a stage made."
     name = parse_name(written).name
-    if any("key" not in record for record in found.records):
+    if any(not record.is_committed for record in found.records):
         what = f"no record says how `{written}` of run {found.run} was made"
         raise UsageError(what, _other_lineage(store, project, found, name))
     if direction == "up":

@@ -36,10 +36,11 @@ from .run_diff import differences
 from ..notebook.cells import Cell, parse_cell, read_notebook
 from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
+from ..store.descriptions import Artifact
 from ..store.errors import UsageError
 from ..store.objects import Store, get, open_store, put
 from ..store.record import Record
-from ..store.records import commit, find_record, find_result, is_whole, output_digests
+from ..store.records import commit, find_record, find_result, is_whole
 from ..store.settings import Project
 
 # %% ../../nbs/history/100_reproduce.ipynb #3b4fed1a
@@ -47,7 +48,7 @@ def records_of_run(
     store: Store,  # where the records live
     document: dict,  # document of the run
     stages: list[str] = (),  # only these, or parts of them; empty = all that ended
-) -> list[dict]:  # in the order in which they ran; raises `UsageError`
+) -> list[Record]:  # in the order in which they ran; raises `UsageError`
     "The records that a run ended with, one for each stage or part; at least one."
     ended = [e for e in document["stages"] if e["state"] in DONE and e["key"]]
     wanted = [e for e in ended if not stages or {e["name"], unit_name(e["name"], e.get("each"))} & {*stages}]
@@ -55,11 +56,12 @@ def records_of_run(
         said = f"run {document['run']} has no committed stage to reproduce"
         raise UsageError(said, "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
     records = [find_result(store, document, entry["name"], entry["key"]) for entry in wanted]
-    if None in records:
+    there = [record for record in records if record]
+    if len(there) < len(records):
         lost = wanted[records.index(None)]
         said = f"the record of {unit_name(lost['name'], lost.get('each'))} in run {document['run']} is gone"
         raise UsageError(said, "`mlnb pull` may bring it back")
-    return records
+    return there
 
 # %% ../../nbs/history/100_reproduce.ipynb #7ba9fd76
 def _given_again(step: Step) -> dict[str, Any]:
@@ -120,14 +122,14 @@ def clues(
     record: Record,  # record of a stage
 ) -> list[Clue]:  # one of each kind and place
     "What in the kept code may give another result each time."
-    cells = read_notebook(get(store, record.source), record.file)[1]
+    cells = read_notebook(get(store, record.source or ""), record.file)[1]
     trees = trees_of_stage(cells, record.modules, partial(get, store))
     return clues_of(trees, record.parts["options"]["threads"], carries_files(record))
 
 # %% ../../nbs/history/100_reproduce.ipynb #4f27efbb
-def _compared_output(store: Store, name: str, a: dict | None, b: dict | None) -> dict:
+def _compared_output(store: Store, name: str, a: Artifact | None, b: Artifact | None) -> dict:
     "One output of two results."
-    before, after = a and a["digest"], b and b["digest"]
+    before, after = a and a.digest, b and b.digest
     row = {"name": name, "a": before, "b": after, "is_same": before == after, "how": None}
     if before == after:
         return row
@@ -136,8 +138,8 @@ def _compared_output(store: Store, name: str, a: dict | None, b: dict | None) ->
 
 def compared(
     store: Store,  # the overlay, which has both
-    before: dict,  # outputs as a record describes them
-    after: dict,  # outputs of an attempt
+    before: Mapping[str, Artifact],  # outputs of a record
+    after: Mapping[str, Artifact],  # outputs of an attempt
 ) -> list[dict]:  # {"name", "a", "b", "is_same", "how"}
     "Outputs side by side, in the order of the record."
     names = dict.fromkeys([*before, *after])
@@ -160,15 +162,13 @@ def keep_evidence(
     if not is_readable or set(attempt.outputs) != set(record.outputs):
         return False
     for output in attempt.outputs.values():
-        for digest in (*output.get("parts", ()), output["digest"]):
+        for digest in (*output.parts, output.digest):
             put(store, get(overlay, digest))
-    second = {
-        "outputs": attempt.outputs,
-        "metrics": attempt.metrics,
-        "notebook": put(store, attempt.notebook),
-        "seconds": attempt.seconds,
-    }
-    return not commit(store, record | second).is_reproduced
+    notebook, seconds = put(store, attempt.notebook), attempt.seconds
+    second = replace(
+        record, outputs=attempt.outputs, metrics=attempt.metrics, notebook=notebook, seconds=seconds
+    )
+    return not commit(store, second).is_reproduced
 
 # %% ../../nbs/history/100_reproduce.ipynb #f62e9e8e
 _FAILING_CLUES = ("file", "network", "clock", "machine")  # kinds of clues that may be why a stage fails
@@ -187,9 +187,10 @@ class Rerun(Struct, frozen=True):
 def stage_again(
     rerun: Rerun,  # where it is repeated
     step: Step,  # as its record says
+    record: Record,  # of the step
 ) -> dict:  # name, state, outputs, metrics, seconds, error, why, evidence
     "Repeat one stage and compare."
-    record, stem = step.record, file_stem(step.stage.name, step.each)
+    stem = file_stem(step.stage.name, step.each)
     folder, own = rerun.scratch / f"attempt-{stem}", rerun.scratch / f"site-{stem}"
     site = site_of_stage(rerun.store, record, rerun.site, own)
     attempt = attempt_again(rerun.plan, step, record.told_run, folder, site)
@@ -278,7 +279,7 @@ def reproduce(
             write_modules(store, record, plan.project.root, site)
         rerun = Rerun(plan, store, scratch, site, keep and not found["environment"])
         for record in records:
-            found["stages"].append(stage_again(rerun, step_of(record)))
+            found["stages"].append(stage_again(rerun, step_of(record), record))
             tell(found["stages"][-1])
     found |= {"state": verdict_of(found), "first": _first_difference(found["stages"])}
     return found | {"exit_code": EXIT_CODES[found["state"]]}
@@ -326,8 +327,7 @@ def warm_cold_difference(
     failed = [attempt.kind is not None for attempt in (warm, cold)]
     odd, does = failed, "failed"
     if record and not any(failed):
-        held = output_digests(record)
-        odd = [output_digests({"outputs": one.outputs}) != held for one in (warm, cold)]
+        odd = [one.outputs != record.outputs for one in (warm, cold)]
         does = "gave another result than the record"
     if sum(odd) != 1:
         return None
@@ -357,7 +357,7 @@ def check_determinism(
         if odd is None:
             return found | {"state": "deterministic", "exit_code": 0}
         trees = trees_of_stage(step.stage.cells, step.found.files, Path.read_bytes)
-        kept = bool(keep and record) and keep_evidence(plan.store, overlay, record, odd)
+        kept = keep and record is not None and keep_evidence(plan.store, overlay, record, odd)
         found |= {"state": "differs", "exit_code": EXIT_CODES["differs"], "evidence": kept}
-        is_carried = bool(record) and carries_files(record)
+        is_carried = record is not None and carries_files(record)
         return found | {"why": clue_lines(clues_of(trees, step.stage.options.threads, is_carried))}

@@ -30,10 +30,10 @@ def _output_row(store: Store, record: Record, name: str, run: str, **about) -> d
     place = {"pipeline": record.pipeline, "stage": record.stage, "each": record.each, "run": run}
     return {
         "name": name,
-        "digest": output["digest"],
+        "digest": output.digest,
         **place,
-        "type": output["type"],
-        "bytes": output["bytes"],
+        "type": output.type,
+        "bytes": output.bytes,
         "erased": was_erased(store, output),
         **about,
     }
@@ -62,7 +62,7 @@ def _names_of_folders(place: Path) -> list[str]:
 def every_record(
     store: Store,  # where the records live
     project: Project,  # whose pipelines are read
-) -> list[dict]:  # newest last within a stage
+) -> list[Record]:  # newest last within a stage
     "All records of a project."
     folders = {pipeline: store.root / "records" / pipeline for pipeline in project.pipelines}
     stages = [
@@ -99,7 +99,7 @@ def _meant(store: Store, project: Project, names: list[Name], profile: str) -> s
     for name in names:
         with suppress(UsageError):
             records = find_artifact(store, project, str(name), profile).records
-            found |= {_record_place(record) for record in records if "key" in record}
+            found |= {_record_place(record) for record in records if record.is_committed}
     return found
 
 
@@ -111,7 +111,7 @@ def versions_of(
 ) -> dict:  # {"versions"}: as `artifacts_of`, "refs", "is_meant"
     "Every value that a name has had, the newest first; raises `UsageError` when it never had one."
     name, records = parse_name(written), every_record(store, project)
-    made = [r for r in records if name.name in r["outputs"] and name.pipeline in (None, r["pipeline"])]
+    made = [r for r in records if name.name in r.outputs and name.pipeline in (None, r.pipeline)]
     if not made:
         known = sorted({output for record in records for output in record.outputs})
         raise UsageError(f"there is no artifact `{written}`", did_you_mean(name.name, known))
@@ -121,7 +121,7 @@ def versions_of(
         r: {"profile": d.get("profile"), "experiment": experiment_of(d) or None} for r, d in runs.items()
     }
     found = [_output_row(store, record, name.name, record.run, **about[record.run]) for record in made]
-    pipelines = {r["pipeline"] for r in made}
+    pipelines = {r.pipeline for r in made}
     refs = {pipeline: refs_of(store, pipeline, name.name) for pipeline in pipelines}
     meant = _meant(store, project, [name._replace(pipeline=pipeline) for pipeline in pipelines], profile)
     places = [_record_place(r) for r in made]

@@ -51,8 +51,8 @@ def code_cells(
 ) -> list[CodeCell]:  # empty when the notebook is gone or was erased
     "The code of a recorded stage."
     try:
-        cells = read_notebook(get(store, record.source), record.file)[1]
-    except (ErasedError, IntegrityError, KeyError):
+        cells = read_notebook(get(store, record.source), record.file)[1] if record.source else ()
+    except (ErasedError, IntegrityError):
         return []
     found = []
     for cell in (cell for cell in cells if cell.kind == "code" and "skip-execution" not in cell.tags):
@@ -85,7 +85,7 @@ def cell_differences(
     return [_cell_difference(stage, *pair) for pair in chain.from_iterable(changed)]
 
 # %% ../../nbs/history/060_run_diff.ipynb #b0fc97be
-def _records_of_stages(store: Store, run: dict, stages: dict[str, dict]) -> dict[str, dict]:
+def _records_of_stages(store: Store, run: dict, stages: dict[str, dict]) -> dict[str, Record]:
     "Records by stage, where they are still there."
     found = {
         unit: find_result(store, run, entry["name"], entry["key"])
@@ -124,14 +124,15 @@ def aspects_of(
         "parameters": {name: parameter["value"] for name, parameter in run["parameters"].items()},
         "metrics": _of_stages(stages, "metrics"),
         "artifacts": _of_stages(stages, "outputs"),
-        "packages": _merged_records(record.environment["packages"] for record in records.values()),
+        "packages": _merged_records(record.environment.packages for record in records.values()),
         "cells": {unit: code_cells(store, record) for unit, record in records.items()},
         "modules": _merged_records(
-            record.parts["modules"] | observed_group(record, "modules") for record in records.values()
+            {**record.parts["modules"], **observed_group(record, "modules")} for record in records.values()
         ),
         "sources": _merged_records(
-            record.parts["sources"] | observed_group(record, "files") | observed_group(record, "outside")
+            {**record.parts["sources"], **observed_group(record, group)}
             for record in records.values()
+            for group in ("files", "outside")
         ),
         "environment": run.get("environment") or {},
         "git": _git_of(run),

@@ -168,7 +168,7 @@ def _never_line(last: dict, has_others: bool = False) -> str:
     return said.format(run=last["run"], state="fresh" if last["state"] == "cached" else last["state"])
 
 
-def _newest_records(store: Store, pipeline: str, stage: str) -> dict[str, dict]:
+def _newest_records(store: Store, pipeline: str, stage: str) -> dict[str, Record]:
     "The newest record of a stage, or of each of its parts, by name."
     records = sorted(records_of(store, pipeline, stage), key=lambda record: record.run)
     return {unit_name(stage, record.each): record for record in records}
@@ -178,11 +178,8 @@ def _after(record: Record | None, last: dict) -> dict:
     "An outcome, or the record that was committed after it."
     if record is None or record.run < last["run"]:
         return last
-    return {n: record.get(n) for n in ("run", "started_utc")} | {
-        "state": "committed",
-        "kind": None,
-        "error": None,
-    }
+    about = {"run": record.run, "started_utc": record.started_utc}
+    return about | {"state": "committed", "kind": None, "error": None}
 
 
 def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], dict]) -> None:

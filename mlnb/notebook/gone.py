@@ -82,7 +82,7 @@ class WasAt(NamedTuple):
         return f"it was at {self.path}" + (f", made by stage `{self.maker}`" if self.maker else "")
 
 
-def _newest_of_stages(project: Project, stages: Iterable[Stage]) -> list[dict]:
+def _newest_of_stages(project: Project, stages: Iterable[Stage]) -> list[Record]:
     "The newest record of each of some stages that has one."
     with suppress(MlnbError, OSError):
         store = project_store(project, create=False)

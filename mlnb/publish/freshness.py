@@ -14,7 +14,7 @@ __all__ = ['StepStatus', 'Now', 'stage_now', 'values_then', 'own_changes', 'answ
 from typing import NamedTuple
 
 from ..flow.dependencies import completed, dependencies_of
-from ..flow.freshness import OBSERVED, locations_of, packages_brought, parts_as_now, without_made
+from ..flow.freshness import locations_of, packages_brought, parts_as_now, without_made
 from ..flow.key import explain, key_parts
 from ..flow.parameter_values import Value
 from ..flow.plan import plan_pipeline
@@ -25,7 +25,6 @@ from ..notebook.installed_files import startup_files
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.source import Partition
-from ..store.descriptions import input_of
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
 from ..store.objects import Store
@@ -73,9 +72,9 @@ def _step_as_now(record: Record, stage: Stage, now: Now) -> tuple[Plan, Step]:
     "A stage as it is now, given what it was given then."
     plan = Plan(now.project, now.store, now.pipelines[record.pipeline], "", {}, packages=now.packages)
     plan.edits, plan.startup = now.edits, startup_files(now.packages)
-    made = {now.project.root / path for path in record.get(OBSERVED, {}).get("made", ())}
+    made = {now.project.root / path for path in record.observed.made}
     found = without_made(dependencies_of(stage, now.project.root, now.packages), made)
-    inputs = {name: input_of(artifact) for name, artifact in record.inputs.items()}
+    inputs = dict(record.inputs)
     sources = {n: [Partition(*p) for p in given] for n, given in record.sources.items()}
     step = Step(stage, record.each if stage.each else None, inputs=inputs, sources=sources, found=found)
     brought = packages_brought(plan, step)

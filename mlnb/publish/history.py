@@ -350,7 +350,7 @@ def entry_record(
     entry: dict,  # of a stage in the run's document
     document: dict,  # of the run
     store: Store,  # where records are
-) -> dict | None:  # None when the stage has none, or a damaged one
+) -> Record | None:  # None when the stage has none, or a damaged one
     "The record that a stage ended with; a page can still tell of a result whose values are gone."
     if not entry.get("key") or entry["state"] not in ("committed", "cached"):
         return None
@@ -363,8 +363,8 @@ def entry_record(
 def _earlier_entry(unit: str, key: str | None, document: dict, store: Store) -> dict:
     "A stage that was there already and that the run was not asked for, as an entry."
     entry = {"name": unit.partition("[")[0], "state": "cached", "key": key}
-    record = entry_record(entry, document, store) or {}
-    return entry | {"each": record.each}
+    record = entry_record(entry, document, store)
+    return entry | {"each": record.each if record else None}
 
 
 def every_entry(

@@ -15,6 +15,7 @@ __all__ = ['STATES', 'TILES', 'CODE_CELL', 'FAILED', 'RAW_CELL', 'PAGE', 'MADE',
 # %% ../../nbs/publish/210_pages.ipynb #362bbdc6
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from ..notebook.each import unit_name
 from .layout import Trail, document, fill, metric_text, words
 from .ledger import Ledger, account
 from .page_cells import hides_code, own_cells, source_of, tags_of
-from ..store.descriptions import each_described
+from ..store.descriptions import Described, each_described
 from ..store.git_state import git_line
 from ..store.objects import Store
 from ..store.record import Record
@@ -68,7 +69,7 @@ def environment_rows(
     record: Record,  # what a stage gave, as it was committed
 ) -> dict[str, str]:  # what is empty is left out
     "Python, platform and packages of a record, as text."
-    rows = {name: _as_text(value) for name, value in record.environment.items()}
+    rows = {name: _as_text(value) for name, value in record.environment.as_dict().items()}
     return {name: text for name, text in rows.items() if text}
 
 
@@ -110,11 +111,13 @@ def values_used(
     return {name: text if name in own else given.get(name, text) for name, text in used.items()}
 
 
-def _marked(described: dict[str, dict], store: Store) -> dict[str, dict]:
+def _marked(described: Mapping[str, Described], store: Store) -> dict[str, dict]:
     "Descriptions of artifacts; those that were erased say so."
     ones = {name: each_described({name: one}) for name, one in described.items()}
     erased = {name: any(was_erased(store, part) for _, part in parts) for name, parts in ones.items()}
-    return {name: one | ({"erased": True} if erased[name] else {}) for name, one in described.items()}
+    return {
+        name: one.as_dict() | ({"erased": True} if erased[name] else {}) for name, one in described.items()
+    }
 
 
 def record_facts(

@@ -24,7 +24,6 @@ from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     MOVE_FIELDS,
     Exchange,
-    is_record,
     keep_seen,
     largest,
     limits_of,
@@ -122,17 +121,14 @@ def take_tombstones(
 _RECORD = r"records/([a-z0-9_]+)/([a-z0-9_]+)/([0-9a-f]{64})\.json"  # pipeline, stage and key
 
 
-def _take_record(exchange: Exchange, path: str) -> dict:
+def _take_record(exchange: Exchange, path: str) -> Record:
     "A record at a remote, signed by somebody trusted, and lying where it belongs."
-    record = read_signed(exchange.remote, path, "record", exchange.trusted)
-    if not is_record(record, path):
-        raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
-    return record
+    return record_found(read_signed(exchange.remote, path, "record", exchange.trusted), path)
 
 
 def take_records(
     exchange: Exchange,  # whose remote has them
-) -> tuple[list[dict], list[dict]]:  # records that may be taken, and refusals
+) -> tuple[list[Record], list[dict]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
     found = {path: re.fullmatch(_RECORD, path) for path in sizes_below(exchange.remote, "records")}
     strange = [path for path, match in found.items() if match is None]

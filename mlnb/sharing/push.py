@@ -48,11 +48,10 @@ from mlnb.sharing.trust import (
     settle,
 )
 from ..store.digests import canonical_json, sha256_file
-from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, has, path_of
 from ..store.record import Record
-from ..store.records import is_whole, output_digests
+from ..store.records import is_whole, output_digests, record_at
 from ..store.refs import actor, read_ref
 from ..store.runs import document_of, run_ids
 from ..store.tombstones import is_erased
@@ -93,19 +92,19 @@ def send_object(
 def _n_missing(store: Store, record: Record) -> int:
     "How many objects of a record are not here, though nobody erased them; at least 1 for a torn output."
     gone = [d for d in needed(record) if not has(store, d) and not is_erased(store.root, d)]
-    kept = [one for one in record.outputs.values() if not is_erased(store.root, one["digest"])]
+    kept = [one for one in record.outputs.values() if not is_erased(store.root, one.digest)]
     return len(gone) or int(not all(is_whole(store, one) for one in kept))
 
 
 def sendable(
     exchange: Exchange,  # whose store is looked through
-) -> tuple[list[dict], list[dict]]:  # complete records; `path`, `message` of others
+) -> tuple[list[Record], list[dict]]:  # complete records; `path`, `message` of others
     "The records that can be pushed."
     complete, left_out = [], []
     for path in sorted((exchange.store.root / "records").glob("*/*/*.json")):
         if not exchange.wants(path.parts[-3]):
             continue
-        record = read_json(path)
+        record = record_at(path)
         n = _n_missing(exchange.store, record)
         if n == 0:
             complete.append(record)
@@ -171,8 +170,8 @@ def send_documents(
 def _has_same_outputs(there: bytes, record: Record) -> bool:
     "Whether a document at a remote says the same of a key as a record here."
     try:
-        return output_digests(json.loads(there)) == output_digests(record)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        return output_digests(Record.from_dict(json.loads(there))) == output_digests(record)
+    except (ValueError, IntegrityError):
         return False
 
 
@@ -183,7 +182,7 @@ def kept_otherwise(
     "Records that took the place of a result here, and of which a remote keeps another."
     there, found = sizes_below(exchange.remote, "records"), []
     message = "the remote keeps its first result of this key; `mlnb pull` elsewhere takes that one"
-    for record in (one for one in records if "as_run" in one and record_place(one) in there):
+    for record in (one for one in records if one.as_run and record_place(one) in there):
         place = record_place(record)
         if not _has_same_outputs(read_remote(exchange.remote, place, MOST_DOCUMENT), record):
             found.append({"path": place, "message": message})
@@ -283,7 +282,7 @@ def _send_all(exchange: Exchange, records: list[Record], runs: dict[str, dict]) 
     n_erased = send_tombstones(exchange)
     lacking = _lacking_objects(exchange, records)
     sent = {"remote": exchange.remote.url, "objects": len(lacking), "bytes": _send_objects(exchange, lacking)}
-    places = {record_place(record): record for record in records}
+    places = {record_place(record): record.as_dict() for record in records}
     sent |= {"records": send_documents(exchange, "record", places)}
     sent |= {"runs": send_documents(exchange, "run", runs), "erased": n_erased}
     refs = send_refs(exchange)

@@ -7,8 +7,8 @@ This module holds what [pushing](030_push.ipynb) and [pulling](040_pull.ipynb) a
 
 # %% auto #0
 __all__ = ['MOST_DOCUMENT', 'Limits', 'DIGEST', 'REF', 'MOVE_FIELDS', 'settle', 'object_place', 'remote_name', 'remote_alias',
-           'largest', 'limits_of', 'needed', 'is_description', 'record_place', 'is_record', 'read_signed', 'refusal',
-           'try_each', 'Exchange', 'keep_seen', 'refs_there', 'Nowhere']
+           'largest', 'limits_of', 'needed', 'record_place', 'record_found', 'read_signed', 'refusal', 'try_each',
+           'Exchange', 'keep_seen', 'refs_there', 'Nowhere']
 
 # %% ../../nbs/sharing/020_trust.ipynb #70cc3492
 import json
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit, urlunsplit
 from msgspec import Struct, field
 
 from ..care.signing import SignatureError, UntrustedError, check_signature
-from ..care.verify import is_digest
 from mlnb.sharing.remote import (
     PLAIN_TRANSFER,
     Remote,
@@ -32,14 +31,14 @@ from mlnb.sharing.remote import (
     sizes_below,
     write_remote,
 )
-from ..store.descriptions import each_described
+from ..store.descriptions import Artifact, Described, each_described
 from ..store.digests import sha256
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.names import is_name
 from ..store.objects import Store
-from ..store.observed_contents import are_sound_observations, kept_contents
+from ..store.observed_contents import kept_contents
 from ..store.record import Record
 from ..store.url import scheme_of, url_identity
 
@@ -123,14 +122,13 @@ def largest(
     return found
 
 # %% ../../nbs/sharing/020_trust.ipynb #55461672
-def _sizes_in(one: dict) -> Limits:
+def _sizes_in(one: Artifact) -> Limits:
     "How large an artifact may be, and each of its parts."
-    parts = one.get("parts", ())
-    return {one["digest"]: _MOST_CODE if parts else one["bytes"]} | dict.fromkeys(parts, one["bytes"])
+    return {one.digest: _MOST_CODE if one.parts else one.bytes} | dict.fromkeys(one.parts, one.bytes)
 
 
 def limits_of(
-    described: Mapping[str, dict],  # inputs or outputs of a record
+    described: Mapping[str, Described],  # inputs or outputs of a record
 ) -> Limits:
     "The objects that descriptions name."
     return largest(_sizes_in(one) for _, one in each_described(described))
@@ -138,8 +136,7 @@ def limits_of(
 # %% ../../nbs/sharing/020_trust.ipynb #7bc21cf2
 def _code_of(record: Record) -> list[str | None]:
     "Digests of what a result was made with, read by the stage itself or not; None = no such part."
-    parts = [record.get(part) for part in ("notebook", "source", "lock")]
-    return [*parts, *record.modules.values(), *kept_contents(record)]
+    return [record.notebook, record.source, record.lock, *record.modules.values(), *kept_contents(record)]
 
 
 def needed(
@@ -154,17 +151,6 @@ def needed(
 DIGEST = re.compile(r"[0-9a-f]{64}")
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}){0,9}")
 
-
-def is_description(
-    one: Any,  # an input or output of a record that came from elsewhere
-) -> bool:
-    "Whether a description of an artifact has the right form."
-    if not isinstance(one, dict) or not isinstance(one.get("parts", []), list):
-        return False
-    is_sized = isinstance(one.get("bytes"), int) and one["bytes"] >= 0
-    digests = (one.get("digest"), *one.get("parts", []))
-    return is_sized and isinstance(one.get("codec"), str) and all(map(is_digest, digests))
-
 # %% ../../nbs/sharing/020_trust.ipynb #ff3392d0
 def record_place(
     record: Record,  # what a stage gave, as it was committed
@@ -173,35 +159,15 @@ def record_place(
     return f"records/{record.pipeline}/{record.stage}/{record.key}.json"
 
 # %% ../../nbs/sharing/020_trust.ipynb #baed87fa
-def _has_names(record: Record) -> bool:
-    "Whether the names in a record may become part of a path."
-    is_run = re.fullmatch(r"[A-Za-z0-9-]{1,64}", record.run) is not None
-    return is_run and is_name(record.pipeline) and is_name(record.stage) and is_digest(record.key)
-
-
-def _has_descriptions(record: Record) -> bool:
-    "Whether inputs and outputs are described in the right form."
-    inputs = (one for _, one in each_described(record.given))
-    ones = (*record.outputs.values(), *inputs)
-    return all(map(is_name, record.outputs)) and all(map(is_description, ones))
-
-
-def _has_code(record: Record) -> bool:
-    "Whether the code of a record is named by digests."
-    code = (*_code_of(record), *record.texts.values())
-    return all(digest is None or is_digest(digest) for digest in code)
-
-
-def is_record(
-    record: Any,  # what was signed
+def record_found(
+    document: Any,  # what was signed
     path: str,  # where it was found
-) -> bool:
-    "Whether a document is a record, and lies where it belongs."
-    try:
-        checks = (_has_names, _has_descriptions, _has_code, are_sound_observations)
-        return all(check(record) for check in checks) and path == record_place(record)
-    except (KeyError, TypeError, AttributeError):
-        return False
+) -> Record:  # raises `IntegrityError`
+    "A record that somebody signed, if it has the right form and lies where it belongs."
+    record = Record.from_dict(document, path)
+    if path != record_place(record) or not record.is_committed:
+        raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
+    return record
 
 # %% ../../nbs/sharing/020_trust.ipynb #6b737923
 def read_signed(

@@ -52,7 +52,7 @@ class Observations(Document, frozen=True):
     python: str = ""  # `observed` or `not observed: why`
     native: str = ""  # `observed` or `not observed: why`
     links: Mapping[InnerPath, str] = {}  # that it may have followed inside the project: texts
-    asked: tuple[str, ...] = ()  # modules of undeclared packages that its own code imported
+    asked: tuple[str, ...] | None = None  # modules of undeclared packages that its own code imported
     unsure: tuple[FolderPath, ...] = ()  # files and folders that perhaps somebody else looked at
     places: Mapping[ModuleName, InnerPath] = {}  # own modules below the project
 

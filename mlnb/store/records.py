@@ -122,7 +122,7 @@ def commit(
     is_replacing: bool = False,  # whether it takes the place of a different one
 ) -> Committed:  # raises `StoreError` when there is no room
     "Write a record exclusively; of two different results one holds and the other is evidence."
-    record = replace(record, replaced_by=UNSET)  # it may be made from evidence
+    record = Record.from_dict(replace(record, replaced_by=UNSET).as_dict())  # it may be made from evidence
     path = _path_of(store, record)
     if _write(store, path, record, "record"):
         return Committed(record, True, True)
