@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from plain_records import commit
 
 from mlnb.care import gc
 from mlnb.care.gc import Retention, collect
@@ -15,7 +16,7 @@ from mlnb.store.artifacts import put_value
 from mlnb.store.errors import LockedError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins, pinned, protect
-from mlnb.store.records import commit, find_record, is_whole
+from mlnb.store.records import find_record, is_whole
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run, run_folder, run_ids, write_run
 

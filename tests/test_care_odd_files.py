@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+from plain_records import commit
 
 from mlnb.care.gc import collect, odd_files
 from mlnb.care.roots import Retention
@@ -13,7 +14,6 @@ from mlnb.flow.lock import StageLock
 from mlnb.store.disk import OddFileError
 from mlnb.store.objects import has, open_store, put
 from mlnb.store.pins import forget_pins, protect
-from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run, write_run
 

@@ -1,6 +1,7 @@
 """Damage is found wherever it is, named by what it belongs to, and repaired when anybody has the content."""
 
 import pytest
+from plain_records import commit
 
 from mlnb.care.verify import (
     from_files,
@@ -12,7 +13,7 @@ from mlnb.care.verify import (
 )
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put
-from mlnb.store.records import commit, find_record, record_path
+from mlnb.store.records import find_record, record_path
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
 

@@ -261,7 +261,7 @@ def test_each_value_draws_its_own_random_numbers_and_always_the_same(folds):
     plan = plan_of(folder)
     draws = [
         get_value(
-            plan.store, artifact_of(plan.steps[f"train[fold={f}]"].record["outputs"]["model"]), folder.root
+            plan.store, artifact_of(plan.steps[f"train[fold={f}]"].record.outputs["model"]), folder.root
         )["draw"]
         for f in range(3)
     ]
@@ -273,7 +273,7 @@ def test_others_read_all_parts_a_table_or_a_dict(folds):
     plan = plan_of(folder)
 
     def value(name):
-        return get_value(plan.store, artifact_of(plan.steps["best"].record["outputs"][name]), folder.root)
+        return get_value(plan.store, plan.steps["best"].record.outputs[name], folder.root)
 
     assert value("best") == [[0, 0], [1, 2], [2, 4]] and value("only") == [0, 0, 1, 1, 2, 2]
     assert value("table").to_dict("list") == {

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 
 import pytest
+from plain_records import commit
 
 from mlnb.flow.heads import Runs, head_name, run_with
 from mlnb.flow.meaning import find_artifact, savers_of
@@ -22,7 +23,7 @@ from mlnb.store.artifacts import put_value
 from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import digest_of
 from mlnb.store.errors import IntegrityError, UsageError
-from mlnb.store.records import commit, find_record
+from mlnb.store.records import find_record
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import experiment_of, write_run
 from mlnb.store.settings import find_project, project_store
@@ -323,7 +324,7 @@ def check_references(world):
             for (stage, name), value in at.items():
                 written = f"{ran.pipeline}/{name}@{ran.run}"
                 found = find_artifact(world.store, world.project, written, "default")
-                assert (found.record["stage"], found.experiment) == (stage, SAID[ran.kind])
+                assert (found.record.stage, found.experiment) == (stage, SAID[ran.kind])
                 had = digests(found.value.as_dict())
                 assert had == value if kind == "made" else value in had, written
                 assert bool(found.line) == (kind == "left"), written
@@ -498,7 +499,7 @@ def test_reference_that_two_pipelines_have_is_not_guessed(world):
         world.run(pipeline, "default")
     with pytest.raises(UsageError, match="write `first/forecast@latest` or `second/forecast@latest`"):
         meant(world, "forecast@latest")
-    assert meant(world, "forecast@latest", here="second").record["stage"] == "learn"
+    assert meant(world, "forecast@latest", here="second").record.stage == "learn"
     with pytest.raises(UsageError, match="write `first/model@latest`"):
         meant(world, "model@latest", here="second")
 

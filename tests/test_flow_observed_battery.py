@@ -248,7 +248,7 @@ def test_stages_beside_each_other_are_not_fresh_by_mistake(all_ways, tmp_path, j
     lab = copy_of(all_ways, tmp_path)
     assert lab.ask("run", "demo", "-k", "--json", "-j", jobs).code == 0
     store = open_store(lab.world.root / ".mlnb")
-    said = {name: records_of(store, "demo", name)[0]["observed"] for name in SHARED}
+    said = {name: records_of(store, "demo", name)[0].observed for name in SHARED}
     lab.write(2)
     told = lab.status()
     due = {

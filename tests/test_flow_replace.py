@@ -9,6 +9,7 @@ import signal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_records import commit
 
 from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
@@ -21,7 +22,7 @@ from mlnb.sharing.push import push
 from mlnb.store.crash_points import STEPS
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import commit, find_record, find_result, output_digests, results_of, told_run
+from mlnb.store.records import find_record, find_result, output_digests, results_of, told_run
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
 

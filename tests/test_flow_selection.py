@@ -6,6 +6,7 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_records import commit
 
 from mlnb.flow.parameter_values import command_again
 from mlnb.flow.plan import make_plan, plan_pipeline, plan_step
@@ -21,7 +22,6 @@ from mlnb.notebook.stage import Stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import Store, open_store
-from mlnb.store.records import commit
 from mlnb.store.settings import Project, project_store, read_project
 
 OURS = "from mlnb import load, metric, save"

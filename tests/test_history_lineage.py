@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from plain_records import commit
 
 from mlnb.flow.heads import at_reference
 from mlnb.flow.parameter_values import resolve
@@ -19,7 +20,6 @@ from mlnb.store.artifacts import put_value
 from mlnb.store.digests import digest_of
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import open_store
-from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
 from mlnb.store.settings import project_store, read_project

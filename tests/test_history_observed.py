@@ -8,6 +8,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import MAGIC_NUMBER
 
 import pytest
+from plain_records import commit
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
@@ -33,7 +34,7 @@ from mlnb.store.digests import canonical_json, digest_of, sha256
 from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import commit, find_record
+from mlnb.store.records import find_record
 from mlnb.store.settings import Project, project_store, read_project
 from mlnb.store.tombstones import ErasedError, is_erased
 

@@ -250,7 +250,7 @@ def test_modules_of_mlnb_that_a_stage_imports_are_those_that_were_kept(make_proj
     with checkout(plan.project, plan.store, [record], "default") as (twin, step_of, scratch):
         assert write_modules(plan.store, record, twin.project.root, scratch / "site")
         attempt = attempt_again(twin, step_of(record), record["run"], scratch / "attempt", scratch / "site")
-        said = get_value(twin.store, artifact_of(attempt.outputs["said"]), scratch)
+        said = get_value(twin.store, attempt.outputs["said"], scratch)
     gc.collect()
     assert said == "kept " + sha256(b"")
 

@@ -3,13 +3,13 @@
 import shutil
 
 import pytest
+from plain_records import commit
 
 from mlnb.flow.plan import plan_pipeline, plan_step
 from mlnb.history.status import last_outcomes, status_of, tell_outcomes
 from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import open_store
-from mlnb.store.records import commit
 from mlnb.store.runs import hold_run, write_run
 from mlnb.store.settings import project_store, read_project
 

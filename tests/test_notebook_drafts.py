@@ -7,6 +7,7 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_records import commit
 
 from mlnb.flow.plan import plan_pipeline, plan_step
 from mlnb.flow.problems import check_of
@@ -22,7 +23,6 @@ from mlnb.store.artifacts import put_value
 from mlnb.store.errors import DefinitionError
 from mlnb.store.names import is_name
 from mlnb.store.objects import open_store
-from mlnb.store.records import commit
 from mlnb.store.runs import run_ids
 from mlnb.store.settings import project_store, read_project
 

@@ -3,9 +3,9 @@
 import subprocess
 
 import pytest
+from plain_records import commit
 
 from mlnb.notebook.pipeline import read_pipeline
-from mlnb.store.records import commit
 from mlnb.store.settings import find_project, project_store
 
 

@@ -9,6 +9,7 @@ from jupyter_client.manager import start_new_kernel
 from stage_lives import OVERLAY, printed, truth
 
 from mlnb.store.artifacts import get_value
+from mlnb.store.descriptions import Artifact
 from mlnb.store.records import records_of
 from mlnb.store.settings import project_store, read_project
 
@@ -48,7 +49,7 @@ def value(demo_project, tmp_path_factory):
                 for r in records_of(store, pipeline, stage["name"])
                 if name in r["outputs"]
             )
-            read[written] = get_value(store, artifact_of(output), files)
+            read[written] = get_value(store, Artifact.from_dict(output), files)
         return read[written]
 
     return of

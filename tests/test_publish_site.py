@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from plain_records import commit
 
 import mlnb.publish.site as site
 from mlnb.flow.heads import result_in
@@ -25,7 +26,6 @@ from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError, UsageError
 from mlnb.store.objects import open_store, path_of, put
-from mlnb.store.records import commit
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import read_run, write_run
 from mlnb.store.settings import project_store, read_project

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plain_records import commit
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
@@ -35,7 +36,7 @@ from mlnb.sharing.trust import object_place, record_place
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put
-from mlnb.store.records import commit, find_record, records_of
+from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run, write_run
 from mlnb.store.tombstones import ErasedError
@@ -263,7 +264,7 @@ def test_different_result_for_one_key_is_kept_as_evidence(place, ana, ben):
     push(ana, place[0])
     path_of(ben, mine["notebook"]).unlink()
     pull(ben, place[0])
-    assert find_record(ben, "fraud", "train", mine["key"])["outputs"] == mine["outputs"]
+    assert find_record(ben, "fraud", "train", mine["key"]).outputs == mine["outputs"]
 
 
 def test_push_and_pull_are_audit_events(place, ana, ben):

@@ -100,7 +100,7 @@ def test_tree_with_a_damaged_part_is_an_integrity_error(store, tmp_path):
 def test_file_any_name_comes_back_with_name_and_content(store, tmp_path, name):
     (tmp_path / name).write_bytes(b"\0content")
     saved = put_value(store, tmp_path / name)
-    back = get_value(store, artifact_of(saved.as_dict()), tmp_path / "files")
+    back = get_value(store, Artifact.from_dict(saved.as_dict()), tmp_path / "files")
     assert (back.name, back.read_bytes(), saved.bytes) == (name, b"\0content", 8)
 
 
@@ -396,8 +396,8 @@ def test_description_is_plain_json_and_leads_back_to_an_equal_value(store, tmp_p
 
     saved = put_value(store, value)
     described = json.loads(json.dumps(saved.as_dict(), allow_nan=False))
-    assert artifact_of(described) == saved and saved.bytes == len(get(store, saved.digest))
-    back = get_value(store, artifact_of(described), tmp_path)
+    assert Artifact.from_dict(described) == saved and saved.bytes == len(get(store, saved.digest))
+    back = get_value(store, Artifact.from_dict(described), tmp_path)
     assert type(back) is type(value)
     if isinstance(value, pd.DataFrame | pd.Series):
         assert back.equals(value)

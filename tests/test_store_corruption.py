@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+from plain_records import commit
 
 from mlnb.care.verify import document_files, object_files, verify_store
 from mlnb.store import codecs
@@ -13,7 +14,7 @@ from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.documents import read_json
 from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import get, open_store, put
-from mlnb.store.records import commit, find_record
+from mlnb.store.records import find_record
 from mlnb.store.refs import move_ref, ref_history
 from mlnb.store.runs import write_run
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_project
+from plain_records import commit
 
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
@@ -16,7 +17,7 @@ from mlnb.store.artifacts import put_value
 from mlnb.store.crash_points import POINTS, STEPS
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import commit, find_record, output_digests
+from mlnb.store.records import find_record, output_digests
 from mlnb.store.refs import move_ref, read_ref
 from mlnb.store.runs import hold_run, write_run
 

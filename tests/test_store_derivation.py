@@ -5,13 +5,13 @@ from hashlib import sha256
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_records import commit
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
 from mlnb.store.derivation import RecordGraph, derived_from
 from mlnb.store.digests import digest_of
 from mlnb.store.objects import has, open_store, put
-from mlnb.store.records import commit
 from mlnb.store.runs import write_run
 
 N_STAGES = 4  # of each pipeline; stage `s2` saves `n2`

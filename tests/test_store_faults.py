@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_project
+from plain_records import commit
 
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
@@ -25,7 +26,7 @@ from mlnb.store.disk import remove_abandoned, write_durably
 from mlnb.store.errors import LockedError, MlnbError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import commit, find_record, is_whole, output_digests
+from mlnb.store.records import find_record, is_whole, output_digests
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run, run_ids, write_run
 

@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+from plain_records import commit
 
 from mlnb.care.verify import document_files, verify_store
 from mlnb.store import crash_points
@@ -13,7 +14,7 @@ from mlnb.store.documents import is_sealed, read_json
 from mlnb.store.errors import StoreError
 from mlnb.store.layout import LAYOUT, layout_text, read_layout
 from mlnb.store.objects import get, open_store, put
-from mlnb.store.records import commit, find_record, records_of
+from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, ref_history
 from mlnb.store.runs import read_run, write_run
 

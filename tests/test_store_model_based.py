@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from plain_records import commit
 
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import verify_store
@@ -15,7 +16,7 @@ from mlnb.store.digests import sha256
 from mlnb.store.errors import IntegrityError, LockedError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import commit, find_record, output_digests
+from mlnb.store.records import find_record, output_digests
 from mlnb.store.refs import move_ref, read_ref, ref_history
 
 VALUES = st.sampled_from([f"value {n}".encode() for n in range(8)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plain_records import commit
 
 from mlnb.store import objects
 from mlnb.store.digests import canonical_json, digest_of, sha256, sha256_file
@@ -18,7 +19,7 @@ from mlnb.store.documents import read_json
 from mlnb.store.errors import IntegrityError, LockedError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put, put_file
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import commit, find_record, records_of
+from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import new_run_id, read_run, run_ids, write_run
 
@@ -470,7 +471,7 @@ def test_commit_by_racing_processes_has_exactly_one_winner_and_keeps_evidence(st
     assert [is_reproduced for number, _, _, is_reproduced in sorted(found)] == [
         n == winner[0] for n in range(6)
     ]
-    assert find_record(store, "fraud", "train", "0" * 64)["run"] == f"r{winner[0]}"
+    assert find_record(store, "fraud", "train", "0" * 64).run == f"r{winner[0]}"
     folder = store.root / "records" / "fraud" / "train"
     assert len(list(folder.glob("*.evidence"))) == 5 and len(records_of(store, "fraud", "train")) == 1
 
@@ -505,7 +506,7 @@ def test_record_of_a_second_equal_result_changes_no_byte(store):
     path = next((store.root / "records").rglob("*.json"))
     before = path.read_bytes()
     again = commit(store, example_record(digest, run="r2"))
-    assert (again.is_first, again.is_reproduced, again.record["run"]) == (False, True, "r1")
+    assert (again.is_first, again.is_reproduced, again.record.run) == (False, True, "r1")
     assert path.read_bytes() == before
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict
+from plain_records import commit
 
 from mlnb.care.audit import events
 from mlnb.care.signing import make_key
@@ -27,7 +28,6 @@ from mlnb.sources.url import pin_url, source_errors
 from mlnb.store.digests import sha256
 from mlnb.store.errors import DefinitionError, Problem, StoreError, UsageError
 from mlnb.store.objects import open_store, put
-from mlnb.store.records import commit
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.settings import read_project
 from mlnb.store.url import (

@@ -66,7 +66,7 @@ def test_old_values_come_back_equal(shop, ask, runs):
     store = project_store(project)
     model = find_artifact(store, project, f"shop/model@{runs[0]}", "default")
     assert get_value(store, model.value, shop).coef_ == pytest.approx([0.25])
-    assert (model.record["stage"], model.run) == ("model", runs[0])
+    assert (model.record.stage, model.run) == ("model", runs[0])
     sizes = find_artifact(store, project, f"shop/size@{runs[0]}", "default").value
     assert (sizes.parameter, sizes.values) == ("fold", ("x", "y"))
 

@@ -85,8 +85,10 @@ def list_behind(
     step: Step,  # a stage, or a part of one
 ) -> dict[str, Artifact]:  # by name; empty when no stage saved it
     "The list that a part has its value from."
-    artifact = step.stage.each.artifact if step.each else None
-    found = plan.steps[plan.pipeline.savers[artifact]].output(artifact) if artifact else None
+    artifact = step.stage.each.artifact if step.stage.each and step.each else None
+    if artifact is None:
+        return {}
+    found = plan.steps[plan.pipeline.savers[artifact]].output(artifact)
     return {artifact: found} if found else {}
 
 # %% ../../nbs/flow/300_ending.ipynb #9aff8ea4

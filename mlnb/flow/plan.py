@@ -168,11 +168,11 @@ def made_for(
     if own or stage.each is None:
         return plan.steps[own or saver].output(artifact)
     steps = [s for s in map(plan.steps.get, plan.units[saver]) if not s.is_empty]
-    made = [s.output(artifact) for s in steps]
-    if None in made:
+    made = tuple(one for one in (s.output(artifact) for s in steps) if one)
+    if len(made) < len(steps):
         return None
     parameter = stage.each.parameter
-    return Parts(parameter, tuple(s.each[parameter] for s in steps), tuple(made))
+    return Parts(parameter, tuple(s.each[parameter] for s in steps), made)
 
 
 def give_input(

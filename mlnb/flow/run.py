@@ -195,7 +195,7 @@ def try_stage(
         return run.set(name, "failed", **unread)
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
-    if step.state == "cached" and not must_run:
+    if step.state == "cached" and step.record and not must_run:
         return _be_cached(run, step, step.record)
     lock = _take_lock(run, step)
     return _attempt_or_find(run, step, must_run) if lock else None

@@ -359,7 +359,8 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
 
     named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
     pipeline = owner_of(session.store.below, project, session.pipeline, named, how)
-    path, part, kept = overlay_path(session.store.root, pipeline, name), part_by_hand(), artifact
+    path, part = overlay_path(session.store.root, pipeline, name), part_by_hand()
+    kept: Artifact | Parts = artifact
     if part is not None:
         each, value = part
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None

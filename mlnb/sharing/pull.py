@@ -30,6 +30,7 @@ from mlnb.sharing.trust import (
     needed,
     object_place,
     read_signed,
+    record_found,
     record_place,
     refs_there,
     refusal,

@@ -38,7 +38,7 @@ class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     codec: str  # a codec's name, or `file`, `folder`, `frames`
     digest: Digest  # SHA-256 of the bytes, or of the tree that lists them
     bytes: Size  # size of the content [bytes]
-    type: str  # type of the value that was saved, e.g. `pandas.DataFrame`
+    type: str = ""  # type of the value that was saved, e.g. `pandas.DataFrame`
     filename: NoFileName = ""  # of a `file`: its own name
     parts: tuple[Digest, ...] = ()  # of a tree: digests of its files, sorted by path
 

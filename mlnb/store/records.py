@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import UNSET
-from msgspec.structs import replace
+from msgspec import structs
 
 from .descriptions import Artifact
 from .digests import digest_of
@@ -110,8 +110,8 @@ def _keep_as_evidence(store: Store, record: Record, exclusive: bool = True) -> N
 def _take_place(store: Store, first: Record, record: Record) -> Committed:
     "Let a result hold in the place of the first, which becomes evidence."
     is_told = _is_usable(store, first)  # else nobody knew of it when this one was made
-    new = replace(record, as_run=first.told_run) if is_told else record
-    _keep_as_evidence(store, replace(first, replaced_by=record.run), exclusive=False)
+    new = structs.replace(record, as_run=first.told_run) if is_told else record
+    _keep_as_evidence(store, structs.replace(first, replaced_by=record.run), exclusive=False)
     _write(store, _path_of(store, record), new, "record", exclusive=False)
     return Committed(new, True, False, first)
 
@@ -119,17 +119,19 @@ def _take_place(store: Store, first: Record, record: Record) -> Committed:
 def commit(
     store: Store,  # where the objects it points to are already kept
     record: Record,  # in the form above
-    is_replacing: bool = False,  # whether it takes the place of a different one
+    replace: bool = False,  # whether it takes the place of a different one
 ) -> Committed:  # raises `StoreError` when there is no room
     "Write a record exclusively; of two different results one holds and the other is evidence."
-    record = Record.from_dict(replace(record, replaced_by=UNSET).as_dict())  # it may be made from evidence
+    record = Record.from_dict(
+        structs.replace(record, replaced_by=UNSET).as_dict()
+    )  # it may be made from evidence
     path = _path_of(store, record)
     if _write(store, path, record, "record"):
         return Committed(record, True, True)
     first = record_at(path)
     if output_digests(first) == output_digests(record):
         return Committed(first, False, True)
-    if is_replacing or not _is_usable(store, first):
+    if replace or not _is_usable(store, first):
         return _take_place(store, first, record)
     _keep_as_evidence(store, record)
     return Committed(first, False, False, record)
