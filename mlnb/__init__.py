@@ -214,6 +214,7 @@ Modules:
 - `mlnb.store.record`: What is written down of a stage that is done
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
 - `mlnb.store.refs`: Names that move, and remember where they were
+- `mlnb.store.run_entries`: What a run says of itself and of each of its stages
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
