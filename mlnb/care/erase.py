@@ -33,6 +33,7 @@ from ..store.objects import Store, path_of
 from ..store.record import Record
 from ..store.records import record_at
 from ..store.refs import actor
+from ..store.run_entries import Entry, RunDocument
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
 from ..store.tombstones import is_erased, tombstone_path
 
@@ -60,18 +61,16 @@ def run_documents(
 class StoppedAttempt(Record, frozen=True, kw_only=True):
     "What a stage read and saved that failed or was cancelled, in the form of a record without a key."
 
-    entry: dict  # of the run's document
+    entry: Entry  # of the run's document
 
 
-def _attempt_of(document: dict, stage: dict) -> StoppedAttempt:
+def _attempt_of(document: RunDocument, stage: dict) -> StoppedAttempt:
     "What a run says of a stage that did not come to its end."
-    place = {"pipeline": document["pipeline"], "run": document["run"]}
+    place = {"pipeline": document.pipeline, "run": document.run}
     made = {"inputs": stage.get("inputs", {}), "outputs": stage.get("saved", {})}
     made |= {name: stage[name] for name in ("list", "sources") if name in stage}
     about = {"stage": stage["name"], "each": stage.get("each"), "entry": stage}
-    return StoppedAttempt.from_dict(
-        place | about | made, f"what run {document['run']} says of {stage['name']}"
-    )
+    return StoppedAttempt.from_dict(place | about | made, f"what run {document.run} says of {stage['name']}")
 
 
 def stopped_attempts(
@@ -79,7 +78,7 @@ def stopped_attempts(
 ) -> Iterator[StoppedAttempt]:  # by run; raises `IntegrityError`
     "What stages read and saved that failed or were cancelled."
     for document in run_documents(store):
-        for stage in document.get("stages", ()):
+        for stage in document.stages:
             if any(stage.get(name) for name in ("inputs", "saved", "list", "sources")):
                 yield _attempt_of(document, stage)
 
@@ -286,7 +285,7 @@ def attempt_files(
     attempt: StoppedAttempt,  # one of what stages left that failed
 ) -> list[Path]:  # those that are there
     "The executed notebook that a failed stage left, and its full texts."
-    folder, kept = store.root / "runs" / attempt.run, attempt.entry.get("notebook")
+    folder, kept = store.root / "runs" / attempt.run, attempt.entry.notebook
     if not kept:
         return []
     name = Path(kept).name
@@ -305,10 +304,10 @@ _BLANK = "erased with what it may have shown"  # in the place of an error's text
 
 
 def blanked(
-    entry: dict,  # of a run's document
+    entry: Entry,  # of a run's document
 ) -> dict:  # it still says which error it was, and in which cell
     "The entry of a failed stage without what its error may show."
-    error = entry.get("error")
+    error = entry.error
     return entry | {"error": error and error | {"evalue": _BLANK}, "last_lines": [], "notebook": None}
 
 
@@ -323,7 +322,7 @@ def forget_attempts(
     for run in {one.run for one in attempts}:
         parts = {part_of(one.entry) for one in attempts if one.run == run}
         document = document_of(store, run)
-        stages = [blanked(one) if part_of(one) in parts else one for one in document["stages"]]
+        stages = [blanked(one) if part_of(one) in parts else one for one in document.stages]
         write_run(store, document | {"stages": stages})
 
 # %% ../../nbs/care/080_erase.ipynb #e979c42a
@@ -340,7 +339,7 @@ def _shown_in(store: Store, attempts: list[StoppedAttempt], are_gone: bool) -> s
         folder = store.root / "runs" / one.run
         found |= {folder / "events.jsonl"} if _has_texts(folder / "events.jsonl") else set()
         found |= set() if are_gone else set(attempt_files(store, one))
-        says = not are_gone and (one.entry.get("error") or {}).get("evalue", _BLANK) != _BLANK
+        says = not are_gone and (one.entry.error or {}).get("evalue", _BLANK) != _BLANK
         found |= {folder / "run.json"} if says else set()
     return found
 
@@ -437,9 +436,9 @@ def tombstones(
     return [_tombstone(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
 
 # %% ../../nbs/care/080_erase.ipynb #39c56a9d
-def _problems_of(store: Store, document: dict, trusted: Mapping[str, str]) -> Iterator[str]:
+def _problems_of(store: Store, document: RunDocument, trusted: Mapping[str, str]) -> Iterator[str]:
     "What is wrong with one tombstone."
-    digest = document["digest"]
+    digest = document.digest
     try:
         check_signature("tombstone", document, trusted)
     except SignatureError as error:

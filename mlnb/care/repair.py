@@ -151,7 +151,7 @@ def repair_run(
         return False, _NOT_TOLD
     set_aside(store, path)
     write_run(store, document)
-    told = f"told again from the audit log and {len(document['keys'])} records"
+    told = f"told again from the audit log and {len(document.keys)} records"
     return True, f"{told}; why its stages ran is not known any more"
 
 # %% ../../nbs/care/050_repair.ipynb #d603478b

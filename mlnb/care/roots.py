@@ -32,6 +32,7 @@ from ..store.objects import Store
 from ..store.pins import held_pins, pinned
 from ..store.record import Record
 from ..store.records import record_at
+from ..store.run_entries import RunDocument
 from ..store.runs import is_alive, run_holder, stage_of_unit
 
 # %% ../../nbs/care/060_roots.ipynb #df19f519
@@ -274,11 +275,11 @@ def _run_documents(store: Store) -> dict[str, dict]:
     return found
 
 
-def _relied_on(document: dict) -> set[str]:
+def _relied_on(document: RunDocument) -> set[str]:
     "The records that a run relies on."
-    listed = ((stage["name"], stage["key"]) for stage in document.get("stages", ()) if stage.get("key"))
-    units = ((stage_of_unit(unit), key) for unit, key in document.get("keys", {}).items())
-    return {f"{document.get('pipeline')}/{stage}/{key}.json" for stage, key in (*units, *listed)}
+    listed = ((stage["name"], stage["key"]) for stage in document.stages if stage.get("key"))
+    units = ((stage_of_unit(unit), key) for unit, key in document.keys.items())
+    return {f"{document.pipeline}/{stage}/{key}.json" for stage, key in (*units, *listed)}
 
 # %% ../../nbs/care/060_roots.ipynb #07813e26
 def kept_runs(
@@ -288,7 +289,7 @@ def kept_runs(
     "The runs that retention keeps."
     pipelines = defaultdict(set)
     for run, document in documents.items():
-        pipelines[document.get("pipeline")].add(run)
+        pipelines[document.pipeline].add(run)
     unknown = pipelines.pop(None, set())
     return unknown.union(*(newest_of(runs, n) for runs in pipelines.values()))
 
@@ -296,12 +297,12 @@ def kept_runs(
 def saved_by(
     store: Store,  # that holds the run
     run: str,  # id of the run
-    document: dict,  # empty when it cannot be read
+    document: RunDocument,  # empty when it cannot be read
 ) -> set[str]:  # digests of artifacts and of their parts
     "What the stages of a run saved and never committed."
     if not document:
         return digests_in(store.root / "runs" / run / "run.json")
-    saved = (one for stage in document.get("stages", ()) for one in (stage.get("saved") or {}).values())
+    saved = (one for stage in document.stages for one in (stage.get("saved") or {}).values())
     ones = [artifact for one in saved for artifact in artifacts_in(input_of(one))]
     return {digest for one in ones for digest in (one.digest, *one.parts)}
 

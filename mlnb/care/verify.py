@@ -249,7 +249,7 @@ def is_readable(
         return True
     except IntegrityError:
         return False
-    return "records" not in path.parts or path.suffix != ".json" or document.get("key") == path.stem
+    return "records" not in path.parts or path.suffix != ".json" or document.key == path.stem
 
 # %% ../../nbs/care/020_verify.ipynb #1503eb53
 def document_about(

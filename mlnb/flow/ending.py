@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from .dependencies import dependencies_of
 from .fanout_parts import is_input_whole
@@ -25,8 +25,8 @@ from .freshness import locations_of, without_made
 from .observed import keep_place
 from .parameter_values import command_again
 from .plan import plan_stage
-from .run_document import Run, entry_of, second_result, show_record, stage_error
-from .selection import is_forced, scope_units
+from .run_document import Run, second_result, show_record, stage_error
+from .selection import is_forced
 from .steps import Plan, Step
 from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
@@ -37,6 +37,7 @@ from ..store.opened import keep_opened
 from ..store.record import MadeWith, Observations, Record
 from ..store.records import Committed, commit
 from ..store.refs import actor
+from ..store.run_entries import SecondResult
 from ..store.runs import run_folder, scratch_folders, write_run
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def record_of(
         pipeline=run.plan.pipeline.name,
         stage=step.stage.name,
         each=step.each,
-        run=run.document["run"],
-        attempt=entry["attempts"],
+        run=run.id,
+        attempt=entry.attempts,
         actor=actor(),
         peak_mib=attempt.peak_mib,
         inputs=step.inputs,
@@ -127,7 +128,7 @@ def record_of(
         metrics=attempt.metrics,
         **_kept_code(run.plan, step, attempt),
         environment=MadeWith(python, platform, step.found.packages),
-        started_utc=entry["started_utc"],
+        started_utc=entry.started_utc,
         seconds=attempt.seconds,
     )
 
@@ -163,7 +164,7 @@ def refuse_changed_sources(
     if said is None:
         return
     before = attempt.error
-    ended = f" (it ended with {before['ename']}: {before['evalue'][:200]})" if before else ""
+    ended = f" (it ended with {before.ename}: {before.evalue[:200]})" if before else ""
     attempt.kind = "input_changed"
     attempt.error = stage_error("InputChangedError", f"{said}; run it again{ended}", before)
 
@@ -202,7 +203,7 @@ def make_again(
 # %% ../../nbs/flow/300_ending.ipynb #57199e59
 def _damaged_makers(run: Run, step: Step, attempt: "Attempt") -> frozenset[str]:
     "Steps of this run that made what an attempt found damaged; none the second time."
-    is_damage = attempt.error is not None and attempt.error["ename"] == "IntegrityError"
+    is_damage = attempt.error is not None and attempt.error.ename == "IntegrityError"
     if not is_damage or step.name in run.made_again:
         return frozenset()
     plan = run.plan
@@ -231,7 +232,7 @@ def _ending_of(run: Run, step: Step, attempt: "Attempt") -> Ending:
     makers = _damaged_makers(run, step, attempt)
     if makers:
         return Ending("damaged", makers)
-    has_tries = run.entry(step.name)["attempts"] <= step.stage.options.retries
+    has_tries = run.entry(step.name).attempts <= step.stage.options.retries
     return Ending("retried" if has_tries and attempt.kind in RETRIED else "failed")
 
 # %% ../../nbs/flow/300_ending.ipynb #c1c85227
@@ -248,13 +249,13 @@ def _tell_use(run: Run, step: Step, attempt: "Attempt") -> None:
         run.tell("line", text=f"{step.name} {one.said}; it counts from now on. Better: {one.mend}")
 
 
-def _tell_second(run: Run, step: Step, result: Committed, replace: bool) -> dict:
+def _tell_second(run: Run, step: Step, result: Committed, replace: bool) -> SecondResult:
     "Say that a stage gave another result for the same key, and which of the two holds."
     plan = run.plan
     values = {name: (one.value, one.origin) for name, one in plan.values.items()}
     again = command_again(plan.pipeline.name, [step.name], plan.profile, values)
     second = second_result(result, replace, again)
-    run.tell("line", text=f"{step.name}: {second['message']}")
+    run.tell("line", text=f"{step.name}: {second.message}")
     return second
 
 
@@ -265,11 +266,9 @@ def _commit_result(run: Run, step: Step, attempt: "Attempt") -> None:
     result = commit(run.plan.store, record_of(run, step, attempt), replace)
     step.record, step.state, step.key = result.record, "cached", result.record.key
     _tell_use(run, step, attempt)
-    show_record(entry, result.record, "committed")
-    entry.pop("second_result", None)  # of an earlier try in this run
-    about = {"peak_mib": attempt.peak_mib, "is_reproduced": result.is_reproduced}
-    if not result.is_reproduced:
-        about["second_result"] = _tell_second(run, step, result, replace)
+    run.entries[step.name] = show_record(entry, result.record, "committed")
+    second = UNSET if result.is_reproduced else _tell_second(run, step, result, replace)
+    about = {"peak_mib": attempt.peak_mib, "is_reproduced": result.is_reproduced, "second_result": second}
     run.set(step.name, "committed", seconds=attempt.seconds, **about)
 
 # %% ../../nbs/flow/300_ending.ipynb #862b08d0
@@ -278,10 +277,10 @@ LONGEST_PAUSE_S = 60.0  # between two tries of a stage [s]
 
 def _try_later(run: Run, step: Step, attempt: "Attempt") -> None:
     "Let a stage wait for its next try."
-    n_tried = run.entry(step.name)["attempts"]
+    n_tried = run.entry(step.name).attempts
     pause_s = min(LONGEST_PAUSE_S, 2.0 ** (n_tried - 1))
     run.not_before[step.name] = time.monotonic() + pause_s
-    why = f"{attempt.kind} ({attempt.error['evalue']})"
+    why = f"{attempt.kind} ({attempt.error.evalue if attempt.error else ''})"
     next_one = f"try {n_tried + 1} of {step.stage.options.retries + 1} in {pause_s:g} s"
     run.tell("line", text=f"{step.name}: {why}; {next_one}")
     run.set(step.name, "waiting")
@@ -290,7 +289,7 @@ def _try_later(run: Run, step: Step, attempt: "Attempt") -> None:
 def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
     "Copy what a failed attempt left from its scratch folder to that of the run."
     store = run.plan.store
-    kept = run_folder(store, run.document["run"]) / f"{file_stem(step.stage.name, step.each)}.ipynb"
+    kept = run_folder(store, run.id) / f"{file_stem(step.stage.name, step.each)}.ipynb"
     texts = attempt.launch.caps.files
     for made, copy in [(attempt.notebook, kept), *((text, kept.with_name(text.name)) for text in texts)]:
         shutil.copyfile(made, copy)
@@ -308,7 +307,6 @@ def _open_notebook(plan: Plan, kept: Path) -> dict:
 def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_cancelled = attempt.is_cancelled
-    inputs = {name: artifact.as_dict() for name, artifact in step.inputs.items()}
     kept = _keep_notebook(run, step, attempt)
     opened = {"opened": None} if is_cancelled else _open_notebook(run.plan, kept)
     run.set(
@@ -320,12 +318,12 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
         peak_mib=attempt.peak_mib,
         notebook=str(kept),
         **opened,
-        last_lines=attempt.last_lines,
+        last_lines=tuple(attempt.last_lines),
         metrics=attempt.metrics,
         saved=attempt.outputs,
-        inputs=inputs,
+        inputs=step.inputs,
         sources=_source_lists(step),
-        list=list_behind(run.plan, step),
+        list_behind=list_behind(run.plan, step),
     )
 
 # %% ../../nbs/flow/300_ending.ipynb #6e58be3b
@@ -378,8 +376,6 @@ def _same_list(plan: Plan, artifact: str) -> list[str]:
 
 def _show_parts(run: Run) -> None:
     "Put the parts of a fan-out into the document and the schedule, and say so."
-    units = scope_units(run.plan, run.selection)
-    run.document["stages"] = [run.entries.get(unit) or entry_of(run.plan.steps[unit]) for unit in units]
     run.look_around()
     write_run(run.plan.store, run.document)
     run.tell("parts", document=run.document)
@@ -388,7 +384,7 @@ def _show_parts(run: Run) -> None:
 def _ending_without_parts(run: Run, step: Step) -> dict:
     "State of a fan-out that has no parts, and what its entry says of it."
     if step.is_empty:
-        return {"state": "cached", "why": []} if step.name in run.was_fresh else {"state": "committed"}
+        return {"state": "cached", "why": ()} if step.name in run.was_fresh else {"state": "committed"}
     if step.fault:
         error = stage_error(type(step.fault).__name__, str(step.fault))
         return {"state": "failed", "kind": "user_error", "error": error}

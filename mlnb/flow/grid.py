@@ -21,6 +21,7 @@ from .parameter_values import Value, resolve
 from .run_document import gravest
 from ..notebook.pipeline import Pipeline
 from ..store.errors import DefinitionError, MlnbError, UsageError
+from ..store.run_entries import RunDocument
 from ..store.settings import Project
 
 # %% ../../nbs/flow/330_grid.ipynb #c6198bf5
@@ -105,14 +106,14 @@ def grid_values(
 def grid_document(
     pipeline: str,  # name of the pipeline
     grid: str,  # id of the grid
-    documents: list[dict],  # of its runs so far
+    documents: list[RunDocument],  # of its runs so far
     seconds: float,  # that it took [s]
 ) -> dict:  # in the form of `run --json`, with the runs in `grid`
     "What a grid came to."
-    states = [document["state"] for document in documents]
+    states = [document.state for document in documents]
     return {
         "format": 1,
-        "exit_code": gravest([document["exit_code"] for document in documents]),
+        "exit_code": gravest([document.exit_code for document in documents]),
         "problems": [],
         "run": None,
         "pipeline": pipeline,

@@ -20,6 +20,7 @@ from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import find_result, outcome_of, outcomes_in, output_digests, results_of
 from ..store.refs import RefValue, read_ref
+from ..store.run_entries import Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
 
@@ -47,37 +48,37 @@ def value_in(
 
 
 def made_of_nothing(
-    document: dict,  # of the run
+    document: RunDocument,  # of the run
     stage: str,  # with a fan-out over no values
     empty: dict,  # its `parameter`, as the document has it
 ) -> Kept:  # parts and record, both empty
     "What a fan-out over an empty list made in a run: no parts, and a record without outputs."
-    nothing = Record(pipeline=document["pipeline"], stage=stage, run=document["run"])
+    nothing = Record(pipeline=document.pipeline, stage=stage, run=document.run)
     return Parts(empty["parameter"]), [nothing]
 
 
-def _entries_of(document: dict, stage: str) -> list[dict]:
+def _entries_of(document: RunDocument, stage: str) -> list[dict]:
     "What a document says of a stage, one entry for each value."
-    return [entry for entry in document.get("stages", ()) if entry["name"] == stage]
+    return [entry for entry in document.stages if entry.name == stage]
 
 
 def result_keys(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
     stage: str,  # one of its pipeline's
 ) -> list[str]:  # empty when it has no result there
     "Keys of what a stage made in a run, complete or none."
-    entries, is_head = _entries_of(document, stage), bool(document.get("head"))
-    units = document.get("keys", {}).items()
+    entries, is_head = _entries_of(document, stage), bool(document.head)
+    units = document.keys.items()
     kept = [key for unit, key in units if unit == stage or (is_head and stage_of_unit(unit) == stage)]
     if not entries or (is_head and kept):
         return kept
-    is_done = all(entry["state"] in ENDED_WELL for entry in entries)
-    return [entry["key"] for entry in entries if is_done and entry["key"]]
+    is_done = all(entry.state in ENDED_WELL for entry in entries)
+    return [entry.key for entry in entries if is_done and entry.key]
 
 
 def result_in(
     store: Store,  # where records live
-    document: dict,  # what a run says of itself
+    document: RunDocument,  # what a run says of itself
     stage: str,  # the one that saves the name
     name: str,  # artifact that is looked for
 ) -> Kept | None:  # None when that stage did not make it there
@@ -86,7 +87,7 @@ def result_in(
     records = [find_result(store, document, stage, key) for key in keys]
     if not keys:
         empty, states = (
-            document.get("empty", {}).get(stage),
+            (document.empty or {}).get(stage),
             [e["state"] for e in _entries_of(document, stage)],
         )
         is_made = empty and name in empty["saves"] and set(states) <= set(ENDED_WELL)
@@ -152,11 +153,11 @@ class Runs:
             yield _head_document(self.store, self.pipeline, self.profile, self.head)
         unfinished, tried, own = [], [], (self.pipeline, self.profile)
         for document in (read_run(self.store, run) for run in run_ids(self.store)):
-            if (document["pipeline"], document.get("profile")) != own:
+            if (document.pipeline, document.profile) != own:
                 continue
             if experiment_of(document):
                 tried.append(document)
-            elif document["state"] == "committed":
+            elif document.state == "committed":
                 yield document
             else:
                 unfinished.append(document)
@@ -167,28 +168,28 @@ class Choice(NamedTuple):
     "The run that serves for some names of a pipeline."
 
     names: frozenset[str]  # artifacts that were asked for together
-    document: dict | None  # of the run; None when no run has them all
+    document: RunDocument | None  # of the run; None when no run has them all
     line: str  # why it is not the head; empty for the head
 
 
-def _serving(runs: Runs, document: dict, names: Iterable[str]) -> str:
+def _serving(runs: Runs, document: RunDocument, names: Iterable[str]) -> str:
     "A line about a run that serves; empty for the head."
-    if document.get("head") and runs.head and document["run"] == runs.head.target:
+    if document.head and runs.head and document.run == runs.head.target:
         return ""
     listed, under = " and ".join(f"`{name}`" for name in sorted(names)), f"under profile `{runs.profile}`"
     lacks = f"the head of `{runs.pipeline}` {under} does not have {listed}"
     why = lacks if runs.head else f"`{runs.pipeline}` has no head {under} yet"
-    tried, is_committed = experiment_of(document), document["state"] == "committed"
+    tried, is_committed = experiment_of(document), document.state == "committed"
     if is_committed and not tried:
-        return f"{why}: its newest committed run {document['run']} serves"
+        return f"{why}: its newest committed run {document.run} serves"
     unfinished = {"committed": "", "running": "which is under way"}
-    ending = unfinished.get(document["state"], "which did not end with every stage committed")
-    return f"{why}: run {document['run']} serves, {', '.join(filter(None, [ending, tried]))}"
+    ending = unfinished.get(document.state, "which did not end with every stage committed")
+    return f"{why}: run {document.run} serves, {', '.join(filter(None, [ending, tried]))}"
 
 
 def made_in(
     store: Store,  # where records live
-    document: dict,  # what a run says of itself
+    document: RunDocument,  # what a run says of itself
     stages: Iterable[str],  # those that save the name
     name: str,  # artifact that is looked for
 ) -> Kept | None:  # None when none of them made it there
@@ -234,12 +235,12 @@ class Found(NamedTuple):
 
 def found_in(
     kept: Kept,  # value and records
-    document: dict,  # of the run that has it; empty when it is gone
+    document: RunDocument,  # of the run that has it; empty when it is gone
     line: str = "",  # why this run serves
 ) -> Found:
     "What was found, and where."
-    run = document.get("run", kept[1][0].run)
-    return Found(*kept, run, document.get("profile"), experiment_of(document) or None, line)
+    run = document.run
+    return Found(*kept, run, document.profile, experiment_of(document) or None, line)
 
 
 def document_if_kept(
@@ -274,10 +275,10 @@ def _heads_of(store: Store, pipeline: str) -> Iterator[dict]:
         yield document_if_kept(store, head.target) if head else {}
 
 
-def _ended_with(document: dict, record: Record) -> bool:
+def _ended_with(document: RunDocument, record: Record) -> bool:
     "Whether a run ended with a record, and not with another result of its key."
     key, outcome = record.key, outcome_of(output_digests(record))
-    return key in document.get("keys", {}).values() and outcomes_in(document).get(key, outcome) == outcome
+    return key in document.keys.values() and outcomes_in(document).get(key, outcome) == outcome
 
 
 def _origin(store: Store, pipeline: str, records: list[Record]) -> tuple[Record, dict]:
@@ -290,24 +291,24 @@ def _origin(store: Store, pipeline: str, records: list[Record]) -> tuple[Record,
     return next((one for one in made if one[1] and not experiment_of(one[1])), made[0])
 
 # %% ../../nbs/flow/050_heads.ipynb #31e35298
-def _left_by(store: Store, document: dict, entry: dict, name: str) -> Record | None:
+def _left_by(store: Store, document: RunDocument, entry: Entry, name: str) -> Record | None:
     "What one entry of a run has under a name: its record, or one made of what it saved before it failed."
-    key, saved = entry.get("key"), entry.get("saved") or {}
-    record = key and find_result(store, document, entry["name"], key)
-    if entry["state"] in ENDED_WELL:
+    key, saved = entry.key, entry.saved or {}
+    record = key and find_result(store, document, entry.name, key)
+    if entry.state in ENDED_WELL:
         return record if record and name in record.outputs else None
     if name not in saved:
         return None
-    about = {"pipeline": document["pipeline"], "stage": entry["name"], "run": document["run"]}
-    return Record.from_dict(about | {"each": entry.get("each"), "outputs": {name: saved[name]}})
+    about = {"pipeline": document.pipeline, "stage": entry.name, "run": document.run}
+    return Record.from_dict(about | {"each": entry.each, "outputs": {name: saved[name]}})
 
 
-def _all_entries(document: dict) -> dict[str, list[dict]]:
+def _all_entries(document: RunDocument) -> dict[str, list[dict]]:
     "Entries by stage, also of fresh stages that the run was not asked for."
     found: dict = {}
-    for entry in document.get("stages", ()):
-        found.setdefault(entry["name"], []).append(entry)
-    for unit, key in document.get("keys", {}).items():
+    for entry in document.stages:
+        found.setdefault(entry.name, []).append(entry)
+    for unit, key in document.keys.items():
         stage = stage_of_unit(unit)
         if not _entries_of(document, stage):
             found.setdefault(stage, []).append({"name": stage, "state": "cached", "key": key})
@@ -316,7 +317,7 @@ def _all_entries(document: dict) -> dict[str, list[dict]]:
 
 def left_in(
     store: Store,  # where records live
-    document: dict,  # of a run, whatever became of it
+    document: RunDocument,  # of a run, whatever became of it
     name: str,  # artifact that is looked for
 ) -> Found | None:  # None when no stage saved it there
     "Whatever a run has under a name; a line says when its stage did not end well."
@@ -326,8 +327,8 @@ def left_in(
             return found_in(kept, document)
         left = [record for record in (_left_by(store, document, e, name) for e in entries) if record]
         if left:
-            n_well = sum(entry["state"] in ENDED_WELL for entry in entries)
-            ending = f"saved by stage `{stage}`, which did not end well in run {document['run']}"
+            n_well = sum(entry.state in ENDED_WELL for entry in entries)
+            ending = f"saved by stage `{stage}`, which did not end well in run {document.run}"
             of = f", {len(left)} of {len(entries)} parts" if left[0].each else ""
             return found_in(
                 (value_in(left, name), left), document, "" if n_well == len(entries) else ending + of
@@ -345,7 +346,7 @@ def _in_run(store: Store, pipeline: str, name: str, ref: str) -> Found | None:
     if not any(run.startswith(ref) for run in ids):
         return None
     document = read_run(store, ref)
-    return left_in(store, document, name) if document["pipeline"] == pipeline else None
+    return left_in(store, document, name) if document.pipeline == pipeline else None
 
 
 def _left_by_digest(store: Store, pipeline: str, name: str, ref: str) -> Found | None:
@@ -353,11 +354,11 @@ def _left_by_digest(store: Store, pipeline: str, name: str, ref: str) -> Found |
     if len(ref) < 6 or not set(ref) <= set("0123456789abcdef"):
         return None
     for document in (read_run(store, run) for run in run_ids(store)):
-        for entry in document["stages"] if document["pipeline"] == pipeline else ():
-            left = entry["state"] not in ENDED_WELL and (entry.get("saved") or {}).get(name)
+        for entry in document.stages if document.pipeline == pipeline else ():
+            left = entry.state not in ENDED_WELL and (entry.saved or {}).get(name)
             if left and left.get("digest", "").startswith(ref):
                 record = _left_by(store, document, entry, name)
-                line = f"saved by stage `{entry['name']}`, which did not end well in run {document['run']}"
+                line = f"saved by stage `{entry.name}`, which did not end well in run {document.run}"
                 return found_in((record.outputs[name], [record]), document, line) if record else None
     return None
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from .schedule import DONE
 from ..notebook.each import unit_name
 from ..store.errors import UsageError, did_you_mean
+from ..store.run_entries import Entry, RunDocument
 
 # %% ../../nbs/flow/350_measures.ipynb #d7c3697c
 INTERVAL = ("_low", "_high")  # endings of the names that hold the ends of a metric's interval
@@ -63,18 +64,18 @@ def first_few(
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 # %% ../../nbs/flow/350_measures.ipynb #68c31518
-def _reported(entry: Mapping) -> Mapping[str, float]:
+def _reported(entry: Entry) -> Mapping[str, float]:
     "Metrics of an entry that ended well, of a part of a fan-out without the ends of intervals."
-    if entry["state"] not in DONE:
+    if entry.state not in DONE:
         return {}
-    metrics = entry["metrics"]
-    return {n: v for n, v in metrics.items() if not (entry.get("each") and n.endswith(INTERVAL))}
+    metrics = entry.metrics
+    return {n: v for n, v in metrics.items() if not (entry.each and n.endswith(INTERVAL))}
 
 
-def _measures_of_stage(entries: list[Mapping]) -> dict[str, Measure]:
+def _measures_of_stage(entries: list[Entry]) -> dict[str, Measure]:
     "What the parts of one stage, or the stage itself, reported: by name of the metric."
-    reported = {unit_name(entry["name"], entry.get("each")): _reported(entry) for entry in entries}
-    is_mean = any(entry.get("each") for entry in entries)
+    reported = {unit_name(entry.name, entry.each): _reported(entry) for entry in entries}
+    is_mean = any(entry.each for entry in entries)
     found = {}
     for name in dict.fromkeys(chain.from_iterable(reported.values())):
         values = {unit: metrics[name] for unit, metrics in reported.items() if name in metrics}
@@ -83,12 +84,12 @@ def _measures_of_stage(entries: list[Mapping]) -> dict[str, Measure]:
 
 
 def measures_of(
-    entries: Iterable[Mapping],  # the `stages` of a run's document
+    entries: Iterable[Entry],  # the `stages` of a run's document
 ) -> dict[tuple[str, str], Measure]:  # by stage and name of the metric
     "What a run says of each metric of each stage."
     stages = defaultdict(list)
     for entry in entries:
-        stages[entry["name"]].append(entry)
+        stages[entry.name].append(entry)
     found = {stage: _measures_of_stage(several) for stage, several in stages.items()}
     return {(stage, name): one for stage, measures in found.items() for name, one in measures.items()}
 
@@ -105,19 +106,19 @@ def metric_names(
 
 
 def shown_measures(
-    entries: Iterable[Mapping],  # the `stages` of a run's document
+    entries: Iterable[Entry],  # the `stages` of a run's document
 ) -> dict[str, Measure]:  # by the name that is shown
     "What one run says of each of its metrics."
     found = measures_of(entries)
     return {shown: found[place] for shown, place in metric_names([found]).items()}
 
 # %% ../../nbs/flow/350_measures.ipynb #6ad50398
-def _values_of_parts(document: dict) -> dict[str, Measure]:
+def _values_of_parts(document: RunDocument) -> dict[str, Measure]:
     "What each part of a fan-out reported, intervals too: by `STAGE[PARAMETER=VALUE].NAME`."
     found = {}
-    for entry in (e for e in document["stages"] if e.get("each") and e["state"] in DONE):
-        unit = unit_name(entry["name"], entry["each"])
-        found |= {f"{unit}.{name}": Measure(name, {unit: v}) for name, v in entry["metrics"].items()}
+    for entry in (e for e in document.stages if e.get("each") and e["state"] in DONE):
+        unit = unit_name(entry.name, entry.each)
+        found |= {f"{unit}.{name}": Measure(name, {unit: v}) for name, v in entry.metrics.items()}
     return found
 
 
@@ -126,10 +127,10 @@ class MeasuredRuns:
 
     def __init__(
         self,
-        documents: list[dict],  # documents of runs
+        documents: list[RunDocument],  # documents of runs
     ):
         self.documents = documents
-        self.measured = [measures_of(document["stages"]) for document in documents]
+        self.measured = [measures_of(document.stages) for document in documents]
         self.of_parts = [_values_of_parts(document) for document in documents]
         self.shown = metric_names(self.measured)
         whole = {f"{stage}.{name}": (stage, name) for stage, name in self.shown.values()}
@@ -158,12 +159,12 @@ class MeasuredRuns:
         return found or _unreported(self.documents[number], stage, name)
 
 
-def _unreported(document: dict, stage: str, name: str) -> Measure | None:
+def _unreported(document: RunDocument, stage: str, name: str) -> Measure | None:
     "A metric that nothing in a run reported, with what should have; None without its stage."
-    entries = [entry for entry in document["stages"] if entry["name"] == stage]
+    entries = [entry for entry in document.stages if entry.name == stage]
     if not entries:
         return None
-    if stage in document.get("empty", {}):
+    if stage in (document.empty or {}):
         return Measure(name, {}, (), True)
-    units = tuple(unit_name(stage, entry.get("each")) for entry in entries)
-    return Measure(name, {}, units, any(entry.get("each") for entry in entries))
+    units = tuple(unit_name(stage, entry.each) for entry in entries)
+    return Measure(name, {}, units, any(entry.each for entry in entries))

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from .parameter_values import command_again
 from ..notebook.each import unit_name
+from ..store.run_entries import Entry, RunDocument
 from ..store.runs import experiment_of
 
 # %% ../../nbs/flow/340_progress.ipynb #f8f71fa2
@@ -29,25 +30,25 @@ def _shown_metrics(metrics: dict[str, float]) -> str:
 
 
 def stage_line(
-    entry: dict,  # of the run's document
+    entry: Entry,  # of the run's document
     cells: str = "",  # `3/12` while it runs
     seconds: float | None = None,  # so far, while it runs [s]
 ) -> str:  # fits a terminal of 80 columns, as a rule
     "One stage in one line."
-    state, took = entry["state"], entry["seconds"] if seconds is None else seconds
+    state, took = entry.state, entry.seconds if seconds is None else seconds
     words = {
         "cached": "fresh, not run",
         "committed": f"done in {took:.1f} s",
         "running": f"running, cell {cells}, {took:.0f} s" if cells else "starting",
     }
-    line = f"{unit_name(entry['name'], entry.get('each')):<12} {words.get(state, state)}"
-    numbers = _shown_metrics(entry["metrics"]) if state in ("committed", "cached") else ""
+    line = f"{unit_name(entry.name, entry.each):<12} {words.get(state, state)}"
+    numbers = _shown_metrics(entry.metrics) if state in ("committed", "cached") else ""
     return f"{line}  {numbers}" if numbers else line
 
 # %% ../../nbs/flow/340_progress.ipynb #663263b8
-def _error_lines(entry: dict, error: dict) -> list[str]:
+def _error_lines(entry: Entry, error: dict) -> list[str]:
     "The end of the traceback, and what the error says unless it stands there."
-    lines = [f"    {line}" for line in entry.get("last_lines", [])]
+    lines = [f"    {line}" for line in (entry.last_lines or [])]
     first = error["evalue"].partition("\n")[0]
     ends = [line.strip() for line in lines[-1:]]
     is_said = any(first in line for line in lines) or ends[0:1] == [error["ename"]]
@@ -56,39 +57,39 @@ def _error_lines(entry: dict, error: dict) -> list[str]:
     return lines if not first or is_said else [*lines, f"    {error['ename']}: {error['evalue']}"]
 
 
-def _notebook_lines(entry: dict) -> list[str]:
+def _notebook_lines(entry: Entry) -> list[str]:
     "Where the executed notebook is, seen from here; nothing when none was kept."
-    if not entry["notebook"]:
+    if not entry.notebook:
         return []
-    kept = Path(entry.get("opened") or entry["notebook"])
-    why = f" (no copy for JupyterLab: {entry['not_opened']})" if entry.get("not_opened") else ""
+    kept = Path(entry.opened or entry.notebook)
+    why = f" (no copy for JupyterLab: {entry.not_opened})" if entry.not_opened else ""
     return [f"  executed notebook: {os.path.relpath(kept) if kept.is_absolute() else kept}{why}"]
 
 
-def _kept_lines(entry: dict, document: dict) -> list[str]:
+def _kept_lines(entry: Entry, document: RunDocument) -> list[str]:
     "How to get what a stage saved before it failed; nothing when it saved nothing."
-    place = f"{document['pipeline']}/{{}}@{document['run']}" if entry.get("saved") else ""
-    kept = ", ".join(f"`{name}` (`mlnb get {place.format(name)}`)" for name in entry.get("saved") or ())
+    place = f"{document.pipeline}/{{}}@{document.run}" if entry.saved else ""
+    kept = ", ".join(f"`{name}` (`mlnb get {place.format(name)}`)" for name in entry.saved or ())
     return [f"  kept: {kept}"] if kept else []
 
 
-def _refresh_again(entry: dict, document: dict) -> str:
+def _refresh_again(entry: Entry, document: RunDocument) -> str:
     "The option that asks a source once more that was to be asked in any case and did not answer."
-    source, wanted = (entry.get("unread") or {}).get("source"), document.get("refresh", ())
+    source, wanted = (entry.unread or {}).get("source"), (document.refresh or ())
     return f" --refresh {source}" if source and (source in wanted or "all" in wanted) else ""
 
 
 def failure_lines(
-    entry: dict,  # of a failed stage
-    document: dict,  # of its run
+    entry: Entry,  # of a failed stage
+    document: RunDocument,  # of its run
 ) -> list[str]:  # last the notebook, and the command that runs it again
     "What a reader needs to know of a failed stage."
-    error = entry["error"] or {"cell": None, "ename": "Error", "evalue": ""}
-    where = f" in cell {error['cell']} of {entry['file']}" if error["cell"] else f" ({entry['file']})"
-    unit = unit_name(entry["name"], entry.get("each"))
-    head = f"{unit} failed{where} [{entry['kind']}]"
-    values = {name: (one["value"], one["origin"]) for name, one in document["parameters"].items()}
-    again = command_again(document["pipeline"], [unit], document["profile"], values)
+    error = entry.error or {"cell": None, "ename": "Error", "evalue": ""}
+    where = f" in cell {error['cell']} of {entry.file}" if error["cell"] else f" ({entry.file})"
+    unit = unit_name(entry.name, entry.each)
+    head = f"{unit} failed{where} [{entry.kind}]"
+    values = {name: (one["value"], one["origin"]) for name, one in document.parameters.items()}
+    again = command_again(document.pipeline, [unit], document.profile, values)
     again += _refresh_again(entry, document)
     kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
     return [head, *_error_lines(entry, error), *kept, f"  run it again: {again}"]
@@ -98,10 +99,10 @@ STATE_WORDS = {"committed": "run", "cached": "fresh"}  # of states that a line c
 
 
 def run_line(
-    document: dict,  # of a run that ended
+    document: RunDocument,  # of a run that ended
 ) -> str:  # one line, without a full stop
     "The last line of a run."
-    n, pipeline = Counter(entry["state"] for entry in document["stages"]), document["pipeline"]
+    n, pipeline = Counter(entry.state for entry in document.stages), document.pipeline
     tried = experiment_of(document)
     tried = f"; {tried}, no head moves" if tried else ""
     if n and set(n) == {"cached"}:
@@ -109,9 +110,9 @@ def run_line(
         return f"{pipeline}: nothing to do, {stages} fresh{tried}"
     counted = ("committed", "cached", "failed", "skipped", "cancelled")
     parts = ", ".join(f"{n[state]} {STATE_WORDS.get(state, state)}" for state in counted if n[state])
-    again = "; the same command resumes" if document["state"] == "cancelled" else ""
-    took = f"in {document['seconds']:.1f} s (run {document['run']}){again}{tried}"
-    return f"{pipeline}: {document['state']}, {parts} {took}"
+    again = "; the same command resumes" if document.state == "cancelled" else ""
+    took = f"in {document.seconds:.1f} s (run {document.run}){again}{tried}"
+    return f"{pipeline}: {document.state}, {parts} {took}"
 
 # %% ../../nbs/flow/340_progress.ipynb #e378e4bf
 class PlainProgress:
@@ -144,15 +145,15 @@ class PlainProgress:
         "Say a sentence."
         self.say(text)
 
-    def on_stage(self, stage: str, entry: dict) -> None:
+    def on_stage(self, stage: str, entry: Entry) -> None:
         "Say what a stage came to."
-        if entry["state"] not in ("waiting", "failed"):
+        if entry.state not in ("waiting", "failed"):
             self.say(stage_line(entry))
 
-    def on_end(self, document: dict) -> None:
+    def on_end(self, document: RunDocument) -> None:
         "Say what failed, and what the run came to."
-        for entry in document["stages"]:
-            if entry["state"] == "failed":
+        for entry in document.stages:
+            if entry.state == "failed":
                 self.say("\n".join(failure_lines(entry, document)))
         self.say(run_line(document))
 
@@ -161,9 +162,9 @@ STYLES = {"committed": "green", "cached": "dim", "failed": "bold red", "running"
 STYLES |= {"skipped": "yellow", "cancelled": "yellow"}  # by state; others are dim
 
 
-def _waiting(document: dict) -> dict[str, dict]:
+def _waiting(document: RunDocument) -> dict[str, dict]:
     "The stages of a document as if none had begun, by name."
-    return {unit_name(e["name"], e.get("each")): dict(e, state="waiting") for e in document["stages"]}
+    return {unit_name(e["name"], e.get("each")): dict(e, state="waiting") for e in document.stages}
 
 
 class LiveProgress(PlainProgress):
@@ -185,10 +186,10 @@ class LiveProgress(PlainProgress):
 
         return Text("\n").join(Text(*self.styled_line(name, e)) for name, e in self.entries.items())
 
-    def styled_line(self, name: str, entry: dict) -> tuple[str, str]:
+    def styled_line(self, name: str, entry: Entry) -> tuple[str, str]:
         "The line of a stage and its style."
-        so_far = time.monotonic() - self.since[name] if entry["state"] == "running" else None
-        return stage_line(entry, self.cells.get(name, ""), so_far), STYLES.get(entry["state"], "dim")
+        so_far = time.monotonic() - self.since[name] if entry.state == "running" else None
+        return stage_line(entry, self.cells.get(name, ""), so_far), STYLES.get(entry.state, "dim")
 
     def __enter__(self):
         self.live.start()
@@ -201,11 +202,11 @@ class LiveProgress(PlainProgress):
         "Print a line above those that move."
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def on_start(self, document: dict) -> None:
+    def on_start(self, document: RunDocument) -> None:
         "Show every stage as waiting."
         self.entries = _waiting(document)
 
-    def on_parts(self, document: dict) -> None:
+    def on_parts(self, document: RunDocument) -> None:
         "Show the parts of a fan-out; what is known of others stays."
         self.entries = {name: self.entries.get(name, e) for name, e in _waiting(document).items()}
 
@@ -213,12 +214,12 @@ class LiveProgress(PlainProgress):
         "Note which cell a stage is in."
         self.cells[stage] = f"{index + 1}/{total}"
 
-    def on_stage(self, stage: str, entry: dict) -> None:
+    def on_stage(self, stage: str, entry: Entry) -> None:
         "Note a stage's new state."
         self.since.setdefault(stage, time.monotonic())
         self.entries[stage] = dict(entry)
 
-    def on_end(self, document: dict) -> None:
+    def on_end(self, document: RunDocument) -> None:
         "Let the lines stand, and say what failed below them."
         self.live.stop()
         super().on_end(document)

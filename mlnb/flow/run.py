@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from .asking import ask_sources, unread_source
 from .ending import finish, open_parts, sweep
 from .events import recorded
@@ -49,6 +51,7 @@ from ..store.errors import LockedError, StoreError, UsageError
 from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.record import Record
+from ..store.run_entries import RunDocument
 from ..store.runs import hold_run, new_run_id, run_folder, write_run
 
 if TYPE_CHECKING:
@@ -110,7 +113,7 @@ def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
         run.tell("cell", stage=name, index=index, total=total, peak_mib=run.attempts[name].peak_mib)
 
     stem = f"{file_stem(step.stage.name, step.each)}-{number}"
-    folder = run_folder(run.plan.store, run.document["run"]) / "scratch" / stem
+    folder = run_folder(run.plan.store, run.id) / "scratch" / stem
     attempt = prepare(run.plan, step, as_run, folder, on_cell, run.settings.server)
     attempt.tell = lambda line: run.tell("line", text=f"{name}: {line}")
     run.attempts[name] = attempt
@@ -127,12 +130,12 @@ def start(
     "Prepare an attempt, and call its stage running."
     from mlnb.flow.attempt import run_attempt
 
-    number = run.entry(step.name)["attempts"] + 1
+    number = run.entry(step.name).attempts + 1
     attempt = _new_attempt(run, step, as_run, number)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     run.set(step.name, "running", attempts=number, why=step.why, key=step.key, started_utc=now)
     stage, values = step.stage, _given_values(run.plan, step)
-    about = {"run": run.document["run"], "pipeline": run.plan.pipeline.name, "stage": stage.name}
+    about = {"run": run.id, "pipeline": run.plan.pipeline.name, "stage": stage.name}
     about |= {"each": step.each, "key": step.key, "attempt": number}
     return partial(run_attempt, attempt, values, list(stage.saves), about, stage.file, stage.options)
 
@@ -148,8 +151,8 @@ def _step_now(run: Run, name: str) -> Step:
 def _be_cached(run: Run, step: Step, record: Record) -> None:
     "Call a stage fresh, and show what its record says."
     step.state = "cached"
-    show_record(run.entry(step.name), record, "cached")
-    run.set(step.name, "cached", why=[])
+    run.entries[step.name] = show_record(run.entry(step.name), record, "cached")
+    run.set(step.name, "cached", why=())
 
 # %% ../../nbs/flow/320_run.ipynb #590d3da6
 def _take_lock(run: Run, step: Step) -> StageLock | None:
@@ -157,7 +160,7 @@ def _take_lock(run: Run, step: Step) -> StageLock | None:
     name = step.name
     if name not in run.locks:
         stem = file_stem(step.stage.name, step.each)
-        run.locks[name] = StageLock(run.plan, stem, run.document["run"])
+        run.locks[name] = StageLock(run.plan, stem, run.id)
     lock = run.locks[name]
     if lock.file is not None or lock.take():
         run.is_told.discard(name)
@@ -180,7 +183,7 @@ def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Atte
         return _be_cached(run, step, step.record)
     if step.record:
         step.why = [reason("forced", "asked for with --force")]
-    return start(run, step, step.record.told_run if step.record else run.document["run"])
+    return start(run, step, step.record.told_run if step.record else run.id)
 
 # %% ../../nbs/flow/320_run.ipynb #ea1e2c2a
 def try_stage(
@@ -345,23 +348,22 @@ def carry_out(
 @contextmanager
 def _truthful_ending(run: Run) -> Iterator[None]:
     "Let the document say how the run ended, and remove its scratch folder."
-    document = run.document
     try:
         yield
         is_done = all(state in DONE for state in run.state.values())
-        document["state"] = "committed" if is_done else "failed"
+        run.say(state="committed" if is_done else "failed")
     except KeyboardInterrupt:
-        document["state"] = "cancelled"
+        run.say(state="cancelled")
     except BaseException as error:
-        document["state"] = "cancelled" if isinstance(error, LockedError) else "failed"
-        document["exit_code"] = getattr(error, "exit_code", 70)
-        document["seconds"] = round(time.monotonic() - run.began, 3)
-        error.document = document
+        state = "cancelled" if isinstance(error, LockedError) else "failed"
+        seconds = round(time.monotonic() - run.began, 3)
+        run.say(state=state, exit_code=getattr(error, "exit_code", 70), seconds=seconds)
+        error.document = run.document
         with suppress(StoreError):
-            write_run(run.plan.store, document)
+            write_run(run.plan.store, run.document)
         raise
     finally:
-        shutil.rmtree(run_folder(run.plan.store, document["run"]) / "scratch", ignore_errors=True)
+        shutil.rmtree(run_folder(run.plan.store, run.id) / "scratch", ignore_errors=True)
 
 # %% ../../nbs/flow/320_run.ipynb #6683680f
 def _is_closed(store: Store) -> bool:
@@ -370,18 +372,17 @@ def _is_closed(store: Store) -> bool:
     return not os.access(runs if runs.exists() else store.root, os.W_OK | os.X_OK)
 
 
-def _look_through(run: Run) -> dict:
+def _look_through(run: Run) -> RunDocument:
     "Say that everything is fresh, and write nothing; returns the document."
-    document = run.document
-    run.tell("start", document=document)
+    run.tell("start", document=run.document)
     carry_out(run)
     try:
-        document["head"] = move_head(run)
+        run.say(head=move_head(run))
     except StoreError as error:
         run.tell("line", text=f"the head stays, because {error.message}")
-    document |= {"run": None, "state": "committed", "seconds": round(time.monotonic() - run.began, 3)}
-    run.tell("end", document=document)
-    return document
+    run.say(run=None, state="committed", seconds=round(time.monotonic() - run.began, 3))
+    run.tell("end", document=run.document)
+    return run.document
 
 # %% ../../nbs/flow/320_run.ipynb #2b1135bc
 def _announcing(run: Run, likely: list[str]) -> AbstractContextManager:
@@ -400,7 +401,7 @@ def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager:
     from mlnb.store.git_state import noting_git
 
     project = run.plan.project
-    return noting_git(run.document, project.root, (project.store, project.reports))
+    return noting_git(lambda said: run.say(git=said), project.root, (project.store, project.reports))
 
 
 def run_pipeline(
@@ -409,11 +410,12 @@ def run_pipeline(
     settings: RunSettings = ONE_BY_ONE,  # how it is to be carried out
     tell: Callable[..., None] = tell_nobody,  # gets every change
     about: dict | None = None,  # further entries of the document, e.g. its grid
-) -> dict:  # the run's document, in the form of `run --json`
+) -> RunDocument:  # as it is at the end
     "Run what is stale."
     check_inputs(plan, selection)
     about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
-    store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | about
+    store, run_id = plan.store, new_run_id()
+    document = replace(new_document(plan, selection, run_id, "running"), **about)
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     if not likely and _is_closed(store):
@@ -422,8 +424,8 @@ def run_pipeline(
     sweep_groups()
     with (
         disk_errors(store.root),
-        hold_run(store, document["run"]),
-        recorded(run_folder(store, document["run"]) / "events.jsonl", tell) as told,
+        hold_run(store, run_id),
+        recorded(run_folder(store, run_id) / "events.jsonl", tell) as told,
     ):
         told("start", document=document)
         for line in left_alone:
@@ -433,9 +435,8 @@ def run_pipeline(
             write_run(store, document)
             with _announcing(run, likely), _asking_git(run, likely) as run.note_git:
                 carry_out(run)
-        document["seconds"] = round(time.monotonic() - run.began, 3)
-        document["exit_code"] = exit_code_of(document)
-        document["head"] = move_head(run)
-        write_run(store, document)
-        told("end", document=document)
-    return document
+        run.say(seconds=round(time.monotonic() - run.began, 3), exit_code=exit_code_of(run.document))
+        run.say(head=move_head(run))
+        write_run(store, run.document)
+        told("end", document=run.document)
+    return run.document

@@ -13,12 +13,13 @@ __all__ = ['PRECEDENCE', 'CODE_OF_ERROR', 'CODE_OF_KIND', 'ONE_BY_ONE', 'entry_o
 # %% ../../nbs/flow/280_run_document.ipynb #270a51ff
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
+from msgspec.structs import replace
 
 from .lock import StageLock
 from .schedule import Schedule
@@ -28,6 +29,7 @@ from ..notebook.each import unit_name
 from ..store.record import Record
 from ..store.records import Committed, output_digests
 from ..store.refs import actor
+from ..store.run_entries import Entry, GivenValue, RunDocument, SecondResult, StageFailure
 from ..store.runs import note_stage
 
 if TYPE_CHECKING:
@@ -39,51 +41,36 @@ if TYPE_CHECKING:
 # %% ../../nbs/flow/280_run_document.ipynb #96971c1e
 def entry_of(
     step: Step,  # of the plan
-) -> dict:  # one element of `stages` in the run's document
+) -> Entry:  # one element of `stages` in the run's document
     "What a run's document says of a stage before anything happened."
-    return {
-        "name": step.stage.name,
-        "each": step.each,
-        "state": step.state,
-        "kind": None,
-        "attempts": 0,
-        "seconds": 0.0,
-        "why": list(step.why),
-        "outputs": {},
-        "metrics": {},
-        "error": None,
-        "key": step.key,
-        "notebook": None,
-        "opened": None,
-        "file": step.stage.file,
-    }
+    about = {"name": step.stage.name, "each": step.each, "file": step.stage.file}
+    return Entry(**about, state=step.state, why=tuple(step.why), key=step.key)
 
 # %% ../../nbs/flow/280_run_document.ipynb #fb2ceca4
 def entry_unit(
-    entry: dict,  # of a run's document
+    entry: Entry,  # of a run's document
 ) -> str:  # as `Step.name` has it: `train[fold=0]`
     "Which step of the plan an entry is about."
-    return unit_name(entry["name"], entry.get("each"))
+    return unit_name(entry.name, entry.each)
 
 # %% ../../nbs/flow/280_run_document.ipynb #44ad50bb
 def show_record(
-    entry: dict,  # of a run's document
+    entry: Entry,  # of a run's document
     record: Record,  # that holds for the stage
     state: str,  # `committed` or `cached`
-) -> None:
+) -> Entry:
     "Fill in what a record says."
-    entry |= {"state": state, "key": record.key, "outputs": output_digests(record)}
-    entry |= {"metrics": record.metrics, "notebook": record.notebook}
+    about = {"key": record.key, "outputs": output_digests(record)}
+    return replace(entry, state=state, **about, metrics=record.metrics, notebook=record.notebook)
 
 # %% ../../nbs/flow/280_run_document.ipynb #0e11410c
 def stage_error(
     ename: str,  # class of the error
     evalue: str,  # what happened, one sentence
-    place: Mapping[str, Any] | None = None,  # `cell`, `cell_id`; an error has both
-) -> dict:  # cell (from 1), cell_id, ename, evalue
+    place: StageFailure | None = None,  # whose cell it is
+) -> StageFailure:
     "An error as a run's document says it."
-    where = place or {"cell": None, "cell_id": None}
-    return {"cell": where["cell"], "cell_id": where["cell_id"], "ename": ename, "evalue": evalue}
+    return StageFailure(place and place.cell, place and place.cell_id, ename, evalue)
 
 # %% ../../nbs/flow/280_run_document.ipynb #eb2ee7be
 def new_document(
@@ -91,29 +78,24 @@ def new_document(
     selection: Selection,  # stages that were asked for, and their needs
     run: str | None,  # its id; None for a plan that is only shown
     state: str,  # `running` or `planned`
-) -> dict:  # in the form of `run --json`
+) -> RunDocument:
     "The document of a run before anything happened."
     python, own = sys.version.split()[0], plan.packages.get("mlnb", {}).get("version")
-    values = {n: {"value": v.value, "origin": v.origin, "type": v.type} for n, v in plan.values.items()}
+    values = {n: GivenValue(v.value, v.origin, v.type) for n, v in plan.values.items()}
     read = {name for stage in selection.scope for name in plan.pipeline.stages[stage].loads}
     tried = {name: said for name, said in plan.tried.items() if name in read}
-    return {
-        "format": 1,
-        "exit_code": 0,
-        "problems": [],
-        "run": run,
-        "pipeline": plan.pipeline.name,
-        "profile": plan.profile,
-        "state": state,
-        "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": 0.0,
-        "actor": actor(),
-        "parameters": values,
-        "environment": {"python": python, "platform": sys.platform, "mlnb": own},
-        "stages": [entry_of(plan.steps[unit]) for unit in scope_units(plan, selection)],
-        "keys": {},
-        "head": False,
-    } | ({"tried_inputs": tried} if tried else {})
+    return RunDocument(
+        run=run,
+        pipeline=plan.pipeline.name,
+        profile=plan.profile,
+        state=state,
+        started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        actor=actor(),
+        parameters=values,
+        environment={"python": python, "platform": sys.platform, "mlnb": own},
+        stages=tuple(entry_of(plan.steps[unit]) for unit in scope_units(plan, selection)),
+        tried_inputs=tried or UNSET,
+    )
 
 # %% ../../nbs/flow/280_run_document.ipynb #1d7a31e3
 PRECEDENCE = (130, 70, 5, 6, 69, 75, 2, 124, 1, 3, 4, 10)  # of several exit codes the first holds
@@ -137,7 +119,7 @@ def second_result(
     result: Committed,  # that is not reproduced
     replace: bool,  # whether it was to take the place of the first
     again: str,  # the command that runs the stage once more
-) -> dict:  # `outcome`, `message`, `outputs` with `before` and `after`
+) -> SecondResult:
     "What is said of a stage that gave another result for the same key."
     outcome = "set_aside" if not result.is_first else "replaced" if replace else "first_gone"
     other = result.other or result.record
@@ -147,11 +129,7 @@ def second_result(
     outputs = {name: {"before": before.get(name), "after": after.get(name)} for name in names}
     listed = ", ".join(f"`{name}`" for name in names)
     said = f"not reproducible: this run gave another {listed} for the same key; "
-    return {
-        "outcome": outcome,
-        "message": said + _WHICH_HOLDS[outcome].format(again=again),
-        "outputs": outputs,
-    }
+    return SecondResult(outcome, said + _WHICH_HOLDS[outcome].format(again=again), outputs)
 
 # %% ../../nbs/flow/280_run_document.ipynb #3959eebe
 CODE_OF_ERROR = {"IntegrityError": 5, "ErasedError": 6}  # by class of the error
@@ -159,32 +137,32 @@ CODE_OF_KIND = {"timeout": 124, "require": 3}  # by kind of failure, when its er
 
 
 def failure_code(
-    entry: dict,  # of a failed stage
+    entry: Entry,  # of a failed stage
 ) -> int:  # 1, 2, 3, 5, 6, 69 or 124
     "Exit code that one failed stage asks for."
-    if "unread" in entry:
-        return entry["unread"]["exit_code"]
-    ename = (entry["error"] or {}).get("ename")
-    if entry["kind"] == "infra" and ename in ("StoreError", "OSError"):
+    if entry.unread:
+        return entry.unread.exit_code
+    ename = entry.error.ename if entry.error else ""
+    if entry.kind == "infra" and ename in ("StoreError", "OSError"):
         return 69
-    return CODE_OF_ERROR.get(ename) or CODE_OF_KIND.get(entry["kind"], 1)
+    return CODE_OF_ERROR.get(ename) or CODE_OF_KIND.get(entry.kind or "", 1)
 
 # %% ../../nbs/flow/280_run_document.ipynb #2b990fac
-def _stage_code(entry: dict) -> int:
+def _stage_code(entry: Entry) -> int:
     "Exit code that one stage asks for."
-    if entry["state"] == "failed":
+    if entry.state == "failed":
         return failure_code(entry)
-    is_set_aside = entry.get("second_result", {}).get("outcome") == "set_aside"
-    return 5 if entry["state"] == "committed" and is_set_aside else 0
+    is_set_aside = bool(entry.second_result) and entry.second_result.outcome == "set_aside"
+    return 5 if entry.state == "committed" and is_set_aside else 0
 
 
 def exit_code_of(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
 ) -> int:  # 0, 1, 2, 3, 5, 6, 69, 124 or 130
     "Exit code that a run's stages add up to."
-    if document["state"] == "cancelled":
+    if document.state == "cancelled":
         return 130
-    return gravest({_stage_code(entry) for entry in document["stages"]})
+    return gravest({_stage_code(entry) for entry in document.stages})
 
 # %% ../../nbs/flow/280_run_document.ipynb #93431627
 class RunSettings(Struct, frozen=True):
@@ -210,7 +188,7 @@ class Run(Struct, dict=True):
 
     plan: Plan  # what is stale, and why
     selection: Selection  # stages that were asked for, and their needs
-    document: dict  # what `run --json` prints at the end
+    about: RunDocument  # what its document said last, but for the entries
     settings: RunSettings = ONE_BY_ONE
     tell: Callable[..., None] = tell_nobody  # gets every change: event, stage, details
     began: float = field(default_factory=time.monotonic)  # its start [s, monotonic clock]
@@ -224,14 +202,15 @@ class Run(Struct, dict=True):
     note_git: Callable[[], None] = lambda: None  # called before a stage is watched; only the first waits
 
     def __post_init__(self):
-        self.was_fresh = {entry_unit(e) for e in self.document["stages"] if e["state"] == "cached"}
+        self.was_fresh = {entry_unit(e) for e in self.about.stages if e.state == "cached"}
         self.schedule = None
+        self.entries = {entry_unit(entry): entry for entry in self.about.stages}
         self.look_around()
 
     def look_around(self) -> None:
         "Take the plan's steps for what there is to do; what was done stays done."
-        self.entries = {entry_unit(e): e for e in self.document["stages"]}
         units = scope_units(self.plan, self.selection)
+        self.entries = {u: self.entries.get(u) or entry_of(self.plan.steps[u]) for u in units}
         needs = {unit: needs_of(self.plan, unit) for unit in units}
         before, alone = (self.schedule.state, self.schedule.alone) if self.schedule else (None, set())
         part_of = {unit: self.plan.parts[unit][0] for unit in units if unit in self.plan.parts}
@@ -258,14 +237,28 @@ class Run(Struct, dict=True):
         "State of every step, as the schedule has it."
         return self.schedule.state
 
-    def entry(self, name: str) -> dict:
+    @property
+    def id(self) -> str:
+        "Its id."
+        return self.about.run or ""
+
+    @property
+    def document(self) -> RunDocument:
+        "What it says of itself now."
+        return replace(self.about, stages=tuple(self.entries.values()))
+
+    def say(self, **about: Any) -> None:
+        "Change what its document says beside the entries."
+        self.about = replace(self.about, **about)
+
+    def entry(self, name: str) -> Entry:
         "What the document says of a step."
         return self.entries[name]
 
     def set(self, name: str, state: str, **about) -> None:
         "Change a stage's state, tell it, and note it unless it was known to be fresh."
         self.schedule.change(name, state, is_alone="unread" in about)
-        self.entry(name).update(state=state, **about)
+        self.entries[name] = replace(self.entries[name], state=state, **about)
         if state != "cached" or name not in self.was_fresh:
-            note_stage(self.plan.store, self.document["run"], self.entry(name))
+            note_stage(self.plan.store, self.id, self.entry(name))
         self.tell("stage", stage=name, entry=self.entry(name))

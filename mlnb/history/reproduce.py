@@ -41,25 +41,26 @@ from ..store.errors import UsageError
 from ..store.objects import Store, get, open_store, put
 from ..store.record import Record
 from ..store.records import commit, find_record, find_result, is_whole
+from ..store.run_entries import RunDocument
 from ..store.settings import Project
 
 # %% ../../nbs/history/100_reproduce.ipynb #3b4fed1a
 def records_of_run(
     store: Store,  # where the records live
-    document: dict,  # document of the run
+    document: RunDocument,  # document of the run
     stages: list[str] = (),  # only these, or parts of them; empty = all that ended
 ) -> list[Record]:  # in the order in which they ran; raises `UsageError`
     "The records that a run ended with, one for each stage or part; at least one."
-    ended = [e for e in document["stages"] if e["state"] in DONE and e["key"]]
+    ended = [e for e in document.stages if e["state"] in DONE and e["key"]]
     wanted = [e for e in ended if not stages or {e["name"], unit_name(e["name"], e.get("each"))} & {*stages}]
     if not wanted:
-        said = f"run {document['run']} has no committed stage to reproduce"
+        said = f"run {document.run} has no committed stage to reproduce"
         raise UsageError(said, "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
-    records = [find_result(store, document, entry["name"], entry["key"]) for entry in wanted]
+    records = [find_result(store, document, entry.name, entry.key) for entry in wanted]
     there = [record for record in records if record]
     if len(there) < len(records):
         lost = wanted[records.index(None)]
-        said = f"the record of {unit_name(lost['name'], lost.get('each'))} in run {document['run']} is gone"
+        said = f"the record of {unit_name(lost['name'], lost.get('each'))} in run {document.run} is gone"
         raise UsageError(said, "`mlnb pull` may bring it back")
     return there
 
@@ -212,10 +213,10 @@ EXIT_CODES = {"reproduced": 0, "failed": 1, "sources": 1, "environment": 2, "dif
 
 
 def verdict_of(
-    document: dict,  # of `reproduce`, its stages compared
+    document: RunDocument,  # of `reproduce`, its stages compared
 ) -> str:  # a key of `EXIT_CODES`
     "State of the whole."
-    states = {stage["state"] for stage in document["stages"]}
+    states = {stage["state"] for stage in document.stages}
     return next((state for state in ("differs", "failed") if state in states), "reproduced")
 
 
@@ -241,11 +242,11 @@ def sources_moved(
     return list(dict.fromkeys(filter(None, said)))
 
 
-def _not_started(document: dict, records: list[Record], packages: dict) -> dict:
+def _not_started(document: RunDocument, records: list[Record], packages: dict) -> dict:
     "What `reproduce` answers when only the environment has been looked at."
     return {
-        "run": document["run"],
-        "pipeline": document["pipeline"],
+        "run": document.run,
+        "pipeline": document.pipeline,
         "state": "environment",
         "exit_code": EXIT_CODES["environment"],
         "environment": environment_differences(records, packages),
@@ -259,14 +260,14 @@ def _not_started(document: dict, records: list[Record], packages: dict) -> dict:
 def reproduce(
     project: Project,  # of the working tree; where the files of sources are
     store: Store,  # with the run; only evidence is ever written to it
-    document: dict,  # document of the run
+    document: RunDocument,  # document of the run
     any_environment: bool = False,  # go on in another environment
     stages: list[str] = (),  # only these; empty = all that ended committed or cached
     keep: bool = True,  # keep a different result of the same environment
     tell: Callable[[dict], None] = lambda entry: None,  # gets each stage's entry
 ) -> dict:  # with `state`, `exit_code`, `stages` and `first`
     "Run what a run ran once more, from what was kept, and compare the digests."
-    records, profile = records_of_run(store, document, stages), document["profile"]
+    records, profile = records_of_run(store, document, stages), document.profile
     found = _not_started(document, records, installed_packages(store))
     if found["environment"] and not any_environment:
         return found

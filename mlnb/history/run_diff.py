@@ -88,9 +88,7 @@ def cell_differences(
 def _records_of_stages(store: Store, run: dict, stages: dict[str, dict]) -> dict[str, Record]:
     "Records by stage, where they are still there."
     found = {
-        unit: find_result(store, run, entry["name"], entry["key"])
-        for unit, entry in stages.items()
-        if entry["key"]
+        unit: find_result(store, run, entry.name, entry.key) for unit, entry in stages.items() if entry.key
     }
     return {unit: record for unit, record in found.items() if record}
 
@@ -102,7 +100,7 @@ def _merged_records(named: Iterable[Mapping]) -> dict:
 
 def _of_stages(stages: dict[str, dict], field: str) -> dict:
     "A field of all stages that ended well, each name with its stage before it."
-    done = {unit: entry[field] for unit, entry in stages.items() if entry.get("state") in (None, *DONE)}
+    done = {unit: entry[field] for unit, entry in stages.items() if entry.state in (None, *DONE)}
     return {f"{unit}.{name}": value for unit, named in done.items() for name, value in named.items()}
 
 
@@ -118,7 +116,7 @@ def aspects_of(
     run: dict,  # document of a run
 ) -> dict[str, dict]:  # aspect -> name -> value
     "All of a run that can be compared name by name."
-    stages = {unit_name(entry["name"], entry.get("each")): entry for entry in run["stages"]}
+    stages = {unit_name(entry.name, entry.each): entry for entry in run["stages"]}
     records = _records_of_stages(store, run, stages)
     return {
         "parameters": {name: parameter["value"] for name, parameter in run["parameters"].items()},
@@ -136,7 +134,7 @@ def aspects_of(
         ),
         "environment": run.get("environment") or {},
         "git": _git_of(run),
-        "seconds": {unit: entry["seconds"] for unit, entry in stages.items()},
+        "seconds": {unit: entry.seconds for unit, entry in stages.items()},
     }
 
 # %% ../../nbs/history/060_run_diff.ipynb #54be8508

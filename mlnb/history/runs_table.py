@@ -22,14 +22,15 @@ from msgspec import Struct
 from ..flow.measures import INTERVAL, Measure, MeasuredRuns, first_few, shown_measures
 from ..store.errors import UsageError, did_you_mean
 from ..store.objects import Store
+from ..store.run_entries import RunDocument
 from ..store.runs import experiment_of, read_run, run_ids
 
 # %% ../../nbs/history/050_runs_table.ipynb #e9e032ed
 def metrics_of(
-    document: dict,  # document of a run
+    document: RunDocument,  # document of a run
 ) -> dict[str, float | None]:  # None = a part of a fan-out did not report it
     "Metrics of a run: of a fan-out the mean over all its values, without intervals."
-    return {name: one.value for name, one in shown_measures(document["stages"]).items()}
+    return {name: one.value for name, one in shown_measures(document.stages).items()}
 
 # %% ../../nbs/history/050_runs_table.ipynb #bd7e3a35
 def grids(
@@ -38,8 +39,8 @@ def grids(
     "Every grid that was run, with its runs in the order of the grid."
     found = defaultdict(list)
     for document in (read_run(store, run) for run in run_ids(store)):
-        if isinstance(document.get("grid"), Mapping):
-            found[document["grid"]["id"]].append(document)
+        if isinstance(document.grid, Mapping):
+            found[document.grid["id"]].append(document)
     return {grid: sorted(documents, key=lambda d: d["grid"]["number"]) for grid, documents in found.items()}
 
 # %% ../../nbs/history/050_runs_table.ipynb #8ebf2a67
@@ -72,7 +73,7 @@ def _runs_meant(store: Store, word: str, pipelines: list[str]) -> list[dict]:
     if word not in pipelines:
         return [read_run(store, word)]
     documents = [read_run(store, run) for run in reversed(run_ids(store))]
-    return [document for document in documents if document["pipeline"] == word]
+    return [document for document in documents if document.pipeline == word]
 
 
 def chosen_runs(
@@ -86,23 +87,23 @@ def chosen_runs(
         raise UsageError("runs and a grid are named", "name one of them")
     if not words:
         return runs_of_grid(store, grid)
-    found = {document["run"]: document for word in words for document in _runs_meant(store, word, pipelines)}
+    found = {document.run: document for word in words for document in _runs_meant(store, word, pipelines)}
     if not found:
         named = " and ".join(f"`{word}`" for word in words)
         raise UsageError(f"{named} never ran", "start a run with `mlnb run PIPELINE`")
     return list(found.values())
 
 # %% ../../nbs/history/050_runs_table.ipynb #42c85734
-def _run_values(document: dict) -> dict[str, Any]:
+def _run_values(document: RunDocument) -> dict[str, Any]:
     "Values of a run's parameters by name."
-    return {name: parameter["value"] for name, parameter in document["parameters"].items()}
+    return {name: parameter["value"] for name, parameter in document.parameters.items()}
 
 
 def varied(
-    documents: list[dict],  # documents of runs
+    documents: list[RunDocument],  # documents of runs
 ) -> list[str]:  # names of parameters, those of a grid first
     "Parameters that a grid varied, or that not all runs have at one value."
-    of_grid = [name for document in documents for name in (document.get("grid") or {}).get("values", {})]
+    of_grid = [name for document in documents for name in (document.grid or {}).get("values", {})]
     values = [_run_values(document) for document in documents]
     names = dict.fromkeys([*of_grid, *chain.from_iterable(values)])
     return [n for n in names if n in of_grid or any(v.get(n) != values[0].get(n) for v in values)]
@@ -145,7 +146,7 @@ def _without_odd(candidates: Candidates, wanted: str) -> list[str]:
     groups = defaultdict(list)
     for document, measure in candidates:
         if measure.value is not None:
-            groups[measure.parts].append(document["run"])
+            groups[measure.parts].append(document.run)
     most = max(groups.values(), key=len, default=[])
     command = f"mlnb runs --compare {' '.join(most)} --best {wanted}"
     return [f"leave out what differs, `{command}`"] if most else []
@@ -217,13 +218,13 @@ def _measured_cells(measures: Mapping[str, Measure | None]) -> dict[str, dict]:
     }
 
 
-def _compared_run(document: dict, measures: Mapping[str, Measure | None], names: list[str]) -> dict:
+def _compared_run(document: RunDocument, measures: Mapping[str, Measure | None], names: list[str]) -> dict:
     "What a comparison says of one run."
     values = _run_values(document)
     return {
         **{n: document.get(n) for n in ("run", "pipeline", "profile", "state", "started_utc", "seconds")},
         "experiment": experiment_of(document) or None,
-        "grid": (document.get("grid") or {}).get("id"),
+        "grid": (document.grid or {}).get("id"),
         "parameters": {name: values.get(name) for name in names},
         **_measured_cells(measures),
     }
@@ -235,7 +236,7 @@ def _has_other_parts(column: list[Measure | None]) -> bool:
 
 
 def compare_of(
-    documents: list[dict],  # documents of runs
+    documents: list[RunDocument],  # documents of runs
     metrics: list[str] | None = None,  # names; None = all, intervals left out
     best: str | None = None,  # `NAME`, `NAME:max` or `NAME:min`: choose by this metric
 ) -> dict:  # runs; what differs, metrics, means, the best
@@ -360,7 +361,7 @@ def _ends_of(runs: MeasuredRuns, metric: str) -> dict[str, list[float | None]]:
     "Both ends of a metric's interval by run: low and high, each None without one."
     ends = [runs.measures(metric + ending) for ending in INTERVAL]
     both = zip(runs.documents, *ends, strict=True)
-    return {document["run"]: [one and one.value for one in pair] for document, *pair in both}
+    return {document.run: [one and one.value for one in pair] for document, *pair in both}
 
 
 def _metric_points(
@@ -398,7 +399,7 @@ def _draw_metric(axes: Any, metric: str, lines: Mapping, axis: ParameterAxis, en
 # %% ../../nbs/history/050_runs_table.ipynb #369d1fff
 def figure_of(
     found: dict,  # what `compare_of` gave
-    documents: list[dict],  # the same runs
+    documents: list[RunDocument],  # the same runs
 ) -> Any:  # matplotlib figure; raises `UsageError` when nothing is there
     "Draw metrics over parameters."
     from matplotlib.figure import Figure
@@ -419,7 +420,7 @@ def figure_of(
 # %% ../../nbs/history/050_runs_table.ipynb #6a991a08
 def write_figure(
     found: dict,  # what `compare_of` gave
-    documents: list[dict],  # the same runs
+    documents: list[RunDocument],  # the same runs
     path: Path,  # an SVG file to write
 ) -> Path:  # the same path; raises `UsageError` for another suffix
     "Write the figure of a comparison; equal comparisons give equal bytes."

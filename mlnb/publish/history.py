@@ -37,6 +37,7 @@ from ..store.names import is_name
 from ..store.objects import Store, get
 from ..store.record import Record
 from ..store.refs import read_ref
+from ..store.run_entries import Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids
 from ..store.settings import DEFAULT_PROFILE, Project
 from ..store.tombstones import ErasedError, is_erased
@@ -240,27 +241,27 @@ def loss_sentence(
 class ShownRun(NamedTuple):
     "A run that pages are made of."
 
-    document: dict  # of the run
+    document: RunDocument  # of the run
     head: dict  # document of its pipeline's head; empty when there is none
     now: Now  # the project, read once
 
     @property
     def profile(self) -> str:
         "The profile that it ran under."
-        return self.document.get("profile") or "default"
+        return self.document.profile or "default"
 
-    def is_of_head(self, entry: dict) -> bool:
+    def is_of_head(self, entry: Entry) -> bool:
         "Whether the head has the record of a stage's entry."
         keys = self.head.get("keys") or {}
-        return keys.get(unit_name(entry["name"], entry.get("each"))) == entry.get("key")
+        return keys.get(unit_name(entry.name, entry.each)) == entry.key
 
     def made_by(self, run: str) -> dict:
         "The document of the run that made one of its stages; empty when it is gone."
-        return self.document if run == self.document["run"] else document_if_kept(self.now.store, run)
+        return self.document if run == self.document.run else document_if_kept(self.now.store, run)
 
 # %% ../../nbs/publish/240_history.ipynb #79f9e29c
 def committed_page(
-    entry: dict,  # of the stage in the run's document
+    entry: Entry,  # of the stage in the run's document
     record: Record,  # that the entry points to
     shown: ShownRun,  # the run, and what it is compared with
 ) -> StagePage:
@@ -272,8 +273,8 @@ def committed_page(
     reports = {name: digest for name, digest in files.items() if content_of(store, digest) is not None}
     lost = list(lost_things(record, notebook is not None, reports, store))
     return StagePage(
-        entry["name"],
-        entry["state"],
+        entry.name,
+        entry.state,
         record_facts(record, reasons, store, shown.made_by(record.run)),
         notebook,
         tuple(verdicts_of(store, record)),
@@ -285,61 +286,59 @@ def committed_page(
 
 # %% ../../nbs/publish/240_history.ipynb #d3942822
 def failure_sentence(
-    entry: dict,  # of the stage in the run's document
+    entry: Entry,  # of the stage in the run's document
     now: Now,  # the project, read once
 ) -> str:  # without folders of the machine
     "Why a stage failed: its error, or the kind of its failure."
-    error, kind = entry.get("error") or {}, entry.get("kind") or ""
+    error, kind = entry.error or {}, entry.kind or ""
     said = [str(error[part]) for part in ("ename", "evalue") if error.get(part)]
     return without_places(": ".join(said) or kind.replace("_", " "), now.project.root, now.project.store)
 
 # %% ../../nbs/publish/240_history.ipynb #bfbea19b
 def failed_page(
-    entry: dict,  # of the stage in the run's document
+    entry: Entry,  # of the stage in the run's document
     shown: ShownRun,  # the run, and what it is compared with
 ) -> StagePage:
     "A stage that failed or was cancelled: its sentence, and the notebook as far as it came."
-    document, each, state = shown.document, entry.get("each"), entry["state"]
+    document, each, state = shown.document, entry.each, entry.state
     sentence = failure_sentence(entry, shown.now)
-    path = shown.now.store.root / "runs" / document["run"] / f"{file_stem(entry['name'], each)}.ipynb"
+    path = shown.now.store.root / "runs" / document.run / f"{file_stem(entry.name, each)}.ipynb"
     notebook = readable_notebook(path.read_bytes()) if path.is_file() else None
     ended = "failed" if state == "failed" else "was cancelled"
     facts = Facts(
-        document["pipeline"],
-        unit_name(entry["name"], each),
+        document.pipeline,
+        unit_name(entry.name, each),
         state,
-        document["run"],
-        entry.get("started_utc"),
-        entry.get("seconds"),
+        document.run,
+        entry.started_utc,
+        entry.seconds,
         given_parameters(document),
-        entry.get("metrics") or {},
+        entry.metrics or {},
         note=f"The stage {ended}, and nothing that it made was committed. {sentence}".strip(),
-        failed_cell=(entry.get("error") or {}).get("cell"),
+        failed_cell=(entry.error or {}).get("cell"),
         environment=code_row(document),
         experiment=experiment_of(document),
     )
     notebook, facts = _without_places(notebook, shown.now), facts if notebook else None
-    return StagePage(
-        entry["name"], state, facts, notebook, error=sentence, made_in=document["run"], each=each
-    )
+    return StagePage(entry.name, state, facts, notebook, error=sentence, made_in=document.run, each=each)
 
 
 def empty_page(
-    entry: dict,  # of the stage in the run's document
-    document: dict,  # of the run
+    entry: Entry,  # of the stage in the run's document
+    document: RunDocument,  # of the run
 ) -> StagePage:
     "A stage of which nothing is kept; that is odd of one that was committed, unless it ran for no value."
-    is_odd = entry["state"] in ("committed", "cached") and entry["name"] not in document.get("empty", {})
+    is_odd = entry.state in ("committed", "cached") and entry.name not in (document.empty or {})
     lost = "its record is no longer in the store, or damaged" if is_odd else ""
-    return StagePage(entry["name"], entry["state"], error=lost, each=entry.get("each"))
+    return StagePage(entry.name, entry.state, error=lost, each=entry.each)
 
 # %% ../../nbs/publish/240_history.ipynb #df49faa9
 def head_of(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
     store: Store,  # where refs are
 ) -> dict:  # document of the head; empty when there is none
     "The run that is the head of a run's pipeline and profile."
-    head = read_ref(store, head_name(document["pipeline"], document.get("profile") or "default"))
+    head = read_ref(store, head_name(document.pipeline, document.profile or "default"))
     try:
         return read_run(store, head.target) if head else {}
     except UsageError:
@@ -347,20 +346,20 @@ def head_of(
 
 
 def entry_record(
-    entry: dict,  # of a stage in the run's document
-    document: dict,  # of the run
+    entry: Entry,  # of a stage in the run's document
+    document: RunDocument,  # of the run
     store: Store,  # where records are
 ) -> Record | None:  # None when the stage has none, or a damaged one
     "The record that a stage ended with; a page can still tell of a result whose values are gone."
-    if not entry.get("key") or entry["state"] not in ("committed", "cached"):
+    if not entry.key or entry.state not in ("committed", "cached"):
         return None
     try:
-        return records.find_result(store, document, entry["name"], entry["key"])
+        return records.find_result(store, document, entry.name, entry.key)
     except IntegrityError:
         return None
 
 
-def _earlier_entry(unit: str, key: str | None, document: dict, store: Store) -> dict:
+def _earlier_entry(unit: str, key: str | None, document: RunDocument, store: Store) -> dict:
     "A stage that was there already and that the run was not asked for, as an entry."
     entry = {"name": unit.partition("[")[0], "state": "cached", "key": key}
     record = entry_record(entry, document, store)
@@ -368,51 +367,51 @@ def _earlier_entry(unit: str, key: str | None, document: dict, store: Store) -> 
 
 
 def every_entry(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
     store: Store,  # where records are
 ) -> list[dict]:  # in the order of the pipeline
     "The stages that a run was asked for, and all others if it ended with every stage committed."
-    own = {unit_name(entry["name"], entry.get("each")): entry for entry in document.get("stages", ())}
-    ended = {**(document.get("keys") or {}), **dict.fromkeys(document.get("empty", {}))}
-    if not document.get("head") or ended.keys() <= own.keys():
+    own = {unit_name(entry.name, entry.each): entry for entry in document.stages}
+    ended = {**(document.keys or {}), **dict.fromkeys(document.empty or {})}
+    if not document.head or ended.keys() <= own.keys():
         return list(own.values())
     units = dict.fromkeys([*ended, *own])
     return [own.get(unit) or _earlier_entry(unit, ended[unit], document, store) for unit in units]
 
 
 def stage_page(
-    entry: dict,  # of a stage in the run's document
+    entry: Entry,  # of a stage in the run's document
     shown: ShownRun,  # the run, and what it is compared with
 ) -> StagePage:
     "What the page of a stage says."
     record = entry_record(entry, shown.document, shown.now.store)
     if record:
         return committed_page(entry, record, shown)
-    if entry["state"] in ("failed", "cancelled"):
+    if entry.state in ("failed", "cancelled"):
         return failed_page(entry, shown)
     return empty_page(entry, shown.document)
 
 
 def read_page(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
     now: Now,  # the project, read once
 ) -> RunPage:
     "What the page of a run says."
-    shown, keys = ShownRun(document, head_of(document, now.store), now), document.get("keys")
+    shown, keys = ShownRun(document, head_of(document, now.store), now), document.keys
     entries = every_entry(document, now.store)
     return RunPage(
-        document["run"],
-        document["pipeline"],
+        document.run,
+        document.pipeline,
         shown.profile,
-        document["state"],
-        document.get("started_utc"),
-        document.get("seconds"),
+        document.state,
+        document.started_utc,
+        document.seconds,
         given_parameters(document),
         tuple(stage_page(entry, shown) for entry in entries),
-        bool(document.get("head") and keys and shown.head.get("keys") == keys),
+        bool(document.head and keys and shown.head.get("keys") == keys),
         experiment_of(document),
-        bool(document.get("head")),
-        len(entries) == len(document.get("stages", ())),
+        bool(document.head),
+        len(entries) == len(document.stages),
     )
 
 # %% ../../nbs/publish/240_history.ipynb #3c36f000
@@ -435,7 +434,7 @@ def read_history(
     now, taken, pages = Now(project, store, pipelines, installed_packages(store), {}, {}), {}, []
     for run in run_ids(store):
         document = read_run(store, run)
-        pipeline = document.get("pipeline", "")
+        pipeline = document.pipeline
         taken[pipeline] = taken.get(pipeline, 0) + 1
         if is_name(pipeline) and taken[pipeline] <= newest:
             pages.append(read_page(document, now))

@@ -31,6 +31,7 @@ from ..store.git_state import git_line
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import was_erased
+from ..store.run_entries import RunDocument
 from ..store.runs import experiment_of
 
 # %% ../../nbs/publish/210_pages.ipynb #2b97cf2f
@@ -93,11 +94,11 @@ def stale_note(
 
 # %% ../../nbs/publish/210_pages.ipynb #583eadec
 def given_parameters(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
 ) -> dict[str, str]:  # value and where it came from, by name
     "Parameters of a run as a page shows them."
     origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
-    given = document.get("parameters") or {}
+    given = document.parameters or {}
     return {name: repr(p["value"]) + origins.get(p.get("origin"), "") for name, p in given.items()}
 
 

@@ -45,6 +45,7 @@ from ..store.pins import protect
 from ..store.record import Record
 from ..store.records import commit, find_record
 from ..store.refs import ref_history
+from ..store.run_entries import RunDocument
 from ..store.runs import RUN_ID, run_ids, write_run
 from ..store.tombstones import is_erased, refuse_erased
 
@@ -153,11 +154,11 @@ def _commit_complete(exchange: Exchange, records: list[Record]) -> tuple[int, li
     return n_new, incomplete
 
 # %% ../../nbs/sharing/040_pull.ipynb #dd2aaf87
-def _is_finished_run(document: dict, run: str) -> bool:
+def _is_finished_run(document: RunDocument, run: str) -> bool:
     "Whether a document is that of a finished run, and of this one."
-    is_it = RUN_ID.fullmatch(run) is not None and document.get("run") == run
-    is_finished = document.get("state") in ("committed", "failed", "cancelled")
-    return is_it and is_finished and isinstance(document.get("pipeline"), str)
+    is_it = RUN_ID.fullmatch(run) is not None and document.run == run
+    is_finished = document.state in ("committed", "failed", "cancelled")
+    return is_it and is_finished and isinstance(document.pipeline, str)
 
 # %% ../../nbs/sharing/040_pull.ipynb #d4662ab2
 _RUN_PLACE = r"runs/([^/]+)\.json"  # with the id of the run
@@ -168,7 +169,7 @@ def _take_run(exchange: Exchange, path: str) -> bool:
     document = read_signed(exchange.remote, path, "run", exchange.trusted)
     if not _is_finished_run(document, re.fullmatch(_RUN_PLACE, path)[1]):
         raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
-    is_wanted = exchange.wants(document["pipeline"])
+    is_wanted = exchange.wants(document.pipeline)
     if is_wanted:
         write_run(exchange.store, document)
     return is_wanted

@@ -141,7 +141,7 @@ def send_tombstones(
     remote, n_removed = exchange.remote, 0
     there, objects = (sizes_below(remote, folder) for folder in ("tombstones", "objects"))
     for document in tombstones(exchange.store):
-        path, place = f"tombstones/{document['digest']}.json", object_place(document["digest"])
+        path, place = f"tombstones/{document.digest}.json", object_place(document.digest)
         if "signed" in document and path not in there:
             write_remote(remote, path, canonical_json(document))
         if place in objects:
@@ -194,7 +194,7 @@ def _finished_runs(exchange: Exchange) -> dict[str, dict]:
     found = {}
     for run in run_ids(exchange.store):
         document = document_of(exchange.store, run)
-        if document.get("state") != "running" and exchange.wants(document.get("pipeline")):
+        if document.state != "running" and exchange.wants(document.pipeline):
             found[f"runs/{run}.json"] = document
     return found
 

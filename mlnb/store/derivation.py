@@ -23,6 +23,7 @@ from .descriptions import each_described
 from .names import parse_name
 from .observed_contents import observed_digests, observed_group
 from .record import Record
+from .run_entries import RunDocument
 from .runs import stage_of_unit
 
 # %% ../../nbs/store/310_derivation.ipynb #f867a42a
@@ -83,14 +84,14 @@ def source_digests(
 
 # %% ../../nbs/store/310_derivation.ipynb #6eb57624
 def results_in(
-    document: Mapping,  # of a run; may be empty
+    document: RunDocument,  # of a run; may be empty
 ) -> dict[str, set[str]]:  # keys by stage
     "Which results a run ended with."
     found = defaultdict(set)
-    for entry in document.get("stages", ()):
-        if entry["state"] in ("committed", "cached") and entry.get("key"):
-            found[entry["name"]].add(entry["key"])
-    for unit, key in document.get("keys", {}).items():
+    for entry in document.stages:
+        if entry.state in ("committed", "cached") and entry.key:
+            found[entry.name].add(entry.key)
+    for unit, key in document.keys.items():
         found[stage_of_unit(unit)].add(key)
     return dict(found)
 
@@ -135,7 +136,7 @@ class RecordGraph:
     def __init__(
         self,
         records: Iterable[Record],  # all that there are
-        documents: Callable[[], Iterable[Mapping]] = tuple,  # those of runs, read when needed
+        documents: Callable[[], Iterable[RunDocument]] = tuple,  # those of runs, read when needed
     ):
         self.records, self._documents = list(records), documents
         self.reads = [list(values_read(record)) for record in self.records]
@@ -193,7 +194,7 @@ class RecordGraph:
     @cached_property
     def results(self) -> dict[tuple[str, str], dict[str, set[str]]]:
         "Keys by stage, of each run by its pipeline and id."
-        return {(d["pipeline"], d["run"]): results_in(d) for d in self._documents()}
+        return {(d.pipeline, d.run or ""): results_in(d) for d in self._documents()}
 
     @cached_property
     def runs_with(self) -> dict[tuple[str, str, str], list[dict[str, set[str]]]]:

@@ -157,19 +157,19 @@ def _answer_of(asked: Asked | None) -> dict | None:
 
 @contextmanager
 def noting_git(
-    document: dict,  # of a run; `git` is added to it
+    tell: Callable[[dict | None], None],  # takes what git said
     root: Path,  # folder of the project
     apart: Iterable[Path] = (),  # folders that mlnb writes itself
 ) -> Iterator[Callable[[], None]]:  # to be called before anybody watches who opens files
     "Ask git about a project, and note what it said when that is called for, or at the end, however it ends."
-    asked = None
+    asked, is_told = None, []
     with suppress(OSError):
         asked = _ask(root, apart)
 
     def note() -> None:
-        if "git" not in document:
-            document["git"] = None
-            document["git"] = _answer_of(asked)
+        if not is_told:
+            is_told.append(True)
+            tell(_answer_of(asked))
 
     try:
         yield note

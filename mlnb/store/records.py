@@ -12,11 +12,11 @@ __all__ = ['record_path', 'record_at', 'is_whole', 'was_erased', 'Committed', 'o
            'find_record', 'outcomes_in', 'find_result', 'has_records', 'records_of', 'results_of']
 
 # %% ../../nbs/store/230_records.ipynb #21148145
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec import UNSET
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from .descriptions import Artifact
 from .digests import digest_of
@@ -24,6 +24,7 @@ from .disk import write_durably
 from .documents import read_json, sealed
 from .objects import Store, has, take_back
 from .record import Record
+from .run_entries import RunDocument
 from .tombstones import is_erased
 
 # %% ../../nbs/store/230_records.ipynb #3f910a64
@@ -78,7 +79,7 @@ def output_digests(
 
 
 def outcome_of(
-    digests: dict[str, str],  # by output name, as `output_digests` gives them
+    digests: Mapping[str, str],  # by output name, as `output_digests` gives them
 ) -> str:  # 12 hex characters; another one for other outputs
     "What a stage came to, in one word."
     return digest_of(digests)[:12]
@@ -161,11 +162,12 @@ def find_record(
 
 # %% ../../nbs/store/230_records.ipynb #f1a1e796
 def outcomes_in(
-    document: dict,  # of a run; may be empty
+    document: RunDocument,  # of a run; may be empty
 ) -> dict[str, str]:  # outcome by key, of those that are known
     "What each result of a run came to."
-    entries = [e for e in document.get("stages", ()) if e.get("key") and e.get("outputs")]
-    return {entry["key"]: outcome_of(entry["outputs"]) for entry in entries} | document.get("outcomes", {})
+    entries = ((e.key, e.outputs) for e in document.stages)
+    told = {key: outcome_of(outputs) for key, outputs in entries if key and outputs}
+    return {**told, **(document.outcomes or {})}
 
 
 def _evidence(store: Store, pipeline: str, stage: str, key: str, outcome: str) -> Record | None:
@@ -179,12 +181,12 @@ def _evidence(store: Store, pipeline: str, stage: str, key: str, outcome: str) -
 
 def find_result(
     store: Store,  # an overlay looks in the store below too
-    document: dict,  # of the run that ended with it
+    document: RunDocument,  # of the run that ended with it
     stage: str,  # name of the stage
     key: str,  # freshness key, 64 hex characters
 ) -> Record | None:  # the record, usable or not; None when it is not here
     "What a run ended with: the record of a key, or what held before another took its place."
-    pipeline, outcome = document["pipeline"], outcomes_in(document).get(key)
+    pipeline, outcome = document.pipeline, outcomes_in(document).get(key)
     record = find_record(store, pipeline, stage, key, usable=False)
     if record is None or outcome in (None, outcome_of(output_digests(record))):
         return record

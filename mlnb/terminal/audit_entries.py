@@ -16,24 +16,25 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..store.errors import MlnbError, StoreError
+from ..store.run_entries import Entry, RunDocument
 from .output import complain
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #29ccc114
 def note_run(
     store: Any,  # of the project, with its log
-    document: dict,  # of a run that ended
+    document: RunDocument,  # of a run that ended
 ) -> None:  # raises `StoreError` without room, with the `document`
     "Write a run to the audit log, if it attempted anything."
     from mlnb.care.audit import audit
     from mlnb.store.digests import sha256_file
 
-    if not any(entry["attempts"] for entry in document["stages"]):
+    if not any(entry.attempts for entry in document.stages):
         return
     about = {name: document[name] for name in ("run", "pipeline", "profile", "exit_code")}
-    states = dict(Counter(entry["state"] for entry in document["stages"]))
-    digest = sha256_file(store.root / "runs" / document["run"] / "run.json")
+    states = dict(Counter(entry.state for entry in document.stages))
+    digest = sha256_file(store.root / "runs" / document.run / "run.json")
     try:
-        audit(store, "run", document["state"], digest, **about, stages=states, is_head=document["head"])
+        audit(store, "run", document.state, digest, **about, stages=states, is_head=document.head)
     except StoreError as error:
         error.document = document
         raise
@@ -59,20 +60,16 @@ def noting_run(
 _MOST_OUTPUTS = 50  # of one stage, that an event names
 
 
-def _note_replacement(store: Any, document: dict, entry: dict) -> None:
+def _note_replacement(store: Any, document: RunDocument, entry: Entry) -> None:
     "Write to the audit log that a stage's result took the place of another."
     from mlnb.care.audit import audit
     from mlnb.notebook.each import unit_name
 
-    outputs = entry["second_result"]["outputs"]
+    outputs = entry.second_result["outputs"]
     some = dict(list(outputs.items())[:_MOST_OUTPUTS])
     digest = next((one["after"] for one in outputs.values() if one["after"]), None)
     about = {name: document[name] for name in ("run", "pipeline", "profile")}
-    about |= {
-        "stage": unit_name(entry["name"], entry["each"]),
-        "key": entry["key"],
-        "n_outputs": len(outputs),
-    }
+    about |= {"stage": unit_name(entry.name, entry.each), "key": entry.key, "n_outputs": len(outputs)}
     audit(store, "replacement", "ok", digest, **about, outputs=some)
 
 

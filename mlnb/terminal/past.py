@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError
+from ..store.run_entries import Entry, RunDocument
 from .frame import Answer, GraphForm, Json, Profile, known_pipeline, open_project, verb, writing
 from .output import show_table
 
@@ -27,7 +28,7 @@ RUN_FIELDS = ("run", "pipeline", "profile", "state", "started_utc", "seconds", "
 
 
 def with_experiment(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
 ) -> dict:  # the same, with `experiment`: a text, or None
     "Let the document of a run say what it tried."
     from mlnb.store.runs import experiment_of
@@ -36,10 +37,10 @@ def with_experiment(
 
 
 def tried_values(
-    document: dict,  # with its `experiment`
+    document: RunDocument,  # with its `experiment`
 ) -> str | None:  # e.g. `depth=3`; None when it tried nothing
     "What a run tried, below a heading that says so."
-    return document["experiment"] and document["experiment"].removeprefix("experiment: ")
+    return document.experiment and document.experiment.removeprefix("experiment: ")
 
 
 def runs_answer(
@@ -164,43 +165,43 @@ def follow_run(
 
 # %% ../../nbs/terminal/100_past.ipynb #3b1347dc
 def entry_row(
-    entry: dict,  # of a stage, in the document of a run
+    entry: Entry,  # of a stage, in the document of a run
 ) -> list:  # unit, state, seconds, key, metrics
     "A stage of a run, as a row of a table."
     from mlnb.notebook.each import unit_name
 
-    metrics = "  ".join(f"{name} {value:.4g}" for name, value in entry["metrics"].items())
-    unit = unit_name(entry["name"], entry.get("each"))
-    return [unit, entry["state"], entry["seconds"], (entry["key"] or "")[:12], metrics]
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in entry.metrics.items())
+    unit = unit_name(entry.name, entry.each)
+    return [unit, entry.state, entry.seconds, (entry.key or "")[:12], metrics]
 
 
 def run_summary(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
 ) -> str:  # one line for people
     "Which run it is, and how it ended."
-    about = f"run {document['run']} of {document['pipeline']}, profile {document['profile']}"
-    end = f"{document['state']}, {document['seconds']} s, by {document['actor']} at {document['started_utc']}"
-    tried = f" ({document['experiment']})" if document.get("experiment") else ""
-    held = document.get("held_by")  # by another machine
+    about = f"run {document.run} of {document.pipeline}, profile {document.profile}"
+    end = f"{document.state}, {document.seconds} s, by {document.actor} at {document.started_utc}"
+    tried = f" ({document.experiment})" if document.experiment else ""
+    held = document.held_by  # by another machine
     where = f"; held by host {held['host']}, if it is gone for good remove {held['file']}" if held else ""
     return f"{about}{tried}: {end}{where}"
 
 
 def show_run(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
 ) -> None:
     "Show a run: its stages, its values, and why a stage failed."
     from mlnb.flow.progress import failure_lines
     from mlnb.store.git_state import git_line
 
-    print("\n".join(filter(None, (run_summary(document), git_line(document.get("git"))))) + "\n")
-    stages = [entry_row(entry) for entry in document["stages"]]
+    print("\n".join(filter(None, (run_summary(document), git_line(document.git)))) + "\n")
+    stages = [entry_row(entry) for entry in document.stages]
     show_table(["stage", "state", "seconds", "key", "metrics"], stages, "no stage")
     print()
-    values = [[name, repr(v["value"]), v["origin"]] for name, v in document["parameters"].items()]
+    values = [[name, repr(v["value"]), v["origin"]] for name, v in document.parameters.items()]
     show_table(["parameter", "value", "from"], values, "no parameters")
-    for entry in document["stages"]:
-        if entry["state"] == "failed":
+    for entry in document.stages:
+        if entry.state == "failed":
             print("\n" + "\n".join(failure_lines(entry, document)))
 
 # %% ../../nbs/terminal/100_past.ipynb #f4dc2ead

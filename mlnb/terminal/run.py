@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError, did_you_mean
+from ..store.run_entries import Entry, RunDocument
 from .audit_entries import note_reproduction, noting_replacements, noting_run, reading_noted
 from .frame import NOTHING_GIVEN, Answer, Given, Json, open_project, plans_of, verb
 from .output import complain, complaint, show_table
@@ -39,43 +40,43 @@ def planned_document(
     from mlnb.flow.selection import is_forced
 
     document = new_document(plan, selection, None, "planned") | told_sources(plan, selection)
-    for entry in document["stages"]:
-        if entry["state"] == "cached" and is_forced(plan, selection, entry_unit(entry)):
+    for entry in document.stages:
+        if entry.state == "cached" and is_forced(plan, selection, entry_unit(entry)):
             entry.update(state="stale", why=[reason("forced", "asked for with --force")])
     return document
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded
 def outlook(
-    entry: dict,  # of a stage, in a planned document
+    entry: Entry,  # of a stage, in a planned document
 ) -> str:
     "What a run would do with a stage, in words."
-    if entry["state"] == "cached":
+    if entry.state == "cached":
         return "fresh"
-    is_certain = entry["state"] == "stale" or entry["why"][0]["kind"] == "new"
+    is_certain = entry.state == "stale" or entry.why[0]["kind"] == "new"
     return "would run" if is_certain else "would run if its inputs change"
 
 # %% ../../nbs/terminal/080_run.ipynb #1e09c3fd
 def plan_row(
-    entry: dict,  # of a stage, in a planned document
+    entry: Entry,  # of a stage, in a planned document
 ) -> list[str]:  # stage, what would happen, why
     "What a run would do with a stage, as a row of a table."
     from mlnb.notebook.each import unit_name
 
-    why = entry["why"][0]["message"] if entry["why"] else ""
-    return [unit_name(entry["name"], entry["each"]), outlook(entry), why]
+    why = entry.why[0]["message"] if entry.why else ""
+    return [unit_name(entry.name, entry.each), outlook(entry), why]
 
 
 def show_plan(
-    document: dict,  # of a run that is only planned
+    document: RunDocument,  # of a run that is only planned
 ) -> None:
     "Show what a run would do, as far as is known without asking anybody."
     from mlnb.flow.asking import source_notes
 
-    show_table(["stage", "plan", "why"], [plan_row(entry) for entry in document["stages"]], "no stage")
-    for line in source_notes(document.get("sources", ())):
+    show_table(["stage", "plan", "why"], [plan_row(entry) for entry in document.stages], "no stage")
+    for line in source_notes(document.sources or ()):
         print(line)
-    if document.get("experiment"):
-        print(f"{document['experiment']}, no head moves")
+    if document.experiment:
+        print(f"{document.experiment}, no head moves")
 
 # %% ../../nbs/terminal/080_run.ipynb #c14c9bcc
 def say(
@@ -216,12 +217,12 @@ def tell_combination(
 
 # %% ../../nbs/terminal/080_run.ipynb #f1507920
 def stale_units(
-    document: dict,  # of a run that is only planned
+    document: RunDocument,  # of a run that is only planned
 ) -> str:  # their names, or `nothing`
     "What one combination would run."
     from mlnb.notebook.each import unit_name
 
-    names = [unit_name(e["name"], e["each"]) for e in document["stages"] if e["state"] != "cached"]
+    names = [unit_name(e["name"], e["each"]) for e in document.stages if e["state"] != "cached"]
     return ", ".join(names) or "nothing"
 
 
@@ -235,30 +236,30 @@ def show_planned_grid(
 
 
 def show_grid(
-    document: dict,  # of a grid
+    document: RunDocument,  # of a grid
 ) -> None:
     "Show all runs of a grid in one table; of one that is only planned, what each would run."
     from mlnb.history.runs_table import compare_of, compare_rows, missing_lines
 
-    if document["state"] == "planned":
-        show_planned_grid(document["grid"])
+    if document.state == "planned":
+        show_planned_grid(document.grid)
         return
     print()
-    found = compare_of(document["grid"])
+    found = compare_of(document.grid)
     show_table(*compare_rows(found), "no run")
     for line in missing_lines(found):
         print(line)
-    choose = f"mlnb runs --compare --grid {document['grid_id']} --best METRIC"
+    choose = f"mlnb runs --compare --grid {document.grid_id} --best METRIC"
     print(f"\n`{choose}` chooses one, `--figure FILE.svg` draws them")
 
 # %% ../../nbs/terminal/080_run.ipynb #47100ac9
 def stage_again_line(
-    entry: dict,  # of a stage that was repeated
+    entry: Entry,  # of a stage that was repeated
 ) -> str:
     "How repeating a stage ended, in one line."
-    error = entry["error"] or {}
+    error = entry.error or {}
     failed = f", {error.get('ename')}: {error.get('evalue')}" if error else ""
-    return f"{entry['name']}: {entry['state']}, {entry['seconds']:.1f} s{failed}"
+    return f"{entry.name}: {entry.state}, {entry.seconds:.1f} s{failed}"
 
 # %% ../../nbs/terminal/080_run.ipynb #42ecf084
 def difference_line(
@@ -309,11 +310,11 @@ def answer_run(
     "Run what is stale in a pipeline."
     if manner.grid:
         document = run_combinations(pipeline, given, manner)
-        return Answer(document, lambda: show_grid(document), document["exit_code"])
+        return Answer(document, lambda: show_grid(document), document.exit_code)
     admit = partial(admitted, manner=manner)
     (plan,) = plans_of(pipeline, given, create=not manner.dry_run, admit=admit)[2]
     document = run_as_told(plan, manner, {}, moves_head=not given.has_values)
-    return Answer(document, lambda: show_plan(document) if manner.dry_run else None, document["exit_code"])
+    return Answer(document, lambda: show_plan(document) if manner.dry_run else None, document.exit_code)
 
 # %% ../../nbs/terminal/080_run.ipynb #34e85666
 def tell_repeated(
@@ -321,8 +322,8 @@ def tell_repeated(
 ) -> Callable[[dict], None]:  # for `tell` of `reproduce`
     "Say of each stage how repeating it ended."
 
-    def tell(entry: dict) -> None:
-        for line in [stage_again_line(entry), *differing_lines(entry["outputs"], entry["why"])]:
+    def tell(entry: Entry) -> None:
+        for line in [stage_again_line(entry), *differing_lines(entry.outputs, entry.why)]:
             print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     return tell
@@ -348,16 +349,16 @@ NoEvidence = Annotated[bool, typer.Option("--no-evidence", help="Do not keep a r
 
 
 def require_stages(
-    document: dict,  # of a run
+    document: RunDocument,  # of a run
     stages: list[str],  # names of stages or parts that were asked for
 ) -> None:
     "Refuse a stage that a run does not have; raises `UsageError`."
     from mlnb.flow.run_document import entry_unit
 
-    known = [name for entry in document["stages"] for name in (entry["name"], entry_unit(entry))]
+    known = [name for entry in document.stages for name in (entry.name, entry_unit(entry))]
     for stage in stages:
         if stage not in known:
-            raise UsageError(f"run {document['run']} has no stage `{stage}`", did_you_mean(stage, known))
+            raise UsageError(f"run {document.run} has no stage `{stage}`", did_you_mean(stage, known))
 
 
 @verb("run", "reproduce", "mlnb reproduce latest train")

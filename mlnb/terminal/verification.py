@@ -54,8 +54,8 @@ def made_under(
         document = read_run(store, run or "")
     except MlnbError:
         return DEFAULT_PROFILE, {}
-    given = {n: v["value"] for n, v in document["parameters"].items() if v["origin"] in ("file", "option")}
-    return document["profile"], given
+    given = {n: v["value"] for n, v in document.parameters.items() if v["origin"] in ("file", "option")}
+    return document.profile, given
 
 # %% ../../nbs/terminal/150_verification.ipynb #3c491830
 def reruns(
