@@ -20,11 +20,13 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from .audit import audit
 from .gc import collect
 from .signing import SignatureError, check_signature, lowest, read_key, sign
 from ..store.derivation import RecordGraph, derived_from
-from ..store.descriptions import Described, each_described
+from ..store.descriptions import Artifact, Described, each_described
 from ..store.digests import canonical_json
 from ..store.disk import disk_errors, flush_folder, write_durably
 from ..store.documents import read_json
@@ -52,7 +54,7 @@ def all_records(
 
 def run_documents(
     store: Store,  # whose runs are read
-) -> Iterator[dict]:  # newest first; raises `IntegrityError`
+) -> Iterator[RunDocument]:  # newest first; raises `IntegrityError`
     "What runs say of themselves."
     for run in run_ids(store):
         yield document_of(store, run)
@@ -64,13 +66,20 @@ class StoppedAttempt(Record, frozen=True, kw_only=True):
     entry: Entry  # of the run's document
 
 
-def _attempt_of(document: RunDocument, stage: dict) -> StoppedAttempt:
+def _attempt_of(document: RunDocument, stage: Entry) -> StoppedAttempt:
     "What a run says of a stage that did not come to its end."
-    place = {"pipeline": document.pipeline, "run": document.run}
-    made = {"inputs": stage.get("inputs", {}), "outputs": stage.get("saved", {})}
-    made |= {name: stage[name] for name in ("list", "sources") if name in stage}
-    about = {"stage": stage["name"], "each": stage.get("each"), "entry": stage}
-    return StoppedAttempt.from_dict(place | about | made, f"what run {document.run} says of {stage['name']}")
+    saved = {name: one for name, one in (stage.saved or {}).items() if isinstance(one, Artifact)}
+    return StoppedAttempt(
+        pipeline=document.pipeline,
+        stage=stage.name,
+        each=stage.each,
+        run=document.run or "",
+        inputs=stage.inputs or {},
+        list_behind=stage.list_behind,
+        sources=stage.sources or {},
+        outputs=saved,
+        entry=stage,
+    )
 
 
 def stopped_attempts(
@@ -79,7 +88,7 @@ def stopped_attempts(
     "What stages read and saved that failed or were cancelled."
     for document in run_documents(store):
         for stage in document.stages:
-            if any(stage.get(name) for name in ("inputs", "saved", "list", "sources")):
+            if stage.inputs or stage.saved or stage.list_behind or stage.sources:
                 yield _attempt_of(document, stage)
 
 
@@ -305,10 +314,10 @@ _BLANK = "erased with what it may have shown"  # in the place of an error's text
 
 def blanked(
     entry: Entry,  # of a run's document
-) -> dict:  # it still says which error it was, and in which cell
+) -> Entry:  # it still says which error it was, and in which cell
     "The entry of a failed stage without what its error may show."
-    error = entry.error
-    return entry | {"error": error and error | {"evalue": _BLANK}, "last_lines": [], "notebook": None}
+    error = replace(entry.error, evalue=_BLANK) if entry.error else None
+    return replace(entry, error=error, last_lines=(), notebook=None)
 
 
 def forget_attempts(
@@ -322,8 +331,8 @@ def forget_attempts(
     for run in {one.run for one in attempts}:
         parts = {part_of(one.entry) for one in attempts if one.run == run}
         document = document_of(store, run)
-        stages = [blanked(one) if part_of(one) in parts else one for one in document.stages]
-        write_run(store, document | {"stages": stages})
+        stages = (blanked(one) if part_of(one) in parts else one for one in document.stages)
+        write_run(store, replace(document, stages=tuple(stages)))
 
 # %% ../../nbs/care/080_erase.ipynb #e979c42a
 def _has_texts(path: Path) -> bool:
@@ -339,7 +348,7 @@ def _shown_in(store: Store, attempts: list[StoppedAttempt], are_gone: bool) -> s
         folder = store.root / "runs" / one.run
         found |= {folder / "events.jsonl"} if _has_texts(folder / "events.jsonl") else set()
         found |= set() if are_gone else set(attempt_files(store, one))
-        says = not are_gone and (one.entry.error or {}).get("evalue", _BLANK) != _BLANK
+        says = not are_gone and one.entry.error is not None and one.entry.error.evalue != _BLANK
         found |= {folder / "run.json"} if says else set()
     return found
 
@@ -436,9 +445,9 @@ def tombstones(
     return [_tombstone(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
 
 # %% ../../nbs/care/080_erase.ipynb #39c56a9d
-def _problems_of(store: Store, document: RunDocument, trusted: Mapping[str, str]) -> Iterator[str]:
+def _problems_of(store: Store, document: dict, trusted: Mapping[str, str]) -> Iterator[str]:
     "What is wrong with one tombstone."
-    digest = document.digest
+    digest = document["digest"]
     try:
         check_signature("tombstone", document, trusted)
     except SignatureError as error:

@@ -25,6 +25,7 @@ from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import output_digests
 from ..store.refs import actor
+from ..store.run_entries import Entry, GivenValue, RunDocument
 from ..store.runs import document_of, run_ids, write_run
 
 # %% ../../nbs/care/050_repair.ipynb #f2d8633e
@@ -38,20 +39,28 @@ def run_event(
 # %% ../../nbs/care/050_repair.ipynb #c11a031f
 def stage_told_by(
     record: Record,  # what a stage gave, as it was committed
-) -> dict:  # as it stands in the document of a run
+) -> Entry:  # as it stands in the document of a run
     "What a record tells about its stage."
-    told = {"name": record.stage, "each": None, "state": "committed", "kind": None}
-    told |= {"attempts": record.attempt, "seconds": record.seconds, "why": []}
-    told |= {"outputs": output_digests(record), "metrics": record.metrics, "error": None}
-    told |= {"key": record.key}
-    return told | {name: getattr(record, name) for name in ("notebook", "file", "started_utc", "peak_mib")}
+    return Entry(
+        name=record.stage,
+        state="committed",
+        attempts=record.attempt,
+        seconds=record.seconds,
+        outputs=output_digests(record),
+        metrics=record.metrics,
+        key=record.key,
+        notebook=record.notebook,
+        file=record.file,
+        started_utc=record.started_utc,
+        peak_mib=record.peak_mib,
+    )
 
 # %% ../../nbs/care/050_repair.ipynb #83d9a4f8
-def _values_told_by(records: list[Record], origin: str) -> dict[str, dict]:
-    "The parameters of a run by name, as its records tell them: `value`, `origin` and `type`."
+def _values_told_by(records: list[Record], origin: str) -> dict[str, GivenValue]:
+    "The parameters of a run by name, as its records tell them."
     given = [record.parts.get("parameters", {}) for record in records]
     values = {name: value for one in given for name, value in one.items()}
-    return {k: {"value": v.get("value"), "origin": origin, "type": v.get("type")} for k, v in values.items()}
+    return {k: GivenValue(v.get("value"), origin, v.get("type")) for k, v in values.items()}
 
 # %% ../../nbs/care/050_repair.ipynb #0a51c953
 def _records_of_run(store: Store, run: str) -> list[Record]:
@@ -71,28 +80,32 @@ def _seconds_between(start: str, end: str) -> float:
     return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
 
 
-def _told_document(said: dict, records: list[Record]) -> dict:
+def _told_document(said: dict, records: list[Record]) -> RunDocument:
     "The document of a run, from its event and its records."
     about, environment = said["about"], records[0].environment
     started = records[0].started_utc or said["at_utc"]
-    told = {"format": 1, "exit_code": about["exit_code"], "problems": []}
-    told |= {name: about[name] for name in ("run", "pipeline", "profile")}
-    told |= {"state": said["outcome"], "started_utc": started}
-    told |= {"seconds": _seconds_between(started, said["at_utc"]), "actor": said["actor"]}
-    return told | {
-        "parameters": _values_told_by(records, "default" if about["is_head"] else "option"),
-        "environment": {"python": environment.python, "platform": environment.platform},
-        "stages": [stage_told_by(record) for record in records],
-        "keys": {record.stage: record.key for record in records},
-        "head": about["is_head"],
-        "rebuilt": True,
-    }
+    return RunDocument(
+        exit_code=about["exit_code"],
+        run=about["run"],
+        pipeline=about["pipeline"],
+        profile=about["profile"],
+        state=said["outcome"],
+        started_utc=started,
+        seconds=_seconds_between(started, said["at_utc"]),
+        actor=said["actor"],
+        parameters=_values_told_by(records, "default" if about["is_head"] else "option"),
+        environment={"python": environment.python, "platform": environment.platform},
+        stages=tuple(map(stage_told_by, records)),
+        keys={record.stage: record.key for record in records},
+        head=about["is_head"],
+        rebuilt=True,
+    )
 
 
 def told_again(
     store: Store,  # with the log and the records
     run: str,  # id of the run
-) -> dict | None:  # its document; None when not everything is known
+) -> RunDocument | None:  # None when not everything is known
     "Tell the document of a run again: only one in which every stage was committed."
     said, records = run_event(store, run), _records_of_run(store, run)
     return _told_document(said, records) if _is_all(said, records) else None
@@ -101,7 +114,7 @@ def told_again(
 def _outline(store: Store, run: str) -> dict | None:
     "What is known of a run; None when neither its document nor the log can say."
     try:
-        return document_of(store, run)
+        return document_of(store, run).as_dict()
     except IntegrityError:
         said = run_event(store, run)
     return said and said["about"] | {"state": "damaged", "head": said["about"].get("is_head")}

@@ -15,7 +15,7 @@ __all__ = ['KEEP_ALL', 'RecordFiles', 'Retention', 'newest_of', 'digests_in', 'R
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from .verify import is_digest
-from ..store.descriptions import artifacts_in, each_described, input_of
+from ..store.descriptions import artifacts_in, each_described
 from ..store.disk import OddFileError, read_plain
 from ..store.documents import read_json
 from ..store.errors import IntegrityError
@@ -33,7 +33,7 @@ from ..store.pins import held_pins, pinned
 from ..store.record import Record
 from ..store.records import record_at
 from ..store.run_entries import RunDocument
-from ..store.runs import is_alive, run_holder, stage_of_unit
+from ..store.runs import is_alive, run_document_at, run_holder, stage_of_unit
 
 # %% ../../nbs/care/060_roots.ipynb #df19f519
 class Retention(Struct, frozen=True):
@@ -266,30 +266,33 @@ def _evidence_of(records: RecordFiles, kept: set[str]) -> set[str]:
     return {path for path in evidence if path[: path.rindex("/") + 65] + ".json" in kept}
 
 # %% ../../nbs/care/060_roots.ipynb #620b1cae
-def _run_documents(store: Store) -> dict[str, dict]:
-    "The documents of all runs, by id; empty when one is damaged, absent or gone."
-    found: dict[str, dict] = {path.name: {} for path in (store.root / "runs").glob("*")}
+def _run_documents(store: Store) -> dict[str, RunDocument | None]:
+    "The documents of all runs, by id; None when one is damaged, absent or gone."
+    runs = (path.name for path in (store.root / "runs").glob("*"))
+    found: dict[str, RunDocument | None] = dict.fromkeys(runs)
     for run in found:
         with suppress(IntegrityError, FileNotFoundError):
-            found[run] = read_json(store.root / "runs" / run / "run.json")
+            found[run] = run_document_at(store.root / "runs" / run / "run.json")
     return found
 
 
-def _relied_on(document: RunDocument) -> set[str]:
+def _relied_on(document: RunDocument | None) -> set[str]:
     "The records that a run relies on."
-    listed = ((stage["name"], stage["key"]) for stage in document.stages if stage.get("key"))
+    if document is None:
+        return set()
+    listed = ((stage.name, stage.key) for stage in document.stages if stage.key)
     units = ((stage_of_unit(unit), key) for unit, key in document.keys.items())
     return {f"{document.pipeline}/{stage}/{key}.json" for stage, key in (*units, *listed)}
 
 # %% ../../nbs/care/060_roots.ipynb #07813e26
 def kept_runs(
-    documents: dict[str, dict],  # of runs, by id
+    documents: Mapping[str, RunDocument | None],  # of runs, by id
     n: int | None,  # newest of each pipeline; None = all
 ) -> set[str]:  # ids; what has no document is kept
     "The runs that retention keeps."
     pipelines = defaultdict(set)
     for run, document in documents.items():
-        pipelines[document.pipeline].add(run)
+        pipelines[document.pipeline if document else None].add(run)
     unknown = pipelines.pop(None, set())
     return unknown.union(*(newest_of(runs, n) for runs in pipelines.values()))
 
@@ -297,13 +300,13 @@ def kept_runs(
 def saved_by(
     store: Store,  # that holds the run
     run: str,  # id of the run
-    document: RunDocument,  # empty when it cannot be read
+    document: RunDocument | None,  # None when it cannot be read
 ) -> set[str]:  # digests of artifacts and of their parts
     "What the stages of a run saved and never committed."
-    if not document:
+    if document is None:
         return digests_in(store.root / "runs" / run / "run.json")
-    saved = (one for stage in document.stages for one in (stage.get("saved") or {}).values())
-    ones = [artifact for one in saved for artifact in artifacts_in(input_of(one))]
+    saved = (one for stage in document.stages for one in (stage.saved or {}).values())
+    ones = [artifact for one in saved for artifact in artifacts_in(one)]
     return {digest for one in ones for digest in (one.digest, *one.parts)}
 
 # %% ../../nbs/care/060_roots.ipynb #8e3485a9
@@ -332,5 +335,5 @@ def look(
     kept = with_origins(records, kept, digests)
     kept |= _evidence_of(records, kept)
     runs = rooted | kept_runs(documents, retention.runs) | _makers_runs(records, kept)
-    digests |= set().union(*(saved_by(store, run, documents.get(run, {})) for run in runs if run))
+    digests |= set().union(*(saved_by(store, run, documents.get(run)) for run in runs if run))
     return Reachable(digests.union(*(records[one].digests for one in kept)), kept, runs)

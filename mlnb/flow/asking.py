@@ -25,6 +25,7 @@ from ..sources.pin import require_ref
 from ..store.errors import InputChangedError, MlnbError, UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
+from ..store.run_entries import UnreadSource
 from ..store.settings import Project, source_settings
 
 # %% ../../nbs/flow/290_asking.ipynb #4e612ee4
@@ -153,7 +154,7 @@ def unread_source(
     faults = ((parse_name(w), plan.missing[w]) for w in step.stage.loads if w in plan.missing)
     for name, error in faults:
         if is_source(plan, name):
-            about = {"source": name.name, "exit_code": error.exit_code, "mend": error.mend}
+            about = UnreadSource(name.name, error.exit_code, error.mend)
             said = stage_error(type(error).__name__, str(error))
             return {"kind": kind_of_fault(error), "error": said, "unread": about}
     return {}

@@ -38,6 +38,7 @@ from ..notebook.each import file_stem
 from ..notebook.options import Options
 from ..store.descriptions import Artifact
 from ..store.disk import make_folder
+from ..store.run_entries import StageFailure
 
 # %% ../../nbs/flow/220_attempt.ipynb #fddd967a
 class Attempt(Struct):
@@ -46,7 +47,7 @@ class Attempt(Struct):
     folder: Path  # scratch: input, output, journal, files
     launch: Launch  # how its kernel is started
     kind: str | None = None  # why it failed; None = it did not
-    error: dict | None = None  # cell (from 1), cell_id, ename, evalue
+    error: StageFailure | None = None  # cell (from 1), cell_id, ename, evalue
     last_lines: list[str] = field(default_factory=list)  # of the traceback, for the terminal
     outputs: dict[str, Artifact] = field(default_factory=dict)  # by name
     metrics: dict[str, float] = field(default_factory=dict)  # by name, ends of intervals too
@@ -150,12 +151,12 @@ def blame_limit(
     attempt.kind = kind
     has_cell = attempt.current is not None and attempt.current < len(cells)
     place = attempt.error or error_in(cells[attempt.current] if has_cell else {}, "", "")
-    attempt.error = place | {"ename": ename, "evalue": evalue}
+    attempt.error = replace(place, ename=ename, evalue=evalue)
 
 # %% ../../nbs/flow/220_attempt.ipynb #11f19555
-def _mark_cells(cells: list[dict], error: dict | None) -> None:
+def _mark_cells(cells: list[dict], error: StageFailure | None) -> None:
     "Say which cell failed, by its place, and that those behind it never ran."
-    failed = error and (error["cell"], error["cell_id"])
+    failed = error and (error.cell, error.cell_id)
     has_failed = False
     for cell in cells:
         place = cell_place(cell)
@@ -183,7 +184,7 @@ def stamp(
     metadata["mlnb"] = about | {
         "state": "cancelled" if attempt.is_cancelled else "failed" if has_failed else "committed",
         "kind": attempt.kind,
-        "error": attempt.error,
+        "error": attempt.error.as_dict() if attempt.error else None,
         "seconds": attempt.seconds,
         "peak_mib": attempt.peak_mib,
     }

@@ -128,7 +128,7 @@ def record_of(
         metrics=attempt.metrics,
         **_kept_code(run.plan, step, attempt),
         environment=MadeWith(python, platform, step.found.packages),
-        started_utc=entry.started_utc,
+        started_utc=entry.started_utc or "",
         seconds=attempt.seconds,
     )
 

@@ -32,9 +32,9 @@ def event_of(
     "One event in the form of the file."
     event = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name}
     if "document" in about:
-        return event | {key: about["document"][key] for key in OF_RUN}
+        return event | {key: getattr(about["document"], key) for key in OF_RUN}
     if "entry" in about:
-        return event | {key: about["entry"].get(key) for key in OF_STAGE}
+        return event | {key: getattr(about["entry"], key) or None for key in OF_STAGE}
     return event | about
 
 # %% ../../nbs/flow/240_events.ipynb #623693f9

@@ -21,7 +21,7 @@ from .parameter_values import Value, resolve
 from .run_document import gravest
 from ..notebook.pipeline import Pipeline
 from ..store.errors import DefinitionError, MlnbError, UsageError
-from ..store.run_entries import RunDocument
+from ..store.run_entries import GridDocument, GridPlace, RunDocument
 from ..store.settings import Project
 
 # %% ../../nbs/flow/330_grid.ipynb #c6198bf5
@@ -108,24 +108,20 @@ def grid_document(
     grid: str,  # id of the grid
     documents: list[RunDocument],  # of its runs so far
     seconds: float,  # that it took [s]
-) -> dict:  # in the form of `run --json`, with the runs in `grid`
+) -> GridDocument:
     "What a grid came to."
     states = [document.state for document in documents]
-    return {
-        "format": 1,
-        "exit_code": gravest([document.exit_code for document in documents]),
-        "problems": [],
-        "run": None,
-        "pipeline": pipeline,
-        "grid_id": grid,
-        "state": next((s for s in ("cancelled", "failed", "planned") if s in states), "committed"),
-        "seconds": round(seconds, 3),
-        "stages": [],
-        "grid": documents,
-    }
+    return GridDocument(
+        exit_code=gravest([document.exit_code for document in documents]),
+        pipeline=pipeline,
+        grid_id=grid,
+        state=next((s for s in ("cancelled", "failed", "planned") if s in states), "committed"),
+        seconds=round(seconds, 3),
+        runs=tuple(documents),
+    )
 
 # %% ../../nbs/flow/330_grid.ipynb #e68748bc
-RunOne = Callable[[dict[str, Value], dict], dict]  # values, and what the document is to hold
+RunOne = Callable[[dict[str, Value], GridPlace], RunDocument]  # values, and which run of the grid it is
 
 
 def run_grid(
@@ -134,22 +130,22 @@ def run_grid(
     resolved: list[dict[str, Value]],  # what `grid_values` gave
     names: list[str],  # parameters of the grid
     run_one: RunOne,  # runs the pipeline with these values
-) -> dict:  # what `grid_document` gives
+) -> GridDocument:
     "Run a grid."
-    documents, started = [], time.monotonic()
+    documents: list[RunDocument] = []
+    started = time.monotonic()
 
-    def so_far(*more: dict) -> dict:
+    def so_far(*more: RunDocument) -> GridDocument:
         return grid_document(pipeline, grid, [*documents, *more], time.monotonic() - started)
 
     for number, values in enumerate(resolved, 1):
-        about = {"id": grid, "number": number, "of": len(resolved)}
-        about["values"] = {name: values[name].value for name in names}
+        place = GridPlace(grid, number, len(resolved), {name: values[name].value for name in names})
         try:
-            documents.append(run_one(values, {"grid": about}))
+            documents.append(run_one(values, place))
         except MlnbError as error:
             if hasattr(error, "document"):
                 error.document = so_far(error.document)
             raise
-        if documents[-1]["state"] == "cancelled":
+        if documents[-1].state == "cancelled":
             break
     return so_far()

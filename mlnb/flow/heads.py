@@ -14,13 +14,15 @@ __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'value_in', 'made_of_nothing', 'res
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from ..store.descriptions import Artifact, Parts
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import find_result, outcome_of, outcomes_in, output_digests, results_of
 from ..store.refs import RefValue, read_ref
-from ..store.run_entries import Entry, RunDocument
+from ..store.run_entries import EmptyStage, Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
 
@@ -50,14 +52,14 @@ def value_in(
 def made_of_nothing(
     document: RunDocument,  # of the run
     stage: str,  # with a fan-out over no values
-    empty: dict,  # its `parameter`, as the document has it
+    empty: EmptyStage,  # as the document has it
 ) -> Kept:  # parts and record, both empty
     "What a fan-out over an empty list made in a run: no parts, and a record without outputs."
-    nothing = Record(pipeline=document.pipeline, stage=stage, run=document.run)
-    return Parts(empty["parameter"]), [nothing]
+    nothing = Record(pipeline=document.pipeline, stage=stage, run=document.run or "")
+    return Parts(empty.parameter), [nothing]
 
 
-def _entries_of(document: RunDocument, stage: str) -> list[dict]:
+def _entries_of(document: RunDocument, stage: str) -> list[Entry]:
     "What a document says of a stage, one entry for each value."
     return [entry for entry in document.stages if entry.name == stage]
 
@@ -90,7 +92,7 @@ def result_in(
             (document.empty or {}).get(stage),
             [e["state"] for e in _entries_of(document, stage)],
         )
-        is_made = empty and name in empty["saves"] and set(states) <= set(ENDED_WELL)
+        is_made = empty and name in empty.saves and set(states) <= set(ENDED_WELL)
         return made_of_nothing(document, stage, empty) if is_made else None
     made = [record for record in records if record and name in record.outputs]
     if len(made) < len(keys):
@@ -116,10 +118,10 @@ def run_again(
     return f"mlnb run {pipeline}{f' {stage}' if stage else ''}{option}"
 
 
-def _head_document(store: Store, pipeline: str, profile: str, head: RefValue) -> dict:
+def _head_document(store: Store, pipeline: str, profile: str, head: RefValue) -> RunDocument:
     "The document of the head, marked as such; raises `IntegrityError` when it is gone."
     try:
-        return read_run(store, head.target) | {"head": True}
+        return replace(read_run(store, head.target), head=True)
     except UsageError as error:
         what = (
             f"the head of `{pipeline}` under profile `{profile}` is run {head.target}, whose document is gone"
@@ -138,16 +140,16 @@ class Runs:
     ):
         self.store, self.pipeline, self.profile = store, pipeline, profile
         self.head = read_ref(store, head_name(pipeline, profile))
-        self._known: list[dict] = []
+        self._known: list[RunDocument] = []
         self._rest = self._in_order()
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Iterator[RunDocument]:
         yield from list(self._known)
         for document in self._rest:
             self._known.append(document)
             yield document
 
-    def _in_order(self) -> Iterator[dict]:
+    def _in_order(self) -> Iterator[RunDocument]:
         "The head, then committed runs, those that did not end well, experiments."
         if self.head:
             yield _head_document(self.store, self.pipeline, self.profile, self.head)
@@ -235,23 +237,24 @@ class Found(NamedTuple):
 
 def found_in(
     kept: Kept,  # value and records
-    document: RunDocument,  # of the run that has it; empty when it is gone
+    document: RunDocument | None,  # of the run that has it; None when it is gone
     line: str = "",  # why this run serves
 ) -> Found:
     "What was found, and where."
-    run = document.run
-    return Found(*kept, run, document.profile, experiment_of(document) or None, line)
+    run = document.run if document else None
+    profile = document.profile if document else None
+    return Found(*kept, run or kept[1][0].run, profile, experiment_of(document) or None, line)
 
 
 def document_if_kept(
     store: Store,  # where runs live
     run: str,  # a whole id
-) -> dict:  # empty when its document is gone
+) -> RunDocument | None:  # None when its document is gone
     "The document of a run that may have been collected."
     try:
         return read_run(store, run)
     except UsageError:
-        return {}
+        return None
 
 
 def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, list[Record]]:
@@ -267,12 +270,14 @@ def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, li
     return found
 
 
-def _heads_of(store: Store, pipeline: str) -> Iterator[dict]:
+def _heads_of(store: Store, pipeline: str) -> Iterator[RunDocument]:
     "Documents of a pipeline's heads, of every profile."
     folder = store.root / "refs" / "heads" / pipeline
     for profile in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []:
         head = read_ref(store, head_name(pipeline, profile))
-        yield document_if_kept(store, head.target) if head else {}
+        document = document_if_kept(store, head.target) if head else None
+        if document:
+            yield document
 
 
 def _ended_with(document: RunDocument, record: Record) -> bool:
@@ -281,7 +286,7 @@ def _ended_with(document: RunDocument, record: Record) -> bool:
     return key in document.keys.values() and outcomes_in(document).get(key, outcome) == outcome
 
 
-def _origin(store: Store, pipeline: str, records: list[Record]) -> tuple[Record, dict]:
+def _origin(store: Store, pipeline: str, records: list[Record]) -> tuple[Record, RunDocument | None]:
     "The record and the run that say most of a value: a head's, else one that tried nothing."
     for head in _heads_of(store, pipeline):
         meant = next((record for record in records if _ended_with(head, record)), None)
@@ -303,7 +308,7 @@ def _left_by(store: Store, document: RunDocument, entry: Entry, name: str) -> Re
     return Record.from_dict(about | {"each": entry.each, "outputs": {name: saved[name]}})
 
 
-def _all_entries(document: RunDocument) -> dict[str, list[dict]]:
+def _all_entries(document: RunDocument) -> dict[str, list[Entry]]:
     "Entries by stage, also of fresh stages that the run was not asked for."
     found: dict = {}
     for entry in document.stages:
@@ -311,7 +316,7 @@ def _all_entries(document: RunDocument) -> dict[str, list[dict]]:
     for unit, key in document.keys.items():
         stage = stage_of_unit(unit)
         if not _entries_of(document, stage):
-            found.setdefault(stage, []).append({"name": stage, "state": "cached", "key": key})
+            found.setdefault(stage, []).append(Entry(name=stage, state="cached", key=key))
     return found
 
 
@@ -341,7 +346,7 @@ def _in_run(store: Store, pipeline: str, name: str, ref: str) -> Found | None:
     ids = run_ids(store)
     if ref == "latest":
         documents = (read_run(store, run) for run in ids)
-        newest = next((d for d in documents if d["pipeline"] == pipeline), None)
+        newest = next((d for d in documents if d.pipeline == pipeline), None)
         return left_in(store, newest, name) if newest else None
     if not any(run.startswith(ref) for run in ids):
         return None
@@ -356,7 +361,7 @@ def _left_by_digest(store: Store, pipeline: str, name: str, ref: str) -> Found |
     for document in (read_run(store, run) for run in run_ids(store)):
         for entry in document.stages if document.pipeline == pipeline else ():
             left = entry.state not in ENDED_WELL and (entry.saved or {}).get(name)
-            if left and left.get("digest", "").startswith(ref):
+            if left and left.digest.startswith(ref):
                 record = _left_by(store, document, entry, name)
                 line = f"saved by stage `{entry.name}`, which did not end well in run {document.run}"
                 return found_in((record.outputs[name], [record]), document, line) if record else None

@@ -184,7 +184,7 @@ def _to_make(project: Project, pipeline: str, profile: str, savers: tuple[str, .
 
 def _kept_after_failure(runs: Runs, name: Name) -> str:
     "How to get what the newest failed stage has saved under a name; empty when none did."
-    newest = sorted(runs, key=lambda document: document.run, reverse=True)[:MOST_LOOKED_AT]
+    newest = sorted(runs, key=lambda document: document.run or "", reverse=True)[:MOST_LOOKED_AT]
     left = (left_in(runs.store, document, name.name) for document in newest)
     found = next((one for one in left if one and one.line), None)
     if found is None:

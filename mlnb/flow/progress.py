@@ -14,16 +14,19 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from msgspec.structs import replace
+
 from .parameter_values import command_again
 from ..notebook.each import unit_name
-from ..store.run_entries import Entry, RunDocument
+from ..store.run_entries import Entry, RunDocument, StageFailure
 from ..store.runs import experiment_of
 
 # %% ../../nbs/flow/340_progress.ipynb #f8f71fa2
-def _shown_metrics(metrics: dict[str, float]) -> str:
+def _shown_metrics(metrics: Mapping[str, float]) -> str:
     "The first three metrics, without the ends of their intervals."
     shown = [f"{name} {value:.4g}" for name, value in metrics.items() if not name.endswith(("_low", "_high"))]
     return "  ".join(shown[:3])
@@ -46,15 +49,15 @@ def stage_line(
     return f"{line}  {numbers}" if numbers else line
 
 # %% ../../nbs/flow/340_progress.ipynb #663263b8
-def _error_lines(entry: Entry, error: dict) -> list[str]:
+def _error_lines(entry: Entry, error: StageFailure) -> list[str]:
     "The end of the traceback, and what the error says unless it stands there."
     lines = [f"    {line}" for line in (entry.last_lines or [])]
-    first = error["evalue"].partition("\n")[0]
+    first = error.evalue.partition("\n")[0]
     ends = [line.strip() for line in lines[-1:]]
-    is_said = any(first in line for line in lines) or ends[0:1] == [error["ename"]]
-    said = ends[0].removeprefix(f"{error['ename']}: ") if ends else ""
+    is_said = any(first in line for line in lines) or ends[0:1] == [error.ename]
+    said = ends[0].removeprefix(f"{error.ename}: ") if ends else ""
     is_said = is_said or bool(said and re.fullmatch(re.escape(said) + r"( \(.*line \d+\))?", first))
-    return lines if not first or is_said else [*lines, f"    {error['ename']}: {error['evalue']}"]
+    return lines if not first or is_said else [*lines, f"    {error.ename}: {error.evalue}"]
 
 
 def _notebook_lines(entry: Entry) -> list[str]:
@@ -75,7 +78,7 @@ def _kept_lines(entry: Entry, document: RunDocument) -> list[str]:
 
 def _refresh_again(entry: Entry, document: RunDocument) -> str:
     "The option that asks a source once more that was to be asked in any case and did not answer."
-    source, wanted = (entry.unread or {}).get("source"), (document.refresh or ())
+    source, wanted = entry.unread.source if entry.unread else "", document.refresh or ()
     return f" --refresh {source}" if source and (source in wanted or "all" in wanted) else ""
 
 
@@ -84,11 +87,11 @@ def failure_lines(
     document: RunDocument,  # of its run
 ) -> list[str]:  # last the notebook, and the command that runs it again
     "What a reader needs to know of a failed stage."
-    error = entry.error or {"cell": None, "ename": "Error", "evalue": ""}
-    where = f" in cell {error['cell']} of {entry.file}" if error["cell"] else f" ({entry.file})"
+    error = entry.error or StageFailure(ename="Error")
+    where = f" in cell {error.cell} of {entry.file}" if error.cell else f" ({entry.file})"
     unit = unit_name(entry.name, entry.each)
     head = f"{unit} failed{where} [{entry.kind}]"
-    values = {name: (one["value"], one["origin"]) for name, one in document.parameters.items()}
+    values = {name: (one.value, one.origin) for name, one in document.parameters.items()}
     again = command_again(document.pipeline, [unit], document.profile, values)
     again += _refresh_again(entry, document)
     kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
@@ -162,9 +165,9 @@ STYLES = {"committed": "green", "cached": "dim", "failed": "bold red", "running"
 STYLES |= {"skipped": "yellow", "cancelled": "yellow"}  # by state; others are dim
 
 
-def _waiting(document: RunDocument) -> dict[str, dict]:
+def _waiting(document: RunDocument) -> dict[str, Entry]:
     "The stages of a document as if none had begun, by name."
-    return {unit_name(e["name"], e.get("each")): dict(e, state="waiting") for e in document.stages}
+    return {unit_name(e.name, e.each): replace(e, state="waiting") for e in document.stages}
 
 
 class LiveProgress(PlainProgress):
@@ -217,7 +220,7 @@ class LiveProgress(PlainProgress):
     def on_stage(self, stage: str, entry: Entry) -> None:
         "Note a stage's new state."
         self.since.setdefault(stage, time.monotonic())
-        self.entries[stage] = dict(entry)
+        self.entries[stage] = entry
 
     def on_end(self, document: RunDocument) -> None:
         "Let the lines stand, and say what failed below them."

@@ -43,8 +43,8 @@ def entry_of(
     step: Step,  # of the plan
 ) -> Entry:  # one element of `stages` in the run's document
     "What a run's document says of a stage before anything happened."
-    about = {"name": step.stage.name, "each": step.each, "file": step.stage.file}
-    return Entry(**about, state=step.state, why=tuple(step.why), key=step.key)
+    name, file = step.stage.name, step.stage.file
+    return Entry(name=name, each=step.each, state=step.state, why=tuple(step.why), key=step.key, file=file)
 
 # %% ../../nbs/flow/280_run_document.ipynb #fb2ceca4
 def entry_unit(
@@ -70,7 +70,8 @@ def stage_error(
     place: StageFailure | None = None,  # whose cell it is
 ) -> StageFailure:
     "An error as a run's document says it."
-    return StageFailure(place and place.cell, place and place.cell_id, ename, evalue)
+    where = place or StageFailure()
+    return StageFailure(where.cell, where.cell_id, ename, evalue)
 
 # %% ../../nbs/flow/280_run_document.ipynb #eb2ee7be
 def new_document(
@@ -152,7 +153,7 @@ def _stage_code(entry: Entry) -> int:
     "Exit code that one stage asks for."
     if entry.state == "failed":
         return failure_code(entry)
-    is_set_aside = bool(entry.second_result) and entry.second_result.outcome == "set_aside"
+    is_set_aside = entry.second_result and entry.second_result.outcome == "set_aside"
     return 5 if entry.state == "committed" and is_set_aside else 0
 
 

@@ -51,16 +51,16 @@ def records_of_run(
     stages: list[str] = (),  # only these, or parts of them; empty = all that ended
 ) -> list[Record]:  # in the order in which they ran; raises `UsageError`
     "The records that a run ended with, one for each stage or part; at least one."
-    ended = [e for e in document.stages if e["state"] in DONE and e["key"]]
-    wanted = [e for e in ended if not stages or {e["name"], unit_name(e["name"], e.get("each"))} & {*stages}]
+    ended = [e for e in document.stages if e.state in DONE and e.key]
+    wanted = [e for e in ended if not stages or {e.name, unit_name(e.name, e.each)} & {*stages}]
     if not wanted:
         said = f"run {document.run} has no committed stage to reproduce"
         raise UsageError(said, "`mlnb runs` lists the runs, `mlnb show RUN` their stages")
-    records = [find_result(store, document, entry.name, entry.key) for entry in wanted]
+    records = [find_result(store, document, entry.name, entry.key or "") for entry in wanted]
     there = [record for record in records if record]
     if len(there) < len(records):
         lost = wanted[records.index(None)]
-        said = f"the record of {unit_name(lost['name'], lost.get('each'))} in run {document.run} is gone"
+        said = f"the record of {unit_name(lost.name, lost.each)} in run {document.run} is gone"
         raise UsageError(said, "`mlnb pull` may bring it back")
     return there
 
@@ -199,7 +199,7 @@ def stage_again(
     entry |= {"error": None, "why": [], "evidence": False}
     if attempt.kind is not None:
         why = clue_lines([clue for clue in clues(rerun.store, record) if clue.kind in _FAILING_CLUES])
-        return entry | {"error": attempt.error, "why": why}
+        return entry | {"error": attempt.error and attempt.error.as_dict(), "why": why}
     outputs = compared(rerun.plan.store, record.outputs, attempt.outputs)
     metrics = differences(record.metrics, attempt.metrics)
     entry |= {"state": "reproduced", "outputs": outputs, "metrics": metrics}
@@ -213,10 +213,10 @@ EXIT_CODES = {"reproduced": 0, "failed": 1, "sources": 1, "environment": 2, "dif
 
 
 def verdict_of(
-    document: RunDocument,  # of `reproduce`, its stages compared
+    document: dict,  # of `reproduce`, its stages compared
 ) -> str:  # a key of `EXIT_CODES`
     "State of the whole."
-    states = {stage["state"] for stage in document.stages}
+    states = {stage["state"] for stage in document["stages"]}
     return next((state for state in ("differs", "failed") if state in states), "reproduced")
 
 
@@ -353,7 +353,8 @@ def check_determinism(
         found["said"] = warm_cold_difference(record, *attempts) if server else None
         failed = [n for n, attempt in enumerate(attempts) if attempt.kind]
         if failed:
-            return found | {"error": attempts[failed[0]].error, "failed_on": found["kernels"][failed[0]]}
+            error = attempts[failed[0]].error
+            return found | {"error": error and error.as_dict(), "failed_on": found["kernels"][failed[0]]}
         found["outputs"], odd = _odd_one(overlay, record, *attempts)
         if odd is None:
             return found | {"state": "deterministic", "exit_code": 0}

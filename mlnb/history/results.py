@@ -118,7 +118,8 @@ def versions_of(
     made.sort(key=lambda record: record.run, reverse=True)
     runs = {run: document_if_kept(store, run) for run in {record.run for record in made}}
     about = {
-        r: {"profile": d.get("profile"), "experiment": experiment_of(d) or None} for r, d in runs.items()
+        r: {"profile": d.profile if d else None, "experiment": experiment_of(d) or None}
+        for r, d in runs.items()
     }
     found = [_output_row(store, record, name.name, record.run, **about[record.run]) for record in made]
     pipelines = {r.pipeline for r in made}

@@ -23,6 +23,7 @@ from ..store.objects import Store, get
 from ..store.observed_contents import observed_group
 from ..store.record import Record
 from ..store.records import find_result
+from ..store.run_entries import Entry, RunDocument
 from ..store.tombstones import ErasedError
 
 # %% ../../nbs/history/060_run_diff.ipynb #b05bc2af
@@ -85,7 +86,7 @@ def cell_differences(
     return [_cell_difference(stage, *pair) for pair in chain.from_iterable(changed)]
 
 # %% ../../nbs/history/060_run_diff.ipynb #b0fc97be
-def _records_of_stages(store: Store, run: dict, stages: dict[str, dict]) -> dict[str, Record]:
+def _records_of_stages(store: Store, run: RunDocument, stages: dict[str, Entry]) -> dict[str, Record]:
     "Records by stage, where they are still there."
     found = {
         unit: find_result(store, run, entry.name, entry.key) for unit, entry in stages.items() if entry.key
@@ -98,28 +99,28 @@ def _merged_records(named: Iterable[Mapping]) -> dict:
     return dict(chain.from_iterable(one.items() for one in named))
 
 
-def _of_stages(stages: dict[str, dict], field: str) -> dict:
+def _of_stages(stages: dict[str, Entry], field: str) -> dict:
     "A field of all stages that ended well, each name with its stage before it."
-    done = {unit: entry[field] for unit, entry in stages.items() if entry.state in (None, *DONE)}
+    done = {unit: getattr(entry, field) for unit, entry in stages.items() if entry.state in DONE}
     return {f"{unit}.{name}": value for unit, named in done.items() for name, value in named.items()}
 
 
-def _git_of(run: dict) -> dict:
+def _git_of(run: RunDocument) -> dict:
     "What git said of a run, as values that can be compared; empty when it said nothing."
-    said = run.get("git") or {}
+    said = run.git or {}
     found = {name: said[name] for name in ("commit", "branch") if said.get(name)}
     return found | ({"changed files": ", ".join(said["dirty"])} if said.get("dirty") else {})
 
 
 def aspects_of(
     store: Store,  # with the records of the run
-    run: dict,  # document of a run
+    run: RunDocument,  # that is compared
 ) -> dict[str, dict]:  # aspect -> name -> value
     "All of a run that can be compared name by name."
-    stages = {unit_name(entry.name, entry.each): entry for entry in run["stages"]}
+    stages = {unit_name(entry.name, entry.each): entry for entry in run.stages}
     records = _records_of_stages(store, run, stages)
     return {
-        "parameters": {name: parameter["value"] for name, parameter in run["parameters"].items()},
+        "parameters": {name: parameter.value for name, parameter in run.parameters.items()},
         "metrics": _of_stages(stages, "metrics"),
         "artifacts": _of_stages(stages, "outputs"),
         "packages": _merged_records(record.environment.packages for record in records.values()),
@@ -132,7 +133,7 @@ def aspects_of(
             for record in records.values()
             for group in ("files", "outside")
         ),
-        "environment": run.get("environment") or {},
+        "environment": dict(run.environment),
         "git": _git_of(run),
         "seconds": {unit: entry.seconds for unit, entry in stages.items()},
     }
@@ -140,8 +141,8 @@ def aspects_of(
 # %% ../../nbs/history/060_run_diff.ipynb #54be8508
 def diff_of(
     store: Store,  # with the records of both
-    a: dict,  # document of one run
-    b: dict,  # document of the other
+    a: RunDocument,  # of one run
+    b: RunDocument,  # of the other
 ) -> dict[str, list[dict]]:  # differences by aspect, as `aspects_of` names them
     "What differs between two runs."
     one, other = aspects_of(store, a), aspects_of(store, b)

@@ -14,6 +14,7 @@ __all__ = ['GOALS', 'Candidates', 'metrics_of', 'grids', 'runs_of_grid', 'chosen
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +36,14 @@ def metrics_of(
 # %% ../../nbs/history/050_runs_table.ipynb #bd7e3a35
 def grids(
     store: Store,  # where the runs live
-) -> dict[str, list[dict]]:  # documents by id of the grid, newest grid first
+) -> dict[str, list[RunDocument]]:  # documents by id of the grid, newest grid first
     "Every grid that was run, with its runs in the order of the grid."
-    found = defaultdict(list)
+    found: dict[str, list[tuple[int, RunDocument]]] = {}
     for document in (read_run(store, run) for run in run_ids(store)):
-        if isinstance(document.grid, Mapping):
-            found[document.grid["id"]].append(document)
-    return {grid: sorted(documents, key=lambda d: d["grid"]["number"]) for grid, documents in found.items()}
+        if document.grid:
+            found.setdefault(document.grid.id, []).append((document.grid.number, document))
+    in_order = {grid: sorted(numbered, key=itemgetter(0)) for grid, numbered in found.items()}
+    return {grid: [document for _, document in numbered] for grid, numbered in in_order.items()}
 
 # %% ../../nbs/history/050_runs_table.ipynb #8ebf2a67
 _NO_GRID = "run one with `mlnb run PIPELINE --grid NAME=5,10`, or name the runs"
@@ -59,7 +61,7 @@ def _unclear_grid(grid: str | None, matches: list[str], known: list[str]) -> Usa
 def runs_of_grid(
     store: Store,  # where the runs live
     grid: str | None,  # id, a beginning of one, or `latest`; None = the newest
-) -> list[dict]:  # documents; raises `UsageError` unless one grid is meant
+) -> list[RunDocument]:  # raises `UsageError` unless one grid is meant
     "Runs of one grid."
     known = grids(store)
     matches = list(known)[:1] if grid in (None, "latest") else [g for g in known if g.startswith(grid)]
@@ -68,7 +70,7 @@ def runs_of_grid(
     return known[matches[0]]
 
 # %% ../../nbs/history/050_runs_table.ipynb #649192a1
-def _runs_meant(store: Store, word: str, pipelines: list[str]) -> list[dict]:
+def _runs_meant(store: Store, word: str, pipelines: list[str]) -> list[RunDocument]:
     "The run that a word means, or every run of a pipeline, the oldest first."
     if word not in pipelines:
         return [read_run(store, word)]
@@ -81,7 +83,7 @@ def chosen_runs(
     words: list[str],  # run ids, beginnings of some, or pipelines; none = a grid
     grid: str | None,  # id of a grid, a unique beginning of one, or `latest`
     pipelines: list[str],  # names of the project's pipelines
-) -> list[dict]:  # documents; raises `UsageError` when nothing is meant
+) -> list[RunDocument]:  # raises `UsageError` when nothing is meant
     "Documents of the runs that a command names."
     if words and grid:
         raise UsageError("runs and a grid are named", "name one of them")
@@ -96,14 +98,14 @@ def chosen_runs(
 # %% ../../nbs/history/050_runs_table.ipynb #42c85734
 def _run_values(document: RunDocument) -> dict[str, Any]:
     "Values of a run's parameters by name."
-    return {name: parameter["value"] for name, parameter in document.parameters.items()}
+    return {name: parameter.value for name, parameter in document.parameters.items()}
 
 
 def varied(
     documents: list[RunDocument],  # documents of runs
 ) -> list[str]:  # names of parameters, those of a grid first
     "Parameters that a grid varied, or that not all runs have at one value."
-    of_grid = [name for document in documents for name in (document.grid or {}).get("values", {})]
+    of_grid = [name for document in documents for name in (document.grid.values if document.grid else ())]
     values = [_run_values(document) for document in documents]
     names = dict.fromkeys([*of_grid, *chain.from_iterable(values)])
     return [n for n in names if n in of_grid or any(v.get(n) != values[0].get(n) for v in values)]
@@ -126,7 +128,7 @@ def read_best(
     return begin, goal
 
 # %% ../../nbs/history/050_runs_table.ipynb #d1df70bd
-Candidates = list[tuple[dict, Measure]]  # committed runs, each with what it says of the metric
+Candidates = list[tuple[RunDocument, Measure]]  # committed runs, each with what it says of the metric
 
 
 def _same_part(candidates: Candidates, goal: str) -> list[str]:
@@ -172,7 +174,7 @@ def _refuse_unequal(candidates: Candidates, name: str, goal: str) -> None:
             less = [part for part in first.parts if part not in measure.parts]
             said = [f"it lacks {first_few(less)}"] if less else []
             said += [f"only it has {first_few(more)}"] if more else []
-            against = f"(beside run {candidates[0][0]['run']})"
+            against = f"(beside run {candidates[0][0].run})"
             raise _unequal(document, f"{' and '.join(said)} {against}", candidates, name, goal)
 
 
@@ -183,13 +185,13 @@ def best_of(
     "The best committed run by a metric, of equal ones the first; raises `UsageError` when there is none."
     name, goal = read_best(wanted, runs)
     both = zip(runs.documents, runs.measures(name), strict=True)
-    committed = [(d, m) for d, m in both if m is not None and d["state"] == "committed"]
+    committed = [(d, m) for d, m in both if m is not None and d.state == "committed"]
     candidates = [(d, m) for d, m in committed if m.values or m.is_mean]
     if not candidates:
         raise UsageError(f"no committed run has a metric `{name}`", did_you_mean(name, list(runs.places)))
     _refuse_unequal(candidates, name, goal)
     chosen, measure = GOALS[goal](candidates, key=lambda one: one[1].value)
-    best = {"run": chosen["run"], "metric": name, "goal": goal or "max", "value": measure.value}
+    best = {"run": chosen.run, "metric": name, "goal": goal or "max", "value": measure.value}
     best |= {
         "count": len(measure.values),
         "of": len(measure.parts),
@@ -222,9 +224,11 @@ def _compared_run(document: RunDocument, measures: Mapping[str, Measure | None],
     "What a comparison says of one run."
     values = _run_values(document)
     return {
-        **{n: document.get(n) for n in ("run", "pipeline", "profile", "state", "started_utc", "seconds")},
+        **{
+            n: getattr(document, n) for n in ("run", "pipeline", "profile", "state", "started_utc", "seconds")
+        },
         "experiment": experiment_of(document) or None,
-        "grid": (document.grid or {}).get("id"),
+        "grid": document.grid.id if document.grid else None,
         "parameters": {name: values.get(name) for name in names},
         **_measured_cells(measures),
     }

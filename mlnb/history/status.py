@@ -15,6 +15,9 @@ from contextlib import suppress
 from functools import cache, partial
 from types import MappingProxyType
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from ..flow.key import reason
 from ..flow.overlay import names_by_hand, saved_by_hand
 from ..flow.selection import no_stage_mend, stage_meant
@@ -26,7 +29,8 @@ from ..store.errors import MlnbError, UsageError
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import has_records, records_of
-from ..store.runs import document_of, experiment_of, run_ids
+from ..store.run_entries import Entry, RunDocument
+from ..store.runs import document_of, experiment_of, is_tried, run_ids
 from ..store.settings import Project
 
 # %% ../../nbs/history/010_status.ipynb #a3997081
@@ -75,37 +79,38 @@ MOST_DOCUMENTS = 500  # of a pipeline's runs that are looked through, the newest
 _OUTCOMES = ("failed", "cancelled", "committed", "cached")  # states of a stage that say how it ended
 
 
-def _outcome(entry: dict) -> dict:
+def _outcome(entry: Entry) -> dict:
     "How a stage ended, and which source it could not read, if that is why."
-    unread = {"unread": entry["unread"]} if entry.get("unread") else {}
-    return {name: entry.get(name) for name in ("state", "kind", "error")} | unread
+    unread = {"unread": entry.unread.as_dict()} if entry.unread else {}
+    error = entry.error.as_dict() if entry.error else None
+    return {"state": entry.state, "kind": entry.kind, "error": error} | unread
 
 
-def _outcomes_in(document: dict) -> dict[tuple, dict]:
+def _outcomes_in(document: RunDocument) -> dict[tuple, dict]:
     "How stages ended in a run, by pipeline, profile and name of the stage or part."
-    about = {"run": document["run"], "started_utc": document.get("started_utc")}
-    place = (document["pipeline"], document["profile"])
-    ended = [entry for entry in document.get("stages", ()) if entry["state"] in _OUTCOMES]
-    told = {unit_name(e["name"], e.get("each")): _outcome(e) for e in ended}
+    about = {"run": document.run, "started_utc": document.started_utc}
+    place = (document.pipeline, document.profile)
+    ended = [entry for entry in document.stages if entry.state in _OUTCOMES]
+    told = {unit_name(e.name, e.each): _outcome(e) for e in ended}
     for entry in filter(_had_no_value, ended):
-        told[entry["name"]]["is_empty"] = True
+        told[entry.name]["is_empty"] = True
     return {(*place, unit): about | outcome for unit, outcome in told.items()}
 
 
-def _had_no_value(entry: dict) -> bool:
+def _had_no_value(entry: Entry) -> bool:
     "Whether a stage was done because there was no value to run it for: done, and nothing executed."
-    return entry["state"] in ("committed", "cached") and entry.get("notebook", "") is None
+    return entry.state in ("committed", "cached") and entry.notebook is None
 
 
-def _counts(document: dict, values: dict | None) -> bool:
+def _counts(document: RunDocument, values: dict | None) -> bool:
     "Whether a run had some values; None = those of its profile."
     if values is None:
-        return not experiment_of(document | {"tried_inputs": None})
-    had = document.get("parameters", {})
-    return all(name in had and had[name]["value"] == value for name, value in values.items())
+        return not experiment_of(replace(document, tried_inputs=UNSET))
+    had = document.parameters
+    return all(name in had and had[name].value == value for name, value in values.items())
 
 
-def _runs_of(store: Store, pipelines: set[str]) -> Iterator[dict]:
+def _runs_of(store: Store, pipelines: set[str]) -> Iterator[RunDocument]:
     "Documents of runs of some pipelines, the newest first; damaged ones are left out."
     marks = [f'"pipeline": {json.dumps(pipeline)}'.encode() for pipeline in pipelines]
     for run in run_ids(store):
@@ -127,7 +132,7 @@ def last_outcomes(
         with suppress(KeyError):
             told = _outcomes_in(document)
             found |= {p: told[p] for p in missing & told.keys() if _counts(document, tried.get(p))}
-            left[document["pipeline"]] -= 1
+            left[document.pipeline] -= 1
         missing = {place for place in missing - found.keys() if left[place[0]] > 0}
         if not missing:
             break
@@ -204,8 +209,7 @@ def _tell_limit(store: Store, entries: list[dict]) -> None:
 
 def _tried_values(plan: Plan) -> dict[str, dict]:
     "The values that each stage and all that it needs would have, by stage; empty for those of the profile."
-    origins = {name: {"value": v.value, "origin": v.origin} for name, v in plan.values.items()}
-    if not experiment_of({"parameters": origins}):
+    if not is_tried(v.origin for v in plan.values.values()):
         return {}
     needed = {stage: as_read(plan.pipeline).with_needs([stage]) for stage in as_read(plan.pipeline).order}
     return {

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from .engine import NO_REPLY, Reply, errors_in
 from .output_caps import shorten
+from ..store.run_entries import StageFailure
 from ..store.user_lines import OWN_FOLDER
 
 # %% ../../nbs/kernel/370_judgement.ipynb #c06f5c36
@@ -46,7 +47,7 @@ class Failure(NamedTuple):
     "How an attempt failed."
 
     kind: str  # one of the kinds in the table above
-    error: dict  # cell (from 1), cell_id, ename, evalue
+    error: StageFailure
     last_lines: Sequence[str] = ()  # of the traceback, for the terminal
 
 # %% ../../nbs/kernel/370_judgement.ipynb #678c7626
@@ -76,10 +77,10 @@ def error_in(
     cell: dict,  # of the executed notebook; may be empty
     ename: str,  # class of the error
     evalue: str,  # its text, without colours
-) -> dict:  # `cell`, `cell_id`, `ename`, `evalue`
+) -> StageFailure:
     "The description of an error; in no cell when `cell` is empty."
     position, name = cell_place(cell)
-    return {"cell": position, "cell_id": name, "ename": ename, "evalue": evalue}
+    return StageFailure(position, name, ename, evalue)
 
 # %% ../../nbs/kernel/370_judgement.ipynb #876309d6
 NEVER_ALLOWED = ("SystemExit", NO_REPLY["ename"])  # also where a cell may raise

@@ -32,13 +32,13 @@ from .pages import Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
 from ..store.descriptions import Artifact
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import IntegrityError
 from ..store.names import is_name
 from ..store.objects import Store, get
 from ..store.record import Record
 from ..store.refs import read_ref
 from ..store.run_entries import Entry, RunDocument
-from ..store.runs import experiment_of, read_run, run_ids
+from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE, Project
 from ..store.tombstones import ErasedError, is_erased
 from ..store.verdict import WORDS, full_sentence
@@ -152,7 +152,7 @@ class RunPage(Struct, frozen=True):
     def metrics(self) -> dict:
         "Metrics by name; of the parts of a fan-out their mean, with `count` and `of`."
         named = [(s, s.facts.metrics if s.facts else {}) for s in self.stages]
-        entries = [{"name": s.stage, "each": s.each, "state": s.state, "metrics": m} for s, m in named]
+        entries = [Entry(name=s.stage, each=s.each, state=s.state, metrics=m) for s, m in named]
         return dict(_metric_shown(name, one) for name, one in shown_measures(entries).items())
 
 # %% ../../nbs/publish/240_history.ipynb #4eee76f5
@@ -242,7 +242,7 @@ class ShownRun(NamedTuple):
     "A run that pages are made of."
 
     document: RunDocument  # of the run
-    head: dict  # document of its pipeline's head; empty when there is none
+    head: RunDocument | None  # that the head of its pipeline leads to, if there is one
     now: Now  # the project, read once
 
     @property
@@ -252,11 +252,11 @@ class ShownRun(NamedTuple):
 
     def is_of_head(self, entry: Entry) -> bool:
         "Whether the head has the record of a stage's entry."
-        keys = self.head.get("keys") or {}
+        keys = self.head.keys if self.head else {}
         return keys.get(unit_name(entry.name, entry.each)) == entry.key
 
-    def made_by(self, run: str) -> dict:
-        "The document of the run that made one of its stages; empty when it is gone."
+    def made_by(self, run: str) -> RunDocument | None:
+        "The document of the run that made one of its stages; None when it is gone."
         return self.document if run == self.document.run else document_if_kept(self.now.store, run)
 
 # %% ../../nbs/publish/240_history.ipynb #79f9e29c
@@ -290,8 +290,9 @@ def failure_sentence(
     now: Now,  # the project, read once
 ) -> str:  # without folders of the machine
     "Why a stage failed: its error, or the kind of its failure."
-    error, kind = entry.error or {}, entry.kind or ""
-    said = [str(error[part]) for part in ("ename", "evalue") if error.get(part)]
+    said, kind = [], entry.kind or ""
+    if entry.error:
+        said = [text for text in (entry.error.ename, entry.error.evalue) if text]
     return without_places(": ".join(said) or kind.replace("_", " "), now.project.root, now.project.store)
 
 # %% ../../nbs/publish/240_history.ipynb #bfbea19b
@@ -302,20 +303,20 @@ def failed_page(
     "A stage that failed or was cancelled: its sentence, and the notebook as far as it came."
     document, each, state = shown.document, entry.each, entry.state
     sentence = failure_sentence(entry, shown.now)
-    path = shown.now.store.root / "runs" / document.run / f"{file_stem(entry.name, each)}.ipynb"
+    path = shown.now.store.root / "runs" / (document.run or "") / f"{file_stem(entry.name, each)}.ipynb"
     notebook = readable_notebook(path.read_bytes()) if path.is_file() else None
     ended = "failed" if state == "failed" else "was cancelled"
     facts = Facts(
         document.pipeline,
         unit_name(entry.name, each),
         state,
-        document.run,
-        entry.started_utc,
+        document.run or "",
+        entry.started_utc or None,
         entry.seconds,
         given_parameters(document),
         entry.metrics or {},
         note=f"The stage {ended}, and nothing that it made was committed. {sentence}".strip(),
-        failed_cell=(entry.error or {}).get("cell"),
+        failed_cell=entry.error.cell if entry.error else None,
         environment=code_row(document),
         experiment=experiment_of(document),
     )
@@ -334,15 +335,13 @@ def empty_page(
 
 # %% ../../nbs/publish/240_history.ipynb #df49faa9
 def head_of(
-    document: RunDocument,  # of a run
+    pipeline: str,  # name of the pipeline
+    profile: str,  # name of the profile
     store: Store,  # where refs are
-) -> dict:  # document of the head; empty when there is none
-    "The run that is the head of a run's pipeline and profile."
-    head = read_ref(store, head_name(document.pipeline, document.profile or "default"))
-    try:
-        return read_run(store, head.target) if head else {}
-    except UsageError:
-        return {}
+) -> RunDocument | None:  # None when there is none
+    "The run that is the head of a pipeline under a profile."
+    head = read_ref(store, head_name(pipeline, profile))
+    return document_if_kept(store, head.target) if head else None
 
 
 def entry_record(
@@ -359,20 +358,20 @@ def entry_record(
         return None
 
 
-def _earlier_entry(unit: str, key: str | None, document: RunDocument, store: Store) -> dict:
+def _earlier_entry(unit: str, key: str | None, document: RunDocument, store: Store) -> Entry:
     "A stage that was there already and that the run was not asked for, as an entry."
-    entry = {"name": unit.partition("[")[0], "state": "cached", "key": key}
+    entry = Entry(name=stage_of_unit(unit), state="cached", key=key)
     record = entry_record(entry, document, store)
-    return entry | {"each": record.each if record else None}
+    return replace(entry, each=record.each if record else None)
 
 
 def every_entry(
     document: RunDocument,  # of a run
     store: Store,  # where records are
-) -> list[dict]:  # in the order of the pipeline
+) -> list[Entry]:  # in the order of the pipeline
     "The stages that a run was asked for, and all others if it ended with every stage committed."
     own = {unit_name(entry.name, entry.each): entry for entry in document.stages}
-    ended = {**(document.keys or {}), **dict.fromkeys(document.empty or {})}
+    ended = {**document.keys, **dict.fromkeys(document.empty or {})}
     if not document.head or ended.keys() <= own.keys():
         return list(own.values())
     units = dict.fromkeys([*ended, *own])
@@ -397,10 +396,11 @@ def read_page(
     now: Now,  # the project, read once
 ) -> RunPage:
     "What the page of a run says."
-    shown, keys = ShownRun(document, head_of(document, now.store), now), document.keys
+    head, keys = head_of(document.pipeline, document.profile or "default", now.store), document.keys
+    shown = ShownRun(document, head, now)
     entries = every_entry(document, now.store)
     return RunPage(
-        document.run,
+        document.run or "",
         document.pipeline,
         shown.profile,
         document.state,
@@ -408,19 +408,19 @@ def read_page(
         document.seconds,
         given_parameters(document),
         tuple(stage_page(entry, shown) for entry in entries),
-        bool(document.head and keys and shown.head.get("keys") == keys),
+        bool(document.head and keys and head and head.keys == keys),
         experiment_of(document),
         bool(document.head),
         len(entries) == len(document.stages),
     )
 
 # %% ../../nbs/publish/240_history.ipynb #3c36f000
-def _older_heads(store: Store, names: list[str], pages: list[RunPage], profile: str) -> list[dict]:
+def _older_heads(store: Store, names: list[str], pages: list[RunPage], profile: str) -> list[RunDocument]:
     "Documents of the heads that no page shows yet."
     known = {page.pipeline for page in pages if page.is_head and page.profile == profile}
     known |= {page.run for page in pages}
-    heads = [head_of({"pipeline": n, "profile": profile}, store) for n in names if n not in known]
-    return [head for head in heads if head and head["run"] not in known]
+    heads = [head_of(n, profile, store) for n in names if n not in known]
+    return [head for head in heads if head and head.run not in known]
 
 
 def read_history(

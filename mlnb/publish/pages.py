@@ -75,10 +75,10 @@ def environment_rows(
 
 
 def code_row(
-    made: dict,  # document of the run that made it; may be empty
+    made: RunDocument | None,  # that made it; None when it is gone
 ) -> dict[str, str]:  # empty when git said nothing
     "Which commit the code was of, as text."
-    line = git_line(made.get("git"))
+    line = git_line((made.git or None) if made else None)
     return {"code": line} if line else {}
 
 
@@ -98,16 +98,15 @@ def given_parameters(
 ) -> dict[str, str]:  # value and where it came from, by name
     "Parameters of a run as a page shows them."
     origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
-    given = document.parameters or {}
-    return {name: repr(p["value"]) + origins.get(p.get("origin"), "") for name, p in given.items()}
+    return {name: repr(p.value) + origins.get(p.origin, "") for name, p in document.parameters.items()}
 
 
 def values_used(
     record: Record,  # what a stage gave, as it was committed
-    made: dict,  # document of the run that made it; may be empty
+    made: RunDocument | None,  # that made it; None when it is gone
 ) -> dict[str, str]:  # value and where it came from, by name
     "Values of the parameters that a stage was run with."
-    given, own = given_parameters(made), record.each or {}
+    given, own = given_parameters(made) if made else {}, record.each or {}
     used = {name: repr(p["value"]) for name, p in record.parts.get("parameters", {}).items()}
     return {name: text if name in own else given.get(name, text) for name, text in used.items()}
 
@@ -125,7 +124,7 @@ def record_facts(
     record: Record,  # what a stage gave, as it was committed
     reasons: list[str],  # why it is stale; empty when it is not
     store: Store,  # whose tombstones count
-    made: dict,  # document of the run that made it; may be empty
+    made: RunDocument | None,  # that made it; None when it is gone
 ) -> Facts:
     "What is known of an execution."
     identities = {"freshness key": record.key, "executed notebook": record.notebook, "lock file": record.lock}

@@ -158,7 +158,7 @@ def _is_finished_run(document: RunDocument, run: str) -> bool:
     "Whether a document is that of a finished run, and of this one."
     is_it = RUN_ID.fullmatch(run) is not None and document.run == run
     is_finished = document.state in ("committed", "failed", "cancelled")
-    return is_it and is_finished and isinstance(document.pipeline, str)
+    return is_it and is_finished
 
 # %% ../../nbs/sharing/040_pull.ipynb #d4662ab2
 _RUN_PLACE = r"runs/([^/]+)\.json"  # with the id of the run
@@ -166,7 +166,7 @@ _RUN_PLACE = r"runs/([^/]+)\.json"  # with the id of the run
 
 def _take_run(exchange: Exchange, path: str) -> bool:
     "Take the document of a run, if its pipeline is asked for; whether it was taken."
-    document = read_signed(exchange.remote, path, "run", exchange.trusted)
+    document = RunDocument.from_dict(read_signed(exchange.remote, path, "run", exchange.trusted), path)
     if not _is_finished_run(document, re.fullmatch(_RUN_PLACE, path)[1]):
         raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
     is_wanted = exchange.wants(document.pipeline)

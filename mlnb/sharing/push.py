@@ -195,7 +195,7 @@ def _finished_runs(exchange: Exchange) -> dict[str, dict]:
     for run in run_ids(exchange.store):
         document = document_of(exchange.store, run)
         if document.state != "running" and exchange.wants(document.pipeline):
-            found[f"runs/{run}.json"] = document
+            found[f"runs/{run}.json"] = document.as_dict()
     return found
 
 # %% ../../nbs/sharing/030_push.ipynb #77e349a3

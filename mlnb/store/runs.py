@@ -9,13 +9,14 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 # %% auto #0
 __all__ = ['RUN_ID', 'new_run_id', 'run_folder', 'write_run', 'note_stage', 'part_of', 'stage_of_unit', 'run_document_at',
            'noted_document', 'run_ids', 'hold_run', 'run_holder', 'is_alive', 'scratch_folders', 'document_of',
-           'read_run', 'experiment_of']
+           'read_run', 'is_tried', 'experiment_of', 'with_experiment']
 
 # %% ../../nbs/store/250_runs.ipynb #5e9136a6
 import errno
 import json
 import os
 import re
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,13 +235,29 @@ def read_run(
 _TRIED = ("option", "file")  # origins of a value that is neither the notebook's nor the profile's
 
 
+def is_tried(
+    origins: Iterable[str],  # of the values of parameters
+) -> bool:
+    "Whether any value is neither the notebook's nor the profile's."
+    return any(origin in _TRIED for origin in origins)
+
+
 def experiment_of(
-    document: RunDocument,  # of a run
+    document: RunDocument | None,  # of a run; None when it is gone
 ) -> str:  # e.g. `experiment: max_depth=3`; empty when it tried nothing
     "What a run tried, in words."
+    if document is None:
+        return ""
     tried = {name: one.value for name, one in document.parameters.items() if one.origin in _TRIED}
     tried |= document.grid.values if document.grid else {}
     values = [f"{name}={value!r}" for name, value in tried.items()]
     inputs = (document.tried_inputs or {}).items()
     values += [f"{name} of {said.removeprefix('experiment: ')}" for name, said in inputs]
     return f"experiment: {', '.join(values)}" if values else ""
+
+
+def with_experiment(
+    document: RunDocument,  # of a run
+) -> RunDocument:  # with `experiment`: a text, or None
+    "Let the document of a run say what it tried, as answers do."
+    return replace(document, experiment=experiment_of(document) or None)

@@ -17,7 +17,6 @@ import typer
 from msgspec.structs import asdict
 
 from ..store.errors import Problem, UsageError
-from ..store.run_entries import Entry
 from mlnb.terminal.frame import (
     NOTHING_GIVEN,
     Answer,
@@ -32,10 +31,10 @@ from .output import counted, show_problems, show_table
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(
-    entry: Entry,  # of a stage, with its `why`
+    entry: dict,  # of a stage, with its `why`
 ) -> str:  # empty when it is fresh
     "Why a stage is stale, in one line."
-    return entry.why[0]["message"] if entry.why else ""
+    return entry["why"][0]["message"] if entry["why"] else ""
 
 # %% ../../nbs/terminal/090_ask.ipynb #9eebe1e4
 def state_words(

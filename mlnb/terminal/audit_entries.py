@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..store.errors import MlnbError, StoreError
-from ..store.run_entries import Entry, RunDocument
+from ..store.run_entries import Entry, RunDocument, SecondResult
 from .output import complain
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #29ccc114
@@ -30,9 +30,9 @@ def note_run(
 
     if not any(entry.attempts for entry in document.stages):
         return
-    about = {name: document[name] for name in ("run", "pipeline", "profile", "exit_code")}
+    about = {name: getattr(document, name) for name in ("run", "pipeline", "profile", "exit_code")}
     states = dict(Counter(entry.state for entry in document.stages))
-    digest = sha256_file(store.root / "runs" / document.run / "run.json")
+    digest = sha256_file(store.root / "runs" / (document.run or "") / "run.json")
     try:
         audit(store, "run", document.state, digest, **about, stages=states, is_head=document.head)
     except StoreError as error:
@@ -43,9 +43,9 @@ def note_run(
 @contextmanager
 def noting_run(
     store: Any,  # of the project, with its log
-) -> Iterator[list[dict]]:  # append the document that the run returned
+) -> Iterator[list[RunDocument]]:  # append the document that the run returned
     "Write a run to the audit log when it ends, however it ends."
-    ended: list[dict] = []
+    ended: list[RunDocument] = []
     try:
         yield ended
     except BaseException as error:
@@ -60,15 +60,15 @@ def noting_run(
 _MOST_OUTPUTS = 50  # of one stage, that an event names
 
 
-def _note_replacement(store: Any, document: RunDocument, entry: Entry) -> None:
+def _note_replacement(store: Any, document: RunDocument, entry: Entry, second: SecondResult) -> None:
     "Write to the audit log that a stage's result took the place of another."
     from mlnb.care.audit import audit
     from mlnb.notebook.each import unit_name
 
-    outputs = entry.second_result["outputs"]
-    some = dict(list(outputs.items())[:_MOST_OUTPUTS])
+    outputs = second.outputs
+    some = {name: dict(outputs[name]) for name in list(outputs)[:_MOST_OUTPUTS]}
     digest = next((one["after"] for one in outputs.values() if one["after"]), None)
-    about = {name: document[name] for name in ("run", "pipeline", "profile")}
+    about = {name: getattr(document, name) for name in ("run", "pipeline", "profile")}
     about |= {"stage": unit_name(entry.name, entry.each), "key": entry.key, "n_outputs": len(outputs)}
     audit(store, "replacement", "ok", digest, **about, outputs=some)
 
@@ -78,13 +78,13 @@ def noting_replacements(
     tell: Callable[..., None],  # gets every change of a run
 ) -> Callable[..., None]:  # to be told instead; raises `StoreError`
     "Tell on what a run tells, and write each result that was replaced to the audit log."
-    begun: dict = {}
+    begun: list[RunDocument] = []
 
     def told(event: str, **about: Any) -> None:
-        begun.update(about["document"] if event == "start" else {})
-        second = about["entry"].get("second_result") if event == "stage" else None
-        if second and second["outcome"] == "replaced" and about["entry"]["state"] == "committed":
-            _note_replacement(store, begun, about["entry"])
+        begun.extend([about["document"]] if event == "start" else [])
+        second = about["entry"].second_result if event == "stage" else None
+        if second and second.outcome == "replaced" and about["entry"].state == "committed":
+            _note_replacement(store, begun[0], about["entry"], second)
         tell(event, **about)
 
     return told

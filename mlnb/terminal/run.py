@@ -14,15 +14,17 @@ __all__ = ['OnlyStages', 'AnyEnvironment', 'NoEvidence', 'planned_document', 'ou
 
 # %% ../../nbs/terminal/080_run.ipynb #9eb3b619
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from ..store.errors import UsageError, did_you_mean
-from ..store.run_entries import Entry, RunDocument
+from ..store.run_entries import Entry, GridDocument, GridPlace, RunDocument
+from ..store.runs import with_experiment
 from .audit_entries import note_reproduction, noting_replacements, noting_run, reading_noted
 from .frame import NOTHING_GIVEN, Answer, Given, Json, open_project, plans_of, verb
 from .output import complain, complaint, show_table
@@ -32,18 +34,21 @@ from .run_options import EVERYTHING, Manner
 def planned_document(
     plan: Any,  # what was decided
     selection: Any,  # with its forced stages
-) -> dict:  # in the form of `run --json`, state `planned`
+) -> RunDocument:  # its state is `planned`
     "What a run would do."
     from mlnb.flow.asking import told_sources
     from mlnb.flow.key import reason
     from mlnb.flow.run_document import entry_unit, new_document
     from mlnb.flow.selection import is_forced
 
-    document = new_document(plan, selection, None, "planned") | told_sources(plan, selection)
-    for entry in document.stages:
-        if entry.state == "cached" and is_forced(plan, selection, entry_unit(entry)):
-            entry.update(state="stale", why=[reason("forced", "asked for with --force")])
-    return document
+    forced = (reason("forced", "asked for with --force"),)
+
+    def planned(entry: Entry) -> Entry:
+        is_meant = entry.state == "cached" and is_forced(plan, selection, entry_unit(entry))
+        return replace(entry, state="stale", why=forced) if is_meant else entry
+
+    document = new_document(plan, selection, None, "planned")
+    return replace(document, stages=tuple(map(planned, document.stages)), **told_sources(plan, selection))
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded
 def outlook(
@@ -154,37 +159,36 @@ def run_as_told(
     manner: Manner,  # which stages, and how
     about: dict,  # what the document is to hold besides
     moves_head: bool = True,  # whether its end may become the head
-) -> dict:  # the run's document
+) -> RunDocument:
     "Run what a plan says, or say what would run."
     from mlnb.flow.progress import progress
     from mlnb.flow.run import run_pipeline
     from mlnb.flow.run_document import RunSettings
     from mlnb.notebook.soundness import broken_line
-    from mlnb.store.runs import experiment_of
 
     selection = selection_of(plan, manner)
     for line in filter(None, [broken_line(plan.pipeline), *plan.lines]):
         say(line)
     if manner.dry_run:
-        planned = planned_document(plan, selection) | about
-        return planned | {"experiment": experiment_of(planned) or None}
+        return with_experiment(replace(planned_document(plan, selection), **about))
     if manner.refresh:
-        about = about | {"refresh": list(manner.refresh)}
+        about = about | {"refresh": tuple(manner.refresh)}
     server = server_for(plan, selection, manner)
     how = (manner.n_at_once, manner.keep_going, manner.wait_s, moves_head, server, manner.replace)
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
         told = noting_replacements(plan.store, tell)
         ended.append(run_pipeline(plan, selection, RunSettings(*how), told, about))
-    if manner.check_determinism and ended[0]["exit_code"] == 0:
-        ended[0] |= determinism_of(plan, manner.stages[0], manner.as_json, server)
-    return ended[0] | {"experiment": experiment_of(ended[0]) or None}
+    if manner.check_determinism and ended[0].exit_code == 0:
+        found = determinism_of(plan, manner.stages[0], manner.as_json, server)
+        return with_experiment(replace(ended[0], exit_code=found["exit_code"], determinism=found))
+    return with_experiment(ended[0])
 
 # %% ../../nbs/terminal/080_run.ipynb #aff29cf1
 def run_combinations(
     pipeline: str,  # its name in settings.ini
     given: Given,  # values that all runs have in common
     manner: Manner,  # how each is to be run, with `--grid`
-) -> dict:  # the document of the grid
+) -> GridDocument:
     "Check every combination of values, then run them all."
     from mlnb.flow.grid import combinations, grid_values, run_grid
     from mlnb.flow.plan import make_plan
@@ -197,22 +201,22 @@ def run_combinations(
     resolved = grid_values(project, sound, profile, given.in_file(), given.texts(), combined)
     asked: dict = {}
 
-    def run_one(values: dict, about: dict) -> dict:
-        tell_combination(about["grid"], manner.as_json)
+    def run_one(values: dict, place: GridPlace) -> RunDocument:
+        tell_combination(place, manner.as_json)
         plan = make_plan(project, store, sound, profile, values)
         plan.asked = asked  # all combinations see one state of the world
-        return run_as_told(plan, manner, about, moves_head=False)
+        return run_as_told(plan, manner, {"grid": place}, moves_head=False)
 
     return run_grid(pipeline, new_run_id(), resolved, list(combined[0]), run_one)
 
 
 def tell_combination(
-    grid: dict,  # `values`, `number` and `of` of one combination
+    grid: GridPlace,  # of one combination
     as_json: bool,  # whether stdout is kept for a document
 ) -> None:
     "Say which combination comes next."
-    said = ", ".join(f"{name}={value!r}" for name, value in grid["values"].items())
-    line = f"run {grid['number']} of {grid['of']}: {said}"
+    said = ", ".join(f"{name}={value!r}" for name, value in grid.values.items())
+    line = f"run {grid.number} of {grid.of}: {said}"
     print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 # %% ../../nbs/terminal/080_run.ipynb #f1507920
@@ -222,30 +226,30 @@ def stale_units(
     "What one combination would run."
     from mlnb.notebook.each import unit_name
 
-    names = [unit_name(e["name"], e["each"]) for e in document.stages if e["state"] != "cached"]
+    names = [unit_name(e.name, e.each) for e in document.stages if e.state != "cached"]
     return ", ".join(names) or "nothing"
 
 
 def show_planned_grid(
-    runs: list[dict],  # a planned document for each combination
+    runs: Sequence[RunDocument],  # a plan for each combination
 ) -> None:
     "Show what each combination would run."
-    names = list(runs[0]["grid"]["values"])
-    rows = [[*map(repr, one["grid"]["values"].values()), stale_units(one)] for one in runs]
-    show_table([*names, "would run"], rows, "no run")
+    tried = [one.grid.values if one.grid else {} for one in runs]
+    rows = [[*map(repr, values.values()), stale_units(one)] for values, one in zip(tried, runs, strict=True)]
+    show_table([*tried[0], "would run"], rows, "no run")
 
 
 def show_grid(
-    document: RunDocument,  # of a grid
+    document: GridDocument,  # of its runs
 ) -> None:
     "Show all runs of a grid in one table; of one that is only planned, what each would run."
     from mlnb.history.runs_table import compare_of, compare_rows, missing_lines
 
     if document.state == "planned":
-        show_planned_grid(document.grid)
+        show_planned_grid(document.runs)
         return
     print()
-    found = compare_of(document.grid)
+    found = compare_of(list(document.runs))
     show_table(*compare_rows(found), "no run")
     for line in missing_lines(found):
         print(line)
@@ -254,12 +258,12 @@ def show_grid(
 
 # %% ../../nbs/terminal/080_run.ipynb #47100ac9
 def stage_again_line(
-    entry: Entry,  # of a stage that was repeated
+    entry: dict,  # of a stage that was repeated
 ) -> str:
     "How repeating a stage ended, in one line."
-    error = entry.error or {}
-    failed = f", {error.get('ename')}: {error.get('evalue')}" if error else ""
-    return f"{entry.name}: {entry.state}, {entry.seconds:.1f} s{failed}"
+    error = entry["error"]
+    failed = f", {error['ename']}: {error['evalue']}" if error else ""
+    return f"{entry['name']}: {entry['state']}, {entry['seconds']:.1f} s{failed}"
 
 # %% ../../nbs/terminal/080_run.ipynb #42ecf084
 def difference_line(
@@ -285,7 +289,7 @@ def determinism_of(
     stage: str,  # to run twice more
     as_json: bool,  # whether stdout is kept for a document
     server: Path | None = None,  # address of a kernel server; None = cold kernels
-) -> dict:  # `determinism` and `exit_code`
+) -> dict:  # as `check_determinism` gives it
     "What `run --check-determinism` adds to the document."
     from mlnb.history.reproduce import check_determinism
 
@@ -295,10 +299,10 @@ def determinism_of(
         differs = [f"  {found['said']}", *differs] if found["said"] else differs
         print("\n".join([f"{stage}: {found['state']}, run twice more", *differs]))
     if error := found["error"]:
-        said = f"{stage} failed when it was run again: {error.get('ename')}: {error.get('evalue')}"
+        said = f"{stage} failed when it was run again: {error['ename']}: {error['evalue']}"
         cold = " --cold" if found["failed_on"] == "cold" else ""
         complain(said, f"run it again with --force{cold} to see the whole message")
-    return {"determinism": found, "exit_code": found["exit_code"]}
+    return found
 
 # %% ../../nbs/terminal/080_run.ipynb #903318d6
 @verb("run", "run", "mlnb run fraud -p days 35 --to features")
@@ -309,12 +313,13 @@ def answer_run(
 ) -> Answer:
     "Run what is stale in a pipeline."
     if manner.grid:
-        document = run_combinations(pipeline, given, manner)
-        return Answer(document, lambda: show_grid(document), document.exit_code)
+        grid = run_combinations(pipeline, given, manner)
+        return Answer(grid.as_dict(), lambda: show_grid(grid), grid.exit_code)
     admit = partial(admitted, manner=manner)
     (plan,) = plans_of(pipeline, given, create=not manner.dry_run, admit=admit)[2]
     document = run_as_told(plan, manner, {}, moves_head=not given.has_values)
-    return Answer(document, lambda: show_plan(document) if manner.dry_run else None, document.exit_code)
+    plain = document.as_dict()
+    return Answer(plain, lambda: show_plan(document) if manner.dry_run else None, document.exit_code)
 
 # %% ../../nbs/terminal/080_run.ipynb #34e85666
 def tell_repeated(
@@ -322,8 +327,8 @@ def tell_repeated(
 ) -> Callable[[dict], None]:  # for `tell` of `reproduce`
     "Say of each stage how repeating it ended."
 
-    def tell(entry: Entry) -> None:
-        for line in [stage_again_line(entry), *differing_lines(entry.outputs, entry.why)]:
+    def tell(entry: dict) -> None:
+        for line in [stage_again_line(entry), *differing_lines(entry["outputs"], entry["why"])]:
             print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     return tell

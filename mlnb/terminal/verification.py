@@ -54,7 +54,7 @@ def made_under(
         document = read_run(store, run or "")
     except MlnbError:
         return DEFAULT_PROFILE, {}
-    given = {n: v["value"] for n, v in document.parameters.items() if v["origin"] in ("file", "option")}
+    given = {n: v.value for n, v in document.parameters.items() if v.origin in ("file", "option")}
     return document.profile, given
 
 # %% ../../nbs/terminal/150_verification.ipynb #3c491830
