@@ -49,7 +49,7 @@ def told_sources(
     "What a run says of the sources that it reads."
     about = (plan.store, plan.project, plan.profile)
     told = [source_document(*about, name, time.time()) for name in sources_needed(plan, selection)]
-    return {"sources": told} if told else {}
+    return {"sources": tuple(told)} if told else {}
 
 
 ALL_SOURCES = "all"  # what `--refresh` takes for every source

@@ -88,10 +88,7 @@ def result_in(
     keys = result_keys(document, stage)
     records = [find_result(store, document, stage, key) for key in keys]
     if not keys:
-        empty, states = (
-            (document.empty or {}).get(stage),
-            [e["state"] for e in _entries_of(document, stage)],
-        )
+        empty, states = ((document.empty or {}).get(stage), [e.state for e in _entries_of(document, stage)])
         is_made = empty and name in empty.saves and set(states) <= set(ENDED_WELL)
         return made_of_nothing(document, stage, empty) if is_made else None
     made = [record for record in records if record and name in record.outputs]

@@ -154,12 +154,12 @@ def _without_odd(candidates: Candidates, wanted: str) -> list[str]:
     return [f"leave out what differs, `{command}`"] if most else []
 
 
-def _unequal(odd: dict, said: str, candidates: Candidates, name: str, goal: str) -> UsageError:
+def _unequal(odd: RunDocument, said: str, candidates: Candidates, name: str, goal: str) -> UsageError:
     "Why there is no best run, and what to do about it."
     wanted = f"{name}{goal and f':{goal}'}"
     ways = _same_part(candidates, goal) + _without_odd(candidates, wanted)
     mend = " or ".join(ways) or "name runs that have the same parts"
-    return UsageError(f"runs cannot be compared by `{name}`: in run {odd['run']} {said}", mend)
+    return UsageError(f"runs cannot be compared by `{name}`: in run {odd.run} {said}", mend)
 
 # %% ../../nbs/history/050_runs_table.ipynb #61a054c7
 def _refuse_unequal(candidates: Candidates, name: str, goal: str) -> None:

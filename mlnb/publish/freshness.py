@@ -102,7 +102,7 @@ def answers_of(
 ) -> dict[str, StepStatus | None]:  # by name such as `train[fold=0]`; None = broken
     "What `mlnb status` says of each step of a pipeline."
     entries = {unit_name(s["name"], s["each"]): s for s in status_of([plan])["stages"]}
-    why = {unit: [reason["message"] for reason in entry.why] for unit, entry in entries.items()}
+    why = {unit: [reason["message"] for reason in entry["why"]] for unit, entry in entries.items()}
     known = {unit: StepStatus(step.key, why[unit]) for unit, step in plan.steps.items()}
     return {unit: known.get(unit) for unit in entries}
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..flow.heads import document_if_kept, head_name
 from ..flow.measures import Measure, shown_measures

@@ -15,10 +15,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from msgspec import Struct
 
@@ -178,10 +178,10 @@ def noting_git(
 
 # %% ../../nbs/store/260_git_state.ipynb #9c67f28d
 def git_line(
-    state: dict | None,  # what a run's document says of git
+    state: Mapping[str, Any] | None,  # what a run's document says of git
 ) -> str:  # one line for people; empty when nothing is known
     "Which commit a run was made from, in words."
-    if not isinstance(state, dict):
+    if not state:
         return ""
     commit = f"commit {state['commit'][:12]}" if state.get("commit") else "no commit yet"
     branch = f" of {state['branch']}" if state.get("branch") else ""

@@ -97,7 +97,7 @@ def rerun(
         ended = run_as_told(plan, manner, {}, moves_head=not group["values"])
     except (UsageError, LockedError) as error:
         return said | {"exit_code": error.exit_code, "message": str(error)}
-    return said | {"run": ended["run"], "exit_code": ended["exit_code"]}
+    return said | {"run": ended.run, "exit_code": ended.exit_code}
 
 # %% ../../nbs/terminal/150_verification.ipynb #7457a63b
 def note_repair(
