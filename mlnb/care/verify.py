@@ -20,8 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..store.run_form import RunDocument
-
 from ..store.digests import sha256, sha256_file
 from ..store.disk import is_abandoned
 from ..store.documents import FOLDERS, place_in_store, read_json
@@ -31,6 +29,7 @@ from ..store.observed_contents import kept_contents
 from ..store.record import Record
 from ..store.records import record_at, record_path
 from ..store.refs import RefMove
+from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
 from ..store.tombstones import is_erased
 
