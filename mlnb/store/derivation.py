@@ -105,7 +105,7 @@ def has_list(
 
 def _lists_made(record: Record) -> list[NamedValue]:
     "The lists that a record saved, any of which may be that of a fan-out."
-    of_type = {name: one for name, one in record.outputs.items() if one.type == "list"}
+    of_type = {name: one for name, one in record.outputs.items() if one.type in ("list", "")}
     return [] if record.each else values_made(replace(record, outputs=of_type))
 
 
