@@ -3827,6 +3827,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.publish.links.linked_files': ('publish/links.html#linked_files', 'mlnb/publish/links.py'),
                                     'mlnb.publish.links.page_ledger': ('publish/links.html#page_ledger', 'mlnb/publish/links.py')},
             'mlnb.publish.macros': { 'mlnb.publish.macros.NotShown': ('publish/macros.html#notshown', 'mlnb/publish/macros.py'),
+                                     'mlnb.publish.macros._behind': ('publish/macros.html#_behind', 'mlnb/publish/macros.py'),
                                      'mlnb.publish.macros._called': ('publish/macros.html#_called', 'mlnb/publish/macros.py'),
                                      'mlnb.publish.macros._def': ('publish/macros.html#_def', 'mlnb/publish/macros.py'),
                                      'mlnb.publish.macros._let': ('publish/macros.html#_let', 'mlnb/publish/macros.py'),

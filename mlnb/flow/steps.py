@@ -31,7 +31,7 @@ class Step(Struct):
     "One stage in a plan, or the part of one for a value."
 
     stage: Stage  # as it was read when the plan was made
-    each: dict | None = None  # parameter and value of a part
+    each: Mapping[str, Any] | None = None  # parameter and value of a part
     state: str = "unknown"  # `cached`, `stale`, or `unknown` while it waits
     why: list = field(default_factory=list)  # reasons, unless it is cached
     key: str | None = None  # None while an input is missing

@@ -141,7 +141,8 @@ def stage_page_files(
     building: Building,  # of the site; learns what is left out
 ) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a stage, and those of the reports it saved."
-    files, hrefs = {}, {}
+    files: dict[str, str] = {}
+    hrefs: dict[str, str] = {}
     ledger = page_ledger(building.site, run, stage)
     for name, html, needs_viewer in report_pages(stage, building.store, trail):
         hrefs[name] = f"{stage.stem}.{name}.html"
@@ -149,8 +150,9 @@ def stage_page_files(
         if needs_viewer:
             files[f"../../assets/{viewer_name()}"] = viewer()
     others = {name: href for name, href in siblings.items() if name != stage.name}
-    facts = replace(stage.facts, reports=hrefs, next_pages=others)
-    files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)], ledger)
+    known = stage.facts or Facts(run.pipeline, stage.name, stage.state)
+    facts, notebook = replace(known, reports=hrefs, next_pages=others), stage.notebook or {"cells": []}
+    files[f"{stage.stem}.html"] = render(notebook, facts, [*trail, (stage.name, None)], ledger)
     if ledger.left_out:
         building.left_out[f"{run.pipeline}/{run.run}/{stage.stem}.html"] = ledger.left_out
     return files
@@ -162,7 +164,7 @@ def run_files(
 ) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a run, and those of the stages that it executed."
     index, known, home = "../../index.html", building.site.known, building.home
-    trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, "index.html")]
+    trail: Trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, "index.html")]
     hrefs = {stage.name: stage_href(stage, page.run, known) for stage in page.stages}
     siblings = {name: href for name, href in hrefs.items() if href}
     files = {"index.html": run_page(page, known, home)}
