@@ -9,7 +9,8 @@ A *plan* says of every stage of a pipeline what would happen to it now. Everybod
 __all__ = ['Step', 'Plan', 'units_of', 'own_unit', 'needs_of']
 
 # %% ../../nbs/flow/120_steps.ipynb #6d12ad63
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from msgspec import Struct, field
 

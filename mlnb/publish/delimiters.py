@@ -226,7 +226,7 @@ def take_formulas(
     for found in find_formulas(text):
         parts += [text[position : found.start], f"\ue000{len(slots.written)}\ue001"]
         slots.written.append(text[found.start : found.end])
-        slots.shown.append(_formula_shown(found, formulas))
+        slots.shown.append(Markup(_formula_shown(found, formulas)))
         position = found.end
     return "".join([*parts, text[position:]]), slots
 

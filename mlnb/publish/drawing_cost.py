@@ -15,6 +15,7 @@ __all__ = ['SVG', 'Said', 'INHERITED', 'OWN', 'SHAPES', 'NUMBER', 'NAMED_PART', 
 import math
 import re
 from collections.abc import Iterator
+from itertools import chain
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 

@@ -36,7 +36,7 @@ from .layout import Trail, fill, words
 from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
 from .overview import index_page, run_page, stage_href
-from .pages import render
+from .pages import Facts, render
 from ..store.disk import disk_errors
 from ..store.errors import UsageError
 from ..store.names import is_name
