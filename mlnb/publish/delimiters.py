@@ -205,7 +205,7 @@ class Slots(Struct):
         return values[int(number)] if len(number) < 9 and int(number) < len(values) else ""
 
 
-def _formula_shown(found: FormulaFound, formulas: Formulas) -> str:
+def _formula_shown(found: FormulaFound, formulas: Formulas) -> Markup:
     "A formula, or the number that a reference means."
     reference = re.fullmatch(r"\\(eq)?ref\{(.*)\}", found.tex)
     if not reference:
@@ -226,7 +226,7 @@ def take_formulas(
     for found in find_formulas(text):
         parts += [text[position : found.start], f"\ue000{len(slots.written)}\ue001"]
         slots.written.append(text[found.start : found.end])
-        slots.shown.append(Markup(_formula_shown(found, formulas)))
+        slots.shown.append(_formula_shown(found, formulas))
         position = found.end
     return "".join([*parts, text[position:]]), slots
 

@@ -23,7 +23,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -354,7 +353,7 @@ def project_name(
     return str(name)
 
 # %% ../../nbs/publish/270_site.ipynb #337e53cd
-class Published(NamedTuple):
+class Published(Struct, frozen=True):
     "What publishing came to."
 
     index: Path  # the page to open
