@@ -27,8 +27,8 @@ OF_STAGE = ("name", "each", "state", "kind", "attempts", "seconds", "peak_mib") 
 
 def event_of(
     name: str,  # `start`, `end`, `parts`, `stage`, `cell` or `line`
-    about: dict,  # what the run tells with it
-) -> dict:  # plain JSON, one line of the file
+    about: dict[str, Any],  # what the run tells with it
+) -> dict[str, Any]:  # plain JSON, one line of the file
     "One event in the form of the file."
     event = {"at_utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name}
     if "document" in about:
@@ -60,7 +60,7 @@ def follow(
     path: Path,  # `events.jsonl` of a run
     is_alive: Callable[[], bool],  # whether the run is still under way
     pause_s: float = 0.2,  # between two looks [s]
-) -> Iterator[dict]:  # events in order, whole ones only
+) -> Iterator[dict[str, Any]]:  # events in order, whole ones only
     "Give the events of a run until it has ended."
     rest, position = "", 0
     while True:
@@ -76,7 +76,7 @@ def follow(
         time.sleep(pause_s)
 
 # %% ../../nbs/flow/240_events.ipynb #f9fcfde1
-def _stage_words(event: dict) -> str:
+def _stage_words(event: dict[str, Any]) -> str:
     "A stage, its state, and what is known besides."
     kind, seconds, peak_mib = event["kind"], event["seconds"], event["peak_mib"]
     more = f" ({kind})" if kind else ""
@@ -86,7 +86,7 @@ def _stage_words(event: dict) -> str:
 
 
 def event_line(
-    event: dict,  # from the file
+    event: dict[str, Any],  # from the file
 ) -> str:  # time of day in UTC, and what happened
     "An event in one line, for people."
     clock = event["at_utc"][11:19]

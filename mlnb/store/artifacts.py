@@ -76,7 +76,7 @@ def put_path(
     return put_tree(store, "folder", "pathlib.Path", files)
 
 # %% ../../nbs/store/200_artifacts.ipynb #b108c62a
-Form = dict[str, tuple]  # what parts share: by column, in order, then for the whole
+Form = dict[str, tuple[Any, ...]]  # what parts share: by column, in order, then for the whole
 
 
 def form_of(

@@ -14,7 +14,7 @@ __all__ = ['NamedValue', 'OF_PROJECT', 'ReadValue', 'values_read', 'values_made'
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -264,7 +264,7 @@ class Derived(NamedTuple):
     possible: list[int]  # that may be made from it, or from it only as others see it
 
 
-def _grown(graph: RecordGraph, begin: Iterable[int], through: Callable) -> list[int]:
+def _grown(graph: RecordGraph, begin: Iterable[int], through: Callable[..., Any]) -> list[int]:
     "Records that are reached from some, those included."
     reached = dict.fromkeys(begin)
     waiting = list(reached)

@@ -13,7 +13,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlnb.store.disk import (
     OddFileError,
@@ -66,7 +66,7 @@ def read_layout(
     return Layout(int(number), rest.strip().removeprefix("needs mlnb "))
 
 # %% ../../nbs/store/100_layout.ipynb #f03f41da
-def _unsealed(path: Path) -> dict | None:
+def _unsealed(path: Path) -> dict[str, Any] | None:
     "A document without a seal; None for one that has a seal or is damaged."
     try:
         return None if is_sealed(read_plain(path, follows=True)) else read_json(path)

@@ -271,7 +271,7 @@ def has_secret(
     return bool(secrets_in(text))
 
 # %% ../../nbs/store/040_url.ipynb #f1f4f820
-def _kept_pair(pair: re.Match, is_signed: bool, read: Callable[[str, int], str], depth: int) -> str:
+def _kept_pair(pair: re.Match[str], is_signed: bool, read: Callable[[str, int], str], depth: int) -> str:
     "A parameter as it may be kept; empty when it may not."
     separator, name, value = pair.groups()
     if _is_secret(name, value, depth) or (is_signed and SIGNED_NAME.fullmatch(plain_name(name))):
