@@ -12,28 +12,18 @@ __all__ = ['json_text', 'show_json', 'table_lines', 'folded_lines', 'laid_out', 
 # %% ../../nbs/terminal/010_output.ipynb #62ddaaef
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
 from ..store.errors import Problem
-from ..store.shown_text import painted, shown_text
+from ..store.shown_text import painted, shown_text, without_halves
 
 # %% ../../nbs/terminal/010_output.ipynb #ba09e30a
-_ESCAPE = re.compile(r"(?P<half>\\ud[89ab]..(?!\\ud[c-f])|\\ud[c-f]..)|\\ud[89ab]..\\ud[c-f]..|\\.")
-
-
-def _whole(found: re.Match) -> str:
-    "An escape of JSON; that of half a character as text."
-    return f"\\{found[0]}" if found["half"] else found[0]
-
-
 def json_text(
     document: dict,  # plain JSON values
 ) -> str:  # of ASCII that is printed; raises `ValueError` for NaN
     "A document as strict JSON."
-    text = json.dumps(document, indent=1, allow_nan=False).replace("\x7f", r"\u007f")
-    return _ESCAPE.sub(_whole, text) if r"\ud" in text else text
+    return without_halves(json.dumps(document, indent=1, allow_nan=False)).replace("\x7f", r"\u007f")
 
 
 def show_json(
