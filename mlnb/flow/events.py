@@ -10,6 +10,7 @@ __all__ = ['OF_RUN', 'OF_STAGE', 'event_of', 'recorded', 'follow', 'event_line']
 
 # %% ../../nbs/flow/240_events.ipynb #9ff9342a
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,10 +43,13 @@ def event_of(
 def recorded(
     path: Path,  # `events.jsonl` of the run
     tell: Callable[..., None],  # who else is told
+    mode: int = 0o600,  # permissions of the file, whatever the umask
 ) -> Iterator[Callable[..., None]]:  # to be told instead; several threads may
     "Write every event down before telling it on."
     lock = threading.Lock()
-    with open(path, "a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        if file.tell() == 0:
+            os.fchmod(file.fileno(), mode)
 
         def both(name: str, **about: Any) -> None:
             with lock:

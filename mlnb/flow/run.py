@@ -423,7 +423,9 @@ def run_pipeline(
     with (
         disk_errors(store.root),
         hold_run(store, document["run"]),
-        recorded(run_folder(store, document["run"]) / "events.jsonl", tell) as told,
+        recorded(
+            run_folder(store, document["run"]) / "events.jsonl", tell, 0o640 if store.group else 0o600
+        ) as told,
     ):
         told("start", document=document)
         for line in left_alone:

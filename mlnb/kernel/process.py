@@ -289,7 +289,8 @@ def run_kernel(
 KERNEL_COMMAND = (
     sys.executable,
     "-c",
-    "import sys; from mlnb.kernel.process import run_kernel; run_kernel(sys.argv[1:])",
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from mlnb.kernel.process import run_kernel; run_kernel(sys.argv[1:])",
     "-f",
     "{connection_file}",
     "--HistoryManager.hist_file=:memory:",

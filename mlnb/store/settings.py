@@ -272,8 +272,8 @@ def _held_by_store(project: Project) -> list[str]:
     "What lies in the folder of the store and does not belong there."
     held = {"the project": project.root}
     held |= {f"the notebooks of {name}": folder for name, folder in project.pipelines.items()}
-    store = project.store.resolve()
-    return [what for what, folder in held.items() if folder.resolve().is_relative_to(store)]
+    store = os.path.realpath(project.store)  # also of a loop of links, which is said when it is opened
+    return [what for what, folder in held.items() if Path(os.path.realpath(folder)).is_relative_to(store)]
 
 # %% ../../nbs/store/280_settings.ipynb #d5a0946c
 def is_group(

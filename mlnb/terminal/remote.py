@@ -12,7 +12,6 @@ __all__ = ['own_remote', 'remote_of', 'trusted_by', 'refusals']
 # %% ../../nbs/terminal/110_remote.ipynb #c1e3e091
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..store.errors import UsageError
@@ -32,7 +31,7 @@ def own_remote(
         if not written:
             said = f"the remote needs the environment variable {variable}, which is not set"
             raise UsageError(said, f"set {variable} to its URL")
-    return written if not written or "://" in written else str(place(project.root, written).resolve())
+    return written if not written or "://" in written else os.path.realpath(place(project.root, written))
 
 # %% ../../nbs/terminal/110_remote.ipynb #f5223361
 def remote_of(
@@ -48,7 +47,7 @@ def remote_of(
             mend = "give its URL, or write `remote = URL` into [mlnb] of settings.ini"
             raise UsageError("no remote is named", mend)
         return "origin", own
-    url = written if "://" in written else str(Path(written).expanduser().resolve())
+    url = written if "://" in written else os.path.realpath(os.path.expanduser(written))
     return "origin" if url == own else remote_alias(url), url
 
 # %% ../../nbs/terminal/110_remote.ipynb #c43b4791
