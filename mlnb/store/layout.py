@@ -10,6 +10,7 @@ __all__ = ['LAYOUT', 'NEEDS', 'MIGRATIONS', 'Layout', 'layout_text', 'refuse_odd
            'migrate', 'settle_layout']
 
 # %% ../../nbs/store/100_layout.ipynb #4a725f81
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -65,8 +66,12 @@ def refuse_odd_place(
     where = f"{place} is a link to {os.readlink(place)}"
     if place.exists():
         raise StoreError(f"{where}, which is no folder", f"remove the link, {_OTHER_PLACE}")
+    try:
+        place.stat()
+    except OSError as error:
+        why = "which leads back to it" if error.errno == errno.ELOOP else "which is not there"
     mend = f"mount or make what it leads to, remove the link, {_OTHER_PLACE}"
-    raise StoreError(f"{where}, which is not there", mend)
+    raise StoreError(f"{where}, {why}", mend)
 
 
 def read_layout(
