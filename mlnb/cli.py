@@ -43,7 +43,14 @@ import typer
 from msgspec.structs import asdict, replace
 
 from .store.errors import DefinitionError, MlnbError, Problem, UsageError
-from .terminal.arguments import first_word, join_pairs, json_last, refuse_blank
+from mlnb.terminal.arguments import (
+    first_word,
+    join_pairs,
+    json_last,
+    refuse_blank,
+    refuse_url_as_file,
+    without_kept_secrets,
+)
 from .terminal.frame import app
 from .terminal.output import complain, show_json, show_problems
 from .terminal.streams import be_careful, code_at_end
@@ -200,7 +207,8 @@ def run_command(
     try:
         words = join_pairs(arguments)
         refuse_blank(words)
-        return invoke(json_last(words))
+        refuse_url_as_file(words)
+        return invoke(json_last(without_kept_secrets(words)))
     except MlnbError as error:
         return report_error(error, error.exit_code, arguments)
     except (KeyboardInterrupt, typer.Abort):

@@ -113,7 +113,7 @@ WITHOUT_KERNEL = [verb for verb in COMMANDS if verb not in ("run", "reproduce")]
 
 def scan(root, run, verbs):
     for words in lines_for(run, "remote/", verbs):
-        code, out, err = spoken(words, root)
+        _, out, err = spoken(words, root)
         assert (unsafe(out), unsafe(err)) == (set(), set()), (words, out, err)
         if words[-1] == "--json":
             strict(out)
@@ -155,17 +155,33 @@ def test_terminal_is_sent_colours_and_moves_at_most(root, made):
         assert verb != "show" or b"[red]x[/red][link=http://e]y[/link]:fire:" in sent
 
 
-def test_names_on_the_command_line_are_shown_as_text(root):
-    for words in (
-        [NAMED], ["run", NAMED], ["run", "demo", NAMED], ["show", NAMED], ["get", NAMED], ["why", NAMED],
-        ["status", "--profile", NAMED], ["run", "demo", "-p", NAMED, NAMED], ["push", f"{NAMED}/x"],
-        ["pull", f"s3x://{NAMED}"], ["overlay", NAMED], ["audit", "trust", NAMED, NAMED], ["status", f"--{NAMED}"],
-        ["get", "demo/kept", "--out", f"no/{NAMED}/x"], ["lineage", NAMED], ["init", f"no\0{NAMED}"],
-    ):  # fmt: skip
-        for more in ([], ["--json"]):
-            code, out, err = spoken([*words, *more], root)
-            assert (unsafe(out), unsafe(err)) == (set(), set()), (words, out, err)
-            assert code != 70, (words, err)
+@pytest.mark.parametrize(
+    "words",
+    [
+        [NAMED],
+        ["run", NAMED],
+        ["run", "demo", NAMED],
+        ["show", NAMED],
+        ["get", NAMED],
+        ["why", NAMED],
+        ["status", "--profile", NAMED],
+        ["run", "demo", "-p", NAMED, NAMED],
+        ["push", f"{NAMED}/x"],
+        ["pull", f"s3x://{NAMED}"],
+        ["overlay", NAMED],
+        ["audit", "trust", NAMED, NAMED],
+        ["status", f"--{NAMED}"],
+        ["get", "demo/kept", "--out", f"no/{NAMED}/x"],
+        ["lineage", NAMED],
+        ["init", f"no\0{NAMED}"],
+    ],
+    ids=lambda words: words[0] if words[0] != NAMED else "no verb",
+)
+def test_name_on_the_command_line_is_shown_as_text(root, words):
+    for more in ([], ["--json"]):
+        code, out, err = spoken([*words, *more], root)
+        assert (unsafe(out), unsafe(err)) == (set(), set()), (words, out, err)
+        assert code != 70, (words, err)
 
 
 def test_names_of_files_and_settings_are_shown_as_text(root, made):

@@ -260,11 +260,16 @@ def source_problems(
     return [*told(_place_faults(settings)), *_source_secrets(section, settings), *told(rest)]
 
 # %% ../../nbs/store/280_settings.ipynb #bcc74e46
+_FOLDER = "write a path; a URL is the `remote` of [mlnb], or the `url` of a source"  # mend
+
+
 def place(
     root: Path,  # folder of settings.ini
     text: str,  # relative to the project, absolute, or beginning with `~`
-) -> Path:  # absolute, not resolved
+) -> Path:  # absolute, not resolved; raises `UsageError` for a URL
     "The folder that a setting means."
+    if "://" in text:
+        raise UsageError(f"{shown_url(text)} in settings.ini is a URL, where a folder is needed", _FOLDER)
     return root / os.path.expanduser(text)
 
 # %% ../../nbs/store/280_settings.ipynb #37aaa1b6

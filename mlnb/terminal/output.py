@@ -14,23 +14,40 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..store.errors import Problem
 from ..store.shown_text import painted, shown_text, without_halves
+from ..store.url import without_url_secrets
 
 # %% ../../nbs/terminal/010_output.ipynb #ba09e30a
+def _dumped(document: dict) -> str:
+    "A document as strict JSON, whatever its texts say."
+    return without_halves(json.dumps(document, indent=1, allow_nan=False)).replace("\x7f", r"\u007f")
+
+
+def _shown_within(value: Any) -> Any:
+    "A JSON value, its URLs without secrets."
+    if isinstance(value, dict):
+        return {_shown_within(name): _shown_within(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown_within(one) for one in value]
+    return without_url_secrets(value) if isinstance(value, str) else value
+
+
 def json_text(
     document: dict,  # plain JSON values
 ) -> str:  # of ASCII that is printed; raises `ValueError` for NaN
     "A document as strict JSON."
-    return without_halves(json.dumps(document, indent=1, allow_nan=False)).replace("\x7f", r"\u007f")
+    text = _dumped(document)
+    return text if without_url_secrets(text) == text else _dumped(_shown_within(document))
 
 
 def show_json(
     document: dict,  # plain JSON values
 ) -> None:  # raises `ValueError` for a number that JSON does not have
     "Print one strict JSON document."
-    print(json_text({"format": 1} | document))
+    print(json_text({"format": 1} | document), file=painted(sys.stdout))
 
 # %% ../../nbs/terminal/010_output.ipynb #ae673fd0
 def table_lines(
