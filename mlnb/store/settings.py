@@ -268,7 +268,7 @@ def place(
     text: str,  # relative to the project, absolute, or beginning with `~`
 ) -> Path:  # absolute, not resolved; raises `UsageError` for a URL
     "The folder that a setting means."
-    if "://" in text:
+    if "://" in text or has_secret(text):
         raise UsageError(f"{shown_url(text)} in settings.ini is a URL, where a folder is needed", _FOLDER)
     return root / os.path.expanduser(text)
 

@@ -11,7 +11,7 @@ __all__ = ['JOIN', 'FILE_OPTIONS', 'KEPT_TEXTS', 'N_VALUES', 'join_pairs', 'refu
 
 # %% ../../nbs/terminal/030_arguments.ipynb #5a12b773
 from ..store.errors import UsageError
-from ..store.url import shown_url, without_secrets
+from ..store.url import has_secret, shown_url, without_secrets
 
 # %% ../../nbs/terminal/030_arguments.ipynb #082c83b2
 JOIN = "\x1f"  # between name and value
@@ -60,7 +60,7 @@ def refuse_url_as_file(
     for before, word in zip(["mlnb", *joined], joined, strict=False):
         option, _, value = word.partition("=")
         named, value = (option, value) if option in FILE_OPTIONS else (before, word)
-        if "://" in value and named in (*FILE_OPTIONS, "init"):
+        if named in (*FILE_OPTIONS, "init") and ("://" in value or has_secret(value)):
             said = f"`{named}` takes a file or a folder of this machine, not {shown_url(value)}"
             raise UsageError(said, "write a path; `mlnb push URL` copies what is kept to a remote")
 

@@ -35,13 +35,17 @@ def planned_document(
     "What a run would do."
     from mlnb.flow.asking import told_sources
     from mlnb.flow.key import reason
-    from mlnb.flow.run_document import entry_unit, new_document
+    from mlnb.flow.run_document import entry_unit, new_document, stage_error
     from mlnb.flow.selection import is_forced
 
     document = new_document(plan, selection, None, "planned") | told_sources(plan, selection)
     for entry in document["stages"]:
-        if entry["state"] == "cached" and is_forced(plan, selection, entry_unit(entry)):
+        unit = entry_unit(entry)
+        if entry["state"] == "cached" and is_forced(plan, selection, unit):
             entry.update(state="stale", why=[reason("forced", "asked for with --force")])
+        if fault := plan.steps[unit].fault:
+            entry["error"] = stage_error(type(fault).__name__, str(fault))
+            document["exit_code"] = 1
     return document
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded
@@ -49,6 +53,8 @@ def outlook(
     entry: dict,  # of a stage, in a planned document
 ) -> str:
     "What a run would do with a stage, in words."
+    if entry.get("error"):
+        return "would fail"
     if entry["state"] == "cached":
         return "fresh"
     is_certain = entry["state"] == "stale" or entry["why"][0]["kind"] == "new"
