@@ -39,7 +39,7 @@ def _as_number(found: re.Match) -> str:
 
 
 def shown_text(
-    text: str,  # from anywhere
+    text: str,  # wherever it comes from
 ) -> str:  # the same for people, and nothing for a terminal to obey
     "What of a text may be sent to a terminal."
     return UNSAFE.sub(_as_number, without_url_secrets(text))
@@ -64,7 +64,7 @@ PAINT = re.compile("(\x1b\\[(?:[0-9;]*m|[0-9]*[AK]|\\?25[hl])|\r)")
 
 
 def shown_painted(
-    text: str,  # by rich
+    text: str,  # as rich made it
 ) -> str:  # with its colours and moves, without any other control
     "What of a painted text may be sent to a terminal."
     pieces = PAINT.split(text)
