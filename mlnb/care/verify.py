@@ -273,9 +273,9 @@ def document_about(
         return nobody | {"runs": rest[:1]}
     if folder == "refs":
         return nobody | {"names": ["/".join(rest[:-1])]}
-    if folder != "records":
+    if folder != "records" or len(rest) != 3:
         return nobody
-    pipeline, stage = rest[:2]
+    pipeline, stage, _ = rest
     made = {"pipeline": pipeline, "stage": stage, "key": relative.stem, "run": None}
     return nobody | {"names": [f"{pipeline}/{stage}"], "stages": [made] if relative.suffix == ".json" else []}
 

@@ -425,7 +425,7 @@ def run_pipeline(
     with (
         disk_errors(store.root),
         hold_run(store, run_id),
-        recorded(run_folder(store, run_id) / "events.jsonl", tell) as told,
+        recorded(run_folder(store, run_id) / "events.jsonl", tell, store.file_mode) as told,
     ):
         told("start", document=document)
         for line in left_alone:

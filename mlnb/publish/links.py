@@ -35,7 +35,7 @@ def linked_files(
     "The notebooks of a project's stages."
     pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
     stages = [(name, stage) for name, pipeline in pipelines.items() for stage in pipeline.stages.values()]
-    return {stage.path.resolve(): (name, stage.name) for name, stage in stages}
+    return {Path(os.path.realpath(stage.path)): (name, stage.name) for name, stage in stages}
 
 
 def _texts(stage: StagePage) -> tuple[str, list[str]]:
@@ -107,7 +107,8 @@ class PageLinks(Struct):
 
     def of_file(self, path: Path, fragment: str) -> OrReason:
         "The page of a file."
-        names, name = self.site.notebooks.get(path.resolve()), os.path.relpath(path, self.site.project.root)
+        names = self.site.notebooks.get(Path(os.path.realpath(path)))
+        name = os.path.relpath(path, self.site.project.root)
         if Path(name).as_posix() in self.site.own:
             return "../../" + quote(Path(name).as_posix()), ""
         if names is None:

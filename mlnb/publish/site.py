@@ -197,8 +197,8 @@ def _require_apart(target: Path, project: Project) -> None:
     kept = (project.root, project.store, *project.pipelines.values())
     if any(path == target or target in path.parents for path in kept):
         raise UsageError(f"`reports` is {target}, which holds the project itself", OTHER_FOLDER)
-    own, place = (project.root / OWN_PAGES).resolve(), target.resolve()
-    if place.is_relative_to(own):
+    own, place = os.path.realpath(project.root / OWN_PAGES), os.path.realpath(target)
+    if Path(place).is_relative_to(own):
         raise UsageError(f"`reports` is {target}, in the folder of the project's own pages", OTHER_FOLDER)
 
 

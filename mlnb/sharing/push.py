@@ -12,6 +12,7 @@ __all__ = ['send_object', 'sendable', 'send_tombstones', 'send_documents', 'kept
 
 # %% ../../nbs/sharing/030_push.ipynb #cdb01d66
 import json
+import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -273,8 +274,8 @@ def send_checkpoint(
 # %% ../../nbs/sharing/030_push.ipynb #f51b010a
 def _refuse_own_folder(exchange: Exchange) -> None:
     "Stop at a remote that lies in the store itself."
-    remote, own = exchange.remote, exchange.store.root.resolve()
-    if remote.kind == "local" and Path(remote.root).resolve().is_relative_to(own):
+    remote, own = exchange.remote, os.path.realpath(exchange.store.root)
+    if remote.kind == "local" and Path(os.path.realpath(remote.root)).is_relative_to(own):
         raise UsageError(f"{remote.url} lies in the store itself", "push to another folder")
 
 

@@ -138,7 +138,7 @@ class RecordGraph:
         records: Iterable[Record],  # all that there are
         documents: Callable[[], Iterable[RunDocument]] = tuple,  # those of runs, read when needed
     ):
-        self.records, self._documents = list(records), documents
+        self.records, self.documents = list(records), documents
         self.reads = [list(values_read(record)) for record in self.records]
         self.makers, self.readers, self.same_bytes = defaultdict(list), defaultdict(set), defaultdict(set)
         for number, record in enumerate(self.records):
@@ -194,7 +194,7 @@ class RecordGraph:
     @cached_property
     def results(self) -> dict[tuple[str, str], dict[str, set[str]]]:
         "Keys by stage, of each run by its pipeline and id."
-        return {(d.pipeline, d.run or ""): results_in(d) for d in self._documents()}
+        return {(d.pipeline, d.run or ""): results_in(d) for d in self.documents()}
 
     @cached_property
     def runs_with(self) -> dict[tuple[str, str, str], list[dict[str, set[str]]]]:
