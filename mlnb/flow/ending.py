@@ -322,7 +322,7 @@ def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
         **opened,
         last_lines=attempt.last_lines,
         metrics=attempt.metrics,
-        saved=attempt.outputs,
+        saved={name: one.as_dict() for name, one in attempt.outputs.items()},
         inputs=inputs,
         sources=_source_lists(step),
         list=list_behind(run.plan, step),

@@ -15,8 +15,7 @@ __all__ = ['record_path', 'record_at', 'is_whole', 'was_erased', 'Committed', 'o
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec import UNSET
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from .descriptions import Artifact
 from .digests import digest_of
