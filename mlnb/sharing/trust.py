@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from ..care.signing import SignatureError, UntrustedError, check_signature
 from mlnb.sharing.remote import (
