@@ -103,7 +103,7 @@ def result(store, number=1, text="a model", inputs=()):
     "Commit a record with one output and some code."
     digest = put(store, text.encode())
     record = {
-        "key": f"{number:064x}",
+        "key": f"{number + 1:064x}",
         "pipeline": "fraud",
         "stage": "train",
         "run": RUN,
