@@ -9,6 +9,7 @@ import signal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from plain_records import as_record, commit
 
 from mlnb.care.audit import events, init_audit
@@ -43,17 +44,19 @@ def run_name(n):
 def made(store, text, n=1, stage="train", key=KEY, **inputs):
     "A record whose output is a text, made by run `n`."
     output = {"digest": put(store, text.encode()), "codec": "text", "type": "str", "bytes": len(text)}
-    return {
-        "key": key,
-        "parts": {},
-        "pipeline": "fraud",
-        "stage": stage,
-        "run": run_name(n),
-        "inputs": {name: {"digest": one, "codec": "text", "bytes": 1} for name, one in inputs.items()},
-        "outputs": {"model": output} if stage == "train" else {stage: output},
-        "metrics": {},
-        "notebook": put(store, f"notebook {n}".encode()),
-    }
+    return as_record(
+        {
+            "key": key,
+            "parts": {},
+            "pipeline": "fraud",
+            "stage": stage,
+            "run": run_name(n),
+            "inputs": {name: {"digest": one, "codec": "text", "bytes": 1} for name, one in inputs.items()},
+            "outputs": {"model": output} if stage == "train" else {stage: output},
+            "metrics": {},
+            "notebook": put(store, f"notebook {n}".encode()),
+        }
+    )
 
 
 def ended(store, record, n=None):
@@ -135,7 +138,9 @@ def test_second_result_made_from_a_replaced_one_never_held(store):
     before, _ = replaced(store)
     old = find_result(store, before, "train", KEY)
     again = made(store, "third", 3)
-    assert not commit(store, old | {"outputs": again["outputs"]}).is_reproduced  # as `reproduce` keeps it
+    assert not commit(
+        store, structs.replace(old, outputs=again.outputs)
+    ).is_reproduced  # as `reproduce` keeps it
     assert sorted(text_of(store, one) for one in results_of(store, "fraud", "train")) == ["first", "second"]
 
 

@@ -257,7 +257,7 @@ def test_different_result_for_one_key_is_kept_as_evidence(place, ana, ben):
     result(ana, 1, "one")
     mine = result(ben, 1, "another")
     push(ana, place[0])
-    path_of(ben, mine["notebook"]).unlink()
+    path_of(ben, mine.notebook).unlink()
     pull(ben, place[0])
     assert find_record(ben, "fraud", "train", mine.key).outputs == mine.outputs
 
