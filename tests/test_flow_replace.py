@@ -158,7 +158,7 @@ def test_holding_result_changes_only_by_replacing_and_every_one_that_held_is_fou
         assert done.is_reproduced == (holds in (None, text))
         assert (done.other is None) == done.is_reproduced
         if holds is None or replace:
-            told = told or record["run"]
+            told = told or record.run
             holds = text
         assert text_of(store, done.record) == holds
         assert done.record.told_run == told  # the id that every notebook of this key was told
