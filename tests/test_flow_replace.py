@@ -9,7 +9,8 @@ import signal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_records import commit
+from msgspec import structs
+from plain_records import as_record, commit
 
 from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
@@ -22,7 +23,7 @@ from mlnb.sharing.push import push
 from mlnb.store.crash_points import STEPS
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import find_record, find_result, output_digests, results_of, told_run
+from mlnb.store.records import find_record, find_result, output_digests, results_of
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
 
@@ -43,23 +44,26 @@ def run_name(n):
 def made(store, text, n=1, stage="train", key=KEY, **inputs):
     "A record whose output is a text, made by run `n`."
     output = {"digest": put(store, text.encode()), "codec": "text", "type": "str", "bytes": len(text)}
-    return {
-        "key": key,
-        "parts": {},
-        "pipeline": "fraud",
-        "stage": stage,
-        "run": run_name(n),
-        "inputs": {name: {"digest": one, "codec": "text", "bytes": 1} for name, one in inputs.items()},
-        "outputs": {"model": output} if stage == "train" else {stage: output},
-        "metrics": {},
-        "notebook": put(store, f"notebook {n}".encode()),
-    }
+    return as_record(
+        {
+            "key": key,
+            "parts": {},
+            "pipeline": "fraud",
+            "stage": stage,
+            "run": run_name(n),
+            "inputs": {name: {"digest": one, "codec": "text", "bytes": 1} for name, one in inputs.items()},
+            "outputs": {"model": output} if stage == "train" else {stage: output},
+            "metrics": {},
+            "notebook": put(store, f"notebook {n}".encode()),
+        }
+    )
 
 
 def ended(store, record, n=None):
     "The document of the run that ended with a record."
-    run = record["run"] if n is None else run_name(n)
-    entry = {"name": record["stage"], "state": "committed", "key": record["key"]}
+    record = as_record(record)
+    run = record.run if n is None else run_name(n)
+    entry = {"name": record.stage, "state": "committed", "key": record.key}
     entry |= {"outputs": output_digests(record)}
     document = {
         "run": run,
@@ -68,13 +72,13 @@ def ended(store, record, n=None):
         "state": "committed",
         "stages": [entry],
     }
-    document |= {"keys": {record["stage"]: record["key"]}, "head": True, "parameters": {}}
+    document |= {"keys": {record.stage: record.key}, "head": True, "parameters": {}}
     write_run(store, document)
     return document
 
 
 def text_of(store, record):
-    return get(store, record["outputs"]["model"]["digest"]).decode()
+    return get(store, as_record(record).outputs["model"].digest).decode()
 
 
 def replaced(store):
@@ -134,7 +138,9 @@ def test_second_result_made_from_a_replaced_one_never_held(store):
     before, _ = replaced(store)
     old = find_result(store, before, "train", KEY)
     again = made(store, "third", 3)
-    assert not commit(store, old | {"outputs": again["outputs"]}).is_reproduced  # as `reproduce` keeps it
+    assert not commit(
+        store, structs.replace(old, outputs=again.outputs)
+    ).is_reproduced  # as `reproduce` keeps it
     assert sorted(text_of(store, one) for one in results_of(store, "fraud", "train")) == ["first", "second"]
 
 
@@ -152,10 +158,10 @@ def test_holding_result_changes_only_by_replacing_and_every_one_that_held_is_fou
         assert done.is_reproduced == (holds in (None, text))
         assert (done.other is None) == done.is_reproduced
         if holds is None or replace:
-            told = told or record["run"]
+            told = told or record.run
             holds = text
         assert text_of(store, done.record) == holds
-        assert told_run(done.record) == told  # the id that every notebook of this key was told
+        assert done.record.told_run == told  # the id that every notebook of this key was told
         held.add(holds)
     found = results_of(store, "fraud", "train")
     assert text_of(store, found[-1]) == holds
