@@ -13,6 +13,7 @@ __all__ = ['Form', 'LONGEST_NAME', 'put_tree', 'files_below', 'put_path', 'form_
 # %% ../../nbs/store/200_artifacts.ipynb #f2f424e4
 import io
 import json
+import os
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path, PurePosixPath
