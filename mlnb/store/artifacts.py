@@ -8,24 +8,26 @@ listing path, digest and size of each, sorted, whose digest names the whole. Rea
 
 # %% auto #0
 __all__ = ['Form', 'Artifact', 'artifact_of', 'each_described', 'given_artifacts', 'put_tree', 'files_below', 'put_path',
-           'form_of', 'put_frames', 'put_value', 'tree_of', 'write_value', 'suffix_of', 'get_value', 'export_value']
+           'form_of', 'put_frames', 'put_value', 'tree_of', 'write_objects', 'write_value', 'suffix_of', 'get_value',
+           'export_value']
 
 # %% ../../nbs/store/200_artifacts.ipynb #f2f424e4
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from . import codecs
+from .batches import batch
 from .digests import canonical_json
-from .disk import make_folder, write_durably
+from .disk import disk_errors, make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
-from .objects import Store, get, put, put_file, put_pieces
+from .objects import Store, copy_object, get, put, put_file, put_files, put_pieces
 
 # %% ../../nbs/store/200_artifacts.ipynb #55bb354c
 class Artifact(Struct, frozen=True):
@@ -116,8 +118,9 @@ def put_path(
         return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
     if not path.is_dir():
         raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
-    files = {file.relative_to(path).as_posix(): put_file(store, file) for file in files_below(path)}
-    return put_tree(store, "folder", "pathlib.Path", files)
+    below = files_below(path)
+    names = [file.relative_to(path).as_posix() for file in below]
+    return put_tree(store, "folder", "pathlib.Path", dict(zip(names, put_files(store, below), strict=True)))
 
 # %% ../../nbs/store/200_artifacts.ipynb #b108c62a
 Form = dict[str, tuple]  # what parts share: by column, in order, then for the whole
@@ -232,18 +235,39 @@ def tree_of(
     return tree
 
 # %% ../../nbs/store/200_artifacts.ipynb #b9d0120d
+def _filling(store: Store, digest: str, path: Path) -> Callable[[BinaryIO], Path]:
+    "How a file is filled with an object."
+
+    def fill(file):
+        copy_object(store, digest, file)
+        return path
+
+    return fill
+
+
+def write_objects(
+    store: Store,  # where they were put
+    files: dict[Path, str],  # what to write -> digest
+    folder: Path,  # that holds them all; made when missing
+) -> None:  # raises `IntegrityError` or `StoreError`
+    "Write objects as files, verified and never held whole."
+    with disk_errors(folder), batch() as batched:
+        for path, digest in files.items():
+            batched.add(folder, 0o600, _filling(store, digest, path))
+
+
 def write_value(
     store: Store,  # where it was put
     artifact: Artifact,  # what to write
     path: Path,  # file to write, or folder for an artifact of several files
 ) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
-    if not artifact.is_tree:
-        write_durably(path, get(store, artifact.digest))
-        return path
-    make_folder(path)
-    for name, digest in tree_of(store, artifact).items():
-        write_durably(path / name, get(store, digest))
+    if artifact.is_tree:
+        make_folder(path)
+        files = {path / name: digest for name, digest in tree_of(store, artifact).items()}
+        write_objects(store, files, path)
+    else:
+        write_objects(store, {path: artifact.digest}, path.parent)
     return path
 
 # %% ../../nbs/store/200_artifacts.ipynb #6dc13d73
