@@ -83,9 +83,17 @@ class Batch(Struct, eq=False):
         if len(self.waiting) == _TOGETHER:
             self.settle()
 
+    def flush(
+        self,
+        share: int,  # of what waits, from 0
+    ) -> None:
+        "Flush one share of what waits; a share for each thread."
+        for one in self.waiting[share::_SIDE_BY_SIDE]:
+            os.fsync(one.file.fileno())
+
     def settle(self) -> None:
         "Flush what waits, and give each file its final name."
-        list(self.pool.map(lambda one: os.fsync(one.file.fileno()), self.waiting))
+        list(self.pool.map(self.flush, range(_SIDE_BY_SIDE)))
         parents = {one.path.parent for one in self.waiting}
         make_folders(parents - self.folders, self.mode)
         for one in self.waiting:
