@@ -4643,6 +4643,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'mlnb/store/model_schemas.py'),
                                           'mlnb.store.model_schemas._array_at': ( 'store/model_schemas.html#_array_at',
                                                                                   'mlnb/store/model_schemas.py'),
+                                          'mlnb.store.model_schemas._id_of': ( 'store/model_schemas.html#_id_of',
+                                                                               'mlnb/store/model_schemas.py'),
                                           'mlnb.store.model_schemas._is_inside': ( 'store/model_schemas.html#_is_inside',
                                                                                    'mlnb/store/model_schemas.py'),
                                           'mlnb.store.model_schemas._refuse_tree': ( 'store/model_schemas.html#_refuse_tree',

@@ -52,6 +52,12 @@ class _SchemaError(Exception):
     "What is wrong with a schema."
 
 
+def _id_of(item: dict) -> int | str | float | None:
+    "The id under which skops remembers a node; attributes of a user may be called so too."
+    name = item.get("__id__")
+    return name if name and isinstance(name, int | str | float) else None
+
+
 class _Schema(Struct):
     "One walk through a schema."
 
@@ -68,11 +74,12 @@ class _Schema(Struct):
             return hash(("list", *map(self.see, item)))
         if not isinstance(item, dict):
             return hash((type(item).__name__, item))
-        says = hash(tuple((key, self.see(part)) for key, part in item.items() if key != "__id__"))
-        name = item.get("__id__")
-        if name and self.said.setdefault(name, says) != says:
+        name = _id_of(item)
+        parts = ((key, part) for key, part in item.items() if key != "__id__" or name is None)
+        says = hash(tuple((key, self.see(part)) for key, part in parts))
+        if name is not None and self.said.setdefault(name, says) != says:
             raise _SchemaError("two nodes with one id differ")
-        if "__loader__" in item:
+        if isinstance(item.get("__loader__"), str):
             self.count(item)
         return says
 
@@ -98,8 +105,8 @@ class _Schema(Struct):
         suffix, times = _MEMBERS.get(loader, ("", 0))
         if not times or not node["file"].endswith(suffix):
             raise _SchemaError("a node reads a member of another kind")
-        key = node.get("__id__"), node["file"]
-        is_read = bool(key[0]) and key in self.read
+        key = _id_of(node), node["file"]
+        is_read = key[0] is not None and key in self.read
         self.read.add(key)
         return 0 if is_read else times * self.sizes[node["file"]]
 
