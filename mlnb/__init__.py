@@ -209,6 +209,7 @@ Modules:
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
 - `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it
+- `mlnb.store.parquet_sizes`: What a table would take in memory, worked out from the headers of its pages.
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of

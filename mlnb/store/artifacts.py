@@ -15,6 +15,7 @@ __all__ = ['Form', 'Artifact', 'artifact_of', 'each_described', 'given_artifacts
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -28,6 +29,7 @@ from .digests import canonical_json
 from .disk import disk_errors, make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
 from .objects import Store, copy_object, get, put, put_file, put_files, put_pieces
+from .value_limits import refuse_growth, too_large
 
 # %% ../../nbs/store/200_artifacts.ipynb #55bb354c
 class Artifact(Struct, frozen=True):
@@ -119,6 +121,9 @@ def put_path(
     if not path.is_dir():
         raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
     below = files_below(path)
+    if len(below) > store.limits.files:
+        error = too_large(f"{path} is a folder of {len(below):,} files", store.limits, files=len(below))
+        raise ValueRefusedError(error.message, error.mend)
     names = [file.relative_to(path).as_posix() for file in below]
     return put_tree(store, "folder", "pathlib.Path", dict(zip(names, put_files(store, below), strict=True)))
 
@@ -170,7 +175,7 @@ def put_frames(
     "Keep an iterator of frames as a partitioned artifact."
     files, first = {}, None
     for number, frame in enumerate(frames):
-        part = codecs.encode(frame, trusted_types)
+        part = codecs.encode(frame, trusted_types, store.limits)
         if part.codec != "frame":
             what = f"part {number} is a {part.type}, not a data frame"
             raise ValueRefusedError(what, "yield data frames only, or save a list of what it gives")
@@ -185,6 +190,12 @@ def put_frames(
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
 # %% ../../nbs/store/200_artifacts.ipynb #f39ea498
+def _refuse_memory(frame: Any, size: int, store: Store) -> None:
+    "Refuse a frame that would take more memory than the project allows; its file is not known yet when `size` is 0."
+    grown = int(frame.memory_usage(deep=True).sum())
+    refuse_growth("a table", grown, size, store.limits, "table_ratio" if size else "")
+
+
 def _refuse_open(value: Any) -> None:
     "Refuse an open file, which would be read as an iterator of frames."
     if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
@@ -193,6 +204,17 @@ def _refuse_open(value: Any) -> None:
     if isinstance(path, str | PathLike):
         mend = f'close it and save its path, `save("name", Path({str(path)!r}))`'
     raise ValueRefusedError("an open file cannot be saved", mend)
+
+
+def _put_in_pieces(store: Store, frame: Any, write: Callable) -> Artifact:
+    "Keep a large frame without holding it twice; refused when nobody could load it."
+    try:
+        _refuse_memory(frame, 0, store)
+        digest, size = put_pieces(store, write)
+        _refuse_memory(frame, size, store)
+    except IntegrityError as error:
+        raise ValueRefusedError(error.message, error.mend) from error
+    return Artifact("frame", digest, size, "pandas.DataFrame")
 
 
 def put_value(
@@ -208,11 +230,17 @@ def put_value(
         return put_frames(store, value, trusted_types)
     write = codecs.in_pieces(value)
     if write is not None:
-        return Artifact("frame", *put_pieces(store, write), "pandas.DataFrame")
-    encoded = codecs.encode(value, trusted_types)
+        return _put_in_pieces(store, value, write)
+    encoded = codecs.encode(value, trusted_types, store.limits)
     return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
 
 # %% ../../nbs/store/200_artifacts.ipynb #d81dc188
+def _refuse_files(number: int, store: Store) -> None:
+    "Refuse a folder of more files than the project allows."
+    if number > store.limits.files:
+        raise too_large(f"a folder of {number:,} files", store.limits, files=number)
+
+
 def _refuse_outside(artifact: Artifact, path: PurePosixPath) -> None:
     "Refuse a path that would leave the folder of an artifact."
     if path.is_absolute() or not path.parts or ".." in path.parts:
@@ -225,8 +253,10 @@ def tree_of(
     artifact: Artifact,  # a `folder` or `frames`
 ) -> dict[str, str]:  # path -> digest; raises `IntegrityError`
     "The files of an artifact."
+    data = get(store, artifact.digest)
+    _refuse_files(data.count(b"{"), store)
     try:
-        tree = {file["path"]: file["digest"] for file in json.loads(get(store, artifact.digest))}
+        tree = {file["path"]: file["digest"] for file in json.loads(data)}
     except (ValueError, TypeError, KeyError):
         what = f"artifact {artifact.digest[:12]} is no list of files"
         raise IntegrityError(what, MAKE_AGAIN) from None
@@ -288,12 +318,23 @@ def _place_of(artifact: Artifact, files: Path) -> Path:
     return files / artifact.digest[:16] / name
 
 # %% ../../nbs/store/200_artifacts.ipynb #09fcf9be
+def _parts(store: Store, digests: list[str], read: Callable) -> list:
+    "The parts of an artifact as tables; together they may take what one value may."
+    parts, taken = [], 0
+    for digest in digests:
+        parts.append(read(get(store, digest)))
+        taken += parts[-1].nbytes
+        refuse_growth(f"{len(digests)} parts", taken, taken, store.limits)
+    return parts
+
+
 def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: str | None) -> Any:
     "The parts of an artifact as one frame, or one table."
     import pyarrow as pa
 
     digests = [digest for _, digest in sorted(tree_of(store, artifact).items())]
-    parts = [codecs.decode("frame", get(store, digest), columns=columns, as_="arrow") for digest in digests]
+    read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
+    parts = _parts(store, digests, read)
     try:
         table = pa.concat_tables(parts)
     except pa.ArrowException as error:
@@ -326,7 +367,8 @@ def get_value(
     if artifact.codec == "frames":
         return _joined(store, artifact, columns, as_)
     data = get(store, artifact.digest)
-    return codecs.decode(artifact.codec, data, columns=columns, as_=as_, trusted_types=trusted_types)
+    how = {"columns": columns, "as_": as_, "trusted_types": trusted_types, "limits": store.limits}
+    return codecs.decode(artifact.codec, data, **how)
 
 # %% ../../nbs/store/200_artifacts.ipynb #00cf76c5
 def _refuse_folder(artifact: Artifact, out: Path) -> None:

@@ -40,6 +40,7 @@ from .errors import IntegrityError, StoreError, ValueRefusedError
 from .layout import layout_text, settle_layout
 from .pins import protect
 from .tombstones import is_erased, refuse_erased
+from .value_limits import DEFAULT_LIMITS, ValueLimits
 
 # %% ../../nbs/store/130_objects.ipynb #4888dd50
 class Store(Struct, frozen=True):
@@ -48,6 +49,7 @@ class Store(Struct, frozen=True):
     root: Path  # absolute path of the folder
     group: str | None = None  # POSIX group that may use it; None = only its owner
     below: "Store | None" = None  # of an overlay: read, never written
+    limits: ValueLimits = DEFAULT_LIMITS  # what its values may grow to, as the project says
 
     @property
     def folder_mode(self) -> int:
@@ -63,9 +65,11 @@ def open_store(
     group: str | None = None,  # `shared` of settings.ini
     below: Store | None = None,  # for an overlay: the store under it
     create: bool = True,  # whether to make it; an absent store holds nothing
+    limits: ValueLimits | None = None,  # of the project; None = of the store below
 ) -> Store:  # raises `StoreError` for a newer layout or a full disk
     "Open the store at `root`, making it when there is none."
-    store = Store(Path(root).absolute(), group, below)
+    limits = limits or (below.limits if below is not None else DEFAULT_LIMITS)
+    store = Store(Path(root).absolute(), group, below, limits)
     with disk_errors(store.root):
         if settle_layout(store.root, group is not None) or not create:
             return store
