@@ -191,7 +191,7 @@ def put_frames(
 
 # %% ../../nbs/store/200_artifacts.ipynb #f39ea498
 def _refuse_memory(frame: Any, size: int, store: Store) -> None:
-    "Refuse a frame that would take more memory than the project allows; its file is not known yet when `size` is 0."
+    "Refuse a frame that would take too much memory; of its file nothing is known yet when `size` is 0."
     grown = int(frame.memory_usage(deep=True).sum())
     refuse_growth("a table", grown, size, store.limits, "table_ratio" if size else "")
 

@@ -67,8 +67,8 @@ def _figure_bytes(value) -> bytes:
 
 # %% ../../nbs/store/190_codecs.ipynb #5ee59cc3
 def _untyped(to_bytes: Callable) -> Callable:
-    "An encoder that neither trusted types nor limits concern, as the registry calls it."
-    return lambda value, trusted_types, limits: to_bytes(value)
+    "An encoder that no trusted types concern, as the registry calls it."
+    return lambda value, trusted_types: to_bytes(value)
 
 # %% ../../nbs/store/190_codecs.ipynb #13457311
 def _encode_estimator(value, trusted_types, limits) -> bytes:
@@ -105,7 +105,6 @@ _ENCODERS: dict[str, Callable] = {
     "frame": _untyped(tables.frame_bytes),
     "series": _untyped(tables.series_bytes),
     "arrow": _untyped(tables.arrow_bytes),
-    "estimator": _encode_estimator,
     "figure": _untyped(_figure_bytes),
     "array": _untyped(array_bytes),
     "json": _untyped(json_bytes),
@@ -217,7 +216,10 @@ def encode(
 ) -> Encoded:  # raises `ValueRefusedError` if it would not come back
     "Canonical bytes of `value`, with the name of the codec that reads them."
     codec = codec_of(value)
-    data = _ENCODERS[codec](value, trusted_types, limits)
+    if codec == "estimator":
+        data = _encode_estimator(value, trusted_types, limits)
+    else:
+        data = _ENCODERS[codec](value, trusted_types)
     try:
         refuse_outgrown(codec, data, None, limits)
     except IntegrityError as error:
