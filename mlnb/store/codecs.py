@@ -71,14 +71,14 @@ def _untyped(to_bytes: Callable) -> Callable:
     return lambda value, trusted_types: to_bytes(value)
 
 # %% ../../nbs/store/190_codecs.ipynb #13457311
-def _encode_estimator(value, trusted_types, limits) -> bytes:
+def _encode_estimator(value, trusted_types, limits=DEFAULT_LIMITS) -> bytes:
     "An estimator as a model file."
     from mlnb.store.model_files import dump_model
 
     return dump_model(value, tuple(trusted_types), limits)
 
 
-def _decode_estimator(data: bytes, trusted_types, limits):
+def _decode_estimator(data: bytes, trusted_types, limits=DEFAULT_LIMITS):
     "The estimator in a model file."
     from mlnb.store.model_files import load_model
 
@@ -102,6 +102,7 @@ _BASE_TYPES = {
 
 # %% ../../nbs/store/190_codecs.ipynb #6479bb64
 _ENCODERS: dict[str, Callable] = {
+    "estimator": _encode_estimator,
     "frame": _untyped(tables.frame_bytes),
     "series": _untyped(tables.series_bytes),
     "arrow": _untyped(tables.arrow_bytes),
@@ -216,10 +217,8 @@ def encode(
 ) -> Encoded:  # raises `ValueRefusedError` if it would not come back
     "Canonical bytes of `value`, with the name of the codec that reads them."
     codec = codec_of(value)
-    if codec == "estimator":
-        data = _encode_estimator(value, trusted_types, limits)
-    else:
-        data = _ENCODERS[codec](value, trusted_types)
+    further = (limits,) if codec == "estimator" else ()  # it is looked through where it is made
+    data = _ENCODERS[codec](value, trusted_types, *further)
     try:
         refuse_outgrown(codec, data, None, limits)
     except IntegrityError as error:
