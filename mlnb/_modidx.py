@@ -4737,6 +4737,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlnb/store/parquet_sizes.py'),
                                           'mlnb.store.parquet_sizes._exact_text': ( 'store/parquet_sizes.html#_exact_text',
                                                                                     'mlnb/store/parquet_sizes.py'),
+                                          'mlnb.store.parquet_sizes._footer': ( 'store/parquet_sizes.html#_footer',
+                                                                                'mlnb/store/parquet_sizes.py'),
                                           'mlnb.store.parquet_sizes._pages': ( 'store/parquet_sizes.html#_pages',
                                                                                'mlnb/store/parquet_sizes.py'),
                                           'mlnb.store.parquet_sizes._text_growth': ( 'store/parquet_sizes.html#_text_growth',

@@ -49,7 +49,7 @@ class _Thrift(Struct):
         return (found >> 1) ^ -(found & 1)
 
     def value(self, kind: int, depth: int) -> Any:
-        "A value: a number, the fields of a structure, or None."
+        "A value: a number, bytes, a list, the fields of a structure; None for true or false."
         if kind in (_TRUE, _FALSE):
             return None
         if kind == _STRUCT:
@@ -59,20 +59,18 @@ class _Thrift(Struct):
         if kind in (_BYTE, _DOUBLE, _BINARY):
             size = {_BYTE: 1, _DOUBLE: 8}.get(kind) or self.number()
             self.at += size
-            return None
+            return self.data[self.at - size : self.at]
         return self.signed()
 
-    def items(self, depth: int) -> None:
-        "Pass over a list."
+    def items(self, depth: int) -> list:
+        "The items of a list."
         head = self.data[self.at]
         self.at += 1
         size, kind = head >> 4, head & 0x0F
         size = self.number() if size == 15 else size
-        for _ in range(min(size, len(self.data))):
-            if kind in (_TRUE, _FALSE):
-                self.at += 1
-            else:
-                self.value(kind, depth)
+        if size > len(self.data) - self.at:
+            raise ValueError("a list of a header is longer than its file")
+        return [self.value(_BYTE if kind in (_TRUE, _FALSE) else kind, depth) for _ in range(size)]
 
     def fields(self, depth: int = 0) -> dict[int, Any]:
         "The fields of a structure, by number."
@@ -172,32 +170,41 @@ def _exact_text(data: bytes, column: _Column) -> int:
     return grown
 
 # %% ../../nbs/store/165_parquet_sizes.ipynb #f27ce494
-def _width(kind: Any, physical: str) -> int:
+_BYTE_ARRAY = 6  # number of the kind of column that holds text
+
+
+def _width(kind: Any, physical: int) -> int:
     "What a value of a type of Arrow takes, text left aside [bytes]."
     import pyarrow.types as types
 
     if types.is_dictionary(kind):
         return 4
-    if physical == "BYTE_ARRAY":
+    if physical == _BYTE_ARRAY:
         return 8 if types.is_string(kind) or types.is_large_string(kind) else 8 + _OBJECT
     if types.is_primitive(kind) and not types.is_date(kind) and not types.is_time(kind):
         return max(1, kind.bit_width // 8)
     return _OBJECT + (kind.byte_width if types.is_fixed_size_binary(kind) else 8)
 
 
-def _column_of(group: int, chunk: Any, kinds: dict[str, Any]) -> _Column:
+def _column_of(group: int, chunk: dict[int, Any], kinds: dict[str, Any]) -> _Column:
     "A column of a row group, as its footer and the schema say."
     import pyarrow.types as types
 
-    name = chunk.path_in_schema
-    kind = kinds.get(name)
-    offsets = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
-    begin, is_text = min(offsets, default=0), chunk.physical_type == "BYTE_ARRAY"
-    if begin < 0 or chunk.total_compressed_size < 0:
+    physical, size, name = chunk[1], chunk[7], ".".join(part.decode() for part in chunk[3])
+    kind, begin = kinds.get(name), min(chunk.get(11) or chunk[9], chunk[9])
+    if begin < 0 or size < 0:
         raise ValueError("a column lies outside of the file")
-    width = _OBJECT + 8 if kind is None else _width(kind, chunk.physical_type)
+    width = _OBJECT + 8 if kind is None else _width(kind, physical)
     is_category = kind is not None and types.is_dictionary(kind)
-    return _Column(group, name, begin, begin + chunk.total_compressed_size, width, is_text, is_category)
+    return _Column(group, name, begin, begin + size, width, physical == _BYTE_ARRAY, is_category)
+
+
+def _footer(data: bytes) -> dict[int, Any]:
+    "The footer of a Parquet file, which its last eight bytes say the length of."
+    begin = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if data[-4:] != b"PAR1" or begin < 0:
+        raise ValueError("it is no Parquet file")
+    return _Thrift(data[begin:-8], 0).fields()
 
 
 def _columns_of(data: bytes) -> tuple[list[_Column], list[str]]:
@@ -205,12 +212,10 @@ def _columns_of(data: bytes) -> tuple[list[_Column], list[str]]:
     import pyarrow as pa
     from pyarrow import parquet
 
+    groups = _footer(data).get(4, [])
     with parquet.ParquetFile(pa.BufferReader(data)) as file:
-        kinds, metadata = {field.name: field.type for field in file.schema_arrow}, file.metadata
-    found = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        found += [_column_of(number, group.column(n), kinds) for n in range(metadata.num_columns)]
+        kinds = {field.name: field.type for field in file.schema_arrow}
+    found = [_column_of(n, chunk[3], kinds) for n, group in enumerate(groups) for chunk in group[1]]
     ordered = sorted(found, key=lambda column: column.begin)
     if any(one.end > other.begin for one, other in pairwise(ordered)):
         raise ValueError("two columns share their pages")
@@ -232,6 +237,14 @@ def table_growth(
         fixed, texts = sum(size[1] for size in sizes), sum(size[2] for size in sizes)
         if fixed <= most < fixed + texts:
             texts = sum(_exact_text(data, c) if c.name in names and text else text for c, _, text in sizes)
-    except (pa.ArrowException, ValueError, LookupError, TypeError, OSError, MemoryError) as error:
+    except (
+        pa.ArrowException,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OSError,
+        MemoryError,
+    ) as error:
         raise IntegrityError(f"this is no readable table: {error}", MAKE_AGAIN) from error
     return fixed + texts
