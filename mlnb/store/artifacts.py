@@ -29,7 +29,7 @@ from .digests import canonical_json
 from .disk import disk_errors, make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
 from .objects import Store, copy_object, get, put, put_file, put_files, put_pieces
-from .value_limits import refuse_growth, too_large
+from .value_limits import refuse_growth, shown_size, too_large
 
 # %% ../../nbs/store/200_artifacts.ipynb #55bb354c
 class Artifact(Struct, frozen=True):
@@ -293,8 +293,8 @@ def write_value(
 ) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
     if artifact.is_tree:
-        make_folder(path)
         files = {path / name: digest for name, digest in tree_of(store, artifact).items()}
+        make_folder(path)
         write_objects(store, files, path)
     else:
         write_objects(store, {path: artifact.digest}, path.parent)
@@ -321,10 +321,13 @@ def _place_of(artifact: Artifact, files: Path) -> Path:
 def _parts(store: Store, digests: list[str], read: Callable) -> list:
     "The parts of an artifact as tables; together they may take what one value may."
     parts, taken = [], 0
-    for digest in digests:
+    for number, digest in enumerate(digests, 1):
         parts.append(read(get(store, digest)))
         taken += parts[-1].nbytes
-        refuse_growth(f"{len(digests)} parts", taken, taken, store.limits)
+        if taken > store.limits.memory:
+            raise too_large(
+                f"{number} of {len(digests)} parts take {shown_size(taken)}", store.limits, memory=taken
+            )
     return parts
 
 

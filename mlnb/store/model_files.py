@@ -22,7 +22,7 @@ from .arrays import array_bytes, array_from
 from .digests import sha256
 from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 from .model_schemas import schema_growth
-from .value_limits import DEFAULT_LIMITS, ValueLimits, allowed_growth, refuse_growth
+from .value_limits import DEFAULT_LIMITS, FREE_GROWTH, ValueLimits, allowed_growth, refuse_growth
 from .zip_members import declared_growth, is_packed, zip_members
 
 # %% ../../nbs/store/150_model_files.ipynb #d90c2796
@@ -172,13 +172,19 @@ def canonical_model(
     return _zip({"schema.json": tree, **stored})
 
 # %% ../../nbs/store/150_model_files.ipynb #792d9045
+_UNKNOWN_YET = 12  # times its members that a model takes, where they were not looked at
+
+
 def _looked_through(data: bytes, limits: ValueLimits) -> tuple[bytes, Set[str]]:
     "A model file that may be read, nothing in it packed, and the types that it would call."
-    size, most = len(data), allowed_growth(len(data), limits, "model_ratio")
-    refuse_growth("a model", declared_growth(data), size, limits, "model_ratio")
+    size, declared = len(data), declared_growth(data)
+    most = max(FREE_GROWTH, allowed_growth(size, limits, "model_ratio"))
+    if declared > most:
+        refuse_growth("a model", declared, size, limits, "model_ratio", slack=_UNKNOWN_YET)
     members = zip_members(data, most)
     grown, called = schema_growth(members, most)
-    refuse_growth("a model", grown, size, limits, "model_ratio")
+    slack = _UNKNOWN_YET if grown > most else 1
+    refuse_growth("a model", grown, size, limits, "model_ratio", slack)
     return (_zip(members) if is_packed(data) else data), called
 
 # %% ../../nbs/store/150_model_files.ipynb #af8e1530

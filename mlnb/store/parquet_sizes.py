@@ -215,7 +215,9 @@ def _columns_of(data: bytes) -> tuple[list[_Column], list[str]]:
     groups = _footer(data).get(4, [])
     with parquet.ParquetFile(pa.BufferReader(data)) as file:
         kinds = {field.name: field.type for field in file.schema_arrow}
-    found = [_column_of(n, chunk[3], kinds) for n, group in enumerate(groups) for chunk in group[1]]
+    found = [
+        _column_of(n, chunk[3], kinds) for n, group in enumerate(groups) if group[3] for chunk in group[1]
+    ]
     ordered = sorted(found, key=lambda column: column.begin)
     if any(one.end > other.begin for one, other in pairwise(ordered)):
         raise ValueError("two columns share their pages")

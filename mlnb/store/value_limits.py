@@ -137,11 +137,12 @@ def refuse_growth(
     size: int,  # of its file [bytes]
     limits: ValueLimits,  # those in force
     ratio: str = "",  # which counts; empty when only memory does
+    slack: int = 1,  # times that more may be needed than is known yet
 ) -> None:  # raises `IntegrityError`
     "Refuse a value that would grow too much."
-    needed = {"memory": grown} if grown > limits.memory else {}
+    needed = {"memory": slack * grown} if grown > limits.memory else {}
     if ratio and grown > max(FREE_GROWTH, getattr(limits, ratio) * size):
-        needed[ratio] = ceil(grown / max(1, size))
+        needed[ratio] = ceil(slack * grown / max(1, size))
     if needed:
         said = f"{what} in a file of {shown_size(size)} would grow to {shown_size(grown)}"
         raise too_large(said, limits, **needed)
