@@ -23,7 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from mlnb.store.artifacts import Artifact, get_value, put_value, tree_of
 from mlnb.store.codecs import decode, encode
 from mlnb.store.digests import canonical_json
-from mlnb.store.errors import IntegrityError, ValueRefusedError
+from mlnb.store.errors import DefinitionError, IntegrityError, ValueRefusedError
 from mlnb.store.model_files import dump_model, load_model
 from mlnb.store.objects import open_store, put
 from mlnb.store.settings import project_store, read_project
@@ -168,7 +168,7 @@ def bombs(sentinel):
     zeros = [(f"{n}.npy", numbers((20 << 20) // 8)) for n in range(1_000, 1_014)]
     check = call("sklearn.utils.validation", "check_array", array("1000.npy"))
     objects = npy({"descr": "|O", "shape": (1,)}, pickle.dumps([1]))
-    wide = node("builtins", "str", "JsonNode", content=f"[{'[],' * 1_500_000}0]")
+    wide = node("builtins", "str", "JsonNode", content=f"[{'[],' * 3_000_000}0]")
     return found | {
         "subprocess": model(call("subprocess", "Popen", command)),
         "posixsubprocess": model(call("_posixsubprocess", "fork_exec", command)),
@@ -249,7 +249,7 @@ def test_malicious_model_files_are_refused_run_nothing_and_stay_small(tmp_path):
 def test_packed_forest_of_equal_trees_loads():
     forest = RandomForestClassifier(150, max_depth=1, random_state=0).fit(np.zeros((60, 4)), y)
     packed = zipped(members_of(dump_model(forest)).items(), zipfile.ZIP_DEFLATED)
-    assert len(packed) * 40 < len(dump_model(forest))
+    assert len(packed) * 20 < len(dump_model(forest))
     np.testing.assert_array_equal(load_model(packed).predict_proba(X), forest.predict_proba(X))
 
 
@@ -463,6 +463,44 @@ def test_limits_come_from_the_settings_and_from_nowhere_else(tmp_path):
     with pytest.raises(IntegrityError, match="memory 1MiB"):
         get_value(store, Artifact(**described), tmp_path)
     assert read_project(tmp_path).limits != DEFAULT_LIMITS
+
+
+class Mine(LogisticRegression):
+    "A model of the project."
+
+
+NAME = f"{Mine.__module__}.Mine"
+
+
+@pytest.mark.parametrize("where", ["schema", "member", "comment", "nodes"])
+def test_model_that_brings_its_own_list_of_trusted_types_is_refused(where):
+    trusted, members = [NAME, "os.mkdir"], members_of(dump_model(Mine().fit(X, y), (NAME,)))
+    schema = json.loads(members["schema.json"])
+    if where == "schema":
+        schema |= {"trusted": trusted, "trusted_types": trusted}
+    if where == "nodes":
+        schema["content"] |= {"trusted": trusted, "trusted_types": trusted}
+    members["schema.json"] = json.dumps(schema).encode()
+    if where == "member":
+        members |= {"trusted_types.json": json.dumps(trusted).encode()}
+    buffer = io.BytesIO(zipped(members.items()))
+    if where == "comment":
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.comment = json.dumps({"trusted_types": trusted}).encode()
+    with pytest.raises(IntegrityError, match=f"`{NAME}`, which is not on the list"):
+        load_model(buffer.getvalue())
+    np.testing.assert_array_equal(load_model(buffer.getvalue(), (NAME,)).classes_, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [("memry 1GiB", "unknown-key"), ("memory 16", "bad-setting"), ("files 3, files 4", "bad-setting")],
+)
+def test_wrong_limits_are_problems_of_the_settings(tmp_path, line, rule):
+    (tmp_path / "settings.ini").write_text(f"[mlnb]\nlimits = {line}\n")
+    with pytest.raises(DefinitionError) as refused:
+        read_project(tmp_path)
+    assert [problem.rule for problem in refused.value.problems] == [rule] and refused.value.problems[0].mend
 
 
 @pytest.mark.slow
