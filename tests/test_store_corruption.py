@@ -96,7 +96,7 @@ def write(path, data):
     path.write_bytes(data)
 
 
-def shown(value):
+def contents_of(value):
     "A value as text; of files, what is in them."
     if not isinstance(value, Path):
         return str(value)
@@ -105,7 +105,7 @@ def shown(value):
 
 def read_all(store, artifacts, files):
     "Everything that can be read of the damaged artifact, as text; raises `IntegrityError`."
-    return {name: shown(get_value(store, artifact, files)) for name, artifact in artifacts.items()}
+    return {name: contents_of(get_value(store, artifact, files)) for name, artifact in artifacts.items()}
 
 
 def damage_of_one(world, chooser, whole):
@@ -148,7 +148,7 @@ def damage_of_one(world, chooser, whole):
     if path in objects:
         for name, artifact in artifacts.items():
             try:
-                said = shown(get_value(store, artifact, files))
+                said = contents_of(get_value(store, artifact, files))
             except IntegrityError:
                 continue
             assert said == whole[name], (kind, path, name)

@@ -86,7 +86,7 @@ def _declared(data: bytes) -> tuple[int, int]:
 
 def refuse_other_size(
     data: bytes,  # content of an `.npy` file
-) -> None:  # raises `IntegrityError`
+) -> None:  # raises `IntegrityError` with both sizes
     "Refuse an array whose header declares another size than there is."
     try:
         declared, there = _declared(data)

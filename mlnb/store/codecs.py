@@ -197,10 +197,10 @@ _GROWTHS: dict[str, Callable[[bytes], int]] = {
 
 def refuse_outgrown(
     codec: str,  # name of the codec that wrote `data`
-    data: bytes,  # content
+    data: bytes,  # content, as `encode` gave it
     columns: list[str] | None,  # of a table; None = all
     limits: ValueLimits,  # what it may grow to
-) -> None:  # raises `IntegrityError`
+) -> None:  # raises `IntegrityError` with a mend that works
     "Refuse a value that would grow too much when it is read."
     size = len(data)
     if codec in _TABLE_DECODERS:

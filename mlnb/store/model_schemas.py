@@ -25,7 +25,7 @@ from .zip_members import zip_members
 # %% ../../nbs/store/147_model_schemas.ipynb #1edf0d5c
 def looked_at(
     name: str,  # of a member
-    data: bytes,  # its content
+    data: bytes,  # content of the member
     most: int,  # that a zip in it may grow to [bytes]
 ) -> int:  # what it takes [bytes]; raises `IntegrityError`
     "Look at a member of a model file."

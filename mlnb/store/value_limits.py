@@ -89,11 +89,11 @@ def limits_of(
     return ValueLimits(**{name: _limit_of(name, value) for name, value in _words(text)})
 
 # %% ../../nbs/store/125_value_limits.ipynb #0e8ccf47
-FREE_GROWTH = 256 << 20  # that needs no reason [bytes]
+FREE_GROWTH = 128 << 20  # that needs no reason [bytes]
 
 
 def shown_size(
-    size: int,  # [bytes]
+    size: int,  # of anything in memory or on disk [bytes]
 ) -> str:  # e.g. `1.6 GiB`
     "A size for people."
     for unit, least in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
@@ -111,7 +111,7 @@ def limits_line(
 
 
 def too_large(
-    what: str,  # the value and what it would be, e.g. `a model of … would grow to …`
+    what: str,  # the value and what it would be, a sentence
     limits: ValueLimits,  # those in force
     **needed: int,  # limits that would let it pass
 ) -> IntegrityError:  # to be raised
@@ -126,7 +126,7 @@ def allowed_growth(
     size: int,  # of the file [bytes]
     limits: ValueLimits,  # those in force
     ratio: str,  # which counts: `model_ratio`, `table_ratio`
-) -> int:  # [bytes]
+) -> int:  # the most it may take [bytes]
     "What a value may grow to."
     return min(limits.memory, max(FREE_GROWTH, getattr(limits, ratio) * size))
 
@@ -138,7 +138,7 @@ def refuse_growth(
     limits: ValueLimits,  # those in force
     ratio: str = "",  # which counts; empty when only memory does
     slack: int = 1,  # times that more may be needed than is known yet
-) -> None:  # raises `IntegrityError`
+) -> None:  # raises `IntegrityError` with a mend that works
     "Refuse a value that would grow too much."
     needed = {"memory": slack * grown} if grown > limits.memory else {}
     if ratio and grown > max(FREE_GROWTH, getattr(limits, ratio) * size):

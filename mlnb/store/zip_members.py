@@ -76,7 +76,7 @@ def _refuse_entries(data: bytes, archive: zipfile.ZipFile) -> None:
 
 
 def declared_growth(
-    data: bytes,  # a zip
+    data: bytes,  # a zip of any origin
 ) -> int:  # [bytes]; raises `IntegrityError` when it is none
     "What the members of a zip would take together, as its list says."
     try:
@@ -100,7 +100,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def zip_members(
-    data: bytes,  # a zip
+    data: bytes,  # a zip of any origin
     most: int,  # of all members together [bytes]
 ) -> dict[str, bytes]:  # by name; raises `IntegrityError`
     "The members of a zip that may be hostile."
