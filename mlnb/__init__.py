@@ -190,6 +190,7 @@ Modules:
 - `mlnb.sources.watermark`: Read each partition once, and say so when an old one moves
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
+- `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
@@ -205,10 +206,12 @@ Modules:
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
+- `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
 - `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it
+- `mlnb.store.parquet_sizes`: What a table would take in memory, worked out from the headers of its pages.
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
 - `mlnb.store.record`: What is written down of a stage that is done
@@ -223,7 +226,9 @@ Modules:
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
+- `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
+- `mlnb.store.zip_members`: The members of a zip that nobody vouches for, or none of them.
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong

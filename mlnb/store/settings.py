@@ -25,6 +25,7 @@ from .names import is_name
 from .objects import Store, open_store
 from .source_times import SourceFault, time_faults
 from .url import chain_links, has_secret, scheme_of, shown_url, without_secrets
+from .value_limits import DEFAULT_LIMITS, ValueLimits, limit_faults, limits_of
 
 # %% ../../nbs/store/280_settings.ipynb #392d4d90
 Sections = dict[str, dict[str, str]]  # section -> key -> text
@@ -45,6 +46,7 @@ class Project(Struct, frozen=True):
     remote: str | None = None  # where results are shared: a folder, a URL, or `env:NAME`
     trusted_keys: str = ""  # whose results are taken, as written: `NAME KEY, NAME KEY`
     strict: bool = False  # whether a stage that uses what is not declared fails
+    limits: ValueLimits = DEFAULT_LIMITS  # what values may grow to when they are read
 
 # %% ../../nbs/store/280_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -72,7 +74,7 @@ def read_ini(
 
 # %% ../../nbs/store/280_settings.ipynb #ee62dc48
 KNOWN_KEYS = {
-    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict"),
+    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict", "limits"),
     "pipeline": ("notebooks",),
     "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout"),
 }  # kind of section -> keys
@@ -154,6 +156,12 @@ def _strict_problems(sections: Sections) -> Iterator[Problem]:
         yield _in_settings("bad-setting", f"[mlnb] has `strict = {said}`", "write `true` or `false`")
 
 # %% ../../nbs/store/280_settings.ipynb #0ce47380
+def _limit_problems(sections: Sections) -> Iterator[Problem]:
+    "Limits that are none."
+    for fault in limit_faults(sections.get("mlnb", {}).get("limits", "")):
+        yield _in_settings(*fault)
+
+
 def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
     "Pipelines that do not say where their stages are."
     for name, settings in named(sections, "pipeline").items():
@@ -166,7 +174,7 @@ def section_problems(
     sections: Sections,  # what `read_ini` returned
 ) -> list[Problem]:  # empty when every section and key is known
     "What is wrong with sections and keys, whatever their values mean."
-    found = list(_strict_problems(sections))
+    found = [*_strict_problems(sections), *_limit_problems(sections)]
     for section, settings in sections.items():
         if section_kind(section):
             found += [*_name_problems(section, sections), *_key_problems(section, settings)]
@@ -344,6 +352,7 @@ def _project_of(root: Path, sections: Sections) -> Project:
         remote=main.get("remote"),
         trusted_keys=main.get("trusted_keys", ""),
         strict=main.get("strict") == "true",
+        limits=limits_of(main.get("limits", "")),
     )
 
 # %% ../../nbs/store/280_settings.ipynb #ee0c006c
@@ -409,4 +418,4 @@ def project_store(
     create: bool = True,  # whether to make it when there is none
 ) -> Store:  # raises `StoreError` when it cannot be opened
     "Open the store of a project."
-    return open_store(project.store, project.group, create=create)
+    return open_store(project.store, project.group, create=create, limits=project.limits)
