@@ -99,6 +99,8 @@ Modules:
 - `mlnb.kernel.papermill_options`: What becomes of each argument that papermill takes, when mlnb runs the notebook
 - `mlnb.kernel.passing_folders`: Folders in the temporary directory that do not outlive who made them
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
+- `mlnb.kernel.private_channels`: A kernel of a run listens on no port, takes no frame without end, and makes no folder
+- `mlnb.kernel.private_places`: Where sockets may lie so that nobody else can reach them, or put his own in their place
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers

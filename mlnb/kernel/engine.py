@@ -191,7 +191,7 @@ def run_for_caller(
     launch = launch if folder is None else work_in(launch, folder)
     launch = replace(launch, server=None) if settings.get("extra_arguments") else launch
 
-    tidy_folders(os.environ.get("XDG_RUNTIME_DIR"))
+    tidy_folders()
     files = passing_folder("mlnb-files-")
     launch.environment["MLNB_FILES"] = str(files)
 

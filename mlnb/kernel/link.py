@@ -8,8 +8,8 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 
 # %% auto #0
 __all__ = ['AT_START', 'LINE_LIMIT', 'SERVER_COMMAND', 'Tell', 'own_source_state', 'customization_state', 'server_identity',
-           'can_serve', 'server_folder', 'server_address', 'Link', 'peer_user', 'peer_process', 'connect', 'ask',
-           'wait_for_server', 'start_server', 'running_servers', 'begin_server', 'inherited_settings', 'apply_settings']
+           'can_serve', 'server_address', 'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'wait_for_server',
+           'start_server', 'running_servers', 'begin_server', 'inherited_settings', 'apply_settings']
 
 # %% ../../nbs/kernel/180_link.ipynb #a8e42ec0
 import json
@@ -18,7 +18,6 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -28,7 +27,8 @@ from typing import Any
 
 import mlnb
 from .configuration import file_states, home_state
-from .process import FIXED, first_short, kernel_environment
+from .private_places import server_folder
+from .process import FIXED, kernel_environment
 from ..notebook.packages import environment_state
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
@@ -79,19 +79,6 @@ def server_identity() -> str:  # digest, 64 hex characters
 def can_serve() -> bool:
     "Whether this system can copy processes and tell when one ends."
     return sys.platform.startswith("linux") and hasattr(os, "pidfd_open") and hasattr(socket, "send_fds")
-
-
-def server_folder() -> Path:  # 0700; raises `MlnbError` when somebody else made it
-    "Folder of this user's kernel servers."
-    places = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
-    folder = Path(first_short(places, 50) or tempfile.gettempdir(), f"mlnb-{os.getuid()}")
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    about = folder.lstat()
-    if about.st_uid != os.getuid() or about.st_mode & 0o170077 != 0o040000:
-        hint = "remove it, or set TMPDIR to a folder of your own"
-        raise MlnbError(f"{folder} is not a private folder of yours", hint)
-    return folder
 
 
 def server_address(

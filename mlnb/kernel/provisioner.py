@@ -33,7 +33,8 @@ from .configuration import ipython_folders, own_configuration
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
 from .link import Link, inherited_settings
-from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
+from .passing_folders import socket_folder
+from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of
 from .values_by_hand import BY_HAND
 from .way import LOOK_S, WHAT_GONE, WHAT_MUTE, answers, open_way, reach_server, way_to
 from ..store.errors import UsageError
