@@ -32,7 +32,8 @@ from jupyter_client.provisioning import LocalProvisioner
 from .configuration import ipython_folders, own_configuration
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
-from .link import Link, inherited_settings
+from .inherited import inherited_settings
+from .link import Link
 from .passing_folders import socket_folder
 from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of
 from .values_by_hand import BY_HAND

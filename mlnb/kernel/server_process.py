@@ -36,6 +36,7 @@ from .pool import refuse_kernel, supply_ready, template_for
 from .process import adopt_orphans
 from .server import KernelServer, accept_client, pass_executions
 from .stuck import give_up_stuck
+from .surroundings import digest_of_surroundings, surroundings_of
 from .templates import EXECUTOR_MODULES, start_base
 
 # %% ../../nbs/kernel/350_server_process.ipynb #2f662f24
@@ -120,6 +121,8 @@ def retire_predecessors(
 ) -> None:
     "Ask servers of older states of the same environment to end when nobody uses them."
 
+    own = digest_of_surroundings(surroundings_of(os.getpid()))
+
     def goes_on() -> bool:
         return not server.is_over
 
@@ -127,7 +130,8 @@ def retire_predecessors(
         if other == server.address:
             continue
         about = ask_while(other, {"do": "status"}, goes_on) or {}
-        if about.get("prefix") == sys.prefix:
+        is_there = about.get("around", own) == own
+        if about.get("prefix") == sys.prefix and is_there:
             ask_while(other, {"do": "retire"}, goes_on)
 
 # %% ../../nbs/kernel/350_server_process.ipynb #a22d4df4
