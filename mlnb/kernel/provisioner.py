@@ -34,7 +34,7 @@ from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
 from .inherited import inherited_settings
 from .link import Link
-from .passing_folders import socket_folder
+from .passing_folders import socket_folder, tidy_once
 from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of
 from .values_by_hand import BY_HAND
 from .way import LOOK_S, WHAT_GONE, WHAT_MUTE, answers, open_way, reach_server, way_to
@@ -142,6 +142,7 @@ class WarmProvisioner(LocalProvisioner):
             if isinstance(found, Lease):
                 return self.hold(found)
             self.notice = found
+            way_to(launch.server).say(f"the kernel is started cold: {found}", lambda line: None)
         if launch is not None:
             kwargs |= {"env": launch.environment, "cwd": str(launch.folder)}
         return await super().launch_kernel(cmd, **kwargs)
@@ -387,3 +388,5 @@ def kernel(
             end_group(pid_of(manager))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if launch.server is None:
+            tidy_once()

@@ -14,6 +14,7 @@ __all__ = ['LOOK_EVERY_S', 'ADMITTED', 'REPLIES', 'REQUEST_LIMIT', 'Beginning', 
            'accept_client']
 
 # %% ../../nbs/kernel/330_server.ipynb #86ff92e6
+import math
 import os
 import socket
 import sys
@@ -54,6 +55,7 @@ class KernelServer(Struct, eq=False, dict=True):
     executions: list[Waiting] = field(default_factory=list)  # clients that wait for an executor
     beginning: dict[Link, Beginning] = field(default_factory=dict)  # executors that gave no sign yet
     used_at: float = field(default_factory=time.monotonic)  # when last needed [s, monotonic]
+    swept_at: float = -math.inf  # when left folders were looked for [s, monotonic]
     announcers: set[Link] = field(default_factory=set)  # who announced stages and is connected
     looked_at: float = -1.0  # when its templates' files were looked at [s]
     lock: int | None = None  # descriptor that holds the lock of the address

@@ -32,7 +32,7 @@ RIGHTS = {
     "CapEff": "capabilities",
     "CapBnd": "capabilities",
     "CapAmb": "capabilities",
-    "NoNewPrivs": "no_new_privs",
+    "NoNewPrivs": "way to more rights (`no_new_privs`)",
     "Seccomp": "system call filters",
     "Seccomp_filters": "system call filters",
     "Mems_allowed_list": "memory nodes",
@@ -136,6 +136,12 @@ def _differing_limits(one: Surroundings, other: Surroundings) -> list[str]:
     return [f"limit of {name}" for name in _differing(*both)]
 
 
+def _is_other_root(one: Surroundings, other: Surroundings) -> bool:
+    "Whether two roots are not the same folder; in one mount namespace they must be the same mount, too."
+    n_parts = 3 if one.namespaces.get("mnt") == other.namespaces.get("mnt") else 2
+    return one.root[:n_parts] != other.root[:n_parts]
+
+
 def differences(
     one: Surroundings,  # of a process
     other: Surroundings,  # of another process
@@ -145,7 +151,7 @@ def differences(
     if any(None in pair for pair in parts):
         return ["surroundings, which cannot be looked at"]
     found = [f"{SPACES.get(name, name)} namespace" for name in _differing(one.namespaces, other.namespaces)]
-    found += ["root folder"] if one.root != other.root else []
+    found += ["root folder"] if _is_other_root(one, other) else []
     found += [RIGHTS[name] for name in _differing(one.rights, other.rights)]
     found += ["security label"] if one.label != other.label else []
     return [*dict.fromkeys(found + _differing_limits(one, other))]
