@@ -24,7 +24,13 @@ from mlnb.kernel.passing_folders import MARK, passing_folder, tidy_folders
 from mlnb.kernel.private_channels import FRAME_LIMIT
 from mlnb.kernel.private_places import closed_folder, server_folder, socket_places
 from mlnb.kernel.process import kernel_environment
-from mlnb.kernel.surroundings import Surroundings, differences, is_freer, limits_of, surroundings_of
+from mlnb.kernel.surroundings import (
+    Standing,
+    differing_surroundings,
+    is_freer,
+    limits_around,
+    surroundings_of,
+)
 
 SLOW = pytest.mark.slow
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
@@ -131,13 +137,13 @@ def test_caller_beside_it_gets_what_it_asks_for(server):
 def test_caller_in_another_root_is_refused(server):
     around = surroundings_of(os.getpid())
     other = msgspec.structs.replace(around, root=[*around.root[:2], around.root[2] + 1])
-    assert differences(around, other) == ["root folder"]
+    assert differing_surroundings(around, other) == ["root folder"]
 
 
-@pytest.mark.parametrize("name", Surroundings.__struct_fields__)
+@pytest.mark.parametrize("name", Standing.__struct_fields__)
 def test_surroundings_that_differ_in_one_part_are_others_in_both_directions(name):
     around = surroundings_of(os.getpid())
-    assert differences(around, around) == []
+    assert differing_surroundings(around, around) == []
     for changed in (None, {}, [0, 0, 0], "another"):
         other = msgspec.structs.replace(around, **{name: changed})
         is_text = name in ("label", "groups")
@@ -147,15 +153,16 @@ def test_surroundings_that_differ_in_one_part_are_others_in_both_directions(name
             continue
         if isinstance(changed, dict) and name not in ("namespaces", "rights"):
             continue
-        assert differences(around, other) and differences(other, around), (name, changed)
-        assert not is_freer(around, other, limits_of(other)) or changed == {}
+        both = differing_surroundings(around, other), differing_surroundings(other, around)
+        assert all(both), (name, changed)
+        assert not is_freer(around, other, limits_around(other)) or changed == {}
 
 
 @pytest.mark.parametrize("name", surroundings_of(os.getpid()).rights or {})
 def test_each_right_counts(name):
     around = surroundings_of(os.getpid())
     other = msgspec.structs.replace(around, rights=around.rights | {name: "7"})
-    assert len(differences(around, other)) == 1
+    assert len(differing_surroundings(around, other)) == 1
 
 
 def test_path_of_a_control_group_alone_never_differs(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 
 from .inherited import Settings, said_of_itself, settings_of
 from .link import differing_words, peer_process
-from .surroundings import Surroundings, differences, surroundings_of
+from .surroundings import Standing, differing_surroundings, surroundings_of
 
 # %% ../../nbs/kernel/185_caller.ipynb #a499d149
 SO_PEERPIDFD = 77  # option of a socket: handle of the process at the other end, since Linux 6.5
@@ -35,7 +35,7 @@ def peer_handle(
 
 def look_at_caller(
     connection: socket.socket,  # a connected Unix socket
-) -> tuple[Surroundings, Settings]:  # raises `OSError` when it is gone
+) -> tuple[Standing, Settings]:  # raises `OSError` when it is gone
     "Where the process at the other end is, what it may do, and what its child would inherit."
     pid, handle = peer_process(connection), peer_handle(connection)
     try:
@@ -63,7 +63,7 @@ def why_apart(
         around, settings = look_at_caller(connection)
     except OSError:
         return "the process that asked cannot be looked at", {}
-    names = differences(surroundings_of(os.getpid()), around)
+    names = differing_surroundings(surroundings_of(os.getpid()), around)
     if names:
         return differing_words(names), {}
     return None, _with_said(settings, said)

@@ -11,7 +11,6 @@ __all__ = ['NO_REPLY', 'ENGINE', 'save_seldom', 'Reply', 'reply_of', 'errors_in'
            'run_managed', 'run_for_caller', 'engine_class', 'Engine']
 
 # %% ../../nbs/kernel/250_engine.ipynb #8d29b07a
-import os
 import shutil
 import time
 from collections.abc import Sequence

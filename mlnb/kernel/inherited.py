@@ -13,7 +13,6 @@ import ctypes
 import os
 import resource
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def said_of_itself() -> Settings:
 
 def settings_of(
     pid: int,  # of a process of this user
-) -> Settings:  # raises `OSError`
+) -> Settings:  # by name; raises `OSError`
     "What a child of a process would inherit, as the system tells it."
     folder = Path(f"/proc/{pid}")
     mask = [line for line in folder.joinpath("status").read_text().splitlines() if line.startswith("Umask")]

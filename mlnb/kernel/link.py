@@ -24,15 +24,16 @@ from contextlib import closing, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-import mlnb
 from msgspec import convert
+
+import mlnb
 from .configuration import file_states, home_state
 from .inherited import Settings, floor_of, is_reachable, settings_of
 from .private_places import server_folder
 from .process import FIXED, kernel_environment
 from mlnb.kernel.surroundings import (
-    Surroundings,
-    differences,
+    Standing,
+    differing_surroundings,
     digest_of_surroundings,
     is_freer,
     surroundings_of,
@@ -240,12 +241,12 @@ def differing_words(
     return f"the kernel server differs from this process in its {', '.join(names)}"
 
 
-def _judged(own: Surroundings, floor: Settings, other: Path) -> str | None:
+def _why_unfit(own: Standing, floor: Settings, other: Path) -> str | None:
     "What a server beside is: empty, it will do; None, it does not count; else why kernels start cold."
     about = ask(other, {"do": "surroundings"}) or {}
     try:
-        theirs = convert(about["surroundings"], Surroundings)
-        names = differences(own, theirs)
+        theirs = convert(about["surroundings"], Standing)
+        names = differing_surroundings(own, theirs)
         if not names and is_reachable(floor, about["floor"]):
             return ""
         is_outer = is_freer(own, theirs, about["limits"]) and is_reachable(about["floor"], floor)
@@ -255,7 +256,7 @@ def _judged(own: Surroundings, floor: Settings, other: Path) -> str | None:
 
 
 def fitting_server(
-    around: Surroundings,  # of this process
+    around: Standing,  # of this process
     floor: Settings,  # what it cannot raise again
 ) -> tuple[Path, bool]:  # its address, and whether it is there
     "The server for this process; raises `MlnbError` when it shall have none."
@@ -266,7 +267,8 @@ def fitting_server(
         link.close()
         return address, True
     others = {
-        path: _judged(around, floor, path) for path in sorted(address.parent.glob(f"{identity[:10]}*.sock"))
+        path: _why_unfit(around, floor, path)
+        for path in sorted(address.parent.glob(f"{identity[:10]}*.sock"))
     }
     fitting = [path for path, why in others.items() if why == ""]
     why_not = [why for why in others.values() if why]

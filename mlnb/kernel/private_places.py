@@ -63,7 +63,7 @@ def takes_sockets(
             path.unlink()
 
 # %% ../../nbs/kernel/125_private_places.ipynb #3f7b1f62
-def _is_closed(handle: int) -> bool:
+def _is_now_closed(handle: int) -> bool:
     "Close an opened folder to everybody else, if nobody else can have put anything in it."
     about = os.fstat(handle)
     if about.st_uid != os.getuid() or about.st_mode & 0o022:
@@ -86,7 +86,7 @@ def closed_folder(
     except OSError:
         return False
     try:
-        return _is_closed(handle) and (not is_new or takes_sockets(folder))
+        return _is_now_closed(handle) and (not is_new or takes_sockets(folder))
     finally:
         os.close(handle)
 

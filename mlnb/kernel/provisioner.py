@@ -30,9 +30,9 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
 from .configuration import ipython_folders, own_configuration
+from .inherited import inherited_settings
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
-from .inherited import inherited_settings
 from .link import Link
 from .passing_folders import socket_folder, tidy_once
 from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of

@@ -32,7 +32,7 @@ from .inherited import floor_of, settings_of
 from .leases import end_strays, leases_of, let_go
 from .link import Link, peer_user
 from .pool import Pool, Template, Waiting, enqueue, refuse_kernel, template_for
-from .surroundings import digest_of_surroundings, limits_of, surroundings_of
+from .surroundings import digest_of_surroundings, limits_around, surroundings_of
 from .switchboard import PART, Switchboard, heard
 from .templates import EXECUTOR_MODULES, copy_process
 
@@ -339,7 +339,7 @@ def reply_surroundings(
     "Say where the server is, and what it may do."
     around = surroundings_of(os.getpid())
     floor = floor_of(settings_of(os.getpid()))
-    return {"surroundings": to_builtins(around), "limits": limits_of(around), "floor": floor}
+    return {"surroundings": to_builtins(around), "limits": limits_around(around), "floor": floor}
 
 # %% ../../nbs/kernel/330_server.ipynb #50252d0b
 ADMITTED = ("prepare", "kernel", "execute")  # requests that make processes
