@@ -1943,6 +1943,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.kernel.link.own_source_state': ('kernel/link.html#own_source_state', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.peer_process': ('kernel/link.html#peer_process', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.peer_user': ('kernel/link.html#peer_user', 'mlnb/kernel/link.py'),
+                                  'mlnb.kernel.link.require_sight': ('kernel/link.html#require_sight', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.running_servers': ('kernel/link.html#running_servers', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.server_address': ('kernel/link.html#server_address', 'mlnb/kernel/link.py'),
                                   'mlnb.kernel.link.server_identity': ('kernel/link.html#server_identity', 'mlnb/kernel/link.py'),

@@ -9,7 +9,7 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 # %% auto #0
 __all__ = ['AT_START', 'LINE_LIMIT', 'SERVER_COMMAND', 'Tell', 'own_source_state', 'customization_state', 'server_identity',
            'can_serve', 'server_address', 'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'wait_for_server',
-           'start_server', 'running_servers', 'differing_words', 'fitting_server', 'begin_server']
+           'start_server', 'running_servers', 'differing_words', 'require_sight', 'fitting_server', 'begin_server']
 
 # %% ../../nbs/kernel/180_link.ipynb #a8e42ec0
 import json
@@ -255,6 +255,19 @@ def _why_unfit(own: Standing, floor: Settings, other: Path) -> str | None:
         return None
 
 
+def require_sight(
+    link: Link,  # to a server
+) -> None:  # raises `MlnbError`
+    "Refuse a server that this process may not look at: a sandbox keeps it from that."
+    try:
+        os.stat(f"/proc/{peer_process(link.socket)}/ns/net")
+    except OSError as error:
+        link.close()
+        raise MlnbError(
+            "this process may not look at the kernel server, as in a sandbox (Landlock)"
+        ) from error
+
+
 def fitting_server(
     around: Standing,  # of this process
     floor: Settings,  # what it cannot raise again
@@ -264,6 +277,7 @@ def fitting_server(
     address = server_address(identity, digest_of_surroundings(around, floor))
     link = connect(address)
     if link is not None:
+        require_sight(link)
         link.close()
         return address, True
     others = {
