@@ -34,7 +34,6 @@ from mlnb.kernel.surroundings import (
 
 SLOW = pytest.mark.slow
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
-NO_NEW = ["setpriv", "--no-new-privs"]
 
 CONFINED = {  # what confines a process -> what differs then
     "setpriv --no-new-privs": "no_new_privs",
@@ -363,6 +362,30 @@ def test_priority_below_the_servers_can_be_taken_back_by_a_server_of_its_own(
     for prefix in ("nice -n 7", "", "nice -n 9"):
         seen, direct, said = seen_twice(project, prefix, environment)
         assert (seen["nice"], "cold" in said) == (direct["nice"], False), (prefix, said)
+    subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop", "--force"], cwd="/", env=environment)
+
+
+LANDLOCKED = """
+import ctypes, os, struct, sys
+calls = ctypes.CDLL(None)
+rules = calls.syscall(444, ctypes.create_string_buffer(struct.pack("QQ", 0, 1)), 16, 0)
+if rules < 0 or calls.prctl(38, 1, 0, 0, 0) or calls.syscall(446, rules, 0):
+    sys.exit(99)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""  # binds no TCP port any more, by Landlock; gains no privileges
+
+
+@SLOW
+def test_landlock_that_the_server_cannot_see_starts_cold(make_project, outside_environment, short):
+    program = short / "landlocked.py"
+    program.write_text(LANDLOCKED)
+    landlocked = f"{sys.executable} {program}"
+    if not can_be(landlocked) or not can_be("setpriv --no-new-privs"):
+        pytest.skip("there is no Landlock here")
+    project = make_project(STAGE)
+    environment = outside_environment(XDG_RUNTIME_DIR=str(short))
+    assert "cold" not in seen_twice(project, "setpriv --no-new-privs", environment)[2]
+    assert seen_twice(project, landlocked, environment)[2].count("(Landlock)") == 1
     subprocess.run([sys.executable, "-m", "mlnb", "kernels", "stop", "--force"], cwd="/", env=environment)
 
 
