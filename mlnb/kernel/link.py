@@ -257,7 +257,7 @@ def _why_unfit(own: Standing, floor: Settings, other: Path) -> str | None:
 
 def require_sight(
     link: Link,  # to a server
-) -> None:  # raises `MlnbError`
+) -> None:  # raises `MlnbError` when it may not
     "Refuse a server that this process may not look at: a sandbox keeps it from that."
     try:
         os.stat(f"/proc/{peer_process(link.socket)}/ns/net")
