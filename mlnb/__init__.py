@@ -76,6 +76,7 @@ Modules:
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.bystanders`: Files that another process holds open, and that a stage therefore did not open
+- `mlnb.kernel.caller`: Who asks the kernel server for something, and whether he may have it
 - `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
 - `mlnb.kernel.door`: Which notebooks papermill brings to mlnb, and what is said of the others
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
@@ -83,9 +84,11 @@ Modules:
 - `mlnb.kernel.folder_watch`: See which files of the project are opened while a stage runs, whoever opens them
 - `mlnb.kernel.forked`: A notebook that is run by a process which was copied from another one
 - `mlnb.kernel.given_parameters`: What papermill was given for a notebook, held against what the notebook declares
+- `mlnb.kernel.group_limits`: What the control groups of a process let it have in the end
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
+- `mlnb.kernel.inherited`: What a child gets from its parent, given to a process that has another one
 - `mlnb.kernel.judgement`: How a notebook ended, from what its cells answered
 - `mlnb.kernel.launch`: All that is decided about a notebook's kernel before there is one
 - `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
@@ -99,6 +102,8 @@ Modules:
 - `mlnb.kernel.papermill_options`: What becomes of each argument that papermill takes, when mlnb runs the notebook
 - `mlnb.kernel.passing_folders`: Folders in the temporary directory that do not outlive who made them
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
+- `mlnb.kernel.private_channels`: A kernel of a run listens on no port, takes no frame without end, and makes no folder
+- `mlnb.kernel.private_places`: Where sockets may lie so that nobody else can reach them, or put his own in their place
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
@@ -106,6 +111,7 @@ Modules:
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.stopping`: Which kernel servers a person may end without taking anything from anybody, and the end of the others
 - `mlnb.kernel.stuck`: Processes of the kernel server that were stopped, and who waits for them
+- `mlnb.kernel.surroundings`: Where a process is and what it may do, and in what two processes differ
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over

@@ -26,8 +26,9 @@ from mlnb.flow.progress import LiveProgress
 from mlnb.flow.run import end_all, run_pipeline
 from mlnb.flow.run_document import stage_error
 from mlnb.flow.selection import select
+from mlnb.kernel.inherited import inherited_settings
 from mlnb.kernel.launch import Launch, kernel_pid
-from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect, inherited_settings, start_server
+from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect, start_server
 from mlnb.kernel.process import kernel_environment
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError

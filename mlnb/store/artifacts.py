@@ -23,7 +23,7 @@ from msgspec import ValidationError, convert
 
 from . import codecs
 from .batches import batch
-from .border import FileName, InnerPath, has_form
+from .border import FileName, InnerPath, has_form, in_words
 from .descriptions import Artifact, TreeFile
 from .digests import canonical_json
 from .disk import disk_errors, make_folder, write_durably
@@ -219,7 +219,7 @@ def tree_of(
     try:
         files = convert(json.loads(data), list[TreeFile])
     except (ValidationError, ValueError, RecursionError) as error:
-        what = f"artifact {artifact.digest[:12]} is no list of files ({error})"
+        what = f"artifact {artifact.digest[:12]} is no list of files ({in_words(error)})"
         raise IntegrityError(what, MAKE_AGAIN) from None
     return {file.path: file.digest for file in files}
 
