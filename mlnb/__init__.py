@@ -6,7 +6,10 @@ Modules:
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
+- `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
+- `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
+- `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.roots`: What a store must keep, and what leads to it
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
