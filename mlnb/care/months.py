@@ -8,21 +8,21 @@ It refuses to believe a clock alone: the newest closed files stay, as many as mo
 
 # %% auto #0
 __all__ = ['AT_HAND', 'LEAST_MONTHS', 'Closed', 'closed_path', 'closed_files', 'closed_lines', 'newest_month', 'has_passed',
-           'close_month', 'compress_old', 'read_months', 'month_before', 'removable', 'to_leaves', 'leaves_in', 'Kept',
-           'read_closed']
+           'close_month', 'compress_old', 'read_months', 'month_before', 'removable', 'to_leaves', 'leaves_in',
+           'removal', 'removal_finding', 'Kept', 'read_closed']
 
 # %% ../../nbs/care/036_months.ipynb #3c5d9d8a
 import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from .chain import BEGINNING, Start, audit_entry, split_lines
-from .merkle import leaf_of
+from .chain import BEGINNING, Finding, Start, audit_entry, split_lines
+from .merkle import leaf_of, root_of
 from ..store.crash_points import reach
 from ..store.digests import sha256
 from ..store.disk import flush_folder, make_folder, write_durably
@@ -199,6 +199,32 @@ def leaves_in(
     except OSError:
         return []
     return [data[at : at + 32] for at in range(0, len(data), 32)]
+
+# %% ../../nbs/care/036_months.ipynb #56d05dd6
+def removal(
+    log_id: str | None,  # SHA-256 of the first line of the log
+    leaves: list[bytes],  # of all lines that will be gone, from the first
+    previous: str,  # SHA-256 of the last of them
+    keep: int,  # months that are kept
+) -> dict:  # `about` of the entry
+    "What the log says when lines were kept long enough."
+    said = {"last": len(leaves), "root": root_of(leaves).hex(), "previous": previous, "log": log_id}
+    return said | {"months": keep, "less_than_asked": keep < LEAST_MONTHS}
+
+
+def removal_finding(
+    leaves: Sequence[bytes],  # of the lines that are gone
+    start: Start,  # what the lines that are left follow from
+    told: list[dict],  # `about` of each entry that told of a removal
+) -> Finding | None:
+    "Whether lines are gone that no entry says were kept long enough."
+    if not leaves:
+        return None
+    root = root_of(leaves).hex()
+    for about in told:
+        if (about.get("last"), about.get("root"), about.get("previous")) == (start.n, root, start.previous):
+            return None
+    return Finding(1, f"entries 1 to {start.n} are gone, and no entry says that they were kept long enough")
 
 # %% ../../nbs/care/036_months.ipynb #eafe85b6
 class Kept(Struct, frozen=True):
