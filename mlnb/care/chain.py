@@ -8,10 +8,11 @@ first line on: for these the [audit log](040_audit.ipynb) keeps a head and signe
 
 # %% auto #0
 __all__ = ['NOTHING', 'BEGINNING', 'new_line', 'audit_entry', 'split_lines', 'Finding', 'torn_mark', 'is_closed', 'Start',
-           'chain_finding']
+           'ignored', 'chain_finding']
 
 # %% ../../nbs/care/030_chain.ipynb #9385c918
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -148,9 +149,14 @@ class Start(NamedTuple):
 BEGINNING = Start()
 
 
+def ignored(entry: dict) -> None:
+    "Take no notice of an entry."
+
+
 def chain_finding(
     lines: list[bytes],  # of the log, without a torn one at its end
     start: Start = BEGINNING,  # what the first of them follows from
+    note: Callable[[dict], None] = ignored,  # gets each entry that is whole
 ) -> Finding | None:  # None when each line follows from the one before
     "The first line that breaks the chain."
     previous = start.previous
@@ -158,6 +164,7 @@ def chain_finding(
         entry, n = audit_entry(line), start.n + place
         if entry is not None:
             found = _line_finding(n, entry, previous)
+            note(entry)
         elif is_closed(lines, place, start.n):
             found = None
         else:
