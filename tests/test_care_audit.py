@@ -11,18 +11,10 @@ import sys
 
 import pytest
 
-from mlnb.care import audit as audit_module
-from mlnb.care.audit import (
-    audit,
-    audit_entry,
-    events,
-    init_audit,
-    log_path,
-    make_checkpoint,
-    new_line,
-    split_lines,
-    verify_log,
-)
+from mlnb.care import log_file
+from mlnb.care.audit import audit, events, init_audit, make_checkpoint, verify_log
+from mlnb.care.chain import audit_entry, new_line, split_lines
+from mlnb.care.log_file import log_path
 from mlnb.care.signing import sign
 from mlnb.care.violations import evidence_digests, report_violation, violation_page, violations
 from mlnb.store.digests import canonical_json, sha256
@@ -315,7 +307,7 @@ def test_disk_that_takes_half_a_line_is_one_clear_error_and_the_log_goes_on(stor
         written.append(real(handle, data[:50]))
         return 50
 
-    monkeypatch.setattr(audit_module.os, "write", full)
+    monkeypatch.setattr(log_file.os, "write", full)
     with pytest.raises(StoreError, match="no room left"):
         audit(store, "run", run="r1")
     monkeypatch.undo()

@@ -220,11 +220,13 @@ def removal_finding(
     "Whether lines are gone that no entry says were kept long enough."
     if not leaves:
         return None
-    root = root_of(leaves).hex()
-    for about in told:
-        if (about.get("last"), about.get("root"), about.get("previous")) == (start.n, root, start.previous):
-            return None
-    return Finding(1, f"entries 1 to {start.n} are gone, and no entry says that they were kept long enough")
+    root, n = root_of(leaves).hex(), start.n
+    about = next((one for one in told if (one.get("last"), one.get("root")) == (n, root)), None)
+    if about is None:
+        return Finding(1, f"entries 1 to {n} are gone, and no entry says that they were kept long enough")
+    if about.get("previous") != start.previous:
+        return Finding(n + 1, f"entry {n + 1} is not the one that followed those that are kept no longer")
+    return None
 
 # %% ../../nbs/care/036_months.ipynb #eafe85b6
 class Kept(Struct, frozen=True):
