@@ -25,8 +25,8 @@ from ..care.chain import Finding
 from ..care.log_file import Log
 from ..care.merkle import consistency_proof
 from ..care.notes import LONGEST_NOTE, Verifier, read_verifier
-from ..care.signing import lowest, trusted_keys
-from ..care.tree_heads import compare_heads, leaves_of, origin_of, read_heads, signed_head
+from ..care.signing import trusted_keys
+from ..care.tree_heads import compare_heads, known_origin, leaves_of, origin_of, read_heads, signed_head
 from .remote import Remote, open_remote, read_remote, sizes_below, write_remote
 from ..store.disk import disk_errors, flush_folder, make_folder, write_durably
 from ..store.errors import IntegrityError, StoreError, UsageError
@@ -250,10 +250,8 @@ def refuse_other_log(
     remote: Remote,  # that is pushed to
 ) -> None:  # raises `IntegrityError`
     "Stop when a remote knows another log of this store, or a longer one."
-    if not (lowest(store).root / "audit-origin").exists():
-        return
-    origin = origin_of(store)
-    texts = heads_at(remote, origin)
+    origin = known_origin(store)
+    texts = heads_at(remote, origin) if origin else []
     if texts:
         try:
             checked_against(sound_log(store)[0], texts, remote.url, origin, trusted_keys(store))

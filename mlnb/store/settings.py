@@ -45,6 +45,8 @@ class Project(Struct, frozen=True):
     remote: str | None = None  # where results are shared: a folder, a URL, or `env:NAME`
     trusted_keys: str = ""  # whose results are taken, as written: `NAME KEY, NAME KEY`
     strict: bool = False  # whether a stage that uses what is not declared fails
+    witnesses: str = ""  # who is asked to co-sign the audit log: `NAME+HASH+KEY, …`
+    audit_months: str = ""  # after how many months its lines may go; empty = never
 
 # %% ../../nbs/store/280_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -72,7 +74,10 @@ def read_ini(
 
 # %% ../../nbs/store/280_settings.ipynb #ee62dc48
 KNOWN_KEYS = {
-    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict"),
+    "mlnb": (
+        *("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict"),
+        *("witnesses", "audit_months"),
+    ),
     "pipeline": ("notebooks",),
     "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout"),
 }  # kind of section -> keys
@@ -339,6 +344,8 @@ def _project_of(root: Path, sections: Sections) -> Project:
         remote=main.get("remote"),
         trusted_keys=main.get("trusted_keys", ""),
         strict=main.get("strict") == "true",
+        witnesses=main.get("witnesses", ""),
+        audit_months=main.get("audit_months", ""),
     )
 
 # %% ../../nbs/store/280_settings.ipynb #ee0c006c
