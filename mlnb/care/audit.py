@@ -349,6 +349,7 @@ def verify_log(
     kept: tuple[Path, ...] = (),  # files of checkpoints that were kept elsewhere
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     elsewhere: Elsewhere = NOTHING_KEPT,  # tree heads that were kept elsewhere
+    with_runs: bool = False,  # whether what runs left in the store is compared
 ) -> dict:  # as `log_report` makes it
     "Check the whole log."
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -357,7 +358,7 @@ def verify_log(
     checkpoints = checkpoints_of(store, (*kept, *elsewhere.files))
     wrong, signed_to = _checkpoint_findings(log, reading.log_id(log), checkpoints, trusted)
     said = compare_heads(log, elsewhere.heads)
-    untold = untold_runs(lowest(store), reading.told)
+    untold = untold_runs(lowest(store), reading.told) if with_runs else Untold()
     traces = filter(None, [untold_finding(untold, log.n)])
     findings += [*wrong, *said.findings, *elsewhere.refused, *traces]
     said = said._replace(signed_to=max(signed_to, said.signed_to))

@@ -183,7 +183,9 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
 
     project, store, _ = open_project()
     elsewhere = asked_places(project, store, anchor)
-    found = verify_log(store, checkpoint_files(checkpoint), trusted_by(project, store), elsewhere)
+    found = verify_log(
+        store, checkpoint_files(checkpoint), trusted_by(project, store), elsewhere, with_runs=True
+    )
     code = 5 if found["state"] == "bad" else 0
     n = counted(found["entries"], "entry").replace("entrys", "entries")
     notes = (complaint(found["message"], log_mend(found)),) if found["message"] else ()
