@@ -20,6 +20,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from .disk import disk_errors
 from .errors import DefinitionError, Problem, UsageError, did_you_mean
 from .names import is_name
 from .objects import Store, open_store
@@ -63,7 +64,8 @@ def read_ini(
     )
     parser.optionxform = str
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
+        with disk_errors(path):
+            parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
     except (configparser.Error, UnicodeDecodeError) as error:
         why = without_secrets(" ".join(str(error).split()))
         mend = "correct that line; sections are `[name]`, settings `key = value`"
