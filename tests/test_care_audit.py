@@ -130,6 +130,21 @@ def test_random_edits_of_the_log_are_all_found(store):
 
 
 @pytest.mark.slow
+def test_eight_writers_of_a_thousand_events_each_keep_one_chain(store):
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=write_many, args=(store.root, f"w{n}", 1000)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(600)
+    assert [worker.exitcode for worker in workers] == [0] * 8
+    found = events(store)
+    assert [e["n"] for e in found] == list(range(1, 8001))
+    assert len({e["about"]["run"] for e in found}) == 8000
+    assert verify_log(store)["state"] == "ok"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_thousand_random_edits_of_the_log_are_all_found(store, record_property, seed):
     record_property("times", all_edits_found(filled(store), 2000, seed=100 + seed))

@@ -78,7 +78,8 @@ def closed_lines(
         text = gzip.decompress(data) if closed.form == "jsonl.gz" else data
     except (OSError, EOFError, zlib.error):
         return []
-    return split_lines(text)[0]
+    lines, is_ended = split_lines(text)
+    return lines if is_ended else lines[:-1]
 
 # %% ../../nbs/care/036_months.ipynb #58368621
 _MONTH = re.compile(rb'"at_utc":"(\d{4}-\d{2})')
