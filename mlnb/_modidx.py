@@ -267,6 +267,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mlnb/care/tree_heads.py'),
                                       'mlnb.care.tree_heads._log_verifiers': ( 'care/tree_heads.html#_log_verifiers',
                                                                                'mlnb/care/tree_heads.py'),
+                                      'mlnb.care.tree_heads._unwitnessed': ('care/tree_heads.html#_unwitnessed', 'mlnb/care/tree_heads.py'),
                                       'mlnb.care.tree_heads.compare_heads': ( 'care/tree_heads.html#compare_heads',
                                                                               'mlnb/care/tree_heads.py'),
                                       'mlnb.care.tree_heads.known_origin': ('care/tree_heads.html#known_origin', 'mlnb/care/tree_heads.py'),

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field
 
 from .chain import NOTHING, Finding, audit_entry, chain_finding, new_line, torn_mark
-from .evidence import Told, Untold, untold_finding, untold_runs
+from .evidence import NONE_UNTOLD, Told, Untold, untold_finding, untold_runs
 from mlnb.care.log_file import (
     Log,
     LogEnd,
@@ -288,7 +288,7 @@ def log_report(
     log: Log,  # as it was read
     findings: list[Finding],  # first bad line first; empty when it is good
     signed_to: int,  # number of the last entry that somebody vouches for
-    untold: Untold = Untold(),
+    untold: Untold = NONE_UNTOLD,  # what runs left and no entry tells
 ) -> dict:  # `state`, `first_bad`, `message` and what they rest on
     "What a check of the log found, as a document."
     state, message = _state_of_log(log, untold, findings)
@@ -313,7 +313,7 @@ def log_report(
 class Elsewhere(NamedTuple):
     "What was kept of a log where its owner cannot write."
 
-    files: tuple[Path, ...] = ()  # checkpoints
+    files: tuple[Path, ...] = ()  # those of checkpoints
     heads: tuple[Vouched, ...] = ()  # tree heads that count
     refused: tuple[Finding, ...] = ()  # why others do not
 
@@ -358,7 +358,7 @@ def verify_log(
     checkpoints = checkpoints_of(store, (*kept, *elsewhere.files))
     wrong, signed_to = _checkpoint_findings(log, reading.log_id(log), checkpoints, trusted)
     said = compare_heads(log, elsewhere.heads)
-    untold = untold_runs(lowest(store), reading.told) if with_runs else Untold()
+    untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
     traces = filter(None, [untold_finding(untold, log.n)])
     findings += [*wrong, *said.findings, *elsewhere.refused, *traces]
     said = said._replace(signed_to=max(signed_to, said.signed_to))

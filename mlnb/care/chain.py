@@ -149,7 +149,9 @@ class Start(NamedTuple):
 BEGINNING = Start()
 
 
-def ignored(entry: dict) -> None:
+def ignored(
+    entry: dict,  # any event of a log
+) -> None:
     "Take no notice of an entry."
 
 

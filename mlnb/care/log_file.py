@@ -78,7 +78,7 @@ def _last_closed(store: Store) -> tuple[int, bytes]:
 
 
 def log_tail(
-    store: Store,  # whose log
+    store: Store,  # whose log is looked at
     handle: int,  # its current file, open
 ) -> tuple[int, bytes, bool]:  # number of lines, the last one, whether it is ended
     "The last line; the whole file is read only when that line cannot say its own number."

@@ -17,7 +17,7 @@ from hashlib import sha256 as hasher
 # %% ../../nbs/care/032_merkle.ipynb #0ab8dd39
 def leaf_of(
     line: bytes,  # of the log, without the newline
-) -> bytes:  # 32 bytes
+) -> bytes:  # of 32 bytes
     "Hash a line as a leaf."
     return hasher(b"\0" + line).digest()
 

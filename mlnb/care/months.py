@@ -24,7 +24,6 @@ from msgspec import Struct
 from .chain import BEGINNING, Finding, Start, audit_entry, split_lines
 from .merkle import leaf_of, root_of
 from ..store.crash_points import reach
-from ..store.digests import sha256
 from ..store.disk import flush_folder, make_folder, write_durably
 from ..store.errors import DefinitionError, Problem
 
@@ -173,7 +172,7 @@ def removable(
     files: list[Closed],  # of a log, in order
     newest: str,  # month of the newest line of the log
     keep: int,  # months that are kept
-) -> list[Closed]:  # in order
+) -> list[Closed]:  # the oldest comes first
     "The closed files that were kept long enough."
     found: list[Closed] = []
     for one in files[: max(0, len(files) - keep)]:

@@ -172,8 +172,8 @@ def signers(
 def with_signature(
     note: Note,  # as it is so far
     name: str,  # under which the key is known
-    key: Any,  # an `Ed25519PrivateKey`
-    kind: int = LOG_KEY,  # or `WITNESS_KEY`
+    key: Any,  # private, an `Ed25519PrivateKey`
+    kind: int = LOG_KEY,  # `LOG_KEY` or `WITNESS_KEY`
     at_s: int | None = None,  # when the witness looked [s]; None = now
 ) -> Note:
     "Sign a note, as a log or as a witness."
@@ -189,7 +189,7 @@ def with_signature(
 class TreeHead(NamedTuple):
     "What a log was at some moment."
 
-    origin: str  # which log
+    origin: str  # which log it was
     n: int  # number of its lines
     root: bytes  # of the tree over them [32 bytes]
 

@@ -36,7 +36,7 @@ def _drop(store: Store, closed: Closed) -> bool:
 
 # %% ../../nbs/care/045_retention.ipynb #3840197b
 def drop_months(
-    store: Store,  # whose log
+    store: Store,  # whose log is cut
     keep: int | None,  # months that are kept; None = all
 ) -> dict:  # `entries` and `bytes` that were removed
     "Remove the lines of a log that were kept long enough."

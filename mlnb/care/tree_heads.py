@@ -36,7 +36,7 @@ from ..store.objects import Store
 
 # %% ../../nbs/care/039_tree_heads.ipynb #41a771a9
 def known_origin(
-    store: Store,  # whose log
+    store: Store,  # whose log is meant
 ) -> str | None:  # None when it has no name yet
     "The name of a log, such as `mlnb/3fa94c0d12e7b865`."
     with suppress(FileNotFoundError):
@@ -45,7 +45,7 @@ def known_origin(
 
 
 def origin_of(
-    store: Store,  # whose log
+    store: Store,  # whose log is meant
 ) -> str:  # such as `mlnb/3fa94c0d12e7b865`
     "The name of a log; given when it has none."
     if known_origin(store) is None:
@@ -76,7 +76,7 @@ class Vouched(NamedTuple):
 
     head: TreeHead  # what the log was
     by: str  # who signed it
-    witnesses: tuple[str, ...]  # who watched
+    witnesses: tuple[str, ...]  # who watched the log
 
 
 def _log_verifiers(origin: str, trusted: Mapping[str, str]) -> dict[Verifier, str]:
@@ -142,6 +142,14 @@ def compare_heads(
     return HeadsReport(findings, fitting[-1].n if fitting else 0, witnessed, tuple(fitting))
 
 # %% ../../nbs/care/039_tree_heads.ipynb #558ad17c
+def _unwitnessed(found: list[Vouched], where: str, witnesses: Sequence[Verifier]) -> list[Finding]:
+    "Say that witnesses are asked for and none of them signed."
+    if not witnesses or not found or any(one.witnesses for one in found):
+        return []
+    names = ", ".join(one.name for one in witnesses)
+    return [Finding(None, f"no witness signed a checkpoint at {where}; asked for: {names}")]
+
+
 def read_heads(
     texts: Sequence[str],  # notes that lie at a place
     where: str,  # that place, as it may be shown
@@ -161,7 +169,4 @@ def read_heads(
             refused.append(Finding(None, f"{error.message} ({where})"))
     if not found and not refused:
         refused.append(Finding(None, f"{where} has no checkpoint of this log ({origin})"))
-    if witnesses and found and not any(one.witnesses for one in found):
-        names = ", ".join(one.name for one in witnesses)
-        refused.append(Finding(None, f"no witness signed a checkpoint at {where}; asked for: {names}"))
-    return found, refused
+    return found, refused + _unwitnessed(found, where, witnesses)

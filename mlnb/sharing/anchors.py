@@ -191,7 +191,7 @@ def kept_elsewhere(
     origin: str,  # of the log
     trusted: Mapping[str, str],  # name by key
     witnesses: Sequence[Verifier] = (),  # whose word is asked for
-) -> Elsewhere:  # for `verify_log`
+) -> Elsewhere:  # what `verify_log` is given
     "What places know of a log."
     heads, refused = [], []
     for place in places:
@@ -224,10 +224,10 @@ def checked_against(
 
 
 def anchor(
-    store: Store,  # whose log
+    store: Store,  # whose log is anchored
     place: Place,  # where its tree head is kept
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-) -> dict:  # what was written; raises `UsageError`, `IntegrityError`, `StoreError`
+) -> dict:  # what was written; raises `MlnbError`s of all kinds
     "Write what the log is now to a place, and into the log that it was written."
     (log, _), origin = sound_log(store), origin_of(store)
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -248,7 +248,7 @@ def anchor(
 def refuse_other_log(
     store: Store,  # that is pushed
     remote: Remote,  # that is pushed to
-) -> None:  # raises `IntegrityError`
+) -> None:  # raises `IntegrityError` in that case
     "Stop when a remote knows another log of this store, or a longer one."
     origin = known_origin(store)
     texts = heads_at(remote, origin) if origin else []

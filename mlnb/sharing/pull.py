@@ -243,7 +243,7 @@ _MOST_NAMED = 1000  # runs that one entry names
 
 def named_runs(
     store: Store,  # that is asked
-) -> set[str]:  # ids
+) -> set[str]:  # ids of runs
     "Every run that a document or a record of a store names."
     return {*run_ids(store), *records_by_run(store)}
 

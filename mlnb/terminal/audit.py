@@ -108,8 +108,8 @@ def answer_anchor(
     ],
 ) -> Answer:
     "Keep elsewhere what the log is, so that witnesses can sign it."
-    from mlnb.sharing.anchors import anchor, place_of
     from mlnb.care.tree_heads import origin_of
+    from mlnb.sharing.anchors import anchor, place_of
 
     project, store, _ = open_project()
     with writing(place):
