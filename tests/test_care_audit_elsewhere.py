@@ -18,7 +18,7 @@ from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.notes import WITNESS_KEY, Verifier, read_note, with_signature
 from mlnb.care.signing import trusted_keys
 from mlnb.care.tree_heads import origin_of, signed_head, vouched
-from mlnb.sharing.anchors import anchor, heads_at, kept_elsewhere, place_of
+from mlnb.sharing.anchors import anchor, anchor_place, heads_at, kept_elsewhere
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import open_remote
@@ -265,7 +265,7 @@ def place(request, store, tmp_path):
         "url": f"memory://{tmp_path.name}",
         "git": "git",
     }
-    return place_of(names[request.param], origin_of(store), root)
+    return anchor_place(names[request.param], origin_of(store), root)
 
 
 def asked(store, place, **more):
@@ -299,7 +299,7 @@ def test_anchor_of_a_log_whose_name_went_with_it_is_a_finding(store, place):
 @pytest.mark.parametrize("damage", ["", "no note\n", "mlnb/x\n1\n\n", "\n\n\n", "\x00" * 50, "— a b\n"])
 def test_place_with_anything_else_in_it_vouches_for_nothing(store, tmp_path, damage):
     (tmp_path / "log.txt").write_text(damage)
-    found = verify_log(store, elsewhere=asked(store, place_of(f"{tmp_path}/log.txt", "x", tmp_path)))
+    found = verify_log(store, elsewhere=asked(store, anchor_place(f"{tmp_path}/log.txt", "x", tmp_path)))
     assert (found["state"], found["first_bad"]) == ("bad", None)
 
 
@@ -309,14 +309,14 @@ def test_note_signed_by_a_stranger_counts_for_nothing(store, tmp_path):
     (other.root / "audit-origin").write_text(origin_of(store) + "\n")
     path = tmp_path / "log.txt"
     path.write_text(str(signed_head(other, read_log(other))))
-    found = verify_log(store, elsewhere=asked(store, place_of(str(path), origin_of(store), tmp_path)))
+    found = verify_log(store, elsewhere=asked(store, anchor_place(str(path), origin_of(store), tmp_path)))
     assert "signed by nobody who is trusted" in found["message"]
 
 
 def test_witness_that_is_asked_for_must_have_signed_and_signed_well(store, tmp_path):
     path, key = tmp_path / "log.txt", Ed25519PrivateKey.generate()
     watch = Verifier("witness.example/w1", WITNESS_KEY, key.public_key().public_bytes_raw())
-    where = place_of(str(path), origin_of(store), tmp_path)
+    where = anchor_place(str(path), origin_of(store), tmp_path)
     anchor(store, where)
     found = verify_log(store, elsewhere=asked(store, where, witnesses=[watch]))
     assert (found["state"], found["message"][:35]) == ("bad", "no witness signed a checkpoint at " + "/")
@@ -451,7 +451,7 @@ def test_witnesses_of_the_settings_are_read_strictly(project, asked, tmp_path):
 
 
 def test_event_of_an_anchor_names_place_length_and_root(store, tmp_path):
-    anchor(store, place_of(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
+    anchor(store, anchor_place(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
     about = events(store, "anchor")[0]["about"]
     assert (about["lines"], len(about["root"]), about["where"]) == (6, 44, f"{tmp_path}/log.txt")
 
@@ -470,7 +470,7 @@ def test_kill_between_an_anchor_and_its_entry_leaves_both_good(store, tmp_path):
     path = str(tmp_path / "log.txt")
     done = subprocess.run([sys.executable, "-c", KILLED, str(store.root), path], timeout=60, env=os.environ)
     assert done.returncode == -signal.SIGKILL
-    where = place_of(path, origin_of(store), tmp_path)
+    where = anchor_place(path, origin_of(store), tmp_path)
     assert (checked(store, elsewhere=asked(store, where))["signed_to"], events(store, "anchor")) == (6, [])
     assert anchor(store, where)["n"] == 6
 
@@ -479,7 +479,7 @@ def test_log_that_does_not_verify_is_not_anchored(store, tmp_path):
     data = log_path(store).read_bytes()
     log_path(store).write_bytes(data.replace(b'"init"', b'"gone"', 1))
     with pytest.raises(IntegrityError, match="entry 1 was changed"):
-        anchor(store, place_of(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
+        anchor(store, anchor_place(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
     assert not (tmp_path / "log.txt").exists()
 
 
@@ -487,7 +487,7 @@ def test_anchor_without_a_key_says_how_to_make_one(tmp_path):
     store = open_store(tmp_path / "none")
     audit(store, "run", run="r")
     with pytest.raises(UsageError) as refused:
-        anchor(store, place_of(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
+        anchor(store, anchor_place(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
     assert "mlnb audit init" in refused.value.mend and not (tmp_path / "log.txt").exists()
 
 

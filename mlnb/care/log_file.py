@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from .chain import BEGINNING, Finding, Start, audit_entry, split_lines
 from mlnb.care.months import (
-    Kept,
+    KeptLines,
     close_month,
     closed_files,
     closed_lines,
@@ -217,7 +217,7 @@ class Log(NamedTuple):
         return sha256(self.lines[place]) if 0 <= place < len(self.lines) else None
 
 # %% ../../nbs/care/037_log_file.ipynb #ee26f112
-def _locked_content(store: Store) -> tuple[Kept, bytes, Head]:
+def _locked_content(store: Store) -> tuple[KeptLines, bytes, Head]:
     "Closed files, the current one and the head, read while nobody adds to them."
     path = log_path(store)
     try:

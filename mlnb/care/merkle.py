@@ -25,7 +25,7 @@ def leaf_of(
 Leaves = Sequence[bytes]  # digests of lines, in order
 
 
-def _joined(left: bytes, right: bytes) -> bytes:
+def _node_above(left: bytes, right: bytes) -> bytes:
     "Hash two nodes as the one above them."
     return hasher(b"\1" + left + right).digest()
 
@@ -34,7 +34,7 @@ def _level_above(nodes: Leaves) -> list[bytes]:
     "The next level of a tree."
     pairs = zip(nodes[::2], nodes[1::2], strict=False)
     alone = [nodes[-1]] if len(nodes) % 2 else []
-    return [_joined(left, right) for left, right in pairs] + alone
+    return [_node_above(left, right) for left, right in pairs] + alone
 
 
 def root_of(
@@ -51,7 +51,7 @@ def _added(row: list[tuple[int, bytes]], leaf: bytes) -> None:
     "Add a leaf to a row of full trees, each its size and its root."
     size, node = 1, leaf
     while row and row[-1][0] == size:
-        node = _joined(row.pop()[1], node)
+        node = _node_above(row.pop()[1], node)
         size *= 2
     row.append((size, node))
 
@@ -60,7 +60,7 @@ def _row_root(row: list[tuple[int, bytes]]) -> bytes:
     "The root above a row of full trees."
     node = row[-1][1]
     for _, left in reversed(row[:-1]):
-        node = _joined(left, node)
+        node = _node_above(left, node)
     return node
 
 
@@ -109,9 +109,9 @@ def included_root(
     cut, last = _cut_of(n), proof[-1]
     if place < cut:
         left = included_root(leaf, place, cut, proof[:-1])
-        return left and _joined(left, last)
+        return left and _node_above(left, last)
     right = included_root(leaf, place - cut, n - cut, proof[:-1])
-    return right and _joined(last, right)
+    return right and _node_above(last, right)
 
 # %% ../../nbs/care/032_merkle.ipynb #1c613a2c
 def _subproof(leaves: Leaves, n: int, is_whole: bool) -> list[bytes]:
@@ -144,10 +144,10 @@ def _both_roots(n: int, m: int, old: bytes | None, proof: list[bytes]) -> Roots:
     cut = _cut_of(m)
     if n <= cut:
         older, newer = _both_roots(n, cut, old, proof)
-        return older, _joined(newer, proof.pop(0))
+        return older, _node_above(newer, proof.pop(0))
     older, newer = _both_roots(n - cut, m - cut, None, proof)
     left = proof.pop(0)
-    return _joined(left, older), _joined(left, newer)
+    return _node_above(left, older), _node_above(left, newer)
 
 
 def is_consistent(

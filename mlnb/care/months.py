@@ -9,7 +9,7 @@ It refuses to believe a clock alone: the newest closed files stay, as many as mo
 # %% auto #0
 __all__ = ['AT_HAND', 'LEAST_MONTHS', 'Closed', 'closed_path', 'closed_files', 'closed_lines', 'newest_month', 'has_passed',
            'close_month', 'compress_old', 'read_months', 'month_before', 'removable', 'to_leaves', 'leaves_in',
-           'removal', 'removal_finding', 'Kept', 'read_closed']
+           'removal', 'removal_finding', 'KeptLines', 'read_closed']
 
 # %% ../../nbs/care/036_months.ipynb #3c5d9d8a
 import gzip
@@ -28,8 +28,8 @@ from ..store.disk import flush_folder, make_folder, write_durably
 from ..store.errors import DefinitionError, Problem
 
 # %% ../../nbs/care/036_months.ipynb #6ef7a67a
-_NAME = re.compile(r"(\d{12})-(\d{12})\.([0-9]{4}-[0-9]{2})\.(jsonl|jsonl\.gz|leaves)")
-_FORMS = ("jsonl", "jsonl.gz", "leaves")  # which of two counts, after a crash in between
+_CLOSED_NAME = re.compile(r"(\d{12})-(\d{12})\.([0-9]{4}-[0-9]{2})\.(jsonl|jsonl\.gz|leaves)")
+_LINE_FORMS = ("jsonl", "jsonl.gz", "leaves")  # which of two counts, after a crash in between
 
 
 class Closed(Struct, frozen=True):
@@ -62,8 +62,8 @@ def closed_files(
     "The closed files of a log."
     folder, found = audit_folder / "closed", {}
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    matches = [match for match in map(_NAME.fullmatch, names) if match]
-    for match in sorted(matches, key=lambda one: (int(one[1]), -_FORMS.index(one[4]))):
+    matches = [match for match in map(_CLOSED_NAME.fullmatch, names) if match]
+    for match in sorted(matches, key=lambda one: (int(one[1]), -_LINE_FORMS.index(one[4]))):
         found[int(match[1])] = Closed(folder / match[0], int(match[1]), int(match[2]), match[3], match[4])
     return list(found.values())
 
@@ -229,7 +229,7 @@ def removal_finding(
     return None
 
 # %% ../../nbs/care/036_months.ipynb #eafe85b6
-class Kept(Struct, frozen=True):
+class KeptLines(Struct, frozen=True):
     "What the closed files of a log hold."
 
     leaves: list[bytes]  # of the lines that were removed
@@ -245,7 +245,7 @@ class Kept(Struct, frozen=True):
 
 def read_closed(
     audit_folder: Path,  # of a log
-) -> Kept:
+) -> KeptLines:
     "Read the closed files of a log."
     leaves: list[bytes] = []
     lines: list[bytes] = []
@@ -254,4 +254,4 @@ def read_closed(
             leaves += leaves_in(one)
         else:
             lines += closed_lines(one)
-    return Kept(leaves, lines)
+    return KeptLines(leaves, lines)

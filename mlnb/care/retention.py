@@ -9,7 +9,7 @@ It removes nothing without that setting, nothing from a log that does not verify
 __all__ = ['drop_months']
 
 # %% ../../nbs/care/045_retention.ipynb #2201bdd7
-from .audit import Reading, audit, sound_log
+from .audit import LogReading, audit, sound_log
 from .log_file import Log, locked_log, log_path
 from .merkle import leaf_of
 from .months import Closed, closed_files, closed_lines, newest_month, removable, removal, to_leaves
@@ -19,7 +19,7 @@ from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 
 # %% ../../nbs/care/045_retention.ipynb #a44621cd
-def _tell_removal(store: Store, log: Log, reading: Reading, lines: list[bytes], keep: int) -> None:
+def _tell_removal(store: Store, log: Log, reading: LogReading, lines: list[bytes], keep: int) -> None:
     "Say which lines were kept long enough."
     leaves = [*log.leaves, *map(leaf_of, lines)]
     audit(store, "retention", **removal(reading.log_id(log), leaves, sha256(lines[-1]), keep))

@@ -107,13 +107,13 @@ def answer_anchor(
         str, typer.Argument(metavar="FILE|URL|git", help="A file, a folder (ends in /), a URL, or `git`.")
     ],
 ) -> Answer:
-    "Keep elsewhere what the log is, so that witnesses can sign it."
+    "Keep elsewhere what the log is, for witnesses to sign."
     from mlnb.care.tree_heads import origin_of
-    from mlnb.sharing.anchors import anchor, place_of
+    from mlnb.sharing.anchors import anchor, anchor_place
 
     project, store, _ = open_project()
     with writing(place):
-        where = place_of(place, origin_of(store), project.root)
+        where = anchor_place(place, origin_of(store), project.root)
         found = anchor(store, where, trusted_by(project, store))
     line = f"{found['where']}: {counted(found['n'], 'line')} of the log {found['origin']}"
     return Answer(found, lambda: print(line))
@@ -150,11 +150,11 @@ def asked_places(
     "What is known of the log at the places that were named, and at the remote if it answers."
     from mlnb.care.audit import Elsewhere
     from mlnb.care.tree_heads import known_origin
-    from mlnb.sharing.anchors import kept_elsewhere, place_at, place_of, read_witnesses
+    from mlnb.sharing.anchors import anchor_place, kept_elsewhere, place_at, read_witnesses
 
     origin = known_origin(store) or "a log without a name"
     trusted, witnesses = trusted_by(project, store), read_witnesses(project.witnesses)
-    places = [place_of(written, origin, project.root) for written in anchors or ()]
+    places = [anchor_place(written, origin, project.root) for written in anchors or ()]
     named = kept_elsewhere(places, origin, trusted, witnesses)
     own = own_remote(project)
     at_remote = place_at(own, origin) if own else None
