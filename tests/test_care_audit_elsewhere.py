@@ -462,7 +462,7 @@ from mlnb.sharing import anchors
 from mlnb.store.objects import open_store
 store = open_store(sys.argv[1])
 anchors.audit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-anchors.anchor(store, anchors.place_of(sys.argv[2], anchors.origin_of(store), anchors.Path(".")))
+anchors.anchor(store, anchors.anchor_place(sys.argv[2], anchors.origin_of(store), anchors.Path(".")))
 """
 
 
