@@ -5,10 +5,17 @@ Modules:
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
+- `mlnb.care.evidence`: What the store knows of runs that the log does not tell
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
+- `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
+- `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
+- `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
+- `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
+- `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
+- `mlnb.care.tree_heads`: What a log was, signed, for whoever keeps it elsewhere
 - `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
@@ -182,6 +189,7 @@ Modules:
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
+- `mlnb.sharing.anchors`: Keep what the audit log was where its owner cannot change it, and ask there
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file

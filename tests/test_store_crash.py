@@ -333,4 +333,6 @@ def test_points_are_all_passed_by_some_test():
         "gc.looked",
         "gc.emptied",
         "quarantine.moved",
+        "audit.closed",
+        "audit.exchanged",
     }

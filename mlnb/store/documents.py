@@ -15,7 +15,7 @@ from typing import Any
 
 from .digests import sha256
 from .disk import OddFileError, read_plain
-from .errors import IntegrityError
+from .errors import IntegrityError, StoreError
 
 # %% ../../nbs/store/090_documents.ipynb #cb4d1bf2
 FOLDERS = ("records", "refs", "runs")  # of the store, that hold sealed documents
@@ -68,14 +68,18 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+_MOVE_AWAY = "move it away; what should stand there is made again"
+
+
 def read_json(
     path: Path,  # a record, a ref or the document of a run
 ) -> dict[str, Any]:  # without its seal; raises `IntegrityError`
     "Read one of the store's own files, verified."
     try:
         data = read_plain(path, follows=True)
-    except OddFileError as error:
-        raise IntegrityError(error.message, "move it away; what should stand there is made again") from error
+    except StoreError as error:
+        mend = _MOVE_AWAY if isinstance(error, OddFileError) else error.mend
+        raise IntegrityError(error.message, mend) from error
     has_seal = is_sealed(data)
     found = _parsed(data) if not has_seal or is_sound(path, data) else None
     if found is None:

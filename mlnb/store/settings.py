@@ -20,6 +20,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from .disk import disk_errors
 from .errors import DefinitionError, Problem, UsageError, did_you_mean
 from .names import is_name
 from .objects import Store, open_store
@@ -47,6 +48,8 @@ class Project(Struct, frozen=True):
     trusted_keys: str = ""  # whose results are taken, as written: `NAME KEY, NAME KEY`
     strict: bool = False  # whether a stage that uses what is not declared fails
     limits: ValueLimits = DEFAULT_LIMITS  # what values may grow to when they are read
+    witnesses: str = ""  # who is asked to co-sign the audit log: `NAME+HASH+KEY, …`
+    audit_months: str = ""  # after how many months its lines may go; empty = never
 
 # %% ../../nbs/store/280_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -63,7 +66,8 @@ def read_ini(
     )
     parser.optionxform = str
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
+        with disk_errors(path):
+            parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
     except (configparser.Error, UnicodeDecodeError) as error:
         why = without_secrets(" ".join(str(error).split()))
         mend = "correct that line; sections are `[name]`, settings `key = value`"
@@ -74,7 +78,10 @@ def read_ini(
 
 # %% ../../nbs/store/280_settings.ipynb #ee62dc48
 KNOWN_KEYS = {
-    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict", "limits"),
+    "mlnb": (
+        *("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict", "limits"),
+        *("witnesses", "audit_months"),
+    ),
     "pipeline": ("notebooks",),
     "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout"),
 }  # kind of section -> keys
@@ -353,6 +360,8 @@ def _project_of(root: Path, sections: Sections) -> Project:
         trusted_keys=main.get("trusted_keys", ""),
         strict=main.get("strict") == "true",
         limits=limits_of(main.get("limits", "")),
+        witnesses=main.get("witnesses", ""),
+        audit_months=main.get("audit_months", ""),
     )
 
 # %% ../../nbs/store/280_settings.ipynb #ee0c006c
