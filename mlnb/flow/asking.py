@@ -167,9 +167,9 @@ def sources_loaded(
     found: dict[str, list[str]] = {}
     for pipeline in pipelines:
         for stage in pipeline.stages.values():
-            names = {parse_name(w)._replace(ref=None) for w in stage.loads}
-            own = {n.name for n in names if n.pipeline in (None, pipeline.name)} - {*pipeline.savers}
-            for name in sorted(own & project.sources.keys()):
+            names = map(parse_name, stage.loads)
+            own = {n.name for n in names if n.pipeline in (None, pipeline.name)} & project.sources.keys()
+            for name in sorted(own - pipeline.savers.keys()):
                 found.setdefault(name, []).append(f"{pipeline.name}/{stage.name}")
     return found
 

@@ -242,14 +242,13 @@ def find_mistake(
 
 def _own_mistake(name: str, own: str, around: Surroundings) -> tuple[str, str] | None:
     "What is wrong with a name of the stage's own pipeline."
-    known = [*around.savers, *around.project.sources]
-    if name in known:
+    if name in around.savers or name in around.project.sources:
         return None
     mend = where_else(name, around.look(own))
     for other in around.project.pipelines:
         if not mend and other != own and name in around.look(other).saved:
             mend = f'write `load("{other}/{name}")` for that of pipeline {other}'
-    return "which no stage saves", mend_of_name(name, mend, known)
+    return "which no stage saves", mend_of_name(name, mend, [*around.savers, *around.project.sources])
 
 
 def mend_of_name(

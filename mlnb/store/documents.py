@@ -12,6 +12,8 @@ __all__ = ['FOLDERS', 'PREFIX', 'SUFFIX', 'LENGTH', 'place_in_store', 'sealed', 
 import json
 from pathlib import Path
 
+import msgspec
+
 from .digests import sha256
 from .disk import OddFileError, read_plain
 from .errors import IntegrityError
@@ -33,12 +35,21 @@ PREFIX, SUFFIX = b'{"sha256": "', b'",\n'
 LENGTH = len(PREFIX) + 64 + len(SUFFIX)  # of the first line [bytes]
 
 
+def _in_lines(document: dict) -> bytes:
+    "A document as `json.dumps` writes it with `indent=1`."
+    text = json.dumps(document, allow_nan=False).encode()
+    try:
+        return msgspec.json.format(text, indent=1)
+    except msgspec.DecodeError:  # half a character
+        return json.dumps(document, indent=1, allow_nan=False).encode()
+
+
 def sealed(
     path: Path,  # where the document will stand
     document: dict,  # plain JSON, at least one member, none called `sha256`
 ) -> bytes:  # its file; raises `ValueError` for NaN
     "Write a document with its seal."
-    rest = json.dumps(document, indent=1, allow_nan=False).encode().removeprefix(b"{\n")
+    rest = _in_lines(document).removeprefix(b"{\n")
     return PREFIX + sha256(place_in_store(path).encode() + b"\n" + rest).encode() + SUFFIX + rest
 
 # %% ../../nbs/store/090_documents.ipynb #0577937b

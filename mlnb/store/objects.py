@@ -83,7 +83,7 @@ def path_of(
     "Path of the object with this digest."
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise ValueError(f"not a SHA-256 digest: {digest!r}")
-    return store.root / "objects" / digest[:2] / digest
+    return store.root.joinpath("objects", digest[:2], digest)
 
 # %% ../../nbs/store/130_objects.ipynb #2e5fd6fa
 def take_back(
