@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from .dependencies import Dependencies, dependencies_of
 from .fanout_parts import Parts
@@ -151,7 +151,7 @@ def found_behind(
     known: dict,  # found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
-    place = (stage.path.parent, tuple(stage.imports), repr(stage.reach))
+    place = (stage.path.parent, tuple(stage.imports), *astuple(stage.reach)[1:])
     if place not in known:
         known[place] = dependencies_of(stage, plan.project.root, plan.packages)
     return known[place]

@@ -181,11 +181,10 @@ def missing_imports(
     gone: Callable[[Stage, str], tuple | None] = lambda stage, top: None,  # asks whether it was an own one
 ) -> Iterator[Problem]:  # in the order of the cells
     "Imports that will fail, as errors; those that may fail, as warnings."
-    folders = stage.folders(root)
     tops = {dotted.partition(".")[0] for dotted in stage.imports}
-    missing = {
-        top for top in tops if top.isidentifier() and not find(top) and not _is_own_module(top, folders)
-    }
+    unknown = [top for top in tops if top.isidentifier() and not find(top)]
+    folders = stage.folders(root) if unknown else []
+    missing = {top for top in unknown if not _is_own_module(top, folders)}
     if not missing:
         return
     cells = running_cells(stage)

@@ -197,8 +197,8 @@ def unknown_ends(
     stages = list(stages)
     known = {p.name for stage in stages for p in stage.parameters}
     for one, p in ((stage, p) for stage in stages for p in stage.parameters):
-        others = {named_in(end) for end in (p.low, p.high)} - {None, *known}
-        for name in sorted(others) if is_sure_range((p.low, p.high), known) else ():
+        named = {named_in(end) for end in (p.low, p.high) if end} - known - {None}
+        for name in sorted(named) if named and is_sure_range((p.low, p.high), known) else ():
             message = f"the range of parameter `{p.name}` names `{name}`, which no stage declares"
             mend = (
                 did_you_mean(name, sorted(known - {p.name})) if len(known) > 1 else "write a number instead"
