@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from .dependencies import Dependencies, dependencies_of
 from .fanout_parts import Parts
@@ -151,7 +151,8 @@ def found_behind(
     known: dict,  # found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
-    place = (stage.path.parent, tuple(stage.imports), *astuple(stage.reach)[1:])
+    reach = (stage.tools, stage.scripts, stage.writes, stage.search_first, stage.search_last)
+    place = (stage.path.parent, tuple(stage.imports), *reach, stage.is_path_computed)
     if place not in known:
         known[place] = dependencies_of(stage, plan.project.root, plan.packages)
     return known[place]
