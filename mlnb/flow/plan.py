@@ -24,7 +24,7 @@ from .key import parameter_parts, reason
 from .meaning import find_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
 from .steps import Plan, Step, own_unit
-from ..notebook.each import check_values, unit_name
+from ..notebook.each import check_values, require_few, unit_name
 from ..notebook.installed_files import startup_files
 from ..notebook.packages import installed_packages
 from ..notebook.pipeline import Concern, Pipeline, read_pipeline
@@ -228,10 +228,11 @@ def _saved_values(plan: Plan, artifact: str, check: Callable[[Any], tuple]) -> t
         message = f"`{artifact}` is kept as {found.codec}, not as a list"
         raise UsageError(message, "save a list of plain values")
     try:
-        return check(decode("json", get(plan.store, found.digest)))
+        values = decode("json", get(plan.store, found.digest))
     except IntegrityError:
         plan_step(plan, saver.name)
         return None
+    return check(values)
 
 
 def values_of(
@@ -243,7 +244,9 @@ def values_of(
     check = partial(check_values, each_parameter(stage), others=others)
     if stage.each.values is not None:
         return check(stage.each.values)
-    return _saved_values(plan, stage.each.artifact, check)
+    values = _saved_values(plan, stage.each.artifact, check)
+    require_few(stage.each.parameter, len(values or ()), plan.project.most_values)
+    return values
 
 # %% ../../nbs/flow/140_plan.ipynb #bef8058b
 def step_without_parts(

@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 
 from msgspec import Struct, field
 
+from .each import require_few
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
 from .missing import is_importable, missing_imports
@@ -305,6 +306,16 @@ def list_concerns(
             mend = "save the list in a stage that is run once"
             yield Concern(Problem("bad-each", f"{said}, {several}", mend, stage.file), (stage.name,))
 
+
+def _crowd_concerns(stages: Iterable[Stage], most: int) -> Iterator[Concern]:
+    "Written values that are more than the project lets a stage be run for."
+    for stage in (stage for stage in stages if stage.each and stage.each.values):
+        try:
+            require_few(stage.each.parameter, len(stage.each.values), most)
+        except UsageError as error:
+            problem = Problem("bad-each", f"{stage.name}: {error.message}", error.mend, stage.file)
+            yield Concern(problem, (stage.name,))
+
 # %% ../../nbs/notebook/250_pipeline.ipynb #61f5c110
 def _twin_concerns(stages: Iterable[Stage], by_name: dict[str, Stage]) -> Iterator[Concern]:
     "Notebooks that give a stage the name that another one has already."
@@ -431,6 +442,7 @@ def read_pipeline(
         *(Concern(problem, (stage.name,)) for stage in stages for problem in stage.problems),
         *([] if stages else [Concern(_folder_problem(project, name, drafts))]),
         *(*_twin_concerns(stages, by_name), *second_savers, *list_concerns(stages, by_name, around)),
+        *_crowd_concerns(stages, project.most_values),
         *(*cycles, *parameter_conflicts(stages), *unknown_ends(stages)),
         *(Concern(p, (stage.name,)) for stage in stages for p in input_problems(stage, around)),
         *_import_concerns(project, stages),

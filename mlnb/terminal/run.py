@@ -35,11 +35,15 @@ def planned_document(
     "What a run would do."
     from mlnb.flow.asking import told_sources
     from mlnb.flow.key import reason
-    from mlnb.flow.run_document import entry_unit, new_document
+    from mlnb.flow.run_document import entry_unit, failure_code, failure_of, new_document
     from mlnb.flow.selection import is_forced
 
     document = new_document(plan, selection, None, "planned") | told_sources(plan, selection)
+    faults = {step.stage.name: step.fault for step in plan.steps.values() if step.fault}
     for entry in document["stages"]:
+        if entry["name"] in faults:
+            entry.update(failure_of(faults[entry["name"]]))
+            document["exit_code"] = failure_code(entry)
         if entry["state"] == "cached" and is_forced(plan, selection, entry_unit(entry)):
             entry.update(state="stale", why=[reason("forced", "asked for with --force")])
     return document
@@ -49,8 +53,8 @@ def outlook(
     entry: dict,  # of a stage, in a planned document
 ) -> str:
     "What a run would do with a stage, in words."
-    if entry["state"] == "cached":
-        return "fresh"
+    if entry["state"] == "cached" or entry["error"]:
+        return "would fail" if entry["error"] else "fresh"
     is_certain = entry["state"] == "stale" or entry["why"][0]["kind"] == "new"
     return "would run" if is_certain else "would run if its inputs change"
 
