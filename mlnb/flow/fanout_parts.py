@@ -12,7 +12,7 @@ __all__ = ['TABLES', 'Parts', 'input_of', 'is_input_whole', 'with_parts', 'is_ar
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #5e06d755
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from ..store.objects import Store
 from ..store.records import is_whole
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #88e7ab53
-class Parts(Struct, frozen=True):
+class Parts(Struct, frozen=True, dict=True):
     "An artifact for each value of a parameter."
 
     parameter: str  # name of the one that the fan-out sets
@@ -41,7 +41,7 @@ class Parts(Struct, frozen=True):
         "Each value with its artifact."
         return zip(self.values, self.artifacts, strict=True)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         "Identity of the whole: the values and the parts, in order."
         parts = [[value, a.codec, a.digest, a.filename] for value, a in self.items()]

@@ -163,11 +163,21 @@ def made_for(
     step: Step,  # the one that loads
     saver: str,  # stage of the same pipeline
     artifact: str,  # what it saves
+    known: dict | None = None,  # parts put together a moment ago; added to
 ) -> Artifact | Parts | None:  # None while it is not made
     "What a step gets for a name of its own pipeline."
     stage, own = plan.pipeline.stages[saver], own_unit(plan, step, saver)
     if own or stage.each is None:
         return plan.steps[own or saver].output(artifact)
+    place, known = ("parts", saver, artifact), {} if known is None else known
+    if place not in known:
+        known[place] = _all_parts(plan, saver, artifact)
+    return known[place]
+
+
+def _all_parts(plan: Plan, saver: str, artifact: str) -> Parts | None:
+    "What a fan-out saved under a name; None while some of it is not made."
+    stage = plan.pipeline.stages[saver]
     steps = [s for s in map(plan.steps.get, plan.units[saver]) if not s.is_empty]
     made = [s.output(artifact) for s in steps]
     if None in made:
@@ -180,6 +190,7 @@ def give_input(
     plan: Plan,  # with sources, outside and steps
     step: Step,  # its `inputs` or `sources` grow by one
     written: str,  # name as the stage writes it
+    known: dict | None = None,  # parts put together a moment ago; added to
 ) -> dict | None:  # a reason to wait; None when it is there
     "Give a step what one of its names means; the reason why it waits, when that is not there."
     if written in plan.sources:
@@ -191,7 +202,7 @@ def give_input(
         return reason("input", said, written)
     artifact = parse_name(written).name
     saver = plan.pipeline.savers.get(artifact, "")
-    made = plan.outside.get(written) or made_for(plan, step, saver, artifact)
+    made = plan.outside.get(written) or made_for(plan, step, saver, artifact, known)
     if made is None:
         return reason("input", f"input `{written}` is to be made by {saver}", written)
     step.inputs[written] = made
@@ -207,7 +218,7 @@ def plan_step(
     known = {} if known is None else known
     stage, each = plan.parts.get(name, (name, None))
     step = plan.steps[name] = Step(plan.pipeline.stages[stage], each)
-    given = [give_input(plan, step, written) for written in step.stage.loads]
+    given = [give_input(plan, step, written, known) for written in step.stage.loads]
     step.found = found_behind(plan, step.stage, known)
     narrow_sources(plan, step)
     missing = [why for why in given if why]
@@ -288,6 +299,7 @@ def _plan_parts(plan: Plan, stage: Stage, known: dict | None) -> None:
     parts = {unit_name(stage.name, each): (stage.name, each) for each in eaches}
     plan.parts |= parts
     plan.units[stage.name] = tuple(parts) or (stage.name,)
+    known = {} if known is None else known  # one state of the world for all parts
     if not parts:
         plan.steps[stage.name] = step_without_parts(plan, stage, values, fault)
     for unit in parts:

@@ -24,7 +24,7 @@ from msgspec import Struct, field
 from .each import require_few
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
-from .missing import is_importable, missing_imports
+from .missing import brings_module, is_importable, missing_imports
 from .missing_scripts import missing_scripts
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
@@ -90,6 +90,10 @@ class Pipeline(Struct, frozen=True, dict=True):
         "Names of the stages that a stage takes something from."
         return list(self._upstream.get(stage, ()))
 
+    def behind(self, stage: str) -> list[str]:
+        "Names of the stages that take something from a stage."
+        return self._behind.get(stage, [])
+
     def with_needs(self, stages: Iterable[str]) -> set[str]:
         "Names of stages, and of all that they need, directly or not."
         return reached(stages, self.upstream)
@@ -99,6 +103,14 @@ class Pipeline(Struct, frozen=True, dict=True):
         found: dict = {}
         for e in self.edges:
             found.setdefault(e.loader, {})[e.saver] = None
+        return found
+
+    @cached_property
+    def _behind(self) -> dict[str, list[str]]:
+        found: dict = {}
+        for loader, savers in self._upstream.items():
+            for saver in savers:
+                found.setdefault(saver, []).append(loader)
         return found
 
     def parameters(self) -> dict[str, tuple[Parameter, list[str]]]:
@@ -221,6 +233,7 @@ class Surroundings(Struct, frozen=True):
     project: Project  # whose pipelines and sources are looked at
     savers: dict[str, str]  # of its own pipeline: stage by artifact
     look: Callable[[str], Neighbour]  # into a pipeline, by its name
+    mistakes: dict[str, tuple | None] = field(default_factory=dict)  # found before, by name as written
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #03780525
 def find_mistake(
@@ -279,9 +292,10 @@ def input_problems(
 ) -> Iterator[Problem]:  # in the order of the loads
     "Names that nobody saves."
     for written, cell in stage.loads.items():
-        mistake = find_mistake(parse_name(written), stage.pipeline, around)
-        if mistake:
-            message, mend = mistake
+        if written not in around.mistakes:
+            around.mistakes[written] = find_mistake(parse_name(written), stage.pipeline, around)
+        if around.mistakes[written]:
+            message, mend = around.mistakes[written]
             yield Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, *stage.place(cell))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #2497a7e2
@@ -405,11 +419,25 @@ def look_into(
     return Neighbour(saved, in_drafts, tuple(unread))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #f86e888e
+def _asked_once(gone: Callable[[Stage, str], tuple | None]) -> Callable[[Stage, str], tuple | None]:
+    "What became of a module, looked up once for all stages of a folder."
+    known: dict = {}
+
+    def ask(stage: Stage, top: str) -> tuple | None:
+        place = (stage.path.parent, top)
+        if place not in known:
+            known[place] = gone(stage, top)
+        return known[place]
+
+    return ask
+
+
 def _import_concerns(project: Project, stages: list[Stage]) -> Iterator[Concern]:
     "Imports of what is not installed and scripts that are not there, each with its stage."
-    find, gone = cache(is_importable), partial(module_gone, project, stages)
+    find, gone = cache(is_importable), _asked_once(partial(module_gone, project, stages))
+    brings = cache(lambda top: brings_module(top, stages))
     for stage in stages:
-        imports = missing_imports(stage, project.root, stages, find, gone)
+        imports = missing_imports(stage, project.root, stages, find, gone, brings)
         for problem in (*imports, *missing_scripts(stage, project.root, stages)):
             yield Concern(problem, (stage.name,))
 
