@@ -8,11 +8,9 @@ what would run, so they are found before anything does, all of them at once, eac
 # %% auto #0
 __all__ = ['Edge', 'Concern', 'reached', 'Pipeline', 'graph_order', 'saver_of_each', 'edges_between', 'parameter_conflicts',
            'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'mend_of_name', 'where_else', 'input_problems',
-           'list_concerns', 'is_draft', 'notebook_files', 'stage_files', 'saved_names', 'look_into', 'read_pipeline',
-           'require_sound']
+           'list_concerns', 'saved_names', 'look_into', 'read_pipeline', 'require_sound']
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #d0a6bc47
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property, partial
 from graphlib import CycleError, TopologicalSorter
@@ -21,6 +19,7 @@ from typing import NamedTuple, Self
 
 from msgspec import Struct, field
 
+from .drafts import draft_problem, notebook_files, stage_files
 from .each import require_few
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
@@ -209,9 +208,9 @@ def unknown_ends(
     "Ranges that depend on a parameter that no stage declares."
     stages = list(stages)
     known = {p.name for stage in stages for p in stage.parameters}
-    for one, p in ((stage, p) for stage in stages for p in stage.parameters):
-        named = {named_in(end) for end in (p.low, p.high) if end} - known - {None}
-        for name in sorted(named) if named and is_sure_range((p.low, p.high), known) else ():
+    for one, p in ((stage, p) for stage in stages for p in stage.parameters if p.low or p.high):
+        named = {*map(named_in, (p.low, p.high))} - known - {None}
+        for name in sorted(named) if is_sure_range((p.low, p.high), known) else ():
             message = f"the range of parameter `{p.name}` names `{name}`, which no stage declares"
             mend = (
                 did_you_mean(name, sorted(known - {p.name})) if len(known) > 1 else "write a number instead"
@@ -354,36 +353,6 @@ def _folder_problem(project: Project, pipeline: str, drafts: list[Path]) -> Prob
     return Problem("no-stage", f"pipeline `{pipeline}` has no notebook in {shown}", mend, "settings.ini")
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #949f481e
-_DRAFT = re.compile(
-    r"Untitled.*|.*-Copy\d+|.*[ (]copy( \d+)?\)?|.* - Copy( \(\d+\))?|.*\(\d+\)|Copy of .*", re.DOTALL
-)
-
-
-def is_draft(
-    path: Path,  # of a notebook in its folder
-) -> bool:  # never for a name that a stage could have
-    "Whether a notebook still has the name that an editor gave it."
-    return _DRAFT.fullmatch(path.stem) is not None
-
-
-def notebook_files(
-    project: Project,  # where the folder is declared
-    pipeline: str,  # name of one that is declared
-) -> tuple[list[Path], list[Path]]:  # stages and drafts, in the order of their names
-    "Notebooks directly in the folder of a pipeline that begin with neither `.` nor `_`."
-    found = [p for p in project.pipelines[pipeline].glob("*.ipynb") if p.name[0] not in "._"]
-    found.sort(key=lambda p: p.name)
-    return [p for p in found if not is_draft(p)], [p for p in found if is_draft(p)]
-
-
-def stage_files(
-    project: Project,  # where the folder is declared
-    pipeline: str,  # name of one that is declared
-) -> list[Path]:  # stage notebooks, in the order of their names
-    "The notebooks of a pipeline that are stages."
-    return notebook_files(project, pipeline)[0]
-
-
 def saved_names(
     project: Project,  # where the pipeline is declared
     pipeline: str,  # name of one that is declared
@@ -394,15 +363,6 @@ def saved_names(
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #5498d413
 _UNREAD = {"bad-notebook", "syntax", "not-imported", "not-ours", "computed-name"}  # it may save more
-
-
-def _draft_problem(project: Project, path: Path, n_stages: int) -> Problem:
-    "Say that a notebook is there and does not count."
-    file = _shown_path(project, path)
-    message = f"{file} has the name that an editor gave it: it is a draft and no stage"
-    name = f"{10 * (n_stages + 1)}_name.ipynb"
-    mend = f"rename it, e.g. `{name}`, or set it aside: move it out, or begin its name with `_`"
-    return Problem("draft", message, mend, file, level="warning")
 
 
 def look_into(
@@ -475,7 +435,7 @@ def read_pipeline(
         *(Concern(p, (stage.name,)) for stage in stages for p in input_problems(stage, around)),
         *_import_concerns(project, stages),
         *_kernel_concerns(stages),
-        *(Concern(_draft_problem(project, path, len(stages))) for path in drafts),
+        *(Concern(draft_problem(_shown_path(project, path), len(stages))) for path in drafts),
     )
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, concerns)
 
