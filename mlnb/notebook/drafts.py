@@ -49,7 +49,7 @@ def stage_files(
 def draft_problem(
     file: str,  # its path, as problems show it
     n_stages: int,  # that the pipeline has without it
-) -> Problem:  # a warning
+) -> Problem:  # a warning, with a name to take instead
     "Say that a notebook is there and does not count."
     message = f"{file} has the name that an editor gave it: it is a draft and no stage"
     name = f"{10 * (n_stages + 1)}_name.ipynb"
