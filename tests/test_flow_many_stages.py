@@ -22,7 +22,8 @@ from mlnb.flow.schedule import BROKEN, DONE, Schedule
 from mlnb.flow.selection import select
 from mlnb.history.graph import columns_of
 from mlnb.notebook import read_cache
-from mlnb.notebook.pipeline import graph_order, read_pipeline, saved_names, stage_files
+from mlnb.notebook.drafts import stage_files
+from mlnb.notebook.pipeline import graph_order, read_pipeline, saved_names
 from mlnb.notebook.read_cache import packed, read_kept, read_stages, reader_digest, unpacked, write_kept
 from mlnb.notebook.stage import read_content, read_stage
 from mlnb.store.artifacts import put_value
