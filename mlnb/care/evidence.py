@@ -17,11 +17,10 @@ from contextlib import suppress
 from msgspec import Struct, field
 
 from .chain import Finding
-from .verify import sound_documents
-from ..store.documents import read_json
+from .verify import sound_records
 from ..store.errors import IntegrityError
 from ..store.objects import Store
-from ..store.runs import is_alive, noted_document, run_ids
+from ..store.runs import is_alive, noted_document, run_document_at, run_ids
 
 # %% ../../nbs/care/038_evidence.ipynb #41b6e771
 TELLING = ("run", "reproduction", "pull", "told_late")  # events that tell of runs
@@ -51,16 +50,16 @@ class ToldRuns(Struct):
 def _ended_how(store: Store, run: str) -> str | None:
     "How a run ended that should be told: `ended` or `killed`; None when it need not be."
     try:
-        document = read_json(store.root / "runs" / run / "run.json")
+        document = run_document_at(store.root / "runs" / run / "run.json")
     except (IntegrityError, FileNotFoundError):
         return None  # a damaged one is named by `mlnb verify`
-    is_ended = document.get("state") != "running"
+    is_ended = document.state != "running"
     if not is_ended and is_alive(store, run):
         return None
     if not is_ended:
         with suppress(IntegrityError, FileNotFoundError):
             document = noted_document(store, run)
-    is_tried = any(stage.get("attempts") for stage in document.get("stages", ()))
+    is_tried = any(stage.attempts for stage in document.stages)
     return ("ended" if is_ended else "killed") if is_tried else None
 
 
@@ -68,8 +67,7 @@ def records_by_run(
     store: Store,  # whose records are read
 ) -> Counter[str]:  # by id; none for damaged records
     "How many records each run committed."
-    records = sound_documents((store.root / "records").glob("*/*/*.json"))
-    return Counter(record["run"] for record in records if isinstance(record.get("run"), str))
+    return Counter(record.run for record in sound_records(store))
 
 # %% ../../nbs/care/038_evidence.ipynb #c2674b62
 class Untold(Struct, frozen=True):
