@@ -4365,6 +4365,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.store.artifacts._place_of': ('store/artifacts.html#_place_of', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._refuse_folder': ( 'store/artifacts.html#_refuse_folder',
                                                                                'mlnb/store/artifacts.py'),
+                                      'mlnb.store.artifacts._refuse_name': ('store/artifacts.html#_refuse_name', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._refuse_open': ('store/artifacts.html#_refuse_open', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._refuse_outside': ( 'store/artifacts.html#_refuse_outside',
                                                                                 'mlnb/store/artifacts.py'),

@@ -251,7 +251,7 @@ def test_damaged_document_of_a_run_stops_an_erasure(store, customers):
 def test_what_was_made_is_found_in_the_trash_and_among_evidence(store):
     rows = put_value(store, "rows")
     in_run(store, "r1", "train", {"rows": "rows"}, {"model": "first"})
-    in_run(store, "r1", "train", {"rows": "rows"}, {"model": "second"})
+    in_run(store, "r1", "train", {"rows": "rows"}, {"model": "another"})
     assert len(list(store.root.rglob("*.evidence"))) == 1
     in_run(store, "r2", "train", {"rows": "rows"}, {"model": "third"})
     path = record_path(store, "fraud", "train", digest_of(["r2", "fraud", "train"]))
@@ -259,7 +259,7 @@ def test_what_was_made_is_found_in_the_trash_and_among_evidence(store):
     trashed.parent.mkdir(parents=True)
     path.rename(trashed)
     erase(store, rows.digest, "asked for", down=True)
-    assert [content_left(store, text) for text in (b"first", b"second", b"third")] == [[], [], []]
+    assert [content_left(store, text) for text in (b"first", b"another", b"third")] == [[], [], []]
 
 
 def test_what_read_a_partition_of_outside_data_is_found(store):
@@ -397,7 +397,8 @@ def failed_run(store, run, name, inputs=(), saved=(), state="failed", evalue=f"b
         {n: put_value(store, text).as_dict() for n, text in dict(values).items()}
         for values in (inputs, saved)
     )
-    entry = {"name": name, "each": None, "state": state, "kind": "user_error", "key": None, "metrics": {}}
+    stage = name.split(".")[0]
+    entry = {"name": stage, "each": None, "state": state, "kind": "user_error", "key": None, "metrics": {}}
     entry |= {"error": error, "last_lines": [evalue], "notebook": f"/elsewhere/{name}.ipynb"}
     entry |= {"inputs": given, "saved": made}
     other = {"name": "other", "state": "failed", "error": error | {"evalue": "no digits"}, "notebook": None}
@@ -488,7 +489,7 @@ def test_records_of_parts_that_have_their_value_from_it_are_named(store):
     in_run(store, "r1", "other", {"names": SECRET}, {"thing": "t"}, **other)
     for down in (False, True):
         done = erase(store, names.digest, "asked for", down, names={("fraud", "names")})
-        assert done["parts"] == [f"records/fraud/fit/{fit['key']}.json"]
+        assert done["parts"] == [f"records/fraud/fit/{fit.key}.json"]
         assert (store.root / done["parts"][0]).is_file()
 
 
@@ -564,8 +565,8 @@ def portraits(store):
     about = {}
     for run, people in (("r1", ["ann", "bob"]), ("r2", ["ann", "bob", "cy"])):
         about[run] = put_value(store, people).as_dict()
-        made = in_run(store, run, "people") | {"key": digest_of([run]), "outputs": {"person": about[run]}}
-        commit(store, made)
+        made = {"key": digest_of([run]), "outputs": {"person": about[run]}}
+        commit(store, in_run(store, run, "people").as_dict() | made)
     keys = {person: digest_of([person]) for person in ("ann", "bob")}
     entries = [{"name": "profile", "state": "cached", "key": key} for key in keys.values()]
     people = {"name": "people", "state": "committed", "key": digest_of(["r2"])}
@@ -602,7 +603,7 @@ def test_maker_of_a_list_is_kept_with_the_parts_that_ran_for_it(store, portraits
     part("ann", list={"person": lists["r1"]})
     records = read_records(store, {})
     of_part = {path for path in records if digest_of(["ann"]) in path}
-    kept = {records[path].document["stage"] for path in with_origins(records, of_part, set())}
+    kept = {records[path].document.stage for path in with_origins(records, of_part, set())}
     assert kept == {"profile", "people"}
 
 

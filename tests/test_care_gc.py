@@ -31,17 +31,21 @@ def run_name(n):
     return f"202611{n:02d}T100000000-aaaa"
 
 
+def described(digest, size=1):
+    return {"digest": digest, "codec": "text", "bytes": size}
+
+
 def add(store, n, stage="train", inputs=(), evidence=None):
     "One committed stage in a run of its own; its output is the text `STAGE N`."
     text = f"{stage} {n}".encode()
-    output = {"digest": put(store, text), "codec": "text", "bytes": len(text)}
+    output = described(put(store, text), len(text))
     record = {
         "key": f"{n:064d}",
         "parts": {},
         "pipeline": "fraud",
         "stage": stage,
         "run": run_name(n),
-        "inputs": {f"in{i}": {"digest": d} for i, d in enumerate(inputs)},
+        "inputs": {f"in{i}": described(d) for i, d in enumerate(inputs)},
         "outputs": {stage: output},
         "metrics": {},
         "notebook": put(store, b"notebook of " + text),
@@ -281,7 +285,7 @@ def busy(root, number, rounds, queue):
             )
             move_ref(store, f"heads/fraud/p{number}", digest, "latest")
             record = find_record(store, "fraud", "train", key)
-            assert record is not None and get(store, record["outputs"]["model"]["digest"]) == text
+            assert record is not None and get(store, record.outputs["model"].digest) == text
             if n % 5 == 4:
                 forget_pins()
         queue.put(None)
@@ -305,7 +309,7 @@ def collect_while_busy(root, n_processes, rounds):
     found = verify_store(store)
     assert found["damaged"] == [], found["damaged"][:3]
     for record in sound_records(store):
-        assert is_whole(store, record["outputs"]["model"])
+        assert is_whole(store, record.outputs["model"])
     return moved
 
 
@@ -356,8 +360,8 @@ def partial_head(make_project):
     }
     root = make_project(cells).root
     store = open_store(root / ".mlnb")
-    parts = {value: fold(store, run_name(1), value, n) for n, value in enumerate(VALUES)}
-    keys = {unit_name("fold", {"kind": value}): record["key"] for value, record in parts.items()}
+    parts = {value: fold(store, run_name(1), value, n) for n, value in enumerate(VALUES, 1)}
+    keys = {unit_name("fold", {"kind": value}): record.key for value, record in parts.items()}
     document = {"run": run_name(1), "pipeline": "demo", "profile": "default", "state": "failed"}
     write_run(store, document | {"keys": keys, "stages": []})
     document |= {"run": run_name(2), "state": "committed", "head": True, "keys": keys}
@@ -370,19 +374,19 @@ def partial_head(make_project):
 def test_head_keeps_the_parts_that_an_earlier_run_made(partial_head, asked):
     root, store, parts = partial_head
     twice(store, Retention(records=0, runs=0))
-    kept = [find_record(store, "demo", "fold", record["key"]) for record in parts.values()]
-    assert [record["each"]["kind"] for record in kept] == list(VALUES)
+    kept = [find_record(store, "demo", "fold", record.key) for record in parts.values()]
+    assert [record.each["kind"] for record in kept] == list(VALUES)
     assert verify_store(store)["clean"]
     told = asked("get", "m", "--json", cwd=root)
     assert (told.code, sorted(told.json["values"]), told.json["run"]) == (0, sorted(VALUES), run_name(2))
     move_ref(store, "heads/demo/default", run_name(9), "its run is not there")
     twice(store, Retention(records=0, runs=0))
-    assert not any(has(store, record["outputs"]["m"]["digest"]) for record in parts.values())
+    assert not any(has(store, record.outputs["m"].digest) for record in parts.values())
 
 
 def test_damage_of_a_part_names_every_run_that_rests_on_it(partial_head):
     _, store, parts = partial_head
-    digests = {record["notebook"] for record in parts.values()}
+    digests = {record.notebook for record in parts.values()}
     assert all(about["runs"] == [run_name(1), run_name(2)] for about in concerned(store, digests).values())
 
 

@@ -44,7 +44,7 @@ IN_RUN = tuple(
 
 def results(store):
     "What each committed stage came to."
-    return {r["stage"]: (r["key"], output_digests(r), r["metrics"]) for r in sound_records(store)}
+    return {r.stage: (r.key, output_digests(r), r.metrics) for r in sound_records(store)}
 
 
 def processes_of(folder):
@@ -145,7 +145,7 @@ def small_run(root, run="20261123T100000000-aaaa"):
             key = f"{n}" * 64
             record = find_record(store, "demo", stage, key)
             if record is None:
-                output = put_value(store, {"stage": stage, "of": sorted(a["digest"] for a in given.values())})
+                output = put_value(store, {"stage": stage, "of": sorted(a.digest for a in given.values())})
                 (root / "notebook").write_text(f"notebook of {stage}")
                 notebook = put(store, root / "notebook")
                 record = commit(
@@ -156,14 +156,14 @@ def small_run(root, run="20261123T100000000-aaaa"):
                         "pipeline": "demo",
                         "stage": stage,
                         "run": run,
-                        "inputs": given,
+                        "inputs": {name: one.as_dict() for name, one in given.items()},
                         "outputs": {"value": output.as_dict()},
                         "metrics": {"n": n},
                         "notebook": notebook,
                     },
                 ).record
                 done.append(stage)
-            given = record["outputs"]
+            given = record.outputs
             document["keys"][stage] = key
             write_run(store, document)
         document["state"] = "committed"

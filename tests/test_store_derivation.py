@@ -5,13 +5,17 @@ from hashlib import sha256
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
 from plain_records import commit
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
 from mlnb.store.derivation import RecordGraph, derived_from
+from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import digest_of
 from mlnb.store.objects import has, open_store, put
+from mlnb.store.record import Record
 from mlnb.store.runs import write_run
 
 N_STAGES = 4  # of each pipeline; stage `s2` saves `n2`
@@ -21,8 +25,8 @@ LETTERS = "xyz"  # what stages save: equal content is the rule
 class History:
     "Runs of two pipelines as they happened, with the maker of everything that was read."
 
-    def __init__(self, runs, described=lambda letter: {"digest": letter}):
-        self.records, self.makers, self.documents, self.last = [], [], [], {}
+    def __init__(self, runs, described=lambda letter: Artifact("text", letter, 1, "str")):
+        self.records, self.letters, self.makers, self.documents, self.last = [], [], [], [], {}
         self.by_key, self.described = {}, described
         for number, (pipeline, versions, reads, is_asked) in enumerate(runs, 1):
             self.run(f"r{number}", pipeline, versions, reads, is_asked)
@@ -39,7 +43,7 @@ class History:
             if found is not None:
                 now[stage] = found
                 entries += [self.entry(found)] if is_asked[stage] else []
-        keys = {self.records[n]["stage"]: self.records[n]["key"] for n in now.values()}
+        keys = {self.records[n].stage: self.records[n].key for n in now.values()}
         self.documents.append(
             {"pipeline": pipeline, "run": run, "state": "committed", "stages": entries, "keys": keys}
         )
@@ -55,25 +59,25 @@ class History:
             letter = LETTERS[int(digest_of([key, "letter"]), 16) % len(LETTERS)]
             self.by_key[key] = len(self.records)
             self.records.append(
-                {
-                    "pipeline": pipeline,
-                    "stage": f"s{stage}",
-                    "key": key,
-                    "run": run,
-                    "inputs": {name: self.described(digest) for name, digest in digests.items()},
-                    "outputs": {f"n{stage}": self.described(letter)},
-                    "letter": letter,
-                }
+                Record(
+                    pipeline=pipeline,
+                    stage=f"s{stage}",
+                    key=key,
+                    run=run,
+                    inputs={name: self.described(digest) for name, digest in digests.items()},
+                    outputs={f"n{stage}": self.described(letter)},
+                )
             )
+            self.letters.append(letter)
             self.makers.append({(p, f"n{n}", self.letter(maker, n)): maker for (p, n), maker in read.items()})
         return self.by_key.get(key)
 
     def letter(self, number, _):
-        return self.records[number]["letter"]
+        return self.letters[number]
 
     def entry(self, number):
         record = self.records[number]
-        return {"name": record["stage"], "each": None, "state": "cached", "key": record["key"]}
+        return {"name": record.stage, "each": None, "state": "cached", "key": record.key}
 
     def truly_from(self, number, letter, names=None):
         "Whether a record was made from some content, by following what happened, step by step."
@@ -130,20 +134,20 @@ def test_erasing_down_takes_what_was_derived_and_nothing_that_an_unrelated_recor
     store = open_store(tmp_path_factory.mktemp("erase") / "store")
     init_audit(store)
     digests = {one: put(store, one.encode()) for one in LETTERS}
-    described = {one: {"digest": d, "codec": "text", "bytes": 1, "type": "str"} for one, d in digests.items()}
+    described = {one: Artifact("text", d, 1, "str") for one, d in digests.items()}
     history = History(runs, described.get)
     for record in history.records:
-        commit(store, record | {"metrics": {}, "notebook": put(store, record["key"].encode())})
+        commit(store, replace(record, notebook=put(store, record.key.encode())))
     for document in history.documents:
         write_run(store, document)
     found = erase(store, digests[letter], "asked for", down=True)
     truth = {n for n in range(len(history.records)) if history.truly_from(n, letter)}
     for number, record in enumerate(history.records):
-        is_made_here = letter == record["letter"]
-        notebook = digest_of_text(record["key"])
+        is_made_here = letter == history.letters[number]
+        notebook = digest_of_text(record.key)
         assert has(store, notebook) != (number in truth or is_made_here)
-    unrelated = {r["letter"] for n, r in enumerate(history.records) if n not in truth}
-    derived = {history.records[n]["letter"] for n in truth}
+    unrelated = {one for n, one in enumerate(history.letters) if n not in truth}
+    derived = {history.letters[n] for n in truth}
     gone = {one for one in LETTERS if not has(store, digests[one])}
     assert gone == {letter} | (derived - unrelated)
     assert set(found["shared"]) == {digests[one] for one in derived & unrelated - {letter}}
@@ -155,9 +159,14 @@ def digest_of_text(text):
 
 def of_people(person, run, digest, is_old):
     "The record of a part that a run made; one of before has no `list`."
-    given = {} if is_old else {"list": {"people": {"digest": digest}}}
-    about = {"key": f"profile {person}", "each": {"person": person}, "inputs": {}} | given
-    return {"pipeline": "a", "stage": "profile", "run": run, "outputs": {"who": {"digest": person}}} | about
+    behind = UNSET if is_old else {"people": Artifact("json", digest, 1, "list")}
+    about = {"key": f"profile {person}", "each": {"person": person}, "list_behind": behind}
+    who = Artifact("text", person, 1, "str")
+    return Record(pipeline="a", stage="profile", run=run, outputs={"who": who}, **about)
+
+
+def behind(record):
+    return (record.list_behind or {}).values()
 
 
 @settings(max_examples=30, deadline=None)
@@ -170,26 +179,25 @@ def test_part_is_made_from_the_list_of_its_run_and_may_be_from_every_list_that_h
     records, documents = {}, []
     for number, people in enumerate(lists):
         run, digest = f"r{number}", "".join(["list ", *sorted(people)])
-        made = {"people": {"digest": digest, "type": "list"}}
-        saver = {"pipeline": "a", "stage": "people", "run": run, "key": digest, "inputs": {}, "outputs": made}
+        made = {"people": Artifact("json", digest, 1, "list")}
+        saver = Record(pipeline="a", stage="people", run=run, key=digest, outputs=made)
         ended = [saver, *(of_people(person, run, digest, is_old) for person in sorted(people))]
-        ended = [records.setdefault((one["stage"], one["key"]), one) for one in ended]
-        entries = [{"name": one["stage"], "state": "cached", "key": one["key"]} for one in ended]
+        ended = [records.setdefault((one.stage, one.key), one) for one in ended]
+        entries = [{"name": one.stage, "state": "cached", "key": one.key} for one in ended]
         documents.append({"pipeline": "a", "run": run, "stages": entries})
     known, names = list(records.values()), {("a", "people")} if by_name else None
     graph = RecordGraph(known, lambda: documents)
     for wanted in {"".join(["list ", *sorted(people)]) for people in lists}:
         certain, possible = derived_from(graph, [wanted], names)
-        first = {
-            n for n, r in enumerate(known) if r.get("list", {}).get("people", {}).get("digest") == wanted
-        }
-        shown = {n for n, r in enumerate(known) if r.get("each") and r["each"]["person"] in wanted[5:]}
+        first = {n for n, r in enumerate(known) if any(one.digest == wanted for one in behind(r))}
+        shown = {n for n, r in enumerate(known) if r.each and r.each["person"] in wanted[5:]}
         assert set(certain) == first
         assert set(possible) == shown - first
 
 
 def test_value_that_stands_in_the_notebook_links_a_part_to_no_list():
-    part = of_people("a", "r1", "", True) | {"list": {}}
-    saver = {"pipeline": "a", "stage": "columns", "run": "r1", "key": "k", "inputs": {}}
-    graph = RecordGraph([part, saver | {"outputs": {"columns": {"digest": "x", "type": "list"}}}])
+    part = replace(of_people("a", "r1", "", True), list_behind={})
+    columns = {"columns": Artifact("json", "x", 1, "list")}
+    saver = Record(pipeline="a", stage="columns", run="r1", key="k", outputs=columns)
+    graph = RecordGraph([part, saver])
     assert derived_from(graph, ["x"]) == ([], [])

@@ -1,13 +1,19 @@
 """Files of the project that stages write and read by themselves join records, as values do: random histories
 against what truly happened in them."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlnb.store.derivation import RecordGraph, derived_from, made_through, perhaps_through
-from mlnb.store.observed_contents import are_sound_observations
+from mlnb.store.descriptions import Artifact
+from mlnb.store.errors import IntegrityError
+from mlnb.store.record import Observations, Record
 
-PATHS, LETTERS = ("a.csv", "b/c.csv", "d"), "xy"  # few of both: equal content at one path is the rule
+PATHS, LETTERS = (
+    ("a.csv", "b/c.csv", "d"),
+    ("a" * 64, "b" * 64),
+)  # few of both: equal content at one path is the rule
 
 
 class Files:
@@ -21,21 +27,21 @@ class Files:
             self.writers.append({writer for _, writer in before.values()})
             self.there |= {path: (letter, number) for path, letter in written.items()}
             self.records.append(
-                {
-                    "pipeline": "ab"[number % 2],
-                    "stage": f"s{number}",
-                    "key": f"k{number}",
-                    "run": f"r{number // 2}",
-                    "inputs": {"root": {"digest": value}} if value else {},
-                    "outputs": {"n": {"digest": f"out {number}"}},
-                    "parts": {"observed": {"files": seen}},
-                    "observed": {"written": written, "kept": []},
-                }
+                Record(
+                    pipeline="ab"[number % 2],
+                    stage=f"s{number}",
+                    key=f"k{number}",
+                    run=f"r{number // 2}",
+                    inputs={"root": Artifact("text", value, 1)} if value else {},
+                    outputs={"n": Artifact("text", f"out {number}", 1)},
+                    parts={"observed": {"files": seen}},
+                    observed=Observations(written=written),
+                )
             )
 
     def truly_from(self, number, value):
         "Whether a record read a value, or a file of one that was made from it."
-        own = self.records[number]["inputs"].get("root", {}).get("digest") == value
+        own = any(one.digest == value for one in self.records[number].inputs.values())
         return own or any(self.truly_from(writer, value) for writer in self.writers[number])
 
 
@@ -60,7 +66,7 @@ def test_file_between_two_stages_is_followed_and_nothing_else_is_certain(steps, 
 @given(runs())
 def test_with_one_writer_of_each_content_nothing_is_in_doubt(steps):
     alone = [
-        (read, {path: f"{letter}{n}" for path, letter in written.items()}, value)
+        (read, {path: f"{letter[:-2]}{n:02}" for path, letter in written.items()}, value)
         for n, (read, written, value) in enumerate(steps)
     ]
     happened = Files(alone)
@@ -70,13 +76,12 @@ def test_with_one_writer_of_each_content_nothing_is_in_doubt(steps):
 
 
 def stage(name, **about):
-    given = {"pipeline": "a", "stage": name, "key": name, "run": name, "inputs": {}, "outputs": {}}
-    return given | about
+    return Record(pipeline="a", stage=name, key=name, run=name, **about)
 
 
 def test_same_bytes_at_another_path_join_nothing():
-    writes = stage("writes", observed={"written": {"a.csv": "x"}})
-    reads = stage("reads", parts={"observed": {"files": {"b.csv": "x"}}})
+    writes = stage("writes", observed=Observations(written={"a.csv": LETTERS[0]}))
+    reads = stage("reads", parts={"observed": {"files": {"b.csv": LETTERS[0]}}})
     graph = RecordGraph([writes, reads])
     assert graph.reads == [[], []]
     assert made_through(graph, 1, {0}) == perhaps_through(graph, 1, {0}) == []
@@ -84,14 +89,16 @@ def test_same_bytes_at_another_path_join_nothing():
 
 def test_file_is_no_artifact_of_its_name():
     "A value that somebody saved under the name of a file is another thing, whatever the pipeline is called."
-    saves = stage("saves", outputs={"d": {"digest": "x"}})
-    reads = stage("reads", parts={"observed": {"files": {"d": "x"}}})
+    saves = stage("saves", outputs={"d": Artifact("text", LETTERS[0], 1)})
+    reads = stage("reads", parts={"observed": {"files": {"d": LETTERS[0]}}})
     assert derived_from(RecordGraph([saves, reads]), begin=[0]) == ([0], [])
 
 
 def test_what_a_record_from_elsewhere_says_it_wrote_is_held_to_its_form():
-    digest = "0" * 64
-    for good in ({}, {"a/b.csv": digest}, None):
-        assert are_sound_observations({"observed": {"written": good}})
-    for bad in ({"../a": digest}, {"/a": digest}, {"a": None}, {"a": "x"}, {"a": 1}, {"": digest}):
-        assert not are_sound_observations({"observed": {"written": bad}})
+    digest, plain = "0" * 64, {"pipeline": "a", "stage": "writes", "run": "r1"}
+    for good in ({}, {"a/b.csv": digest}):
+        record = Record.from_dict(plain | {"observed": {"written": good}})
+        assert record.observed.written == good
+    for bad in ({"../a": digest}, {"/a": digest}, {"a": None}, {"a": "x"}, {"a": 1}, {"": digest}, None):
+        with pytest.raises(IntegrityError, match="is damaged"):
+            Record.from_dict(plain | {"observed": {"written": bad}})

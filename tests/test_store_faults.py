@@ -249,7 +249,7 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
         "unlink",
         "mkdir",
     }
-    whole = {r["stage"]: output_digests(r) for r in sound_records(open_store(original))}
+    whole = {r.stage: output_digests(r) for r in sound_records(open_store(original))}
     seen, n_committed = set(), 0
     all_states = [*states(operations, 12, random.Random(0))]
     for n, (end, undone, lose) in enumerate([*all_states[::every], all_states[-1]]):
@@ -268,14 +268,13 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
         store = open_store(root)
         found = verify_store(store, set_aside=False)
         assert found["damaged"] == [], (end, sorted(undone), found["damaged"])  # I1, I2
-        committed = {r["stage"]: output_digests(r) for r in sound_records(store)}
+        committed = {r.stage: output_digests(r) for r in sound_records(store)}
         assert committed.items() <= whole.items()  # I3
         for record in sound_records(store):
             assert all(
                 is_whole(store, o)
-                and get_value(store, Artifact(o["codec"], o["digest"], o["bytes"], o["type"]), root)
-                == {"rows": [1, 2, 3], "n": record["metrics"]["n"]}
-                for o in record["outputs"].values()
+                and get_value(store, o, root) == {"rows": [1, 2, 3], "n": record.metrics["n"]}
+                for o in record.outputs.values()
             )
         if (head := read_ref(store, "heads/demo/default")) is not None:
             keys = read_run(store, head.target)["keys"]
@@ -367,7 +366,7 @@ WRITERS = {
             "inputs": {},
             "outputs": {},
             "metrics": {},
-            "note": BIG,
+            "parts": {"note": BIG},
         },
     ),
     "ref": lambda store: move_ref(store, "heads/demo/default", RUN, BIG),
@@ -487,7 +486,7 @@ def one_race(root, n):
     history = ref_history(store, "heads/demo/default")
     assert [v.number for v in history] == [1, 2]
     record = find_record(store, "demo", "rows", "0" * 64)
-    assert record is not None and all(get(store, o["digest"]) for o in record["outputs"].values())
+    assert record is not None and all(get(store, o.digest) for o in record.outputs.values())
     assert verify_store(store)["clean"]
 
 
@@ -527,9 +526,7 @@ def test_clock_set_wrong_changes_no_answer(tmp_path, monkeypatch, shift):
     assert record and move_ref(store, "heads/demo/default", RUN, "again").number == 2
     assert collect(store)["moved"]["objects"] == 1 and collect(store)["deleted"]["objects"] == 1
     assert (
-        not has(store, garbage)
-        and is_whole(store, record["outputs"]["rows"])
-        and verify_store(store)["clean"]
+        not has(store, garbage) and is_whole(store, record.outputs["rows"]) and verify_store(store)["clean"]
     )
 
 
@@ -556,8 +553,8 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
         pytest.skip("this machine lets nobody remount")
     store = open_store(disk / "store")
     record = find_record(store, "demo", "rows", "0" * 64)
-    assert get(store, record["notebook"]) == b"executed notebook" and verify_store(store)["clean"]
-    assert put(store, b"executed notebook") == record["notebook"]  # it is there: nothing is to be written
+    assert get(store, record.notebook) == b"executed notebook" and verify_store(store)["clean"]
+    assert put(store, b"executed notebook") == record.notebook  # it is there: nothing is to be written
     for work in (
         lambda: put(store, b"new"),
         lambda: collect(store),

@@ -56,7 +56,7 @@ def content(store):
         records_of(store, "demo", "rows"),
         ref_history(store, "heads/demo/default"),
         read_run(store, RUN),
-        [get(store, r["outputs"]["rows"]["digest"]) for r in records_of(store, "demo", "rows")],
+        [get(store, r.outputs["rows"].digest) for r in records_of(store, "demo", "rows")],
     )
 
 
@@ -80,7 +80,7 @@ def test_older_layout_is_migrated_when_opened_and_says_the_same(tmp_path):
     assert {p: p.stat().st_mode for p in document_files(root)} == modes
     records, history, run, values = content(store)
     assert (
-        [r["metrics"]["n"] for r in records] == [0, 1, 2]
+        [r.metrics["n"] for r in records] == [0, 1, 2]
         and [v.number for v in history] == [1, 2, 3]
         and run["state"] == "committed"
     )

@@ -40,13 +40,13 @@ def temporaries(folder):
     return [p for p in folder.rglob("*") if p.name.startswith(".tmp-")]
 
 
-def example_record(digest, key="0" * 64, run="r1"):
+def example_record(digest, key="1" * 64, run="r1", size=5):
     return {
         "key": key,
         "pipeline": "fraud",
         "stage": "train",
         "run": run,
-        "outputs": {"model": {"digest": digest}},
+        "outputs": {"model": {"codec": "text", "digest": digest, "bytes": size}},
         "metrics": {},
     }
 
@@ -195,7 +195,7 @@ def test_store_any_umask_stays_private_and_readable_by_its_owner(tmp_path, umask
     try:
         store = open_store(tmp_path / "parent" / "store")
         digest = put(store, b"secret")
-        commit(store, example_record(digest))
+        commit(store, example_record(digest, size=6))
         move_ref(store, "heads/fraud/default", "r1", "test")
         write_run(store, {"run": "r1", "pipeline": "fraud"})
     finally:
@@ -250,7 +250,7 @@ def test_store_shared_with_a_group_lets_the_group_in_and_nobody_else(tmp_path):
     group = grp.getgrgid(os.getgid()).gr_name
     store = open_store(tmp_path / "store", group)
     digest = put(store, b"shared")
-    commit(store, example_record(digest))
+    commit(store, example_record(digest, size=6))
     for path in (store.root, *store.root.rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o007 == 0, path
@@ -462,16 +462,16 @@ def test_commit_by_racing_processes_has_exactly_one_winner_and_keeps_evidence(st
 
     def work(number, barrier, queue):
         barrier.wait()
-        queue.put((number, *commit(store, example_record(digests[number], run=f"r{number}"))[:3]))
+        queue.put((number, *commit(store, example_record(digests[number], run=f"r{number}", size=8))[:3]))
 
     found = race(work)
     winner = [number for number, _, is_first, _ in found if is_first]
     assert len(winner) == 1
-    assert {record["run"] for _, record, _, _ in found} == {f"r{winner[0]}"}
+    assert {record.run for _, record, _, _ in found} == {f"r{winner[0]}"}
     assert [is_reproduced for number, _, _, is_reproduced in sorted(found)] == [
         n == winner[0] for n in range(6)
     ]
-    assert find_record(store, "fraud", "train", "0" * 64).run == f"r{winner[0]}"
+    assert find_record(store, "fraud", "train", "1" * 64).run == f"r{winner[0]}"
     folder = store.root / "records" / "fraud" / "train"
     assert len(list(folder.glob("*.evidence"))) == 5 and len(records_of(store, "fraud", "train")) == 1
 
@@ -495,9 +495,9 @@ def test_writer_killed_before_the_rename_leaves_no_final_name(store):
 def test_record_whose_output_is_gone_is_no_result(store):
     digest = put(store, b"model")
     commit(store, example_record(digest))
-    assert find_record(store, "fraud", "train", "0" * 64)
+    assert find_record(store, "fraud", "train", "1" * 64)
     path_of(store, digest).unlink()
-    assert find_record(store, "fraud", "train", "0" * 64) is None
+    assert find_record(store, "fraud", "train", "1" * 64) is None
 
 
 def test_record_of_a_second_equal_result_changes_no_byte(store):
@@ -522,7 +522,7 @@ def test_broken_record_is_no_result_and_no_bare_json_error(store):
     path.chmod(0o600)
     path.write_text("{")
     for ask in (
-        lambda: find_record(store, "fraud", "train", "0" * 64),
+        lambda: find_record(store, "fraud", "train", "1" * 64),
         lambda: records_of(store, "fraud", "train"),
     ):
         with pytest.raises(IntegrityError):

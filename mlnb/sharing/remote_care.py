@@ -27,7 +27,15 @@ from mlnb.sharing.remote import (
     sizes_below,
     write_remote,
 )
-from .trust import MOST_DOCUMENT, Nowhere, is_record, object_place, read_signed, settle, try_each
+from mlnb.sharing.trust import (
+    MOST_DOCUMENT,
+    Nowhere,
+    object_place,
+    read_signed,
+    record_found,
+    settle,
+    try_each,
+)
 from ..store.digests import canonical_json
 from ..store.errors import IntegrityError, LockedError
 from ..store.objects import Store
@@ -42,9 +50,7 @@ def _check_object(remote: Remote, sizes: Mapping[str, int], path: str) -> None:
 
 def _check_record(remote: Remote, trusted: Mapping[str, str], path: str) -> None:
     "Read a record at a remote, and refuse one that does not belong there."
-    record = read_signed(remote, path, "record", trusted)
-    if not is_record(record, path):
-        raise IntegrityError(f"{path} is not the record that belongs there")
+    record_found(read_signed(remote, path, "record", trusted), path)
 
 
 def check_remote(

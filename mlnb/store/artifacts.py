@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import codecs
+from .border import FileName, has_form
 from .descriptions import Artifact
 from .digests import canonical_json
 from .disk import make_folder, write_durably
@@ -63,12 +64,20 @@ def files_below(
     return [file for entry in entries for file in _files_of(entry, (*above, here))]
 
 # %% ../../nbs/store/200_artifacts.ipynb #1b59e62a
+def _refuse_name(path: Path) -> None:
+    "Refuse a file whose name cannot be taken to any machine."
+    if not has_form(FileName, path.name):
+        what = f"the file name {path.name!r} could not be written on every machine"
+        raise ValueRefusedError(what, "rename the file: no control characters, no blank or dot at the end")
+
+
 def put_path(
     store: Store,  # where to keep it
     path: Path,  # a file or a folder; links are followed
 ) -> Artifact:  # raises `ValueRefusedError` if it would not come back
     "Keep a file, or a folder with all files below it."
     if path.is_file():
+        _refuse_name(path)
         return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
     if not path.is_dir():
         raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
