@@ -273,5 +273,5 @@ def answer_report(
     if out is not None:
         with writing(str(out)):
             out.write_text(page, encoding="utf-8")
-        line = f"{out}: violation {violation}, {record.status}"
+        line = f"{out}: violation {violation}, {record['status']}"
     return Answer(record, lambda: print(line))
