@@ -245,8 +245,8 @@ def test_each_value_has_its_own_line_record_and_notebook(folds):
     assert set(units(result).values()) == {"committed"} and result.json["head"]
     store = project_store(read_project(folder.root))
     records = records_of(store, "demo", "train")
-    assert sorted(r["each"]["fold"] for r in records) == [0, 1, 2] and len({r["key"] for r in records}) == 3
-    assert {r["key"] for r in records} == {entry(result, "train", fold=f)["key"] for f in range(3)}
+    assert sorted(r.each["fold"] for r in records) == [0, 1, 2] and len({r.key for r in records}) == 3
+    assert {r.key for r in records} == {entry(result, "train", fold=f)["key"] for f in range(3)}
     assert [entry(result, "train", fold=f)["metrics"]["score"] for f in range(3)] == [0.1, 0.2, 0.3]
     assert all(entry(result, "train", fold=f)["attempts"] == 1 for f in range(3))
     events = [
@@ -260,9 +260,7 @@ def test_each_value_draws_its_own_random_numbers_and_always_the_same(folds):
     folder, _ = folds
     plan = plan_of(folder)
     draws = [
-        get_value(
-            plan.store, artifact_of(plan.steps[f"train[fold={f}]"].record.outputs["model"]), folder.root
-        )["draw"]
+        get_value(plan.store, plan.steps[f"train[fold={f}]"].record.outputs["model"], folder.root)["draw"]
         for f in range(3)
     ]
     assert draws == [random.Random(seed_of("demo", "train", f"fold={f}")).random() for f in range(3)]

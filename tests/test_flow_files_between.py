@@ -5,12 +5,14 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from mlnb.care.erase import made_from
 from mlnb.history.lineage import lineage_of
 from mlnb.history.reproduce import clues
 from mlnb.store.digests import sha256
 from mlnb.store.objects import open_store
+from mlnb.store.record import Observations
 from mlnb.store.records import records_of
 from mlnb.store.settings import find_project
 
@@ -48,13 +50,13 @@ def done(make_shared_project, mlnb):
 
 def test_record_says_what_its_stage_left_in_the_project(done):
     (writes,) = done.records["writes"]
-    assert writes["observed"]["written"] == {"nbs/out/rows.txt": sha256(b"2 rows")}
-    assert "nbs/out/gone.txt" in writes["observed"]["made"]
+    assert writes.observed.written == {"nbs/out/rows.txt": sha256(b"2 rows")}
+    assert "nbs/out/gone.txt" in writes.observed.made
 
 
 def test_what_was_made_from_the_rows_is_found_over_the_file(done):
-    (partition,) = done.records["writes"][0]["sources"]["rows"]
-    note = done.records["reads"][0]["outputs"]["note"]["digest"]
+    (partition,) = done.records["writes"][0].sources["rows"]
+    note = done.records["reads"][0].outputs["note"].digest
     found = {one.digest: (one.kind, one.name) for one in made_from(done.store, [partition[2]])}
     assert found[note] == ("output", "note")
     assert found[sha256(b"2 rows")] == ("file", "nbs/out/rows.txt")  # kept, since it was read
@@ -70,7 +72,7 @@ def test_lineage_goes_over_the_file_in_both_directions(done):
 
 def test_cache_of_its_own_counts_and_is_not_told(done, asked):
     last = done.records["reads"][-1]
-    assert "nbs/cache/note.txt" in last["parts"]["observed"]["files"]
+    assert "nbs/cache/note.txt" in last.parts["observed"]["files"]
     assert "nbs/out/rows.txt" in done.second.stdout and "cache" not in done.second.stdout
     said = json.dumps(asked("check", "--json", cwd=done.project.root).json)
     assert "nbs/out/rows.txt" in said and "cache" not in said
@@ -79,6 +81,7 @@ def test_cache_of_its_own_counts_and_is_not_told(done, asked):
 def test_file_that_was_kept_is_no_clue_and_one_that_was_not_is(done):
     record = done.records["reads"][0]
     assert [clue for clue in clues(done.store, record) if clue.kind == "file"] == []
-    for observed in ({"kept": []}, {"native": "not observed: no inotify here"}, None):
-        other = record | {"observed": observed and record["observed"] | observed}
+    blind = replace(record.observed, native="not observed: no inotify here")
+    for observed in (replace(record.observed, kept=()), blind, Observations()):
+        other = replace(record, observed=observed)
         assert [clue.kind for clue in clues(done.store, other)] == ["file", "file"]

@@ -9,7 +9,8 @@ from mlnb.flow.links import Ways, leads_inside, links_used, project_links
 from mlnb.flow.sought import CodeTexts, sought_files
 from mlnb.history.carried import lay_out_links
 from mlnb.kernel.link import can_serve
-from mlnb.store.observed_contents import are_sound_observations
+from mlnb.store.errors import IntegrityError
+from mlnb.store.record import Observations, Record
 
 on_linux = pytest.mark.skipif(not can_serve(), reason="what a program opens is told on Linux only")
 STAGES = {
@@ -77,17 +78,19 @@ def test_link_counts_where_it_may_have_been_the_way(root, code, heard, counts):
 
 @pytest.mark.parametrize("text", ["../../x", "/etc", "b/../../../x", "../a/../../x", ""])
 def test_link_of_a_record_never_leads_out(root, text):
-    lay_out_links({"observed": {"links": {"a/link": text}}}, root)
+    record = Record(pipeline="demo", stage="a", run="r1", observed=Observations(links={"a/link": text}))
+    lay_out_links(record, root)
     assert not os.path.lexists(root / "a/link")
     assert not leads_inside("../link", "x")
 
 
 def test_odd_names_of_links_are_no_record():
-    record = {"parts": {"observed": {"links": {"../x": "0" * 64}}}, "observed": {}}
-    assert not are_sound_observations(record)
-    assert not are_sound_observations({"parts": {}, "observed": {"links": {"/x": "y"}}})
-    assert are_sound_observations(json.loads('{"parts": {}, "observed": {"links": {"x": "y"}}}'))
-    assert not are_sound_observations({"parts": {}, "observed": {"links": {"x": 7}}})
+    plain = {"pipeline": "demo", "stage": "a", "run": "r1"}
+    assert Record.from_dict(plain | {"observed": {"links": {"x": "y"}}}).observed.links == {"x": "y"}
+    counted = {"parts": {"observed": {"links": {"../x": "0" * 64}}}}
+    for odd in (counted, {"observed": {"links": {"/x": "y"}}}, {"observed": {"links": {"x": 7}}}):
+        with pytest.raises(IntegrityError, match="is damaged"):
+            Record.from_dict(plain | odd)
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "../data/no.parquet", "a b/../x.json"])

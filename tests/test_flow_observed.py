@@ -106,11 +106,11 @@ def test_what_a_stage_wrote_itself_is_no_reason_to_run_it_again(done, stale):
 
 def test_record_names_what_was_used_with_its_digest(done):
     record = record_of(done, "data")
-    files, folders = (record["parts"]["observed"][group] for group in ("files", "folders"))
+    files, folders = (record.parts["observed"][group] for group in ("files", "folders"))
     assert files[f"{HERE}/opened.txt"] == files[f"{HERE}/beside_it.txt"] == sha256(b"1").hexdigest()
     assert files[f"{HERE}/maybe.txt"] is None and list(folders) == [f"{HERE}/many"]
-    assert record["observed"]["python"] == "observed"
-    assert sha256(b"1").hexdigest() in record["observed"]["kept"]
+    assert record.observed.python == "observed"
+    assert sha256(b"1").hexdigest() in record.observed.kept
 
 
 def test_run_after_all_edits_gives_what_is_there_now_and_the_way_back_runs_nothing(done, stale):

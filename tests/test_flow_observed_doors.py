@@ -71,7 +71,7 @@ def ran(make_shared_project, mlnb):
 def test_files_that_git_and_its_filter_open_are_not_laid_at_the_door_of_a_stage(ran):
     root, _, result = ran
     assert result.json["git"]["n_dirty"] is not None  # it answered
-    used = record_of(root, "native")["parts"]["observed"]["files"]
+    used = record_of(root, "native").parts["observed"]["files"]
     assert {path for path, digest in used.items() if digest} == {"private/key.txt", "named.txt"}
     assert [path for path in used if path.startswith(("papers", "strip"))] == []
 
@@ -80,9 +80,9 @@ def test_files_that_git_and_its_filter_open_are_not_laid_at_the_door_of_a_stage(
 def test_content_that_only_the_system_heard_of_is_kept_when_the_text_speaks_of_it(ran):
     root, _, result = ran
     record = record_of(root, "native")
-    assert record["observed"]["kept"] == [sha256(b"public").hexdigest()]
-    assert record["observed"]["unsure"] == ["private/key.txt"]
-    assert record["observed"]["names"] == {}
+    assert record.observed.kept == (sha256(b"public").hexdigest(),)
+    assert record.observed.unsure == ("private/key.txt",)
+    assert record.observed.names == {}
     kept = [path for path in (root / ".mlnb" / "objects").rglob("*") if path.is_file()]
     assert not any(b"SECRET" in path.read_bytes() for path in kept)
     (doubtful,) = [line for line in result.stderr.splitlines() if "`private/key.txt`" in line]
@@ -95,8 +95,8 @@ def test_file_outside_the_project_counts_without_its_home_and_is_said(ran, asked
     root, home, result = ran
     monkeypatch.setenv("HOME", str(home))
     record = record_of(root, "outside")
-    assert record["parts"]["observed"] == {"outside": {"~/data/o.csv": sha256(b"a\n1\n").hexdigest()}}
-    assert record["observed"]["kept"] == [] and str(home) not in json.dumps(record["parts"])
+    assert record.parts["observed"] == {"outside": {"~/data/o.csv": sha256(b"a\n1\n").hexdigest()}}
+    assert record.observed.kept == () and str(home) not in json.dumps(record.parts)
     assert "outside used `~/data/o.csv`, which lies outside the project" in result.stderr
     problems = asked("check", "--json", cwd=root).json["problems"]
     assert [p["level"] for p in problems if p["rule"] == "outside-read"] == ["warning"]
@@ -229,9 +229,7 @@ def test_strict_lets_ordinary_stages_pass_and_refuses_dynamic_imports(make_proje
     assert {*passed} == {*ORDINARY}, [(s["name"], s["error"]) for s in result.json["stages"]]
     for name in DYNAMIC:
         assert "import it in the notebook" in result.stage(f"by_{name}")["error"]["evalue"]
-    beside = [
-        records_of(open_store(root / ".mlnb"), "demo", name)[0]["observed"]["native"] for name in ORDINARY
-    ]
+    beside = [records_of(open_store(root / ".mlnb"), "demo", name)[0].observed.native for name in ORDINARY]
     assert {*beside} == {"observed"}
     stages = mlnb("status", "--json", cwd=root).json["stages"]
     assert {stage["name"] for stage in stages if stage["state"] == "fresh"} == {*ORDINARY}

@@ -74,7 +74,7 @@ def test_what_was_used_unheard_makes_its_stage_stale_and_the_way_back_fresh(root
 
 def test_folders_that_nobody_asked_for_are_not_observed(root, stale):
     (record,) = records_of(open_store(root / ".mlnb"), "demo", "second")
-    assert sorted(record["parts"]["observed"]["folders"]) == ["found", f"{HERE}/away"]
+    assert sorted(record.parts["observed"]["folders"]) == ["found", f"{HERE}/away"]
     for place in ("logs/new.txt", f"{HERE}/new.txt", "data/new.csv"):
         (root / place).write_text("")
     assert stale() == []

@@ -449,7 +449,7 @@ def test_key_of_mlnb_counts_the_modules_imported_by_name_only(world):
 def test_stage_whose_output_is_gone_is_stale_and_says_so(world):
     world.run()
     step = world.plan().steps["ingest"]
-    path_of(world.store, step.record.outputs["rows"]["digest"]).unlink()
+    path_of(world.store, step.record.outputs["rows"].digest).unlink()
     found = world.plan().steps
     assert (found["ingest"].state, found["train"].state) == ("stale", "unknown")
     assert "no longer whole" in found["ingest"].why[0]["message"]
@@ -457,7 +457,7 @@ def test_stage_whose_output_is_gone_is_stale_and_says_so(world):
 
 def test_stage_whose_output_has_another_size_is_stale(world):
     world.run()
-    path = path_of(world.store, world.plan().steps["ingest"].record.outputs["rows"]["digest"])
+    path = path_of(world.store, world.plan().steps["ingest"].record.outputs["rows"].digest)
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1])
     assert world.plan().steps["ingest"].state == "stale"
@@ -468,7 +468,7 @@ def test_stage_whose_folder_lost_a_file_is_stale(world, tmp_path):
     (tmp_path / "made" / "a.txt").write_text("a")
     world.run(value=tmp_path / "made")
     assert world.states() == FRESH
-    part = world.plan().steps["ingest"].record.outputs["rows"]["parts"][0]
+    part = world.plan().steps["ingest"].record.outputs["rows"].parts[0]
     path_of(world.store, part).unlink()
     assert world.plan().steps["ingest"].state == "stale"
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_records import commit
+from plain_records import as_record, commit
 
 from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
@@ -22,7 +22,7 @@ from mlnb.sharing.push import push
 from mlnb.store.crash_points import STEPS
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import find_record, find_result, output_digests, results_of, told_run
+from mlnb.store.records import find_record, find_result, output_digests, results_of
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import write_run
 
@@ -58,8 +58,9 @@ def made(store, text, n=1, stage="train", key=KEY, **inputs):
 
 def ended(store, record, n=None):
     "The document of the run that ended with a record."
-    run = record["run"] if n is None else run_name(n)
-    entry = {"name": record["stage"], "state": "committed", "key": record["key"]}
+    record = as_record(record)
+    run = record.run if n is None else run_name(n)
+    entry = {"name": record.stage, "state": "committed", "key": record.key}
     entry |= {"outputs": output_digests(record)}
     document = {
         "run": run,
@@ -68,13 +69,13 @@ def ended(store, record, n=None):
         "state": "committed",
         "stages": [entry],
     }
-    document |= {"keys": {record["stage"]: record["key"]}, "head": True, "parameters": {}}
+    document |= {"keys": {record.stage: record.key}, "head": True, "parameters": {}}
     write_run(store, document)
     return document
 
 
 def text_of(store, record):
-    return get(store, record["outputs"]["model"]["digest"]).decode()
+    return get(store, as_record(record).outputs["model"].digest).decode()
 
 
 def replaced(store):
@@ -155,7 +156,7 @@ def test_holding_result_changes_only_by_replacing_and_every_one_that_held_is_fou
             told = told or record["run"]
             holds = text
         assert text_of(store, done.record) == holds
-        assert told_run(done.record) == told  # the id that every notebook of this key was told
+        assert done.record.told_run == told  # the id that every notebook of this key was told
         held.add(holds)
     found = results_of(store, "fraud", "train")
     assert text_of(store, found[-1]) == holds

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
-from ..store.border import InnerPath, has_form
+from ..store.border import SeenPath, has_form
 from ..store.digests import sha256
 
 # %% ../../nbs/flow/090_links.ipynb #05818603
@@ -74,8 +74,8 @@ def leads_inside(
     return (
         bool(names)
         and is_plain
-        and has_form(InnerPath, path)
-        and has_form(InnerPath, place)
+        and has_form(SeenPath, path)
+        and has_form(SeenPath, place)
         and not os.path.isabs(target)
     )
 

@@ -21,7 +21,7 @@ from ..flow.links import leads_inside
 from ..flow.observed import Locations, content_digest, file_of_module
 from ..flow.outside import outside_place
 from ..notebook.each import unit_name
-from ..store.border import InnerPath, has_form
+from ..store.border import SeenPath, has_form
 from ..store.digests import digest_of
 from ..store.disk import disk_errors
 from ..store.errors import IntegrityError
@@ -45,7 +45,7 @@ def place_inside(
     relative: str,  # path that a record gives
 ) -> Path:  # raises `IntegrityError` for a path that leads out
     "Where something belongs below a folder, if it really lies there."
-    target = folder / relative if has_form(InnerPath, relative) else None
+    target = folder / relative if has_form(SeenPath, relative) else None
     if target is None or not target.parent.resolve().is_relative_to(folder.resolve()):
         raise led_astray(relative)
     return target
@@ -106,7 +106,7 @@ def is_kept(
 
 def _in_tree(project: Project, path: str) -> Path:
     "Where a file is in the working tree; a folder on the way may be a link of the user's own."
-    if not has_form(InnerPath, path):
+    if not has_form(SeenPath, path):
         raise led_astray(path)
     return project.root / path
 

@@ -37,7 +37,7 @@ from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage, read_stage
 from ..sources.pin import pin_source
 from ..sources.source import Partition, read_copy
-from ..store.border import InnerPath, has_form
+from ..store.border import SeenPath, has_form
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError
 from ..store.names import Name
@@ -265,7 +265,7 @@ def _write_scripts(store: Store, root: Path, record: Record, stage: Stage) -> No
     "Write the files that cells run by their paths, to where those lead."
     for name in (name for name in record.modules if name.startswith(".")):
         place = os.path.relpath(os.path.normpath(stage.path.parent / name), root)
-        if has_form(InnerPath, place):
+        if has_form(SeenPath, place):
             lay_out(root, place, get(store, record.modules[name]))
 
 

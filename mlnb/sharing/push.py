@@ -141,7 +141,7 @@ def send_tombstones(
     remote, n_removed = exchange.remote, 0
     there, objects = (sizes_below(remote, folder) for folder in ("tombstones", "objects"))
     for document in tombstones(exchange.store):
-        path, place = f"tombstones/{document.digest}.json", object_place(document.digest)
+        path, place = f"tombstones/{document['digest']}.json", object_place(document["digest"])
         if "signed" in document and path not in there:
             write_remote(remote, path, canonical_json(document))
         if place in objects:
