@@ -33,9 +33,9 @@ from .descriptions import Artifact, Described
 class ObservedParts(Document, frozen=True):
     "What was observed and counts in the key, by group and name; null = it was absent."
 
-    files: Mapping[InnerPath, Digest | None] = {}  # below the project
-    folders: Mapping[FolderPath, Any] = {}  # below the project, that were listed
-    links: Mapping[InnerPath, Digest | None] = {}  # below the project, that were followed
+    files: Mapping[SeenPath, Digest | None] = {}  # below the project
+    folders: Mapping[SeenFolder, Any] = {}  # below the project, that were listed
+    links: Mapping[SeenPath, Digest | None] = {}  # below the project, that were followed
     modules: Mapping[ModuleName, Digest | None] = {}  # from outside of the project
     outside: Mapping[str, Digest | None] = {}  # files outside of the project
     packages: Mapping[str, Any] = {}  # further distributions: version and build
@@ -45,17 +45,17 @@ class Observations(Document, frozen=True):
     "What is known of the observations beside the key."
 
     kept: tuple[Digest, ...] = ()  # contents that are objects of the store
-    modules: Mapping[ModuleName, InnerPath] = {}  # where the file lies below its folder on `sys.path`
-    made: tuple[InnerPath, ...] = ()  # paths below the project that the stage wrote itself
-    written: Mapping[InnerPath, Digest] = {}  # what the stage left there
-    names: Mapping[FolderPath, tuple[FileName, ...]] = {}  # of the folders that were listed
-    programs: tuple[InnerPath, ...] = ()  # kept files that can be executed
+    modules: Mapping[ModuleName, SeenPath] = {}  # where the file lies below its folder on `sys.path`
+    made: tuple[SeenPath, ...] = ()  # paths below the project that the stage wrote itself
+    written: Mapping[SeenPath, Digest] = {}  # what the stage left there
+    names: Mapping[SeenFolder, tuple[SeenName, ...]] = {}  # of the folders that were listed
+    programs: tuple[SeenPath, ...] = ()  # kept files that can be executed
     python: str = ""  # `observed` or `not observed: why`
     native: str = ""  # `observed` or `not observed: why`
-    links: Mapping[InnerPath, str] = {}  # that it may have followed inside the project: texts
+    links: Mapping[SeenPath, str] = {}  # that it may have followed inside the project: texts
     asked: tuple[str, ...] | None = None  # modules of undeclared packages that its own code imported
-    unsure: tuple[FolderPath, ...] = ()  # files and folders that perhaps somebody else looked at
-    places: Mapping[ModuleName, InnerPath] = {}  # own modules below the project
+    unsure: tuple[SeenFolder, ...] = ()  # files and folders that perhaps somebody else looked at
+    places: Mapping[ModuleName, SeenPath] = {}  # own modules below the project
 
 # %% ../../nbs/store/225_record.ipynb #f1ed20cf
 class MadeWith(Document, frozen=True):
