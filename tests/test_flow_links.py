@@ -1,6 +1,5 @@
 """Which links of a project a stage depends on, and what is said when one of them points elsewhere."""
 
-import json
 import os
 
 import pytest

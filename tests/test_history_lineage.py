@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.flow.heads import at_reference
 from mlnb.flow.parameter_values import resolve
@@ -21,7 +21,6 @@ from mlnb.store.digests import digest_of
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import open_store
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.tombstones import tombstone_path
 from mlnb.terminal.keep import version_row

@@ -3,14 +3,14 @@
 import shutil
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.flow.plan import plan_pipeline, plan_step
 from mlnb.history.status import last_outcomes, status_of, tell_outcomes
 from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import open_store
-from mlnb.store.runs import hold_run, write_run
+from mlnb.store.runs import hold_run
 from mlnb.store.settings import project_store, read_project
 
 OURS = "from mlnb import load, save"

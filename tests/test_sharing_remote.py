@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
@@ -38,7 +38,7 @@ from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageErro
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
-from mlnb.store.runs import read_run, write_run
+from mlnb.store.runs import read_run
 from mlnb.store.tombstones import ErasedError
 from mlnb.store.url import shown_url
 
