@@ -24,7 +24,7 @@ from mlnb.notebook.packages import installed_packages
 from mlnb.notebook.pipeline import read_pipeline
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
-from mlnb.store.errors import StoreError, UsageError
+from mlnb.store.errors import IntegrityError, StoreError, UsageError
 from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import read_run
@@ -748,8 +748,9 @@ def test_folder_name_that_is_no_run_id_makes_no_path(project):
     (folder / "run.json").write_text(
         json.dumps({"run": "../../../escaped", "pipeline": "fraud", "state": "committed", "stages": []})
     )
-    publish(project)
-    assert set(files_of(project.reports)) == {"index.html", "site.json"}
+    with pytest.raises(IntegrityError, match=r"run\.json is damaged .*`\$\.run`"):
+        publish(project)
+    assert not project.reports.exists() and not list(project.root.parent.rglob("escaped*"))
 
 
 def own_page(project, name, text):
