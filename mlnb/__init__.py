@@ -217,6 +217,7 @@ Modules:
 - `mlnb.store.run_entries`: What a run says of itself and of each of its stages
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
+- `mlnb.store.shown_text`: A terminal obeys what it is sent, so data is shown and never sent
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost

@@ -7,7 +7,7 @@ The verbs stand in `terminal/`, a notebook for each task; this module puts them 
 
 # %% auto #0
 __all__ = ['VERBS', 'ENDING', 'is_command', 'leave', 'import_verbs', 'problems_of', 'error_document', 'report_error', 'be_deaf',
-           'end_on_signal', 'invoke', 'report_fault', 'is_folder_gone', 'run_command', 'main']
+           'end_on_signal', 'invoke', 'report_fault', 'is_folder_gone', 'run_command', 'settle_umask', 'main']
 
 # %% ../nbs/010_cli.ipynb #817cddf0
 import os
@@ -43,7 +43,14 @@ import typer
 from msgspec.structs import asdict, replace
 
 from .store.errors import DefinitionError, MlnbError, Problem, UsageError
-from .terminal.arguments import first_word, join_pairs, json_last, refuse_blank
+from mlnb.terminal.arguments import (
+    first_word,
+    join_pairs,
+    json_last,
+    refuse_blank,
+    refuse_url_as_file,
+    without_kept_secrets,
+)
 from .terminal.frame import app
 from .terminal.output import complain, show_json, show_problems
 from .terminal.streams import be_careful, code_at_end
@@ -114,8 +121,8 @@ def report_error(
     "Say what went wrong, to people on stderr and to scripts on stdout."
     from mlnb.store.url import without_secrets
 
-    if isinstance(error, MlnbError):
-        error.message = without_secrets(error.message)  # of a URL that stood on the command line
+    if isinstance(error, MlnbError):  # of a URL that stood on the command line
+        error.message, error.mend = without_secrets(error.message), without_secrets(error.mend)
     if isinstance(error, DefinitionError):
         show_problems(problems_of(error))
     else:
@@ -200,7 +207,8 @@ def run_command(
     try:
         words = join_pairs(arguments)
         refuse_blank(words)
-        return invoke(json_last(words))
+        refuse_url_as_file(words)
+        return invoke(json_last(without_kept_secrets(words)))
     except MlnbError as error:
         return report_error(error, error.exit_code, arguments)
     except (KeyboardInterrupt, typer.Abort):
@@ -212,9 +220,16 @@ def run_command(
         return report_fault(error, arguments)
 
 # %% ../nbs/010_cli.ipynb #909c48fa
+def settle_umask() -> None:
+    "Let the owner read and write whatever is made, and nobody outside of the group write it."
+    told = os.umask(0)
+    os.umask(told & 0o077 | 0o002)
+
+
 def main() -> None:
     "Entry point of the command `mlnb`."
     be_careful()
+    settle_umask()
     try:
         code = run_command(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being reported

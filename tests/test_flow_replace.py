@@ -9,6 +9,7 @@ import signal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit
@@ -42,17 +43,19 @@ def run_name(n):
 def made(store, text, n=1, stage="train", key=KEY, **inputs):
     "A record whose output is a text, made by run `n`."
     output = {"digest": put(store, text.encode()), "codec": "text", "type": "str", "bytes": len(text)}
-    return {
-        "key": key,
-        "parts": {},
-        "pipeline": "fraud",
-        "stage": stage,
-        "run": run_name(n),
-        "inputs": {name: {"digest": one, "codec": "text", "bytes": 1} for name, one in inputs.items()},
-        "outputs": {"model": output} if stage == "train" else {stage: output},
-        "metrics": {},
-        "notebook": put(store, f"notebook {n}".encode()),
-    }
+    return as_record(
+        {
+            "key": key,
+            "parts": {},
+            "pipeline": "fraud",
+            "stage": stage,
+            "run": run_name(n),
+            "inputs": {name: {"digest": one, "codec": "text", "bytes": 1} for name, one in inputs.items()},
+            "outputs": {"model": output} if stage == "train" else {stage: output},
+            "metrics": {},
+            "notebook": put(store, f"notebook {n}".encode()),
+        }
+    )
 
 
 def ended(store, record, n=None):
@@ -134,7 +137,9 @@ def test_second_result_made_from_a_replaced_one_never_held(store):
     before, _ = replaced(store)
     old = find_result(store, before, "train", KEY)
     again = made(store, "third", 3)
-    assert not commit(store, old | {"outputs": again["outputs"]}).is_reproduced  # as `reproduce` keeps it
+    assert not commit(
+        store, structs.replace(old, outputs=again.outputs)
+    ).is_reproduced  # as `reproduce` keeps it
     assert sorted(text_of(store, one) for one in results_of(store, "fraud", "train")) == ["first", "second"]
 
 
@@ -152,7 +157,7 @@ def test_holding_result_changes_only_by_replacing_and_every_one_that_held_is_fou
         assert done.is_reproduced == (holds in (None, text))
         assert (done.other is None) == done.is_reproduced
         if holds is None or replace:
-            told = told or record["run"]
+            told = told or record.run
             holds = text
         assert text_of(store, done.record) == holds
         assert done.record.told_run == told  # the id that every notebook of this key was told

@@ -161,7 +161,6 @@ def test_beginning_of_two_digests_is_refused_and_not_guessed(tmp_path):
     import hashlib
 
     from mlnb.store.objects import open_store
-    from mlnb.store.records import commit
 
     store, seen = open_store(tmp_path / "store"), {}
     for n in range(100_000):
@@ -221,7 +220,7 @@ def test_up_leads_to_what_was_read_and_marks_what_may_be(equal_tables):
     known = record_graph(store, project)
 
     def up(run):
-        records = [r for r in known.records if (r["stage"], r["run"]) == ("train", run)]
+        records = [r for r in known.records if (r.stage, r.run) == ("train", run)]
         return stages_in(lineage_up(known, project, records, "model").document())
 
     for run in ("r1", "r2"):
@@ -253,7 +252,7 @@ def test_list_of_a_fan_out_is_followed_both_ways(tmp_path, is_old):
     name, profile = f"demo/person@{people.digest[:12]}", ("profile[person=ann]", "r1")
     assert stages_in(lineage_of(store, project, name, "default", "down")) == {profile: is_old}
     known = record_graph(store, project)
-    of_ann = [record for record in known.records if record.get("each")]
+    of_ann = [record for record in known.records if record.each]
     up = stages_in(lineage_up(known, project, of_ann, "portrait").document())
     assert up == {profile: False, ("people", "r1"): is_old}
 

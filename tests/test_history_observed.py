@@ -376,6 +376,7 @@ def test_no_path_leads_out(store, project, tmp_path, path, place):
     else:
         digest = {"kept file": sha256(TABLE), "linked file": sha256(LARGE), "absent file": None}[place]
         record["parts"]["observed"]["files"] = {path: digest}
+        record["observed"]["kept"] = [sha256(TABLE)] * (place == "kept file") + [sha256(TOOL)]
     record["sources"] = {"raw": [["link", 1, "0" * 64]]}
     (project.root / "link").symlink_to(outside)
     before = sorted(str(p) for p in tmp_path.rglob("*") if "store" not in p.parts)
@@ -489,7 +490,13 @@ def test_environment(store, kind):
     parts = observed_record(store)["parts"] | {"packages": {"numpy": "2.4"}} | further
     installed = {"numpy": {"version": "2.4", "build": "", "info": "", "code": {"loose": []}} | about}
     here = {"python", *(f"at startup {name}" for name in startup_files(installed))}
-    found = [d for d in environment_differences([{"parts": parts}], installed) if d["name"] not in here]
+    found = [
+        d
+        for d in environment_differences(
+            [as_record({"pipeline": "demo", "stage": "train", "run": RUN, "parts": parts})], installed
+        )
+        if d["name"] not in here
+    ]
     assert [said in json.dumps(d) for d in found] == ([] if said is None else [True])
 
 

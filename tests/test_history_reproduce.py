@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 
 import pytest
+from msgspec import structs
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
@@ -190,10 +191,7 @@ def test_other_environment_is_listed_and_stops_it(copy, monkeypatch):
         ),
         (
             lambda root, store, record: (
-                store.root
-                / "objects"
-                / record["sources"]["table"][0][2][:2]
-                / record["sources"]["table"][0][2]
+                store.root / "objects" / record.sources["table"][0][2][:2] / record.sources["table"][0][2]
             ).unlink(),
             "the answer for source `table` is no longer in the store",
         ),
@@ -220,7 +218,7 @@ def test_new_partitions_do_not_disturb(copy):
 
 def test_input_that_is_gone_from_the_store_is_made_again(copy):
     _, store, document = copy
-    rows = records_of_run(store, document)[0]["outputs"]["rows"]["digest"]
+    rows = records_of_run(store, document)[0].outputs["rows"].digest
     (store.root / "objects" / rows[:2] / rows).unlink()
     assert again(copy, stages=["rows", "total"])["state"] == "reproduced"
     assert not has(store, rows)
@@ -239,17 +237,19 @@ def test_modules_of_mlnb_that_a_stage_imports_are_those_that_were_kept(make_proj
     plan = planned(folder.root)
     document = run_pipeline(plan, select(plan.pipeline))
     (record,) = records_of_run(plan.store, document)
-    older = get(plan.store, record["modules"]["mlnb.store.digests"]) + (
+    older = get(plan.store, record.modules["mlnb.store.digests"]) + (
         b"\n_real = sha256\n\ndef sha256(data): return 'kept ' + _real(data) if data == b'' else "
         b"_real(data)\n"
     )
-    record |= {
-        "modules": record["modules"] | {"mlnb.store.digests": put(plan.store, older)},
-        "parts": record["parts"] | {"modules": record["parts"]["modules"] | {"mlnb.store.digests": "other"}},
-    }
+    modules = record.parts["modules"] | {"mlnb.store.digests": "other"}
+    record = structs.replace(
+        record,
+        modules=record.modules | {"mlnb.store.digests": put(plan.store, older)},
+        parts=record.parts | {"modules": modules},
+    )
     with checkout(plan.project, plan.store, [record], "default") as (twin, step_of, scratch):
         assert write_modules(plan.store, record, twin.project.root, scratch / "site")
-        attempt = attempt_again(twin, step_of(record), record["run"], scratch / "attempt", scratch / "site")
+        attempt = attempt_again(twin, step_of(record), record.run, scratch / "attempt", scratch / "site")
         said = get_value(twin.store, attempt.outputs["said"], scratch)
     gc.collect()
     assert said == "kept " + sha256(b"")

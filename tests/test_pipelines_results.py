@@ -9,7 +9,6 @@ from jupyter_client.manager import start_new_kernel
 from stage_lives import OVERLAY, printed, truth
 
 from mlnb.store.artifacts import get_value
-from mlnb.store.descriptions import Artifact
 from mlnb.store.records import records_of
 from mlnb.store.settings import project_store, read_project
 
@@ -44,12 +43,12 @@ def value(demo_project, tmp_path_factory):
         if written not in read:
             pipeline, name = written.split("/")
             output = next(
-                r["outputs"][name]
+                r.outputs[name]
                 for stage in demo_project.runs[pipeline].json["stages"]
                 for r in records_of(store, pipeline, stage["name"])
-                if name in r["outputs"]
+                if name in r.outputs
             )
-            read[written] = get_value(store, Artifact.from_dict(output), files)
+            read[written] = get_value(store, output, files)
         return read[written]
 
     return of
@@ -291,10 +290,10 @@ def test_notebooks_of_the_record_hold_outputs_and_no_path_of_the_machine(demo_pr
             if entry["key"] is None:
                 continue  # a fan-out without values runs no notebook
             (record,) = records_of(store, pipeline, entry["name"])
-            executed = get(store, record["notebook"]).decode()
+            executed = get(store, record.notebook).decode()
             assert str(demo_project.root) not in json.dumps(json.loads(executed)["metadata"])
             assert any(c.get("outputs") for c in json.loads(executed)["cells"])
-            assert get(store, record["source"]) == (demo_project.root / record["file"]).read_bytes()
+            assert get(store, record.source) == (demo_project.root / record.file).read_bytes()
 
 
 def test_second_run_runs_nothing(demo_project, mlnb):

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from plain_records import commit, write_run
+from msgspec.structs import replace
+from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
@@ -102,11 +103,11 @@ def result(store, number=1, text="a model", inputs=()):
     "Commit a record with one output and some code."
     digest = put(store, text.encode())
     record = {
-        "key": f"{number:064x}",
+        "key": f"{number + 1:064x}",
         "pipeline": "fraud",
         "stage": "train",
         "run": RUN,
-        "metrics": {"auc": {"value": 0.9}},
+        "metrics": {"auc": 0.9},
         "inputs": {
             f"in_{n}": {"digest": put(store, i.encode()), "codec": "text", "type": "str", "bytes": len(i)}
             for n, i in enumerate(inputs)
@@ -118,7 +119,7 @@ def result(store, number=1, text="a model", inputs=()):
         "modules": {"shop.features": put(store, b"def f(): ...")},
     }
     commit(store, record)
-    return record
+    return as_record(record)
 
 
 @pytest.fixture
@@ -146,13 +147,7 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
     record = result(ana, inputs=("raw",))
     write_run(
         ana,
-        {
-            "run": RUN,
-            "pipeline": "fraud",
-            "state": "committed",
-            "stages": [],
-            "keys": {"train": record["key"]},
-        },
+        {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": [], "keys": {"train": record.key}},
     )
     move_ref(ana, "heads/fraud/default", RUN, "done")
     move_ref(ben, "heads/fraud/default", "my-own-run", "done")
@@ -166,10 +161,10 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
         [],
         0,
     )
-    assert find_record(ben, "fraud", "train", record["key"]) == record
-    assert get(ben, record["outputs"]["model"]["digest"]) == b"a model"
-    assert get(ben, record["inputs"]["in_0"]["digest"]) == b"raw"
-    assert read_run(ben, "latest")["keys"] == {"train": record["key"]}
+    assert find_record(ben, "fraud", "train", record.key) == record
+    assert get(ben, record.outputs["model"].digest) == b"a model"
+    assert get(ben, record.inputs["in_0"].digest) == b"raw"
+    assert read_run(ben, "latest")["keys"] == {"train": record.key}
     assert read_ref(ben, "heads/fraud/default").target == "my-own-run"
     assert read_ref(ben, "remotes/origin/heads/fraud/default").target == RUN
 
@@ -215,14 +210,14 @@ def test_two_laptops_and_a_ci_cache_share_work_in_both_directions(place, ana, be
     pull(ana, url, options=options)
     pull(ben, url, options=options)
     for store in (ana, ben):
-        assert sorted(r["key"] for r in records_of(store, "fraud", "train")) == [mine["key"], theirs["key"]]
+        assert sorted(r.key for r in records_of(store, "fraud", "train")) == [mine.key, theirs.key]
 
 
 @everywhere
 def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(place, ana, ben):
     url, options = place
     record = result(ana)
-    digest = record["outputs"]["model"]["digest"]
+    digest = record.outputs["model"].digest
     push(ana, url, options=options)
     pull(ben, url, options=options)
     erase(ana, digest, "customer 17 asked for it")
@@ -238,7 +233,7 @@ def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(pla
 def test_erased_object_is_not_brought_back_by_somebody_who_still_has_it(place, ana, ben):
     url, options = place
     befriend(ana, ben)
-    digest = result(ana)["outputs"]["model"]["digest"]
+    digest = result(ana).outputs["model"].digest
     push(ana, url, options=options)
     pull(ben, url, options=options)
     erase(ana, digest, "asked for")
@@ -255,16 +250,16 @@ def test_pipelines_can_be_chosen(place, ana, ben):
     push(ana, place[0])
     assert pull(ben, place[0], pipelines=["other"])["records"] == 0
     assert pull(ben, place[0], pipelines=["fraud"])["records"] == 1
-    assert has(ben, record["outputs"]["model"]["digest"])
+    assert has(ben, record.outputs["model"].digest)
 
 
 def test_different_result_for_one_key_is_kept_as_evidence(place, ana, ben):
     result(ana, 1, "one")
     mine = result(ben, 1, "another")
     push(ana, place[0])
-    path_of(ben, mine["notebook"]).unlink()
+    path_of(ben, mine.notebook).unlink()
     pull(ben, place[0])
-    assert find_record(ben, "fraud", "train", mine["key"]).outputs == mine["outputs"]
+    assert find_record(ben, "fraud", "train", mine.key).outputs == mine.outputs
 
 
 def test_push_and_pull_are_audit_events(place, ana, ben):
@@ -413,7 +408,7 @@ def test_killed_push_goes_on_where_it_stopped(place, ana, ben, after):
     killed("push", ana, place[0], after)
     pull(ben, place[0])
     for record in records_of(ben, "fraud", "train"):
-        assert get(ben, record["outputs"]["model"]["digest"])
+        assert get(ben, record.outputs["model"].digest)
     there = len(sizes_below(open_remote(place[0]), "objects"))
     assert there >= min(after, 8) - 1
     assert push(ana, place[0])["objects"] == 8 - there
@@ -431,7 +426,7 @@ def test_killed_pull_goes_on_where_it_stopped(place, ana, ben, after):
     push(ana, place[0])
     killed("pull", ben, place[0], after)
     for record in records_of(ben, "fraud", "train"):
-        assert get(ben, record["outputs"]["model"]["digest"])
+        assert get(ben, record.outputs["model"].digest)
     here = sum(1 for p in (ben.root / "objects").glob("??/*"))
     assert here >= min(after, 8)
     assert pull(ben, place[0])["objects"] == 8 - here
@@ -441,7 +436,7 @@ def test_killed_pull_goes_on_where_it_stopped(place, ana, ben, after):
 @everywhere
 def test_truncated_object_at_the_remote_is_sent_again(place, ana, ben):
     url, options = place
-    digest = result(ana)["outputs"]["model"]["digest"]
+    digest = result(ana).outputs["model"].digest
     push(ana, url, options=options)
     write_remote(open_remote(url, options), object_place(digest), b"a mo")
     assert push(ana, url, options=options)["objects"] == 1
@@ -464,7 +459,7 @@ def nothing_taken(ben, place, record, reason, exit_code=5):
     assert taken["records"] == 0
     assert reason in {r["reason"] for r in taken["refused"]}
     assert taken["exit_code"] == exit_code
-    assert find_record(ben, "fraud", "train", record["key"]) is None
+    assert find_record(ben, "fraud", "train", record.key) is None
     assert snapshot(ben.root.parent / "ana") == outside
     assert {p.name for p in ben.root.parent.iterdir()} <= {"ana", "ben", "shared", "elsewhere"}
     for path in (ben.root / "objects").glob("??/*"):
@@ -481,14 +476,14 @@ def nothing_taken(ben, place, record, reason, exit_code=5):
 )
 def test_object_that_is_not_what_its_name_says_is_refused(place, ana, ben, content):
     record, remote = hostile(place, ana, ben)
-    write_remote(remote, object_place(record["outputs"]["model"]["digest"]), content)
+    write_remote(remote, object_place(record.outputs["model"].digest), content)
     nothing_taken(ben, place, record, "damaged")
     assert [r["reason"] for r in check_remote(ana, place[0], options=place[1])["refused"]] == ["damaged"]
 
 
 def test_two_objects_that_changed_places_are_refused(place, ana, ben):
     record, remote = hostile(place, ana, ben)
-    one, two = object_place(record["outputs"]["model"]["digest"]), object_place(record["notebook"])
+    one, two = object_place(record.outputs["model"].digest), object_place(record.notebook)
     first, second = read_remote(remote, one, 99), read_remote(remote, two, 99)
     write_remote(remote, one, second)
     write_remote(remote, two, first)
@@ -497,7 +492,7 @@ def test_two_objects_that_changed_places_are_refused(place, ana, ben):
 
 def test_object_larger_than_its_record_says_is_not_read_to_its_end(place, ana, ben):
     record, remote = hostile(place, ana, ben)
-    digest = record["outputs"]["model"]["digest"]
+    digest = record.outputs["model"].digest
     with open(remote.place(object_place(digest)), "wb") as file:
         file.truncate(1 << 40)
     taken = nothing_taken(ben, place, record, "damaged")
@@ -509,9 +504,7 @@ def test_forged_records_are_refused(place, ana, ben, tmp_path):
     record, remote = hostile(place, ana, ben)
     path = record_place(record)
     signed = json.loads(read_remote(remote, path, 1 << 20))
-    trojan = record["outputs"] | {
-        "model": record["outputs"]["model"] | {"digest": record["notebook"], "bytes": 10}
-    }
+    trojan = {"model": replace(record.outputs["model"], digest=record.notebook, bytes=10).as_dict()}
     for forged in (
         signed | {"outputs": trojan},
         {k: v for k, v in signed.items() if k != "signed"},
@@ -523,7 +516,9 @@ def test_forged_records_are_refused(place, ana, ben, tmp_path):
         write_remote(remote, path, json.dumps(forged).encode())
         nothing_taken(ben, place, record, "forged")
     mallory = store_of(tmp_path / "elsewhere", "mallory")
-    write_remote(remote, path, canonical_json(sign(mallory, "record", record | {"outputs": trojan})))
+    write_remote(
+        remote, path, canonical_json(sign(mallory, "record", record.as_dict() | {"outputs": trojan}))
+    )
     nothing_taken(ben, place, record, "untrusted", exit_code=0)
 
 
@@ -548,7 +543,7 @@ def test_record_signed_for_another_place_is_refused(place, ana, ben):
     record, remote = hostile(place, ana, ben)
     signed = read_remote(remote, record_place(record), 1 << 20)
     remove_remote(remote, record_place(record))
-    write_remote(remote, record_place(record | {"key": "f" * 64}), signed)
+    write_remote(remote, record_place(replace(record, key="f" * 64)), signed)
     nothing_taken(ben, place, record, "damaged")
 
 
@@ -570,7 +565,7 @@ def test_record_signed_for_another_place_is_refused(place, ana, ben):
 )
 def test_trusted_record_with_names_that_lead_outside_is_refused(place, ana, ben, change):
     record, remote = hostile(place, ana, ben)
-    write_remote(remote, record_place(record), canonical_json(sign(ana, "record", record | change)))
+    write_remote(remote, record_place(record), canonical_json(sign(ana, "record", record.as_dict() | change)))
     nothing_taken(ben, place, record, "damaged")
 
 
@@ -601,7 +596,7 @@ def test_names_that_lead_outside_are_never_used_as_paths(place, ana, ben):
 
 def test_links_in_a_folder_lead_nowhere(place, ana, ben):
     record, remote = hostile(place, ana, ben)
-    root, digest = Path(remote.root), record["outputs"]["model"]["digest"]
+    root, digest = Path(remote.root), record.outputs["model"].digest
     (root / "objects" / "loop").symlink_to(root)
     (root / object_place(digest)).unlink()
     (root / object_place(digest)).symlink_to(ben.root / "private")
@@ -647,7 +642,7 @@ def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
 
     record, remote = hostile(place, ana, ben)
     pull(ben, place[0])
-    digest = record["outputs"]["model"]["digest"]
+    digest = record.outputs["model"].digest
     mallory = store_of(tmp_path / "elsewhere", "mallory")
     write_remote(
         remote, f"tombstones/{digest}.json", canonical_json(new_tombstone(mallory, digest, "vandalism"))
@@ -659,16 +654,16 @@ def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
 
 def test_record_without_its_objects_is_left_for_later(place, ana, ben):
     record, remote = hostile(place, ana, ben)
-    data = read_remote(remote, object_place(record["notebook"]), 99)
-    remove_remote(remote, object_place(record["notebook"]))
+    data = read_remote(remote, object_place(record.notebook), 99)
+    remove_remote(remote, object_place(record.notebook))
     taken = pull(ben, place[0])
     assert (taken["records"], taken["incomplete"], taken["exit_code"]) == (0, [record_place(record)], 0)
-    write_remote(remote, object_place(record["notebook"]), data)
+    write_remote(remote, object_place(record.notebook), data)
     assert pull(ben, place[0])["records"] == 1
 
 
 def test_damaged_object_is_not_sent(place, ana):
-    digest = result(ana)["outputs"]["model"]["digest"]
+    digest = result(ana).outputs["model"].digest
     path_of(ana, digest).chmod(0o600)
     path_of(ana, digest).write_bytes(b"a modeL")
     with pytest.raises(IntegrityError, match="not sent"):
@@ -737,7 +732,7 @@ def test_remote_gc_waits_for_pushes_and_takes_back_what_it_moved(place, ana, mon
 
 
 def test_killed_remote_gc_is_put_right_by_the_next(place, ana):
-    digest = result(ana)["outputs"]["model"]["digest"]
+    digest = result(ana).outputs["model"].digest
     push(ana, place[0])
     remote = open_remote(place[0])
     data = read_remote(remote, object_place(digest), 99)
@@ -872,12 +867,10 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
     assert sent["remote"] == f"sftp://127.0.0.1:{sftp}/team/store"
     assert push(ana, url, options=any_host)["objects"] == 0
     assert pull(ben, url, options=any_host)["records"] == 1
-    assert get(ben, record["outputs"]["model"]["digest"]) == b"a model"
+    assert get(ben, record.outputs["model"].digest) == b"a model"
     remote = open_remote(url, any_host)
-    write_remote(remote, object_place(record["notebook"]), b"notebook X")
-    assert check_remote(ana, url, options=any_host, repair=True)["removed"] == [
-        object_place(record["notebook"])
-    ]
+    write_remote(remote, object_place(record.notebook), b"notebook X")
+    assert check_remote(ana, url, options=any_host, repair=True)["removed"] == [object_place(record.notebook)]
     assert push(ana, url, options=any_host)["objects"] == 1
     write_remote(remote, object_place("f" * 64), b"left over")
     assert [gc_remote(url, any_host)["removed"], gc_remote(url, any_host)["removed"]] == [0, 1]

@@ -46,7 +46,7 @@ class Event(NamedTuple):
     event: str  # what was done, one of `EVENTS`
     outcome: str  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None  # of what it was done to
-    about: dict  # anything else, plain JSON
+    about: dict[str, Any]  # anything else, plain JSON
 
 
 def _refuse_event(event: Event) -> None:
@@ -202,7 +202,7 @@ def audit(
     outcome: str = "ok",  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None = None,  # of the object concerned
     **about: Any,  # what else matters, plain JSON, at most 32 KiB; no secret
-) -> dict:  # the entry as written; raises `UsageError`, `StoreError`
+) -> dict[str, Any]:  # the entry as written; raises `UsageError`, `StoreError`
     "Write an event down, durably."
     told = Event(event, outcome, digest, about)
     _refuse_event(told)
@@ -217,7 +217,7 @@ def audit(
 def events(
     store: Store,  # whose log is read
     event: str | None = None,  # only these; None = all
-) -> list[dict]:  # the oldest comes first
+) -> list[dict[str, Any]]:  # the oldest comes first
     "What the log says."
     try:
         lines, _ = split_lines(log_path(store).read_bytes())
@@ -307,7 +307,7 @@ def _sound_lines(store: Store) -> list[bytes]:
 def make_checkpoint(
     store: Store,  # whose log; it has at least one entry
     out: Path | None = None,  # a further file to write it to, to be kept elsewhere
-) -> dict:  # signed; raises `UsageError`, `IntegrityError`
+) -> dict[str, Any]:  # signed; raises `UsageError`, `IntegrityError`
     "Sign where the log ends, if there is a key and the log verifies."
     lines, at = _sound_lines(store), datetime.now(UTC).isoformat(timespec="seconds")
     said = {"format": 1, "log": sha256(lines[0]), "n": len(lines), "hash": sha256(lines[-1]), "at_utc": at}
@@ -320,14 +320,14 @@ def make_checkpoint(
 # %% ../../nbs/care/040_audit.ipynb #6b95c33d
 def init_audit(
     store: Store,  # whose log begins, or goes on, with a key
-) -> dict:  # `key`: for whoever should trust it; `checkpoint`: the first
+) -> dict[str, Any]:  # `key`: for whoever should trust it; `checkpoint`: the first
     "Make this user's key, write that down, and sign the log as it is."
     key = make_key(store)
     audit(store, "init", key=key)
     return {"key": key, "checkpoint": make_checkpoint(store)}
 
 # %% ../../nbs/care/040_audit.ipynb #39c27bd1
-def _signed_finding(lines: list[bytes], said: dict, who: str, sure: int) -> Finding | None:
+def _signed_finding(lines: list[bytes], said: dict[str, Any], who: str, sure: int) -> Finding | None:
     "What a checkpoint by `who` knows better than the log."
     n = len(lines)
     if lines and sha256(lines[0]) != said["log"]:
@@ -355,7 +355,7 @@ def checkpoint_finding(
     return _signed_finding(lines, said, who, sure)
 
 # %% ../../nbs/care/040_audit.ipynb #0940285d
-def _checkpoint(path: Path) -> dict | None:
+def _checkpoint(path: Path) -> dict[str, Any] | None:
     "A checkpoint as it lies there; None when it cannot be read."
     try:
         return read_json(path)
@@ -363,7 +363,7 @@ def _checkpoint(path: Path) -> dict | None:
         return None
 
 
-def _length_signed(checkpoint: dict | None) -> int:
+def _length_signed(checkpoint: dict[str, Any] | None) -> int:
     "The length of a log that a checkpoint claims, -1 when it claims none."
     n = checkpoint.get("n") if checkpoint else None
     return n if isinstance(n, int) else -1
@@ -372,7 +372,7 @@ def _length_signed(checkpoint: dict | None) -> int:
 def checkpoints_of(
     store: Store,  # whose own checkpoints count
     kept: tuple[Path, ...] = (),  # files of those kept elsewhere
-) -> list[dict | None]:  # shortest log first
+) -> list[dict[str, Any] | None]:  # shortest log first
     "All checkpoints there are."
     own = sorted((log_path(store).parent / "checkpoints").glob("*.json"))
     return sorted(map(_checkpoint, (*own, *kept)), key=_length_signed)
@@ -382,7 +382,7 @@ def log_report(
     log: Log,  # as it was read
     findings: list[Finding],  # first bad line first; empty when it is good
     signed_to: int,  # number of the last entry that a checkpoint covers
-) -> dict:  # `state`, `first_bad`, `message` and what they rest on
+) -> dict[str, Any]:  # `state`, `first_bad`, `message` and what they rest on
     "What a check of the log found, as a document."
     torn = "the last line was cut short by a crash; the next event closes it" if log.is_torn else ""
     state = "torn" if log.is_torn else "ok"
@@ -400,7 +400,7 @@ def verify_log(
     store: Store,  # whose log is checked
     kept: tuple[Path, ...] = (),  # files of checkpoints that were kept elsewhere
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-) -> dict:  # as `log_report` makes it
+) -> dict[str, Any]:  # as `log_report` makes it
     "Check the whole log."
     log, signed_to = read_log(store), 0
     trusted = trusted_keys(store) if trusted is None else trusted

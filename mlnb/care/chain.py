@@ -12,7 +12,7 @@ __all__ = ['NOTHING', 'new_line', 'audit_entry', 'split_lines', 'Finding', 'torn
 # %% ../../nbs/care/030_chain.ipynb #9385c918
 import json
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..store.digests import canonical_json, digest_of, sha256
 from ..store.refs import actor
@@ -27,7 +27,7 @@ def new_line(
     event: str,  # what was done, one word
     outcome: str,  # how it ended, e.g. `ok` or `failed`
     digest: str | None,  # of what it was done to
-    about: dict,  # anything else, plain JSON
+    about: dict[str, Any],  # anything else, plain JSON
 ) -> bytes:  # without the newline
     "Write an event as a line."
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -36,7 +36,7 @@ def new_line(
     return canonical_json(entry | {"hash": digest_of(entry)})
 
 # %% ../../nbs/care/030_chain.ipynb #6c817674
-def _is_whole(entry: dict, line: bytes) -> bool:
+def _is_whole(entry: dict[str, Any], line: bytes) -> bool:
     "Whether a line is canonical, and its content has the digest that it claims."
     content = {name: value for name, value in entry.items() if name != "hash"}
     return canonical_json(entry) == line and digest_of(content) == entry["hash"]
@@ -44,7 +44,7 @@ def _is_whole(entry: dict, line: bytes) -> bool:
 
 def audit_entry(
     line: bytes,  # without the newline
-) -> dict | None:  # the event; None when it is not whole
+) -> dict[str, Any] | None:  # the event; None when it is not whole
     "Read a line."
     try:
         entry = json.loads(line)
@@ -71,7 +71,7 @@ class Finding(NamedTuple):
 # %% ../../nbs/care/030_chain.ipynb #ac8b47de
 def torn_mark(
     line: bytes,  # what a crash left of it
-) -> dict:  # `about` of the event that closes it
+) -> dict[str, Any]:  # `about` of the event that closes it
     "How the log tells a torn line from any other."
     return {"bytes": len(line), "sha256": sha256(line)}
 

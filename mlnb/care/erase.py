@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -152,7 +152,7 @@ class Traced(NamedTuple):
 
 def _records_that_made(
     graph: RecordGraph, digests: set[str], names: set[tuple[str, str]] | None
-) -> tuple[set, set]:
+) -> tuple[set[Any], set[Any]]:
     "Numbers of the records that made some objects: under the names that are meant, under others."
     meant, others = set(), set()
     for number, record in enumerate(graph.records):
@@ -267,7 +267,7 @@ def new_tombstone(
     store: Store,  # whose key signs it
     digest: str,  # of the object
     reason: str,  # why, in one sentence
-) -> dict:  # signed; raises `UsageError` without a key
+) -> dict[str, Any]:  # signed; raises `UsageError` without a key
     "Write a tombstone."
     at = datetime.now(UTC).isoformat(timespec="seconds")
     said = {"format": 1, "digest": digest, "reason": reason, "actor": actor(), "at_utc": at}
@@ -276,7 +276,7 @@ def new_tombstone(
 # %% ../../nbs/care/080_erase.ipynb #32f304ae
 def bury(
     store: Store,  # the project's own
-    tombstone: dict,  # signed, and checked by the caller
+    tombstone: dict[str, Any],  # signed, and checked by the caller
 ) -> bool:  # whether there was content to remove
     "Put a tombstone in place of an object."
     digest, mode = tombstone["digest"], 0o440 if store.group else 0o400
@@ -358,7 +358,7 @@ def left_by_stopped(
     traced: Traced,  # what was found
     down: bool,  # whether what is certain goes
     dry_run: bool,  # whether it only would go
-) -> dict:  # `removed_files` and `may_show`, as paths in the store
+) -> dict[str, Any]:  # `removed_files` and `may_show`, as paths in the store
     "What failed stages left goes with what they read, or is named."
     alive = [one for one in traced.stopped if is_alive(store, one.run)]
     going = [one for one in traced.stopped if down and one not in alive]
@@ -376,7 +376,7 @@ def left_by_stopped(
 # %% ../../nbs/care/080_erase.ipynb #bcbab7a8
 def nothing_known(
     store: Store,  # the project's own
-) -> dict:  # `unnamed` (numbers of each kind), `overlays` (paths)
+) -> dict[str, Any]:  # `unnamed` (numbers of each kind), `overlays` (paths)
     "What may hold something of an erased value, and does not say so."
     found = collect(store, dry_run=True)
     unnamed = {kind: found["moved"][kind] + found["deleted"][kind] for kind in ("objects", "runs")}
@@ -401,7 +401,7 @@ def erase(
     down: bool = False,  # whether to erase all that was made from it too
     dry_run: bool = False,  # only say what would be erased
     names: set[tuple[str, str]] | None = None,  # pipeline and artifact; None = any
-) -> dict:  # what was erased, made from it, or kept; see above
+) -> dict[str, Any]:  # what was erased, made from it, or kept; see above
     "Erase an artifact; raises `UsageError` when nothing has this digest."
     store = lowest(store)
     own, shared = parts_of(store, digest)
@@ -425,12 +425,12 @@ def erase(
     }
 
 
-def _made_entry(store: Store, one: Made, shared: set[str]) -> dict:
+def _made_entry(store: Store, one: Made, shared: set[str]) -> dict[str, Any]:
     "What was made from an object, and what became of it."
     return one._asdict() | {"is_erased": is_erased(store.root, one.digest), "is_shared": one.digest in shared}
 
 # %% ../../nbs/care/080_erase.ipynb #7e373a2a
-def _tombstone(path: Path) -> dict:
+def _tombstone(path: Path) -> dict[str, Any]:
     "A tombstone as it lies there; only its digest when it cannot be read."
     try:
         return read_json(path)
@@ -440,12 +440,12 @@ def _tombstone(path: Path) -> dict:
 
 def tombstones(
     store: Store,  # an overlay has those of the store below
-) -> list[dict]:  # as they were signed
+) -> list[dict[str, Any]]:  # as they were signed
     "All tombstones of a store."
     return [_tombstone(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
 
 # %% ../../nbs/care/080_erase.ipynb #39c56a9d
-def _problems_of(store: Store, document: dict, trusted: Mapping[str, str]) -> Iterator[str]:
+def _problems_of(store: Store, document: dict[str, Any], trusted: Mapping[str, str]) -> Iterator[str]:
     "What is wrong with one tombstone."
     digest = document["digest"]
     try:
@@ -459,7 +459,7 @@ def _problems_of(store: Store, document: dict, trusted: Mapping[str, str]) -> It
 def tombstone_problems(
     store: Store,  # whose tombstones are looked at
     trusted: Mapping[str, str],  # name by key
-) -> list[dict]:  # `digest`, `message`; empty when all is well
+) -> list[dict[str, Any]]:  # `digest`, `message`; empty when all is well
     "What is wrong with the tombstones of a store."
     found = [(one["digest"], said) for one in tombstones(store) for said in _problems_of(store, one, trusted)]
     return [{"digest": digest, "message": message} for digest, message in found]

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mlnb.care.roots import (
     KEEP_ALL,
@@ -259,7 +260,7 @@ def gc_report(
     moved: Sizes,  # what went to the trash
     deleted: Sizes,  # what was in the trash and is gone
     left: list[Path],  # temporary files of dead processes
-) -> dict:  # of a collection that took nothing back
+) -> dict[str, Any]:  # of a collection that took nothing back
     "The document of `mlnb gc --json`."
     aside = _file_sizes((store.root / "quarantine").glob("*"))
     return {
@@ -275,7 +276,7 @@ def gc_report(
     }
 
 # %% ../../nbs/care/070_gc.ipynb #7de05766
-def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) -> dict:
+def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) -> dict[str, Any]:
     "What a collection would do now."
     reachable = look(store, retention, roots)
     trashed = {path: size for path, size in trash_of(store).items() if not reachable.has(path)}
@@ -311,7 +312,7 @@ def collect(
     dry_run: bool = False,  # only say what would go
     roots: frozenset[str] = frozenset(),  # further digests or run ids to be kept
     force: bool = False,  # although another machine was just at work
-) -> dict:  # what went, as `gc_report` tells it; raises `LockedError`
+) -> dict[str, Any]:  # what went, as `gc_report` tells it; raises `LockedError`
     "Move what is out of reach to the trash, and delete what was there already."
     if dry_run:
         return _would_collect(store, retention, roots)

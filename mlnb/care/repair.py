@@ -15,6 +15,7 @@ import os
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from .audit import events
 from .verify import is_readable, sound_records
@@ -32,7 +33,7 @@ from ..store.runs import document_of, run_ids, write_run
 def run_event(
     store: Store,  # whose log is asked
     run: str,  # id of the run
-) -> dict | None:  # the newest event about it
+) -> dict[str, Any] | None:  # the newest event about it
     "What the audit log says of a run."
     return next((e for e in reversed(events(store, "run")) if e["about"].get("run") == run), None)
 
@@ -69,7 +70,7 @@ def _records_of_run(store: Store, run: str) -> list[Record]:
     return sorted(found, key=lambda record: str(record.started_utc))
 
 # %% ../../nbs/care/050_repair.ipynb #85d9659b
-def _is_all(said: dict | None, records: list[Record]) -> bool:
+def _is_all(said: dict[str, Any] | None, records: list[Record]) -> bool:
     "Whether every stage of a run was committed, once, and left a record that can be read."
     is_told = said is not None and said["about"].get("stages") == {"committed": len(records)}
     return is_told and not any(record.each for record in records)
@@ -80,7 +81,7 @@ def _seconds_between(start: str, end: str) -> float:
     return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
 
 
-def _told_document(said: dict, records: list[Record]) -> RunDocument:
+def _told_document(said: dict[str, Any], records: list[Record]) -> RunDocument:
     "The document of a run, from its event and its records."
     about, environment = said["about"], records[0].environment
     started = records[0].started_utc or said["at_utc"]
@@ -111,7 +112,7 @@ def told_again(
     return _told_document(said, records) if _is_all(said, records) else None
 
 # %% ../../nbs/care/050_repair.ipynb #3ee17017
-def _outline(store: Store, run: str) -> dict | None:
+def _outline(store: Store, run: str) -> dict[str, Any] | None:
     "What is known of a run; None when neither its document nor the log can say."
     try:
         return document_of(store, run).as_dict()
@@ -220,11 +221,11 @@ def repair_ref(
 # %% ../../nbs/care/050_repair.ipynb #b0f5dbfb
 def repair_documents(
     store: Store,  # that was verified
-    found: dict,  # what `verify_store` returned
-) -> dict:  # `rebuilt` and `unknown`, lists of {"file", "message"}
+    found: dict[str, Any],  # what `verify_store` returned
+) -> dict[str, Any]:  # `rebuilt` and `unknown`, lists of {"file", "message"}
     "Repair damaged refs and documents of runs."
     files = [one["file"] for one in found["damaged"] if one["kind"] == "document"]
-    done: dict = {"rebuilt": [], "unknown": []}
+    done: dict[str, Any] = {"rebuilt": [], "unknown": []}
     for folder, repair in (("runs/", repair_run), ("refs/", repair_ref)):
         for file in sorted((file for file in files if file.startswith(folder)), reverse=True):
             is_repaired, message = repair(store, store.root / file)

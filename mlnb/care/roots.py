@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
@@ -48,9 +48,9 @@ KEEP_ALL = Retention()  # what counts when nobody says otherwise
 
 
 def newest_of(
-    things: Iterable,  # in any order; when sorted, the newest comes last
+    things: Iterable[Any],  # in any order; when sorted, the newest comes last
     n: int | None,  # how many; None = all
-) -> list:  # sorted; fewer when there are not so many
+) -> list[Any]:  # sorted; fewer when there are not so many
     "The newest `n` of some things."
     found = sorted(things)
     return found if n is None else found[max(0, len(found) - n) :]

@@ -205,13 +205,13 @@ def distrust(
 # %% ../../nbs/care/010_signing.ipynb #a469f99d
 def message_of(
     purpose: str,  # `record`, `ref`, `tombstone`, `checkpoint` …
-    document: dict,  # plain JSON without `signed`
+    document: dict[str, Any],  # plain JSON without `signed`
 ) -> bytes:
     "The bytes that a signature covers."
     return f"mlnb {purpose} 1\n".encode("ascii") + canonical_json(document)
 
 # %% ../../nbs/care/010_signing.ipynb #6082dc6c
-def _unsigned(document: Mapping) -> dict:
+def _unsigned(document: Mapping[str, Any]) -> dict[str, Any]:
     "A document without its signature."
     return {name: value for name, value in document.items() if name != "signed"}
 
@@ -219,8 +219,8 @@ def _unsigned(document: Mapping) -> dict:
 def sign(
     store: Store,  # whose key to use
     purpose: str,  # what the document is
-    document: dict,  # plain JSON; a `signed` in it is replaced
-) -> dict:  # with `signed`; raises `UsageError` when there is no key
+    document: dict[str, Any],  # plain JSON; a `signed` in it is replaced
+) -> dict[str, Any]:  # with `signed`; raises `UsageError` when there is no key
     "Sign a document."
     key, plain = read_key(store), _unsigned(document)
     signature = base64.b64encode(key.sign(message_of(purpose, plain))).decode("ascii")
@@ -235,7 +235,7 @@ class UntrustedError(SignatureError):
     "A document is signed well, by a key that the project does not trust."
 
 # %% ../../nbs/care/010_signing.ipynb #60b3e47b
-def _verify(purpose: str, document: Any) -> tuple[dict, str]:
+def _verify(purpose: str, document: Any) -> tuple[dict[str, Any], str]:
     "What was signed, and the key; raises whatever a bad signature or a malformed document causes."
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -249,7 +249,7 @@ def check_signature(
     purpose: str,  # what the document should be
     document: Any,  # what was read, from wherever
     trusted: Mapping[str, str],  # name by key, as `trusted_keys` returned it
-) -> tuple[dict, str]:  # the document without `signed`, and who signed it
+) -> tuple[dict[str, Any], str]:  # the document without `signed`, and who signed it
     "Check a signed document; raises `SignatureError`, or `UntrustedError` when a stranger signed it."
     from cryptography.exceptions import InvalidSignature
 

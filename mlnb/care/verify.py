@@ -107,7 +107,7 @@ class Use(NamedTuple):
     "A record that points to an object."
 
     role: str  # what the object is there, e.g. `fraud/model`
-    stage: dict  # `pipeline`, `stage`, `key` and `run` of the record
+    stage: dict[str, Any]  # `pipeline`, `stage`, `key` and `run` of the record
 
 
 def uses_of(
@@ -127,7 +127,7 @@ def uses_of(
 StageKey = tuple[str, str, str]  # pipeline, stage and key
 
 
-def _result_of(stage: dict) -> StageKey:
+def _result_of(stage: dict[str, Any]) -> StageKey:
     "Which result a stage of a list is about."
     return stage["pipeline"], stage["stage"], stage["key"]
 
@@ -141,7 +141,7 @@ def _runs_by_result(store: Store) -> dict[StageKey, set[str]]:
     return found
 
 # %% ../../nbs/care/020_verify.ipynb #82fb12c7
-About = dict[str, list]  # `names`, `runs` and `stages` that damage concerns
+About = dict[str, list[Any]]  # `names`, `runs` and `stages` that damage concerns
 
 
 def _about(uses: list[Use], runs: dict[StageKey, set[str]]) -> About:
@@ -273,14 +273,14 @@ def document_about(
         return nobody | {"runs": rest[:1]}
     if folder == "refs":
         return nobody | {"names": ["/".join(rest[:-1])]}
-    if folder != "records":
+    if folder != "records" or len(rest) != 3:
         return nobody
-    pipeline, stage = rest[:2]
+    pipeline, stage, _ = rest
     made = {"pipeline": pipeline, "stage": stage, "key": relative.stem, "run": None}
     return nobody | {"names": [f"{pipeline}/{stage}"], "stages": [made] if relative.suffix == ".json" else []}
 
 # %% ../../nbs/care/020_verify.ipynb #1d4d1389
-def _damaged_objects(store: Store, altered: set[str], set_aside: bool) -> list[dict]:
+def _damaged_objects(store: Store, altered: set[str], set_aside: bool) -> list[dict[str, Any]]:
     "Altered and missing objects, with what they belong to; the altered are set aside if asked."
     about = concerned(store, altered)
     for digest in altered if set_aside else ():
@@ -290,7 +290,7 @@ def _damaged_objects(store: Store, altered: set[str], set_aside: bool) -> list[d
     return [{"digest": digest, "kind": kind, **about[digest]} for digest, kind in kinds.items()]
 
 
-def _damaged_file(root: Path, path: Path, kind: str) -> dict:
+def _damaged_file(root: Path, path: Path, kind: str) -> dict[str, Any]:
     "A file that is damaged, or should not be there."
     relative = path.relative_to(root)
     return {"digest": None, "kind": kind, "file": relative.as_posix(), **document_about(relative)}
@@ -299,7 +299,7 @@ def _damaged_file(root: Path, path: Path, kind: str) -> dict:
 def verify_store(
     store: Store,  # an overlay verifies what is its own
     set_aside: bool = True,  # whether to move altered objects to quarantine
-) -> dict:  # `damaged`, `clean`, and how much of everything there is
+) -> dict[str, Any]:  # `damaged`, `clean`, and how much of everything there is
     "Verify a whole store."
     root, (altered, n, size) = store.root, altered_objects(store)
     damaged = _damaged_objects(store, set(filter(is_digest, altered)), set_aside)
@@ -355,9 +355,9 @@ def _content(fetchers: Iterable[Fetcher], digest: str | None) -> bytes | None:
 
 def repair_store(
     store: Store,  # that was verified
-    found: dict,  # what `verify_store` returned
+    found: dict[str, Any],  # what `verify_store` returned
     fetchers: Iterable[Fetcher] = (),  # asked in order for the content of a digest
-) -> dict:  # `repaired` digests, `rerun` stages, what is `lost`
+) -> dict[str, Any]:  # `repaired` digests, `rerun` stages, what is `lost`
     "Bring back what somebody has, and list the stages that make the rest."
     repaired, rerun, lost = [], {}, []
     for damage in found["damaged"]:
@@ -373,7 +373,7 @@ def repair_store(
 # %% ../../nbs/care/020_verify.ipynb #4b01ed16
 def set_records_aside(
     store: Store,  # that was repaired as far as it can be
-    rerun: list[dict],  # what `repair_store` listed
+    rerun: list[dict[str, Any]],  # what `repair_store` listed
 ) -> list[tuple[str, str]]:  # pipeline and stage of each that is stale now, sorted
     "Make the listed stages stale, so that the next run makes them again."
     aside = store.root / "quarantine"

@@ -11,6 +11,7 @@ __all__ = ['violations', 'report_violation', 'evidence_digests', 'violation_page
 # %% ../../nbs/care/090_violations.ipynb #5b34728e
 import secrets
 from datetime import UTC, datetime
+from typing import Any
 
 from .audit import audit, events
 from .verify import is_digest
@@ -20,9 +21,9 @@ from ..store.objects import Store, has
 # %% ../../nbs/care/090_violations.ipynb #0f76f149
 def violations(
     store: Store,  # whose log is read
-) -> list[dict]:  # the newest record of each, with its `history`
+) -> list[dict[str, Any]]:  # the newest record of each, with its `history`
     "All violations that were reported, in order of their first report."
-    found: dict[str, dict] = {}
+    found: dict[str, dict[str, Any]] = {}
     for event in events(store, "violation"):
         record = event["about"]["record"]
         history = found.get(record["id"], {"history": []})["history"]
@@ -63,7 +64,7 @@ def report_violation(
     known_since: str | None = None,  # when it was noticed [ISO 8601]; None = now
     status: str = "open",  # `open`, `contained`, `closed`
     violation: str | None = None,  # id of a reported one: its record is continued
-) -> dict:  # the record, with its `id`; raises `UsageError`
+) -> dict[str, Any]:  # the record, with its `id`; raises `UsageError`
     "Write the record of a violation, or continue one."
     since = known_since or datetime.now(UTC).isoformat(timespec="seconds")
     _check_evidence(evidence)
@@ -111,7 +112,7 @@ _RECORD_PAGE = """# Violation {id}
 
 def violation_page(
     store: Store,  # where the evidence may be
-    record: dict,  # one of `violations`
+    record: dict[str, Any],  # one of `violations`
 ) -> str:  # a page of Markdown
     "The record of a violation, for people."
     kept = [f"- `{d}` ({'kept' if has(store, d) else 'not'} in the store)" for d in record["evidence"]]

@@ -122,7 +122,7 @@ def _by_window(features: Iterable[Feature]) -> dict[tuple, list[Feature]]:
 def _window_of(ends: tuple, features: list[Feature], places: dict[str, int]) -> KeyWindow:
     "A window, and the columns that its features need summed."
     length_s, delay_s, is_current = ends
-    summed = dict.fromkeys(places[f.column] for f in features if f.aggregation in SUMMED)
+    summed = dict.fromkeys(places[f.column or ""] for f in features if f.aggregation in SUMMED)
     length_us = None if length_s is None else length_s * US_PER_S
     return KeyWindow(length_us, delay_s * US_PER_S, is_current, tuple(enumerate(summed, 2)))
 
@@ -148,7 +148,7 @@ def key_plan(
     for number, (ends, features) in enumerate(by_window.items()):
         windows.append(_window_of(ends, features, places))
         for f in features:
-            place, unit = places.get(f.column, 0), units.get(f.column, UNITS)
+            place, unit = places.get(f.column or "", 0), units.get(f.column or "", UNITS)
             readings.append(_reading_of(f, number, windows[-1], place, unit))
     before = tuple((n, window) for n, window in enumerate(windows) if not window.is_current)
     after = tuple((n, window) for n, window in enumerate(windows) if window.is_current)

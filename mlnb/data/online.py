@@ -12,6 +12,7 @@ __all__ = ['IDS', 'KEYS', 'EventError', 'LateEventError', 'EventConflictError', 
 
 # %% ../../nbs/data/050_online.ipynb #e1d1b682
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -133,7 +134,7 @@ def new_state(
     columns = tuple((name, *kind) for name, kind in kinds.items())
     plans = [key_plan(key, definition, lateness_s) for key in keys_of(definition)]
     names = tuple(f.name for f in definition)
-    logs = [{} for _ in plans]
+    logs: list[dict] = [{} for _ in plans]
     return State(tuple(definition), names, lateness_s, id_column, time_column, columns, plans, logs)
 
 # %% ../../nbs/data/050_online.ipynb #99cf0623
@@ -173,7 +174,7 @@ def _logs_of(state: State, keys: list) -> Iterator[tuple[KeyPlan, dict, Any]]:
 
 def _append(state: State, keys: list, event: tuple) -> dict[str, float]:
     "Features of an event that is later than all before, and remember it."
-    answer = dict.fromkeys(state.names)
+    answer = dict.fromkeys(state.names, math.nan)
     for plan, logs, key in zip(state.plans, state.logs, keys, strict=True):
         log = logs.get(key)
         if log is None:
@@ -221,7 +222,7 @@ def _out_of_turn(state: State, keys: list, event: tuple) -> dict[str, float]:
         )
     if not is_known:
         _insert(state, keys, event)
-    answer = dict.fromkeys(state.names)
+    answer = dict.fromkeys(state.names, math.nan)
     for plan, logs, key in _logs_of(state, keys):
         read_at(plan, logs[key], event, answer)
     return answer
@@ -329,7 +330,7 @@ def to_frame(
     columns = list(zip(*_rows_of(state), strict=True)) or [()] * (len(_PLACES) + len(state.columns))
     places, values = columns[: len(_PLACES)], columns[len(_PLACES) :]
     named = zip(_PLACES.items(), places, strict=True)
-    frame = pd.DataFrame({name: pd.array(list(found), dtype=dtype) for (name, dtype), found in named})
+    frame = pd.DataFrame({name: pd.Series(list(found), dtype=dtype).array for (name, dtype), found in named})
     for (name, _, units), found in zip(state.columns, values, strict=True):
         frame[f"value_{name}"] = np.array([value / units for value in found], dtype="float64")
     frame.attrs = _settings_of(state)

@@ -186,12 +186,13 @@ def days_of_features(
     dealt: Dealt,  # with all its parts computed
 ) -> Iterator[dict[str, np.ndarray]]:  # feature → value for each row of a day
     "The features of each day, in the order of the stream."
-    n_read, first_place = Counter(), 0
+    n_read: Counter = Counter()
+    first_place = 0
     for counts in dealt.counts:
         n_rows = int(next(iter(counts.values())).sum())
         computed = {f.name: np.empty(n_rows, dtype="float64") for f in dealt.wanted.definition}
         for values in _parts_of_day(dealt, counts, n_read):
-            for name in values.dtype.names[1:]:
+            for name in (values.dtype.names or ())[1:]:
                 computed[name][values["place"] - first_place] = values[name]
         yield computed
         first_place += n_rows

@@ -28,7 +28,7 @@ def day_folder(
     day: np.datetime64,  # any time of the day [UTC]
 ) -> str:  # e.g. `day=2018-04-01`
     "Name of the folder of a day."
-    return f"day={np.datetime64(day, 'D')}"
+    return f"day={day.astype('datetime64[D]')}"
 
 # %% ../../nbs/data/070_partitions.ipynb #3000b851
 def _require_day(frame: pd.DataFrame, folder: str, time_column: str) -> None:
@@ -62,7 +62,7 @@ def write_days(
         raise UsageError(said, "remove it, or name another folder")
     paths = []
     for number, frame in enumerate(frames):
-        day = day_folder(np.datetime64(first_day, "D") + number)
+        day = day_folder(first_day.astype("datetime64[D]") + number)
         _require_day(frame, day, time_column)
         paths.append(_publish(folder / day / "part-0.parquet", encode(frame).data))
     return paths
@@ -107,7 +107,7 @@ def pin_days(
 # %% ../../nbs/data/070_partitions.ipynb #8742ffe5
 def _schema_of(frame: pd.DataFrame, said: str) -> dict[str, Column]:
     "What a frame has, as a promise of those that follow."
-    return {name: Column(str(dtype), said) for name, dtype in frame.dtypes.items()}
+    return {str(name): Column(str(dtype), said) for name, dtype in frame.dtypes.items()}
 
 
 def _read_file(folder: Path, part: Partition) -> pd.DataFrame:

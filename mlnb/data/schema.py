@@ -13,7 +13,7 @@ __all__ = ['SENSITIVITIES', 'Column', 'data_dictionary', 'Violation', 'table_vio
 
 # %% ../../nbs/data/010_schema.ipynb #31f3e709
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -226,7 +226,8 @@ def set_apart(
     problems = column_violations(frame, schema)
     if problems:
         raise SchemaError(problems)
-    frame, masks = frame[list(schema)].reset_index(drop=True), {}
+    frame = frame[list(schema)].reset_index(drop=True)
+    masks: dict[str, Any] = {}
     for name, column in schema.items():
         found = _row_masks(frame[name], column)
         masks |= {f"{name}:{rule}": mask for rule, mask in found.items()}

@@ -68,7 +68,8 @@ def window_ends(
         | {f.delay_s + f.window_s for f in features if f.window_s is not None},
     )
     after = {lag: places_after(grouped, times_us, lag) for lag in lags}
-    first = np.searchsorted(grouped.code, grouped.code) if any(f.window_s is None for f in features) else None
+    is_unbounded = any(f.window_s is None for f in features)
+    first = np.searchsorted(grouped.code, grouped.code if is_unbounded else grouped.code[:0])
     ends = {}
     for f in features:
         start = first if f.window_s is None else after[f.delay_s + f.window_s]

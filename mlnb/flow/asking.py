@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from .plan import is_source, outside_names, plan_stage
 from .run_document import stage_error
@@ -45,7 +46,7 @@ def sources_needed(
 def told_sources(
     plan: Plan,  # whose sources were asked
     selection: Selection,  # stages that the run is about
-) -> dict:  # `sources` for the document of a run; empty without any
+) -> dict[str, Any]:  # `sources` for the document of a run; empty without any
     "What a run says of the sources that it reads."
     about = (plan.store, plan.project, plan.profile)
     told = [source_document(*about, name, time.time()) for name in sources_needed(plan, selection)]
@@ -119,7 +120,7 @@ def ask_sources(
     refresh: Collection[str] = (),  # sources that are asked in any case, or `all`
     say: Callable[[str], None] = lambda line: None,  # tells people what is waited for
     clock: Callable[[], float] = time.time,  # tells the time [s since 1970]
-) -> dict:  # as `told_sources` has it; may raise `UsageError`
+) -> dict[str, Any]:  # as `told_sources` has it; may raise `UsageError`
     "Ask the sources that a run needs, each of them once; the second time nothing happens."
     needed, has_moved = sources_needed(plan, selection), False
     require_needed(refresh, needed)
@@ -131,7 +132,7 @@ def ask_sources(
             with told_when_slow(say, f"source {source}: asked, and waiting for its answer"):
                 plan.asked[source] = _ask_one(plan, source, is_forced, clock)
         has_moved |= any([_give(plan, source, written) for written in names])
-    known: dict = {}
+    known: dict[str, Any] = {}
     for name in plan.pipeline.order if has_moved else ():
         plan_stage(plan, name, known)
     return told_sources(plan, selection)
@@ -149,7 +150,7 @@ def kind_of_fault(
 def unread_source(
     plan: Plan,  # whose sources were asked
     step: Step,  # about to begin
-) -> dict:  # for its entry: kind, error, unread; empty when all were read
+) -> dict[str, Any]:  # for its entry: kind, error, unread; empty when all were read
     "What a stage says whose source could not be read."
     faults = ((parse_name(w), plan.missing[w]) for w in step.stage.loads if w in plan.missing)
     for name, error in faults:
@@ -181,7 +182,7 @@ def sources_known(
     profile: str,  # whose settings count
     pipelines: Iterable[Pipeline],  # whose stages load them
     clock: Callable[[], float] = time.time,  # tells the time [s since 1970]
-) -> list[dict]:  # as `source_document` has them, with `stages`
+) -> list[dict[str, Any]]:  # as `source_document` has them, with `stages`
     "What is known of all sources that stages load, without asking them."
     loaded = sources_loaded(project, pipelines)
     about = {name: source_document(store, project, profile, name, clock()) for name in loaded}
@@ -189,7 +190,7 @@ def sources_known(
 
 
 def source_notes(
-    known: Iterable[dict],  # what `sources_known` gave
+    known: Iterable[dict[str, Any]],  # what `sources_known` gave
 ) -> tuple[str, ...]:  # a line for each that is not looked at every time
     "What people are told of sources that nobody asked."
     return tuple(filter(None, map(source_line, known)))

@@ -71,7 +71,7 @@ def cancel(
         end_group(pid_of(manager))
 
 # %% ../../nbs/flow/220_attempt.ipynb #b71a2fe2
-def with_positions(content: bytes) -> dict:
+def with_positions(content: bytes) -> dict[str, Any]:
     "A notebook in which each cell says where it stands in the source, from 1."
     notebook = json.loads(content)
     for position, cell in enumerate(notebook["cells"], 1):
@@ -84,7 +84,7 @@ def stage_context(
     step: Step,  # the stage, with what it was given
     run: str,  # id of the run
     folder: Path,  # scratch folder of the attempt
-) -> dict:  # plain JSON values, read by the session
+) -> dict[str, Any]:  # plain JSON values, read by the session
     "What a session needs to know of the run it is in."
     return {
         "store": str(plan.store.root),
@@ -140,7 +140,7 @@ def blame_limit(
     attempt: Attempt,  # one that was judged
     kind: str,  # `timeout` or `oom`
     options: Options,  # of the stage, with its limits
-    cells: Sequence[dict] = (),  # of the executed notebook
+    cells: Sequence[dict[str, Any]] = (),  # of the executed notebook
 ) -> None:
     "Say that the stage was ended for passing a limit, whatever that looked like from inside."
     if kind == "timeout":
@@ -154,7 +154,7 @@ def blame_limit(
     attempt.error = replace(place, ename=ename, evalue=evalue)
 
 # %% ../../nbs/flow/220_attempt.ipynb #11f19555
-def _mark_cells(cells: list[dict], error: StageFailure | None) -> None:
+def _mark_cells(cells: list[dict[str, Any]], error: StageFailure | None) -> None:
     "Say which cell failed, by its place, and that those behind it never ran."
     failed = error and (error.cell, error.cell_id)
     has_failed = False
@@ -173,11 +173,11 @@ def _mark_cells(cells: list[dict], error: StageFailure | None) -> None:
 
 
 def stamp(
-    notebook: dict,  # as it was executed; changed in place
+    notebook: dict[str, Any],  # as it was executed; changed in place
     attempt: Attempt,  # one that was judged
-    about: dict,  # run, pipeline, stage, key: what it says of itself
+    about: dict[str, Any],  # run, pipeline, stage, key: what it says of itself
     file: str,  # path of the source notebook, relative to the project
-) -> dict:  # the same notebook
+) -> dict[str, Any]:  # the same notebook
     "Make the stored notebook tell the truth, and nothing about the machine it ran on."
     metadata = notebook["metadata"]
     has_failed = attempt.kind is not None
@@ -303,7 +303,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
     attempt.peak_mib = round(watch.peak_mib, 1)
 
 # %% ../../nbs/flow/220_attempt.ipynb #cf9180b1
-def _executed_notebook(folder: Path) -> dict:
+def _executed_notebook(folder: Path) -> dict[str, Any]:
     "What papermill wrote; what it was given, where that is missing or cut short."
     try:
         return json.loads((folder / "out.ipynb").read_text(encoding="utf-8"))
@@ -315,7 +315,7 @@ def run_attempt(
     attempt: Attempt,  # one that was prepared
     parameters: dict[str, Any],  # values that differ from the notebook's own
     declared: list[str],  # outputs of the stage
-    about: dict,  # what the stamp says of run and stage
+    about: dict[str, Any],  # what the stamp says of run and stage
     file: str,  # path of the source notebook, relative to the project
     options: Options,  # of the stage, with its limits
 ) -> Attempt:  # the same, judged

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 NOBODY_LOOKED = "not observed: nobody watched"  # of an attempt without an observer
 
 
-def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict:
+def _kept_code(plan: Plan, step: Step, attempt: "Attempt") -> dict[str, Any]:
     "Keep what ran: the executed notebook, its full texts, source, modules, lock file."
     from mlnb.flow.use import LOCK_FILES
 
@@ -93,7 +93,7 @@ def list_behind(
     return {artifact: found} if found else {}
 
 # %% ../../nbs/flow/300_ending.ipynb #9aff8ea4
-def _source_lists(step: Step) -> dict[str, tuple]:
+def _source_lists(step: Step) -> dict[str, tuple[Any, ...]]:
     "Partitions of the sources that a step was given, as a document holds them."
     return {name: tuple(map(tuple, given)) for name, given in step.sources.items()}
 
@@ -297,7 +297,7 @@ def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
     return kept
 
 
-def _open_notebook(plan: Plan, kept: Path) -> dict:
+def _open_notebook(plan: Plan, kept: Path) -> dict[str, Any]:
     "Lay a copy of a failed notebook where JupyterLab opens it: `opened`, or why there is none."
     why: list[str] = []
     opened = keep_opened(plan.project.root, plan.pipeline.name, kept, bool(plan.store.group), why.append)
@@ -381,7 +381,7 @@ def _show_parts(run: Run) -> None:
     run.tell("parts", document=run.document)
 
 # %% ../../nbs/flow/300_ending.ipynb #f0197eae
-def _ending_without_parts(run: Run, step: Step) -> dict:
+def _ending_without_parts(run: Run, step: Step) -> dict[str, Any]:
     "State of a fan-out that has no parts, and what its entry says of it."
     if step.is_empty:
         return {"state": "cached", "why": ()} if step.name in run.was_fresh else {"state": "committed"}

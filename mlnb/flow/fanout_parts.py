@@ -55,7 +55,7 @@ def is_arrow_table(
 
 def table_columns(
     table: Any,  # a data frame or a `pyarrow.Table`
-) -> list[tuple]:  # (name, type) of each, in order
+) -> list[tuple[Any, ...]]:  # (name, type) of each, in order
     "Names and types of a table's columns, in order."
     if is_arrow_table(table):
         return list(zip(table.schema.names, table.schema.types, strict=True))
@@ -101,7 +101,7 @@ def with_value(
     raise UsageError(message, "rename that column before saving")
 
 # %% ../../nbs/flow/030_fanout_parts.ipynb #7bdedb2f
-def differing_columns(first: list[tuple], other: list[tuple]) -> list[str]:
+def differing_columns(first: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> list[str]:
     "Names of columns that only one of two tables has, or that have two types."
     differing = {*first} ^ {*other}
     names = [str(column[0]) for column in (*first, *other) if column in differing]
@@ -109,9 +109,9 @@ def differing_columns(first: list[tuple], other: list[tuple]) -> list[str]:
 
 
 def refuse_other_form(
-    tables: list,  # of the parts, one or more
+    tables: list[Any],  # of the parts, one or more
     parameter: str,  # that the fan-out runs over
-    values: tuple,  # one for each table
+    values: tuple[Any, ...],  # one for each table
 ) -> None:  # raises `UsageError` naming the columns
     "Raise `UsageError` for the first table that has not the form of the one before all."
     first = table_columns(tables[0])
@@ -125,9 +125,9 @@ def refuse_other_form(
 
 
 def joined(
-    tables: list,  # at least one, with the value's column
+    tables: list[Any],  # at least one, with the value's column
     parameter: str,  # name of the one that the fan-out sets
-    values: tuple,  # one for each table
+    values: tuple[Any, ...],  # one for each table
 ) -> Any:  # raises `UsageError` when they have not one form
     "Put tables below each other, refusing what would not stay what it is."
     refuse_other_form(tables, parameter, values)

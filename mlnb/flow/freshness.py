@@ -12,6 +12,7 @@ __all__ = ['OBSERVED', 'history_of', 'planned_parts', 'locations_of', 'parts_as_
 # %% ../../nbs/flow/130_freshness.ipynb #de84ae9d
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -32,7 +33,7 @@ from ..store.records import find_record, has_records, is_whole, records_of
 def history_of(
     plan: Plan,  # whose store has the records
     step: Step,  # a stage, or a part of one
-    known: dict,  # records of fan-outs read a moment ago; added to
+    known: dict[str, Any],  # records of fan-outs read a moment ago; added to
 ) -> list[Record]:  # those of its own value, newest last
     "Records of the same stage and value."
     pipeline, stage = plan.pipeline.name, step.stage.name
@@ -50,8 +51,8 @@ OBSERVED = "observed"  # name of the part that no plan knows beforehand
 
 
 def planned_parts(
-    parts: dict,  # what a record's key is the digest of
-) -> dict:  # without what was observed
+    parts: dict[str, Any],  # what a record's key is the digest of
+) -> dict[str, Any]:  # without what was observed
     "Parts of a key that can be known before a stage runs."
     return {name: part for name, part in parts.items() if name != OBSERVED}
 
@@ -67,9 +68,9 @@ def locations_of(
 
 def parts_as_now(
     record: Record,  # of the stage
-    parts: dict,  # of the key now, as planned
+    parts: dict[str, Any],  # of the key now, as planned
     around: Locations,  # where observed things are looked for
-) -> dict:  # with what the record observed, as it is now
+) -> dict[str, Any]:  # with what the record observed, as it is now
     "Parts of a key as they would be if the stage observed what it did then."
     before = record.parts.get(OBSERVED)
     return parts | {OBSERVED: observed_now(before, around, record.observed.made)} if before else parts
@@ -110,7 +111,7 @@ def without_made(
     return replace(found, modules=modules, files={n: p for n, p in found.files.items() if n not in own})
 
 # %% ../../nbs/flow/130_freshness.ipynb #e69cfd06
-def _with_place(plan: Plan, step: Step, found: dict) -> dict:
+def _with_place(plan: Plan, step: Step, found: dict[str, Any]) -> dict[str, Any]:
     "A reason; of a module that is gone it also says where it was, and which stage made it."
     if found["kind"] != "module" or found["after"] is not None or found["name"].startswith("."):
         return found
@@ -124,7 +125,7 @@ def stale_reasons(
     plan: Plan,  # whose store has the records
     step: Step,  # with its key
     history: list[Record],  # records of the stage, newest last
-) -> list[dict]:  # at least one
+) -> list[dict[str, Any]]:  # at least one
     "Why a stage has no usable record."
     if not history:
         return [reason("new", "it never ran")]
@@ -147,28 +148,28 @@ def is_strict(
 
 
 def observed_names(
-    observed: dict,  # groups of a record or an attempt
+    observed: dict[str, Any],  # groups of a record or an attempt
 ) -> list[str]:  # for people, e.g. `rates.csv`
     "Names of what was observed."
     return [f"`{name}`" for group in observed.values() for name in group]
 
 
 def nobody_declared(
-    observed: dict,  # groups of a record or an attempt
+    observed: dict[str, Any],  # groups of a record or an attempt
     asked: Collection[str] | None,  # modules that the stage's own code imported; None = unknown
-) -> dict:  # groups with something
+) -> dict[str, Any]:  # groups with something
     "What was observed, without what installed packages import by themselves."
     packages = observed.get("packages", {}) if asked is None else dict.fromkeys(asked)
     groups = observed | {"packages": packages}
     return {group: names for group, names in groups.items() if names}
 
 
-def _undeclared_in(record: Record) -> dict:
+def _undeclared_in(record: Record) -> dict[str, Any]:
     "What a stage used that `strict` does not let pass."
     return nobody_declared(record.parts.get(OBSERVED, {}), record.observed.asked)
 
 
-def _strict_reason(record: Record) -> dict:
+def _strict_reason(record: Record) -> dict[str, Any]:
     "Why a record with observations does not hold."
     names = ", ".join(observed_names(_undeclared_in(record))[:3])
     return reason("option", f"`strict` is in force, and it used {names} undeclared", "strict")
@@ -213,7 +214,7 @@ def _look_back(plan: Plan, step: Step, history: list[Record]) -> None:
 def decide(
     plan: Plan,  # whose store has the records
     step: Step,  # with inputs, sources, modules and packages
-    known: dict,  # records of fan-outs read a moment ago; added to
+    known: dict[str, Any],  # records of fan-outs read a moment ago; added to
 ) -> None:
     "Give a step its key, and its record or the reasons why it has none."
     _give_key(plan, step)
@@ -233,8 +234,8 @@ def decide(
 def wait_for(
     plan: Plan,  # whose store has the records
     step: Step,  # without some of its inputs
-    missing: list[dict],  # reasons to wait
-    known: dict,  # records of fan-outs read a moment ago; added to
+    missing: list[dict[str, Any]],  # reasons to wait
+    known: dict[str, Any],  # records of fan-outs read a moment ago; added to
 ) -> None:
     "Leave a step undecided, with what it waits for."
     if step.each is None:

@@ -12,7 +12,7 @@ __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'value_in', 'made_of_nothing', 'res
 
 # %% ../../nbs/flow/050_heads.ipynb #9cb44d88
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -307,7 +307,7 @@ def _left_by(store: Store, document: RunDocument, entry: Entry, name: str) -> Re
 
 def _all_entries(document: RunDocument) -> dict[str, list[Entry]]:
     "Entries by stage, also of fresh stages that the run was not asked for."
-    found: dict = {}
+    found: dict[str, Any] = {}
     for entry in document.stages:
         found.setdefault(entry.name, []).append(entry)
     for unit, key in document.keys.items():

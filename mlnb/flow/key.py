@@ -41,7 +41,9 @@ def env_digest(
     return None if value is None else sha256(value.encode("utf-8", "surrogateescape"))
 
 # %% ../../nbs/flow/080_key.ipynb #07d8300b
-def parameter_parts(stage: Stage, values: Mapping[str, Value], each: Mapping | None = None) -> dict:
+def parameter_parts(
+    stage: Stage, values: Mapping[str, Value], each: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     "Type and value of each parameter that a stage declares."
     in_force = {p.name: values[p.name].value for p in stage.parameters} | dict(each or {})
     return {p.name: {"type": p.type, "value": in_force[p.name]} for p in stage.parameters}
@@ -49,8 +51,8 @@ def parameter_parts(stage: Stage, values: Mapping[str, Value], each: Mapping | N
 
 def option_parts(
     stage: Stage,  # with its options
-    each: Mapping | None,  # value of its fan-out by parameter, or None
-) -> dict:  # part of the key
+    each: Mapping[str, Any] | None,  # value of its fan-out by parameter, or None
+) -> dict[str, Any]:  # part of the key
     "Options that can change a result."
     environment = {name: env_digest(name) for name in stage.options.env}
     counted = {"threads": stage.options.threads, "env": environment}
@@ -59,7 +61,7 @@ def option_parts(
 
 def input_part(
     found: Artifact | Parts,  # what the input means
-) -> dict:  # part of the key
+) -> dict[str, Any]:  # part of the key
     "What counts of an input: how it is written, its content, and its name if it is a file."
     counted = {"codec": found.codec, "digest": found.digest}
     return counted | {"filename": found.filename} if found.filename else counted
@@ -78,7 +80,7 @@ def key_parts(
     sources: Mapping[str, list[Partition]],  # pinned, by name
     found: Dependencies,  # modules and packages
     each: Mapping[str, Any] | None = None,  # parameter and value of a part
-) -> dict:  # plain JSON, the same for the same result
+) -> dict[str, Any]:  # plain JSON, the same for the same result
     "Everything that a stage's result depends on."
     return {
         "format": STAGE_FORMAT,
@@ -103,12 +105,12 @@ def reason(
     name: str | None = None,  # of the cell, parameter, input …
     before: Any = None,  # its value in the newest record
     after: Any = None,  # its value now
-) -> dict:  # one entry of a stage's reasons
+) -> dict[str, Any]:  # one entry of a stage's reasons
     "One entry of `why`; its kind is `new`, `forced`, or what kind of part differs."
     return {"kind": kind, "name": name, "before": before, "after": after, "message": message}
 
 # %% ../../nbs/flow/080_key.ipynb #49f45fc6
-def _stretch_reasons(old: list[str], new: list[str], positions: list[int]) -> list[dict]:
+def _stretch_reasons(old: list[str], new: list[str], positions: list[int]) -> list[dict[str, Any]]:
     "Reasons for a stretch of cells that stands where other cells stood; positions from its first one on."
     known = [*old[: len(new)], *[None] * (len(new) - len(old))]
     found = []
@@ -124,10 +126,10 @@ def _stretch_reasons(old: list[str], new: list[str], positions: list[int]) -> li
 
 
 def cell_reasons(
-    before: list,  # `cells` of the record's parts
-    after: list,  # `cells` of the parts now
+    before: list[Any],  # `cells` of the record's parts
+    after: list[Any],  # `cells` of the parts now
     positions: list[int],  # of the cells now, in the notebook
-) -> list[dict]:  # in the order of the notebook
+) -> list[dict[str, Any]]:  # in the order of the notebook
     "Which cells changed, appeared or went."
     old, new = [digest_of(c)[:12] for c in before], [digest_of(c)[:12] for c in after]
     stretches = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
@@ -142,7 +144,7 @@ class Aspect(Struct, frozen=True):
     "One kind of thing that a key is made of, and how a difference in it is said."
 
     kind: str  # of its reasons
-    entries: Callable[[dict], Mapping[str, Any]]  # parts of a key -> name -> value
+    entries: Callable[[dict[str, Any]], Mapping[str, Any]]  # parts of a key -> name -> value
     say: str  # sentence with `{name}`, `{before}`, `{after}`, `{change}`
     only_common: bool = False  # leave out what only one of two keys has
     only_alone: bool = False  # look at it only where nothing before differs
@@ -160,7 +162,7 @@ def shown_entry(
     return value[:12] if isinstance(value, str) else repr(value)
 
 
-def _is_same(before: Mapping, after: Mapping, name: str) -> bool:
+def _is_same(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> bool:
     "Whether two mappings say the same of a name, as a key would: `True` is not 1."
     is_common = (name in before) == (name in after)
     return is_common and digest_of(before.get(name)) == digest_of(after.get(name))
@@ -168,9 +170,9 @@ def _is_same(before: Mapping, after: Mapping, name: str) -> bool:
 
 def changed(
     aspect: Aspect,  # what is compared
-    before: dict,  # parts of the record's key
-    after: dict,  # parts of the key now
-) -> list[dict]:  # by name, sorted
+    before: dict[str, Any],  # parts of the record's key
+    after: dict[str, Any],  # parts of the key now
+) -> list[dict[str, Any]]:  # by name, sorted
     "Reasons for the entries that differ between two keys."
     old, new = aspect.entries(before), aspect.entries(after)
     names = {*old} & {*new} if aspect.only_common else {*old, *new}
@@ -183,33 +185,33 @@ def changed(
     return found
 
 # %% ../../nbs/flow/080_key.ipynb #145346b6
-def _field(group: str, field: str) -> Callable[[dict], dict]:
+def _field(group: str, field: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     "Look at one field of each entry of a group."
     return lambda parts: {name: one[field] for name, one in parts[group].items()}
 
 
-def _how_written(parts: dict) -> dict[str, str]:
+def _how_written(parts: dict[str, Any]) -> dict[str, str]:
     "Codec and file name of each input."
     inputs = parts["inputs"].items()
     return {name: f"{one['codec']} {one.get('filename', '')}".strip() for name, one in inputs}
 
 
-def _own_code(is_path: bool) -> Callable[[dict], dict]:
+def _own_code(is_path: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
     "Look at modules, or at the files that cells run by their paths."
     return lambda parts: {n: one for n, one in parts["modules"].items() if n.startswith(".") == is_path}
 
 
-def _optional(part: str) -> Callable[[dict], dict]:
+def _optional(part: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     "Look at a part that older keys do not have."
     return lambda parts: parts.get(part, {})
 
 
-def _observed(group: str) -> Callable[[dict], dict]:
+def _observed(group: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     "Look at one group of what was observed; what is not there has no value."
     return lambda parts: {n: v for n, v in parts.get("observed", {}).get(group, {}).items() if v is not None}
 
 
-def _builds_alone(parts: dict) -> dict[str, str]:
+def _builds_alone(parts: dict[str, Any]) -> dict[str, str]:
     "Version and build of each distribution, where both are known."
     versions, builds = parts["packages"], parts.get("builds", {})
     return {f"{name} {versions.get(name)}": build for name, build in builds.items()}
@@ -246,7 +248,7 @@ ASPECTS = (
 _MAY_BE_UNKNOWN = ("module", "package", "python")  # kinds that a key of another format may say less of
 
 
-def _comparable(aspect: Aspect, before: dict, after: dict) -> Aspect:
+def _comparable(aspect: Aspect, before: dict[str, Any], after: dict[str, Any]) -> Aspect:
     "An aspect, held to what both of two keys may speak of."
     is_one_format = before["format"] == after["format"]
     return (
@@ -255,10 +257,10 @@ def _comparable(aspect: Aspect, before: dict, after: dict) -> Aspect:
 
 
 def explain(
-    before: dict,  # parts of the newest record
-    after: dict,  # parts of the key now
+    before: dict[str, Any],  # parts of the newest record
+    after: dict[str, Any],  # parts of the key now
     positions: list[int],  # of the cells now, in the notebook
-) -> list[dict]:  # reasons, at least one
+) -> list[dict[str, Any]]:  # reasons, at least one
     "What changed since a record."
     found = cell_reasons(before["cells"], after["cells"], positions)
     for aspect in ASPECTS:

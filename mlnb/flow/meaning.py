@@ -12,6 +12,7 @@ __all__ = ['MOST_LOOKED_AT', 'savers_of', 'pipeline_here', 'owner_of', 'not_writ
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from .heads import Choice, Found, Runs, at_reference, found_in, left_in, made_in, run_again, run_with
 from ..notebook.pipeline import look_into, mend_of_name, read_pipeline, stage_files, where_else
@@ -166,7 +167,9 @@ def _unsaved(store: Store, project: Project, name: Name, profile: str) -> UsageE
     return UsageError(f"no stage of `{name.pipeline}` saves `{name.name}`", mend)
 
 # %% ../../nbs/flow/060_meaning.ipynb #5023ead7
-def _profiles_with(store: Store, project: Project, name: Name, savers: dict, profile: str) -> Iterator[str]:
+def _profiles_with(
+    store: Store, project: Project, name: Name, savers: dict[str, Any], profile: str
+) -> Iterator[str]:
     "Other profiles under which a name means something."
     for other in dict.fromkeys([DEFAULT_PROFILE, *project.profiles]):
         if other != profile and run_with(Runs(store, name.pipeline, other), savers, {name.name}).document:
@@ -231,7 +234,9 @@ def _referred(store: Store, project: Project, name: Name, here: str | None) -> F
     raise UsageError(f"there is no `{name}`", mend)
 
 
-def _owned(store: Store, project: Project, name: Name, profile: str, here: str | None) -> tuple[Name, dict]:
+def _owned(
+    store: Store, project: Project, name: Name, profile: str, here: str | None
+) -> tuple[Name, dict[str, Any]]:
     "The name with its pipeline, and what that saves; raises `UsageError` when nobody saves it."
     if name.pipeline is None and not here and not _owners(store, project, name.name):
         qualified = (name._replace(pipeline=pipeline) for pipeline in project.pipelines)

@@ -92,7 +92,7 @@ class Locations(Struct, frozen=True):
     store: Store  # with the hints of this machine
     root: Path  # folder of the project
     folders: tuple[Path, ...] = ()  # of its own modules, in order
-    packages: dict = field(default_factory=dict)  # what is installed, by distribution
+    packages: dict[str, Any] = field(default_factory=dict[str, Any])  # what is installed, by distribution
 
 
 def file_of_module(
@@ -127,7 +127,7 @@ _LOOK: dict[str, Callable[..., Any]] = {
 
 
 def installed_as(
-    packages: dict,  # what is installed, by distribution
+    packages: dict[str, Any],  # what is installed, by distribution
     name: str,  # of a distribution
 ) -> str | None:  # version and build; None when it is not installed
     "What of an installed distribution counts, in one text."
@@ -156,10 +156,10 @@ def made_below(
 
 
 def observed_now(
-    before: dict,  # groups of a record: name -> digest
+    before: dict[str, Any],  # groups of a record: name -> digest
     around: Locations,  # where to look
     made: Iterable[str] = (),  # paths that the stage makes itself
-) -> dict:  # of the same form
+) -> dict[str, Any]:  # of the same form
     "What a record observed, as it is now."
     return {
         group: {name: _LOOK[group](around, name, made) for name in names}

@@ -37,7 +37,7 @@ def overlay_path(
     return root / "values" / (pipeline or "_") / f"{name}.json"
 
 # %% ../../nbs/flow/150_overlay.ipynb #a6d6efe2
-def _described_value(path: Path) -> dict:
+def _described_value(path: Path) -> dict[str, Any]:
     "What a file of the overlay says; of one that is damaged, only that."
     unknown = {"type": "damaged", "bytes": 0, "digest": "", "values": None}
     try:
@@ -51,7 +51,7 @@ def _described_value(path: Path) -> dict:
 def saved_by_hand(
     project: Project,  # whose overlay is read
     pipeline: str | None = None,  # only its names; None = all
-) -> list[dict]:  # pipeline, name, type, bytes, digest, values, saved_utc
+) -> list[dict[str, Any]]:  # pipeline, name, type, bytes, digest, values, saved_utc
     "What somebody saved by hand, in the order of the names."
     found = []
     for path in sorted(overlay_root(project).glob(f"values/{pipeline or '*'}/*.json")):
@@ -63,9 +63,9 @@ def saved_by_hand(
 
 # %% ../../nbs/flow/150_overlay.ipynb #c3d07f19
 def names_by_hand(
-    saved: list[dict],  # of the step's pipeline, as `saved_by_hand` lists them
+    saved: list[dict[str, Any]],  # of the step's pipeline, as `saved_by_hand` lists them
     names: Any,  # that the step's stage saves
-    each: dict | None,  # parameter and value of a part; None = no part
+    each: dict[str, Any] | None,  # parameter and value of a part; None = no part
 ) -> list[str]:  # in the order of the list
     "Which outputs of a step lie in the overlay."
     (value,) = each.values() if each else (None,)
@@ -73,19 +73,19 @@ def names_by_hand(
     return [one["name"] for one in own if one["name"] in names]
 
 # %% ../../nbs/flow/150_overlay.ipynb #791deefd
-def _long_name(one: dict) -> str:
+def _long_name(one: dict[str, Any]) -> str:
     "A name of the overlay as one types it."
     return f"{one['pipeline']}/{one['name']}" if one["pipeline"] else one["name"]
 
 
-def _with_name(saved: list[dict], name: Name, here: str | None) -> list[dict]:
+def _with_name(saved: list[dict[str, Any]], name: Name, here: str | None) -> list[dict[str, Any]]:
     "Values that a name may mean: those of its pipeline, else of the folder's, else of all."
     same = [one for one in saved if one["name"] == name.name and name.pipeline in (None, one["pipeline"])]
     own = [one for one in same if one["pipeline"] == here]
     return own or same
 
 
-def _nothing_under(saved: list[dict], written: str) -> UsageError:
+def _nothing_under(saved: list[dict[str, Any]], written: str) -> UsageError:
     "The error for a name that is not there."
     known = [_long_name(one) if "/" in written else one["name"] for one in saved]
     close = did_you_mean(written, known) if known else "`mlnb overlay` lists what was: nothing"
@@ -93,7 +93,7 @@ def _nothing_under(saved: list[dict], written: str) -> UsageError:
     return UsageError(f"nothing is saved by hand under `{written}`", mend)
 
 
-def _meant_in(saved: list[dict], written: str, here: str | None) -> dict:
+def _meant_in(saved: list[dict[str, Any]], written: str, here: str | None) -> dict[str, Any]:
     "The value that a name stands for; raises `UsageError`."
     found = _with_name(saved, parse_name(written), here)
     if not found:
@@ -108,7 +108,7 @@ def drop_by_hand(
     project: Project,  # whose overlay is meant
     names: list[str] | None,  # `[PIPELINE/]NAME`; None = all there is
     here: str | None = None,  # pipeline in whose folder somebody works
-) -> list[dict]:  # what is gone, as `saved_by_hand` described it
+) -> list[dict[str, Any]]:  # what is gone, as `saved_by_hand` described it
     "Forget what was saved by hand; raises `UsageError` for a name that is not there."
     saved = saved_by_hand(project)
     going = saved if names is None else [_meant_in(saved, name, here) for name in dict.fromkeys(names)]

@@ -193,8 +193,8 @@ def values_of_sound(
 
 # %% ../../nbs/flow/010_parameter_values.ipynb #9603df1c
 def _laid_over(
-    declared: Mapping[str, Parameter], layers: dict[str, Mapping]
-) -> tuple[dict, dict, list[Problem]]:
+    declared: Mapping[str, Parameter], layers: dict[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any], list[Problem]]:
     "Values, their origins, and what is wrong, with each layer over those before it."
     values = {name: p.default for name, p in declared.items()}
     origins, problems = dict.fromkeys(declared, "default"), []

@@ -72,7 +72,7 @@ def choose_runs(
     names: Iterable[Name],  # of artifacts, also of other pipelines
 ) -> dict[str, Choice]:  # run by pipeline, as `find_artifact` takes it
     "For each other pipeline a run that has all that is needed of it."
-    needed: dict = {}
+    needed: dict[str, Any] = {}
     for name in names:
         if not _is_own(plan, name) and name.ref is None:
             needed.setdefault(name.pipeline, set()).add(name.name)
@@ -94,7 +94,7 @@ def _is_concerned(plan: Plan, written: str) -> bool:
     return scope is None or any(written in stage.loads for stage in stages if stage.name in scope)
 
 
-def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict) -> None:
+def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict[str, Any]) -> None:
     "Look at a source, or find an artifact; raises `UsageError` when there is none."
     if is_source(plan, name):
         may_read = _is_concerned(plan, written)
@@ -148,7 +148,7 @@ def narrow_sources(
 def found_behind(
     plan: Plan,  # with the installed packages
     stage: Stage,  # whose imports are followed
-    known: dict,  # found before, by folder and imports; added to
+    known: dict[str, Any],  # found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
     place = (stage.path.parent, tuple(stage.imports), repr(stage.reach))
@@ -179,7 +179,7 @@ def give_input(
     plan: Plan,  # with sources, outside and steps
     step: Step,  # its `inputs` or `sources` grow by one
     written: str,  # name as the stage writes it
-) -> dict | None:  # a reason to wait; None when it is there
+) -> dict[str, Any] | None:  # a reason to wait; None when it is there
     "Give a step what one of its names means; the reason why it waits, when that is not there."
     if written in plan.sources:
         step.sources[written] = plan.sources[written]
@@ -200,7 +200,7 @@ def give_input(
 def plan_step(
     plan: Plan,  # with what it loads resolved or planned
     name: str,  # stage, or part of one
-    known: dict | None = None,  # looked up a moment ago; None = look now
+    known: dict[str, Any] | None = None,  # looked up a moment ago; None = look now
 ) -> Step:  # also put into the plan
     "Work out the key and the state of one stage, from the records of those before it."
     known = {} if known is None else known
@@ -217,7 +217,9 @@ def plan_step(
     return step
 
 # %% ../../nbs/flow/140_plan.ipynb #61420b3b
-def _saved_values(plan: Plan, artifact: str, check: Callable[[Any], tuple]) -> tuple | None:
+def _saved_values(
+    plan: Plan, artifact: str, check: Callable[[Any], tuple[Any, ...]]
+) -> tuple[Any, ...] | None:
     "Checked values of a list that a stage saves; None while it is not made, or damaged."
     saver = plan.steps[plan.pipeline.savers[artifact]]
     found = saver.output(artifact)
@@ -236,7 +238,7 @@ def _saved_values(plan: Plan, artifact: str, check: Callable[[Any], tuple]) -> t
 def values_of(
     plan: Plan,  # with the stage that makes the list planned
     stage: Stage,  # with the option `each`
-) -> tuple | None:  # None while nobody knows; raises `UsageError`
+) -> tuple[Any, ...] | None:  # None while nobody knows; raises `UsageError`
     "Values that a stage is run for; the error says which of them cannot be run."
     others = {n: v.value for n, v in plan.values.items()}
     check = partial(check_values, each_parameter(stage), others=others)
@@ -248,7 +250,7 @@ def values_of(
 def step_without_parts(
     plan: Plan,  # with the stage that makes the list planned
     stage: Stage,  # with the option `each`
-    values: tuple | None,  # none at all, or None while nobody knows them
+    values: tuple[Any, ...] | None,  # none at all, or None while nobody knows them
     fault: MlnbError | None,  # what is wrong with them
 ) -> Step:  # done when there is no value, else waiting or at fault
     "The one step of a fan-out that has no parts."
@@ -273,7 +275,7 @@ def _forget_steps(plan: Plan, name: str) -> None:
         plan.parts.pop(unit, None)
 
 
-def _plan_parts(plan: Plan, stage: Stage, known: dict | None) -> None:
+def _plan_parts(plan: Plan, stage: Stage, known: dict[str, Any] | None) -> None:
     "Plan a fan-out: a step for each value, or one that stands for all."
     values, fault = None, None
     try:
@@ -293,7 +295,7 @@ def _plan_parts(plan: Plan, stage: Stage, known: dict | None) -> None:
 def plan_stage(
     plan: Plan,  # with the stages before it planned
     name: str,  # the stage that is planned
-    known: dict | None = None,  # looked up a moment ago; None = look now
+    known: dict[str, Any] | None = None,  # looked up a moment ago; None = look now
 ) -> None:
     "Plan a stage: one step, or one for each value."
     _forget_steps(plan, name)
@@ -316,7 +318,7 @@ def make_plan(
     plan = Plan(project, store, sound_part(pipeline), profile, values, packages=installed_packages(store))
     plan.startup = startup_files(plan.packages)
     resolve_outside(plan)
-    known: dict = {}
+    known: dict[str, Any] = {}
     for name in plan.pipeline.order:
         plan_stage(plan, name, known)
     return plan

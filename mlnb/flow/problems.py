@@ -13,6 +13,7 @@ import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import asdict
 
@@ -92,7 +93,7 @@ def check_of(
     project: Project,  # settings and sources to look at
     names: list[str],  # pipelines to look at
     profile: str = DEFAULT_PROFILE,  # under which sources are looked at
-) -> dict:  # {"problems": [...]}, errors first
+) -> dict[str, Any]:  # {"problems": [...]}, errors first
     "All problems of notebooks, graphs, profiles and sources; no kernel is started."
     problems: list[Problem] = source_warnings(project, profile)
     for name in names:

@@ -218,14 +218,14 @@ def _runs_alone(run: Run, name: str) -> bool:
     return is_strict(run.plan, run.plan.steps[name])
 
 
-def _has_room(run: Run, running: "dict[Future, str]") -> bool:
+def _has_room(run: Run, running: "dict[Future[Any], str]") -> bool:
     "Whether one more stage may be started."
     return len(running) < run.settings.n_jobs and not any(_runs_alone(run, name) for name in running.values())
 
 
 def start_ready(
     run: Run,  # with its schedule
-    running: "dict[Future, str]",  # what is under way, by its future
+    running: "dict[Future[Any], str]",  # what is under way, by its future
 ) -> bool:  # whether any stage was decided or started
     "Decide the stages that could run now, in order, and start as many as there is room for."
     has_moved, later = False, []
@@ -259,14 +259,14 @@ def _stand_by(run: Run, moved_at: float) -> None:
     time.sleep(0.1)
 
 # %% ../../nbs/flow/320_run.ipynb #732cb1e0
-def _just_ended(running: "dict[Future, str]") -> "set[Future]":
+def _just_ended(running: "dict[Future[Any], str]") -> "set[Future[Any]]":
     "Wait a moment for what is under way, and say what of it has ended."
     from concurrent.futures import FIRST_COMPLETED, wait
 
     return wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done
 
 
-def _go_through(run: Run, running: "dict[Future, str]") -> None:
+def _go_through(run: Run, running: "dict[Future[Any], str]") -> None:
     "Decide, run and finish stages until none is left."
     moved_at = time.monotonic()
     while running or run.schedule.n_in["waiting"]:
@@ -293,7 +293,7 @@ def quiet_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 # %% ../../nbs/flow/320_run.ipynb #655ada4c
-def _cancel_attempts(run: Run, running: "dict[Future, str]", within_s: float) -> None:
+def _cancel_attempts(run: Run, running: "dict[Future[Any], str]", within_s: float) -> None:
     "End the kernels of all that is under way, and wait for their threads."
     from concurrent.futures import wait
 
@@ -310,7 +310,7 @@ def _cancel_attempts(run: Run, running: "dict[Future, str]", within_s: float) ->
 # %% ../../nbs/flow/320_run.ipynb #a4d9a66e
 def end_all(
     run: Run,  # that was interrupted
-    running: "dict[Future, str]",  # what is under way
+    running: "dict[Future[Any], str]",  # what is under way
     within_s: float = 15,  # how long kernels may take to end [s]
 ) -> None:
     "End what is under way, keep its notebooks, and say so."
@@ -329,7 +329,7 @@ def carry_out(
     run: Run,  # with all stages waiting
 ) -> None:  # raises what interrupted it, after ending everything
     "Decide and run stages until none is left."
-    running: dict[Future, str] = {}
+    running: dict[Future[Any], str] = {}
     try:
         _go_through(run, running)
     except BaseException:
@@ -385,7 +385,7 @@ def _look_through(run: Run) -> RunDocument:
     return run.document
 
 # %% ../../nbs/flow/320_run.ipynb #2b1135bc
-def _announcing(run: Run, likely: list[str]) -> AbstractContextManager:
+def _announcing(run: Run, likely: list[str]) -> AbstractContextManager[Any]:
     "Tell the kernel server what is coming; a run without anything to do imports nothing for it."
     if not likely:
         return nullcontext()
@@ -394,7 +394,7 @@ def _announcing(run: Run, likely: list[str]) -> AbstractContextManager:
     return announced(run.plan, likely, run.settings.server)
 
 
-def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager:
+def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager[Any]:
     "Let git say, before stages run, which commit they are of; nobody asks when nothing runs."
     if not likely:
         return nullcontext(run.note_git)
@@ -409,7 +409,7 @@ def run_pipeline(
     selection: Selection,  # stages that were asked for, and their needs
     settings: RunSettings = ONE_BY_ONE,  # how it is to be carried out
     tell: Callable[..., None] = tell_nobody,  # gets every change
-    about: dict | None = None,  # further entries of the document, e.g. its grid
+    about: dict[str, Any] | None = None,  # further entries of the document, e.g. its grid
 ) -> RunDocument:  # as it is at the end
     "Run what is stale."
     check_inputs(plan, selection)
@@ -425,7 +425,7 @@ def run_pipeline(
     with (
         disk_errors(store.root),
         hold_run(store, run_id),
-        recorded(run_folder(store, run_id) / "events.jsonl", tell) as told,
+        recorded(run_folder(store, run_id) / "events.jsonl", tell, store.file_mode) as told,
     ):
         told("start", document=document)
         for line in left_alone:

@@ -225,7 +225,7 @@ class Run(Struct, dict=True):
             self.observer = RunObserver(self.plan)
         return self.observer
 
-    def submit(self, attempt: "Callable[[], Attempt]") -> "Future":
+    def submit(self, attempt: "Callable[[], Attempt]") -> "Future[Any]":
         "Let an attempt wait for its kernel in a thread, as many at once as the settings say."
         from concurrent.futures import ThreadPoolExecutor
 

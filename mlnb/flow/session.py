@@ -156,7 +156,7 @@ class Journal(NamedTuple):
     broken: list[tuple[str, str]]  # error class and text of every broken rule
 
 
-def _journal_entries(path: Path) -> list[dict]:
+def _journal_entries(path: Path) -> list[dict[str, Any]]:
     "Lines of a journal that were written to their end."
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -166,7 +166,7 @@ def _journal_entries(path: Path) -> list[dict]:
 
 
 def broken_rule(
-    entry: dict,  # of the journal of a stage
+    entry: dict[str, Any],  # of the journal of a stage
 ) -> tuple[str, str] | None:  # (class, text); None for another entry
     "Error class and text of a rule that the stage broke; None when the entry is about something else."
     if "refused" in entry:

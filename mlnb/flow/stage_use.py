@@ -11,6 +11,7 @@ __all__ = ['StageUse', 'below_path']
 
 # %% ../../nbs/flow/190_stage_use.ipynb #6357bf12
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -20,7 +21,9 @@ from ..store.record import Observations
 class StageUse(Struct, frozen=True):
     "What a stage used beyond its key."
 
-    observed: dict = field(default_factory=dict)  # group -> name -> digest; only groups with something
+    observed: dict[str, Any] = field(
+        default_factory=dict[str, Any]
+    )  # group -> name -> digest; only groups with something
     files: dict[str, Path] = field(default_factory=dict)  # digest -> file whose content is to be kept
     modules: dict[str, Path] = field(default_factory=dict)  # from outside, by dotted name
     made: tuple[str, ...] = ()  # files of the project that it wrote itself

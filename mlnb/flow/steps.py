@@ -9,7 +9,8 @@ A *plan* says of every stage of a pipeline what would happen to it now. Everybod
 __all__ = ['Step', 'Plan', 'units_of', 'own_unit', 'needs_of']
 
 # %% ../../nbs/flow/120_steps.ipynb #6d12ad63
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -31,11 +32,11 @@ class Step(Struct):
     "One stage in a plan, or the part of one for a value."
 
     stage: Stage  # as it was read when the plan was made
-    each: dict | None = None  # parameter and value of a part
+    each: Mapping[str, Any] | None = None  # parameter and value of a part
     state: str = "unknown"  # `cached`, `stale`, or `unknown` while it waits
-    why: list = field(default_factory=list)  # reasons, unless it is cached
+    why: list[Any] = field(default_factory=list[Any])  # reasons, unless it is cached
     key: str | None = None  # None while an input is missing
-    parts: dict | None = None  # what the key is the digest of
+    parts: dict[str, Any] | None = None  # what the key is the digest of
     record: Record | None = None  # that holds for the key
     inputs: dict[str, Artifact | Parts] = field(default_factory=dict)  # by name as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # by name as written
@@ -69,14 +70,16 @@ class Plan(Struct):
     values: dict[str, Value]  # of the parameters, by name
     steps: dict[str, Step] = field(default_factory=dict)  # by their own name
     units: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of the steps of each stage
-    parts: dict[str, tuple[str, dict]] = field(default_factory=dict)  # stage and value of each part
+    parts: dict[str, tuple[str, dict[str, Any]]] = field(
+        default_factory=dict[str, Any]
+    )  # stage and value of each part
     outside: dict[str, Artifact | Parts] = field(default_factory=dict)  # names of other pipelines, as written
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # pinned, by name as written
     missing: dict[str, MlnbError] = field(default_factory=dict)  # names that nothing stands for yet
     asked: dict[str, LastPin | MlnbError] = field(default_factory=dict)  # sources, by name
     tried: dict[str, str] = field(default_factory=dict)  # what the run of such a name tried, as written
     lines: list[str] = field(default_factory=list)  # to be said to the user
-    packages: dict = field(default_factory=dict)  # what is installed, by distribution
+    packages: dict[str, Any] = field(default_factory=dict[str, Any])  # what is installed, by distribution
     edits: Edits = field(default_factory=dict)  # installed files that were edited, as far as looked at
     startup: dict[str, str] = field(default_factory=dict)  # what Python runs at its start, by digest
 
@@ -87,7 +90,7 @@ class Plan(Struct):
 # %% ../../nbs/flow/120_steps.ipynb #62c08ca3
 def units_of(
     plan: Plan,  # with its steps
-    stages: tuple,  # names of stages
+    stages: tuple[Any, ...],  # names of stages
 ) -> list[str]:  # names of their steps, in the order of the stages
     "Steps of stages: one each, or one for each value."
     return [unit for name in stages for unit in plan.units[name]]

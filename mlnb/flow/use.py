@@ -355,7 +355,7 @@ def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str |
 
 def _digests(
     plan: Plan, step: Step, reading: Accounts, files: dict[str, Any], listed: set[str]
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     "What was observed, by group."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
     before = _read_and_written(plan, reading)
@@ -443,7 +443,7 @@ def use_of(
 def observed_key(
     step: Step,  # with its planned parts
     use: StageUse,  # what it used beyond them
-) -> tuple[str, dict]:  # key of its record, and the key's parts
+) -> tuple[str, dict[str, Any]]:  # key of its record, and the key's parts
     "Key of what a stage made, with what it observed."
     planned = planned_parts(step.parts)
     parts = planned | {OBSERVED: use.observed} if use.observed else planned

@@ -11,6 +11,8 @@ __all__ = ['HABIT_DAYS', 'HABITS', 'ODD_RATIO', 'DELAY_S', 'TERMINAL_DAYS', 'CAR
            'member', 'train_champion']
 
 # %% ../../nbs/fraud/090_champion.ipynb #19cfba6a
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
@@ -26,8 +28,8 @@ from ..models.training import inputs
 
 # %% ../../nbs/fraud/090_champion.ipynb #b1a75446
 HABIT_DAYS = 60  # length of the recent past [days]
-_EVER = {"key": "CUSTOMER_ID", "current": False, "empty": 0.0}
-_PAST = {"key": "CUSTOMER_ID", "window_s": HABIT_DAYS * DAY_S, "current": False, "empty": 0.0}
+_EVER: dict[str, Any] = {"key": "CUSTOMER_ID", "current": False, "empty": 0.0}
+_PAST: dict[str, Any] = {"key": "CUSTOMER_ID", "window_s": HABIT_DAYS * DAY_S, "current": False, "empty": 0.0}
 HABITS = (
     Feature("CUSTOMER_ID_NB_TX_BEFORE", aggregation="count", **_PAST),
     Feature("CUSTOMER_ID_AVG_AMOUNT_BEFORE", aggregation="mean", column="TX_AMOUNT", **_PAST),

@@ -52,8 +52,10 @@ def piece_of(
     )
     draw = np.random.RandomState()
     parts = [
-        customer_payments(*profile, reach, n_days, draw)
-        for profile, reach in zip(columns, terminals_in_reach(profiles, terminals), strict=True)
+        customer_payments(customer, amount, rate, reach, n_days, draw)
+        for (customer, amount, rate), reach in zip(
+            columns, terminals_in_reach(profiles, terminals), strict=True
+        )
     ]
     piece = np.zeros(sum(len(part[0]) for part in parts), dtype=RECORD)
     for name, column in zip(("second", "drawn", "terminal"), zip(*parts, strict=True), strict=True):

@@ -11,6 +11,7 @@ __all__ = ['NEEDED', 'INPUTS', 'feature_names', 'handbook', 'calendar', 'add_fea
 
 # %% ../../nbs/fraud/050_features.ipynb #4fa281f2
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from msgspec.structs import replace
@@ -47,7 +48,7 @@ def _windows_of(
 ) -> tuple[Feature, Feature]:
     "How many payments a window holds, and one figure of them."
     count, value = (f"{key}_{what}_{n_days}DAY_WINDOW" for what in names)
-    window = {"window_s": n_days * DAY_S, "delay_s": delay_days * DAY_S}
+    window: dict[str, Any] = {"window_s": n_days * DAY_S, "delay_s": delay_days * DAY_S}
     return (
         Feature(count, key, "count", **window),
         Feature(value, key, aggregation, column, empty=0.0, **window),
@@ -75,9 +76,9 @@ def handbook(
     spent = ("CUSTOMER_ID", ("NB_TX", "AVG_AMOUNT"), "mean", "TX_AMOUNT", 0)
     risk = ("TERMINAL_ID", ("NB_TX", "RISK"), "share", "TX_FRAUD", delay_days)
     features: list[Feature] = []
-    for key, *what in (spent, risk):
+    for key, names, aggregation, column, delay in (spent, risk):
         for n_days in windows_days:
-            features += _windows_of(key, n_days, *what)
+            features += _windows_of(key, n_days, names, aggregation, column, delay)
     return tuple(features)
 
 # %% ../../nbs/fraud/050_features.ipynb #86d3ca46
@@ -126,5 +127,5 @@ def features_for_window(
     stream = pd.concat([part for part in parts if len(part)] or [parts[1]], ignore_index=True)
     added = add_features(stream, windows_days, delay_days)[list(feature_names(windows_days))]
     return window.assign(
-        **{name: values.to_numpy()[len(stream) - len(window) :] for name, values in added.items()}
+        **{str(name): values.to_numpy()[len(stream) - len(window) :] for name, values in added.items()}
     )

@@ -113,11 +113,12 @@ def _drawn_payments(
     profiles = customers[columns].itertuples(index=False, name=None)
     draw = np.random.RandomState()
     parts = [
-        customer_payments(*profile, terminals, n_days, draw)
-        for profile, terminals in zip(profiles, reach, strict=True)
+        customer_payments(customer, amount, rate, terminals, n_days, draw)
+        for (customer, amount, rate), terminals in zip(profiles, reach, strict=True)
     ]
     customer = np.repeat(customers["CUSTOMER_ID"].to_numpy(), [len(part[0]) for part in parts])
-    return customer, *(np.concatenate(column) for column in zip(*parts, strict=True))
+    second, amount, terminal = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return customer, second, amount, terminal
 
 
 def payments(

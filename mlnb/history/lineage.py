@@ -16,6 +16,7 @@ from functools import partial
 from itertools import chain
 
 from msgspec import UNSET, Struct, field
+from msgspec.structs import replace
 
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
@@ -305,25 +306,33 @@ def source_lineage(
     return lineage_down(store, project, graph) if direction == "down" else _only_sources(graph)
 
 
-def _other_lineage(store: Store, project: Project, found: Found, name: str) -> str:
-    "What to ask instead of where a value came from that was never committed."
-    pipeline = found.record.pipeline
-    is_own = (r.pipeline == pipeline and name in r.outputs for r in every_record(store, project))
-    if any(is_own):
-        return f"take a committed one: `mlnb artifacts {pipeline}/{name}` lists them"
-    return f"`mlnb show {found.run}` says how its stage ended"
+def _as_left(store: Store, found: Found) -> list[Record]:
+    "Records of what a value was made of; for stages that did not end well, as far as their run says."
+    if all(record.is_committed for record in found.records):
+        return found.records
+    entries = {unit_name(entry.name, entry.each): entry for entry in read_run(store, found.run).stages}
+    left = []
+    for record in found.records:
+        entry = entries[unit_name(record.stage, record.each)]
+        read = {
+            "inputs": entry.inputs or {},
+            "sources": entry.sources or {},
+            "list_behind": entry.list_behind,
+        }
+        parts = {"sources": dict.fromkeys(entry.sources or {})}
+        left.append(record if record.is_committed else replace(record, parts=parts, **read))
+    return left
 
 
 def _artifact_lineage(store: Store, project: Project, written: str, found: Found, direction: str) -> Graph:
     "Lineage of a value that a stage made."
-    name = parse_name(written).name
-    if any(not record.is_committed for record in found.records):
-        what = f"no record says how `{written}` of run {found.run} was made"
-        raise UsageError(what, _other_lineage(store, project, found, name))
+    name, records = parse_name(written).name, _as_left(store, found)
     if direction == "up":
-        return lineage_up(record_graph(store, project), project, found.records, name)
+        known = record_graph(store, project)
+        left = [record for record in records if record not in known.records]
+        return lineage_up(RecordGraph([*known.records, *left], known.documents), project, records, name)
     start = Graph()
-    for record in found.records:
+    for record in records:
         _add_output(start, record, name)
     return lineage_down(store, project, start)
 

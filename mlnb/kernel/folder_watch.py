@@ -311,7 +311,7 @@ class FolderWatch:
         except OSError as error:
             self._problem = f"not observed: {error.strerror or error}"
             return
-        self._folders = Folders(self._queue, self.root, {str(path.resolve()) for path in skip})
+        self._folders = Folders(self._queue, self.root, {os.path.realpath(path) for path in skip})
         self._folders.add_all()
         self._end_of_thread, self._stop = os.pipe()
         self._thread = threading.Thread(target=self._listen, name="mlnb-folder-watch", daemon=True)

@@ -10,7 +10,8 @@ folder, not over TCP, and when the stage is over everything it started is ended 
 __all__ = ['PASSED_ON', 'FIXED', 'THREAD_VARIABLES', 'TABLE_READER', 'KERNEL_COMMAND', 'kernel_environment', 'seed_of',
            'stage_path', 'place_stage', 'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell',
            'import_before_first_cell', 'NotImportedError', 'stand_in_for_verbs', 'make_app', 'enter_stage',
-           'leave_terminal', 'run_kernel', 'kernel_argv', 'first_short', 'socket_folder', 'end_group', 'pid_of']
+           'leave_terminal', 'keep_to_notebook', 'run_kernel', 'kernel_argv', 'first_short', 'socket_folder',
+           'end_group', 'pid_of']
 
 # %% ../../nbs/kernel/150_process.ipynb #246651d2
 import builtins
@@ -30,7 +31,7 @@ from typing import Any, NoReturn
 
 import psutil
 
-from .answering import answer_when_cancelled
+from .answering import answer_when_cancelled, pack_any_text
 from .configuration import is_sent_away, leave_out_system, private_configuration
 from .import_guard import guard_imports
 from .limits import end_processes, family
@@ -227,6 +228,7 @@ def make_app(
     app.initialize(arguments)
     lose_nothing(app)
     answer_when_cancelled(app.kernel)
+    pack_any_text(app.session)
     stand_in_for_verbs()
     app.shell.user_ns |= {"exit": stop, "quit": stop}
     app.shell.user_ns_hidden |= {"exit": stop, "quit": stop}
@@ -260,6 +262,14 @@ def leave_terminal() -> None:
             if number != 2 or os.isatty(number):
                 os.dup2(nowhere.fileno(), number)
 
+# %% ../../nbs/kernel/150_process.ipynb #33701e9e
+def keep_to_notebook() -> None:
+    "Let what a stage writes to standard error go to its notebook, and nowhere else."
+    copy = getattr(sys.stderr, "_original_stdstream_copy", None)
+    if copy is not None:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), copy)
+
 # %% ../../nbs/kernel/150_process.ipynb #35f561dc
 def run_kernel(
     arguments: list[str],  # of ipykernel, e.g. `-f connection.json`
@@ -271,13 +281,16 @@ def run_kernel(
         leave_terminal()
     app = make_app(arguments)
     enter_stage(app.shell)
+    if BY_HAND not in os.environ:
+        keep_to_notebook()
     app.start()
 
 
 KERNEL_COMMAND = (
     sys.executable,
     "-c",
-    "import sys; from mlnb.kernel.process import run_kernel; run_kernel(sys.argv[1:])",
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from mlnb.kernel.process import run_kernel; run_kernel(sys.argv[1:])",
     "-f",
     "{connection_file}",
     "--HistoryManager.hist_file=:memory:",

@@ -52,7 +52,7 @@ def weeks_of(
     columns = unit_column, day_column, label_column
     rows = [[test[name].to_numpy() for name in columns] for test in tests]
     names = np.unique(np.concatenate([units for units, _, _ in rows]))
-    return [_week(*own, score, names) for own, score in zip(rows, scores, strict=True)]
+    return [_week(u, d, y, score, names) for (u, d, y), score in zip(rows, scores, strict=True)]
 
 
 def _week(units, days, labels, scores, names: np.ndarray) -> Week:

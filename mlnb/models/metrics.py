@@ -217,9 +217,9 @@ def _days_of_rows(
     labels: ArrayLike, scores: ArrayLike, cards: ArrayLike, days: ArrayLike
 ) -> tuple[list, int]:
     "What `days_of_cards` gives for checked rows, and the number of different cards."
-    labels, scores, cards = checked(labels, scores, cards)
-    names, numbers = np.unique(cards, return_inverse=True)
-    return days_of_cards(labels, scores, numbers, np.asarray(days)), len(names)
+    is_positive, ranks, units = checked(labels, scores, cards)
+    names, numbers = np.unique(units, return_inverse=True)
+    return days_of_cards(is_positive, ranks, numbers, np.asarray(days)), len(names)
 
 # %% ../../nbs/models/010_metrics.ipynb #a7e8f883
 def card_precision_by_day(

@@ -60,7 +60,7 @@ def best_threshold(
     fits = table if most_alerts is None else table[table.alerts_per_day <= most_alerts]
     if fits.empty or fits.saved.max() <= 0:
         return float("inf")
-    return float(fits.threshold[fits.saved.idxmax()])
+    return float(fits.threshold.to_numpy()[int(np.nanargmax(fits.saved.to_numpy()))])
 
 # %% ../../nbs/models/050_threshold.ipynb #c4dedbbc
 def worth(
@@ -74,4 +74,4 @@ def worth(
     "What a threshold that was fixed beforehand saves."
     row = savings(scores, labels, amounts, n_days, cost, [threshold]).iloc[0]
     best = float(savings(scores, labels, amounts, n_days, cost).saved.max())
-    return {name: float(value) for name, value in row.items()} | {"best_saved": max(0.0, best)}
+    return {str(name): float(value) for name, value in row.items()} | {"best_saved": max(0.0, best)}

@@ -222,8 +222,8 @@ def drift_report(
 ) -> tuple[str, dict]:  # page, empty if `not_computable`; result
     "Compare two windows in an Evidently report; the result also has `left_out` and `rows`."
     names = names_of(reference, current) if columns is None else [str(name) for name in columns]
-    windows = [sample(frame, max_rows, seed) for frame in (reference, current)]
-    shown, left_out = _shown_columns(*windows, names, max_columns)
+    before, now = windows = [sample(frame, max_rows, seed) for frame in (reference, current)]
+    shown, left_out = _shown_columns(before, now, names, max_columns)
     if not shown:
         reasons = (f"no column can be shown; `{name}`: {reason}" for name, reason in left_out.items())
         return _nothing(next(reasons, "there are no columns"), left_out)

@@ -169,8 +169,9 @@ def check_repeated(
 
 def _n_repeated_keys(frame: pd.DataFrame, key: str | None) -> int:
     "Rows whose key an earlier row has; 0 without a column that is the key."
-    is_there = key is not None and len(positions(frame).get(key, [])) == 1
-    return int(column(frame, key).duplicated().sum()) if is_there else 0
+    if key is None or len(positions(frame).get(key, [])) != 1:
+        return 0
+    return int(column(frame, key).duplicated().sum())
 
 # %% ../../nbs/monitor/020_quality.ipynb #ccc79d8c
 def _batch_verdict(found: list[tuple[str, Verdict]]) -> Verdict:

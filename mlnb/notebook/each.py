@@ -92,7 +92,7 @@ def shown_value(
 # %% ../../nbs/notebook/090_each.ipynb #44963622
 def unit_name(
     stage: str,  # name of the stage
-    each: dict | None = None,  # parameter and value; None = the stage is run once
+    each: Mapping[str, Any] | None = None,  # parameter and value; None = the stage is run once
 ) -> str:  # for people, e.g. `train[fold=0]`
     "What a stage, or a part of one, is called."
     if not each:
@@ -103,7 +103,7 @@ def unit_name(
 # %% ../../nbs/notebook/090_each.ipynb #461a93b8
 def file_stem(
     stage: str,  # name of the stage
-    each: dict | None = None,  # parameter and value; None = the stage is run once
+    each: Mapping[str, Any] | None = None,  # parameter and value; None = the stage is run once
 ) -> str:  # the stage's name where it is run once
     "What a stage, or a part of one, is called in a file name."
     values = {name: _safe_in_file(shown_value(value)) for name, value in (each or {}).items()}

@@ -63,7 +63,8 @@ class Reader:
         self,
         text: str,  # markdown, or the LaTeX of an output
     ):
-        self.text, self.missing = text, set()
+        self.text = text
+        self.missing: set[str] = set()
 
     def close(
         self,
@@ -104,8 +105,7 @@ def _fence(reader: Reader, opening: re.Match) -> int:
 def _ticks(reader: Reader, opening: re.Match) -> int:
     "Where code in a line ends; behind its sign when it is not closed."
     closing = reader.close(rf"(?<!`){opening[0]}(?!`)|\n[ \t>]*\n", opening.end())
-    is_code = closing is not None and closing[0] == opening[0]
-    return closing.end() if is_code else opening.end()
+    return closing.end() if closing and closing[0] == opening[0] else opening.end()
 
 
 def _comment(reader: Reader, opening: re.Match) -> int:
@@ -135,7 +135,7 @@ def _tex_environment(reader: Reader, opening: re.Match) -> FormulaFound | None:
     name = opening["environment"]
     closing = reader.close(rf"\\end\{{{re.escape(name)}\}}", opening.end())
     found = reader.found(opening, closing, True)
-    if found:
+    if found and closing:
         found.tex = f"{opening[0]}{found.tex}{closing[0]}"
     return found
 
@@ -149,7 +149,7 @@ def _dollars(reader: Reader, opening: re.Match) -> FormulaFound | None:
         return None
     found = reader.found(opening, closing, False)
     behind = reader.text[closing.end() : closing.end() + 1]
-    return found if found.tex.strip() and not is_money(found.tex, behind) else None
+    return found if found and found.tex.strip() and not is_money(found.tex, behind) else None
 
 
 SKIPPED = {"fence": _fence, "ticks": _ticks, "comment": _comment}
@@ -205,7 +205,7 @@ class Slots(Struct):
         return values[int(number)] if len(number) < 9 and int(number) < len(values) else ""
 
 
-def _formula_shown(found: FormulaFound, formulas: Formulas) -> str:
+def _formula_shown(found: FormulaFound, formulas: Formulas) -> Markup:
     "A formula, or the number that a reference means."
     reference = re.fullmatch(r"\\(eq)?ref\{(.*)\}", found.tex)
     if not reference:
@@ -221,7 +221,8 @@ def take_formulas(
 ) -> tuple[str, Slots]:  # the text with slots, and what belongs there
     "Take the formulas out of a text."
     text = re.sub("[\ue000\ue001]", "", text)
-    slots, parts, position = Slots([], []), [], 0
+    slots, position = Slots([], []), 0
+    parts: list[str] = []
     for found in find_formulas(text):
         parts += [text[position : found.start], f"\ue000{len(slots.written)}\ue001"]
         slots.written.append(text[found.start : found.end])

@@ -15,6 +15,7 @@ __all__ = ['SVG', 'Said', 'INHERITED', 'OWN', 'SHAPES', 'NUMBER', 'NAMED_PART', 
 import math
 import re
 from collections.abc import Iterator
+from itertools import chain
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
@@ -51,7 +52,8 @@ def _keys(selectors: str) -> Iterator[str]:
         return
     for selector in selectors.split(","):
         last = (re.split(r"[\s>+~]+", selector.strip()) or ["*"])[-1]
-        yield re.match(r"[.#]?[\w-]+|\*|", last)[0] or "*"
+        key = re.match(r"[.#]?[\w-]+|\*", last)
+        yield key[0] if key else "*"
 
 
 def rules_of(
@@ -80,7 +82,7 @@ def given_of(
     keys += [f".{name}" for name in element.get("class", "").split()] if rules else []
     by_rules = [pair for key in keys for pair in rules.get(key, ())]
     style = re.sub(r"/\*.*?\*/", "", element.get("style", ""), flags=re.DOTALL)
-    return _values_by_name([*plain, *by_rules, *_pairs(style)])
+    return _values_by_name(chain(plain, by_rules, _pairs(style)))
 
 # %% ../../nbs/publish/040_drawing_cost.ipynb #aa13fee9
 INHERITED = ("fill", "stroke", "marker", "marker-start", "marker-mid", "marker-end", "stroke-dasharray")

@@ -113,15 +113,15 @@ def label_of(
 ) -> Element | None:  # None when it has no text
     "The text of HTML in a drawing, as text of the drawing."
     x, y, wide, high = (_length(element, name) for name in ("x", "y", "width", "height"))
-    size = numbers_of((_said_style(element, "font-size", r"[\d.]+px"),))
-    size = min(size[0], 1000) if size else 16.0
+    sizes = numbers_of((_said_style(element, "font-size", r"[\d.]+px"),))
+    size = min(sizes[0], 1000.0) if sizes else 16.0
     lines = _lines(element, wide / (size * NARROWEST))
     if not lines:
         return None
     said = {"x": f"{x + wide / 2:g}", "text-anchor": "middle" if wide else "start", "stroke": "none"}
     said["fill"] = _said_style(element, "color", r"[#\w(), .%]+") or "currentColor"
     said["class"] = " ".join(dict.fromkeys(" ".join(e.get("class", "") for e in element.iter()).split()))
-    said |= {name: element.get(name) for name in ("transform", "id") if element.get(name)}
+    said |= {name: element.get(name, "") for name in ("transform", "id") if element.get(name)}
     label = Element(SVG + "text", said, **{"font-size": f"{size:g}px"})
     first = y + (high - (len(lines) - 1) * LINE_HEIGHT * size) / 2 + 0.35 * size
     for n, line in enumerate(lines):

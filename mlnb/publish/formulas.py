@@ -15,6 +15,7 @@ __all__ = ['MANY', 'STACK', 'ELEMENTS', 'YES_OR_NO', 'LENGTHS', 'SHORT_LENGTH', 
 # %% ../../nbs/publish/100_formulas.ipynb #6df6eed7
 import re
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from html import unescape
@@ -238,12 +239,12 @@ class Formulas:
 
     def __init__(
         self,
-        sources: list[str] = (),  # markdown of the page, in order
+        sources: Sequence[str] = (),  # markdown of the page, in order
         ledger: Ledger | None = None,  # of the page; None for a text by itself
     ):
         self.macros, self.ledger = dict(SYNONYMS), ledger
         self.numbers = labels(sources)
-        self.not_shown = []
+        self.not_shown: list = []
         self.count = 0
 
     def show(

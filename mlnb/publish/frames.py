@@ -114,8 +114,8 @@ font-family: system-ui, sans-serif; }</style>
 @cache
 def viewer() -> str:  # an HTML document for a sandboxed frame
     "The document that draws any report of the installed Evidently."
-    script, font = evidently_files()
-    script, font = f"var global = globalThis;\n{script}", base64.b64encode(font).decode()
+    code, letters = evidently_files()
+    script, font = f"var global = globalThis;\n{code}", base64.b64encode(letters).decode()
     rules = policy(
         script_src=f"{source_hash(script)} {source_hash(BOOT)}",
         style_src="'unsafe-inline'",

@@ -94,7 +94,9 @@ def own_changes(
     today = parts_as_now(record, today, locations_of(plan, step))
     if digest_of(today) == record.key:
         return []
-    return [reason["message"] for reason in explain(parts, today, [position for position, _ in stage.code])]
+    return [
+        reason["message"] for reason in explain(dict(parts), today, [position for position, _ in stage.code])
+    ]
 
 # %% ../../nbs/publish/230_freshness.ipynb #cf08cc9d
 def answers_of(

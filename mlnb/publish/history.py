@@ -14,7 +14,7 @@ __all__ = ['LARGEST', 'content_of', 'ShownVerdict', 'verdict_in', 'verdicts_of',
 
 # %% ../../nbs/publish/240_history.ipynb #0143804b
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ class StagePage(Struct, frozen=True):
     reports: dict[str, str] = field(default_factory=dict)  # artifact -> digest of an `.html` file
     error: str = ""  # of a failed stage: one sentence
     made_in: str = ""  # id of the run that executed it
-    each: dict | None = None  # parameter and value, of a part of a fan-out
+    each: Mapping[str, Any] | None = None  # parameter and value, of a part of a fan-out
 
     @property
     def name(self) -> str:
@@ -174,7 +174,7 @@ def recorded_notebook(
 ) -> dict | None:  # None when it is gone
     "The notebook that a record was made by, with its outputs."
     try:
-        return readable_notebook(content_of(store, record.notebook) or b"")
+        return readable_notebook(content_of(store, record.notebook or "") or b"")
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -315,14 +315,15 @@ def failed_page(
         entry.started_utc or None,
         entry.seconds,
         given_parameters(document),
-        entry.metrics or {},
+        dict(entry.metrics),
         note=f"The stage {ended}, and nothing that it made was committed. {sentence}".strip(),
         failed_cell=entry.error.cell if entry.error else None,
         environment=code_row(document),
         experiment=experiment_of(document),
     )
-    notebook, facts = _without_places(notebook, shown.now), facts if notebook else None
-    return StagePage(entry.name, state, facts, notebook, error=sentence, made_in=document.run, each=each)
+    shown_facts, made_in = facts if notebook else None, document.run or ""
+    clean = _without_places(notebook, shown.now)
+    return StagePage(entry.name, state, shown_facts, clean, error=sentence, made_in=made_in, each=each)
 
 
 def empty_page(
@@ -432,7 +433,9 @@ def read_history(
 ) -> list[RunPage]:  # the newest run first
     "Read the runs that the site will show."
     pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
-    now, taken, pages = Now(project, store, pipelines, installed_packages(store), {}, {}), {}, []
+    now = Now(project, store, pipelines, installed_packages(store), {}, {})
+    taken: dict[str, int] = {}
+    pages: list[RunPage] = []
     for run in run_ids(store):
         document = read_run(store, run)
         pipeline = document.pipeline

@@ -13,6 +13,7 @@ __all__ = ['STYLE', 'SHELL', 'Trail', 'source_hash', 'policy', 'number_text', 'm
 
 # %% ../../nbs/publish/010_layout.ipynb #4d677b89
 import base64
+import math
 import re
 from datetime import UTC, datetime
 from functools import cache
@@ -219,10 +220,10 @@ def metric_text(
     value: object,  # a number, or anything else
 ) -> str:  # a share in percent, anything else as `number_text`
     "Write a metric for people."
-    is_share = name.endswith("_share") and isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_share or value != value or abs(value) == float("inf"):
-        return number_text(value)
-    return _share_text(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name.endswith("_share") and isinstance(value, int | float) and is_number and math.isfinite(value):
+        return _share_text(value)
+    return number_text(value)
 
 # %% ../../nbs/publish/010_layout.ipynb #26693e82
 def seconds_text(
@@ -240,7 +241,7 @@ def seconds_text(
 
 # %% ../../nbs/publish/010_layout.ipynb #b9f53eec
 def bytes_text(
-    size: int | None,  # of a file; None = not known [bytes]
+    size: float | None,  # of a file; None = not known [bytes]
 ) -> str:  # with binary units, three digits
     "Write a size for people."
     if size is None:

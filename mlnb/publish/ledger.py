@@ -136,6 +136,6 @@ def account(
 ) -> Markup:  # empty when there is nothing to say
     "How much of the notebook is shown otherwise, or not at all."
     pictured = "output shown as a picture" if ledger.n_pictures == 1 else "outputs shown as pictures"
-    parts = [(f"{ledger.n_pictures} {pictured}", [])] if ledger.n_pictures else []
+    parts: list[tuple[str, list]] = [(f"{ledger.n_pictures} {pictured}", [])] if ledger.n_pictures else []
     parts += filter(None, (_counted_kind(ledger, kind) for kind in KINDS_LEFT_OUT))
     return fill(ACCOUNT, parts=parts)

@@ -11,7 +11,9 @@ __all__ = ['linked_files', 'SiteMap', 'PageLinks', 'page_ledger']
 
 # %% ../../nbs/publish/260_links.ipynb #bd355490
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from msgspec import Struct, field
@@ -33,12 +35,12 @@ def linked_files(
     "The notebooks of a project's stages."
     pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
     stages = [(name, stage) for name, pipeline in pipelines.items() for stage in pipeline.stages.values()]
-    return {stage.path.resolve(): (name, stage.name) for name, stage in stages}
+    return {Path(os.path.realpath(stage.path)): (name, stage.name) for name, stage in stages}
 
 
 def _texts(stage: StagePage) -> tuple[str, list[str]]:
     "Title and markdown cells of a page's notebook."
-    title, _, cells = split_title(own_cells(stage.notebook), stage.stage)
+    title, _, cells = split_title(own_cells(stage.notebook or {"cells": []}), stage.stage)
     return title, [source_of(cell) for cell in cells if cell.get("cell_type") == "markdown"]
 
 
@@ -69,23 +71,25 @@ class SiteMap(Struct, dict=True):
             self.places[id(stage)] = places_of(texts, self.named, title)
         return self.places[id(stage)]
 
-    def in_run(self, run: RunPage, stage: str, each: dict | None) -> tuple[str, StagePage | None] | None:
+    def in_run(
+        self, run: RunPage, stage: str, each: Mapping[str, Any] | None
+    ) -> tuple[str, StagePage | None] | None:
         "Address of a stage's page, from the folder of a run, and the page; None when the run has none."
         pages = {s.name: s for s in run.stages if s.stage == stage and stage_href(s, run.run, self.known)}
         same = next((s for s in pages.values() if s.each == each), None)
         chosen = next(iter(pages.values())) if len(pages) == 1 else same
         if chosen:
-            return stage_href(chosen, run.run, self.known), chosen
+            return stage_href(chosen, run.run, self.known) or "", chosen
         return ("index.html", None) if pages else None
 
     def elsewhere(self, pipeline: str, stage: str) -> tuple[str, StagePage | None] | None:
         "The same of any run: that of the head, else the newest."
         runs = sorted((run for run in self.runs if run.pipeline == pipeline), key=lambda run: not run.is_head)
-        found = ((run, self.in_run(run, stage, None)) for run in runs)
-        run, page = next(((run, page) for run, page in found if page), (None, None))
-        if page is None:
-            return None
-        return os.path.normpath(f"../../{pipeline}/{run.run}/{page[0]}"), page[1]
+        for run in runs:
+            page = self.in_run(run, stage, None)
+            if page:
+                return os.path.normpath(f"../../{pipeline}/{run.run}/{page[0]}"), page[1]
+        return None
 
 # %% ../../nbs/publish/260_links.ipynb #39b08fbf
 class PageLinks(Struct):
@@ -103,7 +107,8 @@ class PageLinks(Struct):
 
     def of_file(self, path: Path, fragment: str) -> OrReason:
         "The page of a file."
-        names, name = self.site.notebooks.get(path.resolve()), os.path.relpath(path, self.site.project.root)
+        names = self.site.notebooks.get(Path(os.path.realpath(path)))
+        name = os.path.relpath(path, self.site.project.root)
         if Path(name).as_posix() in self.site.own:
             return "../../" + quote(Path(name).as_posix()), ""
         if names is None:

@@ -52,12 +52,18 @@ def group_end(
     raise NotShown("a brace is not closed")
 
 
+def _behind(blank: str, tex: str, start: int) -> int:
+    "Where something that may be empty ends."
+    match = re.compile(blank).match(tex, start)
+    return match.end() if match else start
+
+
 def argument(
     tex: str,  # a formula in TeX
     start: int,  # where an argument is expected
 ) -> tuple[str, int]:  # the argument without its braces, and where it ends
     "Read one argument: a group, or a token."
-    begin = re.compile(r"\s*").match(tex, start).end()
+    begin = _behind(r"\s*", tex, start)
     if tex.startswith("{", begin):
         end = group_end(tex, begin)
         return tex[begin + 1 : end - 1], end
@@ -125,7 +131,7 @@ IN_SIGNS = {
 
 def _synonyms() -> dict[str, Macro]:
     "The tables as macros."
-    found = {name: (0, None, "") for name in FOR_PRINT.split()}
+    found: dict[str, Macro] = {name: (0, None, "") for name in FOR_PRINT.split()}
     found |= {name: (1, None, "{#1}") for name in ITS_ARGUMENT.split()}
     found |= {name: (1, None, r"\text{#1}") for name in TEXT_COMMANDS.split()}
     for n_arguments, table in ((0, IN_SIGNS), (1, IN_WORDS), (2, IN_TWO)):
@@ -152,7 +158,7 @@ def _name(tex: str, start: int) -> tuple[str, int]:
 def _let(tex: str, start: int, macros: dict[str, Macro]) -> tuple[str, Macro, int]:
     "Read what follows `\\let`."
     name, end = _name(tex, start)
-    other, end = argument(tex, re.compile(r"\s*=?").match(tex, end).end())
+    other, end = argument(tex, _behind(r"\s*=?", tex, end))
     return name, macros.get(other[1:], (0, None, other + " ")), end
 
 

@@ -14,7 +14,6 @@ __all__ = ['LONGEST', 'NAME', 'ELSEWHERE', 'PICTURES', 'PREFERRED', 'NOTES', 'FI
            'interactive_note', 'one_form', 'render_error', 'render_output']
 
 # %% ../../nbs/publish/180_outputs.ipynb #d0d90ca2
-import importlib.util
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+import mlnb
 from .delimiters import show_latex, take_formulas
 from .drawing_cost import SVG
 from .drawings import MEND_DRAWING
@@ -98,7 +98,7 @@ def places(
     store: Path,  # folder of its store
 ) -> tuple[tuple[re.Pattern, str], ...]:  # what to look for, what to put there
     "Places that no page names, inner folders first."
-    package = Path(importlib.util.find_spec("mlnb").origin).parent
+    package = Path(mlnb.__file__).parent
     known = {
         Path(os.path.expanduser("~")): "~",
         root: ".",
@@ -256,7 +256,7 @@ def interactive_note(
 
 def one_form(
     mime: str,  # one of `PREFERRED`
-    value: str | list | dict,  # the output in that form
+    value: Any,  # the output in that form
     alt: str,  # text for a picture
     ledger: Ledger,  # of the page
 ) -> Markup:  # empty when nothing that is safe remains
@@ -325,7 +325,7 @@ def _drawn_by_script(data: dict, kind: Kind, alt: str, ledger: Ledger) -> Markup
     return interactive_note(kind, ledger) + folded
 
 
-def _part(kind: str, content: object, alt: str, ledger: Ledger) -> Markup:
+def _part(kind: str, content: Any, alt: str, ledger: Ledger) -> Markup:
     "One part of a widget."
     if kind == "outputs":
         return Markup("\n").join(filter(None, (render_output(one, alt, ledger) for one in content)))
@@ -335,8 +335,9 @@ def _part(kind: str, content: object, alt: str, ledger: Ledger) -> Markup:
         html, slots = take_formulas(content, Formulas(ledger=ledger))
         return slots.fill(embed(html, ledger))
     if kind == "picture":
-        why = found_picture(content[1])[1]
-        return picture(*content, alt, ledger) or _notes([LeftOut("Picture of a widget", why)], ledger)
+        mime, text = content
+        why = found_picture(text)[1]
+        return picture(mime, text, alt, ledger) or _notes([LeftOut("Picture of a widget", why)], ledger)
     if kind in ("text", "title"):
         return Markup("<p><b>{}</b></p>" if kind == "title" else "<p>{}</p>").format(content)
     note = place_note(ledger, content, "it lives only beside its kernel", INTERACTIVE_KINDS[-1].mend)

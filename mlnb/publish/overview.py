@@ -297,7 +297,7 @@ def newer_runs(
 ) -> tuple[list[dict], list[dict]]:  # banners, and lines
     "What is said of the runs that are newer than the one shown."
     newer = [page for page in pages if page.run > shown.run]
-    failed = {}
+    failed: dict[str, RunPage] = {}
     for page in (page for page in newer if page.state == "failed"):
         is_own = page.profile == profile and not page.experiment
         failed.setdefault("fail" if is_own else "warn", page)

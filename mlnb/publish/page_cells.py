@@ -67,5 +67,6 @@ def hides_code(
     cell: dict,  # a code cell
 ) -> bool:
     "Whether the directives at the top of a cell say `report: hide-code`."
-    top = re.match(r"(?:[ \t]*(?:#.*)?\n?)*", with_plain_ends(source_of(cell)))[0]
-    return re.search(r"^\s*#\s*\|\s*report\s*:\s*hide-code\s*$", top, re.MULTILINE) is not None
+    top = re.match(r"(?:[ \t]*(?:#.*)?\n?)*", with_plain_ends(source_of(cell)))
+    directive = r"^\s*#\s*\|\s*report\s*:\s*hide-code\s*$"
+    return top is not None and re.search(directive, top[0], re.MULTILINE) is not None

@@ -136,7 +136,7 @@ def record_facts(
         record.started_utc,
         record.seconds,
         values_used(record, made),
-        record.metrics,
+        dict(record.metrics),
         _marked(record.given, store),
         _marked(record.outputs, store),
         {name: digest for name, digest in identities.items() if digest},
@@ -300,7 +300,8 @@ def render_cells(
     from mlnb.publish.places import prose_cell
 
     hidden = next((hides_code(cell) for cell in cells if cell["cell_type"] == "code"), False)
-    headings, parts = [], []
+    headings: list[tuple[str, Markup]] = []
+    parts: list[Markup] = []
     formulas = Formulas([source_of(cell) for cell in cells if cell["cell_type"] == "markdown"], ledger)
     for position, cell in enumerate(cells, 1):
         if cell["cell_type"] == "markdown":

@@ -66,7 +66,8 @@ def places_of(
     title: str = "",  # of the notebook
 ) -> Places:
     "Headings and marked places of a notebook that links lead to."
-    by_key, anchors, counts = {place_key(title): "content"}, {}, {}
+    by_key, anchors = {place_key(title): "content"}, dict[str, str]()
+    counts: dict[str, int] = {}
     if not named:
         return Places({}, {})
     for source in sources:

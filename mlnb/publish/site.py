@@ -23,7 +23,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -36,7 +35,7 @@ from .layout import Trail, fill, words
 from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
 from .overview import index_page, run_page, stage_href
-from .pages import render
+from .pages import Facts, render
 from ..store.disk import disk_errors
 from ..store.errors import UsageError
 from ..store.names import is_name
@@ -141,7 +140,8 @@ def stage_page_files(
     building: Building,  # of the site; learns what is left out
 ) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a stage, and those of the reports it saved."
-    files, hrefs = {}, {}
+    files: dict[str, str] = {}
+    hrefs: dict[str, str] = {}
     ledger = page_ledger(building.site, run, stage)
     for name, html, needs_viewer in report_pages(stage, building.store, trail):
         hrefs[name] = f"{stage.stem}.{name}.html"
@@ -149,8 +149,9 @@ def stage_page_files(
         if needs_viewer:
             files[f"../../assets/{viewer_name()}"] = viewer()
     others = {name: href for name, href in siblings.items() if name != stage.name}
-    facts = replace(stage.facts, reports=hrefs, next_pages=others)
-    files[f"{stage.stem}.html"] = render(stage.notebook, facts, [*trail, (stage.name, None)], ledger)
+    known = stage.facts or Facts(run.pipeline, stage.name, stage.state)
+    facts, notebook = replace(known, reports=hrefs, next_pages=others), stage.notebook or {"cells": []}
+    files[f"{stage.stem}.html"] = render(notebook, facts, [*trail, (stage.name, None)], ledger)
     if ledger.left_out:
         building.left_out[f"{run.pipeline}/{run.run}/{stage.stem}.html"] = ledger.left_out
     return files
@@ -162,7 +163,7 @@ def run_files(
 ) -> dict[str, str]:  # content by path relative to the run's folder
     "The page of a run, and those of the stages that it executed."
     index, known, home = "../../index.html", building.site.known, building.home
-    trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, "index.html")]
+    trail: Trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, "index.html")]
     hrefs = {stage.name: stage_href(stage, page.run, known) for stage in page.stages}
     siblings = {name: href for name, href in hrefs.items() if href}
     files = {"index.html": run_page(page, known, home)}
@@ -196,8 +197,8 @@ def _require_apart(target: Path, project: Project) -> None:
     kept = (project.root, project.store, *project.pipelines.values())
     if any(path == target or target in path.parents for path in kept):
         raise UsageError(f"`reports` is {target}, which holds the project itself", OTHER_FOLDER)
-    own, place = (project.root / OWN_PAGES).resolve(), target.resolve()
-    if place.is_relative_to(own):
+    own, place = os.path.realpath(project.root / OWN_PAGES), os.path.realpath(target)
+    if Path(place).is_relative_to(own):
         raise UsageError(f"`reports` is {target}, in the folder of the project's own pages", OTHER_FOLDER)
 
 
@@ -352,7 +353,7 @@ def project_name(
     return str(name)
 
 # %% ../../nbs/publish/270_site.ipynb #337e53cd
-class Published(NamedTuple):
+class Published(Struct, frozen=True):
     "What publishing came to."
 
     index: Path  # the page to open

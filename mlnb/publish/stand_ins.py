@@ -37,7 +37,7 @@ def attributes_of(
     text: str,  # of a start tag, behind its name
 ) -> dict[str, str]:  # value by name, as they are written; the first of equals
     "The attributes of an element."
-    found = {}
+    found: dict[str, str] = {}
     for match in HTML_ATTRIBUTE.finditer(text):
         value = next((part for part in match.groups()[1:] if part is not None), "")
         found.setdefault(match[1], unescape(value))

@@ -14,6 +14,7 @@ __all__ = ['COLOURED', 'SET', 'SIDES', 'EDGES', 'SPACED', 'PROPERTIES', 'FUNCTIO
 # %% ../../nbs/publish/070_styles.ipynb #6db1b400
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tinycss2
 from msgspec import Struct, field
@@ -29,7 +30,7 @@ FUNCTIONS = {"rgb", "rgba", "hsl", "hsla", "linear-gradient"}
 LONGEST_LENGTH = {"em": 16, "rem": 16, "ex": 16, "ch": 30, "px": 256, "pt": 192, "deg": 360}
 
 
-def _is_plain_token(token: object) -> bool:
+def _is_plain_token(token: Any) -> bool:
     "Whether a token of a value can only describe."
     if token.type == "function":
         return token.lower_name in FUNCTIONS and all(map(_is_plain_token, token.arguments))
@@ -139,7 +140,7 @@ def _selector_parts(tokens: list, named: Callable[[str], str]) -> Iterator[str |
 
 def _split(tokens: list) -> list[list]:
     "Selectors between commas."
-    groups = [[]]
+    groups: list[list] = [[]]
     for token in tokens:
         if token == ",":
             groups.append([])
@@ -156,7 +157,7 @@ def scoped_selectors(
     written = []
     for group in _split(tokens):
         parts = list(_selector_parts(group, scope.named))
-        text = "" if None in parts else "".join(parts).strip()
+        text = "" if None in parts else "".join(filter(None, parts)).strip()
         if text:
             written.append(f".{scope.name} {text}")
     return ", ".join(written)

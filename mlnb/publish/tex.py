@@ -13,7 +13,7 @@ __all__ = ['ENVIRONMENTS', 'ALONE', 'NUMBERED', 'TOLD', 'BEGIN_OR_END', 'EQNARRA
 
 # %% ../../nbs/publish/090_tex.ipynb #3e7c18e1
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mlnb.publish.macros import (
     DEEPEST_GROUP,
@@ -224,10 +224,10 @@ CODE = re.compile(r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1|\Z)|`[^`\n]*`", re.S | re.
 
 
 def labels(
-    sources: list[str],  # markdown of a page, in order
+    sources: Iterable[str],  # markdown of a page, in order
 ) -> dict[str, str]:  # number of each label
     "Number the labels of a page."
-    numbers = {}
+    numbers: dict[str, str] = {}
     for source in sources:
         for tag, behind, before, given in LABELLED.findall(CODE.sub("", source) if "label" in source else ""):
             numbers.setdefault(behind or before, tag or given or str(len(numbers) + 1))

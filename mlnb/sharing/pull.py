@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from ..care.audit import audit
 from ..care.erase import accept_tombstone
@@ -84,7 +85,7 @@ def _limits_to_take(exchange: Exchange, records: list[Record]) -> dict[str, int]
 def take_objects(
     exchange: Exchange,  # whose remote has them
     limits: Mapping[str, int],  # the most that is taken [bytes], by digest
-) -> tuple[list[int], list[dict]]:  # sizes [bytes], 0 for what was here; refusals
+) -> tuple[list[int], list[dict[str, Any]]]:  # sizes [bytes], 0 for what was here; refusals
     "Copy objects from a remote; one that is refused does not stop the others."
 
     def take(path):
@@ -112,7 +113,7 @@ def _take_tombstone(exchange: Exchange, path: str) -> bool:
 
 def take_tombstones(
     exchange: Exchange,  # whose remote has them
-) -> tuple[int, list[dict]]:  # number of objects erased here, and refusals
+) -> tuple[int, list[dict[str, Any]]]:  # number of objects erased here, and refusals
     "Erase here what trusted people erased."
     found = [re.fullmatch(_TOMBSTONE, path) for path in sizes_below(exchange.remote, "tombstones")]
     paths = [match[0] for match in found if match and not is_erased(exchange.store.root, match[1])]
@@ -130,7 +131,7 @@ def _take_record(exchange: Exchange, path: str) -> Record:
 
 def take_records(
     exchange: Exchange,  # whose remote has them
-) -> tuple[list[Record], list[dict]]:  # records that may be taken, and refusals
+) -> tuple[list[Record], list[dict[str, Any]]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
     found = {path: re.fullmatch(_RECORD, path) for path in sizes_below(exchange.remote, "records")}
     strange = [path for path, match in found.items() if match is None]
@@ -177,7 +178,7 @@ def _take_run(exchange: Exchange, path: str) -> bool:
 
 def take_runs(
     exchange: Exchange,  # whose remote has them
-) -> tuple[int, list[dict]]:  # number taken, and refusals
+) -> tuple[int, list[dict[str, Any]]]:  # number taken, and refusals
     "The documents of runs that are missing here."
     here = set(run_ids(exchange.store))
     found = [re.fullmatch(_RUN_PLACE, path) for path in sizes_below(exchange.remote, "runs")]
@@ -186,7 +187,7 @@ def take_runs(
     return sum(taken), refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #c0d77d1b
-def _is_move(value: dict, ref: str, number: int) -> bool:
+def _is_move(value: dict[str, Any], ref: str, number: int) -> bool:
     "Whether a document is this move of this ref."
     is_it = value.get("name") == ref and value.get("number") == number
     return is_it and all(isinstance(value.get(part), str) for part in MOVE_FIELDS)
@@ -221,7 +222,7 @@ def _seen_refs(exchange: Exchange) -> set[str]:
 
 def take_refs(
     exchange: Exchange,  # whose remote has them
-) -> tuple[list[str], list[dict]]:  # refs that moved, and refusals
+) -> tuple[list[str], list[dict[str, Any]]]:  # refs that moved, and refusals
     "See where the refs of a remote are; your own stay where they are."
     there = refs_there(exchange.remote)
 
@@ -235,7 +236,7 @@ def take_refs(
     return [ref for ref in moved if ref], refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #4e546f07
-def _take_all(exchange: Exchange) -> tuple[dict, dict]:
+def _take_all(exchange: Exchange) -> tuple[dict[str, Any], dict[str, Any]]:
     "Take everything in its order: counts, and what became of refs, incomplete records, refusals."
     n_erased, refused = take_tombstones(exchange)
     records, bad_records = take_records(exchange)
@@ -255,9 +256,9 @@ def pull(
     name: str = "origin",  # what the remote goes by here
     pipelines: Collection[str] | None = None,  # only these; None = all
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-    options: dict | None = None,  # for the back end
+    options: dict[str, Any] | None = None,  # for the back end
     transfer: Transfer = PLAIN_TRANSFER,  # how many at a time, and who is told
-) -> dict:  # counts, `refs`, `incomplete`, `refused`, `exit_code`
+) -> dict[str, Any]:  # counts, `refs`, `incomplete`, `refused`, `exit_code`
     "Take from a remote what is missing here."
     store, remote = lowest(store), open_remote(url, options)
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -273,7 +274,7 @@ def pull(
 # %% ../../nbs/sharing/040_pull.ipynb #23394c45
 def from_remote(
     url: str,  # a folder or any fsspec URL that was pushed to
-    options: dict | None = None,  # for the back end
+    options: dict[str, Any] | None = None,  # for the back end
     limit: int = 1 << 34,  # the most that is taken for one object [bytes]
 ) -> Callable[[str], bytes | None]:  # to be asked by digest
     "Look for lost content at a remote."

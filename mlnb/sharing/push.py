@@ -12,11 +12,13 @@ __all__ = ['send_object', 'sendable', 'send_tombstones', 'send_documents', 'kept
 
 # %% ../../nbs/sharing/030_push.ipynb #cdb01d66
 import json
+import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ..care.audit import audit, make_checkpoint, read_log
 from ..care.erase import tombstones
@@ -98,7 +100,7 @@ def _n_missing(store: Store, record: Record) -> int:
 
 def sendable(
     exchange: Exchange,  # whose store is looked through
-) -> tuple[list[Record], list[dict]]:  # complete records; `path`, `message` of others
+) -> tuple[list[Record], list[dict[str, Any]]]:  # complete records; `path`, `message` of others
     "The records that can be pushed."
     complete, left_out = [], []
     for path in sorted((exchange.store.root / "records").glob("*/*/*.json")):
@@ -153,7 +155,7 @@ def send_tombstones(
 def send_documents(
     exchange: Exchange,  # whose store signs
     purpose: str,  # `record` or `run`
-    documents: Mapping[str, dict],  # by path at the remote
+    documents: Mapping[str, dict[str, Any]],  # by path at the remote
 ) -> int:  # how many were sent
     "Sign documents and write those that a remote lacks."
     lacking = sorted(set(documents) - set(sizes_below(exchange.remote, f"{purpose}s")))
@@ -178,7 +180,7 @@ def _has_same_outputs(there: bytes, record: Record) -> bool:
 def kept_otherwise(
     exchange: Exchange,  # whose remote is asked
     records: list[Record],  # complete ones, as `sendable` gives
-) -> list[dict]:  # `path` and `message` of each
+) -> list[dict[str, Any]]:  # `path` and `message` of each
     "Records that took the place of a result here, and of which a remote keeps another."
     there, found = sizes_below(exchange.remote, "records"), []
     message = "the remote keeps its first result of this key; `mlnb pull` elsewhere takes that one"
@@ -189,7 +191,7 @@ def kept_otherwise(
     return found
 
 # %% ../../nbs/sharing/030_push.ipynb #9059faa2
-def _finished_runs(exchange: Exchange) -> dict[str, dict]:
+def _finished_runs(exchange: Exchange) -> dict[str, dict[str, Any]]:
     "The runs that can be pushed, by path at the remote."
     found = {}
     for run in run_ids(exchange.store):
@@ -231,7 +233,7 @@ def send_ref(
 # %% ../../nbs/sharing/030_push.ipynb #da351b0e
 def send_refs(
     exchange: Exchange,  # whose refs are sent
-) -> list[dict]:  # `name` and `state` of each; maybe `not_possible`
+) -> list[dict[str, Any]]:  # `name` and `state` of each; maybe `not_possible`
     "Move the refs of a remote that can take them."
     names, there = ref_names(exchange.store), refs_there(exchange.remote)
     if not names:
@@ -272,12 +274,14 @@ def send_checkpoint(
 # %% ../../nbs/sharing/030_push.ipynb #f51b010a
 def _refuse_own_folder(exchange: Exchange) -> None:
     "Stop at a remote that lies in the store itself."
-    remote, own = exchange.remote, exchange.store.root.resolve()
-    if remote.kind == "local" and Path(remote.root).resolve().is_relative_to(own):
+    remote, own = exchange.remote, os.path.realpath(exchange.store.root)
+    if remote.kind == "local" and Path(os.path.realpath(remote.root)).is_relative_to(own):
         raise UsageError(f"{remote.url} lies in the store itself", "push to another folder")
 
 
-def _send_all(exchange: Exchange, records: list[Record], runs: dict[str, dict]) -> tuple[dict, list[dict]]:
+def _send_all(
+    exchange: Exchange, records: list[Record], runs: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     "Send everything in its order: what was sent, and what became of the refs."
     n_erased = send_tombstones(exchange)
     lacking = _lacking_objects(exchange, records)
@@ -295,9 +299,9 @@ def push(
     url: str,  # a folder or any fsspec URL
     name: str = "origin",  # what the remote goes by here
     pipelines: Collection[str] | None = None,  # only these; None = all
-    options: dict | None = None,  # for the back end
+    options: dict[str, Any] | None = None,  # for the back end
     transfer: Transfer = PLAIN_TRANSFER,  # how many at a time, and who is told
-) -> dict:  # counts of what was sent, `refs` and `left_out`
+) -> dict[str, Any]:  # counts of what was sent, `refs` and `left_out`
     "Copy to a remote what it lacks; raises `UsageError` without a key, `StoreError`, `IntegrityError`."
     exchange = Exchange(lowest(store), open_remote(url, options), remote_name(name), pipelines, transfer)
     _refuse_own_folder(exchange)

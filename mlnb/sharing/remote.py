@@ -95,9 +95,9 @@ def refused_url(
     return unusable(url, error)
 
 # %% ../../nbs/sharing/010_remote.ipynb #c05a0c25
-def _backend_options(scheme: str, options: dict | None) -> dict:
+def _backend_options(scheme: str, options: dict[str, Any] | None) -> dict[str, Any]:
     "What a back end is given beside the URL."
-    ours: dict = {}
+    ours: dict[str, Any] = {}
     if scheme in ("s3", "s3a"):
         ours["use_listings_cache"] = False
     if scheme in ("sftp", "ssh"):
@@ -113,7 +113,7 @@ def _kind_of(fs: Any) -> str:
 
 def open_remote(
     url: str,  # a folder, or any URL that fsspec knows
-    options: dict | None = None,  # for the back end, e.g. `{"endpoint_url": …}`
+    options: dict[str, Any] | None = None,  # for the back end, e.g. `{"endpoint_url": …}`
 ) -> Remote:  # nothing is read yet; raises `UsageError`, `StoreError`
     "Open a place; an unknown kind or a missing package is a usage error."
     import fsspec
@@ -131,7 +131,10 @@ def open_remote(
 @contextmanager
 def remote_errors(
     remote: Remote,  # that is being used
-    passed: tuple = (FileNotFoundError, FileExistsError),  # what the caller wants to see, without secrets
+    passed: tuple[Any, ...] = (
+        FileNotFoundError,
+        FileExistsError,
+    ),  # what the caller wants to see, without secrets
 ) -> Iterator[None]:
     "Turn whatever a back end raises into a `StoreError` with a mend."
     url = remote.written
@@ -149,7 +152,7 @@ def remote_errors(
     raise failed from cause
 
 # %% ../../nbs/sharing/010_remote.ipynb #1150ea94
-def _found_below(remote: Remote, folder: str) -> dict[str, dict]:
+def _found_below(remote: Remote, folder: str) -> dict[str, dict[str, Any]]:
     "What the back end says of everything below a folder, by full name."
     with remote_errors(remote):
         remote.fs.invalidate_cache()
@@ -329,10 +332,10 @@ def can_create(
 # %% ../../nbs/sharing/010_remote.ipynb #b1c1e828
 def side_by_side(
     remote: Remote,  # which is used
-    action: Callable,  # gets one item
-    items: Iterable,  # to be worked on, e.g. digests
+    action: Callable[..., Any],  # gets one item
+    items: Iterable[Any],  # to be worked on, e.g. digests
     workers: int,  # at a time, where the remote can take it
-) -> list:  # what `action` returned, in order; raises what it raised
+) -> list[Any]:  # what `action` returned, in order; raises what it raised
     "Do something for each item, side by side where that is safe."
     if not remote.is_bucket and remote.kind not in ("local", "memory"):
         return [action(item) for item in items]

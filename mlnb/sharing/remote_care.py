@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from ..care.signing import trusted_keys
 from mlnb.sharing.remote import (
@@ -57,9 +58,9 @@ def check_remote(
     store: Store,  # whose trusted keys count
     url: str,  # a folder or any fsspec URL
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-    options: dict | None = None,  # for the back end
+    options: dict[str, Any] | None = None,  # for the back end
     repair: bool = False,  # whether to remove what is damaged or forged
-) -> dict:  # `objects`, `records`, `refused`, `removed`
+) -> dict[str, Any]:  # `objects`, `records`, `refused`, `removed`
     "Verify everything at a remote."
     remote, trusted = open_remote(url, options), trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
@@ -137,10 +138,10 @@ def _remove_aside(remote: Remote, paths: list[str]) -> None:
 
 def gc_remote(
     url: str,  # a folder or any fsspec URL
-    options: dict | None = None,  # for the back end
+    options: dict[str, Any] | None = None,  # for the back end
     dry_run: bool = False,  # only say what would be done
     force: bool = False,  # whether to remove the marks of killed pushes
-) -> dict:  # `pass` (1 or 2), `unreachable`, `bytes`, `removed`
+) -> dict[str, Any]:  # `pass` (1 or 2), `unreachable`, `bytes`, `removed`
     "Remove from a remote what two passes found unreachable; raises `LockedError` while somebody pushes."
     remote = open_remote(url, options)
     settle(remote, False)

@@ -175,7 +175,7 @@ def read_signed(
     path: str,  # below its root
     purpose: str,  # what it should be
     trusted: Mapping[str, str],  # name by key
-) -> dict:  # without its signature; raises `IntegrityError` and below
+) -> dict[str, Any]:  # without its signature; raises `IntegrityError` and below
     "Read a document that somebody signed."
     data = read_remote(remote, path, MOST_DOCUMENT)
     try:
@@ -192,14 +192,14 @@ _REASONS = ((UntrustedError, "untrusted"), (SignatureError, "forged"), (Exceptio
 def refusal(
     path: str,  # at the remote
     error: Exception,  # why it was refused
-) -> dict:  # `path`, `reason` and `message`
+) -> dict[str, Any]:  # `path`, `reason` and `message`
     "Describe something that was not taken."
     reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
     said = error.message if isinstance(error, MlnbError) else f"{path} disappeared while it was read"
     return {"path": path, "reason": reason, "message": said}
 
 # %% ../../nbs/sharing/020_trust.ipynb #a776f6a7
-def _attempt(action: Callable[[str], Any], path: str) -> tuple[Any, dict | None]:
+def _attempt(action: Callable[[str], Any], path: str) -> tuple[Any, dict[str, Any] | None]:
     "What an action gives for a path, or why that was refused."
     try:
         return action(path), None
@@ -210,8 +210,8 @@ def _attempt(action: Callable[[str], Any], path: str) -> tuple[Any, dict | None]
 def try_each(
     action: Callable[[str], Any],  # takes something from a path; raises to refuse it
     paths: Iterable[str],  # at the remote
-    each: Callable = map,  # how to go through them: one by one, or side by side
-) -> tuple[list, list[dict]]:  # what was taken, and refusals, in order
+    each: Callable[..., Any] = map,  # how to go through them: one by one, or side by side
+) -> tuple[list[Any], list[dict[str, Any]]]:  # what was taken, and refusals, in order
     "Do something for each path; what is refused does not stop the others."
     tried = list(each(partial(_attempt, action), paths))
     return [value for value, no in tried if no is None], [no for _, no in tried if no is not None]
@@ -231,7 +231,7 @@ class Exchange(Struct, frozen=True):
         "Whether a pipeline is among those asked for."
         return self.pipelines is None or pipeline in self.pipelines
 
-    def each(self, action: Callable, items: Iterable) -> list:
+    def each(self, action: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
         "Do something for each item, side by side where that is safe."
         return side_by_side(self.remote, action, items, self.transfer.workers)
 
@@ -243,7 +243,7 @@ def keep_seen(
     store: Store,  # the project's own
     name: str,  # of the remote
     ref: str,  # of the ref at the remote
-    value: dict,  # its `number` and `MOVE_FIELDS`
+    value: dict[str, Any],  # its `number` and `MOVE_FIELDS`
 ) -> bool:  # False when another value was seen under this number before
     "Remember where a ref at a remote was seen."
     path = store.root / "refs" / "remotes" / name / ref / f"{value['number']:08d}.json"

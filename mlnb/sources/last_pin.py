@@ -116,7 +116,7 @@ def _is_partition(said: object) -> bool:
 def _is_sane(said: dict) -> bool:
     "Whether each field of a pin has a value that a pin can have."
     at, place, listed = (said.get(name) for name in ("at", "place", "partitions"))
-    if type(at) not in (int, float) or not 0 <= at < _YEAR_10000:
+    if not isinstance(at, int | float) or isinstance(at, bool) or not 0 <= at < _YEAR_10000:
         return False
     if not isinstance(place, list) or len(place) != 2 or not all(map(_is_utf8, place)):
         return False
@@ -218,7 +218,7 @@ def age_text(
     if age_s < 0:
         return "in the future, by this clock"
     first = next((n for n, (_, length) in enumerate(_AGES) if age_s >= length), len(_AGES) - 1)
-    left, words = int(age_s), []
+    left, words = int(age_s), list[str]()
     for unit, length in _AGES[first : first + 2]:
         words.append(f"{left // length} {unit}" if left // length or not words else "")
         left %= length

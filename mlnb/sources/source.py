@@ -160,9 +160,9 @@ def _pin_file(path: Path, shown: str, hints: dict, fresh: dict | None) -> Partit
     "Write down one file; raises `LookupError` when its content is not known and not to be read."
     stat = path.stat()
     digest = hints.get(_file_identity(stat)) or (fresh or {}).get(_file_identity(stat))
-    if digest is None and fresh is None:
-        raise LookupError(shown)
     if digest is None:
+        if fresh is None:
+            raise LookupError(shown)
         identity, digest = _hash_at_rest(path, shown)
         fresh[identity], stat = digest, path.stat()
     return Partition(shown, stat.st_size, digest)
@@ -176,7 +176,8 @@ def pin(
     may_read: bool = True,  # False: raises `LookupError` for content never hashed
 ) -> list[Partition]:  # in the order of their paths
     "Write down which content a source has now."
-    hints, partitions, fresh = read_hints(store, _FILE_HINTS), [], {}
+    hints, partitions = read_hints(store, _FILE_HINTS), list[Partition]()
+    fresh: dict[str, str] = {}
     for path in source_files(root, pattern, name):
         shown = _shown_file(root, path)
         with file_errors(name):
@@ -370,9 +371,9 @@ def paths_of(
     store: Store | None,  # in whose cache the result of a query is written
 ) -> list[Path]:  # one for each partition
     "Pinned content as files."
-    paths = [copy_path(store, p) if scheme_of(p.path) else root / p.path for p in partitions]
+    paths = [copy_path(store, p) if store and scheme_of(p.path) else root / p.path for p in partitions]
     for partition, path, content in zip(partitions, paths, contents, strict=True):
-        if scheme_of(partition.path) and not path.exists():
+        if store and scheme_of(partition.path) and not path.exists():
             write_durably(path, content, store.file_mode)
     return paths
 

@@ -136,7 +136,7 @@ def database_errors(
         raise
     except ImportError as error:
         said = f"source `{name}` needs a package for its connection ({error.name or type(error).__name__})"
-        failed = UsageError(said, "install it into this environment")
+        failed: MlnbError = UsageError(said, "install it into this environment")
     except Exception as error:
         failed = _no_answer(error, connection, name, kind)
     raise failed from None
@@ -214,8 +214,9 @@ def _sql_engine(root: Path, connection: str, name: str) -> Any:
 
     url = sqlalchemy.make_url(connection)
     if url.get_backend_name() == "sqlite" and url.database:
-        url = url.set(database=str(root / url.database))
-        if not Path(url.database).is_file():
+        path = root / url.database
+        url = url.set(database=str(path))
+        if not path.is_file():
             said = f"source `{name}` has no database at its connection"
             raise UsageError(said, "correct the path; SQLite would make an empty one")
     return sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)

@@ -12,7 +12,7 @@ __all__ = ['Remotes', 'source_errors', 'remote_files', 'remote_state', 'fetch_pa
 # %% ../../nbs/sources/030_url.ipynb #7d48fdef
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,11 @@ def _unread_url(error: Exception, url: str, name: str) -> MlnbError:
     return _out_of_reach(url, name, f"{type(error).__name__}{said}")
 
 
-_URL_FAILURES = {FileNotFoundError: _missing_url, ImportError: _missing_back_end, Exception: _unread_url}
+_URL_FAILURES: dict[type[Exception], Callable[..., MlnbError]] = {
+    FileNotFoundError: _missing_url,
+    ImportError: _missing_back_end,
+    Exception: _unread_url,
+}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ __all__ = ['watermark', 'read_watermark', 'newest_read', 'batch_of']
 
 # %% ../../nbs/sources/050_watermark.ipynb #acb90e60
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .source import Partition
@@ -43,7 +43,7 @@ def watermark(
 
 def read_watermark(
     store: Store,  # where the list is kept
-    manifest: list,  # partitions of a record, the first being a watermark
+    manifest: Iterable[tuple],  # partitions of a record, the first being a watermark
 ) -> tuple[str, list[Partition]] | None:  # None without a watermark, or its list
     "Where the source was, and what had been read at the end of a record's batch."
     first, *batch = [Partition(*partition) for partition in manifest] or [Partition("", 0, "")]
@@ -63,7 +63,7 @@ def newest_read(
     place: str,  # where it is, as settings.ini says
     parameters: dict,  # of the stage, as its key has them
     history: list[Record],  # records of the stage, newest last
-) -> tuple[list, list[Partition]] | None:  # its manifest, and all that had been read
+) -> tuple[Sequence[tuple], list[Partition]] | None:  # its manifest, and all that had been read
     "The record after which a batch goes on: of the same place and the same parameter values."
     alike = [record for record in reversed(history) if record.parts["parameters"] == parameters]
     for manifest in filter(None, (record.sources.get(name) for record in alike)):

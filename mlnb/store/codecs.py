@@ -63,7 +63,7 @@ def _figure_bytes(value) -> bytes:
     return text_bytes(str(value) if isinstance(value, Svg) else figure_svg(value))
 
 # %% ../../nbs/store/190_codecs.ipynb #5ee59cc3
-def _untyped(to_bytes: Callable) -> Callable:
+def _untyped(to_bytes: Callable[..., Any]) -> Callable[..., Any]:
     "An encoder that no trusted types concern, as the registry calls it."
     return lambda value, trusted_types: to_bytes(value)
 
@@ -98,7 +98,7 @@ _BASE_TYPES = {
 }
 
 # %% ../../nbs/store/190_codecs.ipynb #6479bb64
-_ENCODERS: dict[str, Callable] = {
+_ENCODERS: dict[str, Callable[..., Any]] = {
     "frame": _untyped(tables.frame_bytes),
     "series": _untyped(tables.series_bytes),
     "arrow": _untyped(tables.arrow_bytes),
@@ -110,14 +110,14 @@ _ENCODERS: dict[str, Callable] = {
 }
 
 # %% ../../nbs/store/190_codecs.ipynb #22c94144
-_TABLE_DECODERS: dict[str, Callable] = {
+_TABLE_DECODERS: dict[str, Callable[..., Any]] = {
     "frame": tables.frame_from,
     "series": tables.series_from,
     "arrow": tables.arrow_from,
 }
 
 # %% ../../nbs/store/190_codecs.ipynb #60fae983
-_DECODERS: dict[str, Callable] = {
+_DECODERS: dict[str, Callable[..., Any]] = {
     "figure": lambda data: Svg(data.decode("utf-8")),
     "array": array_from,
     "json": json_from,
@@ -207,7 +207,7 @@ class _Pieces(io.RawIOBase):
 def in_pieces(
     value,  # a value of any type
     least: int = 16 << 20,  # smaller frames are not worth it [bytes in memory]
-) -> Callable | None:  # told what takes a piece; None: encode it whole
+) -> Callable[..., Any] | None:  # told what takes a piece; None: encode it whole
     "How to write a large frame piece by piece."
     if _type_names(value)[0] != "pandas.DataFrame" or not _surely_faithful(value):
         return None

@@ -14,7 +14,7 @@ __all__ = ['NamedValue', 'OF_PROJECT', 'ReadValue', 'values_read', 'values_made'
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -138,7 +138,7 @@ class RecordGraph:
         records: Iterable[Record],  # all that there are
         documents: Callable[[], Iterable[RunDocument]] = tuple,  # those of runs, read when needed
     ):
-        self.records, self._documents = list(records), documents
+        self.records, self.documents = list(records), documents
         self.reads = [list(values_read(record)) for record in self.records]
         self.makers, self.readers, self.same_bytes = defaultdict(list), defaultdict(set), defaultdict(set)
         for number, record in enumerate(self.records):
@@ -194,7 +194,7 @@ class RecordGraph:
     @cached_property
     def results(self) -> dict[tuple[str, str], dict[str, set[str]]]:
         "Keys by stage, of each run by its pipeline and id."
-        return {(d.pipeline, d.run or ""): results_in(d) for d in self._documents()}
+        return {(d.pipeline, d.run or ""): results_in(d) for d in self.documents()}
 
     @cached_property
     def runs_with(self) -> dict[tuple[str, str, str], list[dict[str, set[str]]]]:
@@ -264,7 +264,7 @@ class Derived(NamedTuple):
     possible: list[int]  # that may be made from it, or from it only as others see it
 
 
-def _grown(graph: RecordGraph, begin: Iterable[int], through: Callable) -> list[int]:
+def _grown(graph: RecordGraph, begin: Iterable[int], through: Callable[..., Any]) -> list[int]:
     "Records that are reached from some, those included."
     reached = dict.fromkeys(begin)
     waiting = list(reached)

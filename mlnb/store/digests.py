@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/store/080_digests.ipynb #52c6aef3
 def sha256(
@@ -32,14 +33,14 @@ def sha256_file(
 
 # %% ../../nbs/store/080_digests.ipynb #2c96c394
 def canonical_json(
-    value: Mapping | list | str | int | float | bool | None,  # plain JSON values, any depth
+    value: Mapping[str, Any] | list[Any] | str | int | float | bool | None,  # plain JSON values, any depth
 ) -> bytes:  # ASCII; raises `ValueError` on NaN, `TypeError` on others
     "One byte string for each JSON value: sorted keys, no spaces, ASCII."
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 # %% ../../nbs/store/080_digests.ipynb #d23d047c
 def digest_of(
-    value: Mapping | list | str | int | float | bool | None,  # plain JSON values
+    value: Mapping[str, Any] | list[Any] | str | int | float | bool | None,  # plain JSON values
 ) -> str:  # digest of its canonical JSON
     "Digest of a value made of plain parts."
     return sha256(canonical_json(value))

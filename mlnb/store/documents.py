@@ -11,6 +11,7 @@ __all__ = ['FOLDERS', 'PREFIX', 'SUFFIX', 'LENGTH', 'place_in_store', 'sealed', 
 # %% ../../nbs/store/090_documents.ipynb #e4260713
 import json
 from pathlib import Path
+from typing import Any
 
 from .digests import sha256
 from .disk import OddFileError, read_plain
@@ -35,7 +36,7 @@ LENGTH = len(PREFIX) + 64 + len(SUFFIX)  # of the first line [bytes]
 
 def sealed(
     path: Path,  # where the document will stand
-    document: dict,  # plain JSON, at least one member, none called `sha256`
+    document: dict[str, Any],  # plain JSON, at least one member, none called `sha256`
 ) -> bytes:  # its file; raises `ValueError` for NaN
     "Write a document with its seal."
     rest = json.dumps(document, indent=1, allow_nan=False).encode().removeprefix(b"{\n")
@@ -58,7 +59,7 @@ def is_sound(
     return data[:LENGTH] == head
 
 # %% ../../nbs/store/090_documents.ipynb #cf73701f
-def _parsed(data: bytes) -> dict | None:
+def _parsed(data: bytes) -> dict[str, Any] | None:
     "The object in a file of JSON; None for everything else."
     try:
         found = json.loads(data.decode())
@@ -69,7 +70,7 @@ def _parsed(data: bytes) -> dict | None:
 
 def read_json(
     path: Path,  # a record, a ref or the document of a run
-) -> dict:  # without its seal; raises `IntegrityError`
+) -> dict[str, Any]:  # without its seal; raises `IntegrityError`
     "Read one of the store's own files, verified."
     try:
         data = read_plain(path, follows=True)

@@ -11,6 +11,9 @@ __all__ = ['MAKE_AGAIN', 'MlnbError', 'UsageError', 'StageError', 'RequireError'
            'IntegrityError', 'StoreError', 'LockedError', 'Problem', 'DefinitionError', 'did_you_mean']
 
 # %% ../../nbs/store/020_errors.ipynb #3da873e9
+from collections.abc import Iterable
+from typing import Any
+
 from msgspec import Struct
 
 from .user_lines import rendered_error, without_own
@@ -122,7 +125,7 @@ class DefinitionError(UsageError):
 # %% ../../nbs/store/020_errors.ipynb #d5b55e90
 def did_you_mean(
     name: str,  # what was given
-    known: list,  # names that would have been right
+    known: Iterable[Any],  # names that would have been right
 ) -> str:  # the mend: a suggestion, else up to 12 known names
     "Suggest the known name closest to `name` (`difflib` ratio of at least 0.6)."
     from difflib import get_close_matches

@@ -11,6 +11,7 @@ __all__ = ['figure_svg']
 
 # %% ../../nbs/store/180_figures.ipynb #1c3629a5
 import io
+from typing import Any
 
 # %% ../../nbs/store/180_figures.ipynb #b1779aa6
 _MOST_BYTES = 1 << 20  # of an SVG whose artists are all vectors
@@ -40,7 +41,7 @@ def _svg(figure) -> str:
     return text[text.index("<svg") :]  # without the reference to a DTD on another host
 
 # %% ../../nbs/store/180_figures.ipynb #fe2ada32
-def _artists(figure) -> list:
+def _artists(figure) -> list[Any]:
     "What was drawn into the axes of a figure."
     return [artist for axes in figure.axes for artist in (*axes.lines, *axes.collections, *axes.patches)]
 

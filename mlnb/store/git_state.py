@@ -44,14 +44,14 @@ def _environment() -> dict[str, str]:
     return kept | forced | {"LC_ALL": "C"}
 
 
-def _start_git(arguments: Iterable[str], root: Path, out: BinaryIO) -> subprocess.Popen:
+def _start_git(arguments: Iterable[str], root: Path, out: BinaryIO) -> subprocess.Popen[bytes]:
     "Ask git something about the files of a project."
     quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = ["git", *_QUIET, *arguments]
     return subprocess.Popen(command, cwd=root, env=_environment(), stdout=out, process_group=0, **quiet)
 
 
-def _end_git(process: subprocess.Popen) -> None:
+def _end_git(process: subprocess.Popen[bytes]) -> None:
     "End git, and what it started."
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -74,7 +74,7 @@ def state_in(
     answer: bytes,  # what `git status` printed
     prefix: str = "",  # path of the project in its repository, ends in `/`
     apart: tuple[str, ...] = (),  # folders that mlnb writes itself, below the project
-) -> dict:  # commit, branch, dirty, n_dirty
+) -> dict[str, Any]:  # commit, branch, dirty, n_dirty
     "Read what git says of a project."
     lines = answer.decode(errors="backslashreplace").split("\0")
     said = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
@@ -98,10 +98,10 @@ class Asked(Struct):
     prefix: str  # path of the project in its repository
     apart: tuple[str, ...]  # folders that mlnb writes itself
     out: BinaryIO  # takes the answer
-    process: subprocess.Popen  # git, which answers
+    process: subprocess.Popen[bytes]  # git, which answers
     began: float  # moment of the question [s, monotonic clock]
 
-    def answer(self) -> dict | None:
+    def answer(self) -> dict[str, Any] | None:
         "What git said in time; None when it says nothing of the project."
         left_s = max(0.0, self.began + LONGEST_S - time.monotonic())
         try:
@@ -113,7 +113,7 @@ class Asked(Struct):
         return None if code else state_in(self.out.read(), self.prefix, self.apart)
 
 
-def _head_alone(root: Path) -> dict | None:
+def _head_alone(root: Path) -> dict[str, Any] | None:
     "Commit and branch, where changed files take too long to be found."
     with tempfile.TemporaryFile() as out:
         process = _start_git(_HEAD, root, out)
@@ -144,7 +144,7 @@ def _ask(root: Path, apart: Iterable[Path]) -> Asked | None:
     return Asked(root, prefix, own, out, process, time.monotonic())
 
 
-def _answer_of(asked: Asked | None) -> dict | None:
+def _answer_of(asked: Asked | None) -> dict[str, Any] | None:
     "What git said in time; it is over then, with all that it started."
     if asked is None:
         return None
@@ -157,7 +157,7 @@ def _answer_of(asked: Asked | None) -> dict | None:
 
 @contextmanager
 def noting_git(
-    tell: Callable[[dict | None], None],  # takes what git said
+    tell: Callable[[dict[str, Any] | None], None],  # takes what git said
     root: Path,  # folder of the project
     apart: Iterable[Path] = (),  # folders that mlnb writes itself
 ) -> Iterator[Callable[[], None]]:  # to be called before anybody watches who opens files

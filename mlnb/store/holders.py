@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .disk import OddFileError, lock_file, make_folder, open_plain, read_plain, time_at, try_lock
 from .errors import StoreError
@@ -138,7 +138,7 @@ class Held(NamedTuple):
         host, since, path = self.mark.host, self.mark.since_utc, self.path
         return f"held by host {host} since {since}; if that host is gone for good, remove {path}"
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         "The same for programs."
         return {"host": self.mark.host, "since_utc": self.mark.since_utc, "file": str(self.path)}
 

@@ -61,7 +61,7 @@ def trusted_names(
 _BY_VALUE = {"JsonNode", "TypeNode", "FunctionNode", "TupleNode", "BytesNode", "SliceNode", "DTypeNode"}
 
 
-def _has_identity(node: dict) -> bool:
+def _has_identity(node: dict[str, Any]) -> bool:
     "Whether it means something that two places share the value of a node."
     is_scalar = node["__loader__"] == "NdArrayNode" and node["__class__"] != "ndarray"
     return node["__loader__"] not in _BY_VALUE and not is_scalar
@@ -70,7 +70,7 @@ def _has_identity(node: dict) -> bool:
 _ADDRESSES = {"_stop_words_id"}  # attributes that hold the address of an object
 
 
-def _has_attributes(node: dict) -> bool:
+def _has_attributes(node: dict[str, Any]) -> bool:
     "Whether a node is an object with attributes, all of them named by text."
     content = node.get("content")
     if node["__loader__"] != "ObjectNode" or not isinstance(content, dict):
@@ -79,7 +79,7 @@ def _has_attributes(node: dict) -> bool:
     return is_dict and all(kind["__class__"] == "str" for kind in content["key_types"]["content"])
 
 
-def _sorted_attributes(node: dict) -> dict:
+def _sorted_attributes(node: dict[str, Any]) -> dict[str, Any]:
     "A node with the attributes of its object in order."
     if not _has_attributes(node):
         return node
@@ -89,7 +89,7 @@ def _sorted_attributes(node: dict) -> dict:
     return {**node, "content": {**content, "content": kept, "key_types": kinds}}
 
 # %% ../../nbs/store/150_model_files.ipynb #6379d3c7
-class _Numbers(dict):
+class _Numbers(dict[str, Any]):
     "Numbers from 1, in the order in which keys are first asked for."
 
     def __missing__(self, key) -> int:
@@ -114,7 +114,7 @@ class _Walk(Struct, frozen=True):
             return {key: self.tree(item) for key, item in node.items()}
         return self.node(_sorted_attributes(node))
 
-    def node(self, node: dict) -> dict:
+    def node(self, node: dict[str, Any]) -> dict[str, Any]:
         "A node, whose attributes are in order."
         result = {}
         if "__id__" in node and _has_identity(node):

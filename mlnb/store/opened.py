@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .disk import disk_errors, write_durably
+from .disk import disk_errors, make_folder, write_durably
 from .errors import StoreError
 
 # %% ../../nbs/store/290_opened.ipynb #56c30c12
@@ -37,9 +37,9 @@ MOST_OPENED = 50  # copies that are kept for each pipeline
 _LARGEST = 64 * 2**20  # notebook that is copied [bytes]
 
 
-def _prepare(folder: Path) -> bool:
+def _prepare(folder: Path, mode: int) -> bool:
     "Make the folder, unless somebody else has one of that name."
-    folder.mkdir(exist_ok=True)
+    make_folder(folder, mode)
     if is_opened(folder):
         return True
     if folder.is_symlink() or any(path.name[0] != "." for path in folder.iterdir()):
@@ -51,7 +51,7 @@ def _lay_copy(kept: Path, place: Path, mode: int) -> None:
     "Copy a notebook; raises `StoreError` or `OSError` where that cannot be."
     if kept.stat().st_size > _LARGEST:
         raise StoreError(f"it has more than {_LARGEST // 2**20} MiB", "open the original")
-    if not _prepare(place.parent.parent):
+    if not _prepare(place.parent.parent, 0o2770 if mode & 0o040 else 0o700):
         raise StoreError(f"{place.parent.parent} is a folder of somebody else's", "rename it")
     write_durably(place, kept.read_bytes(), mode)
     copies = sorted(place.parent.glob("*.ipynb"), key=lambda path: path.stat().st_mtime_ns)

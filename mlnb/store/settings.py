@@ -260,11 +260,16 @@ def source_problems(
     return [*told(_place_faults(settings)), *_source_secrets(section, settings), *told(rest)]
 
 # %% ../../nbs/store/280_settings.ipynb #bcc74e46
+_FOLDER = "write a path; a URL is the `remote` of [mlnb], or the `url` of a source"  # mend
+
+
 def place(
     root: Path,  # folder of settings.ini
     text: str,  # relative to the project, absolute, or beginning with `~`
-) -> Path:  # absolute, not resolved
+) -> Path:  # absolute, not resolved; raises `UsageError` for a URL
     "The folder that a setting means."
+    if "://" in text or has_secret(text):
+        raise UsageError(f"{shown_url(text)} in settings.ini is a URL, where a folder is needed", _FOLDER)
     return root / os.path.expanduser(text)
 
 # %% ../../nbs/store/280_settings.ipynb #37aaa1b6
@@ -272,8 +277,8 @@ def _held_by_store(project: Project) -> list[str]:
     "What lies in the folder of the store and does not belong there."
     held = {"the project": project.root}
     held |= {f"the notebooks of {name}": folder for name, folder in project.pipelines.items()}
-    store = project.store.resolve()
-    return [what for what, folder in held.items() if folder.resolve().is_relative_to(store)]
+    store = os.path.realpath(project.store)  # also of a loop of links, which is said when it is opened
+    return [what for what, folder in held.items() if Path(os.path.realpath(folder)).is_relative_to(store)]
 
 # %% ../../nbs/store/280_settings.ipynb #d5a0946c
 def is_group(

@@ -267,7 +267,7 @@ def _table_of(frame):
 # %% ../../nbs/store/170_tables.ipynb #b1d2f4ad
 def write_frame(
     frame,  # a pandas `DataFrame`
-    metadata: dict,  # further notes for the file: bytes -> bytes
+    metadata: dict[str, Any],  # further notes for the file: bytes -> bytes
     sink,  # a file that is open for writing, of Python or of Arrow
 ) -> None:  # raises `ValueRefusedError` for what Parquet cannot hold
     "Write a frame as Parquet, without looking whether it comes back equal."
@@ -293,7 +293,7 @@ def _read_back(data: bytes):
 
 def frame_bytes(
     frame,  # a pandas `DataFrame`
-    metadata: dict | None = None,  # further notes for the file: bytes -> bytes
+    metadata: dict[str, Any] | None = None,  # further notes for the file: bytes -> bytes
 ) -> bytes:  # Parquet; raises `ValueRefusedError`
     "A frame as Parquet that gives it back equal."
     data = _in_memory(write_frame, frame, metadata or {})
@@ -348,7 +348,7 @@ def _refuse_other_fields(table, back) -> None:
             raise ValueRefusedError(what, f"cast it to `{kept.type}`")
 
 
-def _written(table) -> tuple:
+def _written(table) -> tuple[Any, ...]:
     "A table as Parquet, and what is read back of it."
     import pyarrow as pa
 

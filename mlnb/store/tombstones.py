@@ -10,6 +10,7 @@ __all__ = ['ErasedError', 'tombstone_path', 'is_erased', 'refuse_erased']
 
 # %% ../../nbs/store/120_tombstones.ipynb #1a82bb68
 from pathlib import Path
+from typing import Any
 
 from .documents import read_json
 from .errors import IntegrityError, MlnbError
@@ -40,7 +41,7 @@ def is_erased(
 _OTHER_DATA = "run the stages that need it on data without what was erased"
 
 
-def _inscription(root: Path, digest: str) -> dict:
+def _inscription(root: Path, digest: str) -> dict[str, Any]:
     "What a tombstone says; nothing when it is damaged."
     try:
         return read_json(tombstone_path(root, digest))

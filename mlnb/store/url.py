@@ -10,10 +10,10 @@ as a password."""
 # %% auto #0
 __all__ = ['LONGEST_TEXT', 'URL_FORM', 'CHAIN_JOINT', 'BEFORE_AT', 'TOKEN_FORM', 'MOST_INSIDE', 'FOLDER_BEGIN', 'PAIR_BEGUN',
            'LOGIN_FORM', 'SECRET_NAME', 'DOUBTFUL_NAME', 'DOUBTFUL_VALUE', 'SIGNATURE_NAME', 'SIGNED_NAME', 'DEEPEST',
-           'PAIR_NAME', 'PAIR', 'URL_IN_TEXT', 'PAIR_IN_TEXT', 'chain_links', 'scheme_of', 'before_at', 'split_at',
-           'UrlParts', 'split_inside', 'split_plain', 'split_url', 'plain_name', 'is_secret_name', 'inner_text',
-           'tail_secrets', 'secrets_in', 'has_secret', 'kept_tail', 'shown_url', 'url_identity', 'spellings',
-           'without_secrets']
+           'PAIR_NAME', 'PAIR', 'URL_IN_TEXT', 'LOGIN_IN_TEXT', 'PAIR_IN_TEXT', 'chain_links', 'scheme_of', 'before_at',
+           'split_at', 'UrlParts', 'split_inside', 'split_plain', 'split_url', 'plain_name', 'is_secret_name',
+           'inner_text', 'tail_secrets', 'secrets_in', 'has_secret', 'kept_tail', 'shown_url', 'url_identity',
+           'spellings', 'without_url_secrets', 'without_secrets']
 
 # %% ../../nbs/store/040_url.ipynb #977b2f42
 import re
@@ -271,7 +271,7 @@ def has_secret(
     return bool(secrets_in(text))
 
 # %% ../../nbs/store/040_url.ipynb #f1f4f820
-def _kept_pair(pair: re.Match, is_signed: bool, read: Callable[[str, int], str], depth: int) -> str:
+def _kept_pair(pair: re.Match[str], is_signed: bool, read: Callable[[str, int], str], depth: int) -> str:
     "A parameter as it may be kept; empty when it may not."
     separator, name, value = pair.groups()
     if _is_secret(name, value, depth) or (is_signed and SIGNED_NAME.fullmatch(plain_name(name))):
@@ -339,8 +339,29 @@ def spellings(
     pieces = (piece for piece in re.split(r"[@:/?#]", secret) if len(piece) > 3)
     return {secret, plain, unquote_plus(secret), *encoded, *pieces}
 
-# %% ../../nbs/store/040_url.ipynb #52e7de3b
+# %% ../../nbs/store/040_url.ipynb #809e2d6f
 URL_IN_TEXT = re.compile(r"[\w+.:\-]{0,60}://[^\s'\"<>]+")
+LOGIN_IN_TEXT = re.compile(r"(?<![\w/:.\-])[\w.\-]{1,60}:[^\s:/@'\"]{1,200}@(?=[\w.\-]{1,200}:)")
+
+
+def _shown_in_line(line: str) -> str:
+    "A line of text, its URLs without secrets."
+    if "://" in line:
+        line = URL_IN_TEXT.sub(lambda found: shown_url(found[0]) if has_secret(found[0]) else found[0], line)
+    return LOGIN_IN_TEXT.sub("…@", line)
+
+
+def without_url_secrets(
+    text: str,  # of any length
+) -> str:  # the same where no URL in it has a secret
+    "Take the secrets out of the URLs in a text."
+    if "@" not in text and "://" not in text:
+        return text
+    return "\n".join(
+        _shown_in_line(line) if "@" in line or "://" in line else line for line in text.split("\n")
+    )
+
+# %% ../../nbs/store/040_url.ipynb #52e7de3b
 PAIR_IN_TEXT = re.compile(
     r"(?i)((?:password|passwd|passphrase|pwd|secret|token|signature|accesskey|accountkey|api_?key)\s{0,9}=\s{0,9})"
     r"('[^']*'|\"[^\"]*\"|[^\s&;,'\")]+)"
@@ -371,5 +392,4 @@ def without_secrets(
     text = _cut_short(text.replace(url, shown_url(url)) if secrets else text)
     for spelling in sorted({one for secret in secrets for one in spellings(secret)}, key=len, reverse=True):
         text = _without_spelling(text, spelling)
-    text = URL_IN_TEXT.sub(lambda found: shown_url(found[0]) if has_secret(found[0]) else found[0], text)
-    return PAIR_IN_TEXT.sub(r"\1…", text)
+    return PAIR_IN_TEXT.sub(r"\1…", without_url_secrets(text))

@@ -11,6 +11,7 @@ __all__ = ['WORDS', 'Verdict', 'worst', 'grade', 'sentence', 'full_sentence', 'r
 
 # %% ../../nbs/store/300_verdict.ipynb #a7a394be
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import Struct
 
@@ -74,8 +75,8 @@ def full_sentence(
 # %% ../../nbs/store/300_verdict.ipynb #d1551af8
 def result(
     verdict: Verdict,  # of the whole
-    columns: dict[str, dict],  # by column or figure: `verdict`, `reason`, what was measured
+    columns: dict[str, dict[str, Any]],  # by column or figure: `verdict`, `reason`, what was measured
     **details,  # further keys for this check, plain values
-) -> dict:  # plain values only, ready for JSON
+) -> dict[str, Any]:  # plain values only, ready for JSON
     "Write a verdict down, with its parts."
     return {"verdict": verdict.word, "reason": verdict.reason, "columns": columns, **details}

@@ -283,6 +283,8 @@ def writing(
         from mlnb.store.url import shown_url
 
         cause = error.__cause__ if isinstance(error, StoreError) else error
+        if not isinstance(cause, OSError):
+            raise
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             free = "free some space, then run the same command again"
             raise StoreError(f"no room left at {shown_url(place)[:80]}", free) from error

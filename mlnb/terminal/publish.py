@@ -11,6 +11,8 @@ __all__ = ['MOST_LEFT_OUT', 'left_out_entries', 'left_out_lines', 'show_publishe
 # %% ../../nbs/terminal/180_publish.ipynb #8714a1e1
 from collections.abc import Collection
 
+from msgspec.structs import asdict
+
 from .audit_entries import note_publication
 from .frame import Answer, Profile, open_project, verb
 from .output import counted
@@ -67,7 +69,7 @@ def answer_publish(profile: Profile = None) -> Answer:
     project, store, profile = open_project(profile)
     found = publish(project, profile=profile)
     note_publication(store, found)
-    document = found._asdict() | {
+    document = asdict(found) | {
         "index": str(found.index),
         "left_out": left_out_entries(found.left_out, found.written),
     }

@@ -38,23 +38,30 @@ def planned_document(
     "What a run would do."
     from mlnb.flow.asking import told_sources
     from mlnb.flow.key import reason
-    from mlnb.flow.run_document import entry_unit, new_document
+    from mlnb.flow.run_document import entry_unit, new_document, stage_error
     from mlnb.flow.selection import is_forced
 
     forced = (reason("forced", "asked for with --force"),)
 
     def planned(entry: Entry) -> Entry:
-        is_meant = entry.state == "cached" and is_forced(plan, selection, entry_unit(entry))
-        return replace(entry, state="stale", why=forced) if is_meant else entry
+        unit = entry_unit(entry)
+        fault = plan.steps[unit].fault
+        error = stage_error(type(fault).__name__, str(fault)) if fault else None
+        is_meant = entry.state == "cached" and is_forced(plan, selection, unit)
+        return replace(entry, error=error, **({"state": "stale", "why": forced} if is_meant else {}))
 
     document = new_document(plan, selection, None, "planned")
-    return replace(document, stages=tuple(map(planned, document.stages)), **told_sources(plan, selection))
+    stages = tuple(map(planned, document.stages))
+    exit_code = int(any(entry.error for entry in stages))
+    return replace(document, exit_code=exit_code, stages=stages, **told_sources(plan, selection))
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded
 def outlook(
     entry: Entry,  # of a stage, in a planned document
 ) -> str:
     "What a run would do with a stage, in words."
+    if entry.error:
+        return "would fail"
     if entry.state == "cached":
         return "fresh"
     is_certain = entry.state == "stale" or entry.why[0]["kind"] == "new"

@@ -1,0 +1,149 @@
+"""A URL's secret is shown, logged, stored and published nowhere, in no verb, whether it succeeds or fails."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from every_verb import spoken
+
+CANARY = "CANARYs3cr3t77"
+OURS = "from mlnb import load, metric, save"
+SETTINGS = "[mlnb]\nstore = .mlnb\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.reads]\nnotebooks = reads\n"
+STAGES = {
+    "10_kept.ipynb": [OURS, "save('kept', 1)"],
+    "reads/10_raw.ipynb": [OURS, "save('n', len(load('raw')))"],
+}
+FORMS = {
+    "key": f"s3://AKIAX:{CANARY}@127.0.0.1/x",
+    "password": f"https://u:{CANARY}@127.0.0.1:1/x",
+    "token": f"https://ghp_{CANARY}aaaaaaaaaaaaaaaaaa1@127.0.0.1:1/x",
+    "query": f"https://127.0.0.1:1/x?token={CANARY}",
+    "sas": f"https://127.0.0.1:1/x?sv=1&sig={CANARY}&se=2",
+    "presigned": f"https://127.0.0.1:1/x?X-Amz-Signature={CANARY}",
+    "fragment": f"https://127.0.0.1:1/x#access_token={CANARY}",
+    "encoded": f"https://u:%43{CANARY[1:]}@127.0.0.1:1/x",
+    "v6": f"http://u:{CANARY}@[::1]:1/x",
+    "ftp": f"ftp://u:{CANARY}@127.0.0.1:1/x",
+    "chain": f"simplecache::https://u:{CANARY}@127.0.0.1:1/x",
+    "slash": f"https://u:a/{CANARY}@127.0.0.1:1/x",
+    "at": f"https://u:a@{CANARY}@127.0.0.1:1/x",
+    "unknown": f"nosuch://u:{CANARY}@h/x",
+    "bad port": f"http://u:{CANARY}@h:port/x",
+    "bracket": f"https://u:{CANARY}@h]/x",
+    "upper": f"HTTPS://U:{CANARY}@127.0.0.1:1/x",
+    "database": f"postgresql://u:{CANARY}@127.0.0.1:1/db",
+    "login": f"u:{CANARY}@h:/x/y",
+}
+QUICK = ("password", "query", "unknown", "login")
+AS_WORD = [
+    ["push", "URL"],
+    ["pull", "URL"],
+    ["verify", "--remote", "URL"],
+    ["gc", "--remote", "--force", "URL"],
+    ["get", "demo/kept", "--out", "URL"],
+    ["get", "demo/kept", "--out=URL"],
+    ["runs", "--compare", "--figure", "URL"],
+    ["audit", "checkpoint", "--out", "URL"],
+    ["audit", "verify", "--checkpoint", "URL"],
+    ["audit", "report", "--what", "lost at URL", "--owner", "URL"],
+    ["erase", "demo/kept", "--reason", "came from URL"],
+    ["init", "URL"],
+    ["run", "URL"],
+    ["run", "demo", "URL"],
+    ["run", "demo", "-f", "URL"],
+    ["show", "URL"],
+    ["get", "URL"],
+    ["why", "URL"],
+    ["lineage", "URL"],
+    ["dag", "URL"],
+    ["status", "--profile", "URL"],
+    ["audit", "trust", "ana", "URL"],
+    ["kernels", "warm", "URL"],
+]
+IN_SETTINGS = {
+    "remote": ("[mlnb]\n", "[mlnb]\nremote = URL\n", ["push", "pull", "verify --remote origin", "check"]),
+    "remote in env": (
+        "[mlnb]\n",
+        "[mlnb]\nremote = env:CANARY_URL\n",
+        ["push", "pull", "verify --remote origin"],
+    ),
+    "store": ("store = .mlnb", "store = URL", ["status", "check", "publish"]),
+    "reports": ("[mlnb]\n", "[mlnb]\nreports = URL\n", ["status", "publish"]),
+    "notebooks": ("notebooks = nbs", "notebooks = URL", ["status", "check"]),
+    "source": ("[mlnb]\n", "[source.raw]\nurl = URL\n[mlnb]\n", ["run reads", "check", "status", "publish"]),
+    "source in env": (
+        "[mlnb]\n",
+        "[source.raw]\nurl = env:CANARY_URL\n[mlnb]\n",
+        ["run reads", "check", "publish"],
+    ),
+    "connection": (
+        "[mlnb]\n",
+        "[source.raw]\nsql = SELECT 1 AS x\nconnection = env:CANARY_URL\n[mlnb]\n",
+        ["run reads", "check"],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def made(make_shared_project):
+    project = make_shared_project(STAGES, SETTINGS)
+    assert spoken(["audit", "init"], project.root)[0] == 0
+    assert spoken(["run", "demo"], project.root)[0] == 0
+    return project.root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    shutil.copytree(made, tmp_path / "shop", symlinks=True)
+    return tmp_path / "shop"
+
+
+def leaks(root, said):
+    "Where the canary is, besides the settings that it was written into."
+    found = [line for line in b"\n".join(said).split(b"\n") if CANARY[3:].encode() in line]
+    for folder, folders, files in os.walk(root):
+        found += [name for name in (*folders, *files) if CANARY in name]
+        paths = [Path(folder, name) for name in files if name != "settings.ini"]
+        found += [path for path in paths if CANARY.encode() in path.read_bytes()]
+    return found
+
+
+def forms(quick):
+    return [pytest.param(form, id=form, marks=() if form in quick else pytest.mark.slow) for form in FORMS]
+
+
+@pytest.mark.parametrize("form", forms(QUICK))
+def test_secret_on_the_command_line_goes_nowhere(root, form):
+    for words in AS_WORD:
+        for more in ([], ["--json"]):
+            given = [word.replace("URL", FORMS[form]) for word in words]
+            code, *said = spoken([*given, *more], root)
+            assert (leaks(root, said), code == 70) == ([], False), (words, said)
+
+
+@pytest.mark.parametrize("form", forms(("password", "login")))
+@pytest.mark.parametrize("place", IN_SETTINGS)
+def test_secret_in_a_setting_goes_nowhere(root, monkeypatch, form, place):
+    before, after, lines = IN_SETTINGS[place]
+    monkeypatch.setenv("CANARY_URL", FORMS[form])
+    settings = root / "settings.ini"
+    settings.write_text(
+        settings.read_text().replace(before, after.replace("URL", FORMS[form], 1), 1)
+        if "CANARY_URL" not in after
+        else settings.read_text().replace(before, after, 1)
+    )
+    for line in lines:
+        code, *said = spoken(line.split(), root)
+        assert (leaks(root, said), code == 70) == ([], False), (line, said)
+
+
+def test_innocent_url_is_shown_whole(root):
+    for url in ("https://127.0.0.1:1/a/b", "nosuch://team/store"):
+        said = spoken(["pull", url], root)[2].decode()
+        assert url in said, said
+    code, _, _ = spoken(
+        ["audit", "report", "--what", "see https://docs.example.org/a?page=2", "--owner", "a@b.c"], root
+    )
+    assert code == 0
+    assert "https://docs.example.org/a?page=2" in (root / ".mlnb" / "audit" / "log.jsonl").read_text()
