@@ -1,7 +1,8 @@
-"""Records written as plain JSON, as other tools see them."""
+"""Records and documents of runs written as plain JSON, as other tools see them."""
 
-from mlnb.store import records
+from mlnb.store import records, runs
 from mlnb.store.record import Record
+from mlnb.store.run_entries import RunDocument
 
 
 def as_record(plain):
@@ -10,3 +11,11 @@ def as_record(plain):
 
 def commit(store, record, replace=False):
     return records.commit(store, as_record(record), replace)
+
+
+def as_run(plain):
+    return plain if isinstance(plain, RunDocument) else RunDocument.from_dict(plain)
+
+
+def write_run(store, document):
+    runs.write_run(store, as_run(document))

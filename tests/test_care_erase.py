@@ -9,7 +9,7 @@ import sys
 from hashlib import sha256
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import (
@@ -31,7 +31,7 @@ from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put, put_file, quarantine
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, record_path
-from mlnb.store.runs import hold_run, read_run, run_folder, write_run
+from mlnb.store.runs import hold_run, read_run, run_folder
 from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
 
 

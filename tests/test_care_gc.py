@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care import gc
 from mlnb.care.gc import Retention, collect
@@ -18,7 +18,7 @@ from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins, pinned, protect
 from mlnb.store.records import find_record, is_whole
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import hold_run, run_folder, run_ids, write_run
+from mlnb.store.runs import hold_run, run_folder, run_ids
 
 
 @pytest.fixture

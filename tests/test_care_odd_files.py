@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.gc import collect, odd_files
 from mlnb.care.roots import Retention
@@ -15,7 +15,7 @@ from mlnb.store.disk import OddFileError
 from mlnb.store.objects import has, open_store, put
 from mlnb.store.pins import forget_pins, protect
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import hold_run, write_run
+from mlnb.store.runs import hold_run
 
 KEY, RUN, OTHER = "ab" * 32, "20261123T120000000-0001", "20261123T120000000-0002"
 PLACES = [

@@ -1,7 +1,7 @@
 """Damage is found wherever it is, named by what it belongs to, and repaired when anybody has the content."""
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.verify import (
     from_files,
@@ -15,7 +15,6 @@ from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import find_record, record_path
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
 
 RUNS = ("20261123T100000000-aaaa", "20261123T110000000-bbbb")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_step
@@ -29,7 +29,7 @@ from mlnb.notebook.stage import read_content, read_stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.digests import sha256
 from mlnb.store.objects import put
-from mlnb.store.runs import note_stage, noted_document, read_run, write_run
+from mlnb.store.runs import note_stage, noted_document, read_run
 from mlnb.store.settings import find_project, project_store, read_project
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.flow.heads import Runs, head_name, run_with
 from mlnb.flow.meaning import find_artifact, savers_of
@@ -25,7 +25,7 @@ from mlnb.store.digests import digest_of
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.records import find_record
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import experiment_of, write_run
+from mlnb.store.runs import experiment_of
 from mlnb.store.settings import find_project, project_store
 from mlnb.terminal.erasure import exact_digest
 from mlnb.terminal.frame import give

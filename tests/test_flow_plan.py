@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.flow import key, plan
 from mlnb.flow.heads import head_name
@@ -23,7 +23,6 @@ from mlnb.store.artifacts import put_value
 from mlnb.store.errors import DefinitionError, UsageError
 from mlnb.store.objects import open_store, path_of
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
 from mlnb.store.settings import project_store, read_project
 
 INGEST = [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from plain_records import as_record, commit
+from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
@@ -25,7 +25,6 @@ from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, find_result, output_digests, results_of
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
 
 KEY = "1" * 64
 OURS = "from mlnb import load, save"

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.flow.heads import at_reference
 from mlnb.flow.parameter_values import resolve
@@ -21,7 +21,6 @@ from mlnb.store.digests import digest_of
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import open_store
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.tombstones import tombstone_path
 from mlnb.terminal.keep import version_row
@@ -62,7 +61,7 @@ def run(root, name, **options):
     )
     document = run_pipeline(plan, select(pipeline), RunSettings(is_profile_run=not options))
     gc.collect()
-    assert document["state"] == "committed", document
+    assert document.state == "committed", document
     return document
 
 
@@ -75,7 +74,7 @@ def shop(make_shared_project):
         (folder.root / f"data/day={day}/a.json").write_text(text)
     (folder.root / "own.py").write_text("def grow(rows, depth): return {'depth': depth, 'n': len(rows)}\n")
     runs = [run(folder.root, "demo"), run(folder.root, "score"), run(folder.root, "demo", depth="5")]
-    page = folder.root / "reports" / "score" / runs[1]["run"] / "predict.html"
+    page = folder.root / "reports" / "score" / runs[1].run / "predict.html"
     page.parent.mkdir(parents=True)
     page.write_text("a page")
     project = read_project(folder.root)
@@ -119,12 +118,12 @@ def test_down_follows_the_digest_and_not_the_name(shop):
 
 def test_name_with_run_digest_and_ref_mean_one_value(shop):
     project, store, runs = shop
-    digest = runs[0]["stages"][1]["outputs"]["model"]
+    digest = runs[0].stages[1].outputs["model"]
     move_ref(store, "names/demo/model/champion", digest, "an example")
-    refs = (digest, digest[:10], runs[0]["run"], "champion")
+    refs = (digest, digest[:10], runs[0].run, "champion")
     assert {at_reference(store, "demo", "model", ref).value.digest for ref in refs} == {digest}
     versions = versions_of(store, project, "demo/model")["versions"]
-    assert [(v["run"], v["refs"]) for v in versions] == [(runs[2]["run"], []), (runs[0]["run"], ["champion"])]
+    assert [(v["run"], v["refs"]) for v in versions] == [(runs[2].run, []), (runs[0].run, ["champion"])]
     with pytest.raises(UsageError, match="there is no `demo/model@none`"):
         lineage_of(store, project, "demo/model@none", "default")
     with pytest.raises(UsageError, match="no artifact `demo/modle`") as caught:

@@ -525,7 +525,7 @@ def test_run_is_reproduced_after_all_it_read_by_itself_has_changed(make_project)
     values = resolve(project, pipeline, "default", {}, {})
     plan = make_plan(project, project_store(project), pipeline, "default", values)
     document = run_pipeline(plan, select(plan.pipeline), RunSettings(is_profile_run=False))
-    assert document["state"] == "committed", document
+    assert document.state == "committed", document
     for name in files:
         (root / name).unlink()
     shutil.rmtree(root / "lib")

@@ -93,7 +93,7 @@ def done(make_shared_project):
     plan = planned(root, factor="3")
     document = run_pipeline(plan, select(plan.pipeline), RunSettings(is_profile_run=False))
     gc.collect()
-    assert document["state"] == "committed", document
+    assert document.state == "committed", document
     return root, plan.store, document
 
 
@@ -153,7 +153,7 @@ def test_first_output_that_differs_is_named_with_reasons_and_kept_as_evidence(co
     (evidence,) = [p for p in after if p.endswith(".evidence")]
     told = json.loads(after[evidence])
     digest = told["outputs"]["coin"]["digest"]
-    assert digest == found["first"]["b"] and json.loads(get(copy[1], digest))[:2] == [118, copy[2]["run"]]
+    assert digest == found["first"]["b"] and json.loads(get(copy[1], digest))[:2] == [118, copy[2].run]
 
 
 def test_nothing_is_written_when_evidence_is_not_wanted(copy):

@@ -14,16 +14,17 @@ from mlnb.publish.history import RunPage, StagePage
 from mlnb.publish.pages import Facts
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import open_store
+from mlnb.store.run_entries import EmptyStage, Entry, GivenValue, RunDocument
 
 KINDS = ("tree", "linear", "forest")
 
 
 def part(kind, state="committed", stage="train", **metrics):
-    return {"name": stage, "each": kind and {"kind": kind}, "state": state, "metrics": metrics}
+    return Entry(name=stage, each=kind and {"kind": kind}, state=state, metrics=metrics)
 
 
 def run(name, *stages, state="committed", **about):
-    return {"run": name, "state": state, "parameters": {}, "stages": list(stages)} | about
+    return RunDocument(run=name, pipeline="fraud", state=state, stages=stages, **about)
 
 
 WHOLE = run("r1", *(part(kind, ap=ap) for kind, ap in zip(KINDS, (0.9, 0.8, 0.1), strict=True)))
@@ -32,7 +33,7 @@ SILENT = run("r3", *(part(kind) for kind in KINDS))
 FEWER = run("r4", part("tree", ap=0.95), part("linear", ap=0.95))
 FAILED = run("r5", part("tree", ap=1), part("linear", ap=1), part("forest", "failed", ap=1), state="failed")
 ONCE = run("r6", part(None, ap=0.7))
-EMPTY = run("r7", part(None), empty={"train": {"parameter": "kind", "saves": []}})
+EMPTY = run("r7", part(None), empty={"train": EmptyStage("kind")})
 OTHER = run("r8", part(None, stage="judge", n=1))
 
 
@@ -79,7 +80,7 @@ def test_best_of_unequal_runs_is_refused_and_each_mend_works(odd, said):
     assert commands
     for command in commands:
         best = command.partition("--best ")[2].strip("'")
-        named = [one for one in (WHOLE, odd) if one["run"] in command] or [WHOLE, odd]
+        named = [one for one in (WHOLE, odd) if one.run in command] or [WHOLE, odd]
         assert compare_of(named, best=best)["best"]["run"]
 
 
@@ -115,7 +116,7 @@ def test_values_that_hold_signs_of_the_grammar_can_be_named():
 
 
 def test_experiment_is_marked_beside_a_run_that_is_equal_but_for_it():
-    tried = WHOLE | {"run": "r9", "parameters": {"depth": {"value": 3, "origin": "option"}}}
+    tried = replace(WHOLE, run="r9", parameters={"depth": GivenValue(3, "option")})
     found = compare_of([WHOLE, tried], best="ap")
     assert [row["experiment"] for row in found["runs"]] == [None, "experiment: depth=3"]
     assert [row[0] for row in compare_rows(found)[1]] == ["r1 (best)", "r9 (experiment)"]
@@ -130,8 +131,7 @@ def test_figure_says_over_how_many_parts_and_leaves_out_what_is_no_mean():
 
 def test_metric_of_a_stage_that_failed_is_no_difference_between_results(tmp_path):
     store = open_store(tmp_path / "store")
-    entries = [entry | {"outputs": {}, "key": None, "seconds": 1.0} for entry in FAILED["stages"]]
-    aspects = aspects_of(store, FAILED | {"pipeline": "fraud", "stages": entries})
+    aspects = aspects_of(store, FAILED)
     assert aspects["metrics"] == {"train[kind=tree].ap": 1, "train[kind=linear].ap": 1}
 
 
@@ -154,8 +154,8 @@ def test_page_and_table_say_the_same_mean_and_only_of_all_parts(parts):
     ]
     good = [value for state, value in parts if state in ("committed", "cached") and value is not None]
     facts = Facts("fraud", "train", "committed")
-    shown = [(entry, replace(facts, metrics=entry["metrics"])) for entry in entries]
-    stages = [StagePage("train", entry["state"], about, each=entry["each"]) for entry, about in shown]
+    shown = [(entry, replace(facts, metrics=entry.metrics)) for entry in entries]
+    stages = [StagePage("train", entry.state, about, each=entry.each) for entry, about in shown]
     page = RunPage("r", "fraud", "default", "committed", None, None, {}, tuple(stages), True).metrics()
     found = compare_of([run("r", *entries)])["runs"][0]
     assert (("train", "ap") in measures_of(entries)) == bool(good)

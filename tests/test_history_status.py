@@ -3,14 +3,15 @@
 import shutil
 
 import pytest
-from plain_records import commit
+from msgspec.structs import replace
+from plain_records import commit, write_run
 
 from mlnb.flow.plan import plan_pipeline, plan_step
 from mlnb.history.status import last_outcomes, status_of, tell_outcomes
 from mlnb.notebook.packages import installed_packages, list_path
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import open_store
-from mlnb.store.runs import hold_run, write_run
+from mlnb.store.runs import hold_run
 from mlnb.store.settings import project_store, read_project
 
 OURS = "from mlnb import load, save"
@@ -43,7 +44,8 @@ class Told:
         for name, ended in states.items():
             stage, _, value = name.partition("_")
             entry = {"name": stage, "each": {"k": value} if value else None, "state": ended, "kind": None}
-            entries.append(entry | {"error": ERROR if ended == "failed" else None})
+            notebook = "ab" * 32 if ended == "committed" else None
+            entries.append(entry | {"notebook": notebook, "error": ERROR if ended == "failed" else None})
         document = {
             "run": f"20261124T{self.n:09d}-aaaa",
             "pipeline": "demo",
@@ -190,7 +192,7 @@ def test_runs_of_another_pipeline_do_not_hide_a_failure(told, monkeypatch):
     document = status.document_of(told.store, run)
     for _ in range(5):
         told.n += 1
-        write_run(told.store, document | {"run": f"20261124T{told.n:09d}-aaaa", "pipeline": "demo2"})
+        write_run(told.store, replace(document, run=f"20261124T{told.n:09d}-aaaa", pipeline="demo2"))
     assert told.status()["rows"]["last"]["run"] == run
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from plain_records import commit
+from plain_records import commit, write_run
 
 import mlnb.publish.site as site
 from mlnb.flow.heads import result_in
@@ -24,10 +24,10 @@ from mlnb.notebook.packages import installed_packages
 from mlnb.notebook.pipeline import read_pipeline
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
-from mlnb.store.errors import StoreError, UsageError
+from mlnb.store.errors import IntegrityError, StoreError, UsageError
 from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import read_run, write_run
+from mlnb.store.runs import read_run
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.tombstones import tombstone_path
 
@@ -322,7 +322,7 @@ def test_failed_run_shows_its_sentence_as_text_and_the_notebook_so_far(project):
 def later_run(project, run, **about):
     "A run that is as the first one was, but for some of what it says of itself."
     store = project_store(project)
-    write_run(store, read_run(store, "20261123T1-aaaa") | {"run": run, "head": False} | about)
+    write_run(store, read_run(store, "20261123T1-aaaa").as_dict() | {"run": run, "head": False} | about)
 
 
 def card_of(project, **options):
@@ -418,7 +418,7 @@ def test_without_a_head_the_best_there_is_serves_and_a_line_says_so(project, abo
 def asked_for(project, run, *stages, is_head=False, **about):
     "A run that was asked for some stages, and ended with every stage committed."
     store = project_store(project)
-    whole = read_run(store, "20261123T1-aaaa")
+    whole = read_run(store, "20261123T1-aaaa").as_dict()
     entries = [entry for entry in whole["stages"] if entry["name"] in stages]
     write_run(store, whole | {"run": run, "stages": entries} | about)
     if is_head:
@@ -441,10 +441,10 @@ def test_run_of_a_part_takes_nothing_from_the_start_page(project, stages, is_hea
 
 def test_head_that_was_asked_for_a_part_shows_the_rest_as_committed_earlier(project):
     pretend_run(project, "20261123T1-aaaa")
-    keys = read_run(project_store(project), "20261123T1-aaaa")["keys"]
+    whole = read_run(project_store(project), "20261123T1-aaaa").as_dict()
     asked_for(project, "20261123T2-bbbb", "check", is_head=True)
-    other = {"keys": keys | {"ingest": "0" * 64}, "head": True}
-    write_run(project_store(project), read_run(project_store(project), "20261123T1-aaaa") | other)
+    other = {"keys": whole["keys"] | {"ingest": "0" * 64}, "head": True}
+    write_run(project_store(project), whole | other)
     later_run(project, "20261123T3-cccc", **FAILED)
     card = card_of(project)
     assert '<h2 id="fraud-title"><a href="fraud/20261123T2-bbbb/index.html">' in card
@@ -463,9 +463,11 @@ def test_card_has_every_part_of_a_fan_out_after_a_run_of_one(project):
         commit(store, record | part | {"run": "20261122T1-0000"})
         keys[f"train[kind={kind}]"] = key
         entries.append({"name": "train", "each": {"kind": kind}, "state": "committed", "key": key})
-    whole = read_run(store, "20261123T1-aaaa")
+    whole = read_run(store, "20261123T1-aaaa").as_dict()
     about = {"keys": keys, "head": True}
-    write_run(store, whole | about | {"run": "20261122T1-0000", "stages": entries, "keys": {"train": "0"}})
+    write_run(
+        store, whole | about | {"run": "20261122T1-0000", "stages": entries, "keys": {"train": "0" * 64}}
+    )
     write_run(store, whole | about | {"run": "20261123T2-bbbb", "stages": entries[1:]})
     move_ref(store, "heads/fraud/default", "20261123T2-bbbb", "all stages committed")
     card = card_of(project)
@@ -746,8 +748,9 @@ def test_folder_name_that_is_no_run_id_makes_no_path(project):
     (folder / "run.json").write_text(
         json.dumps({"run": "../../../escaped", "pipeline": "fraud", "state": "committed", "stages": []})
     )
-    publish(project)
-    assert set(files_of(project.reports)) == {"index.html", "site.json"}
+    with pytest.raises(IntegrityError, match=r"run\.json is damaged .*`\$\.run`"):
+        publish(project)
+    assert not project.reports.exists() and not list(project.root.parent.rglob("escaped*"))
 
 
 def own_page(project, name, text):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from plain_records import as_record, commit
+from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
@@ -39,7 +39,7 @@ from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageErro
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
-from mlnb.store.runs import read_run, write_run
+from mlnb.store.runs import read_run
 from mlnb.store.tombstones import ErasedError
 from mlnb.store.url import shown_url
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.verify import document_files, object_files, verify_store
 from mlnb.store import codecs
@@ -17,7 +17,6 @@ from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import get, open_store, put
 from mlnb.store.records import find_record
 from mlnb.store.refs import move_ref, ref_history
-from mlnb.store.runs import write_run
 
 RUN = "20261123T100000000-aaaa"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_project
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
@@ -19,7 +19,7 @@ from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, output_digests
 from mlnb.store.refs import move_ref, read_ref
-from mlnb.store.runs import hold_run, write_run
+from mlnb.store.runs import hold_run
 
 ROUNDS = int(os.environ.get("MLNB_BATTERY_ROUNDS", "20"))  # of each point, with the steps of a run alone
 RUN_ROUNDS = int(

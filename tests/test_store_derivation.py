@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 from msgspec.structs import replace
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
@@ -16,7 +16,6 @@ from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import digest_of
 from mlnb.store.objects import has, open_store, put
 from mlnb.store.record import Record
-from mlnb.store.runs import write_run
 
 N_STAGES = 4  # of each pipeline; stage `s2` saves `n2`
 LETTERS = "xyz"  # what stages save: equal content is the rule

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_project
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
@@ -28,7 +28,7 @@ from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, is_whole, output_digests
 from mlnb.store.refs import move_ref, read_ref, ref_history
-from mlnb.store.runs import read_run, run_ids, write_run
+from mlnb.store.runs import read_run, run_ids
 
 RUN = "20261123T100000000-aaaa"
 

@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.care.verify import document_files, verify_store
 from mlnb.store import crash_points
@@ -16,7 +16,7 @@ from mlnb.store.layout import LAYOUT, layout_text, read_layout
 from mlnb.store.objects import get, open_store, put
 from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, ref_history
-from mlnb.store.runs import read_run, write_run
+from mlnb.store.runs import read_run
 
 RUN = "20261123T100000000-aaaa"
 

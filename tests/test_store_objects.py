@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_records import commit
+from plain_records import commit, write_run
 
 from mlnb.store import objects
 from mlnb.store.digests import canonical_json, digest_of, sha256, sha256_file
@@ -21,7 +21,7 @@ from mlnb.store.objects import get, has, open_store, path_of, put, put_file
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
-from mlnb.store.runs import new_run_id, read_run, run_ids, write_run
+from mlnb.store.runs import new_run_id, read_run, run_ids
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(

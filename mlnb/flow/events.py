@@ -35,7 +35,8 @@ def event_of(
     if "document" in about:
         return event | {key: getattr(about["document"], key) for key in OF_RUN}
     if "entry" in about:
-        return event | {key: getattr(about["entry"], key) or None for key in OF_STAGE}
+        told = about["entry"].as_dict()
+        return event | {key: told.get(key) for key in OF_STAGE}
     return event | about
 
 # %% ../../nbs/flow/240_events.ipynb #623693f9

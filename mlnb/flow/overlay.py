@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store.descriptions import Parts, input_of
-from ..store.errors import UsageError, did_you_mean
+from ..store.errors import IntegrityError, UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.refs import actor
 from ..store.settings import Project
@@ -42,7 +42,7 @@ def _described_value(path: Path) -> dict[str, Any]:
     unknown = {"type": "damaged", "bytes": 0, "digest": "", "values": None}
     try:
         found = input_of(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, RecursionError, IntegrityError):
         return unknown
     values = list(found.values) if isinstance(found, Parts) else None
     return {"type": found.type, "bytes": found.bytes, "digest": found.digest, "values": values}
