@@ -1,15 +1,26 @@
-"""What pipelines of 8, 1,000 and 10,000 stages cost when there is nothing to do: a chain and a wide fan, real
-notebooks, committed records."""
+"""What pipelines of up to 10,000 stages cost when there is nothing to do: a chain and a wide fan, real
+notebooks, committed records.
+
+`--before FOLDER` names a checkout of an earlier mlnb, which takes its turns beside this one on a copy of the
+same projects; `--json` prints what was measured. Beside wall time stand CPU time, which a busy machine moves
+less, and the largest memory. The exponent is that of the CPU time beyond the smallest pipeline, between the
+last two sizes: 1 is linear."""
 
 import argparse
 import json
+import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_step
@@ -24,6 +35,8 @@ BUDGETS = {
     ("mlnb run, all fresh", 8): 0.35,
     ("mlnb status", 1000): 1.0,
     ("mlnb run, all fresh", 1000): 1.5,
+    ("mlnb run --dry-run", 10_000): 2.0,
+    ("mlnb run, all fresh", 10_000): 2.5,
 }  # [s]
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
@@ -75,8 +88,9 @@ def commit_all(folder: Path) -> None:
     store, pipeline = project_store(project), require_sound(read_pipeline(project, "many"))
     plan = make_plan(project, store, pipeline, "default", resolve(project, pipeline, "default", {}, {}))
     kept, value = put(store, b"{}"), put_value(store, 1.5).as_dict()
+    known: dict = {}
     for name in pipeline.order:
-        step = plan_step(plan, name)
+        step = plan_step(plan, name, known)
         commit(
             store,
             {
@@ -98,79 +112,131 @@ def commit_all(folder: Path) -> None:
                 "seconds": 1.0,
             },
         )
-        plan_step(plan, name)
+        plan_step(plan, name, known)
 
 
-def seconds(arguments: list[str], folder: Path, environment: dict) -> float:
-    "Wall time of one command, which must succeed [s]."
+class Cost(NamedTuple):
+    "What one command took."
+
+    wall_s: float  # on this machine, as busy as it was [s]
+    cpu_s: float  # of the command alone [s]
+    peak_mib: float  # largest memory [MiB]
+
+
+def cost(arguments: list[str], folder: Path, environment: dict) -> Cost:
+    "What one command costs, which must succeed."
     start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "mlnb", *arguments],
-        cwd=folder,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=environment,
-    )
-    return time.perf_counter() - start
+    command = [sys.executable, "-P", "-m", "mlnb", *arguments]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def measured(folder: Path, environment: dict) -> dict[str, float]:
-    "Median time of each command [s]."
+def forget(folder: Path) -> None:
+    "Let the next command read every notebook anew."
+    for path in (folder / ".mlnb" / "cache").glob("*.readings"):
+        path.unlink()
 
-    def forget():
-        for path in (folder / ".mlnb" / "cache").glob("*.readings"):
-            path.unlink()
 
-    commands = {
-        "mlnb check, nothing remembered": (["check"], forget),
-        "mlnb check": (["check"], int),
-        "mlnb status": (["status"], int),
-        "mlnb run, all fresh": (["run", "many"], int),
-    }
-    for arguments, _ in commands.values():
-        seconds(arguments, folder, environment)
-    times: dict = {name: [] for name in commands}
+COMMANDS = {
+    "mlnb check, nothing remembered": (["check"], forget),
+    "mlnb check": (["check"], bool),
+    "mlnb status": (["status"], bool),
+    "mlnb run --dry-run": (["run", "many", "--dry-run"], bool),
+    "mlnb run, all fresh": (["run", "many"], bool),
+}  # name -> arguments, what is done before
+
+
+def measured(places: dict[str, tuple[Path, dict]]) -> dict[str, dict[str, Cost]]:
+    "Median cost of each command in each place, in turns, so that a busy moment falls on all of them."
+    for place in places.values():
+        for arguments, _ in COMMANDS.values():
+            cost(arguments, *place)
+    times: dict = {who: {name: [] for name in COMMANDS} for who in places}
     for _ in range(ROUNDS):
-        for name, (arguments, before) in commands.items():
-            before()
-            times[name].append(seconds(arguments, folder, environment))
-    return {name: statistics.median(values) for name, values in times.items()}
+        for name, (arguments, before) in COMMANDS.items():
+            for who, place in places.items():
+                before(place[0])
+                times[who][name].append(cost(arguments, *place))
+    return {
+        who: {name: Cost(*map(statistics.median, zip(*costs, strict=True))) for name, costs in found.items()}
+        for who, found in times.items()
+    }
 
 
-def surroundings(scratch: str) -> dict[str, str]:
+def surroundings(scratch: str, source: Path) -> dict[str, str]:
     "The environment of a command: compiled modules are kept, settings of the caller are not."
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MLNB_")}
     ours.pop("PYTHONDONTWRITEBYTECODE", None)
-    return ours | {"PYTHONPYCACHEPREFIX": f"{scratch}/compiled"}
+    return ours | {"PYTHONPATH": str(source), "PYTHONPYCACHEPREFIX": f"{scratch}/compiled"}
 
 
-def measured_once(shape: str, n: int) -> dict[str, float]:
-    "Times of each command on a pipeline of `n` stages, made for it and thrown away [s]."
+@contextmanager
+def without_flushing() -> Iterator[None]:
+    "Write a store that no power cut has to spare: twenty thousand flushes would take minutes."
+    flush, os.fsync = os.fsync, lambda handle: None
+    try:
+        yield
+    finally:
+        os.fsync = flush
+
+
+def measured_once(shape: str, n: int, sources: dict[str, Path]) -> dict[str, dict[str, Cost]]:
+    "Costs of each command on a pipeline of `n` stages, made for it and thrown away."
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "project")
         folder.mkdir()
         write_project(folder, shape, n)
-        commit_all(folder)
-        return measured(folder, surroundings(scratch))
+        with without_flushing():
+            commit_all(folder)
+        places = {}
+        for who, source in sources.items():
+            shutil.copytree(folder, Path(scratch, who))
+            places[who] = Path(scratch, who), surroundings(scratch, source)
+        return measured(places)
 
 
-def row(label: str, times: list[float], budgets: list[str]) -> str:
-    "A line of the table: a time for each size, how it grew at the end, what is allowed."
-    grew = f"{times[-1] / times[-2]:16.1f}" if len(times) > 1 else ""
-    return f"{label:40}{''.join(f'{time:10.2f}' for time in times)}{grew}  {', '.join(budgets)}"
+def exponent(small: int, large: int, costs: dict[int, Cost]) -> float:
+    "How CPU time beyond that of the smallest pipeline grows with the number of stages."
+    bare = costs[min(costs)].cpu_s
+    return math.log((costs[large].cpu_s - bare) / (costs[small].cpu_s - bare)) / math.log(large / small)
+
+
+def row(label: str, costs: dict[int, Cost], budgets: list[str]) -> str:
+    "A line of the table: wall and CPU time for each size, how it grew, memory, what is allowed."
+    sizes = sorted(costs)
+    shown = "".join(f"{costs[n].wall_s:8.2f}{costs[n].cpu_s:7.2f}" for n in sizes)
+    grew = f"{exponent(*sizes[-2:], costs):10.2f}" if len(sizes) > 2 else f"{'':10}"
+    return f"{label:48}{shown}{grew}{costs[sizes[-1]].peak_mib:8.0f}  {', '.join(budgets)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sizes", nargs="*", type=int, default=[8, 1000, 10_000], help="numbers of stages")
-    sizes = parser.parse_args().sizes
-    growth = f"{sizes[-1]:,} / {sizes[-2]:,}" if len(sizes) > 1 else ""
-    print(f"{'':40}{''.join(f'{n:>10,}' for n in sizes)}{growth:>16}  budget")
-    for shape in ("chain", "fan"):
-        found = {n: measured_once(shape, n) for n in sizes}
-        for command in found[sizes[0]]:
-            allowed = [f"{n:,}: {BUDGETS[command, n]} s" for n in sizes if (command, n) in BUDGETS]
-            print(row(f"{shape}: {command}", [found[n][command] for n in sizes], allowed), flush=True)
+    sizes = [8, 1250, 2500, 5000, 10_000]
+    parser.add_argument("sizes", nargs="*", type=int, default=sizes, help="numbers of stages")
+    parser.add_argument("--before", type=Path, help="folder of an earlier mlnb")
+    parser.add_argument("--json", action="store_true", help="print one document")
+    parser.add_argument("--shape", choices=("chain", "fan"), help="only this one")
+    given = parser.parse_args()
+    sources = {"now": Path(__file__).resolve().parents[1]}
+    sources |= {"before": given.before.absolute()} if given.before else {}
+    told: dict = {}
+    if not given.json:
+        shown = "".join(f"{n:>15,}" for n in given.sizes)
+        print(f"{'wall and CPU time [s]':48}{shown}  exponent     MiB  budget")
+    for shape in (given.shape,) if given.shape else ("chain", "fan"):
+        found = {n: measured_once(shape, n, sources) for n in given.sizes}
+        for who, command in product(sources, COMMANDS):
+            costs = {n: found[n][who][command] for n in given.sizes}
+            told[f"{shape}, {who}: {command}"] = {n: one._asdict() for n, one in costs.items()}
+            allowed = [f"{n:,}: {BUDGETS[command, n]} s" for n in given.sizes if (command, n) in BUDGETS]
+            if not given.json:
+                print(row(f"{shape}, {who}: {command}", costs, allowed), flush=True)
+    if given.json:
+        print(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,17 @@ Modules:
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
+- `mlnb.care.evidence`: What the store knows of runs that the log does not tell
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
+- `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
+- `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
+- `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
+- `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
+- `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
+- `mlnb.care.tree_heads`: What a log was, signed, for whoever keeps it elsewhere
 - `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
@@ -76,6 +83,7 @@ Modules:
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
 - `mlnb.kernel.by_hand`: What a kernel that is not mlnb's own says about the numbers that come out of it
 - `mlnb.kernel.bystanders`: Files that another process holds open, and that a stage therefore did not open
+- `mlnb.kernel.caller`: Who asks the kernel server for something, and whether he may have it
 - `mlnb.kernel.configuration`: What libraries read at import besides their code, and where they find it in a run
 - `mlnb.kernel.door`: Which notebooks papermill brings to mlnb, and what is said of the others
 - `mlnb.kernel.engine`: papermill's way to run a notebook, with mlnb's kernels and mlnb's strictness
@@ -83,9 +91,11 @@ Modules:
 - `mlnb.kernel.folder_watch`: See which files of the project are opened while a stage runs, whoever opens them
 - `mlnb.kernel.forked`: A notebook that is run by a process which was copied from another one
 - `mlnb.kernel.given_parameters`: What papermill was given for a notebook, held against what the notebook declares
+- `mlnb.kernel.group_limits`: What the control groups of a process let it have in the end
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
+- `mlnb.kernel.inherited`: What a child gets from its parent, given to a process that has another one
 - `mlnb.kernel.judgement`: How a notebook ended, from what its cells answered
 - `mlnb.kernel.launch`: All that is decided about a notebook's kernel before there is one
 - `mlnb.kernel.leases`: A spare in use belongs to whoever holds the connection, and ends with it
@@ -99,6 +109,8 @@ Modules:
 - `mlnb.kernel.papermill_options`: What becomes of each argument that papermill takes, when mlnb runs the notebook
 - `mlnb.kernel.passing_folders`: Folders in the temporary directory that do not outlive who made them
 - `mlnb.kernel.pool`: Processes that are kept ready: templates of what stages import, and spares that wait for a stage
+- `mlnb.kernel.private_channels`: A kernel of a run listens on no port, takes no frame without end, and makes no folder
+- `mlnb.kernel.private_places`: Where sockets may lie so that nobody else can reach them, or put his own in their place
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
@@ -106,6 +118,7 @@ Modules:
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
 - `mlnb.kernel.stopping`: Which kernel servers a person may end without taking anything from anybody, and the end of the others
 - `mlnb.kernel.stuck`: Processes of the kernel server that were stopped, and who waits for them
+- `mlnb.kernel.surroundings`: Where a process is and what it may do, and in what two processes differ
 - `mlnb.kernel.switchboard`: Many connections, one thread: whoever has something to say is heard, one after the other
 - `mlnb.kernel.templates`: Processes that have imported something, wait, and are copied on demand
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
@@ -125,6 +138,7 @@ Modules:
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
+- `mlnb.notebook.drafts`: Which files of a folder are stages, and which are notebooks that nobody has named yet
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
 - `mlnb.notebook.gone`: A module of the project that is not there any more, where it was, and how it comes back
@@ -176,6 +190,7 @@ Modules:
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
+- `mlnb.sharing.anchors`: Keep what the audit log was where its owner cannot change it, and ask there
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
@@ -190,6 +205,7 @@ Modules:
 - `mlnb.sources.watermark`: Read each partition once, and say so when an old one moves
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
+- `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
@@ -205,10 +221,12 @@ Modules:
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
+- `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
 - `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it
+- `mlnb.store.parquet_sizes`: What a table would take in memory, worked out from the headers of its pages.
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
 - `mlnb.store.record`: What is written down of a stage that is done
@@ -223,7 +241,9 @@ Modules:
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
+- `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
+- `mlnb.store.zip_members`: The members of a zip that nobody vouches for, or none of them.
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong

@@ -36,6 +36,7 @@ if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handle
 
 # %% ../nbs/010_cli.ipynb #ebe71ff4
 import atexit
+import gc
 from contextlib import suppress
 from importlib import import_module
 
@@ -230,6 +231,7 @@ def main() -> None:
     "Entry point of the command `mlnb`."
     be_careful()
     settle_umask()
+    gc.set_threshold(100_000, 50, 100)  # what is read stays, and circles are few: look for them seldom
     try:
         code = run_command(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being reported

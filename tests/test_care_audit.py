@@ -11,18 +11,10 @@ import sys
 
 import pytest
 
-from mlnb.care import audit as audit_module
-from mlnb.care.audit import (
-    audit,
-    audit_entry,
-    events,
-    init_audit,
-    log_path,
-    make_checkpoint,
-    new_line,
-    split_lines,
-    verify_log,
-)
+from mlnb.care import log_file
+from mlnb.care.audit import audit, events, init_audit, make_checkpoint, verify_log
+from mlnb.care.chain import audit_entry, new_line, split_lines
+from mlnb.care.log_file import log_path
 from mlnb.care.signing import sign
 from mlnb.care.violations import evidence_digests, report_violation, violation_page, violations
 from mlnb.store.digests import canonical_json, sha256
@@ -135,6 +127,21 @@ def all_edits_found(store, n_edits, seed):
 
 def test_random_edits_of_the_log_are_all_found(store):
     all_edits_found(filled(store), 300, seed=1)
+
+
+@pytest.mark.slow
+def test_eight_writers_of_a_thousand_events_each_keep_one_chain(store):
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=write_many, args=(store.root, f"w{n}", 1000)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(600)
+    assert [worker.exitcode for worker in workers] == [0] * 8
+    found = events(store)
+    assert [e["n"] for e in found] == list(range(1, 8001))
+    assert len({e["about"]["run"] for e in found}) == 8000
+    assert verify_log(store)["state"] == "ok"
 
 
 @pytest.mark.slow
@@ -315,7 +322,7 @@ def test_disk_that_takes_half_a_line_is_one_clear_error_and_the_log_goes_on(stor
         written.append(real(handle, data[:50]))
         return 50
 
-    monkeypatch.setattr(audit_module.os, "write", full)
+    monkeypatch.setattr(log_file.os, "write", full)
     with pytest.raises(StoreError, match="no room left"):
         audit(store, "run", run="r1")
     monkeypatch.undo()

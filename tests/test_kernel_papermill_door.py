@@ -68,7 +68,7 @@ def clients(monkeypatch):
     from mlnb.kernel import door
 
     seen = []
-    monkeypatch.setattr(door, "open_way", lambda: None)
+    monkeypatch.setattr(door, "open_way", lambda *_: None)
     monkeypatch.setattr(
         PapermillNotebookClient, "execute", lambda self, **told: seen.append((self, told)) or self.nb
     )

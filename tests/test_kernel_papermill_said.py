@@ -32,7 +32,7 @@ def clients(monkeypatch):
     from papermill.engines import PapermillNotebookClient
 
     seen = []
-    monkeypatch.setattr(door, "open_way", lambda: None)
+    monkeypatch.setattr(door, "open_way", lambda *_: None)
     monkeypatch.setattr(PapermillNotebookClient, "execute", lambda self, **_: seen.append(self) or self.nb)
     return seen
 

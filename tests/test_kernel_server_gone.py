@@ -14,16 +14,9 @@ import time
 import psutil
 import pytest
 
-from mlnb.kernel.link import (
-    SERVER_COMMAND,
-    Link,
-    ask,
-    can_serve,
-    connect,
-    inherited_settings,
-    server_folder,
-    start_server,
-)
+from mlnb.kernel.inherited import inherited_settings
+from mlnb.kernel.link import SERVER_COMMAND, Link, ask, can_serve, connect, start_server
+from mlnb.kernel.private_places import server_folder
 from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
 from mlnb.kernel.way import ServerWay, answers, lose, reach_server

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from test_kernel_server_gone import Running, lines_about_loss, processes_of, servers_in, until
 
-from mlnb.kernel.link import ask, can_serve, connect, inherited_settings
+from mlnb.kernel.inherited import inherited_settings
+from mlnb.kernel.link import ask, can_serve, connect
 from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
 from mlnb.kernel.way import answers

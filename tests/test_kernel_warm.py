@@ -6,21 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from mlnb.kernel.link import (
-    ask,
-    can_serve,
-    connect,
-    running_servers,
-    server_address,
-    server_folder,
-    server_identity,
-)
+from mlnb.kernel.link import ask, can_serve, connect, running_servers, server_address, server_identity
+from mlnb.kernel.private_places import server_folder
 from mlnb.kernel.server_process import remove_remains
 
 SLOW = pytest.mark.slow
@@ -461,14 +455,19 @@ def test_remains_of_a_killed_server_are_removed_by_the_next(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_others_can_enter_is_refused_and_the_run_is_cold(make_project, mlnb, tmp_path_factory):
-    tmp_path = tmp_path_factory.mktemp("rt")
-    (tmp_path / f"mlnb-{os.getuid()}").mkdir(mode=0o755)
-    (tmp_path / f"mlnb-{os.getuid()}").chmod(0o755)
+@SLOW
+def test_folder_that_others_may_write_to_stays_empty_and_the_next_place_has_the_server(make_project, mlnb):
+    places = [Path(tempfile.mkdtemp(prefix="tk-", dir="/tmp")) for _ in range(2)]
+    told = dict(zip(("XDG_RUNTIME_DIR", "TMPDIR"), map(str, places), strict=True))
+    opened, used = (place / f"mlnb-{os.getuid()}" for place in places)
+    opened.mkdir()
+    opened.chmod(0o777)
     project = make_project({"10_a.ipynb": ["from mlnb import save\nsave('x', 1)"]})
-    done = mlnb("run", "demo", cwd=project.root, XDG_RUNTIME_DIR=str(tmp_path))
-    assert (done.code, done.stderr.count("kernels start cold: ")) == (0, 1), done.stderr
-    assert list((tmp_path / f"mlnb-{os.getuid()}").iterdir()) == []
+    done = mlnb("run", "demo", cwd=project.root, **told)
+    assert (done.code, "cold" in done.stderr, list(opened.iterdir())) == (0, False, []), done.stderr
+    assert list(used.glob("*.sock")) and used.stat().st_mode & 0o777 == 0o700
+    assert mlnb("kernels", "stop", "--force", cwd=project.root, **told).code == 0
+    assert [list(place.rglob("*.sock")) for place in places] == [[], []]
 
 
 def test_identity_follows_what_the_interpreter_reads_at_its_start(monkeypatch):

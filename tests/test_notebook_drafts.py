@@ -14,8 +14,9 @@ from mlnb.flow.problems import check_of
 from mlnb.flow.selection import select
 from mlnb.history.graph import dag_of, svg_of
 from mlnb.history.status import status_of
+from mlnb.notebook.drafts import is_draft, stage_files
 from mlnb.notebook.packages import installed_packages, list_path
-from mlnb.notebook.pipeline import graph_order, is_draft, read_pipeline, require_sound, stage_files
+from mlnb.notebook.pipeline import graph_order, read_pipeline, require_sound
 from mlnb.notebook.soundness import broken_stages, sound_part
 from mlnb.notebook.stage import stage_name
 from mlnb.publish.freshness import answers_of

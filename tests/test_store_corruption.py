@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,10 @@ def world(tmp_path):
         "text": "words " * 50,
         "frames": iter([frame.iloc[:250].reset_index(drop=True), frame.iloc[250:].reset_index(drop=True)]),
     }
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "deep" / "notes.txt").write_text("notes " * 30)
+    (tmp_path / "folder" / "rows.csv").write_text("a,b\n1,2\n")
+    values |= {"file": tmp_path / "folder" / "rows.csv", "folder": tmp_path / "folder"}
     artifacts = {name: put_value(store, value) for name, value in values.items()}
     for n, (name, artifact) in enumerate(artifacts.items()):
         commit(
@@ -91,9 +96,16 @@ def write(path, data):
     path.write_bytes(data)
 
 
+def contents_of(value):
+    "A value as text; of files, what is in them."
+    if not isinstance(value, Path):
+        return str(value)
+    return str({str(p.relative_to(value)): p.read_bytes() for p in [value, *value.rglob("*")] if p.is_file()})
+
+
 def read_all(store, artifacts, files):
     "Everything that can be read of the damaged artifact, as text; raises `IntegrityError`."
-    return {name: str(get_value(store, artifact, files)) for name, artifact in artifacts.items()}
+    return {name: contents_of(get_value(store, artifact, files)) for name, artifact in artifacts.items()}
 
 
 def damage_of_one(world, chooser, whole):
@@ -136,7 +148,7 @@ def damage_of_one(world, chooser, whole):
     if path in objects:
         for name, artifact in artifacts.items():
             try:
-                said = str(get_value(store, artifact, files))
+                said = contents_of(get_value(store, artifact, files))
             except IntegrityError:
                 continue
             assert said == whole[name], (kind, path, name)

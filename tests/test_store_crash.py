@@ -13,7 +13,7 @@ from plain_records import commit, write_run
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
 from mlnb.store import crash_points
-from mlnb.store.artifacts import put_value
+from mlnb.store.artifacts import artifact_of, get_value, put_value
 from mlnb.store.crash_points import POINTS, STEPS
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
@@ -246,6 +246,45 @@ def test_steps_killed_at_every_visit_of_every_crash_point_keep_the_promise(
         assert crash_steps(tmp_path / f"{round_}", whole, f"{point}:{visit}"), visit
 
 
+# a folder is put and given back in batches
+
+
+def put_a_folder(root):
+    "Keep a folder of 200 files in a store: more than a batch holds, some of them equal."
+    folder, store = root.parent / "folder", open_store(root)
+    folder.mkdir(exist_ok=True)
+    for n in range(200):
+        (folder / f"{n}").write_text(f"{n % 190}")
+    return put_value(store, folder).as_dict()
+
+
+@pytest.mark.parametrize("visit", [1, 150])
+@pytest.mark.parametrize("step", STEPS)
+def test_folder_killed_at_a_crash_point_while_it_is_put_leaves_whole_objects(tmp_path, step, visit):
+    root = tmp_path / "store"
+    code, said = in_child(lambda: put_a_folder(root), f"object.{step}:{visit}")
+    assert code == -9, said
+    store = open_store(root)
+    assert verify_store(store, set_aside=False)["damaged"] == []
+    code, described = in_child(lambda: put_a_folder(root))
+    assert code == 0, described
+    for _ in range(2):
+        in_child(lambda: collect(store, dry_run=False))
+    assert verify_store(store, set_aside=False)["temporaries"] == []
+
+
+@pytest.mark.parametrize("step", ["begun", "half", "written", "flushed", "named", "kept"])
+def test_folder_killed_while_it_is_given_back_is_given_back_whole_the_next_time(tmp_path, step):
+    store = open_store(tmp_path / "store")
+    described = artifact_of(put_a_folder(store.root))
+    forget_pins()
+    code, _ = in_child(lambda: str(get_value(store, described, tmp_path / "files")), f"file.{step}:130")
+    assert code == -9
+    back = get_value(store, described, tmp_path / "files")
+    found = {path.name: path.read_text() for path in back.iterdir() if not path.name.startswith(".tmp-")}
+    assert found == {f"{n}": f"{n % 190}" for n in range(200)}
+
+
 # collecting, setting aside and migrating are killed too
 
 
@@ -294,4 +333,6 @@ def test_points_are_all_passed_by_some_test():
         "gc.looked",
         "gc.emptied",
         "quarantine.moved",
+        "audit.closed",
+        "audit.exchanged",
     }

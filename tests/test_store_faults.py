@@ -287,6 +287,49 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
     assert find_record(store, "demo", "rows", "0" * 64)  # the last state: everything was flushed
 
 
+def commit_of_a_folder(root):
+    "What a run does that saves a folder of small files, two of them equal, and then a record of it."
+    folder, store = root.parent / "folder", open_store(root)
+    (folder / "deep").mkdir(parents=True)
+    for n, name in enumerate(("a", "b", "deep/c", "deep/d")):
+        (folder / name).write_text(f"content {min(n, 2)}")
+    output = put_value(store, folder)
+    record = {"key": "0" * 64, "parts": {}, "pipeline": "demo", "stage": "rows", "run": RUN, "inputs": {}}
+    record |= {"outputs": {"rows": output.as_dict()}, "metrics": {}, "notebook": output.digest}
+    commit(store, record)
+    return output
+
+
+def test_power_cut_at_any_operation_of_a_folder_leaves_whole_objects_and_no_record_before_them(
+    tmp_path, monkeypatch
+):
+    original, recorder = tmp_path / "original" / "store", Recorder(tmp_path / "original" / "store")
+    original.parent.mkdir()
+    with monkeypatch.context() as patch:
+        recorder.install(patch)
+        output = commit_of_a_folder(original)
+    forget_pins()
+    n_whole, chooser = 0, random.Random(0)
+    every = [*states(recorder.operations, 4, chooser)]
+    for n, (end, undone, lose) in enumerate([*every[:: max(1, len(every) // 120)], every[-1]]):
+        root = tmp_path / f"state-{n}"
+        build(root, original, recorder.operations[:end], undone, lose)
+        if not (root / "format").exists():
+            continue
+        store = open_store(root)
+        assert verify_store(store, set_aside=False)["damaged"] == [], end
+        if find_record(store, "demo", "rows", "0" * 64):
+            back = get_value(store, output, tmp_path / f"files-{n}")
+            assert {p.name: p.read_text() for p in back.rglob("*") if p.is_file()} == {
+                "a": "content 0",
+                "b": "content 1",
+                "c": "content 2",
+                "d": "content 2",
+            }
+            n_whole += 1
+    assert n_whole >= 1
+
+
 def test_power_cut_checker_finds_a_commit_that_flushes_nothing(tmp_path, monkeypatch):
     "The checker itself: without flushing, some state must show a broken promise."
     original = tmp_path / "original" / "store"

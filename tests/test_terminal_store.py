@@ -560,7 +560,8 @@ def test_audit_verify_names_the_changed_entry_and_a_checkpoint_finds_a_shorter_l
     (log.parent / "head.json").unlink()
     for path in (log.parent / "checkpoints").glob("*"):
         path.unlink()
-    assert ask("audit", "verify")["entries"] == 1
+    found = ask("audit", "verify", code=5)
+    assert (found["entries"], found["first_bad"], found["untold"]["runs"]) == (1, None, 1)
     assert ask("audit", "verify", "--checkpoint", f"{tmp_path}/kept.json", code=5)["first_bad"] == 2
 
 

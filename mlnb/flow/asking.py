@@ -35,6 +35,8 @@ def sources_needed(
     selection: Selection,  # stages that were asked for, and their needs
 ) -> dict[str, list[str]]:  # names as the stages write them, by source
     "The sources that the stages of a run load."
+    if not plan.project.sources:
+        return {}
     loads = [w for unit in scope_units(plan, selection) for w in plan.steps[unit].stage.loads]
     outside, found = outside_names(plan), {}
     for written in dict.fromkeys(w for w in loads if w in outside):
@@ -169,9 +171,9 @@ def sources_loaded(
     found: dict[str, list[str]] = {}
     for pipeline in pipelines:
         for stage in pipeline.stages.values():
-            names = {parse_name(w)._replace(ref=None) for w in stage.loads}
-            own = {n.name for n in names if n.pipeline in (None, pipeline.name)} - {*pipeline.savers}
-            for name in sorted(own & project.sources.keys()):
+            names = map(parse_name, stage.loads)
+            own = {n.name for n in names if n.pipeline in (None, pipeline.name)} & project.sources.keys()
+            for name in sorted(name for name in own if name not in pipeline.savers):
                 found.setdefault(name, []).append(f"{pipeline.name}/{stage.name}")
     return found
 

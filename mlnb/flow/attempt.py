@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from .session import CONTEXT_VARIABLE, read_journal
 from .steps import Plan, Step
@@ -98,6 +98,7 @@ def stage_context(
         "profile": plan.profile,
         "files": str(folder / "files"),
         "trusted_types": list(plan.project.trusted_types),
+        "limits": asdict(plan.store.limits),
         "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
         "sources": {n: [list(p) for p in parts] for n, parts in step.sources.items()},
         "outputs": list(step.stage.saves),

@@ -25,7 +25,7 @@ from .freshness import locations_of, without_made
 from .observed import keep_place
 from .parameter_values import command_again
 from .plan import plan_stage
-from .run_document import Run, second_result, show_record, stage_error
+from .run_document import Run, failure_of, second_result, show_record, stage_error
 from .selection import is_forced
 from .steps import Plan, Step
 from ..notebook.each import file_stem, unit_name
@@ -386,8 +386,7 @@ def _ending_without_parts(run: Run, step: Step) -> dict[str, Any]:
     if step.is_empty:
         return {"state": "cached", "why": ()} if step.name in run.was_fresh else {"state": "committed"}
     if step.fault:
-        error = stage_error(type(step.fault).__name__, str(step.fault))
-        return {"state": "failed", "kind": "user_error", "error": error}
+        return {"state": "failed"} | failure_of(step.fault)
     error = stage_error("IntegrityError", f"the list `{step.stage.each.artifact}` is damaged")
     return {"state": "failed", "kind": "infra", "error": error}
 

@@ -190,21 +190,28 @@ def packages_brought(
     return brought.union(*(codec_packages(codec) for codec in written))
 
 # %% ../../nbs/flow/130_freshness.ipynb #a61eb6f2
-def _give_key(plan: Plan, step: Step) -> None:
+def _completed(plan: Plan, found: Dependencies, brought: set[str], known: dict) -> Dependencies:
+    "What is behind a stage and its values, worked out once for all stages with the same."
+    place = ("completed", id(found), frozenset(brought))
+    if place not in known:
+        known[place] = found, completed(found, plan.packages, brought, plan.edits, plan.startup)
+    return known[place][1]
+
+
+def _give_key(plan: Plan, step: Step, known: dict) -> None:
     "Work out the planned key of a step, and look for its record."
-    brought = packages_brought(plan, step)
-    step.found = completed(step.found, plan.packages, brought, plan.edits, plan.startup)
+    step.found = _completed(plan, step.found, packages_brought(plan, step), known)
     step.parts = key_parts(step.stage, plan.values, step.inputs, step.sources, step.found, step.each)
     step.key = digest_of(step.parts)
     step.record = find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
 
 
-def _look_back(plan: Plan, step: Step, history: list[Record]) -> None:
+def _look_back(plan: Plan, step: Step, history: list[Record], known: dict[str, Any]) -> None:
     "Look for a record that what the stage made or observed stands in the way of."
     found = without_made(step.found, _made_by_stage(plan, history))
     if found is not step.found:
         step.found = found
-        _give_key(plan, step)
+        _give_key(plan, step, known)
     if step.record is None:
         step.record = record_that_holds(plan, step, history)
     if step.record and OBSERVED in step.record.parts:
@@ -214,15 +221,15 @@ def _look_back(plan: Plan, step: Step, history: list[Record]) -> None:
 def decide(
     plan: Plan,  # whose store has the records
     step: Step,  # with inputs, sources, modules and packages
-    known: dict[str, Any],  # records of fan-outs read a moment ago; added to
+    known: dict[str, Any],  # what was found a moment ago; added to
 ) -> None:
     "Give a step its key, and its record or the reasons why it has none."
-    _give_key(plan, step)
+    _give_key(plan, step, known)
     step.state, step.was_run, step.why = "cached", True, []
     if step.record is not None:
         return
     history = history_of(plan, step, known)
-    _look_back(plan, step, history)
+    _look_back(plan, step, history, known)
     if step.record is None:
         step.state, step.was_run = "stale", bool(history)
         step.why = stale_reasons(plan, step, history)

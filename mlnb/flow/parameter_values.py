@@ -212,10 +212,16 @@ def _checked(p: Parameter, values: Mapping[str, Any]) -> Any:
     return p.default if checked == p.default and type(checked) is not bool else checked
 
 
+def _declared_ways(pipeline: Pipeline) -> list[Parameter]:
+    "Parameters of all stages, each way of declaring one once."
+    declared = (p for stage in pipeline.stages.values() for p in stage.parameters)
+    return list({(p.name, p.type, p.low, p.high, repr(p.default)): p for p in declared}.values())
+
+
 def _check_each(pipeline: Pipeline, values: dict[str, Any], origins: Mapping[str, str]) -> list[Problem]:
     "Put checked values in the place of given ones; what does not fit becomes a problem."
     problems = []
-    for p in (p for stage in pipeline.stages.values() for p in stage.parameters):
+    for p in _declared_ways(pipeline):
         try:
             values[p.name] = _checked(p, values)
         except UsageError as error:

@@ -23,7 +23,7 @@ from .key import parameter_parts, reason
 from .meaning import find_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
 from .steps import Plan, Step, own_unit
-from ..notebook.each import check_values, unit_name
+from ..notebook.each import check_values, require_few, unit_name
 from ..notebook.installed_files import startup_files
 from ..notebook.packages import installed_packages
 from ..notebook.pipeline import Concern, Pipeline, read_pipeline
@@ -151,7 +151,8 @@ def found_behind(
     known: dict[str, Any],  # found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
-    place = (stage.path.parent, tuple(stage.imports), repr(stage.reach))
+    reach = (stage.tools, stage.scripts, stage.writes, stage.search_first, stage.search_last)
+    place = (stage.path.parent, tuple(stage.imports), *reach, stage.is_path_computed)
     if place not in known:
         known[place] = dependencies_of(stage, plan.project.root, plan.packages)
     return known[place]
@@ -162,11 +163,21 @@ def made_for(
     step: Step,  # the one that loads
     saver: str,  # stage of the same pipeline
     artifact: str,  # what it saves
+    known: dict[str, Any] | None = None,  # parts put together a moment ago; added to
 ) -> Artifact | Parts | None:  # None while it is not made
     "What a step gets for a name of its own pipeline."
     stage, own = plan.pipeline.stages[saver], own_unit(plan, step, saver)
     if own or stage.each is None:
         return plan.steps[own or saver].output(artifact)
+    place, known = ("parts", saver, artifact), {} if known is None else known
+    if place not in known:
+        known[place] = _all_parts(plan, saver, artifact)
+    return known[place]
+
+
+def _all_parts(plan: Plan, saver: str, artifact: str) -> Parts | None:
+    "What a fan-out saved under a name; None while some of it is not made."
+    stage = plan.pipeline.stages[saver]
     steps = [s for s in map(plan.steps.get, plan.units[saver]) if not s.is_empty]
     made = tuple(one for one in (s.output(artifact) for s in steps) if one)
     if len(made) < len(steps):
@@ -179,6 +190,7 @@ def give_input(
     plan: Plan,  # with sources, outside and steps
     step: Step,  # its `inputs` or `sources` grow by one
     written: str,  # name as the stage writes it
+    known: dict[str, Any] | None = None,  # parts put together a moment ago; added to
 ) -> dict[str, Any] | None:  # a reason to wait; None when it is there
     "Give a step what one of its names means; the reason why it waits, when that is not there."
     if written in plan.sources:
@@ -190,7 +202,7 @@ def give_input(
         return reason("input", said, written)
     artifact = parse_name(written).name
     saver = plan.pipeline.savers.get(artifact, "")
-    made = plan.outside.get(written) or made_for(plan, step, saver, artifact)
+    made = plan.outside.get(written) or made_for(plan, step, saver, artifact, known)
     if made is None:
         return reason("input", f"input `{written}` is to be made by {saver}", written)
     step.inputs[written] = made
@@ -206,7 +218,7 @@ def plan_step(
     known = {} if known is None else known
     stage, each = plan.parts.get(name, (name, None))
     step = plan.steps[name] = Step(plan.pipeline.stages[stage], each)
-    given = [give_input(plan, step, written) for written in step.stage.loads]
+    given = [give_input(plan, step, written, known) for written in step.stage.loads]
     step.found = found_behind(plan, step.stage, known)
     narrow_sources(plan, step)
     missing = [why for why in given if why]
@@ -229,10 +241,11 @@ def _saved_values(
         message = f"`{artifact}` is kept as {found.codec}, not as a list"
         raise UsageError(message, "save a list of plain values")
     try:
-        return check(decode("json", get(plan.store, found.digest)))
+        values = decode("json", get(plan.store, found.digest))
     except IntegrityError:
         plan_step(plan, saver.name)
         return None
+    return check(values)
 
 
 def values_of(
@@ -244,7 +257,9 @@ def values_of(
     check = partial(check_values, each_parameter(stage), others=others)
     if stage.each.values is not None:
         return check(stage.each.values)
-    return _saved_values(plan, stage.each.artifact, check)
+    values = _saved_values(plan, stage.each.artifact, check)
+    require_few(stage.each.parameter, len(values or ()), plan.project.most_values)
+    return values
 
 # %% ../../nbs/flow/140_plan.ipynb #bef8058b
 def step_without_parts(
@@ -286,6 +301,7 @@ def _plan_parts(plan: Plan, stage: Stage, known: dict[str, Any] | None) -> None:
     parts = {unit_name(stage.name, each): (stage.name, each) for each in eaches}
     plan.parts |= parts
     plan.units[stage.name] = tuple(parts) or (stage.name,)
+    known = {} if known is None else known  # one state of the world for all parts
     if not parts:
         plan.steps[stage.name] = step_without_parts(plan, stage, values, fault)
     for unit in parts:

@@ -11,7 +11,7 @@ __all__ = ['profile_problems', 'variable_problems', 'module_problems', 'check_of
 # %% ../../nbs/flow/020_problems.ipynb #6efbade8
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ def variable_problems(
     from mlnb.kernel.configuration import PRIVATE_PLACES
     from mlnb.kernel.process import FIXED, PASSED_ON, THREAD_VARIABLES
 
+    given = {*FIXED, *PASSED_ON, *THREAD_VARIABLES, *PRIVATE_PLACES}
     for stage in pipeline.stages.values():
-        yield from undeclared_variables(stage, {*FIXED, *PASSED_ON, *THREAD_VARIABLES, *PRIVATE_PLACES})
+        yield from undeclared_variables(stage, given)
 
 # %% ../../nbs/flow/020_problems.ipynb #0a85ecdd
-def _own_modules(imports: list[str], folders: list[Path]) -> set[Path]:
+def _own_modules(imports: tuple[str, ...], folders: tuple[Path, ...]) -> set[Path]:
     "Files of the project's own modules that imports lead to."
     files, seen, waiting = set(), set(), list(imports)
     while waiting:
@@ -79,8 +80,8 @@ def module_problems(
     root: Path,  # folder of the project
 ) -> Iterator[Problem]:  # one for each module
     "Own modules that stages import and that are no Python."
-    stages = pipeline.stages.values()
-    files = {path for stage in stages for path in _own_modules(list(stage.imports), stage.folders(root))}
+    asked = {(tuple(stage.imports), tuple(stage.folders(root))) for stage in pipeline.stages.values()}
+    files = {path for imports, folders in asked for path in _own_modules(imports, folders)}
     for path in sorted(path for path in files if path.suffix == ".py"):
         wrong = _why_no_module(path)
         if wrong:
@@ -93,11 +94,12 @@ def check_of(
     project: Project,  # settings and sources to look at
     names: list[str],  # pipelines to look at
     profile: str = DEFAULT_PROFILE,  # under which sources are looked at
+    read: Callable[[Project, str], Pipeline] = read_pipeline,  # one that may remember
 ) -> dict[str, Any]:  # {"problems": [...]}, errors first
     "All problems of notebooks, graphs, profiles and sources; no kernel is started."
     problems: list[Problem] = source_warnings(project, profile)
     for name in names:
-        pipeline = read_pipeline(project, name)
+        pipeline = read(project, name)
         problems += [*pipeline.problems, *profile_problems(project, pipeline), *variable_problems(pipeline)]
         problems += module_problems(pipeline, project.root)
     ordered = sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")

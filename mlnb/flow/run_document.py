@@ -7,8 +7,8 @@ It begins with what the plan said and is filled in as things happen, so that at 
 
 # %% auto #0
 __all__ = ['PRECEDENCE', 'CODE_OF_ERROR', 'CODE_OF_KIND', 'ONE_BY_ONE', 'entry_of', 'entry_unit', 'show_record', 'stage_error',
-           'new_document', 'gravest', 'second_result', 'failure_code', 'exit_code_of', 'RunSettings', 'tell_nobody',
-           'Run']
+           'failure_of', 'new_document', 'gravest', 'second_result', 'failure_code', 'exit_code_of', 'RunSettings',
+           'tell_nobody', 'Run']
 
 # %% ../../nbs/flow/280_run_document.ipynb #270a51ff
 import sys
@@ -72,6 +72,13 @@ def stage_error(
     "An error as a run's document says it."
     where = place or StageFailure()
     return StageFailure(where.cell, where.cell_id, ename, evalue)
+
+
+def failure_of(
+    fault: Exception,  # of the values of a fan-out
+) -> dict[str, Any]:  # `kind` and `error` of its entry
+    "What a document says of a stage that cannot be run for its values."
+    return {"kind": "user_error", "error": stage_error(type(fault).__name__, str(fault))}
 
 # %% ../../nbs/flow/280_run_document.ipynb #eb2ee7be
 def new_document(

@@ -76,8 +76,8 @@ def stage_meant(
     "The stage that a word on the command line is about."
     if word in pipeline.stages:
         return word
-    is_part = word.endswith("]")
-    return next((name for name in pipeline.stages if is_part and word.startswith(f"{name}[")), None)
+    name, bracket, _ = word.partition("[")
+    return name if bracket and word.endswith("]") and name in pipeline.stages else None
 
 # %% ../../nbs/flow/250_selection.ipynb #62e18e0a
 def no_stage_mend(
@@ -140,7 +140,7 @@ def named_units(
     "The steps that a word means."
     stage = stage_meant(plan.pipeline, word)
     units = plan.units[stage]
-    if word == stage or word in units:
+    if word == stage or word in plan.parts:
         return list(units) if word == stage else [word]
     if plan.steps[units[0]].is_open:
         return [stage]
@@ -150,6 +150,15 @@ def named_units(
     raise UsageError(f"{stage} has no part `{word}`", did_you_mean(word, known))
 
 # %% ../../nbs/flow/250_selection.ipynb #52396bd2
+def _units_behind(plan: Plan, word: str) -> set[str]:
+    "The steps that a word means, and all that need them."
+    behind = set(named_units(plan, word))
+    for unit in units_of(plan, plan.pipeline.order):
+        if not behind.isdisjoint(unit_needs(plan, unit)):
+            behind.add(unit)
+    return behind
+
+
 def asked_units(
     plan: Plan,  # with its steps
     selection: Selection,  # stages or parts of its pipeline
@@ -161,10 +170,7 @@ def asked_units(
     named = {unit for word in selection.named for unit in named_units(plan, word)}
     if selection.start is None:
         return [unit for unit in units if unit in named]
-    first = set(named_units(plan, selection.start))
-    needs = partial(unit_needs, plan)
-    ends = named or units
-    found = {unit for unit in reached(ends, needs) if first & reached([unit], needs)}
+    found = reached(named or units, partial(unit_needs, plan)) & _units_behind(plan, selection.start)
     found = _between(plan.pipeline, selection.start, selection.named, found)
     return [unit for unit in units if unit in found]
 
@@ -188,6 +194,9 @@ def is_forced(
     unit: str,  # name of a step
 ) -> bool:
     "Whether a step is to be run even when it is fresh."
-    if plan.steps[unit].stage.name not in selection.forced:
-        return False
-    return not selection.has_parts or unit in asked_units(plan, selection)
+    stage = plan.steps[unit].stage.name
+    if stage not in selection.forced or not selection.has_parts:
+        return stage in selection.forced
+    if selection.start is None:
+        return any(word == stage or unit in named_units(plan, word) for word in selection.named)
+    return unit in asked_units(plan, selection)

@@ -36,6 +36,7 @@ from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name, refuse_no_text
 from ..store.objects import Store, open_store
+from ..store.value_limits import ValueLimits
 
 # %% ../../nbs/flow/170_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -71,7 +72,7 @@ def session_of_run(
     given = json.loads(path.read_bytes())
     below = open_store(given["below"], create=False) if given.get("below") else None
     return Session(
-        open_store(given["store"], given["group"], below),
+        open_store(given["store"], given["group"], below, limits=ValueLimits(**given.get("limits", {}))),
         Path(given["root"]),
         given["pipeline"],
         Path(given["files"]),

@@ -158,8 +158,9 @@ def undeclared_uses(
     "What stages used when they last ran, and do not declare."
     for stage in stages:
         record = _last_record(store, stage)
-        if record is None:
+        observed = record.parts.get(OBSERVED) if record else None
+        if record is None or not observed:
             continue
-        others = not_of_stage(record.parts.get(OBSERVED, {}), made_before(store, stage), root)
+        others = not_of_stage(observed, made_before(store, stage), root)
         for one in use_sentences(others, unsure=record.observed.unsure):
             yield Problem(one.rule, f"{stage.name} {one.said}", one.mend, stage.file, level="warning")

@@ -23,7 +23,7 @@ from ..flow.overlay import names_by_hand, saved_by_hand
 from ..flow.selection import no_stage_mend, stage_meant
 from ..flow.steps import Plan, Step
 from ..notebook.each import unit_name
-from ..notebook.pipeline import read_pipeline
+from ..notebook.pipeline import reached, read_pipeline
 from ..notebook.soundness import as_read, problem_documents
 from ..store.errors import MlnbError, UsageError
 from ..store.objects import Store
@@ -211,11 +211,12 @@ def _tried_values(plan: Plan) -> dict[str, dict]:
     "The values that each stage and all that it needs would have, by stage; empty for those of the profile."
     if not is_tried(v.origin for v in plan.values.values()):
         return {}
-    needed = {stage: as_read(plan.pipeline).with_needs([stage]) for stage in as_read(plan.pipeline).order}
-    return {
-        stage: {name: v.value for name, v in plan.values.items() if not needs.isdisjoint(v.stages)}
-        for stage, needs in needed.items()
-    }
+    whole = as_read(plan.pipeline)
+    tried: dict[str, dict] = {stage: {} for stage in whole.order}
+    for name, v in plan.values.items():
+        for stage in reached(v.stages, whole.behind):
+            tried[stage][name] = v.value
+    return tried
 
 
 def tell_outcomes(

@@ -22,15 +22,18 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
+from ..store.disk import make_folder
+from ..store.errors import StoreError
+
 # %% ../../nbs/kernel/110_configuration.ipynb #de00faa4
 def is_own(
     folder: Path,  # made when it is not there
 ) -> bool:  # False too when it cannot be made
     "Whether a folder is this user's, and closed to the writing of anybody else."
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, lasts=False)
         about = folder.lstat()
-    except OSError:
+    except (OSError, StoreError):
         return False
     if not hasattr(os, "getuid"):
         return stat.S_ISDIR(about.st_mode)

@@ -12,6 +12,7 @@ __all__ = ['ACCEPTED_KERNELS', 'Call', 'papermill_call', 'notebook_file', 'why_u
 # %% ../../nbs/kernel/230_door.ipynb #1cd286e7
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 from .configuration import importable_ahead
 from .given_parameters import check_parameters, check_plain, values_given, why_not_plain
 from .launch import Launch, launch_of_notebook
-from .way import open_way
+from .way import ServerWay, open_way
 from ..notebook.imports import module_files
 from mlnb.notebook.kernel_name import (
     installed_elsewhere,
@@ -189,6 +190,14 @@ def work_in(
     return replace(launch, folder=folder, modules=importable_ahead(modules, folder), environment=environment)
 
 # %% ../../nbs/kernel/230_door.ipynb #6abd05e3
+def _told_way(managed: Any) -> ServerWay | None:
+    "The way to the kernel server, which says once when kernels start cold."
+    way = open_way(partial(tell, managed))
+    if way is not None:
+        way.tell = partial(tell, managed)
+    return way
+
+
 def launch_by_hand(
     managed: Any,  # a `NotebookExecutionManager` of papermill's
     given: Any,  # what papermill read: an address, a text, an object
@@ -206,7 +215,7 @@ def launch_by_hand(
     if kernel_name == said_kernel(managed.nb.metadata):
         check_said_kernel(file, managed.nb.metadata)
     check_parameters(managed.nb)
-    launch = launch_of_notebook(file, open_way(), values_given(managed.nb))
+    launch = launch_of_notebook(file, _told_way(managed), values_given(managed.nb))
     if launch is None:
         raise UsageError(f"{file.name} was changed while papermill read it", "run it again")
     replaced = replacement_line(kernel_name, managed.nb.metadata)

@@ -11,7 +11,6 @@ __all__ = ['NO_REPLY', 'ENGINE', 'save_seldom', 'Reply', 'reply_of', 'errors_in'
            'run_managed', 'run_for_caller', 'engine_class', 'Engine']
 
 # %% ../../nbs/kernel/250_engine.ipynb #8d29b07a
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -191,7 +190,7 @@ def run_for_caller(
     launch = launch if folder is None else work_in(launch, folder)
     launch = replace(launch, server=None) if settings.get("extra_arguments") else launch
 
-    tidy_folders(os.environ.get("XDG_RUNTIME_DIR"))
+    tidy_folders()
     files = passing_folder("mlnb-files-")
     launch.environment["MLNB_FILES"] = str(files)
 

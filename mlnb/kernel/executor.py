@@ -8,7 +8,7 @@ server. The executor ends as soon as the command that asked for it is gone, and 
 
 # %% auto #0
 __all__ = ['BEGIN_S', 'STOPPED_S', 'Raised', 'call_papermill', 'warm_up', 'end_with_command', 'serve_execution', 'RemoteKernel',
-           'next_event', 'ask_executor']
+           'next_event', 'NotAdmittedError', 'ask_executor']
 
 # %% ../../nbs/kernel/260_executor.ipynb #3b793464
 import os
@@ -22,6 +22,7 @@ from typing import Any
 
 from .engine import Reply
 from .import_guard import without
+from .inherited import said_of_itself
 from .launch import Launch
 from .limits import is_stopped
 from .link import Link
@@ -133,6 +134,7 @@ def _execution_request(notebook: Path, out: Path, parameters: dict[str, Any], la
         "modules": launch.modules,
         "server": str(launch.server),
         "caps": [str(launch.caps.folder), launch.caps.stem],
+        "settings": said_of_itself(),
     }
 
 
@@ -239,6 +241,10 @@ def next_event(
 Raised = tuple[str, str]  # class and text of what papermill raised
 
 
+class NotAdmittedError(Exception):
+    "The kernel server has nothing for this command; the text says why."
+
+
 def _hear_cell(event: dict, launch: Launch, tell: Callable[[str], None]) -> None:
     "Pass on that a cell begins; that the kernel was started cold is said once."
     kernel = launch.started[-1]
@@ -261,6 +267,8 @@ def _follow_execution(link: Link, launch: Launch, tell: Callable[[str], None]) -
         if "executor" in event:
             launch.started[-1].executor = event["executor"]
             continue
+        if "cold" in event:
+            raise NotAdmittedError(event["cold"])
         if "raised" in event:
             launch.caps.files += [Path(path) for path in event["files"]]
             launch.replies += [Reply(*reply) for reply in event["replies"]]
@@ -285,6 +293,9 @@ def ask_executor(
         link.send(_execution_request(notebook, out, parameters, launch))
         link.socket.settimeout(0.5)
         return _follow_execution(link, launch, tell)
+    except NotAdmittedError as refusal:
+        way.shut(str(refusal), tell)
+        raise ServerLostError(str(refusal), "the stage is run without it") from refusal
     except (OSError, ValueError) as error:
         link.close()
         lose(way, tell, n_left)

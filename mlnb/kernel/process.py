@@ -10,8 +10,7 @@ folder, not over TCP, and when the stage is over everything it started is ended 
 __all__ = ['PASSED_ON', 'FIXED', 'THREAD_VARIABLES', 'TABLE_READER', 'KERNEL_COMMAND', 'kernel_environment', 'seed_of',
            'stage_path', 'place_stage', 'adopt_orphans', 'end_with_parent', 'stop', 'seed_first_cell',
            'import_before_first_cell', 'NotImportedError', 'stand_in_for_verbs', 'make_app', 'enter_stage',
-           'leave_terminal', 'keep_to_notebook', 'run_kernel', 'kernel_argv', 'first_short', 'socket_folder',
-           'end_group', 'pid_of']
+           'leave_terminal', 'keep_to_notebook', 'run_kernel', 'kernel_argv', 'end_group', 'pid_of']
 
 # %% ../../nbs/kernel/150_process.ipynb #246651d2
 import builtins
@@ -21,7 +20,6 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -36,7 +34,7 @@ from .configuration import is_sent_away, leave_out_system, private_configuration
 from .import_guard import guard_imports
 from .limits import end_processes, family
 from .output_caps import lose_nothing
-from .passing_folders import passing_folder
+from .private_channels import leave_out_debugger, private_app
 from .values_by_hand import BY_HAND, watch_values
 from ..notebook.bindings import STAGE_NAMES
 from ..store.user_lines import rendered_error
@@ -220,11 +218,9 @@ def make_app(
 ) -> Any:  # an ipykernel application that listens
     "An ipykernel in this process, which does not answer yet."
     adopt_orphans()
-    from ipykernel.kernelapp import IPKernelApp
-
     if is_sent_away():
         leave_out_system()
-    app = IPKernelApp.instance()
+    app = private_app().instance()
     app.initialize(arguments)
     lose_nothing(app)
     answer_when_cancelled(app.kernel)
@@ -244,6 +240,7 @@ def enter_stage(
     context = os.environ.get("MLNB_STAGE")
     if root is not None and BY_HAND not in os.environ:
         shell.automagic = False
+        leave_out_debugger()
         if context is not None:
             from mlnb.kernel.observation import observe
 
@@ -302,21 +299,6 @@ def kernel_argv(
 ) -> list[str]:
     "What `sys.argv` is in a kernel."
     return ["-c", *(part.format(connection_file=file) for part in KERNEL_COMMAND[3:])]
-
-# %% ../../nbs/kernel/150_process.ipynb #40b5b99c
-def first_short(
-    places: Iterable[str | None],  # folders, in order; None = there is none
-    limit: int,  # longest path that will do [characters]
-) -> str | None:  # None when none will do
-    "The first folder that may be written to and has a short path."
-    found = (place for place in places if place and os.access(place, os.W_OK) and len(place) < limit)
-    return next(found, None)
-
-# %% ../../nbs/kernel/150_process.ipynb #b3c6d1f2
-def socket_folder() -> Path:  # with a short path, mode 0700
-    "A private folder for the sockets of one kernel."
-    place = first_short((os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()), 60) or "/tmp"
-    return passing_folder("mlnb-", place)
 
 # %% ../../nbs/kernel/150_process.ipynb #3ff32b8a
 def end_group(

@@ -30,10 +30,12 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
 from .configuration import ipython_folders, own_configuration
+from .inherited import inherited_settings
 from .launch import Launch, launch_of_notebook, split_environment
 from .limits import end_processes, family
-from .link import Link, inherited_settings
-from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of, socket_folder
+from .link import Link
+from .passing_folders import socket_folder, tidy_once
+from .process import KERNEL_COMMAND, end_group, kernel_environment, pid_of
 from .values_by_hand import BY_HAND
 from .way import LOOK_S, WHAT_GONE, WHAT_MUTE, answers, open_way, reach_server, way_to
 from ..store.errors import UsageError
@@ -140,6 +142,7 @@ class WarmProvisioner(LocalProvisioner):
             if isinstance(found, Lease):
                 return self.hold(found)
             self.notice = found
+            way_to(launch.server).say(f"the kernel is started cold: {found}", lambda line: None)
         if launch is not None:
             kwargs |= {"env": launch.environment, "cwd": str(launch.folder)}
         return await super().launch_kernel(cmd, **kwargs)
@@ -385,3 +388,5 @@ def kernel(
             end_group(pid_of(manager))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if launch.server is None:
+            tidy_once()

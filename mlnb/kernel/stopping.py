@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 from .limits import end_processes, family
-from .link import ask, can_serve, connect, peer_process, server_folder
+from .link import ask, can_serve, connect, peer_process
+from .private_places import server_folder
 from .way import ANSWER_S
 
 # %% ../../nbs/kernel/360_stopping.ipynb #974a6530

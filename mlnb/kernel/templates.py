@@ -40,7 +40,8 @@ from mlnb.kernel.import_traces import (
     module_files_here,
     observed_import,
 )
-from .link import Link, apply_settings, peer_process
+from .inherited import apply_settings
+from .link import Link, peer_process
 from .loaded import INVENTORY, note_kernel
 from .process import end_with_parent, enter_stage, kernel_argv, make_app, place_stage
 
@@ -265,6 +266,11 @@ def _become_executor(_: Heritage, link: Link, command: Link) -> None:
     if order is None:
         return
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        apply_settings(order["settings"])
+    except PermissionError as error:
+        command.send({"cold": str(error)})
+        return
     serve_execution(command, order)
 
 # %% ../../nbs/kernel/280_templates.ipynb #224b23ea

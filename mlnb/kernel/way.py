@@ -55,6 +55,12 @@ class ServerWay(Struct, eq=False):
         self.why, self.n_left = why, 0
         self.say(f"{why}: kernels of this run start cold from now on", tell)
 
+    def shut(self, why: str, tell: Tell) -> None:
+        "Close it, unless another thread has done so."
+        with self.lock:
+            if self.why is None:
+                self.close(why, tell)
+
 # %% ../../nbs/kernel/190_way.ipynb #c64b24b1
 def way_to(
     server: Path | ServerWay,  # address of a server, or a way to it

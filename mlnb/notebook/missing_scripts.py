@@ -76,6 +76,8 @@ def missing_scripts(
     deleted: Callable[[Path, list[str]], tuple | None] = deleted_in_git,  # asks git for a file
 ) -> Iterator[Problem]:  # in the order of the cells
     "Files that a stage runs and that are not there."
+    if not stage.scripts:
+        return
     here = stage.path.parent.absolute()
     folders = [here, *(here / place for place in stage.search_first)]
     missing = [name for name in stage.scripts if not follow_scripts([name], folders)]

@@ -8,11 +8,9 @@ what would run, so they are found before anything does, all of them at once, eac
 # %% auto #0
 __all__ = ['Edge', 'Concern', 'reached', 'Pipeline', 'graph_order', 'saver_of_each', 'edges_between', 'parameter_conflicts',
            'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'mend_of_name', 'where_else', 'input_problems',
-           'list_concerns', 'is_draft', 'notebook_files', 'stage_files', 'saved_names', 'look_into', 'read_pipeline',
-           'require_sound']
+           'list_concerns', 'saved_names', 'look_into', 'read_pipeline', 'require_sound']
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #d0a6bc47
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property, partial
 from graphlib import CycleError, TopologicalSorter
@@ -21,9 +19,11 @@ from typing import NamedTuple, Self
 
 from msgspec import Struct, field
 
+from .drafts import draft_problem, notebook_files, stage_files
+from .each import require_few
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
-from .missing import is_importable, missing_imports
+from .missing import brings_module, is_importable, missing_imports
 from .missing_scripts import missing_scripts
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
@@ -89,6 +89,10 @@ class Pipeline(Struct, frozen=True, dict=True):
         "Names of the stages that a stage takes something from."
         return list(self._upstream.get(stage, ()))
 
+    def behind(self, stage: str) -> list[str]:
+        "Names of the stages that take something from a stage."
+        return self._behind.get(stage, [])
+
     def with_needs(self, stages: Iterable[str]) -> set[str]:
         "Names of stages, and of all that they need, directly or not."
         return reached(stages, self.upstream)
@@ -98,6 +102,14 @@ class Pipeline(Struct, frozen=True, dict=True):
         found: dict = {}
         for e in self.edges:
             found.setdefault(e.loader, {})[e.saver] = None
+        return found
+
+    @cached_property
+    def _behind(self) -> dict[str, list[str]]:
+        found: dict = {}
+        for loader, savers in self._upstream.items():
+            for saver in savers:
+                found.setdefault(saver, []).append(loader)
         return found
 
     def parameters(self) -> dict[str, tuple[Parameter, list[str]]]:
@@ -196,9 +208,9 @@ def unknown_ends(
     "Ranges that depend on a parameter that no stage declares."
     stages = list(stages)
     known = {p.name for stage in stages for p in stage.parameters}
-    for one, p in ((stage, p) for stage in stages for p in stage.parameters):
-        others = {named_in(end) for end in (p.low, p.high)} - {None, *known}
-        for name in sorted(others) if is_sure_range((p.low, p.high), known) else ():
+    for one, p in ((stage, p) for stage in stages for p in stage.parameters if p.low or p.high):
+        named = {*map(named_in, (p.low, p.high))} - known - {None}
+        for name in sorted(named) if is_sure_range((p.low, p.high), known) else ():
             message = f"the range of parameter `{p.name}` names `{name}`, which no stage declares"
             mend = (
                 did_you_mean(name, sorted(known - {p.name})) if len(known) > 1 else "write a number instead"
@@ -220,6 +232,7 @@ class Surroundings(Struct, frozen=True):
     project: Project  # whose pipelines and sources are looked at
     savers: dict[str, str]  # of its own pipeline: stage by artifact
     look: Callable[[str], Neighbour]  # into a pipeline, by its name
+    mistakes: dict[str, tuple | None] = field(default_factory=dict)  # found before, by name as written
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #03780525
 def find_mistake(
@@ -242,14 +255,13 @@ def find_mistake(
 
 def _own_mistake(name: str, own: str, around: Surroundings) -> tuple[str, str] | None:
     "What is wrong with a name of the stage's own pipeline."
-    known = [*around.savers, *around.project.sources]
-    if name in known:
+    if name in around.savers or name in around.project.sources:
         return None
     mend = where_else(name, around.look(own))
     for other in around.project.pipelines:
         if not mend and other != own and name in around.look(other).saved:
             mend = f'write `load("{other}/{name}")` for that of pipeline {other}'
-    return "which no stage saves", mend_of_name(name, mend, known)
+    return "which no stage saves", mend_of_name(name, mend, [*around.savers, *around.project.sources])
 
 
 def mend_of_name(
@@ -279,9 +291,10 @@ def input_problems(
 ) -> Iterator[Problem]:  # in the order of the loads
     "Names that nobody saves."
     for written, cell in stage.loads.items():
-        mistake = find_mistake(parse_name(written), stage.pipeline, around)
-        if mistake:
-            message, mend = mistake
+        if written not in around.mistakes:
+            around.mistakes[written] = find_mistake(parse_name(written), stage.pipeline, around)
+        if around.mistakes[written]:
+            message, mend = around.mistakes[written]
             yield Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, *stage.place(cell))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #2497a7e2
@@ -305,6 +318,16 @@ def list_concerns(
             several = f"of which {saver.name} saves several, one for each `{saver.each.parameter}`"
             mend = "save the list in a stage that is run once"
             yield Concern(Problem("bad-each", f"{said}, {several}", mend, stage.file), (stage.name,))
+
+
+def _crowd_concerns(stages: Iterable[Stage], most: int) -> Iterator[Concern]:
+    "Written values that are more than the project lets a stage be run for."
+    for stage in (stage for stage in stages if stage.each and stage.each.values):
+        try:
+            require_few(stage.each.parameter, len(stage.each.values), most)
+        except UsageError as error:
+            problem = Problem("bad-each", f"{stage.name}: {error.message}", error.mend, stage.file)
+            yield Concern(problem, (stage.name,))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #61f5c110
 def _twin_concerns(stages: Iterable[Stage], by_name: dict[str, Stage]) -> Iterator[Concern]:
@@ -330,36 +353,6 @@ def _folder_problem(project: Project, pipeline: str, drafts: list[Path]) -> Prob
     return Problem("no-stage", f"pipeline `{pipeline}` has no notebook in {shown}", mend, "settings.ini")
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #949f481e
-_DRAFT = re.compile(
-    r"Untitled.*|.*-Copy\d+|.*[ (]copy( \d+)?\)?|.* - Copy( \(\d+\))?|.*\(\d+\)|Copy of .*", re.DOTALL
-)
-
-
-def is_draft(
-    path: Path,  # of a notebook in its folder
-) -> bool:  # never for a name that a stage could have
-    "Whether a notebook still has the name that an editor gave it."
-    return _DRAFT.fullmatch(path.stem) is not None
-
-
-def notebook_files(
-    project: Project,  # where the folder is declared
-    pipeline: str,  # name of one that is declared
-) -> tuple[list[Path], list[Path]]:  # stages and drafts, in the order of their names
-    "Notebooks directly in the folder of a pipeline that begin with neither `.` nor `_`."
-    found = [p for p in project.pipelines[pipeline].glob("*.ipynb") if p.name[0] not in "._"]
-    found.sort(key=lambda p: p.name)
-    return [p for p in found if not is_draft(p)], [p for p in found if is_draft(p)]
-
-
-def stage_files(
-    project: Project,  # where the folder is declared
-    pipeline: str,  # name of one that is declared
-) -> list[Path]:  # stage notebooks, in the order of their names
-    "The notebooks of a pipeline that are stages."
-    return notebook_files(project, pipeline)[0]
-
-
 def saved_names(
     project: Project,  # where the pipeline is declared
     pipeline: str,  # name of one that is declared
@@ -370,15 +363,6 @@ def saved_names(
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #5498d413
 _UNREAD = {"bad-notebook", "syntax", "not-imported", "not-ours", "computed-name"}  # it may save more
-
-
-def _draft_problem(project: Project, path: Path, n_stages: int) -> Problem:
-    "Say that a notebook is there and does not count."
-    file = _shown_path(project, path)
-    message = f"{file} has the name that an editor gave it: it is a draft and no stage"
-    name = f"{10 * (n_stages + 1)}_name.ipynb"
-    mend = f"rename it, e.g. `{name}`, or set it aside: move it out, or begin its name with `_`"
-    return Problem("draft", message, mend, file, level="warning")
 
 
 def look_into(
@@ -395,11 +379,25 @@ def look_into(
     return Neighbour(saved, in_drafts, tuple(unread))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #f86e888e
+def _asked_once(gone: Callable[[Stage, str], tuple | None]) -> Callable[[Stage, str], tuple | None]:
+    "What became of a module, looked up once for all stages of a folder."
+    known: dict = {}
+
+    def ask(stage: Stage, top: str) -> tuple | None:
+        place = (stage.path.parent, top)
+        if place not in known:
+            known[place] = gone(stage, top)
+        return known[place]
+
+    return ask
+
+
 def _import_concerns(project: Project, stages: list[Stage]) -> Iterator[Concern]:
     "Imports of what is not installed and scripts that are not there, each with its stage."
-    find, gone = cache(is_importable), partial(module_gone, project, stages)
+    find, gone = cache(is_importable), _asked_once(partial(module_gone, project, stages))
+    brings = cache(lambda top: brings_module(top, stages))
     for stage in stages:
-        imports = missing_imports(stage, project.root, stages, find, gone)
+        imports = missing_imports(stage, project.root, stages, find, gone, brings)
         for problem in (*imports, *missing_scripts(stage, project.root, stages)):
             yield Concern(problem, (stage.name,))
 
@@ -432,11 +430,12 @@ def read_pipeline(
         *(Concern(problem, (stage.name,)) for stage in stages for problem in stage.problems),
         *([] if stages else [Concern(_folder_problem(project, name, drafts))]),
         *(*_twin_concerns(stages, by_name), *second_savers, *list_concerns(stages, by_name, around)),
+        *_crowd_concerns(stages, project.most_values),
         *(*cycles, *parameter_conflicts(stages), *unknown_ends(stages)),
         *(Concern(p, (stage.name,)) for stage in stages for p in input_problems(stage, around)),
         *_import_concerns(project, stages),
         *_kernel_concerns(stages),
-        *(Concern(_draft_problem(project, path, len(stages))) for path in drafts),
+        *(Concern(draft_problem(_shown_path(project, path), len(stages))) for path in drafts),
     )
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, concerns)
 

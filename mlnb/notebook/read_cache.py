@@ -45,6 +45,7 @@ from ..sources import lfs
 from ..store import digests, errors, names
 from ..store.digests import digest_of, sha256
 from ..store.disk import write_durably
+from ..store.documents import from_json
 from ..store.errors import Problem, StoreError
 from ..store.settings import Project
 
@@ -142,7 +143,7 @@ def read_kept(
     "What was kept by this reader."
     try:
         digest, _, body = _own_content(path, is_shared).partition(b"\n")
-        kept = json.loads(body) if sha256(body).encode() == digest else None
+        kept = from_json(body) if sha256(body).encode() == digest else None
     except (OSError, ValueError, RecursionError):
         return {}
     return kept["readings"] if kept and kept["reader"] == reader_digest() else {}

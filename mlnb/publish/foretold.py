@@ -10,7 +10,7 @@ __all__ = ['SIGNS_OF_MORE', 'may_lack', 'site_to_come', 'page_problems']
 
 # %% ../../nbs/publish/280_foretold.ipynb #4eeed18c
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -86,9 +86,10 @@ def _gap_problem(entry: Any, place: tuple[str, int, str | None]) -> Problem:
 def page_problems(
     project: Project,  # with all its pipelines
     names: list[str],  # of those that are looked at
+    read: Callable[[Project, str], Pipeline] = read_pipeline,  # one that may remember
 ) -> list[Problem]:  # warnings, in the order of the cells
     "What pages will not show of the texts of notebooks."
-    pipelines = {name: read_pipeline(project, name) for name in project.pipelines}
+    pipelines = {name: read(project, name) for name in project.pipelines}
     if not any(may_lack(stage.content) for name in names for stage in pipelines[name].stages.values()):
         return []
     site, found = site_to_come(project, pipelines), []

@@ -23,6 +23,7 @@ from typing import Any
 from ..care.audit import audit, make_checkpoint, read_log
 from ..care.erase import tombstones
 from ..care.signing import lowest, read_key, sign
+from .anchors import keep_head_at, refuse_other_log
 from mlnb.sharing.remote import (
     PLAIN_TRANSFER,
     Remote,
@@ -270,6 +271,7 @@ def send_checkpoint(
         return
     path = f"checkpoints/{checkpoint['log']}/{checkpoint['n']:08d}.json"
     write_remote(exchange.remote, path, canonical_json(checkpoint))
+    keep_head_at(exchange.store, exchange.remote)
 
 # %% ../../nbs/sharing/030_push.ipynb #f51b010a
 def _refuse_own_folder(exchange: Exchange) -> None:
@@ -307,6 +309,7 @@ def push(
     _refuse_own_folder(exchange)
     read_key(exchange.store)
     settle(exchange.remote, True)
+    refuse_other_log(exchange.store, exchange.remote)
     records, left_out = sendable(exchange)
     left_out += kept_otherwise(exchange, records)
     runs = _finished_runs(exchange)

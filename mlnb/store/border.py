@@ -7,9 +7,10 @@ What is behind the border needs no further check. What is written goes through t
 
 # %% auto #0
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
-           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'Size', 'has_form', 'Document']
+           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'Size', 'has_form', 'in_words', 'Document']
 
 # %% ../../nbs/store/085_border.ipynb #9f0ea16b
+import re
 from typing import Annotated, Any, Self
 
 from msgspec import Meta, Struct, ValidationError, convert, to_builtins
@@ -59,6 +60,15 @@ Size = Annotated[int, Meta(ge=0)]  # [bytes]
 _MEND = "move it away; what it said is made again by the next run"
 
 
+def in_words(
+    error: Exception,  # of the parser
+) -> str:  # without the pattern, which says little to people
+    "What is wrong with a document, and where."
+    return re.sub(
+        r"Expected `str` matching regex '.*'", "not the form that it must have", str(error), flags=re.S
+    )
+
+
 def _one_of(kinds: Any, plain: Any) -> Any:
     "Read a document that may be of several kinds."
     return convert(plain, kinds.kind_of(plain), dec_hook=_one_of)
@@ -81,4 +91,4 @@ class Document(Struct, frozen=True):
         try:
             return convert(plain, cls, dec_hook=_one_of)
         except (ValidationError, ValueError, RecursionError) as error:
-            raise IntegrityError(f"{what} is damaged ({error})", _MEND) from None
+            raise IntegrityError(f"{what} is damaged ({in_words(error)})", _MEND) from None

@@ -27,6 +27,8 @@ POINTS = (
     "gc.looked",
     "gc.emptied",
     "quarantine.moved",
+    "audit.closed",
+    "audit.exchanged",
 )
 
 # %% ../../nbs/store/030_crash_points.ipynb #22908a2b

@@ -32,11 +32,14 @@ def sha256_file(
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 # %% ../../nbs/store/080_digests.ipynb #2c96c394
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical_json(
     value: Mapping[str, Any] | list[Any] | str | int | float | bool | None,  # plain JSON values, any depth
 ) -> bytes:  # ASCII; raises `ValueError` on NaN, `TypeError` on others
     "One byte string for each JSON value: sorted keys, no spaces, ASCII."
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 # %% ../../nbs/store/080_digests.ipynb #d23d047c
 def digest_of(

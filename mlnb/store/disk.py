@@ -30,6 +30,10 @@ from .hosts import here, is_process, process_start
 
 # %% ../../nbs/store/060_disk.ipynb #3d46834f
 _FREE_SPACE = "free some space, then run the same command again"
+_LOOK_AT_IT = (
+    "look at the disk, e.g. with `dmesg`, then run the same command again; "
+    "`mlnb verify --repair` brings back what cannot be read any more"
+)
 _OTHER_FOLDER = "ask the owner of the folder, or set `store` in settings.ini to one of yours"
 REFUSALS = {
     errno.ENOSPC: ("no room left on the disk", _FREE_SPACE),
@@ -44,6 +48,8 @@ REFUSALS = {
         "a file stands where a folder is needed",
         "move the file away, or set `store` in settings.ini to another folder",
     ),
+    errno.EIO: ("the disk failed (input/output error)", _LOOK_AT_IT),
+    errno.ESTALE: ("the network share was lost", "mount it again, then run the same command again"),
 }  # number of an error -> what it means, and what to do
 
 
@@ -125,7 +131,7 @@ def read_plain(
     follows: bool = False,  # whether a link to a file will do
 ) -> bytes:  # all of it; raises as `open_plain` does
     "Read a file, and nothing but a file."
-    with open(open_plain(path, follows=follows), "rb", buffering=0) as file:
+    with open(open_plain(path, follows=follows), "rb", buffering=0) as file, disk_errors(path):
         return file.read()
 
 # %% ../../nbs/store/060_disk.ipynb #28bce0a1

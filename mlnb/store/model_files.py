@@ -13,6 +13,7 @@ __all__ = ['TRUSTED_TYPES', 'trusted_names', 'canonical_model', 'load_model', 'd
 import io
 import json
 import zipfile
+from collections.abc import Set
 from typing import Any
 
 from msgspec import Struct, field
@@ -20,6 +21,9 @@ from msgspec import Struct, field
 from .arrays import array_bytes, array_from
 from .digests import sha256
 from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
+from .model_schemas import schema_growth
+from .value_limits import DEFAULT_LIMITS, FREE_GROWTH, ValueLimits, allowed_growth, refuse_growth
+from .zip_members import declared_growth, is_packed, zip_members
 
 # %% ../../nbs/store/150_model_files.ipynb #d90c2796
 TRUSTED_TYPES = {
@@ -141,19 +145,17 @@ def _zip(members: dict[str, bytes]) -> bytes:
             archive.writestr(info, data)
     return buffer.getvalue()
 
-
-def _unzip(data: bytes) -> dict[str, bytes]:
-    "The members of a zip, by name."
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
 # %% ../../nbs/store/150_model_files.ipynb #7500662a
+_ANY_SIZE = 1 << 62  # of a file that this process has made itself [bytes]
+
+
 def _canonical_member(name: str, data: bytes) -> bytes:
     "A member of a skops file, its arrays without padding."
     if name.endswith(".npy"):
         return array_bytes(array_from(data))
     if name.endswith(".npz"):
-        return _zip({part: _canonical_member(part, bytes_) for part, bytes_ in sorted(_unzip(data).items())})
+        parts = sorted(zip_members(data, _ANY_SIZE).items())
+        return _zip({part: _canonical_member(part, content) for part, content in parts})
     return data
 
 # %% ../../nbs/store/150_model_files.ipynb #ab759004
@@ -161,7 +163,7 @@ def canonical_model(
     data: bytes,  # a file as skops writes it
 ) -> bytes:  # a file that skops reads as the same estimator
     "Rewrite a skops file without memory addresses, dates and chance."
-    members = _unzip(data)
+    members = zip_members(data, _ANY_SIZE)
     schema = json.loads(members.pop("schema.json"))
     walk = _Walk({name: _canonical_member(name, content) for name, content in members.items()})
     tree = json.dumps(walk.tree(schema), separators=(",", ":")).encode("ascii")
@@ -169,12 +171,29 @@ def canonical_model(
     stored = {f"{number}.{kept[digest][1]}": kept[digest][0] for digest, number in walk.files.items()}
     return _zip({"schema.json": tree, **stored})
 
+# %% ../../nbs/store/150_model_files.ipynb #792d9045
+_UNKNOWN_YET = 12  # times its members that a model takes, where they were not looked at
+
+
+def _looked_through(data: bytes, limits: ValueLimits) -> tuple[bytes, Set[str]]:
+    "A model file that may be read, nothing in it packed, and the types that it would call."
+    size, declared = len(data), declared_growth(data)
+    most = max(FREE_GROWTH, allowed_growth(size, limits, "model_ratio"))
+    if declared > most:
+        refuse_growth("a model", declared, size, limits, "model_ratio", slack=_UNKNOWN_YET)
+    members = zip_members(data, most)
+    grown, called = schema_growth(members, most)
+    slack = _UNKNOWN_YET if grown > most else 1
+    refuse_growth("a model", grown, size, limits, "model_ratio", slack)
+    return (_zip(members) if is_packed(data) else data), called
+
 # %% ../../nbs/store/150_model_files.ipynb #af8e1530
-def _untrusted(data: bytes, trusted_types: tuple[str, ...]) -> list[str]:
-    "Types in a model file that are not on the list, sorted."
+def _untrusted(data: bytes, trusted_types: tuple[str, ...], called: Set[str] = frozenset()) -> list[str]:
+    "Types in a model file that are not on the list, or that only the project may have called; sorted."
     from skops.io import get_untrusted_types
 
-    return sorted(set(get_untrusted_types(data=data)) - set(trusted_names(trusted_types)))
+    unknown = set(get_untrusted_types(data=data)) - set(trusted_names(trusted_types))
+    return sorted(unknown | (called - set(trusted_types)))
 
 
 def _listed(names: list[str]) -> str:
@@ -195,10 +214,12 @@ def _build(data: bytes, trusted_types: tuple[str, ...]):
 def load_model(
     data: bytes,  # a model file
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
+    limits: ValueLimits = DEFAULT_LIMITS,  # what it may grow to
 ) -> Any:  # the estimator; raises `IntegrityError`
     "Estimator in a model file, built from types of the exact list only."
+    data, called = _looked_through(data, limits)
     try:
-        unknown = _untrusted(data, trusted_types)
+        unknown = _untrusted(data, trusted_types, called)
     except Exception as error:
         raise IntegrityError(f"this is no readable model file: {error}", MAKE_AGAIN) from error
     if unknown:
@@ -243,10 +264,14 @@ def _why_not_equal(data: bytes, trusted_types: tuple[str, ...]) -> str:
 def dump_model(
     estimator,  # a scikit-learn estimator, fitted or not
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
+    limits: ValueLimits = DEFAULT_LIMITS,  # what it may grow to when it is read
 ) -> bytes:  # canonical skops file; raises `ValueRefusedError`
     "Canonical bytes of an estimator."
     data = _dumped(estimator)
-    unknown = _untrusted(data, trusted_types)
+    try:
+        unknown = _untrusted(data, trusted_types, _looked_through(data, limits)[1])
+    except IntegrityError as error:
+        raise ValueRefusedError(error.message, error.mend) from error
     if unknown:
         what = f"the model holds {_listed(unknown)}, which is not on the list of trusted types"
         raise ValueRefusedError(what, _mend(unknown))

@@ -11,6 +11,7 @@ __all__ = ['is_name', 'Name', 'parse_name', 'refuse_no_text']
 # %% ../../nbs/store/210_names.ipynb #112f7e1d
 import re
 import reprlib
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .errors import UsageError
@@ -36,6 +37,7 @@ class Name(NamedTuple):
         )
 
 # %% ../../nbs/store/210_names.ipynb #21ea9f43
+@lru_cache(maxsize=1 << 16)  # every plan asks for the same ones several times
 def parse_name(
     text: str,  # `[PIPELINE/]NAME[@REF]`
 ) -> Name:  # its parts; raises `UsageError` with the grammar

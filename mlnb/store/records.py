@@ -35,7 +35,7 @@ def record_path(
     key: str,  # freshness key, 64 hex characters
 ) -> Path:
     "Where the record of this key is or would be."
-    return store.root / "records" / pipeline / stage / f"{key}.json"
+    return store.root.joinpath("records", pipeline, stage, f"{key}.json")
 
 # %% ../../nbs/store/230_records.ipynb #bc31a8d0
 def record_at(

@@ -11,6 +11,7 @@ __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_not
            'graph_lines', 'answer_dag', 'kernel_notes', 'answer_check']
 
 # %% ../../nbs/terminal/090_ask.ipynb #830e7449
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -264,25 +265,38 @@ def kernel_notes(
     return tuple(filter(None, [unknown_kernels_line(names, kernel_folders())]))
 
 
+def _reading_once() -> Callable:
+    "What reads a pipeline of a project, and reads none of them twice."
+    from mlnb.notebook.pipeline import read_pipeline
+
+    read: dict = {}
+
+    def read_once(project, name):
+        if name not in read:
+            read[name] = read_pipeline(project, name)
+        return read[name]
+
+    return read_once
+
+
 @verb("ask", "check", "mlnb check fraud")
 def answer_check(pipeline: PipelineName = None) -> Answer:
     "List every definition problem; starts no kernel."
     from mlnb.flow.asking import sources_known
     from mlnb.flow.problems import check_of
     from mlnb.flow.undeclared import undeclared_uses
-    from mlnb.notebook.pipeline import read_pipeline
     from mlnb.publish.foretold import page_problems
 
     project, store, profile = open_project()
-    names = list(project.pipelines) if pipeline is None else [pipeline]
-    found = check_of(project, names, profile)
-    pipelines = [read_pipeline(project, name) for name in names]
+    names, reader = list(project.pipelines) if pipeline is None else [pipeline], _reading_once()
+    found = check_of(project, names, profile, reader)
+    pipelines = [reader(project, name) for name in names]
     found["sources"] = sources_known(store, project, profile, pipelines)
     read = [stage for pipeline in pipelines for stage in pipeline.stages.values()]
     told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
     ran = {problem["file"] for problem in told}  # which files those read by themselves is known
     seen = [p for p in found["problems"] if p["rule"] != "reads-outside" or p["file"] not in ran]
-    found["problems"] = seen + told + [asdict(problem) for problem in page_problems(project, names)]
+    found["problems"] = seen + told + [asdict(problem) for problem in page_problems(project, names, reader)]
     n_errors = sum(problem["level"] == "error" for problem in found["problems"])
     code = 2 if n_errors else 0
 

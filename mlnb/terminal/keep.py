@@ -296,6 +296,9 @@ def gc_lines(
     if found["moved"]["bytes"] and not found["dry_run"]:
         later = "the space is free after the next `mlnb gc`, which deletes what is still in the trash then"
         lines.append(later)
+    n_old = found.get("audit", {}).get("entries", 0)
+    if n_old:
+        lines.append(f"removed from the audit log: {n_old:,} entries that were kept long enough")
     lines += [f"{path} is no file, and was left alone: move it away" for path in found["odd"]]
     return lines + elsewhere_lines(found)
 
@@ -321,10 +324,13 @@ def collect_here(
     "Collect in the store and in the own overlay, and write to the audit log what went."
     from mlnb.care.audit import audit
     from mlnb.care.gc import collect
+    from mlnb.care.months import read_months
+    from mlnb.care.retention import drop_months
     from mlnb.care.violations import evidence_digests
     from mlnb.flow.overlay import overlay_root
     from mlnb.store.objects import open_store
 
+    months = read_months(project.audit_months)
     how = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
     found, overlay = collect(store, retention, **how), overlay_root(project)
     if overlay.is_dir():
@@ -335,7 +341,7 @@ def collect_here(
     is_emptied = not retention.quarantine and found["quarantine"]["files"]
     if (any(went) or is_emptied) and not dry_run:
         audit(store, "gc", **{name: found[name] for name in ("moved", "deleted", "quarantine")})
-    return found
+    return found | {"audit": {"entries": 0, "bytes": 0} if dry_run else drop_months(store, months)}
 
 # %% ../../nbs/terminal/120_keep.ipynb #72b6d895
 @verb("keep", "gc", "mlnb gc --keep-records 3 --dry-run")

@@ -38,21 +38,22 @@ def planned_document(
     "What a run would do."
     from mlnb.flow.asking import told_sources
     from mlnb.flow.key import reason
-    from mlnb.flow.run_document import entry_unit, new_document, stage_error
+    from mlnb.flow.run_document import entry_unit, failure_code, failure_of, gravest, new_document
     from mlnb.flow.selection import is_forced
 
     forced = (reason("forced", "asked for with --force"),)
 
+    faults = {step.stage.name: step.fault for step in plan.steps.values() if step.fault}
+
     def planned(entry: Entry) -> Entry:
-        unit = entry_unit(entry)
-        fault = plan.steps[unit].fault
-        error = stage_error(type(fault).__name__, str(fault)) if fault else None
-        is_meant = entry.state == "cached" and is_forced(plan, selection, unit)
-        return replace(entry, error=error, **({"state": "stale", "why": forced} if is_meant else {}))
+        if entry.name in faults:
+            return replace(entry, **failure_of(faults[entry.name]))
+        is_meant = entry.state == "cached" and is_forced(plan, selection, entry_unit(entry))
+        return replace(entry, state="stale", why=forced) if is_meant else entry
 
     document = new_document(plan, selection, None, "planned")
     stages = tuple(map(planned, document.stages))
-    exit_code = int(any(entry.error for entry in stages))
+    exit_code = gravest({failure_code(entry) for entry in stages if entry.error})
     return replace(document, exit_code=exit_code, stages=stages, **told_sources(plan, selection))
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded

@@ -66,7 +66,7 @@ def unit_made(
     from mlnb.store.runs import read_run, stage_of_unit
 
     try:
-        keys = read_run(store, lost["run"] or "")["keys"]
+        keys = read_run(store, lost["run"] or "").keys
     except MlnbError:
         return lost["stage"]
     parts = [unit for unit, key in keys.items() if key == lost.get("key")]
