@@ -277,7 +277,7 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
                 for o in record.outputs.values()
             )
         if (head := read_ref(store, "heads/demo/default")) is not None:
-            keys = read_run(store, head.target)["keys"]
+            keys = read_run(store, head.target).keys
             assert len(keys) == n_stages and all(
                 find_record(store, "demo", stage, key) for stage, key in keys.items()
             )
@@ -413,7 +413,7 @@ WRITERS = {
         },
     ),
     "ref": lambda store: move_ref(store, "heads/demo/default", RUN, BIG),
-    "run": lambda store: write_run(store, {"run": RUN, "pipeline": "demo", "state": "failed", "note": BIG}),
+    "run": lambda store: write_run(store, {"run": RUN, "pipeline": "demo", "state": "failed", "actor": BIG}),
     "page": lambda store: write_durably(store.root / "page.html", BIG.encode()),
 }
 
@@ -602,7 +602,7 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
         lambda: put(store, b"new"),
         lambda: collect(store),
         lambda: move_ref(store, "x", "y", "z"),
-        lambda: write_run(store, {"run": "r", "pipeline": "demo"}),
+        lambda: write_run(store, {"run": "r", "pipeline": "demo", "state": "committed"}),
     ):
         with pytest.raises(StoreError, match="read-only"):
             work()
