@@ -209,9 +209,11 @@ def test_replacing_killed_at_any_point_leaves_one_whole_result_and_can_be_done_a
     ],
 )
 def test_exit_code_is_5_only_where_the_new_result_does_not_hold(outcome, state, code):
-    entry = {"state": state, "second_result": {"outcome": outcome}}
-    assert exit_code_of({"state": "committed", "stages": [{"state": "cached"}, entry]}) == code
-    assert exit_code_of({"state": "cancelled", "stages": [entry]}) == 130
+    entry = Entry(name="b", state=state, second_result=SecondResult(outcome, "", {}))
+    fresh = Entry(name="a", state="cached")
+    about = {"pipeline": "demo", "stages": (fresh, entry)}
+    assert exit_code_of(RunDocument(**about, state="committed")) == code
+    assert exit_code_of(RunDocument(**about, state="cancelled")) == 130
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,8 @@ def test_remote_and_teammates_keep_the_first_result_and_the_push_says_so(tmp_pat
         assert "keeps its first result" in pushed["left_out"][0]["message"]
     assert pull(ben, url)["refused"] == []
     assert text_of(ben, find_record(ben, "fraud", "train", KEY)) == "first"
-    behind = {"pipeline": "fraud", "stages": [{"key": KEY, "outputs": output_digests(second)}]}
+    entry = Entry(name="train", state="committed", key=KEY, outputs=output_digests(second))
+    behind = RunDocument(pipeline="fraud", state="committed", stages=(entry,))
     assert find_result(ben, behind, "train", KEY) is None  # not here, rather than another one
     forget_pins()
 
