@@ -25,7 +25,7 @@ from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, find_result, output_digests, results_of
 from mlnb.store.refs import move_ref
-from mlnb.store.run_entries import Entry, RunDocument
+from mlnb.store.run_entries import Entry, RunDocument, SecondResult
 
 KEY = "1" * 64
 OURS = "from mlnb import load, save"
