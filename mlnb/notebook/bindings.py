@@ -114,7 +114,7 @@ class CellWalk(Struct, dict=True):
     ours: dict[str, str] = field(default_factory=dict)  # name -> verb that some import gives it
     is_fallback: bool = False  # whether it is read what happens when an import of ours fails
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.scope = self.notebook
 
     def bind(self, name: str, dotted: str = "", how: str = "binds", by: ast.AST | None = None) -> None:
@@ -312,7 +312,7 @@ def _read_named_value(node: ast.NamedExpr, walk: CellWalk) -> None:
     read_nodes([node.value], walk)
     before = walk.scope
     while walk.scope.kind == "comprehension":
-        walk.scope = walk.scope.outer
+        walk.scope = walk.scope.outer or walk.notebook
     walk.bind(node.target.id)
     walk.scope = before
 
