@@ -119,9 +119,9 @@ class Inventory(Struct):
         facts, self.waiting = self.waiting, []
         return facts + [fact for name in (*new, *replaced) for fact in self.look(name, modules.get(name))]
 
-    def is_kernels(self, name: str, file: str | None, top: str | None) -> bool:
+    def is_kernels(self, name: str, file: str, top: str | None) -> bool:
         "Whether a module is Python's, mlnb's or the kernel's, and not the stage's."
-        if file is None or name.partition(".")[0] in _UNTOLD:
+        if name.partition(".")[0] in _UNTOLD:
             return True
         return file.startswith(_LIBRARY) if top is None else top in self.kernel
 
@@ -131,7 +131,7 @@ class Inventory(Struct):
             self.names.add(name)
         file = module_file(module)
         top, is_loose = installed_top(file or "") or (None, False)
-        if self.is_kernels(name, file, top):
+        if file is None or self.is_kernels(name, file, top):
             return [{"native": name}] if name in READING_IN_C else []
         native = self.note_native(top or name, file)
         if top is None:
