@@ -2081,6 +2081,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.kernel.loaded.Inventory.news': ('kernel/loaded.html#inventory.news', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.Inventory.note_native': ( 'kernel/loaded.html#inventory.note_native',
                                                                                   'mlnb/kernel/loaded.py'),
+                                    'mlnb.kernel.loaded._read_in_c': ('kernel/loaded.html#_read_in_c', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.file_on_disk': ('kernel/loaded.html#file_on_disk', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.installed_top': ('kernel/loaded.html#installed_top', 'mlnb/kernel/loaded.py'),
                                     'mlnb.kernel.loaded.module_file': ('kernel/loaded.html#module_file', 'mlnb/kernel/loaded.py'),

@@ -36,7 +36,7 @@ class Leased(Struct, eq=False):
     client: Link  # who holds it
     handover: dict = field(default_factory=dict)  # what it was told of its stage
     since: float = 0.0  # it was told [s, monotonic]
-    pidfd: int = -1  # becomes readable when it ends; -1 = nobody waits for that yet
+    pidfd: int = -1  # becomes readable when it ends; -1 = nobody waits yet
 
 
 class Leases(Struct, eq=False):

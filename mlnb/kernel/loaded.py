@@ -88,6 +88,11 @@ READING_IN_C = {
 }  # of Python, that open files in C
 
 
+def _read_in_c(name: str) -> list[dict]:
+    "A line for a module of Python's own that opens files in C."
+    return [{"native": name}] if name in READING_IN_C else []
+
+
 class Inventory(Struct):
     "Modules of this process that were looked through."
 
@@ -130,9 +135,11 @@ class Inventory(Struct):
         if module is not None:
             self.names.add(name)
         file = module_file(module)
-        top, is_loose = installed_top(file or "") or (None, False)
-        if file is None or self.is_kernels(name, file, top):
-            return [{"native": name}] if name in READING_IN_C else []
+        if file is None:
+            return _read_in_c(name)
+        top, is_loose = installed_top(file) or (None, False)
+        if self.is_kernels(name, file, top):
+            return _read_in_c(name)
         native = self.note_native(top or name, file)
         if top is None:
             self.files[name] = file

@@ -291,7 +291,7 @@ SLICE_S = 0.2  # longest wait for one signal [s]
 class SlicedChannel(AsyncZMQSocketChannel):
     "A channel that looks for messages again and again, and not only when it is told of one."
 
-    async def get_msg(  # type: ignore[override]  # asynchronous, as that of the class itself
+    async def get_msg(  # type: ignore[override]  # asynchronous, as its class
         self, timeout: float | None = None
     ) -> dict[str, Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
