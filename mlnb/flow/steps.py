@@ -81,7 +81,7 @@ class Plan(Struct):
     lines: list[str] = field(default_factory=list)  # to be said to the user
     packages: dict[str, Any] = field(default_factory=dict[str, Any])  # what is installed, by distribution
     edits: Edits = field(default_factory=dict)  # installed files that were edited, as far as looked at
-    startup: dict[str, str] = field(default_factory=dict)  # what Python runs at its start, by digest
+    startup: dict[str, str | None] = field(default_factory=dict)  # what Python runs at its start, by digest
 
     def say(self, lines: Iterable[str]) -> None:
         "Keep lines for the user, each of them once."
