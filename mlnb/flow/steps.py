@@ -90,7 +90,7 @@ class Plan(Struct):
 # %% ../../nbs/flow/120_steps.ipynb #62c08ca3
 def units_of(
     plan: Plan,  # with its steps
-    stages: Iterable[str],  # their names
+    stages: Iterable[str],  # names of stages
 ) -> list[str]:  # names of their steps, in the order of the stages
     "Steps of stages: one each, or one for each value."
     return [unit for name in stages for unit in plan.units[name]]
