@@ -49,7 +49,7 @@ def source_folders(
     spec = importlib.util.find_spec(top) if has_moving_source(packages, top) else None
     if spec is None:
         return []
-    places = list(spec.submodule_search_locations or ()) or [spec.origin]
+    places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
     return [Path(place).parent for place in places if place]
 
 # %% ../../nbs/flow/070_dependencies.ipynb #f7ffecfc

@@ -64,6 +64,11 @@ class Session(Struct):
     def is_run(self) -> bool:
         return self.journal is not None
 
+    @property
+    def of_project(self) -> Store:
+        "The store that runs commit to: by hand it lies below the own overlay."
+        return self.store.below or self.store
+
 # %% ../../nbs/flow/170_session.ipynb #d339370c
 def session_of_run(
     path: Path,  # the file that the run wrote
@@ -106,7 +111,7 @@ def session_by_hand() -> Session:  # raises `UsageError` outside a project
     project = find_project(place)
     overlay = open_store(overlay_root(project), project.group, below=project_store(project))
     files = Path(os.environ.get(FILES_VARIABLE) or _own_files())
-    here, profile = pipeline_here(project, place and Path(place)), profile_name(project)
+    here, profile = pipeline_here(project, Path(place) if place else None), profile_name(project)
     return Session(overlay, project.root, here, files, project.trusted_types, profile)
 
 # %% ../../nbs/flow/170_session.ipynb #1d4beb4d
@@ -128,7 +133,7 @@ def note(
     **entry: Any,  # plain JSON values by name
 ) -> None:
     "Append one entry to the journal of a run; by hand there is none."
-    if session.is_run:
+    if session.journal is not None:
         with open(session.journal, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry, allow_nan=False) + "\n")
 
@@ -217,7 +222,7 @@ def own_part(
     from mlnb.notebook.pipeline import read_pipeline
 
     (each, value), read = part, read_pipeline(project, pipeline)
-    saver = read.stages.get(read.savers.get(name))
+    saver = read.stages.get(read.savers.get(name, ""))
     if saver is None or saver.each != each:
         return found
     if value in found.values:
@@ -247,7 +252,7 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
     if name.ref is not None:
         return "", None
     try:
-        pipeline = name.pipeline or owner_of(session.store.below, project, session.pipeline, name)
+        pipeline = name.pipeline or owner_of(session.of_project, project, session.pipeline, name)
     except UsageError:  # `find_artifact` says more of it
         return "", None
     path = overlay_path(session.store.root, pipeline, name.name)
@@ -262,7 +267,7 @@ def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact |
     "What a pipeline made under a name, and its name; a line says in which run."
     from mlnb.flow.meaning import find_artifact
 
-    found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
+    found = find_artifact(session.of_project, project, str(name), session.profile, session.pipeline)
     pipeline = found.record.pipeline
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
@@ -326,7 +331,7 @@ def load(
         return _read_input(session.store, found, *about)
     from mlnb.care.audit import noting_damage
 
-    with noting_damage(session.store.below):
+    with noting_damage(session.of_project):
         return _read_input(session.store, found, *about)
 
 # %% ../../nbs/flow/170_session.ipynb #f9c8bca1
@@ -359,7 +364,7 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     from mlnb.store.settings import read_project
 
     named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
-    pipeline = owner_of(session.store.below, project, session.pipeline, named, how)
+    pipeline = owner_of(session.of_project, project, session.pipeline, named, how)
     path, part = overlay_path(session.store.root, pipeline, name), part_by_hand()
     kept: Artifact | Parts = artifact
     if part is not None:
@@ -367,7 +372,7 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None
         kept = with_parts(before, Parts(each.parameter, (value,), (artifact,)))
     write_durably(path, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
-    unseen = _as_computed(name) or not_written(session.store.below, project, pipeline, name)
+    unseen = _as_computed(name) or not_written(session.of_project, project, pipeline, name)
     print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); {unseen or 'pipelines do not see it'}")
 
 
@@ -400,10 +405,13 @@ def _metric_numbers(name: str, value: float, low: float | None, high: float | No
     "A metric and the ends of its interval as plain numbers; raises `ValueRefusedError` for anything else."
     ends = {f"{name}_low": low, f"{name}_high": high}
     given = {name: value} | {key: end for key, end in ends.items() if end is not None}
-    numbers = {key: plain_number(one) for key, one in given.items()}
-    for key in (key for key, number in numbers.items() if number is None):
-        mend = "give a finite number, or leave the metric out and say why"
-        raise ValueRefusedError(f"metric `{key}` is {given[key]!r}", mend)
+    numbers: dict[str, float] = {}
+    for key, one in given.items():
+        number = plain_number(one)
+        if number is None:
+            mend = "give a finite number, or leave the metric out and say why"
+            raise ValueRefusedError(f"metric `{key}` is {one!r}", mend)
+        numbers[key] = number
     return numbers
 
 

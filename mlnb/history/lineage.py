@@ -219,7 +219,8 @@ def _beginning(graph: RecordGraph, start: Graph) -> Derived:
     "Records that are made from the stages of a graph, or from its values where it has no stage."
     values = _values_to_begin(start)
     if values:
-        names = {tuple(name.split("/")) for name in values.values()}
+        parted = (name.partition("/") for name in values.values())
+        names = {(pipeline, artifact) for pipeline, _, artifact in parted}
         return derived_from(graph, values, names)
     stages = {node["digest"] for node in start.nodes.values() if node["kind"] == "stage"}
     return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r.key in stages])
@@ -347,7 +348,8 @@ def lineage_of(
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
-    name, about = parse_name(written), {"profile": None, "experiment": None, "line": None}
+    name = parse_name(written)
+    about: dict[str, str | None] = {"profile": None, "experiment": None, "line": None}
     if name.pipeline is None and name.name in project.sources:
         graph = source_lineage(store, project, name.name, name.ref, direction)
     else:

@@ -212,7 +212,7 @@ def answer_show(
     store = open_project()[1]
     found = read_run(store, run)
     if following:
-        follow_run(store, found.run, as_json)
+        follow_run(store, found.run or run, as_json)
         found = read_run(store, found.run or run)
     shown = with_experiment(found)
     return Answer(shown.as_dict(), lambda: show_run(shown))
