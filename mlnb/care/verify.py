@@ -36,7 +36,7 @@ from ..store.tombstones import is_erased
 # %% ../../nbs/care/020_verify.ipynb #9933d14c
 def object_files(
     root: Path,  # of a store
-) -> Iterator[os.DirEntry]:
+) -> Iterator[os.DirEntry[str]]:
     "Every file below `objects/`."
     for folder in filter(Path.is_dir, sorted((root / "objects").glob("*"))):
         with os.scandir(folder) as entries:
@@ -195,7 +195,7 @@ def naming_damage(
 
 # %% ../../nbs/care/020_verify.ipynb #51eb4d46
 def is_intact(
-    entry: os.DirEntry,  # a file below `objects/`
+    entry: os.DirEntry[str],  # a file below `objects/`
 ) -> bool:  # whether it is what its name says; True when it is gone
     "Hash one object."
     try:
@@ -208,7 +208,7 @@ def is_intact(
     return found == entry.name
 
 # %% ../../nbs/care/020_verify.ipynb #a42e6d2e
-def _size_now(entry: os.DirEntry) -> int:
+def _size_now(entry: os.DirEntry[str]) -> int:
     "Size of a file [bytes]; 0 when it is gone."
     with suppress(FileNotFoundError):
         return entry.stat().st_size

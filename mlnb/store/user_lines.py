@@ -70,7 +70,10 @@ def line_in_magic(
     "The line of a magic's body that a frame without a text means; None when the call is no magic."
     if not call.startswith("get_ipython().run_") or "_magic(" not in call:
         return None
-    *_, body = ast.parse(call).body[0].value.args
+    first = ast.parse(call).body[0]
+    if not isinstance(first, ast.Expr) or not isinstance(first.value, ast.Call):
+        return None
+    *_, body = first.value.args
     lines = ast.literal_eval(body).splitlines()
     is_cell = call.startswith("get_ipython().run_cell_magic(")
     return (number + is_cell, lines[number - 1]) if 0 < number <= len(lines) else None
