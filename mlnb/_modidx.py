@@ -4452,6 +4452,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote.Remote.place': ('sharing/remote.html#remote.place', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote.Transfer': ('sharing/remote.html#transfer', 'mlnb/sharing/remote.py'),
+                                     'mlnb.sharing.remote._Taker': ('sharing/remote.html#_taker', 'mlnb/sharing/remote.py'),
+                                     'mlnb.sharing.remote._Taker.write': ('sharing/remote.html#_taker.write', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._backend_options': ( 'sharing/remote.html#_backend_options',
                                                                                'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._found_below': ('sharing/remote.html#_found_below', 'mlnb/sharing/remote.py'),
