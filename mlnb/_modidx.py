@@ -5289,6 +5289,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlnb.store.url.without_url_secrets': ('store/url.html#without_url_secrets', 'mlnb/store/url.py')},
             'mlnb.store.user_lines': { 'mlnb.store.user_lines._frame_lines': ( 'store/user_lines.html#_frame_lines',
                                                                                'mlnb/store/user_lines.py'),
+                                       'mlnb.store.user_lines._last_text': ('store/user_lines.html#_last_text', 'mlnb/store/user_lines.py'),
                                        'mlnb.store.user_lines._not_users': ('store/user_lines.html#_not_users', 'mlnb/store/user_lines.py'),
                                        'mlnb.store.user_lines._one_error': ('store/user_lines.html#_one_error', 'mlnb/store/user_lines.py'),
                                        'mlnb.store.user_lines._users_frames': ( 'store/user_lines.html#_users_frames',
