@@ -187,7 +187,7 @@ def trusted_keys(
     files = sorted((store.root / "trusted").glob("*.key"))
     here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in files}
     own = own_key(store)
-    names = {key: name for name, key in ((declared or {}) | here).items()}
+    names = {key: name for name, key in {**(declared or {}), **here}.items()}
     return names | ({own: actor()} if own else {})
 
 # %% ../../nbs/care/010_signing.ipynb #550387ac

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..care.audit import audit, make_checkpoint, read_log
+from ..care.audit import audit, make_checkpoint
 from ..care.erase import tombstones
+from ..care.log_file import read_log
 from ..care.signing import lowest, read_key, sign
 from .anchors import keep_head_at, refuse_other_log
 from mlnb.sharing.remote import (
@@ -129,7 +130,7 @@ def _lacking_objects(exchange: Exchange, records: list[Record]) -> list[str]:
 def _send_objects(exchange: Exchange, digests: list[str]) -> int:
     "Send objects, and tell of each that arrived; how large they are together [bytes]."
 
-    def send(digest):
+    def send(digest: str) -> int:
         size = send_object(exchange.store, exchange.remote, digest, exchange.transfer.read_back)
         exchange.transfer.tell("object", digest)
         return size
@@ -161,7 +162,7 @@ def send_documents(
     "Sign documents and write those that a remote lacks."
     lacking = sorted(set(documents) - set(sizes_below(exchange.remote, f"{purpose}s")))
 
-    def send(path):
+    def send(path: str) -> None:
         body = canonical_json(sign(exchange.store, purpose, documents[path]))
         write_remote(exchange.remote, path, body)
         exchange.transfer.tell(purpose, path)
@@ -219,7 +220,7 @@ def send_ref(
     "Move a ref at a remote to where it is here."
     store, name = exchange.store, exchange.name
     mine, seen = read_ref(store, ref), read_ref(store, f"remotes/{name}/{ref}")
-    if there != (seen.number if seen else 0):
+    if mine is None or there != (seen.number if seen else 0):
         return "behind"
     if seen and seen.target == mine.target:
         return "same"

@@ -138,12 +138,12 @@ def commit(
     return Committed(first, False, False, record)
 
 # %% ../../nbs/store/230_records.ipynb #1d1bf4e3
-def _find_elsewhere(store: Store, *names: str, usable: bool) -> Record | None:
+def _find_elsewhere(store: Store, pipeline: str, stage: str, key: str, usable: bool) -> Record | None:
     "A record that lies in the trash, or in the store below."
-    path = record_path(store, *names)
+    path = record_path(store, pipeline, stage, key)
     if take_back(store.root, path.relative_to(store.root).as_posix()):
-        return find_record(store, *names, usable=usable)
-    return find_record(store.below, *names, usable=usable) if store.below else None
+        return find_record(store, pipeline, stage, key, usable)
+    return find_record(store.below, pipeline, stage, key, usable) if store.below else None
 
 
 def find_record(
@@ -157,7 +157,7 @@ def find_record(
     try:
         record = record_at(record_path(store, pipeline, stage, key))
     except FileNotFoundError:
-        return _find_elsewhere(store, pipeline, stage, key, usable=usable)
+        return _find_elsewhere(store, pipeline, stage, key, usable)
     return record if not usable or _is_usable(store, record) else None
 
 # %% ../../nbs/store/230_records.ipynb #f1a1e796
