@@ -12,7 +12,7 @@ __all__ = ['Environment', 'Launch', 'kernel_pid', 'split_environment', 'trees_of
 import ast
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
@@ -87,7 +87,7 @@ def launch_of_stage(
     own: Environment,  # variables of mlnb's own, for this stage only
     seeds_numpy: bool,  # whether NumPy's legacy generator is seeded
     server: os.PathLike[str] | None = None,  # address of a kernel server
-    each: dict | None = None,  # parameter and fan-out value
+    each: Mapping[str, object] | None = None,  # parameter and fan-out value
 ) -> Launch:
     "How the kernel of a stage is started."
     value = ", ".join(f"{name}={shown_value(part)}" for name, part in (each or {}).items())
