@@ -171,7 +171,7 @@ def test_running_run_keeps_its_journal_its_inputs_and_its_records(store):
                 "run": run,
                 "pipeline": "fraud",
                 "state": "running",
-                "stages": [{"name": "train", "key": f"{1:064d}"}],
+                "stages": [{"name": "train", "state": "running", "key": f"{1:064d}"}],
             },
         )
         scratch = run_folder(store, run) / "scratch" / "train-1"

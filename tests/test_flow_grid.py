@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from plain_records import as_run
 
 from mlnb.flow.grid import combinations, read_axis
 from mlnb.history.runs_table import compare_of, metrics_of
@@ -199,12 +200,9 @@ def test_failed_run_of_a_grid_stops_no_other_and_is_never_the_best(project, grid
 
 
 def run_of(run, *stages, **parameters):
-    return {
-        "run": run,
-        "state": "committed",
-        "parameters": {n: {"value": v} for n, v in parameters.items()},
-        "stages": list(stages),
-    }
+    given = {n: {"value": v} for n, v in parameters.items()}
+    plain = {"run": run, "pipeline": "demo", "state": "committed", "parameters": given}
+    return as_run(plain | {"stages": list(stages)})
 
 
 def test_means_of_parts_and_names_of_two_stages_are_told_apart():

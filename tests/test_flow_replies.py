@@ -192,7 +192,7 @@ def test_only_a_full_row_of_allowed_answers_is_a_success(kinds, data):
     is_fine = all(said == "ok" or (said == "error" and kind == "tagged") for _, kind, said in answers)
     failure = judge(Evidence({"cells": cells}, replies))
     assert (failure is None) == is_fine
-    assert failure is None or failure.error["cell"] in [n for n, _, said in answers if said != "ok"]
+    assert failure is None or failure.error.cell in [n for n, _, said in answers if said != "ok"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import sys
 from itertools import pairwise
 
 import pytest
+from plain_records import commit
 
 from mlnb.flow.asking import sources_loaded
 from mlnb.flow.fanout_parts import Parts
@@ -30,7 +31,6 @@ from mlnb.notebook.stage import Stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import Problem
 from mlnb.store.objects import put
-from mlnb.store.records import commit
 from mlnb.store.settings import DEFAULT_PROFILE, project_store, read_project
 
 OURS = "from mlnb import load, save"
