@@ -96,7 +96,7 @@ def test_up_leads_from_a_prediction_to_partitions_code_and_packages(shop):
     ]
     assert named(up, "stage") == ["stage score/predict", "stage demo/train", "stage demo/rows"]
     assert named(up, "module") == ["module own"] and len(named(up, "notebook")) == 3
-    assert named(up, "page") == [f"page score/{shop[2][1]['run']}/predict.html"]
+    assert named(up, "page") == [f"page score/{shop[2][1].run}/predict.html"]
     ids = {n["id"] for n in up["nodes"]}
     assert len(ids) == len(up["nodes"]) and all({e["from"], e["to"]} <= ids for e in up["edges"])
 
@@ -111,8 +111,8 @@ def test_down_leads_from_a_source_to_everything_made_of_it(shop):
 
 def test_down_follows_the_digest_and_not_the_name(shop):
     project, store, runs = shop
-    old = lineage_of(store, project, f"demo/model@{runs[0]['run']}", "default", "down")
-    new = lineage_of(store, project, f"demo/model@{runs[2]['run']}", "default", "down")
+    old = lineage_of(store, project, f"demo/model@{runs[0].run}", "default", "down")
+    new = lineage_of(store, project, f"demo/model@{runs[2].run}", "default", "down")
     assert named(old, "stage") == ["stage score/predict"] and named(new, "stage") == []
 
 
