@@ -2,6 +2,7 @@
 came out, and make the page of it that `mlnb publish` takes along. A check that was not made never says ok."""
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -107,6 +108,14 @@ def id_of(case: ET.Element) -> str:
     return "::".join([file, *classes, case.get("name").partition("[")[0]])
 
 
+def wait_for(command: list[str]) -> None:
+    "Run a command; Ctrl-C is left to it: pytest still writes down what has been run, and the rest was not."
+    process = subprocess.Popen(command, cwd=ROOT)
+    while process.poll() is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
+
+
 def run_tests(names: list[str], marks: str, workers: int) -> dict[str, list[dict]]:
     "Outcomes of the cases of each test."
     found = {}
@@ -114,9 +123,10 @@ def run_tests(names: list[str], marks: str, workers: int) -> dict[str, list[dict
         report = Path(folder, "report.xml")
         spread = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
         told = ["-m", marks, "-o", "junit_family=xunit1", f"--junitxml={report}"]
-        subprocess.run(pytest_command(*spread, *told, *(f"tests/{name}" for name in names)), cwd=ROOT)
+        wait_for(pytest_command(*spread, *told, *(f"tests/{name}" for name in names)))
         for case in ET.parse(report).iter("testcase") if report.exists() else ():
-            found.setdefault(id_of(case), []).append(outcome(case))
+            if case.get("file"):  # one that was interrupted has none
+                found.setdefault(id_of(case), []).append(outcome(case))
     return found
 
 

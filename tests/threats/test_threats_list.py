@@ -2,7 +2,9 @@
 and never more."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +169,36 @@ def test_cases_of_pytest_are_found_again_under_their_names(tmp_path, monkeypatch
     found = threats.run_tests([good, two, inner], threats.QUICK, 1)
     outcomes = {name: [case["outcome"] for case in cases] for name, cases in found.items()}
     assert outcomes == {good: ["passed"], two: ["passed", "failed"], inner: ["skipped"]}
+
+
+STOPPED = """
+import os, signal
+def test_good(): pass
+def test_stopped(): os.kill(os.getppid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGINT)
+def test_behind(): pass
+"""
+
+
+def test_tests_that_were_run_before_an_interrupt_count_and_the_rest_was_not_run(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_it.py").write_text(STOPPED)
+    code = (
+        "import json, pathlib, threats\nthreats.ROOT = pathlib.Path('.').resolve()\n"
+        "names = ['test_it.py::test_good', 'test_it.py::test_stopped', 'test_it.py::test_behind']\n"
+        "found = threats.run_tests(names, 'not slow', 1)\n"
+        "print(json.dumps({name: [case['outcome'] for case in cases] for name, cases in found.items()}))"
+    )
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["test_it.py::test_good"] == ["passed"] and "test_it.py::test_behind" not in found
 
 
 def run_script(*arguments):
