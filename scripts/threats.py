@@ -103,9 +103,10 @@ def tests_of(threat: dict, known: set[str]) -> dict[str, list[str]]:
 
 def id_of(case: ET.Element) -> str:
     "The test of a case in pytest's report, as `file::test` or `file::class::test`."
-    file = case.get("file").removeprefix("tests/")
-    classes = case.get("classname").split(".")[len(Path(case.get("file")).with_suffix("").parts) :]
-    return "::".join([file, *classes, case.get("name").partition("[")[0]])
+    parts = case.get("classname").split(".")  # the attribute `file` is that of a class it inherits from
+    n = next(n for n in range(len(parts), 0, -1) if (ROOT / f"{'/'.join(parts[:n])}.py").is_file())
+    file = f"{'/'.join(parts[:n])}.py".removeprefix("tests/")
+    return "::".join([file, *parts[n:], case.get("name").partition("[")[0]])
 
 
 def wait_for(command: list[str]) -> None:
