@@ -16,7 +16,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --color=no
 SUMMARY := .venv/pytest.log
 
-.PHONY: help setup sync check test test-all examined lint notebooks pytest pipelines-ci demo bench site lab lock
+.PHONY: help setup sync check test test-all examined lint notebooks pytest threats threats-all pipelines-ci demo bench site lab lock
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
@@ -56,6 +56,12 @@ notebooks: setup  ## run the examples of the library's notebooks
 
 pytest: setup  ## run pytest, without the slow batteries
 	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder | tee $(SUMMARY)
+
+threats: setup  ## faults and threats: run the quick tests of the list, print its table, make its page
+	@$(BIN)/python scripts/threats.py --quick
+
+threats-all: setup  ## the same with the slow tests, which take an hour or two
+	@$(BIN)/python scripts/threats.py --all
 
 test: examined pytest site  ## all that CI tests; ends with pytest's summary
 	@tail -n 1 $(SUMMARY)

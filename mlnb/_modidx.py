@@ -4267,6 +4267,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.publish.site.Published': ('publish/site.html#published', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site._fill_folder': ('publish/site.html#_fill_folder', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site._keep_files': ('publish/site.html#_keep_files', 'mlnb/publish/site.py'),
+                                   'mlnb.publish.site._remove': ('publish/site.html#_remove', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site._rename_both': ('publish/site.html#_rename_both', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site._require_apart': ('publish/site.html#_require_apart', 'mlnb/publish/site.py'),
                                    'mlnb.publish.site._require_plain': ('publish/site.html#_require_plain', 'mlnb/publish/site.py'),

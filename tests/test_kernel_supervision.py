@@ -188,7 +188,7 @@ def test_processes_that_a_stage_starts_end_with_it(make_project, mlnb):
     )
     done = mlnb("run", "demo", "--json", cwd=project.root)
     assert (done.code, set(done.states.values())) == (0, {"committed"}), done.stderr
-    assert gone_within(project.root, 10) == []
+    assert gone_within(project.root, 5) == []
 
 
 def test_killed_run_leaves_no_process_and_no_lock(make_project, mlnb):

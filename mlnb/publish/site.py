@@ -248,6 +248,13 @@ def exchange(
     return swap(at_here, os.fsencode(new), at_here, os.fsencode(old), both) == 0
 
 
+def _remove(place: Path) -> None:
+    "Remove a folder, or the link that somebody put in its place, and never what a link leads to."
+    if place.is_symlink():
+        place.unlink()
+    shutil.rmtree(place, ignore_errors=True)
+
+
 def _rename_both(built: Path, target: Path) -> None:
     "Put a new folder in the place of an old one by two renames, or leave the old one there."
     aside = built.with_name(built.name + "-old")
@@ -257,7 +264,7 @@ def _rename_both(built: Path, target: Path) -> None:
     except OSError:
         os.rename(aside, target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
 
 
 def put_in_place(
@@ -265,12 +272,12 @@ def put_in_place(
     target: Path,  # where it belongs
 ) -> None:
     "Let a new folder take the place of an old one, and remove the old one."
-    if not target.exists():
+    if not os.path.lexists(target):
         os.rename(built, target)
         return
     was_exchanged = exchange(built, target)
     if was_exchanged:
-        shutil.rmtree(built, ignore_errors=True)
+        _remove(built)
     else:
         _rename_both(built, target)
 
@@ -278,10 +285,11 @@ def put_in_place(
 def copy_plain(
     source: Path,  # a file that nobody guards
     target: Path,  # where its copy goes
+    folder: int | None = None,  # open folder that a relative source lies in
 ) -> None:  # raises `UsageError` for anything but a plain file
     "Copy a plain file, and never what a link leads to."
     try:
-        opened = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        opened = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError as error:
         said = f"`{source.name}` cannot be read ({error.strerror})"
         raise UsageError(said, "put a readable plain file in its place") from error
@@ -304,10 +312,17 @@ def _fill_folder(built: Path, files: Mapping[str, str], own: Mapping[str, Path])
 
 
 def _keep_files(target: Path, built: Path) -> None:
-    "Take over the files of the project that live in the folder."
-    for name in KEPT:
-        if (target / name).is_file():
-            copy_plain(target / name, built / name)
+    "Take over the files of the project that live in the folder; where it is a link by now, there are none."
+    if target.is_symlink() or not target.is_dir():
+        return
+    opened = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        with os.scandir(opened) as entries:
+            names = [entry.name for entry in entries if entry.name in KEPT and entry.is_file()]
+        for name in names:
+            copy_plain(Path(name), built / name, opened)
+    finally:
+        os.close(opened)
 
 
 def _settle_modes(built: Path, shared: bool) -> int:
@@ -330,13 +345,14 @@ def write_site(
     built = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
     with disk_errors(target, "reports"):
         try:
+            built.mkdir(mode=0o700, parents=True)
             _fill_folder(built, files, own or {})
             may_replace()
             _keep_files(target, built)
             size = _settle_modes(built, shared)
             put_in_place(built, target)
         finally:
-            shutil.rmtree(built, ignore_errors=True)
+            _remove(built)
     return size
 
 # %% ../../nbs/publish/270_site.ipynb #e1bc3718

@@ -12,6 +12,7 @@ __all__ = ['audit_app', 'Checkpoints', 'Anchors', 'STATUSES', 'NOTHING_TOLD', 'N
            'answer_distrust', 'Told', 'continued', 'violations_answer', 'written_record', 'answer_report']
 
 # %% ../../nbs/terminal/170_audit.ipynb #e8d8c57c
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,7 +137,7 @@ def checkpoint_files(
 ) -> tuple[Path, ...]:  # raises `UsageError` for one that is no file
     "Checkpoints that lie somewhere else."
     for path in given or ():
-        if not path.is_file():
+        if not os.path.isfile(path):
             mend = "name a file that `mlnb audit checkpoint --out FILE` wrote"
             raise UsageError(f"there is no checkpoint {path}", mend)
     return tuple(given or ())
