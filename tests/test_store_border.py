@@ -15,7 +15,7 @@ DIGEST = "a" * 64
 ONE = {"codec": "text", "digest": DIGEST, "bytes": 3}
 GOOD = {"key": "1" * 64, "pipeline": "shop", "stage": "sales", "run": "20261123T100000000-aaaa"}
 ASTRAY = ["/etc/x", "../x", "a/../x", "..", "a\0b", "a//b", "x" * 300, ""]  # of a path that was only seen
-ODD_NAMES = [*ASTRAY, "a\nb", "\x1b[2J", "con", "\u202ex", "a/b", "a\\b", "C:x", "x "]
+ODD_NAMES = [*ASTRAY, "a\nb", "\x1b[2J", "con", "\u202ex", "a/b", "a\\b", "C:x"]
 WRONG_TYPES = [7, 1e300, True, None, [], {}, [[]]]
 
 

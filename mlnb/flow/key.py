@@ -42,7 +42,9 @@ def env_digest(
 
 # %% ../../nbs/flow/080_key.ipynb #07d8300b
 def parameter_parts(
-    stage: Stage, values: Mapping[str, Value], each: Mapping[str, Any] | None = None
+    stage: Stage,  # with its declared parameters
+    values: Mapping[str, Value],  # of all parameters, by name
+    each: Mapping[str, Any] | None = None,  # parameter and value of a part
 ) -> dict[str, Any]:
     "Type and value of each parameter that a stage declares."
     in_force = {p.name: values[p.name].value for p in stage.parameters} | dict(each or {})

@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 
 
 def shown_groups(
-    text: str,  # of `/proc/self/mountinfo`
+    text: str,  # what `/proc/self/mountinfo` holds
 ) -> list[Shown]:  # in the order of the text
     "The hierarchies of control groups that this process can see."
     found = []
@@ -109,7 +109,7 @@ def _limits_in(folders: list[Path]) -> GroupLimits:
 
 
 def group_limits(
-    text: str,  # of `/proc/PID/cgroup`
+    text: str,  # what `/proc/PID/cgroup` holds
     places: list[Shown] | None = None,  # hierarchies; None = those of this system
 ) -> GroupLimits:  # raises `FileNotFoundError` when a group is not shown
     "What the control groups of a process let it have in the end."

@@ -34,7 +34,7 @@ NoFileName = Annotated[str, Meta(pattern=rf"\A(?:{_PART})?\Z")]  # or empty
 # %% ../../nbs/store/085_border.ipynb #0426aae8
 def has_form(
     form: Any,  # one of the types above
-    text: Any,  # anything
+    text: Any,  # what may be one
 ) -> bool:
     "Whether something is a text of a form."
     try:
