@@ -45,6 +45,8 @@ class Store(Struct, frozen=True):
     root: Path  # absolute path of the folder
     group: str | None = None  # POSIX group that may use it; None = only its owner
     below: "Store | None" = None  # of an overlay: read, never written
+    accepts: Callable[[dict], str | None] | None = None  # why a record may not be used; None = all may
+    name: tuple[str, str] | None = None  # pipeline and artifact, where objects are read or written as one
 
     @property
     def folder_mode(self) -> int:
