@@ -11,6 +11,7 @@ Modules:
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
 - `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
+- `mlnb.care.vouched`: Sign a result where it is made, and tell who vouches for what lies in a store
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them

@@ -369,6 +369,8 @@ def at_reference(
     if found:
         (records,) = found.values()
         record, document = _origin(store, pipeline, records)
+        outcome = {record["key"]: outcome_of(output_digests(record))}
+        find_result(store, {"pipeline": pipeline, "outcomes": outcome}, record["stage"], record["key"])
         return found_in((artifact_of(record["outputs"][name]), [record]), document)
     moved = read_ref(store, f"names/{pipeline}/{name}/{ref}")
     if moved is not None:

@@ -11,6 +11,7 @@ __all__ = ['point_head', 'move_head']
 # %% ../../nbs/flow/310_new_head.ipynb #2d88c484
 from contextlib import suppress
 
+from ..care.vouched import signer
 from .heads import document_if_kept, head_name, run_again
 from .plan import plan_stage
 from .run_document import Run
@@ -53,7 +54,8 @@ def point_head(
             return
         write_run(store, run.document)
         with suppress(LockedError):
-            move_ref(store, ref, run.document["run"], why, after=head.number if head else 0)
+            after = head.number if head else 0
+            move_ref(store, ref, run.document["run"], why, after, signer(store, "ref"))
             return
 
 # %% ../../nbs/flow/310_new_head.ipynb #e657c4a1

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..care.vouched import signer
 from .asking import ask_sources, unread_source
 from .ending import finish, open_parts, sweep
 from .events import recorded
@@ -357,8 +358,8 @@ def _truthful_ending(run: Run) -> Iterator[None]:
         document["exit_code"] = getattr(error, "exit_code", 70)
         document["seconds"] = round(time.monotonic() - run.began, 3)
         error.document = document
-        with suppress(StoreError):
-            write_run(run.plan.store, document)
+        with suppress(StoreError, UsageError):
+            write_run(run.plan.store, document, signer(run.plan.store, "run"))
         raise
     finally:
         shutil.rmtree(run_folder(run.plan.store, document["run"]) / "scratch", ignore_errors=True)
@@ -412,6 +413,7 @@ def run_pipeline(
 ) -> dict:  # the run's document, in the form of `run --json`
     "Run what is stale."
     check_inputs(plan, selection)
+    sign = signer(plan.store, "run")  # a key that cannot be used is said before anything runs
     about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
     store, document = plan.store, new_document(plan, selection, new_run_id(), "running") | about
     units = scope_units(plan, selection)
@@ -436,6 +438,6 @@ def run_pipeline(
         document["seconds"] = round(time.monotonic() - run.began, 3)
         document["exit_code"] = exit_code_of(document)
         document["head"] = move_head(run)
-        write_run(store, document)
+        write_run(store, document, sign)
         told("end", document=document)
     return document

@@ -97,12 +97,13 @@ def _own_files() -> Path:
 
 def session_by_hand() -> Session:  # raises `UsageError` outside a project
     "Find project and pipeline from the notebook's folder, and open the overlay."
+    from mlnb.care.vouched import vouched_store
     from mlnb.flow.meaning import pipeline_here
-    from mlnb.store.settings import find_project, profile_name, project_store
+    from mlnb.store.settings import find_project, profile_name
 
     place = os.environ.get(PLACE_VARIABLE)
     project = find_project(place)
-    overlay = open_store(overlay_root(project), project.group, below=project_store(project))
+    overlay = open_store(overlay_root(project), project.group, below=vouched_store(project))
     files = Path(os.environ.get(FILES_VARIABLE) or _own_files())
     here, profile = pipeline_here(project, place and Path(place)), profile_name(project)
     return Session(overlay, project.root, here, files, project.trusted_types, profile)

@@ -9,8 +9,8 @@ the stage is not reproducible, and replaces the first only when somebody says so
 
 # %% auto #0
 __all__ = ['Signer', 'record_path', 'is_whole', 'was_erased', 'Committed', 'output_digests', 'outcome_of', 'without_bookkeeping',
-           'as_made', 'refusal_of', 'told_run', 'commit', 'find_record', 'outcomes_in', 'find_result', 'has_records',
-           'records_of', 'results_of']
+           'as_made', 'refusal_of', 'told_run', 'commit', 'find_record', 'outcomes_in', 'find_result', 'refused_record',
+           'has_records', 'records_of', 'results_of']
 
 # %% ../../nbs/store/230_records.ipynb #21148145
 from collections.abc import Callable
@@ -241,6 +241,17 @@ def find_result(
         before is not None and "replaced_by" not in before[1]
     )  # by an mlnb that left the head where it was
     return _accepted(found if is_of_old else before)
+
+# %% ../../nbs/store/230_records.ipynb #4a8a4a74
+def refused_record(
+    store: Store,  # an overlay looks in the store below too
+    pipeline: str,  # name of the pipeline
+    stage: str,  # name of the stage
+    key: str,  # freshness key, 64 hex characters
+) -> str | None:  # None when it may be used, or is not there
+    "Why the record of a key may not be used."
+    found = _find_written(store, pipeline, stage, key)
+    return refusal_of(*found) if found else None
 
 # %% ../../nbs/store/230_records.ipynb #177c6cff
 def has_records(

@@ -45,6 +45,7 @@ class Project(Struct, frozen=True):
     remote: str | None = None  # where results are shared: a folder, a URL, or `env:NAME`
     trusted_keys: str = ""  # whose results are taken, as written: `NAME KEY, NAME KEY`
     strict: bool = False  # whether a stage that uses what is not declared fails
+    require_signed: bool = False  # whether only results count that somebody trusted signed
 
 # %% ../../nbs/store/280_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -72,7 +73,16 @@ def read_ini(
 
 # %% ../../nbs/store/280_settings.ipynb #ee62dc48
 KNOWN_KEYS = {
-    "mlnb": ("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict"),
+    "mlnb": (
+        "store",
+        "reports",
+        "shared",
+        "trusted_types",
+        "remote",
+        "trusted_keys",
+        "strict",
+        "require_signed",
+    ),
     "pipeline": ("notebooks",),
     "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout"),
 }  # kind of section -> keys
@@ -148,10 +158,11 @@ def _secret_problem(section: str, key: str, instead: str = "") -> Problem:
 
 # %% ../../nbs/store/280_settings.ipynb #12f55b8b
 def _strict_problems(sections: Sections) -> Iterator[Problem]:
-    "A `strict` that says neither yes nor no."
-    said = sections.get("mlnb", {}).get("strict", "")
-    if said not in ("", "true", "false"):
-        yield _in_settings("bad-setting", f"[mlnb] has `strict = {said}`", "write `true` or `false`")
+    "A `strict` or `require_signed` that says neither yes nor no."
+    for key in ("strict", "require_signed"):
+        said = sections.get("mlnb", {}).get(key, "")
+        if said not in ("", "true", "false"):
+            yield _in_settings("bad-setting", f"[mlnb] has `{key} = {said}`", "write `true` or `false`")
 
 # %% ../../nbs/store/280_settings.ipynb #0ce47380
 def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
@@ -339,6 +350,7 @@ def _project_of(root: Path, sections: Sections) -> Project:
         remote=main.get("remote"),
         trusted_keys=main.get("trusted_keys", ""),
         strict=main.get("strict") == "true",
+        require_signed=main.get("require_signed") == "true",
     )
 
 # %% ../../nbs/store/280_settings.ipynb #ee0c006c
