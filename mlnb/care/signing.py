@@ -247,6 +247,8 @@ class SignatureError(IntegrityError):
 class UntrustedError(SignatureError):
     "A document is signed well, by a key that the project does not trust."
 
+    key: str = ""  # of the stranger
+
 # %% ../../nbs/care/010_signing.ipynb #60b3e47b
 def _verify(purpose: str, document: Any) -> tuple[dict, str]:
     "What was signed, and the key; raises whatever a bad signature or a malformed document causes."
@@ -273,5 +275,7 @@ def check_signature(
         raise SignatureError(said, "do not use it; ask who should have written it") from None
     if key not in trusted:
         mend = "ask whose key it is; to trust it, `mlnb audit trust NAME KEY`"
-        raise UntrustedError(f"the {purpose} is signed by {key}, which is not trusted here", mend)
+        error = UntrustedError(f"the {purpose} is signed by {key}, which is not trusted here", mend)
+        error.key = key
+        raise error
     return plain, trusted[key]

@@ -37,6 +37,7 @@ from ..store.digests import sha256
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
+from ..store.inside import is_inner
 from ..store.names import is_name
 from ..store.objects import Store
 from ..store.observed_contents import are_sound_observations, kept_contents
@@ -162,7 +163,8 @@ def is_description(
         return False
     is_sized = isinstance(one.get("bytes"), int) and one["bytes"] >= 0
     digests = (one.get("digest"), *one.get("parts", []))
-    return is_sized and isinstance(one.get("codec"), str) and all(map(is_digest, digests))
+    is_named = one.get("filename", "") == "" or is_inner(one["filename"], 1)
+    return is_sized and is_named and isinstance(one.get("codec"), str) and all(map(is_digest, digests))
 
 # %% ../../nbs/sharing/020_trust.ipynb #ff3392d0
 def record_place(
@@ -208,15 +210,16 @@ def read_signed(
     path: str,  # below its root
     purpose: str,  # what it should be
     trusted: Mapping[str, str],  # name by key
-) -> dict:  # without its signature; raises `IntegrityError` and below
-    "Read a document that somebody signed."
+) -> dict:  # with its signature; raises `IntegrityError` and below
+    "Read a document that somebody trusted signed."
     data = read_remote(remote, path, MOST_DOCUMENT)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         said = f"{path} at {remote.url} is damaged"
         raise IntegrityError(said, "ask who pushed it to push again") from None
-    return check_signature(purpose, document, trusted)[0]
+    check_signature(purpose, document, trusted)
+    return document
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a68ec50
 _REASONS = ((UntrustedError, "untrusted"), (SignatureError, "forged"), (Exception, "damaged"))
@@ -225,11 +228,12 @@ _REASONS = ((UntrustedError, "untrusted"), (SignatureError, "forged"), (Exceptio
 def refusal(
     path: str,  # at the remote
     error: Exception,  # why it was refused
-) -> dict:  # `path`, `reason` and `message`
+) -> dict:  # `path`, `reason`, `message`, and the `key` of a stranger
     "Describe something that was not taken."
     reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
     said = error.message if isinstance(error, MlnbError) else f"{path} disappeared while it was read"
-    return {"path": path, "reason": reason, "message": said}
+    who = {"key": error.key} if isinstance(error, UntrustedError) else {}
+    return {"path": path, "reason": reason, "message": said} | who
 
 # %% ../../nbs/sharing/020_trust.ipynb #a776f6a7
 def _attempt(action: Callable[[str], Any], path: str) -> tuple[Any, dict | None]:
@@ -259,6 +263,8 @@ class Exchange(Struct, frozen=True):
     pipelines: Collection[str] | None = None  # only these; None = all
     transfer: Transfer = PLAIN_TRANSFER  # how things are moved
     trusted: Mapping[str, str] = field(default_factory=dict)  # name by key
+    own: str | None = None  # the key of who exchanges
+    taken: list[str] = field(default_factory=list)  # key of each document that was taken from the remote
 
     def wants(self, pipeline: str | None) -> bool:
         "Whether a pipeline is among those asked for."

@@ -25,6 +25,7 @@ from . import codecs
 from .digests import canonical_json
 from .disk import make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
+from .inside import inside
 from .objects import Store, get, put, put_file, put_pieces
 
 # %% ../../nbs/store/200_artifacts.ipynb #55bb354c
@@ -243,7 +244,8 @@ def write_value(
         return path
     make_folder(path)
     for name, digest in tree_of(store, artifact).items():
-        write_durably(path / name, get(store, digest))
+        with inside(path, name) as place:
+            write_durably(place, get(store, digest))
     return path
 
 # %% ../../nbs/store/200_artifacts.ipynb #6dc13d73
@@ -326,5 +328,8 @@ def export_value(
         write_durably(out, codecs.encode(get_value(store, artifact, out.parent)).data)
         return out
     if as_folder and not artifact.is_tree:
-        out = out / (artifact.filename or f"value{suffix_of(artifact)}")
+        name = artifact.filename or f"value{suffix_of(artifact)}"
+        with inside(make_folder(out), name) as place:
+            write_value(store, artifact, place)
+        return out / name
     return write_value(store, artifact, out)
