@@ -9,8 +9,8 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'make_key', 'check_key', 'read_key', 'own_key', 'parse_keys',
-           'trust', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
-           'UntrustedError', 'check_signature']
+           'trust', 'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign',
+           'SignatureError', 'UntrustedError', 'check_signature']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
@@ -190,16 +190,23 @@ def trust(
     write_durably(store.root / "trusted" / f"{name}.key", line, 0o640 if store.group else 0o600)
 
 # %% ../../nbs/care/010_signing.ipynb #f6b3366a
+def keys_of_others(
+    store: Store,  # where decisions of this machine are kept
+    declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
+) -> dict[str, str]:  # name by key
+    "The keys that somebody decided to trust, whatever became of one's own."
+    files = sorted((store.root / "trusted").glob("*.key"))
+    here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in files}
+    return {key: name for name, key in ((declared or {}) | here).items()}
+
+
 def trusted_keys(
     store: Store,  # where decisions of this machine are kept
     declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
 ) -> dict[str, str]:  # name by key; one's own is among them
     "All keys that are trusted."
-    files = sorted((store.root / "trusted").glob("*.key"))
-    here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in files}
     own = own_key(store)
-    names = {key: name for name, key in ((declared or {}) | here).items()}
-    return names | ({own: actor()} if own else {})
+    return keys_of_others(store, declared) | ({own: actor()} if own else {})
 
 # %% ../../nbs/care/010_signing.ipynb #550387ac
 def distrust(
