@@ -17,6 +17,7 @@ import pytest
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
 from mlnb.care.signing import make_key, own_key, sign, trust
+from mlnb.care.vouched import signer
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import (
@@ -116,7 +117,7 @@ def result(store, number=1, text="a model", inputs=()):
         "lock": None,
         "modules": {"shop.features": put(store, b"def f(): ...")},
     }
-    commit(store, record)
+    commit(store, record, sign=signer(store, "record"))
     return record
 
 
@@ -152,9 +153,10 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
             "stages": [],
             "keys": {"train": record["key"]},
         },
+        signer(ana, "run"),
     )
-    move_ref(ana, "heads/fraud/default", RUN, "done")
-    move_ref(ben, "heads/fraud/default", "my-own-run", "done")
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
+    move_ref(ben, "heads/fraud/default", "my-own-run", "done", sign=signer(ben, "ref"))
     sent = push(ana, url, options=options)
     assert (sent["objects"], sent["records"], sent["runs"], sent["left_out"]) == (5, 1, 1, [])
     taken = pull(ben, url, options=options)
@@ -295,12 +297,13 @@ def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tm
             "20_second.ipynb": ['from mlnb import load, save\nsave("y", load("x")["a"] + 1)'],
         }
     )
+    ours = open_store(project.root / ".mlnb")
+    init_audit(ours)
     first = mlnb("run", "demo", "--json", cwd=project.root)
     assert first.states == {"first": "committed", "second": "committed"}, first.stderr
     laptop = tmp_path / "laptop"
     shutil.copytree(project.root, laptop, ignore=shutil.ignore_patterns(".mlnb"))
-    ours, theirs = open_store(project.root / ".mlnb"), open_store(laptop / ".mlnb")
-    init_audit(ours)
+    theirs = open_store(laptop / ".mlnb")
     trust(theirs, "ours", own_key(ours))
     sent = push(ours, place[0])
     assert (sent["records"], sent["runs"], [r["state"] for r in sent["refs"]]) == (2, 1, ["moved"])
@@ -317,8 +320,8 @@ def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tm
 def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
     url, options = place
     befriend(ana, ben)
-    move_ref(ana, "aliases/champion", "a" * 64, "better")
-    move_ref(ben, "aliases/champion", "b" * 64, "better still")
+    move_ref(ana, "aliases/champion", "a" * 64, "better", sign=signer(ana, "ref"))
+    move_ref(ben, "aliases/champion", "b" * 64, "better still", sign=signer(ben, "ref"))
     assert push(ana, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
     assert push(ben, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "behind"}]
     assert pull(ben, url, options=options)["refs"] == ["aliases/champion"]
@@ -364,7 +367,7 @@ def test_remote_that_cannot_create_exclusively_takes_no_refs(place, ana, monkeyp
 
     monkeypatch.setattr(module, "can_create", lambda remote: False)
     result(ana)
-    move_ref(ana, "heads/fraud/default", RUN, "done")
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     sent = push(ana, place[0])
     assert (sent["records"], sent["refs"]) == (1, [{"name": "heads/fraud/default", "state": "not_possible"}])
     assert sizes_below(open_remote(place[0]), "refs") == {}
@@ -523,7 +526,7 @@ def test_forged_records_are_refused(place, ana, ben, tmp_path):
         nothing_taken(ben, place, record, "forged")
     mallory = store_of(tmp_path / "elsewhere", "mallory")
     write_remote(remote, path, canonical_json(sign(mallory, "record", record | {"outputs": trojan})))
-    nothing_taken(ben, place, record, "untrusted", exit_code=0)
+    nothing_taken(ben, place, record, "untrusted", exit_code=3)
 
 
 @pytest.mark.parametrize(
@@ -614,7 +617,7 @@ def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
     url, options = place
     remote = open_remote(url, options)
     for target in ("a" * 64, "b" * 64):
-        move_ref(ana, "aliases/champion", target, "better")
+        move_ref(ana, "aliases/champion", target, "better", sign=signer(ana, "ref"))
         push(ana, url, options=options)
     pull(ben, url, options=options)
     seen = [v.target for v in ref_history(ben, "remotes/origin/aliases/champion")]
@@ -631,7 +634,8 @@ def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
 
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     result(ana)
-    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []})
+    ended = {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}
+    write_run(ana, ended, signer(ana, "run"))
     push(ana, place[0])
     remote = open_remote(place[0])
     signed = json.loads(read_remote(remote, f"runs/{RUN}.json", 10_000))
@@ -861,7 +865,7 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
     record = result(ana)
     with pytest.raises(StoreError, match="known_hosts"):
         push(ana, url)
-    move_ref(ana, "heads/fraud/default", RUN, "done")
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     sent = push(ana, url, options=any_host)
     assert (sent["objects"], sent["records"], sent["refs"]) == (
         4,
