@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
 from mlnb.care.signing import own_key, trust
-from mlnb.care.vouched import signer
 from mlnb.care.verify import verify_store
+from mlnb.care.vouched import signer
 from mlnb.flow.heads import at_reference, result_in
 from mlnb.flow.run_document import exit_code_of
 from mlnb.sharing.pull import pull
@@ -69,7 +69,7 @@ def ended(store, record, n=None):
         "stages": [entry],
     }
     document |= {"keys": {record["stage"]: record["key"]}, "head": True, "parameters": {}}
-    write_run(store, document)
+    write_run(store, document, signer(store, "run"))
     return document
 
 
@@ -80,9 +80,9 @@ def text_of(store, record):
 def replaced(store):
     "A store in which a result took the place of another, and the documents of both runs."
     first, second = made(store, "first", 1), made(store, "second", 2)
-    commit(store, first)
+    commit(store, first, sign=signer(store, "record"))
     before = ended(store, first)
-    commit(store, second, replace=True)
+    commit(store, second, replace=True, sign=signer(store, "record"))
     return before, ended(store, second)
 
 

@@ -13,8 +13,8 @@ from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
 from mlnb.care.gc import Retention, collect
 from mlnb.care.signing import own_key, sign
-from mlnb.care.vouched import signer
 from mlnb.care.verify import from_files, repair_store, verify_store
+from mlnb.care.vouched import signer
 from mlnb.flow.key import STAGE_FORMAT
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan

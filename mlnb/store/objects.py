@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .crash_points import reach
 from .digests import sha256
@@ -36,7 +37,7 @@ from mlnb.store.disk import (
 from .errors import IntegrityError, StoreError
 from .layout import layout_text, settle_layout
 from .pins import protect
-from .tombstones import is_erased, refuse_erased
+from .tombstones import is_blocked, refuse_erased, refuse_return
 
 # %% ../../nbs/store/130_objects.ipynb #4888dd50
 class Store(Struct, frozen=True):
@@ -94,7 +95,7 @@ def take_back(
 ) -> bool:  # whether it was in the trash
     "Take a file back from the trash."
     path, trashed = root / relative, root / "trash" / relative
-    if not trashed.exists() or is_erased(root, path.name):
+    if not trashed.exists() or is_blocked(root, path.name):
         return False
     try:
         make_folder(path.parent, 0o2770 if root.stat().st_mode & 0o020 else 0o700)
@@ -133,10 +134,9 @@ def keeps(
 ) -> bool:  # whether it need not be written again
     "Whether the store has an object already, so that it lasts; pinned before it is looked for."
     protect(store.root, digest, store.group is not None)
+    for root in filter(None, (store.root, store.below and store.below.root)):
+        refuse_return(root, digest, store.name or ())  # what was erased does not come back by itself
     if not has(store, digest, size):
-        refuse_erased(store.root, digest)  # what was erased does not come back by itself
-        if store.below is not None:
-            refuse_erased(store.below.root, digest)
         return False
     folder = path_of(store, digest).parent
     if folder.exists():
@@ -226,7 +226,7 @@ def get(
 ) -> bytes:  # the content; raises `IntegrityError` or `ErasedError`
     "The content with this digest, verified."
     path = path_of(store, digest)
-    refuse_erased(store.root, digest)
+    refuse_erased(store.root, digest, store.name or ())
     try:
         with disk_errors(path):
             data = path.read_bytes()
@@ -234,7 +234,7 @@ def get(
         if take_back(store.root, f"objects/{digest[:2]}/{digest}"):
             return get(store, digest)
         if store.below is not None:
-            return get(store.below, digest)
+            return get(replace(store.below, name=store.name), digest)
         raise damage(f"object {digest[:12]} is missing from {store.root}", digest) from None
     if sha256(data) == digest:
         return data

@@ -22,7 +22,7 @@ from .disk import write_durably
 from .documents import read_json, sealed
 from .errors import IntegrityError
 from .objects import Store, has, take_back
-from .tombstones import is_erased
+from .tombstones import Holder, is_erased
 
 # %% ../../nbs/store/230_records.ipynb #3f910a64
 def record_path(
@@ -48,9 +48,10 @@ def is_whole(
 def was_erased(
     store: Store,  # whose tombstones count
     output: dict,  # one of a record's outputs
+    name: Holder = (),  # pipeline and artifact, where they are known
 ) -> bool:  # also when only one of its parts was
     "Whether an output was erased on purpose."
-    return any(is_erased(store.root, one) for one in (output["digest"], *output.get("parts", ())))
+    return any(is_erased(store.root, one, name) for one in (output["digest"], *output.get("parts", ())))
 
 # %% ../../nbs/store/230_records.ipynb #7ff5303e
 class Committed(NamedTuple):
@@ -77,8 +78,12 @@ def outcome_of(
 
 # %% ../../nbs/store/230_records.ipynb #248e7ac4
 def _is_usable(store: Store, record: dict) -> bool:
-    "Whether every output of a record can still be read."
-    return all(is_whole(store, output) for output in record["outputs"].values())
+    "Whether every output of a record can still be read, under its name."
+    outputs, pipeline = record["outputs"], record["pipeline"]
+    is_there = all(is_whole(store, output) for output in outputs.values())
+    return is_there and not any(
+        was_erased(store, output, (pipeline, name)) for name, output in outputs.items()
+    )
 
 
 def _path_of(store: Store, record: dict) -> Path:
