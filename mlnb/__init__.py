@@ -6,6 +6,7 @@ Modules:
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
+- `mlnb.care.project_id`: Which project a store belongs to, so that an erasure asked for in one does nothing in another
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.roots`: What a store must keep, and what leads to it
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .fanout_parts import Parts, get_parts, input_of, with_parts
 from .overlay import overlay_path, overlay_root
@@ -35,6 +36,7 @@ from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name, refuse_no_text
 from ..store.objects import Store, open_store
+from ..store.tombstones import refuse_erased
 
 # %% ../../nbs/flow/170_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -262,10 +264,13 @@ def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact |
     from mlnb.flow.meaning import find_artifact
 
     found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
-    pipeline = found.record["pipeline"]
+    pipeline, value = found.record["pipeline"], found.value
+    for one in value.artifacts if isinstance(value, Parts) else (value,):
+        for digest in (one.digest, *one.parts):
+            refuse_erased(session.store.below.root, digest, (pipeline, name.name))
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
-    return found.value, pipeline
+    return value, pipeline
 
 
 def find_by_hand(
@@ -300,6 +305,12 @@ def find_input(
     return found
 
 
+def _store_of(session: Session, name: Name) -> Store:
+    "The store, for what is read or written under a name: what was erased of that name is refused."
+    pipeline = name.pipeline or session.pipeline
+    return replace(session.store, name=(pipeline, name.name)) if pipeline else session.store
+
+
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
@@ -313,13 +324,16 @@ def load(
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
         return read_source(session.root, found, columns, as_, session.store)
-    read = get_value if isinstance(found, Artifact) else get_parts
+    read, store = (
+        get_value if isinstance(found, Artifact) else get_parts,
+        _store_of(session, parse_name(name)),
+    )
     if session.is_run:
-        return read(session.store, found, session.files, columns, as_, session.trusted_types)
+        return read(store, found, session.files, columns, as_, session.trusted_types)
     from mlnb.care.audit import noting_damage
 
     with noting_damage(session.store.below):
-        return read(session.store, found, session.files, columns, as_, session.trusted_types)
+        return read(store, found, session.files, columns, as_, session.trusted_types)
 
 # %% ../../nbs/flow/170_session.ipynb #f9c8bca1
 def _refuse_name(name: str, what: str) -> None:
@@ -372,7 +386,7 @@ def save(
     session = current()
     if session.is_run:
         _refuse_save(session, name)
-    artifact = put_value(session.store, value, session.trusted_types)
+    artifact = put_value(_store_of(session, Name(None, name, None)), value, session.trusted_types)
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:

@@ -280,7 +280,8 @@ def add_marks(
         standing = result_standing(store, result, partial(_is_of_run, node["run"]), keys)
         node["signature"] = standing.as_dict() if standing else None
     for node in graph.nodes.values():
-        if node["digest"] and is_erased(store.root, node["digest"]):
+        name = tuple(node["name"].split("/")) if node["kind"] == "artifact" else ()
+        if node["digest"] and is_erased(store.root, node["digest"], name):
             node["erased"] = True
 
 

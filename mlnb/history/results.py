@@ -33,7 +33,7 @@ def _output_row(store: Store, record: dict, name: str, run: str, **about) -> dic
         **place,
         "type": output["type"],
         "bytes": output["bytes"],
-        "erased": was_erased(store, output),
+        "erased": was_erased(store, output, (record["pipeline"], name)),
         **about,
     }
 

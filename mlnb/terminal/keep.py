@@ -118,7 +118,7 @@ def require_whole(
     from mlnb.store.tombstones import refuse_erased
 
     for digest in digests_of(artifact):
-        refuse_erased(store.root, digest)
+        refuse_erased(store.root, digest, (about["pipeline"], parse_name(about["name"]).name))
     if not is_input_whole(store, artifact):
         name, pipeline = about["name"], about["pipeline"]
         place = f"{pipeline}/{parse_name(name).name} of run {about['run']}"
