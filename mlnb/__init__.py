@@ -3,6 +3,7 @@
 Modules:
 
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
+- `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing

@@ -8,33 +8,30 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 
 # %% auto #0
 __all__ = ['all_records', 'run_documents', 'stopped_attempts', 'all_made', 'described_digests', 'Made', 'products_of', 'name_of',
-           'shown_holder', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from', 'parts_of', 'copies_of',
-           'remove_content', 'erased_name', 'new_tombstone', 'bury', 'attempt_files', 'dead_scratch', 'blanked',
-           'forget_attempts', 'left_by_stopped', 'nothing_known', 'doubt', 'erase', 'tombstones', 'tombstone_problems',
-           'accept_tombstone']
+           'each_held', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from', 'parts_of', 'attempt_files',
+           'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'nothing_known', 'doubt', 'erase',
+           'tombstone_problems', 'accept_tombstone']
 
 # %% ../../nbs/care/080_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
-from .audit import audit
+from .burial import bury, copies_of, erased_name, new_tombstone, shown_holder, tombstones
 from .gc import collect
 from .project_id import project_id
-from .signing import SignatureError, check_signature, lowest, read_key, sign
+from .signing import SignatureError, check_signature, lowest, read_key
+from .vouched import signer
 from ..store.artifacts import each_described
 from ..store.derivation import RecordGraph, derived_from
-from ..store.digests import canonical_json
-from ..store.disk import disk_errors, flush_folder, write_durably
+from ..store.disk import disk_errors
 from ..store.documents import read_json
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import UsageError
 from ..store.names import is_name
-from ..store.objects import Store, path_of
+from ..store.objects import Store
 from ..store.observed_contents import written_files
-from ..store.refs import actor
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
 from ..store.tombstones import Holder, bound_names, is_erased, tombstone_path
 
@@ -129,14 +126,9 @@ def name_of(
     return () if one.kind == "file" else (one.pipeline, one.stage, one.kind)
 
 
-def shown_holder(
-    name: Holder,  # who has some content
-) -> str:
-    "A holder for people."
-    return "/".join(name[:2]) + (f" ({name[2]})" if name[2:] else "")
-
-
-def _held_in(record: dict) -> Iterator[tuple[str, Holder]]:
+def each_held(
+    record: dict,  # of any stage
+) -> Iterator[tuple[str, Holder]]:  # digest and name
     "Every object that a record holds, with the name under which it does."
     yield from ((one.digest, name_of(one)) for one in products_of(record) if one.kind != "file")
     code = (record.get("source"), record.get("lock"), *(record.get("modules") or {}).values())
@@ -150,7 +142,7 @@ def holders_of(
     "Who holds some objects, without the names under which they were erased before."
     found: dict[str, set[Holder]] = {digest: set() for digest in digests}
     for record in all_made(store):
-        for digest, name in _held_in(record):
+        for digest, name in each_held(record):
             if digest in found:
                 found[digest].add(name)
     return {digest: names - bound_names(store.root, digest) for digest, names in found.items()}
@@ -265,70 +257,6 @@ def parts_of(
             others |= set() if is_it else {one["digest"], *named}
     return sorted(parts - others), sorted(parts & others)
 
-# %% ../../nbs/care/080_erase.ipynb #f1b61e44
-def copies_of(
-    store: Store,  # the project's own
-    digest: str,  # 64 hexadecimal characters
-) -> list[Path]:  # files that are there
-    "Every file of the store that holds, or held, an object's content."
-    own = path_of(store, digest).relative_to(store.root)
-    patterns = (f"trash/**/{digest}*", f"quarantine/**/{digest}*", f"overlay/*/{own}")
-    found = [store.root / own, *(path for pattern in patterns for path in store.root.glob(pattern))]
-    return [path for path in found if path.is_file()]
-
-# %% ../../nbs/care/080_erase.ipynb #e8be9db6
-def remove_content(
-    store: Store,  # the project's own
-    digest: str,  # of an object with a tombstone
-) -> int:  # number of files removed
-    "Remove an erased object's content."
-    paths = copies_of(store, digest)
-    for path in paths:
-        with disk_errors(path):
-            path.unlink(missing_ok=True)
-        flush_folder(path.parent)
-    return len(paths)
-
-# %% ../../nbs/care/080_erase.ipynb #1ffe9f75
-_NAMED = ("pipeline", "artifact", "part")  # members of a tombstone that say under which name
-
-
-def erased_name(
-    tombstone: Mapping,  # as it was signed
-) -> Holder:  # empty: for whoever has it, as all of an older mlnb
-    "Under which name a tombstone erases an object."
-    return tuple(tombstone[member] for member in _NAMED if tombstone.get(member) is not None)
-
-
-def new_tombstone(
-    store: Store,  # whose key signs it
-    digest: str,  # of the object
-    reason: str,  # why, in one sentence
-    name: Holder = (),  # under which it is erased; left out: for whoever has it
-) -> dict:  # signed; raises `UsageError` without a key
-    "Write a tombstone."
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    said = {"format": 2, "digest": digest, "reason": reason, "actor": actor(), "at_utc": at}
-    bound = dict.fromkeys(_NAMED) | dict(zip(_NAMED, name, strict=False))
-    return sign(store, "tombstone", said | {"project": project_id(store)} | bound)
-
-# %% ../../nbs/care/080_erase.ipynb #32f304ae
-def bury(
-    store: Store,  # the project's own
-    tombstone: dict,  # signed, and checked by the caller
-    is_held: bool = False,  # whether the content stays, because another name holds it
-) -> bool:  # whether there was content to remove
-    "Put a tombstone in place of an object, or beside it."
-    digest, mode, name = tombstone["digest"], 0o440 if store.group else 0o400, erased_name(tombstone)
-    path, body = tombstone_path(store.root, digest, name), canonical_json(tombstone)
-    is_new = write_durably(path, body, mode, exclusive=True)
-    if not is_new and (is_held or not copies_of(store, digest)):
-        return False
-    said = {"reason": tombstone["reason"], "by": tombstone["actor"], "at_utc": tombstone["at_utc"]}
-    said |= {"name": shown_holder(name)} if name else {}
-    audit(store, "erasure", digest=digest, **said)
-    return not is_held and remove_content(store, digest) > 0
-
 # %% ../../nbs/care/080_erase.ipynb #cc66bc57
 def attempt_files(
     store: Store,  # the project's own
@@ -373,7 +301,7 @@ def forget_attempts(
         parts = {part_of(one["entry"]) for one in attempts if one["run"] == run}
         document = document_of(store, run)
         stages = [blanked(one) if part_of(one) in parts else one for one in document["stages"]]
-        write_run(store, document | {"stages": stages})
+        write_run(store, document | {"stages": stages}, signer(store, "run"))
 
 # %% ../../nbs/care/080_erase.ipynb #e979c42a
 def _has_texts(path: Path) -> bool:
@@ -516,22 +444,6 @@ def _made_entry(store: Store, one: Made, shared: set[str]) -> dict:
     "What was made from an object, and what became of it."
     gone = is_erased(store.root, one.digest, name_of(one))
     return one._asdict() | {"is_erased": gone, "is_shared": one.digest in shared}
-
-# %% ../../nbs/care/080_erase.ipynb #7e373a2a
-def _tombstone(path: Path) -> dict:
-    "A tombstone as it lies there; only what its place tells when it cannot be read."
-    digest, *name = path.stem.split(".")
-    try:
-        return read_json(path)
-    except IntegrityError:
-        return {"digest": digest} | dict(zip(_NAMED, name, strict=False))
-
-
-def tombstones(
-    store: Store,  # an overlay has those of the store below
-) -> list[dict]:  # as they were signed
-    "All tombstones of a store."
-    return [_tombstone(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
 
 # %% ../../nbs/care/080_erase.ipynb #39c56a9d
 def _problems_of(store: Store, document: dict, trusted: Mapping[str, str]) -> Iterator[str]:

@@ -16,16 +16,22 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from ..care.audit import audit
+from ..care.burial import copies_of
 from ..care.erase import accept_tombstone
+from ..care.project_id import git_id, known_id, project_id, take_id
 from ..care.signing import SignatureError, lowest, trusted_keys
 from .remote import PLAIN_TRANSFER, Remote, Transfer, fetch, open_remote, read_remote, sizes_below
 from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     MOVE_FIELDS,
+    TOMBSTONE,
     Exchange,
+    held_in,
     is_record,
+    is_spared,
     keep_seen,
     largest,
     limits_of,
@@ -37,6 +43,7 @@ from mlnb.sharing.trust import (
     refusal,
     remote_name,
     settle,
+    tombstone_place,
     try_each,
 )
 from ..store.artifacts import given_artifacts
@@ -47,7 +54,7 @@ from ..store.pins import protect
 from ..store.records import commit, find_record
 from ..store.refs import ref_history
 from ..store.runs import RUN_ID, run_ids, write_run
-from ..store.tombstones import is_erased, refuse_erased
+from ..store.tombstones import bound_names, is_blocked, is_erased, refuse_return, tombstone_path
 
 # %% ../../nbs/sharing/040_pull.ipynb #9a6c8280
 def take_object(
@@ -60,7 +67,7 @@ def take_object(
     protect(store.root, digest, store.group is not None)
     if has(store, digest):
         return 0
-    refuse_erased(store.root, digest)
+    refuse_return(store.root, digest)
     path = path_of(store, digest)
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
         found, size = fetch(remote, object_place(digest), file, limit)
@@ -78,7 +85,9 @@ def _limits_to_take(exchange: Exchange, records: list[dict]) -> dict[str, int]:
     there = sizes_below(exchange.remote, "objects")
     limits = largest({**limits_of(given_artifacts(record)), **needed(record)} for record in records)
     present = {digest: limit for digest, limit in limits.items() if object_place(digest) in there}
-    return {digest: n for digest, n in present.items() if not is_erased(exchange.store.root, digest)}
+    root, held = exchange.store.root, held_in(records)
+    erased = {digest: {()} if is_blocked(root, digest) else bound_names(root, digest) for digest in present}
+    return {digest: n for digest, n in present.items() if is_spared(digest, erased, held)}
 
 # %% ../../nbs/sharing/040_pull.ipynb #3ee25e6e
 def take_objects(
@@ -96,28 +105,42 @@ def take_objects(
     return try_each(take, map(object_place, sorted(limits)), exchange.each)
 
 # %% ../../nbs/sharing/040_pull.ipynb #d1369e34
-_TOMBSTONE = r"tombstones/([0-9a-f]{64})\.json"  # where one lies, with the digest that it is for
+def _lies_where_signed(document: Any, path: str) -> bool:
+    "Whether a tombstone lies where its project, name and object belong."
+    try:
+        return tombstone_place(document) == path
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def _take_tombstone(exchange: Exchange, path: str) -> bool:
     "Erase here what a tombstone at a remote asks for; whether there was content to remove."
     text = read_remote(exchange.remote, path, MOST_DOCUMENT)
     try:
-        document = json.loads(text)
+        document = json.loads(text)  # its signature is checked below
     except (ValueError, RecursionError):
         raise IntegrityError(f"{path} is damaged") from None
-    digest = path.rpartition("/")[2].removesuffix(".json")
-    return accept_tombstone(exchange.store, digest, document, exchange.trusted)
+    digest = TOMBSTONE.fullmatch(path)[2]
+    if not _lies_where_signed(document, path):
+        raise SignatureError(f"{path} was signed for another place", "do not use it")
+    is_gone = accept_tombstone(exchange.store, digest, document, exchange.trusted)
+    exchange.taken.append(document["signed"]["key"])
+    return is_gone
 
 
 def take_tombstones(
     exchange: Exchange,  # whose remote has them
-) -> tuple[int, list[dict]]:  # number of objects erased here, and refusals
-    "Erase here what trusted people erased."
-    found = [re.fullmatch(_TOMBSTONE, path) for path in sizes_below(exchange.remote, "tombstones")]
-    paths = [match[0] for match in found if match and not is_erased(exchange.store.root, match[1])]
+) -> tuple[int, dict, list[dict]]:  # number of objects erased here, what was left alone, refusals
+    "Erase here what trusted people erased of this project."
+    root, store = exchange.store.root, exchange.store
+    found = list(filter(None, map(TOMBSTONE.fullmatch, sizes_below(exchange.remote, "tombstones"))))
+    own = [one for one in found if one[1] in (None, exchange.project)]
+    new = [one for one in own if not tombstone_path(root, one[2], tuple(one[3].split(".")[1:])).exists()]
+    unbound = [one for one in new if one[1] is None and copies_of(store, one[2])]
+    paths = [one[0] for one in new if one not in unbound]
     erased, refused = try_each(partial(_take_tombstone, exchange), paths)
-    return sum(erased), refused
+    left = {"of_others": dict(Counter(one[1] for one in found if one not in own))}
+    return sum(erased), left | {"of_no_project": [one[2] for one in unbound]}, refused
 
 # %% ../../nbs/sharing/040_pull.ipynb #e19bcf52
 _RECORD = r"records/([a-z0-9_]+)/([a-z0-9_]+)/([0-9a-f]{64})\.json"  # pipeline, stage and key
@@ -282,7 +305,7 @@ def _is_trusted(exchange: Exchange, purpose: str, path: str) -> bool:
 # %% ../../nbs/sharing/040_pull.ipynb #4e546f07
 def _take_all(exchange: Exchange) -> tuple[dict, dict]:
     "Take everything in its order: counts, and what became of refs, incomplete records, refusals."
-    n_erased, refused = take_tombstones(exchange)
+    n_erased, left_alone, refused = take_tombstones(exchange)
     records, bad_records = take_records(exchange)
     sizes, bad_objects = take_objects(exchange, _limits_to_take(exchange, records))
     n_records, incomplete = _commit_complete(exchange, records)
@@ -291,7 +314,19 @@ def _take_all(exchange: Exchange) -> tuple[dict, dict]:
     refused = [*refused, *bad_records, *bad_objects, *bad_runs, *bad_refs]
     taken = {"remote": exchange.remote.url, "objects": sum(size > 0 for size in sizes), "bytes": sum(sizes)}
     taken |= {"records": n_records, "runs": n_runs, "erased": n_erased}
-    return taken, {"refs": moved, "incomplete": incomplete, "refused": refused}
+    rest = {"refs": moved, "incomplete": incomplete, "refused": refused}
+    return taken, rest | {"tombstones": left_alone}
+
+
+def _project_here(store: Store, remote: Remote, trusted: Mapping[str, str]) -> str:
+    "The id of the project; an empty store takes that of the remote, if git tells none. Empty: not known yet."
+    if known_id(store) or git_id(store) or (store.root / "records").exists():
+        return project_id(store)
+    found = [re.fullmatch(r"projects/([0-9a-f]{32})\.json", path) for path in sizes_below(remote, "projects")]
+    places = {one[0]: one[1] for one in found if one}
+    said, _ = try_each(lambda path: (path, read_signed(remote, path, "project", trusted)), places)
+    ids = {places[path] for path, one in said if one.get("project") == places[path]}
+    return take_id(store, ids.pop()) if len(ids) == 1 else ""
 
 
 def pull(
@@ -306,8 +341,9 @@ def pull(
     "Take from a remote what is missing here."
     store, remote = lowest(store), open_remote(url, options)
     trusted = trusted_keys(store) if trusted is None else trusted
-    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted)
     settle(remote, False)
+    project = _project_here(store, remote, trusted)
+    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, project=project)
     taken, rest = _take_all(exchange)
     refused = rest["refused"]
     is_bad = any(one["reason"] != "untrusted" for one in refused)

@@ -14,12 +14,13 @@ __all__ = ['LeftOut', 'send_object', 'sendable', 'send_tombstones', 'send_docume
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..care.audit import audit, make_checkpoint, read_log
-from ..care.erase import tombstones
+from ..care.burial import tombstones
+from ..care.project_id import project_id
 from ..care.signing import lowest, own_key, read_key, sign, trusted_keys
 from ..care.vouched import Keys, Standing, keys_of, sign_file, standing_at, standing_of, standings
 from mlnb.sharing.remote import (
@@ -39,6 +40,10 @@ from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     Exchange,
     Nowhere,
+    erased_names,
+    held_in,
+    is_record,
+    is_spared,
     keep_seen,
     limits_of,
     needed,
@@ -47,6 +52,7 @@ from mlnb.sharing.trust import (
     refs_there,
     remote_name,
     settle,
+    tombstone_place,
 )
 from ..store.artifacts import given_artifacts
 from ..store.digests import canonical_json, sha256_file
@@ -56,7 +62,7 @@ from ..store.objects import Store, has, path_of
 from ..store.records import is_whole, output_digests
 from ..store.refs import RefValue, actor, read_ref, ref_path
 from ..store.runs import document_of, run_ids
-from ..store.tombstones import is_erased
+from ..store.tombstones import Holder, is_erased
 
 # %% ../../nbs/sharing/030_push.ipynb #274ea4bf
 def _check_here(store: Store, digest: str) -> None:
@@ -135,10 +141,10 @@ def sendable(
 # %% ../../nbs/sharing/030_push.ipynb #2e523112
 def _lacking_objects(exchange: Exchange, records: list[dict]) -> list[str]:
     "Digests of the objects that records need, and a remote lacks."
-    store = exchange.store
-    there, gone = (sizes_below(exchange.remote, folder) for folder in ("objects", "tombstones"))
+    store, there = exchange.store, sizes_below(exchange.remote, "objects")
+    gone, held = erased_names(sizes_below(exchange.remote, "tombstones"), exchange.project), held_in(records)
     wanted = {digest for one in records for digest in (*needed(one), *limits_of(given_artifacts(one)))}
-    here = [d for d in wanted if has(store, d) and f"tombstones/{d}.json" not in gone]
+    here = [digest for digest in wanted if has(store, digest) and is_spared(digest, gone, held)]
     return sorted(d for d in here if there.get(object_place(d)) != path_of(store, d).stat().st_size)
 
 # %% ../../nbs/sharing/030_push.ipynb #590cca8f
@@ -153,20 +159,32 @@ def _send_objects(exchange: Exchange, digests: list[str]) -> int:
     return sum(exchange.each(send, digests))
 
 # %% ../../nbs/sharing/030_push.ipynb #7f772bfe
+def _held_there(remote: Remote) -> dict[str, set[Holder]]:
+    "Who holds what at a remote, whoever signed it."
+    records = []
+    for path in sizes_below(remote, "records"):
+        with suppress(ValueError, RecursionError, IntegrityError, FileNotFoundError):
+            record = json.loads(read_remote(remote, path, MOST_DOCUMENT))
+            records += [record] if is_record(record, path) else []
+    return held_in(records)
+
+
 def send_tombstones(
     exchange: Exchange,  # whose remote is cleaned
 ) -> int:  # number of objects removed there
     "Erase at a remote what was erased here."
-    remote, n_removed = exchange.remote, 0
+    remote, own = exchange.remote, [one for one in tombstones(exchange.store) if "signed" in one]
     there, objects = (sizes_below(remote, folder) for folder in ("tombstones", "objects"))
-    for document in tombstones(exchange.store):
-        path, place = f"tombstones/{document['digest']}.json", object_place(document["digest"])
-        if "signed" in document and path not in there:
-            write_remote(remote, path, canonical_json(document))
-        if place in objects:
-            remove_remote(remote, place)
-            n_removed += 1
-    return n_removed
+    for document in own:
+        if tombstone_place(document) not in there:
+            write_remote(remote, tombstone_place(document), canonical_json(document))
+    gone = erased_names(map(tombstone_place, own), exchange.project)
+    present = [digest for digest in gone if object_place(digest) in objects]
+    held = _held_there(remote) if any(() not in gone[digest] for digest in present) else {}
+    going = [digest for digest in present if not is_spared(digest, gone, held)]
+    for digest in going:
+        remove_remote(remote, object_place(digest))
+    return len(going)
 
 # %% ../../nbs/sharing/030_push.ipynb #abd6fa6f
 def send_documents(
@@ -330,6 +348,14 @@ def _refuse_own_folder(exchange: Exchange) -> None:
         raise UsageError(f"{remote.url} lies in the store itself", "push to another folder")
 
 
+def _say_project(exchange: Exchange) -> None:
+    "Say at a remote, signed, that results of this project lie there."
+    path = f"projects/{exchange.project}.json"
+    if path not in sizes_below(exchange.remote, "projects"):
+        said = sign(exchange.store, "project", {"project": exchange.project})
+        write_remote(exchange.remote, path, canonical_json(said))
+
+
 def _send_all(exchange: Exchange, records: list[dict], runs: dict[str, dict]) -> tuple[dict, list[dict]]:
     "Send everything in its order: what was sent, and what became of the refs."
     n_erased = send_tombstones(exchange)
@@ -356,9 +382,11 @@ def push(
     store, remote = lowest(store), open_remote(url, options)
     read_key(store)
     trusted = trusted_keys(store) if trusted is None else trusted
-    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, own_key(store))
+    about = {"trusted": trusted, "own": own_key(store), "project": project_id(store)}
+    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, **about)
     _refuse_own_folder(exchange)
     settle(exchange.remote, True)
+    _say_project(exchange)
     records, left_out = sendable(exchange)
     runs, others = _finished_runs(exchange)
     left_out += kept_otherwise(exchange, records) + others

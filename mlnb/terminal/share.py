@@ -7,12 +7,13 @@ A word is a pipeline, a place has a slash or a colon in it: so both verbs read l
 
 # %% auto #0
 __all__ = ['Words', 'SignUnsigned', 'share_of', 'counting', 'moved_line', 'vouching_notes', 'push_notes', 'answer_push',
-           'key_line', 'answer_pull']
+           'tombstone_notes', 'key_line', 'answer_pull']
 
 # %% ../../nbs/terminal/160_share.ipynb #a2175318
 import sys
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -136,6 +137,24 @@ def answer_push(words: Words = None, signing: SignUnsigned = False, as_json: Jso
     return Answer(said | {"exit_code": code}, lambda: print(moved_line(said, "sent", "there")), code, notes)
 
 # %% ../../nbs/terminal/160_share.ipynb #eff41542
+def tombstone_notes(
+    left: dict,  # `tombstones` of `pull`
+    root: Path,  # of the store
+) -> list[str]:  # lines for stderr
+    "Which erasures did nothing here, and why."
+    told = [
+        f"{counted(n, 'erasure')} of another project ({project}) did nothing here; if it is this project, "
+        f"write that id into {root / 'project'} and pull again"
+        for project, n in left["of_others"].items()
+    ]
+    digests = ", ".join(digest[:12] for digest in left["of_no_project"][:5])
+    n = len(left["of_no_project"])
+    if n:
+        mend = "if it is to go here too, `mlnb erase DIGEST --reason …`"
+        told.append(complaint(f"{counted(n, 'erasure')} by an older mlnb did nothing here: {digests}", mend))
+    return told
+
+
 def key_line(
     one: dict,  # one of the `keys` of `pull`
 ) -> str:
@@ -156,5 +175,6 @@ def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
         store, url, name, pipelines, trusted_by(project, store), transfer=Transfer(counting("took", as_json))
     )
     missing = [f"not taken: {path}: some of its objects are missing there" for path in said["incomplete"]]
-    notes = (*map(key_line, said["keys"]), *missing, *refusals(said["refused"]))
+    apart = tombstone_notes(said["tombstones"], store.root)
+    notes = (*map(key_line, said["keys"]), *missing, *apart, *refusals(said["refused"]))
     return Answer(said, lambda: print(moved_line(said, "took", "here")), said["exit_code"], notes)
