@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
+from mlnb.care.project_id import project_id
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import signer
 from mlnb.sharing.pull import pull
@@ -32,14 +34,14 @@ from mlnb.sharing.remote import (
     write_remote,
 )
 from mlnb.sharing.remote_care import check_remote, gc_remote
-from mlnb.sharing.trust import object_place, record_place
+from mlnb.sharing.trust import object_place, record_place, tombstone_place
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import commit, find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run, write_run
-from mlnb.store.tombstones import ErasedError
+from mlnb.store.tombstones import ErasedError, is_erased
 from mlnb.store.url import shown_url
 
 RUN = "20261123T100000000-0a1b"
@@ -645,19 +647,93 @@ def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     assert (taken["runs"], sorted(r["reason"] for r in taken["refused"])) == (0, ["damaged", "forged"])
 
 
-def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
-    from mlnb.care.erase import new_tombstone
+def tombstone_of(store, digest, project, name=("fraud", "model"), purpose="tombstone"):
+    "A tombstone for an artifact of some project, signed with the key of a store."
+    said = {"format": 2, "digest": digest, "reason": "r", "actor": "a", "at_utc": "t", "project": project}
+    bound = dict(zip(("pipeline", "artifact", "part"), name, strict=False))
+    return sign(store, purpose, said | {"pipeline": None, "artifact": None, "part": None} | bound)
 
+
+@pytest.mark.parametrize("name", [(), ("fraud", "model")], ids=["everywhere", "bound"])
+def test_tombstone_of_a_stranger_or_signed_for_another_place_erases_nothing(place, ana, ben, tmp_path, name):
     record, remote = hostile(place, ana, ben)
     pull(ben, place[0])
-    digest = record["outputs"]["model"]["digest"]
+    digest, ours = record["outputs"]["model"]["digest"], project_id(ben)
     mallory = store_of(tmp_path / "elsewhere", "mallory")
-    write_remote(
-        remote, f"tombstones/{digest}.json", canonical_json(new_tombstone(mallory, digest, "vandalism"))
-    )
+    theirs = tombstone_of(mallory, digest, ours, name)
+    old = {key: theirs[key] for key in ("digest", "reason", "actor", "at_utc")}
+    for document, reason in (
+        (theirs, "untrusted"),
+        (theirs | {"reason": "other"}, "forged"),
+        (tombstone_of(ana, digest, "e" * 32, name), "forged"),
+        (sign(ana, "tombstone", old), "forged"),
+        (tombstone_of(ana, digest, ours, ("fraud", "other")), "forged"),
+        (tombstone_of(ana, digest, ours, name, purpose="record"), "forged"),
+        ([], "forged"),
+    ):
+        write_remote(remote, tombstone_place(theirs), canonical_json(document))
+        taken = pull(ben, place[0])
+        assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, [reason])
+    write_remote(remote, tombstone_place(theirs), canonical_json(tombstone_of(ana, digest, ours, name)))
+    assert get(ben, digest) == b"a model" and not (ben.root / "tombstones").exists()
+    assert pull(ben, place[0])["erased"] == 1 and not has(ben, digest)
+
+
+def test_tombstones_of_another_project_and_of_an_older_mlnb_are_counted_and_do_nothing(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    pull(ben, place[0])
+    digest, gone = record["outputs"]["model"]["digest"], "0" * 64
+    foreign = tombstone_of(ana, digest, "e" * 32)
+    write_remote(remote, tombstone_place(foreign), canonical_json(foreign))
+    for one in (digest, gone):
+        old = {"format": 1, "digest": one, "reason": "r", "actor": "a", "at_utc": "t"}
+        write_remote(remote, f"tombstones/{one}.json", canonical_json(sign(ana, "tombstone", old)))
     taken = pull(ben, place[0])
-    assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, ["untrusted"])
-    assert get(ben, digest) == b"a model"
+    assert taken["tombstones"] == {"of_others": {"e" * 32: 1}, "of_no_project": [digest]}
+    assert (taken["erased"], taken["exit_code"], get(ben, digest)) == (0, 0, b"a model")
+    assert is_erased(ben.root, gone)
+
+
+def test_store_that_ran_before_it_pulled_is_another_project_and_an_empty_one_is_a_clone(
+    place, ana, ben, tmp_path
+):
+    other = store_of(tmp_path, "other", ana)
+    mine = result(other)
+    theirs = result(ana)
+    push(ana, place[0])
+    for store in (ben, other):
+        pull(store, place[0])
+    assert project_id(ben) == project_id(ana) != project_id(other)
+    digest = theirs["outputs"]["model"]["digest"]
+    erase(ana, digest, "asked for", names={("fraud", "model")})
+    assert push(ana, place[0])["erased"] == 1
+    assert [pull(store, place[0])["erased"] for store in (ben, other)] == [1, 0]
+    assert find_record(other, "fraud", "train", mine["key"]) and get(other, digest) == b"a model"
+
+
+def test_bytes_at_the_remote_stay_while_another_record_there_holds_them(place, ana, ben):
+    befriend(ana, ben)
+    record = result(ana)
+    digest = record["outputs"]["model"]["digest"]
+    second = record | {"key": "9" * 64, "stage": "copy", "outputs": {"same": record["outputs"]["model"]}}
+    commit(
+        ben,
+        second | {"notebook": put(ben, b"n"), "source": put(ben, b"s"), "modules": {}},
+        sign=signer(ben, "record"),
+    )
+    put(ben, b"a model")
+    push(ana, place[0])
+    push(ben, place[0])
+    erase(ana, digest, "asked for", names={("fraud", "model")})
+    assert push(ana, place[0])["erased"] == 0 and object_place(digest) in sizes_below(
+        open_remote(place[0]), "objects"
+    )
+    pull(ana, place[0])
+    assert get(ana, digest) == b"a model"  # as fraud/same, which ben made
+    with pytest.raises(ErasedError):
+        get(replace(ana, name=("fraud", "model")), digest)
+    assert find_record(ana, "fraud", "train", record["key"]) is None
+    assert find_record(ana, "fraud", "copy", "9" * 64)
 
 
 def test_record_without_its_objects_is_left_for_later(place, ana, ben):
