@@ -11,6 +11,7 @@ Modules:
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.roots`: What a store must keep, and what leads to it
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
+- `mlnb.care.taken_over`: Look at tombstones that are there, and take over those of others
 - `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
 - `mlnb.care.vouched`: Sign a result where it is made, and tell who vouches for what lies in a store

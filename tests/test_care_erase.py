@@ -12,10 +12,11 @@ import pytest
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.burial import bury, copies_of, new_tombstone
-from mlnb.care.erase import accept_tombstone, erase, made_from, tombstone_problems
+from mlnb.care.erase import erase, made_from
 from mlnb.care.gc import Retention, collect
 from mlnb.care.roots import read_records, with_origins
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
+from mlnb.care.taken_over import accept_tombstone, tombstone_problems
 from mlnb.care.verify import verify_store
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.digests import digest_of

@@ -9,8 +9,7 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 # %% auto #0
 __all__ = ['all_records', 'run_documents', 'stopped_attempts', 'all_made', 'described_digests', 'Made', 'products_of', 'name_of',
            'each_held', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from', 'parts_of', 'attempt_files',
-           'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'nothing_known', 'doubt', 'erase',
-           'tombstone_problems', 'accept_tombstone']
+           'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'nothing_known', 'doubt', 'erase']
 
 # %% ../../nbs/care/080_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,21 +18,19 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
-from .burial import bury, copies_of, erased_name, new_tombstone, shown_holder, tombstones
+from .burial import bury, copies_of, new_tombstone, shown_holder
 from .gc import collect
-from .project_id import project_id
-from .signing import SignatureError, check_signature, lowest, read_key
+from .signing import lowest, read_key
 from .vouched import signer
 from ..store.artifacts import each_described
 from ..store.derivation import RecordGraph, derived_from
 from ..store.disk import disk_errors
 from ..store.documents import read_json
 from ..store.errors import UsageError
-from ..store.names import is_name
 from ..store.objects import Store
 from ..store.observed_contents import written_files
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
-from ..store.tombstones import Holder, bound_names, is_erased, tombstone_path
+from ..store.tombstones import Holder, bound_names, is_erased
 
 # %% ../../nbs/care/080_erase.ipynb #238eede4
 def all_records(
@@ -119,7 +116,7 @@ def products_of(
 # %% ../../nbs/care/080_erase.ipynb #68d50d45
 def name_of(
     one: Made,  # of a record
-) -> Holder:  # empty for a file of the project, which has no name in the store
+) -> Holder:  # empty for a file of the project
     "Under which name something is erased."
     if one.kind in ("output", "part"):
         return one.pipeline, one.name
@@ -137,8 +134,8 @@ def each_held(
 
 def holders_of(
     store: Store,  # whose records are looked through
-    digests: Iterable[str],  # of objects
-) -> dict[str, set[Holder]]:  # by digest
+    digests: Iterable[str],  # of the objects that are asked about
+) -> dict[str, set[Holder]]:  # names by digest
     "Who holds some objects, without the names under which they were erased before."
     found: dict[str, set[Holder]] = {digest: set() for digest in digests}
     for record in all_made(store):
@@ -444,53 +441,3 @@ def _made_entry(store: Store, one: Made, shared: set[str]) -> dict:
     "What was made from an object, and what became of it."
     gone = is_erased(store.root, one.digest, name_of(one))
     return one._asdict() | {"is_erased": gone, "is_shared": one.digest in shared}
-
-# %% ../../nbs/care/080_erase.ipynb #39c56a9d
-def _problems_of(store: Store, document: dict, trusted: Mapping[str, str]) -> Iterator[str]:
-    "What is wrong with one tombstone."
-    store, digest, name = lowest(store), str(document["digest"]), erased_name(document)
-    try:
-        check_signature("tombstone", document, trusted)
-    except SignatureError as error:
-        yield f"tombstone {digest[:12]}: {error.message}"
-    if not tombstone_path(store.root, digest, name).exists():
-        yield f"tombstone {digest[:12]}: it does not lie where it belongs"
-    elif copies_of(store, digest) and not is_held_by_others(store, digest, name):
-        yield f"object {digest[:12]} was erased, but its content is still there: erase it again"
-
-
-def tombstone_problems(
-    store: Store,  # whose tombstones are looked at
-    trusted: Mapping[str, str],  # name by key
-) -> list[dict]:  # `digest`, `message`; empty when all is well
-    "What is wrong with the tombstones of a store."
-    found = [(one["digest"], said) for one in tombstones(store) for said in _problems_of(store, one, trusted)]
-    return [{"digest": digest, "message": message} for digest, message in found]
-
-# %% ../../nbs/care/080_erase.ipynb #593948fa
-def accept_tombstone(
-    store: Store,  # the project's own
-    digest: str,  # the object that it was found for
-    document: object,  # what was read
-    trusted: Mapping[str, str],  # name by key
-) -> bool:  # whether there was content; raises `SignatureError`
-    "Take over somebody else's erasure."
-    said, _ = check_signature("tombstone", document, trusted)
-    if said.get("digest") != digest or not _is_name(said):
-        message = f"the tombstone of object {digest[:12]} was signed for another object, or for no name"
-        raise SignatureError(message, "do not use it; ask who should have written it")
-    if said.get("project") not in (None, project_id(store)):
-        message = f"the tombstone of object {digest[:12]} was signed for another project"
-        raise SignatureError(message, "nothing was erased; what is to go here is erased here")
-    return bury(store, document, is_held_by_others(store, digest, erased_name(said)))
-
-
-def _is_name(tombstone: Mapping) -> bool:
-    "Whether a tombstone names nothing, an artifact, or the notebook, texts of a stage."
-    name = erased_name(tombstone)
-    is_sound = all(isinstance(part, str) and is_name(part) for part in name)
-    return (
-        is_sound
-        and all(isinstance(tombstone.get(told), str) for told in ("reason", "actor", "at_utc"))
-        and len(name) != 1
-    )

@@ -124,7 +124,7 @@ def standing_of(
 def signed_text(
     root: Path,  # of a store
     path: Path,  # of a record, evidence, run or move in it
-) -> tuple[str, dict]:  # purpose, and the document with its signature; raises `IntegrityError`
+) -> tuple[str, dict]:  # purpose and document; raises `IntegrityError`
     "What a file of the store says, in the form in which it was signed."
     folder, *place = path.relative_to(root).parts
     document = read_json(path)
@@ -200,7 +200,7 @@ STATES = ("own", "trusted", "untrusted", "unsigned", "altered")
 
 def told_standings(
     found: Mapping[str, Standing],  # by path, as `standings` gives them
-) -> dict:  # number by state, and `not_vouched`: `file`, `state` and `by` of each
+) -> dict:  # numbers; `not_vouched`: `file`, `state`, `by` of each
     "How many documents are in each state, and which are not vouched for."
     n = Counter(one.state for one in found.values())
     bad = [{"file": path, **one.as_dict()} for path, one in found.items() if not one.is_vouched]

@@ -8,7 +8,8 @@ With a reference, `fraud/model@REF`, the name means exactly what the digest, the
 
 # %% auto #0
 __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'made_of_nothing', 'result_keys', 'result_in', 'head_name', 'run_again', 'Runs',
-           'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'left_in', 'at_reference']
+           'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'refuse_erased_value', 'left_in',
+           'at_reference']
 
 # %% ../../nbs/flow/050_heads.ipynb #9cb44d88
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from ..store.records import find_result, outcome_of, outcomes_in, output_digests
 from ..store.refs import RefValue, read_ref
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
+from ..store.tombstones import refuse_erased
 
 # %% ../../nbs/flow/050_heads.ipynb #c1c18df7
 Kept = tuple[Artifact | Parts, list[dict]]  # an artifact or all its parts, and their records, at least one
@@ -281,6 +283,18 @@ def _origin(store: Store, pipeline: str, records: list[dict]) -> tuple[dict, dic
             return meant, head
     made = [(record, document_if_kept(store, record["run"])) for record in records]
     return next((one for one in made if one[1] and not experiment_of(one[1])), made[0])
+
+# %% ../../nbs/flow/050_heads.ipynb #f060e93a
+def refuse_erased_value(
+    store: Store,  # whose tombstones count
+    found: Found,  # what a name means
+    name: str,  # of the artifact
+) -> None:  # raises `ErasedError` when it was erased
+    "Stop when a value was erased under its name."
+    value = found.value
+    for one in value.artifacts if isinstance(value, Parts) else (value,):
+        for digest in (one.digest, *one.parts):
+            refuse_erased(store.root, digest, (found.record["pipeline"], name))
 
 # %% ../../nbs/flow/050_heads.ipynb #31e35298
 def _left_by(store: Store, document: dict, entry: dict, name: str) -> dict | None:

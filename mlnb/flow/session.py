@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from .fanout_parts import Parts, get_parts, input_of, with_parts
 from .overlay import overlay_path, overlay_root
@@ -35,8 +34,7 @@ from ..store.artifacts import Artifact, get_value, put_value
 from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name, refuse_no_text
-from ..store.objects import Store, open_store
-from ..store.tombstones import refuse_erased
+from ..store.objects import Store, open_store, under_name
 
 # %% ../../nbs/flow/170_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -261,16 +259,15 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
 
 def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact | Parts, str]:
     "What a pipeline made under a name, and its name; a line says in which run."
+    from mlnb.flow.heads import refuse_erased_value
     from mlnb.flow.meaning import find_artifact
 
     found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
-    pipeline, value = found.record["pipeline"], found.value
-    for one in value.artifacts if isinstance(value, Parts) else (value,):
-        for digest in (one.digest, *one.parts):
-            refuse_erased(session.store.below.root, digest, (pipeline, name.name))
+    pipeline = found.record["pipeline"]
+    refuse_erased_value(session.store.below, found, name.name)
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
-    return value, pipeline
+    return found.value, pipeline
 
 
 def find_by_hand(
@@ -305,12 +302,6 @@ def find_input(
     return found
 
 
-def _store_of(session: Session, name: Name) -> Store:
-    "The store, for what is read or written under a name: what was erased of that name is refused."
-    pipeline = name.pipeline or session.pipeline
-    return replace(session.store, name=(pipeline, name.name)) if pipeline else session.store
-
-
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
@@ -324,10 +315,8 @@ def load(
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
         return read_source(session.root, found, columns, as_, session.store)
-    read, store = (
-        get_value if isinstance(found, Artifact) else get_parts,
-        _store_of(session, parse_name(name)),
-    )
+    read, named = get_value if isinstance(found, Artifact) else get_parts, parse_name(name)
+    store = under_name(session.store, named.pipeline or session.pipeline, named.name)
     if session.is_run:
         return read(store, found, session.files, columns, as_, session.trusted_types)
     from mlnb.care.audit import noting_damage
@@ -386,7 +375,7 @@ def save(
     session = current()
     if session.is_run:
         _refuse_save(session, name)
-    artifact = put_value(_store_of(session, Name(None, name, None)), value, session.trusted_types)
+    artifact = put_value(under_name(session.store, session.pipeline, name), value, session.trusted_types)
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:

@@ -195,7 +195,7 @@ def is_spared(
 
 
 def held_in(
-    records: Iterable[dict],  # complete ones
+    records: Iterable[dict],  # that may share objects
 ) -> dict[str, set[Holder]]:  # names by digest
     "Who holds what, of some records."
     found: dict[str, set[Holder]] = {}

@@ -47,7 +47,7 @@ def is_inner(
 def refuse_odd_paths(
     paths: Iterable[Any],  # of the files of a folder, as they are listed
     what: str,  # the folder, for the error
-) -> None:  # raises `IntegrityError`
+) -> None:  # raises `IntegrityError` at the first
     "Refuse a list of files that cannot all be written into one folder."
     from unicodedata import normalize
 

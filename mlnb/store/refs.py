@@ -33,7 +33,7 @@ class RefValue(NamedTuple):
 # %% ../../nbs/store/220_refs.ipynb #76182e24
 def value_of(
     number: int,  # of the move
-    written: dict,  # its file
+    written: dict,  # what its file says
 ) -> RefValue:
     "What a move says."
     return RefValue(number, *(written[part] for part in RefValue._fields[1:]))

@@ -168,7 +168,7 @@ def with_signatures(
     project: Any,  # whose trusted keys count
     store: Any,  # where records are
     document: dict,  # of a run, as it was read
-) -> dict:  # the same; `signature` of it and of each stage, None where there is no result
+) -> dict:  # the same; `signature` of it and of each stage, or None
     "The document of a run, with who vouches for it."
     from mlnb.care.signing import parse_keys
     from mlnb.care.vouched import keys_known, result_standing, signed_text, standing_of

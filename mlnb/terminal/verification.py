@@ -272,10 +272,10 @@ AtRemote = Annotated[
 def hashed(
     project: Any,  # whose trusted keys count
     store: Any,  # to be hashed
-) -> dict:  # by `verify_store`, with `signatures` and the problems of `tombstones`
+) -> dict:  # by `verify_store`, with `signatures` and `tombstones`
     "Hash everything in the own store."
-    from mlnb.care.erase import tombstone_problems
     from mlnb.care.signing import parse_keys
+    from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import document_about, verify_store
     from mlnb.care.vouched import keys_known, standings, told_standings
 
