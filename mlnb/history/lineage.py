@@ -16,6 +16,7 @@ from functools import partial
 from itertools import chain
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..care.signing import parse_keys
 from ..care.vouched import Keys, keys_known, result_standing
@@ -356,6 +357,7 @@ def lineage_of(
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
+    store = replace(store, accepts=None)  # where a value came from is told, whoever signed it
     name, about = parse_name(written), {"profile": None, "experiment": None, "line": None}
     if name.pipeline is None and name.name in project.sources:
         graph = source_lineage(store, project, name.name, name.ref, direction)

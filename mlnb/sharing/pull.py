@@ -50,7 +50,7 @@ from ..store.artifacts import artifact_of, given_artifacts, tree_of
 from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
 from ..store.inside import refuse_odd_paths
-from ..store.objects import Store, has, path_of
+from ..store.objects import Store, get, has, path_of
 from ..store.pins import protect
 from ..store.records import commit, find_record
 from ..store.refs import ref_history
@@ -172,7 +172,10 @@ def _sound_trees(store: Store, record: dict) -> dict:
     "A record whose folders that are here can be written out; raises `IntegrityError`."
     for name, one in record["outputs"].items():
         if one["codec"] in ("folder", "frames") and has(store, one["digest"]):
-            refuse_odd_paths(tree_of(store, artifact_of(one)), f"`{name}` of {record_place(record)}")
+            files, what = tree_of(store, artifact_of(one)), f"`{name}` of {record_place(record)}"
+            refuse_odd_paths([file["path"] for file in json.loads(get(store, one["digest"]))], what)
+            if set(files.values()) != set(one.get("parts", ())):
+                raise IntegrityError(f"{what} lists other files than its record names")
     return record
 
 
