@@ -1,5 +1,5 @@
-"""Signed where it is made: whoever alters a result after that is found out, and only what somebody trusted signed
-is sent, and used where a project asks for it."""
+"""Signed where it is made: whoever alters a result after that is found out, and only what somebody trusted
+signed is sent, and used where a project asks for it."""
 
 import json
 import os
@@ -215,6 +215,7 @@ SAVES = {
 }
 
 
+@pytest.mark.slow
 def test_in_a_project_that_requires_signatures(make_project, mlnb, asked):
     root = make_project(SAVES).root
     assert mlnb("run", "demo", "--json", cwd=root).code == 0
@@ -244,20 +245,7 @@ def test_in_a_project_that_requires_signatures(make_project, mlnb, asked):
     assert asked("get", "demo/out", cwd=root).code == 5
 
 
-@pytest.mark.parametrize(
-    "name", ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x."]
-)
-def test_record_whose_file_would_lie_elsewhere_is_damage_and_nothing_is_written(ana, tmp_path, name):
-    value = put_value(ana, "x").as_dict() | {"codec": "file", "filename": name}
-    commit(ana, made(ana) | {"outputs": {"model": value}}, sign=signer(ana, "record"))
-    push(ana, str(tmp_path / "shared"))
-    ben = open_store(tmp_path / "ben")
-    trust(ben, "ana", own_key(ana))
-    taken = pull(ben, str(tmp_path / "shared"))
-    assert (taken["records"], taken["exit_code"], not (ben.root / "records").exists()) == (0, 5, True)
-    assert [one["reason"] for one in taken["refused"]] == ["damaged"]
-
-
+NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x."]
 ODD = [
     ["../x"],
     ["/x"],
@@ -271,24 +259,33 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("paths", [["sub/a", "b"], *ODD])
-def test_folder_with_odd_paths_is_damage_and_an_honest_one_is_taken(ana, tmp_path, paths):
-    files = [put(ana, f"{n}".encode()) for n, _ in enumerate(paths)]
+def folder_of(store, paths):
+    "A folder with these files, as somebody describes it who writes the list by hand."
+    files = [put(store, f"{n}".encode()) for n, _ in enumerate(paths)]
     tree = [{"path": path, "digest": file, "bytes": 1} for path, file in zip(paths, files, strict=True)]
     listed = json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()
-    value = {
-        "codec": "folder",
-        "digest": put(ana, listed),
-        "bytes": 2,
-        "type": "pathlib.Path",
-        "parts": files,
-    }
-    commit(ana, made(ana) | {"outputs": {"model": value}}, sign=signer(ana, "record"))
+    about = {"codec": "folder", "type": "pathlib.Path", "bytes": len(paths)}
+    return about | {"digest": put(store, listed), "parts": files}
+
+
+def test_file_or_folder_that_would_lie_elsewhere_is_damage_and_an_honest_one_is_taken(ana, tmp_path):
+    value = put_value(ana, "x").as_dict() | {"codec": "file"}
+    honest = [value | {"filename": "x.csv"}, folder_of(ana, ["sub/a", "b"])]
+    odd = [value | {"filename": name} for name in NAMES] + [folder_of(ana, paths) for paths in ODD]
+    odd.append(folder_of(ana, ["b"]) | {"parts": [put(ana, b"another")]})
+    for n, one in enumerate([*honest, *odd]):
+        commit(ana, made(ana, n) | {"outputs": {"model": one}}, sign=signer(ana, "record"))
     push(ana, str(tmp_path / "shared"))
     ben = open_store(tmp_path / "ben")
     trust(ben, "ana", own_key(ana))
     taken = pull(ben, str(tmp_path / "shared"))
-    assert (taken["records"], taken["exit_code"]) == ((0, 5) if paths in ODD else (1, 0))
+    assert (taken["records"], taken["exit_code"], len(list(ben.root.rglob("records/*/*/*.json")))) == (
+        2,
+        5,
+        2,
+    )
+    assert sorted(int(one["path"][-12:-5], 16) for one in taken["refused"]) == [*range(2, 2 + len(odd))]
+    assert {one["reason"] for one in taken["refused"]} == {"damaged"}
 
 
 @pytest.mark.parametrize("place", ["data.csv", "sub"])
