@@ -272,7 +272,7 @@ def test_file_or_folder_that_would_lie_elsewhere_is_damage_and_an_honest_one_is_
     value = put_value(ana, "x").as_dict() | {"codec": "file"}
     honest = [value | {"filename": "x.csv"}, folder_of(ana, ["sub/a", "b"])]
     odd = [value | {"filename": name} for name in NAMES] + [folder_of(ana, paths) for paths in ODD]
-    odd.append(folder_of(ana, ["b"]) | {"parts": [put(ana, b"another")]})
+    odd.append(folder_of(ana, ["b"]) | {"parts": [put(ana, b"z")]})
     for n, one in enumerate([*honest, *odd]):
         commit(ana, made(ana, n) | {"outputs": {"model": one}}, sign=signer(ana, "record"))
     push(ana, str(tmp_path / "shared"))
