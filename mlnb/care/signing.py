@@ -17,6 +17,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def _private_file(path: Path) -> bytes:
     return body
 
 
+@lru_cache(maxsize=4)
 def _key_in(body: bytes) -> Any:
     "The private key that a file in PEM holds; None when it is no Ed25519 key."
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
