@@ -1267,7 +1267,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'mlnb/history/lineage.py'),
                                       'mlnb.history.lineage._beginning': ('history/lineage.html#_beginning', 'mlnb/history/lineage.py'),
                                       'mlnb.history.lineage._code_behind': ('history/lineage.html#_code_behind', 'mlnb/history/lineage.py'),
-                                      'mlnb.history.lineage._is_of_run': ('history/lineage.html#_is_of_run', 'mlnb/history/lineage.py'),
                                       'mlnb.history.lineage._node_id': ('history/lineage.html#_node_id', 'mlnb/history/lineage.py'),
                                       'mlnb.history.lineage._node_label': ('history/lineage.html#_node_label', 'mlnb/history/lineage.py'),
                                       'mlnb.history.lineage._node_line': ('history/lineage.html#_node_line', 'mlnb/history/lineage.py'),

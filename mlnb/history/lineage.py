@@ -262,11 +262,6 @@ def lineage_down(
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #23dcef49
-def _is_of_run(run: str, document: dict) -> bool:
-    "Whether a record or evidence was committed by a run."
-    return document.get("run") == run
-
-
 def add_marks(
     store: Store,  # with runs and tombstones
     graph: Graph,  # its nodes get `experiment`, `erased` and `signature`
@@ -278,7 +273,7 @@ def add_marks(
     for node in stages:
         node["experiment"] = tried[node["run"]] or None
         result = (*stage_of_unit(node["name"]).split("/"), node["digest"])
-        standing = result_standing(store, result, partial(_is_of_run, node["run"]), keys)
+        standing = result_standing(store, result, lambda one, run=node["run"]: one.get("run") == run, keys)
         node["signature"] = standing.as_dict() if standing else None
     for node in graph.nodes.values():
         name = tuple(node["name"].split("/")) if node["kind"] == "artifact" else ()
