@@ -348,7 +348,7 @@ def _take_all(exchange: Exchange) -> tuple[dict[str, Any], dict[str, Any]]:
     "Take everything in its order: counts, and what became of refs, incomplete records, refusals."
     n_erased, left_alone, refused = take_tombstones(exchange)
     records, bad_records = take_records(exchange)
-    sizes, bad_objects = take_objects(exchange, _limits_to_take(exchange, records))
+    sizes, bad_objects = take_objects(exchange, _limits_to_take(exchange, [one.record for one in records]))
     records, bad_trees = with_sound_trees(exchange, records)
     n_records, incomplete = _commit_complete(exchange, records)
     n_runs, bad_runs = take_runs(exchange)
