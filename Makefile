@@ -43,11 +43,12 @@ $(READY): requirements.lock pyproject.toml
 sync: setup  ## format and clean the notebooks, export the library from them
 	@$(BIN)/python scripts/notebooks.py sync
 
-lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff, style
+lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff, mypy, style
 	@$(BIN)/python scripts/notebooks.py check
 	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py tests/test_repository_way.py
 	@$(BIN)/ruff format --quiet --check nbs tests scripts benchmarks
 	@$(BIN)/ruff check --quiet --output-format concise .
+	@$(BIN)/mypy
 	@$(BIN)/python scripts/measure_style.py
 
 notebooks: setup  ## run the examples of the library's notebooks

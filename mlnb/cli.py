@@ -106,7 +106,7 @@ def error_document(
     if arguments[:1] != ["run"]:
         return document
     if hasattr(error, "document"):
-        return error.document | document
+        return error.document.as_dict() | document
     from mlnb.store.url import without_secrets
 
     state, pipeline = "cancelled" if code == 130 else "failed", first_word(arguments[1:])

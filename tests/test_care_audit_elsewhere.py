@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from plain_records import write_run
 
 from mlnb.care.audit import audit, events, init_audit, sound_log, tell_late, verify_log
 from mlnb.care.chain import NOTHING, new_line, split_lines
@@ -26,7 +27,7 @@ from mlnb.store.digests import sha256
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import open_store, put
 from mlnb.store.records import commit
-from mlnb.store.runs import hold_run, write_run
+from mlnb.store.runs import hold_run
 
 RUNS = [f"20261127T1000000{n:02d}-00{n:02x}" for n in range(12)]
 

@@ -433,10 +433,10 @@ def test_what_a_failed_stage_left_goes_or_is_named(store, rows, state, inputs, s
     assert [done[key] for key in told] == [planned[key] for key in told]
     assert done["removed_files"] == ["runs/r2/fit.cell-2.stdout.txt", "runs/r2/fit.ipynb"]
     assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
-    entry, other = read_run(store, "r2")["stages"]
+    entry, other = read_run(store, "r2").stages
     assert verify_store(store)["clean"]
-    assert (entry["error"]["ename"], entry["error"]["cell"], entry["state"]) == ("ValueError", 2, state)
-    assert other["error"]["evalue"] == "no digits"
+    assert (entry.error.ename, entry.error.cell, entry.state) == ("ValueError", 2, state)
+    assert other.error.evalue == "no digits"
     assert erase(store, rows, "asked for", down=True)["removed_files"] == []
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_records import as_run
 
 from mlnb.notebook.cells import parse_cell
 from mlnb.notebook.kernel_name import replaced_kernel, said_language, unknown_kernels_line
 from mlnb.notebook.magics import kind_of_line, magic_problems, magics_of
 from mlnb.store import git_state
+from mlnb.store.errors import IntegrityError
 from mlnb.store.git_state import LONGEST_S, MOST_NAMES, git_line, noting_git, repository_of
 
 SOME = settings(max_examples=60, deadline=None)
@@ -447,11 +449,15 @@ def git(*words, cwd):
     subprocess.run(["git", *about, *words], cwd=cwd, check=True, capture_output=True)
 
 
+PLAIN = {"pipeline": "demo", "state": "committed"}
+
+
 def told_of(root, **options):
-    document = {}
-    with noting_git(document, root, **options):
+    told = []
+    with noting_git(told.append, root, **options):
         pass
-    return document["git"]
+    (said,) = told
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -578,8 +584,11 @@ def test_git_that_takes_too_long_is_ended_with_what_it_started(repository, tmp_p
 
 
 def test_document_of_somebody_else_cannot_break_the_line():
-    for state in (None, "x", [], 3, {}, {"commit": None}, {"dirty": None}):
-        assert isinstance(git_line(state), str)
+    for state in (None, {}, {"commit": None}, {"dirty": None}):
+        assert isinstance(git_line(as_run(PLAIN | {"git": state}).git), str)
+    for state in ("x", [], 3):
+        with pytest.raises(IntegrityError, match=r"`\$\.git`"):
+            as_run(PLAIN | {"git": state})
     assert LONGEST_S <= 5 and repository_of(git_state.Path("/")) is None
 
 

@@ -506,7 +506,7 @@ def test_failed_value_stops_what_needs_it_and_not_its_siblings(make_project, mln
     assert "train[fold=1] failed" in mlnb("run", "demo", cwd=folder.root).stdout
     assert mlnb("publish", cwd=folder.root).code == 0
     store = project_store(read_project(folder.root))
-    assert all(noted_document(store, r)["stages"] for r in run_ids(store))
+    assert all(noted_document(store, r).stages for r in run_ids(store))
 
 
 @pytest.mark.slow

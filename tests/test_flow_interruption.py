@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mlnb.flow import attempt as attempts
 from mlnb.flow import ending as endings
@@ -33,6 +33,7 @@ from mlnb.kernel.process import kernel_environment
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError
 from mlnb.store.objects import path_of
+from mlnb.store.run_entries import Entry, RunDocument, StageFailure
 from mlnb.store.settings import project_store, read_project
 
 needs_server = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
@@ -359,10 +360,10 @@ def test_lines_are_drawn_while_a_stage_begins_to_run():
             super().__setitem__(name, value)
             drawn.append(str(live.lines()))
 
-    entry = {"name": "train", "each": None, "state": "waiting", "seconds": 0.0, "metrics": {}}
-    live("start", document={"stages": [entry]})
+    entry = Entry(name="train", state="waiting")
+    live("start", document=RunDocument(pipeline="demo", state="running", stages=(entry,)))
     live.entries, live.since = Redrawn(live.entries), Redrawn(live.since)
-    live("stage", stage="train", entry=entry | {"state": "running"})
+    live("stage", stage="train", entry=structs.replace(entry, state="running"))
     assert "train        starting" in drawn
 
 
@@ -418,20 +419,20 @@ def test_attempt_that_found_damage_leaves_no_lock_and_no_scratch_folder_while_it
     project = read_project(make_project(stages).root)
     store, seen = project_store(project), []
     plan = plan_pipeline(project, store, "demo", "default")
-    made = {name: put_value(store, name).as_dict() for name in ("rows", "total")}
+    made = {name: put_value(store, name) for name in ("rows", "total")}
 
     def attempt_without_kernel(attempt, values, declared, about, *_):
         attempt.notebook = attempt.folder / "executed.ipynb"
         attempt.notebook.write_text("{}")
         if about["stage"] == "total" and about["attempt"] == 1:
-            path_of(store, made["rows"]["digest"]).unlink()  # as reading sets it aside
+            path_of(store, made["rows"].digest).unlink()  # as reading sets it aside
             attempt.kind, attempt.error = "infra", stage_error("IntegrityError", "`rows` is damaged")
             return attempt
-        attempt.outputs = {name: put_value(store, name).as_dict() for name in declared}
+        attempt.outputs = {name: put_value(store, name) for name in declared}
         return attempt
 
     def look(event, **about):
-        if event == "stage" and about["entry"]["state"] == "running":
+        if event == "stage" and about["entry"].state == "running":
             (scratch,) = store.root.glob("runs/*/scratch")
             lock = StageLock(plan, "total" if about["stage"] == "rows" else "rows", "another run")
             seen.append(([path.name for path in scratch.iterdir()], lock.take()))
@@ -439,7 +440,7 @@ def test_attempt_that_found_damage_leaves_no_lock_and_no_scratch_folder_while_it
 
     monkeypatch.setattr(attempts, "run_attempt", attempt_without_kernel)
     done = run_pipeline(plan, select(plan.pipeline), tell=look)
-    assert [entry["state"] for entry in done["stages"]] == ["committed", "committed"]
+    assert [entry.state for entry in done.stages] == ["committed", "committed"]
     assert seen == [([name], True) for name in ("rows-1", "total-1", "rows-2", "total-2")]
     assert list(store.root.glob("runs/*/scratch")) == []
 
@@ -456,14 +457,14 @@ def test_attempt_whose_ending_cannot_be_kept_leaves_no_lock_and_no_scratch_folde
     step.inputs = step.sources = {}
     run = SimpleNamespace(
         plan=SimpleNamespace(steps={"train": step}, store=None, project=None, profile="default"),
-        entry=lambda name: {"attempts": 1},
+        entry=lambda name: Entry(name=name, state="running", attempts=1),
         settings=SimpleNamespace(replace=False),
         locks={"train": SimpleNamespace(release=lambda: released.append("train"))},
-        document={"run": "r1"},
+        id="r1",
         made_again=set(),
         not_before={},
     )
-    error = None if kind is None else {"cell": 1, "cell_id": "c", "ename": "MemoryError", "evalue": "x"}
+    error = None if kind is None else StageFailure(1, "c", "MemoryError", "x")
     attempt = attempts.Attempt(scratch, Launch(tmp_path, {}), kind=kind, error=error)
 
     def no_room(*_, **__):

@@ -29,6 +29,7 @@ from mlnb.notebook.stage import read_content, read_stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.digests import sha256
 from mlnb.store.objects import put
+from mlnb.store.run_entries import Entry
 from mlnb.store.runs import note_stage, noted_document, read_run
 from mlnb.store.settings import find_project, project_store, read_project
 
@@ -551,10 +552,10 @@ def test_changes_are_appended_and_the_document_is_written_twice(make_project, tm
     path = store.root / "runs" / "r1" / "run.json"
     before = path.stat()
     for n in range(300):
-        note_stage(store, "r1", document["stages"][n] | {"state": "committed"})
+        note_stage(store, "r1", Entry(name=f"s{n}", state="committed"))
     assert path.stat().st_ino == before.st_ino
-    assert (store.root / "runs" / "r1" / "changes.jsonl").stat().st_size < 300 * 60
-    assert {e["state"] for e in noted_document(store, "r1")["stages"]} == {"committed"}
+    assert (store.root / "runs" / "r1" / "changes.jsonl").stat().st_size < 300 * 300
+    assert {e.state for e in noted_document(store, "r1").stages} == {"committed"}
     assert oct((store.root / "runs" / "r1" / "changes.jsonl").stat().st_mode & 0o777) == "0o600"
 
 
@@ -576,13 +577,13 @@ def test_half_written_change_spoils_neither_what_was_before_nor_what_comes_after
             "stages": [{"name": "a", "state": "stale"}, {"name": "b", "state": "stale"}],
         },
     )
-    note_stage(store, "r1", {"name": "a", "state": "committed"})
+    note_stage(store, "r1", Entry(name="a", state="committed"))
     with open(store.root / "runs" / "r1" / "changes.jsonl", "ab") as file:
         file.write(tail)
-    assert [e["state"] for e in noted_document(store, "r1")["stages"]] == ["committed", "stale"]
-    note_stage(store, "r1", {"name": "b", "state": "running"})
-    assert [e["state"] for e in noted_document(store, "r1")["stages"]] == ["committed", "running"]
-    assert [e["state"] for e in read_run(store, "r1")["stages"]] == ["committed", "cancelled"]
+    assert [e.state for e in noted_document(store, "r1").stages] == ["committed", "stale"]
+    note_stage(store, "r1", Entry(name="b", state="running"))
+    assert [e.state for e in noted_document(store, "r1").stages] == ["committed", "running"]
+    assert [e.state for e in read_run(store, "r1").stages] == ["committed", "cancelled"]
 
 
 def test_document_can_be_read_at_any_moment_and_never_goes_back(make_project):
@@ -604,12 +605,12 @@ def test_document_can_be_read_at_any_moment_and_never_goes_back(make_project):
     reader.start()
     for entry in document["stages"]:
         entry["state"] = "committed"
-        note_stage(store, "r1", entry)
+        note_stage(store, "r1", Entry(**entry))
     document["state"] = "committed"
     write_run(store, document)
     is_over.set()
     reader.join()
     seen.append(noted_document(store, "r1"))
-    done = [sum(e["state"] == "committed" for e in d["stages"]) for d in seen]
-    assert done == sorted(done) and done[-1] == n and all(len(d["stages"]) == n for d in seen)
-    assert all(count == n for d, count in zip(seen, done, strict=True) if d["state"] == "committed")
+    done = [sum(e.state == "committed" for e in d.stages) for d in seen]
+    assert done == sorted(done) and done[-1] == n and all(len(d.stages) == n for d in seen)
+    assert all(count == n for d, count in zip(seen, done, strict=True) if d.state == "committed")

@@ -747,11 +747,11 @@ def test_plan_that_takes_a_name_from_an_experiment_is_one(world):
 
     world.run("first", "default", "option")
     whole, other = documents()
-    assert (whole["tried_inputs"], experiment_of(whole)) == (
+    assert (whole.tried_inputs, experiment_of(whole)) == (
         {"first/model": "experiment: depth=3"},
         "experiment: first/model of depth=3",
     )
-    assert "tried_inputs" not in other and experiment_of(other) == ""
+    assert "tried_inputs" not in other.as_dict() and experiment_of(other) == ""
     experiment = world.runs[-1].run
     notebook.write_text(notebook.read_text().replace("first/model'", f"first/model@{experiment}'"))
     assert experiment_of(documents()[0]) == ""  # whoever writes a reference has chosen

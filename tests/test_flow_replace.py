@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from plain_records import as_record, commit, write_run
+from plain_records import as_record, as_run, commit, write_run
 
 from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
@@ -26,6 +26,7 @@ from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, find_result, output_digests, results_of
 from mlnb.store.refs import move_ref
+from mlnb.store.run_entries import Entry, RunDocument, SecondResult
 
 KEY = "1" * 64
 OURS = "from mlnb import load, save"
@@ -74,7 +75,7 @@ def ended(store, record, n=None):
     }
     document |= {"keys": {record.stage: record.key}, "head": True, "parameters": {}}
     write_run(store, document, signer(store, "run"))
-    return document
+    return as_run(document)
 
 
 def text_of(store, record):
@@ -106,7 +107,7 @@ def test_run_before_a_replacement_finds_its_own_result_and_the_run_behind_it_the
 
 def test_replaced_result_is_found_by_digest_and_by_a_ref_as_a_promoted_model_is(store):
     before, _ = replaced(store)
-    digest = before["stages"][0]["outputs"]["model"]
+    digest = before.stages[0].outputs["model"]
     move_ref(store, "names/fraud/model/champion", digest, "promoted before it was replaced")
     for ref in (digest, digest[:8], "champion", run_name(1)):
         found = at_reference(store, "fraud", "model", ref)
@@ -119,14 +120,14 @@ def test_collection_keeps_a_replaced_result_as_long_as_the_record_that_took_its_
     forget_pins()
     for _ in range(2):
         collect(store, Retention(1, 1))
-    assert has(store, before["stages"][0]["outputs"]["model"])
+    assert has(store, before.stages[0].outputs["model"])
     assert text_of(store, find_result(store, before, "train", KEY)) == "first"
     assert verify_store(store)["damaged"] == []
 
 
 def test_what_was_made_from_a_replaced_result_keeps_its_origin(store):
     before, _ = replaced(store)
-    digest = before["stages"][0]["outputs"]["model"]
+    digest = before.stages[0].outputs["model"]
     commit(store, made(store, "behind", 1, "judge", "2" * 64, model=digest))
     forget_pins()
     for _ in range(2):
@@ -167,10 +168,8 @@ def test_holding_result_changes_only_by_replacing_and_every_one_that_held_is_fou
     assert text_of(store, found[-1]) == holds
     assert sorted(text_of(store, one) for one in found) == sorted(held)
     for text in held:
-        document = {
-            "pipeline": "fraud",
-            "stages": [{"key": KEY, "outputs": output_digests(made(store, text))}],
-        }
+        entry = Entry(name="train", state="committed", key=KEY, outputs=output_digests(made(store, text)))
+        document = RunDocument(pipeline="fraud", state="committed", stages=(entry,))
         assert text_of(store, find_result(store, document, "train", KEY)) == text
     forget_pins()
 
@@ -211,9 +210,11 @@ def test_replacing_killed_at_any_point_leaves_one_whole_result_and_can_be_done_a
     ],
 )
 def test_exit_code_is_5_only_where_the_new_result_does_not_hold(outcome, state, code):
-    entry = {"state": state, "second_result": {"outcome": outcome}}
-    assert exit_code_of({"state": "committed", "stages": [{"state": "cached"}, entry]}) == code
-    assert exit_code_of({"state": "cancelled", "stages": [entry]}) == 130
+    entry = Entry(name="b", state=state, second_result=SecondResult(outcome, "", {}))
+    fresh = Entry(name="a", state="cached")
+    about = {"pipeline": "demo", "stages": (fresh, entry)}
+    assert exit_code_of(RunDocument(**about, state="committed")) == code
+    assert exit_code_of(RunDocument(**about, state="cancelled")) == 130
 
 
 @pytest.mark.parametrize(
@@ -382,7 +383,8 @@ def test_remote_and_teammates_keep_the_first_result_and_the_push_says_so(tmp_pat
         assert "keeps its first result" in pushed["left_out"][0]["message"]
     assert pull(ben, url)["refused"] == []
     assert text_of(ben, find_record(ben, "fraud", "train", KEY)) == "first"
-    behind = {"pipeline": "fraud", "stages": [{"key": KEY, "outputs": output_digests(second)}]}
+    entry = Entry(name="train", state="committed", key=KEY, outputs=output_digests(second))
+    behind = RunDocument(pipeline="fraud", state="committed", stages=(entry,))
     assert find_result(ben, behind, "train", KEY) is None  # not here, rather than another one
     forget_pins()
 

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_records import commit
+from mlnb.store.run_form import StageFailure
+from plain_records import as_run, commit
 
 from mlnb.flow.parameter_values import command_again
 from mlnb.flow.plan import make_plan, plan_pipeline, plan_step
@@ -22,6 +23,7 @@ from mlnb.notebook.stage import Stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import Store, open_store
+from mlnb.store.run_entries import Entry, RunDocument
 from mlnb.store.settings import Project, project_store, read_project
 
 OURS = "from mlnb import load, metric, save"
@@ -151,15 +153,10 @@ def test_only_a_part_without_its_input_names_the_command_that_makes_it(fan, aske
 
 
 def test_failed_part_is_run_again_by_the_command_that_is_printed():
-    entry = {
-        "name": "train",
-        "each": {"kind": "a b"},
-        "kind": "user_error",
-        "file": "t.ipynb",
-        "notebook": None,
-    }
-    entry["error"] = {"cell": 2, "ename": "ValueError", "evalue": "no"}
-    line = failure_lines(entry, {"pipeline": "demo", "profile": "default", "parameters": {}})[-1]
+    error = StageFailure(2, None, "ValueError", "no")
+    about = {"kind": "user_error", "file": "t.ipynb", "error": error}
+    entry = Entry(name="train", each={"kind": "a b"}, state="failed", **about)
+    line = failure_lines(entry, RunDocument(pipeline="demo", state="failed"))[-1]
     assert shlex.split(line.partition(": ")[2]) == ["mlnb", "run", "demo", "train[kind=a b]"]
 
 
@@ -185,7 +182,7 @@ def test_part_of_a_list_to_be_made_makes_the_list_first(make_project, packages, 
         [None, {"kind": "b"}],
         False,
     )
-    (again,) = records_of_run(store, done.json, ["fit[kind=b]"])
+    (again,) = records_of_run(store, as_run(done.json), ["fit[kind=b]"])
     assert again.each == {"kind": "b"} and len(records_of_run(store, done.json, ["fit", "find"])) == 2
     pretend(make_plan(project, store, read_pipeline(project, "demo"), "default", plan.values), "all", all=2)
     assert asked("run", "demo", "fit[kind=b]", "--json", cwd=folder.root).json["head"]

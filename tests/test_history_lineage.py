@@ -111,8 +111,8 @@ def test_down_leads_from_a_source_to_everything_made_of_it(shop):
 
 def test_down_follows_the_digest_and_not_the_name(shop):
     project, store, runs = shop
-    old = lineage_of(store, project, f"demo/model@{runs[0]['run']}", "default", "down")
-    new = lineage_of(store, project, f"demo/model@{runs[2]['run']}", "default", "down")
+    old = lineage_of(store, project, f"demo/model@{runs[0].run}", "default", "down")
+    new = lineage_of(store, project, f"demo/model@{runs[2].run}", "default", "down")
     assert named(old, "stage") == ["stage score/predict"] and named(new, "stage") == []
 
 

@@ -178,7 +178,11 @@ def test_repairing_has_two_words():
         if (found := re.search(REPAIRS, text))
     ] == []
     texts = {
-        path: path.read_text(encoding="utf-8").replace('"rebuilt', "").replace("`rebuilt`", "")
+        path: path.read_text(encoding="utf-8")
+        .replace('"rebuilt', "")
+        .replace("`rebuilt`", "")
+        .replace("rebuilt=", "")
+        .replace("rebuilt: bool", "")
         for path in (ROOT / "mlnb").rglob("*.py")
         if path.name != "_modidx.py"
     }

@@ -167,7 +167,7 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
     assert find_record(ben, "fraud", "train", record.key) == record
     assert get(ben, record.outputs["model"].digest) == b"a model"
     assert get(ben, record.inputs["in_0"].digest) == b"raw"
-    assert read_run(ben, "latest")["keys"] == {"train": record.key}
+    assert read_run(ben, "latest").keys == {"train": record.key}
     assert read_ref(ben, "heads/fraud/default").target == "my-own-run"
     assert read_ref(ben, "remotes/origin/heads/fraud/default").target == RUN
 

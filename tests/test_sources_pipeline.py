@@ -53,7 +53,7 @@ def run(folder, profile="default"):
     check_inputs(plan, selection)
     document = run_pipeline(plan, selection)
     gc.collect()
-    return document["stages"][0], "\n".join(plan.lines)
+    return document.stages[0].as_dict(), "\n".join(plan.lines)
 
 
 def everything_in(folder):

@@ -13,8 +13,9 @@ from plain_records import commit, write_run
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import sound_records, verify_store
 from mlnb.store import crash_points
-from mlnb.store.artifacts import artifact_of, get_value, put_value
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.crash_points import POINTS, STEPS
+from mlnb.store.descriptions import Artifact
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, output_digests
@@ -276,7 +277,7 @@ def test_folder_killed_at_a_crash_point_while_it_is_put_leaves_whole_objects(tmp
 @pytest.mark.parametrize("step", ["begun", "half", "written", "flushed", "named", "kept"])
 def test_folder_killed_while_it_is_given_back_is_given_back_whole_the_next_time(tmp_path, step):
     store = open_store(tmp_path / "store")
-    described = artifact_of(put_a_folder(store.root))
+    described = Artifact.from_dict(put_a_folder(store.root))
     forget_pins()
     code, _ = in_child(lambda: str(get_value(store, described, tmp_path / "files")), f"file.{step}:130")
     assert code == -9

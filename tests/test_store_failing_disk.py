@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plain_records import write_run
 
 from mlnb.care.audit import audit, verify_log
 from mlnb.care.gc import collect
@@ -19,7 +20,7 @@ from mlnb.store.documents import sealed
 from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import get, open_store, path_of, put
 from mlnb.store.records import commit
-from mlnb.store.runs import new_run_id, write_run
+from mlnb.store.runs import new_run_id
 
 RUN = "20261127T100000000-00ab"
 SETTINGS = "[mlnb]\nstore = .mlnb\n[pipeline.demo]\nnotebooks = nbs\n"

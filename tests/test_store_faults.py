@@ -23,7 +23,7 @@ from mlnb.store import objects
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.descriptions import Artifact
 from mlnb.store.disk import remove_abandoned, write_durably
-from mlnb.store.errors import LockedError, MlnbError, StoreError, UsageError
+from mlnb.store.errors import LockedError, MlnbError, StoreError, UsageError, ValueRefusedError
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import find_record, is_whole, output_digests
@@ -277,7 +277,7 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
                 for o in record.outputs.values()
             )
         if (head := read_ref(store, "heads/demo/default")) is not None:
-            keys = read_run(store, head.target)["keys"]
+            keys = read_run(store, head.target).keys
             assert len(keys) == n_stages and all(
                 find_record(store, "demo", stage, key) for stage, key in keys.items()
             )
@@ -413,7 +413,7 @@ WRITERS = {
         },
     ),
     "ref": lambda store: move_ref(store, "heads/demo/default", RUN, BIG),
-    "run": lambda store: write_run(store, {"run": RUN, "pipeline": "demo", "state": "failed", "note": BIG}),
+    "run": lambda store: write_run(store, {"run": RUN, "pipeline": "demo", "state": "failed", "actor": BIG}),
     "page": lambda store: write_durably(store.root / "page.html", BIG.encode()),
 }
 
@@ -602,7 +602,7 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
         lambda: put(store, b"new"),
         lambda: collect(store),
         lambda: move_ref(store, "x", "y", "z"),
-        lambda: write_run(store, {"run": "r", "pipeline": "demo"}),
+        lambda: write_run(store, {"run": "r", "pipeline": "demo", "state": "committed"}),
     ):
         with pytest.raises(StoreError, match="read-only"):
             work()
@@ -664,13 +664,24 @@ def test_odd_names_work_or_are_refused_in_one_line_and_touch_nothing_outside(tmp
     assert sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(root)) == outside
 
 
-@pytest.mark.parametrize("name", ["x" * 255, COMPOSED, DECOMPOSED, "a b\nc", "-rf", "😀", "con.txt"])
+@pytest.mark.parametrize("name", ["x" * 255, COMPOSED, DECOMPOSED, "a. ", "-rf", "😀", "console.txt"])
 def test_files_with_odd_names_come_back_under_their_own_name(tmp_path, name):
     store = open_store(tmp_path / "store")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / name).write_bytes(b"content")
     back = get_value(store, put_value(store, tmp_path / "folder"), tmp_path / "files")
     assert [p.name for p in back.iterdir()] == [name] and (back / name).read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("name", ["a b\nc", "con.txt", "a\\b", "\u202egnp.exe"])
+def test_files_whose_names_other_machines_cannot_take_are_refused_with_a_mend(tmp_path, name):
+    store = open_store(tmp_path / "store")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).write_bytes(b"content")
+    for path in (tmp_path / "folder", tmp_path / "folder" / name):
+        with pytest.raises(ValueRefusedError) as refused:
+            put_value(store, path)
+        assert "rename the file" in refused.value.mend
 
 
 @pytest.mark.parametrize("name", ["../outside", "..", "/outside", "a/b"])

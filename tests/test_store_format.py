@@ -82,7 +82,7 @@ def test_older_layout_is_migrated_when_opened_and_says_the_same(tmp_path):
     assert (
         [r.metrics["n"] for r in records] == [0, 1, 2]
         and [v.number for v in history] == [1, 2, 3]
-        and run["state"] == "committed"
+        and run.state == "committed"
     )
     assert values == [b"value 0", b"value 1", b"value 2"] and verify_store(store)["clean"]
 

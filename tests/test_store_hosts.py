@@ -137,8 +137,8 @@ def world(request, store, dead):
 def test_what_only_looks_tells_the_same_of_a_run_as_what_removes_its_scratch(world):
     scratch, is_elsewhere = world.alive.with_name("scratch"), world.held == "elsewhere"
     document, planned = read_run(world.store, RUN), collect(world.store, dry_run=True)
-    assert document["state"] == ("cancelled" if world.held == "nobody" else "running")
-    assert ("held_by" in document) == is_elsewhere
+    assert document.state == ("cancelled" if world.held == "nobody" else "running")
+    assert bool(document.held_by) == is_elsewhere
     assert len(planned["others"]) == world.is_at_work and world.pin.exists()
     assert dead_scratch(world.store) == ([scratch] if world.held == "nobody" else [])
     said = sweep(world.store)
@@ -181,7 +181,7 @@ def test_removing_the_file_that_is_named_frees_what_a_host_held_that_is_gone(wor
     for one in collect(world.store, force=True)["held"]:
         os.unlink(one["file"])
     if world.held == "elsewhere":
-        assert read_run(world.store, RUN)["state"] == "cancelled"
+        assert read_run(world.store, RUN).state == "cancelled"
         assert (sweep(world.store), scratch_folders(world.store)) == ([], [])
         assert collect(world.store, force=True)["moved"]["objects"] == 1
 

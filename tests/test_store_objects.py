@@ -197,7 +197,7 @@ def test_store_any_umask_stays_private_and_readable_by_its_owner(tmp_path, umask
         digest = put(store, b"secret")
         commit(store, example_record(digest, size=6))
         move_ref(store, "heads/fraud/default", "r1", "test")
-        write_run(store, {"run": "r1", "pipeline": "fraud"})
+        write_run(store, {"run": "r1", "pipeline": "fraud", "state": "committed"})
     finally:
         os.umask(before)
     assert get(store, digest) == b"secret"
@@ -535,10 +535,10 @@ def test_run_ids_sort_as_they_were_made_and_a_beginning_is_enough(store):
         from datetime import UTC, datetime
 
         made.append(new_run_id(datetime(2026, 11, 23, hour, tzinfo=UTC)))
-        write_run(store, {"run": made[-1], "pipeline": "fraud"})
+        write_run(store, {"run": made[-1], "pipeline": "fraud", "state": "committed"})
     assert run_ids(store) == made[::-1]
-    assert read_run(store, made[0][:11])["run"] == made[0]
-    assert read_run(store, "latest")["run"] == made[2]
+    assert read_run(store, made[0][:11]).run == made[0]
+    assert read_run(store, "latest").run == made[2]
 
 
 def test_objects_are_found_where_the_layout_says(store):

@@ -116,13 +116,14 @@ def test_cold_stage_beside_a_folder_called_mlnb_runs_and_keeps_to_its_notebook(m
 
 
 def test_dry_run_says_what_a_run_refuses(make_project):
-    many = [OURS, "save('weeks', list(range(2000)))"]
+    many = [OURS, "save('weeks', list(range(20)))"]
     each = [f"#| each: week in weeks\n{OURS}", ("parameters", "week: int = 1"), "save('judged', week)"]
-    project = make_project({"10_weeks.ipynb": many, "20_judge.ipynb": each})
+    settings = "[mlnb]\nmost_values = 5\n[pipeline.demo]\nnotebooks = nbs\n"
+    project = make_project({"10_weeks.ipynb": many, "20_judge.ipynb": each}, settings)
     assert spoken(["run", "demo", "weeks"], project.root)[0] == 0
     dry, told, _ = spoken(["run", "demo", "--dry-run"], project.root)
     code, out, _ = spoken(["run", "demo"], project.root)
-    said = b"there are 2,000 values of `week`, at most 1,000 are run"
+    said = b"there are 20 values of `week`, at most 5 are run"
     assert (dry, code, said in told, said in out) == (1, 1, True, True), (told, out)
     assert b"would fail" in told
 

@@ -252,8 +252,8 @@ def trace(
     sure = meant.union(derived.certain)
     stopped = _attempts(graph, sure), _attempts(graph, others.union(derived.possible) - sure)
     parts = _named_after(graph, {*derived.certain, *derived.possible}, wanted | found.keys() | unsure.keys())
-    names = {digest: {name_of(one) for one in made if one.digest == digest} for digest in found}
-    return Traced(list(found.values()), names, list(unsure.values()), kept, *stopped, parts)
+    held = {digest: {name_of(one) for one in made if one.digest == digest} for digest in found}
+    return Traced(list(found.values()), held, list(unsure.values()), kept, *stopped, parts)
 
 
 def made_from(

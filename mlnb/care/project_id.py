@@ -45,7 +45,7 @@ def take_id(
     store = lowest(store)
     mode = 0o640 if store.group else 0o600
     write_durably(store.root / "project", f"{project}\n".encode(), mode, exclusive=True)
-    return known_id(store)
+    return known_id(store) or project
 
 
 def git_id(

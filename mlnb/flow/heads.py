@@ -379,7 +379,7 @@ def _left_by_digest(store: Store, pipeline: str, name: str, ref: str) -> Found |
     return None
 
 
-def _ended_with(record: Record) -> RunDocument:
+def _run_with(record: Record) -> RunDocument:
     "A run that ended with a result, as far as looking for that needs it."
     outcomes = {record.key: outcome_of(output_digests(record))}
     return RunDocument(pipeline=record.pipeline, state="committed", outcomes=outcomes)
@@ -400,7 +400,7 @@ def at_reference(
     if found:
         (records,) = found.values()
         record, document = _origin(store, pipeline, records)
-        find_result(store, _ended_with(record), record.stage, record.key)  # refused when it may not be used
+        find_result(store, _run_with(record), record.stage, record.key)  # refused when it may not be used
         return found_in((record.outputs[name], [record]), document)
     moved = read_ref(store, f"names/{pipeline}/{name}/{ref}")
     if moved is not None:

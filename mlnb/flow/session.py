@@ -261,12 +261,13 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
 
 def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact | Parts, str]:
     "What a pipeline made under a name, and its name; a line says in which run."
+    from mlnb.care.signing import lowest
     from mlnb.flow.heads import refuse_erased_value
     from mlnb.flow.meaning import find_artifact
 
     found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
     pipeline = found.record.pipeline
-    refuse_erased_value(session.store.below, found, name.name)
+    refuse_erased_value(lowest(session.store), found, name.name)
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
     return found.value, pipeline

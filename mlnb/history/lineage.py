@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
@@ -263,6 +264,11 @@ def lineage_down(
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #23dcef49
+def _is_of_run(run: str, record: Record) -> bool:
+    "Whether a run made a result."
+    return record.run == run
+
+
 def add_marks(
     store: Store,  # with runs and tombstones
     graph: Graph,  # its nodes get `experiment`, `erased` and `signature`
@@ -274,7 +280,7 @@ def add_marks(
     for node in stages:
         node["experiment"] = tried[node["run"]] or None
         result = (*stage_of_unit(node["name"]).split("/"), node["digest"])
-        standing = result_standing(store, result, lambda one, run=node["run"]: one.run == run, keys)
+        standing = result_standing(store, result, partial(_is_of_run, node["run"]), keys)
         node["signature"] = standing.as_dict() if standing else None
     for node in graph.nodes.values():
         name = tuple(node["name"].split("/")) if node["kind"] == "artifact" else ()
@@ -362,7 +368,8 @@ def lineage_of(
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
     store = replace(store, accepts=None)  # where a value came from is told, whoever signed it
-    name, about = parse_name(written), {"profile": None, "experiment": None, "line": None}
+    name = parse_name(written)
+    about: dict[str, Any] = {"profile": None, "experiment": None, "line": None}
     if name.pipeline is None and name.name in project.sources:
         graph = source_lineage(store, project, name.name, name.ref, direction)
     else:

@@ -91,8 +91,9 @@ def _limits_to_take(exchange: Exchange, records: list[Record]) -> dict[str, int]
     limits = largest({**limits_of(record.given), **needed(record)} for record in records)
     present = {digest: limit for digest, limit in limits.items() if object_place(digest) in there}
     root, held = exchange.store.root, held_in(records)
-    erased = {digest: {()} if is_blocked(root, digest) else bound_names(root, digest) for digest in present}
-    return {digest: n for digest, n in present.items() if is_spared(digest, erased, held)}
+    erased = {digest: bound_names(root, digest) for digest in present}
+    here = {digest: n for digest, n in present.items() if not is_blocked(root, digest)}
+    return {digest: n for digest, n in here.items() if is_spared(digest, erased, held)}
 
 # %% ../../nbs/sharing/040_pull.ipynb #3ee25e6e
 def take_objects(
@@ -179,7 +180,7 @@ def with_sound_trees(
     "Refuse records whose folders cannot be written out."
     by_place = {record_place(one.record): one for one in records}
 
-    def sound(path):
+    def sound(path: str) -> SignedRecord:
         _refuse_odd_trees(exchange.store, by_place[path].record)
         return by_place[path]
 

@@ -64,7 +64,7 @@ from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, has, path_of
 from ..store.record import Record
 from ..store.records import found_at, is_whole, output_digests
-from ..store.refs import RefValue, actor, read_ref, ref_path
+from ..store.refs import actor, read_ref, ref_path
 from ..store.runs import document_of, run_ids
 from ..store.tombstones import Holder, is_erased
 
@@ -278,9 +278,9 @@ def ref_names(
     return sorted(name for name in names if not name.startswith("remotes/"))
 
 # %% ../../nbs/sharing/030_push.ipynb #e795e33c
-def _is_own_move(exchange: Exchange, ref: str, move: RefValue) -> bool:
+def _is_own_move(exchange: Exchange, ref: str, number: int) -> bool:
     "Whether somebody whose word counts moved a ref here."
-    keys, path = Keys(exchange.trusted, exchange.own), ref_path(exchange.store, ref, move.number)
+    keys, path = Keys(exchange.trusted, exchange.own), ref_path(exchange.store, ref, number)
     return standing_at(exchange.store, path, keys).is_vouched
 
 
@@ -292,11 +292,11 @@ def send_ref(
     "Move a ref at a remote to where it is here."
     store, name = exchange.store, exchange.name
     mine, seen = read_ref(store, ref), read_ref(store, f"remotes/{name}/{ref}")
-    if there != (seen.number if seen else 0):
+    if mine is None or there != (seen.number if seen else 0):
         return "behind"
     if seen and seen.target == mine.target:
         return "same"
-    if not _is_own_move(exchange, ref, mine):
+    if not _is_own_move(exchange, ref, mine.number):
         return "not_vouched"
     value = mine._asdict() | {"name": ref, "number": there + 1}
     body = canonical_json(sign(store, "ref", value))
@@ -392,8 +392,8 @@ def push(
     store, remote = lowest(store), open_remote(url, options)
     read_key(store)
     trusted = trusted_keys(store) if trusted is None else trusted
-    about = {"trusted": trusted, "own": own_key(store), "project": project_id(store)}
-    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, **about)
+    mine = own_key(store), project_id(store)
+    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, *mine)
     _refuse_own_folder(exchange)
     settle(exchange.remote, True)
     refuse_other_log(exchange.store, exchange.remote)

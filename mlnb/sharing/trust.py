@@ -236,7 +236,7 @@ def read_signed(
     "Read a document that somebody trusted signed."
     data = read_remote(remote, path, MOST_DOCUMENT)
     try:
-        document = json.loads(data)
+        document: dict[str, Any] = json.loads(data)  # or anything, until its signature is checked
     except (ValueError, RecursionError):
         said = f"{path} at {remote.url} is damaged"
         raise IntegrityError(said, "ask who pushed it to push again") from None

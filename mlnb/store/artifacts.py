@@ -74,7 +74,9 @@ def _refuse_name(name: str, form: Any) -> None:
     "Refuse a file whose name cannot be taken to any machine."
     if not has_form(form, name):
         what = f"the file name {name!r} could not be written on every machine"
-        raise ValueRefusedError(what, "rename the file: no control characters, no blank or dot at the end")
+        raise ValueRefusedError(
+            what, "rename the file: no control characters, no backslash, no name of a device such as `con`"
+        )
 
 
 def put_path(

@@ -20,7 +20,7 @@ from .errors import IntegrityError
 # %% ../../nbs/store/085_border.ipynb #fb4dd4d7
 _ODD = r"\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"  # control, direction, surrogates
 _DEVICES = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.[^/]*)?(?:/|\Z)"
-_PART = rf"(?!{_DEVICES})(?![A-Za-z]:)(?!\.\.?(?:/|\Z))[^/\\{_ODD}]{{0,254}}[^/\\. {_ODD}]"
+_PART = rf"(?!{_DEVICES})(?![A-Za-z]:)(?!\.\.?(?:/|\Z))[^/\\{_ODD}]{{1,255}}"
 
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 PlainName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]

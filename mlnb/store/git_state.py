@@ -200,8 +200,10 @@ def first_commit(
 ) -> str | None:  # with its place in the repository; None when git cannot tell
     "Where the history of a project begins: the same in all its clones."
     top = repository_of(root)
+    if top is None:
+        return None
     try:
-        is_whole = top is not None and _said_by_git(_IS_SHALLOW, root) == ["false"]
+        is_whole = _said_by_git(_IS_SHALLOW, root) == ["false"]
         found = sorted(_said_by_git(_ROOTS, root)) if is_whole else []
     except OSError:
         return None

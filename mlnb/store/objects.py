@@ -151,8 +151,9 @@ def has(
 def _has_pinned(store: Store, digest: str, size: int) -> bool:
     "Whether an object is there, pinned before it is looked for; one that was erased is refused."
     protect(store.root, digest, store.group is not None)
-    for root in filter(None, (store.root, store.below and store.below.root)):
-        refuse_return(root, digest, store.name or ())  # what was erased does not come back by itself
+    refuse_return(store.root, digest, store.name or ())  # what was erased does not come back by itself
+    if store.below is not None:
+        refuse_return(store.below.root, digest, store.name or ())
     return has(store, digest, size)
 
 

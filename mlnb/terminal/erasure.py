@@ -145,7 +145,7 @@ def answer_erase(
 
     project, store, profile = open_project(profile)
     digest, names = exact_digest(project, store, name, profile)
-    said = {"doubt": doubt(store, digest, names, everywhere)}
+    said: dict[str, Any] = {"doubt": doubt(store, digest, names, everywhere)}
     if said["doubt"] and not (yes or dry_run):
         raise UsageError(said["doubt"], "if it is to go all the same, say `--yes`; `-n` shows what would go")
     said |= erase(store, digest, reason, down, dry_run, names, everywhere) | {"name": name}
