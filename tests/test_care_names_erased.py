@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from msgspec.structs import replace
+from plain_records import commit
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import doubt, erase
@@ -17,7 +18,7 @@ from mlnb.care.verify import verify_store
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import MlnbError
 from mlnb.store.objects import get, has, open_store, put
-from mlnb.store.records import commit, find_record
+from mlnb.store.records import find_record
 from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
 
 NAMES = [(pipeline, name) for pipeline in ("fraud", "score") for name in ("a", "b")]

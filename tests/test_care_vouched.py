@@ -6,19 +6,22 @@ import os
 import shutil
 
 import pytest
+from plain_records import as_record, as_run, commit, write_run
 
 from mlnb.care.audit import init_audit
 from mlnb.care.signing import key_path, make_key, own_key, sign, trust
 from mlnb.care.vouched import Keys, judging, keys_of, signer, standing_of, standings, told_standings
 from mlnb.sharing.pull import pull
-from mlnb.sharing.push import push, sign_unsigned
+from mlnb.sharing.push import push, send_object, sign_unsigned
+from mlnb.sharing.remote import open_remote, write_remote
+from mlnb.sharing.trust import record_place
 from mlnb.store.artifacts import export_value, put_value
+from mlnb.store.digests import canonical_json
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import open_store, put
-from mlnb.store.records import commit, find_record, find_result, output_digests, record_path
+from mlnb.store.records import find_record, find_result, output_digests, record_path
 from mlnb.store.refs import move_ref
-from mlnb.store.runs import write_run
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +35,7 @@ RUN = "20261123T100000000-0a1b"
 def made(store, n=1, text="a model"):
     "A record with an output, and some code."
     return {
-        "key": f"{n:064x}",
+        "key": f"a{n:063x}",
         "pipeline": "fraud",
         "stage": "train",
         "each": None,
@@ -57,7 +60,7 @@ def ana(tmp_path):
 
 def resealed(store, n=1, change=None):
     "Alter a record as somebody does who can write to the store and knows how seals are made."
-    path = record_path(store, "fraud", "train", f"{n:064x}")
+    path = record_path(store, "fraud", "train", f"a{n:063x}")
     path.chmod(0o600)
     path.write_bytes(sealed(path, change(read_json(path))))
     return path
@@ -87,12 +90,11 @@ def test_result_that_takes_the_place_of_another_is_signed_with_what_it_says_then
         commit(ana, record, replace, signer(ana, "record"))
     assert "as_run" in read_json(record_path(ana, "fraud", "train", first["key"]))
     assert states(ana) == {"own": 2}
-    before = {
-        "pipeline": "fraud",
-        "outcomes": {},
-        "stages": [{"key": first["key"], "outputs": output_digests(first)}],
-    }
-    assert find_result(judging(ana), before, "train", first["key"]) == first
+    stage = {"name": "train", "state": "committed", "key": first["key"]}
+    stage["outputs"] = output_digests(as_record(first))
+    before = as_run({"pipeline": "fraud", "state": "committed", "stages": [stage]})
+    found = find_result(judging(ana), before, "train", first["key"])
+    assert found == as_record(first | {"replaced_by": second["run"]})
 
 
 KINDS = ("own", "trusted", "untrusted", "unsigned", "altered")
@@ -135,15 +137,15 @@ def test_only_what_nobody_signed_is_signed_afterwards_and_only_when_somebody_say
 
 def test_where_signatures_are_required_only_what_is_vouched_for_is_a_result(five):
     strict = judging(five)
-    found = [find_record(strict, "fraud", "train", f"{n:064x}") is not None for n in range(5)]
+    found = [find_record(strict, "fraud", "train", f"a{n:063x}") is not None for n in range(5)]
     assert found == [True, True, False, False, False]
     for n, said in ((2, "not trusted here"), (3, "nobody signed it"), (4, "altered after it was signed")):
         with pytest.raises(IntegrityError, match=said) as error:
-            find_result(strict, {"pipeline": "fraud"}, "train", f"{n:064x}")
+            find_result(strict, as_run({"pipeline": "fraud", "state": "failed"}), "train", f"a{n:063x}")
         assert "mlnb run fraud train" in error.value.mend
         again = commit(strict, made(five, n, f"model {n}"), sign=signer(five, "record"))
         assert (again.is_first, again.is_reproduced) == (True, True)
-        assert find_record(strict, "fraud", "train", f"{n:064x}")
+        assert find_record(strict, "fraud", "train", f"a{n:063x}")
     assert states(five) == {"own": 4, "trusted": 1}
 
 
@@ -273,9 +275,16 @@ def test_file_or_folder_that_would_lie_elsewhere_is_damage_and_an_honest_one_is_
     honest = [value | {"filename": "x.csv"}, folder_of(ana, ["sub/a", "b"])]
     odd = [value | {"filename": name} for name in NAMES] + [folder_of(ana, paths) for paths in ODD]
     odd.append(folder_of(ana, ["b"]) | {"parts": [put(ana, b"z")]})
-    for n, one in enumerate([*honest, *odd]):
+    for n, one in enumerate(honest):
         commit(ana, made(ana, n) | {"outputs": {"model": one}}, sign=signer(ana, "record"))
     push(ana, str(tmp_path / "shared"))
+    remote = open_remote(str(tmp_path / "shared"))
+    for n, one in enumerate(odd, len(honest)):
+        record = made(ana, n) | {"outputs": {"model": one}}
+        place = record_place(as_record(record | {"outputs": {}}))
+        write_remote(remote, place, canonical_json(sign(ana, "record", record)))
+        for digest in (one["digest"], *one.get("parts", ())):
+            send_object(ana, remote, digest)
     ben = open_store(tmp_path / "ben")
     trust(ben, "ana", own_key(ana))
     taken = pull(ben, str(tmp_path / "shared"))
