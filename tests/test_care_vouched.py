@@ -247,7 +247,7 @@ def test_in_a_project_that_requires_signatures(make_project, mlnb, asked):
     assert asked("get", "demo/out", cwd=root).code == 5
 
 
-NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x."]
+NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x\u202e"]
 ODD = [
     ["../x"],
     ["/x"],

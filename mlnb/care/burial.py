@@ -97,10 +97,10 @@ def bury(
 class Buried(NamedTuple):
     "A tombstone as it lies in a store."
 
-    digest: str  # of the object, as its place tells; may be anything where somebody laid it
+    digest: str  # of the object, as its place tells; or anything
     name: Holder  # under which it was erased, as its place tells
     said: Tombstone | None  # what it says; None when it cannot be read
-    written: dict[str, Any]  # its file, which the signature covers; empty when it cannot be read
+    written: dict[str, Any]  # its file, signed; empty when unreadable
 
 
 def _buried_at(path: Path) -> Buried:

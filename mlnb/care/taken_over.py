@@ -50,7 +50,7 @@ def accept_tombstone(
     digest: str,  # the object that it was found for
     document: Any,  # what was read
     trusted: Mapping[str, str],  # name by key
-) -> bool:  # whether there was content; raises `IntegrityError`, mostly `SignatureError`
+) -> bool:  # whether there was content; raises `IntegrityError`
     "Take over somebody else's erasure."
     plain, _ = check_signature("tombstone", document, trusted)
     said = Tombstone.from_dict(plain, f"the tombstone of object {digest[:12]}")

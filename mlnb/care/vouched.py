@@ -8,7 +8,7 @@ A project may ask that only what somebody trusted signed is used: `require_signe
 
 # %% auto #0
 __all__ = ['STATES', 'signer', 'Standing', 'Keys', 'keys_of', 'keys_known', 'standing_of', 'signed_text', 'result_standing',
-           'standing_at', 'standings', 'told_standings', 'sign_file', 'judging', 'vouched_store']
+           'standing_at', 'standings', 'told_standings', 'signature_mark', 'sign_file', 'judging', 'vouched_store']
 
 # %% ../../nbs/care/015_vouched.ipynb #b22ab621
 import os
@@ -206,6 +206,16 @@ def told_standings(
     n = Counter(one.state for one in found.values())
     bad = [{"file": path, **one.as_dict()} for path, one in found.items() if not one.is_vouched]
     return {state: n[state] for state in STATES} | {"not_vouched": bad}
+
+# %% ../../nbs/care/015_vouched.ipynb #e78eb5f9
+def signature_mark(
+    told: Mapping[str, Any] | None,  # a standing as documents hold it; None = not known
+    has_keys: bool,  # whether anybody here has a key
+) -> str:  # empty where there is nothing to say
+    "What is said of the signature of a result."
+    state = told["state"] if told else "own"
+    words = {"unsigned": "unsigned" if has_keys else "", "untrusted": "signed by a stranger"}
+    return (words | {"altered": "altered after it was signed"}).get(state, "")
 
 # %% ../../nbs/care/015_vouched.ipynb #b208220d
 def sign_file(

@@ -20,7 +20,7 @@ from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
 
 from ..care.signing import parse_keys
-from ..care.vouched import Keys, keys_known, result_standing
+from ..care.vouched import Keys, keys_known, result_standing, signature_mark
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
 from .graph import mermaid_of, svg_of
@@ -287,13 +287,6 @@ def add_marks(
         if node["digest"] and is_erased(store.root, node["digest"], name):
             node["erased"] = True
 
-
-def _signature_mark(node: dict, has_keys: bool) -> str:
-    "What is said of the signature of a stage; nothing where all is well, or nobody has a key."
-    state = (node.get("signature") or {}).get("state", "own")
-    words = {"unsigned": "unsigned" if has_keys else "", "untrusted": "signed by a stranger"}
-    return (words | {"altered": "altered after it was signed"}).get(state, "")
-
 # %% ../../nbs/history/040_lineage.ipynb #68166ba6
 DIRECTIONS = ("up", "down")
 OF_SOURCES = ("source", "partition", "watermark")  # kinds of nodes
@@ -438,7 +431,7 @@ def _node_line(node: dict, has_keys: bool = True) -> str:
         "may be" if node.get("may_be") else "",
         node.get("experiment"),
         "erased" if node.get("erased") else "",
-        _signature_mark(node, has_keys),
+        signature_mark(node.get("signature"), has_keys),
     ]
     return ", ".join([f"{node['kind']} {node['name']}{digest}{run}", *filter(None, marks)])
 
@@ -457,11 +450,8 @@ def lineage_text(
         if place in told and not indent:
             continue
         is_repeated = place in told and bool(below[place])
-        lines.append(
-            indent
-            + _node_line(nodes[place], bool(found.get("keys")))
-            + (" (as above)" if is_repeated else "")
-        )
+        line = _node_line(nodes[place], bool(found.get("keys")))
+        lines.append(indent + line + (" (as above)" if is_repeated else ""))
         packages = [nodes[child]["name"] for child in below[place] if nodes[child]["kind"] == "package"]
         others = [child for child in below[place] if nodes[child]["kind"] != "package"]
         if packages and place not in told:
