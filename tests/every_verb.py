@@ -44,6 +44,8 @@ COMMANDS = {
     "audit": ["audit"],
     "audit events": ["audit events", "audit events --last 3"],
     "audit init": ["audit init"],
+    "audit anchor": ["audit anchor anchors/", "audit anchor URL"],
+    "audit tell": ["audit tell --why moved"],
     "audit checkpoint": ["audit checkpoint"],
     "audit verify": ["audit verify"],
     "audit trust": ["audit trust ana ed25519:xU1X4XOmfmSJq1pGQcT/KtJi3vOoC4YbjyEbJbrjR4s="],

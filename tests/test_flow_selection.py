@@ -6,7 +6,6 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlnb.store.run_form import StageFailure
 from plain_records import as_run, commit
 
 from mlnb.flow.parameter_values import command_again
@@ -23,7 +22,7 @@ from mlnb.notebook.stage import Stage
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import Store, open_store
-from mlnb.store.run_entries import Entry, RunDocument
+from mlnb.store.run_entries import Entry, RunDocument, StageFailure
 from mlnb.store.settings import Project, project_store, read_project
 
 OURS = "from mlnb import load, metric, save"

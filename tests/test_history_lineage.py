@@ -96,7 +96,7 @@ def test_up_leads_from_a_prediction_to_partitions_code_and_packages(shop):
     ]
     assert named(up, "stage") == ["stage score/predict", "stage demo/train", "stage demo/rows"]
     assert named(up, "module") == ["module own"] and len(named(up, "notebook")) == 3
-    assert named(up, "page") == [f"page score/{shop[2][1]['run']}/predict.html"]
+    assert named(up, "page") == [f"page score/{shop[2][1].run}/predict.html"]
     ids = {n["id"] for n in up["nodes"]}
     assert len(ids) == len(up["nodes"]) and all({e["from"], e["to"]} <= ids for e in up["edges"])
 

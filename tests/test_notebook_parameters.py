@@ -155,6 +155,9 @@ REFUSED = {
     "5%..10%": None,
     "1__0..20": None,
     "0..1e999": None,
+    "1..other+1e999": None,
+    "other..other+1_": None,
+    "other+0x_..": None,
     "0 .. 2**32": None,
     "1..other - 1": "1..other-1",
     "other - 1..60": "other-1..60",
@@ -410,6 +413,40 @@ def test_any_comment_is_read_once_or_refused_or_prose(comment):
     for _, meant in odd:
         assert meant == "" or is_sure_range(range_of(meant, {"n"}), {"n"})
         assert list(misread_ranges(f"in words, {meant}", {"n"})) == []
+
+
+ODD_ENDS = (
+    "1",
+    "-.5",
+    "1_",
+    "1__0",
+    "0x_",
+    "0b2",
+    "1e400",
+    "other",
+    "other+1",
+    "other+1e400",
+    "other-1_",
+    "∞",
+)
+
+
+@pytest.mark.parametrize("other", ["7", "1e308", "9" * 400, "-" + "9" * 400, "None"])
+def test_any_two_ends_are_a_range_that_can_be_compared_or_an_error(other):
+    kind = {"1e308": "float", "None": "int | None"}.get(other, "int")
+    for comment in (f"{low}{dots}{high}" for low in ODD_ENDS for dots in ("..", " < ") for high in ODD_ENDS):
+        (_, value), problems = declared(comment, "float", "1.0", f"other: {kind} = {other}\n")
+        assert {p.rule for p in problems} <= {"bad-range", "bad-default"}
+        values = {"other": 5}
+        assert all(bound_value(end, values) is not None for end in (value.low, value.high) if end)
+
+
+def test_value_is_compared_with_an_end_beyond_all_floats():
+    (_, value), problems = declared("0..other+0.5", "float", "1.0", "other: int = 7\n")
+    assert problems == []
+    check_value(value, 2.5, {"other": 10**400})
+    with pytest.raises(UsageError, match="must be at most"):
+        check_value(value, 2.5, {"other": -(10**400)})
 
 
 def test_comment_of_any_length_costs_no_more_than_its_length():

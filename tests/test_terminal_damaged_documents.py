@@ -85,11 +85,8 @@ def check(words, root):
     return code, out + err
 
 
-waits_for_types = pytest.mark.xfail(strict=False, reason="documents get types: reading one is the border")
 EACH = [
-    pytest.param(
-        place, name, seal, marks=waits_for_types, id=f"{place}-{name}-{'sealed' if seal else 'bare'}"
-    )
+    pytest.param(place, name, seal, id=f"{place}-{name}-{'sealed' if seal else 'bare'}")
     for place in PLACES
     for name in CONTENTS
     for seal in (False, True)
@@ -126,7 +123,6 @@ def test_stray_file_among_records_disturbs_no_verb(root, made):
         check(words, root)
 
 
-@waits_for_types
 def test_stray_file_among_records_is_named_by_verify(root):
     (root / ".mlnb" / "records" / "foo.json").write_text("{}")
     code, said = check(["verify", "--json"], root)

@@ -12,7 +12,7 @@ __all__ = ['STAGE_NAMES', 'HANDLERS', 'Meaning', 'verb_of', 'NamedCall', 'Scope'
 # %% ../../nbs/notebook/060_bindings.ipynb #f8293fd4
 import ast
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import Struct, field
@@ -62,7 +62,7 @@ def _use_of(call: ast.Call, cell: int) -> NamedCall | None:
     if isinstance(function, ast.Attribute) and function.attr not in STAGE_NAMES:
         return None
     while isinstance(function, ast.Attribute):
-        function, attributes = function.value, f".{function.attr}{attributes}"
+        attributes, function = f".{function.attr}{attributes}", function.value
     return NamedCall(call, function.id, attributes, cell) if isinstance(function, ast.Name) else None
 
 # %% ../../nbs/notebook/060_bindings.ipynb #21ac5356
@@ -84,17 +84,18 @@ class Scope(Struct):
 
     def close(self, notebook: "Scope") -> None:
         "Look up the calls of names that are bound here, and hand the others on outwards."
+        outer = self.outer or notebook
         for name, meaning in self.handed_out:
             if name in self.bound:
                 self.bound[name].add(meaning)
             else:
-                self.outer.handed_out.append((name, meaning))
+                outer.handed_out.append((name, meaning))
         for use in self.uses:
             use.is_later |= self.is_later
             use.meanings |= self.bound.get(use.name, set())
             if self.kind == "class" or use.name not in self.bound:
                 goes_out = self.declared.get(use.name) == "global"
-                (notebook if goes_out else self.outer).uses.append(use)
+                (notebook if goes_out else outer).uses.append(use)
 
 # %% ../../nbs/notebook/060_bindings.ipynb #28ccfc55
 class CellWalk(Struct, dict=True):
@@ -113,7 +114,7 @@ class CellWalk(Struct, dict=True):
     ours: dict[str, str] = field(default_factory=dict)  # name -> verb that some import gives it
     is_fallback: bool = False  # whether it is read what happens when an import of ours fails
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.scope = self.notebook
 
     def bind(self, name: str, dotted: str = "", how: str = "binds", by: ast.AST | None = None) -> None:
@@ -121,8 +122,9 @@ class CellWalk(Struct, dict=True):
         if self.is_fallback and how == "binds":
             how = "falls back to another"
         meaning, declared = Meaning(self.cell, dotted, how), self.scope.declared.get(name)
-        if verb_of(dotted):
-            self.ours.setdefault(name, verb_of(dotted))
+        verb = verb_of(dotted)
+        if verb:
+            self.ours.setdefault(name, verb)
         if declared == "global":
             self.by_functions.setdefault(name, set()).add(meaning)
         elif declared == "nonlocal":
@@ -150,7 +152,7 @@ class CellWalk(Struct, dict=True):
         self.in_notebook += self.notebook.uses
         self.notebook.uses.clear()
 
-    def inside(self, kind: str, parts: list[ast.AST], is_later: bool = False, names: tuple = ()) -> None:
+    def inside(self, kind: str, parts: Iterable[ast.AST], is_later: bool = False, names: tuple = ()) -> None:
         "Read parts of a node in a scope of their own, in which some names are bound from the start."
         before, self.scope = self.scope, self.scope.inner(kind, is_later)
         for name in names:
@@ -173,7 +175,7 @@ def read_inside(
 
 
 def read_nodes(
-    nodes: list[ast.AST | None],  # None is left out
+    nodes: Iterable[ast.AST | None],  # None is left out
     walk: CellWalk,  # where their findings go
 ) -> None:
     "Read nodes in the order in which they are given."
@@ -184,8 +186,8 @@ def read_nodes(
 # %% ../../nbs/notebook/060_bindings.ipynb #bc31f991
 def _magic_body(statement: ast.stmt) -> ast.Module | None:
     "What a magic runs once, in the notebook itself; None for any other statement."
-    call = getattr(statement, "value", None)
-    if not isinstance(statement, ast.Expr) or not is_magic_call(call) or not call.args:
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if not is_magic_call(call) or not call.args:
         return None
     is_repeated = getattr(call.args[0], "value", None) == "timeit"
     return call.args[-1] if isinstance(call.args[-1], ast.Module) and not is_repeated else None
@@ -260,7 +262,8 @@ def _plain_names(target: ast.expr) -> list[str] | None:
     if not isinstance(target, ast.Tuple | ast.List):
         return None
     parts = [_plain_names(one) for one in target.elts]
-    return None if None in parts else [name for part in parts for name in part]
+    known = [part for part in parts if part is not None]
+    return [name for part in known for name in part] if len(known) == len(parts) else None
 
 
 def _bind_target(target: ast.expr, node: ast.stmt, walk: CellWalk, how: str = "binds") -> None:
@@ -309,7 +312,7 @@ def _read_named_value(node: ast.NamedExpr, walk: CellWalk) -> None:
     read_nodes([node.value], walk)
     before = walk.scope
     while walk.scope.kind == "comprehension":
-        walk.scope = walk.scope.outer
+        walk.scope = walk.scope.outer or walk.notebook
     walk.bind(node.target.id)
     walk.scope = before
 
@@ -348,7 +351,7 @@ HANDLERS |= dict.fromkeys((ast.Try, ast.TryStar), _read_try)
 HANDLERS |= dict.fromkeys((ast.Global, ast.Nonlocal), _read_declaration)
 
 # %% ../../nbs/notebook/060_bindings.ipynb #73901f8d
-def _signature(args: ast.arguments) -> tuple[list[ast.AST | None], tuple[str, ...]]:
+def _signature(args: ast.arguments) -> tuple[list[ast.expr | None], tuple[str, ...]]:
     "What is evaluated where a function is defined, and the names of its parameters."
     parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     given = [p for p in parameters if p is not None]
@@ -394,8 +397,8 @@ HANDLERS |= dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp, ast.Generato
 # %% ../../nbs/notebook/060_bindings.ipynb #45b40e04
 def _read_pylab(call: ast.Call, walk: CellWalk) -> None:
     "Read `%pylab` as the star import that it is, unless it is told to be none."
-    texts = [part.value for part in call.args if isinstance(part, ast.Constant)]
-    if texts[:1] == ["pylab"] and "--no-import-all" not in f"{texts[-1]}":
+    values = [part.value for part in call.args if isinstance(part, ast.Constant)]
+    if values[:1] == ["pylab"] and "--no-import-all" not in str(values[-1]):
         _read_star("pylab", "%pylab", walk)
 
 

@@ -12,12 +12,13 @@ __all__ = ['ByName', 'as_main', 'run_by_command', 'magic_words', 'magic_by_name'
 # %% ../../nbs/notebook/120_by_name.ipynb #96bf23af
 import ast
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeGuard
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from .cells import is_magic_call
+from .cells import SHELL_METHODS, is_magic_call, magic_method, magic_sign
 from .written import Written, dotted_name, elements_of, place_of_text, texts_of, words_of_text
 
 # %% ../../nbs/notebook/120_by_name.ipynb #f1884168
@@ -40,9 +41,9 @@ _COMPUTED_WORD = re.compile(r"[${}*?`]")
 _WITH_VALUE = ("-X", "-W")  # options of Python that take a word
 
 
-def _is_plain(word: str | None) -> bool:
+def _is_plain(word: str | None) -> TypeGuard[str]:
     "Whether a word is there, and means itself."
-    return bool(word) and not _COMPUTED_WORD.search(word)
+    return word is not None and word != "" and not _COMPUTED_WORD.search(word)
 
 
 def as_main(
@@ -52,7 +53,7 @@ def as_main(
     return f"{module}.__main__"
 
 
-def _target_of_call(words: list[str | None]) -> ByName:
+def _target_of_call(words: Sequence[str | None]) -> ByName:
     "What the words after `python` name."
     waiting = iter(words)
     for word in waiting:
@@ -69,7 +70,7 @@ def _target_of_call(words: list[str | None]) -> ByName:
 
 
 def run_by_command(
-    words: list[str | None],  # of a command; None for one that is not written out
+    words: Sequence[str | None],  # of a command; None for one that is not written out
 ) -> ByName:  # tools and files
     "Python programs that a command runs."
     found = ByName()
@@ -130,7 +131,7 @@ def magic_words(
 ) -> tuple[str, str, str]:  # its name is `!` for a line that a shell gets
     "Name, line and body of a magic; empty where they are computed."
     texts = [a.value if isinstance(a, ast.Constant) and isinstance(a.value, str) else "" for a in call.args]
-    if call.func.attr in ("system", "getoutput"):
+    if magic_method(call) in SHELL_METHODS:
         texts.insert(0, "!")
     name, line, body = [*texts, "", "", ""][:3]
     return name, line, body
@@ -164,7 +165,7 @@ def _is_followed(call: ast.Call) -> bool:
 
 def _shown(call: ast.Call) -> str:
     "A magic as it is written."
-    return ("%%" if call.func.attr == "run_cell_magic" else "%") + call.args[0].value
+    return magic_sign(call) + magic_words(call)[0]
 
 # %% ../../nbs/notebook/120_by_name.ipynb #3223e243
 def _argument(call: ast.Call, place: int, name: str) -> ast.expr | None:

@@ -237,7 +237,7 @@ def read_edges(
         _add_outside_reader(call, cell, edges)
     for use in walk.uses:
         _judge(use, walk, edges)
-    edges.problems.sort(key=lambda problem: problem.cell)
+    edges.problems.sort(key=lambda problem: problem.cell or 0)
     return edges
 
 # %% ../../nbs/notebook/070_edges.ipynb #f1025117

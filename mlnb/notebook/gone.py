@@ -125,7 +125,8 @@ def module_gone(
         return f"and Python no longer looks where it is (at {was.path})", mend
     places = [was.path] if was else _places_of_stage(project, stage, top)
     kept = None if was and was.maker else deleted_in_git(project.root, places)
-    if was is None and kept is None:
+    if kept:
+        was = WasAt(kept[0])
+    if was is None:
         return None
-    was = WasAt(kept[0]) if kept else was
     return f"and its module `{top}` is gone ({was})", f"{_way_back(was, stage, kept)}; or import another"

@@ -40,7 +40,7 @@ def imports_of(
 ) -> list[str]:  # dotted names, as `imported_names` gives them
     "Everything a module imports, wherever the import stands."
     nodes = [*ast.walk(tree)]
-    statements = [node for node in nodes if type(node) in (ast.Import, ast.ImportFrom)]
+    statements = [node for node in nodes if type(node) is ast.Import or type(node) is ast.ImportFrom]
     names = [name for node in statements for name in imported_names(node, package)]
     return names + _imports_by_name(tree, package) if may_name(nodes) else names
 

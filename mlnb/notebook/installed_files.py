@@ -127,7 +127,8 @@ def edited_files(
     known: dict | None = None,  # looked at a moment ago; None = look now
 ) -> dict[str, str | None]:  # path where it is installed -> SHA-256; None = it went
     "Installed code that is not as it was installed; empty where nobody edited anything."
-    known, found = {} if known is None else known, {}
+    known = {} if known is None else known
+    found: dict[str, str | None] = {}
     for name in names:
         if packages.get(name, {}).get("build") and packages[name]["info"]:
             if name not in known:

@@ -18,19 +18,20 @@ from pathlib import Path
 from .by_name import magic_by_name, magic_words, read_by_name
 from .cells import is_magic_call
 from .gone import deleted_in_git
-from .missing import may_bring_files, running_cells
+from .missing import RunningCell, may_bring_files, running_cells
 from .reach import follow_scripts
-from .stage import ParsedCell, Stage
+from .stage import Stage
 from .written import Written, nodes_in_order
 from ..store.errors import Problem
 
 # %% ../../nbs/notebook/240_missing_scripts.ipynb #57de0a69
 def script_cells(
-    cells: Iterable[ParsedCell],  # of a stage, those that run
-) -> dict[str, ParsedCell]:  # by the name of the file, as it is written
+    cells: Iterable[RunningCell],  # of a stage, those that run
+) -> dict[str, RunningCell]:  # by the name of the file, as it is written
     "The first cell that runs each file."
     nodes = [(parsed, [*nodes_in_order([parsed.tree])]) for parsed in cells]
-    written, found = Written([node for _, some in nodes for node in some]), {}
+    written = Written([node for _, some in nodes for node in some])
+    found: dict[str, RunningCell] = {}
     for parsed, some in nodes:
         for name in read_by_name(some, written).files:
             found.setdefault(name, parsed)
@@ -39,7 +40,7 @@ def script_cells(
 
 def is_run_for_certain(
     name: str,  # of a file, as it is written
-    parsed: ParsedCell,  # that runs it
+    parsed: RunningCell,  # that runs it
 ) -> bool:  # False under a condition, and where a failure is allowed
     "Whether a cell runs a file with a `%run` of its own, whenever it runs."
     lines = (node.value for node in parsed.tree.body if isinstance(node, ast.Expr))
@@ -54,7 +55,7 @@ def _is_named_elsewhere(name: str, stage: Stage, around: Iterable[Stage]) -> boo
     return len(stem.findall(stage.content)) > 1 or any(stem.search(other.content) for other in others)
 
 
-def _level(name: str, parsed: ParsedCell, stage: Stage, around: Collection[Stage]) -> str:
+def _level(name: str, parsed: RunningCell, stage: Stage, around: Collection[Stage]) -> str:
     "How sure it is that a missing file ends the stage."
     before = [one for one in running_cells(stage) if one.cell.position <= parsed.cell.position]
     may_come = _is_named_elsewhere(name, stage, around) or may_bring_files(stage, before, around)

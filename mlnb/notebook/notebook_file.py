@@ -133,6 +133,7 @@ def parse_notebook(
     shown: str,  # its path as problems show it
 ) -> tuple[dict, list[Problem]]:  # a notebook of format 4; empty with problems
     "Read the JSON of a notebook, or say what it is."
+    fault: tuple[str, str] | None
     try:
         notebook = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 from msgspec import Struct
 
@@ -88,7 +89,7 @@ def _each(text: str) -> str:
     return text
 
 # %% ../../nbs/notebook/100_options.ipynb #53074bf0
-READERS = {
+READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "timeout": ("timeout_s", partial(read_quantity, units={"s": 1, "m": 60, "h": 3600})),
     "retries": ("retries", _whole(0, 10)),
     "threads": ("threads", _whole(1, 1024)),

@@ -193,8 +193,8 @@ def say_used(
 @lru_cache(maxsize=1)
 def list_reader() -> str:  # digest of source code
     "What reads lists of packages here; another one when it might keep other things of them."
-    modules = (m for m in (builds, sys.modules[__name__]) if hasattr(m, "__file__"))
-    return digest_of([sha256(Path(m.__file__).read_bytes()) for m in modules])
+    files = (getattr(module, "__file__", None) for module in (builds, sys.modules[__name__]))
+    return digest_of([sha256(Path(file).read_bytes()) for file in files if file])
 
 
 def kept_list(
@@ -293,7 +293,7 @@ def builds_of(
     return {name: packages[name]["build"] for name in sorted(names) if packages.get(name, {}).get("build")}
 
 # %% ../../nbs/notebook/170_packages.ipynb #4626cf2a
-_turned = (None, {})  # the last list of packages and what came of it
+_turned: tuple[dict | None, dict[str, list[str]]] = (None, {})  # last list, and what came of it
 
 
 def distributions_by_module(

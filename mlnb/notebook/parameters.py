@@ -16,7 +16,7 @@ import io
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -311,10 +311,11 @@ def _end_problems(parameter: Parameter, types: Mapping[str, str]) -> Iterator[Pr
     said = f"the range of parameter `{parameter.name}`"
     for end in (parameter.low, parameter.high):
         other = named_in(end)
+        declared = types.get(other, "") if other else ""
         if other == parameter.name and end != other:
             yield Problem("bad-range", f"{said} depends on itself (`{end}`)", "name another parameter")
-        elif is_type(types.get(other, "")) and not re.match(r"(int|float|Literal)\b", types[other]):
-            message = f"{said} depends on `{other}`, which is {types[other]}"
+        elif is_type(declared) and not re.match(r"(int|float|Literal)\b", declared):
+            message = f"{said} depends on `{other}`, which is {declared}"
             yield Problem("bad-range", message, "name a parameter that is int or float")
     if is_empty_range(parameter.low, parameter.high):
         swapped = f"{parameter.high}..{parameter.low}"
@@ -324,12 +325,12 @@ def _end_problems(parameter: Parameter, types: Mapping[str, str]) -> Iterator[Pr
 def loose_ranges(
     comments: Mapping[int, str],  # of the cell, by line
     beside: Counter,  # how many declarations each line's comment belongs to
-    names: Iterable[str],  # of the parameters
+    names: Collection[str],  # of the parameters
 ) -> Iterator[Problem]:  # in the order of the lines
     "Ranges that belong to no declaration, or to several."
     for line, comment in comments.items():
         place, found = f"line {line} of the parameters cell", range_of(comment, names)
-        shown = f"{found[0]}..{found[1]}" if is_sure_range(found, names) else ""
+        shown = f"{found[0]}..{found[1]}" if found and is_sure_range(found, names) else ""
         if beside[line] > 1 and shown:
             message = f"{place} declares several parameters beside the range `{shown}`"
             yield Problem("bad-range", message, "write each on a line of its own")
@@ -423,7 +424,7 @@ def read_parameters(
     body = [node for node in body if not (isinstance(node, ast.ImportFrom) and node.module == "typing")]
     comments, names = comments_of(source), [found[0] for found in map(_assignment, body) if found]
     places = [comment_beside(node, comments) for node in body]
-    read = [read_line(n, comments.get(p, ""), names) for n, p in zip(body, places, strict=True)]
+    read = [read_line(n, comments.get(p or 0, ""), names) for n, p in zip(body, places, strict=True)]
     parameters = [parameter for parameter, _ in read if parameter]
     problems = [problem for _, found in read for problem in found]
     problems += loose_ranges(comments, Counter(places), names)

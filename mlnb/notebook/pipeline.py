@@ -159,7 +159,8 @@ def saver_of_each(
     sources: Iterable[str],  # names of outside data
 ) -> tuple[dict[str, str], list[Concern]]:  # stage by artifact; second savers
     "Say which stage saves each name."
-    savers, concerns = {}, []
+    savers: dict[str, str] = {}
+    concerns = []
     for stage in stages:
         for artifact, cell in stage.saves.items():
             first = savers.setdefault(artifact, stage.name)
@@ -209,7 +210,7 @@ def unknown_ends(
     stages = list(stages)
     known = {p.name for stage in stages for p in stage.parameters}
     for one, p in ((stage, p) for stage in stages for p in stage.parameters if p.low or p.high):
-        named = {*map(named_in, (p.low, p.high))} - known - {None}
+        named = {name for name in map(named_in, (p.low, p.high)) if name} - known
         for name in sorted(named) if is_sure_range((p.low, p.high), known) else ():
             message = f"the range of parameter `{p.name}` names `{name}`, which no stage declares"
             mend = (
@@ -293,8 +294,9 @@ def input_problems(
     for written, cell in stage.loads.items():
         if written not in around.mistakes:
             around.mistakes[written] = find_mistake(parse_name(written), stage.pipeline, around)
-        if around.mistakes[written]:
-            message, mend = around.mistakes[written]
+        mistake = around.mistakes[written]
+        if mistake:
+            message, mend = mistake
             yield Problem("no-saver", f"{stage.name} loads `{written}`, {message}", mend, *stage.place(cell))
 
 # %% ../../nbs/notebook/250_pipeline.ipynb #2497a7e2
@@ -309,7 +311,7 @@ def list_concerns(
         if not name:
             continue
         said = f"{stage.name} runs for each value of `{name}`"
-        saver = by_name.get(around.savers.get(name))
+        saver = by_name[around.savers[name]] if around.savers.get(name) in by_name else None
         if saver is None:
             mend = where_else(name, around.look(stage.pipeline)) or did_you_mean(name, list(around.savers))
             problem = Problem("no-saver", f"{said}, which no stage saves", mend, stage.file)
@@ -322,9 +324,11 @@ def list_concerns(
 
 def _crowd_concerns(stages: Iterable[Stage], most: int) -> Iterator[Concern]:
     "Written values that are more than the project lets a stage be run for."
-    for stage in (stage for stage in stages if stage.each and stage.each.values):
+    for stage in stages:
+        each = stage.each
         try:
-            require_few(stage.each.parameter, len(stage.each.values), most)
+            if each and each.values:
+                require_few(each.parameter, len(each.values), most)
         except UsageError as error:
             problem = Problem("bad-each", f"{stage.name}: {error.message}", error.mend, stage.file)
             yield Concern(problem, (stage.name,))

@@ -53,10 +53,13 @@ def bound_value(
     named = re.fullmatch(_NAMED_END, bound)
     if named is None:
         return read_number(bound)
-    other = values.get(named[1])
-    if not isinstance(other, int | float):
+    other, shift = values.get(named[1]), read_number(named[2] or "0")
+    if not isinstance(other, int | float) or shift is None:
         return None
-    return other + (read_number(named[2]) if named[2] else 0)
+    try:
+        return other + shift
+    except OverflowError:  # beside a whole number beyond all floats, the shift does not count
+        return other
 
 # %% ../../nbs/notebook/030_ranges.ipynb #10984b1a
 _DOTS = r"\.{2,}|[…‥]"
@@ -79,6 +82,12 @@ class Spot(NamedTuple):
         return re.fullmatch(r"\.?[)\]]?\.?\s*", self.after) is not None
 
 
+def _first_found(pattern: str, text: str) -> str:
+    "What a pattern finds first in a text; empty for nothing."
+    found = re.search(pattern, text)
+    return found[0] if found else ""
+
+
 def spot_at(
     comment: str,  # text of a comment
     mark: re.Match,  # dots in it
@@ -87,8 +96,7 @@ def spot_at(
     left = comment[max(0, mark.start() - _AROUND) : mark.start()]
     right = comment[mark.end() : mark.end() + 2 * _AROUND]
     head, tail = left.rstrip(), right.lstrip()
-    low, high = re.match(_WORD, head[::-1])[0][::-1], re.match(_WORD, tail)[0]
-    high = high.removesuffix(".")
+    low, high = _first_found(_WORD, head[::-1])[::-1], _first_found(_WORD, tail).removesuffix(".")
     dots = left[len(head) :] + mark[0] + right[: len(right) - len(tail)]
     return Spot(head[: len(head) - len(low)], low, dots, high, tail[len(high) :])
 
@@ -119,7 +127,10 @@ def _is_end(end: str) -> bool:
     "Whether an end can be read; a missing one is no limit."
     if not end or read_number(end) is not None:
         return True
-    return re.fullmatch(_NAMED_END, end) is not None and end.lower() not in ("inf", "infinity", "nan")
+    named = re.fullmatch(_NAMED_END, end)
+    if named is None or end.lower() in ("inf", "infinity", "nan"):
+        return False
+    return not named[2] or read_number(named[2]) is not None
 
 # %% ../../nbs/notebook/030_ranges.ipynb #d89d005d
 def _plain_range(spot: Spot, names: Collection[str]) -> tuple[str, str] | None:
@@ -206,8 +217,8 @@ def _rewritten(spot: Spot) -> str:
         return ""
     is_word = spot.mark[0].isspace() and not _is_sure(spot.low, ()) and not spot.low.startswith(("-", "+"))
     ends = ("" if is_word and " " not in spot.low else spot.low, spot.high)
-    ends = [end.replace("−", "-") for end in ends]
-    low, high = (re.sub(r"(?i)\s+|^[+-]?(∞|inf|infinity|nan)$", "", end) for end in ends)
+    plain = (end.replace("−", "-") for end in ends)
+    low, high = (re.sub(r"(?i)\s+|^[+-]?(∞|inf|infinity|nan)$", "", end) for end in plain)
     return f"{low}..{high}" if range_of(f"{low}..{high}") == (low, high) else ""
 
 # %% ../../nbs/notebook/030_ranges.ipynb #11b625fb
@@ -312,9 +323,7 @@ _DASHED = rf"(?:^|[^\W\d][,:]|\][,:]?)\s{{0,9}}({_NUMBER})\s?[-–—~]\s?({_NUM
 
 def _shown_spot(spot: Spot) -> str:
     "A spot as it was written, with what is glued to its ends."
-    before, after = (
-        re.search(p, t)[0] for p, t in ((r"(?:\d[\d,]*[,^/*])?$", spot.before), (_GLUED, spot.after))
-    )
+    before, after = _first_found(r"(?:\d[\d,]*[,^/*])?$", spot.before), _first_found(_GLUED, spot.after)
     return f"{before}{spot.low}{spot.mark}{spot.high}{after}".strip()
 
 
@@ -324,7 +333,9 @@ _GLUED = r"^(?:,\d[\d,]*|[*^/]+\d+)?"
 def _dashed_range(comment: str) -> tuple[str, str] | None:
     "Two rising numbers with a dash between them, where a range belongs; with what to write."
     dashed = re.search(_DASHED, comment[-_AROUND:])
-    low, high = map(read_number, dashed.groups()) if dashed else (None, None)
+    if dashed is None:
+        return None
+    low, high = map(read_number, dashed.groups())
     if low is None or high is None or low >= high:
         return None
     meant = f"{dashed[1]} .. {dashed[2]}" if "." in dashed[0] else f"{low}..{high}"
@@ -388,5 +399,6 @@ def is_empty_range(
     names = {named_in(low), named_in(high)}
     if not low or not high or len(names) > 1:
         return False
-    alike = dict.fromkeys(names, 0)
-    return bound_value(low, alike) > bound_value(high, alike)
+    alike = {name: 0 for name in names if name}
+    least, most = bound_value(low, alike), bound_value(high, alike)
+    return least is not None and most is not None and least > most

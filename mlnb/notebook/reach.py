@@ -20,7 +20,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from .by_name import ByName, read_by_name
-from .cells import is_magic_call
+from .cells import is_magic_call, magic_method
 from .imports import trees_in
 from mlnb.notebook.written import (
     Written,
@@ -117,7 +117,7 @@ _CHANGES: dict[str, Callable] = {
 _ITSELF = object()  # stands for the path as it was
 
 
-def _is_itself(node: ast.AST, written: Written) -> bool:
+def _is_itself(node: ast.expr, written: Written) -> bool:
     "Whether an expression is `sys.path`, or a copy of it."
     match node:
         case ast.Subscript(value=inner, slice=ast.Slice(lower=None, upper=None)):
@@ -129,7 +129,7 @@ def _is_itself(node: ast.AST, written: Written) -> bool:
     return dotted_name(node, written) == "sys.path"
 
 
-def _parts(node: ast.AST, written: Written) -> list:
+def _parts(node: ast.expr, written: Written) -> list:
     "Texts of a list in their order, None for unknown ones, and the path itself where it stands."
     if _is_itself(node, written):
         return [_ITSELF]
@@ -141,10 +141,11 @@ def _parts(node: ast.AST, written: Written) -> list:
     return texts_of(node, written, elements_of)
 
 
-def _parts_of_element(element: ast.AST, written: Written) -> list:
+def _parts_of_element(element: ast.expr, written: Written) -> list:
     "The same for what stands in a list."
-    is_list = isinstance(element, ast.Starred)
-    return _parts(element.value, written) if is_list else texts_of(element, written)
+    if isinstance(element, ast.Starred):
+        return _parts(element.value, written)
+    return texts_of(element, written)
 
 
 def _assign(value: ast.expr, path: SearchPath) -> None:
@@ -158,7 +159,7 @@ def _assign(value: ast.expr, path: SearchPath) -> None:
     path.last += path.places(part for part in parts[n:] if part is not _ITSELF)
 
 # %% ../../nbs/notebook/150_reach.ipynb #6c9a7f81
-def _assign_to(target: ast.AST, value: ast.expr, path: SearchPath) -> None:
+def _assign_to(target: ast.expr, value: ast.expr, path: SearchPath) -> None:
     "Read an assignment, if it is one to the path or to a part of it."
     inner = target.value if isinstance(target, ast.Subscript) else target
     if dotted_name(inner, path.written) != "sys.path" or isinstance(target, ast.Name):
@@ -188,7 +189,7 @@ def _call(node: ast.Call, path: SearchPath) -> None:
     "Read a call that changes the path; one with too few arguments will fail by itself."
     if is_magic_call(node):
         words = words_of_text(" ".join(str(getattr(part, "value", "")) for part in node.args))
-        if node.func.attr == "run_line_magic" and words[:1] in (["cd"], ["pushd"]):
+        if magic_method(node) == "run_line_magic" and words[:1] in (["cd"], ["pushd"]):
             _move_folders(
                 [word if "$" not in word and "{" not in word else None for word in words[1:2]], path
             )
@@ -237,7 +238,8 @@ def read_reach(
     "What cells reach by names, scripts and folders."
     nodes = {position: [*nodes_in_order([tree])] for position, tree in cells}
     path = SearchPath(Written([node for some in nodes.values() for node in some], known or {}))
-    imports, named = {}, ByName()
+    imports: dict[str, int] = {}
+    named = ByName()
     for position, some in nodes.items():
         found = read_by_name(some, path.written)
         imports = dict.fromkeys(found.imports, position) | imports
@@ -247,7 +249,8 @@ def read_reach(
     made = {*map(place_of_text, named.writes)}
     files = [name for name in named.files if not made & {place_of_text(name), place_of_text(name + ".py")}]
     lists = (named.tools, files, named.writes, path.first, path.last)
-    return Reach(imports, *(tuple(dict.fromkeys(texts)) for texts in lists), path.is_computed)
+    tools, scripts, writes, first, last = (tuple(dict.fromkeys(texts)) for texts in lists)
+    return Reach(imports, tools, scripts, writes, first, last, path.is_computed)
 
 # %% ../../nbs/notebook/150_reach.ipynb #b67888bd
 def written_modules(

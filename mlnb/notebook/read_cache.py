@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import astuple
 
@@ -77,8 +78,8 @@ PARTS = (
 @lru_cache(maxsize=1)
 def reader_digest() -> str:  # another one when a notebook might be read in another way
     "What reads notebooks here."
-    modules = [m for m in (*PARTS, sys.modules[__name__]) if hasattr(m, "__file__")]
-    sources = [sha256(Path(m.__file__).read_bytes()) for m in modules]
+    files = (getattr(module, "__file__", None) for module in (*PARTS, sys.modules[__name__]))
+    sources = [sha256(Path(file).read_bytes()) for file in files if file]
     return digest_of([sys.version, *map(_version_file, _OTHERS), *sources])
 
 
@@ -98,12 +99,12 @@ def unpacked(
     problems = tuple(Problem(*p) for p in kept["problems"])
     if set(kept) == {"problems"}:
         return {"problems": problems}
-    *numbers, env, fan_out, report, strict = kept["options"]
+    timeout_s, retries, threads, memory_mib, env, *others = kept["options"]
     return kept | {
         "cell_ids": tuple(kept["cell_ids"]),
         "code": tuple((position, counted) for position, counted in kept["code"]),
         "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
-        "options": Options(*numbers, tuple(env), fan_out, report, strict),
+        "options": Options(timeout_s, retries, threads, memory_mib, tuple(env), *others),
         "problems": problems,
         **{name: tuple(kept[name]) for name in _TUPLES},
     }
@@ -129,7 +130,7 @@ def _as_tuples(values: Iterable) -> list[tuple]:
     return [astuple(value) for value in values]
 
 
-_PLAIN_FIELDS = {
+_PLAIN_FIELDS: dict[str, Callable[[Any], Any]] = {
     "parameters": _as_tuples,
     "problems": _as_tuples,
     "options": astuple,

@@ -13,7 +13,7 @@ __all__ = ['stage_name', 'Stage', 'problems_at', 'stage_parameters', 'foreign_pr
 import ast
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -83,9 +83,9 @@ class Stage(Struct, frozen=True):
         kinds = ("tools", "scripts", "writes", "search_first", "search_last", "is_path_computed")
         return Reach({}, *(getattr(self, kind) for kind in kinds))
 
-    def place(self, position: int) -> tuple[str, int, str | None]:
-        "File, position and id of a cell, as a problem names them."
-        return self.file, position, self.cell_ids[position - 1]
+    def place(self, position: int | None) -> tuple[str, int | None, str | None]:
+        "File, position and id of a cell, as a problem names them; None = the notebook as a whole."
+        return self.file, position, self.cell_ids[position - 1] if position else None
 
 # %% ../../nbs/notebook/200_stage.ipynb #e585244b
 def _stage_name_problems(file: str) -> list[Problem]:
@@ -97,6 +97,13 @@ def _stage_name_problems(file: str) -> list[Problem]:
     return [Problem("bad-name", message, "use a-z, 0-9 and _ after the number", file)]
 
 # %% ../../nbs/notebook/200_stage.ipynb #855abe2f
+def _with_ids(problems: Iterable[Problem], file: str, cells: list[Cell]) -> Iterator[Problem]:
+    "Problems that say in which cell they are, with the file and the id of the cell."
+    for problem in problems:
+        name = cells[problem.cell - 1].id if problem.cell else None
+        yield replace(problem, file=file, cell_id=name)
+
+
 def problems_at(
     problems: list[Problem],  # without a place
     file: str,  # that the cell stands in
@@ -303,9 +310,9 @@ def read_content(
                 *wrong_options,
             ),
             *(problem for one in parsed for problem in one.problems),
-            *(replace(p, file=file, cell_id=cells[p.cell - 1].id) for p in magic_problems(trees)),
+            *_with_ids(magic_problems(trees), file, cells),
             *_all_set_again(parsed, names, {p.cell for p in foreign}, file),
-            *(replace(p, file=file, cell_id=cells[p.cell - 1].id) for p in edges.problems),
+            *_with_ids(edges.problems, file, cells),
         ),
     }
 

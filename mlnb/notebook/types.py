@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
+from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin
 
 # %% ../../nbs/notebook/040_types.ipynb #8de8e4c5
@@ -55,9 +56,9 @@ def _built_type(node: ast.expr) -> Any:
         case ast.BinOp(op=ast.BitOr(), left=left, right=ast.Constant(value=None)):
             return _built_type(left) | None
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
-            return list[_built_type(item)]
+            return GenericAlias(list, (_built_type(item),))
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), item])):
-            return dict[str, _built_type(item)]
+            return GenericAlias(dict, (str, _built_type(item)))
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             return _literal_type(ast.literal_eval(choices))
     raise ValueError("outside the set")
@@ -133,7 +134,8 @@ def _choices(node: ast.expr) -> list[ast.expr] | None:
             found = [_choices(left), _choices(right)]
         case _:
             return None
-    return None if None in found else list(chain.from_iterable(found))
+    known = [some for some in found if some is not None]
+    return list(chain.from_iterable(known)) if len(known) == len(found) else None
 
 
 def _with_choices_joined(text: str) -> str:
@@ -287,6 +289,7 @@ def is_choice(
             return all(is_choice(item, one) for one in value.values())
         case _, (item, _):
             return value is None or is_choice(item, value)
+    return False  # no other type passes `type_of`
 
 # %% ../../nbs/notebook/040_types.ipynb #0bcf05db
 def literal_choices(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct, field
 
-from .cells import is_magic_call
+from .cells import SHELL_METHODS, is_magic_call, magic_method
 
 # %% ../../nbs/notebook/080_variables.ipynb #fab4af8b
 _MAPPINGS = ("os.environ", "os.environb")  # names that mean the environment
@@ -64,7 +64,9 @@ class _VariableWalk(Struct):
         "What of `os` an expression means; empty for anything else."
         if isinstance(node, ast.Name):
             return self.meanings.get(node.id, "")
-        base = self.meaning(node.value) if isinstance(node, ast.Attribute) else ""
+        if not isinstance(node, ast.Attribute):
+            return ""
+        base = self.meaning(node.value)
         return f"{base}.{node.attr}" if base else ""
 
     def read(self, *names: str | None) -> None:
@@ -173,7 +175,7 @@ def _look_at_call(walk: _VariableWalk, node: ast.Call) -> None:
 def _look_at_magic(walk: _VariableWalk, node: ast.Call) -> None:
     "`%env X`, `%env X=1`, `!echo $X`, `%dotenv`."
     words = [str(getattr(argument, "value", "")) for argument in node.args] or [""]
-    if node.func.attr in ("system", "getoutput"):
+    if magic_method(node) in SHELL_METHODS:
         found = (name for text in words for name in _shell_variables(text))
         walk.read(*(name for name in found if name not in walk.bound))
     elif words[0] in ("env", "set_env"):

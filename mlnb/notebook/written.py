@@ -13,7 +13,7 @@ __all__ = ['nodes_in_order', 'place_of_text', 'Written', 'dotted_name', 'values_
 import ast
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import PurePosixPath
@@ -36,7 +36,7 @@ _TOP = "/\0"  # no real path begins with this
 _HERE = _TOP + "/\0" * 40  # stands for the working folder
 
 
-def _absolute(path: object) -> str:
+def _absolute(path: str | PurePosixPath) -> str:
     "A path from the root, the working folder being the one that is made up."
     return posixpath.normpath(posixpath.join(_HERE, path))
 
@@ -110,14 +110,15 @@ def _imported_by(node: ast.AST) -> Iterator[tuple[str, str]]:
         yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 # %% ../../nbs/notebook/110_written.ipynb #e56d4a4b
-def _loops_of(node: ast.AST) -> Iterator[tuple[str, ast.expr, list[ast.AST]]]:
+def _loops_of(node: ast.AST) -> Iterator[tuple[str, ast.expr, Sequence[ast.AST]]]:
     "Name of a loop, what it runs over, and the parts of the code that are inside."
     match node:
         case ast.For(target=ast.Name(id=name), iter=values, body=body):
             yield name, values, body
         case ast.ListComp(elt=part) | ast.GeneratorExp(elt=part) | ast.SetComp(elt=part):
-            loops = [one for one in node.generators if isinstance(one.target, ast.Name)]
-            yield from ((one.target.id, one.iter, [part, *one.ifs]) for one in loops)
+            for one in node.generators:
+                if isinstance(one.target, ast.Name):
+                    yield one.target.id, one.iter, [part, *one.ifs]
 
 
 _DEEPEST_TEXT = 8  # names that are defined by each other
@@ -290,10 +291,10 @@ def _written_call(node: ast.Call, written: Written) -> list:
     function = _FUNCTIONS.get(dotted_name(node.func, written))
     if function:
         return _combined(function, arguments)
-    method = _TEXT_METHODS.get(node.func.attr) if isinstance(node.func, ast.Attribute) else None
-    if method is None:
+    if not isinstance(node.func, ast.Attribute) or node.func.attr not in _TEXT_METHODS:
         return [None]
-    return _combined(method, [_paths(values_of_node(node.func.value, written)), *arguments])
+    paths = _paths(values_of_node(node.func.value, written))
+    return _combined(_TEXT_METHODS[node.func.attr], [paths, *arguments])
 
 
 def _paths(values: list) -> list:

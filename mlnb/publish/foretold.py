@@ -76,7 +76,7 @@ def _gaps_of(site: Any, run: Any, page: Any) -> Iterator[tuple[int, Any]]:
         yield from ((position, entry) for entry in ledger.left_out[n_before:])
 
 
-def _gap_problem(entry: Any, place: tuple[str, int, str | None]) -> Problem:
+def _gap_problem(entry: Any, place: tuple[str, int | None, str | None]) -> Problem:
     "A warning in the words of the page."
     mend = entry.mend[:1].lower() + entry.mend[1:]
     file, cell, cell_id = place
