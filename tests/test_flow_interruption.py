@@ -422,7 +422,6 @@ def test_attempt_that_found_damage_leaves_no_lock_and_no_scratch_folder_while_it
     made = {name: put_value(store, name) for name in ("rows", "total")}
 
     def attempt_without_kernel(attempt, values, declared, about, *_):
-        attempt.notebook = attempt.folder / "executed.ipynb"
         attempt.notebook.write_text("{}")
         if about["stage"] == "total" and about["attempt"] == 1:
             path_of(store, made["rows"].digest).unlink()  # as reading sets it aside

@@ -182,7 +182,7 @@ def test_part_of_a_list_to_be_made_makes_the_list_first(make_project, packages, 
         False,
     )
     (again,) = records_of_run(store, as_run(done.json), ["fit[kind=b]"])
-    assert again.each == {"kind": "b"} and len(records_of_run(store, done.json, ["fit", "find"])) == 2
+    assert again.each == {"kind": "b"} and len(records_of_run(store, as_run(done.json), ["fit", "find"])) == 2
     pretend(make_plan(project, store, read_pipeline(project, "demo"), "default", plan.values), "all", all=2)
     assert asked("run", "demo", "fit[kind=b]", "--json", cwd=folder.root).json["head"]
 

@@ -110,7 +110,8 @@ def audit(
         lines = lines_to_add(end, told)
         write_all(handle, (b"" if end.is_ended else b"\n") + b"".join(line + b"\n" for line in lines))
         write_head(store, end.n + len(lines), lines[-1])
-    return audit_entry(lines[-1])
+    written: dict[str, Any] = json.loads(lines[-1])
+    return written
 
 # %% ../../nbs/care/040_audit.ipynb #ca4fcdf0
 def events(
@@ -134,7 +135,7 @@ def noting_damage(
         with naming_damage(store):
             yield
     except IntegrityError as error:
-        digest, message = getattr(error, "digest", None), error.message[:2000]
+        digest, message = error.digest, error.message[:2000]
         with suppress(StoreError, OSError):
             audit(store, "verification_failure", "failed", digest, message=message)
         raise
@@ -144,9 +145,9 @@ class LogReading(Struct):
     "What was learnt while a log was read."
 
     told: ToldRuns = field(default_factory=ToldRuns)  # runs that it tells of
-    removals: list[dict] = field(default_factory=list)  # `about` of each `retention`
+    removals: list[dict[str, Any]] = field(default_factory=list)  # `about` of each `retention`
 
-    def note(self, entry: dict) -> None:
+    def note(self, entry: dict[str, Any]) -> None:
         "Take notice of an entry."
         self.told.note(entry)
         if entry["event"] == "retention":
@@ -205,13 +206,15 @@ def init_audit(
     return {"key": key, "checkpoint": make_checkpoint(store)}
 
 # %% ../../nbs/care/040_audit.ipynb #39c27bd1
-def _is_head_of_log(said: dict) -> bool:
+def _is_head_of_log(said: dict[str, Any]) -> bool:
     "Whether a checkpoint says of a log what a checkpoint should."
     texts = (said.get("log"), said.get("hash"))
     return type(said.get("n")) is int and said["n"] > 0 and all(isinstance(text, str) for text in texts)
 
 
-def _signed_finding(log: Log, log_id: str | None, said: dict, who: str, sure: int) -> Finding | None:
+def _signed_finding(
+    log: Log, log_id: str | None, said: dict[str, Any], who: str, sure: int
+) -> Finding | None:
     "What a checkpoint by `who` knows better than the log."
     if log.n and log_id != said["log"]:
         why = "the log was begun anew, or the checkpoint is of another store"
@@ -289,7 +292,7 @@ def log_report(
     findings: list[Finding],  # first bad line first; empty when it is good
     signed_to: int,  # number of the last entry that somebody vouches for
     untold: Untold = NONE_UNTOLD,  # what runs left and no entry tells
-) -> dict:  # `state`, `first_bad`, `message` and what they rest on
+) -> dict[str, Any]:  # `state`, `first_bad`, `message` and what they rest on
     "What a check of the log found, as a document."
     state, message = _state_of_log(log, untold, findings)
     lacking = [*untold.ended, *untold.killed]
@@ -322,7 +325,7 @@ NOTHING_KEPT = Elsewhere()
 
 
 def _checkpoint_findings(
-    log: Log, log_id: str | None, checkpoints: Sequence[dict | None], trusted: Mapping[str, str]
+    log: Log, log_id: str | None, checkpoints: Sequence[Any], trusted: Mapping[str, str]
 ) -> tuple[list[Finding], int]:
     "What checkpoints know better than the log, and how far they vouch for it."
     findings, signed_to = [], 0
@@ -337,7 +340,7 @@ def _checkpoint_findings(
 
 def _report_all(
     log: Log, reading: LogReading, findings: list[Finding], untold: Untold, said: HeadsReport
-) -> dict:
+) -> dict[str, Any]:
     "What everything together says of a log; of what is wrong the first line comes first."
     ordered = sorted(findings, key=lambda one: (one.n is None, one.n))
     report = log_report(log, ordered, said.signed_to, untold)
@@ -350,7 +353,7 @@ def verify_log(
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     elsewhere: Elsewhere = NOTHING_KEPT,  # tree heads that were kept elsewhere
     with_runs: bool = False,  # whether what runs left in the store is compared
-) -> dict:  # as `log_report` makes it
+) -> dict[str, Any]:  # as `log_report` makes it
     "Check the whole log."
     trusted = trusted_keys(store) if trusted is None else trusted
     log, reading = read_log(store), LogReading()
@@ -381,6 +384,6 @@ def tell_late(
     untold = untold_runs(lowest(store), reading.told)
     runs = sorted([*untold.ended, *untold.killed])
     for first in range(0, len(runs), _MOST_RUNS):
-        about = {"why": why.strip()[:2000], "run_ids": runs[first : first + _MOST_RUNS]}
+        about: dict[str, Any] = {"why": why.strip()[:2000], "run_ids": runs[first : first + _MOST_RUNS]}
         audit(store, "told_late", **about, n_killed=len(untold.killed), records=untold.n_records)
     return untold

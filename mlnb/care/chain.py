@@ -52,13 +52,14 @@ def _has_fields(entry: Any) -> bool:
     return type(entry["n"]) is int and type(entry["about"]) is dict and all(type(t) is str for t in texts)
 
 
-def _keeps_word(entry: dict, line: bytes) -> bool:
+def _keeps_word(entry: dict[str, Any], line: bytes) -> bool:
     "Whether a canonical line has the digest that it claims."
     before, _, behind = line.rpartition(b'"hash":"%b",' % entry["hash"].encode())
-    return sha256(before + behind) == entry["hash"]
+    claimed: str = entry["hash"]
+    return sha256(before + behind) == claimed
 
 # %% ../../nbs/care/030_chain.ipynb #a422a547
-def _read_fast(line: bytes) -> dict | None:
+def _read_fast(line: bytes) -> dict[str, Any] | None:
     "The event of a line that both writers of JSON spell alike; None for any other."
     try:
         entry = decode(line)
@@ -68,7 +69,7 @@ def _read_fast(line: bytes) -> dict | None:
     return entry if is_canonical and _has_fields(entry) and _keeps_word(entry, line) else None
 
 
-def _read_slowly(line: bytes) -> dict | None:
+def _read_slowly(line: bytes) -> dict[str, Any] | None:
     "The event of any line that is whole."
     try:
         entry = json.loads(line)
@@ -119,7 +120,7 @@ def is_closed(
     return said == (n_before + place + 1, "closed_torn_line", torn_mark(lines[place - 1]))
 
 # %% ../../nbs/care/030_chain.ipynb #52006d72
-def _told_broken(entry: dict) -> Finding | None:
+def _told_broken(entry: dict[str, Any]) -> Finding | None:
     "What an entry says of the log before it; None when it says nothing bad."
     if entry["event"] != "broken_log":
         return None
@@ -129,7 +130,7 @@ def _told_broken(entry: dict) -> Finding | None:
     return Finding(first_bad if type(first_bad) is int else entry["n"], left)
 
 
-def _line_finding(n: int, entry: dict, previous: str) -> Finding | None:
+def _line_finding(n: int, entry: dict[str, Any], previous: str) -> Finding | None:
     "What is wrong with one line that is whole."
     if entry["n"] != n:
         return Finding(n, f"entry {n} is gone or was moved: entry {entry['n']} stands in its place")
@@ -150,7 +151,7 @@ BEGINNING = Start()
 
 
 def ignored(
-    entry: dict,  # any event of a log
+    entry: dict[str, Any],  # any event of a log
 ) -> None:
     "Take no notice of an entry."
 
@@ -158,7 +159,7 @@ def ignored(
 def chain_finding(
     lines: list[bytes],  # of the log, without a torn one at its end
     start: Start = BEGINNING,  # what the first of them follows from
-    note: Callable[[dict], None] = ignored,  # gets each entry that is whole
+    note: Callable[[dict[str, Any]], None] = ignored,  # gets each entry that is whole
 ) -> Finding | None:  # None when each line follows from the one before
     "The first line that breaks the chain."
     previous = start.previous

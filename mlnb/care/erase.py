@@ -190,9 +190,9 @@ class Traced(NamedTuple):
 
 def _records_that_made(
     graph: RecordGraph, digests: set[str], names: set[tuple[str, str]] | None
-) -> tuple[set[Any], set[Any]]:
+) -> tuple[set[int], set[int]]:
     "Numbers of the records that made some objects: under the names that are meant, under others."
-    meant, others = set(), set()
+    meant, others = set[int](), set[int]()
     for number, record in enumerate(graph.records):
         made = {n for n, one in record.outputs.items() if digests & described_digests({n: one})}
         is_meant = names is None or any((record.pipeline, name) in names for name in made)

@@ -13,6 +13,7 @@ __all__ = ['TELLING', 'NONE_UNTOLD', 'ToldRuns', 'records_by_run', 'Untold', 'un
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -31,9 +32,9 @@ class ToldRuns(Struct):
 
     runs: set[str] = field(default_factory=set)  # their ids
     n_unnamed: int = 0  # most that older entries brought without naming them
-    late: list[dict] = field(default_factory=list)  # `n`, `runs` and `why` of runs told late
+    late: list[dict[str, Any]] = field(default_factory=list)  # `n`, `runs` and `why` of runs told late
 
-    def note(self, entry: dict) -> None:
+    def note(self, entry: dict[str, Any]) -> None:
         "Take notice of an entry."
         if entry["event"] not in TELLING:
             return

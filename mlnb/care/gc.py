@@ -214,7 +214,7 @@ _FILE_NAME = re.compile(r"alive|[0-9a-f]{64}.*|.*\.(pin|json|evidence|lock)")  #
 _HELD = ("hosts", "pins", "locks")  # folders whose files are held
 
 
-def _is_odd(entry: os.DirEntry, is_held: bool) -> bool:
+def _is_odd(entry: os.DirEntry[str], is_held: bool) -> bool:
     "Whether something is neither a file nor a folder, nor a link that leads to one."
     if entry.is_dir(follow_symlinks=False):
         return is_held or _FILE_NAME.fullmatch(entry.name) is not None

@@ -18,6 +18,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -206,7 +207,7 @@ def removal(
     leaves: list[bytes],  # of all lines that will be gone, from the first
     previous: str,  # SHA-256 of the last of them
     keep: int,  # months that are kept
-) -> dict:  # `about` of the entry
+) -> dict[str, Any]:  # `about` of the entry
     "What the log says when lines were kept long enough."
     said = {"last": len(leaves), "root": root_of(leaves).hex(), "previous": previous, "log": log_id}
     return said | {"months": keep, "less_than_asked": keep < LEAST_MONTHS}
@@ -215,7 +216,7 @@ def removal(
 def removal_finding(
     leaves: Sequence[bytes],  # of the lines that are gone
     start: Start,  # what the lines that are left follow from
-    told: list[dict],  # `about` of each entry that told of a removal
+    told: list[dict[str, Any]],  # `about` of each entry that told of a removal
 ) -> Finding | None:
     "Whether lines are gone that no entry says were kept long enough."
     if not leaves:

@@ -113,11 +113,13 @@ def read_note(
 ) -> Note:  # raises `IntegrityError` for what is no note
     "Take a note apart."
     body, joint, below = text.rpartition("\n\n")
-    found = [_signature_of(line) for line in below.removesuffix("\n").split("\n")]
+    lines = below.removesuffix("\n").split("\n")
+    found = tuple(filter(None, map(_signature_of, lines)))
     has_controls = re.search(r"[\x00-\x09\x0b-\x1f]", text)
-    if len(text) > LONGEST_NOTE or not joint or None in found or has_controls or not below.endswith("\n"):
+    is_whole = joint and len(found) == len(lines) and below.endswith("\n")
+    if len(text) > LONGEST_NOTE or has_controls or not is_whole:
         raise _damaged("it is no signed note")
-    return Note(body + "\n", tuple(found))
+    return Note(body + "\n", found)
 
 # %% ../../nbs/care/034_notes.ipynb #cce17dcf
 def cosigned_text(

@@ -110,7 +110,7 @@ def told_again(
 ) -> RunDocument | None:  # None when not everything is known
     "Tell the document of a run again: only one in which every stage was committed."
     said, records = run_event(store, run), _records_of_run(store, run)
-    return _told_document(said, records) if _is_all(said, records) else None
+    return _told_document(said, records) if said is not None and _is_all(said, records) else None
 
 # %% ../../nbs/care/050_repair.ipynb #3ee17017
 def _outline(store: Store, run: str) -> dict[str, Any] | None:
@@ -211,12 +211,13 @@ def repair_ref(
     name = path.parent.relative_to(store.root / "refs").as_posix()
     intact = [p for p in sorted(path.parent.glob("[0-9]*.json")) if p != path and is_readable(p)]
     needless = _dispensable(name, int(path.stem), intact)
-    run = None if needless else _head_of(store, name)
-    if needless is None and run is None:
+    if needless is not None:
+        set_aside(store, path)
+        return True, needless
+    run = _head_of(store, name)
+    if run is None:
         return False, _unknown(name, intact)
     set_aside(store, path)
-    if needless is not None:
-        return True, needless
     _write_move(store, path, run)
     return True, f"repaired: it points to {run}, the newest run that became the head"
 

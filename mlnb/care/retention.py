@@ -38,7 +38,7 @@ def _drop(store: Store, closed: Closed) -> bool:
 def drop_months(
     store: Store,  # whose log is cut
     keep: int | None,  # months that are kept; None = all
-) -> dict:  # `entries` and `bytes` that were removed
+) -> dict[str, int]:  # `entries` and `bytes` that were removed
     "Remove the lines of a log that were kept long enough."
     gone = {"entries": 0, "bytes": 0}
     while keep is not None:

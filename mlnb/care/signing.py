@@ -199,7 +199,7 @@ def keys_of_others(
     "The keys that somebody decided to trust, whatever became of one's own."
     files = sorted((store.root / "trusted").glob("*.key"))
     here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in files}
-    return {key: name for name, key in ((declared or {}) | here).items()}
+    return {key: name for name, key in {**(declared or {}), **here}.items()}
 
 
 def trusted_keys(

@@ -130,7 +130,8 @@ def compare_heads(
     ordered = sorted(known, key=lambda one: one.head.n)
     leaves = leaves_of(log) if ordered else []
     roots = roots_at(leaves, {one.head.n for one in ordered})
-    findings, fitting, witnessed = [], [], 0
+    findings, witnessed = [], 0
+    fitting: list[TreeHead] = []
     for one in ordered:
         sure = fitting[-1].n if fitting else 0
         found = _head_against(one, len(leaves), roots.get(one.head.n), sure)

@@ -36,7 +36,7 @@ from ..store.tombstones import is_erased
 # %% ../../nbs/care/020_verify.ipynb #9933d14c
 def object_files(
     root: Path,  # of a store
-) -> Iterator[os.DirEntry]:
+) -> Iterator[os.DirEntry[str]]:
     "Every file below `objects/`."
     for folder in filter(Path.is_dir, sorted((root / "objects").glob("*"))):
         with os.scandir(folder) as entries:
@@ -75,7 +75,7 @@ def object_roles(
 ) -> dict[str, str]:  # digest -> what it is in this record, e.g. `fraud/model`
     "Every object that a record points to."
     pipeline, stage = record.pipeline, record.stage
-    roles = {}
+    roles: dict[str, str] = {}
     for name, output in record.outputs.items():
         roles |= dict.fromkeys((output.digest, *output.parts), f"{pipeline}/{name}")
     for digest, part in _code_roles(record):
@@ -188,14 +188,14 @@ def naming_damage(
     try:
         yield
     except IntegrityError as error:
-        for about in concerned(store, {getattr(error, "digest", None)} - {None}).values():
+        for about in concerned(store, {error.digest} if error.digest else set()).values():
             if about["names"]:
                 _name_damage(error, about)
         raise
 
 # %% ../../nbs/care/020_verify.ipynb #51eb4d46
 def is_intact(
-    entry: os.DirEntry,  # a file below `objects/`
+    entry: os.DirEntry[str],  # a file below `objects/`
 ) -> bool:  # whether it is what its name says; True when it is gone
     "Hash one object."
     try:
@@ -208,7 +208,7 @@ def is_intact(
     return found == entry.name
 
 # %% ../../nbs/care/020_verify.ipynb #a42e6d2e
-def _size_now(entry: os.DirEntry) -> int:
+def _size_now(entry: os.DirEntry[str]) -> int:
     "Size of a file [bytes]; 0 when it is gone."
     with suppress(FileNotFoundError):
         return entry.stat().st_size
@@ -335,7 +335,7 @@ def from_store(
 ) -> Fetcher:  # to be asked by digest
     "Look for lost content in another store."
 
-    def fetch(digest):
+    def fetch(digest: str) -> bytes | None:
         try:
             return get(other, digest)
         except MlnbError:
@@ -346,7 +346,9 @@ def from_store(
 # %% ../../nbs/care/020_verify.ipynb #88a2e28f
 def _content(fetchers: Iterable[Fetcher], digest: str | None) -> bytes | None:
     "The content of a digest, from the first that really has it."
-    for fetch in fetchers if digest else ():
+    if not digest:
+        return None
+    for fetch in fetchers:
         content = fetch(digest)
         if content is not None and sha256(content) == digest:
             return content
@@ -359,7 +361,8 @@ def repair_store(
     fetchers: Iterable[Fetcher] = (),  # asked in order for the content of a digest
 ) -> dict[str, Any]:  # `repaired` digests, `rerun` stages, what is `lost`
     "Bring back what somebody has, and list the stages that make the rest."
-    repaired, rerun, lost = [], {}, []
+    repaired, lost = [], []
+    rerun: dict[StageKey, dict[str, Any]] = {}
     for damage in found["damaged"]:
         content = _content(fetchers, damage["digest"])
         if content is not None:

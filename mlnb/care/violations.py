@@ -71,7 +71,7 @@ def report_violation(
     _check_time(since)
     if violation is not None:
         _check_known(store, violation)
-    record = {"id": violation or f"v-{secrets.token_hex(4)}", "what": what, "owner": owner}
+    record: dict[str, Any] = {"id": violation or f"v-{secrets.token_hex(4)}", "what": what, "owner": owner}
     record |= {"evidence": sorted(evidence), "known_since": since, "status": status}
     audit(store, "violation", outcome=status, digest=next(iter(evidence), None), record=record)
     return record

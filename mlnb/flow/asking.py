@@ -12,10 +12,11 @@ __all__ = ['ALL_SOURCES', 'TOLD_AFTER_S', 'sources_needed', 'told_sources', 'req
 # %% ../../nbs/flow/290_asking.ipynb #ce650278
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from .freshness import Known
 from .plan import is_source, outside_names, plan_stage
 from .run_document import stage_error
 from .selection import Selection, scope_units
@@ -38,7 +39,8 @@ def sources_needed(
     if not plan.project.sources:
         return {}
     loads = [w for unit in scope_units(plan, selection) for w in plan.steps[unit].stage.loads]
-    outside, found = outside_names(plan), {}
+    outside = outside_names(plan)
+    found: dict[str, list[str]] = {}
     for written in dict.fromkeys(w for w in loads if w in outside):
         if is_source(plan, outside[written]):
             found.setdefault(outside[written].name, []).append(written)
@@ -134,7 +136,7 @@ def ask_sources(
             with told_when_slow(say, f"source {source}: asked, and waiting for its answer"):
                 plan.asked[source] = _ask_one(plan, source, is_forced, clock)
         has_moved |= any([_give(plan, source, written) for written in names])
-    known: dict[str, Any] = {}
+    known: Known = {}
     for name in plan.pipeline.order if has_moved else ():
         plan_stage(plan, name, known)
     return told_sources(plan, selection)
@@ -192,7 +194,7 @@ def sources_known(
 
 
 def source_notes(
-    known: Iterable[dict[str, Any]],  # what `sources_known` gave
+    known: Iterable[Mapping[str, Any]],  # what `sources_known` gave
 ) -> tuple[str, ...]:  # a line for each that is not looked at every time
     "What people are told of sources that nobody asked."
     return tuple(filter(None, map(source_line, known)))

@@ -34,6 +34,7 @@ from ..kernel.link import Link, wait_for_server
 from ..kernel.memory_cap import capped_memory
 from ..kernel.output_caps import Caps
 from ..kernel.process import end_group, pid_of
+from ..kernel.way import ServerWay
 from ..notebook.each import file_stem
 from ..notebook.options import Options
 from ..store.descriptions import Artifact
@@ -52,13 +53,17 @@ class Attempt(Struct):
     outputs: dict[str, Artifact] = field(default_factory=dict)  # by name
     metrics: dict[str, float] = field(default_factory=dict)  # by name, ends of intervals too
     seconds: float = 0.0  # wall clock [s]
-    notebook: Path | None = None  # the executed notebook
     is_cancelled: bool = False  # set by `cancel`
     peak_mib: float = 0.0  # most memory of its kernel and what that started [MiB]
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
     current: int | None = None  # index of the cell that was started last
     observe: "Callable[[Attempt], None]" = lambda attempt: None  # asked when it ended well
     use: Any = None  # what it used beyond its key; None = nobody looked
+
+    @property
+    def notebook(self) -> Path:
+        "Where the executed notebook is, when it has ended."
+        return self.folder / "executed.ipynb"
 
 
 def cancel(
@@ -73,7 +78,7 @@ def cancel(
 # %% ../../nbs/flow/220_attempt.ipynb #b71a2fe2
 def with_positions(content: bytes) -> dict[str, Any]:
     "A notebook in which each cell says where it stands in the source, from 1."
-    notebook = json.loads(content)
+    notebook: dict[str, Any] = json.loads(content)
     for position, cell in enumerate(notebook["cells"], 1):
         cell.setdefault("metadata", {})["mlnb_cell"] = position
     return notebook
@@ -150,8 +155,8 @@ def blame_limit(
         ename, limit = "MemoryError", f"{options.memory_mib:g} MiB of its option `memory`"
     evalue = f"the stage was ended after it passed the {limit}"
     attempt.kind = kind
-    has_cell = attempt.current is not None and attempt.current < len(cells)
-    place = attempt.error or error_in(cells[attempt.current] if has_cell else {}, "", "")
+    current = len(cells) if attempt.current is None else attempt.current
+    place = attempt.error or error_in(cells[current] if current < len(cells) else {}, "", "")
     attempt.error = replace(place, ename=ename, evalue=evalue)
 
 # %% ../../nbs/flow/220_attempt.ipynb #11f19555
@@ -202,7 +207,7 @@ def stamp(
 def announce(
     plan: Plan,  # of the pipeline to be run
     stages: list[str],  # that are likely to run, in order
-    server: Path,  # address of a kernel server
+    server: Path | ServerWay,  # address of a kernel server, or the way to it
 ) -> Link | None:  # connected to it; None when it did not come up
     "Tell the kernel server what is coming."
     steps = [plan.steps[name] for name in stages[:64]]
@@ -210,7 +215,7 @@ def announce(
     coming = [
         {"environment": split_environment(one.environment)[0], "modules": one.modules} for one in launches
     ]
-    link = wait_for_server(server)
+    link = wait_for_server(Path(server))
     if link is not None:
         with suppress(OSError):
             link.send({"do": "prepare", "stages": coming})
@@ -230,7 +235,7 @@ def announced(
     over = threading.Event()
     known = replace(plan, steps=dict(plan.steps))  # the run puts parts in the place of steps meanwhile
 
-    def stay_connected():
+    def stay_connected() -> None:
         link = announce(known, stages, server)
         if link:
             over.wait()
@@ -288,7 +293,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
     started = time.monotonic()
     launch, tell = attempt.launch, attempt.launch.on_cell
 
-    def on_cell(index, total):
+    def on_cell(index: int, total: int) -> None:
         if watch.kind is None:  # once a limit was passed, the cell that passed it stays
             attempt.current = index
         watch.look()
@@ -307,9 +312,11 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
 def _executed_notebook(folder: Path) -> dict[str, Any]:
     "What papermill wrote; what it was given, where that is missing or cut short."
     try:
-        return json.loads((folder / "out.ipynb").read_text(encoding="utf-8"))
+        written = (folder / "out.ipynb").read_text(encoding="utf-8")
+        executed: dict[str, Any] = json.loads(written)
     except (OSError, ValueError):
-        return json.loads((folder / "in.ipynb").read_text(encoding="utf-8"))
+        executed = json.loads((folder / "in.ipynb").read_text(encoding="utf-8"))
+    return executed
 
 
 def run_attempt(
@@ -333,6 +340,5 @@ def run_attempt(
         blame_limit(attempt, watch.kind, options, notebook["cells"])
     if attempt.kind is None and not attempt.is_cancelled:
         attempt.observe(attempt)
-    attempt.notebook = attempt.folder / "executed.ipynb"
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt

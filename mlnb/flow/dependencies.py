@@ -49,7 +49,7 @@ def source_folders(
     spec = importlib.util.find_spec(top) if has_moving_source(packages, top) else None
     if spec is None:
         return []
-    places = list(spec.submodule_search_locations or ()) or [spec.origin]
+    places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
     return [Path(place).parent for place in places if place]
 
 # %% ../../nbs/flow/070_dependencies.ipynb #f7ffecfc
@@ -85,7 +85,7 @@ class Dependencies(Struct, frozen=True):
     files: dict[str, Path] = field(default_factory=dict)  # dotted name -> file, kept beside the record
     builds: dict[str, str] = field(default_factory=dict)  # distribution -> digest of its files
     edited: dict[str, str] = field(default_factory=dict)  # installed file that was edited -> digest
-    startup: dict[str, str] = field(default_factory=dict)  # what Python runs at its start -> digest
+    startup: dict[str, str | None] = field(default_factory=dict)  # what Python runs at its start -> digest
 
 # %% ../../nbs/flow/070_dependencies.ipynb #94475f96
 def _package_of(name: str, path: Path) -> str:
@@ -165,7 +165,7 @@ def completed(
     packages: dict[str, Any],  # what is installed, by distribution
     brought: Iterable[str],  # distributions that values bring
     known: Edits,  # looked at before; added to
-    startup: dict[str, str],  # what Python runs at its start
+    startup: dict[str, str | None],  # what Python runs at its start
 ) -> Dependencies:
     "Add what values bring, and what of all of it is installed, to the byte."
     versions = dict(sorted((found.packages | closure(packages, brought)).items()))

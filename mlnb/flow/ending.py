@@ -28,7 +28,7 @@ from .parameter_values import command_again
 from .plan import plan_stage
 from .run_document import Run, failure_of, second_result, show_record, stage_error
 from .selection import is_forced
-from .steps import Plan, Step
+from .steps import Plan, Step, list_of
 from ..notebook.each import file_stem, unit_name
 from ..sources.pin import changed_source
 from ..store.descriptions import Artifact, Parts
@@ -87,8 +87,8 @@ def list_behind(
     step: Step,  # a stage, or a part of one
 ) -> dict[str, Artifact]:  # by name; empty when no stage saved it
     "The list that a part has its value from."
-    artifact = step.stage.each.artifact if step.stage.each and step.each else None
-    if artifact is None:
+    artifact = list_of(step.stage)
+    if not artifact or not step.each:
         return {}
     found = plan.steps[plan.pipeline.savers[artifact]].output(artifact)
     return {artifact: found} if found else {}
@@ -177,11 +177,11 @@ def made_by(
     found: Artifact | Parts,  # what it loads under that name
 ) -> dict[str, Artifact]:  # artifact by the step that made it
     "Who made an input."
-    saver = plan.pipeline.savers.get(parse_name(written).name)
+    saver = plan.pipeline.savers[parse_name(written).name]
     if isinstance(found, Parts):
         names = [unit_name(saver, {found.parameter: value}) for value in found.values]
         return dict(zip(names, found.artifacts, strict=True))
-    is_part = saver and plan.pipeline.stages[saver].each
+    is_part = plan.pipeline.stages[saver].each
     return {unit_name(saver, step.each if is_part else None): found}
 
 # %% ../../nbs/flow/300_ending.ipynb #4f6afdde
@@ -372,8 +372,8 @@ def sweep(
 # %% ../../nbs/flow/300_ending.ipynb #e3f628a5
 def _same_list(plan: Plan, artifact: str) -> list[str]:
     "Stages that run for each value of one list, and are still one step."
-    each = {name: plan.pipeline.stages[name].each for name in plan.pipeline.order if name in plan.steps}
-    return [name for name, option in each.items() if option and option.artifact == artifact]
+    stages = [plan.pipeline.stages[name] for name in plan.pipeline.order if name in plan.steps]
+    return [stage.name for stage in stages if stage.each and list_of(stage) == artifact]
 
 
 def _show_parts(run: Run) -> None:
@@ -389,7 +389,7 @@ def _ending_without_parts(run: Run, step: Step) -> dict[str, Any]:
         return {"state": "cached", "why": ()} if step.name in run.was_fresh else {"state": "committed"}
     if step.fault:
         return {"state": "failed"} | failure_of(step.fault)
-    error = stage_error("IntegrityError", f"the list `{step.stage.each.artifact}` is damaged")
+    error = stage_error("IntegrityError", f"the list `{list_of(step.stage)}` is damaged")
     return {"state": "failed", "kind": "infra", "error": error}
 
 # %% ../../nbs/flow/300_ending.ipynb #8094d07f
@@ -398,7 +398,7 @@ def open_parts(
     name: str,  # stage whose values were not known, or are none
 ) -> None:
     "Put the parts of a fan-out in the place of the stage, now that their values are known."
-    plan, artifact = run.plan, run.plan.steps[name].stage.each.artifact
+    plan, artifact = run.plan, list_of(run.plan.steps[name].stage)
     for stage in _same_list(plan, artifact):
         plan_stage(plan, stage)
     step = plan.steps.get(name)

@@ -61,7 +61,7 @@ def recorded(
         yield both
 
 # %% ../../nbs/flow/240_events.ipynb #f9fcfde1
-def _stage_words(event: dict) -> str:
+def _stage_words(event: dict[str, Any]) -> str:
     "A stage, its state, and what is known besides."
     kind, seconds, peak_mib = event["kind"], event["seconds"], event["peak_mib"]
     more = f" ({kind})" if kind else ""
@@ -71,7 +71,7 @@ def _stage_words(event: dict) -> str:
 
 
 def event_line(
-    event: dict,  # from the file
+    event: dict[str, Any],  # from the file
 ) -> str:  # time of day in UTC, and what happened
     "An event in one line, for people."
     clock = event["at_utc"][11:19]
@@ -86,10 +86,10 @@ def event_line(
             return f"{clock}  {name}: {event['pipeline']} {event['state']} (run {event['run']})"
 
 # %% ../../nbs/flow/240_events.ipynb #7c5a327e
-def _event_in(line: str) -> dict | None:
+def _event_in(line: str) -> dict[str, Any] | None:
     "The event that a line tells; None for what no run wrote."
     try:
-        event = json.loads(line)
+        event: dict[str, Any] = json.loads(line)
         event_line(event)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

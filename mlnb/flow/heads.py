@@ -91,8 +91,9 @@ def result_in(
     records = [find_result(store, document, stage, key) for key in keys]
     if not keys:
         empty, states = ((document.empty or {}).get(stage), [e.state for e in _entries_of(document, stage)])
-        is_made = empty and name in empty.saves and set(states) <= set(ENDED_WELL)
-        return made_of_nothing(document, stage, empty) if is_made else None
+        is_done = set(states) <= set(ENDED_WELL)
+        is_made = is_done and empty and name in empty.saves
+        return made_of_nothing(document, stage, empty) if empty and is_made else None
     made = [record for record in records if record and name in record.outputs]
     if len(made) < len(keys):
         return None
@@ -258,7 +259,8 @@ def document_if_kept(
 
 def _by_digest(store: Store, pipeline: str, name: str, ref: str) -> dict[str, list[Record]]:
     "Records of artifacts of this name whose digest begins so, by digest."
-    folder, found = store.root / "records" / pipeline, {}
+    folder = store.root / "records" / pipeline
+    found: dict[str, list[Record]] = {}
     if len(ref) < 6 or not folder.is_dir():
         return found
     stages = sorted(p.name for p in folder.iterdir())

@@ -144,7 +144,7 @@ class Aspect(Struct, frozen=True):
     "One kind of thing that a key is made of, and how a difference in it is said."
 
     kind: str  # of its reasons
-    entries: Callable[[dict[str, Any]], Mapping[str, Any]]  # parts of a key -> name -> value
+    entries: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # parts of a key -> name -> value
     say: str  # sentence with `{name}`, `{before}`, `{after}`, `{change}`
     only_common: bool = False  # leave out what only one of two keys has
     only_alone: bool = False  # look at it only where nothing before differs
@@ -170,8 +170,8 @@ def _is_same(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> 
 
 def changed(
     aspect: Aspect,  # what is compared
-    before: dict[str, Any],  # parts of the record's key
-    after: dict[str, Any],  # parts of the key now
+    before: Mapping[str, Any],  # parts of the record's key
+    after: Mapping[str, Any],  # parts of the key now
 ) -> list[dict[str, Any]]:  # by name, sorted
     "Reasons for the entries that differ between two keys."
     old, new = aspect.entries(before), aspect.entries(after)
@@ -185,33 +185,33 @@ def changed(
     return found
 
 # %% ../../nbs/flow/080_key.ipynb #145346b6
-def _field(group: str, field: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _field(group: str, field: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     "Look at one field of each entry of a group."
     return lambda parts: {name: one[field] for name, one in parts[group].items()}
 
 
-def _how_written(parts: dict[str, Any]) -> dict[str, str]:
+def _how_written(parts: Mapping[str, Any]) -> dict[str, str]:
     "Codec and file name of each input."
     inputs = parts["inputs"].items()
     return {name: f"{one['codec']} {one.get('filename', '')}".strip() for name, one in inputs}
 
 
-def _own_code(is_path: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _own_code(is_path: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     "Look at modules, or at the files that cells run by their paths."
     return lambda parts: {n: one for n, one in parts["modules"].items() if n.startswith(".") == is_path}
 
 
-def _optional(part: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _optional(part: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     "Look at a part that older keys do not have."
     return lambda parts: parts.get(part, {})
 
 
-def _observed(group: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _observed(group: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     "Look at one group of what was observed; what is not there has no value."
     return lambda parts: {n: v for n, v in parts.get("observed", {}).get(group, {}).items() if v is not None}
 
 
-def _builds_alone(parts: dict[str, Any]) -> dict[str, str]:
+def _builds_alone(parts: Mapping[str, Any]) -> dict[str, str]:
     "Version and build of each distribution, where both are known."
     versions, builds = parts["packages"], parts.get("builds", {})
     return {f"{name} {versions.get(name)}": build for name, build in builds.items()}
@@ -248,7 +248,7 @@ ASPECTS = (
 _MAY_BE_UNKNOWN = ("module", "package", "python")  # kinds that a key of another format may say less of
 
 
-def _comparable(aspect: Aspect, before: dict[str, Any], after: dict[str, Any]) -> Aspect:
+def _comparable(aspect: Aspect, before: Mapping[str, Any], after: Mapping[str, Any]) -> Aspect:
     "An aspect, held to what both of two keys may speak of."
     is_one_format = before["format"] == after["format"]
     return (
@@ -257,8 +257,8 @@ def _comparable(aspect: Aspect, before: dict[str, Any], after: dict[str, Any]) -
 
 
 def explain(
-    before: dict[str, Any],  # parts of the newest record
-    after: dict[str, Any],  # parts of the key now
+    before: Mapping[str, Any],  # parts of the newest record
+    after: Mapping[str, Any],  # parts of the key now
     positions: list[int],  # of the cells now, in the notebook
 ) -> list[dict[str, Any]]:  # reasons, at least one
     "What changed since a record."

@@ -25,7 +25,7 @@ _MOST_ENTRIES = 20_000  # of a project that are looked at
 _NOT_SEARCHED = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", "node_modules"}
 
 
-def _content_of_folder(folder: str) -> list[os.DirEntry]:
+def _content_of_folder(folder: str) -> list[os.DirEntry[str]]:
     "What lies in a folder that may be gone; nothing of an environment."
     try:
         with os.scandir(folder) as entries:

@@ -10,6 +10,7 @@ __all__ = ['StageLock']
 
 # %% ../../nbs/flow/260_lock.ipynb #ebd7b8f0
 import os
+from typing import TextIO
 
 from .steps import Plan
 from ..store.disk import make_folder, open_plain
@@ -30,7 +31,8 @@ class StageLock:
         folder = make_folder(plan.store.root / "locks", plan.store.folder_mode)
         self.path = folder / f"{plan.pipeline.name}.{stage}.lock"
         self.root = plan.store.root
-        self.run, self.file, self.mode = run, None, 0o660 if plan.store.group else 0o600
+        self.run, self.mode = run, 0o660 if plan.store.group else 0o600
+        self.file: TextIO | None = None  # while it is held
 
     def take(self) -> bool:
         "Try to take it, without waiting for whoever has it."
@@ -40,7 +42,10 @@ class StageLock:
             if os.fstat(handle).st_uid == os.getuid():
                 os.fchmod(handle, self.mode)
             is_mine = claim(self.root, handle, f"{actor()}, run {self.run}, process {os.getpid()}")
-        self.file = file if is_mine else file.close()
+        if is_mine:
+            self.file = file
+        else:
+            file.close()
         return is_mine
 
     def holder(self) -> str:

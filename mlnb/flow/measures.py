@@ -115,7 +115,7 @@ def shown_measures(
 # %% ../../nbs/flow/350_measures.ipynb #6ad50398
 def _values_of_parts(document: RunDocument) -> dict[str, Measure]:
     "What each part of a fan-out reported, intervals too: by `STAGE[PARAMETER=VALUE].NAME`."
-    found = {}
+    found: dict[str, Measure] = {}
     for entry in (e for e in document.stages if e.each and e.state in DONE):
         unit = unit_name(entry.name, entry.each)
         found |= {f"{unit}.{name}": Measure(name, {unit: v}) for name, v in entry.metrics.items()}

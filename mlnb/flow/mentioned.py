@@ -56,7 +56,7 @@ def _sources_of(step: Step) -> Iterator[str]:
     for cell in step.stage.cells:
         if cell.kind == "code":
             yield cell.source
-    for path in step.found.files.values() if step.found else ():
+    for path in step.found.files.values():
         if path.suffix == ".py" and path.is_file():
             yield path.read_text(encoding="utf-8", errors="replace")
 
@@ -83,7 +83,8 @@ def mentioned(
     paths: Collection[str],  # files below it
 ) -> set[str]:  # some of these
     "Files of a project that the code of a stage speaks of."
-    text, found = texts_of_step(step) if paths else b"", set()
+    text = texts_of_step(step) if paths else b""
+    found: set[str] = set()
     while True:
         new = {path for path in paths if path not in found and _is_mentioned(path, text)}
         if not new:

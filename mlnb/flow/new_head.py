@@ -14,6 +14,7 @@ from contextlib import suppress
 from msgspec import UNSET
 
 from ..care.vouched import signer
+from .freshness import Known
 from .heads import document_if_kept, head_name, run_again
 from .plan import plan_stage
 from .run_document import Run
@@ -29,7 +30,8 @@ from ..store.runs import write_run
 # %% ../../nbs/flow/310_new_head.ipynb #76eb22b1
 def _plan_undone(run: Run) -> list[Step]:
     "Plan once more what this run has not done."
-    plan, known = run.plan, {}
+    plan = run.plan
+    known: Known = {}
     for name in plan.pipeline.order:
         if any(run.state.get(unit) not in DONE for unit in plan.units[name]):
             plan_stage(plan, name, known)
@@ -70,10 +72,8 @@ def _why_it_stays(plan: Plan) -> str:
     "Why a head does not move although every stage is committed; empty when it moves."
     if plan.pipeline.broken:
         return "stages are left aside"
-    first = " and ".join(
-        f"`{run_again(pipeline, plan.profile)}`"
-        for pipeline in dict.fromkeys(parse_name(name).pipeline for name in plan.tried)
-    )
+    others = dict.fromkeys(parse_name(name).pipeline or plan.pipeline.name for name in plan.tried)
+    first = " and ".join(f"`{run_again(pipeline, plan.profile)}`" for pipeline in others)
     listed = ", ".join(f"`{name}`" for name in plan.tried)
     return f"only an experiment has {listed}; run {first} first" if first else ""
 

@@ -134,13 +134,13 @@ def installed_as(
     about = packages.get(name)
     if about is None:
         return None
-    return f"{about['version']} {about['build'] or _listed_build(about.get('info'))}".strip()
+    return f"{about['version']} {about['build'] or _listed_build(about.get('info') or '')}".strip()
 
 
-def _listed_build(info: str | None) -> str:
+def _listed_build(info: str) -> str:
     "Build of a distribution from version control, of which no build is kept; empty without a list."
     try:
-        files = recorded_files(Path(info or "", "RECORD").read_text(encoding="utf-8"))
+        files = recorded_files(Path(info, "RECORD").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return ""
     return build_digest(files, Path(info).parent)

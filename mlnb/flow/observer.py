@@ -46,17 +46,20 @@ class RunObserver(Struct):
 
     def begin(self, name: str, attempt: Attempt) -> None:
         "Watch over an attempt from now on, and have it ask for a judgement at its end."
+        token = self.watching().begin(name, partial(kernel_pid, attempt.launch))
+        self.reports[name] = attempt.folder / REPORT
+        attempt.observe = partial(self.end, name, token, time.time_ns())
+
+    def watching(self) -> FolderWatch:
+        "Its watch, which begins with the first stage."
         if self.watch is None:
             self.watch = FolderWatch(self.plan.project.root, folders_apart(self.plan))
             self.links |= project_links(self.plan.project.root.resolve(), folders_apart(self.plan))
-        self.reports[name] = attempt.folder / REPORT
-        attempt.observe = partial(
-            self.end, name, self.watch.begin(name, partial(kernel_pid, attempt.launch)), time.time_ns()
-        )
+        return self.watch
 
     def end(self, name: str, token: Any, began_ns: int, attempt: Attempt) -> None:
         "Say what an attempt used, or why it cannot be committed."
-        opened = self.watch.end(token)
+        opened = self.watching().end(token)
         seen = read_observations(self.reports.pop(name))
         self.opened[name] = frozenset(seen.opened)
         is_complete = seen.n_cells >= len(attempt.launch.replies)

@@ -32,9 +32,20 @@ def outside_place(
     return Path(os.path.expanduser("~"), name[2:]) if name.startswith("~/") else Path(name)
 
 # %% ../../nbs/flow/100_outside.ipynb #48ee3445
-_OF_SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/nix", "/opt/homebrew", "/proc")
+_OF_SYSTEM: tuple[str, ...] = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix",
+    "/opt/homebrew",
+    "/proc",
+)
 _OF_SYSTEM += ("/run", "/sbin", "/snap", "/sys", "/usr", "/var/cache", "/var/run", "/System", "/Library")
-_NAMED_BY = (
+_NAMED_BY: tuple[str, ...] = (
     "IPYTHONDIR",
     "MPLCONFIGDIR",
     "HF_HOME",

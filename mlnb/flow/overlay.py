@@ -11,6 +11,7 @@ __all__ = ['overlay_root', 'overlay_path', 'saved_by_hand', 'names_by_hand', 'dr
 # %% ../../nbs/flow/150_overlay.ipynb #bca749d4
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def saved_by_hand(
 def names_by_hand(
     saved: list[dict[str, Any]],  # of the step's pipeline, as `saved_by_hand` lists them
     names: Any,  # that the step's stage saves
-    each: dict[str, Any] | None,  # parameter and value of a part; None = no part
+    each: Mapping[str, Any] | None,  # parameter and value of a part; None = no part
 ) -> list[str]:  # in the order of the list
     "Which outputs of a step lie in the overlay."
     (value,) = each.values() if each else (None,)

@@ -12,7 +12,7 @@ __all__ = ['ORIGINS', 'NO_PARAMETERS', 'Value', 'load_json', 'load_yaml', 'read_
 # %% ../../nbs/flow/010_parameter_values.ipynb #ffe65ea7
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ def load_yaml(
     import yaml
 
     class Strict(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             twice = [n for n in names if names.count(n) > 1]
             if twice:
@@ -138,17 +138,18 @@ def given_values(
 # %% ../../nbs/flow/010_parameter_values.ipynb #b8f1bf90
 def each_parameter(stage: Stage) -> Parameter:
     "The declaration of the parameter that a stage runs for each value of."
-    return next(p for p in stage.parameters if p.name == stage.each.parameter)
+    return next(p for p in stage.parameters if stage.each and p.name == stage.each.parameter)
 
 
 def _declares_each(stage: Stage) -> bool:
     "Whether a stage is a fan-out over a parameter of its own; over another one it is no sound definition."
-    return stage.each is not None and any(p.name == stage.each.parameter for p in stage.parameters)
+    each = stage.each
+    return each is not None and any(p.name == each.parameter for p in stage.parameters)
 
 
 def _set_as_one(stage: Stage, origins: Mapping[str, str]) -> list[Problem]:
     "A value for the parameter of a fan-out."
-    name = stage.each.parameter
+    name = each_parameter(stage).name
     if origins[name] == "default":
         return []
     message = f"`{name}` is set, and {stage.name} runs for each of its values"
@@ -158,8 +159,9 @@ def _set_as_one(stage: Stage, origins: Mapping[str, str]) -> list[Problem]:
 
 def _unfit_values(stage: Stage, values: Mapping[str, Any]) -> list[Problem]:
     "Written values of a fan-out that do not fit its parameter."
+    written = stage.each.values if stage.each else None
     try:
-        check_values(each_parameter(stage), stage.each.values or (), values)
+        check_values(each_parameter(stage), written or (), values)
     except UsageError as error:
         return [
             Problem("bad-each", f"option `each` of {stage.name}: {error.message}", error.mend, stage.file)

@@ -17,12 +17,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from .dependencies import Dependencies, dependencies_of
-from .freshness import decide, wait_for
+from .freshness import Known, decide, wait_for
 from .heads import Choice, Runs, run_with
 from .key import parameter_parts, reason
 from .meaning import find_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
-from .steps import Plan, Step, own_unit
+from .steps import Plan, Step, list_of, own_unit
 from ..notebook.each import check_values, require_few, unit_name
 from ..notebook.installed_files import startup_files
 from ..notebook.packages import installed_packages
@@ -72,9 +72,9 @@ def choose_runs(
     names: Iterable[Name],  # of artifacts, also of other pipelines
 ) -> dict[str, Choice]:  # run by pipeline, as `find_artifact` takes it
     "For each other pipeline a run that has all that is needed of it."
-    needed: dict[str, Any] = {}
+    needed: dict[str, set[str]] = {}
     for name in names:
-        if not _is_own(plan, name) and name.ref is None:
+        if name.pipeline and not _is_own(plan, name) and name.ref is None:
             needed.setdefault(name.pipeline, set()).add(name.name)
     runs = {p: Runs(plan.store, p, plan.profile) for p in needed if p in plan.project.pipelines}
     return {p: run_with(one, savers_of(plan.store, plan.project, p), needed[p]) for p, one in runs.items()}
@@ -148,14 +148,15 @@ def narrow_sources(
 def found_behind(
     plan: Plan,  # with the installed packages
     stage: Stage,  # whose imports are followed
-    known: dict[str, Any],  # found before, by folder and imports; added to
+    known: Known,  # found before, by folder and imports; added to
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
     reach = (stage.tools, stage.scripts, stage.writes, stage.search_first, stage.search_last)
     place = (stage.path.parent, tuple(stage.imports), *reach, stage.is_path_computed)
     if place not in known:
         known[place] = dependencies_of(stage, plan.project.root, plan.packages)
-    return known[place]
+    found: Dependencies = known[place]
+    return found
 
 # %% ../../nbs/flow/140_plan.ipynb #8241bfd8
 def made_for(
@@ -163,7 +164,7 @@ def made_for(
     step: Step,  # the one that loads
     saver: str,  # stage of the same pipeline
     artifact: str,  # what it saves
-    known: dict[str, Any] | None = None,  # parts put together a moment ago; added to
+    known: Known | None = None,  # parts put together a moment ago; added to
 ) -> Artifact | Parts | None:  # None while it is not made
     "What a step gets for a name of its own pipeline."
     stage, own = plan.pipeline.stages[saver], own_unit(plan, step, saver)
@@ -171,26 +172,25 @@ def made_for(
         return plan.steps[own or saver].output(artifact)
     place, known = ("parts", saver, artifact), {} if known is None else known
     if place not in known:
-        known[place] = _all_parts(plan, saver, artifact)
-    return known[place]
+        known[place] = _all_parts(plan, saver, stage.each.parameter, artifact)
+    parts: Parts | None = known[place]
+    return parts
 
 
-def _all_parts(plan: Plan, saver: str, artifact: str) -> Parts | None:
+def _all_parts(plan: Plan, saver: str, parameter: str, artifact: str) -> Parts | None:
     "What a fan-out saved under a name; None while some of it is not made."
-    stage = plan.pipeline.stages[saver]
-    steps = [s for s in map(plan.steps.get, plan.units[saver]) if not s.is_empty]
+    steps = [plan.steps[unit] for unit in plan.units[saver] if not plan.steps[unit].is_empty]
     made = tuple(one for one in (s.output(artifact) for s in steps) if one)
     if len(made) < len(steps):
         return None
-    parameter = stage.each.parameter
-    return Parts(parameter, tuple(s.each[parameter] for s in steps), made)
+    return Parts(parameter, tuple(s.each[parameter] for s in steps if s.each), made)
 
 
 def give_input(
     plan: Plan,  # with sources, outside and steps
     step: Step,  # its `inputs` or `sources` grow by one
     written: str,  # name as the stage writes it
-    known: dict[str, Any] | None = None,  # parts put together a moment ago; added to
+    known: Known | None = None,  # parts put together a moment ago; added to
 ) -> dict[str, Any] | None:  # a reason to wait; None when it is there
     "Give a step what one of its names means; the reason why it waits, when that is not there."
     if written in plan.sources:
@@ -212,7 +212,7 @@ def give_input(
 def plan_step(
     plan: Plan,  # with what it loads resolved or planned
     name: str,  # stage, or part of one
-    known: dict[str, Any] | None = None,  # looked up a moment ago; None = look now
+    known: Known | None = None,  # looked up a moment ago; None = look now
 ) -> Step:  # also put into the plan
     "Work out the key and the state of one stage, from the records of those before it."
     known = {} if known is None else known
@@ -254,11 +254,12 @@ def values_of(
 ) -> tuple[Any, ...] | None:  # None while nobody knows; raises `UsageError`
     "Values that a stage is run for; the error says which of them cannot be run."
     others = {n: v.value for n, v in plan.values.items()}
-    check = partial(check_values, each_parameter(stage), others=others)
-    if stage.each.values is not None:
+    parameter = each_parameter(stage)
+    check = partial(check_values, parameter, others=others)
+    if stage.each and stage.each.values is not None:
         return check(stage.each.values)
-    values = _saved_values(plan, stage.each.artifact, check)
-    require_few(stage.each.parameter, len(values or ()), plan.project.most_values)
+    values = _saved_values(plan, list_of(stage), check)
+    require_few(parameter.name, len(values or ()), plan.project.most_values)
     return values
 
 # %% ../../nbs/flow/140_plan.ipynb #bef8058b
@@ -269,7 +270,7 @@ def step_without_parts(
     fault: MlnbError | None,  # what is wrong with them
 ) -> Step:  # done when there is no value, else waiting or at fault
     "The one step of a fan-out that has no parts."
-    artifact = stage.each.artifact
+    artifact = list_of(stage)
     if values == ():
         return Step(stage, state="cached")
     if fault:
@@ -290,14 +291,15 @@ def _forget_steps(plan: Plan, name: str) -> None:
         plan.parts.pop(unit, None)
 
 
-def _plan_parts(plan: Plan, stage: Stage, known: dict[str, Any] | None) -> None:
+def _plan_parts(plan: Plan, stage: Stage, known: Known | None) -> None:
     "Plan a fan-out: a step for each value, or one that stands for all."
-    values, fault = None, None
+    values: tuple[Any, ...] | None = None
+    fault: MlnbError | None = None
     try:
         values = values_of(plan, stage)
     except (UsageError, ErasedError) as error:
         fault = error
-    eaches = [{stage.each.parameter: value} for value in values or ()]
+    eaches = [{each_parameter(stage).name: value} for value in values or ()]
     parts = {unit_name(stage.name, each): (stage.name, each) for each in eaches}
     plan.parts |= parts
     plan.units[stage.name] = tuple(parts) or (stage.name,)
@@ -311,7 +313,7 @@ def _plan_parts(plan: Plan, stage: Stage, known: dict[str, Any] | None) -> None:
 def plan_stage(
     plan: Plan,  # with the stages before it planned
     name: str,  # the stage that is planned
-    known: dict[str, Any] | None = None,  # looked up a moment ago; None = look now
+    known: Known | None = None,  # looked up a moment ago; None = look now
 ) -> None:
     "Plan a stage: one step, or one for each value."
     _forget_steps(plan, name)
@@ -334,7 +336,7 @@ def make_plan(
     plan = Plan(project, store, sound_part(pipeline), profile, values, packages=installed_packages(store))
     plan.startup = startup_files(plan.packages)
     resolve_outside(plan)
-    known: dict[str, Any] = {}
+    known: Known = {}
     for name in plan.pipeline.order:
         plan_stage(plan, name, known)
     return plan
@@ -357,7 +359,8 @@ def plan_pipeline(
     admit: Callable[[Pipeline], Pipeline] = sound_part,  # refuses, or leaves aside
 ) -> Plan:  # as `make_plan`; raises `DefinitionError`
     "Read and plan a pipeline; the error says everything that is wrong in pipeline and values."
-    pipeline, values = admit(read_pipeline(project, name)), {}
+    pipeline = admit(read_pipeline(project, name))
+    values: dict[str, Value] = {}
     try:
         values = resolve(project, pipeline, profile, file_values or {}, option_texts or {})
     except DefinitionError as error:

@@ -49,7 +49,7 @@ def variable_problems(
         yield from undeclared_variables(stage, given)
 
 # %% ../../nbs/flow/020_problems.ipynb #0a85ecdd
-def _own_modules(imports: tuple[str, ...], folders: tuple[Path, ...]) -> set[Path]:
+def _own_modules(imports: tuple[str, ...], folders: list[Path]) -> set[Path]:
     "Files of the project's own modules that imports lead to."
     files, seen, waiting = set(), set(), list(imports)
     while waiting:
@@ -81,7 +81,7 @@ def module_problems(
 ) -> Iterator[Problem]:  # one for each module
     "Own modules that stages import and that are no Python."
     asked = {(tuple(stage.imports), tuple(stage.folders(root))) for stage in pipeline.stages.values()}
-    files = {path for imports, folders in asked for path in _own_modules(imports, folders)}
+    files = {path for imports, folders in asked for path in _own_modules(imports, [*folders])}
     for path in sorted(path for path in files if path.suffix == ".py"):
         wrong = _why_no_module(path)
         if wrong:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from msgspec.structs import replace
 
@@ -27,6 +27,9 @@ from ..notebook.each import unit_name
 from ..store.run_entries import Entry, RunDocument, StageFailure
 from ..store.runs import experiment_of
 from ..store.shown_text import painted, shown_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 # %% ../../nbs/flow/340_progress.ipynb #f8f71fa2
 def _shown_metrics(metrics: Mapping[str, float]) -> str:
@@ -127,10 +130,10 @@ class PlainProgress:
     def __init__(self, out: TextIO):
         self.out, self.is_read = out, True
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         pass
 
     def __call__(self, event: str, **about: Any) -> None:
@@ -202,13 +205,15 @@ class LiveProgress(PlainProgress):
         from rich.console import Console
         from rich.live import Live
 
-        self.entries, self.cells, self.since = {}, {}, {}
+        self.entries: dict[str, Entry] = {}
+        self.cells: dict[str, str] = {}  # which one each stage is in
+        self.since: dict[str, float] = {}  # when each stage began [s, monotonic clock]
         self.console = Console(file=painted(out), highlight=False, emoji=False)
-        about = {"console": self.console, "refresh_per_second": 4, "transient": False}
+        about: dict[str, Any] = {"console": self.console, "refresh_per_second": 4, "transient": False}
         about |= {"redirect_stdout": False, "redirect_stderr": False}  # rich would obey what is printed
         self.live, self.lines_of_others = Live(get_renderable=self.lines, **about), ExitStack()
 
-    def lines(self):
+    def lines(self) -> "Text":
         "All stages, a line each, as rich shows them."
         from rich.text import Text
 
@@ -220,13 +225,13 @@ class LiveProgress(PlainProgress):
         line = shown_text(stage_line(entry, self.cells.get(name, ""), so_far))
         return line, STYLES.get(entry.state, "dim")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.live.start()
         for redirect in (redirect_stdout, redirect_stderr):
             self.lines_of_others.enter_context(redirect(WholeLines(self.say)))
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.lines_of_others.close()
         self.live.stop()
 

@@ -101,7 +101,7 @@ def _given_values(plan: Plan, step: Step) -> dict[str, Any]:
     declared = {p.name: p.default for p in step.stage.parameters}
     values = {name: plan.values[name] for name in declared}
     given = {n: v.value for n, v in values.items() if v.origin != "default" or v.value != declared[n]}
-    return given | (step.each or {})
+    return {**given, **(step.each or {})}
 
 # %% ../../nbs/flow/320_run.ipynb #2a5e4626
 def _new_attempt(run: Run, step: Step, as_run: str, number: int) -> "Attempt":
@@ -136,7 +136,7 @@ def start(
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     run.set(step.name, "running", attempts=number, why=step.why, key=step.key, started_utc=now)
     stage, values = step.stage, _given_values(run.plan, step)
-    about = {"run": run.id, "pipeline": run.plan.pipeline.name, "stage": stage.name}
+    about: dict[str, Any] = {"run": run.id, "pipeline": run.plan.pipeline.name, "stage": stage.name}
     about |= {"each": step.each, "key": step.key, "attempt": number}
     return partial(run_attempt, attempt, values, list(stage.saves), about, stage.file, stage.options)
 
@@ -181,7 +181,8 @@ def _attempt_or_find(run: Run, step: Step, must_run: bool) -> "Callable[[], Atte
         step = plan_step(run.plan, step.name)
     if step.record and not must_run:
         run.locks[step.name].release()
-        return _be_cached(run, step, step.record)
+        _be_cached(run, step, step.record)
+        return None
     if step.record:
         step.why = [reason("forced", "asked for with --force")]
     return start(run, step, step.record.told_run if step.record else run.id)
@@ -194,13 +195,16 @@ def try_stage(
     "Decide what happens to a stage that could run now."
     planned = run.plan.steps[name]
     if planned.is_open or planned.is_empty:
-        return open_parts(run, name)
+        open_parts(run, name)
+        return None
     if unread := unread_source(run.plan, planned):
-        return run.set(name, "failed", **unread)
+        run.set(name, "failed", **unread)
+        return None
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
     if step.state == "cached" and step.record and not must_run:
-        return _be_cached(run, step, step.record)
+        _be_cached(run, step, step.record)
+        return None
     lock = _take_lock(run, step)
     return _attempt_or_find(run, step, must_run) if lock else None
 
@@ -208,7 +212,8 @@ def try_stage(
 def _take_turn(run: Run, name: str) -> "Callable[[], Attempt] | None":
     "Decide what happens to a stage that is next in the schedule."
     if run.schedule.is_behind(name):
-        return run.set(name, "skipped")
+        run.set(name, "skipped")
+        return None
     if run.not_before.get(name, 0) > time.monotonic():
         return None
     return try_stage(run, name)
@@ -359,7 +364,7 @@ def _truthful_ending(run: Run) -> Iterator[None]:
         state = "cancelled" if isinstance(error, LockedError) else "failed"
         seconds = round(time.monotonic() - run.began, 3)
         run.say(state=state, exit_code=getattr(error, "exit_code", 70), seconds=seconds)
-        error.document = run.document
+        vars(error)["document"] = run.document  # for whoever writes the run down
         with suppress(StoreError, UsageError):
             write_run(run.plan.store, run.document, signer(run.plan.store, "run"))
         raise

@@ -13,7 +13,7 @@ __all__ = ['PRECEDENCE', 'CODE_OF_ERROR', 'CODE_OF_KIND', 'ONE_BY_ONE', 'entry_o
 # %% ../../nbs/flow/280_run_document.ipynb #270a51ff
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,20 +209,22 @@ class Run(Struct, dict=True):
     threads: "ThreadPoolExecutor | None" = None  # in which attempts wait, from the first one on
     note_git: Callable[[], None] = lambda: None  # called before a stage is watched; only the first waits
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.was_fresh = {entry_unit(e) for e in self.about.stages if e.state == "cached"}
-        self.schedule = None
         self.entries = {entry_unit(entry): entry for entry in self.about.stages}
-        self.look_around()
+        self.schedule = self.scheduled(None, set())
 
     def look_around(self) -> None:
         "Take the plan's steps for what there is to do; what was done stays done."
+        self.schedule = self.scheduled(self.schedule.state, self.schedule.alone)
+
+    def scheduled(self, before: Mapping[str, str] | None, alone: set[str]) -> Schedule:
+        "Whose turn it is among the plan's steps, some of which are in a state already."
         units = scope_units(self.plan, self.selection)
         self.entries = {u: self.entries.get(u) or entry_of(self.plan.steps[u]) for u in units}
         needs = {unit: needs_of(self.plan, unit) for unit in units}
-        before, alone = (self.schedule.state, self.schedule.alone) if self.schedule else (None, set())
         part_of = {unit: self.plan.parts[unit][0] for unit in units if unit in self.plan.parts}
-        self.schedule = Schedule(tuple(units), needs, self.settings.keep_going, before, part_of, alone)
+        return Schedule(tuple(units), needs, self.settings.keep_going, before, part_of, alone)
 
     def watched(self) -> "RunObserver":
         "Its observer, made when the first stage starts."
@@ -263,7 +265,7 @@ class Run(Struct, dict=True):
         "What the document says of a step."
         return self.entries[name]
 
-    def set(self, name: str, state: str, **about) -> None:
+    def set(self, name: str, state: str, **about: Any) -> None:
         "Change a stage's state, tell it, and note it unless it was known to be fresh."
         self.schedule.change(name, state, is_alone="unread" in about)
         self.entries[name] = replace(self.entries[name], state=state, **about)

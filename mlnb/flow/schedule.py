@@ -39,7 +39,7 @@ class Schedule(Struct, dict=True):
     part_of: Mapping[str, str] = field(default_factory=dict)  # stage of each part of a fan-out
     alone: set[str] = field(default_factory=set)  # failed without stopping what does not need them
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         before, self.place = self.before or {}, {name: n for n, name in enumerate(self.order)}
         self.needs = {name: [s for s in self.needs.get(name, ()) if s in self.place] for name in self.order}
         self.behind = _followers(self.needs)

@@ -96,14 +96,18 @@ def no_stage_mend(
     return "; ".join(mends)
 
 
+def _require_stage(pipeline: Pipeline, word: str) -> str:
+    "The stage of a word; raises `UsageError` when it means none."
+    stage = stage_meant(pipeline, word)
+    if stage is None:
+        said = f"pipeline `{pipeline.name}` has no stage `{word}`"
+        raise UsageError(said, no_stage_mend([pipeline], word))
+    return stage
+
+
 def _stages_meant(pipeline: Pipeline, words: Iterable[str]) -> dict[str, str]:
     "The stage of each word; raises `UsageError` for a word that means none."
-    found = {word: stage_meant(pipeline, word) for word in words}
-    for word, stage in found.items():
-        if stage is None:
-            said = f"pipeline `{pipeline.name}` has no stage `{word}`"
-            raise UsageError(said, no_stage_mend([pipeline], word))
-    return found
+    return {word: _require_stage(pipeline, word) for word in words}
 
 
 def select(
@@ -117,7 +121,7 @@ def select(
     "Choose stages, or parts of them, as the command line says."
     words, start = tuple(word for word in (*stages, to) if word), from_ or None
     meant = _stages_meant(pipeline, [*words, *filter(None, [start])])
-    selected = _chosen(pipeline, {meant[word] for word in words}, meant.get(start))
+    selected = _chosen(pipeline, {meant[word] for word in words}, meant.get(start or ""))
     scope = selected if only else pipeline.with_needs(selected)
     forced = frozenset(selected if force else ())
     parts = (words, start) if any(word != stage for word, stage in meant.items()) else ()
@@ -138,7 +142,7 @@ def named_units(
     word: str,  # a stage, or a part of one
 ) -> list[str]:  # names of steps; raises `UsageError` for no part
     "The steps that a word means."
-    stage = stage_meant(plan.pipeline, word)
+    stage = _require_stage(plan.pipeline, word)
     units = plan.units[stage]
     if word == stage or word in plan.parts:
         return list(units) if word == stage else [word]

@@ -64,6 +64,11 @@ class Session(Struct):
     def is_run(self) -> bool:
         return self.journal is not None
 
+    @property
+    def of_project(self) -> Store:
+        "The store that runs commit to: by hand it lies below the own overlay."
+        return self.store.below or self.store
+
 # %% ../../nbs/flow/170_session.ipynb #d339370c
 def session_of_run(
     path: Path,  # the file that the run wrote
@@ -107,7 +112,7 @@ def session_by_hand() -> Session:  # raises `UsageError` outside a project
     project = find_project(place)
     overlay = open_store(overlay_root(project), project.group, below=vouched_store(project))
     files = Path(os.environ.get(FILES_VARIABLE) or _own_files())
-    here, profile = pipeline_here(project, place and Path(place)), profile_name(project)
+    here, profile = pipeline_here(project, Path(place) if place else None), profile_name(project)
     return Session(overlay, project.root, here, files, project.trusted_types, profile)
 
 # %% ../../nbs/flow/170_session.ipynb #1d4beb4d
@@ -129,7 +134,7 @@ def note(
     **entry: Any,  # plain JSON values by name
 ) -> None:
     "Append one entry to the journal of a run; by hand there is none."
-    if session.is_run:
+    if session.journal is not None:
         with open(session.journal, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry, allow_nan=False) + "\n")
 
@@ -218,7 +223,7 @@ def own_part(
     from mlnb.notebook.pipeline import read_pipeline
 
     (each, value), read = part, read_pipeline(project, pipeline)
-    saver = read.stages.get(read.savers.get(name))
+    saver = read.stages.get(read.savers.get(name, ""))
     if saver is None or saver.each != each:
         return found
     if value in found.values:
@@ -248,7 +253,7 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
     if name.ref is not None:
         return "", None
     try:
-        pipeline = name.pipeline or owner_of(session.store.below, project, session.pipeline, name)
+        pipeline = name.pipeline or owner_of(session.of_project, project, session.pipeline, name)
     except UsageError:  # `find_artifact` says more of it
         return "", None
     path = overlay_path(session.store.root, pipeline, name.name)
@@ -261,13 +266,12 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
 
 def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact | Parts, str]:
     "What a pipeline made under a name, and its name; a line says in which run."
-    from mlnb.care.signing import lowest
     from mlnb.flow.heads import refuse_erased_value
     from mlnb.flow.meaning import find_artifact
 
-    found = find_artifact(session.store.below, project, str(name), session.profile, session.pipeline)
+    found = find_artifact(session.of_project, project, str(name), session.profile, session.pipeline)
     pipeline = found.record.pipeline
-    refuse_erased_value(lowest(session.store), found, name.name)
+    refuse_erased_value(session.of_project, found, name.name)
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
     return found.value, pipeline
@@ -331,7 +335,7 @@ def load(
         return _read_input(store, found, *about)
     from mlnb.care.audit import noting_damage
 
-    with noting_damage(session.store.below):
+    with noting_damage(session.of_project):
         return _read_input(store, found, *about)
 
 # %% ../../nbs/flow/170_session.ipynb #f9c8bca1
@@ -364,7 +368,7 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     from mlnb.store.settings import read_project
 
     named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
-    pipeline = owner_of(session.store.below, project, session.pipeline, named, how)
+    pipeline = owner_of(session.of_project, project, session.pipeline, named, how)
     path, part = overlay_path(session.store.root, pipeline, name), part_by_hand()
     kept: Artifact | Parts = artifact
     if part is not None:
@@ -372,7 +376,7 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
         before = input_of(json.loads(path.read_bytes())) if path.exists() else None
         kept = with_parts(before, Parts(each.parameter, (value,), (artifact,)))
     write_durably(path, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
-    unseen = _as_computed(name) or not_written(session.store.below, project, pipeline, name)
+    unseen = _as_computed(name) or not_written(session.of_project, project, pipeline, name)
     print(f"{name}: kept in your overlay ({artifact.bytes:,} bytes); {unseen or 'pipelines do not see it'}")
 
 
@@ -405,10 +409,13 @@ def _metric_numbers(name: str, value: float, low: float | None, high: float | No
     "A metric and the ends of its interval as plain numbers; raises `ValueRefusedError` for anything else."
     ends = {f"{name}_low": low, f"{name}_high": high}
     given = {name: value} | {key: end for key, end in ends.items() if end is not None}
-    numbers = {key: plain_number(one) for key, one in given.items()}
-    for key in (key for key, number in numbers.items() if number is None):
-        mend = "give a finite number, or leave the metric out and say why"
-        raise ValueRefusedError(f"metric `{key}` is {given[key]!r}", mend)
+    numbers: dict[str, float] = {}
+    for key, one in given.items():
+        number = plain_number(one)
+        if number is None:
+            mend = "give a finite number, or leave the metric out and say why"
+            raise ValueRefusedError(f"metric `{key}` is {one!r}", mend)
+        numbers[key] = number
     return numbers
 
 

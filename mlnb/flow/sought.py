@@ -39,7 +39,7 @@ class CodeTexts(Struct, frozen=True):
 def _sources(step: Step, modules: Iterable[str]) -> Iterator[str]:
     "Texts of the cells of a stage, and of modules of the project."
     yield from (cell.source for cell in step.stage.cells if cell.kind == "code")
-    found = step.found.files.values() if step.found else ()
+    found = step.found.files.values()
     for path in {*map(Path, modules), *found}:
         if path.suffix == ".py" and path.is_file():
             yield path.read_text(encoding="utf-8", errors="replace")
@@ -120,5 +120,5 @@ def own_text(
     opened: Iterable[str],  # absolute paths of files that it read
 ) -> bytes:
     "Every text in which a stage may have the name of a file."
-    values = repr((step.parts or {}).get("parameters")).encode(errors="replace")
+    values = repr(step.parts.get("parameters")).encode(errors="replace")
     return b"\n".join([step.stage.content, texts.code, values, *map(_small_text, opened)])

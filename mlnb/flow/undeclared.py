@@ -134,7 +134,7 @@ def not_of_stage(
 ) -> dict[str, Any]:  # groups, of which some may be empty
     "What was observed, without what the stage once made for itself."
 
-    def is_other(folder):
+    def is_other(folder: str) -> bool:
         return listing_digest(root / folder, made_below(folder, made)) != _NO_NAMES
 
     files = {path: digest for path, digest in observed.get("files", {}).items() if path not in made}

@@ -14,7 +14,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -71,6 +71,17 @@ def project_path(
     return None if _NEVER_COUNTED & {*inside.parts} or inside == Path() else inside.as_posix()
 
 # %% ../../nbs/flow/200_use.ipynb #9059abe4
+def _inside(plan: Plan, paths: Iterable[str | Path]) -> set[str]:
+    "Those of some files that count, by their paths below the project."
+    return set(filter(None, (project_path(plan, path) for path in paths)))
+
+
+def _by_path(plan: Plan, told: Mapping[str, Any]) -> dict[str, Any]:
+    "The same for what is known of each file."
+    below = ((project_path(plan, path), one) for path, one in told.items())
+    return {path: one for path, one in below if path}
+
+
 def counted_files(
     plan: Plan,  # with the project
     step: Step,  # that was attempted
@@ -78,9 +89,7 @@ def counted_files(
     "Files that the key of a step counts."
     root = plan.project.root
     sources = (root / partition.path for given in step.sources.values() for partition in given)
-    return {project_path(plan, path) for path in (*step.found.files.values(), *sources, step.stage.path)} - {
-        None
-    }
+    return _inside(plan, (*step.found.files.values(), *sources, step.stage.path))
 
 
 LOCK_FILES = ("requirements.lock", "uv.lock", "pixi.lock", "poetry.lock", "requirements.txt")
@@ -91,7 +100,7 @@ def planned_files(
 ) -> set[str]:  # paths below the project
     "Files that a run reads by itself: opened by the system's account, but not by the stage."
     paths = (stage.path for stage in plan.pipeline.stages.values())
-    return {project_path(plan, path) for path in paths} - {None} | {"settings.ini", *LOCK_FILES}
+    return _inside(plan, paths) | {"settings.ini", *LOCK_FILES}
 
 # %% ../../nbs/flow/200_use.ipynb #88830322
 class Accounts(Struct, frozen=True):
@@ -113,25 +122,22 @@ class Accounts(Struct, frozen=True):
 
 def _made(plan: Plan, reading: Accounts) -> set[str]:
     "Files of the project that the stage wrote."
-    return {project_path(plan, path) for path in reading.seen.made} - {None}
+    return _inside(plan, reading.seen.made)
 
 
 def _by_python(plan: Plan, reading: Accounts) -> dict[str, Any]:
     "Files of the project that Python code opened, and what they were: None = absent, () = nobody looked."
-    files = {project_path(plan, path): then for path, then in reading.seen.opened.items()}
     modules = (project_path(plan, path) for path in reading.seen.modules.values())
-    found = dict.fromkeys(modules, ()) | files
-    return {
-        path: then for path, then in found.items() if path and not os.path.isdir(plan.project.root / path)
-    }
+    found: dict[str, Any] = dict.fromkeys(filter(None, modules), ()) | _by_path(plan, reading.seen.opened)
+    return {path: then for path, then in found.items() if not os.path.isdir(plan.project.root / path)}
 
 # %% ../../nbs/flow/200_use.ipynb #7fdfa74d
-def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str | None]:
+def _of_others(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     "Files of the project that stages beside it are known to open, and that its text does not name."
     if not reading.opened.beside:
         return set()
-    own = (path for other in plan.steps.values() if other.found for path in other.found.files.values())
-    paths = {project_path(plan, path) for path in (*reading.others, *own)} - {None}
+    own = (path for other in plan.steps.values() for path in other.found.files.values())
+    paths = _inside(plan, (*reading.others, *own))
     paths |= {path.path for given in plan.sources.values() for path in given}
     texts = [plan.steps[name].stage.content for name in reading.opened.beside if name in plan.steps]
     seen = {*reading.opened.files, *reading.opened.made}
@@ -144,7 +150,7 @@ def _by_system(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     "Files of the project that may have been opened without Python."
     if not reading.is_native:
         return set()
-    paths = {project_path(plan, plan.project.root / path) for path in reading.opened.files} - {None}
+    paths = _inside(plan, (plan.project.root / path for path in reading.opened.files))
     made = reading.opened.made - reading.opened.read
     return paths - planned_files(plan) - _of_others(plan, step, reading) - made
 
@@ -152,8 +158,9 @@ def _by_system(plan: Plan, step: Step, reading: Accounts) -> set[str]:
 def _read_and_written(plan: Plan, reading: Accounts) -> dict[str, str]:
     "Files that were read and then written without Python: what they held is in no digest of a content."
     opened = reading.opened
-    both = {path: opened.files[path] for path in opened.made & opened.read if path in opened.files}
-    return {project_path(plan, plan.project.root / p): digest_of(["unknown", *s]) for p, s in both.items()}
+    both = opened.made & opened.read & opened.files.keys()
+    unknown = {str(plan.project.root / path): digest_of(["unknown", *opened.files[path]]) for path in both}
+    return _by_path(plan, unknown)
 
 # %% ../../nbs/flow/200_use.ipynb #c3f24473
 LOADED_ENDS = (".py", ".pyc", ".so", ".pyd")  # ends of files that an import opens
@@ -194,15 +201,15 @@ def _sought(plan: Plan, step: Step, reading: Accounts) -> set[str]:
     if is_strict(plan, step) or not reading.is_native:
         return set()
     places = sought_files(reading.texts, step.stage.path.parent)
-    return {project_path(plan, place) for place in places} - {None} - reading.opened.made
+    return _inside(plan, places) - reading.opened.made
 
 
 def _links(plan: Plan, reading: Accounts, files: dict[str, Any], native: set[str]) -> dict[str, str]:
     "Links of the project on the way to what was read, and what they hold."
     root, made = plan.project.root.resolve(), _made(plan, reading) | reading.opened.made
     heard = {path: path in native for path, then in files.items() if then is not None}
-    heard |= dict.fromkeys(filter(None, (project_path(plan, path) for path in reading.seen.listed)), False)
-    through = {project_path(plan, path) for path in reading.seen.through}
+    heard |= dict.fromkeys(_inside(plan, reading.seen.listed), False)
+    through = _inside(plan, reading.seen.through)
     ways = Ways(heard, reading.texts.strings, reading.texts.code, through, reading.seen.is_spawning)
     links = {link: to for link, to in reading.links.items() if link not in made}
     digests = {link: link_digest(root / link) for link in links_used(root, links, ways)}
@@ -329,11 +336,11 @@ def _contents(plan: Plan, digests: dict[str, Path]) -> dict[str, Path]:
 def _left_behind(plan: Plan, step: Step, reading: Accounts) -> dict[str, str]:
     "What the stage left in files of the project, by path; the small ones, as of contents that are kept."
     root, seen = plan.project.root, reading.seen
-    found = {project_path(plan, path) for path in (*seen.made, *seen.rewritten)}
+    found = _inside(plan, (*seen.made, *seen.rewritten))
     if seen.is_spawning or seen.is_native:
         by_others = _of_others(plan, step, reading)
-        found |= {project_path(plan, root / path) for path in reading.opened.made} - by_others
-    places = {path: root / path for path in found - {None}}
+        found |= _inside(plan, (root / path for path in reading.opened.made)) - by_others
+    places = {path: root / path for path in found}
     few = _small_ones({path: place for path, place in places.items() if _size(place) <= _MOST_KEPT})
     digests = {path: content_digest(plan.store, few[path]) for path in sorted(few)}
     return {path: digest for path, digest in digests.items() if digest}
@@ -341,7 +348,7 @@ def _left_behind(plan: Plan, step: Step, reading: Accounts) -> dict[str, str]:
 # %% ../../nbs/flow/200_use.ipynb #0e12528f
 def _changed_file(plan: Plan, reading: Accounts, files: dict[str, Any]) -> str | None:
     "A file that is not what it was when the stage opened it, and that the stage did not write."
-    written = {project_path(plan, path) for path in reading.seen.rewritten}
+    written = _inside(plan, reading.seen.rewritten)
     written |= _read_and_written(plan, reading).keys() - _by_python(plan, reading).keys()
     for path, then in files.items():
         place = plan.project.root / path
@@ -359,7 +366,7 @@ def _digests(
     "What was observed, by group."
     root, made = plan.project.root, _made(plan, reading) | {*reading.opened.made}
     before = _read_and_written(plan, reading)
-    before |= {project_path(plan, path): digest for path, digest in reading.seen.before.items()}
+    before |= _by_path(plan, reading.seen.before)
     contents = {p: before.get(p) or content_digest(plan.store, root / p) for p in files}
     contents |= dict.fromkeys((path for path, then in files.items() if then is None), None)
     modules = _outside_modules(plan, step, reading)

@@ -82,9 +82,8 @@ def carries_files(
 ) -> bool:
     "Whether a record has every file of the project that its stage read by itself."
     seen = [record.observed.python, record.observed.native]
-    read, kept = observed_group(record, "files").values(), record.observed.kept
-    read = [*read, *observed_group(record, "outside").values()]
-    has_all = {*filter(None, read)} <= {*kept}
+    read = [*observed_group(record, "files").values(), *observed_group(record, "outside").values()]
+    has_all = {*filter(None, read)} <= {*record.observed.kept}
     has_names = observed_group(record, "folders").keys() <= record.observed.names.keys()
     has_names &= observed_group(record, "links").keys() <= record.observed.links.keys()
     return has_all and has_names and seen == ["observed", "observed"]
@@ -156,7 +155,7 @@ def lay_out_names(
     "Let each folder that a stage listed have the names it had: what was not opened is an empty file."
     listed, names = observed_group(record, "folders"), record.observed.names
     for folder, known in names.items():
-        if digest_of(known) != listed.get(folder):
+        if digest_of(list(known)) != listed.get(folder):
             continue
         (root if folder == "." else place_inside(root, folder)).mkdir(parents=True, exist_ok=True)
         for name in known:

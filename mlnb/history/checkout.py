@@ -15,7 +15,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ def _short(installed: str | None) -> str | None:
     return f"{version} {build[:12]}".strip() or None
 
 
-def _of_packages(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
+def _of_packages(parts: Mapping[str, Any], packages: dict) -> Iterator[ThenAndNow]:
     "Distributions: their versions, those of the same version that have other files, those observed."
     builds = parts.get("builds", {})
     for name, then in parts["packages"].items():
@@ -81,7 +81,7 @@ def _of_counted(what: str, then: dict | None, look: Callable[[], dict]) -> Itera
         )
 
 
-def _then_and_now(parts: dict, packages: dict) -> Iterator[ThenAndNow]:
+def _then_and_now(parts: Mapping[str, Any], packages: dict) -> Iterator[ThenAndNow]:
     "Everything of the environment that a key counts: its name, what it was, what it is."
     version = ".".join(platform.python_version_tuple()[:2])
     now = (sys.implementation.name, version, f"{sys.platform}-{platform.machine()}")
@@ -149,7 +149,7 @@ def source_problem(
     return said and f"{partition.path} of source `{name}` {said}"
 
 # %% ../../nbs/history/090_checkout.ipynb #4d5fe5a3
-def _own_file(root: Path, name: str, kept: dict[str, str]) -> Path:
+def _own_file(root: Path, name: str, kept: Mapping[str, str]) -> Path:
     "Where a module of the project belongs: a file, or a package when others lie below it."
     place = root.joinpath(*name.split("."))
     is_package = any(other.startswith(f"{name}.") for other in kept)

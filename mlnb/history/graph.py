@@ -24,7 +24,7 @@ def _flows_between(pipelines: list[Pipeline]) -> Iterator[tuple[StageNode, Stage
     savers = {(p.name, artifact): (p.name, stage) for p in pipelines for artifact, stage in p.savers.items()}
     loads = [(p.name, s.name, parse_name(w)) for p in pipelines for s in p.stages.values() for w in s.loads]
     for pipeline, stage, name in loads:
-        saver = savers.get((name.pipeline, name.name))
+        saver = savers.get((name.pipeline or "", name.name))
         if saver and name.pipeline != pipeline:
             yield saver, (pipeline, stage), str(name)
 
@@ -70,7 +70,8 @@ def columns_of(
     dag: dict,  # what `dag_of` gave, each node behind what it needs
 ) -> dict[str, int]:  # column of each node, from 0
     "Place nodes in columns: one to the right of everything they need."
-    column, into = {}, {node: [] for node in dag["nodes"]}
+    column: dict[str, int] = {}
+    into: dict[str, list[str]] = {node: [] for node in dag["nodes"]}
     for edge in dag["edges"]:
         into[edge["to"]].append(edge["from"])
     for node in dag["nodes"]:
@@ -95,7 +96,8 @@ _SVG_BOX = (
 
 def _node_places(dag: dict) -> dict[str, tuple[int, int]]:
     "Left upper corner of each node [px]: columns from left to right, rows from top to bottom."
-    rows, places = {}, {}
+    rows: dict[int, int] = {}  # the last one of each column
+    places = {}
     for node, column in columns_of(dag).items():
         rows[column] = rows.get(column, -1) + 1
         places[node] = (20 + 210 * column, 20 + 70 * rows[column])

@@ -222,7 +222,8 @@ def _beginning(graph: RecordGraph, start: Graph) -> Derived:
     "Records that are made from the stages of a graph, or from its values where it has no stage."
     values = _values_to_begin(start)
     if values:
-        names = {tuple(name.split("/")) for name in values.values()}
+        parted = (name.partition("/") for name in values.values())
+        names = {(pipeline, artifact) for pipeline, _, artifact in parted}
         return derived_from(graph, values, names)
     stages = {node["digest"] for node in start.nodes.values() if node["kind"] == "stage"}
     return derived_from(graph, begin=[n for n, r in enumerate(graph.records) if r.key in stages])

@@ -114,9 +114,10 @@ def plain_difference(
 ) -> str:  # the first difference; empty when there is none
     "How two plain values differ."
     where = f" at `{place}`" if place else ""
-    for kind, difference in ((dict, _dict_difference), (list, _list_difference)):
-        if isinstance(a, kind) and isinstance(b, kind):
-            return difference(a, b, place, where)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return _dict_difference(a, b, place, where)
+    if isinstance(a, list) and isinstance(b, list):
+        return _list_difference(a, b, place, where)
     is_equal = a == b or a != a  # NaN, whose like is taken for equal
     return "" if type(a) is type(b) and is_equal else f"its value{where} is {b!r:.60}, not {a!r:.60}"
 
@@ -198,9 +199,9 @@ def kind_of_call(
     node: ast.Call,  # a call in the code
 ) -> str | None:  # a kind of clue; None when it is none
     "What a call may depend on besides its arguments."
-    is_attribute = isinstance(node.func, ast.Attribute)
-    name = node.func.attr if is_attribute else getattr(node.func, "id", "")
-    owner = ast.unparse(node.func.value) if is_attribute else ""
+    name, owner = getattr(node.func, "id", ""), ""
+    if isinstance(node.func, ast.Attribute):
+        name, owner = node.func.attr, ast.unparse(node.func.value)
     if name in UNSEEDED and not (node.args or node.keywords):
         return "random"
     if any(map(_asks_for_threads, node.keywords)):

@@ -11,7 +11,7 @@ __all__ = ['EXIT_CODES', 'records_of_run', 'attempt_again', 'trees_of_stage', 'c
 
 # %% ../../nbs/history/100_reproduce.ipynb #fbf7e403
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from ..store.settings import Project
 def records_of_run(
     store: Store,  # where the records live
     document: RunDocument,  # document of the run
-    stages: list[str] = (),  # only these, or parts of them; empty = all that ended
+    stages: Collection[str] = (),  # only these, or parts of them; empty = all that ended
 ) -> list[Record]:  # in the order in which they ran; raises `UsageError`
     "The records that a run ended with, one for each stage or part; at least one."
     ended = [e for e in document.stages if e.state in DONE and e.key]
@@ -73,7 +73,8 @@ def _given_again(step: Step) -> dict[str, Any]:
     def is_own(name):
         return name in own and type(values[name]) is type(own[name]) and values[name] == own[name]
 
-    return {name: value for name, value in values.items() if not is_own(name)} | (step.each or {})
+    given = {name: value for name, value in values.items() if not is_own(name)}
+    return {**given, **(step.each or {})}
 
 
 def _see_site(environment: dict[str, str], site: Path) -> None:
@@ -114,8 +115,9 @@ def trees_of_stage(
     running = [cell for cell in cells if cell.kind == "code" and "skip-execution" not in cell.tags]
     own = {name: read(module) for name, module in modules.items() if not name.startswith("mlnb.")}
     sources = {name: content for name, content in own.items() if module_suffix(content) == ".py"}
-    trees = [(f"cell {cell.position}", parse_cell(cell.source)) for cell in running]
-    return trees + [(f"module {name}", ast.parse(content)) for name, content in sources.items()]
+    of_cells = ((f"cell {cell.position}", parse_cell(cell.source)) for cell in running)
+    of_modules = ((f"module {name}", ast.parse(content)) for name, content in sources.items())
+    return [*of_cells, *of_modules]
 
 
 def clues(
@@ -262,7 +264,7 @@ def reproduce(
     store: Store,  # with the run; only evidence is ever written to it
     document: RunDocument,  # document of the run
     any_environment: bool = False,  # go on in another environment
-    stages: list[str] = (),  # only these; empty = all that ended committed or cached
+    stages: Collection[str] = (),  # only these; empty = all that ended committed or cached
     keep: bool = True,  # keep a different result of the same environment
     tell: Callable[[dict], None] = lambda entry: None,  # gets each stage's entry
 ) -> dict:  # with `state`, `exit_code`, `stages` and `first`
@@ -343,8 +345,15 @@ def check_determinism(
 ) -> dict:  # state, exit_code, outputs, why, error, said and others
     "Run one stage twice and compare: `deterministic`, `differs` or `failed`."
     step = _step_to_check(plan, stage)
-    record = step.record or find_record(plan.store, plan.pipeline.name, step.stage.name, step.key)
-    found = {"stage": stage, "state": "failed", "exit_code": 1, "outputs": [], "why": [], "error": None}
+    record = step.record or find_record(plan.store, plan.pipeline.name, step.stage.name, step.key or "")
+    found: dict[str, Any] = {
+        "stage": stage,
+        "state": "failed",
+        "exit_code": 1,
+        "outputs": [],
+        "why": [],
+        "error": None,
+    }
     found |= {"evidence": False, "kernels": ["warm" if server else "cold", "cold"], "said": None}
     with scratch_folder("mlnb-determinism-") as scratch:
         overlay = open_store(Path(scratch, "overlay"), below=plan.store)

@@ -65,8 +65,9 @@ def code_cells(
 # %% ../../nbs/history/060_run_diff.ipynb #ff7bd68f
 def _cell_difference(stage: str, before: CodeCell | None, after: CodeCell | None) -> dict:
     "Two cells side by side, one of which may not be there."
+    position = next(cell.position for cell in (after, before) if cell)
     return {
-        "name": f"{stage}: cell {(after or before).position}",
+        "name": f"{stage}: cell {position}",
         "a": before and before.source,
         "b": after and after.source,
         "cell_a": before and before.position,

@@ -147,7 +147,7 @@ def _without_odd(candidates: Candidates, wanted: str) -> list[str]:
     "The command that compares the most runs that go together, if there are any."
     groups = defaultdict(list)
     for document, measure in candidates:
-        if measure.value is not None:
+        if measure.value is not None and document.run:
             groups[measure.parts].append(document.run)
     most = max(groups.values(), key=len, default=[])
     command = f"mlnb runs --compare {' '.join(most)} --best {wanted}"
@@ -190,8 +190,9 @@ def best_of(
     if not candidates:
         raise UsageError(f"no committed run has a metric `{name}`", did_you_mean(name, list(runs.places)))
     _refuse_unequal(candidates, name, goal)
-    chosen, measure = GOALS[goal](candidates, key=lambda one: one[1].value)
-    best = {"run": chosen.run, "metric": name, "goal": goal or "max", "value": measure.value}
+    measured = [(d, m, m.value) for d, m in candidates if m.value is not None]
+    chosen, measure, value = GOALS[goal](measured, key=itemgetter(2))
+    best = {"run": chosen.run, "metric": name, "goal": goal or "max", "value": value}
     best |= {
         "count": len(measure.values),
         "of": len(measure.parts),

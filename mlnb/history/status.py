@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -41,7 +42,7 @@ def _step_state(step: Step) -> str:
     return "stale" if step.was_run else "never"
 
 
-def _entry(pipeline: str, stage: str, each: dict | None, state: str, why: list[dict]) -> dict:
+def _entry(pipeline: str, stage: str, each: Mapping[str, Any] | None, state: str, why: list[dict]) -> dict:
     "An entry of a status, without problems and without an outcome."
     about = {"pipeline": pipeline, "name": stage, "each": each, "state": state, "why": why}
     return about | {"problems": [], "last": None, "by_hand": []}

@@ -70,7 +70,9 @@ def is_bystander(
 ) -> bool:
     "Whether a process certainly has nothing to do with any stage."
     facts = facts_of_process(pid)
-    leader = facts_of_process(facts.session) if facts else None
+    if facts is None:
+        return False
+    leader = facts_of_process(facts.session)
     if leader is None or facts.began_s < max(began) or leader.began_s + 2 / _TICKS >= min(began):
         return False
     sessions = {known.session for known in map(facts_of_process, kernels) if known}
@@ -80,7 +82,7 @@ def is_bystander(
 class Lookout:
     "Looks now and then who holds files open."
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.known: set[int] = set()  # processes that are older than any stage that is watched
         self.next_s = 0.0  # moment of the next look, of the monotonic clock [s]
 

@@ -14,6 +14,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -45,7 +46,7 @@ class Call(NamedTuple):
 
 def _arguments_of_call() -> dict[str, Any] | None:
     "Local names of papermill's `execute_notebook`, if that is what called this."
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "execute_notebook" and frame.f_globals["__name__"] == "papermill.execute":
             return frame.f_locals
@@ -206,8 +207,8 @@ def launch_by_hand(
     "How to run a notebook that papermill was given directly; a line is said of one that mlnb does not run."
     call = papermill_call()
     file, why = notebook_file(given, call.caller)
-    why = why or why_unchecked(file, managed.nb.metadata)
-    if why:
+    why = why if file is None else why_unchecked(file, managed.nb.metadata)
+    if file is None or why:
         tell(managed, f"this notebook is not checked, papermill runs it on the kernel `{kernel_name}`: {why}")
         return None
     check_language(call.language)
@@ -234,7 +235,7 @@ def check_prepared(
         return
     call = papermill_call()
     file, why = notebook_file(given["input_path"], call.caller)
-    why = why or why_unchecked(file, notebook.metadata)
+    why = why if file is None else why_unchecked(file, notebook.metadata)
     if why:
         _tell_unprepared(why, given)
         return

@@ -23,7 +23,7 @@ from .door import check_prepared, launch_by_hand, work_in
 from .forked import with_own_loop
 from .given_parameters import check_injected
 from .launch import Launch, kernel_pid
-from .output_caps import Caps, capped_client, fit_error
+from .output_caps import Caps, ClientClass, capped_client, fit_error
 from mlnb.kernel.papermill_options import (
     both_hooks,
     client_settings,
@@ -71,7 +71,7 @@ def reply_of(
     place = cell.metadata.get("mlnb_cell"), cell.get("id")
     if content["status"] == "ok":
         return Reply(*place, "ok")
-    error = {name: str(content.get(name, "")) for name in ("ename", "evalue")}
+    error: dict[str, Any] = {name: str(content.get(name, "")) for name in ("ename", "evalue")}
     error["traceback"] = list(content.get("traceback") or ())
     fit_error(error, Caps(error_chars=20_000), None)
     frames = error["traceback"]
@@ -79,7 +79,7 @@ def reply_of(
     return Reply(*place, content["status"], error["ename"], error["evalue"], frames if is_own else [])
 
 # %% ../../nbs/kernel/250_engine.ipynb #a8847d3c
-NO_REPLY = {
+NO_REPLY: dict[str, Any] = {
     "status": "error",
     "ename": "NoReplyError",
     "evalue": "the kernel ended this cell without an answer: nothing is known of how it went",
@@ -101,7 +101,7 @@ def ended_well(
     return task.done() and not task.cancelled() and task.exception() is None
 
 # %% ../../nbs/kernel/250_engine.ipynb #85b4f84e
-class AnsweredCells:
+class AnsweredCells(ClientClass):
     "Stands before a client's class: each cell gets an answer, and one that shows an error has failed."
 
     answer_s = 20.0  # longest wait for the answer of a cell that has ended [s]

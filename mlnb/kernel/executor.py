@@ -187,7 +187,7 @@ class RemoteKernel:
 
     provisioner = None
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.mlnb_pid: int | None = None  # known when its first cell begins
         self.notice: str | None = None  # why it was started cold
         self.executor: int | None = None  # process that leases it, known as soon as it lives
@@ -218,7 +218,7 @@ def _look_at_server(launch: Launch, begun: float, looked: float) -> float:
     now = time.monotonic()
     if now - looked < LOOK_S:
         return looked
-    if now - begun > BEGIN_S or not answers(launch.server):
+    if now - begun > BEGIN_S or not answers(way_to(launch.server)):
         raise ConnectionError(WHAT_MUTE)
     return time.monotonic()
 
@@ -287,7 +287,7 @@ def ask_executor(
     way = way_to(launch.server)
     link, n_left = reach_server(way, tell), way.n_left
     if link is None:
-        raise ServerLostError(way.why, "the stage is run without it")
+        raise ServerLostError(way.why or WHAT_GONE, "the stage is run without it")
     launch.started.append(RemoteKernel())
     try:
         link.send(_execution_request(notebook, out, parameters, launch))

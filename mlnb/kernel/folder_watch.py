@@ -304,17 +304,22 @@ class FolderWatch:
         self.root = root.resolve()
         self._windows: dict[int, tuple[str, Opened]] = {}
         self._stages: dict[int, tuple[Callable[[], int | None], float]] = {}  # kernel, moment of its begin
-        self._lookout, self._fresh = Lookout(), set()
-        self._count, self._lock, self._queue = 0, threading.RLock(), None
+        self._lookout = Lookout()
+        self._fresh: set[str] = set()  # files that were opened a moment ago
+        self._count, self._lock = 0, threading.RLock()
+        self._queue: Inotify | None = None  # None = nothing is watched
         try:
-            self._queue = Inotify()
+            queue = Inotify()
         except OSError as error:
             self._problem = f"not observed: {error.strerror or error}"
             return
-        self._folders = Folders(self._queue, self.root, {os.path.realpath(path) for path in skip})
+        self._queue = queue
+        self._folders = Folders(queue, self.root, {os.path.realpath(path) for path in skip})
         self._folders.add_all()
         self._end_of_thread, self._stop = os.pipe()
-        self._thread = threading.Thread(target=self._listen, name="mlnb-folder-watch", daemon=True)
+        self._thread = threading.Thread(
+            target=self._listen, args=(queue,), name="mlnb-folder-watch", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -369,11 +374,11 @@ class FolderWatch:
             self._queue.close()
             self._queue, self._problem = None, "not observed: the watch is closed"
 
-    def _listen(self) -> None:
+    def _listen(self, queue: Inotify) -> None:
         "Read events until the watch is closed."
         waiting = select.poll()
         waiting.register(self._end_of_thread, select.POLLIN)
-        waiting.register(self._queue.number, select.POLLIN)
+        waiting.register(queue.number, select.POLLIN)
         while all(number != self._end_of_thread for number, _ in waiting.poll()):
             with self._lock:
                 self._read()
@@ -394,11 +399,9 @@ class FolderWatch:
     def _look(self) -> None:
         "Note which of the files that were opened a moment ago only bystanders hold."
         fresh, self._fresh = self._fresh, set()
-        kernels, began = (
-            [kernel() for kernel, _ in self._stages.values()],
-            [s for _, s in self._stages.values()],
-        )
-        if kernels and None not in kernels:
+        told, began = [kernel() for kernel, _ in self._stages.values()], [s for _, s in self._stages.values()]
+        kernels = [pid for pid in told if pid is not None]
+        if kernels and len(kernels) == len(told):
             paths = {f"{self.root}/{relative}": relative for relative in fresh}
             held = self._lookout.held_by_others(paths.keys(), kernels, began)
             for _, opened in self._windows.values() if held else ():
@@ -439,5 +442,7 @@ class FolderWatch:
             what &= OPENED
         if what & OPENED and source == relative:
             self._fresh.add(relative)
-        for _, opened in self._windows.values() if source else ():
+        if not source:
+            return
+        for _, opened in self._windows.values():
             opened.note(f"{self.root}/{source}", source, what)

@@ -23,7 +23,7 @@ def in_thread(
     "Do something in a new thread with an event loop of its own, and wait for it."
     from concurrent.futures import Future
 
-    done = Future()
+    done: Future[Any] = Future()
 
     def work() -> None:
         from jupyter_core.utils import ensure_event_loop

@@ -77,11 +77,18 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
+def _assigned_value(node: ast.stmt) -> tuple[str, Any]:
+    "Name and value of a statement that assigns a literal; raises `ValueError` for any other."
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id, ast.literal_eval(node.value)
+    raise ValueError("this assigns nothing to a name")
+
+
 def _assigned_values(source: str) -> dict[str, Any]:
     "What a cell assigns, if assigning literals is all that it does."
     try:
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
-    except (SyntaxError, ValueError, AttributeError):
+        return dict(map(_assigned_value, ast.parse(source).body))
+    except (SyntaxError, ValueError):
         return {}
 
 # %% ../../nbs/kernel/210_given_parameters.ipynb #428a2b4a
@@ -98,8 +105,8 @@ def check_injected(
     if later:
         said = f"cell {later[0] + 1} sets parameters again, after papermill's values in cell {place + 1}"
         raise UsageError(said, "keep one cell tagged `parameters`, and none that papermill injected before")
-    said = _assigned_values(source)
-    wrong = [n for n, value in given.items() if n not in said or not is_same(said[n], _plain_value(value))]
+    read = _assigned_values(source)
+    wrong = [n for n, value in given.items() if n not in read or not is_same(read[n], _plain_value(value))]
     if wrong:
         raise UsageError(
             f"parameter `{wrong[0]}` cannot be given to the notebook exactly",

@@ -113,7 +113,7 @@ def group_limits(
     places: list[Shown] | None = None,  # hierarchies; None = those of this system
 ) -> GroupLimits:  # raises `FileNotFoundError` when a group is not shown
     "What the control groups of a process let it have in the end."
-    found = {}
+    found: GroupLimits = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
         names = frozenset(controllers.split(",")) - {""}

@@ -88,7 +88,7 @@ def hear_template(
     template: Template,  # that has something to say
 ) -> None:
     "A template says that it is ready, or what is in its way, or is gone."
-    message = None if template.is_ready else heard(template.link)
+    message = None if template.is_ready or template.link is None else heard(template.link)
     if message is PART:
         return
     if message is None or message["late"]:
@@ -144,8 +144,11 @@ def begin_build(
         "modules": [m for m in template.modules if m not in done],
         "is_observed": not template.is_for_executors,
     }
+    control = parent.link.socket if parent and parent.link else pool.base
+    if control is None:
+        return
     try:
-        template.link = copy_process(parent.link.socket if parent else pool.base, b"t")
+        template.link = copy_process(control, b"t")
     except OSError:
         return
     template.since = time.monotonic()
@@ -170,7 +173,7 @@ Sets = list[tuple[str, ...]]  # modules of each of several stages, sorted
 
 def _sets_by_environment(stages: list[dict], late: Container[str]) -> list[tuple[dict[str, str], Sets]]:
     "Modules of coming stages, for each environment."
-    found = {}
+    found: dict[str, tuple[dict[str, str], Sets]] = {}
     for stage in stages:
         key = json.dumps(stage["environment"], sort_keys=True)
         _, sets = found.setdefault(key, (stage["environment"], []))

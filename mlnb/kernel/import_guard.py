@@ -68,7 +68,7 @@ def read_from_source(
 ) -> None:
     "Let a module be compiled from its source, whatever bytecode there is."
     if isinstance(loader, SourceFileLoader):
-        loader.path_stats = no_stats
+        vars(loader)["path_stats"] = no_stats
 
 # %% ../../nbs/kernel/010_import_guard.ipynb #96437d63
 _OWN = os.path.join(os.path.dirname(mlnb.__file__), "")
@@ -106,7 +106,7 @@ def is_stage_asking(
     "Whether code of the stage wants a module, and not a library or mlnb."
     asking = past_frames(frame, _IMPORT_MACHINERY)
     behind = past_frames(asking, _PASSED_OVER)
-    if behind is None or not says_import(asking):
+    if asking is None or behind is None or not says_import(asking):
         return False
     file = behind.f_code.co_filename
     return not is_installed(file) and not file.startswith(_OWN)
@@ -168,7 +168,8 @@ def without(
 ) -> Iterator[None]:
     "Import as if some modules, not imported yet, were not installed; they can be imported afterwards."
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
+    nothing: dict[str, Any] = dict.fromkeys(hidden)  # in the place of a module: it cannot be imported
+    sys.modules.update(nothing)
     try:
         yield
     finally:

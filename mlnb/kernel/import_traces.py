@@ -22,6 +22,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any
 
 from msgspec import Struct, field
@@ -130,7 +131,7 @@ class Notes(Questions):
 
     encoding, errors = "UTF-8", None  # as those of ipykernel's streams
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("the standard streams")
         self.text = ""
 
@@ -151,7 +152,7 @@ class Notes(Questions):
 class StandInShell(Questions):
     "Answers what libraries ask of a notebook's shell while they are imported."
 
-    def __init__(self):
+    def __init__(self) -> None:
         from traitlets.config import Config
 
         super().__init__("the notebook's shell")
@@ -161,7 +162,7 @@ class StandInShell(Questions):
         self.streams = {name: Notes() for name in ("stdout", "stderr")}
         self.registered: list[tuple[str, Callable]] = []  # event, callback
 
-    @property
+    @property  # type: ignore[misc]  # nobody gives it another class
     def __class__(self) -> type:
         from ipykernel.zmqshell import ZMQInteractiveShell
 
@@ -222,10 +223,10 @@ FOLDER_AT_IMPORT = (("multiprocessing.process", "ORIGINAL_DIR"), ("rich", "_IMPO
 
 def _who_asks() -> str:
     "Module that called the caller, perhaps through a function for paths."
-    frame = sys._getframe(2)
-    while frame.f_globals.get("__name__") in ("posixpath", "pathlib"):
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") in ("posixpath", "pathlib"):
         frame = frame.f_back
-    return frame.f_globals.get("__name__", "")
+    return "" if frame is None else frame.f_globals.get("__name__", "")
 
 
 def _asks_for_folder(asked: list[str]) -> Callable[[], str]:
@@ -245,8 +246,9 @@ def _stand_in(shell: StandInShell) -> Iterator[None]:
     "Let a stand-in be the notebook's shell, and take notes of what is written."
     from IPython.core.interactiveshell import InteractiveShell
 
-    instance = InteractiveShell._instance
-    InteractiveShell._instance, InteractiveShell.instance = shell, classmethod(lambda cls, *_, **__: shell)
+    place: Any = InteractiveShell  # a class whose single instance is another one for a while
+    instance = place._instance
+    place._instance, place.instance = shell, classmethod(lambda cls, *_, **__: shell)
     getcwd = {"getcwd": _asks_for_folder(shell.asked)}
     given = ((sys, shell.streams | _PROMPTS), (os, getcwd), (builtins, _names_in_cells(shell)))
     try:
@@ -255,8 +257,8 @@ def _stand_in(shell: StandInShell) -> Iterator[None]:
                 stack.enter_context(_replaced(vars(module), names))
             yield
     finally:
-        InteractiveShell._instance = instance
-        del InteractiveShell.instance
+        place._instance = instance
+        del place.instance
 
 # %% ../../nbs/kernel/270_import_traces.ipynb #ce338005
 def _notes_of(shell: StandInShell) -> tuple[str, list[str]]:

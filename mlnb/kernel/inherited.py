@@ -78,9 +78,9 @@ def _take_policy(wanted: list[int]) -> None:
 
 
 def _take_limits(wanted: dict[str, list[int]]) -> None:
-    for name, both in wanted.items():
-        if list(resource.getrlimit(_LIMITS[name])) != both:
-            resource.setrlimit(_LIMITS[name], tuple(both))
+    for name, (soft, hard) in wanted.items():
+        if resource.getrlimit(_LIMITS[name]) != (soft, hard):
+            resource.setrlimit(_LIMITS[name], (soft, hard))
 
 
 def _take_preference(wanted: int) -> None:
@@ -95,7 +95,7 @@ def _refuse_securebits(_: int) -> None:
     raise PermissionError("secure bits belong to a process")
 
 
-_TAKING = {
+_TAKING: dict[str, tuple[str, Callable[[Any], object]]] = {
     "umask": ("file mode mask", os.umask),
     "oom_score_adj": ("preference of the out-of-memory killer", _take_preference),
     "processors": ("processors", _take_processors),

@@ -290,8 +290,8 @@ def _papermill_failure(seen: Evidence) -> Failure | None:
     ename, text = seen.raised or ("PapermillExecutionError", "")
     if ename == "PapermillExecutionError":
         return None
-    is_known = seen.current is not None and seen.current < len(seen.cells)
-    cell = seen.cells[seen.current] if is_known else {}
+    current, cells = seen.current, seen.cells
+    cell = cells[current] if current is not None and current < len(cells) else {}
     if ename == "DeadKernelError":
         return Failure("kernel_died", error_in(cell, ename, "the kernel was killed or ended by itself"))
     return Failure("infra", error_in(cell, ename, " ".join(text.split())[:500]))

@@ -12,7 +12,7 @@ __all__ = ['Environment', 'Launch', 'kernel_pid', 'split_environment', 'trees_of
 import ast
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
@@ -37,7 +37,7 @@ class Launch(Struct):
     folder: Path  # working folder of the kernel
     environment: dict[str, str]  # all that it sees
     modules: list[str] = field(default_factory=list)  # installed ones, imported for certain
-    server: Path | None = None  # address of a kernel server; None = a cold start
+    server: os.PathLike[str] | None = None  # address of a kernel server; None = a cold start
     started: list = field(default_factory=list)  # gets the kernel manager
     caps: Caps = field(default_factory=Caps)  # what the executed notebook may hold
     replies: list = field(default_factory=list)  # gets what each cell answered, in order
@@ -86,8 +86,8 @@ def launch_of_stage(
     stage: Stage,  # as read from its notebook
     own: Environment,  # variables of mlnb's own, for this stage only
     seeds_numpy: bool,  # whether NumPy's legacy generator is seeded
-    server: Path | None = None,  # address of a kernel server
-    each: dict | None = None,  # parameter and fan-out value
+    server: os.PathLike[str] | None = None,  # address of a kernel server
+    each: Mapping[str, object] | None = None,  # parameter and fan-out value
 ) -> Launch:
     "How the kernel of a stage is started."
     value = ", ".join(f"{name}={shown_value(part)}" for name, part in (each or {}).items())
@@ -111,7 +111,7 @@ def launch_of_stage(
 # %% ../../nbs/kernel/170_launch.ipynb #bb8834ba
 def launch_of_notebook(
     path: Path,  # of the notebook's file
-    server: Path | None = None,  # address of a kernel server
+    server: os.PathLike[str] | None = None,  # address of a kernel server
     given: dict | None = None,  # values of parameters instead of its own
 ) -> Launch | None:  # None when it lies in no project, or is not Python
     "How the kernel of a notebook that is run by hand is started."

@@ -117,8 +117,10 @@ class Watch(Struct, dict=True):
     def escalate(self) -> None:
         "Interrupt, terminate, kill: each after some grace, and only while the stage goes on."
         for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ProcessLookupError, TypeError):
-                os.kill(self.kernel(), number)
+            pid = self.kernel()
+            with suppress(ProcessLookupError):
+                if pid is not None:
+                    os.kill(pid, number)
             if self.stop.wait(self.grace_s):
                 return
         self.look()

@@ -88,6 +88,11 @@ READING_IN_C = {
 }  # of Python, that open files in C
 
 
+def _read_in_c(name: str) -> list[dict]:
+    "A line for a module of Python's own that opens files in C."
+    return [{"native": name}] if name in READING_IN_C else []
+
+
 class Inventory(Struct):
     "Modules of this process that were looked through."
 
@@ -119,9 +124,9 @@ class Inventory(Struct):
         facts, self.waiting = self.waiting, []
         return facts + [fact for name in (*new, *replaced) for fact in self.look(name, modules.get(name))]
 
-    def is_kernels(self, name: str, file: str | None, top: str | None) -> bool:
+    def is_kernels(self, name: str, file: str, top: str | None) -> bool:
         "Whether a module is Python's, mlnb's or the kernel's, and not the stage's."
-        if file is None or name.partition(".")[0] in _UNTOLD:
+        if name.partition(".")[0] in _UNTOLD:
             return True
         return file.startswith(_LIBRARY) if top is None else top in self.kernel
 
@@ -130,9 +135,11 @@ class Inventory(Struct):
         if module is not None:
             self.names.add(name)
         file = module_file(module)
-        top, is_loose = installed_top(file or "") or (None, False)
+        if file is None:
+            return _read_in_c(name)
+        top, is_loose = installed_top(file) or (None, False)
         if self.is_kernels(name, file, top):
-            return [{"native": name}] if name in READING_IN_C else []
+            return _read_in_c(name)
         native = self.note_native(top or name, file)
         if top is None:
             self.files[name] = file

@@ -208,7 +208,7 @@ def note_way(
 
 def note_open(
     observer: Observer,  # of this process
-    path: str | bytes | int,  # as it is given to `open`
+    path: str | bytes | os.PathLike | int,  # as it is given to `open`
     mode: str | None,  # None = by `os.open`
     flags: int,  # of the system call; 0 = see the mode
 ) -> None:

@@ -13,9 +13,12 @@ __all__ = ['CLIENT_NAMES', 'REFUSED', 'SET_AS_ARGUMENTS', 'client_settings', 're
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:  # they come with the client
+    from traitlets.config import Configurable
 
 # %% ../../nbs/kernel/220_papermill_options.ipynb #39db81d8
 CLIENT_NAMES = {  # papermill's name of a setting -> its client's
@@ -91,7 +94,7 @@ def _told_in(config: dict, sections: Collection[str]) -> Iterator[tuple[str, Any
 
 def refuse_config(
     given: dict[str, Any],  # what papermill hands its engine, by name
-    client: type,  # class of the client that will run the notebook
+    client: "type[Configurable]",  # class of the client that will run the notebook
 ) -> None:  # raises `UsageError` for the first
     "Refuse what a configuration says and nobody would hear."
     from traitlets.config import Config

@@ -89,7 +89,7 @@ def _is_left_folder(folder: Path) -> bool:
 
 def tidy_folders() -> list[Path]:  # what was removed
     "Remove passing folders whose maker is gone."
-    removed = []
+    removed: list[Path] = []
     for place in {tempfile.gettempdir(), *socket_places()}:
         with suppress(OSError):
             names = [name for name in os.listdir(place) if name.startswith("mlnb-")]

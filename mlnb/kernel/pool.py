@@ -28,15 +28,12 @@ from .templates import copy_process
 
 # %% ../../nbs/kernel/300_pool.ipynb #60d84038
 class Spare(Struct, eq=False):
-    "A waiting kernel, or one on lease."
+    "A waiting kernel, or one that is made."
 
     link: Link  # to the process, until it is handed out
     pid: int | None = None  # known once it waits
     connection: dict | None = None  # its addresses and key, known once it waits
-    client: Link | None = None  # who holds it
-    pidfd: int | None = None  # becomes readable when it ends
-    handover: dict | None = None  # what it was told of its stage
-    since: float = 0.0  # its making began, later: it was told [s, monotonic]
+    since: float = 0.0  # its making began [s, monotonic]
 
 # %% ../../nbs/kernel/300_pool.ipynb #ebb3a9c1
 Waiting = tuple[Link, dict]  # a client, and the handover for its kernel
@@ -173,6 +170,8 @@ def supply_spares(
     template: Template,  # one that is ready
 ) -> None:
     "Let a template make the spares that it lacks; one that is gone is heard of later."
+    if template.link is None:
+        return
     for _ in range(n_lacking(pool, template)):
         try:
             link = copy_process(template.link.socket, b"k")
@@ -209,4 +208,5 @@ def pool_pids(
     "Processes of the base, of the templates and of their spares, as far as they are known."
     templates = list(pool.templates.values())
     spares = [spare for template in templates for spare in template.spares]
-    return {pool.base_pid, *(one.pid for one in (*templates, *spares))} - {None}
+    pids = [pool.base_pid, *(template.pid for template in templates), *(spare.pid for spare in spares)]
+    return {pid for pid in pids if pid is not None}

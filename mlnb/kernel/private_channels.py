@@ -12,7 +12,10 @@ __all__ = ['FRAME_LIMIT', 'pipe_address', 'private_thread', 'private_app', 'leav
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # only a process that becomes a kernel needs it
+    from ipykernel.kernelapp import IPKernelApp
 
 # %% ../../nbs/kernel/145_private_channels.ipynb #7067c2e0
 FRAME_LIMIT = 1 << 27  # largest frame that a kernel takes [bytes]
@@ -63,7 +66,7 @@ def private_thread() -> type:  # stands for ipykernel's `IOPubThread`
 
 # %% ../../nbs/kernel/145_private_channels.ipynb #b85a7399
 @lru_cache(maxsize=1)
-def private_app() -> type:  # stands for ipykernel's `IPKernelApp`
+def private_app() -> "type[IPKernelApp]":  # stands for ipykernel's `IPKernelApp`
     "A kernel's application whose channels are private."
     from ipykernel import kernelapp
     from ipykernel.heartbeat import Heartbeat
@@ -90,7 +93,7 @@ def private_app() -> type:  # stands for ipykernel's `IPKernelApp`
                 raise FileNotFoundError(f"the folder of the kernel's sockets was removed: {folder}")
             super().init_connection_file()
 
-    kernelapp.IOPubThread, kernelapp.Heartbeat = private_thread(), PrivateHeartbeat
+    vars(kernelapp).update(IOPubThread=private_thread(), Heartbeat=PrivateHeartbeat)
     return PrivateApp
 
 # %% ../../nbs/kernel/145_private_channels.ipynb #89b0339b

@@ -220,7 +220,7 @@ def make_app(
     adopt_orphans()
     if is_sent_away():
         leave_out_system()
-    app = private_app().instance()
+    app: Any = private_app().instance()
     app.initialize(arguments)
     lose_nothing(app)
     answer_when_cancelled(app.kernel)

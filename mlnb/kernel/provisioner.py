@@ -26,6 +26,7 @@ from typing import Any
 
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 
@@ -110,7 +111,7 @@ def lease_kernel(
     way = way_to(launch.server)
     link = reach_server(way)
     if link is None:
-        return way.why
+        return way.why or WHAT_GONE
     link.socket.settimeout(LOOK_S)
     try:
         link.send(_kernel_request(launch, replaced))
@@ -135,7 +136,7 @@ class WarmProvisioner(LocalProvisioner):
     def has_process(self) -> bool:
         return self.lease is not None or super().has_process
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict:
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         launch = getattr(self.parent, "mlnb_launch", None) or launch_in_lab(kwargs)
         if launch is not None and launch.server is not None:
             found = await asyncio.to_thread(lease_kernel, launch, self.replaced())
@@ -151,9 +152,11 @@ class WarmProvisioner(LocalProvisioner):
         "Address and key of the leased kernel before this one."
         if not self.was_leased:
             return None
-        return {"ip": self.connection_info["ip"], "key": self.connection_info["key"].decode()}
+        key = self.connection_info["key"]
+        text = key.decode() if isinstance(key, bytes) else key
+        return {"ip": self.connection_info["ip"], "key": text}
 
-    def hold(self, lease: Lease) -> dict:
+    def hold(self, lease: Lease) -> KernelConnectionInfo:
         "Make a leased kernel this provisioner's own; gives how it is reached."
         self.lease, self.was_leased = lease, True
         self.pid = self.pgid = lease.pid
@@ -180,7 +183,7 @@ class WarmProvisioner(LocalProvisioner):
             await super().send_signal(signum)
         elif self.lease.look():
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, signum)
+                os.killpg(self.lease.pid, signum)
 
     async def kill(self, restart: bool = False) -> None:
         if self.lease is None:
@@ -288,7 +291,9 @@ SLICE_S = 0.2  # longest wait for one signal [s]
 class SlicedChannel(AsyncZMQSocketChannel):
     "A channel that looks for messages again and again, and not only when it is told of one."
 
-    async def get_msg(self, timeout: float | None = None) -> dict:
+    async def get_msg(  # type: ignore[override]  # asynchronous, as its class
+        self, timeout: float | None = None
+    ) -> dict[str, Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = SLICE_S if deadline is None else min(SLICE_S, max(0.0, deadline - time.monotonic()))
@@ -345,6 +350,8 @@ class OwnInterpreter(KernelSpecManager):
 # %% ../../nbs/kernel/200_provisioner.ipynb #d30a54c6
 class WholeFamily(AsyncKernelManager):
     "A manager that ends, with its kernel, everything that the kernel started."
+
+    mlnb_launch: Launch  # how its kernel is started
 
     async def shutdown_kernel(self, now=False, restart=False):
         is_leased, pid = self.provisioner.lease is not None, pid_of(self)

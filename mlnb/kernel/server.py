@@ -128,7 +128,7 @@ def pass_executions(
     template = template_for(server.pool, None, list(EXECUTOR_MODULES))
     while server.executions and server.is_stuck and not template.is_ready:
         server.switchboard.hang_up(server.executions.pop(0)[0])
-    while template.is_ready and server.executions:
+    while template.link is not None and template.is_ready and server.executions:
         client, request = server.executions[0]
         try:
             executor = copy_process(template.link.socket, b"x", client.socket)

@@ -186,8 +186,9 @@ def has_place(
 
 def _has_socket(server: KernelServer) -> bool:
     "Whether the socket at the address is the one that this server listens at."
+    own = server.socket_state
     try:
-        return os.path.samestat(server.address.stat(), server.socket_state)
+        return own is not None and os.path.samestat(server.address.stat(), own)
     except OSError:
         return False
 

@@ -103,4 +103,4 @@ def startup_imports(
             found.add(_module_behind(dotted, installed))
         for name, path in files.items():
             waiting += _imports_of_file(path, name)
-    return sorted(found - {None})
+    return sorted(name for name in found if name is not None)

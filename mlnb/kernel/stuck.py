@@ -29,9 +29,10 @@ def awaited_since(
 ) -> float:  # [s, monotonic]; infinite when nothing is awaited
     "Since when the server waits for the process that it has waited for longest."
     templates = server.pool.templates.values()
-    spares = [spare for template in templates for spare in template.spares if spare.pid is None]
-    made = [template for template in templates if template.is_being_made]
-    return min((one.since for one in (*spares, *made, *server.beginning.values())), default=math.inf)
+    since = [spare.since for template in templates for spare in template.spares if spare.pid is None]
+    since += [template.since for template in templates if template.is_being_made]
+    since += [beginning.since for beginning in server.beginning.values()]
+    return min(since, default=math.inf)
 
 # %% ../../nbs/kernel/340_stuck.ipynb #fbc8ec5b
 def stopped_processes(

@@ -12,10 +12,10 @@ __all__ = ['RIGHTS', 'SPACES', 'Standing', 'surroundings_of', 'limits_around', '
 # %% ../../nbs/kernel/174_surroundings.ipynb #c4a7a43e
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct, to_builtins
 
@@ -121,7 +121,7 @@ def limits_around(
     return None
 
 
-def _differing(one: dict, other: dict) -> list[str]:
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     "Names whose values are not the same."
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
@@ -130,13 +130,30 @@ def _differing_limits(one: Standing, other: Standing) -> list[str]:
     "GroupLimits of control groups that are not the same."
     if one.groups == other.groups and one.groups is not None:
         return []
-    both = limits_around(one), limits_around(other)
-    if None in both:
+    mine, theirs = limits_around(one), limits_around(other)
+    if mine is None or theirs is None:
         return ["control group, whose limits cannot be read"]
-    return [f"limit of {name}" for name in _differing(*both)]
+    return [f"limit of {name}" for name in _differing(mine, theirs)]
 
 
-def _is_other_root(one: Standing, other: Standing) -> bool:
+class _Seen(NamedTuple):
+    "What is compared part by part, all of which could be read."
+
+    namespaces: dict[str, int]
+    root: list[int]
+    rights: dict[str, str]
+    label: str
+
+
+def _all_seen(around: Standing) -> _Seen | None:
+    "The parts of a process's surroundings; None when one of them cannot be read."
+    namespaces, root, rights, label = around.namespaces, around.root, around.rights, around.label
+    if namespaces is None or root is None or rights is None or label is None:
+        return None
+    return _Seen(namespaces, root, rights, label)
+
+
+def _is_other_root(one: _Seen, other: _Seen) -> bool:
     "Whether two roots are not the same folder; in one mount namespace they must be the same mount, too."
     n_parts = 3 if one.namespaces.get("mnt") == other.namespaces.get("mnt") else 2
     return one.root[:n_parts] != other.root[:n_parts]
@@ -147,13 +164,13 @@ def differing_surroundings(
     other: Standing,  # of another process
 ) -> list[str]:  # e.g. `network namespace`; none when they are the same
     "In what the surroundings of two processes differ, in plain words."
-    parts = [(getattr(one, name), getattr(other, name)) for name in ("namespaces", "root", "rights", "label")]
-    if any(None in pair for pair in parts):
+    mine, theirs = _all_seen(one), _all_seen(other)
+    if mine is None or theirs is None:
         return ["surroundings, which cannot be looked at"]
-    found = [f"{SPACES.get(name, name)} namespace" for name in _differing(one.namespaces, other.namespaces)]
-    found += ["root folder"] if _is_other_root(one, other) else []
-    found += [RIGHTS[name] for name in _differing(one.rights, other.rights)]
-    found += ["security label"] if one.label != other.label else []
+    found = [f"{SPACES.get(name, name)} namespace" for name in _differing(mine.namespaces, theirs.namespaces)]
+    found += ["root folder"] if _is_other_root(mine, theirs) else []
+    found += [RIGHTS[name] for name in _differing(mine.rights, theirs.rights)]
+    found += ["security label"] if mine.label != theirs.label else []
     return [*dict.fromkeys(found + _differing_limits(one, other))]
 
 # %% ../../nbs/kernel/174_surroundings.ipynb #a921d9c7
@@ -169,14 +186,17 @@ def _has_rights(own: dict[str, str], other: dict[str, str]) -> bool:
     return all(_holds(name, own.get(name, "0"), other.get(name, "0")) for name in _differing(own, other))
 
 
+def _is_as_high(mine: float | str, theirs: float | str) -> bool:
+    "Whether a limit lets one have no less; of sets of processors and the like nobody knows."
+    return not isinstance(mine, str) and not isinstance(theirs, str) and mine >= theirs
+
+
 def _has_limits(own: GroupLimits | None, other: GroupLimits | None) -> bool:
     "Whether no limit of one is smaller than another's."
     if own is None or other is None:
         return own is other
-    names = _differing(own, other)
-    if any(isinstance(limits.get(name), str) for name in names for limits in (own, other)):
-        return False
-    return all(own.get(name, float("inf")) >= other.get(name, float("inf")) for name in names)
+    none = float("inf")
+    return all(_is_as_high(own.get(n, none), other.get(n, none)) for n in _differing(own, other))
 
 
 def is_freer(
@@ -185,16 +205,16 @@ def is_freer(
     limits: GroupLimits | None,  # of the other's control groups
 ) -> bool:
     "Whether a process has all that another one has."
-    parts = ("namespaces", "root", "rights", "label")
-    if any(getattr(one, name) is None for name in parts for one in (own, other)):
+    mine, theirs = _all_seen(own), _all_seen(other)
+    if mine is None or theirs is None:
         return False
-    spaces = _differing(own.namespaces, other.namespaces)
-    is_outer = all(own.namespaces.get(name, 0) <= other.namespaces.get(name, 0) for name in spaces)
-    is_there = own.label == other.label and (own.root == other.root or "mnt" in spaces)
+    spaces = _differing(mine.namespaces, theirs.namespaces)
+    is_outer = all(mine.namespaces.get(name, 0) <= theirs.namespaces.get(name, 0) for name in spaces)
+    is_there = mine.label == theirs.label and (mine.root == theirs.root or "mnt" in spaces)
     return (
         is_outer
         and is_there
-        and _has_rights(own.rights, other.rights)
+        and _has_rights(mine.rights, theirs.rights)
         and _has_limits(limits_around(own), limits)
     )
 

@@ -24,6 +24,7 @@ import socket
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,7 +91,8 @@ def take_environment(
     os.environ.clear()
     os.environ.update(SET_BY_KERNEL | environment)
     os.environ.setdefault("MPLBACKEND", INLINE_BACKEND)
-    ZMQInteractiveShell.init_environment(SimpleNamespace())
+    no_shell: Any = SimpleNamespace()  # nothing of it is looked at
+    ZMQInteractiveShell.init_environment(no_shell)
     tempfile.tempdir = None
     sys.argv[:] = kernel_argv(Path("connection.json"))
 
@@ -127,7 +129,7 @@ def kernel_file(
 ) -> Path:  # a connection file with addresses and key, mode 0600
     "Choose addresses and a key for a kernel."
     name = folder / f"k{os.getpid()}"
-    about = {
+    about: dict[str, Any] = {
         "transport": "ipc",
         "ip": str(name),
         "key": secrets.token_hex(32),
@@ -145,12 +147,13 @@ def start_app(
     heritage: Heritage,  # of the template that was copied
 ) -> Any:  # an ipykernel application that listens
     "Make a kernel in this process as if its libraries were imported after it."
-    front, back = added_around(heritage.first_filters, warnings.filters) or ([], [])
-    warnings.filters[:] = heritage.first_filters
+    filtering: Any = warnings  # whose filters are a list, and who has to hear that they changed
+    front, back = added_around(heritage.first_filters, filtering.filters) or ([], [])
+    filtering.filters[:] = heritage.first_filters
     sys.argv[:] = kernel_argv(file)
     app = make_app(sys.argv[1:])
-    warnings.filters[:] = [*front, *warnings.filters, *back]
-    warnings._filters_mutated()
+    filtering.filters[:] = [*front, *filtering.filters, *back]
+    filtering._filters_mutated()
     heritage.shell.stand_for(app.shell)
     return app
 
@@ -274,7 +277,11 @@ def _become_executor(_: Heritage, link: Link, command: Link) -> None:
     serve_execution(command, order)
 
 # %% ../../nbs/kernel/280_templates.ipynb #224b23ea
-LIVES = {b"t": _become_template, b"k": become_kernel, b"x": _become_executor}
+LIVES: dict[bytes, Callable[..., None]] = {
+    b"t": _become_template,
+    b"k": become_kernel,
+    b"x": _become_executor,
+}
 
 
 def _live_as(what: bytes, sockets: list[int], heritage: Heritage) -> NoReturn:

@@ -35,7 +35,7 @@ class TerminalLine(Struct):
         text, self.rest = self.rest + text, ""
         for token in _tokens.finditer(text):
             act = {"csi": self.obey, "rest": self.hold, "back": self.go_back, "left": self.go_left}
-            act.get(token.lastgroup, self.put)(token[0])
+            act.get(token.lastgroup or "", self.put)(token[0])
 
     def put(self, text: str) -> None:
         "Write characters over what stands there."

@@ -70,7 +70,8 @@ class ValueWatch:
         self,
         notebook: Path,  # that the kernel was opened for
     ):
-        self.notebook, self.read_at = notebook, None
+        self.notebook = notebook
+        self.read_at: int | None = None  # when it had been changed last, as it was read
         self.declared: dict[str, Parameter] = {}
         self.told: dict[str, str] = {}
 

@@ -63,9 +63,11 @@ class ServerWay(Struct, eq=False):
 
 # %% ../../nbs/kernel/190_way.ipynb #c64b24b1
 def way_to(
-    server: Path | ServerWay,  # address of a server, or a way to it
-) -> ServerWay:
+    server: os.PathLike[str] | None,  # address of a server, or a way to it; None = none
+) -> ServerWay:  # raises `ServerLostError` when there is none
     "The way to a server."
+    if server is None:
+        raise ServerLostError("there is no kernel server to ask", "start the kernel without one")
     return server if isinstance(server, ServerWay) else ServerWay(Path(server))
 
 # %% ../../nbs/kernel/190_way.ipynb #902f0549
@@ -74,7 +76,7 @@ LOOK_S = 2.0  # silence after which it is asked [s]
 
 
 def answers(
-    server: Path | ServerWay,  # address of a server, or a way to it
+    server: os.PathLike[str],  # address of a server, or a way to it
     within_s: float = ANSWER_S,  # for the answer [s]
 ) -> bool:
     "Whether a server is there and answers."

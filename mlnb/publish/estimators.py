@@ -59,7 +59,7 @@ class Label(Struct):
 class Diagram(HTMLParser):
     "Reads the boxes of an estimator and writes them anew."
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.opened: list[OpenedTags] = []
         self.written: list[str] = []

@@ -13,7 +13,7 @@ __all__ = ['StepStatus', 'Now', 'stage_now', 'values_then', 'own_changes', 'answ
 # %% ../../nbs/publish/230_freshness.ipynb #125461e8
 from typing import NamedTuple
 
-from ..flow.dependencies import completed, dependencies_of
+from ..flow.dependencies import Dependencies, completed, dependencies_of
 from ..flow.freshness import locations_of, packages_brought, parts_as_now, without_made
 from ..flow.key import explain, key_parts
 from ..flow.parameter_values import Value
@@ -68,8 +68,8 @@ def values_then(
     return {p.name: Value(then.get(p.name, p.default), "", p.type, ()) for p in stage.parameters}
 
 # %% ../../nbs/publish/230_freshness.ipynb #b81f1bc8
-def _step_as_now(record: Record, stage: Stage, now: Now) -> tuple[Plan, Step]:
-    "A stage as it is now, given what it was given then."
+def _step_as_now(record: Record, stage: Stage, now: Now) -> tuple[Plan, Step, Dependencies]:
+    "A stage as it is now, given what it was given then, and what it depends on."
     plan = Plan(now.project, now.store, now.pipelines[record.pipeline], "", {}, packages=now.packages)
     plan.edits, plan.startup = now.edits, startup_files(now.packages)
     made = {now.project.root / path for path in record.observed.made}
@@ -78,8 +78,8 @@ def _step_as_now(record: Record, stage: Stage, now: Now) -> tuple[Plan, Step]:
     sources = {n: [Partition(*p) for p in given] for n, given in record.sources.items()}
     step = Step(stage, record.each if stage.each else None, inputs=inputs, sources=sources, found=found)
     brought = packages_brought(plan, step)
-    step.found = completed(found, now.packages, brought, plan.edits, plan.startup)
-    return plan, step
+    step.found = complete = completed(found, now.packages, brought, plan.edits, plan.startup)
+    return plan, step, complete
 
 
 def own_changes(
@@ -88,8 +88,8 @@ def own_changes(
     now: Now,  # the project, read once
 ) -> list[str]:  # sentences; empty when the record's key comes out again
     "What changed in notebook, modules or packages since a record was made."
-    parts, (plan, step) = record.parts, _step_as_now(record, stage, now)
-    today = key_parts(stage, values_then(record, stage), {}, {}, step.found, step.each)
+    parts, (plan, step, found) = record.parts, _step_as_now(record, stage, now)
+    today = key_parts(stage, values_then(record, stage), {}, {}, found, step.each)
     today |= {"inputs": parts["inputs"], "sources": parts["sources"]}
     today = parts_as_now(record, today, locations_of(plan, step))
     if digest_of(today) == record.key:

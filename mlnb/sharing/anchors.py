@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -229,7 +230,7 @@ def anchor(
     store: Store,  # whose log is anchored
     place: AnchorPlace,  # where its tree head is kept
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-) -> dict:  # what was written; raises `MlnbError`s of all kinds
+) -> dict[str, Any]:  # what was written; raises `MlnbError`s of all kinds
     "Write what the log is now to a place, and into the log that it was written."
     (log, _), origin = sound_log(store), origin_of(store)
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -253,7 +254,9 @@ def refuse_other_log(
 ) -> None:  # raises `IntegrityError` in that case
     "Stop when a remote knows another log of this store, or a longer one."
     origin = known_origin(store)
-    texts = heads_at(remote, origin) if origin else []
+    if not origin:
+        return
+    texts = heads_at(remote, origin)
     if texts:
         try:
             checked_against(sound_log(store)[0], texts, remote.url, origin, trusted_keys(store))

@@ -102,7 +102,7 @@ def take_objects(
 ) -> tuple[list[int], list[dict[str, Any]]]:  # sizes [bytes], 0 for what was here; refusals
     "Copy objects from a remote; one that is refused does not stop the others."
 
-    def take(path):
+    def take(path: str) -> int:
         digest = path.rpartition("/")[2]
         size = take_object(exchange.store, exchange.remote, digest, limits[digest])
         exchange.transfer.tell("object", digest)
@@ -157,7 +157,7 @@ def take_records(
     found = {path: re.fullmatch(_RECORD, path) for path in sizes_below(exchange.remote, "records")}
     strange = [path for path, match in found.items() if match is None]
     asked = [match for match in found.values() if match is not None and exchange.wants(match[1])]
-    wanted = [match[0] for match in asked if not find_record(exchange.store, *match.groups())]
+    wanted = [match[0] for match in asked if not find_record(exchange.store, match[1], match[2], match[3])]
     records, refused = try_each(partial(_take_record, exchange), wanted, exchange.each)
     misplaced = [refusal(path, IntegrityError(f"{path} is no place for a record")) for path in strange]
     return records, misplaced + refused
@@ -220,7 +220,7 @@ def _take_run(exchange: Exchange, path: str) -> bool:
     "Take the document of a run, if its pipeline is asked for; whether it was taken."
     written = read_signed(exchange.remote, path, "run", exchange.trusted)
     document = RunDocument.from_dict(written, path)
-    if not _is_finished_run(document, re.fullmatch(_RUN_PLACE, path)[1]):
+    if not _is_finished_run(document, path.removeprefix("runs/").removesuffix(".json")):
         raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
     is_wanted = exchange.wants(document.pipeline)
     if is_wanted:
@@ -282,7 +282,7 @@ def take_refs(
     "See where the refs of a remote are; your own stay where they are."
     there = refs_there(exchange.remote)
 
-    def take(path):
+    def take(path: str) -> str | None:
         ref = path.removeprefix("refs/")
         n_new = take_ref(exchange, ref, there.get(ref, []))
         return ref if n_new else None
@@ -408,7 +408,7 @@ def from_remote(
     "Look for lost content at a remote."
     remote = open_remote(url, options)
 
-    def fetch_one(digest):
+    def fetch_one(digest: str) -> bytes | None:
         try:
             return read_remote(remote, object_place(digest), limit)
         except (FileNotFoundError, IntegrityError):

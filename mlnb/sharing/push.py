@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..care.audit import audit, make_checkpoint, read_log
+from ..care.audit import audit, make_checkpoint
 from ..care.burial import tombstones
+from ..care.log_file import read_log
 from ..care.project_id import project_id
 from ..care.signing import lowest, own_key, read_key, sign, trusted_keys
 from ..care.vouched import Keys, Standing, keys_of, sign_file, standing_at, standing_of, standings
@@ -155,7 +156,7 @@ def _lacking_objects(exchange: Exchange, records: list[Record]) -> list[str]:
 def _send_objects(exchange: Exchange, digests: list[str]) -> int:
     "Send objects, and tell of each that arrived; how large they are together [bytes]."
 
-    def send(digest):
+    def send(digest: str) -> int:
         size = send_object(exchange.store, exchange.remote, digest, exchange.transfer.read_back)
         exchange.transfer.tell("object", digest)
         return size
@@ -201,7 +202,7 @@ def send_documents(
     "Write documents that a remote lacks."
     lacking = sorted(set(documents) - set(sizes_below(exchange.remote, f"{purpose}s")))
 
-    def send(path):
+    def send(path: str) -> None:
         write_remote(exchange.remote, path, canonical_json(documents[path]))
         exchange.transfer.tell(purpose, path)
 

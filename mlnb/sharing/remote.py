@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -59,7 +59,7 @@ def known_hosts_only() -> Any:  # a `MissingHostKeyPolicy`; raises `ImportError`
     import paramiko
 
     class KnownHostsOnly(paramiko.MissingHostKeyPolicy):
-        def missing_host_key(self, client, hostname, key):
+        def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
             path = Path("~/.ssh/known_hosts").expanduser()
             if path.is_file() and paramiko.HostKeys(str(path)).check(hostname, key):
                 return
@@ -157,7 +157,8 @@ def _found_below(remote: Remote, folder: str) -> dict[str, dict[str, Any]]:
     with remote_errors(remote):
         remote.fs.invalidate_cache()
         try:
-            return remote.fs.find(remote.place(folder), detail=True)
+            found: dict[str, dict[str, Any]] = remote.fs.find(remote.place(folder), detail=True)
+            return found
         except FileNotFoundError:
             return {}
 
@@ -175,10 +176,16 @@ def sizes_below(
     return sizes
 
 # %% ../../nbs/sharing/010_remote.ipynb #aeaa48f2
+class _Taker(Protocol):
+    "What takes bytes, as a file does."
+
+    def write(self, data: bytes, /) -> object: ...
+
+
 def fetch(
     remote: Remote,  # that is read
     path: str,  # below its root
-    out: BinaryIO,  # gets the content
+    out: _Taker,  # gets the content
     limit: int,  # the most that is taken [bytes]
     piece: int = 1 << 20,  # read at a time [bytes]
 ) -> tuple[str, int]:  # digest and size; raises `FileNotFoundError`

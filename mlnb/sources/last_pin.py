@@ -14,7 +14,7 @@ __all__ = ['PinPlace', 'place_now', 'is_same_place', 'LastPin', 'pin_path', 'kee
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -248,7 +248,7 @@ def source_document(
 
 
 def source_line(
-    about: dict,  # what `source_document` says of a source
+    about: Mapping,  # what `source_document` says of a source
 ) -> str:  # empty for files, which everybody looks at
     "What people are told of a source that is not asked now."
     if about["state"] == "file":

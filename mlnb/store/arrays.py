@@ -20,7 +20,7 @@ from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 
 # %% ../../nbs/store/140_arrays.ipynb #c93bb99b
 def without_padding(
-    array,  # ndarray of any dtype and shape
+    array: Any,  # ndarray of any dtype and shape
 ) -> Any:  # an equal array; the same one if it has no fields
     "Zero the bytes of a structured array that no field owns."
     import numpy as np
@@ -37,7 +37,7 @@ _PLAIN_KINDS = "biufcMmSU"
 _MOST_HEADER = 10_000  # bytes, as NumPy has it
 
 # %% ../../nbs/store/140_arrays.ipynb #86960826
-def _npy(array) -> bytes:
+def _npy(array: Any) -> bytes:
     "An array as an `.npy` file; what its header cannot say is for the caller to notice."
     import numpy as np
 
@@ -50,7 +50,7 @@ def _npy(array) -> bytes:
 
 
 def array_bytes(
-    array,  # ndarray, exactly; of plain elements or records of them
+    array: Any,  # ndarray, exactly; of plain elements or records of them
 ) -> bytes:  # an `.npy` file; raises `ValueRefusedError`
     "Bytes of an `.npy` file: C order, zero padding, never pickle."
     import numpy as np

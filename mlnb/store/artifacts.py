@@ -40,7 +40,9 @@ def put_tree(
     files: dict[str, tuple[str, int]],  # path -> digest and size [bytes] of what was put
 ) -> Artifact:
     "Keep the list of an artifact's files, sorted by path."
-    tree = [{"path": path, "digest": digest, "bytes": size} for path, (digest, size) in sorted(files.items())]
+    tree: list[dict[str, Any]] = [
+        {"path": path, "digest": digest, "bytes": size} for path, (digest, size) in sorted(files.items())
+    ]
     digest, size = put(store, canonical_json(tree)), sum(file["bytes"] for file in tree)
     return Artifact(codec, digest, size, type_name, parts=tuple(file["digest"] for file in tree))
 
@@ -177,7 +179,7 @@ def _refuse_open(value: Any) -> None:
     raise ValueRefusedError("an open file cannot be saved", mend)
 
 
-def _put_in_pieces(store: Store, frame: Any, write: Callable) -> Artifact:
+def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Artifact:
     "Keep a large frame without holding it twice; refused when nobody could load it."
     try:
         _refuse_memory(frame, 0, store)
@@ -230,7 +232,7 @@ def tree_of(
 def _filling(store: Store, digest: str, path: Path) -> Callable[[BinaryIO], Path]:
     "How a file is filled with an object."
 
-    def fill(file):
+    def fill(file: BinaryIO) -> Path:
         copy_object(store, digest, file)
         return path
 
@@ -286,7 +288,7 @@ def _place_of(artifact: Artifact, files: Path) -> Path:
     return files / artifact.digest[:16] / name
 
 # %% ../../nbs/store/200_artifacts.ipynb #09fcf9be
-def _parts(store: Store, digests: list[str], read: Callable) -> list:
+def _parts(store: Store, digests: list[str], read: Callable[[bytes], Any]) -> list[Any]:
     "The parts of an artifact as tables; together they may take what one value may."
     parts, taken = [], 0
     for number, digest in enumerate(digests, 1):
@@ -338,8 +340,7 @@ def get_value(
     if artifact.codec == "frames":
         return _joined(store, artifact, columns, as_)
     data = get(store, artifact.digest)
-    how = {"columns": columns, "as_": as_, "trusted_types": trusted_types, "limits": store.limits}
-    return codecs.decode(artifact.codec, data, **how)
+    return codecs.decode(artifact.codec, data, columns, as_, trusted_types, store.limits)
 
 # %% ../../nbs/store/200_artifacts.ipynb #00cf76c5
 def _refuse_folder(artifact: Artifact, out: Path) -> None:

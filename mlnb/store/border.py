@@ -79,7 +79,8 @@ class Document(Struct, frozen=True):
 
     def as_dict(self) -> dict[str, Any]:
         "Plain JSON."
-        return to_builtins(self)
+        plain: dict[str, Any] = to_builtins(self)
+        return plain
 
     @classmethod
     def from_dict(

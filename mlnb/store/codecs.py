@@ -13,7 +13,7 @@ __all__ = ['SUFFIXES', 'Encoded', 'Svg', 'codec_packages', 'codec_of', 'refuse_o
 
 # %% ../../nbs/store/190_codecs.ipynb #6c53b9e3
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -49,7 +49,7 @@ class Encoded(Struct, frozen=True):
     suffix: str  # of a file that holds it, e.g. `.parquet`
 
 # %% ../../nbs/store/190_codecs.ipynb #66db9a5d
-def _type_names(value) -> list[str]:
+def _type_names(value: Any) -> list[str]:
     "Names of a value's type and its bases, the type first."
     return [f"{t.__module__}.{t.__qualname__}" for t in type(value).__mro__]
 
@@ -61,7 +61,7 @@ class Svg(str):
         return str(self)
 
 
-def _figure_bytes(value) -> bytes:
+def _figure_bytes(value: Any) -> bytes:
     "A figure, or the picture of one, as SVG."
     return text_bytes(str(value) if isinstance(value, Svg) else figure_svg(value))
 
@@ -71,14 +71,16 @@ def _untyped(to_bytes: Callable[..., Any]) -> Callable[..., Any]:
     return lambda value, trusted_types: to_bytes(value)
 
 # %% ../../nbs/store/190_codecs.ipynb #13457311
-def _encode_estimator(value, trusted_types, limits=DEFAULT_LIMITS) -> bytes:
+def _encode_estimator(
+    value: Any, trusted_types: Iterable[str], limits: ValueLimits = DEFAULT_LIMITS
+) -> bytes:
     "An estimator as a model file."
     from mlnb.store.model_files import dump_model
 
     return dump_model(value, tuple(trusted_types), limits)
 
 
-def _decode_estimator(data: bytes, trusted_types, limits=DEFAULT_LIMITS):
+def _decode_estimator(data: bytes, trusted_types: Iterable[str], limits: ValueLimits = DEFAULT_LIMITS) -> Any:
     "The estimator in a model file."
     from mlnb.store.model_files import load_model
 
@@ -156,7 +158,7 @@ _MENDS = {
 _ANY_MEND = "save a frame, an array, an estimator, a figure, text or a dict of plain values made from it"
 
 
-def _no_codec(value) -> ValueRefusedError:
+def _no_codec(value: Any) -> ValueRefusedError:
     "The refusal of a value that no codec is for."
     what = f"a `{type(value).__name__}` cannot be saved"
     for t, name in zip(type(value).__mro__, _type_names(value), strict=True):
@@ -170,7 +172,7 @@ def _no_codec(value) -> ValueRefusedError:
 
 # %% ../../nbs/store/190_codecs.ipynb #40de5831
 def codec_of(
-    value,  # a value of any type
+    value: Any,  # a value of any type
 ) -> str:  # name of its codec; raises `ValueRefusedError`
     "Name of the codec for `value`, by its type; imports nothing."
     names = _type_names(value)
@@ -211,7 +213,7 @@ def refuse_outgrown(
 
 # %% ../../nbs/store/190_codecs.ipynb #2a159b6a
 def encode(
-    value,  # a value of one of the registered types
+    value: Any,  # a value of one of the registered types
     trusted_types: tuple[str, ...] = (),  # further types in an estimator, `package.Class`
     limits: ValueLimits = DEFAULT_LIMITS,  # what it may grow to when it is read
 ) -> Encoded:  # raises `ValueRefusedError` if it would not come back
@@ -230,19 +232,19 @@ def encode(
 class _Pieces(io.RawIOBase):
     "A file that hands on every piece that is written to it."
 
-    def __init__(self, add):
+    def __init__(self, add: Callable[[Any], object]) -> None:
         self.add = add
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
-    def write(self, piece):
+    def write(self, piece: Any) -> int:
         self.add(piece)
         return len(piece)
 
 
 def in_pieces(
-    value,  # a value of any type
+    value: Any,  # a value of any type
     least: int = 16 << 20,  # smaller frames are not worth it [bytes in memory]
 ) -> Callable[..., Any] | None:  # told what takes a piece; None: encode it whole
     "How to write a large frame piece by piece."

@@ -171,7 +171,7 @@ class RecordGraph:
     @cached_property
     def lists(self) -> dict[int, dict[NamedValue, set[int]]]:
         "Lists that parts of fan-outs may have their value from, with the records that saved them."
-        found = defaultdict(lambda: defaultdict(set))
+        found: dict[int, dict[NamedValue, set[int]]] = defaultdict(lambda: defaultdict(set))
         if any(map(has_list, self.records)):
             for numbers in self.runs.values():
                 _add_lists(found, self.records, numbers)
@@ -319,9 +319,10 @@ def _readers_of(
     graph: RecordGraph, wanted: set[str], names: set[tuple[str, str]] | None
 ) -> tuple[list[int], list[int]]:
     "Records that read some content: as what is meant, and under other names."
-    sure, unsure = [], sorted(set().union(*(graph.list_readers.get(digest, ()) for digest in wanted)))
+    sure: list[int] = []
+    unsure = sorted(set().union(*(graph.list_readers.get(digest, ()) for digest in wanted)))
     for number, reads in enumerate(graph.reads):
-        hits = [read.value[:2] for read in reads if wanted & read.digests]
+        hits: list[tuple[str, str] | None] = [read.value[:2] for read in reads if wanted & read.digests]
         if wanted & source_digests(graph.records[number]):
             hits.append(None)
         if hits:

@@ -36,7 +36,7 @@ PREFIX, SUFFIX = b'{"sha256": "', b'",\n'
 LENGTH = len(PREFIX) + 64 + len(SUFFIX)  # of the first line [bytes]
 
 
-def _in_lines(document: dict) -> bytes:
+def _in_lines(document: dict[str, Any]) -> bytes:
     "A document as `json.dumps` writes it with `indent=1`."
     text = json.dumps(document, allow_nan=False).encode()
     try:

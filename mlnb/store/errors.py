@@ -12,6 +12,7 @@ __all__ = ['MAKE_AGAIN', 'MlnbError', 'UsageError', 'StageError', 'RequireError'
 
 # %% ../../nbs/store/020_errors.ipynb #3da873e9
 from collections.abc import Iterable
+from types import GetSetDescriptorType, TracebackType
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +20,9 @@ from msgspec import Struct
 from .user_lines import rendered_error, without_own
 
 # %% ../../nbs/store/020_errors.ipynb #343d2bac
+_TRACEBACK: GetSetDescriptorType = vars(BaseException)["__traceback__"]
+
+
 class MlnbError(Exception):
     "What happened and where (`message`), and what to do about it (`mend`)."
 
@@ -28,7 +32,7 @@ class MlnbError(Exception):
         self,
         message: str,  # what happened and where, one sentence without full stop
         mend: str = "",  # what to do, one sentence without full stop; or empty
-    ):
+    ) -> None:
         super().__init__(message, mend)
         self.message, self.mend = message, mend
 
@@ -36,12 +40,12 @@ class MlnbError(Exception):
         return f"{self.message}: {self.mend}" if self.mend else self.message
 
     @property
-    def __traceback__(self):
-        return without_own(BaseException.__traceback__.__get__(self))
+    def __traceback__(self) -> TracebackType | None:
+        return without_own(_TRACEBACK.__get__(self))
 
     @__traceback__.setter
-    def __traceback__(self, value):
-        BaseException.__traceback__.__set__(self, value)
+    def __traceback__(self, value: TracebackType | None) -> None:
+        _TRACEBACK.__set__(self, value)
 
     def _render_traceback_(self) -> list[str]:
         return [rendered_error(self)]
@@ -81,6 +85,7 @@ class IntegrityError(MlnbError):
     "Stored content is missing or not what its digest says."
 
     exit_code = 5
+    digest: str | None = None  # of the object that is concerned, if it is one
 
 
 class StoreError(MlnbError):

@@ -19,7 +19,7 @@ _MOST_DOTS = 20_000  # of a figure whose artists are all vectors
 _RASTER_DPI = 150
 
 # %% ../../nbs/store/180_figures.ipynb #30dadedd
-_SVG_SETTINGS = {
+_SVG_SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "mlnb",
     "svg.fonttype": "path",
     "svg.image_inline": True,
@@ -30,7 +30,7 @@ _SVG_SETTINGS = {
 }
 
 
-def _svg(figure) -> str:
+def _svg(figure: Any) -> str:
     "A figure as SVG, its artists as they are."
     import matplotlib
 
@@ -41,12 +41,12 @@ def _svg(figure) -> str:
     return text[text.index("<svg") :]  # without the reference to a DTD on another host
 
 # %% ../../nbs/store/180_figures.ipynb #fe2ada32
-def _artists(figure) -> list[Any]:
+def _artists(figure: Any) -> list[Any]:
     "What was drawn into the axes of a figure."
     return [artist for axes in figure.axes for artist in (*axes.lines, *axes.collections, *axes.patches)]
 
 
-def _raster_svg(figure) -> str:
+def _raster_svg(figure: Any) -> str:
     "A figure as SVG, its artists as one picture."
     before = [(artist, artist.get_rasterized()) for artist in _artists(figure)]
     try:
@@ -59,7 +59,7 @@ def _raster_svg(figure) -> str:
 
 # %% ../../nbs/store/180_figures.ipynb #7946dcd7
 def figure_svg(
-    figure,  # a matplotlib `Figure`; it is not changed
+    figure: Any,  # a matplotlib `Figure`; it is not changed
 ) -> str:  # from `<svg` on; equal for equal figures
     "A figure as SVG of a moderate size."
     dots = sum(len(c.get_offsets()) for axes in figure.axes for c in axes.collections)

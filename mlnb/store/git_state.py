@@ -32,8 +32,10 @@ def repository_of(
 
 # %% ../../nbs/store/260_git_state.ipynb #08190a77
 _QUIET = ("-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0")
-_STATUS = ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal")
-_STATUS += ("--ignore-submodules=dirty", "--no-renames", "--", ".")
+_STATUS = (
+    *("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal"),
+    *("--ignore-submodules=dirty", "--no-renames", "--", "."),
+)
 _HEAD = ("rev-parse", "HEAD", "--symbolic-full-name", "HEAD")
 
 
@@ -46,7 +48,7 @@ def _environment() -> dict[str, str]:
 
 def _start_git(arguments: Iterable[str], root: Path, out: BinaryIO) -> subprocess.Popen[bytes]:
     "Ask git something about the files of a project."
-    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = ["git", *_QUIET, *arguments]
     return subprocess.Popen(command, cwd=root, env=_environment(), stdout=out, process_group=0, **quiet)
 
@@ -120,7 +122,8 @@ def _head_alone(root: Path) -> dict[str, Any] | None:
         try:
             code = process.wait(LONGEST_S / 4)
         except subprocess.TimeoutExpired:
-            return _end_git(process)
+            _end_git(process)
+            return None
         out.seek(0)
         commit, _, ref = out.read().decode(errors="backslashreplace").strip().partition("\n")
     if code:
@@ -153,6 +156,7 @@ def _answer_of(asked: Asked | None) -> dict[str, Any] | None:
             return asked.answer()
     finally:
         _end_git(asked.process)
+    return None
 
 
 @contextmanager
@@ -162,7 +166,8 @@ def noting_git(
     apart: Iterable[Path] = (),  # folders that mlnb writes itself
 ) -> Iterator[Callable[[], None]]:  # to be called before anybody watches who opens files
     "Ask git about a project, and note what it said when that is called for, or at the end, however it ends."
-    asked, is_told = None, []
+    asked: Asked | None = None
+    is_told: list[bool] = []
     with suppress(OSError):
         asked = _ask(root, apart)
 

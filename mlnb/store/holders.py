@@ -75,7 +75,7 @@ def beating(
     "Show from now on, again and again, that somebody is at work here."
     has_ended = threading.Event()
 
-    def go_on():
+    def go_on() -> None:
         while not has_ended.wait(BEAT_S):
             beat(root, is_shared)
 
@@ -131,7 +131,7 @@ class Held(NamedTuple):
     "A file that somebody holds, or may hold."
 
     path: Path
-    mark: Mark | None  # None: by somebody who leaves none
+    mark: Mark  # `NOBODY_KNOWN`: of somebody who leaves none
     is_elsewhere: bool  # on another machine, or nobody can tell where
 
     def __str__(self) -> str:
@@ -164,7 +164,7 @@ def holder_of(
         is_seen, mark = not try_lock(handle, fcntl.LOCK_SH), read_mark(_read_mark(handle))
         known = judged(root, mark) if mark else "gone"
         if is_seen or known != "gone":
-            return Held(path, mark, known == "elsewhere")
+            return Held(path, mark or NOBODY_KNOWN, known == "elsewhere")
         if remove_dead:
             path.unlink(missing_ok=True)
         return None
@@ -182,7 +182,7 @@ def claim(
         return False
     mark = read_mark(_read_mark(handle))
     known = judged(root, mark) if mark else "gone"
-    if known == "lives" or (known == "elsewhere" and silent_s(root, mark.place) < SILENT_S):
+    if known == "lives" or (mark and known == "elsewhere" and silent_s(root, mark.place) < SILENT_S):
         return False
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{said}\n{mark_line(own_mark())}".encode(), 0)

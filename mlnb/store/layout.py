@@ -130,7 +130,8 @@ def migrate(
         lock = _layout_lock(root, is_shared)
         try:
             lock_file(lock, fcntl.LOCK_EX)
-            for number in range(read_layout(root).number, LAYOUT):
+            layout = read_layout(root) or Layout(LAYOUT, NEEDS)  # none: it was removed meanwhile
+            for number in range(layout.number, LAYOUT):
                 MIGRATIONS[number](root)
                 mode = 0o640 if is_shared else 0o600
                 write_durably(root / "format", layout_text(number + 1), mode, kind="layout")

@@ -93,10 +93,10 @@ def _sorted_attributes(node: dict[str, Any]) -> dict[str, Any]:
     return {**node, "content": {**content, "content": kept, "key_types": kinds}}
 
 # %% ../../nbs/store/150_model_files.ipynb #6379d3c7
-class _Numbers(dict[str, Any]):
+class _Numbers(dict[Any, int]):
     "Numbers from 1, in the order in which keys are first asked for."
 
-    def __missing__(self, key) -> int:
+    def __missing__(self, key: Any) -> int:
         self[key] = len(self) + 1
         return self[key]
 
@@ -108,7 +108,7 @@ class _Walk(Struct, frozen=True):
     files: _Numbers = field(default_factory=_Numbers)  # of contents, by digest
     ids: _Numbers = field(default_factory=_Numbers)  # of objects, by address
 
-    def tree(self, node):
+    def tree(self, node: Any) -> Any:
         "Anything below a node, canonical."
         if isinstance(node, list):
             return [self.tree(item) for item in node]
@@ -120,7 +120,7 @@ class _Walk(Struct, frozen=True):
 
     def node(self, node: dict[str, Any]) -> dict[str, Any]:
         "A node, whose attributes are in order."
-        result = {}
+        result: dict[str, Any] = {}
         if "__id__" in node and _has_identity(node):
             result["__id__"] = self.ids[node["__id__"]]
         result |= {key: self.item(key, item) for key, item in node.items() if key != "__id__"}
@@ -128,7 +128,7 @@ class _Walk(Struct, frozen=True):
             result["content"].sort(key=json.dumps)
         return result
 
-    def item(self, key: str, item):
+    def item(self, key: str, item: Any) -> Any:
         "What stands under a key of a node."
         if key != "file":
             return self.tree(item)
@@ -201,7 +201,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 # %% ../../nbs/store/150_model_files.ipynb #f4e1c6b5
-def _build(data: bytes, trusted_types: tuple[str, ...]):
+def _build(data: bytes, trusted_types: tuple[str, ...]) -> Any:
     "The estimator in a model file that was looked at before."
     from skops.io import loads
 
@@ -229,7 +229,7 @@ def load_model(
     return _build(data, trusted_types)
 
 # %% ../../nbs/store/150_model_files.ipynb #a3ae921a
-def _dumped(estimator) -> bytes:
+def _dumped(estimator: Any) -> bytes:
     "An estimator as a canonical file, not yet looked at."
     from skops.io import dumps
 
@@ -262,7 +262,7 @@ def _why_not_equal(data: bytes, trusted_types: tuple[str, ...]) -> str:
 
 
 def dump_model(
-    estimator,  # a scikit-learn estimator, fitted or not
+    estimator: Any,  # a scikit-learn estimator, fitted or not
     trusted_types: tuple[str, ...] = (),  # further types of the project, `package.module.Class`
     limits: ValueLimits = DEFAULT_LIMITS,  # what it may grow to when it is read
 ) -> bytes:  # canonical skops file; raises `ValueRefusedError`

@@ -52,7 +52,10 @@ class _SchemaError(Exception):
     "What is wrong with a schema."
 
 
-def _id_of(item: dict) -> int | str | float | None:
+_Id = int | str | float  # of a node, as a file may say it
+
+
+def _id_of(item: dict[str, Any]) -> _Id | None:
     "The id under which skops remembers a node; attributes of a user may be called so too."
     name = item.get("__id__")
     return name if name and isinstance(name, int | str | float) else None
@@ -62,9 +65,9 @@ class _Schema(Struct):
     "One walk through a schema."
 
     sizes: dict[str, int]  # of members [bytes]
-    said: dict = field(default_factory=dict)  # id -> what its first node says
-    read: set = field(default_factory=set)  # ids and members that were counted
-    trees: list[dict] = field(default_factory=list)  # nodes that are decision trees
+    said: dict[_Id, int] = field(default_factory=dict)  # id -> what its first node says
+    read: set[tuple[_Id | None, str]] = field(default_factory=set)  # ids and members that were counted
+    trees: list[dict[str, Any]] = field(default_factory=list)  # nodes that are decision trees
     called: set[str] = field(default_factory=set)  # types that would be called with arguments
     bytes: int = 0  # that was counted
 
@@ -83,7 +86,7 @@ class _Schema(Struct):
             self.count(item)
         return says
 
-    def count(self, node: dict) -> None:
+    def count(self, node: dict[str, Any]) -> None:
         "Count what a node takes."
         loader, content = node["__loader__"], node.get("content")
         if loader == "CachedNode":
@@ -96,7 +99,7 @@ class _Schema(Struct):
             self.bytes += json_growth(content.encode())
         self.bytes += _NODE_BYTES + self.member(node, loader)
 
-    def member(self, node: dict, loader: str) -> int:
+    def member(self, node: dict[str, Any], loader: str) -> int:
         "What the member that a node reads takes."
         if "file" not in node:
             return 0
@@ -111,14 +114,14 @@ class _Schema(Struct):
         return 0 if is_read else times * self.sizes[node["file"]]
 
 # %% ../../nbs/store/147_model_schemas.ipynb #37641d51
-def _array_at(node: dict, members: dict[str, bytes]):
+def _array_at(node: dict[str, Any], members: dict[str, bytes]) -> Any:
     "The array that a node reads."
     if node.get("__loader__") != "NdArrayNode" or "file" not in node:
         raise _SchemaError("a decision tree has no arrays")
     return array_from(members[node["file"]])
 
 
-def _is_inside(nodes, n_features: int) -> bool:
+def _is_inside(nodes: Any, n_features: int) -> bool:
     "Whether the rows of a decision tree lead to later rows of it, or nowhere."
     import numpy as np
 
@@ -128,7 +131,7 @@ def _is_inside(nodes, n_features: int) -> bool:
     return bool(np.all((is_leaf & (right == -1)) | (children & (feature >= 0) & (feature < n_features))))
 
 
-def _refuse_tree(node: dict, members: dict[str, bytes]) -> None:
+def _refuse_tree(node: dict[str, Any], members: dict[str, bytes]) -> None:
     "Refuse a decision tree that leads out of itself."
     if node["__loader__"] != "TreeNode":
         raise _SchemaError("a decision tree is loaded as something else")

@@ -171,11 +171,11 @@ def keeps(
     return True
 
 
-def _fill(file: BinaryIO, write: Callable) -> tuple[str, int]:
+def _fill(file: BinaryIO, write: Callable[[Callable[[bytes], None]], None]) -> tuple[str, int]:
     "Write the pieces of an object; its digest and size."
     sha, size = hashlib.sha256(), 0
 
-    def add(piece):
+    def add(piece: bytes) -> None:
         nonlocal size
         file.write(piece)
         reach("object.half")
@@ -245,11 +245,11 @@ def _put_one(store: Store, files: Batch, source: BinaryIO) -> tuple[str, int]:
     if len(first) < _PIECE and _is_kept(store, files, *found):
         return found
 
-    def write(add):
+    def write(add: Callable[[bytes], object]) -> None:
         add(first)
         _hand_on(source, add)
 
-    def fill(file):
+    def fill(file: BinaryIO) -> Path | None:
         nonlocal found
         found = _fill(file, write)
         return None if found[1] >= _PIECE and _is_kept(store, files, *found) else path_of(store, found[0])
@@ -355,7 +355,7 @@ def copy_object(
     "Copy an object in pieces, verified."
     sha = hashlib.sha256()
 
-    def add(piece):
+    def add(piece: bytes) -> None:
         sha.update(piece)
         file.write(piece)
         reach("file.half")

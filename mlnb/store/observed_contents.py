@@ -28,7 +28,7 @@ def kept_contents(
 ) -> dict[str, str]:  # digest -> `file PATH` or `module NAME`
     "The contents that a stage read by itself and that are objects of its record."
     names = {digest: f"module {name}" for name, digest in observed_group(record, "modules").items()}
-    files = reversed(observed_group(record, "files").items())
+    files = reversed(list(observed_group(record, "files").items()))
     names |= {digest: f"file {path}" for path, digest in files if digest}
     return {digest: names.get(digest, "observed") for digest in record.observed.kept}
 

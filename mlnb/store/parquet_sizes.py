@@ -62,7 +62,7 @@ class _Thrift(Struct):
             return self.data[self.at - size : self.at]
         return self.signed()
 
-    def items(self, depth: int) -> list:
+    def items(self, depth: int) -> list[Any]:
         "The items of a list."
         head = self.data[self.at]
         self.at += 1
@@ -74,7 +74,8 @@ class _Thrift(Struct):
 
     def fields(self, depth: int = 0) -> dict[int, Any]:
         "The fields of a structure, by number."
-        found, last = {}, 0
+        found: dict[int, Any] = {}
+        last = 0
         if depth > _DEEPEST_HEADER:
             raise ValueError("a header is nested too deep")
         while True:
@@ -108,7 +109,7 @@ def _pages(data: bytes, begin: int, end: int) -> Iterator[_Page]:
     while begin < end:
         thrift = _Thrift(data, begin)
         header = thrift.fields()
-        own = header.get(_HEADERS.get(header[1]), {})
+        own = header.get(_HEADERS[header[1]], {}) if header[1] in _HEADERS else {}
         encoding = own.get(4 if header[1] == _DATA_2 else 2, 0)
         begin = thrift.at + header[3]
         if min(header[2], header[3], own.get(1, 0)) < 0 or begin > len(data):
@@ -182,7 +183,8 @@ def _width(kind: Any, physical: int) -> int:
     if physical == _BYTE_ARRAY:
         return 8 if types.is_string(kind) or types.is_large_string(kind) else 8 + _OBJECT
     if types.is_primitive(kind) and not types.is_date(kind) and not types.is_time(kind):
-        return max(1, kind.bit_width // 8)
+        bits: int = kind.bit_width
+        return max(1, bits // 8)
     return _OBJECT + (kind.byte_width if types.is_fixed_size_binary(kind) else 8)
 
 

@@ -12,6 +12,7 @@ __all__ = ['PLAIN_MENDS', 'encodable', 'is_numpy_scalar', 'plain', 'json_bytes',
 # %% ../../nbs/store/160_plain_values.ipynb #6bc45f5f
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .digests import canonical_json
@@ -40,7 +41,7 @@ PLAIN_MENDS = {
 }
 
 # %% ../../nbs/store/160_plain_values.ipynb #9c0d605c
-def _plain_mend(value) -> str:
+def _plain_mend(value: Any) -> str:
     "What to save instead of a value that JSON cannot give back."
     for t in type(value).__mro__:
         if t.__name__ in PLAIN_MENDS:
@@ -82,7 +83,7 @@ def encodable(
     return text
 
 # %% ../../nbs/store/160_plain_values.ipynb #b07df819
-def _key(key, path: str) -> str:
+def _key(key: Any, path: str) -> str:
     "A key that is text."
     if type(key) is str:
         return encodable(key, path)
@@ -91,14 +92,14 @@ def _key(key, path: str) -> str:
 
 # %% ../../nbs/store/160_plain_values.ipynb #c66750a7
 def is_numpy_scalar(
-    value,  # a value of any type
+    value: Any,  # a value of any type
 ) -> bool:
     "Whether a value is a single value of NumPy; imports nothing."
     return any(t.__module__ == "numpy" and t.__name__ == "generic" for t in type(value).__mro__)
 
 # %% ../../nbs/store/160_plain_values.ipynb #62ec7c3d
 _DEEPEST = 100  # levels of nesting
-_LEAVES = {
+_LEAVES: dict[type, Callable[[Any, str], Any]] = {
     type(None): lambda value, path: value,
     bool: lambda value, path: value,
     int: lambda value, path: value,
@@ -108,7 +109,7 @@ _LEAVES = {
 
 
 def plain(
-    value,  # dict, list, text, number, bool, None or a NumPy number
+    value: Any,  # dict, list, text, number, bool, None or a NumPy number
     path: str = "",  # where it stands, e.g. `folds[2]`; empty for the value itself
     depth: int = 0,  # levels above it, at most 99
 ) -> Any:  # what JSON gives back; raises `ValueRefusedError`
@@ -129,7 +130,7 @@ def plain(
 
 # %% ../../nbs/store/160_plain_values.ipynb #135b0eaf
 def json_bytes(
-    value,  # a plain value
+    value: Any,  # a plain value
 ) -> bytes:  # canonical JSON; raises `ValueRefusedError`
     "A plain value as JSON."
     try:

@@ -187,20 +187,20 @@ def commit(
     return _met(found_at(store, path), record, sign, replace)
 
 # %% ../../nbs/store/230_records.ipynb #1d1bf4e3
-def _find_elsewhere(store: Store, *names: str) -> Found | None:
+def _find_elsewhere(store: Store, pipeline: str, stage: str, key: str) -> Found | None:
     "A record that lies in the trash, or in the store below."
-    path = record_path(store, *names)
+    path = record_path(store, pipeline, stage, key)
     if take_back(store.root, path.relative_to(store.root).as_posix()):
-        return _find_written(store, *names)
-    return _find_written(store.below, *names) if store.below else None
+        return _find_written(store, pipeline, stage, key)
+    return _find_written(store.below, pipeline, stage, key) if store.below else None
 
 
-def _find_written(store: Store, *names: str) -> Found | None:
+def _find_written(store: Store, pipeline: str, stage: str, key: str) -> Found | None:
     "The record of a key as it is written, signature and all, and the store that has it."
     try:
-        return found_at(store, record_path(store, *names))
+        return found_at(store, record_path(store, pipeline, stage, key))
     except FileNotFoundError:
-        return _find_elsewhere(store, *names)
+        return _find_elsewhere(store, pipeline, stage, key)
 
 
 def find_record(

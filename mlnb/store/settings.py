@@ -17,7 +17,7 @@ __all__ = ['Sections', 'USUAL_VALUES', 'MOST_VALUES', 'KNOWN_KEYS', 'PLACES', 'D
 import configparser
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -69,7 +69,7 @@ def read_ini(
     parser = configparser.ConfigParser(
         interpolation=None, inline_comment_prefixes=(";",), default_section="\0"
     )
-    parser.optionxform = str
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # as its manual has it
     try:
         with disk_errors(path):
             parser.read_string(path.read_text(encoding="utf-8-sig"), source=path.name)
@@ -282,7 +282,7 @@ def source_problems(
 ) -> list[Problem]:  # empty when it has one place and what fits it
     "What is wrong with the settings of a source."
 
-    def told(faults):
+    def told(faults: Iterable[tuple[str, str, str]]) -> list[Problem]:
         return [_in_settings(rule, f"[{section}] {message}", mend) for rule, message, mend in faults]
 
     rest = [*_url_faults(settings), *_query_faults(settings), *time_faults(settings)]

@@ -30,7 +30,7 @@ UNSAFE = re.compile(
 )
 
 # %% ../../nbs/store/045_shown_text.ipynb #986e6646
-def _as_number(found: re.Match) -> str:
+def _as_number(found: re.Match[str]) -> str:
     "An unsafe character as its number; what is writing all the same, as it is."
     if found["kept"] or found["dropped"]:
         return found["kept"] or ""
@@ -48,7 +48,7 @@ def shown_text(
 _ESCAPE = re.compile(r"(?P<half>\\ud[89ab]..(?!\\ud[c-f])|\\ud[c-f]..)|\\ud[89ab]..\\ud[c-f]..|\\.")
 
 
-def _whole(found: re.Match) -> str:
+def _whole(found: re.Match[str]) -> str:
     "An escape of JSON; that of half a character as text."
     return f"\\{found[0]}" if found["half"] else found[0]
 

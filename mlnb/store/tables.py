@@ -12,7 +12,7 @@ __all__ = ['MANY_BYTES', 'refuse_absent_columns', 'frame_of', 'is_surely_faithfu
            'series_bytes', 'series_from', 'arrow_bytes', 'arrow_from']
 
 # %% ../../nbs/store/170_tables.ipynb #39e780af
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .errors import UsageError, ValueRefusedError, did_you_mean
@@ -29,20 +29,21 @@ _PARQUET = {
 }
 
 
-def _write_table(table, sink) -> None:
+def _write_table(table: Any, sink: Any) -> None:
     "Write an Arrow table, whatever its chunks."
     from pyarrow import parquet
 
     parquet.write_table(table.combine_chunks(), sink, **_PARQUET)
 
 
-def _in_memory(write, *arguments) -> bytes:
+def _in_memory(write: Callable[..., None], *arguments: Any) -> bytes:
     "What `write` writes, told its arguments and a file."
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     write(*arguments, sink)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 # %% ../../nbs/store/170_tables.ipynb #72ca3bd3
 def refuse_absent_columns(
@@ -65,7 +66,7 @@ def frame_of(
     return table.to_pandas(use_threads=table.nbytes > MANY_BYTES)
 
 
-def _table_from(data: bytes, columns: list[str] | None = None):
+def _table_from(data: bytes, columns: list[str] | None = None) -> Any:
     "The Arrow table in a Parquet file."
     import pyarrow as pa
     from pyarrow import parquet
@@ -81,7 +82,7 @@ _JOINED = "frame.columns = ['_'.join(map(str, names)) for names in frame.columns
 _NAME_MENDS = {tuple: f"join the levels: `{_JOINED}`"}
 
 
-def _check_name(name) -> None:
+def _check_name(name: Any) -> None:
     "Refuse the name of a column that is no text."
     if type(name) is not str:
         mend = _NAME_MENDS.get(type(name), "set `frame.columns = frame.columns.map(str)`")
@@ -96,7 +97,7 @@ def _refuse_twice(names: list[str]) -> None:
         raise ValueRefusedError(f"two columns are named `{twice}`", "rename one of them")
 
 # %% ../../nbs/store/170_tables.ipynb #7fbd650d
-def _check_names(frame) -> None:
+def _check_names(frame: Any) -> None:
     "Refuse a frame whose columns or index have names that cannot be asked for."
     names = list(frame.columns)
     if not names:
@@ -109,7 +110,7 @@ def _check_names(frame) -> None:
         raise ValueRefusedError("the name of an index is not text", "use `frame.rename_axis(...)` with text")
 
 # %% ../../nbs/store/170_tables.ipynb #aa674eeb
-def _with_plain_attrs(frame):
+def _with_plain_attrs(frame: Any) -> Any:
     "The frame with its notes as JSON gives them back."
     if not frame.flags.allows_duplicate_labels:
         what = "the flag `allows_duplicate_labels=False` would be lost"
@@ -121,7 +122,7 @@ def _with_plain_attrs(frame):
     return frame
 
 # %% ../../nbs/store/170_tables.ipynb #51d001cc
-def _same_objects(a, b) -> bool:
+def _same_objects(a: Any, b: Any) -> bool:
     "Whether two columns of Python objects are equal, cell by cell and type by type."
     return all(
         type(x) is type(y) and not isinstance(x, dict | list) and (x == y or (x != x and y != y))
@@ -133,7 +134,7 @@ _OTHER_OBJECTS = "its Python objects would come back changed"
 _OTHER_VALUES = (AssertionError, ValueError, TypeError)  # what pandas says of values that differ
 
 
-def _differs(a, b) -> str:
+def _differs(a: Any, b: Any) -> str:
     "How a column would come back changed; empty when it would not."
     from pandas.testing import assert_series_equal
 
@@ -148,7 +149,7 @@ def _differs(a, b) -> str:
     return ""
 
 # %% ../../nbs/store/170_tables.ipynb #b3a99e41
-def _index_differs(a, b) -> str:
+def _index_differs(a: Any, b: Any) -> str:
     "How an index would come back changed; empty when it would not."
     from pandas.testing import assert_index_equal
 
@@ -171,7 +172,7 @@ _FRAME_MENDS = {
 }
 
 
-def _frame_mend(dtype) -> str:
+def _frame_mend(dtype: Any) -> str:
     "What to make of a column of a dtype that does not come back."
     if getattr(dtype, "kind", "") == "M" and "[s" in str(dtype):
         return "use `.dt.as_unit('us')`" if "," in str(dtype) else "use `.astype('datetime64[us]')`"
@@ -179,7 +180,7 @@ def _frame_mend(dtype) -> str:
     return _FRAME_MENDS.get(str(dtype), plain_dtype)
 
 # %% ../../nbs/store/170_tables.ipynb #984d829d
-def _differences(frame, back) -> Iterator[tuple[str, str]]:
+def _differences(frame: Any, back: Any) -> Iterator[tuple[str, str]]:
     "What would come back changed, each with its mend."
     for name in frame.columns:
         differs = _differs(frame[name], back[name]) if name in back.columns else "it would be lost"
@@ -196,7 +197,7 @@ def _differences(frame, back) -> Iterator[tuple[str, str]]:
         yield "`attrs` would come back changed", "save them as a dict under a name of their own"
 
 
-def _check_faithful(frame, back) -> None:
+def _check_faithful(frame: Any, back: Any) -> None:
     "Refuse a frame that would come back changed."
     for what, mend in _differences(frame, back):
         raise ValueRefusedError(what, mend)
@@ -205,18 +206,18 @@ def _check_faithful(frame, back) -> None:
 _PLAIN_DTYPES = ("float32", "float64", "datetime64[ms]", "datetime64[us]", "datetime64[ns]")
 
 
-def _is_plain_dtype(dtype) -> bool:
+def _is_plain_dtype(dtype: Any) -> bool:
     "Whether every value of a dtype comes back from Parquet."
     import numpy as np
     import pandas as pd
 
     if isinstance(dtype, np.dtype):
         return dtype.isnative and (dtype.kind in "biu" or dtype in _PLAIN_DTYPES)
-    return dtype == pd.StringDtype("pyarrow", na_value=np.nan)
+    return bool(dtype == pd.StringDtype("pyarrow", na_value=np.nan))
 
 # %% ../../nbs/store/170_tables.ipynb #8f11c4da
 def is_surely_faithful(
-    frame,  # a pandas `DataFrame`
+    frame: Any,  # a pandas `DataFrame`
 ) -> bool:  # False: it must be read back and compared
     "Whether a frame comes back equal, as far as can be told without writing it."
     import pandas as pd
@@ -234,7 +235,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error.args[0] if error.args else error).splitlines()), "")
 
 
-def _why_declined(frame) -> str | None:
+def _why_declined(frame: Any) -> str | None:
     "Why Arrow does not take a frame; None when it does."
     import pyarrow as pa
 
@@ -245,7 +246,7 @@ def _why_declined(frame) -> str | None:
     return None
 
 # %% ../../nbs/store/170_tables.ipynb #4318de47
-def _declined(frame, why: str) -> ValueRefusedError:
+def _declined(frame: Any, why: str) -> ValueRefusedError:
     "The refusal of a frame that Arrow does not take, with the column that is to blame."
     for name in frame.columns:
         reason = _why_declined(frame[[name]].reset_index(drop=True))
@@ -255,7 +256,7 @@ def _declined(frame, why: str) -> ValueRefusedError:
     return ValueRefusedError(f"the index: Parquet cannot hold it ({why})", "use `frame.reset_index()`")
 
 
-def _table_of(frame):
+def _table_of(frame: Any) -> Any:
     "A frame as an Arrow table."
     import pyarrow as pa
 
@@ -266,9 +267,9 @@ def _table_of(frame):
 
 # %% ../../nbs/store/170_tables.ipynb #b1d2f4ad
 def write_frame(
-    frame,  # a pandas `DataFrame`
-    metadata: dict[str, Any],  # further notes for the file: bytes -> bytes
-    sink,  # a file that is open for writing, of Python or of Arrow
+    frame: Any,  # a pandas `DataFrame`
+    metadata: Mapping[bytes, bytes],  # further notes for the file: bytes -> bytes
+    sink: Any,  # a file that is open for writing, of Python or of Arrow
 ) -> None:  # raises `ValueRefusedError` for what Parquet cannot hold
     "Write a frame as Parquet, without looking whether it comes back equal."
     import pyarrow as pa
@@ -282,7 +283,7 @@ def write_frame(
         raise ValueRefusedError(what, "convert its columns to plain dtypes") from error
 
 # %% ../../nbs/store/170_tables.ipynb #f0780d42
-def _read_back(data: bytes):
+def _read_back(data: bytes) -> Any:
     "The frame in a file that was just made."
     try:
         return frame_of(_table_from(data))
@@ -292,8 +293,8 @@ def _read_back(data: bytes):
 
 
 def frame_bytes(
-    frame,  # a pandas `DataFrame`
-    metadata: dict[str, Any] | None = None,  # further notes for the file: bytes -> bytes
+    frame: Any,  # a pandas `DataFrame`
+    metadata: Mapping[bytes, bytes] | None = None,  # further notes for the file: bytes -> bytes
 ) -> bytes:  # Parquet; raises `ValueRefusedError`
     "A frame as Parquet that gives it back equal."
     data = _in_memory(write_frame, frame, metadata or {})
@@ -315,7 +316,7 @@ def frame_from(
 
 # %% ../../nbs/store/170_tables.ipynb #84a22087
 def series_bytes(
-    series,  # a pandas `Series`
+    series: Any,  # a pandas `Series`
 ) -> bytes:  # Parquet; raises `ValueRefusedError`
     "A series as Parquet that gives it back equal."
     if series.name is None:
@@ -339,7 +340,7 @@ def series_from(
     return series.rename(None) if table.schema.metadata.get(b"mlnb.series") == b"unnamed" else series
 
 # %% ../../nbs/store/170_tables.ipynb #066e09b4
-def _refuse_other_fields(table, back) -> None:
+def _refuse_other_fields(table: Any, back: Any) -> None:
     "Refuse a table with a column that would come back as another type."
     for field in table.schema:
         kept = back.schema.field(field.name)
@@ -348,7 +349,7 @@ def _refuse_other_fields(table, back) -> None:
             raise ValueRefusedError(what, f"cast it to `{kept.type}`")
 
 
-def _written(table) -> tuple[Any, ...]:
+def _written(table: Any) -> tuple[bytes, Any]:
     "A table as Parquet, and what is read back of it."
     import pyarrow as pa
 
@@ -361,7 +362,7 @@ def _written(table) -> tuple[Any, ...]:
 
 # %% ../../nbs/store/170_tables.ipynb #c2efbf6b
 def arrow_bytes(
-    table,  # a pyarrow `Table`
+    table: Any,  # a pyarrow `Table`
 ) -> bytes:  # Parquet; raises `ValueRefusedError`
     "An Arrow table as Parquet that gives it back equal."
     _refuse_twice(table.column_names)

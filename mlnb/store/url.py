@@ -82,11 +82,11 @@ def split_at(
     rest: str,  # of the URL, behind `://`
 ) -> tuple[str, str]:  # before `@`, often nothing, and behind it
     "Split off user and password."
-    authority = re.match(r"[^/?#]*", rest)[0]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     end = len(authority)
     if "@" in rest and "@" not in authority and _begins_password(scheme, authority, rest[end:]):
         first = rest.index("@")
-        end = first + len(re.match(r"[^?#]*", rest[first:])[0])
+        end = first + len(re.split(r"[?#]", rest[first:], maxsplit=1)[0])
     before, _, behind = rest[:end].rpartition("@")
     return before, behind + rest[end:]
 
@@ -108,7 +108,7 @@ class UrlParts(NamedTuple):
 
 def _split_tail(text: str) -> tuple[str, str]:
     "A place, and what stands behind it."
-    place = re.match(r"[^;?#]*", text)[0]
+    place = re.split(r"[;?#]", text, maxsplit=1)[0]
     return place, text[len(place) :]
 
 # %% ../../nbs/store/040_url.ipynb #bc8b09f3
@@ -119,7 +119,8 @@ def split_inside(
     text: str,  # with `://` in it, but no URL from its beginning on
 ) -> UrlParts:
     "Take apart a text with URLs inside."
-    done, secrets = "", []
+    done = ""
+    secrets: list[str] = []
     while "://" in text and len(secrets) < MOST_INSIDE:
         lead, _, text = text.partition("://")
         before, text = split_at("", text)
@@ -301,7 +302,7 @@ def _shown_link(link: str, depth: int) -> str:
         hidden = "…@" if parts.secrets and not parts.place else ""
         return parts.place + hidden + kept_tail(parts.tail, shown_url, depth)
     container = f"{parts.container}@" if parts.container else ""
-    tail = re.match(r"[^?#]*", parts.tail)[0] if parts.is_web else parts.tail
+    tail = re.split(r"[?#]", parts.tail, maxsplit=1)[0] if parts.is_web else parts.tail
     return f"{parts.scheme}://{container}{parts.place}" + ("" if tail_secrets(tail, depth) else tail)
 
 

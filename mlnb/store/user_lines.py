@@ -63,6 +63,18 @@ def is_users(
     return is_found and bool(linecache.getlines(file))
 
 # %% ../../nbs/store/010_user_lines.ipynb #bed6d354
+def _last_text(call: str) -> str:
+    "The text that a call is told last; empty when that is no text, or the call goes on in the next line."
+    try:
+        first = ast.parse(call).body[0]
+    except SyntaxError:
+        return ""
+    match first:
+        case ast.Expr(value=ast.Call(args=[*_, ast.Constant(value=str() as text)])):
+            return text
+    return ""
+
+
 def line_in_magic(
     call: str,  # what a magic became: `get_ipython().run_cell_magic(…)`
     number: int,  # of a line in the body, from 1
@@ -70,8 +82,7 @@ def line_in_magic(
     "The line of a magic's body that a frame without a text means; None when the call is no magic."
     if not call.startswith("get_ipython().run_") or "_magic(" not in call:
         return None
-    *_, body = ast.parse(call).body[0].value.args
-    lines = ast.literal_eval(body).splitlines()
+    lines = _last_text(call).splitlines()
     is_cell = call.startswith("get_ipython().run_cell_magic(")
     return (number + is_cell, lines[number - 1]) if 0 < number <= len(lines) else None
 

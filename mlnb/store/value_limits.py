@@ -128,7 +128,8 @@ def allowed_growth(
     ratio: str,  # which counts: `model_ratio`, `table_ratio`
 ) -> int:  # the most it may take [bytes]
     "What a value may grow to."
-    return min(limits.memory, max(FREE_GROWTH, getattr(limits, ratio) * size))
+    times: int = getattr(limits, ratio)
+    return min(limits.memory, max(FREE_GROWTH, times * size))
 
 
 def refuse_growth(

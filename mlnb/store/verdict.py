@@ -25,7 +25,7 @@ class Verdict(Struct, frozen=True):
     word: str  # one of `WORDS`; anything else raises `ValueError`
     reason: str  # why, a phrase that can stand after a colon
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.word not in WORDS:
             raise ValueError(f"`{self.word}` is no verdict: use one of {', '.join(WORDS)}")
 
@@ -76,7 +76,7 @@ def full_sentence(
 def result(
     verdict: Verdict,  # of the whole
     columns: dict[str, dict[str, Any]],  # by column or figure: `verdict`, `reason`, what was measured
-    **details,  # further keys for this check, plain values
+    **details: Any,  # further keys for this check, plain values
 ) -> dict[str, Any]:  # plain values only, ready for JSON
     "Write a verdict down, with its parts."
     return {"verdict": verdict.word, "reason": verdict.reason, "columns": columns, **details}

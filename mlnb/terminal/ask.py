@@ -182,7 +182,9 @@ def answer_why(
     own = stage_meant(as_read(plans[0].pipeline), name)
     if own != name and own not in plans[0].pipeline.broken:
         (name,) = named_units(plans[0], name)
-    found = why_of(tell_outcomes(status_of(plans), plans), own if own in plans[0].pipeline.broken else name)
+    found = why_of(
+        tell_outcomes(status_of(plans), plans), own if own and own in plans[0].pipeline.broken else name
+    )
     sources = [one for one in known_in(plans) if f"{pipeline}/{own}" in one["stages"]]
     about = found | {"sources": sources}
     return Answer(about, lambda: show_why(found, f"{pipeline}/{name}"), notes=source_lines(sources))

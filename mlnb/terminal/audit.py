@@ -226,7 +226,7 @@ def answer_trust(
     if name is not None and key is None:
         raise UsageError("a key is missing", f"write `mlnb audit trust {name} KEY`")
     project, store, _ = open_project(create=name is not None)
-    if name is not None:
+    if name is not None and key is not None:
         trust(store, name, key)
         audit(store, "trust", "trusted", name=name, key=key.strip())
     by_name = sorted(trusted_by(project, store).items(), key=lambda kv: kv[1])
@@ -279,17 +279,23 @@ class Told:
 
 
 NOTHING_TOLD = Told()
-NEW_RECORD = {"what": None, "owner": None, "evidence": [], "known_since": None, "status": "open"}
+NEW_RECORD: dict[str, Any] = {
+    "what": None,
+    "owner": None,
+    "evidence": [],
+    "known_since": None,
+    "status": "open",
+}
 
 # %% ../../nbs/terminal/170_audit.ipynb #b0297701
 def continued(
     before: dict,  # the record as it is, or `NEW_RECORD`
     told: Told,  # what is said of it now
-) -> tuple:  # what, owner, evidence, known since, status
+) -> tuple[str, str, tuple[str, ...], str | None, str]:  # what, owner, evidence, known since, status
     "A record with what is said of it now."
     evidence = tuple(dict.fromkeys([*before["evidence"], *(told.evidence or [])]))
     now = {name: value or before[name] for name, value in asdict(told).items()} | {"evidence": evidence}
-    return tuple(now.values())
+    return now["what"], now["owner"], evidence, now["known_since"], now["status"]
 
 # %% ../../nbs/terminal/170_audit.ipynb #d1dbdf2b
 def violations_answer(
@@ -313,7 +319,7 @@ def written_record(
     if violation is None and not (told.what and told.owner):
         missing = "a new record needs to say what happened and who takes care of it"
         raise UsageError(missing, "give `--what` and `--owner`")
-    before = known.get(violation, NEW_RECORD)
+    before = known.get(violation or "", NEW_RECORD)
     return report_violation(store, *continued(before, told), violation)["id"]
 
 # %% ../../nbs/terminal/170_audit.ipynb #3bce9d1b

@@ -36,7 +36,7 @@ def note_run(
     try:
         audit(store, "run", document.state, digest, **about, stages=states, is_head=document.head)
     except StoreError as error:
-        error.document = document
+        vars(error)["document"] = document
         raise
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #27500f28

@@ -7,9 +7,9 @@ it parses, gives each verb `--json` and `--help` with an example, shows or print
 
 # %% auto #0
 __all__ = ['TASKS', 'MOST_VERBS', 'HELP', 'app', 'Json', 'Profile', 'ValuePairs', 'ValuesFile', 'PipelineName', 'GraphForm',
-           'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone', 'own_parameters', 'parameters_of',
-           'arguments_of', 'as_command', 'verb', 'sub_verbs', 'open_project', 'known_pipeline', 'Given', 'plans_of',
-           'writing']
+           'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone', 'own_parameters', 'options_of',
+           'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs', 'open_project', 'known_pipeline',
+           'Given', 'plans_of', 'writing']
 
 # %% ../../nbs/terminal/050_frame.ipynb #4870f951
 import errno
@@ -76,7 +76,9 @@ class ByTask(PlainGroup):
         width = max(map(len, verbs), default=0)
         for heading in TASKS.values():
             of_task = [
-                (name, command) for name, command in verbs.items() if command.rich_help_panel == heading
+                (name, command)
+                for name, command in verbs.items()
+                if getattr(command, "rich_help_panel", None) == heading
             ]
             rows = [
                 (name.ljust(width), command.get_short_help_str(formatter.width)) for name, command in of_task
@@ -135,13 +137,22 @@ def own_parameters(
     return list(inspect.signature(function, eval_str=True).parameters.values())
 
 
+def options_of(
+    parameter: inspect.Parameter,  # of a verb
+) -> type[Any] | None:  # None for a parameter of its own
+    "The class of options that a parameter stands for."
+    kind = parameter.annotation
+    return kind if isinstance(kind, type) and is_dataclass(kind) else None
+
+
 def parameters_of(
     function: Callable,  # a verb, a function that answers
 ) -> list[inspect.Parameter]:  # as typer sees them, `as_json` among them
     "Parameters of a verb, with the fields of a class of options in place of the class."
     seen: list[inspect.Parameter] = []
     for parameter in own_parameters(function):
-        seen += own_parameters(parameter.annotation) if is_dataclass(parameter.annotation) else [parameter]
+        options = options_of(parameter)
+        seen += own_parameters(options) if options else [parameter]
     return seen if AS_JSON.name in [parameter.name for parameter in seen] else [*seen, AS_JSON]
 
 # %% ../../nbs/terminal/050_frame.ipynb #88428280
@@ -152,8 +163,8 @@ def arguments_of(
     "What a verb is called with."
     found: dict[str, Any] = {}
     for parameter in own_parameters(function):
-        options = parameter.annotation
-        if is_dataclass(options):
+        options = options_of(parameter)
+        if options:
             found[parameter.name] = options(**{field.name: given[field.name] for field in fields(options)})
         else:
             found[parameter.name] = given[parameter.name]
@@ -170,7 +181,7 @@ def as_command(
     def command(**given: Any) -> None:
         give(function(**arguments_of(function, given)), given["as_json"])
 
-    command.__signature__ = inspect.Signature(seen)
+    vars(command)["__signature__"] = inspect.Signature(seen)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in seen}
     return command
 
@@ -184,7 +195,11 @@ def verb(
     "Make a verb of a function that returns an `Answer`."
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        settings = {"epilog": f"Example: {example}", "rich_help_panel": TASKS[task], "cls": PlainCommand}
+        settings: dict[str, Any] = {
+            "epilog": f"Example: {example}",
+            "rich_help_panel": TASKS[task],
+            "cls": PlainCommand,
+        }
         on.command(name, **settings)(as_command(function))
         return function
 
@@ -198,7 +213,11 @@ def sub_verbs(
     about: str,  # help of the group
 ) -> typer.Typer:  # for `verb(..., on=...)`
     "A group of sub-verbs."
-    settings = {"invoke_without_command": True, "epilog": f"Example: {example}", "help": about}
+    settings: dict[str, Any] = {
+        "invoke_without_command": True,
+        "epilog": f"Example: {example}",
+        "help": about,
+    }
     group = typer.Typer(cls=PlainGroup, rich_markup_mode=None, context_settings=HELP, **settings)
     app.add_typer(group, name=name, rich_help_panel=TASKS[task])
     return group

@@ -140,7 +140,7 @@ def described(
     from mlnb.flow.meaning import find_artifact, pipeline_here
 
     found = find_artifact(store, project, name, profile, pipeline_here(project))
-    about = {"name": name, "pipeline": found.record.pipeline, "stage": found.record.stage}
+    about: dict[str, Any] = {"name": name, "pipeline": found.record.pipeline, "stage": found.record.stage}
     about |= {"run": found.run, "profile": found.profile, "experiment": found.experiment}
     require_whole(store, found.value, about)
     return found.value, about | {"line": "; ".join(found.notes) or None} | found.value.as_dict()
@@ -334,7 +334,7 @@ def collect_here(
     from mlnb.store.objects import open_store
 
     months = read_months(project.audit_months)
-    how = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
+    how: dict[str, Any] = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
     found, overlay = collect(store, retention, **how), overlay_root(project)
     if overlay.is_dir():
         own = open_store(overlay, project.group, below=store)

@@ -71,7 +71,7 @@ def folded_lines(
     from rich.console import Console
     from rich.table import Table
 
-    how = {"no_color": True, "force_terminal": False} if width else {}
+    how: dict[str, Any] = {"no_color": True, "force_terminal": False} if width else {}
     console = Console(highlight=False, emoji=False, width=width, **how)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:

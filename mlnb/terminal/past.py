@@ -260,7 +260,7 @@ def answer_show(
     project, store, _ = open_project()
     found = read_run(store, run)
     if following:
-        follow_run(store, found.run, as_json)
+        follow_run(store, found.run or run, as_json)
         found = read_run(store, found.run or run)
     shown = with_experiment(found)
     said = with_signatures(project, store, shown)

@@ -11,7 +11,7 @@ __all__ = ['NO_KERNELSPEC', 'MOST_WIDE', 'ACTIONS', 'WHAT', 'answer_init', 'warm
            'answer_kernels']
 
 # %% ../../nbs/terminal/190_project.ipynb #bfe39c96
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,15 +54,17 @@ def warmed(
     from mlnb.flow.attempt import announce
     from mlnb.kernel.way import open_way
 
-    plans = [plan for name in pipelines or [None] for plan in plans_of(name)[2]]
+    names: Sequence[str | None] = pipelines or [None]
+    plans = [plan for name in names for plan in plans_of(name)[2]]
     notices: list[str] = []
     way = open_way(notices.append)
     if way is None:
         raise MlnbError(notices[0], "run without it: kernels start cold by themselves")
     links = [announce(plan, list(plan.steps), way) for plan in plans]
-    if None in links:
+    connected = [link for link in links if link is not None]
+    if len(connected) < len(links):
         raise MlnbError("the kernel server did not come up", "look at `mlnb kernels` and try again")
-    for link in links:
+    for link in connected:
         link.receive()
         link.close()
     return {"warmed": {plan.pipeline.name: len(plan.pipeline.order) for plan in plans}}

@@ -38,7 +38,7 @@ def left_out_lines(
     entries: list[dict],  # what `left_out_entries` gave
 ) -> list[str]:  # of the newest page of each notebook
     "What pages do not show, for people."
-    newest = {}
+    newest: dict[tuple[str, str], str] = {}
     for entry in entries:
         pipeline, _, name = entry["page"].split("/")
         newest.setdefault((pipeline, name), entry["page"])

@@ -186,7 +186,7 @@ def run_as_told(
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
         told = noting_replacements(plan.store, tell)
         ended.append(run_pipeline(plan, selection, RunSettings(*how), told, about))
-    if manner.check_determinism and ended[0].exit_code == 0:
+    if manner.check_determinism and manner.stages and ended[0].exit_code == 0:
         found = determinism_of(plan, manner.stages[0], manner.as_json, server)
         return with_experiment(replace(ended[0], exit_code=found["exit_code"], determinism=found))
     return with_experiment(ended[0])
@@ -205,7 +205,7 @@ def run_combinations(
 
     project, store, profile = open_project(given.profile, create=not manner.dry_run)
     sound = admitted(read_pipeline(project, pipeline), manner)
-    combined = combinations(manner.grid)
+    combined = combinations(manner.grid or [])
     resolved = grid_values(project, sound, profile, given.in_file(), given.texts(), combined)
     asked: dict = {}
 

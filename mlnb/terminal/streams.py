@@ -14,10 +14,13 @@ import os
 import select
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..store.shown_text import shown_painted, shown_text
 from .output import complain
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # %% ../../nbs/terminal/020_streams.ipynb #43a0ff8a
 class CarefulWriter(io.RawIOBase):
@@ -27,7 +30,8 @@ class CarefulWriter(io.RawIOBase):
         self,
         handle: int,  # of the open file, which stays open
     ):
-        self.handle, self.error = handle, None
+        self.handle = handle
+        self.error: OSError | None = None  # what stood in the way
 
     def fileno(self) -> int:
         "Number of the file."
@@ -41,7 +45,7 @@ class CarefulWriter(io.RawIOBase):
         "It is, or acts as if."
         return True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: "ReadableBuffer") -> int:
         "Write what can be written; what nobody takes counts as written."
         while self.error is None:
             try:
@@ -50,7 +54,7 @@ class CarefulWriter(io.RawIOBase):
                 select.select([], [self.handle], [], 1)
             except OSError as error:
                 self.error = error
-        return len(data)
+        return memoryview(data).nbytes
 
 # %% ../../nbs/terminal/020_streams.ipynb #36b816ce
 class Painted:
@@ -96,11 +100,11 @@ def careful(
     handle: int,  # number of its file
 ) -> TextIO:  # that never raises, and writes any text
     "A stream on a careful writer."
-    lines, at_once = (stream.line_buffering, stream.write_through) if stream else (False, False)
-    encoding = stream.encoding if stream else "utf-8"
-    buffer = io.BufferedWriter(CarefulWriter(handle))
-    how = {"errors": "backslashreplace", "line_buffering": lines, "write_through": at_once}
-    return Sink(buffer, encoding, **how)
+    buffer, encoding = io.BufferedWriter(CarefulWriter(handle)), stream.encoding if stream else "utf-8"
+    sink = Sink(buffer, encoding, "backslashreplace")
+    if isinstance(stream, io.TextIOWrapper):
+        sink.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
+    return sink
 
 # %% ../../nbs/terminal/020_streams.ipynb #96682ae4
 def be_careful() -> None:
