@@ -3,6 +3,7 @@
 Modules:
 
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
+- `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.evidence`: What the store knows of runs that the log does not tell
@@ -11,13 +12,16 @@ Modules:
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
 - `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
 - `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
+- `mlnb.care.project_id`: Which project a store belongs to, so that an erasure asked for in one does nothing in another
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it
 - `mlnb.care.signing`: Say who vouches for a document, so that a reader can tell it from one that anybody could have written
+- `mlnb.care.taken_over`: Look at tombstones that are there, and take over those of others
 - `mlnb.care.tree_heads`: What a log was, signed, for whoever keeps it elsewhere
 - `mlnb.care.verify`: Hash everything again, say what is damaged and whom it concerns, and repair what can be repaired
 - `mlnb.care.violations`: Keep the record of what went wrong, from the day it was noticed to the day it is closed
+- `mlnb.care.vouched`: Sign a result where it is made, and tell who vouches for what lies in a store
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
@@ -219,6 +223,7 @@ Modules:
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
+- `mlnb.store.inside`: Write below one folder, whatever the names say
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
 - `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.

@@ -9,13 +9,13 @@ def as_record(plain):
     return plain if isinstance(plain, Record) else Record.from_dict(plain)
 
 
-def commit(store, record, replace=False):
-    return records.commit(store, as_record(record), replace)
+def commit(store, record, replace=False, sign=dict):
+    return records.commit(store, as_record(record), replace, sign)
 
 
 def as_run(plain):
     return plain if isinstance(plain, RunDocument) else RunDocument.from_dict(plain)
 
 
-def write_run(store, document):
-    runs.write_run(store, as_run(document))
+def write_run(store, document, sign=dict):
+    runs.write_run(store, as_run(document), sign)

@@ -12,18 +12,12 @@ import pytest
 from plain_records import commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
-from mlnb.care.erase import (
-    accept_tombstone,
-    bury,
-    copies_of,
-    erase,
-    made_from,
-    new_tombstone,
-    tombstone_problems,
-)
+from mlnb.care.burial import bury, copies_of, new_tombstone
+from mlnb.care.erase import erase, made_from
 from mlnb.care.gc import Retention, collect
 from mlnb.care.roots import read_records, with_origins
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
+from mlnb.care.taken_over import accept_tombstone, tombstone_problems
 from mlnb.care.verify import verify_store
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.digests import digest_of
@@ -278,7 +272,7 @@ def test_cycle_of_records_ends(store):
 
 
 def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monkeypatch):
-    from mlnb.care import erase as module
+    from mlnb.care import burial as module
 
     def refuse(*given):
         raise OSError("killed here")
@@ -292,11 +286,12 @@ def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monk
 
 KILLED = """
 import os, signal, sys
-from mlnb.care import erase as module
+from mlnb.care import burial
+from mlnb.care.erase import erase
 from mlnb.store.objects import open_store
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
-setattr(module, sys.argv[3], die)
-module.erase(open_store(sys.argv[1]), sys.argv[2], "asked for", down=True)
+setattr(burial, sys.argv[3], die)
+erase(open_store(sys.argv[1]), sys.argv[2], "asked for", down=True)
 """
 
 
@@ -546,7 +541,15 @@ def test_after_an_erasure_every_file_that_shows_it_is_one_that_was_named(make_pr
     assert mlnb("audit", "init", cwd=root, **here).code == 0
     (one,) = mlnb("artifacts", "demo/x", "--json", cwd=root).json["artifacts"]
     asked = mlnb(
-        "erase", f"demo/x@{one['digest'][:12]}", "--reason", "r", "--down", "--json", cwd=root, **here
+        "erase",
+        f"demo/x@{one['digest'][:12]}",
+        "--reason",
+        "r",
+        "--down",
+        "--yes",
+        "--json",
+        cwd=root,
+        **here,
     )
     assert asked.code == 0, asked.stderr
     store, said = root / ".mlnb", asked.json

@@ -16,6 +16,7 @@ from mlnb.care.audit import events, init_audit
 from mlnb.care.gc import Retention, collect
 from mlnb.care.signing import own_key, trust
 from mlnb.care.verify import verify_store
+from mlnb.care.vouched import signer
 from mlnb.flow.heads import at_reference, result_in
 from mlnb.flow.run_document import exit_code_of
 from mlnb.sharing.pull import pull
@@ -73,7 +74,7 @@ def ended(store, record, n=None):
         "stages": [entry],
     }
     document |= {"keys": {record.stage: record.key}, "head": True, "parameters": {}}
-    write_run(store, document)
+    write_run(store, document, signer(store, "run"))
     return as_run(document)
 
 
@@ -84,9 +85,9 @@ def text_of(store, record):
 def replaced(store):
     "A store in which a result took the place of another, and the documents of both runs."
     first, second = made(store, "first", 1), made(store, "second", 2)
-    commit(store, first)
+    commit(store, first, sign=signer(store, "record"))
     before = ended(store, first)
-    commit(store, second, replace=True)
+    commit(store, second, replace=True, sign=signer(store, "record"))
     return before, ended(store, second)
 
 
@@ -371,10 +372,10 @@ def test_remote_and_teammates_keep_the_first_result_and_the_push_says_so(tmp_pat
     monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
     (ana, ben), url = befriended(tmp_path), str(tmp_path / "shared")
     first = made(ana, "first", 1)
-    commit(ana, first)
+    commit(ana, first, sign=signer(ana, "record"))
     ended(ana, first)
     assert push(ana, url)["left_out"] == []
-    commit(ana, second := made(ana, "second", 2), replace=True)
+    commit(ana, second := made(ana, "second", 2), replace=True, sign=signer(ana, "record"))
     ended(ana, second)
     for _ in range(2):
         pushed = push(ana, url)
@@ -394,7 +395,7 @@ def test_replaced_result_that_is_pushed_first_is_pulled_and_changes_nobodys_own(
     replaced(ana)
     assert push(ana, url)["left_out"] == []
     mine = made(ben, "mine", 3)
-    commit(ben, mine)
+    commit(ben, mine, sign=signer(ben, "record"))
     pull(ben, url)
     assert text_of(ben, find_record(ben, "fraud", "train", KEY)) == "mine"
     other = open_store(tmp_path / "other")

@@ -16,6 +16,7 @@ from mlnb.care.erase import erase
 from mlnb.care.gc import Retention, collect
 from mlnb.care.signing import own_key, sign
 from mlnb.care.verify import from_files, repair_store, verify_store
+from mlnb.care.vouched import signer
 from mlnb.flow.key import STAGE_FORMAT
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
@@ -120,7 +121,7 @@ def observed_record(store, **changes):
 
 
 def committed(store, **changes):
-    return commit(store, observed_record(store, **changes)).record
+    return commit(store, observed_record(store, **changes), sign=signer(store, "record")).record
 
 
 def test_collection_keeps_it_as_long_as_the_record(audited):

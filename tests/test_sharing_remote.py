@@ -18,7 +18,9 @@ from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
+from mlnb.care.project_id import project_id
 from mlnb.care.signing import make_key, own_key, sign, trust
+from mlnb.care.vouched import signer
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import (
@@ -33,14 +35,14 @@ from mlnb.sharing.remote import (
     write_remote,
 )
 from mlnb.sharing.remote_care import check_remote, gc_remote
-from mlnb.sharing.trust import object_place, record_place
+from mlnb.sharing.trust import object_place, record_place, tombstone_place
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run
-from mlnb.store.tombstones import ErasedError
+from mlnb.store.tombstones import ErasedError, Tombstone, is_erased
 from mlnb.store.url import shown_url
 
 RUN = "20261123T100000000-0a1b"
@@ -118,7 +120,7 @@ def result(store, number=1, text="a model", inputs=()):
         "lock": None,
         "modules": {"shop.features": put(store, b"def f(): ...")},
     }
-    commit(store, record)
+    commit(store, record, sign=signer(store, "record"))
     return as_record(record)
 
 
@@ -148,9 +150,10 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
     write_run(
         ana,
         {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": [], "keys": {"train": record.key}},
+        signer(ana, "run"),
     )
-    move_ref(ana, "heads/fraud/default", RUN, "done")
-    move_ref(ben, "heads/fraud/default", "my-own-run", "done")
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
+    move_ref(ben, "heads/fraud/default", "my-own-run", "done", sign=signer(ben, "ref"))
     sent = push(ana, url, options=options)
     assert (sent["objects"], sent["records"], sent["runs"], sent["left_out"]) == (5, 1, 1, [])
     taken = pull(ben, url, options=options)
@@ -291,12 +294,13 @@ def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tm
             "20_second.ipynb": ['from mlnb import load, save\nsave("y", load("x")["a"] + 1)'],
         }
     )
+    ours = open_store(project.root / ".mlnb")
+    init_audit(ours)
     first = mlnb("run", "demo", "--json", cwd=project.root)
     assert first.states == {"first": "committed", "second": "committed"}, first.stderr
     laptop = tmp_path / "laptop"
     shutil.copytree(project.root, laptop, ignore=shutil.ignore_patterns(".mlnb"))
-    ours, theirs = open_store(project.root / ".mlnb"), open_store(laptop / ".mlnb")
-    init_audit(ours)
+    theirs = open_store(laptop / ".mlnb")
     trust(theirs, "ours", own_key(ours))
     sent = push(ours, place[0])
     assert (sent["records"], sent["runs"], [r["state"] for r in sent["refs"]]) == (2, 1, ["moved"])
@@ -313,8 +317,8 @@ def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tm
 def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
     url, options = place
     befriend(ana, ben)
-    move_ref(ana, "aliases/champion", "a" * 64, "better")
-    move_ref(ben, "aliases/champion", "b" * 64, "better still")
+    move_ref(ana, "aliases/champion", "a" * 64, "better", sign=signer(ana, "ref"))
+    move_ref(ben, "aliases/champion", "b" * 64, "better still", sign=signer(ben, "ref"))
     assert push(ana, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
     assert push(ben, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "behind"}]
     assert pull(ben, url, options=options)["refs"] == ["aliases/champion"]
@@ -360,7 +364,7 @@ def test_remote_that_cannot_create_exclusively_takes_no_refs(place, ana, monkeyp
 
     monkeypatch.setattr(module, "can_create", lambda remote: False)
     result(ana)
-    move_ref(ana, "heads/fraud/default", RUN, "done")
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     sent = push(ana, place[0])
     assert (sent["records"], sent["refs"]) == (1, [{"name": "heads/fraud/default", "state": "not_possible"}])
     assert sizes_below(open_remote(place[0]), "refs") == {}
@@ -519,7 +523,7 @@ def test_forged_records_are_refused(place, ana, ben, tmp_path):
     write_remote(
         remote, path, canonical_json(sign(mallory, "record", record.as_dict() | {"outputs": trojan}))
     )
-    nothing_taken(ben, place, record, "untrusted", exit_code=0)
+    nothing_taken(ben, place, record, "untrusted", exit_code=3)
 
 
 @pytest.mark.parametrize(
@@ -610,7 +614,7 @@ def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
     url, options = place
     remote = open_remote(url, options)
     for target in ("a" * 64, "b" * 64):
-        move_ref(ana, "aliases/champion", target, "better")
+        move_ref(ana, "aliases/champion", target, "better", sign=signer(ana, "ref"))
         push(ana, url, options=options)
     pull(ben, url, options=options)
     seen = [v.target for v in ref_history(ben, "remotes/origin/aliases/champion")]
@@ -627,7 +631,8 @@ def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
 
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     result(ana)
-    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []})
+    ended = {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}
+    write_run(ana, ended, signer(ana, "run"))
     push(ana, place[0])
     remote = open_remote(place[0])
     signed = json.loads(read_remote(remote, f"runs/{RUN}.json", 10_000))
@@ -637,19 +642,92 @@ def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     assert (taken["runs"], sorted(r["reason"] for r in taken["refused"])) == (0, ["damaged", "forged"])
 
 
-def test_tombstone_of_a_stranger_erases_nothing(place, ana, ben, tmp_path):
-    from mlnb.care.erase import new_tombstone
+def tombstone_of(store, digest, project, name=("fraud", "model"), purpose="tombstone"):
+    "A tombstone for an artifact of some project, signed with the key of a store."
+    said = {"format": 2, "digest": digest, "reason": "r", "actor": "a", "at_utc": "t", "project": project}
+    bound = dict(zip(("pipeline", "artifact", "part"), name, strict=False))
+    return sign(store, purpose, said | {"pipeline": None, "artifact": None, "part": None} | bound)
 
+
+@pytest.mark.parametrize("name", [(), ("fraud", "model")], ids=["everywhere", "bound"])
+def test_tombstone_of_a_stranger_or_signed_for_another_place_erases_nothing(place, ana, ben, tmp_path, name):
     record, remote = hostile(place, ana, ben)
     pull(ben, place[0])
-    digest = record.outputs["model"].digest
+    digest, ours = record.outputs["model"].digest, project_id(ben)
     mallory = store_of(tmp_path / "elsewhere", "mallory")
-    write_remote(
-        remote, f"tombstones/{digest}.json", canonical_json(new_tombstone(mallory, digest, "vandalism"))
-    )
+    theirs = tombstone_of(mallory, digest, ours, name)
+    old = {key: theirs[key] for key in ("digest", "reason", "actor", "at_utc")}
+    there = tombstone_place(Tombstone.from_dict(theirs))
+    for document, reason in (
+        (theirs, "untrusted"),
+        (theirs | {"reason": "other"}, "forged"),
+        (tombstone_of(ana, digest, "e" * 32, name), "forged"),
+        (sign(ana, "tombstone", old), "forged"),
+        (tombstone_of(ana, digest, ours, ("fraud", "other")), "forged"),
+        (tombstone_of(ana, digest, ours, name, purpose="record"), "forged"),
+        ([], "damaged"),
+        (sign(ana, "tombstone", theirs | {"artifact": "../x"}), "damaged"),
+    ):
+        write_remote(remote, there, canonical_json(document))
+        taken = pull(ben, place[0])
+        assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, [reason])
+    write_remote(remote, there, canonical_json(tombstone_of(ana, digest, ours, name)))
+    assert get(ben, digest) == b"a model" and not (ben.root / "tombstones").exists()
+    assert pull(ben, place[0])["erased"] == 1 and not has(ben, digest)
+
+
+def test_tombstones_of_another_project_and_of_an_older_mlnb_are_counted_and_do_nothing(place, ana, ben):
+    record, remote = hostile(place, ana, ben)
+    pull(ben, place[0])
+    digest, gone = record.outputs["model"].digest, "0" * 64
+    foreign = tombstone_of(ana, digest, "e" * 32)
+    write_remote(remote, tombstone_place(Tombstone.from_dict(foreign)), canonical_json(foreign))
+    for one in (digest, gone):
+        old = {"format": 1, "digest": one, "reason": "r", "actor": "a", "at_utc": "t"}
+        write_remote(remote, f"tombstones/{one}.json", canonical_json(sign(ana, "tombstone", old)))
     taken = pull(ben, place[0])
-    assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, ["untrusted"])
-    assert get(ben, digest) == b"a model"
+    assert taken["tombstones"] == {"of_others": {"e" * 32: 1}, "of_no_project": [digest]}
+    assert (taken["erased"], taken["exit_code"], get(ben, digest)) == (0, 0, b"a model")
+    assert is_erased(ben.root, gone)
+
+
+def test_store_that_ran_before_it_pulled_is_another_project_and_an_empty_one_is_a_clone(
+    place, ana, ben, tmp_path
+):
+    other = store_of(tmp_path, "other", ana)
+    mine = result(other)
+    theirs = result(ana)
+    push(ana, place[0])
+    for store in (ben, other):
+        pull(store, place[0])
+    assert project_id(ben) == project_id(ana) != project_id(other)
+    digest = theirs.outputs["model"].digest
+    erase(ana, digest, "asked for", names={("fraud", "model")})
+    assert push(ana, place[0])["erased"] == 1
+    assert [pull(store, place[0])["erased"] for store in (ben, other)] == [1, 0]
+    assert find_record(other, "fraud", "train", mine.key) and get(other, digest) == b"a model"
+
+
+def test_bytes_at_the_remote_stay_while_another_record_there_holds_them(place, ana, ben):
+    befriend(ana, ben)
+    record = result(ana)
+    digest = record.outputs["model"].digest
+    second = replace(record, key="9" * 64, stage="copy", outputs={"same": record.outputs["model"]})
+    code = {"notebook": put(ben, b"n"), "source": put(ben, b"s"), "modules": {}}
+    commit(ben, replace(second, **code), sign=signer(ben, "record"))
+    put(ben, b"a model")
+    push(ana, place[0])
+    push(ben, place[0])
+    erase(ana, digest, "asked for", names={("fraud", "model")})
+    assert push(ana, place[0])["erased"] == 0 and object_place(digest) in sizes_below(
+        open_remote(place[0]), "objects"
+    )
+    pull(ana, place[0])
+    assert get(ana, digest) == b"a model"  # as fraud/same, which ben made
+    with pytest.raises(ErasedError):
+        get(replace(ana, name=("fraud", "model")), digest)
+    assert find_record(ana, "fraud", "train", record.key) is None
+    assert find_record(ana, "fraud", "copy", "9" * 64)
 
 
 def test_record_without_its_objects_is_left_for_later(place, ana, ben):
@@ -857,7 +935,7 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
     record = result(ana)
     with pytest.raises(StoreError, match="known_hosts"):
         push(ana, url)
-    move_ref(ana, "heads/fraud/default", RUN, "done")
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     sent = push(ana, url, options=any_host)
     assert (sent["objects"], sent["records"], sent["refs"]) == (
         4,

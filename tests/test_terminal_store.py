@@ -359,7 +359,7 @@ def test_pull_refuses_strangers_and_takes_them_when_they_are_trusted(begun, root
     shutil.copytree(begun[0], other, ignore=shutil.ignore_patterns(".mlnb"))
     refused = mlnb("pull", f"{tmp_path}/between", "--json", cwd=other)
     assert (
-        refused.code == 0
+        refused.code == 3
         and refused.json["records"] == 0
         and {r["reason"] for r in refused.json["refused"]} == {"untrusted"}
         and "mlnb audit trust" in refused.stderr
@@ -481,7 +481,10 @@ def test_erase_then_get_is_6_and_verify_stays_clean(begun, root, ask, mlnb, tmp_
         and {m["name"] for m in planned["made_from"]} >= {"verdict", "train"}
         and object_path(root, digest).exists()
     )
-    said = mlnb("erase", f"demo/model@{digest[:12]}", "--reason", "request 118", cwd=root)
+    asked = ("erase", f"demo/model@{digest[:12]}", "--reason", "request 118")
+    tiny = mlnb(*asked, cwd=root)
+    assert tiny.code == 2 and "17 bytes" in tiny.stderr and object_path(root, digest).exists()
+    said = mlnb(*asked, "--yes", cwd=root)
     assert (
         said.code == 0
         and digest[:12] in said.stdout
@@ -501,7 +504,7 @@ def test_erase_then_get_is_6_and_verify_stays_clean(begun, root, ask, mlnb, tmp_
 
 
 def test_erase_down_takes_all_that_was_made_from_it(begun, root, ask):
-    found = ask("erase", f"rows@{digest_of(begun, 'ingest', 'rows')}", "--reason", "r", "--down")
+    found = ask("erase", f"rows@{digest_of(begun, 'ingest', 'rows')}", "--reason", "r", "--down", "--yes")
     assert {
         digest_of(begun, s, n) for s, n in (("ingest", "rows"), ("train", "model"), ("judge", "verdict"))
     } <= set(found["erased"])

@@ -1,6 +1,6 @@
 """Remove what somebody is entitled to have removed, with all that was made from it, and say so
 
-To erase an object is to remove its content from the store for good, and to leave a signed [tombstone](../store/120_tombstones.ipynb) in its place: who, when, why. The audit log gets the event *before* anything is removed. What was made from the object is found through the
+To erase an object is to remove its content from the store for good, and to leave a signed [tombstone](../store/120_tombstones.ipynb) in its place: of which project, under which name, who, when, why. What another name holds too stays until that is erased as well, or everywhere. The audit log gets the event *before* anything is removed. What was made from the object is found through the
 records (who read it under a name, what came out, the executed notebook that may have shown it and the full texts beside it) and is listed, or erased with it; what only *may* be made from it is listed apart and never erased unasked. Stages that failed left files and an error instead; those go too. Where nothing is written down that could tell, the place is named. A store that is pushed carries the tombstone along, and the remote loses the object too.
 It refuses to erase without a key, because a tombstone that anybody could write would be a way to destroy things unseen."""
 
@@ -8,13 +8,12 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 
 # %% auto #0
 __all__ = ['all_records', 'run_documents', 'StoppedAttempt', 'stopped_attempts', 'all_made', 'described_digests', 'Made',
-           'products_of', 'Traced', 'trace', 'made_from', 'parts_of', 'copies_of', 'remove_content', 'new_tombstone',
-           'bury', 'attempt_files', 'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'nothing_known',
-           'erase', 'tombstones', 'tombstone_problems', 'accept_tombstone']
+           'products_of', 'name_of', 'each_held', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from',
+           'parts_of', 'attempt_files', 'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped',
+           'nothing_known', 'doubt', 'erase']
 
 # %% ../../nbs/care/080_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
@@ -22,22 +21,20 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from .audit import audit
+from .burial import bury, copies_of, new_tombstone, shown_holder
 from .gc import collect
-from .signing import SignatureError, check_signature, lowest, read_key, sign
+from .signing import lowest, read_key
+from .vouched import signer
 from ..store.derivation import RecordGraph, derived_from
 from ..store.descriptions import Artifact, Described, each_described
-from ..store.digests import canonical_json
-from ..store.disk import disk_errors, flush_folder, write_durably
-from ..store.documents import read_json
-from ..store.errors import IntegrityError, UsageError
-from ..store.objects import Store, path_of
+from ..store.disk import disk_errors
+from ..store.errors import UsageError
+from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import record_at
-from ..store.refs import actor
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
-from ..store.tombstones import is_erased, tombstone_path
+from ..store.tombstones import Holder, bound_names, is_erased
 
 # %% ../../nbs/care/080_erase.ipynb #238eede4
 def all_records(
@@ -138,11 +135,52 @@ def products_of(
     where = record.pipeline, record.stage
     return [Made(digest, kind, *where, name, record.run) for digest, kind, name in found]
 
+# %% ../../nbs/care/080_erase.ipynb #68d50d45
+def name_of(
+    one: Made,  # of a record
+) -> Holder:  # empty for a file of the project
+    "Under which name something is erased."
+    if one.kind in ("output", "part"):
+        return one.pipeline, one.name
+    return () if one.kind == "file" else (one.pipeline, one.stage, one.kind)
+
+
+def each_held(
+    record: Record,  # of any stage
+) -> Iterator[tuple[str, Holder]]:  # digest and name
+    "Every object that a record holds, with the name under which it does."
+    yield from ((one.digest, name_of(one)) for one in products_of(record) if one.kind != "file")
+    code = (record.source, record.lock, *record.modules.values())
+    yield from ((digest, (record.pipeline, record.stage, "code")) for digest in filter(None, code))
+
+
+def holders_of(
+    store: Store,  # whose records are looked through
+    digests: Iterable[str],  # of the objects that are asked about
+) -> dict[str, set[Holder]]:  # names by digest
+    "Who holds some objects, without the names under which they were erased before."
+    found: dict[str, set[Holder]] = {digest: set() for digest in digests}
+    for record in all_made(store):
+        for digest, name in each_held(record):
+            if digest in found:
+                found[digest].add(name)
+    return {digest: names - bound_names(store.root, digest) for digest, names in found.items()}
+
+
+def is_held_by_others(
+    store: Store,  # the project's own
+    digest: str,  # of an object
+    name: Holder,  # under which it is erased; empty: under all
+) -> bool:  # whether its content stays
+    "Whether another name needs what is erased under this one."
+    return bool(name) and bool(holders_of(store, [digest])[digest] - {name})
+
 # %% ../../nbs/care/080_erase.ipynb #bfb93df6
 class Traced(NamedTuple):
     "What was made from objects, or shows them."
 
     made: list[Made]  # for certain; each digest once
+    names: dict[str, set[Holder]]  # under which `made` was made, by digest
     doubtful: list[Made]  # what only may be made from them
     shared: set[str]  # digests of `made` that something else made too
     stopped: list[StoppedAttempt]  # that read or saved them for certain
@@ -214,7 +252,8 @@ def trace(
     sure = meant.union(derived.certain)
     stopped = _attempts(graph, sure), _attempts(graph, others.union(derived.possible) - sure)
     parts = _named_after(graph, {*derived.certain, *derived.possible}, wanted | found.keys() | unsure.keys())
-    return Traced(list(found.values()), list(unsure.values()), kept, *stopped, parts)
+    held = {digest: {name_of(one) for one in made if one.digest == digest} for digest in found}
+    return Traced(list(found.values()), held, list(unsure.values()), kept, *stopped, parts)
 
 
 def made_from(
@@ -237,56 +276,6 @@ def parts_of(
             parts |= set(one.parts) if is_it else set()
             others |= set() if is_it else {one.digest, *one.parts}
     return sorted(parts - others), sorted(parts & others)
-
-# %% ../../nbs/care/080_erase.ipynb #f1b61e44
-def copies_of(
-    store: Store,  # the project's own
-    digest: str,  # 64 hexadecimal characters
-) -> list[Path]:  # files that are there
-    "Every file of the store that holds, or held, an object's content."
-    own = path_of(store, digest).relative_to(store.root)
-    patterns = (f"trash/**/{digest}*", f"quarantine/**/{digest}*", f"overlay/*/{own}")
-    found = [store.root / own, *(path for pattern in patterns for path in store.root.glob(pattern))]
-    return [path for path in found if path.is_file()]
-
-# %% ../../nbs/care/080_erase.ipynb #e8be9db6
-def remove_content(
-    store: Store,  # the project's own
-    digest: str,  # of an object with a tombstone
-) -> int:  # number of files removed
-    "Remove an erased object's content."
-    paths = copies_of(store, digest)
-    for path in paths:
-        with disk_errors(path):
-            path.unlink(missing_ok=True)
-        flush_folder(path.parent)
-    return len(paths)
-
-# %% ../../nbs/care/080_erase.ipynb #1ffe9f75
-def new_tombstone(
-    store: Store,  # whose key signs it
-    digest: str,  # of the object
-    reason: str,  # why, in one sentence
-) -> dict[str, Any]:  # signed; raises `UsageError` without a key
-    "Write a tombstone."
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    said = {"format": 1, "digest": digest, "reason": reason, "actor": actor(), "at_utc": at}
-    return sign(store, "tombstone", said)
-
-# %% ../../nbs/care/080_erase.ipynb #32f304ae
-def bury(
-    store: Store,  # the project's own
-    tombstone: dict[str, Any],  # signed, and checked by the caller
-) -> bool:  # whether there was content to remove
-    "Put a tombstone in place of an object."
-    digest, mode = tombstone["digest"], 0o440 if store.group else 0o400
-    path, body = tombstone_path(store.root, digest), canonical_json(tombstone)
-    is_new = write_durably(path, body, mode, exclusive=True)
-    if not is_new and not copies_of(store, digest):
-        return False
-    said = {"reason": tombstone["reason"], "by": tombstone["actor"], "at_utc": tombstone["at_utc"]}
-    audit(store, "erasure", digest=digest, **said)
-    return remove_content(store, digest) > 0
 
 # %% ../../nbs/care/080_erase.ipynb #cc66bc57
 def attempt_files(
@@ -332,7 +321,7 @@ def forget_attempts(
         parts = {part_of(one.entry) for one in attempts if one.run == run}
         document = document_of(store, run)
         stages = (blanked(one) if part_of(one) in parts else one for one in document.stages)
-        write_run(store, replace(document, stages=tuple(stages)))
+        write_run(store, replace(document, stages=tuple(stages)), signer(store, "run"))
 
 # %% ../../nbs/care/080_erase.ipynb #e979c42a
 def _has_texts(path: Path) -> bool:
@@ -384,6 +373,32 @@ def nothing_known(
     held = [folder.parent for folder in folders if next(folder.rglob("*.json"), None)]
     return {"unnamed": unnamed, "overlays": [path.relative_to(store.root).as_posix() for path in held]}
 
+# %% ../../nbs/care/080_erase.ipynb #00975388
+_TINY = 64  # a content with less is likely to be somebody else's too [bytes]
+
+
+def doubt(
+    store: Store,  # the project's own; an overlay's is meant by it
+    digest: str,  # of the artifact
+    names: set[tuple[str, str]] | None,  # pipeline and artifact; None = any
+    everywhere: bool = False,  # whether it goes from all that have it
+) -> str:  # empty when there is none
+    "What somebody should know before this is erased."
+    store = lowest(store)
+    holders, copies = holders_of(store, [digest])[digest], copies_of(store, digest)
+    others = holders - names if names else holders if len(holders) > 1 else set()
+    said = []
+    if copies and copies[0].stat().st_size < _TINY:
+        said.append(
+            f"object {digest[:12]} has {copies[0].stat().st_size} bytes, as many other values may have"
+        )
+    if others:
+        listed, is_kept = ", ".join(sorted(map(shown_holder, others))[:10]), names and not everywhere
+        said.append(
+            f"the same content is held by {listed}, {'where it stays' if is_kept else 'which lose it'}"
+        )
+    return "; ".join(said)
+
 # %% ../../nbs/care/080_erase.ipynb #de46ec37
 def _refuse_empty(store: Store, targets: list[str], reason: str) -> None:
     "Stop when no reason is given, or nothing is or was there."
@@ -401,20 +416,24 @@ def erase(
     down: bool = False,  # whether to erase all that was made from it too
     dry_run: bool = False,  # only say what would be erased
     names: set[tuple[str, str]] | None = None,  # pipeline and artifact; None = any
+    everywhere: bool = False,  # whether it goes from all that have it
 ) -> dict[str, Any]:  # what was erased, made from it, or kept; see above
     "Erase an artifact; raises `UsageError` when nothing has this digest."
     store = lowest(store)
     own, shared = parts_of(store, digest)
     traced = trace(store, [digest, *own], names)
     going = {one.digest for one in traced.made} - traced.shared if down else set()
-    targets = [digest, *own, *sorted(going)]
-    _refuse_empty(store, targets, reason)
+    meant: set[Holder] = {()} if everywhere or names is None else set(names)
+    under = dict.fromkeys([digest, *own], meant) | {one: traced.names[one] for one in sorted(going)}
+    _refuse_empty(store, list(under), reason)
+    held = _held_still(store, under)
     if not dry_run:
         read_key(store)
-        for target in targets:
-            bury(store, new_tombstone(store, target, reason))
+        for target, wanted in under.items():
+            _bury_all(store, target, wanted, reason, bool(held[target]))
     return {
-        "erased": targets,
+        "erased": list(under),
+        "held_by": {one: sorted(map(shown_holder, by)) for one, by in held.items() if by},
         "made_from": [_made_entry(store, one, traced.shared) for one in traced.made],
         "may_be_made_from": [_made_entry(store, one, traced.shared) for one in traced.doubtful],
         "shared": sorted({*shared, *(traced.shared if down else ())}),
@@ -425,55 +444,21 @@ def erase(
     }
 
 
+def _held_still(store: Store, under: Mapping[str, set[Holder]]) -> dict[str, set[Holder]]:
+    "Who holds some objects, by digest, besides the names under which they are erased."
+    held = holders_of(store, under)
+    return {one: set() if () in names else held[one] - names for one, names in under.items()}
+
+
+def _bury_all(store: Store, digest: str, names: set[Holder], reason: str, is_held: bool) -> None:
+    "Erase an object under some names; its content goes with the last."
+    *others, last = sorted(names)
+    for name in others:
+        bury(store, new_tombstone(store, digest, reason, name), True)
+    bury(store, new_tombstone(store, digest, reason, last), is_held)
+
+
 def _made_entry(store: Store, one: Made, shared: set[str]) -> dict[str, Any]:
     "What was made from an object, and what became of it."
-    return one._asdict() | {"is_erased": is_erased(store.root, one.digest), "is_shared": one.digest in shared}
-
-# %% ../../nbs/care/080_erase.ipynb #7e373a2a
-def _tombstone(path: Path) -> dict[str, Any]:
-    "A tombstone as it lies there; only its digest when it cannot be read."
-    try:
-        return read_json(path)
-    except IntegrityError:
-        return {"digest": path.stem}
-
-
-def tombstones(
-    store: Store,  # an overlay has those of the store below
-) -> list[dict[str, Any]]:  # as they were signed
-    "All tombstones of a store."
-    return [_tombstone(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
-
-# %% ../../nbs/care/080_erase.ipynb #39c56a9d
-def _problems_of(store: Store, document: dict[str, Any], trusted: Mapping[str, str]) -> Iterator[str]:
-    "What is wrong with one tombstone."
-    digest = document["digest"]
-    try:
-        check_signature("tombstone", document, trusted)
-    except SignatureError as error:
-        yield f"tombstone {digest[:12]}: {error.message}"
-    if copies_of(lowest(store), digest):
-        yield f"object {digest[:12]} was erased, but its content is still there: erase it again"
-
-
-def tombstone_problems(
-    store: Store,  # whose tombstones are looked at
-    trusted: Mapping[str, str],  # name by key
-) -> list[dict[str, Any]]:  # `digest`, `message`; empty when all is well
-    "What is wrong with the tombstones of a store."
-    found = [(one["digest"], said) for one in tombstones(store) for said in _problems_of(store, one, trusted)]
-    return [{"digest": digest, "message": message} for digest, message in found]
-
-# %% ../../nbs/care/080_erase.ipynb #593948fa
-def accept_tombstone(
-    store: Store,  # the project's own
-    digest: str,  # the object that it was found for
-    document: Any,  # what was read
-    trusted: Mapping[str, str],  # name by key
-) -> bool:  # whether there was content; raises `SignatureError`
-    "Take over somebody else's erasure."
-    said, _ = check_signature("tombstone", document, trusted)
-    if said.get("digest") != digest:
-        message = f"the tombstone of object {digest[:12]} was signed for another object"
-        raise SignatureError(message, "do not use it; ask who should have written it")
-    return bury(store, document)
+    gone = is_erased(store.root, one.digest, name_of(one))
+    return one._asdict() | {"is_erased": gone, "is_shared": one.digest in shared}

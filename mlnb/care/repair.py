@@ -19,13 +19,14 @@ from typing import Any
 
 from .audit import events
 from .verify import is_readable, sound_records
+from .vouched import signer
 from ..store.disk import make_folder, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import output_digests
-from ..store.refs import actor
+from ..store.refs import RefValue, actor, as_written
 from ..store.run_entries import Entry, GivenValue, RunDocument
 from ..store.runs import document_of, run_ids, write_run
 
@@ -164,7 +165,7 @@ def repair_run(
     if document is None:
         return False, _NOT_TOLD
     set_aside(store, path)
-    write_run(store, document)
+    write_run(store, document, signer(store, "run"))
     told = f"told again from the audit log and {len(document.keys)} records"
     return True, f"{told}; why its stages ran is not known any more"
 
@@ -196,9 +197,10 @@ def _unknown(name: str, intact: list[Path]) -> str:
 def _write_move(store: Store, path: Path, run: str) -> None:
     "Say anew where a head points, under the number of the move that was damaged."
     reason = f"repaired from run {run}: move {int(path.stem)} was damaged"
-    value = {"target": run, "actor": actor(), "reason": reason}
-    value |= {"at_utc": datetime.now(UTC).isoformat(timespec="seconds")}
-    write_durably(path, sealed(path, value), 0o640 if store.group else 0o600, exclusive=True, kind="ref")
+    at, name = datetime.now(UTC).isoformat(timespec="seconds"), path.parent.relative_to(store.root / "refs")
+    move = RefValue(int(path.stem), run, actor(), reason, at)
+    body = sealed(path, as_written(name.as_posix(), move, signer(store, "ref")))
+    write_durably(path, body, 0o640 if store.group else 0o600, exclusive=True, kind="ref")
 
 
 def repair_ref(
@@ -207,7 +209,7 @@ def repair_ref(
 ) -> Outcome:  # whether it was repaired, and a sentence
     "Repair a ref, if where it points is known."
     name = path.parent.relative_to(store.root / "refs").as_posix()
-    intact = [p for p in sorted(path.parent.glob("[0-9]*.json")) if is_readable(p)]
+    intact = [p for p in sorted(path.parent.glob("[0-9]*.json")) if p != path and is_readable(p)]
     needless = _dispensable(name, int(path.stem), intact)
     if needless is not None:
         set_aside(store, path)
@@ -225,7 +227,7 @@ def repair_documents(
     found: dict[str, Any],  # what `verify_store` returned
 ) -> dict[str, Any]:  # `rebuilt` and `unknown`, lists of {"file", "message"}
     "Repair damaged refs and documents of runs."
-    files = [one["file"] for one in found["damaged"] if one["kind"] == "document"]
+    files = [one["file"] for one in found["damaged"] if one["kind"] in ("document", "resealed")]
     done: dict[str, Any] = {"rebuilt": [], "unknown": []}
     for folder, repair in (("runs/", repair_run), ("refs/", repair_ref)):
         for file in sorted((file for file in files if file.startswith(folder)), reverse=True):

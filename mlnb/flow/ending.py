@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct
 
+from ..care.vouched import signer
 from .dependencies import dependencies_of
 from .fanout_parts import is_input_whole
 from .freshness import locations_of, without_made
@@ -263,7 +264,8 @@ def _commit_result(run: Run, step: Step, attempt: "Attempt") -> None:
     "Commit what an attempt made."
     entry, replace = run.entry(step.name), run.settings.replace
     replace = replace and is_forced(run.plan, run.selection, step.name)
-    result = commit(run.plan.store, record_of(run, step, attempt), replace)
+    sign = signer(run.plan.store, "record")
+    result = commit(run.plan.store, record_of(run, step, attempt), replace, sign)
     step.record, step.state, step.key = result.record, "cached", result.record.key
     _tell_use(run, step, attempt)
     run.entries[step.name] = show_record(entry, result.record, "committed")

@@ -28,7 +28,7 @@ from ..notebook.packages import distributions_by_module
 from ..store.codecs import codec_packages
 from ..store.digests import digest_of
 from ..store.record import Record
-from ..store.records import find_record, has_records, is_whole, records_of
+from ..store.records import find_record, has_records, is_whole, records_of, refused_record
 
 # %% ../../nbs/flow/130_freshness.ipynb #61a6ce39
 Known = dict[tuple[Any, ...], Any]  # what was found a moment ago, by what was asked
@@ -139,6 +139,9 @@ def stale_reasons(
     now = parts_as_now(newest, step.parts, locations_of(plan, step))
     same = next((r for r in history if r.key in (step.key, digest_of(now))), None)
     if same is not None:
+        refused = refused_record(plan.store, plan.pipeline.name, step.stage.name, same.key)
+        if refused:
+            return [reason("new", f"its record is refused: {refused}")]
         lost = next((n for n, o in same.outputs.items() if not is_whole(plan.store, o)), "?")
         return [reason("new", f"its output `{lost}` is no longer whole in the store", lost)]
     found = explain(newest.parts, now, [position for position, _ in step.stage.code])

@@ -8,7 +8,8 @@ With a reference, `fraud/model@REF`, the name means exactly what the digest, the
 
 # %% auto #0
 __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'value_in', 'made_of_nothing', 'result_keys', 'result_in', 'head_name', 'run_again',
-           'Runs', 'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'left_in', 'at_reference']
+           'Runs', 'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'refuse_erased_value',
+           'left_in', 'at_reference']
 
 # %% ../../nbs/flow/050_heads.ipynb #9cb44d88
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ from ..store.refs import RefValue, read_ref
 from ..store.run_entries import EmptyStage, Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
+from ..store.tombstones import refuse_erased
 
 # %% ../../nbs/flow/050_heads.ipynb #c1c18df7
 Kept = tuple[Artifact | Parts, list[Record]]  # an artifact or all its parts, and their records, at least one
@@ -294,6 +296,18 @@ def _origin(store: Store, pipeline: str, records: list[Record]) -> tuple[Record,
     made = [(record, document_if_kept(store, record.run)) for record in records]
     return next((one for one in made if one[1] and not experiment_of(one[1])), made[0])
 
+# %% ../../nbs/flow/050_heads.ipynb #f060e93a
+def refuse_erased_value(
+    store: Store,  # whose tombstones count
+    found: Found,  # what a name means
+    name: str,  # of the artifact
+) -> None:  # raises `ErasedError` when it was erased
+    "Stop when a value was erased under its name."
+    value = found.value
+    for one in value.artifacts if isinstance(value, Parts) else (value,):
+        for digest in (one.digest, *one.parts):
+            refuse_erased(store.root, digest, (found.record.pipeline, name))
+
 # %% ../../nbs/flow/050_heads.ipynb #31e35298
 def _left_by(store: Store, document: RunDocument, entry: Entry, name: str) -> Record | None:
     "What one entry of a run has under a name: its record, or one made of what it saved before it failed."
@@ -367,6 +381,12 @@ def _left_by_digest(store: Store, pipeline: str, name: str, ref: str) -> Found |
     return None
 
 
+def _run_with(record: Record) -> RunDocument:
+    "A run that ended with a result, as far as looking for that needs it."
+    outcomes = {record.key: outcome_of(output_digests(record))}
+    return RunDocument(pipeline=record.pipeline, state="committed", outcomes=outcomes)
+
+
 def at_reference(
     store: Store,  # with records and refs
     pipeline: str,  # whose artifact it is
@@ -382,6 +402,7 @@ def at_reference(
     if found:
         (records,) = found.values()
         record, document = _origin(store, pipeline, records)
+        find_result(store, _run_with(record), record.stage, record.key)  # refused when it may not be used
         return found_in((record.outputs[name], [record]), document)
     moved = read_ref(store, f"names/{pipeline}/{name}/{ref}")
     if moved is not None:

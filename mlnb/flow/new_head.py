@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from msgspec import UNSET
 
+from ..care.vouched import signer
 from .freshness import Known
 from .heads import document_if_kept, head_name, run_again
 from .plan import plan_stage
@@ -63,7 +64,7 @@ def point_head(
             return
         write_run(store, run.document)
         with suppress(LockedError):
-            move_ref(store, ref, run.id, why, after=head.number if head else 0)
+            move_ref(store, ref, run.id, why, head.number if head else 0, signer(store, "ref"))
             return
 
 # %% ../../nbs/flow/310_new_head.ipynb #e657c4a1

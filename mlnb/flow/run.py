@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from ..care.vouched import signer
 from .asking import ask_sources, unread_source
 from .ending import finish, open_parts, sweep
 from .events import recorded
@@ -364,8 +365,8 @@ def _truthful_ending(run: Run) -> Iterator[None]:
         seconds = round(time.monotonic() - run.began, 3)
         run.say(state=state, exit_code=getattr(error, "exit_code", 70), seconds=seconds)
         vars(error)["document"] = run.document  # for whoever writes the run down
-        with suppress(StoreError):
-            write_run(run.plan.store, run.document)
+        with suppress(StoreError, UsageError):
+            write_run(run.plan.store, run.document, signer(run.plan.store, "run"))
         raise
     finally:
         shutil.rmtree(run_folder(run.plan.store, run.id) / "scratch", ignore_errors=True)
@@ -418,6 +419,7 @@ def run_pipeline(
 ) -> RunDocument:  # as it is at the end
     "Run what is stale."
     check_inputs(plan, selection)
+    sign = signer(plan.store, "run")  # a key that cannot be used is said before anything runs
     about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
     store, run_id = plan.store, new_run_id()
     document = replace(new_document(plan, selection, run_id, "running"), **about)
@@ -442,6 +444,6 @@ def run_pipeline(
                 carry_out(run)
         run.say(seconds=round(time.monotonic() - run.began, 3), exit_code=exit_code_of(run.document))
         run.say(head=move_head(run))
-        write_run(store, run.document)
+        write_run(store, run.document, sign)
         told("end", document=run.document)
     return run.document

@@ -35,7 +35,7 @@ from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, parse_name, refuse_no_text
-from ..store.objects import Store, open_store
+from ..store.objects import Store, open_store, under_name
 from ..store.value_limits import ValueLimits
 
 # %% ../../nbs/flow/170_session.ipynb #9a7b9e8c
@@ -104,12 +104,13 @@ def _own_files() -> Path:
 
 def session_by_hand() -> Session:  # raises `UsageError` outside a project
     "Find project and pipeline from the notebook's folder, and open the overlay."
+    from mlnb.care.vouched import vouched_store
     from mlnb.flow.meaning import pipeline_here
-    from mlnb.store.settings import find_project, profile_name, project_store
+    from mlnb.store.settings import find_project, profile_name
 
     place = os.environ.get(PLACE_VARIABLE)
     project = find_project(place)
-    overlay = open_store(overlay_root(project), project.group, below=project_store(project))
+    overlay = open_store(overlay_root(project), project.group, below=vouched_store(project))
     files = Path(os.environ.get(FILES_VARIABLE) or _own_files())
     here, profile = pipeline_here(project, Path(place) if place else None), profile_name(project)
     return Session(overlay, project.root, here, files, project.trusted_types, profile)
@@ -265,10 +266,12 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
 
 def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact | Parts, str]:
     "What a pipeline made under a name, and its name; a line says in which run."
+    from mlnb.flow.heads import refuse_erased_value
     from mlnb.flow.meaning import find_artifact
 
     found = find_artifact(session.of_project, project, str(name), session.profile, session.pipeline)
     pipeline = found.record.pipeline
+    refuse_erased_value(session.of_project, found, name.name)
     for line in found.notes or (f"from run {found.run} of {pipeline}",):
         print(f"{name}: {line}")
     return found.value, pipeline
@@ -326,13 +329,14 @@ def load(
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
         return read_source(session.root, found, columns, as_, session.store)
-    about = (session.files, columns, as_, session.trusted_types)
+    about, named = (session.files, columns, as_, session.trusted_types), parse_name(name)
+    store = under_name(session.store, named.pipeline or session.pipeline, named.name)
     if session.is_run:
-        return _read_input(session.store, found, *about)
+        return _read_input(store, found, *about)
     from mlnb.care.audit import noting_damage
 
     with noting_damage(session.of_project):
-        return _read_input(session.store, found, *about)
+        return _read_input(store, found, *about)
 
 # %% ../../nbs/flow/170_session.ipynb #f9c8bca1
 def _refuse_name(name: str, what: str) -> None:
@@ -386,7 +390,7 @@ def save(
     session = current()
     if session.is_run:
         _refuse_save(session, name)
-    artifact = put_value(session.store, value, session.trusted_types)
+    artifact = put_value(under_name(session.store, session.pipeline, name), value, session.trusted_types)
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:

@@ -14,10 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
 
+from ..care.signing import parse_keys
+from ..care.vouched import Keys, keys_known, result_standing, signature_mark
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
 from .graph import mermaid_of, svg_of
@@ -37,7 +40,7 @@ from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.observed_contents import observed_group
 from ..store.record import Record
-from ..store.runs import experiment_of, read_run, run_ids
+from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import Project
 from ..store.tombstones import is_erased
 from ..store.url import scheme_of
@@ -262,17 +265,27 @@ def lineage_down(
     return start
 
 # %% ../../nbs/history/040_lineage.ipynb #23dcef49
+def _is_of_run(run: str, record: Record) -> bool:
+    "Whether a run made a result."
+    return record.run == run
+
+
 def add_marks(
     store: Store,  # with runs and tombstones
-    graph: Graph,  # its nodes get `experiment` and `erased`
+    graph: Graph,  # its nodes get `experiment`, `erased` and `signature`
+    keys: Keys,  # whose signatures count
 ) -> None:
-    "Mark the stages of experiments, and what was erased."
+    "Mark the stages of experiments, who vouches for each, and what was erased."
     stages = [node for node in graph.nodes.values() if node["kind"] == "stage"]
     tried = {run: experiment_of(document_if_kept(store, run)) for run in {node["run"] for node in stages}}
     for node in stages:
         node["experiment"] = tried[node["run"]] or None
+        result = (*stage_of_unit(node["name"]).split("/"), node["digest"])
+        standing = result_standing(store, result, partial(_is_of_run, node["run"]), keys)
+        node["signature"] = standing.as_dict() if standing else None
     for node in graph.nodes.values():
-        if node["digest"] and is_erased(store.root, node["digest"]):
+        name = tuple(node["name"].split("/")) if node["kind"] == "artifact" else ()
+        if node["digest"] and is_erased(store.root, node["digest"], name):
             node["erased"] = True
 
 # %% ../../nbs/history/040_lineage.ipynb #68166ba6
@@ -348,8 +361,9 @@ def lineage_of(
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
+    store = replace(store, accepts=None)  # where a value came from is told, whoever signed it
     name = parse_name(written)
-    about: dict[str, str | None] = {"profile": None, "experiment": None, "line": None}
+    about: dict[str, Any] = {"profile": None, "experiment": None, "line": None}
     if name.pipeline is None and name.name in project.sources:
         graph = source_lineage(store, project, name.name, name.ref, direction)
     else:
@@ -357,7 +371,9 @@ def lineage_of(
         graph = _artifact_lineage(store, project, written, found, direction)
         line = "; ".join(found.notes) or None
         about = {"profile": found.profile, "experiment": found.experiment, "line": line}
-    add_marks(store, graph)
+    keys = keys_known(store, parse_keys(project.trusted_keys))
+    add_marks(store, graph, keys)
+    about["keys"] = len(keys.trusted)
     return {"name": written, "direction": direction} | about | graph.document()
 
 # %% ../../nbs/history/040_lineage.ipynb #99b6d2fa
@@ -408,7 +424,7 @@ def _nodes_below(found: dict, nodes: dict[str, dict]) -> dict[str, list[str]]:
     return below
 
 
-def _node_line(node: dict) -> str:
+def _node_line(node: dict, has_keys: bool = True) -> str:
     "A node in words."
     digest = f" {node['digest'][:12]}" if node["digest"] else ""
     run = f", run {node['run']}" if "run" in node else ""
@@ -416,6 +432,7 @@ def _node_line(node: dict) -> str:
         "may be" if node.get("may_be") else "",
         node.get("experiment"),
         "erased" if node.get("erased") else "",
+        signature_mark(node.get("signature"), has_keys),
     ]
     return ", ".join([f"{node['kind']} {node['name']}{digest}{run}", *filter(None, marks)])
 
@@ -434,7 +451,8 @@ def lineage_text(
         if place in told and not indent:
             continue
         is_repeated = place in told and bool(below[place])
-        lines.append(indent + _node_line(nodes[place]) + (" (as above)" if is_repeated else ""))
+        line = _node_line(nodes[place], bool(found.get("keys")))
+        lines.append(indent + line + (" (as above)" if is_repeated else ""))
         packages = [nodes[child]["name"] for child in below[place] if nodes[child]["kind"] == "package"]
         others = [child for child in below[place] if nodes[child]["kind"] != "package"]
         if packages and place not in told:

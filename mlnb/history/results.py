@@ -34,7 +34,7 @@ def _output_row(store: Store, record: Record, name: str, run: str, **about) -> d
         **place,
         "type": output.type,
         "bytes": output.bytes,
-        "erased": was_erased(store, output),
+        "erased": was_erased(store, output, (record.pipeline, name)),
         **about,
     }
 

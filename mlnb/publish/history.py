@@ -222,7 +222,7 @@ def lost_things(
         yield "the executed notebook", is_erased(store.root, record.notebook or "")
     files = html_files(record)
     for name, output in record.outputs.items():
-        was_put_away = records.was_erased(store, output)
+        was_put_away = records.was_erased(store, output, (record.pipeline, name))
         is_there = name in whole_reports if name in files else records.is_whole(store, output)
         if was_put_away or not is_there:
             yield f"the report `{name}`" if name in files else f"`{name}`", was_put_away

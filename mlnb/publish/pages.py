@@ -28,6 +28,7 @@ from .ledger import Ledger, account
 from .page_cells import hides_code, own_cells, source_of, tags_of
 from ..store.descriptions import Described, each_described
 from ..store.git_state import git_line
+from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import was_erased
@@ -111,10 +112,13 @@ def values_used(
     return {name: text if name in own else given.get(name, text) for name, text in used.items()}
 
 
-def _marked(described: Mapping[str, Described], store: Store) -> dict[str, dict]:
+def _marked(described: Mapping[str, Described], store: Store, pipeline: str) -> dict[str, dict]:
     "Descriptions of artifacts; those that were erased say so."
-    ones = {name: each_described({name: one}) for name, one in described.items()}
-    erased = {name: any(was_erased(store, part) for _, part in parts) for name, parts in ones.items()}
+    erased = {}
+    for written, one in described.items():
+        name = parse_name(written)
+        parts, held = each_described({written: one}), (name.pipeline or pipeline, name.name)
+        erased[written] = any(was_erased(store, part, held) for _, part in parts)
     return {
         name: one.as_dict() | ({"erased": True} if erased[name] else {}) for name, one in described.items()
     }
@@ -137,8 +141,8 @@ def record_facts(
         record.seconds,
         values_used(record, made),
         dict(record.metrics),
-        _marked(record.given, store),
-        _marked(record.outputs, store),
+        _marked(record.given, store, record.pipeline),
+        _marked(record.outputs, store, record.pipeline),
         {name: digest for name, digest in identities.items() if digest},
         environment_rows(record) | code_row(made),
         stale_note(reasons),

@@ -29,6 +29,7 @@ from markupsafe import Markup
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ..care.vouched import vouched_store
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, content_of, read_history
 from .layout import Trail, fill, words
@@ -40,7 +41,7 @@ from ..store.disk import disk_errors
 from ..store.errors import UsageError
 from ..store.names import is_name
 from ..store.objects import Store
-from ..store.settings import DEFAULT_PROFILE, Project, project_store
+from ..store.settings import DEFAULT_PROFILE, Project
 
 # %% ../../nbs/publish/270_site.ipynb #1102ce2c
 OWN_PAGES = "own-pages"  # of the project, and of the site
@@ -407,7 +408,7 @@ def publish(
         require_own(project.reports, project)
 
     may_replace()
-    store, own = project_store(project), own_files(project.root)
+    store, own = vouched_store(project), own_files(project.root)
     runs = [page for page in read_history(project, store, newest, profile) if is_safe(page)]
     site = SiteMap(project, linked_files(project), runs, set(own))
     building = Building(store, project_name(project.root), site)

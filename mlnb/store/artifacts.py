@@ -28,6 +28,7 @@ from .descriptions import Artifact, TreeFile
 from .digests import canonical_json
 from .disk import disk_errors, make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
+from .inside import all_inside, in_few_folders, inside
 from .objects import Store, copy_object, get, put, put_file, put_files, put_pieces
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -249,6 +250,14 @@ def write_objects(
             batched.add(folder, 0o600, _filling(store, digest, path))
 
 
+def _write_tree(store: Store, files: dict[str, str], folder: Path) -> None:
+    "Write the files of a folder, and none beside it."
+    make_folder(folder)
+    for names in in_few_folders(files):
+        with all_inside(folder, names) as places:
+            write_objects(store, {place: files[name] for name, place in places.items()}, folder)
+
+
 def write_value(
     store: Store,  # where it was put
     artifact: Artifact,  # what to write
@@ -256,9 +265,7 @@ def write_value(
 ) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
     if artifact.is_tree:
-        files = {path / name: digest for name, digest in tree_of(store, artifact).items()}
-        make_folder(path)
-        write_objects(store, files, path)
+        _write_tree(store, tree_of(store, artifact), path)
     else:
         write_objects(store, {path: artifact.digest}, path.parent)
     return path
@@ -357,5 +364,8 @@ def export_value(
         write_durably(out, codecs.encode(get_value(store, artifact, out.parent)).data)
         return out
     if as_folder and not artifact.is_tree:
-        out = out / (artifact.filename or f"value{suffix_of(artifact)}")
+        name = artifact.filename or f"value{suffix_of(artifact)}"
+        with inside(make_folder(out), name) as place:
+            write_value(store, artifact, place)
+        return out / name
     return write_value(store, artifact, out)

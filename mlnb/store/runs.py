@@ -28,6 +28,7 @@ from .documents import read_json, sealed
 from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
+from .refs import Signer
 from .run_entries import Entry, RunDocument
 
 # %% ../../nbs/store/250_runs.ipynb #057eb729
@@ -54,10 +55,11 @@ def _mode(store: Store) -> int:
 def write_run(
     store: Store,  # where runs live
     document: RunDocument,  # the run's document; `run` is its id
+    sign: Signer = dict,  # how it is vouched for; left out, by nobody
 ) -> None:
     "Write or replace the document of a run; it holds all that was noted before."
     path = run_folder(store, document.run or "") / "run.json"
-    write_durably(path, sealed(path, document.as_dict()), _mode(store), kind="run")
+    write_durably(path, sealed(path, sign(document.as_dict())), _mode(store), kind="run")
     path.with_name("changes.jsonl").unlink(missing_ok=True)
 
 # %% ../../nbs/store/250_runs.ipynb #9aca6db6

@@ -54,6 +54,7 @@ class Project(Struct, frozen=True):
     witnesses: str = ""  # who is asked to co-sign the audit log: `NAME+HASH+KEY, …`
     audit_months: str = ""  # after how many months its lines may go; empty = never
     most_values: int = USUAL_VALUES  # that a stage is run for, each of them a kernel
+    require_signed: bool = False  # whether only results count that somebody trusted signed
 
 # %% ../../nbs/store/280_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -84,7 +85,7 @@ def read_ini(
 KNOWN_KEYS = {
     "mlnb": (
         *("store", "reports", "shared", "trusted_types", "remote", "trusted_keys", "strict", "limits"),
-        *("witnesses", "audit_months", "most_values"),
+        *("witnesses", "audit_months", "most_values", "require_signed"),
     ),
     "pipeline": ("notebooks",),
     "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout"),
@@ -161,10 +162,11 @@ def _secret_problem(section: str, key: str, instead: str = "") -> Problem:
 
 # %% ../../nbs/store/280_settings.ipynb #12f55b8b
 def _strict_problems(sections: Sections) -> Iterator[Problem]:
-    "A `strict` that says neither yes nor no."
-    said = sections.get("mlnb", {}).get("strict", "")
-    if said not in ("", "true", "false"):
-        yield _in_settings("bad-setting", f"[mlnb] has `strict = {said}`", "write `true` or `false`")
+    "A `strict` or `require_signed` that says neither yes nor no."
+    for key in ("strict", "require_signed"):
+        said = sections.get("mlnb", {}).get(key, "")
+        if said not in ("", "true", "false"):
+            yield _in_settings("bad-setting", f"[mlnb] has `{key} = {said}`", "write `true` or `false`")
 
 
 def _most_values_problems(sections: Sections) -> Iterator[Problem]:
@@ -375,6 +377,7 @@ def _project_of(root: Path, sections: Sections) -> Project:
         witnesses=main.get("witnesses", ""),
         audit_months=main.get("audit_months", ""),
         most_values=int(main.get("most_values") or USUAL_VALUES),
+        require_signed=main.get("require_signed") == "true",
     )
 
 # %% ../../nbs/store/280_settings.ipynb #ee0c006c

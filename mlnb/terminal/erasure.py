@@ -84,6 +84,9 @@ def show_erased(
         print(f"\n{did}, left by stages that failed or were killed: {', '.join(said['removed_files'])}")
     if said["shared"]:
         print(f"\nkept, because others have them too: {short_list(said['shared'])}")
+    for digest, names in said["held_by"].items():
+        did = "would stay" if dry_run else "stays"
+        print(f"\nthe content of {digest[:12]} {did}, because others hold it: {', '.join(names)}")
     if not dry_run:
         print("\nthe next `mlnb push` erases it at the remote too")
 
@@ -94,7 +97,7 @@ def left_lines(
     reports: Path,  # folder of the published pages
 ) -> list[str]:  # none when nothing may be left
     "Where something of an erased value may be left, and what to do about it."
-    lines, n_runs = [], said["unnamed"]["runs"]
+    lines, n_runs = [said["doubt"]] if said["doubt"] else [], said["unnamed"]["runs"]
     if said["may_show"]:
         lines.append(f"may still show it: {shown_paths(said['may_show'], root)}; look there")
     if n_runs or said["unnamed"]["objects"]:
@@ -128,15 +131,24 @@ def answer_erase(
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Say what would be erased; change nothing.")
     ] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Also under all other names that hold the same content.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Although the content is tiny, or others hold the same.")
+    ] = False,
     profile: Profile = None,
 ) -> Answer:
     "Remove a value for good; a signed tombstone takes its place."
-    from mlnb.care.erase import erase
+    from mlnb.care.erase import doubt, erase
     from mlnb.store.opened import forget_opened
 
     project, store, profile = open_project(profile)
     digest, names = exact_digest(project, store, name, profile)
-    said = erase(store, digest, reason, down, dry_run, names) | {"name": name}
+    said: dict[str, Any] = {"doubt": doubt(store, digest, names, everywhere)}
+    if said["doubt"] and not (yes or dry_run):
+        raise UsageError(said["doubt"], "if it is to go all the same, say `--yes`; `-n` shows what would go")
+    said |= erase(store, digest, reason, down, dry_run, names, everywhere) | {"name": name}
     said["published"] = (project.reports / "index.html").is_file()
     said["opened"] = not dry_run and forget_opened(project.root)
     notes = tuple(left_lines(said, store.root, project.reports))

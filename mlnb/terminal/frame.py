@@ -228,10 +228,11 @@ def open_project(
     create: bool = False,  # whether to make a store when there is none
 ) -> tuple:  # project, store, name of the profile
     "The project of the working folder, with its store."
-    from mlnb.store.settings import find_project, profile_name, project_store
+    from mlnb.care.vouched import vouched_store
+    from mlnb.store.settings import find_project, profile_name
 
     project = find_project()
-    return project, project_store(project, create), profile_name(project, profile)
+    return project, vouched_store(project, create), profile_name(project, profile)
 
 # %% ../../nbs/terminal/050_frame.ipynb #12fbc45f
 def known_pipeline(

@@ -7,11 +7,12 @@ What they find is worked out in [history](../history/030_results.ipynb) and is a
 
 # %% auto #0
 __all__ = ['RUN_FIELDS', 'COMPARE_ALL', 'Up', 'tried_values', 'runs_answer', 'Comparing', 'show_comparison', 'comparison_answer',
-           'answer_runs', 'follow_run', 'entry_row', 'run_summary', 'show_run', 'answer_show', 'cell_text',
-           'difference_rows', 'show_difference', 'answer_diff', 'answer_lineage']
+           'answer_runs', 'follow_run', 'with_signatures', 'signed_lines', 'entry_row', 'run_summary', 'show_run',
+           'answer_show', 'cell_text', 'difference_rows', 'show_difference', 'answer_diff', 'answer_lineage']
 
 # %% ../../nbs/terminal/100_past.ipynb #c841c89f
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,6 +157,50 @@ def follow_run(
     for event in follow(store.root / "runs" / run / "events.jsonl", lambda: is_alive(store, run)):
         print(event_line(event), file=sys.stderr if as_json else sys.stdout, flush=True)
 
+# %% ../../nbs/terminal/100_past.ipynb #2b331403
+def with_signatures(
+    project: Any,  # whose trusted keys count
+    store: Any,  # where records are
+    document: RunDocument,  # of a run, as it was read
+) -> dict[str, Any]:  # in plain JSON; `signature` of it and of each stage, or None
+    "The document of a run, with who vouches for it."
+    from mlnb.care.signing import parse_keys
+    from mlnb.care.vouched import keys_known, result_standing, signed_text, standing_of
+    from mlnb.store.records import outcome_of, outcomes_in, output_digests
+
+    keys = keys_known(store, parse_keys(project.trusted_keys))
+    outcomes = outcomes_in(document)
+
+    def told(entry: Entry) -> dict[str, Any] | None:
+        key = entry.key
+        if not key:
+            return None
+        result = (document.pipeline, entry.name, key)
+        found = result_standing(
+            store, result, lambda r: outcomes.get(key) in (None, outcome_of(output_digests(r))), keys
+        )
+        return found.as_dict() if found else None
+
+    stages = [entry.as_dict() | {"signature": told(entry)} for entry in document.stages]
+    path = store.root / "runs" / (document.run or "") / "run.json"
+    own = standing_of(*signed_text(store.root, path), keys).as_dict()
+    return document.as_dict() | {"stages": stages, "signature": own, "keys_known": len(keys.trusted)}
+
+
+def signed_lines(
+    document: dict[str, Any],  # of a run, with signatures
+) -> list[str]:  # none when all is well, or nobody has a key
+    "What of a run and its results is not vouched for."
+    from mlnb.care.vouched import Standing
+    from mlnb.notebook.each import unit_name
+
+    named = [("this document", document.get("signature"))]
+    named += [(unit_name(e["name"], e.get("each")), e.get("signature")) for e in document["stages"]]
+    told = [(name, Standing(**signature)) for name, signature in named if signature]
+    has_keys = document.get("keys_known")
+    bad = [(name, one) for name, one in told if not one.is_vouched and (has_keys or one.state != "unsigned")]
+    return [f"signature of {name}: {one}" for name, one in bad]
+
 # %% ../../nbs/terminal/100_past.ipynb #3b1347dc
 def entry_row(
     entry: Entry,  # of a stage, in the document of a run
@@ -182,6 +227,7 @@ def run_summary(
 
 def show_run(
     document: RunDocument,  # of a run
+    unsigned: Iterable[str] = (),  # what of it is not vouched for, in lines
 ) -> None:
     "Show a run: its stages, its values, and why a stage failed."
     from mlnb.flow.progress import failure_lines
@@ -196,6 +242,8 @@ def show_run(
     for entry in document.stages:
         if entry.state == "failed":
             print("\n" + "\n".join(failure_lines(entry, document)))
+    if lines := list(unsigned):
+        print("\n" + "\n".join(lines))
 
 # %% ../../nbs/terminal/100_past.ipynb #f4dc2ead
 @verb("ask", "show", "mlnb show latest")
@@ -209,13 +257,14 @@ def answer_show(
     "Show one run: stages, metrics, values; or watch it."
     from mlnb.store.runs import read_run
 
-    store = open_project()[1]
+    project, store, _ = open_project()
     found = read_run(store, run)
     if following:
         follow_run(store, found.run or run, as_json)
         found = read_run(store, found.run or run)
     shown = with_experiment(found)
-    return Answer(shown.as_dict(), lambda: show_run(shown))
+    said = with_signatures(project, store, shown)
+    return Answer(said, lambda: show_run(shown, signed_lines(said)))
 
 # %% ../../nbs/terminal/100_past.ipynb #b10b22cb
 def cell_text(

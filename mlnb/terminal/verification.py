@@ -7,8 +7,9 @@ With `--repair` it does not stop at the news. What the project's own files or a 
 
 # %% auto #0
 __all__ = ['KEPT_SUFFIXES', 'REPAIR_FIRST', 'AFTER_REPAIR', 'Repairing', 'AtRemote', 'project_files', 'made_under', 'unit_made',
-           'reruns', 'rerun', 'note_repair', 'repair', 'verified_line', 'show_verified', 'rerun_complaint',
-           'repair_notes', 'verification_notes', 'verify_remote', 'verification_code', 'hashed', 'answer_verify']
+           'reruns', 'rerun', 'note_repair', 'repair', 'signature_lines', 'verified_line', 'show_verified',
+           'rerun_complaint', 'repair_notes', 'verification_notes', 'verify_remote', 'verification_code', 'hashed',
+           'answer_verify']
 
 # %% ../../nbs/terminal/150_verification.ipynb #f61b8edc
 import os
@@ -159,6 +160,21 @@ def repair(
     lost = [one for one in done["lost"] if one not in told]
     return done | {"lost": lost, "runs": runs, "documents": documents}
 
+# %% ../../nbs/terminal/150_verification.ipynb #7d40e1ce
+def signature_lines(
+    told: dict,  # `signatures` of a verification
+) -> list[str]:  # none where nobody has a key
+    "Who vouches for what is kept, and for what nobody does."
+    n = {state: told[state] for state in ("own", "trusted", "untrusted", "unsigned", "altered")}
+    if not told["keys"] and not any(n[state] for state in n if state != "unsigned"):
+        return []
+    words = {"own": "signed by you", "trusted": "by others who are trusted", "untrusted": "by strangers"}
+    words |= {"unsigned": "by nobody", "altered": "altered since"}
+    lines = [", ".join(f"{n[state]} {words[state]}" for state in n if n[state] or state == "own")]
+    bad = [one for one in told["not_vouched"] if one["state"] != "altered"]
+    lines += [f"  {one['state']}: {one['file']}" for one in bad[:10]]
+    return lines + ([f"  and {len(bad) - 10} more"] if bad[10:] else [])
+
 # %% ../../nbs/terminal/150_verification.ipynb #fe7f5149
 def verified_line(
     found: dict,  # what `verify_store` returned
@@ -189,6 +205,8 @@ def show_verified(
         show_table(["damaged", "what", "object", "runs"], [row(one) for one in found["damaged"]], "")
     for problem in found["tombstones"]:
         complain(problem["message"])
+    for line in signature_lines(found["signatures"]):
+        print(line)
 
 # %% ../../nbs/terminal/150_verification.ipynb #f5a5bc99
 def rerun_complaint(
@@ -274,12 +292,21 @@ AtRemote = Annotated[
 def hashed(
     project: Any,  # whose trusted keys count
     store: Any,  # to be hashed
-) -> dict:  # by `verify_store`, with the problems of `tombstones`
+) -> dict:  # by `verify_store`, with `signatures` and `tombstones`
     "Hash everything in the own store."
-    from mlnb.care.erase import tombstone_problems
-    from mlnb.care.verify import verify_store
+    from mlnb.care.signing import parse_keys
+    from mlnb.care.taken_over import tombstone_problems
+    from mlnb.care.verify import document_about, verify_store
+    from mlnb.care.vouched import keys_known, standings, told_standings
 
-    return verify_store(store) | {"tombstones": tombstone_problems(store, trusted_by(project, store))}
+    keys, found = keys_known(store, parse_keys(project.trusted_keys)), verify_store(store)
+    told = told_standings(standings(store, keys))
+    files = [one["file"] for one in told["not_vouched"] if one["state"] == "altered"]
+    found["damaged"] += [
+        {"digest": None, "kind": "resealed", "file": file, **document_about(Path(file))} for file in files
+    ]
+    found |= {"clean": not found["damaged"], "signatures": told | {"keys": len(keys.trusted)}}
+    return found | {"tombstones": tombstone_problems(store, keys.trusted)}
 
 
 @verb("keep", "verify", "mlnb verify --repair")

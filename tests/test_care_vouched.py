@@ -1,0 +1,320 @@
+"""Signed where it is made: whoever alters a result after that is found out, and only what somebody trusted
+signed is sent, and used where a project asks for it."""
+
+import json
+import os
+import shutil
+
+import pytest
+from plain_records import as_record, as_run, commit, write_run
+
+from mlnb.care.audit import init_audit
+from mlnb.care.signing import key_path, make_key, own_key, sign, trust
+from mlnb.care.vouched import Keys, judging, keys_of, signer, standing_of, standings, told_standings
+from mlnb.sharing.pull import pull
+from mlnb.sharing.push import push, send_object, sign_unsigned
+from mlnb.sharing.remote import open_remote, write_remote
+from mlnb.sharing.trust import record_place
+from mlnb.store.artifacts import export_value, put_value
+from mlnb.store.digests import canonical_json
+from mlnb.store.documents import read_json, sealed
+from mlnb.store.errors import IntegrityError, UsageError
+from mlnb.store.objects import open_store, put
+from mlnb.store.records import find_record, find_result, output_digests, record_path
+from mlnb.store.refs import move_ref
+
+
+@pytest.fixture(autouse=True)
+def no_key_from_outside(monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+
+
+RUN = "20261123T100000000-0a1b"
+
+
+def made(store, n=1, text="a model"):
+    "A record with an output, and some code."
+    return {
+        "key": f"a{n:063x}",
+        "pipeline": "fraud",
+        "stage": "train",
+        "each": None,
+        "run": RUN,
+        "parts": {"cells": ["x"], "parameters": {"depth": {"value": 3}}},
+        "inputs": {},
+        "outputs": {"model": put_value(store, text).as_dict()},
+        "metrics": {"auc": 0.9},
+        "notebook": put(store, b"a notebook"),
+        "texts": {},
+        "modules": {},
+        "seconds": 1.5,
+    }
+
+
+@pytest.fixture
+def ana(tmp_path):
+    store = open_store(tmp_path / "ana")
+    init_audit(store)
+    return store
+
+
+def resealed(store, n=1, change=None):
+    "Alter a record as somebody does who can write to the store and knows how seals are made."
+    path = record_path(store, "fraud", "train", f"a{n:063x}")
+    path.chmod(0o600)
+    path.write_bytes(sealed(path, change(read_json(path))))
+    return path
+
+
+def states(store):
+    told = told_standings(standings(store, keys_of(store)))
+    return {
+        state: told[state] for state in ("own", "trusted", "untrusted", "unsigned", "altered") if told[state]
+    }
+
+
+def test_whatever_member_of_a_result_is_altered_added_or_taken_away_its_signature_does_not_fit(ana):
+    record = sign(ana, "record", made(ana))
+    keys = keys_of(ana)
+    others = [record | {name: "other"} for name in record if name != "signed"]
+    others += [{k: v for k, v in record.items() if k != name} for name in record if name != "signed"]
+    others += [record | {"as_run": "r2"}, record | {"metrics": {"auc": 0.91}}, record | {"new": 1}]
+    others += [record | {"signed": record["signed"] | {"signature": "A" * 88}}, record | {"signed": 7}]
+    assert {standing_of("record", other, keys).state for other in others} == {"altered"}
+    assert standing_of("record", json.loads(json.dumps(record)), keys).state == "own"
+
+
+def test_result_that_takes_the_place_of_another_is_signed_with_what_it_says_then(ana):
+    first, second = made(ana), made(ana, text="another") | {"run": RUN[:-1] + "c"}
+    for record, replace in ((first, False), (second, True)):
+        commit(ana, record, replace, signer(ana, "record"))
+    assert "as_run" in read_json(record_path(ana, "fraud", "train", first["key"]))
+    assert states(ana) == {"own": 2}
+    stage = {"name": "train", "state": "committed", "key": first["key"]}
+    stage["outputs"] = output_digests(as_record(first))
+    before = as_run({"pipeline": "fraud", "state": "committed", "stages": [stage]})
+    found = find_result(judging(ana), before, "train", first["key"])
+    assert found == as_record(first | {"replaced_by": second["run"]})
+
+
+KINDS = ("own", "trusted", "untrusted", "unsigned", "altered")
+
+
+@pytest.fixture
+def five(ana, tmp_path):
+    "A store with a result in each state."
+    friend, stranger = (open_store(tmp_path / name) for name in ("friend", "stranger"))
+    for store in (friend, stranger):
+        make_key(store)
+    trust(ana, "friend", own_key(friend))
+    for n, store in enumerate((ana, friend, stranger, None, ana)):
+        as_signed = signer(store, "record") if store else dict
+        commit(ana, made(ana, n, f"model {n}"), sign=as_signed)
+    resealed(ana, 4, lambda record: record | {"metrics": {"auc": 1.0}})
+    return ana
+
+
+def test_only_what_is_vouched_for_is_sent_and_the_rest_is_named_with_its_reason(five, tmp_path):
+    sent = push(five, str(tmp_path / "shared"))
+    assert sent["records"] == 2
+    assert {one["path"][-6:-5]: one["reason"] for one in sent["left_out"]} == {
+        str(n): KINDS[n] for n in (2, 3, 4)
+    }
+    other = open_store(tmp_path / "other")
+    for name, key in (("ana", own_key(five)), ("friend", own_key(open_store(tmp_path / "friend")))):
+        trust(other, name, key)
+    taken = pull(other, str(tmp_path / "shared"))
+    assert (taken["records"], taken["exit_code"]) == (2, 0)
+    assert [(one["name"], one["taken"]) for one in taken["keys"]] == [("ana", 1), ("friend", 1)]
+    assert states(other) == {"trusted": 2}
+
+
+def test_only_what_nobody_signed_is_signed_afterwards_and_only_when_somebody_says_so(five, tmp_path):
+    assert [path[-6:-5] for path in sign_unsigned(five)] == ["3"]
+    assert states(five) == {"own": 2, "trusted": 1, "untrusted": 1, "altered": 1}
+    assert push(five, str(tmp_path / "shared"))["records"] == 3
+
+
+def test_where_signatures_are_required_only_what_is_vouched_for_is_a_result(five):
+    strict = judging(five)
+    found = [find_record(strict, "fraud", "train", f"a{n:063x}") is not None for n in range(5)]
+    assert found == [True, True, False, False, False]
+    for n, said in ((2, "not trusted here"), (3, "nobody signed it"), (4, "altered after it was signed")):
+        with pytest.raises(IntegrityError, match=said) as error:
+            find_result(strict, as_run({"pipeline": "fraud", "state": "failed"}), "train", f"a{n:063x}")
+        assert "mlnb run fraud train" in error.value.mend
+        again = commit(strict, made(five, n, f"model {n}"), sign=signer(five, "record"))
+        assert (again.is_first, again.is_reproduced) == (True, True)
+        assert find_record(strict, "fraud", "train", f"a{n:063x}")
+    assert states(five) == {"own": 4, "trusted": 1}
+
+
+def lost(store):
+    key_path(store).unlink()
+
+
+def replaced(store):
+    lost(store)
+    make_key(store)
+
+
+def readable_by_others(store):
+    key_path(store).chmod(0o644)
+
+
+def of_another_user(store):
+    os.chown(key_path(store), 4321, -1)
+
+
+KEYS = [
+    (lost, "there is no key to sign with", "untrusted"),
+    (replaced, None, "untrusted"),
+    (readable_by_others, "can be read by others", None),
+    pytest.param(
+        *(of_another_user, "belongs to another user", None),
+        marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("become", "refusal", "state"), KEYS)
+def test_key_that_is_lost_replaced_or_unsafe(ana, tmp_path, become, refusal, state):
+    commit(ana, made(ana), sign=signer(ana, "record"))
+    old = own_key(ana)
+    become(ana)
+    url = str(tmp_path / "shared")
+    if refusal:
+        with pytest.raises(UsageError, match=refusal):
+            push(ana, url)
+    if become in (readable_by_others, of_another_user):
+        with pytest.raises(UsageError, match=refusal):
+            signer(ana, "record")  # what `mlnb run` asks before anything runs
+        return
+    assert states(ana) == {state: 1}
+    trust(ana, "me_before", old)
+    assert states(ana) == {"trusted": 1}
+    if become is replaced:
+        assert push(ana, url)["records"] == 1
+
+
+def test_variable_that_names_no_key_is_refused_before_anything_runs(ana, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="no key to sign with"):
+        signer(ana, "run")
+
+
+def test_moves_and_runs_that_were_laid_into_the_store_stay_here(ana, tmp_path):
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []})
+    move_ref(ana, "heads/fraud/default", RUN, "laid here")
+    sent = push(ana, str(tmp_path / "shared"))
+    assert (sent["runs"], sent["refs"][0]["state"], states(ana)) == (0, "not_vouched", {"unsigned": 2})
+    assert [one["reason"] for one in sent["left_out"]] == ["unsigned"]
+
+
+SAVES = {
+    "10_a.ipynb": ['from mlnb import save\nsave("yes", True)\nsave("also", True)'],
+    "20_b.ipynb": ['from mlnb import load, save\nsave("out", [load("yes"), load("also")])'],
+}
+
+
+@pytest.mark.slow
+def test_in_a_project_that_requires_signatures(make_project, mlnb, asked):
+    root = make_project(SAVES).root
+    assert mlnb("run", "demo", "--json", cwd=root).code == 0
+    assert asked("audit", "init", cwd=root).code == 0
+    assert asked("run", "demo", "-n", "--json", cwd=root).states == {"a": "cached", "b": "cached"}
+    (root / "settings.ini").write_text("[mlnb]\nrequire_signed = true\n[pipeline.demo]\nnotebooks = nbs\n")
+    planned = asked("run", "demo", "-n", "--json", cwd=root)
+    assert planned.states["a"] == "stale" and "nobody signed it" in planned.stage("a")["why"][0]["message"]
+    got = asked("get", "demo/out", "--json", cwd=root)
+    assert got.code == 5 and "nobody signed it" in got.stderr and "mend:" in got.stderr
+    shown = asked("show", "latest", "--json", cwd=root).json
+    assert [one["signature"]["state"] for one in (shown, *shown["stages"])] == ["unsigned"] * 3
+    assert "signature of a: nobody signed it" in asked("show", "latest", cwd=root).stdout
+    found = asked("verify", "--json", cwd=root)
+    assert (found.code, found.json["signatures"]["unsigned"], found.json["clean"]) == (0, 4, True)
+    assert mlnb("run", "demo", "--json", cwd=root).states == {"a": "committed", "b": "committed"}
+    assert asked("get", "demo/out", "--json", cwd=root).code == 0
+    graph = asked("lineage", "demo/out", "--json", cwd=root).json
+    signed = [node["signature"]["state"] for node in graph["nodes"] if node["kind"] == "stage"]
+    assert signed == ["own", "own"]
+    (path,) = (root / ".mlnb" / "records" / "demo" / "b").glob("*.json")
+    path.chmod(0o600)
+    path.write_bytes(sealed(path, read_json(path) | {"seconds": 99.0}))
+    found = asked("verify", "--json", cwd=root)
+    assert found.code == 5 and [one["kind"] for one in found.json["damaged"]] == ["resealed"]
+    assert "altered after it was signed" in asked("lineage", "demo/out@latest", cwd=root).stdout
+    assert asked("get", "demo/out", cwd=root).code == 5
+
+
+NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x\u202e"]
+ODD = [
+    ["../x"],
+    ["/x"],
+    ["a", "a"],
+    ["a", "A"],
+    ["a", "a/b"],
+    ["é", "e\u0301"],
+    ["a//b"],
+    ["nul"],
+    ["a\u202eb"],
+]
+
+
+def folder_of(store, paths):
+    "A folder with these files, as somebody describes it who writes the list by hand."
+    files = [put(store, f"{n}".encode()) for n, _ in enumerate(paths)]
+    tree = [{"path": path, "digest": file, "bytes": 1} for path, file in zip(paths, files, strict=True)]
+    listed = json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()
+    about = {"codec": "folder", "type": "pathlib.Path", "bytes": len(paths)}
+    return about | {"digest": put(store, listed), "parts": files}
+
+
+def test_file_or_folder_that_would_lie_elsewhere_is_damage_and_an_honest_one_is_taken(ana, tmp_path):
+    value = put_value(ana, "x").as_dict() | {"codec": "file"}
+    honest = [value | {"filename": "x.csv"}, folder_of(ana, ["sub/a", "b"])]
+    odd = [value | {"filename": name} for name in NAMES] + [folder_of(ana, paths) for paths in ODD]
+    odd.append(folder_of(ana, ["b"]) | {"parts": [put(ana, b"z")]})
+    for n, one in enumerate(honest):
+        commit(ana, made(ana, n) | {"outputs": {"model": one}}, sign=signer(ana, "record"))
+    push(ana, str(tmp_path / "shared"))
+    remote = open_remote(str(tmp_path / "shared"))
+    for n, one in enumerate(odd, len(honest)):
+        record = made(ana, n) | {"outputs": {"model": one}}
+        place = record_place(as_record(record | {"outputs": {}}))
+        write_remote(remote, place, canonical_json(sign(ana, "record", record)))
+        for digest in (one["digest"], *one.get("parts", ())):
+            send_object(ana, remote, digest)
+    ben = open_store(tmp_path / "ben")
+    trust(ben, "ana", own_key(ana))
+    taken = pull(ben, str(tmp_path / "shared"))
+    assert (taken["records"], taken["exit_code"], len(list(ben.root.rglob("records/*/*/*.json")))) == (
+        2,
+        5,
+        2,
+    )
+    assert sorted(int(one["path"][-12:-5], 16) for one in taken["refused"]) == [*range(2, 2 + len(odd))]
+    assert {one["reason"] for one in taken["refused"]} == {"damaged"}
+
+
+@pytest.mark.parametrize("place", ["data.csv", "sub"])
+def test_value_is_not_written_through_a_link_that_lies_in_its_folder(ana, tmp_path, place):
+    folder, out, target = (tmp_path / name for name in ("folder", "out", "target"))
+    (folder / "sub").mkdir(parents=True)
+    for name in ("data.csv", "sub/more.csv"):
+        (folder / name).write_text("rows")
+    target.mkdir()
+    out.mkdir()
+    (out / place).symlink_to(target / "file" if place == "data.csv" else target)
+    artifact = put_value(ana, folder)
+    with pytest.raises(UsageError, match="link"):
+        export_value(ana, artifact, out, True)
+    assert list(target.iterdir()) == []
+    shutil.rmtree(out)
+    export_value(ana, artifact, out, True)
+    assert (out / "sub" / "more.csv").read_text() == "rows"
+
+
+def test_keys_without_anybody_trust_nobody(ana):
+    assert standing_of("record", sign(ana, "record", made(ana)), Keys({})).state == "untrusted"
+    assert [standing_of("record", one, Keys({})).state for one in ({}, [], None, "x")] == ["unsigned"] * 4
