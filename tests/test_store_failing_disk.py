@@ -259,7 +259,12 @@ def test_unreadable_run_is_no_reason_to_call_others_untold(tmp_path):
     store = open_store(tmp_path / "store")
     write_run(
         store,
-        {"run": RUN, "pipeline": "demo", "state": "committed", "stages": [{"name": "a", "state": "committed", "attempts": 1}]},
+        {
+            "run": RUN,
+            "pipeline": "demo",
+            "state": "committed",
+            "stages": [{"name": "a", "state": "committed", "attempts": 1}],
+        },
     )
     audit(store, "run", run=RUN)
     (store.root / "runs" / RUN / "run.json").write_text("{")
