@@ -39,6 +39,7 @@ Modules:
 - `mlnb.flow.freshness`: Whether a record holds for a step, and else why not
 - `mlnb.flow.grid`: The same pipeline under every combination of a few values
 - `mlnb.flow.heads`: Which run of a pipeline serves those who look at it from outside
+- `mlnb.flow.journal`: What a stage did, told line by line while it runs
 - `mlnb.flow.key`: Everything a result depends on, in one digest, with its parts kept
 - `mlnb.flow.links`: Which symbolic links of a project a stage depends on
 - `mlnb.flow.lock`: Let two runs of one project do each piece of work once

@@ -24,7 +24,8 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
-from .session import CONTEXT_VARIABLE, read_journal
+from .journal import read_journal
+from .session import CONTEXT_VARIABLE
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge, withheld_from

@@ -8,8 +8,8 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'PLACE_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'current',
-           'note', 'refused', 'Journal', 'broken_rule', 'read_journal', 'part_by_hand', 'own_part', 'find_by_hand',
-           'find_input', 'load', 'save', 'plain_number', 'metric', 'require', 'run_id', 'artifact_digest']
+           'note', 'refused', 'part_by_hand', 'own_part', 'find_by_hand', 'find_input', 'load', 'save', 'plain_number',
+           'metric', 'require', 'run_id', 'artifact_digest']
 
 # %% ../../nbs/flow/170_session.ipynb #17576da5
 import json
@@ -20,7 +20,7 @@ import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -153,42 +153,6 @@ def _unforeseen(session: Session, call: str, verb: str) -> StageError:
     "The error for a call with a name that the plan does not know."
     mend = f"call mlnb's own `{verb}` with the name written out, so that the plan can see it"
     return refused(session, f"`{call}` was not found when the notebook was read", mend)
-
-# %% ../../nbs/flow/170_session.ipynb #1a944b6d
-class Journal(NamedTuple):
-    "What a stage saved, measured and broke."
-
-    outputs: dict[str, Artifact]  # values by their names
-    metrics: dict[str, float]  # values by their names
-    broken: list[tuple[str, str]]  # error class and text of every broken rule
-
-
-def _journal_entries(path: Path) -> list[dict[str, Any]]:
-    "Lines of a journal that were written to their end."
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with suppress(ValueError):
-            entries.append(json.loads(line))
-    return entries
-
-
-def broken_rule(
-    entry: dict[str, Any],  # of the journal of a stage
-) -> tuple[str, str] | None:  # (class, text); None for another entry
-    "Error class and text of a rule that the stage broke; None when the entry is about something else."
-    if "refused" in entry:
-        return "StageError", entry["refused"]
-    return ("RequireError", entry["require"]) if entry.get("is_met") is False else None
-
-
-def read_journal(
-    path: Path,  # what the session wrote; missing when the stage did nothing
-) -> Journal:
-    "Read back what the stage did."
-    entries = _journal_entries(path)
-    outputs = {entry["save"]: Artifact.from_dict(entry["artifact"]) for entry in entries if "save" in entry}
-    metrics = {name: number for entry in entries for name, number in entry.get("metrics", {}).items()}
-    return Journal(outputs, metrics, [rule for rule in map(broken_rule, entries) if rule])
 
 # %% ../../nbs/flow/170_session.ipynb #dff945ec
 def _fan_out_in(source: str) -> Each | None:
