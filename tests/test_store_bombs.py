@@ -27,7 +27,7 @@ from mlnb.store.errors import DefinitionError, IntegrityError, ValueRefusedError
 from mlnb.store.model_files import dump_model, load_model
 from mlnb.store.objects import open_store, put
 from mlnb.store.settings import project_store, read_project
-from mlnb.store.value_limits import DEFAULT_LIMITS, ValueLimits, json_growth, limits_of
+from mlnb.store.value_limits import DEFAULT_LIMITS, ValueLimits, json_growth, read_limits
 
 X, y = make_classification(60, 4, random_state=0)
 HONEST = dump_model(LogisticRegression().fit(X, y))
@@ -260,7 +260,8 @@ def test_mend_of_a_model_that_is_too_large_lets_it_load():
         encode(RandomForestClassifier(150, max_depth=1, random_state=0).fit(X, y), limits=small)
     assert "limits = memory " in refused.value.mend
     said = refused.value.mend.partition("limits = ")[2].partition("`")[0]
-    assert encode(RandomForestClassifier(150, max_depth=1, random_state=0).fit(X, y), limits=limits_of(said))
+    model = RandomForestClassifier(150, max_depth=1, random_state=0).fit(X, y)
+    assert encode(model, limits=read_limits(said))
 
 
 # tables

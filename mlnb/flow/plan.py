@@ -23,7 +23,7 @@ from .key import parameter_parts, reason
 from .meaning import find_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
 from .steps import Plan, Step, list_of, own_unit
-from ..notebook.each import check_values, require_few, unit_name
+from ..notebook.each import check_values, require_most_values, unit_name
 from ..notebook.installed_files import startup_files
 from ..notebook.packages import installed_packages
 from ..notebook.pipeline import Concern, Pipeline, read_pipeline
@@ -259,7 +259,7 @@ def values_of(
     if stage.each and stage.each.values is not None:
         return check(stage.each.values)
     values = _saved_values(plan, list_of(stage), check)
-    require_few(parameter.name, len(values or ()), plan.project.most_values)
+    require_most_values(parameter.name, len(values or ()), plan.project.most_values)
     return values
 
 # %% ../../nbs/flow/140_plan.ipynb #bef8058b

@@ -7,7 +7,7 @@ only when that stage is done. Each value is a piece of work of its own, a *part*
 
 # %% auto #0
 __all__ = ['LONGEST_VALUE', 'Each', 'read_each', 'read_range', 'read_list', 'shown_value', 'unit_name', 'file_stem',
-           'plain_value', 'check_values', 'require_few', 'each_problems']
+           'plain_value', 'check_values', 'require_most_values', 'each_problems']
 
 # %% ../../nbs/notebook/090_each.ipynb #07540a1b
 import json
@@ -155,10 +155,10 @@ def _require_list(name: str, values: Any) -> None:
     if not isinstance(values, list | tuple):
         message = f"the values of `{name}` are a {type(values).__name__}, not a list"
         raise UsageError(message, "save a list of plain values")
-    require_few(name, len(values), MOST_VALUES)
+    require_most_values(name, len(values), MOST_VALUES)
 
 
-def require_few(
+def require_most_values(
     name: str,  # of the parameter
     n_values: int,  # that a stage would be run for
     most: int,  # that a project lets it be run for

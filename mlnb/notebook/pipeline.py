@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 from msgspec import Struct, field
 
 from .drafts import draft_problem, notebook_files, stage_files
-from .each import require_few
+from .each import require_most_values
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
 from .missing import brings_module, is_importable, missing_imports
@@ -328,7 +328,7 @@ def _crowd_concerns(stages: Iterable[Stage], most: int) -> Iterator[Concern]:
         each = stage.each
         try:
             if each and each.values:
-                require_few(each.parameter, len(each.values), most)
+                require_most_values(each.parameter, len(each.values), most)
         except UsageError as error:
             problem = Problem("bad-each", f"{stage.name}: {error.message}", error.mend, stage.file)
             yield Concern(problem, (stage.name,))

@@ -72,7 +72,7 @@ def files_below(
     return [file for entry in entries for file in _files_of(entry, (*above, here))]
 
 # %% ../../nbs/store/200_artifacts.ipynb #1b59e62a
-def _refuse_name(name: str, form: Any) -> None:
+def _refuse_file_name(name: str, form: Any) -> None:
     "Refuse a file whose name cannot be taken to any machine."
     if not has_form(form, name):
         what = f"the file name {name!r} could not be written on every machine"
@@ -87,7 +87,7 @@ def put_path(
 ) -> Artifact:  # raises `ValueRefusedError` if it would not come back
     "Keep a file, or a folder with all files below it."
     if path.is_file():
-        _refuse_name(path.name, FileName)
+        _refuse_file_name(path.name, FileName)
         return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
     if not path.is_dir():
         raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
@@ -97,7 +97,7 @@ def put_path(
         raise ValueRefusedError(error.message, error.mend)
     names = [file.relative_to(path).as_posix() for file in below]
     for name in names:
-        _refuse_name(name, InnerPath)
+        _refuse_file_name(name, InnerPath)
     return put_tree(store, "folder", "pathlib.Path", dict(zip(names, put_files(store, below), strict=True)))
 
 # %% ../../nbs/store/200_artifacts.ipynb #b108c62a
@@ -288,7 +288,7 @@ def _place_of(artifact: Artifact, files: Path) -> Path:
     return files / artifact.digest[:16] / name
 
 # %% ../../nbs/store/200_artifacts.ipynb #09fcf9be
-def _parts(store: Store, digests: list[str], read: Callable[[bytes], Any]) -> list[Any]:
+def _parts_read(store: Store, digests: list[str], read: Callable[[bytes], Any]) -> list[Any]:
     "The parts of an artifact as tables; together they may take what one value may."
     parts, taken = [], 0
     for number, digest in enumerate(digests, 1):
@@ -307,7 +307,7 @@ def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: st
 
     digests = [digest for _, digest in sorted(tree_of(store, artifact).items())]
     read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
-    parts = _parts(store, digests, read)
+    parts = _parts_read(store, digests, read)
     try:
         table = pa.concat_tables(parts)
     except pa.ArrowException as error:

@@ -26,9 +26,11 @@ Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 PlainName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
 FileName = Annotated[str, Meta(pattern=rf"\A{_PART}\Z")]
-_PATH = rf"{_PART}(?:/{_PART})*"
-InnerPath = Annotated[str, Meta(pattern=rf"\A{_PATH}\Z", max_length=3072)]
-FolderPath = Annotated[str, Meta(pattern=rf"\A(?:\.|{_PATH})\Z", max_length=3072)]  # `.` = the folder itself
+_PARTS_JOINED = rf"{_PART}(?:/{_PART})*"
+InnerPath = Annotated[str, Meta(pattern=rf"\A{_PARTS_JOINED}\Z", max_length=3072)]
+FolderPath = Annotated[
+    str, Meta(pattern=rf"\A(?:\.|{_PARTS_JOINED})\Z", max_length=3072)
+]  # `.` = the folder itself
 NoFileName = Annotated[str, Meta(pattern=rf"\A(?:{_PART})?\Z")]  # or empty
 
 # %% ../../nbs/store/085_border.ipynb #0426aae8
@@ -44,9 +46,9 @@ def has_form(
     return True
 
 # %% ../../nbs/store/085_border.ipynb #ed6b23cc
-_NAME = "[a-z][a-z0-9_]{0,63}"
+_LOWER_NAME = "[a-z][a-z0-9_]{0,63}"
 WrittenName = Annotated[
-    str, Meta(pattern=rf"\A(?:{_NAME}/)?{_NAME}(?:@(?!.*\.\.)[A-Za-z0-9_./-]{{1,200}})?\Z")
+    str, Meta(pattern=rf"\A(?:{_LOWER_NAME}/)?{_LOWER_NAME}(?:@(?!.*\.\.)[A-Za-z0-9_./-]{{1,200}})?\Z")
 ]
 _SEEN = r"(?!\.\.?(?:/|\Z))[^/\x00]{1,255}"
 SeenName = Annotated[str, Meta(pattern=rf"\A{_SEEN}\Z")]

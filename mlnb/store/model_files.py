@@ -229,7 +229,7 @@ def load_model(
     return _build(data, trusted_types)
 
 # %% ../../nbs/store/150_model_files.ipynb #a3ae921a
-def _dumped(estimator: Any) -> bytes:
+def _dumped_model(estimator: Any) -> bytes:
     "An estimator as a canonical file, not yet looked at."
     from skops.io import dumps
 
@@ -256,7 +256,7 @@ def _mend(unknown: list[str]) -> str:
 def _why_not_equal(data: bytes, trusted_types: tuple[str, ...]) -> str:
     "Why a model would not come back equal; empty when it would."
     try:
-        return "" if _dumped(_build(data, trusted_types)) == data else "what is read back differs"
+        return "" if _dumped_model(_build(data, trusted_types)) == data else "what is read back differs"
     except IntegrityError as error:
         return error.message
 
@@ -267,7 +267,7 @@ def dump_model(
     limits: ValueLimits = DEFAULT_LIMITS,  # what it may grow to when it is read
 ) -> bytes:  # canonical skops file; raises `ValueRefusedError`
     "Canonical bytes of an estimator."
-    data = _dumped(estimator)
+    data = _dumped_model(estimator)
     try:
         unknown = _untrusted(data, trusted_types, _looked_through(data, limits)[1])
     except IntegrityError as error:

@@ -121,7 +121,7 @@ def _array_at(node: dict[str, Any], members: dict[str, bytes]) -> Any:
     return array_from(members[node["file"]])
 
 
-def _is_inside(nodes: Any, n_features: int) -> bool:
+def _is_in_tree(nodes: Any, n_features: int) -> bool:
     "Whether the rows of a decision tree lead to later rows of it, or nowhere."
     import numpy as np
 
@@ -141,7 +141,7 @@ def _refuse_tree(node: dict[str, Any], members: dict[str, bytes]) -> None:
     if n_classes.shape != (n_outputs,) or n_outputs < 1 or n_classes.min() < 1 or n_features < 0:
         raise _SchemaError("a decision tree declares outputs that it does not have")
     state = node["content"]["content"]
-    if state and not _is_inside(_array_at(state["nodes"], members), n_features):
+    if state and not _is_in_tree(_array_at(state["nodes"], members), n_features):
         raise _SchemaError("a decision tree leads out of itself")
 
 # %% ../../nbs/store/147_model_schemas.ipynb #0f4584f2

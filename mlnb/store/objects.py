@@ -10,7 +10,7 @@ It is private to its owner whatever the umask, unless a group is named. It refus
 
 # %% auto #0
 __all__ = ['Store', 'open_store', 'under_name', 'path_of', 'take_back', 'has', 'keeps', 'put_pieces', 'put_file', 'put_files',
-           'put', 'quarantine', 'damage', 'set_aside', 'open_object', 'get', 'copy_object']
+           'put', 'quarantine', 'damage', 'put_aside', 'open_object', 'get', 'copy_object']
 
 # %% ../../nbs/store/130_objects.ipynb #f1b3095a
 import hashlib
@@ -171,7 +171,7 @@ def keeps(
     return True
 
 
-def _fill(file: BinaryIO, write: Callable[[Callable[[bytes], None]], None]) -> tuple[str, int]:
+def _fill_file(file: BinaryIO, write: Callable[[Callable[[bytes], None]], None]) -> tuple[str, int]:
     "Write the pieces of an object; its digest and size."
     sha, size = hashlib.sha256(), 0
 
@@ -193,7 +193,7 @@ def put_pieces(
 ) -> tuple[str, int]:  # digest and size [bytes]; raises `StoreError`
     "Keep content that comes piece by piece under its digest, without ever holding it whole."
     with disk_errors(store.root), temporary_file(store.root / "objects", store.file_mode) as file:
-        digest, size = _fill(file, write)
+        digest, size = _fill_file(file, write)
         if keeps(store, digest, size):
             return digest, size
         flush_file(file, "object")
@@ -229,7 +229,7 @@ def _opened(path: Path) -> BinaryIO:
         raise ValueRefusedError(what, "make it readable, or leave it out") from error
 
 
-def _is_kept(store: Store, files: Batch, digest: str, size: int) -> bool:
+def _is_kept_whole(store: Store, files: Batch, digest: str, size: int) -> bool:
     "Whether an object need not be written; its folder lasts when the batch does."
     folder = path_of(store, digest).parent
     is_there = _has_pinned(store, digest, size)
@@ -242,7 +242,7 @@ def _put_one(store: Store, files: Batch, source: BinaryIO) -> tuple[str, int]:
     "Put an open file; its digest and size."
     first = source.read(_PIECE)
     found = sha256(first), len(first)
-    if len(first) < _PIECE and _is_kept(store, files, *found):
+    if len(first) < _PIECE and _is_kept_whole(store, files, *found):
         return found
 
     def write(add: Callable[[bytes], object]) -> None:
@@ -251,8 +251,10 @@ def _put_one(store: Store, files: Batch, source: BinaryIO) -> tuple[str, int]:
 
     def fill(file: BinaryIO) -> Path | None:
         nonlocal found
-        found = _fill(file, write)
-        return None if found[1] >= _PIECE and _is_kept(store, files, *found) else path_of(store, found[0])
+        found = _fill_file(file, write)
+        return (
+            None if found[1] >= _PIECE and _is_kept_whole(store, files, *found) else path_of(store, found[0])
+        )
 
     files.add(store.root / "objects", store.file_mode, fill, "object")
     return found
@@ -307,7 +309,7 @@ def damage(
     return error
 
 
-def set_aside(
+def put_aside(
     store: Store,  # where the object is
     digest: str,  # of what should be there
 ) -> IntegrityError:  # to be raised
@@ -344,7 +346,7 @@ def get(
         data = object_.read()
     if sha256(data) == digest:
         return data
-    raise set_aside(holder, digest)
+    raise put_aside(holder, digest)
 
 # %% ../../nbs/store/130_objects.ipynb #eeea2111
 def copy_object(
@@ -365,4 +367,4 @@ def copy_object(
     with object_, disk_errors(path_of(holder, digest)):
         _hand_on(object_, add)
     if sha.hexdigest() != digest:
-        raise set_aside(holder, digest)
+        raise put_aside(holder, digest)

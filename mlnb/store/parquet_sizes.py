@@ -89,8 +89,8 @@ class _Thrift(Struct):
             found[last] = self.value(head & 0x0F, depth)
 
 # %% ../../nbs/store/165_parquet_sizes.ipynb #725951a7
-_DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages that a reader takes
-_HEADERS = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # kind -> number of its own header
+_DATA_PAGE, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages that a reader takes
+_HEADERS = {_DATA_PAGE: 5, _DICTIONARY: 7, _DATA_2: 8}  # kind -> number of its own header
 
 
 class _Page(Struct, frozen=True):
@@ -117,7 +117,7 @@ def _pages(data: bytes, begin: int, end: int) -> Iterator[_Page]:
         yield _Page(header[1], header[2], own.get(1, 0), encoding, thrift.at, begin)
 
 # %% ../../nbs/store/165_parquet_sizes.ipynb #b0262850
-_PLAIN, _PLAIN_DICTIONARY, _DELTA_LENGTH, _RLE_DICTIONARY = 0, 2, 6, 8  # encodings of text
+_PLAIN_ENCODING, _PLAIN_DICTIONARY, _DELTA_LENGTH, _RLE_DICTIONARY = 0, 2, 6, 8  # encodings of text
 _BY_DICTIONARY = (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
 _OBJECT = 64  # of a value that pandas keeps as an object of Python [bytes]
 
@@ -137,7 +137,7 @@ class _Column(Struct, frozen=True):
 def _text_growth(column: _Column, pages: list[_Page]) -> int:
     "What the texts of a column take at most [bytes]."
     data_pages = [page for page in pages if page.kind != _DICTIONARY]
-    if not {page.encoding for page in data_pages} <= {_PLAIN, _DELTA_LENGTH, *_BY_DICTIONARY}:
+    if not {page.encoding for page in data_pages} <= {_PLAIN_ENCODING, _DELTA_LENGTH, *_BY_DICTIONARY}:
         raise ValueError("a column of text is written in a way that mlnb does not write")
     once = sum(
         page.unpacked for page in pages if page.kind == _DICTIONARY or page.encoding not in _BY_DICTIONARY

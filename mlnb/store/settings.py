@@ -28,7 +28,7 @@ from .names import is_name
 from .objects import Store, open_store
 from .source_times import SourceFault, time_faults
 from .url import chain_links, has_secret, scheme_of, shown_url, without_secrets
-from .value_limits import DEFAULT_LIMITS, ValueLimits, limit_faults, limits_of
+from .value_limits import DEFAULT_LIMITS, ValueLimits, limit_faults, read_limits
 
 # %% ../../nbs/store/280_settings.ipynb #392d4d90
 Sections = dict[str, dict[str, str]]  # section -> key -> text
@@ -373,7 +373,7 @@ def _project_of(root: Path, sections: Sections) -> Project:
         remote=main.get("remote"),
         trusted_keys=main.get("trusted_keys", ""),
         strict=main.get("strict") == "true",
-        limits=limits_of(main.get("limits", "")),
+        limits=read_limits(main.get("limits", "")),
         witnesses=main.get("witnesses", ""),
         audit_months=main.get("audit_months", ""),
         most_values=int(main.get("most_values") or USUAL_VALUES),
