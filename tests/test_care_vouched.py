@@ -10,7 +10,7 @@ from plain_records import as_record, as_run, commit, write_run
 
 from mlnb.care.audit import init_audit
 from mlnb.care.signing import key_path, make_key, own_key, sign, trust
-from mlnb.care.vouched import Keys, judging, keys_of, signer, standing_of, standings, told_standings
+from mlnb.care.vouched import Keys, judging, signer, standing_of, standings, store_keys, told_standings
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, send_object, sign_unsigned
 from mlnb.sharing.remote import open_remote, write_remote
@@ -67,7 +67,7 @@ def resealed(store, n=1, change=None):
 
 
 def states(store):
-    told = told_standings(standings(store, keys_of(store)))
+    told = told_standings(standings(store, store_keys(store)))
     return {
         state: told[state] for state in ("own", "trusted", "untrusted", "unsigned", "altered") if told[state]
     }
@@ -75,7 +75,7 @@ def states(store):
 
 def test_whatever_member_of_a_result_is_altered_added_or_taken_away_its_signature_does_not_fit(ana):
     record = sign(ana, "record", made(ana))
-    keys = keys_of(ana)
+    keys = store_keys(ana)
     others = [record | {name: "other"} for name in record if name != "signed"]
     others += [{k: v for k, v in record.items() if k != name} for name in record if name != "signed"]
     others += [record | {"as_run": "r2"}, record | {"metrics": {"auc": 0.91}}, record | {"new": 1}]

@@ -249,7 +249,7 @@ def exchange(
     return swap(at_here, os.fsencode(new), at_here, os.fsencode(old), both) == 0
 
 
-def _remove(place: Path) -> None:
+def _remove_place(place: Path) -> None:
     "Remove a folder, or the link that somebody put in its place, and never what a link leads to."
     if place.is_symlink():
         place.unlink()
@@ -265,7 +265,7 @@ def _rename_both(built: Path, target: Path) -> None:
     except OSError:
         os.rename(aside, target)
         raise
-    _remove(aside)
+    _remove_place(aside)
 
 
 def put_in_place(
@@ -278,7 +278,7 @@ def put_in_place(
         return
     was_exchanged = exchange(built, target)
     if was_exchanged:
-        _remove(built)
+        _remove_place(built)
     else:
         _rename_both(built, target)
 
@@ -353,7 +353,7 @@ def write_site(
             size = _settle_modes(built, shared)
             put_in_place(built, target)
         finally:
-            _remove(built)
+            _remove_place(built)
     return size
 
 # %% ../../nbs/publish/270_site.ipynb #e1bc3718

@@ -218,7 +218,7 @@ class SignedRecord(NamedTuple):
 def record_found(
     document: Any,  # what was signed
     path: str,  # where it was found
-) -> Record:  # raises `IntegrityError`
+) -> Record:  # raises `IntegrityError` for damage
     "A record that somebody signed, if it has the right form and lies where it belongs."
     record = Record.from_dict(document, path)
     is_result = record.is_committed and not record.replaced_by  # evidence is nobody's to send

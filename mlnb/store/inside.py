@@ -61,7 +61,7 @@ def _folders_above(path: str) -> Iterator[str]:
     yield from ("/".join(parts[:n]) for n in range(1, len(parts)))
 
 # %% ../../nbs/store/197_inside.ipynb #d252c2b4
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _stepped_into(above: int, part: str, path: str) -> int:
@@ -69,7 +69,7 @@ def _stepped_into(above: int, part: str, path: str) -> int:
     with suppress(FileExistsError):
         os.mkdir(part, 0o700, dir_fd=above)
     try:
-        return os.open(part, _FOLDER, dir_fd=above)
+        return os.open(part, _OPEN_FOLDER, dir_fd=above)
     except OSError as error:
         what = f"{path} cannot be written: `{part}` on its way is a link, or no folder"
         raise UsageError(what, "remove it, or write to another folder") from error

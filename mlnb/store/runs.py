@@ -107,7 +107,7 @@ def stage_of_unit(
 # %% ../../nbs/store/250_runs.ipynb #60b64623
 def run_document_at(
     path: Path,  # of the document of a run
-) -> RunDocument:  # raises `IntegrityError`
+) -> RunDocument:  # raises `IntegrityError` for damage
     "Read the document of a run, verified."
     return RunDocument.from_dict(read_json(path), str(path))
 

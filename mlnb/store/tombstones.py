@@ -94,7 +94,7 @@ def is_blocked(
     return tombstone_path(root, digest).exists()
 
 
-def _is_kept(root: Path, digest: str) -> bool:
+def _is_stored(root: Path, digest: str) -> bool:
     "Whether the content of an object is there, or in the trash."
     place = Path("objects") / digest[:2] / digest
     return (root / place).exists() or (root / "trash" / place).exists()
@@ -109,7 +109,7 @@ def is_erased(
     if is_blocked(root, digest):
         return True
     bound = bound_names(root, digest)
-    return bool(bound) and (name in bound or not _is_kept(root, digest))
+    return bool(bound) and (name in bound or not _is_stored(root, digest))
 
 # %% ../../nbs/store/120_tombstones.ipynb #7f08a087
 _OTHER_DATA = "run the stages that need it on data without what was erased"

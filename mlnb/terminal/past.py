@@ -191,12 +191,12 @@ def signed_lines(
     document: dict[str, Any],  # of a run, with signatures
 ) -> list[str]:  # none when all is well, or nobody has a key
     "What of a run and its results is not vouched for."
-    from mlnb.care.vouched import Standing
+    from mlnb.care.vouched import SignatureStanding
     from mlnb.notebook.each import unit_name
 
     named = [("this document", document.get("signature"))]
     named += [(unit_name(e["name"], e.get("each")), e.get("signature")) for e in document["stages"]]
-    told = [(name, Standing(**signature)) for name, signature in named if signature]
+    told = [(name, SignatureStanding(**signature)) for name, signature in named if signature]
     has_keys = document.get("keys_known")
     bad = [(name, one) for name, one in told if not one.is_vouched and (has_keys or one.state != "unsigned")]
     return [f"signature of {name}: {one}" for name, one in bad]
