@@ -88,9 +88,11 @@ def server_folder() -> Path:  # 0700; raises `MlnbError` when somebody else made
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     about = folder.lstat()
-    if about.st_uid != os.getuid() or about.st_mode & 0o170077 != 0o040000:
+    if about.st_uid != os.getuid() or about.st_mode & 0o170022 != 0o040000:
         hint = "remove it, or set TMPDIR to a folder of your own"
         raise MlnbError(f"{folder} is not a private folder of yours", hint)
+    if about.st_mode & 0o077:
+        folder.chmod(0o700)
     return folder
 
 

@@ -234,6 +234,7 @@ def become_kernel(
     file = kernel_file(heritage.folder)
     app = start_app(file, heritage)
     _await_handover(link, app, file)
+    gc.unfreeze()
     link.send({"pid": os.getpid(), "connection": json.loads(file.read_bytes())})
     app.start()
     atexit._run_exitfuncs()
