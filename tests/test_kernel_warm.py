@@ -461,10 +461,10 @@ def test_remains_of_a_killed_server_are_removed_by_the_next(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_others_can_enter_is_refused_and_the_run_is_cold(make_project, mlnb, tmp_path_factory):
+def test_folder_that_others_can_write_in_is_refused_and_the_run_is_cold(make_project, mlnb, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("rt")
-    (tmp_path / f"mlnb-{os.getuid()}").mkdir(mode=0o755)
-    (tmp_path / f"mlnb-{os.getuid()}").chmod(0o755)
+    (tmp_path / f"mlnb-{os.getuid()}").mkdir()
+    (tmp_path / f"mlnb-{os.getuid()}").chmod(0o777)
     project = make_project({"10_a.ipynb": ["from mlnb import save\nsave('x', 1)"]})
     done = mlnb("run", "demo", cwd=project.root, XDG_RUNTIME_DIR=str(tmp_path))
     assert (done.code, done.stderr.count("kernels start cold: ")) == (0, 1), done.stderr
