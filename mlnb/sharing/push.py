@@ -28,11 +28,11 @@ from ..care.signing import lowest, own_key, read_key, sign, trusted_keys
 from mlnb.care.vouched import (
     Keys,
     SignatureStanding,
-    store_keys,
     sign_file,
     standing_at,
     standing_of,
     standings,
+    store_keys,
 )
 from .anchors import keep_head_at, refuse_other_log
 from mlnb.sharing.remote import (
