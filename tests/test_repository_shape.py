@@ -302,7 +302,7 @@ def executed() -> dict:
     [
         ("nbs/pipelines/fraud/10_ingest.ipynb", 0),
         ("nbs/tutorials/10_first.ipynb", 0),
-        ("nbs/store/130_objects.ipynb", 1),
+        ("nbs/store/170_objects.ipynb", 1),
     ],
 )
 def test_filter_keeps_outputs_of_library_notebooks_only(path, n_outputs):
