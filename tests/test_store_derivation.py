@@ -16,6 +16,7 @@ from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import digest_of
 from mlnb.store.objects import has, open_store, put
 from mlnb.store.record import Record
+from mlnb.store.run_entries import Entry, RunDocument
 
 N_STAGES = 4  # of each pipeline; stage `s2` saves `n2`
 LETTERS = "xyz"  # what stages save: equal content is the rule
@@ -43,9 +44,8 @@ class History:
                 now[stage] = found
                 entries += [self.entry(found)] if is_asked[stage] else []
         keys = {self.records[n].stage: self.records[n].key for n in now.values()}
-        self.documents.append(
-            {"pipeline": pipeline, "run": run, "state": "committed", "stages": entries, "keys": keys}
-        )
+        about = {"pipeline": pipeline, "run": run, "state": "committed"}
+        self.documents.append(RunDocument(**about, stages=tuple(entries), keys=keys))
         self.last[pipeline] = now
 
     def result(self, run, pipeline, stage, version, read, is_asked):
@@ -76,7 +76,7 @@ class History:
 
     def entry(self, number):
         record = self.records[number]
-        return {"name": record.stage, "each": None, "state": "cached", "key": record.key}
+        return Entry(name=record.stage, state="cached", key=record.key)
 
     def truly_from(self, number, letter, names=None):
         "Whether a record was made from some content, by following what happened, step by step."
@@ -182,8 +182,8 @@ def test_part_is_made_from_the_list_of_its_run_and_may_be_from_every_list_that_h
         saver = Record(pipeline="a", stage="people", run=run, key=digest, outputs=made)
         ended = [saver, *(of_people(person, run, digest, is_old) for person in sorted(people))]
         ended = [records.setdefault((one.stage, one.key), one) for one in ended]
-        entries = [{"name": one.stage, "state": "cached", "key": one.key} for one in ended]
-        documents.append({"pipeline": "a", "run": run, "stages": entries})
+        entries = tuple(Entry(name=one.stage, state="cached", key=one.key) for one in ended)
+        documents.append(RunDocument(pipeline="a", run=run, state="committed", stages=entries))
     known, names = list(records.values()), {("a", "people")} if by_name else None
     graph = RecordGraph(known, lambda: documents)
     for wanted in {"".join(["list ", *sorted(people)]) for people in lists}:
