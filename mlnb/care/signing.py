@@ -24,7 +24,7 @@ from typing import Any
 from ..store.digests import canonical_json
 from ..store.disk import disk_errors, make_folder, write_durably
 from ..store.errors import IntegrityError, UsageError
-from ..store.names import is_name
+from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.refs import actor
 
@@ -187,7 +187,7 @@ def trust(
 ) -> None:  # raises `UsageError` for a bad name or key
     "Trust a key on this machine."
     if not is_name(name):
-        raise UsageError(f"`{name}` is no name for a key", "use a-z, 0-9 and _, beginning with a letter")
+        raise UsageError(f"`{name}` is no name for a key", naming_rule(name))
     line = key_text(key_bytes(key)).encode() + b"\n"
     write_durably(store.root / "trusted" / f"{name}.key", line, 0o640 if store.group else 0o600)
 

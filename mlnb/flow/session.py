@@ -34,7 +34,7 @@ from ..store.artifacts import get_value, put_value
 from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
-from ..store.names import Name, is_name, parse_name, refuse_no_text
+from ..store.names import Name, is_name, naming_rule, parse_name, refuse_no_text
 from ..store.objects import Store, open_store, under_name
 from ..store.value_limits import ValueLimits
 
@@ -306,8 +306,7 @@ def load(
 def _refuse_name(name: str, what: str) -> None:
     "Raise `ValueRefusedError` for a text that cannot name an artifact or a metric."
     if not is_name(name):
-        mend = "use a-z, 0-9 and _, beginning with a letter, at most 64"
-        raise ValueRefusedError(f"`{name}` cannot name {what}", mend)
+        raise ValueRefusedError(f"`{name}` cannot name {what}", naming_rule(name))
 
 
 def _refuse_save(session: Session, name: str) -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from .bindings import STAGE_NAMES, CellWalk, Meaning, NamedCall, read_bindings, verb_of
 from ..store.errors import MlnbError, Problem
-from ..store.names import is_name, parse_name
+from ..store.names import is_name, naming_rule, parse_name
 
 # %% ../../nbs/notebook/070_edges.ipynb #98b83e9c
 class Edges(Struct):
@@ -67,18 +67,13 @@ def _read_save(name: str, cell: int, edges: Edges) -> None:
     if is_name(name):
         edges.saves.setdefault(name, cell)
     else:
-        _add_bad_name(f"`{name}` cannot be saved", cell, edges)
+        edges.add(cell, "bad-name", f"`{name}` cannot be saved", naming_rule(name))
 
 
 def _read_metric(name: str, cell: int, edges: Edges) -> None:
     "Check the name of a metric; the run notes what it measures."
     if not is_name(name):
-        _add_bad_name(f"`{name}` cannot be a metric", cell, edges)
-
-
-def _add_bad_name(message: str, cell: int, edges: Edges) -> None:
-    "Note a name that is not of the form of names."
-    edges.add(cell, "bad-name", message, "use a-z, 0-9 and _, beginning with a letter, at most 64")
+        edges.add(cell, "bad-name", f"`{name}` cannot be a metric", naming_rule(name))
 
 
 _NAMED = {"load": _read_load, "save": _read_save, "metric": _read_metric}

@@ -28,7 +28,7 @@ from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
 from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
 from ..store.errors import Problem
-from ..store.names import is_name
+from ..store.names import is_name, naming_rule
 
 # %% ../../nbs/notebook/200_stage.ipynb #5abf0344
 def stage_name(
@@ -94,7 +94,7 @@ def _stage_name_problems(file: str) -> list[Problem]:
     if is_name(name):
         return []
     message = f"{file} gives the stage the name `{name}`"
-    return [Problem("bad-name", message, "use a-z, 0-9 and _ after the number", file)]
+    return [Problem("bad-name", message, f"after the number, {naming_rule(name)}", file)]
 
 # %% ../../nbs/notebook/200_stage.ipynb #855abe2f
 def _with_ids(problems: Iterable[Problem], file: str, cells: list[Cell]) -> Iterator[Problem]:

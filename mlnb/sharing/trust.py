@@ -38,7 +38,7 @@ from ..store.digests import sha256
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
-from ..store.names import is_name
+from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
@@ -94,7 +94,7 @@ def remote_name(
     "Check the name that a remote goes by here."
     if is_name(name):
         return name
-    raise UsageError(f"`{name}` is no name for a remote", "use a-z, 0-9 and _, beginning with a letter")
+    raise UsageError(f"`{name}` is no name for a remote", naming_rule(name))
 
 # %% ../../nbs/sharing/020_trust.ipynb #e247857e
 def remote_alias(

@@ -19,11 +19,13 @@ from .errors import IntegrityError
 
 # %% ../../nbs/store/110_border.ipynb #fb4dd4d7
 _ODD = r"\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"  # control, direction, surrogates
-_DEVICES = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.[^/]*)?(?:/|\Z)"
+_DEVICE = "con|prn|aux|nul|com[0-9]|lpt[0-9]"  # no file can have such a name on Windows
+_DEVICES = rf"(?i:{_DEVICE})(?:\.[^/]*)?(?:/|\Z)"
 _PART = rf"(?!{_DEVICES})(?![A-Za-z]:)(?!\.\.?(?:/|\Z))[^/\\{_ODD}]{{1,255}}"
 
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-PlainName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
+_LOWER_NAME = rf"(?!(?:{_DEVICE})(?:[/@]|\Z))[a-z][a-z0-9_]{{0,63}}"
+PlainName = Annotated[str, Meta(pattern=rf"\A{_LOWER_NAME}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
 FileName = Annotated[str, Meta(pattern=rf"\A{_PART}\Z")]
 _PARTS_JOINED = rf"{_PART}(?:/{_PART})*"
@@ -46,7 +48,6 @@ def has_form(
     return True
 
 # %% ../../nbs/store/110_border.ipynb #ed6b23cc
-_LOWER_NAME = "[a-z][a-z0-9_]{0,63}"
 WrittenName = Annotated[
     str, Meta(pattern=rf"\A(?:{_LOWER_NAME}/)?{_LOWER_NAME}(?:@(?!.*\.\.)[A-Za-z0-9_./-]{{1,200}})?\Z")
 ]

@@ -24,7 +24,7 @@ from msgspec import Struct, field
 
 from .disk import disk_errors
 from .errors import DefinitionError, Problem, UsageError, did_you_mean
-from .names import is_name
+from .names import is_name, naming_rule
 from .objects import Store, open_store
 from .source_times import SourceFault, time_faults
 from .url import chain_links, has_secret, scheme_of, shown_url, without_secrets
@@ -130,9 +130,9 @@ def _name_problems(section: str, sections: Sections) -> Iterator[Problem]:
     "Names of the wrong form, and profiles of what does not exist."
     kind, *names = section.split(".")
     known = list(named(sections, "source" if section_kind(section) == "source" else "pipeline"))
-    if not all(map(is_name, names)):
-        message = f"[{section}] has a name of the wrong form"
-        yield _in_settings("bad-name", message, "use a-z, 0-9 and _, beginning with a letter")
+    odd = [name for name in names if not is_name(name)]
+    if odd:
+        yield _in_settings("bad-name", f"[{section}] has a name of the wrong form", naming_rule(odd[0]))
     elif kind == "profile" and names[-1] not in known:
         message = f"[{section}] names `{names[-1]}`, which does not exist"
         yield _in_settings("unknown-section", message, did_you_mean(names[-1], known))
