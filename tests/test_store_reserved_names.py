@@ -1,4 +1,4 @@
-"""Names that no file can have on Windows are refused wherever a name is given, and damage where one is read."""
+"""Names that no file can have on Windows are refused wherever a name is given; read, they are damage."""
 
 import pytest
 
