@@ -13,7 +13,8 @@ from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.run_document import RunSettings
 from mlnb.flow.selection import select
-from mlnb.history.lineage import lineage_of, lineage_up, record_graph, show_lineage
+from mlnb.history.lineage import lineage_of, lineage_up, record_graph
+from mlnb.history.lineage_drawing import show_lineage
 from mlnb.history.results import versions_of
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import put_value

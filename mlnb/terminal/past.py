@@ -334,7 +334,8 @@ def answer_lineage(
     "Follow a value to its sources, or on to what was made from it."
     from time import time
 
-    from mlnb.history.lineage import lineage_of, show_lineage
+    from mlnb.history.lineage import lineage_of
+    from mlnb.history.lineage_drawing import show_lineage
     from mlnb.sources.last_pin import source_document, source_line
 
     project, store, profile = open_project(profile)
