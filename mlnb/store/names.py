@@ -27,7 +27,7 @@ def is_name(
 
 def naming_rule(
     text: str,  # that is no name
-) -> str:  # a mend
+) -> str:  # what to write instead, as a mend
     "What to write where something needs another name."
     if re.fullmatch("[a-z][a-z0-9_]{0,63}", text):
         return f"choose another: `{text}` is a device on Windows, where no file can have that name"
