@@ -19,6 +19,7 @@ from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.notes import WITNESS_KEY, Verifier, read_note, with_signature
 from mlnb.care.signing import trusted_keys
 from mlnb.care.tree_heads import origin_of, signed_head, vouched
+from mlnb.care.vouched import signer
 from mlnb.sharing.anchors import anchor, anchor_place, heads_at, kept_elsewhere
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
@@ -39,12 +40,13 @@ def no_key_from_outside(monkeypatch):
 def run_of(store, run, state="committed", told=True, attempts=1):
     "What a run leaves: document, record, and an entry of the log when it is told."
     stages = [{"name": "train", "attempts": attempts, "state": state, "each": None}]
-    write_run(store, {"run": run, "pipeline": "shop", "state": state, "stages": stages})
+    document = {"run": run, "pipeline": "shop", "state": state, "stages": stages}
+    write_run(store, document, signer(store, "run"))
     if attempts:
         output = {"digest": put(store, run.encode()), "codec": "text", "type": "str", "bytes": len(run)}
         record = {"pipeline": "shop", "stage": "train", "key": sha256(run.encode()), "run": run}
         rest = {"source": None, "notebook": None, "lock": None, "modules": {}, "inputs": {}, "metrics": {}}
-        commit(store, record | rest | {"outputs": {"model": output}})
+        commit(store, record | rest | {"outputs": {"model": output}}, sign=signer(store, "record"))
     if told:
         audit(store, "run", "committed", run=run, pipeline="shop")
     return run

@@ -32,7 +32,7 @@ from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect, start_serv
 from mlnb.kernel.process import kernel_environment
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError
-from mlnb.store.objects import path_of
+from mlnb.store.objects import open_store, path_of
 from mlnb.store.run_entries import Entry, RunDocument, StageFailure
 from mlnb.store.settings import project_store, read_project
 
@@ -455,7 +455,9 @@ def test_attempt_whose_ending_cannot_be_kept_leaves_no_lock_and_no_scratch_folde
     step = SimpleNamespace(name="train", stage=SimpleNamespace(name="train", options=options), each=None)
     step.inputs = step.sources = {}
     run = SimpleNamespace(
-        plan=SimpleNamespace(steps={"train": step}, store=None, project=None, profile="default"),
+        plan=SimpleNamespace(
+            steps={"train": step}, store=open_store(tmp_path / "store"), project=None, profile="default"
+        ),
         entry=lambda name: Entry(name=name, state="running", attempts=1),
         settings=SimpleNamespace(replace=False),
         locks={"train": SimpleNamespace(release=lambda: released.append("train"))},

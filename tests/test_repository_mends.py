@@ -56,6 +56,7 @@ TRIED = {
     "store/model_files": "test_store_model_files.py",
     "store/names": "names",
     "store/plain_values": "saved values",
+    "store/records": "test_care_vouched.py",
     "store/runs": "commands",
     "store/settings": "settings",
     "store/tables": "saved values",

@@ -17,6 +17,7 @@ from plain_records import commit
 
 from mlnb.care.audit import events
 from mlnb.care.signing import make_key
+from mlnb.care.vouched import signer
 from mlnb.cli import run_command
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
@@ -483,8 +484,9 @@ def pushed(tmp_path):
             "inputs": {},
             "outputs": {"model": model},
         },
+        sign=signer(store, "record"),
     )
-    move_ref(store, "heads/fraud/default", "20261123T100000000-aaaa", "done")
+    move_ref(store, "heads/fraud/default", "20261123T100000000-aaaa", "done", sign=signer(store, "ref"))
     return store
 
 

@@ -23,8 +23,7 @@ from .parameters import Parameter, check_value
 from .types import read_literals, type_of
 from ..store.digests import sha256
 from ..store.errors import Problem, UsageError, did_you_mean
-from ..store.names import is_name
-from ..store.settings import MOST_VALUES
+from ..store.names import MOST_VALUES, is_name
 
 # %% ../../nbs/notebook/090_each.ipynb #ff13958c
 LONGEST_VALUE = 200  # of a text, which stands in lines and names [characters]

@@ -43,7 +43,7 @@ from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
 from ..sources import lfs
-from ..store import digests, errors, names
+from ..store import border, digests, errors, names
 from ..store.digests import digest_of, sha256
 from ..store.disk import write_durably
 from ..store.documents import from_json
@@ -53,6 +53,7 @@ from ..store.settings import Project
 # %% ../../nbs/notebook/220_read_cache.ipynb #617ccd4f
 PARTS = (
     bindings,
+    border,
     by_name,
     cells,
     digests,
