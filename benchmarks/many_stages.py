@@ -27,6 +27,7 @@ from mlnb.flow.plan import make_plan, plan_step
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.store.artifacts import put_value
 from mlnb.store.objects import put
+from mlnb.store.record import Record
 from mlnb.store.records import commit
 from mlnb.store.settings import find_project, project_store
 
@@ -91,27 +92,25 @@ def commit_all(folder: Path) -> None:
     known: dict = {}
     for name in pipeline.order:
         step = plan_step(plan, name, known)
-        commit(
-            store,
-            {
-                "key": step.key,
-                "parts": step.parts,
-                "pipeline": "many",
-                "stage": name,
-                "each": None,
-                "run": "20261123T000000000-seed",
-                "metrics": {"total": 1.5},
-                "notebook": kept,
-                "source": kept,
-                "file": step.stage.file,
-                "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
-                "outputs": dict.fromkeys(step.stage.saves, value),
-                "modules": {},
-                "lock": None,
-                "environment": {"packages": step.found.packages},
-                "seconds": 1.0,
-            },
-        )
+        document = {
+            "key": step.key,
+            "parts": step.parts,
+            "pipeline": "many",
+            "stage": name,
+            "each": None,
+            "run": "20261123T000000000-seed",
+            "metrics": {"total": 1.5},
+            "notebook": kept,
+            "source": kept,
+            "file": step.stage.file,
+            "inputs": {n: a.as_dict() for n, a in step.inputs.items()},
+            "outputs": dict.fromkeys(step.stage.saves, value),
+            "modules": {},
+            "lock": None,
+            "environment": {"packages": step.found.packages},
+            "seconds": 1.0,
+        }
+        commit(store, Record.from_dict(document))
         plan_step(plan, name, known)
 
 

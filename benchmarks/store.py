@@ -1,11 +1,17 @@
 """What it costs to keep a value safely: the store beside the same file written plainly, and beside `dvc
-add`."""
+add`.
+
+`--before FOLDER` names a checkout of an earlier mlnb: each part is measured in processes of their own, the
+two checkouts in turns, `--rounds` times, and the medians stand beside each other with their ratio."""
 
 import argparse
 import hashlib
+import json
 import os
+import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,14 +19,21 @@ from pathlib import Path
 from mlnb.care.gc import Retention, collect
 from mlnb.care.verify import verify_store
 from mlnb.store import codecs
-from mlnb.store.artifacts import put_value
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.disk import flush_folder, make_folder
 from mlnb.store.objects import get, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, records_of
 
+try:
+    from mlnb.store.record import Record
+except ImportError:  # an earlier mlnb
+    Record = dict
+
 ROUNDS = 5
 FRAME_ROUNDS = 9
+PARTS = ("bytes", "frames", "file", "trees", "records", "small")
+SHOWN: dict[str, float] = {}  # all that was measured, by title and name
 
 
 def seconds(work) -> float:
@@ -61,6 +74,7 @@ def content(size: int, round_: int) -> bytes:
 def show(title: str, times: dict[str, float], peer: str | None = None, budget: str = "") -> None:
     print(f"\n{title}{f'  (budget {budget})' if budget else ''}")
     for name, value in times.items():
+        SHOWN[f"{title}: {name}"] = value
         print(f"  {name:44}{value:10.4f} s" + (f"{value / times[peer]:8.2f}x" if peer else ""))
 
 
@@ -160,9 +174,45 @@ def frames(folder: Path, store) -> None:
     show("get the frame", times, "plain Parquet + SHA-256", "1.25x")
 
 
-def record(n: int, digest: str, size: int) -> dict:
-    "A record as large as a usual one."
-    return {
+def peak_mib() -> float:
+    "Most memory that this process used so far [MiB]."
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def one_file(folder: Path, store, mib: int) -> None:
+    "A file that a stage saves and another loads, with the memory that both take beyond what was used before."
+    path = folder / "model.bin"
+    with open(path, "wb") as file:
+        for _ in range(mib):
+            file.write(os.urandom(1 << 20))
+    before, found = peak_mib(), {}
+    times = {
+        "put": seconds(lambda: found.update(made=put_value(store, path))),
+        "get": seconds(lambda: get_value(store, found["made"], folder / "out")),
+    }
+    show(f"a file of {mib:,} MiB", times)
+    print(f"  {'memory beyond that of the program':44}{peak_mib() - before:10.1f} MiB")
+    path.unlink()
+
+
+def trees(folder: Path, store, n: int) -> None:
+    "A folder of small files."
+    place, found = folder / "tree", {}
+    for i in range(n):
+        path = place / f"d{i % 40}" / f"{i}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"value {i}")
+    times = {
+        "put": seconds(lambda: found.update(made=put_value(store, place))),
+        "put again": seconds(lambda: put_value(store, place)),
+        "get": seconds(lambda: get_value(store, found["made"], folder / "out")),
+    }
+    show(f"a folder of {n:,} files", times)
+
+
+def record(n: int, digest: str, size: int) -> "Record | dict":
+    "A record as large as a usual one; an earlier mlnb takes it as plain JSON."
+    document = {
         "key": f"{n:064x}",
         "parts": {"cells": [f"{n:064x}"] * 12},
         "pipeline": "many",
@@ -173,6 +223,7 @@ def record(n: int, digest: str, size: int) -> dict:
         "metrics": {"n": n},
         "environment": {"packages": {f"package{i}": "1.0" for i in range(30)}},
     }
+    return Record.from_dict(document) if hasattr(Record, "from_dict") else document
 
 
 def small_artifacts(folder: Path, n: int) -> None:
@@ -232,31 +283,70 @@ def dvc(folder: Path, python: Path, n: int) -> None:
     )
 
 
+def measure(given: argparse.Namespace, part: str, folder: Path) -> None:
+    "Measure one part and print what it took."
+    store = open_store(folder / part)
+    for n in range(256):  # once in the life of a store; not part of what is measured
+        make_folder(store.root / "objects" / f"{n:02x}")
+    works = {
+        "bytes": lambda: (bytes_of(folder, store, 1 << 20, 60), bytes_of(folder, store, 100 << 20)),
+        "frames": lambda: frames(folder, store),
+        "file": lambda: one_file(folder, store, given.mib),
+        "trees": lambda: trees(folder, store, given.files),
+        "records": lambda: many_records(folder, given.records),
+        "small": lambda: small_artifacts(folder, given.small),
+        "dvc": lambda: dvc(folder, given.dvc, given.small),
+    }
+    works[part]()
+    forget_pins()
+
+
+def measured_by(checkout: Path, given: argparse.Namespace, part: str) -> dict[str, float]:
+    "What one part takes with the mlnb of a checkout [s]."
+    sizes = [f"--{name}={getattr(given, name)}" for name in ("small", "records", "files", "mib")]
+    place = [f"--folder={given.folder}"] if given.folder else []
+    with tempfile.NamedTemporaryFile() as answer:
+        command = [sys.executable, "-P", __file__, "--only", part, f"--json={answer.name}", *sizes, *place]
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        return json.load(answer)
+
+
+def compare(given: argparse.Namespace, parts: list[str]) -> None:
+    "Print what each part takes before and now, and their ratio."
+    checkouts = {"before": given.before, "now": Path(__file__).parents[1]}
+    for part in parts:
+        found: dict[str, list[dict[str, float]]] = {who: [] for who in checkouts}
+        for _ in range(given.rounds):
+            for who, checkout in checkouts.items():
+                found[who].append(measured_by(checkout, given, part))
+        for name in found["now"][0]:
+            before, now = (statistics.median(one[name] for one in found[who]) for who in checkouts)
+            print(f"{name:74}{before:10.4f} s{now:10.4f} s{now / before:8.2f}x", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dvc", type=Path, help="python of an environment that has DVC")
     parser.add_argument("--small", type=int, default=100_000, help="number of small artifacts")
     parser.add_argument("--records", type=int, default=10_000, help="number of records")
-    parser.add_argument("--only", choices=["bytes", "frames", "small", "records", "dvc"], help="one part")
+    parser.add_argument("--files", type=int, default=2_000, help="number of files in a folder")
+    parser.add_argument("--mib", type=int, default=1024, help="size of a file [MiB]")
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, "dvc"], help="some parts")
     parser.add_argument("--folder", help="where to measure; the temporary directory otherwise")
+    parser.add_argument("--before", type=Path, help="checkout of an earlier mlnb to compare with")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each checkout with --before")
+    parser.add_argument("--json", type=Path, help="file that gets the times")
     given = parser.parse_args()
+    parts = given.only or [*PARTS, *(["dvc"] if given.dvc else [])]
+    if given.before:
+        compare(given, parts)
+        return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folder = Path(name)
-        store = open_store(folder / "store")
-        for n in range(256):  # once in the life of a store; not part of what is measured
-            make_folder(store.root / "objects" / f"{n:02x}")
-        if given.only in (None, "bytes"):
-            bytes_of(folder, store, 1 << 20, 60)
-            bytes_of(folder, store, 100 << 20)
-        if given.only in (None, "frames"):
-            frames(folder, store)
-        if given.only in (None, "records"):
-            many_records(folder, given.records)
-        if given.only in (None, "small"):
-            small_artifacts(folder, given.small)
-        if given.dvc and given.only in (None, "dvc"):
-            dvc(folder, given.dvc, given.small)
-        forget_pins()
+        for part in parts:
+            measure(given, part, Path(name))
+    if given.json:
+        given.json.write_text(json.dumps(SHOWN))
 
 
 if __name__ == "__main__":
