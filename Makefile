@@ -15,6 +15,7 @@ PIP := $(BIN)/python -m pip -qq
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --color=no
 SUMMARY := .venv/pytest.log
+LINT_TESTS := $(patsubst %,tests/test_repository_%.py,shape layers way style)
 
 .PHONY: help setup sync check test test-all examined lint notebooks pytest threats threats-all pipelines-ci demo bench site lab lock
 
@@ -45,7 +46,7 @@ sync: setup  ## format and clean the notebooks, export the library from them
 
 lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, layers, the way through, ruff, mypy, style
 	@$(BIN)/python scripts/notebooks.py check
-	@$(PYTEST) -o addopts= -q tests/test_repository_shape.py tests/test_repository_layers.py tests/test_repository_way.py
+	@$(PYTEST) -o addopts= -q $(LINT_TESTS)
 	@$(BIN)/ruff format --quiet --check nbs tests scripts benchmarks
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy
@@ -54,8 +55,8 @@ lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, l
 notebooks: setup  ## run the examples of the library's notebooks
 	@$(BIN)/nbdev-test --skip-folder-re '^([_.]|pipelines$$)' --n-workers 2
 
-pytest: setup  ## run pytest, without the slow batteries
-	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder | tee $(SUMMARY)
+pytest: setup  ## run pytest, without the slow batteries and what `lint` runs
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(LINT_TESTS)) | tee $(SUMMARY)
 
 threats: setup  ## faults and threats: run the quick tests of the list, print its table, make its page
 	@$(BIN)/python scripts/threats.py --quick

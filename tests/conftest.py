@@ -24,6 +24,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
 
+COLLECTED = pytest.StashKey[set]()  # `file::test` below tests/, the slow ones too
+
+
 def refuse(token):
     raise AssertionError(f"{token} is no strict JSON")
 
@@ -115,8 +118,11 @@ def call(*arguments, cwd, timeout=300, **environment):
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(tryfirst=True)  # before `-m` leaves any out
+def pytest_collection_modifyitems(config, items):
     "Files of few tests begin first: those start kernels, and thousands of quick tests fill up at the end."
+    names = (item.nodeid.partition("[")[0] for item in items)
+    config.stash[COLLECTED] = {name.removeprefix("tests/") for name in names}
     n_tests = Counter(item.path for item in items)
     items.sort(key=lambda item: n_tests[item.path])
 

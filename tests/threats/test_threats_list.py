@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import threats
+from conftest import COLLECTED
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = threats.read_list()
@@ -19,9 +20,12 @@ HOSTILE = "</script><img src=https://attacker.example/x onerror=attack()>"
 
 
 @pytest.fixture(scope="module")
-def known():
-    "All tests of the named files."
-    return threats.collected(LIST, threats.SLOW)
+def known(request):
+    "All tests of the named files: those that this session has found, and others of files that it left out."
+    found = request.config.stash[COLLECTED]
+    seen = {name.partition("::")[0] for name in found}
+    left_out = sorted(set(threats.files_of(LIST)) - seen)
+    return found | threats.collected([{"tests": left_out}], threats.SLOW)
 
 
 def test_every_fault_and_threat_is_there_once_and_in_order():
