@@ -11,11 +11,14 @@ from mlnb.care.verify import (
     set_records_aside,
     verify_store,
 )
+from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.records import find_record, record_path
 from mlnb.store.refs import move_ref
 
+PARTS = [{"path": f"part-{n}", "digest": sha256(f"part {n}".encode()), "bytes": 6} for n in (0, 1)]
+TREE = canonical_json(PARTS)
 RUNS = ("20261123T100000000-aaaa", "20261123T110000000-bbbb")
 
 
@@ -23,7 +26,7 @@ RUNS = ("20261123T100000000-aaaa", "20261123T110000000-bbbb")
 def store(tmp_path):
     "Two stages; the model in two parts; a second run that found everything cached."
     store, keys = open_store(tmp_path / "store"), {}
-    tree = put(store, b"[list of parts]")
+    tree = put(store, TREE)
     parts = [put(store, b"part 0"), put(store, b"part 1")]
     for n, (stage, output) in enumerate(
         {
@@ -76,7 +79,7 @@ def test_whole_store_is_clean(store):
     [
         (b"features", ["fraud/features"]),
         (b"part 1", ["fraud/model"]),
-        (b"[list of parts]", ["fraud/model"]),
+        (TREE, ["fraud/model"]),
         (b"notebook of train", ["fraud/train (notebook)"]),
         (b"source of train", ["fraud/train (source)"]),
         (b"module", ["fraud/features (module shop)", "fraud/train (module shop)"]),

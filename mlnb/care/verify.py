@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..store.artifacts import damaged_trees
 from ..store.digests import sha256, sha256_file
 from ..store.disk import is_abandoned
 from ..store.documents import FOLDERS, place_in_store, read_json
@@ -290,6 +291,14 @@ def _damaged_objects(store: Store, altered: set[str], set_aside: bool) -> list[d
     return [{"digest": digest, "kind": kind, **about[digest]} for digest, kind in kinds.items()]
 
 
+def _damaged_trees(store: Store, altered: set[str]) -> list[dict[str, Any]]:
+    "Lists of files that were kept as they are, and that cannot be written out."
+    records = sound_records(store)
+    odd = {tree.digest for one in records for _, tree, _ in damaged_trees(store, one.outputs)} - altered
+    about = concerned(store, odd)
+    return [{"digest": digest, "kind": "tree", **about[digest]} for digest in sorted(about)]
+
+
 def _damaged_file(root: Path, path: Path, kind: str) -> dict[str, Any]:
     "A file that is damaged, or should not be there."
     relative = path.relative_to(root)
@@ -302,7 +311,8 @@ def verify_store(
 ) -> dict[str, Any]:  # `damaged`, `clean`, and how much of everything there is
     "Verify a whole store."
     root, (altered, n, size) = store.root, altered_objects(store)
-    damaged = _damaged_objects(store, set(filter(is_digest, altered)), set_aside)
+    objects = set(filter(is_digest, altered))
+    damaged = _damaged_objects(store, objects, set_aside) + _damaged_trees(store, objects)
     stray = [root / "objects" / name[:2] / name for name in altered if not is_digest(name)]
     damaged += [_damaged_file(root, path, "stray") for path in stray]
     documents = list(document_files(root))
@@ -364,7 +374,8 @@ def repair_store(
     repaired, lost = [], []
     rerun: dict[StageKey, dict[str, Any]] = {}
     for damage in found["damaged"]:
-        content = _content(fetchers, damage["digest"])
+        is_odd = damage["kind"] == "tree"  # whoever has it has the same
+        content = None if is_odd else _content(fetchers, damage["digest"])
         if content is not None:
             repaired.append(put(store, content))
         elif damage["stages"]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..notebook.each import file_stem, shown_value
 from ..store import codecs
-from ..store.artifacts import export_value, get_value, suffix_of
+from ..store.artifacts import export_value, get_value, refuse_replacing, suffix_of
 from ..store.descriptions import Artifact, Parts, artifacts_in
 from ..store.disk import make_folder, write_durably
 from ..store.errors import UsageError
@@ -212,8 +212,12 @@ def export_parts(
     if not as_folder:
         _export_table(store, parts, name, out)
         return out
+    places = {
+        file_stem(name, {parts.parameter: value}) + ("" if one.is_tree else suffix_of(one)): one
+        for value, one in parts.items()
+    }
+    refuse_replacing(out, {place: one.digest for place, one in places.items()})
     make_folder(out)
-    for value, artifact in parts.items():
-        stem, is_tree = file_stem(name, {parts.parameter: value}), artifact.codec in ("folder", "frames")
-        export_value(store, artifact, out / (stem if is_tree else stem + suffix_of(artifact)), is_tree)
+    for place, artifact in places.items():
+        export_value(store, artifact, out / place, artifact.is_tree)
     return out

@@ -48,11 +48,10 @@ from mlnb.sharing.trust import (
     tombstone_place,
     try_each,
 )
-from ..store.artifacts import tree_of
+from ..store.artifacts import damaged_trees
 from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
-from ..store.inside import refuse_odd_paths
-from ..store.objects import Store, get, has, path_of
+from ..store.objects import Store, has, path_of
 from ..store.pins import protect
 from ..store.record import Record
 from ..store.records import commit, find_record
@@ -165,12 +164,8 @@ def take_records(
 # %% ../../nbs/sharing/050_pull.ipynb #c575a516
 def _refuse_odd_trees(store: Store, record: Record) -> None:
     "Refuse a record when a folder of it that is here cannot be written out."
-    for name, one in record.outputs.items():
-        if one.is_tree and has(store, one.digest) and not is_blocked(store.root, one.digest):
-            files, what = tree_of(store, one), f"`{name}` of {record_place(record)}"
-            refuse_odd_paths([file["path"] for file in json.loads(get(store, one.digest))], what)
-            if set(files.values()) != set(one.parts):
-                raise IntegrityError(f"{what} lists other files than its record names")
+    for name, _, error in damaged_trees(store, record.outputs):
+        raise IntegrityError(f"`{name}` of {record_place(record)}: {error.message}", error.mend)
 
 
 def with_sound_trees(

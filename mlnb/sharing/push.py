@@ -67,6 +67,7 @@ from mlnb.sharing.trust import (
     settle,
     tombstone_place,
 )
+from ..store.artifacts import damaged_trees
 from ..store.digests import canonical_json, sha256_file
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
@@ -117,6 +118,12 @@ def _n_missing(store: Store, record: Record) -> int:
     return len(gone) or int(not all(is_whole(store, one) for one in kept))
 
 
+def _odd_tree(store: Store, record: Record) -> str | None:
+    "What is wrong with a folder of a record, and what to do; None when each can be written out."
+    found = damaged_trees(store, record.outputs)
+    return next((f"`{name}` is damaged: {error}" for name, _, error in found), None)
+
+
 NotSent = dict[
     str, str
 ]  # `path` at the remote, `reason` (a state of `SignatureStanding`, `missing`, `other`), `message`
@@ -147,6 +154,8 @@ def sendable(
         elif n:
             message = f"{n} of its objects are missing here"
             left_out.append({"path": record_place(record), "reason": "missing", "message": message})
+        elif said := _odd_tree(exchange.store, record):
+            left_out.append({"path": record_place(record), "reason": "damaged", "message": said})
         else:
             complete.append(SignedRecord(record, written))
     return complete, left_out

@@ -7,21 +7,28 @@ What is behind the border needs no further check. What is written goes through t
 
 # %% auto #0
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
-           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'Size', 'has_form', 'in_words', 'Document']
+           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'Size', 'has_form', 'fits_disk', 'is_inner', 'in_words',
+           'Document']
 
 # %% ../../nbs/store/110_border.ipynb #9f0ea16b
 import re
 from typing import Annotated, Any, Self
+from unicodedata import category
 
 from msgspec import Meta, Struct, ValidationError, convert, to_builtins
 
 from .errors import IntegrityError
+from .shown_text import TEXT_FORMS, UNSEEN
 
 # %% ../../nbs/store/110_border.ipynb #fb4dd4d7
 _ODD = r"\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"  # control, direction, surrogates
-_DEVICE = "con|prn|aux|nul|com[0-9]|lpt[0-9]"  # no file can have such a name on Windows
-_DEVICES = rf"(?i:{_DEVICE})(?:\.[^/]*)?(?:/|\Z)"
-_PART = rf"(?!{_DEVICES})(?![A-Za-z]:)(?!\.\.?(?:/|\Z))[^/\\{_ODD}]{{1,255}}"
+_PRIVATE = (
+    r"\ue000-\uf8ff\ufdd0-\ufdef\ufffe\uffff\U000f0000-\U0010ffff"  # each system's own, and none at all
+)
+_HIDDEN = rf"{_ODD}{_PRIVATE}{UNSEEN}{TEXT_FORMS}\u200c\u200d"  # what nobody sees, or everybody else
+_DEVICE = r"con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$"  # no file is called so on Windows
+_DEVICES = rf"(?i:{_DEVICE}) *(?:[.:][^/]*)?(?:/|\Z)"
+_PART = rf"(?!{_DEVICES})(?![A-Za-z]:)[^/\\{_HIDDEN}]{{0,254}}[^/\\{_HIDDEN}\s.]"
 
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _LOWER_NAME = rf"(?!(?:{_DEVICE})(?:[/@]|\Z))[a-z][a-z0-9_]{{0,63}}"
@@ -46,6 +53,26 @@ def has_form(
     except (ValidationError, ValueError):
         return False
     return True
+
+# %% ../../nbs/store/110_border.ipynb #2786389d
+_LONGEST_PART, _LONGEST_PATH, _MOST_PARTS = 255, 3072, 100  # [bytes], [bytes]; of a path
+
+
+def fits_disk(
+    path: str,  # of a file, of the form that it must have
+) -> bool:
+    "Whether any disk takes a path, and every system knows its characters."
+    parts = [part.encode("utf-8", "surrogatepass") for part in path.split("/")]
+    is_short = len(parts) <= _MOST_PARTS and max(map(len, parts)) <= _LONGEST_PART
+    is_known = path.isascii() or "Cn" not in map(category, path)
+    return is_short and is_known and sum(map(len, parts)) + len(parts) - 1 <= _LONGEST_PATH
+
+
+def is_inner(
+    text: Any,  # of a file, with `/` between its parts
+) -> bool:
+    "Whether a text is a path that stays inside any folder, and that any disk takes."
+    return has_form(InnerPath, text) and fits_disk(text)
 
 # %% ../../nbs/store/110_border.ipynb #ed6b23cc
 WrittenName = Annotated[

@@ -9,13 +9,12 @@ Both are documents, so that a file name which leads elsewhere, or a number of pa
 __all__ = ['Artifact', 'TreeFile', 'Parts', 'input_of', 'artifacts_in', 'each_described']
 
 # %% ../../nbs/store/270_descriptions.ipynb #646e1942
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import force_setattr
 
-from .border import Digest, Document, InnerPath, NoFileName, Size
+from .border import Digest, Document, InnerPath, NoFileName, Size, fits_disk
 from .digests import digest_of
 
 # %% ../../nbs/store/270_descriptions.ipynb #2d614fd8
@@ -29,9 +28,6 @@ class _Either:
         return Parts if is_several else Artifact
 
 # %% ../../nbs/store/270_descriptions.ipynb #30037a6d
-_LONGEST_NAME = 255  # of a file [bytes]
-
-
 class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     "An immutable value in a store."
 
@@ -43,8 +39,8 @@ class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     parts: tuple[Digest, ...] = ()  # of a tree: digests of its files, sorted by path
 
     def __post_init__(self) -> None:
-        if len(os.fsencode(self.filename)) > _LONGEST_NAME:
-            raise ValueError(f"the file name {self.filename[:20]}… is too long")
+        if not fits_disk(self.filename):
+            raise ValueError(f"not every disk takes the file name {self.filename[:20]!r}…")
 
     @property
     def is_tree(self) -> bool:
@@ -58,6 +54,10 @@ class TreeFile(Document, frozen=True):
     path: InnerPath
     digest: Digest
     bytes: Size = 0
+
+    def __post_init__(self) -> None:
+        if not fits_disk(self.path):
+            raise ValueError(f"not every disk takes the path {self.path[:20]!r}…")
 
 # %% ../../nbs/store/270_descriptions.ipynb #707cb394
 class Parts(Document, _Either, frozen=True):

@@ -132,7 +132,7 @@ def answer_push(words: Words = None, signing: SignUnsigned = False, as_json: Jso
     signed = sign_unsigned(store, pipelines) if signing else []
     transfer, trusted = Transfer(counting("sent", as_json)), trusted_by(project, store)
     said = push(store, url, name, pipelines, transfer=transfer, trusted=trusted) | {"signed": signed}
-    code = 5 if any(one["reason"] == "altered" for one in said["left_out"]) else 0
+    code = 5 if any(one["reason"] in ("altered", "damaged") for one in said["left_out"]) else 0
     notes = (*(f"signed by you now: {path}" for path in signed), *push_notes(said))
     return Answer(said | {"exit_code": code}, lambda: print(moved_line(said, "sent", "there")), code, notes)
 
