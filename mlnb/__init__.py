@@ -278,6 +278,14 @@ from importlib import import_module
 __version__ = "0.1.0"
 _homes = {name: "mlnb.flow.session" for name in ("artifact_digest", "load", "metric", "require", "run_id", "save")}
 __all__ = ["__version__", *sorted(_homes)]
+TYPE_CHECKING = False  # for type checkers, who take it to be true; `typing` itself is not needed for it
+if TYPE_CHECKING:
+    from mlnb.flow.session import artifact_digest as artifact_digest
+    from mlnb.flow.session import load as load
+    from mlnb.flow.session import metric as metric
+    from mlnb.flow.session import require as require
+    from mlnb.flow.session import run_id as run_id
+    from mlnb.flow.session import save as save
 
 
 def __getattr__(name):

@@ -53,7 +53,7 @@ from mlnb.terminal.arguments import (
     without_kept_secrets,
 )
 from .terminal.frame import app
-from .terminal.output import complain, show_json, show_problems
+from .terminal.output import complain, show_json, show_lines, show_problems
 from .terminal.streams import be_careful, code_at_end
 
 # %% ../nbs/010_cli.ipynb #93a10aa9
@@ -181,7 +181,7 @@ def report_fault(
 
     from mlnb.store.url import without_secrets
 
-    print(without_secrets(traceback.format_exc(limit=-6)), end="", file=sys.stderr)
+    show_lines(without_secrets(traceback.format_exc(limit=-6)).rstrip("\n"), file=sys.stderr)
     said = f"a fault of mlnb itself: {type(error).__name__}: {error}"
     return report_error(MlnbError(said, "please report it with the lines above"), 70, arguments)
 

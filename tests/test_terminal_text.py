@@ -4,20 +4,24 @@ import json
 import re
 import shutil
 import unicodedata
+from pathlib import Path
 
 import pytest
 from every_verb import COMMANDS, lines_for, spoken, spoken_at_terminal, verbs_of_app
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mlnb
 from mlnb.store.documents import sealed
 from mlnb.store.shown_text import PAINT, shown_painted, shown_text
-from mlnb.terminal.output import json_text
+from mlnb.terminal.output import folded_lines, json_text
 
-NAMED = (
+FORGED = "".join(f"{end}FORGED ok" for end in ("\n", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029", "\n \n"))
+PLAIN_NAMED = (
     "\x1b]0;title\x07\x1b]8;;http://e.invalid\x1b\\link\x1b]52;c;cm0gLXJm\x07\x1b[31mred\x1b[2J\x1bc\x9b2J"
     "\x9d0;t\x9c\x90q\x08\x08\rover\x7f\u202egnp\u2066\u200b\ufeff\u2028\xad[red]x[/red][link=http://e]y[/link]:fire:"
-)  # what can stand in the name of a file
+)  # what can stand in a line of settings
+NAMED = PLAIN_NAMED + FORGED + "\nerror: FORGED\n  mend: FORGED"  # what can stand in the name of a file
 HOSTILE = NAMED + "\x00\ud800"
 OURS = "from mlnb import load, metric, save"
 STAGES = {
@@ -91,12 +95,13 @@ def root(made, tmp_path):
 
 
 def unsafe(data):
-    "What of bytes a terminal would obey, or nobody would see."
+    "What of bytes a terminal would obey, nobody would see, or looks like a line of mlnb's own."
     text = data.decode()
+    forged = re.findall(r"(?m)^ ?(?:FORGED|error: FORGED)|^  mend: FORGED", text)
     is_odd = {
         c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in "\n\t"
     }
-    return is_odd - {"\u200d", "\u200c"}
+    return {*(is_odd - {"\u200d", "\u200c"}), *forged}
 
 
 def strict(data):
@@ -147,8 +152,9 @@ def test_store_of_hostile_texts_steers_no_terminal_in_any_verb(root, made, all_o
 
 def test_terminal_is_sent_colours_and_moves_at_most(root, made):
     poison(root / ".mlnb", False)
-    for verb in ("status", "runs", "show", "audit", "check", "lineage"):
-        words = [made[1].json["run"] if w == "RUN" else w for w in COMMANDS[verb][0].split()]
+    for verb in ("status", "runs", "show", "show --follow", "audit", "check", "lineage", "get"):
+        verb, _, option = verb.partition(" ")
+        words = [made[1].json["run"] if w == "RUN" else w for w in f"{COMMANDS[verb][0]} {option}".split()]
         _, sent = spoken_at_terminal(words, root)
         assert unsafe(PAINT.sub("", sent.decode()).encode()) == set(), (words, sent)
         assert b"\x1b[31m" not in sent
@@ -185,9 +191,10 @@ def test_name_on_the_command_line_is_shown_as_text(root, words):
 
 
 def test_names_of_files_and_settings_are_shown_as_text(root, made):
-    named = NAMED.replace("/", "|")
+    plain = PLAIN_NAMED.replace("/", "|")
+    named = plain + "\nFORGED\r\nFORGED\n  mend: FORGED"
     ini = root / "settings.ini"
-    ini.write_text(ini.read_text() + f"[source.raw]\npath = {NAMED}.csv\n[profile.{named}.demo]\nodd = 1\n")
+    ini.write_text(ini.read_text() + f"[source.raw]\npath = {plain}.csv\n[profile.{plain}.demo]\nodd = 1\n")
     (root / "nbs" / f"30_{named}.ipynb").write_text((root / "nbs" / "10_kept.ipynb").read_text())
     (root / "nbs" / f"40_x{named}.ipynb").write_text("{")
     (root / "nbs" / f"mod{named}.py").write_text("x = (")
@@ -220,3 +227,25 @@ def test_shown_text_holds_nothing_unsafe_and_settles_at_once(text):
 @given(st.text(st.characters(), max_size=20), st.text(st.sampled_from('\ud800\udc00\\u"d8\x7f'), max_size=12))
 def test_json_is_ascii_and_strict_for_any_text(text, halves):
     strict(json_text({"value": [text, {halves: text + halves}]}).encode())
+
+
+OWN_WAYS = {
+    "output.py",
+    "frame.py",
+    "audit.py",
+    "share.py",
+}  # who may call `print`: lines, help, and two to come
+
+
+def test_verbs_print_lines_and_tables_only():
+    found = [
+        path.name for path in Path(mlnb.__file__).parent.glob("terminal/*.py") if "print(" in path.read_text()
+    ]
+    assert set(found) <= OWN_WAYS, "`show_lines` lets no text begin a line"
+
+
+def test_long_name_in_the_first_column_is_folded_away_from_the_margin():
+    rows = [["x" * n + "error: forged " * 9, "failed"] for n in range(1, 40)]
+    for width in (20, 40, 80):
+        lines = folded_lines(["stage", "state"], rows, width)
+        assert [line for line in lines if re.match("error|forged", line)] == []

@@ -26,7 +26,7 @@ from .parameter_values import command_again
 from ..notebook.each import unit_name
 from ..store.run_entries import Entry, RunDocument, StageFailure
 from ..store.runs import experiment_of
-from ..store.shown_text import painted, shown_text
+from ..store.shown_text import as_block, in_one_line, painted, shown_text, without_margin
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -101,7 +101,7 @@ def failure_lines(
     again = command_again(document.pipeline, [unit], document.profile, values)
     again += _refresh_again(entry, document)
     kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
-    return [head, *_error_lines(entry, error), *kept, f"  run it again: {again}"]
+    return list(map(as_block, [head, *_error_lines(entry, error), *kept, f"  run it again: {again}"]))
 
 # %% ../../nbs/flow/350_progress.ipynb #3036cf37
 STATE_WORDS = {"committed": "run", "cached": "fresh"}  # of states that a line calls by another name
@@ -146,7 +146,7 @@ class PlainProgress:
         "Print a line; a reader who went away (`| head`) does not stop the run."
         try:
             if self.is_read:
-                print(text, file=self.out, flush=True)
+                print(without_margin(text), file=self.out, flush=True)
         except BrokenPipeError:
             self.is_read = False
 
@@ -222,7 +222,7 @@ class LiveProgress(PlainProgress):
     def styled_line(self, name: str, entry: Entry) -> tuple[str, str]:
         "The line of a stage and its style."
         so_far = time.monotonic() - self.since[name] if entry.state == "running" else None
-        line = shown_text(stage_line(entry, self.cells.get(name, ""), so_far))
+        line = in_one_line(stage_line(entry, self.cells.get(name, ""), so_far))
         return line, STYLES.get(entry.state, "dim")
 
     def __enter__(self) -> Self:
@@ -237,7 +237,7 @@ class LiveProgress(PlainProgress):
 
     def say(self, text: str) -> None:
         "Print a line above those that move."
-        self.console.print(shown_text(text), markup=False, soft_wrap=True)
+        self.console.print(shown_text(without_margin(text)), markup=False, soft_wrap=True)
 
     def on_start(self, document: RunDocument) -> None:
         "Show every stage as waiting."

@@ -9,11 +9,13 @@ edges is behind all forms, so that a script, a README and a page show the same; 
 __all__ = ['StageNode', 'dag_of', 'mermaid_of', 'columns_of', 'svg_of']
 
 # %% ../../nbs/history/020_graph.ipynb #52da78f6
+import re
 from collections.abc import Callable, Iterator
 
 from ..notebook.pipeline import Pipeline
 from ..notebook.soundness import broken_stages
 from ..store.names import parse_name
+from ..store.shown_text import in_one_line
 
 # %% ../../nbs/history/020_graph.ipynb #360cb1b6
 StageNode = tuple[str, str]  # pipeline, stage
@@ -54,6 +56,14 @@ def dag_of(
     return {"nodes": nodes, "edges": edges} | _told_apart(pipelines, shown)
 
 # %% ../../nbs/history/020_graph.ipynb #62746204
+_WORD_OF_MERMAID = re.compile(r"[^\w ./@,=()\[\]:+\-]")
+
+
+def _in_mermaid(text: str) -> str:
+    "A text between quotation marks, in which nothing is a word of Mermaid or of HTML."
+    return _WORD_OF_MERMAID.sub(lambda found: f"#{ord(found[0])};", in_one_line(text))
+
+
 def mermaid_of(
     dag: dict,  # what `dag_of` gave
 ) -> str:  # a Mermaid flowchart
@@ -61,8 +71,8 @@ def mermaid_of(
     ids = {node: f"s{n}" for n, node in enumerate(dag["nodes"])}
     suffix = {node: f", each {each.partition(' ')[0]}" for node, each in dag.get("each", {}).items()}
     suffix |= {node: f"{suffix.get(node, '')}, broken" for node in dag.get("broken", ())}
-    boxes = [f'  {place}["{node}{suffix.get(node, "")}"]' for node, place in ids.items()]
-    arrows = [f"  {ids[e['from']]} -- {e['artifact']} --> {ids[e['to']]}" for e in dag["edges"]]
+    boxes = [f'  {place}["{_in_mermaid(node + suffix.get(node, ""))}"]' for node, place in ids.items()]
+    arrows = [f"  {ids[e['from']]} -- {_in_mermaid(e['artifact'])} --> {ids[e['to']]}" for e in dag["edges"]]
     return "\n".join(["flowchart LR", *boxes, *arrows])
 
 # %% ../../nbs/history/020_graph.ipynb #eea66fbe
@@ -116,7 +126,7 @@ def svg_of(
     for edge in dag["edges"]:
         (x1, y1), (x2, y2) = places[edge["from"]], places[edge["to"]]
         curve = (x1 + 140, y1 + 20, x1 + 175, y1 + 20, x2 - 35, y2 + 20, x2, y2 + 20)
-        parts.append(_SVG_ARROW.format(*curve, escape(edge["artifact"])))
+        parts.append(_SVG_ARROW.format(*curve, escape(in_one_line(edge["artifact"]))))
     for node, (x, y) in places.items():
-        parts.append(_SVG_BOX.format(x, y, x + 70, y + 24, escape(node)))
+        parts.append(_SVG_BOX.format(x, y, x + 70, y + 24, escape(in_one_line(node))))
     return "\n".join([*parts, "</svg>"])

@@ -16,6 +16,7 @@ from itertools import chain
 from ..care.vouched import signature_mark
 from .graph import mermaid_of, svg_of
 from ..store.errors import UsageError, did_you_mean
+from ..store.shown_text import in_one_line
 
 # %% ../../nbs/history/050_lineage_drawing.ipynb #85295a43
 def _node_label(node: dict) -> str:
@@ -25,7 +26,7 @@ def _node_label(node: dict) -> str:
         if node["kind"] in ("partition", "page", "notebook", "file")
         else node["name"]
     )
-    return name[-22:] + (f" {node['digest'][:6]}" if node["digest"] else "")
+    return in_one_line(name)[-22:] + (f" {node['digest'][:6]}" if node["digest"] else "")
 
 
 def _standing_behind(nodes: Iterable[str], edges: list[tuple[str, str]]) -> list[str]:
@@ -75,7 +76,7 @@ def _node_line(node: dict, has_keys: bool = True) -> str:
         "erased" if node.get("erased") else "",
         signature_mark(node.get("signature"), has_keys),
     ]
-    return ", ".join([f"{node['kind']} {node['name']}{digest}{run}", *filter(None, marks)])
+    return in_one_line(", ".join([f"{node['kind']} {node['name']}{digest}{run}", *filter(None, marks)]))
 
 
 def lineage_text(
@@ -97,7 +98,7 @@ def lineage_text(
         packages = [nodes[child]["name"] for child in below[place] if nodes[child]["kind"] == "package"]
         others = [child for child in below[place] if nodes[child]["kind"] != "package"]
         if packages and place not in told:
-            lines.append(f"{indent}  packages {', '.join(packages)}")
+            lines.append(f"{indent}  packages {in_one_line(', '.join(packages))}")
         waiting += [(child, indent + "  ") for child in reversed(others)] if place not in told else []
         told.add(place)
     return "\n".join(lines)

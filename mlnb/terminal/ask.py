@@ -18,6 +18,7 @@ import typer
 from msgspec.structs import asdict
 
 from ..store.errors import Problem, UsageError
+from ..store.shown_text import in_one_line
 from mlnb.terminal.frame import (
     NOTHING_GIVEN,
     Answer,
@@ -28,7 +29,7 @@ from mlnb.terminal.frame import (
     plans_of,
     verb,
 )
-from .output import counted, show_problems, show_table
+from .output import counted, show_lines, show_problems, show_table
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(
@@ -232,7 +233,7 @@ def graph_lines(
         each = dag.get("each", {}).get(node)
         needs = f"  <-  {', '.join(needed[node])}" if node in needed else ""
         broken = " (broken)" if node in dag.get("broken", ()) else ""
-        return f"{node}{f' (each {each})' if each else ''}{broken}{needs}"
+        return in_one_line(f"{node}{f' (each {each})' if each else ''}{broken}{needs}")
 
     return [line(node) for node in dag["nodes"]]
 
@@ -254,7 +255,7 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
         raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
     found["sources"] = sources_known(store, project, profile, pipelines)
     notes = (*broken_notes(pipelines), *source_lines(found["sources"]))
-    return Answer(found, lambda: print(forms[form](found)), notes=notes)
+    return Answer(found, lambda: show_lines(*forms[form](found).split("\n")), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #5b64a5c8
 def kernel_notes(
@@ -304,7 +305,7 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
 
     def show() -> None:
         show_problems([Problem(**problem) for problem in found["problems"]])
-        print(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
+        show_lines(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
 
     notes = (*source_lines(found["sources"]), *kernel_notes(read))
     return Answer(found | {"exit_code": code}, show, code, notes)

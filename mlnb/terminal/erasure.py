@@ -18,7 +18,7 @@ import typer
 
 from ..store.errors import UsageError
 from .frame import Answer, Profile, open_project, verb
-from .output import counted, show_table, shown_paths
+from .output import counted, show_lines, show_table, shown_paths
 
 # %% ../../nbs/terminal/140_erasure.ipynb #ecf4093a
 def exact_digest(
@@ -70,25 +70,29 @@ def show_erased(
 ) -> None:
     "Show what was erased, what was made from it, and what others still need."
     did = "would erase" if dry_run else "erased"
-    print(f"{did} {counted(len(said['erased']), 'object')}: {short_list(said['erased'])}")
+    show_lines(f"{did} {counted(len(said['erased']), 'object')}: {short_list(said['erased'])}")
     if said["made_from"]:
-        print("\nmade from it, or showing it:")
+        show_lines("", "made from it, or showing it:")
         rows = [erased_row(one, is_down) for one in said["made_from"]]
         show_table(["object", "what", "kind", "run", "state"], rows, "")
     if said["may_be_made_from"]:
-        print("\nmay be made from it, nothing says for certain; kept, erase by digest what is to go too:")
+        show_lines(
+            "", "may be made from it, nothing says for certain; kept, erase by digest what is to go too:"
+        )
         rows = [erased_row(one, False) for one in said["may_be_made_from"]]
         show_table(["object", "what", "kind", "run", "state"], rows, "")
     if said["removed_files"]:
         did = "would be removed" if dry_run else "removed"
-        print(f"\n{did}, left by stages that failed or were killed: {', '.join(said['removed_files'])}")
+        show_lines(
+            "", f"{did}, left by stages that failed or were killed: {', '.join(said['removed_files'])}"
+        )
     if said["shared"]:
-        print(f"\nkept, because others have them too: {short_list(said['shared'])}")
+        show_lines("", f"kept, because others have them too: {short_list(said['shared'])}")
     for digest, names in said["held_by"].items():
         did = "would stay" if dry_run else "stays"
-        print(f"\nthe content of {digest[:12]} {did}, because others hold it: {', '.join(names)}")
+        show_lines("", f"the content of {digest[:12]} {did}, because others hold it: {', '.join(names)}")
     if not dry_run:
-        print("\nthe next `mlnb push` erases it at the remote too")
+        show_lines("", "the next `mlnb push` erases it at the remote too")
 
 # %% ../../nbs/terminal/140_erasure.ipynb #50c04356
 def left_lines(

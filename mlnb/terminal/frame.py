@@ -27,7 +27,7 @@ import typer
 import mlnb
 from ..store.errors import StoreError, UsageError, did_you_mean
 from .arguments import named_values
-from .output import show_json
+from .output import show_json, show_lines
 from .plain_texts import PlainCommand, PlainGroup
 
 # %% ../../nbs/terminal/050_frame.ipynb #c74a9076
@@ -49,8 +49,7 @@ def give(
         show_json(answer.document)
     else:
         answer.show()
-    for note in answer.notes:
-        print(note, file=sys.stderr)
+    show_lines(*answer.notes, file=sys.stderr)
     if answer.exit_code:
         raise typer.Exit(answer.exit_code)
 

@@ -17,6 +17,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ import typer
 from ..store.errors import IntegrityError, LockedError
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
-from .output import counted, show_table
+from .output import counted, show_lines, show_table
 from .remote import remote_of
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
@@ -207,7 +208,7 @@ def show_value(
     hidden = ("parts", "artifacts")
     rows = [[field, value] for field, value in about.items() if field not in hidden and value is not None]
     show_table(["field", "value"], rows, "")
-    print("\n" + text)
+    show_lines("", indent(text, "  "))
 
 
 def read_all(
@@ -236,7 +237,7 @@ def answer_get(
     if out is not None:
         about["out"] = written_out(store, artifact, name, out)
         line = f"{about['out']}: {name} of {about['pipeline']}, stage {about['stage']}, run {about['run']}"
-        return Answer(about, lambda: print(line, file=sys.stderr), notes=notes)
+        return Answer(about, lambda: show_lines(line, file=sys.stderr), notes=notes)
     if as_json:
         read_all(store, digests_of(artifact))
         return Answer(about, lambda: None, notes=notes)
@@ -400,4 +401,4 @@ def answer_gc(
         found = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
         if found["removed"]:
             audit(store, "gc", **found)
-    return Answer(found, lambda: print("\n".join(gc_lines(found))))
+    return Answer(found, lambda: show_lines(*gc_lines(found)))

@@ -15,7 +15,7 @@ import typer
 
 from ..store.errors import UsageError, did_you_mean
 from .frame import Answer, open_project, verb, writing
-from .output import counted, show_table
+from .output import counted, show_lines, show_table
 
 # %% ../../nbs/terminal/130_overlay.ipynb #9a629d2d
 def hand_row(
@@ -58,7 +58,9 @@ def drop_answer(
     shown = ", ".join(hand_row(one)[0] for one in gone) or "nothing"
     line = f"dropped {shown}; {counted(len(left), 'name')} left"
     later = "`mlnb gc` moves what nothing else needs of it to the trash, and the next one frees the space"
-    return Answer({"overlay": left, "dropped": gone}, lambda: print(line), notes=(later,) if gone else ())
+    return Answer(
+        {"overlay": left, "dropped": gone}, lambda: show_lines(line), notes=(later,) if gone else ()
+    )
 
 # %% ../../nbs/terminal/130_overlay.ipynb #79c1fd67
 OVERLAY_ACTIONS = ("list", "drop")

@@ -7,8 +7,9 @@ What they find is worked out in [history](../history/030_results.ipynb) and is a
 
 # %% auto #0
 __all__ = ['RUN_FIELDS', 'COMPARE_ALL', 'Up', 'tried_values', 'runs_answer', 'Comparing', 'show_comparison', 'comparison_answer',
-           'answer_runs', 'follow_run', 'with_signatures', 'signed_lines', 'entry_row', 'run_summary', 'show_run',
-           'answer_show', 'cell_text', 'difference_rows', 'show_difference', 'answer_diff', 'answer_lineage']
+           'answer_runs', 'follow_run', 'with_signatures', 'signature_line', 'signed_lines', 'entry_row', 'run_summary',
+           'show_run', 'answer_show', 'cell_text', 'difference_rows', 'show_difference', 'answer_diff',
+           'answer_lineage']
 
 # %% ../../nbs/terminal/100_past.ipynb #c841c89f
 import sys
@@ -22,8 +23,9 @@ import typer
 from ..store.errors import UsageError
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import with_experiment
+from ..store.shown_text import in_one_line
 from .frame import Answer, GraphForm, Json, Profile, known_pipeline, open_project, verb, writing
-from .output import show_table
+from .output import show_lines, show_table
 
 # %% ../../nbs/terminal/100_past.ipynb #4472e2f1
 RUN_FIELDS = ("run", "pipeline", "profile", "state", "started_utc", "seconds", "head")
@@ -95,12 +97,11 @@ def show_comparison(
     from mlnb.history.runs_table import best_line, compare_rows, missing_lines
 
     show_table(*compare_rows(found), "no run")
-    for line in missing_lines(found):
-        print(line)
+    show_lines(*missing_lines(found))
     if found["best"]:
-        print(f"\n{best_line(found['best'])}")
+        show_lines("", best_line(found["best"]))
     if figure is not None:
-        print(f"{figure}: written")
+        show_lines(f"{figure}: written")
 
 
 def comparison_answer(
@@ -155,7 +156,7 @@ def follow_run(
     from mlnb.store.runs import is_alive
 
     for event in follow(store.root / "runs" / run / "events.jsonl", lambda: is_alive(store, run)):
-        print(event_line(event), file=sys.stderr if as_json else sys.stdout, flush=True)
+        show_lines(in_one_line(event_line(event)), file=sys.stderr if as_json else sys.stdout)
 
 # %% ../../nbs/terminal/100_past.ipynb #2b331403
 def with_signatures(
@@ -187,15 +188,28 @@ def with_signatures(
     return document.as_dict() | {"stages": stages, "signature": own, "keys_known": len(keys.trusted)}
 
 
+def signature_line(
+    document: dict[str, Any],  # of a run, with signatures
+) -> str:
+    "Who signed a run."
+    from mlnb.care.vouched import SignatureStanding
+
+    if document.get("state") == "running":
+        return "signature: it is signed when it ends"
+    standing = SignatureStanding(**document["signature"])
+    has_means = standing.state != "unsigned" or document.get("keys_known")
+    whose = {"own": ", with your key", "trusted": ", who is trusted here"}.get(standing.state, "")
+    return f"signature: {standing}{whose}" + ("" if has_means else " (`mlnb audit init` makes a key)")
+
+
 def signed_lines(
     document: dict[str, Any],  # of a run, with signatures
 ) -> list[str]:  # none when all is well, or nobody has a key
-    "What of a run and its results is not vouched for."
+    "What of the results of a run is not vouched for."
     from mlnb.care.vouched import SignatureStanding
     from mlnb.notebook.each import unit_name
 
-    named = [("this document", document.get("signature"))]
-    named += [(unit_name(e["name"], e.get("each")), e.get("signature")) for e in document["stages"]]
+    named = [(unit_name(e["name"], e.get("each")), e.get("signature")) for e in document["stages"]]
     told = [(name, SignatureStanding(**signature)) for name, signature in named if signature]
     has_keys = document.get("keys_known")
     bad = [(name, one) for name, one in told if not one.is_vouched and (has_keys or one.state != "unsigned")]
@@ -227,23 +241,25 @@ def run_summary(
 
 def show_run(
     document: RunDocument,  # of a run
+    signed: str = "",  # who signed it, in a line
     unsigned: Iterable[str] = (),  # what of it is not vouched for, in lines
 ) -> None:
     "Show a run: its stages, its values, and why a stage failed."
     from mlnb.flow.progress import failure_lines
     from mlnb.store.git_state import git_line
 
-    print("\n".join(filter(None, (run_summary(document), git_line(document.git or None)))) + "\n")
+    about = (run_summary(document), git_line(document.git or None), signed)
+    show_lines(*filter(None, map(in_one_line, about)), "")
     stages = [entry_row(entry) for entry in document.stages]
     show_table(["stage", "state", "seconds", "key", "metrics"], stages, "no stage")
-    print()
+    show_lines("")
     values = [[name, repr(v.value), v.origin] for name, v in document.parameters.items()]
     show_table(["parameter", "value", "from"], values, "no parameters")
     for entry in document.stages:
         if entry.state == "failed":
-            print("\n" + "\n".join(failure_lines(entry, document)))
+            show_lines("", *failure_lines(entry, document))
     if lines := list(unsigned):
-        print("\n" + "\n".join(lines))
+        show_lines("", *lines)
 
 # %% ../../nbs/terminal/100_past.ipynb #f4dc2ead
 @verb("ask", "show", "mlnb show latest")
@@ -264,7 +280,7 @@ def answer_show(
         found = read_run(store, found.run or run)
     shown = with_experiment(found)
     said = with_signatures(project, store, shown)
-    return Answer(said, lambda: show_run(shown, signed_lines(said)))
+    return Answer(said, lambda: show_run(shown, signature_line(said), signed_lines(said)))
 
 # %% ../../nbs/terminal/100_past.ipynb #b10b22cb
 def cell_text(
@@ -297,7 +313,7 @@ def show_difference(
     "Show what differs between two runs."
     show_table(["what", "name", a, b], difference_rows(found), "" if found["cells"] else "no difference")
     for cell in found["cells"]:
-        print("\n" + cell_text(cell))
+        show_lines("", cell_text(cell))
 
 # %% ../../nbs/terminal/100_past.ipynb #e5c487e8
 @verb("ask", "diff", "mlnb diff 20261123T10 latest")
@@ -344,4 +360,4 @@ def answer_lineage(
     read = {node["name"] for node in found["nodes"] if node["kind"] == "source"} & project.sources.keys()
     found["sources"] = [source_document(store, project, profile, source, time()) for source in sorted(read)]
     notes = (*((f"{name}: {line}",) if line else ()), *filter(None, map(source_line, found["sources"])))
-    return Answer(found, lambda: print(shown), notes=notes)
+    return Answer(found, lambda: show_lines(*shown.split("\n")), notes=notes)

@@ -19,7 +19,7 @@ import typer
 
 from ..store.errors import MlnbError, UsageError, did_you_mean
 from .frame import Answer, plans_of, verb, writing
-from .output import counted, show_table
+from .output import counted, show_lines, show_table
 
 # %% ../../nbs/terminal/190_project.ipynb #51ec83d9
 NO_KERNELSPEC = (
@@ -44,7 +44,7 @@ def answer_init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]")] = Pa
     lines = [*written, *known, "", f"now: {enter}mlnb run first"]
     notes = () if kernel else (NO_KERNELSPEC,)
     found = {"files": written, "kernelspec": kernel and str(kernel)}
-    return Answer(found, lambda: print("\n".join(lines)), notes=notes)
+    return Answer(found, lambda: show_lines(*lines), notes=notes)
 
 # %% ../../nbs/terminal/190_project.ipynb #3d4831d7
 def warmed(
@@ -93,13 +93,13 @@ def show_server(
     state = f"{used}, {server['spares']} waiting, idle for {server['idle_s']:.0f} s"
     stays = ", of an older state: it ends when nobody needs it" if server.get("is_retiring") else ""
     address = f" ({Path(server['address']).stem[:8]})" if server.get("address") else ""
-    print(f"kernel server {server['pid']}{address} of {server['prefix']}: {state}{stays}")
+    show_lines(f"kernel server {server['pid']}{address} of {server['prefix']}: {state}{stays}")
     columns = ["imports", "state", "waiting", "own MiB"]
     templates = server["templates"]
     rows = [[imports_in_short(t["modules"]), t["state"], t["spares"], t["own_mib"]] for t in templates]
     show_table(columns, rows, "no templates")
     for module, why in server["imported_by_stages"].items():
-        print(f"{module} is imported by each stage itself: it {why}")
+        show_lines(f"{module} is imported by each stage itself: it {why}")
 
 # %% ../../nbs/terminal/190_project.ipynb #ed789cbf
 def ask_servers() -> dict:  # `servers`: what each holds; `silent` ones
@@ -119,9 +119,9 @@ def status_answer() -> Answer:
         for server in found["servers"]:
             show_server(server)
         for server in found["silent"]:
-            print(f"kernel server {server['pid']} does not answer; `mlnb kernels stop --force` ends it")
+            show_lines(f"kernel server {server['pid']} does not answer; `mlnb kernels stop --force` ends it")
         if not found["servers"] and not found["silent"]:
-            print("no kernel server is running; `mlnb run` starts one")
+            show_lines("no kernel server is running; `mlnb run` starts one")
 
     return Answer(found, show)
 
@@ -142,7 +142,7 @@ def stop_answer(
 
     found = stop_servers(everywhere, force)
     said = f"stopped {counted(len(found['servers']), 'kernel server')}"
-    return Answer(found, lambda: print(said), notes=tuple(map(left_line, found["left"])))
+    return Answer(found, lambda: show_lines(said), notes=tuple(map(left_line, found["left"])))
 
 
 def warm_answer(
@@ -151,7 +151,7 @@ def warm_answer(
     "Import ahead what the stages of some pipelines need."
     found = warmed(pipelines)
     what = f"importing ahead what the stages of {', '.join(found['warmed'])} need"
-    return Answer(found, lambda: print(f"{what}; `mlnb kernels` shows how far it is"))
+    return Answer(found, lambda: show_lines(f"{what}; `mlnb kernels` shows how far it is"))
 
 # %% ../../nbs/terminal/190_project.ipynb #c1d78842
 _NOT_THERE = {
@@ -174,7 +174,7 @@ def install_answer(
             f"the kernel `mlnb` cannot be installed in {where} ({why})", _NOT_THERE[is_for_user]
         ) from error
     line = f'the kernel `mlnb` is installed in {place}; choose "Python (mlnb)" in JupyterLab'
-    return Answer({"installed": str(place)}, lambda: print(line))
+    return Answer({"installed": str(place)}, lambda: show_lines(line))
 
 # %% ../../nbs/terminal/190_project.ipynb #644577a4
 ACTIONS = ("status", "warm", "stop", "install")

@@ -13,9 +13,10 @@ from collections.abc import Collection
 
 from msgspec.structs import asdict
 
+from ..store.shown_text import in_one_line
 from .audit_entries import note_publication
 from .frame import Answer, Profile, open_project, verb
-from .output import counted
+from .output import counted, show_lines
 
 # %% ../../nbs/terminal/180_publish.ipynb #940fa6e4
 MOST_LEFT_OUT = 20  # lines that people see
@@ -56,9 +57,8 @@ def show_published(
     "Print how much there is, and what is not shown."
     size = f"{document['bytes'] / 2**20:.1f} MiB"
     pages, runs = counted(document["pages"], "page"), counted(document["runs"], "run")
-    print(f"{document['index']}: {pages} of {runs}, {size}")
-    for line in left_out_lines(document["left_out"]):
-        print(line)
+    lines = [f"{document['index']}: {pages} of {runs}, {size}", *left_out_lines(document["left_out"])]
+    show_lines(*map(in_one_line, lines))
 
 # %% ../../nbs/terminal/180_publish.ipynb #4ff9e7e7
 @verb("publish", "publish", "mlnb publish")

@@ -27,7 +27,7 @@ from ..store.run_entries import Entry, GridDocument, GridPlace, RunDocument
 from ..store.runs import with_experiment
 from .audit_entries import note_reproduction, noting_replacements, noting_run, reading_noted
 from .frame import NOTHING_GIVEN, Answer, Given, Json, open_project, plans_of, verb
-from .output import complain, complaint, show_table
+from .output import complain, complaint, show_lines, show_table
 from .run_options import EVERYTHING, Manner
 
 # %% ../../nbs/terminal/080_run.ipynb #ef8b7b9c
@@ -86,17 +86,16 @@ def show_plan(
     from mlnb.flow.asking import source_notes
 
     show_table(["stage", "plan", "why"], [plan_row(entry) for entry in document.stages], "no stage")
-    for line in source_notes(document.sources or ()):
-        print(line)
+    show_lines(*source_notes(document.sources or ()))
     if document.experiment:
-        print(f"{document.experiment}, no head moves")
+        show_lines(f"{document.experiment}, no head moves")
 
 # %% ../../nbs/terminal/080_run.ipynb #c14c9bcc
 def say(
     line: str,  # a notice for people
 ) -> None:
     "Say a line on stderr, where no program takes it for the answer."
-    print(line, file=sys.stderr, flush=True)
+    show_lines(line, file=sys.stderr)
 
 
 def server_for(
@@ -225,7 +224,7 @@ def tell_combination(
     "Say which combination comes next."
     said = ", ".join(f"{name}={value!r}" for name, value in grid.values.items())
     line = f"run {grid.number} of {grid.of}: {said}"
-    print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+    show_lines(line, file=sys.stderr if as_json else sys.stdout)
 
 # %% ../../nbs/terminal/080_run.ipynb #f1507920
 def stale_units(
@@ -256,13 +255,12 @@ def show_grid(
     if document.state == "planned":
         show_planned_grid(document.runs)
         return
-    print()
+    show_lines("")
     found = compare_of(list(document.runs))
     show_table(*compare_rows(found), "no run")
-    for line in missing_lines(found):
-        print(line)
+    show_lines(*missing_lines(found))
     choose = f"mlnb runs --compare --grid {document.grid_id} --best METRIC"
-    print(f"\n`{choose}` chooses one, `--figure FILE.svg` draws them")
+    show_lines("", f"`{choose}` chooses one, `--figure FILE.svg` draws them")
 
 # %% ../../nbs/terminal/080_run.ipynb #47100ac9
 def stage_again_line(
@@ -305,7 +303,7 @@ def determinism_of(
     if not as_json:
         differs = differing_lines(found["outputs"], found["why"])
         differs = [f"  {found['said']}", *differs] if found["said"] else differs
-        print("\n".join([f"{stage}: {found['state']}, run twice more", *differs]))
+        show_lines(f"{stage}: {found['state']}, run twice more", *differs)
     if error := found["error"]:
         said = f"{stage} failed when it was run again: {error['ename']}: {error['evalue']}"
         cold = " --cold" if found["failed_on"] == "cold" else ""
@@ -336,8 +334,8 @@ def tell_repeated(
     "Say of each stage how repeating it ended."
 
     def tell(entry: dict) -> None:
-        for line in [stage_again_line(entry), *differing_lines(entry["outputs"], entry["why"])]:
-            print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+        lines = [stage_again_line(entry), *differing_lines(entry["outputs"], entry["why"])]
+        show_lines(*lines, file=sys.stderr if as_json else sys.stdout)
 
     return tell
 
@@ -394,4 +392,4 @@ def answer_reproduce(
         found = reproduce(project, store, document, *how)
     note_reproduction(store, found)
     line = f"run {found['run']} of {found['pipeline']}: {found['state']}"
-    return Answer(found, lambda: print(line), found["exit_code"], why_not_compared(found))
+    return Answer(found, lambda: show_lines(line), found["exit_code"], why_not_compared(found))

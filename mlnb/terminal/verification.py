@@ -21,7 +21,7 @@ import typer
 from ..store.errors import LockedError, MlnbError, UsageError
 from .audit_entries import note_failed_verification
 from .frame import Answer, Json, open_project, verb
-from .output import complain, complaint, counted, show_table
+from .output import complain, complaint, counted, show_lines, show_table
 from .remote import refusals, remote_of, trusted_by
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
@@ -200,13 +200,12 @@ def show_verified(
         what = ", ".join(one["names"]) or one.get("file") or "nothing needs it"
         return [one["kind"], what, (one["digest"] or "")[:12], ", ".join(one["runs"][:3])]
 
-    print(verified_line(found))
+    show_lines(verified_line(found))
     if found["damaged"] and (shown is None or shown["damaged"] != found["damaged"]):
         show_table(["damaged", "what", "object", "runs"], [row(one) for one in found["damaged"]], "")
     for problem in found["tombstones"]:
         complain(problem["message"])
-    for line in signature_lines(found["signatures"]):
-        print(line)
+    show_lines(*signature_lines(found["signatures"]))
 
 # %% ../../nbs/terminal/150_verification.ipynb #f5a5bc99
 def rerun_complaint(
@@ -260,7 +259,7 @@ def verify_remote(
     code = 5 if any(one["reason"] != "untrusted" for one in found["refused"]) else 0
     n = {kind: counted(found[f"{kind}s"], kind) for kind in ("object", "record")}
     line = f"{n['object']}, {n['record']}: {counted(len(found['refused']), 'thing')} refused"
-    return Answer(found | {"exit_code": code}, lambda: print(line), code, refusals(found["refused"]))
+    return Answer(found | {"exit_code": code}, lambda: show_lines(line), code, refusals(found["refused"]))
 
 # %% ../../nbs/terminal/150_verification.ipynb #08500882
 def verification_code(
