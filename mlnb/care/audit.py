@@ -35,7 +35,7 @@ from mlnb.care.log_file import (
     write_all,
     write_head,
 )
-from .months import removal_finding
+from .months import is_folder, removal_finding
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
 from .tree_heads import HeadsReport, Vouched, compare_heads
 from ..store.digests import canonical_json, sha256
@@ -165,7 +165,7 @@ def _log_findings(log: Log, reading: LogReading) -> list[Finding]:
         reading.told, reading.removals = ToldRuns(), []
         for entry in filter(None, map(audit_entry, log.lines)):
             reading.note(entry)
-    found = (broken, removal_finding(log.leaves, log.start, reading.removals), head_finding(log))
+    found = (*log.wrong, broken, removal_finding(log.leaves, log.start, reading.removals), head_finding(log))
     return list(filter(None, found))
 
 
@@ -258,13 +258,19 @@ def _length_signed(checkpoint: dict[str, Any] | None) -> int:
     return n if isinstance(n, int) else -1
 
 
+def _own_checkpoints(store: Store) -> list[Path]:
+    "The files of checkpoints in a store; no link is followed."
+    folder = log_path(store).parent / "checkpoints"
+    are_own = is_folder(folder.parent) and is_folder(folder)
+    return sorted(path for path in folder.glob("*.json") if not path.is_symlink()) if are_own else []
+
+
 def checkpoints_of(
     store: Store,  # whose own checkpoints count
     kept: tuple[Path, ...] = (),  # files of those kept elsewhere
 ) -> list[dict[str, Any] | None]:  # shortest log first
     "All checkpoints there are."
-    own = sorted((log_path(store).parent / "checkpoints").glob("*.json"))
-    return sorted(map(_checkpoint, (*own, *kept)), key=_length_signed)
+    return sorted(map(_checkpoint, (*_own_checkpoints(store), *kept)), key=_length_signed)
 
 # %% ../../nbs/care/110_audit.ipynb #7df6c204
 _TORN = "the last line was cut short by a crash; the next event closes it"
@@ -299,7 +305,7 @@ def log_report(
     return {
         "state": state,
         "entries": log.n,
-        "first_bad": findings[0].n if findings else None,
+        "first_bad": next((found.n for found in findings if found.n is not None), None),
         "message": message,
         "signed_to": signed_to,
         "findings": [found._asdict() for found in findings],
@@ -342,7 +348,7 @@ def _report_all(
     log: Log, reading: LogReading, findings: list[Finding], untold: Untold, said: HeadsReport
 ) -> dict[str, Any]:
     "What everything together says of a log; of what is wrong the first line comes first."
-    ordered = sorted(findings, key=lambda one: (one.n is None, one.n))
+    ordered = sorted(findings, key=lambda one: (one not in log.wrong, one.n is None, one.n))
     report = log_report(log, ordered, said.signed_to, untold)
     return report | {"witnessed_to": said.witnessed_to, "told_late": reading.told.late}
 
