@@ -8,14 +8,21 @@ import pytest
 from plain_records import write_run
 from test_care_audit_months import written
 
-from mlnb.care.audit import audit, init_audit, make_checkpoint, verify_log
+from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoint, tell_late, verify_log
+from mlnb.care.burial import bury, new_tombstone
+from mlnb.care.evidence import ToldRuns, Untold, still_there
 from mlnb.care.log_file import log_path
-from mlnb.care.months import closed_files
+from mlnb.care.months import closed_files, month_before
 from mlnb.care.retention import drop_months
+from mlnb.care.signing import key_text, trust
+from mlnb.store.digests import canonical_json
+from mlnb.store.disk import write_durably
 from mlnb.store.errors import IntegrityError, StoreError
-from mlnb.store.objects import open_store
+from mlnb.store.objects import open_store, put
+from mlnb.store.tombstones import tombstone_path
 
 RUN = "20261127T100000000-0001"
+STAGES = [{"name": "train", "attempts": 1, "state": "committed", "each": None}]
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +35,7 @@ def made(tmp_path_factory):
     "A store with a key, a run that is told, and a checkpoint; never changed."
     made = open_store(tmp_path_factory.mktemp("made") / "store")
     init_audit(made)
-    stages = [{"name": "train", "attempts": 1, "state": "committed", "each": None}]
-    write_run(made, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": stages})
+    write_run(made, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
     audit(made, "run", "committed", run=RUN, pipeline="shop")
     make_checkpoint(made)
     return made
@@ -201,3 +207,92 @@ def test_month_that_is_not_what_it_is_called_is_a_finding_and_nothing_is_removed
     found = verify_log(months)
     assert found["state"] == "bad" and "Traceback" not in found["message"]
     assert drop_months(months, 3)["entries"] == 0
+
+
+# what is there and no entry tells of, and the other way round
+
+
+def lay_tombstone(store):
+    digest = put(store, b"x" * 100)
+    stone = new_tombstone(store, digest, "request", ("shop", "rows"))
+    write_durably(tombstone_path(store.root, digest, ("shop", "rows")), canonical_json(stone))
+    return f"no entry tells who put the tombstone there of object {digest[:12]} (shop/rows)"
+
+
+def take_tombstone(store):
+    digest = put(store, b"y" * 100)
+    bury(store, new_tombstone(store, digest, "request"))
+    assert checked(store)["state"] == "ok"
+    tombstone_path(store.root, digest).unlink()
+    return f"a tombstone is gone of which an entry tells: of object {digest[:12]}"
+
+
+def lay_key(store):
+    trust(store, "eve", key_text(bytes(32)))
+    return "the key of `eve` is trusted here, and no entry says since when and by whom"
+
+
+def exchange_key(store):
+    trust(store, "eve", key_text(bytes(32)))
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
+    assert checked(store)["state"] == "ok"
+    (store.root / "trusted" / "eve.key").write_text(key_text(bytes([1] * 32)))
+    return "the key of `eve` is trusted here, and no entry says since when and by whom"
+
+
+def bring_back_key(store):
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
+    audit(store, "trust", "distrusted", name="eve")
+    return lay_key(store)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [lay_tombstone, take_tombstone, lay_key, exchange_key, bring_back_key],
+    ids=lambda how: how.__name__,
+)
+def test_erasure_or_key_that_no_entry_tells_of_is_a_finding_until_it_is_told(store, how):
+    said = how(store)
+    found = checked(store)
+    assert (found["state"], messages(found)) == ("bad", [said])
+    assert "mlnb audit tell --why" in found["findings"][0]["mend"]
+    assert tell_late(store, "somebody knows why").is_anything
+    found = checked(store)
+    assert (found["state"], found["told_late"][0]["why"]) == ("ok", "somebody knows why")
+    assert not tell_late(store, "again").is_anything
+
+
+def test_emptied_log_is_held_against_runs_erasures_and_keys_at_once(store):
+    lay_tombstone(store)
+    lay_key(store)
+    shutil.rmtree(log_path(store).parent)
+    found = checked(store)
+    assert [found["untold"][kind] for kind in ("runs", "killed")] == [1, 0]
+    assert [len(found["untold"][kind]) for kind in ("tombstones", "tombstones_gone", "keys")] == [1, 0, 1]
+    assert (found["state"], len(found["findings"])) == ("bad", 3)
+
+
+# what was told by lines that are kept no longer
+
+
+def test_what_removed_lines_told_is_carried_over_as_long_as_it_is_there(tmp_path):
+    store = open_store(tmp_path / "store")
+    years = [[month_before("2026-11", n)] for n in range(18, 0, -1)]
+    written(store, years, first={"run_ids": [RUN, "r-gone"]})
+    write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    assert checked(store)["state"] == "ok"
+    assert drop_months(store, 12)["entries"] == 6
+    assert events(store, "retention")[0]["about"] == {"run_ids": [RUN]}
+    assert checked(store)["state"] == "ok"
+
+
+def test_of_erasures_and_keys_only_what_still_holds_is_carried_over(store):
+    digest, key = put(store, b"z" * 100), key_text(bytes(32))
+    bury(store, new_tombstone(store, digest, "request"))
+    trust(store, "eve", key)
+    audit(store, "trust", "trusted", name="eve", key=key)
+    told = LogReading()
+    for entry in events(store):
+        told.note(entry)
+    gone = ToldRuns({"r-gone"}, erased={(digest, ""), ("3f" * 32, "")}, keys={"eve": key, "old": key})
+    assert still_there(store, gone, told.told) == Untold(tombstones=[digest], keys=[f"eve {key}"])

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field
 
 from .chain import NOTHING, Finding, audit_entry, chain_finding, new_line, torn_mark
-from .evidence import NONE_UNTOLD, ToldRuns, Untold, untold_finding, untold_runs
+from mlnb.care.evidence import (
+    CARRIED,
+    NONE_UNTOLD,
+    ToldRuns,
+    Untold,
+    entry_pieces,
+    untold_findings,
+    untold_runs,
+)
 from mlnb.care.log_file import (
     Log,
     LogEnd,
@@ -43,6 +51,7 @@ from ..store.disk import write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, StoreError, UsageError, did_you_mean
 from ..store.objects import Store
+from ..store.shown_text import counted
 
 # %% ../../nbs/care/110_audit.ipynb #f3e20eec
 LONGEST_ABOUT = 32 * 1024  # of `about` [bytes]: what is longer belongs into the store as an object
@@ -150,7 +159,7 @@ class LogReading(Struct):
     def note(self, entry: dict[str, Any]) -> None:
         "Take notice of an entry."
         self.told.note(entry)
-        if entry["event"] == "retention":
+        if entry["event"] == "retention" and entry["outcome"] != CARRIED:
             self.removals.append(entry["about"])
 
     def log_id(self, log: Log) -> str | None:
@@ -284,12 +293,8 @@ def _state_of_log(log: Log, untold: Untold, findings: list[Finding]) -> tuple[st
         return "torn", _TORN
     if untold.killed:
         n = len(untold.killed)
-        runs = (
-            "1 run was killed before it could tell"
-            if n == 1
-            else f"{n} runs were killed before they could tell"
-        )
-        return "untold", f"{runs} what it had done; the first is {untold.killed[0]}"
+        killed = f"{counted(n, 'run')} {'was' if n == 1 else 'were'} killed before any entry told of it"
+        return "untold", f"{killed}; the first is {untold.killed[0]}"
     return "ok", ""
 
 
@@ -314,6 +319,9 @@ def log_report(
             "killed": len(untold.killed),
             "records": untold.n_records,
             "first": min(lacking, default=None),
+            "tombstones": untold.tombstones,
+            "tombstones_gone": untold.tombstones_gone,
+            "keys": untold.keys,
         },
         "removed": log.start.n,
     }
@@ -358,7 +366,7 @@ def verify_log(
     kept: tuple[Path, ...] = (),  # files of checkpoints that were kept elsewhere
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     elsewhere: Elsewhere = NOTHING_KEPT,  # tree heads that were kept elsewhere
-    with_runs: bool = False,  # whether what runs left in the store is compared
+    with_runs: bool = False,  # whether runs, erasures and keys are compared
 ) -> dict[str, Any]:  # as `log_report` makes it
     "Check the whole log."
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -368,28 +376,27 @@ def verify_log(
     wrong, signed_to = _checkpoint_findings(log, reading.log_id(log), checkpoints, trusted)
     said = compare_heads(log, elsewhere.heads)
     untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
-    traces = filter(None, [untold_finding(untold, log.n)])
-    findings += [*wrong, *said.findings, *elsewhere.refused, *traces]
+    findings += [*wrong, *said.findings, *elsewhere.refused, *untold_findings(untold, log.n)]
     said = said._replace(signed_to=max(signed_to, said.signed_to))
     return _report_all(log, reading, findings, untold, said)
 
 # %% ../../nbs/care/110_audit.ipynb #b61e7282
-_MOST_RUNS = 1000  # that one entry names
-
-
 def tell_late(
     store: Store,  # whose log gets the entries
     why: str,  # a sentence for whoever reads the log
-) -> Untold:  # the runs that are told now; raises `UsageError`
-    "Tell of runs that left traces and that no entry tells of."
+) -> Untold:  # what is told now; raises `UsageError`
+    "Tell of runs, erasures and keys that no entry tells of."
     if not why.strip():
         mend = '`mlnb audit tell --why "the machine stopped in the middle"`'
         raise UsageError("an entry that comes late needs a reason", f"give it with {mend}")
     log, reading = read_log(store), LogReading()
     _log_findings(log, reading)
     untold = untold_runs(lowest(store), reading.told)
-    runs = sorted([*untold.ended, *untold.killed])
-    for first in range(0, len(runs), _MOST_RUNS):
-        about: dict[str, Any] = {"why": why.strip()[:2000], "run_ids": runs[first : first + _MOST_RUNS]}
-        audit(store, "told_late", **about, n_killed=len(untold.killed), records=untold.n_records)
+    about: dict[str, Any] = {
+        "why": why.strip()[:2000],
+        "n_killed": len(untold.killed),
+        "records": untold.n_records,
+    }
+    for piece in entry_pieces(untold):
+        audit(store, "told_late", **about, **piece)
     return untold

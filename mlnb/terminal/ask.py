@@ -18,6 +18,7 @@ import typer
 from msgspec.structs import asdict
 
 from ..store.errors import Problem, UsageError
+from ..store.shown_text import counted
 from mlnb.terminal.frame import (
     NOTHING_GIVEN,
     Answer,
@@ -28,7 +29,7 @@ from mlnb.terminal.frame import (
     plans_of,
     verb,
 )
-from .output import counted, show_problems, show_table
+from .output import show_problems, show_table
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(

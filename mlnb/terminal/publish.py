@@ -13,9 +13,9 @@ from collections.abc import Collection
 
 from msgspec.structs import asdict
 
+from ..store.shown_text import counted
 from .audit_entries import note_publication
 from .frame import Answer, Profile, open_project, verb
-from .output import counted
 
 # %% ../../nbs/terminal/180_publish.ipynb #940fa6e4
 MOST_LEFT_OUT = 20  # lines that people see
