@@ -396,7 +396,7 @@ def test_log_is_private(store):
 
 def test_log_that_cannot_be_written_is_one_clear_error(store):
     (store.root / "audit").write_text("a file stands here")
-    with pytest.raises(StoreError, match="a file stands where a folder is needed"):
+    with pytest.raises(StoreError, match="audit is no folder"):
         audit(store, "run")
 
 

@@ -32,14 +32,14 @@ def store(tmp_path):
     return open_store(tmp_path / "store")
 
 
-def dated(n, previous, month):
+def dated(n, previous, month, about=None):
     "A line of some month."
-    entry = audit_entry(new_line(n, previous, "run", "ok", None, {"n": n}))
+    entry = audit_entry(new_line(n, previous, "run", "ok", None, about or {"n": n}))
     plain = {k: v for k, v in entry.items() if k != "hash"} | {"at_utc": f"{month}-15T12:00:00.000+00:00"}
     return canonical_json(plain | {"hash": digest_of(plain)})
 
 
-def written(store, by_file, current=()):
+def written(store, by_file, current=(), first=None):
     "Write a log: for each closed file the months of its lines, then those of the current one."
     n, previous = 0, NOTHING
     folder = log_path(store).parent / "closed"
@@ -47,7 +47,7 @@ def written(store, by_file, current=()):
     for months_of in (*by_file, current):
         lines = []
         for month in months_of:
-            lines.append(dated(n := n + 1, previous, month))
+            lines.append(dated(n := n + 1, previous, month, None if n > 1 else first))
             previous = sha256(lines[-1])
         data = b"".join(line + b"\n" for line in lines)
         is_current = months_of is current

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field
 
 from .chain import NOTHING, Finding, audit_entry, chain_finding, new_line, torn_mark
-from .evidence import NONE_UNTOLD, ToldRuns, Untold, untold_finding, untold_runs
+from mlnb.care.evidence import (
+    CARRIED,
+    NONE_UNTOLD,
+    ToldRuns,
+    Untold,
+    entry_pieces,
+    untold_findings,
+    untold_runs,
+)
 from mlnb.care.log_file import (
     Log,
     LogEnd,
@@ -35,7 +43,7 @@ from mlnb.care.log_file import (
     write_all,
     write_head,
 )
-from .months import removal_finding
+from .months import is_folder, removal_finding
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
 from .tree_heads import HeadsReport, Vouched, compare_heads
 from ..store.digests import canonical_json, sha256
@@ -43,6 +51,7 @@ from ..store.disk import write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, StoreError, UsageError, did_you_mean
 from ..store.objects import Store
+from ..store.shown_text import counted
 
 # %% ../../nbs/care/110_audit.ipynb #f3e20eec
 LONGEST_ABOUT = 32 * 1024  # of `about` [bytes]: what is longer belongs into the store as an object
@@ -150,7 +159,7 @@ class LogReading(Struct):
     def note(self, entry: dict[str, Any]) -> None:
         "Take notice of an entry."
         self.told.note(entry)
-        if entry["event"] == "retention":
+        if entry["event"] == "retention" and entry["outcome"] != CARRIED:
             self.removals.append(entry["about"])
 
     def log_id(self, log: Log) -> str | None:
@@ -165,7 +174,7 @@ def _log_findings(log: Log, reading: LogReading) -> list[Finding]:
         reading.told, reading.removals = ToldRuns(), []
         for entry in filter(None, map(audit_entry, log.lines)):
             reading.note(entry)
-    found = (broken, removal_finding(log.leaves, log.start, reading.removals), head_finding(log))
+    found = (*log.wrong, broken, removal_finding(log.leaves, log.start, reading.removals), head_finding(log))
     return list(filter(None, found))
 
 
@@ -258,13 +267,19 @@ def _length_signed(checkpoint: dict[str, Any] | None) -> int:
     return n if isinstance(n, int) else -1
 
 
+def _own_checkpoints(store: Store) -> list[Path]:
+    "The files of checkpoints in a store; no link is followed."
+    folder = log_path(store).parent / "checkpoints"
+    are_own = is_folder(folder.parent) and is_folder(folder)
+    return sorted(path for path in folder.glob("*.json") if not path.is_symlink()) if are_own else []
+
+
 def checkpoints_of(
     store: Store,  # whose own checkpoints count
     kept: tuple[Path, ...] = (),  # files of those kept elsewhere
 ) -> list[dict[str, Any] | None]:  # shortest log first
     "All checkpoints there are."
-    own = sorted((log_path(store).parent / "checkpoints").glob("*.json"))
-    return sorted(map(_checkpoint, (*own, *kept)), key=_length_signed)
+    return sorted(map(_checkpoint, (*_own_checkpoints(store), *kept)), key=_length_signed)
 
 # %% ../../nbs/care/110_audit.ipynb #7df6c204
 _TORN = "the last line was cut short by a crash; the next event closes it"
@@ -278,12 +293,8 @@ def _state_of_log(log: Log, untold: Untold, findings: list[Finding]) -> tuple[st
         return "torn", _TORN
     if untold.killed:
         n = len(untold.killed)
-        runs = (
-            "1 run was killed before it could tell"
-            if n == 1
-            else f"{n} runs were killed before they could tell"
-        )
-        return "untold", f"{runs} what it had done; the first is {untold.killed[0]}"
+        killed = f"{counted(n, 'run')} {'was' if n == 1 else 'were'} killed before any entry told of it"
+        return "untold", f"{killed}; the first is {untold.killed[0]}"
     return "ok", ""
 
 
@@ -299,7 +310,7 @@ def log_report(
     return {
         "state": state,
         "entries": log.n,
-        "first_bad": findings[0].n if findings else None,
+        "first_bad": next((found.n for found in findings if found.n is not None), None),
         "message": message,
         "signed_to": signed_to,
         "findings": [found._asdict() for found in findings],
@@ -308,6 +319,9 @@ def log_report(
             "killed": len(untold.killed),
             "records": untold.n_records,
             "first": min(lacking, default=None),
+            "tombstones": untold.tombstones,
+            "tombstones_gone": untold.tombstones_gone,
+            "keys": untold.keys,
         },
         "removed": log.start.n,
     }
@@ -342,7 +356,7 @@ def _report_all(
     log: Log, reading: LogReading, findings: list[Finding], untold: Untold, said: HeadsReport
 ) -> dict[str, Any]:
     "What everything together says of a log; of what is wrong the first line comes first."
-    ordered = sorted(findings, key=lambda one: (one.n is None, one.n))
+    ordered = sorted(findings, key=lambda one: (one not in log.wrong, one.n is None, one.n))
     report = log_report(log, ordered, said.signed_to, untold)
     return report | {"witnessed_to": said.witnessed_to, "told_late": reading.told.late}
 
@@ -352,7 +366,7 @@ def verify_log(
     kept: tuple[Path, ...] = (),  # files of checkpoints that were kept elsewhere
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     elsewhere: Elsewhere = NOTHING_KEPT,  # tree heads that were kept elsewhere
-    with_runs: bool = False,  # whether what runs left in the store is compared
+    with_runs: bool = False,  # whether runs, erasures and keys are compared
 ) -> dict[str, Any]:  # as `log_report` makes it
     "Check the whole log."
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -362,28 +376,27 @@ def verify_log(
     wrong, signed_to = _checkpoint_findings(log, reading.log_id(log), checkpoints, trusted)
     said = compare_heads(log, elsewhere.heads)
     untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
-    traces = filter(None, [untold_finding(untold, log.n)])
-    findings += [*wrong, *said.findings, *elsewhere.refused, *traces]
+    findings += [*wrong, *said.findings, *elsewhere.refused, *untold_findings(untold, log.n)]
     said = said._replace(signed_to=max(signed_to, said.signed_to))
     return _report_all(log, reading, findings, untold, said)
 
 # %% ../../nbs/care/110_audit.ipynb #b61e7282
-_MOST_RUNS = 1000  # that one entry names
-
-
 def tell_late(
     store: Store,  # whose log gets the entries
     why: str,  # a sentence for whoever reads the log
-) -> Untold:  # the runs that are told now; raises `UsageError`
-    "Tell of runs that left traces and that no entry tells of."
+) -> Untold:  # what is told now; raises `UsageError`
+    "Tell of runs, erasures and keys that no entry tells of."
     if not why.strip():
         mend = '`mlnb audit tell --why "the machine stopped in the middle"`'
         raise UsageError("an entry that comes late needs a reason", f"give it with {mend}")
     log, reading = read_log(store), LogReading()
     _log_findings(log, reading)
     untold = untold_runs(lowest(store), reading.told)
-    runs = sorted([*untold.ended, *untold.killed])
-    for first in range(0, len(runs), _MOST_RUNS):
-        about: dict[str, Any] = {"why": why.strip()[:2000], "run_ids": runs[first : first + _MOST_RUNS]}
-        audit(store, "told_late", **about, n_killed=len(untold.killed), records=untold.n_records)
+    about: dict[str, Any] = {
+        "why": why.strip()[:2000],
+        "n_killed": len(untold.killed),
+        "records": untold.n_records,
+    }
+    for piece in entry_pieces(untold):
+        audit(store, "told_late", **about, **piece)
     return untold

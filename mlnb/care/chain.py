@@ -100,6 +100,7 @@ class Finding(NamedTuple):
 
     n: int | None  # number of the first wrong line; None when it is no line
     message: str  # what is wrong with it
+    mend: str = ""  # what to do; empty: keep the log, and report it
 
 # %% ../../nbs/care/040_chain.ipynb #ac8b47de
 def torn_mark(

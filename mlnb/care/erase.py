@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from .burial import bury, copies_of, new_tombstone, shown_holder
+from .burial import bury, copies_of, new_tombstone
 from .gc import collect
 from .signing import lowest, read_key
 from .vouched import signer
@@ -34,7 +34,7 @@ from ..store.record import Record
 from ..store.records import record_at
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
-from ..store.tombstones import Holder, bound_names, is_erased
+from ..store.tombstones import Holder, bound_names, is_erased, shown_holder
 
 # %% ../../nbs/care/180_erase.ipynb #238eede4
 def all_records(

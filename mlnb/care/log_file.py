@@ -21,17 +21,30 @@ from typing import NamedTuple
 
 from .chain import BEGINNING, Finding, Start, audit_entry, split_lines
 from mlnb.care.months import (
+    EVENT_FILES,
     KeptLines,
     close_month,
     closed_files,
     closed_lines,
     compress_old,
     has_passed,
+    is_folder,
+    names_in,
+    odd_findings,
     read_closed,
+    stray_findings,
 )
 from .signing import lowest
 from ..store.digests import canonical_json, sha256
-from ..store.disk import disk_errors, flush_folder, lock_file, make_folder, write_durably
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    flush_folder,
+    lock_file,
+    make_folder,
+    open_plain,
+    write_durably,
+)
 from ..store.documents import read_json
 from ..store.errors import IntegrityError
 from ..store.holders import by_turns
@@ -59,8 +72,11 @@ def read_head(
     store: Store,  # whose log is asked about
 ) -> Head:  # `UNKNOWN` when there is no such file or it is damaged
     "How far the log is known to be on the disk."
+    path = log_path(store).with_name("head.json")
+    if path.is_symlink() or not is_folder(path.parent):
+        return UNKNOWN
     try:
-        head = read_json(log_path(store).with_name("head.json"))
+        head = read_json(path)
     except (FileNotFoundError, IntegrityError):
         return UNKNOWN
     is_head = isinstance(head.get("n"), int) and isinstance(head.get("hash"), str)
@@ -123,7 +139,7 @@ class LogEnd(NamedTuple):
 def _open_locked(path: Path, mode: int) -> int:
     "Open the current file of a log, made when missing, and wait for its lock."
     is_new = not path.exists()
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+    handle = open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
     if is_new:
         os.fchmod(handle, mode)
         flush_folder(path.parent)
@@ -134,7 +150,7 @@ def _open_locked(path: Path, mode: int) -> int:
 def _is_current(path: Path, handle: int) -> bool:
     "Whether an open file is still the current one of its log."
     with suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(handle))
+        return os.path.samestat(path.lstat(), os.fstat(handle))
     return False
 
 
@@ -150,12 +166,19 @@ def _close_passed(store: Store, handle: int, mode: int) -> bool:
     return True
 
 
+def _refuse_odd(path: Path) -> None:
+    "Stop before an event is written through a link, or to no file at all."
+    for found in odd_findings(path.parent, EVENT_FILES):
+        raise OddFileError(f"nothing is written to the audit log: {found.message}", found.mend)
+
+
 @contextmanager
 def locked_log(
     store: Store,  # whose log; its folder is made when missing
-) -> Iterator[int]:  # the open file
+) -> Iterator[int]:  # the open file; raises `StoreError`
     "Open the log for adding to it, alone."
     path, mode = log_path(store), 0o660 if store.group else 0o600
+    _refuse_odd(path)
     with disk_errors(path):
         make_folder(path.parent, store.folder_mode)
         while True:
@@ -187,7 +210,7 @@ def write_head(
     "Remember how far the log is on the disk."
     path = log_path(store).with_name("head.json")
     body = canonical_json({"n": n, "hash": sha256(last)}).ljust(100) + b"\n"
-    with suppress(FileNotFoundError), open(path, "r+b", buffering=0) as file:
+    with suppress(FileNotFoundError), open(open_plain(path, os.O_RDWR), "r+b", buffering=0) as file:
         n_written = file.write(body) if os.fstat(file.fileno()).st_size == len(body) else 0
         if n_written == len(body):
             return
@@ -203,6 +226,7 @@ class Log(NamedTuple):
     is_torn: bool  # whether a torn line followed
     start: Start = BEGINNING  # what the first of them follows from
     leaves: tuple[bytes, ...] = ()  # of the lines before, which are kept no longer
+    wrong: tuple[Finding, ...] = ()  # what is wrong with its files, whatever they hold
 
     @property
     def n(self) -> int:
@@ -220,14 +244,22 @@ class Log(NamedTuple):
 def _locked_content(store: Store) -> tuple[KeptLines, bytes, Head]:
     "Closed files, the current one and the head, read while nobody adds to them."
     path = log_path(store)
+    if not is_folder(path.parent):
+        return KeptLines([], []), b"", UNKNOWN
     try:
-        with open(path, "rb") as file:
+        with open(open_plain(path), "rb") as file:
             lock_file(file.fileno(), fcntl.LOCK_SH)
             if _is_current(path, file.fileno()):
                 return read_closed(path.parent), file.read(), read_head(store)
-    except FileNotFoundError:
+    except (FileNotFoundError, OddFileError):
         return read_closed(path.parent), b"", read_head(store)
     return _locked_content(store)
+
+
+def _wrong_files(folder: Path, kept: KeptLines) -> tuple[Finding, ...]:
+    "What is wrong with the files of a log."
+    names = names_in(folder)
+    return (*odd_findings(folder, names), *stray_findings(folder, names), *kept.wrong)
 
 
 def read_log(
@@ -240,7 +272,7 @@ def read_log(
     start, lines = kept.start(current), [*kept.lines, *current]
     is_longer = bool(current) and start.n + len(lines) > head.n
     is_torn = is_longer and (not is_ended or audit_entry(current[-1]) is None)
-    rest = (start, tuple(kept.leaves))
+    rest = (start, tuple(kept.leaves), _wrong_files(log_path(store).parent, kept))
     return Log(lines[:-1], head, True, True, *rest) if is_torn else Log(lines, head, is_ended, False, *rest)
 
 # %% ../../nbs/care/080_log_file.ipynb #65d2f62a

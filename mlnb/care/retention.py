@@ -10,15 +10,27 @@ __all__ = ['drop_months']
 
 # %% ../../nbs/care/120_retention.ipynb #2201bdd7
 from .audit import LogReading, audit, sound_log
+from .chain import audit_entry
+from .evidence import CARRIED, ToldRuns, entry_pieces, still_there
 from .log_file import Log, locked_log, log_path
 from .merkle import leaf_of
 from .months import Closed, closed_files, closed_lines, newest_month, removable, removal, to_leaves
+from .signing import lowest
 from ..store.digests import sha256
 from ..store.disk import disk_errors
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 
 # %% ../../nbs/care/120_retention.ipynb #a44621cd
+def _carry_over(store: Store, reading: LogReading, lines: list[bytes]) -> None:
+    "Tell again what lines tell of runs, erasures and keys that are still there."
+    gone = ToldRuns()
+    for entry in filter(None, map(audit_entry, lines)):
+        gone.note(entry)
+    for piece in entry_pieces(still_there(lowest(store), gone, reading.told)):
+        audit(store, "retention", CARRIED, **piece)
+
+
 def _tell_removal(store: Store, log: Log, reading: LogReading, lines: list[bytes], keep: int) -> None:
     "Say which lines were kept long enough."
     leaves = [*log.leaves, *map(leaf_of, lines)]
@@ -51,6 +63,7 @@ def drop_months(
         if first is None:
             return gone
         lines, size = closed_lines(first), first.path.stat().st_size
+        _carry_over(store, reading, lines)
         _tell_removal(store, log, reading, lines, keep)
         with disk_errors(first.path):
             n = len(lines) if _drop(store, first) else 0

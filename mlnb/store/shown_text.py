@@ -7,7 +7,7 @@ what would steer a terminal, turn the direction of the text or not be seen at al
 
 # %% auto #0
 __all__ = ['CONTROLS', 'UNSEEN', 'TEXT_FORMS', 'JOINED', 'FLAG', 'UNSAFE', 'BLOCK', 'PAINT', 'shown_text', 'in_one_line',
-           'as_block', 'without_margin', 'without_halves', 'shown_painted', 'painted']
+           'as_block', 'without_margin', 'without_halves', 'shown_painted', 'painted', 'counted']
 
 # %% ../../nbs/store/050_shown_text.ipynb #9154652a
 import re
@@ -106,3 +106,13 @@ def painted(
 ) -> Any:  # the same where nothing is in the way
     "The way into a stream for what mlnb paints."
     return getattr(stream, "painted", stream)
+
+# %% ../../nbs/store/050_shown_text.ipynb #ec77aa03
+def counted(
+    n: int,  # how many there are
+    word: str,  # for one of them
+    plural: str = "",  # for many; empty: as English mostly has it
+) -> str:  # such as `1 entry` or `2,500 entries`
+    "A number with its word."
+    many = plural or (f"{word[:-1]}ies" if re.search("[^aeiou]y$", word) else f"{word}s")
+    return f"{n:,} {word if n == 1 else many}"

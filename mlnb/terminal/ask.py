@@ -18,7 +18,7 @@ import typer
 from msgspec.structs import asdict
 
 from ..store.errors import Problem, UsageError
-from ..store.shown_text import in_one_line
+from ..store.shown_text import counted, in_one_line
 from mlnb.terminal.frame import (
     NOTHING_GIVEN,
     Answer,
@@ -29,7 +29,7 @@ from mlnb.terminal.frame import (
     plans_of,
     verb,
 )
-from .output import counted, show_lines, show_problems, show_table
+from .output import show_lines, show_problems, show_table
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(

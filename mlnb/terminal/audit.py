@@ -20,8 +20,9 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError, did_you_mean
+from ..store.shown_text import counted
 from .frame import Answer, Json, give, open_project, sub_verbs, verb, writing
-from .output import complaint, counted, show_table
+from .output import complaint, show_table
 from .remote import own_remote, trusted_by
 
 # %% ../../nbs/terminal/170_audit.ipynb #8e637b18

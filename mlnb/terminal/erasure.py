@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError
+from ..store.shown_text import counted
 from .frame import Answer, Profile, open_project, verb
-from .output import counted, show_lines, show_table, shown_paths
+from .output import show_lines, show_table, shown_paths
 
 # %% ../../nbs/terminal/140_erasure.ipynb #ecf4093a
 def exact_digest(

@@ -23,9 +23,10 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import IntegrityError, LockedError
+from ..store.shown_text import counted
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
-from .output import counted, show_lines, show_table
+from .output import show_lines, show_table
 from .remote import remote_of
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d

@@ -7,7 +7,7 @@ Everything that is not the answer (progress, notices, complaints) goes to stderr
 
 # %% auto #0
 __all__ = ['json_text', 'show_json', 'show_lines', 'table_lines', 'folded_lines', 'laid_out', 'show_table', 'complaint',
-           'complain', 'problem_text', 'show_problems', 'counted', 'shown_paths']
+           'complain', 'problem_text', 'show_problems', 'shown_paths']
 
 # %% ../../nbs/terminal/010_output.ipynb #62ddaaef
 import json
@@ -149,14 +149,6 @@ def show_problems(
     "Print problems to stderr, in the order given."
     for problem in problems:
         show_lines(problem_text(problem), file=sys.stderr)
-
-# %% ../../nbs/terminal/010_output.ipynb #a2a54085
-def counted(
-    n: int,  # how many there are
-    word: str,  # singular; takes an s
-) -> str:
-    "A number with its word."
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 # %% ../../nbs/terminal/010_output.ipynb #cd2fe539
 def shown_paths(

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError, did_you_mean
+from ..store.shown_text import counted
 from .frame import Answer, open_project, verb, writing
-from .output import counted, show_lines, show_table
+from .output import show_lines, show_table
 
 # %% ../../nbs/terminal/130_overlay.ipynb #9a629d2d
 def hand_row(

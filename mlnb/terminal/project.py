@@ -18,8 +18,9 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import MlnbError, UsageError, did_you_mean
+from ..store.shown_text import counted
 from .frame import Answer, plans_of, verb, writing
-from .output import counted, show_lines, show_table
+from .output import show_lines, show_table
 
 # %% ../../nbs/terminal/190_project.ipynb #51ec83d9
 NO_KERNELSPEC = (

@@ -13,10 +13,10 @@ from collections.abc import Collection
 
 from msgspec.structs import asdict
 
-from ..store.shown_text import in_one_line
+from ..store.shown_text import counted, in_one_line
 from .audit_entries import note_publication
 from .frame import Answer, Profile, open_project, verb
-from .output import counted, show_lines
+from .output import show_lines
 
 # %% ../../nbs/terminal/180_publish.ipynb #940fa6e4
 MOST_LEFT_OUT = 20  # lines that people see

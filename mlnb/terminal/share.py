@@ -18,8 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..store.shown_text import counted
 from .frame import Answer, Json, known_pipeline, open_project, verb
-from .output import complaint, counted
+from .output import complaint
 from .remote import refusals, remote_of, trusted_by
 
 # %% ../../nbs/terminal/160_share.ipynb #842daa8e

@@ -19,9 +19,10 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import LockedError, MlnbError, UsageError
+from ..store.shown_text import counted
 from .audit_entries import note_failed_verification
 from .frame import Answer, Json, open_project, verb
-from .output import complain, complaint, counted, show_lines, show_table
+from .output import complain, complaint, show_lines, show_table
 from .remote import refusals, remote_of, trusted_by
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b

@@ -1,0 +1,298 @@
+"""The audit log against somebody who forges it: each way to tamper is a finding, and nothing is followed
+that is no file of the log's own."""
+
+import os
+import shutil
+
+import pytest
+from plain_records import write_run
+from test_care_audit_months import written
+
+from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoint, tell_late, verify_log
+from mlnb.care.burial import bury, new_tombstone
+from mlnb.care.evidence import ToldRuns, Untold, still_there
+from mlnb.care.log_file import log_path
+from mlnb.care.months import closed_files, month_before
+from mlnb.care.retention import drop_months
+from mlnb.care.signing import key_text, trust
+from mlnb.store.digests import canonical_json
+from mlnb.store.disk import write_durably
+from mlnb.store.errors import IntegrityError, StoreError
+from mlnb.store.objects import open_store, put
+from mlnb.store.tombstones import tombstone_path
+
+RUN = "20261127T100000000-0001"
+STAGES = [{"name": "train", "attempts": 1, "state": "committed", "each": None}]
+
+
+@pytest.fixture(autouse=True)
+def no_key_from_outside(monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    "A store with a key, a run that is told, and a checkpoint; never changed."
+    made = open_store(tmp_path_factory.mktemp("made") / "store")
+    init_audit(made)
+    write_run(made, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    audit(made, "run", "committed", run=RUN, pipeline="shop")
+    make_checkpoint(made)
+    return made
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    "A copy of it."
+    shutil.copytree(made.root, tmp_path / "store")
+    return open_store(tmp_path / "store")
+
+
+def checked(store, **more):
+    return verify_log(store, with_runs=True, **more)
+
+
+def messages(found):
+    return [one["message"] for one in found["findings"]]
+
+
+# what is no file of the log's own
+
+
+def away(path):
+    "A place outside of the store."
+    return next(one for one in path.parents if one.name == "store").parent / "elsewhere"
+
+
+def link(path):
+    path.symlink_to(path.rename(away(path)))
+
+
+def dangling_link(path):
+    path.rename(away(path))
+    path.symlink_to("nowhere")
+
+
+def hard_link(path):
+    os.link(path, away(path))
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def plain_file(path):
+    shutil.rmtree(path)
+    path.write_text("a file")
+
+
+NO_FILES = [
+    *(
+        (name, how)
+        for name in ("log.jsonl", "head.json")
+        for how in (link, dangling_link, hard_link, pipe, folder)
+    ),
+    *(("checkpoints/00000002.json", how) for how in (link, hard_link, pipe)),
+    *((name, how) for name in ("", "checkpoints") for how in (link, dangling_link, plain_file)),
+]
+
+
+def content(path):
+    "Everything below a path, or a file."
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return {one: one.read_bytes() for one in files if one.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name, how", NO_FILES, ids=lambda value: getattr(value, "__name__", value or "audit")
+)
+def test_what_is_no_file_of_the_log_is_a_finding_and_nothing_goes_through_it(store, name, how):
+    path = log_path(store).parent / name
+    how(path)
+    before = content(away(path))
+    found = checked(store)
+    assert (found["state"], found["findings"][0]["n"]) == ("bad", None)
+    assert found["message"].startswith(
+        f"audit/{name}".rstrip("/") + (" is " if how is not hard_link else " has ")
+    )
+    assert found["findings"][0]["mend"]
+    with pytest.raises(IntegrityError, match="cannot be vouched for"):
+        make_checkpoint(store)
+    if name in ("", "log.jsonl", "head.json"):
+        with pytest.raises(StoreError, match="nothing is written to the audit log"):
+            audit(store, "gc")
+    assert content(away(path)) == before
+
+
+def test_mend_of_a_linked_log_heals_it(store):
+    path = log_path(store)
+    link(path)
+    assert checked(store)["state"] == "bad"
+    shutil.copy(path.resolve(), path.with_name("copy"))
+    os.replace(path.with_name("copy"), path)
+    assert checked(store)["state"] == "ok"
+
+
+# months
+
+
+MONTHS = [["2026-06"], ["2026-07"] * 2, ["2026-08"], ["2026-09"]]
+
+
+@pytest.fixture
+def months(tmp_path):
+    "A log of five months, the oldest of them compressed."
+    store = open_store(tmp_path / "store")
+    written(store, MONTHS, ["2026-10"])
+    audit(store, "run", run="now")
+    return store
+
+
+def older(files):
+    files[1].path.rename(files[1].path.with_name(files[1].path.name.replace("2026-07", "2020-07")))
+
+
+def other_numbers(files):
+    files[1].path.rename(
+        files[1].path.with_name(files[1].path.name.replace("000000000003.", "000000000009."))
+    )
+
+
+def exchanged(files):
+    "Two months under each other's names."
+    one, two = files[2].path, files[3].path
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+
+
+def doubled(files):
+    shutil.copy(files[3].path, files[3].named("jsonl").with_name("000000000009-000000000009.2026-09.jsonl"))
+
+
+def scribbled(files):
+    files[0].path.with_name("note.txt").write_text("x")
+
+
+def linked(files):
+    files[0].path.symlink_to(files[0].path.rename(away(files[0].path)))
+
+
+def removed(files):
+    files[1].path.unlink()
+
+
+def truncated(files):
+    files[3].path.write_bytes(b"")
+
+
+def lines_as_leaves(files):
+    files[0].named("leaves").write_bytes(b"x" * 32)
+    files[0].path.unlink()
+
+
+HARMS = (older, other_numbers, exchanged, doubled, scribbled, linked, removed, truncated, lines_as_leaves)
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_month_that_is_not_what_it_is_called_is_a_finding_and_nothing_is_removed(months, harm):
+    assert verify_log(months)["state"] == "ok"
+    harm(closed_files(log_path(months).parent))
+    found = verify_log(months)
+    assert found["state"] == "bad" and "Traceback" not in found["message"]
+    assert drop_months(months, 3)["entries"] == 0
+
+
+# what is there and no entry tells of, and the other way round
+
+
+def lay_tombstone(store):
+    digest = put(store, b"x" * 100)
+    stone = new_tombstone(store, digest, "request", ("shop", "rows"))
+    write_durably(tombstone_path(store.root, digest, ("shop", "rows")), canonical_json(stone))
+    return f"no entry tells who put the tombstone there of object {digest[:12]} (shop/rows)"
+
+
+def take_tombstone(store):
+    digest = put(store, b"y" * 100)
+    bury(store, new_tombstone(store, digest, "request"))
+    assert checked(store)["state"] == "ok"
+    tombstone_path(store.root, digest).unlink()
+    return f"a tombstone is gone of which an entry tells: of object {digest[:12]}"
+
+
+def lay_key(store):
+    trust(store, "eve", key_text(bytes(32)))
+    return "the key of `eve` is trusted here, and no entry says since when and by whom"
+
+
+def exchange_key(store):
+    trust(store, "eve", key_text(bytes(32)))
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
+    assert checked(store)["state"] == "ok"
+    (store.root / "trusted" / "eve.key").write_text(key_text(bytes([1] * 32)))
+    return "the key of `eve` is trusted here, and no entry says since when and by whom"
+
+
+def bring_back_key(store):
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
+    audit(store, "trust", "distrusted", name="eve")
+    return lay_key(store)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [lay_tombstone, take_tombstone, lay_key, exchange_key, bring_back_key],
+    ids=lambda how: how.__name__,
+)
+def test_erasure_or_key_that_no_entry_tells_of_is_a_finding_until_it_is_told(store, how):
+    said = how(store)
+    found = checked(store)
+    assert (found["state"], messages(found)) == ("bad", [said])
+    assert "mlnb audit tell --why" in found["findings"][0]["mend"]
+    assert tell_late(store, "somebody knows why").is_anything
+    found = checked(store)
+    assert (found["state"], found["told_late"][0]["why"]) == ("ok", "somebody knows why")
+    assert not tell_late(store, "again").is_anything
+
+
+def test_emptied_log_is_held_against_runs_erasures_and_keys_at_once(store):
+    lay_tombstone(store)
+    lay_key(store)
+    shutil.rmtree(log_path(store).parent)
+    found = checked(store)
+    assert [found["untold"][kind] for kind in ("runs", "killed")] == [1, 0]
+    assert [len(found["untold"][kind]) for kind in ("tombstones", "tombstones_gone", "keys")] == [1, 0, 1]
+    assert (found["state"], len(found["findings"])) == ("bad", 3)
+
+
+# what was told by lines that are kept no longer
+
+
+def test_what_removed_lines_told_is_carried_over_as_long_as_it_is_there(tmp_path):
+    store = open_store(tmp_path / "store")
+    years = [[month_before("2026-11", n)] for n in range(18, 0, -1)]
+    written(store, years, first={"run_ids": [RUN, "r-gone"]})
+    write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    assert checked(store)["state"] == "ok"
+    assert drop_months(store, 12)["entries"] == 6
+    assert events(store, "retention")[0]["about"] == {"run_ids": [RUN]}
+    assert checked(store)["state"] == "ok"
+
+
+def test_of_erasures_and_keys_only_what_still_holds_is_carried_over(store):
+    digest, key = put(store, b"z" * 100), key_text(bytes(32))
+    bury(store, new_tombstone(store, digest, "request"))
+    trust(store, "eve", key)
+    audit(store, "trust", "trusted", name="eve", key=key)
+    told = LogReading()
+    for entry in events(store):
+        told.note(entry)
+    gone = ToldRuns({"r-gone"}, erased={(digest, ""), ("3f" * 32, "")}, keys={"eve": key, "old": key})
+    assert still_there(store, gone, told.told) == Untold(tombstones=[digest], keys=[f"eve {key}"])
