@@ -12,7 +12,6 @@ Modules:
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
 - `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
 - `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
-- `mlnb.care.project_id`: Which project a store belongs to, so that an erasure asked for in one does nothing in another
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it
@@ -236,6 +235,7 @@ Modules:
 - `mlnb.store.parquet_sizes`: What a table would take in memory, worked out from the headers of its pages.
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
+- `mlnb.store.project_id`: Which project a store belongs to, so that what was made or erased in one means nothing in another
 - `mlnb.store.record`: What is written down of a stage that is done
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
 - `mlnb.store.refs`: Names that move, and remember where they were

@@ -11,13 +11,13 @@ from plain_records import commit
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import doubt, erase
-from mlnb.care.project_id import project_id
 from mlnb.care.signing import trusted_keys
 from mlnb.care.taken_over import tombstone_problems
 from mlnb.care.verify import verify_store
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import MlnbError
 from mlnb.store.objects import get, has, open_store, put
+from mlnb.store.project_id import project_id
 from mlnb.store.records import find_record
 from mlnb.store.tombstones import ErasedError, is_erased, tombstone_path
 

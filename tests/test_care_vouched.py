@@ -10,7 +10,16 @@ from plain_records import as_record, as_run, commit, write_run
 
 from mlnb.care.audit import init_audit
 from mlnb.care.signing import key_path, make_key, own_key, sign, trust
-from mlnb.care.vouched import Keys, judging, signer, standing_of, standings, store_keys, told_standings
+from mlnb.care.vouched import (
+    Keys,
+    judging,
+    sign_result,
+    signer,
+    standing_of,
+    standings,
+    store_keys,
+    told_standings,
+)
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, send_object, sign_unsigned
 from mlnb.sharing.remote import open_remote, write_remote
@@ -20,6 +29,7 @@ from mlnb.store.digests import canonical_json
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import open_store, put
+from mlnb.store.project_id import project_id, take_id
 from mlnb.store.records import find_record, find_result, output_digests, record_path
 from mlnb.store.refs import move_ref
 
@@ -106,6 +116,7 @@ def five(ana, tmp_path):
     friend, stranger = (open_store(tmp_path / name) for name in ("friend", "stranger"))
     for store in (friend, stranger):
         make_key(store)
+        take_id(store, project_id(ana))
     trust(ana, "friend", own_key(friend))
     for n, store in enumerate((ana, friend, stranger, None, ana)):
         as_signed = signer(store, "record") if store else dict
@@ -282,7 +293,7 @@ def test_file_or_folder_that_would_lie_elsewhere_is_damage_and_an_honest_one_is_
     for n, one in enumerate(odd, len(honest)):
         record = made(ana, n) | {"outputs": {"model": one}}
         place = record_place(as_record(record | {"outputs": {}}))
-        write_remote(remote, place, canonical_json(sign(ana, "record", record)))
+        write_remote(remote, place, canonical_json(sign_result(ana, "record", record)))
         for digest in (one["digest"], *one.get("parts", ())):
             send_object(ana, remote, digest)
     ben = open_store(tmp_path / "ben")

@@ -14,9 +14,9 @@ from plain_records import as_record, commit
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
 from mlnb.care.gc import Retention, collect
-from mlnb.care.signing import own_key, sign
+from mlnb.care.signing import own_key
 from mlnb.care.verify import from_files, repair_store, verify_store
-from mlnb.care.vouched import signer
+from mlnb.care.vouched import sign_result, signer
 from mlnb.flow.key import STAGE_FORMAT
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
@@ -430,7 +430,7 @@ def test_forged_record_is_refused_where_it_arrives(audited, tmp_path):
     record = observed_record(audited)
     record["parts"]["observed"]["files"] = {"../../out.csv": sha256(TABLE)}
     other, trusted = shared(audited, tmp_path)
-    body = canonical_json(sign(audited, "record", record))
+    body = canonical_json(sign_result(audited, "record", record))
     write_remote(open_remote(f"{tmp_path}/shared"), record_place(as_record(observed_record(audited))), body)
     taken = pull(other, f"{tmp_path}/shared", trusted=trusted)
     assert (taken["exit_code"], taken["records"], len(taken["refused"])) == (5, 0, 1)

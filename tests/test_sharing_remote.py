@@ -18,9 +18,8 @@ from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import erase
-from mlnb.care.project_id import project_id
 from mlnb.care.signing import make_key, own_key, sign, trust
-from mlnb.care.vouched import signer
+from mlnb.care.vouched import sign_result, signer
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import (
@@ -39,6 +38,7 @@ from mlnb.sharing.trust import object_place, record_place, tombstone_place
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put
+from mlnb.store.project_id import project_id, take_id
 from mlnb.store.records import find_record, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run
@@ -131,7 +131,9 @@ def ana(tmp_path):
 
 @pytest.fixture
 def ben(tmp_path, ana):
-    return store_of(tmp_path, "ben", ana)
+    store = store_of(tmp_path, "ben", ana)
+    take_id(store, project_id(ana))
+    return store
 
 
 def snapshot(folder):
@@ -569,7 +571,9 @@ def test_record_signed_for_another_place_is_refused(place, ana, ben):
 )
 def test_trusted_record_with_names_that_lead_outside_is_refused(place, ana, ben, change):
     record, remote = hostile(place, ana, ben)
-    write_remote(remote, record_place(record), canonical_json(sign(ana, "record", record.as_dict() | change)))
+    write_remote(
+        remote, record_place(record), canonical_json(sign_result(ana, "record", record.as_dict() | change))
+    )
     nothing_taken(ben, place, record, "damaged")
 
 

@@ -10,13 +10,13 @@ It refuses a private key that others can read, a document that was altered, and 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'make_key', 'check_key', 'read_key', 'own_key', 'parse_keys',
            'trust', 'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign',
-           'SignatureError', 'UntrustedError', 'check_signature']
+           'SignatureError', 'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ..store.disk import disk_errors, make_folder, write_durably
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
+from ..store.project_id import PROJECT_ID
 from ..store.refs import actor
 
 # %% ../../nbs/care/010_signing.ipynb #fe0c417d
@@ -226,9 +227,13 @@ def distrust(
 def message_of(
     purpose: str,  # `record`, `ref`, `tombstone`, `checkpoint` …
     document: dict[str, Any],  # plain JSON without `signed`
-) -> bytes:
+    project: str | None = None,  # id of the only project it is for; None = of any
+) -> bytes:  # raises `ValueError` for what is no id
     "The bytes that a signature covers."
-    return f"mlnb {purpose} 1\n".encode("ascii") + canonical_json(document)
+    if project is not None and not PROJECT_ID.fullmatch(project):
+        raise ValueError(f"no id of a project: {project!r:.60}")
+    begin = f"mlnb {purpose} 1" if project is None else f"mlnb {purpose} 2 {project}"
+    return f"{begin}\n".encode("ascii") + canonical_json(document)
 
 # %% ../../nbs/care/010_signing.ipynb #6082dc6c
 def without_signature(
@@ -242,11 +247,13 @@ def sign(
     store: Store,  # whose key to use
     purpose: str,  # what the document is
     document: dict[str, Any],  # plain JSON; a `signed` in it is replaced
+    project: str | None = None,  # id of the only project it is for; None = of any
 ) -> dict[str, Any]:  # with `signed`; raises `UsageError` when there is no key
     "Sign a document."
     key, plain = read_key(store), without_signature(document)
-    signature = base64.b64encode(key.sign(message_of(purpose, plain))).decode("ascii")
-    return plain | {"signed": {"key": _public_text(key), "signature": signature}}
+    signature = base64.b64encode(key.sign(message_of(purpose, plain, project))).decode("ascii")
+    signed = {"key": _public_text(key), "signature": signature}
+    return plain | {"signed": signed | ({"project": project} if project else {})}
 
 # %% ../../nbs/care/010_signing.ipynb #6ca55d31
 class SignatureError(IntegrityError):
@@ -258,13 +265,21 @@ class UntrustedError(SignatureError):
 
     key: str = ""  # of the stranger
 
+
+class ForeignError(SignatureError):
+    "A document is signed well, by somebody trusted, for another project."
+
+    key: str = ""  # that signed it
+    project: str | None = None  # id of the project it is for; None = it names none
+
 # %% ../../nbs/care/010_signing.ipynb #60b3e47b
 def _verify(purpose: str, document: Any) -> tuple[dict[str, Any], str]:
     "What was signed, and the key; raises whatever a bad signature or a malformed document causes."
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     plain, signed = without_signature(document), document["signed"]
-    message, signature = message_of(purpose, plain), _base64_bytes(signed["signature"])
+    message = message_of(purpose, plain, signed.get("project"))
+    signature = _base64_bytes(signed["signature"])
     Ed25519PublicKey.from_public_bytes(key_bytes(signed["key"])).verify(signature, message)
     return plain, signed["key"]
 
@@ -288,3 +303,23 @@ def check_signature(
         error.key = key
         raise error
     return plain, trusted[key]
+
+# %% ../../nbs/care/010_signing.ipynb #5d515aaa
+def check_project(
+    purpose: str,  # what the document is
+    document: Mapping[str, Any],  # whose signature was checked
+    projects: Collection[str],  # ids of the project here; none = not known yet
+) -> None:  # raises `ForeignError` for another one, or none
+    "Make sure that a signed document was signed for this project."
+    signed = document["signed"]
+    project = signed.get("project")
+    if project in projects or (project is None and not projects):
+        return
+    mend = f"if {project} is this project too, write it into the file `project` of the store, below the first"
+    said = f"the {purpose} was signed for project {project}, not for this one"
+    if project is None:
+        said = f"the signature of the {purpose} names no project, as an older mlnb made it"
+        mend = "who made it runs `mlnb push --sign-unsigned`, which signs it for the project"
+    error = ForeignError(said, mend)
+    error.key, error.project = signed["key"], project
+    raise error

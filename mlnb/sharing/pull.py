@@ -21,7 +21,6 @@ from typing import Any
 from ..care.audit import audit
 from ..care.burial import copies_of
 from ..care.evidence import records_by_run
-from ..care.project_id import git_id, known_id, project_id, take_id
 from ..care.signing import SignatureError, lowest, trusted_keys
 from ..care.taken_over import accept_tombstone
 from .remote import PLAIN_TRANSFER, Remote, Transfer, fetch, open_remote, read_remote, sizes_below
@@ -30,6 +29,7 @@ from mlnb.sharing.trust import (
     MOVE_FIELDS,
     TOMBSTONE,
     Exchange,
+    SaidProject,
     SignedRecord,
     held_in,
     is_spared,
@@ -38,6 +38,7 @@ from mlnb.sharing.trust import (
     limits_of,
     needed,
     object_place,
+    project_place,
     read_signed,
     record_found,
     record_place,
@@ -53,6 +54,7 @@ from ..store.disk import disk_errors, flush_file, give_name, make_folder, tempor
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, path_of
 from ..store.pins import protect
+from ..store.project_id import add_ids, git_id, project_id, project_ids, take_id
 from ..store.record import Record
 from ..store.records import commit, find_record
 from ..store.refs import RefMove, Signer, ref_history
@@ -131,7 +133,7 @@ def take_tombstones(
     "Erase here what trusted people erased of this project."
     root, store = exchange.store.root, exchange.store
     found = list(filter(None, map(TOMBSTONE.fullmatch, sizes_below(exchange.remote, "tombstones"))))
-    own = [one for one in found if one[1] in (None, exchange.project)]
+    own = [one for one in found if one[1] in (None, *(exchange.projects or ()))]
     new = [one for one in own if not tombstone_path(root, one[2], tuple(one[3].split(".")[1:])).exists()]
     unbound = [one for one in new if one[1] is None and copies_of(store, one[2])]
     paths = [one[0] for one in new if one not in unbound]
@@ -145,7 +147,7 @@ _RECORD = r"records/([a-z0-9_]+)/([a-z0-9_]+)/([0-9a-f]{64})\.json"  # pipeline,
 
 def _take_record(exchange: Exchange, path: str) -> SignedRecord:
     "A record at a remote, signed by somebody trusted, and lying where it belongs."
-    written = read_signed(exchange.remote, path, "record", exchange.trusted)
+    written = read_signed(exchange.remote, path, "record", exchange.trusted, exchange.projects)
     return SignedRecord(record_found(written, path), written)
 
 
@@ -213,7 +215,7 @@ _RUN_PLACE = r"runs/([^/]+)\.json"  # with the id of the run
 
 def _take_run(exchange: Exchange, path: str) -> bool:
     "Take the document of a run, if its pipeline is asked for; whether it was taken."
-    written = read_signed(exchange.remote, path, "run", exchange.trusted)
+    written = read_signed(exchange.remote, path, "run", exchange.trusted, exchange.projects)
     document = RunDocument.from_dict(written, path)
     if not _is_finished_run(document, path.removeprefix("runs/").removesuffix(".json")):
         raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
@@ -256,7 +258,7 @@ def take_ref(
     new = [number for number in numbers if number not in seen]
     for number in new:
         path = f"refs/{ref}/{number:08d}.json"
-        value = read_signed(remote, path, "ref", exchange.trusted)
+        value = read_signed(remote, path, "ref", exchange.trusted, exchange.projects)
         RefMove.from_dict(value, path)
         if not _is_move(value, ref, number):
             raise SignatureError(f"move {number} of `{ref}` was signed for another place", "do not use it")
@@ -300,9 +302,12 @@ def offers_by_key(
     ]
 
 # %% ../../nbs/sharing/050_pull.ipynb #7f99e0f1
+_OF_OTHERS = ("untrusted", "foreign")  # reasons that are no damage
+
+
 def _is_all_strange(exchange: Exchange, refused: list[dict[str, Any]]) -> bool:
-    "Whether nothing was taken, something is a stranger's, and nobody trusted signed anything that is there."
-    if exchange.taken or not any(one["reason"] == "untrusted" for one in refused):
+    "Whether nothing was taken, something is others', and nobody trusted signed anything there for us."
+    if exchange.taken or not any(one["reason"] in _OF_OTHERS for one in refused):
         return False
     there = [
         (purpose, path)
@@ -315,7 +320,7 @@ def _is_all_strange(exchange: Exchange, refused: list[dict[str, Any]]) -> bool:
 def _is_trusted(exchange: Exchange, purpose: str, path: str) -> bool:
     "Whether somebody trusted signed what lies at a place of the remote."
     try:
-        read_signed(exchange.remote, path, purpose, exchange.trusted)
+        read_signed(exchange.remote, path, purpose, exchange.trusted, exchange.projects)
     except (IntegrityError, FileNotFoundError):
         return False
     return True
@@ -339,6 +344,30 @@ def brought_runs(
     found = sorted(named_runs(store) - before)
     return [found[n : n + _MOST_NAMED] for n in range(0, max(1, len(found)), _MOST_NAMED)]
 
+# %% ../../nbs/sharing/050_pull.ipynb #54e6a112
+def _said_projects(remote: Remote, trusted: Mapping[str, str]) -> dict[str, str]:
+    "Which id each project at a remote has in the store of whoever pushed it, as somebody trusted says."
+
+    def same_as(path: str) -> tuple[str, str]:
+        said = SaidProject.from_dict(read_signed(remote, path, "project", trusted), path)
+        if project_place(said.project) != path:
+            raise IntegrityError(f"{path} is signed, but tells of no project that belongs there")
+        return said.project, said.same_as or said.project
+
+    return dict(try_each(same_as, sizes_below(remote, "projects"))[0])
+
+
+def _projects_here(store: Store, remote: Remote, trusted: Mapping[str, str]) -> tuple[str, ...]:
+    "The ids of the project, with those that a remote tells of it; empty when it is not known yet."
+    said, begun = _said_projects(remote, trusted), git_id(store)
+    is_empty = not project_ids(store) and not (store.root / "records").exists()
+    if is_empty and not begun and len(set(said.values())) != 1:
+        return ()
+    if is_empty:
+        take_id(store, said.get(begun, begun) if begun else next(iter(said.values())))
+    own = (project_id(store), *project_ids(store))
+    return add_ids(store, filter(None, [begun, *(said[one] for one in (*own, begun) if one in said)]))
+
 # %% ../../nbs/sharing/050_pull.ipynb #4e546f07
 def _take_all(exchange: Exchange) -> tuple[dict[str, Any], dict[str, Any]]:
     "Take everything in its order: counts, and what became of refs, incomplete records, refusals."
@@ -356,15 +385,9 @@ def _take_all(exchange: Exchange) -> tuple[dict[str, Any], dict[str, Any]]:
     return taken, rest | {"tombstones": left_alone}
 
 
-def _project_here(store: Store, remote: Remote, trusted: Mapping[str, str]) -> str:
-    "The id of the project; an empty store takes that of the remote, if git tells none. Empty: not known yet."
-    if known_id(store) or git_id(store) or (store.root / "records").exists():
-        return project_id(store)
-    found = [re.fullmatch(r"projects/([0-9a-f]{32})\.json", path) for path in sizes_below(remote, "projects")]
-    places = {one[0]: one[1] for one in found if one}
-    said, _ = try_each(lambda path: (path, read_signed(remote, path, "project", trusted)), places)
-    ids = {places[path] for path, one in said if one.get("project") == places[path]}
-    return take_id(store, ids.pop()) if len(ids) == 1 else ""
+def _foreign(refused: list[dict[str, Any]]) -> dict[str, int]:
+    "How many documents were signed for each other project; `none` for those that name none."
+    return dict(Counter(one["project"] or "none" for one in refused if one["reason"] == "foreign"))
 
 
 def pull(
@@ -375,24 +398,25 @@ def pull(
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     options: dict[str, Any] | None = None,  # for the back end
     transfer: Transfer = PLAIN_TRANSFER,  # how many at a time, and who is told
-) -> dict[str, Any]:  # counts, `refs`, `incomplete`, `refused`, `exit_code`
+) -> dict[str, Any]:  # counts, `refs`, `refused`, `foreign`, `exit_code` …
     "Take from a remote what is missing here."
     store, remote = lowest(store), open_remote(url, options)
     trusted = trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
     before = named_runs(store)
-    project = _project_here(store, remote, trusted)
-    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, project=project)
+    projects = _projects_here(store, remote, trusted)
+    exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, None, projects)
     taken, rest = _take_all(exchange)
     refused = rest["refused"]
-    is_bad = any(one["reason"] != "untrusted" for one in refused)
+    is_bad = any(one["reason"] not in _OF_OTHERS for one in refused)
     told = {"refused": len(refused), "first_refused": refused[:5]}
     code = 5 if is_bad else 3 if _is_all_strange(exchange, refused) else 0
     first, *others = brought_runs(store, before)
     audit(store, "pull", "refused" if code else "ok", **taken, **told, run_ids=first)
     for names in others:
         audit(store, "pull", "ok", remote=remote.url, run_ids=names)
-    return taken | rest | {"keys": offers_by_key(exchange, refused), "exit_code": code}
+    said = {"keys": offers_by_key(exchange, refused), "foreign": _foreign(refused), "exit_code": code}
+    return taken | rest | said
 
 # %% ../../nbs/sharing/050_pull.ipynb #23394c45
 def from_remote(

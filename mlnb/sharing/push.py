@@ -20,15 +20,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from ..care.audit import audit, make_checkpoint
 from ..care.burial import tombstones
 from ..care.log_file import read_log
-from ..care.project_id import project_id
 from ..care.signing import lowest, own_key, read_key, sign, trusted_keys
 from mlnb.care.vouched import (
     Keys,
     SignatureStanding,
     sign_file,
+    sign_result,
     standing_at,
     standing_of,
     standings,
@@ -52,6 +54,7 @@ from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     Exchange,
     Nowhere,
+    SaidProject,
     SignedRecord,
     erased_names,
     held_in,
@@ -60,6 +63,7 @@ from mlnb.sharing.trust import (
     limits_of,
     needed,
     object_place,
+    project_place,
     record_found,
     record_place,
     refs_there,
@@ -72,6 +76,7 @@ from ..store.digests import canonical_json, sha256_file
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, has, path_of
+from ..store.project_id import add_ids, git_id, project_id
 from ..store.record import Record
 from ..store.records import found_at, is_whole, output_digests
 from ..store.refs import actor, read_ref, ref_path
@@ -136,7 +141,9 @@ def _not_sent(path: str, standing: SignatureStanding) -> NotSent:
 
 def _standing(exchange: Exchange, purpose: str, document: dict[str, Any]) -> SignatureStanding:
     "Who vouches for a document, as far as this exchange knows."
-    return standing_of(purpose, document, Keys(exchange.trusted, exchange.own))
+    found = standing_of(purpose, document, Keys(exchange.trusted, exchange.own, exchange.projects))
+    is_unbound = found.is_vouched and exchange.projects is not None and found.project is None
+    return structs.replace(found, state="unbound") if is_unbound else found
 
 
 def sendable(
@@ -164,7 +171,10 @@ def sendable(
 def _lacking_objects(exchange: Exchange, records: list[Record]) -> list[str]:
     "Digests of the objects that records need, and a remote lacks."
     store, there = exchange.store, sizes_below(exchange.remote, "objects")
-    gone, held = erased_names(sizes_below(exchange.remote, "tombstones"), exchange.project), held_in(records)
+    gone, held = (
+        erased_names(sizes_below(exchange.remote, "tombstones"), exchange.projects or ()),
+        held_in(records),
+    )
     wanted = {digest for one in records for digest in (*needed(one), *limits_of(one.given))}
     here = [digest for digest in wanted if has(store, digest) and is_spared(digest, gone, held)]
     return sorted(d for d in here if there.get(object_place(d)) != path_of(store, d).stat().st_size)
@@ -202,7 +212,7 @@ def send_tombstones(
     for path, document in own.items():
         if path not in there:
             write_remote(remote, path, canonical_json(document))
-    gone = erased_names(own, exchange.project)
+    gone = erased_names(own, exchange.projects or ())
     present = [digest for digest in gone if object_place(digest) in objects]
     held = _held_there(remote) if any(() not in gone[digest] for digest in present) else {}
     going = [digest for digest in present if not is_spared(digest, gone, held)]
@@ -271,14 +281,19 @@ def _pipeline_of(store: Store, path: str) -> str:
     return document_of(store, place[0]).pipeline if folder == "runs" else place[folder == "refs"]
 
 
+def _lacks_word(standing: SignatureStanding) -> bool:
+    "Whether nobody signed something, or its user did for no project in particular."
+    return standing.state == "unsigned" or (standing.state == "own" and standing.project is None)
+
+
 def sign_unsigned(
     store: Store,  # whose documents nobody signed; an overlay's is meant by it
     pipelines: Collection[str] | None = None,  # only these; None = all
 ) -> list[str]:  # what was signed, as paths in the store
-    "Vouch for all that nobody signed; raises `UsageError` without a key."
+    "Vouch for all that nobody signed for this project; raises `UsageError` without a key."
     store = lowest(store)
     read_key(store)
-    unsigned = [path for path, one in standings(store, store_keys(store)).items() if one.state == "unsigned"]
+    unsigned = [path for path, one in standings(store, store_keys(store)).items() if _lacks_word(one)]
     found = [path for path in unsigned if pipelines is None or _pipeline_of(store, path) in pipelines]
     if found:
         audit(store, "trust", signed=len(found), first=found[:20])
@@ -298,7 +313,10 @@ def ref_names(
 # %% ../../nbs/sharing/040_push.ipynb #e795e33c
 def _is_own_move(exchange: Exchange, ref: str, number: int) -> bool:
     "Whether somebody whose word counts moved a ref here."
-    keys, path = Keys(exchange.trusted, exchange.own), ref_path(exchange.store, ref, number)
+    keys, path = (
+        Keys(exchange.trusted, exchange.own, exchange.projects),
+        ref_path(exchange.store, ref, number),
+    )
     return standing_at(exchange.store, path, keys).is_vouched
 
 
@@ -317,7 +335,7 @@ def send_ref(
     if not _is_own_move(exchange, ref, mine.number):
         return "not_vouched"
     value = mine._asdict() | {"name": ref, "number": there + 1}
-    body = canonical_json(sign(store, "ref", value))
+    body = canonical_json(sign_result(store, "ref", value))
     is_first = create_remote(exchange.remote, f"refs/{ref}/{there + 1:08d}.json", body)
     if not is_first:
         return "behind"
@@ -375,11 +393,13 @@ def _refuse_own_folder(exchange: Exchange) -> None:
 
 
 def _say_project(exchange: Exchange) -> None:
-    "Say at a remote, signed, that results of this project lie there."
-    path = f"projects/{exchange.project}.json"
-    if path not in sizes_below(exchange.remote, "projects"):
-        said = sign(exchange.store, "project", {"project": exchange.project})
-        write_remote(exchange.remote, path, canonical_json(said))
+    "Say at a remote, signed, that results of this project lie there, and by which ids it goes."
+    own, there = (exchange.projects or ())[:1], sizes_below(exchange.remote, "projects")
+    for project in exchange.projects or ():
+        path = project_place(project)
+        if path not in there:
+            said = sign(exchange.store, "project", SaidProject(project, own[0]).as_dict())
+            write_remote(exchange.remote, path, canonical_json(said))
 
 
 def _send_all(
@@ -410,7 +430,8 @@ def push(
     store, remote = lowest(store), open_remote(url, options)
     read_key(store)
     trusted = trusted_keys(store) if trusted is None else trusted
-    mine = own_key(store), project_id(store)
+    project = project_id(store)
+    mine = own_key(store), add_ids(store, filter(None, [git_id(store)])) or (project,)
     exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, *mine)
     _refuse_own_folder(exchange)
     settle(exchange.remote, True)

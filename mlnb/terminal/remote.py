@@ -75,13 +75,19 @@ def trusted_by(
     return trusted_keys(store, parse_keys(project.trusted_keys))
 
 # %% ../../nbs/terminal/110_remote.ipynb #9113c96d
+_NO_DAMAGE = ("untrusted", "foreign")  # reasons that are neither damage nor an attack
+
+
 def refusals(
     refused: list[dict],  # `path`, `reason`, `message` of each
-) -> tuple[str, ...]:  # complaints, one a thing refused
+    one_by_one: bool = True,  # whether to list what is only others', too
+) -> tuple[str, ...]:  # lines, one a thing refused; complaints about damage
     "What of a remote was refused."
-    said = [complaint(f"{one['reason']}: {one['path']}: {one['message']}") for one in refused[:20]]
-    if len(refused) > 20:
-        said.append(complaint(f"and {len(refused) - 20} more"))
+    listed = [one for one in refused if one_by_one or one["reason"] not in _NO_DAMAGE]
+    lines = [(one["reason"], f"{one['reason']}: {one['path']}: {one['message']}") for one in listed[:20]]
+    said = [line if reason in _NO_DAMAGE else complaint(line) for reason, line in lines]
+    if len(listed) > 20:
+        said.append(f"and {len(listed) - 20} more")
     if any(one["reason"] == "untrusted" for one in refused):
         how = "`mlnb audit trust NAME KEY`, or `trusted_keys` in settings.ini"
         said.append(f"  mend: if you know the key, {how}")

@@ -7,7 +7,7 @@ A word is a pipeline, a place has a slash or a colon in it: so both verbs read l
 
 # %% auto #0
 __all__ = ['Words', 'SignUnsigned', 'share_of', 'counting', 'moved_line', 'vouching_notes', 'push_notes', 'answer_push',
-           'tombstone_notes', 'key_line', 'answer_pull']
+           'tombstone_notes', 'foreign_notes', 'key_line', 'answer_pull']
 
 # %% ../../nbs/terminal/160_share.ipynb #a2175318
 import sys
@@ -81,6 +81,14 @@ _NOT_SENT = {
     "untrusted": (
         "signed by a key that is not trusted here",
         "if you know the key, or it was yours before, `mlnb audit trust NAME KEY`",
+    ),
+    "foreign": (
+        "signed for another project",
+        "if it is this one too, write its id below the first one into the file `project` of the store",
+    ),
+    "unbound": (
+        "signed by an older mlnb, for no project in particular",
+        "`mlnb push --sign-unsigned` signs those that are yours; others ask who made them to do so",
     ),
     "altered": ("altered after they were signed", "`mlnb verify --repair` makes the results again"),
 }  # state -> what it means, and what to do
@@ -156,6 +164,24 @@ def tombstone_notes(
     return told
 
 
+_NO_PROJECT = "none"  # what documents are counted under that name none
+
+
+def foreign_notes(
+    foreign: dict,  # `foreign` of `pull`: how many documents of each project
+    root: Path,  # of the store
+) -> list[str]:  # lines for stderr
+    "What was signed for other projects, and so was left there."
+    ids = f"write that id into {root / 'project'}, below the first one, and pull again"
+    again = "who made them runs `mlnb push --sign-unsigned`"
+    return [
+        f"{counted(n, 'document')} signed by an older mlnb, for no project in particular: not taken; {again}"
+        if project == _NO_PROJECT
+        else f"{counted(n, 'document')} of another project ({project}): not taken; if it is this one, {ids}"
+        for project, n in foreign.items()
+    ]
+
+
 def key_line(
     one: dict,  # one of the `keys` of `pull`
 ) -> str:
@@ -176,6 +202,6 @@ def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
         store, url, name, pipelines, trusted_by(project, store), transfer=Transfer(counting("took", as_json))
     )
     missing = [f"not taken: {path}: some of its objects are missing there" for path in said["incomplete"]]
-    apart = tombstone_notes(said["tombstones"], store.root)
-    notes = (*map(key_line, said["keys"]), *missing, *apart, *refusals(said["refused"]))
+    apart = tombstone_notes(said["tombstones"], store.root) + foreign_notes(said["foreign"], store.root)
+    notes = (*map(key_line, said["keys"]), *missing, *apart, *refusals(said["refused"], one_by_one=False))
     return Answer(said, lambda: print(moved_line(said, "took", "here")), said["exit_code"], notes)

@@ -166,11 +166,11 @@ def signature_lines(
     told: dict,  # `signatures` of a verification
 ) -> list[str]:  # none where nobody has a key
     "Who vouches for what is kept, and for what nobody does."
-    n = {state: told[state] for state in ("own", "trusted", "untrusted", "unsigned", "altered")}
+    n = {state: told[state] for state in ("own", "trusted", "foreign", "untrusted", "unsigned", "altered")}
     if not told["keys"] and not any(n[state] for state in n if state != "unsigned"):
         return []
     words = {"own": "signed by you", "trusted": "by others who are trusted", "untrusted": "by strangers"}
-    words |= {"unsigned": "by nobody", "altered": "altered since"}
+    words |= {"foreign": "for another project", "unsigned": "by nobody", "altered": "altered since"}
     lines = [", ".join(f"{n[state]} {words[state]}" for state in n if n[state] or state == "own")]
     bad = [one for one in told["not_vouched"] if one["state"] != "altered"]
     lines += [f"  {one['state']}: {one['file']}" for one in bad[:10]]
