@@ -189,13 +189,13 @@ def changed(
 # %% ../../nbs/flow/080_key.ipynb #145346b6
 def _field(group: str, field: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     "Look at one field of each entry of a group."
-    return lambda parts: {name: one[field] for name, one in parts[group].items()}
+    return lambda parts: {name: one.get(field) for name, one in parts[group].items()}
 
 
 def _how_written(parts: Mapping[str, Any]) -> dict[str, str]:
     "Codec and file name of each input."
     inputs = parts["inputs"].items()
-    return {name: f"{one['codec']} {one.get('filename', '')}".strip() for name, one in inputs}
+    return {name: f"{one.get('codec')} {one.get('filename', '')}".strip() for name, one in inputs}
 
 
 def _own_code(is_path: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -242,11 +242,15 @@ ASPECTS = (
     Aspect("input", _observed("outside"), "file `{name}`, which lies outside the project, {change}"),
     Aspect("module", _observed("modules"), "module `{name}` {change}"),
     Aspect("package", _observed("packages"), f"package {WAS_IS}"),
-    Aspect("option", lambda parts: {"threads": parts["options"]["threads"]}, f"option {WAS_IS}"),
-    Aspect("option", lambda parts: parts["options"]["env"], SECRET, is_secret=True),
+    Aspect("option", lambda parts: {"threads": parts["options"].get("threads")}, f"option {WAS_IS}"),
+    Aspect("option", lambda parts: parts["options"].get("env", {}), SECRET, is_secret=True),
     Aspect("python", lambda parts: {"python": " ".join(parts["python"])}, "Python or the platform changed"),
     Aspect("option", lambda parts: {"stage format": parts["format"]}, OTHER_FORMAT),
 )
+_COUNTED_NOTHING = {
+    **{name: {} for name in ("parameters", "inputs", "sources", "modules", "packages")},
+    **{"cells": [], "python": [], "format": 0, "options": {}},
+}  # by a key that says nothing of these
 _MAY_BE_UNKNOWN = ("module", "package", "python")  # kinds that a key of another format may say less of
 
 
@@ -264,6 +268,7 @@ def explain(
     positions: list[int],  # of the cells now, in the notebook
 ) -> list[dict[str, Any]]:  # reasons, at least one
     "What changed since a record."
+    before = {**_COUNTED_NOTHING, **before}
     found = cell_reasons(before["cells"], after["cells"], positions)
     for aspect in ASPECTS:
         if not (aspect.only_alone and found):

@@ -146,7 +146,7 @@ def _last_record(store: Store, stage: Stage) -> Record | None:
     "The newest record of a stage, if it is of the notebook as it is now."
     records = records_of(store, stage.pipeline, stage.name)[-1:]
     cells = [counted for _, counted in stage.code]
-    same = [record for record in records if digest_of(record.parts["cells"]) == digest_of(cells)]
+    same = [record for record in records if digest_of(record.parts.get("cells")) == digest_of(cells)]
     return same[0] if same else None
 
 

@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 import mlnb
 from ..flow.dependencies import Dependencies
-from ..flow.freshness import OBSERVED
 from ..flow.key import STAGE_FORMAT, env_digest
 from ..flow.observed import installed_as
 from ..flow.run import quiet_signals
@@ -42,7 +41,7 @@ from ..store.digests import sha256_file
 from ..store.errors import MlnbError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store
-from ..store.record import Record
+from ..store.record import KeyParts, Record
 from ..store.settings import Project
 from ..store.url import scheme_of
 
@@ -56,21 +55,21 @@ def _short(installed: str | None) -> str | None:
     return f"{version} {build[:12]}".strip() or None
 
 
-def _of_packages(parts: Mapping[str, Any], packages: dict) -> Iterator[ThenAndNow]:
+def _of_packages(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
     "Distributions: their versions, those of the same version that have other files, those observed."
-    builds = parts.get("builds", {})
-    for name, then in parts["packages"].items():
+    builds = parts.builds
+    for name, then in parts.packages.items():
         about = packages.get(name, {})
         if name != "mlnb":
             yield name, then, about.get("version")
         if name != "mlnb" and then == about.get("version") and name in builds:
             is_same = about.get("build") == builds[name]
             yield name, then, then if is_same else f"{then}, installed again with other files"
-    for name, then in ((parts.get(OBSERVED) or {}).get("packages") or {}).items():
+    for name, then in parts.observed.packages.items():
         yield name, _short(then), _short(installed_as(packages, name))
 
 
-def _of_counted(what: str, then: dict | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
+def _of_counted(what: str, then: Mapping | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
     "Files that a key counts by their digests; nothing for a key that does not."
     now = {} if then is None else look()
     for name in dict.fromkeys([*(then or ()), *now]):
@@ -81,16 +80,16 @@ def _of_counted(what: str, then: dict | None, look: Callable[[], dict]) -> Itera
         )
 
 
-def _then_and_now(parts: Mapping[str, Any], packages: dict) -> Iterator[ThenAndNow]:
+def _then_and_now(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
     "Everything of the environment that a key counts: its name, what it was, what it is."
     version = ".".join(platform.python_version_tuple()[:2])
     now = (sys.implementation.name, version, f"{sys.platform}-{platform.machine()}")
-    yield "python", " ".join(parts["python"]), " ".join(now)
-    yield "stage format", parts["format"], STAGE_FORMAT
+    yield "python", " ".join(parts.python), " ".join(now)
+    yield "stage format", parts.format, STAGE_FORMAT
     yield from _of_packages(parts, packages)
-    yield from _of_counted("edited", parts.get("edited"), lambda: edited_files(packages, parts["packages"]))
-    yield from _of_counted("at startup", parts.get("startup"), lambda: startup_files(packages))
-    for name, digest in parts["options"]["env"].items():
+    yield from _of_counted("edited", parts.edited, lambda: edited_files(packages, parts.packages))
+    yield from _of_counted("at startup", parts.startup, lambda: startup_files(packages))
+    for name, digest in parts.options.env.items():
         yield f"variable {name}", digest and digest[:12], (env_digest(name) or "")[:12] or None
 
 
@@ -101,7 +100,7 @@ def environment_differences(
     "What of the environment is not as it was."
     found = {}
     for record in records:
-        for name, then, now in _then_and_now(record.parts, packages):
+        for name, then, now in _then_and_now(record.counted, packages):
             if then != now:
                 found[name] = {"name": name, "a": then, "b": now}
     return list(found.values())
@@ -174,7 +173,7 @@ def changed_modules(
     found = {}
     for name in (name for name in record.modules if name.startswith("mlnb.")):
         file, package = _installed_module(name)
-        if not file.is_file() or read_module(file, package)[0] != record.parts["modules"][name]:
+        if not file.is_file() or read_module(file, package)[0] != record.counted.modules.get(name):
             found[name] = file.relative_to(_MLNB_FOLDER)
     return found
 
@@ -269,6 +268,9 @@ def _write_scripts(store: Store, root: Path, record: Record, stage: Stage) -> No
             lay_out(root, place, get(store, record.modules[name]))
 
 
+_OF_DEPENDENCIES = ("modules", "packages", "builds", "edited", "startup")
+
+
 def _step_as_recorded(project: Project, store: Store, root: Path, record: Record) -> Step:
     "Lay out notebook and data of one stage; its step has the inputs and sources of then."
     stage = read_stage(_write_notebook(store, root, record), record.pipeline, root)
@@ -276,7 +278,7 @@ def _step_as_recorded(project: Project, store: Store, root: Path, record: Record
     link_sources(project, record, root)
     write_observed(store, project, record, root)
     sources, parts = record.sources, record.parts
-    installed = {name: parts.get(name, {}) for name in ("builds", "edited", "startup")}
+    installed = {name: parts.get(name, {}) for name in _OF_DEPENDENCIES}
     return Step(
         stage,
         record.each,
@@ -286,7 +288,7 @@ def _step_as_recorded(project: Project, store: Store, root: Path, record: Record
         record=record,
         inputs=dict(record.inputs),
         sources={name: [Partition(*p) for p in partitions] for name, partitions in sources.items()},
-        found=Dependencies(parts["modules"], parts["packages"], **installed),
+        found=Dependencies(**installed),
     )
 
 

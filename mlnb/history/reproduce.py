@@ -68,7 +68,7 @@ def records_of_run(
 def _given_again(step: Step) -> dict[str, Any]:
     "Values of a stage that differ from the notebook's own, in value or in type."
     own = {p.name: p.default for p in step.stage.parameters}
-    values = {name: parameter["value"] for name, parameter in step.parts["parameters"].items()}
+    values = {name: one.get("value") for name, one in step.parts.get("parameters", {}).items()}
 
     def is_own(name):
         return name in own and type(values[name]) is type(own[name]) and values[name] == own[name]
@@ -127,7 +127,7 @@ def clues(
     "What in the kept code may give another result each time."
     cells = read_notebook(get(store, record.source or ""), record.file)[1]
     trees = trees_of_stage(cells, record.modules, partial(get, store))
-    return clues_of(trees, record.parts["options"]["threads"], carries_files(record))
+    return clues_of(trees, record.counted.options.threads or 1, carries_files(record))
 
 # %% ../../nbs/history/110_reproduce.ipynb #4f27efbb
 def _compared_output(store: Store, name: str, a: Artifact | None, b: Artifact | None) -> dict:

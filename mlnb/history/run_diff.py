@@ -110,7 +110,8 @@ def _git_of(run: RunDocument) -> dict:
     "What git said of a run, as values that can be compared; empty when it said nothing."
     said = run.git or {}
     found = {name: said[name] for name in ("commit", "branch") if said.get(name)}
-    return found | ({"changed files": ", ".join(said["dirty"])} if said.get("dirty") else {})
+    dirty = said.get("dirty")
+    return found | ({"changed files": ", ".join(dirty)} if dirty else {})
 
 
 def aspects_of(
@@ -127,10 +128,10 @@ def aspects_of(
         "packages": _merged_records(record.environment.packages for record in records.values()),
         "cells": {unit: code_cells(store, record) for unit, record in records.items()},
         "modules": _merged_records(
-            {**record.parts["modules"], **observed_group(record, "modules")} for record in records.values()
+            {**record.counted.modules, **observed_group(record, "modules")} for record in records.values()
         ),
         "sources": _merged_records(
-            {**record.parts["sources"], **observed_group(record, group)}
+            {**record.counted.sources, **observed_group(record, group)}
             for record in records.values()
             for group in ("files", "outside")
         ),

@@ -64,7 +64,7 @@ def values_then(
     stage: Stage,  # as it is now
 ) -> dict[str, Value]:  # by name, for `key_parts`
     "Values of a stage's parameters in the run that made a record."
-    then = {name: parameter["value"] for name, parameter in record.parts["parameters"].items()}
+    then = {name: one.value for name, one in record.counted.parameters.items()}
     return {p.name: Value(then.get(p.name, p.default), "", p.type, ()) for p in stage.parameters}
 
 # %% ../../nbs/publish/230_freshness.ipynb #b81f1bc8

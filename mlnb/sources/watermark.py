@@ -65,7 +65,7 @@ def newest_read(
     history: list[Record],  # records of the stage, newest last
 ) -> tuple[Sequence[tuple], list[Partition]] | None:  # its manifest, and all that had been read
     "The record after which a batch goes on: of the same place and the same parameter values."
-    alike = [record for record in reversed(history) if record.parts["parameters"] == parameters]
+    alike = [record for record in reversed(history) if record.parts.get("parameters") == parameters]
     for manifest in filter(None, (record.sources.get(name) for record in alike)):
         found = read_watermark(store, manifest)
         if found is not None and found[0] == place:

@@ -7,12 +7,15 @@ What is behind the border needs no further check. What is written goes through t
 
 # %% auto #0
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
-           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'Size', 'has_form', 'fits_disk', 'is_inner', 'in_words',
-           'Document']
+           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
+           'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'read_as',
+           'has_form', 'fits_disk', 'is_inner', 'in_words', 'Document']
 
 # %% ../../nbs/store/110_border.ipynb #9f0ea16b
+import json
 import re
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from unicodedata import category
 
 from msgspec import Meta, Struct, ValidationError, convert, to_builtins
@@ -43,14 +46,22 @@ FolderPath = Annotated[
 NoFileName = Annotated[str, Meta(pattern=rf"\A(?:{_PART})?\Z")]  # or empty
 
 # %% ../../nbs/store/110_border.ipynb #0426aae8
+def read_as(
+    kinds: Any,  # a class that tells by what is there as what it is read
+    plain: Any,  # what is there
+) -> Any:  # raises `ValueError` for what is none of them
+    "Read what may be of several kinds."
+    return convert(plain, kinds.kind_of(plain), dec_hook=read_as)
+
+
 def has_form(
     form: Any,  # one of the types above
     text: Any,  # what may be one
 ) -> bool:
     "Whether something is a text of a form."
     try:
-        convert(text, form)
-    except (ValidationError, ValueError):
+        convert(text, form, dec_hook=read_as)
+    except (ValidationError, ValueError, RecursionError):
         return False
     return True
 
@@ -84,7 +95,70 @@ SeenPath = Annotated[str, Meta(pattern=rf"\A{_SEEN}(?:/{_SEEN})*\Z", max_length=
 SeenFolder = Annotated[str, Meta(pattern=rf"\A(?:\.|{_SEEN}(?:/{_SEEN})*)\Z", max_length=3072)]
 RefTarget = Annotated[str, Meta(pattern=r"\A(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9_./-]{0,199}\Z")]  # run id, digest
 ModuleName = Annotated[str, Meta(pattern=rf"\A[^/\\\s{_ODD}]{{1,500}}\Z")]
-Size = Annotated[int, Meta(ge=0)]  # [bytes]
+_SHORT = r"[^\x00]{0,4096}"  # what no system call can refuse for its form
+AnyPlace = Annotated[str, Meta(pattern=rf"\A{_SHORT}\Z")]  # outside of the project, or what a link says
+NotebookPlace = Annotated[
+    str, Meta(pattern=rf"\A(?!(?:.*/)?\.\.(?:/|\Z)){_SHORT}\Z")
+]  # below the project, or absolute
+CodeName = Annotated[
+    str, Meta(pattern=rf"\A(?:[^/\\\s{_ODD}]{{1,500}}|\.{_SHORT})\Z")
+]  # a module, or `./file.py`
+ParameterName = Annotated[str, Meta(pattern=r"\A[^\W\d]\w{0,254}\Z")]
+MetricName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,79}\Z")]  # with `_low` or `_high` behind it
+UnitName = Annotated[str, Meta(pattern=rf"\A{_LOWER_NAME}(?:\[(?s:.*)\])?\Z")]  # a stage, or a part of one
+OutcomeName = Annotated[str, Meta(pattern=r"\A[0-9a-f]{12}\Z")]  # of a result; part of the name of evidence
+Word = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_-]{0,63}\Z")]  # a state, a kind, a codec
+
+# %% ../../nbs/store/110_border.ipynb #cac6eff8
+_LARGEST = 1.7976931348623157e308  # of all finite numbers
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Size = Count  # [bytes]
+Number = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+
+
+class _OfAnyKind(type):
+    "Of classes that judge what is there, and leave it as it is."
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return True
+
+
+class _Plain(metaclass=_OfAnyKind):
+    "What JSON can say."
+
+    @staticmethod
+    def kind_of(plain: Any) -> Any:
+        "Anything, if it can be written down."
+        json.dumps(plain, allow_nan=False)
+        return Any
+
+
+class _Scalar(metaclass=_OfAnyKind):
+    "A value of a parameter."
+
+    @staticmethod
+    def kind_of(plain: Any) -> Any:
+        "A text, a finite number or a truth value."
+        json.dumps(plain, allow_nan=False)
+        return str | int | float | bool
+
+
+class _Moment(metaclass=_OfAnyKind):
+    "A moment, or nothing."
+
+    @staticmethod
+    def kind_of(plain: Any) -> Any:
+        "A text that a calendar understands."
+        is_odd = isinstance(plain, str) and plain and not 1 < datetime.fromisoformat(plain).year < 9999
+        return None if is_odd else str
+
+
+if TYPE_CHECKING:
+    Plain = Any
+    Scalar = str | int | float | bool
+    Moment = str
+else:
+    Plain, Scalar, Moment = _Plain, _Scalar, _Moment
 
 # %% ../../nbs/store/110_border.ipynb #c13fbbbd
 _MEND = "move it away; what it said is made again by the next run"
@@ -97,11 +171,6 @@ def in_words(
     return re.sub(
         r"Expected `str` matching regex '.*'", "not the form that it must have", str(error), flags=re.S
     )
-
-
-def _one_of(kinds: Any, plain: Any) -> Any:
-    "Read a document that may be of several kinds."
-    return convert(plain, kinds.kind_of(plain), dec_hook=_one_of)
 
 
 class Document(Struct, frozen=True):
@@ -120,6 +189,6 @@ class Document(Struct, frozen=True):
     ) -> Self:  # raises `IntegrityError` for what has not this form
         "Read it back."
         try:
-            return convert(plain, cls, dec_hook=_one_of)
+            return convert(plain, cls, dec_hook=read_as)
         except (ValidationError, ValueError, RecursionError) as error:
             raise IntegrityError(f"{what} is damaged ({in_words(error)})", _MEND) from None

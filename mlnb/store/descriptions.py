@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import force_setattr
 
-from .border import Digest, Document, InnerPath, NoFileName, Size, fits_disk
+from mlnb.store.border import (
+    Digest,
+    Document,
+    InnerPath,
+    NoFileName,
+    ParameterName,
+    Scalar,
+    Size,
+    Word,
+    fits_disk,
+)
 from .digests import digest_of
 
 # %% ../../nbs/store/270_descriptions.ipynb #2d614fd8
@@ -31,7 +41,7 @@ class _Either:
 class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     "An immutable value in a store."
 
-    codec: str  # a codec's name, or `file`, `folder`, `frames`
+    codec: Word  # a codec's name, or `file`, `folder`, `frames`
     digest: Digest  # SHA-256 of the bytes, or of the tree that lists them
     bytes: Size  # size of the content [bytes]
     type: str = ""  # type of the value that was saved, e.g. `pandas.DataFrame`
@@ -63,12 +73,12 @@ class TreeFile(Document, frozen=True):
 class Parts(Document, _Either, frozen=True):
     "An artifact for each value of a parameter."
 
-    parameter: str  # name of the one that the fan-out sets
-    values: tuple[Any, ...] = ()  # those that were run, in their order
+    parameter: ParameterName  # name of the one that the fan-out sets
+    values: tuple[Scalar, ...] = ()  # those that were run, in their order
     artifacts: tuple[Artifact, ...] = ()  # one for each value
     codec: Literal["each"] = "each"  # where an artifact has its codec
     digest: str = ""  # of the values and the parts, in order; worked out
-    bytes: int = 0  # of all together [bytes]; worked out
+    bytes: Size = 0  # of all together [bytes]; worked out
     type: str = ""  # types of the values, each once; worked out
 
     def __post_init__(self) -> None:

@@ -226,6 +226,6 @@ def git_line(
     dirty = state.get("dirty")
     if dirty is None:
         return f"{commit}{branch}, changes unknown"
-    more = f" and {state['n_dirty'] - 3} more" if len(dirty) > 3 else ""
+    more = f" and {(state.get('n_dirty') or len(dirty)) - 3} more" if len(dirty) > 3 else ""
     changed = f"changed since: {', '.join(dirty[:3])}{more}" if dirty else "nothing changed since"
     return f"{commit}{branch}, {changed}"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import astuple
 
-from .border import Document, RefTarget
+from .border import Document, Moment, RefTarget
 from .disk import write_durably
 from .documents import read_json, sealed
 from .errors import LockedError
@@ -30,7 +30,7 @@ class RefMove(Document, frozen=True):
     target: RefTarget  # what it points to: a run id or a digest
     actor: str = "unknown"  # who moved it
     reason: str = ""  # why, one sentence
-    at_utc: str = ""  # when [ISO 8601, UTC]
+    at_utc: Moment = ""  # when [ISO 8601, UTC]
 
 
 class RefValue(NamedTuple):

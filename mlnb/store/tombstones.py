@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .border import Digest, Document, PlainName
+from .border import Count, Digest, Document, Moment, PlainName
 from .documents import read_json
 from .errors import IntegrityError, MlnbError
 
@@ -35,7 +35,7 @@ ProjectId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 class Tombstone(Document, frozen=True, kw_only=True):
     "What stands in the place of something that was erased."
 
-    format: int = 1
+    format: Count = 1
     digest: Digest  # of the object
     project: ProjectId | None = None  # where it was erased; None = an older mlnb did not say
     pipeline: PlainName | None = None  # None = it was erased for whoever has it
@@ -43,7 +43,7 @@ class Tombstone(Document, frozen=True, kw_only=True):
     part: PlainName | None = None  # what of the stage: `notebook`, `text` or `code`
     reason: str  # why, one sentence
     actor: str  # who asked for it
-    at_utc: str  # when [ISO 8601, UTC]
+    at_utc: Moment  # when [ISO 8601, UTC]
 
     def __post_init__(self) -> None:
         if (self.pipeline is None) != (self.artifact is None) or (self.part and self.pipeline is None):

@@ -1,0 +1,229 @@
+"""Every class that is read from a file, in every room: whatever stands in any of its fields, it is the same
+document again or it is damage. The classes are found here; none can be forgotten."""
+
+import ast
+import copy
+import importlib
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from msgspec import inspect
+
+from mlnb.store.border import Document
+from mlnb.store.errors import IntegrityError
+
+ROOT = Path(__file__).parents[1]
+DIGEST = "a" * 64
+TEXTS = ("a", DIGEST, "a" * 12, "f" * 32)  # one of them has the form of any field
+PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
+GIVEN = {("Record", "parts"): {"observed": {"files": {"a.csv": DIGEST}}}}
+FREE = {
+    *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
+    *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
+    *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),
+    *("KeyParts.packages", "KeyParts.builds", "KeyParts.edited", "KeyParts.startup", "KeyParts.python"),
+    *("KeyOptions.env", "KeyInput.codec", "KeyInput.digest", "KeyParts.sources", "KeyParts.modules"),
+    *("StageFailure.cell_id", "StageFailure.ename", "StageFailure.evalue"),
+    *("UnreadSource.mend", "SecondResult.message", "Entry.why", "Entry.not_opened", "Entry.last_lines"),
+    *("GivenValue.type", "RunDocument.problems", "RunDocument.actor", "RunDocument.environment"),
+    *("RunDocument.tried_inputs", "RunDocument.git", "RunDocument.sources", "RunDocument.held_by"),
+    *("RunDocument.determinism", "RunDocument.experiment", "GridDocument.problems", "Record.parts"),
+    *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor"),
+}  # what is only shown or compared may be any text
+ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these
+HOSTILE_TEXTS = (
+    *ASTRAY,
+    *("/etc/passwd", "..", ".", "", "a\nb", "\x1b[2J", "\u202ex", "a\u200bb", "\ud800", "con", "a.", "a "),
+    *("x" * 5000, "{}", "a\\b", "C:x", "http://u:p@h/", "\U000e0041"),
+)
+NUMBERS = (-1, 7, True, 1.5, math.nan, math.inf, -math.inf, 1 << 63, 1 << 70, 10**400, 10**5000)
+OTHERS = (None, [], {}, [[]], {"a": math.nan}, {"a": {"b": 10**5000}}, [None], object())
+
+
+def deep():
+    found = {}
+    for _ in range(5000):
+        found = {"a": found}
+    return found
+
+
+DEEP = deep()
+
+
+def classes_of(path):
+    "Names of the classes of a module that can be read from plain JSON."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            is_document = "Document" in [getattr(base, "id", None) for base in node.bases]
+            reads = any(getattr(one, "name", None) == "from_dict" for one in node.body)
+            if (is_document or reads) and node.name != "Document":
+                yield node.name
+
+
+def documents():
+    found = {}
+    for path in sorted((ROOT / "mlnb").rglob("*.py")):
+        for name in classes_of(path):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name] = getattr(importlib.import_module(module), name)
+    return found
+
+
+DOCUMENTS = documents()
+
+
+def text_of(kind):
+    "A text that a field may hold."
+    return next(text for text in TEXTS if kind.pattern is None or re.search(kind.pattern, text))
+
+
+def any_of(kind):
+    "What a field may hold that is told by a class of its own."
+    artifact = {"codec": "text", "digest": DIGEST, "bytes": 1, "filename": "a.csv", "parts": [DIGEST]}
+    return copy.deepcopy(PLAIN[kind.cls.__name__] or artifact)
+
+
+def first_of(kind):
+    "What a field of several types may hold."
+    return next((example(one) for one in kind.types if not isinstance(one, inspect.NoneType)), None)
+
+
+EXAMPLES = {
+    inspect.UnionType: first_of,
+    inspect.StrType: text_of,
+    inspect.CustomType: any_of,
+    inspect.StructType: lambda kind: plain_of(kind.cls),
+    inspect.DictType: lambda kind: {example(kind.key_type): example(kind.value_type)},
+    inspect.VarTupleType: lambda kind: [example(kind.item_type)],
+    inspect.ListType: lambda kind: [example(kind.item_type)],
+    inspect.TupleType: lambda kind: [example(one) for one in kind.item_types],
+    inspect.TypedDictType: lambda kind: {one.name: example(one.type) for one in kind.fields},
+    inspect.LiteralType: lambda kind: kind.values[0],
+    inspect.BoolType: lambda kind: True,
+    inspect.IntType: lambda kind: 1,
+    inspect.FloatType: lambda kind: 1.0,
+    inspect.NoneType: lambda kind: None,
+}
+
+
+def example(kind):
+    "A value that a field of a type may have."
+    return EXAMPLES[type(kind)](kind)
+
+
+def plain_of(cls):
+    "An example of a document, with every field."
+    fields = inspect.type_info(cls).fields
+    return {
+        field.encode_name: GIVEN.get((cls.__name__, field.name)) or example(field.type) for field in fields
+    }
+
+
+def places(plain, way=()):
+    "Every place in plain JSON, as the way to it."
+    for key in plain if isinstance(plain, dict) else range(len(plain)):
+        yield (*way, key)
+        if isinstance(plain[key], dict | list):
+            yield from places(plain[key], (*way, key))
+
+
+def changed(plain, way, value, is_key=False):
+    "The same with another value, or another key, at a place."
+    *above, last = way
+    found = holder = copy.copy(plain)
+    for key in above:
+        holder[key] = copy.copy(holder[key])
+        holder = holder[key]
+    if is_key:
+        holder[value] = holder.pop(last)
+    else:
+        holder[last] = value
+    return found
+
+
+def read(cls, plain):
+    "A document, which comes back from its file; None for damage."
+    try:
+        one = cls.from_dict(plain)
+    except IntegrityError:
+        return None
+    written = json.dumps(one.as_dict(), allow_nan=False)
+    assert cls.from_dict(json.loads(written)) == one
+    return one
+
+
+def bare(kind):
+    "What of a type has no form: texts, numbers and anything at all."
+    match kind:
+        case inspect.AnyType():
+            yield "anything"
+        case inspect.StrType(pattern=None):
+            yield "text"
+        case inspect.IntType(ge=None) | inspect.FloatType(ge=None):
+            yield "number"
+        case inspect.UnionType():
+            yield from (found for one in kind.types for found in bare(one))
+        case inspect.DictType():
+            yield from (found for one in (kind.key_type, kind.value_type) for found in bare(one))
+        case inspect.VarTupleType() | inspect.ListType():
+            yield from bare(kind.item_type)
+        case inspect.TupleType():
+            yield from (found for one in kind.item_types for found in bare(one))
+        case inspect.TypedDictType():
+            yield from (found for one in kind.fields for found in bare(one.type))
+
+
+def test_all_documents_are_found():
+    below, found = [Document], []
+    while below:
+        found += (more := below.pop().__subclasses__())
+        below += more
+    ours = {cls.__name__ for cls in found if cls.__module__.startswith("mlnb.")}
+    assert ours <= DOCUMENTS.keys()
+    assert {"Record", "RunDocument", "Entry", "Artifact", "TreeFile", "Tombstone", "RefMove"} <= ours
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_field_has_a_form_or_is_only_shown(name):
+    for field in inspect.type_info(DOCUMENTS[name]).fields:
+        found = set(bare(field.type))
+        is_free = f"{name}.{field.name}" in FREE
+        assert found <= ({"text"} if is_free else set()), f"{name}.{field.name}: {found}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_example_of_every_document_comes_back(name):
+    assert read(DOCUMENTS[name], plain_of(DOCUMENTS[name])) is not None
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_anything_in_any_field_is_damage_or_comes_back(name):
+    cls, plain = DOCUMENTS[name], plain_of(DOCUMENTS[name])
+    fields = inspect.type_info(cls).fields
+    others = {one.encode_name for one in fields if "StructType" in repr(one.type)}  # have a test of their own
+    for way in (way for way in places(plain) if len(way) == 1 or way[0] not in others):
+        for value in (*HOSTILE_TEXTS, *NUMBERS, *OTHERS, DEEP):
+            read(cls, changed(plain, way, value))
+        if isinstance(way[-1], str):
+            for text in HOSTILE_TEXTS:
+                read(cls, changed(plain, way, text, is_key=True))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_path_that_leads_elsewhere_is_damage_in_every_field_that_is_not_free(name):
+    cls, plain = DOCUMENTS[name], plain_of(DOCUMENTS[name])
+    for field in inspect.type_info(cls).fields:
+        value = plain[field.encode_name]
+        if isinstance(value, str) and f"{name}.{field.name}" not in FREE:
+            for text in ASTRAY:
+                assert read(cls, plain | {field.encode_name: text}) is None, (field.name, text)
+
+
+@pytest.mark.parametrize("plain", [None, [], 7, "a", True, math.nan], ids=repr)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_no_document_is_damage(name, plain):
+    with pytest.raises(IntegrityError):
+        DOCUMENTS[name].from_dict(plain)
