@@ -22,7 +22,17 @@ import typer
 from ..store.errors import UsageError
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import with_experiment
-from .frame import Answer, GraphForm, Json, Profile, known_pipeline, open_project, verb, writing
+from mlnb.terminal.frame import (
+    Answer,
+    GraphForm,
+    Json,
+    Profile,
+    known_pipeline,
+    open_project,
+    refused_heads,
+    verb,
+    writing,
+)
 from .output import show_table
 
 # %% ../../nbs/terminal/100_past.ipynb #4472e2f1
@@ -343,5 +353,6 @@ def answer_lineage(
     shown, line = show_lineage(found, form), found["line"]
     read = {node["name"] for node in found["nodes"] if node["kind"] == "source"} & project.sources.keys()
     found["sources"] = [source_document(store, project, profile, source, time()) for source in sorted(read)]
-    notes = (*((f"{name}: {line}",) if line else ()), *filter(None, map(source_line, found["sources"])))
-    return Answer(found, lambda: print(shown), notes=notes)
+    refused = refused_heads(store, project.pipelines, profile)
+    notes = (*((f"{name}: {line}",) if line else ()), *map(source_line, found["sources"]), *refused)
+    return Answer(found, lambda: print(shown), notes=tuple(filter(None, notes)))
