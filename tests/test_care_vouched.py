@@ -408,3 +408,19 @@ def test_result_made_again_with_a_key_is_signed_then_and_an_equal_one_changes_no
     commit(ana, made(ana) | {"run": RUN[:-1] + "d"}, sign=signer(ana, "record"))
     commit(ana, made(ana) | {"run": RUN[:-1] + "e"})
     assert record_path(ana, "fraud", "train", again.record.key).read_bytes() == written
+
+
+@pytest.mark.parametrize("state", ["own", *STATES])
+def test_runs_diff_and_show_say_of_a_run_whether_somebody_vouches_for_it(strict_project, asked, state):
+    root, second = strict_project(run=state), RUN[:-1] + "c"
+    store = open_store(root / ".mlnb")
+    write_run(store, {"run": second, "pipeline": "demo", "state": "failed"}, signer(store, "run"))
+    for words in (("runs",), ("runs", "--compare", "demo"), ("diff", RUN, second)):
+        told = asked(*words, "--json", cwd=root)
+        named = [(one["run"], one["state"]) for one in told.json["not_vouched"]]
+        assert (told.code, named) == (0, [] if state == "own" else [(RUN, state)]), words
+        assert (STATES.get(state, "nobody vouches") in told.stderr) == (state != "own")
+    shown = asked("show", RUN, cwd=root).stdout
+    assert shown.splitlines()[-1].startswith("signed by ") == (state == "own")
+    assert STATES.get(state, "") in shown
+    assert asked("show", second, cwd=root).stdout.rstrip().endswith("(you)")
