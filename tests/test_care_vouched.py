@@ -4,6 +4,7 @@ signed is sent, and used where a project asks for it."""
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
 from plain_records import as_record, as_run, commit, write_run
@@ -329,3 +330,97 @@ def test_value_is_not_written_through_a_link_that_lies_in_its_folder(ana, tmp_pa
 def test_keys_without_anybody_trust_nobody(ana):
     assert standing_of("record", sign(ana, "record", made(ana)), Keys({})).state == "untrusted"
     assert [standing_of("record", one, Keys({})).state for one in ({}, [], None, "x")] == ["unsigned"] * 4
+
+
+STATES = {
+    "unsigned": "nobody signed it",
+    "untrusted": "not trusted here",
+    "foreign": "for another project",
+    "altered": "altered after it was signed",
+}
+
+
+@pytest.fixture
+def strict_project(make_project, tmp_path):
+    "A project that requires signatures, and a function that fills it, each kind signed in some way."
+    root = make_project(SAVES).root
+    (root / "settings.ini").write_text("[mlnb]\nrequire_signed = true\n[pipeline.demo]\nnotebooks = nbs\n")
+    store, stranger = open_store(root / ".mlnb"), open_store(tmp_path / "stranger")
+    make_key(store)
+    make_key(stranger)
+    ways = {
+        "own": lambda what, plain: sign_result(store, what, plain),
+        "unsigned": lambda what, plain: plain,
+        "untrusted": lambda what, plain: sign_result(stranger, what, plain),
+        "foreign": lambda what, plain: sign(store, what, plain, "e" * 32),
+        "altered": lambda what, plain: sign_result(store, what, plain) | {"actor": "somebody else"},
+    }
+
+    def fill(**states):
+        signed = {what: partial(ways[states.get(what, "own")], what) for what in ("record", "run", "ref")}
+        record = made(store) | {"pipeline": "demo", "stage": "b"}
+        record["outputs"] = {"out": put_value(store, [1, 2]).as_dict()}
+        commit(store, record, sign=signed["record"])
+        run = {"run": RUN, "pipeline": "demo", "state": "committed", "keys": {"b": record["key"]}}
+        write_run(store, run, signed["run"])
+        move_ref(store, "heads/demo/default", RUN, "done", sign=signed["ref"])
+        return root
+
+    return fill
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("what", ["record", "run", "ref"])
+def test_head_run_or_record_that_nobody_vouches_for_gives_no_result_and_verbs_say_so(
+    strict_project, asked, what, state
+):
+    root = strict_project(**{what: state})
+    got = asked("get", "demo/out", "--json", cwd=root)
+    assert got.code == 5 and STATES[state] in got.stderr and "mend:" in got.stderr
+    if what == "run":
+        assert asked("get", f"demo/out@{RUN}", "--json", cwd=root).code == 5
+    told = asked("status", cwd=root)
+    assert told.code == 0 and (STATES[state] in told.stderr) == (what != "record")
+    told = asked("lineage", f"demo/out@{RUN}", "--json", cwd=root)
+    assert told.code == 0 and (STATES[state] in told.stderr) == (what != "record")
+
+
+def test_head_run_and_record_that_are_vouched_for_are_used(strict_project, asked):
+    root = strict_project()
+    assert asked("get", "demo/out", "--json", cwd=root).code == 0
+    assert "refused" not in asked("status", cwd=root).stderr
+
+
+def test_run_without_a_key_is_refused_where_signatures_are_required(make_project, asked):
+    root = make_project(SAVES).root
+    (root / "settings.ini").write_text("[mlnb]\nrequire_signed = true\n[pipeline.demo]\nnotebooks = nbs\n")
+    refused = asked("run", "demo", "--cold", cwd=root)
+    assert refused.code == 2 and "you have no key" in refused.stderr and "mlnb audit init" in refused.stderr
+    assert not (root / ".mlnb" / "runs").exists()
+
+
+def test_result_made_again_with_a_key_is_signed_then_and_an_equal_one_changes_nothing_else(ana):
+    commit(ana, made(ana))
+    assert states(ana) == {"unsigned": 1}
+    again = commit(ana, made(ana) | {"run": RUN[:-1] + "c"}, sign=signer(ana, "record"))
+    assert (again.is_reproduced, states(ana)) == (True, {"own": 1})
+    written = record_path(ana, "fraud", "train", again.record.key).read_bytes()
+    commit(ana, made(ana) | {"run": RUN[:-1] + "d"}, sign=signer(ana, "record"))
+    commit(ana, made(ana) | {"run": RUN[:-1] + "e"})
+    assert record_path(ana, "fraud", "train", again.record.key).read_bytes() == written
+
+
+@pytest.mark.parametrize("state", ["own", *STATES])
+def test_runs_diff_and_show_say_of_a_run_whether_somebody_vouches_for_it(strict_project, asked, state):
+    root, second = strict_project(run=state), RUN[:-1] + "c"
+    store = open_store(root / ".mlnb")
+    write_run(store, {"run": second, "pipeline": "demo", "state": "failed"}, signer(store, "run"))
+    for words in (("runs",), ("runs", "--compare", "demo"), ("diff", RUN, second)):
+        told = asked(*words, "--json", cwd=root)
+        named = [(one["run"], one["state"]) for one in told.json["not_vouched"]]
+        assert (told.code, named) == (0, [] if state == "own" else [(RUN, state)]), words
+        assert (STATES.get(state, "nobody vouches") in told.stderr) == (state != "own")
+    shown = asked("show", RUN, cwd=root).stdout
+    assert shown.splitlines()[-1].startswith("signed by ") == (state == "own")
+    assert STATES.get(state, "") in shown
+    assert asked("show", second, cwd=root).stdout.rstrip().endswith("(you)")

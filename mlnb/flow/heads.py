@@ -8,8 +8,8 @@ With a reference, `fraud/model@REF`, the name means exactly what the digest, the
 
 # %% auto #0
 __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'value_in', 'made_of_nothing', 'result_keys', 'result_in', 'head_name', 'run_again',
-           'Runs', 'Choice', 'made_in', 'run_with', 'Found', 'found_in', 'document_if_kept', 'refuse_erased_value',
-           'left_in', 'at_reference']
+           'refused_run', 'refused_head', 'Runs', 'Choice', 'made_in', 'run_with', 'Found', 'found_in',
+           'document_if_kept', 'refuse_erased_value', 'left_in', 'at_reference']
 
 # %% ../../nbs/flow/050_heads.ipynb #9cb44d88
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from ..care.vouched import why_refused
 from ..store.descriptions import Artifact, Parts
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import find_result, outcome_of, outcomes_in, output_digests, results_of
-from ..store.refs import RefValue, read_ref
+from ..store.refs import RefValue, read_ref, ref_path
 from ..store.run_entries import EmptyStage, Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
@@ -118,8 +119,37 @@ def run_again(
     return f"mlnb run {pipeline}{f' {stage}' if stage else ''}{option}"
 
 
+def refused_run(
+    store: Store,  # where runs live; its judge is asked
+    run: str,  # a whole id
+) -> str | None:  # None when it may be used
+    "Why the document of a run may not be used."
+    return why_refused(store, store.root / "runs" / run / "run.json")
+
+
+def refused_head(
+    store: Store,  # where the head is; its judge is asked
+    pipeline: str,  # whose head it is
+    profile: str,  # under which it counts
+) -> str:  # one sentence; empty when it may be used, or there is none
+    "Why the head of a pipeline may not be used."
+    ref = head_name(pipeline, profile)
+    head = read_ref(store, ref) if store.accepts else None
+    if head is None:
+        return ""
+    about = f"the head of `{pipeline}` under profile `{profile}`"
+    why = why_refused(store, ref_path(store, ref, head.number))
+    if why:
+        return f"{about} is refused: {why}"
+    why = refused_run(store, head.target)
+    return f"{about} is refused, with the document of run {head.target}: {why}" if why else ""
+
+
 def _head_document(store: Store, pipeline: str, profile: str, head: RefValue) -> RunDocument:
-    "The document of the head, marked as such; raises `IntegrityError` when it is gone."
+    "The document of the head, marked as such; raises `IntegrityError` when it is gone or refused."
+    refused = refused_head(store, pipeline, profile)
+    if refused:
+        raise IntegrityError(refused, f"`{run_again(pipeline, profile)}` sets it anew")
     try:
         return replace(read_run(store, head.target), head=True)
     except UsageError as error:
@@ -155,7 +185,7 @@ class Runs:
             yield _head_document(self.store, self.pipeline, self.profile, self.head)
         unfinished, tried, own = [], [], (self.pipeline, self.profile)
         for document in (read_run(self.store, run) for run in run_ids(self.store)):
-            if (document.pipeline, document.profile) != own:
+            if (document.pipeline, document.profile) != own or refused_run(self.store, document.run or ""):
                 continue
             if experiment_of(document):
                 tried.append(document)
@@ -277,7 +307,7 @@ def _heads_of(store: Store, pipeline: str) -> Iterator[RunDocument]:
     for profile in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []:
         head = read_ref(store, head_name(pipeline, profile))
         document = document_if_kept(store, head.target) if head else None
-        if document:
+        if document and not refused_head(store, pipeline, profile):
             yield document
 
 
@@ -359,11 +389,18 @@ def _in_run(store: Store, pipeline: str, name: str, ref: str) -> Found | None:
     ids = run_ids(store)
     if ref == "latest":
         documents = (read_run(store, run) for run in ids)
-        newest = next((d for d in documents if d.pipeline == pipeline), None)
+        mine = (d for d in documents if d.pipeline == pipeline)
+        newest = next((d for d in mine if not refused_run(store, d.run or "")), None)
         return left_in(store, newest, name) if newest else None
     if not any(run.startswith(ref) for run in ids):
         return None
     document = read_run(store, ref)
+    why = refused_run(store, document.run or "")
+    if why:
+        again = run_again(pipeline, document.profile)
+        raise IntegrityError(
+            f"run {document.run} is refused: {why}", f"make its results again with `{again}`"
+        )
     return left_in(store, document, name) if document.pipeline == pipeline else None
 
 
@@ -404,7 +441,13 @@ def at_reference(
         record, document = _origin(store, pipeline, records)
         find_result(store, _run_with(record), record.stage, record.key)  # refused when it may not be used
         return found_in((record.outputs[name], [record]), document)
-    moved = read_ref(store, f"names/{pipeline}/{name}/{ref}")
+    alias = f"names/{pipeline}/{name}/{ref}"
+    moved = read_ref(store, alias)
     if moved is not None:
+        why = why_refused(store, ref_path(store, alias, moved.number))
+        if why:
+            raise IntegrityError(
+                f"`{name}@{ref}` is refused: {why}", "who may move it does so again, with a key"
+            )
         return at_reference(store, pipeline, name, moved.target)
     return _in_run(store, pipeline, name, ref) or _left_by_digest(store, pipeline, name, ref)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ..care.vouched import signer
+from ..care.vouched import refuse_keyless, signer
 from .asking import ask_sources, unread_source
 from .ending import finish, open_parts, sweep
 from .events import recorded
@@ -425,6 +425,8 @@ def run_pipeline(
     document = replace(new_document(plan, selection, run_id, "running"), **about)
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
+    if likely:
+        refuse_keyless(plan.project, store)
     if not likely and _is_closed(store):
         return _look_through(Run(plan, selection, document, settings, tell))
     left_alone = sweep(store)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..flow.heads import document_if_kept, head_name
+from ..flow.heads import document_if_kept, head_name, refused_head, refused_run
 from ..flow.measures import Measure, shown_measures
 from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
@@ -341,7 +341,9 @@ def head_of(
     profile: str,  # name of the profile
     store: Store,  # where refs are
 ) -> RunDocument | None:  # None when there is none
-    "The run that is the head of a pipeline under a profile."
+    "The run that is the head of a pipeline under a profile, if it may be used."
+    if refused_head(store, pipeline, profile):
+        return None
     head = read_ref(store, head_name(pipeline, profile))
     return document_if_kept(store, head.target) if head else None
 
@@ -436,7 +438,7 @@ def read_history(
     now = Now(project, store, pipelines, installed_packages(store), {}, {})
     taken: dict[str, int] = {}
     pages: list[RunPage] = []
-    for run in run_ids(store):
+    for run in (run for run in run_ids(store) if not refused_run(store, run)):
         document = read_run(store, run)
         pipeline = document.pipeline
         taken[pipeline] = taken.get(pipeline, 0) + 1

@@ -51,8 +51,8 @@ class Store(Struct, frozen=True):
     group: str | None = None  # POSIX group that may use it; None = only its owner
     below: "Store | None" = None  # of an overlay: read, never written
     limits: ValueLimits = DEFAULT_LIMITS  # what its values may grow to, as the project says
-    accepts: Callable[[Mapping[str, Any]], str | None] | None = (
-        None  # why not a record; None = all may be used
+    accepts: Callable[[str, Mapping[str, Any]], str | None] | None = (
+        None  # why not a record, run or move; None = all may be used
     )
     name: tuple[str, str] | None = None  # pipeline and artifact, where objects are read or written as one
 

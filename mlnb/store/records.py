@@ -143,7 +143,7 @@ def refusal_of(
     document: Mapping[str, Any],  # a record or evidence, as it is written
 ) -> str | None:  # None when it may be used
     "Why a record may not be used."
-    return store.accepts(without_bookkeeping(document)) if store.accepts else None
+    return store.accepts("record", without_bookkeeping(document)) if store.accepts else None
 
 # %% ../../nbs/store/340_records.ipynb #ae953362
 def _take_place(first: FoundRecord, record: Record, sign: Signer) -> Committed:
@@ -157,14 +157,20 @@ def _take_place(first: FoundRecord, record: Record, sign: Signer) -> Committed:
     return Committed(new, True, False, first.record)
 
 
+def _met_same(first: FoundRecord, record: Record, sign: Signer, is_refused: bool) -> Committed:
+    "The first of two equal results holds, unless it is refused, or only the second is signed."
+    written = sign(record.as_dict())
+    if is_refused or written.keys() - first.written.keys() >= {"signed"}:
+        _write(first.store, _path_of(first.store, record), written, "record", exclusive=False)
+        return Committed(record, True, True)
+    return Committed(first.record, False, True)
+
+
 def _met(first: FoundRecord, record: Record, sign: Signer, replace: bool) -> Committed:
     "What becomes of a record whose place is taken."
     store, is_refused = first.store, bool(refusal_of(first.store, first.written))
-    is_same = output_digests(first.record) == output_digests(record)
-    if is_same and is_refused:
-        _write(store, _path_of(store, record), sign(record.as_dict()), "record", exclusive=False)
-    if is_same:
-        return Committed(record if is_refused else first.record, is_refused, True)
+    if output_digests(first.record) == output_digests(record):
+        return _met_same(first, record, sign, is_refused)
     if replace or is_refused or not _is_usable(store, first.record):
         return _take_place(first, record, sign)
     _keep_as_evidence(store, record, sign(record.as_dict()))

@@ -27,6 +27,7 @@ from mlnb.terminal.frame import (
     PipelineName,
     open_project,
     plans_of,
+    refused_heads,
     verb,
 )
 from .output import show_lines, show_problems, show_table
@@ -126,7 +127,8 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
     pipelines, none = [plan.pipeline for plan in plans], "no pipeline in settings.ini"
     columns, rows = status_table(found["stages"])
     found["sources"] = known_in(plans)
-    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(found["sources"]))
+    refused = [note for p in plans for note in refused_heads(p.store, [p.pipeline.name], p.profile)]
+    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(found["sources"]), *refused)
     return Answer(found, lambda: show_table(columns, rows, none), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #88a74535

@@ -9,13 +9,13 @@ it parses, gives each verb `--json` and `--help` with an example, shows or print
 __all__ = ['TASKS', 'MOST_VERBS', 'HELP', 'app', 'Json', 'Profile', 'ValuePairs', 'ValuesFile', 'PipelineName', 'GraphForm',
            'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone', 'own_parameters', 'options_of',
            'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs', 'open_project', 'known_pipeline',
-           'Given', 'plans_of', 'writing']
+           'refused_heads', 'Given', 'plans_of', 'writing']
 
 # %% ../../nbs/terminal/050_frame.ipynb #4870f951
 import errno
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -245,6 +245,18 @@ def known_pipeline(
         mend = did_you_mean(pipeline, list(project.pipelines))
         raise UsageError(f"there is no pipeline `{shown_url(pipeline)}`", mend)
     return pipeline
+
+# %% ../../nbs/terminal/050_frame.ipynb #91bade69
+def refused_heads(
+    store: Any,  # with a judge, where the project asks for one
+    pipelines: Iterable[str],  # whose heads are looked at
+    profile: str,  # under which they count
+) -> tuple[str, ...]:  # lines for stderr
+    "Which heads may not be used, why, and what moves them anew."
+    from mlnb.flow.heads import refused_head, run_again
+
+    found = ((pipeline, refused_head(store, pipeline, profile)) for pipeline in pipelines)
+    return tuple(f"{why}; `{run_again(pipeline, profile)}` sets it anew" for pipeline, why in found if why)
 
 # %% ../../nbs/terminal/050_frame.ipynb #2657e6f9
 @dataclass(frozen=True)
