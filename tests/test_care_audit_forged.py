@@ -3,18 +3,34 @@ that is no file of the log's own."""
 
 import os
 import shutil
+import subprocess
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from plain_records import write_run
 from test_care_audit_months import written
 
 from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoint, tell_late, verify_log
 from mlnb.care.burial import bury, new_tombstone
 from mlnb.care.evidence import ToldRuns, Untold, still_there
-from mlnb.care.log_file import log_path
+from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.months import closed_files, month_before
+from mlnb.care.notes import Note, with_signature
 from mlnb.care.retention import drop_months
-from mlnb.care.signing import key_text, trust
+from mlnb.care.signing import key_text, read_key, trust, trusted_keys
+from mlnb.care.tree_heads import known_origin, origin_of, read_heads, signed_head
+from mlnb.sharing import anchors
+from mlnb.sharing.anchors import (
+    anchor,
+    anchor_place,
+    heads_at,
+    kept_elsewhere,
+    known_at,
+    place_at,
+    refuse_other_log,
+)
+from mlnb.sharing.push import push
+from mlnb.sharing.remote import open_remote
 from mlnb.store.digests import canonical_json
 from mlnb.store.disk import write_durably
 from mlnb.store.errors import IntegrityError, StoreError
@@ -296,3 +312,163 @@ def test_of_erasures_and_keys_only_what_still_holds_is_carried_over(store):
         told.note(entry)
     gone = ToldRuns({"r-gone"}, erased={(digest, ""), ("3f" * 32, "")}, keys={"eve": key, "old": key})
     assert still_there(store, gone, told.told) == Untold(tombstones=[digest], keys=[f"eve {key}"])
+
+
+# a log that is another one's
+
+
+def test_log_of_another_store_says_whose_it_is_and_is_never_signed(store, tmp_path):
+    other = open_store(tmp_path / "other")
+    init_audit(other)
+    audit(other, "run", "committed", run=RUN, pipeline="shop")
+    shutil.rmtree(log_path(store).parent)
+    shutil.copytree(log_path(other).parent, log_path(store).parent)
+    found = checked(store, trusted=trusted_keys(store) | trusted_keys(other))
+    assert (found["state"], found["first_bad"]) == ("bad", 1)
+    assert found["message"] == (
+        f"entry 1 was written to the log {known_origin(other)}, and this is {known_origin(store)}"
+    )
+    assert any("a checkpoint that" in one for one in messages(found))
+    with pytest.raises(IntegrityError, match="cannot be vouched for"):
+        make_checkpoint(store)
+
+
+def test_log_that_lost_its_name_is_a_finding_whose_mend_heals_it(store):
+    name = known_origin(store)
+    (store.root / "audit-origin").unlink()
+    found = checked(store)
+    assert (found["state"], f"`{name}`" in found["findings"][0]["mend"]) == ("bad", True)
+    (store.root / "audit-origin").write_text(f"{name}\n")
+    assert checked(store)["state"] == "ok"
+
+
+def test_checkpoint_of_another_log_counts_for_nothing(store, tmp_path):
+    other = open_store(tmp_path / "other")
+    init_audit(other)
+    forged = log_path(store).parent / "checkpoints" / "00000009.json"
+    shutil.copy(log_path(other).parent / "checkpoints" / "00000001.json", forged)
+    found = checked(store, trusted=trusted_keys(store) | trusted_keys(other))
+    assert found["state"] == "bad" and known_origin(other) in found["message"]
+
+
+# notes that are kept elsewhere
+
+
+@pytest.fixture(params=["file", "folder", "url", "git"])
+def place(request, store, tmp_path):
+    "Each kind of place, with three notes."
+    root = tmp_path / "project"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    names = {"file": f"{tmp_path}/log.txt", "folder": f"{tmp_path}/shelf/", "git": "git"}
+    url = f"memory://{tmp_path.name}-{os.getpid()}"
+    found = anchor_place(names.get(request.param, url), origin_of(store), root)
+    for _ in range(3):
+        anchor(store, found)
+    return found
+
+
+def kept(store, place):
+    return kept_elsewhere([place], origin_of(store), trusted_keys(store))
+
+
+def shortened(store, n):
+    "The log as it was, with `n` entries, and nothing in the store that knows better."
+    lines = log_path(store).read_bytes().splitlines(keepends=True)[:n]
+    log_path(store).write_bytes(b"".join(lines))
+    write_head(store, n, lines[-1].rstrip())
+    shutil.rmtree(log_path(store).parent / "checkpoints")
+
+
+def test_old_notes_added_later_hide_no_newer_one(store, place, monkeypatch):
+    monkeypatch.setattr(anchors, "MOST_NOTES", 2)
+    old = place.read()[0]
+    for number in range(3):
+        place.write(old, 2 if place.shown != "git" and place.path is None else number)
+    assert kept(store, place).known == ((place.shown, 4),)
+    shortened(store, 3)
+    assert verify_log(store, elsewhere=kept(store, place))["state"] == "bad"
+
+
+def test_note_that_stands_under_a_higher_number_is_a_finding(store, tmp_path):
+    shelf = anchor_place(f"{tmp_path}/shelf/", origin_of(store), tmp_path)
+    anchor(store, shelf)
+    old = shelf.read()[0]
+    for _ in range(2):
+        anchor(store, shelf)
+    for number in range(30):
+        shelf.write(old, 10**11 + number)
+    remote = open_remote(f"{tmp_path}/remote")
+    shutil.copytree(tmp_path / "shelf", tmp_path / "remote" / "audit")
+    for texts in (shelf.read(), heads_at(remote, origin_of(store))):
+        _, refused = read_heads(texts, "x", origin_of(store), trusted_keys(store))
+        assert refused[0].message == "a checkpoint lies under another number than its own (x)"
+    with pytest.raises(IntegrityError, match="another number than its own"):
+        refuse_other_log(store, remote)
+
+
+def test_place_that_went_back_is_found_by_what_the_log_says_it_was_told(store, tmp_path):
+    file = tmp_path / "log.txt"
+    place = anchor_place(str(file), origin_of(store), tmp_path)
+    anchor(store, place)
+    before = file.read_text()
+    anchor(store, place)
+    assert verify_log(store, elsewhere=kept(store, place))["state"] == "ok"
+    file.write_text(before)
+    found = verify_log(store, elsewhere=kept(store, place))
+    assert found["message"] == f"{file} knows 2 entries, and entry 4 says that it knew 3"
+
+
+def test_note_of_another_key_or_log_does_not_count(store, tmp_path):
+    place = anchor_place(f"{tmp_path}/log.txt", origin_of(store), tmp_path)
+    anchor(store, place)
+    stranger = Ed25519PrivateKey.generate()
+    note = signed_head(store, read_log(store))
+    lie = Note(note.text.replace("\n3\n", "\n9\n"), ())
+    place.write(str(with_signature(lie, origin_of(store), stranger)), 9)
+    other = Note(lie.text.replace(origin_of(store), "mlnb/other"), ())
+    place.write(str(with_signature(other, "mlnb/other", read_key(store))), 9)
+    found = kept(store, place)
+    assert [one.head.n for one in found.heads] == [2]
+    assert ["nobody who is trusted" in one.message for one in found.refused] == [True]
+
+
+@pytest.mark.parametrize("what", ["none", "link", "pipe"])
+def test_anchor_that_is_no_file_is_a_finding_and_nothing_goes_through_it(store, tmp_path, what):
+    file = tmp_path / "log.txt"
+    place = anchor_place(str(file), origin_of(store), tmp_path)
+    anchor(store, place)
+    before = file.rename(tmp_path / "elsewhere").read_bytes()
+    if what == "link":
+        file.symlink_to(tmp_path / "elsewhere")
+    if what == "pipe":
+        os.mkfifo(file)
+    found = verify_log(store, elsewhere=kept(store, place))
+    said = "is not there, so it vouches for nothing" if what == "none" else "is no file"
+    assert found["state"] == "bad" and said in messages(found)[-1] + messages(found)[0]
+    if what != "none":
+        with pytest.raises(StoreError, match="is no file"):
+            anchor(store, place)
+    assert (tmp_path / "elsewhere").read_bytes() == before
+
+
+def test_remote_is_an_anchor_by_its_own_path_and_is_found_when_it_went_back(store, tmp_path):
+    remote = tmp_path / "remote"
+    push(store, str(remote))
+    shutil.copytree(remote / "audit", tmp_path / "before")
+    push(store, str(remote))
+    place = anchor_place(str(remote), origin_of(store), tmp_path)
+    assert kept(store, place).known == ((place.shown, 3),)
+    shutil.rmtree(remote / "audit")
+    shutil.copytree(tmp_path / "before", remote / "audit")
+    found = verify_log(
+        store,
+        elsewhere=known_at(place_at(str(remote), origin_of(store)), origin_of(store), trusted_keys(store)),
+    )
+    assert "knows 2 entries, and entry 4 says that it knew 3" in found["message"]
+    shutil.rmtree(remote / "audit")
+    found = verify_log(
+        store,
+        elsewhere=known_at(place_at(str(remote), origin_of(store)), origin_of(store), trusted_keys(store)),
+    )
+    assert "knows 0 entries" in found["message"]

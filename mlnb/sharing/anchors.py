@@ -8,7 +8,7 @@ Before anything is written the place is asked: a log that is shorter than what l
 
 # %% auto #0
 __all__ = ['MOST_NOTES', 'GIT_REF', 'AnchorPlace', 'heads_at', 'anchor_place', 'read_witnesses', 'kept_elsewhere',
-           'checked_against', 'anchor', 'refuse_other_log', 'keep_head_at', 'place_at']
+           'checked_against', 'anchor', 'refuse_other_log', 'keep_head_at', 'place_at', 'known_at']
 
 # %% ../../nbs/sharing/030_anchors.ipynb #59f1ea24
 import os
@@ -21,15 +21,31 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..care.audit import Elsewhere, audit, sound_log
+from ..care.audit import NOTHING_KEPT, Elsewhere, audit, sound_log
 from ..care.chain import Finding
 from ..care.log_file import Log
 from ..care.merkle import consistency_proof
 from ..care.notes import LONGEST_NOTE, Verifier, read_verifier
 from ..care.signing import trusted_keys
-from ..care.tree_heads import compare_heads, known_origin, leaves_of, origin_of, read_heads, signed_head
+from mlnb.care.tree_heads import (
+    MISNAMED,
+    compare_heads,
+    known_origin,
+    leaves_of,
+    origin_of,
+    read_heads,
+    signed_head,
+)
 from .remote import Remote, open_remote, read_remote, sizes_below, write_remote
-from ..store.disk import disk_errors, flush_folder, make_folder, write_durably
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    flush_folder,
+    make_folder,
+    open_plain,
+    read_plain,
+    write_durably,
+)
 from ..store.errors import IntegrityError, StoreError, UsageError
 from ..store.objects import Store
 from ..store.url import scheme_of
@@ -41,30 +57,42 @@ class AnchorPlace(Struct, frozen=True):
     shown: str  # the place, without secrets
     read: Callable[[], list[str]]  # the notes that lie there, oldest first
     write: Callable[[str, int], None]  # adds a note, of a log of so many lines
+    path: Path | None = None  # on this machine; None = elsewhere
 
 # %% ../../nbs/sharing/030_anchors.ipynb #9e0ec92c
-MOST_NOTES = 1000  # of a place, the newest
+MOST_NOTES = 1000  # of a place, those of the longest logs
 _NOTE = re.compile(r"(?:(?!\u2014 ).+\n)+\n(?:\u2014 .+\n)+")
+
+
+def _length_said(text: str) -> int:
+    "How many lines a note says that the log has; -1 when it says none."
+    n = (*text.split("\n", 2), "", "")[1]
+    return int(n) if re.fullmatch("[0-9]{1,18}", n) else -1
+
+
+def _longest(notes: list[str]) -> list[str]:
+    "Those of the longest logs, as many as are looked at; the longest comes last."
+    return sorted(notes, key=_length_said)[-MOST_NOTES:]
 
 
 def _notes_in(text: str) -> list[str]:
     "The notes in a text."
-    return _NOTE.findall(text)[-MOST_NOTES:]
+    return _longest(_NOTE.findall(text))
 
 
 def _notes_of_file(path: Path) -> list[str]:
     "The notes in a file; none when there is no such file."
     try:
-        with disk_errors(path), open(path, encoding="utf-8", errors="replace") as file:
-            return _notes_in(file.read(MOST_NOTES * LONGEST_NOTE))
+        data = read_plain(path)
     except FileNotFoundError:
         return []
+    return _notes_in(data.decode("utf-8", "replace"))
 
 
 def _append_note(path: Path, text: str, n: int) -> None:
     "Add a note to a file."
-    with disk_errors(path), open(path, "a", encoding="utf-8") as file:
-        file.write(("\n" if file.tell() else "") + text)
+    with disk_errors(path), open(open_plain(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "ab") as file:
+        file.write((("\n" if os.fstat(file.fileno()).st_size else "") + text).encode())
         file.flush()
         os.fsync(file.fileno())
     flush_folder(path.parent)
@@ -75,10 +103,15 @@ def _head_name(n: int) -> str:
     return f"{n:012d}.note"
 
 
+def _under_its_name(name: str, text: str) -> str:
+    "A note that is called after its length; `MISNAMED` for any other."
+    return text if name == _head_name(_length_said(text)) else MISNAMED
+
+
 def _read_folder(folder: Path, origin: str) -> list[str]:
     "The notes of a log in a folder."
-    paths = sorted((folder / origin.rpartition("/")[2]).glob("*.note"))[-MOST_NOTES:]
-    return [text for path in paths for text in _notes_of_file(path)]
+    paths = sorted((folder / origin.rpartition("/")[2]).glob("[0-9]*.note"))[-MOST_NOTES:]
+    return [_under_its_name(path.name, read_plain(path).decode("utf-8", "replace")) for path in paths]
 
 
 def _write_folder(folder: Path, origin: str, text: str, n: int) -> None:
@@ -96,9 +129,10 @@ def heads_at(
 ) -> list[str]:  # notes, oldest first
     "The tree heads of a log that a remote keeps."
     folder = f"audit/{origin.rpartition('/')[2]}"
-    paths = sorted(path for path in sizes_below(remote, folder) if path.endswith(".note"))
-    found = [read_remote(remote, path, LONGEST_NOTE) for path in paths[-_MOST_FETCHED:]]
-    return [data.decode("utf-8", "replace") for data in found]
+    paths = sorted(path for path in sizes_below(remote, folder) if re.search(r"/[0-9]{12}\.note$", path))
+    found = {path: read_remote(remote, path, LONGEST_NOTE) for path in paths[-_MOST_FETCHED:]}
+    texts = {path: data.decode("utf-8", "replace") for path, data in found.items()}
+    return [_under_its_name(path.rpartition("/")[2], text) for path, text in texts.items()]
 
 
 def _write_url(remote: Remote, origin: str, text: str, n: int) -> None:
@@ -107,6 +141,7 @@ def _write_url(remote: Remote, origin: str, text: str, n: int) -> None:
 
 # %% ../../nbs/sharing/030_anchors.ipynb #2dd150f9
 GIT_REF = "refs/mlnb/audit"
+_MOST_COMMITS = 100_000  # of the ref
 _GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=", "-c", "gc.auto=0")
 _WHO = {
     f"GIT_{who}_{what}": f"mlnb{end}"
@@ -147,7 +182,7 @@ def _read_git(root: Path) -> list[str]:
     "The notes that a repository keeps."
     if not _git_last(root):
         return []
-    commits = _git(root, "rev-list", f"--max-count={MOST_NOTES}", GIT_REF).decode().split()
+    commits = _git(root, "rev-list", f"--max-count={_MOST_COMMITS}", GIT_REF).decode().split()
     wanted = "".join(f"{commit}:checkpoint\n" for commit in reversed(commits))
     answer = _git(root, "cat-file", "--batch", given=wanted.encode()).decode("utf-8", "replace")
     return _notes_in(_BLOB_LINE.sub("", answer))
@@ -175,11 +210,14 @@ def anchor_place(
         remote = open_remote(written)
         return AnchorPlace(remote.url, partial(heads_at, remote, origin), partial(_write_url, remote, origin))
     path = Path(written).expanduser().absolute()
+    if (path / "projects").is_dir():  # somebody pushed there
+        remote = open_remote(str(path))
+        return AnchorPlace(remote.url, partial(heads_at, remote, origin), partial(_write_url, remote, origin))
     if written.endswith("/") or path.is_dir():
-        return AnchorPlace(
-            str(path), partial(_read_folder, path, origin), partial(_write_folder, path, origin)
-        )
-    return AnchorPlace(str(path), partial(_notes_of_file, path), partial(_append_note, path))
+        read, write = partial(_read_folder, path, origin), partial(_write_folder, path, origin)
+    else:
+        read, write = partial(_notes_of_file, path), partial(_append_note, path)
+    return AnchorPlace(str(path), read, write, path)
 
 # %% ../../nbs/sharing/030_anchors.ipynb #ce9b08d5
 def read_witnesses(
@@ -189,6 +227,17 @@ def read_witnesses(
     return [read_verifier(part) for part in text.split(",") if part.strip()]
 
 
+def _texts_at(place: AnchorPlace) -> list[str]:
+    "The notes that lie at a place; raises `IntegrityError` when none can be there."
+    if place.path is not None and not place.path.exists():
+        mend = "name the file or folder that `mlnb audit anchor` wrote to"
+        raise IntegrityError(f"{place.shown} is not there, so it vouches for nothing", mend)
+    try:
+        return place.read()
+    except OddFileError as error:
+        raise IntegrityError(error.message, "name a file that holds notes") from error
+
+
 def kept_elsewhere(
     places: Sequence[AnchorPlace],  # that are asked
     origin: str,  # of the log
@@ -196,12 +245,15 @@ def kept_elsewhere(
     witnesses: Sequence[Verifier] = (),  # whose word is asked for
 ) -> Elsewhere:  # what `verify_log` is given
     "What places know of a log."
-    heads, refused = [], []
+    found = NOTHING_KEPT
     for place in places:
-        counted, wrong = read_heads(place.read(), place.shown, origin, trusted, witnesses)
-        heads += counted
-        refused += wrong
-    return Elsewhere((), tuple(heads), tuple(refused))
+        try:
+            heads, wrong = read_heads(_texts_at(place), place.shown, origin, trusted, witnesses)
+        except IntegrityError as error:
+            heads, wrong = [], [Finding(None, error.message, error.mend)]
+        longest = max((one.head.n for one in heads), default=0)
+        found = found.joined(Elsewhere((), tuple(heads), tuple(wrong), ((place.shown, longest),)))
+    return found
 
 # %% ../../nbs/sharing/030_anchors.ipynb #cb0d0f8a
 def _refuse_differing(findings: Sequence[Finding], where: str) -> None:
@@ -219,7 +271,7 @@ def checked_against(
     trusted: Mapping[str, str],  # name by key
 ) -> int:  # lines of the longest known there; raises `IntegrityError`
     "Stop at a log that does not begin with what a place knows of it."
-    own = [text for text in texts if text.startswith(f"{origin}\n")]
+    own = [text for text in texts if text == MISNAMED or text.startswith(f"{origin}\n")]
     heads, refused = read_heads(own, where, origin, trusted) if own else ([], [])
     found = compare_heads(log, heads)
     _refuse_differing([*found.findings, *refused], where)
@@ -237,7 +289,8 @@ def anchor(
     before = checked_against(log, place.read(), place.shown, origin, trusted)
     note = signed_head(store, log)
     place.write(str(note), log.n)
-    audit(store, "anchor", where=place.shown, lines=log.n, root=note.text.split("\n")[2])
+    root = note.text.split("\n")[2]
+    audit(store, "anchor", where=place.shown, lines=log.n, root=root, origin=origin)
     proof = consistency_proof(leaves_of(log), before) if before else []
     return {
         "origin": origin,
@@ -271,19 +324,33 @@ def refuse_other_log(
 def keep_head_at(
     store: Store,  # that was pushed
     remote: Remote,  # that keeps what its log is
-) -> None:
+) -> int:  # number of its lines
     "Leave at a remote what the log of a store is."
     log, _ = sound_log(store)
     _write_url(remote, origin_of(store), str(signed_head(store, log)), log.n)
+    return log.n
 
 
 def place_at(
     url: str,  # of a remote that was pushed to
     origin: str,  # of a log
-) -> AnchorPlace | None:  # None when it knows nothing of the log, or cannot be reached
-    "A remote as a place to be asked, if it has something to say."
+) -> AnchorPlace | None:  # None when it is not there, or cannot be reached
+    "A remote as a place to be asked, which may know nothing of the log."
     try:
-        texts = heads_at(open_remote(url), origin)
+        remote = open_remote(url)
+        texts = heads_at(remote, origin)
+        is_there = bool(texts or sizes_below(remote, "projects"))
     except (StoreError, UsageError):
         return None
-    return AnchorPlace(open_remote(url).url, lambda: texts, lambda text, n: None) if texts else None
+    return AnchorPlace(remote.url, lambda: texts, lambda text, n: None) if is_there else None
+
+
+def known_at(
+    place: AnchorPlace,  # a remote, as `place_at` gave it
+    origin: str,  # of the log
+    trusted: Mapping[str, str],  # name by key
+) -> Elsewhere:  # what `verify_log` is given
+    "What a remote knows of a log; knowing nothing is only wrong when it once did."
+    if not place.read():
+        return Elsewhere((), (), (), ((place.shown, 0),))
+    return kept_elsewhere([place], origin, trusted)

@@ -372,17 +372,17 @@ def marked(
 # %% ../../nbs/sharing/040_push.ipynb #046d80a0
 def send_checkpoint(
     exchange: Exchange,  # whose log is signed
-) -> None:
+) -> int:  # number of its entries; 0 when nothing was kept
     "Keep the end of the audit log, signed, at the remote."
     if not read_log(exchange.store).lines:
-        return
+        return 0
     try:
         checkpoint = make_checkpoint(exchange.store)
     except IntegrityError:
-        return
+        return 0
     path = f"checkpoints/{checkpoint['log']}/{checkpoint['n']:08d}.json"
     write_remote(exchange.remote, path, canonical_json(checkpoint))
-    keep_head_at(exchange.store, exchange.remote)
+    return keep_head_at(exchange.store, exchange.remote)
 
 # %% ../../nbs/sharing/040_push.ipynb #f51b010a
 def _refuse_own_folder(exchange: Exchange) -> None:
@@ -413,8 +413,7 @@ def _send_all(
     sent |= {"records": send_documents(exchange, "record", places)}
     sent |= {"runs": send_documents(exchange, "run", runs), "erased": n_erased}
     refs = send_refs(exchange)
-    send_checkpoint(exchange)
-    return sent, refs
+    return sent | {"lines": send_checkpoint(exchange)}, refs
 
 
 def push(
@@ -442,5 +441,5 @@ def push(
     left_out += kept_otherwise(exchange, [one.record for one in records]) + others
     with marked(exchange.remote):
         sent, refs = _send_all(exchange, records, runs)
-    audit(exchange.store, "push", **sent)
+    audit(exchange.store, "push", **sent, where=exchange.remote.url)
     return sent | {"refs": refs, "left_out": left_out}

@@ -150,9 +150,9 @@ def asked_places(
     anchors: list[str] | None,  # what `--anchor` named
 ) -> Any:  # an `Elsewhere`; raises `UsageError` for no place
     "What is known of the log at the places that were named, and at the remote if it answers."
-    from mlnb.care.audit import Elsewhere
+    from mlnb.care.audit import NOTHING_KEPT
     from mlnb.care.tree_heads import known_origin
-    from mlnb.sharing.anchors import anchor_place, kept_elsewhere, place_at, read_witnesses
+    from mlnb.sharing.anchors import anchor_place, kept_elsewhere, known_at, place_at, read_witnesses
 
     origin = known_origin(store) or "a log without a name"
     trusted, witnesses = trusted_by(project, store), read_witnesses(project.witnesses)
@@ -160,8 +160,8 @@ def asked_places(
     named = kept_elsewhere(places, origin, trusted, witnesses)
     own = own_remote(project)
     at_remote = place_at(own, origin) if own else None
-    also = kept_elsewhere([at_remote] if at_remote else [], origin, trusted)
-    return Elsewhere((), (*named.heads, *also.heads), (*named.refused, *also.refused))
+    also = known_at(at_remote, origin, trusted) if at_remote else NOTHING_KEPT
+    return named.joined(also)
 
 
 def log_mend(
