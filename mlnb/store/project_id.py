@@ -24,7 +24,7 @@ PROJECT_ID = re.compile(r"[0-9a-f]{32}")
 
 def project_ids(
     store: Store,  # the project's own
-) -> tuple[str, ...]:  # its own first, then others it goes by; empty when none yet
+) -> tuple[str, ...]:  # its own first, then others that it goes by; or none yet
     "The ids of the project, as far as the store has them."
     path = store.root / "project"
     try:

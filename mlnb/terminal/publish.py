@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from ..store.shown_text import counted, in_one_line
 from .audit_entries import note_publication
-from .frame import Answer, Profile, open_project, verb
+from .frame import Answer, Profile, open_project, refused_heads, verb
 from .output import show_lines
 
 # %% ../../nbs/terminal/180_publish.ipynb #940fa6e4
@@ -73,4 +73,5 @@ def answer_publish(profile: Profile = None) -> Answer:
         "index": str(found.index),
         "left_out": left_out_entries(found.left_out, found.written),
     }
-    return Answer(document, lambda: show_published(document))
+    refused = refused_heads(store, project.pipelines, profile)
+    return Answer(document, lambda: show_published(document), notes=refused)
