@@ -2131,6 +2131,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.kernel.launch.launch_of_notebook': ( 'kernel/launch.html#launch_of_notebook',
                                                                                'mlnb/kernel/launch.py'),
                                     'mlnb.kernel.launch.launch_of_stage': ('kernel/launch.html#launch_of_stage', 'mlnb/kernel/launch.py'),
+                                    'mlnb.kernel.launch.read_at_start': ('kernel/launch.html#read_at_start', 'mlnb/kernel/launch.py'),
                                     'mlnb.kernel.launch.split_environment': ( 'kernel/launch.html#split_environment',
                                                                               'mlnb/kernel/launch.py'),
                                     'mlnb.kernel.launch.trees_of': ('kernel/launch.html#trees_of', 'mlnb/kernel/launch.py')},

@@ -259,3 +259,35 @@ def test_mend_that_is_said_gives_the_confined_a_server(make_project, outside_env
         subprocess.run(stop, cwd="/", env=environment, check=True, capture_output=True)
         assert "cold" not in seen_twice(project, "unshare -n", environment)[2]
         subprocess.run([*stop, "--force"], cwd="/", env=environment, check=True, capture_output=True)
+
+
+PRELOADED = {
+    "10_a.ipynb": [
+        "#| env: LD_PRELOAD\nfrom mlnb import save",
+        "save('seen', 'libBrokenLocale' in open('/proc/self/maps').read())",
+    ]
+}
+
+
+@SLOW
+@pytest.mark.parametrize("options", [(), ("--cold",)], ids=["server", "cold"])
+def test_variable_that_a_process_reads_when_it_starts_is_obeyed(options, make_project, outside_environment):
+    library = next(Path("/").glob("usr/lib*/*/libBrokenLocale.so.1"), None)
+    if library is None:
+        pytest.skip("there is no library here that does nothing")
+    project = make_project(PRELOADED)
+    with tempfile.TemporaryDirectory(prefix="tk-", dir="/tmp") as runtime:
+        environment = outside_environment(XDG_RUNTIME_DIR=runtime, LD_PRELOAD=str(library))
+        mlnb = [sys.executable, "-m", "mlnb"]
+        done = subprocess.run(
+            [*mlnb, "run", "demo", *options],
+            cwd=project.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        got = [*mlnb, "get", "seen", "--out", "seen.json"]
+        subprocess.run(got, cwd=project.root, env=environment, check=True, capture_output=True)
+        assert ((project.root / "seen.json").read_text().strip(), done.returncode) == ("true", 0)
+        assert (done.stderr + done.stdout).count("LD_PRELOAD") == (not options), done.stderr
+        subprocess.run([*mlnb, "kernels", "stop", "--force"], cwd="/", env=environment, capture_output=True)

@@ -32,7 +32,7 @@ from jupyter_client.provisioning import LocalProvisioner
 
 from .configuration import ipython_folders, own_configuration
 from .inherited import inherited_settings
-from .launch import Launch, launch_of_notebook, split_environment
+from .launch import Launch, launch_of_notebook, read_at_start, split_environment
 from .limits import end_processes, family
 from .link import Link
 from .passing_folders import socket_folder, tidy_once
@@ -108,6 +108,9 @@ def lease_kernel(
     replaced: dict | None = None,  # address and key of the kernel before this one
 ) -> Lease | str:  # half a sentence why there is none
     "Ask the server for a kernel."
+    early = read_at_start(launch.environment)
+    if early:
+        return f"it needs a process that starts with {', '.join(early)}"
     way = way_to(launch.server)
     link = reach_server(way)
     if link is None:
