@@ -97,6 +97,7 @@ Modules:
 - `mlnb.kernel.forked`: A notebook that is run by a process which was copied from another one
 - `mlnb.kernel.given_parameters`: What papermill was given for a notebook, held against what the notebook declares
 - `mlnb.kernel.group_limits`: What the control groups of a process let it have in the end
+- `mlnb.kernel.group_rules`: Which devices a control group may open and whom it may talk to, compared without reading it
 - `mlnb.kernel.growth`: Which template is made next, from which other one, and what if it cannot be made
 - `mlnb.kernel.import_guard`: Importing a library leaves the stage's random numbers alone
 - `mlnb.kernel.import_traces`: What an import leaves behind besides its modules, and whether a process may be copied after it
@@ -117,6 +118,7 @@ Modules:
 - `mlnb.kernel.private_channels`: A kernel of a run listens on no port, takes no frame without end, and makes no folder
 - `mlnb.kernel.private_places`: Where sockets may lie so that nobody else can reach them, or put his own in their place
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
+- `mlnb.kernel.proofs`: What the system does not show of two processes, and how one proves it to the other
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to

@@ -35,6 +35,7 @@ from mlnb.kernel.surroundings import (
 SLOW = pytest.mark.slow
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
 
+CONFINE = f"{sys.executable} -S {Path(__file__).with_name('confine.py')}"
 CONFINED = {  # what confines a process -> what differs then
     "setpriv --no-new-privs": "no_new_privs",
     "setpriv --bounding-set -all": "capabilities",
@@ -47,6 +48,10 @@ CONFINED = {  # what confines a process -> what differs then
     "unshare -U -r": "user namespace",
     "unshare -p -f": "PID namespace",
     "unshare -T": "time namespace",
+    f"{CONFINE} no-acct": "system call filters",
+    f"{CONFINE} node": "memory policy",
+    f"{CONFINE} traced": "tracer",
+    f"{CONFINE} no-root": "capabilities",
 }
 TAKEN = (  # what a copy of the server's takes over
     "nice -n 5",
@@ -55,10 +60,26 @@ TAKEN = (  # what a copy of the server's takes over
     "prlimit --core=0:0",
     "prlimit --stack=4000000:",
     "chrt -b 0",
+    "chrt -f 5",
+    "ionice -c 3",
+    "ionice -c 1 -n 6",
+    "nohup",
+    *(
+        f"{CONFINE} {way}"
+        for way in ("ignored", "mdwe", "no-huge-pages", "slack", "merged-pages", "dump-all")
+    ),
     "choom -n 300 --",
     "setarch -R",
     "sh -c 'umask 027; exec \"$@\"' sh",
 )
+SAID = {  # what only the process itself knows -> what is said of it
+    f"{CONFINE} key": "keys in its session keyring",
+}
+
+
+def named(prefix):
+    "A name for a way to confine something."
+    return prefix.replace(CONFINE, "confine").replace('; exec "$@"', "")
 
 
 def can_be(prefix):
@@ -94,10 +115,17 @@ def server():
 
 
 ASKING = """
-import json, socket, sys
+import json, socket, struct, sys
+def sight(asking):
+    number = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    try:
+        return open(f"/proc/{number}/fd/0").read(64)
+    except OSError:
+        return ""
 for message in json.loads(sys.argv[2]):
     asking = socket.socket(socket.AF_UNIX)
     asking.connect(sys.argv[1])
+    message["sight"] = sight(asking)
     asking.sendall(json.dumps(message).encode() + b"\\n")
     print(asking.makefile().readline().strip())
 """
@@ -117,7 +145,7 @@ def answers_to(prefix, address, requests):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("prefix", CONFINED)
+@pytest.mark.parametrize("prefix", CONFINED, ids=named)
 def test_confined_caller_gets_no_process_of_the_server(prefix, server):
     if not can_be(prefix):
         pytest.skip(f"`{prefix}` is not possible here")
@@ -256,7 +284,8 @@ def test_left_folder_with_a_pipe_a_link_or_another_owner_holds_nobody_up(short, 
 
 
 SEEN = """
-import json, os, resource
+import ctypes, json, os, resource
+calls, keys = ctypes.CDLL(None), (ctypes.c_int32 * 99)()
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 names = "Umask Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp Cpus_allowed".split()
 seen = {name: status[name].strip() for name in names}
@@ -265,6 +294,12 @@ limits = {name: getattr(resource, name) for name in dir(resource) if name.starts
 seen |= {name: list(resource.getrlimit(number)) for name, number in limits.items()}
 seen |= {"nice": os.nice(0), "policy": os.sched_getscheduler(0)}
 seen |= {"oom": open("/proc/self/oom_score_adj").read()}
+seen |= {f"prctl {n}": calls.prctl(n, 0, 0, 0, 0) for n in (27, 30, 42, 66, 68)}
+seen |= {"reading": calls.syscall(252, 1, 0), "dumped": open("/proc/self/coredump_filter").read()}
+seen |= {name: int(status[name], 16) & ~0x381011002 for name in ("SigIgn", "SigBlk")}
+seen |= {"policy of memory": open("/proc/self/numa_maps").readline().split()[1]}
+n_keys = calls.syscall(250, 11, -3, ctypes.byref(keys), 396, 0) // 4
+seen |= {"keys": len(set(keys[:n_keys]) - {calls.syscall(250, 0, -4, 0, 0, 0)})}
 seen |= {"personality": open("/proc/self/personality").read(), "root": os.stat("/").st_ino}
 """
 STAGE = {
@@ -304,14 +339,16 @@ def beside(make_shared_project, outside_environment):
 
 @SLOW
 @pytest.mark.parametrize("options", [(), ("--cold",)], ids=["server", "cold"])
-@pytest.mark.parametrize("prefix", [*CONFINED, *TAKEN, "env"])
+@pytest.mark.parametrize("prefix", [*CONFINED, *TAKEN, *SAID, "env"], ids=named)
 def test_stage_sees_what_its_caller_sees(prefix, options, beside):
     if not can_be(prefix):
         pytest.skip(f"`{prefix}` is not possible here")
     project, environment, _ = beside
     seen, direct, said = seen_twice(project, prefix, environment, *options)
     assert {name: (value, direct[name]) for name, value in seen.items() if value != direct[name]} == {}
-    assert said.count("start cold") == (prefix in CONFINED and not options), said
+    why = (CONFINED | SAID).get(prefix, "")
+    assert said.count("start cold") == (bool(why) and not options), said
+    assert options or why in said, said
 
 
 @SLOW

@@ -92,7 +92,7 @@ def stock(monkeypatch):
 
 def names_in_tables():
     "Names in the first column of the tables of the notebook that teaches the door."
-    cells = json.loads((ROOT / "nbs/kernel/280_papermill_options.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "nbs/kernel/300_papermill_options.ipynb").read_text())["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     rows = re.findall(r"(?m)^\| (`.*?) \|", text)
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
