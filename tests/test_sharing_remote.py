@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from plain_records import as_record, commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
-from mlnb.care.erase import erase
+from mlnb.care.erase import blanked, erase
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import sign_result, signer
 from mlnb.sharing.pull import pull
@@ -956,3 +956,127 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
     assert push(ana, url, options=any_host)["objects"] == 1
     write_remote(remote, object_place("f" * 64), b"left over")
     assert [gc_remote(url, any_host)["removed"], gc_remote(url, any_host)["removed"]] == [0, 1]
+
+
+@pytest.mark.parametrize("number", [1, 25, 30])
+def test_ref_whose_history_was_rewritten_is_not_taken_and_not_pushed_on(place, ana, ben, number):
+    remote, ref = open_remote(place[0]), "names/fraud/model/champion"
+    for n in range(1, 31):
+        value = {"name": ref, "number": n, "target": f"r{n}", "actor": "ana", "reason": "x", "at_utc": "t"}
+        said = canonical_json(sign_result(ana, "ref", value))
+        write_remote(remote, f"refs/{ref}/{n:08d}.json", said)
+    write_remote(remote, "format", b"mlnb remote 1\n")
+    assert pull(ben, place[0])["refs"] == [ref]
+    again = sign_result(ana, "ref", value | {"number": number, "target": "another"})
+    write_remote(remote, f"refs/{ref}/{number:08d}.json", canonical_json(again))
+    more = sign_result(ana, "ref", value | {"number": 31, "target": "r31"})
+    write_remote(remote, f"refs/{ref}/00000031.json", canonical_json(more))
+    taken = pull(ben, place[0])
+    assert [(one["path"], one["reason"]) for one in taken["refused"]] == [(f"refs/{ref}", "rewritten")]
+    assert (taken["exit_code"], taken["refs"]) == (3, [])
+    assert f"its move {number} said something else" in taken["refused"][0]["message"]
+    assert read_ref(ben, f"remotes/origin/{ref}").target == "r30"
+    move_ref(ben, ref, "mine", "better", sign=signer(ben, "ref"))
+    remove_remote(remote, f"refs/{ref}/00000031.json")
+    assert push(ben, place[0])["refs"][0]["state"] == ("rewritten" if number == 30 else "moved")
+
+
+FAILED_RUN = {
+    "run": RUN,
+    "pipeline": "fraud",
+    "state": "failed",
+    "stages": [
+        {
+            "name": "train",
+            "state": "failed",
+            "kind": "user_error",
+            "notebook": f"runs/{RUN}/train.ipynb",
+            "error": {"cell": 3, "ename": "ValueError", "evalue": "customer 17"},
+            "last_lines": ["customer 17"],
+        }
+    ],
+}
+
+
+def blank_here(store):
+    stages = [blanked(stage) for stage in read_run(store, RUN).stages]
+    write_run(store, replace(read_run(store, RUN), stages=tuple(stages)), signer(store, "run"))
+
+
+def text_of_run(store):
+    return (store.root / "runs" / RUN / "run.json").read_text()
+
+
+def test_run_that_was_blanked_after_it_was_sent_is_blanked_there_and_at_a_teammate(place, ana, ben):
+    write_run(ana, FAILED_RUN, signer(ana, "run"))
+    push(ana, place[0])
+    assert pull(ben, place[0])["runs"] == 1 and "customer 17" in text_of_run(ben)
+    (ben.root / "runs" / RUN / "train.ipynb").write_text("customer 17")
+    blank_here(ana)
+    sent = push(ana, place[0])
+    assert (sent["blanked"], sent["runs"], sent["replaced"]) == (1, 1, [])
+    assert "customer 17" not in read_remote(open_remote(place[0]), f"runs/{RUN}.json", 10_000).decode()
+    taken = pull(ben, place[0])
+    assert (taken["blanked"], taken["exit_code"]) == (1, 0)
+    assert "customer 17" not in "".join(p.read_text() for p in (ben.root / "runs" / RUN).iterdir())
+    assert [push(ana, place[0])["blanked"], pull(ben, place[0])["blanked"]] == [0, 0]
+    befriend(ana, ben)
+    assert push(ben, place[0])["runs"] == 0
+
+
+@pytest.mark.parametrize("change", [{"profile": "ci"}, {"state": "committed"}, {"stages": []}])
+def test_blanked_run_that_says_something_else_too_blanks_nothing(place, ana, ben, change):
+    write_run(ana, FAILED_RUN, signer(ana, "run"))
+    push(ana, place[0])
+    pull(ben, place[0])
+    blank_here(ana)
+    altered = read_run(ana, RUN).as_dict() | change
+    write_remote(open_remote(place[0]), f"runs/{RUN}.json", canonical_json(sign_result(ana, "run", altered)))
+    assert pull(ben, place[0])["blanked"] == 0 and "customer 17" in text_of_run(ben)
+
+
+def test_blanked_run_of_a_stranger_blanks_nothing(place, ana, ben, tmp_path):
+    write_run(ana, FAILED_RUN, signer(ana, "run"))
+    push(ana, place[0])
+    pull(ben, place[0])
+    mallory = store_of(tmp_path / "elsewhere", "mallory")
+    blank_here(ana)
+    said = canonical_json(sign_result(mallory, "run", read_run(ana, RUN).as_dict()))
+    write_remote(open_remote(place[0]), f"runs/{RUN}.json", said)
+    assert pull(ben, place[0])["blanked"] == 0 and "customer 17" in text_of_run(ben)
+
+
+def test_file_that_was_laid_at_our_place_does_not_keep_ours_from_being_sent(place, ana, ben, tmp_path):
+    mallory, remote = store_of(tmp_path / "elsewhere", "mallory"), open_remote(place[0])
+    record, other = result(ana), result(ana, 2, "another")
+    write_run(ana, FAILED_RUN, signer(ana, "run"))
+    push(ana, place[0])
+    path, run = record_place(record), f"runs/{RUN}.json"
+    honest = {one: read_remote(remote, one, 100_000) for one in (path, run)}
+    for laid in (
+        b"",
+        b"{",
+        honest[path].replace(b"0.9", b"0.8"),
+        canonical_json(record.as_dict()),
+        canonical_json(sign_result(mallory, "record", record.as_dict())),
+        canonical_json(sign(ana, "record", record.as_dict(), "e" * 32)),
+        read_remote(remote, record_place(other), 100_000),
+    ):
+        write_remote(remote, path, laid)
+        write_remote(remote, run, laid)
+        sent = push(ana, place[0])
+        assert sorted(one["path"] for one in sent["replaced"]) == [path, run]
+        assert {one: read_remote(remote, one, 100_000) for one in honest} == honest
+    assert pull(ben, place[0])["exit_code"] == 0
+
+
+def test_push_of_nothing_but_what_nobody_trusted_signed_ends_with_3(place, ana):
+    result(ana)
+    store = open_store(ana.root)
+    for path in (store.root / "records").rglob("*.json"):
+        path.unlink()
+    assert push(ana, place[0])["exit_code"] == 0  # nothing is there
+    commit(ana, replace(result(ana), key="8" * 64))
+    assert push(ana, place[0])["exit_code"] == 0  # one of two
+    next((ana.root / "records").rglob("0*2.json")).unlink()
+    assert push(ana, place[0])["exit_code"] == 3

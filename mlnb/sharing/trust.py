@@ -8,8 +8,9 @@ This module holds what [pushing](040_push.ipynb) and [pulling](050_pull.ipynb) a
 # %% auto #0
 __all__ = ['MOST_DOCUMENT', 'Limits', 'TOMBSTONE', 'DIGEST', 'REF', 'MOVE_FIELDS', 'settle', 'object_place', 'SaidProject',
            'project_place', 'remote_name', 'remote_alias', 'largest', 'limits_of', 'needed', 'tombstone_place',
-           'erased_names', 'is_spared', 'held_in', 'record_place', 'SignedRecord', 'record_found', 'read_signed',
-           'refusal', 'try_each', 'Exchange', 'keep_seen', 'refs_there', 'Nowhere']
+           'erased_names', 'is_spared', 'held_in', 'record_place', 'SignedRecord', 'record_found', 'is_at_home',
+           'read_signed', 'RewrittenError', 'refusal', 'try_each', 'Exchange', 'keep_seen', 'is_as_seen', 'refs_there',
+           'Nowhere']
 
 # %% ../../nbs/sharing/020_trust.ipynb #70cc3492
 import json
@@ -43,6 +44,8 @@ from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
+from ..store.refs import RefValue
+from ..store.run_entries import RunDocument
 from ..store.tombstones import Holder, ProjectId, Tombstone
 from ..store.url import scheme_of, url_identity
 
@@ -241,6 +244,17 @@ def record_found(
         raise IntegrityError(f"{path} is signed, but is not the record that belongs there")
     return record
 
+# %% ../../nbs/sharing/020_trust.ipynb #feeef19d
+def is_at_home(
+    purpose: str,  # `record` or `run`
+    path: str,  # where a document lies, below the root
+    document: Any,  # what it says
+) -> bool:  # raises `IntegrityError` for damage
+    "Whether a record or a run lies where it belongs."
+    if purpose == "record":
+        return record_place(record_found(document, path)) == path
+    return f"runs/{RunDocument.from_dict(document, path).run}.json" == path
+
 # %% ../../nbs/sharing/020_trust.ipynb #6b737923
 def read_signed(
     remote: Remote,  # that is read
@@ -262,10 +276,15 @@ def read_signed(
     return document
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a68ec50
+class RewrittenError(IntegrityError):
+    "A move of a ref at a remote says something else than it said before."
+
+
 _REASONS = (
     (UntrustedError, "untrusted"),
     (ForeignError, "foreign"),
     (SignatureError, "forged"),
+    (RewrittenError, "rewritten"),
     (Exception, "damaged"),
 )
 
@@ -337,6 +356,19 @@ def keep_seen(
     body, mode = sealed(path, document), 0o640 if store.group else 0o600
     is_new = write_durably(path, body, mode, exclusive=True, kind="ref")
     return is_new or read_json(path) == document
+
+# %% ../../nbs/sharing/020_trust.ipynb #80801c0e
+def is_as_seen(
+    remote: Remote,  # that is read
+    ref: str,  # name of the ref there
+    seen: RefValue,  # a move, as it was seen before
+) -> bool:  # False also when it cannot be read
+    "Whether a move at a remote still says what it said before."
+    try:
+        said = json.loads(read_remote(remote, f"refs/{ref}/{seen.number:08d}.json", MOST_DOCUMENT))
+    except (ValueError, RecursionError, IntegrityError, FileNotFoundError):
+        return False
+    return isinstance(said, dict) and all(said.get(part) == getattr(seen, part) for part in MOVE_FIELDS)
 
 # %% ../../nbs/sharing/020_trust.ipynb #63a28492
 def refs_there(

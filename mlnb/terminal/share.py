@@ -70,7 +70,8 @@ def moved_line(
     "How much was moved, in one line."
     moved = ", ".join(counted(said[f"{kind}s"], kind) for kind in ("object", "byte", "record", "run"))
     erased = f"; erased {said['erased']} {where}" if said["erased"] else ""
-    return f"{said['remote']}: {what} {moved}{erased}"
+    blanked = f"; blanked {counted(said['blanked'], 'run')} {where}" if said["blanked"] else ""
+    return f"{said['remote']}: {what} {moved}{erased}{blanked}"
 
 # %% ../../nbs/terminal/160_share.ipynb #420c7cdd
 _NOT_SENT = {
@@ -110,9 +111,13 @@ def push_notes(
     notes = [f"left out: {one['path']}: {one['message']}" for one in said["left_out"][:20]]
     notes += [f"left out: {len(said['left_out']) - 20} more"] if said["left_out"][20:] else []
     notes += vouching_notes([one["reason"] for one in said["left_out"]])
+    notes += [f"replaced there: {one['path']}: {one['message']}" for one in said["replaced"][:20]]
     for ref in said["refs"]:
         if ref["state"] == "behind":
             why = "somebody else moved it; `mlnb pull` shows where to"
+            notes.append(f"{ref['name']} stays where it is there: {why}")
+        if ref["state"] == "rewritten":
+            why = "its last move there is not the one that was seen; ask who can write to the remote"
             notes.append(f"{ref['name']} stays where it is there: {why}")
         if ref["state"] == "not_vouched":
             why = "nobody whose word counts signed its move here"
@@ -141,9 +146,8 @@ def answer_push(words: Words = None, signing: SignUnsigned = False, as_json: Jso
     signed = sign_unsigned(store, pipelines) if signing else []
     transfer, trusted = Transfer(counting("sent", as_json)), trusted_by(project, store)
     said = push(store, url, name, pipelines, transfer=transfer, trusted=trusted) | {"signed": signed}
-    code = 5 if any(one["reason"] in ("altered", "damaged") for one in said["left_out"]) else 0
     notes = (*(f"signed by you now: {path}" for path in signed), *push_notes(said))
-    return Answer(said | {"exit_code": code}, lambda: print(moved_line(said, "sent", "there")), code, notes)
+    return Answer(said, lambda: print(moved_line(said, "sent", "there")), said["exit_code"], notes)
 
 # %% ../../nbs/terminal/160_share.ipynb #eff41542
 def tombstone_notes(
