@@ -472,3 +472,97 @@ def test_remote_is_an_anchor_by_its_own_path_and_is_found_when_it_went_back(stor
         elsewhere=known_at(place_at(str(remote), origin_of(store)), origin_of(store), trusted_keys(store)),
     )
     assert "knows 0 entries" in found["message"]
+
+
+# what the verbs say of it
+
+SETTINGS = "[mlnb]\nstore = .mlnb\n{more}\n[pipeline.shop]\nnotebooks = nbs\n"
+
+
+@pytest.fixture
+def project(store, tmp_path):
+    root = tmp_path / "shop"
+    (root / "nbs").mkdir(parents=True)
+    (root / "settings.ini").write_text(SETTINGS.format(more=""))
+    shutil.move(store.root, root / ".mlnb")
+    return root
+
+
+def test_verb_shows_all_findings_each_with_a_mend_that_can_be_pasted(project, asked):
+    store = open_store(project / ".mlnb")
+    lay_tombstone(store)
+    for number in range(25):
+        trust(store, f"eve{number}", key_text(bytes([number] * 32)))
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, result.stderr.count("error: ")) == (5, 21)
+    assert "error: no entry tells who put the tombstone there" in result.stderr
+    assert "error: and 6 more, see --json" in result.stderr
+    assert asked("audit", "tell", "--why", "the machine stopped in the middle", cwd=project).stdout == (
+        "told of 1 tombstone, 25 keys\n"
+    )
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, result.stderr) == (0, "")
+    assert "; 1 tombstone was told late by entry 3; 25 keys were told late by entry 4" in result.stdout
+
+
+def test_verb_names_what_is_gone_where_and_since_when_and_its_mend_can_be_pasted(project, asked):
+    path = log_path(open_store(project / ".mlnb"))
+    audit(open_store(project / ".mlnb"), "gc")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[2])
+    result = asked("audit", "verify", cwd=project)
+    assert result.code == 5
+    assert (
+        "error: entry 2 is gone: entry 1 of 20" in result.stderr
+        and "is followed by entry 3 of 20" in result.stderr
+    )
+    assert 'mlnb audit report --what "the audit log was altered" --owner' in result.stderr
+    assert (
+        asked("audit", "report", "--what", "the audit log was altered", "--owner", "ann", cwd=project).code
+        == 0
+    )
+
+
+def test_listing_marks_an_entry_that_was_altered(project, asked):
+    path = log_path(open_store(project / ".mlnb"))
+    path.write_bytes(path.read_bytes().replace(b'"shop"', b'"shed"'))
+    for arguments in (("audit",), ("audit", "events")):
+        result = asked(*arguments, cwd=project)
+        assert (result.code, "ALTERED" in result.stdout) == (0, True)
+        assert "note: 1 entry of the log was altered: 2" in result.stderr
+    assert asked("audit", "--json", cwd=project).json["altered"] == [2]
+
+
+def test_killed_run_is_a_note_and_no_error(project, asked):
+    run = "20261127T100000000-0002"
+    write_run(
+        open_store(project / ".mlnb"), {"run": run, "pipeline": "shop", "state": "running", "stages": STAGES}
+    )
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, "error:" in result.stderr) == (0, False)
+    assert f"note: 1 run was killed before any entry told of it; the first is {run}" in result.stderr
+    assert asked("audit", "tell", "--why", "the machine stopped", cwd=project).code == 0
+    result = asked("audit", "verify", cwd=project)
+    assert (result.stderr, "; 1 run was told late by entry 3" in result.stdout) == ("", True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("checkpoint", "--out", "stick/today.json"), ("anchor", "stick/log.txt"), ("anchor", "stick/")],
+)
+def test_nothing_is_written_where_no_stick_is_plugged_in(project, asked, arguments):
+    result = asked("audit", *arguments, cwd=project)
+    assert (result.code, (project / "stick").exists()) == (2, False)
+    assert f"there is no folder {project}/stick" in result.stderr
+    (project / "stick").mkdir()
+    assert asked("audit", *arguments, cwd=project).code == 0
+
+
+def test_remote_of_the_settings_is_an_anchor_by_its_own_path(project, asked, tmp_path):
+    (project / "settings.ini").write_text(SETTINGS.format(more=f"remote = {tmp_path}/remote"))
+    assert asked("push", cwd=project).code == 0
+    for place in (f"{tmp_path}/remote", f"file://{tmp_path}/remote"):
+        found = asked("audit", "verify", "--anchor", place, "--json", cwd=project)
+        assert (found.code, found.json["signed_to"]) == (0, 2)
+    result = asked("audit", "verify", "--anchor", f"{tmp_path}/none.txt", cwd=project)
+    assert (result.code, f"{tmp_path}/none.txt is not there" in result.stderr) == (5, True)

@@ -107,9 +107,10 @@ def show_table(
 def complaint(
     message: str,  # what is wrong
     mend: str = "",  # what to do about it
+    level: str = "error",  # or `note`, for what changes no exit code
 ) -> str:  # one line, and a second one when there is a mend
     "What is said on stderr about something that is wrong."
-    return f"error: {message}" + (f"\n  mend: {mend}" if mend else "")
+    return f"{level}: {message}" + (f"\n  mend: {mend}" if mend else "")
 
 # %% ../../nbs/terminal/010_output.ipynb #21297703
 def complain(

@@ -151,7 +151,8 @@ def tombstone_notes(
     digests = ", ".join(digest[:12] for digest in left["of_no_project"][:5])
     n = len(left["of_no_project"])
     if n:
-        mend = "if it is to go here too, `mlnb erase DIGEST --reason …`"
+        first = left["of_no_project"][0]
+        mend = f"if it is to go here too, `mlnb erase {first} --reason elsewhere`"
         told.append(complaint(f"{counted(n, 'erasure')} by an older mlnb did nothing here: {digests}", mend))
     return told
 
