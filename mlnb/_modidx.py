@@ -183,6 +183,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.care.months.Closed.named': ('care/months.html#closed.named', 'mlnb/care/months.py'),
                                   'mlnb.care.months.KeptLines': ('care/months.html#keptlines', 'mlnb/care/months.py'),
                                   'mlnb.care.months.KeptLines.start': ('care/months.html#keptlines.start', 'mlnb/care/months.py'),
+                                  'mlnb.care.months._before_its_time': ('care/months.html#_before_its_time', 'mlnb/care/months.py'),
                                   'mlnb.care.months._called_wrong': ('care/months.html#_called_wrong', 'mlnb/care/months.py'),
                                   'mlnb.care.months._exchange': ('care/months.html#_exchange', 'mlnb/care/months.py'),
                                   'mlnb.care.months._oddity': ('care/months.html#_oddity', 'mlnb/care/months.py'),

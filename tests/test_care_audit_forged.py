@@ -14,7 +14,8 @@ from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoi
 from mlnb.care.burial import bury, new_tombstone
 from mlnb.care.evidence import ToldRuns, Untold, still_there
 from mlnb.care.log_file import log_path, read_log, write_head
-from mlnb.care.months import closed_files, month_before
+from mlnb.care.merkle import leaf_of
+from mlnb.care.months import closed_files, closed_lines, month_before, removal, to_leaves
 from mlnb.care.notes import Note, with_signature
 from mlnb.care.retention import drop_months
 from mlnb.care.signing import key_text, read_key, trust, trusted_keys
@@ -31,7 +32,7 @@ from mlnb.sharing.anchors import (
 )
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import open_remote
-from mlnb.store.digests import canonical_json
+from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.disk import write_durably
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import open_store, put
@@ -566,3 +567,44 @@ def test_remote_of_the_settings_is_an_anchor_by_its_own_path(project, asked, tmp
         assert (found.code, found.json["signed_to"]) == (0, 2)
     result = asked("audit", "verify", "--anchor", f"{tmp_path}/none.txt", cwd=project)
     assert (result.code, f"{tmp_path}/none.txt is not there" in result.stderr) == (5, True)
+
+
+# lines that went before their time
+
+YEARS = [[month_before("2026-11", n)] for n in range(18, 0, -1)]
+
+
+def removed_by_hand(store, months):
+    "The oldest month goes, with an entry that says that this was right."
+    first = closed_files(log_path(store).parent)[0]
+    lines = closed_lines(first)
+    leaves = [leaf_of(line) for line in lines]
+    said = removal(read_log(store).digest(1), leaves, sha256(lines[-1]), months, first.month)
+    audit(store, "retention", **said)
+    to_leaves(first, 0o600)
+
+
+@pytest.mark.parametrize("months", [24, 0, 2])
+def test_month_that_went_before_its_time_is_a_finding_although_an_entry_tells_of_it(tmp_path, months):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"])
+    removed_by_hand(store, months)
+    found = verify_log(store)
+    assert (found["state"], found["first_bad"]) == ("bad", 1)
+    assert f"before their time: the newest of 2025-05, and {months} months are to be kept" in found["message"]
+
+
+def test_month_that_no_entry_tells_of_is_a_finding(tmp_path):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"])
+    to_leaves(closed_files(log_path(store).parent)[0], 0o600)
+    assert "no entry says that they were kept long enough" in verify_log(store)["message"]
+
+
+def test_three_months_stay_whatever_is_asked(tmp_path):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"])
+    drop_months(store, 1)
+    left = [one.month for one in closed_files(log_path(store).parent) if one.form != "leaves"]
+    assert left[:2] == ["2026-08", "2026-09"]
+    assert verify_log(store)["state"] == "ok"

@@ -177,7 +177,7 @@ class LogReading(Struct):
         "Take notice of an entry."
         self.told.note(entry)
         if entry["event"] == "retention" and entry["outcome"] != CARRIED:
-            self.removals.append(entry["about"])
+            self.removals.append(entry["about"] | {"at_utc": entry["at_utc"]})
         if entry["event"] in ("init", "anchor", "push"):
             self._note_name(entry["n"], entry["about"])
 
