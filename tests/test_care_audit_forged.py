@@ -608,3 +608,22 @@ def test_three_months_stay_whatever_is_asked(tmp_path):
     left = [one.month for one in closed_files(log_path(store).parent) if one.form != "leaves"]
     assert left[:2] == ["2026-08", "2026-09"]
     assert verify_log(store)["state"] == "ok"
+
+
+# settings that are read late
+
+
+@pytest.mark.parametrize(
+    "setting, said",
+    [
+        ("trusted_keys = bob", "`trusted_keys` has the name `bob` without a key"),
+        ("trusted_keys = bob ed25519:AAAA", "`ed25519:AAAA` is no public key"),
+        ("witnesses = w1", "`w1` is no key of a log or a witness"),
+        ("audit_months = 2 although less than 12", "[mlnb] has `audit_months = 2 although less than 12`"),
+    ],
+)
+def test_setting_that_is_read_late_is_a_problem_of_check_with_its_line(project, asked, setting, said):
+    (project / "settings.ini").write_text(SETTINGS.format(more=setting))
+    result = asked("check", cwd=project)
+    assert (result.code, f"error: line 3 of settings.ini: {said}" in result.stderr) == (2, True)
+    assert "mend: " in result.stderr

@@ -302,7 +302,9 @@ def hashed(
 
     keys, found = keys_known(store, parse_keys(project.trusted_keys)), verify_store(store)
     told = told_standings(standings(store, keys))
-    files = [one["file"] for one in told["not_vouched"] if one["state"] == "altered"]
+    known = {one.get("file") for one in found["damaged"]}
+    altered = [one["file"] for one in told["not_vouched"] if one["state"] == "altered"]
+    files = [file for file in altered if file not in known]
     found["damaged"] += [
         {"digest": None, "kind": "resealed", "file": file, **document_about(Path(file))} for file in files
     ]
