@@ -14,7 +14,8 @@ from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoi
 from mlnb.care.burial import bury, new_tombstone
 from mlnb.care.evidence import ToldRuns, Untold, still_there
 from mlnb.care.log_file import log_path, read_log, write_head
-from mlnb.care.months import closed_files, month_before
+from mlnb.care.merkle import leaf_of
+from mlnb.care.months import closed_files, closed_lines, month_before, removal, to_leaves
 from mlnb.care.notes import Note, with_signature
 from mlnb.care.retention import drop_months
 from mlnb.care.signing import key_text, read_key, trust, trusted_keys
@@ -31,7 +32,7 @@ from mlnb.sharing.anchors import (
 )
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import open_remote
-from mlnb.store.digests import canonical_json
+from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.disk import write_durably
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import open_store, put
@@ -472,3 +473,157 @@ def test_remote_is_an_anchor_by_its_own_path_and_is_found_when_it_went_back(stor
         elsewhere=known_at(place_at(str(remote), origin_of(store)), origin_of(store), trusted_keys(store)),
     )
     assert "knows 0 entries" in found["message"]
+
+
+# what the verbs say of it
+
+SETTINGS = "[mlnb]\nstore = .mlnb\n{more}\n[pipeline.shop]\nnotebooks = nbs\n"
+
+
+@pytest.fixture
+def project(store, tmp_path):
+    root = tmp_path / "shop"
+    (root / "nbs").mkdir(parents=True)
+    (root / "settings.ini").write_text(SETTINGS.format(more=""))
+    shutil.move(store.root, root / ".mlnb")
+    return root
+
+
+def test_verb_shows_all_findings_each_with_a_mend_that_can_be_pasted(project, asked):
+    store = open_store(project / ".mlnb")
+    lay_tombstone(store)
+    for number in range(25):
+        trust(store, f"eve{number}", key_text(bytes([number] * 32)))
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, result.stderr.count("error: ")) == (5, 21)
+    assert "error: no entry tells who put the tombstone there" in result.stderr
+    assert "error: and 6 more, see --json" in result.stderr
+    assert asked("audit", "tell", "--why", "the machine stopped in the middle", cwd=project).stdout == (
+        "told of 1 tombstone, 25 keys\n"
+    )
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, result.stderr) == (0, "")
+    assert "; 1 tombstone was told late by entry 3; 25 keys were told late by entry 4" in result.stdout
+
+
+def test_verb_names_what_is_gone_where_and_since_when_and_its_mend_can_be_pasted(project, asked):
+    path = log_path(open_store(project / ".mlnb"))
+    audit(open_store(project / ".mlnb"), "gc")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[2])
+    result = asked("audit", "verify", cwd=project)
+    assert result.code == 5
+    assert (
+        "error: entry 2 is gone: entry 1 of 20" in result.stderr
+        and "is followed by entry 3 of 20" in result.stderr
+    )
+    assert 'mlnb audit report --what "the audit log was altered" --owner' in result.stderr
+    assert (
+        asked("audit", "report", "--what", "the audit log was altered", "--owner", "ann", cwd=project).code
+        == 0
+    )
+
+
+def test_listing_marks_an_entry_that_was_altered(project, asked):
+    path = log_path(open_store(project / ".mlnb"))
+    path.write_bytes(path.read_bytes().replace(b'"shop"', b'"shed"'))
+    for arguments in (("audit",), ("audit", "events")):
+        result = asked(*arguments, cwd=project)
+        assert (result.code, "ALTERED" in result.stdout) == (0, True)
+        assert "note: 1 entry of the log was altered: 2" in result.stderr
+    assert asked("audit", "--json", cwd=project).json["altered"] == [2]
+
+
+def test_killed_run_is_a_note_and_no_error(project, asked):
+    run = "20261127T100000000-0002"
+    write_run(
+        open_store(project / ".mlnb"), {"run": run, "pipeline": "shop", "state": "running", "stages": STAGES}
+    )
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, "error:" in result.stderr) == (0, False)
+    assert f"note: 1 run was killed before any entry told of it; the first is {run}" in result.stderr
+    assert asked("audit", "tell", "--why", "the machine stopped", cwd=project).code == 0
+    result = asked("audit", "verify", cwd=project)
+    assert (result.stderr, "; 1 run was told late by entry 3" in result.stdout) == ("", True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("checkpoint", "--out", "stick/today.json"), ("anchor", "stick/log.txt"), ("anchor", "stick/")],
+)
+def test_nothing_is_written_where_no_stick_is_plugged_in(project, asked, arguments):
+    result = asked("audit", *arguments, cwd=project)
+    assert (result.code, (project / "stick").exists()) == (2, False)
+    assert f"there is no folder {project}/stick" in result.stderr
+    (project / "stick").mkdir()
+    assert asked("audit", *arguments, cwd=project).code == 0
+
+
+def test_remote_of_the_settings_is_an_anchor_by_its_own_path(project, asked, tmp_path):
+    (project / "settings.ini").write_text(SETTINGS.format(more=f"remote = {tmp_path}/remote"))
+    assert asked("push", cwd=project).code == 0
+    for place in (f"{tmp_path}/remote", f"file://{tmp_path}/remote"):
+        found = asked("audit", "verify", "--anchor", place, "--json", cwd=project)
+        assert (found.code, found.json["signed_to"]) == (0, 2)
+    result = asked("audit", "verify", "--anchor", f"{tmp_path}/none.txt", cwd=project)
+    assert (result.code, f"{tmp_path}/none.txt is not there" in result.stderr) == (5, True)
+
+
+# lines that went before their time
+
+YEARS = [[month_before("2026-11", n)] for n in range(18, 0, -1)]
+
+
+def removed_by_hand(store, months):
+    "The oldest month goes, with an entry that says that this was right."
+    first = closed_files(log_path(store).parent)[0]
+    lines = closed_lines(first)
+    leaves = [leaf_of(line) for line in lines]
+    said = removal(read_log(store).digest(1), leaves, sha256(lines[-1]), months, first.month)
+    audit(store, "retention", **said)
+    to_leaves(first, 0o600)
+
+
+@pytest.mark.parametrize("months", [24, 0, 2])
+def test_month_that_went_before_its_time_is_a_finding_although_an_entry_tells_of_it(tmp_path, months):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"])
+    removed_by_hand(store, months)
+    found = verify_log(store)
+    assert (found["state"], found["first_bad"]) == ("bad", 1)
+    assert f"before their time: the newest of 2025-05, and {months} months are to be kept" in found["message"]
+
+
+def test_month_that_no_entry_tells_of_is_a_finding(tmp_path):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"])
+    to_leaves(closed_files(log_path(store).parent)[0], 0o600)
+    assert "no entry says that they were kept long enough" in verify_log(store)["message"]
+
+
+def test_three_months_stay_whatever_is_asked(tmp_path):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"])
+    drop_months(store, 1)
+    left = [one.month for one in closed_files(log_path(store).parent) if one.form != "leaves"]
+    assert left[:2] == ["2026-08", "2026-09"]
+    assert verify_log(store)["state"] == "ok"
+
+
+# settings that are read late
+
+
+@pytest.mark.parametrize(
+    "setting, said",
+    [
+        ("trusted_keys = bob", "`trusted_keys` has the name `bob` without a key"),
+        ("trusted_keys = bob ed25519:AAAA", "`ed25519:AAAA` is no public key"),
+        ("witnesses = w1", "`w1` is no key of a log or a witness"),
+        ("audit_months = 2 although less than 12", "[mlnb] has `audit_months = 2 although less than 12`"),
+    ],
+)
+def test_setting_that_is_read_late_is_a_problem_of_check_with_its_line(project, asked, setting, said):
+    (project / "settings.ini").write_text(SETTINGS.format(more=setting))
+    result = asked("check", cwd=project)
+    assert (result.code, f"error: line 3 of settings.ini: {said}" in result.stderr) == (2, True)
+    assert "mend: " in result.stderr

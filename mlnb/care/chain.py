@@ -131,10 +131,28 @@ def _told_broken(entry: dict[str, Any]) -> Finding | None:
     return Finding(first_bad if type(first_bad) is int else entry["n"], left)
 
 
-def _line_finding(n: int, entry: dict[str, Any], previous: str) -> Finding | None:
+def _with_time(entry: dict[str, Any]) -> str:
+    "An entry and when it was written, for people."
+    return f"entry {entry['n']} of {entry['at_utc'][:19]}"
+
+
+def _gap(n: int, entry: dict[str, Any], before: dict[str, Any] | None) -> Finding:
+    "Which entries are gone where another one stands, and since when."
+    follows = f"{_with_time(before)} is followed by" if before else "what is left begins with"
+    said = f"{follows} {_with_time(entry)}"
+    if entry["n"] < n:
+        return Finding(n, f"entry {n} is gone or was moved: {said}")
+    last = entry["n"] - 1
+    gone = f"entry {n} is gone" if last == n else f"entries {n} to {last} are gone"
+    return Finding(n, f"{gone}: {said}, so it was removed after that")
+
+
+def _line_finding(
+    n: int, entry: dict[str, Any], previous: str, before: dict[str, Any] | None = None
+) -> Finding | None:
     "What is wrong with one line that is whole."
     if entry["n"] != n:
-        return Finding(n, f"entry {n} is gone or was moved: entry {entry['n']} stands in its place")
+        return _gap(n, entry, before)
     if entry["previous"] != previous:
         said = f"entry {n - 1} was replaced: entry {n} was written after another one"
         return Finding(max(1, n - 1), said)
@@ -163,11 +181,12 @@ def chain_finding(
     note: Callable[[dict[str, Any]], None] = ignored,  # gets each entry that is whole
 ) -> Finding | None:  # None when each line follows from the one before
     "The first line that breaks the chain."
-    previous = start.previous
+    previous, before = start.previous, None
     for place, line in enumerate(lines, 1):
         entry, n = audit_entry(line), start.n + place
         if entry is not None:
-            found = _line_finding(n, entry, previous)
+            found = _line_finding(n, entry, previous, before)
+            before = entry
             note(entry)
         elif is_closed(lines, place, start.n):
             found = None

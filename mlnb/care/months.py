@@ -224,10 +224,11 @@ def read_months(
     is_number = re.fullmatch("[1-9][0-9]{0,3}", number) is not None
     if is_number and not words and int(number) >= LEAST_MONTHS:
         return int(number)
-    if is_number and words.strip() == _SHORTER and int(number) < LEAST_MONTHS:
+    if is_number and words.strip() == _SHORTER and AT_HAND <= int(number) < LEAST_MONTHS:
         return int(number)
     said = f"[mlnb] has `audit_months = {text.strip()[:60]}`"
-    mend = f"write {LEAST_MONTHS} or more; to keep less than auditors ask for, write `N {_SHORTER}`"
+    less = f"to keep less than auditors ask for, write `N {_SHORTER}`, N from {AT_HAND}"
+    mend = f"write {LEAST_MONTHS} or more; {less}"
     raise DefinitionError([Problem("bad-setting", said, mend, "settings.ini")])
 
 # %% ../../nbs/care/070_months.ipynb #b4818f3c
@@ -246,7 +247,7 @@ def removable(
     keep: int,  # months that are kept
 ) -> list[Closed]:  # the oldest comes first
     "The closed files that were kept long enough."
-    found: list[Closed] = []
+    found, keep = list[Closed](), max(keep, AT_HAND)
     for one in files[: max(0, len(files) - keep)]:
         if one.month >= month_before(newest, keep):
             break
@@ -278,20 +279,36 @@ def removal(
     leaves: list[bytes],  # of all lines that will be gone, from the first
     previous: str,  # SHA-256 of the last of them
     keep: int,  # months that are kept
+    newest: str,  # month of the newest of them, such as `2025-10`
 ) -> dict[str, Any]:  # `about` of the entry
     "What the log says when lines were kept long enough."
     said = {"last": len(leaves), "root": root_of(leaves).hex(), "previous": previous, "log": log_id}
-    return said | {"months": keep, "less_than_asked": keep < LEAST_MONTHS}
+    return said | {"newest": newest, "months": keep, "less_than_asked": keep < LEAST_MONTHS}
+
+
+_IS_MONTH = re.compile("[0-9]{4}-[0-9]{2}")
+
+
+def _before_its_time(about: dict[str, Any]) -> Finding | None:
+    "Whether an entry tells of a removal of lines that should have been kept, by what it says itself."
+    at, newest, months = (about.get(name) for name in ("at_utc", "newest", "months"))
+    are_months = all(_IS_MONTH.fullmatch(str(one)) for one in (str(at)[:7], newest))
+    is_number = type(months) is int and months >= AT_HAND
+    if are_months and is_number and str(newest) < month_before(str(at)[:7], months or 0):
+        return None
+    when = f"entries up to {about.get('last')} went in {str(at)[:7]}, before their time"
+    return Finding(1, f"{when}: the newest of {newest}, and {months} months are to be kept")
 
 
 def removal_finding(
     leaves: Sequence[bytes],  # of the lines that are gone
     start: Start,  # what the lines that are left follow from
-    told: list[dict[str, Any]],  # `about` of each entry that told of a removal
+    told: list[dict[str, Any]],  # `about` and `at_utc` of each entry of a removal
 ) -> Finding | None:
     "Whether lines are gone that no entry says were kept long enough."
-    if not leaves:
-        return None
+    early = next(filter(None, map(_before_its_time, told)), None)
+    if early or not leaves:
+        return early
     root, n = root_of(leaves).hex(), start.n
     about = next((one for one in told if (one.get("last"), one.get("root")) == (n, root)), None)
     if about is None:

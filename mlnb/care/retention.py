@@ -9,12 +9,23 @@ It removes nothing without that setting, nothing from a log that does not verify
 __all__ = ['drop_months']
 
 # %% ../../nbs/care/120_retention.ipynb #2201bdd7
+from datetime import UTC, datetime
+
 from .audit import LogReading, audit, sound_log
 from .chain import audit_entry
 from .evidence import CARRIED, ToldRuns, entry_pieces, still_there
 from .log_file import Log, locked_log, log_path
 from .merkle import leaf_of
-from .months import Closed, closed_files, closed_lines, newest_month, removable, removal, to_leaves
+from mlnb.care.months import (
+    AT_HAND,
+    Closed,
+    closed_files,
+    closed_lines,
+    newest_month,
+    removable,
+    removal,
+    to_leaves,
+)
 from .signing import lowest
 from ..store.digests import sha256
 from ..store.disk import disk_errors
@@ -33,8 +44,9 @@ def _carry_over(store: Store, reading: LogReading, lines: list[bytes]) -> None:
 
 def _tell_removal(store: Store, log: Log, reading: LogReading, lines: list[bytes], keep: int) -> None:
     "Say which lines were kept long enough."
-    leaves = [*log.leaves, *map(leaf_of, lines)]
-    audit(store, "retention", **removal(reading.log_id(log), leaves, sha256(lines[-1]), keep))
+    leaves, last = [*log.leaves, *map(leaf_of, lines)], sha256(lines[-1])
+    said = removal(reading.log_id(log), leaves, last, max(keep, AT_HAND), newest_month(lines))
+    audit(store, "retention", **said)
 
 
 def _drop(store: Store, closed: Closed) -> bool:
@@ -59,7 +71,8 @@ def drop_months(
         except (IntegrityError, UsageError):
             return gone  # nothing is removed from a log that does not verify
         files = closed_files(log_path(store).parent)
-        first = next(iter(removable(files, newest_month(log.lines), keep)), None)
+        newest = min(newest_month(log.lines), datetime.now(UTC).isoformat()[:7])
+        first = next(iter(removable(files, newest, keep)), None)
         if first is None:
             return gone
         lines, size = closed_lines(first), first.path.stat().st_size

@@ -171,6 +171,11 @@ def _named_key(entry: str) -> tuple[str, str]:
     if not is_name(name):
         mend = "write `NAME ed25519:…`, names of a-z, 0-9 and _"
         raise UsageError(f"`trusted_keys` has an entry `{entry[:60]}` without a name", mend)
+    if not key.strip():
+        mend = (
+            f"write `{name} ed25519:…` with the key that `mlnb audit init` printed there, or remove `{name}`"
+        )
+        raise UsageError(f"`trusted_keys` has the name `{name}` without a key", mend)
     return name, key_text(key_bytes(key))
 
 

@@ -7,12 +7,14 @@ Everything that is not the answer (progress, notices, complaints) goes to stderr
 
 # %% auto #0
 __all__ = ['json_text', 'show_json', 'show_lines', 'table_lines', 'folded_lines', 'laid_out', 'show_table', 'complaint',
-           'complain', 'problem_text', 'show_problems', 'shown_paths']
+           'complain', 'problem_text', 'show_problems', 'shown_paths', 'counting']
 
 # %% ../../nbs/terminal/010_output.ipynb #62ddaaef
 import json
 import os
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -120,9 +122,10 @@ def show_table(
 def complaint(
     message: str,  # what is wrong
     mend: str = "",  # what to do about it
+    level: str = "error",  # or `note`, for what changes no exit code
 ) -> str:  # one line, and a second one when there is a mend
     "What is said on stderr about something that is wrong."
-    return f"error: {as_block(message)}" + (f"\n  mend: {as_block(mend)}" if mend else "")
+    return f"{level}: {as_block(message)}" + (f"\n  mend: {as_block(mend)}" if mend else "")
 
 # %% ../../nbs/terminal/010_output.ipynb #21297703
 def complain(
@@ -158,3 +161,20 @@ def shown_paths(
     "Files for people."
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     return ", ".join(os.path.relpath(root / path) for path in paths[:5]) + more
+
+# %% ../../nbs/terminal/010_output.ipynb #0fd9ac54
+def counting(
+    what: str,  # is going on, e.g. `sent`
+    as_json: bool,  # whether stdout is kept for a document
+    every: int = 200,  # things between two lines
+) -> Callable[[str, str], None]:  # for `tell`; any thread may call it
+    "Count what is done, one line on stderr for so many things, when stderr is a terminal."
+    if as_json or not sys.stderr.isatty():
+        return lambda kind, name: None
+    numbers = count(1)
+
+    def tell(kind: str, name: str) -> None:
+        if (n := next(numbers)) % every == 0:
+            print(f"{what} {n:,} so far ({kind}s now)", file=sys.stderr, flush=True)
+
+    return tell

@@ -188,7 +188,7 @@ def answer_runs(
         return told_unvouched(project, store, comparison_answer(store, project, words or [], comparing))
     if comparing.is_anything:
         said = "`--grid`, `--metric`, `--best` and `--figure` are for `--compare`"
-        raise UsageError(said, "write `mlnb runs --compare …`")
+        raise UsageError(said, "write them behind `mlnb runs --compare`")
     if len(words or []) > 1:
         mend = "write `mlnb runs --compare RUN RUN` to compare runs"
         raise UsageError("`mlnb runs` takes one pipeline", mend)

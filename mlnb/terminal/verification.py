@@ -22,7 +22,7 @@ from ..store.errors import LockedError, MlnbError, UsageError
 from ..store.shown_text import counted
 from .audit_entries import note_failed_verification
 from .frame import Answer, Json, open_project, verb
-from .output import complain, complaint, show_lines, show_table
+from .output import complain, complaint, counting, show_lines, show_table
 from .remote import refusals, remote_of, trusted_by
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
@@ -292,6 +292,7 @@ AtRemote = Annotated[
 def hashed(
     project: Any,  # whose trusted keys count
     store: Any,  # to be hashed
+    as_json: bool = True,  # whether stdout is kept for a document
 ) -> dict:  # by `verify_store`, with `signatures` and `tombstones`
     "Hash everything in the own store."
     from mlnb.care.signing import parse_keys
@@ -299,9 +300,14 @@ def hashed(
     from mlnb.care.verify import document_about, verify_store
     from mlnb.care.vouched import keys_known, standings, told_standings
 
-    keys, found = keys_known(store, parse_keys(project.trusted_keys)), verify_store(store)
+    keys, found = (
+        keys_known(store, parse_keys(project.trusted_keys)),
+        verify_store(store, tell=counting("verified", as_json, 5000)),
+    )
     told = told_standings(standings(store, keys))
-    files = [one["file"] for one in told["not_vouched"] if one["state"] == "altered"]
+    known = {one.get("file") for one in found["damaged"]}
+    altered = [one["file"] for one in told["not_vouched"] if one["state"] == "altered"]
+    files = [file for file in altered if file not in known]
     found["damaged"] += [
         {"digest": None, "kind": "resealed", "file": file, **document_about(Path(file))} for file in files
     ]
@@ -316,7 +322,7 @@ def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json
     url = remote_of(project, remote)[1] if remote else None
     if url and not repairing:
         return verify_remote(project, store, url)
-    found, repaired = hashed(project, store), None
+    found, repaired = hashed(project, store, as_json), None
     if not found["clean"]:
         note_failed_verification(store, found)
     before = found if repairing and not found["clean"] and not as_json else None
@@ -324,7 +330,7 @@ def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json
         if before:
             show_verified(before)
         repaired = repair(project, store, found, url, as_json)
-        found = hashed(project, store)
+        found = hashed(project, store, as_json)
     code, notes = verification_code(found, repaired), verification_notes(found, repaired, repairing)
     return Answer(
         found | {"repair": repaired, "exit_code": code}, lambda: show_verified(found, before), code, notes
