@@ -4121,6 +4121,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.publish.layout.seconds_text': ('publish/layout.html#seconds_text', 'mlnb/publish/layout.py'),
                                      'mlnb.publish.layout.sentence_markup': ( 'publish/layout.html#sentence_markup',
                                                                               'mlnb/publish/layout.py'),
+                                     'mlnb.publish.layout.shown_page': ('publish/layout.html#shown_page', 'mlnb/publish/layout.py'),
                                      'mlnb.publish.layout.source_hash': ('publish/layout.html#source_hash', 'mlnb/publish/layout.py'),
                                      'mlnb.publish.layout.template': ('publish/layout.html#template', 'mlnb/publish/layout.py'),
                                      'mlnb.publish.layout.templates': ('publish/layout.html#templates', 'mlnb/publish/layout.py'),

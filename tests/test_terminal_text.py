@@ -254,3 +254,16 @@ def test_long_name_in_the_first_column_is_folded_away_from_the_margin():
     for width in (20, 40, 80):
         lines = folded_lines(["stage", "state"], rows, width)
         assert [line for line in lines if re.match("error|forged", line)] == []
+
+
+def test_published_pages_show_what_a_terminal_shows(root, made):
+    poison(root / ".mlnb", False)
+    code, _, err = spoken(["publish"], root)
+    assert code == 0, err
+    pages = {path.name: path.read_text() for path in (root / "reports").rglob("*.html")}
+    assert {"index.html", "kept.html", "fails.html"} <= pages.keys()
+    odd = {"\n", "\t"}
+    for name, page in pages.items():
+        found = {c for c in page if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - odd
+        assert found == set(), name
+    assert r"\u202egnp" in pages["fails.html"].partition("</title>")[0], "the title of the window too"
