@@ -226,6 +226,7 @@ Modules:
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
+- `mlnb.store.ini_file`: What a file of settings says, section by section, or the line in which it says nothing
 - `mlnb.store.inside`: Write below one folder, whatever the names say
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it

@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from every_verb import spoken
 
 from mlnb.store.errors import DefinitionError, UsageError
-from mlnb.store.settings import find_project, profile_name, project_store, read_ini, read_project
+from mlnb.store.ini_file import read_ini
+from mlnb.store.settings import find_project, profile_name, project_store, read_project
 
 
 def write(folder, text, encoding="utf-8"):
@@ -225,3 +227,44 @@ def test_reading_settings_imports_nothing_heavy(tmp_path):
         "pydantic",
         "IPython",
     } & set(loaded)
+
+
+NOTEBOOKS = "[pipeline.demo]\nnotebooks = nbs\n"
+UNREADABLE = {
+    "NUL": b"[mlnb]\nstore = a\0b\n",
+    "control": b"[mlnb]\n[profile.ci.demo]\nkind = a\x1bb\n",
+    "direction": "[mlnb]\nremote = a\u202eb\n".encode(),
+    "unseen": "[mlnb]\nsto\u200bre = a\n".encode(),
+    "vertical tab": b"[mlnb]\nstore = a\vb\n",
+    "UTF-16": "[mlnb]\n".encode("utf-16"),
+    "UTF-16 without mark": "[mlnb]\n".encode("utf-16-le"),
+    "Latin": b"[mlnb]\nstore = caf\xe9\n",
+    "twice": b"[mlnb]\nstore = a\nstore = b\n",
+    "section twice": b"[mlnb]\n[mlnb]\n",
+    "megabytes": b"[mlnb]\n" + b"; x\n" * 2_600_000,
+}
+NO_PLACE = {
+    "device": "store = /dev/null/x",
+    "file": "store = settings.ini",
+    "below a file": "reports = settings.ini/x",
+    "long": f"store = {'a' * 300}",
+    "long path": f"reports = {'a/' * 3000}",
+    "nobody's home": "store = ~nobody_of_this_name/x",
+}
+
+
+@pytest.mark.parametrize("kind", [*UNREADABLE, *NO_PLACE])
+def test_settings_that_cannot_be_are_a_problem_of_every_verb(tmp_path, kind):
+    text = UNREADABLE.get(kind) or f"[mlnb]\n{NO_PLACE[kind]}\n".encode()
+    (tmp_path / "settings.ini").write_bytes(text + NOTEBOOKS.encode())
+    for words in (["check"], ["status", "--json"], ["run", "demo", "--dry-run"], ["publish"], ["runs"]):
+        code, _, err = spoken(words, tmp_path)
+        assert (code, b"error: " in err, b"\n  mend: " in err) == (2, True, True), (words, err)
+        assert b"Traceback" not in err
+        assert kind not in UNREADABLE or kind == "megabytes" or b"line " in err
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.ini"], "nothing was made"
+
+
+def test_settings_with_ten_thousand_sections_are_read_in_one_pass(tmp_path):
+    sections = "".join(f"[profile.p{n}.demo]\nx=1\n" for n in range(10_000))
+    assert len(read_project(write(tmp_path, f"[mlnb]\n{NOTEBOOKS}{sections}")).profiles) == 10_000

@@ -1,12 +1,17 @@
 """What stands in a store's place, who may read what is made, which folder hides mlnb, what a dry run says."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
 
 import pytest
+import typer
 from every_verb import COMMANDS, lines_for, spoken, spoken_at_terminal
+
+from mlnb.cli import import_verbs
+from mlnb.terminal.frame import app
 
 OURS = "from mlnb import load, metric, save"
 STAGES = {"10_kept.ipynb": [OURS, "save('kept', 1)"], "20_fails.ipynb": [OURS, "load('kept')\n1 / 0"]}
@@ -154,3 +159,26 @@ def test_run_at_a_terminal_moves_its_lines_and_nothing_else(make_project):
     assert b"\x1b]" not in sent and b"\x07" not in sent
     assert rb"\x1b]0;title\x07[red]x[/red]" in sent
     assert b"\x1b[2K" in sent, "lines move"
+
+
+@pytest.mark.parametrize("name", [v for v in COMMANDS if not v.startswith(("audit", "push", "pull"))])
+def test_example_of_a_verb_fits_a_line_and_names_what_there_is(name):
+    import_verbs([])
+    command = typer.main.get_command(app).commands[name]
+    line = command.epilog.removeprefix("Example: ")
+    assert line.startswith("mlnb ")
+    assert len(line) <= 80 - len("  Example: "), "a folded line cannot be pasted"
+    assert re.search(r"…|\.\.\.|[0-9a-f]{8}|[A-Z]{3,}(?==)?$", line) is None, line
+    texts = [option.help or "" for option in command.params if hasattr(option, "help")]
+    assert [text for text in texts if "Example: " in text] == [], "the help of an option is folded"
+
+
+@pytest.mark.slow
+def test_example_of_diff_compares_the_two_newest_runs(make_project, mlnb):
+    project = make_project({"10_kept.ipynb": [("parameters", "n: int = 1"), OURS, "save('kept', n)"]})
+    for n in "12":
+        assert mlnb("run", "demo", "-p", "n", n, cwd=project.root).code == 0
+    line = typer.main.get_command(app).commands["diff"].epilog.removeprefix("Example: ")
+    line = line.replace("mlnb ", f"{sys.executable} -m mlnb ").replace("fraud", "demo")
+    done = subprocess.run(["bash", "-c", line], cwd=project.root, capture_output=True, text=True)
+    assert (done.returncode, "kept" in done.stdout) == (0, True), done

@@ -20,7 +20,7 @@ FORGED = "".join(f"{end}FORGED ok" for end in ("\n", "\r\n", "\v", "\f", "\x85",
 PLAIN_NAMED = (
     "\x1b]0;title\x07\x1b]8;;http://e.invalid\x1b\\link\x1b]52;c;cm0gLXJm\x07\x1b[31mred\x1b[2J\x1bc\x9b2J"
     "\x9d0;t\x9c\x90q\x08\x08\rover\x7f\u202egnp\u2066\u200b\ufeff\u2028\xad[red]x[/red][link=http://e]y[/link]:fire:"
-)  # what can stand in a line of settings
+)  # what can stand in one line
 NAMED = PLAIN_NAMED + FORGED + "\nerror: FORGED\n  mend: FORGED"  # what can stand in the name of a file
 HOSTILE = NAMED + "\x00\ud800"
 OURS = "from mlnb import load, metric, save"
@@ -190,17 +190,22 @@ def test_name_on_the_command_line_is_shown_as_text(root, words):
         assert code != 70, (words, err)
 
 
-def test_names_of_files_and_settings_are_shown_as_text(root, made):
-    plain = PLAIN_NAMED.replace("/", "|")
-    named = plain + "\nFORGED\r\nFORGED\n  mend: FORGED"
-    ini = root / "settings.ini"
-    ini.write_text(ini.read_text() + f"[source.raw]\npath = {plain}.csv\n[profile.{plain}.demo]\nodd = 1\n")
+def test_names_of_files_are_shown_as_text(root, made):
+    named = PLAIN_NAMED.replace("/", "|") + "\nFORGED\r\nFORGED\n  mend: FORGED"
     (root / "nbs" / f"30_{named}.ipynb").write_text((root / "nbs" / "10_kept.ipynb").read_text())
     (root / "nbs" / f"40_x{named}.ipynb").write_text("{")
     (root / "nbs" / f"mod{named}.py").write_text("x = (")
     scan(root, made[1].json["run"], ("status", "check", "why", "params", "dag", "publish"))
     code, out, err = spoken(["run", "demo"], root)
     assert (code, unsafe(out), unsafe(err)) == (2, set(), set())
+
+
+def test_settings_are_shown_as_text(root, made):
+    ini, plain = root / "settings.ini", PLAIN_NAMED.replace("/", "|")
+    ini.write_text(
+        ini.read_text() + f"[source.raw]\npath = {PLAIN_NAMED}.csv\n[profile.{plain}.demo]\nodd = 1\n"
+    )
+    scan(root, made[1].json["run"], ("status", "check"))
 
 
 ORDINARY = "naïve café, 価格表, Привет, مثال‌ها, क्‍ष, שלום, 👩‍🔬 👨‍👩‍👧 ❤️‍🔥 👍🏽, €\t½\n"
@@ -249,3 +254,16 @@ def test_long_name_in_the_first_column_is_folded_away_from_the_margin():
     for width in (20, 40, 80):
         lines = folded_lines(["stage", "state"], rows, width)
         assert [line for line in lines if re.match("error|forged", line)] == []
+
+
+def test_published_pages_show_what_a_terminal_shows(root, made):
+    poison(root / ".mlnb", False)
+    code, _, err = spoken(["publish"], root)
+    assert code == 0, err
+    pages = {path.name: path.read_text() for path in (root / "reports").rglob("*.html")}
+    assert {"index.html", "kept.html", "fails.html"} <= pages.keys()
+    odd = {"\n", "\t"}
+    for name, page in pages.items():
+        found = {c for c in page if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - odd
+        assert found == set(), name
+    assert r"\u202egnp" in pages["fails.html"].partition("</title>")[0], "the title of the window too"

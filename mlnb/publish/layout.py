@@ -9,7 +9,7 @@ Whatever is not markup made here is escaped by the template engine."""
 
 # %% auto #0
 __all__ = ['STYLE', 'SHELL', 'Trail', 'source_hash', 'policy', 'number_text', 'metric_text', 'seconds_text', 'bytes_text',
-           'moment', 'words', 'sentence_markup', 'templates', 'template', 'fill', 'document']
+           'moment', 'words', 'sentence_markup', 'templates', 'template', 'fill', 'shown_page', 'document']
 
 # %% ../../nbs/publish/010_layout.ipynb #4d677b89
 import base64
@@ -21,6 +21,8 @@ from hashlib import sha256
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
+
+from ..store.shown_text import shown_text
 
 # %% ../../nbs/publish/010_layout.ipynb #b6684e27
 def source_hash(
@@ -259,7 +261,10 @@ def moment(
     "Write a moment for people and machines."
     if not text:
         return Markup("not known")
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:  # somebody else's
+        return Markup(escape(text))
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(
         at.isoformat(timespec="seconds"), f"{at.day} {at:%B %Y, %H:%M} UTC"
@@ -336,6 +341,18 @@ SHELL = """<!doctype html>
 </html>
 """
 
+_HELD = re.compile(r"((?:data:|\bname=\x22)[\w+/=;:,.-]{40,})")  # pictures and reports, in letters only
+_IN_FORMULAS = str.maketrans({chr(code): f"&#{code};" for code in range(0x2061, 0x2065)})  # have no shape
+
+
+def shown_page(
+    html: str,  # a whole page
+) -> str:  # the same for people, as a terminal would show it
+    "A page without characters that turn the text around it, or that nobody sees."
+    pieces = _HELD.split(html.translate(_IN_FORMULAS))
+    return "".join(piece if n % 2 else shown_text(piece) for n, piece in enumerate(pieces))
+
+
 Trail = list[tuple[str, str | None]]  # way to a page: text and address, None for the page itself
 
 
@@ -350,6 +367,5 @@ def document(
     "Put `body` into a page."
     style = STYLE + further
     rules = policy(style_src=source_hash(style), img_src="data:", **permissions)
-    return str(
-        fill(SHELL, policy=rules, title=title, style=Markup(style), trail=trail, body=body, footer=footer)
-    )
+    page = fill(SHELL, policy=rules, title=title, style=Markup(style), trail=trail, body=body, footer=footer)
+    return shown_page(str(page))

@@ -66,12 +66,14 @@ def as_block(
 
 # %% ../../nbs/store/050_shown_text.ipynb #6f330c1d
 _AT_MARGIN = re.compile(r"\n(?=[^\n ]| [^ ])")
+_WITH_MEND = ("error: ", "warning: ", "left ")  # beginnings of lines that end with a mend
 
 
 def without_margin(
     line: str,  # of mlnb's own, with its block below
 ) -> str:  # the same where all further lines are indented
     "A line below which nothing begins at the margin."
+    line = line if line.startswith(_WITH_MEND) else line.replace("\n  mend: ", f"\n{BLOCK}  mend: ")
     return _AT_MARGIN.sub(f"\n{BLOCK}", line)
 
 # %% ../../nbs/store/050_shown_text.ipynb #8ef873eb

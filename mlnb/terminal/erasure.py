@@ -124,7 +124,7 @@ def left_lines(
     return lines
 
 # %% ../../nbs/terminal/140_erasure.ipynb #5c03b5e4
-@verb("keep", "erase", 'mlnb erase fraud/features@3fa9b2c10d4e --reason "request 2026-118" --down -n')
+@verb("keep", "erase", 'mlnb erase fraud/features --reason "request 2026-118" --down -n')
 def answer_erase(
     name: Annotated[
         str, typer.Argument(metavar="NAME@DIGEST", help="[PIPELINE/]NAME@REF, or a whole digest.")

@@ -170,7 +170,7 @@ def told_unvouched(
     return answer._replace(document=answer.document | {"not_vouched": found}, notes=notes)
 
 
-@verb("ask", "runs", "mlnb runs fraud; mlnb runs --compare --best average_precision --figure depth.svg")
+@verb("ask", "runs", "mlnb runs --compare --best average_precision")
 def answer_runs(
     words: Annotated[
         list[str] | None,
@@ -369,7 +369,7 @@ def show_difference(
         show_lines("", cell_text(cell))
 
 # %% ../../nbs/terminal/100_past.ipynb #e5c487e8
-@verb("ask", "diff", "mlnb diff 20261123T10 latest")
+@verb("ask", "diff", "mlnb diff $(mlnb runs fraud | awk 'NR==3 {print $1}') latest")
 def answer_diff(
     a: Annotated[str, typer.Argument(metavar="RUN")], b: Annotated[str, typer.Argument(metavar="RUN")]
 ) -> Answer:

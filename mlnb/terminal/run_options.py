@@ -32,11 +32,7 @@ DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would ru
 Force = Annotated[bool, typer.Option("--force", help="Run the selected stages even when they are fresh.")]
 Replace = Annotated[
     bool,
-    typer.Option(
-        "--replace",
-        help="With --force: take a result that differs in the place of the first. "
-        "Example: mlnb run fraud train --force --replace",
-    ),
+    typer.Option("--replace", help="With --force: take a result that differs in the place of the first."),
 ]
 From = Annotated[
     str | None, typer.Option("--from", metavar="STAGE", help="This stage and everything downstream.")
@@ -70,8 +66,7 @@ Refresh = Annotated[
     typer.Option(
         "--refresh",
         metavar="SOURCE",
-        help="Ask this source, however young what it gave last is; `all` asks every one. May be repeated. "
-        "Example: mlnb run fraud --refresh chargebacks",
+        help="Ask this source, however young what it gave last is; `all` asks every one. May be repeated.",
     ),
 ]
 
