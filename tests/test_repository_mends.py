@@ -53,6 +53,7 @@ TRIED = {
     "store/artifacts": "exports",
     "store/codecs": "saved values",
     "store/crash_points": "crash points",
+    "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
     "store/names": "names",
     "store/plain_values": "saved values",

@@ -70,7 +70,7 @@ def signer(
 def refuse_keyless(
     project: Project,  # with `require_signed` in its settings, or not
     store: Store,  # where keys are
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` when it is refused
     "Stop before something is made that nobody could sign, where only what is signed counts."
     if project.require_signed and not has_key(store):
         said = "`require_signed` is in force and you have no key: nobody could use what this makes"

@@ -37,7 +37,7 @@ def shown_about(
 
 # %% ../../nbs/terminal/170_audit.ipynb #353941c9
 def event_row(
-    one: dict,  # an entry
+    one: dict,  # one line of the log
 ) -> list:  # a cell for each column
     "An entry, as a row of a table."
     who = [one["n"], one["at_utc"][:19], one["actor"], one["event"], one["outcome"]]
