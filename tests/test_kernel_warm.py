@@ -119,8 +119,9 @@ def are_ready(templates):
     return all(t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates)
 
 
+@pytest.mark.parametrize("options", [["--cold"], pytest.param([], id="another server", marks=SLOW)])
 def test_warm_imports_ahead_and_results_are_those_of_cold_kernels_and_of_a_new_server(
-    make_project, mlnb, own_runtime
+    make_project, mlnb, own_runtime, options
 ):
     project = make_project(PIPELINE)
     said = mlnb("kernels", "warm", "--json", cwd=project.root, **own_runtime)
@@ -136,12 +137,11 @@ def test_warm_imports_ahead_and_results_are_those_of_cold_kernels_and_of_a_new_s
     assert len(after["templates"]) == len(before["templates"])
     assert after["imported_by_stages"] == {}  # also with two threads, where BLAS starts one of its own
     kept = outputs(warm)
-    for options in (["--cold"], []):
-        again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
-        assert again.code == 0, again.stderr
-        assert outputs(again) == kept
-        assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
-        mlnb("kernels", "stop", cwd=project.root, **own_runtime)
+    mlnb("kernels", "stop", cwd=project.root, **own_runtime)
+    again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
+    assert again.code == 0, again.stderr
+    assert outputs(again) == kept
+    assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
 
 
 @pytest.mark.parametrize(
