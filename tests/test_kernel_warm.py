@@ -119,8 +119,9 @@ def are_ready(templates):
     return all(t["state"] == "ready" and (t["spares"] or t["modules"] == ["papermill"]) for t in templates)
 
 
+@pytest.mark.parametrize("options", [["--cold"], pytest.param([], id="another server", marks=SLOW)])
 def test_warm_imports_ahead_and_results_are_those_of_cold_kernels_and_of_a_new_server(
-    make_project, mlnb, own_runtime
+    make_project, mlnb, own_runtime, options
 ):
     project = make_project(PIPELINE)
     said = mlnb("kernels", "warm", "--json", cwd=project.root, **own_runtime)
@@ -136,12 +137,11 @@ def test_warm_imports_ahead_and_results_are_those_of_cold_kernels_and_of_a_new_s
     assert len(after["templates"]) == len(before["templates"])
     assert after["imported_by_stages"] == {}  # also with two threads, where BLAS starts one of its own
     kept = outputs(warm)
-    for options in (["--cold"], []):
-        again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
-        assert again.code == 0, again.stderr
-        assert outputs(again) == kept
-        assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
-        mlnb("kernels", "stop", cwd=project.root, **own_runtime)
+    mlnb("kernels", "stop", cwd=project.root, **own_runtime)
+    again = mlnb("run", "demo", "--json", "--force", *options, cwd=project.root, **own_runtime)
+    assert again.code == 0, again.stderr
+    assert outputs(again) == kept
+    assert all(s["is_reproduced"] for s in again.json["stages"]), again.stderr
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_warm_of_nothing_and_unknown_actions_are_usage_errors(
     assert found.code == 2 and named in found.stderr and "mend:" in found.stderr
 
 
-@pytest.mark.parametrize("options", [[], ["--cold"]])
+@pytest.mark.parametrize("options", [[], pytest.param(["--cold"], marks=SLOW)])
 def test_module_changed_within_a_second_and_of_the_same_size_is_seen(make_project, mlnb, runtime, options):
     project = make_project(
         {
@@ -174,6 +174,7 @@ def test_module_changed_within_a_second_and_of_the_same_size_is_seen(make_projec
     assert not (project.root / "__pycache__").exists()
 
 
+@SLOW
 def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, runtime):
     project = make_project(
         {
@@ -236,7 +237,7 @@ def test_process_of_a_stage_looks_the_same_warm_and_cold(make_project, mlnb, run
     [
         pytest.param(["import pandas as pd", "import pyarrow as pa", "pa.parquet.read_table"], marks=SLOW),
         pytest.param(["import matplotlib", "matplotlib.pyplot.figure()"], marks=SLOW),
-        ["import xml", "xml.dom.minidom"],
+        pytest.param(["import xml", "xml.dom.minidom"], marks=SLOW),
     ],
 )
 def test_missing_import_fails_cold_and_warm(make_project, mlnb, runtime, cells):
@@ -255,6 +256,7 @@ def test_missing_import_fails_cold_and_warm(make_project, mlnb, runtime, cells):
         ), done.stderr
 
 
+@SLOW
 def test_threads_of_a_stage_are_its_budget_warm_and_cold(make_project, mlnb, runtime):
     count = (
         "import json\nimport numpy\nimport sklearn.ensemble\nimport pyarrow as pa\nimport threadpoolctl\n"
@@ -281,6 +283,7 @@ def test_threads_of_a_stage_are_its_budget_warm_and_cold(make_project, mlnb, run
     assert seen[0][0] == [1, 1] and seen[0][1][0] == max(seen[0][1]) == 2
 
 
+@SLOW
 def test_libraries_that_start_processes_and_threads_work_in_a_warm_kernel(make_project, mlnb, runtime):
     project = make_project(
         {
@@ -320,6 +323,7 @@ def test_libraries_that_start_processes_and_threads_work_in_a_warm_kernel(make_p
     assert sum(s["kernels_given"] for s in servers(mlnb, project.root, runtime)) == before + 1
 
 
+@SLOW
 def test_package_that_warns_at_import_is_imported_by_the_stage(make_project, mlnb, own_runtime):
     project = make_project({"10_use.ipynb": ["import numpy\nimport tqdm.autonotebook"]})
     for options in ([], ["--cold"]):
@@ -340,7 +344,12 @@ def test_server_killed_during_a_stage_the_stage_runs_cold(
     make_project, mlnb, own_runtime, outside_environment
 ):
     project = make_project(
-        {"10_slow.ipynb": ["import time\ntime.sleep(4)", "from mlnb import save\nsave('x', 1)"]}
+        {
+            "10_waits.ipynb": [
+                "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(.05)",
+                "from mlnb import save\nsave('x', 1)",
+            ]
+        }
     )
     run = subprocess.Popen(
         [sys.executable, "-m", "mlnb", "run", "demo", "--json"],
@@ -359,6 +368,7 @@ def test_server_killed_during_a_stage_the_stage_runs_cold(
     (server,) = servers(mlnb, project.root, own_runtime)
     members = {psutil.Process(server["pid"]), *psutil.Process(server["pid"]).children(recursive=True)}
     os.kill(server["pid"], signal.SIGKILL)
+    (project.root / "nbs" / "go").touch()
     out, err = run.communicate(timeout=120)
     assert (run.returncode, json.loads(out)["stages"][0]["state"]) == (0, "committed"), err
     assert err.count("the kernel server went away") == 1
