@@ -142,7 +142,9 @@ def take_tombstones(
     unbound = [one for one in new if one[1] is None and copies_of(store, one[2])]
     paths = [one[0] for one in new if one not in unbound]
     erased, refused = try_each(partial(_take_tombstone, exchange), paths)
-    left = {"of_others": dict(Counter(one[1] for one in found if one not in own))}
+    others = [one for one in found if one not in own]
+    left: dict[str, Any] = {"of_others": dict(Counter(one[1] for one in others))}
+    left["held_here"] = sorted({one[2] for one in others if copies_of(store, one[2])})
     return sum(erased), left | {"of_no_project": [one[2] for one in unbound]}, refused
 
 # %% ../../nbs/sharing/060_pull.ipynb #e19bcf52
@@ -425,7 +427,9 @@ def pull(
     refused = rest["refused"]
     reasons = {one["reason"] for one in refused}
     told = {"refused": len(refused), "first_refused": refused[:5]}
-    is_odd = "rewritten" in reasons or _is_all_strange(exchange, refused)
+    left = rest["tombstones"]
+    is_odd = left["held_here"] or left["of_no_project"] or "rewritten" in reasons
+    is_odd = is_odd or _is_all_strange(exchange, refused)
     code = 5 if reasons - {*_OF_OTHERS, "rewritten"} else 3 if is_odd else 0
     first, *others = brought_runs(store, before)
     audit(store, "pull", "refused" if code else "ok", **taken, **told, run_ids=first)
