@@ -424,3 +424,46 @@ def test_runs_diff_and_show_say_of_a_run_whether_somebody_vouches_for_it(strict_
     assert shown.splitlines()[-1].startswith("signed by ") == (state == "own")
     assert STATES.get(state, "") in shown
     assert asked("show", second, cwd=root).stdout.rstrip().endswith("(you)")
+
+
+def test_lost_key_is_told_before_anything_runs_and_the_mends_work(make_project, asked, monkeypatch):
+    root = make_project(SAVES).root
+    store = open_store(root / ".mlnb")
+    old = asked("audit", "init", "--json", cwd=root).json["key"]
+    commit(store, made(store), sign=signer(store, "record"))
+    key_path(store).rename(root / "kept")
+    told = asked("run", "demo", "--cold", cwd=root)
+    assert told.code == 2 and f"trust me_before {old}" in told.stderr and "from a copy" in told.stderr
+    made_anew = asked("audit", "init", cwd=root)
+    assert f"you had another key, {old}" in made_anew.stderr and made_anew.code == 0
+    told = asked("audit", "verify", cwd=root)
+    assert f"mlnb audit trust NAME {old}" in told.stderr
+    assert asked("audit", "trust", "me_before", old, cwd=root).code == 0
+    assert "not trusted here" not in asked("audit", "verify", cwd=root).stderr
+    assert states(store) == {"trusted": 1}
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "absent"))
+    told = asked("run", "demo", "--cold", cwd=root)
+    assert told.code == 2 and "correct MLNB_SIGNING_KEY" in told.stderr and "audit init" not in told.stderr
+
+
+def test_replaced_key_is_explained_by_push_and_audit_verify_and_not_as_a_crime(make_project, asked, tmp_path):
+    root, url = make_project(SAVES).root, f"{tmp_path}/shared"
+    store = open_store(root / ".mlnb")
+    old = asked("audit", "init", "--json", cwd=root).json["key"]
+    commit(store, made(store), sign=signer(store, "record"))
+    assert asked("push", url, cwd=root).code == 0
+    key_path(store).rename(root / "kept")
+    assert asked("audit", "init", cwd=root).code == 0
+    told = asked("push", url, cwd=root)
+    assert "mlnb audit trust me_before KEY" in told.stderr and "another audit log" not in told.stderr
+    assert asked("audit", "trust", "me_before", old, cwd=root).code == 0
+    assert asked("push", url, cwd=root).code == 0
+
+
+def test_trusting_another_key_under_a_name_says_what_becomes_of_the_first(make_project, asked, tmp_path):
+    root = make_project(SAVES).root
+    first, second = (make_key(open_store(tmp_path / name)) for name in ("a", "b"))
+    assert asked("audit", "trust", "ann", first, cwd=root).stderr == ""
+    told = asked("audit", "trust", "ann", second, cwd=root)
+    assert told.code == 0 and f"`mlnb audit trust ann_before {first}`" in told.stderr
+    assert asked("audit", "trust", "ann", second, cwd=root).stderr == ""

@@ -196,3 +196,25 @@ def test_store_that_was_copied_without_its_id_believes_nothing_that_names_one(tm
     (copy.root / "project").write_text(f"{OTHER}\n{OURS}\n")
     assert {one.state for one in standings(copy, store_keys(copy)).values()} == {"own"}
     assert sign_result(copy, "record", {})["signed"]["project"] == OTHER
+
+
+def test_pull_with_mixed_results_is_no_error_and_one_with_nothing_to_take_is(make_project, asked, tmp_path):
+    root, url = make_project({"10_a.ipynb": ["x = 1"]}).root, f"{tmp_path}/shared"
+    here = open_store(root / ".mlnb")
+    take_id(here, OURS)
+    ana = store_at(tmp_path / "ana" / "store", project=OURS)
+    carl = store_at(tmp_path / "carl" / "store", project=OURS)
+    dora = store_at(tmp_path / "dora" / "store", project=OTHER)
+    for n, store in enumerate((carl, dora), 1):
+        commit(store, record_in(store, n), sign=signer(store, "record"))
+        push(store, url)
+    trust(here, "dora", own_key(dora))
+    told = asked("pull", url, cwd=root)
+    assert told.code == 3 and "error: nothing was taken" in told.stderr and "mend:" in told.stderr
+    commit(ana, record_in(ana, 3), sign=signer(ana, "record"))
+    push(ana, url)
+    trust(here, "ana", own_key(ana))
+    told = asked("pull", url, cwd=root)
+    assert told.code == 0 and "error:" not in told.stderr and f"another project ({OTHER})" in told.stderr
+    lines = [line for line in told.stderr.splitlines() if " offered, " in line]
+    assert sorted(line.split()[0] for line in lines) == ["a", "ana", "dora"]

@@ -690,8 +690,9 @@ def test_tombstones_of_another_project_and_of_an_older_mlnb_are_counted_and_do_n
         old = {"format": 1, "digest": one, "reason": "r", "actor": "a", "at_utc": "t"}
         write_remote(remote, f"tombstones/{one}.json", canonical_json(sign(ana, "tombstone", old)))
     taken = pull(ben, place[0])
-    assert taken["tombstones"] == {"of_others": {"e" * 32: 1}, "of_no_project": [digest]}
-    assert (taken["erased"], taken["exit_code"], get(ben, digest)) == (0, 0, b"a model")
+    left = {"of_others": {"e" * 32: 1}, "held_here": [digest], "of_no_project": [digest]}
+    assert taken["tombstones"] == left
+    assert (taken["erased"], taken["exit_code"], get(ben, digest)) == (0, 3, b"a model")
     assert is_erased(ben.root, gone)
 
 

@@ -9,8 +9,8 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 # %% auto #0
 __all__ = ['all_records', 'run_documents', 'StoppedAttempt', 'stopped_attempts', 'all_made', 'described_digests', 'Made',
            'products_of', 'name_of', 'each_held', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from',
-           'parts_of', 'attempt_files', 'dead_scratch', 'blanked', 'forget_attempts', 'blanks', 'take_blanked',
-           'left_by_stopped', 'nothing_known', 'doubt', 'erase']
+           'parts_of', 'left_files', 'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'nothing_known',
+           'doubt', 'erase']
 
 # %% ../../nbs/care/170_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,6 @@ from ..store.errors import UsageError
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import record_at
-from ..store.refs import Signer
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
 from ..store.tombstones import Holder, bound_names, is_erased, shown_holder
@@ -279,22 +278,15 @@ def parts_of(
     return sorted(parts - others), sorted(parts & others)
 
 # %% ../../nbs/care/170_erase.ipynb #cc66bc57
-def _left_in(store: Store, run: str, entry: Entry) -> list[Path]:
-    "The files that a stage left in the folder of a run."
-    folder, kept = store.root / "runs" / run, entry.notebook
-    if not kept:
-        return []
-    name = Path(kept).name
-    texts = sorted(folder.glob(f"{escape(name.removesuffix('.ipynb'))}.cell-*"))
-    return [path for path in (folder / name, *texts) if path.is_file()]
-
-
-def attempt_files(
+def left_files(
     store: Store,  # the project's own
-    attempt: StoppedAttempt,  # one of what stages left that failed
+    run: str,  # id of the run
+    entry: Entry,  # of a stage, in its document
 ) -> list[Path]:  # those that are there
-    "The executed notebook that a failed stage left, and its full texts."
-    return _left_in(store, attempt.run, attempt.entry)
+    "The files that a stage which failed left in the folder of a run."
+    folder, name = store.root / "runs" / run, Path(entry.notebook or "").name
+    texts = sorted(folder.glob(f"{escape(name.removesuffix('.ipynb'))}.cell-*")) if name else []
+    return [path for path in (folder / name, *texts) if path.is_file()]
 
 
 def dead_scratch(
@@ -320,7 +312,7 @@ def forget_attempts(
     attempts: list[StoppedAttempt],  # of runs that have ended
 ) -> None:
     "Remove the files that failed stages left, and blank their errors."
-    for path in (path for one in attempts for path in attempt_files(store, one)):
+    for path in (path for one in attempts for path in left_files(store, one.run, one.entry)):
         with disk_errors(path):
             path.unlink(missing_ok=True)
     for run in {one.run for one in attempts}:
@@ -328,32 +320,6 @@ def forget_attempts(
         document = document_of(store, run)
         stages = (blanked(one) if part_of(one) in parts else one for one in document.stages)
         write_run(store, replace(document, stages=tuple(stages)), signer(store, "run"))
-
-# %% ../../nbs/care/170_erase.ipynb #a8eb087d
-def blanks(
-    later: RunDocument,  # of a run
-    earlier: RunDocument,  # of the same, from elsewhere
-) -> bool:  # False when they are equal
-    "Whether a document is another one with what failed stages may have shown blanked."
-    if later == earlier or len(later.stages) != len(earlier.stages):
-        return False
-    are_blanked = all(a in (b, blanked(b)) for a, b in zip(later.stages, earlier.stages, strict=True))
-    return are_blanked and replace(later, stages=()) == replace(earlier, stages=())
-
-
-def take_blanked(
-    store: Store,  # the project's own
-    later: RunDocument,  # the blanked one
-    sign: Signer,  # how it is vouched for
-) -> None:
-    "Put a blanked document in the place of what it blanks, and remove the files that failed stages left."
-    run = later.run or ""
-    now = {part_of(one): one for one in document_of(store, run).stages}
-    gone = [now[part_of(one)] for one in later.stages if now[part_of(one)] != one]
-    for path in (path for entry in gone for path in _left_in(store, run, entry)):
-        with disk_errors(path):
-            path.unlink(missing_ok=True)
-    write_run(store, later, sign)
 
 # %% ../../nbs/care/170_erase.ipynb #e979c42a
 def _has_texts(path: Path) -> bool:
@@ -368,7 +334,7 @@ def _shown_in(store: Store, attempts: list[StoppedAttempt], are_gone: bool) -> s
     for one in attempts:
         folder = store.root / "runs" / one.run
         found |= {folder / "events.jsonl"} if _has_texts(folder / "events.jsonl") else set()
-        found |= set() if are_gone else set(attempt_files(store, one))
+        found |= set() if are_gone else set(left_files(store, one.run, one.entry))
         says = not are_gone and one.entry.error is not None and one.entry.error.evalue != _BLANK
         found |= {folder / "run.json"} if says else set()
     return found
@@ -385,7 +351,9 @@ def left_by_stopped(
     going = [one for one in traced.stopped if down and one not in alive]
     staying = [one for one in traced.stopped if one not in going] + traced.perhaps
     scratch = dead_scratch(store)
-    removed = {path for one in going for path in attempt_files(store, one)}.union(scratch if down else ())
+    removed = {path for one in going for path in left_files(store, one.run, one.entry)}.union(
+        scratch if down else ()
+    )
     shown = _shown_in(store, going, True) | _shown_in(store, staying, False) | set(scratch)
     if down and not dry_run:
         forget_attempts(store, going)

@@ -30,6 +30,8 @@ from mlnb.care.signing import (
     has_key,
     keys_of_others,
     lowest,
+    note_key,
+    noted_key,
     own_key,
     parse_keys,
     sign,
@@ -53,7 +55,9 @@ def sign_result(
     document: dict[str, Any],  # plain JSON; a `signed` in it is replaced
 ) -> dict[str, Any]:  # with `signed`; raises `UsageError` when there is no key
     "Sign what was made in a project, for that project."
-    return sign(store, purpose, document, project_id(lowest(store)))
+    signed = sign(store, purpose, document, project_id(lowest(store)))
+    note_key(store, signed["signed"]["key"])
+    return signed
 
 
 def signer(
@@ -61,7 +65,8 @@ def signer(
     purpose: str,  # `record`, `run` or `ref`
 ) -> Signer:  # gives a document back, signed when there is a key
     "How the documents of this user are vouched for; raises `UsageError` for a key that cannot be used."
-    if not has_key(store) and "MLNB_SIGNING_KEY" not in os.environ:
+    is_expected = "MLNB_SIGNING_KEY" in os.environ or noted_key(store) is not None
+    if not has_key(store) and not is_expected:
         return dict
     check_key(store)
     return partial(sign_result, store, purpose)
@@ -70,7 +75,7 @@ def signer(
 def refuse_keyless(
     project: Project,  # with `require_signed` in its settings, or not
     store: Store,  # where keys are
-) -> None:  # raises `UsageError` when it is refused
+) -> None:  # raises `UsageError` when there is no key
     "Stop before something is made that nobody could sign, where only what is signed counts."
     if project.require_signed and not has_key(store):
         said = "`require_signed` is in force and you have no key: nobody could use what this makes"

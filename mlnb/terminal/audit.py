@@ -7,13 +7,14 @@ Nothing here changes what was logged. A violation that is reported, continued an
 
 # %% auto #0
 __all__ = ['EVENT_KINDS', 'audit_app', 'Checkpoints', 'Anchors', 'STATUSES', 'NOTHING_TOLD', 'NEW_RECORD', 'shown_about',
-           'event_row', 'altered_notes', 'events_answer', 'audit_alone', 'answer_events', 'answer_init_audit',
-           'refuse_no_folder', 'answer_checkpoint', 'answer_anchor', 'checkpoint_files', 'asked_places', 'log_mend',
-           'log_notes', 'late_words', 'answer_verify_audit', 'answer_tell', 'answer_trust', 'answer_distrust', 'Told',
-           'continued', 'violations_answer', 'written_record', 'answer_report']
+           'event_row', 'altered_notes', 'events_answer', 'audit_alone', 'answer_events', 'replaced_key',
+           'answer_init_audit', 'refuse_no_folder', 'answer_checkpoint', 'answer_anchor', 'checkpoint_files',
+           'asked_places', 'log_mend', 'log_notes', 'late_words', 'answer_verify_audit', 'answer_tell', 'answer_trust',
+           'answer_distrust', 'Told', 'continued', 'violations_answer', 'written_record', 'answer_report']
 
 # %% ../../nbs/terminal/170_audit.ipynb #e8d8c57c
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
@@ -111,14 +112,28 @@ def answer_events(
     return events_answer(event, last)
 
 # %% ../../nbs/terminal/170_audit.ipynb #9a2915a4
+def replaced_key(
+    who: str,  # had another key, e.g. `ann`
+    name: str,  # for the key of before, without `_before`
+    before: str,  # that key as text
+) -> str:  # a line for stderr
+    "What becomes of what an earlier key signed."
+    kept = f"if nobody else can have it, `mlnb audit trust {name}_before {before}` lets that count"
+    return f"{who} had another key, {before}: what it signed is a stranger's from now on; {kept}"
+
+
 @verb("keep", "init", "mlnb audit init", on=audit_app)
 def answer_init_audit() -> Answer:
     "Make your key, and sign the log as it is."
     from mlnb.care.audit import init_audit
+    from mlnb.care.signing import noted_key
 
-    found = init_audit(open_project(create=True)[1])
+    store = open_project(create=True)[1]
+    before = noted_key(store)
+    found = init_audit(store)
     where = "for `trusted_keys` in settings.ini or `mlnb audit trust` elsewhere"
-    return Answer(found, lambda: print(f"your public key, {where}:\n{found['key']}"))
+    notes = (replaced_key("you", "me", before),) if before else ()
+    return Answer(found, lambda: print(f"your public key, {where}:\n{found['key']}"), notes=notes)
 
 # %% ../../nbs/terminal/170_audit.ipynb #d811315a
 def refuse_no_folder(
@@ -219,7 +234,12 @@ def log_mend(
     if found["state"] != "bad":
         return ""
     report = '`mlnb audit report --what "the audit log was altered" --owner "$USER"`'
-    return f"keep a copy of the log as it is, repair nothing in it, and write down what was found: {report}"
+    keep = f"keep a copy of the log as it is, repair nothing in it, and write down what was found: {report}"
+    stranger = re.search(r"signed by (ed25519:\S+), which is not trusted here", found["message"])
+    if not stranger:
+        return keep
+    known = f"if that key was yours before, or is a colleague's, `mlnb audit trust NAME {stranger[1]}`"
+    return f"{known}; else {keep}"
 
 
 _MOST_FINDINGS = 20  # of the findings
@@ -299,18 +319,23 @@ def answer_trust(
 ) -> Answer:
     "Trust a key on this machine, or list those that are trusted."
     from mlnb.care.audit import audit
-    from mlnb.care.signing import trust
+    from mlnb.care.signing import keys_of_others, trust
 
     if name is not None and key is None:
         raise UsageError("a key is missing", f"write `mlnb audit trust {name} KEY`")
     project, store, _ = open_project(create=name is not None)
+    notes: tuple[str, ...] = ()
     if name is not None and key is not None:
+        gone = [one for one, who in keys_of_others(store).items() if who == name and one != key.strip()]
         trust(store, name, key)
-        audit(store, "trust", "trusted", name=name, key=key.strip())
+        audit(store, "trust", "trusted", name=name, key=key.strip(), **({"before": gone[0]} if gone else {}))
+        notes = tuple(replaced_key(name, name[:50], one) for one in gone)
     by_name = sorted(trusted_by(project, store).items(), key=lambda kv: kv[1])
     found = [{"name": who, "key": one} for one, who in by_name]
     rows = [[one["name"], one["key"]] for one in found]
-    return Answer({"trusted": found}, lambda: show_table(["name", "key"], rows, "no key is trusted"))
+    return Answer(
+        {"trusted": found}, lambda: show_table(["name", "key"], rows, "no key is trusted"), 0, notes
+    )
 
 
 @verb("keep", "distrust", "mlnb audit distrust ann", on=audit_app)

@@ -140,6 +140,12 @@ def tombstone_notes(
         f"write that id into {root / 'project'} and pull again"
         for project, n in left["of_others"].items()
     ]
+    if left["held_here"]:
+        listed = ", ".join(digest[:12] for digest in left["held_here"][:5])
+        mend = (
+            f"if that is this project, write its id into {root / 'project'}; else `mlnb erase` what is to go"
+        )
+        told.append(complaint(f"of what another project erased, {listed} is here", mend))
     digests = ", ".join(digest[:12] for digest in left["of_no_project"][:5])
     n = len(left["of_no_project"])
     if n:
@@ -188,5 +194,13 @@ def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
     )
     missing = [f"not taken: {path}: some of its objects are missing there" for path in said["incomplete"]]
     apart = tombstone_notes(said["tombstones"], store.root) + foreign_notes(said["foreign"], store.root)
-    notes = (*map(key_line, said["keys"]), *missing, *apart, *refusals(said["refused"], one_by_one=False))
+    is_strange = said["exit_code"] == 3 and said["keys"] and not any(one["taken"] for one in said["keys"])
+    trust = (
+        "if you know a key, `mlnb audit trust NAME KEY`; if a project, its id as told above; then pull again"
+    )
+    nothing = [
+        complaint("nothing was taken: all that is new there is strangers' or of other projects", trust)
+    ]
+    refused = (*(nothing if is_strange else []), *refusals(said["refused"], one_by_one=False))
+    notes = (*map(key_line, said["keys"]), *missing, *apart, *refused)
     return Answer(said, lambda: print(moved_line(said, "took", "here")), said["exit_code"], notes)
