@@ -772,3 +772,18 @@ def test_log_without_a_key_is_held_against_what_is_there_all_the_same(tmp_path):
         log_path(store).parent.mkdir(exist_ok=True)
         log_path(store).write_bytes(data)
         write_head(store, 4, data.splitlines()[-1])
+
+
+@pytest.mark.parametrize("what, code", [("link", 5), ("pipe", 69), ("bytes", 2)])
+def test_trusted_key_that_is_no_file_of_its_own_is_never_waited_for(project, asked, what, code):
+    folder = project / ".mlnb" / "trusted"
+    folder.mkdir(exist_ok=True)
+    (project / "eve").write_text(key_text(bytes(range(32))))
+    if what == "link":
+        (folder / "eve.key").symlink_to(project / "eve")
+    elif what == "pipe":
+        os.mkfifo(folder / "eve.key")
+    else:
+        (folder / "eve.key").write_bytes(b"\xff\x00")
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, "mend: " in result.stderr) == (code, True)
