@@ -12,6 +12,7 @@ Modules:
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
 - `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
 - `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
+- `mlnb.care.project_id`: Which project a store belongs to, so that an erasure asked for in one does nothing in another
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it

@@ -12,6 +12,7 @@ from test_care_audit_months import written
 
 from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoint, tell_late, verify_log
 from mlnb.care.burial import bury, new_tombstone
+from mlnb.care.chain import NOTHING, new_line
 from mlnb.care.evidence import ToldRuns, Untold, still_there
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.merkle import leaf_of
@@ -25,6 +26,7 @@ from mlnb.sharing.anchors import (
     anchor,
     anchor_place,
     heads_at,
+    keep_head_at,
     kept_elsewhere,
     known_at,
     place_at,
@@ -32,7 +34,7 @@ from mlnb.sharing.anchors import (
 )
 from mlnb.sharing.push import push
 from mlnb.sharing.remote import open_remote
-from mlnb.store.digests import canonical_json, sha256
+from mlnb.store.digests import canonical_json, digest_of, sha256
 from mlnb.store.disk import write_durably
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import open_store, put
@@ -627,3 +629,161 @@ def test_setting_that_is_read_late_is_a_problem_of_check_with_its_line(project, 
     result = asked("check", cwd=project)
     assert (result.code, f"error: line 3 of settings.ini: {said}" in result.stderr) == (2, True)
     assert "mend: " in result.stderr
+
+
+# every way to tamper, against every kind of knowledge
+
+
+def log_lines(store):
+    return log_path(store).read_bytes().splitlines()
+
+
+def put_lines(store, lines, head=True):
+    "Write lines as they are; the head follows when the forger thought of it."
+    log_path(store).write_bytes(b"".join(line + b"\n" for line in lines))
+    if head:
+        write_head(store, len(lines), lines[-1])
+
+
+def computed_anew(store, keep):
+    "The chain computed anew with those entries that `keep` says."
+    previous, made = NOTHING, []
+    for entry in filter(keep, events(store)):
+        plain = entry | {"n": len(made) + 1, "previous": previous}
+        plain = {name: value for name, value in plain.items() if name != "hash"}
+        made.append(canonical_json(plain | {"hash": digest_of(plain)}))
+        previous = sha256(made[-1])
+    shutil.rmtree(log_path(store).parent / "checkpoints", ignore_errors=True)
+    put_lines(store, made)
+
+
+def delete_line(store):
+    put_lines(store, [line for n, line in enumerate(log_lines(store)) if n != 2])
+
+
+def insert_line(store):
+    lines = log_lines(store)
+    put_lines(store, [*lines[:2], new_line(3, sha256(lines[1]), "gc", "ok", None, {}), *lines[2:]])
+
+
+def alter_line(store):
+    lines = log_lines(store)
+    put_lines(store, [lines[0].replace(b'"ok"', b'"no"'), *lines[1:]])
+
+
+def alter_last_line(store):
+    lines = log_lines(store)
+    put_lines(store, [*lines[:-1], lines[-1].replace(b'"ok"', b'"no"')])
+
+
+def reorder_lines(store):
+    lines = log_lines(store)
+    put_lines(store, [lines[1], lines[0], *lines[2:]])
+
+
+def cut_end(store):
+    put_lines(store, log_lines(store)[:-1], head=False)
+
+
+def cut_end_and_head(store):
+    shutil.rmtree(log_path(store).parent / "checkpoints", ignore_errors=True)
+    put_lines(store, log_lines(store)[:-1])
+
+
+def leave_out_collection(store):
+    computed_anew(store, lambda entry: entry["event"] != "gc")
+
+
+def leave_out_run(store):
+    computed_anew(store, lambda entry: entry["event"] != "run")
+
+
+def leave_out_erasure(store):
+    computed_anew(store, lambda entry: entry["event"] != "erasure")
+
+
+def leave_out_trust(store):
+    computed_anew(store, lambda entry: entry["event"] != "trust")
+
+
+def remove_log(store):
+    shutil.rmtree(log_path(store).parent)
+
+
+def empty_log(store):
+    shutil.rmtree(log_path(store).parent / "checkpoints", ignore_errors=True)
+    log_path(store).write_bytes(b"")
+    log_path(store).with_name("head.json").unlink()
+
+
+TAMPERINGS = (
+    *(delete_line, insert_line, alter_line, alter_last_line, reorder_lines, cut_end, cut_end_and_head),
+    *(leave_out_collection, leave_out_run, leave_out_erasure, leave_out_trust, remove_log, empty_log),
+)
+ONLY_ELSEWHERE = {cut_end_and_head, leave_out_collection}  # nothing in the store contradicts them
+
+
+@pytest.fixture(scope="module")
+def witnessed(tmp_path_factory):
+    "A store that has run, erased, trusted and collected, pushed and anchored; never changed."
+    folder = tmp_path_factory.mktemp("witnessed")
+    store = open_store(folder / "store")
+    init_audit(store)
+    write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    audit(store, "run", "committed", run=RUN, pipeline="shop")
+    bury(store, new_tombstone(store, put(store, b"x" * 100), "request"))
+    trust(store, "eve", key_text(bytes(range(32))))
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(range(32))))
+    audit(store, "gc")
+    audit(store, "gc", "ok", None, moved=1)
+    keep_head_at(store, open_remote(str(folder / "remote")))
+    note = str(signed_head(store, read_log(store)))
+    (folder / "log.txt").write_text(note)
+    return folder
+
+
+SLOW = [pytest.param(place, marks=pytest.mark.slow) for place in ("anchor", "remote")]
+
+
+@pytest.mark.parametrize("knows", ["store", *SLOW])
+@pytest.mark.parametrize("tamper", TAMPERINGS, ids=lambda tamper: tamper.__name__)
+def test_tampering_is_found_by_whoever_can_know(witnessed, tmp_path, tamper, knows):
+    shutil.copytree(witnessed / "store", tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    where = {"anchor": "log.txt", "remote": "remote/audit/"}.get(knows)
+    places = [anchor_place(f"{witnessed}/{where}", origin_of(store), tmp_path)] if where else []
+    asked = kept_elsewhere(places, origin_of(store), trusted_keys(store))
+    assert checked(store, elsewhere=asked)["state"] == "ok"
+    tamper(store)
+    is_known = knows != "store" or tamper not in ONLY_ELSEWHERE
+    assert (checked(store, elsewhere=asked)["state"] == "bad") == is_known
+
+
+def test_log_without_a_key_is_held_against_what_is_there_all_the_same(tmp_path):
+    store = open_store(tmp_path / "store")
+    write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    for event, about in (("gc", {}), ("run", {"run": RUN}), ("gc", {}), ("gc", {"moved": 1})):
+        audit(store, event, **about)
+    data = log_path(store).read_bytes()
+    for tamper in (delete_line, alter_line, reorder_lines, cut_end, leave_out_run, remove_log):
+        assert checked(store)["state"] == "ok"
+        tamper(store)
+        assert checked(store)["state"] == "bad", tamper.__name__
+        log_path(store).parent.mkdir(exist_ok=True)
+        log_path(store).write_bytes(data)
+        write_head(store, 4, data.splitlines()[-1])
+
+
+@pytest.mark.parametrize("what, code", [("link", 5), ("pipe", 69), ("bytes", 2)])
+def test_trusted_key_that_is_no_file_of_its_own_is_never_waited_for(project, asked, what, code):
+    folder = project / ".mlnb" / "trusted"
+    folder.mkdir(exist_ok=True)
+    (project / "eve").write_text(key_text(bytes(range(32))))
+    if what == "link":
+        (folder / "eve.key").symlink_to(project / "eve")
+    elif what == "pipe":
+        os.mkfifo(folder / "eve.key")
+    else:
+        (folder / "eve.key").write_bytes(b"\xff\x00")
+    result = asked("audit", "verify", cwd=project)
+    assert (result.code, "mend: " in result.stderr) == (code, True)

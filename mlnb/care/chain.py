@@ -21,6 +21,7 @@ from msgspec.json import decode, encode
 
 from ..store.digests import canonical_json, digest_of, sha256
 from ..store.refs import actor
+from ..store.shown_text import counted
 
 # %% ../../nbs/care/040_chain.ipynb #c6dd9919
 NOTHING = "0" * 64  # `previous` of the first line
@@ -126,7 +127,9 @@ def _told_broken(entry: dict[str, Any]) -> Finding | None:
     if entry["event"] != "broken_log":
         return None
     about = entry["about"]
-    left = f"entry {entry['n']} says that the log was found broken, with {about.get('lines')} lines left"
+    lines = about.get("lines")
+    left = counted(lines, "line") if type(lines) is int else "some lines"
+    left = f"entry {entry['n']} says that the log was found broken, with {left} left"
     first_bad = about.get("first_bad")
     return Finding(first_bad if type(first_bad) is int else entry["n"], left)
 

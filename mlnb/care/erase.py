@@ -34,6 +34,7 @@ from ..store.record import Record
 from ..store.records import record_at
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
+from ..store.shown_text import counted
 from ..store.tombstones import Holder, bound_names, is_erased, shown_holder
 
 # %% ../../nbs/care/170_erase.ipynb #238eede4
@@ -389,9 +390,8 @@ def doubt(
     others = holders - names if names else holders if len(holders) > 1 else set()
     said = []
     if copies and copies[0].stat().st_size < _TINY:
-        said.append(
-            f"object {digest[:12]} has {copies[0].stat().st_size} bytes, as many other values may have"
-        )
+        size = counted(copies[0].stat().st_size, "byte")
+        said.append(f"object {digest[:12]} has {size}, as many other values may have")
     if others:
         listed, is_kept = ", ".join(sorted(map(shown_holder, others))[:10]), names and not everywhere
         said.append(

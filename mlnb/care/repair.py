@@ -29,6 +29,7 @@ from ..store.records import output_digests
 from ..store.refs import RefValue, actor, as_written
 from ..store.run_entries import Entry, GivenValue, RunDocument
 from ..store.runs import document_of, run_ids, write_run
+from ..store.shown_text import counted
 
 # %% ../../nbs/care/130_repair.ipynb #f2d8633e
 def run_event(
@@ -166,7 +167,7 @@ def repair_run(
         return False, _NOT_TOLD
     set_aside(store, path)
     write_run(store, document, signer(store, "run"))
-    told = f"told again from the audit log and {len(document.keys)} records"
+    told = f"told again from the audit log and {counted(len(document.keys), 'record')}"
     return True, f"{told}; why its stages ran is not known any more"
 
 # %% ../../nbs/care/130_repair.ipynb #d603478b

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store.digests import canonical_json
-from ..store.disk import disk_errors, make_folder, write_durably
+from ..store.disk import disk_errors, make_folder, read_plain, write_durably
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
@@ -245,7 +245,8 @@ def keys_of_others(
 ) -> dict[str, str]:  # name by key
     "The keys that somebody decided to trust, whatever became of one's own."
     files = sorted((store.root / "trusted").glob("*.key"))
-    here = {path.stem: key_text(key_bytes(path.read_text("ascii"))) for path in files}
+    written = {path.stem: read_plain(path, follows=True).decode("ascii", "replace") for path in files}
+    here = {name: key_text(key_bytes(text)) for name, text in written.items()}
     return {key: name for name, key in {**(declared or {}), **here}.items()}
 
 

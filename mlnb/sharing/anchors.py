@@ -48,6 +48,7 @@ from mlnb.store.disk import (
 )
 from ..store.errors import IntegrityError, StoreError, UsageError
 from ..store.objects import Store
+from ..store.shown_text import counted
 from ..store.url import scheme_of
 
 # %% ../../nbs/sharing/030_anchors.ipynb #0307de75
@@ -194,7 +195,11 @@ def _write_git(root: Path, text: str, n: int) -> None:
     blob = _git(root, "hash-object", "-w", "--stdin", given=text.encode()).decode().strip()
     tree = _git(root, "mktree", given=f"100644 blob {blob}\tcheckpoint\n".encode()).decode().strip()
     parents = ("-p", before) if before else ()
-    commit = _git(root, "commit-tree", tree, *parents, "-m", f"Audit log of {n} entries").decode().strip()
+    commit = (
+        _git(root, "commit-tree", tree, *parents, "-m", f"Audit log of {counted(n, 'entry')}")
+        .decode()
+        .strip()
+    )
     _git(root, "update-ref", GIT_REF, commit, before or "0" * 40)
 
 # %% ../../nbs/sharing/030_anchors.ipynb #fada2961

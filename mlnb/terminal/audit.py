@@ -157,7 +157,7 @@ def answer_checkpoint(
     with writing(str(out)):
         found = make_checkpoint(open_project()[1], out)
     where = f", written to {out}" if out else "; `--out FILE` writes it to where others cannot change it"
-    return Answer(found, lambda: print(f"signed {found['n']} entries{where}"))
+    return Answer(found, lambda: print(f"signed {counted(found['n'], 'entry')}{where}"))
 
 # %% ../../nbs/terminal/170_audit.ipynb #c06b19c8
 @verb("keep", "anchor", "mlnb audit anchor git", on=audit_app)

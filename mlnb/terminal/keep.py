@@ -303,7 +303,7 @@ def gc_lines(
         lines.append(later)
     n_old = found.get("audit", {}).get("entries", 0)
     if n_old:
-        lines.append(f"removed from the audit log: {n_old:,} entries that were kept long enough")
+        lines.append(f"removed from the audit log: {counted(n_old, 'entry')} kept long enough")
     lines += [f"{path} is no file, and was left alone: move it away" for path in found["odd"]]
     return lines + elsewhere_lines(found)
 
