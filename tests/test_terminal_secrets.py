@@ -11,7 +11,7 @@ CANARY = "CANARYs3cr3t77"
 OURS = "from mlnb import load, metric, save"
 SETTINGS = "[mlnb]\nstore = .mlnb\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.reads]\nnotebooks = reads\n"
 STAGES = {
-    "10_kept.ipynb": [OURS, "save('kept', 1)"],
+    "10_kept.ipynb": [("parameters", "url: str = 'a'"), OURS, "save('kept', 1)"],
     "reads/10_raw.ipynb": [OURS, "save('n', len(load('raw')))"],
 }
 FORMS = {
@@ -52,6 +52,9 @@ AS_WORD = [
     ["run", "URL"],
     ["run", "demo", "URL"],
     ["run", "demo", "-f", "URL"],
+    ["run", "demo", "-p", "url", "URL"],
+    ["run", "demo", "--grid", "url=URL"],
+    ["params", "demo", "-p", "url", "URL"],
     ["show", "URL"],
     ["get", "URL"],
     ["why", "URL"],
@@ -63,6 +66,11 @@ AS_WORD = [
 ]
 IN_SETTINGS = {
     "remote": ("[mlnb]\n", "[mlnb]\nremote = URL\n", ["push", "pull", "verify --remote origin", "check"]),
+    "profile": (
+        "[mlnb]\n",
+        "[profile.ci.demo]\nurl = URL\n[mlnb]\n",
+        ["check", "run demo --profile ci", "params demo --profile ci"],
+    ),
     "remote in env": (
         "[mlnb]\n",
         "[mlnb]\nremote = env:CANARY_URL\n",
