@@ -548,6 +548,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlnb.flow.attempt': { 'mlnb.flow.attempt.Attempt': ('flow/attempt.html#attempt', 'mlnb/flow/attempt.py'),
                                    'mlnb.flow.attempt.Attempt.notebook': ('flow/attempt.html#attempt.notebook', 'mlnb/flow/attempt.py'),
                                    'mlnb.flow.attempt._executed_notebook': ('flow/attempt.html#_executed_notebook', 'mlnb/flow/attempt.py'),
+                                   'mlnb.flow.attempt._hide_secrets': ('flow/attempt.html#_hide_secrets', 'mlnb/flow/attempt.py'),
                                    'mlnb.flow.attempt._mark_cells': ('flow/attempt.html#_mark_cells', 'mlnb/flow/attempt.py'),
                                    'mlnb.flow.attempt._through_papermill': ('flow/attempt.html#_through_papermill', 'mlnb/flow/attempt.py'),
                                    'mlnb.flow.attempt.accept': ('flow/attempt.html#accept', 'mlnb/flow/attempt.py'),

@@ -155,3 +155,15 @@ def test_innocent_url_is_shown_whole(root):
     )
     assert code == 0
     assert "https://docs.example.org/a?page=2" in (root / ".mlnb" / "audit" / "log.jsonl").read_text()
+
+
+def test_secret_in_the_error_of_a_stage_is_kept_nowhere(make_project, monkeypatch):
+    read = "#| env: CANARY_URL\nimport os\nfrom mlnb import save"
+    fails = f"{read}\nraise OSError('no ' + os.environ['CANARY_URL'])"
+    project = make_project({"10_fails.ipynb": [f"{fails}\nsave('never', 1)"]})
+    monkeypatch.setenv("CANARY_URL", FORMS["database"])
+    code, *said = spoken(["run", "demo"], project.root)
+    assert (code, leaks(project.root, said)) == (1, [])
+    assert b"OSError: no postgresql://127.0.0.1:1/db" in said[0]
+    assert spoken(["publish"], project.root)[0] == 0
+    assert leaks(project.root, spoken(["show", "latest"], project.root)[1:]) == []
