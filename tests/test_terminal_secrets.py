@@ -11,7 +11,7 @@ CANARY = "CANARYs3cr3t77"
 OURS = "from mlnb import load, metric, save"
 SETTINGS = "[mlnb]\nstore = .mlnb\n[pipeline.demo]\nnotebooks = nbs\n[pipeline.reads]\nnotebooks = reads\n"
 STAGES = {
-    "10_kept.ipynb": [OURS, "save('kept', 1)"],
+    "10_kept.ipynb": [("parameters", "url: str = 'a'"), OURS, "save('kept', 1)"],
     "reads/10_raw.ipynb": [OURS, "save('n', len(load('raw')))"],
 }
 FORMS = {
@@ -52,6 +52,9 @@ AS_WORD = [
     ["run", "URL"],
     ["run", "demo", "URL"],
     ["run", "demo", "-f", "URL"],
+    ["run", "demo", "-p", "url", "URL"],
+    ["run", "demo", "--grid", "url=URL"],
+    ["params", "demo", "-p", "url", "URL"],
     ["show", "URL"],
     ["get", "URL"],
     ["why", "URL"],
@@ -63,6 +66,11 @@ AS_WORD = [
 ]
 IN_SETTINGS = {
     "remote": ("[mlnb]\n", "[mlnb]\nremote = URL\n", ["push", "pull", "verify --remote origin", "check"]),
+    "profile": (
+        "[mlnb]\n",
+        "[profile.ci.demo]\nurl = URL\n[mlnb]\n",
+        ["check", "run demo --profile ci", "params demo --profile ci"],
+    ),
     "remote in env": (
         "[mlnb]\n",
         "[mlnb]\nremote = env:CANARY_URL\n",
@@ -147,3 +155,15 @@ def test_innocent_url_is_shown_whole(root):
     )
     assert code == 0
     assert "https://docs.example.org/a?page=2" in (root / ".mlnb" / "audit" / "log.jsonl").read_text()
+
+
+def test_secret_in_the_error_of_a_stage_is_kept_nowhere(make_project, monkeypatch):
+    read = "#| env: CANARY_URL\nimport os\nfrom mlnb import save"
+    fails = f"{read}\nraise OSError('no ' + os.environ['CANARY_URL'])"
+    project = make_project({"10_fails.ipynb": [f"{fails}\nsave('never', 1)"]})
+    monkeypatch.setenv("CANARY_URL", FORMS["database"])
+    code, *said = spoken(["run", "demo"], project.root)
+    assert (code, leaks(project.root, said)) == (1, [])
+    assert b"OSError: no postgresql://127.0.0.1:1/db" in said[0]
+    assert spoken(["publish"], project.root)[0] == 0
+    assert leaks(project.root, spoken(["show", "latest"], project.root)[1:]) == []

@@ -41,6 +41,7 @@ from ..notebook.options import Options
 from ..store.descriptions import Artifact
 from ..store.disk import make_folder
 from ..store.run_entries import StageFailure
+from ..store.url import without_url_secrets
 
 # %% ../../nbs/flow/230_attempt.ipynb #fddd967a
 class Attempt(Struct):
@@ -179,6 +180,14 @@ def _mark_cells(cells: list[dict[str, Any]], error: StageFailure | None) -> None
             has_failed = True
 
 
+def _hide_secrets(cells: list[dict[str, Any]]) -> None:
+    "Take passwords out of the errors that cells show."
+    for output in (output for cell in cells for output in cell.get("outputs", ())):
+        if output["output_type"] == "error":
+            output["evalue"] = without_url_secrets(output["evalue"])
+            output["traceback"] = [without_url_secrets(text) for text in output["traceback"]]
+
+
 def stamp(
     notebook: dict[str, Any],  # as it was executed; changed in place
     attempt: Attempt,  # one that was judged
@@ -202,6 +211,7 @@ def stamp(
         banner = "papermill-error-cell-tag"
         notebook["cells"] = [c for c in notebook["cells"] if banner not in c["metadata"].get("tags", [])]
     _mark_cells(notebook["cells"], attempt.error)
+    _hide_secrets(notebook["cells"])
     return notebook
 
 # %% ../../nbs/flow/230_attempt.ipynb #31e54506

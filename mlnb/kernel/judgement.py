@@ -24,6 +24,7 @@ from msgspec import Struct
 from .engine import NO_REPLY, Reply, errors_in
 from .output_caps import shorten
 from ..store.run_entries import StageFailure
+from ..store.url import without_url_secrets
 from ..store.user_lines import OWN_FOLDER
 
 # %% ../../nbs/kernel/450_judgement.ipynb #c06f5c36
@@ -272,7 +273,8 @@ def _cell_failure(seen: Evidence) -> Failure | None:
         evalue = f"{evalue}: {_declare(taken)}"
     if kind == "missing_output":
         evalue = f"{evalue} ({without_saving(seen.missing)})"
-    return Failure(kind, error_in(cell, ename, evalue), lines_of(cell, reply))
+    lines = [without_url_secrets(line) for line in lines_of(cell, reply)]
+    return Failure(kind, error_in(cell, ename, without_url_secrets(evalue)), lines)
 
 
 def _rule_failure(seen: Evidence) -> Failure | None:

@@ -25,7 +25,7 @@ from .ini_file import Sections, read_ini
 from .names import MOST_VALUES, is_name, naming_rule
 from .objects import Store, open_store
 from .source_times import SourceFault, time_faults
-from .url import chain_links, has_secret, scheme_of, shown_url
+from .url import chain_links, has_secret, is_secret_value, scheme_of, shown_url
 from .value_limits import DEFAULT_LIMITS, ValueLimits, limit_faults, read_limits
 
 # %% ../../nbs/store/400_settings.ipynb #392d4d90
@@ -167,6 +167,15 @@ def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
             yield _in_settings("missing-key", message, "add a line `notebooks = …`")
 
 
+def _profile_secrets(sections: Sections) -> Iterator[Problem]:
+    "Values of profiles that hold a password; each would be kept with every result."
+    mend = "write `#| env: NAME` in the stage, and let it read that variable"
+    for section in filter(lambda name: section_kind(name) == "profile", sections):
+        for key, text in sections[section].items():
+            if is_secret_value(text):
+                yield _in_settings("secret", f"[{section}] holds a password or token in `{key}`", mend)
+
+
 def section_problems(
     sections: Sections,  # what `read_ini` returned
 ) -> list[Problem]:  # empty when every section and key is known
@@ -180,6 +189,7 @@ def section_problems(
             found.append(_unknown_section(section, sections))
     if has_secret(sections.get("mlnb", {}).get("remote", "")):
         found.append(_secret_problem("mlnb", "remote"))
+    found += _profile_secrets(sections)
     return [*found, *_missing_notebooks(sections)]
 
 # %% ../../nbs/store/400_settings.ipynb #e38d02ba

@@ -13,7 +13,7 @@ __all__ = ['LONGEST_TEXT', 'URL_FORM', 'CHAIN_JOINT', 'BEFORE_AT', 'TOKEN_FORM',
            'PAIR_NAME', 'PAIR', 'URL_IN_TEXT', 'LOGIN_IN_TEXT', 'PAIR_IN_TEXT', 'chain_links', 'scheme_of', 'before_at',
            'split_at', 'UrlParts', 'split_inside', 'split_plain', 'split_url', 'plain_name', 'is_secret_name',
            'inner_text', 'tail_secrets', 'secrets_in', 'has_secret', 'kept_tail', 'shown_url', 'url_identity',
-           'spellings', 'without_url_secrets', 'without_secrets']
+           'spellings', 'without_url_secrets', 'without_secrets', 'is_secret_value']
 
 # %% ../../nbs/store/040_url.ipynb #977b2f42
 import re
@@ -394,3 +394,11 @@ def without_secrets(
     for spelling in sorted({one for secret in secrets for one in spellings(secret)}, key=len, reverse=True):
         text = _without_spelling(text, spelling)
     return PAIR_IN_TEXT.sub(r"\1…", without_url_secrets(text))
+
+# %% ../../nbs/store/040_url.ipynb #e780ca9f
+def is_secret_value(
+    text: str,  # a value of any meaning
+) -> bool:
+    "Whether a value is a URL, a login or a connection string with a secret."
+    is_place = "://" in text or "=" in text or LOGIN_IN_TEXT.search(text) is not None
+    return is_place and has_secret(text)

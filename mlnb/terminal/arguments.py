@@ -7,11 +7,14 @@ A name that is given twice is refused: nobody can know which of the two was mean
 
 # %% auto #0
 __all__ = ['JOIN', 'FILE_OPTIONS', 'KEPT_TEXTS', 'N_VALUES', 'join_pairs', 'refuse_blank', 'refuse_url_as_file',
-           'without_kept_secrets', 'json_last', 'named_values', 'first_word']
+           'without_kept_secrets', 'json_last', 'named_values', 'refuse_secret_values', 'first_word']
 
 # %% ../../nbs/terminal/030_arguments.ipynb #5a12b773
+from collections.abc import Mapping
+from typing import Any
+
 from ..store.errors import UsageError
-from ..store.url import has_secret, shown_url, without_secrets
+from ..store.url import has_secret, is_secret_value, shown_url, without_secrets
 
 # %% ../../nbs/terminal/030_arguments.ipynb #082c83b2
 JOIN = "\x1f"  # between name and value
@@ -101,6 +104,25 @@ def named_values(
             raise UsageError(f"`-p {name}` is given twice", "give it once")
         found[name] = text
     return found
+
+# %% ../../nbs/terminal/030_arguments.ipynb #715e9c8e
+def _texts_in(value: Any) -> list[str]:
+    "Texts of a plain value."
+    if isinstance(value, dict):
+        return [text for pair in value.items() for one in pair for text in _texts_in(one)]
+    if isinstance(value, list | tuple):
+        return [text for one in value for text in _texts_in(one)]
+    return [value] if isinstance(value, str) else []
+
+
+def refuse_secret_values(
+    values: Mapping[str, Any],  # of parameters, by name
+) -> None:  # raises `UsageError` for the first one
+    "Refuse a URL or a connection string with a password as the value of a parameter."
+    for name, value in values.items():
+        if any(map(is_secret_value, _texts_in(value))):
+            said = f"the value of `{name}` holds a password or a token, and would be kept with every result"
+            raise UsageError(said, "write `#| env: NAME` in the stage, and let it read that variable")
 
 # %% ../../nbs/terminal/030_arguments.ipynb #a2690668
 N_VALUES = {"-p": 2, "--parameter": 2} | dict.fromkeys(

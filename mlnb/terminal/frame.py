@@ -26,7 +26,7 @@ import typer
 
 import mlnb
 from ..store.errors import StoreError, UsageError, did_you_mean
-from .arguments import named_values
+from .arguments import named_values, refuse_secret_values
 from .output import show_json, show_lines
 from .plain_texts import PlainCommand, PlainGroup
 
@@ -273,14 +273,18 @@ class Given:
         return bool(self.pairs or self.file)
 
     def texts(self) -> dict[str, str]:
-        "Values of `-p`, as they were typed; raises `UsageError` when one is given twice."
-        return named_values(self.pairs or [])
+        "Values of `-p`, as they were typed; raises `UsageError` for one given twice, or a password."
+        found = named_values(self.pairs or [])
+        refuse_secret_values(found)
+        return found
 
     def in_file(self) -> dict[str, Any]:
         "Values of `-f`, of the types that YAML gives them."
         from mlnb.flow.parameter_values import read_values_file
 
-        return read_values_file(self.file) if self.file else {}
+        found = read_values_file(self.file) if self.file else {}
+        refuse_secret_values(found)
+        return found
 
 
 NOTHING_GIVEN = Given()

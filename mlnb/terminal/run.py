@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from ..store.errors import UsageError, did_you_mean
 from ..store.run_entries import Entry, GridDocument, GridPlace, RunDocument
 from ..store.runs import with_experiment
+from .arguments import refuse_secret_values
 from .audit_entries import note_reproduction, noting_replacements, noting_run, reading_noted
 from .frame import NOTHING_GIVEN, Answer, Given, Json, open_project, plans_of, verb
 from .output import complain, complaint, show_lines, show_table
@@ -205,6 +206,8 @@ def run_combinations(
     project, store, profile = open_project(given.profile, create=not manner.dry_run)
     sound = admitted(read_pipeline(project, pipeline), manner)
     combined = combinations(manner.grid or [])
+    for values in combined:
+        refuse_secret_values(values)
     resolved = grid_values(project, sound, profile, given.in_file(), given.texts(), combined)
     asked: dict = {}
 
