@@ -30,6 +30,7 @@ from ..flow.observed import installed_as
 from ..flow.run import quiet_signals
 from ..flow.steps import Plan, Step
 from .carried import lay_out, led_astray, module_suffix, write_observed
+from .run_diff import kept_cells
 from ..notebook.imports import read_module
 from ..notebook.installed_files import edited_files, startup_files
 from ..notebook.pipeline import Pipeline
@@ -257,6 +258,7 @@ def _write_notebook(store: Store, root: Path, record: Record) -> Path:
     "Write the notebook of a stage to where it was."
     file = Path(record.file)
     place = file.name if file.is_absolute() else file.as_posix()
+    kept_cells(store, record)
     return lay_out(root, place, get(store, record.source or ""))
 
 

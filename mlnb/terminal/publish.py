@@ -73,4 +73,4 @@ def answer_publish(profile: Profile = None) -> Answer:
         "index": str(found.index),
         "left_out": left_out_entries(found.left_out, found.written),
     }
-    return Answer(document, lambda: show_published(document))
+    return Answer(document, lambda: show_published(document), notes=found.damaged)
