@@ -237,3 +237,39 @@ def test_damaged_run_stops_neither_runs_nor_publish(root, made):
     code, said = check(["runs", "--json"], root)
     found = json.loads(said[: said.rindex(b"}") + 1])
     assert ([one["run"] for one in found["runs"]], found["damaged"]) == ([first], [other])
+
+
+KEY_PARTS = ("cells", "options", "parameters", "inputs", "sources", "modules", "packages", "builds", "edited")
+KEY_PARTS += ("startup", "python", "format", "stage")
+PART_IS = {
+    "gone": None,
+    "a number": 7,
+    "a list": [],
+    "an object": {},
+    "text": "x",
+    "odd": [[1]],
+    "other": {"a": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "how"),
+    [
+        ("all", "gone"),
+        *(pytest.param(part, how, marks=pytest.mark.slow) for part in KEY_PARTS for how in PART_IS),
+    ],
+)
+def test_key_that_says_less_or_something_odd_is_no_fault_of_any_verb(root, made, part, how):
+    path = only((root / ".mlnb").glob("records/demo/kept/*.json"))
+    record = json.loads(path.read_text())
+    parts = {name: one for name, one in record["parts"].items() if part not in ("all", name)}
+    spoil(
+        path,
+        record | {"sha256": None, "parts": parts if how == "gone" else parts | {part: PART_IS[how]}},
+        False,
+    )
+    stage = root / "nbs" / "10_kept.ipynb"
+    stage.write_text(stage.read_text().replace("metric('n', 1)", "metric('n', 2)"))
+    run = only((made / ".mlnb" / "runs").iterdir()).name
+    for words in lines_for(run, verbs=("status", "why", "diff", "publish", "lineage", "check", "show")):
+        check(words, root)

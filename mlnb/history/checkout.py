@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 import mlnb
@@ -70,9 +71,9 @@ def _of_packages(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
         yield name, _short(then), _short(installed_as(packages, name))
 
 
-def _of_counted(what: str, then: Mapping | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
+def _of_counted(what: str, then: Mapping | UnsetType, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
     "Files that a key counts by their digests; nothing for a key that does not."
-    now = {} if then is None else look()
+    now = {} if then is UNSET else look()
     for name in dict.fromkeys([*(then or ()), *now]):
         yield (
             f"{what} {name}",
