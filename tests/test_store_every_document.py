@@ -31,6 +31,8 @@ FREE = {
     *("GivenValue.type", "RunDocument.problems", "RunDocument.actor", "RunDocument.environment"),
     *("RunDocument.tried_inputs", "RunDocument.git", "RunDocument.sources", "RunDocument.held_by"),
     *("RunDocument.determinism", "RunDocument.experiment", "GridDocument.problems", "Record.parts"),
+    *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
+    "ReadList.place",  # which may lie beside the project
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these
@@ -227,3 +229,48 @@ def test_path_that_leads_elsewhere_is_damage_in_every_field_that_is_not_free(nam
 def test_what_is_no_document_is_damage(name, plain):
     with pytest.raises(IntegrityError):
         DOCUMENTS[name].from_dict(plain)
+
+
+LISTS = [
+    b"",
+    b"[]",
+    b"{",
+    b'{"place": 1}',
+    b'{"place": "a", "read": [[1, 2]]}',
+    b'{"place": "a", "read": {"a": 1}}',
+]
+
+
+@pytest.mark.parametrize("content", LISTS)
+def test_list_of_partitions_that_is_none_is_no_watermark(tmp_path, content):
+    from mlnb.sources.watermark import read_watermark
+    from mlnb.store.objects import open_store, put
+
+    store = open_store(tmp_path)
+    assert read_watermark(store, [("before://watermark", 1, put(store, content))]) is None
+
+
+HOSTILE_LINES = [
+    "7",
+    "[]",
+    "null",
+    '{"save": 1}',
+    '{"metrics": []}',
+    '{"metrics": {"a": NaN}}',
+    "\x00",
+    '{"save": "a"}',
+]
+EVENTS = [
+    '{"event": "stage", "at_utc": "", "each": [1]}',
+    '{"event": [], "at_utc": 7}',
+    '{"event": "line", "text": {}}',
+]
+
+
+def test_lines_that_no_session_and_no_run_wrote_are_passed_over(tmp_path):
+    from mlnb.flow.events import follow
+    from mlnb.flow.journal import read_journal
+
+    (tmp_path / "lines").write_text("\n".join([*HOSTILE_LINES, *EVENTS, ""]))
+    assert read_journal(tmp_path / "lines") == ({}, {}, [])
+    assert list(follow(tmp_path / "lines", lambda: False, 0)) == []

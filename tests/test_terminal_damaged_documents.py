@@ -7,6 +7,7 @@ import shutil
 import pytest
 from every_verb import COMMANDS, lines_for, spoken
 
+from mlnb.store.digests import sha256
 from mlnb.store.documents import sealed
 
 OURS = "from mlnb import load, metric, save"
@@ -163,3 +164,112 @@ def test_damaged_line_of_events_is_left_out(root, made, line):
     code, said = check(["show", events.parent.name, "--follow"], root)
     assert code == 0
     assert b"end: demo committed" in said
+
+
+NO_NOTEBOOKS = {
+    "no JSON": b"\x00\x01no",
+    "a list": b"[3]",
+    "no cells": b'{"nbformat": 4}',
+    "odd cells": b'{"nbformat": 4, "cells": [5]}',
+    "odd outputs": b'{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": "", '
+    b'"metadata": {}, "outputs": [{"output_type": "display_data", "data": {"text/html": 7}}]}]}',
+    "odd metadata": b'{"nbformat": 4, "metadata": [], "cells": [{"cell_type": "code", "source": ""}]}',
+    "deep": b'{"nbformat": 4, "cells": ' + b"[" * 9000 + b"]" * 9000 + b"}",
+}
+
+
+def spoil_notebook(root, member, how):
+    "Let the notebook that a record keeps be altered, gone, or something else of the right digest."
+    store = root / ".mlnb"
+    path = only(store.glob("records/demo/kept/*.json"))
+    record = json.loads(path.read_text())
+    place = store / "objects" / record[member][:2] / record[member]
+    place.chmod(0o600)
+    if how == "gone":
+        place.unlink()
+    elif how == "altered":
+        place.write_bytes(b"{}")
+    else:
+        digest = sha256(NO_NOTEBOOKS[how])
+        (store / "objects" / digest[:2]).mkdir(exist_ok=True)
+        (store / "objects" / digest[:2] / digest).write_bytes(NO_NOTEBOOKS[how])
+        del record["sha256"]
+        path.chmod(0o600)
+        path.write_bytes(sealed(path, record | {member: digest}))
+
+
+HOW = ("altered", "gone", *NO_NOTEBOOKS)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_executed_notebook_that_is_damaged_is_named_by_publish_which_goes_on(root, made, how):
+    spoil_notebook(root, "notebook", how)
+    code, said = check(["publish"], root)
+    run = only((made / ".mlnb" / "runs").iterdir()).name
+    assert code == 0
+    assert said.count(f"demo/kept of run {run}".encode()) == 1
+    for words in (["show", run], ["lineage", "demo/kept"], ["runs"], ["diff", run, run]):
+        assert check(words, root)[0] == 0
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_kept_notebook_that_is_damaged_is_named_by_whoever_reads_it(root, made, how):
+    if how in ("odd outputs", "odd metadata"):
+        pytest.skip("a notebook as it was written has no outputs to read")
+    spoil_notebook(root, "source", how)
+    run = only((made / ".mlnb" / "runs").iterdir()).name
+    code, said = check(["diff", run, run], root)
+    assert code == 0
+    assert f"the code of kept of run {run} is not compared".encode() in said
+    code, said = check(["reproduce", run], root)
+    assert code == 5
+    assert run.encode() in said and (b"mlnb verify --repair" in said or b"ask who committed it" in said)
+
+
+def test_damaged_run_stops_neither_runs_nor_publish(root, made):
+    first = only((made / ".mlnb" / "runs").iterdir()).name
+    other = "20261123T100000000-aaaa"
+    (root / ".mlnb" / "runs" / other).mkdir()
+    (root / ".mlnb" / "runs" / other / "run.json").write_text("{")
+    for words in (["runs"], ["runs", "demo"], ["publish"], ["runs", "--compare", "demo"]):
+        code, said = check(words, root)
+        assert (code, said.count(f"left out: run {other}".encode())) == (0, 1)
+    code, said = check(["runs", "--json"], root)
+    found = json.loads(said[: said.rindex(b"}") + 1])
+    assert ([one["run"] for one in found["runs"]], found["damaged"]) == ([first], [other])
+
+
+KEY_PARTS = ("cells", "options", "parameters", "inputs", "sources", "modules", "packages", "builds", "edited")
+KEY_PARTS += ("startup", "python", "format", "stage")
+PART_IS = {
+    "gone": None,
+    "a number": 7,
+    "a list": [],
+    "an object": {},
+    "text": "x",
+    "odd": [[1]],
+    "other": {"a": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "how"),
+    [
+        ("all", "gone"),
+        *(pytest.param(part, how, marks=pytest.mark.slow) for part in KEY_PARTS for how in PART_IS),
+    ],
+)
+def test_key_that_says_less_or_something_odd_is_no_fault_of_any_verb(root, made, part, how):
+    path = only((root / ".mlnb").glob("records/demo/kept/*.json"))
+    record = json.loads(path.read_text())
+    parts = {name: one for name, one in record["parts"].items() if part not in ("all", name)}
+    spoil(
+        path,
+        record | {"sha256": None, "parts": parts if how == "gone" else parts | {part: PART_IS[how]}},
+        False,
+    )
+    stage = root / "nbs" / "10_kept.ipynb"
+    stage.write_text(stage.read_text().replace("metric('n', 1)", "metric('n', 2)"))
+    run = only((made / ".mlnb" / "runs").iterdir()).name
+    for words in lines_for(run, verbs=("status", "why", "diff", "publish", "lineage", "check", "show")):
+        check(words, root)

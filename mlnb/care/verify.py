@@ -177,7 +177,8 @@ def _name_damage(error: IntegrityError, about: About) -> None:
     names = ", ".join(f"`{name}`" for name in about["names"])
     stages = sorted({f"`mlnb run {use['pipeline']} {use['stage']}`" for use in about["stages"]})
     error.message += f"; it is {names} of {_first_runs(about['runs'])}"
-    error.mend = "make it again with " + ", ".join(stages)
+    is_code = all(name.endswith(")") for name in about["names"])  # a run would find its results fresh
+    error.mend = "`mlnb verify --repair`" if is_code else "make it again with " + ", ".join(stages)
     error.args = (error.message, error.mend)
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 import mlnb
@@ -30,6 +31,7 @@ from ..flow.observed import installed_as
 from ..flow.run import quiet_signals
 from ..flow.steps import Plan, Step
 from .carried import lay_out, led_astray, module_suffix, write_observed
+from .run_diff import kept_cells
 from ..notebook.imports import read_module
 from ..notebook.installed_files import edited_files, startup_files
 from ..notebook.pipeline import Pipeline
@@ -69,9 +71,9 @@ def _of_packages(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
         yield name, _short(then), _short(installed_as(packages, name))
 
 
-def _of_counted(what: str, then: Mapping | None, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
+def _of_counted(what: str, then: Mapping | UnsetType, look: Callable[[], dict]) -> Iterator[ThenAndNow]:
     "Files that a key counts by their digests; nothing for a key that does not."
-    now = {} if then is None else look()
+    now = {} if then is UNSET else look()
     for name in dict.fromkeys([*(then or ()), *now]):
         yield (
             f"{what} {name}",
@@ -257,6 +259,7 @@ def _write_notebook(store: Store, root: Path, record: Record) -> Path:
     "Write the notebook of a stage to where it was."
     file = Path(record.file)
     place = file.name if file.is_absolute() else file.as_posix()
+    kept_cells(store, record)
     return lay_out(root, place, get(store, record.source or ""))
 
 

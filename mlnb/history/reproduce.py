@@ -32,8 +32,8 @@ from mlnb.history.checkout import (
     write_modules,
 )
 from .nondeterminism import Clue, clue_lines, clues_of, output_difference
-from .run_diff import differences
-from ..notebook.cells import Cell, parse_cell, read_notebook
+from .run_diff import differences, kept_cells
+from ..notebook.cells import Cell, parse_cell
 from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
 from ..store.descriptions import Artifact
@@ -125,7 +125,7 @@ def clues(
     record: Record,  # record of a stage
 ) -> list[Clue]:  # one of each kind and place
     "What in the kept code may give another result each time."
-    cells = read_notebook(get(store, record.source or ""), record.file)[1]
+    cells = kept_cells(store, record)
     trees = trees_of_stage(cells, record.modules, partial(get, store))
     return clues_of(trees, record.counted.options.threads or 1, carries_files(record))
 

@@ -24,7 +24,7 @@ from ..flow.measures import INTERVAL, Measure, MeasuredRuns, first_few, shown_me
 from ..store.errors import UsageError, did_you_mean
 from ..store.objects import Store
 from ..store.run_entries import RunDocument
-from ..store.runs import experiment_of, read_run, run_ids
+from ..store.runs import all_runs, experiment_of, read_run
 
 # %% ../../nbs/history/060_runs_table.ipynb #e9e032ed
 def metrics_of(
@@ -39,7 +39,7 @@ def grids(
 ) -> dict[str, list[RunDocument]]:  # documents by id of the grid, newest grid first
     "Every grid that was run, with its runs in the order of the grid."
     found: dict[str, list[tuple[int, RunDocument]]] = {}
-    for document in (read_run(store, run) for run in run_ids(store)):
+    for document in all_runs(store)[0]:
         if document.grid:
             found.setdefault(document.grid.id, []).append((document.grid.number, document))
     in_order = {grid: sorted(numbered, key=itemgetter(0)) for grid, numbered in found.items()}
@@ -74,8 +74,7 @@ def _runs_meant(store: Store, word: str, pipelines: list[str]) -> list[RunDocume
     "The run that a word means, or every run of a pipeline, the oldest first."
     if word not in pipelines:
         return [read_run(store, word)]
-    documents = [read_run(store, run) for run in reversed(run_ids(store))]
-    return [document for document in documents if document.pipeline == word]
+    return [document for document in reversed(all_runs(store)[0]) if document.pipeline == word]
 
 
 def chosen_runs(

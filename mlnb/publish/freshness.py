@@ -90,7 +90,7 @@ def own_changes(
     "What changed in notebook, modules or packages since a record was made."
     parts, (plan, step, found) = record.parts, _step_as_now(record, stage, now)
     today = key_parts(stage, values_then(record, stage), {}, {}, found, step.each)
-    today |= {"inputs": parts["inputs"], "sources": parts["sources"]}
+    today |= {name: parts[name] for name in ("inputs", "sources") if name in parts}
     today = parts_as_now(record, today, locations_of(plan, step))
     if digest_of(today) == record.key:
         return []

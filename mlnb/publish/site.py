@@ -9,8 +9,8 @@ and notebooks give the same bytes. It is private to its owner unless the project
 # %% auto #0
 __all__ = ['OWN_PAGES', 'HEAD', 'FURTHER', 'KEPT', 'OTHER_FOLDER', 'own_files', 'title_of', 'further_pages', 'is_safe',
            'report_pages', 'Building', 'stage_page_files', 'run_files', 'site_files', 'foreign_files', 'require_own',
-           'exchange', 'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'changed_pages',
-           'publish']
+           'exchange', 'put_in_place', 'copy_plain', 'write_site', 'project_name', 'Published', 'lost_notebooks',
+           'changed_pages', 'publish']
 
 # %% ../../nbs/publish/270_site.ipynb #e9ed4e4c
 import ctypes
@@ -30,6 +30,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..care.vouched import vouched_store
+from ..flow.heads import ENDED_WELL
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, content_of, read_history
 from .layout import Trail, fill, words
@@ -41,6 +42,7 @@ from ..store.disk import disk_errors
 from ..store.errors import UsageError
 from ..store.names import is_name
 from ..store.objects import Store
+from ..store.runs import all_runs, damaged_lines
 from ..store.settings import DEFAULT_PROFILE, Project
 
 # %% ../../nbs/publish/270_site.ipynb #1102ce2c
@@ -379,6 +381,20 @@ class Published(Struct, frozen=True):
     bytes: int  # size of the folder's files
     left_out: dict[str, list[LeftOut]]  # what pages do not show, by path of the page
     written: tuple[str, ...] = ()  # pages that are new or other than they were
+    damaged: tuple[str, ...] = ()  # what is damaged, for people: runs, and notebooks of results
+
+
+def lost_notebooks(
+    runs: list[RunPage],  # that have pages
+) -> list[str]:  # for people, each result once
+    "Which results have no notebook any more that a page could show."
+    stages = ((page, stage) for page in runs for stage in page.stages if stage.state in ENDED_WELL)
+    lost = {
+        f"{page.pipeline}/{stage.name} of run {stage.made_in}": stage.error
+        for page, stage in stages
+        if stage.facts is not None and stage.notebook is None and "damaged" in stage.error
+    }
+    return [f"{what}: {error}; `mlnb verify --repair` makes it again" for what, error in lost.items()]
 
 
 def changed_pages(
@@ -409,11 +425,15 @@ def publish(
 
     may_replace()
     store, own = vouched_store(project), own_files(project.root)
-    runs = [page for page in read_history(project, store, newest, profile) if is_safe(page)]
+    documents, damaged = all_runs(store)
+    pages = read_history(project, store, newest, profile, documents)
+    runs = [page for page in pages if is_safe(page)]
     site = SiteMap(project, linked_files(project), runs, set(own))
     building = Building(store, project_name(project.root), site)
     files = site_files(list(project.pipelines), building, own, profile)
     written = changed_pages(files, project.reports)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)
     n_pages = sum(path.endswith(".html") and not path.startswith("assets/") for path in files)
-    return Published(project.reports / "index.html", n_pages, len(runs), size, building.left_out, written)
+    said = (*damaged_lines(damaged), *lost_notebooks(runs))
+    index = project.reports / "index.html"
+    return Published(index, n_pages, len(runs), size, building.left_out, written, said)

@@ -110,10 +110,10 @@ OutcomeName = Annotated[str, Meta(pattern=r"\A[0-9a-f]{12}\Z")]  # of a result; 
 Word = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_-]{0,63}\Z")]  # a state, a kind, a codec
 
 # %% ../../nbs/store/110_border.ipynb #cac6eff8
-_LARGEST_FLOAT = 1.7976931348623157e308  # of all finite numbers
+_MOST_FLOAT = 1.7976931348623157e308  # of all finite numbers
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Size = Count  # [bytes]
-Number = Annotated[float, Meta(ge=-_LARGEST_FLOAT, le=_LARGEST_FLOAT)]
+Number = Annotated[float, Meta(ge=-_MOST_FLOAT, le=_MOST_FLOAT)]
 
 
 class _OfAnyKind(type):

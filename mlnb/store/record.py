@@ -111,8 +111,8 @@ class KeyParts(Document, frozen=True):
     modules: Mapping[CodeName, str] = {}  # digests
     packages: Mapping[str, str | None] = {}  # version by distribution
     builds: Mapping[str, str | None] = {}  # of the same distributions
-    edited: Mapping[str, str | None] | None = None  # installed files that were edited
-    startup: Mapping[str, str | None] | None = None  # what Python runs when it starts
+    edited: Mapping[str, str | None] | UnsetType = UNSET  # installed files that were edited
+    startup: Mapping[str, str | None] | UnsetType = UNSET  # what Python runs when it starts
     python: tuple[str, ...] = ()  # implementation, version, platform
     observed: ObservedParts = ObservedParts()
 

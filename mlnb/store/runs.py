@@ -9,7 +9,7 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 # %% auto #0
 __all__ = ['RUN_ID', 'new_run_id', 'run_folder', 'write_run', 'note_stage', 'part_of', 'stage_of_unit', 'run_document_at',
            'noted_document', 'run_ids', 'hold_run', 'run_holder', 'is_alive', 'scratch_folders', 'document_of',
-           'read_run', 'is_tried', 'experiment_of', 'with_experiment']
+           'read_run', 'all_runs', 'damaged_lines', 'is_tried', 'experiment_of', 'with_experiment']
 
 # %% ../../nbs/store/360_runs.ipynb #5e9136a6
 import errno
@@ -232,6 +232,30 @@ def read_run(
         with suppress(FileNotFoundError):
             return document_of(store, run)
     return _newest(store, pipeline) if run == "latest" else document_of(store, _whole_id(run, run_ids(store)))
+
+# %% ../../nbs/store/360_runs.ipynb #88ba2c96
+def all_runs(
+    store: Store,  # where runs live
+) -> tuple[list[RunDocument], list[str]]:  # documents, the newest first; ids of the damaged ones
+    "The documents of all runs; a damaged one stops none of the others."
+    found, damaged = [], []
+    for run in run_ids(store):
+        try:
+            found.append(document_of(store, run))
+        except IntegrityError:
+            damaged.append(run)
+        except FileNotFoundError:  # collected meanwhile
+            continue
+    return found, damaged
+
+
+def damaged_lines(
+    damaged: list[str],  # ids of runs that were left out
+) -> tuple[str, ...]:  # for people, a line for each, the first ten
+    "Which runs an answer leaves out, and what to do."
+    mend = "`mlnb verify --repair` tells it again from what else is known"
+    lines = [f"left out: run {run}, whose document is damaged; {mend}" for run in damaged[:10]]
+    return (*lines, *([f"left out: {len(damaged) - 10} more"] if damaged[10:] else []))
 
 # %% ../../nbs/store/360_runs.ipynb #ede1142b
 _TRIED = ("option", "file")  # origins of a value that is neither the notebook's nor the profile's

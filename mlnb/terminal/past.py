@@ -53,15 +53,16 @@ def runs_answer(
     pipeline: str | None,  # only of this one; None = all
 ) -> Answer:
     "List runs, newest first."
-    from mlnb.store.runs import read_run, run_ids
+    from mlnb.store.runs import all_runs, damaged_lines
 
-    documents = (read_run(store, run) for run in run_ids(store))
+    documents, damaged = all_runs(store)
     told = [with_experiment(d) for d in documents if pipeline in (None, d.pipeline)]
     fields = (*RUN_FIELDS, "experiment", "git")
     found = [{name: plain.get(name) for name in fields} for plain in (d.as_dict() for d in told)]
     columns, none = [*RUN_FIELDS[:-1], "experiment"], "no run yet: start one with `mlnb run PIPELINE`"
     rows = [[*(run[field] for field in RUN_FIELDS[:-1]), tried_values(run["experiment"])] for run in found]
-    return Answer({"runs": found}, lambda: show_table(columns, rows, none))
+    about = {"runs": found, "damaged": damaged}
+    return Answer(about, lambda: show_table(columns, rows, none), notes=damaged_lines(damaged))
 
 # %% ../../nbs/terminal/100_past.ipynb #13a18963
 def unvouched_runs(
@@ -149,13 +150,16 @@ def comparison_answer(
 ) -> Answer:
     "Lay runs side by side."
     from mlnb.history.runs_table import chosen_runs, compare_of, write_figure
+    from mlnb.store.runs import all_runs, damaged_lines
 
     documents = chosen_runs(store, words, comparing.grid, list(project.pipelines))
     found = compare_of(documents, comparing.metric or None, comparing.best) | {"figure": None}
     if comparing.figure is not None:
         with writing(comparing.figure):
             found["figure"] = str(write_figure(found, documents, Path(comparing.figure)))
-    return Answer(found, lambda: show_comparison(found, comparing.figure))
+    damaged = all_runs(store)[1]
+    about = found | {"damaged": damaged}
+    return Answer(about, lambda: show_comparison(found, comparing.figure), notes=damaged_lines(damaged))
 
 # %% ../../nbs/terminal/100_past.ipynb #2a092526
 def told_unvouched(
@@ -374,7 +378,7 @@ def answer_diff(
     a: Annotated[str, typer.Argument(metavar="RUN")], b: Annotated[str, typer.Argument(metavar="RUN")]
 ) -> Answer:
     "Show what differs between two runs, down to the text of cells."
-    from mlnb.history.run_diff import diff_of
+    from mlnb.history.run_diff import diff_of, lost_code
     from mlnb.store.runs import experiment_of, read_run
 
     project, store, _ = open_project()
@@ -387,9 +391,9 @@ def answer_diff(
         (run.run or "") + (text and f" ({text})")
         for run, text in zip((one, other), tried.values(), strict=True)
     ]
-    return Answer(
-        found | {"not_vouched": bad}, lambda: show_difference(found, *names), notes=unvouched_notes(bad)
-    )
+    lost = dict.fromkeys([*lost_code(store, one), *lost_code(store, other)])
+    about = found | {"not_vouched": bad, "damaged": list(lost)}
+    return Answer(about, lambda: show_difference(found, *names), notes=(*unvouched_notes(bad), *lost))
 
 # %% ../../nbs/terminal/100_past.ipynb #05fa4834
 Up = Annotated[bool, typer.Option("--up/--down", help="What it was made from, or what was made from it.")]

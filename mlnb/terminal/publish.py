@@ -73,5 +73,5 @@ def answer_publish(profile: Profile = None) -> Answer:
         "index": str(found.index),
         "left_out": left_out_entries(found.left_out, found.written),
     }
-    refused = refused_heads(store, project.pipelines, profile)
-    return Answer(document, lambda: show_published(document), notes=refused)
+    notes = (*refused_heads(store, project.pipelines, profile), *found.damaged)
+    return Answer(document, lambda: show_published(document), notes=notes)
