@@ -51,7 +51,7 @@ def shown_here() -> list[Shown]:  # in the order of the system's own table
 
 
 @lru_cache(maxsize=256)
-def _files_of(folder: Path) -> frozenset[str]:
+def _files_in_group(folder: Path) -> frozenset[str]:
     "Names in the folder of a group, as they were when folders of a group were asked for last."
     return frozenset(os.listdir(folder))
 
@@ -61,7 +61,7 @@ def group_folders(
     path: str,  # of the group, as `/proc/PID/cgroup` has it
 ) -> list[Path]:  # raises `FileNotFoundError` when it is not shown
     "The folder of a group, and those of all groups that it lies in."
-    _files_of.cache_clear()
+    _files_in_group.cache_clear()
     below = path if shown.root == "/" else path.removeprefix(shown.root)
     own = shown.folder / below.strip("/")
     if ".." in own.parts or not own.is_dir():
@@ -99,7 +99,7 @@ def _limit_texts(folders: list[Path], names: tuple[str, ...]) -> Iterator[str]:
     for folder in folders:
         for name in names:
             with suppress(OSError):
-                if name in _files_of(folder):
+                if name in _files_in_group(folder):
                     yield (folder / name).read_text().strip()
 
 
@@ -148,7 +148,7 @@ def _of_devices(folders: list[Path]) -> Iterator[tuple[str, float]]:
 def _of_huge_pages(folders: list[Path]) -> Iterator[tuple[str, float]]:
     "What groups allow of pages of each size."
     for folder in folders:
-        for name in [name for name in _files_of(folder) if LIMIT_OF_PAGES.match(name)]:
+        for name in [name for name in _files_in_group(folder) if LIMIT_OF_PAGES.match(name)]:
             kind = name.removesuffix(".max").removesuffix(".limit_in_bytes").partition(".")[2]
             yield from ((f"huge pages ({kind})", as_number(text)) for text in _limit_texts([folder], (name,)))
 
