@@ -8,7 +8,7 @@ What the lines say is decided by the [audit log](110_audit.ipynb)."""
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'LONGEST_LINE', 'log_path', 'Head', 'read_head', 'log_tail', 'LogEnd', 'locked_log', 'write_all',
-           'write_head', 'Log', 'read_log', 'head_finding']
+           'write_head', 'Log', 'read_log', 'altered_lines', 'head_finding']
 
 # %% ../../nbs/care/080_log_file.ipynb #53ff6720
 import fcntl
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from .chain import BEGINNING, Finding, Start, audit_entry, split_lines
+from .chain import BEGINNING, Finding, Start, audit_entry, is_closed, split_lines
 from mlnb.care.months import (
     EVENT_FILES,
     KeptLines,
@@ -274,6 +274,14 @@ def read_log(
     is_torn = is_longer and (not is_ended or audit_entry(current[-1]) is None)
     rest = (start, tuple(kept.leaves), _wrong_files(log_path(store).parent, kept))
     return Log(lines[:-1], head, True, True, *rest) if is_torn else Log(lines, head, is_ended, False, *rest)
+
+# %% ../../nbs/care/080_log_file.ipynb #f157687f
+def altered_lines(
+    log: Log,  # as it was read
+) -> list[int]:  # numbers of those that are not what was written
+    "Lines that no entry can be read from, and that the log itself has not said to be torn."
+    unread = [place for place, line in enumerate(log.lines, 1) if audit_entry(line) is None]
+    return [log.start.n + place for place in unread if not is_closed(log.lines, place, log.start.n)]
 
 # %% ../../nbs/care/080_log_file.ipynb #65d2f62a
 _NO_HEAD = "audit/head.json is missing or damaged, so nothing tells how long the log was"

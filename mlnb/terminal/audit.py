@@ -38,7 +38,7 @@ def shown_about(
 
 # %% ../../nbs/terminal/170_audit.ipynb #353941c9
 def event_row(
-    one: dict,  # one line of the log
+    one: dict,  # an entry of the log
 ) -> list:  # a cell for each column
     "An entry, as a row of a table."
     who = [one["n"], one["at_utc"][:19], one["actor"], one["event"], one["outcome"]]
@@ -62,8 +62,8 @@ def events_answer(
     last: int,  # how many of the newest; 0 = all
 ) -> Answer:  # raises `UsageError` for a kind that there is not
     "List events of the log, oldest first; what was altered stands among them."
-    from mlnb.care.audit import EVENTS, altered_lines, events
-    from mlnb.care.log_file import read_log
+    from mlnb.care.audit import EVENTS, events
+    from mlnb.care.log_file import altered_lines, read_log
 
     if event not in (None, *EVENTS):
         raise UsageError(f"there is no audit event `{event}`", did_you_mean(event, list(EVENTS)))
