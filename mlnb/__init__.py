@@ -287,12 +287,12 @@ if TYPE_CHECKING:
     from mlnb.flow.session import require as require
     from mlnb.flow.session import run_id as run_id
     from mlnb.flow.session import save as save
+else:
 
-
-def __getattr__(name):
-    if name not in _homes:
-        raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
-    return getattr(import_module(_homes[name]), name)
+    def __getattr__(name):
+        if name not in _homes:
+            raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
+        return getattr(import_module(_homes[name]), name)
 
 
 def __dir__():
