@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -27,6 +28,7 @@ def test_calls_of_a_user_are_typed_by_the_installed_package(tmp_path):
     root = Path(mlnb.__file__).parent.parent
     build = ["pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, root]
     subprocess.run([sys.executable, "-m", *build], check=True, capture_output=True)
+    shutil.rmtree(root / "build", ignore_errors=True)
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(tmp_path / "site")
     (tmp_path / "right.py").write_text(CALLS)
     (tmp_path / "wrong.py").write_text(WRONG)
