@@ -12,7 +12,6 @@ Modules:
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
 - `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
 - `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
-- `mlnb.care.project_id`: Which project a store belongs to, so that an erasure asked for in one does nothing in another
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it
@@ -291,12 +290,12 @@ if TYPE_CHECKING:
     from mlnb.flow.session import require as require
     from mlnb.flow.session import run_id as run_id
     from mlnb.flow.session import save as save
+else:
 
-
-def __getattr__(name):
-    if name not in _homes:
-        raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
-    return getattr(import_module(_homes[name]), name)
+    def __getattr__(name):
+        if name not in _homes:
+            raise AttributeError(f"module 'mlnb' has no attribute {name!r}")
+        return getattr(import_module(_homes[name]), name)
 
 
 def __dir__():

@@ -341,9 +341,7 @@ SHELL = """<!doctype html>
 </html>
 """
 
-_LETTERS_ONLY = re.compile(
-    r"((?:data:|\bname=\x22)[\w+/=;:,.-]{40,})"
-)  # pictures and reports, in letters only
+_IN_LETTERS = re.compile(r"((?:data:|\bname=\x22)[\w+/=;:,.-]{40,})")  # pictures and reports, in letters only
 _IN_FORMULAS = str.maketrans({chr(code): f"&#{code};" for code in range(0x2061, 0x2065)})  # have no shape
 
 
@@ -351,7 +349,7 @@ def shown_page(
     html: str,  # a whole page
 ) -> str:  # the same for people, as a terminal would show it
     "A page without characters that turn the text around it, or that nobody sees."
-    pieces = _LETTERS_ONLY.split(html.translate(_IN_FORMULAS))
+    pieces = _IN_LETTERS.split(html.translate(_IN_FORMULAS))
     return "".join(piece if n % 2 else shown_text(piece) for n, piece in enumerate(pieces))
 
 

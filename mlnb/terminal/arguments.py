@@ -106,12 +106,12 @@ def named_values(
     return found
 
 # %% ../../nbs/terminal/030_arguments.ipynb #715e9c8e
-def _texts_in(value: Any) -> list[str]:
+def _texts_of_value(value: Any) -> list[str]:
     "Texts of a plain value."
     if isinstance(value, dict):
-        return [text for pair in value.items() for one in pair for text in _texts_in(one)]
+        return [text for pair in value.items() for one in pair for text in _texts_of_value(one)]
     if isinstance(value, list | tuple):
-        return [text for one in value for text in _texts_in(one)]
+        return [text for one in value for text in _texts_of_value(one)]
     return [value] if isinstance(value, str) else []
 
 
@@ -120,7 +120,7 @@ def refuse_secret_values(
 ) -> None:  # raises `UsageError` for the first one
     "Refuse a URL or a connection string with a password as the value of a parameter."
     for name, value in values.items():
-        if any(map(is_secret_value, _texts_in(value))):
+        if any(map(is_secret_value, _texts_of_value(value))):
             said = f"the value of `{name}` holds a password or a token, and would be kept with every result"
             raise UsageError(said, "write `#| env: NAME` in the stage, and let it read that variable")
 
