@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
 TEXTS = ("a", DIGEST, "a" * 12, "f" * 32)  # one of them has the form of any field
 PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
-GIVEN = {("Record", "parts"): {"observed": {"files": {"a.csv": DIGEST}}}}
+GIVEN = {"Record.parts": {"observed": {"files": {"a.csv": DIGEST}}}}
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
@@ -33,7 +33,7 @@ FREE = {
     *("RunDocument.determinism", "RunDocument.experiment", "GridDocument.problems", "Record.parts"),
     *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
     "ReadList.place",  # which may lie beside the project
-    *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor"),
+    *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these
 HOSTILE_TEXTS = (
@@ -55,23 +55,25 @@ def deep():
 DEEP = deep()
 
 
-def classes_of(path):
-    "Names of the classes of a module that can be read from plain JSON."
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ClassDef):
-            is_document = "Document" in [getattr(base, "id", None) for base in node.bases]
-            reads = any(getattr(one, "name", None) == "from_dict" for one in node.body)
-            if (is_document or reads) and node.name != "Document":
-                yield node.name
+def classes():
+    "Every class of the package: its name, its module, the names of its bases, and what it defines."
+    for path in sorted((ROOT / "mlnb").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases = {getattr(base, "id", "") for base in node.bases}
+                yield node.name, module, bases, {getattr(one, "name", "") for one in node.body}
 
 
 def documents():
-    found = {}
-    for path in sorted((ROOT / "mlnb").rglob("*.py")):
-        for name in classes_of(path):
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name] = getattr(importlib.import_module(module), name)
-    return found
+    "Every class that can be read from plain JSON, whatever it inherits that from."
+    known, n = {"Document"}, 0
+    every = list(classes())
+    while n < len(known):
+        n = len(known)
+        known |= {name for name, _, bases, defined in every if bases & known or "from_dict" in defined}
+    found = {name: module for name, module, *_ in every if name in known - {"Document"}}
+    return {name: getattr(importlib.import_module(module), name) for name, module in found.items()}
 
 
 DOCUMENTS = documents()
@@ -116,11 +118,17 @@ def example(kind):
     return EXAMPLES[type(kind)](kind)
 
 
+def place_of(cls, field):
+    "A field and the class that defines it."
+    owner = next(one for one in cls.__mro__ if field in vars(one).get("__annotations__", {}))
+    return f"{owner.__name__}.{field}"
+
+
 def plain_of(cls):
     "An example of a document, with every field."
     fields = inspect.type_info(cls).fields
     return {
-        field.encode_name: GIVEN.get((cls.__name__, field.name)) or example(field.type) for field in fields
+        field.encode_name: GIVEN.get(place_of(cls, field.name)) or example(field.type) for field in fields
     }
 
 
@@ -192,7 +200,7 @@ def test_all_documents_are_found():
 def test_every_field_has_a_form_or_is_only_shown(name):
     for field in inspect.type_info(DOCUMENTS[name]).fields:
         found = set(bare(field.type))
-        is_free = f"{name}.{field.name}" in FREE
+        is_free = place_of(DOCUMENTS[name], field.name) in FREE
         assert found <= ({"text"} if is_free else set()), f"{name}.{field.name}: {found}"
 
 
@@ -219,7 +227,7 @@ def test_path_that_leads_elsewhere_is_damage_in_every_field_that_is_not_free(nam
     cls, plain = DOCUMENTS[name], plain_of(DOCUMENTS[name])
     for field in inspect.type_info(cls).fields:
         value = plain[field.encode_name]
-        if isinstance(value, str) and f"{name}.{field.name}" not in FREE:
+        if isinstance(value, str) and place_of(cls, field.name) not in FREE:
             for text in ASTRAY:
                 assert read(cls, plain | {field.encode_name: text}) is None, (field.name, text)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .border import Count, Digest, Document, Moment, PlainName
+from .border import Count, Digest, Document, PlainName
 from .documents import read_json
 from .errors import IntegrityError, MlnbError
 
@@ -43,7 +43,7 @@ class Tombstone(Document, frozen=True, kw_only=True):
     part: PlainName | None = None  # what of the stage: `notebook`, `text` or `code`
     reason: str  # why, one sentence
     actor: str  # who asked for it
-    at_utc: Moment  # when [ISO 8601, UTC]
+    at_utc: str  # when [ISO 8601, UTC], for people
 
     def __post_init__(self) -> None:
         if (self.pipeline is None) != (self.artifact is None) or (self.part and self.pipeline is None):
