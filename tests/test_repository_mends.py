@@ -59,7 +59,6 @@ TRIED = {
     "store/plain_values": "saved values",
     "store/records": "test_care_vouched.py",
     "store/runs": "commands",
-    "store/ini_file": "settings",
     "store/settings": "settings",
     "store/tables": "saved values",
     "sources/last_pin": "test_sources_last_pin.py",
