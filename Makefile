@@ -53,7 +53,8 @@ lint: setup  ## the part of `test` that takes seconds: clean, exported, shape, l
 	@$(BIN)/python scripts/measure_style.py
 
 notebooks: setup  ## run the examples of the library's notebooks
-	@$(BIN)/nbdev-test --skip-folder-re '^([_.]|pipelines$$)' --n-workers 2
+	@# one thread each: two that share two cores with `lint` would wait for each other in turns
+	@OMP_NUM_THREADS=1 $(BIN)/nbdev-test --skip-folder-re '^([_.]|pipelines$$)' --n-workers 2
 
 pytest: setup  ## run pytest, without the slow batteries and what `lint` runs
 	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(LINT_TESTS)) | tee $(SUMMARY)
