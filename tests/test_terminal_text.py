@@ -234,12 +234,7 @@ def test_json_is_ascii_and_strict_for_any_text(text, halves):
     strict(json_text({"value": [text, {halves: text + halves}]}).encode())
 
 
-OWN_WAYS = {
-    "output.py",
-    "frame.py",
-    "audit.py",
-    "share.py",
-}  # who may call `print`: lines, help, and two to come
+OWN_WAYS = {"output.py", "frame.py"}  # who may call `print`: lines and tables, help
 
 
 def test_verbs_print_lines_and_tables_only():

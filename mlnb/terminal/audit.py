@@ -25,7 +25,7 @@ import typer
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import counted
 from .frame import Answer, Json, give, open_project, sub_verbs, verb, writing
-from .output import complaint, show_table
+from .output import complaint, show_lines, show_table
 from .remote import own_remote, trusted_by
 
 # %% ../../nbs/terminal/170_audit.ipynb #8e637b18
@@ -133,7 +133,7 @@ def answer_init_audit() -> Answer:
     found = init_audit(store)
     where = "for `trusted_keys` in settings.ini or `mlnb audit trust` elsewhere"
     notes = (replaced_key("you", "me", before),) if before else ()
-    return Answer(found, lambda: print(f"your public key, {where}:\n{found['key']}"), notes=notes)
+    return Answer(found, lambda: show_lines(f"your public key, {where}:", found["key"]), notes=notes)
 
 # %% ../../nbs/terminal/170_audit.ipynb #d811315a
 def refuse_no_folder(
@@ -157,7 +157,7 @@ def answer_checkpoint(
     with writing(str(out)):
         found = make_checkpoint(open_project()[1], out)
     where = f", written to {out}" if out else "; `--out FILE` writes it to where others cannot change it"
-    return Answer(found, lambda: print(f"signed {counted(found['n'], 'entry')}{where}"))
+    return Answer(found, lambda: show_lines(f"signed {counted(found['n'], 'entry')}{where}"))
 
 # %% ../../nbs/terminal/170_audit.ipynb #c06b19c8
 @verb("keep", "anchor", "mlnb audit anchor git", on=audit_app)
@@ -179,7 +179,7 @@ def answer_anchor(
         where = anchor_place(place, origin_of(store), project.root)
         found = anchor(store, where, trusted_by(project, store))
     line = f"{found['where']}: {counted(found['n'], 'line')} of the log {found['origin']}"
-    return Answer(found, lambda: print(line))
+    return Answer(found, lambda: show_lines(line))
 
 # %% ../../nbs/terminal/170_audit.ipynb #28825046
 Checkpoints = Annotated[
@@ -282,7 +282,7 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     code = 5 if found["state"] == "bad" else 0
     late = "".join(map(late_words, found["told_late"]))
     line = f"{counted(found['entries'], 'entry')}, signed up to {found['signed_to']}: {found['state']}{late}"
-    return Answer(found | {"exit_code": code}, lambda: print(line), code, log_notes(found))
+    return Answer(found | {"exit_code": code}, lambda: show_lines(line), code, log_notes(found))
 
 # %% ../../nbs/terminal/170_audit.ipynb #f82f3d82
 @verb("keep", "tell", 'mlnb audit tell --why "the disk was full when it ended"', on=audit_app)
@@ -302,7 +302,7 @@ def answer_tell(
     }
     told = [counted(k, word) for word, k in (n | {"key": len(rest["keys"])}).items() if k]
     line = f"told of {', '.join(told)}" if told else "all is told"
-    return Answer({"told": runs, "records": untold.n_records, **rest}, lambda: print(line))
+    return Answer({"told": runs, "records": untold.n_records, **rest}, lambda: show_lines(line))
 
 # %% ../../nbs/terminal/170_audit.ipynb #e78ccf2b
 @verb(
@@ -347,7 +347,7 @@ def answer_distrust(name: Annotated[str, typer.Argument(help="Whose key.")]) -> 
     store = open_project()[1]
     distrust(store, name)
     audit(store, "trust", "distrusted", name=name)
-    return Answer({"distrusted": name}, lambda: print(f"{name} is trusted no longer"))
+    return Answer({"distrusted": name}, lambda: show_lines(f"{name} is trusted no longer"))
 
 # %% ../../nbs/terminal/170_audit.ipynb #46750321
 STATUSES = ("open", "contained", "closed")
@@ -447,9 +447,10 @@ def answer_report(
     if told.is_anything:
         violation = written_record(store, known, violation, told)
     record = next(one for one in violations(store) if one["id"] == violation)
-    line = page = violation_page(store, record)
+    page = violation_page(store, record)
+    lines = page.splitlines()
     if out is not None:
         with writing(str(out)):
             out.write_text(page, encoding="utf-8")
-        line = f"{out}: violation {violation}, {record['status']}"
-    return Answer(record, lambda: print(line))
+        lines = [f"{out}: violation {violation}, {record['status']}"]
+    return Answer(record, lambda: show_lines(*lines))

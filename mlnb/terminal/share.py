@@ -17,7 +17,7 @@ import typer
 
 from ..store.shown_text import counted
 from .frame import Answer, Json, known_pipeline, open_project, verb
-from .output import complaint, counting
+from .output import complaint, counting, show_lines
 from .remote import refusals, remote_of, trusted_by
 
 # %% ../../nbs/terminal/160_share.ipynb #842daa8e
@@ -127,7 +127,7 @@ def answer_push(words: Words = None, signing: SignUnsigned = False, as_json: Jso
     transfer, trusted = Transfer(counting("sent", as_json)), trusted_by(project, store)
     said = push(store, url, name, pipelines, transfer=transfer, trusted=trusted) | {"signed": signed}
     notes = (*(f"signed by you now: {path}" for path in signed), *push_notes(said))
-    return Answer(said, lambda: print(moved_line(said, "sent", "there")), said["exit_code"], notes)
+    return Answer(said, lambda: show_lines(moved_line(said, "sent", "there")), said["exit_code"], notes)
 
 # %% ../../nbs/terminal/160_share.ipynb #eff41542
 def tombstone_notes(
@@ -203,4 +203,4 @@ def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
     ]
     refused = (*(nothing if is_strange else []), *refusals(said["refused"], one_by_one=False))
     notes = (*map(key_line, said["keys"]), *missing, *apart, *refused)
-    return Answer(said, lambda: print(moved_line(said, "took", "here")), said["exit_code"], notes)
+    return Answer(said, lambda: show_lines(moved_line(said, "took", "here")), said["exit_code"], notes)
