@@ -73,7 +73,7 @@ TAKEN = (  # what a copy of the server's takes over
     "sh -c 'umask 027; exec \"$@\"' sh",
 )
 SAID = {  # what only the process itself knows -> what is said of it
-    f"{CONFINE} key": "keys in its session keyring",
+    f"{CONFINE} key": "keys in its session keyring"
 }
 
 
