@@ -385,6 +385,16 @@ def test_head_run_or_record_that_nobody_vouches_for_gives_no_result_and_verbs_sa
     assert told.code == 0 and (STATES[state] in told.stderr) == (what != "record")
 
 
+@pytest.mark.parametrize("what", ["run", "ref"])
+def test_card_of_a_pipeline_whose_head_is_refused_says_so_and_why(strict_project, asked, what):
+    root = strict_project(**{what: "unsigned"})
+    assert asked("publish", cwd=root).code == 0
+    card = (root / "reports" / "index.html").read_text()
+    assert "he head of <code>demo</code> under profile <code>default</code> is refused" in card
+    assert STATES["unsigned"] in card and "<code>mlnb run demo</code> sets it anew" in card
+    assert "has committed every stage yet" not in card and "Never ran" not in card
+
+
 def test_head_run_and_record_that_are_vouched_for_are_used(strict_project, asked):
     root = strict_project()
     assert asked("get", "demo/out", "--json", cwd=root).code == 0

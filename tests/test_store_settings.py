@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from every_verb import spoken
@@ -263,6 +264,21 @@ def test_settings_that_cannot_be_are_a_problem_of_every_verb(tmp_path, kind):
         assert b"Traceback" not in err
         assert kind not in UNREADABLE or kind == "megabytes" or b"line " in err
     assert [path.name for path in tmp_path.iterdir()] == ["settings.ini"], "nothing was made"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system that takes no folders")
+@pytest.mark.parametrize("place", ["/proc/x", "/proc", "/proc/self/x/y"])
+def test_store_where_the_system_makes_nothing_is_a_sentence_of_every_verb(tmp_path, place):
+    (tmp_path / "settings.ini").write_text(f"[mlnb]\nstore = {place}\n{NOTEBOOKS}")
+    (tmp_path / "nbs").mkdir()
+    for words in (["publish"], ["gc"], ["audit", "init"], ["run", "demo"], ["pull", str(tmp_path)], ["runs"]):
+        code, _, err = spoken(words, tmp_path)
+        assert code == 0 or b"\n  mend: " in err, (words, err)
+        assert code in (0, 2, 69) and b"Traceback" not in err, (words, err)
+        assert code == 0 or words[0] in ("run", "pull") or b"set `store` in settings.ini" in err, (words, err)
+    (tmp_path / "settings.ini").write_text(f"[mlnb]\nreports = {place}/pages\n{NOTEBOOKS}")
+    code, _, err = spoken(["publish"], tmp_path)
+    assert code in (2, 69) and b"set `reports` in settings.ini" in err and b"Traceback" not in err, err
 
 
 def test_settings_with_ten_thousand_sections_are_read_in_one_pass(tmp_path):

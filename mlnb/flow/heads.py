@@ -8,7 +8,7 @@ With a reference, `fraud/model@REF`, the name means exactly what the digest, the
 
 # %% auto #0
 __all__ = ['Kept', 'ENDED_WELL', 'parts_in', 'value_in', 'made_of_nothing', 'result_keys', 'result_in', 'head_name', 'run_again',
-           'refused_run', 'refused_head', 'Runs', 'Choice', 'made_in', 'run_with', 'Found', 'found_in',
+           'refused_run', 'refused_head', 'refusal_line', 'Runs', 'Choice', 'made_in', 'run_with', 'Found', 'found_in',
            'document_if_kept', 'refuse_erased_value', 'left_in', 'at_reference']
 
 # %% ../../nbs/flow/050_heads.ipynb #9cb44d88
@@ -143,6 +143,16 @@ def refused_head(
         return f"{about} is refused: {why}"
     why = refused_run(store, head.target)
     return f"{about} is refused, with the document of run {head.target}: {why}" if why else ""
+
+
+def refusal_line(
+    store: Store,  # where the head is; its judge is asked
+    pipeline: str,  # whose head it is
+    profile: str,  # under which it counts
+) -> str:  # for people; empty when it may be used, or there is none
+    "Why the head of a pipeline may not be used, and what moves it anew."
+    why = refused_head(store, pipeline, profile)
+    return f"{why}; `{run_again(pipeline, profile)}` sets it anew" if why else ""
 
 
 def _head_document(store: Store, pipeline: str, profile: str, head: RefValue) -> RunDocument:

@@ -13,6 +13,9 @@ __all__ = ['VERDICT_MARKS', 'VERDICTS', 'CHAIN', 'LOOKS', 'MOST', 'RUN_PAGE', 'I
            'by_pipeline', 'index_page']
 
 # %% ../../nbs/publish/250_overview.ipynb #41400975
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from markupsafe import Markup
 
 from .history import RunPage, StagePage
@@ -209,6 +212,7 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 {% if card.others %}<ul class="small">{% for n in card.others %}
 <li><a href="{{ n.href }}">{{ n.text | sentence }}</a></li>
 {% endfor %}{% if card.more %}<li>And {{ card.more }} more, listed below.</li>{% endif %}</ul>{% endif %}
+{% elif card.instead %}<div class="banner warn"><p>{{ card.instead | sentence }}</p></div>
 {% else %}<p class="soft">Never ran. <code>mlnb run {{ card.name }}</code> starts it.</p>{% endif %}
 </section>{% endfor %}</div>
 {% if earlier %}<h2>Other runs</h2>
@@ -246,18 +250,22 @@ def stale_stages(
 def no_head_line(
     page: RunPage,  # that is shown instead
     profile: str,  # that is published
+    refused: str = "",  # why the head may not be used, if so
 ) -> str:  # one sentence for readers
     "Why a card shows a run that is no head."
     kind = "an experiment" if page.experiment else "the newest committed run"
     kind = kind if page.state == "committed" else "the newest run"
     under = f" under profile `{page.profile}`" if page.profile != profile else ""
-    no_head = f"No run under profile `{profile}` has committed every stage yet"
+    no_head = (
+        refused[:1].upper() + refused[1:] or f"No run under profile `{profile}` has committed every stage yet"
+    )
     return f"{no_head}; shown is {kind}{under}."
 
 
 def card_run(
     pages: list[RunPage],  # of one pipeline, newest first; at least one
     profile: str,  # that is published
+    refused: str = "",  # why the head may not be used, if so
 ) -> tuple[RunPage, str]:  # and a line when it is no head
     "The run that a card shows."
     of_profile = [page for page in pages if page.profile == profile]
@@ -268,7 +276,7 @@ def card_run(
     plain = [page for page in committed if not page.experiment]
     under = [page for page in plain if page.profile == profile]
     found = (under or plain or committed or pages)[0]
-    return found, no_head_line(found, profile)
+    return found, no_head_line(found, profile, refused)
 
 # %% ../../nbs/publish/250_overview.ipynb #601b250c
 NEWER = 5  # newer runs that a card names
@@ -315,11 +323,12 @@ def index_card(
     pages: list[RunPage],  # its runs, newest first; may be empty
     known: set[str],  # ids of the runs that have pages
     profile: str = DEFAULT_PROFILE,  # whose head is shown
+    refused: str = "",  # why the head may not be used, if so
 ) -> dict:  # what the template asks for
     "What the index says of a pipeline."
     if not pages:
-        return {"name": name, "page": None}
-    page, instead = card_run(pages, profile)
+        return {"name": name, "page": None, "instead": refused}
+    page, instead = card_run(pages, profile, refused)
     failed, others = newer_runs(pages, page, profile)
     return {
         "name": name,
@@ -366,10 +375,11 @@ def index_page(
     home: str,  # name of the project
     further: str = Markup(""),  # markup under everything else
     profile: str = DEFAULT_PROFILE,  # whose heads are shown
+    refused: Mapping[str, str] = MappingProxyType({}),  # by pipeline: why its head may not be used
 ) -> str:  # an HTML page for the site's folder
     "Make the index."
     known, runs = {page.run for page in pages}, by_pipeline(names, pages)
-    cards = [index_card(name, found, known, profile) for name, found in runs.items()]
+    cards = [index_card(n, found, known, profile, refused.get(n, "")) for n, found in runs.items()]
     shown = {card["page"].run for card in cards if card["page"]}
     others = [page for page in pages if page.run not in shown]
     earlier = [{"page": p, "mark": state_mark(p.state), "note": run_note(p)} for p in others]

@@ -30,7 +30,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..care.vouched import vouched_store
-from ..flow.heads import ENDED_WELL
+from ..flow.heads import ENDED_WELL, refusal_line
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, content_of, read_history
 from .layout import Trail, fill, words
@@ -38,7 +38,7 @@ from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
 from .overview import index_page, run_page, stage_href
 from .pages import Facts, render
-from ..store.disk import disk_errors
+from ..store.disk import disk_errors, making
 from ..store.errors import UsageError
 from ..store.names import is_name
 from ..store.objects import Store
@@ -187,7 +187,8 @@ def site_files(
     for page in pages:
         for path, text in run_files(page, building).items():
             files[os.path.normpath(f"{page.pipeline}/{page.run}/{path}")] = text
-    index = index_page(names, pages, building.home, further_pages(own or {}), profile)
+    refused = {name: refusal_line(building.store, name, profile) for name in names}
+    index = index_page(names, pages, building.home, further_pages(own or {}), profile, refused)
     return files | {"index.html": index}
 
 # %% ../../nbs/publish/270_site.ipynb #55fa88fc
@@ -346,7 +347,7 @@ def write_site(
 ) -> int:  # size [bytes]; raises `StoreError` for lack of room
     "Write the files beside the old site, then let them take its place; an error leaves the old one."
     built = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
-    with disk_errors(target, "reports"):
+    with disk_errors(target, "reports"), making(target, "reports"):
         try:
             built.mkdir(mode=0o700, parents=True)
             _fill_folder(built, files, own or {})

@@ -34,6 +34,7 @@ from mlnb.store.disk import (
     flush_folder,
     give_name,
     make_folder,
+    making,
     temporary_file,
     write_durably,
 )
@@ -65,6 +66,19 @@ class Store(Struct, frozen=True):
         return 0o440 if self.group else 0o400
 
 # %% ../../nbs/store/170_objects.ipynb #b1034a24
+def _make_store(store: Store) -> None:
+    "Make the folder of a store, and say of which layout it is."
+    group = store.group
+    with making(store.root):
+        make_folder(store.root, store.folder_mode)
+        if group:
+            try:
+                shutil.chown(store.root, group=group)
+            except LookupError:
+                raise StoreError(f"there is no group `{group}`", "correct `shared` in settings.ini") from None
+        write_durably(store.root / "format", layout_text(), 0o640 if group else 0o600, kind="layout")
+
+
 def open_store(
     root: str | Path,  # folder; made when missing
     group: str | None = None,  # `shared` of settings.ini
@@ -76,15 +90,9 @@ def open_store(
     limits = limits or (below.limits if below is not None else DEFAULT_LIMITS)
     store = Store(Path(root).absolute(), group, below, limits)
     with disk_errors(store.root):
-        if settle_layout(store.root, group is not None) or not create:
-            return store
-        make_folder(store.root, store.folder_mode)
-        if group:
-            try:
-                shutil.chown(store.root, group=group)
-            except LookupError:
-                raise StoreError(f"there is no group `{group}`", "correct `shared` in settings.ini") from None
-        write_durably(store.root / "format", layout_text(), 0o640 if group else 0o600, kind="layout")
+        is_there = settle_layout(store.root, group is not None)
+        if create and not is_there:
+            _make_store(store)
     return store
 
 # %% ../../nbs/store/170_objects.ipynb #d78df0c1

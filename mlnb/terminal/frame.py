@@ -253,10 +253,9 @@ def refused_heads(
     profile: str,  # under which they count
 ) -> tuple[str, ...]:  # lines for stderr
     "Which heads may not be used, why, and what moves them anew."
-    from mlnb.flow.heads import refused_head, run_again
+    from mlnb.flow.heads import refusal_line
 
-    found = ((pipeline, refused_head(store, pipeline, profile)) for pipeline in pipelines)
-    return tuple(f"{why}; `{run_again(pipeline, profile)}` sets it anew" for pipeline, why in found if why)
+    return tuple(filter(None, (refusal_line(store, pipeline, profile) for pipeline in pipelines)))
 
 # %% ../../nbs/terminal/050_frame.ipynb #2657e6f9
 @dataclass(frozen=True)
