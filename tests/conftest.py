@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COLLECTED = pytest.StashKey[set]()  # `file::test` below tests/, the slow ones too
 
 
@@ -133,6 +134,16 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="mlnb-tests-")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    "A command is deaf to signals when it ends; the next test and its children are not."
+    before = {number: signal.getsignal(number) for number in ENDING}
+    answer = yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return answer
 
 
 def pytest_unconfigure(config):
