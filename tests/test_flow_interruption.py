@@ -269,9 +269,14 @@ def test_kernel_whose_holder_is_hung_up_on_ends(tmp_path, begin_server, more):
     "message",
     [
         {"do": "prepare", "stages": [{"environment": {}, "modules": [1]}]},
-        {"do": "kernel", "environment": {}, "modules": [1], "handover": {}},
-        {"do": "kernel", "environment": None, "modules": [], "handover": {}},
-        {"do": "kernel", "environment": {"A=B": "C"}, "modules": [], "handover": {}},
+        {"do": "kernel", "environment": {}, "modules": [1], "handover": {"settings": inherited_settings()}},
+        {"do": "kernel", "environment": None, "modules": [], "handover": {"settings": inherited_settings()}},
+        {
+            "do": "kernel",
+            "environment": {"A=B": "C"},
+            "modules": [],
+            "handover": {"settings": inherited_settings()},
+        },
     ],
 )
 def test_stage_that_no_process_can_be_prepared_for_is_refused(tmp_path, begin_server, message):

@@ -81,7 +81,10 @@ def plain_document(store, purpose, n):
         run = RUN[:-1] + "9cdef"[n - 2]
         return f"runs/{run}.json", as_run({"run": run, "pipeline": "fraud", "state": "failed"}).as_dict()
     ref = f"names/fraud/model/m{n}"
-    return f"refs/{ref}/00000001.json", {"name": ref, **RefValue(1, "r2", "ana", "x", "t")._asdict()}
+    return f"refs/{ref}/00000001.json", {
+        "name": ref,
+        **RefValue(1, "r2", "ana", "x", "2026-11-27T10:00:00+00:00")._asdict(),
+    }
 
 
 @pytest.mark.parametrize("purpose", ["record", "run", "ref"])

@@ -963,7 +963,14 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
 def test_ref_whose_history_was_rewritten_is_not_taken_and_not_pushed_on(place, ana, ben, number):
     remote, ref = open_remote(place[0]), "names/fraud/model/champion"
     for n in range(1, 31):
-        value = {"name": ref, "number": n, "target": f"r{n}", "actor": "ana", "reason": "x", "at_utc": "t"}
+        value = {
+            "name": ref,
+            "number": n,
+            "target": f"r{n}",
+            "actor": "ana",
+            "reason": "x",
+            "at_utc": "2026-11-27T12:00:00+00:00",
+        }
         said = canonical_json(sign_result(ana, "ref", value))
         write_remote(remote, f"refs/{ref}/{n:08d}.json", said)
     write_remote(remote, "format", b"mlnb remote 1\n")

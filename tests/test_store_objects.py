@@ -511,7 +511,7 @@ def test_record_of_a_second_equal_result_changes_no_byte(store):
 
 
 def test_record_with_a_nan_is_never_written(store):
-    with pytest.raises(ValueError):
+    with pytest.raises(IntegrityError, match=r"metrics"):
         commit(store, example_record(put(store, b"model")) | {"metrics": {"auc": float("nan")}})
     assert records_of(store, "fraud", "train") == []
 

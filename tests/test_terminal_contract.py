@@ -640,12 +640,14 @@ def test_missing_or_broken_settings_are_2_with_one_document(tmp_path, inside, se
     assert not (tmp_path / ".mlnb" / "runs").exists()
 
 
-def test_store_that_cannot_be_written_is_69(tmp_path, inside, make_project):
-    project = make_project(
-        {"10_a.ipynb": ["x = 1"]}, "[mlnb]\nstore = settings.ini/deep\n[pipeline.demo]\nnotebooks = nbs\n"
-    )
+@pytest.mark.parametrize(("store", "code"), [("settings.ini/deep", 2), ("/proc/deep", 69)])
+def test_store_that_cannot_be_written_is_2_when_no_folder_can_be_there_and_else_69(
+    inside, make_project, store, code
+):
+    settings = f"[mlnb]\nstore = {store}\n[pipeline.demo]\nnotebooks = nbs\n"
+    project = make_project({"10_a.ipynb": ["x = 1"]}, settings)
     result = inside("run", "demo", "--json", cwd=project.root)
-    assert (result.code, result.json["exit_code"]) == (69, 69) and result.json["problems"][0]["mend"]
+    assert (result.code, result.json["exit_code"]) == (code, code) and result.json["problems"][0]["mend"]
 
 
 def test_works_from_any_folder_of_the_project(project, first, inside):

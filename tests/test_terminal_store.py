@@ -418,7 +418,7 @@ def test_pull_of_a_forged_record_is_5(begun, two, mlnb, tmp_path):
         (("audit", "report", "--what", "x", "--owner", "a", "--evidence", "zz"), 2, "64"),
         (("audit", "report", "--status", "opn"), 2, "did you mean `open`?"),
         (("audit", "verify", "--checkpoint", "none.json"), 2, "--out"),
-        (("audit", "checkpoint", "--out", "settings.ini/x"), 2, "another place"),
+        (("audit", "checkpoint", "--out", "settings.ini/x"), 2, "there is no folder"),
         (("run", "demo", "--check-determinism"), 2, "one stage"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, tuple) else None,
@@ -527,7 +527,7 @@ def test_audit_lists_events_and_an_idle_run_adds_none(root, ask, mlnb):
     )
     assert mlnb("run", "demo", cwd=root).code == 0
     assert (
-        ask("audit") == {"format": 1, "events": before}
+        ask("audit") == {"format": 1, "events": before, "altered": []}
         and ask("audit", "events", "--last", "1")["events"] == before[1:]
     )
     assert "committed" in mlnb("audit", cwd=root).stdout

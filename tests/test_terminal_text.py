@@ -39,6 +39,15 @@ STAGES = {
     ],
 }
 STAY = ("state", "format", "sha256", "seal", "hash", "event")  # keys that tell a reader how to go on
+NAMES = ("pipeline", "stage", "name", "kind", "codec", "type", "run", "parameter", "profile")
+FORMED = {
+    *NAMES,
+    "origin",
+    "outcome",
+    "notebook",
+    "opened",
+    "file",
+}  # what is no name is damage when it is read
 PLAIN = re.compile(r"[0-9a-f]{12,}|\d{8}T\d{9}-[0-9a-f]{4}")  # digests, ids of runs
 
 
@@ -53,7 +62,7 @@ def poisoned(value, key="", all_of_it=False):
         return [poisoned(one, key, all_of_it) for one in value]
     if not isinstance(value, str) or key in STAY:
         return value
-    is_kept = PLAIN.fullmatch(value) or key in ("pipeline", "stage", "name", "kind", "codec", "type", "run")
+    is_kept = PLAIN.fullmatch(value) or key in FORMED or key.endswith("_utc")
     return value if is_kept and not all_of_it else value + HOSTILE
 
 

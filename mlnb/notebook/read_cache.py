@@ -43,7 +43,7 @@ from .options import Options
 from .parameters import Parameter
 from .stage import Stage, read_content, read_stage
 from ..sources import lfs
-from ..store import border, digests, errors, names
+from ..store import border, digests, errors, names, shown_text
 from ..store.digests import digest_of, sha256
 from ..store.disk import write_durably
 from ..store.documents import from_json
@@ -70,6 +70,7 @@ PARTS = (
     parameters,
     ranges,
     reach,
+    shown_text,
     stage,
     types,
     written,
