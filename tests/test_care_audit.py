@@ -139,8 +139,8 @@ def test_eight_writers_of_a_thousand_events_each_keep_one_chain(store):
         worker.join(600)
     assert [worker.exitcode for worker in workers] == [0] * 8
     found = events(store)
-    assert [e["n"] for e in found] == list(range(1, 8001))
-    assert len({e["about"]["run"] for e in found}) == 8000
+    assert [e.n for e in found] == list(range(1, 8001))
+    assert len({e.about["run"] for e in found}) == 8000
     assert verify_log(store)["state"] == "ok"
 
 
@@ -270,7 +270,7 @@ def test_line_torn_at_any_byte_is_closed_and_the_log_stays_good(store):
         assert verify_log(store)["state"] == "torn"
         audit(store, "run", run="r2")
         assert verify_log(store)["state"] == "ok"
-        assert [e["event"] for e in events(store)][-2:] == ["closed_torn_line", "run"]
+        assert [e.event for e in events(store)][-2:] == ["closed_torn_line", "run"]
         assert torn.rstrip(b"\n") in log_path(store).read_bytes()
 
 
@@ -302,7 +302,7 @@ def test_kill_while_an_event_is_written_leaves_a_log_that_goes_on(store, at, sta
     assert (verify_log(store)["state"], len(events(store))) == (state, n_events)
     audit(store, "run", run="after")
     assert verify_log(store)["state"] == "ok"
-    assert events(store)[-1]["about"] == {"run": "after"}
+    assert events(store)[-1].about == {"run": "after"}
 
 
 def test_torn_line_that_was_on_the_disk_is_tampering(store):
@@ -347,7 +347,7 @@ def test_four_writers_lose_no_event_and_keep_one_chain(store):
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
-    assert sorted(e["about"]["run"] for e in events(store)) == sorted(
+    assert sorted(e.about["run"] for e in events(store)) == sorted(
         f"w{w}-{n}" for w in range(4) for n in range(10)
     )
     assert verify_log(store) | {"state": "ok", "entries": 40} == verify_log(store)
@@ -359,7 +359,7 @@ def test_four_writers_lose_no_event_and_keep_one_chain(store):
 def test_event_names_actor_object_and_outcome(store):
     digest = put(store, b"page")
     entry = audit(store, "publication", outcome="refused", digest=digest, page="index.html")
-    assert entry["actor"] and (entry["object"], entry["outcome"], entry["about"]) == (
+    assert entry.actor and (entry.object, entry.outcome, entry.about) == (
         digest,
         "refused",
         {"page": "index.html"},

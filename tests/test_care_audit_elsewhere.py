@@ -175,7 +175,7 @@ def test_living_run_need_not_be_told_yet_and_a_killed_one_is_named_with_its_mend
 def test_untold_runs_are_told_late_in_an_entry_that_stays(store):
     remove_folder(store)
     told = tell_late(store, "the folder was lost in a move")
-    assert (told.ended, events(store, "told_late")[0]["about"]["run_ids"]) == (RUNS[:5], RUNS[:5])
+    assert (told.ended, events(store, "told_late")[0].about["run_ids"]) == (RUNS[:5], RUNS[:5])
     found = checked(store)
     told = {"n": 1, "runs": 5, "tombstones": 0, "tombstones_gone": 0, "keys": 0}
     assert (found["state"], found["told_late"]) == ("ok", [told | {"why": "the folder was lost in a move"}])
@@ -194,7 +194,7 @@ def test_pulled_runs_are_named_by_the_pull_and_runs_beside_them_are_not(store, t
     push(store, str(tmp_path / "remote"))
     taken = pull(ben, str(tmp_path / "remote"), trusted=trusted_keys(store))
     assert (taken["records"], taken["runs"]) == (5, 5)
-    assert events(ben, "pull")[0]["about"]["run_ids"] == RUNS[:5]
+    assert events(ben, "pull")[0].about["run_ids"] == RUNS[:5]
     assert checked(ben)["state"] == "ok"
     run_of(ben, RUNS[9], told=False)
     others = {kind: [] for kind in ("tombstones", "tombstones_gone", "keys")}
@@ -454,7 +454,7 @@ def test_witnesses_of_the_settings_are_read_strictly(project, asked, tmp_path):
 
 def test_event_of_an_anchor_names_place_length_and_root(store, tmp_path):
     anchor(store, anchor_place(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
-    about = events(store, "anchor")[0]["about"]
+    about = events(store, "anchor")[0].about
     assert (about["lines"], len(about["root"]), about["where"]) == (6, 44, f"{tmp_path}/log.txt")
 
 

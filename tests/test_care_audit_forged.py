@@ -301,7 +301,7 @@ def test_what_removed_lines_told_is_carried_over_as_long_as_it_is_there(tmp_path
     write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
     assert checked(store)["state"] == "ok"
     assert drop_months(store, 12)["entries"] == 6
-    assert events(store, "retention")[0]["about"] == {"run_ids": [RUN]}
+    assert events(store, "retention")[0].about == {"run_ids": [RUN]}
     assert checked(store)["state"] == "ok"
 
 
@@ -649,7 +649,7 @@ def computed_anew(store, keep):
     "The chain computed anew with those entries that `keep` says."
     previous, made = NOTHING, []
     for entry in filter(keep, events(store)):
-        plain = entry | {"n": len(made) + 1, "previous": previous}
+        plain = entry.as_dict() | {"n": len(made) + 1, "previous": previous}
         plain = {name: value for name, value in plain.items() if name != "hash"}
         made.append(canonical_json(plain | {"hash": digest_of(plain)}))
         previous = sha256(made[-1])
@@ -691,19 +691,19 @@ def cut_end_and_head(store):
 
 
 def leave_out_collection(store):
-    computed_anew(store, lambda entry: entry["event"] != "gc")
+    computed_anew(store, lambda entry: entry.event != "gc")
 
 
 def leave_out_run(store):
-    computed_anew(store, lambda entry: entry["event"] != "run")
+    computed_anew(store, lambda entry: entry.event != "run")
 
 
 def leave_out_erasure(store):
-    computed_anew(store, lambda entry: entry["event"] != "erasure")
+    computed_anew(store, lambda entry: entry.event != "erasure")
 
 
 def leave_out_trust(store):
-    computed_anew(store, lambda entry: entry["event"] != "trust")
+    computed_anew(store, lambda entry: entry.event != "trust")
 
 
 def remove_log(store):

@@ -35,7 +35,8 @@ def store(tmp_path):
 def dated(n, previous, month, about=None):
     "A line of some month."
     entry = audit_entry(new_line(n, previous, "run", "ok", None, about or {"n": n}))
-    plain = {k: v for k, v in entry.items() if k != "hash"} | {"at_utc": f"{month}-15T12:00:00.000+00:00"}
+    plain = entry.as_dict() | {"at_utc": f"{month}-15T12:00:00.000+00:00"}
+    del plain["hash"]
     return canonical_json(plain | {"hash": digest_of(plain)})
 
 
@@ -111,7 +112,7 @@ def test_writers_that_meet_at_the_end_of_a_month_close_it_once_and_lose_nothing(
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
     found = events(store)
-    assert [e["n"] for e in found] == list(range(1, 22))
+    assert [e.n for e in found] == list(range(1, 22))
     assert (verify_log(store)["state"], len(names(store))) == ("ok", 1)
 
 
@@ -140,7 +141,7 @@ def test_kill_while_a_month_is_closed_leaves_a_log_that_goes_on(store, point, ou
     killed(store, "audit", point, outside_environment)
     assert (verify_log(store)["state"], len(events(store))) == ("ok", 5)
     audit(store, "run", run="after")
-    assert (verify_log(store)["state"], [e["n"] for e in events(store)]) == ("ok", [1, 2, 3, 4, 5, 6])
+    assert (verify_log(store)["state"], [e.n for e in events(store)]) == ("ok", [1, 2, 3, 4, 5, 6])
 
 
 # what is wrong with closed files
@@ -274,6 +275,6 @@ def test_gc_keeps_to_the_setting_and_refuses_less_than_a_year(tmp_path, asked):
     (root / "settings.ini").write_text(settings.format("6 although less than 12"))
     result = asked("gc", cwd=root)
     assert "removed from the audit log: 16 entries kept long enough" in result.stdout
-    told = events(store, "retention")[-1]["about"]
+    told = events(store, "retention")[-1].about
     assert (told["months"], told["less_than_asked"]) == (6, True)
     assert asked("audit", "verify", cwd=root).code == 0

@@ -271,8 +271,8 @@ def test_push_and_pull_are_audit_events(place, ana, ben):
     result(ana)
     push(ana, place[0])
     pull(ben, place[0])
-    assert events(ana)[-1]["event"] == "push" and events(ana)[-1]["about"]["objects"] == 4
-    assert (events(ben)[-1]["event"], events(ben)[-1]["outcome"]) == ("pull", "ok")
+    assert events(ana)[-1].event == "push" and events(ana)[-1].about["objects"] == 4
+    assert (events(ben)[-1].event, events(ben)[-1].outcome) == ("pull", "ok")
 
 
 def test_checkpoint_at_the_remote_shows_that_the_log_was_cut(place, ana, tmp_path):

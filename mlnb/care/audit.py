@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from .chain import NOTHING, Finding, audit_entry, chain_finding, new_line, torn_mark
+from .chain import NOTHING, AuditEntry, Finding, audit_entry, chain_finding, new_line, torn_mark
 from mlnb.care.evidence import (
     CARRIED,
     NONE_UNTOLD,
@@ -69,7 +69,7 @@ class Event(NamedTuple):
     event: str  # what was done, one of `EVENTS`
     outcome: str  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None  # of what it was done to
-    about: dict[str, Any]  # anything else, plain JSON
+    about: Mapping[str, Any]  # anything else, plain JSON
 
 
 def _refuse_event(event: Event) -> None:
@@ -84,7 +84,7 @@ def _refuse_event(event: Event) -> None:
 def _event_of_end(end: LogEnd) -> Event | None:
     "What the log itself has to say before it goes on."
     if end.is_torn:
-        return Event("closed_torn_line", "ok", None, torn_mark(end.last))
+        return Event("closed_torn_line", "ok", None, torn_mark(end.last).as_dict())
     if not end.is_broken:
         return None
     known = None if end.head.hash is None else end.head._asdict()
@@ -110,27 +110,27 @@ def audit(
     outcome: str = "ok",  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None = None,  # of the object concerned
     **about: Any,  # what else matters, plain JSON, at most 32 KiB; no secret
-) -> dict[str, Any]:  # the entry as written; raises `UsageError`, `StoreError`
+) -> AuditEntry:  # as written; raises `UsageError`, `StoreError`
     "Write an event down, durably."
     told = Event(event, outcome, digest, about)
     _refuse_event(told)
     with locked_log(store) as handle:
         end = LogEnd(*log_tail(store, handle), read_head(store))
         lines = lines_to_add(end, told)
+        written = AuditEntry.from_dict(json.loads(lines[-1]), f"the event `{event}`")
         write_all(handle, (b"" if end.is_ended else b"\n") + b"".join(line + b"\n" for line in lines))
         write_head(store, end.n + len(lines), lines[-1])
-    written: dict[str, Any] = json.loads(lines[-1])
     return written
 
 # %% ../../nbs/care/110_audit.ipynb #ca4fcdf0
 def events(
     store: Store,  # whose log is read
     event: str | None = None,  # only these; None = all
-) -> list[dict[str, Any]]:  # the oldest comes first
+) -> list[AuditEntry]:  # the oldest comes first
     "What the log says."
     wanted = b"" if event is None else f'"event":"{event}"'.encode()
     entries = filter(None, (audit_entry(line) for line in read_log(store).lines if wanted in line))
-    return [entry for entry in entries if event in (None, entry["event"])]
+    return [entry for entry in entries if event in (None, entry.event)]
 
 # %% ../../nbs/care/110_audit.ipynb #bddf09fe
 @contextmanager
@@ -165,15 +165,15 @@ class LogReading(Struct):
     origins: dict[str, int] = field(default_factory=dict)  # number of the first entry, by name of a log
     anchored: dict[str, Anchored] = field(default_factory=dict)  # the longest, by place
 
-    def note(self, entry: dict[str, Any]) -> None:
+    def note(self, entry: AuditEntry) -> None:
         "Take notice of an entry."
         self.told.note(entry)
-        if entry["event"] == "retention" and entry["outcome"] != CARRIED:
-            self.removals.append(entry["about"] | {"at_utc": entry["at_utc"]})
-        if entry["event"] in ("init", "anchor", "push"):
-            self._note_name(entry["n"], entry["about"])
+        if entry.event == "retention" and entry.outcome != CARRIED:
+            self.removals.append(entry.about | {"at_utc": entry.at_utc})
+        if entry.event in ("init", "anchor", "push"):
+            self._note_name(entry.n, entry.about)
 
-    def _note_name(self, n: int, about: dict[str, Any]) -> None:
+    def _note_name(self, n: int, about: Mapping[str, Any]) -> None:
         origin, where, lines = (about.get(name) for name in ("origin", "where", "lines"))
         if isinstance(origin, str):
             self.origins.setdefault(origin, n)

@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from .chain import Finding
+from .chain import AuditEntry, Finding
 from .signing import lowest
 from .verify import sound_records
 from ..store.disk import read_plain
@@ -43,27 +43,27 @@ class ToldRuns(Struct):
     erased: set[tuple[str, str]] = field(default_factory=set)  # digest, and the name for people
     keys: dict[str, str] = field(default_factory=dict)  # trusted now, by name
 
-    def note(self, entry: dict[str, Any]) -> None:
+    def note(self, entry: AuditEntry) -> None:
         "Take notice of an entry."
-        event, about = entry["event"], entry["about"]
+        event, about = entry.event, entry.about
         if event in TELLING:
             self._note_runs(entry)
-        if event == "erasure" and entry["object"]:
-            self.erased.add((entry["object"], str(about.get("name", ""))))
+        if event == "erasure" and entry.object:
+            self.erased.add((entry.object, str(about.get("name", ""))))
         if event == "trust" and isinstance(about.get("name"), str):
-            self._note_key(entry["outcome"] == "trusted", about["name"], about.get("key"))
-        if event == "told_late" or (event, entry["outcome"]) == ("retention", CARRIED):
+            self._note_key(entry.outcome == "trusted", about["name"], about.get("key"))
+        if event == "told_late" or (event, entry.outcome) == ("retention", CARRIED):
             self._note_again(about)
 
-    def _note_runs(self, entry: dict[str, Any]) -> None:
-        about = entry["about"]
+    def _note_runs(self, entry: AuditEntry) -> None:
+        about = entry.about
         names = about.get("run_ids")
-        if entry["event"] == "pull" and names is None:
+        if entry.event == "pull" and names is None:
             counts = [about.get(name) for name in ("runs", "records")]
             self.n_unnamed += sum(n for n in counts if isinstance(n, int))
-        if entry["event"] == "told_late":
+        if entry.event == "told_late":
             n = {kind: len(about.get(kind) or ()) for kind in ("tombstones", "tombstones_gone", "keys")}
-            self.late.append({"n": entry["n"], "runs": len(names or ()), **n, "why": about.get("why")})
+            self.late.append({"n": entry.n, "runs": len(names or ()), **n, "why": about.get("why")})
         self.runs.update([about["run"]] if isinstance(about.get("run"), str) else names or ())
 
     def _note_key(self, is_trusted: bool, name: str, key: Any) -> None:

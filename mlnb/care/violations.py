@@ -25,9 +25,9 @@ def violations(
     "All violations that were reported, in order of their first report."
     found: dict[str, dict[str, Any]] = {}
     for event in events(store, "violation"):
-        record = event["about"]["record"]
+        record = event.about["record"]
         history = found.get(record["id"], {"history": []})["history"]
-        step = [event["at_utc"], event["actor"], record["status"], event["n"]]
+        step = [event.at_utc, event.actor, record["status"], event.n]
         found[record["id"]] = record | {"history": [*history, step]}
     return list(found.values())
 

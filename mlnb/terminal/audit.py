@@ -15,10 +15,11 @@ __all__ = ['EVENT_KINDS', 'audit_app', 'Checkpoints', 'Anchors', 'STATUSES', 'NO
 # %% ../../nbs/terminal/170_audit.ipynb #e8d8c57c
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,9 +29,12 @@ from .frame import Answer, Json, give, open_project, sub_verbs, verb, writing
 from .output import complaint, show_lines, show_table
 from .remote import own_remote, trusted_by
 
+if TYPE_CHECKING:  # most verbs do not need the log
+    from mlnb.care.chain import AuditEntry
+
 # %% ../../nbs/terminal/170_audit.ipynb #8e637b18
 def shown_about(
-    about: dict,  # of an event
+    about: Mapping[str, Any],  # of an event
 ) -> str:  # at most 160 characters
     "What an event says of itself, in one line."
     plain = {k: v for k, v in about.items() if isinstance(v, str | int | float) and not isinstance(v, bool)}
@@ -38,11 +42,11 @@ def shown_about(
 
 # %% ../../nbs/terminal/170_audit.ipynb #353941c9
 def event_row(
-    one: dict,  # an entry of the log
-) -> list:  # a cell for each column
+    one: "AuditEntry",  # of the log
+) -> list[Any]:  # a cell for each column
     "An entry, as a row of a table."
-    who = [one["n"], one["at_utc"][:19], one["actor"], one["event"], one["outcome"]]
-    return [*who, (one["object"] or "")[:12], shown_about(one["about"])]
+    who = [one.n, one.at_utc[:19], one.actor, one.event, one.outcome]
+    return [*who, (one.object or "")[:12], shown_about(one.about)]
 
 
 def altered_notes(
@@ -69,11 +73,11 @@ def events_answer(
         raise UsageError(f"there is no audit event `{event}`", did_you_mean(event, list(EVENTS)))
     store = open_project()[1]
     found, altered = events(store, event)[-last:], altered_lines(read_log(store))
-    first = found[0]["n"] if last and found else 0
+    first = found[0].n if last and found else 0
     marked = [[n, "", "", "ALTERED", "", "", "this is not what was written"] for n in altered if n >= first]
     columns = ["n", "when (UTC)", "who", "event", "outcome", "object", "about"]
     rows = sorted([*map(event_row, found), *marked], key=lambda row: row[0])
-    document = {"events": found, "altered": altered}
+    document = {"events": [one.as_dict() for one in found], "altered": altered}
     return Answer(
         document, lambda: show_table(columns, rows, "nothing was logged yet"), notes=altered_notes(altered)
     )
@@ -382,13 +386,7 @@ class Told:
 
 
 NOTHING_TOLD = Told()
-NEW_RECORD: dict[str, Any] = {
-    "what": None,
-    "owner": None,
-    "evidence": [],
-    "known_since": None,
-    "status": "open",
-}
+NEW_RECORD = dict.fromkeys(("what", "owner", "known_since")) | {"evidence": [], "status": "open"}
 
 # %% ../../nbs/terminal/170_audit.ipynb #b0297701
 def continued(
