@@ -265,7 +265,7 @@ def test_audit_log_stays_one_chain_when_writers_see_no_locks_of_one_another(stor
 
     children = [write() for _ in range(3)]
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 3
-    assert [one.n for one in events(store)] == list(range(1, 25)) and verify_log(store)["state"] == "ok"
+    assert [one.n for one in events(store)] == list(range(1, 25)) and verify_log(store).state == "ok"
     assert not (store.root / "audit" / "writing").exists()
 
 

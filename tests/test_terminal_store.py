@@ -527,7 +527,7 @@ def test_audit_lists_events_and_an_idle_run_adds_none(root, ask, mlnb):
     )
     assert mlnb("run", "demo", cwd=root).code == 0
     assert (
-        ask("audit") == {"format": 1, "events": before}
+        ask("audit") == {"format": 1, "events": before, "altered": []}
         and ask("audit", "events", "--last", "1")["events"] == before[1:]
     )
     assert "committed" in mlnb("audit", cwd=root).stdout

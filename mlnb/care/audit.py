@@ -9,7 +9,7 @@ all the same; only what is kept elsewhere needs one."""
 # %% auto #0
 __all__ = ['LONGEST_ABOUT', 'EVENTS', 'NOTHING_KEPT', 'Event', 'lines_to_add', 'audit', 'events', 'noting_damage', 'Anchored',
            'LogReading', 'sound_log', 'make_checkpoint', 'init_audit', 'checkpoint_finding', 'checkpoints_of',
-           'log_report', 'Elsewhere', 'verify_log', 'tell_late']
+           'Elsewhere', 'verify_log', 'tell_late']
 
 # %% ../../nbs/care/110_audit.ipynb #69eb16a3
 import json
@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .chain import NOTHING, AuditEntry, Finding, audit_entry, chain_finding, new_line, torn_mark
 from mlnb.care.evidence import (
     CARRIED,
     NONE_UNTOLD,
+    LogReport,
     ToldRuns,
     Untold,
     entry_pieces,
+    log_report,
     untold_findings,
     untold_runs,
 )
@@ -322,51 +325,6 @@ def checkpoints_of(
     "All checkpoints there are."
     return sorted(map(_checkpoint, (*_own_checkpoints(store), *kept)), key=_length_signed)
 
-# %% ../../nbs/care/110_audit.ipynb #7df6c204
-_TORN = "the last line was cut short by a crash; the next event closes it"
-
-
-def _state_of_log(log: Log, untold: Untold, findings: list[Finding]) -> tuple[str, str]:
-    "In which state a log is, and a sentence about it."
-    if findings:
-        return "bad", findings[0].message
-    if log.is_torn:
-        return "torn", _TORN
-    if untold.killed:
-        n = len(untold.killed)
-        killed = f"{counted(n, 'run')} {'was' if n == 1 else 'were'} killed before any entry told of it"
-        return "untold", f"{killed}; the first is {untold.killed[0]}"
-    return "ok", ""
-
-
-def log_report(
-    log: Log,  # as it was read
-    findings: list[Finding],  # first bad line first; empty when it is good
-    signed_to: int,  # number of the last entry that somebody vouches for
-    untold: Untold = NONE_UNTOLD,  # what runs left and no entry tells
-) -> dict[str, Any]:  # `state`, `first_bad`, `message` and what they rest on
-    "What a check of the log found, as a document."
-    state, message = _state_of_log(log, untold, findings)
-    lacking = [*untold.ended, *untold.killed]
-    return {
-        "state": state,
-        "entries": log.n,
-        "first_bad": next((found.n for found in findings if found.n is not None), None),
-        "message": message,
-        "signed_to": signed_to,
-        "findings": [found._asdict() for found in findings],
-        "untold": {
-            "runs": len(untold.ended),
-            "killed": len(untold.killed),
-            "records": untold.n_records,
-            "first": min(lacking, default=None),
-            "tombstones": untold.tombstones,
-            "tombstones_gone": untold.tombstones_gone,
-            "keys": untold.keys,
-        },
-        "removed": log.start.n,
-    }
-
 # %% ../../nbs/care/110_audit.ipynb #c5dc5977
 class Elsewhere(NamedTuple):
     "What was kept of a log where its owner cannot write."
@@ -416,11 +374,11 @@ def _checkpoint_findings(
 
 def _report_all(
     log: Log, reading: LogReading, findings: list[Finding], untold: Untold, said: HeadsReport
-) -> dict[str, Any]:
+) -> LogReport:
     "What everything together says of a log; of what is wrong the first line comes first."
     ordered = sorted(findings, key=lambda one: (one not in log.wrong, one.n is None, one.n))
     report = log_report(log, ordered, said.signed_to, untold)
-    return report | {"witnessed_to": said.witnessed_to, "told_late": reading.told.late}
+    return replace(report, witnessed_to=said.witnessed_to, told_late=reading.told.late)
 
 
 def verify_log(
@@ -429,7 +387,7 @@ def verify_log(
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     elsewhere: Elsewhere = NOTHING_KEPT,  # tree heads that were kept elsewhere
     with_runs: bool = False,  # whether runs, erasures and keys are compared
-) -> dict[str, Any]:  # as `log_report` makes it
+) -> LogReport:
     "Check the whole log."
     trusted = trusted_keys(store) if trusted is None else trusted
     log, reading = read_log(store), LogReading()

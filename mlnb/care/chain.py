@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder, encode
 
 from ..store.border import Count, Digest, Document, Plain, Size, Word
@@ -108,7 +108,7 @@ def split_lines(
     return (lines[:-1] if is_ended else lines), is_ended
 
 # %% ../../nbs/care/040_chain.ipynb #96acdaab
-class Finding(NamedTuple):
+class Finding(Struct, frozen=True):
     "Something wrong with a log."
 
     n: int | None  # number of the first wrong line; None when it is no line

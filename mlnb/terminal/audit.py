@@ -22,6 +22,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import counted
@@ -31,6 +32,7 @@ from .remote import own_remote, trusted_by
 
 if TYPE_CHECKING:  # most verbs do not need the log
     from mlnb.care.chain import AuditEntry
+    from mlnb.care.evidence import LogReport, ToldLate
 
 # %% ../../nbs/terminal/170_audit.ipynb #8e637b18
 def shown_about(
@@ -230,16 +232,16 @@ def asked_places(
 
 
 def log_mend(
-    found: dict,  # what `verify_log` returned
+    found: "LogReport",  # what `verify_log` returned
 ) -> str:  # what to do about it; empty when nothing is
     "What somebody can do about what a check found."
-    if found["state"] == "untold":
+    if found.state == "untold":
         return '`mlnb audit tell --why "the machine stopped"` tells of it late, in an entry that stays'
-    if found["state"] != "bad":
+    if found.state != "bad":
         return ""
     report = '`mlnb audit report --what "the audit log was altered" --owner "$USER"`'
     keep = f"keep a copy of the log as it is, repair nothing in it, and write down what was found: {report}"
-    stranger = re.search(r"signed by (ed25519:\S+), which is not trusted here", found["message"])
+    stranger = re.search(r"signed by (ed25519:\S+), which is not trusted here", found.message)
     if not stranger:
         return keep
     known = f"if that key was yours before, or is a colleague's, `mlnb audit trust NAME {stranger[1]}`"
@@ -250,27 +252,27 @@ _MOST_FINDINGS = 20  # of the findings
 
 
 def log_notes(
-    found: dict,  # what `verify_log` returned
+    found: "LogReport",  # what `verify_log` returned
 ) -> tuple[str, ...]:  # lines for stderr; none when all is well
     "What a check found, each with its mend where it has one of its own."
-    if found["state"] != "bad":
-        return (complaint(found["message"], log_mend(found), "note"),) if found["message"] else ()
-    findings = found["findings"]
-    shown = [complaint(one["message"], one["mend"]) for one in findings[:_MOST_FINDINGS]]
+    if found.state != "bad":
+        return (complaint(found.message, log_mend(found), "note"),) if found.message else ()
+    findings = found.findings
+    shown = [complaint(one.message, one.mend) for one in findings[:_MOST_FINDINGS]]
     if findings[_MOST_FINDINGS:]:
         shown.append(complaint(f"and {len(findings) - _MOST_FINDINGS} more, see --json"))
-    have_all = all(one["mend"] for one in findings)
+    have_all = all(one.mend for one in findings)
     return (*shown, *(() if have_all else (f"  mend: {log_mend(found)}",)))
 
 
 def late_words(
-    one: dict,  # one of `told_late`
+    one: "ToldLate",  # of an entry
 ) -> str:  # for the end of a line
     "What an entry told of late."
     kinds = {"runs": "run", "tombstones": "tombstone", "tombstones_gone": "lost tombstone", "keys": "key"}
-    told = {word: one.get(kind, 0) for kind, word in kinds.items() if one.get(kind)}
+    told = {word: getattr(one, kind) for kind, word in kinds.items() if getattr(one, kind)}
     said = ", ".join(counted(n, word) for word, n in told.items())
-    return f"; {said} {'was' if sum(told.values()) == 1 else 'were'} told late by entry {one['n']}"
+    return f"; {said} {'was' if sum(told.values()) == 1 else 'were'} told late by entry {one.n}"
 
 
 @verb("keep", "verify", "mlnb audit verify --anchor /media/stick/log.txt", on=audit_app)
@@ -283,10 +285,11 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     found = verify_log(
         store, checkpoint_files(checkpoint), trusted_by(project, store), elsewhere, with_runs=True
     )
-    code = 5 if found["state"] == "bad" else 0
-    late = "".join(map(late_words, found["told_late"]))
-    line = f"{counted(found['entries'], 'entry')}, signed up to {found['signed_to']}: {found['state']}{late}"
-    return Answer(found | {"exit_code": code}, lambda: show_lines(line), code, log_notes(found))
+    code = 5 if found.state == "bad" else 0
+    late = "".join(map(late_words, found.told_late))
+    line = f"{counted(found.entries, 'entry')}, signed up to {found.signed_to}: {found.state}{late}"
+    document = to_builtins(found) | {"exit_code": code}
+    return Answer(document, lambda: show_lines(line), code, log_notes(found))
 
 # %% ../../nbs/terminal/170_audit.ipynb #f82f3d82
 @verb("keep", "tell", 'mlnb audit tell --why "the disk was full when it ended"', on=audit_app)
