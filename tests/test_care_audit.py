@@ -409,7 +409,7 @@ def test_violation_keeps_its_evidence_until_it_is_closed(store):
     digest = put(store, b"evidence")
     found = report_violation(store, "card number on a page", "ana", (digest,), "2026-11-20")
     assert evidence_digests(store) == {digest}
-    report_violation(store, "card number on a page", "ana", (digest,), "2026-11-20", "closed", found["id"])
+    report_violation(store, "card number on a page", "ana", (digest,), "2026-11-20", "closed", found.id)
     assert evidence_digests(store) == set()
     assert len(violations(store)) == 1
 
