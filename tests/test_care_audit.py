@@ -116,12 +116,12 @@ def all_edits_found(store, n_edits, seed):
         write_log(store, new)
         found = verify_log(store, trusted={})
         if new.startswith(data):
-            assert found["state"] in ("bad", "torn"), f"edit {number}"
+            assert found.state in ("bad", "torn"), f"edit {number}"
             continue
-        assert found["state"] == "bad", f"edit {number}"
-        assert first - 1 <= found["first_bad"] <= first, f"edit {number}: {found}, not {first}"
+        assert found.state == "bad", f"edit {number}"
+        assert first - 1 <= found.first_bad <= first, f"edit {number}: {found}, not {first}"
     write_log(store, data)
-    assert verify_log(store, trusted={})["state"] == "ok"
+    assert verify_log(store, trusted={}).state == "ok"
     return number + 1
 
 
@@ -139,9 +139,9 @@ def test_eight_writers_of_a_thousand_events_each_keep_one_chain(store):
         worker.join(600)
     assert [worker.exitcode for worker in workers] == [0] * 8
     found = events(store)
-    assert [e["n"] for e in found] == list(range(1, 8001))
-    assert len({e["about"]["run"] for e in found}) == 8000
-    assert verify_log(store)["state"] == "ok"
+    assert [e.n for e in found] == list(range(1, 8001))
+    assert len({e.about["run"] for e in found}) == 8000
+    assert verify_log(store).state == "ok"
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_every_single_byte_of_the_log_counts_and_its_line_is_named(store):
     for place in range(0, len(data), 2):
         write_log(store, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         found = verify_log(store, trusted={})
-        assert (found["state"], found["first_bad"]) == ("bad", data[:place].count(b"\n") + 1)
+        assert (found.state, found.first_bad) == ("bad", data[:place].count(b"\n") + 1)
 
 
 def test_every_truncation_of_the_log_is_found_and_names_the_first_line_gone(store):
@@ -163,7 +163,7 @@ def test_every_truncation_of_the_log_is_found_and_names_the_first_line_gone(stor
     for size in range(len(data)):
         write_log(store, data[:size])
         found = verify_log(store, trusted={})
-        assert (found["state"], found["first_bad"]) == ("bad", data[:size].count(b"\n") + 1)
+        assert (found.state, found.first_bad) == ("bad", data[:size].count(b"\n") + 1)
 
 
 def test_edit_is_still_found_after_further_events(store):
@@ -172,13 +172,13 @@ def test_edit_is_still_found_after_further_events(store):
         data = log_path(filled(fresh, 5)).read_bytes()
         new, first = edited(data, random.Random(seed))
         write_log(fresh, new)
-        if verify_log(fresh, trusted={})["state"] == "torn":
+        if verify_log(fresh, trusted={}).state == "torn":
             continue
         audit(fresh, "run", run="later")
         audit(fresh, "run", run="later still")
         found = verify_log(fresh, trusted={})
-        assert found["state"] == "bad"
-        assert found["first_bad"] <= first + 1
+        assert found.state == "bad"
+        assert found.first_bad <= first + 1
 
 
 # a chain computed anew
@@ -204,9 +204,9 @@ def test_chain_computed_anew_is_found_by_a_checkpoint_kept_elsewhere(store, tmp_
     for checkpoint in log_path(store).parent.glob("checkpoints/*"):
         checkpoint.unlink()
     rewritten(store, 3, [("run", {"run": "forged"})] * 3)
-    assert verify_log(store)["state"] == "ok"
+    assert verify_log(store).state == "ok"
     found = verify_log(store, (tmp_path / "kept.json",))
-    assert (found["state"], found["first_bad"]) == ("bad", 1)
+    assert (found.state, found.first_bad) == ("bad", 1)
 
 
 def test_checkpoints_narrow_down_where_the_log_was_rewritten(store):
@@ -218,8 +218,8 @@ def test_checkpoints_narrow_down_where_the_log_was_rewritten(store):
     make_checkpoint(store)
     rewritten(store, 2, [("run", {"run": "forged"})] * 2)
     found = verify_log(store)
-    assert (found["first_bad"], found["signed_to"]) == (3, 2)
-    assert "entries 3 to 4" in found["message"]
+    assert (found.first_bad, found.signed_to) == (3, 2)
+    assert "entries 3 to 4" in found.message
 
 
 def test_truncation_that_rewrites_the_head_too_is_found_by_a_checkpoint(store):
@@ -228,7 +228,7 @@ def test_truncation_that_rewrites_the_head_too_is_found_by_a_checkpoint(store):
     make_checkpoint(store)
     rewritten(store, 1, [])
     found = verify_log(store)
-    assert (found["state"], found["first_bad"]) == ("bad", 2)
+    assert (found.state, found.first_bad) == ("bad", 2)
 
 
 def test_checkpoint_of_another_store_or_of_nobody_is_refused(store, tmp_path):
@@ -236,13 +236,13 @@ def test_checkpoint_of_another_store_or_of_nobody_is_refused(store, tmp_path):
     other = open_store(tmp_path / "other")
     init_audit(other)
     make_checkpoint(other, tmp_path / "other.json")
-    assert "not trusted" in verify_log(store, (tmp_path / "other.json",))["message"]
+    assert "not trusted" in verify_log(store, (tmp_path / "other.json",)).message
     (tmp_path / "mine.json").write_text(
         json.dumps(sign(store, "checkpoint", {"format": 1, "log": "f" * 64, "n": 1, "hash": "f" * 64}))
     )
-    assert "another store" in verify_log(store, (tmp_path / "mine.json",))["message"]
+    assert "another store" in verify_log(store, (tmp_path / "mine.json",)).message
     (tmp_path / "broken.json").write_text("{")
-    assert verify_log(store, (tmp_path / "broken.json",))["state"] == "bad"
+    assert verify_log(store, (tmp_path / "broken.json",)).state == "bad"
 
 
 def test_checkpoint_is_not_made_of_a_broken_log(store):
@@ -267,10 +267,10 @@ def test_line_torn_at_any_byte_is_closed_and_the_log_stays_good(store):
     ]:
         write_log(store, whole + torn)
         log_path(store).with_name("head.json").write_bytes(head)
-        assert verify_log(store)["state"] == "torn"
+        assert verify_log(store).state == "torn"
         audit(store, "run", run="r2")
-        assert verify_log(store)["state"] == "ok"
-        assert [e["event"] for e in events(store)][-2:] == ["closed_torn_line", "run"]
+        assert verify_log(store).state == "ok"
+        assert [e.event for e in events(store)][-2:] == ["closed_torn_line", "run"]
         assert torn.rstrip(b"\n") in log_path(store).read_bytes()
 
 
@@ -299,17 +299,17 @@ def test_kill_while_an_event_is_written_leaves_a_log_that_goes_on(store, at, sta
         [sys.executable, "-c", KILLED, str(store.root), at], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert (verify_log(store)["state"], len(events(store))) == (state, n_events)
+    assert (verify_log(store).state, len(events(store))) == (state, n_events)
     audit(store, "run", run="after")
-    assert verify_log(store)["state"] == "ok"
-    assert events(store)[-1]["about"] == {"run": "after"}
+    assert verify_log(store).state == "ok"
+    assert events(store)[-1].about == {"run": "after"}
 
 
 def test_torn_line_that_was_on_the_disk_is_tampering(store):
     audit(store, "run", run="r0")
     audit(store, "promotion", alias="champion")
     os.truncate(log_path(store), log_path(store).stat().st_size - 30)
-    assert (verify_log(store)["state"], verify_log(store)["first_bad"]) == ("bad", 2)
+    assert (verify_log(store).state, verify_log(store).first_bad) == ("bad", 2)
 
 
 def test_disk_that_takes_half_a_line_is_one_clear_error_and_the_log_goes_on(store, monkeypatch):
@@ -326,9 +326,9 @@ def test_disk_that_takes_half_a_line_is_one_clear_error_and_the_log_goes_on(stor
     with pytest.raises(StoreError, match="no room left"):
         audit(store, "run", run="r1")
     monkeypatch.undo()
-    assert verify_log(store)["state"] == "torn"
+    assert verify_log(store).state == "torn"
     audit(store, "run", run="r2")
-    assert verify_log(store)["state"] == "ok"
+    assert verify_log(store).state == "ok"
 
 
 # writers side by side
@@ -347,10 +347,11 @@ def test_four_writers_lose_no_event_and_keep_one_chain(store):
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
-    assert sorted(e["about"]["run"] for e in events(store)) == sorted(
+    assert sorted(e.about["run"] for e in events(store)) == sorted(
         f"w{w}-{n}" for w in range(4) for n in range(10)
     )
-    assert verify_log(store) | {"state": "ok", "entries": 40} == verify_log(store)
+    found = verify_log(store)
+    assert (found.state, found.entries) == ("ok", 40)
 
 
 # what is written
@@ -359,7 +360,7 @@ def test_four_writers_lose_no_event_and_keep_one_chain(store):
 def test_event_names_actor_object_and_outcome(store):
     digest = put(store, b"page")
     entry = audit(store, "publication", outcome="refused", digest=digest, page="index.html")
-    assert entry["actor"] and (entry["object"], entry["outcome"], entry["about"]) == (
+    assert entry.actor and (entry.object, entry.outcome, entry.about) == (
         digest,
         "refused",
         {"page": "index.html"},
@@ -369,7 +370,8 @@ def test_event_names_actor_object_and_outcome(store):
 
 def test_event_without_init_is_written_unsigned(store):
     audit(store, "run", run="r1")
-    assert verify_log(store) | {"state": "ok", "signed_to": 0} == verify_log(store)
+    found = verify_log(store)
+    assert (found.state, found.signed_to) == ("ok", 0)
 
 
 def test_event_of_an_overlay_goes_to_the_log_of_its_store(store, tmp_path):
@@ -407,7 +409,7 @@ def test_violation_keeps_its_evidence_until_it_is_closed(store):
     digest = put(store, b"evidence")
     found = report_violation(store, "card number on a page", "ana", (digest,), "2026-11-20")
     assert evidence_digests(store) == {digest}
-    report_violation(store, "card number on a page", "ana", (digest,), "2026-11-20", "closed", found["id"])
+    report_violation(store, "card number on a page", "ana", (digest,), "2026-11-20", "closed", found.id)
     assert evidence_digests(store) == set()
     assert len(violations(store)) == 1
 

@@ -11,10 +11,12 @@ import sys
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import convert, to_builtins
 from plain_records import commit, write_run
 
 from mlnb.care.audit import audit, events, init_audit, sound_log, tell_late, verify_log
 from mlnb.care.chain import NOTHING, new_line, split_lines
+from mlnb.care.evidence import LogReport, ToldLate, UntoldCounts
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.notes import WITNESS_KEY, Verifier, read_note, with_signature
 from mlnb.care.signing import trusted_keys
@@ -132,19 +134,19 @@ ATTACKS = {
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_log_that_lost_its_runs_is_a_finding_that_counts_them(store, attack):
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
     attack(store)
     found, (n, first) = checked(store), ATTACKS[attack]
-    assert (found["state"], found["untold"]["runs"], found["untold"]["records"]) == ("bad", n, n)
-    assert found["untold"]["first"] == RUNS[first]
-    assert RUNS[first] in found["message"] and f"by {n} run" in found["message"]
+    assert (found.state, found.untold.runs, found.untold.records) == ("bad", n, n)
+    assert found.untold.first == RUNS[first]
+    assert RUNS[first] in found.message and f"by {n} run" in found.message
 
 
 @pytest.mark.parametrize("gone", ["records", "runs"])
 def test_one_kind_of_traces_is_enough(store, gone):
     shutil.rmtree(store.root / gone)
     remove_folder(store)
-    assert checked(store)["untold"]["runs"] == 5
+    assert checked(store).untold.runs == 5
 
 
 # what is innocent
@@ -152,33 +154,33 @@ def test_one_kind_of_traces_is_enough(store, gone):
 
 def test_store_without_a_run_and_without_a_log_is_good(tmp_path):
     found = checked(open_store(tmp_path / "new"))
-    assert (found["state"], found["entries"], found["message"]) == ("ok", 0, "")
+    assert (found.state, found.entries, found.message) == ("ok", 0, "")
 
 
 def test_run_that_attempted_nothing_need_not_be_told(store):
     run_of(store, RUNS[6], told=False, attempts=0)
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
 
 
 def test_living_run_need_not_be_told_yet_and_a_killed_one_is_named_with_its_mend(store):
     run_of(store, RUNS[6], state="running", told=False)
     with hold_run(store, RUNS[6]):
-        assert checked(store)["state"] == "ok"
+        assert checked(store).state == "ok"
     found = checked(store)
-    assert (found["state"], found["untold"]["killed"], found["findings"]) == ("untold", 1, [])
-    assert RUNS[6] in found["message"]
+    assert (found.state, found.untold.killed, found.findings) == ("untold", 1, [])
+    assert RUNS[6] in found.message
     tell_late(store, "the machine stopped")
     found = checked(store)
-    assert (found["state"], found["told_late"][0]["why"]) == ("ok", "the machine stopped")
+    assert (found.state, found.told_late[0].why) == ("ok", "the machine stopped")
 
 
 def test_untold_runs_are_told_late_in_an_entry_that_stays(store):
     remove_folder(store)
     told = tell_late(store, "the folder was lost in a move")
-    assert (told.ended, events(store, "told_late")[0]["about"]["run_ids"]) == (RUNS[:5], RUNS[:5])
+    assert (told.ended, events(store, "told_late")[0].about["run_ids"]) == (RUNS[:5], RUNS[:5])
     found = checked(store)
-    told = {"n": 1, "runs": 5, "tombstones": 0, "tombstones_gone": 0, "keys": 0}
-    assert (found["state"], found["told_late"]) == ("ok", [told | {"why": "the folder was lost in a move"}])
+    told = ToldLate(n=1, runs=5, tombstones=0, tombstones_gone=0, keys=0, why="the folder was lost in a move")
+    assert (found.state, found.told_late) == ("ok", [told])
     assert tell_late(store, "again").ended == [] and len(events(store)) == 1
 
 
@@ -186,7 +188,7 @@ def test_runs_that_retention_removed_leave_entries_and_no_finding(store):
     shutil.rmtree(store.root / "runs" / RUNS[0])
     for path in (store.root / "records").rglob(f"{sha256(RUNS[0].encode())}.json"):
         path.unlink()
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
 
 
 def test_pulled_runs_are_named_by_the_pull_and_runs_beside_them_are_not(store, tmp_path):
@@ -194,18 +196,18 @@ def test_pulled_runs_are_named_by_the_pull_and_runs_beside_them_are_not(store, t
     push(store, str(tmp_path / "remote"))
     taken = pull(ben, str(tmp_path / "remote"), trusted=trusted_keys(store))
     assert (taken["records"], taken["runs"]) == (5, 5)
-    assert events(ben, "pull")[0]["about"]["run_ids"] == RUNS[:5]
-    assert checked(ben)["state"] == "ok"
+    assert events(ben, "pull")[0].about["run_ids"] == RUNS[:5]
+    assert checked(ben).state == "ok"
     run_of(ben, RUNS[9], told=False)
     others = {kind: [] for kind in ("tombstones", "tombstones_gone", "keys")}
-    assert checked(ben)["untold"] == {"runs": 1, "killed": 0, "records": 1, "first": RUNS[9]} | others
+    assert checked(ben).untold == UntoldCounts(runs=1, killed=0, records=1, first=RUNS[9], **others)
 
 
 def test_pull_of_an_older_mlnb_that_named_no_runs_is_believed_up_to_its_count(store):
     begun_anew(store, [("pull", {"runs": 2, "records": 3})])
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
     begun_anew(store, [("pull", {"runs": 2, "records": 2})])
-    assert checked(store)["untold"]["runs"] == 5
+    assert checked(store).untold.runs == 5
 
 
 # forks, with what was kept elsewhere
@@ -234,10 +236,10 @@ def forks_found(store, n_forks, seed):
         place = rng.randint(1, log.n)
         forked(store, place, rng)
         found = verify_log(store, elsewhere=kept)
-        assert (found["state"], found["first_bad"]) == ("bad", place)
+        assert (found.state, found.first_bad) == ("bad", place)
         log_path(store).write_bytes(data)
         log_path(store).with_name("head.json").write_bytes(head)
-    assert verify_log(store, elsewhere=kept)["signed_to"] == log.n
+    assert verify_log(store, elsewhere=kept).signed_to == log.n
     return n_forks
 
 
@@ -279,10 +281,10 @@ def test_anchor_is_consistent_with_the_log_that_grew_and_refuses_another(store, 
     assert anchor(store, place)["consistency"]["from"] == 6
     assert [read_note(text).text.split("\n")[1] for text in place.read()] == ["6", "8"]
     found = checked(store, elsewhere=asked(store, place))
-    assert (found["state"], found["signed_to"], found["entries"]) == ("ok", 8, 9)
+    assert (found.state, found.signed_to, found.entries) == ("ok", 8, 9)
     begun_anew(store, [("run", {"run": run}) for run in RUNS[:9]])
     found = verify_log(store, elsewhere=asked(store, place))
-    assert (found["state"], found["first_bad"]) == ("bad", 1)
+    assert (found.state, found.first_bad) == ("bad", 1)
     with pytest.raises(IntegrityError, match="knows another audit log: one of the entries 1 to 6"):
         anchor(store, place)
     assert len(place.read()) == 2
@@ -294,14 +296,14 @@ def test_anchor_of_a_log_whose_name_went_with_it_is_a_finding(store, place):
     (store.root / "audit-origin").unlink()
     audit(store, "run", run="r")
     found = verify_log(store, elsewhere=asked(store, place))
-    assert found["state"] == "bad" and "has no checkpoint of this log" in found["message"]
+    assert found.state == "bad" and "has no checkpoint of this log" in found.message
 
 
 @pytest.mark.parametrize("damage", ["", "no note\n", "mlnb/x\n1\n\n", "\n\n\n", "\x00" * 50, "— a b\n"])
 def test_place_with_anything_else_in_it_vouches_for_nothing(store, tmp_path, damage):
     (tmp_path / "log.txt").write_text(damage)
     found = verify_log(store, elsewhere=asked(store, anchor_place(f"{tmp_path}/log.txt", "x", tmp_path)))
-    assert (found["state"], found["first_bad"]) == ("bad", None)
+    assert (found.state, found.first_bad) == ("bad", None)
 
 
 def test_note_signed_by_a_stranger_counts_for_nothing(store, tmp_path):
@@ -311,7 +313,7 @@ def test_note_signed_by_a_stranger_counts_for_nothing(store, tmp_path):
     path = tmp_path / "log.txt"
     path.write_text(str(signed_head(other, read_log(other))))
     found = verify_log(store, elsewhere=asked(store, anchor_place(str(path), origin_of(store), tmp_path)))
-    assert "signed by nobody who is trusted" in found["message"]
+    assert "signed by nobody who is trusted" in found.message
 
 
 def test_witness_that_is_asked_for_must_have_signed_and_signed_well(store, tmp_path):
@@ -320,16 +322,16 @@ def test_witness_that_is_asked_for_must_have_signed_and_signed_well(store, tmp_p
     where = anchor_place(str(path), origin_of(store), tmp_path)
     anchor(store, where)
     found = verify_log(store, elsewhere=asked(store, where, witnesses=[watch]))
-    assert (found["state"], found["message"][:35]) == ("bad", "no witness signed a checkpoint at " + "/")
+    assert (found.state, found.message[:35]) == ("bad", "no witness signed a checkpoint at " + "/")
     note = with_signature(read_note(path.read_text()), watch.name, key, WITNESS_KEY)
     path.write_text(str(note))
     found = verify_log(store, elsewhere=asked(store, where, witnesses=[watch]))
-    assert (found["state"], found["witnessed_to"], found["signed_to"]) == ("ok", 6, 6)
+    assert (found.state, found.witnessed_to, found.signed_to) == ("ok", 6, 6)
     *good, last = note.signatures[1].raw
     forged = note.signatures[1]._replace(raw=bytes([*good, last ^ 1]))
     path.write_text(str(note._replace(signatures=(note.signatures[0], forged))))
     found = verify_log(store, elsewhere=asked(store, where, witnesses=[watch]))
-    assert "signature of witness.example/w1 is wrong" in found["message"]
+    assert "signature of witness.example/w1 is wrong" in found.message
 
 
 # a remote
@@ -454,7 +456,7 @@ def test_witnesses_of_the_settings_are_read_strictly(project, asked, tmp_path):
 
 def test_event_of_an_anchor_names_place_length_and_root(store, tmp_path):
     anchor(store, anchor_place(f"{tmp_path}/log.txt", origin_of(store), tmp_path))
-    about = events(store, "anchor")[0]["about"]
+    about = events(store, "anchor")[0].about
     assert (about["lines"], len(about["root"]), about["where"]) == (6, 44, f"{tmp_path}/log.txt")
 
 
@@ -473,7 +475,7 @@ def test_kill_between_an_anchor_and_its_entry_leaves_both_good(store, tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED, str(store.root), path], timeout=60, env=os.environ)
     assert done.returncode == -signal.SIGKILL
     where = anchor_place(path, origin_of(store), tmp_path)
-    assert (checked(store, elsewhere=asked(store, where))["signed_to"], events(store, "anchor")) == (6, [])
+    assert (checked(store, elsewhere=asked(store, where)).signed_to, events(store, "anchor")) == (6, [])
     assert anchor(store, where)["n"] == 6
 
 
@@ -494,4 +496,5 @@ def test_anchor_without_a_key_says_how_to_make_one(tmp_path):
 
 
 def test_report_is_plain_json(store):
-    assert json.loads(json.dumps(checked(store))) == checked(store)
+    report = checked(store)
+    assert convert(json.loads(json.dumps(to_builtins(report))), LogReport) == report

@@ -72,7 +72,7 @@ def checked(store, **more):
 
 
 def messages(found):
-    return [one["message"] for one in found["findings"]]
+    return [one.message for one in found.findings]
 
 
 # what is no file of the log's own
@@ -136,11 +136,11 @@ def test_what_is_no_file_of_the_log_is_a_finding_and_nothing_goes_through_it(sto
     how(path)
     before = content(away(path))
     found = checked(store)
-    assert (found["state"], found["findings"][0]["n"]) == ("bad", None)
-    assert found["message"].startswith(
+    assert (found.state, found.findings[0].n) == ("bad", None)
+    assert found.message.startswith(
         f"audit/{name}".rstrip("/") + (" is " if how is not hard_link else " has ")
     )
-    assert found["findings"][0]["mend"]
+    assert found.findings[0].mend
     with pytest.raises(IntegrityError, match="cannot be vouched for"):
         make_checkpoint(store)
     if name in ("", "log.jsonl", "head.json"):
@@ -152,10 +152,10 @@ def test_what_is_no_file_of_the_log_is_a_finding_and_nothing_goes_through_it(sto
 def test_mend_of_a_linked_log_heals_it(store):
     path = log_path(store)
     link(path)
-    assert checked(store)["state"] == "bad"
+    assert checked(store).state == "bad"
     shutil.copy(path.resolve(), path.with_name("copy"))
     os.replace(path.with_name("copy"), path)
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
 
 
 # months
@@ -221,11 +221,11 @@ HARMS = (older, other_numbers, exchanged, doubled, scribbled, linked, removed, t
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 def test_month_that_is_not_what_it_is_called_is_a_finding_and_nothing_is_removed(months, harm):
-    assert verify_log(months)["state"] == "ok"
+    assert verify_log(months).state == "ok"
     harm(closed_files(log_path(months).parent))
     found = verify_log(months)
-    assert found["state"] == "bad" and "Traceback" not in found["message"]
-    assert drop_months(months, 3)["entries"] == 0
+    assert found.state == "bad" and "Traceback" not in found.message
+    assert drop_months(months, 3).entries == 0
 
 
 # what is there and no entry tells of, and the other way round
@@ -241,7 +241,7 @@ def lay_tombstone(store):
 def take_tombstone(store):
     digest = put(store, b"y" * 100)
     bury(store, new_tombstone(store, digest, "request"))
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
     tombstone_path(store.root, digest).unlink()
     return f"a tombstone is gone of which an entry tells: of object {digest[:12]}"
 
@@ -254,7 +254,7 @@ def lay_key(store):
 def exchange_key(store):
     trust(store, "eve", key_text(bytes(32)))
     audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
     (store.root / "trusted" / "eve.key").write_text(key_text(bytes([1] * 32)))
     return "the key of `eve` is trusted here, and no entry says since when and by whom"
 
@@ -273,11 +273,11 @@ def bring_back_key(store):
 def test_erasure_or_key_that_no_entry_tells_of_is_a_finding_until_it_is_told(store, how):
     said = how(store)
     found = checked(store)
-    assert (found["state"], messages(found)) == ("bad", [said])
-    assert "mlnb audit tell --why" in found["findings"][0]["mend"]
+    assert (found.state, messages(found)) == ("bad", [said])
+    assert "mlnb audit tell --why" in found.findings[0].mend
     assert tell_late(store, "somebody knows why").is_anything
     found = checked(store)
-    assert (found["state"], found["told_late"][0]["why"]) == ("ok", "somebody knows why")
+    assert (found.state, found.told_late[0].why) == ("ok", "somebody knows why")
     assert not tell_late(store, "again").is_anything
 
 
@@ -286,9 +286,10 @@ def test_emptied_log_is_held_against_runs_erasures_and_keys_at_once(store):
     lay_key(store)
     shutil.rmtree(log_path(store).parent)
     found = checked(store)
-    assert [found["untold"][kind] for kind in ("runs", "killed")] == [1, 0]
-    assert [len(found["untold"][kind]) for kind in ("tombstones", "tombstones_gone", "keys")] == [1, 0, 1]
-    assert (found["state"], len(found["findings"])) == ("bad", 3)
+    said = found.untold
+    assert (said.runs, said.killed) == (1, 0)
+    assert [len(some) for some in (said.tombstones, said.tombstones_gone, said.keys)] == [1, 0, 1]
+    assert (found.state, len(found.findings)) == ("bad", 3)
 
 
 # what was told by lines that are kept no longer
@@ -299,10 +300,10 @@ def test_what_removed_lines_told_is_carried_over_as_long_as_it_is_there(tmp_path
     years = [[month_before("2026-11", n)] for n in range(18, 0, -1)]
     written(store, years, first={"run_ids": [RUN, "r-gone"]})
     write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
-    assert checked(store)["state"] == "ok"
-    assert drop_months(store, 12)["entries"] == 6
-    assert events(store, "retention")[0]["about"] == {"run_ids": [RUN]}
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
+    assert drop_months(store, 12).entries == 6
+    assert events(store, "retention")[0].about == {"run_ids": [RUN]}
+    assert checked(store).state == "ok"
 
 
 def test_of_erasures_and_keys_only_what_still_holds_is_carried_over(store):
@@ -327,8 +328,8 @@ def test_log_of_another_store_says_whose_it_is_and_is_never_signed(store, tmp_pa
     shutil.rmtree(log_path(store).parent)
     shutil.copytree(log_path(other).parent, log_path(store).parent)
     found = checked(store, trusted=trusted_keys(store) | trusted_keys(other))
-    assert (found["state"], found["first_bad"]) == ("bad", 1)
-    assert found["message"] == (
+    assert (found.state, found.first_bad) == ("bad", 1)
+    assert found.message == (
         f"entry 1 was written to the log {known_origin(other)}, and this is {known_origin(store)}"
     )
     assert any("a checkpoint that" in one for one in messages(found))
@@ -340,9 +341,9 @@ def test_log_that_lost_its_name_is_a_finding_whose_mend_heals_it(store):
     name = known_origin(store)
     (store.root / "audit-origin").unlink()
     found = checked(store)
-    assert (found["state"], f"`{name}`" in found["findings"][0]["mend"]) == ("bad", True)
+    assert (found.state, f"`{name}`" in found.findings[0].mend) == ("bad", True)
     (store.root / "audit-origin").write_text(f"{name}\n")
-    assert checked(store)["state"] == "ok"
+    assert checked(store).state == "ok"
 
 
 def test_checkpoint_of_another_log_counts_for_nothing(store, tmp_path):
@@ -351,7 +352,7 @@ def test_checkpoint_of_another_log_counts_for_nothing(store, tmp_path):
     forged = log_path(store).parent / "checkpoints" / "00000009.json"
     shutil.copy(log_path(other).parent / "checkpoints" / "00000001.json", forged)
     found = checked(store, trusted=trusted_keys(store) | trusted_keys(other))
-    assert found["state"] == "bad" and known_origin(other) in found["message"]
+    assert found.state == "bad" and known_origin(other) in found.message
 
 
 # notes that are kept elsewhere
@@ -390,7 +391,7 @@ def test_old_notes_added_later_hide_no_newer_one(store, place, monkeypatch):
         place.write(old, 2 if place.shown != "git" and place.path is None else number)
     assert kept(store, place).known == ((place.shown, 4),)
     shortened(store, 3)
-    assert verify_log(store, elsewhere=kept(store, place))["state"] == "bad"
+    assert verify_log(store, elsewhere=kept(store, place)).state == "bad"
 
 
 def test_note_that_stands_under_a_higher_number_is_a_finding(store, tmp_path):
@@ -416,10 +417,10 @@ def test_place_that_went_back_is_found_by_what_the_log_says_it_was_told(store, t
     anchor(store, place)
     before = file.read_text()
     anchor(store, place)
-    assert verify_log(store, elsewhere=kept(store, place))["state"] == "ok"
+    assert verify_log(store, elsewhere=kept(store, place)).state == "ok"
     file.write_text(before)
     found = verify_log(store, elsewhere=kept(store, place))
-    assert found["message"] == f"{file} knows 2 entries, and entry 4 says that it knew 3"
+    assert found.message == f"{file} knows 2 entries, and entry 4 says that it knew 3"
 
 
 def test_note_of_another_key_or_log_does_not_count(store, tmp_path):
@@ -448,7 +449,7 @@ def test_anchor_that_is_no_file_is_a_finding_and_nothing_goes_through_it(store, 
         os.mkfifo(file)
     found = verify_log(store, elsewhere=kept(store, place))
     said = "is not there, so it vouches for nothing" if what == "none" else "is no file"
-    assert found["state"] == "bad" and said in messages(found)[-1] + messages(found)[0]
+    assert found.state == "bad" and said in messages(found)[-1] + messages(found)[0]
     if what != "none":
         with pytest.raises(StoreError, match="is no file"):
             anchor(store, place)
@@ -468,13 +469,13 @@ def test_remote_is_an_anchor_by_its_own_path_and_is_found_when_it_went_back(stor
         store,
         elsewhere=known_at(place_at(str(remote), origin_of(store)), origin_of(store), trusted_keys(store)),
     )
-    assert "knows 2 entries, and entry 4 says that it knew 3" in found["message"]
+    assert "knows 2 entries, and entry 4 says that it knew 3" in found.message
     shutil.rmtree(remote / "audit")
     found = verify_log(
         store,
         elsewhere=known_at(place_at(str(remote), origin_of(store)), origin_of(store), trusted_keys(store)),
     )
-    assert "knows 0 entries" in found["message"]
+    assert "knows 0 entries" in found.message
 
 
 # what the verbs say of it
@@ -592,15 +593,15 @@ def test_month_that_went_before_its_time_is_a_finding_although_an_entry_tells_of
     written(store, YEARS, ["2026-11"])
     removed_by_hand(store, months)
     found = verify_log(store)
-    assert (found["state"], found["first_bad"]) == ("bad", 1)
-    assert f"before their time: the newest of 2025-05, and {months} months are to be kept" in found["message"]
+    assert (found.state, found.first_bad) == ("bad", 1)
+    assert f"before their time: the newest of 2025-05, and {months} months are to be kept" in found.message
 
 
 def test_month_that_no_entry_tells_of_is_a_finding(tmp_path):
     store = open_store(tmp_path / "store")
     written(store, YEARS, ["2026-11"])
     to_leaves(closed_files(log_path(store).parent)[0], 0o600)
-    assert "no entry says that they were kept long enough" in verify_log(store)["message"]
+    assert "no entry says that they were kept long enough" in verify_log(store).message
 
 
 def test_three_months_stay_whatever_is_asked(tmp_path):
@@ -609,7 +610,7 @@ def test_three_months_stay_whatever_is_asked(tmp_path):
     drop_months(store, 1)
     left = [one.month for one in closed_files(log_path(store).parent) if one.form != "leaves"]
     assert left[:2] == ["2026-08", "2026-09"]
-    assert verify_log(store)["state"] == "ok"
+    assert verify_log(store).state == "ok"
 
 
 # settings that are read late
@@ -649,7 +650,7 @@ def computed_anew(store, keep):
     "The chain computed anew with those entries that `keep` says."
     previous, made = NOTHING, []
     for entry in filter(keep, events(store)):
-        plain = entry | {"n": len(made) + 1, "previous": previous}
+        plain = entry.as_dict() | {"n": len(made) + 1, "previous": previous}
         plain = {name: value for name, value in plain.items() if name != "hash"}
         made.append(canonical_json(plain | {"hash": digest_of(plain)}))
         previous = sha256(made[-1])
@@ -691,19 +692,19 @@ def cut_end_and_head(store):
 
 
 def leave_out_collection(store):
-    computed_anew(store, lambda entry: entry["event"] != "gc")
+    computed_anew(store, lambda entry: entry.event != "gc")
 
 
 def leave_out_run(store):
-    computed_anew(store, lambda entry: entry["event"] != "run")
+    computed_anew(store, lambda entry: entry.event != "run")
 
 
 def leave_out_erasure(store):
-    computed_anew(store, lambda entry: entry["event"] != "erasure")
+    computed_anew(store, lambda entry: entry.event != "erasure")
 
 
 def leave_out_trust(store):
-    computed_anew(store, lambda entry: entry["event"] != "trust")
+    computed_anew(store, lambda entry: entry.event != "trust")
 
 
 def remove_log(store):
@@ -753,10 +754,10 @@ def test_tampering_is_found_by_whoever_can_know(witnessed, tmp_path, tamper, kno
     where = {"anchor": "log.txt", "remote": "remote/audit/"}.get(knows)
     places = [anchor_place(f"{witnessed}/{where}", origin_of(store), tmp_path)] if where else []
     asked = kept_elsewhere(places, origin_of(store), trusted_keys(store))
-    assert checked(store, elsewhere=asked)["state"] == "ok"
+    assert checked(store, elsewhere=asked).state == "ok"
     tamper(store)
     is_known = knows != "store" or tamper not in ONLY_ELSEWHERE
-    assert (checked(store, elsewhere=asked)["state"] == "bad") == is_known
+    assert (checked(store, elsewhere=asked).state == "bad") == is_known
 
 
 def test_log_without_a_key_is_held_against_what_is_there_all_the_same(tmp_path):
@@ -766,9 +767,9 @@ def test_log_without_a_key_is_held_against_what_is_there_all_the_same(tmp_path):
         audit(store, event, **about)
     data = log_path(store).read_bytes()
     for tamper in (delete_line, alter_line, reorder_lines, cut_end, leave_out_run, remove_log):
-        assert checked(store)["state"] == "ok"
+        assert checked(store).state == "ok"
         tamper(store)
-        assert checked(store)["state"] == "bad", tamper.__name__
+        assert checked(store).state == "bad", tamper.__name__
         log_path(store).parent.mkdir(exist_ok=True)
         log_path(store).write_bytes(data)
         write_head(store, 4, data.splitlines()[-1])

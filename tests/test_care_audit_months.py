@@ -15,7 +15,7 @@ from mlnb.care.audit import Elsewhere, audit, events, init_audit, make_checkpoin
 from mlnb.care.chain import NOTHING, audit_entry, new_line
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.months import closed_files, closed_path, month_before
-from mlnb.care.retention import drop_months
+from mlnb.care.retention import DroppedLines, drop_months
 from mlnb.care.signing import trusted_keys
 from mlnb.care.tree_heads import origin_of, signed_head, vouched
 from mlnb.store.digests import canonical_json, digest_of, sha256
@@ -35,7 +35,8 @@ def store(tmp_path):
 def dated(n, previous, month, about=None):
     "A line of some month."
     entry = audit_entry(new_line(n, previous, "run", "ok", None, about or {"n": n}))
-    plain = {k: v for k, v in entry.items() if k != "hash"} | {"at_utc": f"{month}-15T12:00:00.000+00:00"}
+    plain = entry.as_dict() | {"at_utc": f"{month}-15T12:00:00.000+00:00"}
+    del plain["hash"]
     return canonical_json(plain | {"hash": digest_of(plain)})
 
 
@@ -71,7 +72,7 @@ def test_first_event_of_a_month_closes_the_file_of_the_one_before(store):
     assert names(store) == ["000000000001-000000000002.2026-10.jsonl"]
     assert len(log_path(store).read_bytes().splitlines()) == 1
     found = verify_log(store)
-    assert (found["state"], found["entries"], len(events(store))) == ("ok", 3, 3)
+    assert (found.state, found.entries, len(events(store))) == ("ok", 3, 3)
     assert log_path(store).stat().st_mode & 0o777 == 0o600
 
 
@@ -85,7 +86,7 @@ def test_months_that_need_not_be_at_hand_are_compressed_and_stay_one_chain(store
         "2026-09.jsonl",
         "2026-10.jsonl",
     ]
-    assert (verify_log(store)["state"], len(events(store))) == ("ok", 6)
+    assert (verify_log(store).state, len(events(store))) == ("ok", 6)
 
 
 @pytest.mark.parametrize("month", ["9998-12", "2099-01"])
@@ -93,7 +94,7 @@ def test_clock_that_ran_ahead_and_went_back_closes_nothing(store, month):
     written(store, [], [month])
     for _ in range(3):
         audit(store, "run", run="now")
-    assert (names(store), verify_log(store)["state"]) == ([], "ok")
+    assert (names(store), verify_log(store).state) == ([], "ok")
 
 
 def write_some(root, name):
@@ -111,8 +112,8 @@ def test_writers_that_meet_at_the_end_of_a_month_close_it_once_and_lose_nothing(
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
     found = events(store)
-    assert [e["n"] for e in found] == list(range(1, 22))
-    assert (verify_log(store)["state"], len(names(store))) == ("ok", 1)
+    assert [e.n for e in found] == list(range(1, 22))
+    assert (verify_log(store).state, len(names(store))) == ("ok", 1)
 
 
 KILLED = """
@@ -138,9 +139,9 @@ def killed(store, what, point, outside_environment):
 def test_kill_while_a_month_is_closed_leaves_a_log_that_goes_on(store, point, outside_environment):
     written(store, [["2026-06"], ["2026-07"], ["2026-08"], ["2026-09"]], ["2026-10"])
     killed(store, "audit", point, outside_environment)
-    assert (verify_log(store)["state"], len(events(store))) == ("ok", 5)
+    assert (verify_log(store).state, len(events(store))) == ("ok", 5)
     audit(store, "run", run="after")
-    assert (verify_log(store)["state"], [e["n"] for e in events(store)]) == ("ok", [1, 2, 3, 4, 5, 6])
+    assert (verify_log(store).state, [e.n for e in events(store)]) == ("ok", [1, 2, 3, 4, 5, 6])
 
 
 # what is wrong with closed files
@@ -177,7 +178,7 @@ def test_closed_file_that_was_touched_is_found_and_the_line_named(store, harm, p
     path = closed_files(log_path(store).parent)[place].path
     harm(path)
     found = verify_log(store)
-    assert (found["state"], found["first_bad"]) == ("bad", place + 1)
+    assert (found.state, found.first_bad) == ("bad", place + 1)
 
 
 def test_random_edits_of_closed_files_are_all_found(store):
@@ -189,10 +190,10 @@ def test_random_edits_of_closed_files_are_all_found(store):
         data, at = path.read_bytes(), rng.randrange(path.stat().st_size)
         path.write_bytes(rng.choice([data[:at], data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], b""]))
         found = verify_log(store)
-        if found["state"] == "ok":  # a bit in the head of the packed file, which says when it was packed
+        if found.state == "ok":  # a bit in the head of the packed file, which says when it was packed
             assert gzip.decompress(path.read_bytes()) == gzip.decompress(data)
         path.write_bytes(data)
-    assert verify_log(store)["state"] == "ok"
+    assert verify_log(store).state == "ok"
 
 
 # retention
@@ -203,19 +204,19 @@ YEARS = [[month_before("2026-11", n)] * 2 for n in range(18, 0, -1)]
 
 def test_nothing_goes_without_the_setting_and_nothing_that_is_younger_than_asked(store):
     written(store, YEARS, ["2026-11"])
-    assert drop_months(store, None) == {"entries": 0, "bytes": 0}
-    assert drop_months(store, 18)["entries"] == 0
-    assert drop_months(store, 12)["entries"] == 12
+    assert drop_months(store, None) == DroppedLines(0, 0)
+    assert drop_months(store, 18).entries == 0
+    assert drop_months(store, 12).entries == 12
     left = [one for one in closed_files(log_path(store).parent) if one.form != "leaves"]
     assert min(one.month for one in left) == "2025-11"
     found = verify_log(store)
-    assert (found["state"], found["removed"], found["entries"]) == ("ok", 12, 37 + 6)
+    assert (found.state, found.removed, found.entries) == ("ok", 12, 37 + 6)
 
 
 @pytest.mark.parametrize("n_files", [3, 12])
 def test_clock_in_another_century_removes_nothing_young(store, n_files):
     written(store, YEARS[-n_files:], ["2099-01"])
-    assert drop_months(store, 12)["entries"] == 0
+    assert drop_months(store, 12).entries == 0
 
 
 def test_checkpoints_and_tree_heads_of_lines_that_went_still_hold(store, tmp_path):
@@ -226,9 +227,9 @@ def test_checkpoints_and_tree_heads_of_lines_that_went_still_hold(store, tmp_pat
     drop_months(store, 12)
     head = vouched(note, origin_of(store), trusted_keys(store))
     found = verify_log(store, (tmp_path / "kept.json",), elsewhere=Elsewhere((), (head,)))
-    assert (found["state"], found["removed"], found["signed_to"]) == ("ok", 12, 38)
+    assert (found.state, found.removed, found.signed_to) == ("ok", 12, 38)
     make_checkpoint(store, tmp_path / "later.json")
-    assert verify_log(store, (tmp_path / "later.json",))["state"] == "ok"
+    assert verify_log(store, (tmp_path / "later.json",)).state == "ok"
 
 
 @pytest.mark.parametrize("point", ["audit.exchanged:1", "audit.exchanged:3"])
@@ -237,16 +238,16 @@ def test_kill_while_lines_go_leaves_a_log_that_verifies_and_the_next_time_goes_o
 ):
     written(store, YEARS, ["2026-11"])
     killed(store, "drop", point, outside_environment)
-    assert verify_log(store)["state"] == "ok"
+    assert verify_log(store).state == "ok"
     drop_months(store, 12)
-    assert (verify_log(store)["state"], verify_log(store)["removed"]) == ("ok", 12)
+    assert (verify_log(store).state, verify_log(store).removed) == ("ok", 12)
 
 
 def test_nothing_goes_from_a_log_that_does_not_verify(store):
     written(store, YEARS, ["2026-11"])
     change(closed_files(log_path(store).parent)[0].path)
     before = names(store)
-    assert (drop_months(store, 12)["entries"], names(store)) == (0, before)
+    assert (drop_months(store, 12).entries, names(store)) == (0, before)
 
 
 def test_lines_that_somebody_removed_himself_are_found(store):
@@ -254,8 +255,8 @@ def test_lines_that_somebody_removed_himself_are_found(store):
     first = closed_files(log_path(store).parent)[0]
     months.to_leaves(first, 0o600)
     found = verify_log(store)
-    assert (found["state"], found["first_bad"]) == ("bad", 1)
-    assert "no entry says that they were kept long enough" in found["message"]
+    assert (found.state, found.first_bad) == ("bad", 1)
+    assert "no entry says that they were kept long enough" in found.message
 
 
 def test_gc_keeps_to_the_setting_and_refuses_less_than_a_year(tmp_path, asked):
@@ -274,6 +275,6 @@ def test_gc_keeps_to_the_setting_and_refuses_less_than_a_year(tmp_path, asked):
     (root / "settings.ini").write_text(settings.format("6 although less than 12"))
     result = asked("gc", cwd=root)
     assert "removed from the audit log: 16 entries kept long enough" in result.stdout
-    told = events(store, "retention")[-1]["about"]
+    told = events(store, "retention")[-1].about
     assert (told["months"], told["less_than_asked"]) == (6, True)
     assert asked("audit", "verify", cwd=root).code == 0

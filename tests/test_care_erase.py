@@ -280,7 +280,7 @@ def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monk
     monkeypatch.setattr(module, "remove_content", refuse)
     with pytest.raises(OSError, match="killed here"):
         erase(store, chain[0].digest, "asked for")
-    assert (events(store)[-1]["event"], events(store)[-1]["object"]) == ("erasure", chain[0].digest)
+    assert (events(store)[-1].event, events(store)[-1].object) == ("erasure", chain[0].digest)
     assert path_of(store, chain[0].digest).exists()
 
 
@@ -310,8 +310,8 @@ def test_killed_erasure_is_finished_by_the_same_command(store, chain, at):
     erase(store, chain[0].digest, "asked for", down=True)
     assert [copies_of(store, one.digest) for one in chain] == [[], [], []]
     assert tombstone_problems(store, trusted_keys(store)) == []
-    assert verify_log(store)["state"] == "ok"
-    assert {e["object"] for e in events(store, "erasure")} >= {one.digest for one in chain}
+    assert verify_log(store).state == "ok"
+    assert {e.object for e in events(store, "erasure")} >= {one.digest for one in chain}
 
 
 def test_erasing_without_a_key_is_refused_and_nothing_is_touched(tmp_path):

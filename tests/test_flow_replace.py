@@ -281,15 +281,15 @@ def test_mend_followed_literally_takes_the_new_result(forced):
 def test_replacement_is_an_audit_event_with_stage_key_and_both_results(forced):
     root, (first, _, taken, _) = forced
     (event,) = events(open_store(root / ".mlnb"), "replacement")
-    said = event["about"]
-    assert event["actor"] and event["outcome"] == "ok"
+    said = event.about
+    assert event.actor and event.outcome == "ok"
     assert (said["stage"], said["key"], said["run"]) == (
         "clock",
         first.stage("clock")["key"],
         taken.json["run"],
     )
     assert said["outputs"] == taken.stage("clock")["second_result"]["outputs"]
-    assert event["object"] == said["outputs"]["now"]["after"]
+    assert event.object == said["outputs"]["now"]["after"]
 
 
 def test_names_mean_the_new_result_and_runs_before_it_their_own(forced, asked):

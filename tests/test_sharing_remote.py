@@ -271,8 +271,8 @@ def test_push_and_pull_are_audit_events(place, ana, ben):
     result(ana)
     push(ana, place[0])
     pull(ben, place[0])
-    assert events(ana)[-1]["event"] == "push" and events(ana)[-1]["about"]["objects"] == 4
-    assert (events(ben)[-1]["event"], events(ben)[-1]["outcome"]) == ("pull", "ok")
+    assert events(ana)[-1].event == "push" and events(ana)[-1].about["objects"] == 4
+    assert (events(ben)[-1].event, events(ben)[-1].outcome) == ("pull", "ok")
 
 
 def test_checkpoint_at_the_remote_shows_that_the_log_was_cut(place, ana, tmp_path):
@@ -281,12 +281,12 @@ def test_checkpoint_at_the_remote_shows_that_the_log_was_cut(place, ana, tmp_pat
     remote = open_remote(place[0])
     [path] = sizes_below(remote, "checkpoints")
     (tmp_path / "kept.json").write_bytes(read_remote(remote, path, 10_000))
-    assert verify_log(ana, (tmp_path / "kept.json",))["state"] == "ok"
+    assert verify_log(ana, (tmp_path / "kept.json",)).state == "ok"
     for file in (ana.root / "audit").rglob("*.json*"):
         file.unlink()
     init = ana.root / "audit" / "log.jsonl"
     assert not init.exists()
-    assert verify_log(ana, (tmp_path / "kept.json",))["first_bad"] == 1
+    assert verify_log(ana, (tmp_path / "kept.json",)).first_bad == 1
 
 
 def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tmp_path):

@@ -17,7 +17,7 @@ from mlnb.store.errors import IntegrityError
 
 ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
-TEXTS = ("a", DIGEST, "a" * 12, "f" * 32)  # one of them has the form of any field
+TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8)  # one of them has the form of any field
 PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
 GIVEN = {"Record.parts": {"observed": {"files": {"a.csv": DIGEST}}}}
 FREE = {
@@ -33,6 +33,8 @@ FREE = {
     *("RunDocument.determinism", "RunDocument.experiment", "GridDocument.problems", "Record.parts"),
     *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
     "ReadList.place",  # which may lie beside the project
+    *("AuditEntry.at_utc", "AuditEntry.actor", "AuditEntry.outcome", "AuditEntry.object", "AuditEntry.about"),
+    *("ViolationRecord.what", "ViolationRecord.owner", "ViolationRecord.status"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these

@@ -179,7 +179,7 @@ def test_record_and_log_with_a_second_name_that_was_written_to_are_found(tmp_pat
     assert [one["file"] for one in verify_store(store)["damaged"]] == [
         path.relative_to(store.root).as_posix()
     ]
-    assert verify_log(store)["first_bad"] == 1
+    assert verify_log(store).first_bad == 1
 
 
 # a hundred thousand artifacts
@@ -249,7 +249,7 @@ def test_hundred_thousand_artifacts_are_verified_collected_and_compared(tmp_path
     store = filled(tmp_path / "many", 100_000)
     found = verify_store(store)
     assert (found["objects"], found["clean"]) == (100_000, True)
-    assert verify_log(store, with_runs=True)["untold"]["records"] == 10_000
+    assert verify_log(store, with_runs=True).untold.records == 10_000
     moved = collect(store, Retention(10, 10))["moved"]
     assert (moved["objects"], moved["records"], moved["runs"]) == (99_900, 9_990, 9_990)
     assert verify_store(store)["objects"] == 100
@@ -268,4 +268,4 @@ def test_unreadable_run_is_no_reason_to_call_others_untold(tmp_path):
     )
     audit(store, "run", run=RUN)
     (store.root / "runs" / RUN / "run.json").write_text("{")
-    assert verify_log(store, with_runs=True)["state"] == "ok"
+    assert verify_log(store, with_runs=True).state == "ok"

@@ -265,7 +265,7 @@ def test_audit_log_stays_one_chain_when_writers_see_no_locks_of_one_another(stor
 
     children = [write() for _ in range(3)]
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 3
-    assert [one["n"] for one in events(store)] == list(range(1, 25)) and verify_log(store)["state"] == "ok"
+    assert [one.n for one in events(store)] == list(range(1, 25)) and verify_log(store).state == "ok"
     assert not (store.root / "audit" / "writing").exists()
 
 
@@ -289,7 +289,7 @@ def test_file_system_without_locks_is_one_to_work_on(store, monkeypatch, number)
         assert is_alive(store, RUN) and pinned(store.root) == {digest} and get(store, digest) == b"content"
         assert collect(store)["moved"]["objects"] == 0
     audit(store, "gc", moved={})
-    assert [one["event"] for one in events(store)] == ["gc"]
+    assert [one.event for one in events(store)] == ["gc"]
     (store.root / "format").write_text("1\n")
     assert verify_store(open_store(store.root))["clean"] and not is_alive(store, RUN)
 

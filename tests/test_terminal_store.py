@@ -251,10 +251,10 @@ def test_load_by_hand_names_what_is_damaged(begun, root, outside_environment):
     )
     assert done.returncode == 1 and "`demo/model`" in done.stderr and "mlnb run demo train" in done.stderr
     event = events(open_store(root / ".mlnb"), "verification_failure")[-1]
-    assert (event["outcome"], event["object"]) == (
+    assert (event.outcome, event.object) == (
         "failed",
         digest_of(begun, "train", "model"),
-    ) and "`demo/model`" in event["about"]["message"]
+    ) and "`demo/model`" in event.about["message"]
 
 
 # gc
@@ -681,7 +681,7 @@ def test_reproduce_gives_the_same_digests_also_when_the_working_tree_has_moved_o
     said = mlnb("reproduce", "latest", "train", cwd=root)
     assert said.code == 0 and "train: reproduced" in said.stdout and "ingest" not in said.stdout
     logged = [
-        (e["outcome"], e["about"]["run"], e["about"]["stages"], e["about"]["first"])
+        (e.outcome, e.about["run"], e.about["stages"], e.about["first"])
         for e in events(open_store(root / ".mlnb"), "reproduction")
     ]
     assert logged == [
@@ -698,7 +698,7 @@ def test_reproduce_names_what_differs_and_keeps_evidence_unless_told_not_to(root
     found = ask("reproduce", first["run"], code=5)
     assert (found["state"], found["first"]["name"], found["exit_code"]) == ("differs", "guess", 5)
     event = events(open_store(root / ".mlnb"), "reproduction")[-1]
-    assert (event["outcome"], event["about"]["first"]["name"], event["about"]["exit_code"]) == (
+    assert (event.outcome, event.about["first"]["name"], event.about["exit_code"]) == (
         "differs",
         "guess",
         5,

@@ -9,7 +9,7 @@ all the same; only what is kept elsewhere needs one."""
 # %% auto #0
 __all__ = ['LONGEST_ABOUT', 'EVENTS', 'NOTHING_KEPT', 'Event', 'lines_to_add', 'audit', 'events', 'noting_damage', 'Anchored',
            'LogReading', 'sound_log', 'make_checkpoint', 'init_audit', 'checkpoint_finding', 'checkpoints_of',
-           'log_report', 'Elsewhere', 'verify_log', 'tell_late']
+           'Elsewhere', 'verify_log', 'tell_late']
 
 # %% ../../nbs/care/110_audit.ipynb #69eb16a3
 import json
@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from .chain import NOTHING, Finding, audit_entry, chain_finding, new_line, torn_mark
+from .chain import NOTHING, AuditEntry, Finding, audit_entry, chain_finding, new_line, torn_mark
 from mlnb.care.evidence import (
     CARRIED,
     NONE_UNTOLD,
+    LogReport,
     ToldRuns,
     Untold,
     entry_pieces,
+    log_report,
     untold_findings,
     untold_runs,
 )
@@ -69,7 +72,7 @@ class Event(NamedTuple):
     event: str  # what was done, one of `EVENTS`
     outcome: str  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None  # of what it was done to
-    about: dict[str, Any]  # anything else, plain JSON
+    about: Mapping[str, Any]  # anything else, plain JSON
 
 
 def _refuse_event(event: Event) -> None:
@@ -84,7 +87,7 @@ def _refuse_event(event: Event) -> None:
 def _event_of_end(end: LogEnd) -> Event | None:
     "What the log itself has to say before it goes on."
     if end.is_torn:
-        return Event("closed_torn_line", "ok", None, torn_mark(end.last))
+        return Event("closed_torn_line", "ok", None, torn_mark(end.last).as_dict())
     if not end.is_broken:
         return None
     known = None if end.head.hash is None else end.head._asdict()
@@ -110,27 +113,27 @@ def audit(
     outcome: str = "ok",  # how it ended: `ok`, `failed`, `refused` …
     digest: str | None = None,  # of the object concerned
     **about: Any,  # what else matters, plain JSON, at most 32 KiB; no secret
-) -> dict[str, Any]:  # the entry as written; raises `UsageError`, `StoreError`
+) -> AuditEntry:  # as written; raises `UsageError`, `StoreError`
     "Write an event down, durably."
     told = Event(event, outcome, digest, about)
     _refuse_event(told)
     with locked_log(store) as handle:
         end = LogEnd(*log_tail(store, handle), read_head(store))
         lines = lines_to_add(end, told)
+        written = AuditEntry.from_dict(json.loads(lines[-1]), f"the event `{event}`")
         write_all(handle, (b"" if end.is_ended else b"\n") + b"".join(line + b"\n" for line in lines))
         write_head(store, end.n + len(lines), lines[-1])
-    written: dict[str, Any] = json.loads(lines[-1])
     return written
 
 # %% ../../nbs/care/110_audit.ipynb #ca4fcdf0
 def events(
     store: Store,  # whose log is read
     event: str | None = None,  # only these; None = all
-) -> list[dict[str, Any]]:  # the oldest comes first
+) -> list[AuditEntry]:  # the oldest comes first
     "What the log says."
     wanted = b"" if event is None else f'"event":"{event}"'.encode()
     entries = filter(None, (audit_entry(line) for line in read_log(store).lines if wanted in line))
-    return [entry for entry in entries if event in (None, entry["event"])]
+    return [entry for entry in entries if event in (None, entry.event)]
 
 # %% ../../nbs/care/110_audit.ipynb #bddf09fe
 @contextmanager
@@ -165,15 +168,15 @@ class LogReading(Struct):
     origins: dict[str, int] = field(default_factory=dict)  # number of the first entry, by name of a log
     anchored: dict[str, Anchored] = field(default_factory=dict)  # the longest, by place
 
-    def note(self, entry: dict[str, Any]) -> None:
+    def note(self, entry: AuditEntry) -> None:
         "Take notice of an entry."
         self.told.note(entry)
-        if entry["event"] == "retention" and entry["outcome"] != CARRIED:
-            self.removals.append(entry["about"] | {"at_utc": entry["at_utc"]})
-        if entry["event"] in ("init", "anchor", "push"):
-            self._note_name(entry["n"], entry["about"])
+        if entry.event == "retention" and entry.outcome != CARRIED:
+            self.removals.append(entry.about | {"at_utc": entry.at_utc})
+        if entry.event in ("init", "anchor", "push"):
+            self._note_name(entry.n, entry.about)
 
-    def _note_name(self, n: int, about: dict[str, Any]) -> None:
+    def _note_name(self, n: int, about: Mapping[str, Any]) -> None:
         origin, where, lines = (about.get(name) for name in ("origin", "where", "lines"))
         if isinstance(origin, str):
             self.origins.setdefault(origin, n)
@@ -322,51 +325,6 @@ def checkpoints_of(
     "All checkpoints there are."
     return sorted(map(_checkpoint, (*_own_checkpoints(store), *kept)), key=_length_signed)
 
-# %% ../../nbs/care/110_audit.ipynb #7df6c204
-_TORN = "the last line was cut short by a crash; the next event closes it"
-
-
-def _state_of_log(log: Log, untold: Untold, findings: list[Finding]) -> tuple[str, str]:
-    "In which state a log is, and a sentence about it."
-    if findings:
-        return "bad", findings[0].message
-    if log.is_torn:
-        return "torn", _TORN
-    if untold.killed:
-        n = len(untold.killed)
-        killed = f"{counted(n, 'run')} {'was' if n == 1 else 'were'} killed before any entry told of it"
-        return "untold", f"{killed}; the first is {untold.killed[0]}"
-    return "ok", ""
-
-
-def log_report(
-    log: Log,  # as it was read
-    findings: list[Finding],  # first bad line first; empty when it is good
-    signed_to: int,  # number of the last entry that somebody vouches for
-    untold: Untold = NONE_UNTOLD,  # what runs left and no entry tells
-) -> dict[str, Any]:  # `state`, `first_bad`, `message` and what they rest on
-    "What a check of the log found, as a document."
-    state, message = _state_of_log(log, untold, findings)
-    lacking = [*untold.ended, *untold.killed]
-    return {
-        "state": state,
-        "entries": log.n,
-        "first_bad": next((found.n for found in findings if found.n is not None), None),
-        "message": message,
-        "signed_to": signed_to,
-        "findings": [found._asdict() for found in findings],
-        "untold": {
-            "runs": len(untold.ended),
-            "killed": len(untold.killed),
-            "records": untold.n_records,
-            "first": min(lacking, default=None),
-            "tombstones": untold.tombstones,
-            "tombstones_gone": untold.tombstones_gone,
-            "keys": untold.keys,
-        },
-        "removed": log.start.n,
-    }
-
 # %% ../../nbs/care/110_audit.ipynb #c5dc5977
 class Elsewhere(NamedTuple):
     "What was kept of a log where its owner cannot write."
@@ -416,11 +374,11 @@ def _checkpoint_findings(
 
 def _report_all(
     log: Log, reading: LogReading, findings: list[Finding], untold: Untold, said: HeadsReport
-) -> dict[str, Any]:
+) -> LogReport:
     "What everything together says of a log; of what is wrong the first line comes first."
     ordered = sorted(findings, key=lambda one: (one not in log.wrong, one.n is None, one.n))
     report = log_report(log, ordered, said.signed_to, untold)
-    return report | {"witnessed_to": said.witnessed_to, "told_late": reading.told.late}
+    return replace(report, witnessed_to=said.witnessed_to, told_late=reading.told.late)
 
 
 def verify_log(
@@ -429,7 +387,7 @@ def verify_log(
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     elsewhere: Elsewhere = NOTHING_KEPT,  # tree heads that were kept elsewhere
     with_runs: bool = False,  # whether runs, erasures and keys are compared
-) -> dict[str, Any]:  # as `log_report` makes it
+) -> LogReport:
     "Check the whole log."
     trusted = trusted_keys(store) if trusted is None else trusted
     log, reading = read_log(store), LogReading()

@@ -104,7 +104,7 @@ def log_tail(
     lines, is_ended = split_lines(os.pread(handle, LONGEST_LINE, max(0, size - LONGEST_LINE)))
     entry = audit_entry(lines[-1]) if lines else None
     if entry is not None:
-        return entry["n"], lines[-1], is_ended
+        return entry.n, lines[-1], is_ended
     lines, is_ended = split_lines(os.pread(handle, size, 0))
     return _last_closed(store)[0] + len(lines), lines[-1], is_ended
 

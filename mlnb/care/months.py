@@ -330,7 +330,7 @@ class KeptLines(Struct, frozen=True):
         if not self.leaves:
             return BEGINNING
         first = next(filter(None, map(audit_entry, (*self.lines[:1], *current[:1]))), None)
-        return Start(len(self.leaves), first["previous"] if first else "")
+        return Start(len(self.leaves), first.previous if first else "")
 
 
 def _called_wrong(one: Closed, n: int, month: str) -> list[Finding]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .audit import events
+from .chain import AuditEntry
 from .verify import is_readable, sound_records
 from .vouched import signer
 from ..store.disk import make_folder, write_durably
@@ -35,9 +36,9 @@ from ..store.shown_text import counted
 def run_event(
     store: Store,  # whose log is asked
     run: str,  # id of the run
-) -> dict[str, Any] | None:  # the newest event about it
+) -> AuditEntry | None:  # the newest one about it
     "What the audit log says of a run."
-    return next((e for e in reversed(events(store, "run")) if e["about"].get("run") == run), None)
+    return next((e for e in reversed(events(store, "run")) if e.about.get("run") == run), None)
 
 # %% ../../nbs/care/130_repair.ipynb #c11a031f
 def stage_told_by(
@@ -72,9 +73,9 @@ def _records_of_run(store: Store, run: str) -> list[Record]:
     return sorted(found, key=lambda record: str(record.started_utc))
 
 # %% ../../nbs/care/130_repair.ipynb #85d9659b
-def _is_all(said: dict[str, Any] | None, records: list[Record]) -> bool:
+def _is_all(said: AuditEntry | None, records: list[Record]) -> bool:
     "Whether every stage of a run was committed, once, and left a record that can be read."
-    is_told = said is not None and said["about"].get("stages") == {"committed": len(records)}
+    is_told = said is not None and said.about.get("stages") == {"committed": len(records)}
     return is_told and not any(record.each for record in records)
 
 
@@ -83,19 +84,19 @@ def _seconds_between(start: str, end: str) -> float:
     return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
 
 
-def _told_document(said: dict[str, Any], records: list[Record]) -> RunDocument:
+def _told_document(said: AuditEntry, records: list[Record]) -> RunDocument:
     "The document of a run, from its event and its records."
-    about, environment = said["about"], records[0].environment
-    started = records[0].started_utc or said["at_utc"]
+    about, environment = said.about, records[0].environment
+    started = records[0].started_utc or said.at_utc
     return RunDocument(
         exit_code=about["exit_code"],
         run=about["run"],
         pipeline=about["pipeline"],
         profile=about["profile"],
-        state=said["outcome"],
+        state=said.outcome,
         started_utc=started,
-        seconds=_seconds_between(started, said["at_utc"]),
-        actor=said["actor"],
+        seconds=_seconds_between(started, said.at_utc),
+        actor=said.actor,
         parameters=_values_told_by(records, "default" if about["is_head"] else "option"),
         environment={"python": environment.python, "platform": environment.platform},
         stages=tuple(map(stage_told_by, records)),
@@ -120,7 +121,7 @@ def _outline(store: Store, run: str) -> dict[str, Any] | None:
         return document_of(store, run).as_dict()
     except IntegrityError:
         said = run_event(store, run)
-    return said and said["about"] | {"state": "damaged", "head": said["about"].get("is_head")}
+    return said.about | {"state": "damaged", "head": said.about.get("is_head")} if said else None
 
 
 def newest_head(

@@ -21,6 +21,7 @@ from textwrap import indent
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from ..store.errors import IntegrityError, LockedError
 from ..store.shown_text import counted
@@ -330,7 +331,7 @@ def collect_here(
     from mlnb.care.audit import audit
     from mlnb.care.gc import collect
     from mlnb.care.months import read_months
-    from mlnb.care.retention import drop_months
+    from mlnb.care.retention import DroppedLines, drop_months
     from mlnb.care.violations import evidence_digests
     from mlnb.flow.overlay import overlay_root
     from mlnb.store.objects import open_store
@@ -346,7 +347,8 @@ def collect_here(
     is_emptied = not retention.quarantine and found["quarantine"]["files"]
     if (any(went) or is_emptied) and not dry_run:
         audit(store, "gc", **{name: found[name] for name in ("moved", "deleted", "quarantine")})
-    return found | {"audit": {"entries": 0, "bytes": 0} if dry_run else drop_months(store, months)}
+    dropped = DroppedLines() if dry_run else drop_months(store, months)
+    return found | {"audit": to_builtins(dropped)}
 
 # %% ../../nbs/terminal/120_keep.ipynb #72b6d895
 @verb("keep", "gc", "mlnb gc --keep-records 3 --dry-run")
