@@ -33,6 +33,7 @@ FREE = {
     *("RunDocument.determinism", "RunDocument.experiment", "GridDocument.problems", "Record.parts"),
     *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
     "ReadList.place",  # which may lie beside the project
+    *("RemoteMove.actor", "RemoteMove.reason", "PushMark.actor"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these

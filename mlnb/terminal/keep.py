@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
 from .output import show_lines, show_table
 from .remote import remote_of
+
+if TYPE_CHECKING:
+    from mlnb.sharing.remote_care import CollectedRemote
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
 def note_of(
@@ -247,13 +250,13 @@ def answer_get(
 
 # %% ../../nbs/terminal/120_keep.ipynb #7d817abb
 def remote_gc_lines(
-    found: dict,  # what `gc_remote` returned
+    found: "CollectedRemote",  # what `gc_remote` returned
 ) -> list[str]:  # one line, two when something is still to go
     "What a collection at a remote did, in words."
-    there = f"{counted(found['unreachable'], 'object')} unreachable, {counted(found['bytes'], 'byte')}"
-    said = f"{found['remote']}: {there}; {found['removed']} removed"
+    there = f"{counted(found.unreachable, 'object')} unreachable, {counted(found.bytes, 'byte')}"
+    said = f"{found.remote}: {there}; {found.removed} removed"
     later = "the next `mlnb gc --remote` removes what is still unreachable then"
-    return [said, later] if found["unreachable"] > found["removed"] else [said]
+    return [said, later] if found.unreachable > found.removed else [said]
 
 
 def amount_of(
@@ -286,11 +289,9 @@ def elsewhere_lines(
 
 
 def gc_lines(
-    found: dict,  # what `collect` or `gc_remote` returned
+    found: dict,  # what `collect_here` returned
 ) -> list[str]:  # for people, what went first
     "What a collection did, in words."
-    if "remote" in found:
-        return remote_gc_lines(found)
     would, left = "would be " if found["dry_run"] else "", found["temporaries"]
     killed = f"{counted(left['files'], 'file')}, {counted(left['bytes'], 'byte')}"
     lines = [
@@ -398,8 +399,8 @@ def answer_gc(
     if remote is None:
         retention = Retention(keep_records, keep_runs, not drop_quarantine)
         found = collect_here(project, store, retention, dry_run, force)
-    else:
-        found = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
-        if found["removed"]:
-            audit(store, "gc", **found)
-    return Answer(found, lambda: show_lines(*gc_lines(found)))
+        return Answer(found, lambda: show_lines(*gc_lines(found)))
+    there = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
+    if there.removed:
+        audit(store, "gc", **there.as_dict())
+    return Answer(there.as_dict(), lambda: show_lines(*remote_gc_lines(there)))

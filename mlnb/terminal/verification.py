@@ -257,10 +257,11 @@ def verify_remote(
     from mlnb.sharing.remote_care import check_remote
 
     found = check_remote(store, url, trusted_by(project, store))
-    code = 5 if any(one["reason"] != "untrusted" for one in found["refused"]) else 0
-    n = {kind: counted(found[f"{kind}s"], kind) for kind in ("object", "record")}
-    line = f"{n['object']}, {n['record']}: {counted(len(found['refused']), 'thing')} refused"
-    return Answer(found | {"exit_code": code}, lambda: show_lines(line), code, refusals(found["refused"]))
+    code = 5 if any(one.reason != "untrusted" for one in found.refused) else 0
+    refused = counted(len(found.refused), "thing")
+    line = f"{counted(found.objects, 'object')}, {counted(found.records, 'record')}: {refused} refused"
+    document = found.as_dict() | {"exit_code": code}
+    return Answer(document, lambda: show_lines(line), code, refusals(found.refused))
 
 # %% ../../nbs/terminal/150_verification.ipynb #08500882
 def verification_code(
