@@ -339,7 +339,7 @@ def test_forged_tombstone_in_the_store_is_named_by_verification(store):
     path = tombstone_path(store.root, digest)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"digest": digest, "actor": "mallory", "reason": "none"}))
-    messages = [p["message"] for p in tombstone_problems(store, trusted_keys(store))]
+    messages = [p.message for p in tombstone_problems(store, trusted_keys(store))]
     assert len(messages) == 2 and "not signed" in messages[0] and "still there" in messages[1]
 
 
@@ -434,7 +434,7 @@ def test_what_a_failed_stage_left_goes_or_is_named(store, rows, state, inputs, s
     assert done["removed_files"] == ["runs/r2/fit.cell-2.stdout.txt", "runs/r2/fit.ipynb"]
     assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
     entry, other = read_run(store, "r2").stages
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
     assert (entry.error.ename, entry.error.cell, entry.state) == ("ValueError", 2, state)
     assert other.error.evalue == "no digits"
     assert erase(store, rows, "asked for", down=True)["removed_files"] == []

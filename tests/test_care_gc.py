@@ -85,7 +85,7 @@ def test_nothing_goes_by_default_but_what_no_record_names(store):
         found["moved"]["runs"],
     ) == (1, 7, 0, 0)
     assert collect(store)["deleted"]["bytes"] == 7
-    assert not has(store, garbage) and all(has(store, d) for d in kept) and verify_store(store)["clean"]
+    assert not has(store, garbage) and all(has(store, d) for d in kept) and verify_store(store).clean
 
 
 def test_dry_run_says_the_same_and_changes_nothing(store):
@@ -111,7 +111,7 @@ def test_retention_keeps_the_newest_and_what_refs_lead_to(store):
     twice(store, Retention(records=2, runs=1))
     assert {n for n, d in digests.items() if has(store, d)} == {2, 3, 4, 6, 7}
     assert set(run_ids(store)) == {run_name(n) for n in (2, 3, 4, 6, 7)}
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
 
 
 def test_what_a_kept_result_was_made_from_is_kept_back_to_the_beginning(store):
@@ -131,7 +131,7 @@ def test_evidence_stays_with_its_record_and_goes_with_it(store):
     digest = next((store.root / "records").rglob("*.evidence"))
     forget_pins()
     collect(store)
-    assert digest.exists() and put(store, b"another result") and verify_store(store)["objects"] == 5
+    assert digest.exists() and put(store, b"another result") and verify_store(store).objects == 5
     forget_pins()
     twice(store, Retention(records=1, runs=0))
     assert not digest.exists() and has(store, other)
@@ -146,7 +146,7 @@ def test_trash_is_given_back_to_whoever_asks_before_the_next_collection(store):
     move_ref(store, "heads/fraud/default", digest, "used again")
     forget_pins()
     twice(store, Retention(records=0, runs=0))
-    assert get(store, digest) == b"train 1" and verify_store(store)["clean"]
+    assert get(store, digest) == b"train 1" and verify_store(store).clean
 
 
 def test_put_of_what_lies_in_the_trash_keeps_it(store):
@@ -307,7 +307,7 @@ def collect_while_busy(root, n_processes, rounds):
         moved += collect(store, Retention(records=1, runs=0))["moved"]["records"]
     assert [queue.get(timeout=60) for _ in processes] == [None] * n_processes
     found = verify_store(store)
-    assert found["damaged"] == [], found["damaged"][:3]
+    assert found.damaged == [], found.damaged[:3]
     for record in sound_records(store):
         assert is_whole(store, record.outputs["model"])
     return moved
@@ -376,7 +376,7 @@ def test_head_keeps_the_parts_that_an_earlier_run_made(partial_head, asked):
     twice(store, Retention(records=0, runs=0))
     kept = [find_record(store, "demo", "fold", record.key) for record in parts.values()]
     assert [record.each["kind"] for record in kept] == list(VALUES)
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
     told = asked("get", "m", "--json", cwd=root)
     assert (told.code, sorted(told.json["values"]), told.json["run"]) == (0, sorted(VALUES), run_name(2))
     move_ref(store, "heads/demo/default", run_name(9), "its run is not there")
@@ -387,7 +387,7 @@ def test_head_keeps_the_parts_that_an_earlier_run_made(partial_head, asked):
 def test_damage_of_a_part_names_every_run_that_rests_on_it(partial_head):
     _, store, parts = partial_head
     digests = {record.notebook for record in parts.values()}
-    assert all(about["runs"] == [run_name(1), run_name(2)] for about in concerned(store, digests).values())
+    assert all(about.runs == [run_name(1), run_name(2)] for about in concerned(store, digests).values())
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_content_stays_exactly_as_long_as_a_name_holds_it(tmp_path, seed):
         for one, digest in digests.items():
             assert has(store, digest) == model.is_there(one), (n, one)
             assert [is_read(store, name, digest) for name in NAMES] == [model.can_read(k, one) for k in NAMES]
-    assert tombstone_problems(store, trusted_keys(store)) == [] and verify_store(store)["clean"]
+    assert tombstone_problems(store, trusted_keys(store)) == [] and verify_store(store).clean
 
 
 def test_one_true_is_erased_and_every_other_stage_goes_on_saving_true(tmp_path):

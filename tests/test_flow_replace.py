@@ -122,7 +122,7 @@ def test_collection_keeps_a_replaced_result_as_long_as_the_record_that_took_its_
         collect(store, Retention(1, 1))
     assert has(store, before.stages[0].outputs["model"])
     assert text_of(store, find_result(store, before, "train", KEY)) == "first"
-    assert verify_store(store)["damaged"] == []
+    assert verify_store(store).damaged == []
 
 
 def test_what_was_made_from_a_replaced_result_keeps_its_origin(store):

@@ -147,10 +147,10 @@ def test_verification_names_it_and_repair_takes_it_from_files(store, tmp_path, c
     path.chmod(0o600)
     path.write_bytes(b"altered") if damage == "altered" else path.unlink()
     found = verify_store(store)
-    assert [(d["kind"], d["names"]) for d in found["damaged"]] == [(damage, [f"demo/train ({role})"])]
+    assert [(d.kind, d.names) for d in found.damaged] == [(damage, [f"demo/train ({role})"])]
     (tmp_path / "copy").write_bytes(content)
-    assert repair_store(store, found, [from_files([tmp_path / "copy"])])["repaired"] == [sha256(content)]
-    assert verify_store(store)["clean"]
+    assert repair_store(store, found.damaged, [from_files([tmp_path / "copy"])]).repaired == [sha256(content)]
+    assert verify_store(store).clean
 
 
 def shared(store, tmp_path):
@@ -208,7 +208,7 @@ def test_erasure_names_what_was_made_of_it(audited, digest):
     assert is_erased(audited.root, digest) and not has(audited, digest)
     with pytest.raises(ErasedError):
         get(audited, digest)
-    assert verify_store(audited)["clean"]
+    assert verify_store(audited).clean
 
 
 def test_erasure_travels(audited, tmp_path):

@@ -156,9 +156,7 @@ def test_verify_names_a_list_that_cannot_be_written_out(store, names):
     made = {"out": tree_with(store, names)}
     _ = commit(store, Record(key="1" * 64, pipeline="p", stage="s", run="r1", outputs=made))
     found = verify_store(store)
-    assert [(one["kind"], one["names"], one["runs"]) for one in found["damaged"]] == [
-        ("tree", ["p/out"], ["r1"])
-    ]
+    assert [(one.kind, one.names, one.runs) for one in found.damaged] == [("tree", ["p/out"], ["r1"])]
 
 
 def kept(folder):

@@ -196,7 +196,7 @@ def test_temporary_file_of_another_place_is_left_alone_for_a_day(store, dead, na
     if name == "elsewhere, long ago":
         os.utime(path, (0, time_at(store.root) - 90_000))
     is_left = name in ("own", "elsewhere")
-    assert [one["file"] for one in verify_store(store)["temporaries"]] == ([] if is_left else [path.name])
+    assert [one.file for one in verify_store(store).temporaries] == ([] if is_left else [path.name])
     assert collect(store)["temporaries"]["files"] == (not is_left) and path.exists() == is_left
 
 
@@ -291,7 +291,7 @@ def test_file_system_without_locks_is_one_to_work_on(store, monkeypatch, number)
     audit(store, "gc", moved={})
     assert [one["event"] for one in events(store)] == ["gc"]
     (store.root / "format").write_text("1\n")
-    assert verify_store(open_store(store.root))["clean"] and not is_alive(store, RUN)
+    assert verify_store(open_store(store.root)).clean and not is_alive(store, RUN)
 
 
 def test_forked_process_lets_go_of_nothing_that_its_parent_holds(store):
