@@ -80,7 +80,9 @@ def resealed(store, n=1, change=None):
 def states(store):
     told = told_standings(standings(store, store_keys(store)))
     return {
-        state: told[state] for state in ("own", "trusted", "untrusted", "unsigned", "altered") if told[state]
+        state: getattr(told, state)
+        for state in ("own", "trusted", "untrusted", "unsigned", "altered")
+        if getattr(told, state)
     }
 
 

@@ -201,10 +201,10 @@ def test_erasure_names_what_was_made_of_it(audited, digest):
     if digest == sha256(LARGE):
         put(audited, LARGE)
     before = erase(audited, digest, "asked for", dry_run=True)
-    made = {(one["kind"], one["stage"], one["digest"]) for one in before["made_from"]}
+    made = {(one.kind, one.stage, one.digest) for one in before.made_from}
     assert ("output", "train", record.outputs["x"].digest) in made
     done = erase(audited, digest, "asked for", down=True)
-    assert record.outputs["x"].digest in done["erased"]
+    assert record.outputs["x"].digest in done.erased
     assert is_erased(audited.root, digest) and not has(audited, digest)
     with pytest.raises(ErasedError):
         get(audited, digest)

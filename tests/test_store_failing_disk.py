@@ -248,8 +248,8 @@ def test_hundred_thousand_artifacts_are_verified_collected_and_compared(tmp_path
     found = verify_store(store)
     assert (found.objects, found.clean) == (100_000, True)
     assert verify_log(store, with_runs=True)["untold"]["records"] == 10_000
-    moved = collect(store, Retention(10, 10))["moved"]
-    assert (moved["objects"], moved["records"], moved["runs"]) == (99_900, 9_990, 9_990)
+    moved = collect(store, Retention(10, 10)).moved
+    assert (moved.objects, moved.records, moved.runs) == (99_900, 9_990, 9_990)
     assert verify_store(store).objects == 100
 
 

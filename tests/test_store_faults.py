@@ -567,7 +567,7 @@ def test_clock_set_wrong_changes_no_answer(tmp_path, monkeypatch, shift):
     forget_pins()
     record = find_record(store, "demo", "rows", "0" * 64)
     assert record and move_ref(store, "heads/demo/default", RUN, "again").number == 2
-    assert collect(store)["moved"]["objects"] == 1 and collect(store)["deleted"]["objects"] == 1
+    assert collect(store).moved.objects == 1 and collect(store).deleted.objects == 1
     assert not has(store, garbage) and is_whole(store, record.outputs["rows"]) and verify_store(store).clean
 
 
@@ -604,7 +604,7 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
     ):
         with pytest.raises(StoreError, match="read-only"):
             work()
-    assert collect(store, dry_run=True)["moved"]["objects"] == 0
+    assert collect(store, dry_run=True).moved.objects == 0
 
 
 def test_no_home_and_umask_077_change_nothing(make_project, mlnb, monkeypatch):
