@@ -195,7 +195,7 @@ def test_pulled_runs_are_named_by_the_pull_and_runs_beside_them_are_not(store, t
     ben = open_store(tmp_path / "ben")
     push(store, str(tmp_path / "remote"))
     taken = pull(ben, str(tmp_path / "remote"), trusted=trusted_keys(store))
-    assert (taken["records"], taken["runs"]) == (5, 5)
+    assert (taken.records, taken.runs) == (5, 5)
     assert events(ben, "pull")[0].about["run_ids"] == RUNS[:5]
     assert checked(ben).state == "ok"
     run_of(ben, RUNS[9], told=False)
@@ -358,7 +358,7 @@ def test_mend_of_a_refused_push_works_when_followed_literally(store, tmp_path):
         push(store, url)
     folder = refused.value.mend.partition("remove ")[2].partition(" at the remote")[0]
     shutil.rmtree(tmp_path / "remote" / folder)
-    assert push(store, url)["records"] == 1
+    assert push(store, url).records == 1
     assert len(heads_at(open_remote(url), origin_of(store))) == 1
 
 

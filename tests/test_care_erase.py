@@ -14,7 +14,7 @@ from plain_records import commit, write_run
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.burial import bury, copies_of, new_tombstone
 from mlnb.care.erase import erase, made_from
-from mlnb.care.gc import Retention, collect
+from mlnb.care.gc import Retention, Unnamed, collect
 from mlnb.care.roots import read_records, with_origins
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
 from mlnb.care.taken_over import accept_tombstone, tombstone_problems
@@ -130,7 +130,7 @@ def test_erased_object_does_not_come_back_by_running_its_stage_again(store, chai
 def test_erasing_without_down_lists_what_was_made_and_leaves_it(store, chain):
     a, b, c = chain
     done = erase(store, a.digest, "asked for")
-    assert {(m["kind"], m["name"], m["is_erased"]) for m in done["made_from"]} == {
+    assert {(m.kind, m.name, m.is_erased) for m in done.made_from} == {
         ("notebook", "ingest", False),
         ("output", "b", False),
         ("notebook", "features", False),
@@ -172,7 +172,7 @@ def test_folder_loses_its_own_files_and_keeps_those_that_others_have(store, tmp_
     record(store, "a", 1, (), [("folder", folder)])
     record(store, "b", 2, (), [("text", shared)])
     done = erase(store, folder.digest, "asked for")
-    assert done["shared"] == [shared.digest]
+    assert done.shared == [shared.digest]
     assert content_left(store, b"only here") == []
     assert get_value(store, shared, store.root) == "shared"
 
@@ -188,10 +188,10 @@ def test_part_of_a_folder_counts_as_input_of_what_read_the_folder(store, tmp_pat
 def test_equal_bytes_of_an_unrelated_run_are_kept_and_so_is_what_was_made_of_them(store, customers):
     done = erase(store, customers["rows r1"], "customer 1 asked for it", down=True)
     assert gone(store, customers) == {"rows r1", "model r1"}
-    assert done["shared"] == [customers["equal"]]
-    (table,) = [one for one in done["made_from"] if one["name"] == "table"]
-    assert (table["run"], table["is_shared"], table["is_erased"]) == ("r1", True, False)
-    assert done["may_be_made_from"] == []
+    assert done.shared == [customers["equal"]]
+    (table,) = [one for one in done.made_from if one.name == "table"]
+    assert (table.run, table.is_shared, table.is_erased) == ("r1", True, False)
+    assert done.may_be_made_from == []
     assert not has(store, put_value_digest(b"r1 features")) and has(store, put_value_digest(b"r2 features"))
 
 
@@ -211,16 +211,16 @@ def test_equal_content_under_another_name_is_in_doubt_and_kept(store, customers)
     page = put_value(store, "a page").digest
     done = erase(store, customers["equal"], "asked for", down=True, names={("fraud", "table")})
     assert has(store, page)
-    assert page in {one["digest"] for one in done["may_be_made_from"]}
-    assert all(not one["is_erased"] for one in done["may_be_made_from"])
+    assert page in {one.digest for one in done.may_be_made_from}
+    assert all(not one.is_erased for one in done.may_be_made_from)
 
 
 def test_reader_of_either_of_two_equal_tables_is_in_doubt_until_a_document_tells(store, customers):
     in_run(store, "r3", "train", {"table": "equal"}, {"model": "model r3"})
     customers["model r3"] = put_value(store, "model r3").digest
     doubt = erase(store, customers["rows r1"], "asked for", down=True, dry_run=True)
-    assert customers["model r3"] not in doubt["erased"]
-    assert customers["model r3"] in {one["digest"] for one in doubt["may_be_made_from"]}
+    assert customers["model r3"] not in doubt.erased
+    assert customers["model r3"] in {one.digest for one in doubt.may_be_made_from}
     used = {
         "name": "features",
         "each": None,
@@ -229,9 +229,9 @@ def test_reader_of_either_of_two_equal_tables_is_in_doubt_until_a_document_tells
     }
     write_run(store, {"run": "r3", "pipeline": "fraud", "state": "committed", "stages": [used]})
     told = erase(store, customers["rows r1"], "asked for", down=True, dry_run=True)
-    assert customers["model r3"] in told["erased"] and told["may_be_made_from"] == []
+    assert customers["model r3"] in told.erased and told.may_be_made_from == []
     other = erase(store, customers["rows r2"], "asked for", down=True)
-    assert gone(store, customers) == {"rows r2", "model r2"} and other["may_be_made_from"] == []
+    assert gone(store, customers) == {"rows r2", "model r2"} and other.may_be_made_from == []
 
 
 def test_damaged_document_of_a_run_stops_an_erasure(store, customers):
@@ -339,7 +339,7 @@ def test_forged_tombstone_in_the_store_is_named_by_verification(store):
     path = tombstone_path(store.root, digest)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"digest": digest, "actor": "mallory", "reason": "none"}))
-    messages = [p["message"] for p in tombstone_problems(store, trusted_keys(store))]
+    messages = [p.message for p in tombstone_problems(store, trusted_keys(store))]
     assert len(messages) == 2 and "not signed" in messages[0] and "still there" in messages[1]
 
 
@@ -375,10 +375,10 @@ def test_full_texts_go_with_what_they_show_unless_others_have_them(store):
     in_run(store, "r2", "other", {}, {"thing": "t"}, texts={"other.cell-1.stdout.txt": both})
     rows = put_value(store, SECRET).digest
     listed = erase(store, rows, "asked for", dry_run=True)
-    assert {m["name"] for m in listed["made_from"] if m["kind"] == "text"} == {"ingest", "fit"}
+    assert {m.name for m in listed.made_from if m.kind == "text"} == {"ingest", "fit"}
     done = erase(store, rows, "asked for", down=True)
     assert not has(store, text) and not has(store, put_value_digest(b"in")) and has(store, both)
-    assert done["shared"] == [both]
+    assert done.shared == [both]
 
 
 def failed_run(store, run, name, inputs=(), saved=(), state="failed", evalue=f"bad row: {SECRET}", **about):
@@ -424,27 +424,27 @@ def rows(store):
 def test_what_a_failed_stage_left_goes_or_is_named(store, rows, state, inputs, saved):
     failed_run(store, "r2", "fit", inputs, saved, state)
     listed = erase(store, rows, "asked for", dry_run=True)
-    assert set(listed["may_show"]) == shown_in_runs(store) and listed["removed_files"] == []
+    assert set(listed.may_show) == shown_in_runs(store) and listed.removed_files == []
     before = shown_in_runs(store)
     planned = erase(store, rows, "asked for", down=True, dry_run=True)
     assert shown_in_runs(store) == before
     done = erase(store, rows, "asked for", down=True)
     told = ("removed_files", "may_show", "unnamed", "overlays")
-    assert [done[key] for key in told] == [planned[key] for key in told]
-    assert done["removed_files"] == ["runs/r2/fit.cell-2.stdout.txt", "runs/r2/fit.ipynb"]
-    assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
+    assert [getattr(done, key) for key in told] == [getattr(planned, key) for key in told]
+    assert done.removed_files == ["runs/r2/fit.cell-2.stdout.txt", "runs/r2/fit.ipynb"]
+    assert set(done.may_show) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
     entry, other = read_run(store, "r2").stages
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
     assert (entry.error.ename, entry.error.cell, entry.state) == ("ValueError", 2, state)
     assert other.error.evalue == "no digits"
-    assert erase(store, rows, "asked for", down=True)["removed_files"] == []
+    assert erase(store, rows, "asked for", down=True).removed_files == []
 
 
 def test_failed_stage_that_read_something_else_keeps_all(store, rows):
     failed_run(store, "r2", "fit", {"sales": "other"}, {"model": "m"})
     before = shown_in_runs(store)
     done = erase(store, rows, "asked for", down=True)
-    assert (done["removed_files"], done["may_show"]) == ([], []) and shown_in_runs(store) == before
+    assert (done.removed_files, done.may_show) == ([], []) and shown_in_runs(store) == before
     assert before >= {"runs/r2/fit.ipynb", "runs/r2/run.json"}
 
 
@@ -455,7 +455,7 @@ def test_failed_stage_in_doubt_and_a_living_run_are_named_and_left(store, rows):
     before = shown_in_runs(store)
     with hold_run(store, "r3"):
         done = erase(store, rows, "asked for", down=True, names={("fraud", "rows")})
-    assert done["removed_files"] == [] and set(done["may_show"]) == shown_in_runs(store) == before
+    assert done.removed_files == [] and set(done.may_show) == shown_in_runs(store) == before
 
 
 def test_part_of_a_fan_out_loses_its_own_files_only(store, rows):
@@ -463,7 +463,7 @@ def test_part_of_a_fan_out_loses_its_own_files_only(store, rows):
     for name in ("fit.kind-b.ipynb", "fit.kind-a[0]b.cell-1.stdout.txt", "fit.kind-a0.cell-2.stdout.txt"):
         (folder / name).write_text("of another part")
     done = erase(store, rows, "asked for", down=True)
-    assert done["removed_files"] == ["runs/r2/fit.kind-a[0].cell-2.stdout.txt", "runs/r2/fit.kind-a[0].ipynb"]
+    assert done.removed_files == ["runs/r2/fit.kind-a[0].cell-2.stdout.txt", "runs/r2/fit.kind-a[0].ipynb"]
     assert len(list(folder.glob("fit.*"))) == 3
 
 
@@ -471,8 +471,8 @@ def test_failed_part_of_a_fan_out_goes_with_the_list_it_has_its_value_from(store
     listed = {"rows": put_value(store, SECRET).as_dict() | {"type": "list"}}
     failed_run(store, "r2", "fit.kind-a", each={"kind": "a"}, list=listed)
     done = erase(store, rows, "asked for", down=True)
-    assert done["removed_files"] == ["runs/r2/fit.kind-a.cell-2.stdout.txt", "runs/r2/fit.kind-a.ipynb"]
-    assert set(done["may_show"]) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
+    assert done.removed_files == ["runs/r2/fit.kind-a.cell-2.stdout.txt", "runs/r2/fit.kind-a.ipynb"]
+    assert set(done.may_show) == shown_in_runs(store) == {"runs/r2/events.jsonl"}
 
 
 def test_records_of_parts_that_have_their_value_from_it_are_named(store):
@@ -484,8 +484,8 @@ def test_records_of_parts_that_have_their_value_from_it_are_named(store):
     in_run(store, "r1", "other", {"names": SECRET}, {"thing": "t"}, **other)
     for down in (False, True):
         done = erase(store, names.digest, "asked for", down, names={("fraud", "names")})
-        assert done["parts"] == [f"records/fraud/fit/{fit.key}.json"]
-        assert (store.root / done["parts"][0]).is_file()
+        assert done.parts == [f"records/fraud/fit/{fit.key}.json"]
+        assert (store.root / done.parts[0]).is_file()
 
 
 def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(store, rows):
@@ -495,8 +495,8 @@ def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(store, rows):
         (scratch / "out.ipynb").write_text(SECRET)
         write_run(store, {"run": run, "pipeline": "fraud", "state": "running", "stages": []})
     with hold_run(store, "r3"):
-        assert erase(store, rows, "asked for")["may_show"] == ["runs/r2/scratch"]
-        assert erase(store, rows, "asked for", down=True)["removed_files"] == ["runs/r2/scratch"]
+        assert erase(store, rows, "asked for").may_show == ["runs/r2/scratch"]
+        assert erase(store, rows, "asked for", down=True).removed_files == ["runs/r2/scratch"]
     assert shown_in_runs(store) == {"runs/r3/scratch/fit-1/out.ipynb"}
 
 
@@ -504,21 +504,21 @@ def test_what_killed_tries_left_is_counted_and_removed_by_two_collections(store,
     orphan = put(store, f"saved of {SECRET}".encode())
     failed_run(store, "r2", "fit", {}, {"model": f"model of {SECRET}"})
     forget_pins()
-    assert erase(store, rows, "asked for", down=True)["unnamed"] == {"objects": 1, "runs": 0}
+    assert erase(store, rows, "asked for", down=True).unnamed == Unnamed(objects=1)
     collect(store, Retention(runs=0))
-    assert erase(store, rows, "asked for", down=True)["unnamed"] == {"objects": 2, "runs": 1}
+    assert erase(store, rows, "asked for", down=True).unnamed == Unnamed(objects=2, runs=1)
     collect(store)
     assert not has(store, orphan) and content_left(store, SECRET.encode()) == []
-    assert erase(store, rows, "asked for", down=True)["unnamed"] == {"objects": 0, "runs": 0}
+    assert erase(store, rows, "asked for", down=True).unnamed == Unnamed()
 
 
 def test_overlays_are_named_only_when_they_hold_values(store, rows):
     for who in ("ana", "ben"):
         open_store(store.root / "overlay" / who, below=store)
-    assert erase(store, rows, "asked for", dry_run=True)["overlays"] == []
+    assert erase(store, rows, "asked for", dry_run=True).overlays == []
     (store.root / "overlay" / "ben" / "values" / "fraud").mkdir(parents=True)
     (store.root / "overlay" / "ben" / "values" / "fraud" / "rows.json").write_text("{}")
-    assert erase(store, rows, "asked for", dry_run=True)["overlays"] == ["overlay/ben"]
+    assert erase(store, rows, "asked for", dry_run=True).overlays == ["overlay/ben"]
 
 
 @pytest.mark.slow
@@ -587,7 +587,7 @@ def test_portrait_goes_with_the_list_that_it_was_run_for_and_may_be_from_a_longe
     lists, part = portraits
     digests = [part(person, list={"person": lists["r1"]}) for person in ("ann", "bob")]
     longer = erase(store, lists["r2"]["digest"], "asked for", down=True, names={("fraud", "person")})
-    assert {one["digest"] for one in longer["may_be_made_from"]} > {*digests}
+    assert {one.digest for one in longer.may_be_made_from} > {*digests}
     assert all(has(store, digest) for digest in digests)
     erase(store, lists["r1"]["digest"], "asked for", down=True, names={("fraud", "person")})
     assert not any(has(store, digest) for digest in digests)
@@ -598,7 +598,7 @@ def test_portrait_of_before_lists_were_recorded_is_in_doubt_and_never_silent(sto
     digest = part("ann")
     for run in ("r1", "r2"):
         done = erase(store, lists[run]["digest"], "asked for", down=True, names={("fraud", "person")})
-        assert digest in {one["digest"] for one in done["may_be_made_from"]} and has(store, digest)
+        assert digest in {one.digest for one in done.may_be_made_from} and has(store, digest)
 
 
 def test_maker_of_a_list_is_kept_with_the_parts_that_ran_for_it(store, portraits):

@@ -6,10 +6,11 @@ import os
 import time
 
 import pytest
+from msgspec.structs import replace
 from plain_records import commit, write_run
 
 from mlnb.care import gc
-from mlnb.care.gc import Retention, collect
+from mlnb.care.gc import FileAmount, Quarantine, Retention, collect
 from mlnb.care.verify import concerned, sound_records, verify_store
 from mlnb.notebook.each import unit_name
 from mlnb.store.artifacts import put_value
@@ -78,14 +79,9 @@ def test_nothing_goes_by_default_but_what_no_record_names(store):
     kept, garbage = [add(store, n) for n in range(1, 4)], put(store, b"garbage")
     forget_pins()
     found = collect(store)
-    assert (
-        found["moved"]["objects"],
-        found["moved"]["bytes"],
-        found["moved"]["records"],
-        found["moved"]["runs"],
-    ) == (1, 7, 0, 0)
-    assert collect(store)["deleted"]["bytes"] == 7
-    assert not has(store, garbage) and all(has(store, d) for d in kept) and verify_store(store)["clean"]
+    assert (found.moved.objects, found.moved.bytes, found.moved.records, found.moved.runs) == (1, 7, 0, 0)
+    assert collect(store).deleted.bytes == 7
+    assert not has(store, garbage) and all(has(store, d) for d in kept) and verify_store(store).clean
 
 
 def test_dry_run_says_the_same_and_changes_nothing(store):
@@ -97,8 +93,8 @@ def test_dry_run_says_the_same_and_changes_nothing(store):
     planned = collect(store, Retention(records=0, runs=0), dry_run=True)
     assert {p: p.stat().st_mtime_ns for p in store.root.rglob("*")} == before
     done = collect(store, Retention(records=0, runs=0))
-    assert planned | {"dry_run": False} == done and done["temporaries"] == {"files": 1, "bytes": 3}
-    assert json.loads(json.dumps(done)) == done
+    assert replace(planned, dry_run=False) == done and done.temporaries == FileAmount(files=1, bytes=3)
+    assert json.loads(json.dumps(done.as_dict())) == done.as_dict()
 
 
 def test_retention_keeps_the_newest_and_what_refs_lead_to(store):
@@ -111,7 +107,7 @@ def test_retention_keeps_the_newest_and_what_refs_lead_to(store):
     twice(store, Retention(records=2, runs=1))
     assert {n for n, d in digests.items() if has(store, d)} == {2, 3, 4, 6, 7}
     assert set(run_ids(store)) == {run_name(n) for n in (2, 3, 4, 6, 7)}
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
 
 
 def test_what_a_kept_result_was_made_from_is_kept_back_to_the_beginning(store):
@@ -131,7 +127,7 @@ def test_evidence_stays_with_its_record_and_goes_with_it(store):
     digest = next((store.root / "records").rglob("*.evidence"))
     forget_pins()
     collect(store)
-    assert digest.exists() and put(store, b"another result") and verify_store(store)["objects"] == 5
+    assert digest.exists() and put(store, b"another result") and verify_store(store).objects == 5
     forget_pins()
     twice(store, Retention(records=1, runs=0))
     assert not digest.exists() and has(store, other)
@@ -146,7 +142,7 @@ def test_trash_is_given_back_to_whoever_asks_before_the_next_collection(store):
     move_ref(store, "heads/fraud/default", digest, "used again")
     forget_pins()
     twice(store, Retention(records=0, runs=0))
-    assert get(store, digest) == b"train 1" and verify_store(store)["clean"]
+    assert get(store, digest) == b"train 1" and verify_store(store).clean
 
 
 def test_put_of_what_lies_in_the_trash_keeps_it(store):
@@ -220,7 +216,7 @@ def test_pins_of_dead_processes_protect_nothing_and_are_removed(store):
         os._exit(0)
     os.waitpid(pid, 0)
     assert len(list((store.root / "pins").iterdir())) == 1 and pinned(store.root, remove_dead=False) == set()
-    assert collect(store)["moved"]["objects"] == 1 and not list((store.root / "pins").iterdir())
+    assert collect(store).moved.objects == 1 and not list((store.root / "pins").iterdir())
 
 
 def test_second_collection_at_the_same_time_is_refused_and_a_killed_one_holds_nobody_up(store):
@@ -304,10 +300,10 @@ def collect_while_busy(root, n_processes, rounds):
         p.start()
     moved = 0
     while any(p.is_alive() for p in processes):
-        moved += collect(store, Retention(records=1, runs=0))["moved"]["records"]
+        moved += collect(store, Retention(records=1, runs=0)).moved.records
     assert [queue.get(timeout=60) for _ in processes] == [None] * n_processes
     found = verify_store(store)
-    assert found["damaged"] == [], found["damaged"][:3]
+    assert found.damaged == [], found.damaged[:3]
     for record in sound_records(store):
         assert is_whole(store, record.outputs["model"])
     return moved
@@ -326,11 +322,11 @@ def test_quarantine_goes_only_when_asked(store):
     (store.root / "quarantine").mkdir()
     (store.root / "quarantine" / "x").write_bytes(b"1234")
     assert (
-        collect(store)["quarantine"] == {"files": 1, "bytes": 4, "kept": True}
+        collect(store).quarantine == Quarantine(files=1, bytes=4, kept=True)
         and (store.root / "quarantine" / "x").exists()
     )
     assert (
-        not collect(store, Retention(quarantine=False))["quarantine"]["kept"]
+        not collect(store, Retention(quarantine=False)).quarantine.kept
         and not (store.root / "quarantine").exists()
     )
 
@@ -376,7 +372,7 @@ def test_head_keeps_the_parts_that_an_earlier_run_made(partial_head, asked):
     twice(store, Retention(records=0, runs=0))
     kept = [find_record(store, "demo", "fold", record.key) for record in parts.values()]
     assert [record.each["kind"] for record in kept] == list(VALUES)
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
     told = asked("get", "m", "--json", cwd=root)
     assert (told.code, sorted(told.json["values"]), told.json["run"]) == (0, sorted(VALUES), run_name(2))
     move_ref(store, "heads/demo/default", run_name(9), "its run is not there")
@@ -387,7 +383,7 @@ def test_head_keeps_the_parts_that_an_earlier_run_made(partial_head, asked):
 def test_damage_of_a_part_names_every_run_that_rests_on_it(partial_head):
     _, store, parts = partial_head
     digests = {record.notebook for record in parts.values()}
-    assert all(about["runs"] == [run_name(1), run_name(2)] for about in concerned(store, digests).values())
+    assert all(about.runs == [run_name(1), run_name(2)] for about in concerned(store, digests).values())
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_content_stays_exactly_as_long_as_a_name_holds_it(tmp_path, seed):
         for one, digest in digests.items():
             assert has(store, digest) == model.is_there(one), (n, one)
             assert [is_read(store, name, digest) for name in NAMES] == [model.can_read(k, one) for k in NAMES]
-    assert tombstone_problems(store, trusted_keys(store)) == [] and verify_store(store)["clean"]
+    assert tombstone_problems(store, trusted_keys(store)) == [] and verify_store(store).clean
 
 
 def test_one_true_is_erased_and_every_other_stage_goes_on_saving_true(tmp_path):
@@ -108,7 +108,7 @@ def test_one_true_is_erased_and_every_other_stage_goes_on_saving_true(tmp_path):
     told = doubt(store, digest, {("fraud", "is_good")})
     assert "4 bytes" in told and told.endswith("held by score/is_late, where it stays")
     done = erase(store, digest, "customer 17", names={("fraud", "is_good")})
-    assert done["held_by"] == {digest: ["score/is_late"]}
+    assert done.held_by == {digest: ["score/is_late"]}
     assert find_record(store, "fraud", "makes_is_good", f"{1:064x}") is None
     assert find_record(store, "score", "makes_is_late", f"{2:064x}")
     assert holding(store, 3, ("score", "is_new"), True) == digest
@@ -125,7 +125,7 @@ def test_everything_else_that_was_made_from_it_goes_under_all_its_names(tmp_path
     commit(store, record | {"notebook": put(store, b"shows 17"), "inputs": inputs, "outputs": outputs})
     holding(store, 2, ("fraud", "rows"), "rows of customer 17")
     done = erase(store, rows["digest"], "asked for", down=True, names={("fraud", "rows")})
-    assert done["held_by"] == {} and not any(has(store, one["digest"]) for one in (rows, model))
+    assert done.held_by == {} and not any(has(store, one["digest"]) for one in (rows, model))
     assert all(is_erased(store.root, model["digest"], ("fraud", name)) for name in ("model", "best"))
     assert [p for p in store.root.rglob("*") if p.is_file() and b"of customer 17" in p.read_bytes()] == []
 
@@ -136,7 +136,7 @@ def test_code_of_a_stage_is_not_lost_with_an_artifact_of_the_same_bytes(tmp_path
     record = {"key": "2" * 64, "pipeline": "fraud", "stage": "other", "run": "r1", "metrics": {}}
     commit(store, record | {"inputs": {}, "outputs": {}, "modules": {"shop": digest}})
     done = erase(store, digest, "asked for", names={("fraud", "text")})
-    assert done["held_by"] == {digest: ["fraud/other (code)"]} and has(store, digest)
+    assert done.held_by == {digest: ["fraud/other (code)"]} and has(store, digest)
     erase(store, digest, "asked for", names={("fraud", "text")}, everywhere=True)
     assert not has(store, digest)
 

@@ -83,7 +83,7 @@ def test_all_kinds_at_all_places_at_once_are_named(store):
         (store.root / place).parent.mkdir(parents=True, exist_ok=True)
         list(KINDS.values())[n % len(KINDS)](store.root / place)
     for _ in range(2):
-        assert collect(store, Retention(records=0, runs=0))["odd"] == sorted(places)
+        assert collect(store, Retention(records=0, runs=0)).odd == sorted(places)
     assert has(store, kept) and not has(store, lost)
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_file_is_named_and_nothing_else_happens(store, place, kind):
     before = path.lstat().st_ino
     for dry in (True, False, False):
         found = collect(store, Retention(records=0, runs=0), dry_run=dry)
-        assert (place in found["odd"]) is not (kind == "folder" and place == f"runs/{OTHER}")
+        assert (place in found.odd) is not (kind == "folder" and place == f"runs/{OTHER}")
     assert has(store, kept) and not has(store, lost)
     assert path.lstat().st_ino == before
 

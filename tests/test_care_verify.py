@@ -67,11 +67,9 @@ def spoil(store, content):
 
 def test_whole_store_is_clean(store):
     found = verify_store(store)
-    assert found["clean"] and found["damaged"] == [] and found["temporaries"] == []
-    assert (
-        found["objects"] == len(list((store.root / "objects").glob("*/*"))) == 10 and found["documents"] == 5
-    )
-    assert found["bytes"] == sum(p.stat().st_size for p in (store.root / "objects").glob("*/*"))
+    assert found.clean and found.damaged == [] and found.temporaries == []
+    assert found.objects == len(list((store.root / "objects").glob("*/*"))) == 10 and found.documents == 5
+    assert found.bytes == sum(p.stat().st_size for p in (store.root / "objects").glob("*/*"))
 
 
 @pytest.mark.parametrize(
@@ -92,15 +90,13 @@ def test_damage_is_named_by_what_it_is_and_whom_it_concerns(store, content, name
     if how == "missing":
         path_of(store, digest).unlink()
     found = verify_store(store)
-    assert [(d["digest"], d["kind"], d["names"], d["runs"]) for d in found["damaged"]] == [
-        (digest, how, names, list(RUNS))
-    ]
-    assert not found["clean"] and found["quarantined"] == (how == "altered") and not has(store, digest)
+    assert [(d.digest, d.kind, d.names, d.runs) for d in found.damaged] == [(digest, how, names, list(RUNS))]
+    assert not found.clean and found.quarantined == (how == "altered") and not has(store, digest)
 
 
 def test_looking_only_sets_nothing_aside(store):
     digest = spoil(store, b"features")
-    assert not verify_store(store, set_aside=False)["clean"] and has(store, digest)
+    assert not verify_store(store, set_aside=False).clean and has(store, digest)
     assert not list((store.root / "quarantine").glob("*"))
 
 
@@ -108,8 +104,8 @@ def test_stray_file_among_the_objects_is_reported_and_left(store):
     (store.root / "objects" / "ab").mkdir(exist_ok=True)
     (store.root / "objects" / "ab" / "notes.txt").write_text("mine")
     found = verify_store(store)
-    assert [(d["kind"], d["file"]) for d in found["damaged"]] == [("stray", "objects/no/notes.txt")] or [
-        d["kind"] for d in found["damaged"]
+    assert [(d.kind, d.file) for d in found.damaged] == [("stray", "objects/no/notes.txt")] or [
+        d.kind for d in found.damaged
     ] == ["stray"]
     assert (store.root / "objects" / "ab" / "notes.txt").exists()
 
@@ -126,9 +122,7 @@ def test_damaged_document_is_named(store, folder, names, runs):
     }[folder]
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[:-1])
-    assert [(d["kind"], d["names"], d["runs"]) for d in verify_store(store)["damaged"]] == [
-        ("document", names, runs)
-    ]
+    assert [(d.kind, d.names, d.runs) for d in verify_store(store).damaged] == [("document", names, runs)]
 
 
 def test_error_of_a_reader_names_artifact_runs_and_mend(store):
@@ -160,25 +154,25 @@ def test_repair_takes_what_files_and_other_stores_have_and_lists_the_rest(store,
     found = verify_store(store)
     repaired = repair_store(
         store,
-        found,
+        found.damaged,
         [from_files(tmp_path.glob("*.py")), lambda digest: b"a liar's content", from_store(other)],
     )
-    assert set(repaired["repaired"]) == {digests[b"features"], digests[b"module"]} and repaired["lost"] == []
-    assert [(s["pipeline"], s["stage"]) for s in repaired["rerun"]] == [("fraud", "train")]
-    assert [d["digest"] for d in verify_store(store)["damaged"]] == [digests[b"part 0"]]
+    assert set(repaired.repaired) == {digests[b"features"], digests[b"module"]} and repaired.lost == []
+    assert [(s.pipeline, s.stage) for s in repaired.rerun] == [("fraud", "train")]
+    assert [d.digest for d in verify_store(store).damaged] == [digests[b"part 0"]]
 
 
 def test_records_set_aside_are_stale_and_the_store_clean(store):
     spoil(store, b"notebook of train")
-    repaired = repair_store(store, verify_store(store))
+    repaired = repair_store(store, verify_store(store).damaged)
     assert (
         find_record(store, "fraud", "train", "1" * 64) is not None
     )  # its outputs are whole: it would stay cached
-    assert set_records_aside(store, repaired["rerun"]) == [("fraud", "train")]
+    assert set_records_aside(store, repaired.rerun) == [("fraud", "train")]
     assert find_record(store, "fraud", "train", "1" * 64) is None and find_record(
         store, "fraud", "features", "0" * 64
     )
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
 
 
 def test_damaged_output_is_made_again_by_the_next_run_without_being_asked(make_project, mlnb):
@@ -192,6 +186,6 @@ def test_damaged_output_is_made_again_by_the_next_run_without_being_asked(make_p
     path_of(store, output).chmod(0o600)
     path_of(store, output).write_bytes(b"spoilt")
     found = verify_store(store)
-    assert [d["names"] for d in found["damaged"]] == [["demo/rows"]]
+    assert [d.names for d in found.damaged] == [["demo/rows"]]
     again = mlnb("run", "demo", "--json", cwd=project.root)
-    assert again.code == 0 and again.states == {"rows": "committed"} and verify_store(store)["clean"]
+    assert again.code == 0 and again.states == {"rows": "committed"} and verify_store(store).clean

@@ -80,7 +80,9 @@ def resealed(store, n=1, change=None):
 def states(store):
     told = told_standings(standings(store, store_keys(store)))
     return {
-        state: told[state] for state in ("own", "trusted", "untrusted", "unsigned", "altered") if told[state]
+        state: getattr(told, state)
+        for state in ("own", "trusted", "untrusted", "unsigned", "altered")
+        if getattr(told, state)
     }
 
 
@@ -128,23 +130,21 @@ def five(ana, tmp_path):
 
 def test_only_what_is_vouched_for_is_sent_and_the_rest_is_named_with_its_reason(five, tmp_path):
     sent = push(five, str(tmp_path / "shared"))
-    assert sent["records"] == 2
-    assert {one["path"][-6:-5]: one["reason"] for one in sent["left_out"]} == {
-        str(n): KINDS[n] for n in (2, 3, 4)
-    }
+    assert sent.records == 2
+    assert {one.path[-6:-5]: one.reason for one in sent.left_out} == {str(n): KINDS[n] for n in (2, 3, 4)}
     other = open_store(tmp_path / "other")
     for name, key in (("ana", own_key(five)), ("friend", own_key(open_store(tmp_path / "friend")))):
         trust(other, name, key)
     taken = pull(other, str(tmp_path / "shared"))
-    assert (taken["records"], taken["exit_code"]) == (2, 0)
-    assert [(one["name"], one["taken"]) for one in taken["keys"]] == [("ana", 1), ("friend", 1)]
+    assert (taken.records, taken.exit_code) == (2, 0)
+    assert [(one.name, one.taken) for one in taken.keys] == [("ana", 1), ("friend", 1)]
     assert states(other) == {"trusted": 2}
 
 
 def test_only_what_nobody_signed_is_signed_afterwards_and_only_when_somebody_says_so(five, tmp_path):
     assert [path[-6:-5] for path in sign_unsigned(five)] == ["3"]
     assert states(five) == {"own": 2, "trusted": 1, "untrusted": 1, "altered": 1}
-    assert push(five, str(tmp_path / "shared"))["records"] == 3
+    assert push(five, str(tmp_path / "shared")).records == 3
 
 
 def test_where_signatures_are_required_only_what_is_vouched_for_is_a_result(five):
@@ -206,7 +206,7 @@ def test_key_that_is_lost_replaced_or_unsafe(ana, tmp_path, become, refusal, sta
     trust(ana, "me_before", old)
     assert states(ana) == {"trusted": 1}
     if become is replaced:
-        assert push(ana, url)["records"] == 1
+        assert push(ana, url).records == 1
 
 
 def test_variable_that_names_no_key_is_refused_before_anything_runs(ana, tmp_path, monkeypatch):
@@ -219,8 +219,8 @@ def test_moves_and_runs_that_were_laid_into_the_store_stay_here(ana, tmp_path):
     write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []})
     move_ref(ana, "heads/fraud/default", RUN, "laid here")
     sent = push(ana, str(tmp_path / "shared"))
-    assert (sent["runs"], sent["refs"][0]["state"], states(ana)) == (0, "not_vouched", {"unsigned": 2})
-    assert [one["reason"] for one in sent["left_out"]] == ["unsigned"]
+    assert (sent.runs, sent.refs[0].state, states(ana)) == (0, "not_vouched", {"unsigned": 2})
+    assert [one.reason for one in sent.left_out] == ["unsigned"]
 
 
 SAVES = {
@@ -300,13 +300,9 @@ def test_file_or_folder_that_would_lie_elsewhere_is_damage_and_an_honest_one_is_
     ben = open_store(tmp_path / "ben")
     trust(ben, "ana", own_key(ana))
     taken = pull(ben, str(tmp_path / "shared"))
-    assert (taken["records"], taken["exit_code"], len(list(ben.root.rglob("records/*/*/*.json")))) == (
-        2,
-        5,
-        2,
-    )
-    assert sorted(int(one["path"][-12:-5], 16) for one in taken["refused"]) == [*range(2, 2 + len(odd))]
-    assert {one["reason"] for one in taken["refused"]} == {"damaged"}
+    assert (taken.records, taken.exit_code, len(list(ben.root.rglob("records/*/*/*.json")))) == (2, 5, 2)
+    assert sorted(int(one.path[-12:-5], 16) for one in taken.refused) == [*range(2, 2 + len(odd))]
+    assert {one.reason for one in taken.refused} == {"damaged"}
 
 
 @pytest.mark.parametrize("place", ["data.csv", "sub"])

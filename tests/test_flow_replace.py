@@ -122,7 +122,7 @@ def test_collection_keeps_a_replaced_result_as_long_as_the_record_that_took_its_
         collect(store, Retention(1, 1))
     assert has(store, before.stages[0].outputs["model"])
     assert text_of(store, find_result(store, before, "train", KEY)) == "first"
-    assert verify_store(store)["damaged"] == []
+    assert verify_store(store).damaged == []
 
 
 def test_what_was_made_from_a_replaced_result_keeps_its_origin(store):
@@ -374,14 +374,14 @@ def test_remote_and_teammates_keep_the_first_result_and_the_push_says_so(tmp_pat
     first = made(ana, "first", 1)
     commit(ana, first, sign=signer(ana, "record"))
     ended(ana, first)
-    assert push(ana, url)["left_out"] == []
+    assert push(ana, url).left_out == []
     commit(ana, second := made(ana, "second", 2), replace=True, sign=signer(ana, "record"))
     ended(ana, second)
     for _ in range(2):
         pushed = push(ana, url)
-        assert (pushed["records"], len(pushed["left_out"])) == (0, 1)
-        assert "keeps its first result" in pushed["left_out"][0]["message"]
-    assert pull(ben, url)["refused"] == []
+        assert (pushed.records, len(pushed.left_out)) == (0, 1)
+        assert "keeps its first result" in pushed.left_out[0].message
+    assert pull(ben, url).refused == []
     assert text_of(ben, find_record(ben, "fraud", "train", KEY)) == "first"
     entry = Entry(name="train", state="committed", key=KEY, outputs=output_digests(second))
     behind = RunDocument(pipeline="fraud", state="committed", stages=(entry,))
@@ -393,14 +393,14 @@ def test_replaced_result_that_is_pushed_first_is_pulled_and_changes_nobodys_own(
     monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
     (ana, ben), url = befriended(tmp_path), str(tmp_path / "shared")
     replaced(ana)
-    assert push(ana, url)["left_out"] == []
+    assert push(ana, url).left_out == []
     mine = made(ben, "mine", 3)
     commit(ben, mine, sign=signer(ben, "record"))
     pull(ben, url)
     assert text_of(ben, find_record(ben, "fraud", "train", KEY)) == "mine"
     other = open_store(tmp_path / "other")
     trust(other, "ana", own_key(ana))
-    assert pull(other, url)["refused"] == []
+    assert pull(other, url).refused == []
     assert text_of(other, find_record(other, "fraud", "train", KEY)) == "second"
     forget_pins()
 

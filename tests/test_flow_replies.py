@@ -162,7 +162,7 @@ def test_what_a_failed_stage_saved_stays_as_long_as_its_run(quick):
         forget_pins()
     assert b"task_group_behind" in get(store, digest)
     path_of(store, digest).unlink()
-    assert verify_store(store)["damaged"] == []
+    assert verify_store(store).damaged == []
     collect(store, Retention(records=0, runs=0))
     assert not has(store, digest)
 

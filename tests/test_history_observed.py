@@ -147,10 +147,10 @@ def test_verification_names_it_and_repair_takes_it_from_files(store, tmp_path, c
     path.chmod(0o600)
     path.write_bytes(b"altered") if damage == "altered" else path.unlink()
     found = verify_store(store)
-    assert [(d["kind"], d["names"]) for d in found["damaged"]] == [(damage, [f"demo/train ({role})"])]
+    assert [(d.kind, d.names) for d in found.damaged] == [(damage, [f"demo/train ({role})"])]
     (tmp_path / "copy").write_bytes(content)
-    assert repair_store(store, found, [from_files([tmp_path / "copy"])])["repaired"] == [sha256(content)]
-    assert verify_store(store)["clean"]
+    assert repair_store(store, found.damaged, [from_files([tmp_path / "copy"])]).repaired == [sha256(content)]
+    assert verify_store(store).clean
 
 
 def shared(store, tmp_path):
@@ -163,7 +163,7 @@ def test_it_travels(audited, tmp_path):
     record = committed(audited)
     other, trusted = shared(audited, tmp_path)
     taken = pull(other, f"{tmp_path}/shared", trusted=trusted)
-    assert (taken["exit_code"], taken["records"], taken["incomplete"]) == (0, 1, [])
+    assert (taken.exit_code, taken.records, taken.incomplete) == (0, 1, [])
     assert [get(other, sha256(one)) for one in (TABLE, TOOL)] == [TABLE, TOOL]
     assert find_record(other, "demo", "train", record.key) == record
 
@@ -173,16 +173,16 @@ def test_record_is_not_taken_without_it(audited, tmp_path):
     other, trusted = shared(audited, tmp_path)
     (tmp_path / "shared" / object_place(sha256(TABLE))).unlink()
     taken = pull(other, f"{tmp_path}/shared", trusted=trusted)
-    assert (taken["records"], len(taken["incomplete"])) == (0, 1)
+    assert (taken.records, len(taken.incomplete)) == (0, 1)
     push(audited, f"{tmp_path}/shared")
-    assert pull(other, f"{tmp_path}/shared", trusted=trusted)["records"] == 1
+    assert pull(other, f"{tmp_path}/shared", trusted=trusted).records == 1
 
 
 def test_record_is_not_sent_without_it(audited, tmp_path):
     committed(audited)
     path_of(audited, sha256(TOOL)).unlink()
     sent = push(audited, f"{tmp_path}/shared")
-    assert (sent["records"], sent["left_out"][0]["message"]) == (0, "1 of its objects are missing here")
+    assert (sent.records, sent.left_out[0].message) == (0, "1 of its objects are missing here")
 
 
 def test_altered_content_is_refused(audited, tmp_path):
@@ -192,7 +192,7 @@ def test_altered_content_is_refused(audited, tmp_path):
     place.chmod(0o600)
     place.write_bytes(b"another")
     taken = pull(other, f"{tmp_path}/shared", trusted=trusted)
-    assert (taken["exit_code"], taken["records"], has(other, sha256(TABLE))) == (5, 0, False)
+    assert (taken.exit_code, taken.records, has(other, sha256(TABLE))) == (5, 0, False)
 
 
 @pytest.mark.parametrize("digest", [sha256(TABLE), sha256(LARGE)], ids=["kept", "not kept"])
@@ -201,14 +201,14 @@ def test_erasure_names_what_was_made_of_it(audited, digest):
     if digest == sha256(LARGE):
         put(audited, LARGE)
     before = erase(audited, digest, "asked for", dry_run=True)
-    made = {(one["kind"], one["stage"], one["digest"]) for one in before["made_from"]}
+    made = {(one.kind, one.stage, one.digest) for one in before.made_from}
     assert ("output", "train", record.outputs["x"].digest) in made
     done = erase(audited, digest, "asked for", down=True)
-    assert record.outputs["x"].digest in done["erased"]
+    assert record.outputs["x"].digest in done.erased
     assert is_erased(audited.root, digest) and not has(audited, digest)
     with pytest.raises(ErasedError):
         get(audited, digest)
-    assert verify_store(audited)["clean"]
+    assert verify_store(audited).clean
 
 
 def test_erasure_travels(audited, tmp_path):
@@ -218,7 +218,7 @@ def test_erasure_travels(audited, tmp_path):
     erase(audited, sha256(TABLE), "asked for")
     push(audited, f"{tmp_path}/shared")
     assert not (tmp_path / "shared" / object_place(sha256(TABLE))).exists()
-    assert pull(other, f"{tmp_path}/shared", trusted=trusted)["erased"] == 1
+    assert pull(other, f"{tmp_path}/shared", trusted=trusted).erased == 1
     assert not has(other, sha256(TABLE))
 
 
@@ -435,7 +435,7 @@ def test_forged_record_is_refused_where_it_arrives(audited, tmp_path):
     body = canonical_json(sign_result(audited, "record", record))
     write_remote(open_remote(f"{tmp_path}/shared"), record_place(as_record(observed_record(audited))), body)
     taken = pull(other, f"{tmp_path}/shared", trusted=trusted)
-    assert (taken["exit_code"], taken["records"], len(taken["refused"])) == (5, 0, 1)
+    assert (taken.exit_code, taken.records, len(taken.refused)) == (5, 0, 1)
 
 
 ODD = [

@@ -10,7 +10,7 @@ from plain_records import as_record, as_run, commit, write_run
 
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import sign_result, signer, standings, store_keys
-from mlnb.sharing.pull import pull
+from mlnb.sharing.pull import Offer, pull
 from mlnb.sharing.push import push, sign_unsigned
 from mlnb.sharing.remote import open_remote, read_remote, write_remote
 from mlnb.sharing.trust import MOST_DOCUMENT, project_place, record_place
@@ -99,10 +99,10 @@ def test_document_is_taken_only_when_it_was_signed_for_this_project(tmp_path, pu
         write_remote(remote, path, canonical_json(signed_for(ana, purpose, plain, how)))
         expected[path.removesuffix("/00000001.json")] = TAKEN_AS[how]
     taken = pull(ben, str(tmp_path / "shared"))
-    refused = {one["path"]: one["reason"] for one in taken["refused"]}
+    refused = {one.path: one.reason for one in taken.refused}
     assert refused == {path: reason for path, reason in expected.items() if reason}
-    assert (taken["foreign"], taken["exit_code"]) == ({OTHER: 1, "none": 1}, 5)
-    counts = {"record": taken["records"], "run": taken["runs"], "ref": len(taken["refs"])}
+    assert (taken.foreign, taken.exit_code) == ({OTHER: 1, "none": 1}, 5)
+    counts = {"record": taken.records, "run": taken.runs, "ref": len(taken.refs)}
     assert counts == {"record": 1, "run": 1, "ref": 1} | {purpose: 2}
 
 
@@ -115,10 +115,10 @@ def test_document_that_lies_in_the_store_says_for_which_project_it_was_signed(tm
     assert found.is_vouched == (LIES_AS[how] == "own")
     sent = push(ana, str(tmp_path / "shared"))
     reasons = {"ours": [], "none": ["unbound"]}.get(how, [LIES_AS[how]])
-    assert [one["reason"] for one in sent["left_out"]] == reasons
+    assert [one.reason for one in sent.left_out] == reasons
     signed_now = sign_unsigned(ana)
     assert len(signed_now) == (how == "none")
-    assert push(ana, str(tmp_path / "shared"))["records"] == (how == "none")
+    assert push(ana, str(tmp_path / "shared")).records == (how == "none")
 
 
 def test_remote_with_nothing_but_another_project_ends_with_3_and_counts_what_is_there(tmp_path):
@@ -127,9 +127,9 @@ def test_remote_with_nothing_but_another_project_ends_with_3_and_counts_what_is_
     all_made(ana)
     push(ana, str(tmp_path / "shared"))
     taken = pull(ben, str(tmp_path / "shared"))
-    assert (taken["records"], taken["runs"], taken["refs"]) == (0, 0, [])
-    assert (taken["foreign"], taken["exit_code"]) == ({OTHER: 3}, 3)
-    assert taken["keys"] == [{"key": own_key(ana), "name": "ana", "offered": 3, "taken": 0, "refused": 3}]
+    assert (taken.records, taken.runs, taken.refs) == (0, 0, [])
+    assert (taken.foreign, taken.exit_code) == ({OTHER: 3}, 3)
+    assert taken.keys == [Offer(own_key(ana), "ana", offered=3, taken=0, refused=3)]
 
 
 def git(folder, *words):
@@ -162,12 +162,12 @@ def test_clones_share_results_whenever_the_first_commit_was_made(tmp_path, when)
     mine = all_made(busy, 7)
     for store in (fresh, busy):
         taken = pull(store, str(tmp_path / "shared"))
-        assert (taken["records"], taken["exit_code"], taken["foreign"]) == (1, 0, {})
+        assert (taken.records, taken.exit_code, taken.foreign) == (1, 0, {})
         assert {one.state for one in standings(store, store_keys(store)).values()} <= {"own", "trusted"}
     trust(ana, "busy", own_key(busy))
     push(busy, str(tmp_path / "shared"))
     again = pull(ana, str(tmp_path / "shared"))
-    assert (again["records"], again["foreign"], again["exit_code"]) == (1, {}, 0)
+    assert (again.records, again.foreign, again.exit_code) == (1, {}, 0)
     assert (ana.root / "records" / "fraud" / "train" / f"{mine.key}.json").exists()
     assert set(project_ids(ana)) == set(project_ids(busy)) >= {git_id(fresh)}
 

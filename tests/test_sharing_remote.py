@@ -20,8 +20,8 @@ from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import blanked, erase
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import sign_result, signer
-from mlnb.sharing.pull import pull
-from mlnb.sharing.push import push
+from mlnb.sharing.pull import LeftAlone, pull
+from mlnb.sharing.push import SentRef, push
 from mlnb.sharing.remote import (
     Transfer,
     can_create,
@@ -157,15 +157,9 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
     move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     move_ref(ben, "heads/fraud/default", "my-own-run", "done", sign=signer(ben, "ref"))
     sent = push(ana, url, options=options)
-    assert (sent["objects"], sent["records"], sent["runs"], sent["left_out"]) == (5, 1, 1, [])
+    assert (sent.objects, sent.records, sent.runs, sent.left_out) == (5, 1, 1, [])
     taken = pull(ben, url, options=options)
-    assert (taken["objects"], taken["records"], taken["runs"], taken["refused"], taken["exit_code"]) == (
-        5,
-        1,
-        1,
-        [],
-        0,
-    )
+    assert (taken.objects, taken.records, taken.runs, taken.refused, taken.exit_code) == (5, 1, 1, [], 0)
     assert find_record(ben, "fraud", "train", record.key) == record
     assert get(ben, record.outputs["model"].digest) == b"a model"
     assert get(ben, record.inputs["in_0"].digest) == b"raw"
@@ -174,24 +168,18 @@ def test_teammate_gets_results_objects_runs_and_sees_refs_without_moving_heads(p
     assert read_ref(ben, "remotes/origin/heads/fraud/default").target == RUN
 
 
+def counts_of(moved):
+    return moved.objects, moved.bytes, moved.records, moved.runs
+
+
 @everywhere
 def test_second_push_and_second_pull_move_nothing(place, ana, ben):
     url, options = place
     result(ana)
     push(ana, url, options=options)
     pull(ben, url, options=options)
-    assert [push(ana, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [
-        0,
-        0,
-        0,
-        0,
-    ]
-    assert [pull(ben, url, options=options)[k] for k in ("objects", "bytes", "records", "runs")] == [
-        0,
-        0,
-        0,
-        0,
-    ]
+    assert counts_of(push(ana, url, options=options)) == (0, 0, 0, 0)
+    assert counts_of(pull(ben, url, options=options)) == (0, 0, 0, 0)
 
 
 @everywhere
@@ -226,12 +214,12 @@ def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(pla
     push(ana, url, options=options)
     pull(ben, url, options=options)
     erase(ana, digest, "customer 17 asked for it")
-    assert push(ana, url, options=options)["erased"] == 1
+    assert push(ana, url, options=options).erased == 1
     assert object_place(digest) not in sizes_below(open_remote(url, options), "objects")
-    assert pull(ben, url, options=options)["erased"] == 1
+    assert pull(ben, url, options=options).erased == 1
     with pytest.raises(ErasedError, match="customer 17"):
         get(ben, digest)
-    assert push(ben, url, options=options)["objects"] == 0
+    assert push(ben, url, options=options).objects == 0
 
 
 @everywhere
@@ -245,16 +233,16 @@ def test_erased_object_is_not_brought_back_by_somebody_who_still_has_it(place, a
     push(ana, url, options=options)
     push(ben, url, options=options)
     assert object_place(digest) not in sizes_below(open_remote(url, options), "objects")
-    assert pull(ana, url, options=options)["refused"] == []
+    assert pull(ana, url, options=options).refused == []
     assert not has(ana, digest)
 
 
 def test_pipelines_can_be_chosen(place, ana, ben):
     record = result(ana)
-    assert push(ana, place[0], pipelines=["other"])["records"] == 0
+    assert push(ana, place[0], pipelines=["other"]).records == 0
     push(ana, place[0])
-    assert pull(ben, place[0], pipelines=["other"])["records"] == 0
-    assert pull(ben, place[0], pipelines=["fraud"])["records"] == 1
+    assert pull(ben, place[0], pipelines=["other"]).records == 0
+    assert pull(ben, place[0], pipelines=["fraud"]).records == 1
     assert has(ben, record.outputs["model"].digest)
 
 
@@ -305,8 +293,8 @@ def test_teammate_runs_nothing_that_was_run_before(make_project, mlnb, place, tm
     theirs = open_store(laptop / ".mlnb")
     trust(theirs, "ours", own_key(ours))
     sent = push(ours, place[0])
-    assert (sent["records"], sent["runs"], [r["state"] for r in sent["refs"]]) == (2, 1, ["moved"])
-    assert pull(theirs, place[0])["records"] == 2
+    assert (sent.records, sent.runs, [r.state for r in sent.refs]) == (2, 1, ["moved"])
+    assert pull(theirs, place[0]).records == 2
     again = mlnb("run", "demo", "--json", cwd=laptop)
     assert again.states == {"first": "cached", "second": "cached"}, again.stderr
     assert again.stage("second")["outputs"] == first.stage("second")["outputs"]
@@ -321,13 +309,13 @@ def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
     befriend(ana, ben)
     move_ref(ana, "aliases/champion", "a" * 64, "better", sign=signer(ana, "ref"))
     move_ref(ben, "aliases/champion", "b" * 64, "better still", sign=signer(ben, "ref"))
-    assert push(ana, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
-    assert push(ben, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "behind"}]
-    assert pull(ben, url, options=options)["refs"] == ["aliases/champion"]
-    assert push(ben, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
+    assert push(ana, url, options=options).refs == [SentRef("aliases/champion", "moved")]
+    assert push(ben, url, options=options).refs == [SentRef("aliases/champion", "behind")]
+    assert pull(ben, url, options=options).refs == ["aliases/champion"]
+    assert push(ben, url, options=options).refs == [SentRef("aliases/champion", "moved")]
     pull(ana, url, options=options)
     assert [v.target for v in ref_history(ana, "remotes/origin/aliases/champion")] == ["a" * 64, "b" * 64]
-    assert push(ana, url, options=options)["refs"] == [{"name": "aliases/champion", "state": "moved"}]
+    assert push(ana, url, options=options).refs == [SentRef("aliases/champion", "moved")]
 
 
 @on_three
@@ -368,7 +356,7 @@ def test_remote_that_cannot_create_exclusively_takes_no_refs(place, ana, monkeyp
     result(ana)
     move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     sent = push(ana, place[0])
-    assert (sent["records"], sent["refs"]) == (1, [{"name": "heads/fraud/default", "state": "not_possible"}])
+    assert (sent.records, sent.refs) == (1, [SentRef("heads/fraud/default", "not_possible")])
     assert sizes_below(open_remote(place[0]), "refs") == {}
 
 
@@ -417,9 +405,9 @@ def test_killed_push_goes_on_where_it_stopped(place, ana, ben, after):
         assert get(ben, record.outputs["model"].digest)
     there = len(sizes_below(open_remote(place[0]), "objects"))
     assert there >= min(after, 8) - 1
-    assert push(ana, place[0])["objects"] == 8 - there
-    assert check_remote(ana, place[0])["refused"] == []
-    assert pull(ben, place[0])["exit_code"] == 0
+    assert push(ana, place[0]).objects == 8 - there
+    assert check_remote(ana, place[0]).refused == []
+    assert pull(ben, place[0]).exit_code == 0
     assert len(records_of(ben, "fraud", "train")) == 3
 
 
@@ -435,7 +423,7 @@ def test_killed_pull_goes_on_where_it_stopped(place, ana, ben, after):
         assert get(ben, record.outputs["model"].digest)
     here = sum(1 for p in (ben.root / "objects").glob("??/*"))
     assert here >= min(after, 8)
-    assert pull(ben, place[0])["objects"] == 8 - here
+    assert pull(ben, place[0]).objects == 8 - here
     assert len(records_of(ben, "fraud", "train")) == 3
 
 
@@ -445,8 +433,8 @@ def test_truncated_object_at_the_remote_is_sent_again(place, ana, ben):
     digest = result(ana).outputs["model"].digest
     push(ana, url, options=options)
     write_remote(open_remote(url, options), object_place(digest), b"a mo")
-    assert push(ana, url, options=options)["objects"] == 1
-    assert pull(ben, url, options=options)["exit_code"] == 0
+    assert push(ana, url, options=options).objects == 1
+    assert pull(ben, url, options=options).exit_code == 0
 
 
 # a place that lies
@@ -462,9 +450,9 @@ def hostile(place, ana, ben):
 def nothing_taken(ben, place, record, reason, exit_code=5):
     outside = snapshot(ben.root.parent / "ana")
     taken = pull(ben, place[0], options=place[1])
-    assert taken["records"] == 0
-    assert reason in {r["reason"] for r in taken["refused"]}
-    assert taken["exit_code"] == exit_code
+    assert taken.records == 0
+    assert reason in {r.reason for r in taken.refused}
+    assert taken.exit_code == exit_code
     assert find_record(ben, "fraud", "train", record.key) is None
     assert snapshot(ben.root.parent / "ana") == outside
     assert {p.name for p in ben.root.parent.iterdir()} <= {"ana", "ben", "shared", "elsewhere"}
@@ -484,7 +472,7 @@ def test_object_that_is_not_what_its_name_says_is_refused(place, ana, ben, conte
     record, remote = hostile(place, ana, ben)
     write_remote(remote, object_place(record.outputs["model"].digest), content)
     nothing_taken(ben, place, record, "damaged")
-    assert [r["reason"] for r in check_remote(ana, place[0], options=place[1])["refused"]] == ["damaged"]
+    assert [r.reason for r in check_remote(ana, place[0], options=place[1]).refused] == ["damaged"]
 
 
 def test_two_objects_that_changed_places_are_refused(place, ana, ben):
@@ -502,7 +490,7 @@ def test_object_larger_than_its_record_says_is_not_read_to_its_end(place, ana, b
     with open(remote.place(object_place(digest)), "wb") as file:
         file.truncate(1 << 40)
     taken = nothing_taken(ben, place, record, "damaged")
-    assert "larger than the 7 bytes" in str(taken["refused"])
+    assert "larger than the 7 bytes" in str(taken.refused)
 
 
 @everywhere
@@ -535,14 +523,14 @@ def test_record_that_is_no_json_is_refused(place, ana, ben, data):
     record, remote = hostile(place, ana, ben)
     write_remote(remote, record_place(record), data)
     taken = pull(ben, place[0])
-    assert (taken["records"], taken["exit_code"]) == (0, 5)
+    assert (taken.records, taken.exit_code) == (0, 5)
 
 
 def test_huge_record_is_not_read_to_its_end(place, ana, ben):
     record, remote = hostile(place, ana, ben)
     with open(remote.place(record_place(record)), "wb") as file:
         file.truncate(1 << 40)
-    assert "larger than" in str(nothing_taken(ben, place, record, "damaged")["refused"])
+    assert "larger than" in str(nothing_taken(ben, place, record, "damaged").refused)
 
 
 def test_record_signed_for_another_place_is_refused(place, ana, ben):
@@ -597,7 +585,7 @@ def test_names_that_lead_outside_are_never_used_as_paths(place, ana, ben):
         path.write_bytes(b"{}")
     before = snapshot(ben.root.parent / "shared")
     taken = pull(ben, place[0])
-    assert taken["records"] == 1
+    assert taken.records == 1
     assert {p.name for p in ben.root.parent.iterdir()} == {"ana", "ben", "shared"}
     assert snapshot(ben.root.parent / "shared") == before
 
@@ -610,7 +598,7 @@ def test_links_in_a_folder_lead_nowhere(place, ana, ben):
     (root / object_place(digest)).symlink_to(ben.root / "private")
     os.mkfifo(root / "records" / "fraud" / "train" / ("e" * 64 + ".json"))
     taken = pull(ben, place[0])
-    assert (taken["records"], has(ben, digest)) == (0, False)
+    assert (taken.records, has(ben, digest)) == (0, False)
 
 
 @everywhere
@@ -625,11 +613,11 @@ def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
     assert seen == ["a" * 64, "b" * 64]
     old = read_remote(remote, "refs/aliases/champion/00000001.json", 10_000)
     write_remote(remote, "refs/aliases/champion/00000003.json", old)
-    assert [r["reason"] for r in pull(ben, url, options=options)["refused"]] == ["forged"]
+    assert [r.reason for r in pull(ben, url, options=options).refused] == ["forged"]
     remove_remote(remote, "refs/aliases/champion/00000003.json")
     remove_remote(remote, "refs/aliases/champion/00000002.json")
     taken = pull(ben, url, options=options)
-    assert "went back" in taken["refused"][0]["message"] and taken["exit_code"] == 5
+    assert "went back" in taken.refused[0].message and taken.exit_code == 5
     assert [v.target for v in ref_history(ben, "remotes/origin/aliases/champion")] == seen
 
 
@@ -643,7 +631,7 @@ def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     write_remote(remote, f"runs/{RUN}.json", json.dumps(signed | {"state": "failed"}).encode())
     write_remote(remote, f"runs/{RUN[:-1]}c.json", json.dumps(signed).encode())
     taken = pull(ben, place[0])
-    assert (taken["runs"], sorted(r["reason"] for r in taken["refused"])) == (0, ["damaged", "forged"])
+    assert (taken.runs, sorted(r.reason for r in taken.refused)) == (0, ["damaged", "forged"])
 
 
 def tombstone_of(store, digest, project, name=("fraud", "model"), purpose="tombstone"):
@@ -674,10 +662,10 @@ def test_tombstone_of_a_stranger_or_signed_for_another_place_erases_nothing(plac
     ):
         write_remote(remote, there, canonical_json(document))
         taken = pull(ben, place[0])
-        assert (taken["erased"], [r["reason"] for r in taken["refused"]]) == (0, [reason])
+        assert (taken.erased, [r.reason for r in taken.refused]) == (0, [reason])
     write_remote(remote, there, canonical_json(tombstone_of(ana, digest, ours, name)))
     assert get(ben, digest) == b"a model" and not (ben.root / "tombstones").exists()
-    assert pull(ben, place[0])["erased"] == 1 and not has(ben, digest)
+    assert pull(ben, place[0]).erased == 1 and not has(ben, digest)
 
 
 def test_tombstones_of_another_project_and_of_an_older_mlnb_are_counted_and_do_nothing(place, ana, ben):
@@ -690,9 +678,9 @@ def test_tombstones_of_another_project_and_of_an_older_mlnb_are_counted_and_do_n
         old = {"format": 1, "digest": one, "reason": "r", "actor": "a", "at_utc": "t"}
         write_remote(remote, f"tombstones/{one}.json", canonical_json(sign(ana, "tombstone", old)))
     taken = pull(ben, place[0])
-    left = {"of_others": {"e" * 32: 1}, "held_here": [digest], "of_no_project": [digest]}
-    assert taken["tombstones"] == left
-    assert (taken["erased"], taken["exit_code"], get(ben, digest)) == (0, 3, b"a model")
+    left = LeftAlone({"e" * 32: 1}, [digest], [digest])
+    assert taken.tombstones == left
+    assert (taken.erased, taken.exit_code, get(ben, digest)) == (0, 3, b"a model")
     assert is_erased(ben.root, gone)
 
 
@@ -708,8 +696,8 @@ def test_store_that_ran_before_it_pulled_is_another_project_and_an_empty_one_is_
     assert project_id(ben) == project_id(ana) != project_id(other)
     digest = theirs.outputs["model"].digest
     erase(ana, digest, "asked for", names={("fraud", "model")})
-    assert push(ana, place[0])["erased"] == 1
-    assert [pull(store, place[0])["erased"] for store in (ben, other)] == [1, 0]
+    assert push(ana, place[0]).erased == 1
+    assert [pull(store, place[0]).erased for store in (ben, other)] == [1, 0]
     assert find_record(other, "fraud", "train", mine.key) and get(other, digest) == b"a model"
 
 
@@ -724,7 +712,7 @@ def test_bytes_at_the_remote_stay_while_another_record_there_holds_them(place, a
     push(ana, place[0])
     push(ben, place[0])
     erase(ana, digest, "asked for", names={("fraud", "model")})
-    assert push(ana, place[0])["erased"] == 0 and object_place(digest) in sizes_below(
+    assert push(ana, place[0]).erased == 0 and object_place(digest) in sizes_below(
         open_remote(place[0]), "objects"
     )
     pull(ana, place[0])
@@ -740,9 +728,9 @@ def test_record_without_its_objects_is_left_for_later(place, ana, ben):
     data = read_remote(remote, object_place(record.notebook), 99)
     remove_remote(remote, object_place(record.notebook))
     taken = pull(ben, place[0])
-    assert (taken["records"], taken["incomplete"], taken["exit_code"]) == (0, [record_place(record)], 0)
+    assert (taken.records, taken.incomplete, taken.exit_code) == (0, [record_place(record)], 0)
     write_remote(remote, object_place(record.notebook), data)
-    assert pull(ben, place[0])["records"] == 1
+    assert pull(ben, place[0]).records == 1
 
 
 def test_damaged_object_is_not_sent(place, ana):
@@ -779,15 +767,12 @@ def test_remote_gc_takes_two_passes_and_keeps_what_is_named(place, ana, ben):
     push(ana, url, options=options)
     remote = open_remote(url, options)
     write_remote(remote, object_place("f" * 64), b"left over")
-    assert (gc_remote(url, options, dry_run=True)["unreachable"], gc_remote(url, options)["removed"]) == (
-        1,
-        0,
-    )
+    assert (gc_remote(url, options, dry_run=True).unreachable, gc_remote(url, options).removed) == (1, 0)
     write_remote(remote, object_place("e" * 64), b"new")
-    assert gc_remote(url, options)["removed"] == 1
+    assert gc_remote(url, options).removed == 1
     assert set(sizes_below(remote, "objects")) >= {object_place("e" * 64)}
     assert sizes_below(remote, "trash") == {}
-    assert pull(ben, url, options=options)["records"] == 1
+    assert pull(ben, url, options=options).records == 1
 
 
 def test_remote_gc_waits_for_pushes_and_takes_back_what_it_moved(place, ana, monkeypatch):
@@ -811,7 +796,7 @@ def test_remote_gc_waits_for_pushes_and_takes_back_what_it_moved(place, ana, mon
     assert object_place("f" * 64) in sizes_below(remote, "objects")
     with pytest.raises(LockedError):
         gc_remote(place[0])
-    assert gc_remote(place[0], force=True)["removed"] == 1
+    assert gc_remote(place[0], force=True).removed == 1
 
 
 def test_killed_remote_gc_is_put_right_by_the_next(place, ana):
@@ -822,7 +807,7 @@ def test_killed_remote_gc_is_put_right_by_the_next(place, ana):
     remove_remote(remote, object_place(digest))
     write_remote(remote, f"trash/{object_place(digest)}", data)
     gc_remote(place[0])
-    assert check_remote(ana, place[0])["refused"] == []
+    assert check_remote(ana, place[0]).refused == []
     assert object_place(digest) in sizes_below(remote, "objects")
 
 
@@ -906,9 +891,9 @@ def test_untrusting_stops_taking(place, ana, ben, tmp_path):
     make_key(other)
     result(ana)
     push(ana, place[0])
-    assert pull(other, place[0])["records"] == 0
+    assert pull(other, place[0]).records == 0
     befriend(other, ana)
-    assert pull(other, place[0])["records"] == 1
+    assert pull(other, place[0]).records == 1
 
 
 def test_fetch_takes_what_is_exactly_as_large_as_allowed(place, ana):
@@ -942,21 +927,17 @@ def test_sftp_takes_objects_and_records_and_no_refs(sftp, ana, ben):
         push(ana, url)
     move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
     sent = push(ana, url, options=any_host)
-    assert (sent["objects"], sent["records"], sent["refs"]) == (
-        4,
-        1,
-        [{"name": "heads/fraud/default", "state": "not_possible"}],
-    )
-    assert sent["remote"] == f"sftp://127.0.0.1:{sftp}/team/store"
-    assert push(ana, url, options=any_host)["objects"] == 0
-    assert pull(ben, url, options=any_host)["records"] == 1
+    assert (sent.objects, sent.records, sent.refs) == (4, 1, [SentRef("heads/fraud/default", "not_possible")])
+    assert sent.remote == f"sftp://127.0.0.1:{sftp}/team/store"
+    assert push(ana, url, options=any_host).objects == 0
+    assert pull(ben, url, options=any_host).records == 1
     assert get(ben, record.outputs["model"].digest) == b"a model"
     remote = open_remote(url, any_host)
     write_remote(remote, object_place(record.notebook), b"notebook X")
-    assert check_remote(ana, url, options=any_host, repair=True)["removed"] == [object_place(record.notebook)]
-    assert push(ana, url, options=any_host)["objects"] == 1
+    assert check_remote(ana, url, options=any_host, repair=True).removed == [object_place(record.notebook)]
+    assert push(ana, url, options=any_host).objects == 1
     write_remote(remote, object_place("f" * 64), b"left over")
-    assert [gc_remote(url, any_host)["removed"], gc_remote(url, any_host)["removed"]] == [0, 1]
+    assert [gc_remote(url, any_host).removed, gc_remote(url, any_host).removed] == [0, 1]
 
 
 @pytest.mark.parametrize("number", [1, 25, 30])
@@ -974,19 +955,19 @@ def test_ref_whose_history_was_rewritten_is_not_taken_and_not_pushed_on(place, a
         said = canonical_json(sign_result(ana, "ref", value))
         write_remote(remote, f"refs/{ref}/{n:08d}.json", said)
     write_remote(remote, "format", b"mlnb remote 1\n")
-    assert pull(ben, place[0])["refs"] == [ref]
+    assert pull(ben, place[0]).refs == [ref]
     again = sign_result(ana, "ref", value | {"number": number, "target": "another"})
     write_remote(remote, f"refs/{ref}/{number:08d}.json", canonical_json(again))
     more = sign_result(ana, "ref", value | {"number": 31, "target": "r31"})
     write_remote(remote, f"refs/{ref}/00000031.json", canonical_json(more))
     taken = pull(ben, place[0])
-    assert [(one["path"], one["reason"]) for one in taken["refused"]] == [(f"refs/{ref}", "rewritten")]
-    assert (taken["exit_code"], taken["refs"]) == (3, [])
-    assert f"its move {number} said something else" in taken["refused"][0]["message"]
+    assert [(one.path, one.reason) for one in taken.refused] == [(f"refs/{ref}", "rewritten")]
+    assert (taken.exit_code, taken.refs) == (3, [])
+    assert f"its move {number} said something else" in taken.refused[0].message
     assert read_ref(ben, f"remotes/origin/{ref}").target == "r30"
     move_ref(ben, ref, "mine", "better", sign=signer(ben, "ref"))
     remove_remote(remote, f"refs/{ref}/00000031.json")
-    assert push(ben, place[0])["refs"][0]["state"] == ("rewritten" if number == 30 else "moved")
+    assert push(ben, place[0]).refs[0].state == ("rewritten" if number == 30 else "moved")
 
 
 FAILED_RUN = {
@@ -1018,18 +999,18 @@ def text_of_run(store):
 def test_run_that_was_blanked_after_it_was_sent_is_blanked_there_and_at_a_teammate(place, ana, ben):
     write_run(ana, FAILED_RUN, signer(ana, "run"))
     push(ana, place[0])
-    assert pull(ben, place[0])["runs"] == 1 and "customer 17" in text_of_run(ben)
+    assert pull(ben, place[0]).runs == 1 and "customer 17" in text_of_run(ben)
     (ben.root / "runs" / RUN / "train.ipynb").write_text("customer 17")
     blank_here(ana)
     sent = push(ana, place[0])
-    assert (sent["blanked"], sent["runs"], sent["replaced"]) == (1, 1, [])
+    assert (sent.blanked, sent.runs, sent.replaced) == (1, 1, [])
     assert "customer 17" not in read_remote(open_remote(place[0]), f"runs/{RUN}.json", 10_000).decode()
     taken = pull(ben, place[0])
-    assert (taken["blanked"], taken["exit_code"]) == (1, 0)
+    assert (taken.blanked, taken.exit_code) == (1, 0)
     assert "customer 17" not in "".join(p.read_text() for p in (ben.root / "runs" / RUN).iterdir())
-    assert [push(ana, place[0])["blanked"], pull(ben, place[0])["blanked"]] == [0, 0]
+    assert [push(ana, place[0]).blanked, pull(ben, place[0]).blanked] == [0, 0]
     befriend(ana, ben)
-    assert push(ben, place[0])["runs"] == 0
+    assert push(ben, place[0]).runs == 0
 
 
 @pytest.mark.parametrize("change", [{"profile": "ci"}, {"state": "committed"}, {"stages": []}])
@@ -1040,7 +1021,7 @@ def test_blanked_run_that_says_something_else_too_blanks_nothing(place, ana, ben
     blank_here(ana)
     altered = read_run(ana, RUN).as_dict() | change
     write_remote(open_remote(place[0]), f"runs/{RUN}.json", canonical_json(sign_result(ana, "run", altered)))
-    assert pull(ben, place[0])["blanked"] == 0 and "customer 17" in text_of_run(ben)
+    assert pull(ben, place[0]).blanked == 0 and "customer 17" in text_of_run(ben)
 
 
 def test_blanked_run_of_a_stranger_blanks_nothing(place, ana, ben, tmp_path):
@@ -1051,7 +1032,7 @@ def test_blanked_run_of_a_stranger_blanks_nothing(place, ana, ben, tmp_path):
     blank_here(ana)
     said = canonical_json(sign_result(mallory, "run", read_run(ana, RUN).as_dict()))
     write_remote(open_remote(place[0]), f"runs/{RUN}.json", said)
-    assert pull(ben, place[0])["blanked"] == 0 and "customer 17" in text_of_run(ben)
+    assert pull(ben, place[0]).blanked == 0 and "customer 17" in text_of_run(ben)
 
 
 def test_file_that_was_laid_at_our_place_does_not_keep_ours_from_being_sent(place, ana, ben, tmp_path):
@@ -1073,9 +1054,9 @@ def test_file_that_was_laid_at_our_place_does_not_keep_ours_from_being_sent(plac
         write_remote(remote, path, laid)
         write_remote(remote, run, laid)
         sent = push(ana, place[0])
-        assert sorted(one["path"] for one in sent["replaced"]) == [path, run]
+        assert sorted(one.path for one in sent.replaced) == [path, run]
         assert {one: read_remote(remote, one, 100_000) for one in honest} == honest
-    assert pull(ben, place[0])["exit_code"] == 0
+    assert pull(ben, place[0]).exit_code == 0
 
 
 def test_push_of_nothing_but_what_nobody_trusted_signed_ends_with_3(place, ana):
@@ -1083,8 +1064,8 @@ def test_push_of_nothing_but_what_nobody_trusted_signed_ends_with_3(place, ana):
     store = open_store(ana.root)
     for path in (store.root / "records").rglob("*.json"):
         path.unlink()
-    assert push(ana, place[0])["exit_code"] == 0  # nothing is there
+    assert push(ana, place[0]).exit_code == 0  # nothing is there
     commit(ana, replace(result(ana), key="8" * 64))
-    assert push(ana, place[0])["exit_code"] == 0  # one of two
+    assert push(ana, place[0]).exit_code == 0  # one of two
     next((ana.root / "records").rglob("0*2.json")).unlink()
-    assert push(ana, place[0])["exit_code"] == 3
+    assert push(ana, place[0]).exit_code == 3

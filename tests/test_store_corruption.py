@@ -140,7 +140,7 @@ def damage_of_one(world, chooser, whole):
                 content[other] if p == path and other else b"wrong"
             )  # as if reading had not set it aside: `verify` finds it by itself
     found = verify_store(store)
-    shown = {d["digest"] or d["file"] for d in found["damaged"] if d["kind"] != "missing"}
+    shown = {d.digest or d.file for d in found.damaged if d.kind != "missing"}
     assert {p.name if p in objects else p.relative_to(store.root).as_posix() for p in content} <= shown, (
         kind,
         path,
@@ -162,7 +162,7 @@ def corrupt_many(world, times, seed):
     store, artifacts, files = world
     whole, chooser = read_all(store, artifacts, files), random.Random(seed)
     done = sum(damage_of_one(world, chooser, whole) for _ in range(times))
-    assert verify_store(store)["clean"] and read_all(store, artifacts, files) == whole
+    assert verify_store(store).clean and read_all(store, artifacts, files) == whole
     return done
 
 

@@ -85,7 +85,7 @@ def crash_and_go_on(project, mlnb, uninterrupted, point, in_kernel=False):
     assert died.code == (1 if in_kernel else -9), (point, died)
     assert_nothing_is_left_running(project.root)  # I6
     store = open_store(project.root / ".mlnb", create=False)
-    assert verify_store(store, set_aside=False)["damaged"] == [], point  # I1, I2
+    assert verify_store(store, set_aside=False).damaged == [], point  # I1, I2
     before = results(store)
     assert before.items() <= uninterrupted.items(), point  # I3
     again = mlnb("run", "demo", "--json", cwd=project.root)
@@ -97,7 +97,7 @@ def crash_and_go_on(project, mlnb, uninterrupted, point, in_kernel=False):
     assert read_ref(store, "heads/demo/default").target == again.json["run"] or before == uninterrupted, point
     collect(store)
     found = verify_store(store, set_aside=False)
-    assert found["damaged"] == [] and found["temporaries"] == [], point  # I1
+    assert found.damaged == [] and found.temporaries == [], point  # I1
     assert_nothing_is_left_running(project.root)  # I6
     return died
 
@@ -209,7 +209,7 @@ def crash_steps(root, whole, point):
     if (root / "format").exists():
         store = open_store(root, create=False)
         found = verify_store(store, set_aside=False)
-        assert found["damaged"] == [], (point, found["damaged"])
+        assert found.damaged == [], (point, found.damaged)
         before = results(store)
         assert before.items() <= whole.items(), point
     else:
@@ -224,7 +224,7 @@ def crash_steps(root, whole, point):
     for _ in range(2):
         in_child(lambda: collect(store))
     found = verify_store(store, set_aside=False)
-    assert found["damaged"] == [] and found["temporaries"] == [] and results(store) == whole
+    assert found.damaged == [] and found.temporaries == [] and results(store) == whole
     return code == -9
 
 
@@ -266,12 +266,12 @@ def test_folder_killed_at_a_crash_point_while_it_is_put_leaves_whole_objects(tmp
     code, said = in_child(lambda: put_a_folder(root), f"object.{step}:{visit}")
     assert code == -9, said
     store = open_store(root)
-    assert verify_store(store, set_aside=False)["damaged"] == []
+    assert verify_store(store, set_aside=False).damaged == []
     code, described = in_child(lambda: put_a_folder(root))
     assert code == 0, described
     for _ in range(2):
         in_child(lambda: collect(store, dry_run=False))
-    assert verify_store(store, set_aside=False)["temporaries"] == []
+    assert verify_store(store, set_aside=False).temporaries == []
 
 
 @pytest.mark.parametrize("step", ["begun", "half", "written", "flushed", "named", "kept"])
@@ -306,11 +306,11 @@ def test_collection_killed_at_a_crash_point_loses_nothing_that_is_reachable(tmp_
         code, said = in_child(lambda: collect(store, Retention(runs=0)), f"{point}:{visit}")
         died |= code == -9
         assert code in (-9, 0), said
-        assert results(store) == whole and verify_store(store)["damaged"] == []
+        assert results(store) == whole and verify_store(store).damaged == []
     assert died or (visit > 1 and point in ("gc.listed", "gc.looked"))
     for _ in range(2):
         assert in_child(lambda: collect(store))[0] == 0
-    assert verify_store(store)["objects"] == 6 and not list((store.root / "trash").rglob("*.*"))
+    assert verify_store(store).objects == 6 and not list((store.root / "trash").rglob("*.*"))
 
 
 def test_quarantine_killed_in_the_middle_leaves_the_object_missing_and_it_is_made_again(tmp_path, whole):
@@ -323,7 +323,7 @@ def test_quarantine_killed_in_the_middle_leaves_the_object_missing_and_it_is_mad
     assert in_child(lambda: get(store, digest) and None, "quarantine.moved")[0] == -9
     assert not has(store, digest)
     assert in_child(lambda: small_run(root))[1] == ["features"]
-    assert verify_store(store)["clean"] and results(store) == whole
+    assert verify_store(store).clean and results(store) == whole
 
 
 def test_points_are_all_passed_by_some_test():

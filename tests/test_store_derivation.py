@@ -149,7 +149,7 @@ def test_erasing_down_takes_what_was_derived_and_nothing_that_an_unrelated_recor
     derived = {history.letters[n] for n in truth}
     gone = {one for one in LETTERS if not has(store, digests[one])}
     assert gone == {letter} | (derived - unrelated)
-    assert set(found["shared"]) == {digests[one] for one in derived & unrelated - {letter}}
+    assert set(found.shared) == {digests[one] for one in derived & unrelated - {letter}}
 
 
 def digest_of_text(text):

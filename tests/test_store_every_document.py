@@ -35,6 +35,7 @@ FREE = {
     "ReadList.place",  # which may lie beside the project
     *("AuditEntry.at_utc", "AuditEntry.actor", "AuditEntry.outcome", "AuditEntry.object", "AuditEntry.about"),
     *("ViolationRecord.what", "ViolationRecord.owner", "ViolationRecord.status"),
+    *("RemoteMove.actor", "RemoteMove.reason", "PushMark.actor"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these

@@ -159,7 +159,7 @@ def test_object_with_a_second_name_that_was_written_to_is_found_and_made_again(t
     (tmp_path / "other").chmod(0o600)
     (tmp_path / "other").write_bytes(b"a trap!")
     found = verify_store(store, set_aside=False)
-    assert [(one["digest"], one["kind"]) for one in found["damaged"]] == [(digest, "altered")]
+    assert [(one.digest, one.kind) for one in found.damaged] == [(digest, "altered")]
     with pytest.raises(IntegrityError, match="is not what was stored"):
         get(store, digest)
     assert put(store, b"a model") == digest and get(store, digest) == b"a model"
@@ -176,9 +176,7 @@ def test_record_and_log_with_a_second_name_that_was_written_to_are_found(tmp_pat
     for one in (path, log):
         os.link(one, tmp_path / one.name)
         (tmp_path / one.name).write_bytes(one.read_bytes().replace(b"00ab", b"00ac"))
-    assert [one["file"] for one in verify_store(store)["damaged"]] == [
-        path.relative_to(store.root).as_posix()
-    ]
+    assert [one.file for one in verify_store(store).damaged] == [path.relative_to(store.root).as_posix()]
     assert verify_log(store).first_bad == 1
 
 
@@ -248,11 +246,11 @@ def test_ten_times_the_artifacts_are_ten_times_the_files_read(tmp_path, action):
 def test_hundred_thousand_artifacts_are_verified_collected_and_compared(tmp_path):
     store = filled(tmp_path / "many", 100_000)
     found = verify_store(store)
-    assert (found["objects"], found["clean"]) == (100_000, True)
+    assert (found.objects, found.clean) == (100_000, True)
     assert verify_log(store, with_runs=True).untold.records == 10_000
-    moved = collect(store, Retention(10, 10))["moved"]
-    assert (moved["objects"], moved["records"], moved["runs"]) == (99_900, 9_990, 9_990)
-    assert verify_store(store)["objects"] == 100
+    moved = collect(store, Retention(10, 10)).moved
+    assert (moved.objects, moved.records, moved.runs) == (99_900, 9_990, 9_990)
+    assert verify_store(store).objects == 100
 
 
 def test_unreadable_run_is_no_reason_to_call_others_untold(tmp_path):

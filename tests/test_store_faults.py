@@ -267,7 +267,7 @@ def test_power_cut_at_any_operation_of_a_commit_keeps_what_was_reported(
         seen.add(shape)
         store = open_store(root)
         found = verify_store(store, set_aside=False)
-        assert found["damaged"] == [], (end, sorted(undone), found["damaged"])  # I1, I2
+        assert found.damaged == [], (end, sorted(undone), found.damaged)  # I1, I2
         committed = {r.stage: output_digests(r) for r in sound_records(store)}
         assert committed.items() <= whole.items()  # I3
         for record in sound_records(store):
@@ -317,7 +317,7 @@ def test_power_cut_at_any_operation_of_a_folder_leaves_whole_objects_and_no_reco
         if not (root / "format").exists():
             continue
         store = open_store(root)
-        assert verify_store(store, set_aside=False)["damaged"] == [], end
+        assert verify_store(store, set_aside=False).damaged == [], end
         if find_record(store, "demo", "rows", "0" * 64):
             back = get_value(store, output, tmp_path / f"files-{n}")
             assert {p.name: p.read_text() for p in back.rglob("*") if p.is_file()} == {
@@ -350,7 +350,7 @@ def test_power_cut_checker_finds_a_commit_that_flushes_nothing(tmp_path, monkeyp
             and unflushed[n][0] == "rename"
         }
         build(root, original, unflushed, undone, lambda: b"")
-        return not verify_store(open_store(root), set_aside=False)["clean"]
+        return not verify_store(open_store(root), set_aside=False).clean
 
     assert is_broken(0)
 
@@ -441,7 +441,7 @@ def test_full_disk_is_said_clearly_keeps_what_was_there_and_passes(small_disk, w
     } == before
     (disk / "ballast").unlink()
     WRITERS[what](store)
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
 
 
 FULL = {
@@ -465,7 +465,7 @@ def test_run_on_a_full_disk_ends_with_69_and_goes_on_when_there_is_room(small_di
     (disk / "ballast").unlink()
     again = mlnb("run", "demo", "--json", cwd=project.root)
     assert again.code == 0, again.stderr
-    assert verify_store(open_store(disk / "project" / ".mlnb"))["damaged"] == []
+    assert verify_store(open_store(disk / "project" / ".mlnb")).damaged == []
 
 
 # races
@@ -530,7 +530,7 @@ def one_race(root, n):
     assert [v.number for v in history] == [1, 2]
     record = find_record(store, "demo", "rows", "0" * 64)
     assert record is not None and all(get(store, o.digest) for o in record.outputs.values())
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
 
 
 @pytest.mark.parametrize("n, rounds", [(2, 5), (8, 1)])
@@ -567,10 +567,8 @@ def test_clock_set_wrong_changes_no_answer(tmp_path, monkeypatch, shift):
     forget_pins()
     record = find_record(store, "demo", "rows", "0" * 64)
     assert record and move_ref(store, "heads/demo/default", RUN, "again").number == 2
-    assert collect(store)["moved"]["objects"] == 1 and collect(store)["deleted"]["objects"] == 1
-    assert (
-        not has(store, garbage) and is_whole(store, record.outputs["rows"]) and verify_store(store)["clean"]
-    )
+    assert collect(store).moved.objects == 1 and collect(store).deleted.objects == 1
+    assert not has(store, garbage) and is_whole(store, record.outputs["rows"]) and verify_store(store).clean
 
 
 def test_run_ids_that_go_back_in_time_do_not_move_a_ref_back(tmp_path):
@@ -596,7 +594,7 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
         pytest.skip("this machine lets nobody remount")
     store = open_store(disk / "store")
     record = find_record(store, "demo", "rows", "0" * 64)
-    assert get(store, record.notebook) == b"executed notebook" and verify_store(store)["clean"]
+    assert get(store, record.notebook) == b"executed notebook" and verify_store(store).clean
     assert put(store, b"executed notebook") == record.notebook  # it is there: nothing is to be written
     for work in (
         lambda: put(store, b"new"),
@@ -606,7 +604,7 @@ def test_read_only_store_is_read_and_verified_and_refuses_the_rest(small_disk):
     ):
         with pytest.raises(StoreError, match="read-only"):
             work()
-    assert collect(store, dry_run=True)["moved"]["objects"] == 0
+    assert collect(store, dry_run=True).moved.objects == 0
 
 
 def test_no_home_and_umask_077_change_nothing(make_project, mlnb, monkeypatch):
@@ -619,7 +617,7 @@ def test_no_home_and_umask_077_change_nothing(make_project, mlnb, monkeypatch):
         os.umask(before)
     assert done.code == 0, done.stderr
     store = open_store(project.root / ".mlnb")
-    assert verify_store(store)["clean"]
+    assert verify_store(store).clean
     assert not [p for p in store.root.rglob("*") if stat.S_IMODE(p.lstat().st_mode) & 0o077]
 
 

@@ -156,9 +156,7 @@ def test_verify_names_a_list_that_cannot_be_written_out(store, names):
     made = {"out": tree_with(store, names)}
     _ = commit(store, Record(key="1" * 64, pipeline="p", stage="s", run="r1", outputs=made))
     found = verify_store(store)
-    assert [(one["kind"], one["names"], one["runs"]) for one in found["damaged"]] == [
-        ("tree", ["p/out"], ["r1"])
-    ]
+    assert [(one.kind, one.names, one.runs) for one in found.damaged] == [("tree", ["p/out"], ["r1"])]
 
 
 def kept(folder):
@@ -239,6 +237,6 @@ def test_push_leaves_out_a_folder_that_cannot_be_written_out(store, tmp_path):
         one = Record(key=f"{n}" * 63 + "1", pipeline="p", stage="s", run=f"r{n}", outputs=made)
         commit(store, one, sign=signer(store, "record"))
     sent = push(store, str(tmp_path / "shared"))
-    assert (sent["records"], [one["reason"] for one in sent["left_out"]]) == (1, ["damaged"])
-    assert "in two spellings" in sent["left_out"][0]["message"]
+    assert (sent.records, [one.reason for one in sent.left_out]) == (1, ["damaged"])
+    assert "in two spellings" in sent.left_out[0].message
     assert len(list((tmp_path / "shared" / "objects").glob("*/*"))) == 2

@@ -84,7 +84,7 @@ def test_older_layout_is_migrated_when_opened_and_says_the_same(tmp_path):
         and [v.number for v in history] == [1, 2, 3]
         and run.state == "committed"
     )
-    assert values == [b"value 0", b"value 1", b"value 2"] and verify_store(store)["clean"]
+    assert values == [b"value 0", b"value 1", b"value 2"] and verify_store(store).clean
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_migration_killed_at_any_point_is_finished_by_the_next_opening(tmp_path,
     store = open_store(root)
     whole = content(open_store(old_store(tmp_path / "other")))
     assert content(store)[0] == whole[0] and content(store)[2:] == whole[2:]
-    assert read_layout(root).number == LAYOUT and verify_store(store)["clean"]
+    assert read_layout(root).number == LAYOUT and verify_store(store).clean
 
 
 def test_migration_by_two_processes_at_once_happens_once(tmp_path):
@@ -115,7 +115,7 @@ def test_migration_by_two_processes_at_once_happens_once(tmp_path):
             os._exit(0)
         pids.append(pid)
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
-    assert verify_store(open_store(root))["clean"]
+    assert verify_store(open_store(root)).clean
 
 
 def test_damaged_document_of_an_older_layout_stays_and_is_reported(tmp_path):
@@ -124,7 +124,7 @@ def test_damaged_document_of_an_older_layout_stays_and_is_reported(tmp_path):
     path.chmod(0o600)
     path.write_text('{"key": ')
     found = verify_store(open_store(root))
-    assert [d["kind"] for d in found["damaged"]] == ["document"] and path.read_text() == '{"key": '
+    assert [d.kind for d in found.damaged] == ["document"] and path.read_text() == '{"key": '
 
 
 @pytest.mark.parametrize(
@@ -159,5 +159,5 @@ def test_derived_folder_may_be_deleted_at_any_time(tmp_path, derived):
     store = open_store(old_store(tmp_path / "store"))
     (store.root / derived).mkdir(exist_ok=True)
     shutil.rmtree(store.root / derived)
-    assert verify_store(store)["clean"] and find_record(store, "demo", "rows", "0" * 64)
+    assert verify_store(store).clean and find_record(store, "demo", "rows", "0" * 64)
     assert put(store, b"more") and move_ref(store, "heads/demo/default", RUN, "again").number == 4

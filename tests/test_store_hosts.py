@@ -139,7 +139,7 @@ def test_what_only_looks_tells_the_same_of_a_run_as_what_removes_its_scratch(wor
     document, planned = read_run(world.store, RUN), collect(world.store, dry_run=True)
     assert document.state == ("cancelled" if world.held == "nobody" else "running")
     assert bool(document.held_by) == is_elsewhere
-    assert len(planned["others"]) == world.is_at_work and world.pin.exists()
+    assert len(planned.others) == world.is_at_work and world.pin.exists()
     assert dead_scratch(world.store) == ([scratch] if world.held == "nobody" else [])
     said = sweep(world.store)
     assert [path for path, _ in scratch_folders(world.store)] == ([] if world.held == "nobody" else [scratch])
@@ -159,10 +159,10 @@ def test_gc_keeps_what_others_may_have_pinned_and_refuses_while_they_work(world)
         True,
         is_kept,
     )  # or taken back from the trash
-    assert found["moved"]["objects"] == (0 if is_kept else 1)
+    assert found.moved.objects == (0 if is_kept else 1)
     files = [str(world.alive), str(world.pin)] if world.held == "elsewhere" else []
-    assert [one["file"] for one in found["held"]] == files
-    assert len(found["others"]) == world.is_at_work
+    assert [one.file for one in found.held] == files
+    assert len(found.others) == world.is_at_work
 
 
 @pytest.mark.parametrize("kind", HELD)
@@ -178,12 +178,12 @@ def test_lock_of_a_stage_waits_for_whoever_may_be_at_it(store, dead, kind):
 
 
 def test_removing_the_file_that_is_named_frees_what_a_host_held_that_is_gone(world):
-    for one in collect(world.store, force=True)["held"]:
-        os.unlink(one["file"])
+    for one in collect(world.store, force=True).held:
+        os.unlink(one.file)
     if world.held == "elsewhere":
         assert read_run(world.store, RUN).state == "cancelled"
         assert (sweep(world.store), scratch_folders(world.store)) == ([], [])
-        assert collect(world.store, force=True)["moved"]["objects"] == 1
+        assert collect(world.store, force=True).moved.objects == 1
 
 
 @pytest.mark.parametrize("name", ["own", "own, killed", "elsewhere", "elsewhere, long ago", "before"])
@@ -196,8 +196,8 @@ def test_temporary_file_of_another_place_is_left_alone_for_a_day(store, dead, na
     if name == "elsewhere, long ago":
         os.utime(path, (0, time_at(store.root) - 90_000))
     is_left = name in ("own", "elsewhere")
-    assert [one["file"] for one in verify_store(store)["temporaries"]] == ([] if is_left else [path.name])
-    assert collect(store)["temporaries"]["files"] == (not is_left) and path.exists() == is_left
+    assert [one.file for one in verify_store(store).temporaries] == ([] if is_left else [path.name])
+    assert collect(store).temporaries.files == (not is_left) and path.exists() == is_left
 
 
 # locks that tell nothing
@@ -232,12 +232,12 @@ def test_living_process_is_seen_and_a_killed_one_too_where_locks_do_not_pass(sto
     pid = forked(work)
     pinned_by_it = pinned(store.root)
     assert is_alive(store, RUN) and len(pinned_by_it) == 1
-    assert collect(store)["moved"]["objects"] == 0
+    assert collect(store).moved.objects == 0
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # a zombie, which holds nothing
     assert not is_alive(store, RUN) and pinned(store.root) == set()
     os.waitpid(pid, 0)
-    assert collect(store)["moved"]["objects"] == 1
+    assert collect(store).moved.objects == 1
 
 
 def test_second_collection_is_refused_where_locks_do_not_pass(store, no_locks_pass):
@@ -252,7 +252,7 @@ def test_second_collection_is_refused_where_locks_do_not_pass(store, no_locks_pa
         collect(store)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert collect(store)["moved"]["objects"] == 0
+    assert collect(store).moved.objects == 0
 
 
 def test_audit_log_stays_one_chain_when_writers_see_no_locks_of_one_another(store, no_locks_pass):
@@ -287,11 +287,11 @@ def test_file_system_without_locks_is_one_to_work_on(store, monkeypatch, number)
     with hold_run(store, RUN):
         digest = put(store, b"content")
         assert is_alive(store, RUN) and pinned(store.root) == {digest} and get(store, digest) == b"content"
-        assert collect(store)["moved"]["objects"] == 0
+        assert collect(store).moved.objects == 0
     audit(store, "gc", moved={})
     assert [one.event for one in events(store)] == ["gc"]
     (store.root / "format").write_text("1\n")
-    assert verify_store(open_store(store.root))["clean"] and not is_alive(store, RUN)
+    assert verify_store(open_store(store.root)).clean and not is_alive(store, RUN)
 
 
 def test_forked_process_lets_go_of_nothing_that_its_parent_holds(store):

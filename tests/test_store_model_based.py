@@ -172,7 +172,7 @@ class StoreMachine(RuleBasedStateMachine):
     def it_verifies(self):
         if hasattr(self, "store"):
             found = verify_store(self.store)
-            assert found["clean"] and found["temporaries"] == []
+            assert found.clean and found.temporaries == []
 
 
 QUICK = settings(

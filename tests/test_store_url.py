@@ -20,7 +20,7 @@ from mlnb.care.signing import make_key
 from mlnb.care.vouched import signer
 from mlnb.cli import run_command
 from mlnb.sharing.pull import pull
-from mlnb.sharing.push import push
+from mlnb.sharing.push import SentRef, push
 from mlnb.sharing.remote import open_remote, remote_errors
 from mlnb.sharing.trust import remote_alias
 from mlnb.sources.pin import place_of
@@ -493,22 +493,20 @@ def pushed(tmp_path):
 def test_push_and_pull_with_a_secret_keep_what_was_seen_and_store_no_secret(pushed):
     where = f"team-{random.randrange(10**9)}"
     name = old_name(f"memory://{where}/store")
-    assert push(pushed, f"memory://{where}/store", name)["refs"] == [
-        {"name": "heads/fraud/default", "state": "moved"}
-    ]
-    assert push(pushed, f"memory://{where}/store", remote_alias(f"memory://{where}/store"))["refs"] == [
-        {"name": "heads/fraud/default", "state": "same"}
+    assert push(pushed, f"memory://{where}/store", name).refs == [SentRef("heads/fraud/default", "moved")]
+    assert push(pushed, f"memory://{where}/store", remote_alias(f"memory://{where}/store")).refs == [
+        SentRef("heads/fraud/default", "same")
     ]
     url = f"memory://{where}:{SECRET}@host/store?sig={SECRET}"
     said = push(pushed, url, remote_alias(url)), pull(pushed, url, remote_alias(url))
-    assert {one["remote"] for one in said} == {f"memory://{where}@host/store"} and remote_alias(url) != name
+    assert {one.remote for one in said} == {f"memory://{where}@host/store"} and remote_alias(url) != name
     assert [
         read_ref(pushed, f"remotes/{n}/heads/fraud/default").number for n in (name, remote_alias(url))
     ] == [1, 1]
     assert len(ref_history(pushed, f"remotes/{name}/heads/fraud/default")) == 1
     kept = b"".join(path.read_bytes() for path in pushed.root.rglob("*") if path.is_file())
-    told = [one.as_dict() for one in events(pushed)]
-    assert SECRET.encode() not in kept and SECRET not in json.dumps([said, told])
+    told = [[one.as_dict() for one in documents] for documents in (said, events(pushed))]
+    assert SECRET.encode() not in kept and SECRET not in json.dumps(told)
     assert SECRET not in repr(open_remote(url))
 
 

@@ -9,22 +9,23 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 # %% auto #0
 __all__ = ['all_records', 'run_documents', 'StoppedAttempt', 'stopped_attempts', 'all_made', 'described_digests', 'Made',
            'products_of', 'name_of', 'each_held', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from',
-           'parts_of', 'left_files', 'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'nothing_known',
-           'doubt', 'erase']
+           'parts_of', 'left_files', 'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'doubt',
+           'Product', 'Erased', 'erase']
 
 # %% ../../nbs/care/170_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from .burial import bury, copies_of, new_tombstone
-from .gc import collect
+from .gc import Unnamed, nothing_known
 from .signing import lowest, read_key
 from .vouched import signer
+from ..store.border import Told
 from ..store.derivation import RecordGraph, derived_from
 from ..store.descriptions import Artifact, Described, each_described
 from ..store.disk import disk_errors
@@ -341,12 +342,17 @@ def _shown_in(store: Store, attempts: list[StoppedAttempt], are_gone: bool) -> s
     return found
 
 
+def _paths_in(store: Store, paths: Iterable[Path]) -> list[str]:
+    "Paths of files in a store, sorted."
+    return sorted(path.relative_to(store.root).as_posix() for path in paths)
+
+
 def left_by_stopped(
     store: Store,  # the project's own
     traced: Traced,  # what was found
     down: bool,  # whether what is certain goes
     dry_run: bool,  # whether it only would go
-) -> dict[str, Any]:  # `removed_files` and `may_show`, as paths in the store
+) -> tuple[list[str], list[str]]:  # what is removed, and what may show it: paths in the store
     "What failed stages left goes with what they read, or is named."
     alive = [one for one in traced.stopped if is_alive(store, one.run)]
     going = [one for one in traced.stopped if down and one not in alive]
@@ -360,19 +366,7 @@ def left_by_stopped(
         forget_attempts(store, going)
         for folder in scratch:
             rmtree(folder, ignore_errors=True)
-    found = {"removed_files": removed, "may_show": shown - removed}
-    return {k: sorted(path.relative_to(store.root).as_posix() for path in of) for k, of in found.items()}
-
-# %% ../../nbs/care/170_erase.ipynb #bcbab7a8
-def nothing_known(
-    store: Store,  # the project's own
-) -> dict[str, Any]:  # `unnamed` (numbers of each kind), `overlays` (paths)
-    "What may hold something of an erased value, and does not say so."
-    found = collect(store, dry_run=True)
-    unnamed = {kind: found["moved"][kind] + found["deleted"][kind] for kind in ("objects", "runs")}
-    folders = sorted((store.root / "overlay").glob("*/values"))
-    held = [folder.parent for folder in folders if next(folder.rglob("*.json"), None)]
-    return {"unnamed": unnamed, "overlays": [path.relative_to(store.root).as_posix() for path in held]}
+    return _paths_in(store, removed), _paths_in(store, shown - removed)
 
 # %% ../../nbs/care/170_erase.ipynb #00975388
 _TINY = 64  # a content with less is likely to be somebody else's too [bytes]
@@ -409,6 +403,35 @@ def _refuse_empty(store: Store, targets: list[str], reason: str) -> None:
         raise UsageError(said, "look for it with `mlnb artifacts`")
 
 
+class Product(Told, frozen=True):
+    "Something that was made from an erased object, or may be."
+
+    digest: str  # of what was made
+    kind: str  # `output`, its `part`, `file`, `notebook` or full `text`
+    pipeline: str  # that made it
+    stage: str  # that made it
+    name: str  # of the output, path of the file; else of the stage
+    run: str  # that committed it
+    is_erased: bool  # now, or before
+    is_shared: bool  # whether something else made it too
+
+
+class Erased(Told, frozen=True, kw_only=True):
+    "What an erasure did, or would do."
+
+    erased: list[str]  # digests
+    held_by: dict[str, list[str]]  # names that hold the content still, by digest
+    made_from: list[Product]  # for certain
+    may_be_made_from: list[Product]  # nothing says for certain
+    shared: list[str]  # digests of what stays, because others have it too
+    dry_run: bool  # whether it only would
+    removed_files: list[str]  # of stages that failed or were killed
+    may_show: list[str]  # paths of what may still show something of it
+    unnamed: Unnamed
+    overlays: list[str]  # paths of those that hold values
+    parts: list[str]  # paths of records of parts that are named after its values
+
+
 def erase(
     store: Store,  # the project's own; an overlay's is meant by it
     digest: str,  # of the artifact, 64 hexadecimal characters
@@ -417,7 +440,7 @@ def erase(
     dry_run: bool = False,  # only say what would be erased
     names: set[tuple[str, str]] | None = None,  # pipeline and artifact; None = any
     everywhere: bool = False,  # whether it goes from all that have it
-) -> dict[str, Any]:  # what was erased, made from it, or kept; see above
+) -> Erased:
     "Erase an artifact; raises `UsageError` when nothing has this digest."
     store = lowest(store)
     own, shared = parts_of(store, digest)
@@ -431,17 +454,21 @@ def erase(
         read_key(store)
         for target, wanted in under.items():
             _bury_all(store, target, wanted, reason, bool(held[target]))
-    return {
-        "erased": list(under),
-        "held_by": {one: sorted(map(shown_holder, by)) for one, by in held.items() if by},
-        "made_from": [_made_entry(store, one, traced.shared) for one in traced.made],
-        "may_be_made_from": [_made_entry(store, one, traced.shared) for one in traced.doubtful],
-        "shared": sorted({*shared, *(traced.shared if down else ())}),
-        "dry_run": dry_run,
-        **left_by_stopped(store, traced, down, dry_run),
-        **nothing_known(store),
-        "parts": sorted({f"records/{one.pipeline}/{one.stage}/{one.key}.json" for one in traced.parts}),
-    }
+    removed, shown = left_by_stopped(store, traced, down, dry_run)
+    unnamed, overlays = nothing_known(store)
+    return Erased(
+        erased=list(under),
+        held_by={one: sorted(map(shown_holder, by)) for one, by in held.items() if by},
+        made_from=_products_in(store, traced.made, traced.shared),
+        may_be_made_from=_products_in(store, traced.doubtful, traced.shared),
+        shared=sorted({*shared, *(traced.shared if down else ())}),
+        dry_run=dry_run,
+        removed_files=removed,
+        may_show=shown,
+        unnamed=unnamed,
+        overlays=overlays,
+        parts=sorted({f"records/{one.pipeline}/{one.stage}/{one.key}.json" for one in traced.parts}),
+    )
 
 
 def _held_still(store: Store, under: Mapping[str, set[Holder]]) -> dict[str, set[Holder]]:
@@ -458,7 +485,7 @@ def _bury_all(store: Store, digest: str, names: set[Holder], reason: str, is_hel
     bury(store, new_tombstone(store, digest, reason, last), is_held)
 
 
-def _made_entry(store: Store, one: Made, shared: set[str]) -> dict[str, Any]:
+def _products_in(store: Store, made: list[Made], shared: set[str]) -> list[Product]:
     "What was made from an object, and what became of it."
-    gone = is_erased(store.root, one.digest, name_of(one))
-    return one._asdict() | {"is_erased": gone, "is_shared": one.digest in shared}
+    gone = (is_erased(store.root, one.digest, name_of(one)) for one in made)
+    return [Product(*one, is_gone, one.digest in shared) for one, is_gone in zip(made, gone, strict=True)]

@@ -7,8 +7,9 @@ whoever looks for it meanwhile simply takes it back. Killed at any point it leav
 
 # %% auto #0
 __all__ = ['Sizes', 'QUIET_S', 'FORGOTTEN_S', 'LISTED', 'disk_size', 'out_of_reach', 'move_away', 'move_back', 'trash_of',
-           'empty_trash', 'collecting', 'others_here', 'refuse_beside_others', 'count_by_kind', 'odd_files',
-           'gc_report', 'collect']
+           'empty_trash', 'collecting', 'others_here', 'refuse_beside_others', 'Amount', 'count_by_kind', 'odd_files',
+           'FileAmount', 'Quarantine', 'HeldFile', 'OtherHost', 'Collected', 'gc_report', 'collect', 'Unnamed',
+           'nothing_known']
 
 # %% ../../nbs/care/150_gc.ipynb #19278392
 import os
@@ -18,8 +19,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Self
+
+from msgspec.structs import astuple, replace
 
 from mlnb.care.roots import (
     KEEP_ALL,
@@ -32,6 +36,7 @@ from mlnb.care.roots import (
     with_overlays,
 )
 from .verify import object_files, temporaries
+from ..store.border import Told
 from ..store.crash_points import reach
 from ..store.disk import disk_errors, flush_folder, make_folder, open_plain, remove_abandoned
 from ..store.errors import LockedError
@@ -190,12 +195,24 @@ def refuse_beside_others(
         raise LockedError(said, mend)
 
 # %% ../../nbs/care/150_gc.ipynb #b99160c7
+class Amount(Told, frozen=True):
+    "How much of a store went."
+
+    objects: int = 0
+    records: int = 0
+    runs: int = 0
+    bytes: int = 0  # of all of these
+
+    def __add__(self, other: Self) -> "Amount":
+        return Amount(*map(add, astuple(self), astuple(other)))
+
+
 def count_by_kind(
     sizes: Sizes,  # of files of the store
-) -> dict[str, int]:  # `objects`, `records`, `runs` and their `bytes`
+) -> Amount:
     "How much of each kind."
     kinds = Counter(path.partition("/")[0] for path in sizes)
-    return {kind: kinds[kind] for kind in ("objects", "records", "runs")} | {"bytes": sum(sizes.values())}
+    return Amount(kinds["objects"], kinds["records"], kinds["runs"], sum(sizes.values()))
 
 # %% ../../nbs/care/150_gc.ipynb #dad41dca
 LISTED = {
@@ -248,10 +265,52 @@ def odd_files(
     return sorted(os.path.relpath(path, root) for path in found)
 
 # %% ../../nbs/care/150_gc.ipynb #15a21913
-def _file_sizes(paths: Iterable[Path]) -> dict[str, int]:
+class FileAmount(Told, frozen=True):
+    "Number and size of files."
+
+    files: int = 0
+    bytes: int = 0  # of all of these
+
+
+class Quarantine(FileAmount, frozen=True):
+    "What was set aside as damaged."
+
+    kept: bool = True  # whether it stays
+
+
+class HeldFile(Told, frozen=True):
+    "A file that another machine holds."
+
+    host: str  # which machine
+    since_utc: str  # [ISO 8601]
+    file: str  # its path
+
+
+class OtherHost(Told, frozen=True):
+    "Another machine that is at work in the store."
+
+    host: str  # which machine
+    silent_s: int  # since it was heard of [s]
+
+
+class Collected(Told, frozen=True, kw_only=True):
+    "What a collection did, or would do."
+
+    dry_run: bool = False  # whether it only would
+    moved: Amount  # what went to the trash
+    deleted: Amount  # what was in the trash and is gone
+    taken_back: int = 0  # files that somebody needed meanwhile
+    temporaries: FileAmount  # of killed processes
+    odd: list[str]  # paths of what has a file's place and is none
+    quarantine: Quarantine  # before it was emptied
+    held: list[HeldFile]
+    others: list[OtherHost]
+
+
+def _file_sizes(paths: Iterable[Path]) -> tuple[int, int]:
     "Number and size of files."
     sizes = [disk_size(path) for path in paths]
-    return {"files": len(sizes), "bytes": sum(sizes)}
+    return len(sizes), sum(sizes)
 
 
 def gc_report(
@@ -260,28 +319,26 @@ def gc_report(
     moved: Sizes,  # what went to the trash
     deleted: Sizes,  # what was in the trash and is gone
     left: list[Path],  # temporary files of dead processes
-) -> dict[str, Any]:  # of a collection that took nothing back
+) -> Collected:  # that took nothing back
     "The document of `mlnb gc --json`."
     aside = _file_sizes((store.root / "quarantine").glob("*"))
-    return {
-        "dry_run": False,
-        "moved": count_by_kind(moved),
-        "deleted": count_by_kind(deleted),
-        "taken_back": 0,
-        "temporaries": _file_sizes(left),
-        "odd": odd_files(store.root),
-        "quarantine": aside | {"kept": retention.quarantine},
-        "held": [held.as_dict() for held in held_elsewhere(store)],
-        "others": [{"host": one.mark.host, "silent_s": round(one.silent_s)} for one in others_here(store)],
-    }
+    return Collected(
+        moved=count_by_kind(moved),
+        deleted=count_by_kind(deleted),
+        temporaries=FileAmount(*_file_sizes(left)),
+        odd=odd_files(store.root),
+        quarantine=Quarantine(*aside, retention.quarantine),
+        held=[HeldFile(**held.as_dict()) for held in held_elsewhere(store)],
+        others=[OtherHost(one.mark.host, round(one.silent_s)) for one in others_here(store)],
+    )
 
 # %% ../../nbs/care/150_gc.ipynb #7de05766
-def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) -> dict[str, Any]:
+def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) -> Collected:
     "What a collection would do now."
     reachable = look(store, retention, roots)
     trashed = {path: size for path, size in trash_of(store).items() if not reachable.has(path)}
     listed = out_of_reach(store, reachable)
-    return gc_report(store, retention, listed, trashed, temporaries(store.root)) | {"dry_run": True}
+    return replace(gc_report(store, retention, listed, trashed, temporaries(store.root)), dry_run=True)
 
 # %% ../../nbs/care/150_gc.ipynb #ed69beb9
 def _move_unreached(store: Store, listed: Sizes, reachable: Reachable) -> Sizes:
@@ -312,7 +369,7 @@ def collect(
     dry_run: bool = False,  # only say what would go
     roots: frozenset[str] = frozenset(),  # further digests or run ids to be kept
     force: bool = False,  # although another machine was just at work
-) -> dict[str, Any]:  # what went, as `gc_report` tells it; raises `LockedError`
+) -> Collected:  # raises `LockedError`
     "Move what is out of reach to the trash, and delete what was there already."
     if dry_run:
         return _would_collect(store, retention, roots)
@@ -329,6 +386,24 @@ def collect(
         reach("gc.looked")
         gone = {path: size for path, size in moved.items() if path not in back}
         left = [path for path in temporaries(store.root) if path in left]
-        found = gc_report(store, retention, gone, deleted, left) | {"taken_back": len(back)}
+        found = replace(gc_report(store, retention, gone, deleted, left), taken_back=len(back))
         _drop_leftovers(store, left, retention)
     return found
+
+# %% ../../nbs/care/150_gc.ipynb #bd883324
+class Unnamed(Told, frozen=True):
+    "How much nothing leads to."
+
+    objects: int = 0
+    runs: int = 0
+
+
+def nothing_known(
+    store: Store,  # the project's own
+) -> tuple[Unnamed, list[str]]:  # how much has no name, and which overlays hold values
+    "What nothing leads to, and what was saved by hand."
+    found = collect(store, dry_run=True)
+    amount = found.moved + found.deleted
+    folders = sorted((store.root / "overlay").glob("*/values"))
+    held = [folder.parent for folder in folders if next(folder.rglob("*.json"), None)]
+    return Unnamed(amount.objects, amount.runs), [path.relative_to(store.root).as_posix() for path in held]

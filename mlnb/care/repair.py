@@ -8,19 +8,23 @@ went back to its predecessor would be worse than one that cannot be read. What i
 
 # %% auto #0
 __all__ = ['Outcome', 'run_event', 'stage_told_by', 'told_again', 'newest_head', 'set_aside', 'repair_run', 'repair_ref',
-           'repair_documents']
+           'RepairedFile', 'RepairedDocuments', 'repair_documents']
 
 # %% ../../nbs/care/130_repair.ipynb #374101b2
 import os
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+from msgspec import field
 
 from .audit import events
 from .chain import AuditEntry
-from .verify import is_readable, sound_records
+from .verify import Damage, is_readable, sound_records
 from .vouched import signer
+from ..store.border import Told
 from ..store.disk import make_folder, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
@@ -115,13 +119,26 @@ def told_again(
     return _told_document(said, records) if said is not None and _is_all(said, records) else None
 
 # %% ../../nbs/care/130_repair.ipynb #3ee17017
-def _outline(store: Store, run: str) -> dict[str, Any] | None:
+class _Outline(NamedTuple):
+    "What has to be known of a run that a head may point to."
+
+    pipeline: str | None
+    profile: str | None
+    state: str  # `damaged` when only the log tells of it
+    is_head: bool
+
+
+def _outline(store: Store, run: str) -> _Outline | None:
     "What is known of a run; None when neither its document nor the log can say."
     try:
-        return document_of(store, run).as_dict()
+        said = document_of(store, run)
+        return _Outline(said.pipeline, said.profile, said.state, said.head)
     except IntegrityError:
-        said = run_event(store, run)
-    return said.about | {"state": "damaged", "head": said.about.get("is_head")} if said else None
+        event = run_event(store, run)
+    if event is None:
+        return None
+    about = event.about
+    return _Outline(about.get("pipeline"), about.get("profile"), "damaged", bool(about.get("is_head")))
 
 
 def newest_head(
@@ -134,8 +151,8 @@ def newest_head(
         outline = _outline(store, run)
         if outline is None:
             return None
-        is_of = (outline.get("pipeline"), outline.get("profile")) == (pipeline, profile)
-        state = outline.get("state") if is_of and outline.get("head") else None
+        is_of = (outline.pipeline, outline.profile) == (pipeline, profile)
+        state = outline.state if is_of and outline.is_head else None
         if state in ("committed", "damaged"):
             return run if state == "committed" else None
     return None
@@ -224,15 +241,29 @@ def repair_ref(
     return True, f"repaired: it points to {run}, the newest run that became the head"
 
 # %% ../../nbs/care/130_repair.ipynb #b0f5dbfb
+class RepairedFile(Told, frozen=True):
+    "A damaged document, and what became of it."
+
+    file: str  # path in the store
+    message: str  # from what it was told again, or what a person can do
+
+
+class RepairedDocuments(Told, frozen=True):
+    "What became of damaged refs and documents of runs."
+
+    rebuilt: list[RepairedFile] = field(default_factory=list)
+    unknown: list[RepairedFile] = field(default_factory=list)  # nobody knows what they said
+
+
 def repair_documents(
     store: Store,  # that was verified
-    found: dict[str, Any],  # what `verify_store` returned
-) -> dict[str, Any]:  # `rebuilt` and `unknown`, lists of {"file", "message"}
+    damaged: Iterable[Damage],  # what `verify_store` found
+) -> RepairedDocuments:
     "Repair damaged refs and documents of runs."
-    files = [one["file"] for one in found["damaged"] if one["kind"] in ("document", "resealed")]
-    done: dict[str, Any] = {"rebuilt": [], "unknown": []}
+    files = [str(one.file) for one in damaged if one.kind in ("document", "resealed")]
+    done = RepairedDocuments()
     for folder, repair in (("runs/", repair_run), ("refs/", repair_ref)):
         for file in sorted((file for file in files if file.startswith(folder)), reverse=True):
             is_repaired, message = repair(store, store.root / file)
-            done["rebuilt" if is_repaired else "unknown"].append({"file": file, "message": message})
+            (done.rebuilt if is_repaired else done.unknown).append(RepairedFile(file, message))
     return done

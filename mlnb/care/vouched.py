@@ -8,8 +8,8 @@ A project may ask that only what somebody trusted signed is used: `require_signe
 
 # %% auto #0
 __all__ = ['VOUCHED_STATES', 'sign_result', 'signer', 'refuse_keyless', 'SignatureStanding', 'Keys', 'store_keys', 'keys_known',
-           'standing_of', 'signed_text', 'result_standing', 'standing_at', 'standings', 'told_standings',
-           'signature_mark', 'sign_file', 'judging', 'why_refused', 'vouched_store']
+           'standing_of', 'signed_text', 'result_standing', 'standing_at', 'standings', 'NotVouched', 'Signatures',
+           'told_standings', 'signature_mark', 'sign_file', 'judging', 'why_refused', 'vouched_store']
 
 # %% ../../nbs/care/020_vouched.ipynb #b22ab621
 import os
@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from mlnb.care.signing import (
@@ -37,6 +37,7 @@ from mlnb.care.signing import (
     sign,
     trusted_keys,
 )
+from ..store.border import Told
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, UsageError
@@ -82,7 +83,7 @@ def refuse_keyless(
         raise UsageError(said, "make your key with `mlnb audit init`, and let the others trust it")
 
 # %% ../../nbs/care/020_vouched.ipynb #7c65087a
-class SignatureStanding(Struct, frozen=True):
+class SignatureStanding(Told, frozen=True):
     "Who vouches for a document."
 
     state: str  # one of `VOUCHED_STATES`, or `unbound` on its way out
@@ -233,13 +234,36 @@ def standings(
 VOUCHED_STATES = ("own", "trusted", "foreign", "untrusted", "unsigned", "altered")
 
 
+class NotVouched(Told, frozen=True):
+    "A document that nobody whose word counts has signed."
+
+    file: str  # path in the store
+    state: str  # `foreign`, `untrusted`, `unsigned` or `altered`
+    by: str | None = None  # who signed it
+    project: str | UnsetType | None = UNSET  # it was signed for, when that is another one
+
+
+class Signatures(Told, frozen=True, kw_only=True):
+    "How many documents of a store are in each state, and which are not vouched for."
+
+    own: int = 0  # signed with one's own key
+    trusted: int = 0  # by somebody trusted
+    foreign: int = 0  # by somebody trusted, for another project
+    untrusted: int = 0  # by a stranger
+    unsigned: int = 0  # by nobody
+    altered: int = 0  # since they were signed
+    not_vouched: list[NotVouched] = field(default_factory=list)
+    keys: int = 0  # that are trusted here
+
+
 def told_standings(
     found: Mapping[str, SignatureStanding],  # by path, as `standings` gives them
-) -> dict[str, Any]:  # numbers; `not_vouched`: `file`, `state`, `by` of each
-    "How many documents are in each state, and which are not vouched for."
+    n_keys: int = 0,  # that are trusted here
+) -> Signatures:
+    "Count the documents in each state, and list those that are not vouched for."
     n = Counter(one.state for one in found.values())
-    bad = [{"file": path, **one.as_dict()} for path, one in found.items() if not one.is_vouched]
-    return {state: n[state] for state in VOUCHED_STATES} | {"not_vouched": bad}
+    bad = [NotVouched(path, **one.as_dict()) for path, one in found.items() if not one.is_vouched]
+    return Signatures(**{state: n[state] for state in VOUCHED_STATES}, not_vouched=bad, keys=n_keys)
 
 # %% ../../nbs/care/020_vouched.ipynb #e78eb5f9
 def signature_mark(

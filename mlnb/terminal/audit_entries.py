@@ -13,11 +13,14 @@ __all__ = ['note_run', 'noting_run', 'noting_replacements', 'note_publication', 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import MlnbError, StoreError
 from ..store.run_entries import Entry, RunDocument, SecondResult
 from .output import complain
+
+if TYPE_CHECKING:
+    from mlnb.care.verify import Damage
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #29ccc114
 def note_run(
@@ -116,19 +119,18 @@ def reading_noted(
 # %% ../../nbs/terminal/060_audit_entries.ipynb #81266122
 def note_failed_verification(
     store: Any,  # that was verified
-    found: dict,  # by `verify_store`, with damage
+    damaged: "list[Damage]",  # what was found
 ) -> None:
     "Write to the audit log that the store is damaged."
     from mlnb.care.audit import audit
 
-    def shown(damage: dict) -> dict:
-        names, runs = damage["names"][:5], damage["runs"][:5]
-        return {"digest": damage["digest"], "kind": damage["kind"], "names": names, "runs": runs}
+    def shown(damage: "Damage") -> dict[str, Any]:
+        names, runs = damage.names[:5], damage.runs[:5]
+        return {"digest": damage.digest, "kind": damage.kind, "names": names, "runs": runs}
 
-    damaged = found["damaged"]
     about = {"n_damaged": len(damaged), "damaged": [shown(one) for one in damaged[:20]]}
     with suppress(StoreError):
-        audit(store, "verification_failure", "failed", damaged[0]["digest"], **about)
+        audit(store, "verification_failure", "failed", damaged[0].digest, **about)
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #5e64c396
 def note_reproduction(

@@ -18,10 +18,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import to_builtins
+from msgspec.structs import asdict, replace
 
 from ..store.errors import IntegrityError, LockedError
 from ..store.shown_text import counted
@@ -29,6 +29,10 @@ from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, verb, writing
 from .output import show_lines, show_table
 from .remote import remote_of
+
+if TYPE_CHECKING:
+    from mlnb.care.gc import Amount, Collected
+    from mlnb.sharing.remote_care import CollectedRemote
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
 def note_of(
@@ -85,8 +89,6 @@ def artifact_row(
 @verb("keep", "artifacts", "mlnb artifacts fraud/model")
 def answer_artifacts(name: ArtifactName = None, profile: Profile = None) -> Answer:
     "List what names mean under a profile, or all versions of one."
-    from msgspec.structs import replace
-
     from mlnb.history.results import artifacts_of
 
     project, store, profile = open_project(profile)
@@ -248,76 +250,74 @@ def answer_get(
 
 # %% ../../nbs/terminal/120_keep.ipynb #7d817abb
 def remote_gc_lines(
-    found: dict,  # what `gc_remote` returned
+    found: "CollectedRemote",  # what `gc_remote` returned
 ) -> list[str]:  # one line, two when something is still to go
     "What a collection at a remote did, in words."
-    there = f"{counted(found['unreachable'], 'object')} unreachable, {counted(found['bytes'], 'byte')}"
-    said = f"{found['remote']}: {there}; {found['removed']} removed"
+    there = f"{counted(found.unreachable, 'object')} unreachable, {counted(found.bytes, 'byte')}"
+    said = f"{found.remote}: {there}; {found.removed} removed"
     later = "the next `mlnb gc --remote` removes what is still unreachable then"
-    return [said, later] if found["unreachable"] > found["removed"] else [said]
+    return [said, later] if found.unreachable > found.removed else [said]
 
 
 def amount_of(
-    went: dict,  # `objects`, `records`, `runs` and `bytes`
+    went: "Amount",  # of a collection
 ) -> str:  # one line for people
     "How much went."
-    n = ", ".join(counted(went[f"{one}s"], one) for one in ("object", "record", "run"))
-    return f"{n}, {counted(went['bytes'], 'byte')}"
+    n = ", ".join(counted(getattr(went, f"{one}s"), one) for one in ("object", "record", "run"))
+    return f"{n}, {counted(went.bytes, 'byte')}"
 
 
 def elsewhere_lines(
-    found: dict,  # what `collect` returned
+    found: "Collected",  # what `collect` returned
 ) -> list[str]:  # empty when no other machine shares the store
     "What of other machines a collection met, in words."
-    held = [
-        f"left alone: {one['file']} is held by host {one['host']} since {one['since_utc']}"
-        for one in found["held"]
-    ]
+    held = [f"left alone: {one.file} is held by host {one.host} since {one.since_utc}" for one in found.held]
     if held:
         held.append(
             "remove such a file if that host is gone for good; until then what it pins or runs is kept"
         )
-    names = ", ".join(sorted({one["host"] for one in found["others"]}))
+    names = ", ".join(sorted({one.host for one in found.others}))
     if not names:
         return held
-    would = (
-        "`mlnb gc` refuses until it was quiet for an hour" if found["dry_run"] else "it was forced beside it"
-    )
+    would = "`mlnb gc` refuses until it was quiet for an hour" if found.dry_run else "it was forced beside it"
     return [*held, f"at work within the last hour: {names}; {would}"]
 
 
 def gc_lines(
-    found: dict,  # what `collect` or `gc_remote` returned
+    found: "Collected",  # what `collect_here` returned
+    n_old: int = 0,  # entries that were removed from the audit log
 ) -> list[str]:  # for people, what went first
     "What a collection did, in words."
-    if "remote" in found:
-        return remote_gc_lines(found)
-    would, left = "would be " if found["dry_run"] else "", found["temporaries"]
-    killed = f"{counted(left['files'], 'file')}, {counted(left['bytes'], 'byte')}"
+    would, left = "would be " if found.dry_run else "", found.temporaries
+    killed = f"{counted(left.files, 'file')}, {counted(left.bytes, 'byte')}"
     lines = [
-        f"{would}moved to the trash: {amount_of(found['moved'])}",
-        f"{would}deleted from the trash: {amount_of(found['deleted'])}",
+        f"{would}moved to the trash: {amount_of(found.moved)}",
+        f"{would}deleted from the trash: {amount_of(found.deleted)}",
         f"{would}removed of killed processes: {killed}",
     ]
-    if found["moved"]["bytes"] and not found["dry_run"]:
+    if found.moved.bytes and not found.dry_run:
         later = "the space is free after the next `mlnb gc`, which deletes what is still in the trash then"
         lines.append(later)
-    n_old = found.get("audit", {}).get("entries", 0)
     if n_old:
         lines.append(f"removed from the audit log: {counted(n_old, 'entry')} kept long enough")
-    lines += [f"{path} is no file, and was left alone: move it away" for path in found["odd"]]
+    lines += [f"{path} is no file, and was left alone: move it away" for path in found.odd]
     return lines + elsewhere_lines(found)
 
 # %% ../../nbs/terminal/120_keep.ipynb #6b4a7a17
 def with_overlay(
-    found: dict,  # what `collect` returned of the project's store
-    own: dict,  # what it returned of an overlay on it
-) -> dict:  # in the same form
+    found: "Collected",  # of the project's store
+    own: "Collected",  # of an overlay on it
+) -> "Collected":
     "What two collections did, as one."
-    kinds = ("moved", "deleted", "quarantine")
-    sums = {kind: {name: n + own[kind][name] for name, n in found[kind].items()} for kind in kinds}
-    sums["quarantine"]["kept"] = found["quarantine"]["kept"]
-    return found | sums | {"taken_back": found["taken_back"] + own["taken_back"]}
+    aside = found.quarantine
+    files, size = aside.files + own.quarantine.files, aside.bytes + own.quarantine.bytes
+    return replace(
+        found,
+        moved=found.moved + own.moved,
+        deleted=found.deleted + own.deleted,
+        quarantine=replace(aside, files=files, bytes=size),
+        taken_back=found.taken_back + own.taken_back,
+    )
 
 
 def collect_here(
@@ -326,29 +326,28 @@ def collect_here(
     retention: Any,  # what is kept beside what refs lead to
     dry_run: bool,  # only say what would go
     force: bool = False,  # although another machine was just at work
-) -> dict:  # what `collect` returned
+) -> "Collected":
     "Collect in the store and in the own overlay, and write to the audit log what went."
     from mlnb.care.audit import audit
     from mlnb.care.gc import collect
-    from mlnb.care.months import read_months
-    from mlnb.care.retention import DroppedLines, drop_months
     from mlnb.care.violations import evidence_digests
     from mlnb.flow.overlay import overlay_root
     from mlnb.store.objects import open_store
 
-    months = read_months(project.audit_months)
     how: dict[str, Any] = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
     found, overlay = collect(store, retention, **how), overlay_root(project)
     if overlay.is_dir():
         own = open_store(overlay, project.group, below=store)
         with suppress(LockedError):  # somebody collects there just now
             found = with_overlay(found, collect(own, retention, **how))
-    went = [found[kind][what] for kind in ("moved", "deleted") for what in ("objects", "records", "runs")]
-    is_emptied = not retention.quarantine and found["quarantine"]["files"]
+    went = (
+        n for amount in (found.moved, found.deleted) for n in (amount.objects, amount.records, amount.runs)
+    )
+    is_emptied = not retention.quarantine and found.quarantine.files
     if (any(went) or is_emptied) and not dry_run:
-        audit(store, "gc", **{name: found[name] for name in ("moved", "deleted", "quarantine")})
-    dropped = DroppedLines() if dry_run else drop_months(store, months)
-    return found | {"audit": to_builtins(dropped)}
+        told = found.as_dict()
+        audit(store, "gc", **{name: told[name] for name in ("moved", "deleted", "quarantine")})
+    return found
 
 # %% ../../nbs/terminal/120_keep.ipynb #72b6d895
 @verb("keep", "gc", "mlnb gc --keep-records 3 --dry-run")
@@ -393,15 +392,20 @@ def answer_gc(
 ) -> Answer:
     "Free the space of what nothing points to, in two passes."
     from mlnb.care.audit import audit
+    from mlnb.care.months import read_months
+    from mlnb.care.retention import DroppedLines, drop_months
     from mlnb.care.roots import Retention
     from mlnb.sharing.remote_care import gc_remote
 
     project, store, _ = open_project(create=not dry_run)
     if remote is None:
         retention = Retention(keep_records, keep_runs, not drop_quarantine)
+        months = read_months(project.audit_months)
         found = collect_here(project, store, retention, dry_run, force)
-    else:
-        found = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
-        if found["removed"]:
-            audit(store, "gc", **found)
-    return Answer(found, lambda: show_lines(*gc_lines(found)))
+        old = DroppedLines() if dry_run else drop_months(store, months)
+        document = found.as_dict() | {"audit": asdict(old)}
+        return Answer(document, lambda: show_lines(*gc_lines(found, old.entries)))
+    there = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
+    if there.removed:
+        audit(store, "gc", **there.as_dict())
+    return Answer(there.as_dict(), lambda: show_lines(*remote_gc_lines(there)))

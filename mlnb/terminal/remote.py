@@ -13,10 +13,13 @@ __all__ = ['place_written', 'own_remote', 'remote_of', 'trusted_by', 'refusals']
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import UsageError
 from .output import complaint
+
+if TYPE_CHECKING:
+    from mlnb.sharing.trust import Refusal
 
 # %% ../../nbs/terminal/110_remote.ipynb #94a68fce
 def place_written(
@@ -79,16 +82,16 @@ _NO_DAMAGE = ("untrusted", "foreign")  # reasons that are neither damage nor an 
 
 
 def refusals(
-    refused: list[dict],  # `path`, `reason`, `message` of each
+    refused: "list[Refusal]",  # by a pull, or a verification
     one_by_one: bool = True,  # whether to list what is only others', too
 ) -> tuple[str, ...]:  # lines, one a thing refused; complaints about damage
     "What of a remote was refused."
-    listed = [one for one in refused if one_by_one or one["reason"] not in _NO_DAMAGE]
-    lines = [(one["reason"], f"{one['reason']}: {one['path']}: {one['message']}") for one in listed[:20]]
+    listed = [one for one in refused if one_by_one or one.reason not in _NO_DAMAGE]
+    lines = [(one.reason, f"{one.reason}: {one.path}: {one.message}") for one in listed[:20]]
     said = [line if reason in _NO_DAMAGE else complaint(line) for reason, line in lines]
     if len(listed) > 20:
         said.append(f"and {len(listed) - 20} more")
-    if any(one["reason"] == "untrusted" for one in refused):
+    if any(one.reason == "untrusted" for one in refused):
         how = "`mlnb audit trust NAME KEY`, or `trusted_keys` in settings.ini"
         said.append(f"  mend: if you know the key, {how}")
     return tuple(said)

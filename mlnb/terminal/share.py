@@ -11,7 +11,7 @@ __all__ = ['Words', 'SignUnsigned', 'share_of', 'moved_line', 'vouching_notes', 
 
 # %% ../../nbs/terminal/160_share.ipynb #a2175318
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,11 @@ from ..store.shown_text import counted
 from .frame import Answer, Json, known_pipeline, open_project, verb
 from .output import complaint, counting, show_lines
 from .remote import refusals, remote_of, trusted_by
+
+if TYPE_CHECKING:
+    from mlnb.sharing.pull import LeftAlone, Pulled
+    from mlnb.sharing.push import Pushed
+    from mlnb.sharing.trust import Offer
 
 # %% ../../nbs/terminal/160_share.ipynb #842daa8e
 Words = Annotated[
@@ -43,15 +48,17 @@ def share_of(
 
 # %% ../../nbs/terminal/160_share.ipynb #1ce2eaac
 def moved_line(
-    said: dict,  # what `push` or `pull` returned
+    said: "Pushed | Pulled",  # what `push` or `pull` returned
     what: str,  # `sent` or `took`
     where: str,  # `there` or `here`
 ) -> str:
     "How much was moved, in one line."
-    moved = ", ".join(counted(said[f"{kind}s"], kind) for kind in ("object", "byte", "record", "run"))
-    erased = f"; erased {said['erased']} {where}" if said["erased"] else ""
-    blanked = f"; blanked {counted(said['blanked'], 'run')} {where}" if said["blanked"] else ""
-    return f"{said['remote']}: {what} {moved}{erased}{blanked}"
+    moved = ", ".join(
+        counted(getattr(said, f"{kind}s"), kind) for kind in ("object", "byte", "record", "run")
+    )
+    erased = f"; erased {said.erased} {where}" if said.erased else ""
+    blanked = f"; blanked {counted(said.blanked, 'run')} {where}" if said.blanked else ""
+    return f"{said.remote}: {what} {moved}{erased}{blanked}"
 
 # %% ../../nbs/terminal/160_share.ipynb #420c7cdd
 _NOT_SENT = {
@@ -85,24 +92,24 @@ def vouching_notes(
 
 
 def push_notes(
-    said: dict,  # what `push` returned
+    said: "Pushed",  # what `push` returned
 ) -> tuple[str, ...]:  # lines for stderr
     "What was not sent, and which refs stayed where they are."
-    notes = [f"left out: {one['path']}: {one['message']}" for one in said["left_out"][:20]]
-    notes += [f"left out: {len(said['left_out']) - 20} more"] if said["left_out"][20:] else []
-    notes += vouching_notes([one["reason"] for one in said["left_out"]])
-    notes += [f"replaced there: {one['path']}: {one['message']}" for one in said["replaced"][:20]]
-    for ref in said["refs"]:
-        if ref["state"] == "behind":
+    notes = [f"left out: {one.path}: {one.message}" for one in said.left_out[:20]]
+    notes += [f"left out: {len(said.left_out) - 20} more"] if said.left_out[20:] else []
+    notes += vouching_notes([one.reason for one in said.left_out])
+    notes += [f"replaced there: {one.path}: {one.message}" for one in said.replaced[:20]]
+    for ref in said.refs:
+        if ref.state == "behind":
             why = "somebody else moved it; `mlnb pull` shows where to"
-            notes.append(f"{ref['name']} stays where it is there: {why}")
-        if ref["state"] == "rewritten":
+            notes.append(f"{ref.name} stays where it is there: {why}")
+        if ref.state == "rewritten":
             why = "its last move there is not the one that was seen; ask who can write to the remote"
-            notes.append(f"{ref['name']} stays where it is there: {why}")
-        if ref["state"] == "not_vouched":
+            notes.append(f"{ref.name} stays where it is there: {why}")
+        if ref.state == "not_vouched":
             why = "nobody whose word counts signed its move here"
-            notes.append(f"{ref['name']} stays where it is there: {why}; `mlnb push --sign-unsigned`")
-    if any(ref["state"] == "not_possible" for ref in said["refs"]):
+            notes.append(f"{ref.name} stays where it is there: {why}; `mlnb push --sign-unsigned`")
+    if any(ref.state == "not_possible" for ref in said.refs):
         notes.append("refs stay here: this kind of remote cannot create a file exclusively")
     return tuple(notes)
 
@@ -125,31 +132,32 @@ def answer_push(words: Words = None, signing: SignUnsigned = False, as_json: Jso
     name, url, pipelines = share_of(project, words or [])
     signed = sign_unsigned(store, pipelines) if signing else []
     transfer, trusted = Transfer(counting("sent", as_json)), trusted_by(project, store)
-    said = push(store, url, name, pipelines, transfer=transfer, trusted=trusted) | {"signed": signed}
+    said = push(store, url, name, pipelines, transfer=transfer, trusted=trusted)
     notes = (*(f"signed by you now: {path}" for path in signed), *push_notes(said))
-    return Answer(said, lambda: show_lines(moved_line(said, "sent", "there")), said["exit_code"], notes)
+    document = said.as_dict() | {"signed": signed}
+    return Answer(document, lambda: show_lines(moved_line(said, "sent", "there")), said.exit_code, notes)
 
 # %% ../../nbs/terminal/160_share.ipynb #eff41542
 def tombstone_notes(
-    left: dict,  # `tombstones` of `pull`
+    left: "LeftAlone",  # `tombstones` of `pull`
     root: Path,  # of the store
 ) -> list[str]:  # lines for stderr
     "Which erasures did nothing here, and why."
     told = [
         f"{counted(n, 'erasure')} of another project ({project}) did nothing here; if it is this project, "
         f"write that id into {root / 'project'} and pull again"
-        for project, n in left["of_others"].items()
+        for project, n in left.of_others.items()
     ]
-    if left["held_here"]:
-        listed = ", ".join(digest[:12] for digest in left["held_here"][:5])
+    if left.held_here:
+        listed = ", ".join(digest[:12] for digest in left.held_here[:5])
         mend = (
             f"if that is this project, write its id into {root / 'project'}; else `mlnb erase` what is to go"
         )
         told.append(complaint(f"of what another project erased, {listed} is here", mend))
-    digests = ", ".join(digest[:12] for digest in left["of_no_project"][:5])
-    n = len(left["of_no_project"])
+    digests = ", ".join(digest[:12] for digest in left.of_no_project[:5])
+    n = len(left.of_no_project)
     if n:
-        first = left["of_no_project"][0]
+        first = left.of_no_project[0]
         mend = f"if it is to go here too, `mlnb erase {first} --reason elsewhere`"
         told.append(complaint(f"{counted(n, 'erasure')} by an older mlnb did nothing here: {digests}", mend))
     return told
@@ -159,7 +167,7 @@ _NO_PROJECT = "none"  # what documents are counted under that name none
 
 
 def foreign_notes(
-    foreign: dict,  # `foreign` of `pull`: how many documents of each project
+    foreign: dict[str, int],  # `foreign` of `pull`: documents by project
     root: Path,  # of the store
 ) -> list[str]:  # lines for stderr
     "What was signed for other projects, and so was left there."
@@ -174,11 +182,11 @@ def foreign_notes(
 
 
 def key_line(
-    one: dict,  # one of the `keys` of `pull`
+    one: "Offer",  # one of the `keys` of `pull`
 ) -> str:
     "What a key offered, and what became of it."
-    who = one["name"] or "a stranger"
-    return f"{who} ({one['key']}): {one['offered']} offered, {one['taken']} taken, {one['refused']} refused"
+    who = one.name or "a stranger"
+    return f"{who} ({one.key}): {one.offered} offered, {one.taken} taken, {one.refused} refused"
 
 
 @verb("keep", "pull", "mlnb pull")
@@ -192,15 +200,16 @@ def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
     said = pull(
         store, url, name, pipelines, trusted_by(project, store), transfer=Transfer(counting("took", as_json))
     )
-    missing = [f"not taken: {path}: some of its objects are missing there" for path in said["incomplete"]]
-    apart = tombstone_notes(said["tombstones"], store.root) + foreign_notes(said["foreign"], store.root)
-    is_strange = said["exit_code"] == 3 and said["keys"] and not any(one["taken"] for one in said["keys"])
+    missing = [f"not taken: {path}: some of its objects are missing there" for path in said.incomplete]
+    apart = tombstone_notes(said.tombstones, store.root) + foreign_notes(said.foreign, store.root)
+    is_strange = said.exit_code == 3 and said.keys and not any(one.taken for one in said.keys)
     trust = (
         "if you know a key, `mlnb audit trust NAME KEY`; if a project, its id as told above; then pull again"
     )
     nothing = [
         complaint("nothing was taken: all that is new there is strangers' or of other projects", trust)
     ]
-    refused = (*(nothing if is_strange else []), *refusals(said["refused"], one_by_one=False))
-    notes = (*map(key_line, said["keys"]), *missing, *apart, *refused)
-    return Answer(said, lambda: show_lines(moved_line(said, "took", "here")), said["exit_code"], notes)
+    refused = (*(nothing if is_strange else []), *refusals(said.refused, one_by_one=False))
+    notes = (*map(key_line, said.keys), *missing, *apart, *refused)
+    shown = moved_line(said, "took", "here")
+    return Answer(said.as_dict(), lambda: show_lines(shown), said.exit_code, notes)

@@ -7,23 +7,31 @@ With `--repair` it does not stop at the news. What the project's own files or a 
 
 # %% auto #0
 __all__ = ['KEPT_SUFFIXES', 'REPAIR_FIRST', 'AFTER_REPAIR', 'Repairing', 'AtRemote', 'project_files', 'made_under', 'unit_made',
-           'reruns', 'rerun', 'note_repair', 'repair', 'signature_lines', 'verified_line', 'show_verified',
-           'rerun_complaint', 'repair_notes', 'verification_notes', 'verify_remote', 'verification_code', 'hashed',
-           'answer_verify']
+           'Rerun', 'reruns', 'rerun', 'Repair', 'note_repair', 'repair', 'signature_lines', 'verified_line',
+           'Verification', 'damage_row', 'show_verified', 'rerun_complaint', 'repair_notes', 'verification_notes',
+           'verify_remote', 'verification_code', 'hashed', 'answer_verify']
 
 # %% ../../nbs/terminal/150_verification.ipynb #f61b8edc
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from msgspec.structs import replace
 
+from ..store.border import Told
 from ..store.errors import LockedError, MlnbError, UsageError
 from ..store.shown_text import counted
 from .audit_entries import note_failed_verification
 from .frame import Answer, Json, open_project, verb
 from .output import complain, complaint, counting, show_lines, show_table
 from .remote import refusals, remote_of, trusted_by
+
+if TYPE_CHECKING:
+    from mlnb.care.repair import RepairedDocuments
+    from mlnb.care.taken_over import TombstoneProblem
+    from mlnb.care.verify import Damage, Repaired, StageResult, Verified
+    from mlnb.care.vouched import Signatures
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
 KEPT_SUFFIXES = (".ipynb", ".py", ".ini", ".lock", ".txt")  # of files whose content a record may hold
@@ -62,79 +70,101 @@ def made_under(
 # %% ../../nbs/terminal/150_verification.ipynb #2c05b77c
 def unit_made(
     store: Any,  # that has the document of the run
-    lost: dict,  # `stage`, `key` and `run` of what nobody has
+    lost: "StageResult",  # what nobody has
 ) -> str:  # a stage, or one part of it such as `train[fold=0]`
     "What to run to have a result again."
     from mlnb.store.runs import read_run, stage_of_unit
 
     try:
-        keys = read_run(store, lost["run"] or "").keys
+        keys = read_run(store, lost.run or "").keys
     except MlnbError:
-        return lost["stage"]
-    parts = [unit for unit, key in keys.items() if key == lost.get("key")]
-    return next((unit for unit in parts if stage_of_unit(unit) == lost["stage"]), lost["stage"])
+        return lost.stage
+    parts = [unit for unit, key in keys.items() if key == lost.key]
+    return next((unit for unit in parts if stage_of_unit(unit) == lost.stage), lost.stage)
 
 # %% ../../nbs/terminal/150_verification.ipynb #3c491830
+class Rerun(Told, frozen=True):
+    "Stages to run, or that were run, to have results again."
+
+    pipeline: str
+    profile: str
+    values: dict[str, Any]  # of `-p` and `-f`, by name
+    stages: list[str]  # or parts of them, such as `train[fold=0]`
+    run: str | None = None  # id of the run; None when there was none
+    exit_code: int = 2  # of the run
+    message: str = ""  # why there was none
+
+
 def reruns(
     project: Any,  # gives the order of pipelines
     store: Any,  # that has the documents of runs
-    lost: list[dict],  # `pipeline`, `stage`, `run` of what nobody has
-) -> list[dict]:  # `pipeline`, `profile`, `values`, `stages` of each
+    lost: "list[StageResult]",  # what nobody has
+) -> list[Rerun]:  # none was run yet
     "What to run to have everything again, together what goes together."
-    groups: dict = {}
+    groups: dict[tuple[str, str, str], Rerun] = {}
     for one in lost:
-        profile, values = made_under(store, one["run"])
-        fresh = {"pipeline": one["pipeline"], "profile": profile, "values": values, "stages": []}
-        stages = groups.setdefault((one["pipeline"], profile, repr(values)), fresh)["stages"]
+        profile, values = made_under(store, one.run)
+        fresh = Rerun(one.pipeline, profile, values, [])
+        stages = groups.setdefault((one.pipeline, profile, repr(values)), fresh).stages
         unit = unit_made(store, one)
         if unit not in stages:
             stages.append(unit)
     order = list(project.pipelines)
-    known = [group for group in groups.values() if group["pipeline"] in order]
-    return sorted(known, key=lambda group: order.index(group["pipeline"]))
+    known = [group for group in groups.values() if group.pipeline in order]
+    return sorted(known, key=lambda group: order.index(group.pipeline))
 
 # %% ../../nbs/terminal/150_verification.ipynb #3b8aae08
 def rerun(
     project: Any,  # whose pipeline it is
     store: Any,  # that lost something
-    group: dict,  # one of `reruns`
+    group: Rerun,  # one of `reruns`
     as_json: bool,  # whether stdout is kept for a document
-) -> dict:  # the group with `run`, `exit_code`, `message`
+) -> Rerun:  # what came of it
     "Run the stages that make something again."
     from mlnb.flow.plan import plan_pipeline
     from mlnb.notebook.soundness import as_read
     from mlnb.store.runs import stage_of_unit
     from mlnb.terminal.run import Manner, run_as_told
 
-    name, said = group["pipeline"], group | {"run": None, "exit_code": 2, "message": ""}
+    name = group.pipeline
     try:
-        plan = plan_pipeline(project, store, name, group["profile"], group["values"])
+        plan = plan_pipeline(project, store, name, group.profile, group.values)
         known = as_read(plan.pipeline).stages
-        stages = [unit for unit in group["stages"] if stage_of_unit(unit) in known]
+        stages = [unit for unit in group.stages if stage_of_unit(unit) in known]
         if not stages:
-            return said | {"message": f"{name} has no stage {group['stages'][0]} any more"}
+            return replace(group, message=f"{name} has no stage {group.stages[0]} any more")
         manner = Manner(stages=stages, keep_going=True, as_json=as_json)
-        ended = run_as_told(plan, manner, {}, moves_head=not group["values"])
+        ended = run_as_told(plan, manner, {}, moves_head=not group.values)
     except (UsageError, LockedError) as error:
-        return said | {"exit_code": error.exit_code, "message": str(error)}
-    return said | {"run": ended.run, "exit_code": ended.exit_code}
+        return replace(group, exit_code=error.exit_code, message=str(error))
+    return replace(group, run=ended.run, exit_code=ended.exit_code)
 
 # %% ../../nbs/terminal/150_verification.ipynb #7457a63b
+class Repair(Told, frozen=True):
+    "What `mlnb verify --repair` did."
+
+    repaired: list[str]  # digests of what was brought back
+    rerun: "list[StageResult]"  # what had to be made again
+    lost: list[str]  # digests and paths of what nobody has
+    runs: list[Rerun]  # that made something again, or did not
+    documents: "RepairedDocuments"  # that were told again, or not
+
+
 def note_repair(
     store: Any,  # whose audit log is told
-    done: dict,  # `repaired`, of `repair_store`
-    runs: list[dict],  # what `rerun` returned of each
-    documents: dict,  # `rebuilt` and `unknown`, of `repair_documents`
+    done: "Repaired",  # what was brought back
+    runs: list[Rerun],  # what `rerun` returned of each
+    documents: "RepairedDocuments",  # what was told again
 ) -> None:
     "Write to the audit log what a repair did, at most twenty names of a kind."
     from mlnb.care.audit import audit
 
-    is_done = all(run["exit_code"] == 0 for run in runs) and not documents["unknown"]
-    about = {
-        "repaired": done["repaired"][:20],
-        "n_repaired": len(done["repaired"]),
-        "runs": [run["run"] for run in runs][:20],
-        "rebuilt": [one["file"] for one in documents["rebuilt"]][:20],
+    is_done = all(run.exit_code == 0 for run in runs) and not documents.unknown
+    about: dict[str, Any] = {
+        "repaired": done.repaired[:20],
+        "n_repaired": len(done.repaired),
+        "runs": [run.run for run in runs][:20],
+        "rebuilt": [one.file for one in documents.rebuilt][:20],
     }
     audit(store, "repair", "ok" if is_done else "failed", **about)
 
@@ -142,92 +172,109 @@ def note_repair(
 def repair(
     project: Any,  # whose files may have what is lost
     store: Any,  # that is damaged
-    found: dict,  # what `verify_store` returned
+    damaged: "list[Damage]",  # what a verification found
     url: str | None,  # of a remote that may have it too
     as_json: bool,  # whether stdout is kept for a document
-) -> dict:  # what `repair_store` returned, with `runs` and `documents`
+) -> Repair:
     "Bring back, or make again, what is damaged."
     from mlnb.care.repair import repair_documents
     from mlnb.care.verify import from_files, repair_store, set_records_aside
     from mlnb.sharing.pull import from_remote
 
-    documents = repair_documents(store, found)
+    documents = repair_documents(store, damaged)
     places = [from_files(project_files(project)), *([from_remote(url)] if url else [])]
-    done = repair_store(store, found, places)
-    set_records_aside(store, done["rerun"])
-    runs = [rerun(project, store, group, as_json) for group in reruns(project, store, done["rerun"])]
+    done = repair_store(store, damaged, places)
+    set_records_aside(store, done.rerun)
+    runs = [rerun(project, store, group, as_json) for group in reruns(project, store, done.rerun)]
     note_repair(store, done, runs, documents)
-    told = {one["file"] for ones in documents.values() for one in ones}
-    lost = [one for one in done["lost"] if one not in told]
-    return done | {"lost": lost, "runs": runs, "documents": documents}
+    told = {one.file for one in (*documents.rebuilt, *documents.unknown)}
+    lost = [one for one in done.lost if one not in told]
+    return Repair(done.repaired, done.rerun, lost, runs, documents)
 
 # %% ../../nbs/terminal/150_verification.ipynb #7d40e1ce
 def signature_lines(
-    told: dict,  # `signatures` of a verification
+    told: "Signatures",  # of a verification
 ) -> list[str]:  # none where nobody has a key
     "Who vouches for what is kept, and for what nobody does."
-    n = {state: told[state] for state in ("own", "trusted", "foreign", "untrusted", "unsigned", "altered")}
-    if not told["keys"] and not any(n[state] for state in n if state != "unsigned"):
+    states = ("own", "trusted", "foreign", "untrusted", "unsigned", "altered")
+    n = {state: getattr(told, state) for state in states}
+    if not told.keys and not any(n[state] for state in n if state != "unsigned"):
         return []
     words = {"own": "signed by you", "trusted": "by others who are trusted", "untrusted": "by strangers"}
     words |= {"foreign": "for another project", "unsigned": "by nobody", "altered": "altered since"}
     lines = [", ".join(f"{n[state]} {words[state]}" for state in n if n[state] or state == "own")]
-    bad = [one for one in told["not_vouched"] if one["state"] != "altered"]
-    lines += [f"  {one['state']}: {one['file']}" for one in bad[:10]]
+    bad = [one for one in told.not_vouched if one.state != "altered"]
+    lines += [f"  {one.state}: {one.file}" for one in bad[:10]]
     return lines + ([f"  and {len(bad) - 10} more"] if bad[10:] else [])
 
 # %% ../../nbs/terminal/150_verification.ipynb #fe7f5149
 def verified_line(
-    found: dict,  # what `verify_store` returned
+    found: "Verified",  # what `verify_store` returned
 ) -> str:  # one line for people
     "How much was hashed, and how much of it is damaged."
-    n = {kind: counted(found[f"{kind}s"], kind) for kind in ("object", "byte", "document")}
-    state = "clean" if found["clean"] else f"{counted(len(found['damaged']), 'thing')} damaged"
-    said = f"{n['object']}, {n['byte']}, {n['document']}: {state}"
-    if left := found["temporaries"]:
+    n = ", ".join(counted(getattr(found, f"{kind}s"), kind) for kind in ("object", "byte", "document"))
+    state = "clean" if found.clean else f"{counted(len(found.damaged), 'thing')} damaged"
+    said = f"{n}: {state}"
+    if left := found.temporaries:
         said += f"; {counted(len(left), 'temporary file')} of killed processes, which `mlnb gc` removes"
-    if aside := found["quarantined"]:
+    if aside := found.quarantined:
         said += f"; {aside} set aside before, which `mlnb gc --quarantine` removes"
     return said
 
 # %% ../../nbs/terminal/150_verification.ipynb #81352412
+class Verification(NamedTuple):
+    "What a verification of a project's store found."
+
+    store: "Verified"  # its files
+    signatures: "Signatures"  # who vouches for its documents
+    tombstones: "list[TombstoneProblem]"  # what is wrong with them
+
+    def as_dict(self) -> dict[str, Any]:
+        "Plain JSON, what was found of the files first."
+        problems = [one.as_dict() for one in self.tombstones]
+        return self.store.as_dict() | {"signatures": self.signatures.as_dict(), "tombstones": problems}
+
+
+def damage_row(
+    one: "Damage",  # that a verification found
+) -> list[str]:  # kind, what it is, object, runs
+    "Damage, as a row of a table."
+    what = ", ".join(one.names) or one.file or "nothing needs it"
+    return [one.kind, str(what), (one.digest or "")[:12], ", ".join(one.runs[:3])]
+
+
 def show_verified(
-    found: dict,  # by `verify_store`, and its `tombstones`
-    shown: dict | None = None,  # what was found, and shown, before a repair
+    found: Verification,  # of the store
+    shown: Verification | None = None,  # what was found, and shown, before a repair
 ) -> None:
     "Show what a verification found; a table that was shown before is not shown again."
-
-    def row(one: dict) -> list:
-        what = ", ".join(one["names"]) or one.get("file") or "nothing needs it"
-        return [one["kind"], what, (one["digest"] or "")[:12], ", ".join(one["runs"][:3])]
-
-    show_lines(verified_line(found))
-    if found["damaged"] and (shown is None or shown["damaged"] != found["damaged"]):
-        show_table(["damaged", "what", "object", "runs"], [row(one) for one in found["damaged"]], "")
-    for problem in found["tombstones"]:
-        complain(problem["message"])
-    show_lines(*signature_lines(found["signatures"]))
+    show_lines(verified_line(found.store))
+    damaged = found.store.damaged
+    if damaged and (shown is None or shown.store.damaged != damaged):
+        show_table(["damaged", "what", "object", "runs"], [damage_row(one) for one in damaged], "")
+    for problem in found.tombstones:
+        complain(problem.message)
+    show_lines(*signature_lines(found.signatures))
 
 # %% ../../nbs/terminal/150_verification.ipynb #f5a5bc99
 def rerun_complaint(
-    run: dict,  # what `rerun` returned, with a code that is not 0
+    run: Rerun,  # what `rerun` returned, with a code that is not 0
 ) -> str:  # a complaint that ends with the command to try
     "What is said of stages that could not be made again."
-    stages = run["stages"]
-    said = f"{run['pipeline']} {', '.join(stages)} was not made again (code {run['exit_code']})"
-    why = f": {run['message']}" if run["message"] else ""
-    return complaint(said + why, f"mend that, then `mlnb run {run['pipeline']} {' '.join(stages)}`")
+    said = f"{run.pipeline} {', '.join(run.stages)} was not made again (code {run.exit_code})"
+    why = f": {run.message}" if run.message else ""
+    return complaint(said + why, f"mend that, then `mlnb run {run.pipeline} {' '.join(run.stages)}`")
 
 
 def repair_notes(
-    repaired: dict,  # what `repair` returned
+    repaired: Repair,  # what `repair` did
 ) -> list[str]:  # lines for stderr
     "What was repaired, and what could not be."
-    documents = repaired["documents"]
+    documents = repaired.documents
     return [
-        *(f"{one['file']}: {one['message']}" for one in documents["rebuilt"]),
-        *(complaint(f"{one['file']}: {one['message']}") for one in documents["unknown"]),
-        *(rerun_complaint(run) for run in repaired["runs"] if run["exit_code"]),
+        *(f"{one.file}: {one.message}" for one in documents.rebuilt),
+        *(complaint(f"{one.file}: {one.message}") for one in documents.unknown),
+        *(rerun_complaint(run) for run in repaired.runs if run.exit_code),
     ]
 
 
@@ -236,14 +283,14 @@ AFTER_REPAIR = "`mlnb pull`, or a copy of the store, may have it"
 
 
 def verification_notes(
-    found: dict,  # by `verify_store`, after a repair if there was one
-    repaired: dict | None,  # what `repair` returned; None = not tried
+    found: "Verified",  # after a repair if there was one
+    repaired: Repair | None,  # what `repair` did; None = not tried
     is_repair: bool,  # whether a repair was asked for
 ) -> tuple[str, ...]:  # lines for stderr
     "What was repaired, what could not be, and what to do next."
     said = repair_notes(repaired) if repaired else []
-    if not found["clean"]:
-        damage = f"{counted(len(found['damaged']), 'thing')} damaged"
+    if not found.clean:
+        damage = f"{counted(len(found.damaged), 'thing')} damaged"
         said.append(complaint(damage, AFTER_REPAIR if is_repair else REPAIR_FIRST))
     return tuple(said)
 
@@ -257,20 +304,21 @@ def verify_remote(
     from mlnb.sharing.remote_care import check_remote
 
     found = check_remote(store, url, trusted_by(project, store))
-    code = 5 if any(one["reason"] != "untrusted" for one in found["refused"]) else 0
-    n = {kind: counted(found[f"{kind}s"], kind) for kind in ("object", "record")}
-    line = f"{n['object']}, {n['record']}: {counted(len(found['refused']), 'thing')} refused"
-    return Answer(found | {"exit_code": code}, lambda: show_lines(line), code, refusals(found["refused"]))
+    code = 5 if any(one.reason != "untrusted" for one in found.refused) else 0
+    refused = counted(len(found.refused), "thing")
+    line = f"{counted(found.objects, 'object')}, {counted(found.records, 'record')}: {refused} refused"
+    document = found.as_dict() | {"exit_code": code}
+    return Answer(document, lambda: show_lines(line), code, refusals(found.refused))
 
 # %% ../../nbs/terminal/150_verification.ipynb #08500882
 def verification_code(
-    found: dict,  # by `verify_store`, and its `tombstones`
-    repaired: dict | None,  # what `repair` returned; None = not tried
+    found: Verification,  # of the store
+    repaired: Repair | None,  # what `repair` did; None = not tried
 ) -> int:  # 5 for damage, else of the first run that failed
     "The exit code of a verification: damage first, then a stage that could not be made again."
-    if not found["clean"] or found["tombstones"]:
+    if not found.store.clean or found.tombstones:
         return 5
-    return next((run["exit_code"] for run in repaired["runs"] if run["exit_code"]), 0) if repaired else 0
+    return next((run.exit_code for run in repaired.runs if run.exit_code), 0) if repaired else 0
 
 # %% ../../nbs/terminal/150_verification.ipynb #a4b4b19f
 Repairing = Annotated[
@@ -293,26 +341,22 @@ def hashed(
     project: Any,  # whose trusted keys count
     store: Any,  # to be hashed
     as_json: bool = True,  # whether stdout is kept for a document
-) -> dict:  # by `verify_store`, with `signatures` and `tombstones`
+) -> Verification:
     "Hash everything in the own store."
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
-    from mlnb.care.verify import document_about, verify_store
+    from mlnb.care.verify import damaged_file, verify_store
     from mlnb.care.vouched import keys_known, standings, told_standings
 
-    keys, found = (
-        keys_known(store, parse_keys(project.trusted_keys)),
-        verify_store(store, tell=counting("verified", as_json, 5000)),
-    )
-    told = told_standings(standings(store, keys))
-    known = {one.get("file") for one in found["damaged"]}
-    altered = [one["file"] for one in told["not_vouched"] if one["state"] == "altered"]
-    files = [file for file in altered if file not in known]
-    found["damaged"] += [
-        {"digest": None, "kind": "resealed", "file": file, **document_about(Path(file))} for file in files
-    ]
-    found |= {"clean": not found["damaged"], "signatures": told | {"keys": len(keys.trusted)}}
-    return found | {"tombstones": tombstone_problems(store, keys.trusted)}
+    keys = keys_known(store, parse_keys(project.trusted_keys))
+    found = verify_store(store, tell=counting("verified", as_json, 5000))
+    told = told_standings(standings(store, keys), len(keys.trusted))
+    known = {one.file for one in found.damaged}
+    altered = [one.file for one in told.not_vouched if one.state == "altered"]
+    resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
+    damaged = found.damaged + resealed
+    found = replace(found, damaged=damaged, clean=not damaged)
+    return Verification(found, told, tombstone_problems(store, keys.trusted))
 
 
 @verb("keep", "verify", "mlnb verify --repair")
@@ -323,15 +367,15 @@ def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json
     if url and not repairing:
         return verify_remote(project, store, url)
     found, repaired = hashed(project, store, as_json), None
-    if not found["clean"]:
-        note_failed_verification(store, found)
-    before = found if repairing and not found["clean"] and not as_json else None
-    if repairing and not found["clean"]:
+    is_clean = found.store.clean
+    if not is_clean:
+        note_failed_verification(store, found.store.damaged)
+    before = found if repairing and not is_clean and not as_json else None
+    if repairing and not is_clean:
         if before:
             show_verified(before)
-        repaired = repair(project, store, found, url, as_json)
+        repaired = repair(project, store, found.store.damaged, url, as_json)
         found = hashed(project, store, as_json)
-    code, notes = verification_code(found, repaired), verification_notes(found, repaired, repairing)
-    return Answer(
-        found | {"repair": repaired, "exit_code": code}, lambda: show_verified(found, before), code, notes
-    )
+    code, notes = verification_code(found, repaired), verification_notes(found.store, repaired, repairing)
+    done = {"repair": repaired and repaired.as_dict(), "exit_code": code}
+    return Answer(found.as_dict() | done, lambda: show_verified(found, before), code, notes)
