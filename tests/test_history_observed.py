@@ -8,6 +8,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import MAGIC_NUMBER
 
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 from plain_records import as_record, commit
 
@@ -496,9 +497,9 @@ def test_environment(store, kind):
         for d in environment_differences(
             [as_record({"pipeline": "demo", "stage": "train", "run": RUN, "parts": parts})], installed
         )
-        if d["name"] not in here
+        if d.name not in here
     ]
-    assert [said in json.dumps(d) for d in found] == ([] if said is None else [True])
+    assert [said in json.dumps(to_builtins(d)) for d in found] == ([] if said is None else [True])
 
 
 STAGES = {

@@ -132,7 +132,7 @@ def test_figure_says_over_how_many_parts_and_leaves_out_what_is_no_mean():
 def test_metric_of_a_stage_that_failed_is_no_difference_between_results(tmp_path):
     store = open_store(tmp_path / "store")
     aspects = aspects_of(store, FAILED)
-    assert aspects["metrics"] == {"train[kind=tree].ap": 1, "train[kind=linear].ap": 1}
+    assert aspects.metrics == {"train[kind=tree].ap": 1, "train[kind=linear].ap": 1}
 
 
 documents_of_parts = st.lists(

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from ..flow.attempt import Attempt, prepare, run_attempt
@@ -203,7 +203,7 @@ def stage_again(
         why = clue_lines([clue for clue in clues(rerun.store, record) if clue.kind in _FAILING_CLUES])
         return entry | {"error": attempt.error and attempt.error.as_dict(), "why": why}
     outputs = compared(rerun.plan.store, record.outputs, attempt.outputs)
-    metrics = differences(record.metrics, attempt.metrics)
+    metrics = to_builtins(differences(record.metrics, attempt.metrics))
     entry |= {"state": "reproduced", "outputs": outputs, "metrics": metrics}
     if _all_same(outputs):
         return entry
@@ -251,7 +251,7 @@ def _not_started(document: RunDocument, records: list[Record], packages: dict) -
         "pipeline": document.pipeline,
         "state": "environment",
         "exit_code": EXIT_CODES["environment"],
-        "environment": environment_differences(records, packages),
+        "environment": to_builtins(environment_differences(records, packages)),
         "sources": [],
         "lock": next((record.lock for record in records if record.lock), None),
         "stages": [],
