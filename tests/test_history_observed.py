@@ -534,4 +534,4 @@ def test_run_is_reproduced_after_all_it_read_by_itself_has_changed(make_project)
     (root / "nbs" / "demo" / "10_rows.ipynb").unlink()
     found = reproduce(project, plan.store, document)
     gc.collect()
-    assert (found["state"], found["stages"][0]["error"]) == ("reproduced", None), found
+    assert (found.state, found.stages[0].error) == ("reproduced", None), found
