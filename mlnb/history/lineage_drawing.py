@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from ..care.vouched import signature_mark
-from .graph import mermaid_of, svg_of
+from .graph import StageEdge, StageGraph, mermaid_of, svg_of
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import in_one_line
 
@@ -44,16 +44,16 @@ def _standing_behind(nodes: Iterable[str], edges: list[tuple[str, str]]) -> list
 
 def drawn(
     found: dict,  # what `lineage_of` gave
-) -> dict:  # nodes and edges as `dag_of` gives a graph
+) -> StageGraph:  # edges say the kind of what they begin with
     "The graph for drawing: without packages, with short names."
     nodes = {node["id"]: node for node in found["nodes"] if node["kind"] != "package"}
     edges = [(e["from"], e["to"]) for e in found["edges"] if e["from"] in nodes and e["to"] in nodes]
-    labels: dict = {}
+    labels: dict[str, str] = {}
     for place in _standing_behind(nodes, edges):
         text = _node_label(nodes[place])
         labels[place] = text if text not in labels.values() else f"{text} #{len(labels)}"
-    arrows = [{"from": labels[a], "to": labels[b], "artifact": nodes[a]["kind"]} for a, b in edges]
-    return {"nodes": list(labels.values()), "edges": arrows}
+    arrows = [StageEdge(labels[a], labels[b], nodes[a]["kind"]) for a, b in edges]
+    return StageGraph(list(labels.values()), arrows)
 
 # %% ../../nbs/history/050_lineage_drawing.ipynb #5546ba43
 def _nodes_below(found: dict, nodes: dict[str, dict]) -> dict[str, list[str]]:
