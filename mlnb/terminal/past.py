@@ -418,10 +418,11 @@ def answer_lineage(
 
     project, store, profile = open_project(profile)
     found = lineage_of(store, project, name, profile, "up" if up else "down")
-    shown, line = show_lineage(found, form), found["line"]
-    read = {node["name"] for node in found["nodes"] if node["kind"] == "source"} & project.sources.keys()
-    found["sources"] = [source_document(store, project, profile, source, time()) for source in sorted(read)]
+    shown, line = show_lineage(found, form), found.line
+    read = {node.name for node in found.nodes if node.kind == "source"} & project.sources.keys()
+    sources = [source_document(store, project, profile, source, time()) for source in sorted(read)]
     refused = refused_heads(store, project.pipelines, profile)
-    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, found["sources"]), *refused)
+    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, sources), *refused)
     notes = tuple(filter(None, said))
-    return Answer(found, lambda: show_lines(*shown.split("\n")), notes=notes)
+    about = to_builtins(found) | {"sources": sources}
+    return Answer(about, lambda: show_lines(*shown.split("\n")), notes=notes)
