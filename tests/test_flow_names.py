@@ -530,7 +530,7 @@ def test_what_a_failed_stage_saved_is_had_by_its_run_and_a_line_says_so(world, m
     moved_on(world)
     world.run("first", "default")
     assert lineage_of(world.store, world.project, f"first/model@{run}", "default").nodes == nodes
-    assert len(versions_of(world.store, world.project, "first/model")["versions"]) == 1
+    assert len(versions_of(world.store, world.project, "first/model")) == 1
 
 
 def test_export_of_an_experiment_says_so_on_stderr(world, monkeypatch, capsys):
@@ -653,8 +653,8 @@ def test_backup_copy_or_mistake_in_a_notebook_hides_nothing_that_was_made(world,
     listed = {(row["name"], row["run"]) for row in answer_artifacts("first").document["artifacts"]}
     assert listed == {("model", run), ("forecast", run)}
     assert lineage_of(world.store, world.project, "first/model", "default").line is None
-    (version,) = versions_of(world.store, world.project, "first/model")["versions"]
-    assert (version["is_meant"], version["profile"]) == (True, "default")
+    (version,) = versions_of(world.store, world.project, "first/model")
+    assert (version.is_meant, version.profile) == (True, "default")
 
 
 @pytest.mark.parametrize("broken", [name for name in BREAKS if name != "whole"])

@@ -123,8 +123,8 @@ def test_name_with_run_digest_and_ref_mean_one_value(shop):
     move_ref(store, "names/demo/model/champion", digest, "an example")
     refs = (digest, digest[:10], runs[0].run, "champion")
     assert {at_reference(store, "demo", "model", ref).value.digest for ref in refs} == {digest}
-    versions = versions_of(store, project, "demo/model")["versions"]
-    assert [(v["run"], v["refs"]) for v in versions] == [(runs[2].run, []), (runs[0].run, ["champion"])]
+    versions = versions_of(store, project, "demo/model")
+    assert [(v.run, v.refs) for v in versions] == [(runs[2].run, []), (runs[0].run, ["champion"])]
     with pytest.raises(UsageError, match="there is no `demo/model@none`"):
         lineage_of(store, project, "demo/model@none", "default")
     with pytest.raises(UsageError, match="no artifact `demo/modle`") as caught:
@@ -273,6 +273,6 @@ def test_stages_of_experiments_and_erased_values_are_marked(equal_tables):
     assert [n.digest for n in found.nodes if n.erased] == [model]
     text = show_lineage(found, "text")
     assert "run r1, experiment: depth=3" in text and f"{model[:12]}, erased" in text
-    versions = versions_of(store, project, "demo/model")["versions"]
-    assert {one["digest"] for one in versions if one["erased"]} == {model}
+    versions = versions_of(store, project, "demo/model")
+    assert {one.digest for one in versions if one.erased} == {model}
     assert "erased, experiment: depth=3" in [version_row(one)[-1] for one in versions]
