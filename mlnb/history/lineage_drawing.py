@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from ..care.vouched import signature_mark
-from .graph import GraphEdge, StageEdge, StageGraph, mermaid_of, svg_of
+from .graph import StageEdge, StageGraph, mermaid_of, svg_of
 from .lineage import Lineage, LineageNode
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import in_one_line
