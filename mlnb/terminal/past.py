@@ -40,6 +40,7 @@ from .output import show_lines, show_table
 
 if TYPE_CHECKING:
     from mlnb.history.run_diff import CellDifference, RunDifferences
+    from mlnb.history.runs_table import Comparison
 
 # %% ../../nbs/terminal/100_past.ipynb #4472e2f1
 RUN_FIELDS = ("run", "pipeline", "profile", "state", "started_utc", "seconds", "head")
@@ -132,7 +133,7 @@ COMPARE_ALL = Comparing()
 
 
 def show_comparison(
-    found: dict,  # what `compare_of` gave
+    found: "Comparison",  # of runs
     figure: str | None = None,  # file that was written, as it was named
 ) -> None:
     "Show runs side by side, and which one is best."
@@ -140,8 +141,8 @@ def show_comparison(
 
     show_table(*compare_rows(found), "no run")
     show_lines(*missing_lines(found))
-    if found["best"]:
-        show_lines("", best_line(found["best"]))
+    if found.best:
+        show_lines("", best_line(found.best))
     if figure is not None:
         show_lines(f"{figure}: written")
 
@@ -157,12 +158,12 @@ def comparison_answer(
     from mlnb.store.runs import all_runs, damaged_lines
 
     documents = chosen_runs(store, words, comparing.grid, list(project.pipelines))
-    found = compare_of(documents, comparing.metric or None, comparing.best) | {"figure": None}
+    found, figure = compare_of(documents, comparing.metric or None, comparing.best), None
     if comparing.figure is not None:
         with writing(comparing.figure):
-            found["figure"] = str(write_figure(found, documents, Path(comparing.figure)))
+            figure = str(write_figure(found, documents, Path(comparing.figure)))
     damaged = all_runs(store)[1]
-    about = found | {"damaged": damaged}
+    about = to_builtins(found) | {"figure": figure, "damaged": damaged}
     return Answer(about, lambda: show_comparison(found, comparing.figure), notes=damaged_lines(damaged))
 
 # %% ../../nbs/terminal/100_past.ipynb #2a092526
