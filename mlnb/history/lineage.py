@@ -383,7 +383,7 @@ class Lineage(Struct, frozen=True, kw_only=True):
     edges: list[GraphEdge]  # from what was there first, by id
 
 
-def _told(graph: Graph, store: Store, project: Project, **about: Any) -> Lineage:
+def _marked_lineage(graph: Graph, store: Store, project: Project, **about: Any) -> Lineage:
     "A graph as it is told, with its marks."
     keys = keys_known(store, parse_keys(project.trusted_keys))
     add_marks(store, graph, keys)
@@ -405,8 +405,10 @@ def lineage_of(
     name = parse_name(written)
     meant = {"name": written, "direction": direction}
     if name.pipeline is None and name.name in project.sources:
-        return _told(source_lineage(store, project, name.name, name.ref, direction), store, project, **meant)
+        return _marked_lineage(
+            source_lineage(store, project, name.name, name.ref, direction), store, project, **meant
+        )
     found = find_artifact(store, project, written, profile, pipeline_here(project))
     graph = _artifact_lineage(store, project, written, found, direction)
     about = {"profile": found.profile, "experiment": found.experiment}
-    return _told(graph, store, project, **meant, **about, line="; ".join(found.notes) or None)
+    return _marked_lineage(graph, store, project, **meant, **about, line="; ".join(found.notes) or None)

@@ -299,7 +299,7 @@ def _not_started(document: RunDocument, records: list[Record], packages: dict) -
     return Reproduced(run=document.run, pipeline=document.pipeline, environment=environment, lock=lock)
 
 
-def _ended(found: Reproduced, state: str, **about: Any) -> Reproduced:
+def _ended_as(found: Reproduced, state: str, **about: Any) -> Reproduced:
     "The same in another state, with its exit code."
     return replace(found, state=state, exit_code=EXIT_CODES[state], **about)
 
@@ -320,7 +320,7 @@ def reproduce(
         return found
     moved = sources_moved(project, store, profile, records)
     if moved:
-        return _ended(found, "sources", sources=moved)
+        return _ended_as(found, "sources", sources=moved)
     again: list[StageAgain] = []
     with checkout(project, store, records, profile) as (plan, step_of, scratch):
         site = scratch / "site"
@@ -330,7 +330,7 @@ def reproduce(
         for record in records:
             again.append(stage_again(rerun, step_of(record), record))
             tell(again[-1])
-    return _ended(found, verdict_of(again), stages=again, first=_first_difference(again))
+    return _ended_as(found, verdict_of(again), stages=again, first=_first_difference(again))
 
 # %% ../../nbs/history/110_reproduce.ipynb #ed383474
 def _step_to_check(plan: Plan, stage: str) -> Step:

@@ -204,15 +204,9 @@ def best_of(
     _refuse_unequal(candidates, name, goal)
     measured = [(d, m, m.value) for d, m in candidates if m.value is not None]
     chosen, measure, value = GOALS[goal](measured, key=itemgetter(2))
+    n_parts = (len(measure.values), len(measure.parts))
     return BestRun(
-        run=chosen.run,
-        metric=name,
-        goal=goal or "max",
-        value=value,
-        count=len(measure.values),
-        of=len(measure.parts),
-        experiment=experiment_of(chosen) or None,
-        parameters=_run_values(chosen),
+        chosen.run, name, goal or "max", value, *n_parts, experiment_of(chosen) or None, _run_values(chosen)
     )
 
 # %% ../../nbs/history/060_runs_table.ipynb #14faef16
@@ -318,7 +312,7 @@ def _run_cells(row: ComparedRun, found: Comparison) -> list[str | None]:
 
 
 def compare_rows(
-    found: Comparison,  # of runs
+    found: Comparison,  # runs side by side
 ) -> tuple[list[str], list[list]]:  # headings and rows of a table
     "A comparison as a table."
     headings = ["run", "state", *found.parameters, *found.metrics]
@@ -329,7 +323,7 @@ _UNEQUAL_MEND = "so their means say little; `--metric 'STAGE[PARAMETER=VALUE].NA
 
 
 def missing_lines(
-    found: Comparison,  # of runs
+    found: Comparison,  # runs side by side
 ) -> list[str]:  # for people; empty when all means can be compared
     "Why means are none, or cannot be compared, a line for each."
     rows = [(row, name) for row in found.runs for name in row.reasons if name in found.means]
@@ -437,7 +431,7 @@ def _draw_metric(axes: Any, metric: str, lines: Mapping, axis: ParameterAxis, en
 
 # %% ../../nbs/history/060_runs_table.ipynb #369d1fff
 def figure_of(
-    found: Comparison,  # of runs
+    found: Comparison,  # runs side by side
     documents: list[RunDocument],  # the same runs
 ) -> Any:  # matplotlib figure; raises `UsageError` when nothing is there
     "Draw metrics over parameters."
@@ -458,7 +452,7 @@ def figure_of(
 
 # %% ../../nbs/history/060_runs_table.ipynb #6a991a08
 def write_figure(
-    found: Comparison,  # of runs
+    found: Comparison,  # runs side by side
     documents: list[RunDocument],  # the same runs
     path: Path,  # an SVG file to write
 ) -> Path:  # the same path; raises `UsageError` for another suffix

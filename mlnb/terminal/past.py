@@ -133,7 +133,7 @@ COMPARE_ALL = Comparing()
 
 
 def show_comparison(
-    found: "Comparison",  # of runs
+    found: "Comparison",  # runs side by side
     figure: str | None = None,  # file that was written, as it was named
 ) -> None:
     "Show runs side by side, and which one is best."
