@@ -312,7 +312,7 @@ def test_asking_names_each_value(folds, mlnb, tmp_path):
 
 def test_graph_stays_one_of_stages(folds):
     dag = dag_of([plan_of(folds[0]).pipeline])
-    assert dag["nodes"] == ["ingest", "train", "judge", "best"] and dag["each"] == {
+    assert dag.nodes == ["ingest", "train", "judge", "best"] and dag.each == {
         "train": "fold in 0..2",
         "judge": "fold in [0, 1, 2]",
     }

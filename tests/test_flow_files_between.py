@@ -65,9 +65,9 @@ def test_what_was_made_from_the_rows_is_found_over_the_file(done):
 def test_lineage_goes_over_the_file_in_both_directions(done):
     file = f"file:nbs/out/rows.txt@{sha256(b'2 rows')[:12]}"
     for name, direction in (("note", "up"), ("rows", "down")):
-        edges = lineage_of(done.store, done.project, name, "default", direction)["edges"]
-        assert any(e["to"] == file and e["from"].startswith("stage:demo/writes") for e in edges)
-        assert any(e["from"] == file and e["to"].startswith("stage:demo/reads") for e in edges)
+        edges = lineage_of(done.store, done.project, name, "default", direction).edges
+        assert any(e.end == file and e.start.startswith("stage:demo/writes") for e in edges)
+        assert any(e.start == file and e.end.startswith("stage:demo/reads") for e in edges)
 
 
 def test_cache_of_its_own_counts_and_is_not_told(done, asked):

@@ -232,7 +232,7 @@ def test_runs_of_different_pipelines_show_what_either_has():
             run_of("b", {"name": "s", "state": "committed", "metrics": {"y": 2}}, q=[1]),
         ]
     )
-    assert (found["parameters"], [r["metrics"] for r in found["runs"]]) == (
+    assert (found.parameters, [r.metrics for r in found.runs]) == (
         ["p", "q"],
         [{"x": 1, "y": None}, {"x": None, "y": 2}],
     )

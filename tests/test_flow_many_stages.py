@@ -20,7 +20,7 @@ from mlnb.flow.problems import check_of
 from mlnb.flow.run import run_pipeline
 from mlnb.flow.schedule import BROKEN, DONE, Schedule
 from mlnb.flow.selection import select
-from mlnb.history.graph import columns_of
+from mlnb.history.graph import StageEdge, StageGraph, columns_of
 from mlnb.notebook import read_cache
 from mlnb.notebook.drafts import stage_files
 from mlnb.notebook.pipeline import graph_order, read_pipeline, saved_names
@@ -455,10 +455,10 @@ def test_chain_longer_than_the_recursion_limit_is_planned_and_its_circle_is_foun
     )
     assert (
         columns_of(
-            {
-                "nodes": list(plan.pipeline.order),
-                "edges": [{"from": e.saver, "to": e.loader} for e in plan.pipeline.edges],
-            }
+            StageGraph(
+                list(plan.pipeline.order),
+                [StageEdge(e.saver, e.loader, e.artifact) for e in plan.pipeline.edges],
+            )
         )[f"s{n - 1}"]
         == n - 1
     )

@@ -314,7 +314,7 @@ def check_listing(world, monkeypatch, profile):
     assert listed == {at: [(d, m[0].run) for d in m[1]] for at, m in meant.items() if m}
     for (pipeline, name), rows in listed.items():
         graph = lineage_of(world.store, world.project, f"{pipeline}/{name}", profile, "down")
-        assert {digest for digest, _ in rows} <= {node["digest"] for node in graph["nodes"]}
+        assert {digest for digest, _ in rows} <= {node.digest for node in graph.nodes}
 
 
 def check_references(world):
@@ -518,8 +518,8 @@ def test_what_a_failed_stage_saved_is_had_by_its_run_and_a_line_says_so(world, m
     answer = by_command(f"model@{run}", "default")
     assert "stage `fit`, which did not end well" in answer.notes[0]
     assert by_hand(f"model@{run}") == digests(answer.document)
-    nodes = lineage_of(world.store, world.project, f"first/model@{run}", "default")["nodes"]
-    assert {"first/model", "first/fit"} <= {node["name"] for node in nodes}
+    nodes = lineage_of(world.store, world.project, f"first/model@{run}", "default").nodes
+    assert {"first/model", "first/fit"} <= {node.name for node in nodes}
     told = by_command("model", "default")
     assert f"`mlnb get first/model@{run}` gives what stage `fit` saved before it failed" in told.mend
     digest = answer.document["digest"]
@@ -529,8 +529,8 @@ def test_what_a_failed_stage_saved_is_had_by_its_run_and_a_line_says_so(world, m
     assert isinstance(by_command("model@abcdef012345", "default"), UsageError)
     moved_on(world)
     world.run("first", "default")
-    assert lineage_of(world.store, world.project, f"first/model@{run}", "default")["nodes"] == nodes
-    assert len(versions_of(world.store, world.project, "first/model")["versions"]) == 1
+    assert lineage_of(world.store, world.project, f"first/model@{run}", "default").nodes == nodes
+    assert len(versions_of(world.store, world.project, "first/model")) == 1
 
 
 def test_export_of_an_experiment_says_so_on_stderr(world, monkeypatch, capsys):
@@ -652,9 +652,9 @@ def test_backup_copy_or_mistake_in_a_notebook_hides_nothing_that_was_made(world,
     assert by_hand("first/model") == by_hand("model") == [answer.document["digest"]]
     listed = {(row["name"], row["run"]) for row in answer_artifacts("first").document["artifacts"]}
     assert listed == {("model", run), ("forecast", run)}
-    assert lineage_of(world.store, world.project, "first/model", "default")["line"] is None
-    (version,) = versions_of(world.store, world.project, "first/model")["versions"]
-    assert (version["is_meant"], version["profile"]) == (True, "default")
+    assert lineage_of(world.store, world.project, "first/model", "default").line is None
+    (version,) = versions_of(world.store, world.project, "first/model")
+    assert (version.is_meant, version.profile) == (True, "default")
 
 
 @pytest.mark.parametrize("broken", [name for name in BREAKS if name != "whole"])

@@ -83,7 +83,7 @@ def shop(make_shared_project):
 
 
 def named(found, *kinds):
-    return [f"{n['kind']} {n['name']}" for n in found["nodes"] if n["kind"] in kinds]
+    return [f"{n.kind} {n.name}" for n in found.nodes if n.kind in kinds]
 
 
 def test_up_leads_from_a_prediction_to_partitions_code_and_packages(shop):
@@ -98,8 +98,8 @@ def test_up_leads_from_a_prediction_to_partitions_code_and_packages(shop):
     assert named(up, "stage") == ["stage score/predict", "stage demo/train", "stage demo/rows"]
     assert named(up, "module") == ["module own"] and len(named(up, "notebook")) == 3
     assert named(up, "page") == [f"page score/{shop[2][1].run}/predict.html"]
-    ids = {n["id"] for n in up["nodes"]}
-    assert len(ids) == len(up["nodes"]) and all({e["from"], e["to"]} <= ids for e in up["edges"])
+    ids = {n.id for n in up.nodes}
+    assert len(ids) == len(up.nodes) and all({e.start, e.end} <= ids for e in up.edges)
 
 
 def test_down_leads_from_a_source_to_everything_made_of_it(shop):
@@ -107,7 +107,7 @@ def test_down_leads_from_a_source_to_everything_made_of_it(shop):
     down = lineage_of(store, project, "raw", "default", "down")
     assert sorted(set(named(down, "stage"))) == ["stage demo/rows", "stage demo/train", "stage score/predict"]
     assert len(named(down, "page")) == 1 and not named(down, "module", "package", "notebook")
-    assert len([n for n in down["nodes"] if n["name"] == "demo/model"]) == 2
+    assert len([n for n in down.nodes if n.name == "demo/model"]) == 2
 
 
 def test_down_follows_the_digest_and_not_the_name(shop):
@@ -123,8 +123,8 @@ def test_name_with_run_digest_and_ref_mean_one_value(shop):
     move_ref(store, "names/demo/model/champion", digest, "an example")
     refs = (digest, digest[:10], runs[0].run, "champion")
     assert {at_reference(store, "demo", "model", ref).value.digest for ref in refs} == {digest}
-    versions = versions_of(store, project, "demo/model")["versions"]
-    assert [(v["run"], v["refs"]) for v in versions] == [(runs[2].run, []), (runs[0].run, ["champion"])]
+    versions = versions_of(store, project, "demo/model")
+    assert [(v.run, v.refs) for v in versions] == [(runs[2].run, []), (runs[0].run, ["champion"])]
     with pytest.raises(UsageError, match="there is no `demo/model@none`"):
         lineage_of(store, project, "demo/model@none", "default")
     with pytest.raises(UsageError, match="no artifact `demo/modle`") as caught:
@@ -139,7 +139,7 @@ def test_name_with_run_digest_and_ref_mean_one_value(shop):
 def test_every_form_shows_the_same_things(shop, name, direction):
     project, store, _ = shop
     found = lineage_of(store, project, name, "default", direction)
-    told = {n["name"] for n in found["nodes"] if n["kind"] != "package"}
+    told = {n.name for n in found.nodes if n.kind != "package"}
     text = show_lineage(found, "text")
     assert all(n in text for n in told)
     drawing = ElementTree.fromstring(show_lineage(found, "svg"))
@@ -148,7 +148,7 @@ def test_every_form_shows_the_same_things(shop, name, direction):
     assert (
         len(boxes)
         == len(re.findall(r"^  s\d+\[", mermaid, re.MULTILINE))
-        == len([n for n in found["nodes"] if n["kind"] != "package"])
+        == len([n for n in found.nodes if n.kind != "package"])
     )
 
 
@@ -210,10 +210,10 @@ def equal_tables(tmp_path):
     return project, store
 
 
-def stages_in(found):
-    "Stages of a lineage with their runs, and whether they are in doubt."
-    stages = (node for node in found["nodes"] if node["kind"] == "stage")
-    return {(n["name"].removeprefix("demo/"), n["run"]): n.get("may_be", False) for n in stages}
+def stages_in(nodes):
+    "Stages among the nodes of a lineage with their runs, and whether they are in doubt."
+    stages = (node for node in nodes if node.kind == "stage")
+    return {(n.name.removeprefix("demo/"), n.run): bool(n.may_be) for n in stages}
 
 
 def test_up_leads_to_what_was_read_and_marks_what_may_be(equal_tables):
@@ -222,7 +222,7 @@ def test_up_leads_to_what_was_read_and_marks_what_may_be(equal_tables):
 
     def up(run):
         records = [r for r in known.records if (r.stage, r.run) == ("train", run)]
-        return stages_in(lineage_up(known, project, records, "model").document())
+        return stages_in(lineage_up(known, project, records, "model").of_kind("stage"))
 
     for run in ("r1", "r2"):
         assert up(run) == {(stage, run): False for stage in ("train", "features", "ingest")}
@@ -234,12 +234,12 @@ def test_down_leads_past_equal_bytes_of_another_run_and_marks_what_may_be(equal_
     project, store = equal_tables
     start = f"demo/rows@{put_value(store, 'rows r1').digest[:12]}"
     down = lineage_of(store, project, start, "default", "down")
-    assert stages_in(down) == {("features", "r1"): False, ("train", "r1"): False, ("train", "r3"): True}
+    assert stages_in(down.nodes) == {("features", "r1"): False, ("train", "r1"): False, ("train", "r3"): True}
     assert "run r3, may be" in show_lineage(down, "text")
     table = lineage_of(
         store, project, f"demo/table@{put_value(store, 'equal').digest[:12]}", "default", "down"
     )
-    assert sorted(n["run"] for n in table["nodes"] if n["kind"] == "stage") == ["r1", "r2", "r3"]
+    assert sorted(n.run for n in table.nodes if n.kind == "stage") == ["r1", "r2", "r3"]
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -251,10 +251,10 @@ def test_list_of_a_fan_out_is_followed_both_ways(tmp_path, is_old):
     given = {} if is_old else {"list": {"person": people.as_dict()}}
     committed(store, "r1", "profile", {}, {"portrait": "ann"}, each={"person": "ann"}, **given)
     name, profile = f"demo/person@{people.digest[:12]}", ("profile[person=ann]", "r1")
-    assert stages_in(lineage_of(store, project, name, "default", "down")) == {profile: is_old}
+    assert stages_in(lineage_of(store, project, name, "default", "down").nodes) == {profile: is_old}
     known = record_graph(store, project)
     of_ann = [record for record in known.records if record.each]
-    up = stages_in(lineage_up(known, project, of_ann, "portrait").document())
+    up = stages_in(lineage_up(known, project, of_ann, "portrait").of_kind("stage"))
     assert up == {profile: False, ("people", "r1"): is_old}
 
 
@@ -268,11 +268,11 @@ def test_stages_of_experiments_and_erased_values_are_marked(equal_tables):
     buried.parent.mkdir(parents=True)
     buried.write_text("{}")
     found = lineage_of(store, project, f"demo/rows@{rows[:12]}", "default", "down")
-    marks = {n["run"]: n["experiment"] for n in found["nodes"] if n["kind"] == "stage"}
+    marks = {n.run: n.experiment for n in found.nodes if n.kind == "stage"}
     assert marks == {"r1": "experiment: depth=3", "r3": None}
-    assert [n["digest"] for n in found["nodes"] if n.get("erased")] == [model]
+    assert [n.digest for n in found.nodes if n.erased] == [model]
     text = show_lineage(found, "text")
     assert "run r1, experiment: depth=3" in text and f"{model[:12]}, erased" in text
-    versions = versions_of(store, project, "demo/model")["versions"]
-    assert {one["digest"] for one in versions if one["erased"]} == {model}
+    versions = versions_of(store, project, "demo/model")
+    assert {one.digest for one in versions if one.erased} == {model}
     assert "erased, experiment: depth=3" in [version_row(one)[-1] for one in versions]

@@ -8,6 +8,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import MAGIC_NUMBER
 
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 from plain_records import as_record, commit
 
@@ -498,9 +499,9 @@ def test_environment(store, kind):
         for d in environment_differences(
             [as_record({"pipeline": "demo", "stage": "train", "run": RUN, "parts": parts})], installed
         )
-        if d["name"] not in here
+        if d.name not in here
     ]
-    assert [said in json.dumps(d) for d in found] == ([] if said is None else [True])
+    assert [said in json.dumps(to_builtins(d)) for d in found] == ([] if said is None else [True])
 
 
 STAGES = {
@@ -535,4 +536,4 @@ def test_run_is_reproduced_after_all_it_read_by_itself_has_changed(make_project)
     (root / "nbs" / "demo" / "10_rows.ipynb").unlink()
     found = reproduce(project, plan.store, document)
     gc.collect()
-    assert (found["state"], found["stages"][0]["error"]) == ("reproduced", None), found
+    assert (found.state, found.stages[0].error) == ("reproduced", None), found

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 
 import pytest
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
@@ -130,8 +130,8 @@ def again(copy, **options):
 def test_run_is_reproduced_from_what_was_kept_whatever_the_working_tree_says(copy):
     before = files_of(copy[1].root)
     found = again(copy, stages=["rows", "total"])
-    assert (found["state"], found["exit_code"], found["first"]) == ("reproduced", 0, None)
-    assert [(s["name"], [o["is_same"] for o in s["outputs"]]) for s in found["stages"]] == [
+    assert (found.state, found.exit_code, found.first) == ("reproduced", 0, None)
+    assert [(s.name, [o.is_same for o in s.outputs]) for s in found.stages] == [
         ("rows", [True, True]),
         ("total", [True]),
     ]
@@ -141,40 +141,37 @@ def test_run_is_reproduced_from_what_was_kept_whatever_the_working_tree_says(cop
 def test_first_output_that_differs_is_named_with_reasons_and_kept_as_evidence(copy):
     before = files_of(copy[1].root)
     found = again(copy)
-    assert (found["state"], found["exit_code"]) == ("differs", 5)
-    assert (found["first"]["stage"], found["first"]["name"], found["first"]["how"]) == (
+    assert (found.state, found.exit_code) == ("differs", 5)
+    assert (found.first.stage, found.first.name, found.first.how) == (
         "coin",
         "coin",
-        found["stages"][2]["outputs"][0]["how"],
+        found.stages[2].outputs[0].how,
     )
-    assert "`[2]`" in found["first"]["how"] and "uuid.uuid4()" in found["first"]["why"][0]
+    assert "`[2]`" in found.first.how and "uuid.uuid4()" in found.first.why[0]
     after = files_of(copy[1].root)
     assert {k: v for k, v in after.items() if k in before} == before
     (evidence,) = [p for p in after if p.endswith(".evidence")]
     told = json.loads(after[evidence])
     digest = told["outputs"]["coin"]["digest"]
-    assert digest == found["first"]["b"] and json.loads(get(copy[1], digest))[:2] == [118, copy[2].run]
+    assert digest == found.first.b and json.loads(get(copy[1], digest))[:2] == [118, copy[2].run]
 
 
 def test_nothing_is_written_when_evidence_is_not_wanted(copy):
     before = files_of(copy[1].root)
-    assert again(copy, keep=False)["state"] == "differs"
+    assert again(copy, keep=False).state == "differs"
     assert files_of(copy[1].root) == before
 
 
 def test_other_environment_is_listed_and_stops_it(copy, monkeypatch):
     monkeypatch.setenv("REGION", "eu")
     found = again(copy)
-    assert (found["state"], found["exit_code"], found["stages"]) == ("environment", 2, [])
-    assert [d["name"] for d in found["environment"]] == ["variable REGION"] and "eu" not in json.dumps(
-        found["environment"]
+    assert (found.state, found.exit_code, found.stages) == ("environment", 2, [])
+    assert [d.name for d in found.environment] == ["variable REGION"] and "eu" not in json.dumps(
+        to_builtins(found.environment)
     )
     before = files_of(copy[1].root)
     found = again(copy, any_environment=True, stages=["rows"])
-    assert (found["state"], [o["is_same"] for o in found["stages"][0]["outputs"]]) == (
-        "differs",
-        [True, False],
-    )
+    assert (found.state, [o.is_same for o in found.stages[0].outputs]) == ("differs", [True, False])
     assert files_of(copy[1].root) == before
 
 
@@ -202,25 +199,20 @@ def test_sources_that_are_not_what_they_were_are_said_and_nothing_starts(copy, c
     project, store, document = copy
     change(project.root, store, records_of_run(store, document)[1])
     found = again(copy)
-    assert (found["state"], found["exit_code"], found["sources"], found["stages"]) == (
-        "sources",
-        1,
-        [said],
-        [],
-    )
+    assert (found.state, found.exit_code, found.sources, found.stages) == ("sources", 1, [said], [])
 
 
 def test_new_partitions_do_not_disturb(copy):
     (copy[0].root / "data/day=3").mkdir()
     (copy[0].root / "data/day=3/a.json").write_text("[9]")
-    assert again(copy, stages=["rows"])["state"] == "reproduced"
+    assert again(copy, stages=["rows"]).state == "reproduced"
 
 
 def test_input_that_is_gone_from_the_store_is_made_again(copy):
     _, store, document = copy
     rows = records_of_run(store, document)[0].outputs["rows"].digest
     (store.root / "objects" / rows[:2] / rows).unlink()
-    assert again(copy, stages=["rows", "total"])["state"] == "reproduced"
+    assert again(copy, stages=["rows", "total"]).state == "reproduced"
     assert not has(store, rows)
 
 
@@ -259,9 +251,9 @@ def test_determinism_of_a_stage_is_checked_in_an_overlay(done, tmp_path):
     shutil.copytree(done[0], tmp_path / "copy")
     plan = planned(tmp_path / "copy", factor="3")
     before = files_of(plan.store.root)
-    assert check_determinism(plan, "rows")["state"] == "deterministic"
+    assert check_determinism(plan, "rows").state == "deterministic"
     assert files_of(plan.store.root) == before
     found = check_determinism(plan, "coin")
     gc.collect()
-    assert (found["state"], found["exit_code"], found["evidence"]) == ("differs", 5, True)
+    assert (found.state, found.exit_code, found.evidence) == ("differs", 5, True)
     assert len(list(plan.store.root.rglob("*.evidence"))) == 1

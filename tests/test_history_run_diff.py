@@ -4,6 +4,9 @@ import json
 import shutil
 
 import pytest
+from msgspec import to_builtins
+
+from mlnb.history.run_diff import CellDifference, Difference
 
 STAGES = {
     "10_train.ipynb": [
@@ -51,21 +54,20 @@ def diff(root, a, b):
 def test_diff_names_parameters_metrics_digests_modules_and_cells(two):
     root, first, second = two
     found = diff(root, first, second)
-    assert found["parameters"] == [{"name": "days", "a": 35, "b": 40}]
-    assert found["metrics"] == [{"name": "train.auc", "a": 0.35, "b": 0.82}]
-    assert [d["name"] for d in found["artifacts"]] == ["train.model"] and [
-        d["name"] for d in found["modules"]
-    ] == ["own"]
-    assert [(d["name"], d["a"], d["b"], d["cell_a"], d["cell_b"]) for d in found["cells"]] == [
-        ("train: cell 5", "x = days", "x = days + 1", 4, 5)
-    ]
-    assert found["packages"] == found["sources"] == found["environment"] == []
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found.parameters == [Difference("days", 35, 40)]
+    assert found.metrics == [Difference("train.auc", 0.35, 0.82)]
+    assert [d.name for d in found.artifacts] == ["train.model"] and [d.name for d in found.modules] == ["own"]
+    assert found.cells == [CellDifference("train: cell 5", "x = days", "x = days + 1", 4, 5)]
+    assert found.packages == found.sources == found.environment == []
+    plain = to_builtins(found)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["parameters"] == [{"name": "days", "a": 35, "b": 40}]
+    assert plain["cells"][0].keys() == {"name", "a", "b", "cell_a", "cell_b"}
 
 
 def test_diff_of_a_run_with_itself_is_empty(two):
     root, first, _ = two
-    assert all(d == [] for d in diff(root, first, first).values())
+    assert all(d == [] for d in to_builtins(diff(root, first, first)).values())
 
 
 def test_diff_without_the_kept_notebook_still_answers(two, tmp_path):
@@ -75,4 +77,4 @@ def test_diff_without_the_kept_notebook_still_answers(two, tmp_path):
     for record in records:
         (tmp_path / "copy/.mlnb/objects" / record["source"][:2] / record["source"]).unlink(missing_ok=True)
     found = diff(tmp_path / "copy", first, second)
-    assert found["cells"] == [] and [d["name"] for d in found["metrics"]] == ["train.auc"]
+    assert found.cells == [] and [d.name for d in found.metrics] == ["train.auc"]

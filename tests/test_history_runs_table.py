@@ -46,21 +46,16 @@ def refused(*documents, best="ap"):
 
 def test_run_that_hid_a_part_has_no_mean_and_says_which():
     found = compare_of([WHOLE, HOLED, SILENT, FAILED])
-    assert [row["metrics"]["ap"] for row in found["runs"]] == [pytest.approx(0.6), None, None, None]
-    assert [(row["counts"]["ap"], row["of"]["ap"]) for row in found["runs"]] == [
-        (3, 3),
-        (2, 3),
-        (0, 3),
-        (2, 3),
-    ]
-    assert found["runs"][1]["reasons"] == {"ap": "2 of 3 parts reported `ap`: train[kind=forest] did not"}
+    assert [row.metrics["ap"] for row in found.runs] == [pytest.approx(0.6), None, None, None]
+    assert [(row.counts["ap"], row.of["ap"]) for row in found.runs] == [(3, 3), (2, 3), (0, 3), (2, 3)]
+    assert found.runs[1].reasons == {"ap": "2 of 3 parts reported `ap`: train[kind=forest] did not"}
     assert [row[-1] for row in compare_rows(found)[1]] == [
         "0.6 (3)",
         "– (2 of 3)",
         "– (0 of 3)",
         "– (2 of 3)",
     ]
-    assert len(missing_lines(found)) == 3 and found["means"] == ["ap"]
+    assert len(missing_lines(found)) == 3 and found.means == ["ap"]
 
 
 @pytest.mark.parametrize(
@@ -81,44 +76,44 @@ def test_best_of_unequal_runs_is_refused_and_each_mend_works(odd, said):
     for command in commands:
         best = command.partition("--best ")[2].strip("'")
         named = [one for one in (WHOLE, odd) if one.run in command] or [WHOLE, odd]
-        assert compare_of(named, best=best)["best"]["run"]
+        assert compare_of(named, best=best).best.run
 
 
 def test_one_part_can_be_compared_where_the_mean_cannot():
     found = compare_of([WHOLE, HOLED, FEWER], ["train[kind=tree].ap"], "train[kind=tree].ap:min")
-    assert [row["metrics"]["train[kind=tree].ap"] for row in found["runs"]] == [0.9, 0.9, 0.95]
-    assert (found["best"]["run"], found["best"]["value"], found["best"]["count"]) == ("r1", 0.9, 1)
-    assert found["means"] == []
+    assert [row.metrics["train[kind=tree].ap"] for row in found.runs] == [0.9, 0.9, 0.95]
+    assert (found.best.run, found.best.value, found.best.count) == ("r1", 0.9, 1)
+    assert found.means == []
 
 
 @pytest.mark.parametrize("other", [FAILED, OTHER])
 def test_run_that_could_not_win_by_hiding_does_not_stop_the_choice(other):
-    assert compare_of([WHOLE, other], best="ap")["best"]["run"] == "r1"
+    assert compare_of([WHOLE, other], best="ap").best.run == "r1"
 
 
 def test_name_of_several_stages_means_none_of_them_in_any_run():
     two = run("r1", part(None, ap=0.5), part(None, stage="judge", ap=0.6))
     one = run("r2", part(None, ap=0.9))
     found = compare_of([two, one])
-    assert [row["metrics"] for row in found["runs"]] == [
+    assert [row.metrics for row in found.runs] == [
         {"train.ap": 0.5, "judge.ap": 0.6},
         {"train.ap": 0.9, "judge.ap": None},
     ]
     assert "write `train.ap` or `judge.ap`" in refused(two, one).mend
-    assert compare_of([two, one], best="train.ap")["best"]["run"] == "r2"
+    assert compare_of([two, one], best="train.ap").best.run == "r2"
 
 
 def test_values_that_hold_signs_of_the_grammar_can_be_named():
     odd = run("r1", part("a:max].b=c d'", ap=1), part("x", ap=0))
     name = "train[kind=a:max].b=c d'].ap"
-    assert compare_of([odd], [name], f"{name}:min")["best"]["value"] == 1
-    assert best_of(MeasuredRuns([odd]), name)["goal"] == "max"
+    assert compare_of([odd], [name], f"{name}:min").best.value == 1
+    assert best_of(MeasuredRuns([odd]), name).goal == "max"
 
 
 def test_experiment_is_marked_beside_a_run_that_is_equal_but_for_it():
     tried = replace(WHOLE, run="r9", parameters={"depth": GivenValue(3, "option")})
     found = compare_of([WHOLE, tried], best="ap")
-    assert [row["experiment"] for row in found["runs"]] == [None, "experiment: depth=3"]
+    assert [row.experiment for row in found.runs] == [None, "experiment: depth=3"]
     assert [row[0] for row in compare_rows(found)[1]] == ["r1 (best)", "r9 (experiment)"]
 
 
@@ -132,7 +127,7 @@ def test_figure_says_over_how_many_parts_and_leaves_out_what_is_no_mean():
 def test_metric_of_a_stage_that_failed_is_no_difference_between_results(tmp_path):
     store = open_store(tmp_path / "store")
     aspects = aspects_of(store, FAILED)
-    assert aspects["metrics"] == {"train[kind=tree].ap": 1, "train[kind=linear].ap": 1}
+    assert aspects.metrics == {"train[kind=tree].ap": 1, "train[kind=linear].ap": 1}
 
 
 documents_of_parts = st.lists(
@@ -157,14 +152,14 @@ def test_page_and_table_say_the_same_mean_and_only_of_all_parts(parts):
     shown = [(entry, replace(facts, metrics=entry.metrics)) for entry in entries]
     stages = [StagePage("train", entry.state, about, each=entry.each) for entry, about in shown]
     page = RunPage("r", "fraud", "default", "committed", None, None, {}, tuple(stages), True).metrics()
-    found = compare_of([run("r", *entries)])["runs"][0]
+    found = compare_of([run("r", *entries)]).runs[0]
     assert (("train", "ap") in measures_of(entries)) == bool(good)
     if not good:
-        assert (page, found["metrics"]) == ({}, {})
+        assert (page, found.metrics) == ({}, {})
         return
     shown = page["mean_ap"]
     assert (shown["value"], shown["count"], shown["of"]) == tuple(
-        found[k]["ap"] for k in ("metrics", "counts", "of")
+        getattr(found, k)["ap"] for k in ("metrics", "counts", "of")
     )
     assert (shown["count"], shown["of"]) == (len(good), len(parts))
     if len(good) < len(parts):

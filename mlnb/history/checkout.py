@@ -31,7 +31,7 @@ from ..flow.observed import installed_as
 from ..flow.run import quiet_signals
 from ..flow.steps import Plan, Step
 from .carried import lay_out, led_astray, module_suffix, write_observed
-from .run_diff import kept_cells
+from .run_diff import Difference, kept_cells
 from ..notebook.imports import read_module
 from ..notebook.installed_files import edited_files, startup_files
 from ..notebook.pipeline import Pipeline
@@ -98,13 +98,13 @@ def _then_and_now(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
 def environment_differences(
     records: list[Record],  # records of the stages to repeat
     packages: dict,  # what is installed now
-) -> list[dict]:  # {"name", "a": then, "b": now}
+) -> list[Difference]:  # `a` then, `b` now
     "What of the environment is not as it was."
-    found = {}
+    found: dict[str, Difference] = {}
     for record in records:
         for name, then, now in _then_and_now(record.counted, packages):
             if then != now:
-                found[name] = {"name": name, "a": then, "b": now}
+                found[name] = Difference(name, then, now)
     return list(found.values())
 
 # %% ../../nbs/history/100_checkout.ipynb #29441a06

@@ -14,19 +14,18 @@ from collections.abc import Iterable
 from itertools import chain
 
 from ..care.vouched import signature_mark
-from .graph import mermaid_of, svg_of
+from .graph import StageEdge, StageGraph, mermaid_of, svg_of
+from .lineage import Lineage, LineageNode
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import in_one_line
 
 # %% ../../nbs/history/050_lineage_drawing.ipynb #85295a43
-def _node_label(node: dict) -> str:
+def _node_label(node: LineageNode) -> str:
     "A short name: of a path its end, 22 characters at most, and the beginning of the digest."
     name = (
-        node["name"].rpartition("/")[2]
-        if node["kind"] in ("partition", "page", "notebook", "file")
-        else node["name"]
+        node.name.rpartition("/")[2] if node.kind in ("partition", "page", "notebook", "file") else node.name
     )
-    return in_one_line(name)[-22:] + (f" {node['digest'][:6]}" if node["digest"] else "")
+    return in_one_line(name)[-22:] + (f" {node.digest[:6]}" if node.digest else "")
 
 
 def _standing_behind(nodes: Iterable[str], edges: list[tuple[str, str]]) -> list[str]:
@@ -43,47 +42,47 @@ def _standing_behind(nodes: Iterable[str], edges: list[tuple[str, str]]) -> list
 
 
 def drawn(
-    found: dict,  # what `lineage_of` gave
-) -> dict:  # nodes and edges as `dag_of` gives a graph
+    found: Lineage,  # what is drawn
+) -> StageGraph:  # edges say the kind of what they begin with
     "The graph for drawing: without packages, with short names."
-    nodes = {node["id"]: node for node in found["nodes"] if node["kind"] != "package"}
-    edges = [(e["from"], e["to"]) for e in found["edges"] if e["from"] in nodes and e["to"] in nodes]
-    labels: dict = {}
+    nodes = {node.id: node for node in found.nodes if node.kind != "package"}
+    edges = [(e.start, e.end) for e in found.edges if e.start in nodes and e.end in nodes]
+    labels: dict[str, str] = {}
     for place in _standing_behind(nodes, edges):
         text = _node_label(nodes[place])
         labels[place] = text if text not in labels.values() else f"{text} #{len(labels)}"
-    arrows = [{"from": labels[a], "to": labels[b], "artifact": nodes[a]["kind"]} for a, b in edges]
-    return {"nodes": list(labels.values()), "edges": arrows}
+    arrows = [StageEdge(labels[a], labels[b], nodes[a].kind) for a, b in edges]
+    return StageGraph(list(labels.values()), arrows)
 
 # %% ../../nbs/history/050_lineage_drawing.ipynb #5546ba43
-def _nodes_below(found: dict, nodes: dict[str, dict]) -> dict[str, list[str]]:
+def _nodes_below(found: Lineage, nodes: dict[str, LineageNode]) -> dict[str, list[str]]:
     "Ids of what stands below each node."
     below = defaultdict(list)
-    for edge in found["edges"]:
-        is_turned = found["direction"] == "up" and nodes[edge["to"]]["kind"] != "page"
-        parent, child = ("to", "from") if is_turned else ("from", "to")
-        below[edge[parent]].append(edge[child])
+    for edge in found.edges:
+        is_turned = found.direction == "up" and nodes[edge.end].kind != "page"
+        parent, child = (edge.end, edge.start) if is_turned else (edge.start, edge.end)
+        below[parent].append(child)
     return below
 
 
-def _node_line(node: dict, has_keys: bool = True) -> str:
+def _node_line(node: LineageNode, has_keys: bool = True) -> str:
     "A node in words."
-    digest = f" {node['digest'][:12]}" if node["digest"] else ""
-    run = f", run {node['run']}" if "run" in node else ""
+    digest = f" {node.digest[:12]}" if node.digest else ""
+    run = f", run {node.run}" if node.run else ""
     marks = [
-        "may be" if node.get("may_be") else "",
-        node.get("experiment"),
-        "erased" if node.get("erased") else "",
-        signature_mark(node.get("signature"), has_keys),
+        "may be" if node.may_be else "",
+        node.experiment or "",
+        "erased" if node.erased else "",
+        signature_mark(node.signature or None, has_keys),
     ]
-    return in_one_line(", ".join([f"{node['kind']} {node['name']}{digest}{run}", *filter(None, marks)]))
+    return in_one_line(", ".join([f"{node.kind} {node.name}{digest}{run}", *filter(None, marks)]))
 
 
 def lineage_text(
-    found: dict,  # what `lineage_of` gave
+    found: Lineage,  # what is told
 ) -> str:  # an indented tree
     "Lineage as text."
-    nodes, lines, told = {node["id"]: node for node in found["nodes"]}, [], set()
+    nodes, lines, told = {node.id: node for node in found.nodes}, [], set()
     below = _nodes_below(found, nodes)
     children = set(chain.from_iterable(below.values()))
     roots = [place for place in nodes if place not in children]
@@ -93,10 +92,10 @@ def lineage_text(
         if place in told and not indent:
             continue
         is_repeated = place in told and bool(below[place])
-        line = _node_line(nodes[place], bool(found.get("keys")))
+        line = _node_line(nodes[place], bool(found.keys))
         lines.append(indent + line + (" (as above)" if is_repeated else ""))
-        packages = [nodes[child]["name"] for child in below[place] if nodes[child]["kind"] == "package"]
-        others = [child for child in below[place] if nodes[child]["kind"] != "package"]
+        packages = [nodes[child].name for child in below[place] if nodes[child].kind == "package"]
+        others = [child for child in below[place] if nodes[child].kind != "package"]
         if packages and place not in told:
             lines.append(f"{indent}  packages {in_one_line(', '.join(packages))}")
         waiting += [(child, indent + "  ") for child in reversed(others)] if place not in told else []
@@ -112,7 +111,7 @@ FORMS = {
 
 
 def show_lineage(
-    found: dict,  # what `lineage_of` gave
+    found: Lineage,  # what is shown
     form: str,  # `text`, `mermaid` or `svg`
 ) -> str:  # raises `UsageError` for another form
     "Lineage in a form for people."

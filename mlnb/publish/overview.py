@@ -8,15 +8,16 @@ Every link is relative, so that a site can be opened from the disk, sent in an a
 
 # %% auto #0
 __all__ = ['VERDICT_MARKS', 'VERDICTS', 'CHAIN', 'LOOKS', 'MOST', 'RUN_PAGE', 'INDEX', 'NEWER', 'stage_href', 'report_hrefs',
-           'verdict_list', 'stage_state', 'chain', 'key_metrics', 'run_note', 'note_mark', 'stage_row', 'run_page',
-           'failure', 'stale_stages', 'no_head_line', 'card_run', 'newer_text', 'newer_runs', 'index_card',
-           'by_pipeline', 'index_page']
+           'verdict_list', 'stage_state', 'StageLink', 'chain', 'key_metrics', 'run_note', 'note_mark', 'StageRow',
+           'stage_row', 'run_page', 'failure', 'stale_stages', 'no_head_line', 'card_run', 'newer_text', 'NewerRun',
+           'newer_runs', 'CardResults', 'IndexCard', 'index_card', 'by_pipeline', 'EarlierRun', 'index_page']
 
 # %% ../../nbs/publish/250_overview.ipynb #41400975
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from .history import RunPage, StagePage
 from .layout import document, fill, words
@@ -78,11 +79,20 @@ def stage_state(
     return "stale" if stage.facts and stage.facts.state == "stale" else stage.state
 
 
-def _link(stage: StagePage, href: str | None) -> dict:
+class StageLink(Struct, frozen=True):
     "A stage in the chain."
+
+    name: str  # of the stage
+    href: str | None  # where its page is; None = no page
+    look: str  # class of its mark; empty for none
+    mark: str  # its state in words, where that is news
+
+
+def _link(stage: StagePage, href: str | None) -> StageLink:
+    "A stage as a link."
     state = stage_state(stage)
     mark = "" if state in ("committed", "cached") else f" · {state}"
-    return {"name": stage.name, "href": href, "look": LOOKS.get(state, ""), "mark": mark}
+    return StageLink(stage.name, href, LOOKS.get(state, ""), mark)
 
 
 def chain(
@@ -150,22 +160,34 @@ def note_mark(
     return note_label(run_note(page))
 
 
+class StageRow(Struct, frozen=True, kw_only=True):
+    "A stage in the table of its run."
+
+    name: str  # of the stage
+    href: str | None  # where its page is; None = no page
+    mark: Markup  # its state
+    error: str  # why it failed; empty when it did not
+    saved: str  # names of artifacts that are no reports
+    seconds: float | None  # what it took [s]; None = not known
+    reports: dict[str, str]  # address by name of the artifact
+
+
 def stage_row(
     stage: StagePage,  # of the run
     run: str,  # id of the run
     known: set[str],  # ids of the runs that have pages
-) -> dict:  # what the template asks for
-    "A stage in the table of its run."
+) -> StageRow:
+    "What the table of a run says of a stage."
     facts = stage.facts
-    return {
-        "name": stage.name,
-        "href": stage_href(stage, run, known),
-        "mark": state_mark(stage_state(stage)),
-        "error": stage.error,
-        "saved": ", ".join(sorted(set(facts.outputs) - set(stage.reports))) if facts else "",
-        "seconds": facts.seconds if facts else None,
-        "reports": report_hrefs(stage, run, known),
-    }
+    return StageRow(
+        name=stage.name,
+        href=stage_href(stage, run, known),
+        mark=state_mark(stage_state(stage)),
+        error=stage.error,
+        saved=", ".join(sorted(set(facts.outputs) - set(stage.reports))) if facts else "",
+        seconds=facts.seconds if facts else None,
+        reports=report_hrefs(stage, run, known),
+    )
 
 
 def run_page(
@@ -193,7 +215,7 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 <div class="cards">{% for card in cards %}
 <section class="card" id="{{ card.name }}" aria-labelledby="{{ card.name }}-title">
 <h2 id="{{ card.name }}-title">{% if card.page %}
-<a href="{{ card.href }}">{{ card.name | words | capitalize }}</a>{% else %}
+<a href="{{ card.results.href }}">{{ card.name | words | capitalize }}</a>{% else %}
 {{ card.name | words | capitalize }}{% endif %}</h2>
 {% if card.page %}<p>{{ card.mark }} {{ card.note }}<span class="soft small">\
 {% if card.newer and card.page.is_complete %}Last complete run, {% endif %}\
@@ -205,8 +227,8 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 {% if card.instead %}<div class="banner warn"><p>{{ card.instead | sentence }}</p></div>{% endif %}
 {% if card.error %}<div class="banner fail"><p>{{ card.error | sentence }}</p></div>{% endif %}
 {% if card.stale %}<div class="banner warn"><p>{{ card.stale | sentence }}</p></div>{% endif %}
-{{ card.verdicts }}{{ card.tiles }}{{ card.chain }}
-{% if card.reports %}<p class="small">{% for name, href in card.reports.items() %}
+{{ card.results.verdicts }}{{ card.results.tiles }}{{ card.results.chain }}
+{% if card.results.reports %}<p class="small">{% for name, href in card.results.reports.items() %}
 <a href="{{ href }}">{{ name | words | capitalize }}</a>{{ " · " if not loop.last }}\
 {% endfor %}</p>{% endif %}
 {% if card.others %}<ul class="small">{% for n in card.others %}
@@ -298,64 +320,95 @@ def newer_text(
     return ": ".join([begin, *filter(None, [". ".join(filter(None, about))])])
 
 
+class NewerRun(Struct, frozen=True):
+    "A run that is newer than what a card shows."
+
+    text: str  # what it is, one sentence for readers
+    href: str  # where its page is
+    look: str = ""  # class of its banner; empty for a line
+
+
 def newer_runs(
     pages: list[RunPage],  # of one pipeline, newest first
     shown: RunPage,  # the one that the card shows
     profile: str,  # that is published
-) -> tuple[list[dict], list[dict]]:  # banners, and lines
+) -> tuple[list[NewerRun], list[NewerRun]]:  # banners, and lines
     "What is said of the runs that are newer than the one shown."
     newer = [page for page in pages if page.run > shown.run]
     failed: dict[str, RunPage] = {}
     for page in (page for page in newer if page.state == "failed"):
         is_own = page.profile == profile and not page.experiment
         failed.setdefault("fail" if is_own else "warn", page)
-    banners = [_newer(page, profile) | {"look": look} for look, page in sorted(failed.items())]
+    banners = [_newer(page, profile, look) for look, page in sorted(failed.items())]
     return banners, [_newer(page, profile) for page in newer if page not in failed.values()]
 
 
-def _newer(page: RunPage, profile: str) -> dict:
-    "A newer run as a template takes it."
-    return {"text": newer_text(page, profile), "href": f"{page.pipeline}/{page.run}/index.html"}
+def _newer(page: RunPage, profile: str, look: str = "") -> NewerRun:
+    "What is said of a newer run."
+    return NewerRun(newer_text(page, profile), f"{page.pipeline}/{page.run}/index.html", look)
 
 # %% ../../nbs/publish/250_overview.ipynb #614a7c38
+class CardResults(Struct, frozen=True):
+    "What a run found, for its pipeline's card."
+
+    href: str  # where its page is
+    verdicts: Markup  # of its checks, in words
+    tiles: Markup  # its figures
+    chain: Markup  # its stages
+    reports: dict[str, str]  # address by name of the artifact
+
+
+class IndexCard(Struct, frozen=True, kw_only=True):
+    "What the index says of a pipeline."
+
+    name: str  # of the pipeline
+    instead: str  # why it shows no head; empty when it does
+    page: RunPage | None = None  # the run that it shows; None = there is none
+    mark: Markup = Markup("")  # the state of that run
+    note: Markup = Markup("")  # what keeps it from being a result
+    error: str = ""  # the first stage that failed, and why
+    stale: str = ""  # stages that are no longer current
+    newer: bool = False  # whether something came after the head
+    failed: list[NewerRun] = []  # newer runs that failed, the newest of each kind
+    others: list[NewerRun] = []  # further newer runs, at most `NEWER`
+    more: int = 0  # how many newer runs are not named
+    results: CardResults | None = None  # what that run found
+
+
 def index_card(
     name: str,  # of the pipeline
     pages: list[RunPage],  # its runs, newest first; may be empty
     known: set[str],  # ids of the runs that have pages
     profile: str = DEFAULT_PROFILE,  # whose head is shown
     refused: str = "",  # why the head may not be used, if so
-) -> dict:  # what the template asks for
-    "What the index says of a pipeline."
+) -> IndexCard:
+    "Make the card of a pipeline."
     if not pages:
-        return {"name": name, "page": None, "instead": refused}
+        return IndexCard(name=name, instead=refused)
     page, instead = card_run(pages, profile, refused)
     failed, others = newer_runs(pages, page, profile)
-    return {
-        "name": name,
-        "page": page,
-        "mark": state_mark(page.state),
-        "note": note_mark(page),
-        "error": failure(page),
-        "stale": stale_stages(page),
-        "instead": instead,
-        "newer": bool(failed or others) and not instead,
-        "failed": failed,
-        "others": others[:NEWER],
-        "more": len(others[NEWER:]),
-    } | _results(page, known)
+    return IndexCard(
+        name=name,
+        page=page,
+        mark=state_mark(page.state),
+        note=note_mark(page),
+        error=failure(page),
+        stale=stale_stages(page),
+        instead=instead,
+        newer=bool(failed or others) and not instead,
+        failed=failed,
+        others=others[:NEWER],
+        more=len(others[NEWER:]),
+        results=_results(page, known),
+    )
 
 
-def _results(page: RunPage, known: set[str]) -> dict:
-    "What a run found, for its pipeline's card."
+def _results(page: RunPage, known: set[str]) -> CardResults:
+    "What a run found."
     prefix = f"{page.pipeline}/{page.run}/"
     reports = {n: prefix + h for s in page.stages for n, h in report_hrefs(s, page.run, known).items()}
-    return {
-        "href": f"{prefix}index.html",
-        "verdicts": verdict_list(page),
-        "tiles": tiles(key_metrics(page)),
-        "chain": chain(page, known, prefix),
-        "reports": reports,
-    }
+    shown = (verdict_list(page), tiles(key_metrics(page)), chain(page, known, prefix))
+    return CardResults(f"{prefix}index.html", *shown, reports)
 
 # %% ../../nbs/publish/250_overview.ipynb #0ea9ae38
 def by_pipeline(
@@ -369,6 +422,14 @@ def by_pipeline(
     return found
 
 
+class EarlierRun(Struct, frozen=True):
+    "A run that no card shows."
+
+    page: RunPage  # what is known of the run
+    mark: Markup  # its state
+    note: str  # what it tried, or that it is partial
+
+
 def index_page(
     names: list[str],  # pipelines of the project, in the order of its settings
     pages: list[RunPage],  # all runs, newest first
@@ -380,7 +441,7 @@ def index_page(
     "Make the index."
     known, runs = {page.run for page in pages}, by_pipeline(names, pages)
     cards = [index_card(n, found, known, profile, refused.get(n, "")) for n, found in runs.items()]
-    shown = {card["page"].run for card in cards if card["page"]}
+    shown = {card.page.run for card in cards if card.page}
     others = [page for page in pages if page.run not in shown]
-    earlier = [{"page": p, "mark": state_mark(p.state), "note": run_note(p)} for p in others]
+    earlier = [EarlierRun(page, state_mark(page.state), run_note(page)) for page in others]
     return document(home, fill(INDEX, home=home, cards=cards, earlier=earlier) + further, [(home, None)])

@@ -12,9 +12,10 @@ __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_not
 
 # %% ../../nbs/terminal/090_ask.ipynb #830e7449
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from ..store.errors import Problem, UsageError
@@ -31,6 +32,9 @@ from mlnb.terminal.frame import (
     verb,
 )
 from .output import show_lines, show_problems, show_table
+
+if TYPE_CHECKING:
+    from mlnb.history.graph import StageGraph
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(
@@ -224,20 +228,20 @@ def answer_params(
 
 # %% ../../nbs/terminal/090_ask.ipynb #c8bbeca2
 def graph_lines(
-    dag: dict,  # what `dag_of` gave
+    dag: "StageGraph",  # what is shown
 ) -> list[str]:  # a line for each stage, in the order in which they run
     "The graph of stages as text."
     needed: dict[str, list[str]] = {}
-    for edge in dag["edges"]:
-        needed.setdefault(edge["to"], []).append(f"{edge['artifact']} of {edge['from']}")
+    for edge in dag.edges:
+        needed.setdefault(edge.end, []).append(f"{edge.artifact} of {edge.start}")
 
     def line(node: str) -> str:
-        each = dag.get("each", {}).get(node)
+        each = dag.each.get(node)
         needs = f"  <-  {', '.join(needed[node])}" if node in needed else ""
-        broken = " (broken)" if node in dag.get("broken", ()) else ""
+        broken = " (broken)" if node in dag.broken else ""
         return in_one_line(f"{node}{f' (each {each})' if each else ''}{broken}{needs}")
 
-    return [line(node) for node in dag["nodes"]]
+    return [line(node) for node in dag.nodes]
 
 # %% ../../nbs/terminal/090_ask.ipynb #60393fee
 @verb("ask", "dag", "mlnb dag fraud --format mermaid")
@@ -252,12 +256,20 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
         read_pipeline(project, name) for name in (project.pipelines if pipeline is None else [pipeline])
     ]
     found = dag_of(pipelines)
-    forms = {"text": lambda dag: "\n".join(graph_lines(dag)), "mermaid": mermaid_of, "svg": svg_of}
+    forms: dict[str, Callable[[Any], str]] = {
+        "text": lambda dag: "\n".join(graph_lines(dag)),
+        "mermaid": mermaid_of,
+        "svg": svg_of,
+    }
     if form not in forms:
         raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
-    found["sources"] = sources_known(store, project, profile, pipelines)
-    notes = (*broken_notes(pipelines), *source_lines(found["sources"]))
-    return Answer(found, lambda: show_lines(*forms[form](found).split("\n")), notes=notes)
+    sources = sources_known(store, project, profile, pipelines)
+    notes = (*broken_notes(pipelines), *source_lines(sources))
+    return Answer(
+        to_builtins(found) | {"sources": sources},
+        lambda: show_lines(*forms[form](found).split("\n")),
+        notes=notes,
+    )
 
 # %% ../../nbs/terminal/090_ask.ipynb #5b64a5c8
 def kernel_notes(

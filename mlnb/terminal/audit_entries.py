@@ -21,6 +21,7 @@ from .output import complain
 
 if TYPE_CHECKING:
     from mlnb.care.verify import Damage
+    from mlnb.history.reproduce import Reproduced
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #29ccc114
 def note_run(
@@ -135,15 +136,15 @@ def note_failed_verification(
 # %% ../../nbs/terminal/060_audit_entries.ipynb #5e64c396
 def note_reproduction(
     store: Any,  # of the project, with its log
-    found: dict,  # what `reproduce` returned
+    found: "Reproduced",  # what came of it
 ) -> None:
     "Write to the audit log that a run was repeated, and what came out."
     from mlnb.care.audit import audit
 
-    first = found["first"] and {name: found["first"][name] for name in ("stage", "name", "a", "b")}
-    about = {name: found[name] for name in ("run", "pipeline", "exit_code")}
-    states = dict(Counter(stage["state"] for stage in found["stages"]))
+    first = found.first and {name: getattr(found.first, name) for name in ("stage", "name", "a", "b")}
+    about: dict[str, Any] = {"run": found.run, "pipeline": found.pipeline, "exit_code": found.exit_code}
+    states = dict(Counter(stage.state for stage in found.stages))
     try:
-        audit(store, "reproduction", found["state"], **about, stages=states, first=first)
+        audit(store, "reproduction", found.state, **about, stages=states, first=first)
     except StoreError as error:
         complain(f"the audit log has no entry of this: {error.message}", error.mend)

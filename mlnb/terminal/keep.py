@@ -21,6 +21,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 from msgspec.structs import asdict, replace
 
 from ..store.errors import IntegrityError, LockedError
@@ -32,25 +33,26 @@ from .remote import remote_of
 
 if TYPE_CHECKING:
     from mlnb.care.gc import Amount, Collected
+    from mlnb.history.results import ArtifactRow, OutputRow, VersionRow
     from mlnb.sharing.remote_care import CollectedRemote
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
 def note_of(
-    one: dict,  # a row of `artifacts_of` or `versions_of`
+    one: "OutputRow",  # what a name means, or has meant
     otherwise: str | None = None,  # said when it was no experiment
 ) -> str:  # empty when there is nothing to note
     "What somebody who wants a value should know of it first."
-    return ", ".join(filter(None, ["erased" if one["erased"] else None, one["experiment"] or otherwise]))
+    return ", ".join(filter(None, ["erased" if one.erased else None, one.experiment or otherwise]))
 
 
 def version_row(
-    one: dict,  # one of the `versions` of `versions_of`
-) -> list[str]:  # version, type, bytes, stage, run, profile, refs, note
+    one: "VersionRow",  # a value that the name has had
+) -> list[str | None]:  # version, type, bytes, stage, run, profile, refs, note
     "A version of an artifact, as a row of a table."
-    written = f"{one['pipeline']}/{one['name']}@{one['digest'][:12]}"
-    about = [written, one["type"], f"{one['bytes']:,}", one["stage"], one["run"], one["profile"]]
-    meant = "what the name means now" if one["is_meant"] else ""
-    return [*about, ", ".join(one["refs"]), ", ".join(filter(None, [meant, note_of(one)]))]
+    written = f"{one.pipeline}/{one.name}@{one.digest[:12]}"
+    about = [written, one.type, f"{one.bytes:,}", one.stage, one.run, one.profile]
+    meant = "what the name means now" if one.is_meant else ""
+    return [*about, ", ".join(one.refs), ", ".join(filter(None, [meant, note_of(one)]))]
 
 
 def versions_answer(
@@ -62,9 +64,10 @@ def versions_answer(
     "List every version of one name."
     from mlnb.history.results import versions_of
 
-    found = versions_of(store, project, name, profile)["versions"]
+    found = versions_of(store, project, name, profile)
     columns = ["version", "type", "bytes", "stage", "run", "profile", "refs", "note"]
-    return Answer({"artifacts": found}, lambda: show_table(columns, [version_row(one) for one in found], ""))
+    rows = [version_row(one) for one in found]
+    return Answer({"artifacts": to_builtins(found)}, lambda: show_table(columns, rows, ""))
 
 # %% ../../nbs/terminal/120_keep.ipynb #1882ec90
 ArtifactName = Annotated[
@@ -76,14 +79,14 @@ ArtifactName = Annotated[
 
 
 def artifact_row(
-    one: dict,  # one of the `artifacts` of `artifacts_of`
+    one: "ArtifactRow",  # what a name means
 ) -> list[str]:  # name, type, bytes, digest, stage, run, note
     "An artifact, as a row of a table."
     from mlnb.notebook.each import unit_name
 
-    about = [f"{one['pipeline']}/{one['name']}", one["type"], f"{one['bytes']:,}"]
-    note = note_of(one, "not the head's" if one["line"] else None)
-    return [*about, one["digest"][:12], unit_name(one["stage"], one["each"]), one["run"], note]
+    about = [f"{one.pipeline}/{one.name}", one.type, f"{one.bytes:,}"]
+    note = note_of(one, "not the head's" if one.line else None)
+    return [*about, one.digest[:12], unit_name(one.stage, one.each), one.run, note]
 
 
 @verb("keep", "artifacts", "mlnb artifacts fraud/model")
@@ -97,10 +100,11 @@ def answer_artifacts(name: ArtifactName = None, profile: Profile = None) -> Answ
         return versions_answer(store, project, name, profile)
     found = artifacts_of(store, project, list(project.pipelines) if name is None else [name], profile)
     columns = ["name", "type", "bytes", "digest", "stage", "run", "note"]
-    rows = [artifact_row(one) for one in found["artifacts"]]
-    lines = dict.fromkeys(one["line"] for one in found["artifacts"] if one["line"])
+    rows = [artifact_row(one) for one in found]
+    lines = dict.fromkeys(one.line for one in found if one.line)
     none = f"no artifact under profile `{profile}` yet"
-    return Answer(found, lambda: show_table(columns, rows, none), notes=tuple(lines))
+    about = {"artifacts": to_builtins(found)}
+    return Answer(about, lambda: show_table(columns, rows, none), notes=tuple(lines))
 
 # %% ../../nbs/terminal/120_keep.ipynb #2b14b650
 def digests_of(

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from ..store.errors import UsageError
 from ..store.run_entries import Entry, RunDocument
@@ -36,6 +37,10 @@ from mlnb.terminal.frame import (
     writing,
 )
 from .output import show_lines, show_table
+
+if TYPE_CHECKING:
+    from mlnb.history.run_diff import CellDifference, RunDifferences
+    from mlnb.history.runs_table import Comparison
 
 # %% ../../nbs/terminal/100_past.ipynb #4472e2f1
 RUN_FIELDS = ("run", "pipeline", "profile", "state", "started_utc", "seconds", "head")
@@ -128,7 +133,7 @@ COMPARE_ALL = Comparing()
 
 
 def show_comparison(
-    found: dict,  # what `compare_of` gave
+    found: "Comparison",  # runs side by side
     figure: str | None = None,  # file that was written, as it was named
 ) -> None:
     "Show runs side by side, and which one is best."
@@ -136,8 +141,8 @@ def show_comparison(
 
     show_table(*compare_rows(found), "no run")
     show_lines(*missing_lines(found))
-    if found["best"]:
-        show_lines("", best_line(found["best"]))
+    if found.best:
+        show_lines("", best_line(found.best))
     if figure is not None:
         show_lines(f"{figure}: written")
 
@@ -153,12 +158,12 @@ def comparison_answer(
     from mlnb.store.runs import all_runs, damaged_lines
 
     documents = chosen_runs(store, words, comparing.grid, list(project.pipelines))
-    found = compare_of(documents, comparing.metric or None, comparing.best) | {"figure": None}
+    found, figure = compare_of(documents, comparing.metric or None, comparing.best), None
     if comparing.figure is not None:
         with writing(comparing.figure):
-            found["figure"] = str(write_figure(found, documents, Path(comparing.figure)))
+            figure = str(write_figure(found, documents, Path(comparing.figure)))
     damaged = all_runs(store)[1]
-    about = found | {"damaged": damaged}
+    about = to_builtins(found) | {"figure": figure, "damaged": damaged}
     return Answer(about, lambda: show_comparison(found, comparing.figure), notes=damaged_lines(damaged))
 
 # %% ../../nbs/terminal/100_past.ipynb #2a092526
@@ -338,38 +343,34 @@ def answer_show(
 
 # %% ../../nbs/terminal/100_past.ipynb #b10b22cb
 def cell_text(
-    cell: dict,  # one of the `cells` of a difference
+    cell: "CellDifference",  # of two runs
 ) -> str:  # its name, and each line with ` `, `-` or `+` before it
     "What changed in a cell."
     from difflib import ndiff
 
-    lines = ndiff((cell["a"] or "").splitlines(), (cell["b"] or "").splitlines())
-    return "\n".join([f"{cell['name']}:", *(f"  {line}" for line in lines if not line.startswith("?"))])
+    lines = ndiff((cell.a or "").splitlines(), (cell.b or "").splitlines())
+    return "\n".join([f"{cell.name}:", *(f"  {line}" for line in lines if not line.startswith("?"))])
 
 # %% ../../nbs/terminal/100_past.ipynb #93a182e7
-_APART = ("cells", "experiments", "not_vouched")  # of a difference, that are no rows of its table
-
-
 def difference_rows(
-    found: dict,  # what `diff_of` gave
+    found: "RunDifferences",  # of two runs
 ) -> list[list]:  # kind, name, value in one run and in the other
     "What differs between two runs, but for the text of cells."
 
     def shown(value: Any) -> Any:
         return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
-    kinds = {kind: ones for kind, ones in found.items() if kind not in _APART}
-    return [[kind, d["name"], shown(d["a"]), shown(d["b"])] for kind, ones in kinds.items() for d in ones]
+    return [[kind, d.name, shown(d.a), shown(d.b)] for kind, d in found.rows()]
 
 
 def show_difference(
-    found: dict,  # what `diff_of` gave
+    found: "RunDifferences",  # of two runs
     a: str,  # the one run, as its column is called
     b: str,  # the other, likewise
 ) -> None:
     "Show what differs between two runs."
-    show_table(["what", "name", a, b], difference_rows(found), "" if found["cells"] else "no difference")
-    for cell in found["cells"]:
+    show_table(["what", "name", a, b], difference_rows(found), "" if found.cells else "no difference")
+    for cell in found.cells:
         show_lines("", cell_text(cell))
 
 # %% ../../nbs/terminal/100_past.ipynb #e5c487e8
@@ -384,7 +385,7 @@ def answer_diff(
     project, store, _ = open_project()
     one, other = read_run(store, a), read_run(store, b)
     tried = {"a": experiment_of(one), "b": experiment_of(other)}
-    found = diff_of(store, one, other) | {"experiments": {run: text or None for run, text in tried.items()}}
+    found = diff_of(store, one, other)
     ended = {run.run or "" for run in (one, other) if run.state != "running"}
     bad = unvouched_runs(project, store, sorted(ended))
     names = [
@@ -392,7 +393,8 @@ def answer_diff(
         for run, text in zip((one, other), tried.values(), strict=True)
     ]
     lost = dict.fromkeys([*lost_code(store, one), *lost_code(store, other)])
-    about = found | {"not_vouched": bad, "damaged": list(lost)}
+    experiments = {run: text or None for run, text in tried.items()}
+    about = to_builtins(found) | {"experiments": experiments, "not_vouched": bad, "damaged": list(lost)}
     return Answer(about, lambda: show_difference(found, *names), notes=(*unvouched_notes(bad), *lost))
 
 # %% ../../nbs/terminal/100_past.ipynb #05fa4834
@@ -417,10 +419,11 @@ def answer_lineage(
 
     project, store, profile = open_project(profile)
     found = lineage_of(store, project, name, profile, "up" if up else "down")
-    shown, line = show_lineage(found, form), found["line"]
-    read = {node["name"] for node in found["nodes"] if node["kind"] == "source"} & project.sources.keys()
-    found["sources"] = [source_document(store, project, profile, source, time()) for source in sorted(read)]
+    shown, line = show_lineage(found, form), found.line
+    read = {node.name for node in found.nodes if node.kind == "source"} & project.sources.keys()
+    sources = [source_document(store, project, profile, source, time()) for source in sorted(read)]
     refused = refused_heads(store, project.pipelines, profile)
-    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, found["sources"]), *refused)
+    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, sources), *refused)
     notes = tuple(filter(None, said))
-    return Answer(found, lambda: show_lines(*shown.split("\n")), notes=notes)
+    about = to_builtins(found) | {"sources": sources}
+    return Answer(about, lambda: show_lines(*shown.split("\n")), notes=notes)

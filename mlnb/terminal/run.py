@@ -17,9 +17,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from ..store.errors import UsageError, did_you_mean
@@ -30,6 +31,9 @@ from .audit_entries import note_reproduction, noting_replacements, noting_run, r
 from .frame import NOTHING_GIVEN, Answer, Given, Json, open_project, plans_of, verb
 from .output import complain, complaint, show_lines, show_table
 from .run_options import EVERYTHING, Manner
+
+if TYPE_CHECKING:
+    from mlnb.history.reproduce import ComparedOutput, Reproduced, RunTwice, StageAgain
 
 # %% ../../nbs/terminal/080_run.ipynb #ef8b7b9c
 def planned_document(
@@ -188,7 +192,8 @@ def run_as_told(
         ended.append(run_pipeline(plan, selection, RunSettings(*how), told, about))
     if manner.check_determinism and manner.stages and ended[0].exit_code == 0:
         found = determinism_of(plan, manner.stages[0], manner.as_json, server)
-        return with_experiment(replace(ended[0], exit_code=found["exit_code"], determinism=found))
+        twice = to_builtins(found)
+        return with_experiment(replace(ended[0], exit_code=found.exit_code, determinism=twice))
     return with_experiment(ended[0])
 
 # %% ../../nbs/terminal/080_run.ipynb #aff29cf1
@@ -267,29 +272,28 @@ def show_grid(
 
 # %% ../../nbs/terminal/080_run.ipynb #47100ac9
 def stage_again_line(
-    entry: dict,  # of a stage that was repeated
+    ended: "StageAgain",  # how repeating a stage ended
 ) -> str:
     "How repeating a stage ended, in one line."
-    error = entry["error"]
-    failed = f", {error['ename']}: {error['evalue']}" if error else ""
-    return f"{entry['name']}: {entry['state']}, {entry['seconds']:.1f} s{failed}"
+    failed = f", {ended.error.ename}: {ended.error.evalue}" if ended.error else ""
+    return f"{ended.name}: {ended.state}, {ended.seconds:.1f} s{failed}"
 
 # %% ../../nbs/terminal/080_run.ipynb #42ecf084
 def difference_line(
-    row: dict,  # an output: `name`, `a`, `b`, `is_same`, `how`
+    row: "ComparedOutput",  # one that differs
 ) -> str:  # both digests, shortened, and how values differ
     "How one output differs."
-    before, now = ((row[side] or "none")[:12] for side in ("a", "b"))
-    how = f": {row['how']}" if row["how"] else ""
-    return f"  {row['name']}: {before} before, {now} now{how}"
+    before, now = ((digest or "none")[:12] for digest in (row.a, row.b))
+    how = f": {row.how}" if row.how else ""
+    return f"  {row.name}: {before} before, {now} now{how}"
 
 
 def differing_lines(
-    rows: list[dict],  # outputs: `name`, `a`, `b`, `is_same`, `how`
+    rows: list["ComparedOutput"],  # outputs of two results
     why: list[str],  # clues to what draws or reads a clock
 ) -> list[str]:  # empty when everything is the same
     "Which outputs differ, how, and what may be why."
-    differ = [difference_line(row) for row in rows if not row["is_same"]]
+    differ = [difference_line(row) for row in rows if not row.is_same]
     return [*differ, *(f"  why, perhaps: {clue}" for clue in why)]
 
 # %% ../../nbs/terminal/080_run.ipynb #38c05e68
@@ -298,18 +302,18 @@ def determinism_of(
     stage: str,  # to run twice more
     as_json: bool,  # whether stdout is kept for a document
     server: Path | None = None,  # address of a kernel server; None = cold kernels
-) -> dict:  # as `check_determinism` gives it
+) -> "RunTwice":
     "What `run --check-determinism` adds to the document."
     from mlnb.history.reproduce import check_determinism
 
     found = check_determinism(plan, stage, server=server)
     if not as_json:
-        differs = differing_lines(found["outputs"], found["why"])
-        differs = [f"  {found['said']}", *differs] if found["said"] else differs
-        show_lines(f"{stage}: {found['state']}, run twice more", *differs)
-    if error := found["error"]:
-        said = f"{stage} failed when it was run again: {error['ename']}: {error['evalue']}"
-        cold = " --cold" if found["failed_on"] == "cold" else ""
+        differs = differing_lines(found.outputs, found.why)
+        differs = [f"  {found.said}", *differs] if found.said else differs
+        show_lines(f"{stage}: {found.state}, run twice more", *differs)
+    if error := found.error:
+        said = f"{stage} failed when it was run again: {error.ename}: {error.evalue}"
+        cold = " --cold" if found.failed_on == "cold" else ""
         complain(said, f"run it again with --force{cold} to see the whole message")
     return found
 
@@ -333,23 +337,23 @@ def answer_run(
 # %% ../../nbs/terminal/080_run.ipynb #34e85666
 def tell_repeated(
     as_json: bool,  # whether stdout is kept for a document
-) -> Callable[[dict], None]:  # for `tell` of `reproduce`
+) -> Callable[["StageAgain"], None]:  # for `tell` of `reproduce`
     "Say of each stage how repeating it ended."
 
-    def tell(entry: dict) -> None:
-        lines = [stage_again_line(entry), *differing_lines(entry["outputs"], entry["why"])]
+    def tell(ended: "StageAgain") -> None:
+        lines = [stage_again_line(ended), *differing_lines(ended.outputs, ended.why)]
         show_lines(*lines, file=sys.stderr if as_json else sys.stdout)
 
     return tell
 
 # %% ../../nbs/terminal/080_run.ipynb #796b7258
 def why_not_compared(
-    found: dict,  # what `reproduce` returned
+    found: "Reproduced",  # what came of it
 ) -> tuple[str, ...]:  # complaints; empty when everything was compared
     "What stood in the way of repeating a run."
-    said = [complaint(line, "put the data back as it was") for line in found["sources"]]
-    if found["state"] == "environment":
-        other = ", ".join(f"{one['name']} {one['a']}, now {one['b']}" for one in found["environment"][:12])
+    said = [complaint(line, "put the data back as it was") for line in found.sources]
+    if found.state == "environment":
+        other = ", ".join(f"{one.name} {one.a}, now {one.b}" for one in found.environment[:12])
         mend = "install what it had (`mlnb get` its lock file by digest), or go on with `--any-environment`"
         said.insert(0, complaint(f"the environment is not that of the run: {other}", mend))
     return tuple(said)
@@ -394,5 +398,5 @@ def answer_reproduce(
     with reading_noted(store):
         found = reproduce(project, store, document, *how)
     note_reproduction(store, found)
-    line = f"run {found['run']} of {found['pipeline']}: {found['state']}"
-    return Answer(found, lambda: show_lines(line), found["exit_code"], why_not_compared(found))
+    line = f"run {found.run} of {found.pipeline}: {found.state}"
+    return Answer(to_builtins(found), lambda: show_lines(line), found.exit_code, why_not_compared(found))
