@@ -5453,6 +5453,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/store/run_entries.py'),
                                         'mlnb.store.run_entries.GridPlace': ( 'store/run_entries.html#gridplace',
                                                                               'mlnb/store/run_entries.py'),
+                                        'mlnb.store.run_entries.Reason': ('store/run_entries.html#reason', 'mlnb/store/run_entries.py'),
                                         'mlnb.store.run_entries.RunDocument': ( 'store/run_entries.html#rundocument',
                                                                                 'mlnb/store/run_entries.py'),
                                         'mlnb.store.run_entries.SecondResult': ( 'store/run_entries.html#secondresult',

@@ -134,7 +134,7 @@ def start(
     number = run.entry(step.name).attempts + 1
     attempt = _new_attempt(run, step, as_run, number)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    run.set(step.name, "running", attempts=number, why=step.why, key=step.key, started_utc=now)
+    run.set(step.name, "running", attempts=number, why=tuple(step.why), key=step.key, started_utc=now)
     stage, values = step.stage, _given_values(run.plan, step)
     about: dict[str, Any] = {"run": run.id, "pipeline": run.plan.pipeline.name, "stage": stage.name}
     about |= {"each": step.each, "key": step.key, "attempt": number}

@@ -66,7 +66,7 @@ def outlook(
         return "would fail"
     if entry.state == "cached":
         return "fresh"
-    is_certain = entry.state == "stale" or entry.why[0]["kind"] == "new"
+    is_certain = entry.state == "stale" or entry.why[0].kind == "new"
     return "would run" if is_certain else "would run if its inputs change"
 
 # %% ../../nbs/terminal/080_run.ipynb #1e09c3fd
@@ -76,7 +76,7 @@ def plan_row(
     "What a run would do with a stage, as a row of a table."
     from mlnb.notebook.each import unit_name
 
-    why = entry.why[0]["message"] if entry.why else ""
+    why = entry.why[0].message if entry.why else ""
     return [unit_name(entry.name, entry.each), outlook(entry), why]
 
 
