@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..care.vouched import refuse_keyless, signer
@@ -198,7 +199,7 @@ def try_stage(
         open_parts(run, name)
         return None
     if unread := unread_source(run.plan, planned):
-        run.set(name, "failed", **unread)
+        run.fail(name, unread)
         return None
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
@@ -420,9 +421,11 @@ def run_pipeline(
     "Run what is stale."
     check_inputs(plan, selection)
     sign = signer(plan.store, "run")  # a key that cannot be used is said before anything runs
-    about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
+    known = ask_sources(plan, selection, say=lambda text: tell("line", text=text))
     store, run_id = plan.store, new_run_id()
-    document = replace(new_document(plan, selection, run_id, "running"), **about)
+    document = replace(
+        new_document(plan, selection, run_id, "running"), sources=known or UNSET, **(about or {})
+    )
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     if likely:

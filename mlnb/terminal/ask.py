@@ -12,7 +12,7 @@ __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_not
 
 # %% ../../nbs/terminal/090_ask.ipynb #830e7449
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec.structs import asdict
@@ -31,6 +31,9 @@ from mlnb.terminal.frame import (
     verb,
 )
 from .output import show_lines, show_problems, show_table
+
+if TYPE_CHECKING:
+    from mlnb.store.run_entries import KnownSource
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(
@@ -76,7 +79,7 @@ def draft_notes(
 
 def known_in(
     plans: list,  # each of a pipeline
-) -> list[dict]:  # what is known of their sources, asking none
+) -> "list[KnownSource]":  # what is known of their sources, asking none
     "The sources that the stages of plans load."
     from mlnb.flow.asking import sources_known
 
@@ -87,7 +90,7 @@ def known_in(
 
 
 def source_lines(
-    sources: list[dict],  # what is known of them
+    sources: "list[KnownSource]",  # what is known of them
 ) -> tuple[str, ...]:  # a line for each that a run would ask
     "Say how old what sources gave is, which nobody asked for this answer."
     from mlnb.flow.asking import source_notes
@@ -126,9 +129,10 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
     found = tell_outcomes(status_of(plans), plans)
     pipelines, none = [plan.pipeline for plan in plans], "no pipeline in settings.ini"
     columns, rows = status_table(found["stages"])
-    found["sources"] = known_in(plans)
+    sources = known_in(plans)
+    found["sources"] = [one.as_dict() for one in sources]
     refused = [note for p in plans for note in refused_heads(p.store, [p.pipeline.name], p.profile)]
-    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(found["sources"]), *refused)
+    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(sources), *refused)
     return Answer(found, lambda: show_table(columns, rows, none), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #88a74535
@@ -188,8 +192,8 @@ def answer_why(
     found = why_of(
         tell_outcomes(status_of(plans), plans), own if own and own in plans[0].pipeline.broken else name
     )
-    sources = [one for one in known_in(plans) if f"{pipeline}/{own}" in one["stages"]]
-    about = found | {"sources": sources}
+    sources = [one for one in known_in(plans) if f"{pipeline}/{own}" in (one.stages or ())]
+    about = found | {"sources": [one.as_dict() for one in sources]}
     return Answer(about, lambda: show_why(found, f"{pipeline}/{name}"), notes=source_lines(sources))
 
 # %% ../../nbs/terminal/090_ask.ipynb #aa4a9aea
@@ -219,7 +223,7 @@ def answer_params(
     rows = [value_row(one) for one in found]
     sources = known_in(plans)
     notes = (*broken_notes([plan.pipeline for plan in plans]), *source_lines(sources))
-    about = {"parameters": found, "sources": sources}
+    about = {"parameters": found, "sources": [one.as_dict() for one in sources]}
     return Answer(about, lambda: show_table(columns, rows, "no parameters"), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #c8bbeca2
@@ -255,8 +259,9 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
     forms = {"text": lambda dag: "\n".join(graph_lines(dag)), "mermaid": mermaid_of, "svg": svg_of}
     if form not in forms:
         raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
-    found["sources"] = sources_known(store, project, profile, pipelines)
-    notes = (*broken_notes(pipelines), *source_lines(found["sources"]))
+    sources = sources_known(store, project, profile, pipelines)
+    found["sources"] = [one.as_dict() for one in sources]
+    notes = (*broken_notes(pipelines), *source_lines(sources))
     return Answer(found, lambda: show_lines(*forms[form](found).split("\n")), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #5b64a5c8
@@ -296,7 +301,8 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
     names, reader = list(project.pipelines) if pipeline is None else [pipeline], _reading_once()
     found = check_of(project, names, profile, reader)
     pipelines = [reader(project, name) for name in names]
-    found["sources"] = sources_known(store, project, profile, pipelines)
+    sources = sources_known(store, project, profile, pipelines)
+    found["sources"] = [one.as_dict() for one in sources]
     read = [stage for pipeline in pipelines for stage in pipeline.stages.values()]
     told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
     ran = {problem["file"] for problem in told}  # which files those read by themselves is known
@@ -309,5 +315,5 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
         show_problems([Problem(**problem) for problem in found["problems"]])
         show_lines(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
 
-    notes = (*source_lines(found["sources"]), *kernel_notes(read))
+    notes = (*source_lines(sources), *kernel_notes(read))
     return Answer(found | {"exit_code": code}, show, code, notes)

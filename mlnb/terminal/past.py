@@ -419,8 +419,9 @@ def answer_lineage(
     found = lineage_of(store, project, name, profile, "up" if up else "down")
     shown, line = show_lineage(found, form), found["line"]
     read = {node["name"] for node in found["nodes"] if node["kind"] == "source"} & project.sources.keys()
-    found["sources"] = [source_document(store, project, profile, source, time()) for source in sorted(read)]
+    known = [source_document(store, project, profile, source, time()) for source in sorted(read)]
+    found["sources"] = [one.as_dict() for one in known]
     refused = refused_heads(store, project.pipelines, profile)
-    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, found["sources"]), *refused)
+    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, known), *refused)
     notes = tuple(filter(None, said))
     return Answer(found, lambda: show_lines(*shown.split("\n")), notes=notes)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..store.errors import UsageError, did_you_mean
@@ -48,14 +49,15 @@ def planned_document(
 
     def planned(entry: Entry) -> Entry:
         if entry.name in faults:
-            return replace(entry, **failure_of(faults[entry.name]))
+            return failure_of(faults[entry.name]).told_in(entry)
         is_meant = entry.state == "cached" and is_forced(plan, selection, entry_unit(entry))
         return replace(entry, state="stale", why=forced) if is_meant else entry
 
     document = new_document(plan, selection, None, "planned")
     stages = tuple(map(planned, document.stages))
     exit_code = gravest({failure_code(entry) for entry in stages if entry.error})
-    return replace(document, exit_code=exit_code, stages=stages, **told_sources(plan, selection))
+    known = told_sources(plan, selection)
+    return replace(document, exit_code=exit_code, stages=stages, sources=known or UNSET)
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded
 def outlook(
