@@ -130,15 +130,14 @@ def start(
     as_run: str,  # the run id that its notebook is told
 ) -> "Callable[[], Attempt]":  # what to run in a thread
     "Prepare an attempt, and call its stage running."
-    from mlnb.flow.attempt import run_attempt
+    from mlnb.flow.attempt import StageTry, run_attempt
 
     number = run.entry(step.name).attempts + 1
     attempt = _new_attempt(run, step, as_run, number)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     run.set(step.name, "running", attempts=number, why=tuple(step.why), key=step.key, started_utc=now)
     stage, values = step.stage, _given_values(run.plan, step)
-    about: dict[str, Any] = {"run": run.id, "pipeline": run.plan.pipeline.name, "stage": stage.name}
-    about |= {"each": step.each, "key": step.key, "attempt": number}
+    about = StageTry(run.id, run.plan.pipeline.name, stage.name, step.each, step.key, number)
     return partial(run_attempt, attempt, values, list(stage.saves), about, stage.file, stage.options)
 
 # %% ../../nbs/flow/330_run.ipynb #c563bef9

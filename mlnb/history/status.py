@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..flow.key import reason
 from ..flow.overlay import names_by_hand, saved_by_hand
@@ -25,7 +25,7 @@ from ..flow.selection import no_stage_mend, stage_meant
 from ..flow.steps import Plan, Step
 from ..notebook.each import unit_name
 from ..notebook.pipeline import reached, read_pipeline
-from ..notebook.soundness import as_read, problem_documents
+from ..notebook.soundness import as_read, problems_in
 from ..store.errors import MlnbError, UsageError
 from ..store.objects import Store
 from ..store.record import Record
@@ -50,10 +50,10 @@ def _entry(pipeline: str, stage: str, each: Mapping[str, Any] | None, state: str
 
 def _broken_entry(plan: Plan, stage: str) -> dict:
     "What a status says of a stage that is left aside."
-    pipeline, problems = plan.pipeline.name, problem_documents(plan.pipeline, stage)
+    pipeline, problems = plan.pipeline.name, problems_in(plan.pipeline, stage)
     state = "stale" if has_records(plan.store, pipeline, stage) else "never"
-    why = [reason("broken", problem["message"]).as_dict() for problem in problems]
-    return _entry(pipeline, stage, None, state, why) | {"problems": problems}
+    why = [reason("broken", problem.message).as_dict() for problem in problems]
+    return _entry(pipeline, stage, None, state, why) | {"problems": list(map(asdict, problems))}
 
 
 def _status_entries(plan: Plan) -> Iterator[dict]:

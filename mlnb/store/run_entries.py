@@ -36,6 +36,7 @@ from mlnb.store.border import (
     WrittenName,
 )
 from .descriptions import Described
+from .errors import Problem
 
 # %% ../../nbs/store/330_run_entries.ipynb #a27a824b
 class StageFailure(Document, frozen=True):
@@ -158,7 +159,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
 
     format: Count = 1
     exit_code: Count = 0
-    problems: tuple[Mapping[str, Plain], ...] = ()
+    problems: tuple[Problem, ...] = ()
     run: RunId | None = None  # None for a plan that is only shown, and when there was nothing to do
     pipeline: PlainName
     profile: PlainName = "default"
@@ -189,7 +190,7 @@ class GridDocument(Document, frozen=True, kw_only=True):
 
     format: Count = 1
     exit_code: Count = 0
-    problems: tuple[Mapping[str, Plain], ...] = ()
+    problems: tuple[Problem, ...] = ()
     run: None = None
     pipeline: PlainName
     grid_id: RunId

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec.structs import asdict
 
-from ..store.errors import Problem, UsageError
+from ..store.errors import UsageError
 from ..store.shown_text import counted, in_one_line
 from mlnb.terminal.frame import (
     NOTHING_GIVEN,
@@ -299,21 +299,21 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
 
     project, store, profile = open_project()
     names, reader = list(project.pipelines) if pipeline is None else [pipeline], _reading_once()
-    found = check_of(project, names, profile, reader)
     pipelines = [reader(project, name) for name in names]
     sources = sources_known(store, project, profile, pipelines)
-    found["sources"] = [one.as_dict() for one in sources]
     read = [stage for pipeline in pipelines for stage in pipeline.stages.values()]
-    told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
-    ran = {problem["file"] for problem in told}  # which files those read by themselves is known
-    seen = [p for p in found["problems"] if p["rule"] != "reads-outside" or p["file"] not in ran]
-    found["problems"] = seen + told + [asdict(problem) for problem in page_problems(project, names, reader)]
-    n_errors = sum(problem["level"] == "error" for problem in found["problems"])
+    told = list(undeclared_uses(store, read, project.root))
+    ran = {problem.file for problem in told}  # which files those read by themselves is known
+    checked = check_of(project, names, profile, reader)
+    seen = [p for p in checked if p.rule != "reads-outside" or p.file not in ran]
+    problems = [*seen, *told, *page_problems(project, names, reader)]
+    n_errors = sum(problem.level == "error" for problem in problems)
     code = 2 if n_errors else 0
 
     def show() -> None:
-        show_problems([Problem(**problem) for problem in found["problems"]])
-        show_lines(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
+        show_problems(problems)
+        show_lines(f"{counted(n_errors, 'error')}, {counted(len(problems) - n_errors, 'warning')}")
 
     notes = (*source_lines(sources), *kernel_notes(read))
+    found = {"problems": list(map(asdict, problems)), "sources": [one.as_dict() for one in sources]}
     return Answer(found | {"exit_code": code}, show, code, notes)
