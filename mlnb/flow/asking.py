@@ -187,7 +187,7 @@ def sources_known(
     profile: str,  # whose settings count
     pipelines: Iterable[Pipeline],  # whose stages load them
     clock: Callable[[], float] = time.time,  # tells the time [s since 1970]
-) -> list[KnownSource]:  # with `stages`
+) -> list[KnownSource]:  # each with the stages that load it
     "What is known of all sources that stages load, without asking them."
     loaded = sources_loaded(project, pipelines)
     about = {name: source_document(store, project, profile, name, clock()) for name in loaded}

@@ -24,8 +24,8 @@ from typing import Any
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from .journal import read_journal
-from .session import CONTEXT_VARIABLE, StageContext
+from .journal import StageContext, read_journal
+from .session import CONTEXT_VARIABLE
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge, withheld_from

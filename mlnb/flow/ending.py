@@ -7,7 +7,7 @@ It failed for good, or was cancelled: its executed notebook is kept for whoever 
 
 # %% auto #0
 __all__ = ['NOBODY_LOOKED', 'RETRIED', 'LONGEST_PAUSE_S', 'KeptCode', 'list_behind', 'record_of', 'refuse_changed_code',
-           'refuse_changed_sources', 'made_by', 'make_again', 'Ending', 'Opened', 'finish', 'sweep', 'open_parts']
+           'refuse_changed_sources', 'made_by', 'make_again', 'Ending', 'OpenedCopy', 'finish', 'sweep', 'open_parts']
 
 # %% ../../nbs/flow/310_ending.ipynb #84192099
 import shutil
@@ -311,25 +311,25 @@ def _keep_notebook(run: Run, step: Step, attempt: "Attempt") -> Path:
     return kept
 
 
-class Opened(Struct, frozen=True):
+class OpenedCopy(Struct, frozen=True):
     "Where JupyterLab finds the notebook of a failed stage, or why it does not."
 
     opened: str | None = None  # its path
     not_opened: str | UnsetType = UNSET  # why there is none
 
 
-def _open_notebook(plan: Plan, kept: Path) -> Opened:
+def _open_notebook(plan: Plan, kept: Path) -> OpenedCopy:
     "Lay a copy of a failed notebook where JupyterLab opens it."
     why: list[str] = []
     opened = keep_opened(plan.project.root, plan.pipeline.name, kept, bool(plan.store.group), why.append)
-    return Opened(str(opened)) if opened else Opened(not_opened=why[0])
+    return OpenedCopy(str(opened)) if opened else OpenedCopy(not_opened=why[0])
 
 # %% ../../nbs/flow/310_ending.ipynb #3765663c
 def _stop_stage(run: Run, step: Step, attempt: "Attempt") -> None:
     "Say how a stage failed, or that it was cancelled, which is no failure of its own."
     is_cancelled = attempt.is_cancelled
     kept = _keep_notebook(run, step, attempt)
-    copy = Opened() if is_cancelled else _open_notebook(run.plan, kept)
+    copy = OpenedCopy() if is_cancelled else _open_notebook(run.plan, kept)
     run.set(
         step.name,
         "cancelled" if is_cancelled else "failed",
