@@ -36,6 +36,8 @@ FREE = {
     *("RunDocument.tried_inputs", "RunDocument.held_by", "KeptPin.place", "KeptPin.partitions"),
     *("KnownSource.refresh", "KnownSource.message", "KnownSource.stages"),
     *("SavedByHand.pipeline", "SavedByHand.name", "SavedByHand.type", "SavedByHand.digest"),
+    *("TemplateStatus.modules", "ServerStatus.address", "ServerStatus.prefix", "ServerStatus.around"),
+    *("ServerStatus.imported_by_stages",),
     *("StageContext.store", "StageContext.below", "StageContext.root", "StageContext.files"),
     *("StageContext.journal", "StageContext.group", "StageContext.trusted_types"),
     *("GitStanding.commit", "GitStanding.branch", "GitStanding.dirty"),
