@@ -20,6 +20,7 @@ from mlnb.notebook.magics import kind_of_line, magic_problems, magics_of
 from mlnb.store import git_state
 from mlnb.store.errors import IntegrityError
 from mlnb.store.git_state import LONGEST_S, MOST_NAMES, git_line, noting_git, repository_of
+from mlnb.store.run_entries import GitStanding
 
 SOME = settings(max_examples=60, deadline=None)
 OURS = "from mlnb import load, save"
@@ -481,7 +482,7 @@ def copied(repository, tmp_path):
 def test_clean_changed_new_deleted_and_staged_files_of_the_project_are_named(repository, tmp_path):
     root = copied(repository, tmp_path)
     clean = told_of(root / "shop")
-    assert (clean["branch"], clean["dirty"], clean["n_dirty"], len(clean["commit"])) == ("main", [], 0, 40)
+    assert (clean.branch, clean.dirty, clean.n_dirty, len(clean.commit)) == ("main", (), 0, 40)
     (root / "other.txt").write_text("2")  # not of the project
     (root / "shop" / "settings.ini").write_text("[mlnb]\n# more\n")
     (root / "shop" / "nbs" / "10 a\n.ipynb").write_text("{}")
@@ -492,22 +493,22 @@ def test_clean_changed_new_deleted_and_staged_files_of_the_project_are_named(rep
     git("add", "shop/nbs", cwd=root)
     own = (root / "shop" / ".mlnb", root / "shop" / "reports")
     dirty = told_of(root / "shop", apart=own)
-    assert dirty["dirty"] == ["nbs/10 a\n.ipynb", "nbs/\\xff.csv", "settings.ini"]
-    json.dumps(dirty).encode()
-    assert told_of(root)["n_dirty"] == 6
+    assert dirty.dirty == ("nbs/10 a\n.ipynb", "nbs/\\xff.csv", "settings.ini")
+    json.dumps(dirty.as_dict()).encode()
+    assert told_of(root).n_dirty == 6
 
 
 @needs_git
 def test_detached_unborn_worktree_and_submodule_are_told_apart(repository, tmp_path):
     root = copied(repository, tmp_path)
     git("worktree", "add", "-b", "side", str(tmp_path / "side"), cwd=root)
-    assert told_of(tmp_path / "side" / "shop")["branch"] == "side"
+    assert told_of(tmp_path / "side" / "shop").branch == "side"
     git("init", str(tmp_path / "outer"), cwd=tmp_path)
-    assert told_of(tmp_path / "outer") == {"commit": None, "branch": "main", "dirty": [], "n_dirty": 0}
+    assert told_of(tmp_path / "outer") == GitStanding(None, "main", (), 0)
     git("submodule", "add", str(repository), "part", cwd=tmp_path / "outer")
-    assert told_of(tmp_path / "outer" / "part" / "shop")["branch"] == "main"
+    assert told_of(tmp_path / "outer" / "part" / "shop").branch == "main"
     git("checkout", "--detach", cwd=root)
-    assert told_of(root / "shop")["branch"] is None
+    assert told_of(root / "shop").branch is None
 
 
 @needs_git
@@ -543,7 +544,7 @@ def test_variables_of_a_hook_and_programs_of_the_repository_change_nothing(repos
     index = (root / ".git" / "index").read_bytes()
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY"):
         monkeypatch.setenv(name, "/nowhere")
-    assert told_of(root / "shop")["dirty"] == []
+    assert told_of(root / "shop").dirty == ()
     assert (root / ".git" / "index").read_bytes() == index
     assert not (tmp_path / "sprung").exists()
 
@@ -556,7 +557,7 @@ def test_names_are_capped_and_their_number_is_not(repository, tmp_path):
     for n in range(MOST_NAMES + 20):
         (root / "shop" / "nbs" / f"{n:03}.csv").write_text("")
     found = told_of(root / "shop")
-    assert (len(found["dirty"]), found["n_dirty"]) == (MOST_NAMES, MOST_NAMES + 21)
+    assert (len(found.dirty), found.n_dirty) == (MOST_NAMES, MOST_NAMES + 21)
     assert git_line(found).endswith("001.csv, nbs/002.csv and 118 more")
 
 
@@ -575,7 +576,7 @@ def test_git_that_takes_too_long_is_ended_with_what_it_started(repository, tmp_p
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(git_state, "LONGEST_S", 0.3)
     found = told_of(root / "shop")
-    assert (found["branch"], found["dirty"], found["n_dirty"]) == ("main", None, None)
+    assert (found.branch, found.dirty, found.n_dirty) == ("main", None, None)
     assert git_line(found).endswith("of main, changes unknown")
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # until the system has taken it away

@@ -340,10 +340,10 @@ def test_key_counts_and_why_names_it(world, what):
     change(world)
     step = world.plan().steps[name]
     assert step.state == "stale"
-    found = [r for r in step.why if r["kind"] == kind and message in r["message"]]
+    found = [r for r in step.why if r.kind == kind and message in r.message]
     assert found, step.why
-    assert set(found[0]) == {"kind", "name", "before", "after", "message"}
-    json.dumps(step.why, allow_nan=False)
+    assert list(found[0].as_dict()) == ["kind", "name", "before", "after", "message"]
+    json.dumps([one.as_dict() for one in step.why], allow_nan=False)
     others = {n for n, s in world.states().items() if s != "cached"}
     assert others == {name} | ({"train"} if name in ("ingest", "intake") else set())
 
@@ -386,12 +386,7 @@ def test_key_declared_variable_counts_by_its_value(world, monkeypatch):
     world.run()
     monkeypatch.setenv("MLNB_TEST_REGION", "south")
     (why,) = world.plan().steps["ingest"].why
-    assert (why["kind"], why["name"], why["before"], why["after"]) == (
-        "option",
-        "MLNB_TEST_REGION",
-        None,
-        None,
-    )
+    assert (why.kind, why.name, why.before, why.after) == ("option", "MLNB_TEST_REGION", None, None)
     assert "north" not in json.dumps(world.plan().steps["ingest"].parts)
     monkeypatch.setenv("MLNB_TEST_REGION", "north")
     assert world.states() == FRESH
@@ -406,7 +401,7 @@ def test_key_package_version_counts_for_what_uses_it_only(world, monkeypatch):
     # `train` imports it, `source` loads a table, which is read with it
     assert {n: s.state for n, s in found.steps.items()} == FRESH | {"train": "stale", "source": "stale"}
     (why,) = found.steps["train"].why
-    assert (why["kind"], why["name"], why["after"]) == ("package", "numpy", "99.0")
+    assert (why.kind, why.name, why.after) == ("package", "numpy", "99.0")
 
 
 @pytest.mark.parametrize(
@@ -418,7 +413,7 @@ def test_key_python_and_platform_count_for_every_stage(world, monkeypatch, targe
     monkeypatch.setattr(key.platform, target, value)
     found = world.plan().steps
     assert [found["ingest"].state, found["source"].state] == ["stale", "stale"]
-    assert [r["kind"] for r in found["ingest"].why] == [kind]
+    assert [r.kind for r in found["ingest"].why] == [kind]
 
 
 def test_key_patch_release_of_python_does_not_count(world, monkeypatch):
@@ -451,7 +446,7 @@ def test_stage_whose_output_is_gone_is_stale_and_says_so(world):
     path_of(world.store, step.record.outputs["rows"].digest).unlink()
     found = world.plan().steps
     assert (found["ingest"].state, found["train"].state) == ("stale", "unknown")
-    assert "no longer whole" in found["ingest"].why[0]["message"]
+    assert "no longer whole" in found["ingest"].why[0].message
 
 
 def test_stage_whose_output_has_another_size_is_stale(world):
@@ -509,7 +504,7 @@ def test_other_pipeline_new_head_makes_stale_what_loads_it(world):
     world.folder.stage("nbs/20_train.ipynb", *TRAIN[:3], "save('model', [load('rows')])")
     world.run()
     (why,) = world.plan("other").steps["score"].why
-    assert (why["kind"], why["name"]) == ("input", "demo/model")
+    assert (why.kind, why.name) == ("input", "demo/model")
 
 
 def test_reference_by_run_and_by_digest(world):
@@ -628,13 +623,13 @@ def test_explain_names_every_part_that_differs(world):
             "python": "python",
             "format": "option",
         }
-        assert kinds[field] in {r["kind"] for r in explain(parts, other, [])}, field
+        assert kinds[field] in {r.kind for r in explain(parts, other, [])}, field
 
 
 def test_explain_same_digest_under_another_codec_is_a_reason(world):
     parts = world.plan().steps["ingest"].parts
     one, other = ({**parts, "inputs": {"x": {"codec": c, "digest": "0" * 64}}} for c in ("text", "json"))
-    assert [r["kind"] for r in explain(one, other, [2, 4, 5])] == ["input"]
+    assert [r.kind for r in explain(one, other, [2, 4, 5])] == ["input"]
 
 
 def test_plan_writes_nothing_but_its_cache(world):

@@ -210,7 +210,7 @@ def test_mistake_breaks_its_own_stages_and_no_other(opened, mistaken):
     with pytest.raises(DefinitionError) as error:
         require_sound(read, select(read).scope)
     assert error.value.problems == read.errors()
-    assert {p["rule"] for p in check_of(project, ["demo"])["problems"] if p["level"] == "error"} >= rules
+    assert {p.rule for p in check_of(project, ["demo"]) if p.level == "error"} >= rules
 
 
 VERBS = [

@@ -26,8 +26,8 @@ def reads(*cells):
 
 def problems(project, **only):
     "What `check` lists of a project, of one rule."
-    found = check_of(find_project(project.root), ["demo"])["problems"]
-    return [p for p in found if all(p[key] == value for key, value in only.items())]
+    found = check_of(find_project(project.root), ["demo"])
+    return [p for p in found if all(getattr(p, key) == value for key, value in only.items())]
 
 
 # variables
@@ -134,8 +134,8 @@ def test_declaration_as_the_mend_writes_it_ends_the_warnings(make_project, first
     use = "os.environ['RUN_MODE'], os.getenv('MODE'), '!' in os.environ"
     project = make_project({"10_a.ipynb": [("md", "# A"), first, use]})
     found = problems(project, rule="undeclared-variable")
-    assert len(found) == 2 and len({p["mend"] for p in found}) == 1
-    line = re.search("`(#[^`]+)`", found[0]["mend"])[1]
+    assert len(found) == 2 and len({p.mend for p in found}) == 1
+    line = re.search("`(#[^`]+)`", found[0].mend)[1]
     rest = re.sub(r"(?m)^#\| env:.*\n", "", first)
     mended = make_project({"10_a.ipynb": [("md", "# A"), f"{line}\n{rest}", use]})
     assert problems(mended) == []
@@ -194,7 +194,7 @@ def test_import_of_what_is_not_there_is_said_as_surely_as_it_is_known(make_proje
         (project.root / path).parent.mkdir(exist_ok=True)
         (project.root / path).touch()
     (project.root / "nbs" / "path_changer.py").write_text("import sys\nsys.path.append('/opt/lib')")
-    assert [p["level"] for p in problems(project, rule="not-installed")] == levels
+    assert [p.level for p in problems(project, rule="not-installed")] == levels
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_import_of_what_is_not_there_is_said_as_surely_as_it_is_known(make_proje
 )
 def test_module_that_another_stage_may_write_is_no_error(make_project, writer):
     project = make_project({"10_a.ipynb": [writer], "20_b.ipynb": ["import no_such"]})
-    assert [p["level"] for p in problems(project, rule="not-installed")] == ["warning"]
+    assert [p.level for p in problems(project, rule="not-installed")] == ["warning"]
 
 
 def test_stage_that_misses_a_module_is_left_aside_and_the_others_go_on(make_project, asked):
@@ -325,14 +325,14 @@ def write_file(make_project, content):
 def test_file_that_is_no_notebook_has_a_sentence_of_its_own(make_project, fault):
     content, said = {**FAULTS, **WORDS}[fault]
     (found,) = problems(write_file(make_project, content), level="error")
-    assert said in found["message"] and found["mend"] and "Traceback" not in found["message"]
+    assert said in found.message and found.mend and "Traceback" not in found.message
 
 
 @pytest.mark.parametrize("fault", WORDS)
 def test_word_that_the_mend_writes_makes_a_notebook_of_it(make_project, fault):
     project = write_file(make_project, WORDS[fault][0])
     (found,) = problems(project, level="error")
-    key, value = re.search(r'`"(\w+)": ([^`]+)`', found["mend"]).groups()
+    key, value = re.search(r'`"(\w+)": ([^`]+)`', found.mend).groups()
     path = project.root / "nbs" / "10_a.ipynb"
     path.write_text(path.read_text().replace(f'"{key}": null', f'"{key}": {value}'))
     assert problems(project, level="error") == []
@@ -343,7 +343,7 @@ def test_command_of_the_mend_writes_the_notebook_in_utf_8(make_project, encoding
     content = json.dumps(with_cell(source="name = 'Zoë'"), ensure_ascii=False)
     project = write_file(make_project, content.encode(encoding))
     (found,) = problems(project)
-    command = re.search("`([^`]+)`", found["mend"])[1]
+    command = re.search("`([^`]+)`", found.mend)[1]
     subprocess.run(["bash", "-c", command], cwd=project.root, check=True)
     assert problems(project) == [] and (project.root / "nbs" / "10_a.ipynb").read_text() == content
 
@@ -371,8 +371,8 @@ def test_command_of_the_mend_keeps_a_side_of_a_merge(make_project, side):
     commit("x = 1")
     git("merge", "other")
     (found,) = problems(project)
-    assert "both sides of a merge conflict" in found["message"]
-    command = re.search("`(git[^`]+)`", found["mend"])[1].replace("--ours", side)
+    assert "both sides of a merge conflict" in found.message
+    command = re.search("`(git[^`]+)`", found.mend)[1].replace("--ours", side)
     subprocess.run(command.split(), cwd=root, check=True, capture_output=True)
     assert problems(project) == []
     assert read_notebook(path.read_bytes(), "")[1][0].source == {"--ours": "x = 1", "--theirs": "x = 2"}[side]
@@ -381,7 +381,7 @@ def test_command_of_the_mend_keeps_a_side_of_a_merge(make_project, side):
 def test_cell_without_the_lines_that_the_mend_names_is_python_again(make_project):
     lines = FAULTS["marked code"][0]["cells"][0]["source"].split("\n")
     (found,) = problems(write_file(make_project, FAULTS["marked code"][0]))
-    marks = tuple(re.findall("`([<=>]+)`", found["mend"]))
+    marks = tuple(re.findall("`([<=>]+)`", found.mend))
     kept = [line for line in lines if not line.startswith(marks)]
     assert len(marks) == 3 and kept == ["x", "y"]
     assert problems(write_file(make_project, with_cell(source="x = 1"))) == []
@@ -394,9 +394,7 @@ def test_source_that_was_not_fetched_is_refused_with_the_command_that_fetches_it
     (project.root / "data").mkdir()
     (project.root / "data" / f"a{suffix}").write_text(POINTER)
     (found,) = problems(project)
-    assert (found["level"], found["rule"]) == ("warning", "source-missing") and "`git lfs pull`" in found[
-        "mend"
-    ]
+    assert (found.level, found.rule) == ("warning", "source-missing") and "`git lfs pull`" in found.mend
     refused = asked("run", "demo", cwd=project.root)
     assert refused.code == 2
     assert f"data/a{suffix} of source `raw` is a pointer of Git LFS" in refused.stdout
@@ -422,4 +420,4 @@ def test_injected_cell_is_known_in_every_format_and_in_code_alone(make_project, 
     if minor < 5:
         cells = [{key: value for key, value in one.items() if key != "id"} for one in cells]
     project = write_file(make_project, PLAIN | {"nbformat_minor": minor, "cells": cells})
-    assert [p["rule"] for p in problems(project, level="error")] == ["injected-parameters"] * is_error
+    assert [p.rule for p in problems(project, level="error")] == ["injected-parameters"] * is_error

@@ -91,7 +91,7 @@ def assert_no_pin(asked, body):
     forge(pin_path(store, "default", "raw"), body)
     assert last_pin(store, project, "default", "raw") is None
     about = source_document(store, project, "default", "raw", time.time())
-    assert (about["state"], about["pinned_utc"]) == ("never pinned", None)
+    assert (about.state, about.pinned_utc) == ("never pinned", None)
     assert "never pinned" in source_line(about)
     with pytest.raises(UsageError, match="never pinned"):
         look_at(store, project, "default", parse_name("raw"))
@@ -151,4 +151,4 @@ def test_good_pins_are_kept_and_read(asked):
     for at in (0.0, 1.5, 253_402_300_799.0):
         keep_pin(store, "default", "raw", before._replace(at=at))
         assert last_pin(store, project, "default", "raw") == before._replace(at=at)
-        assert source_document(store, project, "default", "raw", at)["age_s"] == 0
+        assert source_document(store, project, "default", "raw", at).age_s == 0

@@ -233,9 +233,9 @@ def test_only_what_selected_stages_need_is_asked(kind_of_source, is_there):
         if is_needed:
             assert bool(fault) == (not is_there), name
         if fault and is_needed:
-            assert fault["unread"].source == "raw" and fault["unread"].exit_code in (2, 69)
-            assert fault["unread"].mend and "raw" in fault["error"].evalue
-        assert unread_source(plan, plan.steps["rates"]) == {}
+            assert fault.unread.source == "raw" and fault.unread.exit_code in (2, 69)
+            assert fault.unread.mend and "raw" in fault.error.evalue
+        assert unread_source(plan, plan.steps["rates"]) is None
 
 
 def test_files_that_no_selected_stage_needs_are_not_read(make_project):

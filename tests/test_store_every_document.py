@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
 TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8)  # one of them has the form of any field
 PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
-GIVEN = {"Record.parts": {"observed": {"files": {"a.csv": DIGEST}}}}
+GIVEN = {
+    "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
+    "KeptPin.partitions": [["sql://a", 1, DIGEST]],
+}
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
@@ -27,10 +30,18 @@ FREE = {
     *("KeyParts.packages", "KeyParts.builds", "KeyParts.edited", "KeyParts.startup", "KeyParts.python"),
     *("KeyOptions.env", "KeyInput.codec", "KeyInput.digest", "KeyParts.sources", "KeyParts.modules"),
     *("StageFailure.cell_id", "StageFailure.ename", "StageFailure.evalue"),
-    *("UnreadSource.mend", "SecondResult.message", "Entry.why", "Entry.not_opened", "Entry.last_lines"),
-    *("GivenValue.type", "RunDocument.problems", "RunDocument.actor", "RunDocument.environment"),
-    *("RunDocument.tried_inputs", "RunDocument.git", "RunDocument.sources", "RunDocument.held_by"),
-    *("RunDocument.determinism", "RunDocument.experiment", "GridDocument.problems", "Record.parts"),
+    *("UnreadSource.mend", "SecondResult.message", "Entry.not_opened", "Entry.last_lines"),
+    *("Reason.name", "Reason.message"),
+    *("GivenValue.type", "RunDocument.actor", "RunDocument.environment"),
+    *("RunDocument.tried_inputs", "RunDocument.held_by", "KeptPin.place", "KeptPin.partitions"),
+    *("KnownSource.refresh", "KnownSource.message", "KnownSource.stages"),
+    *("SavedByHand.pipeline", "SavedByHand.name", "SavedByHand.type", "SavedByHand.digest"),
+    *("TemplateStatus.modules", "ServerStatus.address", "ServerStatus.prefix", "ServerStatus.around"),
+    *("ServerStatus.imported_by_stages",),
+    *("StageContext.store", "StageContext.below", "StageContext.root", "StageContext.files"),
+    *("StageContext.journal", "StageContext.group", "StageContext.trusted_types"),
+    *("GitStanding.commit", "GitStanding.branch", "GitStanding.dirty"),
+    *("RunDocument.determinism", "RunDocument.experiment", "Record.parts"),
     *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
     "ReadList.place",  # which may lie beside the project
     *("AuditEntry.at_utc", "AuditEntry.actor", "AuditEntry.outcome", "AuditEntry.object", "AuditEntry.about"),

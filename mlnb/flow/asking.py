@@ -12,13 +12,14 @@ __all__ = ['ALL_SOURCES', 'TOLD_AFTER_S', 'sources_needed', 'told_sources', 'req
 # %% ../../nbs/flow/300_asking.ipynb #ce650278
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from msgspec.structs import replace
 
 from .freshness import Known
 from .plan import is_source, outside_names, plan_stage
-from .run_document import stage_error
+from .run_document import EarlyFailure, stage_error
 from .selection import Selection, scope_units
 from .steps import Plan, Step
 from ..notebook.pipeline import Pipeline
@@ -27,7 +28,7 @@ from ..sources.pin import require_ref
 from ..store.errors import InputChangedError, MlnbError, UsageError, did_you_mean
 from ..store.names import parse_name
 from ..store.objects import Store
-from ..store.run_entries import UnreadSource
+from ..store.run_entries import KnownSource, UnreadSource
 from ..store.settings import Project, source_settings
 
 # %% ../../nbs/flow/300_asking.ipynb #4e612ee4
@@ -50,11 +51,11 @@ def sources_needed(
 def told_sources(
     plan: Plan,  # whose sources were asked
     selection: Selection,  # stages that the run is about
-) -> dict[str, Any]:  # `sources` for the document of a run; empty without any
+) -> tuple[KnownSource, ...]:  # empty without any
     "What a run says of the sources that it reads."
     about = (plan.store, plan.project, plan.profile)
-    told = [source_document(*about, name, time.time()) for name in sources_needed(plan, selection)]
-    return {"sources": tuple(told)} if told else {}
+    needed = sources_needed(plan, selection)
+    return tuple(source_document(*about, name, time.time()) for name in needed)
 
 
 ALL_SOURCES = "all"  # what `--refresh` takes for every source
@@ -124,7 +125,7 @@ def ask_sources(
     refresh: Collection[str] = (),  # sources that are asked in any case, or `all`
     say: Callable[[str], None] = lambda line: None,  # tells people what is waited for
     clock: Callable[[], float] = time.time,  # tells the time [s since 1970]
-) -> dict[str, Any]:  # as `told_sources` has it; may raise `UsageError`
+) -> tuple[KnownSource, ...]:  # as `told_sources` has it; may raise `UsageError`
     "Ask the sources that a run needs, each of them once; the second time nothing happens."
     needed, has_moved = sources_needed(plan, selection), False
     require_needed(refresh, needed)
@@ -154,15 +155,15 @@ def kind_of_fault(
 def unread_source(
     plan: Plan,  # whose sources were asked
     step: Step,  # about to begin
-) -> dict[str, Any]:  # for its entry: kind, error, unread; empty when all were read
+) -> EarlyFailure | None:  # None when all were read
     "What a stage says whose source could not be read."
     faults = ((parse_name(w), plan.missing[w]) for w in step.stage.loads if w in plan.missing)
     for name, error in faults:
         if is_source(plan, name):
             about = UnreadSource(name.name, error.exit_code, error.mend)
             said = stage_error(type(error).__name__, str(error))
-            return {"kind": kind_of_fault(error), "error": said, "unread": about}
-    return {}
+            return EarlyFailure(kind_of_fault(error), said, about)
+    return None
 
 # %% ../../nbs/flow/300_asking.ipynb #b7e4a995
 def sources_loaded(
@@ -186,15 +187,15 @@ def sources_known(
     profile: str,  # whose settings count
     pipelines: Iterable[Pipeline],  # whose stages load them
     clock: Callable[[], float] = time.time,  # tells the time [s since 1970]
-) -> list[dict[str, Any]]:  # as `source_document` has them, with `stages`
+) -> list[KnownSource]:  # each with the stages that load it
     "What is known of all sources that stages load, without asking them."
     loaded = sources_loaded(project, pipelines)
     about = {name: source_document(store, project, profile, name, clock()) for name in loaded}
-    return [about[name] | {"stages": stages} for name, stages in loaded.items()]
+    return [replace(about[name], stages=tuple(stages)) for name, stages in loaded.items()]
 
 
 def source_notes(
-    known: Iterable[Mapping[str, Any]],  # what `sources_known` gave
+    known: Iterable[KnownSource],  # what `sources_known` gave
 ) -> tuple[str, ...]:  # a line for each that is not looked at every time
     "What people are told of sources that nobody asked."
     return tuple(filter(None, map(source_line, known)))

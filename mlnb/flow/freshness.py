@@ -29,6 +29,7 @@ from ..store.codecs import codec_packages
 from ..store.digests import digest_of
 from ..store.record import Record
 from ..store.records import find_record, has_records, is_whole, records_of, refused_record
+from ..store.run_entries import Reason
 
 # %% ../../nbs/flow/130_freshness.ipynb #61a6ce39
 Known = dict[tuple[Any, ...], Any]  # what was found a moment ago, by what was asked
@@ -117,21 +118,22 @@ def without_made(
     return replace(found, modules=modules, files={n: p for n, p in found.files.items() if n not in own})
 
 # %% ../../nbs/flow/130_freshness.ipynb #e69cfd06
-def _with_place(plan: Plan, step: Step, found: dict[str, Any]) -> dict[str, Any]:
+def _with_place(plan: Plan, step: Step, found: Reason) -> Reason:
     "A reason; of a module that is gone it also says where it was, and which stage made it."
-    if found["kind"] != "module" or found["after"] is not None or found["name"].startswith("."):
+    name = found.name or ""
+    if found.kind != "module" or found.after is not None or name.startswith("."):
         return found
     stages = [step.stage, *plan.pipeline.stages.values()]
-    was = recorded_place(plan.project, stages, found["name"].partition(".")[0])
+    was = recorded_place(plan.project, stages, name.partition(".")[0])
     is_there = was is None or (plan.project.root / was.path).exists()
-    return found if is_there else found | {"message": f"{found['message']} ({was})"}
+    return found if is_there else replace(found, message=f"{found.message} ({was})")
 
 
 def stale_reasons(
     plan: Plan,  # whose store has the records
     step: Step,  # with its key
     history: list[Record],  # records of the stage, newest last
-) -> list[dict[str, Any]]:  # at least one
+) -> list[Reason]:  # at least one
     "Why a stage has no usable record."
     if not history:
         return [reason("new", "it never ran")]
@@ -178,7 +180,7 @@ def _undeclared_in(record: Record) -> dict[str, Any]:
     return nobody_declared(record.parts.get(OBSERVED, {}), record.observed.asked)
 
 
-def _strict_reason(record: Record) -> dict[str, Any]:
+def _strict_reason(record: Record) -> Reason:
     "Why a record with observations does not hold."
     names = ", ".join(observed_names(_undeclared_in(record))[:3])
     return reason("option", f"`strict` is in force, and it used {names} undeclared", "strict")
@@ -251,7 +253,7 @@ def decide(
 def wait_for(
     plan: Plan,  # whose store has the records
     step: Step,  # without some of its inputs
-    missing: list[dict[str, Any]],  # reasons to wait
+    missing: list[Reason],  # why it waits
     known: Known,  # records of fan-outs read a moment ago; added to
 ) -> None:
     "Leave a step undecided, with what it waits for."

@@ -28,6 +28,7 @@ from ..notebook.stage import Stage
 from ..sources.source import Partition, manifest_digest
 from ..store.descriptions import Artifact, Parts
 from ..store.digests import digest_of, sha256
+from ..store.run_entries import Reason
 
 # %% ../../nbs/flow/080_key.ipynb #f90f8e4b
 STAGE_FORMAT = 2  # version of how stages are run; a change makes every stage stale
@@ -107,12 +108,12 @@ def reason(
     name: str | None = None,  # of the cell, parameter, input …
     before: Any = None,  # its value in the newest record
     after: Any = None,  # its value now
-) -> dict[str, Any]:  # one entry of a stage's reasons
+) -> Reason:  # one entry of a stage's reasons
     "One entry of `why`; its kind is `new`, `forced`, or what kind of part differs."
-    return {"kind": kind, "name": name, "before": before, "after": after, "message": message}
+    return Reason(kind, name, before, after, message)
 
 # %% ../../nbs/flow/080_key.ipynb #49f45fc6
-def _stretch_reasons(old: list[str], new: list[str], positions: list[int]) -> list[dict[str, Any]]:
+def _stretch_reasons(old: list[str], new: list[str], positions: list[int]) -> list[Reason]:
     "Reasons for a stretch of cells that stands where other cells stood; positions from its first one on."
     known = [*old[: len(new)], *[None] * (len(new) - len(old))]
     found = []
@@ -131,7 +132,7 @@ def cell_reasons(
     before: list[Any],  # `cells` of the record's parts
     after: list[Any],  # `cells` of the parts now
     positions: list[int],  # of the cells now, in the notebook
-) -> list[dict[str, Any]]:  # in the order of the notebook
+) -> list[Reason]:  # in the order of the notebook
     "Which cells changed, appeared or went."
     old, new = [digest_of(c)[:12] for c in before], [digest_of(c)[:12] for c in after]
     stretches = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
@@ -174,7 +175,7 @@ def changed(
     aspect: Aspect,  # what is compared
     before: Mapping[str, Any],  # parts of the record's key
     after: Mapping[str, Any],  # parts of the key now
-) -> list[dict[str, Any]]:  # by name, sorted
+) -> list[Reason]:  # by name, sorted
     "Reasons for the entries that differ between two keys."
     old, new = aspect.entries(before), aspect.entries(after)
     names = {*old} & {*new} if aspect.only_common else {*old, *new}
@@ -266,7 +267,7 @@ def explain(
     before: Mapping[str, Any],  # parts of the newest record
     after: Mapping[str, Any],  # parts of the key now
     positions: list[int],  # of the cells now, in the notebook
-) -> list[dict[str, Any]]:  # reasons, at least one
+) -> list[Reason]:  # at least one
     "What changed since a record."
     before = {**_COUNTED_NOTHING, **before}
     found = cell_reasons(before["cells"], after["cells"], positions)

@@ -48,6 +48,7 @@ from ..store.names import Name, parse_name
 from ..store.objects import Store, get
 from ..store.record import Record
 from ..store.records import has_records, records_of
+from ..store.run_entries import Reason
 from ..store.settings import Project, source_settings
 from ..store.tombstones import ErasedError
 
@@ -191,7 +192,7 @@ def give_input(
     step: Step,  # its `inputs` or `sources` grow by one
     written: str,  # name as the stage writes it
     known: Known | None = None,  # parts put together a moment ago; added to
-) -> dict[str, Any] | None:  # a reason to wait; None when it is there
+) -> Reason | None:  # why it waits; None when it is there
     "Give a step what one of its names means; the reason why it waits, when that is not there."
     if written in plan.sources:
         step.sources[written] = plan.sources[written]

@@ -14,9 +14,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-from msgspec.structs import asdict
 
 from .parameter_values import resolve
 from ..notebook.imports import module_files, read_module
@@ -121,12 +118,11 @@ def check_of(
     names: list[str],  # pipelines to look at
     profile: str = DEFAULT_PROFILE,  # under which sources are looked at
     read: Callable[[Project, str], Pipeline] = read_pipeline,  # one that may remember
-) -> dict[str, Any]:  # {"problems": [...]}, errors first
+) -> list[Problem]:  # each of them once, errors first
     "All problems of notebooks, graphs, profiles and sources; no kernel is started."
     problems: list[Problem] = [*setting_problems(project), *source_warnings(project, profile)]
     for name in names:
         pipeline = read(project, name)
         problems += [*pipeline.problems, *profile_problems(project, pipeline), *variable_problems(pipeline)]
         problems += module_problems(pipeline, project.root)
-    ordered = sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")
-    return {"problems": [asdict(p) for p in ordered]}
+    return sorted(dict.fromkeys(problems), key=lambda p: p.level != "error")

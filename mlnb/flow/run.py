@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..care.vouched import refuse_keyless, signer
@@ -129,15 +130,14 @@ def start(
     as_run: str,  # the run id that its notebook is told
 ) -> "Callable[[], Attempt]":  # what to run in a thread
     "Prepare an attempt, and call its stage running."
-    from mlnb.flow.attempt import run_attempt
+    from mlnb.flow.attempt import StageTry, run_attempt
 
     number = run.entry(step.name).attempts + 1
     attempt = _new_attempt(run, step, as_run, number)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    run.set(step.name, "running", attempts=number, why=step.why, key=step.key, started_utc=now)
+    run.set(step.name, "running", attempts=number, why=tuple(step.why), key=step.key, started_utc=now)
     stage, values = step.stage, _given_values(run.plan, step)
-    about: dict[str, Any] = {"run": run.id, "pipeline": run.plan.pipeline.name, "stage": stage.name}
-    about |= {"each": step.each, "key": step.key, "attempt": number}
+    about = StageTry(run.id, run.plan.pipeline.name, stage.name, step.each, step.key, number)
     return partial(run_attempt, attempt, values, list(stage.saves), about, stage.file, stage.options)
 
 # %% ../../nbs/flow/330_run.ipynb #c563bef9
@@ -198,7 +198,7 @@ def try_stage(
         open_parts(run, name)
         return None
     if unread := unread_source(run.plan, planned):
-        run.set(name, "failed", **unread)
+        run.fail(name, unread)
         return None
     must_run = is_forced(run.plan, run.selection, name) and name not in run.made_again
     step = _step_now(run, name)
@@ -420,9 +420,11 @@ def run_pipeline(
     "Run what is stale."
     check_inputs(plan, selection)
     sign = signer(plan.store, "run")  # a key that cannot be used is said before anything runs
-    about = ask_sources(plan, selection, say=lambda text: tell("line", text=text)) | (about or {})
+    known = ask_sources(plan, selection, say=lambda text: tell("line", text=text))
     store, run_id = plan.store, new_run_id()
-    document = replace(new_document(plan, selection, run_id, "running"), **about)
+    document = replace(
+        new_document(plan, selection, run_id, "running"), sources=known or UNSET, **(about or {})
+    )
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     if likely:

@@ -7,8 +7,8 @@ It begins with what the plan said and is filled in as things happen, so that at 
 
 # %% auto #0
 __all__ = ['PRECEDENCE', 'CODE_OF_ERROR', 'CODE_OF_KIND', 'ONE_BY_ONE', 'entry_of', 'entry_unit', 'show_record', 'stage_error',
-           'failure_of', 'new_document', 'gravest', 'second_result', 'failure_code', 'exit_code_of', 'RunSettings',
-           'tell_nobody', 'Run']
+           'EarlyFailure', 'failure_of', 'new_document', 'gravest', 'second_result', 'failure_code', 'exit_code_of',
+           'RunSettings', 'tell_nobody', 'Run']
 
 # %% ../../nbs/flow/290_run_document.ipynb #270a51ff
 import sys
@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, Struct, field
-from msgspec.structs import replace
+from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import asdict, replace
 
 from .lock import StageLock
 from .schedule import Schedule
@@ -29,7 +29,7 @@ from ..notebook.each import unit_name
 from ..store.record import Record
 from ..store.records import Committed, output_digests
 from ..store.refs import actor
-from ..store.run_entries import Entry, GivenValue, RunDocument, SecondResult, StageFailure
+from ..store.run_entries import Entry, GivenValue, RunDocument, SecondResult, StageFailure, UnreadSource
 from ..store.runs import note_stage
 
 if TYPE_CHECKING:
@@ -74,11 +74,26 @@ def stage_error(
     return StageFailure(where.cell, where.cell_id, ename, evalue)
 
 
+class EarlyFailure(Struct, frozen=True):
+    "Why a stage fails before it begins."
+
+    kind: str  # of a failure of a stage
+    error: StageFailure
+    unread: UnreadSource | UnsetType = UNSET  # the source that could not be read, if that is why
+
+    def told_in(
+        self,
+        entry: Entry,  # of the stage, in a document
+    ) -> Entry:
+        "The entry, which says it."
+        return replace(entry, kind=self.kind, error=self.error, unread=self.unread)
+
+
 def failure_of(
     fault: Exception,  # of the values of a fan-out
-) -> dict[str, Any]:  # `kind` and `error` of its entry
+) -> EarlyFailure:
     "What a document says of a stage that cannot be run for its values."
-    return {"kind": "user_error", "error": stage_error(type(fault).__name__, str(fault))}
+    return EarlyFailure("user_error", stage_error(type(fault).__name__, str(fault)))
 
 # %% ../../nbs/flow/290_run_document.ipynb #eb2ee7be
 def new_document(
@@ -265,9 +280,13 @@ class Run(Struct, dict=True):
         "What the document says of a step."
         return self.entries[name]
 
+    def fail(self, name: str, fault: EarlyFailure) -> None:
+        "Say that a stage fails before it begins."
+        self.set(name, "failed", **asdict(fault))
+
     def set(self, name: str, state: str, **about: Any) -> None:
         "Change a stage's state, tell it, and note it unless it was known to be fresh."
-        self.schedule.change(name, state, is_alone="unread" in about)
+        self.schedule.change(name, state, is_alone=bool(about.get("unread")))
         self.entries[name] = replace(self.entries[name], state=state, **about)
         if state != "cached" or name not in self.was_fresh:
             note_stage(self.plan.store, self.id, self.entry(name))

@@ -25,6 +25,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from .fanout_parts import get_parts, with_parts
+from .journal import StageContext
 from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
@@ -36,7 +37,6 @@ from ..store.disk import write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, naming_rule, parse_name, refuse_no_text
 from ..store.objects import Store, open_store, under_name
-from ..store.value_limits import ValueLimits
 
 # %% ../../nbs/flow/180_session.ipynb #9a7b9e8c
 CONTEXT_VARIABLE = "MLNB_STAGE"  # path of the file that a run gives its kernel
@@ -74,21 +74,21 @@ def session_of_run(
     path: Path,  # the file that the run wrote
 ) -> Session:
     "Read what a run decided for this kernel."
-    given = json.loads(path.read_bytes())
-    below = open_store(given["below"], create=False) if given.get("below") else None
+    given = StageContext.from_dict(json.loads(path.read_bytes()), "the context of the stage")
+    below = open_store(given.below, create=False) if given.below else None
     return Session(
-        open_store(given["store"], given["group"], below, limits=ValueLimits(**given.get("limits", {}))),
-        Path(given["root"]),
-        given["pipeline"],
-        Path(given["files"]),
-        tuple(given["trusted_types"]),
-        given["profile"],
-        given["stage"],
-        given["run"],
-        {n: input_of(a) for n, a in given["inputs"].items()},
-        {n: [Partition(*p) for p in parts] for n, parts in given["sources"].items()},
-        tuple(given["outputs"]),
-        Path(given["journal"]),
+        open_store(given.store, given.group, below, limits=given.limits),
+        Path(given.root),
+        given.pipeline,
+        Path(given.files),
+        given.trusted_types,
+        given.profile,
+        given.stage,
+        given.run,
+        dict(given.inputs),
+        {n: [Partition(*p) for p in parts] for n, parts in given.sources.items()},
+        given.outputs,
+        Path(given.journal),
     )
 
 # %% ../../nbs/flow/180_session.ipynb #7f49dbf9

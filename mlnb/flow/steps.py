@@ -25,6 +25,7 @@ from ..store.descriptions import Artifact, Parts
 from ..store.errors import MlnbError
 from ..store.objects import Store
 from ..store.record import Record
+from ..store.run_entries import Reason
 from ..store.settings import Project
 
 # %% ../../nbs/flow/120_steps.ipynb #6953ff3f
@@ -34,7 +35,7 @@ class Step(Struct):
     stage: Stage  # as it was read when the plan was made
     each: Mapping[str, Any] | None = None  # parameter and value of a part
     state: str = "unknown"  # `cached`, `stale`, or `unknown` while it waits
-    why: list[Any] = field(default_factory=list[Any])  # reasons, unless it is cached
+    why: list[Reason] = field(default_factory=list)  # unless it is cached
     key: str | None = None  # None while an input is missing
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what the key is the digest of
     record: Record | None = None  # that holds for the key

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from ..flow.attempt import Attempt, prepare, run_attempt
+from ..flow.attempt import Attempt, StageTry, prepare, run_attempt
 from ..flow.schedule import DONE
 from ..flow.steps import Plan, Step
 from .carried import carries_files, module_suffix, observed_problems, site_of_stage
@@ -95,14 +95,7 @@ def attempt_again(
     attempt = prepare(plan, step, as_run, folder, lambda index, total: None, server)
     if site is not None:
         _see_site(attempt.launch.environment, site)
-    about = {
-        "run": as_run,
-        "pipeline": plan.pipeline.name,
-        "stage": step.stage.name,
-        "each": step.each,
-        "key": step.key,
-        "attempt": 1,
-    }
+    about = StageTry(as_run, plan.pipeline.name, step.stage.name, step.each, step.key)
     declared = list(step.stage.saves)
     return run_attempt(attempt, _given_again(step), declared, about, step.stage.file, step.stage.options)
 

@@ -27,7 +27,7 @@ from ..store.objects import Store, get
 from ..store.observed_contents import observed_group
 from ..store.record import Record
 from ..store.records import find_result
-from ..store.run_entries import Entry, RunDocument
+from ..store.run_entries import Entry, GitStanding, RunDocument
 from ..store.tombstones import ErasedError
 
 # %% ../../nbs/history/070_run_diff.ipynb #b05bc2af
@@ -136,10 +136,10 @@ def _of_stages(stages: dict[str, Entry], field: str) -> dict[str, Any]:
 
 def _git_of(run: RunDocument) -> dict[str, str | None]:
     "What git said of a run, as values that can be compared; empty when it said nothing."
-    said = run.git or {}
-    found = {name: said[name] for name in ("commit", "branch") if said.get(name)}
-    dirty = said.get("dirty")
-    return found | ({"changed files": ", ".join(dirty)} if dirty else {})
+    said = run.git or GitStanding()
+    dirty = ", ".join(said.dirty or ())
+    told = {"commit": said.commit, "branch": said.branch, "changed files": dirty}
+    return {name: one for name, one in told.items() if one}
 
 
 class Aspects(Struct, frozen=True):

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..flow.key import reason
 from ..flow.overlay import names_by_hand, saved_by_hand
@@ -25,7 +25,7 @@ from ..flow.selection import no_stage_mend, stage_meant
 from ..flow.steps import Plan, Step
 from ..notebook.each import unit_name
 from ..notebook.pipeline import reached, read_pipeline
-from ..notebook.soundness import as_read, problem_documents
+from ..notebook.soundness import as_read, problems_in
 from ..store.errors import MlnbError, UsageError
 from ..store.objects import Store
 from ..store.record import Record
@@ -50,10 +50,10 @@ def _entry(pipeline: str, stage: str, each: Mapping[str, Any] | None, state: str
 
 def _broken_entry(plan: Plan, stage: str) -> dict:
     "What a status says of a stage that is left aside."
-    pipeline, problems = plan.pipeline.name, problem_documents(plan.pipeline, stage)
+    pipeline, problems = plan.pipeline.name, problems_in(plan.pipeline, stage)
     state = "stale" if has_records(plan.store, pipeline, stage) else "never"
-    why = [reason("broken", problem["message"]) for problem in problems]
-    return _entry(pipeline, stage, None, state, why) | {"problems": problems}
+    why = [reason("broken", problem.message).as_dict() for problem in problems]
+    return _entry(pipeline, stage, None, state, why) | {"problems": list(map(asdict, problems))}
 
 
 def _status_entries(plan: Plan) -> Iterator[dict]:
@@ -65,7 +65,9 @@ def _status_entries(plan: Plan) -> Iterator[dict]:
             yield _broken_entry(plan, name) | {"by_hand": names_by_hand(saved, saves, None)}
         for unit in plan.units.get(name, ()):
             step = plan.steps[unit]
-            entry = _entry(plan.pipeline.name, name, step.each, _step_state(step), list(step.why))
+            entry = _entry(
+                plan.pipeline.name, name, step.each, _step_state(step), [w.as_dict() for w in step.why]
+            )
             yield entry | {"by_hand": names_by_hand(saved, saves, step.each)}
 
 
@@ -196,7 +198,7 @@ def _tell_outcome(entry: dict, last: dict | None, newest: Callable[[str, str], d
     entry["last"] = last
     if last and entry["state"] == "never" and not entry["problems"]:
         has_others = bool(newest(entry["pipeline"], entry["name"]))
-        entry["why"] = [reason("new", _never_line(last, has_others))]
+        entry["why"] = [reason("new", _never_line(last, has_others)).as_dict()]
 
 
 def _tell_limit(store: Store, entries: list[dict]) -> None:
@@ -205,7 +207,7 @@ def _tell_limit(store: Store, entries: list[dict]) -> None:
     if unknown and len(run_ids(store)) > MOST_DOCUMENTS:
         for entry in unknown:
             said = f"it was never committed, and the newest {MOST_DOCUMENTS} runs of {entry['pipeline']}"
-            entry["why"] = [reason("new", f"{said} do not have it")]
+            entry["why"] = [reason("new", f"{said} do not have it").as_dict()]
 
 
 def _tried_values(plan: Plan) -> dict[str, dict]:

@@ -30,7 +30,7 @@ from .caller import why_apart
 from .growth import drop_stale, prepare_templates
 from .inherited import floor_of, inherited_settings
 from .leases import end_strays, leases_of, let_go
-from .link import WHAT_UNSEEN, Link, peer_user
+from .link import WHAT_UNSEEN, Link, ServerStatus, StopAnswer, TemplateStatus, peer_user
 from .pool import Pool, Template, Waiting, enqueue, refuse_kernel, template_for
 from .proofs import Starter
 from .surroundings import digest_of_surroundings, is_filtered, limits_around, surroundings_of
@@ -251,15 +251,11 @@ def _state_of(template: Template) -> str:
 
 def template_status(
     template: Template,  # of the pool
-) -> dict:
+) -> TemplateStatus:
     "What `status` says of a template."
-    return {
-        "modules": ["papermill"] if template.is_for_executors else list(template.modules),
-        "state": _state_of(template),
-        "pid": template.pid,
-        "spares": len(template.spares),
-        "own_mib": own_mib(template.pid),
-    }
+    modules = ("papermill",) if template.is_for_executors else tuple(template.modules)
+    state, n_spares = _state_of(template), len(template.spares)
+    return TemplateStatus(modules, state, template.pid, n_spares, own_mib(template.pid))
 
 # %% ../../nbs/kernel/410_server.ipynb #179566dd
 def use_of_server(
@@ -305,20 +301,20 @@ def reply_status(
 ) -> dict:
     "Say what the server holds."
     templates = server.pool.templates.values()
-    return {
-        "pid": os.getpid(),
-        "address": str(server.address),
-        "prefix": sys.prefix,
-        "around": digest_of_server(server),
-        "templates": [template_status(t) for t in templates],
-        "imported_by_stages": server.pool.late,
-        "leases": sorted(server.leases.kernels),
-        "uses": use_of_server(server),
-        "kernels_given": server.leases.n_given,
-        "spares": sum(len(t.spares) for t in templates),
-        "idle_s": round(time.monotonic() - server.used_at, 1),
-        "is_retiring": server.is_retiring,
-    }
+    return ServerStatus(
+        pid=os.getpid(),
+        address=str(server.address),
+        prefix=sys.prefix,
+        around=digest_of_server(server),
+        templates=tuple(template_status(t) for t in templates),
+        imported_by_stages=server.pool.late,
+        leases=tuple(sorted(server.leases.kernels)),
+        uses=use_of_server(server),
+        kernels_given=server.leases.n_given,
+        spares=sum(len(t.spares) for t in templates),
+        idle_s=round(time.monotonic() - server.used_at, 1),
+        is_retiring=server.is_retiring,
+    ).as_dict()
 
 # %% ../../nbs/kernel/410_server.ipynb #86c4dc92
 def reply_stop(
@@ -329,7 +325,7 @@ def reply_stop(
     "End now, with all kernels in use, or say why not."
     uses = use_of_server(server) if message.get("only_idle") else {}
     server.is_over |= not uses
-    return {"pid": os.getpid(), "stopped": not uses, "uses": uses}
+    return StopAnswer(os.getpid(), not uses, uses).as_dict()
 
 # %% ../../nbs/kernel/410_server.ipynb #4fee5706
 def reply_retire(

@@ -32,7 +32,7 @@ from .import_traces import module_files_here
 from .inherited import take_plain_keyring
 from .leases import give_up_entries
 from .limits import end_processes
-from .link import ask, connect
+from .link import ServerStatus, answer_in, ask, connect
 from .passing_folders import tidy_folders
 from .pool import refuse_kernel, supply_ready, template_for
 from .process import adopt_orphans
@@ -132,9 +132,9 @@ def retire_predecessors(
     for other in sorted(server.address.parent.glob("*.sock")):
         if other == server.address:
             continue
-        about = ask_while(other, {"do": "status"}, goes_on) or {}
-        is_there = about.get("around", own) == own
-        if about.get("prefix") == sys.prefix and is_there:
+        about = answer_in(ask_while(other, {"do": "status"}, goes_on), ServerStatus) or ServerStatus()
+        is_there = about.around in (None, own)
+        if about.prefix == sys.prefix and is_there:
             ask_while(other, {"do": "retire"}, goes_on)
 
 # %% ../../nbs/kernel/430_server_process.ipynb #a22d4df4

@@ -95,7 +95,7 @@ def own_changes(
     if digest_of(today) == record.key:
         return []
     return [
-        reason["message"] for reason in explain(dict(parts), today, [position for position, _ in stage.code])
+        reason.message for reason in explain(dict(parts), today, [position for position, _ in stage.code])
     ]
 
 # %% ../../nbs/publish/230_freshness.ipynb #cf08cc9d

@@ -13,9 +13,9 @@ __all__ = ['MAKE_AGAIN', 'MlnbError', 'UsageError', 'StageError', 'RequireError'
 # %% ../../nbs/store/020_errors.ipynb #3da873e9
 from collections.abc import Iterable
 from types import GetSetDescriptorType, TracebackType
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from .user_lines import rendered_error, without_own
 
@@ -110,7 +110,7 @@ class Problem(Struct, frozen=True):
     message: str  # what is wrong, one sentence
     mend: str  # what to do, one sentence
     file: str | None = None  # path relative to the project, if it stands in a file
-    cell: int | None = None  # its position in the notebook, all cells counted from 1
+    cell: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None = None  # its position in the notebook, from 1
     cell_id: str | None = None  # its id in the notebook
     level: str = "error"  # `error` stops a run, `warning` is only said by `check`
 

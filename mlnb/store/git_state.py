@@ -15,12 +15,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from msgspec import Struct
+
+from .run_entries import GitStanding
 
 # %% ../../nbs/store/370_git_state.ipynb #b1a0f5fd
 def repository_of(
@@ -76,18 +78,18 @@ def state_in(
     answer: bytes,  # what `git status` printed
     prefix: str = "",  # path of the project in its repository, ends in `/`
     apart: tuple[str, ...] = (),  # folders that mlnb writes itself, below the project
-) -> dict[str, Any]:  # commit, branch, dirty, n_dirty
+) -> GitStanding:
     "Read what git says of a project."
     lines = answer.decode(errors="backslashreplace").split("\0")
     said = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
     commit, branch = said.get("branch.oid", "(initial)"), said.get("branch.head", "(detached)")
     names = _dirty_names(lines, prefix, apart)
-    return {
-        "commit": None if commit == "(initial)" else commit,
-        "branch": None if branch == "(detached)" else branch,
-        "dirty": names[:MOST_NAMES],
-        "n_dirty": len(names),
-    }
+    return GitStanding(
+        None if commit == "(initial)" else commit,
+        None if branch == "(detached)" else branch,
+        tuple(names[:MOST_NAMES]),
+        len(names),
+    )
 
 # %% ../../nbs/store/370_git_state.ipynb #44ed7025
 LONGEST_S = 2.0  # that git may take, from its start
@@ -103,7 +105,7 @@ class Asked(Struct):
     process: subprocess.Popen[bytes]  # git, which answers
     began: float  # moment of the question [s, monotonic clock]
 
-    def answer(self) -> dict[str, Any] | None:
+    def answer(self) -> GitStanding | None:
         "What git said in time; None when it says nothing of the project."
         left_s = max(0.0, self.began + LONGEST_S - time.monotonic())
         try:
@@ -115,7 +117,7 @@ class Asked(Struct):
         return None if code else state_in(self.out.read(), self.prefix, self.apart)
 
 
-def _head_alone(root: Path) -> dict[str, Any] | None:
+def _head_alone(root: Path) -> GitStanding | None:
     "Commit and branch, where changed files take too long to be found."
     with tempfile.TemporaryFile() as out:
         process = _start_git(_HEAD, root, out)
@@ -129,7 +131,7 @@ def _head_alone(root: Path) -> dict[str, Any] | None:
     if code:
         return None
     branch = ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None
-    return {"commit": commit, "branch": branch, "dirty": None, "n_dirty": None}
+    return GitStanding(commit, branch)
 
 # %% ../../nbs/store/370_git_state.ipynb #87a40f06
 def _ask(root: Path, apart: Iterable[Path]) -> Asked | None:
@@ -147,7 +149,7 @@ def _ask(root: Path, apart: Iterable[Path]) -> Asked | None:
     return Asked(root, prefix, own, out, process, time.monotonic())
 
 
-def _answer_of(asked: Asked | None) -> dict[str, Any] | None:
+def _answer_of(asked: Asked | None) -> GitStanding | None:
     "What git said in time; it is over then, with all that it started."
     if asked is None:
         return None
@@ -161,7 +163,7 @@ def _answer_of(asked: Asked | None) -> dict[str, Any] | None:
 
 @contextmanager
 def noting_git(
-    tell: Callable[[dict[str, Any] | None], None],  # takes what git said
+    tell: Callable[[GitStanding | None], None],  # takes what git said
     root: Path,  # folder of the project
     apart: Iterable[Path] = (),  # folders that mlnb writes itself
 ) -> Iterator[Callable[[], None]]:  # to be called before anybody watches who opens files
@@ -216,16 +218,15 @@ def first_commit(
 
 # %% ../../nbs/store/370_git_state.ipynb #9c67f28d
 def git_line(
-    state: Mapping[str, Any] | None,  # what a run's document says of git
+    state: GitStanding | None,  # what a run's document says of git
 ) -> str:  # one line for people; empty when nothing is known
     "Which commit a run was made from, in words."
-    if not state:
+    if state is None:
         return ""
-    commit = f"commit {state['commit'][:12]}" if state.get("commit") else "no commit yet"
-    branch = f" of {state['branch']}" if state.get("branch") else ""
-    dirty = state.get("dirty")
+    commit = f"commit {state.commit[:12]}" if state.commit else "no commit yet"
+    branch, dirty = f" of {state.branch}" if state.branch else "", state.dirty
     if dirty is None:
         return f"{commit}{branch}, changes unknown"
-    more = f" and {(state.get('n_dirty') or len(dirty)) - 3} more" if len(dirty) > 3 else ""
+    more = f" and {(state.n_dirty or len(dirty)) - 3} more" if len(dirty) > 3 else ""
     changed = f"changed since: {', '.join(dirty[:3])}{more}" if dirty else "nothing changed since"
     return f"{commit}{branch}, {changed}"

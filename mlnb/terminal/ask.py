@@ -18,7 +18,7 @@ import typer
 from msgspec import to_builtins
 from msgspec.structs import asdict
 
-from ..store.errors import Problem, UsageError
+from ..store.errors import UsageError
 from ..store.shown_text import counted, in_one_line
 from mlnb.terminal.frame import (
     NOTHING_GIVEN,
@@ -35,6 +35,7 @@ from .output import show_lines, show_problems, show_table
 
 if TYPE_CHECKING:
     from mlnb.history.graph import StageGraph
+    from mlnb.store.run_entries import KnownSource
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(
@@ -80,7 +81,7 @@ def draft_notes(
 
 def known_in(
     plans: list,  # each of a pipeline
-) -> list[dict]:  # what is known of their sources, asking none
+) -> "list[KnownSource]":  # what is known of their sources, asking none
     "The sources that the stages of plans load."
     from mlnb.flow.asking import sources_known
 
@@ -91,7 +92,7 @@ def known_in(
 
 
 def source_lines(
-    sources: list[dict],  # what is known of them
+    sources: "list[KnownSource]",  # what is known of them
 ) -> tuple[str, ...]:  # a line for each that a run would ask
     "Say how old what sources gave is, which nobody asked for this answer."
     from mlnb.flow.asking import source_notes
@@ -130,9 +131,10 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
     found = tell_outcomes(status_of(plans), plans)
     pipelines, none = [plan.pipeline for plan in plans], "no pipeline in settings.ini"
     columns, rows = status_table(found["stages"])
-    found["sources"] = known_in(plans)
+    sources = known_in(plans)
+    found["sources"] = [one.as_dict() for one in sources]
     refused = [note for p in plans for note in refused_heads(p.store, [p.pipeline.name], p.profile)]
-    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(found["sources"]), *refused)
+    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(sources), *refused)
     return Answer(found, lambda: show_table(columns, rows, none), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #88a74535
@@ -192,8 +194,8 @@ def answer_why(
     found = why_of(
         tell_outcomes(status_of(plans), plans), own if own and own in plans[0].pipeline.broken else name
     )
-    sources = [one for one in known_in(plans) if f"{pipeline}/{own}" in one["stages"]]
-    about = found | {"sources": sources}
+    sources = [one for one in known_in(plans) if f"{pipeline}/{own}" in (one.stages or ())]
+    about = found | {"sources": [one.as_dict() for one in sources]}
     return Answer(about, lambda: show_why(found, f"{pipeline}/{name}"), notes=source_lines(sources))
 
 # %% ../../nbs/terminal/090_ask.ipynb #aa4a9aea
@@ -223,7 +225,7 @@ def answer_params(
     rows = [value_row(one) for one in found]
     sources = known_in(plans)
     notes = (*broken_notes([plan.pipeline for plan in plans]), *source_lines(sources))
-    about = {"parameters": found, "sources": sources}
+    about = {"parameters": found, "sources": [one.as_dict() for one in sources]}
     return Answer(about, lambda: show_table(columns, rows, "no parameters"), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #c8bbeca2
@@ -265,11 +267,8 @@ def answer_dag(pipeline: PipelineName = None, form: GraphForm = "text") -> Answe
         raise UsageError(f"there is no format `{form}`", "write `text`, `mermaid` or `svg`")
     sources = sources_known(store, project, profile, pipelines)
     notes = (*broken_notes(pipelines), *source_lines(sources))
-    return Answer(
-        to_builtins(found) | {"sources": sources},
-        lambda: show_lines(*forms[form](found).split("\n")),
-        notes=notes,
-    )
+    about = to_builtins(found) | {"sources": [one.as_dict() for one in sources]}
+    return Answer(about, lambda: show_lines(*forms[form](found).split("\n")), notes=notes)
 
 # %% ../../nbs/terminal/090_ask.ipynb #5b64a5c8
 def kernel_notes(
@@ -306,20 +305,21 @@ def answer_check(pipeline: PipelineName = None) -> Answer:
 
     project, store, profile = open_project()
     names, reader = list(project.pipelines) if pipeline is None else [pipeline], _reading_once()
-    found = check_of(project, names, profile, reader)
     pipelines = [reader(project, name) for name in names]
-    found["sources"] = sources_known(store, project, profile, pipelines)
+    sources = sources_known(store, project, profile, pipelines)
     read = [stage for pipeline in pipelines for stage in pipeline.stages.values()]
-    told = [asdict(problem) for problem in undeclared_uses(store, read, project.root)]
-    ran = {problem["file"] for problem in told}  # which files those read by themselves is known
-    seen = [p for p in found["problems"] if p["rule"] != "reads-outside" or p["file"] not in ran]
-    found["problems"] = seen + told + [asdict(problem) for problem in page_problems(project, names, reader)]
-    n_errors = sum(problem["level"] == "error" for problem in found["problems"])
+    told = list(undeclared_uses(store, read, project.root))
+    ran = {problem.file for problem in told}  # which files those read by themselves is known
+    checked = check_of(project, names, profile, reader)
+    seen = [p for p in checked if p.rule != "reads-outside" or p.file not in ran]
+    problems = [*seen, *told, *page_problems(project, names, reader)]
+    n_errors = sum(problem.level == "error" for problem in problems)
     code = 2 if n_errors else 0
 
     def show() -> None:
-        show_problems([Problem(**problem) for problem in found["problems"]])
-        show_lines(f"{counted(n_errors, 'error')}, {counted(len(found['problems']) - n_errors, 'warning')}")
+        show_problems(problems)
+        show_lines(f"{counted(n_errors, 'error')}, {counted(len(problems) - n_errors, 'warning')}")
 
-    notes = (*source_lines(found["sources"]), *kernel_notes(read))
+    notes = (*source_lines(sources), *kernel_notes(read))
+    found = {"problems": list(map(asdict, problems)), "sources": [one.as_dict() for one in sources]}
     return Answer(found | {"exit_code": code}, show, code, notes)

@@ -9,7 +9,7 @@ It asks nothing, because a value that was saved by hand is made again by running
 __all__ = ['OVERLAY_ACTIONS', 'hand_row', 'overlay_answer', 'drop_answer', 'answer_overlay']
 
 # %% ../../nbs/terminal/130_overlay.ipynb #edaffb3f
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,14 +18,16 @@ from ..store.shown_text import counted
 from .frame import Answer, open_project, verb, writing
 from .output import show_lines, show_table
 
+if TYPE_CHECKING:
+    from mlnb.flow.overlay import SavedByHand
+
 # %% ../../nbs/terminal/130_overlay.ipynb #9a629d2d
 def hand_row(
-    one: dict,  # as `saved_by_hand` lists it
+    one: "SavedByHand",  # as `saved_by_hand` lists it
 ) -> list[str]:  # name, type, bytes, values, saved
     "A value that was saved by hand, as a row of a table."
-    name = f"{one['pipeline']}/{one['name']}" if one["pipeline"] else one["name"]
-    values = ", ".join(map(repr, one["values"] or ()))
-    return [name, one["type"], f"{one['bytes']:,}", values, one["saved_utc"]]
+    values = ", ".join(map(repr, one.values or ()))
+    return [one.long_name, one.type, f"{one.bytes:,}", values, one.saved_utc]
 
 
 def overlay_answer(
@@ -37,7 +39,8 @@ def overlay_answer(
     found = saved_by_hand(project)
     columns, none = ["name", "type", "bytes", "parts", "saved"], "nothing is saved by hand"
     rows = [hand_row(one) for one in found]
-    return Answer({"overlay": found, "dropped": []}, lambda: show_table(columns, rows, none))
+    listed = [one.as_dict() for one in found]
+    return Answer({"overlay": listed, "dropped": []}, lambda: show_table(columns, rows, none))
 
 # %% ../../nbs/terminal/130_overlay.ipynb #8e9e4da6
 def drop_answer(
@@ -56,12 +59,11 @@ def drop_answer(
     with writing(str(overlay_root(project)), own):
         gone = drop_by_hand(project, None if is_all else names, pipeline_here(project))
     left = saved_by_hand(project)
-    shown = ", ".join(hand_row(one)[0] for one in gone) or "nothing"
+    shown = ", ".join(one.long_name for one in gone) or "nothing"
     line = f"dropped {shown}; {counted(len(left), 'name')} left"
     later = "`mlnb gc` moves what nothing else needs of it to the trash, and the next one frees the space"
-    return Answer(
-        {"overlay": left, "dropped": gone}, lambda: show_lines(line), notes=(later,) if gone else ()
-    )
+    about = {"overlay": [one.as_dict() for one in left], "dropped": [one.as_dict() for one in gone]}
+    return Answer(about, lambda: show_lines(line), notes=(later,) if gone else ())
 
 # %% ../../nbs/terminal/130_overlay.ipynb #79c1fd67
 OVERLAY_ACTIONS = ("list", "drop")

@@ -421,9 +421,9 @@ def answer_lineage(
     found = lineage_of(store, project, name, profile, "up" if up else "down")
     shown, line = show_lineage(found, form), found.line
     read = {node.name for node in found.nodes if node.kind == "source"} & project.sources.keys()
-    sources = [source_document(store, project, profile, source, time()) for source in sorted(read)]
+    known = [source_document(store, project, profile, source, time()) for source in sorted(read)]
     refused = refused_heads(store, project.pipelines, profile)
-    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, sources), *refused)
+    said = (*((f"{name}: {line}",) if line else ()), *map(source_line, known), *refused)
     notes = tuple(filter(None, said))
-    about = to_builtins(found) | {"sources": sources}
+    about = to_builtins(found) | {"sources": [one.as_dict() for one in known]}
     return Answer(about, lambda: show_lines(*shown.split("\n")), notes=notes)

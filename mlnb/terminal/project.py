@@ -13,14 +13,19 @@ __all__ = ['NO_KERNELSPEC', 'MOST_WIDE', 'ACTIONS', 'WHAT', 'answer_init', 'warm
 # %% ../../nbs/terminal/190_project.ipynb #bfe39c96
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from ..store.errors import MlnbError, UsageError, did_you_mean
 from ..store.shown_text import counted
 from .frame import Answer, plans_of, verb, writing
 from .output import show_lines, show_table
+
+if TYPE_CHECKING:
+    from mlnb.kernel.link import ServerStatus
+    from mlnb.kernel.stopping import EndedServer
 
 # %% ../../nbs/terminal/190_project.ipynb #51ec83d9
 NO_KERNELSPEC = (
@@ -87,51 +92,51 @@ def imports_in_short(
 
 
 def show_server(
-    server: dict,  # answer of a kernel server to `status`
+    server: "ServerStatus",  # answer of a kernel server to `status`
 ) -> None:
     "Show what one kernel server holds."
-    used = f"{server['kernels_given']} kernels given, {len(server['leases'])} in use"
-    state = f"{used}, {server['spares']} waiting, idle for {server['idle_s']:.0f} s"
-    stays = ", of an older state: it ends when nobody needs it" if server.get("is_retiring") else ""
-    address = f" ({Path(server['address']).stem[:8]})" if server.get("address") else ""
-    show_lines(f"kernel server {server['pid']}{address} of {server['prefix']}: {state}{stays}")
+    used = f"{server.kernels_given} kernels given, {len(server.leases)} in use"
+    state = f"{used}, {server.spares} waiting, idle for {server.idle_s:.0f} s"
+    stays = ", of an older state: it ends when nobody needs it" if server.is_retiring else ""
+    address = f" ({Path(server.address).stem[:8]})" if server.address else ""
+    show_lines(f"kernel server {server.pid}{address} of {server.prefix}: {state}{stays}")
     columns = ["imports", "state", "waiting", "own MiB"]
-    templates = server["templates"]
-    rows = [[imports_in_short(t["modules"]), t["state"], t["spares"], t["own_mib"]] for t in templates]
+    rows = [[imports_in_short([*t.modules]), t.state, t.spares, t.own_mib] for t in server.templates]
     show_table(columns, rows, "no templates")
-    for module, why in server["imported_by_stages"].items():
+    for module, why in server.imported_by_stages.items():
         show_lines(f"{module} is imported by each stage itself: it {why}")
 
 # %% ../../nbs/terminal/190_project.ipynb #ed789cbf
-def ask_servers() -> dict:  # `servers`: what each holds; `silent` ones
+def ask_servers() -> "list[ServerStatus]":  # what each holds that answers
     "Ask every kernel server of this user."
-    from mlnb.kernel.link import ask, running_servers
-    from mlnb.kernel.stopping import silent_servers
+    from mlnb.kernel.link import ServerStatus, answer_in, ask, running_servers
 
-    answers = [ask(place, {"do": "status"}) for place in running_servers()]
-    return {"servers": [answer for answer in answers if answer], "silent": silent_servers()}
+    answers = (answer_in(ask(place, {"do": "status"}), ServerStatus) for place in running_servers())
+    return [answer for answer in answers if answer]
 
 # %% ../../nbs/terminal/190_project.ipynb #929ac212
 def status_answer() -> Answer:
     "Show every kernel server."
-    found = ask_servers()
+    from mlnb.kernel.stopping import silent_servers
+
+    servers, silent = ask_servers(), silent_servers()
 
     def show() -> None:
-        for server in found["servers"]:
+        for server in servers:
             show_server(server)
-        for server in found["silent"]:
-            show_lines(f"kernel server {server['pid']} does not answer; `mlnb kernels stop --force` ends it")
-        if not found["servers"] and not found["silent"]:
+        for one in silent:
+            show_lines(f"kernel server {one.pid} does not answer; `mlnb kernels stop --force` ends it")
+        if not servers and not silent:
             show_lines("no kernel server is running; `mlnb run` starts one")
 
-    return Answer(found, show)
+    return Answer({"servers": to_builtins(servers), "silent": to_builtins(silent)}, show)
 
 # %% ../../nbs/terminal/190_project.ipynb #fbe3ef8e
 def left_line(
-    entry: dict,  # a server that was not ended: `pid`, `why`, `mend`
+    entry: "EndedServer",  # one that was left alone
 ) -> str:  # with the mend in a second line
     "That a server was left alone, and what ends it."
-    return f"left kernel server {entry['pid']} alone: {entry['why']}\n  mend: `{entry['mend']}` ends it"
+    return f"left kernel server {entry.pid} alone: {entry.why}\n  mend: `{entry.mend}` ends it"
 
 
 def stop_answer(
@@ -142,8 +147,10 @@ def stop_answer(
     from mlnb.kernel.stopping import stop_servers
 
     found = stop_servers(everywhere, force)
-    said = f"stopped {counted(len(found['servers']), 'kernel server')}"
-    return Answer(found, lambda: show_lines(said), notes=tuple(map(left_line, found["left"])))
+    ended, left = [one for one in found if one.stopped], [one for one in found if not one.stopped]
+    said = f"stopped {counted(len(ended), 'kernel server')}"
+    about = {"servers": to_builtins(ended), "left": to_builtins(left)}
+    return Answer(about, lambda: show_lines(said), notes=tuple(map(left_line, left)))
 
 
 def warm_answer(

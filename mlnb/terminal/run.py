@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import to_builtins
+from msgspec import UNSET, to_builtins
 from msgspec.structs import replace
 
 from ..store.errors import UsageError, did_you_mean
@@ -52,14 +52,15 @@ def planned_document(
 
     def planned(entry: Entry) -> Entry:
         if entry.name in faults:
-            return replace(entry, **failure_of(faults[entry.name]))
+            return failure_of(faults[entry.name]).told_in(entry)
         is_meant = entry.state == "cached" and is_forced(plan, selection, entry_unit(entry))
         return replace(entry, state="stale", why=forced) if is_meant else entry
 
     document = new_document(plan, selection, None, "planned")
     stages = tuple(map(planned, document.stages))
     exit_code = gravest({failure_code(entry) for entry in stages if entry.error})
-    return replace(document, exit_code=exit_code, stages=stages, **told_sources(plan, selection))
+    known = told_sources(plan, selection)
+    return replace(document, exit_code=exit_code, stages=stages, sources=known or UNSET)
 
 # %% ../../nbs/terminal/080_run.ipynb #09f82ded
 def outlook(
@@ -70,7 +71,7 @@ def outlook(
         return "would fail"
     if entry.state == "cached":
         return "fresh"
-    is_certain = entry.state == "stale" or entry.why[0]["kind"] == "new"
+    is_certain = entry.state == "stale" or entry.why[0].kind == "new"
     return "would run" if is_certain else "would run if its inputs change"
 
 # %% ../../nbs/terminal/080_run.ipynb #1e09c3fd
@@ -80,7 +81,7 @@ def plan_row(
     "What a run would do with a stage, as a row of a table."
     from mlnb.notebook.each import unit_name
 
-    why = entry.why[0]["message"] if entry.why else ""
+    why = entry.why[0].message if entry.why else ""
     return [unit_name(entry.name, entry.each), outlook(entry), why]
 
 
