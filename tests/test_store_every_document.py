@@ -34,6 +34,7 @@ FREE = {
     *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
     "ReadList.place",  # which may lie beside the project
     *("AuditEntry.at_utc", "AuditEntry.actor", "AuditEntry.outcome", "AuditEntry.object", "AuditEntry.about"),
+    *("Checkpoint.at_utc", "Checkpoint.origin", "SignedCheckpoint.signed"),
     *("ViolationRecord.what", "ViolationRecord.owner", "ViolationRecord.status"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
