@@ -4613,6 +4613,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.publish.widgets.widget_states': ( 'publish/widgets.html#widget_states',
                                                                               'mlnb/publish/widgets.py')},
             'mlnb.sharing.anchors': { 'mlnb.sharing.anchors.AnchorPlace': ('sharing/anchors.html#anchorplace', 'mlnb/sharing/anchors.py'),
+                                      'mlnb.sharing.anchors.AnchoredHead': ('sharing/anchors.html#anchoredhead', 'mlnb/sharing/anchors.py'),
+                                      'mlnb.sharing.anchors.Growth': ('sharing/anchors.html#growth', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._append_note': ('sharing/anchors.html#_append_note', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._git': ('sharing/anchors.html#_git', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._git_last': ('sharing/anchors.html#_git_last', 'mlnb/sharing/anchors.py'),

@@ -188,8 +188,8 @@ def answer_anchor(
     with writing(place):
         where = anchor_place(place, origin_of(store), project.root)
         found = anchor(store, where, trusted_by(project, store))
-    line = f"{found['where']}: {counted(found['n'], 'line')} of the log {found['origin']}"
-    return Answer(found, lambda: show_lines(line))
+    line = f"{found.where}: {counted(found.n, 'line')} of the log {found.origin}"
+    return Answer(to_builtins(found), lambda: show_lines(line))
 
 # %% ../../nbs/terminal/170_audit.ipynb #28825046
 Checkpoints = Annotated[
