@@ -33,7 +33,7 @@ from .remote import own_remote, trusted_by
 if TYPE_CHECKING:  # most verbs do not need the log
     from mlnb.care.chain import AuditEntry
     from mlnb.care.evidence import LogReport, ToldLate
-    from mlnb.care.violations import Violation, ViolationRecord
+    from mlnb.care.violations import ReportedViolation, ViolationRecord
 
 # %% ../../nbs/terminal/170_audit.ipynb #8e637b18
 def shown_about(
@@ -401,7 +401,7 @@ def continued(
 
 # %% ../../nbs/terminal/170_audit.ipynb #d1dbdf2b
 def violations_answer(
-    known: "list[Violation]",  # oldest first
+    known: "list[ReportedViolation]",  # all, oldest first
 ) -> Answer:
     "List the violations that were reported."
     columns = ["id", "status", "owner", "known since", "what"]
@@ -413,7 +413,7 @@ def violations_answer(
 # %% ../../nbs/terminal/170_audit.ipynb #c89ce9a7
 def written_record(
     store: Any,  # whose log is told
-    known: "Mapping[str, Violation]",  # by id
+    known: "Mapping[str, ReportedViolation]",  # all, by their id
     violation: str | None,  # id of one to continue; None = a new one
     told: Told,  # what is said of it
 ) -> str:  # its id; raises `UsageError` when a new one lacks something
