@@ -17,7 +17,7 @@ from mlnb.store.errors import IntegrityError
 
 ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
-TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8)  # one of them has the form of any field
+TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8, "2026-11")  # one of them has the form of any field
 PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
 GIVEN = {"Record.parts": {"observed": {"files": {"a.csv": DIGEST}}}}
 FREE = {

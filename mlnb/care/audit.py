@@ -46,7 +46,7 @@ from mlnb.care.log_file import (
     write_all,
     write_head,
 )
-from .months import is_folder, removal_finding
+from .months import is_folder, removal_finding, removal_of
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
 from .tree_heads import HeadsReport, Vouched, compare_heads, known_origin, origin_of
 from ..store.border import Count, Digest, Document
@@ -91,7 +91,7 @@ def _event_of_end(end: LogEnd) -> Event | None:
         return Event("closed_torn_line", "ok", None, torn_mark(end.last).as_dict())
     if not end.is_broken:
         return None
-    known = None if end.head.hash is None else end.head._asdict()
+    known = None if end.head.hash is None else end.head.as_dict()
     first_bad = end.n + (end.head.n > end.n)
     return Event("broken_log", "failed", None, {"known": known, "lines": end.n, "first_bad": first_bad})
 
@@ -165,7 +165,7 @@ class LogReading(Struct):
     "What was learnt while a log was read."
 
     told: ToldRuns = field(default_factory=ToldRuns)  # runs that it tells of
-    removals: list[dict[str, Any]] = field(default_factory=list)  # `about` of each `retention`
+    removals: list[AuditEntry] = field(default_factory=list)  # each that tells of lines that went
     origins: dict[str, int] = field(default_factory=dict)  # number of the first entry, by name of a log
     anchored: dict[str, Anchored] = field(default_factory=dict)  # the longest, by place
 
@@ -173,7 +173,7 @@ class LogReading(Struct):
         "Take notice of an entry."
         self.told.note(entry)
         if entry.event == "retention" and entry.outcome != CARRIED:
-            self.removals.append(entry.about | {"at_utc": entry.at_utc})
+            self.removals.append(entry)
         if entry.event in ("init", "anchor", "push"):
             self._note_name(entry.n, entry.about)
 
@@ -187,7 +187,8 @@ class LogReading(Struct):
 
     def log_id(self, log: Log) -> str | None:
         "SHA-256 of the first line that a log ever had."
-        return self.removals[-1].get("log") if log.leaves and self.removals else log.digest(1)
+        said = removal_of(self.removals[-1]) if log.leaves and self.removals else None
+        return said.log if said else log.digest(1)
 
 
 def _other_names(store: Store, origins: Mapping[str, int]) -> list[Finding]:
