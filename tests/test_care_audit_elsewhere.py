@@ -276,9 +276,9 @@ def asked(store, place, **more):
 
 
 def test_anchor_is_consistent_with_the_log_that_grew_and_refuses_another(store, place):
-    assert anchor(store, place)["n"] == 6
+    assert anchor(store, place).n == 6
     run_of(store, RUNS[5])
-    assert anchor(store, place)["consistency"]["from"] == 6
+    assert anchor(store, place).consistency.since == 6
     assert [read_note(text).text.split("\n")[1] for text in place.read()] == ["6", "8"]
     found = checked(store, elsewhere=asked(store, place))
     assert (found.state, found.signed_to, found.entries) == ("ok", 8, 9)
@@ -476,7 +476,7 @@ def test_kill_between_an_anchor_and_its_entry_leaves_both_good(store, tmp_path):
     assert done.returncode == -signal.SIGKILL
     where = anchor_place(path, origin_of(store), tmp_path)
     assert (checked(store, elsewhere=asked(store, where)).signed_to, events(store, "anchor")) == (6, [])
-    assert anchor(store, where)["n"] == 6
+    assert anchor(store, where).n == 6
 
 
 def test_log_that_does_not_verify_is_not_anchored(store, tmp_path):

@@ -583,7 +583,7 @@ def removed_by_hand(store, months):
     lines = closed_lines(first)
     leaves = [leaf_of(line) for line in lines]
     said = removal(read_log(store).digest(1), leaves, sha256(lines[-1]), months, first.month)
-    audit(store, "retention", **said)
+    audit(store, "retention", **said.as_dict())
     to_leaves(first, 0o600)
 
 

@@ -17,7 +17,7 @@ from mlnb.store.errors import IntegrityError
 
 ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
-TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8)  # one of them has the form of any field
+TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8, "2026-11")  # one of them has the form of any field
 PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
 GIVEN = {
     "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
@@ -45,6 +45,7 @@ FREE = {
     *("JournalEntry.require", "JournalEntry.refused", "RunEvent.stage", "RunEvent.text"),
     "ReadList.place",  # which may lie beside the project
     *("AuditEntry.at_utc", "AuditEntry.actor", "AuditEntry.outcome", "AuditEntry.object", "AuditEntry.about"),
+    *("Checkpoint.at_utc", "Checkpoint.origin", "SignedCheckpoint.signed"),
     *("ViolationRecord.what", "ViolationRecord.owner", "ViolationRecord.status"),
     *("RemoteMove.actor", "RemoteMove.reason", "PushMark.actor"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),

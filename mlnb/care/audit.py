@@ -8,8 +8,8 @@ all the same; only what is kept elsewhere needs one."""
 
 # %% auto #0
 __all__ = ['LONGEST_ABOUT', 'EVENTS', 'NOTHING_KEPT', 'Event', 'lines_to_add', 'audit', 'events', 'noting_damage', 'Anchored',
-           'LogReading', 'sound_log', 'make_checkpoint', 'init_audit', 'checkpoint_finding', 'checkpoints_of',
-           'Elsewhere', 'verify_log', 'tell_late']
+           'LogReading', 'sound_log', 'Checkpoint', 'SignedCheckpoint', 'make_checkpoint', 'BegunLog', 'init_audit',
+           'checkpoint_finding', 'checkpoints_of', 'Elsewhere', 'verify_log', 'tell_late']
 
 # %% ../../nbs/care/110_audit.ipynb #69eb16a3
 import json
@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from .chain import NOTHING, AuditEntry, Finding, audit_entry, chain_finding, new_line, torn_mark
@@ -46,9 +46,10 @@ from mlnb.care.log_file import (
     write_all,
     write_head,
 )
-from .months import is_folder, removal_finding
+from .months import is_folder, removal_finding, removal_of
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
 from .tree_heads import HeadsReport, Vouched, compare_heads, known_origin, origin_of
+from ..store.border import Count, Digest, Document
 from ..store.digests import canonical_json, sha256
 from ..store.disk import write_durably
 from ..store.documents import read_json
@@ -90,7 +91,7 @@ def _event_of_end(end: LogEnd) -> Event | None:
         return Event("closed_torn_line", "ok", None, torn_mark(end.last).as_dict())
     if not end.is_broken:
         return None
-    known = None if end.head.hash is None else end.head._asdict()
+    known = None if end.head.hash is None else end.head.as_dict()
     first_bad = end.n + (end.head.n > end.n)
     return Event("broken_log", "failed", None, {"known": known, "lines": end.n, "first_bad": first_bad})
 
@@ -164,7 +165,7 @@ class LogReading(Struct):
     "What was learnt while a log was read."
 
     told: ToldRuns = field(default_factory=ToldRuns)  # runs that it tells of
-    removals: list[dict[str, Any]] = field(default_factory=list)  # `about` of each `retention`
+    removals: list[AuditEntry] = field(default_factory=list)  # each that tells of lines that went
     origins: dict[str, int] = field(default_factory=dict)  # number of the first entry, by name of a log
     anchored: dict[str, Anchored] = field(default_factory=dict)  # the longest, by place
 
@@ -172,7 +173,7 @@ class LogReading(Struct):
         "Take notice of an entry."
         self.told.note(entry)
         if entry.event == "retention" and entry.outcome != CARRIED:
-            self.removals.append(entry.about | {"at_utc": entry.at_utc})
+            self.removals.append(entry)
         if entry.event in ("init", "anchor", "push"):
             self._note_name(entry.n, entry.about)
 
@@ -186,7 +187,8 @@ class LogReading(Struct):
 
     def log_id(self, log: Log) -> str | None:
         "SHA-256 of the first line that a log ever had."
-        return self.removals[-1].get("log") if log.leaves and self.removals else log.digest(1)
+        said = removal_of(self.removals[-1]) if log.leaves and self.removals else None
+        return said.log if said else log.digest(1)
 
 
 def _other_names(store: Store, origins: Mapping[str, int]) -> list[Finding]:
@@ -226,28 +228,52 @@ def sound_log(
     return log, reading
 
 
+class Checkpoint(Document, frozen=True, kw_only=True):
+    "What a log was, for whoever keeps it elsewhere."
+
+    format: Count = 1
+    log: Digest  # SHA-256 of the first line that it ever had
+    n: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]  # number of its last line
+    hash: Digest  # SHA-256 of that line
+    at_utc: str = ""  # when [ISO 8601, UTC], for people
+    origin: str | None = None  # name of the log; None = an older mlnb did not say
+
+
+class SignedCheckpoint(Checkpoint, frozen=True, kw_only=True):
+    "A checkpoint as it is written."
+
+    signed: dict[str, str]  # `key` of who signed it, and the `signature`
+
+
 def make_checkpoint(
     store: Store,  # whose log; it has at least one entry
     out: Path | None = None,  # a further file to write it to, to be kept elsewhere
-) -> dict[str, Any]:  # signed; raises `UsageError`, `IntegrityError`
+) -> SignedCheckpoint:  # raises `UsageError`, `IntegrityError`
     "Sign where the log ends, if there is a key and the log verifies."
     (log, reading), at = sound_log(store), datetime.now(UTC).isoformat(timespec="seconds")
-    said = {"format": 1, "log": reading.log_id(log), "n": log.n, "hash": log.digest(log.n), "at_utc": at}
-    said["origin"] = origin_of(store)
-    body = sign(store, "checkpoint", said)
+    said = {"log": reading.log_id(log), "n": log.n, "hash": log.digest(log.n), "at_utc": at}
+    body = Checkpoint.from_dict(said | {"origin": origin_of(store)}, "the audit log").as_dict()
+    signed = SignedCheckpoint.from_dict(sign(store, "checkpoint", body), "the checkpoint")
     own = log_path(store).parent / "checkpoints" / f"{log.n:08d}.json"
     for path in filter(None, (own, out)):
-        write_durably(path, json.dumps(body, indent=1).encode(), 0o640 if store.group else 0o600)
-    return body
+        write_durably(path, json.dumps(signed.as_dict(), indent=1).encode(), 0o640 if store.group else 0o600)
+    return signed
 
 # %% ../../nbs/care/110_audit.ipynb #6b95c33d
+class BegunLog(Struct, frozen=True):
+    "A log that somebody signs from now on."
+
+    key: str  # for whoever should trust it
+    checkpoint: SignedCheckpoint  # the first
+
+
 def init_audit(
     store: Store,  # whose log begins, or goes on, with a key
-) -> dict[str, Any]:  # `key`: for whoever should trust it; `checkpoint`: the first
+) -> BegunLog:
     "Make this user's key, write that down, and sign the log as it is."
     key = make_key(store)
     audit(store, "init", key=key, origin=origin_of(store))
-    return {"key": key, "checkpoint": make_checkpoint(store)}
+    return BegunLog(key, make_checkpoint(store))
 
 # %% ../../nbs/care/110_audit.ipynb #39c27bd1
 _NAME_MEND = (
@@ -255,24 +281,16 @@ _NAME_MEND = (
 )
 
 
-def _is_head_of_log(said: dict[str, Any]) -> bool:
-    "Whether a checkpoint says of a log what a checkpoint should."
-    texts = (said.get("log"), said.get("hash"))
-    return type(said.get("n")) is int and said["n"] > 0 and all(isinstance(text, str) for text in texts)
-
-
-def _signed_finding(
-    log: Log, log_id: str | None, said: dict[str, Any], who: str, sure: int
-) -> Finding | None:
+def _signed_finding(log: Log, log_id: str | None, said: Checkpoint, who: str, sure: int) -> Finding | None:
     "What a checkpoint by `who` knows better than the log."
-    if log.n and log_id != said["log"]:
+    if log.n and log_id != said.log:
         why = "the log was begun anew, or the checkpoint is of another store"
         return Finding(1, f"entry 1 is not the one that {who} signed: {why}")
-    if said["n"] > log.n:
-        return Finding(log.n + 1, f"entry {log.n + 1} is gone: {who} signed a log of {said['n']}")
-    if said["n"] < log.start.n or log.digest(said["n"]) == said["hash"]:
+    if said.n > log.n:
+        return Finding(log.n + 1, f"entry {log.n + 1} is gone: {who} signed a log of {said.n}")
+    if said.n < log.start.n or log.digest(said.n) == said.hash:
         return None
-    replaced = f"one of the entries {sure + 1} to {said['n']} was replaced and the chain computed anew"
+    replaced = f"one of the entries {sure + 1} to {said.n} was replaced and the chain computed anew"
     return Finding(sure + 1, f"{replaced}: it is not the log that {who} signed")
 
 
@@ -286,13 +304,15 @@ def checkpoint_finding(
 ) -> Finding | None:
     "What a checkpoint knows better than the log."
     try:
-        said, who = check_signature("checkpoint", checkpoint, trusted)
+        plain, who = check_signature("checkpoint", checkpoint, trusted)
     except SignatureError as error:
         return Finding(None, f"a checkpoint cannot be used: {error.message}")
-    if not _is_head_of_log(said):
+    try:
+        said = Checkpoint.from_dict(plain)
+    except IntegrityError:
         return Finding(None, f"a checkpoint cannot be used: {who} signed something else")
-    if said.get("origin", origin) != origin:
-        whose = f"of the log {str(said['origin'])[:80]}, and this is {origin or 'a log without a name'}"
+    if said.origin not in (None, origin):
+        whose = f"of the log {said.origin[:80]}, and this is {origin or 'a log without a name'}"
         return Finding(None, f"a checkpoint that {who} signed is {whose}", _NAME_MEND)
     return _signed_finding(log, log_id, said, who, sure)
 

@@ -35,6 +35,7 @@ from mlnb.care.months import (
     stray_findings,
 )
 from .signing import lowest
+from ..store.border import Count, Digest, Document
 from ..store.digests import canonical_json, sha256
 from mlnb.store.disk import (
     OddFileError,
@@ -58,11 +59,11 @@ def log_path(
     return lowest(store).root / "audit" / "log.jsonl"
 
 # %% ../../nbs/care/080_log_file.ipynb #ea2dfff2
-class Head(NamedTuple):
+class Head(Document, frozen=True):
     "How far a log is known to be on the disk."
 
-    n: int  # number of lines, 0 when nothing is known
-    hash: str | None  # SHA-256 of the last of them; None when nothing is known
+    n: Count  # number of lines, 0 when nothing is known
+    hash: Digest | None  # SHA-256 of the last of them; None when nothing is known
 
 
 UNKNOWN = Head(0, None)  # where there is no `head.json`, or a damaged one
@@ -76,11 +77,10 @@ def read_head(
     if path.is_symlink() or not is_folder(path.parent):
         return UNKNOWN
     try:
-        head = read_json(path)
+        head = Head.from_dict(read_json(path))
     except (FileNotFoundError, IntegrityError):
         return UNKNOWN
-    is_head = isinstance(head.get("n"), int) and isinstance(head.get("hash"), str)
-    return Head(head["n"], head["hash"]) if is_head else UNKNOWN
+    return UNKNOWN if head.hash is None else head
 
 # %% ../../nbs/care/080_log_file.ipynb #03391662
 LONGEST_LINE = 128 * 1024  # that is looked for at the end [bytes]
@@ -209,7 +209,7 @@ def write_head(
 ) -> None:
     "Remember how far the log is on the disk."
     path = log_path(store).with_name("head.json")
-    body = canonical_json({"n": n, "hash": sha256(last)}).ljust(100) + b"\n"
+    body = canonical_json(Head(n, sha256(last)).as_dict()).ljust(100) + b"\n"
     with suppress(FileNotFoundError), open(open_plain(path, os.O_RDWR), "r+b", buffering=0) as file:
         n_written = file.write(body) if os.fstat(file.fileno()).st_size == len(body) else 0
         if n_written == len(body):

@@ -48,7 +48,7 @@ def _tell_removal(store: Store, log: Log, reading: LogReading, lines: list[bytes
     "Say which lines were kept long enough."
     leaves, last = [*log.leaves, *map(leaf_of, lines)], sha256(lines[-1])
     said = removal(reading.log_id(log), leaves, last, max(keep, AT_HAND), newest_month(lines))
-    audit(store, "retention", **said)
+    audit(store, "retention", **said.as_dict())
 
 
 def _drop(store: Store, closed: Closed) -> bool:

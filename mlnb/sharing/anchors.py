@@ -8,7 +8,8 @@ Before anything is written the place is asked: a log that is shorter than what l
 
 # %% auto #0
 __all__ = ['MOST_NOTES', 'GIT_REF', 'AnchorPlace', 'heads_at', 'anchor_place', 'read_witnesses', 'kept_elsewhere',
-           'checked_against', 'anchor', 'refuse_other_log', 'keep_head_at', 'place_at', 'known_at']
+           'checked_against', 'Growth', 'AnchoredHead', 'anchor', 'refuse_other_log', 'keep_head_at', 'place_at',
+           'known_at']
 
 # %% ../../nbs/sharing/030_anchors.ipynb #59f1ea24
 import os
@@ -17,9 +18,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..care.audit import NOTHING_KEPT, Elsewhere, audit, sound_log
 from ..care.chain import Finding
@@ -283,11 +283,28 @@ def checked_against(
     return found.signed_to
 
 
+class Growth(Struct, frozen=True):
+    "That a log only grew, for whoever checks it without the log."
+
+    since: int = field(name="from")  # lines of the longest log that the place knew; 0 = none
+    proof: list[str]  # of consistency, nodes in hexadecimal; empty when it knew none
+
+
+class AnchoredHead(Struct, frozen=True):
+    "What was written to a place."
+
+    origin: str  # name of the log
+    n: int  # number of its lines
+    where: str  # the place, without secrets
+    note: str  # with its signature
+    consistency: Growth
+
+
 def anchor(
     store: Store,  # whose log is anchored
     place: AnchorPlace,  # where its tree head is kept
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
-) -> dict[str, Any]:  # what was written; raises `MlnbError`s of all kinds
+) -> AnchoredHead:  # raises `MlnbError`s of all kinds
     "Write what the log is now to a place, and into the log that it was written."
     (log, _), origin = sound_log(store), origin_of(store)
     trusted = trusted_keys(store) if trusted is None else trusted
@@ -297,13 +314,8 @@ def anchor(
     root = note.text.split("\n")[2]
     audit(store, "anchor", where=place.shown, lines=log.n, root=root, origin=origin)
     proof = consistency_proof(leaves_of(log), before) if before else []
-    return {
-        "origin": origin,
-        "n": log.n,
-        "where": place.shown,
-        "note": str(note),
-        "consistency": {"from": before, "proof": [one.hex() for one in proof]},
-    }
+    growth = Growth(before, [one.hex() for one in proof])
+    return AnchoredHead(origin, log.n, place.shown, str(note), growth)
 
 # %% ../../nbs/sharing/030_anchors.ipynb #1cf989f5
 def refuse_other_log(

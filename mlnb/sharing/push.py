@@ -369,8 +369,8 @@ def send_checkpoint(
         checkpoint = make_checkpoint(exchange.store)
     except IntegrityError:
         return 0
-    path = f"checkpoints/{checkpoint['log']}/{checkpoint['n']:08d}.json"
-    write_remote(exchange.remote, path, canonical_json(checkpoint))
+    path = f"checkpoints/{checkpoint.log}/{checkpoint.n:08d}.json"
+    write_remote(exchange.remote, path, canonical_json(checkpoint.as_dict()))
     return keep_head_at(exchange.store, exchange.remote)
 
 # %% ../../nbs/sharing/050_push.ipynb #0603c68c

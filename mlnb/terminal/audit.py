@@ -33,7 +33,7 @@ from .remote import own_remote, trusted_by
 if TYPE_CHECKING:  # most verbs do not need the log
     from mlnb.care.chain import AuditEntry
     from mlnb.care.evidence import LogReport, ToldLate
-    from mlnb.care.violations import Violation, ViolationRecord
+    from mlnb.care.violations import ReportedViolation, ViolationRecord
 
 # %% ../../nbs/terminal/170_audit.ipynb #8e637b18
 def shown_about(
@@ -140,7 +140,9 @@ def answer_init_audit() -> Answer:
     found = init_audit(store)
     where = "for `trusted_keys` in settings.ini or `mlnb audit trust` elsewhere"
     notes = (replaced_key("you", "me", before),) if before else ()
-    return Answer(found, lambda: show_lines(f"your public key, {where}:", found["key"]), notes=notes)
+    return Answer(
+        to_builtins(found), lambda: show_lines(f"your public key, {where}:", found.key), notes=notes
+    )
 
 # %% ../../nbs/terminal/170_audit.ipynb #d811315a
 def refuse_no_folder(
@@ -164,7 +166,8 @@ def answer_checkpoint(
     with writing(str(out)):
         found = make_checkpoint(open_project()[1], out)
     where = f", written to {out}" if out else "; `--out FILE` writes it to where others cannot change it"
-    return Answer(found, lambda: show_lines(f"signed {counted(found['n'], 'entry')}{where}"))
+    line = f"signed {counted(found.n, 'entry')}{where}"
+    return Answer(found.as_dict(), lambda: show_lines(line))
 
 # %% ../../nbs/terminal/170_audit.ipynb #c06b19c8
 @verb("keep", "anchor", "mlnb audit anchor git", on=audit_app)
@@ -185,8 +188,8 @@ def answer_anchor(
     with writing(place):
         where = anchor_place(place, origin_of(store), project.root)
         found = anchor(store, where, trusted_by(project, store))
-    line = f"{found['where']}: {counted(found['n'], 'line')} of the log {found['origin']}"
-    return Answer(found, lambda: show_lines(line))
+    line = f"{found.where}: {counted(found.n, 'line')} of the log {found.origin}"
+    return Answer(to_builtins(found), lambda: show_lines(line))
 
 # %% ../../nbs/terminal/170_audit.ipynb #28825046
 Checkpoints = Annotated[
@@ -300,12 +303,9 @@ def answer_tell(
     untold = tell_late(open_project()[1], why)
     runs = [*untold.ended, *untold.killed]
     rest = {kind: getattr(untold, kind) for kind in ("tombstones", "tombstones_gone", "keys")}
-    n = {
-        "run": len(runs),
-        "tombstone": len(rest["tombstones"]),
-        "lost tombstone": len(rest["tombstones_gone"]),
-    }
-    told = [counted(k, word) for word, k in (n | {"key": len(rest["keys"])}).items() if k]
+    words = ("run", "tombstone", "lost tombstone", "key")
+    counts = map(len, (runs, untold.tombstones, untold.tombstones_gone, untold.keys))
+    told = [counted(n, word) for n, word in zip(counts, words, strict=True) if n]
     line = f"told of {', '.join(told)}" if told else "all is told"
     return Answer({"told": runs, "records": untold.n_records, **rest}, lambda: show_lines(line))
 
@@ -401,7 +401,7 @@ def continued(
 
 # %% ../../nbs/terminal/170_audit.ipynb #d1dbdf2b
 def violations_answer(
-    known: "list[Violation]",  # oldest first
+    known: "list[ReportedViolation]",  # all, oldest first
 ) -> Answer:
     "List the violations that were reported."
     columns = ["id", "status", "owner", "known since", "what"]
@@ -413,7 +413,7 @@ def violations_answer(
 # %% ../../nbs/terminal/170_audit.ipynb #c89ce9a7
 def written_record(
     store: Any,  # whose log is told
-    known: "Mapping[str, Violation]",  # by id
+    known: "Mapping[str, ReportedViolation]",  # all, by their id
     violation: str | None,  # id of one to continue; None = a new one
     told: Told,  # what is said of it
 ) -> str:  # its id; raises `UsageError` when a new one lacks something
