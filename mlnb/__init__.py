@@ -198,6 +198,7 @@ Modules:
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
 - `mlnb.sharing.anchors`: Keep what the audit log was where its owner cannot change it, and ask there
+- `mlnb.sharing.exchanges`: What is said at a remote while somebody pushes, and by whoever pushed or pulled afterwards
 - `mlnb.sharing.outdated`: What lies at a place already, there or here, and has to give way
 - `mlnb.sharing.pull`: Take from a remote what is missing here, and believe none of it before it was checked
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none

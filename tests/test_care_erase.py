@@ -13,7 +13,7 @@ from plain_records import commit, write_run
 
 from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.burial import bury, copies_of, new_tombstone
-from mlnb.care.erase import erase, made_from
+from mlnb.care.erase import erase, trace
 from mlnb.care.gc import Retention, Unnamed, collect
 from mlnb.care.roots import read_records, with_origins
 from mlnb.care.signing import SignatureError, make_key, trusted_keys
@@ -182,7 +182,7 @@ def test_part_of_a_folder_counts_as_input_of_what_read_the_folder(store, tmp_pat
     (tmp_path / "folder" / "rows.txt").write_text("rows")
     folder, model = put_value(store, tmp_path / "folder"), put_value(store, "model")
     record(store, "train", 1, [("folder", folder)], [("model", model)])
-    assert model.digest in {m.digest for m in made_from(store, [folder.parts[0]])}
+    assert model.digest in {m.digest for m in trace(store, [folder.parts[0]]).made}
 
 
 def test_equal_bytes_of_an_unrelated_run_are_kept_and_so_is_what_was_made_of_them(store, customers):
@@ -268,7 +268,7 @@ def test_cycle_of_records_ends(store):
     a, b = put_value(store, "a"), put_value(store, "b")
     record(store, "one", 1, [("a", a)], [("b", b)])
     record(store, "two", 2, [("b", b)], [("a", a)])
-    assert b.digest in {m.digest for m in made_from(store, [a.digest])}
+    assert b.digest in {m.digest for m in trace(store, [a.digest]).made}
 
 
 def test_erasure_is_an_audit_event_before_anything_is_removed(store, chain, monkeypatch):

@@ -1,16 +1,12 @@
 """Damage is found wherever it is, named by what it belongs to, and repaired when anybody has the content."""
 
 import pytest
+from msgspec import structs
 from plain_records import commit, write_run
 
-from mlnb.care.verify import (
-    from_files,
-    from_store,
-    naming_damage,
-    repair_store,
-    set_records_aside,
-    verify_store,
-)
+from mlnb.care.repair import from_files, from_store, repair_store, set_evidence_aside, set_records_aside
+from mlnb.care.verify import missing_objects, naming_damage, sound_records, verify_store
+from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError
 from mlnb.store.objects import get, has, open_store, path_of, put
@@ -189,3 +185,17 @@ def test_damaged_output_is_made_again_by_the_next_run_without_being_asked(make_p
     assert [d.names for d in found.damaged] == [["demo/rows"]]
     again = mlnb("run", "demo", "--json", cwd=project.root)
     assert again.code == 0 and again.states == {"rows": "committed"} and verify_store(store).clean
+
+
+def test_missing_object_of_evidence_is_named_and_the_evidence_set_aside_not_the_record(store):
+    (first,) = [one for one in sound_records(store) if one.stage == "train"]
+    lost = put(store, b"another model")
+    commit(store, structs.replace(first, run="r9", outputs={"model": Artifact("text", lost, 13)}))
+    assert verify_store(store).clean
+    path_of(store, lost).unlink()
+    (damage,) = verify_store(store).damaged
+    assert (damage.kind, damage.names, damage.runs) == ("missing", ["fraud/model (evidence)"], ["r9"])
+    repaired = repair_store(store, [damage])
+    assert (repaired.rerun, repaired.lost) == ([], [lost])
+    assert len(set_evidence_aside(store, missing_objects(store))) == 1
+    assert verify_store(store).clean and first in sound_records(store)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from mlnb.care.erase import made_from
+from mlnb.care.erase import trace
 from mlnb.history.lineage import lineage_of
 from mlnb.history.reproduce import clues
 from mlnb.store.digests import sha256
@@ -57,7 +57,7 @@ def test_record_says_what_its_stage_left_in_the_project(done):
 def test_what_was_made_from_the_rows_is_found_over_the_file(done):
     (partition,) = done.records["writes"][0].sources["rows"]
     note = done.records["reads"][0].outputs["note"].digest
-    found = {one.digest: (one.kind, one.name) for one in made_from(done.store, [partition[2]])}
+    found = {one.digest: (one.kind, one.name) for one in trace(done.store, [partition[2]]).made}
     assert found[note] == ("output", "note")
     assert found[sha256(b"2 rows")] == ("file", "nbs/out/rows.txt")  # kept, since it was read
 

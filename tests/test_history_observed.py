@@ -15,8 +15,9 @@ from plain_records import as_record, commit
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
 from mlnb.care.gc import Retention, collect
+from mlnb.care.repair import from_files, repair_store
 from mlnb.care.signing import own_key
-from mlnb.care.verify import from_files, repair_store, verify_store
+from mlnb.care.verify import verify_store
 from mlnb.care.vouched import sign_result, signer
 from mlnb.flow.key import STAGE_FORMAT
 from mlnb.flow.parameter_values import resolve

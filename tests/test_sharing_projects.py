@@ -10,7 +10,8 @@ from plain_records import as_record, as_run, commit, write_run
 
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import sign_result, signer, standings, store_keys
-from mlnb.sharing.pull import Offer, pull
+from mlnb.sharing.exchanges import Offer
+from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, sign_unsigned
 from mlnb.sharing.remote import open_remote, read_remote, write_remote
 from mlnb.sharing.trust import MOST_DOCUMENT, project_place, record_place

@@ -20,8 +20,9 @@ from mlnb.care.audit import events, init_audit, verify_log
 from mlnb.care.erase import blanked, erase
 from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import sign_result, signer
-from mlnb.sharing.pull import LeftAlone, pull
-from mlnb.sharing.push import SentRef, push
+from mlnb.sharing.exchanges import LeftAlone, SentRef
+from mlnb.sharing.pull import pull
+from mlnb.sharing.push import push
 from mlnb.sharing.remote import (
     Transfer,
     can_create,

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from plain_records import write_run
 
 from mlnb.care.audit import audit, events, verify_log
-from mlnb.care.erase import dead_scratch
 from mlnb.care.gc import QUIET_S, collect
 from mlnb.care.verify import verify_store
 from mlnb.flow.ending import sweep
@@ -32,7 +31,7 @@ from mlnb.store.holders import SILENT_S, beat, holder_of
 from mlnb.store.hosts import NOBODY_KNOWN, Mark, Place, here, mark_line, own_mark, read_mark, uptime_s
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins, pinned, protect
-from mlnb.store.runs import hold_run, is_alive, read_run, run_folder, scratch_folders
+from mlnb.store.runs import dead_scratch, hold_run, is_alive, read_run, run_folder, scratch_folders
 
 RUN = "20261123T100000000-aaaa"
 OTHER = Mark("ws2", Place("another machine", "another start", "pid:[1]"), 7, 99, "2026-11-23T10:00:00+00:00")

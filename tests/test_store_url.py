@@ -19,8 +19,9 @@ from mlnb.care.audit import events
 from mlnb.care.signing import make_key
 from mlnb.care.vouched import signer
 from mlnb.cli import run_command
+from mlnb.sharing.exchanges import SentRef
 from mlnb.sharing.pull import pull
-from mlnb.sharing.push import SentRef, push
+from mlnb.sharing.push import push
 from mlnb.sharing.remote import open_remote, remote_errors
 from mlnb.sharing.trust import remote_alias
 from mlnb.sources.pin import place_of

@@ -8,9 +8,8 @@ It refuses to erase without a key, because a tombstone that anybody could write 
 
 # %% auto #0
 __all__ = ['all_records', 'run_documents', 'StoppedAttempt', 'stopped_attempts', 'all_made', 'described_digests', 'Made',
-           'products_of', 'name_of', 'each_held', 'holders_of', 'is_held_by_others', 'Traced', 'trace', 'made_from',
-           'parts_of', 'left_files', 'dead_scratch', 'blanked', 'forget_attempts', 'left_by_stopped', 'doubt',
-           'Product', 'Erased', 'erase']
+           'products_of', 'name_of', 'each_held', 'holders_of', 'Traced', 'trace', 'parts_of', 'left_files', 'blanked',
+           'forget_attempts', 'left_by_stopped', 'doubt', 'Product', 'Erased', 'erase']
 
 # %% ../../nbs/care/170_erase.ipynb #b569ca35
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from .burial import bury, copies_of, new_tombstone
 from .gc import Unnamed, nothing_known
 from .signing import lowest, read_key
 from .vouched import signer
-from ..store.border import Told
+from ..store.border import JsonStruct
 from ..store.derivation import RecordGraph, derived_from
 from ..store.descriptions import Artifact, Described, each_described
 from ..store.disk import disk_errors
@@ -34,7 +33,7 @@ from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import record_at
 from ..store.run_entries import Entry, RunDocument
-from ..store.runs import document_of, is_alive, part_of, run_ids, scratch_folders, write_run
+from ..store.runs import dead_scratch, document_of, is_alive, part_of, run_ids, write_run
 from ..store.shown_text import counted
 from ..store.tombstones import Holder, bound_names, is_erased, shown_holder
 
@@ -107,7 +106,7 @@ def described_digests(
     return {digest for one in ones for digest in (one.digest, *one.parts)}
 
 # %% ../../nbs/care/170_erase.ipynb #fb4c5e22
-class Made(NamedTuple):
+class Made(JsonStruct, frozen=True):
     "Something that was made from an object, or may show it."
 
     digest: str  # of what was made
@@ -167,15 +166,6 @@ def holders_of(
             if digest in found:
                 found[digest].add(name)
     return {digest: names - bound_names(store.root, digest) for digest, names in found.items()}
-
-
-def is_held_by_others(
-    store: Store,  # the project's own
-    digest: str,  # of an object
-    name: Holder,  # under which it is erased; empty: under all
-) -> bool:  # whether its content stays
-    "Whether another name needs what is erased under this one."
-    return bool(name) and bool(holders_of(store, [digest])[digest] - {name})
 
 # %% ../../nbs/care/170_erase.ipynb #bfb93df6
 class Traced(NamedTuple):
@@ -257,14 +247,6 @@ def trace(
     held = {digest: {name_of(one) for one in made if one.digest == digest} for digest in found}
     return Traced(list(found.values()), held, list(unsure.values()), kept, *stopped, parts)
 
-
-def made_from(
-    store: Store,  # whose records are looked through
-    digests: Iterable[str],  # of what is to be erased
-) -> list[Made]:  # each digest once
-    "Everything that was certainly made from objects, directly or not."
-    return trace(store, digests).made
-
 # %% ../../nbs/care/170_erase.ipynb #6b0943df
 def parts_of(
     store: Store,  # whose records are looked through
@@ -289,13 +271,6 @@ def left_files(
     folder, name = store.root / "runs" / run, Path(entry.notebook or "").name
     texts = sorted(folder.glob(f"{escape(name.removesuffix('.ipynb'))}.cell-*")) if name else []
     return [path for path in (folder / name, *texts) if path.is_file()]
-
-
-def dead_scratch(
-    store: Store,  # the project's own
-) -> list[Path]:  # folders, sorted by run
-    "What killed runs left in their scratch folders."
-    return [folder for folder, held in scratch_folders(store) if held is None]
 
 # %% ../../nbs/care/170_erase.ipynb #364c3556
 _BLANK = "erased with what it may have shown"  # in the place of an error's text
@@ -403,20 +378,14 @@ def _refuse_empty(store: Store, targets: list[str], reason: str) -> None:
         raise UsageError(said, "look for it with `mlnb artifacts`")
 
 
-class Product(Told, frozen=True):
-    "Something that was made from an erased object, or may be."
+class Product(Made, frozen=True):
+    "The same with what became of it."
 
-    digest: str  # of what was made
-    kind: str  # `output`, its `part`, `file`, `notebook` or full `text`
-    pipeline: str  # that made it
-    stage: str  # that made it
-    name: str  # of the output, path of the file; else of the stage
-    run: str  # that committed it
     is_erased: bool  # now, or before
     is_shared: bool  # whether something else made it too
 
 
-class Erased(Told, frozen=True, kw_only=True):
+class Erased(JsonStruct, frozen=True, kw_only=True):
     "What an erasure did, or would do."
 
     erased: list[str]  # digests
@@ -487,5 +456,8 @@ def _bury_all(store: Store, digest: str, names: set[Holder], reason: str, is_hel
 
 def _products_in(store: Store, made: list[Made], shared: set[str]) -> list[Product]:
     "What was made from an object, and what became of it."
-    gone = (is_erased(store.root, one.digest, name_of(one)) for one in made)
-    return [Product(*one, is_gone, one.digest in shared) for one, is_gone in zip(made, gone, strict=True)]
+    found = []
+    for one in made:
+        is_gone = is_erased(store.root, one.digest, name_of(one))
+        found.append(Product(**one.as_dict(), is_erased=is_gone, is_shared=one.digest in shared))
+    return found

@@ -36,7 +36,7 @@ from mlnb.care.roots import (
     with_overlays,
 )
 from .verify import object_files, temporaries
-from ..store.border import Told
+from ..store.border import JsonStruct
 from ..store.crash_points import reach
 from ..store.disk import disk_errors, flush_folder, make_folder, open_plain, remove_abandoned
 from ..store.errors import LockedError
@@ -195,7 +195,7 @@ def refuse_beside_others(
         raise LockedError(said, mend)
 
 # %% ../../nbs/care/150_gc.ipynb #b99160c7
-class Amount(Told, frozen=True):
+class Amount(JsonStruct, frozen=True):
     "How much of a store went."
 
     objects: int = 0
@@ -265,7 +265,7 @@ def odd_files(
     return sorted(os.path.relpath(path, root) for path in found)
 
 # %% ../../nbs/care/150_gc.ipynb #15a21913
-class FileAmount(Told, frozen=True):
+class FileAmount(JsonStruct, frozen=True):
     "Number and size of files."
 
     files: int = 0
@@ -278,7 +278,7 @@ class Quarantine(FileAmount, frozen=True):
     kept: bool = True  # whether it stays
 
 
-class HeldFile(Told, frozen=True):
+class HeldFile(JsonStruct, frozen=True):
     "A file that another machine holds."
 
     host: str  # which machine
@@ -286,14 +286,14 @@ class HeldFile(Told, frozen=True):
     file: str  # its path
 
 
-class OtherHost(Told, frozen=True):
+class OtherHost(JsonStruct, frozen=True):
     "Another machine that is at work in the store."
 
     host: str  # which machine
     silent_s: int  # since it was heard of [s]
 
 
-class Collected(Told, frozen=True, kw_only=True):
+class Collected(JsonStruct, frozen=True, kw_only=True):
     "What a collection did, or would do."
 
     dry_run: bool = False  # whether it only would
@@ -369,7 +369,7 @@ def collect(
     dry_run: bool = False,  # only say what would go
     roots: frozenset[str] = frozenset(),  # further digests or run ids to be kept
     force: bool = False,  # although another machine was just at work
-) -> Collected:  # raises `LockedError`
+) -> Collected:  # raises `LockedError` beside others
     "Move what is out of reach to the trash, and delete what was there already."
     if dry_run:
         return _would_collect(store, retention, roots)
@@ -391,7 +391,7 @@ def collect(
     return found
 
 # %% ../../nbs/care/150_gc.ipynb #bd883324
-class Unnamed(Told, frozen=True):
+class Unnamed(JsonStruct, frozen=True):
     "How much nothing leads to."
 
     objects: int = 0

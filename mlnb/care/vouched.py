@@ -37,7 +37,7 @@ from mlnb.care.signing import (
     sign,
     trusted_keys,
 )
-from ..store.border import Told
+from ..store.border import JsonStruct
 from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, UsageError
@@ -83,7 +83,7 @@ def refuse_keyless(
         raise UsageError(said, "make your key with `mlnb audit init`, and let the others trust it")
 
 # %% ../../nbs/care/020_vouched.ipynb #7c65087a
-class SignatureStanding(Told, frozen=True):
+class SignatureStanding(JsonStruct, frozen=True):
     "Who vouches for a document."
 
     state: str  # one of `VOUCHED_STATES`, or `unbound` on its way out
@@ -234,7 +234,7 @@ def standings(
 VOUCHED_STATES = ("own", "trusted", "foreign", "untrusted", "unsigned", "altered")
 
 
-class NotVouched(Told, frozen=True):
+class NotVouched(JsonStruct, frozen=True):
     "A document that nobody whose word counts has signed."
 
     file: str  # path in the store
@@ -243,7 +243,7 @@ class NotVouched(Told, frozen=True):
     project: str | UnsetType | None = UNSET  # it was signed for, when that is another one
 
 
-class Signatures(Told, frozen=True, kw_only=True):
+class Signatures(JsonStruct, frozen=True, kw_only=True):
     "How many documents of a store are in each state, and which are not vouched for."
 
     own: int = 0  # signed with one's own key

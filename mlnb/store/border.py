@@ -9,7 +9,7 @@ What is behind the border needs no further check. What is written goes through t
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
            'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
            'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'read_as',
-           'has_form', 'fits_disk', 'is_inner', 'in_words', 'Told', 'Document']
+           'has_form', 'fits_disk', 'is_inner', 'in_words', 'JsonStruct', 'Document']
 
 # %% ../../nbs/store/110_border.ipynb #9f0ea16b
 import json
@@ -173,7 +173,7 @@ def in_words(
     )
 
 
-class Told(Struct, frozen=True):
+class JsonStruct(Struct, frozen=True):
     "What one module tells another, in fixed parts."
 
     def as_dict(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Told(Struct, frozen=True):
         return plain
 
 
-class Document(Told, frozen=True):
+class Document(JsonStruct, frozen=True):
     "Something that is written down, and checked when it is read."
 
     @classmethod

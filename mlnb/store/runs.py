@@ -8,8 +8,8 @@ characters behind it keep two runs of one moment apart. A unique beginning of an
 
 # %% auto #0
 __all__ = ['RUN_ID', 'new_run_id', 'run_folder', 'write_run', 'note_stage', 'part_of', 'stage_of_unit', 'run_document_at',
-           'noted_document', 'run_ids', 'hold_run', 'run_holder', 'is_alive', 'scratch_folders', 'document_of',
-           'read_run', 'all_runs', 'damaged_lines', 'is_tried', 'experiment_of', 'with_experiment']
+           'noted_document', 'run_ids', 'hold_run', 'run_holder', 'is_alive', 'scratch_folders', 'dead_scratch',
+           'document_of', 'read_run', 'all_runs', 'damaged_lines', 'is_tried', 'experiment_of', 'with_experiment']
 
 # %% ../../nbs/store/360_runs.ipynb #5e9136a6
 import errno
@@ -176,6 +176,13 @@ def scratch_folders(
     "The scratch folders of all runs, and who holds them."
     folders = sorted((store.root / "runs").glob("*/scratch"))
     return [(folder, run_holder(store, folder.parent.name)) for folder in folders]
+
+
+def dead_scratch(
+    store: Store,  # the project's own
+) -> list[Path]:  # folders, sorted by run
+    "What killed runs left in their scratch folders."
+    return [folder for folder, held in scratch_folders(store) if held is None]
 
 # %% ../../nbs/store/360_runs.ipynb #3db39885
 _UNDER_WAY = ("waiting", "running", "stale", "unknown")  # states of a stage

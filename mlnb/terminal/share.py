@@ -21,9 +21,7 @@ from .output import complaint, counting, show_lines
 from .remote import refusals, remote_of, trusted_by
 
 if TYPE_CHECKING:
-    from mlnb.sharing.pull import LeftAlone, Pulled
-    from mlnb.sharing.push import Pushed
-    from mlnb.sharing.trust import Offer
+    from mlnb.sharing.exchanges import LeftAlone, Offer, Pulled, Pushed
 
 # %% ../../nbs/terminal/160_share.ipynb #842daa8e
 Words = Annotated[

@@ -7,7 +7,7 @@ With `--repair` it does not stop at the news. What the project's own files or a 
 
 # %% auto #0
 __all__ = ['KEPT_SUFFIXES', 'REPAIR_FIRST', 'AFTER_REPAIR', 'Repairing', 'AtRemote', 'project_files', 'made_under', 'unit_made',
-           'Rerun', 'reruns', 'rerun', 'Repair', 'note_repair', 'repair', 'signature_lines', 'verified_line',
+           'MadeAgain', 'reruns', 'rerun', 'Repair', 'note_repair', 'repair', 'signature_lines', 'verified_line',
            'Verification', 'damage_row', 'show_verified', 'rerun_complaint', 'repair_notes', 'verification_notes',
            'verify_remote', 'verification_code', 'hashed', 'answer_verify']
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from msgspec.structs import replace
 
-from ..store.border import Told
+from ..store.border import JsonStruct
 from ..store.errors import LockedError, MlnbError, UsageError
 from ..store.shown_text import counted
 from .audit_entries import note_failed_verification
@@ -28,9 +28,9 @@ from .output import complain, complaint, counting, show_lines, show_table
 from .remote import refusals, remote_of, trusted_by
 
 if TYPE_CHECKING:
-    from mlnb.care.repair import RepairedDocuments
+    from mlnb.care.repair import Repaired, RepairedDocuments
     from mlnb.care.taken_over import TombstoneProblem
-    from mlnb.care.verify import Damage, Repaired, StageResult, Verified
+    from mlnb.care.verify import Damage, StageResult, Verified
     from mlnb.care.vouched import Signatures
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
@@ -83,7 +83,7 @@ def unit_made(
     return next((unit for unit in parts if stage_of_unit(unit) == lost.stage), lost.stage)
 
 # %% ../../nbs/terminal/150_verification.ipynb #3c491830
-class Rerun(Told, frozen=True):
+class MadeAgain(JsonStruct, frozen=True):
     "Stages to run, or that were run, to have results again."
 
     pipeline: str
@@ -99,12 +99,12 @@ def reruns(
     project: Any,  # gives the order of pipelines
     store: Any,  # that has the documents of runs
     lost: "list[StageResult]",  # what nobody has
-) -> list[Rerun]:  # none was run yet
+) -> list[MadeAgain]:  # none was run yet
     "What to run to have everything again, together what goes together."
-    groups: dict[tuple[str, str, str], Rerun] = {}
+    groups: dict[tuple[str, str, str], MadeAgain] = {}
     for one in lost:
         profile, values = made_under(store, one.run)
-        fresh = Rerun(one.pipeline, profile, values, [])
+        fresh = MadeAgain(one.pipeline, profile, values, [])
         stages = groups.setdefault((one.pipeline, profile, repr(values)), fresh).stages
         unit = unit_made(store, one)
         if unit not in stages:
@@ -117,9 +117,9 @@ def reruns(
 def rerun(
     project: Any,  # whose pipeline it is
     store: Any,  # that lost something
-    group: Rerun,  # one of `reruns`
+    group: MadeAgain,  # one of `reruns`
     as_json: bool,  # whether stdout is kept for a document
-) -> Rerun:  # what came of it
+) -> MadeAgain:  # what came of it
     "Run the stages that make something again."
     from mlnb.flow.plan import plan_pipeline
     from mlnb.notebook.soundness import as_read
@@ -140,20 +140,20 @@ def rerun(
     return replace(group, run=ended.run, exit_code=ended.exit_code)
 
 # %% ../../nbs/terminal/150_verification.ipynb #7457a63b
-class Repair(Told, frozen=True):
+class Repair(JsonStruct, frozen=True):
     "What `mlnb verify --repair` did."
 
     repaired: list[str]  # digests of what was brought back
     rerun: "list[StageResult]"  # what had to be made again
     lost: list[str]  # digests and paths of what nobody has
-    runs: list[Rerun]  # that made something again, or did not
+    runs: list[MadeAgain]  # that made something again, or did not
     documents: "RepairedDocuments"  # that were told again, or not
 
 
 def note_repair(
     store: Any,  # whose audit log is told
     done: "Repaired",  # what was brought back
-    runs: list[Rerun],  # what `rerun` returned of each
+    runs: list[MadeAgain],  # what `rerun` returned of each
     documents: "RepairedDocuments",  # what was told again
 ) -> None:
     "Write to the audit log what a repair did, at most twenty names of a kind."
@@ -164,7 +164,7 @@ def note_repair(
         "repaired": done.repaired[:20],
         "n_repaired": len(done.repaired),
         "runs": [run.run for run in runs][:20],
-        "rebuilt": [one.file for one in documents.rebuilt][:20],
+        "rebuilt": [one.file for one in documents.told_again][:20],
     }
     audit(store, "repair", "ok" if is_done else "failed", **about)
 
@@ -177,8 +177,14 @@ def repair(
     as_json: bool,  # whether stdout is kept for a document
 ) -> Repair:
     "Bring back, or make again, what is damaged."
-    from mlnb.care.repair import repair_documents
-    from mlnb.care.verify import from_files, repair_store, set_records_aside
+    from mlnb.care.repair import (
+        from_files,
+        repair_documents,
+        repair_store,
+        set_evidence_aside,
+        set_records_aside,
+    )
+    from mlnb.care.verify import missing_objects
     from mlnb.sharing.pull import from_remote
 
     documents = repair_documents(store, damaged)
@@ -186,8 +192,9 @@ def repair(
     done = repair_store(store, damaged, places)
     set_records_aside(store, done.rerun)
     runs = [rerun(project, store, group, as_json) for group in reruns(project, store, done.rerun)]
+    documents.told_again.extend(set_evidence_aside(store, missing_objects(store)))
     note_repair(store, done, runs, documents)
-    told = {one.file for one in (*documents.rebuilt, *documents.unknown)}
+    told = {one.file for one in (*documents.told_again, *documents.unknown)}
     lost = [one for one in done.lost if one not in told]
     return Repair(done.repaired, done.rerun, lost, runs, documents)
 
@@ -225,7 +232,7 @@ def verified_line(
 class Verification(NamedTuple):
     "What a verification of a project's store found."
 
-    store: "Verified"  # its files
+    store: "Verified"  # what lies there
     signatures: "Signatures"  # who vouches for its documents
     tombstones: "list[TombstoneProblem]"  # what is wrong with them
 
@@ -258,7 +265,7 @@ def show_verified(
 
 # %% ../../nbs/terminal/150_verification.ipynb #f5a5bc99
 def rerun_complaint(
-    run: Rerun,  # what `rerun` returned, with a code that is not 0
+    run: MadeAgain,  # what `rerun` returned, with a code that is not 0
 ) -> str:  # a complaint that ends with the command to try
     "What is said of stages that could not be made again."
     said = f"{run.pipeline} {', '.join(run.stages)} was not made again (code {run.exit_code})"
@@ -272,7 +279,7 @@ def repair_notes(
     "What was repaired, and what could not be."
     documents = repaired.documents
     return [
-        *(f"{one.file}: {one.message}" for one in documents.rebuilt),
+        *(f"{one.file}: {one.message}" for one in documents.told_again),
         *(complaint(f"{one.file}: {one.message}") for one in documents.unknown),
         *(rerun_complaint(run) for run in repaired.runs if run.exit_code),
     ]
