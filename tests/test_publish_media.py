@@ -685,7 +685,7 @@ def test_publish_names_the_newest_page_of_each_notebook_and_json_all():
     page_of(code(shown(**BUNDLES["Plotly figure"])), ledger=ledger)
     entry = ledger.left_out
     entries = left_out_entries({"p/r2/a.html": entry, "p/r1/a.html": entry, "q/r1/a.html": entry})
-    assert [one["page"] for one in entries] == ["p/r2/a.html", "p/r1/a.html", "q/r1/a.html"]
+    assert [one.page for one in entries] == ["p/r2/a.html", "p/r1/a.html", "q/r1/a.html"]
     assert [line.split(":")[0] for line in left_out_lines(entries)] == ["p/r2/a.html", "q/r1/a.html"]
 
 

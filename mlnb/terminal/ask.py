@@ -35,6 +35,7 @@ from .output import show_lines, show_problems, show_table
 
 if TYPE_CHECKING:
     from mlnb.history.graph import StageGraph
+    from mlnb.history.status import ParameterInForce
     from mlnb.store.run_entries import KnownSource
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
@@ -205,11 +206,10 @@ Resolved = Annotated[
 
 
 def value_row(
-    one: dict,  # a parameter, as `params_of` describes it
+    one: "ParameterInForce",  # with its value
 ) -> list[str]:  # pipeline, name, value, origin, type, stages
     "A parameter and its value, as a row of a table."
-    about = [one["pipeline"], one["name"], repr(one["value"])]
-    return [*about, one["origin"], one["type"], ", ".join(one["stages"])]
+    return [one.pipeline, one.name, repr(one.value), one.origin, one.type, ", ".join(one.stages)]
 
 
 @verb("ask", "params", "mlnb params fraud --profile ci")
@@ -220,9 +220,10 @@ def answer_params(
     from mlnb.history.status import params_of
 
     plans = plans_of(pipeline, given)[2]
-    found = [{"pipeline": p.pipeline.name} | one for p in plans for one in params_of(p)["parameters"]]
+    values = [value for plan in plans for value in params_of(plan)]
+    found = to_builtins(values)
     columns = ["pipeline", "parameter", "value", "from", "type", "stages"]
-    rows = [value_row(one) for one in found]
+    rows = [value_row(one) for one in values]
     sources = known_in(plans)
     notes = (*broken_notes([plan.pipeline for plan in plans]), *source_lines(sources))
     about = {"parameters": found, "sources": [one.as_dict() for one in sources]}
