@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from .dependencies import Dependencies, completed
 from .key import explain, key_parts, reason
-from .observed import Locations, observed_now
+from .observed import Locations, Observed, observed_now
 from .steps import Plan, Step
 from .value_packages import packages_of_inputs
 from ..notebook.each import unit_name
@@ -159,23 +159,23 @@ def is_strict(
 
 
 def observed_names(
-    observed: dict[str, Any],  # groups of a record or an attempt
+    observed: Observed,  # of a record or an attempt
 ) -> list[str]:  # for people, e.g. `rates.csv`
     "Names of what was observed."
     return [f"`{name}`" for group in observed.values() for name in group]
 
 
 def nobody_declared(
-    observed: dict[str, Any],  # groups of a record or an attempt
+    observed: Observed,  # of a record or an attempt
     asked: Collection[str] | None,  # modules that the stage's own code imported; None = unknown
-) -> dict[str, Any]:  # groups with something
+) -> Observed:  # groups with something
     "What was observed, without what installed packages import by themselves."
     packages = observed.get("packages", {}) if asked is None else dict.fromkeys(asked)
-    groups = observed | {"packages": packages}
+    groups = {**observed, "packages": packages}
     return {group: names for group, names in groups.items() if names}
 
 
-def _undeclared_in(record: Record) -> dict[str, Any]:
+def _undeclared_in(record: Record) -> Observed:
     "What a stage used that `strict` does not let pass."
     return nobody_declared(record.parts.get(OBSERVED, {}), record.observed.asked)
 

@@ -11,19 +11,17 @@ __all__ = ['StageUse', 'below_path']
 
 # %% ../../nbs/flow/200_stage_use.ipynb #6357bf12
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 
+from .observed import Observed
 from ..store.record import Observations
 
 # %% ../../nbs/flow/200_stage_use.ipynb #6deb20e9
 class StageUse(Struct, frozen=True):
     "What a stage used beyond its key."
 
-    observed: dict[str, Any] = field(
-        default_factory=dict[str, Any]
-    )  # group -> name -> digest; only groups with something
+    observed: Observed = field(default_factory=dict)  # only groups with something
     files: dict[str, Path] = field(default_factory=dict)  # digest -> file whose content is to be kept
     modules: dict[str, Path] = field(default_factory=dict)  # from outside, by dotted name
     made: tuple[str, ...] = ()  # files of the project that it wrote itself

@@ -11,10 +11,10 @@ __all__ = ['UseSentence', 'use_sentences', 'refuse_undeclared', 'blind_spots', '
 # %% ../../nbs/flow/220_undeclared.ipynb #a23951bb
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .freshness import OBSERVED, is_strict, nobody_declared
-from .observed import listing_digest, made_below
+from .observed import Observed, listing_digest, made_below
 from .stage_use import StageUse
 from .steps import Plan, Step
 from .use import LOADED_ENDS
@@ -39,7 +39,7 @@ _BETTER = {
 _NO_NAMES = digest_of([])  # of a folder that holds nothing but what the stage made
 
 
-def _told(observed: dict[str, Any], is_strict: bool) -> dict[str, list[str]]:
+def _told(observed: Observed, is_strict: bool) -> dict[str, list[str]]:
     "Names of what was observed, by the mend that helps."
     files, folders = observed.get("files", {}), observed.get("folders", {})
     if not is_strict:
@@ -81,7 +81,7 @@ def _sentence(group: str, names: list[str], is_sure: bool) -> UseSentence:
 
 
 def use_sentences(
-    observed: dict[str, Any],  # groups of a record or an attempt
+    observed: Observed,  # of a record or an attempt
     is_strict: bool = False,  # whether that which needs no mend is told too
     unsure: Collection[str] = (),  # what perhaps somebody else looked at
 ) -> list[UseSentence]:  # one for each mend; empty = nothing to say
@@ -128,10 +128,10 @@ def made_before(
 
 
 def not_of_stage(
-    observed: dict[str, Any],  # groups of a record or an attempt
+    observed: Observed,  # of a record or an attempt
     made: set[str],  # files that the stage wrote itself
     root: Path,  # folder of the project
-) -> dict[str, Any]:  # groups, of which some may be empty
+) -> Observed:  # some groups may be empty
     "What was observed, without what the stage once made for itself."
 
     def is_other(folder: str) -> bool:
@@ -139,7 +139,7 @@ def not_of_stage(
 
     files = {path: digest for path, digest in observed.get("files", {}).items() if path not in made}
     folders = {name: digest for name, digest in observed.get("folders", {}).items() if is_other(name)}
-    return observed | {"files": files, "folders": folders}
+    return {**observed, "files": files, "folders": folders}
 
 # %% ../../nbs/flow/220_undeclared.ipynb #8de31771
 def _last_record(store: Store, stage: Stage) -> Record | None:

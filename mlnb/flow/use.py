@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -71,12 +71,15 @@ def project_path(
     return None if _NEVER_COUNTED & {*inside.parts} or inside == Path() else inside.as_posix()
 
 # %% ../../nbs/flow/210_use.ipynb #9059abe4
+_T = TypeVar("_T")
+
+
 def _inside(plan: Plan, paths: Iterable[str | Path]) -> set[str]:
     "Those of some files that count, by their paths below the project."
     return set(filter(None, (project_path(plan, path) for path in paths)))
 
 
-def _by_path(plan: Plan, told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_path(plan: Plan, told: Mapping[str, _T]) -> dict[str, _T]:
     "The same for what is known of each file."
     below = ((project_path(plan, path), one) for path, one in told.items())
     return {path: one for path, one in below if path}

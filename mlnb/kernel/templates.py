@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 from msgspec import Struct
 
 from .configuration import file_states
-from .executor import serve_execution, warm_up
+from .executor import ExecutionRequest, serve_execution, warm_up
 from mlnb.kernel.import_traces import (
     FOLDER_AT_IMPORT,
     StandInShell,
@@ -274,7 +274,7 @@ def _become_executor(_: Heritage, link: Link, command: Link) -> None:
     except PermissionError as error:
         command.send({"cold": str(error)})
         return
-    serve_execution(command, order)
+    serve_execution(command, ExecutionRequest.from_dict(order, "the request"))
 
 # %% ../../nbs/kernel/360_templates.ipynb #224b23ea
 LIVES: dict[bytes, Callable[..., None]] = {
