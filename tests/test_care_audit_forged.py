@@ -292,6 +292,28 @@ def test_emptied_log_is_held_against_runs_erasures_and_keys_at_once(store):
     assert (found.state, len(found.findings)) == ("bad", 3)
 
 
+ODD_TELLING = [
+    {"run_ids": 5},
+    {"run_ids": [1]},
+    {"run": {}},
+    {"tombstones": [7]},
+    {"tombstones_gone": "x"},
+    {"keys": [[]]},
+    {"why": 7},
+]
+
+
+@pytest.mark.parametrize("about", ODD_TELLING, ids=str)
+@pytest.mark.parametrize("event", ["run", "pull", "told_late"])
+def test_entry_that_tells_in_no_form_tells_of_nothing(tmp_path, event, about):
+    store = open_store(tmp_path / "store")
+    audit(store, event, **about)
+    found = checked(store)
+    assert (found.state, found.entries) == ("ok", 1)
+    write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    assert checked(store).untold.first == RUN
+
+
 # what was told by lines that are kept no longer
 
 

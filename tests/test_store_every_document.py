@@ -56,6 +56,8 @@ FREE = {
     "ReadList.place",  # which may lie beside the project
     *("AuditEntry.at_utc", "AuditEntry.actor", "AuditEntry.outcome", "AuditEntry.object", "AuditEntry.about"),
     *("Checkpoint.at_utc", "Checkpoint.origin", "SignedCheckpoint.signed"),
+    *("NamedRuns.run", "NamedRuns.run_ids", "NamedTraces.run_ids", "NamedTraces.why"),
+    *("NamedTraces.tombstones", "NamedTraces.tombstones_gone", "NamedTraces.keys"),
     *("ViolationRecord.what", "ViolationRecord.owner", "ViolationRecord.status"),
     *("RemoteMove.actor", "RemoteMove.reason", "PushMark.actor"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),

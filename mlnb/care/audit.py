@@ -440,5 +440,5 @@ def tell_late(
         "records": untold.n_records,
     }
     for piece in entry_pieces(untold):
-        audit(store, "told_late", **about, **piece)
+        audit(store, "told_late", **about, **piece.as_dict())
     return untold

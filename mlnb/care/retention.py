@@ -41,7 +41,7 @@ def _carry_over(store: Store, reading: LogReading, lines: list[bytes]) -> None:
     for entry in filter(None, map(audit_entry, lines)):
         gone.note(entry)
     for piece in entry_pieces(still_there(lowest(store), gone, reading.told)):
-        audit(store, "retention", CARRIED, **piece)
+        audit(store, "retention", CARRIED, **piece.as_dict())
 
 
 def _tell_removal(store: Store, log: Log, reading: LogReading, lines: list[bytes], keep: int) -> None:
