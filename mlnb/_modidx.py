@@ -2678,6 +2678,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'mlnb/kernel/provisioner.py'),
                                          'mlnb.kernel.provisioner.Lease.look': ( 'kernel/provisioner.html#lease.look',
                                                                                  'mlnb/kernel/provisioner.py'),
+                                         'mlnb.kernel.provisioner.LeaseAnswer': ( 'kernel/provisioner.html#leaseanswer',
+                                                                                  'mlnb/kernel/provisioner.py'),
                                          'mlnb.kernel.provisioner.OwnInterpreter': ( 'kernel/provisioner.html#owninterpreter',
                                                                                      'mlnb/kernel/provisioner.py'),
                                          'mlnb.kernel.provisioner.OwnInterpreter.get_kernel_spec': ( 'kernel/provisioner.html#owninterpreter.get_kernel_spec',

@@ -48,6 +48,7 @@ FREE = {
         "ExecutionEnd.replies",
     ),
     *("ExecutionEnd.raised", "ExecutionEnd.text", "ExecutionRequest.settings"),
+    *("LeaseAnswer.connection", "LeaseAnswer.cold"),
     *("StageContext.store", "StageContext.below", "StageContext.root", "StageContext.files"),
     *("StageContext.journal", "StageContext.group", "StageContext.trusted_types"),
     *("GitStanding.commit", "GitStanding.branch", "GitStanding.dirty"),
