@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 from plain_records import commit, write_run
 
@@ -74,7 +75,7 @@ class Told:
     def status(self):
         "Entries by name of the stage or part."
         plan = plan_pipeline(self.project, self.store, "demo", "default")
-        entries = tell_outcomes(status_of([plan]), [plan])["stages"]
+        entries = to_builtins(tell_outcomes(status_of([plan]), [plan]))
         return {e["name"] + (f"_{e['each']['k']}" if e["each"] else ""): e for e in entries}
 
     def row(self, unit):

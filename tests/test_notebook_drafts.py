@@ -200,9 +200,9 @@ def test_mistake_breaks_its_own_stages_and_no_other(opened, mistaken):
     for profile in ("default", "ci"):
         plan = plan_pipeline(project, store, "demo", profile)
         assert {"ingest", "train"} <= set(plan.steps) and not broken & set(plan.steps)
-        status = {e["name"]: e for e in status_of([plan])["stages"]}
-        assert set(status) == set(read.order) and broken == {n for n, e in status.items() if e["problems"]}
-        assert all(e["state"] == "never" and e["why"] for e in status.values())
+        status = {e.name: e for e in status_of([plan])}
+        assert set(status) == set(read.order) and broken == {n for n, e in status.items() if e.problems}
+        assert all(e.state == "never" and e.why for e in status.values())
         assert {unit for unit, answer in answers_of(plan).items() if answer is None} == broken
     assert plan_pipeline(project, store, "other", "default").steps.keys() == {"score"}
     assert svg_of(dag_of([read])).count("<rect") == len(read.order)

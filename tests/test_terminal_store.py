@@ -698,11 +698,7 @@ def test_reproduce_names_what_differs_and_keeps_evidence_unless_told_not_to(root
     found = ask("reproduce", first["run"], code=5)
     assert (found["state"], found["first"]["name"], found["exit_code"]) == ("differs", "guess", 5)
     event = events(open_store(root / ".mlnb"), "reproduction")[-1]
-    assert (event.outcome, event.about["first"]["name"], event.about["exit_code"]) == (
-        "differs",
-        "guess",
-        5,
-    )
+    assert (event.outcome, event.about["first"]["name"], event.about["exit_code"]) == ("differs", "guess", 5)
     assert len(list((root / ".mlnb" / "records" / "apart").rglob("*.evidence"))) == 1
 
 

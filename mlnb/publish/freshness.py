@@ -103,8 +103,8 @@ def answers_of(
     plan: Plan,  # of a pipeline, as it is now
 ) -> dict[str, StepStatus | None]:  # by name such as `train[fold=0]`; None = broken
     "What `mlnb status` says of each step of a pipeline."
-    entries = {unit_name(s["name"], s["each"]): s for s in status_of([plan])["stages"]}
-    why = {unit: [reason["message"] for reason in entry["why"]] for unit, entry in entries.items()}
+    entries = {status.unit: status for status in status_of([plan])}
+    why = {unit: [reason.message for reason in entry.why] for unit, entry in entries.items()}
     known = {unit: StepStatus(step.key, why[unit]) for unit, step in plan.steps.items()}
     return {unit: known.get(unit) for unit in entries}
 

@@ -35,30 +35,30 @@ from .output import show_lines, show_problems, show_table
 
 if TYPE_CHECKING:
     from mlnb.history.graph import StageGraph
-    from mlnb.history.status import ParameterInForce
-    from mlnb.store.run_entries import KnownSource
+    from mlnb.history.status import ParameterInForce, StageStatus
+    from mlnb.store.run_entries import KnownSource, Reason
 
 # %% ../../nbs/terminal/090_ask.ipynb #54f60dab
 def first_reason(
-    entry: dict,  # of a stage, with its `why`
+    status: "StageStatus",  # of a stage
 ) -> str:  # empty when it is fresh
     "Why a stage is stale, in one line."
-    return entry["why"][0]["message"] if entry["why"] else ""
+    return status.why[0].message if status.why else ""
 
 # %% ../../nbs/terminal/090_ask.ipynb #9eebe1e4
 def state_words(
-    stage: dict,  # one of the `stages` of `status_of`
+    stage: "StageStatus",  # with how it ended last
 ) -> tuple[str, str]:  # its state, or `broken` or `failed`; and why
     "The state of a stage in a word, and the first reason for it."
     from mlnb.history.status import outcome_line
 
-    if stage["problems"]:
+    if stage.problems:
         return "broken", first_reason(stage)
-    failed = outcome_line(stage["last"])
-    if stage["state"] == "fresh":
-        is_asked_in_vain = failed and stage["last"].get("unread")
+    failed = outcome_line(stage.last)
+    if stage.state == "fresh":
+        is_asked_in_vain = failed and stage.last and stage.last.unread
         return "fresh", f"from what its source gave before; it {failed}" if is_asked_in_vain else ""
-    return ("failed", failed) if failed else (stage["state"], first_reason(stage))
+    return ("failed", failed) if failed else (stage.state, first_reason(stage))
 
 
 def broken_notes(
@@ -102,23 +102,20 @@ def source_lines(
 
 
 def status_row(
-    stage: dict,  # one of the `stages` of `status_of`
+    stage: "StageStatus",  # with how it ended last
 ) -> list[str]:  # pipeline, stage, state, why
     "A stage and its state, as a row of a table."
-    from mlnb.notebook.each import unit_name
-
-    unit = unit_name(stage["name"], stage["each"])
-    return [stage["pipeline"], unit, *state_words(stage)]
+    return [stage.pipeline, stage.unit, *state_words(stage)]
 
 
 def status_table(
-    stages: list[dict],  # the `stages` of `status_of`
+    stages: list["StageStatus"],  # with how each ended last
 ) -> tuple[list[str], list[list[str]]]:  # headings, and a row for each stage
     "All stages; what was saved by hand has a column where there is something."
     columns, rows = ["pipeline", "stage", "state", "why"], [status_row(one) for one in stages]
-    if not any(one["by_hand"] for one in stages):
+    if not any(one.by_hand for one in stages):
         return columns, rows
-    by_hand = [", ".join(one["by_hand"]) for one in stages]
+    by_hand = [", ".join(one.by_hand) for one in stages]
     wider = [[*row[:3], names, row[3]] for row, names in zip(rows, by_hand, strict=True)]
     return [*columns[:3], "by hand", columns[3]], wider
 
@@ -129,11 +126,11 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
     from mlnb.history.status import status_of, tell_outcomes
 
     plans = plans_of(pipeline, given)[2]
-    found = tell_outcomes(status_of(plans), plans)
+    stages = tell_outcomes(status_of(plans), plans)
     pipelines, none = [plan.pipeline for plan in plans], "no pipeline in settings.ini"
-    columns, rows = status_table(found["stages"])
+    columns, rows = status_table(stages)
     sources = known_in(plans)
-    found["sources"] = [one.as_dict() for one in sources]
+    found = {"stages": to_builtins(stages), "sources": [one.as_dict() for one in sources]}
     refused = [note for p in plans for note in refused_heads(p.store, [p.pipeline.name], p.profile)]
     notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(sources), *refused)
     return Answer(found, lambda: show_table(columns, rows, none), notes=notes)
@@ -142,19 +139,19 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
 _MOST_ALIKE = 10  # reasons that differ only by a name
 
 
-def _said_alike(reason: dict) -> tuple[str, ...]:
+def _said_alike(reason: "Reason") -> tuple[str, ...]:
     "What reasons have in common that differ only by a name, or by the part of a fan-out."
-    before, quoted, after = reason["message"].partition(f"`{reason.get('name')}`")
-    return (reason["kind"], *before.split()[-1:], after) if quoted else (reason["kind"], before)
+    before, quoted, after = reason.message.partition(f"`{reason.name}`")
+    return (reason.kind, *before.split()[-1:], after) if quoted else (reason.kind, before)
 
 
 def reason_rows(
-    reasons: list[dict],  # of a stage, with kind, name and message
+    reasons: list["Reason"],  # of a stage, in their order
 ) -> list[list[str]]:  # kind and message, or how many more there are
     "Reasons as rows of a table, with at most ten of those that say the same of many names."
     groups: dict[tuple, list] = {}
     for reason in reasons:
-        groups.setdefault(_said_alike(reason), []).append([reason["kind"], reason["message"]])
+        groups.setdefault(_said_alike(reason), []).append([reason.kind, reason.message])
     rows = []
     for (kind, *_), alike in groups.items():
         more = len(alike) - _MOST_ALIKE
@@ -163,14 +160,14 @@ def reason_rows(
 
 # %% ../../nbs/terminal/090_ask.ipynb #32ae7be3
 def show_why(
-    found: dict,  # what `why_of` gave
+    found: "StageStatus",  # of one stage
     name: str,  # of the stage or part, `PIPELINE/STAGE`
 ) -> None:
     "Show every reason why a stage is stale, how it failed, or what is wrong with it."
     state, first = state_words(found)
-    rows = reason_rows(found["why"])
+    rows = reason_rows(found.why)
     if state == "broken":
-        rows = [[one["rule"], f"{one['message']}: {one['mend']}"] for one in found["problems"]]
+        rows = [[one.rule, f"{one.message}: {one.mend}"] for one in found.problems]
     elif state == "failed":
         rows = [["failed", first], *(row for row in rows if not row[1].endswith(first))]
     fresh = f"{name} is fresh{f', {first}' if first else ''}"
@@ -196,7 +193,7 @@ def answer_why(
         tell_outcomes(status_of(plans), plans), own if own and own in plans[0].pipeline.broken else name
     )
     sources = [one for one in known_in(plans) if f"{pipeline}/{own}" in (one.stages or ())]
-    about = found | {"sources": [one.as_dict() for one in sources]}
+    about = to_builtins(found) | {"sources": [one.as_dict() for one in sources]}
     return Answer(about, lambda: show_why(found, f"{pipeline}/{name}"), notes=source_lines(sources))
 
 # %% ../../nbs/terminal/090_ask.ipynb #aa4a9aea
