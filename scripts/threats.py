@@ -295,7 +295,12 @@ def run_list(given: argparse.Namespace) -> int:
     new = {test: kept_outcome(cases, moment, commit) for test, cases in found.items()}
     rows = rows_of(threats, new, known, asked)
     named = {test for threat in read_list() for test in threat.get("tests", ())}
-    before = read_result(given.out) if given.out.exists() else {}
+    looked_into = set(files_of(threats))
+    before = {
+        test: kept
+        for test, kept in (read_result(given.out) if given.out.exists() else {}).items()
+        if test in known or test.partition("::")[0] not in looked_into  # not one that is gone
+    }
     all_of_them = dict.fromkeys(known, NEVER) | before | new
     both = {test: kept for test, kept in all_of_them.items() if any(fnmatchcase(test, n) for n in named)}
     write_result(read_list(), dict(sorted(both.items())), given.out)
