@@ -10,9 +10,10 @@ from plain_records import commit, write_run
 
 from mlnb.care.gc import collect, odd_files
 from mlnb.care.roots import Retention
+from mlnb.care.verify import verify_store
 from mlnb.flow.lock import StageLock
 from mlnb.store.disk import OddFileError
-from mlnb.store.objects import has, open_store, put
+from mlnb.store.objects import has, open_store, path_of, put
 from mlnb.store.pins import forget_pins, protect
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run
@@ -78,7 +79,7 @@ def store(tmp_path):
 
 def test_all_kinds_at_all_places_at_once_are_named(store):
     store, kept, lost = store
-    places = [place for place in PLACES if place != f"runs/{OTHER}"]
+    places = [place for place in PLACES if place != f"runs/{OTHER}" and not place.startswith("refs/")]
     for n, place in enumerate(places):
         (store.root / place).parent.mkdir(parents=True, exist_ok=True)
         list(KINDS.values())[n % len(KINDS)](store.root / place)
@@ -99,8 +100,70 @@ def test_what_is_no_file_is_named_and_nothing_else_happens(store, place, kind):
     for dry in (True, False, False):
         found = collect(store, Retention(records=0, runs=0), dry_run=dry)
         assert (place in found.odd) is not (kind == "folder" and place == f"runs/{OTHER}")
-    assert has(store, kept) and not has(store, lost)
+    assert has(store, kept) and has(store, lost) == place.startswith("refs/")
+    assert found.unread == ([place] if place.startswith("refs/") else [])  # nobody knows what it pointed to
     assert path.lstat().st_ino == before
+
+
+NEEDED = [
+    f"records/a/train/{KEY}.json",
+    f"runs/{RUN}/run.json",
+    "refs/heads/a/default/00000001.json",
+]  # what leads to the result
+HALF = {"half": lambda path: path.write_bytes(b'{"x":')}
+
+
+def check_nothing_goes(store, place, kind, retention):
+    "What leads to a result cannot be read: it is named, nothing goes; put back, all is as before."
+    store, kept, lost = store
+    path = store.root / place
+    path.rename(store.root / "away")
+    (KINDS | HALF)[kind](path)
+    verified = verify_store(store)
+    assert [one.file for one in verified.damaged if one.kind == "document"] == [place]
+    for _ in range(3):
+        found = collect(store, retention)
+        assert found.unread == [place] and not found.moved.objects and not found.deleted.objects
+    assert has(store, kept) and has(store, lost)
+    path.rmdir() if kind == "folder" else path.unlink()
+    (store.root / "away").rename(path)
+    assert verify_store(store).clean
+    collect(store, retention)
+    assert collect(store, retention).unread == [] and has(store, kept) and not has(store, lost)
+
+
+@pytest.mark.parametrize("place, kind", [*((place, "half") for place in NEEDED), (NEEDED[0], "pipe")])
+def test_while_what_leads_to_a_result_cannot_be_read_nothing_goes(store, place, kind):
+    check_nothing_goes(store, place, kind, Retention(records=0, runs=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retention", [Retention(), Retention(records=0, runs=0)])
+@pytest.mark.parametrize("kind", KINDS | HALF)
+@pytest.mark.parametrize("place", NEEDED)
+def test_nothing_goes_whatever_stands_there(store, place, kind, retention):
+    check_nothing_goes(store, place, kind, retention)
+
+
+def test_what_the_document_of_a_head_mentions_outlives_its_record(store):
+    store, kept, lost = store
+    stages = [{"name": "train", "key": KEY, "state": "committed", "outputs": {"n": kept}}]
+    write_run(store, {"run": RUN, "pipeline": "a", "state": "committed", "stages": stages})
+    (store.root / NEEDED[0]).unlink()
+    collect(store, Retention(records=0, runs=0))
+    collect(store, Retention(records=0, runs=0))
+    assert has(store, kept) and not has(store, lost)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_object_that_is_no_file_is_damage_and_is_made_again(store, kind):
+    store, kept, _ = store
+    path = path_of(store, kept)
+    path.unlink()
+    KINDS[kind](path)
+    assert [(d.digest, d.kind) for d in verify_store(store).damaged] == [(kept, "altered")]
+    assert [(d.digest, d.kind) for d in verify_store(store).damaged] == [(kept, "missing")]
+    assert put(store, b"kept") == kept and verify_store(store).clean
 
 
 @pytest.mark.parametrize("kind", ["folder", "circle", "pipe"])

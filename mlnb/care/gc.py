@@ -23,6 +23,7 @@ from operator import add
 from pathlib import Path
 from typing import Self
 
+from msgspec import field
 from msgspec.structs import astuple, replace
 
 from mlnb.care.roots import (
@@ -63,7 +64,8 @@ def _object_sizes(root: Path, reachable: Reachable) -> Iterator[tuple[str, int]]
     "Path and size of every object that cannot be reached."
     for entry in object_files(root):
         relative = f"objects/{entry.name[:2]}/{entry.name}"
-        if not entry.name.startswith(".tmp-") and not reachable.has(relative):
+        is_object = entry.is_file(follow_symlinks=False) and not entry.name.startswith(".tmp-")
+        if is_object and not reachable.has(relative):
             with suppress(FileNotFoundError):
                 yield relative, entry.stat().st_size
 
@@ -302,6 +304,9 @@ class Collected(JsonStruct, frozen=True, kw_only=True):
     taken_back: int = 0  # files that somebody needed meanwhile
     temporaries: FileAmount  # of killed processes
     odd: list[str]  # paths of what has a file's place and is none
+    unread: list[str] = field(
+        default_factory=list
+    )  # paths of what may lead to more and cannot be read: nothing went
     quarantine: Quarantine  # before it was emptied
     held: list[HeldFile]
     others: list[OtherHost]
@@ -337,8 +342,8 @@ def _would_collect(store: Store, retention: Retention, roots: frozenset[str]) ->
     "What a collection would do now."
     reachable = look(store, retention, roots)
     trashed = {path: size for path, size in trash_of(store).items() if not reachable.has(path)}
-    listed = out_of_reach(store, reachable)
-    return replace(gc_report(store, retention, listed, trashed, temporaries(store.root)), dry_run=True)
+    found = gc_report(store, retention, out_of_reach(store, reachable), trashed, temporaries(store.root))
+    return replace(found, dry_run=True, unread=reachable.unread)
 
 # %% ../../nbs/care/150_gc.ipynb #ed69beb9
 def _move_unreached(store: Store, listed: Sizes, reachable: Reachable) -> Sizes:
@@ -378,7 +383,8 @@ def collect(
     with collecting(store), disk_errors(store.root):
         refuse_beside_others(store, force)
         first = look_again(remove_dead=True)
-        deleted, listed, left = empty_trash(store, first), out_of_reach(store, first), temporaries(store.root)
+        deleted = {} if first.unread else empty_trash(store, first)
+        listed, left = out_of_reach(store, first), temporaries(store.root)
         reach("gc.listed")
         moved = _move_unreached(store, listed, look_again())
         third = look_again()
@@ -386,7 +392,8 @@ def collect(
         reach("gc.looked")
         gone = {path: size for path, size in moved.items() if path not in back}
         left = [path for path in temporaries(store.root) if path in left]
-        found = replace(gc_report(store, retention, gone, deleted, left), taken_back=len(back))
+        found = gc_report(store, retention, gone, deleted, left)
+        found = replace(found, taken_back=len(back), unread=third.unread)
         _drop_leftovers(store, left, retention)
     return found
 

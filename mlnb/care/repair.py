@@ -355,9 +355,7 @@ def set_records_aside(
     rerun: list[StageResult],  # what `repair_store` listed
 ) -> list[tuple[str, str]]:  # pipeline and stage of each that is stale now, sorted
     "Make the listed stages stale, so that the next run makes them again."
-    aside = store.root / "quarantine"
-    aside.mkdir(mode=store.folder_mode, exist_ok=True)
     for place in (one.place for one in rerun):
         with suppress(FileNotFoundError):
-            os.replace(record_path(store, *place), aside / f"{'.'.join(place)}.json")
+            set_aside(store, record_path(store, *place))
     return sorted({(one.pipeline, one.stage) for one in rerun})

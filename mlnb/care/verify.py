@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +25,8 @@ from msgspec import UNSET, UnsetType, field
 
 from ..store.artifacts import damaged_trees
 from ..store.border import JsonStruct
-from ..store.digests import sha256, sha256_file
-from ..store.disk import is_abandoned
+from ..store.digests import sha256
+from ..store.disk import OddFileError, is_abandoned, open_plain
 from ..store.documents import FOLDERS, place_in_store, read_json
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
@@ -41,20 +42,20 @@ from ..store.tombstones import is_erased
 def object_files(
     root: Path,  # of a store
 ) -> Iterator[os.DirEntry[str]]:
-    "Every file below `objects/`."
+    "Every object below `objects/`, and whatever else has its place."
     for folder in filter(Path.is_dir, sorted((root / "objects").glob("*"))):
         with os.scandir(folder) as entries:
-            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            files = [one for one in entries if len(one.name) == 64 or not one.is_dir(follow_symlinks=False)]
         yield from sorted(files, key=lambda entry: entry.name)
 
 # %% ../../nbs/care/030_verify.ipynb #cbd0389a
 def document_files(
     root: Path,  # of a store
 ) -> Iterator[Path]:
-    "Every record, evidence, ref and document of a run."
+    "Every record, evidence, ref and document of a run, and whatever else has its place."
     for name in FOLDERS:
-        for path in sorted((root / name).glob("*/run.json" if name == "runs" else "**/*.*")):
-            if path.suffix in (".json", ".evidence") and path.is_file():
+        for path in sorted((root / name).glob("*/run.*" if name == "runs" else "**/*.*")):
+            if path.suffix in (".json", ".evidence") and os.path.lexists(path):
                 yield path
 
 # %% ../../nbs/care/030_verify.ipynb #4f650334
@@ -219,18 +220,19 @@ def is_intact(
 ) -> bool:  # whether it is what its name says; True when it is gone
     "Hash one object."
     try:
-        is_large = entry.stat().st_size > 1 << 20
-        found = sha256_file(entry.path) if is_large else sha256(Path(entry.path).read_bytes())
+        with open(open_plain(Path(entry.path), follows=True), "rb", buffering=0) as file:
+            is_large = os.fstat(file.fileno()).st_size > 1 << 20
+            found = file_digest(file, "sha256").hexdigest() if is_large else sha256(file.read())
     except FileNotFoundError:
-        return True
-    except OSError:
+        return not entry.is_symlink()
+    except (OSError, OddFileError):
         return False
     return found == entry.name
 
 # %% ../../nbs/care/030_verify.ipynb #a42e6d2e
 def _size_now(entry: os.DirEntry[str]) -> int:
-    "Size of a file [bytes]; 0 when it is gone."
-    with suppress(FileNotFoundError):
+    "Size of a file [bytes]; 0 when it is gone, or none."
+    with suppress(OSError):
         return entry.stat().st_size
     return 0
 
@@ -289,7 +291,7 @@ def is_readable(
     try:
         return _is_in_place(path)
     except FileNotFoundError:
-        return True
+        return not path.is_symlink()
     except IntegrityError:
         return False
 

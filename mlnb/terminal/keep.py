@@ -305,6 +305,7 @@ def gc_lines(
     if n_old:
         lines.append(f"removed from the audit log: {counted(n_old, 'entry')} kept long enough")
     lines += [f"{path} is no file, and was left alone: move it away" for path in found.odd]
+    lines += [f"{path} cannot be read, so nothing went: `mlnb verify --repair`" for path in found.unread]
     return lines + elsewhere_lines(found)
 
 # %% ../../nbs/terminal/120_keep.ipynb #6b4a7a17
@@ -321,6 +322,7 @@ def with_overlay(
         deleted=found.deleted + own.deleted,
         quarantine=replace(aside, files=files, bytes=size),
         taken_back=found.taken_back + own.taken_back,
+        unread=found.unread + own.unread,
     )
 
 
