@@ -4727,6 +4727,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.sharing.anchors._git_last': ('sharing/anchors.html#_git_last', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._head_name': ('sharing/anchors.html#_head_name', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._length_said': ('sharing/anchors.html#_length_said', 'mlnb/sharing/anchors.py'),
+                                      'mlnb.sharing.anchors._line_kind': ('sharing/anchors.html#_line_kind', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._longest': ('sharing/anchors.html#_longest', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._notes_in': ('sharing/anchors.html#_notes_in', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors._notes_of_file': ( 'sharing/anchors.html#_notes_of_file',

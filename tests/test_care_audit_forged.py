@@ -416,6 +416,24 @@ def test_old_notes_added_later_hide_no_newer_one(store, place, monkeypatch):
     assert verify_log(store, elsewhere=kept(store, place)).state == "bad"
 
 
+@pytest.mark.parametrize("place", ["file", "git"], indirect=True)
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "a\n" * 500_000,
+        ("x" * 70 + "\n") * 20_000 + "\n" + "\u2014 \n" * 5,
+        "a\n\n" * 300_000,
+        "\u2014 x\n" * 200_000,
+    ],
+    ids=["lines", "long lines", "parts", "signatures"],
+)
+def test_megabyte_that_is_no_note_is_read_once_and_hides_none(store, place, junk):
+    place.write(junk, 4)
+    assert kept(store, place).known == ((place.shown, 4),)
+    anchor(store, place)
+    assert kept(store, place).known == ((place.shown, 5),)
+
+
 def test_note_that_stands_under_a_higher_number_is_a_finding(store, tmp_path):
     shelf = anchor_place(f"{tmp_path}/shelf/", origin_of(store), tmp_path)
     anchor(store, shelf)
