@@ -576,6 +576,13 @@ def test_verb_names_what_is_gone_where_and_since_when_and_its_mend_can_be_pasted
     )
 
 
+def test_verification_calls_nothing_clean_where_a_tombstone_is_wrong(project, asked):
+    lay_tombstone(open_store(project / ".mlnb"))
+    result = asked("verify", cwd=project)
+    assert (result.code, "clean" in result.stdout, "was erased, but" in result.stderr) == (5, False, True)
+    assert ": 1 tombstone not as it should be\n" in result.stdout
+
+
 def test_listing_marks_an_entry_that_was_altered(project, asked):
     path = log_path(open_store(project / ".mlnb"))
     path.write_bytes(path.read_bytes().replace(b'"shop"', b'"shed"'))
