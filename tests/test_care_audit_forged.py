@@ -290,6 +290,17 @@ def test_erasure_or_key_that_no_entry_tells_of_is_a_finding_until_it_is_told(sto
     assert not tell_late(store, "again").is_anything
 
 
+@pytest.mark.parametrize("old, new", [(b'"shop"', b'"shed"'), (b'"committed"', b'"x"'), (b'"n":2', b'"n":7')])
+def test_entry_that_was_changed_is_one_finding_and_what_it_told_no_other(store, old, new):
+    path = log_path(store)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(old, new))
+    shutil.rmtree(path.parent / "checkpoints")
+    found = checked(store)
+    assert messages(found)[0] == "entry 2 was changed: it is not what was written"
+    assert not any("no entry tells of" in one for one in messages(found))
+
+
 def test_emptied_log_is_held_against_runs_erasures_and_keys_at_once(store):
     lay_tombstone(store)
     lay_key(store)

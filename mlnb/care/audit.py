@@ -22,7 +22,16 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
-from .chain import NOTHING, AuditEntry, Finding, audit_entry, chain_finding, new_line, torn_mark
+from mlnb.care.chain import (
+    NOTHING,
+    AuditEntry,
+    Finding,
+    audit_entry,
+    chain_finding,
+    claimed_entry,
+    new_line,
+    torn_mark,
+)
 from mlnb.care.evidence import (
     CARRIED,
     NONE_UNTOLD,
@@ -177,6 +186,14 @@ class LogReading(Struct):
         if entry.event in ("init", "anchor", "push"):
             self._note_name(entry.n, entry.about)
 
+    def note_line(self, line: bytes) -> None:
+        "Take notice of a line; from one that was changed only what it says of runs, erasures and keys."
+        entry, claimed = audit_entry(line), claimed_entry(line)
+        if entry is not None:
+            self.note(entry)
+        elif claimed is not None:
+            self.told.note(claimed)
+
     def _note_name(self, n: int, about: Mapping[str, Any]) -> None:
         origin, where, lines = (about.get(name) for name in ("origin", "where", "lines"))
         if isinstance(origin, str):
@@ -208,8 +225,8 @@ def _log_findings(store: Store, log: Log, reading: LogReading) -> list[Finding]:
     broken = chain_finding(log.lines, log.start, reading.note)
     if broken is not None:  # what stands behind the first wrong line was not read
         reading.told, reading.removals, reading.origins, reading.anchored = ToldRuns(), [], {}, {}
-        for entry in filter(None, map(audit_entry, log.lines)):
-            reading.note(entry)
+        for line in log.lines:
+            reading.note_line(line)
     gone = removal_finding(log.leaves, log.start, reading.removals, reading.told.carried)
     found = (*log.wrong, broken, gone, head_finding(log))
     return [*filter(None, found), *_other_names(store, reading.origins)]
