@@ -10,16 +10,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from plain_records import write_run
 from test_care_audit_months import written
 
-from mlnb.care.audit import LogReading, audit, events, init_audit, make_checkpoint, tell_late, verify_log
+from mlnb.care.audit import (
+    LogReading,
+    audit,
+    checkpoint_finding,
+    events,
+    init_audit,
+    make_checkpoint,
+    tell_late,
+    verify_log,
+)
 from mlnb.care.burial import bury, new_tombstone
-from mlnb.care.chain import NOTHING, new_line
+from mlnb.care.chain import NOTHING, audit_entry, new_line
 from mlnb.care.evidence import ToldRuns, Untold, still_there
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.merkle import leaf_of
-from mlnb.care.months import closed_files, closed_lines, month_before, removal, to_leaves
+from mlnb.care.months import closed_files, closed_lines, closed_path, month_before, removal, to_leaves
 from mlnb.care.notes import Note, with_signature
 from mlnb.care.retention import drop_months
-from mlnb.care.signing import key_text, read_key, trust, trusted_keys
+from mlnb.care.signing import key_text, read_key, sign, trust, trusted_keys
 from mlnb.care.tree_heads import known_origin, origin_of, read_heads, signed_head
 from mlnb.sharing import anchors
 from mlnb.sharing.anchors import (
@@ -281,6 +290,17 @@ def test_erasure_or_key_that_no_entry_tells_of_is_a_finding_until_it_is_told(sto
     assert not tell_late(store, "again").is_anything
 
 
+@pytest.mark.parametrize("old, new", [(b'"shop"', b'"shed"'), (b'"committed"', b'"x"'), (b'"n":2', b'"n":7')])
+def test_entry_that_was_changed_is_one_finding_and_what_it_told_no_other(store, old, new):
+    path = log_path(store)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(old, new))
+    shutil.rmtree(path.parent / "checkpoints")
+    found = checked(store)
+    assert messages(found)[0] == "entry 2 was changed: it is not what was written"
+    assert not any("no entry tells of" in one for one in messages(found))
+
+
 def test_emptied_log_is_held_against_runs_erasures_and_keys_at_once(store):
     lay_tombstone(store)
     lay_key(store)
@@ -318,13 +338,13 @@ def test_entry_that_tells_in_no_form_tells_of_nothing(tmp_path, event, about):
 
 
 def test_what_removed_lines_told_is_carried_over_as_long_as_it_is_there(tmp_path):
-    store = open_store(tmp_path / "store")
+    store, run = open_store(tmp_path / "store"), "20250515T100000000-0001"
     years = [[month_before("2026-11", n)] for n in range(18, 0, -1)]
-    written(store, years, first={"run_ids": [RUN, "r-gone"]})
-    write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
+    written(store, years, first={"run_ids": [run, "r-gone"]})
+    write_run(store, {"run": run, "pipeline": "shop", "state": "committed", "stages": STAGES})
     assert checked(store).state == "ok"
     assert drop_months(store, 12).entries == 6
-    assert events(store, "retention")[0].about == {"run_ids": [RUN]}
+    assert events(store, "retention")[0].about == {"run_ids": [run]}
     assert checked(store).state == "ok"
 
 
@@ -414,6 +434,24 @@ def test_old_notes_added_later_hide_no_newer_one(store, place, monkeypatch):
     assert kept(store, place).known == ((place.shown, 4),)
     shortened(store, 3)
     assert verify_log(store, elsewhere=kept(store, place)).state == "bad"
+
+
+@pytest.mark.parametrize("place", ["file", "git"], indirect=True)
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "a\n" * 500_000,
+        ("x" * 70 + "\n") * 20_000 + "\n" + "\u2014 \n" * 5,
+        "a\n\n" * 300_000,
+        "\u2014 x\n" * 200_000,
+    ],
+    ids=["lines", "long lines", "parts", "signatures"],
+)
+def test_megabyte_that_is_no_note_is_read_once_and_hides_none(store, place, junk):
+    place.write(junk, 4)
+    assert kept(store, place).known == ((place.shown, 4),)
+    anchor(store, place)
+    assert kept(store, place).known == ((place.shown, 5),)
 
 
 def test_note_that_stands_under_a_higher_number_is_a_finding(store, tmp_path):
@@ -549,6 +587,13 @@ def test_verb_names_what_is_gone_where_and_since_when_and_its_mend_can_be_pasted
     )
 
 
+def test_verification_calls_nothing_clean_where_a_tombstone_is_wrong(project, asked):
+    lay_tombstone(open_store(project / ".mlnb"))
+    result = asked("verify", cwd=project)
+    assert (result.code, "clean" in result.stdout, "was erased, but" in result.stderr) == (5, False, True)
+    assert ": 1 tombstone not as it should be\n" in result.stdout
+
+
 def test_listing_marks_an_entry_that_was_altered(project, asked):
     path = log_path(open_store(project / ".mlnb"))
     path.write_bytes(path.read_bytes().replace(b'"shop"', b'"shed"'))
@@ -617,6 +662,75 @@ def test_month_that_went_before_its_time_is_a_finding_although_an_entry_tells_of
     found = verify_log(store)
     assert (found.state, found.first_bad) == ("bad", 1)
     assert f"before their time: the newest of 2025-05, and {months} months are to be kept" in found.message
+
+
+def at_time(line, at):
+    "A line as if it had been written at another time."
+    plain = audit_entry(line).as_dict() | {"at_utc": at}
+    del plain["hash"]
+    return canonical_json(plain | {"hash": digest_of(plain)})
+
+
+def removed_by_forger(store, newest, at):
+    "All lines go, and entries without a key say that this was right and carry over the run."
+    lines = log_path(store).read_bytes().splitlines()
+    leaves, n = [leaf_of(line) for line in lines], len(lines)
+    said = removal(sha256(lines[0]), leaves, sha256(lines[-1]), 12, newest).as_dict()
+    first = new_line(n + 1, sha256(lines[-1]), "retention", "carried", None, {"run_ids": [RUN]})
+    second = at_time(new_line(n + 2, sha256(first), "retention", "ok", None, said), at)
+    path = closed_path(log_path(store).parent / "closed", 1, n, newest).with_suffix(".leaves")
+    path.parent.mkdir()
+    path.write_bytes(b"".join(leaves))
+    log_path(store).write_bytes(first + b"\n" + second + b"\n")
+    write_head(store, n + 2, second)
+
+
+NOW = "2026-11-27T12:00:00.000+00:00"
+LIES = {
+    "signed": ("2020-01", NOW, "entries up to 3 went as if the newest were of 2020-01, and "),
+    "run": ("2020-01", NOW, f"entries went as if the newest were of 2020-01, and they told of run {RUN}"),
+    "clock": ("2026-11", "2931-01-01T00:00:00", "entry 5 says that lines went on 2931-01-01, which is yet"),
+    "late": ("2025-09", "2026-10-01T00:00:00", "entries up to 3 went as if the newest were of 2025-09, and "),
+}
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_lie_about_the_age_of_lines_that_went_is_a_finding(store, kind):
+    audit(store, "publication", pages=3)
+    newest, at, said = LIES[kind]
+    removed_by_forger(store, newest, at)
+    if kind in ("run", "clock"):
+        shutil.rmtree(log_path(store).parent / "checkpoints")
+    found = checked(store)
+    assert found.state == "bad"
+    assert any(one.message.startswith(said) for one in found.findings), messages(found)
+
+
+def test_lie_that_was_signed_before_its_date_stays_a_finding_when_the_date_has_come(store):
+    removed_by_forger(store, "2026-11", "2028-01-01T00:00:00")
+    said = {"n": 4, "log": read_log(store).start.previous, "hash": read_log(store).digest(4), "at_utc": NOW}
+    log, reading = read_log(store), LogReading()
+    for line in log.lines:
+        reading.note(audit_entry(line))
+    said |= {"log": reading.log_id(log)}
+    found = checkpoint_finding(
+        log, said["log"], sign(store, "checkpoint", said), trusted_keys(store), told=reading.removals
+    )
+    assert (found.n, "entry 4 says that lines went in 2028-01, and" in found.message) == (4, True)
+
+
+def test_truth_about_lines_that_went_is_no_finding_whoever_signed_them(tmp_path):
+    store = open_store(tmp_path / "store")
+    written(store, YEARS, ["2026-11"], {"run": "20250515T120000000-0001"})
+    log = read_log(store)
+    signed = [(n, f"{month[0]}-20T12:00:00") for n, month in enumerate(YEARS, 1)]
+    drop_months(store, 12)
+    init_audit(store)
+    for n, at in signed:
+        said = {"log": log.digest(1), "n": n, "hash": log.digest(n), "at_utc": at}
+        path = log_path(store).parent / "checkpoints" / f"{n:08d}.json"
+        write_durably(path, canonical_json(sign(store, "checkpoint", said)), 0o600)
+    assert (checked(store).state, checked(store).removed) == ("ok", 6)
 
 
 def test_month_that_no_entry_tells_of_is_a_finding(tmp_path):

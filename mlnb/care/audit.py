@@ -22,7 +22,16 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
-from .chain import NOTHING, AuditEntry, Finding, audit_entry, chain_finding, new_line, torn_mark
+from mlnb.care.chain import (
+    NOTHING,
+    AuditEntry,
+    Finding,
+    audit_entry,
+    chain_finding,
+    claimed_entry,
+    new_line,
+    torn_mark,
+)
 from mlnb.care.evidence import (
     CARRIED,
     NONE_UNTOLD,
@@ -46,7 +55,7 @@ from mlnb.care.log_file import (
     write_all,
     write_head,
 )
-from .months import is_folder, removal_finding, removal_of
+from .months import is_folder, removal_finding, removal_of, time_finding
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
 from .tree_heads import HeadsReport, Vouched, compare_heads, known_origin, origin_of
 from ..store.border import Count, Digest, Document
@@ -177,6 +186,14 @@ class LogReading(Struct):
         if entry.event in ("init", "anchor", "push"):
             self._note_name(entry.n, entry.about)
 
+    def note_line(self, line: bytes) -> None:
+        "Take notice of a line; from one that was changed only what it says of runs, erasures and keys."
+        entry, claimed = audit_entry(line), claimed_entry(line)
+        if entry is not None:
+            self.note(entry)
+        elif claimed is not None:
+            self.told.note(claimed)
+
     def _note_name(self, n: int, about: Mapping[str, Any]) -> None:
         origin, where, lines = (about.get(name) for name in ("origin", "where", "lines"))
         if isinstance(origin, str):
@@ -208,9 +225,10 @@ def _log_findings(store: Store, log: Log, reading: LogReading) -> list[Finding]:
     broken = chain_finding(log.lines, log.start, reading.note)
     if broken is not None:  # what stands behind the first wrong line was not read
         reading.told, reading.removals, reading.origins, reading.anchored = ToldRuns(), [], {}, {}
-        for entry in filter(None, map(audit_entry, log.lines)):
-            reading.note(entry)
-    found = (*log.wrong, broken, removal_finding(log.leaves, log.start, reading.removals), head_finding(log))
+        for line in log.lines:
+            reading.note_line(line)
+    gone = removal_finding(log.leaves, log.start, reading.removals, reading.told.carried)
+    found = (*log.wrong, broken, gone, head_finding(log))
     return [*filter(None, found), *_other_names(store, reading.origins)]
 
 
@@ -301,6 +319,7 @@ def checkpoint_finding(
     trusted: Mapping[str, str],  # name by key
     sure: int = 0,  # lines that an earlier checkpoint vouches for
     origin: str | None = None,  # name of the log; None = it has none
+    told: Sequence[AuditEntry] = (),  # its entries that tell of lines that went
 ) -> Finding | None:
     "What a checkpoint knows better than the log."
     try:
@@ -314,7 +333,8 @@ def checkpoint_finding(
     if said.origin not in (None, origin):
         whose = f"of the log {said.origin[:80]}, and this is {origin or 'a log without a name'}"
         return Finding(None, f"a checkpoint that {who} signed is {whose}", _NAME_MEND)
-    return _signed_finding(log, log_id, said, who, sure)
+    found = _signed_finding(log, log_id, said, who, sure)
+    return found or time_finding(told, said.n, said.at_utc[:7], who)
 
 # %% ../../nbs/care/110_audit.ipynb #0940285d
 def _checkpoint(path: Path) -> dict[str, Any] | None:
@@ -379,12 +399,12 @@ def _went_back(reading: LogReading, elsewhere: Elsewhere) -> list[Finding]:
 
 
 def _checkpoint_findings(
-    log: Log, log_id: str | None, checkpoints: Sequence[Any], trusted: Mapping[str, str], origin: str | None
+    log: Log, reading: LogReading, checkpoints: Sequence[Any], trusted: Mapping[str, str], origin: str | None
 ) -> tuple[list[Finding], int]:
     "What checkpoints know better than the log, and how far they vouch for it."
-    findings, signed_to = [], 0
+    findings, signed_to, log_id, told = [], 0, reading.log_id(log), reading.removals
     for checkpoint in checkpoints:
-        found = checkpoint_finding(log, log_id, checkpoint, trusted, signed_to, origin)
+        found = checkpoint_finding(log, log_id, checkpoint, trusted, signed_to, origin, told)
         if found is None:
             signed_to = checkpoint["n"]
         else:
@@ -413,8 +433,7 @@ def verify_log(
     log, reading = read_log(store), LogReading()
     findings = _log_findings(store, log, reading)
     checkpoints = checkpoints_of(store, (*kept, *elsewhere.files))
-    how = reading.log_id(log), checkpoints, trusted, known_origin(store)
-    wrong, signed_to = _checkpoint_findings(log, *how)
+    wrong, signed_to = _checkpoint_findings(log, reading, checkpoints, trusted, known_origin(store))
     said = compare_heads(log, elsewhere.heads)
     untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
     findings += [*wrong, *said.findings, *elsewhere.refused, *_went_back(reading, elsewhere)]

@@ -91,6 +91,7 @@ class ToldRuns(Struct):
     late: list[ToldLate] = field(default_factory=list)  # what was told late, oldest first
     erased: set[tuple[str, str]] = field(default_factory=set)  # digest, and the name for people
     keys: dict[str, str] = field(default_factory=dict)  # trusted now, by name
+    carried: set[str] = field(default_factory=set)  # runs that only lines that went told of
 
     def note(self, entry: AuditEntry) -> None:
         "Take notice of an entry."
@@ -101,8 +102,12 @@ class ToldRuns(Struct):
             self.erased.add((entry.object, str(about.get("name", ""))))
         if event == "trust" and isinstance(about.get("name"), str):
             self._note_key(entry.outcome == "trusted", about["name"], about.get("key"))
-        if event == "told_late" or (event, entry.outcome) == ("retention", CARRIED):
+        if event == "told_late":
             self._note_again(_about_as(NamedTraces, entry))
+        if (event, entry.outcome) == ("retention", CARRIED):
+            said = _about_as(NamedTraces, entry)
+            self.carried.update(set(said.run_ids) - self.runs)
+            self._note_again(said)
 
     def _note_runs(self, entry: AuditEntry) -> None:
         said = _about_as(NamedRuns, entry)

@@ -9,8 +9,8 @@ It refuses to believe a clock alone: the newest closed files stay, as many as mo
 # %% auto #0
 __all__ = ['EVENT_FILES', 'AT_HAND', 'LEAST_MONTHS', 'Month', 'is_folder', 'names_in', 'odd_findings', 'Closed', 'closed_path',
            'closed_files', 'stray_findings', 'closed_lines', 'newest_month', 'has_passed', 'close_month',
-           'compress_old', 'read_months', 'month_before', 'removable', 'to_leaves', 'leaves_in', 'Removal',
-           'removal_of', 'removal', 'removal_finding', 'KeptLines', 'read_closed']
+           'compress_old', 'read_months', 'month_before', 'is_well_after', 'removable', 'to_leaves', 'leaves_in',
+           'Removal', 'removal_of', 'removal', 'removal_finding', 'time_finding', 'KeptLines', 'read_closed']
 
 # %% ../../nbs/care/070_months.ipynb #3c5d9d8a
 import gzip
@@ -18,7 +18,8 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,8 @@ from ..store.border import Count, Digest, Document, has_form
 from ..store.crash_points import reach
 from ..store.disk import flush_folder, make_folder, read_plain, write_durably
 from ..store.errors import DefinitionError, IntegrityError, Problem, StoreError
+from ..store.runs import RUN_ID
+from ..store.shown_text import counted
 
 # %% ../../nbs/care/070_months.ipynb #525848e6
 _FOLDERS = ("", "closed", "checkpoints")  # in the folder of a log, itself among them
@@ -242,6 +245,14 @@ def month_before(
     return f"{max(year, 0):04d}-{number + 1:02d}"
 
 
+def is_well_after(
+    month: str,  # such as `2026-02`
+    other: str,  # that it may follow
+) -> bool:  # False for the next one: two clocks differ
+    "Whether a month is not the same as another, nor the one behind it, but later."
+    return month_before(month, 1) > other
+
+
 def removable(
     files: list[Closed],  # of a log, in order
     newest: str,  # month of the newest line of the log
@@ -331,13 +342,41 @@ def _before_its_time(entry: AuditEntry) -> Finding | None:
     return Finding(1, f"{when}: the newest of {said.newest}, and {said.months} months are to be kept")
 
 
+_CLOCK_MEND = (
+    "set the clock of this machine if it is wrong; else keep a copy of the log, and write down what was "
+    'found: `mlnb audit report --what "the audit log was altered" --owner "$USER"`'
+)
+
+
+def _yet_to_come(entry: AuditEntry) -> Finding | None:
+    "Whether an entry of a removal is dated after the clock: at some time to come every line is old enough."
+    at, tomorrow = entry.at_utc[:10], datetime.now(UTC) + timedelta(days=1)
+    if at <= tomorrow.isoformat()[:10]:
+        return None
+    return Finding(
+        entry.n, f"entry {entry.n} says that lines went on {at}, which is yet to come", _CLOCK_MEND
+    )
+
+
+def _younger_runs(told: Sequence[AuditEntry], carried: Collection[str]) -> Finding | None:
+    "Whether lines that went told of a run that began after the newest of them is said to be."
+    newest = max((said.newest for said in filter(None, map(removal_of, told))), default="9999-12")
+    runs = sorted(filter(RUN_ID.fullmatch, carried))
+    young = [run for run in runs if is_well_after(f"{run[:4]}-{run[4:6]}", newest)]
+    if not young:
+        return None
+    return Finding(1, f"entries went as if the newest were of {newest}, and they told of run {young[0]}")
+
+
 def removal_finding(
     leaves: Sequence[bytes],  # of the lines that are gone
     start: Start,  # what the lines that are left follow from
     told: Sequence[AuditEntry],  # each entry of a removal
+    carried: Collection[str] = (),  # ids of runs that only lines that went told of
 ) -> Finding | None:
     "Whether lines are gone that no entry says were kept long enough."
-    early = next(filter(None, map(_before_its_time, told)), None)
+    found = (check(one) for one in told for check in (_before_its_time, _yet_to_come))
+    early = next(filter(None, found), None) or _younger_runs(told, carried)
     if early or not leaves:
         return early
     root, n = root_of(leaves).hex(), start.n
@@ -347,6 +386,24 @@ def removal_finding(
         return Finding(1, f"entries 1 to {n} are gone, and no entry says that they were kept long enough")
     if this.previous != start.previous:
         return Finding(n + 1, f"entry {n + 1} is not the one that followed those that are kept no longer")
+    return None
+
+# %% ../../nbs/care/070_months.ipynb #f8f47d2f
+def time_finding(
+    told: Sequence[AuditEntry],  # each entry of a removal
+    n: int,  # lines of a log that somebody signed
+    month: str,  # in which he signed it, such as `2026-11`
+    who: str,  # name of the signer
+) -> Finding | None:
+    "Whether the time in which a log was signed contradicts what entries say of lines that went."
+    for entry in told if has_form(Month, month) else ():
+        said, at = removal_of(entry), entry.at_utc[:7]
+        signed = f"{who} signed a log of {counted(n, 'entry')} in {month}"
+        if said is not None and n < said.last and is_well_after(month, said.newest):
+            went = f"entries up to {said.last} went as if the newest were of {said.newest}"
+            return Finding(1, f"{went}, and {signed}")
+        if n >= entry.n and has_form(Month, at) and is_well_after(at, month):
+            return Finding(entry.n, f"entry {entry.n} says that lines went in {at}, and {signed}")
     return None
 
 # %% ../../nbs/care/070_months.ipynb #eafe85b6

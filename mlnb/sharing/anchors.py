@@ -17,6 +17,7 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -62,7 +63,7 @@ class AnchorPlace(Struct, frozen=True):
 
 # %% ../../nbs/sharing/030_anchors.ipynb #9e0ec92c
 MOST_NOTES = 1000  # of a place, those of the longest logs
-_NOTE = re.compile(r"(?:(?!\u2014 ).+\n)+\n(?:\u2014 .+\n)+")
+_NOTE = ("text", "empty", "signature")  # kinds of its lines, in order
 
 
 def _length_said(text: str) -> int:
@@ -76,9 +77,24 @@ def _longest(notes: list[str]) -> list[str]:
     return sorted(notes, key=_length_said)[-MOST_NOTES:]
 
 
+def _line_kind(line: str) -> str:
+    "What a line may be in a note: text, the one that is empty, or a signature."
+    if not line.startswith("\u2014 "):
+        return "text" if line else "empty"
+    return "signature" if line[2:] else "neither"
+
+
 def _notes_in(text: str) -> list[str]:
-    "The notes in a text."
-    return _longest(_NOTE.findall(text))
+    "The notes in a text of any length and content, which is read once."
+    lines = text.split("\n")[:-1]  # what stands behind the last newline is no line
+    groups = [(kind, list(group)) for kind, group in groupby(lines, _line_kind)]
+    threes = zip(groups, groups[1:], groups[2:], strict=False)
+    found = [
+        [*text_lines, *empty, *signatures]
+        for (first, text_lines), (then, empty), (last, signatures) in threes
+        if (first, then, last) == _NOTE and len(empty) == 1
+    ]
+    return _longest(["\n".join(one) + "\n" for one in found])
 
 
 def _notes_of_file(path: Path) -> list[str]:

@@ -289,7 +289,8 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     found = verify_log(store, checkpoint_files(checkpoint), trusted, elsewhere, with_runs=True)
     code = 5 if found.state == "bad" else 0
     late = "".join(map(late_words, found.told_late))
-    line = f"{counted(found.entries, 'entry')}, signed up to {found.signed_to}: {found.state}{late}"
+    gone = f" ({found.removed:,} kept no longer)" if found.removed else ""
+    line = f"{counted(found.entries, 'entry')}{gone}, signed up to {found.signed_to}: {found.state}{late}"
     return Answer(to_builtins(found) | {"exit_code": code}, lambda: show_lines(line), code, log_notes(found))
 
 # %% ../../nbs/terminal/170_audit.ipynb #f82f3d82

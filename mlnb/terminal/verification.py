@@ -28,6 +28,8 @@ from .output import complain, complaint, counting, show_lines, show_table
 from .remote import refusals, remote_of, trusted_by
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlnb.care.repair import Repaired, RepairedDocuments
     from mlnb.care.taken_over import TombstoneProblem
     from mlnb.care.verify import Damage, StageResult, Verified
@@ -217,11 +219,14 @@ def signature_lines(
 # %% ../../nbs/terminal/150_verification.ipynb #fe7f5149
 def verified_line(
     found: "Verified",  # what `verify_store` returned
+    tombstones: "Sequence[TombstoneProblem]" = (),  # what is wrong with them
 ) -> str:  # one line for people
     "How much was hashed, and how much of it is damaged."
     n = ", ".join(counted(getattr(found, f"{kind}s"), kind) for kind in ("object", "byte", "document"))
-    state = "clean" if found.clean else f"{counted(len(found.damaged), 'thing')} damaged"
-    said = f"{n}: {state}"
+    n_wrong = len({one.digest for one in tombstones})
+    wrong = [f"{counted(len(found.damaged), 'thing')} damaged"] if found.damaged else []
+    wrong += [f"{counted(n_wrong, 'tombstone')} not as it should be"] if n_wrong else []
+    said = f"{n}: {', '.join(wrong) or 'clean'}"
     if left := found.temporaries:
         said += f"; {counted(len(left), 'temporary file')} of killed processes, which `mlnb gc` removes"
     if aside := found.quarantined:
@@ -255,7 +260,7 @@ def show_verified(
     shown: Verification | None = None,  # what was found, and shown, before a repair
 ) -> None:
     "Show what a verification found; a table that was shown before is not shown again."
-    show_lines(verified_line(found.store))
+    show_lines(verified_line(found.store, found.tombstones))
     damaged = found.store.damaged
     if damaged and (shown is None or shown.store.damaged != damaged):
         show_table(["damaged", "what", "object", "runs"], [damage_row(one) for one in damaged], "")
