@@ -4854,6 +4854,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.sharing.remote._is_lost_race': ('sharing/remote.html#_is_lost_race', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._kind_of': ('sharing/remote.html#_kind_of', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._make_like': ('sharing/remote.html#_make_like', 'mlnb/sharing/remote.py'),
+                                     'mlnb.sharing.remote._open_there': ('sharing/remote.html#_open_there', 'mlnb/sharing/remote.py'),
+                                     'mlnb.sharing.remote._refuse_odd': ('sharing/remote.html#_refuse_odd', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._tell_nobody': ('sharing/remote.html#_tell_nobody', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._upload': ('sharing/remote.html#_upload', 'mlnb/sharing/remote.py'),
                                      'mlnb.sharing.remote._upload_aside': ('sharing/remote.html#_upload_aside', 'mlnb/sharing/remote.py'),
