@@ -436,6 +436,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.care.vouched._is_finished': ('care/vouched.html#_is_finished', 'mlnb/care/vouched.py'),
                                    'mlnb.care.vouched._signed_files': ('care/vouched.html#_signed_files', 'mlnb/care/vouched.py'),
                                    'mlnb.care.vouched.judging': ('care/vouched.html#judging', 'mlnb/care/vouched.py'),
+                                   'mlnb.care.vouched.judging_only': ('care/vouched.html#judging_only', 'mlnb/care/vouched.py'),
                                    'mlnb.care.vouched.keys_known': ('care/vouched.html#keys_known', 'mlnb/care/vouched.py'),
                                    'mlnb.care.vouched.refuse_keyless': ('care/vouched.html#refuse_keyless', 'mlnb/care/vouched.py'),
                                    'mlnb.care.vouched.result_standing': ('care/vouched.html#result_standing', 'mlnb/care/vouched.py'),
