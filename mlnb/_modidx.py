@@ -4813,6 +4813,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.sharing.pull.with_sound_trees': ('sharing/pull.html#with_sound_trees', 'mlnb/sharing/pull.py')},
             'mlnb.sharing.push': { 'mlnb.sharing.push._check_here': ('sharing/push.html#_check_here', 'mlnb/sharing/push.py'),
                                    'mlnb.sharing.push._check_there': ('sharing/push.html#_check_there', 'mlnb/sharing/push.py'),
+                                   'mlnb.sharing.push._code_of': ('sharing/push.html#_code_of', 'mlnb/sharing/push.py'),
                                    'mlnb.sharing.push._finished_runs': ('sharing/push.html#_finished_runs', 'mlnb/sharing/push.py'),
                                    'mlnb.sharing.push._has_same_outputs': ('sharing/push.html#_has_same_outputs', 'mlnb/sharing/push.py'),
                                    'mlnb.sharing.push._held_there': ('sharing/push.html#_held_there', 'mlnb/sharing/push.py'),
