@@ -31,7 +31,7 @@ from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import open_store, put
 from mlnb.store.project_id import project_id, take_id
-from mlnb.store.records import find_record, find_result, output_digests, record_path
+from mlnb.store.records import find_record, find_result, outcome_of, output_digests, record_path
 from mlnb.store.refs import move_ref
 
 
@@ -108,6 +108,28 @@ def test_result_that_takes_the_place_of_another_is_signed_with_what_it_says_then
     before = as_run({"pipeline": "fraud", "state": "committed", "stages": [stage]})
     found = find_result(judging(ana), before, "train", first["key"])
     assert found == as_record(first | {"replaced_by": second["run"]})
+
+
+@pytest.mark.parametrize("replaced_by", [None, RUN])
+def test_record_and_evidence_that_were_exchanged_give_a_run_what_its_document_names(ana, replaced_by):
+    one, two = made(ana), made(ana, text="another") | {"run": RUN[:-1] + "c"}
+    for record, replace in ((one, False), (two, True)):
+        commit(ana, record, replace, signer(ana, "record"))
+    path = record_path(ana, "fraud", "train", one["key"])
+    (evidence,) = path.parent.glob("*.evidence")
+    before, now = read_json(evidence), read_json(path)
+    now |= {"replaced_by": replaced_by} if replaced_by else {}
+    named = {name: outcome_of(output_digests(as_record(said))) for name, said in (("one", one), ("two", two))}
+    evidence.unlink()
+    path.unlink()
+    path.write_bytes(sealed(path, {k: v for k, v in before.items() if k != "replaced_by"}))
+    moved = path.with_name(f"{path.stem}.{named['two']}.evidence")
+    moved.write_bytes(sealed(moved, now))
+    assert states(ana) == {"own": 2}
+    for name, said in (("one", one), ("two", two)):
+        document = as_run({"pipeline": "fraud", "state": "committed", "outcomes": {one["key"]: named[name]}})
+        found = find_result(judging(ana), document, "train", one["key"])
+        assert output_digests(found) == output_digests(as_record(said))
 
 
 KINDS = ("own", "trusted", "untrusted", "unsigned", "altered")
@@ -379,6 +401,13 @@ def test_head_run_or_record_that_nobody_vouches_for_gives_no_result_and_verbs_sa
     assert told.code == 0 and (STATES[state] in told.stderr) == (what != "record")
     told = asked("lineage", f"demo/out@{RUN}", "--json", cwd=root)
     assert told.code == 0 and (STATES[state] in told.stderr) == (what != "record")
+    for words in (("artifacts",), ("artifacts", "demo"), ("artifacts", "demo/out"), ("lineage", "demo/out")):
+        told = asked(*words, "--json", cwd=root)
+        assert told.code == (0 if what == "record" else 5), words
+        assert (STATES[state] in told.stderr) == (what != "record"), words
+    listed, versions = (asked("artifacts", *words, "--json", cwd=root).json for words in ((), ("demo/out",)))
+    assert (len(listed["artifacts"]), len(listed["refused"])) == ((1, 0) if what == "record" else (0, 1))
+    assert [one["is_meant"] for one in versions["artifacts"]] == [what == "record"]
 
 
 @pytest.mark.parametrize("what", ["run", "ref"])

@@ -602,6 +602,41 @@ def test_links_in_a_folder_lead_nowhere(place, ana, ben):
     assert (taken.records, has(ben, digest)) == (0, False)
 
 
+ODD = {"pipe": os.mkfifo, "folder": os.mkdir, "link to itself": lambda path: os.symlink(path, path)}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_stands_in_the_place_of_a_remotes_format_and_is_no_file_is_named_and_nobody_waits(
+    place, ana, ben, odd
+):
+    result(ana)
+    push(ana, place[0])
+    path = Path(place[0]) / "format"
+    path.unlink()
+    ODD[odd](path)
+    for act, store in ((pull, ben), (push, ana)):
+        with pytest.raises(IntegrityError, match=r"format at .* is no file") as refused:
+            act(store, place[0])
+        assert "move it away" in refused.value.mend
+
+
+@pytest.mark.parametrize("folder", ["objects", "records", "runs", "refs", "projects"])
+def test_folder_in_the_place_of_what_is_sent_is_named_and_the_mend_works(place, ana, ben, tmp_path, folder):
+    result(ana)
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}, signer(ana, "run"))
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
+    push(ana, str(tmp_path / "other"), "other")
+    name = next(name for name in snapshot(tmp_path / "other") if name.startswith(folder))
+    path = Path(place[0]) / name
+    path.mkdir(parents=True)
+    with pytest.raises(StoreError, match=f"{path.name} is no file") as refused:
+        push(ana, place[0])
+    assert "move it away" in refused.value.mend
+    path.rmdir()
+    assert push(ana, place[0]).exit_code == 0
+    assert counts_of(pull(ben, place[0]))[2:] == (1, 1)
+
+
 @everywhere
 def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
     url, options = place
@@ -968,7 +1003,8 @@ def test_ref_whose_history_was_rewritten_is_not_taken_and_not_pushed_on(place, a
     assert read_ref(ben, f"remotes/origin/{ref}").target == "r30"
     move_ref(ben, ref, "mine", "better", sign=signer(ben, "ref"))
     remove_remote(remote, f"refs/{ref}/00000031.json")
-    assert push(ben, place[0]).refs[0].state == ("rewritten" if number == 30 else "moved")
+    sent = push(ben, place[0])
+    assert (sent.refs[0].state, sent.exit_code) == (("rewritten", 3) if number == 30 else ("moved", 0))
 
 
 FAILED_RUN = {

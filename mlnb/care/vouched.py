@@ -9,7 +9,7 @@ A project may ask that only what somebody trusted signed is used: `require_signe
 # %% auto #0
 __all__ = ['VOUCHED_STATES', 'sign_result', 'signer', 'refuse_keyless', 'SignatureStanding', 'Keys', 'store_keys', 'keys_known',
            'standing_of', 'signed_text', 'result_standing', 'standing_at', 'standings', 'NotVouched', 'Signatures',
-           'told_standings', 'signature_mark', 'sign_file', 'judging', 'why_refused', 'vouched_store']
+           'told_standings', 'signature_mark', 'sign_file', 'judging', 'why_refused', 'vouched_store', 'judging_only']
 
 # %% ../../nbs/care/020_vouched.ipynb #b22ab621
 import os
@@ -328,3 +328,18 @@ def vouched_store(
     "Open the store of a project, with a judge when it asks for one."
     store = project_store(project, create)
     return judging(store, project.trusted_keys) if project.require_signed else store
+
+# %% ../../nbs/care/020_vouched.ipynb #4beb19a2
+def judging_only(
+    store: Store,  # with a judge, or without one
+    *purposes: str,  # what is judged: `record`, `run`, `ref`
+) -> Store:  # the same, with a judge of these alone
+    "A store for who tells of results, whoever made them."
+    judge = store.accepts
+    if judge is None:
+        return store
+
+    def why_not(purpose: str, document: Mapping[str, Any]) -> str | None:
+        return judge(purpose, document) if purpose in purposes else None
+
+    return replace(store, accepts=why_not)

@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from ..care.signing import parse_keys
-from ..care.vouched import Keys, keys_known, result_standing
+from ..care.vouched import Keys, judging_only, keys_known, result_standing
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
 from .graph import GraphEdge
@@ -401,14 +401,15 @@ def lineage_of(
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
-    store = replace(store, accepts=None)  # where a value came from is told, whoever signed it
     name = parse_name(written)
+    judged = judging_only(store, *(("ref",) if name.ref else ("run", "ref")))  # what a name means
+    store = replace(store, accepts=None)  # where a value came from is told, whoever signed it
     meant = {"name": written, "direction": direction}
     if name.pipeline is None and name.name in project.sources:
         return _marked_lineage(
             source_lineage(store, project, name.name, name.ref, direction), store, project, **meant
         )
-    found = find_artifact(store, project, written, profile, pipeline_here(project))
+    found = find_artifact(judged, project, written, profile, pipeline_here(project))
     graph = _artifact_lineage(store, project, written, found, direction)
     about = {"profile": found.profile, "experiment": found.experiment}
     return _marked_lineage(graph, store, project, **meant, **about, line="; ".join(found.notes) or None)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from ..flow.heads import document_if_kept
+from ..flow.heads import document_if_kept, refused_head
 from ..flow.meaning import every_meaning, find_artifact
 from ..store.border import Scalar
 from ..store.errors import UsageError, did_you_mean
@@ -86,7 +86,8 @@ def artifacts_of(
 ) -> list[ArtifactRow]:  # in the order of the names
     "What every name means, one row for each part."
     rows: list[ArtifactRow] = []
-    for name, found in every_meaning(store, project, pipelines, profile):
+    known = [one for one in pipelines if not refused_head(store, one, profile)]
+    for name, found in every_meaning(store, project, known, profile):
         about = {"profile": found.profile, "experiment": found.experiment, "line": found.line or None}
         made = [record for record in found.records if name in record.outputs]
         rows += [_output_row(ArtifactRow, store, record, name, found.run, **about) for record in made]
@@ -136,6 +137,8 @@ def _meant(store: Store, project: Project, names: list[Name], profile: str) -> s
     "The records that names mean now."
     found = set()
     for name in names:
+        if refused_head(store, name.pipeline or "", profile):
+            continue
         with suppress(UsageError):
             records = find_artifact(store, project, str(name), profile).records
             found |= {_record_place(record) for record in records if record.is_committed}

@@ -13,6 +13,7 @@ __all__ = ['PLAIN_TRANSFER', 'Remote', 'known_hosts_only', 'unusable', 'refused_
 
 # %% ../../nbs/sharing/010_remote.ipynb #1fd7b9a4
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +25,7 @@ from typing import Any, BinaryIO, Protocol
 
 from msgspec import Struct
 
-from ..store.disk import disk_errors, flush_file, give_name, temporary_file
+from ..store.disk import OddFileError, disk_errors, flush_file, give_name, open_plain, temporary_file
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.url import has_secret, scheme_of, shown_url, without_secrets
 
@@ -182,6 +183,19 @@ class _Taker(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
+def _open_there(remote: Remote, path: str) -> Any:
+    "Open what lies at a remote for reading; in a folder a file, and nothing that only has its name."
+    if remote.kind != "local":
+        return remote.fs.open(remote.place(path), "rb", cache_type="none")
+    try:
+        return open(open_plain(Path(remote.place(path)), follows=True), "rb")
+    except OddFileError as error:
+        if isinstance(error.__cause__, NotADirectoryError):  # the remote itself is none
+            raise error.__cause__ from None
+        said = f"{path} at {remote.url} is no file"
+        raise IntegrityError(said, "move it away, then run the same command again") from None
+
+
 def fetch(
     remote: Remote,  # that is read
     path: str,  # below its root
@@ -191,7 +205,7 @@ def fetch(
 ) -> tuple[str, int]:  # digest and size; raises `FileNotFoundError`
     "Copy a file from a remote, hashing it on the way; more than `limit` is an `IntegrityError`."
     sha, size = hashlib.sha256(), 0
-    with remote_errors(remote), remote.fs.open(remote.place(path), "rb", cache_type="none") as source:
+    with remote_errors(remote), _open_there(remote, path) as source:
         while data := source.read(min(piece, limit + 1 - size)):
             sha.update(data)
             size += len(data)
@@ -227,14 +241,22 @@ def _write_content(file: BinaryIO, data: bytes | Path) -> None:
     flush_file(file, "file")
 
 
+def _refuse_odd(path: Path, exclusive: bool) -> None:
+    "Stop where something stands in a file's place that this file cannot replace."
+    is_folder = path.is_dir() and not path.is_symlink()
+    if is_folder or (exclusive and os.path.lexists(path) and not path.is_file()):
+        raise OddFileError(f"{path} is no file", "move it away, then run the same command again")
+
+
 def copy_into(
     path: Path,  # final name of the file
     data: bytes | Path,  # content, or a file with it
     like: Path,  # folder whose permissions count
     exclusive: bool = False,  # whether an existing file wins
-) -> bool:  # False when `exclusive` and the name was taken
+) -> bool:  # False when `exclusive` and taken; raises `StoreError`
     "Write a file into a shared folder, whole or not at all."
     with disk_errors(path):
+        _refuse_odd(path, exclusive)
         like.mkdir(parents=True, exist_ok=True)
         mode = like.stat().st_mode & 0o7777
         _make_like(path.parent, mode)

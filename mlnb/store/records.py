@@ -259,14 +259,12 @@ def find_result(
     stage: str,  # name of the stage
     key: str,  # freshness key, 64 hex characters
 ) -> Record | None:  # the record, usable or not; None when it is not here
-    "What a run ended with: the record of a key, or what held before another took its place."
+    "What a run ended with: the record of a key, or another result of it that its document names."
     pipeline, outcome = document.pipeline, outcomes_in(document).get(key)
     found = _find_written(store, pipeline, stage, key)
     if found is None or outcome in (None, outcome_of(output_digests(found.record))):
         return _accepted(found)
-    before = _evidence(store, pipeline, stage, key, outcome)
-    is_of_old = before is not None and not before.record.replaced_by  # as an older mlnb left it
-    return _accepted(found if is_of_old else before)
+    return _accepted(_evidence(store, pipeline, stage, key, outcome))
 
 # %% ../../nbs/store/340_records.ipynb #4a8a4a74
 def refused_record(

@@ -27,7 +27,7 @@ from msgspec.structs import asdict, replace
 from ..store.errors import IntegrityError, LockedError
 from ..store.shown_text import counted
 from .audit_entries import reading_noted
-from .frame import Answer, Json, Profile, open_project, verb, writing
+from .frame import Answer, Json, Profile, open_project, refused_heads, verb, writing
 from .output import show_lines, show_table
 from .remote import remote_of
 
@@ -67,7 +67,9 @@ def versions_answer(
     found = versions_of(store, project, name, profile)
     columns = ["version", "type", "bytes", "stage", "run", "profile", "refs", "note"]
     rows = [version_row(one) for one in found]
-    return Answer({"artifacts": to_builtins(found)}, lambda: show_table(columns, rows, ""))
+    refused = refused_heads(store, sorted({one.pipeline for one in found}), profile)
+    about = {"artifacts": to_builtins(found), "refused": list(refused)}
+    return Answer(about, lambda: show_table(columns, rows, ""), 5 if refused else 0, refused)
 
 # %% ../../nbs/terminal/120_keep.ipynb #1882ec90
 ArtifactName = Annotated[
@@ -92,19 +94,24 @@ def artifact_row(
 @verb("keep", "artifacts", "mlnb artifacts fraud/model")
 def answer_artifacts(name: ArtifactName = None, profile: Profile = None) -> Answer:
     "List what names mean under a profile, or all versions of one."
+    from mlnb.care.vouched import judging_only
     from mlnb.history.results import artifacts_of
 
     project, store, profile = open_project(profile)
-    store = replace(store, accepts=None)  # what there is, whoever signed it
+    store = judging_only(store, "run", "ref")  # what there is, whoever signed it
     if name is not None and name not in project.pipelines:
         return versions_answer(store, project, name, profile)
-    found = artifacts_of(store, project, list(project.pipelines) if name is None else [name], profile)
+    pipelines = list(project.pipelines) if name is None else [name]
+    found, refused = (
+        artifacts_of(store, project, pipelines, profile),
+        refused_heads(store, pipelines, profile),
+    )
     columns = ["name", "type", "bytes", "digest", "stage", "run", "note"]
     rows = [artifact_row(one) for one in found]
     lines = dict.fromkeys(one.line for one in found if one.line)
-    none = f"no artifact under profile `{profile}` yet"
-    about = {"artifacts": to_builtins(found)}
-    return Answer(about, lambda: show_table(columns, rows, none), notes=tuple(lines))
+    none = f"no artifact {'that may be used' if refused else 'yet'} under profile `{profile}`"
+    about, notes = {"artifacts": to_builtins(found), "refused": list(refused)}, (*lines, *refused)
+    return Answer(about, lambda: show_table(columns, rows, none), 5 if refused else 0, notes)
 
 # %% ../../nbs/terminal/120_keep.ipynb #2b14b650
 def digests_of(

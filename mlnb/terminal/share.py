@@ -102,8 +102,9 @@ def push_notes(
             why = "somebody else moved it; `mlnb pull` shows where to"
             notes.append(f"{ref.name} stays where it is there: {why}")
         if ref.state == "rewritten":
-            why = "its last move there is not the one that was seen; ask who can write to the remote"
-            notes.append(f"{ref.name} stays where it is there: {why}")
+            why = "its last move there is not the one that was seen"
+            mend = "ask who can write to the remote; `mlnb pull` names the move"
+            notes.append(complaint(f"{ref.name} stays where it is there: {why}", mend))
         if ref.state == "not_vouched":
             why = "nobody whose word counts signed its move here"
             notes.append(f"{ref.name} stays where it is there: {why}; `mlnb push --sign-unsigned`")
