@@ -5,8 +5,13 @@ import shutil
 
 import pytest
 from msgspec import to_builtins
+from msgspec.structs import replace
 
-from mlnb.history.run_diff import CellDifference, Difference
+from mlnb.history.run_diff import CellDifference, Difference, code_cells, kept_cells
+from mlnb.store.errors import IntegrityError
+from mlnb.store.objects import open_store, put
+from mlnb.store.records import find_record
+from mlnb.store.settings import project_store, read_project
 
 STAGES = {
     "10_train.ipynb": [
@@ -78,3 +83,28 @@ def test_diff_without_the_kept_notebook_still_answers(two, tmp_path):
         (tmp_path / "copy/.mlnb/objects" / record["source"][:2] / record["source"]).unlink(missing_ok=True)
     found = diff(tmp_path / "copy", first, second)
     assert found.cells == [] and [d.name for d in found.metrics] == ["train.auc"]
+
+
+ODD_CELLS = {
+    "syntax": "x = (",
+    "escape": "\x1bx",
+    "nul": "x = 1\0",
+    "deep": "(" * 3_000 + ")" * 3_000,
+    "deep sum": "x = " + "+".join(["1"] * 30_000),
+    "surrogate": "x = '\ud800'",
+    "digits": "x = " + "9" * 10_000,
+    "deep magic": "%%time\n" * 2_000 + "x",
+}
+
+
+@pytest.mark.parametrize("cell", ODD_CELLS.values(), ids=ODD_CELLS.keys())
+def test_kept_notebook_with_a_cell_that_is_no_python_is_damage(two, tmp_path, cell):
+    root, first, _ = two
+    store = open_store(tmp_path / "store")
+    record = find_record(project_store(read_project(root)), "demo", "train", first["stages"][0]["key"])
+    cells = [{"cell_type": "code", "metadata": {}, "source": cell, "outputs": [], "execution_count": None}]
+    odd = json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    with pytest.raises(IntegrityError, match="is damaged: cell 1 is no Python") as error:
+        kept_cells(store, replace(record, source=put(store, odd.encode())))
+    assert error.value.message.isprintable()
+    assert code_cells(store, replace(record, source=put(store, odd.encode()))) == []

@@ -164,6 +164,39 @@ def test_secret_in_the_error_of_a_stage_is_kept_nowhere(make_project, monkeypatc
     monkeypatch.setenv("CANARY_URL", FORMS["database"])
     code, *said = spoken(["run", "demo"], project.root)
     assert (code, leaks(project.root, said)) == (1, [])
-    assert b"OSError: no postgresql://127.0.0.1:1/db" in said[0]
+    assert b"OSError: no $CANARY_URL" in said[0]
+    assert spoken(["publish"], project.root)[0] == 0
+    assert leaks(project.root, spoken(["show", "latest"], project.root)[1:]) == []
+
+
+BIG = "'x' * 300_000"
+WAYS_TO_FAIL = {
+    "raised": "raise OSError('no login with ' + pw)",
+    "printed": "print(pw)\nraise OSError('no login')",
+    "required": "require(False, f'no login with {pw}')",
+    "swallowed": "try:\n    require(False, pw)\nexcept Exception:\n    pass",
+    "allowed": ("raises-exception", "raise KeyError(pw)"),
+    "huge": f"raise OSError(pw + {BIG} + pw)",
+    "flood": f"print(pw)\nprint({BIG})\nprint(pw)\nraise OSError(pw)",
+    "killed": "print(pw, flush=True)\nimport time\ntime.sleep(1.5)\nos.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=() if way in ("printed", "required", "flood") else pytest.mark.slow)
+        for way in WAYS_TO_FAIL
+    ],
+)
+def test_value_of_a_declared_variable_is_in_no_failure(make_project, monkeypatch, way):
+    asks = "#| env: DB_PASSWORD\nimport os\nfrom mlnb import require, save\npw = os.environ['DB_PASSWORD']"
+    project = make_project({"10_fails.ipynb": [asks, WAYS_TO_FAIL[way], "save('never', len(pw))"]})
+    monkeypatch.setenv("DB_PASSWORD", CANARY)
+    code, *said = spoken(["run", "demo"], project.root)
+    assert (code != 0) == (way != "allowed") and leaks(project.root, said) == []
+    assert b"$DB_PASSWORD" in b"".join(
+        path.read_bytes() for path in project.root.rglob(".mlnb/**/*") if path.is_file()
+    )
     assert spoken(["publish"], project.root)[0] == 0
     assert leaks(project.root, spoken(["show", "latest"], project.root)[1:]) == []

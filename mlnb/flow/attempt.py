@@ -28,7 +28,7 @@ from .journal import StageContext, read_journal
 from .session import CONTEXT_VARIABLE
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
-from ..kernel.judgement import Evidence, Failure, cell_place, error_in, judge, withheld_from
+from ..kernel.judgement import Evidence, Failure, cell_place, error_in, hiding, judge, withheld_from
 from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
 from ..kernel.limits import Watch
 from ..kernel.link import Link, wait_for_server
@@ -61,6 +61,7 @@ class Attempt(Struct):
     current: int | None = None  # index of the cell that was started last
     observe: "Callable[[Attempt], None]" = lambda attempt: None  # asked when it ended well
     use: Any = None  # what it used beyond its key; None = nobody looked
+    hide: Callable[[str], str] = without_url_secrets  # takes secrets out of a text
 
     @property
     def notebook(self) -> Path:
@@ -131,7 +132,8 @@ def prepare(
     launch = launch_of_stage(*place, own, "numpy" in step.found.packages, server=server, each=step.each)
     launch.on_cell = on_cell
     launch.caps = Caps(folder, file_stem(step.stage.name, step.each))
-    return Attempt(folder, launch)
+    declared = launch.environment.keys() & {*step.stage.options.env}
+    return Attempt(folder, launch, hide=hiding({name: launch.environment[name] for name in declared}))
 
 # %% ../../nbs/flow/230_attempt.ipynb #31f2d57f
 def accept(
@@ -180,12 +182,34 @@ def _mark_cells(cells: list[dict[str, Any]], error: StageFailure | None) -> None
             has_failed = True
 
 
-def _hide_secrets(cells: list[dict[str, Any]]) -> None:
-    "Take passwords out of the errors that cells show."
-    for output in (output for cell in cells for output in cell.get("outputs", ())):
-        if output["output_type"] == "error":
-            output["evalue"] = without_url_secrets(output["evalue"])
-            output["traceback"] = [without_url_secrets(text) for text in output["traceback"]]
+_FIXED_WORDS = ("output_type", "name", "ename")  # of an output, no texts of anybody
+
+
+def _hidden(value: Any, hide: Callable[[str], str]) -> Any:
+    "A JSON value, its texts without secrets."
+    if isinstance(value, dict):
+        return {name: one if name in _FIXED_WORDS else _hidden(one, hide) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_hidden(one, hide) for one in value]
+    return hide(value) if isinstance(value, str) else value
+
+
+def _hide_secrets(cells: list[dict[str, Any]], attempt: Attempt) -> None:
+    "Take secrets out of the errors that cells show, and out of all that a failed notebook shows."
+    for cell in (cell for cell in cells if cell.get("outputs")):
+        cell["outputs"] = [
+            _hidden(output, attempt.hide) if attempt.kind or output["output_type"] == "error" else output
+            for output in cell["outputs"]
+        ]
+
+
+def _hide_in_texts(attempt: Attempt) -> None:
+    "Take secrets out of the full texts of errors, and of all that a failed notebook shows."
+    for path in attempt.launch.caps.files:
+        if attempt.kind or path.name.endswith(".error.txt"):
+            path.write_text(
+                attempt.hide(path.read_text(encoding="utf-8", errors="replace")), encoding="utf-8"
+            )
 
 
 class StageTry(Struct, frozen=True):
@@ -222,7 +246,7 @@ def stamp(
         banner = "papermill-error-cell-tag"
         notebook["cells"] = [c for c in notebook["cells"] if banner not in c["metadata"].get("tags", [])]
     _mark_cells(notebook["cells"], attempt.error)
-    _hide_secrets(notebook["cells"])
+    _hide_secrets(notebook["cells"], attempt)
     return notebook
 
 # %% ../../nbs/flow/230_attempt.ipynb #31e54506
@@ -356,11 +380,12 @@ def run_attempt(
     notebook = _executed_notebook(attempt.folder)
     missing = [name for name in declared if name not in attempt.outputs]
     withheld = withheld_from(attempt.launch.environment)
-    seen = Evidence(notebook, attempt.launch.replies, raised, missing, broken, attempt.current, withheld)
-    accept(attempt, judge(seen))
+    told = (notebook, attempt.launch.replies, raised, missing, broken, attempt.current)
+    accept(attempt, judge(Evidence(*told, withheld, attempt.hide)))
     if watch.kind:
         blame_limit(attempt, watch.kind, options, notebook["cells"])
     if attempt.kind is None and not attempt.is_cancelled:
         attempt.observe(attempt)
+    _hide_in_texts(attempt)
     attempt.notebook.write_text(json.dumps(stamp(notebook, attempt, about, file), indent=1), encoding="utf-8")
     return attempt

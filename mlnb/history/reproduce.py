@@ -33,7 +33,7 @@ from mlnb.history.checkout import (
     write_modules,
 )
 from .nondeterminism import Clue, clue_lines, clues_of, output_difference
-from .run_diff import Difference, differences, kept_cells
+from .run_diff import Difference, differences, is_running, kept_cells
 from ..notebook.cells import Cell, parse_cell
 from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import installed_packages
@@ -100,18 +100,25 @@ def attempt_again(
     return run_attempt(attempt, _given_again(step), declared, about, step.stage.file, step.stage.options)
 
 # %% ../../nbs/history/110_reproduce.ipynb #b577da2b
+def _module_tree(content: bytes) -> ast.AST | None:
+    "The syntax tree of a module; None for one that no Python imports."
+    try:
+        return ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def trees_of_stage(
     cells: Iterable[Cell],  # all cells of its notebook
     modules: Mapping[str, Any],  # what it imports, by dotted name
     read: Callable[[Any], bytes],  # gives the source of a module
 ) -> list[tuple[str, ast.AST]]:  # (cell or module, syntax tree)
     "The code that a stage runs and the project owns."
-    running = [cell for cell in cells if cell.kind == "code" and "skip-execution" not in cell.tags]
     own = {name: read(module) for name, module in modules.items() if not name.startswith("mlnb.")}
     sources = {name: content for name, content in own.items() if module_suffix(content) == ".py"}
-    of_cells = ((f"cell {cell.position}", parse_cell(cell.source)) for cell in running)
-    of_modules = ((f"module {name}", ast.parse(content)) for name, content in sources.items())
-    return [*of_cells, *of_modules]
+    of_cells = ((f"cell {cell.position}", parse_cell(cell.source)) for cell in filter(is_running, cells))
+    of_modules = ((f"module {name}", _module_tree(content)) for name, content in sources.items())
+    return [*of_cells, *((place, tree) for place, tree in of_modules if tree)]
 
 
 def clues(

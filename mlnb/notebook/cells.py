@@ -110,8 +110,11 @@ class _Bodies(ast.NodeTransformer):
             return node
         options = node.args[1:2] if magic_method(node) == "run_cell_magic" else []
         with suppress(SyntaxError):
-            node.args = [node.args[0], *options, parse_cell(texts[-1])]
+            node.args = [node.args[0], *options, _parsed_cell(texts[-1])]
         return node
+
+
+_TOO_DEEP = "an expression is nested too deeply"
 
 
 def parse_cell(
@@ -119,9 +122,15 @@ def parse_cell(
 ) -> ast.Module:  # with bodies of Python magics; raises `SyntaxError`
     "Parse a code cell as IPython would run it."
     try:
-        return ast.parse(source)
+        return _parsed_cell(source)
     except (RecursionError, MemoryError):
-        raise SyntaxError("an expression is nested too deeply") from None
+        raise SyntaxError(_TOO_DEEP) from None
+
+
+def _parsed_cell(source: str) -> ast.Module:
+    "Parse a cell, or the body of a magic in it; the whole cell counts as too deep when its body is."
+    try:
+        return ast.parse(source)
     except UnicodeEncodeError:
         raise SyntaxError("the cell holds half a character (a lone surrogate)") from None
     except (SyntaxError, ValueError):
@@ -197,7 +206,7 @@ def tree_code(
     try:
         dumped = ast.dump(tree)
     except RecursionError:
-        raise SyntaxError("an expression is nested too deeply") from None
+        raise SyntaxError(_TOO_DEEP) from None
     except ValueError:
         raise SyntaxError("a whole number has more digits than Python shows") from None
     tags = sorted({"raises-exception"} & set(cell.tags))
