@@ -5461,6 +5461,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.store.objects._fill_file': ('store/objects.html#_fill_file', 'mlnb/store/objects.py'),
                                     'mlnb.store.objects._hand_on': ('store/objects.html#_hand_on', 'mlnb/store/objects.py'),
                                     'mlnb.store.objects._has_pinned': ('store/objects.html#_has_pinned', 'mlnb/store/objects.py'),
+                                    'mlnb.store.objects._is_file': ('store/objects.html#_is_file', 'mlnb/store/objects.py'),
                                     'mlnb.store.objects._is_kept_whole': ('store/objects.html#_is_kept_whole', 'mlnb/store/objects.py'),
                                     'mlnb.store.objects._make_store': ('store/objects.html#_make_store', 'mlnb/store/objects.py'),
                                     'mlnb.store.objects._opened': ('store/objects.html#_opened', 'mlnb/store/objects.py'),

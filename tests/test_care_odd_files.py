@@ -10,10 +10,12 @@ from plain_records import commit, write_run
 
 from mlnb.care.gc import collect, odd_files
 from mlnb.care.roots import Retention
+from mlnb.care.signing import key_path
 from mlnb.care.verify import verify_store
 from mlnb.flow.lock import StageLock
 from mlnb.store.disk import OddFileError
-from mlnb.store.objects import has, open_store, path_of, put
+from mlnb.store.errors import IntegrityError
+from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.pins import forget_pins, protect
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run
@@ -218,3 +220,38 @@ def test_command_names_what_is_no_file(make_project, asked):
     said = asked("gc", cwd=root)
     assert said.code == 0 and "pins/x.pin is no file, and was left alone: move it away" in said.stdout
     assert json.loads(json.dumps(asked("gc", "--json", cwd=root).json))["odd"] == ["pins/x.pin"]
+
+
+def replace_by(kind, path):
+    "Let something that is no file stand in the place of a file."
+    path.unlink()
+    KINDS[kind](path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_nobody_waits_for_a_key_a_run_or_a_notebook_that_is_no_file(make_project, asked, kind):
+    root = make_project({"10_a.ipynb": ["n = 1"]}).root
+    assert asked("audit", "init", cwd=root).code == 0
+    store = open_store(root / ".mlnb")
+    write_run(store, {"run": RUN, "pipeline": "demo", "state": "failed"})
+    key = key_path(store)
+    replace_by(kind, key)
+    said = asked("run", "demo", cwd=root)
+    assert said.code == 2 and f"{key} is no file" in said.stderr and "mend: move it away" in said.stderr
+    assert asked("status", cwd=root).code == 0
+    replace_by(kind, store.root / "runs" / RUN / "run.json")
+    assert asked("status", cwd=root).code == 0
+    (notebook,) = root.rglob("10_a.ipynb")
+    replace_by(kind, notebook)
+    said = asked("status", cwd=root)
+    assert said.code == 0 and "10_a.ipynb is no file" in said.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_object_that_is_no_file_is_set_aside_by_who_reads_it(store, kind):
+    store, kept, _ = store
+    replace_by(kind, path_of(store, kept))
+    with pytest.raises(IntegrityError) as caught:
+        get(store, kept)
+    assert caught.value.digest == kept
+    assert put(store, b"kept") == kept and get(store, kept) == b"kept"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store.digests import canonical_json
-from ..store.disk import disk_errors, make_folder, read_plain, write_durably
+from ..store.disk import OddFileError, disk_errors, make_folder, open_plain, read_plain, write_durably
 from ..store.errors import IntegrityError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
@@ -95,7 +95,8 @@ def noted_key(
     if "MLNB_SIGNING_KEY" in os.environ:
         return None
     try:
-        return key_text(key_bytes(public_path(store).read_text("ascii", "replace")))
+        text = read_plain(public_path(store), follows=True).decode("ascii", "replace")
+        return key_text(key_bytes(text))
     except (FileNotFoundError, UsageError):
         return None
 
@@ -154,10 +155,13 @@ def _private_file(store: Store) -> bytes:
     "Content of this user's private key, which nobody but its owner can read."
     path = key_path(store)
     try:
-        with disk_errors(path):
-            about, body = path.stat(), path.read_bytes()
+        with disk_errors(path), open(open_plain(path, follows=True), "rb", buffering=0) as file:
+            about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         raise UsageError(f"there is no key to sign with at {path}", _mend_for_missing(store)) from None
+    except OddFileError as error:
+        mend = f"move it away, then {_mend_for_missing(store)}"
+        raise UsageError(f"{path} is no file, and no key to sign with", mend) from error
     if about.st_uid not in (os.geteuid(), 0):
         mend = f"move {path} away, and make a key of your own with `mlnb audit init`"
         raise UsageError(f"the private key {path} belongs to another user of this machine", mend)

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from ..store.border import Document, Moment, Plain, Size
 from ..store.descriptions import Artifact, Parts, input_of
+from ..store.disk import OddFileError, read_plain
 from ..store.errors import IntegrityError, UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.refs import actor
@@ -61,8 +62,8 @@ class SavedByHand(Document, frozen=True, kw_only=True):
 def _read_value(path: Path) -> Artifact | Parts | None:
     "What a file of the overlay says; None when it is damaged."
     try:
-        return input_of(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError, IntegrityError):
+        return input_of(json.loads(read_plain(path, follows=True)))
+    except (OSError, OddFileError, ValueError, RecursionError, IntegrityError):
         return None
 
 

@@ -27,6 +27,7 @@ from ..flow.steps import Plan, Step
 from ..notebook.each import unit_name
 from ..notebook.pipeline import reached, read_pipeline
 from ..notebook.soundness import as_read, problems_in
+from ..store.disk import read_plain
 from ..store.errors import MlnbError, Problem, UsageError
 from ..store.objects import Store
 from ..store.record import Record
@@ -142,8 +143,8 @@ def _runs_of(store: Store, pipelines: set[str]) -> Iterator[RunDocument]:
     "Documents of runs of some pipelines, the newest first; damaged ones are left out."
     marks = [f'"pipeline": {json.dumps(pipeline)}'.encode() for pipeline in pipelines]
     for run in run_ids(store):
-        with suppress(MlnbError, OSError, KeyError), open(f"{store.root}/runs/{run}/run.json", "rb") as file:
-            content = file.read()
+        with suppress(MlnbError, OSError, KeyError):
+            content = read_plain(store.root / "runs" / run / "run.json", follows=True)
             if any(mark in content for mark in marks):
                 yield document_of(store, run)
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from . import builds
 from .builds import CODE_ENDS, build_digest, code_places, installed_files
 from ..store.digests import digest_of, sha256
-from ..store.disk import write_durably
+from ..store.disk import read_plain, write_durably
 from ..store.errors import StoreError
 from ..store.hosts import here
 from ..store.objects import Store
@@ -167,7 +167,7 @@ def _is_of_no_use(path: Path, now: float) -> bool:
     "Whether a list is of an environment that is gone, or was not used for long."
     if now - path.stat().st_mtime > UNUSED_S:
         return True
-    kept = json.loads(path.read_bytes())
+    kept = json.loads(read_plain(path, follows=True))
     return kept.get("machine") == here().machine and not os.path.isdir(kept["prefix"])
 
 
@@ -176,7 +176,7 @@ def drop_unused_lists(
 ) -> None:
     "Remove the lists of environments that nobody uses any more."
     for path in folder.glob("packages-*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with suppress(OSError, StoreError, ValueError, KeyError, TypeError, AttributeError):
             if _is_of_no_use(path, time.time()):
                 path.unlink()
 
@@ -206,10 +206,10 @@ def kept_list(
         status = path.stat() if hasattr(os, "getuid") else None
         if status and (status.st_uid != os.getuid() or status.st_mode & 0o002):
             return None
-        kept = json.loads(path.read_bytes())
+        kept = json.loads(read_plain(path, follows=True))
         is_this = kept["state"] == state and kept["reader"] == list_reader()
         packages = kept["packages"] if is_this else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, StoreError, ValueError, KeyError, TypeError):
         return None
     say_used(path)
     return packages

@@ -27,6 +27,7 @@ from .magics import magic_problems
 from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
 from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
+from ..store.disk import OddFileError, read_plain
 from ..store.errors import Problem
 from ..store.names import is_name, naming_rule
 
@@ -317,10 +318,10 @@ def read_content(
     }
 
 # %% ../../nbs/notebook/200_stage.ipynb #b2d52855
-_UNREAD_MENDS = {
-    FileNotFoundError: "it is a link to a file that went: put that file back, or remove the link",
-    IsADirectoryError: "give the folder a name that does not end in `.ipynb`",
+_UNREAD_MENDS: dict[type[OSError], str] = {
+    FileNotFoundError: "it is a link to a file that went: put that file back, or remove the link"
 }  # what to do about a file that cannot be read
+_ODD_MEND = "move it away, or give it a name that does not end in `.ipynb`"
 
 
 def _file_below(root: Path, path: Path) -> str:
@@ -341,8 +342,10 @@ def read_stage(
     file = _file_below(root, path)
     stage = (pipeline, stage_name(path), path, file)
     try:
-        with open(path, "rb", buffering=0) as notebook:  # half the time of `read_bytes`
-            content = notebook.read()
+        content = read_plain(path, follows=True)
+    except OddFileError:
+        problem = Problem("bad-notebook", f"{file} is no file", _ODD_MEND, file)
+        return Stage(*stage, problems=(problem,))
     except OSError as error:
         message = f"{file} cannot be read ({error.strerror})"
         mend = _UNREAD_MENDS.get(type(error), "check its permissions")

@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 from .lfs import refuse_pointer
 from ..store.digests import canonical_json, digest_of, sha256, sha256_file
-from ..store.disk import write_durably
+from ..store.disk import read_plain, write_durably
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from ..store.objects import Store, get
 from ..store.url import scheme_of, shown_url
@@ -115,8 +115,8 @@ def read_hints(
 ) -> dict[str, Any]:  # by identity; empty when they cannot be read
     "What is known of content that was hashed before."
     try:
-        hints = json.loads((store.root / "cache" / file).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        hints = json.loads(read_plain(store.root / "cache" / file, follows=True))
+    except (OSError, StoreError, ValueError, RecursionError):
         hints = {}
     below = read_hints(store.below, file) if store.below else {}
     return {**below, **hints} if isinstance(hints, dict) else below

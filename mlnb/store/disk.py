@@ -48,6 +48,7 @@ REFUSALS = {
         "a file stands where a folder is needed",
         "move the file away, or set `store` in settings.ini to another folder",
     ),
+    errno.EISDIR: ("a folder stands where a file is needed", "move the folder away"),
     errno.EIO: ("the disk failed (input/output error)", _LOOK_AT_IT),
     errno.ESTALE: ("the network share was lost", "mount it again, then run the same command again"),
 }  # number of an error -> what it means, and what to do
@@ -298,7 +299,8 @@ def give_name(
     "Give a flushed file its final name, so that it lasts."
     is_named = True
     try:
-        (os.link if exclusive else os.replace)(file.name, path)
+        with disk_errors(path):
+            (os.link if exclusive else os.replace)(file.name, path)
     except FileExistsError:
         is_named = False
     reach(f"{kind}.named")

@@ -16,6 +16,7 @@ __all__ = ['Store', 'open_store', 'under_name', 'path_of', 'take_back', 'has', '
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -29,12 +30,14 @@ from .batches import Batch, batch
 from .crash_points import reach
 from .digests import sha256
 from mlnb.store.disk import (
+    OddFileError,
     disk_errors,
     flush_file,
     flush_folder,
     give_name,
     make_folder,
     making,
+    open_plain,
     temporary_file,
     write_durably,
 )
@@ -137,20 +140,25 @@ def take_back(
     return True
 
 # %% ../../nbs/store/170_objects.ipynb #a3b83f60
+def _is_file(path: Path, size: int | None) -> bool:
+    "Whether something is a file of a size [bytes], if one is asked for; raises `FileNotFoundError`."
+    about = path.stat()
+    return stat.S_ISREG(about.st_mode) and size in (None, about.st_size)
+
+
 def has(
     store: Store,  # where to look; an overlay looks in the store below too
     digest: str,  # 64 hexadecimal characters
     size: int | None = None,  # of its content [bytes]; None = whatever it is
 ) -> bool:  # whether the object is there; its content is not read
     "Whether the store holds an object."
-    path = path_of(store, digest)
     try:
-        is_here = size in (None, path.stat().st_size)
-    except FileNotFoundError:
+        is_here = _is_file(path_of(store, digest), size)
+    except (FileNotFoundError, NotADirectoryError):
         trashed = Path(f"{store.root}/trash/objects/{digest[:2]}/{digest}")
         is_here = (
             trashed.exists()
-            and size in (None, trashed.stat().st_size)
+            and _is_file(trashed, size)
             and take_back(store.root, f"objects/{digest[:2]}/{digest}")
         )
     return is_here or (store.below is not None and has(store.below, digest, size))
@@ -162,7 +170,10 @@ def _has_pinned(store: Store, digest: str, size: int) -> bool:
     refuse_return(store.root, digest, store.name or ())  # what was erased does not come back by itself
     if store.below is not None:
         refuse_return(store.below.root, digest, store.name or ())
-    return has(store, digest, size)
+    is_there = has(store, digest, size)
+    if not is_there and path_of(store, digest).is_dir():
+        quarantine(store, digest)  # no file can take the place of a folder
+    return is_there
 
 
 def keeps(
@@ -335,7 +346,9 @@ def open_object(
     refuse_erased(store.root, digest, store.name or ())
     try:
         with disk_errors(path):
-            return store, open(path, "rb", buffering=0)
+            return store, open(open_plain(path, follows=True), "rb", buffering=0)
+    except OddFileError:
+        raise put_aside(store, digest) from None
     except FileNotFoundError:
         if take_back(store.root, f"objects/{digest[:2]}/{digest}"):
             return open_object(store, digest)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from .disk import disk_errors, make_folder, write_durably
+from .disk import OddFileError, disk_errors, make_folder, read_plain, write_durably
 from .documents import read_json, sealed
 from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
@@ -91,7 +91,7 @@ def part_of(
 def _changes(path: Path) -> dict[str, Entry]:
     "The last entry about each stage; lines that are not whole do not count."
     changed = {}
-    for line in path.read_bytes().split(b"\n"):
+    for line in read_plain(path, follows=True).split(b"\n"):
         with suppress(ValueError, RecursionError, IntegrityError):
             entry = Entry.from_dict(json.loads(line))
             changed[part_of(entry)] = entry
@@ -123,7 +123,7 @@ def noted_document(
         return document
     try:
         changed = _changes(path.with_name("changes.jsonl"))
-    except FileNotFoundError:
+    except (FileNotFoundError, OddFileError):
         return run_document_at(path)  # none yet, or the whole document was written in the meantime
     if not changed:
         return document
