@@ -281,6 +281,22 @@ def test_in_a_project_that_requires_signatures(make_project, mlnb, asked):
     assert asked("get", "demo/out", cwd=root).code == 5
 
 
+def test_mend_names_the_key_that_was_lost_with_all_that_stood_beside_it(make_project, asked, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    root = make_project(SAVES).root
+    (root / "settings.ini").write_text("[mlnb]\nrequire_signed = true\n[pipeline.demo]\nnotebooks = nbs\n")
+    refused = asked("run", "demo", cwd=root)
+    assert (refused.code, "mend: make your key with `mlnb audit init`, and" in refused.stderr) == (2, True)
+    lost = asked("audit", "init", "--json", cwd=root).json["key"]
+    shutil.rmtree(root / ".mlnb" / "private")
+    refused, mend = asked("run", "demo", cwd=root), f"`mlnb audit trust me_before {lost}`"
+    assert (refused.code, "back from a copy" in refused.stderr, mend in refused.stderr) == (2, True, True)
+    assert mend in asked("audit", "init", cwd=root).stderr
+    assert asked("audit", "verify", cwd=root).code == 5
+    assert asked("audit", "trust", "me_before", lost, cwd=root).code == 0
+    assert asked("audit", "verify", cwd=root).code == 0
+
+
 NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x\u202e"]
 ODD = [
     ["../x"],

@@ -10,9 +10,10 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'records_by_run', 'Untold',
            'keys_here', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport', 'log_report',
-           'entry_pieces', 'still_there']
+           'entry_pieces', 'still_there', 'key_before']
 
 # %% ../../nbs/care/090_evidence.ipynb #e9dcba3f
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,14 +21,15 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
-from .chain import AuditEntry, Finding
-from .log_file import Log
-from .signing import lowest
+from .chain import AuditEntry, Finding, audit_entry
+from .log_file import Log, read_log
+from .signing import key_bytes, key_text, lowest, noted_key
 from .verify import sound_records
 from ..store.border import Document
 from ..store.disk import read_plain
-from ..store.errors import IntegrityError, StoreError
+from ..store.errors import IntegrityError, StoreError, UsageError
 from ..store.objects import Store
+from ..store.refs import actor
 from ..store.runs import is_alive, noted_document, run_document_at, run_ids
 from ..store.shown_text import counted
 from ..store.tombstones import buried_names
@@ -361,3 +363,21 @@ def still_there(
     runs = gone.runs & (set(run_ids(store)) | records_by_run(store).keys())
     keys = gone.keys.items() & told.keys.items() & keys_here(store).items()
     return Untold(sorted(runs), tombstones=_in_one(gone.erased & told.erased), keys=_in_one(keys))
+
+# %% ../../nbs/care/090_evidence.ipynb #fb918d76
+def _key_told(store: Store) -> str | None:
+    "The public key that this user began last in a store, as the log tells."
+    told = filter(None, (audit_entry(line) for line in read_log(store).lines if b'"init"' in line))
+    keys = [one.about.get("key") for one in told if (one.event, one.actor) == ("init", actor())]
+    try:
+        return key_text(key_bytes(str(keys[-1]))) if keys else None
+    except UsageError:
+        return None
+
+
+def key_before(
+    store: Store,  # whose key is asked about
+) -> str | None:  # as text; None when none is known, or it is elsewhere
+    "The public key that this user had in a store, as it is noted beside it or as the log tells."
+    is_elsewhere = "MLNB_SIGNING_KEY" in os.environ
+    return noted_key(store) or (None if is_elsewhere else _key_told(store))

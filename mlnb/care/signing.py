@@ -9,9 +9,9 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
-           'check_key', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_of_others', 'trusted_keys', 'distrust',
-           'message_of', 'without_signature', 'sign', 'SignatureError', 'UntrustedError', 'ForeignError',
-           'check_signature', 'check_project']
+           'mend_for_missing', 'check_key', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_of_others',
+           'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError', 'UntrustedError',
+           'ForeignError', 'check_signature', 'check_project']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
@@ -140,11 +140,13 @@ def make_key(
     return public
 
 # %% ../../nbs/care/010_signing.ipynb #7d661f88
-def _mend_for_missing(store: Store) -> str:
+def mend_for_missing(
+    store: Store,  # where keys are
+    before: str | None,  # key that this user had; None = none is known
+) -> str:  # ends with a command, where one helps
     "What to do when there is no private key where it should be."
     if "MLNB_SIGNING_KEY" in os.environ:
         return "put the key back there, or correct MLNB_SIGNING_KEY; a new key would be a stranger's"
-    before = noted_key(store)
     if before is None:
         return "make one with `mlnb audit init`"
     new = f"`mlnb audit init` makes another: `mlnb audit trust me_before {before}`, and tell the others"
@@ -158,9 +160,10 @@ def _private_file(store: Store) -> bytes:
         with disk_errors(path), open(open_plain(path, follows=True), "rb", buffering=0) as file:
             about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
-        raise UsageError(f"there is no key to sign with at {path}", _mend_for_missing(store)) from None
+        mend = mend_for_missing(store, noted_key(store))
+        raise UsageError(f"there is no key to sign with at {path}", mend) from None
     except OddFileError as error:
-        mend = f"move it away, then {_mend_for_missing(store)}"
+        mend = f"move it away, then {mend_for_missing(store, noted_key(store))}"
         raise UsageError(f"{path} is no file, and no key to sign with", mend) from error
     if about.st_uid not in (os.geteuid(), 0):
         mend = f"move {path} away, and make a key of your own with `mlnb audit init`"

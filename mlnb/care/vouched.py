@@ -30,6 +30,7 @@ from mlnb.care.signing import (
     has_key,
     keys_of_others,
     lowest,
+    mend_for_missing,
     note_key,
     noted_key,
     own_key,
@@ -76,11 +77,14 @@ def signer(
 def refuse_keyless(
     project: Project,  # with `require_signed` in its settings, or not
     store: Store,  # where keys are
+    before: Callable[[Store], str | None] = noted_key,  # finds the key that this user had
 ) -> None:  # raises `UsageError` when there is no key
     "Stop before something is made that nobody could sign, where only what is signed counts."
     if project.require_signed and not has_key(store):
-        said = "`require_signed` is in force and you have no key: nobody could use what this makes"
-        raise UsageError(said, "make your key with `mlnb audit init`, and let the others trust it")
+        said, known = "`require_signed` is in force and you have no key", before(store)
+        mend = mend_for_missing(store, known) if known else "make your key with `mlnb audit init`"
+        others = "" if known else ", and let the others trust it"
+        raise UsageError(f"{said}: nobody could use what this makes", mend + others)
 
 # %% ../../nbs/care/020_vouched.ipynb #7c65087a
 class SignatureStanding(JsonStruct, frozen=True):

@@ -410,6 +410,13 @@ def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager[Any]:
     return noting_git(lambda said: run.say(git=said), project.root, (project.store, project.reports))
 
 
+def _refuse_keyless(plan: Plan) -> None:
+    "Stop before anything runs that nobody could sign; which key there was before, the log may know."
+    from mlnb.care.evidence import key_before
+
+    refuse_keyless(plan.project, plan.store, key_before)
+
+
 def run_pipeline(
     plan: Plan,  # what is stale, and why
     selection: Selection,  # stages that were asked for, and their needs
@@ -428,7 +435,7 @@ def run_pipeline(
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
     if likely:
-        refuse_keyless(plan.project, store)
+        _refuse_keyless(plan)
     if not likely and _is_closed(store):
         return _look_through(Run(plan, selection, document, settings, tell))
     left_alone = sweep(store)

@@ -133,10 +133,10 @@ def replaced_key(
 def answer_init_audit() -> Answer:
     "Make your key, and sign the log as it is."
     from mlnb.care.audit import init_audit
-    from mlnb.care.signing import noted_key
+    from mlnb.care.evidence import key_before
 
     store = open_project(create=True)[1]
-    before = noted_key(store)
+    before = key_before(store)
     found = init_audit(store)
     where = "for `trusted_keys` in settings.ini or `mlnb audit trust` elsewhere"
     notes = (replaced_key("you", "me", before),) if before else ()
