@@ -325,6 +325,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.care.signing.SignatureError': ('care/signing.html#signatureerror', 'mlnb/care/signing.py'),
                                    'mlnb.care.signing.UntrustedError': ('care/signing.html#untrustederror', 'mlnb/care/signing.py'),
                                    'mlnb.care.signing._base64_bytes': ('care/signing.html#_base64_bytes', 'mlnb/care/signing.py'),
+                                   'mlnb.care.signing._is_nobodys': ('care/signing.html#_is_nobodys', 'mlnb/care/signing.py'),
                                    'mlnb.care.signing._key_in': ('care/signing.html#_key_in', 'mlnb/care/signing.py'),
                                    'mlnb.care.signing._named_key': ('care/signing.html#_named_key', 'mlnb/care/signing.py'),
                                    'mlnb.care.signing._new_key': ('care/signing.html#_new_key', 'mlnb/care/signing.py'),

@@ -256,20 +256,20 @@ def take_tombstone(store):
 
 
 def lay_key(store):
-    trust(store, "eve", key_text(bytes(32)))
+    trust(store, "eve", key_text(bytes([2] * 32)))
     return "the key of `eve` is trusted here, and no entry says since when and by whom"
 
 
 def exchange_key(store):
-    trust(store, "eve", key_text(bytes(32)))
-    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
+    trust(store, "eve", key_text(bytes([2] * 32)))
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes([2] * 32)))
     assert checked(store).state == "ok"
     (store.root / "trusted" / "eve.key").write_text(key_text(bytes([1] * 32)))
     return "the key of `eve` is trusted here, and no entry says since when and by whom"
 
 
 def bring_back_key(store):
-    audit(store, "trust", "trusted", name="eve", key=key_text(bytes(32)))
+    audit(store, "trust", "trusted", name="eve", key=key_text(bytes([2] * 32)))
     audit(store, "trust", "distrusted", name="eve")
     return lay_key(store)
 
@@ -349,7 +349,7 @@ def test_what_removed_lines_told_is_carried_over_as_long_as_it_is_there(tmp_path
 
 
 def test_of_erasures_and_keys_only_what_still_holds_is_carried_over(store):
-    digest, key = put(store, b"z" * 100), key_text(bytes(32))
+    digest, key = put(store, b"z" * 100), key_text(bytes([2] * 32))
     bury(store, new_tombstone(store, digest, "request"))
     trust(store, "eve", key)
     audit(store, "trust", "trusted", name="eve", key=key)
@@ -556,7 +556,7 @@ def test_verb_shows_all_findings_each_with_a_mend_that_can_be_pasted(project, as
     store = open_store(project / ".mlnb")
     lay_tombstone(store)
     for number in range(25):
-        trust(store, f"eve{number}", key_text(bytes([number] * 32)))
+        trust(store, f"eve{number}", key_text(bytes([number + 2] * 32)))
     result = asked("audit", "verify", cwd=project)
     assert (result.code, result.stderr.count("error: ")) == (5, 21)
     assert "error: no entry tells who put the tombstone there" in result.stderr

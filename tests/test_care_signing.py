@@ -1,10 +1,14 @@
 """Signatures: who wrote a document, for which purpose, and whether it was altered."""
 
+import base64
 import json
 import os
 import stat
+from contextlib import suppress
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +21,7 @@ from mlnb.care.signing import (
     key_path,
     key_text,
     make_key,
+    message_of,
     own_key,
     parse_keys,
     read_key,
@@ -162,14 +167,55 @@ def test_what_is_no_public_key_is_refused(store, text):
     assert list(store.root.glob("trusted/*")) == []
 
 
+P = 2**255 - 19
+Y = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+FORGED = b"\1" + bytes(63)  # the origin, and nothing: made without any key
+
+
+@pytest.mark.parametrize("y", [0, 1, P - 1, P, P + 1, Y, P - Y])
+@pytest.mark.parametrize("sign_bit", [0, 1])
+def test_key_that_all_can_sign_for_is_trusted_nowhere_and_its_signatures_count_for_nothing(
+    store, y, sign_bit
+):
+    raw = (y + (sign_bit << 255)).to_bytes(32, "little")
+    text, fits = key_text(raw), []
+    for n in range(100):
+        document = {"n": n}
+        with suppress(InvalidSignature):
+            Ed25519PublicKey.from_public_bytes(raw).verify(FORGED, message_of("record", document))
+            fits.append(document)
+    assert fits  # so the library says, of some documents or all
+    for refuse in (lambda: trust(store, "bob", text), lambda: parse_keys(f"bob {text}")):
+        with pytest.raises(UsageError, match="no public key that anybody has"):
+            refuse()
+    signed = {"key": text, "signature": base64.b64encode(FORGED).decode()}
+    for document in fits:
+        with pytest.raises(SignatureError, match="not signed, or was altered"):
+            check_signature("record", document | {"signed": signed}, {text: "bob"})
+
+
+def test_name_of_ones_own_key_is_nobody_elses(store, monkeypatch):
+    monkeypatch.setattr("mlnb.care.signing.actor", lambda: "ana")
+    trust(store, "ana", key_text(bytes([2] * 32)))  # who has no key has no name yet
+    distrust(store, "ana")
+    make_key(store)
+    with pytest.raises(UsageError, match="the name that your own key goes by") as refused:
+        trust(store, "ana", key_text(bytes([2] * 32)))
+    assert "`ana_2`" in refused.value.mend and list(store.root.glob("trusted/*")) == []
+    trust(store, "ana", own_key(store))
+    assert trusted_keys(store) == {own_key(store): "ana"}
+
+
 @pytest.mark.parametrize("name", ["", "../ana", "Ana", "a/b", "ana.key"])
 def test_name_of_a_key_cannot_leave_its_folder(store, name):
     with pytest.raises(UsageError, match="no name for a key"):
-        trust(store, name, key_text(bytes(32)))
+        trust(store, name, key_text(bytes([2] * 32)))
 
 
 def test_trust_in_settings_and_store_add_up_and_can_be_taken_back(store):
-    one, two = key_text(bytes(32)), key_text(b"\1" * 32)
+    one, two = key_text(bytes([2] * 32)), key_text(b"\1" * 32)
     trust(store, "ana", one)
     assert trusted_keys(store, parse_keys(f"ci {two}")) == {one: "ana", two: "ci"}
     distrust(store, "ana")

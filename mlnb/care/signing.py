@@ -47,6 +47,16 @@ def _base64_bytes(text: str) -> bytes:
     return raw if base64.b64encode(raw).decode("ascii") == text else b""
 
 
+_PRIME = 2**255 - 19  # of the field in which points of the curve lie
+_Y_OF_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL = (0, 1, _PRIME - 1, _Y_OF_ORDER_8, _PRIME - _Y_OF_ORDER_8)  # y of all points of order 1, 2, 4 or 8
+
+
+def _is_nobodys(raw: bytes) -> bool:
+    "Whether a public key is a point of small order, in whatever way that is written."
+    return int.from_bytes(raw, "little") % 2**255 % _PRIME in _SMALL
+
+
 def key_bytes(
     text: str,  # a public key as text
 ) -> bytes:  # 32 bytes; raises `UsageError` when it is none
@@ -55,6 +65,9 @@ def key_bytes(
     if len(raw) != 32 or key_text(raw) != text.strip():
         mend = "paste the line that `mlnb audit init` printed: `ed25519:` and 44 characters"
         raise UsageError(f"`{text.strip()[:60]}` is no public key", mend)
+    if _is_nobodys(raw):
+        mend = "ask whose key it should be for the line that `mlnb audit init` printed there"
+        raise UsageError(f"`{text.strip()}` is no public key that anybody has: all can sign for it", mend)
     return raw
 
 # %% ../../nbs/care/010_signing.ipynb #965f301d
@@ -243,6 +256,9 @@ def trust(
     if not is_name(name):
         raise UsageError(f"`{name}` is no name for a key", naming_rule(name))
     line = key_text(key_bytes(key)).encode() + b"\n"
+    if name == actor() and own_key(store) not in (None, key.strip()):
+        mend = f"choose another name for it, e.g. `{name[:50]}_2`"
+        raise UsageError(f"`{name}` is the name that your own key goes by here", mend)
     write_durably(store.root / "trusted" / f"{name}.key", line, 0o640 if store.group else 0o600)
 
 # %% ../../nbs/care/010_signing.ipynb #f6b3366a
