@@ -5614,6 +5614,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/store/run_entries.py'),
                                         'mlnb.store.run_entries.GridPlace': ( 'store/run_entries.html#gridplace',
                                                                               'mlnb/store/run_entries.py'),
+                                        'mlnb.store.run_entries.HeldElsewhere': ( 'store/run_entries.html#heldelsewhere',
+                                                                                  'mlnb/store/run_entries.py'),
                                         'mlnb.store.run_entries.KnownSource': ( 'store/run_entries.html#knownsource',
                                                                                 'mlnb/store/run_entries.py'),
                                         'mlnb.store.run_entries.Reason': ('store/run_entries.html#reason', 'mlnb/store/run_entries.py'),
