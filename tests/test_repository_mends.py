@@ -61,6 +61,7 @@ TRIED = {
     "store/runs": "commands",
     "store/settings": "settings",
     "store/tables": "saved values",
+    "store/url": "test_terminal_secrets.py",
     "sources/last_pin": "test_sources_last_pin.py",
     "sources/source": "sources",
 }  # module -> the section of this file, or another file, that tries its mends

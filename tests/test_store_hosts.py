@@ -32,6 +32,7 @@ from mlnb.store.hosts import NOBODY_KNOWN, Mark, Place, here, mark_line, own_mar
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins, pinned, protect
 from mlnb.store.runs import dead_scratch, hold_run, is_alive, read_run, run_folder, scratch_folders
+from mlnb.terminal.past import run_summary
 
 RUN = "20261123T100000000-aaaa"
 OTHER = Mark("ws2", Place("another machine", "another start", "pid:[1]"), 7, 99, "2026-11-23T10:00:00+00:00")
@@ -144,6 +145,15 @@ def test_what_only_looks_tells_the_same_of_a_run_as_what_removes_its_scratch(wor
     assert [path for path, _ in scratch_folders(world.store)] == ([] if world.held == "nobody" else [scratch])
     assert len(said) == is_elsewhere
     assert all(f"remove {world.alive}" in line and "held by host" in line for line in said)
+
+
+@pytest.mark.parametrize("told", [{}, {"host": "x"}, {"host": "x", "file": "/home/ana"}])
+def test_who_holds_a_run_is_seen_and_never_read(tmp_path, told):
+    store = open_store(tmp_path / "store")
+    for run, state in (("r1", "committed"), ("r2", "running")):
+        write_run(store, {"run": run, "pipeline": "p", "state": state, "stages": [], "held_by": told})
+        document = read_run(store, run)
+        assert not document.held_by and "/home/ana" not in run_summary(document)
 
 
 def test_gc_keeps_what_others_may_have_pinned_and_refuses_while_they_work(world):

@@ -200,3 +200,29 @@ def test_value_of_a_declared_variable_is_in_no_failure(make_project, monkeypatch
     )
     assert spoken(["publish"], project.root)[0] == 0
     assert leaks(project.root, spoken(["show", "latest"], project.root)[1:]) == []
+
+
+AS_VALUE = {
+    "header": f"Authorization: Bearer {CANARY}",
+    "bearer": f"Bearer {CANARY}",
+    "own header": f"accept: a, X-Api-Key: {CANARY}",
+    "login": f"u:{CANARY}@h",
+    "login with place": f"ana:{CANARY}@db.shop.org:5432/sales",
+    "url": f"https://u:{CANARY}@h/x",
+}
+
+
+@pytest.mark.parametrize("text", AS_VALUE.values(), ids=AS_VALUE.keys())
+def test_secret_as_the_value_of_a_parameter_is_refused_and_kept_nowhere(root, text):
+    for words in (["-p", "url", text], ["--grid", f"url={text}"]):
+        code, *said = spoken(["run", "demo", *words], root)
+        assert (code, leaks(root, said)) == (2, []), words
+
+
+@pytest.mark.parametrize("text", AS_VALUE.values(), ids=AS_VALUE.keys())
+def test_secret_as_the_default_of_a_parameter_is_a_definition_error(make_project, text):
+    project = make_project({"10_kept.ipynb": [("parameters", f"url: str = {text!r}"), OURS, "save('a', 1)"]})
+    for words, expected in ((["check"], 2), (["run", "demo"], 2), (["params", "demo"], 0)):
+        code, *said = spoken(words, project.root)
+        assert code == expected and CANARY.encode() not in b"".join(said), words
+    assert not [p for part in ("runs", "records", "objects") for p in project.root.glob(f".mlnb/{part}/*")]

@@ -52,6 +52,7 @@ from mlnb.notebook.types import (
     type_of,
 )
 from ..store.errors import Problem, UsageError
+from ..store.url import NAME_A_VARIABLE, holds_secret
 
 # %% ../../nbs/notebook/050_parameters.ipynb #3232b440
 class Parameter(Struct, frozen=True):
@@ -356,6 +357,9 @@ def default_problems(
 def _default_problem(parameter: Parameter, values: dict) -> Problem | None:
     "What is wrong with a default or its type; None when both pass."
     name, line = parameter.name, _line_of(parameter.name, parameter.type, parameter.default)
+    if holds_secret(parameter.default):
+        message = f"default of parameter `{name}` holds a password or a token, and would be kept"
+        return Problem("secret", message, NAME_A_VARIABLE)
     try:
         type_of(parameter.type)
         check_value(parameter, parameter.default, values)

@@ -7,7 +7,7 @@ It comes from a file that may be damaged, and from remotes; so the names in it a
 
 # %% auto #0
 __all__ = ['Age', 'StageFailure', 'UnreadSource', 'SecondResult', 'Reason', 'Entry', 'GivenValue', 'GridPlace', 'KnownSource',
-           'EmptyStage', 'GitStanding', 'RunDocument', 'GridDocument']
+           'EmptyStage', 'GitStanding', 'HeldElsewhere', 'RunDocument', 'GridDocument']
 
 # %% ../../nbs/store/330_run_entries.ipynb #d5fcc4f2
 from collections.abc import Mapping
@@ -154,6 +154,14 @@ class GitStanding(Document, frozen=True):
     n_dirty: Count | None = None  # how many changed
 
 
+class HeldElsewhere(Document, frozen=True):
+    "The other machine on which a run is under way."
+
+    host: str = ""  # its name
+    since_utc: str = ""  # [ISO 8601, UTC]
+    file: str = ""  # that it holds, on this machine
+
+
 class RunDocument(Document, frozen=True, kw_only=True):
     "What a run says of itself."
 
@@ -180,7 +188,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
     outcomes: Mapping[Digest, OutcomeName] | UnsetType = UNSET  # of results that no entry tells, by key
     empty: Mapping[PlainName, EmptyStage] | UnsetType = UNSET
     rebuilt: bool | UnsetType = UNSET  # told again from records and audit log
-    held_by: Mapping[str, Plain] | UnsetType = UNSET  # the other machine on which it is under way
+    held_by: HeldElsewhere | UnsetType = UNSET  # only in answers: where it is under way
     determinism: Mapping[str, Plain] | UnsetType = UNSET  # only in answers: what running twice more gave
     experiment: str | UnsetType | None = UNSET  # only in answers: what it tried, in words
 

@@ -21,6 +21,7 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from .disk import OddFileError, disk_errors, make_folder, read_plain, write_durably
@@ -29,7 +30,7 @@ from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
 from .refs import Signer
-from .run_entries import Entry, RunDocument
+from .run_entries import Entry, HeldElsewhere, RunDocument
 
 # %% ../../nbs/store/360_runs.ipynb #057eb729
 def new_run_id(
@@ -193,10 +194,11 @@ def document_of(
     run: str,  # id of the run
 ) -> RunDocument:  # a killed run and what it had under way are `cancelled`
     "Read the document of a run, and tell a killed one from one under way."
-    document = noted_document(store, run)
+    document = replace(noted_document(store, run), held_by=UNSET)  # which nobody but this machine can know
     held = run_holder(store, run) if document.state == "running" else None
     if document.state != "running" or held:
-        return replace(document, held_by=held.as_dict()) if held and held.is_elsewhere else document
+        where = HeldElsewhere(**held.as_dict()) if held and held.is_elsewhere else UNSET
+        return replace(document, held_by=where)
     stages = (replace(e, state="cancelled") if e.state in _UNDER_WAY else e for e in document.stages)
     return replace(document, state="cancelled", exit_code=130, stages=tuple(stages))
 

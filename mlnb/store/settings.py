@@ -25,7 +25,7 @@ from .ini_file import Sections, read_ini
 from .names import MOST_VALUES, is_name, naming_rule
 from .objects import Store, open_store
 from .source_times import SourceFault, time_faults
-from .url import chain_links, has_secret, is_secret_value, scheme_of, shown_url
+from .url import NAME_A_VARIABLE, chain_links, has_secret, is_secret_value, scheme_of, shown_url
 from .value_limits import DEFAULT_LIMITS, ValueLimits, limit_faults, read_limits
 
 # %% ../../nbs/store/400_settings.ipynb #392d4d90
@@ -169,11 +169,11 @@ def _missing_notebooks(sections: Sections) -> Iterator[Problem]:
 
 def _profile_secrets(sections: Sections) -> Iterator[Problem]:
     "Values of profiles that hold a password; each would be kept with every result."
-    mend = "write `#| env: NAME` in the stage, and let it read that variable"
     for section in filter(lambda name: section_kind(name) == "profile", sections):
         for key, text in sections[section].items():
             if is_secret_value(text):
-                yield _in_settings("secret", f"[{section}] holds a password or token in `{key}`", mend)
+                said = f"[{section}] holds a password or token in `{key}`"
+                yield _in_settings("secret", said, NAME_A_VARIABLE)
 
 
 def section_problems(

@@ -10,15 +10,16 @@ as a password."""
 # %% auto #0
 __all__ = ['LONGEST_TEXT', 'URL_FORM', 'CHAIN_JOINT', 'BEFORE_AT', 'TOKEN_FORM', 'MOST_INSIDE', 'FOLDER_BEGIN', 'PAIR_BEGUN',
            'LOGIN_FORM', 'SECRET_NAME', 'DOUBTFUL_NAME', 'DOUBTFUL_VALUE', 'SIGNATURE_NAME', 'SIGNED_NAME', 'DEEPEST',
-           'PAIR_NAME', 'PAIR', 'URL_IN_TEXT', 'LOGIN_IN_TEXT', 'PAIR_IN_TEXT', 'chain_links', 'scheme_of', 'before_at',
-           'split_at', 'UrlParts', 'split_inside', 'split_plain', 'split_url', 'plain_name', 'is_secret_name',
-           'inner_text', 'tail_secrets', 'secrets_in', 'has_secret', 'kept_tail', 'shown_url', 'url_identity',
-           'spellings', 'without_url_secrets', 'without_secrets', 'is_secret_value']
+           'PAIR_NAME', 'PAIR', 'URL_IN_TEXT', 'LOGIN_IN_TEXT', 'PAIR_IN_TEXT', 'HEADER_IN_TEXT', 'LOGIN_ALONE',
+           'NAME_A_VARIABLE', 'chain_links', 'scheme_of', 'before_at', 'split_at', 'UrlParts', 'split_inside',
+           'split_plain', 'split_url', 'plain_name', 'is_secret_name', 'inner_text', 'tail_secrets', 'secrets_in',
+           'has_secret', 'kept_tail', 'shown_url', 'url_identity', 'spellings', 'without_url_secrets',
+           'without_secrets', 'is_secret_value', 'holds_secret']
 
 # %% ../../nbs/store/040_url.ipynb #977b2f42
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 # %% ../../nbs/store/040_url.ipynb #680bb202
@@ -396,9 +397,36 @@ def without_secrets(
     return PAIR_IN_TEXT.sub(r"\1…", without_url_secrets(text))
 
 # %% ../../nbs/store/040_url.ipynb #e780ca9f
+HEADER_IN_TEXT = re.compile(
+    r"(?i)(?<![\w\-])(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[a-z\-]{0,40}(?:key|token|secret))"
+    r"['\"]?\s{0,9}:\s{0,9}['\"]?[^\s'\"]"
+    r"|(?<![\w\-])(?:bearer|basic)\s{1,9}(?=\S{0,400}[\d=])[\w+/=.~\-]{8,}"
+)
+LOGIN_ALONE = re.compile(
+    r"(?!mailto:)[\w.\-]{1,60}:(?:(?=\D{0,200}\d)(?=[^A-Za-z]{0,200}[A-Za-z])[^\s:/@]{8,200}@[\w.\-]+"
+    r"|[^\s:/@]{1,200}@(?:localhost|[\w\-]+(?:\.[\w\-]+)+))(?::\d{1,5})?(?:/\S*)?"
+)
+
+
 def is_secret_value(
     text: str,  # a value of any meaning
 ) -> bool:
-    "Whether a value is a URL, a login or a connection string with a secret."
+    "Whether a value is a URL, a login, a header or a connection string with a secret."
+    if HEADER_IN_TEXT.search(text) or LOGIN_ALONE.fullmatch(text.strip()):
+        return True
     is_place = "://" in text or "=" in text or LOGIN_IN_TEXT.search(text) is not None
     return is_place and has_secret(text)
+
+
+NAME_A_VARIABLE = "write `#| env: NAME` in the stage, and let it read that variable"  # a mend
+
+
+def holds_secret(
+    value: Any,  # a plain value: a text, a number, a list, a dict
+) -> bool:
+    "Whether a value of a parameter holds a secret, at any depth."
+    if isinstance(value, dict):
+        return any(holds_secret(one) for pair in value.items() for one in pair)
+    if isinstance(value, list | tuple):
+        return any(map(holds_secret, value))
+    return isinstance(value, str) and is_secret_value(value)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..store.errors import UsageError
-from ..store.url import has_secret, is_secret_value, shown_url, without_secrets
+from ..store.url import NAME_A_VARIABLE, has_secret, holds_secret, shown_url, without_secrets
 
 # %% ../../nbs/terminal/030_arguments.ipynb #082c83b2
 JOIN = "\x1f"  # between name and value
@@ -106,23 +106,14 @@ def named_values(
     return found
 
 # %% ../../nbs/terminal/030_arguments.ipynb #715e9c8e
-def _texts_of_value(value: Any) -> list[str]:
-    "Texts of a plain value."
-    if isinstance(value, dict):
-        return [text for pair in value.items() for one in pair for text in _texts_of_value(one)]
-    if isinstance(value, list | tuple):
-        return [text for one in value for text in _texts_of_value(one)]
-    return [value] if isinstance(value, str) else []
-
-
 def refuse_secret_values(
     values: Mapping[str, Any],  # of parameters, by name
 ) -> None:  # raises `UsageError` for the first one
-    "Refuse a URL or a connection string with a password as the value of a parameter."
+    "Refuse a URL, a login or a header with a password as the value of a parameter."
     for name, value in values.items():
-        if any(map(is_secret_value, _texts_of_value(value))):
+        if holds_secret(value):
             said = f"the value of `{name}` holds a password or a token, and would be kept with every result"
-            raise UsageError(said, "write `#| env: NAME` in the stage, and let it read that variable")
+            raise UsageError(said, NAME_A_VARIABLE)
 
 # %% ../../nbs/terminal/030_arguments.ipynb #a2690668
 N_VALUES = {"-p": 2, "--parameter": 2} | dict.fromkeys(

@@ -310,7 +310,7 @@ def run_summary(
     end = f"{document.state}, {document.seconds} s, by {document.actor} at {document.started_utc}"
     tried = f" ({document.experiment})" if document.experiment else ""
     held = document.held_by  # by another machine
-    where = f"; held by host {held['host']}, if it is gone for good remove {held['file']}" if held else ""
+    where = f"; held by host {held.host}, if it is gone for good remove {held.file}" if held else ""
     return f"{about}{tried}: {end}{where}"
 
 
