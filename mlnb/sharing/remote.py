@@ -241,7 +241,7 @@ def _write_content(file: BinaryIO, data: bytes | Path) -> None:
     flush_file(file, "file")
 
 
-def _refuse_odd(path: Path, exclusive: bool) -> None:
+def _refuse_no_file(path: Path, exclusive: bool) -> None:
     "Stop where something stands in a file's place that this file cannot replace."
     is_folder = path.is_dir() and not path.is_symlink()
     if is_folder or (exclusive and os.path.lexists(path) and not path.is_file()):
@@ -256,7 +256,7 @@ def copy_into(
 ) -> bool:  # False when `exclusive` and taken; raises `StoreError`
     "Write a file into a shared folder, whole or not at all."
     with disk_errors(path):
-        _refuse_odd(path, exclusive)
+        _refuse_no_file(path, exclusive)
         like.mkdir(parents=True, exist_ok=True)
         mode = like.stat().st_mode & 0o7777
         _make_like(path.parent, mode)

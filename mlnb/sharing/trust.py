@@ -155,7 +155,7 @@ def limits_of(
     return largest(_sizes_in(one) for _, one in each_described(described))
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bc21cf2
-def _code_of(record: Record) -> list[str | None]:
+def _exit_code_of(record: Record) -> list[str | None]:
     "Digests of what a result was made with, read by the stage itself or not; None = no such part."
     return [record.notebook, record.source, record.lock, *record.modules.values(), *kept_contents(record)]
 
@@ -164,7 +164,7 @@ def needed(
     record: Record,  # what a stage gave, as it was committed
 ) -> Limits:
     "The objects without which a record is not complete."
-    code = dict.fromkeys(filter(None, _code_of(record)), _MOST_CODE)
+    code = dict.fromkeys(filter(None, _exit_code_of(record)), _MOST_CODE)
     texts = dict.fromkeys(record.texts.values(), _MOST_TEXT)
     return code | texts | limits_of(record.outputs)
 
