@@ -9,7 +9,7 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'records_by_run', 'Untold',
-           'keys_here', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport', 'log_report',
+           'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport', 'log_report',
            'entry_pieces', 'still_there']
 
 # %% ../../nbs/care/090_evidence.ipynb #e9dcba3f
@@ -22,11 +22,10 @@ from msgspec import Struct, field
 
 from .chain import AuditEntry, Finding
 from .log_file import Log
-from .signing import lowest
+from .signing import keys_here, lowest
 from .verify import sound_records
 from ..store.border import Document
-from ..store.disk import read_plain
-from ..store.errors import IntegrityError, StoreError
+from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.runs import is_alive, noted_document, run_document_at, run_ids
 from ..store.shown_text import counted
@@ -181,19 +180,6 @@ def _states(store: Store, records: Counter[str]) -> Iterator[tuple[str, str]]:
             state = "ended"
         if state is not None:
             yield run, state
-
-
-def keys_here(
-    store: Store,  # the project's own
-) -> dict[str, str]:  # as written in their files, by name; empty when unreadable
-    "The keys that are trusted on this machine."
-    found = {}
-    for path in sorted((store.root / "trusted").glob("*.key")):
-        try:
-            found[path.stem] = read_plain(path).decode("ascii", "replace").strip()[:100]
-        except (OSError, StoreError):
-            found[path.stem] = ""
-    return found
 
 
 def _in_one(pairs: Iterable[tuple[str, str]]) -> list[str]:
