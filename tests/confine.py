@@ -54,6 +54,17 @@ def landlocked():
     must(calls.syscall(446, rules, 0))
 
 
+def kept_in_folders():
+    "Write everywhere and move no file from one folder to another, by Landlock."
+    writing = 1 << 1  # and nothing is said of moving, which Landlock refuses then
+    rules = calls.syscall(444, ctypes.create_string_buffer(struct.pack("Q", writing)), 8, 0)
+    must(rules)
+    below = struct.pack("=Qi", writing, os.open("/", os.O_PATH))
+    must(calls.syscall(445, rules, 1, ctypes.create_string_buffer(below), 0))
+    must(calls.prctl(38, 1, 0, 0, 0))
+    must(calls.syscall(446, rules, 0))
+
+
 def traced():
     "Be the child of a process that traces it."
     child = os.fork()
@@ -84,6 +95,7 @@ WAYS = {
     "node": bound_to_node,
     "key": with_key,
     "landlock": landlocked,
+    "no-moving": kept_in_folders,
     "traced": traced,
     "mdwe": control(65, 1),
     "no-huge-pages": control(41, 1),

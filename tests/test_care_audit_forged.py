@@ -911,8 +911,8 @@ def test_log_without_a_key_is_held_against_what_is_there_all_the_same(tmp_path):
         write_head(store, 4, data.splitlines()[-1])
 
 
-@pytest.mark.parametrize("what, code", [("link", 5), ("pipe", 69), ("bytes", 2)])
-def test_trusted_key_that_is_no_file_of_its_own_is_never_waited_for(project, asked, what, code):
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "bytes"])
+def test_trusted_key_that_is_no_file_of_its_own_is_never_waited_for(project, asked, what):
     folder = project / ".mlnb" / "trusted"
     folder.mkdir(exist_ok=True)
     (project / "eve").write_text(key_text(bytes(range(32))))
@@ -920,7 +920,19 @@ def test_trusted_key_that_is_no_file_of_its_own_is_never_waited_for(project, ask
         (folder / "eve.key").symlink_to(project / "eve")
     elif what == "pipe":
         os.mkfifo(folder / "eve.key")
+    elif what == "folder":
+        (folder / "eve.key").mkdir()
     else:
         (folder / "eve.key").write_bytes(b"\xff\x00")
-    result = asked("audit", "verify", cwd=project)
-    assert (result.code, "mend: " in result.stderr) == (code, True)
+    result = asked("audit", "verify", cwd=project)  # the log is looked at all the same
+    assert result.code == 5 and "the key of `eve` is trusted here, and no entry says" in result.stderr
+    assert "signed up to" in result.stdout
+    listed = asked("audit", "trust", cwd=project)
+    assert listed.code == 0 and ("trusted/eve.key` in the store holds no key" in listed.stderr) is (
+        what != "link"
+    )
+    assert asked("audit", "trust", "ann", key_text(bytes(range(1, 33))), cwd=project).code == 0
+    gone = asked("audit", "distrust", "eve", cwd=project)
+    assert gone.code == (69 if what == "folder" else 0)
+    if what == "folder":
+        assert "mend: move the folder away" in gone.stderr

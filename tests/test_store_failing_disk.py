@@ -267,3 +267,16 @@ def test_unreadable_run_is_no_reason_to_call_others_untold(tmp_path):
     audit(store, "run", run=RUN)
     (store.root / "runs" / RUN / "run.json").write_text("{")
     assert verify_log(store, with_runs=True).state == "ok"
+
+
+@pytest.mark.slow
+def test_what_lets_no_file_be_moved_between_folders_is_said_with_its_mend(root):
+    confine = [sys.executable, "-S", Path(__file__).with_name("confine.py"), "no-moving"]
+    command = [sys.executable, "-m", "mlnb", "run", "demo", "--cold", "-p", "k", "2"]
+    done = subprocess.run([*confine, *command], cwd=root, capture_output=True, text=True)
+    if done.returncode == 99:
+        pytest.skip("no Landlock here")
+    assert done.returncode == 69 and "Traceback" not in done.stderr, done.stderr
+    assert "error: the system moves no file from one folder to another at " in done.stderr
+    assert "let who confines mlnb (Landlock: `refer`) allow it" in done.stderr
+    assert verify_store(open_store(root / ".mlnb")).clean

@@ -9,7 +9,7 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'records_by_run', 'Untold',
-           'keys_here', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport', 'log_report',
+           'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport', 'log_report',
            'entry_pieces', 'still_there', 'key_before']
 
 # %% ../../nbs/care/090_evidence.ipynb #e9dcba3f
@@ -23,11 +23,10 @@ from msgspec import Struct, field
 
 from .chain import AuditEntry, Finding, audit_entry
 from .log_file import Log, read_log
-from .signing import key_bytes, key_text, lowest, noted_key
+from .signing import key_bytes, key_text, keys_here, lowest, noted_key
 from .verify import sound_records
 from ..store.border import Document
-from ..store.disk import read_plain
-from ..store.errors import IntegrityError, StoreError, UsageError
+from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 from ..store.refs import actor
 from ..store.runs import is_alive, noted_document, run_document_at, run_ids
@@ -188,19 +187,6 @@ def _states(store: Store, records: Counter[str]) -> Iterator[tuple[str, str]]:
             state = "ended"
         if state is not None:
             yield run, state
-
-
-def keys_here(
-    store: Store,  # the project's own
-) -> dict[str, str]:  # as written in their files, by name; empty when unreadable
-    "The keys that are trusted on this machine."
-    found = {}
-    for path in sorted((store.root / "trusted").glob("*.key")):
-        try:
-            found[path.stem] = read_plain(path).decode("ascii", "replace").strip()[:100]
-        except (OSError, StoreError):
-            found[path.stem] = ""
-    return found
 
 
 def _in_one(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -28,7 +28,7 @@ from .verify import Damage, StageKey, StageResult, is_readable, object_roles, so
 from .vouched import signer
 from ..store.border import JsonStruct
 from ..store.digests import sha256, sha256_file
-from ..store.disk import make_folder, write_durably
+from ..store.disk import disk_errors, make_folder, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, put
@@ -168,7 +168,8 @@ def set_aside(
     "Move a document to quarantine, under a name that says where it stood."
     name = path.relative_to(store.root).as_posix().replace("/", ".")
     aside = make_folder(store.root / "quarantine", store.folder_mode)
-    os.replace(path, aside / f"{name}-{uuid.uuid4().hex[:8]}")
+    with disk_errors(path):
+        os.replace(path, aside / f"{name}-{uuid.uuid4().hex[:8]}")
 
 # %% ../../nbs/care/130_repair.ipynb #d2422ac9
 Outcome = tuple[bool, str]  # whether something was repaired, and a sentence about it

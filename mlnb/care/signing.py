@@ -9,9 +9,9 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
-           'mend_for_missing', 'check_key', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_of_others',
-           'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError', 'UntrustedError',
-           'ForeignError', 'check_signature', 'check_project']
+           'mend_for_missing', 'check_key', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'unread_keys',
+           'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
+           'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
@@ -24,7 +24,7 @@ from typing import Any
 
 from ..store.digests import canonical_json
 from ..store.disk import OddFileError, disk_errors, make_folder, open_plain, read_plain, write_durably
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import IntegrityError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.project_id import PROJECT_ID
@@ -262,14 +262,40 @@ def trust(
     write_durably(store.root / "trusted" / f"{name}.key", line, 0o640 if store.group else 0o600)
 
 # %% ../../nbs/care/010_signing.ipynb #f6b3366a
+def keys_here(
+    store: Store,  # the project's own
+) -> dict[str, str]:  # as written in their files, by name; empty when unreadable
+    "What lies in the files of the keys that are trusted on this machine."
+    found = {}
+    for path in sorted((store.root / "trusted").glob("*.key")):
+        try:
+            found[path.stem] = read_plain(path, follows=True).decode("ascii", "replace").strip()[:100]
+        except (OSError, StoreError):
+            found[path.stem] = ""
+    return found
+
+
+def _is_key(text: str) -> bool:
+    "Whether a text is a public key."
+    try:
+        return bool(key_bytes(text))
+    except UsageError:
+        return False
+
+
+def unread_keys(
+    store: Store,  # where decisions of this machine are kept
+) -> list[str]:  # names, sorted; nobody is trusted under them
+    "Whose files of trusted keys hold none."
+    return [name for name, text in keys_here(store).items() if not _is_key(text)]
+
+
 def keys_of_others(
     store: Store,  # where decisions of this machine are kept
     declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
 ) -> dict[str, str]:  # name by key
     "The keys that somebody decided to trust, whatever became of one's own."
-    files = sorted((store.root / "trusted").glob("*.key"))
-    written = {path.stem: read_plain(path, follows=True).decode("ascii", "replace") for path in files}
-    here = {name: key_text(key_bytes(text)) for name, text in written.items()}
+    here = {name: text for name, text in keys_here(store).items() if _is_key(text)}
     return {key: name for name, key in {**(declared or {}), **here}.items()}
 
 
@@ -287,8 +313,10 @@ def distrust(
     name: str,  # whose key to trust no longer
 ) -> None:  # raises `UsageError` when nobody of that name is trusted
     "Take trust on this machine back; what was taken before stays."
+    path = store.root / "trusted" / f"{name}.key"
     try:
-        (store.root / "trusted" / f"{name}.key").unlink()
+        with disk_errors(path):
+            path.unlink()
     except FileNotFoundError:
         mend = "keys named in settings.ini are removed there"
         raise UsageError(f"no key of `{name}` is trusted in this store", mend) from None

@@ -48,6 +48,10 @@ REFUSALS = {
         "a file stands where a folder is needed",
         "move the file away, or set `store` in settings.ini to another folder",
     ),
+    errno.EXDEV: (
+        "the system moves no file from one folder to another",
+        "have all of the store in one file system, and let who confines mlnb (Landlock: `refer`) allow it",
+    ),
     errno.EISDIR: ("a folder stands where a file is needed", "move the folder away"),
     errno.EIO: ("the disk failed (input/output error)", _LOOK_AT_IT),
     errno.ESTALE: ("the network share was lost", "mount it again, then run the same command again"),

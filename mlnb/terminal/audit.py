@@ -28,7 +28,7 @@ from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import counted
 from .frame import Answer, Json, give, open_project, sub_verbs, verb, writing
 from .output import complaint, show_lines, show_table
-from .remote import own_remote, trusted_by
+from .remote import own_remote, trusted_by, unread_key_notes
 
 if TYPE_CHECKING:  # most verbs do not need the log
     from mlnb.care.chain import AuditEntry
@@ -339,6 +339,7 @@ def answer_trust(
     by_name = sorted(trusted_by(project, store).items(), key=lambda kv: kv[1])
     found = [{"name": who, "key": one} for one, who in by_name]
     rows = [[one["name"], one["key"]] for one in found]
+    notes += unread_key_notes(store)
     return Answer(
         {"trusted": found}, lambda: show_table(["name", "key"], rows, "no key is trusted"), 0, notes
     )
