@@ -442,7 +442,7 @@ def test_old_notes_added_later_hide_no_newer_one(store, place, monkeypatch):
     [
         "a\n" * 500_000,
         ("x" * 70 + "\n") * 20_000 + "\n" + "\u2014 \n" * 5,
-        "a\n\n" * 300_000,
+        "a\n\n" * 20_000,
         "\u2014 x\n" * 200_000,
     ],
     ids=["lines", "long lines", "parts", "signatures"],
