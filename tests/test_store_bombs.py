@@ -26,6 +26,7 @@ from mlnb.store.digests import canonical_json
 from mlnb.store.errors import DefinitionError, IntegrityError, ValueRefusedError
 from mlnb.store.model_files import dump_model, load_model
 from mlnb.store.objects import open_store, put
+from mlnb.store.parquet_sizes import table_growth
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.value_limits import DEFAULT_LIMITS, ValueLimits, json_growth, read_limits
 
@@ -328,6 +329,20 @@ def test_tables_that_compress_well_are_saved_and_loaded():
 )
 def test_small_frames_of_every_kind_pass(frame):
     pd.testing.assert_frame_equal(decode("frame", encode(frame).data), frame)
+
+
+@pytest.mark.parametrize("kind", ["bool", "int8", "uint16", "int32", "float32", "int64", "float64"])
+def test_what_reading_a_table_takes_is_counted(kind):
+    data = written(pa.table({"n": pa.array(np.zeros(2_000_000, kind))}), use_dictionary=False)
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(pool)
+    try:
+        decode("arrow", data, limits=ValueLimits(table_ratio=1_000_000))
+    finally:
+        pa.set_memory_pool(usual)
+    counted = table_growth(data, None, 1 << 30)
+    assert counted / 2 < pool.max_memory() <= counted + (1 << 20)  # and a page
 
 
 def test_columns_that_are_not_asked_for_do_not_count():

@@ -172,10 +172,12 @@ def _exact_text(data: bytes, column: _Column) -> int:
 
 # %% ../../nbs/store/230_parquet_sizes.ipynb #f27ce494
 _BYTE_ARRAY = 6  # number of the kind of column that holds text
+_IN_PARQUET = {1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # kind of column -> width of its values [bytes]
+_LEVEL = 2  # of a value, which says whether it is missing [bytes]
 
 
 def _width(kind: Any, physical: int) -> int:
-    "What a value of a type of Arrow takes, text left aside [bytes]."
+    "What a value of a type of Arrow takes while it is read, text left aside [bytes]."
     import pyarrow.types as types
 
     if types.is_dictionary(kind):
@@ -184,7 +186,8 @@ def _width(kind: Any, physical: int) -> int:
         return 8 if types.is_string(kind) or types.is_large_string(kind) else 8 + _OBJECT
     if types.is_primitive(kind) and not types.is_date(kind) and not types.is_time(kind):
         bits: int = kind.bit_width
-        return max(1, bits // 8)
+        own, read = max(1, bits // 8), _IN_PARQUET.get(physical, 0)
+        return own + _LEVEL + (read if read > own else 0)
     return _OBJECT + (kind.byte_width if types.is_fixed_size_binary(kind) else 8)
 
 
