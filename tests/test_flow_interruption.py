@@ -428,7 +428,7 @@ def test_attempt_that_found_damage_leaves_no_lock_and_no_scratch_folder_while_it
 
     def attempt_without_kernel(attempt, values, declared, about, *_):
         attempt.notebook.write_text("{}")
-        if about["stage"] == "total" and about["attempt"] == 1:
+        if about.stage == "total" and about.attempt == 1:
             path_of(store, made["rows"].digest).unlink()  # as reading sets it aside
             attempt.kind, attempt.error = "infra", stage_error("IntegrityError", "`rows` is damaged")
             return attempt

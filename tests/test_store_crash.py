@@ -222,7 +222,7 @@ def crash_steps(root, whole, point):
         results(store) == whole and read_ref(store, "heads/demo/default").target == "20261123T110000000-bbbb"
     )
     for _ in range(2):
-        in_child(lambda: collect(store))
+        in_child(lambda: collect(store).as_dict())
     found = verify_store(store, set_aside=False)
     assert found.damaged == [] and found.temporaries == [] and results(store) == whole
     return code == -9
@@ -270,7 +270,7 @@ def test_folder_killed_at_a_crash_point_while_it_is_put_leaves_whole_objects(tmp
     code, described = in_child(lambda: put_a_folder(root))
     assert code == 0, described
     for _ in range(2):
-        in_child(lambda: collect(store, dry_run=False))
+        in_child(lambda: collect(store, dry_run=False).as_dict())
     assert verify_store(store, set_aside=False).temporaries == []
 
 
@@ -303,13 +303,13 @@ def test_collection_killed_at_a_crash_point_loses_nothing_that_is_reachable(tmp_
     forget_pins()
     died = False
     for _ in range(3):
-        code, said = in_child(lambda: collect(store, Retention(runs=0)), f"{point}:{visit}")
+        code, said = in_child(lambda: collect(store, Retention(runs=0)).as_dict(), f"{point}:{visit}")
         died |= code == -9
         assert code in (-9, 0), said
         assert results(store) == whole and verify_store(store).damaged == []
     assert died or (visit > 1 and point in ("gc.listed", "gc.looked"))
     for _ in range(2):
-        assert in_child(lambda: collect(store))[0] == 0
+        assert in_child(lambda: collect(store).as_dict())[0] == 0
     assert verify_store(store).objects == 6 and not list((store.root / "trash").rglob("*.*"))
 
 
