@@ -330,7 +330,7 @@ def _makers_runs(records: RecordFiles, kept: set[str]) -> set[str]:
     return {document.run for document in documents if document}
 
 
-def _not_to_be_read(store: Store, records: RecordFiles, relied: set[str] | None, runs: set[str]) -> list[str]:
+def _unread_results(store: Store, records: RecordFiles, relied: set[str] | None, runs: set[str]) -> list[str]:
     "What of the records that count (None: all), the runs that are rooted and the refs cannot be read."
     damaged = _damaged_records(records)
     paths = [store.root / "records" / one for one in (damaged if relied is None else damaged & relied)]
@@ -354,7 +354,7 @@ def look(
     rooted = documents.keys() & (named | alive)
     digests |= set(filter(is_digest, named))
     relied = set().union(*(_relied_on(documents[run]) for run in rooted))
-    unread = _not_to_be_read(store, records, relied if retention.records == 0 else None, rooted)
+    unread = _unread_results(store, records, relied if retention.records == 0 else None, rooted)
     kept = newest(records, retention.records) | relied & records.keys()
     kept = with_origins(records, kept, digests)
     kept |= _evidence_of(records, kept)
