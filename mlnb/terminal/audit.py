@@ -194,9 +194,7 @@ def answer_anchor(
 # %% ../../nbs/terminal/170_audit.ipynb #28825046
 Checkpoints = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--checkpoint", metavar="FILE", help="A checkpoint that was kept elsewhere; may be repeated."
-    ),
+    typer.Option("--checkpoint", metavar="FILE", help="A checkpoint kept elsewhere; may be repeated."),
 ]
 Anchors = Annotated[
     list[str] | None,
