@@ -10,23 +10,23 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'form_findings',
            'records_by_run', 'Untold', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport',
-           'log_report', 'entry_pieces', 'still_there', 'key_before']
+           'log_report', 'entry_pieces', 'still_there', 'key_before', 'naming_lost_key', 'lost_key_line']
 
 # %% ../../nbs/care/090_evidence.ipynb #e9dcba3f
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
 from .chain import AuditEntry, Finding, audit_entry
 from .log_file import Log, read_log
-from .signing import key_bytes, key_text, keys_here, lowest, noted_key
+from .signing import has_key, key_bytes, key_text, keys_here, lowest, mend_for_missing, noted_key
 from .verify import sound_records
 from ..store.border import Document
-from ..store.errors import IntegrityError, UsageError
+from ..store.errors import IntegrityError, NoKeyError, UsageError
 from ..store.objects import Store
 from ..store.refs import actor
 from ..store.runs import is_alive, noted_document, run_document_at, run_ids
@@ -390,3 +390,26 @@ def key_before(
     "The public key that this user had in a store, as it is noted beside it or as the log tells."
     is_elsewhere = "MLNB_SIGNING_KEY" in os.environ
     return noted_key(store) or (None if is_elsewhere else _key_told(store))
+
+# %% ../../nbs/care/090_evidence.ipynb #d49c379e
+@contextmanager
+def naming_lost_key() -> Iterator[None]:
+    "Let the error of a missing key say which key there was, if the log knows it."
+    try:
+        yield
+    except NoKeyError as error:
+        before = key_before(error.store) if error.store else None
+        if before:
+            error.mend = mend_for_missing(error.store, before)
+            error.args = (error.message, error.mend)
+        raise
+
+
+def lost_key_line(
+    store: Store,  # that something was made in
+) -> str | None:  # None when it is signed, or this user never had a key
+    "What is said of what is not signed any more."
+    before = None if has_key(store) else key_before(store)
+    if before is None:
+        return None
+    return f"nothing is signed, and your key was {before}: {mend_for_missing(store, before)}"

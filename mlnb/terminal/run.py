@@ -7,10 +7,10 @@ Both take long, so they say how far they are: to people on stdout, and on stderr
 
 # %% auto #0
 __all__ = ['OnlyStages', 'AnyEnvironment', 'NoEvidence', 'planned_document', 'outlook', 'plan_row', 'show_plan', 'clear_values',
-           'say', 'server_for', 'selected_soundly', 'admitted', 'selection_of', 'run_as_told', 'run_combinations',
-           'tell_combination', 'stale_units', 'show_planned_grid', 'show_grid', 'stage_again_line', 'difference_line',
-           'differing_lines', 'determinism_of', 'answer_run', 'tell_repeated', 'why_not_compared', 'require_stages',
-           'answer_reproduce']
+           'say', 'say_unsigned', 'server_for', 'selected_soundly', 'admitted', 'selection_of', 'run_as_told',
+           'run_combinations', 'tell_combination', 'stale_units', 'show_planned_grid', 'show_grid', 'stage_again_line',
+           'difference_line', 'differing_lines', 'determinism_of', 'answer_run', 'tell_repeated', 'why_not_compared',
+           'require_stages', 'answer_reproduce']
 
 # %% ../../nbs/terminal/080_run.ipynb #9eb3b619
 import sys
@@ -116,6 +116,20 @@ def say(
     show_lines(line, file=sys.stderr)
 
 
+def say_unsigned(
+    store: Any,  # that the run was made in
+    ended: RunDocument,  # how it ended
+) -> None:
+    "Say that what a run made is not signed, when this user had a key."
+    if all(entry.state != "committed" for entry in ended.stages):
+        return
+    from mlnb.care.evidence import lost_key_line
+
+    line = lost_key_line(store)
+    if line:
+        say(line)
+
+
 def server_for(
     plan: Any,  # of a pipeline
     selection: Any,  # what is asked for of it
@@ -203,6 +217,7 @@ def run_as_told(
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
         told = noting_replacements(plan.store, tell)
         ended.append(run_pipeline(plan, selection, RunSettings(*how), told, about))
+    say_unsigned(plan.store, ended[0])
     if manner.check_determinism and manner.stages and ended[0].exit_code == 0:
         found = determinism_of(plan, manner.stages[0], manner.as_json, server)
         twice = to_builtins(found)
