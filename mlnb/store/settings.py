@@ -20,6 +20,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from .disk import disk_errors
 from .errors import DefinitionError, Problem, UsageError, did_you_mean
 from .ini_file import Sections, read_ini
 from .names import MOST_VALUES, is_name, naming_rule
@@ -297,15 +298,16 @@ def place(
 # %% ../../nbs/store/400_settings.ipynb #37aaa1b6
 def _in_the_way(folder: Path) -> Path | None:
     "A file where a folder is meant, or one of those above it."
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    return there if there.exists() and not there.is_dir() else None
+    there = next(filter(os.path.lexists, (folder, *folder.parents)))
+    return there if os.path.exists(there) and not os.path.isdir(there) else None
 
 
 def _held_by_store(project: Project) -> list[str]:
     "What lies in the folder of the store and does not belong there."
     held = {"the project": project.root}
     held |= {f"the notebooks of {name}": folder for name, folder in project.pipelines.items()}
-    store = os.path.realpath(project.store)  # also of a loop of links, which is said when it is opened
+    with disk_errors(project.store):
+        store = os.path.realpath(project.store)  # also of a loop of links, which is said when it is opened
     return [what for what, folder in held.items() if Path(os.path.realpath(folder)).is_relative_to(store)]
 
 # %% ../../nbs/store/400_settings.ipynb #d5a0946c
@@ -340,8 +342,9 @@ def place_problems(
     problems = list(_no_folders(project))
     for what in _held_by_store(project)[:1]:
         message = f"`store` in [mlnb] is a folder that holds {what}"
-        mend = "give it a folder of its own, e.g. `store = .mlnb`"
-        problems.append(_in_settings("bad-place", message, mend))
+        problems.append(
+            _in_settings("bad-place", message, "give it a folder of its own, e.g. `store = .mlnb`")
+        )
     if project.group is not None and not is_group(project.group):
         message = f"`shared` in [mlnb] names the group `{project.group}`, which does not exist here"
         mend = "write the name of a group (`getent group` lists them), or remove the line"
