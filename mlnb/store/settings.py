@@ -342,9 +342,8 @@ def place_problems(
     problems = list(_no_folders(project))
     for what in _held_by_store(project)[:1]:
         message = f"`store` in [mlnb] is a folder that holds {what}"
-        problems.append(
-            _in_settings("bad-place", message, "give it a folder of its own, e.g. `store = .mlnb`")
-        )
+        mend = "give it a folder of its own, e.g. `store = .mlnb`"
+        problems.append(_in_settings("bad-place", message, mend))
     if project.group is not None and not is_group(project.group):
         message = f"`shared` in [mlnb] names the group `{project.group}`, which does not exist here"
         mend = "write the name of a group (`getent group` lists them), or remove the line"
@@ -419,10 +418,8 @@ def find_project(
         path = folder / "settings.ini"
         if path.is_file() and "mlnb" in read_ini(path):
             return read_project(folder)
-    raise UsageError(
-        f"no settings.ini with a [mlnb] section in {start} or above",
-        "make a project with `mlnb init`, or change into one",
-    )
+    said = f"no settings.ini with a [mlnb] section in {start} or above"
+    raise UsageError(said, "make a project with `mlnb init`, or change into one")
 
 # %% ../../nbs/store/400_settings.ipynb #0e6ae834
 DEFAULT_PROFILE = "default"  # the notebooks' own values; needs no section
