@@ -21,7 +21,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from .disk import disk_errors
-from .errors import DefinitionError, Problem, UsageError, did_you_mean
+from .errors import DefinitionError, Problem, UsageError, did_you_mean, guess_each
 from .ini_file import Sections, read_ini
 from .names import MOST_VALUES, is_name, naming_rule
 from .objects import Store, open_store
@@ -95,12 +95,13 @@ def named(
     return {s.removeprefix(begin): settings for s, settings in sections.items() if s.startswith(begin)}
 
 # %% ../../nbs/store/400_settings.ipynb #4c4633c2
-def _unknown_section(section: str, sections: Sections) -> Problem:
-    "A section that means nothing."
+def _unknown_sections(sections: Sections) -> Iterator[Problem]:
+    "Sections that mean nothing."
     known = ["mlnb", *(f"pipeline.{name}" for name in named(sections, "pipeline"))]
     forms = ["pipeline.NAME", "source.NAME", "profile.PROFILE.PIPELINE", "profile.PROFILE.source.NAME"]
-    mend = did_you_mean(section, [*known, *forms])
-    return _in_settings("unknown-section", f"unknown section [{section}]", mend)
+    unknown = [section for section in sections if not section_kind(section)]
+    for section, mend in guess_each(unknown, [*known, *forms]).items():
+        yield _in_settings("unknown-section", f"unknown section [{section}]", mend)
 
 # %% ../../nbs/store/400_settings.ipynb #e89b4d7e
 def _name_problems(section: str, declared: dict[str, Sections]) -> Iterator[Problem]:
@@ -123,9 +124,8 @@ def _key_problems(section: str, settings: dict[str, str]) -> Iterator[Problem]:
     known = KNOWN_KEYS.get(section_kind(section))
     if known is None:
         return  # the keys of a profile are parameters
-    for key in settings:
-        if key not in known:
-            yield _in_settings("unknown-key", f"unknown key `{key}` in [{section}]", did_you_mean(key, known))
+    for key, mend in guess_each((key for key in settings if key not in known), known).items():
+        yield _in_settings("unknown-key", f"unknown key `{key}` in [{section}]", mend)
     for key, value in settings.items():
         if key in known and not value and key not in _MAY_BE_EMPTY:
             mend = f"write `{key} = …`, or remove the line"
@@ -186,8 +186,7 @@ def section_problems(
     for section, settings in sections.items():
         if section_kind(section):
             found += [*_name_problems(section, declared), *_key_problems(section, settings)]
-        else:
-            found.append(_unknown_section(section, sections))
+    found += _unknown_sections(sections)
     if has_secret(sections.get("mlnb", {}).get("remote", "")):
         found.append(_secret_problem("mlnb", "remote"))
     found += _profile_secrets(sections)
