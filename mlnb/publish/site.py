@@ -417,8 +417,8 @@ def changed_pages(
 
     def before(path: str) -> bytes | None:
         try:
-            return (target / path).read_bytes()
-        except OSError:
+            return read_plain(target / path)
+        except (OSError, StoreError):
             return None
 
     pages = sorted(path for path in files if path.endswith(".html"))
