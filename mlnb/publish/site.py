@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from ..care.vouched import vouched_store
 from ..flow.heads import ENDED_WELL, refusal_line
 from .frames import render_report, viewer, viewer_name
-from .history import RunPage, StagePage, content_of, read_history
+from .history import RunPage, StagePage, content_of, read_history, unshown_line
 from .layout import Trail, fill, words
 from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
@@ -133,6 +133,7 @@ class Building(Struct):
     store: Store  # where reports are
     home: str  # name of the project
     site: SiteMap  # where links lead, and pictures lie
+    unshown: dict[str, str] = field(default_factory=dict)  # by pipeline without a page: why
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)  # by path of the page
 
 # %% ../../nbs/publish/270_site.ipynb #1a6970d5
@@ -188,7 +189,8 @@ def site_files(
     for page in pages:
         for path, text in run_files(page, building).items():
             files[os.path.normpath(f"{page.pipeline}/{page.run}/{path}")] = text
-    refused = {name: refusal_line(building.store, name, profile) for name in names}
+    heads = {name: refusal_line(building.store, name, profile) for name in names}
+    refused = {name: line or building.unshown.get(name, "") for name, line in heads.items()}
     index = index_page(names, pages, building.home, further_pages(own or {}), profile, refused)
     return files | {"index.html": index}
 
@@ -441,7 +443,9 @@ def publish(
     pages = read_history(project, store, newest, profile, documents)
     runs = [page for page in pages if is_safe(page)]
     site = SiteMap(project, linked_files(project), runs, set(own))
-    building = Building(store, project_name(project.root), site)
+    absent = set(project.pipelines) - {page.pipeline for page in runs}
+    unshown = {name: unshown_line(store, name, documents, len(damaged)) for name in absent}
+    building = Building(store, project_name(project.root), site, unshown)
     files = site_files(list(project.pipelines), building, own, profile)
     written = changed_pages(files, project.reports)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)

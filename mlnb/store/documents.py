@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from .border import damage_mend
 from .digests import sha256
 from .disk import OddFileError, read_plain
 from .errors import IntegrityError, StoreError
@@ -104,7 +105,7 @@ def read_json(
     has_seal = is_sealed(data)
     found = _parsed(data) if not has_seal or is_sound(path, data) else None
     if found is None:
-        raise IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
+        raise IntegrityError(f"{path} is damaged", damage_mend(str(path)))
     if has_seal:
         del found["sha256"]
     return found
