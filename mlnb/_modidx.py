@@ -2854,6 +2854,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'mlnb/kernel/server_process.py'),
                                             'mlnb.kernel.server_process.is_file_at': ( 'kernel/server_process.html#is_file_at',
                                                                                        'mlnb/kernel/server_process.py'),
+                                            'mlnb.kernel.server_process.let_go': ( 'kernel/server_process.html#let_go',
+                                                                                   'mlnb/kernel/server_process.py'),
                                             'mlnb.kernel.server_process.listen_at': ( 'kernel/server_process.html#listen_at',
                                                                                       'mlnb/kernel/server_process.py'),
                                             'mlnb.kernel.server_process.open_server': ( 'kernel/server_process.html#open_server',
