@@ -83,6 +83,7 @@ Modules:
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
+- `mlnb.history.runs_figure`: Runs side by side, drawn: each metric over what differed
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
