@@ -7,6 +7,7 @@ Modules:
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.evidence`: What the store knows that the log does not tell, and the other way round
+- `mlnb.care.exchanged`: A result that holds in the place of another
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
 - `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew

@@ -355,6 +355,7 @@ def hashed(
     as_json: bool = True,  # whether stdout is kept for a document
 ) -> Verification:
     "Hash everything in the own store."
+    from mlnb.care.exchanged import exchanged_results
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import damaged_file, verify_store
@@ -366,7 +367,7 @@ def hashed(
     known = {one.file for one in found.damaged}
     altered = [one.file for one in told.not_vouched if one.state == "altered"]
     resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
-    damaged = found.damaged + resealed
+    damaged = found.damaged + resealed + exchanged_results(store)
     found = replace(found, damaged=damaged, clean=not damaged)
     return Verification(found, told, tombstone_problems(store, keys.trusted))
 
