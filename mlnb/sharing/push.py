@@ -145,7 +145,8 @@ def sendable(
     for path in sorted((exchange.store.root / "records").glob("*/*/*.json")):
         if not exchange.wants(path.parts[-3]):
             continue
-        _, record, written = found_at(exchange.store, path)
+        found = found_at(exchange.store, path)
+        record, written = found.record, found.written
         standing, n = standing_in(exchange, "record", written), _n_missing(exchange.store, record)
         if not standing.is_vouched:
             left_out.append(_not_sent(record_place(record), standing))

@@ -25,7 +25,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from .disk import OddFileError, disk_errors, make_folder, read_plain, write_durably
-from .documents import read_json, sealed
+from .documents import read_document, sealed
 from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
@@ -110,7 +110,7 @@ def run_document_at(
     path: Path,  # of the document of a run
 ) -> RunDocument:  # raises `IntegrityError` for damage
     "Read the document of a run, verified."
-    return RunDocument.from_dict(read_json(path), str(path))
+    return read_document(path, RunDocument)
 
 
 def noted_document(
