@@ -95,7 +95,7 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
 _MOVE_AWAY = "move it away; what should stand there is made again"
 
 
-def _damaged(path: Path) -> IntegrityError:
+def _not_as_written(path: Path) -> IntegrityError:
     "The error for what is not what was written."
     return IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
 
@@ -110,7 +110,7 @@ def read_verified(
         mend = _MOVE_AWAY if isinstance(error, OddFileError) else error.mend
         raise IntegrityError(error.message, mend) from error
     if is_sealed(data) and not is_sound(path, data):
-        raise _damaged(path)
+        raise _not_as_written(path)
     return data
 
 
@@ -121,7 +121,7 @@ def json_in(
     "What one of the store's own files says."
     found = _parsed(data)
     if found is None:
-        raise _damaged(path)
+        raise _not_as_written(path)
     if is_sealed(data):
         del found["sha256"]
     return found

@@ -111,7 +111,7 @@ def under_name(
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
-def _place_of(store: Store, digest: str) -> str:
+def _object_place(store: Store, digest: str) -> str:
     "Where an object is or would be."
     if len(digest) != 64 or not _HEXADECIMAL.issuperset(digest):
         raise ValueError(f"not a SHA-256 digest: {digest!r}")
@@ -123,7 +123,7 @@ def path_of(
     digest: str,  # 64 hexadecimal characters
 ) -> Path:  # where it is or would be
     "Path of the object with this digest."
-    return Path(_place_of(store, digest))
+    return Path(_object_place(store, digest))
 
 # %% ../../nbs/store/170_objects.ipynb #2e5fd6fa
 def take_back(
@@ -158,7 +158,7 @@ def has(
 ) -> bool:  # whether the object is there; its content is not read
     "Whether the store holds an object."
     try:
-        is_here = _is_file(_place_of(store, digest), size)
+        is_here = _is_file(_object_place(store, digest), size)
     except (FileNotFoundError, NotADirectoryError):
         trashed = Path(f"{store.root}/trash/objects/{digest[:2]}/{digest}")
         is_here = (
