@@ -115,7 +115,7 @@ def read_verified(
 
 
 def json_in(
-    path: Path,  # for the error
+    path: Path,  # where it stands, for the error
     data: bytes,  # its content, as `read_verified` gives it
 ) -> dict[str, Any]:  # without its seal; raises `IntegrityError`
     "What one of the store's own files says."
@@ -144,9 +144,9 @@ def _decoder(kind: type[Document]) -> msgspec.json.Decoder[Any]:
 
 
 def document_in(
-    path: Path,  # for the error
+    path: Path,  # where it stands, for the error
     data: bytes,  # its content, as `read_verified` gives it
-    kind: type[_Kind],  # of document
+    kind: type[_Kind],  # of document to be read
 ) -> _Kind:  # raises `IntegrityError` for what has not its form
     "The document that a file holds."
     try:
@@ -158,7 +158,7 @@ def document_in(
 
 def read_document(
     path: Path,  # a record, a ref or the document of a run
-    kind: type[_Kind],  # of document
+    kind: type[_Kind],  # of document to be read
 ) -> _Kind:  # raises `IntegrityError` for damage
     "Read one of the store's own files as what it is."
     return document_in(path, read_verified(path), kind)
