@@ -104,7 +104,8 @@ def test_server_whose_base_is_stopped_says_so_keeps_kernels_and_ends_when_nobody
     leased = held.receive()
     psutil.Process(process.pid).children()[0].suspend()
     late = connect(address, 30)
-    late.send({"do": "kernel", "environment": {"A": "b"}, "modules": [], "handover": {"folder": "/tmp"}})
+    handover = {"folder": "/tmp", "settings": inherited_settings()}
+    late.send({"do": "kernel", "environment": {"A": "b"}, "modules": [], "handover": handover})
     assert late.receive() == {"cold": "a process of the kernel server was stopped"}
     assert ask(address, Question("ping"), Presence) == Presence(process.pid, is_stuck=True)
     again = asked_for_kernel(address)
