@@ -22,6 +22,7 @@ PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:0
 GIVEN = {
     "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
     "KeptPin.partitions": [["sql://a", 1, DIGEST]],
+    "FileOpened.state": [3, 5, 7],
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
@@ -46,7 +47,10 @@ FREE = {
     *("Handover.environment", "Handover.settings", "RunningKernel.connection", "ColdAnswer.cold"),
     *("ServerPlace.surroundings", "ServerPlace.limits", "ServerPlace.floor", "BadRequest.error"),
     *("TemplateOrder.environment", "TemplateOrder.modules", "TemplateReady.late", "TemplateReady.files"),
-    "EntryAnswer.refused",
+    *("EntryAnswer.refused", "FileOpened.opened", "FileMade.made", "FolderMoved.moved", "FolderMoved.to"),
+    *("FolderListed.listed", "LinkFollowed.through", "ModuleLoaded.module", "ModuleLoaded.file"),
+    *("PackageLoaded.top", "PackageLoaded.file", "ModuleAsked.asked", "ProgramStarted.spawned"),
+    "ReadUnseen.native",
     *("ExecutionRequest.caps", "ExecutionRequest.settings", "CellBegins.notice", "ExecutionEnd.replies"),
     *("ExecutionEnd.raised", "ExecutionEnd.text", "ExecutionRequest.settings"),
     *("StageContext.store", "StageContext.below", "StageContext.root", "StageContext.files"),
