@@ -28,6 +28,7 @@ PLAIN = {
 GIVEN = {
     "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
     "KeptPin.partitions": [["sql://a", 1, DIGEST]],
+    "FileOpened.state": [3, 5, 7],
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
@@ -54,15 +55,17 @@ FREE = {
     *("ServerStatus.imported_by_stages",),
     *("ExecutionRequest.notebook", "ExecutionRequest.out", "ExecutionRequest.folder"),
     *("ExecutionRequest.environment", "ExecutionRequest.modules", "ExecutionRequest.server"),
-    *(
-        "ExecutionRequest.caps",
-        "ExecutionRequest.settings",
-        "ExecutorRefused.cold",
-        "CellBegins.notice",
-        "ExecutionEnd.replies",
-    ),
+    *("ServerRequest.sight", "ComingStage.environment", "ComingStage.modules", "KernelRequest.environment"),
+    *("KernelRequest.modules", "KernelAddress.ip", "KernelAddress.key", "Handover.folder"),
+    *("Handover.environment", "Handover.settings", "RunningKernel.connection", "ColdAnswer.cold"),
+    *("ServerPlace.surroundings", "ServerPlace.limits", "ServerPlace.floor", "BadRequest.error"),
+    *("TemplateOrder.environment", "TemplateOrder.modules", "TemplateReady.late", "TemplateReady.files"),
+    *("EntryAnswer.refused", "FileOpened.opened", "FileMade.made", "FolderMoved.moved", "FolderMoved.to"),
+    *("FolderListed.listed", "LinkFollowed.through", "ModuleLoaded.module", "ModuleLoaded.file"),
+    *("PackageLoaded.top", "PackageLoaded.file", "ModuleAsked.asked", "ProgramStarted.spawned"),
+    "ReadUnseen.native",
+    *("ExecutionRequest.caps", "ExecutionRequest.settings", "CellBegins.notice", "ExecutionEnd.replies"),
     *("ExecutionEnd.raised", "ExecutionEnd.text", "ExecutionRequest.settings"),
-    *("LeaseAnswer.connection", "LeaseAnswer.cold"),
     *("StageContext.store", "StageContext.below", "StageContext.root", "StageContext.files"),
     *("StageContext.journal", "StageContext.group", "StageContext.trusted_types"),
     *("GitStanding.commit", "GitStanding.branch", "GitStanding.dirty"),
