@@ -146,6 +146,7 @@ Modules:
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
+- `mlnb.notebook.clear_secrets`: A password or a token that stands written out in a notebook
 - `mlnb.notebook.drafts`: Which files of a folder are stages, and which are notebooks that nobody has named yet
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it

@@ -39,6 +39,7 @@ from mlnb.care.evidence import (
     ToldRuns,
     Untold,
     entry_pieces,
+    form_findings,
     log_report,
     untold_findings,
     untold_runs,
@@ -228,7 +229,8 @@ def _log_findings(store: Store, log: Log, reading: LogReading) -> list[Finding]:
         for line in log.lines:
             reading.note_line(line)
     gone = removal_finding(log.leaves, log.start, reading.removals, reading.told.carried)
-    found = (*log.wrong, broken, gone, head_finding(log))
+    odd = () if broken else form_findings(reading.told)
+    found = (*log.wrong, broken, *odd, gone, head_finding(log))
     return [*filter(None, found), *_other_names(store, reading.origins)]
 
 

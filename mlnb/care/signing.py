@@ -24,7 +24,7 @@ from typing import Any
 
 from ..store.digests import canonical_json
 from ..store.disk import OddFileError, disk_errors, make_folder, open_plain, read_plain, write_durably
-from ..store.errors import IntegrityError, StoreError, UsageError
+from ..store.errors import IntegrityError, NoKeyError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.project_id import PROJECT_ID
@@ -174,7 +174,9 @@ def _private_file(store: Store) -> bytes:
             about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
-        raise UsageError(f"there is no key to sign with at {path}", mend) from None
+        missing = NoKeyError(f"there is no key to sign with at {path}", mend)
+        missing.store = store
+        raise missing from None
     except OddFileError as error:
         mend = f"move it away, then {mend_for_missing(store, noted_key(store))}"
         raise UsageError(f"{path} is no file, and no key to sign with", mend) from error

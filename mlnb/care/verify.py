@@ -8,8 +8,8 @@ the stage, the runs that used it. A damaged object is set aside. It can be repai
 # %% auto #0
 __all__ = ['StageKey', 'Listener', 'object_files', 'document_files', 'temporaries', 'object_roles', 'sound_runs', 'sound_records',
            'StageResult', 'Use', 'uses_of', 'About', 'concerned', 'naming_damage', 'is_intact', 'altered_objects',
-           'is_digest', 'missing_objects', 'document_in_place', 'is_readable', 'document_about', 'Damage', 'Leftover',
-           'Verified', 'damaged_file', 'verify_store']
+           'is_digest', 'missing_objects', 'document_in_place', 'is_readable', 'document_about', 'is_exchanged',
+           'exchanged_results', 'Damage', 'Leftover', 'Verified', 'damaged_file', 'verify_store']
 
 # %% ../../nbs/care/030_verify.ipynb #b418d6fe
 import os
@@ -21,7 +21,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, UnsetType, field, structs
 
 from ..store.artifacts import damaged_trees
 from ..store.border import Document, JsonStruct
@@ -32,7 +32,7 @@ from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
-from ..store.records import record_at
+from ..store.records import is_whole, outcome_of, outcomes_in, output_digests, record_at, record_path
 from ..store.refs import RefMove
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
@@ -334,12 +334,50 @@ def document_about(
     made = StageResult(pipeline, stage, relative.stem)
     return About([f"{pipeline}/{stage}"], stages=[made] if relative.suffix == ".json" else [])
 
+# %% ../../nbs/care/030_verify.ipynb #a4933bdb
+def _told_of(store: Store, record: Record) -> tuple[str | None, str]:
+    "What its run ended with for its key, in one word, and what became of a second result."
+    try:
+        document = run_document_at(store.root / "runs" / record.run / "run.json")
+    except (IntegrityError, FileNotFoundError):
+        return None, ""
+    seconds = (e.second_result for e in document.stages if e.key == record.key and e.second_result)
+    second = next((one.outcome for one in seconds if one), "")
+    return outcomes_in(document).get(record.key), second
+
+
+def is_exchanged(
+    store: Store,  # with the documents of their runs
+    holds: Record,  # the result of a key
+    other: Record,  # evidence of the same key
+) -> bool:  # False where no run tells
+    "Whether the runs of two results say that the other one should hold."
+    result, of_other = (outcome_of(output_digests(one)) for one in (holds, other))
+    told, told_of_other = _told_of(store, holds)[0], _told_of(store, other)
+    if told not in (None, result):
+        return told == of_other
+    took_place = told_of_other in ((of_other, "replaced"), (of_other, "first_gone"))
+    is_usable = all(is_whole(store, output) for output in other.outputs.values())
+    return took_place and holds.run < other.run and is_usable
+
+
+def exchanged_results(
+    store: Store,  # whose own records are looked at
+) -> list[tuple[Record, Record]]:  # what holds, and what should
+    "Results that hold in the place of another, against what their runs say."
+    pairs = []
+    for other in sound_records(store, ".evidence"):
+        with suppress(IntegrityError, FileNotFoundError):
+            holds = record_at(record_path(store, other.pipeline, other.stage, other.key))
+            pairs += [(holds, other)] if is_exchanged(store, holds, other) else []
+    return pairs
+
 # %% ../../nbs/care/030_verify.ipynb #1d4d1389
 class Damage(JsonStruct, frozen=True, kw_only=True):
     "Something in a store that is not what it was."
 
     digest: str | None = None  # of an object; None for any other file
-    kind: str  # `altered`, `missing`, `tree`, `stray`, `document` or `resealed`
+    kind: str  # `altered`, `missing`, `tree`, `stray`, `document`, `resealed` or `exchanged`
     file: str | UnsetType = UNSET  # path in the store; left out of an object
     names: list[str]  # what it is, e.g. `fraud/model`
     runs: list[str]  # ids of those that rest on it
@@ -372,11 +410,21 @@ def _damaged_object(digest: str, kind: str, about: About) -> Damage:
 
 def damaged_file(
     file: str,  # path in the store
-    kind: str,  # `stray`, `document` or `resealed`
+    kind: str,  # `stray`, `document`, `resealed` or `exchanged`
 ) -> Damage:
     "A file that is damaged, or should not be there."
     about = document_about(Path(file))
     return Damage(kind=kind, file=file, names=about.names, runs=about.runs, stages=about.stages)
+
+
+def _exchanged_files(store: Store) -> list[Damage]:
+    "Records that hold in the place of another, with both runs; the stage makes the right one again."
+    found = []
+    for holds, other in exchanged_results(store):
+        file = record_path(store, holds.pipeline, holds.stage, holds.key).relative_to(store.root).as_posix()
+        runs = sorted({holds.run, other.run})
+        found.append(structs.replace(damaged_file(file, "exchanged"), runs=runs))
+    return found
 
 
 def _damaged_objects(store: Store, records: list[Record], altered: set[str], set_aside: bool) -> list[Damage]:
@@ -429,7 +477,7 @@ def verify_store(
     damaged = _damaged_objects(store, read.records, objects, set_aside)
     damaged += _damaged_trees(store, read.records, objects)
     stray = [f"objects/{name[:2]}/{name}" for name in altered if not is_digest(name)]
-    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged
+    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged + _exchanged_files(store)
     left = [Leftover(p.relative_to(root).as_posix(), p.stat().st_size) for p in temporaries(root)]
     return Verified(
         objects=n,

@@ -25,7 +25,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 import mlnb
-from ..store.errors import StoreError, UsageError, did_you_mean
+from ..store.errors import NoKeyError, StoreError, UsageError, did_you_mean
 from .arguments import named_values, refuse_secret_values
 from .output import show_json, show_lines
 from .plain_texts import PlainCommand, PlainGroup
@@ -178,7 +178,13 @@ def as_command(
 
     @wraps(function)
     def command(**given: Any) -> None:
-        give(function(**arguments_of(function, given)), given["as_json"])
+        try:
+            give(function(**arguments_of(function, given)), given["as_json"])
+        except NoKeyError:
+            from mlnb.care.evidence import naming_lost_key
+
+            with naming_lost_key():
+                raise
 
     vars(command)["__signature__"] = inspect.Signature(seen)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in seen}
