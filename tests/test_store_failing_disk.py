@@ -2,6 +2,7 @@
 a sentence and a code, and nothing is lost."""
 
 import datetime
+import errno
 import os
 import shutil
 import subprocess
@@ -40,8 +41,9 @@ def shim(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(make_shared_project, mlnb):
     "A project that ran once; never changed."
-    save = "from mlnb import save\nsave('out', k)"
+    save = "from mlnb import save\nimport helper\nsave('out', k)"
     project = make_shared_project({"10_a.ipynb": [("parameters", "k: int = 1  # any"), save]}, SETTINGS)
+    (project.root / "helper.py").write_text("X = 1\n")
     assert mlnb("run", "demo", cwd=project.root).code == 0
     return project.root
 
@@ -84,6 +86,23 @@ def test_disk_that_cannot_be_read_is_a_sentence_and_nothing_is_lost(root, mlnb, 
     assert "mend:" in result.stderr
     if verb != ("verify",):  # which sets aside what it cannot read
         assert mlnb("verify", cwd=root).code == 0
+
+
+UNFORESEEN = [  # how, where, with which number -> what is said of it
+    ("list", "/nbs", errno.EIO, "error: the disk failed (input/output error) at "),
+    ("open", "/helper.py", errno.EACCES, "error: permission denied at "),
+    ("stat", "/.mlnb/objects/", errno.ESTALE, "error: the network share was lost at "),
+    ("list", "/.mlnb/runs", errno.EMFILE, "error: too many open files at "),
+]
+
+
+@pytest.mark.parametrize("op, path, number, said", UNFORESEEN, ids=lambda one: str(one))
+def test_refusal_of_the_system_that_nobody_foresaw_is_a_sentence(root, mlnb, shim, op, path, number, said):
+    failing = {"LD_PRELOAD": shim, "EIO_OP": op, "EIO_PATH": path, "EIO_NUMBER": str(number)}
+    result = mlnb("status", cwd=root, **failing)
+    assert (result.code, "Traceback" in result.stderr) == (69, False), result.stderr
+    assert said in result.stderr and "mend:" in result.stderr
+    assert path in result.stderr
 
 
 @pytest.mark.slow
