@@ -118,6 +118,39 @@ def test_disk_that_cannot_be_written_ends_a_run_with_69_and_the_next_run_goes_on
     assert mlnb("audit", "verify", cwd=root).code == 0
 
 
+# folders that cannot be listed, or looked at
+
+CLOSED = [  # a folder, and what must not pass over it
+    ("records", ("verify", "gc", "audit verify", "status")),
+    ("records/demo", ("verify", "gc", "status")),
+    ("records/demo/a", ("verify", "gc", "status")),
+    ("refs/heads/demo/default", ("verify", "gc", "get out")),
+    ("runs", ("verify", "gc", "runs")),
+    ("objects", ("verify", "gc")),
+    ("pins", ("gc",)),
+]
+PASSED_OVER = [(op, folder, verb) for op in ("list", "stat") for folder, verbs in CLOSED for verb in verbs]
+
+
+@pytest.mark.parametrize(
+    "op, folder, verb",
+    [pytest.param(*one, marks=[] if one in PASSED_OVER[:2] else pytest.mark.slow) for one in PASSED_OVER],
+)
+def test_folder_that_nobody_may_look_into_is_said_and_nothing_below_it_counts_as_absent(
+    root, mlnb, shim, op, folder, verb
+):
+    unharmed = [mlnb(*verb.split(), cwd=root) for _ in range(2)]
+    before = sorted((root / ".mlnb" / "objects").rglob("*"))
+    closed = {"LD_PRELOAD": shim, "EIO_OP": op, "EIO_PATH": f"/.mlnb/{folder}", "EIO_NUMBER": "13"}
+    for whole in unharmed:  # what one collection moves away, the next one deletes
+        result = mlnb(*verb.split(), cwd=root, **closed)
+        is_refused = result.code == 69 and "error: permission denied at " in result.stderr
+        assert is_refused or result == whole, (result, whole)  # or it needs nothing that stands there
+        assert not is_refused or ("mend:" in result.stderr and "Traceback" not in result.stderr)
+    assert sorted((root / ".mlnb" / "objects").rglob("*")) == before
+    assert mlnb("verify", cwd=root).code == 0
+
+
 # clocks
 
 

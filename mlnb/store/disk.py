@@ -7,9 +7,9 @@ the whole file or none, and a power cut takes nothing back that was reported as 
 
 # %% auto #0
 __all__ = ['REFUSALS', 'LEFT_ALONE_S', 'disk_errors', 'machine_refusal', 'flush_folder', 'making', 'make_folder', 'OddFileError',
-           'open_plain', 'read_plain', 'lock_file', 'try_lock', 'time_at', 'temporary_name', 'may_be_written',
-           'temporary_file', 'is_abandoned', 'remove_abandoned', 'flush_file', 'write_content', 'give_name',
-           'write_durably']
+           'open_plain', 'read_plain', 'is_present', 'entries_of', 'found_below', 'lock_file', 'try_lock', 'time_at',
+           'temporary_name', 'may_be_written', 'temporary_file', 'is_abandoned', 'remove_abandoned', 'flush_file',
+           'write_content', 'give_name', 'write_durably']
 
 # %% ../../nbs/store/070_disk.ipynb #9df7d224
 import errno
@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
@@ -178,6 +179,52 @@ def read_plain(
     "Read a file, and nothing but a file."
     with open(open_plain(path, follows=follows), "rb", buffering=0) as file, disk_errors(path):
         return file.read()
+
+# %% ../../nbs/store/070_disk.ipynb #797bb9af
+def is_present(
+    path: Path | str,  # of a file or folder
+    follows: bool = True,  # whether a link counts as what it leads to
+) -> bool:  # raises `OSError` when nobody can tell
+    "Whether something is there."
+    try:
+        os.stat(path, follow_symlinks=follows)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+    return True
+
+
+def entries_of(
+    folder: Path | str,  # that may be absent, or no folder
+) -> list[os.DirEntry[str]]:  # raises `OSError` when it cannot be listed
+    "What a folder holds; nothing when there is no folder."
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def found_below(
+    folder: Path | str,  # that may be absent
+    pattern: str,  # as for `Path.glob`: names joined by `/`, `**` for any depth
+) -> Iterator[Path]:  # in no order; raises `OSError` when one cannot be listed
+    "Files and folders whose path matches a pattern."
+    first, _, rest = pattern.partition("/")
+    entries = entries_of(folder)
+    if first == "**":
+        yield from found_below(folder, rest)
+        inner = [one.path for one in entries if one.is_dir(follow_symlinks=False)]
+        yield from (path for one in inner for path in found_below(one, pattern))
+        return
+    named = [one for one in entries if fnmatchcase(one.name, first)]
+    if not rest:
+        yield from (Path(one.path) for one in named)
+        return
+    yield from (path for one in named if one.is_dir() for path in found_below(one.path, rest))
 
 # %% ../../nbs/store/070_disk.ipynb #28bce0a1
 _NO_LOCKS = (
