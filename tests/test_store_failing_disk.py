@@ -118,6 +118,16 @@ def test_disk_that_cannot_be_written_ends_a_run_with_69_and_the_next_run_goes_on
     assert mlnb("audit", "verify", cwd=root).code == 0
 
 
+@pytest.mark.slow
+def test_stage_whose_notes_cannot_be_written_is_no_fault_of_its_code(make_project, mlnb, shim):
+    cell = "#| env: LD_PRELOAD, EIO_OP, EIO_PATH\nfrom mlnb import save\nsave('out', 1)"
+    root = make_project({"10_a.ipynb": [cell]}, SETTINGS).root
+    failing = {"LD_PRELOAD": shim, "EIO_OP": "write", "EIO_PATH": "/journal.jsonl"}
+    result = mlnb("run", "demo", "--cold", cwd=root, **failing)
+    assert (result.code, "[infra]" in result.stderr + result.stdout) == (69, True), result.stderr
+    assert mlnb("run", "demo", "--cold", cwd=root).code == 0
+
+
 # folders that cannot be listed, or looked at
 
 CLOSED = [  # a folder, and what must not pass over it
