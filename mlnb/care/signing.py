@@ -23,7 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from ..store.digests import canonical_json
-from ..store.disk import OddFileError, disk_errors, make_folder, open_plain, read_plain, write_durably
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    found_below,
+    make_folder,
+    open_plain,
+    read_plain,
+    write_durably,
+)
 from ..store.errors import IntegrityError, NoKeyError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
@@ -269,7 +277,7 @@ def keys_here(
 ) -> dict[str, str]:  # as written in their files, by name; empty when unreadable
     "What lies in the files of the keys that are trusted on this machine."
     found = {}
-    for path in sorted((store.root / "trusted").glob("*.key")):
+    for path in sorted(found_below(store.root / "trusted", "*.key")):
         try:
             found[path.stem] = read_plain(path, follows=True).decode("ascii", "replace").strip()[:100]
         except (OSError, StoreError):

@@ -26,7 +26,7 @@ from msgspec import UNSET, UnsetType, field, structs
 from ..store.artifacts import damaged_trees
 from ..store.border import Document, JsonStruct
 from ..store.digests import sha256
-from ..store.disk import OddFileError, is_abandoned, open_plain
+from ..store.disk import OddFileError, found_below, is_abandoned, is_present, open_plain
 from ..store.documents import FOLDERS, place_in_store, read_document
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
@@ -43,7 +43,7 @@ def object_files(
     root: Path,  # of a store
 ) -> Iterator[os.DirEntry[str]]:
     "Every object below `objects/`, and whatever else has its place."
-    for folder in filter(Path.is_dir, sorted((root / "objects").glob("*"))):
+    for folder in filter(Path.is_dir, sorted(found_below(root / "objects", "*"))):
         with os.scandir(folder) as entries:
             files = [one for one in entries if len(one.name) == 64 or not one.is_dir(follow_symlinks=False)]
         yield from sorted(files, key=lambda entry: entry.name)
@@ -54,8 +54,8 @@ def document_files(
 ) -> Iterator[Path]:
     "Every record, evidence, ref and document of a run, and whatever else has its place."
     for name in FOLDERS:
-        for path in sorted((root / name).glob("*/run.*" if name == "runs" else "**/*.*")):
-            if path.suffix in (".json", ".evidence") and os.path.lexists(path):
+        for path in sorted(found_below(root / name, "*/run.*" if name == "runs" else "**/*.*")):
+            if path.suffix in (".json", ".evidence") and is_present(path, follows=False):
                 yield path
 
 # %% ../../nbs/care/030_verify.ipynb #4f650334
@@ -92,7 +92,7 @@ def sound_runs(
     store: Store,  # where to look
 ) -> Iterator[RunDocument]:  # every one that can be read
     "The documents of runs; the damaged and those that are gone meanwhile are left out."
-    for path in (store.root / "runs").glob("*/run.json"):
+    for path in found_below(store.root / "runs", "*/run.json"):
         with suppress(IntegrityError, FileNotFoundError):
             yield run_document_at(path)
 
@@ -103,7 +103,7 @@ def sound_records(
 ) -> list[Record]:  # every record of every stage that can be read
     "All records, in order of their paths; the damaged and those that are gone meanwhile are left out."
     found = []
-    for path in sorted((store.root / "records").glob(f"*/*/*{suffix}")):
+    for path in sorted(found_below(store.root / "records", f"*/*/*{suffix}")):
         with suppress(IntegrityError, FileNotFoundError):
             found.append(record_at(path))
     return found
@@ -485,6 +485,6 @@ def verify_store(
         documents=read.n,
         damaged=damaged,
         temporaries=left,
-        quarantined=len(list((root / "quarantine").glob("*"))),
+        quarantined=len(list(found_below(root / "quarantine", "*"))),
         clean=not damaged,
     )

@@ -55,7 +55,7 @@ from mlnb.sharing.trust import (
     try_each,
 )
 from ..store.artifacts import damaged_trees
-from ..store.disk import disk_errors, flush_file, give_name, make_folder, temporary_file
+from ..store.disk import disk_errors, flush_file, found_below, give_name, make_folder, temporary_file
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, path_of
 from ..store.pins import protect
@@ -282,7 +282,7 @@ def take_ref(
 def _seen_refs(exchange: Exchange) -> set[str]:
     "The refs of a remote that were seen before."
     folder = exchange.store.root / "refs" / "remotes" / exchange.name
-    return {path.parent.relative_to(folder).as_posix() for path in folder.rglob("[0-9]*.json")}
+    return {path.parent.relative_to(folder).as_posix() for path in found_below(folder, "**/[0-9]*.json")}
 
 
 def take_refs(

@@ -21,7 +21,7 @@ from msgspec import UNSET, structs
 
 from .descriptions import Artifact
 from .digests import digest_of
-from .disk import write_durably
+from .disk import found_below, write_durably
 from .documents import document_in, json_in, read_document, read_verified, sealed
 from .errors import IntegrityError
 from .objects import Store, has, take_back
@@ -289,7 +289,7 @@ def has_records(
     stage: str,  # name of the stage
 ) -> bool:
     "Whether a stage has any record."
-    return any(record_path(store, pipeline, stage, "x").parent.glob("*.json"))
+    return any(found_below(record_path(store, pipeline, stage, "x").parent, "*.json"))
 
 # %% ../../nbs/store/340_records.ipynb #0abd8439
 def records_of(
@@ -298,7 +298,7 @@ def records_of(
     stage: str,  # name of the stage
 ) -> list[Record]:  # newest last, by the id of the run that committed them
     "Every record of a stage."
-    found = [record_at(p) for p in record_path(store, pipeline, stage, "x").parent.glob("*.json")]
+    found = [record_at(p) for p in found_below(record_path(store, pipeline, stage, "x").parent, "*.json")]
     return sorted(found, key=lambda record: record.run)
 
 # %% ../../nbs/store/340_records.ipynb #1556a5f3
@@ -311,6 +311,6 @@ def results_of(
     records = records_of(store, pipeline, stage)
     holding = {(record.key, outcome_of(output_digests(record))) for record in records}
     folder = record_path(store, pipeline, stage, "x").parent
-    kept = [record_at(path) for path in sorted(folder.glob("*.evidence"))]
+    kept = [record_at(path) for path in sorted(found_below(folder, "*.evidence"))]
     held = [one for one in kept if one.replaced_by]
     return [o for o in held if (o.key, outcome_of(output_digests(o))) not in holding] + records

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import astuple
 
 from .border import Document, Moment, RefTarget
-from .disk import write_durably
+from .disk import found_below, write_durably
 from .documents import read_document, sealed
 from .errors import LockedError
 from .objects import Store
@@ -57,7 +57,7 @@ def ref_history(
 ) -> list[RefValue]:  # oldest first; empty when there is no such ref
     "Every position of a ref."
     folder = store.root / "refs" / name
-    files = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
+    files = sorted(found_below(folder, "[0-9]*.json"))
     return [value_of(int(file.stem), read_document(file, RefMove)) for file in files]
 
 # %% ../../nbs/store/310_refs.ipynb #44b4375b

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from .border import Count, Digest, Document, PlainName
+from .disk import found_below
 from .documents import read_json
 from .errors import IntegrityError, MlnbError
 
@@ -102,7 +103,7 @@ def buried_names(
     root: Path,  # folder of a store
 ) -> set[tuple[str, str]]:  # digest, and the name for people
     "Under which names objects were erased, as the places of tombstones tell."
-    found = (path.stem.split(".") for path in (root / "tombstones").glob("??/*.json"))
+    found = (path.stem.split(".") for path in found_below(root / "tombstones", "??/*.json"))
     return {(digest, shown_holder(tuple(name))) for digest, *name in found}
 
 # %% ../../nbs/store/150_tombstones.ipynb #d3e8118d
