@@ -72,7 +72,9 @@ def disk_errors(
         if error.errno not in REFUSALS:
             raise
         what, mend = REFUSALS[error.errno]
-        raise StoreError(f"{what} at {where}", mend.replace("`store`", f"`{setting}`")) from error
+        refused = StoreError(f"{what} at {where}", mend.replace("`store`", f"`{setting}`"))
+        refused.where = str(where)
+        raise refused from error
 
 # %% ../../nbs/store/070_disk.ipynb #5f8123b9
 _MACHINE_S = {
