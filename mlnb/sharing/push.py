@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..care.audit import audit, make_checkpoint
@@ -314,29 +315,36 @@ def _is_own_move(exchange: Exchange, ref: str, number: int) -> bool:
     return standing_at(exchange.store, path, keys).is_vouched
 
 
+def _why_not_sent(exchange: Exchange, ref: str, there: int) -> str:
+    "Why a ref at a remote stays where it is; empty when it is to be moved."
+    mine, seen = read_ref(exchange.store, ref), read_ref(exchange.store, f"remotes/{exchange.name}/{ref}")
+    if mine is None or (there and there != (seen.number if seen else 0)):
+        return "behind"
+    if there and seen and not is_as_seen(exchange.remote, ref, seen):
+        return "rewritten"
+    if there and seen and seen.target == mine.target:
+        return "same"
+    return "" if _is_own_move(exchange, ref, mine.number) else "not_vouched"
+
+
 def send_ref(
     exchange: Exchange,  # with a remote that `can_create`
     ref: str,  # name of the ref
     there: int,  # highest number of it at the remote, 0 = none
-) -> str:  # `moved`, `same`, `behind`, `rewritten` or `not_vouched`
-    "Move a ref at a remote to where it is here."
+) -> str:  # `moved`, `again`, `same`, `behind`, `rewritten` or `not_vouched`
+    "Move a ref at a remote to where it is here; one that was taken away there begins again."
     store, name = exchange.store, exchange.name
     mine, seen = read_ref(store, ref), read_ref(store, f"remotes/{name}/{ref}")
-    if mine is None or there != (seen.number if seen else 0):
-        return "behind"
-    if seen and not is_as_seen(exchange.remote, ref, seen):
-        return "rewritten"
-    if seen and seen.target == mine.target:
-        return "same"
-    if not _is_own_move(exchange, ref, mine.number):
-        return "not_vouched"
-    move = RemoteMove(ref, there + 1, mine.target, mine.actor, mine.reason, mine.at_utc)
+    stays = _why_not_sent(exchange, ref, there)
+    if mine is None or stays:
+        return stays
+    is_gone, n = seen is not None and not there, (seen.number if seen else 0) + 1
+    move = RemoteMove(ref, n, mine.target, mine.actor, mine.reason, mine.at_utc, is_gone or UNSET)
     body = canonical_json(sign_result(store, "ref", move.as_dict()))
-    is_first = create_remote(exchange.remote, f"refs/{ref}/{there + 1:08d}.json", body)
-    if not is_first:
+    if not create_remote(exchange.remote, f"refs/{ref}/{n:08d}.json", body):
         return "behind"
     keep_seen(store, name, move)
-    return "moved"
+    return "again" if is_gone else "moved"
 
 # %% ../../nbs/sharing/060_push.ipynb #da351b0e
 def send_refs(

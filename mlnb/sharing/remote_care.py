@@ -12,15 +12,17 @@ __all__ = ['CheckedRemote', 'check_remote', 'unreachable', 'refuse_pushing', 'Co
 # %% ../../nbs/sharing/080_remote_care.ipynb #b7aa6a7b
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from msgspec import field
+from msgspec.structs import replace
 
-from ..care.signing import trusted_keys
+from ..care.signing import lowest, trusted_keys
 from .exchanges import PushMark
+from .pull import check_seen, move_there, seen_refs
 from mlnb.sharing.remote import (
     Remote,
     fetch,
@@ -33,38 +35,139 @@ from mlnb.sharing.remote import (
 )
 from mlnb.sharing.trust import (
     MOST_DOCUMENT,
+    REF,
+    Exchange,
     Nowhere,
     Refusal,
+    SignedRecord,
+    erased_names,
+    held_in,
+    is_at_home,
+    is_spared,
+    needed,
     object_place,
     read_signed,
     record_found,
+    record_place,
+    refs_there,
+    remote_name,
     settle,
+    tombstone_place,
     try_each,
 )
 from ..store.border import JsonStruct
 from ..store.digests import canonical_json
 from ..store.errors import IntegrityError, LockedError
 from ..store.objects import Store
+from ..store.tombstones import Tombstone
 
 # %% ../../nbs/sharing/080_remote_care.ipynb #082f8cda
-def _check_object(remote: Remote, sizes: Mapping[str, int], path: str) -> None:
+def _check_object(exchange: Exchange, sizes: Mapping[str, int], path: str) -> None:
     "Hash an object at a remote, and refuse what is not what its name says."
-    digest, _ = fetch(remote, path, Nowhere(), sizes[path])
+    digest, _ = fetch(exchange.remote, path, Nowhere(), sizes[path])
     if object_place(digest) != path:
         raise IntegrityError(f"{path} is not what its name says")
 
 
-def _check_record(remote: Remote, trusted: Mapping[str, str], path: str) -> None:
+def _check_record(exchange: Exchange, path: str) -> SignedRecord:
     "Read a record at a remote, and refuse one that does not belong there."
-    record_found(read_signed(remote, path, "record", trusted), path)
+    written = read_signed(exchange.remote, path, "record", exchange.trusted)
+    return SignedRecord(record_found(written, path), written)
 
 
-class CheckedRemote(JsonStruct, frozen=True):
+def _check_run(exchange: Exchange, path: str) -> None:
+    "Read the document of a run at a remote, and refuse one that does not belong there."
+    if not is_at_home("run", path, read_signed(exchange.remote, path, "run", exchange.trusted)):
+        raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
+
+
+def _check_tombstone(exchange: Exchange, path: str) -> str:
+    "Read a tombstone at a remote, and refuse one that does not belong there; its place."
+    said = Tombstone.from_dict(read_signed(exchange.remote, path, "tombstone", exchange.trusted), path)
+    if tombstone_place(said) != path:
+        raise IntegrityError(f"{path} is signed, but is not the tombstone that belongs there")
+    return path
+
+
+def _check_move(exchange: Exchange, path: str) -> None:
+    "Read a move of a ref at a remote, and refuse one that does not belong there."
+    place = re.fullmatch(r"refs/(.+)/(\d{8})\.json", path)
+    if place is None or not REF.fullmatch(place[1]):
+        raise IntegrityError(f"{path} is no place for a move of a ref")
+    move_there(exchange, place[1], int(place[2]))
+
+
+_CHECKS: dict[str, Callable[[Exchange, str], Any]] = {
+    "records": _check_record,
+    "runs": _check_run,
+    "refs": _check_move,
+    "tombstones": _check_tombstone,
+}
+
+# %% ../../nbs/sharing/080_remote_care.ipynb #4ba7fc7c
+def _missing(
+    exchange: Exchange, records: list[SignedRecord], objects: Collection[str], tombstones: list[str]
+) -> list[Refusal]:
+    "Objects that records at a remote need, and that are not there."
+    held = held_in(one.record for one in records)
+    lacking: dict[str, str] = {}
+    for one in records:
+        erased = erased_names(tombstones, [one.written["signed"].get("project")])
+        needs = [digest for digest in needed(one.record) if is_spared(digest, erased, held)]
+        lacking |= {object_place(digest): record_place(one.record) for digest in needs}
+    mend = f"{exchange.push_command} of whoever has it sends it again"
+    said = {path: f"{place} needs it, and it is not there" for path, place in lacking.items()}
+    gone = sorted(said.keys() - objects)
+    return [Refusal(path, "missing", said[path], mend=mend) for path in gone]
+
+
+def _unlike_seen(exchange: Exchange, but: Collection[str]) -> list[Refusal]:
+    "Refs that are not at a remote as they were seen; without some that were refused already."
+    there = refs_there(exchange.remote)
+    refs = [f"refs/{ref}" for ref in sorted(there.keys() | seen_refs(exchange)) if f"refs/{ref}" not in but]
+
+    def check(path: str) -> None:
+        ref = path.removeprefix("refs/")
+        check_seen(exchange, ref, there.get(ref, []))
+
+    return try_each(check, refs)[1]
+
+# %% ../../nbs/sharing/080_remote_care.ipynb #788fdd9a
+_NOT_OURS = ("untrusted", "foreign")  # reasons that are no damage
+
+
+def _to_remove(one: Refusal) -> str:
+    "What has to go of something that was refused, so that it is sent again: a file, or the folder of a ref."
+    return one.path.rpartition("/")[0] if one.path.startswith("refs/") else one.path
+
+
+def _with_mend(exchange: Exchange, one: Refusal) -> Refusal:
+    "Say what brings back what is damaged or forged at a remote."
+    if one.reason in _NOT_OURS:
+        return one
+    mend = f"remove {_to_remove(one)} there; then {exchange.push_command} of whoever has it sends it again"
+    return replace(one, mend=mend)
+
+
+def _remove(remote: Remote, refused: list[Refusal]) -> list[str]:
+    "Remove what is damaged or forged at a remote; the places of what is gone."
+    bad = {_to_remove(one) for one in refused if one.reason not in _NOT_OURS}
+    moves = [path for path in sizes_below(remote, "refs") if path.rpartition("/")[0] in bad]
+    gone = sorted({path for path in bad if not path.startswith("refs/")} | set(moves))
+    for path in gone:
+        remove_remote(remote, path)
+    return gone
+
+
+class CheckedRemote(JsonStruct, frozen=True, kw_only=True):
     "What lies at a remote, and what of it is not to be used."
 
     objects: int  # that lie there
     records: int  # that lie there
-    refused: list[Refusal]
+    runs: int  # whose documents lie there
+    refs: int  # moves of them that lie there
+    tombstones: int  # that lie there
+    refused: list[Refusal]  # also what is missing there
     removed: list[str]  # places of what is gone now
 
 
@@ -74,18 +177,24 @@ def check_remote(
     trusted: Mapping[str, str] | None = None,  # name by key; None = those of the store
     options: dict[str, Any] | None = None,  # for the back end
     repair: bool = False,  # whether to remove what is damaged or forged
+    name: str = "origin",  # what the remote goes by here
 ) -> CheckedRemote:
     "Verify everything at a remote."
     remote, trusted = open_remote(url, options), trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
-    objects, records = (sizes_below(remote, folder) for folder in ("objects", "records"))
-    _, bad_objects = try_each(partial(_check_object, remote, objects), objects)
-    _, bad_records = try_each(partial(_check_record, remote, trusted), records)
-    refused = bad_objects + bad_records
-    removed = [one.path for one in refused if repair and one.reason != "untrusted"]
-    for path in removed:
-        remove_remote(remote, path)
-    return CheckedRemote(len(objects), len(records), refused, removed)
+    exchange = Exchange(lowest(store), remote, remote_name(name), trusted=trusted)
+    objects = sizes_below(remote, "objects")
+    found = {"objects": try_each(partial(_check_object, exchange, objects), objects, exchange.each)}
+    for folder, check in _CHECKS.items():
+        found[folder] = try_each(partial(check, exchange), sizes_below(remote, folder), exchange.each)
+    bad = [_with_mend(exchange, one) for _, refused in found.values() for one in refused]
+    missing = _missing(exchange, found["records"][0], objects, found["tombstones"][0])
+    unlike = _unlike_seen(exchange, {_to_remove(one) for one in bad})
+    return CheckedRemote(
+        **{folder: len(good) + len(refused) for folder, (good, refused) in found.items()},
+        refused=[*bad, *missing, *unlike],
+        removed=_remove(remote, bad) if repair else [],
+    )
 
 # %% ../../nbs/sharing/080_remote_care.ipynb #4ac02332
 def unreachable(

@@ -294,10 +294,11 @@ class Refusal(JsonStruct, frozen=True):
     "Something at a remote that was not taken."
 
     path: str  # below the root of the remote
-    reason: str  # `untrusted`, `foreign`, `forged`, `rewritten` or `damaged`
+    reason: str  # `untrusted`, `foreign`, `forged`, `rewritten`, `damaged`, `missing`
     message: str  # why, for people
     key: str | UnsetType = UNSET  # that signed it; of a stranger, or for another project
     project: str | UnsetType | None = UNSET  # for which it was signed; None = for none in particular
+    mend: str = ""  # what to do about it, for people
 
 
 def refusal(
@@ -309,7 +310,8 @@ def refusal(
     said = error.message if isinstance(error, MlnbError) else f"{path} disappeared while it was read"
     key = error.key if isinstance(error, UntrustedError | ForeignError) else UNSET
     project = error.project if isinstance(error, ForeignError) else UNSET
-    return Refusal(path, reason, said, key, project)
+    mend = error.mend if isinstance(error, MlnbError) else ""
+    return Refusal(path, reason, said, key, project, mend)
 
 # %% ../../nbs/sharing/020_trust.ipynb #5a7b7722
 _TRUST = ("unsigned", "untrusted", "foreign", "unbound")  # reasons that are a matter of trust
@@ -365,6 +367,11 @@ class Exchange(Struct, frozen=True):
     projects: tuple[str, ...] | None = None  # ids of the project; None = nobody asks
     taken: list[str] = field(default_factory=list)  # key of each document that was taken from the remote
 
+    @property
+    def push_command(self) -> str:
+        "What sends to this remote, for people."
+        return "`mlnb push`" if self.name == "origin" else f"`mlnb push {self.remote.url}`"
+
     def wants(self, pipeline: str | None) -> bool:
         "Whether a pipeline is among those asked for."
         return self.pipelines is None or pipeline in self.pipelines
@@ -383,6 +390,7 @@ class RemoteMove(Document, frozen=True):
     actor: str  # who moved it
     reason: str  # why, one sentence
     at_utc: Moment  # when [ISO 8601, UTC]
+    begins_again: bool | UnsetType = UNSET  # True = what was there before was taken away
 
     @property
     def move(self) -> RefMove:

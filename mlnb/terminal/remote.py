@@ -92,14 +92,20 @@ def unread_key_notes(
 _NO_DAMAGE = ("untrusted", "foreign")  # reasons that are neither damage nor an attack
 
 
+def _refusal_line(one: "Refusal") -> str:
+    "Why something of a remote was refused; for damage also what to do."
+    where = "" if one.path in one.message else f"{one.path}: "
+    line = f"{one.reason}: {where}{one.message}"
+    return line if one.reason in _NO_DAMAGE else complaint(line, one.mend)
+
+
 def refusals(
     refused: "list[Refusal]",  # by a pull, or a verification
     one_by_one: bool = True,  # whether to list what is only others', too
 ) -> tuple[str, ...]:  # lines, one a thing refused; complaints about damage
     "What of a remote was refused."
     listed = [one for one in refused if one_by_one or one.reason not in _NO_DAMAGE]
-    lines = [(one.reason, f"{one.reason}: {one.path}: {one.message}") for one in listed[:20]]
-    said = [line if reason in _NO_DAMAGE else complaint(line) for reason, line in lines]
+    said = [_refusal_line(one) for one in listed[:20]]
     if len(listed) > 20:
         said.append(f"and {len(listed) - 20} more")
     if any(one.reason == "untrusted" for one in refused):

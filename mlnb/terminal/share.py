@@ -99,8 +99,10 @@ def push_notes(
     notes += [f"replaced there: {one.path}: {one.message}" for one in said.replaced[:20]]
     for ref in said.refs:
         if ref.state == "behind":
-            why = "somebody else moved it; `mlnb pull` shows where to"
+            why = "it is not where it was seen; `mlnb pull` shows where it is"
             notes.append(f"{ref.name} stays where it is there: {why}")
+        if ref.state == "again":
+            notes.append(f"{ref.name} was gone there, though it was seen there before: it is sent again")
         if ref.state == "rewritten":
             why = "its last move there is not the one that was seen"
             mend = "ask who can write to the remote; `mlnb pull` names the move"
