@@ -149,7 +149,7 @@ def _with_mend(exchange: Exchange, one: Refusal) -> Refusal:
     return replace(one, mend=mend)
 
 
-def _remove(remote: Remote, refused: list[Refusal]) -> list[str]:
+def _remove_from(remote: Remote, refused: list[Refusal]) -> list[str]:
     "Remove what is damaged or forged at a remote; the places of what is gone."
     bad = {_to_remove(one) for one in refused if one.reason not in _NOT_OURS}
     moves = [path for path in sizes_below(remote, "refs") if path.rpartition("/")[0] in bad]
@@ -193,7 +193,7 @@ def check_remote(
     return CheckedRemote(
         **{folder: len(good) + len(refused) for folder, (good, refused) in found.items()},
         refused=[*bad, *missing, *unlike],
-        removed=_remove(remote, bad) if repair else [],
+        removed=_remove_from(remote, bad) if repair else [],
     )
 
 # %% ../../nbs/sharing/080_remote_care.ipynb #4ac02332
