@@ -39,7 +39,15 @@ from mlnb.care.roots import (
 from .verify import object_files, temporaries
 from ..store.border import JsonStruct
 from ..store.crash_points import reach
-from ..store.disk import disk_errors, flush_folder, found_below, make_folder, open_plain, remove_abandoned
+from mlnb.store.disk import (
+    disk_errors,
+    flush_folder,
+    found_below,
+    make_folder,
+    open_plain,
+    read_plain,
+    remove_abandoned,
+)
 from ..store.errors import LockedError
 from ..store.holders import SeenMark, beating, claim, forget_quiet, others_at_work
 from ..store.hosts import here, read_mark
@@ -151,7 +159,7 @@ def empty_trash(
 # %% ../../nbs/care/150_gc.ipynb #41f57e82
 def _who(path: Path) -> str:
     "Where the collection is that holds a lock; empty when here."
-    mark = read_mark(path.read_text(encoding="utf-8", errors="replace"))
+    mark = read_mark(read_plain(path).decode("utf-8", "replace"))
     return f" on host {mark.host}" if mark and mark.place.machine != here().machine else ""
 
 
