@@ -18,9 +18,10 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
+from msgspec import field
 from msgspec.structs import replace
 
-from .burial import bury, copies_of, new_tombstone
+from .burial import Linked, bury, copies_of, linked_elsewhere, new_tombstone
 from .gc import Unnamed, nothing_known
 from .signing import lowest, read_key
 from .vouched import signer
@@ -402,6 +403,7 @@ class Erased(JsonStruct, frozen=True, kw_only=True):
     unnamed: Unnamed
     overlays: list[str]  # paths of those that hold values
     parts: list[str]  # paths of records of parts that are named after its values
+    linked: list[Linked] = field(default_factory=list)  # what keeps its content outside of the store
 
 
 def erase(
@@ -422,6 +424,7 @@ def erase(
     under = dict.fromkeys([digest, *own], meant) | {one: traced.names[one] for one in sorted(going)}
     _refuse_empty(store, list(under), reason)
     held = _held_still(store, under)
+    linked = [one for target in under if not held[target] for one in linked_elsewhere(store, target)]
     if not dry_run:
         read_key(store)
         for target, wanted in under.items():
@@ -440,6 +443,7 @@ def erase(
         unnamed=unnamed,
         overlays=overlays,
         parts=sorted({f"records/{one.pipeline}/{one.stage}/{one.key}.json" for one in traced.parts}),
+        linked=linked,
     )
 
 
