@@ -43,14 +43,9 @@ def all_records(
     store: Store,  # whose records are read
 ) -> Iterator[Record]:  # in order of their paths; raises `IntegrityError`
     "Every record of a store; one that cannot be read is an error."
-    folders = [store.root / "records", store.root / "trash" / "records"]
-    paths = [
-        path
-        for folder in folders
-        for kind in ("json", "evidence")
-        for path in found_below(folder, f"**/*.{kind}")
-    ]
-    for path in sorted(paths):
+    places = ("records", "trash/records")
+    kinds = [f"{place}/**/*.{kind}" for place in places for kind in ("json", "evidence")]
+    for path in sorted(path for one in kinds for path in found_below(store.root, one)):
         yield record_at(path)
 
 
