@@ -432,10 +432,10 @@ def _send_all(exchange: Exchange, records: list[SignedRecord], runs: dict[str, d
 _SENT_COUNTS = ("remote", "objects", "bytes", "records", "runs", "erased", "blanked", "lines")
 
 
-def _code_of(sent: Pushed, n_sendable: int, left_out: list[NotSent]) -> int:
-    "The exit code of a push: also 3 when a ref there is not as it was seen, as a pull says it."
-    is_rewritten = any(ref.state == "rewritten" for ref in sent.refs)
-    return push_code(n_sendable, left_out) or (3 if is_rewritten else 0)
+def _code_of(sent: Pushed, left_out: list[NotSent]) -> int:
+    "The exit code of a push: also 3 for a ref that is not as it was seen, or that nobody vouches for."
+    is_odd = any(ref.state in ("rewritten", "not_vouched") for ref in sent.refs)
+    return push_code(left_out) or (3 if is_odd else 0)
 
 
 def push(
@@ -464,5 +464,4 @@ def push(
     with marked(exchange.remote):
         sent = _send_all(exchange, records, runs)
     audit(store, "push", **{name: getattr(sent, name) for name in _SENT_COUNTS}, where=sent.remote)
-    code = _code_of(sent, len(records) + len(runs), left_out)
-    return replace(sent, left_out=left_out, exit_code=code)
+    return replace(sent, left_out=left_out, exit_code=_code_of(sent, left_out))

@@ -92,7 +92,7 @@ _NOT_SENT = {
         "signed by an older mlnb, for no project in particular",
         "{sign} signs those that are yours; others ask who made them to do so",
     ),
-    "altered": ("altered after they were signed", "`mlnb verify --repair` makes the results again"),
+    "altered": ("altered after signing", "`mlnb verify --repair` makes the results again"),
 }  # state -> what it means, and what to do
 
 
@@ -103,7 +103,7 @@ def vouching_notes(
     "How many documents were not sent because nobody vouches for them, and what to do."
     n, sign = {state: reasons.count(state) for state in _NOT_SENT}, typed_again("push", words, _SIGNING)
     told = [(counted(n[state], "document"), *_NOT_SENT[state]) for state in _NOT_SENT if n[state]]
-    return [complaint(f"{many} not sent, {what}", mend.replace("{sign}", sign)) for many, what, mend in told]
+    return [complaint(f"{many} not sent: {what}", mend.replace("{sign}", sign)) for many, what, mend in told]
 
 
 def _ref_note(one: "SentRef", words: "Sequence[str]") -> str:
