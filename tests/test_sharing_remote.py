@@ -221,6 +221,9 @@ def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(pla
     with pytest.raises(ErasedError, match="customer 17"):
         get(ben, digest)
     assert push(ben, url, options=options).objects == 0
+    for store in (ana, ben):
+        again = pull(store, url, options=options)
+        assert (again.keys, again.records, again.refused) == ([], 0, [])
 
 
 @everywhere

@@ -57,7 +57,7 @@ from ..store.objects import Store, has, path_of
 from ..store.pins import protect
 from ..store.project_id import add_ids, git_id, project_id, project_ids, take_id
 from ..store.record import Record
-from ..store.records import commit, find_record
+from ..store.records import commit, find_record, refused_record
 from ..store.refs import Signer
 from ..store.run_entries import RunDocument
 from ..store.runs import RUN_ID, run_ids, write_run
@@ -154,6 +154,19 @@ def _take_record(exchange: Exchange, path: str) -> SignedRecord:
     return SignedRecord(record_found(written, path), written)
 
 
+def _is_complete(store: Store, record: Record) -> bool:
+    "Whether all that a record needs is here, or was erased."
+    return all(has(store, digest) or is_erased(store.root, digest) for digest in needed(record))
+
+
+def _is_here(store: Store, place: tuple[str, str, str]) -> bool:
+    "Whether a record is here that need not be taken: it can be used, or lacks only what was erased."
+    if find_record(store, *place):
+        return True
+    kept = find_record(store, *place, usable=False)
+    return kept is not None and not refused_record(store, *place) and _is_complete(store, kept)
+
+
 def take_records(
     exchange: Exchange,  # whose remote has them
 ) -> tuple[list[SignedRecord], list[Refusal]]:  # records that may be taken, and refusals
@@ -161,7 +174,7 @@ def take_records(
     found = {path: re.fullmatch(_RECORD, path) for path in sizes_below(exchange.remote, "records")}
     strange = [path for path, match in found.items() if match is None]
     asked = [match for match in found.values() if match is not None and exchange.wants(match[1])]
-    wanted = [match[0] for match in asked if not find_record(exchange.store, match[1], match[2], match[3])]
+    wanted = [match[0] for match in asked if not _is_here(exchange.store, (match[1], match[2], match[3]))]
     records, refused = try_each(partial(_take_record, exchange), wanted, exchange.each)
     misplaced = [refusal(path, IntegrityError(f"{path} is no place for a record")) for path in strange]
     return records, misplaced + refused
@@ -197,7 +210,7 @@ def _commit_complete(exchange: Exchange, records: list[SignedRecord]) -> tuple[i
     store, n_new, incomplete = exchange.store, 0, []
     for record, written in records:
         place = record_place(record)
-        if all(has(store, digest) or is_erased(store.root, digest) for digest in needed(record)):
+        if _is_complete(store, record):
             n_new += commit(store, record, sign=_as_it_came(written)).is_first
             exchange.taken.append(written["signed"]["key"])
             exchange.transfer.tell("record", place)

@@ -7,7 +7,7 @@ A word is a pipeline, a place has a slash or a colon in it: so both verbs read l
 
 # %% auto #0
 __all__ = ['Words', 'SignUnsigned', 'share_of', 'typed_again', 'moved_line', 'vouching_notes', 'push_notes', 'answer_push',
-           'tombstone_notes', 'foreign_notes', 'key_line', 'answer_pull']
+           'tombstone_notes', 'foreign_notes', 'key_line', 'strangers_notes', 'answer_pull']
 
 # %% ../../nbs/terminal/160_share.ipynb #a2175318
 from pathlib import Path
@@ -18,7 +18,7 @@ import typer
 from ..store.shown_text import counted
 from .frame import Answer, Json, known_pipeline, open_project, verb
 from .output import complaint, counting, show_lines
-from .remote import refusals, remote_of, trusted_by
+from .remote import refusals, remote_of, trust_mend, trusted_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,16 +166,11 @@ def tombstone_notes(
     root: Path,  # of the store
 ) -> list[str]:  # lines for stderr
     "Which erasures did nothing here, and why."
-    told = [
-        f"{counted(n, 'erasure')} of another project ({project}) did nothing here; if it is this project, "
-        f"write that id into {root / 'project'} and pull again"
-        for project, n in left.of_others.items()
-    ]
+    told = []
     if left.held_here:
         listed = ", ".join(digest[:12] for digest in left.held_here[:5])
-        mend = (
-            f"if that is this project, write its id into {root / 'project'}; else `mlnb erase` what is to go"
-        )
+        ids = f"write its id into {root / 'project'}, below the first one"
+        mend = f"if that is this project, {ids}; else `mlnb erase` what is to go"
         told.append(complaint(f"of what another project erased, {listed} is here", mend))
     digests = ", ".join(digest[:12] for digest in left.of_no_project[:5])
     n = len(left.of_no_project)
@@ -190,18 +185,23 @@ _NO_PROJECT = "none"  # what documents are counted under that name none
 
 
 def foreign_notes(
-    foreign: dict[str, int],  # `foreign` of `pull`: documents by project
+    said: "Pulled",  # what `pull` returned
     root: Path,  # of the store
+    words: "Sequence[str]" = (),  # that were on the command line
 ) -> list[str]:  # lines for stderr
-    "What was signed for other projects, and so was left there."
-    ids = f"write that id into {root / 'project'}, below the first one, and pull again"
-    again = "who made them runs `mlnb push --sign-unsigned`"
-    return [
-        f"{counted(n, 'document')} signed by an older mlnb, for no project in particular: not taken; {again}"
-        if project == _NO_PROJECT
-        else f"{counted(n, 'document')} of another project ({project}): not taken; if it is this one, {ids}"
-        for project, n in foreign.items()
-    ]
+    "What was signed for other projects, and so was left there; a line for each project."
+    again = f"below the first one, then {typed_again('pull', words)}"
+    others, told = dict(said.foreign), []
+    if n := others.pop(_NO_PROJECT, 0):
+        many = f"{counted(n, 'document')} signed by an older mlnb, for no project in particular"
+        told.append(f"{many}: not taken; who made them runs `mlnb push --sign-unsigned`")
+    erased = said.tombstones.of_others
+    for project in {**others, **erased}:
+        kinds = {"document": others.get(project, 0), "erasure": erased.get(project, 0)}
+        many = " and ".join(counted(n, kind) for kind, n in kinds.items() if n)
+        ids = f"write that id into {root / 'project'}, {again}"
+        told.append(f"{many} of another project ({project}): not taken; if it is this one, {ids}")
+    return told
 
 
 def key_line(
@@ -210,6 +210,20 @@ def key_line(
     "What a key offered, and what became of it."
     who = one.name or "a stranger"
     return f"{who} ({one.key}): {one.offered} offered, {one.taken} taken, {one.refused} refused"
+
+
+def strangers_notes(
+    said: "Pulled",  # what `pull` returned
+    again: str,  # the command that was typed, to be typed again
+) -> list[str]:  # lines for stderr
+    "What to do when strangers offered something, and that it was all there is."
+    mend = trust_mend(said.refused)
+    told = f"{mend}; then {again}" if mend else "if a project above is this one, do what is said there"
+    if said.exit_code == 3 and said.keys and not any(one.taken for one in said.keys):
+        kinds = {"strangers'": mend, "of other projects": said.foreign}
+        whose = " or ".join(kind for kind, is_there in kinds.items() if is_there)
+        return [complaint(f"nothing was taken: all that is new there is {whose}", told)]
+    return [complaint("what strangers signed was not taken", told, "note")] if mend else []
 
 
 @verb("keep", "pull", "mlnb pull")
@@ -223,16 +237,10 @@ def answer_pull(words: Words = None, as_json: Json = False) -> Answer:
     said = pull(
         store, url, name, pipelines, trusted_by(project, store), transfer=Transfer(counting("took", as_json))
     )
+    again = typed_again("pull", words or [])
     missing = [f"not taken: {path}: some of its objects are missing there" for path in said.incomplete]
-    apart = tombstone_notes(said.tombstones, store.root) + foreign_notes(said.foreign, store.root)
-    is_strange = said.exit_code == 3 and said.keys and not any(one.taken for one in said.keys)
-    trust = (
-        "if you know a key, `mlnb audit trust NAME KEY`; if a project, its id as told above; then pull again"
-    )
-    nothing = [
-        complaint("nothing was taken: all that is new there is strangers' or of other projects", trust)
-    ]
-    refused = (*(nothing if is_strange else []), *refusals(said.refused, one_by_one=False))
-    notes = (*map(key_line, said.keys), *missing, *apart, *refused)
+    apart = tombstone_notes(said.tombstones, store.root) + foreign_notes(said, store.root, words or [])
+    damage = refusals(said.refused, one_by_one=False)
+    notes = (*map(key_line, said.keys), *missing, *apart, *strangers_notes(said, again), *damage)
     shown = moved_line(said, "took", "here")
     return Answer(said.as_dict(), lambda: show_lines(shown), said.exit_code, notes)
