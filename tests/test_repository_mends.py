@@ -32,6 +32,7 @@ VERBS = (
     *("save", "set", "start", "use", "write"),
 )
 TRIED = {
+    "notebook/clear_secrets": "test_terminal_secrets.py",
     "notebook/each": "fan-outs",
     "notebook/edges": "names",
     "notebook/gone": "test_notebook_gone.py",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .audit import audit
 from .signing import lowest, sign
 from ..store.digests import canonical_json
-from ..store.disk import disk_errors, flush_folder, write_durably
+from ..store.disk import disk_errors, flush_folder, found_below, write_durably
 from ..store.errors import IntegrityError
 from ..store.objects import Store, path_of
 from ..store.project_id import project_id
@@ -31,7 +31,7 @@ def copies_of(
     "Every file of the store that holds, or held, an object's content."
     own = path_of(store, digest).relative_to(store.root)
     patterns = (f"trash/**/{digest}*", f"quarantine/**/{digest}*", f"overlay/*/{own}")
-    found = [store.root / own, *(path for pattern in patterns for path in store.root.glob(pattern))]
+    found = [store.root / own, *(path for pattern in patterns for path in found_below(store.root, pattern))]
     return [path for path in found if path.is_file()]
 
 # %% ../../nbs/care/160_burial.ipynb #e8be9db6
@@ -109,4 +109,4 @@ def tombstones(
     store: Store,  # an overlay has those of the store below
 ) -> list[Buried]:  # as they were signed
     "All tombstones of a store."
-    return [_buried_at(path) for path in sorted((lowest(store).root / "tombstones").glob("??/*.json"))]
+    return [_buried_at(path) for path in sorted(found_below(lowest(store).root / "tombstones", "??/*.json"))]

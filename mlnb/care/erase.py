@@ -27,7 +27,7 @@ from .vouched import signer
 from ..store.border import JsonStruct
 from ..store.derivation import RecordGraph, derived_from
 from ..store.descriptions import Artifact, Described, each_described
-from ..store.disk import disk_errors
+from ..store.disk import disk_errors, found_below
 from ..store.errors import UsageError
 from ..store.objects import Store
 from ..store.record import Record
@@ -44,7 +44,10 @@ def all_records(
     "Every record of a store; one that cannot be read is an error."
     folders = [store.root / "records", store.root / "trash" / "records"]
     paths = [
-        path for folder in folders for kind in ("json", "evidence") for path in folder.rglob(f"*.{kind}")
+        path
+        for folder in folders
+        for kind in ("json", "evidence")
+        for path in found_below(folder, f"**/*.{kind}")
     ]
     for path in sorted(paths):
         yield record_at(path)

@@ -33,7 +33,7 @@ from .sought import CodeTexts, code_texts, is_added_to, own_text, sought_files
 from .stage_use import StageUse
 from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
-from ..kernel.observation import Seen
+from ..kernel.report_lines import Seen
 from ..notebook.packages import distributions_by_module
 from ..store.digests import digest_of
 from ..store.opened import OPENED_FOLDER, is_opened

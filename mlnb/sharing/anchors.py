@@ -24,7 +24,7 @@ from msgspec import Struct, field
 
 from ..care.audit import NOTHING_KEPT, Elsewhere, audit, sound_log
 from ..care.chain import Finding
-from ..care.log_file import Log
+from ..care.log_file import Log, refuse_closed_log
 from ..care.merkle import consistency_proof
 from ..care.notes import LONGEST_NOTE, Verifier, read_verifier
 from ..care.signing import trusted_keys
@@ -326,6 +326,7 @@ def anchor(
     trusted = trusted_keys(store) if trusted is None else trusted
     before = checked_against(log, place.read(), place.shown, origin, trusted)
     note = signed_head(store, log)
+    refuse_closed_log(store)
     place.write(str(note), log.n)
     root = note.text.split("\n")[2]
     audit(store, "anchor", where=place.shown, lines=log.n, root=root, origin=origin)

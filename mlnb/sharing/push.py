@@ -74,6 +74,7 @@ from mlnb.sharing.trust import (
 )
 from ..store.artifacts import damaged_trees
 from ..store.digests import canonical_json, sha256_file
+from ..store.disk import found_below
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, has, path_of
@@ -140,10 +141,11 @@ def sendable(
 ) -> tuple[list[SignedRecord], list[NotSent]]:  # complete records; others
     "The records that can be pushed."
     complete, left_out = [], []
-    for path in sorted((exchange.store.root / "records").glob("*/*/*.json")):
+    for path in sorted(found_below(exchange.store.root / "records", "*/*/*.json")):
         if not exchange.wants(path.parts[-3]):
             continue
-        _, record, written = found_at(exchange.store, path)
+        found = found_at(exchange.store, path)
+        record, written = found.record, found.written
         standing, n = standing_in(exchange, "record", written), _n_missing(exchange.store, record)
         if not standing.is_vouched:
             left_out.append(_not_sent(record_place(record), standing))
@@ -297,7 +299,7 @@ def ref_names(
 ) -> list[str]:  # sorted, without those that were seen at remotes
     "All refs of a store."
     root = store.root / "refs"
-    names = {path.parent.relative_to(root).as_posix() for path in root.rglob("[0-9]*.json")}
+    names = {path.parent.relative_to(root).as_posix() for path in found_below(root, "**/[0-9]*.json")}
     return sorted(name for name in names if not name.startswith("remotes/"))
 
 # %% ../../nbs/sharing/070_push.ipynb #e795e33c
