@@ -206,6 +206,7 @@ Modules:
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
+- `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched

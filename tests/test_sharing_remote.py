@@ -221,6 +221,9 @@ def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(pla
     with pytest.raises(ErasedError, match="customer 17"):
         get(ben, digest)
     assert push(ben, url, options=options).objects == 0
+    for store in (ana, ben):
+        again = pull(store, url, options=options)
+        assert (again.keys, again.records, again.refused) == ([], 0, [])
 
 
 @everywhere
@@ -1172,13 +1175,15 @@ def test_file_that_was_laid_at_our_place_does_not_keep_ours_from_being_sent(plac
     assert pull(ben, place[0]).exit_code == 0
 
 
-def test_push_of_nothing_but_what_nobody_trusted_signed_ends_with_3(place, ana):
-    result(ana)
-    store = open_store(ana.root)
-    for path in (store.root / "records").rglob("*.json"):
+def test_push_that_leaves_out_what_nobody_vouches_for_ends_with_3_and_sends_the_rest(place, ana, ben):
+    made = result(ana)
+    assert push(ana, place[0]).exit_code == 0
+    commit(ana, replace(made, key="8" * 64))
+    sent = push(ana, place[0])
+    assert (sent.exit_code, [one.reason for one in sent.left_out]) == (3, ["unsigned"])
+    for path in (ana.root / "records").rglob("*.json"):
         path.unlink()
     assert push(ana, place[0]).exit_code == 0  # nothing is there
-    commit(ana, replace(result(ana), key="8" * 64))
-    assert push(ana, place[0]).exit_code == 0  # one of two
-    next((ana.root / "records").rglob("0*2.json")).unlink()
-    assert push(ana, place[0]).exit_code == 3
+    move_ref(ana, "aliases/champion", "a" * 64, "better")
+    sent = push(ana, place[0])
+    assert (sent.exit_code, [ref.state for ref in sent.refs]) == (3, ["not_vouched"])
