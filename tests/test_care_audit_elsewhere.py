@@ -14,7 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import convert, to_builtins
 from plain_records import commit, write_run
 
-from mlnb.care.audit import audit, events, init_audit, sound_log, tell_late, verify_log
+from mlnb.care.audit import (
+    Elsewhere,
+    audit,
+    events,
+    init_audit,
+    make_checkpoint,
+    sound_log,
+    tell_late,
+    verify_log,
+)
 from mlnb.care.chain import NOTHING, new_line, split_lines
 from mlnb.care.evidence import LogReport, ToldLate, UntoldCounts
 from mlnb.care.log_file import log_path, read_log, write_head
@@ -245,6 +254,54 @@ def forks_found(store, n_forks, seed):
 
 def test_forks_are_found_by_what_was_kept_elsewhere_and_their_first_line_is_named(store):
     assert forks_found(store, 60, seed=1) == 60
+
+
+def altered_line(data):
+    "Line 4 of 6 changed."
+    lines = data.split(b"\n")
+    return b"\n".join([*lines[:3], lines[3].replace(b"shop", b"shed"), *lines[4:]])
+
+
+DAMAGE = {
+    "altered": (altered_line, 4, "entry 4 was changed: it is not what was written"),
+    "cut": (lambda data: data[:-30], 6, "entry 6 was cut: the newline behind it is gone"),
+    "gone at its end": (
+        lambda data: b"\n".join([*data.split(b"\n")[:4], b""]),
+        5,
+        "entry 5 is gone: the log had 6",
+    ),
+    "gone in it": (
+        lambda data: b"\n".join(data.split(b"\n")[:2] + data.split(b"\n")[3:]),
+        3,
+        "entry 3 is gone: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_one_thing_that_is_wrong_is_one_finding_whatever_was_signed_of_the_log(store, damage):
+    change, first, said = DAMAGE[damage]
+    log, trusted, origin = sound_log(store)[0], trusted_keys(store), origin_of(store)
+    make_checkpoint(store)
+    parts = [log._replace(lines=log.lines[:n]) for n in range(1, log.n + 1)]
+    heads = tuple(vouched(str(signed_head(store, part)), origin, trusted) for part in parts)
+    log_path(store).write_bytes(change(log_path(store).read_bytes()))
+    found = verify_log(store, elsewhere=Elsewhere((), heads))
+    assert [one.message[: len(said)] for one in found.findings] == [said]
+    assert (found.first_bad, found.signed_to) == (first, first - 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_log_computed_anew_is_one_finding_and_so_is_what_is_gone_of_it(store, seed):
+    log, trusted, origin = sound_log(store)[0], trusted_keys(store), origin_of(store)
+    parts = [log._replace(lines=log.lines[:n]) for n in (2, 4, 5, 6)]
+    heads = tuple(vouched(str(signed_head(store, part)), origin, trusted) for part in parts)
+    shutil.rmtree(log_path(store).parent / "checkpoints")
+    forked(store, 3, random.Random(seed))
+    n, findings = read_log(store).n, verify_log(store, elsewhere=Elsewhere((), heads)).findings
+    replaced = ["one of the entries 3 to 4 was replaced and the chain computed anew"] if n >= 4 else []
+    gone = [f"entry {n + 1} is gone"] if n < 6 else []
+    assert [one.message.split(":")[0] for one in findings] == [*replaced, *gone]
 
 
 @pytest.mark.slow

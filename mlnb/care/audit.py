@@ -57,7 +57,15 @@ from mlnb.care.log_file import (
 )
 from .months import is_folder, removal_finding, removal_of, time_finding
 from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
-from .tree_heads import HeadsReport, Vouched, compare_heads, known_origin, origin_of
+from mlnb.care.tree_heads import (
+    HeadsReport,
+    Vouched,
+    compare_heads,
+    differing,
+    fewest,
+    known_origin,
+    origin_of,
+)
 from ..store.border import Count, Digest, Document
 from ..store.digests import canonical_json, sha256
 from ..store.disk import write_durably
@@ -177,6 +185,7 @@ class LogReading(Struct):
     removals: list[AuditEntry] = field(default_factory=list)  # each that tells of lines that went
     origins: dict[str, int] = field(default_factory=dict)  # number of the first entry, by name of a log
     anchored: dict[str, Anchored] = field(default_factory=dict)  # the longest, by place
+    sound_to: int | None = None  # lines before the first that is wrong; None = all
 
     def note(self, entry: AuditEntry) -> None:
         "Take notice of an entry."
@@ -202,6 +211,14 @@ class LogReading(Struct):
             before = self.anchored.get(where, Anchored(0, 0))
             self.anchored[where] = max(before, Anchored(lines, n))
 
+    def vouches(self, n: int) -> bool:
+        "Whether who signed so many lines can vouch for them: none of them is wrong in itself."
+        return self.sound_to is None or n <= self.sound_to
+
+    def tells_more(self, n: int, log: Log) -> bool:
+        "Whether it says more that a log is not the one of so many lines that somebody signed."
+        return self.vouches(n) or n > max(log.n, log.head.n)
+
     def log_id(self, log: Log) -> str | None:
         "SHA-256 of the first line that a log ever had."
         said = removal_of(self.removals[-1]) if log.leaves and self.removals else None
@@ -220,6 +237,16 @@ def _other_names(store: Store, origins: Mapping[str, int]) -> list[Finding]:
     ]
 
 
+def _wrong_lines(log: Log, broken: Finding | None, reading: LogReading) -> list[Finding]:
+    "The first wrong line and a wrong end of a log, once when they are one; fills the `reading`."
+    at_end = head_finding(log)
+    is_short = not log.is_ended or log.head.n > log.n
+    known = [one for one in (broken, at_end if is_short else None) if one and one.n is not None]
+    reading.sound_to = min((one.n - 1 for one in known if one.n), default=None)
+    is_one = broken is not None and at_end is not None and broken.n == at_end.n
+    return [one for one in ((at_end if is_short else broken,) if is_one else (broken, at_end)) if one]
+
+
 def _log_findings(store: Store, log: Log, reading: LogReading) -> list[Finding]:
     "What is wrong with a log in itself, first line first; fills the `reading`."
     broken = chain_finding(log.lines, log.start, reading.note)
@@ -228,8 +255,8 @@ def _log_findings(store: Store, log: Log, reading: LogReading) -> list[Finding]:
         for line in log.lines:
             reading.note_line(line)
     gone = removal_finding(log.leaves, log.start, reading.removals, reading.told.carried)
-    found = (*log.wrong, broken, gone, head_finding(log))
-    return [*filter(None, found), *_other_names(store, reading.origins)]
+    found = (*log.wrong, *_wrong_lines(log, broken, reading), *((gone,) if gone else ()))
+    return [*found, *_other_names(store, reading.origins)]
 
 
 def sound_log(
@@ -304,12 +331,8 @@ def _signed_finding(log: Log, log_id: str | None, said: Checkpoint, who: str, su
     if log.n and log_id != said.log:
         why = "the log was begun anew, or the checkpoint is of another store"
         return Finding(1, f"entry 1 is not the one that {who} signed: {why}")
-    if said.n > log.n:
-        return Finding(log.n + 1, f"entry {log.n + 1} is gone: {who} signed a log of {said.n}")
-    if said.n < log.start.n or log.digest(said.n) == said.hash:
-        return None
-    replaced = f"one of the entries {sure + 1} to {said.n} was replaced and the chain computed anew"
-    return Finding(sure + 1, f"{replaced}: it is not the log that {who} signed")
+    is_one = said.n < log.start.n or (said.n <= log.n and log.digest(said.n) == said.hash)
+    return None if is_one else differing(log.n, said.n, who, sure)
 
 
 def checkpoint_finding(
@@ -405,9 +428,10 @@ def _checkpoint_findings(
     findings, signed_to, log_id, told = [], 0, reading.log_id(log), reading.removals
     for checkpoint in checkpoints:
         found = checkpoint_finding(log, log_id, checkpoint, trusted, signed_to, origin, told)
+        n = _length_signed(checkpoint)
         if found is None:
-            signed_to = checkpoint["n"]
-        else:
+            signed_to = n if reading.vouches(n) else signed_to
+        elif found.to is None or reading.tells_more(n, log):
             findings.append(found)
     return findings, signed_to
 
@@ -434,9 +458,10 @@ def verify_log(
     findings = _log_findings(store, log, reading)
     checkpoints = checkpoints_of(store, (*kept, *elsewhere.files))
     wrong, signed_to = _checkpoint_findings(log, reading, checkpoints, trusted, known_origin(store))
-    said = compare_heads(log, elsewhere.heads)
+    said = compare_heads(log, [one for one in elsewhere.heads if reading.tells_more(one.head.n, log)])
     untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
-    findings += [*wrong, *said.findings, *elsewhere.refused, *_went_back(reading, elsewhere)]
+    findings += fewest([*wrong, *said.findings, *elsewhere.refused], log.n)
+    findings += _went_back(reading, elsewhere)
     findings += untold_findings(untold, log.n)
     said = said._replace(signed_to=max(signed_to, said.signed_to))
     return _report_all(log, reading, findings, untold, said)

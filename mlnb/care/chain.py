@@ -124,6 +124,7 @@ class Finding(Struct, frozen=True):
     n: int | None  # number of the first wrong line; None when it is no line
     message: str  # what is wrong with it
     mend: str = ""  # what to do; empty: keep the log, and report it
+    to: int | None = None  # last line concerned; None when there is but one
 
 # %% ../../nbs/care/040_chain.ipynb #ac8b47de
 class TornLine(Document, frozen=True):
