@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta, Struct, field
@@ -39,6 +40,7 @@ from mlnb.care.evidence import (
     ToldRuns,
     Untold,
     entry_pieces,
+    keys_begun,
     log_report,
     untold_findings,
     untold_runs,
@@ -56,7 +58,15 @@ from mlnb.care.log_file import (
     write_head,
 )
 from .months import is_folder, removal_finding, removal_of, time_finding
-from .signing import SignatureError, check_signature, lowest, make_key, sign, trusted_keys
+from mlnb.care.signing import (
+    SignatureError,
+    UntrustedError,
+    check_signature,
+    lowest,
+    make_key,
+    sign,
+    trusted_keys,
+)
 from mlnb.care.tree_heads import (
     HeadsReport,
     Vouched,
@@ -65,6 +75,7 @@ from mlnb.care.tree_heads import (
     fewest,
     known_origin,
     origin_of,
+    stranger_finding,
 )
 from ..store.border import Count, Digest, Document
 from ..store.digests import canonical_json, sha256
@@ -343,10 +354,12 @@ def checkpoint_finding(
     sure: int = 0,  # lines that an earlier checkpoint vouches for
     origin: str | None = None,  # name of the log; None = it has none
     told: Sequence[AuditEntry] = (),  # its entries that tell of lines that went
-) -> Finding | None:
+) -> Finding | None:  # raises `UntrustedError` when a stranger signed it
     "What a checkpoint knows better than the log."
     try:
         plain, who = check_signature("checkpoint", checkpoint, trusted)
+    except UntrustedError:
+        raise
     except SignatureError as error:
         return Finding(None, f"a checkpoint cannot be used: {error.message}")
     try:
@@ -395,7 +408,7 @@ class Elsewhere(NamedTuple):
     files: tuple[Path, ...] = ()  # those of checkpoints
     heads: tuple[Vouched, ...] = ()  # tree heads that count
     refused: tuple[Finding, ...] = ()  # why others do not
-    known: tuple[tuple[str, int], ...] = ()  # each place, and the longest log that it vouches for
+    known: tuple[tuple[str, int], ...] = ()  # each place, and the longest log that it speaks of
 
     def joined(self, other: "Elsewhere") -> "Elsewhere":
         "What both know."
@@ -406,15 +419,22 @@ class Elsewhere(NamedTuple):
 NOTHING_KEPT = Elsewhere()
 
 
+def _place_mend(where: str) -> str:
+    "What to do about a place that knows less than it knew."
+    first = "ask who keeps it for what was there, or mount its disk"
+    if where == "git":
+        first = "fetch it with `git fetch origin refs/mlnb/audit:refs/mlnb/audit`"
+    return f"{first}; if that is nowhere, `mlnb audit anchor {quote(where)}` tells it anew"
+
+
 def _went_back(reading: LogReading, elsewhere: Elsewhere) -> list[Finding]:
     "Places that know less than entries say that they were told."
     told = ((where, n, reading.anchored.get(where)) for where, n in elsewhere.known)
-    mend = "ask who keeps it for what was there; then `mlnb audit anchor` tells it anew"
     return [
         Finding(
             None,
             f"{where} knows {counted(n, 'entry')}, and entry {one.n} says that it knew {one.lines}",
-            mend,
+            _place_mend(where),
         )
         for where, n, one in told
         if one and one.lines > n
@@ -422,13 +442,17 @@ def _went_back(reading: LogReading, elsewhere: Elsewhere) -> list[Finding]:
 
 
 def _checkpoint_findings(
-    log: Log, reading: LogReading, checkpoints: Sequence[Any], trusted: Mapping[str, str], origin: str | None
+    store: Store, log: Log, reading: LogReading, checkpoints: Sequence[Any], trusted: Mapping[str, str]
 ) -> tuple[list[Finding], int]:
     "What checkpoints know better than the log, and how far they vouch for it."
     findings, signed_to, log_id, told = [], 0, reading.log_id(log), reading.removals
+    origin = known_origin(store)
     for checkpoint in checkpoints:
-        found = checkpoint_finding(log, log_id, checkpoint, trusted, signed_to, origin, told)
         n = _length_signed(checkpoint)
+        try:
+            found = checkpoint_finding(log, log_id, checkpoint, trusted, signed_to, origin, told)
+        except UntrustedError as error:
+            found = stranger_finding(error.key, trusted, keys_begun(store))
         if found is None:
             signed_to = n if reading.vouches(n) else signed_to
         elif found.to is None or reading.tells_more(n, log):
@@ -457,7 +481,7 @@ def verify_log(
     log, reading = read_log(store), LogReading()
     findings = _log_findings(store, log, reading)
     checkpoints = checkpoints_of(store, (*kept, *elsewhere.files))
-    wrong, signed_to = _checkpoint_findings(log, reading, checkpoints, trusted, known_origin(store))
+    wrong, signed_to = _checkpoint_findings(store, log, reading, checkpoints, trusted)
     said = compare_heads(log, [one for one in elsewhere.heads if reading.tells_more(one.head.n, log)])
     untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
     findings += fewest([*wrong, *said.findings, *elsewhere.refused], log.n)

@@ -30,6 +30,7 @@ from ..care.notes import LONGEST_NOTE, Verifier, read_verifier
 from ..care.signing import trusted_keys
 from mlnb.care.tree_heads import (
     MISNAMED,
+    NOBODY,
     compare_heads,
     known_origin,
     leaves_of,
@@ -264,15 +265,18 @@ def kept_elsewhere(
     origin: str,  # of the log
     trusted: Mapping[str, str],  # name by key
     witnesses: Sequence[Verifier] = (),  # whose word is asked for
+    begun: Mapping[str, str] = NOBODY,  # who began with which key, as the log tells
 ) -> Elsewhere:  # what `verify_log` is given
     "What places know of a log."
     found = NOTHING_KEPT
     for place in places:
         try:
-            heads, wrong = read_heads(_texts_at(place), place.shown, origin, trusted, witnesses)
+            texts = _texts_at(place)
+            heads, wrong = read_heads(texts, place.shown, origin, trusted, witnesses, begun)
         except IntegrityError as error:
-            heads, wrong = [], [Finding(None, error.message, error.mend)]
-        longest = max((one.head.n for one in heads), default=0)
+            texts, heads, wrong = [], [], [Finding(None, error.message, error.mend)]
+        own = (text for text in texts if text.startswith(f"{origin}\n"))
+        longest = max((0, *map(_length_said, own)))
         found = found.joined(Elsewhere((), tuple(heads), tuple(wrong), ((place.shown, longest),)))
     return found
 
@@ -383,8 +387,9 @@ def known_at(
     place: AnchorPlace,  # a remote, as `place_at` gave it
     origin: str,  # of the log
     trusted: Mapping[str, str],  # name by key
+    begun: Mapping[str, str] = NOBODY,  # who began with which key, as the log tells
 ) -> Elsewhere:  # what `verify_log` is given
     "What a remote knows of a log; knowing nothing is only wrong when it once did."
     if not place.read():
         return Elsewhere((), (), (), ((place.shown, 0),))
-    return kept_elsewhere([place], origin, trusted)
+    return kept_elsewhere([place], origin, trusted, begun=begun)

@@ -14,7 +14,6 @@ __all__ = ['EVENT_KINDS', 'audit_app', 'Checkpoints', 'Anchors', 'STATUSES', 'NO
 
 # %% ../../nbs/terminal/170_audit.ipynb #e8d8c57c
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -220,16 +219,18 @@ def asked_places(
 ) -> Any:  # an `Elsewhere`; raises `UsageError` for no place
     "What is known of the log at the places that were named, and at the remote if it answers."
     from mlnb.care.audit import NOTHING_KEPT
+    from mlnb.care.evidence import keys_begun
     from mlnb.care.tree_heads import known_origin
     from mlnb.sharing.anchors import anchor_place, kept_elsewhere, known_at, place_at, read_witnesses
 
     origin = known_origin(store) or "a log without a name"
     trusted, witnesses = trusted_by(project, store), read_witnesses(project.witnesses)
     places = [anchor_place(written, origin, project.root) for written in anchors or ()]
-    named = kept_elsewhere(places, origin, trusted, witnesses)
+    begun = keys_begun(store)
+    named = kept_elsewhere(places, origin, trusted, witnesses, begun)
     own = own_remote(project)
     at_remote = place_at(own, origin) if own else None
-    also = known_at(at_remote, origin, trusted) if at_remote else NOTHING_KEPT
+    also = known_at(at_remote, origin, trusted, begun) if at_remote else NOTHING_KEPT
     return named.joined(also)
 
 
@@ -241,13 +242,9 @@ def log_mend(
         return '`mlnb audit tell --why "the machine stopped"` tells of it late, in an entry that stays'
     if found.state != "bad":
         return ""
-    report = '`mlnb audit report --what "the audit log was altered" --owner "$USER"`'
-    keep = f"keep a copy of the log as it is, repair nothing in it, and write down what was found: {report}"
-    stranger = re.search(r"signed by (ed25519:\S+), which is not trusted here", found.message)
-    if not stranger:
-        return keep
-    known = f"if that key was yours before, or is a colleague's, `mlnb audit trust NAME {stranger[1]}`"
-    return f"{known}; else {keep}"
+    from mlnb.care.chain import reporting
+
+    return reporting()
 
 
 _MOST_FINDINGS = 20  # of the findings
