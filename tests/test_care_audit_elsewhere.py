@@ -14,22 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import convert, to_builtins
 from plain_records import commit, write_run
 
-from mlnb.care.audit import (
-    Elsewhere,
-    audit,
-    events,
-    init_audit,
-    make_checkpoint,
-    sound_log,
-    tell_late,
-    verify_log,
-)
+from mlnb.care.audit import audit, events, init_audit, make_checkpoint, sound_log, tell_late, verify_log
 from mlnb.care.chain import NOTHING, new_line, split_lines
 from mlnb.care.evidence import LogReport, ToldLate, UntoldCounts
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.notes import WITNESS_KEY, Verifier, read_note, with_signature
 from mlnb.care.signing import trusted_keys
-from mlnb.care.tree_heads import origin_of, signed_head, vouched
+from mlnb.care.tree_heads import Elsewhere, origin_of, signed_head, vouched
 from mlnb.care.vouched import signer
 from mlnb.sharing.anchors import anchor, anchor_place, heads_at, kept_elsewhere
 from mlnb.sharing.pull import pull
@@ -357,10 +348,15 @@ def test_anchor_of_a_log_whose_name_went_with_it_is_a_finding(store, place):
 
 
 @pytest.mark.parametrize("damage", ["", "no note\n", "mlnb/x\n1\n\n", "\n\n\n", "\x00" * 50, "— a b\n"])
-def test_place_with_anything_else_in_it_vouches_for_nothing(store, tmp_path, damage):
+def test_place_with_anything_else_in_it_is_no_place_and_says_so(store, tmp_path, damage):
     (tmp_path / "log.txt").write_text(damage)
-    found = verify_log(store, elsewhere=asked(store, anchor_place(f"{tmp_path}/log.txt", "x", tmp_path)))
+    place = anchor_place(f"{tmp_path}/log.txt", "x", tmp_path)
+    with pytest.raises(UsageError, match="keeps no checkpoint, and no entry says that it was told"):
+        verify_log(store, elsewhere=asked(store, place))
+    audit(store, "anchor", where=place.shown, lines=6, origin=origin_of(store))
+    found = verify_log(store, elsewhere=asked(store, place))
     assert (found.state, found.first_bad) == ("bad", None)
+    assert found.message == f"{place.shown} knows 0 entries, and entry 7 says that it knew 6"
 
 
 def test_note_signed_by_a_stranger_counts_for_nothing(store, tmp_path):
@@ -496,7 +492,7 @@ def test_verify_makes_no_store_and_gives_no_name(project, asked):
         (("anchor", "/proc/none/log.txt"), 2),
         (("anchor", "git"), 2),
         (("verify", "--anchor", "git"), 2),
-        (("verify", "--anchor", "none.txt"), 5),
+        (("verify", "--anchor", "none.txt"), 2),
         (("tell", "--why", " "), 2),
     ],
 )

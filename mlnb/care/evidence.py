@@ -281,6 +281,7 @@ class LogReport(Struct, frozen=True):
     removed: int  # entries that are kept no longer
     witnessed_to: int = 0  # number of the last entry that a witness vouches for
     told_late: list[ToldLate] = []
+    not_asked: list[str] = []  # places that an entry says were told of it
 
 
 def _counts_of(untold: Untold) -> UntoldCounts:
