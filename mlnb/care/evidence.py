@@ -10,7 +10,7 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'form_findings',
            'records_by_run', 'Untold', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport',
-           'log_report', 'entry_pieces', 'still_there', 'key_before', 'naming_lost_key', 'lost_key_line']
+           'log_report', 'entry_pieces', 'still_there', 'keys_begun', 'key_before', 'naming_lost_key', 'lost_key_line']
 
 # %% ../../nbs/care/090_evidence.ipynb #e9dcba3f
 import os
@@ -304,6 +304,7 @@ class LogReport(Struct, frozen=True):
     removed: int  # entries that are kept no longer
     witnessed_to: int = 0  # number of the last entry that a witness vouches for
     told_late: list[ToldLate] = []
+    not_asked: list[str] = []  # places that an entry says were told of it
 
 
 def _counts_of(untold: Untold) -> UntoldCounts:
@@ -374,14 +375,21 @@ def still_there(
     return Untold(sorted(runs), tombstones=_in_one(gone.erased & told.erased), keys=_in_one(keys))
 
 # %% ../../nbs/care/090_evidence.ipynb #fb918d76
-def _key_told(store: Store) -> str | None:
-    "The public key that this user began last in a store, as the log tells."
-    told = filter(None, (audit_entry(line) for line in read_log(store).lines if b'"init"' in line))
-    keys = [one.about.get("key") for one in told if (one.event, one.actor) == ("init", actor())]
+def _is_key(text: str) -> bool:
+    "Whether a text is a public key."
     try:
-        return key_text(key_bytes(str(keys[-1]))) if keys else None
+        return key_text(key_bytes(text)) == text
     except UsageError:
-        return None
+        return False
+
+
+def keys_begun(
+    store: Store,  # whose log is read
+) -> dict[str, str]:  # who began it, by key as text; the newest last
+    "The keys that somebody began to sign with in a store, as the log tells."
+    told = filter(None, (audit_entry(line) for line in read_log(store).lines if b'"init"' in line))
+    begun = [(str(one.about.get("key")), one.actor) for one in told if one.event == "init"]
+    return {key: who for key, who in begun if _is_key(key)}
 
 
 def key_before(
@@ -389,7 +397,8 @@ def key_before(
 ) -> str | None:  # as text; None when none is known, or it is elsewhere
     "The public key that this user had in a store, as it is noted beside it or as the log tells."
     is_elsewhere = "MLNB_SIGNING_KEY" in os.environ
-    return noted_key(store) or (None if is_elsewhere else _key_told(store))
+    own = [key for key, who in keys_begun(store).items() if who == actor()]
+    return noted_key(store) or (None if is_elsewhere or not own else own[-1])
 
 # %% ../../nbs/care/090_evidence.ipynb #d49c379e
 @contextmanager

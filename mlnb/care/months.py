@@ -25,7 +25,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from .chain import BEGINNING, AuditEntry, Finding, Start, audit_entry, split_lines
+from .chain import BEGINNING, AuditEntry, Finding, Start, audit_entry, reporting, split_lines
 from .merkle import leaf_of, root_of
 from ..store.border import Count, Digest, Document, has_form
 from ..store.crash_points import reach
@@ -342,20 +342,13 @@ def _before_its_time(entry: AuditEntry) -> Finding | None:
     return Finding(1, f"{when}: the newest of {said.newest}, and {said.months} months are to be kept")
 
 
-_CLOCK_MEND = (
-    "set the clock of this machine if it is wrong; else keep a copy of the log, and write down what was "
-    'found: `mlnb audit report --what "the audit log was altered" --owner "$USER"`'
-)
-
-
 def _yet_to_come(entry: AuditEntry) -> Finding | None:
     "Whether an entry of a removal is dated after the clock: at some time to come every line is old enough."
     at, tomorrow = entry.at_utc[:10], datetime.now(UTC) + timedelta(days=1)
     if at <= tomorrow.isoformat()[:10]:
         return None
-    return Finding(
-        entry.n, f"entry {entry.n} says that lines went on {at}, which is yet to come", _CLOCK_MEND
-    )
+    said = f"entry {entry.n} says that lines went on {at}, which is yet to come"
+    return Finding(entry.n, said, f"set the clock of this machine if it is wrong; else {reporting()}")
 
 
 def _younger_runs(told: Sequence[AuditEntry], carried: Collection[str]) -> Finding | None:

@@ -10,6 +10,7 @@ __all__ = ['ViolationId', 'ViolationRecord', 'ViolationStep', 'ReportedViolation
            'evidence_digests', 'violation_page']
 
 # %% ../../nbs/care/190_violations.ipynb #5b34728e
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,10 +18,11 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, to_builtins
 
 from .audit import audit, events
+from .signing import lowest
 from .verify import is_digest
 from ..store.border import Digest, Document, Moment, has_form
 from ..store.errors import UsageError, did_you_mean
-from ..store.objects import Store, has
+from ..store.objects import Store, has, path_of
 
 # %% ../../nbs/care/190_violations.ipynb #0f76f149
 ViolationId = Annotated[str, Meta(pattern=r"\Av-[0-9a-f]{8}\Z")]
@@ -71,12 +73,22 @@ def violations(
     return list(found.values())
 
 # %% ../../nbs/care/190_violations.ipynb #0602dbd8
-def _check_evidence(evidence: tuple[str, ...]) -> None:
-    "Refuse what is no digest."
-    for digest in evidence:
-        if not is_digest(digest):
-            mend = "give the 64 characters that `mlnb artifacts` shows"
-            raise UsageError(f"`{digest[:70]}` is no digest", mend)
+_BEGINNING = re.compile(r"[0-9a-f]{12,63}")  # as tables show digests
+
+
+def _whole_digest(store: Store, written: str) -> str:
+    "The digest that somebody means; a beginning of it will do for an object of the store."
+    if is_digest(written):
+        return written
+    found: set[str] = set()
+    if _BEGINNING.fullmatch(written):
+        folder = path_of(lowest(store), written.ljust(64, "0")).parent
+        found = {path.name for path in folder.glob(f"{written}*") if is_digest(path.name)}
+    if len(found) != 1:
+        said = "begins several digests" if found else "is no digest, and begins none of an object here"
+        mend = "give the 12 characters that `mlnb artifacts` shows, or the 64 of `mlnb artifacts --json`"
+        raise UsageError(f"`{written[:70]}` {said}", mend)
+    return found.pop()
 
 
 def _check_time(text: str) -> None:
@@ -97,14 +109,14 @@ def report_violation(
     store: Store,  # whose log gets the record
     what: str,  # what happened, one or two sentences; no personal data
     owner: str,  # who takes care of it
-    evidence: tuple[str, ...] = (),  # digests of what shows it
+    evidence: tuple[str, ...] = (),  # digests of what shows it, or 12 characters
     known_since: str | None = None,  # when it was noticed [ISO 8601]; None = now
     status: str = "open",  # `open`, `contained`, `closed`
     violation: str | None = None,  # id of a reported one: its record is continued
 ) -> ViolationRecord:  # as written; raises `UsageError`
     "Write the record of a violation, or continue one."
     since = known_since or datetime.now(UTC).isoformat(timespec="seconds")
-    _check_evidence(evidence)
+    whole = sorted(_whole_digest(store, digest) for digest in evidence)
     _check_time(since)
     if violation is not None:
         _check_known(store, violation)
@@ -112,11 +124,11 @@ def report_violation(
         id=violation or f"v-{secrets.token_hex(4)}",
         what=what,
         owner=owner,
-        evidence=tuple(sorted(evidence)),
+        evidence=tuple(dict.fromkeys(whole)),
         known_since=since,
         status=status,
     )
-    audit(store, "violation", outcome=status, digest=next(iter(evidence), None), record=record.as_dict())
+    audit(store, "violation", outcome=status, digest=next(iter(whole), None), record=record.as_dict())
     return record
 
 # %% ../../nbs/care/190_violations.ipynb #a1b209b6

@@ -9,13 +9,12 @@ Nothing here changes what was logged. A violation that is reported, continued an
 __all__ = ['EVENT_KINDS', 'audit_app', 'Checkpoints', 'Anchors', 'STATUSES', 'NOTHING_TOLD', 'shown_about', 'event_row',
            'altered_notes', 'events_answer', 'audit_alone', 'answer_events', 'replaced_key', 'answer_init_audit',
            'answer_checkpoint', 'answer_anchor', 'checkpoint_files', 'asked_places', 'log_mend', 'log_notes',
-           'late_words', 'answer_verify_audit', 'answer_tell', 'answer_trust', 'answer_distrust', 'Told', 'continued',
-           'violations_answer', 'written_record', 'answer_report']
+           'not_asked_notes', 'late_words', 'answer_verify_audit', 'answer_tell', 'answer_trust', 'answer_distrust',
+           'Told', 'continued', 'violations_answer', 'written_record', 'answer_report']
 
 # %% ../../nbs/terminal/170_audit.ipynb #e8d8c57c
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -209,17 +208,18 @@ def asked_places(
     anchors: list[str] | None,  # what `--anchor` named
 ) -> Any:  # an `Elsewhere`; raises `UsageError` for no place
     "What is known of the log at the places that were named, and at the remote if it answers."
-    from mlnb.care.audit import NOTHING_KEPT
-    from mlnb.care.tree_heads import known_origin
+    from mlnb.care.evidence import keys_begun
+    from mlnb.care.tree_heads import NOTHING_KEPT, known_origin
     from mlnb.sharing.anchors import anchor_place, kept_elsewhere, known_at, place_at, read_witnesses
 
     origin = known_origin(store) or "a log without a name"
     trusted, witnesses = trusted_by(project, store), read_witnesses(project.witnesses)
     places = [anchor_place(written, origin, project.root) for written in anchors or ()]
-    named = kept_elsewhere(places, origin, trusted, witnesses)
+    begun = keys_begun(store)
+    named = kept_elsewhere(places, origin, trusted, witnesses, begun)
     own = own_remote(project)
     at_remote = place_at(own, origin) if own else None
-    also = known_at(at_remote, origin, trusted) if at_remote else NOTHING_KEPT
+    also = known_at(at_remote, origin, trusted, begun) if at_remote else NOTHING_KEPT
     return named.joined(also)
 
 
@@ -231,13 +231,9 @@ def log_mend(
         return '`mlnb audit tell --why "the machine stopped"` tells of it late, in an entry that stays'
     if found.state != "bad":
         return ""
-    report = '`mlnb audit report --what "the audit log was altered" --owner "$USER"`'
-    keep = f"keep a copy of the log as it is, repair nothing in it, and write down what was found: {report}"
-    stranger = re.search(r"signed by (ed25519:\S+), which is not trusted here", found.message)
-    if not stranger:
-        return keep
-    known = f"if that key was yours before, or is a colleague's, `mlnb audit trust NAME {stranger[1]}`"
-    return f"{known}; else {keep}"
+    from mlnb.care.chain import reporting
+
+    return reporting()
 
 
 _MOST_FINDINGS = 20  # of the findings
@@ -257,6 +253,23 @@ def log_notes(
     return (*shown, *(() if have_all else (f"  mend: {log_mend(found)}",)))
 
 
+def not_asked_notes(
+    places: Sequence[str],  # that an entry says were told of the log, and that nobody asked
+    remote: str | None,  # of the settings, asked when it answers; None = there is none
+) -> tuple[str, ...]:  # lines for stderr; none when all were asked
+    "Which places were not asked what they know."
+    away = [place for place in places if place == remote]
+    rest = " ".join(f"--anchor {quote(place)}" for place in places if place != remote)
+    notes = [
+        complaint(f"{place} cannot be reached, so it was not asked", "try again when it can be", "note")
+        for place in away
+    ]
+    if rest:
+        said = "entries say that other places know the log, and they were not asked"
+        notes.append(complaint(said, f"`mlnb audit verify {rest}`", "note"))
+    return tuple(notes)
+
+
 def late_words(
     one: "ToldLate",  # of an entry
 ) -> str:  # for the end of a line
@@ -271,6 +284,7 @@ def late_words(
 def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) -> Answer:
     "Check the whole log; name the first entry that was altered."
     from mlnb.care.audit import verify_log
+    from mlnb.store.url import shown_url
 
     project, store, _ = open_project()
     elsewhere, trusted = asked_places(project, store, anchor), trusted_by(project, store)
@@ -279,7 +293,9 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     late = "".join(map(late_words, found.told_late))
     gone = f" ({found.removed:,} kept no longer)" if found.removed else ""
     line = f"{counted(found.entries, 'entry')}{gone}, signed up to {found.signed_to}: {found.state}{late}"
-    return Answer(to_builtins(found) | {"exit_code": code}, lambda: show_lines(line), code, log_notes(found))
+    own = own_remote(project)
+    notes = (*log_notes(found), *not_asked_notes(found.not_asked, shown_url(own) if own else None))
+    return Answer(to_builtins(found) | {"exit_code": code}, lambda: show_lines(line), code, notes)
 
 # %% ../../nbs/terminal/170_audit.ipynb #f82f3d82
 @verb("keep", "tell", 'mlnb audit tell --why "the disk was full when it ended"', on=audit_app)
