@@ -25,7 +25,7 @@ from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
-from ..store.records import record_at, record_path
+from ..store.records import record_at
 from ..store.refs import RefMove
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit

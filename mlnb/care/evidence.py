@@ -375,8 +375,8 @@ def still_there(
     return Untold(sorted(runs), tombstones=_in_one(gone.erased & told.erased), keys=_in_one(keys))
 
 # %% ../../nbs/care/100_evidence.ipynb #fb918d76
-def _is_key(text: str) -> bool:
-    "Whether a text is a public key."
+def _is_canonical_key(text: str) -> bool:
+    "Whether a text is a public key as it is written down."
     try:
         return key_text(key_bytes(text)) == text
     except UsageError:
@@ -389,7 +389,7 @@ def keys_begun(
     "The keys that somebody began to sign with in a store, as the log tells."
     told = filter(None, (audit_entry(line) for line in read_log(store).lines if b'"init"' in line))
     begun = [(str(one.about.get("key")), one.actor) for one in told if one.event == "init"]
-    return {key: who for key, who in begun if _is_key(key)}
+    return {key: who for key, who in begun if _is_canonical_key(key)}
 
 
 def key_before(

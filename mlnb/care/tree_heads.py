@@ -294,7 +294,7 @@ def went_back(
 def not_asked(
     anchored: Mapping[str, Anchored],  # what entries say, by place
     known: Iterable[tuple[str, int]],  # each place that was asked, and lines known there
-) -> list[str]:  # oldest first
+) -> list[str]:  # in the order of the entries
     "Places that entries say were told of the log, and that nobody asked."
     return [where for where in anchored if where not in dict(known)]
 
@@ -302,7 +302,7 @@ def not_asked(
 def refuse_silent(
     anchored: Mapping[str, Anchored],  # what entries say, by place
     elsewhere: Elsewhere,  # what places know
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` for one of them
     "Stop at a place that keeps nothing, and that no entry says was told."
     for where in elsewhere.silent:
         if where not in anchored:

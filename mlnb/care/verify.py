@@ -39,7 +39,6 @@ from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
 from ..store.record import Record
 from ..store.records import is_whole, outcome_of, outcomes_in, output_digests, record_at, record_path
-from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at
 from ..store.tombstones import is_erased
 

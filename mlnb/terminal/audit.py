@@ -17,6 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -254,7 +255,7 @@ def log_notes(
 
 
 def not_asked_notes(
-    places: Sequence[str],  # that an entry says were told of the log, and that nobody asked
+    places: Sequence[str],  # that entries name, and that nobody asked
     remote: str | None,  # of the settings, asked when it answers; None = there is none
 ) -> tuple[str, ...]:  # lines for stderr; none when all were asked
     "Which places were not asked what they know."
