@@ -100,6 +100,7 @@ class StoreError(MlnbError):
     "The store is full, read-only or out of reach."
 
     exit_code = 69
+    where: str = ""  # file or folder that could not be used; empty when none is known
 
 
 class LockedError(MlnbError):

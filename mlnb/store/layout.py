@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from mlnb.store.disk import (
     OddFileError,
     disk_errors,
+    found_below,
     lock_file,
     make_folder,
     open_plain,
@@ -108,7 +109,9 @@ def seal_documents(
 ) -> None:
     "From layout 1 to 2: seal every record, ref and document of a run."
     patterns = {name: "run.json" if name == "runs" else "*.json" for name in FOLDERS}
-    for path in sorted(path for name, pattern in patterns.items() for path in (root / name).rglob(pattern)):
+    for path in sorted(
+        path for name, pattern in patterns.items() for path in found_below(root / name, f"**/{pattern}")
+    ):
         document = _unsealed(path)
         if document:
             write_durably(path, sealed(path, document), path.stat().st_mode & 0o777, kind="document")

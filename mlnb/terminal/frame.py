@@ -313,19 +313,25 @@ def plans_of(
     return project, store, [plan_pipeline(project, store, name, *values) for name in names]
 
 # %% ../../nbs/terminal/050_frame.ipynb #47a415a5
+def _is_elsewhere(error: Exception, place: str) -> bool:
+    "Whether an error says of another file or folder than this that it cannot be used."
+    said, named = (os.path.abspath(one) for one in (getattr(error, "where", "") or place, place))
+    return os.path.commonpath([said, named]) not in (said, named)
+
+
 @contextmanager
 def writing(
     place: str,  # file or folder that the user named
     mend: str = "choose another place",  # what to do where nothing can be written
 ) -> Iterator[None]:  # raises `UsageError`, or `StoreError` for a full disk
-    "Say of a place that the user chose that it cannot be written."
+    "Say of a place that the user chose that it cannot be written; of any other its own error says so."
     try:
         yield
     except (OSError, StoreError) as error:
         from mlnb.store.url import shown_url
 
         cause = error.__cause__ if isinstance(error, StoreError) else error
-        if not isinstance(cause, OSError):
+        if not isinstance(cause, OSError) or _is_elsewhere(error, place):
             raise
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             free = "free some space, then run the same command again"
