@@ -280,7 +280,8 @@ Modules:
 - `mlnb.terminal.run_options`: Which stages of a pipeline are to be run, and how: what stands behind `mlnb run`
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
-- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
+- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
+- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes"""
 
 import os
 import sys
