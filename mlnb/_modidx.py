@@ -413,6 +413,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.care.verify._damaged_trees': ('care/verify.html#_damaged_trees', 'mlnb/care/verify.py'),
                                   'mlnb.care.verify._first_runs': ('care/verify.html#_first_runs', 'mlnb/care/verify.py'),
                                   'mlnb.care.verify._is_in_place': ('care/verify.html#_is_in_place', 'mlnb/care/verify.py'),
+                                  'mlnb.care.verify._n_aside': ('care/verify.html#_n_aside', 'mlnb/care/verify.py'),
                                   'mlnb.care.verify._name_damage': ('care/verify.html#_name_damage', 'mlnb/care/verify.py'),
                                   'mlnb.care.verify._runs_by_result': ('care/verify.html#_runs_by_result', 'mlnb/care/verify.py'),
                                   'mlnb.care.verify._say_nothing': ('care/verify.html#_say_nothing', 'mlnb/care/verify.py'),

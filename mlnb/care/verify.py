@@ -339,6 +339,7 @@ class Verified(JsonStruct, frozen=True, kw_only=True):
     damaged: list[Damage]
     temporaries: list[Leftover]
     quarantined: int  # files that were set aside, now or before
+    quarantined_before: int  # of these, before this verification
     clean: bool  # whether nothing is damaged
 
 
@@ -384,13 +385,19 @@ def _damaged_documents(root: Path, documents: list[Path], tell: Listener) -> lis
     return damaged
 
 
+def _n_aside(root: Path) -> int:
+    "How many files are set aside."
+    return len(list((root / "quarantine").glob("*")))
+
+
 def verify_store(
     store: Store,  # an overlay verifies what is its own
     set_aside: bool = True,  # whether to move altered objects to quarantine
     tell: Listener = _say_nothing,  # told of each object and document
 ) -> Verified:
     "Verify a whole store."
-    root, (altered, n, size) = store.root, altered_objects(store, tell)
+    root, n_before = store.root, _n_aside(store.root)
+    altered, n, size = altered_objects(store, tell)
     objects = set(filter(is_digest, altered))
     damaged = _damaged_objects(store, objects, set_aside) + _damaged_trees(store, objects)
     stray = [f"objects/{name[:2]}/{name}" for name in altered if not is_digest(name)]
@@ -404,6 +411,7 @@ def verify_store(
         documents=len(documents),
         damaged=damaged,
         temporaries=left,
-        quarantined=len(list((root / "quarantine").glob("*"))),
+        quarantined=_n_aside(root),
+        quarantined_before=n_before,
         clean=not damaged,
     )
