@@ -120,6 +120,7 @@ Modules:
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.proofs`: What the system does not show of two processes, and how one proves it to the other
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
+- `mlnb.kernel.report_lines`: What a stage's process told of itself, read back
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
@@ -145,6 +146,7 @@ Modules:
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
+- `mlnb.notebook.clear_secrets`: A password or a token that stands written out in a notebook
 - `mlnb.notebook.drafts`: Which files of a folder are stages, and which are notebooks that nobody has named yet
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
@@ -204,6 +206,7 @@ Modules:
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
+- `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched

@@ -325,11 +325,14 @@ ODD_TELLING = [
 
 @pytest.mark.parametrize("about", ODD_TELLING, ids=str)
 @pytest.mark.parametrize("event", ["run", "pull", "told_late"])
-def test_entry_that_tells_in_no_form_tells_of_nothing(tmp_path, event, about):
+def test_entry_that_tells_in_no_form_tells_of_nothing_and_is_a_finding(tmp_path, event, about):
     store = open_store(tmp_path / "store")
     audit(store, event, **about)
     found = checked(store)
-    assert (found.state, found.entries) == ("ok", 1)
+    is_odd = event == "told_late" or about.keys() <= {"run", "run_ids"}
+    assert (found.state, found.entries) == ("bad" if is_odd else "ok", 1)
+    assert [one.n for one in found.findings] == ([1] if is_odd else [])
+    assert (found.told_late, event in found.message) == ([], is_odd)
     write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
     assert checked(store).untold.first == RUN
 

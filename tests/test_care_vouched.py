@@ -304,6 +304,28 @@ def test_mend_names_the_key_that_was_lost_with_all_that_stood_beside_it(make_pro
     assert asked("audit", "verify", cwd=root).code == 0
 
 
+def test_lost_key_is_named_by_every_verb_that_would_sign_and_by_a_run_that_goes_on(
+    make_project, asked, mlnb, tmp_path
+):
+    root = make_project({"10_a.ipynb": ["from mlnb import save\nsave('a', 1)"]}).root
+    unsigned = mlnb("run", "demo", cwd=root)
+    assert unsigned.code == 0 and "signed" not in unsigned.stdout + unsigned.stderr
+    lost = asked("audit", "init", "--json", cwd=root).json["key"]
+    shutil.rmtree(root / ".mlnb" / "private")
+    places = {name: str(tmp_path / name) for name in ("remote", "anchor.txt", "today.json")}
+    for words in (
+        ["push", places["remote"]],
+        ["audit", "anchor", places["anchor.txt"]],
+        ["audit", "checkpoint", "--out", places["today.json"]],
+        ["erase", "demo/a@6b86b273ff34", "--reason", "asked for", "--yes"],
+    ):
+        refused = asked(*words, cwd=root)
+        assert refused.code == 2 and "back from a copy" in refused.stderr and lost in refused.stderr, refused
+    again = mlnb("run", "demo", "--force", cwd=root)
+    assert again.code == 0 and f"nothing is signed, and your key was {lost}: put " in again.stderr
+    assert "signed" not in mlnb("run", "demo", cwd=root).stderr
+
+
 NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x\u202e"]
 ODD = [
     ["../x"],

@@ -15,7 +15,17 @@ import psutil
 import pytest
 
 from mlnb.kernel.inherited import inherited_settings
-from mlnb.kernel.link import SERVER_COMMAND, Link, ask, can_serve, connect, start_server
+from mlnb.kernel.link import (
+    SERVER_COMMAND,
+    Link,
+    Presence,
+    Question,
+    ServerStatus,
+    ask,
+    can_serve,
+    connect,
+    start_server,
+)
 from mlnb.kernel.private_places import server_folder
 from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
@@ -177,12 +187,12 @@ def kill_templates(runtime):
 def kill_executor(runtime):
     "The process that holds a kernel's lease has a connection of a command; it is a copy of a template."
     server = server_of(runtime)
-    lease = ask(address_in(runtime), {"do": "status"})["leases"]
-    templates = {t["pid"] for t in ask(address_in(runtime), {"do": "status"})["templates"]}
+    lease = ask(address_in(runtime), Question("status"), ServerStatus).leases
+    templates = {t.pid for t in ask(address_in(runtime), Question("status"), ServerStatus).templates}
     (executors,) = [
-        [child for child in psutil.Process(t["pid"]).children()]
-        for t in ask(address_in(runtime), {"do": "status"})["templates"]
-        if t["modules"] == ["papermill"]
+        [child for child in psutil.Process(t.pid).children()]
+        for t in ask(address_in(runtime), Question("status"), ServerStatus).templates
+        if t.modules == ("papermill",)
     ]
     assert lease and templates and server
     executors[0].kill()
@@ -331,7 +341,7 @@ def test_server_whose_socket_was_removed_listens_anew(server):
     process, address = server
     address.unlink()
     until(lambda: answers(address))
-    assert ask(address, {"do": "ping"})["pid"] == process.pid
+    assert ask(address, Question("ping"), Presence).pid == process.pid
 
 
 @pytest.mark.slow
@@ -346,7 +356,7 @@ def test_server_whose_folder_was_removed_makes_place_for_the_next_and_leaves_its
     second = subprocess.Popen(command, env=kernel_environment())
     assert first.wait(30) == 0
     until(lambda: answers(folder / "s.sock"))
-    assert ask(folder / "s.sock", {"do": "ping"})["pid"] == second.pid
+    assert ask(folder / "s.sock", Question("ping"), Presence).pid == second.pid
     assert (folder / "s").is_dir()
     second.terminate()
     assert (second.wait(30), list(folder.iterdir())) == (0, [])
@@ -409,7 +419,7 @@ def test_server_that_dies_again_after_it_was_started_again_leaves_a_cold_run(beg
     (running.root / "nbs" / "b.begun").unlink()
     first.kill()
     until(lambda: answers(address))
-    psutil.Process(ask(address, {"do": "ping"})["pid"]).kill()
+    psutil.Process(ask(address, Question("ping"), Presence).pid).kill()
     until(running.is_in_b)
     running.go_on()
     code, document, said = running.ended()
@@ -481,7 +491,7 @@ def test_executor_whose_template_died_survives_the_end_of_another_kernel(begin, 
     held.send({"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover})
     assert held.receive()["pid"]
     held.close()
-    until(lambda: len(ask(address, {"do": "status"})["leases"]) == 1)
+    until(lambda: len(ask(address, Question("status"), ServerStatus).leases) == 1)
     running.go_on()
     code, _, said = running.ended()
     assert (code, lines_about_loss(said)) == (0, []), said

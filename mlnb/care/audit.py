@@ -39,6 +39,7 @@ from mlnb.care.evidence import (
     ToldRuns,
     Untold,
     entry_pieces,
+    form_findings,
     keys_begun,
     log_report,
     untold_findings,
@@ -83,7 +84,7 @@ from mlnb.care.tree_heads import (
 )
 from ..store.border import Count, Digest, Document
 from ..store.digests import canonical_json, sha256
-from ..store.disk import write_durably
+from ..store.disk import found_below, write_durably
 from ..store.documents import read_json
 from ..store.errors import IntegrityError, StoreError, UsageError, did_you_mean
 from ..store.objects import Store
@@ -262,7 +263,8 @@ def _log_findings(store: Store, log: Log, reading: LogReading) -> list[Finding]:
         for line in log.lines:
             reading.note_line(line)
     gone = removal_finding(log.leaves, log.start, reading.removals, reading.told.carried)
-    found = (*log.wrong, *_wrong_lines(log, broken, reading), *((gone,) if gone else ()))
+    odd = () if broken else form_findings(reading.told)
+    found = (*log.wrong, *_wrong_lines(log, broken, reading), *odd, *((gone,) if gone else ()))
     return [*found, *_other_names(store, reading.origins)]
 
 
@@ -387,7 +389,7 @@ def _own_checkpoints(store: Store) -> list[Path]:
     "The files of checkpoints in a store; no link is followed."
     folder = log_path(store).parent / "checkpoints"
     are_own = is_folder(folder.parent) and is_folder(folder)
-    return sorted(path for path in folder.glob("*.json") if not path.is_symlink()) if are_own else []
+    return sorted(path for path in found_below(folder, "*.json") if not path.is_symlink()) if are_own else []
 
 
 def checkpoints_of(

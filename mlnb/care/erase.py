@@ -18,16 +18,17 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
+from msgspec import field
 from msgspec.structs import replace
 
-from .burial import bury, copies_of, new_tombstone
+from .burial import Linked, bury, copies_of, linked_elsewhere, new_tombstone
 from .gc import Unnamed, nothing_known
 from .signing import lowest, read_key
 from .vouched import signer
 from ..store.border import JsonStruct
 from ..store.derivation import RecordGraph, derived_from
 from ..store.descriptions import Artifact, Described, each_described
-from ..store.disk import disk_errors
+from ..store.disk import disk_errors, found_below
 from ..store.errors import UsageError
 from ..store.objects import Store
 from ..store.record import Record
@@ -42,11 +43,9 @@ def all_records(
     store: Store,  # whose records are read
 ) -> Iterator[Record]:  # in order of their paths; raises `IntegrityError`
     "Every record of a store; one that cannot be read is an error."
-    folders = [store.root / "records", store.root / "trash" / "records"]
-    paths = [
-        path for folder in folders for kind in ("json", "evidence") for path in folder.rglob(f"*.{kind}")
-    ]
-    for path in sorted(paths):
+    places = ("records", "trash/records")
+    kinds = [f"{place}/**/*.{kind}" for place in places for kind in ("json", "evidence")]
+    for path in sorted(path for one in kinds for path in found_below(store.root, one)):
         yield record_at(path)
 
 
@@ -399,6 +398,7 @@ class Erased(JsonStruct, frozen=True, kw_only=True):
     unnamed: Unnamed
     overlays: list[str]  # paths of those that hold values
     parts: list[str]  # paths of records of parts that are named after its values
+    linked: list[Linked] = field(default_factory=list)  # what keeps its content outside of the store
 
 
 def erase(
@@ -419,6 +419,7 @@ def erase(
     under = dict.fromkeys([digest, *own], meant) | {one: traced.names[one] for one in sorted(going)}
     _refuse_empty(store, list(under), reason)
     held = _held_still(store, under)
+    linked = [one for target in under if not held[target] for one in linked_elsewhere(store, target)]
     if not dry_run:
         read_key(store)
         for target, wanted in under.items():
@@ -437,6 +438,7 @@ def erase(
         unnamed=unnamed,
         overlays=overlays,
         parts=sorted({f"records/{one.pipeline}/{one.stage}/{one.key}.json" for one in traced.parts}),
+        linked=linked,
     )
 
 

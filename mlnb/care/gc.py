@@ -39,7 +39,15 @@ from mlnb.care.roots import (
 from .verify import object_files, temporaries
 from ..store.border import JsonStruct
 from ..store.crash_points import reach
-from ..store.disk import disk_errors, flush_folder, make_folder, open_plain, remove_abandoned
+from mlnb.store.disk import (
+    disk_errors,
+    flush_folder,
+    found_below,
+    make_folder,
+    open_plain,
+    read_plain,
+    remove_abandoned,
+)
 from ..store.errors import LockedError
 from ..store.holders import SeenMark, beating, claim, forget_quiet, others_at_work
 from ..store.hosts import here, read_mark
@@ -75,9 +83,9 @@ def out_of_reach(
     reachable: Reachable,  # what a look found
 ) -> Sizes:  # runs, then records, then objects: the order in which they go
     "List what nothing leads to."
-    runs = [f"runs/{path.name}" for path in sorted((store.root / "runs").glob("*"))]
+    runs = [f"runs/{path.name}" for path in sorted(found_below(store.root / "runs", "*"))]
     names = [f"records/{name}" for name in record_names(store.root / "records")]
-    records = [name for name in names if os.path.isfile(store.root / name)]
+    records = [name for name in names if (store.root / name).is_file()]
     lost = [path for path in (*runs, *records) if not reachable.has(path)]
     return {path: disk_size(store.root / path) for path in lost} | dict(_object_sizes(store.root, reachable))
 
@@ -117,9 +125,12 @@ def trash_of(
 ) -> Sizes:  # runs first; a run is one entry, whatever is in it
     "What lies in the trash."
     trash = store.root / "trash"
-    files = (path for path in sorted(trash.rglob("*")) if path.is_file())
+    files = (path for path in sorted(found_below(trash, "**/*")) if path.is_file())
     others = [path for path in files if path.relative_to(trash).parts[0] != "runs"]
-    return {p.relative_to(trash).as_posix(): disk_size(p) for p in (*sorted(trash.glob("runs/*")), *others)}
+    return {
+        p.relative_to(trash).as_posix(): disk_size(p)
+        for p in (*sorted(found_below(trash, "runs/*")), *others)
+    }
 
 # %% ../../nbs/care/150_gc.ipynb #43903961
 def _delete(path: Path) -> None:
@@ -148,7 +159,7 @@ def empty_trash(
 # %% ../../nbs/care/150_gc.ipynb #41f57e82
 def _who(path: Path) -> str:
     "Where the collection is that holds a lock; empty when here."
-    mark = read_mark(path.read_text(encoding="utf-8", errors="replace"))
+    mark = read_mark(read_plain(path).decode("utf-8", "replace"))
     return f" on host {mark.host}" if mark and mark.place.machine != here().machine else ""
 
 
@@ -326,7 +337,7 @@ def gc_report(
     left: list[Path],  # temporary files of dead processes
 ) -> Collected:  # that took nothing back
     "The document of `mlnb gc --json`."
-    aside = _file_sizes((store.root / "quarantine").glob("*"))
+    aside = _file_sizes(found_below(store.root / "quarantine", "*"))
     return Collected(
         moved=count_by_kind(moved),
         deleted=count_by_kind(deleted),
@@ -411,6 +422,6 @@ def nothing_known(
     "What nothing leads to, and what was saved by hand."
     found = collect(store, dry_run=True)
     amount = found.moved + found.deleted
-    folders = sorted((store.root / "overlay").glob("*/values"))
-    held = [folder.parent for folder in folders if next(folder.rglob("*.json"), None)]
+    folders = sorted(found_below(store.root / "overlay", "*/values"))
+    held = [folder.parent for folder in folders if next(found_below(folder, "**/*.json"), None)]
     return Unnamed(amount.objects, amount.runs), [path.relative_to(store.root).as_posix() for path in held]

@@ -183,7 +183,7 @@ def close_month(
     folder_mode: int,  # permissions of the folder
 ) -> None:
     "Close the current file of a log."
-    lines, _ = split_lines(log.read_bytes())
+    lines, _ = split_lines(read_plain(log, follows=True))
     folder = make_folder(log.parent / "closed", folder_mode)
     month = newest_month(lines)
     os.rename(log, closed_path(folder, n_before + 1, n_before + len(lines), month))
@@ -211,7 +211,7 @@ def compress_old(
     recent = sorted({one.month for one in files})[1 - AT_HAND :]
     for one in files:
         if one.form == "jsonl" and one.month not in recent:
-            _exchange(one, "jsonl.gz", gzip.compress(one.path.read_bytes(), 6, mtime=0), mode)
+            _exchange(one, "jsonl.gz", gzip.compress(read_plain(one.path, follows=True), 6, mtime=0), mode)
 
 # %% ../../nbs/care/070_months.ipynb #e3a6f14d
 LEAST_MONTHS = 12  # that PCI DSS 10.5.1 asks for

@@ -28,7 +28,7 @@ from .verify import Damage, StageKey, StageResult, is_readable, object_roles, so
 from .vouched import signer
 from ..store.border import JsonStruct
 from ..store.digests import sha256, sha256_file
-from ..store.disk import disk_errors, make_folder, write_durably
+from ..store.disk import disk_errors, found_below, make_folder, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, put
@@ -232,7 +232,7 @@ def repair_ref(
 ) -> Outcome:  # whether it was repaired, and a sentence
     "Repair a ref, if where it points is known."
     name = path.parent.relative_to(store.root / "refs").as_posix()
-    intact = [p for p in sorted(path.parent.glob("[0-9]*.json")) if p != path and is_readable(p)]
+    intact = [p for p in sorted(found_below(path.parent, "[0-9]*.json")) if p != path and is_readable(p)]
     needless = _dispensable(name, int(path.stem), intact)
     if needless is not None:
         set_aside(store, path)
@@ -279,7 +279,7 @@ def set_evidence_aside(
 ) -> list[RepairedFile]:  # those that pointed to one of them
     "Move evidence to quarantine that shows nothing any more."
     message, found = "set aside: nobody has what it points to", []
-    for path in sorted((store.root / "records").glob("*/*/*.evidence")):
+    for path in sorted(found_below(store.root / "records", "*/*/*.evidence")):
         with suppress(IntegrityError, FileNotFoundError):
             if not object_roles(record_at(path)).keys().isdisjoint(missing):
                 set_aside(store, path)

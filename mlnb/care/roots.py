@@ -12,7 +12,6 @@ __all__ = ['KEEP_ALL', 'RecordFiles', 'Retention', 'newest_of', 'digests_in', 'R
            'with_origins', 'kept_runs', 'saved_by', 'look']
 
 # %% ../../nbs/care/140_roots.ipynb #b75b5b52
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ from msgspec import Struct, field
 
 from .verify import is_digest, is_readable
 from ..store.descriptions import artifacts_in, each_described
-from ..store.disk import OddFileError, read_plain
+from ..store.disk import OddFileError, entries_of, found_below, read_plain
 from ..store.documents import read_json
 from ..store.errors import IntegrityError
 from ..store.holders import Held
@@ -89,7 +88,7 @@ class Reachable(Struct):
 # %% ../../nbs/care/140_roots.ipynb #9946c57f
 def _living_runs(store: Store) -> set[str]:
     "Runs that are under way."
-    marks = (store.root / "runs").glob("*/alive")
+    marks = found_below(store.root / "runs", "*/alive")
     return {mark.parent.name for mark in marks if is_alive(store, mark.parent.name)}
 
 
@@ -97,7 +96,7 @@ def with_overlays(
     store: Store,  # the project's, or an overlay
 ) -> list[Path]:  # its folder first
     "The folders in which processes of a store pin: its own and those of its overlays."
-    return [store.root, *(p for p in (store.root / "overlay").glob("*") if p.is_dir())]
+    return [store.root, *(p for p in found_below(store.root / "overlay", "*") if p.is_dir())]
 
 
 def held_elsewhere(
@@ -117,17 +116,20 @@ def under_way(
     roots = with_overlays(store)
     digests = set().union(*(pinned(root, remove_dead) for root in roots))
     runs = _living_runs(store)
-    files = [path for run in runs for path in (store.root / "runs" / run).rglob("*.json*")]
+    files = [path for run in runs for path in found_below(store.root / "runs" / run, "**/*.json*")]
     files += [
-        path for root in roots for kept in ("values", "sources") for path in (root / kept).rglob("*.json")
+        path
+        for root in roots
+        for kept in ("values", "sources")
+        for path in found_below(root / kept, "**/*.json")
     ]
     return digests.union(*map(digests_in, files)), runs
 
 # %% ../../nbs/care/140_roots.ipynb #40d71790
 def _moves(root: Path) -> Iterator[Path]:
     "The moves of refs that count: the last of a head, all of any other."
-    for folder in {path.parent for path in root.rglob("[0-9]*.json")}:
-        files = sorted(folder.glob("[0-9]*.json"))
+    for folder in {path.parent for path in found_below(root, "**/[0-9]*.json")}:
+        files = sorted(found_below(folder, "[0-9]*.json"))
         is_head = folder.relative_to(root).parts[:1] == ("heads",)
         yield from files[-1:] if is_head else files
 
@@ -174,7 +176,7 @@ _KEPT_SUFFIXES = (".json", ".evidence")  # of records, and of second results tha
 
 def _names_in(path: str | Path) -> list[str]:
     "Sorted names in a folder; none when there is no such folder."
-    return sorted(entry.name for entry in os.scandir(path)) if os.path.isdir(path) else []
+    return sorted(entry.name for entry in entries_of(path))
 
 
 def record_names(
@@ -282,7 +284,7 @@ def _evidence_of(records: RecordFiles, kept: set[str]) -> set[str]:
 # %% ../../nbs/care/140_roots.ipynb #620b1cae
 def _run_documents(store: Store) -> dict[str, RunDocument | None]:
     "The documents of all runs, by id; None when one is damaged, absent or gone."
-    runs = (path.name for path in (store.root / "runs").glob("*"))
+    runs = (path.name for path in found_below(store.root / "runs", "*"))
     found: dict[str, RunDocument | None] = dict.fromkeys(runs)
     for run in found:
         with suppress(IntegrityError, FileNotFoundError):

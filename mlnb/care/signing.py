@@ -23,8 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from ..store.digests import canonical_json
-from ..store.disk import OddFileError, disk_errors, make_folder, open_plain, read_plain, write_durably
-from ..store.errors import IntegrityError, StoreError, UsageError
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    found_below,
+    make_folder,
+    open_plain,
+    read_plain,
+    write_durably,
+)
+from ..store.errors import IntegrityError, NoKeyError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.project_id import PROJECT_ID
@@ -180,7 +188,9 @@ def _private_file(store: Store) -> bytes:
             about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
-        raise UsageError(f"there is no key to sign with at {path}", mend) from None
+        missing = NoKeyError(f"there is no key to sign with at {path}", mend)
+        missing.store = store
+        raise missing from None
     except OddFileError as error:
         raise UsageError(f"{path} is no file, and no key to sign with", _mend_for_other(store)) from error
     if about.st_uid not in (os.geteuid(), 0):
@@ -264,7 +274,7 @@ def keys_here(
 ) -> dict[str, str]:  # as written in their files, by name; empty when unreadable
     "What lies in the files of the keys that are trusted on this machine."
     found = {}
-    for path in sorted((store.root / "trusted").glob("*.key")):
+    for path in sorted(found_below(store.root / "trusted", "*.key")):
         try:
             found[path.stem] = read_plain(path, follows=True).decode("ascii", "replace").strip()[:100]
         except (OSError, StoreError):

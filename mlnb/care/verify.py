@@ -8,31 +8,31 @@ the stage, the runs that used it. A damaged object is set aside. It can be repai
 # %% auto #0
 __all__ = ['StageKey', 'Listener', 'object_files', 'document_files', 'temporaries', 'object_roles', 'sound_runs', 'sound_records',
            'StageResult', 'Use', 'uses_of', 'About', 'concerned', 'naming_damage', 'is_intact', 'altered_objects',
-           'is_digest', 'missing_objects', 'is_readable', 'document_about', 'Damage', 'Leftover', 'Verified',
-           'damaged_file', 'verify_store']
+           'is_digest', 'missing_objects', 'document_in_place', 'is_readable', 'document_about', 'is_exchanged',
+           'exchanged_results', 'Damage', 'Leftover', 'Verified', 'damaged_file', 'verify_store']
 
 # %% ../../nbs/care/030_verify.ipynb #b418d6fe
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, UnsetType, field, structs
 
 from ..store.artifacts import damaged_trees
-from ..store.border import JsonStruct
+from ..store.border import Document, JsonStruct
 from ..store.digests import sha256
-from ..store.disk import OddFileError, is_abandoned, open_plain
-from ..store.documents import FOLDERS, place_in_store, read_json
+from ..store.disk import OddFileError, found_below, is_abandoned, is_present, open_plain
+from ..store.documents import FOLDERS, place_in_store, read_document
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
-from ..store.records import record_at
+from ..store.records import is_whole, outcome_of, outcomes_in, output_digests, record_at, record_path
 from ..store.refs import RefMove
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
@@ -43,7 +43,7 @@ def object_files(
     root: Path,  # of a store
 ) -> Iterator[os.DirEntry[str]]:
     "Every object below `objects/`, and whatever else has its place."
-    for folder in filter(Path.is_dir, sorted((root / "objects").glob("*"))):
+    for folder in filter(Path.is_dir, sorted(found_below(root / "objects", "*"))):
         with os.scandir(folder) as entries:
             files = [one for one in entries if len(one.name) == 64 or not one.is_dir(follow_symlinks=False)]
         yield from sorted(files, key=lambda entry: entry.name)
@@ -54,8 +54,8 @@ def document_files(
 ) -> Iterator[Path]:
     "Every record, evidence, ref and document of a run, and whatever else has its place."
     for name in FOLDERS:
-        for path in sorted((root / name).glob("*/run.*" if name == "runs" else "**/*.*")):
-            if path.suffix in (".json", ".evidence") and os.path.lexists(path):
+        for path in sorted(found_below(root / name, "*/run.*" if name == "runs" else "**/*.*")):
+            if path.suffix in (".json", ".evidence") and is_present(path, follows=False):
                 yield path
 
 # %% ../../nbs/care/030_verify.ipynb #4f650334
@@ -92,7 +92,7 @@ def sound_runs(
     store: Store,  # where to look
 ) -> Iterator[RunDocument]:  # every one that can be read
     "The documents of runs; the damaged and those that are gone meanwhile are left out."
-    for path in (store.root / "runs").glob("*/run.json"):
+    for path in found_below(store.root / "runs", "*/run.json"):
         with suppress(IntegrityError, FileNotFoundError):
             yield run_document_at(path)
 
@@ -103,7 +103,7 @@ def sound_records(
 ) -> list[Record]:  # every record of every stage that can be read
     "All records, in order of their paths; the damaged and those that are gone meanwhile are left out."
     found = []
-    for path in sorted((store.root / "records").glob(f"*/*/*{suffix}")):
+    for path in sorted(found_below(store.root / "records", f"*/*/*{suffix}")):
         with suppress(IntegrityError, FileNotFoundError):
             found.append(record_at(path))
     return found
@@ -265,23 +265,47 @@ def is_digest(
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 # %% ../../nbs/care/030_verify.ipynb #7df9b03e
+def _missing_of(store: Store, records: Iterable[Record]) -> set[str]:
+    "What some records point to, and is not there."
+    needed = {digest for record in records for digest in object_roles(record)}
+    return {d for d in needed if not has(store, d) and not is_erased(store.root, d)}
+
+
 def missing_objects(
     store: Store,  # an overlay finds them in the store below too
 ) -> set[str]:  # digests that a record needs and nobody has
     "What records point to, and is not there."
-    records = sound_records(store) + sound_records(store, ".evidence")
-    needed = {digest for record in records for digest in object_roles(record)}
-    return {d for d in needed if not has(store, d) and not is_erased(store.root, d)}
+    return _missing_of(store, sound_records(store) + sound_records(store, ".evidence"))
 
 # %% ../../nbs/care/030_verify.ipynb #d2b8d2b6
-def _is_in_place(path: Path) -> bool:
-    "Read a document by the folder it is in; whether that is the place that it names."
+def _is_in_place(path: Path, document: Document) -> bool:
+    "Whether a document lies where it says that it belongs."
+    if isinstance(document, Record):
+        return document.key == path.stem.partition(".")[0]
+    return document.run == path.parent.name if isinstance(document, RunDocument) else True
+
+
+def _read_as_placed(path: Path) -> Document:
+    "Read a document as the kind that its folder holds."
     folder = place_in_store(path).partition("/")[0]
-    if folder == "records":
-        return record_at(path).key == path.stem.partition(".")[0]
-    if folder == "runs":
-        return run_document_at(path).run == path.parent.name
-    return bool(RefMove.from_dict(read_json(path), str(path)).target)
+    if folder == "refs":
+        return read_document(path, RefMove)
+    return record_at(path) if folder == "records" else run_document_at(path)
+
+
+def document_in_place(
+    path: Path,  # of a document
+) -> Document | None:  # None when it is gone meanwhile; raises `IntegrityError`
+    "Read a document, and see that it is a record or a run where it belongs."
+    try:
+        found = _read_as_placed(path)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise IntegrityError(f"{path} leads nowhere", "move it away") from None
+        return None
+    if not _is_in_place(path, found):
+        raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
+    return found
 
 
 def is_readable(
@@ -289,11 +313,10 @@ def is_readable(
 ) -> bool:  # True also when it is gone meanwhile
     "Whether a document is what was written, of its form, and a record or a run where it belongs."
     try:
-        return _is_in_place(path)
-    except FileNotFoundError:
-        return not path.is_symlink()
+        document_in_place(path)
     except IntegrityError:
         return False
+    return True
 
 # %% ../../nbs/care/030_verify.ipynb #1503eb53
 def document_about(
@@ -311,12 +334,50 @@ def document_about(
     made = StageResult(pipeline, stage, relative.stem)
     return About([f"{pipeline}/{stage}"], stages=[made] if relative.suffix == ".json" else [])
 
+# %% ../../nbs/care/030_verify.ipynb #a4933bdb
+def _told_of(store: Store, record: Record) -> tuple[str | None, str]:
+    "What its run ended with for its key, in one word, and what became of a second result."
+    try:
+        document = run_document_at(store.root / "runs" / record.run / "run.json")
+    except (IntegrityError, FileNotFoundError):
+        return None, ""
+    seconds = (e.second_result for e in document.stages if e.key == record.key and e.second_result)
+    second = next((one.outcome for one in seconds if one), "")
+    return outcomes_in(document).get(record.key), second
+
+
+def is_exchanged(
+    store: Store,  # with the documents of their runs
+    holds: Record,  # the result of a key
+    other: Record,  # evidence of the same key
+) -> bool:  # False where no run tells
+    "Whether the runs of two results say that the other one should hold."
+    result, of_other = (outcome_of(output_digests(one)) for one in (holds, other))
+    told, told_of_other = _told_of(store, holds)[0], _told_of(store, other)
+    if told not in (None, result):
+        return told == of_other
+    took_place = told_of_other in ((of_other, "replaced"), (of_other, "first_gone"))
+    is_usable = all(is_whole(store, output) for output in other.outputs.values())
+    return took_place and holds.run < other.run and is_usable
+
+
+def exchanged_results(
+    store: Store,  # whose own records are looked at
+) -> list[tuple[Record, Record]]:  # what holds, and what should
+    "Results that hold in the place of another, against what their runs say."
+    pairs = []
+    for other in sound_records(store, ".evidence"):
+        with suppress(IntegrityError, FileNotFoundError):
+            holds = record_at(record_path(store, other.pipeline, other.stage, other.key))
+            pairs += [(holds, other)] if is_exchanged(store, holds, other) else []
+    return pairs
+
 # %% ../../nbs/care/030_verify.ipynb #1d4d1389
 class Damage(JsonStruct, frozen=True, kw_only=True):
     "Something in a store that is not what it was."
 
     digest: str | None = None  # of an object; None for any other file
-    kind: str  # `altered`, `missing`, `tree`, `stray`, `document` or `resealed`
+    kind: str  # `altered`, `missing`, `tree`, `stray`, `document`, `resealed` or `exchanged`
     file: str | UnsetType = UNSET  # path in the store; left out of an object
     names: list[str]  # what it is, e.g. `fraud/model`
     runs: list[str]  # ids of those that rest on it
@@ -350,44 +411,65 @@ def _damaged_object(digest: str, kind: str, about: About) -> Damage:
 
 def damaged_file(
     file: str,  # path in the store
-    kind: str,  # `stray`, `document` or `resealed`
+    kind: str,  # `stray`, `document`, `resealed` or `exchanged`
 ) -> Damage:
     "A file that is damaged, or should not be there."
     about = document_about(Path(file))
     return Damage(kind=kind, file=file, names=about.names, runs=about.runs, stages=about.stages)
 
 
-def _damaged_objects(store: Store, altered: set[str], set_aside: bool) -> list[Damage]:
+def _exchanged_files(store: Store) -> list[Damage]:
+    "Records that hold in the place of another, with both runs; the stage makes the right one again."
+    found = []
+    for holds, other in exchanged_results(store):
+        file = record_path(store, holds.pipeline, holds.stage, holds.key).relative_to(store.root).as_posix()
+        runs = sorted({holds.run, other.run})
+        found.append(structs.replace(damaged_file(file, "exchanged"), runs=runs))
+    return found
+
+
+def _damaged_objects(store: Store, records: list[Record], altered: set[str], set_aside: bool) -> list[Damage]:
     "Altered and missing objects, with what they belong to; the altered are set aside if asked."
     about = concerned(store, altered)
     for digest in altered if set_aside else ():
         quarantine(store, digest)
-    about |= concerned(store, missing_objects(store) - altered)
+    about |= concerned(store, _missing_of(store, records) - altered)
     kinds = {digest: "altered" if digest in altered else "missing" for digest in sorted(about)}
     return [_damaged_object(digest, kind, about[digest]) for digest, kind in kinds.items()]
 
 
-def _damaged_trees(store: Store, altered: set[str]) -> list[Damage]:
+def _damaged_trees(store: Store, records: list[Record], altered: set[str]) -> list[Damage]:
     "Lists of files that were kept as they are, and that cannot be written out."
-    records = sound_records(store)
     odd = {tree.digest for one in records for _, tree, _ in damaged_trees(store, one.outputs)} - altered
     about = concerned(store, odd)
     return [_damaged_object(digest, "tree", about[digest]) for digest in sorted(about)]
 
 
-def _damaged_documents(root: Path, documents: list[Path], tell: Listener) -> list[Damage]:
-    "Documents that cannot be read, or do not lie where they belong."
-    damaged = []
-    for path in documents:
+class _Documents(NamedTuple):
+    "What the documents of a store came to."
+
+    n: int  # that were read
+    records: list[Record]  # and evidence, those that can be read
+    damaged: list[Damage]  # those that cannot, or do not lie where they belong
+
+
+def _read_documents(root: Path, tell: Listener) -> _Documents:
+    "Read every document of a store once."
+    paths, records, damaged = list(document_files(root)), [], []
+    for path in paths:
         tell("document", path.name)
-        relative = path.relative_to(root).as_posix()
-        damaged += [] if is_readable(path) else [damaged_file(relative, "document")]
-    return damaged
+        try:
+            found = document_in_place(path)
+        except IntegrityError:
+            damaged.append(damaged_file(path.relative_to(root).as_posix(), "document"))
+        else:
+            records += [found] if isinstance(found, Record) else []
+    return _Documents(len(paths), records, damaged)
 
 
 def _n_aside(root: Path) -> int:
     "How many files are set aside."
-    return len(list((root / "quarantine").glob("*")))
+    return len(list(found_below(root / "quarantine", "*")))
 
 
 def verify_store(
@@ -398,17 +480,16 @@ def verify_store(
     "Verify a whole store."
     root, n_before = store.root, _n_aside(store.root)
     altered, n, size = altered_objects(store, tell)
-    objects = set(filter(is_digest, altered))
-    damaged = _damaged_objects(store, objects, set_aside) + _damaged_trees(store, objects)
+    objects, read = set(filter(is_digest, altered)), _read_documents(root, tell)
+    damaged = _damaged_objects(store, read.records, objects, set_aside)
+    damaged += _damaged_trees(store, read.records, objects)
     stray = [f"objects/{name[:2]}/{name}" for name in altered if not is_digest(name)]
-    damaged += [damaged_file(file, "stray") for file in stray]
-    documents = list(document_files(root))
-    damaged += _damaged_documents(root, documents, tell)
+    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged + _exchanged_files(store)
     left = [Leftover(p.relative_to(root).as_posix(), p.stat().st_size) for p in temporaries(root)]
     return Verified(
         objects=n,
         bytes=size,
-        documents=len(documents),
+        documents=read.n,
         damaged=damaged,
         temporaries=left,
         quarantined=_n_aside(root),

@@ -39,7 +39,7 @@ from mlnb.care.signing import (
     trusted_keys,
 )
 from ..store.border import JsonStruct
-from ..store.disk import write_durably
+from ..store.disk import found_below, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
@@ -185,7 +185,7 @@ def result_standing(
     pipeline, stage, key = result
     root = lowest(store).root
     folder = root / "records" / pipeline / stage
-    for path in (folder / f"{key}.json", *sorted(folder.glob(f"{key}.*.evidence"))):
+    for path in (folder / f"{key}.json", *sorted(found_below(folder, f"{key}.*.evidence"))):
         try:
             found = found_at(store, path)
         except (IntegrityError, FileNotFoundError):
@@ -210,7 +210,7 @@ _SIGNED = {"records": "*/*/*", "runs": "*/run.json", "refs": "*/**/[0-9]*.json"}
 def _signed_files(root: Path) -> Iterator[Path]:
     "Every file of a store that may carry a signature."
     for folder, pattern in _SIGNED.items():
-        for path in sorted((root / folder).glob(pattern)):
+        for path in sorted(found_below(root / folder, pattern)):
             if path.suffix in (".json", ".evidence") and path.relative_to(root).parts[1] != "remotes":
                 yield path
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -32,7 +33,7 @@ from .import_traces import module_files_here
 from .inherited import take_plain_keyring
 from .leases import give_up_entries
 from .limits import end_processes
-from .link import ServerStatus, answer_in, ask, connect
+from .link import Presence, Question, ServerStatus, answer_in, ask, connect
 from .passing_folders import tidy_folders
 from .pool import refuse_kernel, supply_ready, template_for
 from .process import adopt_orphans
@@ -41,6 +42,7 @@ from .server import KernelServer, accept_client, digest_of_server, pass_executio
 from .stuck import give_up_stuck
 from .surroundings import is_filtered, surroundings_of
 from .templates import EXECUTOR_MODULES, start_base
+from ..store.border import Document
 
 # %% ../../nbs/kernel/430_server_process.ipynb #2f662f24
 def is_file_at(
@@ -79,7 +81,7 @@ def await_lock(
     deadline = time.monotonic() + within_s
     lock = take_lock(address.with_suffix(".lock"))
     while lock is None and is_wanted() and time.monotonic() < deadline:
-        if ask(address, {"do": "ping"}, timeout_s=1.0):
+        if ask(address, Question("ping"), Presence, timeout_s=1.0):
             return None
         time.sleep(0.05)
         lock = take_lock(address.with_suffix(".lock"))
@@ -100,22 +102,26 @@ def remove_remains(
         os.close(lock)
 
 # %% ../../nbs/kernel/430_server_process.ipynb #f1f5c594
+_Answer = TypeVar("_Answer", bound=Document)
+
+
 def ask_while(
     address: Path,  # of another server
-    message: dict,  # e.g. `{"do": "status"}`
+    question: Question,  # what is asked or told
+    form: type[_Answer],  # what the answer must be
     is_wanted: Callable[[], bool],  # whether the answer still matters
     timeout_s: float = 2.0,  # for the answer [s]
-) -> dict | None:  # None when there is no answer, or no use for it
+) -> _Answer | None:  # None when there is no answer, or no use for it
     "Ask another server one thing, for as long as the answer is wanted."
     link = connect(address, timeout_s=0.2) if is_wanted() else None
     if link is None:
         return None
     deadline = time.monotonic() + timeout_s
     with closing(link), suppress(OSError, ValueError):
-        link.send(message)
+        link.send(question.as_dict())
         while is_wanted() and time.monotonic() < deadline:
             with suppress(TimeoutError):
-                return link.receive()
+                return answer_in(link.receive(), form)
     return None
 
 # %% ../../nbs/kernel/430_server_process.ipynb #d491500c
@@ -132,10 +138,10 @@ def retire_predecessors(
     for other in sorted(server.address.parent.glob("*.sock")):
         if other == server.address:
             continue
-        about = answer_in(ask_while(other, {"do": "status"}, goes_on), ServerStatus) or ServerStatus()
+        about = ask_while(other, Question("status"), ServerStatus, goes_on) or ServerStatus()
         is_there = about.around in (None, own)
         if about.prefix == sys.prefix and is_there:
-            ask_while(other, {"do": "retire"}, goes_on)
+            ask_while(other, Question("retire"), Presence, goes_on)
 
 # %% ../../nbs/kernel/430_server_process.ipynb #a22d4df4
 def listen_at(

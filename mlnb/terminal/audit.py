@@ -8,9 +8,9 @@ Nothing here changes what was logged. A violation that is reported, continued an
 # %% auto #0
 __all__ = ['EVENT_KINDS', 'audit_app', 'Checkpoints', 'Anchors', 'STATUSES', 'NOTHING_TOLD', 'shown_about', 'event_row',
            'altered_notes', 'events_answer', 'audit_alone', 'answer_events', 'replaced_key', 'answer_init_audit',
-           'refuse_no_folder', 'answer_checkpoint', 'answer_anchor', 'checkpoint_files', 'asked_places', 'log_mend',
-           'log_notes', 'not_asked_notes', 'late_words', 'answer_verify_audit', 'answer_tell', 'answer_trust',
-           'answer_distrust', 'Told', 'continued', 'violations_answer', 'written_record', 'answer_report']
+           'answer_checkpoint', 'answer_anchor', 'checkpoint_files', 'asked_places', 'log_mend', 'log_notes',
+           'not_asked_notes', 'late_words', 'answer_verify_audit', 'answer_tell', 'answer_trust', 'answer_distrust',
+           'Told', 'continued', 'violations_answer', 'written_record', 'answer_report']
 
 # %% ../../nbs/terminal/170_audit.ipynb #e8d8c57c
 import os
@@ -25,7 +25,7 @@ from msgspec import to_builtins
 
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import counted
-from .frame import Answer, Json, give, open_project, sub_verbs, verb, writing
+from .frame import Answer, Json, give, open_project, refuse_no_folder, sub_verbs, verb, writing
 from .output import complaint, show_lines, show_table
 from .remote import own_remote, trusted_by, unread_key_notes
 
@@ -144,15 +144,6 @@ def answer_init_audit() -> Answer:
     )
 
 # %% ../../nbs/terminal/170_audit.ipynb #d811315a
-def refuse_no_folder(
-    folder: Path,  # in which something is to be written
-) -> None:  # raises `UsageError` when it is not there
-    "Stop before a folder is made where another disk should be."
-    if not folder.is_dir():
-        mend = f"mount what belongs there, or make it with `mkdir -p {quote(str(folder))}`"
-        raise UsageError(f"there is no folder {folder}", mend)
-
-
 @verb("keep", "checkpoint", "mlnb audit checkpoint --out /media/stick/today.json", on=audit_app)
 def answer_checkpoint(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it there too.")] = None,

@@ -109,9 +109,9 @@ def show_server(
 # %% ../../nbs/terminal/190_project.ipynb #ed789cbf
 def ask_servers() -> "list[ServerStatus]":  # what each holds that answers
     "Ask every kernel server of this user."
-    from mlnb.kernel.link import ServerStatus, answer_in, ask, running_servers
+    from mlnb.kernel.link import Question, ServerStatus, ask, running_servers
 
-    answers = (answer_in(ask(place, {"do": "status"}), ServerStatus) for place in running_servers())
+    answers = (ask(place, Question("status"), ServerStatus) for place in running_servers())
     return [answer for answer in answers if answer]
 
 # %% ../../nbs/terminal/190_project.ipynb #929ac212
