@@ -549,6 +549,22 @@ def test_lost_key_is_told_before_anything_runs_and_the_mends_work(make_project, 
     monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "absent"))
     told = asked("run", "demo", "--cold", cwd=root)
     assert told.code == 2 and "correct MLNB_SIGNING_KEY" in told.stderr and "audit init" not in told.stderr
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "no" / "folder" / "signing.key"))
+    told = asked("audit", "init", cwd=root)
+    assert (told.code, f"no folder {root}/no/folder" in told.stderr, (root / "no").exists()) == (
+        2,
+        True,
+        False,
+    )
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "mistyped.key"))
+    told = asked("audit", "init", cwd=root)
+    assert told.code == 0 and f"MLNB_SIGNING_KEY says: {root}/mistyped.key" in told.stderr
+    assert "you had another key, ed25519:" in told.stderr
+    key_path(open_store(root / ".mlnb")).unlink()
+    monkeypatch.setenv("MLNB_SIGNING_KEY", "")
+    (root / ".mlnb" / "private").rename(root / "private")
+    told = asked("run", "demo", "--cold", cwd=root)
+    assert told.code == 2 and "MLNB_SIGNING_KEY is empty" in told.stderr and "unset" in told.stderr
 
 
 def test_replaced_key_is_explained_by_push_and_audit_verify_and_not_as_a_crime(make_project, asked, tmp_path):

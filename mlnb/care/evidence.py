@@ -10,7 +10,8 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'form_findings',
            'records_by_run', 'Untold', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport',
-           'log_report', 'entry_pieces', 'still_there', 'keys_begun', 'key_before', 'naming_lost_key', 'lost_key_line']
+           'log_report', 'entry_pieces', 'still_there', 'keys_begun', 'key_told', 'key_before', 'naming_lost_key',
+           'lost_key_line']
 
 # %% ../../nbs/care/090_evidence.ipynb #e9dcba3f
 import os
@@ -392,13 +393,20 @@ def keys_begun(
     return {key: who for key, who in begun if _is_key(key)}
 
 
+def key_told(
+    store: Store,  # whose log is read
+) -> str | None:  # as text; None when the log tells of none
+    "The public key that this user began last in a store, wherever it is."
+    own = [key for key, who in keys_begun(store).items() if who == actor()]
+    return own[-1] if own else None
+
+
 def key_before(
     store: Store,  # whose key is asked about
 ) -> str | None:  # as text; None when none is known, or it is elsewhere
     "The public key that this user had in a store, as it is noted beside it or as the log tells."
     is_elsewhere = "MLNB_SIGNING_KEY" in os.environ
-    own = [key for key, who in keys_begun(store).items() if who == actor()]
-    return noted_key(store) or (None if is_elsewhere or not own else own[-1])
+    return noted_key(store) or (None if is_elsewhere else key_told(store))
 
 # %% ../../nbs/care/090_evidence.ipynb #d49c379e
 @contextmanager

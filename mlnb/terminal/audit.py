@@ -132,13 +132,15 @@ def replaced_key(
 def answer_init_audit() -> Answer:
     "Make your key, and sign the log as it is."
     from mlnb.care.audit import init_audit
-    from mlnb.care.evidence import key_before
+    from mlnb.care.evidence import key_before, key_told
 
     store = open_project(create=True)[1]
-    before = key_before(store)
+    before = key_before(store) or key_told(store)
     found = init_audit(store)
     where = "for `trusted_keys` in settings.ini or `mlnb audit trust` elsewhere"
-    notes = (replaced_key("you", "me", before),) if before else ()
+    given = os.environ.get("MLNB_SIGNING_KEY")
+    made = (f"your private key was made where MLNB_SIGNING_KEY says: {given}",) if given else ()
+    notes = (*made, *((replaced_key("you", "me", before),) if before else ()))
     return Answer(
         to_builtins(found), lambda: show_lines(f"your public key, {where}:", found.key), notes=notes
     )
