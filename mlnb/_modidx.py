@@ -6246,6 +6246,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.terminal.keep.remote_gc_lines': ('terminal/keep.html#remote_gc_lines', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.require_whole': ('terminal/keep.html#require_whole', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.show_value': ('terminal/keep.html#show_value', 'mlnb/terminal/keep.py'),
+                                    'mlnb.terminal.keep.signature_said': ('terminal/keep.html#signature_said', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.value_text': ('terminal/keep.html#value_text', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.version_row': ('terminal/keep.html#version_row', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.versions_answer': ('terminal/keep.html#versions_answer', 'mlnb/terminal/keep.py'),

@@ -455,6 +455,24 @@ def test_head_run_or_record_that_nobody_vouches_for_gives_no_result_and_verbs_sa
     assert [one["is_meant"] for one in versions["artifacts"]] == [what == "record"]
 
 
+MARKS = {
+    "own": "",
+    "unsigned": "unsigned",
+    "untrusted": "signed by a stranger",
+    "foreign": "signed for another project",
+    "altered": "altered after it was signed",
+}
+
+
+@pytest.mark.parametrize("state", MARKS)
+def test_value_whose_record_nobody_vouches_for_is_given_with_a_note(strict_project, asked, state):
+    root = strict_project(record=state)
+    (root / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n")
+    got = asked("get", "demo/out", cwd=root)
+    assert (got.code, MARKS[state] in got.stderr, "`mlnb verify`" in got.stderr) == (0, True, state != "own")
+    assert asked("get", "demo/out", "--json", cwd=root).json["signature"] == MARKS[state]
+
+
 @pytest.mark.parametrize("what", ["run", "ref"])
 def test_card_of_a_pipeline_whose_head_is_refused_says_so_and_why(strict_project, asked, what):
     root = strict_project(**{what: "unsigned"})

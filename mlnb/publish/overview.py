@@ -313,7 +313,8 @@ def newer_text(
     "What a newer run is."
     kind, _, tried = page.experiment.partition(": ")
     under = f" under profile `{page.profile}`" if page.profile != profile else ""
-    begin = f"A newer {kind or 'run'}{' of somebody else' if page.is_others else ''}{under}{_ENDED.get(page.state, '')}"
+    whose = " of somebody else" if page.is_others else ""
+    begin = f"A newer {kind or 'run'}{whose}{under}{_ENDED.get(page.state, '')}"
     about = [tried, failure(page)] if tried else [failure(page)]
     if not tried and not under and page.state == "committed":
         part = "" if page.is_complete else " of a part of the pipeline"

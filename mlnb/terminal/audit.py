@@ -295,7 +295,8 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     code = 5 if found.state == "bad" else 0
     late = "".join(map(late_words, found.told_late))
     gone = f" ({found.removed:,} kept no longer)" if found.removed else ""
-    line = f"{counted(found.entries, 'entry')}{gone}, signed up to {found.signed_to}: {found.state}{late}"
+    signed = f"signed up to {found.signed_to}" if found.signed_to else "signed by nobody"
+    line = f"{counted(found.entries, 'entry')}{gone}, {signed}: {found.state}{late}"
     own = own_remote(project)
     notes = (*log_notes(found), *not_asked_notes(found.not_asked, shown_url(own) if own else None))
     return Answer(to_builtins(found) | {"exit_code": code}, lambda: show_lines(line), code, notes)
