@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
@@ -146,6 +147,11 @@ def require_whole(
         raise IntegrityError(f"`{name}` is damaged or missing in the store: {place}", again)
 
 
+def _is_made_in(run: str, record: Any) -> bool:
+    "Whether a record says that a run made it."
+    return record.run == run
+
+
 def signature_said(
     store: Any,  # that has the records
     project: Any,  # with `trusted_keys` in its settings
@@ -158,7 +164,7 @@ def signature_said(
     keys = keys_known(store, parse_keys(project.trusted_keys))
     for one in records:
         place = (one.pipeline, one.stage, one.key)
-        standing = result_standing(store, place, lambda held, run=one.run: held.run == run, keys)
+        standing = result_standing(store, place, partial(_is_made_in, one.run), keys)
         mark = signature_mark(standing.as_dict() if standing else None, bool(keys.trusted))
         if mark:
             return mark
@@ -271,7 +277,7 @@ def answer_get(
     "Describe an artifact, or write it to a file in its own format."
     project, store, profile = open_project(profile)
     artifact, about = described(store, project, name, profile)
-    notes = (f"{name}: {about['line']}",) if about["line"] else ()
+    notes: tuple[str, ...] = (f"{name}: {about['line']}",) if about["line"] else ()
     if about["signature"]:
         said = f"the result of {about['stage']} in run {about['run']}: {about['signature']}"
         notes += (complaint(said, "`mlnb verify` says more of it", "note"),)
