@@ -447,12 +447,13 @@ def answer_report(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the page there.")] = None,
 ) -> Answer:
     "Write, continue or show the record of a violation."
-    from mlnb.care.violations import violation_page, violations
+    from mlnb.care.violations import known_violation, violation_page, violations
 
     store = open_project(create=told.is_anything)[1]
-    known = {one.record.id: one for one in violations(store)}
-    if violation is not None and violation not in known:
-        raise UsageError(f"there is no violation `{violation}`", did_you_mean(violation, list(known)))
+    reported = violations(store)
+    known = {one.record.id: one for one in reported}
+    if violation is not None:
+        known_violation(reported, violation)
     if violation is None and not told.is_anything:
         return violations_answer(list(known.values()))
     if told.is_anything:
