@@ -24,10 +24,10 @@ from msgspec import Struct, field
 
 from .chain import AuditEntry, Finding, audit_entry
 from .log_file import Log, read_log
-from .signing import has_key, key_bytes, key_text, keys_here, lowest, mend_for_missing, noted_key
+from .signing import has_key, is_key, keys_here, lowest, mend_for_missing, noted_key
 from .verify import sound_records
 from ..store.border import Document
-from ..store.errors import IntegrityError, NoKeyError, UsageError
+from ..store.errors import IntegrityError, NoKeyError
 from ..store.objects import Store
 from ..store.refs import actor
 from ..store.runs import is_alive, noted_document, run_document_at, run_ids
@@ -376,21 +376,13 @@ def still_there(
     return Untold(sorted(runs), tombstones=_in_one(gone.erased & told.erased), keys=_in_one(keys))
 
 # %% ../../nbs/care/090_evidence.ipynb #fb918d76
-def _is_key(text: str) -> bool:
-    "Whether a text is a public key."
-    try:
-        return key_text(key_bytes(text)) == text
-    except UsageError:
-        return False
-
-
 def keys_begun(
     store: Store,  # whose log is read
 ) -> dict[str, str]:  # who began it, by key as text; the newest last
     "The keys that somebody began to sign with in a store, as the log tells."
     told = filter(None, (audit_entry(line) for line in read_log(store).lines if b'"init"' in line))
     begun = [(str(one.about.get("key")), one.actor) for one in told if one.event == "init"]
-    return {key: who for key, who in begun if _is_key(key)}
+    return {key: who for key, who in begun if is_key(key)}
 
 
 def key_told(

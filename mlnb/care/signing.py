@@ -9,7 +9,7 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
-           'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'unread_keys',
+           'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'is_key', 'unread_keys',
            'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
            'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
@@ -297,8 +297,10 @@ def keys_here(
     return found
 
 
-def _is_key(text: str) -> bool:
-    "Whether a text is a public key."
+def is_key(
+    text: str,  # perhaps a public key
+) -> bool:
+    "Whether a text is a public key that somebody can have."
     try:
         return bool(key_bytes(text))
     except UsageError:
@@ -309,7 +311,7 @@ def unread_keys(
     store: Store,  # where decisions of this machine are kept
 ) -> list[str]:  # names, sorted; nobody is trusted under them
     "Whose files of trusted keys hold none."
-    return [name for name, text in keys_here(store).items() if not _is_key(text)]
+    return [name for name, text in keys_here(store).items() if not is_key(text)]
 
 
 def keys_of_others(
@@ -317,7 +319,7 @@ def keys_of_others(
     declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
 ) -> dict[str, str]:  # name by key
     "The keys that somebody decided to trust, whatever became of one's own."
-    here = {name: text for name, text in keys_here(store).items() if _is_key(text)}
+    here = {name: text for name, text in keys_here(store).items() if is_key(text)}
     return {key: name for name, key in {**(declared or {}), **here}.items()}
 
 
