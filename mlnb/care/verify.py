@@ -157,6 +157,7 @@ class Verified(JsonStruct, frozen=True, kw_only=True):
     damaged: list[Damage]
     temporaries: list[Leftover]
     quarantined: int  # files that were set aside, now or before
+    quarantined_before: int  # of these, before this verification
     clean: bool  # whether nothing is damaged
 
 
@@ -213,13 +214,19 @@ def _read_documents(root: Path, tell: Listener) -> _Documents:
     return _Documents(len(paths), records, damaged)
 
 
+def _n_aside(root: Path) -> int:
+    "How many files are set aside."
+    return len(list(found_below(root / "quarantine", "*")))
+
+
 def verify_store(
     store: Store,  # an overlay verifies what is its own
     set_aside: bool = True,  # whether to move altered objects to quarantine
     tell: Listener = _say_nothing,  # told of each object and document
 ) -> Verified:
     "Verify a whole store."
-    root, (altered, n, size) = store.root, altered_objects(store, tell)
+    root, n_before = store.root, _n_aside(store.root)
+    altered, n, size = altered_objects(store, tell)
     objects, read = set(filter(is_digest, altered)), _read_documents(root, tell)
     damaged = _damaged_objects(store, read.records, objects, set_aside)
     damaged += _damaged_trees(store, read.records, objects)
@@ -232,6 +239,7 @@ def verify_store(
         documents=read.n,
         damaged=damaged,
         temporaries=left,
-        quarantined=len(list(found_below(root / "quarantine", "*"))),
+        quarantined=_n_aside(root),
+        quarantined_before=n_before,
         clean=not damaged,
     )

@@ -147,6 +147,7 @@ class RunPage(Struct, frozen=True):
     experiment: str = ""  # what it tried, e.g. `experiment: depth=3`
     is_whole: bool = True  # whether all was committed, under the profile's own values
     is_complete: bool = True  # whether it was asked for all stages that it shows
+    is_others: bool = False  # whether somebody else started it than the head
 
     def verdicts(self) -> list[ShownVerdict]:
         return [v for s in self.stages for v in s.verdicts]
@@ -414,6 +415,7 @@ def read_page(
         experiment_of(document),
         bool(document.head),
         len(entries) == len(document.stages),
+        bool(head and head.actor != document.actor),
     )
 
 # %% ../../nbs/publish/240_history.ipynb #3c36f000

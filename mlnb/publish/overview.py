@@ -291,7 +291,8 @@ def card_run(
 ) -> tuple[RunPage, str]:  # and a line when it is no head
     "The run that a card shows."
     of_profile = [page for page in pages if page.profile == profile]
-    heads = sorted((page for page in of_profile if page.is_head), key=lambda page: not page.is_complete)
+    alike = [page for page in of_profile if page.is_head]
+    heads = sorted(alike, key=lambda page: (not page.is_complete, page.is_others))
     if heads:
         return heads[0], ""
     committed = [page for page in pages if page.state == "committed"]
@@ -312,7 +313,8 @@ def newer_text(
     "What a newer run is."
     kind, _, tried = page.experiment.partition(": ")
     under = f" under profile `{page.profile}`" if page.profile != profile else ""
-    begin = f"A newer {kind or 'run'}{under}{_ENDED.get(page.state, '')}"
+    whose = " of somebody else" if page.is_others else ""
+    begin = f"A newer {kind or 'run'}{whose}{under}{_ENDED.get(page.state, '')}"
     about = [tried, failure(page)] if tried else [failure(page)]
     if not tried and not under and page.state == "committed":
         part = "" if page.is_complete else " of a part of the pipeline"

@@ -130,13 +130,15 @@ def replaced_key(
 def answer_init_audit() -> Answer:
     "Make your key, and sign the log as it is."
     from mlnb.care.audit import init_audit
-    from mlnb.care.evidence import key_before
+    from mlnb.care.evidence import key_before, key_told
 
     store = open_project(create=True)[1]
-    before = key_before(store)
+    before = key_before(store) or key_told(store)
     found = init_audit(store)
     where = "for `trusted_keys` in settings.ini or `mlnb audit trust` elsewhere"
-    notes = (replaced_key("you", "me", before),) if before else ()
+    given = os.environ.get("MLNB_SIGNING_KEY")
+    made = (f"your private key was made where MLNB_SIGNING_KEY says: {given}",) if given else ()
+    notes = (*made, *((replaced_key("you", "me", before),) if before else ()))
     return Answer(
         to_builtins(found), lambda: show_lines(f"your public key, {where}:", found.key), notes=notes
     )
@@ -291,7 +293,8 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     code = 5 if found.state == "bad" else 0
     late = "".join(map(late_words, found.told_late))
     gone = f" ({found.removed:,} kept no longer)" if found.removed else ""
-    line = f"{counted(found.entries, 'entry')}{gone}, signed up to {found.signed_to}: {found.state}{late}"
+    signed = f"signed up to {found.signed_to}" if found.signed_to else "signed by nobody"
+    line = f"{counted(found.entries, 'entry')}{gone}, {signed}: {found.state}{late}"
     own = own_remote(project)
     notes = (*log_notes(found), *not_asked_notes(found.not_asked, shown_url(own) if own else None))
     return Answer(to_builtins(found) | {"exit_code": code}, lambda: show_lines(line), code, notes)
@@ -370,12 +373,13 @@ def answer_report(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the page there.")] = None,
 ) -> Answer:
     "Write, continue or show the record of a violation."
-    from mlnb.care.violations import violation_page, violations
+    from mlnb.care.violations import known_violation, violation_page, violations
 
     store = open_project(create=told.is_anything)[1]
-    known = {one.record.id: one for one in violations(store)}
-    if violation is not None and violation not in known:
-        raise UsageError(f"there is no violation `{violation}`", did_you_mean(violation, list(known)))
+    reported = violations(store)
+    known = {one.record.id: one for one in reported}
+    if violation is not None:
+        known_violation(reported, violation)
     if violation is None and not told.is_anything:
         return violations_answer(list(known.values()))
     if told.is_anything:

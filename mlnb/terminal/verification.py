@@ -230,8 +230,11 @@ def verified_line(
     said = f"{n}: {', '.join(wrong) or 'clean'}"
     if left := found.temporaries:
         said += f"; {counted(len(left), 'temporary file')} of killed processes, which `mlnb gc` removes"
-    if aside := found.quarantined:
-        said += f"; {aside} set aside before, which `mlnb gc --quarantine` removes"
+    n_before, n_all = found.quarantined_before, found.quarantined
+    aside = {"now": n_all - n_before, "before": n_before}
+    if n_all:
+        when = ", ".join(f"{n} set aside {when}" for when, n in aside.items() if n)
+        said += f"; {when}, which `mlnb gc --quarantine` removes"
     return said
 
 # %% ../../nbs/terminal/150_verification.ipynb #81352412
