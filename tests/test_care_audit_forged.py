@@ -759,7 +759,7 @@ def test_three_months_stay_whatever_is_asked(tmp_path):
     "setting, said",
     [
         ("trusted_keys = bob", "`trusted_keys` has the name `bob` without a key"),
-        ("trusted_keys = bob ed25519:AAAA", "`ed25519:AAAA` is no public key"),
+        ("trusted_keys = bob ed25519:AAAA", "`trusted_keys` has for `bob` what is no key: `ed25519:AAAA`"),
         ("witnesses = w1", "`w1` is no key of a log or a witness"),
         ("audit_months = 2 although less than 12", "[mlnb] has `audit_months = 2 although less than 12`"),
     ],
