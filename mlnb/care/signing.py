@@ -247,9 +247,8 @@ def _named_key(entry: str) -> tuple[str, str]:
     try:
         return name, key_text(key_bytes(key))
     except UsageError as error:
-        raise UsageError(
-            f"`trusted_keys` of settings.ini, at `{name}`: {error.message}", error.mend
-        ) from None
+        said = f"`trusted_keys` has for `{name}` what is no key: {error.message}"
+        raise UsageError(said, f"correct settings.ini: {error.mend}") from None
 
 
 def parse_keys(
@@ -259,8 +258,8 @@ def parse_keys(
     keys: dict[str, str] = {}
     for name, key in (_named_key(part.strip()) for part in text.split(",") if part.strip()):
         if keys.setdefault(name, key) != key:
-            mend = f"call one of them e.g. `{name[:50]}_2`, or remove the one that is used no longer"
-            raise UsageError(f"`trusted_keys` of settings.ini names two keys of `{name}`", mend)
+            mend = f"in settings.ini call one of them e.g. `{name[:50]}_2`, or remove the one that is used no longer"
+            raise UsageError(f"`trusted_keys` names two keys of `{name}`", mend)
     return keys
 
 # %% ../../nbs/care/010_signing.ipynb #64a975f7
