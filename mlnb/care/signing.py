@@ -258,7 +258,7 @@ def parse_keys(
     keys: dict[str, str] = {}
     for name, key in (_named_key(part.strip()) for part in text.split(",") if part.strip()):
         if keys.setdefault(name, key) != key:
-            mend = f"in settings.ini call one of them e.g. `{name[:50]}_2`, or remove the one that is used no longer"
+            mend = f"in settings.ini call one `{name[:50]}_2`, or remove the one that is used no longer"
             raise UsageError(f"`trusted_keys` names two keys of `{name}`", mend)
     return keys
 
