@@ -1671,6 +1671,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'mlnb/history/reproduce.py'),
                                         'mlnb.history.reproduce.trees_of_stage': ( 'history/reproduce.html#trees_of_stage',
                                                                                    'mlnb/history/reproduce.py'),
+                                        'mlnb.history.reproduce.verdict_code': ( 'history/reproduce.html#verdict_code',
+                                                                                 'mlnb/history/reproduce.py'),
                                         'mlnb.history.reproduce.verdict_of': ( 'history/reproduce.html#verdict_of',
                                                                                'mlnb/history/reproduce.py'),
                                         'mlnb.history.reproduce.warm_cold_difference': ( 'history/reproduce.html#warm_cold_difference',
