@@ -260,8 +260,13 @@ def failure(
 def stale_stages(
     page: RunPage,  # of a run
 ) -> str:  # empty when all stages are current
-    "The stages that are no longer current, and the command that mends it."
-    stale = [words(stage.name) for stage in page.stages if stage_state(stage) == "stale"]
+    "The stages that are no longer current, and the command that mends it; none brings back what was erased."
+    gone = [words(stage.name) for stage in page.stages if stage.was_erased]
+    others = [stage for stage in page.stages if stage_state(stage) == "stale" and not stage.was_erased]
+    stale = [words(stage.name) for stage in others]
+    if gone:
+        behind = f" No longer current: {', '.join(stale)}." if stale else ""
+        return f"Erased on request: {', '.join(gone)}; made again when what it reads has changed.{behind}"
     if not stale:
         return ""
     profile = "" if page.profile == "default" else f" --profile {page.profile}"
