@@ -397,7 +397,7 @@ def test_key_declared_variable_counts_by_its_value(world, monkeypatch):
 def test_key_package_version_counts_for_what_uses_it_only(world, monkeypatch):
     world.run()
     packages = {**installed_packages(world.store)}
-    packages["numpy"] = packages["numpy"] | {"version": "99.0"}
+    packages["numpy"] = replace(packages["numpy"], version="99.0")
     monkeypatch.setattr(plan, "installed_packages", lambda store: packages)
     found = world.plan()
     # `train` imports it, `source` loads a table, which is read with it

@@ -51,6 +51,7 @@ TRIED = {
     "flow/selection": "commands",
     "flow/session": "names",
     "store/arrays": "saved values",
+    "store/border": "test_terminal_damaged_documents.py",
     "store/artifacts": "exports",
     "store/codecs": "saved values",
     "store/crash_points": "crash points",

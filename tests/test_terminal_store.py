@@ -611,7 +611,7 @@ def test_audit_report_is_written_continued_and_its_evidence_kept(begun, root, as
         "--owner",
         "ann",
         "--evidence",
-        evidence,
+        evidence[:12],
         "--known-since",
         "2026-11-20",
     )

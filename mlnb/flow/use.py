@@ -244,7 +244,7 @@ def _further_packages(plan: Plan, step: Step, reading: Accounts) -> list[str]:
     return sorted(found)
 
 
-def _asked(plan: Plan, reading: Accounts, packages: dict[str, Any]) -> tuple[str, ...]:
+def _asked(plan: Plan, reading: Accounts, packages: Mapping[str, Any]) -> tuple[str, ...]:
     "Modules that the stage's own code imported, of distributions that are in no key."
     by_module = distributions_by_module(plan.packages)
     loaded = reading.seen.asked & reading.seen.tops.keys()

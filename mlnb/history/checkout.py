@@ -34,6 +34,7 @@ from .carried import lay_out, led_astray, module_suffix, write_observed
 from .run_diff import Difference, kept_cells
 from ..notebook.imports import read_module
 from ..notebook.installed_files import edited_files, startup_files
+from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage, read_stage
 from ..sources.pin import pin_source
@@ -57,15 +58,15 @@ def _short(installed: str | None) -> str | None:
     return f"{version} {build[:12]}".strip() or None
 
 
-def _of_packages(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
+def _of_packages(parts: KeyParts, packages: Packages) -> Iterator[ThenAndNow]:
     "Distributions: their versions, those of the same version that have other files, those observed."
     builds = parts.builds
     for name, then in parts.packages.items():
-        about = packages.get(name, {})
+        about = packages.get(name)
         if name != "mlnb":
-            yield name, then, about.get("version")
-        if name != "mlnb" and then == about.get("version") and name in builds:
-            is_same = about.get("build") == builds[name]
+            yield name, then, about and about.version
+        if name != "mlnb" and about and then == about.version and name in builds:
+            is_same = about.build == builds[name]
             yield name, then, then if is_same else f"{then}, installed again with other files"
     for name, then in parts.observed.packages.items():
         yield name, _short(then), _short(installed_as(packages, name))
@@ -82,7 +83,7 @@ def _of_counted(what: str, then: Mapping | UnsetType, look: Callable[[], dict]) 
         )
 
 
-def _then_and_now(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
+def _then_and_now(parts: KeyParts, packages: Packages) -> Iterator[ThenAndNow]:
     "Everything of the environment that a key counts: its name, what it was, what it is."
     version = ".".join(platform.python_version_tuple()[:2])
     now = (sys.implementation.name, version, f"{sys.platform}-{platform.machine()}")
@@ -97,7 +98,7 @@ def _then_and_now(parts: KeyParts, packages: dict) -> Iterator[ThenAndNow]:
 
 def environment_differences(
     records: list[Record],  # records of the stages to repeat
-    packages: dict,  # what is installed now
+    packages: Packages,  # what is installed now
 ) -> list[Difference]:  # `a` then, `b` now
     "What of the environment is not as it was."
     found: dict[str, Difference] = {}

@@ -37,7 +37,7 @@ from .nondeterminism import Clue, clue_lines, clues_of, output_difference
 from .run_diff import Difference, differences, is_running, kept_cells
 from ..notebook.cells import Cell, parse_cell
 from ..notebook.each import file_stem, unit_name
-from ..notebook.packages import installed_packages
+from ..notebook.packages import Packages, installed_packages
 from ..store.descriptions import Artifact
 from ..store.errors import UsageError
 from ..store.objects import Store, get, open_store, put
@@ -305,7 +305,7 @@ class Reproduced(Struct, frozen=True, kw_only=True):
     first: FirstDifference | None = None  # where the results part, if they do
 
 
-def _not_started(document: RunDocument, records: list[Record], packages: dict) -> Reproduced:
+def _not_started(document: RunDocument, records: list[Record], packages: Packages) -> Reproduced:
     "What is known when only the environment has been looked at."
     lock = next((record.lock for record in records if record.lock), None)
     environment = environment_differences(records, packages)

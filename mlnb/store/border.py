@@ -8,8 +8,8 @@ What is behind the border needs no further check. What is written goes through t
 # %% auto #0
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
            'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
-           'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'read_as',
-           'has_form', 'fits_disk', 'is_inner', 'in_words', 'JsonStruct', 'Document']
+           'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'TOLD_AGAIN',
+           'read_as', 'has_form', 'fits_disk', 'is_inner', 'damage_mend', 'in_words', 'JsonStruct', 'Document']
 
 # %% ../../nbs/store/110_border.ipynb #9f0ea16b
 import json
@@ -184,10 +184,19 @@ if TYPE_CHECKING:
 else:
     Plain, JsonObject, Scalar, Moment = _Plain, _JsonObject, _Scalar, _Moment
 
+# %% ../../nbs/store/110_border.ipynb #35603281
+TOLD_AGAIN = "`mlnb verify --repair` tells it again from what else is known"
+_OF_A_RUN = re.compile(r"(?:.*/)?(?:runs/[^/]+/run|refs/.+/[0-9]{8,})\.json", re.DOTALL)
+
+
+def damage_mend(
+    what: str,  # path of a document, or words for it
+) -> str:  # a sentence with a command, or a deed
+    "What to do about a damaged document."
+    is_told = _OF_A_RUN.fullmatch(what) is not None
+    return TOLD_AGAIN if is_told else "move it away; what it said is made again by the next run"
+
 # %% ../../nbs/store/110_border.ipynb #c13fbbbd
-_MEND = "move it away; what it said is made again by the next run"
-
-
 def in_words(
     error: Exception,  # of the parser
 ) -> str:  # without the pattern, which says little to people
@@ -219,4 +228,4 @@ class Document(JsonStruct, frozen=True):
         try:
             return convert(plain, cls, dec_hook=read_as)
         except (ValidationError, ValueError, RecursionError) as error:
-            raise IntegrityError(f"{what} is damaged ({in_words(error)})", _MEND) from None
+            raise IntegrityError(f"{what} is damaged ({in_words(error)})", damage_mend(what)) from None

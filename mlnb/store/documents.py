@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .border import Document, read_as
+from .border import Document, damage_mend, read_as
 from .digests import sha256
 from .disk import OddFileError, read_plain
 from .errors import IntegrityError, StoreError
@@ -97,7 +97,7 @@ _MOVE_AWAY = "move it away; what should stand there is made again"
 
 def _not_as_written(path: Path) -> IntegrityError:
     "The error for what is not what was written."
-    return IntegrityError(f"{path} is damaged", "move it away; what it said is made again by the next run")
+    return IntegrityError(f"{path} is damaged", damage_mend(str(path)))
 
 
 def read_verified(

@@ -9,10 +9,11 @@ reading text. Anything else that escapes is a fault of mlnb itself and ends with
 # %% auto #0
 __all__ = ['MAKE_AGAIN', 'MlnbError', 'UsageError', 'NoKeyError', 'StageError', 'RequireError', 'ValueRefusedError',
            'InputChangedError', 'IntegrityError', 'StoreError', 'LockedError', 'Problem', 'DefinitionError',
-           'did_you_mean']
+           'did_you_mean', 'guess_each']
 
 # %% ../../nbs/store/020_errors.ipynb #3da873e9
 from collections.abc import Iterable
+from heapq import nlargest, nsmallest
 from types import GetSetDescriptorType, TracebackType
 from typing import Annotated, Any
 
@@ -136,6 +137,20 @@ class DefinitionError(UsageError):
         self.problems = problems
 
 # %% ../../nbs/store/020_errors.ipynb #d5b55e90
+_MOST_COMPARED = 30  # names that `difflib` sees; it is slow
+_MOST_GUESSES = 20  # of several wrong names
+
+
+def _most_alike(name: str, known: list[str]) -> list[str]:
+    "Of many names those with the most pairs of letters of one, and of about its length."
+    if len(known) <= _MOST_COMPARED:
+        return known
+    pairs = {name[n : n + 2] for n in range(min(len(name), 200))}
+    return nlargest(
+        _MOST_COMPARED, known, lambda one: sum(p in one for p in pairs) - abs(len(one) - len(name))
+    )
+
+
 def did_you_mean(
     name: str,  # what was given
     known: Iterable[Any],  # names that would have been right
@@ -143,8 +158,22 @@ def did_you_mean(
     "Suggest the known name closest to `name` (`difflib` ratio of at least 0.6)."
     from difflib import get_close_matches
 
-    close = get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
+    names = [str(one) for one in known]
+    close = get_close_matches(name, _most_alike(name, names), n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
-    shown = ", ".join(f"`{k}`" for k in sorted(map(str, known))[:12])
+    shown = ", ".join(f"`{one}`" for one in nsmallest(12, names))
     return f"known are {shown}" if shown else "none is declared"
+
+# %% ../../nbs/store/020_errors.ipynb #8b710a79
+def guess_each(
+    names: Iterable[str],  # what was given, all of it wrong
+    known: Iterable[Any],  # names that would have been right
+) -> dict[str, str]:  # the mend, by name
+    "Suggest a known name for each of several; from the twenty-first on nothing is guessed any more."
+    right = list(known)
+    mends: dict[str, str] = {}
+    for name in names:
+        is_guessed = len(mends) < _MOST_GUESSES
+        mends[name] = did_you_mean(name, right) if is_guessed else "correct it like those before it"
+    return mends

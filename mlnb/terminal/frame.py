@@ -9,7 +9,7 @@ it parses, gives each verb `--json` and `--help` with an example, shows or print
 __all__ = ['TASKS', 'MOST_VERBS', 'HELP', 'app', 'Json', 'Profile', 'ValuePairs', 'ValuesFile', 'PipelineName', 'GraphForm',
            'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone', 'own_parameters', 'options_of',
            'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs', 'open_project', 'known_pipeline',
-           'refused_heads', 'Given', 'plans_of', 'writing']
+           'refused_heads', 'Given', 'plans_of', 'writing', 'refuse_no_folder']
 
 # %% ../../nbs/terminal/050_frame.ipynb #4870f951
 import errno
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -337,3 +338,18 @@ def writing(
             raise StoreError(f"no room left at {shown_url(place)[:80]}", free) from error
         why = getattr(cause, "strerror", cause)
         raise UsageError(f"{shown_url(place)[:80]} cannot be written ({why})", mend) from error
+
+# %% ../../nbs/terminal/050_frame.ipynb #64f52e50
+def refuse_no_folder(
+    folder: Path,  # in which something is to be written
+) -> None:  # raises `UsageError` when it is not there
+    "Stop before a folder is made where another disk should be."
+    if os.path.isdir(folder):
+        return
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(there):
+        raise UsageError(
+            f"{there} is no folder, and something would be written into it", "choose another place"
+        )
+    mend = f"mount what belongs there, or make it with `mkdir -p {quote(str(folder))}`"
+    raise UsageError(f"there is no folder {folder}", mend)
