@@ -4477,8 +4477,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/publish/history.py'),
                                       'mlnb.publish.history.StagePage.stem': ( 'publish/history.html#stagepage.stem',
                                                                                'mlnb/publish/history.py'),
-                                      'mlnb.publish.history.StagePage.was_erased': ( 'publish/history.html#stagepage.was_erased',
-                                                                                     'mlnb/publish/history.py'),
                                       'mlnb.publish.history._earlier_entry': ( 'publish/history.html#_earlier_entry',
                                                                                'mlnb/publish/history.py'),
                                       'mlnb.publish.history._if_readable': ('publish/history.html#_if_readable', 'mlnb/publish/history.py'),

@@ -327,7 +327,7 @@ def trusted_keys(
 def other_names(
     store: Store,  # where decisions of this machine are kept
     declared: Mapping[str, str],  # `trusted_keys` of settings.ini, by name
-    key: str,  # as text
+    key: str,  # as text, of anybody
     name: str = "",  # one of its names here; left out of the answer
 ) -> dict[str, str]:  # what takes that trust back, by name
     "By what other names a key is trusted."
@@ -341,7 +341,7 @@ def other_names(
 def distrust(
     store: Store,  # where the decision is kept
     name: str,  # whose key to trust no longer
-) -> str:  # what the file said, a key mostly; raises `UsageError` when there is no such name
+) -> str:  # what its file said; raises `UsageError` when there is none
     "Take trust on this machine back: what was taken before is a stranger's from then on."
     path, said = store.root / "trusted" / f"{name}.key", keys_here(store).get(name, "")
     try:

@@ -250,7 +250,7 @@ def verdict_of(
 
 def verdict_code(
     stages: list[StageAgain],  # that were repeated
-) -> int:  # that of the state; 5 or 6 when a stage failed for what is damaged or erased
+) -> int:  # of the state; 5 or 6 for what is damaged or erased
     "Exit code of the whole."
     state = verdict_of(stages)
     failed = [one.error.ename for one in stages if one.error is not None]

@@ -353,7 +353,7 @@ def answer_trust(
 
 @verb("keep", "distrust", "mlnb audit distrust ann", on=audit_app)
 def answer_distrust(name: Annotated[str, typer.Argument(help="Whose key.")]) -> Answer:
-    "Trust a key here no longer; what it signed is a stranger's from then on, and stays here."
+    "Trust a key no longer: what it signed is a stranger's then."
     from mlnb.care.audit import audit
     from mlnb.care.signing import distrust
 

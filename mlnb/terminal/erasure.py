@@ -69,7 +69,7 @@ def exact_digest(
 # %% ../../nbs/terminal/140_erasure.ipynb #dea69384
 def answers_behind(
     store: Any,  # whose records are read
-    digests: "Collection[str]",  # of values
+    digests: "Collection[str]",  # of values that stages made
 ) -> dict[str, list[str]]:  # digests of what is kept, by name of the source
     "What sources gave to the stages that made some values, as far as it is kept."
     from mlnb.care.erase import all_records
@@ -86,7 +86,7 @@ def answers_behind(
 
 def gone_before(
     store: Any,  # with its tombstones
-) -> set[str]:  # digests
+) -> set[str]:  # digests of 64 characters
     "What was erased, and of which nothing is here any more."
     from mlnb.care.burial import copies_of, tombstones
 

@@ -93,8 +93,8 @@ def unread_key_notes(
 def other_name_notes(
     project: Any,  # with `trusted_keys` in its settings
     store: Any,  # with the keys that are trusted on this machine
-    key: str,  # that is trusted under a name, or was
-    name: str,  # this name
+    key: str,  # that is trusted here, or was
+    name: str,  # under which it is, or was
 ) -> tuple[str, ...]:  # a note with its mend, or nothing
     "Under what other names a key is trusted."
     from mlnb.care.signing import other_names, parse_keys
