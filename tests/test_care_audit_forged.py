@@ -595,6 +595,7 @@ def test_verification_calls_nothing_clean_where_a_tombstone_is_wrong(project, as
     result = asked("verify", cwd=project)
     assert (result.code, "clean" in result.stdout, "was erased, but" in result.stderr) == (5, False, True)
     assert ": 1 tombstone not as it should be\n" in result.stdout
+    assert "  mend: erase it again: `mlnb erase " in result.stderr
 
 
 def test_listing_marks_an_entry_that_was_altered(project, asked):

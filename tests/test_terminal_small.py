@@ -219,3 +219,12 @@ def test_example_of_diff_compares_the_two_newest_runs(make_project, mlnb):
     line = line.replace("mlnb ", f"{sys.executable} -m mlnb ").replace("fraud", "demo")
     done = subprocess.run(["bash", "-c", line], cwd=project.root, capture_output=True, text=True)
     assert (done.returncode, "kept" in done.stdout) == (0, True), done
+
+
+def test_table_is_out_before_a_note_that_follows_it(tmp_path):
+    code = "from mlnb.terminal.output import *\nshow_table(['a'], [['row']], '')\n"
+    code += "import sys; show_lines('note', file=sys.stderr)"
+    with (tmp_path / "both").open("w") as both:
+        subprocess.run([sys.executable, "-c", code], stdout=both, stderr=both, check=True)
+    said = (tmp_path / "both").read_text()
+    assert said.index("row") < said.index("note")
