@@ -204,7 +204,7 @@ def left_lines(
     return lines
 
 # %% ../../nbs/terminal/140_erasure.ipynb #5c03b5e4
-@verb("keep", "erase", 'mlnb erase fraud/features@latest --reason "request 2026-118" --down -n')
+@verb("keep", "erase", 'mlnb erase fraud/features@latest --reason "request 118" --down -n')
 def answer_erase(
     name: Annotated[
         str, typer.Argument(metavar="NAME@DIGEST", help="[PIPELINE/]NAME@REF, or a whole digest.")
