@@ -388,6 +388,8 @@ def test_stop_leaves_what_is_in_use_and_what_is_of_others(runtime, asked, monkey
     assert said.code == 0 and "in use (1 run)" in said.stderr and "mlnb kernels stop --force" in said.stderr
     held.close()
     monkeypatch.setattr(sys, "prefix", "/another/environment")
+    said = asked("kernels", "stop", cwd="/").stderr
+    assert "mend:" not in said and "`mlnb kernels stop --all` ends all that are yours" in said
     (left,) = asked("kernels", "stop", "--json", cwd="/").json["left"]
     assert left["mend"] == "mlnb kernels stop --all" and "another environment" in left["why"]
     assert len(asked("kernels", "stop", "--all", "--json", cwd="/").json["servers"]) == 1

@@ -7,8 +7,8 @@ Each stage gets the inputs that its record names, so that the first stage that d
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'records_of_run', 'attempt_again', 'trees_of_stage', 'clues', 'ComparedOutput', 'compared',
-           'keep_evidence', 'Rerun', 'StageAgain', 'stage_again', 'verdict_of', 'FirstDifference', 'sources_moved',
-           'Reproduced', 'reproduce', 'warm_cold_difference', 'RunTwice', 'check_determinism']
+           'keep_evidence', 'Rerun', 'StageAgain', 'stage_again', 'verdict_of', 'verdict_code', 'FirstDifference',
+           'sources_moved', 'Reproduced', 'reproduce', 'warm_cold_difference', 'RunTwice', 'check_determinism']
 
 # %% ../../nbs/history/120_reproduce.ipynb #fbf7e403
 import ast
@@ -21,6 +21,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from ..flow.attempt import Attempt, StageTry, prepare, run_attempt
+from ..flow.run_document import CODE_OF_ERROR, gravest
 from ..flow.schedule import DONE
 from ..flow.steps import Plan, Step
 from .carried import carries_files, module_suffix, observed_problems, site_of_stage
@@ -222,6 +223,8 @@ def stage_again(
     site = site_of_stage(rerun.store, record, rerun.site, own)
     attempt = attempt_again(rerun.plan, step, record.told_run, folder, site)
     ended = StageAgain(name=step.name, state="failed", seconds=attempt.seconds)
+    if attempt.error is not None and attempt.error.ename in CODE_OF_ERROR:
+        return replace(ended, error=attempt.error)  # it says itself why
     if attempt.kind is not None:
         why = clue_lines([clue for clue in clues(rerun.store, record) if clue.kind in _FAILING_CLUES])
         return replace(ended, error=attempt.error, why=why)
@@ -243,6 +246,16 @@ def verdict_of(
     "State of the whole."
     states = {stage.state for stage in stages}
     return next((state for state in ("differs", "failed") if state in states), "reproduced")
+
+
+def verdict_code(
+    stages: list[StageAgain],  # that were repeated
+) -> int:  # of the state; 5 or 6 for what is damaged or erased
+    "Exit code of the whole."
+    state = verdict_of(stages)
+    failed = [one.error.ename for one in stages if one.error is not None]
+    codes = {CODE_OF_ERROR.get(name, EXIT_CODES["failed"]) for name in failed}
+    return gravest(codes) if state == "failed" and codes else EXIT_CODES[state]
 
 
 class FirstDifference(Struct, frozen=True):
@@ -330,7 +343,8 @@ def reproduce(
         for record in records:
             again.append(stage_again(rerun, step_of(record), record))
             tell(again[-1])
-    return _ended_as(found, verdict_of(again), stages=again, first=_first_difference(again))
+    ended = _ended_as(found, verdict_of(again), stages=again, first=_first_difference(again))
+    return replace(ended, exit_code=verdict_code(again))
 
 # %% ../../nbs/history/120_reproduce.ipynb #ed383474
 def _step_to_check(plan: Plan, stage: str) -> Step:

@@ -28,7 +28,7 @@ from ..notebook.pipeline import read_pipeline
 from .freshness import Now, stage_now, why_stale
 from .outputs import notebook_without_places, without_places
 from .page_cells import join_outputs, readable_notebook
-from .pages import Facts, code_row, given_parameters, record_facts
+from .pages import ERASED, Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
 from ..store.border import TOLD_AGAIN
@@ -226,7 +226,7 @@ def loss_sentence(
     erased, gone = (
         [what for what, was_put_away in lost if was_put_away is wanted] for wanted in (True, False)
     )
-    said = {"erased on request": erased, "gone or damaged in the store": gone}
+    said = {ERASED: erased, "gone or damaged in the store": gone}
     return "; ".join(f"{how}: {', '.join(what)}" for how, what in said.items() if what)
 
 # %% ../../nbs/publish/240_history.ipynb #311defa4

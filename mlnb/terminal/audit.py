@@ -25,7 +25,7 @@ from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import counted
 from .frame import Answer, Json, give, open_project, refuse_no_folder, sub_verbs, verb, writing
 from .output import complaint, show_lines, show_table
-from .remote import own_remote, trusted_by, unread_key_notes
+from .remote import other_name_notes, own_remote, trusted_by, unread_key_notes
 from .violation import NOTHING_TOLD, Told, violations_answer, written_record
 
 if TYPE_CHECKING:  # most verbs do not need the log
@@ -342,6 +342,7 @@ def answer_trust(
         trust(store, name, key)
         audit(store, "trust", "trusted", name=name, key=key.strip(), **({"before": gone[0]} if gone else {}))
         notes = tuple(replaced_key(name, name[:50], one) for one in gone)
+        notes += other_name_notes(project, store, key.strip(), name)
     by_name = sorted(trusted_by(project, store).items(), key=lambda kv: kv[1])
     found = [{"name": who, "key": one} for one, who in by_name]
     rows = [[one["name"], one["key"]] for one in found]
@@ -353,14 +354,14 @@ def answer_trust(
 
 @verb("keep", "distrust", "mlnb audit distrust ann", on=audit_app)
 def answer_distrust(name: Annotated[str, typer.Argument(help="Whose key.")]) -> Answer:
-    "Trust a key here no longer; what was taken stays."
+    "Trust a key no longer: what it signed is a stranger's then."
     from mlnb.care.audit import audit
     from mlnb.care.signing import distrust
 
-    store = open_project()[1]
-    distrust(store, name)
+    project, store, _ = open_project()
+    notes = other_name_notes(project, store, distrust(store, name), name)
     audit(store, "trust", "distrusted", name=name)
-    return Answer({"distrusted": name}, lambda: show_lines(f"{name} is trusted no longer"))
+    return Answer({"distrusted": name}, lambda: show_lines(f"{name} is trusted no longer"), notes=notes)
 
 # %% ../../nbs/terminal/180_audit.ipynb #3bce9d1b
 @verb("keep", "report", 'mlnb audit report --what "card numbers on a page" --owner ann', on=audit_app)

@@ -134,8 +134,10 @@ def status_answer() -> Answer:
 # %% ../../nbs/terminal/200_project.ipynb #fbe3ef8e
 def left_line(
     entry: "EndedServer",  # one that was left alone
-) -> str:  # with the mend in a second line
-    "That a server was left alone, and what ends it."
+) -> str:  # with the mend in a second line, where it needs one
+    "That a server was left alone, and what ends it; one of another environment may be a colleague's."
+    if str(entry.mend).endswith("--all"):
+        return f"left kernel server {entry.pid} alone: {entry.why}; `{entry.mend}` ends all that are yours"
     return f"left kernel server {entry.pid} alone: {entry.why}\n  mend: `{entry.mend}` ends it"
 
 
@@ -192,7 +194,7 @@ WHAT = (
 )
 
 
-@verb("project", "kernels", "mlnb kernels stop --all")
+@verb("project", "kernels", "mlnb kernels stop")
 def answer_kernels(
     action: Annotated[str, typer.Argument(metavar="[ACTION]", help=WHAT)] = "status",
     pipelines: Annotated[
