@@ -211,7 +211,7 @@ save("draws", [random.random(), *{"alpha", "beta", "gamma", "delta"}])"""
 
 
 def test_small_stage_sees_draws_and_misses_the_same_warm_and_cold(make_project, mlnb, runtime):
-    "What the slow tests below show of numbers, threads and libraries, for a module that is imported in no time."
+    "What the slow tests below show of large libraries, for a module that is imported in no time."
     project = make_project({"10_look.ipynb": [LOOKING], "20_has.ipynb": ["import idna.codec"]})
     for options in ([], ["--cold", "--force"]):
         done = mlnb("run", "demo", "-j", "2", "--json", *options, cwd=project.root, EXTRA="no", **runtime)

@@ -47,6 +47,7 @@ from mlnb.store.tombstones import ErasedError, Tombstone, is_erased
 from mlnb.store.url import shown_url
 
 RUN = "20261123T100000000-0a1b"
+pytestmark = pytest.mark.usefixtures("unflushed")
 
 
 @pytest.fixture(autouse=True)
