@@ -5382,6 +5382,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlnb.store.hosts.read_mark': ('store/hosts.html#read_mark', 'mlnb/store/hosts.py'),
                                   'mlnb.store.hosts.uptime_s': ('store/hosts.html#uptime_s', 'mlnb/store/hosts.py')},
             'mlnb.store.ini_file': { 'mlnb.store.ini_file._odd_line': ('store/ini_file.html#_odd_line', 'mlnb/store/ini_file.py'),
+                                     'mlnb.store.ini_file._refuse_undecodable': ( 'store/ini_file.html#_refuse_undecodable',
+                                                                                  'mlnb/store/ini_file.py'),
                                      'mlnb.store.ini_file._unreadable': ('store/ini_file.html#_unreadable', 'mlnb/store/ini_file.py'),
                                      'mlnb.store.ini_file.ini_text': ('store/ini_file.html#ini_text', 'mlnb/store/ini_file.py'),
                                      'mlnb.store.ini_file.read_ini': ('store/ini_file.html#read_ini', 'mlnb/store/ini_file.py')},
