@@ -7,7 +7,8 @@ The verbs stand in `terminal/`, a notebook for each task; this module puts them 
 
 # %% auto #0
 __all__ = ['VERBS', 'ENDING', 'is_command', 'leave', 'import_verbs', 'problems_of', 'error_document', 'report_error', 'be_deaf',
-           'end_on_signal', 'invoke', 'report_fault', 'is_folder_gone', 'run_command', 'settle_umask', 'main']
+           'end_on_signal', 'invoke', 'report_fault', 'is_folder_gone', 'machine_error', 'run_command', 'settle_umask',
+           'main']
 
 # %% ../nbs/010_cli.ipynb #817cddf0
 import os
@@ -198,6 +199,15 @@ def is_folder_gone() -> bool:
     return False
 
 
+def machine_error(
+    error: OSError,  # that nobody foresaw
+) -> MlnbError | None:  # None: it may be a fault of mlnb
+    "What of an error is the machine's doing."
+    from mlnb.store.disk import machine_refusal
+
+    return UsageError(*_FOLDER_GONE) if is_folder_gone() else machine_refusal(error)
+
+
 def run_command(
     arguments: list[str],  # without the program's name
 ) -> int:  # exit code of the command
@@ -216,8 +226,8 @@ def run_command(
         be_deaf()
         return report_error(UsageError("interrupted", "the same command resumes"), 130, arguments)
     except Exception as error:
-        if isinstance(error, OSError) and is_folder_gone():
-            return report_error(UsageError(*_FOLDER_GONE), 2, arguments)
+        if isinstance(error, OSError) and (found := machine_error(error)):
+            return report_error(found, found.exit_code, arguments)
         return report_fault(error, arguments)
 
 # %% ../nbs/010_cli.ipynb #909c48fa

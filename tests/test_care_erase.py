@@ -164,6 +164,17 @@ def test_erased_content_is_gone_from_every_folder_of_the_store(store, chain):
     assert not has(store, digest)
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_copy_of_the_store_by_hard_links_keeps_what_is_erased_and_is_named(store, chain, tmp_path, dry_run):
+    raw, other = chain[0].digest, chain[1].digest
+    path = path_of(store, raw)
+    os.link(path, tmp_path / "backup")  # as `cp -al` and many backup programs copy
+    [linked] = erase(store, raw, "customer 17", dry_run=dry_run).linked
+    assert (linked.digest, linked.names, linked.inode) == (raw, 1, (tmp_path / "backup").stat().st_ino)
+    assert (path.exists(), (tmp_path / "backup").read_bytes()) == (dry_run, b"raw rows")
+    assert erase(store, other, "customer 17", dry_run=dry_run).linked == []
+
+
 def test_folder_loses_its_own_files_and_keeps_those_that_others_have(store, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "own.txt").write_text("only here")

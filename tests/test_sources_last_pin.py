@@ -128,6 +128,16 @@ TestRefreshingLong = pytest.mark.slow(RefreshingLong.TestCase)
 TestRefreshingLong.settings = hypothesis_settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
+def test_answer_under_a_clock_before_1970_is_known_like_any_other():
+    state = Refreshing()
+    state.begin("1h")
+    for seconds in (0, -5000, -5000, -5000, 3600, 86_400):
+        state.wait(seconds)
+        state.run("default", False)
+        state.looking_tells_what_was_asked_last()
+    state.teardown()
+
+
 # kind of source x reachable or not x verb x selection
 
 

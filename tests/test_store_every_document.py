@@ -18,7 +18,13 @@ from mlnb.store.errors import IntegrityError
 ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
 TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8, "2026-11")  # one of them has the form of any field
-PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
+PLAIN = {
+    "_Plain": {"a": [1, None]},
+    "_JsonObject": {"a": [1, None]},
+    "_Scalar": "a",
+    "_Moment": "2026-11-27T17:00:00+00:00",
+    "_Either": None,
+}
 GIVEN = {
     "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
     "KeptPin.partitions": [["sql://a", 1, DIGEST]],
@@ -28,7 +34,14 @@ FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
     *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),
-    *("KeyParts.packages", "KeyParts.builds", "KeyParts.edited", "KeyParts.startup", "KeyParts.python"),
+    *(
+        "KeyParts.cells",
+        "KeyParts.packages",
+        "KeyParts.builds",
+        "KeyParts.edited",
+        "KeyParts.startup",
+        "KeyParts.python",
+    ),
     *("KeyOptions.env", "KeyInput.codec", "KeyInput.digest", "KeyParts.sources", "KeyParts.modules"),
     *("StageFailure.cell_id", "StageFailure.ename", "StageFailure.evalue"),
     *("UnreadSource.mend", "SecondResult.message", "Entry.not_opened", "Entry.last_lines"),

@@ -2,6 +2,7 @@
 a sentence and a code, and nothing is lost."""
 
 import datetime
+import errno
 import os
 import shutil
 import subprocess
@@ -40,8 +41,9 @@ def shim(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(make_shared_project, mlnb):
     "A project that ran once; never changed."
-    save = "from mlnb import save\nsave('out', k)"
+    save = "from mlnb import save\nimport helper\nsave('out', k)"
     project = make_shared_project({"10_a.ipynb": [("parameters", "k: int = 1  # any"), save]}, SETTINGS)
+    (project.root / "helper.py").write_text("X = 1\n")
     assert mlnb("run", "demo", cwd=project.root).code == 0
     return project.root
 
@@ -86,6 +88,23 @@ def test_disk_that_cannot_be_read_is_a_sentence_and_nothing_is_lost(root, mlnb, 
         assert mlnb("verify", cwd=root).code == 0
 
 
+UNFORESEEN = [  # how, where, with which number -> what is said of it
+    ("list", "/nbs", errno.EIO, "error: the disk failed (input/output error) at "),
+    ("open", "/helper.py", errno.EACCES, "error: permission denied at "),
+    ("stat", "/.mlnb/objects/", errno.ESTALE, "error: the network share was lost at "),
+    ("list", "/.mlnb/runs", errno.EMFILE, "error: too many open files at "),
+]
+
+
+@pytest.mark.parametrize("op, path, number, said", UNFORESEEN, ids=lambda one: str(one))
+def test_refusal_of_the_system_that_nobody_foresaw_is_a_sentence(root, mlnb, shim, op, path, number, said):
+    failing = {"LD_PRELOAD": shim, "EIO_OP": op, "EIO_PATH": path, "EIO_NUMBER": str(number)}
+    result = mlnb("status", cwd=root, **failing)
+    assert (result.code, "Traceback" in result.stderr) == (69, False), result.stderr
+    assert said in result.stderr and "mend:" in result.stderr
+    assert path in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("op, path", WRITES)
 def test_disk_that_cannot_be_written_ends_a_run_with_69_and_the_next_run_goes_on(root, mlnb, shim, op, path):
@@ -97,6 +116,49 @@ def test_disk_that_cannot_be_written_ends_a_run_with_69_and_the_next_run_goes_on
     assert mlnb("run", "demo", cwd=root).code == 0
     assert mlnb("audit", "tell", "--why", "the disk failed", cwd=root).code == 0
     assert mlnb("audit", "verify", cwd=root).code == 0
+
+
+@pytest.mark.slow
+def test_stage_whose_notes_cannot_be_written_is_no_fault_of_its_code(make_project, mlnb, shim):
+    cell = "#| env: LD_PRELOAD, EIO_OP, EIO_PATH\nfrom mlnb import save\nsave('out', 1)"
+    root = make_project({"10_a.ipynb": [cell]}, SETTINGS).root
+    failing = {"LD_PRELOAD": shim, "EIO_OP": "write", "EIO_PATH": "/journal.jsonl"}
+    result = mlnb("run", "demo", "--cold", cwd=root, **failing)
+    assert (result.code, "[infra]" in result.stderr + result.stdout) == (69, True), result.stderr
+    assert mlnb("run", "demo", "--cold", cwd=root).code == 0
+
+
+# folders that cannot be listed, or looked at
+
+CLOSED = [  # a folder, and what must not pass over it
+    ("records", ("verify", "gc", "audit verify", "status")),
+    ("records/demo", ("verify", "gc", "status")),
+    ("records/demo/a", ("verify", "gc", "status")),
+    ("refs/heads/demo/default", ("verify", "gc", "get out")),
+    ("runs", ("verify", "gc", "runs")),
+    ("objects", ("verify", "gc")),
+    ("pins", ("gc",)),
+]
+PASSED_OVER = [(op, folder, verb) for op in ("list", "stat") for folder, verbs in CLOSED for verb in verbs]
+
+
+@pytest.mark.parametrize(
+    "op, folder, verb",
+    [pytest.param(*one, marks=[] if one in PASSED_OVER[:2] else pytest.mark.slow) for one in PASSED_OVER],
+)
+def test_folder_that_nobody_may_look_into_is_said_and_nothing_below_it_counts_as_absent(
+    root, mlnb, shim, op, folder, verb
+):
+    unharmed = [mlnb(*verb.split(), cwd=root) for _ in range(2)]
+    before = sorted((root / ".mlnb" / "objects").rglob("*"))
+    closed = {"LD_PRELOAD": shim, "EIO_OP": op, "EIO_PATH": f"/.mlnb/{folder}", "EIO_NUMBER": "13"}
+    for whole in unharmed:  # what one collection moves away, the next one deletes
+        result = mlnb(*verb.split(), cwd=root, **closed)
+        is_refused = result.code == 69 and "error: permission denied at " in result.stderr
+        assert is_refused or result == whole, (result, whole)  # or it needs nothing that stands there
+        assert not is_refused or ("mend:" in result.stderr and "Traceback" not in result.stderr)
+    assert sorted((root / ".mlnb" / "objects").rglob("*")) == before
+    assert mlnb("verify", cwd=root).code == 0
 
 
 # clocks

@@ -231,7 +231,14 @@ def test_verify_remote_names_what_is_damaged_there(begun, ask, mlnb, root, tmp_p
     assert [(r["path"].rpartition("/")[2], r["reason"]) for r in found["refused"]] == [
         (victim.name, "damaged")
     ]
-    assert "damaged" in mlnb("verify", "--remote", f"{tmp_path}/remote", cwd=root).stderr
+    said = mlnb("verify", "--remote", f"{tmp_path}/remote", cwd=root).stderr
+    assert said.count(victim.name) == 2 and f"remove objects/{victim.parent.name}/{victim.name} there" in said
+    victim.unlink()
+    assert f"mend: `mlnb push {tmp_path}/remote` of whoever has it sends it again" in (
+        mlnb("verify", "--remote", f"{tmp_path}/remote", cwd=root).stderr
+    )
+    ask("push", f"{tmp_path}/remote")
+    assert ask("verify", "--remote", f"{tmp_path}/remote")["refused"] == []
 
 
 # get, by hand
@@ -579,7 +586,7 @@ def test_audit_report_is_written_continued_and_its_evidence_kept(begun, root, as
         "--owner",
         "ann",
         "--evidence",
-        evidence,
+        evidence[:12],
         "--known-since",
         "2026-11-20",
     )

@@ -9,7 +9,7 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
-           'mend_for_missing', 'check_key', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'unread_keys',
+           'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'unread_keys',
            'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
            'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
@@ -23,8 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from ..store.digests import canonical_json
-from ..store.disk import OddFileError, disk_errors, make_folder, open_plain, read_plain, write_durably
-from ..store.errors import IntegrityError, StoreError, UsageError
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    found_below,
+    make_folder,
+    open_plain,
+    read_plain,
+    write_durably,
+)
+from ..store.errors import IntegrityError, NoKeyError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.project_id import PROJECT_ID
@@ -166,6 +174,12 @@ def mend_for_missing(
     return f"put {key_path(store)} back from a copy; if there is none, {new}"
 
 
+def _mend_for_other(store: Store) -> str:
+    "What to do when something else lies where the private key should be."
+    mend = mend_for_missing(store, noted_key(store))
+    return mend if "MLNB_SIGNING_KEY" in os.environ else f"move it away, then {mend}"
+
+
 def _private_file(store: Store) -> bytes:
     "Content of this user's private key, which nobody but its owner can read."
     path = key_path(store)
@@ -174,10 +188,11 @@ def _private_file(store: Store) -> bytes:
             about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
-        raise UsageError(f"there is no key to sign with at {path}", mend) from None
+        missing = NoKeyError(f"there is no key to sign with at {path}", mend)
+        missing.store = store
+        raise missing from None
     except OddFileError as error:
-        mend = f"move it away, then {mend_for_missing(store, noted_key(store))}"
-        raise UsageError(f"{path} is no file, and no key to sign with", mend) from error
+        raise UsageError(f"{path} is no file, and no key to sign with", _mend_for_other(store)) from error
     if about.st_uid not in (os.geteuid(), 0):
         mend = f"move {path} away, and make a key of your own with `mlnb audit init`"
         raise UsageError(f"the private key {path} belongs to another user of this machine", mend)
@@ -200,13 +215,6 @@ def _key_in(body: bytes) -> Any:
     return key if isinstance(key, Ed25519PrivateKey) else None
 
 
-def check_key(
-    store: Store,  # where keys are
-) -> None:  # raises `UsageError`; what the file holds is not looked at
-    "Make sure that this user's private key is there, and nobody else's."
-    _private_file(store)
-
-
 def read_key(
     store: Store,  # where keys are
 ) -> Any:  # an `Ed25519PrivateKey`; raises `UsageError`
@@ -214,8 +222,7 @@ def read_key(
     path = key_path(store)
     key = _key_in(_private_file(store))
     if key is None:
-        mend = "put it back from a copy, or move it away and make a new one with `mlnb audit init`"
-        raise UsageError(f"{path} holds no Ed25519 key", mend)
+        raise UsageError(f"{path} holds no Ed25519 key", _mend_for_other(store))
     return key
 
 # %% ../../nbs/care/010_signing.ipynb #837d9d17
@@ -267,7 +274,7 @@ def keys_here(
 ) -> dict[str, str]:  # as written in their files, by name; empty when unreadable
     "What lies in the files of the keys that are trusted on this machine."
     found = {}
-    for path in sorted((store.root / "trusted").glob("*.key")):
+    for path in sorted(found_below(store.root / "trusted", "*.key")):
         try:
             found[path.stem] = read_plain(path, follows=True).decode("ascii", "replace").strip()[:100]
         except (OSError, StoreError):

@@ -26,7 +26,6 @@ from msgspec.structs import replace
 from mlnb.care.signing import (
     SignatureError,
     UntrustedError,
-    check_key,
     check_signature,
     has_key,
     keys_of_others,
@@ -36,11 +35,12 @@ from mlnb.care.signing import (
     noted_key,
     own_key,
     parse_keys,
+    read_key,
     sign,
     trusted_keys,
 )
 from ..store.border import JsonStruct
-from ..store.disk import write_durably
+from ..store.disk import found_below, write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
@@ -71,7 +71,7 @@ def signer(
     is_expected = "MLNB_SIGNING_KEY" in os.environ or noted_key(store) is not None
     if not has_key(store) and not is_expected:
         return dict
-    check_key(store)
+    read_key(store)  # what its file holds too: whoever has worked for hours needs it
     return partial(sign_result, store, purpose)
 
 
@@ -197,7 +197,7 @@ def result_standing(
     pipeline, stage, key = result
     root = lowest(store).root
     folder = root / "records" / pipeline / stage
-    for path in (folder / f"{key}.json", *sorted(folder.glob(f"{key}.*.evidence"))):
+    for path in (folder / f"{key}.json", *sorted(found_below(folder, f"{key}.*.evidence"))):
         try:
             found = found_at(store, path)
         except (IntegrityError, FileNotFoundError):
@@ -222,7 +222,7 @@ _SIGNED = {"records": "*/*/*", "runs": "*/run.json", "refs": "*/**/[0-9]*.json"}
 def _signed_files(root: Path) -> Iterator[Path]:
     "Every file of a store that may carry a signature."
     for folder, pattern in _SIGNED.items():
-        for path in sorted((root / folder).glob(pattern)):
+        for path in sorted(found_below(root / folder, pattern)):
             if path.suffix in (".json", ".evidence") and path.relative_to(root).parts[1] != "remotes":
                 yield path
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ..store.border import Document, Moment, Plain, Size
 from ..store.descriptions import Artifact, Parts, input_of
-from ..store.disk import OddFileError, read_plain
+from ..store.disk import OddFileError, found_below, read_plain
 from ..store.errors import IntegrityError, UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.refs import actor
@@ -83,7 +83,7 @@ def saved_by_hand(
     pipeline: str | None = None,  # only its names; None = all
 ) -> list[SavedByHand]:
     "What somebody saved by hand, in the order of the names."
-    paths = sorted(overlay_root(project).glob(f"values/{pipeline or '*'}/*.json"))
+    paths = sorted(found_below(overlay_root(project), f"values/{pipeline or '*'}/*.json"))
     return list(map(_saved_at, paths))
 
 # %% ../../nbs/flow/150_overlay.ipynb #c3d07f19

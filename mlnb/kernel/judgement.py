@@ -13,6 +13,7 @@ __all__ = ['NEVER_ALLOWED', 'KINDS', 'OWN_PLACES', 'LEAST_HIDDEN', 'LEAST_ANYWHE
 
 # %% ../../nbs/kernel/450_judgement.ipynb #e231cb00
 import ast
+import errno
 import json
 import os
 import re
@@ -145,6 +146,9 @@ KINDS = {
 }  # ename -> kind
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # numbers that no code answers for
+
+
 def kind_of_error(
     ename: str,  # class of the error
     evalue: str,  # text of the error
@@ -153,7 +157,8 @@ def kind_of_error(
     "The kind of failure that an error means."
     if ename == "SystemExit":
         return "missing_output" if missing else "user_error"
-    if ename == "OSError" and re.search(r"\[Errno (28|122)\]", evalue):
+    number = re.search(r"\[Errno (\d+)\]", evalue) if ename == "OSError" else None
+    if number and int(number[1]) in _OF_THE_DISK:
         return "infra"
     return KINDS.get(ename, "user_error")
 

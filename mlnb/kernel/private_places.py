@@ -38,13 +38,21 @@ def is_safe_place(
     return all(map(_is_guarded, ways)) and os.access(place, os.W_OK)
 
 # %% ../../nbs/kernel/130_private_places.ipynb #55cf3044
+def _is_short(place: str, limit: int) -> bool:
+    "Whether a path has fewer bytes than a limit, and can be written as text at all."
+    try:
+        return len(place.encode()) < limit
+    except UnicodeEncodeError:  # ZeroMQ takes addresses of UTF-8 only
+        return False
+
+
 def socket_places(
-    limit: int = 60,  # longest path that will do [characters]
+    limit: int = 60,  # longest path that will do [bytes]
 ) -> Iterator[str]:  # absolute, without links, each once
     "Safe places for folders with sockets, the best first."
     named = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
     found = dict.fromkeys(os.path.realpath(place) for place in named if place and os.path.isabs(place))
-    return (place for place in found if len(place) < limit and is_safe_place(place))
+    return (place for place in found if _is_short(place, limit) and is_safe_place(place))
 
 # %% ../../nbs/kernel/130_private_places.ipynb #93bd8b04
 def takes_sockets(

@@ -10,7 +10,7 @@ Something that is gone (an object removed or erased, a notebook deleted) is said
 __all__ = ['LARGEST', 'content_of', 'ShownVerdict', 'verdict_in', 'verdicts_of', 'StagePage', 'RunPage', 'recorded_notebook',
            'shown_notebook', 'html_files', 'lost_things', 'loss_sentence', 'ShownRun', 'committed_page',
            'failure_sentence', 'failed_page', 'empty_page', 'head_of', 'entry_record', 'every_entry', 'stage_page',
-           'read_page', 'read_history']
+           'read_page', 'read_history', 'unshown_line']
 
 # %% ../../nbs/publish/240_history.ipynb #0143804b
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,7 @@ from .page_cells import join_outputs, readable_notebook
 from .pages import Facts, ShownMetric, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
+from ..store.border import TOLD_AGAIN
 from ..store.descriptions import Artifact
 from ..store.errors import IntegrityError
 from ..store.names import is_name
@@ -40,6 +41,7 @@ from ..store.refs import read_ref
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import all_runs, experiment_of, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE, Project
+from ..store.shown_text import counted
 from ..store.tombstones import ErasedError, is_erased
 from ..store.verdict import WORDS, full_sentence
 
@@ -443,3 +445,19 @@ def read_history(
             pages.append(read_page(document, now))
     pages += [read_page(head, now) for head in _older_heads(store, list(pipelines), pages, profile)]
     return sorted(pages, key=lambda page: page.run, reverse=True)
+
+# %% ../../nbs/publish/240_history.ipynb #bdc09a1a
+def unshown_line(
+    store: Store,  # where runs live; its judge is asked
+    pipeline: str,  # that no page shows
+    documents: list[RunDocument],  # of all runs, those that can be read
+    n_damaged: int = 0,  # documents that cannot be read
+) -> str:  # for people; empty when it never ran
+    "Why nothing is shown of a pipeline that may have run."
+    again = f"`mlnb run {pipeline}` makes one that can be"
+    runs = [one.run or "" for one in documents if one.pipeline == pipeline]
+    why = refused_run(store, runs[0]) if runs else None
+    if why:
+        return f"none of its runs can be shown; the newest, {runs[0]}, is refused: {why}; {again}"
+    damaged = f"{counted(n_damaged, 'document')} of runs cannot be read, perhaps its own; {TOLD_AGAIN}"
+    return damaged if n_damaged else ""

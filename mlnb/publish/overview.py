@@ -384,7 +384,7 @@ def index_card(
 ) -> IndexCard:
     "Make the card of a pipeline."
     if not pages:
-        return IndexCard(name=name, instead=refused)
+        return IndexCard(name=name, instead=refused[:1].upper() + refused[1:])
     page, instead = card_run(pages, profile, refused)
     failed, others = newer_runs(pages, page, profile)
     return IndexCard(

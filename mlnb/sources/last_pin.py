@@ -74,7 +74,7 @@ class LastPin(NamedTuple):
     place: PinPlace  # where the source was then
 
 
-_YEAR_10000 = 253_402_300_800  # [s since 1970]
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800  # [s since 1970]
 _Text = Annotated[str, Meta(pattern=r"\A[^\x00\ud800-\udfff]*\Z")]  # that can be written, and stand in a path
 
 
@@ -83,7 +83,7 @@ class KeptPin(Document, frozen=True):
 
     source: WrittenName  # its name
     profile: PlainName  # under which it was asked
-    at: Annotated[float, Meta(ge=0, lt=_YEAR_10000)]  # when the answer was there [s since 1970]
+    at: Annotated[float, Meta(ge=_YEAR_1, lt=_YEAR_10000)]  # when the answer was there [s since 1970]
     place: tuple[_Text, _Text]  # digests of where the source was: said, meant
     partitions: Annotated[tuple[tuple[_Text, Size, Digest], ...], Meta(min_length=1)]  # path, bytes, digest
 

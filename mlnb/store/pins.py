@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .disk import OddFileError, disk_errors, make_folder, read_plain
+from .disk import OddFileError, disk_errors, found_below, make_folder, read_plain
 from .holders import Held, beat, holder_of, release_mark, take_file
 
 # %% ../../nbs/store/140_pins.ipynb #7d515aa3
@@ -97,7 +97,7 @@ def held_pins(
     remove_dead: bool = True,  # whether to remove the files of dead processes on the way
 ) -> list[Held]:  # one for each process that pins, as far as is known
     "The pin files that somebody holds, or may hold."
-    found = (holder_of(root, path, remove_dead) for path in sorted((root / "pins").glob("*.pin")))
+    found = (holder_of(root, path, remove_dead) for path in sorted(found_below(root / "pins", "*.pin")))
     return [held for held in found if held]
 
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from msgspec.structs import astuple
 
 from .border import Document, Moment, RefTarget
-from .disk import write_durably
-from .documents import read_json, sealed
+from .disk import found_below, write_durably
+from .documents import read_document, sealed
 from .errors import LockedError
 from .objects import Store
 
@@ -57,8 +57,8 @@ def ref_history(
 ) -> list[RefValue]:  # oldest first; empty when there is no such ref
     "Every position of a ref."
     folder = store.root / "refs" / name
-    files = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
-    return [value_of(int(file.stem), RefMove.from_dict(read_json(file), str(file))) for file in files]
+    files = sorted(found_below(folder, "[0-9]*.json"))
+    return [value_of(int(file.stem), read_document(file, RefMove)) for file in files]
 
 # %% ../../nbs/store/310_refs.ipynb #44b4375b
 def read_ref(

@@ -24,8 +24,18 @@ from pathlib import Path
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from .disk import OddFileError, disk_errors, make_folder, read_plain, write_durably
-from .documents import read_json, sealed
+from .border import TOLD_AGAIN
+from mlnb.store.disk import (
+    OddFileError,
+    disk_errors,
+    entries_of,
+    found_below,
+    is_present,
+    make_folder,
+    read_plain,
+    write_durably,
+)
+from .documents import read_document, sealed
 from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
@@ -110,7 +120,7 @@ def run_document_at(
     path: Path,  # of the document of a run
 ) -> RunDocument:  # raises `IntegrityError` for damage
     "Read the document of a run, verified."
-    return RunDocument.from_dict(read_json(path), str(path))
+    return read_document(path, RunDocument)
 
 
 def noted_document(
@@ -135,12 +145,8 @@ def run_ids(
     store: Store,  # where runs live
 ) -> list[str]:  # the newest first; empty without a store
     "Ids of all runs that have a document."
-    try:
-        with os.scandir(store.root / "runs") as entries:
-            found = [e.name for e in entries if os.path.exists(f"{e.path}/run.json")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(found, reverse=True)
+    runs = entries_of(store.root / "runs")
+    return sorted((one.name for one in runs if is_present(f"{one.path}/run.json")), reverse=True)
 
 # %% ../../nbs/store/360_runs.ipynb #25aa5797
 def hold_run(
@@ -175,7 +181,7 @@ def scratch_folders(
     store: Store,  # where runs live
 ) -> list[tuple[Path, Held | None]]:  # sorted; None: nobody works there
     "The scratch folders of all runs, and who holds them."
-    folders = sorted((store.root / "runs").glob("*/scratch"))
+    folders = sorted(found_below(store.root / "runs", "*/scratch"))
     return [(folder, run_holder(store, folder.parent.name)) for folder in folders]
 
 
@@ -262,8 +268,7 @@ def damaged_lines(
     damaged: list[str],  # ids of runs that were left out
 ) -> tuple[str, ...]:  # for people, a line for each, the first ten
     "Which runs an answer leaves out, and what to do."
-    mend = "`mlnb verify --repair` tells it again from what else is known"
-    lines = [f"left out: run {run}, whose document is damaged; {mend}" for run in damaged[:10]]
+    lines = [f"left out: run {run}, whose document is damaged; {TOLD_AGAIN}" for run in damaged[:10]]
     return (*lines, *([f"left out: {len(damaged) - 10} more"] if damaged[10:] else []))
 
 # %% ../../nbs/store/360_runs.ipynb #ede1142b

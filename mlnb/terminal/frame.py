@@ -9,23 +9,25 @@ it parses, gives each verb `--json` and `--help` with an example, shows or print
 __all__ = ['TASKS', 'MOST_VERBS', 'HELP', 'app', 'Json', 'Profile', 'ValuePairs', 'ValuesFile', 'PipelineName', 'GraphForm',
            'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone', 'own_parameters', 'options_of',
            'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs', 'open_project', 'known_pipeline',
-           'refused_heads', 'Given', 'plans_of', 'writing']
+           'refused_heads', 'Given', 'plans_of', 'writing', 'refuse_no_folder']
 
 # %% ../../nbs/terminal/050_frame.ipynb #4870f951
 import errno
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
 import mlnb
-from ..store.errors import StoreError, UsageError, did_you_mean
+from ..store.errors import NoKeyError, StoreError, UsageError, did_you_mean
 from .arguments import named_values, refuse_secret_values
 from .output import show_json, show_lines
 from .plain_texts import PlainCommand, PlainGroup
@@ -178,7 +180,13 @@ def as_command(
 
     @wraps(function)
     def command(**given: Any) -> None:
-        give(function(**arguments_of(function, given)), given["as_json"])
+        try:
+            give(function(**arguments_of(function, given)), given["as_json"])
+        except NoKeyError:
+            from mlnb.care.evidence import naming_lost_key
+
+            with naming_lost_key():
+                raise
 
     vars(command)["__signature__"] = inspect.Signature(seen)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in seen}
@@ -305,22 +313,43 @@ def plans_of(
     return project, store, [plan_pipeline(project, store, name, *values) for name in names]
 
 # %% ../../nbs/terminal/050_frame.ipynb #47a415a5
+def _is_elsewhere(error: Exception, place: str) -> bool:
+    "Whether an error says of another file or folder than this that it cannot be used."
+    said, named = (os.path.abspath(one) for one in (getattr(error, "where", "") or place, place))
+    return os.path.commonpath([said, named]) not in (said, named)
+
+
 @contextmanager
 def writing(
     place: str,  # file or folder that the user named
     mend: str = "choose another place",  # what to do where nothing can be written
 ) -> Iterator[None]:  # raises `UsageError`, or `StoreError` for a full disk
-    "Say of a place that the user chose that it cannot be written."
+    "Say of a place that the user chose that it cannot be written; of any other its own error says so."
     try:
         yield
     except (OSError, StoreError) as error:
         from mlnb.store.url import shown_url
 
         cause = error.__cause__ if isinstance(error, StoreError) else error
-        if not isinstance(cause, OSError):
+        if not isinstance(cause, OSError) or _is_elsewhere(error, place):
             raise
         if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             free = "free some space, then run the same command again"
             raise StoreError(f"no room left at {shown_url(place)[:80]}", free) from error
         why = getattr(cause, "strerror", cause)
         raise UsageError(f"{shown_url(place)[:80]} cannot be written ({why})", mend) from error
+
+# %% ../../nbs/terminal/050_frame.ipynb #64f52e50
+def refuse_no_folder(
+    folder: Path,  # in which something is to be written
+) -> None:  # raises `UsageError` when it is not there
+    "Stop before a folder is made where another disk should be."
+    if os.path.isdir(folder):
+        return
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(there):
+        raise UsageError(
+            f"{there} is no folder, and something would be written into it", "choose another place"
+        )
+    mend = f"mount what belongs there, or make it with `mkdir -p {quote(str(folder))}`"
+    raise UsageError(f"there is no folder {folder}", mend)

@@ -30,9 +30,10 @@ from .remote import refusals, remote_of, trusted_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlnb.care.concerned import StageResult
     from mlnb.care.repair import Repaired, RepairedDocuments
     from mlnb.care.taken_over import TombstoneProblem
-    from mlnb.care.verify import Damage, StageResult, Verified
+    from mlnb.care.verify import Damage, Verified
     from mlnb.care.vouched import Signatures
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
@@ -310,15 +311,19 @@ def verification_notes(
 def verify_remote(
     project: Any,  # whose trusted keys count
     store: Any,  # of the project, with its own key
+    name: str,  # what the remote goes by here
     url: str,  # of the remote, secrets and all
-) -> Answer:  # code 5 when something there is damaged
+) -> Answer:  # code 5 when something there is damaged, or is missing
     "Verify a remote."
     from mlnb.sharing.remote_care import check_remote
 
-    found = check_remote(store, url, trusted_by(project, store))
+    found = check_remote(store, url, trusted_by(project, store), name=name)
     code = 5 if any(one.reason != "untrusted" for one in found.refused) else 0
-    refused = counted(len(found.refused), "thing")
-    line = f"{counted(found.objects, 'object')}, {counted(found.records, 'record')}: {refused} refused"
+    kinds = {"object": found.objects, "record": found.records, "run": found.runs}
+    kinds |= {"tombstone": found.tombstones}
+    there = ", ".join(counted(n, kind) for kind, n in kinds.items())
+    there += f", {counted(found.refs, 'move of a ref', 'moves of refs')}"
+    line = f"{there}: {counted(len(found.refused), 'thing')} refused"
     document = found.as_dict() | {"exit_code": code}
     return Answer(document, lambda: show_lines(line), code, refusals(found.refused))
 
@@ -355,6 +360,7 @@ def hashed(
     as_json: bool = True,  # whether stdout is kept for a document
 ) -> Verification:
     "Hash everything in the own store."
+    from mlnb.care.exchanged import exchanged_results
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import damaged_file, verify_store
@@ -366,7 +372,7 @@ def hashed(
     known = {one.file for one in found.damaged}
     altered = [one.file for one in told.not_vouched if one.state == "altered"]
     resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
-    damaged = found.damaged + resealed
+    damaged = found.damaged + resealed + exchanged_results(store)
     found = replace(found, damaged=damaged, clean=not damaged)
     return Verification(found, told, tombstone_problems(store, keys.trusted))
 
@@ -375,9 +381,9 @@ def hashed(
 def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json: Json = False) -> Answer:
     "Hash everything that is kept, and say what is damaged."
     project, store, _ = open_project()
-    url = remote_of(project, remote)[1] if remote else None
+    name, url = remote_of(project, remote) if remote else ("", None)
     if url and not repairing:
-        return verify_remote(project, store, url)
+        return verify_remote(project, store, name, url)
     found, repaired = hashed(project, store, as_json), None
     is_clean = found.store.clean
     if not is_clean:
