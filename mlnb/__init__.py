@@ -5,8 +5,10 @@ Modules:
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
+- `mlnb.care.concerned`: A digest says nothing to a person; the records and runs that name it do
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.evidence`: What the store knows that the log does not tell, and the other way round
+- `mlnb.care.exchanged`: A result that holds in the place of another
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
 - `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
@@ -83,6 +85,7 @@ Modules:
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
+- `mlnb.history.runs_figure`: Runs side by side, drawn: each metric over what differed
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
@@ -120,6 +123,7 @@ Modules:
 - `mlnb.kernel.process`: The kernel of a stage: a process that is the same everywhere, and leaves nothing behind
 - `mlnb.kernel.proofs`: What the system does not show of two processes, and how one proves it to the other
 - `mlnb.kernel.provisioner`: Jupyter's way to ask for a kernel, answered with one that is already there
+- `mlnb.kernel.report_lines`: What a stage's process told of itself, read back
 - `mlnb.kernel.server`: What is asked of the kernel server, and what it answers
 - `mlnb.kernel.server_process`: How a kernel server begins, serves, and ends at whatever moment it is told to
 - `mlnb.kernel.startup_imports`: What a stage is certain to import, known before it starts
@@ -145,6 +149,7 @@ Modules:
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
 - `mlnb.notebook.cells`: Read the cells of a notebook the way Python and IPython will, without running them
+- `mlnb.notebook.clear_secrets`: A password or a token that stands written out in a notebook
 - `mlnb.notebook.drafts`: Which files of a folder are stages, and which are notebooks that nobody has named yet
 - `mlnb.notebook.each`: One stage for every value of a parameter: what the option `each` says
 - `mlnb.notebook.edges`: Find what a notebook loads and saves by reading it
@@ -204,6 +209,7 @@ Modules:
 - `mlnb.sharing.push`: Copy to a remote what it lacks, so that whoever looks sees complete results or none
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
+- `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
@@ -274,7 +280,8 @@ Modules:
 - `mlnb.terminal.run_options`: Which stages of a pipeline are to be run, and how: what stands behind `mlnb run`
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
-- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
+- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
+- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes"""
 
 import os
 import sys

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import convert, to_builtins
 from plain_records import commit, write_run
 
-from mlnb.care.audit import audit, events, init_audit, sound_log, tell_late, verify_log
+from mlnb.care.audit import audit, events, init_audit, make_checkpoint, sound_log, tell_late, verify_log
 from mlnb.care.chain import NOTHING, new_line, split_lines
 from mlnb.care.evidence import LogReport, ToldLate, UntoldCounts
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.notes import WITNESS_KEY, Verifier, read_note, with_signature
 from mlnb.care.signing import trusted_keys
-from mlnb.care.tree_heads import origin_of, signed_head, vouched
+from mlnb.care.tree_heads import Elsewhere, origin_of, signed_head, vouched
 from mlnb.care.vouched import signer
 from mlnb.sharing.anchors import anchor, anchor_place, heads_at, kept_elsewhere
 from mlnb.sharing.pull import pull
@@ -247,6 +247,55 @@ def test_forks_are_found_by_what_was_kept_elsewhere_and_their_first_line_is_name
     assert forks_found(store, 60, seed=1) == 60
 
 
+def altered_line(data):
+    "Line 4 of 6 changed."
+    lines = data.split(b"\n")
+    return b"\n".join([*lines[:3], lines[3].replace(b"shop", b"shed"), *lines[4:]])
+
+
+DAMAGE = {
+    "altered": (altered_line, 4, "entry 4 was changed: it is not what was written"),
+    "cut": (lambda data: data[:-30], 6, "entry 6 was cut: the newline behind it is gone"),
+    "gone at its end": (
+        lambda data: b"\n".join([*data.split(b"\n")[:4], b""]),
+        5,
+        "entry 5 is gone: the log had 6",
+    ),
+    "gone in it": (
+        lambda data: b"\n".join(data.split(b"\n")[:2] + data.split(b"\n")[3:]),
+        3,
+        "entry 3 is gone: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_one_thing_that_is_wrong_is_one_finding_whatever_was_signed_of_the_log(store, damage):
+    change, first, said = DAMAGE[damage]
+    log, trusted, origin = sound_log(store)[0], trusted_keys(store), origin_of(store)
+    make_checkpoint(store)
+    parts = [log._replace(lines=log.lines[:n]) for n in range(1, log.n + 1)]
+    heads = tuple(vouched(str(signed_head(store, part)), origin, trusted) for part in parts)
+    log_path(store).write_bytes(change(log_path(store).read_bytes()))
+    found = verify_log(store, elsewhere=Elsewhere((), heads))
+    assert [one.message[: len(said)] for one in found.findings] == [said]
+    assert (found.first_bad, found.signed_to) == (first, first - 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_log_computed_anew_is_one_finding_and_so_is_what_is_gone_of_it(store, seed):
+    log, trusted, origin = sound_log(store)[0], trusted_keys(store), origin_of(store)
+    parts = [log._replace(lines=log.lines[:n]) for n in (2, 4, 5, 6)]
+    heads = tuple(vouched(str(signed_head(store, part)), origin, trusted) for part in parts)
+    shutil.rmtree(log_path(store).parent / "checkpoints")
+    forked(store, 3, random.Random(seed))
+    n, findings = read_log(store).n, verify_log(store, elsewhere=Elsewhere((), heads)).findings
+    replaced = ["one of the entries 3 to 4 was replaced and the chain computed anew"] if n >= 4 else []
+    gone = [f"entry {n + 1} is gone"] if n < 6 else []
+    assert [one.message.split(":")[0] for one in findings] == [*replaced, *gone]
+    assert all("if a copy of this store wrote on" in one.mend for one in findings[: len(replaced)])
+
+
 @pytest.mark.slow
 def test_two_thousand_forks_are_found_and_their_first_line_is_named(store):
     assert forks_found(store, 2000, seed=2) == 2000
@@ -300,10 +349,15 @@ def test_anchor_of_a_log_whose_name_went_with_it_is_a_finding(store, place):
 
 
 @pytest.mark.parametrize("damage", ["", "no note\n", "mlnb/x\n1\n\n", "\n\n\n", "\x00" * 50, "— a b\n"])
-def test_place_with_anything_else_in_it_vouches_for_nothing(store, tmp_path, damage):
+def test_place_with_anything_else_in_it_is_no_place_and_says_so(store, tmp_path, damage):
     (tmp_path / "log.txt").write_text(damage)
-    found = verify_log(store, elsewhere=asked(store, anchor_place(f"{tmp_path}/log.txt", "x", tmp_path)))
+    place = anchor_place(f"{tmp_path}/log.txt", "x", tmp_path)
+    with pytest.raises(UsageError, match="keeps no checkpoint, and no entry says that it was told"):
+        verify_log(store, elsewhere=asked(store, place))
+    audit(store, "anchor", where=place.shown, lines=6, origin=origin_of(store))
+    found = verify_log(store, elsewhere=asked(store, place))
     assert (found.state, found.first_bad) == ("bad", None)
+    assert found.message == f"{place.shown} knows 0 entries, and entry 7 says that it knew 6"
 
 
 def test_note_signed_by_a_stranger_counts_for_nothing(store, tmp_path):
@@ -439,7 +493,7 @@ def test_verify_makes_no_store_and_gives_no_name(project, asked):
         (("anchor", "/proc/none/log.txt"), 2),
         (("anchor", "git"), 2),
         (("verify", "--anchor", "git"), 2),
-        (("verify", "--anchor", "none.txt"), 5),
+        (("verify", "--anchor", "none.txt"), 2),
         (("tell", "--why", " "), 2),
     ],
 )

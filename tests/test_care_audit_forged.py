@@ -325,11 +325,14 @@ ODD_TELLING = [
 
 @pytest.mark.parametrize("about", ODD_TELLING, ids=str)
 @pytest.mark.parametrize("event", ["run", "pull", "told_late"])
-def test_entry_that_tells_in_no_form_tells_of_nothing(tmp_path, event, about):
+def test_entry_that_tells_in_no_form_tells_of_nothing_and_is_a_finding(tmp_path, event, about):
     store = open_store(tmp_path / "store")
     audit(store, event, **about)
     found = checked(store)
-    assert (found.state, found.entries) == ("ok", 1)
+    is_odd = event == "told_late" or about.keys() <= {"run", "run_ids"}
+    assert (found.state, found.entries) == ("bad" if is_odd else "ok", 1)
+    assert [one.n for one in found.findings] == ([1] if is_odd else [])
+    assert (found.told_late, event in found.message) == ([], is_odd)
     write_run(store, {"run": RUN, "pipeline": "shop", "state": "committed", "stages": STAGES})
     assert checked(store).untold.first == RUN
 
@@ -508,7 +511,7 @@ def test_anchor_that_is_no_file_is_a_finding_and_nothing_goes_through_it(store, 
     if what == "pipe":
         os.mkfifo(file)
     found = verify_log(store, elsewhere=kept(store, place))
-    said = "is not there, so it vouches for nothing" if what == "none" else "is no file"
+    said = "knows 0 entries, and entry 3 says that it knew 2" if what == "none" else "is no file"
     assert found.state == "bad" and said in messages(found)[-1] + messages(found)[0]
     if what != "none":
         with pytest.raises(StoreError, match="is no file"):
@@ -592,6 +595,7 @@ def test_verification_calls_nothing_clean_where_a_tombstone_is_wrong(project, as
     result = asked("verify", cwd=project)
     assert (result.code, "clean" in result.stdout, "was erased, but" in result.stderr) == (5, False, True)
     assert ": 1 tombstone not as it should be\n" in result.stdout
+    assert "  mend: erase it again: `mlnb erase " in result.stderr
 
 
 def test_listing_marks_an_entry_that_was_altered(project, asked):
@@ -635,8 +639,33 @@ def test_remote_of_the_settings_is_an_anchor_by_its_own_path(project, asked, tmp
     for place in (f"{tmp_path}/remote", f"file://{tmp_path}/remote"):
         found = asked("audit", "verify", "--anchor", place, "--json", cwd=project)
         assert (found.code, found.json["signed_to"]) == (0, 2)
-    result = asked("audit", "verify", "--anchor", f"{tmp_path}/none.txt", cwd=project)
-    assert (result.code, f"{tmp_path}/none.txt is not there" in result.stderr) == (5, True)
+
+
+@pytest.mark.parametrize("place", ["{}/none.txt", "{}/none/", "{}/away/log.txt", "git"])
+def test_place_that_was_mistyped_or_never_told_or_is_away_is_no_evidence(project, asked, tmp_path, place):
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    (tmp_path / "stick").mkdir()
+    assert asked("audit", "anchor", f"{tmp_path}/stick/", cwd=project).code == 0
+    result = asked("audit", "verify", "--anchor", place.format(tmp_path), cwd=project)
+    known = "mount its disk" if "away" in place else f"name one that was told: `--anchor {tmp_path}/stick`"
+    assert (result.code, known in result.stderr, "bad" in result.stdout) == (2, True, False)
+
+
+def test_places_that_know_the_log_and_were_not_asked_are_named(project, asked, tmp_path):
+    (project / "settings.ini").write_text(SETTINGS.format(more=f"remote = {tmp_path}/remote"))
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    assert asked("push", cwd=project).code == 3 and asked("audit", "anchor", "git", cwd=project).code == 0
+    (tmp_path / "remote").rename(tmp_path / "away")
+    result = asked("audit", "verify", cwd=project)
+    assert result.code == 0 and "`mlnb audit verify --anchor git`" in result.stderr
+    assert f"{tmp_path}/remote cannot be reached, so it was not asked" in result.stderr
+    (tmp_path / "away").rename(tmp_path / "remote")
+    result = asked("audit", "verify", "--anchor", "git", "--json", cwd=project)
+    assert (result.code, result.json["not_asked"], result.stderr) == (0, [], "")
+    subprocess.run(["git", "update-ref", "-d", "refs/mlnb/audit"], cwd=project, check=True)
+    result = asked("audit", "verify", "--anchor", "git", cwd=project)
+    assert result.code == 5 and "git fetch origin refs/mlnb/audit" in result.stderr
+    assert result.stderr.count("error:") == result.stderr.count("mend:") == 1
 
 
 # lines that went before their time
@@ -756,7 +785,7 @@ def test_three_months_stay_whatever_is_asked(tmp_path):
     "setting, said",
     [
         ("trusted_keys = bob", "`trusted_keys` has the name `bob` without a key"),
-        ("trusted_keys = bob ed25519:AAAA", "`ed25519:AAAA` is no public key"),
+        ("trusted_keys = bob ed25519:AAAA", "`trusted_keys` has for `bob` what is no key: `ed25519:AAAA`"),
         ("witnesses = w1", "`w1` is no key of a log or a witness"),
         ("audit_months = 2 although less than 12", "[mlnb] has `audit_months = 2 although less than 12`"),
     ],

@@ -11,13 +11,13 @@ import sys
 import pytest
 
 from mlnb.care import months
-from mlnb.care.audit import Elsewhere, audit, events, init_audit, make_checkpoint, verify_log
+from mlnb.care.audit import audit, events, init_audit, make_checkpoint, verify_log
 from mlnb.care.chain import NOTHING, audit_entry, new_line
 from mlnb.care.log_file import log_path, read_log, write_head
 from mlnb.care.months import closed_files, closed_path, month_before
 from mlnb.care.retention import DroppedLines, drop_months
 from mlnb.care.signing import trusted_keys
-from mlnb.care.tree_heads import origin_of, signed_head, vouched
+from mlnb.care.tree_heads import Elsewhere, origin_of, signed_head, vouched
 from mlnb.store.digests import canonical_json, digest_of, sha256
 from mlnb.store.objects import open_store
 

@@ -9,13 +9,19 @@ import pytest
 from plain_records import commit, write_run
 
 from mlnb.care.gc import collect, odd_files
+from mlnb.care.months import close_month
 from mlnb.care.roots import Retention
 from mlnb.care.signing import key_path
 from mlnb.care.verify import verify_store
+from mlnb.flow.events import follow, recorded
+from mlnb.flow.journal import read_journal
 from mlnb.flow.lock import StageLock
+from mlnb.flow.session import session_of_run
+from mlnb.publish.site import changed_pages
 from mlnb.store.disk import OddFileError
 from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import get, has, open_store, path_of, put
+from mlnb.store.opened import OPENED_FOLDER, is_opened
 from mlnb.store.pins import forget_pins, protect
 from mlnb.store.refs import move_ref
 from mlnb.store.runs import hold_run
@@ -255,3 +261,25 @@ def test_object_that_is_no_file_is_set_aside_by_who_reads_it(store, kind):
         get(store, kept)
     assert caught.value.digest == kept
     assert put(store, b"kept") == kept and get(store, kept) == b"kept"
+
+
+def test_nobody_waits_for_a_file_of_a_run_a_log_or_a_site_that_is_a_pipe(tmp_path):
+    pipe = tmp_path / "closed" / "00000001-00000009.2025-01.jsonl"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    refused = {
+        "events, read": lambda: next(follow(pipe, lambda: False)),
+        "events, written": lambda: recorded(pipe, print).__enter__(),
+        "journal": lambda: read_journal(pipe),
+        "context": lambda: session_of_run(pipe),
+        "month, closed": lambda: close_month(pipe, 0, 0o700),
+    }
+    for what, read in refused.items():
+        with pytest.raises(OddFileError, match="is no file"):
+            read()
+            pytest.fail(what)
+    os.mkfifo(tmp_path / "index.html")
+    assert changed_pages({"index.html": "x"}, tmp_path) == ("index.html",)
+    (tmp_path / OPENED_FOLDER).mkdir()
+    os.mkfifo(tmp_path / OPENED_FOLDER / ".gitignore")
+    assert not is_opened(tmp_path / OPENED_FOLDER)

@@ -4,8 +4,9 @@ import pytest
 from msgspec import structs
 from plain_records import commit, write_run
 
+from mlnb.care.concerned import naming_damage, sound_records
 from mlnb.care.repair import from_files, from_store, repair_store, set_evidence_aside, set_records_aside
-from mlnb.care.verify import missing_objects, naming_damage, sound_records, verify_store
+from mlnb.care.verify import missing_objects, verify_store
 from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError
@@ -88,6 +89,7 @@ def test_damage_is_named_by_what_it_is_and_whom_it_concerns(store, content, name
     found = verify_store(store)
     assert [(d.digest, d.kind, d.names, d.runs) for d in found.damaged] == [(digest, how, names, list(RUNS))]
     assert not found.clean and found.quarantined == (how == "altered") and not has(store, digest)
+    assert (found.quarantined_before, verify_store(store).quarantined_before) == (0, found.quarantined)
 
 
 def test_looking_only_sets_nothing_aside(store):

@@ -21,6 +21,7 @@ from mlnb.care.vouched import (
     store_keys,
     told_standings,
 )
+from mlnb.flow.plan import plan_pipeline
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, send_object, sign_unsigned
 from mlnb.sharing.remote import open_remote, write_remote
@@ -33,6 +34,7 @@ from mlnb.store.objects import open_store, put
 from mlnb.store.project_id import project_id, take_id
 from mlnb.store.records import find_record, find_result, outcome_of, output_digests, record_path
 from mlnb.store.refs import move_ref
+from mlnb.store.settings import find_project
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +198,10 @@ def readable_by_others(store):
     key_path(store).chmod(0o644)
 
 
+def of_other_content(store):
+    key_path(store).write_text("hello")
+
+
 def of_another_user(store):
     os.chown(key_path(store), 4321, -1)
 
@@ -204,6 +210,7 @@ KEYS = [
     (lost, "there is no key to sign with", "untrusted"),
     (replaced, None, "untrusted"),
     (readable_by_others, "can be read by others", None),
+    (of_other_content, "holds no Ed25519 key", None),
     pytest.param(
         *(of_another_user, "belongs to another user", None),
         marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away"),
@@ -220,7 +227,7 @@ def test_key_that_is_lost_replaced_or_unsafe(ana, tmp_path, become, refusal, sta
     if refusal:
         with pytest.raises(UsageError, match=refusal):
             push(ana, url)
-    if become in (readable_by_others, of_another_user):
+    if become in (readable_by_others, of_other_content, of_another_user):
         with pytest.raises(UsageError, match=refusal):
             signer(ana, "record")  # what `mlnb run` asks before anything runs
         return
@@ -295,6 +302,28 @@ def test_mend_names_the_key_that_was_lost_with_all_that_stood_beside_it(make_pro
     assert asked("audit", "verify", cwd=root).code == 5
     assert asked("audit", "trust", "me_before", lost, cwd=root).code == 0
     assert asked("audit", "verify", cwd=root).code == 0
+
+
+def test_lost_key_is_named_by_every_verb_that_would_sign_and_by_a_run_that_goes_on(
+    make_project, asked, mlnb, tmp_path
+):
+    root = make_project({"10_a.ipynb": ["from mlnb import save\nsave('a', 1)"]}).root
+    unsigned = mlnb("run", "demo", cwd=root)
+    assert unsigned.code == 0 and "signed" not in unsigned.stdout + unsigned.stderr
+    lost = asked("audit", "init", "--json", cwd=root).json["key"]
+    shutil.rmtree(root / ".mlnb" / "private")
+    places = {name: str(tmp_path / name) for name in ("remote", "anchor.txt", "today.json")}
+    for words in (
+        ["push", places["remote"]],
+        ["audit", "anchor", places["anchor.txt"]],
+        ["audit", "checkpoint", "--out", places["today.json"]],
+        ["erase", "demo/a@6b86b273ff34", "--reason", "asked for", "--yes"],
+    ):
+        refused = asked(*words, cwd=root)
+        assert refused.code == 2 and "back from a copy" in refused.stderr and lost in refused.stderr, refused
+    again = mlnb("run", "demo", "--force", cwd=root)
+    assert again.code == 0 and f"nothing is signed, and your key was {lost}: put " in again.stderr
+    assert "signed" not in mlnb("run", "demo", cwd=root).stderr
 
 
 NAMES = ["/x", "../x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "aux.txt", "y" * 300, "x\u202e"]
@@ -426,6 +455,24 @@ def test_head_run_or_record_that_nobody_vouches_for_gives_no_result_and_verbs_sa
     assert [one["is_meant"] for one in versions["artifacts"]] == [what == "record"]
 
 
+MARKS = {
+    "own": "",
+    "unsigned": "unsigned",
+    "untrusted": "signed by a stranger",
+    "foreign": "signed for another project",
+    "altered": "altered after it was signed",
+}
+
+
+@pytest.mark.parametrize("state", MARKS)
+def test_value_whose_record_nobody_vouches_for_is_given_with_a_note(strict_project, asked, state):
+    root = strict_project(record=state)
+    (root / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n")
+    got = asked("get", "demo/out", cwd=root)
+    assert (got.code, MARKS[state] in got.stderr, "`mlnb verify`" in got.stderr) == (0, True, state != "own")
+    assert asked("get", "demo/out", "--json", cwd=root).json["signature"] == MARKS[state]
+
+
 @pytest.mark.parametrize("what", ["run", "ref"])
 def test_card_of_a_pipeline_whose_head_is_refused_says_so_and_why(strict_project, asked, what):
     root = strict_project(**{what: "unsigned"})
@@ -440,6 +487,30 @@ def test_head_run_and_record_that_are_vouched_for_are_used(strict_project, asked
     root = strict_project()
     assert asked("get", "demo/out", "--json", cwd=root).code == 0
     assert "refused" not in asked("status", cwd=root).stderr
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_run_that_finds_all_fresh_writes_nothing_that_nobody_can_sign(make_project, asked, monkeypatch):
+    root = make_project({"10_a.ipynb": ['from mlnb import save\nsave("yes", True)']}).root
+    (root / "settings.ini").write_text("[mlnb]\nrequire_signed = true\n[pipeline.demo]\nnotebooks = nbs\n")
+    public, store = asked("audit", "init", "--json", cwd=root).json["key"], open_store(root / ".mlnb")
+    step = plan_pipeline(find_project(root), store, "demo", "default", {}, {}).steps["a"]
+    record = made(store) | {"pipeline": "demo", "stage": "a", "key": step.key}
+    record["outputs"] = {"yes": put_value(store, True).as_dict()}
+    commit(store, record, sign=signer(store, "record"))
+    assert asked("audit", "trust", "ann", public, cwd=root).code == 0
+    run = asked("run", "demo", "--cold", "--json", cwd=root).json
+    assert (run["stages"][0]["state"], run["head"]) == ("cached", True)
+    monkeypatch.setenv("LOGNAME", "ben")
+    before = everything(root / ".mlnb")
+    refused = asked("run", "demo", "--cold", cwd=root)
+    assert refused.code == 2 and "you have no key" in refused.stderr and "mlnb audit init" in refused.stderr
+    assert everything(root / ".mlnb") == before
+    assert asked("status", "--json", cwd=root).json["stages"][0]["state"] == "fresh"
+    assert asked("get", "demo/yes", cwd=root).code == 0
 
 
 def test_run_without_a_key_is_refused_where_signatures_are_required(make_project, asked):
@@ -482,19 +553,36 @@ def test_lost_key_is_told_before_anything_runs_and_the_mends_work(make_project, 
     store = open_store(root / ".mlnb")
     old = asked("audit", "init", "--json", cwd=root).json["key"]
     commit(store, made(store), sign=signer(store, "record"))
+    assert asked("audit", "tell", "--why", "it was made by hand", cwd=root).code == 0
     key_path(store).rename(root / "kept")
     told = asked("run", "demo", "--cold", cwd=root)
     assert told.code == 2 and f"trust me_before {old}" in told.stderr and "from a copy" in told.stderr
     made_anew = asked("audit", "init", cwd=root)
     assert f"you had another key, {old}" in made_anew.stderr and made_anew.code == 0
     told = asked("audit", "verify", cwd=root)
-    assert f"mlnb audit trust NAME {old}" in told.stderr
+    assert told.stderr.count("error:") == 1 and f"`mlnb audit trust me_before {old}`" in told.stderr
     assert asked("audit", "trust", "me_before", old, cwd=root).code == 0
     assert "not trusted here" not in asked("audit", "verify", cwd=root).stderr
     assert states(store) == {"trusted": 1}
     monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "absent"))
     told = asked("run", "demo", "--cold", cwd=root)
     assert told.code == 2 and "correct MLNB_SIGNING_KEY" in told.stderr and "audit init" not in told.stderr
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "no" / "folder" / "signing.key"))
+    told = asked("audit", "init", cwd=root)
+    assert (told.code, f"no folder {root}/no/folder" in told.stderr, (root / "no").exists()) == (
+        2,
+        True,
+        False,
+    )
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "mistyped.key"))
+    told = asked("audit", "init", cwd=root)
+    assert told.code == 0 and f"MLNB_SIGNING_KEY says: {root}/mistyped.key" in told.stderr
+    assert "you had another key, ed25519:" in told.stderr
+    key_path(open_store(root / ".mlnb")).unlink()
+    monkeypatch.setenv("MLNB_SIGNING_KEY", "")
+    (root / ".mlnb" / "private").rename(root / "private")
+    told = asked("run", "demo", "--cold", cwd=root)
+    assert told.code == 2 and "MLNB_SIGNING_KEY is empty" in told.stderr and "unset" in told.stderr
 
 
 def test_replaced_key_is_explained_by_push_and_audit_verify_and_not_as_a_crime(make_project, asked, tmp_path):
@@ -502,12 +590,18 @@ def test_replaced_key_is_explained_by_push_and_audit_verify_and_not_as_a_crime(m
     store = open_store(root / ".mlnb")
     old = asked("audit", "init", "--json", cwd=root).json["key"]
     commit(store, made(store), sign=signer(store, "record"))
+    assert asked("audit", "tell", "--why", "it was made by hand", cwd=root).code == 0
     assert asked("push", url, cwd=root).code == 0
     key_path(store).rename(root / "kept")
     assert asked("audit", "init", cwd=root).code == 0
     told = asked("push", url, cwd=root)
     assert "mlnb audit trust me_before KEY" in told.stderr and "another audit log" not in told.stderr
+    (root / "settings.ini").write_text(f"[mlnb]\nremote = {url}\n[pipeline.demo]\nnotebooks = nbs\n")
+    told = asked("audit", "verify", "--anchor", url, cwd=root)
+    assert (told.code, told.stderr.count("error:"), told.stderr.count("mend:")) == (5, 1, 1)
+    assert f"`mlnb audit trust me_before {old}`" in told.stderr and "it was yours" in told.stderr
     assert asked("audit", "trust", "me_before", old, cwd=root).code == 0
+    assert asked("audit", "verify", "--anchor", url, cwd=root).code == 0
     assert asked("push", url, cwd=root).code == 0
 
 

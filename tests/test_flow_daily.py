@@ -158,6 +158,18 @@ def test_head_that_cannot_be_moved_is_said_and_nothing_else_fails(make_project, 
     assert told["run demo"][0] == 69  # there is something to do
 
 
+def test_anchor_and_checkpoint_of_a_closed_store_blame_the_store(fresh, tmp_path, mlnb):
+    root, stick = shutil.copytree(fresh.root, tmp_path / "closed"), tmp_path / "stick"
+    stick.mkdir()
+    assert mlnb("audit", "init", cwd=root).code == 0
+    audit = f"{sys.executable} -m mlnb audit"
+    told = closed_shell(
+        f"{audit} anchor {stick}/; echo $?; {audit} checkpoint --out {stick}/c; echo $?", root
+    )
+    assert (told.stdout.split(), list(stick.iterdir())) == (["69", "69"], [])
+    assert told.stderr.count("the file system is read-only at") == 2 and f"{stick}" not in told.stderr
+
+
 # -- the kernel that a notebook names
 
 

@@ -28,7 +28,16 @@ from mlnb.flow.run_document import stage_error
 from mlnb.flow.selection import select
 from mlnb.kernel.inherited import inherited_settings
 from mlnb.kernel.launch import Launch, kernel_pid
-from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect, start_server
+from mlnb.kernel.link import (
+    SERVER_COMMAND,
+    Question,
+    ServerStatus,
+    StopAnswer,
+    ask,
+    can_serve,
+    connect,
+    start_server,
+)
 from mlnb.kernel.process import kernel_environment
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import StoreError
@@ -162,14 +171,14 @@ def test_sigterm_while_a_predecessor_does_not_answer_ends_the_server_cleanly(tmp
 @needs_server
 def test_sigterm_while_predecessors_are_asked_leaves_them_serving(tmp_path, begin_server):
     predecessor = begin_server(tmp_path / "before.sock")
-    until(lambda: ask(tmp_path / "before.sock", {"do": "status"}))
+    until(lambda: ask(tmp_path / "before.sock", Question("status"), ServerStatus))
     held = connect(tmp_path / "before.sock")  # a client, so that it goes on even when it is to retire
     command = [sys.executable, "-c", AT_A_MOMENT, "retire_predecessors", "before", str(tmp_path / "s.sock")]
     done = subprocess.run(command, env=kernel_environment(), capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    about = ask(tmp_path / "before.sock", {"do": "status"})
-    assert (about["pid"], about["is_retiring"]) == (predecessor.pid, False)
-    assert ask(tmp_path / "before.sock", {"do": "stop"})["stopped"]
+    about = ask(tmp_path / "before.sock", Question("status"), ServerStatus)
+    assert (about.pid, about.is_retiring) == (predecessor.pid, False)
+    assert ask(tmp_path / "before.sock", Question("stop"), StopAnswer).stopped
     held.close()
     assert (predecessor.wait(30), list(tmp_path.iterdir())) == (0, [])
 
@@ -242,7 +251,7 @@ def test_kernel_in_use_survives_its_template_and_ends_with_its_server(tmp_path, 
     until(lambda: kernel.ppid() == server.pid)
     time.sleep(1.5)  # a kernel looks at its parents twice a second
     assert not is_gone(kernel)
-    assert ask(tmp_path / "s.sock", {"do": "status"})["leases"] == [kernel.pid]
+    assert ask(tmp_path / "s.sock", Question("status"), ServerStatus).leases == (kernel.pid,)
     server.kill()
     server.wait(30)
     until(lambda: is_gone(kernel))
@@ -259,9 +268,12 @@ def test_kernel_whose_holder_is_hung_up_on_ends(tmp_path, begin_server, more):
     assert link.receive() is None
     link.close()
     until(lambda: is_gone(kernel))
-    until(lambda: ask(tmp_path / "s.sock", {"do": "status"})["leases"] == [])
+    until(lambda: ask(tmp_path / "s.sock", Question("status"), ServerStatus).leases == ())
     server.terminate()
     assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
+
+
+HANDOVER = {"folder": "/", "settings": inherited_settings()}
 
 
 @needs_server
@@ -269,21 +281,20 @@ def test_kernel_whose_holder_is_hung_up_on_ends(tmp_path, begin_server, more):
     "message",
     [
         {"do": "prepare", "stages": [{"environment": {}, "modules": [1]}]},
-        {"do": "kernel", "environment": {}, "modules": [1], "handover": {"settings": inherited_settings()}},
-        {"do": "kernel", "environment": None, "modules": [], "handover": {"settings": inherited_settings()}},
-        {
-            "do": "kernel",
-            "environment": {"A=B": "C"},
-            "modules": [],
-            "handover": {"settings": inherited_settings()},
-        },
+        {"do": "kernel", "environment": {}, "modules": [1], "handover": HANDOVER},
+        {"do": "kernel", "environment": None, "modules": [], "handover": HANDOVER},
+        {"do": "kernel", "environment": {"A=B": "C"}, "modules": [], "handover": HANDOVER},
     ],
 )
 def test_stage_that_no_process_can_be_prepared_for_is_refused(tmp_path, begin_server, message):
     server = begin_server(tmp_path / "s.sock")
     until(lambda: (tmp_path / "s.sock").exists())
-    assert "error" in ask(tmp_path / "s.sock", message)
-    assert [t["modules"] for t in ask(tmp_path / "s.sock", {"do": "status"})["templates"]] == [["papermill"]]
+    link = connect(tmp_path / "s.sock")
+    link.send(message)
+    assert list(link.receive()) == ["error"]
+    link.close()
+    about = ask(tmp_path / "s.sock", Question("status"), ServerStatus)
+    assert [t.modules for t in about.templates] == [("papermill",)]
     server.terminate()
     assert (server.wait(30), list(tmp_path.iterdir())) == (0, [])
 
@@ -310,8 +321,8 @@ def test_servers_that_begin_while_another_ends_never_serve_two_at_once(tmp_path,
     """Lock files are removed when a server ends, so the file that somebody opened may be gone when he gets
     the lock."""
     held = [begin_server(tmp_path / "s.sock") for _ in range(3)]
-    until(lambda: ask(tmp_path / "s.sock", {"do": "status"}))
-    first = ask(tmp_path / "s.sock", {"do": "status"})["pid"]
+    until(lambda: ask(tmp_path / "s.sock", Question("status"), ServerStatus))
+    first = ask(tmp_path / "s.sock", Question("status"), ServerStatus).pid
     os.kill(first, signal.SIGTERM)
     held += [begin_server(tmp_path / "s.sock") for _ in range(3)]
     until(lambda: sum(server.poll() is None for server in held) <= 1)

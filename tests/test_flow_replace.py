@@ -4,6 +4,7 @@ only `--force --replace` changes which."""
 import os
 import re
 import shlex
+import shutil
 import signal
 
 import pytest
@@ -22,9 +23,10 @@ from mlnb.flow.run_document import exit_code_of
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.store.crash_points import STEPS
+from mlnb.store.documents import read_json, sealed
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
-from mlnb.store.records import find_record, find_result, output_digests, results_of
+from mlnb.store.records import find_record, find_result, outcome_of, output_digests, record_at, results_of
 from mlnb.store.refs import move_ref
 from mlnb.store.run_entries import Entry, RunDocument, SecondResult
 
@@ -307,6 +309,30 @@ def test_names_mean_the_new_result_and_runs_before_it_their_own(forced, asked):
     listed = asked("artifacts", "now", "--json", cwd=root).json
     versions = {one["digest"]: one["is_meant"] for one in listed["artifacts"]}
     assert versions == {new: True, was: False}
+
+
+def exchange(evidence):
+    "Put a record and a result that does not hold in each other's place, with perfect seals."
+    record = evidence.with_name(f"{evidence.name[:64]}.json")
+    holds, other = (read_json(path) for path in (record, evidence))
+    aside = record.with_name(f"{record.stem}.{outcome_of(output_digests(record_at(record)))}.evidence")
+    evidence.unlink()
+    record.unlink()
+    for path, said in ((record, other), (aside, holds)):
+        path.write_bytes(sealed(path, {k: v for k, v in said.items() if k != "replaced_by"}))
+
+
+def test_record_and_evidence_exchanged_are_damage_that_a_repair_mends(forced, asked, tmp_path):
+    for n in range(2):
+        root = tmp_path / str(n)
+        shutil.copytree(forced[0], root, symlinks=True)
+        exchange(sorted(root.glob(".mlnb/records/demo/clock/*.evidence"))[n])
+        said = asked("verify", "--json", cwd=root)
+        assert (said.code, [one["kind"] for one in said.json["damaged"]]) == (5, ["exchanged"]), said.stdout
+        assert len(said.json["damaged"][0]["runs"]) == 2 and "records/demo/clock" in said.stdout
+        if n == 0:
+            assert asked("verify", "--repair", cwd=root).code == 0
+            assert asked("verify", cwd=root).code == 0
 
 
 def test_forced_dry_run_writes_nothing(forced, asked):

@@ -29,6 +29,7 @@ from mlnb.history.carried import observed_problems, site_of_stage
 from mlnb.history.checkout import checkout, environment_differences, write_modules
 from mlnb.history.reproduce import reproduce, sources_moved, trees_of_stage
 from mlnb.notebook.installed_files import startup_files
+from mlnb.notebook.packages import InstalledPackage
 from mlnb.notebook.pipeline import read_pipeline, require_sound
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
@@ -493,7 +494,7 @@ def test_environment(store, kind):
     "What of the environment differs, by the parts of a key; records without a part are not compared by it."
     further, about, said = ENVIRONMENT[kind]
     parts = observed_record(store)["parts"] | {"packages": {"numpy": "2.4"}} | further
-    installed = {"numpy": {"version": "2.4", "build": "", "info": "", "code": {"loose": []}} | about}
+    installed = {"numpy": InstalledPackage("2.4", **about)}
     here = {"python", *(f"at startup {name}" for name in startup_files(installed))}
     found = [
         d

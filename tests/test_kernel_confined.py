@@ -19,7 +19,16 @@ import psutil
 import pytest
 
 from mlnb.kernel.group_limits import Shown, group_limits
-from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve, connect
+from mlnb.kernel.link import (
+    SERVER_COMMAND,
+    Presence,
+    Question,
+    ServerStatus,
+    StopAnswer,
+    ask,
+    can_serve,
+    connect,
+)
 from mlnb.kernel.passing_folders import MARK, passing_folder, tidy_folders
 from mlnb.kernel.private_channels import FRAME_LIMIT
 from mlnb.kernel.private_places import closed_folder, server_folder, socket_places
@@ -107,9 +116,9 @@ def server():
     "The address of a server of our own."
     folder = Path(tempfile.mkdtemp(prefix="tk-", dir="/tmp"))
     process = subprocess.Popen([*SERVER_COMMAND, str(folder / "s.sock"), "60"], env=kernel_environment())
-    until(lambda: ask(folder / "s.sock", {"do": "ping"}))
+    until(lambda: ask(folder / "s.sock", Question("ping"), Presence))
     yield folder / "s.sock"
-    ask(folder / "s.sock", {"do": "stop"})
+    ask(folder / "s.sock", Question("stop"), StopAnswer)
     process.wait(30)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -133,7 +142,15 @@ HANDOVER = {"environment": {}, "folder": "/", "settings": {"nice": -20}, "connec
 REQUESTS = [
     {"do": "prepare", "stages": []},
     {"do": "kernel", "environment": {}, "modules": [], "handover": HANDOVER},
-    {"do": "execute", "in": "a.ipynb", "settings": {}},
+    {
+        "do": "execute",
+        "in": "a.ipynb",
+        "out": "b.ipynb",
+        "folder": "/",
+        "server": "s.sock",
+        "caps": ["/", "a"],
+        "settings": {},
+    },
 ]
 
 
@@ -152,8 +169,8 @@ def test_confined_caller_gets_no_process_of_the_server(prefix, server):
     answers = answers_to(prefix, server, REQUESTS)
     assert [list(answer) for answer in answers] == [["cold"]] * 3, answers
     assert all(CONFINED[prefix] in answer["cold"] for answer in answers), answers
-    about = ask(server, {"do": "status"})
-    assert (about["leases"], about["kernels_given"], about["uses"]) == ([], 0, {})
+    about = ask(server, Question("status"), ServerStatus)
+    assert (about.leases, about.kernels_given, about.uses) == ((), 0, {})
 
 
 def test_caller_beside_it_gets_what_it_asks_for(server):
@@ -511,15 +528,15 @@ def test_folders_of_killed_processes_are_swept(victim, make_project, outside_env
     pid = project.root / "nbs" / "pid"
     until(lambda: pid.exists() and pid.read_text())
     server = connect(next(short.rglob("*.sock")))
-    about = ask(next(short.rglob("*.sock")), {"do": "status"})
+    about = ask(next(short.rglob("*.sock")), Question("status"), ServerStatus)
     server.close()
     kernel = int(pid.read_text())
-    known = {kernel, about["pid"], *(one["pid"] for one in about["templates"])}
-    others = [p for p in psutil.Process(about["pid"]).children(recursive=True) if p.pid not in known]
+    known = {kernel, about.pid, *(one.pid for one in about.templates)}
+    others = [p for p in psutil.Process(about.pid).children(recursive=True) if p.pid not in known]
     chosen = {
         "run": [run.pid],
         "kernel": [kernel],
-        "server": [about["pid"]],
+        "server": [about.pid],
         "executor": [p.pid for p in others],
     }
     for number in chosen[victim]:

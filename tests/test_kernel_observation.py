@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlnb.kernel.link import can_serve
-from mlnb.kernel.observation import Seen, facts_in, read_observations
+from mlnb.kernel.report_lines import Seen, fact_in, facts_in, read_observations
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="paths and forks as on Linux")
 
@@ -419,7 +419,7 @@ def test_report_that_is_cut_short_says_less_and_nothing_else(tmp_path, cut):
     whole = "".join(json.dumps(fact) + "\n" for fact in facts).encode()
     path = tmp_path / "observed.jsonl"
     path.write_bytes(whole[: len(whole) - cut])
-    assert [*facts_in(path)] == facts[: len(facts_in(path))]
+    assert facts_in(path) == [fact_in(fact) for fact in facts][: len(facts_in(path))]
     assert read_observations(path).n_cells <= 2
 
 

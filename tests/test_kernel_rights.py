@@ -27,7 +27,7 @@ from test_kernel_confined import (
 from mlnb.kernel.group_limits import shown_here
 from mlnb.kernel.group_rules import BPF_NUMBERS, group_rules
 from mlnb.kernel.inherited import NOT_GIVEN_UP, beyond_reach, floor_of, inherited_settings, said_of_itself
-from mlnb.kernel.link import SERVER_COMMAND, ask, can_serve
+from mlnb.kernel.link import SERVER_COMMAND, Presence, Question, StopAnswer, ask, can_serve
 from mlnb.kernel.process import kernel_environment
 
 pytestmark = pytest.mark.skipif(not can_serve(), reason="the kernel server needs Linux")
@@ -41,11 +41,11 @@ def serving(prefix=""):
         address = Path(folder, "s.sock")
         command = [*prefix.split(), *SERVER_COMMAND, str(address), "60"]
         with subprocess.Popen(command, env=kernel_environment()):
-            until(lambda: ask(address, {"do": "ping"}))
+            until(lambda: ask(address, Question("ping"), Presence))
             try:
                 yield address
             finally:
-                ask(address, {"do": "stop"})
+                ask(address, Question("stop"), StopAnswer)
 
 
 @pytest.fixture(scope="module")

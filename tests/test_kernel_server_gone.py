@@ -10,12 +10,23 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from mlnb.kernel.inherited import inherited_settings
-from mlnb.kernel.link import SERVER_COMMAND, Link, ask, can_serve, connect, start_server
+from mlnb.kernel.link import (
+    SERVER_COMMAND,
+    Link,
+    Presence,
+    Question,
+    ServerStatus,
+    ask,
+    can_serve,
+    connect,
+    start_server,
+)
 from mlnb.kernel.private_places import server_folder
 from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
@@ -177,12 +188,12 @@ def kill_templates(runtime):
 def kill_executor(runtime):
     "The process that holds a kernel's lease has a connection of a command; it is a copy of a template."
     server = server_of(runtime)
-    lease = ask(address_in(runtime), {"do": "status"})["leases"]
-    templates = {t["pid"] for t in ask(address_in(runtime), {"do": "status"})["templates"]}
+    lease = ask(address_in(runtime), Question("status"), ServerStatus).leases
+    templates = {t.pid for t in ask(address_in(runtime), Question("status"), ServerStatus).templates}
     (executors,) = [
-        [child for child in psutil.Process(t["pid"]).children()]
-        for t in ask(address_in(runtime), {"do": "status"})["templates"]
-        if t["modules"] == ["papermill"]
+        [child for child in psutil.Process(t.pid).children()]
+        for t in ask(address_in(runtime), Question("status"), ServerStatus).templates
+        if t.modules == ("papermill",)
     ]
     assert lease and templates and server
     executors[0].kill()
@@ -331,7 +342,22 @@ def test_server_whose_socket_was_removed_listens_anew(server):
     process, address = server
     address.unlink()
     until(lambda: answers(address))
-    assert ask(address, {"do": "ping"})["pid"] == process.pid
+    assert ask(address, Question("ping"), Presence).pid == process.pid
+
+
+def files_of(process):
+    "Where the descriptors of a process lead; none of one that ended."
+    with contextlib.suppress(OSError):
+        return {os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return set()
+
+
+def test_no_copy_of_a_server_holds_its_lock(server):
+    process, address = server
+    lock, copies = str(address.with_suffix(".lock")), lambda: psutil.Process(process.pid).children(True)
+    assert lock in files_of(process)
+    until(lambda: len(copies()) > 1)
+    until(lambda: not any(lock in files_of(copy) for copy in copies()))
 
 
 @pytest.mark.slow
@@ -346,7 +372,7 @@ def test_server_whose_folder_was_removed_makes_place_for_the_next_and_leaves_its
     second = subprocess.Popen(command, env=kernel_environment())
     assert first.wait(30) == 0
     until(lambda: answers(folder / "s.sock"))
-    assert ask(folder / "s.sock", {"do": "ping"})["pid"] == second.pid
+    assert ask(folder / "s.sock", Question("ping"), Presence).pid == second.pid
     assert (folder / "s").is_dir()
     second.terminate()
     assert (second.wait(30), list(folder.iterdir())) == (0, [])
@@ -362,6 +388,8 @@ def test_stop_leaves_what_is_in_use_and_what_is_of_others(runtime, asked, monkey
     assert said.code == 0 and "in use (1 run)" in said.stderr and "mlnb kernels stop --force" in said.stderr
     held.close()
     monkeypatch.setattr(sys, "prefix", "/another/environment")
+    said = asked("kernels", "stop", cwd="/").stderr
+    assert "mend:" not in said and "`mlnb kernels stop --all` ends all that are yours" in said
     (left,) = asked("kernels", "stop", "--json", cwd="/").json["left"]
     assert left["mend"] == "mlnb kernels stop --all" and "another environment" in left["why"]
     assert len(asked("kernels", "stop", "--all", "--json", cwd="/").json["servers"]) == 1
@@ -409,7 +437,7 @@ def test_server_that_dies_again_after_it_was_started_again_leaves_a_cold_run(beg
     (running.root / "nbs" / "b.begun").unlink()
     first.kill()
     until(lambda: answers(address))
-    psutil.Process(ask(address, {"do": "ping"})["pid"]).kill()
+    psutil.Process(ask(address, Question("ping"), Presence).pid).kill()
     until(running.is_in_b)
     running.go_on()
     code, document, said = running.ended()
@@ -481,7 +509,7 @@ def test_executor_whose_template_died_survives_the_end_of_another_kernel(begin, 
     held.send({"do": "kernel", "environment": kernel_environment(), "modules": [], "handover": handover})
     assert held.receive()["pid"]
     held.close()
-    until(lambda: len(ask(address, {"do": "status"})["leases"]) == 1)
+    until(lambda: len(ask(address, Question("status"), ServerStatus).leases) == 1)
     running.go_on()
     code, _, said = running.ended()
     assert (code, lines_about_loss(said)) == (0, []), said

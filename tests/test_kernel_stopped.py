@@ -11,8 +11,8 @@ import psutil
 import pytest
 from test_kernel_server_gone import Running, lines_about_loss, processes_of, servers_in, until
 
-from mlnb.kernel.inherited import inherited_settings
-from mlnb.kernel.link import ask, can_serve, connect
+from mlnb.kernel.inherited import inherited_settings, said_of_itself
+from mlnb.kernel.link import Presence, Question, ServerStatus, ask, can_serve, connect
 from mlnb.kernel.process import kernel_environment
 from mlnb.kernel.stopping import stop_servers
 from mlnb.kernel.way import answers
@@ -38,8 +38,8 @@ def server(tmp_path_factory):
 
 def template_of(address, modules):
     "Process of the ready template with some modules."
-    ready = [t for t in ask(address, {"do": "status"})["templates"] if t["state"] == "ready"]
-    return next((t["pid"] for t in ready if t["modules"] == modules), None)
+    ready = [t for t in ask(address, Question("status"), ServerStatus).templates if t.state == "ready"]
+    return next((t.pid for t in ready if t.modules == tuple(modules)), None)
 
 
 def asked_for_kernel(address):
@@ -51,7 +51,8 @@ def asked_for_kernel(address):
 
 def asked_to_execute(address, n_bytes=10):
     client = connect(address, 30)
-    client.send({"do": "execute", "in": "x" * n_bytes})
+    places = {"in": "a.ipynb", "out": "b.ipynb", "folder": "/", "server": "s.sock", "caps": ["/", "a"]}
+    client.send({"do": "execute", **places, "settings": said_of_itself(), "parameters": {"a": "x" * n_bytes}})
     return client
 
 
@@ -71,7 +72,7 @@ def test_command_that_waits_for_a_copy_of_a_stopped_template_is_hung_up_on(serve
     assert all(map(hangs_up, waiting))
     until(lambda: not stopped.is_running() or stopped.status() == psutil.STATUS_ZOMBIE)
     until(lambda: template_of(address, ["papermill"]))
-    assert ask(address, {"do": "status"})["uses"] == {}
+    assert ask(address, Question("status"), ServerStatus).uses == {}
 
 
 @pytest.mark.slow
@@ -91,7 +92,7 @@ def test_kernel_of_a_stopped_template_is_started_cold_and_the_next_is_warm(serve
     assert "pid" in other.receive()
     for client in (first, other, *clients):
         client.close()
-    until(lambda: not ask(address, {"do": "status"})["leases"])
+    until(lambda: not ask(address, Question("status"), ServerStatus).leases)
 
 
 @pytest.mark.slow
@@ -103,9 +104,10 @@ def test_server_whose_base_is_stopped_says_so_keeps_kernels_and_ends_when_nobody
     leased = held.receive()
     psutil.Process(process.pid).children()[0].suspend()
     late = connect(address, 30)
-    late.send({"do": "kernel", "environment": {"A": "b"}, "modules": [], "handover": {}})
+    handover = {"folder": "/tmp", "settings": inherited_settings()}
+    late.send({"do": "kernel", "environment": {"A": "b"}, "modules": [], "handover": handover})
     assert late.receive() == {"cold": "a process of the kernel server was stopped"}
-    assert ask(address, {"do": "ping"}) == {"pid": process.pid, "is_stuck": True}
+    assert ask(address, Question("ping"), Presence) == Presence(process.pid, is_stuck=True)
     again = asked_for_kernel(address)
     assert "cold" in again.receive() and psutil.Process(leased["pid"]).is_running()
     for client in (late, again, held):
@@ -139,10 +141,10 @@ def own_processes(runtime):
     "The server's processes by what they are."
     (server,) = servers_in(runtime)
     (address,) = runtime.glob("mlnb-*/*.sock")
-    templates = ask(address, {"do": "status"})["templates"]
+    templates = ask(address, Question("status"), ServerStatus).templates
     (base,) = server.children()
-    papermill = [psutil.Process(t["pid"]) for t in templates if t["modules"] == ["papermill"] and t["pid"]]
-    others = [psutil.Process(t["pid"]) for t in templates if t["modules"] != ["papermill"] and t["pid"]]
+    papermill = [psutil.Process(t.pid) for t in templates if t.modules == ("papermill",) and t.pid]
+    others = [psutil.Process(t.pid) for t in templates if t.modules != ("papermill",) and t.pid]
     spares = [child for template in others for child in template.children()]
     return {"base": [base], "papermill": papermill, "stages": others, "spares": spares}
 

@@ -13,7 +13,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlnb.kernel.link import ask, can_serve, connect, running_servers, server_address, server_identity
+from mlnb.kernel.link import (
+    Question,
+    ServerStatus,
+    StopAnswer,
+    ask,
+    can_serve,
+    connect,
+    running_servers,
+    server_address,
+    server_identity,
+)
 from mlnb.kernel.private_places import server_folder
 from mlnb.kernel.server_process import remove_remains
 
@@ -480,7 +490,7 @@ def test_two_servers_started_at_once_one_stays(tmp_path):
     wait_until(lambda: any(s.poll() is not None for s in both))
     wait_until(lambda: (tmp_path / "s.sock").exists())
     assert [s.poll() for s in both].count(None) == 1
-    assert ask(tmp_path / "s.sock", {"do": "stop"})["stopped"]
+    assert ask(tmp_path / "s.sock", Question("stop"), StopAnswer).stopped
     assert [s.wait(30) for s in both] == [0, 0]
 
 
@@ -498,8 +508,8 @@ def test_server_hears_nonsense_and_goes_on(tmp_path):
         link = connect(tmp_path / "s.sock")
         link.socket.sendall(nonsense)
         link.close()
-    assert ask(tmp_path / "s.sock", {"do": "status"})["leases"] == []
-    ask(tmp_path / "s.sock", {"do": "stop"})
+    assert ask(tmp_path / "s.sock", Question("status"), ServerStatus).leases == ()
+    ask(tmp_path / "s.sock", Question("stop"), StopAnswer)
     assert server.wait(30) == 0
 
 

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from mlnb.notebook.builds import recorded_files, written_hash
 from mlnb.notebook.installed_files import edited_files, startup_files
 from mlnb.notebook.packages import (
+    InstalledPackage,
     builds_of,
     environment_state,
     keep_list,
@@ -64,7 +65,7 @@ def at(tmp_path, monkeypatch):
 
 
 def build(name="toy"):
-    return read_packages()[name]["build"]
+    return read_packages()[name].build
 
 
 # builds
@@ -115,7 +116,7 @@ def test_build_of_a_wheel_from_a_url_counts_the_hash_of_the_archive_however_it_i
 def test_distribution_in_development_has_no_build(at, direct):
     (install(at()) / "direct_url.json").write_text(json.dumps(direct))
     packages = read_packages()
-    assert packages["toy"]["is_direct"] and builds_of(packages, ["toy"]) == {}
+    assert packages["toy"].is_direct and builds_of(packages, ["toy"]) == {}
     assert edited_files(packages, ["toy"]) == {}
 
 
@@ -174,7 +175,7 @@ def test_state_of_the_environment_moves_when_a_distribution_is_installed_again(a
 
 def test_list_that_another_mlnb_kept_is_not_believed(tmp_path):
     path, kept = tmp_path / "packages.json", {"state": "now", "packages": {"a": {}}}
-    for reader, expected in ((list_reader(), {"a": {}}), ("a former mlnb", None)):
+    for reader, expected in ((list_reader(), {"a": InstalledPackage()}), ("a former mlnb", None)):
         keep_list(path, json.dumps(kept | {"reader": reader}).encode(), 0o600)
         assert kept_list(path, "now") == expected
     keep_list(path, json.dumps(kept).encode(), 0o600)

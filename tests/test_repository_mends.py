@@ -32,6 +32,7 @@ VERBS = (
     *("save", "set", "start", "use", "write"),
 )
 TRIED = {
+    "notebook/clear_secrets": "test_terminal_secrets.py",
     "notebook/each": "fan-outs",
     "notebook/edges": "names",
     "notebook/gone": "test_notebook_gone.py",
@@ -50,6 +51,7 @@ TRIED = {
     "flow/selection": "commands",
     "flow/session": "names",
     "store/arrays": "saved values",
+    "store/border": "test_terminal_damaged_documents.py",
     "store/artifacts": "exports",
     "store/codecs": "saved values",
     "store/crash_points": "crash points",

@@ -217,7 +217,12 @@ def test_pull_with_mixed_results_is_no_error_and_one_with_nothing_to_take_is(mak
         push(store, url)
     trust(here, "dora", own_key(dora))
     told = asked("pull", url, cwd=root)
-    assert told.code == 3 and "error: nothing was taken" in told.stderr and "mend:" in told.stderr
+    assert told.code == 3 and told.stderr.count("mend:") == 1
+    assert "error: nothing was taken: all that is new there is strangers' or of other projects" in told.stderr
+    assert (
+        f"`mlnb audit trust NAME {own_key(carl)}`" in told.stderr and f"then `mlnb pull {url}`" in told.stderr
+    )
+    assert told.stderr.count("below the first one, then") == told.stderr.count(OTHER) == 1
     commit(ana, record_in(ana, 3), sign=signer(ana, "record"))
     push(ana, url)
     trust(here, "ana", own_key(ana))

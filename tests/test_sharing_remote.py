@@ -222,6 +222,9 @@ def test_remote_is_erased_by_the_next_push_and_the_teammate_by_the_next_pull(pla
     with pytest.raises(ErasedError, match="customer 17"):
         get(ben, digest)
     assert push(ben, url, options=options).objects == 0
+    for store in (ana, ben):
+        again = pull(store, url, options=options)
+        assert (again.keys, again.records, again.refused) == ([], 0, [])
 
 
 @everywhere
@@ -686,6 +689,82 @@ def test_ref_forged_replayed_or_rolled_back_is_noticed(place, ana, ben):
     assert [v.target for v in ref_history(ben, "remotes/origin/aliases/champion")] == seen
 
 
+def altered(document):
+    "What a file of JSON holds after somebody edited it, and left its signature."
+    return canonical_json(json.loads(document) | {"reason": "edited", "pipeline": "edited"})
+
+
+def test_verification_of_a_remote_names_each_document_that_was_altered_and_each_object_that_is_missing(
+    place, ana, ben
+):
+    record, bad_run, bad_move = result(ana), f"runs/{RUN}.json", "refs/aliases/champion/00000001.json"
+    ended = {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}
+    write_run(ana, ended, signer(ana, "run"))
+    move_ref(ana, "aliases/champion", "a" * 64, "better", sign=signer(ana, "ref"))
+    push(ana, place[0])
+    remote, gone = open_remote(place[0]), object_place(record.notebook)
+    for path in (bad_run, bad_move):
+        write_remote(remote, path, altered(read_remote(remote, path, 10_000)))
+    remove_remote(remote, gone)
+    found = check_remote(ana, place[0])
+    assert [(one.path, one.reason) for one in found.refused] == [
+        (bad_run, "forged"),
+        (bad_move, "forged"),
+        (gone, "missing"),
+    ]
+    assert (found.records, found.runs, found.refs) == (1, 1, 1)
+    assert all("`mlnb push`" in one.mend for one in found.refused)
+    strangers = check_remote(ben, place[0], trusted={}).refused
+    assert {one.path for one in strangers if one.reason == "untrusted"} == {record_place(record)}
+    assert check_remote(ana, place[0], repair=True).removed == [bad_move, bad_run]
+    sent = push(ana, place[0])
+    assert ([ref.state for ref in sent.refs], sent.runs, sent.objects) == (["again"], 1, 1)
+    assert check_remote(ana, place[0]).refused == []
+
+
+def test_verification_of_a_remote_believes_no_tombstone_of_a_stranger_and_names_what_it_hides(
+    place, ana, tmp_path
+):
+    record = result(ana)
+    push(ana, place[0])
+    remote, eve = open_remote(place[0]), store_of(tmp_path, "eve")
+    digest = record.outputs["model"].digest
+    said = Tombstone.from_dict(tombstone_of(eve, digest, project_id(ana)))
+    write_remote(remote, tombstone_place(said), canonical_json(tombstone_of(eve, digest, project_id(ana))))
+    remove_remote(remote, object_place(digest))
+    reasons = {one.path: one.reason for one in check_remote(ana, place[0]).refused}
+    assert reasons == {object_place(digest): "missing", tombstone_place(said): "untrusted"}
+
+
+def test_ref_of_a_remote_that_was_emptied_is_sent_again_and_taken_by_who_had_seen_it(place, ana, ben):
+    url, ref = place[0], "aliases/champion"
+    for target in ("a" * 64, "b" * 64):
+        move_ref(ana, ref, target, "better", sign=signer(ana, "ref"))
+        push(ana, url)
+    pull(ben, url)
+    remote = open_remote(url)
+    for path in sizes_below(remote, "refs"):
+        remove_remote(remote, path)
+    (lost,) = pull(ben, url).refused
+    assert "went back" in lost.message and "`mlnb push` sends the ref again" in lost.mend
+    assert [one.path for one in check_remote(ben, url).refused] == [f"refs/{ref}"]
+    assert [push(ana, url).refs[0].state for _ in range(2)] == ["again", "same"]
+    assert list(sizes_below(remote, "refs")) == [f"refs/{ref}/00000003.json"]
+    taken = [pull(ben, url) for _ in range(2)]
+    assert [(one.refs, one.refused, one.exit_code) for one in taken] == [([ref], [], 0), ([], [], 0)]
+    assert (read_ref(ben, f"remotes/origin/{ref}").number, check_remote(ben, url).refused) == (3, [])
+    move_ref(ana, ref, "c" * 64, "better", sign=signer(ana, "ref"))
+    push(ana, url)
+    assert pull(ben, url).refs == [ref]
+    kept = read_remote(remote, f"refs/{ref}/00000003.json", 10_000)
+    remove_remote(remote, f"refs/{ref}/00000003.json")
+    assert "went back" in pull(ben, url).refused[0].message
+    write_remote(
+        remote, f"refs/{ref}/00000003.json", canonical_json(json.loads(kept) | {"begins_again": False})
+    )
+    assert [one.reason for one in pull(ben, url).refused] == ["forged"]
+
+
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     result(ana)
     ended = {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}
@@ -1125,13 +1204,15 @@ def test_file_that_was_laid_at_our_place_does_not_keep_ours_from_being_sent(plac
     assert pull(ben, place[0]).exit_code == 0
 
 
-def test_push_of_nothing_but_what_nobody_trusted_signed_ends_with_3(place, ana):
-    result(ana)
-    store = open_store(ana.root)
-    for path in (store.root / "records").rglob("*.json"):
+def test_push_that_leaves_out_what_nobody_vouches_for_ends_with_3_and_sends_the_rest(place, ana, ben):
+    made = result(ana)
+    assert push(ana, place[0]).exit_code == 0
+    commit(ana, replace(made, key="8" * 64))
+    sent = push(ana, place[0])
+    assert (sent.exit_code, [one.reason for one in sent.left_out]) == (3, ["unsigned"])
+    for path in (ana.root / "records").rglob("*.json"):
         path.unlink()
     assert push(ana, place[0]).exit_code == 0  # nothing is there
-    commit(ana, replace(result(ana), key="8" * 64))
-    assert push(ana, place[0]).exit_code == 0  # one of two
-    next((ana.root / "records").rglob("0*2.json")).unlink()
-    assert push(ana, place[0]).exit_code == 3
+    move_ref(ana, "aliases/champion", "a" * 64, "better")
+    sent = push(ana, place[0])
+    assert (sent.exit_code, [ref.state for ref in sent.refs]) == (3, ["not_vouched"])

@@ -18,16 +18,30 @@ from mlnb.store.errors import IntegrityError
 ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
 TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8, "2026-11")  # one of them has the form of any field
-PLAIN = {"_Plain": {"a": [1, None]}, "_Scalar": "a", "_Moment": "2026-11-27T17:00:00+00:00", "_Either": None}
+PLAIN = {
+    "_Plain": {"a": [1, None]},
+    "_JsonObject": {"a": [1, None]},
+    "_Scalar": "a",
+    "_Moment": "2026-11-27T17:00:00+00:00",
+    "_Either": None,
+}
 GIVEN = {
     "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
     "KeptPin.partitions": [["sql://a", 1, DIGEST]],
+    "FileOpened.state": [3, 5, 7],
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
     *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),
-    *("KeyParts.packages", "KeyParts.builds", "KeyParts.edited", "KeyParts.startup", "KeyParts.python"),
+    *(
+        "KeyParts.cells",
+        "KeyParts.packages",
+        "KeyParts.builds",
+        "KeyParts.edited",
+        "KeyParts.startup",
+        "KeyParts.python",
+    ),
     *("KeyOptions.env", "KeyInput.codec", "KeyInput.digest", "KeyParts.sources", "KeyParts.modules"),
     *("StageFailure.cell_id", "StageFailure.ename", "StageFailure.evalue"),
     *("UnreadSource.mend", "SecondResult.message", "Entry.not_opened", "Entry.last_lines"),
@@ -41,15 +55,21 @@ FREE = {
     *("ServerStatus.imported_by_stages",),
     *("ExecutionRequest.notebook", "ExecutionRequest.out", "ExecutionRequest.folder"),
     *("ExecutionRequest.environment", "ExecutionRequest.modules", "ExecutionRequest.server"),
-    *(
-        "ExecutionRequest.caps",
-        "ExecutionRequest.settings",
-        "ExecutorRefused.cold",
-        "CellBegins.notice",
-        "ExecutionEnd.replies",
-    ),
+    *("ServerRequest.sight", "ComingStage.environment", "ComingStage.modules", "KernelRequest.environment"),
+    *("KernelRequest.modules", "KernelAddress.ip", "KernelAddress.key", "Handover.folder"),
+    *("Handover.environment", "Handover.settings", "RunningKernel.connection", "ColdAnswer.cold"),
+    *("ServerPlace.surroundings", "ServerPlace.limits", "ServerPlace.floor", "BadRequest.error"),
+    *("TemplateOrder.environment", "TemplateOrder.modules", "TemplateReady.late", "TemplateReady.files"),
+    *("EntryAnswer.refused", "FileOpened.opened", "FileMade.made", "FolderMoved.moved", "FolderMoved.to"),
+    *("FolderListed.listed", "LinkFollowed.through", "ModuleLoaded.module", "ModuleLoaded.file"),
+    *("PackageLoaded.top", "PackageLoaded.file", "ModuleAsked.asked", "ProgramStarted.spawned"),
+    "ReadUnseen.native",
+    *("CodePlaces.packages", "CodePlaces.loose", "CodePlaces.names", "InstalledPackage.version"),
+    *("InstalledPackage.requires", "InstalledPackage.modules", "InstalledPackage.build"),
+    *("InstalledPackage.info", "ListOrigin.machine", "ListOrigin.prefix", "PackageList.reader"),
+    *("PackageList.state", "PackageList.packages"),
+    *("ExecutionRequest.caps", "ExecutionRequest.settings", "CellBegins.notice", "ExecutionEnd.replies"),
     *("ExecutionEnd.raised", "ExecutionEnd.text", "ExecutionRequest.settings"),
-    *("LeaseAnswer.connection", "LeaseAnswer.cold"),
     *("StageContext.store", "StageContext.below", "StageContext.root", "StageContext.files"),
     *("StageContext.journal", "StageContext.group", "StageContext.trusted_types"),
     *("GitStanding.commit", "GitStanding.branch", "GitStanding.dirty"),

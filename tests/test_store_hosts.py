@@ -23,7 +23,7 @@ from mlnb.care.verify import verify_store
 from mlnb.flow.ending import sweep
 from mlnb.flow.lock import StageLock
 from mlnb.notebook import packages
-from mlnb.notebook.packages import installed_packages, list_path
+from mlnb.notebook.packages import InstalledPackage, installed_packages, list_path
 from mlnb.store import holders, hosts
 from mlnb.store.disk import time_at, write_durably
 from mlnb.store.errors import LockedError
@@ -398,15 +398,15 @@ def test_mark_is_read_as_it_was_written(mark):
 
 def test_environments_in_turns_keep_their_lists_of_packages(store, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none" / "none"))
-    read = []
-    monkeypatch.setattr(packages, "read_packages", lambda: read.append(sys.prefix) or {"a": {}})
+    read, one = [], {"a": InstalledPackage()}
+    monkeypatch.setattr(packages, "read_packages", lambda: read.append(sys.prefix) or one)
     others = [tmp_path / "one", tmp_path / "two"]
     for prefix in others:
         prefix.mkdir()
     for prefix in others * 3:
         packages._cached_packages.cache_clear()
         monkeypatch.setattr(sys, "prefix", str(prefix))
-        assert installed_packages(store) == {"a": {}}
+        assert installed_packages(store) == one
     assert read == [str(prefix) for prefix in others]
     others[0].rmdir()
     list_path(store.root).unlink()

@@ -1,5 +1,6 @@
 """settings.ini is read as written, and whatever is wrong with it is said, all at once."""
 
+import difflib
 import os
 import subprocess
 import sys
@@ -295,3 +296,23 @@ def test_project_in_a_folder_whose_name_is_no_text_is_refused_by_every_verb(tmp_
 def test_settings_with_ten_thousand_sections_are_read_in_one_pass(tmp_path):
     sections = "".join(f"[profile.p{n}.demo]\nx=1\n" for n in range(10_000))
     assert len(read_project(write(tmp_path, f"[mlnb]\n{NOTEBOOKS}{sections}")).profiles) == 10_000
+
+
+def test_thousands_of_wrong_names_are_compared_with_few(tmp_path, monkeypatch):
+    compared, real = [], difflib.get_close_matches
+
+    def counting(word, possibilities, *rest, **more):
+        compared.append(len(possibilities))
+        return real(word, possibilities, *rest, **more)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counting)
+    n = range(2000)
+    keys = "[source.s]\npath = x\n" + "".join(f"pathh{i} = 1\n" for i in n)
+    sections = "".join(f"[pipeline.a{i}]\nnotebooks = nbs\n[pipelin.a{i}]\n" for i in n)
+    profiles = "".join(f"[profile.ci.b{i}]\nx = 1\n" for i in n)
+    for wrong, most in ((keys, 20), (sections, 20), (profiles, len(n))):
+        compared.clear()
+        with pytest.raises(DefinitionError) as found:
+            read_project(write(tmp_path, f"[mlnb]\n{NOTEBOOKS}{wrong}"))
+        assert len(found.value.problems) == len(n)
+        assert len(compared) <= most and max(compared) <= 30

@@ -273,3 +273,29 @@ def test_key_that_says_less_or_something_odd_is_no_fault_of_any_verb(root, made,
     run = only((made / ".mlnb" / "runs").iterdir()).name
     for words in lines_for(run, verbs=("status", "why", "diff", "publish", "lineage", "check", "show")):
         check(words, root)
+
+
+def test_damaged_run_is_mended_by_a_repair_whoever_says_so(root, made):
+    run = only((made / ".mlnb" / "runs").iterdir()).name
+    spoil(root / ".mlnb" / "runs" / run / "run.json", CONTENTS["another"], False)
+    for line in ("show latest", f"show {run}", "get demo/kept", "lineage demo/kept", "artifacts demo/kept"):
+        code, said = check(line.split(), root)
+        assert (code, b"`mlnb verify --repair` tells it again" in said) == (5, True), (line, said)
+    code, said = check(["diff", run, run], root)
+    assert (code, b"`mlnb verify --repair` tells it again" in said) == (5, True), said
+    assert check(["publish"], root)[0] == 0
+    page = (root / "reports" / "index.html").read_text()
+    assert "Never ran" not in page and "1 document of runs cannot be read" in page
+    check(["verify", "--repair"], root)
+    assert [check(words, root)[0] for words in (["verify"], ["get", "demo/kept"])] == [0, 0]
+
+
+def test_pipeline_of_which_nobody_vouches_for_a_run_did_run(root):
+    (ref,) = (root / ".mlnb" / "refs" / "heads" / "demo" / "default").iterdir()
+    ref.unlink()
+    settings = root / "settings.ini"
+    settings.write_text(settings.read_text().replace("[mlnb]\n", "[mlnb]\nrequire_signed = true\n", 1))
+    shutil.rmtree(root / ".mlnb" / "private")
+    assert check(["publish"], root)[0] == 0
+    page = (root / "reports" / "index.html").read_text()
+    assert "Never ran" not in page and "None of its runs can be shown" in page

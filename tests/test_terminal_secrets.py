@@ -1,5 +1,6 @@
 """A URL's secret is shown, logged, stored and published nowhere, in no verb, whether it succeeds or fails."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -226,3 +227,48 @@ def test_secret_as_the_default_of_a_parameter_is_a_definition_error(make_project
         code, *said = spoken(words, project.root)
         assert code == expected and CANARY.encode() not in b"".join(said), words
     assert not [p for part in ("runs", "records", "objects") for p in project.root.glob(f".mlnb/{part}/*")]
+
+
+IN_CLEAR = {
+    "default": ("api_token: str = 'CANARY1'", "1"),
+    "assignment": ("kind: str = 'a'", "DB_PASSWORD = 'CANARY1'"),
+    "call": ("kind: str = 'a'", "dict(user='ana', password='CANARY1')"),
+    "entry": ("kind: str = 'a'", "headers = {'Authorization': 'Bearer CANARY1'}"),
+    "function": ("kind: str = 'a'", "def f(client_secret='CANARY1'):\n    pass"),
+    "fallback": ("kind: str = 'a'", "import os\nkey = os.environ.get('API_KEY', 'CANARY1')"),
+    "magic": ("kind: str = 'a'", "%env API_TOKEN=CANARY1"),
+    "amazon": ("kind: str = 'a'", "x = 'AKIA" + "CANARY1CANARY1CA'"),
+    "github": ("kind: str = 'a'", "x = ['ghp_" + "CANARY1' 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaa']"),
+    "pem": ("kind: str = 'a'", "x = '''-----BEGIN PRIVATE KEY-----\nCANARY1'''"),
+    "url": ("kind: str = 'a'", "x = 'postgresql://ana:CANARY1@db/sales'"),
+}
+NO_SECRETS = """token_count = 5
+max_tokens = 7
+password = ""
+pad_token = "<pad>"
+token = "API_TOKEN"
+token_url, author = "https://h/token", "ana"
+"""
+
+
+def test_secret_in_clear_is_a_warning_with_file_cell_and_mend(make_project):
+    ways = {f"{n}_{way}.ipynb": cells for n, (way, cells) in enumerate(IN_CLEAR.items(), 10)}
+    stages = {
+        name: [("parameters", parameters), OURS, cell, f"save('a{name[:2]}', 1)"]
+        for name, (parameters, cell) in ways.items()
+    }
+    read = "#| env: API_KEY\nimport os\nkey = os.environ['API_KEY']\nheader = f'Authorization: Bearer {key}'"
+    project = make_project(stages | {"90_none.ipynb": [read, NO_SECRETS, OURS, "save('none', 1)"]})
+    code, out, err = spoken(["check", "--json"], project.root)
+    found = [p for p in json.loads(out)["problems"] if p["rule"] == "clear-secret"]
+    assert (code, b"CANARY1" in out + err) == (0, False)
+    assert sorted(p["file"].rpartition("/")[2] for p in found) == sorted(ways)
+    assert all(p["level"] == "warning" and "#| env: " in p["mend"] for p in found)
+    assert {p["file"].rpartition("_")[2]: p["cell"] for p in found}["default.ipynb"] == 1
+
+
+def test_secret_given_to_a_run_is_said_and_not_shown(make_project):
+    cells = [("parameters", "api_token: str = ''"), OURS, "save('a', 1)"]
+    project = make_project({"10_kept.ipynb": cells})
+    code, *said = spoken(["run", "demo", "-n", "-p", "api_token", "CANARY1"], project.root)
+    assert code == 0 and b"`api_token` is a secret in clear" in said[1] and b"#| env: API_TOKEN" in said[1]

@@ -51,6 +51,43 @@ def test_odd_place_of_a_store_is_said_by_every_verb(make_project, place, verbs):
     assert sorted(project.root.rglob("*")) == before, "nothing was made"
 
 
+IMPOSSIBLE = (
+    "/proc",
+    "/proc/x",
+    "/sys/x",
+    "/dev/null/x",
+    "/proc/1/root/x",
+    "settings.ini/x",
+    "link/x",
+    "link",
+)
+
+
+@pytest.mark.parametrize("setting", ["store", "reports"])
+def test_place_where_no_folder_can_be_is_said_with_a_mend(make_project, setting):
+    project = make_project(STAGES)
+    (project.root / "link").symlink_to("nowhere")
+    for place in IMPOSSIBLE:
+        lines = f"[mlnb]\n{setting} = {place}\n[pipeline.demo]\nnotebooks = nbs\n"
+        (project.root / "settings.ini").write_text(lines)
+        for words in (["status"], ["publish"]):
+            code, _, err = spoken(words, project.root)
+            allowed = (0, 2, 69) if words == ["status"] else (2, 69)
+            assert code in allowed and (code == 0 or b"mend: " in err), (words, place, code, err)
+
+
+def test_place_for_a_checkpoint_that_cannot_be_made_is_not_to_be_made(make_project):
+    project = make_project(STAGES)
+    (project.root / "link").symlink_to("nowhere")
+    assert spoken(["audit", "init"], project.root)[0] == 0
+    for place in (*IMPOSSIBLE, "absent/x"):
+        for words in (["audit", "checkpoint", "--out", place], ["audit", "anchor", place]):
+            code, _, err = spoken(words, project.root)
+            is_meant = place == "link" and code == 0  # a file is written where the link leads
+            assert is_meant or (code in (2, 69) and b"mend: " in err), (words, code, err)
+            assert (b"mkdir" in err) == (place == "absent/x"), (words, err)
+
+
 @pytest.mark.parametrize("target", ["store", "../kept"])
 def test_store_behind_a_good_link_works(make_project, target):
     project = make_project({"10_kept.ipynb": STAGES["10_kept.ipynb"]})
@@ -165,7 +202,7 @@ def test_run_at_a_terminal_moves_its_lines_and_nothing_else(make_project):
 def test_example_of_a_verb_fits_a_line_and_names_what_there_is(name):
     import_verbs([])
     command = typer.main.get_command(app).commands[name]
-    line = command.epilog.removeprefix("Example: ")
+    line = command.epilog.removeprefix("\b\nExample: ")
     assert line.startswith("mlnb ")
     assert len(line) <= 80 - len("  Example: "), "a folded line cannot be pasted"
     assert re.search(r"…|\.\.\.|[0-9a-f]{8}|[A-Z]{3,}(?==)?$", line) is None, line
@@ -178,7 +215,16 @@ def test_example_of_diff_compares_the_two_newest_runs(make_project, mlnb):
     project = make_project({"10_kept.ipynb": [("parameters", "n: int = 1"), OURS, "save('kept', n)"]})
     for n in "12":
         assert mlnb("run", "demo", "-p", "n", n, cwd=project.root).code == 0
-    line = typer.main.get_command(app).commands["diff"].epilog.removeprefix("Example: ")
+    line = typer.main.get_command(app).commands["diff"].epilog.removeprefix("\b\nExample: ")
     line = line.replace("mlnb ", f"{sys.executable} -m mlnb ").replace("fraud", "demo")
     done = subprocess.run(["bash", "-c", line], cwd=project.root, capture_output=True, text=True)
     assert (done.returncode, "kept" in done.stdout) == (0, True), done
+
+
+def test_table_is_out_before_a_note_that_follows_it(tmp_path):
+    code = "from mlnb.terminal.output import *\nshow_table(['a'], [['row']], '')\n"
+    code += "import sys; show_lines('note', file=sys.stderr)"
+    with (tmp_path / "both").open("w") as both:
+        subprocess.run([sys.executable, "-c", code], stdout=both, stderr=both, check=True)
+    said = (tmp_path / "both").read_text()
+    assert said.index("row") < said.index("note")

@@ -9,9 +9,9 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
-           'mend_for_missing', 'check_key', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'unread_keys',
-           'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
-           'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
+           'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'is_key', 'unread_keys',
+           'keys_of_others', 'trusted_keys', 'other_names', 'distrust', 'message_of', 'without_signature', 'sign',
+           'SignatureError', 'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
@@ -20,6 +20,7 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..store.digests import canonical_json
@@ -32,7 +33,7 @@ from mlnb.store.disk import (
     read_plain,
     write_durably,
 )
-from ..store.errors import IntegrityError, StoreError, UsageError
+from ..store.errors import IntegrityError, NoKeyError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
 from ..store.project_id import PROJECT_ID
@@ -150,6 +151,11 @@ def make_key(
 ) -> str:  # public key as text; raises `UsageError` for a second key
     "Make this user's key."
     path, (body, public) = key_path(store), _new_key()
+    if os.environ.get("MLNB_SIGNING_KEY") and not path.parent.is_dir():
+        mend = (
+            f"correct MLNB_SIGNING_KEY, which names it, or make it with `mkdir -p {quote(str(path.parent))}`"
+        )
+        raise UsageError(f"there is no folder {path.parent} for a key", mend)
     make_folder(path.parent.parent, store.folder_mode)
     with disk_errors(path):
         make_folder(path.parent)
@@ -166,12 +172,27 @@ def mend_for_missing(
     before: str | None,  # key that this user had; None = none is known
 ) -> str:  # ends with a command, where one helps
     "What to do when there is no private key where it should be."
+    if os.environ.get("MLNB_SIGNING_KEY") == "":
+        return "give it the path of your key, or `unset MLNB_SIGNING_KEY` to use the one of the store"
     if "MLNB_SIGNING_KEY" in os.environ:
         return "put the key back there, or correct MLNB_SIGNING_KEY; a new key would be a stranger's"
     if before is None:
         return "make one with `mlnb audit init`"
-    new = f"`mlnb audit init` makes another: `mlnb audit trust me_before {before}`, and tell the others"
-    return f"put {key_path(store)} back from a copy; if there is none, {new}"
+    new = "`mlnb audit init` makes another, which you tell the others, and then"
+    kept = f"{new} `mlnb audit trust me_before {before}` lets what the lost one signed count"
+    return f"put {key_path(store)} back from a copy; if there is none, {kept}"
+
+
+def _said_missing(path: Path) -> str:
+    "That there is no key, or that the variable which should say where it is says nothing."
+    is_empty = os.environ.get("MLNB_SIGNING_KEY") == ""
+    return f"there is no key to sign with{': MLNB_SIGNING_KEY is empty' if is_empty else f' at {path}'}"
+
+
+def _mend_for_other(store: Store) -> str:
+    "What to do when something else lies where the private key should be."
+    mend = mend_for_missing(store, noted_key(store))
+    return mend if "MLNB_SIGNING_KEY" in os.environ else f"move it away, then {mend}"
 
 
 def _private_file(store: Store) -> bytes:
@@ -182,10 +203,11 @@ def _private_file(store: Store) -> bytes:
             about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
-        raise UsageError(f"there is no key to sign with at {path}", mend) from None
+        missing = NoKeyError(_said_missing(path), mend)
+        missing.store = store
+        raise missing from None
     except OddFileError as error:
-        mend = f"move it away, then {mend_for_missing(store, noted_key(store))}"
-        raise UsageError(f"{path} is no file, and no key to sign with", mend) from error
+        raise UsageError(f"{path} is no file, and no key to sign with", _mend_for_other(store)) from error
     if about.st_uid not in (os.geteuid(), 0):
         mend = f"move {path} away, and make a key of your own with `mlnb audit init`"
         raise UsageError(f"the private key {path} belongs to another user of this machine", mend)
@@ -208,13 +230,6 @@ def _key_in(body: bytes) -> Any:
     return key if isinstance(key, Ed25519PrivateKey) else None
 
 
-def check_key(
-    store: Store,  # where keys are
-) -> None:  # raises `UsageError`; what the file holds is not looked at
-    "Make sure that this user's private key is there, and nobody else's."
-    _private_file(store)
-
-
 def read_key(
     store: Store,  # where keys are
 ) -> Any:  # an `Ed25519PrivateKey`; raises `UsageError`
@@ -222,8 +237,7 @@ def read_key(
     path = key_path(store)
     key = _key_in(_private_file(store))
     if key is None:
-        mend = "put it back from a copy, or move it away and make a new one with `mlnb audit init`"
-        raise UsageError(f"{path} holds no Ed25519 key", mend)
+        raise UsageError(f"{path} holds no Ed25519 key", _mend_for_other(store))
     return key
 
 # %% ../../nbs/care/010_signing.ipynb #837d9d17
@@ -245,14 +259,23 @@ def _named_key(entry: str) -> tuple[str, str]:
             f"write `{name} ed25519:…` with the key that `mlnb audit init` printed there, or remove `{name}`"
         )
         raise UsageError(f"`trusted_keys` has the name `{name}` without a key", mend)
-    return name, key_text(key_bytes(key))
+    try:
+        return name, key_text(key_bytes(key))
+    except UsageError as error:
+        said = f"`trusted_keys` has for `{name}` what is no key: {error.message}"
+        raise UsageError(said, f"correct settings.ini: {error.mend}") from None
 
 
 def parse_keys(
     text: str,  # `NAME KEY, NAME KEY`
 ) -> dict[str, str]:  # key by name; raises `UsageError` for what is neither
-    "Read the setting `trusted_keys`."
-    return dict(_named_key(part.strip()) for part in text.split(",") if part.strip())
+    "Read the setting `trusted_keys`: a second key has a name of its own."
+    keys: dict[str, str] = {}
+    for name, key in (_named_key(part.strip()) for part in text.split(",") if part.strip()):
+        if keys.setdefault(name, key) != key:
+            mend = f"in settings.ini call one `{name[:50]}_2`, or remove the one that is used no longer"
+            raise UsageError(f"`trusted_keys` names two keys of `{name}`", mend)
+    return keys
 
 # %% ../../nbs/care/010_signing.ipynb #64a975f7
 def trust(
@@ -283,8 +306,10 @@ def keys_here(
     return found
 
 
-def _is_key(text: str) -> bool:
-    "Whether a text is a public key."
+def is_key(
+    text: str,  # perhaps a public key
+) -> bool:
+    "Whether a text is a public key that somebody can have."
     try:
         return bool(key_bytes(text))
     except UsageError:
@@ -295,7 +320,7 @@ def unread_keys(
     store: Store,  # where decisions of this machine are kept
 ) -> list[str]:  # names, sorted; nobody is trusted under them
     "Whose files of trusted keys hold none."
-    return [name for name, text in keys_here(store).items() if not _is_key(text)]
+    return [name for name, text in keys_here(store).items() if not is_key(text)]
 
 
 def keys_of_others(
@@ -303,7 +328,7 @@ def keys_of_others(
     declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
 ) -> dict[str, str]:  # name by key
     "The keys that somebody decided to trust, whatever became of one's own."
-    here = {name: text for name, text in keys_here(store).items() if _is_key(text)}
+    here = {name: text for name, text in keys_here(store).items() if is_key(text)}
     return {key: name for name, key in {**(declared or {}), **here}.items()}
 
 
@@ -315,19 +340,34 @@ def trusted_keys(
     own = own_key(store)
     return keys_of_others(store, declared) | ({own: actor()} if own else {})
 
+# %% ../../nbs/care/010_signing.ipynb #9c0be292
+def other_names(
+    store: Store,  # where decisions of this machine are kept
+    declared: Mapping[str, str],  # `trusted_keys` of settings.ini, by name
+    key: str,  # as text, of anybody
+    name: str = "",  # one of its names here; left out of the answer
+) -> dict[str, str]:  # what takes that trust back, by name
+    "By what other names a key is trusted."
+    said = {
+        one: f"remove `{one}` from `trusted_keys` in settings.ini" for one in declared if declared[one] == key
+    }
+    here = [one for one, text in keys_here(store).items() if text == key and one != name]
+    return said | {one: f"`mlnb audit distrust {one}`" for one in here}
+
 # %% ../../nbs/care/010_signing.ipynb #550387ac
 def distrust(
     store: Store,  # where the decision is kept
     name: str,  # whose key to trust no longer
-) -> None:  # raises `UsageError` when nobody of that name is trusted
-    "Take trust on this machine back; what was taken before stays."
-    path = store.root / "trusted" / f"{name}.key"
+) -> str:  # what its file said; raises `UsageError` when there is none
+    "Take trust on this machine back: what was taken before is a stranger's from then on."
+    path, said = store.root / "trusted" / f"{name}.key", keys_here(store).get(name, "")
     try:
         with disk_errors(path):
             path.unlink()
     except FileNotFoundError:
         mend = "keys named in settings.ini are removed there"
         raise UsageError(f"no key of `{name}` is trusted in this store", mend) from None
+    return said
 
 # %% ../../nbs/care/010_signing.ipynb #a469f99d
 def message_of(

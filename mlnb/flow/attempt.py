@@ -29,7 +29,7 @@ from .session import CONTEXT_VARIABLE
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.judgement import Evidence, Failure, cell_place, error_in, hiding, judge, withheld_from
-from ..kernel.launch import Launch, kernel_pid, launch_of_stage, split_environment
+from ..kernel.launch import Launch, PrepareRequest, coming_stage, kernel_pid, launch_of_stage
 from ..kernel.limits import Watch
 from ..kernel.link import Link, wait_for_server
 from ..kernel.memory_cap import capped_memory
@@ -258,13 +258,11 @@ def announce(
     "Tell the kernel server what is coming."
     steps = [plan.steps[name] for name in stages[:64]]
     launches = [launch_of_stage(plan.project, plan.pipeline.name, step.stage, {}, False) for step in steps]
-    coming = [
-        {"environment": split_environment(one.environment)[0], "modules": one.modules} for one in launches
-    ]
+    coming = PrepareRequest(stages=tuple(map(coming_stage, launches)))
     link = wait_for_server(Path(server))
     if link is not None:
         with suppress(OSError):
-            link.send({"do": "prepare", "stages": coming})
+            link.send(coming.as_dict())
     return link
 
 

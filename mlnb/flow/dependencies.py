@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -27,20 +26,20 @@ import mlnb
 from ..kernel.configuration import READ_IN_FOLDER, config_files
 from ..notebook.imports import module_files, read_module
 from ..notebook.installed_files import edited_files
-from ..notebook.packages import builds_of, closure, distributions_by_module, normal_name
+from ..notebook.packages import Packages, builds_of, closure, distributions_by_module, normal_name
 from ..notebook.reach import scripts_of
 from ..notebook.stage import Stage
 from ..store.digests import sha256
 
 # %% ../../nbs/flow/070_dependencies.ipynb #c19823a1
-def has_moving_source(packages: dict[str, Any], top: str) -> bool:
+def has_moving_source(packages: Packages, top: str) -> bool:
     "Whether a top-level import belongs to a package that is editable or from version control."
-    direct = {name: p for name, p in packages.items() if p["is_direct"]}
-    return normal_name(top) in direct or any(top in p["modules"] for p in direct.values())
+    direct = {name: p for name, p in packages.items() if p.is_direct}
+    return normal_name(top) in direct or any(top in p.modules for p in direct.values())
 
 
 def source_folders(
-    packages: dict[str, Any],  # what is installed, by distribution
+    packages: Packages,  # what is installed, by distribution
     top: str,  # a top-level import
 ) -> list[Path]:  # where its source lies; empty for a release
     "Folders of packages whose version says little."
@@ -68,7 +67,7 @@ def can_change(
     return is_file_of_ours(dotted) if top == "mlnb" else top not in sys.stdlib_module_names
 
 # %% ../../nbs/flow/070_dependencies.ipynb #d2961337
-def folders_of(folders: list[Path], packages: dict[str, Any], top: str) -> list[Path]:
+def folders_of(folders: list[Path], packages: Packages, top: str) -> list[Path]:
     "Folders that hold the source of a top-level import; none when its version counts and not its source."
     if top == "mlnb":
         return [Path(mlnb.__file__).resolve().parents[1]]
@@ -96,7 +95,7 @@ def _package_of(name: str, path: Path) -> str:
 def dependencies(
     imports: Iterable[str],  # dotted names that the stage's cells import
     folders: list[Path],  # where own modules are looked for, in order
-    packages: dict[str, Any],  # what is installed, by distribution
+    packages: Packages,  # what is installed, by distribution
     scripts: Mapping[str, Path] | None = None,  # own files that are run, by name
 ) -> Dependencies:
     "Follow imports and scripts through the project's own modules to the packages they end in."
@@ -145,7 +144,7 @@ def script_name(
 def dependencies_of(
     stage: Stage,  # as read from its notebook
     root: Path,  # folder of the project
-    packages: dict[str, Any],  # what is installed, by distribution
+    packages: Packages,  # what is installed, by distribution
 ) -> Dependencies:
     "Modules and packages behind a stage's imports and scripts."
     written = {(stage.path.parent / name).resolve() for name in stage.writes}
@@ -162,7 +161,7 @@ Edits = dict[str, dict[str, str | None]]  # by distribution: installed file that
 
 def completed(
     found: Dependencies,  # behind imports and scripts
-    packages: dict[str, Any],  # what is installed, by distribution
+    packages: Packages,  # what is installed, by distribution
     brought: Iterable[str],  # distributions that values bring
     known: Edits,  # looked at before; added to
     startup: dict[str, str | None],  # what Python runs at its start

@@ -23,6 +23,7 @@ from msgspec import UNSET, UnsetType
 
 from ..notebook.each import unit_name
 from ..store.border import Count, Document, Moment, Number, ParameterName, PlainName, RunId, Scalar, Word
+from ..store.disk import open_plain
 from ..store.errors import IntegrityError
 
 # %% ../../nbs/flow/250_events.ipynb #3a8677e3
@@ -83,7 +84,7 @@ def recorded(
 ) -> Iterator[Callable[..., None]]:  # to be told instead; several threads may
     "Write every event down before telling it on."
     lock = threading.Lock()
-    with open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+    with open(path, "a", encoding="utf-8", opener=lambda name, flags: open_plain(path, flags, mode)) as file:
         if file.tell() == 0:
             os.fchmod(file.fileno(), mode)
 
@@ -138,7 +139,7 @@ def follow(
     while True:
         alive = is_alive()
         if path.exists():
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with open(open_plain(path), encoding="utf-8", errors="replace") as file:
                 file.seek(position)
                 rest, position = rest + file.read(), file.tell()
         *lines, rest = rest.split("\n")

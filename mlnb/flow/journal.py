@@ -29,6 +29,7 @@ from mlnb.store.border import (
     WrittenName,
 )
 from ..store.descriptions import Artifact, Described
+from ..store.disk import read_plain
 from ..store.errors import IntegrityError
 from ..store.value_limits import DEFAULT_LIMITS, ValueLimits
 
@@ -64,7 +65,7 @@ class Journal(NamedTuple):
 def _journal_entries(path: Path) -> list[JournalEntry]:
     "Lines of a journal that were written to their end, and by a session."
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    for line in read_plain(path).decode("utf-8", "replace").splitlines() if path.exists() else []:
         with suppress(ValueError, RecursionError, IntegrityError):
             entries.append(JournalEntry.from_dict(json.loads(line)))
     return entries

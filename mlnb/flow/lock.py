@@ -13,7 +13,7 @@ import os
 from typing import TextIO
 
 from .steps import Plan
-from ..store.disk import make_folder, open_plain
+from ..store.disk import make_folder, open_plain, read_plain
 from ..store.holders import by_turns, claim
 from ..store.hosts import here, read_mark
 from ..store.refs import actor
@@ -50,7 +50,7 @@ class StageLock:
 
     def holder(self) -> str:
         "Who has it, as they wrote it."
-        text = self.path.read_text(encoding="utf-8", errors="replace")
+        text = read_plain(self.path).decode("utf-8", "replace")
         mark = read_mark(text)
         where = f" on host {mark.host}" if mark and mark.place.machine != here().machine else ""
         return (text.partition("\n")[0] or "another run") + where

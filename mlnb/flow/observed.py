@@ -24,6 +24,7 @@ from .links import link_digest
 from .outside import outside_place
 from ..notebook.builds import build_digest, recorded_files
 from ..notebook.imports import module_files
+from ..notebook.packages import Packages
 from ..sources.source import keep_hints, read_hints
 from ..store.digests import digest_of, sha256, sha256_file
 from ..store.objects import Store
@@ -93,7 +94,7 @@ class Locations(Struct, frozen=True):
     store: Store  # with the hints of this machine
     root: Path  # folder of the project
     folders: tuple[Path, ...] = ()  # of its own modules, in order
-    packages: dict[str, Any] = field(default_factory=dict[str, Any])  # what is installed, by distribution
+    packages: Packages = field(default_factory=dict)  # what is installed, by distribution
 
 
 def file_of_module(
@@ -128,14 +129,14 @@ _LOOK: dict[str, Callable[..., Any]] = {
 
 
 def installed_as(
-    packages: dict[str, Any],  # what is installed, by distribution
+    packages: Packages,  # what is installed, by distribution
     name: str,  # of a distribution
 ) -> str | None:  # version and build; None when it is not installed
     "What of an installed distribution counts, in one text."
     about = packages.get(name)
     if about is None:
         return None
-    return f"{about['version']} {about['build'] or _listed_build(about.get('info') or '')}".strip()
+    return f"{about.version} {about.build or _listed_build(about.info)}".strip()
 
 
 def _listed_build(info: str) -> str:

@@ -27,7 +27,7 @@ from .use import Accounts, use_of
 from ..kernel.folder_watch import FolderWatch
 from ..kernel.judgement import error_in
 from ..kernel.launch import kernel_pid
-from ..kernel.observation import read_observations
+from ..kernel.report_lines import read_observations
 from ..store.objects import put_file
 from ..store.opened import OPENED_FOLDER, is_opened
 

@@ -411,7 +411,7 @@ def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager[Any]:
 
 
 def _refuse_keyless(plan: Plan) -> None:
-    "Stop before anything runs that nobody could sign; which key there was before, the log may know."
+    "Stop before anything is made that nobody could sign; which key there was before, the log may know."
     from mlnb.care.evidence import key_before
 
     refuse_keyless(plan.project, plan.store, key_before)
@@ -427,16 +427,16 @@ def run_pipeline(
     "Run what is stale."
     check_inputs(plan, selection)
     sign = signer(plan.store, "run")  # a key that cannot be used is said before anything runs
+    store, run_id, is_closed = plan.store, new_run_id(), _is_closed(plan.store)
+    if not is_closed:  # where nothing can be written, nothing is made
+        _refuse_keyless(plan)
     known = ask_sources(plan, selection, say=lambda text: tell("line", text=text))
-    store, run_id = plan.store, new_run_id()
     document = replace(
         new_document(plan, selection, run_id, "running"), sources=known or UNSET, **(about or {})
     )
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]
-    if likely:
-        _refuse_keyless(plan)
-    if not likely and _is_closed(store):
+    if not likely and is_closed:
         return _look_through(Run(plan, selection, document, settings, tell))
     left_alone = sweep(store)
     sweep_groups()

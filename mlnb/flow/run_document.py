@@ -103,7 +103,7 @@ def new_document(
     state: str,  # `running` or `planned`
 ) -> RunDocument:
     "The document of a run before anything happened."
-    python, own = sys.version.split()[0], plan.packages.get("mlnb", {}).get("version")
+    python, own = sys.version.split()[0], plan.packages.get("mlnb")
     values = {n: GivenValue(v.value, v.origin, v.type) for n, v in plan.values.items()}
     read = {name for stage in selection.scope for name in plan.pipeline.stages[stage].loads}
     tried = {name: said for name, said in plan.tried.items() if name in read}
@@ -115,7 +115,7 @@ def new_document(
         started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         actor=actor(),
         parameters=values,
-        environment={"python": python, "platform": sys.platform, "mlnb": own},
+        environment={"python": python, "platform": sys.platform, "mlnb": own.version if own else None},
         stages=tuple(entry_of(plan.steps[unit]) for unit in scope_units(plan, selection)),
         tried_inputs=tried or UNSET,
     )

@@ -33,7 +33,7 @@ from ..notebook.edges import is_written_out
 from ..sources.source import Partition, read_source
 from ..store.artifacts import get_value, put_value
 from ..store.descriptions import Artifact, Parts, input_of
-from ..store.disk import write_durably
+from ..store.disk import read_plain, write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
 from ..store.names import Name, is_name, naming_rule, parse_name, refuse_no_text
 from ..store.objects import Store, open_store, under_name
@@ -74,7 +74,7 @@ def session_of_run(
     path: Path,  # the file that the run wrote
 ) -> Session:
     "Read what a run decided for this kernel."
-    given = StageContext.from_dict(json.loads(path.read_bytes()), "the context of the stage")
+    given = StageContext.from_dict(json.loads(read_plain(path, follows=True)), "the context of the stage")
     below = open_store(given.below, create=False) if given.below else None
     return Session(
         open_store(given.store, given.group, below, limits=given.limits),
@@ -225,7 +225,7 @@ def _in_overlay(session: Session, project: Any, name: Name) -> tuple[str, Artifa
         return pipeline, None
     drop = f"mlnb overlay drop {pipeline}/{name.name}"
     print(f"{name}: what you saved by hand (`{drop}` gives the pipeline's again)")
-    return pipeline, input_of(json.loads(path.read_bytes()))
+    return pipeline, input_of(json.loads(read_plain(path, follows=True)))
 
 
 def _in_pipeline(session: Session, project: Any, name: Name) -> tuple[Artifact | Parts, str]:
@@ -336,7 +336,7 @@ def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
     kept: Artifact | Parts = artifact
     if part is not None:
         each, value = part
-        before = input_of(json.loads(path.read_bytes())) if path.exists() else None
+        before = input_of(json.loads(read_plain(path, follows=True))) if path.exists() else None
         kept = with_parts(before, Parts(each.parameter, (value,), (artifact,)))
     write_durably(path, json.dumps(kept.as_dict()).encode(), 0o640 if session.store.group else 0o600)
     unseen = _as_computed(name) or not_written(session.of_project, project, pipeline, name)

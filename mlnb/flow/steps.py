@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from .dependencies import Dependencies, Edits
 from .parameter_values import Value
 from ..notebook.each import unit_name
+from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.last_pin import LastPin
@@ -80,7 +81,7 @@ class Plan(Struct):
     asked: dict[str, LastPin | MlnbError] = field(default_factory=dict)  # sources, by name
     tried: dict[str, str] = field(default_factory=dict)  # what the run of such a name tried, as written
     lines: list[str] = field(default_factory=list)  # to be said to the user
-    packages: dict[str, Any] = field(default_factory=dict[str, Any])  # what is installed, by distribution
+    packages: Packages = field(default_factory=dict)  # what is installed, by distribution
     edits: Edits = field(default_factory=dict)  # installed files that were edited, as far as looked at
     startup: dict[str, str | None] = field(default_factory=dict)  # what Python runs at its start, by digest
 

@@ -33,7 +33,7 @@ from .sought import CodeTexts, code_texts, is_added_to, own_text, sought_files
 from .stage_use import StageUse
 from .steps import Plan, Step
 from ..kernel.folder_watch import Opened
-from ..kernel.observation import Seen
+from ..kernel.report_lines import Seen
 from ..notebook.packages import distributions_by_module
 from ..store.digests import digest_of
 from ..store.opened import OPENED_FOLDER, is_opened
@@ -244,7 +244,7 @@ def _further_packages(plan: Plan, step: Step, reading: Accounts) -> list[str]:
     return sorted(found)
 
 
-def _asked(plan: Plan, reading: Accounts, packages: dict[str, Any]) -> tuple[str, ...]:
+def _asked(plan: Plan, reading: Accounts, packages: Mapping[str, Any]) -> tuple[str, ...]:
     "Modules that the stage's own code imported, of distributions that are in no key."
     by_module = distributions_by_module(plan.packages)
     loaded = reading.seen.asked & reading.seen.tops.keys()

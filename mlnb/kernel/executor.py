@@ -8,27 +8,28 @@ server. The executor ends as soon as the command that asked for it is gone, and 
 
 # %% auto #0
 __all__ = ['BEGIN_S', 'STOPPED_S', 'Raised', 'call_papermill', 'warm_up', 'end_with_command', 'ExecutionRequest', 'ExecutorBegan',
-           'ExecutorRefused', 'CellBegins', 'ExecutionEnd', 'serve_execution', 'RemoteKernel', 'next_event',
-           'NotAdmittedError', 'ask_executor']
+           'CellBegins', 'ExecutionEnd', 'serve_execution', 'RemoteKernel', 'next_event', 'NotAdmittedError',
+           'ask_executor']
 
 # %% ../../nbs/kernel/340_executor.ipynb #3b793464
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from msgspec import field
+from msgspec.structs import replace
 
 from .engine import Reply
 from .import_guard import without
 from .inherited import said_of_itself
-from .launch import Launch
+from .launch import Launch, ServerRequest, ToldText, VariableName
 from .limits import is_stopped
-from .link import Link
+from .link import ColdAnswer, Link
 from .output_caps import Caps
 from mlnb.kernel.way import (
     LOOK_S,
@@ -93,7 +94,7 @@ def _parameterise_example(folder: str) -> None:
 
 # %% ../../nbs/kernel/340_executor.ipynb #a52f3620
 def warm_up(
-    modules: list[str],  # to be imported first
+    modules: Sequence[str],  # to be imported first
 ) -> None:
     "Do once what every notebook needs, so that executors copied from this process need not."
     import importlib
@@ -127,7 +128,7 @@ def end_with_command(
     threading.Thread(target=wait_for_end, daemon=True).start()
 
 # %% ../../nbs/kernel/340_executor.ipynb #e8681283
-class ExecutionRequest(Document, frozen=True, kw_only=True):
+class ExecutionRequest(ServerRequest, frozen=True, kw_only=True):
     "What the server is asked for, and passes on to an executor."
 
     do: Literal["execute"] = "execute"
@@ -135,11 +136,18 @@ class ExecutionRequest(Document, frozen=True, kw_only=True):
     out: AnyPlace  # path that papermill writes to
     parameters: Mapping[ParameterName, Plain] = {}  # values that differ from the notebook's own
     folder: AnyPlace  # in which its kernel works
-    environment: Mapping[str, str] = {}  # of its kernel
-    modules: tuple[str, ...] = ()  # that it imports for certain
+    environment: Mapping[VariableName, ToldText] = {}  # of its kernel
+    modules: tuple[ToldText, ...] = ()  # that it imports for certain
     server: AnyPlace  # address of the server
     caps: tuple[AnyPlace, str]  # folder of full texts, and the stem of their names
     settings: Mapping[str, Plain] = {}  # what the command says of itself; then what holds
+
+    @property
+    def said_settings(self) -> Mapping[str, Any]:
+        return self.settings
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        return replace(self, settings=settings)
 
 
 def _execution_request(
@@ -175,12 +183,6 @@ class ExecutorBegan(Document, frozen=True):
     "What is told by the server when a request was passed on."
 
     executor: Count  # number of the process that runs the notebook
-
-
-class ExecutorRefused(Document, frozen=True):
-    "What is told by the server when nothing is passed on."
-
-    cold: str  # why
 
 
 class CellBegins(Document, frozen=True):
@@ -276,15 +278,30 @@ def _look_at_server(launch: Launch, begun: float, looked: float) -> float:
     return time.monotonic()
 
 
+_EVENTS: dict[str, type[Document]] = {
+    "executor": ExecutorBegan,
+    "cold": ColdAnswer,
+    "raised": ExecutionEnd,
+}  # by the member that tells them apart; any other is a cell
+
+
+def _heard_in(said: Any) -> Document:
+    "What an executor tells; raises `IntegrityError` for nonsense."
+    known = said if isinstance(said, dict) else {}
+    kind = next((form for name, form in _EVENTS.items() if name in known), CellBegins)
+    return kind.from_dict(said, "what the executor tells")
+
+
 def next_event(
     link: Link,  # to the executor, with a timeout
     launch: Launch,  # looked at until its kernel is known
-) -> dict | None:  # None at the end; raises `CancelledError`, `OSError`
-    "Wait for what happens next."
+) -> Document | None:  # None at the end; raises `CancelledError`, `OSError`
+    "Wait for what happens next; raises `IntegrityError` for nonsense."
     begun = looked = time.monotonic()
     while True:
         try:
-            return link.receive()
+            said = link.receive()
+            return None if said is None else _heard_in(said)
         except TimeoutError:
             if launch.started[-1].mlnb_pid is None:
                 _refuse_stopped(launch.started[-1])
@@ -311,30 +328,15 @@ def _hear_cell(event: CellBegins, launch: Launch, tell: Callable[[str], None]) -
     launch.on_cell(event.cell, event.total)
 
 
-_EVENTS: dict[str, type[Document]] = {
-    "executor": ExecutorBegan,
-    "cold": ExecutorRefused,
-    "raised": ExecutionEnd,
-}  # by the member that tells them apart; any other is a cell
-
-
-def _heard_in(said: Any) -> Document:
-    "What an executor tells; raises `IntegrityError` for nonsense."
-    known = said if isinstance(said, dict) else {}
-    kind = next((form for name, form in _EVENTS.items() if name in known), CellBegins)
-    return kind.from_dict(said, "what the executor tells")
-
-
 def _follow_execution(link: Link, launch: Launch, tell: Callable[[str], None]) -> Raised | None:
     "Pass on what an executor tells, until its end."
     while True:
-        said = next_event(link, launch)
-        if said is None:
-            raise ConnectionError("the executor ended without a word")
-        match _heard_in(said):
+        match next_event(link, launch):
+            case None:
+                raise ConnectionError("the executor ended without a word")
             case ExecutorBegan(executor=pid):
                 launch.started[-1].executor = pid
-            case ExecutorRefused(cold=why):
+            case ColdAnswer(cold=why):
                 raise NotAdmittedError(why)
             case ExecutionEnd() as end:
                 launch.caps.files += [Path(path) for path in end.files]

@@ -26,7 +26,7 @@ from urllib.parse import quote, quote_plus
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .engine import NO_REPLY, Reply, errors_in
+from .engine import NO_REPLY, CellError, Reply, errors_in
 from .output_caps import shorten
 from ..store.run_entries import StageFailure
 from ..store.url import secrets_in, spellings, without_url_secrets
@@ -90,7 +90,7 @@ def error_in(
     return StageFailure(position, name, ename, evalue)
 
 # %% ../../nbs/kernel/450_judgement.ipynb #876309d6
-NEVER_ALLOWED = ("SystemExit", NO_REPLY["ename"])  # also where a cell may raise
+NEVER_ALLOWED = ("SystemExit", NO_REPLY.ename)  # also where a cell may raise
 
 
 def is_allowed(
@@ -110,8 +110,8 @@ def as_shown(
     shown = errors_in(cell)
     if reply.status != "ok" or not shown:
         return reply
-    said = (shown[0]["ename"], shown[0]["evalue"], shown[0]["traceback"])
-    return Reply(*reply[:2], "error", *said)
+    first = shown[0]
+    return Reply(*reply[:2], "error", first.ename, first.evalue, first.traceback)
 
 
 def failing_cell(
@@ -188,15 +188,13 @@ def without_colours(
 def shown_error(
     cell: dict,  # of the executed notebook; may be empty
     reply: Reply,  # what the kernel answered
-) -> dict:  # `ename`, `evalue`, `traceback`
+) -> CellError:
     "The error of a cell as it shows it, else as it was answered."
     said = (reply.ename, reply.evalue[:100])
     shown = [
-        one
-        for one in errors_in(cell)
-        if reply.ename == "NoneType" or said == (one["ename"], one["evalue"][:100])
+        one for one in errors_in(cell) if reply.ename == "NoneType" or said == (one.ename, one.evalue[:100])
     ]
-    return shown[-1] if shown else {"ename": reply.ename, "evalue": reply.evalue, "traceback": []}
+    return shown[-1] if shown else CellError(reply.ename, reply.evalue)
 
 
 def lines_of(
@@ -204,7 +202,7 @@ def lines_of(
     reply: Reply,  # what the kernel answered
 ) -> list[str]:  # at most 6 lines
     "The last lines that explain an error."
-    if frames := shown_error(cell, reply)["traceback"]:
+    if frames := shown_error(cell, reply).traceback:
         return last_lines([without_colours(frame) for frame in frames])
     streams = [one for one in cell.get("outputs", ()) if one["output_type"] == "stream"]
     printed = "".join("".join(one["text"]) for one in streams if one["name"] == "stderr")
@@ -232,7 +230,7 @@ def _reads_environment(name: str, cell: dict, frames: Sequence[str]) -> bool:
 
 
 def undeclared_variable(
-    error: Mapping,  # of a cell: `ename`, `evalue`, `traceback`
+    error: CellError,  # of a cell that failed
     cell: dict,  # of the executed notebook; may be empty
     frames: Sequence[str],  # of the traceback in the answer
     withheld: Collection[str],  # what `withheld_from` gives
@@ -240,10 +238,10 @@ def undeclared_variable(
     "The variable that a stage asked for and that was taken away from it."
     name = None
     with suppress(ValueError, SyntaxError):
-        name = ast.literal_eval(error["evalue"]) if error["ename"] == "KeyError" else None
+        name = ast.literal_eval(error.evalue) if error.ename == "KeyError" else None
     if not isinstance(name, str) or name not in withheld:
         return None
-    return name if _reads_environment(name, cell, [*error["traceback"], *frames]) else None
+    return name if _reads_environment(name, cell, [*error.traceback, *frames]) else None
 
 # %% ../../nbs/kernel/450_judgement.ipynb #1b9e071d
 LEAST_HIDDEN = 4  # characters of a value that is taken out
@@ -314,9 +312,9 @@ def _cell_failure(seen: Evidence) -> Failure | None:
         return None
     cell, reply = found
     error = shown_error(cell, reply)
-    ename = error["ename"] or "CellNotRun"
-    kind = kind_of_error(ename, error["evalue"], seen.missing)
-    evalue = _said_of(ename, error["evalue"], reply)
+    ename = error.ename or "CellNotRun"
+    kind = kind_of_error(ename, error.evalue, seen.missing)
+    evalue = _said_of(ename, error.evalue, reply)
     taken = undeclared_variable(error, cell, reply.frames, seen.withheld)
     if taken:
         evalue = f"{evalue}: {_declare(taken)}"
@@ -353,7 +351,7 @@ def _silent_failure(seen: Evidence) -> Failure | None:
     if cell is None:
         return None
     said = "this cell had to run, and nothing is known of how it ended"
-    return Failure("infra", error_in(cell, NO_REPLY["ename"], said))
+    return Failure("infra", error_in(cell, NO_REPLY.ename, said))
 
 
 def _output_failure(seen: Evidence) -> Failure | None:

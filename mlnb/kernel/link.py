@@ -8,9 +8,10 @@ its owner can enter, and both sides ask the system who the other is. Where this 
 
 # %% auto #0
 __all__ = ['AT_START', 'LINE_LIMIT', 'SERVER_COMMAND', 'IDLE_S', 'Tell', 'WHAT_UNSEEN', 'own_source_state', 'customization_state',
-           'server_identity', 'can_serve', 'server_address', 'TemplateStatus', 'ServerStatus', 'StopAnswer',
-           'answer_in', 'Link', 'peer_user', 'peer_process', 'connect', 'ask', 'wait_for_server', 'start_server',
-           'running_servers', 'differing_words', 'require_sight', 'fitting_server', 'begin_server']
+           'server_identity', 'can_serve', 'server_address', 'Link', 'Question', 'Presence', 'TemplateStatus',
+           'ServerStatus', 'StopAnswer', 'ServerPlace', 'answer_in', 'RunningKernel', 'ColdAnswer', 'peer_user',
+           'peer_process', 'connect', 'ask', 'wait_for_server', 'start_server', 'running_servers', 'differing_words',
+           'require_sight', 'fitting_server', 'begin_server']
 
 # %% ../../nbs/kernel/250_link.ipynb #a8e42ec0
 import json
@@ -24,9 +25,9 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import UNSET, Meta, UnsetType, convert
+from msgspec import UNSET, Meta, UnsetType
 
 import mlnb
 from .configuration import file_states, home_state
@@ -42,7 +43,7 @@ from mlnb.kernel.surroundings import (
     surroundings_of,
 )
 from ..notebook.packages import environment_state
-from ..store.border import AnyPlace, Count, Document, Number, Word
+from ..store.border import AnyPlace, Count, Document, Number, Plain, Word
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError, MlnbError
 
@@ -102,7 +103,68 @@ def server_address(
     return server_folder() / f"{identity[:10]}{around[:6]}.sock"
 
 # %% ../../nbs/kernel/250_link.ipynb #eabf63ef
+LINE_LIMIT = 1 << 28  # longest line that is read, unless told otherwise [bytes]
+
+
+class Link:
+    "A connection that carries JSON documents, one a line."
+
+    def __init__(self, connection: socket.socket, limit: int = LINE_LIMIT):
+        self.socket, self.limit = connection, limit
+        self.buffer, self.n_seen = bytearray(), 0  # what was read; how much of it has no end of line
+        self.sight = ""  # goes with every document, where the other side wants it
+
+    def send(self, message: Mapping[str, Any], within_s: float | None = None) -> None:
+        "Send a document; raises `OSError`, also when it is not taken within some seconds."
+        shown = {**message, "sight": self.sight} if self.sight else message
+        data, own = json.dumps(shown).encode() + b"\n", self.socket.gettimeout()
+        if within_s is not None:
+            self.socket.settimeout(within_s)
+        try:
+            self.socket.sendall(data)
+        finally:
+            if within_s is not None:
+                self.socket.settimeout(own)
+
+    def has_line(self) -> bool:
+        "Whether a whole line was read already."
+        return self.buffer.find(b"\n", self.n_seen) >= 0
+
+    def receive(self) -> Any:  # plain JSON; None at the end; raises `TimeoutError`
+        "The next document, as it came: whoever reads it says which one it must be."
+        while not self.has_line():
+            self.n_seen = len(self.buffer)
+            if self.n_seen > self.limit:
+                raise ConnectionAbortedError(f"a line of more than {self.limit} bytes")
+            data = self.socket.recv(1 << 16)
+            if not data:
+                return None
+            self.buffer += data
+        end = self.buffer.index(b"\n", self.n_seen)
+        line = bytes(self.buffer[:end])
+        del self.buffer[: end + 1]
+        self.n_seen = 0
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.socket.close()
+
+# %% ../../nbs/kernel/250_link.ipynb #c7fb7ea4
 _Words = Annotated[str, Meta(pattern=r"\A[a-z ]{1,40}\Z")]
+
+
+class Question(Document, frozen=True):
+    "What a server is asked or told in a word."
+
+    do: Literal["ping", "status", "surroundings", "stop", "retire"]
+    only_idle: bool | UnsetType = UNSET  # of `stop`: what is in use shall not end
+
+
+class Presence(Document, frozen=True):
+    "That a process is there."
+
+    pid: Count  # its number
+    is_stuck: bool | UnsetType = UNSET  # of a server: it can make no processes
 
 
 class TemplateStatus(Document, frozen=True):
@@ -140,6 +202,14 @@ class StopAnswer(Document, frozen=True):
     uses: Mapping[Word, Count] = {}  # why not: how many `kernels`, `notebooks`, `runs`
 
 
+class ServerPlace(Document, frozen=True):
+    "Where a server is, what it may do, and what its copies cannot raise again."
+
+    surroundings: Standing
+    limits: dict[str, Number | str] | None  # of its control groups
+    floor: dict[str, Plain]  # as `floor_of` gives it
+
+
 _D = TypeVar("_D", bound=Document)
 
 
@@ -152,52 +222,18 @@ def answer_in(
         return None if said is None else form.from_dict(said, "the answer of the kernel server")
     return None
 
+# %% ../../nbs/kernel/250_link.ipynb #01511521
+class RunningKernel(Document, frozen=True):
+    "A kernel that runs."
 
-LINE_LIMIT = 1 << 28  # longest line that is read, unless told otherwise [bytes]
+    pid: Count  # number of its process
+    connection: Mapping[str, Plain]  # how it is reached, as Jupyter says it
 
 
-class Link:
-    "A connection that carries JSON documents, one a line."
+class ColdAnswer(Document, frozen=True):
+    "That a server gives nothing, so that whoever asked does without."
 
-    def __init__(self, connection: socket.socket, limit: int = LINE_LIMIT):
-        self.socket, self.limit = connection, limit
-        self.buffer, self.n_seen = bytearray(), 0  # what was read; how much of it has no end of line
-        self.sight = ""  # goes with every document, where the other side wants it
-
-    def send(self, message: dict, within_s: float | None = None) -> None:
-        "Send a document; raises `OSError`, also when it is not taken within some seconds."
-        shown = message | {"sight": self.sight} if self.sight else message
-        data, own = json.dumps(shown).encode() + b"\n", self.socket.gettimeout()
-        if within_s is not None:
-            self.socket.settimeout(within_s)
-        try:
-            self.socket.sendall(data)
-        finally:
-            if within_s is not None:
-                self.socket.settimeout(own)
-
-    def has_line(self) -> bool:
-        "Whether a whole line was read already."
-        return self.buffer.find(b"\n", self.n_seen) >= 0
-
-    def receive(self) -> dict | None:  # None at the end; raises `TimeoutError`
-        "The next document."
-        while not self.has_line():
-            self.n_seen = len(self.buffer)
-            if self.n_seen > self.limit:
-                raise ConnectionAbortedError(f"a line of more than {self.limit} bytes")
-            data = self.socket.recv(1 << 16)
-            if not data:
-                return None
-            self.buffer += data
-        end = self.buffer.index(b"\n", self.n_seen)
-        line = bytes(self.buffer[:end])
-        del self.buffer[: end + 1]
-        self.n_seen = 0
-        return json.loads(line)
-
-    def close(self) -> None:
-        self.socket.close()
+    cold: str  # half a sentence why
 
 # %% ../../nbs/kernel/250_link.ipynb #d6fcff66
 def peer_user(
@@ -233,17 +269,17 @@ def connect(
 
 def ask(
     address: Path,  # of the server's socket
-    message: dict,  # e.g. `{"do": "status"}`
+    question: Question,  # what is asked or told
+    form: type[_D],  # what the answer must be
     timeout_s: float = 10.0,  # for the answer [s]
-) -> dict | None:  # its answer; None when there is none
+) -> _D | None:  # None when there is none
     "Ask a server one thing."
     link = connect(address, timeout_s)
     if link is None:
         return None
     with closing(link), suppress(OSError, ValueError, RecursionError):
-        link.send(message)
-        answer = link.receive()
-        return answer if isinstance(answer, dict) else None
+        link.send(question.as_dict())
+        return answer_in(link.receive(), form)
     return None
 
 # %% ../../nbs/kernel/250_link.ipynb #afc07301
@@ -288,7 +324,8 @@ def running_servers() -> list[Path]:  # their addresses, sorted
     "Kernel servers of this user, also of other environments."
     if not can_serve():
         return []
-    return [path for path in sorted(server_folder().glob("*.sock")) if ask(path, {"do": "status"}, 5.0)]
+    places, question = sorted(server_folder().glob("*.sock")), Question("status")
+    return [path for path in places if ask(path, question, ServerStatus, 5.0)]
 
 # %% ../../nbs/kernel/250_link.ipynb #269f1e4d
 Tell = Callable[[str], None]  # gets a line for the user
@@ -303,14 +340,14 @@ def differing_words(
 
 def _why_unfit(own: Standing, floor: Settings, other: Path) -> str | None:
     "What a server beside is: empty, it will do; None, it does not count; else why kernels start cold."
-    about = ask(other, {"do": "surroundings"}) or {}
+    about = ask(other, Question("surroundings"), ServerPlace)
+    if about is None:
+        return None
     try:
-        theirs = convert(about["surroundings"], Standing)
-        names = differing_surroundings(own, theirs)
-        names = names or beyond_reach(floor, about["floor"])
+        names = differing_surroundings(own, about.surroundings) or beyond_reach(floor, about.floor)
         if not names:
             return ""
-        is_outer = is_freer(own, theirs, about["limits"]) and not beyond_reach(about["floor"], floor)
+        is_outer = is_freer(own, about.surroundings, about.limits) and not beyond_reach(about.floor, floor)
         return None if is_outer else differing_words(names)
     except (KeyError, TypeError, ValueError):
         return None

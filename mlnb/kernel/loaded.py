@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from .import_guard import INSTALLED_FOLDERS, STANDARD_LIBRARY
+from .opening import FactLine
 
 # %% ../../nbs/kernel/070_loaded.ipynb #0b91641b
 def module_file(
@@ -88,7 +89,7 @@ READING_IN_C = {
 }  # of Python, that open files in C
 
 
-def _read_in_c(name: str) -> list[dict]:
+def _read_in_c(name: str) -> list[FactLine]:
     "A line for a module of Python's own that opens files in C."
     return [{"native": name}] if name in READING_IN_C else []
 
@@ -101,7 +102,7 @@ class Inventory(Struct):
     tops: set[str] = field(default_factory=set)  # installed packages that were told
     kernel: frozenset[str] = frozenset()  # those of the kernel itself
     is_native: bool = False  # whether one is machine code
-    waiting: list[dict] = field(default_factory=list)  # lines that nobody was told yet
+    waiting: list[FactLine] = field(default_factory=list)  # lines that nobody was told yet
 
     def begin(self) -> None:
         "Take in what the kernel brings; once."
@@ -115,7 +116,7 @@ class Inventory(Struct):
         "Look through what is new while nobody waits for it."
         self.waiting = self.news()
 
-    def news(self) -> list[dict]:
+    def news(self) -> list[FactLine]:
         "Lines for the report on modules that are new, or come from another file now."
         modules = sys.modules.copy()
         replaced = [name for name, file in self.files.items() if module_file(modules.get(name)) != file]
@@ -130,7 +131,7 @@ class Inventory(Struct):
             return True
         return file.startswith(_LIBRARY) if top is None else top in self.kernel
 
-    def look(self, name: str, module: Any) -> list[dict]:
+    def look(self, name: str, module: Any) -> list[FactLine]:
         "Lines on one module."
         if module is not None:
             self.names.add(name)
@@ -149,7 +150,7 @@ class Inventory(Struct):
         self.tops.add(top)
         return [{"top": top, "file": file if is_loose else None}, *native]
 
-    def note_native(self, name: str, file: str) -> list[dict]:
+    def note_native(self, name: str, file: str) -> list[FactLine]:
         "A line for the first module that is machine code."
         if self.is_native or not file.endswith(_EXTENSIONS):
             return []

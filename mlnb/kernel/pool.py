@@ -8,21 +8,25 @@ import, because a template has exactly the modules that it was asked for. A clie
 
 # %% auto #0
 __all__ = ['Waiting', 'MAX_SPARES', 'AT_ONCE', 'Spare', 'Template', 'Pool', 'template_for', 'refuse_kernel', 'enqueue',
-           'lose_spare', 'hear_spare', 'n_lacking', 'supply_spares', 'supply_ready', 'drop_template', 'pool_pids']
+           'lose_spare', 'hear_spare', 'n_lacking', 'supply_spares', 'supply_ready', 'drop_template', 'pool_pids',
+           'own_mib', 'template_status']
 
 # %% ../../nbs/kernel/380_pool.ipynb #5c925654
 import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
+import psutil
 from msgspec import Struct, field
 
 from .configuration import FileStates
-from .link import Link
+from .launch import Handover
+from .link import ColdAnswer, Link, RunningKernel, TemplateStatus
 from .switchboard import PART, Switchboard, heard
 from .templates import copy_process
 
@@ -32,17 +36,17 @@ class Spare(Struct, eq=False):
 
     link: Link  # to the process, until it is handed out
     pid: int | None = None  # known once it waits
-    connection: dict | None = None  # its addresses and key, known once it waits
+    connection: Mapping[str, Any] | None = None  # addresses and key, known once it waits
     since: float = 0.0  # its making began [s, monotonic]
 
 # %% ../../nbs/kernel/380_pool.ipynb #ebb3a9c1
-Waiting = tuple[Link, dict]  # a client, and the handover for its kernel
+Waiting = tuple[Link, Handover]  # a client, and what its kernel is to be told
 
 
 class Template(Struct, eq=False):
     "A process that has imported something."
 
-    environment: dict[str, str] | None  # None = it is copied for executors
+    environment: Mapping[str, str] | None  # None = it is copied for executors
     modules: tuple[str, ...]  # that it has imported, or is to import
     link: Link | None = None  # None while its making waits for a place
     pid: int | None = None  # known once it is ready
@@ -84,8 +88,8 @@ class Pool(Struct, eq=False):
 # %% ../../nbs/kernel/380_pool.ipynb #87fd3d44
 def template_for(
     pool: Pool,  # that keeps it
-    environment: dict[str, str] | None,  # of its kernels; None = for executors
-    modules: list[str],  # that a stage imports for certain
+    environment: Mapping[str, str] | None,  # of its kernels; None = for executors
+    modules: Sequence[str],  # that a stage imports for certain
 ) -> Template:  # noted as used just now
     "The template for an environment and a set of modules."
     wanted = tuple(m for m in sorted(modules) if m not in pool.late)
@@ -103,7 +107,7 @@ def refuse_kernel(
 ) -> None:
     "Tell a client to start its kernel itself."
     with suppress(OSError):
-        client.send({"cold": why})
+        client.send(ColdAnswer(why).as_dict())
     switchboard.hang_up(client)
 
 # %% ../../nbs/kernel/380_pool.ipynb #8f7b9e44
@@ -138,13 +142,13 @@ def hear_spare(
     spare: Spare,  # that has something to say
 ) -> None:
     "A spare says that it waits, or is gone."
-    message = heard(spare.link) if spare.pid is None else None
+    message = heard(spare.link, RunningKernel.from_dict) if spare.pid is None else None
     if message is PART:
         return
     if message is None:
         lose_spare(pool, template, spare)
     else:
-        spare.pid, spare.connection = message["pid"], message["connection"]
+        spare.pid, spare.connection = message.pid, message.connection
         pool.hand_out(template)
 
 # %% ../../nbs/kernel/380_pool.ipynb #c3ffdab9
@@ -210,3 +214,29 @@ def pool_pids(
     spares = [spare for template in templates for spare in template.spares]
     pids = [pool.base_pid, *(template.pid for template in templates), *(spare.pid for spare in spares)]
     return {pid for pid in pids if pid is not None}
+
+# %% ../../nbs/kernel/380_pool.ipynb #a1c2a8b1
+def own_mib(
+    pid: int | None,  # number of a process; None = there is none
+) -> float | None:  # with one decimal; None when it cannot be looked at
+    "Memory that a process shares with no other [MiB]."
+    try:
+        return round(psutil.Process(pid).memory_full_info().uss / 2**20, 1) if pid else None
+    except psutil.Error:
+        return None
+
+# %% ../../nbs/kernel/380_pool.ipynb #6082604d
+def _state_of(template: Template) -> str:
+    "How far a template is."
+    if template.is_ready:
+        return "ready"
+    return "being made" if template.is_being_made else "waiting"
+
+
+def template_status(
+    template: Template,  # of the pool
+) -> TemplateStatus:
+    "What `status` says of a template."
+    modules = ("papermill",) if template.is_for_executors else tuple(template.modules)
+    state, n_spares = _state_of(template), len(template.spares)
+    return TemplateStatus(modules, state, template.pid, n_spares, own_mib(template.pid))

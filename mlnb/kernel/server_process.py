@@ -8,8 +8,9 @@ started, and without leaving a file. Only a fault of its own leaves something: t
 
 # %% auto #0
 __all__ = ['SWEEP_S', 'is_file_at', 'take_lock', 'await_lock', 'remove_remains', 'ask_while', 'retire_predecessors', 'listen_at',
-           'begin_to_listen', 'open_server', 'has_place', 'drop_spares', 'hold_place', 'sweep_folders', 'tidy_server',
-           'run_server', 'end_descendants', 'close_server', 'end_when_told', 'end_with_starter', 'serve']
+           'begin_to_listen', 'close_server_files', 'open_server', 'has_place', 'drop_spares', 'hold_place',
+           'sweep_folders', 'tidy_server', 'run_server', 'end_descendants', 'close_server', 'end_when_told',
+           'end_with_starter', 'serve']
 
 # %% ../../nbs/kernel/430_server_process.ipynb #061ed788
 import fcntl
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -32,7 +34,7 @@ from .import_traces import module_files_here
 from .inherited import take_plain_keyring
 from .leases import give_up_entries
 from .limits import end_processes
-from .link import ServerStatus, answer_in, ask, connect
+from .link import Presence, Question, ServerStatus, answer_in, ask, connect
 from .passing_folders import tidy_folders
 from .pool import refuse_kernel, supply_ready, template_for
 from .process import adopt_orphans
@@ -41,6 +43,7 @@ from .server import KernelServer, accept_client, digest_of_server, pass_executio
 from .stuck import give_up_stuck
 from .surroundings import is_filtered, surroundings_of
 from .templates import EXECUTOR_MODULES, start_base
+from ..store.border import Document
 
 # %% ../../nbs/kernel/430_server_process.ipynb #2f662f24
 def is_file_at(
@@ -79,7 +82,7 @@ def await_lock(
     deadline = time.monotonic() + within_s
     lock = take_lock(address.with_suffix(".lock"))
     while lock is None and is_wanted() and time.monotonic() < deadline:
-        if ask(address, {"do": "ping"}, timeout_s=1.0):
+        if ask(address, Question("ping"), Presence, timeout_s=1.0):
             return None
         time.sleep(0.05)
         lock = take_lock(address.with_suffix(".lock"))
@@ -100,22 +103,26 @@ def remove_remains(
         os.close(lock)
 
 # %% ../../nbs/kernel/430_server_process.ipynb #f1f5c594
+_Answer = TypeVar("_Answer", bound=Document)
+
+
 def ask_while(
     address: Path,  # of another server
-    message: dict,  # e.g. `{"do": "status"}`
+    question: Question,  # what is asked or told
+    form: type[_Answer],  # what the answer must be
     is_wanted: Callable[[], bool],  # whether the answer still matters
     timeout_s: float = 2.0,  # for the answer [s]
-) -> dict | None:  # None when there is no answer, or no use for it
+) -> _Answer | None:  # None when there is no answer, or no use for it
     "Ask another server one thing, for as long as the answer is wanted."
     link = connect(address, timeout_s=0.2) if is_wanted() else None
     if link is None:
         return None
     deadline = time.monotonic() + timeout_s
     with closing(link), suppress(OSError, ValueError):
-        link.send(message)
+        link.send(question.as_dict())
         while is_wanted() and time.monotonic() < deadline:
             with suppress(TimeoutError):
-                return link.receive()
+                return answer_in(link.receive(), form)
     return None
 
 # %% ../../nbs/kernel/430_server_process.ipynb #d491500c
@@ -132,10 +139,10 @@ def retire_predecessors(
     for other in sorted(server.address.parent.glob("*.sock")):
         if other == server.address:
             continue
-        about = answer_in(ask_while(other, {"do": "status"}, goes_on), ServerStatus) or ServerStatus()
+        about = ask_while(other, Question("status"), ServerStatus, goes_on) or ServerStatus()
         is_there = about.around in (None, own)
         if about.prefix == sys.prefix and is_there:
-            ask_while(other, {"do": "retire"}, goes_on)
+            ask_while(other, Question("retire"), Presence, goes_on)
 
 # %% ../../nbs/kernel/430_server_process.ipynb #a22d4df4
 def listen_at(
@@ -164,6 +171,17 @@ def begin_to_listen(
     server.socket_state = server.address.stat()
     server.switchboard.watch(server.listener, partial(accept_client, server, server.listener))
 
+# %% ../../nbs/kernel/430_server_process.ipynb #cc1f2a24
+def close_server_files(
+    server: KernelServer,  # in a copy of its process
+) -> None:
+    "Close what only the server itself may hold: its lock, its watch, the handle of who started it."
+    server.switchboard.selector.close()
+    handles = (server.lock, server.starter.handle if server.starter else None)
+    for handle in handles:
+        if handle is not None:
+            os.close(handle)
+
 # %% ../../nbs/kernel/430_server_process.ipynb #1191c504
 def open_server(
     server: KernelServer,  # that has the lock of its address
@@ -172,7 +190,7 @@ def open_server(
     adopt_orphans()
     shutil.rmtree(server.folder, ignore_errors=True)
     server.folder.mkdir(mode=0o700)
-    server.pool.base, server.pool.base_pid = start_base(server.folder)
+    server.pool.base, server.pool.base_pid = start_base(server.folder, partial(close_server_files, server))
     server.pool.base_files = file_states(module_files_here())
     server.switchboard.watch(server.pool.base, partial(setattr, server, "is_over", True))
     template_for(server.pool, None, list(EXECUTOR_MODULES))

@@ -21,7 +21,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from .limits import end_processes, family
-from .link import ServerStatus, StopAnswer, answer_in, ask, can_serve, connect, peer_process
+from .link import Question, ServerStatus, StopAnswer, ask, can_serve, connect, peer_process
 from .private_places import server_folder
 from .way import ANSWER_S
 
@@ -57,7 +57,7 @@ def look_at_server(
         return None
     with closing(link):
         pid = peer_process(link.socket)
-    about = answer_in(ask(address, {"do": "status"}, within_s), ServerStatus)
+    about = ask(address, Question("status"), ServerStatus, within_s)
     if about is None:
         return _silent_server(address, pid)
     leased = {"kernels": len(about.leases)} if about.leases else {}
@@ -93,7 +93,7 @@ def why_left(
     return None
 
 # %% ../../nbs/kernel/440_stopping.ipynb #0965fd34
-END_S = 5.0  # how long a server's end is waited for [s]
+END_S = 10.0  # how long a server's end is waited for [s]
 
 
 class EndedServer(Struct, frozen=True):
@@ -110,8 +110,7 @@ class EndedServer(Struct, frozen=True):
 def _has_ended(about: SeenServer, force: bool) -> StopAnswer | None:
     "Tell a server to end, or kill one that does not answer; what it said, None = it was gone."
     if not about.is_silent:
-        said = ask(Path(about.address), {"do": "stop", "only_idle": not force})
-        return None if said is None else answer_in(said, StopAnswer) or StopAnswer()
+        return ask(Path(about.address), Question("stop", only_idle=not force), StopAnswer)
     if about.is_server:
         end_processes(family(about.pid))
     return StopAnswer(about.pid, about.is_server)
@@ -124,19 +123,24 @@ def stop_server(
 ) -> EndedServer:
     "End a server, or say why not."
     left = why_left(about, everywhere, force)
+    left = left or _why_going_on(about, force)
     if left is None:
-        said = _has_ended(about, force)
-        if said is not None and not said.stopped:
-            left = why_left(replace(about, uses=said.uses, is_silent=False), True, False)
-            left = left or ("it is no kernel server", "--force")
-    if left is not None:
-        options = {"--all": everywhere, "--force": force} | {left[1]: True}
-        words = ["mlnb kernels stop", *(name for name, is_on in options.items() if is_on)]
-        return EndedServer(about.pid, about.address, about.prefix, False, left[0], " ".join(words))
+        return EndedServer(about.pid, about.address, about.prefix, True)
+    options = {"--all": everywhere, "--force": force} | {left[1]: True}
+    words = ["mlnb kernels stop", *(name for name, is_on in options.items() if is_on)]
+    return EndedServer(about.pid, about.address, about.prefix, False, left[0], " ".join(words))
+
+
+def _why_going_on(about: SeenServer, force: bool) -> tuple[str, str] | None:
+    "End a server and wait for that; reason and option when it goes on."
+    said = _has_ended(about, force)
+    if said is not None and not said.stopped:
+        left = why_left(replace(about, uses=said.uses, is_silent=False), True, False)
+        return left or ("it is no kernel server", "--force")
     deadline = time.monotonic() + END_S
     while _goes_on(about.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return EndedServer(about.pid, about.address, about.prefix, True)
+    return ("it was told to end and goes on", "--force") if _goes_on(about.pid) else None
 
 
 def _goes_on(pid: int) -> bool:

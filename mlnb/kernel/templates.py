@@ -8,8 +8,8 @@ other end of its socket."""
 
 # %% auto #0
 __all__ = ['KERNEL_MODULES', 'EXECUTOR_MODULES', 'INLINE_BACKEND', 'SET_BY_KERNEL', 'CHANNELS', 'LIVES', 'import_kernel_modules',
-           'take_environment', 'import_modules', 'Heritage', 'kernel_file', 'start_app', 'take_handover',
-           'become_kernel', 'serve_template', 'start_base', 'copy_process']
+           'take_environment', 'import_modules', 'Heritage', 'kernel_file', 'start_app', 'take_handover', 'EntryAnswer',
+           'become_kernel', 'TemplateOrder', 'TemplateReady', 'serve_template', 'start_base', 'copy_process']
 
 # %% ../../nbs/kernel/360_templates.ipynb #5c55cc7b
 import atexit
@@ -24,16 +24,16 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from .configuration import file_states
-from .executor import ExecutionRequest, serve_execution, warm_up
+from .executor import ExecutionRequest, ExecutorBegan, serve_execution, warm_up
 from mlnb.kernel.import_traces import (
     FOLDER_AT_IMPORT,
     StandInShell,
@@ -42,9 +42,11 @@ from mlnb.kernel.import_traces import (
     observed_import,
 )
 from .inherited import apply_settings
-from .link import Link, peer_process
+from .launch import Handover, KernelAddress, ToldText, VariableName
+from .link import ColdAnswer, Link, Presence, RunningKernel, peer_process
 from .loaded import INVENTORY, note_kernel
 from .process import end_with_parent, enter_stage, kernel_argv, make_app, place_stage
+from ..store.border import Count, Document
 
 # %% ../../nbs/kernel/360_templates.ipynb #1cbab553
 KERNEL_MODULES = (
@@ -83,13 +85,13 @@ def import_kernel_modules() -> None:
 
 # %% ../../nbs/kernel/360_templates.ipynb #958e82da
 def take_environment(
-    environment: dict[str, str],  # all that is known before the stage is
+    environment: Mapping[str, str],  # all that is known before the stage is
 ) -> None:
     "Make this process's environment the given one, before anything reads it."
     from ipykernel.zmqshell import ZMQInteractiveShell
 
     os.environ.clear()
-    os.environ.update(SET_BY_KERNEL | environment)
+    os.environ.update({**SET_BY_KERNEL, **environment})
     os.environ.setdefault("MPLBACKEND", INLINE_BACKEND)
     no_shell: Any = SimpleNamespace()  # nothing of it is looked at
     ZMQInteractiveShell.init_environment(no_shell)
@@ -98,7 +100,7 @@ def take_environment(
 
 # %% ../../nbs/kernel/360_templates.ipynb #94eb411a
 def import_modules(
-    modules: list[str],  # dotted names, in order
+    modules: Sequence[str],  # dotted names, in order
     shell: StandInShell,  # gets what libraries register
 ) -> dict[str, str]:  # module -> why it must be imported by the stage itself
     "Import modules under observation."
@@ -158,11 +160,11 @@ def start_app(
     return app
 
 # %% ../../nbs/kernel/360_templates.ipynb #7d9eb6be
-def _take_address(app: Any, file: Path, replaced: dict) -> None:
+def _take_address(app: Any, file: Path, replaced: KernelAddress) -> None:
     "Take over the sockets and the key of a kernel that this one replaces."
-    app.session.key = replaced["key"].encode()
+    app.session.key = replaced.key.encode()
     for n in range(1, len(CHANNELS) + 1):
-        os.rename(f"{file.with_suffix('')}-{n}", f"{replaced['ip']}-{n}")
+        os.rename(f"{file.with_suffix('')}-{n}", f"{replaced.ip}-{n}")
 
 
 def _tell_folder() -> None:
@@ -174,19 +176,19 @@ def _tell_folder() -> None:
 
 def take_handover(
     app: Any,  # a waiting kernel's application
-    handover: dict,  # folder, environment, settings, connection
+    handover: Handover,  # what the stage needs
     file: Path,  # its connection file
 ) -> None:  # raises `OSError` or `ValueError` when it cannot
     "Enter the stage that this kernel was given."
-    apply_settings(handover["settings"])
-    os.chdir(handover["folder"])
-    os.environ.update(handover["environment"])
+    apply_settings(dict(handover.settings))
+    os.chdir(handover.folder)
+    os.environ.update(handover.environment)
     _tell_folder()
     app.shell.starting_dir = os.getcwd()
     app.shell.user_ns["_dh"][:] = [Path(os.getcwd())]
     enter_stage(app.shell)
-    if handover["connection"]:
-        _take_address(app, file, handover["connection"])
+    if handover.connection:
+        _take_address(app, file, handover.connection)
 
 # %% ../../nbs/kernel/360_templates.ipynb #3e6c0ddb
 def _leave_template() -> None:
@@ -201,14 +203,21 @@ def _leave_template() -> None:
     random.seed()
 
 # %% ../../nbs/kernel/360_templates.ipynb #294caa4c
-def _answer_handover(link: Link, app: Any, handover: dict, file: Path) -> None:
+class EntryAnswer(Document, frozen=True):
+    "What a spare says that was told of its stage."
+
+    taken: bool = False  # whether it is there
+    refused: str = "it did not say why"  # why not
+
+
+def _answer_handover(link: Link, app: Any, handover: Handover, file: Path) -> None:
     "Enter the stage that the server hands over and say so, or say why not and end."
     try:
         take_handover(app, handover, file)
     except (OSError, ValueError) as error:
-        link.send({"refused": f"{type(error).__name__}: {error}"})
+        link.send(EntryAnswer(refused=f"{type(error).__name__}: {error}").as_dict())
         os._exit(0)
-    link.send({"taken": True})
+    link.send(EntryAnswer(taken=True, refused="").as_dict())
 
 
 def _await_handover(link: Link, app: Any, file: Path) -> None:
@@ -218,11 +227,11 @@ def _await_handover(link: Link, app: Any, file: Path) -> None:
     loop = IOLoop.current()
 
     def on_handover(*_):
-        message = link.receive()
-        if message is None:
+        said = link.receive()
+        if said is None:
             os._exit(0)
         loop.remove_handler(link.socket.fileno())
-        _answer_handover(link, app, message, file)
+        _answer_handover(link, app, Handover.from_dict(said, "the handover"), file)
 
     loop.add_handler(link.socket.fileno(), on_handover, IOLoop.READ)
 
@@ -239,42 +248,62 @@ def become_kernel(
     app = start_app(file, heritage)
     _await_handover(link, app, file)
     gc.unfreeze()
-    link.send({"pid": os.getpid(), "connection": json.loads(file.read_bytes())})
+    link.send(RunningKernel(os.getpid(), json.loads(file.read_bytes())).as_dict())
     app.start()
     atexit._run_exitfuncs()
     os._exit(0)
 
 # %% ../../nbs/kernel/360_templates.ipynb #c76caa2b
+class TemplateOrder(Document, frozen=True):
+    "What a copy is told that shall become a template."
+
+    environment: Mapping[VariableName, ToldText] | None  # of its kernels; None = as it is
+    modules: tuple[ToldText, ...]  # to be imported
+    is_observed: bool  # whether kernels are copied from it
+
+
+_StatePart = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # [ns], or a size [bytes]
+
+
+class TemplateReady(Document, frozen=True):
+    "What a template says that has imported its modules, or not all of them."
+
+    pid: Count  # number of its process
+    late: Mapping[str, str] = {}  # why a stage must import it itself, by module
+    files: Mapping[str, list[_StatePart]] = {}  # that it imported, as they were then
+
+
 def _become_template(heritage: Heritage, link: Link) -> None:
     "Import what the server says, tell how that went, and wait."
-    order = link.receive() or {}
-    if order["environment"] is not None:
-        take_environment(order["environment"])
+    order = TemplateOrder.from_dict(link.receive(), "the order")
+    if order.environment is not None:
+        take_environment(order.environment)
     late, there = {}, module_files_here()
-    if order["is_observed"]:
-        late = import_modules(order["modules"], heritage.shell)
+    if order.is_observed:
+        late = import_modules(order.modules, heritage.shell)
         INVENTORY.look_ahead()
     else:
-        warm_up(order["modules"])
-    link.send({"pid": os.getpid(), "late": late, "files": file_states(module_files_here() - there)})
+        warm_up(order.modules)
+    link.send(TemplateReady(os.getpid(), late, file_states(module_files_here() - there)).as_dict())
     if not late:
         serve_template(link.socket, heritage)
 
 # %% ../../nbs/kernel/360_templates.ipynb #d59343a7
 def _become_executor(_: Heritage, link: Link, command: Link) -> None:
     "Run the notebook that a command asked for; the command hears first who does it."
-    command.send({"executor": os.getpid()})
-    link.send({"pid": os.getpid()})
-    order = link.receive()
-    if order is None:
+    command.send(ExecutorBegan(os.getpid()).as_dict())
+    link.send(Presence(os.getpid()).as_dict())
+    said = link.receive()
+    if said is None:
         return
+    request = ExecutionRequest.from_dict(said, "the request")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        apply_settings(order["settings"])
+        apply_settings(dict(request.settings))
     except PermissionError as error:
-        command.send({"cold": str(error)})
+        command.send(ColdAnswer(str(error)).as_dict())
         return
-    serve_execution(command, ExecutionRequest.from_dict(order, "the request"))
+    serve_execution(command, request)
 
 # %% ../../nbs/kernel/360_templates.ipynb #224b23ea
 LIVES: dict[bytes, Callable[..., None]] = {
@@ -314,9 +343,10 @@ def serve_template(
             os.close(number)
 
 # %% ../../nbs/kernel/360_templates.ipynb #1889b139
-def _live_as_base(control: socket.socket, folder: Path) -> NoReturn:
+def _live_as_base(control: socket.socket, folder: Path, let_go: Callable[[], None]) -> NoReturn:
     "The whole life of the first template."
     try:
+        let_go()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         serve_template(control, Heritage(folder, StandInShell(), list(warnings.filters)))
     finally:
@@ -325,6 +355,7 @@ def _live_as_base(control: socket.socket, folder: Path) -> NoReturn:
 
 def start_base(
     folder: Path,  # of the server
+    let_go: Callable[[], None] = lambda: None,  # closes in the copy what is not its own
 ) -> tuple[socket.socket, int]:  # its control socket and process id
     "Copy this process, which must have one thread, as the first template."
     import_kernel_modules()
@@ -332,7 +363,7 @@ def start_base(
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _live_as_base(theirs, folder)
+        _live_as_base(theirs, folder, let_go)
     theirs.close()
     return ours, pid
 

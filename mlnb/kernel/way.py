@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from .link import Link, Tell, ask, begin_server, connect, start_server
+from .link import Link, Presence, Question, Tell, ask, begin_server, connect, start_server
 from ..store.errors import MlnbError
 
 # %% ../../nbs/kernel/270_way.ipynb #5e7fe377
@@ -80,7 +80,7 @@ def answers(
     within_s: float = ANSWER_S,  # for the answer [s]
 ) -> bool:
     "Whether a server is there and answers."
-    return ask(Path(server), {"do": "ping"}, within_s) is not None
+    return ask(Path(server), Question("ping"), Presence, within_s) is not None
 
 # %% ../../nbs/kernel/270_way.ipynb #4cf979b1
 def _has_broken(way: ServerWay) -> bool:
@@ -163,7 +163,8 @@ WHAT_STUCK = "a process of the kernel server was stopped, so that it can make no
 
 def _is_stuck(way: ServerWay) -> bool:
     "Whether a server that answers can make no more processes."
-    return bool((ask(way.address, {"do": "ping"}, ANSWER_S) or {}).get("is_stuck"))
+    about = ask(way.address, Question("ping"), Presence, ANSWER_S)
+    return about is not None and about.is_stuck is True
 
 
 def lose(

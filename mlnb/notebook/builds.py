@@ -8,7 +8,7 @@ whatever an installer adds or changes for its machine is left out: scripts, comp
 
 # %% auto #0
 __all__ = ['CODE_ENDS', 'recorded_files', 'written_hash', 'is_counted', 'build_digest', 'code_below', 'code_of',
-           'installed_files', 'names_digest', 'code_places']
+           'installed_files', 'names_digest', 'CodePlaces', 'code_places']
 
 # %% ../../nbs/notebook/160_builds.ipynb #1b8ddc69
 import base64
@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..store.border import AnyPlace, Document
 from ..store.digests import sha256
 
 if TYPE_CHECKING:  # it imports what reads mail, and who finds all of this in a cache needs none of it
@@ -158,15 +159,23 @@ def names_digest(
     return sha256("\n".join(sorted(paths)).encode("utf-8", "surrogatepass"))[:16]
 
 
+class CodePlaces(Document, frozen=True):
+    "Where the code of a distribution lies."
+
+    packages: tuple[AnyPlace, ...] = ()  # folders, sorted
+    loose: tuple[AnyPlace, ...] = ()  # files that lie in none of them, sorted
+    names: str = ""  # of the files in them, as `names_digest` gives it
+
+
 def code_places(
     files: Iterable[str],  # of a distribution, as a RECORD writes them
-) -> dict:  # packages: folders; loose: files; names: see `names_digest`
+) -> CodePlaces:
     "Where the code of a distribution lies, as it is kept of it."
     own = [path for path in files if path.endswith((*CODE_ENDS, ".pth")) and is_counted(path)]
     packages = {path.rpartition("/")[0] for path in own if "/__init__." in path}
     places = {path: _outermost(path, packages) for path in own if not _NO_CODE & {*path.split("/")}}
-    return {
-        "packages": sorted({*places.values()} - {""}),
-        "loose": sorted(path for path, package in places.items() if not package),
-        "names": names_digest(path for path, package in places.items() if package and _is_looked_for(path)),
-    }
+    return CodePlaces(
+        tuple(sorted({*places.values()} - {""})),
+        tuple(sorted(path for path, package in places.items() if not package)),
+        names_digest(path for path, package in places.items() if package and _is_looked_for(path)),
+    )

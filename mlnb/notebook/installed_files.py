@@ -20,6 +20,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from .builds import CODE_ENDS, code_of, names_digest, recorded_files, written_hash
+from .packages import InstalledPackage, Packages
 from ..store.digests import sha256
 
 # %% ../../nbs/notebook/180_installed_files.ipynb #294baa30
@@ -41,12 +42,12 @@ def _loose_files(folder: str, loose: Iterable[str]) -> Iterator[tuple[str, os.st
 
 
 def code_states(
-    package: Mapping,  # what `read_packages` keeps of a distribution
+    package: InstalledPackage,  # a distribution of this environment
 ) -> dict[str, os.stat_result | None]:  # by path in the folder it is installed in
     "All code of a distribution that is there now, and what of it went if it is loose."
-    folder, code = os.path.dirname(package["info"]), package["code"]
-    states = dict(_loose_files(folder, code["loose"]))
-    for name in code["packages"]:
+    folder, code = os.path.dirname(package.info), package.code
+    states = dict(_loose_files(folder, code.loose))
+    for name in code.packages:
         for path, entry in code_of(folder, name):
             with suppress(OSError):
                 states[path] = entry.stat()
@@ -85,33 +86,33 @@ def _read_list(info: str) -> dict[str, str]:
     return {}
 
 
-def _is_of_another(packages: Mapping, name: str, path: str) -> bool:
+def _is_of_another(packages: Packages, name: str, path: str) -> bool:
     "Whether a file is listed by another distribution."
     top = path.partition("/")[0]
-    others = (p for other, p in packages.items() if other != name and top in p["modules"])
-    return any(path in _read_list(other["info"]) for other in others)
+    others = (p for other, p in packages.items() if other != name and top in p.modules)
+    return any(path in _read_list(other.info) for other in others)
 
 # %% ../../nbs/notebook/180_installed_files.ipynb #53f6ad3a
-def _gone_code(package: Mapping, states: Mapping) -> Iterator[str]:
+def _gone_code(package: InstalledPackage, states: Mapping) -> Iterator[str]:
     "Code that the list names and that is not there."
-    code = package["code"]
-    yield from (path for path in code["loose"] if states[path] is None)
-    if names_digest(states.keys() - {*code["loose"]}) == code["names"]:
+    code = package.code
+    yield from (path for path in code.loose if states[path] is None)
+    if names_digest(states.keys() - {*code.loose}) == code.names:
         return
-    folder = os.path.dirname(package["info"])
-    for path in _read_list(package["info"]):
-        is_inside = path.endswith(CODE_ENDS) and any(path.startswith(f"{p}/") for p in code["packages"])
+    folder = os.path.dirname(package.info)
+    for path in _read_list(package.info):
+        is_inside = path.endswith(CODE_ENDS) and any(path.startswith(f"{p}/") for p in code.packages)
         if is_inside and path not in states and not os.path.exists(f"{folder}/{path}"):
             yield path
 
 
-def _edited_of(packages: Mapping, name: str) -> dict[str, str | None]:
+def _edited_of(packages: Packages, name: str) -> dict[str, str | None]:
     "Edited files of one distribution."
     package = packages[name]
-    folder, listed_at = os.path.dirname(package["info"]), _listed_at(package["info"])
+    folder, listed_at = os.path.dirname(package.info), _listed_at(package.info)
     states = code_states(package)
     younger = {path: s for path, s in states.items() if s is not None and s.st_mtime_ns > listed_at}
-    listed = _read_list(package["info"]) if younger else {}
+    listed = _read_list(package.info) if younger else {}
     found: dict[str, str | None] = dict.fromkeys(_gone_code(package, states))
     for path, state in younger.items():
         digest = hash_in_state(f"{folder}/{path}", state)
@@ -122,7 +123,7 @@ def _edited_of(packages: Mapping, name: str) -> dict[str, str | None]:
 
 
 def edited_files(
-    packages: Mapping,  # what is installed, as `read_packages` gives it
+    packages: Packages,  # what is installed, by name
     names: Iterable[str],  # of distributions, e.g. those of a closure
     known: dict | None = None,  # looked at a moment ago; None = look now
 ) -> dict[str, str | None]:  # path where it is installed -> SHA-256; None = it went
@@ -130,7 +131,8 @@ def edited_files(
     known = {} if known is None else known
     found: dict[str, str | None] = {}
     for name in names:
-        if packages.get(name, {}).get("build") and packages[name]["info"]:
+        package = packages.get(name)
+        if package is not None and package.build and package.info:
             if name not in known:
                 known[name] = _edited_of(packages, name)
             found |= known[name]
@@ -161,12 +163,10 @@ def _site_folders() -> list[str]:
 
 
 def startup_files(
-    packages: Mapping,  # what is installed, as `read_packages` gives it
+    packages: Packages,  # what is installed, by name
 ) -> dict[str, str | None]:  # module or file name -> SHA-256 of what is run
     "What Python runs when it starts and that belongs to no distribution."
-    installed = {
-        f"{os.path.dirname(p['info'])}/{path}" for p in packages.values() for path in p["code"]["loose"]
-    }
+    installed = {f"{os.path.dirname(p.info)}/{path}" for p in packages.values() for path in p.code.loose}
     found = dict(_customizations())
     for folder in _site_folders():
         for name in os.listdir(folder):

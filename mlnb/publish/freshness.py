@@ -22,6 +22,7 @@ from ..flow.steps import Plan, Step
 from ..history.status import status_of
 from ..notebook.each import unit_name
 from ..notebook.installed_files import startup_files
+from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.source import Partition
@@ -45,7 +46,7 @@ class Now(NamedTuple):
     project: Project  # settings of the project
     store: Store  # records of the project
     pipelines: dict[str, Pipeline]  # by name, sound or not
-    packages: dict  # what is installed, by name
+    packages: Packages  # what is installed, by name
     answers: dict  # (pipeline, profile) → what `answers_of` gave, or None
     edits: dict  # installed files that were edited, as far as looked at
 

@@ -10,7 +10,7 @@ Something that is gone (an object removed or erased, a notebook deleted) is said
 __all__ = ['LARGEST', 'content_of', 'ShownVerdict', 'verdict_in', 'verdicts_of', 'StagePage', 'RunPage', 'recorded_notebook',
            'shown_notebook', 'html_files', 'lost_things', 'loss_sentence', 'ShownRun', 'committed_page',
            'failure_sentence', 'failed_page', 'empty_page', 'head_of', 'entry_record', 'every_entry', 'stage_page',
-           'read_page', 'read_history']
+           'read_page', 'read_history', 'unshown_line']
 
 # %% ../../nbs/publish/240_history.ipynb #0143804b
 from collections.abc import Iterator, Mapping
@@ -28,9 +28,10 @@ from ..notebook.pipeline import read_pipeline
 from .freshness import Now, stage_now, why_stale
 from .outputs import notebook_without_places, without_places
 from .page_cells import join_outputs, readable_notebook
-from .pages import Facts, code_row, given_parameters, record_facts
+from .pages import ERASED, Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
+from ..store.border import TOLD_AGAIN
 from ..store.descriptions import Artifact
 from ..store.errors import IntegrityError
 from ..store.names import is_name
@@ -40,6 +41,7 @@ from ..store.refs import read_ref
 from ..store.run_entries import Entry, RunDocument
 from ..store.runs import all_runs, experiment_of, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE, Project
+from ..store.shown_text import counted
 from ..store.tombstones import ErasedError, is_erased
 from ..store.verdict import WORDS, full_sentence
 
@@ -145,6 +147,7 @@ class RunPage(Struct, frozen=True):
     experiment: str = ""  # what it tried, e.g. `experiment: depth=3`
     is_whole: bool = True  # whether all was committed, under the profile's own values
     is_complete: bool = True  # whether it was asked for all stages that it shows
+    is_others: bool = False  # whether somebody else started it than the head
 
     def verdicts(self) -> list[ShownVerdict]:
         return [v for s in self.stages for v in s.verdicts]
@@ -223,7 +226,7 @@ def loss_sentence(
     erased, gone = (
         [what for what, was_put_away in lost if was_put_away is wanted] for wanted in (True, False)
     )
-    said = {"erased on request": erased, "gone or damaged in the store": gone}
+    said = {ERASED: erased, "gone or damaged in the store": gone}
     return "; ".join(f"{how}: {', '.join(what)}" for how, what in said.items() if what)
 
 # %% ../../nbs/publish/240_history.ipynb #311defa4
@@ -412,6 +415,7 @@ def read_page(
         experiment_of(document),
         bool(document.head),
         len(entries) == len(document.stages),
+        bool(head and head.actor != document.actor),
     )
 
 # %% ../../nbs/publish/240_history.ipynb #3c36f000
@@ -443,3 +447,19 @@ def read_history(
             pages.append(read_page(document, now))
     pages += [read_page(head, now) for head in _older_heads(store, list(pipelines), pages, profile)]
     return sorted(pages, key=lambda page: page.run, reverse=True)
+
+# %% ../../nbs/publish/240_history.ipynb #bdc09a1a
+def unshown_line(
+    store: Store,  # where runs live; its judge is asked
+    pipeline: str,  # that no page shows
+    documents: list[RunDocument],  # of all runs, those that can be read
+    n_damaged: int = 0,  # documents that cannot be read
+) -> str:  # for people; empty when it never ran
+    "Why nothing is shown of a pipeline that may have run."
+    again = f"`mlnb run {pipeline}` makes one that can be"
+    runs = [one.run or "" for one in documents if one.pipeline == pipeline]
+    why = refused_run(store, runs[0]) if runs else None
+    if why:
+        return f"none of its runs can be shown; the newest, {runs[0]}, is refused: {why}; {again}"
+    damaged = f"{counted(n_damaged, 'document')} of runs cannot be read, perhaps its own; {TOLD_AGAIN}"
+    return damaged if n_damaged else ""

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from .history import RunPage, StagePage
 from .layout import document, fill, words
-from .pages import note_label, state_mark, tiles, with_intervals
+from .pages import ERASED, note_label, state_mark, tiles, with_intervals
 from ..store.settings import DEFAULT_PROFILE
 
 # %% ../../nbs/publish/250_overview.ipynb #cfc53e3c
@@ -260,8 +260,14 @@ def failure(
 def stale_stages(
     page: RunPage,  # of a run
 ) -> str:  # empty when all stages are current
-    "The stages that are no longer current, and the command that mends it."
-    stale = [words(stage.name) for stage in page.stages if stage_state(stage) == "stale"]
+    "The stages that are no longer current, and the command that mends it; none brings back what was erased."
+    erased = [stage for stage in page.stages if stage.state != "failed" and ERASED in stage.error]
+    gone = [words(stage.name) for stage in erased]
+    others = [stage for stage in page.stages if stage not in erased]
+    stale = [words(stage.name) for stage in others if stage_state(stage) == "stale"]
+    if gone:
+        behind = f" No longer current: {', '.join(stale)}." if stale else ""
+        return f"Erased on request: {', '.join(gone)}; made again when what it reads has changed.{behind}"
     if not stale:
         return ""
     profile = "" if page.profile == "default" else f" --profile {page.profile}"
@@ -291,7 +297,8 @@ def card_run(
 ) -> tuple[RunPage, str]:  # and a line when it is no head
     "The run that a card shows."
     of_profile = [page for page in pages if page.profile == profile]
-    heads = sorted((page for page in of_profile if page.is_head), key=lambda page: not page.is_complete)
+    alike = [page for page in of_profile if page.is_head]
+    heads = sorted(alike, key=lambda page: (not page.is_complete, page.is_others))
     if heads:
         return heads[0], ""
     committed = [page for page in pages if page.state == "committed"]
@@ -312,7 +319,8 @@ def newer_text(
     "What a newer run is."
     kind, _, tried = page.experiment.partition(": ")
     under = f" under profile `{page.profile}`" if page.profile != profile else ""
-    begin = f"A newer {kind or 'run'}{under}{_ENDED.get(page.state, '')}"
+    whose = " of somebody else" if page.is_others else ""
+    begin = f"A newer {kind or 'run'}{whose}{under}{_ENDED.get(page.state, '')}"
     about = [tried, failure(page)] if tried else [failure(page)]
     if not tried and not under and page.state == "committed":
         part = "" if page.is_complete else " of a part of the pipeline"
@@ -384,7 +392,7 @@ def index_card(
 ) -> IndexCard:
     "Make the card of a pipeline."
     if not pages:
-        return IndexCard(name=name, instead=refused)
+        return IndexCard(name=name, instead=refused[:1].upper() + refused[1:])
     page, instead = card_run(pages, profile, refused)
     failed, others = newer_runs(pages, page, profile)
     return IndexCard(

@@ -32,14 +32,15 @@ from msgspec.structs import replace
 from ..care.vouched import vouched_store
 from ..flow.heads import ENDED_WELL, refusal_line
 from .frames import render_report, viewer, viewer_name
-from .history import RunPage, StagePage, content_of, read_history
+from .history import RunPage, StagePage, content_of, read_history, unshown_line
 from .layout import Trail, fill, words
 from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
 from .overview import index_page, run_page, stage_href
 from .pages import Facts, render
-from ..store.disk import disk_errors, making
-from ..store.errors import UsageError
+from ..store.disk import disk_errors, making, read_plain
+from ..store.errors import StoreError, UsageError
+from ..store.layout import refuse_odd_place
 from ..store.names import is_name
 from ..store.objects import Store
 from ..store.runs import all_runs, damaged_lines
@@ -132,6 +133,7 @@ class Building(Struct):
     store: Store  # where reports are
     home: str  # name of the project
     site: SiteMap  # where links lead, and pictures lie
+    unshown: dict[str, str] = field(default_factory=dict)  # by pipeline without a page: why
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)  # by path of the page
 
 # %% ../../nbs/publish/270_site.ipynb #1a6970d5
@@ -187,7 +189,8 @@ def site_files(
     for page in pages:
         for path, text in run_files(page, building).items():
             files[os.path.normpath(f"{page.pipeline}/{page.run}/{path}")] = text
-    refused = {name: refusal_line(building.store, name, profile) for name in names}
+    heads = {name: refusal_line(building.store, name, profile) for name in names}
+    refused = {name: line or building.unshown.get(name, "") for name, line in heads.items()}
     index = index_page(names, pages, building.home, further_pages(own or {}), profile, refused)
     return files | {"index.html": index}
 
@@ -209,18 +212,26 @@ def _require_apart(target: Path, project: Project) -> None:
 def _site_listing(target: Path) -> set[str]:
     "Files that a site says it consists of; none when it is no site."
     try:
-        return set(json.loads((target / "site.json").read_bytes())["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return set(json.loads(read_plain(target / "site.json", follows=True))["files"])
+    except (OSError, StoreError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _files_below(target: Path) -> Iterator[str]:
+    "Paths of files and links in a folder, relative to it, folder by folder; what goes meanwhile is left out."
+    for place, folders, files in os.walk(target):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        folders.sort()
+        yield from (Path(place, name).relative_to(target).as_posix() for name in sorted([*files, *links]))
 
 
 def foreign_files(
     target: Path,  # folder of the published pages
-) -> list[str]:  # paths relative to it, sorted
+) -> Iterator[str]:  # paths relative to it, folder by folder
     "What lies in a folder that was not made here, and is not kept for the project."
-    paths = [path for path in target.rglob("*") if path.is_symlink() or not path.is_dir()]
     kept = {"site.json", *(name for name in KEPT if not (target / name).is_symlink())}
-    return sorted({path.relative_to(target).as_posix() for path in paths} - kept - _site_listing(target))
+    own = kept | _site_listing(target)
+    return (name for name in _files_below(target) if name not in own)
 
 
 def require_own(
@@ -228,15 +239,17 @@ def require_own(
     project: Project,  # that must not lie in it
 ) -> None:  # raises `UsageError` naming a file that was not made here
     "Make sure that a folder can be replaced."
-    _require_apart(target, project)
-    if not target.exists():
-        return
-    if not target.is_dir() or target.is_symlink():
-        raise UsageError(f"{target} is no plain folder", OTHER_FOLDER)
-    foreign = foreign_files(target)
+    with disk_errors(target, "reports"):
+        _require_apart(target, project)
+        if not os.path.lexists(target):
+            refuse_odd_place(target, "reports")
+            return
+        if not target.is_dir() or target.is_symlink():
+            raise UsageError(f"{target} is no plain folder", OTHER_FOLDER)
+    foreign = next(foreign_files(target), None)
     if foreign:
         mend = f"move it away, or {OTHER_FOLDER}"
-        raise UsageError(f"{target} holds `{foreign[0]}`, which is not a published page", mend)
+        raise UsageError(f"{target} holds `{foreign}`, which is not a published page", mend)
 
 # %% ../../nbs/publish/270_site.ipynb #3eacc292
 def exchange(
@@ -406,8 +419,8 @@ def changed_pages(
 
     def before(path: str) -> bytes | None:
         try:
-            return (target / path).read_bytes()
-        except OSError:
+            return read_plain(target / path)
+        except (OSError, StoreError):
             return None
 
     pages = sorted(path for path in files if path.endswith(".html"))
@@ -430,7 +443,9 @@ def publish(
     pages = read_history(project, store, newest, profile, documents)
     runs = [page for page in pages if is_safe(page)]
     site = SiteMap(project, linked_files(project), runs, set(own))
-    building = Building(store, project_name(project.root), site)
+    absent = set(project.pipelines) - {page.pipeline for page in runs}
+    unshown = {name: unshown_line(store, name, documents, len(damaged)) for name in absent}
+    building = Building(store, project_name(project.root), site, unshown)
     files = site_files(list(project.pipelines), building, own, profile)
     written = changed_pages(files, project.reports)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)

@@ -1,6 +1,6 @@
 """Keep what the audit log was where its owner cannot change it, and ask there
 
-A [tree head](../care/100_tree_heads.ipynb) is worth as much as the place where it is kept. Four kinds of places are known: a file, to which each is appended; a folder; any URL that fsspec opens, such as a bucket with object lock; and `git`, the project's own repository. There each is a commit on the ref `refs/mlnb/audit`, one after another:
+A [tree head](../care/110_tree_heads.ipynb) is worth as much as the place where it is kept. Four kinds of places are known: a file, to which each is appended; a folder; any URL that fsspec opens, such as a bucket with object lock; and `git`, the project's own repository. There each is a commit on the ref `refs/mlnb/audit`, one after another:
 whoever fetches that ref sees at once if its history was rewritten, and a plain `git push` of it refuses. A remote that is pushed to keeps them too, the last it saw.
 Before anything is written the place is asked: a log that is shorter than what lies there, or another one, is refused. So nobody anchors over what shows that the log was changed."""
 
@@ -22,14 +22,17 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from ..care.audit import NOTHING_KEPT, Elsewhere, audit, sound_log
+from ..care.audit import audit, sound_log
 from ..care.chain import Finding
-from ..care.log_file import Log
+from ..care.log_file import Log, refuse_closed_log
 from ..care.merkle import consistency_proof
 from ..care.notes import LONGEST_NOTE, Verifier, read_verifier
 from ..care.signing import trusted_keys
 from mlnb.care.tree_heads import (
     MISNAMED,
+    NOBODY,
+    NOTHING_KEPT,
+    Elsewhere,
     compare_heads,
     known_origin,
     leaves_of,
@@ -60,6 +63,7 @@ class AnchorPlace(Struct, frozen=True):
     read: Callable[[], list[str]]  # the notes that lie there, oldest first
     write: Callable[[str, int], None]  # adds a note, of a log of so many lines
     path: Path | None = None  # on this machine; None = elsewhere
+    keeps_any: Callable[[], bool] = bool  # whether it keeps notes that `read` leaves out
 
 # %% ../../nbs/sharing/030_anchors.ipynb #9e0ec92c
 MOST_NOTES = 1000  # of a place, those of the longest logs
@@ -219,6 +223,12 @@ def _write_git(root: Path, text: str, n: int) -> None:
     _git(root, "update-ref", GIT_REF, commit, before or "0" * 40)
 
 # %% ../../nbs/sharing/030_anchors.ipynb #fada2961
+def _remote_place(remote: Remote, origin: str) -> AnchorPlace:
+    "A remote, or a URL that keeps notes in the same way."
+    read, write = partial(heads_at, remote, origin), partial(_write_url, remote, origin)
+    return AnchorPlace(remote.url, read, write, None, lambda: bool(sizes_below(remote, "audit")))
+
+
 def anchor_place(
     written: str,  # `git`, a file, a folder (there, or ends in `/`), or a URL
     origin: str,  # of the log
@@ -229,16 +239,14 @@ def anchor_place(
         return AnchorPlace("git", partial(_read_git, root), partial(_write_git, root))
     if scheme_of(written):
         remote = open_remote(written)
-        return AnchorPlace(remote.url, partial(heads_at, remote, origin), partial(_write_url, remote, origin))
+        return _remote_place(remote, origin)
     path = Path(written).expanduser().absolute()
     if (path / "projects").is_dir():  # somebody pushed there
-        remote = open_remote(str(path))
-        return AnchorPlace(remote.url, partial(heads_at, remote, origin), partial(_write_url, remote, origin))
+        return _remote_place(open_remote(str(path)), origin)
     if written.endswith("/") or path.is_dir():
         read, write = partial(_read_folder, path, origin), partial(_write_folder, path, origin)
-    else:
-        read, write = partial(_notes_of_file, path), partial(_append_note, path)
-    return AnchorPlace(str(path), read, write, path)
+        return AnchorPlace(str(path), read, write, path, lambda: any(path.glob("*/[0-9]*.note")))
+    return AnchorPlace(str(path), partial(_notes_of_file, path), partial(_append_note, path), path)
 
 # %% ../../nbs/sharing/030_anchors.ipynb #ce9b08d5
 def read_witnesses(
@@ -249,10 +257,12 @@ def read_witnesses(
 
 
 def _texts_at(place: AnchorPlace) -> list[str]:
-    "The notes that lie at a place; raises `IntegrityError` when none can be there."
+    "The notes that lie at a place; raises `IntegrityError`, or `UsageError` when none can be there."
+    if place.path is not None and not place.path.parent.is_dir():
+        mend = "mount its disk, or name the file or folder that `mlnb audit anchor` wrote to"
+        raise UsageError(f"{place.shown} is not there, so it vouches for nothing", mend)
     if place.path is not None and not place.path.exists():
-        mend = "name the file or folder that `mlnb audit anchor` wrote to"
-        raise IntegrityError(f"{place.shown} is not there, so it vouches for nothing", mend)
+        return []
     try:
         return place.read()
     except OddFileError as error:
@@ -264,15 +274,21 @@ def kept_elsewhere(
     origin: str,  # of the log
     trusted: Mapping[str, str],  # name by key
     witnesses: Sequence[Verifier] = (),  # whose word is asked for
+    begun: Mapping[str, str] = NOBODY,  # who began with which key, as the log tells
 ) -> Elsewhere:  # what `verify_log` is given
     "What places know of a log."
     found = NOTHING_KEPT
     for place in places:
         try:
-            heads, wrong = read_heads(_texts_at(place), place.shown, origin, trusted, witnesses)
+            texts = _texts_at(place)
+            if not texts and not place.keeps_any():
+                found = found.joined(Elsewhere(known=((place.shown, 0),), silent=(place.shown,)))
+                continue
+            heads, wrong = read_heads(texts, place.shown, origin, trusted, witnesses, begun)
         except IntegrityError as error:
-            heads, wrong = [], [Finding(None, error.message, error.mend)]
-        longest = max((one.head.n for one in heads), default=0)
+            texts, heads, wrong = [], [], [Finding(None, error.message, error.mend)]
+        own = (text for text in texts if text.startswith(f"{origin}\n"))
+        longest = max((0, *map(_length_said, own)))
         found = found.joined(Elsewhere((), tuple(heads), tuple(wrong), ((place.shown, longest),)))
     return found
 
@@ -326,6 +342,7 @@ def anchor(
     trusted = trusted_keys(store) if trusted is None else trusted
     before = checked_against(log, place.read(), place.shown, origin, trusted)
     note = signed_head(store, log)
+    refuse_closed_log(store)
     place.write(str(note), log.n)
     root = note.text.split("\n")[2]
     audit(store, "anchor", where=place.shown, lines=log.n, root=root, origin=origin)
@@ -382,8 +399,9 @@ def known_at(
     place: AnchorPlace,  # a remote, as `place_at` gave it
     origin: str,  # of the log
     trusted: Mapping[str, str],  # name by key
+    begun: Mapping[str, str] = NOBODY,  # who began with which key, as the log tells
 ) -> Elsewhere:  # what `verify_log` is given
     "What a remote knows of a log; knowing nothing is only wrong when it once did."
     if not place.read():
-        return Elsewhere((), (), (), ((place.shown, 0),))
-    return kept_elsewhere([place], origin, trusted)
+        return Elsewhere(known=((place.shown, 0),))
+    return kept_elsewhere([place], origin, trusted, begun=begun)

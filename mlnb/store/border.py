@@ -8,12 +8,13 @@ What is behind the border needs no further check. What is written goes through t
 # %% auto #0
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
            'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
-           'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'read_as',
-           'has_form', 'fits_disk', 'is_inner', 'in_words', 'JsonStruct', 'Document']
+           'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'TOLD_AGAIN',
+           'read_as', 'has_form', 'fits_disk', 'is_inner', 'damage_mend', 'in_words', 'JsonStruct', 'Document']
 
 # %% ../../nbs/store/110_border.ipynb #9f0ea16b
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from unicodedata import category
@@ -51,7 +52,8 @@ def read_as(
     plain: Any,  # what is there
 ) -> Any:  # raises `ValueError` for what is none of them
     "Read what may be of several kinds."
-    return convert(plain, kinds.kind_of(plain), dec_hook=read_as)
+    kind = kinds.kind_of(plain)
+    return plain if kind is Any else convert(plain, kind, dec_hook=read_as)
 
 
 def has_form(
@@ -73,6 +75,8 @@ def fits_disk(
     path: str,  # of a file, of the form that it must have
 ) -> bool:
     "Whether any disk takes a path, and every system knows its characters."
+    if path.isascii() and len(path) <= _MOST_PARTS:
+        return True
     parts = [part.encode("utf-8", "surrogatepass") for part in path.split("/")]
     is_short = len(parts) <= _MOST_PARTS and max(map(len, parts)) <= _LONGEST_PART
     is_known = path.isascii() or "Cn" not in map(category, path)
@@ -116,6 +120,10 @@ Size = Count  # [bytes]
 Number = Annotated[float, Meta(ge=-_MOST_FLOAT, le=_MOST_FLOAT)]
 
 
+_ATOMS = (str, bool, type(None))  # plain whatever they say; a number may be none, or too long
+_STRICT = json.JSONEncoder(allow_nan=False)
+
+
 class _OfAnyKind(type):
     "Of classes that judge what is there, and leave it as it is."
 
@@ -129,8 +137,19 @@ class _Plain(metaclass=_OfAnyKind):
     @staticmethod
     def kind_of(plain: Any) -> Any:
         "Anything, if it can be written down."
-        json.dumps(plain, allow_nan=False)
+        if type(plain) not in _ATOMS:
+            _STRICT.encode(plain)
         return Any
+
+
+class _JsonObject(metaclass=_OfAnyKind):
+    "What JSON can say, by name; judged in one go."
+
+    @staticmethod
+    def kind_of(plain: Any) -> Any:
+        "An object, if it can be written down."
+        _STRICT.encode(plain)
+        return Any if type(plain) is dict else dict[str, Any]
 
 
 class _Scalar(metaclass=_OfAnyKind):
@@ -139,7 +158,9 @@ class _Scalar(metaclass=_OfAnyKind):
     @staticmethod
     def kind_of(plain: Any) -> Any:
         "A text, a finite number or a truth value."
-        json.dumps(plain, allow_nan=False)
+        if type(plain) in (str, bool):
+            return Any
+        _STRICT.encode(plain)
         return str | int | float | bool
 
 
@@ -149,21 +170,33 @@ class _Moment(metaclass=_OfAnyKind):
     @staticmethod
     def kind_of(plain: Any) -> Any:
         "A text that a calendar understands."
-        is_odd = isinstance(plain, str) and plain and not 1 < datetime.fromisoformat(plain).year < 9999
-        return None if is_odd else str
+        if type(plain) is not str:
+            return str
+        is_odd = plain and not 1 < datetime.fromisoformat(plain).year < 9999
+        return None if is_odd else Any
 
 
 if TYPE_CHECKING:
     Plain = Any
+    JsonObject = Mapping[str, Any]
     Scalar = str | int | float | bool
     Moment = str
 else:
-    Plain, Scalar, Moment = _Plain, _Scalar, _Moment
+    Plain, JsonObject, Scalar, Moment = _Plain, _JsonObject, _Scalar, _Moment
+
+# %% ../../nbs/store/110_border.ipynb #35603281
+TOLD_AGAIN = "`mlnb verify --repair` tells it again from what else is known"
+_OF_A_RUN = re.compile(r"(?:.*/)?(?:runs/[^/]+/run|refs/.+/[0-9]{8,})\.json", re.DOTALL)
+
+
+def damage_mend(
+    what: str,  # path of a document, or words for it
+) -> str:  # a sentence with a command, or a deed
+    "What to do about a damaged document."
+    is_told = _OF_A_RUN.fullmatch(what) is not None
+    return TOLD_AGAIN if is_told else "move it away; what it said is made again by the next run"
 
 # %% ../../nbs/store/110_border.ipynb #c13fbbbd
-_MEND = "move it away; what it said is made again by the next run"
-
-
 def in_words(
     error: Exception,  # of the parser
 ) -> str:  # without the pattern, which says little to people
@@ -195,4 +228,4 @@ class Document(JsonStruct, frozen=True):
         try:
             return convert(plain, cls, dec_hook=read_as)
         except (ValidationError, ValueError, RecursionError) as error:
-            raise IntegrityError(f"{what} is damaged ({in_words(error)})", _MEND) from None
+            raise IntegrityError(f"{what} is damaged ({in_words(error)})", damage_mend(what)) from None

@@ -72,7 +72,9 @@ def disk_errors(
         if error.errno not in REFUSALS:
             raise
         what, mend = REFUSALS[error.errno]
-        raise StoreError(f"{what} at {where}", mend.replace("`store`", f"`{setting}`")) from error
+        refused = StoreError(f"{what} at {where}", mend.replace("`store`", f"`{setting}`"))
+        refused.where = str(where)
+        raise refused from error
 
 # %% ../../nbs/store/070_disk.ipynb #5f8123b9
 _MACHINE_S = {
@@ -148,6 +150,11 @@ class OddFileError(StoreError):
     "What has a file's name is none: a pipe, a folder, a link."
 
 
+def _odd(path: Path) -> OddFileError:
+    "The error for what is no file."
+    return OddFileError(f"{path} is no file", "move it away")
+
+
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.ENODEV)
 
 
@@ -158,18 +165,29 @@ def open_plain(
     follows: bool = False,  # whether a link to a file will do
 ) -> int:  # handle; raises `OddFileError`, and `OSError` as always
     "Open a file, and nothing but a file, without waiting."
-    error = OddFileError(f"{path} is no file", "move it away")
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follows else os.O_NOFOLLOW)
     try:
         handle = os.open(path, flags, mode)
     except OSError as refusal:
         if refusal.errno in _NO_FILE:
-            raise error from refusal
+            raise _odd(path) from refusal
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise error
+        raise _odd(path)
     return handle
+
+
+def _all_of(handle: int) -> bytes:
+    "What an open file holds, also when it grows."
+    asked = os.fstat(handle).st_size + 1
+    found = os.read(handle, asked)
+    if 0 < len(found) < asked:  # a file gives all there is
+        return found
+    parts = [found]
+    while parts[-1]:
+        parts.append(os.read(handle, 1 << 20))
+    return b"".join(parts)
 
 
 def read_plain(
@@ -177,8 +195,12 @@ def read_plain(
     follows: bool = False,  # whether a link to a file will do
 ) -> bytes:  # all of it; raises as `open_plain` does
     "Read a file, and nothing but a file."
-    with open(open_plain(path, follows=follows), "rb", buffering=0) as file, disk_errors(path):
-        return file.read()
+    handle = open_plain(path, follows=follows)
+    try:
+        with disk_errors(path):
+            return _all_of(handle)
+    finally:
+        os.close(handle)
 
 # %% ../../nbs/store/070_disk.ipynb #797bb9af
 def is_present(

@@ -51,27 +51,29 @@ def layout_text(
 
 # %% ../../nbs/store/130_layout.ipynb #9eb58a79
 _REWRITE = f"write {LAYOUT} into it, the layout that this mlnb writes"
-_OTHER_PLACE = "or set `store` in settings.ini to another folder"
+_OTHER_PLACE = "or set `{}` in settings.ini to another folder"
 
 
 def refuse_odd_place(
-    root: Path,  # of a store that is not there
+    root: Path,  # of a store, or of the site, that is not there
+    setting: str = "store",  # of settings.ini, which says where it is
 ) -> None:  # raises `StoreError` where none can be made
     "Stop where something that is no folder stands in the way of a store."
+    other = _OTHER_PLACE.format(setting)
     place = next(folder for folder in (root, *root.parents) if os.path.lexists(folder))
     if place.is_dir():
         return
     if not place.is_symlink():
-        what = f"{place} is no folder, and the store would be one"
-        raise StoreError(what, f"move it away, {_OTHER_PLACE}")
+        what = f"{place} is no folder, and the {setting} would be one"
+        raise StoreError(what, f"move it away, {other}")
     where = f"{place} is a link to {os.readlink(place)}"
     if place.exists():
-        raise StoreError(f"{where}, which is no folder", f"remove the link, {_OTHER_PLACE}")
+        raise StoreError(f"{where}, which is no folder", f"remove the link, {other}")
     try:
         place.stat()
     except OSError as error:
         why = "which leads back to it" if error.errno == errno.ELOOP else "which is not there"
-    mend = f"mount or make what it leads to, remove the link, {_OTHER_PLACE}"
+    mend = f"mount or make what it leads to, remove the link, {other}"
     raise StoreError(f"{where}, {why}", mend)
 
 

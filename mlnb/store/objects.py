@@ -111,14 +111,19 @@ def under_name(
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
+def _object_place(store: Store, digest: str) -> str:
+    "Where an object is or would be."
+    if len(digest) != 64 or not _HEXADECIMAL.issuperset(digest):
+        raise ValueError(f"not a SHA-256 digest: {digest!r}")
+    return f"{store.root}/objects/{digest[:2]}/{digest}"
+
+
 def path_of(
     store: Store,  # where the object is kept
     digest: str,  # 64 hexadecimal characters
 ) -> Path:  # where it is or would be
     "Path of the object with this digest."
-    if len(digest) != 64 or not _HEXADECIMAL.issuperset(digest):
-        raise ValueError(f"not a SHA-256 digest: {digest!r}")
-    return Path(f"{store.root}/objects/{digest[:2]}/{digest}")
+    return Path(_object_place(store, digest))
 
 # %% ../../nbs/store/170_objects.ipynb #2e5fd6fa
 def take_back(
@@ -140,9 +145,9 @@ def take_back(
     return True
 
 # %% ../../nbs/store/170_objects.ipynb #a3b83f60
-def _is_file(path: Path, size: int | None) -> bool:
+def _is_file(path: str | Path, size: int | None) -> bool:
     "Whether something is a file of a size [bytes], if one is asked for; raises `FileNotFoundError`."
-    about = path.stat()
+    about = os.stat(path)
     return stat.S_ISREG(about.st_mode) and size in (None, about.st_size)
 
 
@@ -153,7 +158,7 @@ def has(
 ) -> bool:  # whether the object is there; its content is not read
     "Whether the store holds an object."
     try:
-        is_here = _is_file(path_of(store, digest), size)
+        is_here = _is_file(_object_place(store, digest), size)
     except (FileNotFoundError, NotADirectoryError):
         trashed = Path(f"{store.root}/trash/objects/{digest[:2]}/{digest}")
         is_here = (

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .disk import disk_errors, make_folder, write_durably
+from .disk import disk_errors, make_folder, read_plain, write_durably
 from .errors import StoreError
 
 # %% ../../nbs/store/410_opened.ipynb #56c30c12
@@ -28,8 +28,8 @@ def is_opened(
     "Whether a folder holds copies that mlnb made."
     if folder.name != OPENED_FOLDER or folder.is_symlink():
         return False
-    with suppress(OSError, ValueError):
-        return (folder / ".gitignore").read_text(encoding="utf-8").startswith(_MARK)
+    with suppress(OSError, StoreError):
+        return read_plain(folder / ".gitignore").startswith(_MARK.encode())
     return False
 
 # %% ../../nbs/store/410_opened.ipynb #2f1ef90d
@@ -53,7 +53,7 @@ def _lay_copy(kept: Path, place: Path, mode: int) -> None:
         raise StoreError(f"it has more than {_LARGEST // 2**20} MiB", "open the original")
     if not _prepare(place.parent.parent, 0o2770 if mode & 0o040 else 0o700):
         raise StoreError(f"{place.parent.parent} is a folder of somebody else's", "rename it")
-    write_durably(place, kept.read_bytes(), mode)
+    write_durably(place, read_plain(kept), mode)
     copies = sorted(place.parent.glob("*.ipynb"), key=lambda path: path.stat().st_mtime_ns)
     for old in copies[:-MOST_OPENED]:
         old.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from msgspec import UNSET, structs
 from .descriptions import Artifact
 from .digests import digest_of
 from .disk import found_below, write_durably
-from .documents import read_json, sealed
+from .documents import document_in, json_in, read_document, read_verified, sealed
 from .errors import IntegrityError
 from .objects import Store, has, take_back
 from .record import Record
@@ -38,14 +38,14 @@ def record_path(
     key: str,  # freshness key, 64 hex characters
 ) -> Path:
     "Where the record of this key is or would be."
-    return store.root.joinpath("records", pipeline, stage, f"{key}.json")
+    return Path(f"{store.root}/records/{pipeline}/{stage}/{key}.json")
 
 # %% ../../nbs/store/340_records.ipynb #bc31a8d0
 def record_at(
     path: Path,  # of a record, or of evidence
 ) -> Record:  # raises `IntegrityError` for damage
     "Read a record, verified."
-    return Record.from_dict(read_json(path), str(path))
+    return read_document(path, Record)
 
 
 def is_whole(
@@ -119,7 +119,13 @@ class FoundRecord(NamedTuple):
 
     store: Store  # that has it
     record: Record  # what it says
-    written: dict[str, Any]  # what its file says, signature and all
+    path: Path  # where it lies
+    data: bytes  # what its file holds
+
+    @property
+    def written(self) -> dict[str, Any]:
+        "What its file says, signature and all."
+        return json_in(self.path, self.data)
 
 
 def found_at(
@@ -127,8 +133,8 @@ def found_at(
     path: Path,  # of a record, or of evidence
 ) -> FoundRecord:  # raises `IntegrityError`, `FileNotFoundError`
     "Read a record with what is written."
-    written = read_json(path)
-    return FoundRecord(store, Record.from_dict(written, str(path)), written)
+    data = read_verified(path)
+    return FoundRecord(store, document_in(path, data, Record), path, data)
 
 
 def without_bookkeeping(
@@ -139,11 +145,11 @@ def without_bookkeeping(
 
 # %% ../../nbs/store/340_records.ipynb #c717040a
 def refusal_of(
-    store: Store,  # that has it; its judge is asked
-    document: Mapping[str, Any],  # a record or evidence, as it is written
+    found: FoundRecord,  # the judge of its store is asked
 ) -> str | None:  # None when it may be used
     "Why a record may not be used."
-    return store.accepts("record", without_bookkeeping(document)) if store.accepts else None
+    accepts = found.store.accepts
+    return accepts("record", without_bookkeeping(found.written)) if accepts else None
 
 # %% ../../nbs/store/340_records.ipynb #ae953362
 def _take_place(first: FoundRecord, record: Record, sign: Signer) -> Committed:
@@ -168,7 +174,7 @@ def _met_same(first: FoundRecord, record: Record, sign: Signer, is_refused: bool
 
 def _met(first: FoundRecord, record: Record, sign: Signer, replace: bool) -> Committed:
     "What becomes of a record whose place is taken."
-    store, is_refused = first.store, bool(refusal_of(first.store, first.written))
+    store, is_refused = first.store, bool(refusal_of(first))
     if output_digests(first.record) == output_digests(record):
         return _met_same(first, record, sign, is_refused)
     if replace or is_refused or not _is_usable(store, first.record):
@@ -184,11 +190,10 @@ def commit(
     sign: Signer = dict,  # how it is vouched for; left out, by nobody
 ) -> Committed:  # raises `StoreError` when there is no room
     "Write a record exclusively; of two different results one holds and the other is evidence."
-    record = Record.from_dict(
-        structs.replace(record, replaced_by=UNSET).as_dict()
-    )  # it may be made from evidence
+    plain = structs.replace(record, replaced_by=UNSET).as_dict()  # it may be made from evidence
+    record = Record.from_dict(plain)
     path = _path_of(store, record)
-    if _write(store, path, sign(record.as_dict()), "record"):
+    if _write(store, path, sign(plain), "record"):
         return Committed(record, True, True)
     return _met(found_at(store, path), record, sign, replace)
 
@@ -220,7 +225,7 @@ def find_record(
     found = _find_written(store, pipeline, stage, key)
     if found is None or not usable:
         return found and found.record
-    is_result = not refusal_of(found.store, found.written) and _is_usable(found.store, found.record)
+    is_result = not refusal_of(found) and _is_usable(found.store, found.record)
     return found.record if is_result else None
 
 # %% ../../nbs/store/340_records.ipynb #f1a1e796
@@ -246,7 +251,7 @@ def _accepted(found: FoundRecord | None) -> Record | None:
     "What was found; raises `IntegrityError` when it may not be used."
     if found is None:
         return None
-    why, record = refusal_of(found.store, found.written), found.record
+    why, record = refusal_of(found), found.record
     if why:
         said = f"the result of {record.pipeline}/{record.stage} of run {record.run} is refused: {why}"
         raise IntegrityError(said, f"make it again with `mlnb run {record.pipeline} {record.stage}`")
@@ -275,7 +280,7 @@ def refused_record(
 ) -> str | None:  # None when it may be used, or is not there
     "Why the record of a key may not be used."
     found = _find_written(store, pipeline, stage, key)
-    return refusal_of(found.store, found.written) if found else None
+    return refusal_of(found) if found else None
 
 # %% ../../nbs/store/340_records.ipynb #177c6cff
 def has_records(

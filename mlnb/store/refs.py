@@ -19,7 +19,7 @@ from msgspec.structs import astuple
 
 from .border import Document, Moment, RefTarget
 from .disk import found_below, write_durably
-from .documents import read_json, sealed
+from .documents import read_document, sealed
 from .errors import LockedError
 from .objects import Store
 
@@ -58,7 +58,7 @@ def ref_history(
     "Every position of a ref."
     folder = store.root / "refs" / name
     files = sorted(found_below(folder, "[0-9]*.json"))
-    return [value_of(int(file.stem), RefMove.from_dict(read_json(file), str(file))) for file in files]
+    return [value_of(int(file.stem), read_document(file, RefMove)) for file in files]
 
 # %% ../../nbs/store/310_refs.ipynb #44b4375b
 def read_ref(

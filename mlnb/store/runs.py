@@ -24,6 +24,7 @@ from pathlib import Path
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from .border import TOLD_AGAIN
 from mlnb.store.disk import (
     OddFileError,
     disk_errors,
@@ -34,7 +35,7 @@ from mlnb.store.disk import (
     read_plain,
     write_durably,
 )
-from .documents import read_json, sealed
+from .documents import read_document, sealed
 from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
@@ -119,7 +120,7 @@ def run_document_at(
     path: Path,  # of the document of a run
 ) -> RunDocument:  # raises `IntegrityError` for damage
     "Read the document of a run, verified."
-    return RunDocument.from_dict(read_json(path), str(path))
+    return read_document(path, RunDocument)
 
 
 def noted_document(
@@ -267,8 +268,7 @@ def damaged_lines(
     damaged: list[str],  # ids of runs that were left out
 ) -> tuple[str, ...]:  # for people, a line for each, the first ten
     "Which runs an answer leaves out, and what to do."
-    mend = "`mlnb verify --repair` tells it again from what else is known"
-    lines = [f"left out: run {run}, whose document is damaged; {mend}" for run in damaged[:10]]
+    lines = [f"left out: run {run}, whose document is damaged; {TOLD_AGAIN}" for run in damaged[:10]]
     return (*lines, *([f"left out: {len(damaged) - 10} more"] if damaged[10:] else []))
 
 # %% ../../nbs/store/360_runs.ipynb #ede1142b

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from .errors import DefinitionError, Problem, UsageError, did_you_mean
+from .disk import disk_errors
+from .errors import DefinitionError, Problem, UsageError, did_you_mean, guess_each
 from .ini_file import Sections, read_ini
 from .names import MOST_VALUES, is_name, naming_rule
 from .objects import Store, open_store
@@ -94,12 +95,13 @@ def named(
     return {s.removeprefix(begin): settings for s, settings in sections.items() if s.startswith(begin)}
 
 # %% ../../nbs/store/400_settings.ipynb #4c4633c2
-def _unknown_section(section: str, sections: Sections) -> Problem:
-    "A section that means nothing."
+def _unknown_sections(sections: Sections) -> Iterator[Problem]:
+    "Sections that mean nothing."
     known = ["mlnb", *(f"pipeline.{name}" for name in named(sections, "pipeline"))]
     forms = ["pipeline.NAME", "source.NAME", "profile.PROFILE.PIPELINE", "profile.PROFILE.source.NAME"]
-    mend = did_you_mean(section, [*known, *forms])
-    return _in_settings("unknown-section", f"unknown section [{section}]", mend)
+    unknown = [section for section in sections if not section_kind(section)]
+    for section, mend in guess_each(unknown, [*known, *forms]).items():
+        yield _in_settings("unknown-section", f"unknown section [{section}]", mend)
 
 # %% ../../nbs/store/400_settings.ipynb #e89b4d7e
 def _name_problems(section: str, declared: dict[str, Sections]) -> Iterator[Problem]:
@@ -122,9 +124,8 @@ def _key_problems(section: str, settings: dict[str, str]) -> Iterator[Problem]:
     known = KNOWN_KEYS.get(section_kind(section))
     if known is None:
         return  # the keys of a profile are parameters
-    for key in settings:
-        if key not in known:
-            yield _in_settings("unknown-key", f"unknown key `{key}` in [{section}]", did_you_mean(key, known))
+    for key, mend in guess_each((key for key in settings if key not in known), known).items():
+        yield _in_settings("unknown-key", f"unknown key `{key}` in [{section}]", mend)
     for key, value in settings.items():
         if key in known and not value and key not in _MAY_BE_EMPTY:
             mend = f"write `{key} = …`, or remove the line"
@@ -185,8 +186,7 @@ def section_problems(
     for section, settings in sections.items():
         if section_kind(section):
             found += [*_name_problems(section, declared), *_key_problems(section, settings)]
-        else:
-            found.append(_unknown_section(section, sections))
+    found += _unknown_sections(sections)
     if has_secret(sections.get("mlnb", {}).get("remote", "")):
         found.append(_secret_problem("mlnb", "remote"))
     found += _profile_secrets(sections)
@@ -297,15 +297,16 @@ def place(
 # %% ../../nbs/store/400_settings.ipynb #37aaa1b6
 def _in_the_way(folder: Path) -> Path | None:
     "A file where a folder is meant, or one of those above it."
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    return there if there.exists() and not there.is_dir() else None
+    there = next(filter(os.path.lexists, (folder, *folder.parents)))
+    return there if os.path.exists(there) and not os.path.isdir(there) else None
 
 
 def _held_by_store(project: Project) -> list[str]:
     "What lies in the folder of the store and does not belong there."
     held = {"the project": project.root}
     held |= {f"the notebooks of {name}": folder for name, folder in project.pipelines.items()}
-    store = os.path.realpath(project.store)  # also of a loop of links, which is said when it is opened
+    with disk_errors(project.store):
+        store = os.path.realpath(project.store)  # also of a loop of links, which is said when it is opened
     return [what for what, folder in held.items() if Path(os.path.realpath(folder)).is_relative_to(store)]
 
 # %% ../../nbs/store/400_settings.ipynb #d5a0946c
@@ -416,10 +417,8 @@ def find_project(
         path = folder / "settings.ini"
         if path.is_file() and "mlnb" in read_ini(path):
             return read_project(folder)
-    raise UsageError(
-        f"no settings.ini with a [mlnb] section in {start} or above",
-        "make a project with `mlnb init`, or change into one",
-    )
+    said = f"no settings.ini with a [mlnb] section in {start} or above"
+    raise UsageError(said, "make a project with `mlnb init`, or change into one")
 
 # %% ../../nbs/store/400_settings.ipynb #0e6ae834
 DEFAULT_PROFILE = "default"  # the notebooks' own values; needs no section

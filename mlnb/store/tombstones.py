@@ -70,7 +70,18 @@ def tombstone_path(
     name: Holder = (),  # under which it was erased; left out: whoever has it
 ) -> Path:  # where its tombstone is or would be
     "Path of a tombstone."
-    return root / "tombstones" / digest[:2] / f"{'.'.join((digest, *name))}.json"
+    return Path(f"{root}/tombstones/{digest[:2]}/{'.'.join((digest, *name))}.json")
+
+
+def _names_erased(root: Path, digest: str) -> set[Holder]:
+    "The names under which an object was erased, as the places of tombstones tell; empty: for whoever has it."
+    try:
+        files = os.listdir(f"{root}/tombstones/{digest[:2]}")
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    begin, end = f"{digest}.", ".json"
+    named = (file.removeprefix(begin).removesuffix(end) for file in files if file.startswith(begin))
+    return {() if name == "json" else tuple(name.split(".")) for name in named if name}
 
 
 def bound_names(
@@ -78,13 +89,7 @@ def bound_names(
     digest: str,  # 64 hexadecimal characters
 ) -> set[Holder]:  # without the empty one
     "The names under which an object was erased."
-    try:
-        files = os.listdir(root / "tombstones" / digest[:2])
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    begin, end = f"{digest}.", ".json"
-    named = (file.removeprefix(begin).removesuffix(end) for file in files if file.startswith(begin))
-    return {tuple(name.split(".")) for name in named if name not in ("json", "")}
+    return _names_erased(root, digest) - {()}
 
 # %% ../../nbs/store/150_tombstones.ipynb #8810a267
 def shown_holder(
@@ -122,10 +127,8 @@ def is_erased(
     name: Holder = (),  # under which it is asked for, where that is known
 ) -> bool:
     "Whether an object was erased: for all, under this name, or for all who had it, so that it is gone."
-    if is_blocked(root, digest):
-        return True
-    bound = bound_names(root, digest)
-    return bool(bound) and (name in bound or not _is_stored(root, digest))
+    erased = _names_erased(root, digest)
+    return bool(erased) and (() in erased or name in erased or not _is_stored(root, digest))
 
 # %% ../../nbs/store/150_tombstones.ipynb #7f08a087
 _OTHER_DATA = "run the stages that need it on data without what was erased"

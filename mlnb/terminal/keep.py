@@ -7,15 +7,16 @@ What is damaged is an error with the command that makes it again, never a file w
 
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
-           'digests_of', 'require_whole', 'described', 'written_out', 'listing', 'value_text', 'show_value', 'read_all',
-           'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines', 'gc_lines', 'with_overlay', 'collect_here',
-           'answer_gc']
+           'digests_of', 'require_whole', 'signature_said', 'described', 'written_out', 'listing', 'value_text',
+           'show_value', 'read_all', 'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines', 'gc_lines',
+           'with_overlay', 'collect_here', 'answer_gc']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,7 @@ from ..store.errors import IntegrityError, LockedError
 from ..store.shown_text import counted
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, refused_heads, verb, writing
-from .output import show_lines, show_table
+from .output import complaint, show_lines, show_table
 from .remote import remote_of
 
 if TYPE_CHECKING:
@@ -146,6 +147,30 @@ def require_whole(
         raise IntegrityError(f"`{name}` is damaged or missing in the store: {place}", again)
 
 
+def _is_made_in(run: str, record: Any) -> bool:
+    "Whether a record says that a run made it."
+    return record.run == run
+
+
+def signature_said(
+    store: Any,  # that has the records
+    project: Any,  # with `trusted_keys` in its settings
+    records: list,  # of a result, one for each part
+) -> str:  # a few words; empty when all is well, or nobody here has a key
+    "What is said of the signature of a result."
+    from mlnb.care.signing import parse_keys
+    from mlnb.care.vouched import keys_known, result_standing, signature_mark
+
+    keys = keys_known(store, parse_keys(project.trusted_keys))
+    for one in records:
+        place = (one.pipeline, one.stage, one.key)
+        standing = result_standing(store, place, partial(_is_made_in, one.run), keys)
+        mark = signature_mark(standing.as_dict() if standing else None, bool(keys.trusted))
+        if mark:
+            return mark
+    return ""
+
+
 def described(
     store: Any,  # that has it
     project: Any,  # with its pipelines
@@ -159,7 +184,11 @@ def described(
     about: dict[str, Any] = {"name": name, "pipeline": found.record.pipeline, "stage": found.record.stage}
     about |= {"run": found.run, "profile": found.profile, "experiment": found.experiment}
     require_whole(store, found.value, about)
-    return found.value, about | {"line": "; ".join(found.notes) or None} | found.value.as_dict()
+    said = {
+        "line": "; ".join(found.notes) or None,
+        "signature": signature_said(store, project, found.records),
+    }
+    return found.value, about | said | found.value.as_dict()
 
 # %% ../../nbs/terminal/120_keep.ipynb #062481c9
 def written_out(
@@ -248,7 +277,10 @@ def answer_get(
     "Describe an artifact, or write it to a file in its own format."
     project, store, profile = open_project(profile)
     artifact, about = described(store, project, name, profile)
-    notes = (f"{name}: {about['line']}",) if about["line"] else ()
+    notes: tuple[str, ...] = (f"{name}: {about['line']}",) if about["line"] else ()
+    if about["signature"]:
+        said = f"the result of {about['stage']} in run {about['run']}: {about['signature']}"
+        notes += (complaint(said, "`mlnb verify` says more of it", "note"),)
     if out is not None:
         about["out"] = written_out(store, artifact, name, out)
         line = f"{about['out']}: {name} of {about['pipeline']}, stage {about['stage']}, run {about['run']}"

@@ -30,9 +30,10 @@ from .remote import refusals, remote_of, trusted_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlnb.care.concerned import StageResult
     from mlnb.care.repair import Repaired, RepairedDocuments
     from mlnb.care.taken_over import TombstoneProblem
-    from mlnb.care.verify import Damage, StageResult, Verified
+    from mlnb.care.verify import Damage, Verified
     from mlnb.care.vouched import Signatures
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
@@ -225,12 +226,16 @@ def verified_line(
     n = ", ".join(counted(getattr(found, f"{kind}s"), kind) for kind in ("object", "byte", "document"))
     n_wrong = len({one.digest for one in tombstones})
     wrong = [f"{counted(len(found.damaged), 'thing')} damaged"] if found.damaged else []
-    wrong += [f"{counted(n_wrong, 'tombstone')} not as it should be"] if n_wrong else []
+    are = "it should" if n_wrong == 1 else "they should"
+    wrong += [f"{counted(n_wrong, 'tombstone')} not as {are} be"] if n_wrong else []
     said = f"{n}: {', '.join(wrong) or 'clean'}"
     if left := found.temporaries:
         said += f"; {counted(len(left), 'temporary file')} of killed processes, which `mlnb gc` removes"
-    if aside := found.quarantined:
-        said += f"; {aside} set aside before, which `mlnb gc --quarantine` removes"
+    n_before, n_all = found.quarantined_before, found.quarantined
+    aside = {"now": n_all - n_before, "before": n_before}
+    if n_all:
+        when = ", ".join(f"{n} set aside {when}" for when, n in aside.items() if n)
+        said += f"; {when}, which `mlnb gc --quarantine` removes"
     return said
 
 # %% ../../nbs/terminal/150_verification.ipynb #81352412
@@ -260,12 +265,13 @@ def show_verified(
     shown: Verification | None = None,  # what was found, and shown, before a repair
 ) -> None:
     "Show what a verification found; a table that was shown before is not shown again."
-    show_lines(verified_line(found.store, found.tombstones))
+    again = "" if shown is None else "now "
+    show_lines(again + verified_line(found.store, found.tombstones))
     damaged = found.store.damaged
     if damaged and (shown is None or shown.store.damaged != damaged):
         show_table(["damaged", "what", "object", "runs"], [damage_row(one) for one in damaged], "")
     for problem in found.tombstones:
-        complain(problem.message)
+        complain(problem.message, problem.mend)
     show_lines(*signature_lines(found.signatures))
 
 # %% ../../nbs/terminal/150_verification.ipynb #f5a5bc99
@@ -310,15 +316,19 @@ def verification_notes(
 def verify_remote(
     project: Any,  # whose trusted keys count
     store: Any,  # of the project, with its own key
+    name: str,  # what the remote goes by here
     url: str,  # of the remote, secrets and all
-) -> Answer:  # code 5 when something there is damaged
+) -> Answer:  # code 5 when something there is damaged, or is missing
     "Verify a remote."
     from mlnb.sharing.remote_care import check_remote
 
-    found = check_remote(store, url, trusted_by(project, store))
+    found = check_remote(store, url, trusted_by(project, store), name=name)
     code = 5 if any(one.reason != "untrusted" for one in found.refused) else 0
-    refused = counted(len(found.refused), "thing")
-    line = f"{counted(found.objects, 'object')}, {counted(found.records, 'record')}: {refused} refused"
+    kinds = {"object": found.objects, "record": found.records, "run": found.runs}
+    kinds |= {"tombstone": found.tombstones}
+    there = ", ".join(counted(n, kind) for kind, n in kinds.items())
+    there += f", {counted(found.refs, 'move of a ref', 'moves of refs')}"
+    line = f"{there}: {counted(len(found.refused), 'thing')} refused"
     document = found.as_dict() | {"exit_code": code}
     return Answer(document, lambda: show_lines(line), code, refusals(found.refused))
 
@@ -355,6 +365,7 @@ def hashed(
     as_json: bool = True,  # whether stdout is kept for a document
 ) -> Verification:
     "Hash everything in the own store."
+    from mlnb.care.exchanged import exchanged_results
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import damaged_file, verify_store
@@ -366,7 +377,7 @@ def hashed(
     known = {one.file for one in found.damaged}
     altered = [one.file for one in told.not_vouched if one.state == "altered"]
     resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
-    damaged = found.damaged + resealed
+    damaged = found.damaged + resealed + exchanged_results(store)
     found = replace(found, damaged=damaged, clean=not damaged)
     return Verification(found, told, tombstone_problems(store, keys.trusted))
 
@@ -375,9 +386,9 @@ def hashed(
 def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json: Json = False) -> Answer:
     "Hash everything that is kept, and say what is damaged."
     project, store, _ = open_project()
-    url = remote_of(project, remote)[1] if remote else None
+    name, url = remote_of(project, remote) if remote else ("", None)
     if url and not repairing:
-        return verify_remote(project, store, url)
+        return verify_remote(project, store, name, url)
     found, repaired = hashed(project, store, as_json), None
     is_clean = found.store.clean
     if not is_clean:
