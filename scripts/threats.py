@@ -35,7 +35,7 @@ PAGE = """<div class="head"><h1>Faults and threats</h1>
 <p class="lede">What may go wrong or be done to a project on purpose, what must hold then, and the tests that
 show it.</p>
 <p><span class="state {{ look }}">{{ mark }} {{ said }}</span>
-<span class="soft small">last run {{ at_utc | moment }}</span></p></div>
+{{ shown }} <span class="soft small">last run {{ at_utc | moment }}</span></p></div>
 <p><b>held</b>: tests measure the criterion. <b>partly</b>: they measure less of it; what is missing is said.
 <b>not built</b>: nothing is promised. A row is ok when each test that it names has passed, and none of its
 cases failed; a test that was skipped or not run yet shows nothing.</p>
@@ -212,11 +212,25 @@ def is_broken(row: dict) -> bool:
 
 
 def sentence(rows: list[dict]) -> str:
-    "The whole in one line."
-    states = Counter(row["state"] for row in rows)
-    shown = sum(row["word"] == "ok" for row in rows if row["state"] == "held")
-    told = ", ".join(f"{states[state]} {state}" for state in STATES)
-    return f"{told}; {shown} of {states['held']} held ones shown by every test they name"
+    "What of the list holds, in one line."
+    n = Counter(row["state"] for row in rows)
+    return f"of {len(rows)}, {n['held']} are held, {n['partly']} in part, {n['not built']} not yet"
+
+
+_SHOWN = {
+    "ok": "are shown by all their tests",
+    "slow": "wait for their slow tests",
+    "not run": "have tests that did not run here",
+    "unknown test": "name a test that is not there",
+    "fails": "have a test that failed",
+}  # word of a row -> what that means of a threat that is held
+
+
+def evidence(rows: list[dict]) -> str:
+    "How far tests have shown it, in one line."
+    n = Counter(row["word"] for row in rows if row["state"] == "held")
+    told = ", ".join(f"{n[word]} {_SHOWN[word]}" for word in _SHOWN if n[word])
+    return f"of those that are held {told or 'there are none'}"
 
 
 def table(rows: list[dict]) -> str:
@@ -245,6 +259,7 @@ def page_of(threats: list[dict], result: dict, data: str) -> str:
         PAGE,
         rows=rows,
         said=sentence(rows),
+        shown=evidence(rows),
         look="fail" if is_bad else "ok",
         mark="✕" if is_bad else "✓",
         at_utc=max(moments),
@@ -305,7 +320,7 @@ def run_list(given: argparse.Namespace) -> int:
     both = {test: kept for test, kept in all_of_them.items() if any(fnmatchcase(test, n) for n in named)}
     write_result(read_list(), dict(sorted(both.items())), given.out)
     print(table(rows))
-    print(f"{sentence(rows)}\n{os.path.relpath(given.out.with_suffix('.html'))}")
+    print(f"{sentence(rows)}; {evidence(rows)}\n{os.path.relpath(given.out.with_suffix('.html'))}")
     return int(any(is_broken(row) for row in rows))
 
 

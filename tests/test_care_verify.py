@@ -89,6 +89,7 @@ def test_damage_is_named_by_what_it_is_and_whom_it_concerns(store, content, name
     found = verify_store(store)
     assert [(d.digest, d.kind, d.names, d.runs) for d in found.damaged] == [(digest, how, names, list(RUNS))]
     assert not found.clean and found.quarantined == (how == "altered") and not has(store, digest)
+    assert (found.quarantined_before, verify_store(store).quarantined_before) == (0, found.quarantined)
 
 
 def test_looking_only_sets_nothing_aside(store):

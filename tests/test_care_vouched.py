@@ -455,6 +455,24 @@ def test_head_run_or_record_that_nobody_vouches_for_gives_no_result_and_verbs_sa
     assert [one["is_meant"] for one in versions["artifacts"]] == [what == "record"]
 
 
+MARKS = {
+    "own": "",
+    "unsigned": "unsigned",
+    "untrusted": "signed by a stranger",
+    "foreign": "signed for another project",
+    "altered": "altered after it was signed",
+}
+
+
+@pytest.mark.parametrize("state", MARKS)
+def test_value_whose_record_nobody_vouches_for_is_given_with_a_note(strict_project, asked, state):
+    root = strict_project(record=state)
+    (root / "settings.ini").write_text("[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n")
+    got = asked("get", "demo/out", cwd=root)
+    assert (got.code, MARKS[state] in got.stderr, "`mlnb verify`" in got.stderr) == (0, True, state != "own")
+    assert asked("get", "demo/out", "--json", cwd=root).json["signature"] == MARKS[state]
+
+
 @pytest.mark.parametrize("what", ["run", "ref"])
 def test_card_of_a_pipeline_whose_head_is_refused_says_so_and_why(strict_project, asked, what):
     root = strict_project(**{what: "unsigned"})
@@ -549,6 +567,22 @@ def test_lost_key_is_told_before_anything_runs_and_the_mends_work(make_project, 
     monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "absent"))
     told = asked("run", "demo", "--cold", cwd=root)
     assert told.code == 2 and "correct MLNB_SIGNING_KEY" in told.stderr and "audit init" not in told.stderr
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "no" / "folder" / "signing.key"))
+    told = asked("audit", "init", cwd=root)
+    assert (told.code, f"no folder {root}/no/folder" in told.stderr, (root / "no").exists()) == (
+        2,
+        True,
+        False,
+    )
+    monkeypatch.setenv("MLNB_SIGNING_KEY", str(root / "mistyped.key"))
+    told = asked("audit", "init", cwd=root)
+    assert told.code == 0 and f"MLNB_SIGNING_KEY says: {root}/mistyped.key" in told.stderr
+    assert "you had another key, ed25519:" in told.stderr
+    key_path(open_store(root / ".mlnb")).unlink()
+    monkeypatch.setenv("MLNB_SIGNING_KEY", "")
+    (root / ".mlnb" / "private").rename(root / "private")
+    told = asked("run", "demo", "--cold", cwd=root)
+    assert told.code == 2 and "MLNB_SIGNING_KEY is empty" in told.stderr and "unset" in told.stderr
 
 
 def test_replaced_key_is_explained_by_push_and_audit_verify_and_not_as_a_crime(make_project, asked, tmp_path):

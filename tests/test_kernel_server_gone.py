@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -342,6 +343,21 @@ def test_server_whose_socket_was_removed_listens_anew(server):
     address.unlink()
     until(lambda: answers(address))
     assert ask(address, Question("ping"), Presence).pid == process.pid
+
+
+def files_of(process):
+    "Where the descriptors of a process lead; none of one that ended."
+    with contextlib.suppress(OSError):
+        return {os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return set()
+
+
+def test_no_copy_of_a_server_holds_its_lock(server):
+    process, address = server
+    lock, copies = str(address.with_suffix(".lock")), lambda: psutil.Process(process.pid).children(True)
+    assert lock in files_of(process)
+    until(lambda: len(copies()) > 1)
+    until(lambda: not any(lock in files_of(copy) for copy in copies()))
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from mlnb.cli import run_command
+from mlnb.store import errors
+from mlnb.terminal.frame import EXIT_MEANINGS
 
 OURS = "from mlnb import load, metric, save"
 SETTINGS = """[mlnb]
@@ -663,3 +665,13 @@ def test_init_writes_a_project_that_runs_and_never_overwrites(tmp_path, mlnb):
     ]
     again = mlnb("init", "shop", "--json", cwd=tmp_path)
     assert again.code == 2 and again.json["problems"][0]["mend"]
+
+
+def test_exit_codes_are_those_of_the_errors_in_the_help_and_in_the_readme(asked, tmp_path):
+    help_text = asked("--help", cwd=tmp_path).stdout
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for code, said in EXIT_MEANINGS.items():
+        assert re.search(rf"^  {code} +{re.escape(said)}$", help_text, re.MULTILINE), code
+        assert f"| {code} | {said} |" in readme, code
+    kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)]
+    assert {one.exit_code for one in kinds if one is not Exception} <= EXIT_MEANINGS.keys()

@@ -10,7 +10,8 @@ What `mlnb gc` removed leaves entries without traces, which is as it should be."
 # %% auto #0
 __all__ = ['TELLING', 'CARRIED', 'NONE_UNTOLD', 'ToldLate', 'NamedRuns', 'NamedTraces', 'ToldRuns', 'form_findings',
            'records_by_run', 'Untold', 'untold_runs', 'untold_finding', 'untold_findings', 'UntoldCounts', 'LogReport',
-           'log_report', 'entry_pieces', 'still_there', 'keys_begun', 'key_before', 'naming_lost_key', 'lost_key_line']
+           'log_report', 'entry_pieces', 'still_there', 'keys_begun', 'key_told', 'key_before', 'naming_lost_key',
+           'lost_key_line']
 
 # %% ../../nbs/care/100_evidence.ipynb #e9dcba3f
 import os
@@ -24,9 +25,9 @@ from msgspec import Struct, field
 from .chain import AuditEntry, Finding, audit_entry
 from .concerned import sound_records
 from .log_file import Log, read_log
-from .signing import has_key, key_bytes, key_text, keys_here, lowest, mend_for_missing, noted_key
+from .signing import has_key, is_key, keys_here, lowest, mend_for_missing, noted_key
 from ..store.border import Document
-from ..store.errors import IntegrityError, NoKeyError, UsageError
+from ..store.errors import IntegrityError, NoKeyError
 from ..store.objects import Store
 from ..store.refs import actor
 from ..store.runs import is_alive, noted_document, run_document_at, run_ids
@@ -375,21 +376,21 @@ def still_there(
     return Untold(sorted(runs), tombstones=_in_one(gone.erased & told.erased), keys=_in_one(keys))
 
 # %% ../../nbs/care/100_evidence.ipynb #fb918d76
-def _is_canonical_key(text: str) -> bool:
-    "Whether a text is a public key as it is written down."
-    try:
-        return key_text(key_bytes(text)) == text
-    except UsageError:
-        return False
-
-
 def keys_begun(
     store: Store,  # whose log is read
 ) -> dict[str, str]:  # who began it, by key as text; the newest last
     "The keys that somebody began to sign with in a store, as the log tells."
     told = filter(None, (audit_entry(line) for line in read_log(store).lines if b'"init"' in line))
     begun = [(str(one.about.get("key")), one.actor) for one in told if one.event == "init"]
-    return {key: who for key, who in begun if _is_canonical_key(key)}
+    return {key: who for key, who in begun if is_key(key)}
+
+
+def key_told(
+    store: Store,  # whose log is read
+) -> str | None:  # as text; None when the log tells of none
+    "The public key that this user began last in a store, wherever it is."
+    own = [key for key, who in keys_begun(store).items() if who == actor()]
+    return own[-1] if own else None
 
 
 def key_before(
@@ -397,8 +398,7 @@ def key_before(
 ) -> str | None:  # as text; None when none is known, or it is elsewhere
     "The public key that this user had in a store, as it is noted beside it or as the log tells."
     is_elsewhere = "MLNB_SIGNING_KEY" in os.environ
-    own = [key for key, who in keys_begun(store).items() if who == actor()]
-    return noted_key(store) or (None if is_elsewhere or not own else own[-1])
+    return noted_key(store) or (None if is_elsewhere else key_told(store))
 
 # %% ../../nbs/care/100_evidence.ipynb #d49c379e
 @contextmanager

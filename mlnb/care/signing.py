@@ -9,7 +9,7 @@ It refuses a private key that others can read, a document that was altered, and 
 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
-           'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'unread_keys',
+           'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'is_key', 'unread_keys',
            'keys_of_others', 'trusted_keys', 'other_names', 'distrust', 'message_of', 'without_signature', 'sign',
            'SignatureError', 'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
@@ -20,6 +20,7 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..store.digests import canonical_json
@@ -150,6 +151,11 @@ def make_key(
 ) -> str:  # public key as text; raises `UsageError` for a second key
     "Make this user's key."
     path, (body, public) = key_path(store), _new_key()
+    if os.environ.get("MLNB_SIGNING_KEY") and not path.parent.is_dir():
+        mend = (
+            f"correct MLNB_SIGNING_KEY, which names it, or make it with `mkdir -p {quote(str(path.parent))}`"
+        )
+        raise UsageError(f"there is no folder {path.parent} for a key", mend)
     make_folder(path.parent.parent, store.folder_mode)
     with disk_errors(path):
         make_folder(path.parent)
@@ -166,12 +172,21 @@ def mend_for_missing(
     before: str | None,  # key that this user had; None = none is known
 ) -> str:  # ends with a command, where one helps
     "What to do when there is no private key where it should be."
+    if os.environ.get("MLNB_SIGNING_KEY") == "":
+        return "give it the path of your key, or `unset MLNB_SIGNING_KEY` to use the one of the store"
     if "MLNB_SIGNING_KEY" in os.environ:
         return "put the key back there, or correct MLNB_SIGNING_KEY; a new key would be a stranger's"
     if before is None:
         return "make one with `mlnb audit init`"
-    new = f"`mlnb audit init` makes another: `mlnb audit trust me_before {before}`, and tell the others"
-    return f"put {key_path(store)} back from a copy; if there is none, {new}"
+    new = "`mlnb audit init` makes another, which you tell the others, and then"
+    kept = f"{new} `mlnb audit trust me_before {before}` lets what the lost one signed count"
+    return f"put {key_path(store)} back from a copy; if there is none, {kept}"
+
+
+def _said_missing(path: Path) -> str:
+    "That there is no key, or that the variable which should say where it is says nothing."
+    is_empty = os.environ.get("MLNB_SIGNING_KEY") == ""
+    return f"there is no key to sign with{': MLNB_SIGNING_KEY is empty' if is_empty else f' at {path}'}"
 
 
 def _mend_for_other(store: Store) -> str:
@@ -188,7 +203,7 @@ def _private_file(store: Store) -> bytes:
             about, body = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
-        missing = NoKeyError(f"there is no key to sign with at {path}", mend)
+        missing = NoKeyError(_said_missing(path), mend)
         missing.store = store
         raise missing from None
     except OddFileError as error:
@@ -291,8 +306,10 @@ def keys_here(
     return found
 
 
-def _is_key(text: str) -> bool:
-    "Whether a text is a public key."
+def is_key(
+    text: str,  # perhaps a public key
+) -> bool:
+    "Whether a text is a public key that somebody can have."
     try:
         return bool(key_bytes(text))
     except UsageError:
@@ -303,7 +320,7 @@ def unread_keys(
     store: Store,  # where decisions of this machine are kept
 ) -> list[str]:  # names, sorted; nobody is trusted under them
     "Whose files of trusted keys hold none."
-    return [name for name, text in keys_here(store).items() if not _is_key(text)]
+    return [name for name, text in keys_here(store).items() if not is_key(text)]
 
 
 def keys_of_others(
@@ -311,7 +328,7 @@ def keys_of_others(
     declared: Mapping[str, str] | None = None,  # `trusted_keys` of settings.ini, by name
 ) -> dict[str, str]:  # name by key
     "The keys that somebody decided to trust, whatever became of one's own."
-    here = {name: text for name, text in keys_here(store).items() if _is_key(text)}
+    here = {name: text for name, text in keys_here(store).items() if is_key(text)}
     return {key: name for name, key in {**(declared or {}), **here}.items()}
 
 

@@ -162,7 +162,8 @@ def _unsaved(store: Store, project: Project, pipeline: str, name: Name, profile:
     others = [owner for owner in _owners(store, project, name.name) if owner != pipeline]
     known = [*savers_of(store, project, pipeline), *project.sources]
     mend = _which(name, others) if others else mend_of_name(name.name, aside, known)
-    unknown = UsageError(f"no stage of `{pipeline}` saves `{name.name}`", mend)
+    nor = ", and no source is called so" if project.sources else ""
+    unknown = UsageError(f"no stage of `{pipeline}` saves `{name.name}`{nor}", mend)
     return unknown if others else _of_source(project, name.name) or unknown
 
 # %% ../../nbs/flow/060_meaning.ipynb #5023ead7

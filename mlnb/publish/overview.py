@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from .history import RunPage, StagePage
 from .layout import document, fill, words
-from .pages import ERASED, note_label, state_mark, tiles, with_intervals
+from .pages import ERASED, ShownMetric, note_label, state_mark, tiles, with_intervals
 from ..store.settings import DEFAULT_PROFILE
 
 # %% ../../nbs/publish/250_overview.ipynb #cfc53e3c
@@ -111,10 +111,10 @@ MOST = 6  # metrics on the index
 
 def key_metrics(
     page: RunPage,  # whose metrics are shown
-) -> dict:  # at most `MOST`, those with an interval first
+) -> dict[str, ShownMetric]:  # at most `MOST`, those with an interval first
     "The metrics that the index shows."
     metrics = with_intervals(page.metrics())
-    ranked = sorted(metrics, key=lambda name: metrics[name]["low"] is None)
+    ranked = sorted(metrics, key=lambda name: metrics[name].low is None)
     return {name: metrics[name] for name in ranked[:MOST]}
 
 # %% ../../nbs/publish/250_overview.ipynb #eeb2ad54
@@ -297,7 +297,8 @@ def card_run(
 ) -> tuple[RunPage, str]:  # and a line when it is no head
     "The run that a card shows."
     of_profile = [page for page in pages if page.profile == profile]
-    heads = sorted((page for page in of_profile if page.is_head), key=lambda page: not page.is_complete)
+    alike = [page for page in of_profile if page.is_head]
+    heads = sorted(alike, key=lambda page: (not page.is_complete, page.is_others))
     if heads:
         return heads[0], ""
     committed = [page for page in pages if page.state == "committed"]
@@ -318,7 +319,8 @@ def newer_text(
     "What a newer run is."
     kind, _, tried = page.experiment.partition(": ")
     under = f" under profile `{page.profile}`" if page.profile != profile else ""
-    begin = f"A newer {kind or 'run'}{under}{_ENDED.get(page.state, '')}"
+    whose = " of somebody else" if page.is_others else ""
+    begin = f"A newer {kind or 'run'}{whose}{under}{_ENDED.get(page.state, '')}"
     about = [tried, failure(page)] if tried else [failure(page)]
     if not tried and not under and page.state == "committed":
         part = "" if page.is_complete else " of a part of the pipeline"

@@ -137,7 +137,7 @@ def rerun(
         if not stages:
             return replace(group, message=f"{name} has no stage {group.stages[0]} any more")
         manner = Manner(stages=stages, keep_going=True, as_json=as_json)
-        ended = run_as_told(plan, manner, {}, moves_head=not group.values)
+        ended = run_as_told(plan, manner, moves_head=not group.values)
     except (UsageError, LockedError) as error:
         return replace(group, exit_code=error.exit_code, message=str(error))
     return replace(group, run=ended.run, exit_code=ended.exit_code)
@@ -231,8 +231,11 @@ def verified_line(
     said = f"{n}: {', '.join(wrong) or 'clean'}"
     if left := found.temporaries:
         said += f"; {counted(len(left), 'temporary file')} of killed processes, which `mlnb gc` removes"
-    if aside := found.quarantined:
-        said += f"; {aside} set aside before, which `mlnb gc --quarantine` removes"
+    n_before, n_all = found.quarantined_before, found.quarantined
+    aside = {"now": n_all - n_before, "before": n_before}
+    if n_all:
+        when = ", ".join(f"{n} set aside {when}" for when, n in aside.items() if n)
+        said += f"; {when}, which `mlnb gc --quarantine` removes"
     return said
 
 # %% ../../nbs/terminal/150_verification.ipynb #81352412
@@ -362,6 +365,7 @@ def hashed(
     as_json: bool = True,  # whether stdout is kept for a document
 ) -> Verification:
     "Hash everything in the own store."
+    from mlnb.care.exchanged import exchanged_results
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import damaged_file, verify_store
@@ -373,7 +377,7 @@ def hashed(
     known = {one.file for one in found.damaged}
     altered = [one.file for one in told.not_vouched if one.state == "altered"]
     resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
-    damaged = found.damaged + resealed
+    damaged = found.damaged + resealed + exchanged_results(store)
     found = replace(found, damaged=damaged, clean=not damaged)
     return Verification(found, told, tombstone_problems(store, keys.trusted))
 
