@@ -103,7 +103,7 @@ def vouching_notes(
     "How many documents were not sent because nobody vouches for them, and what to do."
     n, sign = {state: reasons.count(state) for state in _NOT_SENT}, typed_again("push", words, _SIGNING)
     told = [(counted(n[state], "document"), *_NOT_SENT[state]) for state in _NOT_SENT if n[state]]
-    return [complaint(f"{many} not sent: {what}", mend.replace("{sign}", sign)) for many, what, mend in told]
+    return [complaint(f"{many} not sent, {what}", mend.replace("{sign}", sign)) for many, what, mend in told]
 
 
 def _ref_note(one: "SentRef", words: "Sequence[str]") -> str:

@@ -400,5 +400,7 @@ def answer_verify(repairing: Repairing = False, remote: AtRemote = None, as_json
         repaired = repair(project, store, found.store.damaged, url, as_json)
         found = hashed(project, store, as_json)
     code, notes = verification_code(found, repaired), verification_notes(found.store, repaired, repairing)
+    if url:
+        notes += (f"{remote} was only asked for what was lost; `mlnb verify --remote {remote}` verifies it",)
     done = {"repair": repaired and repaired.as_dict(), "exit_code": code}
     return Answer(found.as_dict() | done, lambda: show_verified(found, before), code, notes)
