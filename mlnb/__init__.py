@@ -5,6 +5,7 @@ Modules:
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
+- `mlnb.care.concerned`: A digest says nothing to a person; the records and runs that name it do
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.evidence`: What the store knows that the log does not tell, and the other way round
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing

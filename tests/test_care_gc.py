@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from plain_records import commit, write_run
 
 from mlnb.care import gc
+from mlnb.care.concerned import concerned, sound_records
 from mlnb.care.gc import FileAmount, Quarantine, Retention, collect
-from mlnb.care.verify import concerned, sound_records, verify_store
+from mlnb.care.verify import verify_store
 from mlnb.notebook.each import unit_name
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import LockedError

@@ -4,8 +4,9 @@ import pytest
 from msgspec import structs
 from plain_records import commit, write_run
 
+from mlnb.care.concerned import naming_damage, sound_records
 from mlnb.care.repair import from_files, from_store, repair_store, set_evidence_aside, set_records_aside
-from mlnb.care.verify import missing_objects, naming_damage, sound_records, verify_store
+from mlnb.care.verify import missing_objects, verify_store
 from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError

@@ -17,8 +17,9 @@ import pytest
 from conftest import write_project
 from plain_records import commit, write_run
 
+from mlnb.care.concerned import sound_records
 from mlnb.care.gc import Retention, collect
-from mlnb.care.verify import sound_records, verify_store
+from mlnb.care.verify import verify_store
 from mlnb.store import objects
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.descriptions import Artifact

@@ -42,7 +42,7 @@ def _loose_files(folder: str, loose: Iterable[str]) -> Iterator[tuple[str, os.st
 
 
 def code_states(
-    package: InstalledPackage,  # a distribution
+    package: InstalledPackage,  # a distribution of this environment
 ) -> dict[str, os.stat_result | None]:  # by path in the folder it is installed in
     "All code of a distribution that is there now, and what of it went if it is loose."
     folder, code = os.path.dirname(package.info), package.code

@@ -186,14 +186,14 @@ else:
 
 # %% ../../nbs/store/110_border.ipynb #35603281
 TOLD_AGAIN = "`mlnb verify --repair` tells it again from what else is known"
-_TOLD = re.compile(r"(?:.*/)?(?:runs/[^/]+/run|refs/.+/[0-9]{8,})\.json", re.DOTALL)
+_OF_A_RUN = re.compile(r"(?:.*/)?(?:runs/[^/]+/run|refs/.+/[0-9]{8,})\.json", re.DOTALL)
 
 
 def damage_mend(
     what: str,  # path of a document, or words for it
 ) -> str:  # a sentence with a command, or a deed
     "What to do about a damaged document."
-    is_told = _TOLD.fullmatch(what) is not None
+    is_told = _OF_A_RUN.fullmatch(what) is not None
     return TOLD_AGAIN if is_told else "move it away; what it said is made again by the next run"
 
 # %% ../../nbs/store/110_border.ipynb #c13fbbbd

@@ -30,9 +30,10 @@ from .remote import refusals, remote_of, trusted_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlnb.care.concerned import StageResult
     from mlnb.care.repair import Repaired, RepairedDocuments
     from mlnb.care.taken_over import TombstoneProblem
-    from mlnb.care.verify import Damage, StageResult, Verified
+    from mlnb.care.verify import Damage, Verified
     from mlnb.care.vouched import Signatures
 
 # %% ../../nbs/terminal/150_verification.ipynb #af85100b
