@@ -8,6 +8,7 @@ Modules:
 - `mlnb.care.concerned`: A digest says nothing to a person; the records and runs that name it do
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.evidence`: What the store knows that the log does not tell, and the other way round
+- `mlnb.care.exchanged`: A result that holds in the place of another
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
 - `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
@@ -84,6 +85,7 @@ Modules:
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
+- `mlnb.history.runs_figure`: Runs side by side, drawn: each metric over what differed
 - `mlnb.history.runs_table`: Runs side by side: what differed, what came out, which was best
 - `mlnb.history.status`: What is fresh, what is stale and why, how it last ended, and which values hold
 - `mlnb.kernel.answering`: A kernel answers each cell, whatever the cell did to the tasks that were to answer
@@ -278,7 +280,8 @@ Modules:
 - `mlnb.terminal.run_options`: Which stages of a pipeline are to be run, and how: what stands behind `mlnb run`
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
-- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again"""
+- `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
+- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes"""
 
 import os
 import sys

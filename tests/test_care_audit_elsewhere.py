@@ -293,6 +293,7 @@ def test_log_computed_anew_is_one_finding_and_so_is_what_is_gone_of_it(store, se
     replaced = ["one of the entries 3 to 4 was replaced and the chain computed anew"] if n >= 4 else []
     gone = [f"entry {n + 1} is gone"] if n < 6 else []
     assert [one.message.split(":")[0] for one in findings] == [*replaced, *gone]
+    assert all("if a copy of this store wrote on" in one.mend for one in findings[: len(replaced)])
 
 
 @pytest.mark.slow

@@ -595,6 +595,7 @@ def test_verification_calls_nothing_clean_where_a_tombstone_is_wrong(project, as
     result = asked("verify", cwd=project)
     assert (result.code, "clean" in result.stdout, "was erased, but" in result.stderr) == (5, False, True)
     assert ": 1 tombstone not as it should be\n" in result.stdout
+    assert "  mend: erase it again: `mlnb erase " in result.stderr
 
 
 def test_listing_marks_an_entry_that_was_altered(project, asked):
@@ -784,7 +785,7 @@ def test_three_months_stay_whatever_is_asked(tmp_path):
     "setting, said",
     [
         ("trusted_keys = bob", "`trusted_keys` has the name `bob` without a key"),
-        ("trusted_keys = bob ed25519:AAAA", "`ed25519:AAAA` is no public key"),
+        ("trusted_keys = bob ed25519:AAAA", "`trusted_keys` has for `bob` what is no key: `ed25519:AAAA`"),
         ("witnesses = w1", "`w1` is no key of a log or a witness"),
         ("audit_months = 2 although less than 12", "[mlnb] has `audit_months = 2 although less than 12`"),
     ],

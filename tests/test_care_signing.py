@@ -22,6 +22,7 @@ from mlnb.care.signing import (
     key_text,
     make_key,
     message_of,
+    other_names,
     own_key,
     parse_keys,
     read_key,
@@ -212,6 +213,25 @@ def test_name_of_ones_own_key_is_nobody_elses(store, monkeypatch):
 def test_name_of_a_key_cannot_leave_its_folder(store, name):
     with pytest.raises(UsageError, match="no name for a key"):
         trust(store, name, key_text(bytes([2] * 32)))
+
+
+def test_second_key_of_a_name_in_the_settings_is_refused_and_a_repeated_one_is_not():
+    one, two = key_text(bytes([2] * 32)), key_text(b"\1" * 32)
+    with pytest.raises(UsageError, match="names two keys of `ana`") as refused:
+        parse_keys(f"ana {one}, ci {two}, ana {two}")
+    assert "`ana_2`" in refused.value.mend
+    assert parse_keys(f"ana {one}, ana {one},") == {"ana": one}
+
+
+def test_key_under_two_names_counts_until_the_last_is_taken_back_and_that_is_said(store):
+    key, declared = key_text(bytes([2] * 32)), parse_keys(f"ana {key_text(bytes([2] * 32))}")
+    for name in ("me", "me_before"):
+        trust(store, name, key)
+    assert set(other_names(store, declared, distrust(store, "me_before"))) == {"ana", "me"}
+    assert other_names(store, declared, distrust(store, "me"), "me") == {
+        "ana": "remove `ana` from `trusted_keys` in settings.ini"
+    }
+    assert trusted_keys(store, declared) == {key: "ana"}
 
 
 def test_trust_in_settings_and_store_add_up_and_can_be_taken_back(store):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from plain_records import commit, write_run
 
+from mlnb.care.audit import init_audit
+from mlnb.care.erase import erase
 from mlnb.flow import key, plan
 from mlnb.flow.heads import head_name
 from mlnb.flow.key import explain
@@ -447,6 +449,20 @@ def test_stage_whose_output_is_gone_is_stale_and_says_so(world):
     found = world.plan().steps
     assert (found["ingest"].state, found["train"].state) == ("stale", "unknown")
     assert "no longer whole" in found["ingest"].why[0].message
+
+
+def test_stage_whose_output_was_erased_says_so_also_where_another_name_keeps_the_content(world, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    world.run()
+    record = world.plan().steps["ingest"].record
+    digest = record.outputs["rows"].digest
+    beside = replace(record, stage="other", outputs={"copy": record.outputs["rows"]})
+    commit(world.store, beside.as_dict())
+    init_audit(world.store)
+    erase(world.store, digest, "request 118", names={(record.pipeline, "rows")})
+    why = world.plan().steps["ingest"].why[0].message
+    assert why == "its output `rows` was erased on purpose; it runs again when what it reads has changed"
+    assert path_of(world.store, digest).exists()
 
 
 def test_stage_whose_output_has_another_size_is_stale(world):

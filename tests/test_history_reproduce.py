@@ -9,6 +9,8 @@ import sqlite3
 import pytest
 from msgspec import structs, to_builtins
 
+from mlnb.care.audit import init_audit
+from mlnb.care.erase import erase
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.run import run_pipeline
@@ -214,6 +216,16 @@ def test_input_that_is_gone_from_the_store_is_made_again(copy):
     (store.root / "objects" / rows[:2] / rows).unlink()
     assert again(copy, stages=["rows", "total"]).state == "reproduced"
     assert not has(store, rows)
+
+
+def test_stage_whose_input_was_erased_says_so_and_guesses_nothing(copy, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    _, store, document = copy
+    init_audit(store)
+    erase(store, records_of_run(store, document)[0].outputs["rows"].digest, "request 118")
+    found = again(copy, stages=["total"])
+    (stage,) = found.stages
+    assert (found.state, found.exit_code, stage.error.ename, stage.why) == ("failed", 6, "ErasedError", [])
 
 
 def test_modules_of_mlnb_that_a_stage_imports_are_those_that_were_kept(make_project):

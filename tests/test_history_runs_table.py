@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from mlnb.flow.measures import MeasuredRuns, measures_of
 from mlnb.history.run_diff import aspects_of
-from mlnb.history.runs_table import best_of, compare_of, compare_rows, figure_of, missing_lines
+from mlnb.history.runs_figure import figure_of
+from mlnb.history.runs_table import best_of, compare_of, compare_rows, missing_lines
 from mlnb.publish.history import RunPage, StagePage
 from mlnb.publish.pages import Facts
 from mlnb.store.errors import UsageError

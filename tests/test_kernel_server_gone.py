@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -344,6 +345,21 @@ def test_server_whose_socket_was_removed_listens_anew(server):
     assert ask(address, Question("ping"), Presence).pid == process.pid
 
 
+def files_of(process):
+    "Where the descriptors of a process lead; none of one that ended."
+    with contextlib.suppress(OSError):
+        return {os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return set()
+
+
+def test_no_copy_of_a_server_holds_its_lock(server):
+    process, address = server
+    lock, copies = str(address.with_suffix(".lock")), lambda: psutil.Process(process.pid).children(True)
+    assert lock in files_of(process)
+    until(lambda: len(copies()) > 1)
+    until(lambda: not any(lock in files_of(copy) for copy in copies()))
+
+
 @pytest.mark.slow
 def test_server_whose_folder_was_removed_makes_place_for_the_next_and_leaves_its_files_alone(tmp_path):
     folder = tmp_path / "rt"
@@ -372,6 +388,8 @@ def test_stop_leaves_what_is_in_use_and_what_is_of_others(runtime, asked, monkey
     assert said.code == 0 and "in use (1 run)" in said.stderr and "mlnb kernels stop --force" in said.stderr
     held.close()
     monkeypatch.setattr(sys, "prefix", "/another/environment")
+    said = asked("kernels", "stop", cwd="/").stderr
+    assert "mend:" not in said and "`mlnb kernels stop --all` ends all that are yours" in said
     (left,) = asked("kernels", "stop", "--json", cwd="/").json["left"]
     assert left["mend"] == "mlnb kernels stop --all" and "another environment" in left["why"]
     assert len(asked("kernels", "stop", "--all", "--json", cwd="/").json["servers"]) == 1

@@ -257,7 +257,7 @@ def commands() -> list[tuple[str, object]]:
 
 @pytest.mark.parametrize("name, command", commands(), ids=[name for name, _ in commands()])
 def test_help_of_a_verb_ends_with_an_example_and_offers_json(name, command):
-    assert command.epilog.startswith("Example: mlnb " + name.split()[0])
+    assert command.epilog.startswith("\b\nExample: mlnb " + name.split()[0])
     assert "as_json" in [parameter.name for parameter in command.params]
     assert command.help and len(command.help.splitlines()[0]) <= (
         60 if " " in name else 66

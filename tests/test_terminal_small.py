@@ -202,7 +202,7 @@ def test_run_at_a_terminal_moves_its_lines_and_nothing_else(make_project):
 def test_example_of_a_verb_fits_a_line_and_names_what_there_is(name):
     import_verbs([])
     command = typer.main.get_command(app).commands[name]
-    line = command.epilog.removeprefix("Example: ")
+    line = command.epilog.removeprefix("\b\nExample: ")
     assert line.startswith("mlnb ")
     assert len(line) <= 80 - len("  Example: "), "a folded line cannot be pasted"
     assert re.search(r"…|\.\.\.|[0-9a-f]{8}|[A-Z]{3,}(?==)?$", line) is None, line
@@ -215,7 +215,16 @@ def test_example_of_diff_compares_the_two_newest_runs(make_project, mlnb):
     project = make_project({"10_kept.ipynb": [("parameters", "n: int = 1"), OURS, "save('kept', n)"]})
     for n in "12":
         assert mlnb("run", "demo", "-p", "n", n, cwd=project.root).code == 0
-    line = typer.main.get_command(app).commands["diff"].epilog.removeprefix("Example: ")
+    line = typer.main.get_command(app).commands["diff"].epilog.removeprefix("\b\nExample: ")
     line = line.replace("mlnb ", f"{sys.executable} -m mlnb ").replace("fraud", "demo")
     done = subprocess.run(["bash", "-c", line], cwd=project.root, capture_output=True, text=True)
     assert (done.returncode, "kept" in done.stdout) == (0, True), done
+
+
+def test_table_is_out_before_a_note_that_follows_it(tmp_path):
+    code = "from mlnb.terminal.output import *\nshow_table(['a'], [['row']], '')\n"
+    code += "import sys; show_lines('note', file=sys.stderr)"
+    with (tmp_path / "both").open("w") as both:
+        subprocess.run([sys.executable, "-c", code], stdout=both, stderr=both, check=True)
+    said = (tmp_path / "both").read_text()
+    assert said.index("row") < said.index("note")

@@ -510,6 +510,31 @@ def test_erase_then_get_is_6_and_verify_stays_clean(begun, root, ask, mlnb, tmp_
     assert again["exit_code"] == 6 and "request 118" in again["stages"][1]["error"]["evalue"]
 
 
+def test_erasure_names_the_kept_answer_of_a_source_and_does_not_count_what_was_erased_before(
+    make_project, asked, mlnb
+):
+    import sqlite3
+
+    cells = ["from mlnb import load, save", 'save("table", load("orders"))']
+    root = make_project({"10_count.ipynb": cells}).root
+    with sqlite3.connect(root / "shop.sqlite") as shop:
+        shop.execute("create table orders as select 17 as id, 'ada' as customer")
+    with (root / "settings.ini").open("a") as file:
+        file.write("\n[source.orders]\nsql = select * from orders\nconnection = sqlite:///shop.sqlite\n")
+    assert mlnb("run", "demo", cwd=root).code == 0 and asked("audit", "init", cwd=root).code == 0
+    refused = asked("erase", "orders", "--reason", "r", cwd=root)
+    digest = refused.stderr.rpartition("mlnb erase ")[2].split()[0]
+    assert refused.code == 2 and "is a source" in refused.stderr
+    said = asked("erase", "table@latest", "--reason", "r", "--yes", "--json", cwd=root)
+    assert (said.json["answers"], said.json["before"]) == ({"orders": [digest]}, [])
+    assert f"the answer of source orders that it was made from is kept: `mlnb erase {digest}" in said.stderr
+    again = asked("erase", said.json["erased"][0], "--reason", "r", "--yes", cwd=root)
+    assert "erased 0 objects" in again.stdout and "erased before: " in again.stdout
+    assert asked("erase", digest, "--reason", "r", "--yes", cwd=root).code == 0
+    gone = asked("erase", "table@latest", "--reason", "r", "--yes", "--json", cwd=root)
+    assert gone.json["answers"] == {} and gone.json["before"] == gone.json["erased"]
+
+
 def test_erase_down_takes_all_that_was_made_from_it(begun, root, ask):
     found = ask("erase", f"rows@{digest_of(begun, 'ingest', 'rows')}", "--reason", "r", "--down", "--yes")
     assert {

@@ -441,8 +441,7 @@ def verify_log(
     said = compare_heads(log, [one for one in elsewhere.heads if reading.tells_more(one.head.n, log)])
     untold = untold_runs(lowest(store), reading.told) if with_runs else NONE_UNTOLD
     findings += fewest([*wrong, *said.findings, *elsewhere.refused], log.n)
-    findings += went_back(reading.anchored, elsewhere.known)
-    findings += untold_findings(untold, log.n)
+    findings += [*went_back(reading.anchored, elsewhere.known), *untold_findings(untold, log.n)]
     said = said._replace(signed_to=max(signed_to, said.signed_to))
     report = _report_all(log, reading, findings, untold, said)
     return replace(report, not_asked=not_asked(reading.anchored, elsewhere.known))
@@ -459,11 +458,8 @@ def tell_late(
     log, reading = read_log(store), LogReading()
     _log_findings(store, log, reading)
     untold = untold_runs(lowest(store), reading.told)
-    about: dict[str, Any] = {
-        "why": why.strip()[:2000],
-        "n_killed": len(untold.killed),
-        "records": untold.n_records,
-    }
+    about: dict[str, Any] = {"why": why.strip()[:2000], "n_killed": len(untold.killed)}
+    about |= {"records": untold.n_records}
     for piece in entry_pieces(untold):
         audit(store, "told_late", **about, **piece.as_dict())
     return untold

@@ -10,8 +10,8 @@ It refuses a private key that others can read, a document that was altered, and 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
            'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'is_key', 'unread_keys',
-           'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
-           'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
+           'keys_of_others', 'trusted_keys', 'other_names', 'distrust', 'message_of', 'without_signature', 'sign',
+           'SignatureError', 'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
@@ -259,14 +259,23 @@ def _named_key(entry: str) -> tuple[str, str]:
             f"write `{name} ed25519:…` with the key that `mlnb audit init` printed there, or remove `{name}`"
         )
         raise UsageError(f"`trusted_keys` has the name `{name}` without a key", mend)
-    return name, key_text(key_bytes(key))
+    try:
+        return name, key_text(key_bytes(key))
+    except UsageError as error:
+        said = f"`trusted_keys` has for `{name}` what is no key: {error.message}"
+        raise UsageError(said, f"correct settings.ini: {error.mend}") from None
 
 
 def parse_keys(
     text: str,  # `NAME KEY, NAME KEY`
 ) -> dict[str, str]:  # key by name; raises `UsageError` for what is neither
-    "Read the setting `trusted_keys`."
-    return dict(_named_key(part.strip()) for part in text.split(",") if part.strip())
+    "Read the setting `trusted_keys`: a second key has a name of its own."
+    keys: dict[str, str] = {}
+    for name, key in (_named_key(part.strip()) for part in text.split(",") if part.strip()):
+        if keys.setdefault(name, key) != key:
+            mend = f"in settings.ini call one `{name[:50]}_2`, or remove the one that is used no longer"
+            raise UsageError(f"`trusted_keys` names two keys of `{name}`", mend)
+    return keys
 
 # %% ../../nbs/care/010_signing.ipynb #64a975f7
 def trust(
@@ -331,19 +340,34 @@ def trusted_keys(
     own = own_key(store)
     return keys_of_others(store, declared) | ({own: actor()} if own else {})
 
+# %% ../../nbs/care/010_signing.ipynb #9c0be292
+def other_names(
+    store: Store,  # where decisions of this machine are kept
+    declared: Mapping[str, str],  # `trusted_keys` of settings.ini, by name
+    key: str,  # as text, of anybody
+    name: str = "",  # one of its names here; left out of the answer
+) -> dict[str, str]:  # what takes that trust back, by name
+    "By what other names a key is trusted."
+    said = {
+        one: f"remove `{one}` from `trusted_keys` in settings.ini" for one in declared if declared[one] == key
+    }
+    here = [one for one, text in keys_here(store).items() if text == key and one != name]
+    return said | {one: f"`mlnb audit distrust {one}`" for one in here}
+
 # %% ../../nbs/care/010_signing.ipynb #550387ac
 def distrust(
     store: Store,  # where the decision is kept
     name: str,  # whose key to trust no longer
-) -> None:  # raises `UsageError` when nobody of that name is trusted
-    "Take trust on this machine back; what was taken before stays."
-    path = store.root / "trusted" / f"{name}.key"
+) -> str:  # what its file said; raises `UsageError` when there is none
+    "Take trust on this machine back: what was taken before is a stranger's from then on."
+    path, said = store.root / "trusted" / f"{name}.key", keys_here(store).get(name, "")
     try:
         with disk_errors(path):
             path.unlink()
     except FileNotFoundError:
         mend = "keys named in settings.ini are removed there"
         raise UsageError(f"no key of `{name}` is trusted in this store", mend) from None
+    return said
 
 # %% ../../nbs/care/010_signing.ipynb #a469f99d
 def message_of(

@@ -30,18 +30,22 @@ def is_held_by_others(
     return bool(name) and bool(holders_of(store, [digest])[digest] - {name})
 
 
-def _problems_of(store: Store, one: Buried, trusted: Mapping[str, str]) -> Iterator[str]:
-    "What is wrong with one tombstone."
+def _problems_of(store: Store, one: Buried, trusted: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    "What is wrong with one tombstone, and what to do."
     short = one.digest[:12]
     try:
         check_signature("tombstone", one.written, trusted)
     except SignatureError as error:
-        yield f"tombstone {short}: {error.message}"
+        yield f"tombstone {short}: {error.message}", error.mend
     is_misplaced = one.said is not None and (one.said.digest, one.said.name) != (one.digest, one.name)
     if is_misplaced or not has_form(Digest, one.digest):
-        yield f"tombstone {short}: it does not lie where it belongs"
+        yield (
+            f"tombstone {short}: it does not lie where it belongs",
+            "move it out of `tombstones/` of the store",
+        )
     elif copies_of(store, one.digest) and not is_held_by_others(store, one.digest, one.name):
-        yield f"object {short} was erased, but its content is still there: erase it again"
+        said = f"object {short} was erased, but its content is still there"
+        yield said, f"erase it again: `mlnb erase {one.digest} --reason R`"
 
 
 class TombstoneProblem(JsonStruct, frozen=True):
@@ -49,6 +53,7 @@ class TombstoneProblem(JsonStruct, frozen=True):
 
     digest: str  # of the object, as the place of the tombstone tells
     message: str
+    mend: str = ""  # what to do about it, for people
 
 
 def tombstone_problems(
@@ -58,7 +63,8 @@ def tombstone_problems(
     "What is wrong with the tombstones of a store."
     own = lowest(store)
     buried = tombstones(own)
-    return [TombstoneProblem(one.digest, said) for one in buried for said in _problems_of(own, one, trusted)]
+    found = ((one.digest, *said) for one in buried for said in _problems_of(own, one, trusted))
+    return [TombstoneProblem(*one) for one in found]
 
 # %% ../../nbs/care/190_taken_over.ipynb #593948fa
 def accept_tombstone(

@@ -147,7 +147,11 @@ def differing(
         return Finding(n + 1, f"entry {n + 1} is gone: {who} signed a log of {signed}", to=signed)
     which = f"entry {signed}" if signed == sure + 1 else f"one of the entries {sure + 1} to {signed}"
     said = f"{which} was replaced and the chain computed anew: it is not the log that {who} signed"
-    return Finding(sure + 1, said, to=signed)
+    copied = "if a copy of this store wrote on, with the same key, the log that was signed is the copy's"
+    mend = (
+        f"{copied}: keep one of the two, and remove the head of the other where it lies; else {reporting()}"
+    )
+    return Finding(sure + 1, said, mend, to=signed)
 
 
 def fewest(

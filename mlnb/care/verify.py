@@ -7,8 +7,7 @@ the stage, the runs that used it. A damaged object is set aside. It can be repai
 
 # %% auto #0
 __all__ = ['Listener', 'object_files', 'document_files', 'temporaries', 'is_intact', 'altered_objects', 'is_digest',
-           'missing_objects', 'is_exchanged', 'exchanged_results', 'Damage', 'Leftover', 'Verified', 'damaged_file',
-           'verify_store']
+           'missing_objects', 'Damage', 'Leftover', 'Verified', 'damaged_file', 'verify_store']
 
 # %% ../../nbs/care/040_verify.ipynb #b418d6fe
 import os
@@ -19,7 +18,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, UnsetType
 
 from mlnb.care.concerned import (
     About,
@@ -38,8 +37,6 @@ from ..store.documents import FOLDERS
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
 from ..store.record import Record
-from ..store.records import is_whole, outcome_of, outcomes_in, output_digests, record_at, record_path
-from ..store.runs import run_document_at
 from ..store.tombstones import is_erased
 
 # %% ../../nbs/care/040_verify.ipynb #9933d14c
@@ -132,44 +129,6 @@ def missing_objects(
     "What records point to, and is not there."
     return _missing_of(store, sound_records(store) + sound_records(store, ".evidence"))
 
-# %% ../../nbs/care/040_verify.ipynb #a4933bdb
-def _told_of(store: Store, record: Record) -> tuple[str | None, str]:
-    "What its run ended with for its key, in one word, and what became of a second result."
-    try:
-        document = run_document_at(store.root / "runs" / record.run / "run.json")
-    except (IntegrityError, FileNotFoundError):
-        return None, ""
-    seconds = (e.second_result for e in document.stages if e.key == record.key and e.second_result)
-    second = next((one.outcome for one in seconds if one), "")
-    return outcomes_in(document).get(record.key), second
-
-
-def is_exchanged(
-    store: Store,  # with the documents of their runs
-    holds: Record,  # the result of a key
-    other: Record,  # evidence of the same key
-) -> bool:  # False where no run tells
-    "Whether the runs of two results say that the other one should hold."
-    result, of_other = (outcome_of(output_digests(one)) for one in (holds, other))
-    told, told_of_other = _told_of(store, holds)[0], _told_of(store, other)
-    if told not in (None, result):
-        return told == of_other
-    took_place = told_of_other in ((of_other, "replaced"), (of_other, "first_gone"))
-    is_usable = all(is_whole(store, output) for output in other.outputs.values())
-    return took_place and holds.run < other.run and is_usable
-
-
-def exchanged_results(
-    store: Store,  # whose own records are looked at
-) -> list[tuple[Record, Record]]:  # what holds, and what should
-    "Results that hold in the place of another, against what their runs say."
-    pairs = []
-    for other in sound_records(store, ".evidence"):
-        with suppress(IntegrityError, FileNotFoundError):
-            holds = record_at(record_path(store, other.pipeline, other.stage, other.key))
-            pairs += [(holds, other)] if is_exchanged(store, holds, other) else []
-    return pairs
-
 # %% ../../nbs/care/040_verify.ipynb #1d4d1389
 class Damage(JsonStruct, frozen=True, kw_only=True):
     "Something in a store that is not what it was."
@@ -214,16 +173,6 @@ def damaged_file(
     "A file that is damaged, or should not be there."
     about = document_about(Path(file))
     return Damage(kind=kind, file=file, names=about.names, runs=about.runs, stages=about.stages)
-
-
-def _exchanged_files(store: Store) -> list[Damage]:
-    "Records that hold in the place of another, with both runs; the stage makes the right one again."
-    found = []
-    for holds, other in exchanged_results(store):
-        file = record_path(store, holds.pipeline, holds.stage, holds.key).relative_to(store.root).as_posix()
-        runs = sorted({holds.run, other.run})
-        found.append(structs.replace(damaged_file(file, "exchanged"), runs=runs))
-    return found
 
 
 def _damaged_objects(store: Store, records: list[Record], altered: set[str], set_aside: bool) -> list[Damage]:
@@ -282,7 +231,7 @@ def verify_store(
     damaged = _damaged_objects(store, read.records, objects, set_aside)
     damaged += _damaged_trees(store, read.records, objects)
     stray = [f"objects/{name[:2]}/{name}" for name in altered if not is_digest(name)]
-    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged + _exchanged_files(store)
+    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged
     left = [Leftover(p.relative_to(root).as_posix(), p.stat().st_size) for p in temporaries(root)]
     return Verified(
         objects=n,

@@ -28,7 +28,7 @@ from ..notebook.packages import distributions_by_module
 from ..store.codecs import codec_packages
 from ..store.digests import digest_of
 from ..store.record import Record
-from ..store.records import find_record, has_records, is_whole, records_of, refused_record
+from ..store.records import find_record, has_records, is_whole, records_of, refused_record, was_erased
 from ..store.run_entries import Reason
 
 # %% ../../nbs/flow/130_freshness.ipynb #61a6ce39
@@ -129,6 +129,17 @@ def _with_place(plan: Plan, step: Step, found: Reason) -> Reason:
     return found if is_there else replace(found, message=f"{found.message} ({was})")
 
 
+def _lost_reason(plan: Plan, same: Record) -> Reason:
+    "Why a record cannot be used whose key is that of now: an output of it was erased, or is damaged."
+    named = ((name, one, (same.pipeline, name)) for name, one in same.outputs.items())
+    erased = next((name for name, one, own in named if was_erased(plan.store, one, own)), None)
+    if erased:
+        said = f"its output `{erased}` was erased on purpose; it runs again when what it reads has changed"
+        return reason("new", said, erased)
+    lost = next((n for n, o in same.outputs.items() if not is_whole(plan.store, o)), "?")
+    return reason("new", f"its output `{lost}` is no longer whole in the store", lost)
+
+
 def stale_reasons(
     plan: Plan,  # whose store has the records
     step: Step,  # with its key
@@ -144,8 +155,7 @@ def stale_reasons(
         refused = refused_record(plan.store, plan.pipeline.name, step.stage.name, same.key)
         if refused:
             return [reason("new", f"its record is refused: {refused}")]
-        lost = next((n for n, o in same.outputs.items() if not is_whole(plan.store, o)), "?")
-        return [reason("new", f"its output `{lost}` is no longer whole in the store", lost)]
+        return [_lost_reason(plan, same)]
     found = explain(newest.parts, now, [position for position, _ in step.stage.code])
     return [_with_place(plan, step, one) for one in found]
 

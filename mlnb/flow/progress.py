@@ -101,7 +101,8 @@ def failure_lines(
     again = command_again(document.pipeline, [unit], document.profile, values)
     again += _refresh_again(entry, document)
     kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
-    return list(map(as_block, [head, *_error_lines(entry, error), *kept, f"  run it again: {again}"]))
+    when = " when what it reads has changed" if error.ename == "ErasedError" else ""
+    return list(map(as_block, [head, *_error_lines(entry, error), *kept, f"  run it again{when}: {again}"]))
 
 # %% ../../nbs/flow/350_progress.ipynb #3036cf37
 STATE_WORDS = {"committed": "run", "cached": "fresh"}  # of states that a line calls by another name

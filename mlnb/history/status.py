@@ -176,7 +176,8 @@ def outcome_line(
         return ""
     error = last.error or StageFailure(ename="Error")
     said = f"{error.ename}: {error.evalue}".partition("\n")[0]
-    return f"failed in run {last.run}: {said[:200]}"
+    short = said if len(said) <= 200 else f"{said[:200].rpartition(' ')[0] or said[:200]} …"
+    return f"failed in run {last.run}: {short}"
 
 
 _NEVER = {"cancelled": "it was never committed: it was cancelled in run {run}"}

@@ -8,8 +8,9 @@ started, and without leaving a file. Only a fault of its own leaves something: t
 
 # %% auto #0
 __all__ = ['SWEEP_S', 'is_file_at', 'take_lock', 'await_lock', 'remove_remains', 'ask_while', 'retire_predecessors', 'listen_at',
-           'begin_to_listen', 'open_server', 'has_place', 'drop_spares', 'hold_place', 'sweep_folders', 'tidy_server',
-           'run_server', 'end_descendants', 'close_server', 'end_when_told', 'end_with_starter', 'serve']
+           'begin_to_listen', 'close_server_files', 'open_server', 'has_place', 'drop_spares', 'hold_place',
+           'sweep_folders', 'tidy_server', 'run_server', 'end_descendants', 'close_server', 'end_when_told',
+           'end_with_starter', 'serve']
 
 # %% ../../nbs/kernel/430_server_process.ipynb #061ed788
 import fcntl
@@ -170,6 +171,17 @@ def begin_to_listen(
     server.socket_state = server.address.stat()
     server.switchboard.watch(server.listener, partial(accept_client, server, server.listener))
 
+# %% ../../nbs/kernel/430_server_process.ipynb #cc1f2a24
+def close_server_files(
+    server: KernelServer,  # in a copy of its process
+) -> None:
+    "Close what only the server itself may hold: its lock, its watch, the handle of who started it."
+    server.switchboard.selector.close()
+    handles = (server.lock, server.starter.handle if server.starter else None)
+    for handle in handles:
+        if handle is not None:
+            os.close(handle)
+
 # %% ../../nbs/kernel/430_server_process.ipynb #1191c504
 def open_server(
     server: KernelServer,  # that has the lock of its address
@@ -178,7 +190,7 @@ def open_server(
     adopt_orphans()
     shutil.rmtree(server.folder, ignore_errors=True)
     server.folder.mkdir(mode=0o700)
-    server.pool.base, server.pool.base_pid = start_base(server.folder)
+    server.pool.base, server.pool.base_pid = start_base(server.folder, partial(close_server_files, server))
     server.pool.base_files = file_states(module_files_here())
     server.switchboard.watch(server.pool.base, partial(setattr, server, "is_over", True))
     template_for(server.pool, None, list(EXECUTOR_MODULES))

@@ -343,9 +343,10 @@ def serve_template(
             os.close(number)
 
 # %% ../../nbs/kernel/360_templates.ipynb #1889b139
-def _live_as_base(control: socket.socket, folder: Path) -> NoReturn:
+def _live_as_base(control: socket.socket, folder: Path, let_go: Callable[[], None]) -> NoReturn:
     "The whole life of the first template."
     try:
+        let_go()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         serve_template(control, Heritage(folder, StandInShell(), list(warnings.filters)))
     finally:
@@ -354,6 +355,7 @@ def _live_as_base(control: socket.socket, folder: Path) -> NoReturn:
 
 def start_base(
     folder: Path,  # of the server
+    let_go: Callable[[], None] = lambda: None,  # closes in the copy what is not its own
 ) -> tuple[socket.socket, int]:  # its control socket and process id
     "Copy this process, which must have one thread, as the first template."
     import_kernel_modules()
@@ -361,7 +363,7 @@ def start_base(
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _live_as_base(theirs, folder)
+        _live_as_base(theirs, folder, let_go)
     theirs.close()
     return ours, pid
 

@@ -137,8 +137,9 @@ def secrets_in_tree(
 
 # %% ../../nbs/notebook/290_clear_secrets.ipynb #e215ddcd
 _MAY_HOLD = re.compile(
-    rb"(?i)pass|pwd|pw|secret|token|credential|key|auth|bearer|jwt|accessid|akia|asia|gh._|github_pat"
-    rb"|glpat|dapi|xox|eyj|hf_|://"
+    rb"(?i)pass|pwd|pw|secret|token|credential|auth\W|authorization|bearer|jwt|accessid"
+    rb"|(?:api|app|auth|access|private|encryption|functions|signing)[\W_]{0,2}key"
+    rb"|akia|asia|gh[oprsu]_|github_pat|glpat|dapi|xox|eyj|hf_|://"
 )  # in a notebook with something to be said
 
 

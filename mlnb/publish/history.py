@@ -28,7 +28,7 @@ from ..notebook.pipeline import read_pipeline
 from .freshness import Now, stage_now, why_stale
 from .outputs import notebook_without_places, without_places
 from .page_cells import join_outputs, readable_notebook
-from .pages import Facts, code_row, given_parameters, record_facts
+from .pages import ERASED, Facts, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
 from ..store.border import TOLD_AGAIN
@@ -223,7 +223,7 @@ def loss_sentence(
     lost: list[tuple[str, bool]],  # what `lost_things` found
 ) -> str:  # empty when all is there
     "What a page says of what is lost."
-    ways = {"erased on request": True, "gone or damaged in the store": False}
+    ways = {ERASED: True, "gone or damaged in the store": False}
     said = {how: [what for what, was_erased in lost if was_erased is way] for how, way in ways.items()}
     return "; ".join(f"{how}: {', '.join(what)}" for how, what in said.items() if what)
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from .history import RunPage, StagePage
 from .layout import document, fill, words
-from .pages import note_label, state_mark, tiles, with_intervals
+from .pages import ERASED, note_label, state_mark, tiles, with_intervals
 from ..store.settings import DEFAULT_PROFILE
 
 # %% ../../nbs/publish/250_overview.ipynb #cfc53e3c
@@ -260,8 +260,14 @@ def failure(
 def stale_stages(
     page: RunPage,  # of a run
 ) -> str:  # empty when all stages are current
-    "The stages that are no longer current, and the command that mends it."
-    stale = [words(stage.name) for stage in page.stages if stage_state(stage) == "stale"]
+    "The stages that are no longer current, and the command that mends it; none brings back what was erased."
+    erased = [stage for stage in page.stages if stage.state != "failed" and ERASED in stage.error]
+    gone = [words(stage.name) for stage in erased]
+    others = [stage for stage in page.stages if stage not in erased]
+    stale = [words(stage.name) for stage in others if stage_state(stage) == "stale"]
+    if gone:
+        behind = f" No longer current: {', '.join(stale)}." if stale else ""
+        return f"Erased on request: {', '.join(gone)}; made again when what it reads has changed.{behind}"
     if not stale:
         return ""
     profile = "" if page.profile == "default" else f" --profile {page.profile}"

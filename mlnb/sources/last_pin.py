@@ -248,5 +248,5 @@ def source_line(
     rule = {"run": "each run asks it", "manual": f"`mlnb run … --refresh {about.name}` asks it"}
     due = rule.get(about.refresh, f"a run asks it again after {about.refresh}")
     if about.state == "never pinned":
-        return f"source {about.name} ({about.kind}): never pinned; a run that needs it asks it"
+        return f"source {about.name} ({about.kind}): never pinned; a run asks it, and keeps the answer"
     return f"source {about.name} ({about.kind}): asked {age_text(about.age_s or 0)}; {due}"

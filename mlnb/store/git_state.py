@@ -224,9 +224,10 @@ def git_line(
     if state is None:
         return ""
     commit = f"commit {state.commit[:12]}" if state.commit else "no commit yet"
-    branch, dirty = f" of {state.branch}" if state.branch else "", state.dirty
+    branch, dirty = f" {'of' if state.commit else 'on'} {state.branch}" if state.branch else "", state.dirty
     if dirty is None:
         return f"{commit}{branch}, changes unknown"
     more = f" and {(state.n_dirty or len(dirty)) - 3} more" if len(dirty) > 3 else ""
-    changed = f"changed since: {', '.join(dirty[:3])}{more}" if dirty else "nothing changed since"
+    what = "changed since" if state.commit else "not committed"
+    changed = f"{what}: {', '.join(dirty[:3])}{more}" if dirty else "nothing changed since"
     return f"{commit}{branch}, {changed}"

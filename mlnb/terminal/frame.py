@@ -220,7 +220,7 @@ def verb(
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         settings: dict[str, Any] = {
-            "epilog": f"Example: {example}",
+            "epilog": f"\b\nExample: {example}",
             "rich_help_panel": TASKS[task],
             "cls": PlainCommand,
         }
@@ -239,7 +239,7 @@ def sub_verbs(
     "A group of sub-verbs."
     settings: dict[str, Any] = {
         "invoke_without_command": True,
-        "epilog": f"Example: {example}",
+        "epilog": f"\b\nExample: {example}",
         "help": about,
     }
     group = typer.Typer(cls=PlainGroup, rich_markup_mode=None, context_settings=HELP, **settings)

@@ -116,7 +116,7 @@ def show_table(
     "Print a table, or say that there is nothing to show."
     texts = [["" if value is None else in_one_line(str(value)) for value in row] for row in rows]
     columns = [in_one_line(column) for column in columns]
-    print("\n".join(laid_out(columns, texts)) if rows else empty, file=painted(sys.stdout))
+    print("\n".join(laid_out(columns, texts)) if rows else empty, file=painted(sys.stdout), flush=True)
 
 # %% ../../nbs/terminal/010_output.ipynb #65a6ce58
 def complaint(

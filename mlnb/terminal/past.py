@@ -160,7 +160,8 @@ def comparison_answer(
     comparing: Comparing,  # by what they are compared
 ) -> Answer:
     "Lay runs side by side."
-    from mlnb.history.runs_table import chosen_runs, compare_of, write_figure
+    from mlnb.history.runs_figure import write_figure
+    from mlnb.history.runs_table import chosen_runs, compare_of
     from mlnb.store.runs import all_runs, damaged_lines
 
     documents = chosen_runs(store, words, comparing.grid, list(project.pipelines))

@@ -208,8 +208,8 @@ def key_line(
     one: "Offer",  # one of the `keys` of `pull`
 ) -> str:
     "What a key offered, and what became of it."
-    who = one.name or "a stranger"
-    return f"{who} ({one.key}): {one.offered} offered, {one.taken} taken, {one.refused} refused"
+    many = counted(one.offered, "document")
+    return f"{one.name or 'a stranger'} ({one.key}): {many} offered, {one.taken} taken, {one.refused} refused"
 
 
 def strangers_notes(

@@ -226,7 +226,8 @@ def verified_line(
     n = ", ".join(counted(getattr(found, f"{kind}s"), kind) for kind in ("object", "byte", "document"))
     n_wrong = len({one.digest for one in tombstones})
     wrong = [f"{counted(len(found.damaged), 'thing')} damaged"] if found.damaged else []
-    wrong += [f"{counted(n_wrong, 'tombstone')} not as it should be"] if n_wrong else []
+    are = "it should" if n_wrong == 1 else "they should"
+    wrong += [f"{counted(n_wrong, 'tombstone')} not as {are} be"] if n_wrong else []
     said = f"{n}: {', '.join(wrong) or 'clean'}"
     if left := found.temporaries:
         said += f"; {counted(len(left), 'temporary file')} of killed processes, which `mlnb gc` removes"
@@ -264,12 +265,13 @@ def show_verified(
     shown: Verification | None = None,  # what was found, and shown, before a repair
 ) -> None:
     "Show what a verification found; a table that was shown before is not shown again."
-    show_lines(verified_line(found.store, found.tombstones))
+    again = "" if shown is None else "now "
+    show_lines(again + verified_line(found.store, found.tombstones))
     damaged = found.store.damaged
     if damaged and (shown is None or shown.store.damaged != damaged):
         show_table(["damaged", "what", "object", "runs"], [damage_row(one) for one in damaged], "")
     for problem in found.tombstones:
-        complain(problem.message)
+        complain(problem.message, problem.mend)
     show_lines(*signature_lines(found.signatures))
 
 # %% ../../nbs/terminal/150_verification.ipynb #f5a5bc99
@@ -363,6 +365,7 @@ def hashed(
     as_json: bool = True,  # whether stdout is kept for a document
 ) -> Verification:
     "Hash everything in the own store."
+    from mlnb.care.exchanged import exchanged_results
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import damaged_file, verify_store
@@ -374,7 +377,7 @@ def hashed(
     known = {one.file for one in found.damaged}
     altered = [one.file for one in told.not_vouched if one.state == "altered"]
     resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
-    damaged = found.damaged + resealed
+    damaged = found.damaged + resealed + exchanged_results(store)
     found = replace(found, damaged=damaged, clean=not damaged)
     return Verification(found, told, tombstone_problems(store, keys.trusted))
 
