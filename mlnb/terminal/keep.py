@@ -249,7 +249,7 @@ def show_value(
     text: str,  # the value itself, for people
 ) -> None:
     "Show an artifact: what it is, and what is in it."
-    hidden = ("parts", "artifacts")
+    hidden = ("parts", "artifacts", "line", "signature")  # the last two are notes beside it
     rows = [[field, value] for field, value in about.items() if field not in hidden and value is not None]
     show_table(["field", "value"], rows, "")
     show_lines("", indent(text, "  "))
