@@ -22,7 +22,6 @@ from mlnb.care.signing import (
     key_text,
     make_key,
     message_of,
-    other_names,
     own_key,
     parse_keys,
     read_key,
@@ -30,6 +29,7 @@ from mlnb.care.signing import (
     trust,
     trusted_keys,
 )
+from mlnb.care.vouched import other_names
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.objects import open_store
 

@@ -193,7 +193,7 @@ class LogReading(Struct):
     removals: list[AuditEntry] = field(default_factory=list)  # each that tells of lines that went
     origins: dict[str, int] = field(default_factory=dict)  # number of the first entry, by name of a log
     anchored: dict[str, Anchored] = field(default_factory=dict)  # the longest, by place
-    sound_to: int | None = None  # lines before the first that is wrong; None = all
+    sound_to: int = 1 << 63  # lines before the first that is wrong in itself
 
     def note(self, entry: AuditEntry) -> None:
         "Take notice of an entry."
@@ -219,13 +219,9 @@ class LogReading(Struct):
             before = self.anchored.get(where, Anchored(0, 0))
             self.anchored[where] = max(before, Anchored(lines, n))
 
-    def vouches(self, n: int) -> bool:
-        "Whether who signed so many lines can vouch for them: none of them is wrong in itself."
-        return self.sound_to is None or n <= self.sound_to
-
     def tells_more(self, n: int, log: Log) -> bool:
         "Whether it says more that a log is not the one of so many lines that somebody signed."
-        return self.vouches(n) or n > max(log.n, log.head.n)
+        return n <= self.sound_to or n > max(log.n, log.head.n)
 
     def log_id(self, log: Log) -> str | None:
         "SHA-256 of the first line that a log ever had."
@@ -250,7 +246,7 @@ def _wrong_lines(log: Log, broken: Finding | None, reading: LogReading) -> list[
     at_end = head_finding(log)
     is_short = not log.is_ended or log.head.n > log.n
     known = [one for one in (broken, at_end if is_short else None) if one and one.n is not None]
-    reading.sound_to = min((one.n - 1 for one in known if one.n), default=None)
+    reading.sound_to = min((one.n - 1 for one in known if one.n), default=reading.sound_to)
     is_one = broken is not None and at_end is not None and broken.n == at_end.n
     return [one for one in ((at_end if is_short else broken,) if is_one else (broken, at_end)) if one]
 
@@ -413,7 +409,7 @@ def _checkpoint_findings(
         except UntrustedError as error:
             found = stranger_finding(error.key, trusted, keys_begun(store))
         if found is None:
-            signed_to = n if reading.vouches(n) else signed_to
+            signed_to = n if n <= reading.sound_to else signed_to
         elif found.to is None or reading.tells_more(n, log):
             findings.append(found)
     return findings, signed_to

@@ -49,6 +49,13 @@ class ToldLate(Struct, frozen=True):
     keys: int
     why: str | None  # as whoever told of it said
 
+    def in_words(self) -> str:
+        "What was told late, and by which entry."
+        words = {"runs": "run", "tombstones": "tombstone", "tombstones_gone": "lost tombstone", "keys": "key"}
+        told = {word: getattr(self, kind) for kind, word in words.items() if getattr(self, kind)}
+        said = ", ".join(counted(n, word) for word, n in told.items())
+        return f"{said} {'was' if sum(told.values()) == 1 else 'were'} told late by entry {self.n}"
+
 
 class NamedRuns(Document, frozen=True):
     "The runs that an entry tells of."

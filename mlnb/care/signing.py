@@ -10,8 +10,8 @@ It refuses a private key that others can read, a document that was altered, and 
 # %% auto #0
 __all__ = ['key_text', 'key_bytes', 'lowest', 'key_path', 'has_key', 'public_path', 'noted_key', 'note_key', 'make_key',
            'mend_for_missing', 'read_key', 'own_key', 'parse_keys', 'trust', 'keys_here', 'is_key', 'unread_keys',
-           'keys_of_others', 'trusted_keys', 'other_names', 'distrust', 'message_of', 'without_signature', 'sign',
-           'SignatureError', 'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
+           'keys_of_others', 'trusted_keys', 'distrust', 'message_of', 'without_signature', 'sign', 'SignatureError',
+           'UntrustedError', 'ForeignError', 'check_signature', 'check_project']
 
 # %% ../../nbs/care/010_signing.ipynb #391e24b5
 import base64
@@ -152,9 +152,7 @@ def make_key(
     "Make this user's key."
     path, (body, public) = key_path(store), _new_key()
     if os.environ.get("MLNB_SIGNING_KEY") and not path.parent.is_dir():
-        mend = (
-            f"correct MLNB_SIGNING_KEY, which names it, or make it with `mkdir -p {quote(str(path.parent))}`"
-        )
+        mend = f"correct MLNB_SIGNING_KEY, or make it with `mkdir -p {quote(str(path.parent))}`"
         raise UsageError(f"there is no folder {path.parent} for a key", mend)
     make_folder(path.parent.parent, store.folder_mode)
     with disk_errors(path):
@@ -255,9 +253,7 @@ def _named_key(entry: str) -> tuple[str, str]:
         mend = "write `NAME ed25519:…`, names of a-z, 0-9 and _"
         raise UsageError(f"`trusted_keys` has an entry `{entry[:60]}` without a name", mend)
     if not key.strip():
-        mend = (
-            f"write `{name} ed25519:…` with the key that `mlnb audit init` printed there, or remove `{name}`"
-        )
+        mend = f"write `{name} ed25519:…`, as `mlnb audit init` printed it there, or remove `{name}`"
         raise UsageError(f"`trusted_keys` has the name `{name}` without a key", mend)
     try:
         return name, key_text(key_bytes(key))
@@ -340,20 +336,6 @@ def trusted_keys(
     own = own_key(store)
     return keys_of_others(store, declared) | ({own: actor()} if own else {})
 
-# %% ../../nbs/care/010_signing.ipynb #9c0be292
-def other_names(
-    store: Store,  # where decisions of this machine are kept
-    declared: Mapping[str, str],  # `trusted_keys` of settings.ini, by name
-    key: str,  # as text, of anybody
-    name: str = "",  # one of its names here; left out of the answer
-) -> dict[str, str]:  # what takes that trust back, by name
-    "By what other names a key is trusted."
-    said = {
-        one: f"remove `{one}` from `trusted_keys` in settings.ini" for one in declared if declared[one] == key
-    }
-    here = [one for one, text in keys_here(store).items() if text == key and one != name]
-    return said | {one: f"`mlnb audit distrust {one}`" for one in here}
-
 # %% ../../nbs/care/010_signing.ipynb #550387ac
 def distrust(
     store: Store,  # where the decision is kept
@@ -365,8 +347,11 @@ def distrust(
         with disk_errors(path):
             path.unlink()
     except FileNotFoundError:
-        mend = "keys named in settings.ini are removed there"
-        raise UsageError(f"no key of `{name}` is trusted in this store", mend) from None
+        is_own = name == actor() and has_key(store)
+        said = f"`{name}` is your own key, which counts" if is_own else f"no key of `{name}` is trusted"
+        own = f"who is to sign with it no longer moves {key_path(store)} away"
+        mend = own if is_own else "keys named in settings.ini are removed there"
+        raise UsageError(f"{said} in this store", mend) from None
     return said
 
 # %% ../../nbs/care/010_signing.ipynb #a469f99d

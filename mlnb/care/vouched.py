@@ -8,9 +8,9 @@ A project may ask that only what somebody trusted signed is used: `require_signe
 
 # %% auto #0
 __all__ = ['VOUCHED_STATES', 'sign_result', 'signer', 'refuse_keyless', 'SaidStanding', 'SignatureStanding', 'Keys', 'store_keys',
-           'keys_known', 'standing_of', 'signed_text', 'result_standing', 'standing_at', 'standings', 'NotVouched',
-           'Signatures', 'told_standings', 'signature_mark', 'sign_file', 'judging', 'why_refused', 'vouched_store',
-           'judging_only']
+           'keys_known', 'standing_of', 'other_names', 'signed_text', 'result_standing', 'standing_at', 'standings',
+           'NotVouched', 'Signatures', 'told_standings', 'signature_mark', 'sign_file', 'judging', 'why_refused',
+           'vouched_store', 'judging_only']
 
 # %% ../../nbs/care/020_vouched.ipynb #b22ab621
 import os
@@ -28,6 +28,7 @@ from mlnb.care.signing import (
     UntrustedError,
     check_signature,
     has_key,
+    keys_here,
     keys_of_others,
     lowest,
     mend_for_missing,
@@ -171,6 +172,20 @@ def standing_of(
     if project and keys.projects is not None and project not in keys.projects:
         return SignatureStanding("foreign", who, project)
     return SignatureStanding("own" if is_own else "trusted", who, project)
+
+# %% ../../nbs/care/020_vouched.ipynb #16575d60
+def other_names(
+    store: Store,  # where decisions of this machine are kept
+    declared: Mapping[str, str],  # `trusted_keys` of settings.ini, by name
+    key: str,  # as text, of anybody
+    name: str = "",  # one of its names here; left out of the answer
+) -> dict[str, str]:  # what takes that trust back, by name
+    "By what other names a key is trusted."
+    said = {
+        one: f"remove `{one}` from `trusted_keys` in settings.ini" for one in declared if declared[one] == key
+    }
+    here = [one for one, text in keys_here(store).items() if text == key and one != name]
+    return said | {one: f"`mlnb audit distrust {one}`" for one in here}
 
 # %% ../../nbs/care/020_vouched.ipynb #f61b97a6
 def signed_text(

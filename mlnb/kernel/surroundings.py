@@ -34,7 +34,7 @@ RIGHTS = {
     "CapEff": "capabilities",
     "CapBnd": "capabilities",
     "CapAmb": "capabilities",
-    "NoNewPrivs": "way to more rights (`no_new_privs`)",
+    "NoNewPrivs": "ban on gaining rights (`no_new_privs`)",
     "Seccomp": "system call filters",
     "Seccomp_filters": "system call filters",
     "TracerPid": "tracer (a debugger, `strace`)",

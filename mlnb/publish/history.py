@@ -223,10 +223,8 @@ def loss_sentence(
     lost: list[tuple[str, bool]],  # what `lost_things` found
 ) -> str:  # empty when all is there
     "What a page says of what is lost."
-    erased, gone = (
-        [what for what, was_put_away in lost if was_put_away is wanted] for wanted in (True, False)
-    )
-    said = {ERASED: erased, "gone or damaged in the store": gone}
+    ways = {ERASED: True, "gone or damaged in the store": False}
+    said = {how: [what for what, was_erased in lost if was_erased is way] for how, way in ways.items()}
     return "; ".join(f"{how}: {', '.join(what)}" for how, what in said.items() if what)
 
 # %% ../../nbs/publish/240_history.ipynb #311defa4
@@ -400,8 +398,7 @@ def read_page(
 ) -> RunPage:
     "What the page of a run says."
     head, keys = head_of(document.pipeline, document.profile or "default", now.store), document.keys
-    shown = ShownRun(document, head, now)
-    entries = every_entry(document, now.store)
+    shown, entries = ShownRun(document, head, now), every_entry(document, now.store)
     return RunPage(
         document.run or "",
         document.pipeline,

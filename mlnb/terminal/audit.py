@@ -8,8 +8,8 @@ Nothing here changes what was logged. A violation that is reported, continued an
 # %% auto #0
 __all__ = ['EVENT_KINDS', 'audit_app', 'Checkpoints', 'Anchors', 'shown_about', 'event_row', 'altered_notes', 'events_answer',
            'audit_alone', 'answer_events', 'replaced_key', 'answer_init_audit', 'answer_checkpoint', 'answer_anchor',
-           'checkpoint_files', 'asked_places', 'log_mend', 'log_notes', 'not_asked_notes', 'late_words',
-           'answer_verify_audit', 'answer_tell', 'answer_trust', 'answer_distrust', 'answer_report']
+           'checkpoint_files', 'asked_places', 'log_mend', 'log_notes', 'not_asked_notes', 'answer_verify_audit',
+           'answer_tell', 'answer_trust', 'answer_distrust', 'answer_report']
 
 # %% ../../nbs/terminal/180_audit.ipynb #e8d8c57c
 import os
@@ -30,7 +30,7 @@ from .violation import NOTHING_TOLD, Told, violations_answer, written_record
 
 if TYPE_CHECKING:  # most verbs do not need the log
     from mlnb.care.chain import AuditEntry
-    from mlnb.care.evidence import LogReport, ToldLate
+    from mlnb.care.evidence import LogReport
 
 # %% ../../nbs/terminal/180_audit.ipynb #8e637b18
 def shown_about(
@@ -230,11 +230,9 @@ def log_mend(
     "What somebody can do about what a check found."
     if found.state == "untold":
         return '`mlnb audit tell --why "the machine stopped"` tells of it late, in an entry that stays'
-    if found.state != "bad":
-        return ""
     from mlnb.care.chain import reporting
 
-    return reporting()
+    return reporting() if found.state == "bad" else ""
 
 
 _MOST_FINDINGS = 20  # of the findings
@@ -256,7 +254,7 @@ def log_notes(
 
 def not_asked_notes(
     places: Sequence[str],  # that entries name, and that nobody asked
-    remote: str | None,  # of the settings, asked when it answers; None = there is none
+    remote: str | None,  # of the settings, asked when it answers
 ) -> tuple[str, ...]:  # lines for stderr; none when all were asked
     "Which places were not asked what they know."
     away = [place for place in places if place == remote]
@@ -271,16 +269,6 @@ def not_asked_notes(
     return tuple(notes)
 
 
-def late_words(
-    one: "ToldLate",  # of an entry
-) -> str:  # for the end of a line
-    "What an entry told of late."
-    kinds = {"runs": "run", "tombstones": "tombstone", "tombstones_gone": "lost tombstone", "keys": "key"}
-    told = {word: getattr(one, kind) for kind, word in kinds.items() if getattr(one, kind)}
-    said = ", ".join(counted(n, word) for word, n in told.items())
-    return f"; {said} {'was' if sum(told.values()) == 1 else 'were'} told late by entry {one.n}"
-
-
 @verb("keep", "verify", "mlnb audit verify --anchor /media/stick/log.txt", on=audit_app)
 def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) -> Answer:
     "Check the whole log; name the first entry that was altered."
@@ -291,7 +279,7 @@ def answer_verify_audit(checkpoint: Checkpoints = None, anchor: Anchors = None) 
     elsewhere, trusted = asked_places(project, store, anchor), trusted_by(project, store)
     found = verify_log(store, checkpoint_files(checkpoint), trusted, elsewhere, with_runs=True)
     code = 5 if found.state == "bad" else 0
-    late = "".join(map(late_words, found.told_late))
+    late = "".join(f"; {one.in_words()}" for one in found.told_late)
     gone = f" ({found.removed:,} kept no longer)" if found.removed else ""
     signed = f"signed up to {found.signed_to}" if found.signed_to else "signed by nobody"
     line = f"{counted(found.entries, 'entry')}{gone}, {signed}: {found.state}{late}"

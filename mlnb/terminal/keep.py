@@ -178,7 +178,7 @@ def signature_said(
     store: Any,  # that has the records
     project: Any,  # with `trusted_keys` in its settings
     records: list,  # of a result, one for each part
-) -> str:  # a few words; empty when all is well, or nobody here has a key
+) -> str:  # a few words; empty where nothing is to be said
     "What is said of the signature of a result."
     from mlnb.care.signing import parse_keys
     from mlnb.care.vouched import keys_known, result_standing, signature_mark
@@ -276,7 +276,7 @@ def show_value(
     text: str,  # the value itself, for people
 ) -> None:
     "Show an artifact: what it is, and what is in it."
-    hidden = ("parts", "artifacts")
+    hidden = ("parts", "artifacts", "line", "signature")  # the last two are notes beside it
     rows = [
         [field, value]
         for field, value in found.as_dict().items()

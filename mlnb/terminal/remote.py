@@ -97,7 +97,8 @@ def other_name_notes(
     name: str,  # under which it is, or was
 ) -> tuple[str, ...]:  # a note with its mend, or nothing
     "Under what other names a key is trusted."
-    from mlnb.care.signing import other_names, parse_keys
+    from mlnb.care.signing import parse_keys
+    from mlnb.care.vouched import other_names
 
     found = other_names(store, parse_keys(project.trusted_keys), key, name) if key else {}
     said = f"the key of `{name}` is trusted under another name too: {', '.join(found)}"
