@@ -171,7 +171,7 @@ def take_records(
     exchange: Exchange,  # whose remote has them
 ) -> tuple[list[SignedRecord], list[Refusal]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
-    found = {path: re.fullmatch(_RECORD, path) for path in sizes_below(exchange.remote, "records")}
+    found = {path: re.fullmatch(_RECORD, path) for path in sorted(sizes_below(exchange.remote, "records"))}
     strange = [path for path, match in found.items() if match is None]
     asked = [match for match in found.values() if match is not None and exchange.wants(match[1])]
     wanted = [match[0] for match in asked if not _is_here(exchange.store, (match[1], match[2], match[3]))]

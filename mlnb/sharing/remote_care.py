@@ -183,9 +183,9 @@ def check_remote(
     settle(remote, False)
     exchange = Exchange(lowest(store), remote, remote_name(name), trusted=trusted)
     objects = sizes_below(remote, "objects")
-    found = {"objects": try_each(partial(_check_object, exchange, objects), objects, exchange.each)}
+    found = {"objects": try_each(partial(_check_object, exchange, objects), sorted(objects), exchange.each)}
     for folder, check in _CHECKS.items():
-        found[folder] = try_each(partial(check, exchange), sizes_below(remote, folder), exchange.each)
+        found[folder] = try_each(partial(check, exchange), sorted(sizes_below(remote, folder)), exchange.each)
     bad = [_with_mend(exchange, one) for _, refused in found.values() for one in refused]
     missing = _missing(exchange, found["records"][0], objects, found["tombstones"][0])
     unlike = _unlike_seen(exchange, {_to_remove(one) for one in bad})
