@@ -153,6 +153,12 @@ def pytest_unconfigure(config):
         shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
+@pytest.fixture
+def unflushed(monkeypatch):
+    "Nothing waits for the disk: for tests whose many small files need to last no power cut."
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 @pytest.fixture(scope="session")
 def mlnb():
     'Run the command line as a process of its own: `mlnb("run", "demo", cwd=folder, NAME=value)`.'

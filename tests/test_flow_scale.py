@@ -2,7 +2,6 @@
 and what is too much is refused alike by everybody."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -283,9 +282,8 @@ def test_parts_that_were_asked_for_and_what_lies_behind_them(make_project):
 
 
 @pytest.mark.slow
-def test_ten_thousand_stages_are_planned_and_found_fresh_in_half_a_gigabyte(make_project, mlnb, monkeypatch):
+def test_ten_thousand_stages_are_planned_and_found_fresh_in_half_a_gigabyte(make_project, mlnb, unflushed):
     n = 10_000
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
     project = chain(make_project, n)
     commit_all(project)
     for arguments in (["check"], ["status"], ["run", "demo", "--dry-run"], ["run", "demo"]):
@@ -296,9 +294,8 @@ def test_ten_thousand_stages_are_planned_and_found_fresh_in_half_a_gigabyte(make
 
 
 @pytest.mark.slow
-def test_ten_thousand_values_are_planned_and_found_fresh(make_project, mlnb, monkeypatch):
+def test_ten_thousand_values_are_planned_and_found_fresh(make_project, mlnb, unflushed):
     n = 10_000
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
     folder = fan_out(make_project, n)
     commit_all(
         read_project(folder.root), lambda step: list(range(n)) if step.each is None else step.each["k"]

@@ -451,4 +451,5 @@ def test_warm_kernel_reports_what_a_cold_one_does(make_project, mlnb, tmp_path):
     assert not {"ipykernel", "IPython", "zmq", "traitlets", "debugpy", "psutil", "mlnb"} & warm.tops.keys()
     assert (warm.is_native, warm.n_cells) == (cold.is_native, cold.n_cells) == (True, 3)
     assert str(project.root / "nbs" / "rates.py") in warm.opened.keys() & cold.opened.keys()
-    assert warm.listed == cold.listed == frozenset()
+    store = str(project.root / ".mlnb")  # which is no affair of the stage; `flow/use` leaves it out
+    assert all(folder.startswith(store) for folder in warm.listed | cold.listed)

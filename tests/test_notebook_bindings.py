@@ -348,7 +348,7 @@ def content_of(*cells):
 
 
 def problems_of(*cells):
-    return [(p.rule, p.cell, p.file) for p in read_content(content_of(*cells), "10_a.ipynb")["problems"]]
+    return [(p.rule, p.cell, p.file) for p in read_content(content_of(*cells), "10_a.ipynb").problems]
 
 
 def test_parameter_that_hides_a_verb_is_an_error_where_the_verb_is_called():

@@ -755,7 +755,7 @@ def content_of(*cells):
 
 
 def problems_of(*cells):
-    found = read_content(content_of(*cells), "nbs/10_a.ipynb")["problems"]
+    found = read_content(content_of(*cells), "nbs/10_a.ipynb").problems
     return [(p.rule, p.cell, p.level) for p in found]
 
 
@@ -828,8 +828,8 @@ def test_papermill_s_own_output_is_refused_and_its_mend_is_right(make_project, t
     )
     path = project.root / "nbs/10_a.ipynb"
     written = parameterize_notebook(load_notebook_node(str(path)), {"n": 42})
-    found = read_content(nbformat.writes(written).encode(), "a.ipynb")["problems"]
+    found = read_content(nbformat.writes(written).encode(), "a.ipynb").problems
     (problem,) = found
     assert (problem.rule, problem.cell) == ("injected-parameters", 2) and "remove cell 2" in problem.mend
     del written.cells[problem.cell - 1]
-    assert read_content(nbformat.writes(written).encode(), "a.ipynb")["problems"] == ()
+    assert read_content(nbformat.writes(written).encode(), "a.ipynb").problems == ()

@@ -15,7 +15,7 @@ import pytest
 
 from mlnb.publish.frames import render_report, viewer, viewer_name
 from mlnb.publish.ledger import Ledger
-from mlnb.publish.pages import Facts, render
+from mlnb.publish.pages import Facts, ShownArtifact, render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
@@ -358,7 +358,7 @@ def test_page_fits_its_window_runs_nothing_and_asks_for_nothing(browser, tmp_pat
         run="20261123T152237483-4f2a",
         parameters={"p": "v" * 300},
         metrics={"a_very_long_name_of_a_metric_" * 3: 1.5},
-        outputs={"model": {"digest": "ab" * 32, "type": "sklearn.pipeline.Pipeline", "bytes": 1}},
+        outputs={"model": ShownArtifact("ab" * 32, "sklearn.pipeline.Pipeline", 1)},
     )
     (tmp_path / "page.html").write_text(render({"cells": cells}, facts), encoding="utf-8")
     browser.open((tmp_path / "page.html").as_uri(), width)

@@ -11,7 +11,7 @@ from mlnb.publish.frames import read_report, render_report, viewer
 from mlnb.publish.layout import STYLE, source_hash
 from mlnb.publish.outputs import render_output, without_places
 from mlnb.publish.page_cells import join_outputs
-from mlnb.publish.pages import Facts, render
+from mlnb.publish.pages import Facts, ShownArtifact, render
 from mlnb.publish.prose import clean
 
 ATTACKS = [
@@ -121,7 +121,7 @@ def test_attack_in_a_table_output_leaves_nothing_that_runs_or_fetches(attack):
 def test_attack_in_every_other_place_is_text_or_gone(attack):
     stream = {"output_type": "stream", "name": "stdout", "text": attack}
     error = {"output_type": "error", "ename": attack, "evalue": attack, "traceback": [attack]}
-    description = {"digest": attack, "type": attack, "bytes": 1}
+    description = ShownArtifact(attack, attack, 1)
     page = page_of(
         text(f"# {attack}\n> {attack}\n\n{attack}"),
         code(attack, stream, error, shown(text_plain=attack), shown(text_markdown=attack)),
@@ -282,7 +282,7 @@ def test_wide_table_and_long_output_stay_in_their_boxes():
 
 
 def test_page_says_what_it_is_about():
-    description = {"digest": "ab" * 32, "type": "dict", "bytes": 2048}
+    description = ShownArtifact("ab" * 32, "dict", 2048)
     page = page_of(
         text("# Late labels\n> How late?"),
         run="20261123T1-aaaa",

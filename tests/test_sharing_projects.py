@@ -25,6 +25,9 @@ OURS, OTHER = "a" * 32, "b" * 32
 REF = "heads/fraud/default"
 
 
+pytestmark = pytest.mark.usefixtures("unflushed")
+
+
 @pytest.fixture(autouse=True)
 def no_key_from_outside(monkeypatch):
     monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)

@@ -47,6 +47,7 @@ from mlnb.store.tombstones import ErasedError, Tombstone, is_erased
 from mlnb.store.url import shown_url
 
 RUN = "20261123T100000000-0a1b"
+pytestmark = pytest.mark.usefixtures("unflushed")
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +249,34 @@ def test_pipelines_can_be_chosen(place, ana, ben):
     assert pull(ben, place[0], pipelines=["other"]).records == 0
     assert pull(ben, place[0], pipelines=["fraud"]).records == 1
     assert has(ben, record.outputs["model"].digest)
+
+
+@pytest.mark.parametrize("folder", ["objects", "records", "runs", "refs/heads", "tombstones"])
+def test_folder_of_a_remote_that_nobody_may_list_is_said_and_holds_not_nothing(
+    ana, ben, tmp_path, monkeypatch, folder
+):
+    record = result(ana)
+    write_run(
+        ana,
+        {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": [], "keys": {"train": record.key}},
+        signer(ana, "run"),
+    )
+    move_ref(ana, "heads/fraud/default", RUN, "done", sign=signer(ana, "ref"))
+    push(ana, str(tmp_path / "remote"))
+    (tmp_path / "remote" / "tombstones").mkdir(exist_ok=True)
+    listed = os.scandir
+
+    def closed(path="."):
+        if Path(path) == tmp_path / "remote" / folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(StoreError, match="Permission denied"):
+        pull(ben, str(tmp_path / "remote"))
+    monkeypatch.undo()
+    assert pull(ben, str(tmp_path / "remote")).exit_code == 0
+    assert find_record(ben, "fraud", "train", record.key) == record
 
 
 def test_different_result_for_one_key_is_kept_as_evidence(place, ana, ben):

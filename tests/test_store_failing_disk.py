@@ -61,7 +61,7 @@ READS = [
     ("/records/", ("status",), 5),
     ("/records/", ("verify",), 5),
     ("/records/", ("gc",), 69),
-    ("/run.json", ("runs",), 5),
+    ("/run.json", ("runs",), 0),  # which names the run that it leaves out
     ("/run.json", ("gc",), 69),
     ("/audit/log.jsonl", ("audit",), 69),
     ("/audit/log.jsonl", ("audit", "verify"), 69),
@@ -83,7 +83,7 @@ WRITES = [
 def test_disk_that_cannot_be_read_is_a_sentence_and_nothing_is_lost(root, mlnb, shim, path, verb, code):
     result = mlnb(*verb, cwd=root, LD_PRELOAD=shim, EIO_OP="read", EIO_PATH=path)
     assert (result.code, "Traceback" in result.stderr) == (code, False)
-    assert "mend:" in result.stderr
+    assert "mend:" in result.stderr or "`mlnb verify --repair` tells it again" in result.stderr
     if verb != ("verify",):  # which sets aside what it cannot read
         assert mlnb("verify", cwd=root).code == 0
 

@@ -282,6 +282,17 @@ def test_store_where_the_system_makes_nothing_is_a_sentence_of_every_verb(tmp_pa
     assert code in (2, 69) and b"set `reports` in settings.ini" in err and b"Traceback" not in err, err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_project_in_a_folder_whose_name_is_no_text_is_refused_by_every_verb(tmp_path):
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    (root / "nbs").mkdir(parents=True)
+    write(root, f"[mlnb]\n{NOTEBOOKS}")
+    for words in (["check"], ["status", "--json"], ["run", "demo"], ["publish"], ["audit", "init"]):
+        code, _, err = spoken(words, root)
+        assert (code, b"is not UTF-8" in err, b"mend: rename that folder" in err) == (2, True, True), err
+    assert sorted(path.name for path in root.iterdir()) == ["nbs", "settings.ini"]
+
+
 def test_settings_with_ten_thousand_sections_are_read_in_one_pass(tmp_path):
     sections = "".join(f"[profile.p{n}.demo]\nx=1\n" for n in range(10_000))
     assert len(read_project(write(tmp_path, f"[mlnb]\n{NOTEBOOKS}{sections}")).profiles) == 10_000

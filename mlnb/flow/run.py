@@ -422,7 +422,6 @@ def run_pipeline(
     selection: Selection,  # stages that were asked for, and their needs
     settings: RunSettings = ONE_BY_ONE,  # how it is to be carried out
     tell: Callable[..., None] = tell_nobody,  # gets every change
-    about: dict[str, Any] | None = None,  # further entries of the document, e.g. its grid
 ) -> RunDocument:  # as it is at the end
     "Run what is stale."
     check_inputs(plan, selection)
@@ -432,7 +431,10 @@ def run_pipeline(
         _refuse_keyless(plan)
     known = ask_sources(plan, selection, say=lambda text: tell("line", text=text))
     document = replace(
-        new_document(plan, selection, run_id, "running"), sources=known or UNSET, **(about or {})
+        new_document(plan, selection, run_id, "running"),
+        sources=known or UNSET,
+        grid=settings.grid,
+        refresh=settings.refresh,
     )
     units = scope_units(plan, selection)
     likely = [u for u in units if plan.steps[u].state != "cached" or is_forced(plan, selection, u)]

@@ -29,7 +29,15 @@ from ..notebook.each import unit_name
 from ..store.record import Record
 from ..store.records import Committed, output_digests
 from ..store.refs import actor
-from ..store.run_entries import Entry, GivenValue, RunDocument, SecondResult, StageFailure, UnreadSource
+from mlnb.store.run_entries import (
+    Entry,
+    GivenValue,
+    GridPlace,
+    RunDocument,
+    SecondResult,
+    StageFailure,
+    UnreadSource,
+)
 from ..store.runs import note_stage
 
 if TYPE_CHECKING:
@@ -197,6 +205,8 @@ class RunSettings(Struct, frozen=True):
     is_profile_run: bool = True  # False for values of `-p` or `-f`: no head moves
     server: Path | None = None  # address of a kernel server; None = cold kernels
     replace: bool = False  # whether forced stages may replace another result
+    grid: GridPlace | UnsetType = UNSET  # which combination of which grid it is
+    refresh: tuple[str, ...] | UnsetType = UNSET  # sources that have to be asked
 
 
 ONE_BY_ONE = RunSettings()

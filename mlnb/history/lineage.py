@@ -10,7 +10,7 @@ __all__ = ['DIRECTIONS', 'OF_SOURCES', 'LineageNode', 'Graph', 'add_stage', 'add
            'lineage_down', 'add_marks', 'source_lineage', 'Lineage', 'lineage_of']
 
 # %% ../../nbs/history/040_lineage.ipynb #6d9841ea
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from ..care.signing import parse_keys
-from ..care.vouched import Keys, judging_only, keys_known, result_standing
+from ..care.vouched import Keys, SaidStanding, judging_only, keys_known, result_standing
 from ..flow.heads import Found, document_if_kept
 from ..flow.meaning import find_artifact, pipeline_here
 from .graph import GraphEdge
@@ -61,7 +61,7 @@ class LineageNode(Struct, frozen=True):
     bytes: int | UnsetType = UNSET  # of an artifact or partition: its size
     may_be: bool | UnsetType = UNSET  # whether it is in doubt
     experiment: str | UnsetType | None = UNSET  # of a stage: what its run tried
-    signature: Mapping[str, str | None] | UnsetType | None = UNSET  # of a stage: who vouches for it
+    signature: SaidStanding | UnsetType | None = UNSET  # of a stage: who vouches for it
     erased: bool | UnsetType = UNSET  # whether its content was erased
 
 
@@ -301,7 +301,7 @@ def add_marks(
         pipeline, _, stage = stage_of_unit(node.name).partition("/")
         result = (pipeline, stage, node.digest or "")
         standing = result_standing(store, result, partial(_is_of_run, run), keys)
-        graph.mark(node.id, experiment=tried[run] or None, signature=standing.as_dict() if standing else None)
+        graph.mark(node.id, experiment=tried[run] or None, signature=standing.said if standing else None)
     for node in list(graph.nodes.values()):
         name = tuple(node.name.split("/")) if node.kind == "artifact" else ()
         if node.digest and is_erased(store.root, node.digest, name):

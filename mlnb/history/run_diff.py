@@ -13,7 +13,7 @@ __all__ = ['Difference', 'differences', 'kept_cells', 'is_running', 'CodeCell', 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import fields
@@ -139,7 +139,10 @@ def _records_of_stages(store: Store, run: RunDocument, stages: dict[str, Entry])
     return {unit: record for unit, record in found.items() if record}
 
 
-def _merged_records(named: Iterable[Mapping]) -> dict[str, Any]:
+_V = TypeVar("_V")
+
+
+def _merged_records(named: Iterable[Mapping[str, _V]]) -> dict[str, _V]:
     "Mappings as one; of entries with one name the last."
     return dict(chain.from_iterable(one.items() for one in named))
 
@@ -164,7 +167,7 @@ class Aspects(Struct, frozen=True):
     parameters: Mapping[str, Any]  # value by name
     metrics: Mapping[str, float]  # by `STAGE.NAME`
     artifacts: Mapping[str, str]  # digest by `STAGE.NAME`
-    packages: Mapping[str, str]  # version by name
+    packages: Mapping[str, str | None]  # version by name
     cells: Mapping[str, list[CodeCell]]  # code by stage or part
     modules: Mapping[str, str | None]  # digest by dotted name
     sources: Mapping[str, str | None]  # digest by name, of files by path

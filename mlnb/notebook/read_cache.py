@@ -13,13 +13,13 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from mlnb.notebook import (
     bindings,
@@ -41,7 +41,7 @@ from mlnb.notebook import (
 )
 from .options import Options
 from .parameters import Parameter
-from .stage import Stage, read_content, read_stage
+from .stage import NotebookReading, Stage, read_content, read_stage
 from ..sources import lfs
 from ..store import border, digests, errors, names, shown_text
 from ..store.digests import digest_of, sha256
@@ -95,14 +95,13 @@ def _version_file(inner: str) -> str | None:
 
 # %% ../../nbs/notebook/220_read_cache.ipynb #18a147b2
 def unpacked(
-    kept: dict,  # what `packed` gave, through JSON
-) -> dict:  # equal to what `read_content` gave
+    kept: Mapping[str, Any],  # what `packed` gave, through JSON
+) -> NotebookReading:  # equal to what `read_content` gave
     "Put a reading together again."
     problems = tuple(Problem(*p) for p in kept["problems"])
-    if set(kept) == {"problems"}:
-        return {"problems": problems}
     timeout_s, retries, threads, memory_mib, env, *others = kept["options"]
-    return kept | {
+    told = {
+        **kept,
         "cell_ids": tuple(kept["cell_ids"]),
         "code": tuple((position, counted) for position, counted in kept["code"]),
         "parameters": tuple(Parameter(*p) for p in kept["parameters"]),
@@ -110,16 +109,19 @@ def unpacked(
         "problems": problems,
         **{name: tuple(kept[name]) for name in _TUPLES},
     }
+    return NotebookReading(**told)
 
 
 _TUPLES = ("tools", "scripts", "writes", "search_first", "search_last")  # fields that hold texts
 
 
 def packed(
-    reading: dict,  # what `read_content` gave
-) -> dict | None:  # plain JSON; None when it would come back as something else
+    reading: NotebookReading,  # what `read_content` gave
+) -> dict[str, Any] | None:  # plain JSON; None when it would come back as something else
     "A reading in a form that can be kept."
-    plain = {name: _PLAIN_FIELDS.get(name, lambda value: value)(value) for name, value in reading.items()}
+    plain = {
+        name: _PLAIN_FIELDS.get(name, lambda value: value)(value) for name, value in asdict(reading).items()
+    }
     try:
         again = json.loads(json.dumps(plain))
     except (TypeError, ValueError, RecursionError):
@@ -142,7 +144,7 @@ _PLAIN_FIELDS: dict[str, Callable[[Any], Any]] = {
 def read_kept(
     path: Path,  # the cache of a pipeline
     is_shared: bool = False,  # whether a file of another user counts
-) -> dict:  # place -> packed reading; empty without a file to be used
+) -> dict[str, Any]:  # place -> packed reading; empty without a file to be used
     "What was kept by this reader."
     try:
         digest, _, body = _own_content(path, is_shared).partition(b"\n")
@@ -162,7 +164,7 @@ def _own_content(path: Path, is_shared: bool) -> bytes:
 
 def write_kept(
     path: Path,  # the cache of a pipeline
-    readings: dict,  # by place, as `packed` gave them
+    readings: Mapping[str, Any],  # by place, as `packed` gave them
     is_shared: bool = False,  # whether the group reads it
 ) -> None:
     "Keep readings; a place that cannot be written goes without."
@@ -175,13 +177,13 @@ def read_stages(
     project: Project,  # whose store has the cache
     pipeline: str,  # name of the pipeline
     paths: Iterable[Path],  # of its notebooks, in order
-    read: Callable[[bytes, str], dict] = read_content,  # reads what is not remembered
+    read: Callable[[bytes, str], NotebookReading] = read_content,  # reads what is not remembered
 ) -> list[Stage]:  # as `read_stage` gives them, in the same order
     "Read the notebooks of a pipeline, parsing those that changed."
     path, is_shared = project.store / "cache" / f"{pipeline}.readings", project.group is not None
     kept, used = read_kept(path, is_shared), {}
 
-    def remembered(content: bytes, file: str) -> dict:
+    def remembered(content: bytes, file: str) -> NotebookReading:
         place = f"{sha256(content)} {file}"
         if place in kept:
             used[place] = kept[place]

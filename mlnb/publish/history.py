@@ -28,7 +28,7 @@ from ..notebook.pipeline import read_pipeline
 from .freshness import Now, stage_now, why_stale
 from .outputs import notebook_without_places, without_places
 from .page_cells import join_outputs, readable_notebook
-from .pages import ERASED, Facts, code_row, given_parameters, record_facts
+from .pages import ERASED, Facts, ShownMetric, code_row, given_parameters, record_facts
 from ..store import codecs, records
 from ..store.artifacts import suffix_of
 from ..store.border import TOLD_AGAIN
@@ -123,13 +123,13 @@ class StagePage(Struct, frozen=True):
         return file_stem(self.stage, self.each)
 
 # %% ../../nbs/publish/240_history.ipynb #41e3fdac
-def _metric_shown(name: str, measure: Measure) -> tuple[str, Any]:
+def _metric_shown(name: str, measure: Measure) -> tuple[str, ShownMetric]:
     "A metric as a page takes it: a mean is called so, and has the number of its parts."
     if not measure.is_mean:
-        return name, measure.value
+        return name, ShownMetric(measure.value)
     stage, dot, metric = name.rpartition(".")
-    about = {"value": measure.value, "count": len(measure.values), "of": len(measure.parts)}
-    return f"{stage}{dot}mean_{metric}", about
+    mean = ShownMetric(measure.value, count=len(measure.values), of=len(measure.parts))
+    return f"{stage}{dot}mean_{metric}", mean
 
 
 class RunPage(Struct, frozen=True):
@@ -141,7 +141,7 @@ class RunPage(Struct, frozen=True):
     state: str  # `committed`, `failed`, `cancelled`, `running`
     started_utc: str | None  # [ISO 8601, UTC]
     seconds: float | None  # how long it took [s]
-    parameters: dict  # effective values by name
+    parameters: Mapping[str, str]  # effective values by name
     stages: tuple[StagePage, ...]
     is_head: bool  # whether the pipeline's head under its profile points here
     experiment: str = ""  # what it tried, e.g. `experiment: depth=3`
@@ -152,7 +152,7 @@ class RunPage(Struct, frozen=True):
     def verdicts(self) -> list[ShownVerdict]:
         return [v for s in self.stages for v in s.verdicts]
 
-    def metrics(self) -> dict:
+    def metrics(self) -> dict[str, ShownMetric]:
         "Metrics by name; of the parts of a fan-out their mean, with `count` and `of`."
         named = [(s, s.facts.metrics if s.facts else {}) for s in self.stages]
         entries = [Entry(name=s.stage, each=s.each, state=s.state, metrics=m) for s, m in named]

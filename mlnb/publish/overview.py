@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from .history import RunPage, StagePage
 from .layout import document, fill, words
-from .pages import ERASED, note_label, state_mark, tiles, with_intervals
+from .pages import ERASED, ShownMetric, note_label, state_mark, tiles, with_intervals
 from ..store.settings import DEFAULT_PROFILE
 
 # %% ../../nbs/publish/250_overview.ipynb #cfc53e3c
@@ -111,10 +111,10 @@ MOST = 6  # metrics on the index
 
 def key_metrics(
     page: RunPage,  # whose metrics are shown
-) -> dict:  # at most `MOST`, those with an interval first
+) -> dict[str, ShownMetric]:  # at most `MOST`, those with an interval first
     "The metrics that the index shows."
     metrics = with_intervals(page.metrics())
-    ranked = sorted(metrics, key=lambda name: metrics[name]["low"] is None)
+    ranked = sorted(metrics, key=lambda name: metrics[name].low is None)
     return {name: metrics[name] for name in ranked[:MOST]}
 
 # %% ../../nbs/publish/250_overview.ipynb #eeb2ad54

@@ -153,15 +153,31 @@ def remote_errors(
     raise failed from cause
 
 # %% ../../nbs/sharing/010_remote.ipynb #1150ea94
+def _walked(fs: Any, place: str) -> Iterator[dict[str, Any]]:
+    "What lies below a folder; unlike `fs.walk`, which leaves out what it may not list, this says so."
+    try:
+        listing = fs.ls(place, detail=True)
+    except FileNotFoundError:
+        return
+    for about in listing:
+        name = about["name"].rstrip("/")
+        if about["type"] != "directory":
+            yield about
+        elif name != place:
+            yield from _walked(fs, name)
+
+
 def _found_below(remote: Remote, folder: str) -> dict[str, dict[str, Any]]:
     "What the back end says of everything below a folder, by full name."
+    fs, place = remote.fs, remote.place(folder)
     with remote_errors(remote):
-        remote.fs.invalidate_cache()
-        try:
-            found: dict[str, dict[str, Any]] = remote.fs.find(remote.place(folder), detail=True)
+        fs.invalidate_cache()
+        if not fs.async_impl:
+            return {about["name"]: about for about in _walked(fs, place)}
+        with suppress(FileNotFoundError):
+            found: dict[str, dict[str, Any]] = fs.find(place, detail=True)
             return found
-        except FileNotFoundError:
-            return {}
+    return {}
 
 
 def sizes_below(

@@ -35,10 +35,21 @@ def _odd_line(text: str) -> str:
     return ""
 
 
+def _refuse_undecodable(path: Path) -> None:
+    "Stop where a path cannot be written down."
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        why = f"the name of a folder above it is not UTF-8, {str(path)!a}"
+        mend = "rename that folder; for a temporary one, set TMPDIR to another"
+        raise _unreadable(path.name, why, mend) from error
+
+
 def ini_text(
     path: Path,  # of a file of settings
 ) -> str:  # raises `DefinitionError` for what is none
     "Text of a file of settings, its lines ending in line feeds."
+    _refuse_undecodable(path.absolute())
     with disk_errors(path), path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:

@@ -7,9 +7,9 @@ What is damaged is an error with the command that makes it again, never a file w
 
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
-           'digests_of', 'require_whole', 'signature_said', 'described', 'written_out', 'listing', 'value_text',
-           'show_value', 'read_all', 'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines', 'gc_lines',
-           'with_overlay', 'collect_here', 'answer_gc']
+           'digests_of', 'NamedArtifact', 'require_whole', 'signature_said', 'described', 'written_out', 'listing',
+           'value_text', 'show_value', 'read_all', 'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines',
+           'gc_lines', 'with_overlay', 'collect_here', 'answer_gc']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
@@ -22,9 +22,10 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import to_builtins
+from msgspec import UNSET, UnsetType, to_builtins
 from msgspec.structs import asdict, replace
 
+from ..store.border import JsonStruct
 from ..store.errors import IntegrityError, LockedError
 from ..store.shown_text import counted
 from .audit_entries import reading_noted
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mlnb.care.gc import Amount, Collected
     from mlnb.history.results import ArtifactRow, OutputRow, VersionRow
     from mlnb.sharing.remote_care import CollectedRemote
+    from mlnb.store.descriptions import Artifact, Parts
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
 def note_of(
@@ -125,10 +127,30 @@ def digests_of(
     return [digest for one in ones for digest in (one.digest, *one.parts)]
 
 
+class NamedArtifact(JsonStruct, frozen=True, kw_only=True):
+    "What a name stands for."
+
+    name: str  # as it was written
+    pipeline: str  # that made it
+    stage: str  # that saved it
+    run: str  # that it is of
+    profile: str | None  # of that run
+    experiment: str | None  # what that run tried
+    line: str | None  # what is to be said of it
+    signature: str  # what is said of who vouches for it; empty when all is well
+    artifact: "Artifact | Parts"
+    out: str | UnsetType = UNSET  # path of what was written
+
+    def as_dict(self) -> dict[str, Any]:
+        "Its description, and what is known of it besides."
+        plain = super().as_dict()
+        description, out = plain.pop("artifact"), {} if self.out is UNSET else {"out": plain.pop("out")}
+        return plain | description | out
+
+
 def require_whole(
     store: Any,  # that should have it
-    artifact: Any,  # or all parts of a fan-out
-    about: dict,  # `name`, `pipeline`, `stage` and `run` of it
+    found: NamedArtifact,  # of a run
 ) -> None:
     "Refuse what is damaged or erased; raises `IntegrityError`, `ErasedError`."
     from mlnb.flow.fanout_parts import is_input_whole
@@ -137,14 +159,14 @@ def require_whole(
     from mlnb.store.settings import DEFAULT_PROFILE
     from mlnb.store.tombstones import refuse_erased
 
-    for digest in digests_of(artifact):
-        refuse_erased(store.root, digest, (about["pipeline"], parse_name(about["name"]).name))
-    if not is_input_whole(store, artifact):
-        name, pipeline = about["name"], about["pipeline"]
-        place = f"{pipeline}/{parse_name(name).name} of run {about['run']}"
-        profile = about.get("profile") or DEFAULT_PROFILE
-        again = f"make it again with `{run_again(pipeline, profile, about['stage'])}`"
-        raise IntegrityError(f"`{name}` is damaged or missing in the store: {place}", again)
+    pipeline, name = found.pipeline, parse_name(found.name).name
+    for digest in digests_of(found.artifact):
+        refuse_erased(store.root, digest, (pipeline, name))
+    if not is_input_whole(store, found.artifact):
+        place = f"{pipeline}/{name} of run {found.run}"
+        again = run_again(pipeline, found.profile or DEFAULT_PROFILE, found.stage)
+        said = f"`{found.name}` is damaged or missing in the store: {place}"
+        raise IntegrityError(said, f"make it again with `{again}`")
 
 
 def _is_made_in(run: str, record: Any) -> bool:
@@ -165,7 +187,7 @@ def signature_said(
     for one in records:
         place = (one.pipeline, one.stage, one.key)
         standing = result_standing(store, place, partial(_is_made_in, one.run), keys)
-        mark = signature_mark(standing.as_dict() if standing else None, bool(keys.trusted))
+        mark = signature_mark(standing.said if standing else None, bool(keys.trusted))
         if mark:
             return mark
     return ""
@@ -176,19 +198,24 @@ def described(
     project: Any,  # with its pipelines
     name: str,  # `[PIPELINE/]NAME[@REF]`, as it was written
     profile: str,  # whose results count
-) -> tuple:  # artifact or parts, and what is said of it
+) -> NamedArtifact:
     "Find an artifact that is whole; raises `IntegrityError`, `ErasedError`, `UsageError`."
     from mlnb.flow.meaning import find_artifact, pipeline_here
 
     found = find_artifact(store, project, name, profile, pipeline_here(project))
-    about: dict[str, Any] = {"name": name, "pipeline": found.record.pipeline, "stage": found.record.stage}
-    about |= {"run": found.run, "profile": found.profile, "experiment": found.experiment}
-    require_whole(store, found.value, about)
-    said = {
-        "line": "; ".join(found.notes) or None,
-        "signature": signature_said(store, project, found.records),
-    }
-    return found.value, about | said | found.value.as_dict()
+    named = NamedArtifact(
+        name=name,
+        pipeline=found.record.pipeline,
+        stage=found.record.stage,
+        run=found.run,
+        profile=found.profile,
+        experiment=found.experiment,
+        line="; ".join(found.notes) or None,
+        signature=signature_said(store, project, found.records),
+        artifact=found.value,
+    )
+    require_whole(store, named)
+    return named
 
 # %% ../../nbs/terminal/120_keep.ipynb #062481c9
 def written_out(
@@ -245,12 +272,16 @@ OutFile = Annotated[
 
 
 def show_value(
-    about: dict,  # what is said of an artifact
+    found: NamedArtifact,  # that is shown
     text: str,  # the value itself, for people
 ) -> None:
     "Show an artifact: what it is, and what is in it."
     hidden = ("parts", "artifacts", "line", "signature")  # the last two are notes beside it
-    rows = [[field, value] for field, value in about.items() if field not in hidden and value is not None]
+    rows = [
+        [field, value]
+        for field, value in found.as_dict().items()
+        if field not in hidden and value is not None
+    ]
     show_table(["field", "value"], rows, "")
     show_lines("", indent(text, "  "))
 
@@ -276,20 +307,20 @@ def answer_get(
 ) -> Answer:
     "Describe an artifact, or write it to a file in its own format."
     project, store, profile = open_project(profile)
-    artifact, about = described(store, project, name, profile)
-    notes: tuple[str, ...] = (f"{name}: {about['line']}",) if about["line"] else ()
-    if about["signature"]:
-        said = f"the result of {about['stage']} in run {about['run']}: {about['signature']}"
+    found = described(store, project, name, profile)
+    notes: tuple[str, ...] = (f"{name}: {found.line}",) if found.line else ()
+    if found.signature:
+        said = f"the result of {found.stage} in run {found.run}: {found.signature}"
         notes += (complaint(said, "`mlnb verify` says more of it", "note"),)
     if out is not None:
-        about["out"] = written_out(store, artifact, name, out)
-        line = f"{about['out']}: {name} of {about['pipeline']}, stage {about['stage']}, run {about['run']}"
-        return Answer(about, lambda: show_lines(line, file=sys.stderr), notes=notes)
+        found = replace(found, out=written_out(store, found.artifact, name, out))
+        line = f"{found.out}: {name} of {found.pipeline}, stage {found.stage}, run {found.run}"
+        return Answer(found.as_dict(), lambda: show_lines(line, file=sys.stderr), notes=notes)
     if as_json:
-        read_all(store, digests_of(artifact))
-        return Answer(about, lambda: None, notes=notes)
-    text = value_text(store, artifact, project.trusted_types)
-    return Answer(about, lambda: show_value(about, text), notes=notes)
+        read_all(store, digests_of(found.artifact))
+        return Answer(found.as_dict(), lambda: None, notes=notes)
+    text = value_text(store, found.artifact, project.trusted_types)
+    return Answer(found.as_dict(), lambda: show_value(found, text), notes=notes)
 
 # %% ../../nbs/terminal/120_keep.ipynb #7d817abb
 def remote_gc_lines(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import UNSET, to_builtins
+from msgspec import UNSET, UnsetType, to_builtins
 from msgspec.structs import replace
 
 from ..store.errors import UsageError, did_you_mean
@@ -196,7 +196,7 @@ def selection_of(
 def run_as_told(
     plan: Any,  # of a pipeline
     manner: Manner,  # which stages, and how
-    about: dict,  # what the document is to hold besides
+    grid: GridPlace | UnsetType = UNSET,  # which combination of which grid it is
     moves_head: bool = True,  # whether its end may become the head
 ) -> RunDocument:
     "Run what a plan says, or say what would run."
@@ -209,14 +209,14 @@ def run_as_told(
     for line in filter(None, [broken_line(plan.pipeline), *plan.lines, *clear_values(plan)]):
         say(line)
     if manner.dry_run:
-        return with_experiment(replace(planned_document(plan, selection), **about))
-    if manner.refresh:
-        about = about | {"refresh": tuple(manner.refresh)}
+        return with_experiment(replace(planned_document(plan, selection), grid=grid))
+    refresh = tuple(manner.refresh or ()) or UNSET
     server = server_for(plan, selection, manner)
     how = (manner.n_at_once, manner.keep_going, manner.wait_s, moves_head, server, manner.replace)
+    settings = RunSettings(*how, grid, refresh)
     with progress(manner.as_json) as tell, noting_run(plan.store) as ended:
         told = noting_replacements(plan.store, tell)
-        ended.append(run_pipeline(plan, selection, RunSettings(*how), told, about))
+        ended.append(run_pipeline(plan, selection, settings, told))
     say_unsigned(plan.store, ended[0])
     if manner.check_determinism and manner.stages and ended[0].exit_code == 0:
         found = determinism_of(plan, manner.stages[0], manner.as_json, server)
@@ -248,7 +248,7 @@ def run_combinations(
         tell_combination(place, manner.as_json)
         plan = make_plan(project, store, sound, profile, values)
         plan.asked = asked  # all combinations see one state of the world
-        return run_as_told(plan, manner, {"grid": place}, moves_head=False)
+        return run_as_told(plan, manner, place, moves_head=False)
 
     return run_grid(pipeline, new_run_id(), resolved, list(combined[0]), run_one)
 
@@ -358,7 +358,7 @@ def answer_run(
         return Answer(grid.as_dict(), lambda: show_grid(grid), grid.exit_code)
     admit = partial(admitted, manner=manner)
     (plan,) = plans_of(pipeline, given, create=not manner.dry_run, admit=admit)[2]
-    document = run_as_told(plan, manner, {}, moves_head=not given.has_values)
+    document = run_as_told(plan, manner, moves_head=not given.has_values)
     plain = document.as_dict()
     return Answer(plain, lambda: show_plan(document) if manner.dry_run else None, document.exit_code)
 

@@ -137,7 +137,7 @@ def rerun(
         if not stages:
             return replace(group, message=f"{name} has no stage {group.stages[0]} any more")
         manner = Manner(stages=stages, keep_going=True, as_json=as_json)
-        ended = run_as_told(plan, manner, {}, moves_head=not group.values)
+        ended = run_as_told(plan, manner, moves_head=not group.values)
     except (UsageError, LockedError) as error:
         return replace(group, exit_code=error.exit_code, message=str(error))
     return replace(group, run=ended.run, exit_code=ended.exit_code)
