@@ -266,9 +266,10 @@ Modules:
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
+- `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
-- `mlnb.terminal.keep`: List, take out and clean up what runs have made
+- `mlnb.terminal.keep`: List and take out what runs have made
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.overlay`: `mlnb overlay`: what lies in your overlay, and how it goes away
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from

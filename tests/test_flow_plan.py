@@ -14,6 +14,7 @@ from plain_records import commit, write_run
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
 from mlnb.flow import key, plan
+from mlnb.flow.freshness import stale_reasons
 from mlnb.flow.heads import head_name
 from mlnb.flow.key import explain
 from mlnb.flow.meaning import find_artifact
@@ -437,6 +438,37 @@ def test_key_of_mlnb_counts_the_modules_imported_by_name_only(world):
     modules = world.plan().steps["train"].found.modules
     assert "mlnb.store.digests" in modules and not [m for m in modules if m.startswith("mlnb.flow")]
     assert "mlnb" not in world.plan().steps["train"].found.packages
+
+
+def with_factor(value):
+    return {"factor": {"type": "float", "value": value}}
+
+
+def reasons_beside(world, history, head=None):
+    "Why `ingest` would run: its key is that of none of these records, made in runs of the same ids."
+    if head:
+        move_ref(world.store, head_name("demo", "default"), head, "all stages committed")
+    plan = world.plan()
+    return [one.message for one in stale_reasons(plan, plan.steps["ingest"], history)]
+
+
+def test_reason_compares_with_the_head_and_not_with_what_an_experiment_tried(world):
+    world.run()
+    made = world.plan().steps["ingest"].record
+    tried = {"factor": {"value": 2.0, "origin": "option"}}
+    for run, values in (("r1", {}), ("r2", tried), ("r3", {})):
+        about = {"run": run, "pipeline": "demo", "state": "committed", "parameters": values}
+        write_run(world.store, about | {"keys": {"ingest": run[1] * 64}})
+    history = [
+        replace(made, key=n * 64, run=f"r{n}", parts=made.parts | {"parameters": with_factor(value)})
+        for n, value in (("1", 1.2), ("2", 2.0))
+    ]
+    (said,) = [one for one in reasons_beside(world, history, "r1") if "factor" in one]
+    assert "1.2" in said and "2.0" not in said
+    (said,) = [one for one in reasons_beside(world, history, "r2") if "factor" in one]  # it is the head now
+    assert "2.0" in said
+    later = replace(history[0], key="3" * 64, run="r3")
+    assert reasons_beside(world, [*history, later]) == reasons_beside(world, [later])
 
 
 # outputs that are gone or altered

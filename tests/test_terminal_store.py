@@ -239,6 +239,8 @@ def test_verify_remote_names_what_is_damaged_there(begun, ask, mlnb, root, tmp_p
     )
     ask("push", f"{tmp_path}/remote")
     assert ask("verify", "--remote", f"{tmp_path}/remote")["refused"] == []
+    said = mlnb("verify", "--repair", "--remote", f"{tmp_path}/remote", cwd=root).stderr
+    assert f"`mlnb verify --remote {tmp_path}/remote` verifies it" in said
 
 
 # get, by hand

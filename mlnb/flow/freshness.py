@@ -12,12 +12,14 @@ __all__ = ['Known', 'OBSERVED', 'history_of', 'planned_parts', 'locations_of', '
 
 # %% ../../nbs/flow/130_freshness.ipynb #de84ae9d
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
 from .dependencies import Dependencies, completed
+from .heads import document_if_kept, head_name
 from .key import explain, key_parts, reason
 from .observed import Locations, Observed, observed_now
 from .steps import Plan, Step
@@ -27,9 +29,12 @@ from ..notebook.gone import recorded_place
 from ..notebook.packages import distributions_by_module
 from ..store.codecs import codec_packages
 from ..store.digests import digest_of
+from ..store.errors import IntegrityError
 from ..store.record import Record
 from ..store.records import find_record, has_records, is_whole, records_of, refused_record, was_erased
-from ..store.run_entries import Reason
+from ..store.refs import read_ref
+from ..store.run_entries import Reason, RunDocument
+from ..store.runs import experiment_of
 
 # %% ../../nbs/flow/130_freshness.ipynb #61a6ce39
 Known = dict[tuple[Any, ...], Any]  # what was found a moment ago, by what was asked
@@ -140,15 +145,37 @@ def _lost_reason(plan: Plan, same: Record) -> Reason:
     return reason("new", f"its output `{lost}` is no longer whole in the store", lost)
 
 
+def _document(plan: Plan, run: str, known: Known) -> RunDocument | None:
+    "What a run says of itself; None when that is gone or damaged. Read once."
+    if ("run", run) not in known:
+        with suppress(IntegrityError):
+            known["run", run] = document_if_kept(plan.store, run)
+    found: RunDocument | None = known.setdefault(("run", run), None)
+    return found
+
+
+def _record_before(plan: Plan, history: list[Record], known: Known) -> Record:
+    "The newest record of a stage, but not what an experiment tried where there is another."
+    if not experiment_of(_document(plan, history[-1].run, known)):
+        return history[-1]
+    head = read_ref(plan.store, head_name(plan.pipeline.name, plan.profile))
+    document = _document(plan, head.target, known) if head else None
+    keys = {*document.keys.values(), *(one.key for one in document.stages)} if document else set()
+    meant = [one for one in history if one.key in keys]
+    plain = meant or [one for one in history if not experiment_of(_document(plan, one.run, known))]
+    return (plain or history)[-1]
+
+
 def stale_reasons(
     plan: Plan,  # whose store has the records
     step: Step,  # with its key
     history: list[Record],  # records of the stage, newest last
+    known: Known | None = None,  # what was found a moment ago; added to
 ) -> list[Reason]:  # at least one
     "Why a stage has no usable record."
     if not history:
         return [reason("new", "it never ran")]
-    newest = history[-1]
+    newest = _record_before(plan, history, {} if known is None else known)
     now = parts_as_now(newest, step.parts, locations_of(plan, step))
     same = next((r for r in history if r.key in (step.key, digest_of(now))), None)
     if same is not None:
@@ -254,7 +281,7 @@ def decide(
     _look_back(plan, step, history, known)
     if step.record is None:
         step.state, step.was_run = "stale", bool(history)
-        step.why = stale_reasons(plan, step, history)
+        step.why = stale_reasons(plan, step, history, known)
     elif is_strict(plan, step) and _undeclared_in(step.record):
         step.why, step.record, step.state = [_strict_reason(step.record)], None, "stale"
         step.key = digest_of(step.parts)

@@ -45,7 +45,8 @@ _REMOTE_FORMAT, _REMOTE_LAYOUT = "mlnb remote ", 1  # the file `format` holds bo
 def _begin(remote: Remote, create: bool) -> None:
     "Begin a remote where there is nothing, if that is wanted."
     if not create:
-        mend = "correct the address, or fill it with `mlnb push`"
+        place = "" if "://" in remote.url else f" {remote.url}"
+        mend = f"correct the address, or fill it with `mlnb push{place}`"
         raise UsageError(f"nothing was pushed to {remote.url} yet", mend) from None
     write_remote(remote, "format", f"{_REMOTE_FORMAT}{_REMOTE_LAYOUT}\n".encode())
 

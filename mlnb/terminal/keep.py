@@ -1,4 +1,4 @@
-"""List, take out and clean up what runs have made
+"""List and take out what runs have made
 
 What a run made is kept until somebody says otherwise, and these verbs look after it: what is there, give it to me as a file, is there room. Each asks modules of `store/` and `care/` and shows the answer; what they decide is decided there.
 What is damaged is an error with the command that makes it again, never a file with wrong content. What changes the store is written to the audit log before the verb ends."""
@@ -8,14 +8,12 @@ What is damaged is an error with the command that makes it again, never a file w
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
            'digests_of', 'NamedArtifact', 'require_whole', 'signature_said', 'described', 'written_out', 'listing',
-           'value_text', 'show_value', 'read_all', 'answer_get', 'remote_gc_lines', 'amount_of', 'elsewhere_lines',
-           'gc_lines', 'with_overlay', 'collect_here', 'answer_gc']
+           'value_text', 'show_value', 'read_all', 'answer_get']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
 import os
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from textwrap import indent
@@ -23,20 +21,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec import UNSET, UnsetType, to_builtins
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from ..store.border import JsonStruct
-from ..store.errors import IntegrityError, LockedError
-from ..store.shown_text import counted
+from ..store.errors import IntegrityError
 from .audit_entries import reading_noted
 from .frame import Answer, Json, Profile, open_project, refused_heads, verb, writing
 from .output import complaint, show_lines, show_table
-from .remote import remote_of
 
 if TYPE_CHECKING:
-    from mlnb.care.gc import Amount, Collected
     from mlnb.history.results import ArtifactRow, OutputRow, VersionRow
-    from mlnb.sharing.remote_care import CollectedRemote
     from mlnb.store.descriptions import Artifact, Parts
 
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
@@ -321,167 +315,3 @@ def answer_get(
         return Answer(found.as_dict(), lambda: None, notes=notes)
     text = value_text(store, found.artifact, project.trusted_types)
     return Answer(found.as_dict(), lambda: show_value(found, text), notes=notes)
-
-# %% ../../nbs/terminal/120_keep.ipynb #7d817abb
-def remote_gc_lines(
-    found: "CollectedRemote",  # what `gc_remote` returned
-) -> list[str]:  # one line, two when something is still to go
-    "What a collection at a remote did, in words."
-    there = f"{counted(found.unreachable, 'object')} unreachable, {counted(found.bytes, 'byte')}"
-    said = f"{found.remote}: {there}; {found.removed} removed"
-    later = "the next `mlnb gc --remote` removes what is still unreachable then"
-    return [said, later] if found.unreachable > found.removed else [said]
-
-
-def amount_of(
-    went: "Amount",  # of a collection
-) -> str:  # one line for people
-    "How much went."
-    n = ", ".join(counted(getattr(went, f"{one}s"), one) for one in ("object", "record", "run"))
-    return f"{n}, {counted(went.bytes, 'byte')}"
-
-
-def elsewhere_lines(
-    found: "Collected",  # what `collect` returned
-) -> list[str]:  # empty when no other machine shares the store
-    "What of other machines a collection met, in words."
-    held = [f"left alone: {one.file} is held by host {one.host} since {one.since_utc}" for one in found.held]
-    if held:
-        held.append(
-            "remove such a file if that host is gone for good; until then what it pins or runs is kept"
-        )
-    names = ", ".join(sorted({one.host for one in found.others}))
-    if not names:
-        return held
-    would = "`mlnb gc` refuses until it was quiet for an hour" if found.dry_run else "it was forced beside it"
-    return [*held, f"at work within the last hour: {names}; {would}"]
-
-
-def gc_lines(
-    found: "Collected",  # what `collect_here` returned
-    n_old: int = 0,  # entries that were removed from the audit log
-) -> list[str]:  # for people, what went first
-    "What a collection did, in words."
-    would, left = "would be " if found.dry_run else "", found.temporaries
-    killed = f"{counted(left.files, 'file')}, {counted(left.bytes, 'byte')}"
-    lines = [
-        f"{would}moved to the trash: {amount_of(found.moved)}",
-        f"{would}deleted from the trash: {amount_of(found.deleted)}",
-        f"{would}removed of killed processes: {killed}",
-    ]
-    if found.moved.bytes and not found.dry_run:
-        later = "the space is free after the next `mlnb gc`, which deletes what is still in the trash then"
-        lines.append(later)
-    if n_old:
-        lines.append(f"removed from the audit log: {counted(n_old, 'entry')} kept long enough")
-    lines += [f"{path} is no file, and was left alone: move it away" for path in found.odd]
-    lines += [f"{path} cannot be read, so nothing went: `mlnb verify --repair`" for path in found.unread]
-    return lines + elsewhere_lines(found)
-
-# %% ../../nbs/terminal/120_keep.ipynb #6b4a7a17
-def with_overlay(
-    found: "Collected",  # of the project's store
-    own: "Collected",  # of an overlay on it
-) -> "Collected":
-    "What two collections did, as one."
-    aside = found.quarantine
-    files, size = aside.files + own.quarantine.files, aside.bytes + own.quarantine.bytes
-    return replace(
-        found,
-        moved=found.moved + own.moved,
-        deleted=found.deleted + own.deleted,
-        quarantine=replace(aside, files=files, bytes=size),
-        taken_back=found.taken_back + own.taken_back,
-        unread=found.unread + own.unread,
-    )
-
-
-def collect_here(
-    project: Any,  # whose store and own overlay are collected in
-    store: Any,  # of the project
-    retention: Any,  # what is kept beside what refs lead to
-    dry_run: bool,  # only say what would go
-    force: bool = False,  # although another machine was just at work
-) -> "Collected":
-    "Collect in the store and in the own overlay, and write to the audit log what went."
-    from mlnb.care.audit import audit
-    from mlnb.care.gc import collect
-    from mlnb.care.violations import evidence_digests
-    from mlnb.flow.overlay import overlay_root
-    from mlnb.store.objects import open_store
-
-    how: dict[str, Any] = {"dry_run": dry_run, "roots": frozenset(evidence_digests(store)), "force": force}
-    found, overlay = collect(store, retention, **how), overlay_root(project)
-    if overlay.is_dir():
-        own = open_store(overlay, project.group, below=store)
-        with suppress(LockedError):  # somebody collects there just now
-            found = with_overlay(found, collect(own, retention, **how))
-    went = (
-        n for amount in (found.moved, found.deleted) for n in (amount.objects, amount.records, amount.runs)
-    )
-    is_emptied = not retention.quarantine and found.quarantine.files
-    if (any(went) or is_emptied) and not dry_run:
-        told = found.as_dict()
-        audit(store, "gc", **{name: told[name] for name in ("moved", "deleted", "quarantine")})
-    return found
-
-# %% ../../nbs/terminal/120_keep.ipynb #72b6d895
-@verb("keep", "gc", "mlnb gc --keep-records 3 --dry-run")
-def answer_gc(
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would go; change nothing.")
-    ] = False,
-    keep_records: Annotated[
-        int | None,
-        typer.Option(
-            "--keep-records",
-            min=0,
-            metavar="N",
-            help="Newest records of each stage to keep beside what refs lead to; all when left out.",
-        ),
-    ] = None,
-    keep_runs: Annotated[
-        int | None,
-        typer.Option(
-            "--keep-runs", min=0, metavar="N", help="Newest runs of each pipeline to keep; all when left out."
-        ),
-    ] = None,
-    drop_quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Delete also what was set aside as damaged.")
-    ] = False,
-    remote: Annotated[
-        str | None,
-        typer.Option(
-            "--remote",
-            metavar="URL",
-            help="Collect at this remote instead (`origin`: the one of settings.ini).",
-        ),
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Although another host is at work here: what it just puts may go, and its stage fails. "
-            "--remote: although a push was killed there; only when nobody pushes.",
-        ),
-    ] = False,
-) -> Answer:
-    "Free the space of what nothing points to, in two passes."
-    from mlnb.care.audit import audit
-    from mlnb.care.months import read_months
-    from mlnb.care.retention import DroppedLines, drop_months
-    from mlnb.care.roots import Retention
-    from mlnb.sharing.remote_care import gc_remote
-
-    project, store, _ = open_project(create=not dry_run)
-    if remote is None:
-        retention = Retention(keep_records, keep_runs, not drop_quarantine)
-        months = read_months(project.audit_months)
-        found = collect_here(project, store, retention, dry_run, force)
-        old = DroppedLines() if dry_run else drop_months(store, months)
-        document = found.as_dict() | {"audit": asdict(old)}
-        return Answer(document, lambda: show_lines(*gc_lines(found, old.entries)))
-    there = gc_remote(remote_of(project, remote)[1], None, dry_run, force)
-    if there.removed:
-        audit(store, "gc", **there.as_dict())
-    return Answer(there.as_dict(), lambda: show_lines(*remote_gc_lines(there)))
