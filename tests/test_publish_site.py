@@ -302,7 +302,7 @@ def test_changed_default_makes_the_head_stale_but_not_a_run_with_values_of_its_o
         for run in ("20261123T1-aaaa", "20261123T2-bbbb")
     }
     assert (
-        "parameter <code>days</code> was 30, is 90" in pages["20261123T1-aaaa"]
+        "parameter <code>days</code> was 60, is 90" in pages["20261123T1-aaaa"]
         and "! Stale" in pages["20261123T1-aaaa"]
     )
     assert "✓ Committed" in pages["20261123T2-bbbb"]

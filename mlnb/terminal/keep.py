@@ -7,14 +7,13 @@ What is damaged is an error with the command that makes it again, never a file w
 
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
-           'digests_of', 'NamedArtifact', 'require_whole', 'signature_said', 'described', 'written_out', 'listing',
-           'value_text', 'show_value', 'read_all', 'answer_get']
+           'digests_of', 'NamedArtifact', 'require_whole', 'described', 'written_out', 'listing', 'value_text',
+           'show_value', 'read_all', 'answer_get']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
@@ -163,30 +162,6 @@ def require_whole(
         raise IntegrityError(said, f"make it again with `{again}`")
 
 
-def _is_made_in(run: str, record: Any) -> bool:
-    "Whether a record says that a run made it."
-    return record.run == run
-
-
-def signature_said(
-    store: Any,  # that has the records
-    project: Any,  # with `trusted_keys` in its settings
-    records: list,  # of a result, one for each part
-) -> str:  # a few words; empty where nothing is to be said
-    "What is said of the signature of a result."
-    from mlnb.care.signing import parse_keys
-    from mlnb.care.vouched import keys_known, result_standing, signature_mark
-
-    keys = keys_known(store, parse_keys(project.trusted_keys))
-    for one in records:
-        place = (one.pipeline, one.stage, one.key)
-        standing = result_standing(store, place, partial(_is_made_in, one.run), keys)
-        mark = signature_mark(standing.said if standing else None, bool(keys.trusted))
-        if mark:
-            return mark
-    return ""
-
-
 def described(
     store: Any,  # that has it
     project: Any,  # with its pipelines
@@ -194,9 +169,13 @@ def described(
     profile: str,  # whose results count
 ) -> NamedArtifact:
     "Find an artifact that is whole; raises `IntegrityError`, `ErasedError`, `UsageError`."
+    from mlnb.care.signing import parse_keys
+    from mlnb.care.vouched import keys_known, record_mark
     from mlnb.flow.meaning import find_artifact, pipeline_here
 
     found = find_artifact(store, project, name, profile, pipeline_here(project))
+    keys = keys_known(store, parse_keys(project.trusted_keys))
+    marks = (record_mark(store, one, keys) for one in found.records)
     named = NamedArtifact(
         name=name,
         pipeline=found.record.pipeline,
@@ -205,7 +184,7 @@ def described(
         profile=found.profile,
         experiment=found.experiment,
         line="; ".join(found.notes) or None,
-        signature=signature_said(store, project, found.records),
+        signature=next(filter(None, marks), ""),
         artifact=found.value,
     )
     require_whole(store, named)
