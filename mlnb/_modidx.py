@@ -5465,6 +5465,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.store.digests.sha256_file': ('store/digests.html#sha256_file', 'mlnb/store/digests.py')},
             'mlnb.store.disk': { 'mlnb.store.disk.OddFileError': ('store/disk.html#oddfileerror', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk._all_of': ('store/disk.html#_all_of', 'mlnb/store/disk.py'),
+                                 'mlnb.store.disk._leads_to_folder': ('store/disk.html#_leads_to_folder', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk._odd': ('store/disk.html#_odd', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.disk_errors': ('store/disk.html#disk_errors', 'mlnb/store/disk.py'),
                                  'mlnb.store.disk.entries_of': ('store/disk.html#entries_of', 'mlnb/store/disk.py'),

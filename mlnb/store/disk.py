@@ -230,6 +230,16 @@ def entries_of(
         return []
 
 
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    "Whether something is a folder, or a link to one."
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
 def found_below(
     folder: Path | str,  # that may be absent
     pattern: str,  # as for `Path.glob`: names joined by `/`, `**` for any depth
@@ -246,7 +256,7 @@ def found_below(
     if not rest:
         yield from (Path(one.path) for one in named)
         return
-    yield from (path for one in named if one.is_dir() for path in found_below(one.path, rest))
+    yield from (path for one in named if _leads_to_folder(one) for path in found_below(one.path, rest))
 
 # %% ../../nbs/store/070_disk.ipynb #28bce0a1
 _NO_LOCKS = (
