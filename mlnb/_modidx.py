@@ -5491,6 +5491,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.store.disk.write_durably': ('store/disk.html#write_durably', 'mlnb/store/disk.py')},
             'mlnb.store.documents': { 'mlnb.store.documents._decoder': ('store/documents.html#_decoder', 'mlnb/store/documents.py'),
                                       'mlnb.store.documents._in_lines': ('store/documents.html#_in_lines', 'mlnb/store/documents.py'),
+                                      'mlnb.store.documents._is_text': ('store/documents.html#_is_text', 'mlnb/store/documents.py'),
                                       'mlnb.store.documents._not_as_written': ( 'store/documents.html#_not_as_written',
                                                                                 'mlnb/store/documents.py'),
                                       'mlnb.store.documents._parsed': ('store/documents.html#_parsed', 'mlnb/store/documents.py'),

@@ -198,7 +198,7 @@ def _private_file(store: Store) -> bytes:
     path = key_path(store)
     try:
         with disk_errors(path), open(open_plain(path, follows=True), "rb", buffering=0) as file:
-            about, body = os.fstat(file.fileno()), file.read()
+            about, body = os.fstat(file.fileno()), file.read(1 << 16)  # no key is longer
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
         missing = NoKeyError(_said_missing(path), mend)

@@ -29,6 +29,7 @@ from .remote import PLAIN_TRANSFER, Remote, Transfer, read_remote, side_by_side,
 from ..store.border import Document, JsonStruct
 from ..store.descriptions import Artifact, Described, each_described
 from ..store.digests import sha256
+from ..store.documents import MOST_STORED
 from ..store.errors import IntegrityError, MlnbError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
@@ -116,7 +117,7 @@ def remote_alias(
     return f"r_{sha256(identity.encode(errors='surrogateescape'))[:12]}"
 
 # %% ../../nbs/sharing/020_trust.ipynb #7bf520f3
-MOST_DOCUMENT = 64 << 20  # the most that a document may have [bytes]
+MOST_DOCUMENT = MOST_STORED  # that a document may have, as at home [bytes]
 _MOST_CODE = 256 << 20  # a notebook, a module, a list of files [bytes]
 _MOST_TEXT = 1 << 30  # the full text of a cell [bytes]
 
