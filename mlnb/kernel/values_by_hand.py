@@ -60,7 +60,7 @@ def is_set_in(
     source: str,  # of a cell that ran
 ) -> bool:
     "Whether a cell gives a parameter a value."
-    return re.search(rf"^\s*{re.escape(name)}\s*[:=](?!=)", source, re.MULTILINE) is not None
+    return re.search(rf"^[^\S\n]*{re.escape(name)}\s*[:=](?!=)", source, re.MULTILINE) is not None
 
 
 class ValueWatch:

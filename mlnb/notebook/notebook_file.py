@@ -82,8 +82,8 @@ def document_fault(
     return None
 
 # %% ../../nbs/notebook/010_notebook_file.ipynb #5c09c37b
-_OPENING = re.compile(r"(?m)^(?:[`*\s]|<span[^>]*>)*<{7} \w")  # a mark in a cell of its own
-_CLOSING = re.compile(r"(?m)^(?:[`*\s]|<span[^>]*>)*>{7} \w")
+_OPENING = re.compile(r"(?m)^(?:[`*]|[^\S\n]|<span[^>\n]*>)*<{7} \w")  # a mark in a cell of its own
+_CLOSING = re.compile(r"(?m)^(?:[`*]|[^\S\n]|<span[^>\n]*>)*>{7} \w")
 
 
 def _are_texts(values: Any) -> bool:

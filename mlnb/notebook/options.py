@@ -142,5 +142,7 @@ def misplaced_options(
     source: str,  # text of a code cell that is not the first
 ) -> list[str]:  # names of our options in it, in order
     "Options that stand where nobody reads them."
-    found = re.findall(r"(?m)^\s*#\|\s*(?:([\w-]+)\s*:|(strict)\s*$)", with_plain_ends(source))
+    found = re.findall(
+        r"(?m)^[^\S\n]*#\|[^\S\n]*(?:([\w-]+)[^\S\n]*:|(strict)[^\S\n]*$)", with_plain_ends(source)
+    )
     return [name or alone for name, alone in found if alone or name in READERS]

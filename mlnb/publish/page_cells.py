@@ -128,5 +128,5 @@ def hides_code(
 ) -> bool:
     "Whether the directives at the top of a cell say `report: hide-code`."
     top = re.match(r"(?:[ \t]*(?:#.*)?\n?)*", with_plain_ends(source_of(cell)))
-    directive = r"^\s*#\s*\|\s*report\s*:\s*hide-code\s*$"
+    directive = r"^[^\S\n]*#[^\S\n]*\|[^\S\n]*report[^\S\n]*:[^\S\n]*hide-code[^\S\n]*$"
     return top is not None and re.search(directive, top[0], re.MULTILINE) is not None
