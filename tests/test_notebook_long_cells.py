@@ -1,4 +1,4 @@
-"""Text of any length is read in a time that grows with it: a pattern that looks again and again would not end."""
+"""Text of any length is read in a time that grows with it: a pattern that looks again and again never ends."""
 
 import json
 
