@@ -1,4 +1,4 @@
-"""Text of any length is read in a time that grows with it: a pattern that looks again and again never ends."""
+"""Text of any length is read in a time that grows with it: a pattern that looks back never ends."""
 
 import json
 
