@@ -204,7 +204,7 @@ def _other_number(n: int, entry: AuditEntry, before: AuditEntry | None, follows:
     return _gap(n, entry, before)
 
 
-def _misfit(n: int, entry: AuditEntry, previous: str, before: AuditEntry | None, alone: bool) -> Finding:
+def _unchained(n: int, entry: AuditEntry, previous: str, before: AuditEntry | None, alone: bool) -> Finding:
     "Which entries do not follow from one another, no more than is certain."
     if alone:
         fits = f"neither entry {n - 1} nor" if n > 1 else "not"
@@ -224,7 +224,7 @@ def _line_finding(
     if (entry.n, entry.previous) == (n, previous):
         return _told_broken(entry)
     is_alone = entry.previous != previous and _is_alone(n, lines)
-    return _misfit(n, entry, previous, before, is_alone)
+    return _unchained(n, entry, previous, before, is_alone)
 
 # %% ../../nbs/care/050_chain.ipynb #02afba9a
 class Start(NamedTuple):
