@@ -17,7 +17,7 @@ from mlnb.care.chain import audit_entry, new_line, split_lines
 from mlnb.care.log_file import log_path
 from mlnb.care.signing import sign
 from mlnb.care.violations import evidence_digests, report_violation, violation_page, violations
-from mlnb.store.digests import canonical_json, sha256
+from mlnb.store.digests import canonical_json, digest_of, sha256
 from mlnb.store.errors import IntegrityError, StoreError, UsageError
 from mlnb.store.objects import open_store, put
 
@@ -220,6 +220,60 @@ def test_checkpoints_narrow_down_where_the_log_was_rewritten(store):
     found = verify_log(store)
     assert (found.first_bad, found.signed_to) == (3, 2)
     assert "entries 3 to 4" in found.message
+
+
+def as_written_anew(line, **fields):
+    "A line with other fields and a digest that fits them."
+    said = {**json.loads(line), **fields}
+    del said["hash"]
+    return canonical_json(said | {"hash": digest_of(said)})
+
+
+FORGED_FOURTH = {
+    "previous": (lambda line: [as_written_anew(line, previous="a" * 64)], 4, "entry 4 was changed"),
+    "number": (lambda line: [as_written_anew(line, n=(1 << 63) - 1)], 4, "entry 4 was changed"),
+    "content": (lambda line: [as_written_anew(line, actor="eve")], 4, "entries 4 and 5 do not follow"),
+    "before": (lambda line: [as_written_anew(line, actor="eve"), line], 4, "two lines say to be entry 4"),
+    "twice": (lambda line: [line, line], 5, "entry 4 stands there twice"),
+}
+
+
+@pytest.mark.parametrize("way", FORGED_FOURTH)
+def test_no_innocent_entry_is_blamed(store, way):
+    init_audit(store)
+    for number in range(2):
+        audit(store, "run", run=f"r{number}")
+    make_checkpoint(store)
+    for number in range(3):
+        audit(store, "run", run=f"s{number}")
+    lines, _ = split_lines(log_path(store).read_bytes())
+    forge, first, said = FORGED_FOURTH[way]
+    write_log(store, joined([*lines[:3], *forge(lines[3]), *lines[4:]]))
+    found = verify_log(store)
+    assert (found.state, found.first_bad, found.signed_to) == ("bad", first, 3)
+    assert found.message.startswith(said)
+
+
+def test_checkpoint_that_fits_vouches_for_the_entry_before_a_broken_end(store):
+    init_audit(store)
+    make_checkpoint(store)
+    audit(store, "run", run="r")
+    lines, _ = split_lines(log_path(store).read_bytes())
+    write_log(store, joined([lines[0], as_written_anew(lines[1], previous="a" * 64)]))
+    found = verify_log(store)
+    assert (found.first_bad, found.signed_to) == (1, 1)
+    assert found.message.startswith("entries 1 and 2 do not follow from one another")
+
+
+def test_head_that_claims_more_entries_than_there_are(store):
+    init_audit(store)
+    audit(store, "run", run="r")
+    last = split_lines(log_path(store).read_bytes())[0][-1]
+    head = {"n": 10**18, "hash": sha256(last)}
+    log_path(store).with_name("head.json").write_bytes(canonical_json(head).ljust(100) + b"\n")
+    found = verify_log(store)
+    assert (found.state, found.first_bad) == ("bad", 3)
+    assert "audit/head.json was changed" in found.message
 
 
 def test_truncation_that_rewrites_the_head_too_is_found_by_a_checkpoint(store):

@@ -1,6 +1,7 @@
 """Signed where it is made: whoever alters a result after that is found out, and only what somebody trusted
 signed is sent, and used where a project asks for it."""
 
+import base64
 import json
 import os
 import shutil
@@ -202,6 +203,13 @@ def of_other_content(store):
     key_path(store).write_text("hello")
 
 
+def of_unknown_kind(store):
+    body = key_path(store).read_text().splitlines()[1]
+    other = base64.b64decode(body).replace(b"\x2b\x65\x70", b"\x2b\x65\x7f")  # OID of no key there is
+    text = base64.b64encode(other).decode()
+    key_path(store).write_text(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+
+
 def of_another_user(store):
     os.chown(key_path(store), 4321, -1)
 
@@ -211,6 +219,7 @@ KEYS = [
     (replaced, None, "untrusted"),
     (readable_by_others, "can be read by others", None),
     (of_other_content, "holds no Ed25519 key", None),
+    (of_unknown_kind, "holds no Ed25519 key", None),
     pytest.param(
         *(of_another_user, "belongs to another user", None),
         marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away"),
@@ -227,7 +236,7 @@ def test_key_that_is_lost_replaced_or_unsafe(ana, tmp_path, become, refusal, sta
     if refusal:
         with pytest.raises(UsageError, match=refusal):
             push(ana, url)
-    if become in (readable_by_others, of_other_content, of_another_user):
+    if become in (readable_by_others, of_other_content, of_unknown_kind, of_another_user):
         with pytest.raises(UsageError, match=refusal):
             signer(ana, "record")  # what `mlnb run` asks before anything runs
         return

@@ -1,5 +1,6 @@
 """A URL's secret is shown, logged, stored and published nowhere, in no verb, whether it succeeds or fails."""
 
+import ast
 import json
 import os
 import shutil
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from every_verb import spoken
+
+from mlnb.notebook.clear_secrets import secrets_in_tree
 
 CANARY = "CANARYs3cr3t77"
 OURS = "from mlnb import load, metric, save"
@@ -265,6 +268,75 @@ def test_secret_in_clear_is_a_warning_with_file_cell_and_mend(make_project):
     assert sorted(p["file"].rpartition("/")[2] for p in found) == sorted(ways)
     assert all(p["level"] == "warning" and "#| env: " in p["mend"] for p in found)
     assert {p["file"].rpartition("_")[2]: p["cell"] for p in found}["default.ipynb"] == 1
+
+
+ORDINARY = """pd.read_csv(f, dtype={"token": "string", "auth": "category", "password": "int64"})
+df.agg({"token": "count"})
+df.groupby("u").agg({"pwd": "n_unique"})
+df.agg(pw="mean")
+df.rename(columns={"pw": "petal_width", "pwd": "dir"})
+df["token"] = "a"
+auth = "basic"
+credentials = "default"
+config = {"auth": "kerberos"}
+labels = {"token": "Token", "password": "Password of the user"}
+ax.plot(x, pw="k")
+"https://{user}:{password}@h/x".format(**c)
+"https://{token}@h/x".format(**c)
+"https://ana:{password}@h/x".format(**c)
+"postgresql://%(user)s:%(password)s@h" % c
+"postgresql://{}:{}@h/db".format(u, p)
+f"postgresql://{u}:{p}@localhost/db"
+url = "https://api.h/v1?api_key=%s" % k
+url = "https://api.h/v1?api_key={key}&page=2"
+password = "%(password)s"
+x = "hf_hub_download_all_12345"
+"""
+SECRET = """password = "hunter2"
+password = "changeme"
+token = "Abcdefgh"
+auth = "s3cr3t"
+credentials = "Xk29fjQpw"
+login(password="hunter2")
+login(password="letmein")
+df.assign(token="f3a9c0d1")
+d = {"password": "hunter2"}
+d = {"token": "AbCdEfGhIj"}
+df["token"] = "x8Kq02mmZ"
+os.environ["PASSWORD"] = "letmein"
+client.token = "word"
+"https://{user}:hunter2@h/x"
+"https://ana:{password}x@h/x"
+"https://api.h/v1?api_key=%s0Kq02mmZ88aa"
+"https://api.h/v1?api_key=Kq02mmZ88aab&x={y}"
+x = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+"""
+
+
+@pytest.mark.parametrize("line", ORDINARY.splitlines())
+def test_ordinary_line_is_no_secret(line):
+    assert secrets_in_tree(ast.parse(line)) == []
+
+
+@pytest.mark.parametrize("line", SECRET.splitlines())
+def test_line_with_a_secret_is_said(line):
+    assert len(secrets_in_tree(ast.parse(line))) == 1
+
+
+NAMES_THAT_HOLD_ONE = """d = {"https://u:CANARY1@h/?token": "aaaa1111"}
+h = {"Authorization: Bearer CANARY1token": "zzzzzzzz1"}
+x["\\x1b]0;CANARY1\\x07password"] = "aaaa1111"
+os.environ.get("CANARY1 password", "aaaa1111")
+"""
+
+
+@pytest.mark.parametrize("line", NAMES_THAT_HOLD_ONE.splitlines())
+def test_name_that_holds_a_secret_is_not_said(line):
+    said = " ".join(secrets_in_tree(ast.parse(f"\n{line}")))
+    assert "CANARY1" not in said and "a text in line 2 in clear" in said
+    assert secrets_in_tree(ast.parse(f"d = {{'{'x' * 60}_token': 'aaaa1111'}}")) == [
+        "a text in line 1 in clear"
+    ]
 
 
 def test_secret_given_to_a_run_is_said_and_not_shown(make_project):

@@ -246,7 +246,8 @@ def _wrong_lines(log: Log, broken: Finding | None, reading: LogReading) -> list[
     at_end = head_finding(log)
     is_short = not log.is_ended or log.head.n > log.n
     known = [one for one in (broken, at_end if is_short else None) if one and one.n is not None]
-    reading.sound_to = min((one.n - 1 for one in known if one.n), default=reading.sound_to)
+    sound = [(one.to or one.n) - 1 for one in known if one.n]
+    reading.sound_to = min(sound, default=reading.sound_to)
     is_one = broken is not None and at_end is not None and broken.n == at_end.n
     return [one for one in ((at_end if is_short else broken,) if is_one else (broken, at_end)) if one]
 

@@ -185,16 +185,46 @@ def _gap(n: int, entry: AuditEntry, before: AuditEntry | None) -> Finding:
     return Finding(n, f"{gone}: {said}, so it was removed after that")
 
 
-def _line_finding(
-    n: int, entry: AuditEntry, previous: str, before: AuditEntry | None = None
-) -> Finding | None:
-    "What is wrong with one line that is whole."
+def _is_alone(n: int, lines: list[bytes]) -> bool:
+    "Whether a line that does not fit the one before does not fit the next either, which is in its place."
+    after = audit_entry(lines[1]) if len(lines) > 1 else None
+    return after is not None and after.n == n + 1 and after.previous != sha256(lines[0])
+
+
+def _other_number(n: int, entry: AuditEntry, before: AuditEntry | None, follows: bool) -> Finding:
+    "What is wrong where another entry stands than the one of the place."
+    if entry == before:
+        return Finding(n, f"entry {entry.n} stands there twice")
+    if before is not None and entry.n == before.n:
+        said = f"two lines say to be entry {entry.n}: one of them was put there later"
+        return Finding(entry.n, said, to=n)
+    if follows:
+        said = f"it says to be entry {entry.n}, and nothing is gone before it"
+        return Finding(n, f"entry {n} was changed: {said}")
+    return _gap(n, entry, before)
+
+
+def _unchained(n: int, entry: AuditEntry, previous: str, before: AuditEntry | None, alone: bool) -> Finding:
+    "Which entries do not follow from one another, no more than is certain."
+    if alone:
+        fits = f"neither entry {n - 1} nor" if n > 1 else "not"
+        return Finding(n, f"entry {n} was changed: it fits {fits} entry {n + 1}")
     if entry.n != n:
-        return _gap(n, entry, before)
-    if entry.previous != previous:
-        said = f"entry {n - 1} was replaced: entry {n} was written after another one"
-        return Finding(max(1, n - 1), said)
-    return _told_broken(entry)
+        return _other_number(n, entry, before, entry.previous == previous)
+    if n == 1:
+        return Finding(1, "entry 1 was changed: it was written after another one")
+    said = f"entries {n - 1} and {n} do not follow from one another: one of them was replaced"
+    return Finding(n - 1, said, to=n)
+
+
+def _line_finding(
+    n: int, entry: AuditEntry, previous: str, before: AuditEntry | None, lines: list[bytes]
+) -> Finding | None:
+    "What is wrong with one line that is whole, the first of these."
+    if (entry.n, entry.previous) == (n, previous):
+        return _told_broken(entry)
+    is_alone = entry.previous != previous and _is_alone(n, lines)
+    return _unchained(n, entry, previous, before, is_alone)
 
 # %% ../../nbs/care/050_chain.ipynb #02afba9a
 class Start(NamedTuple):
@@ -223,7 +253,7 @@ def chain_finding(
     for place, line in enumerate(lines, 1):
         entry, n = audit_entry(line), start.n + place
         if entry is not None:
-            found = _line_finding(n, entry, previous, before)
+            found = _line_finding(n, entry, previous, before, lines[place - 1 : place + 1])
             before = entry
             note(entry)
         elif is_closed(lines, place, start.n):

@@ -295,6 +295,12 @@ def altered_lines(
 _NO_HEAD = "audit/head.json is missing or damaged, so nothing tells how long the log was"
 
 
+def _is_called(line: bytes, n: int) -> bool:
+    "Whether a line says to be the entry of a number."
+    entry = audit_entry(line)
+    return entry is not None and entry.n == n
+
+
 def head_finding(
     log: Log,  # as it was read
 ) -> Finding | None:
@@ -304,9 +310,11 @@ def head_finding(
         return Finding(n, _NO_HEAD) if n > 1 else None
     if not log.is_ended:
         return Finding(n, f"entry {n} was cut: the newline behind it is gone")
-    is_end_there = bool(log.lines) and sha256(log.lines[-1]) == head.hash  # so it is gone before
+    is_end_there = bool(log.lines) and sha256(log.lines[-1]) == head.hash
     if head.n > n and not is_end_there:
         return Finding(n + 1, f"entry {n + 1} is gone: the log had {head.n}")
+    if head.n > n and not _is_called(log.lines[-1], head.n):  # else it is gone before
+        return Finding(n + 1, f"audit/head.json was changed: it says {head.n} of entry {n}, the last one")
     if head.n > 0 and log.digest(head.n) not in (None, head.hash):
         return Finding(head.n, f"entry {head.n} is not the one that audit/head.json knows")
     return None

@@ -218,12 +218,13 @@ def _private_file(store: Store) -> bytes:
 @lru_cache(maxsize=4)
 def _key_in(body: bytes) -> Any:
     "The private key that a file in PEM holds; None when it is no Ed25519 key."
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(body, None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     return key if isinstance(key, Ed25519PrivateKey) else None
 
@@ -232,10 +233,9 @@ def read_key(
     store: Store,  # where keys are
 ) -> Any:  # an `Ed25519PrivateKey`; raises `UsageError`
     "This user's private key."
-    path = key_path(store)
     key = _key_in(_private_file(store))
     if key is None:
-        raise UsageError(f"{path} holds no Ed25519 key", _mend_for_other(store))
+        raise UsageError(f"{key_path(store)} holds no Ed25519 key", _mend_for_other(store))
     return key
 
 # %% ../../nbs/care/010_signing.ipynb #837d9d17

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .parameter_values import resolve
-from ..notebook.clear_secrets import clear_secrets, is_clear_secret, secret_mend
+from ..notebook.clear_secrets import clear_secrets, is_clear_secret, said_name, secret_mend
 from ..notebook.imports import module_files, read_module
 from ..notebook.missing import undeclared_variables
 from ..notebook.pipeline import Pipeline, read_pipeline
@@ -124,8 +124,11 @@ def secret_problems(
     for profile, pipelines in project.profiles.items():
         for name, text in pipelines.get(pipeline.name, {}).items():
             if is_clear_secret(name, text):
-                said = f"[profile.{profile}.{pipeline.name}] holds `{name}` in clear"
-                message, mend = f"{said}, and it would be kept with every result", secret_mend(f"`{name}`")
+                said = f"[profile.{profile}.{pipeline.name}] holds {said_name(name)}"
+                message, mend = (
+                    f"{said}, and it would be kept with every result",
+                    secret_mend(said_name(name)),
+                )
                 yield Problem("clear-secret", message, mend, "settings.ini", level="warning")
 
 # %% ../../nbs/flow/020_problems.ipynb #f09abf69
