@@ -5836,6 +5836,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.store.refs.RefValue': ('store/refs.html#refvalue', 'mlnb/store/refs.py'),
                                  'mlnb.store.refs.actor': ('store/refs.html#actor', 'mlnb/store/refs.py'),
                                  'mlnb.store.refs.as_written': ('store/refs.html#as_written', 'mlnb/store/refs.py'),
+                                 'mlnb.store.refs.is_move': ('store/refs.html#is_move', 'mlnb/store/refs.py'),
+                                 'mlnb.store.refs.move_files': ('store/refs.html#move_files', 'mlnb/store/refs.py'),
                                  'mlnb.store.refs.move_ref': ('store/refs.html#move_ref', 'mlnb/store/refs.py'),
                                  'mlnb.store.refs.read_ref': ('store/refs.html#read_ref', 'mlnb/store/refs.py'),
                                  'mlnb.store.refs.ref_history': ('store/refs.html#ref_history', 'mlnb/store/refs.py'),

@@ -26,7 +26,7 @@ from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
 from ..store.records import record_at
-from ..store.refs import RefMove
+from ..store.refs import RefMove, is_move
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
 
@@ -184,7 +184,7 @@ def _is_in_place(path: Path, document: Document) -> bool:
     "Whether a document lies where it says that it belongs."
     if isinstance(document, Record):
         return document.key == path.stem.partition(".")[0]
-    return document.run == path.parent.name if isinstance(document, RunDocument) else True
+    return document.run == path.parent.name if isinstance(document, RunDocument) else is_move(path)
 
 
 def _read_as_placed(path: Path) -> Document:
