@@ -5495,6 +5495,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.store.documents._parsed': ('store/documents.html#_parsed', 'mlnb/store/documents.py'),
                                       'mlnb.store.documents.document_in': ('store/documents.html#document_in', 'mlnb/store/documents.py'),
                                       'mlnb.store.documents.from_json': ('store/documents.html#from_json', 'mlnb/store/documents.py'),
+                                      'mlnb.store.documents.has_utf8_place': ( 'store/documents.html#has_utf8_place',
+                                                                               'mlnb/store/documents.py'),
                                       'mlnb.store.documents.is_sealed': ('store/documents.html#is_sealed', 'mlnb/store/documents.py'),
                                       'mlnb.store.documents.is_sound': ('store/documents.html#is_sound', 'mlnb/store/documents.py'),
                                       'mlnb.store.documents.json_in': ('store/documents.html#json_in', 'mlnb/store/documents.py'),

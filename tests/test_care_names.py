@@ -9,7 +9,9 @@ from mlnb.care.vouched import Keys, standings
 from mlnb.sharing.push import ref_names
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.objects import open_store
+from mlnb.store.records import record_path
 from mlnb.store.refs import move_ref, read_ref, ref_history
+from mlnb.store.runs import run_ids
 
 KEY, RUN = "ab" * 32, "20261123T120000000-0001"
 HEAD = "heads/fraud/default"
@@ -44,3 +46,32 @@ def test_move_of_another_name_is_damage_and_moves_nothing(store, name):
     assert [(one.kind, one.file) for one in damaged] == [("document", f"refs/{HEAD}/{name}")]
     assert "set aside" in repair_documents(store, damaged).told_again[0].message
     assert verify_store(store).clean and not stray.exists()
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"records/fraud/train/\udcff{KEY[1:]}.json",
+        f"records/fraud/train/{KEY}.\udcff.evidence",
+        f"records/fraud/\udcff/{KEY}.json",
+        f"records/\udcff/train/{KEY}.json",
+        "runs/\udcff/run.json",
+        f"refs/{HEAD}/1\udcff.json",
+        "refs/heads/\udcff/default/00000001.json",
+        "refs/remotes/origin/heads/\udcff/00000001.json",
+    ],
+)
+def test_name_that_is_no_utf8_is_damage_and_no_traceback(store, place, is_sealed):
+    path, folder = store.root / place, place.partition("/")[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origin = {
+        "records": record_path(store, "fraud", "train", KEY),
+        "runs": store.root / "runs" / RUN / "run.json",
+    }
+    data = origin.get(folder, store.root / "refs" / HEAD / "00000001.json").read_bytes()
+    path.write_bytes(data if is_sealed else b"{" + data.partition(b"\n")[2])
+    assert (ref_names(store), len(standings(store, Keys({}))), run_ids(store)) == ([HEAD], 4, [RUN])
+    damaged = verify_store(store).damaged
+    assert [(one.kind, one.file) for one in damaged] == [("document", place)]
+    repair_documents(store, damaged)

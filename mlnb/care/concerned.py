@@ -20,7 +20,7 @@ from msgspec import field
 
 from ..store.border import Document, JsonStruct
 from ..store.disk import found_below
-from ..store.documents import place_in_store, read_document
+from ..store.documents import has_utf8_place, place_in_store, read_document
 from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
@@ -182,6 +182,8 @@ def naming_damage(
 # %% ../../nbs/care/030_concerned.ipynb #d2b8d2b6
 def _is_in_place(path: Path, document: Document) -> bool:
     "Whether a document lies where it says that it belongs."
+    if not has_utf8_place(path):
+        return False
     if isinstance(document, Record):
         return document.key == path.stem.partition(".")[0]
     return document.run == path.parent.name if isinstance(document, RunDocument) else is_move(path)

@@ -42,7 +42,7 @@ from mlnb.care.signing import (
 )
 from ..store.border import JsonStruct
 from ..store.disk import found_below, write_durably
-from ..store.documents import read_json, sealed
+from ..store.documents import has_utf8_place, read_json, sealed
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 from ..store.project_id import ids_here, project_id
@@ -237,7 +237,7 @@ _SIGNED = {"records": "*/*/*", "runs": "*/run.json"}  # files below each folder,
 def _signed_files(root: Path) -> Iterator[Path]:
     "Every file of a store that may carry a signature."
     for folder, pattern in _SIGNED.items():
-        files = sorted(found_below(root / folder, pattern))
+        files = filter(has_utf8_place, sorted(found_below(root / folder, pattern)))
         yield from (path for path in files if path.suffix in (".json", ".evidence"))
     for path in move_files(root / "refs", are_deep=True):
         if path.relative_to(root).parts[1] != "remotes":

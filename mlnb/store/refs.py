@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 
 from .border import Document, Moment, RefTarget
 from .disk import found_below, write_durably
-from .documents import read_document, sealed
+from .documents import has_utf8_place, read_document, sealed
 from .errors import LockedError
 from .objects import Store
 
@@ -68,7 +68,8 @@ def move_files(
     are_deep: bool = False,  # whether those of all refs below are meant
 ) -> list[Path]:  # sorted; what has another name is left out
     "The files of moves."
-    return sorted(found_below(folder, f"**/{_MOVE_FILE}" if are_deep else _MOVE_FILE))
+    found = found_below(folder, f"**/{_MOVE_FILE}" if are_deep else _MOVE_FILE)
+    return sorted(filter(has_utf8_place, found))
 
 # %% ../../nbs/store/310_refs.ipynb #7677b274
 def ref_history(
