@@ -20,13 +20,13 @@ from msgspec import field
 
 from ..store.border import Document, JsonStruct
 from ..store.disk import found_below
-from ..store.documents import place_in_store, read_document
+from ..store.documents import has_utf8_place, place_in_store, read_document
 from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
 from ..store.records import record_at
-from ..store.refs import RefMove
+from ..store.refs import RefMove, is_move
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
 
@@ -182,9 +182,11 @@ def naming_damage(
 # %% ../../nbs/care/030_concerned.ipynb #d2b8d2b6
 def _is_in_place(path: Path, document: Document) -> bool:
     "Whether a document lies where it says that it belongs."
+    if not has_utf8_place(path):
+        return False
     if isinstance(document, Record):
         return document.key == path.stem.partition(".")[0]
-    return document.run == path.parent.name if isinstance(document, RunDocument) else True
+    return document.run == path.parent.name if isinstance(document, RunDocument) else is_move(path)
 
 
 def _read_as_placed(path: Path) -> Document:

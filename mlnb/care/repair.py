@@ -35,7 +35,7 @@ from ..store.errors import IntegrityError, MlnbError
 from ..store.objects import Store, get, put
 from ..store.record import Record
 from ..store.records import output_digests, record_at, record_path
-from ..store.refs import RefValue, actor, as_written
+from ..store.refs import RefValue, actor, as_written, is_move, move_files
 from ..store.run_entries import Entry, GivenValue, RunDocument
 from ..store.runs import document_of, run_ids, write_run
 from ..store.shown_text import counted
@@ -167,7 +167,8 @@ def set_aside(
     path: Path,  # of a damaged document in it
 ) -> None:
     "Move a document to quarantine, under a name that says where it stood."
-    name = path.relative_to(store.root).as_posix().replace("/", ".")
+    place = os.fsencode(path.relative_to(store.root).as_posix().replace("/", "."))
+    name = place[-200:].decode(errors="ignore")  # that a folder takes, whatever it was called
     aside = make_folder(store.root / "quarantine", store.folder_mode)
     with disk_errors(path):
         os.replace(path, aside / f"{name}-{uuid.uuid4().hex[:8]}")
@@ -194,8 +195,11 @@ def repair_run(
     return True, f"{told}; why its stages ran is not known any more"
 
 # %% ../../nbs/care/140_repair.ipynb #d603478b
-def _dispensable(name: str, number: int, intact: list[Path]) -> str | None:
+def _dispensable(name: str, path: Path, intact: list[Path]) -> str | None:
     "Why a damaged move of a ref is not needed; None when it is."
+    if not is_move(path):
+        return f"set aside: it has not the name of a move, and `{name}` points where it did"
+    number = int(path.stem)
     if name.startswith("remotes/"):
         return "set aside; the next `mlnb pull` sees it again"
     if intact and int(intact[-1].stem) > number:
@@ -233,8 +237,8 @@ def repair_ref(
 ) -> Outcome:  # whether it was repaired, and a sentence
     "Repair a ref, if where it points is known."
     name = path.parent.relative_to(store.root / "refs").as_posix()
-    intact = [p for p in sorted(found_below(path.parent, "[0-9]*.json")) if p != path and is_readable(p)]
-    needless = _dispensable(name, int(path.stem), intact)
+    intact = [p for p in move_files(path.parent) if p != path and is_readable(p)]
+    needless = _dispensable(name, path, intact)
     if needless is not None:
         set_aside(store, path)
         return True, needless

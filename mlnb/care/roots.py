@@ -32,6 +32,7 @@ from ..store.objects import Store
 from ..store.pins import held_pins, pinned
 from ..store.record import Record
 from ..store.records import record_at
+from ..store.refs import move_files
 from ..store.run_entries import RunDocument
 from ..store.runs import is_alive, run_document_at, run_holder, stage_of_unit
 
@@ -129,8 +130,8 @@ def under_way(
 # %% ../../nbs/care/150_roots.ipynb #40d71790
 def _moves(root: Path) -> Iterator[Path]:
     "The moves of refs that count: the last of a head, all of any other."
-    for folder in {path.parent for path in found_below(root, "**/[0-9]*.json")}:
-        files = sorted(found_below(folder, "[0-9]*.json"))
+    for folder in {path.parent for path in move_files(root, are_deep=True)}:
+        files = move_files(folder)
         is_head = folder.relative_to(root).parts[:1] == ("heads",)
         yield from files[-1:] if is_head else files
 

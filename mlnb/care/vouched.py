@@ -42,13 +42,13 @@ from mlnb.care.signing import (
 )
 from ..store.border import JsonStruct
 from ..store.disk import found_below, write_durably
-from ..store.documents import read_json, sealed
+from ..store.documents import has_utf8_place, read_json, sealed
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store
 from ..store.project_id import ids_here, project_id
 from ..store.record import Record
 from ..store.records import found_at, without_bookkeeping
-from ..store.refs import RefMove, Signer, as_written, value_of
+from ..store.refs import RefMove, Signer, as_written, move_files, value_of
 from ..store.runs import document_of
 from ..store.settings import Project, project_store
 
@@ -231,15 +231,17 @@ def standing_at(
     return standing_of(*signed_text(store.root, path), keys)
 
 # %% ../../nbs/care/020_vouched.ipynb #aa7563dd
-_SIGNED = {"records": "*/*/*", "runs": "*/run.json", "refs": "*/**/[0-9]*.json"}  # files below each folder
+_SIGNED = {"records": "*/*/*", "runs": "*/run.json"}  # files below each folder, besides the moves of refs
 
 
 def _signed_files(root: Path) -> Iterator[Path]:
     "Every file of a store that may carry a signature."
     for folder, pattern in _SIGNED.items():
-        for path in sorted(found_below(root / folder, pattern)):
-            if path.suffix in (".json", ".evidence") and path.relative_to(root).parts[1] != "remotes":
-                yield path
+        files = filter(has_utf8_place, sorted(found_below(root / folder, pattern)))
+        yield from (path for path in files if path.suffix in (".json", ".evidence"))
+    for path in move_files(root / "refs", are_deep=True):
+        if path.relative_to(root).parts[1] != "remotes":
+            yield path
 
 
 def _is_finished(store: Store, path: Path) -> bool:

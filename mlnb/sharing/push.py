@@ -81,7 +81,7 @@ from ..store.objects import Store, has, path_of
 from ..store.project_id import add_ids, git_id, project_id
 from ..store.record import Record
 from ..store.records import found_at, is_whole, output_digests
-from ..store.refs import read_ref, ref_path
+from ..store.refs import move_files, read_ref, ref_path
 from ..store.runs import document_of, run_ids
 from ..store.tombstones import Holder, is_erased
 
@@ -299,7 +299,7 @@ def ref_names(
 ) -> list[str]:  # sorted, without those that were seen at remotes
     "All refs of a store."
     root = store.root / "refs"
-    names = {path.parent.relative_to(root).as_posix() for path in found_below(root, "**/[0-9]*.json")}
+    names = {path.parent.relative_to(root).as_posix() for path in move_files(root, are_deep=True)}
     return sorted(name for name in names if not name.startswith("remotes/"))
 
 # %% ../../nbs/sharing/070_push.ipynb #e795e33c

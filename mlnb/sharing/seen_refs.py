@@ -18,11 +18,11 @@ from ..care.signing import SignatureError
 from .remote import Remote, read_remote, sizes_below
 from .trust import MOST_DOCUMENT, REF, Exchange, RefName, RewrittenError, read_signed
 from ..store.border import Count, Document, Moment, RefTarget
-from ..store.disk import found_below, write_durably
+from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
 from ..store.objects import Store
-from ..store.refs import RefMove, RefValue, ref_history, value_of
+from ..store.refs import RefMove, RefValue, move_files, ref_history, value_of
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #4a6b8e1d
 class RemoteMove(Document, frozen=True):
@@ -100,7 +100,7 @@ def names_seen(
 ) -> set[str]:  # names of refs, without the remote's
     "The refs of a remote that were seen before."
     folder = exchange.store.root / "refs" / "remotes" / exchange.name
-    return {path.parent.relative_to(folder).as_posix() for path in found_below(folder, "**/[0-9]*.json")}
+    return {path.parent.relative_to(folder).as_posix() for path in move_files(folder, are_deep=True)}
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #b3b47e6e
 def _begins(exchange: Exchange, ref: str, numbers: list[int]) -> int:

@@ -35,7 +35,7 @@ from mlnb.store.disk import (
     read_plain,
     write_durably,
 )
-from .documents import read_document, sealed
+from .documents import has_utf8_place, read_document, sealed
 from .errors import IntegrityError, UsageError, did_you_mean
 from .holders import Held, beating, holder_of, release_mark, take_file
 from .objects import Store
@@ -145,8 +145,8 @@ def run_ids(
     store: Store,  # where runs live
 ) -> list[str]:  # the newest first; empty without a store
     "Ids of all runs that have a document."
-    runs = entries_of(store.root / "runs")
-    return sorted((one.name for one in runs if is_present(f"{one.path}/run.json")), reverse=True)
+    documents = (Path(one.path) / "run.json" for one in entries_of(store.root / "runs"))
+    return sorted((p.parent.name for p in documents if has_utf8_place(p) and is_present(p)), reverse=True)
 
 # %% ../../nbs/store/360_runs.ipynb #25aa5797
 def hold_run(

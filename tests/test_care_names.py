@@ -1,0 +1,77 @@
+"""A file of a store is what its place and name say, or it is damage, which nothing believes or breaks on."""
+
+import pytest
+from plain_records import commit, write_run
+
+from mlnb.care.repair import repair_documents
+from mlnb.care.verify import verify_store
+from mlnb.care.vouched import Keys, standings
+from mlnb.sharing.push import ref_names
+from mlnb.store.documents import read_json, sealed
+from mlnb.store.objects import open_store
+from mlnb.store.records import record_path
+from mlnb.store.refs import move_ref, read_ref, ref_history
+from mlnb.store.runs import run_ids
+
+KEY, RUN = "ab" * 32, "20261123T120000000-0001"
+HEAD = "heads/fraud/default"
+NO_MOVES = ["1.json", "0000000_1.json", "0000000x.json", "1e5.json", "1²٣.json", "9" * 240 + ".json"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    "One result of one run, and a head that was moved twice."
+    store = open_store(tmp_path / "store")
+    commit(store, {"key": KEY, "pipeline": "fraud", "stage": "train", "run": RUN, "outputs": {}})
+    write_run(store, {"run": RUN, "pipeline": "fraud", "state": "committed", "keys": {"train": KEY}})
+    move_ref(store, HEAD, "20261122T120000000-0000", "first")
+    move_ref(store, HEAD, RUN, "second")
+    return store
+
+
+def copied(path, to):
+    "A document under another name, with a seal that fits."
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(sealed(to, read_json(path)))
+    return to
+
+
+@pytest.mark.parametrize("name", NO_MOVES)
+def test_move_of_another_name_is_damage_and_moves_nothing(store, name):
+    folder = store.root / "refs" / HEAD
+    stray = copied(folder / "00000001.json", folder / name)
+    assert (read_ref(store, HEAD).target, len(ref_history(store, HEAD))) == (RUN, 2)
+    assert (ref_names(store), len(standings(store, Keys({})))) == ([HEAD], 4)
+    damaged = verify_store(store).damaged
+    assert [(one.kind, one.file) for one in damaged] == [("document", f"refs/{HEAD}/{name}")]
+    assert "set aside" in repair_documents(store, damaged).told_again[0].message
+    assert verify_store(store).clean and not stray.exists()
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"records/fraud/train/\udcff{KEY[1:]}.json",
+        f"records/fraud/train/{KEY}.\udcff.evidence",
+        f"records/fraud/\udcff/{KEY}.json",
+        f"records/\udcff/train/{KEY}.json",
+        "runs/\udcff/run.json",
+        f"refs/{HEAD}/1\udcff.json",
+        "refs/heads/\udcff/default/00000001.json",
+        "refs/remotes/origin/heads/\udcff/00000001.json",
+    ],
+)
+def test_name_that_is_no_utf8_is_damage_and_no_traceback(store, place, is_sealed):
+    path, folder = store.root / place, place.partition("/")[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origin = {
+        "records": record_path(store, "fraud", "train", KEY),
+        "runs": store.root / "runs" / RUN / "run.json",
+    }
+    data = origin.get(folder, store.root / "refs" / HEAD / "00000001.json").read_bytes()
+    path.write_bytes(data if is_sealed else b"{" + data.partition(b"\n")[2])
+    assert (ref_names(store), len(standings(store, Keys({}))), run_ids(store)) == ([HEAD], 4, [RUN])
+    damaged = verify_store(store).damaged
+    assert [(one.kind, one.file) for one in damaged] == [("document", place)]
+    repair_documents(store, damaged)
