@@ -21,6 +21,7 @@ from mlnb.kernel.link import (
     Link,
     Presence,
     Question,
+    RunningKernel,
     ServerStatus,
     ask,
     can_serve,
@@ -29,6 +30,7 @@ from mlnb.kernel.link import (
 )
 from mlnb.kernel.private_places import server_folder
 from mlnb.kernel.process import kernel_environment
+from mlnb.kernel.provisioner import Lease
 from mlnb.kernel.stopping import stop_servers
 from mlnb.kernel.way import ServerWay, answers, lose, reach_server
 
@@ -297,6 +299,21 @@ def test_line_of_many_megabytes_is_read_in_linear_time():
         return Counting.n_looked
 
     assert work(1_000_000) < 4 * 1_000_000
+
+
+def test_a_line_nested_too_deeply_is_nonsense_like_any_other():
+    here, there = socket.socketpair()
+    here.sendall(b"[" * 100_000 + b"\n[\n")
+    there.settimeout(1)
+    link = Link(there)
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            link.receive()
+    here.sendall(b"[" * 100_000 + b"\n")
+    lease = Lease(link, RunningKernel(1, {}))
+    assert (lease.look(), lease.is_lost) == (False, True)
+    here.close()
+    there.close()
 
 
 # a server in a process of its own

@@ -130,7 +130,7 @@ class Link:
         "Whether a whole line was read already."
         return self.buffer.find(b"\n", self.n_seen) >= 0
 
-    def receive(self) -> Any:  # plain JSON; None at the end; raises `TimeoutError`
+    def receive(self) -> Any:  # plain JSON; None at the end; raises `TimeoutError`, `ValueError`
         "The next document, as it came: whoever reads it says which one it must be."
         while not self.has_line():
             self.n_seen = len(self.buffer)
@@ -144,7 +144,10 @@ class Link:
         line = bytes(self.buffer[:end])
         del self.buffer[: end + 1]
         self.n_seen = 0
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except RecursionError:
+            raise ValueError("a line of the other side is nested too deeply") from None
 
     def close(self) -> None:
         self.socket.close()

@@ -68,7 +68,7 @@ class Lease:
             self.is_lost = self.link.receive() is None
         except BlockingIOError:
             return True
-        except OSError:
+        except (OSError, ValueError):
             self.is_lost = True
         self.is_over = True
         return False
