@@ -230,7 +230,11 @@ def as_written_anew(line, **fields):
 
 
 FORGED_FOURTH = {
-    "previous": (lambda line: [as_written_anew(line, previous="a" * 64)], 4, "entry 4 was changed"),
+    "previous": (
+        lambda line: [as_written_anew(line, previous="a" * 64)],
+        4,
+        "entry 4 fits neither entry 3 nor",
+    ),
     "number": (lambda line: [as_written_anew(line, n=(1 << 63) - 1)], 4, "entry 4 was changed"),
     "content": (lambda line: [as_written_anew(line, actor="eve")], 4, "entries 4 and 5 do not follow"),
     "before": (lambda line: [as_written_anew(line, actor="eve"), line], 4, "two lines say to be entry 4"),

@@ -206,13 +206,13 @@ def _other_number(n: int, entry: AuditEntry, before: AuditEntry | None, follows:
 
 def _unchained(n: int, entry: AuditEntry, previous: str, before: AuditEntry | None, alone: bool) -> Finding:
     "Which entries do not follow from one another, no more than is certain."
-    if alone:
-        fits = f"neither entry {n - 1} nor" if n > 1 else "not"
-        return Finding(n, f"entry {n} was changed: it fits {fits} entry {n + 1}")
-    if entry.n != n:
+    if entry.n < n or (entry.n > n and not alone):
         return _other_number(n, entry, before, entry.previous == previous)
     if n == 1:
         return Finding(1, "entry 1 was changed: it was written after another one")
+    if alone:
+        fits = f"entry {n} fits neither entry {n - 1} nor entry {n + 1}"
+        return Finding(n, f"{fits}: it was replaced, or both of them were")
     said = f"entries {n - 1} and {n} do not follow from one another: one of them was replaced"
     return Finding(n - 1, said, to=n)
 
