@@ -8,8 +8,9 @@ from mlnb.care.verify import verify_store
 from mlnb.care.vouched import Keys, standings
 from mlnb.sharing.push import ref_names
 from mlnb.store.documents import read_json, sealed
+from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import open_store
-from mlnb.store.records import record_path
+from mlnb.store.records import record_at, record_path, results_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import run_ids
 
@@ -75,3 +76,22 @@ def test_name_that_is_no_utf8_is_damage_and_no_traceback(store, place, is_sealed
     damaged = verify_store(store).damaged
     assert [(one.kind, one.file) for one in damaged] == [("document", place)]
     repair_documents(store, damaged)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"records/fraud/score/{KEY}.json",
+        f"records/other/train/{KEY}.json",
+        f"records/fraud/train/{'cd' * 32}.json",
+        f"records/fraud/train/{KEY}.000000000000.evidence",
+        f"records/fraud/train/{KEY}.x.y.z.evidence",
+        f"records/fraud/train/deeper/{KEY}.json",
+    ],
+)
+def test_record_that_lies_elsewhere_than_it_says_is_damage_and_no_result(store, place):
+    copied(record_path(store, "fraud", "train", KEY), store.root / place)
+    assert [(one.kind, one.file) for one in verify_store(store).damaged] == [("document", place)]
+    assert [len(results_of(store, "fraud", stage)) for stage in ("train", "score")] == [1, 0]
+    with pytest.raises(IntegrityError, match="belongs elsewhere"):
+        record_at(store.root / place)

@@ -25,7 +25,7 @@ from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
-from ..store.records import record_at
+from ..store.records import is_at_place, record_at
 from ..store.refs import RefMove, is_move
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
@@ -185,8 +185,10 @@ def _is_in_place(path: Path, document: Document) -> bool:
     if not has_utf8_place(path):
         return False
     if isinstance(document, Record):
-        return document.key == path.stem.partition(".")[0]
-    return document.run == path.parent.name if isinstance(document, RunDocument) else is_move(path)
+        return is_at_place(path, document)
+    if isinstance(document, RunDocument):
+        return (document.run, "run.json") == path.parts[-2:]
+    return is_move(path)
 
 
 def _read_as_placed(path: Path) -> Document:
