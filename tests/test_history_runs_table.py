@@ -159,11 +159,11 @@ def test_page_and_table_say_the_same_mean_and_only_of_all_parts(parts):
         assert (page, found.metrics) == ({}, {})
         return
     shown = page["mean_ap"]
-    assert (shown["value"], shown["count"], shown["of"]) == tuple(
+    assert (shown.value, shown.count, shown.of) == tuple(
         getattr(found, k)["ap"] for k in ("metrics", "counts", "of")
     )
-    assert (shown["count"], shown["of"]) == (len(good), len(parts))
+    assert (shown.count, shown.of) == (len(good), len(parts))
     if len(good) < len(parts):
-        assert shown["value"] is None
+        assert shown.value is None
     else:
-        assert math.isclose(shown["value"], math.fsum(good) / len(good), abs_tol=1e-9)
+        assert math.isclose(shown.value, math.fsum(good) / len(good), abs_tol=1e-9)

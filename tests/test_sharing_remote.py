@@ -343,7 +343,8 @@ def test_ref_moves_only_by_who_has_seen_where_it_was(place, ana, ben):
     move_ref(ana, "aliases/champion", "a" * 64, "better", sign=signer(ana, "ref"))
     move_ref(ben, "aliases/champion", "b" * 64, "better still", sign=signer(ben, "ref"))
     assert push(ana, url, options=options).refs == [SentRef("aliases/champion", "moved")]
-    assert push(ben, url, options=options).refs == [SentRef("aliases/champion", "behind")]
+    late = push(ben, url, options=options)
+    assert (late.refs, late.exit_code) == ([SentRef("aliases/champion", "behind", 1)], 3)
     assert pull(ben, url, options=options).refs == ["aliases/champion"]
     assert push(ben, url, options=options).refs == [SentRef("aliases/champion", "moved")]
     pull(ana, url, options=options)
@@ -763,6 +764,92 @@ def test_ref_of_a_remote_that_was_emptied_is_sent_again_and_taken_by_who_had_see
         remote, f"refs/{ref}/00000003.json", canonical_json(json.loads(kept) | {"begins_again": False})
     )
     assert [one.reason for one in pull(ben, url).refused] == ["forged"]
+
+
+CHAMPION = "aliases/champion"
+
+
+def refs_at(url):
+    "What lies below `refs` at a remote, by path."
+    remote = open_remote(url)
+    return {path: read_remote(remote, path, 10_000) for path in sizes_below(remote, "refs")}
+
+
+def make_refs(url, files):
+    "Have a remote hold exactly these files below `refs`."
+    remote = open_remote(url)
+    for path in sizes_below(remote, "refs"):
+        remove_remote(remote, path)
+    for path, body in files.items():
+        write_remote(remote, path, body)
+
+
+def promote(store, target, ref=CHAMPION):
+    "Move a ref of a store, signed."
+    move_ref(store, ref, target * 64, "better", sign=signer(store, "ref"))
+
+
+def state_of(sent):
+    "What became of the only ref, and the exit code."
+    return sent.refs[0].state, sent.exit_code
+
+
+def test_ref_that_is_gone_is_not_begun_again_by_who_was_told_of_a_later_move(place, ana, ben):
+    url = place[0]
+    befriend(ana, ben)
+    promote(ben, "a")
+    push(ben, url)
+    pull(ana, url)
+    for target in "abc":
+        promote(ana, target)
+        push(ana, url)
+    assert state_of(push(ben, url)) == ("behind", 3)
+    make_refs(url, {})
+    assert state_of(push(ben, url)) == ("gone", 3)
+    assert refs_at(url) == {}
+    assert state_of(push(ana, url)) == ("again", 0)
+    assert (pull(ben, url).exit_code, read_ref(ben, f"remotes/origin/{CHAMPION}").target) == (0, "c" * 64)
+
+
+def test_ref_that_is_gone_is_not_begun_again_by_who_only_saw_it(place, ana, ben):
+    promote(ana, "a")
+    promote(ben, "b")
+    push(ana, place[0])
+    pull(ben, place[0])
+    make_refs(place[0], {})
+    assert state_of(push(ben, place[0])) == ("gone", 3)
+
+
+def test_history_that_comes_back_beside_one_that_began_again_is_a_fork(place, ana, ben, tmp_path):
+    url = place[0]
+    befriend(ana, ben)
+    promote(ben, "a")
+    push(ben, url)
+    pull(ana, url)
+    for target in "abc":
+        promote(ana, target)
+        push(ana, url)
+    old = refs_at(url)
+    first = f"refs/{CHAMPION}/00000001.json"
+    make_refs(url, {})
+    assert state_of(push(ben, url)) == ("again", 0)  # no push told of the later moves
+    begun = refs_at(url)
+    for back in (old | begun, {path: old[path] for path in old if path != first} | begun):
+        make_refs(url, back)
+        assert pull(ana, url).exit_code == 3  # her move 2 was rewritten
+        for store in (ben, store_of(tmp_path, f"cy{len(back)}", ana, ben)):
+            assert pull(store, url).exit_code == 5
+        assert [state_of(push(store, url)) for store in (ana, ben)] == [("forked", 3)] * 2
+        assert any("two histories" in one.message for one in check_remote(ben, url).refused)
+
+
+def test_file_with_a_high_number_stops_no_push(place, ana):
+    promote(ana, "a")
+    push(ana, place[0])
+    stray = f"refs/{CHAMPION}/99999999.json"
+    make_refs(place[0], refs_at(place[0]) | {stray: b"{}"})
+    promote(ana, "b")
+    assert state_of(push(ana, place[0])) == ("moved", 0)
 
 
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):

@@ -108,7 +108,8 @@ def assert_asked_again(asked):
 @pytest.mark.parametrize("field", ["source", "profile", "at", "place", "partitions"])
 def test_field_with_an_absurd_value_or_none_makes_the_source_be_asked_again(asked, field):
     good = asked[2]
-    for value in ABSURD:
+    before_1970 = (-1, -0.5)  # a moment like any other: some clocks are that wrong
+    for value in (one for one in ABSURD if field != "at" or one not in before_1970):
         assert_no_pin(asked, json.dumps(good | {field: value}))
     assert_asked_again(asked)
     assert_no_pin(asked, json.dumps({name: said for name, said in good.items() if name != field}))

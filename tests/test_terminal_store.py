@@ -427,7 +427,7 @@ def test_pull_of_a_forged_record_is_5(begun, two, mlnb, tmp_path):
         (("audit", "report", "--what", "x", "--owner", "a", "--evidence", "zz"), 2, "64"),
         (("audit", "report", "--status", "opn"), 2, "did you mean `open`?"),
         (("audit", "verify", "--checkpoint", "none.json"), 2, "--out"),
-        (("audit", "checkpoint", "--out", "settings.ini/x"), 2, "there is no folder"),
+        (("audit", "checkpoint", "--out", "settings.ini/x"), 2, "is no folder"),
         (("run", "demo", "--check-determinism"), 2, "one stage"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, tuple) else None,

@@ -130,7 +130,7 @@ class Link:
         "Whether a whole line was read already."
         return self.buffer.find(b"\n", self.n_seen) >= 0
 
-    def receive(self) -> Any:  # plain JSON; None at the end; raises `TimeoutError`, `ValueError`
+    def receive(self) -> Any:  # None at the end; raises `TimeoutError`, `ValueError`
         "The next document, as it came: whoever reads it says which one it must be."
         while not self.has_line():
             self.n_seen = len(self.buffer)

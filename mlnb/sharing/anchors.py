@@ -9,7 +9,7 @@ Before anything is written the place is asked: a log that is shorter than what l
 # %% auto #0
 __all__ = ['MOST_NOTES', 'GIT_REF', 'AnchorPlace', 'heads_at', 'anchor_place', 'read_witnesses', 'kept_elsewhere',
            'checked_against', 'Growth', 'AnchoredHead', 'anchor', 'refuse_other_log', 'keep_head_at', 'place_at',
-           'known_at']
+           'known_at', 'keep_checkpoint_at']
 
 # %% ../../nbs/sharing/030_anchors.ipynb #59f1ea24
 import os
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from ..care.audit import audit, sound_log
+from ..care.audit import audit, make_checkpoint, sound_log
 from ..care.chain import Finding
-from ..care.log_file import Log, refuse_closed_log
+from ..care.log_file import Log, read_log, refuse_closed_log
 from ..care.merkle import consistency_proof
 from ..care.notes import LONGEST_NOTE, Verifier, read_verifier
 from ..care.signing import trusted_keys
@@ -41,6 +41,7 @@ from mlnb.care.tree_heads import (
     signed_head,
 )
 from .remote import Remote, open_remote, read_remote, sizes_below, write_remote
+from ..store.digests import canonical_json
 from mlnb.store.disk import (
     OddFileError,
     disk_errors,
@@ -405,3 +406,19 @@ def known_at(
     if not place.read():
         return Elsewhere(known=((place.shown, 0),))
     return kept_elsewhere([place], origin, trusted, begun=begun)
+
+# %% ../../nbs/sharing/030_anchors.ipynb #a910a75a
+def keep_checkpoint_at(
+    store: Store,  # whose log is signed
+    remote: Remote,  # that keeps its end
+) -> int:  # number of its entries; 0 when nothing was kept
+    "Keep the end of the audit log, signed, at a remote."
+    if not read_log(store).lines:
+        return 0
+    try:
+        checkpoint = make_checkpoint(store)
+    except IntegrityError:
+        return 0
+    path = f"checkpoints/{checkpoint.log}/{checkpoint.n:08d}.json"
+    write_remote(remote, path, canonical_json(checkpoint.as_dict()))
+    return keep_head_at(store, remote)

@@ -49,7 +49,8 @@ class SentRef(JsonStruct, frozen=True):
     "A ref, and what became of it at a remote."
 
     name: str  # of the ref
-    state: str  # moved, again, same, behind, rewritten, not_vouched, not_possible
+    state: str  # `moved`, `again`, `same`; else why it stayed there
+    there: int = 0  # where it is that was left behind, its last number there
 
 
 class Replaced(JsonStruct, frozen=True):

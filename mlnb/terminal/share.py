@@ -106,11 +106,26 @@ def vouching_notes(
     return [complaint(f"{many} not sent, {what}", mend.replace("{sign}", sign)) for many, what, mend in told]
 
 
+_GONE_ODD = {
+    "gone": (
+        "it was taken away there, and was last where it never was here",
+        "ask who can write to the remote; whoever saw its newest move there sends it again with `mlnb push`",
+    ),
+    "forked": (
+        "two histories of it lie there",
+        "ask who can write to the remote; {see} names the move and what to do",
+    ),
+}  # state of a ref -> why, and what to do
+
+
 def _ref_note(one: "SentRef", words: "Sequence[str]") -> str:
     "Why a ref stays where it is at a remote, or moved though it was gone; empty when all is well."
     stays, see = f"{one.name} stays where it is there", typed_again("pull", words)
     if one.state == "behind":
         return f"{stays}: it is not where it was seen; {see} shows where it is"
+    if one.state in _GONE_ODD:
+        why, mend = _GONE_ODD[one.state]
+        return complaint(f"{stays}: {why}", mend.replace("{see}", see))
     if one.state == "again":
         return f"{one.name} was gone there, though it was seen there before: it is sent again"
     if one.state == "rewritten":
