@@ -5086,8 +5086,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlnb/sharing/remote_care.py'),
                                           'mlnb.sharing.remote_care._check_object': ( 'sharing/remote_care.html#_check_object',
                                                                                       'mlnb/sharing/remote_care.py'),
-                                          'mlnb.sharing.remote_care._check_project': ( 'sharing/remote_care.html#_check_project',
-                                                                                       'mlnb/sharing/remote_care.py'),
                                           'mlnb.sharing.remote_care._check_record': ( 'sharing/remote_care.html#_check_record',
                                                                                       'mlnb/sharing/remote_care.py'),
                                           'mlnb.sharing.remote_care._check_run': ( 'sharing/remote_care.html#_check_run',
