@@ -35,7 +35,7 @@ from mlnb.sharing.remote import (
     write_remote,
 )
 from mlnb.sharing.remote_care import check_remote, gc_remote
-from mlnb.sharing.trust import object_place, record_place, tombstone_place
+from mlnb.sharing.trust import object_place, project_place, record_place, tombstone_place
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put
@@ -716,7 +716,8 @@ def test_verification_of_a_remote_names_each_document_that_was_altered_and_each_
     assert (found.records, found.runs, found.refs) == (1, 1, 1)
     assert all("`mlnb push`" in one.mend for one in found.refused)
     strangers = check_remote(ben, place[0], trusted={}).refused
-    assert {one.path for one in strangers if one.reason == "untrusted"} == {record_place(record)}
+    said = project_place(project_id(ana))
+    assert {one.path for one in strangers if one.reason == "untrusted"} == {record_place(record), said}
     assert check_remote(ana, place[0], repair=True).removed == [bad_move, bad_run]
     sent = push(ana, place[0])
     assert ([ref.state for ref in sent.refs], sent.runs, sent.objects) == (["again"], 1, 1)
@@ -850,6 +851,18 @@ def test_file_with_a_high_number_stops_no_push(place, ana):
     make_refs(place[0], refs_at(place[0]) | {stray: b"{}"})
     promote(ana, "b")
     assert state_of(push(ana, place[0])) == ("moved", 0)
+
+
+def test_verification_of_a_remote_reads_projects_and_names_what_is_no_file(place, ana):
+    record = result(ana)
+    push(ana, place[0])
+    odd, pipe = project_place(project_id(ana)), "records/fraud/train/pipe.json"
+    root = open_remote(place[0])
+    write_remote(root, odd, altered(read_remote(root, odd, 10_000)))
+    os.mkfifo(root.place(pipe))
+    found = check_remote(ana, place[0])
+    assert found.projects == 1 and record
+    assert [(one.path, one.reason) for one in found.refused] == [(odd, "forged"), (pipe, "damaged")]
 
 
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):

@@ -8,8 +8,8 @@ raises becomes a `StoreError` that names the place without its secrets."""
 
 # %% auto #0
 __all__ = ['PLAIN_TRANSFER', 'Remote', 'known_hosts_only', 'unusable', 'refused_url', 'open_remote', 'remote_errors',
-           'sizes_below', 'fetch', 'read_remote', 'copy_into', 'write_remote', 'move_remote', 'remove_remote',
-           'create_remote', 'can_create', 'side_by_side', 'Transfer']
+           'sizes_below', 'odd_below', 'fetch', 'read_remote', 'copy_into', 'write_remote', 'move_remote',
+           'remove_remote', 'create_remote', 'can_create', 'side_by_side', 'Transfer']
 
 # %% ../../nbs/sharing/010_remote.ipynb #1fd7b9a4
 import hashlib
@@ -191,6 +191,17 @@ def sizes_below(
         if about["type"] == "file" and name.startswith(base) and not is_temporary:
             sizes[name.removeprefix(base)] = int(about["size"] or 0)
     return sizes
+
+
+def odd_below(
+    remote: Remote,  # that is listed
+    folder: str,  # path below its root, without slashes at its ends
+) -> list[str]:  # paths below the root, sorted
+    "Links, pipes and whatever else below a folder is neither a file nor a folder."
+    base = remote.root + "/"
+    found = _found_below(remote, folder).items()
+    odd = [name for name, about in found if about["type"] not in ("file", "directory")]
+    return sorted(name.removeprefix(base) for name in odd)
 
 # %% ../../nbs/sharing/010_remote.ipynb #aeaa48f2
 class _Taker(Protocol):

@@ -26,6 +26,7 @@ from mlnb.sharing.remote import (
     Remote,
     fetch,
     move_remote,
+    odd_below,
     open_remote,
     read_remote,
     remove_remote,
@@ -39,6 +40,7 @@ from mlnb.sharing.trust import (
     Exchange,
     Nowhere,
     Refusal,
+    SaidProject,
     SignedRecord,
     erased_names,
     held_in,
@@ -46,9 +48,11 @@ from mlnb.sharing.trust import (
     is_spared,
     needed,
     object_place,
+    project_place,
     read_signed,
     record_found,
     record_place,
+    refusal,
     remote_name,
     settle,
     tombstone_place,
@@ -96,11 +100,19 @@ def _check_move(exchange: Exchange, path: str) -> None:
     move_there(exchange, place[1], int(place[2]))
 
 
+def _check_project(exchange: Exchange, path: str) -> None:
+    "Read what whoever pushed says of a project, and refuse what does not belong there."
+    said = SaidProject.from_dict(read_signed(exchange.remote, path, "project", exchange.trusted), path)
+    if project_place(said.project) != path:
+        raise IntegrityError(f"{path} is signed, but is not the project that belongs there")
+
+
 _CHECKS: dict[str, Callable[[Exchange, str], Any]] = {
     "records": _check_record,
     "runs": _check_run,
     "refs": _check_move,
     "tombstones": _check_tombstone,
+    "projects": _check_project,
 }
 
 # %% ../../nbs/sharing/090_remote_care.ipynb #4ba7fc7c
@@ -132,6 +144,16 @@ def _unlike_seen(exchange: Exchange, but: Collection[str]) -> list[Refusal]:
     return try_each(check, refs)[1]
 
 # %% ../../nbs/sharing/090_remote_care.ipynb #788fdd9a
+def _odd_there(remote: Remote) -> list[str]:
+    "What lies where a document or an object belongs, and is no file."
+    return [path for folder in ("objects", *_CHECKS) for path in odd_below(remote, folder)]
+
+
+def _no_file(path: str) -> IntegrityError:
+    "Say that what lies at a place is no file."
+    return IntegrityError(f"{path} is no file")
+
+
 _NOT_OURS = ("untrusted", "foreign")  # reasons that are no damage
 
 
@@ -166,6 +188,7 @@ class CheckedRemote(JsonStruct, frozen=True, kw_only=True):
     runs: int  # whose documents lie there
     refs: int  # moves of them that lie there
     tombstones: int  # that lie there
+    projects: int  # whose results lie there, as whoever pushed says
     refused: list[Refusal]  # also what is missing there
     removed: list[str]  # places of what is gone now
 
@@ -178,7 +201,7 @@ def check_remote(
     repair: bool = False,  # whether to remove what is damaged or forged
     name: str = "origin",  # what the remote goes by here
 ) -> CheckedRemote:
-    "Verify everything at a remote."
+    "Verify what results need at a remote; what it keeps of audit logs is left to `mlnb audit verify`."
     remote, trusted = open_remote(url, options), trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
     exchange = Exchange(lowest(store), remote, remote_name(name), trusted=trusted)
@@ -187,6 +210,7 @@ def check_remote(
     for folder, check in _CHECKS.items():
         found[folder] = try_each(partial(check, exchange), sorted(sizes_below(remote, folder)), exchange.each)
     bad = [_with_mend(exchange, one) for _, refused in found.values() for one in refused]
+    bad += [_with_mend(exchange, refusal(path, _no_file(path))) for path in _odd_there(remote)]
     missing = _missing(exchange, found["records"][0], objects, found["tombstones"][0])
     unlike = _unlike_seen(exchange, {_to_remove(one) for one in bad})
     return CheckedRemote(

@@ -325,7 +325,7 @@ def verify_remote(
     found = check_remote(store, url, trusted_by(project, store), name=name)
     code = 5 if any(one.reason != "untrusted" for one in found.refused) else 0
     kinds = {"object": found.objects, "record": found.records, "run": found.runs}
-    kinds |= {"tombstone": found.tombstones}
+    kinds |= {"tombstone": found.tombstones, "project": found.projects}
     there = ", ".join(counted(n, kind) for kind, n in kinds.items())
     there += f", {counted(found.refs, 'move of a ref', 'moves of refs')}"
     line = f"{there}: {counted(len(found.refused), 'thing')} refused"
