@@ -113,7 +113,7 @@ def _not_as_written(path: Path) -> IntegrityError:
 MOST_STORED = 64 << 20  # that a document may have, here and at remotes [bytes]
 
 
-def _is_text(data: bytes) -> bool:
+def _is_utf8(data: bytes) -> bool:
     "Whether a file is UTF-8, also in members that nobody reads."
     try:
         return data.isascii() or bool(data.decode())
@@ -130,7 +130,7 @@ def read_verified(
     except StoreError as error:
         mend = _MOVE_AWAY if isinstance(error, OddFileError) else error.mend
         raise IntegrityError(error.message, mend) from error
-    if not _is_text(data) or (is_sealed(data) and not is_sound(path, data)):
+    if not _is_utf8(data) or (is_sealed(data) and not is_sound(path, data)):
         raise _not_as_written(path)
     return data
 
