@@ -31,16 +31,17 @@ def place_in_store(
     path: Path,  # of a document
 ) -> str:  # e.g. `refs/heads/fraud/ci/00000001.json`; else its name
     "Where a document stands, whatever folder the store is in."
-    parts = path.parts
-    start = max((n for n, part in enumerate(parts[:-1]) if part in FOLDERS), default=len(parts) - 1)
-    return "/".join(parts[start:])
+    whole = f"/{path}"
+    start = max(whole.rfind(f"/{name}/") for name in FOLDERS)
+    return whole[start + 1 :] if start >= 0 else path.name
 
 # %% ../../nbs/store/120_documents.ipynb #6c4b0f27
 def has_utf8_place(
     path: Path,  # of a document
 ) -> bool:
     "Whether the names on the way to a document, from the store on, are UTF-8."
-    return re.search(r"[\ud800-\udfff]", place_in_store(path)) is None
+    place = place_in_store(path)
+    return place.isascii() or re.search(r"[\ud800-\udfff]", place) is None
 
 # %% ../../nbs/store/120_documents.ipynb #214174df
 PREFIX, SUFFIX = b'{"sha256": "', b'",\n'
@@ -77,9 +78,11 @@ def is_sound(
     data: bytes,  # its content, sealed
 ) -> bool:
     "Whether a sealed file is what was written there."
-    if not has_utf8_place(path):
+    try:
+        place = place_in_store(path).encode()
+    except UnicodeEncodeError:
         return False
-    head = PREFIX + sha256(place_in_store(path).encode() + b"\n" + data[LENGTH:]).encode() + SUFFIX
+    head = PREFIX + sha256(place + b"\n" + data[LENGTH:]).encode() + SUFFIX
     return data[:LENGTH] == head
 
 # %% ../../nbs/store/120_documents.ipynb #5da08451

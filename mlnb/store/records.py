@@ -124,7 +124,7 @@ def record_at(
 
 def _records_in(folder: Path, pattern: str) -> list[Record]:
     "The records of a folder, in order of their names; what belongs elsewhere is passed over."
-    paths = filter(has_utf8_place, sorted(found_below(folder, pattern)))
+    paths = filter(has_utf8_place, sorted(found_below(folder, pattern), key=str))
     read = ((path, read_document(path, Record)) for path in paths)
     return [record for path, record in read if is_at_place(path, record)]
 
