@@ -3,19 +3,23 @@
 import pytest
 from plain_records import commit, write_run
 
+from mlnb.care.gc import collect
 from mlnb.care.repair import repair_documents
+from mlnb.care.roots import Retention
 from mlnb.care.verify import verify_store
 from mlnb.care.vouched import Keys, standings
 from mlnb.sharing.push import ref_names
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError
 from mlnb.store.objects import open_store
-from mlnb.store.records import record_at, record_path, results_of
+from mlnb.store.records import find_record, record_at, record_path, records_of, results_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import run_ids
 
 KEY, RUN = "ab" * 32, "20261123T120000000-0001"
 HEAD = "heads/fraud/default"
+FOLDERS = ["records", "runs", "refs", "heads", "remotes", "objects", "trash"]
+STRAYS = [f"records/{place}/{KEY}.json" for place in ("records/other", "other/runs", "records/runs/records")]
 NO_MOVES = ["1.json", "0000000_1.json", "0000000x.json", "1e5.json", "1²٣.json", "9" * 240 + ".json"]
 
 
@@ -95,3 +99,22 @@ def test_record_that_lies_elsewhere_than_it_says_is_damage_and_no_result(store, 
     assert [len(results_of(store, "fraud", stage)) for stage in ("train", "score")] == [1, 0]
     with pytest.raises(IntegrityError, match="belongs elsewhere"):
         record_at(store.root / place)
+
+
+@pytest.mark.parametrize("stage", FOLDERS)
+@pytest.mark.parametrize("pipeline", FOLDERS)
+def test_pipelines_and_stages_may_be_called_as_folders_of_the_store(tmp_path, pipeline, stage):
+    store, head = open_store(tmp_path / "store"), f"heads/{pipeline}/{stage}"
+    commit(store, {"key": KEY, "pipeline": pipeline, "stage": stage, "run": RUN, "outputs": {}})
+    write_run(store, {"run": RUN, "pipeline": pipeline, "state": "committed", "keys": {stage: KEY}})
+    move_ref(store, head, RUN, "first")
+    assert find_record(store, pipeline, stage, KEY) == records_of(store, pipeline, stage)[0]
+    assert (ref_names(store), run_ids(store), read_ref(store, head).target) == ([head], [RUN], RUN)
+    assert verify_store(store).clean and len(standings(store, Keys({}))) == 3
+    before = sorted(store.root.rglob("*.json"))
+    collect(store, Retention(records=1))
+    assert sorted(store.root.rglob("*.json")) == before
+    strays = [copied(record_path(store, pipeline, stage, KEY), store.root / one) for one in STRAYS]
+    damaged = verify_store(store).damaged
+    assert {one.file for one in damaged} == {path.relative_to(store.root).as_posix() for path in strays}
+    assert len(records_of(store, pipeline, stage)) == 1

@@ -91,7 +91,7 @@ def test_what_is_no_text_is_damage_also_in_members_that_nobody_reads(tmp_path, p
     for read in (read_json, lambda one: read_document(one, kind)):
         with pytest.raises(IntegrityError, match="is damaged"):
             read(path)
-    assert not is_readable(path)
+    assert not is_readable(tmp_path, path)
 
 
 def outcome(read):

@@ -20,7 +20,7 @@ from msgspec import field
 
 from ..store.border import Document, JsonStruct
 from ..store.disk import found_below
-from ..store.documents import has_utf8_place, place_in_store, read_document
+from ..store.documents import has_utf8_place, read_document
 from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
@@ -180,46 +180,53 @@ def naming_damage(
         raise
 
 # %% ../../nbs/care/030_concerned.ipynb #d2b8d2b6
-def _is_in_place(path: Path, document: Document) -> bool:
+def _in_store(root: Path, path: Path) -> str:
+    "Path of a document in its store, as text."
+    return str(path)[len(str(root)) + 1 :]
+
+
+def _is_in_place(root: Path, path: Path, document: Document) -> bool:
     "Whether a document lies where it says that it belongs."
     if not has_utf8_place(path):
         return False
     if isinstance(document, Record):
-        return is_at_place(path, document)
+        return _in_store(root, path).count("/") == 3 and is_at_place(path, document)
     if isinstance(document, RunDocument):
         return (document.run, "run.json") == path.parts[-2:]
     return is_move(path)
 
 
-def _read_as_placed(path: Path) -> Document:
+def _read_as_placed(root: Path, path: Path) -> Document:
     "Read a document as the kind that its folder holds."
-    folder = place_in_store(path).partition("/")[0]
+    folder = _in_store(root, path).partition("/")[0]
     if folder == "refs":
         return read_document(path, RefMove)
     return record_at(path) if folder == "records" else run_document_at(path)
 
 
 def document_in_place(
+    root: Path,  # of the store that holds it
     path: Path,  # of a document
 ) -> Document | None:  # None when it is gone meanwhile; raises `IntegrityError`
     "Read a document, and see that it is a record or a run where it belongs."
     try:
-        found = _read_as_placed(path)
+        found = _read_as_placed(root, path)
     except FileNotFoundError:
         if path.is_symlink():
             raise IntegrityError(f"{path} leads nowhere", "move it away") from None
         return None
-    if not _is_in_place(path, found):
+    if not _is_in_place(root, path, found):
         raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
     return found
 
 
 def is_readable(
+    root: Path,  # of the store that holds it
     path: Path,  # of a document
 ) -> bool:  # True also when it is gone meanwhile
     "Whether a document is what was written, of its form, and a record or a run where it belongs."
     try:
-        document_in_place(path)
+        document_in_place(root, path)
     except IntegrityError:
         return False
     return True

@@ -237,7 +237,7 @@ def repair_ref(
 ) -> Outcome:  # whether it was repaired, and a sentence
     "Repair a ref, if where it points is known."
     name = path.parent.relative_to(store.root / "refs").as_posix()
-    intact = [p for p in move_files(path.parent) if p != path and is_readable(p)]
+    intact = [p for p in move_files(path.parent) if p != path and is_readable(store.root, p)]
     needless = _dispensable(name, path, intact)
     if needless is not None:
         set_aside(store, path)

@@ -31,7 +31,7 @@ from ..store.holders import Held
 from ..store.objects import Store
 from ..store.pins import held_pins, pinned
 from ..store.record import Record
-from ..store.records import record_at
+from ..store.records import record_with_text
 from ..store.refs import move_files
 from ..store.run_entries import RunDocument
 from ..store.runs import is_alive, run_document_at, run_holder, stage_of_unit
@@ -60,12 +60,17 @@ def newest_of(
 _digest = re.compile(rb"[0-9a-f]{64}")
 
 
+def _digests_of(text: bytes) -> set[str]:
+    "Every SHA-256 that a text mentions."
+    return {digest.decode() for digest in _digest.findall(text)}
+
+
 def digests_in(
-    path: Path,  # of any text
+    path: Path | str,  # of any text
 ) -> set[str]:  # empty when it is gone meanwhile
     "Every SHA-256 that a file mentions."
     try:
-        return {d.decode() for d in _digest.findall(read_plain(path, follows=True))}
+        return _digests_of(read_plain(path, follows=True))
     except (FileNotFoundError, OddFileError):
         return set()
 
@@ -153,7 +158,7 @@ def targets(
 
 def _unread_moves(root: Path) -> list[Path]:
     "The moves that count and cannot be read: nobody knows what they lead to."
-    return [path for path in _moves(root / "refs") if not is_readable(path)]
+    return [path for path in _moves(root / "refs") if not is_readable(root, path)]
 
 # %% ../../nbs/care/150_roots.ipynb #df15e958
 class RecordFile(NamedTuple):
@@ -197,14 +202,14 @@ def read_record(
     is_trashed: bool,  # whether that is the trash
 ) -> RecordFile | None:  # None when it is gone meanwhile
     "What a record says."
-    path = folder / relative
+    path = Path(f"{folder}/{relative}")
     try:
-        document = record_at(path)
+        document, text = record_with_text(path)
     except IntegrityError:
         return RecordFile(relative, None, digests_in(path), is_trashed)
     except FileNotFoundError:
         return RecordFile(relative, None, set(), is_trashed) if path.is_symlink() else None
-    return RecordFile(relative, document, digests_in(path), is_trashed)
+    return RecordFile(relative, document, _digests_of(text), is_trashed)
 
 # %% ../../nbs/care/150_roots.ipynb #ff413876
 def _record_places(store: Store) -> Iterator[tuple[Path, str, bool]]:
@@ -290,7 +295,7 @@ def _run_documents(store: Store) -> dict[str, RunDocument | None]:
     found: dict[str, RunDocument | None] = dict.fromkeys(runs)
     for run in found:
         with suppress(IntegrityError, FileNotFoundError):
-            found[run] = run_document_at(store.root / "runs" / run / "run.json")
+            found[run] = run_document_at(Path(f"{store.root}/runs/{run}/run.json"))
     return found
 
 
@@ -322,7 +327,7 @@ def saved_by(
 ) -> set[str]:  # digests of artifacts and of their parts
     "What the stages of a run saved and never committed."
     if document is None:
-        return digests_in(store.root / "runs" / run / "run.json")
+        return digests_in(f"{store.root}/runs/{run}/run.json")
     saved = (one for stage in document.stages for one in (stage.saved or {}).values())
     ones = [artifact for one in saved for artifact in artifacts_in(one)]
     return {digest for one in ones for digest in (one.digest, *one.parts)}
@@ -339,7 +344,7 @@ def _unread_results(store: Store, records: RecordFiles, relied: set[str] | None,
     damaged = _damaged_records(records)
     paths = [store.root / "records" / one for one in (damaged if relied is None else damaged & relied)]
     paths += [store.root / "runs" / run / "run.json" for run in runs]
-    unread = {path for path in paths if not is_readable(path)}.union(_unread_moves(store.root))
+    unread = {path for path in paths if not is_readable(store.root, path)}.union(_unread_moves(store.root))
     return sorted(path.relative_to(store.root).as_posix() for path in unread)
 
 
@@ -364,5 +369,5 @@ def look(
     kept |= _evidence_of(records, kept)
     runs = rooted | kept_runs(documents, retention.runs) | _makers_runs(records, kept)
     digests |= set().union(*(saved_by(store, run, documents.get(run)) for run in runs if run))
-    digests |= set().union(*(digests_in(store.root / "runs" / run / "run.json") for run in rooted))
+    digests |= set().union(*(digests_in(f"{store.root}/runs/{run}/run.json") for run in rooted))
     return Reachable(digests.union(*(records[one].digests for one in kept)), kept, runs, unread)

@@ -206,7 +206,7 @@ def _read_documents(root: Path, tell: Listener) -> _Documents:
     for path in paths:
         tell("document", path.name)
         try:
-            found = document_in_place(path)
+            found = document_in_place(root, path)
         except IntegrityError:
             damaged.append(damaged_file(path.relative_to(root).as_posix(), "document"))
         else:

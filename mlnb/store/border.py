@@ -9,7 +9,8 @@ What is behind the border needs no further check. What is written goes through t
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
            'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
            'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'TOLD_AGAIN',
-           'read_as', 'has_form', 'fits_disk', 'is_inner', 'damage_mend', 'in_words', 'JsonStruct', 'Document']
+           'read_as', 'read_parsed', 'has_form', 'fits_disk', 'is_inner', 'damage_mend', 'in_words', 'JsonStruct',
+           'Document']
 
 # %% ../../nbs/store/110_border.ipynb #9f0ea16b
 import json
@@ -54,6 +55,15 @@ def read_as(
     "Read what may be of several kinds."
     kind = kinds.kind_of(plain)
     return plain if kind is Any else convert(plain, kind, dec_hook=read_as)
+
+
+def read_parsed(
+    kinds: Any,  # as for `read_as`
+    plain: Any,  # what the parser of JSON gave, which can be written down
+) -> Any:  # raises `ValueError` for what is none of them
+    "Read what may be of several kinds and was JSON a moment ago."
+    is_object = kinds is JsonObject and type(plain) is dict
+    return plain if is_object else read_as(kinds, plain)
 
 
 def has_form(

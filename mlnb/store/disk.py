@@ -62,7 +62,7 @@ REFUSALS = {
 
 @contextmanager
 def disk_errors(
-    where: Path,  # what was being written or read, for the message
+    where: Path | str,  # what was being written or read, for the message
     setting: str = "store",  # of settings.ini, which says where that is
 ) -> Iterator[None]:
     "Turn the operating system's refusals into `StoreError`s with a mend."
@@ -150,7 +150,7 @@ class OddFileError(StoreError):
     "What has a file's name is none: a pipe, a folder, a link."
 
 
-def _odd(path: Path) -> OddFileError:
+def _odd(path: Path | str) -> OddFileError:
     "The error for what is no file."
     return OddFileError(f"{path} is no file", "move it away")
 
@@ -159,7 +159,7 @@ _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.ENODEV)
 
 
 def open_plain(
-    path: Path,  # of what should be a file
+    path: Path | str,  # of what should be a file
     flags: int = os.O_RDONLY,  # as for `os.open`
     mode: int = 0o600,  # permissions of one that is made
     follows: bool = False,  # whether a link to a file will do
@@ -181,7 +181,7 @@ def open_plain(
 MOST_PLAIN = 1 << 30  # of a file that is read into memory as a whole [bytes]
 
 
-def _all_of(handle: int, path: Path, most: int) -> bytes:
+def _all_of(handle: int, path: Path | str, most: int) -> bytes:
     "What an open file holds, also when it grows; raises `OddFileError` beyond the most."
     size = os.fstat(handle).st_size
     parts: list[bytes] = []
@@ -198,15 +198,17 @@ def _all_of(handle: int, path: Path, most: int) -> bytes:
 
 
 def read_plain(
-    path: Path,  # of what should be a file
+    path: Path | str,  # of what should be a file
     follows: bool = False,  # whether a link to a file will do
     most: int = MOST_PLAIN,  # that it may have [bytes]
 ) -> bytes:  # all of it; raises as `open_plain` does
     "Read a file, and nothing but a file of a size that its kind has."
     handle = open_plain(path, follows=follows)
     try:
+        return _all_of(handle, path, most)
+    except OSError:
         with disk_errors(path):
-            return _all_of(handle, path, most)
+            raise
     finally:
         os.close(handle)
 

@@ -11,6 +11,7 @@ __all__ = ['FOLDERS', 'PREFIX', 'SUFFIX', 'LENGTH', 'MOST_STORED', 'place_in_sto
 
 # %% ../../nbs/store/120_documents.ipynb #e4260713
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .border import Document, damage_mend, read_as
+from .border import Document, damage_mend, read_parsed
 from .digests import sha256
 from .disk import OddFileError, read_plain
 from .errors import IntegrityError, StoreError
@@ -27,21 +28,27 @@ from .errors import IntegrityError, StoreError
 FOLDERS = ("records", "refs", "runs")  # of the store, that hold sealed documents
 
 
+_FOLDER_MARKS = tuple(f"/{name}/" for name in FOLDERS)
+
+
 def place_in_store(
-    path: Path,  # of a document
+    path: Path | str,  # of a document
 ) -> str:  # e.g. `refs/heads/fraud/ci/00000001.json`; else its name
-    "Where a document stands, whatever folder the store is in."
+    "Where a document stands, whatever folder the store is in, as its seal has it."
     whole = f"/{path}"
-    start = max(whole.rfind(f"/{name}/") for name in FOLDERS)
-    return whole[start + 1 :] if start >= 0 else path.name
+    start = max(map(whole.rfind, _FOLDER_MARKS))
+    return whole[start + 1 :] if start >= 0 else os.path.basename(path)
 
 # %% ../../nbs/store/120_documents.ipynb #6c4b0f27
 def has_utf8_place(
     path: Path,  # of a document
 ) -> bool:
     "Whether the names on the way to a document, from the store on, are UTF-8."
-    place = place_in_store(path)
-    return place.isascii() or re.search(r"[\ud800-\udfff]", place) is None
+    whole = f"/{path}"
+    if whole.isascii():
+        return True
+    start = min((at for at in map(whole.find, _FOLDER_MARKS) if at >= 0), default=whole.rfind("/"))
+    return re.search(r"[\ud800-\udfff]", whole[start:]) is None
 
 # %% ../../nbs/store/120_documents.ipynb #214174df
 PREFIX, SUFFIX = b'{"sha256": "', b'",\n'
@@ -74,7 +81,7 @@ def is_sealed(
 
 
 def is_sound(
-    path: Path,  # where it stands
+    path: Path | str,  # where it stands
     data: bytes,  # its content, sealed
 ) -> bool:
     "Whether a sealed file is what was written there."
@@ -108,7 +115,7 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
 _MOVE_AWAY = "move it away; what should stand there is made again"
 
 
-def _not_as_written(path: Path) -> IntegrityError:
+def _not_as_written(path: Path | str) -> IntegrityError:
     "The error for what is not what was written."
     return IntegrityError(f"{path} is damaged", damage_mend(str(path)))
 
@@ -125,7 +132,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def read_verified(
-    path: Path,  # a record, a ref or the document of a run
+    path: Path | str,  # a record, a ref or the document of a run
 ) -> bytes:  # its content, seal and all; raises `IntegrityError`
     "Read one of the store's own files, if it is what was written."
     try:
@@ -139,7 +146,7 @@ def read_verified(
 
 
 def json_in(
-    path: Path,  # where it stands, for the error
+    path: Path | str,  # where it stands, for the error
     data: bytes,  # its content, as `read_verified` gives it
 ) -> dict[str, Any]:  # without its seal; raises `IntegrityError`
     "What one of the store's own files says."
@@ -164,11 +171,11 @@ _Kind = TypeVar("_Kind", bound=Document)
 @cache
 def _decoder(kind: type[Document]) -> msgspec.json.Decoder[Any]:
     "What reads one kind of document."
-    return msgspec.json.Decoder(kind, dec_hook=read_as)
+    return msgspec.json.Decoder(kind, dec_hook=read_parsed)
 
 
 def document_in(
-    path: Path,  # where it stands, for the error
+    path: Path | str,  # where it stands, for the error
     data: bytes,  # its content, as `read_verified` gives it
     kind: type[_Kind],  # of document to be read
 ) -> _Kind:  # raises `IntegrityError` for what has not its form
@@ -181,7 +188,7 @@ def document_in(
 
 
 def read_document(
-    path: Path,  # a record, a ref or the document of a run
+    path: Path | str,  # a record, a ref or the document of a run
     kind: type[_Kind],  # of document to be read
 ) -> _Kind:  # raises `IntegrityError` for damage
     "Read one of the store's own files as what it is."

@@ -9,8 +9,8 @@ the stage is not reproducible, and replaces the first only when somebody says so
 
 # %% auto #0
 __all__ = ['record_path', 'is_whole', 'was_erased', 'Committed', 'output_digests', 'outcome_of', 'file_name_of', 'is_at_place',
-           'record_at', 'FoundRecord', 'found_at', 'without_bookkeeping', 'refusal_of', 'commit', 'find_record',
-           'outcomes_in', 'find_result', 'refused_record', 'has_records', 'records_of', 'results_of']
+           'record_with_text', 'record_at', 'FoundRecord', 'found_at', 'without_bookkeeping', 'refusal_of', 'commit',
+           'find_record', 'outcomes_in', 'find_result', 'refused_record', 'has_records', 'records_of', 'results_of']
 
 # %% ../../nbs/store/340_records.ipynb #21148145
 from collections.abc import Mapping
@@ -21,16 +21,8 @@ from msgspec import UNSET, structs
 
 from .descriptions import Artifact
 from .digests import digest_of
-from .disk import found_below, write_durably
-from mlnb.store.documents import (
-    document_in,
-    has_utf8_place,
-    json_in,
-    place_in_store,
-    read_document,
-    read_verified,
-    sealed,
-)
+from .disk import entries_of, found_below, write_durably
+from .documents import document_in, json_in, read_document, read_verified, sealed
 from .errors import IntegrityError
 from .objects import Store, has, take_back
 from .record import Record
@@ -39,6 +31,11 @@ from .run_entries import RunDocument
 from .tombstones import Holder, is_erased
 
 # %% ../../nbs/store/340_records.ipynb #3f910a64
+def _record_place(store: Store, pipeline: str, stage: str, key: str) -> str:
+    "Path of a record, as text."
+    return f"{store.root}/records/{pipeline}/{stage}/{key}.json"
+
+
 def record_path(
     store: Store,  # where records live
     pipeline: str,  # name of the pipeline
@@ -46,7 +43,7 @@ def record_path(
     key: str,  # freshness key, 64 hex characters
 ) -> Path:
     "Where the record of this key is or would be."
-    return Path(f"{store.root}/records/{pipeline}/{stage}/{key}.json")
+    return Path(_record_place(store, pipeline, stage, key))
 
 # %% ../../nbs/store/340_records.ipynb #bc31a8d0
 def is_whole(
@@ -100,40 +97,51 @@ def file_name_of(
 
 
 def is_at_place(
-    path: Path,  # of its file
+    path: Path | str,  # of its file
     record: Record,  # what it says
 ) -> bool:
     "Whether a record lies where it says that it belongs."
-    name = file_name_of(record, path.suffix)
-    return place_in_store(path) == f"records/{record.pipeline}/{record.stage}/{name}"
+    whole = f"/{path}"
+    name = file_name_of(record, ".evidence" if whole.endswith(".evidence") else ".json")
+    return whole.endswith(f"/records/{record.pipeline}/{record.stage}/{name}")
 
 
-def _in_its_place(path: Path, record: Record) -> Record:
+def _in_its_place(path: Path | str, record: Record) -> Record:
     "The record; raises `IntegrityError` where it belongs elsewhere."
     if not is_at_place(path, record):
         raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
     return record
 
 
+def record_with_text(
+    path: Path | str,  # of a record, or of evidence
+) -> tuple[Record, bytes]:  # and what its file holds; raises `IntegrityError`
+    "Read a record, verified, from where it belongs, with its text."
+    data = read_verified(path)
+    return _in_its_place(path, document_in(path, data, Record)), data
+
+
 def record_at(
     path: Path,  # of a record, or of evidence
 ) -> Record:  # raises `IntegrityError` for damage
     "Read a record, verified, from where it belongs."
-    return _in_its_place(path, read_document(path, Record))
+    return record_with_text(path)[0]
 
 
-def _records_in(folder: Path, pattern: str) -> list[Record]:
+def _records_in(folder: Path, suffix: str) -> list[Record]:
     "The records of a folder, in order of their names; what belongs elsewhere is passed over."
-    paths = filter(has_utf8_place, sorted(found_below(folder, pattern), key=str))
+    names = [one.name for one in entries_of(folder) if one.name.isascii()]
+    paths = (f"{folder}/{name}" for name in sorted(names) if name.endswith(suffix))
     read = ((path, read_document(path, Record)) for path in paths)
     return [record for path, record in read if is_at_place(path, record)]
 
 # %% ../../nbs/store/340_records.ipynb #248e7ac4
 def _is_usable(store: Store, record: Record) -> bool:
     "Whether every output of a record can still be read, under its name."
-    is_there = all(is_whole(store, output) for output in record.outputs.values())
-    named = (((record.pipeline, name), output) for name, output in record.outputs.items())
-    return is_there and not any(was_erased(store, output, name) for name, output in named)
+    for name, output in record.outputs.items():
+        if not is_whole(store, output) or was_erased(store, output, (record.pipeline, name)):
+            return False
+    return True
 
 
 def _path_of(store: Store, record: Record) -> Path:
@@ -159,7 +167,7 @@ class FoundRecord(NamedTuple):
 
     store: Store  # that has it
     record: Record  # what it says
-    path: Path  # where it lies
+    path: Path | str  # where it lies
     data: bytes  # what its file holds
 
     @property
@@ -170,11 +178,11 @@ class FoundRecord(NamedTuple):
 
 def found_at(
     store: Store,  # that has it
-    path: Path,  # of a record, or of evidence
+    path: Path | str,  # of a record, or of evidence
 ) -> FoundRecord:  # raises `IntegrityError`, `FileNotFoundError`
     "Read a record with what is written."
-    data = read_verified(path)
-    return FoundRecord(store, _in_its_place(path, document_in(path, data, Record)), path, data)
+    record, data = record_with_text(path)
+    return FoundRecord(store, record, path, data)
 
 
 def without_bookkeeping(
@@ -249,7 +257,7 @@ def _find_elsewhere(store: Store, pipeline: str, stage: str, key: str) -> FoundR
 def _find_written(store: Store, pipeline: str, stage: str, key: str) -> FoundRecord | None:
     "The record of a key as it is written, signature and all, and the store that has it."
     try:
-        return found_at(store, record_path(store, pipeline, stage, key))
+        return found_at(store, _record_place(store, pipeline, stage, key))
     except FileNotFoundError:
         return _find_elsewhere(store, pipeline, stage, key)
 
@@ -338,7 +346,7 @@ def records_of(
     stage: str,  # name of the stage
 ) -> list[Record]:  # newest last, by the id of the run that committed them
     "Every record of a stage."
-    found = _records_in(record_path(store, pipeline, stage, "x").parent, "*.json")
+    found = _records_in(record_path(store, pipeline, stage, "x").parent, ".json")
     return sorted(found, key=lambda record: record.run)
 
 # %% ../../nbs/store/340_records.ipynb #1556a5f3
@@ -351,5 +359,5 @@ def results_of(
     records = records_of(store, pipeline, stage)
     holding = {(record.key, outcome_of(output_digests(record))) for record in records}
     folder = record_path(store, pipeline, stage, "x").parent
-    held = [one for one in _records_in(folder, "*.evidence") if one.replaced_by]
+    held = [one for one in _records_in(folder, ".evidence") if one.replaced_by]
     return [o for o in held if (o.key, outcome_of(output_digests(o))) not in holding] + records
