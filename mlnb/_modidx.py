@@ -5858,7 +5858,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.store.records._met': ('store/records.html#_met', 'mlnb/store/records.py'),
                                     'mlnb.store.records._met_same': ('store/records.html#_met_same', 'mlnb/store/records.py'),
                                     'mlnb.store.records._path_of': ('store/records.html#_path_of', 'mlnb/store/records.py'),
-                                    'mlnb.store.records._record_place': ('store/records.html#_record_place', 'mlnb/store/records.py'),
+                                    'mlnb.store.records._path_text': ('store/records.html#_path_text', 'mlnb/store/records.py'),
                                     'mlnb.store.records._records_in': ('store/records.html#_records_in', 'mlnb/store/records.py'),
                                     'mlnb.store.records._take_place': ('store/records.html#_take_place', 'mlnb/store/records.py'),
                                     'mlnb.store.records._write': ('store/records.html#_write', 'mlnb/store/records.py'),

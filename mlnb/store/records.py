@@ -31,7 +31,7 @@ from .run_entries import RunDocument
 from .tombstones import Holder, is_erased
 
 # %% ../../nbs/store/340_records.ipynb #3f910a64
-def _record_place(store: Store, pipeline: str, stage: str, key: str) -> str:
+def _path_text(store: Store, pipeline: str, stage: str, key: str) -> str:
     "Path of a record, as text."
     return f"{store.root}/records/{pipeline}/{stage}/{key}.json"
 
@@ -43,7 +43,7 @@ def record_path(
     key: str,  # freshness key, 64 hex characters
 ) -> Path:
     "Where the record of this key is or would be."
-    return Path(_record_place(store, pipeline, stage, key))
+    return Path(_path_text(store, pipeline, stage, key))
 
 # %% ../../nbs/store/340_records.ipynb #bc31a8d0
 def is_whole(
@@ -257,7 +257,7 @@ def _find_elsewhere(store: Store, pipeline: str, stage: str, key: str) -> FoundR
 def _find_written(store: Store, pipeline: str, stage: str, key: str) -> FoundRecord | None:
     "The record of a key as it is written, signature and all, and the store that has it."
     try:
-        return found_at(store, _record_place(store, pipeline, stage, key))
+        return found_at(store, _path_text(store, pipeline, stage, key))
     except FileNotFoundError:
         return _find_elsewhere(store, pipeline, stage, key)
 
