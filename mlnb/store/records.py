@@ -61,7 +61,8 @@ def was_erased(
     name: Holder = (),  # pipeline and artifact, where they are known
 ) -> bool:  # also when only one of its parts was
     "Whether an output was erased on purpose."
-    return any(is_erased(store.root, one, name) for one in (output.digest, *output.parts))
+    root = store.root
+    return is_erased(root, output.digest, name) or any(is_erased(root, one, name) for one in output.parts)
 
 # %% ../../nbs/store/340_records.ipynb #7ff5303e
 class Committed(NamedTuple):
