@@ -33,19 +33,20 @@ _PRIVATE = (
 _HIDDEN = rf"{_ODD}{_PRIVATE}{UNSEEN}{TEXT_FORMS}\u200c\u200d"  # what nobody sees, or everybody else
 _DEVICE = r"con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$"  # no file is called so on Windows
 _DEVICES = rf"(?i:{_DEVICE}) *(?:[.:][^/]*)?(?:/|\Z)"
-_PART = rf"(?!{_DEVICES})(?![A-Za-z]:)[^/\\{_HIDDEN}]{{0,254}}[^/\\{_HIDDEN}\s.]"
+_PART = rf"(?!{_DEVICES})(?![A-Za-z]:)[^/\\]{{0,254}}[^/\\\s.]"
+_NONE_HIDDEN = rf"(?!(?s:.*)[{_HIDDEN}])"  # asked once, before the parts
 
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _LOWER_NAME = rf"(?!(?:{_DEVICE})(?:[/@]|\Z))[a-z][a-z0-9_]{{0,63}}"
 PlainName = Annotated[str, Meta(pattern=rf"\A{_LOWER_NAME}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
-FileName = Annotated[str, Meta(pattern=rf"\A{_PART}\Z")]
+FileName = Annotated[str, Meta(pattern=rf"\A{_NONE_HIDDEN}{_PART}\Z")]
 _PARTS_JOINED = rf"{_PART}(?:/{_PART})*"
-InnerPath = Annotated[str, Meta(pattern=rf"\A{_PARTS_JOINED}\Z", max_length=3072)]
+InnerPath = Annotated[str, Meta(pattern=rf"\A{_NONE_HIDDEN}{_PARTS_JOINED}\Z", max_length=3072)]
 FolderPath = Annotated[
-    str, Meta(pattern=rf"\A(?:\.|{_PARTS_JOINED})\Z", max_length=3072)
+    str, Meta(pattern=rf"\A{_NONE_HIDDEN}(?:\.|{_PARTS_JOINED})\Z", max_length=3072)
 ]  # `.` = the folder itself
-NoFileName = Annotated[str, Meta(pattern=rf"\A(?:{_PART})?\Z")]  # or empty
+NoFileName = Annotated[str, Meta(pattern=rf"\A{_NONE_HIDDEN}(?:{_PART})?\Z")]  # or empty
 
 # %% ../../nbs/store/110_border.ipynb #0426aae8
 def read_as(

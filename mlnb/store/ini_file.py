@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .disk import disk_errors
 from .errors import DefinitionError, Problem
-from .shown_text import UNSAFE, shown_text
+from .shown_text import shown_text, unsafe_in
 from .url import without_secrets
 
 # %% ../../nbs/store/390_ini_file.ipynb #86451a4f
@@ -28,7 +28,7 @@ def _unreadable(file: str, why: str, mend: str) -> DefinitionError:
 
 def _odd_line(text: str) -> str:
     "The first line with a character that nobody sees or a terminal obeys; empty when there is none."
-    for found in UNSAFE.finditer(text):
+    for found in unsafe_in(text).finditer(text):
         if not (found["kept"] or found["dropped"]):
             number = text.count("\n", 0, found.start()) + 1
             return f"line {number} holds a character that cannot be seen, {shown_text(found[0])}"
