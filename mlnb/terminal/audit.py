@@ -297,9 +297,10 @@ def answer_tell(
 
     untold = tell_late(open_project()[1], why)
     runs = [*untold.ended, *untold.killed]
-    rest = {kind: getattr(untold, kind) for kind in ("tombstones", "tombstones_gone", "keys")}
-    words = ("run", "tombstone", "lost tombstone", "key")
-    counts = map(len, (runs, untold.tombstones, untold.tombstones_gone, untold.keys))
+    kinds = ("tombstones", "tombstones_gone", "keys", "heads_gone")
+    rest = {kind: getattr(untold, kind) for kind in kinds}
+    words = ("run", "tombstone", "lost tombstone", "key", "lost head move")
+    counts = map(len, (runs, *rest.values()))
     told = [counted(n, word) for n, word in zip(counts, words, strict=True) if n]
     line = f"told of {', '.join(told)}" if told else "all is told"
     return Answer({"told": runs, "records": untold.n_records, **rest}, lambda: show_lines(line))
