@@ -4959,6 +4959,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors.known_at': ('sharing/anchors.html#known_at', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors.place_at': ('sharing/anchors.html#place_at', 'mlnb/sharing/anchors.py'),
+                                      'mlnb.sharing.anchors.push_of_ref': ('sharing/anchors.html#push_of_ref', 'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors.read_witnesses': ( 'sharing/anchors.html#read_witnesses',
                                                                                'mlnb/sharing/anchors.py'),
                                       'mlnb.sharing.anchors.refuse_other_log': ( 'sharing/anchors.html#refuse_other_log',

@@ -168,7 +168,7 @@ def answer_anchor(
 ) -> Answer:
     "Keep elsewhere what the log is, for witnesses to sign."
     from mlnb.care.tree_heads import origin_of
-    from mlnb.sharing.anchors import anchor, anchor_place
+    from mlnb.sharing.anchors import anchor, anchor_place, push_of_ref
     from mlnb.store.url import scheme_of
 
     project, store, _ = open_project()
@@ -179,7 +179,9 @@ def answer_anchor(
         where = anchor_place(place, origin_of(store), project.root)
         found = anchor(store, where, trusted_by(project, store))
     line = f"{found.where}: {counted(found.n, 'line')} of the log {found.origin}"
-    return Answer(to_builtins(found), lambda: show_lines(line))
+    said = "the ref is in this clone alone, where it vouches for nothing, until it is pushed"
+    notes = (complaint(said, push_of_ref(project.root), "note"),) if place == "git" else ()
+    return Answer(to_builtins(found), lambda: show_lines(line), notes=notes)
 
 # %% ../../nbs/terminal/190_audit.ipynb #28825046
 Checkpoints = Annotated[
