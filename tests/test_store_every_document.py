@@ -17,7 +17,15 @@ from mlnb.store.errors import IntegrityError
 
 ROOT = Path(__file__).parents[1]
 DIGEST = "a" * 64
-TEXTS = ("a", DIGEST, "a" * 12, "f" * 32, "v-" + "a" * 8, "2026-11")  # one of them has the form of any field
+TEXTS = (
+    "a",
+    DIGEST,
+    "a" * 12,
+    "f" * 32,
+    "v-" + "a" * 8,
+    "2026-11",
+    "a 1",
+)  # one of them has the form of any field
 PLAIN = {
     "_Plain": {"a": [1, None]},
     "_JsonObject": {"a": [1, None]},

@@ -105,6 +105,49 @@ def test_refusal_of_the_system_that_nobody_foresaw_is_a_sentence(root, mlnb, shi
     assert path in result.stderr
 
 
+SOURCES = "[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n" + "".join(
+    f"[source.{name}]\npath = raw/{path}\n"
+    for name, path in (
+        ("one", "a.csv"),
+        ("some", "*.csv"),
+        ("deep", "**/a.csv"),
+        ("all", ""),
+        ("in_any", "*/b.csv"),
+    )
+)
+OF_SOURCES = [
+    ("one", "stat", "/raw/a.csv"),
+    ("some", "list", "/raw"),
+    *(("some", op, "/raw/a.csv") for op in ("stat", "open", "read")),
+    ("deep", "list", "/raw/2026"),
+    ("in_any", "stat", "/raw/2026/b.csv"),
+    *(("all", op, "/raw/2026") for op in ("list", "stat", "open")),
+    *(("one", op, "/10_a.ipynb") for op in ("open", "read")),
+]
+
+
+@pytest.fixture(scope="module")
+def fed(make_shared_project):
+    "A project whose stages would read files; nothing ran."
+    load = "from mlnb import load, save\nsave('{0}_n', len(load('{0}')))"
+    names = dict.fromkeys(name for name, *_ in OF_SOURCES)
+    stages = {f"{n}0_{'abcdefg'[n - 1]}.ipynb": [load.format(name)] for n, name in enumerate(names, 1)}
+    project = make_shared_project(stages, SOURCES)
+    for path in ("a.csv", "2026/a.csv", "2026/b.csv"):
+        (project.root / "raw" / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / "raw" / path).write_text("a\n1\n")
+    return project.root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, op, path", OF_SOURCES)
+def test_source_on_a_disk_that_fails_is_never_taken_for_one_without_files(fed, mlnb, shim, name, op, path):
+    unit = {name: "abcdefg"[n] for n, name in enumerate(dict.fromkeys(one for one, *_ in OF_SOURCES))}[name]
+    result = mlnb("run", "demo", unit, cwd=fed, LD_PRELOAD=shim, EIO_OP=op, EIO_PATH=path)
+    assert (result.code, "Traceback" in result.stderr) == (69, False), result.stderr
+    assert "nput/output error" in result.stdout + result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("op, path", WRITES)
 def test_disk_that_cannot_be_written_ends_a_run_with_69_and_the_next_run_goes_on(root, mlnb, shim, op, path):

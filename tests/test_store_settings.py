@@ -293,6 +293,34 @@ def test_project_in_a_folder_whose_name_is_no_text_is_refused_by_every_verb(tmp_
     assert sorted(path.name for path in root.iterdir()) == ["nbs", "settings.ini"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+@pytest.mark.parametrize("name", ["TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"])
+def test_place_of_the_surroundings_whose_name_is_no_text_is_used_or_refused(
+    make_project, mlnb, tmp_path, name
+):
+    project = make_project({"10_a.ipynb": ["from mlnb import save", "save('x', 1)"]})
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller")
+    os.mkdir(odd, 0o700)
+    told = {name: odd}
+    for words in (
+        ["run", "demo"],
+        ["audit", "init"],
+        ["verify"],
+        ["publish"],
+        ["get", "x"],
+        ["gc"],
+        ["status"],
+    ):
+        done = mlnb(*words, cwd=project.root, **told)
+        assert (done.code, "codec" in done.stderr, "Traceback" in done.stderr) == (0, False, False), (
+            done.stderr
+        )
+    done = mlnb("reproduce", "latest", cwd=project.root, **told)
+    assert done.code == (2 if name == "TMPDIR" else 0), done.stderr
+    assert name != "TMPDIR" or done.stderr.endswith("mend: set TMPDIR to another folder\n")
+
+
 def test_settings_with_ten_thousand_sections_are_read_in_one_pass(tmp_path):
     sections = "".join(f"[profile.p{n}.demo]\nx=1\n" for n in range(10_000))
     assert len(read_project(write(tmp_path, f"[mlnb]\n{NOTEBOOKS}{sections}")).profiles) == 10_000

@@ -356,6 +356,7 @@ def test_two_checkouts_share_work_through_a_folder(begun, two, mlnb):
     assert [e["event"] for e in mlnb("audit", "--json", cwd=other).json["events"]] == [
         "init",
         "pull",
+        "run",  # found everything fresh, and moved the head
         "run",
         "push",
     ]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from mlnb.care.concerned import (
     About,
@@ -37,6 +38,7 @@ from ..store.documents import FOLDERS
 from ..store.errors import IntegrityError
 from ..store.objects import Store, has, quarantine
 from ..store.record import Record
+from ..store.refs import lost_moves
 from ..store.tombstones import is_erased
 
 # %% ../../nbs/care/040_verify.ipynb #9933d14c
@@ -134,7 +136,7 @@ class Damage(JsonStruct, frozen=True, kw_only=True):
     "Something in a store that is not what it was."
 
     digest: str | None = None  # of an object; None for any other file
-    kind: str  # `altered`, `missing`, `tree`, `stray`, `document`, `resealed` or `exchanged`
+    kind: str  # `altered`, `missing`, `tree`, `stray`, `document`, `resealed`, `exchanged`, `gap`
     file: str | UnsetType = UNSET  # path in the store; left out of an object
     names: list[str]  # what it is, e.g. `fraud/model`
     runs: list[str]  # ids of those that rest on it
@@ -168,7 +170,7 @@ def _damaged_object(digest: str, kind: str, about: About) -> Damage:
 
 def damaged_file(
     file: str,  # path in the store
-    kind: str,  # `stray`, `document`, `resealed` or `exchanged`
+    kind: str,  # `stray`, `document`, `resealed`, `exchanged` or `gap`
 ) -> Damage:
     "A file that is damaged, or should not be there."
     about = document_about(Path(file))
@@ -190,6 +192,13 @@ def _damaged_trees(store: Store, records: list[Record], altered: set[str]) -> li
     odd = {tree.digest for one in records for _, tree, _ in damaged_trees(store, one.outputs)} - altered
     about = concerned(store, odd)
     return [_damaged_object(digest, "tree", about[digest]) for digest in sorted(about)]
+
+
+def _gaps(store: Store) -> list[Damage]:
+    "Moves of refs that were there and are gone."
+    files = [path.relative_to(store.root).as_posix() for path in lost_moves(store)]
+    found = [(int(Path(file).stem), damaged_file(file, "gap")) for file in files]
+    return [replace(one, names=[f"move {n} of {name}" for name in one.names]) for n, one in found]
 
 
 class _Documents(NamedTuple):
@@ -231,7 +240,7 @@ def verify_store(
     damaged = _damaged_objects(store, read.records, objects, set_aside)
     damaged += _damaged_trees(store, read.records, objects)
     stray = [f"objects/{name[:2]}/{name}" for name in altered if not is_digest(name)]
-    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged
+    damaged += [damaged_file(file, "stray") for file in stray] + read.damaged + _gaps(store)
     left = [Leftover(p.relative_to(root).as_posix(), p.stat().st_size) for p in temporaries(root)]
     return Verified(
         objects=n,

@@ -12,6 +12,7 @@ __all__ = ['ThenAndNow', 'Checkout', 'environment_differences', 'source_problem'
 # %% ../../nbs/history/110_checkout.ipynb #e412f7c0
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -41,7 +42,7 @@ from ..sources.pin import pin_source
 from ..sources.source import Partition, read_copy
 from ..store.border import SeenPath, has_form
 from ..store.digests import sha256_file
-from ..store.errors import MlnbError
+from ..store.errors import MlnbError, UsageError
 from ..store.names import Name
 from ..store.objects import Store, get, has, open_store
 from ..store.record import KeyParts, Record
@@ -243,8 +244,12 @@ def link_sources(
 @contextmanager
 def scratch_folder(
     prefix: str,  # of its name
-) -> Iterator[Path]:  # gone at the end, whoever interrupts
+) -> Iterator[Path]:  # gone at the end, whoever interrupts; raises `UsageError`
     "A temporary folder whose removal nobody interrupts."
+    place = tempfile.gettempdir()
+    if re.search(r"[\ud800-\udfff]", place):  # no document, and no context of a kernel, could name it
+        said = f"the name of the folder for temporary files is not UTF-8, {place!a}"
+        raise UsageError(said, "set TMPDIR to another folder")
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         yield folder

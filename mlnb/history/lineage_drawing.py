@@ -75,7 +75,8 @@ def _node_line(node: LineageNode, has_keys: bool = True) -> str:
         "erased" if node.erased else "",
         signature_mark(node.signature or None, has_keys),
     ]
-    return in_one_line(", ".join([f"{node.kind} {node.name}{digest}{run}", *filter(None, marks)]))
+    name = node.name if node.name.startswith(f"{node.kind} ") else f"{node.kind} {node.name}"
+    return in_one_line(", ".join([f"{name}{digest}{run}", *filter(None, marks)]))
 
 
 def lineage_text(
@@ -86,7 +87,8 @@ def lineage_text(
     below = _nodes_below(found, nodes)
     children = set(chain.from_iterable(below.values()))
     roots = [place for place in nodes if place not in children]
-    waiting = [(place, "") for place in reversed([*roots, *nodes])]  # all: in a circle none is a root
+    others = [place for place, node in nodes.items() if node.kind != "package"]  # which stand with stages
+    waiting = [(place, "") for place in reversed([*roots, *others])]  # all: in a circle none is a root
     while waiting:
         place, indent = waiting.pop()
         if place in told and not indent:

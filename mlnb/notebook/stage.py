@@ -27,7 +27,7 @@ from .magics import magic_problems
 from .options import Options, misplaced_options, read_options
 from .parameters import Parameter, read_parameters
 from .reach import Reach, imports_besides, read_reach, search_folders, written_modules
-from ..store.disk import OddFileError, read_plain
+from ..store.disk import OddFileError, is_failing, read_plain
 from ..store.errors import Problem
 from ..store.names import is_name, naming_rule
 
@@ -352,6 +352,8 @@ def read_stage(
         problem = Problem("bad-notebook", f"{file} is no file", _ODD_MEND, file)
         return Stage(*stage, problems=(problem,))
     except OSError as error:
+        if is_failing(error):
+            raise
         message = f"{file} cannot be read ({error.strerror})"
         mend = _UNREAD_MENDS.get(type(error), "check its permissions")
         return Stage(*stage, problems=(Problem("bad-notebook", message, mend, file),))

@@ -32,7 +32,7 @@ from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import was_erased
-from ..store.run_entries import RunDocument
+from ..store.run_entries import RunDocument, fanned_out, values_in_words
 from ..store.runs import experiment_of
 
 # %% ../../nbs/publish/210_pages.ipynb #2b97cf2f
@@ -111,7 +111,8 @@ def given_parameters(
 ) -> dict[str, str]:  # value and where it came from, by name
     "Parameters of a run as a page shows them."
     origins = {"profile": " (from the profile)", "file": " (from a file)", "option": " (given for this run)"}
-    return {name: repr(p.value) + origins.get(p.origin, "") for name, p in document.parameters.items()}
+    words = values_in_words(document)
+    return {name: text + origins.get(origin, "") for name, (text, origin) in words.items()}
 
 
 def values_used(
@@ -119,7 +120,8 @@ def values_used(
     made: RunDocument | None,  # that made it; None when it is gone
 ) -> dict[str, str]:  # value and where it came from, by name
     "Values of the parameters that a stage was run with."
-    given, own = given_parameters(made) if made else {}, record.each or {}
+    given, of_parts = (given_parameters(made), fanned_out(made)) if made else ({}, {})
+    own = of_parts.keys() | (record.each or {}).keys()
     used = {name: repr(p["value"]) for name, p in record.parts.get("parameters", {}).items()}
     return {name: text if name in own else given.get(name, text) for name, text in used.items()}
 

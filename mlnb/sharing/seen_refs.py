@@ -27,7 +27,7 @@ from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
 from ..store.objects import Store
-from ..store.refs import RefMove, RefValue, move_files, read_ref, ref_history, value_of
+from ..store.refs import RefMove, RefValue, move_files, read_ref, ref_history, ref_numbers, value_of
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #4a6b8e1d
 class RemoteMove(Document, frozen=True):
@@ -199,9 +199,7 @@ def ref_names(
     store: Store,  # whose refs are listed
 ) -> list[str]:  # sorted, without those that were seen at remotes
     "All refs of a store."
-    root = store.root / "refs"
-    names = {path.parent.relative_to(root).as_posix() for path in move_files(root, are_deep=True)}
-    return sorted(name for name in names if not name.startswith("remotes/"))
+    return sorted(ref_numbers(store))
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #b3b47e6e
 def _begins(exchange: Exchange, ref: str, numbers: list[int]) -> int:

@@ -20,14 +20,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from glob import escape, glob
+from glob import escape, glob, has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .lfs import refuse_pointer
 from ..store.digests import canonical_json, digest_of, sha256, sha256_file
-from ..store.disk import read_plain, write_durably
+from ..store.disk import entries_of, is_failing, read_plain, write_durably
 from ..store.errors import InputChangedError, IntegrityError, StoreError, UsageError
 from ..store.objects import Store, get
 from ..store.url import scheme_of, shown_url
@@ -93,6 +93,31 @@ def data_files(
     return files
 
 # %% ../../nbs/sources/020_source.ipynb #0256db3c
+def _look(see: Callable[[Path], Any], place: Path) -> None:
+    "Look at a place; what is not there, or may not be looked at, is none of a source's."
+    try:
+        see(place)
+    except OSError as error:
+        if is_failing(error):
+            raise
+
+
+def _look_again(pattern: str) -> None:
+    "Raise what `glob` passes over in silence: a disk that fails where files of a pattern may be."
+    folder, name = os.path.split(pattern)
+    folders = [folder]
+    if has_magic(folder):
+        _look_again(folder)
+        folders = glob(folder, recursive=True)
+    for place in map(Path, folders):
+        if name == "**":
+            _look(data_files, place)
+        elif has_magic(name):
+            _look(entries_of, place)
+        else:
+            _look(os.lstat, place / name)
+
+
 def source_files(
     root: Path,  # folder of the project
     pattern: str,  # file, folder or glob pattern, absolute or below the project
@@ -100,7 +125,9 @@ def source_files(
 ) -> list[Path]:  # sorted; raises `UsageError` when there is none
     "The files of a source; a folder means its data files."
     with file_errors(name):
-        found = [Path(place) for place in glob(str(Path(escape(str(root))) / pattern), recursive=True)]
+        whole = str(Path(escape(str(root))) / pattern)
+        found = [Path(place) for place in glob(whole, recursive=True)]
+        _look_again(whole)
         files = {path for path in found if path.is_file()}
         files |= {path for folder in found if folder.is_dir() for path in data_files(folder)}
     if not files:

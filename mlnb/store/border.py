@@ -7,7 +7,7 @@ What is behind the border needs no further check. What is written goes through t
 
 # %% auto #0
 __all__ = ['Digest', 'PlainName', 'RunId', 'FileName', 'InnerPath', 'FolderPath', 'NoFileName', 'WrittenName', 'SeenName',
-           'SeenPath', 'SeenFolder', 'RefTarget', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
+           'SeenPath', 'SeenFolder', 'RefTarget', 'HeadMove', 'ModuleName', 'AnyPlace', 'NotebookPlace', 'CodeName',
            'ParameterName', 'MetricName', 'UnitName', 'OutcomeName', 'Word', 'Count', 'Size', 'Number', 'TOLD_AGAIN',
            'read_as', 'read_parsed', 'has_form', 'fits_disk', 'is_inner', 'damage_mend', 'in_words', 'JsonStruct',
            'Document']
@@ -109,6 +109,7 @@ SeenName = Annotated[str, Meta(pattern=rf"\A{_SEEN}\Z")]
 SeenPath = Annotated[str, Meta(pattern=rf"\A{_SEEN}(?:/{_SEEN})*\Z", max_length=3072)]
 SeenFolder = Annotated[str, Meta(pattern=rf"\A(?:\.|{_SEEN}(?:/{_SEEN})*)\Z", max_length=3072)]
 RefTarget = Annotated[str, Meta(pattern=r"\A(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9_./-]{0,199}\Z")]  # run id, digest
+HeadMove = Annotated[str, Meta(pattern=r"\A(?!.*\.\.)[^\x00-\x1f]{1,999} [0-9]{1,8}\Z")]  # ref and number
 ModuleName = Annotated[str, Meta(pattern=rf"\A[^/\\\s{_ODD}]{{1,500}}\Z")]
 _SHORT = r"[^\x00]{0,4096}"  # what no system call can refuse for its form
 AnyPlace = Annotated[str, Meta(pattern=rf"\A{_SHORT}\Z")]  # outside of the project, or what a link says

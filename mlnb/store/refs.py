@@ -8,19 +8,20 @@ and the other learns it, without a lock; and the history (target, actor, reason,
 
 # %% auto #0
 __all__ = ['Signer', 'RefMove', 'RefValue', 'value_of', 'is_move', 'move_files', 'ref_history', 'read_ref', 'actor', 'ref_path',
-           'as_written', 'move_ref']
+           'as_written', 'move_ref', 'ref_numbers', 'lost_moves', 'moves_named', 'moves_gone']
 
 # %% ../../nbs/store/310_refs.ipynb #83093bb6
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec.structs import astuple
 
 from .border import Document, Moment, RefTarget
-from .disk import found_below, write_durably
+from .disk import found_below, is_present, write_durably
 from .documents import has_utf8_place, read_document, sealed
 from .errors import LockedError
 from .objects import Store
@@ -142,3 +143,40 @@ def move_ref(
         return moved
     what = f"`{name}` was moved by somebody else in the meantime"
     raise LockedError(what, "look at its history, then try again")
+
+# %% ../../nbs/store/310_refs.ipynb #51b8888e
+def ref_numbers(
+    store: Store,  # whose refs are listed
+) -> dict[str, list[int]]:  # rising, by name; without what was seen at remotes
+    "The numbers of the moves of every ref."
+    root, found = store.root / "refs", dict[str, list[int]]()
+    for path in move_files(root, are_deep=True):
+        name = path.parent.relative_to(root).as_posix()
+        if not name.startswith("remotes/"):
+            found.setdefault(name, []).append(int(path.stem))
+    return found
+
+
+def lost_moves(
+    store: Store,  # whose refs are looked at
+) -> list[Path]:  # the first of each gap
+    "Where moves of refs were, and are no longer."
+    pairs = [(name, pair) for name, numbers in ref_numbers(store).items() for pair in pairwise([0, *numbers])]
+    first = [ref_path(store, name, before + 1) for name, (before, number) in pairs if number > before + 1]
+    return [path for path in first if not is_present(path, follows=False)]
+
+# %% ../../nbs/store/310_refs.ipynb #3c18e635
+def moves_named(
+    texts: Iterable[str],  # such as `heads/fraud/ci 3`
+) -> list[tuple[str, int]]:
+    "The refs and numbers of moves that are named elsewhere."
+    return [(ref, int(n)) for ref, _, n in (text.rpartition(" ") for text in texts)]
+
+
+def moves_gone(
+    store: Store,  # whose refs are looked at
+    known: Mapping[str, int],  # how often refs had moved, by name
+) -> list[str]:  # the first move of each that is gone, by ref and number
+    "Refs that went back."
+    last = {ref: numbers[-1] for ref, numbers in ref_numbers(store).items()} if known else {}
+    return [f"{ref} {last.get(ref, 0) + 1}" for ref in sorted(known) if known[ref] > last.get(ref, 0)]

@@ -7,9 +7,10 @@ It comes from a file that may be damaged, and from remotes; so the names in it a
 
 # %% auto #0
 __all__ = ['Age', 'StageFailure', 'UnreadSource', 'SecondResult', 'Reason', 'Entry', 'GivenValue', 'GridPlace', 'KnownSource',
-           'EmptyStage', 'GitStanding', 'HeldElsewhere', 'RunDocument', 'GridDocument']
+           'EmptyStage', 'GitStanding', 'HeldElsewhere', 'RunDocument', 'GridDocument', 'fanned_out', 'values_in_words']
 
 # %% ../../nbs/store/330_run_entries.ipynb #d5fcc4f2
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -37,6 +38,7 @@ from mlnb.store.border import (
 )
 from .descriptions import Described
 from .errors import Problem
+from .shown_text import counted
 
 # %% ../../nbs/store/330_run_entries.ipynb #a27a824b
 class StageFailure(Document, frozen=True):
@@ -206,3 +208,20 @@ class GridDocument(Document, frozen=True, kw_only=True):
     seconds: Number = 0.0  # that it took [s]
     stages: tuple[()] = ()
     runs: tuple[RunDocument, ...] = field(name="grid", default=())
+
+# %% ../../nbs/store/330_run_entries.ipynb #201dea35
+def fanned_out(
+    document: RunDocument,  # of a run
+) -> dict[str, int]:  # how many values each had, by name
+    "The parameters that parts of stages had values of their own for."
+    pairs = {(name, repr(value)) for one in document.stages for name, value in (one.each or {}).items()}
+    return dict(Counter(name for name, _ in pairs))
+
+
+def values_in_words(
+    document: RunDocument,  # of a run
+) -> dict[str, tuple[str, str]]:  # value and where it came from, by name
+    "Values of a run as people are shown them."
+    given = {name: (repr(one.value), one.origin) for name, one in document.parameters.items()}
+    apart = {name: (f"each of {counted(n, 'value')}", "each") for name, n in fanned_out(document).items()}
+    return given | {name: said for name, said in apart.items() if name in given}

@@ -168,7 +168,7 @@ def answer_anchor(
 ) -> Answer:
     "Keep elsewhere what the log is, for witnesses to sign."
     from mlnb.care.tree_heads import origin_of
-    from mlnb.sharing.anchors import anchor, anchor_place
+    from mlnb.sharing.anchors import anchor, anchor_place, push_of_ref
     from mlnb.store.url import scheme_of
 
     project, store, _ = open_project()
@@ -179,7 +179,9 @@ def answer_anchor(
         where = anchor_place(place, origin_of(store), project.root)
         found = anchor(store, where, trusted_by(project, store))
     line = f"{found.where}: {counted(found.n, 'line')} of the log {found.origin}"
-    return Answer(to_builtins(found), lambda: show_lines(line))
+    said = "the ref is in this clone alone, where it vouches for nothing, until it is pushed"
+    notes = (complaint(said, push_of_ref(project.root), "note"),) if place == "git" else ()
+    return Answer(to_builtins(found), lambda: show_lines(line), notes=notes)
 
 # %% ../../nbs/terminal/190_audit.ipynb #28825046
 Checkpoints = Annotated[
@@ -297,9 +299,10 @@ def answer_tell(
 
     untold = tell_late(open_project()[1], why)
     runs = [*untold.ended, *untold.killed]
-    rest = {kind: getattr(untold, kind) for kind in ("tombstones", "tombstones_gone", "keys")}
-    words = ("run", "tombstone", "lost tombstone", "key")
-    counts = map(len, (runs, untold.tombstones, untold.tombstones_gone, untold.keys))
+    kinds = ("tombstones", "tombstones_gone", "keys", "heads_gone")
+    rest = {kind: getattr(untold, kind) for kind in kinds}
+    words = ("run", "tombstone", "lost tombstone", "key", "lost head move")
+    counts = map(len, (runs, *rest.values()))
     told = [counted(n, word) for n, word in zip(counts, words, strict=True) if n]
     line = f"told of {', '.join(told)}" if told else "all is told"
     return Answer({"told": runs, "records": untold.n_records, **rest}, lambda: show_lines(line))

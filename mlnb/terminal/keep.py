@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 # %% ../../nbs/terminal/120_keep.ipynb #a398d25d
 def note_of(
     one: "OutputRow",  # what a name means, or has meant
-    otherwise: str | None = None,  # said when it was no experiment
 ) -> str:  # empty when there is nothing to note
     "What somebody who wants a value should know of it first."
-    return ", ".join(filter(None, ["erased" if one.erased else None, one.experiment or otherwise]))
+    return ", ".join(filter(None, ["erased" if one.erased else None, one.experiment]))
 
 
 def version_row(
@@ -83,8 +82,7 @@ def artifact_row(
     from mlnb.notebook.each import unit_name
 
     about = [f"{one.pipeline}/{one.name}", one.type, f"{one.bytes:,}"]
-    note = note_of(one, "not the head's" if one.line else None)
-    return [*about, one.digest[:12], unit_name(one.stage, one.each), one.run, note]
+    return [*about, one.digest[:12], unit_name(one.stage, one.each), one.run, note_of(one)]
 
 
 @verb("keep", "artifacts", "mlnb artifacts fraud/model")

@@ -23,7 +23,7 @@ import typer
 from msgspec import to_builtins
 
 from ..store.errors import UsageError
-from ..store.run_entries import Entry, RunDocument
+from ..store.run_entries import Entry, RunDocument, values_in_words
 from ..store.runs import with_experiment
 from ..store.shown_text import in_one_line
 from mlnb.terminal.frame import (
@@ -329,7 +329,7 @@ def show_run(
     stages = [entry_row(entry) for entry in document.stages]
     show_table(["stage", "state", "seconds", "key", "metrics"], stages, "no stage")
     show_lines("")
-    values = [[name, repr(v.value), v.origin] for name, v in document.parameters.items()]
+    values = [[name, *words] for name, words in values_in_words(document).items()]
     show_table(["parameter", "value", "from"], values, "no parameters")
     for entry in document.stages:
         if entry.state == "failed":
