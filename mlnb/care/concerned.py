@@ -7,7 +7,7 @@ So damage is told by the names of artifacts, the runs that rest on them, and the
 
 # %% auto #0
 __all__ = ['StageKey', 'object_roles', 'sound_runs', 'sound_records', 'StageResult', 'Use', 'uses_of', 'About', 'concerned',
-           'naming_damage', 'document_in_place', 'is_readable', 'document_about']
+           'naming_damage', 'document_in_place', 'is_readable', 'is_misplaced', 'document_about']
 
 # %% ../../nbs/care/030_concerned.ipynb #407f95f9
 from collections import defaultdict
@@ -19,13 +19,21 @@ from typing import NamedTuple
 from msgspec import field
 
 from ..store.border import Document, JsonStruct
-from ..store.disk import found_below
-from ..store.documents import has_utf8_place, place_in_store, read_document
-from ..store.errors import IntegrityError
+from ..store.disk import found_below, read_plain
+from mlnb.store.documents import (
+    MOST_STORED,
+    document_in,
+    has_utf8_place,
+    is_sealed,
+    is_sound,
+    place_in_store,
+    read_document,
+)
+from ..store.errors import IntegrityError, StoreError
 from ..store.objects import Store
 from ..store.observed_contents import kept_contents
 from ..store.record import Record
-from ..store.records import is_at_place, record_at
+from ..store.records import home_of, record_at
 from ..store.refs import RefMove, is_move
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
@@ -180,23 +188,21 @@ def naming_damage(
         raise
 
 # %% ../../nbs/care/030_concerned.ipynb #d2b8d2b6
-def _is_in_place(path: Path, document: Document) -> bool:
-    "Whether a document lies where it says that it belongs."
-    if not has_utf8_place(path):
-        return False
+_PLACED_KINDS: dict[str, type[Document]] = {"refs": RefMove, "records": Record}  # by folder; else of a run
+
+
+def _kind_at(path: Path) -> type[Document]:
+    "Which kind of document its folder holds."
+    return _PLACED_KINDS.get(place_in_store(path).partition("/")[0], RunDocument)
+
+
+def _home_of(path: Path, document: Document) -> str:
+    "Where in the store a document says that it belongs; a move of a ref says less, and its name the rest."
     if isinstance(document, Record):
-        return is_at_place(path, document)
+        return home_of(document, path.suffix)
     if isinstance(document, RunDocument):
-        return (document.run, "run.json") == path.parts[-2:]
-    return is_move(path)
-
-
-def _read_as_placed(path: Path) -> Document:
-    "Read a document as the kind that its folder holds."
-    folder = place_in_store(path).partition("/")[0]
-    if folder == "refs":
-        return read_document(path, RefMove)
-    return record_at(path) if folder == "records" else run_document_at(path)
+        return f"runs/{document.run}/run.json"
+    return place_in_store(path) if is_move(path) else ""
 
 
 def document_in_place(
@@ -204,12 +210,12 @@ def document_in_place(
 ) -> Document | None:  # None when it is gone meanwhile; raises `IntegrityError`
     "Read a document, and see that it is a record or a run where it belongs."
     try:
-        found = _read_as_placed(path)
+        found = read_document(path, _kind_at(path))
     except FileNotFoundError:
         if path.is_symlink():
             raise IntegrityError(f"{path} leads nowhere", "move it away") from None
         return None
-    if not _is_in_place(path, found):
+    if not has_utf8_place(path) or _home_of(path, found) != place_in_store(path):
         raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
     return found
 
@@ -223,6 +229,21 @@ def is_readable(
     except IntegrityError:
         return False
     return True
+
+# %% ../../nbs/care/030_concerned.ipynb #08fea8bf
+def is_misplaced(
+    path: Path,  # of a record, of evidence or of a run
+) -> bool:  # False for what is damaged, or gone
+    "Whether a whole document lies where it does not belong."
+    if not has_utf8_place(path):
+        return True
+    try:
+        data = read_plain(path, follows=True, most=MOST_STORED)
+        home = _home_of(path, document_in(path, data, _kind_at(path)))
+    except (IntegrityError, StoreError, FileNotFoundError):
+        return False
+    is_whole = not is_sealed(data) or is_sound(path, data) or is_sound(Path(home), data)
+    return is_whole and home != place_in_store(path)
 
 # %% ../../nbs/care/030_concerned.ipynb #1503eb53
 def document_about(

@@ -171,13 +171,19 @@ def take_records(
     exchange: Exchange,  # whose remote has them
 ) -> tuple[list[SignedRecord], list[Refusal]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
-    found = {path: re.fullmatch(_RECORD, path) for path in sorted(sizes_below(exchange.remote, "records"))}
-    strange = [path for path, match in found.items() if match is None]
-    asked = [match for match in found.values() if match is not None and exchange.wants(match[1])]
-    wanted = [match[0] for match in asked if not _is_here(exchange.store, (match[1], match[2], match[3]))]
-    records, refused = try_each(partial(_take_record, exchange), wanted, exchange.each)
+    there = sorted(sizes_below(exchange.remote, "records"))
+    found = {match[0]: match for match in map(re.compile(_RECORD).fullmatch, there) if match}
+    strange = [path for path in there if path not in found]
+
+    def lacking(path: str) -> str | None:
+        pipeline, stage, key = found[path].groups()
+        return None if _is_here(exchange.store, (pipeline, stage, key)) else path
+
+    asked = [path for path in found if exchange.wants(found[path][1])]
+    wanted, damaged_here = try_each(lacking, asked)
+    records, refused = try_each(partial(_take_record, exchange), filter(None, wanted), exchange.each)
     misplaced = [refusal(path, IntegrityError(f"{path} is no place for a record")) for path in strange]
-    return records, misplaced + refused
+    return records, misplaced + damaged_here + refused
 
 # %% ../../nbs/sharing/080_pull.ipynb #c575a516
 def _refuse_odd_trees(store: Store, record: Record) -> None:
@@ -373,9 +379,9 @@ def _take_all(exchange: Exchange) -> Pulled:
     records, bad_trees = with_sound_trees(exchange, records)
     n_records, incomplete = _commit_complete(exchange, records)
     n_runs, bad_runs = take_runs(exchange)
-    n_blanked = take_blanked_runs(exchange)
+    n_blanked, damaged_here = take_blanked_runs(exchange)
     moved, bad_refs = take_refs(exchange)
-    refused = [*refused, *bad_records, *bad_objects, *bad_trees, *bad_runs, *bad_refs]
+    refused = [*refused, *bad_records, *bad_objects, *bad_trees, *bad_runs, *damaged_here, *bad_refs]
     return Pulled(
         remote=exchange.remote.url,
         objects=sum(size > 0 for size in sizes),
