@@ -254,10 +254,10 @@ class Verification(NamedTuple):
 
 def damage_row(
     one: "Damage",  # that a verification found
-) -> list[str]:  # kind, what it is, object, runs
+) -> list[str]:  # kind, what it is, file or object, runs
     "Damage, as a row of a table."
-    what = ", ".join(one.names) or one.file or "nothing needs it"
-    return [one.kind, str(what), (one.digest or "")[:12], ", ".join(one.runs[:3])]
+    what = ", ".join(one.names) or ("" if one.file else "nothing needs it")
+    return [one.kind, what, str(one.file or (one.digest or "")[:12]), ", ".join(one.runs[:3])]
 
 
 def show_verified(
@@ -269,7 +269,7 @@ def show_verified(
     show_lines(again + verified_line(found.store, found.tombstones))
     damaged = found.store.damaged
     if damaged and (shown is None or shown.store.damaged != damaged):
-        show_table(["damaged", "what", "object", "runs"], [damage_row(one) for one in damaged], "")
+        show_table(["damaged", "what", "file or object", "runs"], [damage_row(one) for one in damaged], "")
     for problem in found.tombstones:
         complain(problem.message, problem.mend)
     show_lines(*signature_lines(found.signatures))
