@@ -866,6 +866,39 @@ def test_verification_of_a_remote_reads_projects_and_names_what_is_no_file(place
     assert [(one.path, one.reason) for one in found.refused] == [(odd, "forged"), (pipe, "damaged")]
 
 
+@pytest.mark.parametrize("kind", ["objects", "records", "runs", "refs", "projects", "tombstones"])
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_folder_in_the_place_of_a_file_of_a_remote_is_told_and_goes_with_a_repair(place, ana, kind, is_empty):
+    result(ana)
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed"}, signer(ana, "run"))
+    move_ref(ana, "heads/fraud/default", RUN, "first", sign=signer(ana, "ref"))
+    push(ana, place[0])
+    path = Path(place[0], "tombstones", f"{'a' * 64}.json")
+    if kind != "tombstones":
+        path = next(p for p in sorted(Path(place[0], kind).rglob("*")) if p.is_file())
+        path.unlink()
+    path.mkdir(parents=True)
+    if not is_empty:
+        (path / "note.txt").write_text("hello")
+    odd, said = path.relative_to(place[0]).as_posix(), check_remote(ana, place[0])
+    assert f"{odd} is no file" in [one.message for one in said.refused]
+    assert odd in check_remote(ana, place[0], repair=True).removed
+    assert not path.exists() and push(ana, place[0]).exit_code == 0
+    assert check_remote(ana, place[0]).refused == []
+
+
+def test_forged_word_about_a_project_is_told_by_a_pull_and_sent_again_by_a_push(place, ana, ben):
+    result(ana)
+    push(ana, place[0])
+    said, root = project_place(project_id(ana)), open_remote(place[0])
+    write_remote(root, said, altered(read_remote(root, said, 10_000)))
+    taken = pull(ben, place[0])
+    assert [(one.path, one.reason) for one in taken.refused] == [(said, "forged")]
+    assert (taken.records, taken.exit_code) == (1, 5)
+    push(ana, place[0])
+    assert pull(ben, place[0]).exit_code == 0
+
+
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     result(ana)
     ended = {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from ..care.audit import audit
 from ..care.burial import tombstones
 from ..care.concerned import is_misplaced
-from ..care.signing import UntrustedError, lowest, own_key, read_key, sign, trusted_keys
+from ..care.signing import UntrustedError, lowest, own_key, read_key, trusted_keys
 from mlnb.care.vouched import (
     Keys,
     SignatureStanding,
@@ -35,7 +35,7 @@ from mlnb.care.vouched import (
 )
 from .anchors import keep_checkpoint_at, refuse_other_log
 from .exchanges import Pushed, Replaced, SentRef, marked
-from .outdated import BLANKED, kept_otherwise, outdated, standing_in
+from .outdated import BLANKED, kept_otherwise, outdated, say_project, standing_in
 from mlnb.sharing.remote import (
     PLAIN_TRANSFER,
     Remote,
@@ -65,7 +65,6 @@ from mlnb.sharing.trust import (
     Exchange,
     NotSent,
     Nowhere,
-    SaidProject,
     SignedRecord,
     erased_names,
     held_in,
@@ -73,7 +72,6 @@ from mlnb.sharing.trust import (
     limits_of,
     needed,
     object_place,
-    project_place,
     push_code,
     record_found,
     record_place,
@@ -385,16 +383,6 @@ def _same_log(exchange: Exchange) -> None:
         raise UntrustedError(said, f"{mend}; else {error.mend}") from None
 
 
-def _say_project(exchange: Exchange) -> None:
-    "Say at a remote, signed, that results of this project lie there, and by which ids it goes."
-    own, there = (exchange.projects or ())[:1], sizes_below(exchange.remote, "projects")
-    for project in exchange.projects or ():
-        path = project_place(project)
-        if path not in there:
-            said = sign(exchange.store, "project", SaidProject(project, own[0]).as_dict())
-            write_remote(exchange.remote, path, canonical_json(said))
-
-
 def _send_documents(
     exchange: Exchange, records: list[SignedRecord], runs: dict[str, dict[str, Any]]
 ) -> tuple[int, int, dict[str, str]]:
@@ -456,7 +444,7 @@ def push(
     _refuse_own_folder(exchange)
     settle(exchange.remote, True)
     _same_log(exchange)
-    _say_project(exchange)
+    say_project(exchange)
     records, left_out = sendable(exchange)
     runs, others = _finished_runs(exchange)
     left_out += kept_otherwise(exchange, [one.record for one in records]) + others
