@@ -118,3 +118,50 @@ def test_pipelines_and_stages_may_be_called_as_folders_of_the_store(tmp_path, pi
     damaged = verify_store(store).damaged
     assert {one.file for one in damaged} == {path.relative_to(store.root).as_posix() for path in strays}
     assert len(records_of(store, pipeline, stage)) == 1
+
+
+MISPLACED = [
+    f"records/fraud/score/{KEY}.json",
+    f"records/other/train/{KEY}.json",
+    f"records/fraud/train/\udcff{KEY[1:]}.json",
+    f"records/fraud/train/deeper/{KEY}.json",
+    f"records/{KEY}.json",
+    "records/fraud/train/notes.json",
+    f"records/fraud/score/{KEY}.000000000000.evidence",
+    f"records/fraud/train/{KEY}.x.y.z.evidence",
+    "runs/20261123T130000000-0001/run.json",
+    "runs/\udcff/run.json",
+    "refs/00000001.json",
+    "refs/heads/\udcff/default/00000001.json",
+]
+
+
+@pytest.mark.parametrize("place", MISPLACED)
+@pytest.mark.parametrize("is_anew", [True, False])
+def test_what_does_not_belong_where_it_lies_is_set_aside_and_nothing_made_again_for_it(store, place, is_anew):
+    origin = {
+        "records": record_path(store, "fraud", "train", KEY),
+        "runs": store.root / f"runs/{RUN}/run.json",
+    }
+    source = origin.get(place.partition("/")[0], store.root / "refs" / HEAD / "00000001.json")
+    path = store.root / place
+    if is_anew and "\udcff" not in place:
+        copied(source, path)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read_bytes())
+    damaged = verify_store(store).damaged
+    assert [(one.kind, one.file, one.stages) for one in damaged] == [("document", place, [])]
+    done = repair_documents(store, damaged)
+    assert ([one.file for one in done.told_again], done.unknown) == ([place], [])
+    assert verify_store(store).clean and (store.root / "quarantine").is_dir() and source.exists()
+
+
+def test_record_in_the_place_of_a_result_that_runs_rest_on_has_its_stage_made_again(store):
+    other = {"key": "cd" * 32, "pipeline": "fraud", "stage": "score", "run": RUN, "outputs": {}}
+    commit(store, other)
+    path = record_path(store, "fraud", "train", KEY)
+    path.unlink()
+    copied(record_path(store, "fraud", "score", other["key"]), path)
+    (damage,) = verify_store(store).damaged
+    assert [one.place for one in damage.stages] == [("fraud", "train", KEY)]

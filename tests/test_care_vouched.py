@@ -10,8 +10,10 @@ from functools import partial
 import pytest
 from plain_records import as_record, as_run, commit, write_run
 
-from mlnb.care.audit import init_audit
-from mlnb.care.signing import key_path, make_key, own_key, sign, trust
+from mlnb.care.audit import audit, init_audit
+from mlnb.care.repair import repair_documents
+from mlnb.care.signing import key_path, make_key, own_key, public_path, sign, trust
+from mlnb.care.verify import verify_store
 from mlnb.care.vouched import (
     Keys,
     judging,
@@ -21,6 +23,8 @@ from mlnb.care.vouched import (
     standings,
     store_keys,
     told_standings,
+    vouched_store,
+    why_refused,
 )
 from mlnb.flow.plan import plan_pipeline
 from mlnb.sharing.pull import pull
@@ -28,14 +32,16 @@ from mlnb.sharing.push import push, send_object, sign_unsigned
 from mlnb.sharing.remote import open_remote, write_remote
 from mlnb.sharing.trust import record_place
 from mlnb.store.artifacts import export_value, put_value
-from mlnb.store.digests import canonical_json
+from mlnb.store.descriptions import Artifact
+from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, UsageError
-from mlnb.store.objects import open_store, put
+from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.project_id import project_id, take_id
 from mlnb.store.records import find_record, find_result, outcome_of, output_digests, record_path
 from mlnb.store.refs import move_ref
 from mlnb.store.settings import find_project
+from mlnb.terminal.verification import repair
 
 
 @pytest.fixture(autouse=True)
@@ -621,3 +627,73 @@ def test_trusting_another_key_under_a_name_says_what_becomes_of_the_first(make_p
     told = asked("audit", "trust", "ann", second, cwd=root)
     assert told.code == 0 and f"`mlnb audit trust ann_before {first}`" in told.stderr
     assert asked("audit", "trust", "ann", second, cwd=root).stderr == ""
+
+
+@pytest.fixture
+def strict(tmp_path):
+    "A project where only what is signed counts, with a signed result, its run and head; the key can be lost."
+    (tmp_path / "settings.ini").write_text("[mlnb]\nrequire_signed = true\n")
+    project = find_project(tmp_path)
+    store = vouched_store(project)
+    init_audit(store)
+    made = {
+        "key": "1" * 64,
+        "pipeline": "fraud",
+        "stage": "train",
+        "run": RUN,
+        "started_utc": "2026-11-23T10:00:00+00:00",
+    }
+    made |= {"outputs": {"model": Artifact("text", put(store, b"model"), 5).as_dict()}}
+    made |= {"notebook": put(store, b"a notebook")}
+    made |= {"environment": {"python": "3.11", "platform": "linux"}}
+    commit(store, made, sign=signer(store, "record"))
+    ended = {"run": RUN, "pipeline": "fraud", "profile": "default", "state": "committed", "head": True}
+    write_run(store, ended | {"keys": {"train": "1" * 64}}, signer(store, "run"))
+    move_ref(store, "heads/fraud/default", RUN, "done", sign=signer(store, "ref"))
+    said = {"pipeline": "fraud", "profile": "default", "exit_code": 0, "is_head": True}
+    audit(store, "run", "committed", run=RUN, stages={"committed": 1}, **said)
+    return project, store
+
+
+def _without_key(store, way):
+    "Take the key of a user away: lost, or as if there never was one, with what it signed trusted."
+    key = own_key(store)
+    key_path(store).unlink()
+    if way == "never had":
+        public_path(store).unlink()
+    trust(store, "ana", key)
+
+
+@pytest.mark.parametrize("way", ["lost", "never had"])
+@pytest.mark.parametrize("place", [f"runs/{RUN}/run.json", "refs/heads/fraud/default/00000001.json"])
+def test_repair_without_a_key_writes_nothing_that_would_be_refused_and_works_with_one(strict, place, way):
+    project, store = strict
+    _without_key(store, way)
+    path = store.root / place
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-9])
+    (damage,) = verify_store(store).damaged
+    done = repair(project, store, [damage], None, as_json=True).documents
+    assert (done.told_again, [one.file for one in done.unknown]) == ([], [place])
+    assert "key" in done.unknown[0].message and "mlnb verify --repair" in done.unknown[0].message
+    assert verify_store(store).damaged == [damage] and not (store.root / "quarantine").exists()
+    make_key(store)
+    store = vouched_store(project)  # a judge reads the keys once
+    assert [one.file for one in repair_documents(store, [damage]).told_again] == [place]
+    assert verify_store(store).clean and why_refused(store, path) is None
+
+
+@pytest.mark.parametrize("way", ["lost", "never had"])
+def test_repair_without_a_key_leaves_a_sound_record_where_it_is_and_sets_a_damaged_one_aside(strict, way):
+    project, store = strict
+    _without_key(store, way)
+    path = record_path(store, "fraud", "train", "1" * 64)
+    path_of(store, sha256(b"a notebook")).unlink()
+    lost = verify_store(store).damaged
+    done = repair(project, store, lost, None, as_json=True)
+    assert [one.place for one in done.rerun] == [("fraud", "train", "1" * 64)]
+    assert verify_store(store).damaged == lost and path.exists()
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-9])
+    repair(project, store, verify_store(store).damaged, None, as_json=True)
+    assert verify_store(store).clean and not path.exists()

@@ -22,7 +22,7 @@ from mlnb.care.signing import make_key, own_key, sign, trust
 from mlnb.care.vouched import sign_result, signer
 from mlnb.sharing.exchanges import LeftAlone, SentRef
 from mlnb.sharing.pull import pull
-from mlnb.sharing.push import push
+from mlnb.sharing.push import push, sign_unsigned
 from mlnb.sharing.remote import (
     Transfer,
     can_create,
@@ -37,10 +37,11 @@ from mlnb.sharing.remote import (
 from mlnb.sharing.remote_care import check_remote, gc_remote
 from mlnb.sharing.trust import object_place, project_place, record_place, tombstone_place
 from mlnb.store.digests import canonical_json, sha256
+from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, LockedError, StoreError, UsageError
 from mlnb.store.objects import get, has, open_store, path_of, put
 from mlnb.store.project_id import project_id, take_id
-from mlnb.store.records import find_record, records_of
+from mlnb.store.records import find_record, record_path, records_of
 from mlnb.store.refs import move_ref, read_ref, ref_history
 from mlnb.store.runs import read_run
 from mlnb.store.tombstones import ErasedError, Tombstone, is_erased
@@ -865,6 +866,39 @@ def test_verification_of_a_remote_reads_projects_and_names_what_is_no_file(place
     assert [(one.path, one.reason) for one in found.refused] == [(odd, "forged"), (pipe, "damaged")]
 
 
+@pytest.mark.parametrize("kind", ["objects", "records", "runs", "refs", "projects", "tombstones"])
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_folder_in_the_place_of_a_file_of_a_remote_is_told_and_goes_with_a_repair(place, ana, kind, is_empty):
+    result(ana)
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed"}, signer(ana, "run"))
+    move_ref(ana, "heads/fraud/default", RUN, "first", sign=signer(ana, "ref"))
+    push(ana, place[0])
+    path = Path(place[0], "tombstones", f"{'a' * 64}.json")
+    if kind != "tombstones":
+        path = next(p for p in sorted(Path(place[0], kind).rglob("*")) if p.is_file())
+        path.unlink()
+    path.mkdir(parents=True)
+    if not is_empty:
+        (path / "note.txt").write_text("hello")
+    odd, said = path.relative_to(place[0]).as_posix(), check_remote(ana, place[0])
+    assert f"{odd} is no file" in [one.message for one in said.refused]
+    assert odd in check_remote(ana, place[0], repair=True).removed
+    assert not path.exists() and push(ana, place[0]).exit_code == 0
+    assert check_remote(ana, place[0]).refused == []
+
+
+def test_forged_word_about_a_project_is_told_by_a_pull_and_sent_again_by_a_push(place, ana, ben):
+    result(ana)
+    push(ana, place[0])
+    said, root = project_place(project_id(ana)), open_remote(place[0])
+    write_remote(root, said, altered(read_remote(root, said, 10_000)))
+    taken = pull(ben, place[0])
+    assert [(one.path, one.reason) for one in taken.refused] == [(said, "forged")]
+    assert (taken.records, taken.exit_code) == (1, 5)
+    push(ana, place[0])
+    assert pull(ben, place[0]).exit_code == 0
+
+
 def test_run_forged_or_misplaced_is_refused(place, ana, ben):
     result(ana)
     ended = {"run": RUN, "pipeline": "fraud", "state": "committed", "stages": []}
@@ -1316,3 +1350,53 @@ def test_push_that_leaves_out_what_nobody_vouches_for_ends_with_3_and_sends_the_
     move_ref(ana, "aliases/champion", "a" * 64, "better")
     sent = push(ana, place[0])
     assert (sent.exit_code, [ref.state for ref in sent.refs]) == (3, ["not_vouched"])
+
+
+def _laid_in_a_foreign_place(store, kind):
+    "A whole document of a store where it does not belong: its place in the store."
+    (record,) = (store.root / "records").rglob("*.json")
+    run = store.root / "runs" / RUN / "run.json"
+    origin, place = {
+        "copied": (record, f"records/fraud/score/{record.name}"),
+        "sealed anew": (record, f"records/fraud/train/{'c' * 64}.json"),
+        "no utf-8": (record, f"records/fraud/train/\udcff{record.name[1:]}"),
+        "run": (run, "runs/20261123T110000000-0a1b/run.json"),
+        "run of no utf-8": (run, "runs/\udcff/run.json"),
+    }[kind]
+    path = store.root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_anew = kind in ("sealed anew", "run")
+    path.write_bytes(sealed(path, read_json(origin)) if is_anew else origin.read_bytes())
+    return place
+
+
+@pytest.mark.parametrize("kind", ["copied", "sealed anew", "no utf-8", "run", "run of no utf-8"])
+def test_push_passes_over_what_lies_in_a_foreign_place_names_it_and_sends_the_rest(place, ana, ben, kind):
+    result(ana)
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed"}, signer(ana, "run"))
+    strange = _laid_in_a_foreign_place(ana, kind)
+    sent = push(ana, place[0])
+    assert (sent.records, sent.runs, sent.exit_code) == (1, 1, 3)
+    assert [(one.path, one.reason) for one in sent.left_out] == [(strange, "misplaced")]
+    assert sign_unsigned(ana) == []
+    taken = pull(ben, place[0])
+    assert (taken.records, taken.runs, taken.exit_code) == (1, 1, 0)
+
+
+def test_pull_names_what_is_damaged_here_and_takes_the_rest(place, ana, ben):
+    first = result(ana, 1)
+    write_run(ana, {"run": RUN, "pipeline": "fraud", "state": "committed"}, signer(ana, "run"))
+    push(ana, place[0])
+    assert pull(ben, place[0]).exit_code == 0
+    result(ana, 2)
+    push(ana, place[0])
+    for path in (record_path(ben, "fraud", "train", first.key), ben.root / "runs" / RUN / "run.json"):
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-9])
+    taken = pull(ben, place[0])
+    assert (taken.records, taken.exit_code) == (1, 5)
+    assert [(one.path, one.reason) for one in taken.refused] == [
+        (record_place(first), "damaged"),
+        (f"runs/{RUN}.json", "damaged"),
+    ]
+    assert all(str(ben.root) in one.message for one in taken.refused)

@@ -27,7 +27,9 @@ from mlnb.care.concerned import (
     concerned,
     document_about,
     document_in_place,
+    is_misplaced,
     object_roles,
+    runs_by_result,
     sound_records,
 )
 from ..store.artifacts import damaged_trees
@@ -209,8 +211,18 @@ class _Documents(NamedTuple):
     damaged: list[Damage]  # those that cannot, or do not lie where they belong
 
 
-def _read_documents(root: Path, tell: Listener) -> _Documents:
+def _but_needless(store: Store, damaged: list[Damage]) -> list[Damage]:
+    "The same, without stages where a document is misplaced and no run knows of a result there."
+    root, told = store.root, [one for one in damaged if one.stages]
+    strange = [one.file for one in told if is_misplaced(root, root / str(one.file))]
+    known = runs_by_result(store) if strange else {}
+    needless = [one.file in strange and one.stages[0].place not in known for one in damaged]
+    return [replace(one, stages=[]) if no else one for one, no in zip(damaged, needless, strict=True)]
+
+
+def _read_documents(store: Store, tell: Listener) -> _Documents:
     "Read every document of a store once."
+    root = store.root
     paths, records, damaged = list(document_files(root)), [], []
     for path in paths:
         tell("document", path.name)
@@ -220,7 +232,7 @@ def _read_documents(root: Path, tell: Listener) -> _Documents:
             damaged.append(damaged_file(path.relative_to(root).as_posix(), "document"))
         else:
             records += [found] if isinstance(found, Record) else []
-    return _Documents(len(paths), records, damaged)
+    return _Documents(len(paths), records, _but_needless(store, damaged))
 
 
 def _n_aside(root: Path) -> int:
@@ -236,7 +248,7 @@ def verify_store(
     "Verify a whole store."
     root, n_before = store.root, _n_aside(store.root)
     altered, n, size = altered_objects(store, tell)
-    objects, read = set(filter(is_digest, altered)), _read_documents(root, tell)
+    objects, read = set(filter(is_digest, altered)), _read_documents(store, tell)
     damaged = _damaged_objects(store, read.records, objects, set_aside)
     damaged += _damaged_trees(store, read.records, objects)
     stray = [f"objects/{name[:2]}/{name}" for name in altered if not is_digest(name)]

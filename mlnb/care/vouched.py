@@ -189,17 +189,19 @@ def other_names(
 
 # %% ../../nbs/care/020_vouched.ipynb #f61b97a6
 def signed_text(
-    root: Path,  # of a store
+    store: Store,  # that has it
     path: Path,  # of a record, evidence, run or move in it
 ) -> tuple[str, dict[str, Any]]:  # purpose and document; raises `IntegrityError`
-    "What a file of the store says, in the form in which it was signed."
-    folder, *place = path.relative_to(root).parts
-    document = read_json(path)
+    "What a file of the store says, in the form in which it was signed, if it lies where it belongs."
+    folder, *place = path.relative_to(store.root).parts
     if folder == "records":
-        return "record", without_bookkeeping(document)
-    if folder == "runs":
-        return "run", document
-    return "ref", {"name": "/".join(place[:-1]), "number": int(path.stem)} | document
+        return "record", without_bookkeeping(found_at(store, path).written)
+    document = read_json(path)
+    if folder == "refs":
+        return "ref", {"name": "/".join(place[:-1]), "number": int(path.stem)} | document
+    if document.get("run") != place[0]:
+        raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
+    return "run", document
 
 
 def result_standing(
@@ -228,7 +230,7 @@ def standing_at(
     keys: Keys,  # whose signatures count
 ) -> SignatureStanding:  # raises `IntegrityError`, `FileNotFoundError`
     "Who vouches for a file of the store."
-    return standing_of(*signed_text(store.root, path), keys)
+    return standing_of(*signed_text(store, path), keys)
 
 # %% ../../nbs/care/020_vouched.ipynb #aa7563dd
 _SIGNED = {"records": "*/*/*", "runs": "*/run.json"}  # files below each folder, besides the moves of refs
@@ -365,7 +367,7 @@ def why_refused(
     "Why a run or a move may not be used."
     if store.accepts is None or not path.exists():
         return None
-    return store.accepts(*signed_text(store.root, path))
+    return store.accepts(*signed_text(store, path))
 
 
 def vouched_store(

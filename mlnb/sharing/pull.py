@@ -171,13 +171,19 @@ def take_records(
     exchange: Exchange,  # whose remote has them
 ) -> tuple[list[SignedRecord], list[Refusal]]:  # records that may be taken, and refusals
     "The records of a remote that are missing here and signed by somebody trusted."
-    found = {path: re.fullmatch(_RECORD, path) for path in sorted(sizes_below(exchange.remote, "records"))}
-    strange = [path for path, match in found.items() if match is None]
-    asked = [match for match in found.values() if match is not None and exchange.wants(match[1])]
-    wanted = [match[0] for match in asked if not _is_here(exchange.store, (match[1], match[2], match[3]))]
-    records, refused = try_each(partial(_take_record, exchange), wanted, exchange.each)
+    there = sorted(sizes_below(exchange.remote, "records"))
+    found = {match[0]: match for match in map(re.compile(_RECORD).fullmatch, there) if match}
+    strange = [path for path in there if path not in found]
+
+    def lacking(path: str) -> str | None:
+        pipeline, stage, key = found[path].groups()
+        return None if _is_here(exchange.store, (pipeline, stage, key)) else path
+
+    asked = [path for path in found if exchange.wants(found[path][1])]
+    wanted, damaged_here = try_each(lacking, asked)
+    records, refused = try_each(partial(_take_record, exchange), filter(None, wanted), exchange.each)
     misplaced = [refusal(path, IntegrityError(f"{path} is no place for a record")) for path in strange]
-    return records, misplaced + refused
+    return records, misplaced + damaged_here + refused
 
 # %% ../../nbs/sharing/080_pull.ipynb #c575a516
 def _refuse_odd_trees(store: Store, record: Record) -> None:
@@ -326,8 +332,8 @@ def brought_runs(
     return [found[n : n + _MOST_NAMED] for n in range(0, max(1, len(found)), _MOST_NAMED)]
 
 # %% ../../nbs/sharing/080_pull.ipynb #54e6a112
-def _said_projects(remote: Remote, trusted: Mapping[str, str]) -> dict[str, str]:
-    "Which id each project at a remote has in the store of whoever pushed it, as somebody trusted says."
+def _said_projects(remote: Remote, trusted: Mapping[str, str]) -> tuple[dict[str, str], list[Refusal]]:
+    "Which id each project at a remote has where it was pushed, as somebody trusted says; what is damaged."
 
     def same_as(path: str) -> tuple[str, str]:
         said = SaidProject.from_dict(read_signed(remote, path, "project", trusted), path)
@@ -335,19 +341,20 @@ def _said_projects(remote: Remote, trusted: Mapping[str, str]) -> dict[str, str]
             raise IntegrityError(f"{path} is signed, but tells of no project that belongs there")
         return said.project, said.same_as or said.project
 
-    return dict(try_each(same_as, sizes_below(remote, "projects"))[0])
+    said, refused = try_each(same_as, sizes_below(remote, "projects"))
+    return dict(said), [one for one in refused if one.reason not in _OF_OTHERS]
 
 
-def _projects_here(store: Store, remote: Remote, trusted: Mapping[str, str]) -> tuple[str, ...]:
+def _projects_here(store: Store, said: Mapping[str, str]) -> tuple[str, ...]:
     "The ids of the project, with those that a remote tells of it; empty when it is not known yet."
-    said, begun = _said_projects(remote, trusted), git_id(store)
+    begun = git_id(store)
     is_empty = not project_ids(store) and not (store.root / "records").exists()
     if is_empty and not begun and len(set(said.values())) != 1:
         return ()
     if is_empty:
         take_id(store, said.get(begun, begun) if begun else next(iter(said.values())))
     own = (project_id(store), *project_ids(store))
-    return add_ids(store, filter(None, [begun, *(said[one] for one in (*own, begun) if one in said)]))
+    return add_ids(store, filter(None, [begun, *(said[one] for one in (*own, begun or "") if one in said)]))
 
 # %% ../../nbs/sharing/080_pull.ipynb #4e546f07
 def _foreign(refused: list[Refusal]) -> dict[str, int]:
@@ -365,17 +372,18 @@ def _pull_code(exchange: Exchange, refused: list[Refusal], left: LeftAlone) -> i
     return 3 if is_odd or _is_all_strange(exchange, refused) else 0
 
 
-def _take_all(exchange: Exchange) -> Pulled:
+def _take_all(exchange: Exchange, bad_projects: list[Refusal]) -> Pulled:
     "Take everything in its order."
-    n_erased, left, refused = take_tombstones(exchange)
+    n_erased, left, bad_tombstones = take_tombstones(exchange)
     records, bad_records = take_records(exchange)
     sizes, bad_objects = take_objects(exchange, _limits_to_take(exchange, [one.record for one in records]))
     records, bad_trees = with_sound_trees(exchange, records)
     n_records, incomplete = _commit_complete(exchange, records)
     n_runs, bad_runs = take_runs(exchange)
-    n_blanked = take_blanked_runs(exchange)
+    n_blanked, damaged_here = take_blanked_runs(exchange)
     moved, bad_refs = take_refs(exchange)
-    refused = [*refused, *bad_records, *bad_objects, *bad_trees, *bad_runs, *bad_refs]
+    refused = [*bad_projects, *bad_tombstones, *bad_records, *bad_objects, *bad_trees]
+    refused += [*bad_runs, *damaged_here, *bad_refs]
     return Pulled(
         remote=exchange.remote.url,
         objects=sum(size > 0 for size in sizes),
@@ -421,9 +429,10 @@ def pull(
     trusted = trusted_keys(store) if trusted is None else trusted
     settle(remote, False)
     before = named_runs(store)
-    projects = _projects_here(store, remote, trusted)
+    said, bad_projects = _said_projects(remote, trusted)
+    projects = _projects_here(store, said)
     exchange = Exchange(store, remote, remote_name(name), pipelines, transfer, trusted, None, projects)
-    taken = _take_all(exchange)
+    taken = _take_all(exchange, bad_projects)
     _note_pull(store, taken, brought_runs(store, before))
     return taken
 

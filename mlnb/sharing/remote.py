@@ -9,11 +9,12 @@ raises becomes a `StoreError` that names the place without its secrets."""
 # %% auto #0
 __all__ = ['PLAIN_TRANSFER', 'Remote', 'known_hosts_only', 'unusable', 'refused_url', 'open_remote', 'remote_errors',
            'sizes_below', 'odd_below', 'fetch', 'read_remote', 'copy_into', 'write_remote', 'move_remote',
-           'remove_remote', 'create_remote', 'can_create', 'side_by_side', 'Transfer']
+           'remove_remote', 'remove_folder', 'create_remote', 'can_create', 'side_by_side', 'Transfer']
 
 # %% ../../nbs/sharing/010_remote.ipynb #1fd7b9a4
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -161,9 +162,10 @@ def _walked(fs: Any, place: str) -> Iterator[dict[str, Any]]:
         return
     for about in listing:
         name = about["name"].rstrip("/")
-        if about["type"] != "directory":
+        is_folder = about["type"] == "directory"
+        if not is_folder or name != place:
             yield about
-        elif name != place:
+        if is_folder and name != place:
             yield from _walked(fs, name)
 
 
@@ -196,12 +198,15 @@ def sizes_below(
 def odd_below(
     remote: Remote,  # that is listed
     folder: str,  # path below its root, without slashes at its ends
-) -> list[str]:  # paths below the root, sorted
-    "Links, pipes and whatever else below a folder is neither a file nor a folder."
+    of_file: re.Pattern[str],  # paths where a file belongs
+) -> dict[str, bool]:  # whether it is a folder, by path below the root
+    "Folders in the place of files, and what is neither a file nor a folder: links, pipes, sockets."
     base = remote.root + "/"
-    found = _found_below(remote, folder).items()
-    odd = [name for name, about in found if about["type"] not in ("file", "directory")]
-    return sorted(name.removeprefix(base) for name in odd)
+    found = {one["name"].rstrip("/").removeprefix(base): one for one in _found_below(remote, folder).values()}
+    folders = {path: one["type"] == "directory" for path, one in found.items() if one["type"] != "file"}
+    return {
+        path: is_folder for path, is_folder in folders.items() if not is_folder or of_file.fullmatch(path)
+    }
 
 # %% ../../nbs/sharing/010_remote.ipynb #aeaa48f2
 class _Taker(Protocol):
@@ -345,6 +350,15 @@ def remove_remote(
     "Remove a file at a remote."
     with remote_errors(remote), suppress(FileNotFoundError):
         remote.fs.rm_file(remote.place(path))
+
+
+def remove_folder(
+    remote: Remote,  # from which it is removed
+    path: str,  # below its root
+) -> None:  # also when there is no such folder
+    "Remove a folder at a remote, and all that lies in it."
+    with remote_errors(remote), suppress(FileNotFoundError):
+        remote.fs.rm(remote.place(path), recursive=True)
 
 # %% ../../nbs/sharing/010_remote.ipynb #e340efc3
 _LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "At least one of the pre-conditions")

@@ -29,6 +29,7 @@ from mlnb.sharing.remote import (
     odd_below,
     open_remote,
     read_remote,
+    remove_folder,
     remove_remote,
     sizes_below,
     write_remote,
@@ -144,9 +145,16 @@ def _unlike_seen(exchange: Exchange, but: Collection[str]) -> list[Refusal]:
     return try_each(check, refs)[1]
 
 # %% ../../nbs/sharing/090_remote_care.ipynb #788fdd9a
-def _odd_there(remote: Remote) -> list[str]:
-    "What lies where a document or an object belongs, and is no file."
-    return [path for folder in ("objects", *_CHECKS) for path in odd_below(remote, folder)]
+_FILE_PLACES = re.compile(
+    r"objects/[^/]+/[^/]+|refs/.+/[0-9]{8}\.json"
+    r"|(records/[^/]+/[^/]+|runs|projects|tombstones(/[0-9a-f]{32})?)/[^/]+\.json"
+)
+
+
+def _odd_there(remote: Remote) -> dict[str, bool]:
+    "What lies where a document or an object belongs, and is no file: whether it is a folder, by path."
+    found = [odd_below(remote, folder, _FILE_PLACES) for folder in ("objects", *_CHECKS)]
+    return dict(sorted(chain.from_iterable(one.items() for one in found)))
 
 
 def _no_file(path: str) -> IntegrityError:
@@ -170,13 +178,14 @@ def _with_mend(exchange: Exchange, one: Refusal) -> Refusal:
     return replace(one, mend=mend)
 
 
-def _remove_bad(remote: Remote, refused: list[Refusal]) -> list[str]:
-    "Remove what is damaged or forged at a remote; the places of what is gone."
+def _remove_bad(remote: Remote, refused: list[Refusal], odd: Mapping[str, bool]) -> list[str]:
+    "Remove what is damaged or forged at a remote, or odd; the places of what is gone."
     bad = {_to_remove(one) for one in refused if one.reason not in _NOT_OURS}
-    moves = [path for path in sizes_below(remote, "refs") if path.rpartition("/")[0] in bad]
+    moves = [path for path in (*sizes_below(remote, "refs"), *odd) if path.rpartition("/")[0] in bad]
     gone = sorted({path for path in bad if not path.startswith("refs/")} | set(moves))
     for path in gone:
-        remove_remote(remote, path)
+        remove = remove_folder if odd.get(path) else remove_remote
+        remove(remote, path)
     return gone
 
 
@@ -210,13 +219,14 @@ def check_remote(
     for folder, check in _CHECKS.items():
         found[folder] = try_each(partial(check, exchange), sorted(sizes_below(remote, folder)), exchange.each)
     bad = [_with_mend(exchange, one) for _, refused in found.values() for one in refused]
-    bad += [_with_mend(exchange, refusal(path, _no_file(path))) for path in _odd_there(remote)]
+    odd = _odd_there(remote)
+    bad += [_with_mend(exchange, refusal(path, _no_file(path))) for path in odd]
     missing = _missing(exchange, found["records"][0], objects, found["tombstones"][0])
     unlike = _unlike_seen(exchange, {_to_remove(one) for one in bad})
     return CheckedRemote(
         **{folder: len(good) + len(refused) for folder, (good, refused) in found.items()},
         refused=[*bad, *missing, *unlike],
-        removed=_remove_bad(remote, bad) if repair else [],
+        removed=_remove_bad(remote, bad, odd) if repair else [],
     )
 
 # %% ../../nbs/sharing/090_remote_care.ipynb #4ac02332

@@ -311,19 +311,19 @@ _TRUST = ("unsigned", "untrusted", "foreign", "unbound")  # reasons that are a m
 class NotSent(JsonStruct, frozen=True):
     "Something that was not sent."
 
-    path: str  # at the remote
-    reason: str  # a state of `SignatureStanding`, `missing`, `damaged` or `other`
+    path: str  # at the remote; of what is misplaced in the store
+    reason: str  # a state of `SignatureStanding`, `missing`, `damaged`, `misplaced` or `other`
     message: str  # why, for people
 
 
 def push_code(
     left_out: list[NotSent],  # what was not sent
 ) -> int:  # 0, 3 or 5
-    "The exit code of a push: 5 for altered or damaged, 3 for what nobody whose word counts vouches for."
+    "The exit code of a push: 5 for altered or damaged, 3 for what a person should look at."
     reasons = {one.reason for one in left_out}
     if reasons.intersection(("altered", "damaged")):
         return 5
-    return 3 if reasons.intersection(_TRUST) else 0
+    return 3 if reasons.intersection((*_TRUST, "misplaced")) else 0
 
 # %% ../../nbs/sharing/020_trust.ipynb #a776f6a7
 def _attempt(action: Callable[[str], Any], path: str) -> tuple[Any, Refusal | None]:

@@ -41,7 +41,7 @@ def place_in_store(
 
 # %% ../../nbs/store/120_documents.ipynb #6c4b0f27
 def has_utf8_place(
-    path: Path,  # of a document
+    path: Path | str,  # of a document
 ) -> bool:
     "Whether the names on the way to a document, from the store on, are UTF-8."
     whole = f"/{path}"

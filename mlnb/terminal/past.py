@@ -265,7 +265,7 @@ def with_signatures(
         )
 
     path = store.root / "runs" / (document.run or "") / "run.json"
-    own = standing_of(*signed_text(store.root, path), keys)
+    own = standing_of(*signed_text(store, path), keys)
     return SignedRun(document, own, list(map(standing, document.stages)), len(keys.trusted))
 
 

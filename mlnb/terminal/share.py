@@ -92,6 +92,7 @@ _NOT_SENT = {
         "signed by an older mlnb, for no project in particular",
         "{sign} signs those that are yours; others ask who made them to do so",
     ),
+    "misplaced": ("misplaced in the store", "`mlnb verify --repair` sets aside what belongs elsewhere"),
     "altered": ("altered after signing", "`mlnb verify --repair` makes the results again"),
 }  # state -> what it means, and what to do
 
@@ -100,7 +101,7 @@ def vouching_notes(
     reasons: list[str],  # why things were left out, one of each
     words: "Sequence[str]" = (),  # that were on the command line
 ) -> list[str]:  # lines for stderr
-    "How many documents were not sent because nobody vouches for them, and what to do."
+    "How many documents were not sent because of who signed them or where they lie, and what to do."
     n, sign = {state: reasons.count(state) for state in _NOT_SENT}, typed_again("push", words, _SIGNING)
     told = [(counted(n[state], "document"), *_NOT_SENT[state]) for state in _NOT_SENT if n[state]]
     return [complaint(f"{many} not sent, {what}", mend.replace("{sign}", sign)) for many, what, mend in told]

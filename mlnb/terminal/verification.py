@@ -7,9 +7,9 @@ With `--repair` it does not stop at the news. What the project's own files or a 
 
 # %% auto #0
 __all__ = ['KEPT_SUFFIXES', 'REPAIR_FIRST', 'AFTER_REPAIR', 'Repairing', 'AtRemote', 'project_files', 'made_under', 'unit_made',
-           'MadeAgain', 'reruns', 'rerun', 'Repair', 'note_repair', 'repair', 'signature_lines', 'verified_line',
-           'Verification', 'damage_row', 'show_verified', 'rerun_complaint', 'repair_notes', 'verification_notes',
-           'verify_remote', 'verification_code', 'hashed', 'answer_verify']
+           'MadeAgain', 'reruns', 'rerun', 'Repair', 'without_sound', 'note_repair', 'repair', 'signature_lines',
+           'verified_line', 'Verification', 'damage_row', 'show_verified', 'rerun_complaint', 'repair_notes',
+           'verification_notes', 'verify_remote', 'verification_code', 'hashed', 'answer_verify']
 
 # %% ../../nbs/terminal/160_verification.ipynb #f61b8edc
 import os
@@ -153,6 +153,14 @@ class Repair(JsonStruct, frozen=True):
     documents: "RepairedDocuments"  # that were told again, or not
 
 
+def without_sound(
+    damaged: "list[Damage]",  # what a verification found
+) -> "list[StageResult]":  # of which the records themselves are damaged
+    "The results that are lost already; one whose object is damaged may come back with a pull."
+    kinds = ("document", "resealed")
+    return [stage for one in damaged if one.kind in kinds for stage in one.stages]
+
+
 def note_repair(
     store: Any,  # whose audit log is told
     done: "Repaired",  # what was brought back
@@ -186,6 +194,7 @@ def repair(
         repair_store,
         set_evidence_aside,
         set_records_aside,
+        why_unsigned,
     )
     from mlnb.care.verify import missing_objects
     from mlnb.sharing.pull import from_remote
@@ -193,7 +202,7 @@ def repair(
     documents = repair_documents(store, damaged)
     places = [from_files(project_files(project)), *([from_remote(url)] if url else [])]
     done = repair_store(store, damaged, places)
-    set_records_aside(store, done.rerun)
+    set_records_aside(store, without_sound(damaged) if why_unsigned(store) else done.rerun)
     runs = [rerun(project, store, group, as_json) for group in reruns(project, store, done.rerun)]
     documents.told_again.extend(set_evidence_aside(store, missing_objects(store)))
     note_repair(store, done, runs, documents)
@@ -254,10 +263,10 @@ class Verification(NamedTuple):
 
 def damage_row(
     one: "Damage",  # that a verification found
-) -> list[str]:  # kind, what it is, object, runs
+) -> list[str]:  # kind, what it is, file or object, runs
     "Damage, as a row of a table."
-    what = ", ".join(one.names) or one.file or "nothing needs it"
-    return [one.kind, str(what), (one.digest or "")[:12], ", ".join(one.runs[:3])]
+    what = ", ".join(one.names) or ("" if one.file else "nothing needs it")
+    return [one.kind, what, str(one.file or (one.digest or "")[:12]), ", ".join(one.runs[:3])]
 
 
 def show_verified(
@@ -269,7 +278,7 @@ def show_verified(
     show_lines(again + verified_line(found.store, found.tombstones))
     damaged = found.store.damaged
     if damaged and (shown is None or shown.store.damaged != damaged):
-        show_table(["damaged", "what", "object", "runs"], [damage_row(one) for one in damaged], "")
+        show_table(["damaged", "what", "file or object", "runs"], [damage_row(one) for one in damaged], "")
     for problem in found.tombstones:
         complain(problem.message, problem.mend)
     show_lines(*signature_lines(found.signatures))
