@@ -279,9 +279,9 @@ def fill_gap(
     return True, f"{moves} filled in, and the history of `{name}` says so"
 
 # %% ../../nbs/care/140_repair.ipynb #d603478b
-def _dispensable(name: str, path: Path, intact: list[Path]) -> str | None:
+def _dispensable(store: Store, name: str, path: Path, intact: list[Path]) -> str | None:
     "Why a damaged move of a ref is not needed; None when it is."
-    if not is_move(path):
+    if is_misplaced(store.root, path):
         return f"set aside: it has not the name of a move, and `{name}` points where it did"
     number = int(path.stem)
     if name.startswith("remotes/"):
@@ -315,7 +315,7 @@ def repair_ref(
     if not is_present(path, follows=False):
         return fill_gap(store, path)
     intact = [p for p in move_files(path.parent) if p != path and is_readable(store.root, p)]
-    needless = _dispensable(name, path, intact)
+    needless = _dispensable(store, name, path, intact)
     if needless is not None:
         set_aside(store, path)
         is_own = is_move(path) and not name.startswith("remotes/")
