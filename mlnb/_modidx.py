@@ -5176,6 +5176,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/sharing/seen_refs.py'),
                                         'mlnb.sharing.seen_refs.last_there': ( 'sharing/seen_refs.html#last_there',
                                                                                'mlnb/sharing/seen_refs.py'),
+                                        'mlnb.sharing.seen_refs.lost_here': ( 'sharing/seen_refs.html#lost_here',
+                                                                              'mlnb/sharing/seen_refs.py'),
                                         'mlnb.sharing.seen_refs.move_there': ( 'sharing/seen_refs.html#move_there',
                                                                                'mlnb/sharing/seen_refs.py'),
                                         'mlnb.sharing.seen_refs.names_seen': ( 'sharing/seen_refs.html#names_seen',

@@ -270,12 +270,15 @@ def test_older_result_is_not_brought_back_unseen_by_taking_the_last_move_away(ma
     assert [run(n).code for n in (1, 2, 1, 3)] == [0, 0, 0, 0]
     assert run(3).code == 0
     assert [one.code for one in checked()] == [0, 0]
+    assert mlnb("push", cwd=project.root).code == 0
     moves = sorted((project.root / ".mlnb" / "refs" / "heads" / "demo" / "default").iterdir())
     moves[-1].rename(moves[-1].with_suffix(".aside"))
     verified, audited = checked()
     assert (verified.code, audited.code) == (0, 5)
     assert f"move {len(moves)} of `heads/demo/default` is gone" in audited.stderr
     assert "`mlnb run demo` sets the head anew" in audited.stderr
+    pushed = mlnb("push", cwd=project.root)
+    assert (pushed.code, "stays where it is there: a move of it is gone here" in pushed.stderr) == (3, True)
     assert run(3).code == 0
     assert [one.code for one in checked()] == [0, 0]
     moves[-2].unlink()

@@ -57,6 +57,7 @@ from mlnb.sharing.seen_refs import (
     keep_seen,
     knows_last,
     last_there,
+    lost_here,
     ref_names,
     refs_there,
 )
@@ -362,7 +363,9 @@ def send_refs(
         return []
     if not can_create(exchange.remote):
         return [SentRef(ref, "not_possible") for ref in names]
-    return [_sent_ref(exchange, ref, there.get(ref, [])) for ref in names]
+    lost = lost_here(exchange.store)
+    states = {ref: SentRef(ref, "lost") for ref in lost}
+    return [states.get(ref) or _sent_ref(exchange, ref, there.get(ref, [])) for ref in names]
 
 # %% ../../nbs/sharing/070_push.ipynb #f51b010a
 def _refuse_own_folder(exchange: Exchange) -> None:
@@ -417,7 +420,7 @@ def _send_all(exchange: Exchange, records: list[SignedRecord], runs: dict[str, d
 _SENT_COUNTS = ("remote", "objects", "bytes", "records", "runs", "erased", "blanked", "lines")
 
 
-_LEFT = ("behind", "gone", "forked", "rewritten", "not_vouched")  # states of refs that a person looks at
+_LEFT = ("behind", "gone", "forked", "lost", "rewritten", "not_vouched")  # that a person looks at
 
 
 def _code_of(sent: Pushed, left_out: list[NotSent]) -> int:

@@ -7,7 +7,7 @@ Where *all* of a ref was taken away, because somebody emptied the remote, whoeve
 
 # %% auto #0
 __all__ = ['RemoteMove', 'keep_seen', 'is_as_seen', 'refs_there', 'move_there', 'last_there', 'digest_there', 'forked_at',
-           'knows_last', 'names_seen', 'ref_names', 'check_seen']
+           'knows_last', 'names_seen', 'ref_names', 'lost_here', 'check_seen']
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #0127af69
 import json
@@ -18,6 +18,9 @@ from typing import NamedTuple
 from msgspec import UNSET, UnsetType
 
 from ..care.audit import events
+from ..care.chain import audit_entry
+from ..care.evidence import ToldRuns
+from ..care.log_file import read_log
 from ..care.signing import SignatureError
 from .remote import Remote, read_remote, sizes_below
 from .trust import MOST_DOCUMENT, REF, Exchange, RefName, RewrittenError, read_signed
@@ -27,7 +30,17 @@ from ..store.disk import write_durably
 from ..store.documents import read_json, sealed
 from ..store.errors import IntegrityError
 from ..store.objects import Store
-from ..store.refs import RefMove, RefValue, move_files, read_ref, ref_history, ref_numbers, value_of
+from mlnb.store.refs import (
+    RefMove,
+    RefValue,
+    move_files,
+    moves_gone,
+    moves_named,
+    read_ref,
+    ref_history,
+    ref_numbers,
+    value_of,
+)
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #4a6b8e1d
 class RemoteMove(Document, frozen=True):
@@ -200,6 +213,17 @@ def ref_names(
 ) -> list[str]:  # sorted, without those that were seen at remotes
     "All refs of a store."
     return sorted(ref_numbers(store))
+
+# %% ../../nbs/sharing/060_seen_refs.ipynb #923b3cdb
+def lost_here(
+    store: Store,  # whose own refs and log are compared
+) -> set[str]:  # names of refs
+    "Refs that have fewer moves than an entry of the log tells of."
+    told = ToldRuns()
+    lines = (line for line in read_log(store).lines if b'"heads' in line)
+    for entry in filter(None, map(audit_entry, lines)):
+        told.note(entry)
+    return {ref for ref, _ in moves_named(moves_gone(store, told.heads))}
 
 # %% ../../nbs/sharing/060_seen_refs.ipynb #b3b47e6e
 def _begins(exchange: Exchange, ref: str, numbers: list[int]) -> int:

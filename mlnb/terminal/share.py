@@ -116,6 +116,10 @@ _GONE_ODD = {
         "two histories of it lie there",
         "ask who can write to the remote; {see} names the move and what to do",
     ),
+    "lost": (
+        "a move of it is gone here, of which an entry of the audit log tells",
+        "`mlnb audit verify` says which, and what to do",
+    ),
 }  # state of a ref -> why, and what to do
 
 
