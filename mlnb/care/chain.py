@@ -212,8 +212,27 @@ def _unchained(n: int, entry: AuditEntry, previous: str, before: AuditEntry | No
         return Finding(1, "entry 1 was changed: it was written after another one")
     if alone:
         fits = f"entry {n} fits neither entry {n - 1} nor entry {n + 1}"
-        return Finding(n, f"{fits}: it was replaced, or both of them were")
+        return Finding(n - 1, f"{fits}: it was replaced, or both of them were, or entry {n - 1} too", to=n)
     said = f"entries {n - 1} and {n} do not follow from one another: one of them was replaced"
+    return Finding(n - 1, said, to=n)
+
+
+def _would_keep_word(claimed: AuditEntry, previous: str) -> bool:
+    "Whether nothing but the name of the line before was changed in a line."
+    said = claimed.as_dict() | {"previous": previous}
+    del said["hash"]
+    try:
+        return digest_of(said) == claimed.hash
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _not_whole(n: int, line: bytes, previous: str) -> Finding:
+    "What is wrong with a line that is not what was written, and with the one before that it still names."
+    claimed = claimed_entry(line)
+    if n == 1 or claimed is None or claimed.previous == previous or _would_keep_word(claimed, previous):
+        return Finding(n, f"entry {n} was changed: it is not what was written")
+    said = f"entry {n} was changed: it is not what was written, and it names another entry {n - 1}"
     return Finding(n - 1, said, to=n)
 
 
@@ -259,7 +278,7 @@ def chain_finding(
         elif is_closed(lines, place, start.n):
             found = None
         else:
-            found = Finding(n, f"entry {n} was changed: it is not what was written")
+            found = _not_whole(n, line, previous)
         if found is not None:
             return found
         previous = sha256(line)
