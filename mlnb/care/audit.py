@@ -27,6 +27,7 @@ from mlnb.care.chain import (
     AuditEntry,
     Finding,
     audit_entry,
+    but_vouched,
     chain_finding,
     claimed_entry,
     new_line,
@@ -416,14 +417,6 @@ def _checkpoint_findings(
     return findings, signed_to
 
 
-def _but_vouched(one: Finding, signed_to: int) -> Finding:
-    "The same, without the first entries when a checkpoint that fits vouches for them."
-    if one.n is None or one.to is None or not one.n <= signed_to < one.to:
-        return one
-    first = signed_to + 1
-    return replace(one, n=first, to=one.to if one.to > first else None)
-
-
 def _report_all(
     log: Log, reading: LogReading, findings: list[Finding], untold: Untold, said: HeadsReport
 ) -> LogReport:
@@ -452,7 +445,7 @@ def verify_log(
     findings += fewest([*wrong, *said.findings, *elsewhere.refused], log.n)
     findings += [*went_back(reading.anchored, elsewhere.known), *untold_findings(untold, log.n)]
     said = said._replace(signed_to=max(signed_to, said.signed_to))
-    findings = [_but_vouched(one, said.signed_to) for one in findings]
+    findings = [but_vouched(one, said.signed_to) for one in findings]
     report = _report_all(log, reading, findings, untold, said)
     return replace(report, not_asked=not_asked(reading.anchored, elsewhere.known))
 

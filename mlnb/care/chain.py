@@ -8,7 +8,7 @@ first line on: for these the [audit log](120_audit.ipynb) keeps a head and signe
 
 # %% auto #0
 __all__ = ['NOTHING', 'BEGINNING', 'new_line', 'AuditEntry', 'claimed_entry', 'audit_entry', 'split_lines', 'Finding',
-           'reporting', 'TornLine', 'torn_mark', 'is_closed', 'Start', 'ignored', 'chain_finding']
+           'but_vouched', 'reporting', 'TornLine', 'torn_mark', 'is_closed', 'Start', 'ignored', 'chain_finding']
 
 # %% ../../nbs/care/050_chain.ipynb #9385c918
 import json
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from ..store.border import Count, Digest, Document, Plain, Size, Word
 from ..store.digests import canonical_json, digest_of, sha256
@@ -126,6 +127,17 @@ class Finding(Struct, frozen=True):
     message: str  # what is wrong with it
     mend: str = ""  # what to do; empty: keep the log, and report it
     to: int | None = None  # last line concerned; None when there is but one
+
+# %% ../../nbs/care/050_chain.ipynb #c464c823
+def but_vouched(
+    found: Finding,  # what is wrong with a log
+    signed_to: int,  # entries that somebody vouches for
+) -> Finding:
+    "The same, without the first entries when somebody vouches for them."
+    if found.n is None or found.to is None or not found.n <= signed_to < found.to:
+        return found
+    first = signed_to + 1
+    return replace(found, n=first, to=found.to if found.to > first else None)
 
 # %% ../../nbs/care/050_chain.ipynb #db95ef79
 def reporting() -> str:  # ends with a command
