@@ -258,6 +258,29 @@ def test_no_innocent_entry_is_blamed(store, way):
     assert found.message.startswith(said)
 
 
+FORGED_PAIRS = {  # what is done to the second of two entries, of which the first was written anew
+    "content": lambda line: as_written_anew(line, actor="mallory"),
+    "previous": lambda line: as_written_anew(line, previous="a" * 64),
+    "number": lambda line: as_written_anew(line, n=9),
+    "not sealed": lambda line: line.replace(b'"run"', b'"rum"'),
+}
+
+
+@pytest.mark.parametrize("n_between", [0, 1])
+@pytest.mark.parametrize("way", FORGED_PAIRS)
+def test_of_two_forged_entries_the_earliest_is_named_first(store, way, n_between):
+    init_audit(store)
+    for number in range(6):
+        audit(store, "run", run=f"r{number}")
+    lines, _ = split_lines(log_path(store).read_bytes())
+    second = 3 + n_between
+    lines[2] = as_written_anew(lines[2], actor="eve")
+    lines[second] = FORGED_PAIRS[way](lines[second])
+    write_log(store, joined(lines))
+    found = verify_log(store)
+    assert (found.state, found.first_bad, found.signed_to) == ("bad", 3, 1)
+
+
 def test_checkpoint_that_fits_vouches_for_the_entry_before_a_broken_end(store):
     init_audit(store)
     make_checkpoint(store)
@@ -265,7 +288,7 @@ def test_checkpoint_that_fits_vouches_for_the_entry_before_a_broken_end(store):
     lines, _ = split_lines(log_path(store).read_bytes())
     write_log(store, joined([lines[0], as_written_anew(lines[1], previous="a" * 64)]))
     found = verify_log(store)
-    assert (found.first_bad, found.signed_to) == (1, 1)
+    assert (found.first_bad, found.signed_to) == (2, 1)
     assert found.message.startswith("entries 1 and 2 do not follow from one another")
 
 

@@ -27,6 +27,7 @@ from mlnb.care.chain import (
     AuditEntry,
     Finding,
     audit_entry,
+    but_vouched,
     chain_finding,
     claimed_entry,
     new_line,
@@ -444,6 +445,7 @@ def verify_log(
     findings += fewest([*wrong, *said.findings, *elsewhere.refused], log.n)
     findings += [*went_back(reading.anchored, elsewhere.known), *untold_findings(untold, log.n)]
     said = said._replace(signed_to=max(signed_to, said.signed_to))
+    findings = [but_vouched(one, said.signed_to) for one in findings]
     report = _report_all(log, reading, findings, untold, said)
     return replace(report, not_asked=not_asked(reading.anchored, elsewhere.known))
 

@@ -8,7 +8,7 @@ first line on: for these the [audit log](120_audit.ipynb) keeps a head and signe
 
 # %% auto #0
 __all__ = ['NOTHING', 'BEGINNING', 'new_line', 'AuditEntry', 'claimed_entry', 'audit_entry', 'split_lines', 'Finding',
-           'reporting', 'TornLine', 'torn_mark', 'is_closed', 'Start', 'ignored', 'chain_finding']
+           'but_vouched', 'reporting', 'TornLine', 'torn_mark', 'is_closed', 'Start', 'ignored', 'chain_finding']
 
 # %% ../../nbs/care/050_chain.ipynb #9385c918
 import json
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from ..store.border import Count, Digest, Document, Plain, Size, Word
 from ..store.digests import canonical_json, digest_of, sha256
@@ -127,6 +128,17 @@ class Finding(Struct, frozen=True):
     mend: str = ""  # what to do; empty: keep the log, and report it
     to: int | None = None  # last line concerned; None when there is but one
 
+# %% ../../nbs/care/050_chain.ipynb #c464c823
+def but_vouched(
+    found: Finding,  # what is wrong with a log
+    signed_to: int,  # entries that somebody vouches for
+) -> Finding:
+    "The same, without the first entries when somebody vouches for them."
+    if found.n is None or found.to is None or not found.n <= signed_to < found.to:
+        return found
+    first = signed_to + 1
+    return replace(found, n=first, to=found.to if found.to > first else None)
+
 # %% ../../nbs/care/050_chain.ipynb #db95ef79
 def reporting() -> str:  # ends with a command
     "What to do about a log that was altered."
@@ -212,8 +224,27 @@ def _unchained(n: int, entry: AuditEntry, previous: str, before: AuditEntry | No
         return Finding(1, "entry 1 was changed: it was written after another one")
     if alone:
         fits = f"entry {n} fits neither entry {n - 1} nor entry {n + 1}"
-        return Finding(n, f"{fits}: it was replaced, or both of them were")
+        return Finding(n - 1, f"{fits}: it was replaced, or both of them were, or entry {n - 1} too", to=n)
     said = f"entries {n - 1} and {n} do not follow from one another: one of them was replaced"
+    return Finding(n - 1, said, to=n)
+
+
+def _would_keep_word(claimed: AuditEntry, previous: str) -> bool:
+    "Whether nothing but the name of the line before was changed in a line."
+    said = claimed.as_dict() | {"previous": previous}
+    del said["hash"]
+    try:
+        return digest_of(said) == claimed.hash
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _not_whole(n: int, line: bytes, previous: str) -> Finding:
+    "What is wrong with a line that is not what was written, and with the one before that it still names."
+    claimed = claimed_entry(line)
+    if n == 1 or claimed is None or claimed.previous == previous or _would_keep_word(claimed, previous):
+        return Finding(n, f"entry {n} was changed: it is not what was written")
+    said = f"entry {n} was changed: it is not what was written, and it names another entry {n - 1}"
     return Finding(n - 1, said, to=n)
 
 
@@ -259,7 +290,7 @@ def chain_finding(
         elif is_closed(lines, place, start.n):
             found = None
         else:
-            found = Finding(n, f"entry {n} was changed: it is not what was written")
+            found = _not_whole(n, line, previous)
         if found is not None:
             return found
         previous = sha256(line)
