@@ -2,7 +2,6 @@
 that is no file of the log's own."""
 
 import os
-import re
 import shutil
 import subprocess
 
@@ -667,20 +666,6 @@ def test_places_that_know_the_log_and_were_not_asked_are_named(project, asked, t
     result = asked("audit", "verify", "--anchor", "git", cwd=project)
     assert result.code == 5 and "git fetch origin refs/mlnb/audit" in result.stderr
     assert result.stderr.count("error:") == result.stderr.count("mend:") == 1
-
-
-def test_anchor_in_git_says_how_it_becomes_a_witness_and_the_command_works(project, asked, tmp_path):
-    there = tmp_path / "there"
-    for arguments in (("init", "-q"), ("init", "-q", "--bare", there), ("remote", "add", "b", there)):
-        subprocess.run(["git", *map(str, arguments)], cwd=project, check=True)
-    said = asked("audit", "anchor", "git", cwd=project).stderr
-    command = re.search("`(git push .+?)`", said)[1]
-    assert "until it is pushed" in said and command == "git push b refs/mlnb/audit"
-    subprocess.run(command.split(), cwd=project, check=True, capture_output=True)
-    kept = subprocess.run(
-        ["git", "for-each-ref"], cwd=there, check=True, capture_output=True, text=True
-    ).stdout
-    assert kept.endswith("refs/mlnb/audit\n")
 
 
 # lines that went before their time

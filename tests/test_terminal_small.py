@@ -228,3 +228,20 @@ def test_table_is_out_before_a_note_that_follows_it(tmp_path):
         subprocess.run([sys.executable, "-c", code], stdout=both, stderr=both, check=True)
     said = (tmp_path / "both").read_text()
     assert said.index("row") < said.index("note")
+
+
+def test_ref_in_git_is_said_to_need_a_push_and_the_command_works(make_project, asked, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    project = make_project({}).root
+    assert asked("audit", "init", cwd=project).code == 0
+    there = tmp_path / "there"
+    for arguments in (("init", "-q"), ("init", "-q", "--bare", there), ("remote", "add", "b", there)):
+        subprocess.run(["git", *map(str, arguments)], cwd=project, check=True)
+    said = asked("audit", "anchor", "git", cwd=project).stderr
+    command = re.search("`(git push .+?)`", said)[1]
+    assert "until it is pushed" in said and command == "git push b refs/mlnb/audit"
+    subprocess.run(command.split(), cwd=project, check=True, capture_output=True)
+    kept = subprocess.run(
+        ["git", "for-each-ref"], cwd=there, check=True, capture_output=True, text=True
+    ).stdout
+    assert kept.endswith("refs/mlnb/audit\n")

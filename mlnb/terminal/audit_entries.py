@@ -31,7 +31,7 @@ def _head_moves(store: Any, document: RunDocument) -> tuple[list[str], bool]:
     from mlnb.store.refs import read_ref
 
     name = head_name(document.pipeline or "", document.profile or "")
-    with suppress(IntegrityError):  # a damaged move is told by `mlnb verify`
+    with suppress(IntegrityError, StoreError, OSError):  # what cannot be read, `mlnb verify` tells
         last = read_ref(lowest(store), name) if document.head else None
         return ([f"{name} {last.number}"], last.target == document.run) if last else ([], False)
     return [], False
