@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 from plain_records import as_record, as_run, commit, write_run
 
-from mlnb.care.audit import events, init_audit
+from mlnb.care.audit import audit, events, init_audit
+from mlnb.care.erase import erase
+from mlnb.care.exchanged import brought_back
 from mlnb.care.gc import Retention, collect
 from mlnb.care.signing import own_key, trust
 from mlnb.care.verify import verify_store
@@ -26,6 +28,7 @@ from mlnb.store.crash_points import STEPS
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.objects import get, has, open_store, put
 from mlnb.store.pins import forget_pins
+from mlnb.store.project_id import project_id, take_id
 from mlnb.store.records import find_record, find_result, outcome_of, output_digests, record_at, results_of
 from mlnb.store.refs import move_ref
 from mlnb.store.run_entries import Entry, RunDocument, SecondResult
@@ -333,6 +336,113 @@ def test_record_and_evidence_exchanged_are_damage_that_a_repair_mends(forced, as
         if n == 0:
             assert asked("verify", "--repair", cwd=root).code == 0
             assert asked("verify", cwd=root).code == 0
+
+
+def test_replaced_result_brought_back_without_a_trace_of_the_other_is_damage(forced, asked, tmp_path):
+    root = tmp_path / "project"
+    shutil.copytree(forced[0], root, symlinks=True)
+    first = forced[1][0].json["run"]
+    files = sorted(root.glob(".mlnb/records/demo/clock/*.evidence"))
+    (evidence,) = [path for path in files if record_at(path).run == first]
+    exchange(evidence)
+    for path in root.glob(".mlnb/records/demo/clock/*.evidence"):
+        path.unlink()
+    said = asked("verify", "--json", cwd=root)
+    assert (said.code, [one["kind"] for one in said.json["damaged"]]) == (5, ["exchanged"]), said.stdout
+    assert first in said.json["damaged"][0]["runs"]
+
+
+def replaced_here(store):
+    "A store whose log and runs tell that a result took the place of another: the first one, pushed before."
+    init_audit(store)
+    first, second = made(store, "first", 1), made(store, "second", 2)
+    commit(store, first, sign=signer(store, "record"))
+    ended(store, first)
+    push(store, str(store.root.parent / "shared"))
+    take_place(store, second)
+    return first, second
+
+
+def take_place(store, record):
+    "Let a result take the place of the one that holds, as a run with `--replace` does."
+    commit(store, record, replace=True, sign=signer(store, "record"))
+    document = ended(store, record)
+    second = SecondResult("replaced", "another", {})
+    stages = tuple(structs.replace(one, second_result=second) for one in document.stages)
+    write_run(store, structs.replace(document, stages=stages), signer(store, "run"))
+    of_key = {"pipeline": "fraud", "stage": "train", "key": KEY}
+    audit(store, "replacement", run=record.run, **of_key)
+
+
+def emptied(store):
+    for path in [*store.root.glob("records/*/*/*")]:
+        path.unlink()
+
+
+def pulled(store, name):
+    "The same project in another store, after a pull."
+    other = open_store(store.root.parent / name)
+    init_audit(other)
+    trust(other, "ana", own_key(store))
+    take_id(other, project_id(store))
+    push(store, str(store.root.parent / "shared"))
+    assert pull(other, str(store.root.parent / "shared")).records == 1
+    return other
+
+
+def pulled_again(store):
+    "What was collected is pulled: the remote has the first result."
+    emptied(store)
+    assert pull(store, str(store.root.parent / "shared")).records == 1
+    return store
+
+
+def replaced_twice(store):
+    take_place(store, made(store, "third", 3))
+    take_place(store, made(store, "first", 4))
+    return store
+
+
+def made_again(store):
+    "The record was set aside by a repair, and the stage gave what it had given at first."
+    emptied(store)
+    commit(store, made(store, "first", 3), sign=signer(store, "record"))
+    return store
+
+
+def erased_since(store):
+    erase(store, made(store, "second", 2).outputs["model"].digest, "asked for")
+    commit(store, made(store, "first", 3), sign=signer(store, "record"))
+    return store
+
+
+def as_it_is(store):
+    return store
+
+
+def of_a_teammate(store):
+    return pulled(store, "ben")
+
+
+HONEST = (as_it_is, of_a_teammate, pulled_again, replaced_twice, made_again, erased_since, emptied)
+
+
+@pytest.mark.parametrize("happen", HONEST)
+def test_what_happens_honestly_after_a_replacement_is_no_damage(store, happen, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    replaced_here(store)
+    assert brought_back(happen(store) or store) == []
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_older_result_that_came_back_is_damage(store, n, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    older = replaced_here(store)
+    take_place(store, made(store, "third", 3))
+    emptied(store)
+    commit(store, older[n - 1], sign=signer(store, "record"))
+    (damage,) = brought_back(store)
+    assert (damage.kind, damage.runs) == ("exchanged", [run_name(n), run_name(3)])
 
 
 def test_forced_dry_run_writes_nothing(forced, asked):

@@ -374,7 +374,7 @@ def hashed(
     as_json: bool = True,  # whether stdout is kept for a document
 ) -> Verification:
     "Hash everything in the own store."
-    from mlnb.care.exchanged import exchanged_results
+    from mlnb.care.exchanged import brought_back, exchanged_results
     from mlnb.care.signing import parse_keys
     from mlnb.care.taken_over import tombstone_problems
     from mlnb.care.verify import damaged_file, verify_store
@@ -386,7 +386,8 @@ def hashed(
     known = {one.file for one in found.damaged}
     altered = [one.file for one in told.not_vouched if one.state == "altered"]
     resealed = [damaged_file(file, "resealed") for file in altered if file not in known]
-    damaged = found.damaged + resealed + exchanged_results(store)
+    exchanged = {one.file: one for one in (*brought_back(store), *exchanged_results(store))}
+    damaged = [*found.damaged, *resealed, *exchanged.values()]
     found = replace(found, damaged=damaged, clean=not damaged)
     return Verification(found, told, tombstone_problems(store, keys.trusted))
 
