@@ -441,7 +441,7 @@ def test_empty_list_commits_the_stage_without_parts(listed, mlnb):
     [
         ("['a', 'a']", "stands twice"),
         ("'abc'", "kept as text"),
-        ("[str(i) for i in range(1001)]", "100,001 values"),
+        ("[str(i) for i in range(100_001)]", "100,001 values"),
     ],
 )
 def test_list_that_cannot_be_run_fails_the_stage_and_says_why(listed, mlnb, saved, said):
