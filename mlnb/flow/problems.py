@@ -9,13 +9,13 @@ problems of notebooks and of their graph, values of every profile that do not fi
 __all__ = ['profile_problems', 'variable_problems', 'module_problems', 'setting_problems', 'secret_problems', 'check_of']
 
 # %% ../../nbs/flow/020_problems.ipynb #6efbade8
-import ast
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .parameter_values import resolve
+from ..notebook.cells import syntax_tree
 from ..notebook.clear_secrets import clear_secrets, is_clear_secret, said_name, secret_mend
 from ..notebook.imports import module_files, read_module
 from ..notebook.missing import undeclared_variables
@@ -66,7 +66,7 @@ def _own_modules(imports: tuple[str, ...], folders: list[Path]) -> set[Path]:
 def _why_no_module(path: Path) -> tuple[str, int | None] | None:
     "What is wrong with the syntax of a module, and the line; None when nothing is."
     try:
-        ast.parse(path.read_bytes())
+        syntax_tree(path.read_bytes())
     except SyntaxError as error:
         return error.msg, error.lineno
     except (ValueError, RecursionError, MemoryError) as error:

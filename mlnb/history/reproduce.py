@@ -35,7 +35,7 @@ from mlnb.history.checkout import (
 )
 from .nondeterminism import Clue, clue_lines, clues_of, output_difference
 from .run_diff import Difference, differences, is_running, kept_cells
-from ..notebook.cells import Cell, parse_cell
+from ..notebook.cells import Cell, parse_cell, syntax_tree
 from ..notebook.each import file_stem, unit_name
 from ..notebook.packages import Packages, installed_packages
 from ..store.descriptions import Artifact
@@ -104,7 +104,7 @@ def attempt_again(
 def _module_tree(content: bytes) -> ast.AST | None:
     "The syntax tree of a module; None for one that no Python imports."
     try:
-        return ast.parse(content)
+        return syntax_tree(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -12,6 +12,7 @@ __all__ = ['INJECTED_PATHS', 'values_given', 'check_parameters', 'is_same', 'che
 import ast
 from typing import Any
 
+from ..notebook.cells import syntax_tree
 from ..notebook.parameters import check_value, read_parameters
 from ..store.errors import UsageError, did_you_mean
 
@@ -87,7 +88,7 @@ def _assigned_value(node: ast.stmt) -> tuple[str, Any]:
 def _assigned_values(source: str) -> dict[str, Any]:
     "What a cell assigns, if assigning literals is all that it does."
     try:
-        return dict(map(_assigned_value, ast.parse(source).body))
+        return dict(map(_assigned_value, syntax_tree(source).body))
     except (SyntaxError, ValueError):
         return {}
 

@@ -18,6 +18,7 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 
 import mlnb
+from ..notebook.cells import syntax_tree
 from ..notebook.imports import imported_names, module_files
 
 # %% ../../nbs/kernel/180_startup_imports.ipynb #64eddb5c
@@ -64,7 +65,7 @@ def installed_module(
 def _imports_at(path, mtime_ns, package):
     "As `_imports_of_file`, remembered until the file's time of change is another one."
     try:
-        return certain_imports(ast.parse(Path(path).read_bytes()), package)
+        return certain_imports(syntax_tree(Path(path).read_bytes()), package)
     except (OSError, SyntaxError, ValueError):
         return []
 

@@ -15,6 +15,7 @@ import ast
 from msgspec import Struct, field
 
 from .bindings import STAGE_NAMES, CellWalk, Meaning, NamedCall, read_bindings, verb_of
+from .cells import syntax_tree
 from ..store.errors import MlnbError, Problem
 from ..store.names import is_name, naming_rule, parse_name
 
@@ -243,7 +244,7 @@ def is_written_out(
 ) -> bool:  # True too when no call of the verb is seen in the cell
     "Whether a cell calls a verb with a name that stands there."
     try:
-        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+        calls = [node for node in ast.walk(syntax_tree(source)) if isinstance(node, ast.Call)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return True
     own = [one for one in calls if getattr(one.func, "id", getattr(one.func, "attr", "")) == verb]

@@ -16,7 +16,7 @@ from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SU
 from pathlib import Path
 
 from .by_name import may_name, read_by_name
-from .cells import parse_cell, read_notebook
+from .cells import parse_cell, read_notebook, syntax_tree
 from .written import Written, nodes_in_order
 from ..store.digests import sha256
 
@@ -97,7 +97,7 @@ def trees_in(
     if path.name.endswith((*EXTENSION_SUFFIXES, *BYTECODE_SUFFIXES)):
         return None
     try:
-        return [ast.parse(path.read_bytes())] if path.suffix not in _TEXTS else _trees_of_cells(path)
+        return [syntax_tree(path.read_bytes())] if path.suffix not in _TEXTS else _trees_of_cells(path)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from .cells import with_plain_ends
+from .cells import syntax_tree, with_plain_ends
 from mlnb.notebook.ranges import (
     bound_value,
     is_empty_range,
@@ -421,7 +421,7 @@ def read_parameters(
 ) -> tuple[list[Parameter], list[Problem]]:  # problems without a place yet
     "Read the declarations of a parameters cell, in their order and without running it."
     try:
-        body = ast.parse(source).body
+        body = syntax_tree(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         message = f"the parameters cell is no Python: {_why_no_python(error)}"
         return [], [Problem("parameters-cell", message, _WRITE_LINES)]

@@ -19,7 +19,7 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
-from .cells import Cell, parse_cell, read_notebook, tree_code
+from .cells import Cell, parse_cell, read_notebook, syntax_tree, tree_code
 from .each import Each, each_problems, read_each
 from .edges import Edges, read_edges
 from .kernel_name import kernel_problems, said_kernel
@@ -262,7 +262,7 @@ def _syntax_problem(cell: Cell, file: str, error: SyntaxError) -> Problem:
 # %% ../../nbs/notebook/200_stage.ipynb #3a7e4343
 def _edges_in(parsed: list[ParsedCell], parameters: list[Parameter], position: int) -> Edges:
     "What the cells load, save and import, with the parameters bound at their position."
-    bound = ast.parse("\n".join(f"{parameter.name} = 0" for parameter in parameters))
+    bound = syntax_tree("\n".join(f"{parameter.name} = 0" for parameter in parameters))
     trees = {p.cell.position: p.tree for p in parsed if p.tree} | {position: bound}
     edges = read_edges(sorted(trees.items()))
     if any(p.tree is None for p in parsed):

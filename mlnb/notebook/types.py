@@ -21,6 +21,8 @@ from itertools import chain
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin
 
+from .cells import expression_tree
+
 # %% ../../nbs/notebook/040_types.ipynb #8de8e4c5
 def is_whole_text(
     value: Any,  # of a parameter
@@ -43,7 +45,7 @@ def type_of(
 ) -> Any:  # the Python type; raises `ValueError` for any other
     "Read an annotation: bool, int, float, str, their `| None`, `Literal`, `list[...]`, `dict[str, ...]`."
     try:
-        return _built_type(ast.parse(annotation, mode="eval").body)
+        return _built_type(expression_tree(annotation))
     except _UNREADABLE:
         raise ValueError(f"`{annotation}` is no type of a parameter") from None
 
@@ -141,7 +143,7 @@ def _choices(node: ast.expr) -> list[ast.expr] | None:
 def _with_choices_joined(text: str) -> str:
     "An annotation with one `Literal` in place of several; `None` stands last in it."
     try:
-        found = _choices(ast.parse(text, mode="eval").body)
+        found = _choices(expression_tree(text))
         shown = list(dict.fromkeys(map(ast.unparse, found or ())))
     except _UNREADABLE:
         return text
@@ -165,7 +167,7 @@ def number_choices(
 ) -> tuple | None:  # those beside None; else None
     "Choices of a `Literal` that are numbers, floats among them."
     try:
-        listed = ast.parse(base_type(plain_annotation(annotation)), mode="eval").body
+        listed = expression_tree(base_type(plain_annotation(annotation)))
         values = [ast.literal_eval(choice) for choice in _choices(listed) or ()]
     except _UNREADABLE:
         return None
@@ -241,7 +243,7 @@ def twice_in(
 
 def _from_python(text: str) -> Any:
     "What a text means as Python writes it."
-    node = ast.parse(text.lstrip(" \t"), mode="eval")
+    node = expression_tree(text.lstrip(" \t"))
     if twice_in(node):
         raise ValueError("a name stands twice")
     return ast.literal_eval(node)
