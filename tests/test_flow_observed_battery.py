@@ -254,8 +254,8 @@ def test_stages_beside_each_other_are_not_fresh_by_mistake(all_ways, tmp_path, j
     due = {
         name
         for name in SHARED
-        if said[name]["python"] == "observed"
-        and not (WAYS[name].is_native and said[name]["native"] != "observed")
+        if said[name].python == "observed"
+        and not (WAYS[name].is_native and said[name].native != "observed")
     }
     assert due - set(told) == set()
     assert len(due) > len(SHARED) - len(NATIVE) - 1
@@ -272,7 +272,7 @@ def remote(all_ways, tmp_path_factory):
     "The records of all ways in a folder that others can pull from: the folder, the key of who pushed."
     folder = tmp_path_factory.mktemp("between") / "remote"
     key = all_ways.ask("audit", "init", "--json").json["key"]
-    pushed = all_ways.ask("push", folder, "--json")
+    pushed = all_ways.ask("push", folder, "--sign-unsigned", "--json")
     assert (pushed.code, pushed.json["left_out"]) == (0, []), pushed.stderr
     return folder, key
 
@@ -582,7 +582,7 @@ def test_stage_that_clears_the_callbacks_of_its_shell_is_still_observed_or_says_
     path.write_text("1")
     lab, first, _ = run_twice(tmp_path, CLEARED, "save('a', open('t.txt').read())")
     assert first.code == 0, first.stderr
-    said = only_record(lab.world.root)["observed"]["python"]
+    said = only_record(lab.world.root).observed.python
     path.write_text("2")
     assert said.startswith("not observed: ") or (said == "observed" and list(lab.status()) == ["a"])
 
@@ -609,7 +609,7 @@ def test_record_says_when_the_folders_cannot_be_watched(tmp_path, how):
         command, cwd=lab.world.root, env=clean_environment(), capture_output=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    said = {name: only_record(lab.world.root, name)["observed"] for name in lab.names}
+    said = {name: only_record(lab.world.root, name).observed for name in lab.names}
     assert all(s["python"] == "observed" and s["native"].startswith("not observed: ") for s in said.values())
     lab.write(2)
     assert "open" in lab.status()
@@ -631,7 +631,7 @@ def test_record_never_says_observed_when_it_was_not(tmp_path, what):
     path.write_text("1")
     lab, first, _ = run_twice(tmp_path, LOST[what], f"save('a', open({str(path)!r}).read())")
     assert first.code == 0, first.stderr
-    said = only_record(lab.world.root)["observed"]["python"]
+    said = only_record(lab.world.root).observed.python
     path.write_text("2")
     assert said.startswith("not observed: ") or list(lab.status()) == ["a"]
 
@@ -654,14 +654,14 @@ def test_two_stages_at_once_of_which_one_reads_natively(tmp_path):
     lab.world.at(f"{HERE}/n.txt").write_text("1")
     first = lab.ask("run", "demo", "--json", "-j", 2)
     assert first.code == 0, first.stderr
-    said = {name: only_record(lab.world.root, name)["observed"] for name in "ab"}
+    said = {name: only_record(lab.world.root, name).observed for name in "ab"}
     for place in ("here_a", "here_b"):
         lab.world.at(f"{HERE}/{place}").unlink()
     assert set(lab.status()) == set()
     lab.world.at(f"{HERE}/n.txt").write_text("2")
     told = lab.status()
-    assert said["a"]["native"].startswith("not observed: ") or "a" in told
-    assert "b" not in told or said["b"]["native"] == "observed"
+    assert said["a"].native.startswith("not observed: ") or "a" in told
+    assert "b" not in told or said["b"].native == "observed"
 
 
 def test_file_of_another_owner_is_counted_and_not_kept(tmp_path):
@@ -673,8 +673,8 @@ def test_file_of_another_owner_is_counted_and_not_kept(tmp_path):
     assert (first.code, second.states) == (0, {"a": "cached"}), first.stderr
     record = only_record(lab.world.root)
     digest = sha256(b"1").hexdigest()
-    assert record["parts"]["observed"]["files"][f"{HERE}/secret.txt"] == digest
-    assert digest not in record["observed"].get("kept", [])
+    assert record.counted.observed.files[f"{HERE}/secret.txt"] == digest
+    assert digest not in record.observed.kept
     path.write_text("22")
     assert list(lab.status()) == ["a"]
 
