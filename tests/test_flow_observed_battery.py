@@ -610,7 +610,7 @@ def test_record_says_when_the_folders_cannot_be_watched(tmp_path, how):
     )
     assert done.returncode == 0, done.stderr
     said = {name: only_record(lab.world.root, name).observed for name in lab.names}
-    assert all(s["python"] == "observed" and s["native"].startswith("not observed: ") for s in said.values())
+    assert all(s.python == "observed" and s.native.startswith("not observed: ") for s in said.values())
     lab.write(2)
     assert "open" in lab.status()
 
