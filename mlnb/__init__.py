@@ -257,6 +257,8 @@ Modules:
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
+- `mlnb.store.typed_scalars`: Write one time, number, address or other single value as tagged JSON that gives back the same type
+- `mlnb.store.typed_values`: Write tuples, sets, times and dicts with any keys as JSON with tags that gives back exactly the same
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
