@@ -1288,6 +1288,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.flow.session._in_overlay': ('flow/session.html#_in_overlay', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._in_pipeline': ('flow/session.html#_in_pipeline', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._keep_by_hand': ('flow/session.html#_keep_by_hand', 'mlnb/flow/session.py'),
+                                   'mlnb.flow.session._metric_mend': ('flow/session.html#_metric_mend', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._metric_numbers': ('flow/session.html#_metric_numbers', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._own_files': ('flow/session.html#_own_files', 'mlnb/flow/session.py'),
                                    'mlnb.flow.session._pin_by_hand': ('flow/session.html#_pin_by_hand', 'mlnb/flow/session.py'),
