@@ -388,7 +388,7 @@ def _metric_mend(value: Any) -> str:
     "What to give instead of something that is no finite number."
     mends = (_METRIC_MENDS.get(t.__name__) for t in type(value).__mro__)
     mend = next((mend for mend in mends if mend is not None), "")
-    if not mend and getattr(value, "ndim", 0) and getattr(value, "size", None) == 1:
+    if not mend and hasattr(value, "ndim") and getattr(value, "size", None) == 1:
         mend = "give its `.item()`"
     return mend or "give a finite number, or leave the metric out and say why"
 
