@@ -347,7 +347,7 @@ def save(
     name: str,  # a-z, 0-9 and _, written out
     value: Any,  # with a codec, a `Path`, or an iterator of frames
 ) -> None:
-    "Save a frame, array, model, figure, text, plain values, a `Path`, an iterator of frames."
+    "Save a frame, array, model, figure, text, plain values, a `Path`, dicts of these, an iterator of frames."
     refuse_no_text("save", name, 'write the name itself, e.g. `save("features", table)`')
     _refuse_name(name, "an artifact")
     session = current()
