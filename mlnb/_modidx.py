@@ -1637,6 +1637,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'mlnb/history/nondeterminism.py'),
                                              'mlnb.history.nondeterminism._dict_difference': ( 'history/nondeterminism.html#_dict_difference',
                                                                                                'mlnb/history/nondeterminism.py'),
+                                             'mlnb.history.nondeterminism._file_difference': ( 'history/nondeterminism.html#_file_difference',
+                                                                                               'mlnb/history/nondeterminism.py'),
                                              'mlnb.history.nondeterminism._first_said': ( 'history/nondeterminism.html#_first_said',
                                                                                           'mlnb/history/nondeterminism.py'),
                                              'mlnb.history.nondeterminism._is_reordered': ( 'history/nondeterminism.html#_is_reordered',

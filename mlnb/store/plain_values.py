@@ -173,7 +173,8 @@ def plain(
     depth: int = 0,  # levels above it, at most 99
 ) -> Any:  # what JSON gives back; raises `ValueRefusedError`
     "Copy a plain value, NumPy numbers as Python's, or say why it is none and where."
-    value = python_of(value)
+    if type(value) not in _LEAVES:
+        value = python_of(value)
     look = _LEAVES.get(type(value))
     if look is not None:
         return look(value, path)

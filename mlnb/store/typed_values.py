@@ -120,7 +120,8 @@ def _scalar_or_beside(value: Any, path: str, walk: _Position) -> Any:
 
 def _typed(value: Any, path: str, walk: _Position) -> Any:
     "A value as JSON with tags."
-    value = python_of(value)
+    if type(value) not in _BARE:
+        value = python_of(value)
     bare = _BARE.get(type(value))
     if bare is not None:
         return bare(value, path)
