@@ -365,6 +365,24 @@ def test_number_of_too_many_digits_is_refused_with_its_place():
         assert "hex" in refused.value.mend
 
 
+def test_zone_that_its_key_does_not_give_back_is_refused_with_a_mend_that_works():
+    import io
+    from importlib.resources import files
+
+    data = files("tzdata.zoneinfo.Europe").joinpath("Berlin").read_bytes()
+    for key in (None, "Berlin", "Europe/Berlin"):
+        zone = zoneinfo.ZoneInfo.from_file(io.BytesIO(data), key=key)
+        time = dt.datetime(2026, 1, 1, tzinfo=zone)
+        for value in (time, [time], {time: 1}, pd.Timestamp(time)):
+            with pytest.raises(ValueRefusedError, match="time zone of type"):
+                encode(value)
+        with pytest.raises(ValueRefusedError, match="astimezone"):
+            encode(time)
+        assert back(time.astimezone(dt.UTC)) == time
+        with pytest.raises(ValueRefusedError):
+            encode(zone)
+
+
 def test_reading_a_tag_runs_nothing_of_the_file(tmp_path):
     for tag in ("Bomb", "__import__", "datetime.datetime", "os.mkdir"):
         with pytest.raises(IntegrityError, match="nothing here reads"):

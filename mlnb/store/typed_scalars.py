@@ -14,6 +14,7 @@ import datetime
 import re
 from collections.abc import Callable
 from functools import partial
+from pickle import PicklingError
 from typing import Any, Literal
 
 from msgspec import ValidationError, convert
@@ -49,16 +50,25 @@ def _base64(value: bytes, path: str) -> str:
 
 # %% ../../nbs/store/224_typed_scalars.ipynb #35637969
 _FREQUENCY = re.compile(r"[1-9]?[0-9]{0,8}[A-Za-z]{1,4}(-[A-Z]{3})?")
+_ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,3}")
 _UTC = "use `.astimezone(datetime.timezone.utc)`"
+
+
+def _has_own_key(zone: Any) -> bool:
+    "Whether a `ZoneInfo` is one that its key gives back, and was not made from a file."
+    try:
+        zone.__reduce__()  # made from a file, it says that it cannot be made again
+    except PicklingError:
+        return False
+    return _ZONE_KEY.fullmatch(zone.key) is not None
 
 
 def _zone_form(zone: Any, path: str, mend: str = _UTC) -> str | list[Any] | None:
     "A time zone: none, its key, or its difference to UTC [µs] and its name."
     if zone is None:
         return None
-    key = getattr(zone, "key", None)
-    if type_key(zone) == "zoneinfo.ZoneInfo" and key:
-        return str(key)
+    if type_key(zone) == "zoneinfo.ZoneInfo" and _has_own_key(zone):
+        return str(zone.key)
     if type(zone) is not datetime.timezone:
         raise refused_at(path, f"has a time zone of type `{type_key(zone)}`", mend)
     offset, name = (*zone.__getinitargs__(), None)[:2]  # type: ignore[attr-defined]  # as pickle asks
@@ -136,7 +146,6 @@ def scalar_form(
 # %% ../../nbs/store/224_typed_scalars.ipynb #1d00fb61
 _Zone = str | tuple[int, str | None] | None
 _Number = float | Literal["nan", "inf", "-inf"]
-_ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,3}")
 
 
 def _zone_of(form: _Zone) -> datetime.tzinfo | None:
