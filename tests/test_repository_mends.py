@@ -7,7 +7,7 @@ and looks again."""
 import ast
 import re
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -55,10 +55,12 @@ TRIED = {
     "store/artifacts": "exports",
     "store/codecs": "saved values",
     "store/crash_points": "crash points",
+    "store/exports": "commands",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
     "store/names": "names",
     "store/plain_values": "saved values",
+    "store/typed_scalars": "saved values",
     "store/records": "test_care_vouched.py",
     "store/runs": "commands",
     "store/settings": "settings",
@@ -339,10 +341,13 @@ def test_source_that_cannot_be_read_is_loaded_as_the_mend_writes_it(make_project
 
 def values_to_save():
     "Values that `save` refuses with code to paste; how they are called there."
+    import collections
+    import dataclasses
     import datetime
-    import decimal
     import enum
+    import types
 
+    import dateutil.tz
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -369,17 +374,28 @@ def values_to_save():
         "columns of objects": pd.DataFrame([[1]], columns=pd.Index(["a"], dtype=object)),
     }
     inner = {
-        "datetime": datetime.datetime(2020, 1, 1),
-        "date": datetime.date(2020, 1, 1),
-        "time": datetime.time(1),
-        "Timestamp": pd.Timestamp("2020"),
-        "timedelta": datetime.timedelta(1),
-        "Timedelta": pd.Timedelta("1D"),
-        "Decimal": decimal.Decimal("1.5"),
         "array": np.array([1]),
         "series": pd.Series([1], index=["a"]),
         "subclass": type("Own", (list,), {})([1]),
         "enum": enum.IntEnum("Level", "low high").low,
+        "text of an enum": enum.Enum("Colour", "red", type=str).red,
+        "longdouble": np.longdouble(1) / 3,
+        "clongdouble": np.clongdouble(1j),
+        "record": np.zeros(1, "i4,M8[ns]")[0],
+        "path": PurePosixPath("a/b"),
+        "offset": pd.offsets.Day(2),
+        "namespace": types.SimpleNamespace(n=1),
+        "view": memoryview(b"x"),
+        "type": int,
+        "exception": ValueError("x"),
+        "queue": collections.deque([1]),
+        "keys": {"k": 1}.keys(),
+        "named tuple": collections.namedtuple("Own", "n")(1),
+        "counter": collections.Counter("aab"),
+        "dataclass": dataclasses.make_dataclass("Own", ["n"])(1),
+        "digits": 10**5000,
+        "zone": pd.Timestamp("2020", tz="dateutil/Europe/Berlin"),
+        "time of a zone": datetime.time(1, tzinfo=dateutil.tz.gettz("Europe/Berlin")),
     }
     others = {
         "index": pd.Index([1, 2]),
@@ -390,17 +406,21 @@ def values_to_save():
         "pandas array": pd.array([1, 2]),
         "array of objects": np.array([1, 2.5], dtype=object),
         "name of a series": pd.Series([1], name=1),
-        "keys": {1: 2},
     }
     return frames | {name: {"a": value} for name, value in inner.items()} | others
 
 
 def followed(value, code):
     "A value after the code of a mend."
+    import dataclasses
+    import datetime
+
+    import numpy
     import pandas
     import pyarrow
 
-    scope = {"pandas": pandas, "pyarrow": pyarrow}
+    scope = {"pandas": pandas, "pyarrow": pyarrow, "numpy": numpy}
+    scope |= {"dataclasses": dataclasses, "datetime": datetime}
     scope |= dict.fromkeys(("frame", "series", "array", "index", "batch", "value"), value)
     code = code.replace("rename_axis(...)", "rename_axis('k')").replace("'...'", "'x'")
     if re.match(r"(frame)?\.?[\w.]+ = ", code):

@@ -379,6 +379,15 @@ EQUAL_VALUES = [  # pairs of equal values of one type, made in different ways
     (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2, 3]}).iloc[:2]),
     (pd.Series(["x", "y"], name="s"), pd.Series(["x", "y", "z"], name="s").head(2)),
     (pa.table({"a": [1, 2]}), pa.table({"a": pa.chunked_array([[1], [2]])})),
+    (range(0), range(5, 5)),
+    (range(0, 3, 2), range(0, 4, 2)),
+    (set("abcdef"), set("fedcba")),
+    ({(1, 2): {"x", "y"}}, {tuple([1, 2]): {"y", "x"}}),
+    (np.datetime64("2026-11-02", "ns"), pd.Timestamp("2026-11-02").as_unit("ns").to_datetime64()),
+    (
+        pd.Timestamp("2026-11-02", tz="UTC"),
+        pd.Timestamp(pd.Timestamp("2026-11-02", tz="UTC").value, tz="UTC", unit="ns").as_unit("us"),
+    ),
 ]
 
 
@@ -407,18 +416,18 @@ def types_of(value):
     return [types_of(v) for v in value] if isinstance(value, list) else type(value)
 
 
-def shuffled(value):
+def order_of(value):
     if isinstance(value, dict):
-        return {k: shuffled(value[k]) for k in reversed(value)}
-    return [shuffled(v) for v in value] if isinstance(value, list) else value
+        return [(k, order_of(v)) for k, v in value.items()]
+    return [order_of(v) for v in value] if isinstance(value, list) else None
 
 
 @FEW
 @given(PLAIN)
-def test_plain_value_comes_back_equal_and_order_of_keys_does_not_count(value):
+def test_plain_value_comes_back_equal_with_the_order_of_its_keys(value):
     again = back(value)
-    assert again == value and types_of(again) == types_of(value)
-    assert encode(shuffled(value)).data == encode(value).data
+    assert again == value and types_of(again) == types_of(value) and order_of(again) == order_of(value)
+    assert encode(again).data == encode(value).data and encode(value).codec in ("json", "text")
     if not isinstance(value, str):
         json.loads(encode(value).data, parse_constant=pytest.fail)
 
@@ -450,30 +459,11 @@ class Text(str):
 @pytest.mark.parametrize(
     "value",
     [
-        float("nan"),
-        float("-inf"),
-        np.float64("nan"),
-        (1, 2),
-        {1, 2},
-        frozenset(),
-        b"x",
-        1j,
-        decimal.Decimal(1),
-        dt.datetime(2020, 1, 1),
-        dt.date(2020, 1, 1),
-        pd.Timestamp("2020-01-01"),
-        pd.NaT,
-        pd.NA,
-        np.datetime64("2020-01-01"),
         np.longdouble(1) / 3,
-        np.complex64(1),
         OrderedDict(a=1),
         defaultdict(int),
         Colour.RED,
         Text("x"),
-        {1: 2},
-        {None: 1},
-        {True: 1},
         "\ud800",
         {"\ud800": 1},
         object(),
@@ -482,7 +472,7 @@ class Text(str):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_value_that_json_would_change_is_refused_alone_and_inside(value):
+def test_value_that_would_change_is_refused_alone_and_inside(value):
     with pytest.raises(ValueRefusedError) as alone:
         encode(value)
     with pytest.raises(ValueRefusedError) as inside:
@@ -499,13 +489,13 @@ def test_number_of_too_many_digits_is_refused():
 def test_value_that_holds_itself_is_refused():
     loop = []
     loop.append(loop)
-    with pytest.raises(ValueRefusedError, match="nested more than 100"):
+    with pytest.raises(ValueRefusedError, match="`\\[0\\]` is the list that it stands in"):
         encode(loop)
 
 
 def test_path_of_a_key_that_is_no_name_is_quoted():
-    with pytest.raises(ValueRefusedError, match=r"`by_day\['2018-04-01'\]\.n`"):
-        encode({"by_day": {"2018-04-01": {"n": {1}}}})
+    with pytest.raises(ValueRefusedError, match=r"by_day\['2018-04-01'\]\.n"):
+        encode({"by_day": {"2018-04-01": {"n": {len}}}})
 
 
 @FEW
@@ -606,12 +596,13 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from mlnb.store.codecs import encode
 columns = {"a": np.arange(5.0), "c": pd.Categorical(list("xyxyx")), "s": list("abcde")}
 frame = pd.DataFrame(columns, index=pd.Index(list("vwxyz")))
-frame.attrs = {k: 1 for k in {"p", "q", "r", "s"}}
+frame.attrs = {k: 1 for k in "pqrs"}
 figure, axes = plt.subplots(layout="constrained")
 axes.plot([1, 3, 2], label="l")
 axes.legend()
 axes.fill_between([0, 1], [0, 1])
-values = [frame, frame["s"], figure, {k: 1 for k in {"a", "b", "c", "d"}}, np.arange(3)]
+days = {pd.Timestamp("2026-11-02"), pd.NaT, (1, "x"), "y", 2.5, None}
+values = [frame, frame["s"], figure, {"n": {"a", "b", "c", "d"}, "days": days}, np.arange(3)]
 print([hashlib.sha256(encode(v).data).hexdigest() for v in values])
 """
 

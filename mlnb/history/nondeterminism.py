@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..store.artifacts import get_value, suffix_of
+from ..store.artifacts import get_value, suffix_of, tree_of
 from ..store.descriptions import Artifact
 from ..store.errors import MlnbError
 from ..store.objects import Store
@@ -130,6 +130,20 @@ def _read_both(store: Store, *artifacts: Artifact, **how) -> list:
     return [get_value(store, artifact, Path(), **how) for artifact in artifacts]
 
 
+_CODEC_OF_SUFFIX = {".parquet": "frame", ".npy": "array", ".json": "json"}  # of members that are compared
+
+
+def _file_difference(store: Store, first: Artifact, other: Artifact) -> str:
+    "How the files of two artifacts differ: the first that is another, or is missing."
+    a, b = (tree_of(store, one) for one in (first, other))
+    name = next((name for name in sorted(a | b) if a.get(name) != b.get(name)), "")
+    codec = _CODEC_OF_SUFFIX.get(Path(name).suffix)
+    if name not in a or name not in b or codec is None or first.codec != "values":
+        return f"its file `{name}` differs" if name in a and name in b else f"only one of them has `{name}`"
+    said = _content_difference(store, Artifact(codec, a[name], 0), Artifact(codec, b[name], 0))
+    return f"its file `{name}` differs: {said}"
+
+
 def _content_difference(store: Store, first: Artifact, other: Artifact) -> str:
     "How the contents of two artifacts of one codec differ; empty when nothing can be said."
     if first.codec in _TABLE_CODECS:
@@ -138,7 +152,7 @@ def _content_difference(store: Store, first: Artifact, other: Artifact) -> str:
         return number_difference(*_read_both(store, first, other))
     if suffix_of(first) == ".json":
         return plain_difference(*_read_both(store, first, other)) or "it is written otherwise"
-    return ""
+    return _file_difference(store, first, other) if first.is_tree else ""
 
 
 def output_difference(

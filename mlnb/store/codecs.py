@@ -23,8 +23,9 @@ from .arrays import array_bytes, array_from
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
 from .figures import figure_svg
 from .parquet_sizes import table_growth
-from .plain_values import PLAIN_MENDS, is_numpy_scalar, json_bytes, json_from, text_bytes
+from .plain_values import json_bytes, json_from, plain_mend, python_of, text_bytes
 from .tables import is_surely_faithful as _surely_faithful
+from .typed_values import from_typed, is_typed_kind, typed_bytes
 from .value_limits import DEFAULT_LIMITS, ValueLimits, allowed_growth, json_growth, refuse_growth
 
 # %% ../../nbs/store/260_codecs.ipynb #b65d237a
@@ -36,6 +37,7 @@ SUFFIXES = {
     "figure": ".svg",
     "array": ".npy",
     "json": ".json",
+    "typed": ".json",
     "text": ".txt",
 }
 
@@ -111,6 +113,7 @@ _ENCODERS: dict[str, Callable[..., Any]] = {
     "figure": _untyped(_figure_bytes),
     "array": _untyped(array_bytes),
     "json": _untyped(json_bytes),
+    "typed": _untyped(typed_bytes),
     "text": _untyped(text_bytes),
 }
 
@@ -126,13 +129,14 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "figure": lambda data: Svg(data.decode("utf-8")),
     "array": array_from,
     "json": json_from,
+    "typed": lambda data: from_typed(json_from(data)),
     "text": lambda data: data.decode("utf-8"),
 }
 
 # %% ../../nbs/store/260_codecs.ipynb #b7f6de42
 _TABLE_PACKAGES = ("pandas", "pyarrow", "numpy")
 _PACKAGES = {
-    **dict.fromkeys((*_TABLE_DECODERS, "frames"), _TABLE_PACKAGES),
+    **dict.fromkeys((*_TABLE_DECODERS, "frames", "values", "typed"), _TABLE_PACKAGES),
     "estimator": ("skops", "scikit-learn", "scipy", "numpy"),
     "figure": ("matplotlib",),
     "array": ("numpy",),
@@ -140,7 +144,7 @@ _PACKAGES = {
 
 
 def codec_packages(
-    codec: str,  # of an artifact; also `frames`, `file`, `folder`
+    codec: str,  # of an artifact; also `frames`, `values`, `file`, `folder`
 ) -> tuple[str, ...]:  # normalised names; empty for plain values
     "Distributions that write or read the values of a codec."
     return _PACKAGES.get(codec, ())
@@ -161,14 +165,13 @@ _ANY_MEND = "save a frame, an array, an estimator, a figure, text or a dict of p
 def _no_codec(value: Any) -> ValueRefusedError:
     "The refusal of a value that no codec is for."
     what = f"a `{type(value).__name__}` cannot be saved"
-    for t, name in zip(type(value).__mro__, _type_names(value), strict=True):
-        if name in _EXACT_TYPES:
-            what = f"a `{type(value).__name__}` would come back as a plain `{t.__name__}`"
-            return ValueRefusedError(what, f"save it as a plain `{t.__name__}`")
-        mend = _MENDS.get(t.__name__) or PLAIN_MENDS.get(t.__name__)
-        if mend:
-            return ValueRefusedError(what, mend)
-    return ValueRefusedError(what, _ANY_MEND)
+    names = [name for name in _type_names(value) if name in _EXACT_TYPES and not name.startswith("builtins.")]
+    if names:
+        kind = names[0].rpartition(".")[2]
+        what = f"a `{type(value).__name__}` would come back as a plain `{kind}`"
+        return ValueRefusedError(what, f"save it as a plain `{kind}`")
+    mend = next((_MENDS[t.__name__] for t in type(value).__mro__ if t.__name__ in _MENDS), None)
+    return ValueRefusedError(what, mend or plain_mend(value, _ANY_MEND))
 
 # %% ../../nbs/store/260_codecs.ipynb #40de5831
 def codec_of(
@@ -181,6 +184,8 @@ def codec_of(
             return _BASE_TYPES[name]
     if names[0] in _EXACT_TYPES:
         return _EXACT_TYPES[names[0]]
+    if is_typed_kind(value):
+        return "typed"
     raise _no_codec(value)
 
 # %% ../../nbs/store/260_codecs.ipynb #6fca3121
@@ -193,6 +198,7 @@ _GROWTHS: dict[str, Callable[[bytes], int]] = {
     "figure": _text_size,
     "array": len,
     "json": json_growth,
+    "typed": json_growth,
     "text": _text_size,
 }  # codec -> what a value takes in memory [bytes]
 
@@ -211,6 +217,23 @@ def refuse_outgrown(
     elif codec in _GROWTHS:
         refuse_growth(f"a value kept as {codec}", _GROWTHS[codec](data), size, limits)
 
+# %% ../../nbs/store/260_codecs.ipynb #bc318cab
+def _plain_bytes(value: Any) -> tuple[str, bytes]:
+    "The codec and the bytes of a value that is JSON, with tags if need be."
+    try:
+        return "json", json_bytes(value)
+    except ValueRefusedError:
+        return "typed", typed_bytes(value)
+
+
+def _bytes_of(value: Any, trusted_types: tuple[str, ...], limits: ValueLimits) -> tuple[str, bytes]:
+    "The codec and the bytes of a value."
+    codec = codec_of(value)
+    if codec in ("json", "typed"):
+        return _plain_bytes(value)
+    further = (limits,) if codec == "estimator" else ()  # it is looked through where it is made
+    return codec, _ENCODERS[codec](value, trusted_types, *further)
+
 # %% ../../nbs/store/260_codecs.ipynb #2a159b6a
 def encode(
     value: Any,  # a value of one of the registered types
@@ -218,15 +241,13 @@ def encode(
     limits: ValueLimits = DEFAULT_LIMITS,  # what it may grow to when it is read
 ) -> Encoded:  # raises `ValueRefusedError` if it would not come back
     "Canonical bytes of `value`, with the name of the codec that reads them."
-    codec = codec_of(value)
-    further = (limits,) if codec == "estimator" else ()  # it is looked through where it is made
-    data = _ENCODERS[codec](value, trusted_types, *further)
+    codec, data = _bytes_of(value, trusted_types, limits)
     try:
         refuse_outgrown(codec, data, None, limits)
     except IntegrityError as error:
         raise ValueRefusedError(error.message, error.mend) from error
-    shown = value.item() if is_numpy_scalar(value) else value
-    return Encoded(codec, _type_names(shown)[0].removeprefix("builtins."), data, SUFFIXES[codec])
+    type_name = _type_names(python_of(value))[0].removeprefix("builtins.")
+    return Encoded(codec, type_name, data, SUFFIXES[codec])
 
 # %% ../../nbs/store/260_codecs.ipynb #95865f85
 class _Pieces(io.RawIOBase):

@@ -10,7 +10,7 @@ It is private to its owner whatever the umask, unless a group is named. It refus
 
 # %% auto #0
 __all__ = ['Store', 'open_store', 'under_name', 'path_of', 'take_back', 'has', 'keeps', 'put_pieces', 'put_file', 'put_files',
-           'put', 'quarantine', 'damage', 'put_aside', 'open_object', 'get', 'copy_object']
+           'put_batched', 'put', 'quarantine', 'damage', 'put_aside', 'open_object', 'get', 'copy_object']
 
 # %% ../../nbs/store/170_objects.ipynb #f1b3095a
 import hashlib
@@ -295,6 +295,23 @@ def put_files(
             with _opened(path) as source:
                 found.append(_put_one(store, files, source))
     return found
+
+# %% ../../nbs/store/170_objects.ipynb #511d4e9d
+def put_batched(
+    store: Store,  # where to keep it
+    files: Batch,  # open; its mode is that of the store's folders
+    data: bytes,  # content, any length
+) -> str:  # digest; the object lasts when the batch has ended
+    "Keep content together with others."
+    digest = sha256(data)
+
+    def fill(file: BinaryIO) -> Path:
+        _fill_file(file, lambda add: add(data))
+        return path_of(store, digest)
+
+    if not _is_kept_whole(store, files, digest, len(data)):
+        files.add(store.root / "objects", store.file_mode, fill, "object")
+    return digest
 
 # %% ../../nbs/store/170_objects.ipynb #c79e2bb1
 def put(
