@@ -30,6 +30,7 @@ from .disk import disk_errors, make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
 from .inside import all_inside, in_few_folders, inside, meeting_paths
 from .objects import Store, copy_object, get, has, put, put_file, put_files, put_pieces
+from .table_notes import NOTES_KEY
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -123,10 +124,10 @@ def form_of(
 
     arrow = pq.read_schema(pa.BufferReader(data))
     form = {}
-    for name, dtype in frame.dtypes.items():
+    for n, (name, dtype) in enumerate(frame.dtypes.items()):
         categories = tuple(getattr(dtype, "categories", ()))
-        form[f"the type of column `{name}`"] = dtype, categories, arrow.field(name).type
-    return form | {"`attrs`": (frame.attrs, frame.columns.name)}
+        form[f"the type of column `{name}`"] = dtype, categories, arrow.field(n).type
+    return form | {"`attrs`": (frame.attrs, list(frame.columns.names))}
 
 # %% ../../nbs/store/290_artifacts.ipynb #f14595ad
 def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
@@ -329,6 +330,21 @@ def _parts_read(store: Store, digests: list[str], read: Callable[[bytes], Any]) 
     return parts
 
 
+def _joined_frames(store: Store, digests: list[str], columns: list[Any] | None) -> Any:
+    "The parts of an artifact as one frame, when some have notes."
+    import pandas as pd
+
+    read = partial(codecs.decode, "frame", columns=columns, limits=store.limits)
+    frames, taken = [], 0
+    for digest in digests:
+        frames.append(read(get(store, digest)))
+        taken += int(frames[-1].memory_usage(deep=True).sum())
+        if taken > store.limits.memory:
+            what = f"{len(frames)} of {len(digests)} parts take {shown_size(taken)}"
+            raise too_large(what, store.limits, memory=taken)
+    return pd.concat(frames, ignore_index=True)
+
+
 def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: str | None) -> Any:
     "The parts of an artifact as one frame, or one table."
     import pyarrow as pa
@@ -336,6 +352,8 @@ def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: st
     digests = [digest for _, digest in sorted(tree_of(store, artifact).items())]
     read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
     parts = _parts_read(store, digests, read)
+    if as_ != "arrow" and any(NOTES_KEY in (part.schema.metadata or {}) for part in parts):
+        return _joined_frames(store, digests, columns)
     try:
         table = pa.concat_tables(parts)
     except pa.ArrowException as error:

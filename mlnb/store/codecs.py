@@ -213,7 +213,8 @@ def refuse_outgrown(
     "Refuse a value that would grow too much when it is read."
     size = len(data)
     if codec in _TABLE_DECODERS:
-        grown = table_growth(data, columns, allowed_growth(size, limits, "table_ratio"))
+        names = tables.names_in_file(data, columns, limits)
+        grown = table_growth(data, names, allowed_growth(size, limits, "table_ratio"))
         refuse_growth("a table", grown, size, limits, "table_ratio")
     elif codec in _GROWTHS:
         refuse_growth(f"a value kept as {codec}", _GROWTHS[codec](data), size, limits)
@@ -310,7 +311,7 @@ def decode(
     try:
         refuse_outgrown(codec, data, columns, limits)
         if codec in _TABLE_DECODERS:
-            return _TABLE_DECODERS[codec](data, columns, as_)
+            return _TABLE_DECODERS[codec](data, columns, as_, limits)
         if codec == "estimator":
             return _decode_estimator(data, trusted_types, limits)
         return _DECODERS[codec](data)
