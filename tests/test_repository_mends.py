@@ -65,6 +65,7 @@ TRIED = {
     "store/settings": "settings",
     "store/table_axes": "saved values",
     "store/table_cells": "test_store_tables.py",
+    "store/table_changes": "saved values",
     "store/table_notes": "saved values",
     "store/tables": "saved values",
     "store/url": "test_terminal_secrets.py",

@@ -523,3 +523,29 @@ def test_frame_that_another_thread_changes_is_kept_as_it_was_at_one_moment():
     finally:
         stop.set()
         thread.join()
+
+
+# what a table may grow to
+
+
+def test_vectors_and_tags_are_counted_by_what_becomes_of_them():
+    vectors = np.random.default_rng(0).random((20_000, 64)).astype("f4")
+    words = [[f"w{n % 90}", "x" * 300] for n in range(20_000)]
+    frame = pd.DataFrame({"n": range(20_000), "e": objects(*vectors), "tags": objects(*words)})
+    data = encode(frame).data
+    room = ValueLimits(memory=25 << 20)
+    assert len(decode("frame", data, columns=["e", "n"], limits=room)) == 20_000
+    with pytest.raises(IntegrityError, match="would grow to"):
+        decode("frame", data, limits=ValueLimits(memory=4 << 20))
+    with pytest.raises(IntegrityError, match="a column of arrays"):
+        decode(
+            "frame",
+            encode(pd.DataFrame({"e": objects(*[np.zeros(0)] * 20_000)})).data,
+            limits=ValueLimits(1 << 20),
+        )
+
+
+def test_index_that_comes_along_with_the_columns_is_counted():
+    frame = pd.DataFrame({"n": range(1_000)}, index=pd.Index([f"{n}{'x' * 2_000}" for n in range(1_000)]))
+    with pytest.raises(IntegrityError, match="would grow to"):
+        decode("frame", encode(frame).data, columns=["n"], limits=ValueLimits(memory=1 << 20))

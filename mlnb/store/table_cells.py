@@ -246,7 +246,7 @@ def lists_of(
     mask = None if is_missing is None else pa.array(is_missing)
     return kind.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
-# %% ../../nbs/store/234_table_cells.ipynb #7a2cdfcd
+# %% ../../nbs/store/234_table_cells.ipynb #67b8d1e3
 def _parts_of(lists: Any, items: Any) -> list[Any]:
     "Items cut into the lists of an Arrow array, None where there is none."
     offsets = lists.offsets.to_numpy().tolist()
@@ -264,10 +264,15 @@ def _lists_back(lists: Any, make: Callable[[Any], Any]) -> list[Any]:
     return [None if part is None else make(part) for part in _parts_of(lists, lists.flatten().to_pylist())]
 
 
-def _arrays_back(lists: Any, notes: CellNotes) -> list[Any]:
+_ARRAY = 128  # an array as an object of Python, without its items [bytes]
+
+
+def _arrays_back(lists: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]:
     "Arrays of an Arrow array."
     import numpy as np
 
+    size = int(lists.nbytes)
+    refuse_growth("a column of arrays", 2 * size + _ARRAY * len(lists), size, limits)
     flat = np.array(lists.flatten().to_numpy(zero_copy_only=False), dtype=named_dtype(notes.dtype))
     parts = _parts_of(lists, flat)
     return [None if part is None else part.reshape(notes.shape) for part in parts] if notes.shape else parts
@@ -332,7 +337,7 @@ def _typed_back(cells: Any, limits: ValueLimits) -> list[Any]:
     found: list[Any] = from_typed(json.loads(text))
     return found
 
-# %% ../../nbs/store/234_table_cells.ipynb #ad21362e
+# %% ../../nbs/store/234_table_cells.ipynb #2bf0823e
 SURE_KINDS = ("text", "bools", "ints", "floats", "bytes", "lists", "tuples", "arrays")
 
 
@@ -375,7 +380,7 @@ def _python_cells(cells: Any, notes: CellNotes, limits: ValueLimits) -> list[Any
     if notes.kind == "typed":
         return _typed_back(cells, limits)
     if notes.kind == "arrays":
-        return _arrays_back(cells, notes)
+        return _arrays_back(cells, notes, limits)
     if notes.kind == "boxed":
         return _boxed_back(cells)
     if notes.kind == "numbers":

@@ -17,7 +17,7 @@ from .table_axes import as_axis, axis_index, dtype_name, named_dtype
 from .table_cells import CellNotes, KeptColumn, lists_of, object_column, objects_of
 from .value_limits import ValueLimits
 
-# %% ../../nbs/store/236_table_columns.ipynb #d5051059
+# %% ../../nbs/store/236_table_columns.ipynb #61ad133a
 def _category_texts(categories: Any) -> list[str]:
     "A text for each category, no two alike."
     texts = [str(category) for category in categories]

@@ -7,7 +7,7 @@ A frame that Parquet keeps by itself has no such notes, and its file is what pan
 
 # %% auto #0
 __all__ = ['NOTES_KEY', 'FrameNotes', 'file_names', 'values_in', 'NotedTable', 'noted_table', 'notes_in', 'labels_in',
-           'noted_frame']
+           'cell_costs', 'noted_frame']
 
 # %% ../../nbs/store/238_table_notes.ipynb #b4693215
 import json
@@ -93,7 +93,7 @@ def _is_plain_index(index: Any) -> bool:
     is_named = {*map(type, names)} <= {str} and len({*names}) == len(names)
     return is_named and all(_is_plain_level(level.dtype) for level in _levels_in(index))
 
-# %% ../../nbs/store/238_table_notes.ipynb #d260abf8
+# %% ../../nbs/store/238_table_notes.ipynb #45f5a603
 class _Parts(Struct, frozen=True):
     "A frame taken apart."
 
@@ -221,7 +221,7 @@ def noted_table(
     sure = (name for name, column in parts.made.items() if column.notes.kind in SURE_KINDS)
     return NotedTable(made, frozenset(sure))
 
-# %% ../../nbs/store/238_table_notes.ipynb #60148852
+# %% ../../nbs/store/238_table_notes.ipynb #fabbbf1f
 def notes_in(
     metadata: Mapping[bytes, bytes] | None,  # of an Arrow schema
     limits: ValueLimits = DEFAULT_LIMITS,  # what the notes may grow to
@@ -250,7 +250,18 @@ def labels_in(
         raise ValueError("the notes of a table have another number of labels than it has columns")
     return labels
 
-# %% ../../nbs/store/238_table_notes.ipynb #c31d75ba
+# %% ../../nbs/store/238_table_notes.ipynb #df28d3b1
+_OWN_COSTS = {"arrays": 0, "category": 0, "arrow": 0, "complex": 0, "lists": 40, "tuples": 40}
+_OBJECT_COST = 80  # of any other value, an object of Python with its place [bytes]
+
+
+def cell_costs(
+    notes: FrameNotes,  # of a file
+) -> dict[str, int]:  # by name in the file [bytes]
+    "What a value of each column with notes takes beside its own bytes."
+    return {name: _OWN_COSTS.get(cells.kind, _OBJECT_COST) for name, cells in notes.cells.items()}
+
+# %% ../../nbs/store/238_table_notes.ipynb #1242ae71
 def _restored_index(columns: dict[str, Any], notes: FrameNotes, rows: Any) -> Any:
     "The index of a frame: as pandas read it, or made of columns."
     import pandas as pd
