@@ -230,6 +230,7 @@ Modules:
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
+- `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
@@ -240,6 +241,7 @@ Modules:
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
 - `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
 - `mlnb.store.names`: One grammar for everything that can be loaded
+- `mlnb.store.nested_values`: Take a dict of frames, arrays and models apart, so that each is kept as what it is, and put it together again
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
 - `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it

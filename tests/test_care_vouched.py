@@ -27,10 +27,11 @@ from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, send_object, sign_unsigned
 from mlnb.sharing.remote import open_remote, write_remote
 from mlnb.sharing.trust import record_place
-from mlnb.store.artifacts import export_value, put_value
+from mlnb.store.artifacts import put_value
 from mlnb.store.digests import canonical_json
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, UsageError
+from mlnb.store.exports import export_value
 from mlnb.store.objects import open_store, put
 from mlnb.store.project_id import project_id, take_id
 from mlnb.store.records import find_record, find_result, outcome_of, output_digests, record_path

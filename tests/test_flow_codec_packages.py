@@ -12,13 +12,14 @@ from mlnb.sources.source import KNOWN_SUFFIXES, TABLE_FORMATS, Partition
 from mlnb.store.codecs import SUFFIXES, codec_packages
 from mlnb.store.descriptions import Artifact, Parts
 
-TREES = ("file", "folder", "frames")  # codecs of artifacts that are no single value
+TREES = ("file", "folder", "frames", "values")  # codecs of artifacts that are no single value
 MAKE = {
     "frame": "pandas.DataFrame({'a': ['x']})",
     "series": "pandas.Series(['x'])",
     "arrow": "pyarrow.table({'a': ['x']})",
     "array": "numpy.arange(3)",
     "json": "{'a': 1}",
+    "typed": "pandas.Timestamp('2026')",
     "text": "'a'",
     "figure": "codecs.Svg('<svg/>')",
     "estimator": "sklearn.linear_model.LogisticRegression()",

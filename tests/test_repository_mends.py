@@ -55,6 +55,7 @@ TRIED = {
     "store/artifacts": "exports",
     "store/codecs": "saved values",
     "store/crash_points": "crash points",
+    "store/exports": "commands",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
     "store/names": "names",

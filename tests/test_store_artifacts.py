@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlnb.store import codecs, objects
-from mlnb.store.artifacts import export_value, get_value, put_tree, put_value, tree_of, write_value
+from mlnb.store.artifacts import get_value, put_tree, put_value, tree_of, write_value
 from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, StoreError, UsageError, ValueRefusedError
+from mlnb.store.exports import export_value
 from mlnb.store.objects import get, open_store, path_of, put
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,10 +7,11 @@ import pytest
 
 from mlnb.care.verify import verify_store
 from mlnb.flow.fanout_parts import export_parts
-from mlnb.store.artifacts import export_value, get_value, put_tree, put_value
+from mlnb.store.artifacts import get_value, put_tree, put_value
 from mlnb.store.border import is_inner
 from mlnb.store.descriptions import Artifact, Parts, TreeFile
 from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.exports import export_value
 from mlnb.store.objects import open_store, put
 from mlnb.store.record import Record
 from mlnb.store.records import commit

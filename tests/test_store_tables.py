@@ -22,8 +22,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.codecs import decode, encode
 from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.objects import open_store
 from mlnb.store.table_axes import axis_differs, same_cells
 from mlnb.store.table_notes import NOTES_KEY, FrameNotes
 from mlnb.store.value_limits import ValueLimits
@@ -451,7 +453,6 @@ def with_notes(data, notes):
 HOSTILE = [
     {},
     {"n_columns": -1},
-    {"n_columns": 9},
     {"n_columns": 2, "columns": {"kind": "pickle"}},
     {"n_columns": 2, "columns": {"kind": "range", "values": [0, 10**15, 1]}},
     {"n_columns": 2, "columns": {"kind": "range", "values": [0, 2, 0]}},
@@ -549,3 +550,19 @@ def test_index_that_comes_along_with_the_columns_is_counted():
     frame = pd.DataFrame({"n": range(1_000)}, index=pd.Index([f"{n}{'x' * 2_000}" for n in range(1_000)]))
     with pytest.raises(IntegrityError, match="would grow to"):
         decode("frame", encode(frame).data, columns=["n"], limits=ValueLimits(memory=1 << 20))
+
+
+def test_parts_with_and_without_notes_are_joined_and_an_empty_day_is_one(tmp_path):
+    store = open_store(tmp_path / ".mlnb")
+
+    def days_of(*parts):
+        return get_value(store, put_value(store, iter(parts)), tmp_path)
+
+    kinds = pd.CategoricalDtype(["b", "a"])
+    full = pd.DataFrame({"id": [1, 2], "kind": pd.Categorical(["a", "b"], dtype=kinds)})
+    assert_same(days_of(full.iloc[:0], full, full.iloc[:0]), full)
+    assert_same(days_of(full, full.iloc[:0]), full)
+    vectors = pd.DataFrame({2018: objects(np.zeros(2), None), "cut": pd.cut([1, 5], [0, 4, 8])})
+    assert_same(days_of(vectors, vectors), pd.concat([vectors, vectors], ignore_index=True))
+    with pytest.raises(ValueRefusedError, match="the type of column `2018`"):
+        put_value(store, iter([vectors, vectors.assign(**{"cut": vectors["cut"]}).astype({2018: "str"})]))

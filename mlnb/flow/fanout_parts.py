@@ -17,10 +17,11 @@ from typing import Any
 
 from ..notebook.each import file_stem, shown_value
 from ..store import codecs
-from ..store.artifacts import export_value, get_value, refuse_replacing, suffix_of
+from ..store.artifacts import get_value, suffix_of
 from ..store.descriptions import Artifact, Parts, artifacts_in
 from ..store.disk import make_folder, write_durably
 from ..store.errors import UsageError
+from ..store.exports import export_value, refuse_replacing
 from ..store.objects import Store
 from ..store.records import is_whole
 

@@ -13,13 +13,13 @@ __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'PLACE_VARIABLE', 'Session', 's
 
 # %% ../../nbs/flow/180_session.ipynb #17576da5
 import json
-import math
 import os
 import sys
 import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 from msgspec import Struct, field
@@ -347,7 +347,7 @@ def save(
     name: str,  # a-z, 0-9 and _, written out
     value: Any,  # with a codec, a `Path`, or an iterator of frames
 ) -> None:
-    "Save a frame, array, model, figure, text, plain values, a `Path`, an iterator of frames."
+    "Save a frame, array, model, figure, text, plain values, a `Path`, dicts of these, an iterator of frames."
     refuse_no_text("save", name, 'write the name itself, e.g. `save("features", table)`')
     _refuse_name(name, "an artifact")
     session = current()
@@ -362,10 +362,35 @@ def save(
 # %% ../../nbs/flow/180_session.ipynb #057f0461
 def plain_number(value: Any) -> int | float | None:
     "A finite Python number; None for anything else."
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
+    is_single = hasattr(value, "item") and getattr(value, "ndim", 0) == 0
+    if is_single and getattr(getattr(value, "dtype", None), "kind", "f") in "iuf":
+        value = value.item()  # of a NumPy time it would be a whole number
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value) if isinstance(value, float) else int(value)
+    return number if abs(number) <= sys.float_info.max else None
+
+
+_METRIC_MENDS = {
+    "NaTType": "",
+    "timedelta": "give its `.total_seconds()`",
+    "datetime": "give its `.timestamp()`",
+    "date": "give its `.toordinal()`",
+    "datetime64": "give its `.astype(float)`",
+    "timedelta64": "give its `.astype(float)`",
+    "complexfloating": "give `abs(...)` of it",
+    "complex": "give `abs(...)` of it",
+    **dict.fromkeys(("Decimal", "Fraction", "longdouble", "str", "bool"), "give `float(...)` of it"),
+}  # name of a type -> how it becomes a number
+
+
+def _metric_mend(value: Any) -> str:
+    "What to give instead of something that is no finite number."
+    mends = (_METRIC_MENDS.get(t.__name__) for t in type(value).__mro__)
+    mend = next((mend for mend in mends if mend is not None), "")
+    if not mend and hasattr(value, "ndim") and getattr(value, "size", None) == 1:
+        mend = "give its `.item()`"
+    return mend or "give a finite number, or leave the metric out and say why"
 
 
 def _metric_numbers(name: str, value: float, low: float | None, high: float | None) -> dict[str, float]:
@@ -376,8 +401,7 @@ def _metric_numbers(name: str, value: float, low: float | None, high: float | No
     for key, one in given.items():
         number = plain_number(one)
         if number is None:
-            mend = "give a finite number, or leave the metric out and say why"
-            raise ValueRefusedError(f"metric `{key}` is {one!r}", mend)
+            raise ValueRefusedError(f"metric `{key}` is {short_repr(one)}", _metric_mend(one))
         numbers[key] = number
     return numbers
 

@@ -27,10 +27,24 @@ def _packages_of_type(type_name: str, by_module: Mapping[str, list[str]]) -> lis
     return [] if top == "mlnb" else by_module.get(top, [normal_name(top)])
 
 
+_NO_MODELS = ("pandas", "numpy", "pyarrow", "pathlib", "matplotlib")  # packages of other members
+
+
+def _behind_members(one: Artifact, by_module: Mapping[str, list[str]]) -> set[str]:
+    "Distributions that read the members of a value: a model where its type may be one."
+    found = set(codec_packages("values"))
+    for name in one.type.partition(" of ")[2].split(", "):
+        if name.partition(".")[0] not in _NO_MODELS:
+            found.update(codec_packages("estimator"), _packages_of_type(name, by_module))
+    return found
+
+
 def _behind_artifact(one: Artifact, by_module: Mapping[str, list[str]]) -> set[str]:
     "Distributions that read an artifact."
     if one.codec in _TEXT_WHEN_READ:
         return set()
+    if one.codec == "values":
+        return _behind_members(one, by_module)
     found = set(codec_packages(one.codec))
     return found.union(_packages_of_type(one.type, by_module)) if one.codec == "estimator" else found
 

@@ -8,7 +8,7 @@ listing path, digest and size of each, sorted, whose digest names the whole. Rea
 
 # %% auto #0
 __all__ = ['Form', 'put_tree', 'files_below', 'put_path', 'form_of', 'put_frames', 'put_value', 'tree_of', 'damaged_trees',
-           'write_objects', 'write_value', 'suffix_of', 'get_value', 'refuse_replacing', 'export_value']
+           'write_objects', 'write_value', 'suffix_of', 'get_value']
 
 # %% ../../nbs/store/290_artifacts.ipynb #f2f424e4
 import io
@@ -25,19 +25,30 @@ from . import codecs
 from .batches import batch
 from .border import in_words, is_inner
 from .descriptions import Artifact, TreeFile
-from .digests import canonical_json, sha256_file
-from .disk import disk_errors, make_folder, write_durably
+from .digests import canonical_json
+from .disk import disk_errors, make_folder
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
-from .inside import all_inside, in_few_folders, inside, meeting_paths
+from .inside import all_inside, in_few_folders, meeting_paths
+from mlnb.store.nested_values import (
+    VALUE_FILE,
+    KeptMember,
+    Member,
+    join_value,
+    keep_members,
+    refuse_members,
+    split_value,
+    type_of_all,
+)
 from .objects import Store, copy_object, get, has, put, put_file, put_files, put_pieces
-from .table_notes import NOTES_KEY
+from .plain_values import ordered_json
+from .tables import joined_parts
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
 # %% ../../nbs/store/290_artifacts.ipynb #0d44edf0
 def put_tree(
     store: Store,  # where to keep it
-    codec: str,  # `folder` or `frames`
+    codec: str,  # `folder`, `frames` or `values`
     type_name: str,  # type of the value
     files: dict[str, tuple[str, int]],  # path -> digest and size [bytes] of what was put
 ) -> Artifact:
@@ -101,7 +112,9 @@ def put_path(
         _refuse_file_names([path.name])
         return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
     if not path.is_dir():
-        raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
+        raise ValueRefusedError(
+            f"there is no file or folder {path}", "write it before saving its path, or save `str(...)` of it"
+        )
     below = files_below(path)
     if len(below) > store.limits.files:
         error = too_large(f"{path} is a folder of {len(below):,} files", store.limits, files=len(below))
@@ -150,6 +163,15 @@ def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
     return None
 
 # %% ../../nbs/store/290_artifacts.ipynb #c01591eb
+def _with_note(frames: Iterator[Any]) -> Iterator[Any]:
+    "The same; what an iterator raises says that nothing was saved."
+    try:
+        yield from frames
+    except Exception as error:
+        error.add_note("the iterator raised this; nothing was saved")
+        raise
+
+
 def put_frames(
     store: Store,  # where to keep it
     frames: Iterator[Any],  # data frames of one form; one is held at a time
@@ -157,7 +179,7 @@ def put_frames(
 ) -> Artifact:  # raises `ValueRefusedError` for what cannot be joined
     "Keep an iterator of frames as a partitioned artifact."
     files, first = {}, None
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(_with_note(frames)):
         part = codecs.encode(frame, trusted_types, store.limits)
         if part.codec != "frame":
             what = f"part {number} is a {part.type}, not a data frame"
@@ -200,6 +222,27 @@ def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Arti
     return Artifact("frame", digest, size, "pandas.DataFrame")
 
 
+def _put_single(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
+    "Keep a value that is one file."
+    write = codecs.in_pieces(value)
+    if write is not None:
+        return _put_in_pieces(store, value, write)
+    encoded = codecs.encode(value, trusted_types, store.limits)
+    return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
+
+
+def _put_container(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
+    "Keep a dict, list or tuple: as JSON if that says it all, as several files if it holds members."
+    try:
+        return _put_single(store, value, trusted_types)
+    except ValueRefusedError as error:
+        refusal = error
+    plain, members = split_value(value)
+    if not members:
+        raise refusal
+    return _put_members(store, value, plain, members, trusted_types)
+
+
 def put_value(
     store: Store,  # where to keep it
     value: Any,  # a value with a codec, a `Path`, or an iterator of frames
@@ -211,11 +254,9 @@ def put_value(
     _refuse_open(value)
     if isinstance(value, Iterator):
         return put_frames(store, value, trusted_types)
-    write = codecs.in_pieces(value)
-    if write is not None:
-        return _put_in_pieces(store, value, write)
-    encoded = codecs.encode(value, trusted_types, store.limits)
-    return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
+    if type(value) in (dict, list, tuple):
+        return _put_container(store, value, trusted_types)
+    return _put_single(store, value, trusted_types)
 
 # %% ../../nbs/store/290_artifacts.ipynb #d81dc188
 def _refuse_files(number: int, store: Store) -> None:
@@ -224,11 +265,8 @@ def _refuse_files(number: int, store: Store) -> None:
         raise too_large(f"a folder of {number:,} files", store.limits, files=number)
 
 
-def tree_of(
-    store: Store,  # where it was put
-    artifact: Artifact,  # a `folder` or `frames`
-) -> dict[str, str]:  # path -> digest; raises `IntegrityError`
-    "The files of an artifact."
+def _files_listed(store: Store, artifact: Artifact) -> list[TreeFile]:
+    "The files of an artifact, none of which may leave its folder."
     data = get(store, artifact.digest)
     _refuse_files(data.count(b"{"), store)
     try:
@@ -242,7 +280,15 @@ def tree_of(
     )
     if odd:
         raise IntegrityError(f"the folder {artifact.digest[:12]} {odd}", MAKE_AGAIN)
-    return {file.path: file.digest for file in files}
+    return files
+
+
+def tree_of(
+    store: Store,  # where it was put
+    artifact: Artifact,  # of several files
+) -> dict[str, str]:  # path -> digest; raises `IntegrityError`
+    "The files of an artifact."
+    return {file.path: file.digest for file in _files_listed(store, artifact)}
 
 
 def damaged_trees(
@@ -330,21 +376,6 @@ def _parts_read(store: Store, digests: list[str], read: Callable[[bytes], Any]) 
     return parts
 
 
-def _joined_frames(store: Store, digests: list[str], columns: list[Any] | None) -> Any:
-    "The parts of an artifact as one frame, when some have notes."
-    import pandas as pd
-
-    read = partial(codecs.decode, "frame", columns=columns, limits=store.limits)
-    frames, taken = [], 0
-    for digest in digests:
-        frames.append(read(get(store, digest)))
-        taken += int(frames[-1].memory_usage(deep=True).sum())
-        if taken > store.limits.memory:
-            what = f"{len(frames)} of {len(digests)} parts take {shown_size(taken)}"
-            raise too_large(what, store.limits, memory=taken)
-    return pd.concat(frames, ignore_index=True)
-
-
 def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: str | None) -> Any:
     "The parts of an artifact as one frame, or one table."
     import pyarrow as pa
@@ -352,14 +383,11 @@ def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: st
     digests = [digest for _, digest in sorted(tree_of(store, artifact).items())]
     read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
     parts = _parts_read(store, digests, read)
-    if as_ != "arrow" and any(NOTES_KEY in (part.schema.metadata or {}) for part in parts):
-        return _joined_frames(store, digests, columns)
     try:
-        table = pa.concat_tables(parts)
+        return joined_parts(parts, as_, store.limits)
     except pa.ArrowException as error:
         what = f"the parts of artifact {artifact.digest[:12]} do not fit together"
         raise IntegrityError(what, MAKE_AGAIN) from error
-    return table if as_ == "arrow" else table.to_pandas().reset_index(drop=True)
 
 # %% ../../nbs/store/290_artifacts.ipynb #14f9e43c
 def _check_form(artifact: Artifact, columns: list[str] | None, as_: str | None) -> None:
@@ -385,53 +413,60 @@ def get_value(
         return write_value(store, artifact, _place_of(artifact, files))
     if artifact.codec == "frames":
         return _joined(store, artifact, columns, as_)
+    if artifact.codec == "values":
+        return _read_members(store, artifact, files, trusted_types)
     data = get(store, artifact.digest)
     return codecs.decode(artifact.codec, data, columns, as_, trusted_types, store.limits)
 
-# %% ../../nbs/store/290_artifacts.ipynb #00cf76c5
-def _refuse_folder(artifact: Artifact, out: Path) -> None:
-    "Refuse to write one file where there is a folder, or from one."
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder", f"write `--out {out}/`, or name a file")
-    if artifact.codec == "folder":
-        raise UsageError("the artifact is a folder of files", f"write `--out {out}/`")
+# %% ../../nbs/store/290_artifacts.ipynb #4c0b13ea
+def _kept_member(store: Store, trusted_types: tuple[str, ...], value: Any) -> KeptMember:
+    "Keep a member of a value."
+    if not isinstance(value, Path):
+        one = _put_single(store, value, trusted_types)
+        return KeptMember(one.codec, one.digest, suffix_of(one), {"": (one.digest, one.bytes)})
+    one = put_path(store, value)
+    if one.codec == "file":
+        name = f"/{one.filename}"
+        return KeptMember("file", one.digest + name, "", {name: (one.digest, one.bytes)})
+    files = {f"/{file.path}": (file.digest, file.bytes) for file in _files_listed(store, one)}
+    if not files:
+        raise ValueRefusedError(f"the folder {value} is empty and would be lost", "put a file into it first")
+    return KeptMember("folder", one.digest, "", files)
 
 
-def refuse_replacing(
-    folder: Path,  # that somebody named, there or not
-    files: Mapping[str, str],  # what is to be written into it: digest by path
-) -> None:  # raises `UsageError` for another file of that name
-    "Stop before another file is replaced; the same bytes may be there."
-    for name, digest in files.items():
-        place = folder / name
-        if place.is_file() and sha256_file(place) != digest:
-            said = f"{place} is there already, and is another file; nothing was written"
-            raise UsageError(said, "move it away, or write to another folder")
+def _put_members(
+    store: Store, value: Any, plain: Any, members: list[Member], trusted_types: tuple[str, ...]
+) -> Artifact:
+    "Keep a value that was taken apart: its members first, then what refers to them."
+    refuse_members(members, store.limits)
+    files = keep_members(members, partial(_kept_member, store, trusted_types))
+    data = ordered_json(plain)
+    files[VALUE_FILE] = (put(store, data), len(data))
+    return put_tree(store, "values", type_of_all(value, members), files)
+
+# %% ../../nbs/store/290_artifacts.ipynb #e5fe8f14
+def _damaged_member(artifact: Artifact, name: str) -> IntegrityError:
+    return IntegrityError(f"artifact {artifact.digest[:12]} has no member {name[:80]!r}", MAKE_AGAIN)
 
 
-def _export_folder(store: Store, artifact: Artifact, out: Path) -> Path:
-    "Write an artifact into a folder, where it replaces no other file."
-    if artifact.is_tree:
-        refuse_replacing(out, tree_of(store, artifact))
-        return write_value(store, artifact, out)
-    name = artifact.filename or f"value{suffix_of(artifact)}"
-    refuse_replacing(out, {name: artifact.digest})
-    with inside(make_folder(out), name) as place:
-        write_value(store, artifact, place)
-    return out / name
+def _path_member(store: Store, artifact: Artifact, files: Path, codec: str, name: str) -> Path:
+    "A member that is a file or a folder, written out."
+    tree, place = tree_of(store, artifact), _place_of(artifact, files)
+    below = {path: digest for path, digest in tree.items() if path.startswith(f"{name}/")}
+    if not below or (codec == "file" and len(below) > 1):
+        raise _damaged_member(artifact, name)
+    _write_tree(store, below, place)
+    return place / (next(iter(below)) if codec == "file" else name)
 
 
-def export_value(
-    store: Store,  # where it was put
-    artifact: Artifact,  # what to write
-    out: Path,  # file; a folder when `as_folder`
-    as_folder: bool,  # whether the caller asked for a folder
-) -> Path:  # raises `UsageError` when a folder cannot be one file
-    "Write an artifact as one file (parts concatenated) or as a folder."
-    if as_folder:
-        return _export_folder(store, artifact, out)
-    _refuse_folder(artifact, out)
-    if artifact.codec == "frames":
-        write_durably(out, codecs.encode(get_value(store, artifact, out.parent)).data)
-        return out
-    return write_value(store, artifact, out)
+def _read_members(store: Store, artifact: Artifact, files: Path, trusted_types: tuple[str, ...]) -> Any:
+    "Read a value of several files."
+    tree = tree_of(store, artifact)
+
+    def content(name: str) -> bytes:
+        if name not in tree:
+            raise _damaged_member(artifact, name)
+        return get(store, tree[name])
+
+    written = partial(_path_member, store, artifact, files)
+    return join_value(content, written, trusted_types, store.limits)

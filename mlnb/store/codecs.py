@@ -136,16 +136,15 @@ _DECODERS: dict[str, Callable[..., Any]] = {
 # %% ../../nbs/store/260_codecs.ipynb #b7f6de42
 _TABLE_PACKAGES = ("pandas", "pyarrow", "numpy")
 _PACKAGES = {
-    **dict.fromkeys((*_TABLE_DECODERS, "frames"), _TABLE_PACKAGES),
+    **dict.fromkeys((*_TABLE_DECODERS, "frames", "values", "typed"), _TABLE_PACKAGES),
     "estimator": ("skops", "scikit-learn", "scipy", "numpy"),
     "figure": ("matplotlib",),
     "array": ("numpy",),
-    "typed": ("pandas", "numpy"),
 }
 
 
 def codec_packages(
-    codec: str,  # of an artifact; also `frames`, `file`, `folder`
+    codec: str,  # of an artifact; also `frames`, `values`, `file`, `folder`
 ) -> tuple[str, ...]:  # normalised names; empty for plain values
     "Distributions that write or read the values of a codec."
     return _PACKAGES.get(codec, ())

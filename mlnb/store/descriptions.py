@@ -41,7 +41,7 @@ class _Either:
 class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     "An immutable value in a store."
 
-    codec: Word  # a codec's name, or `file`, `folder`, `frames`
+    codec: Word  # a codec's name, or `file`, `folder`, `frames`, `values`
     digest: Digest  # SHA-256 of the bytes, or of the tree that lists them
     bytes: Size  # size of the content [bytes]
     type: str = ""  # type of the value that was saved, e.g. `pandas.DataFrame`
@@ -55,7 +55,7 @@ class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     @property
     def is_tree(self) -> bool:
         "Whether it is several files."
-        return self.codec in ("folder", "frames")
+        return self.codec in ("folder", "frames", "values")
 
 # %% ../../nbs/store/270_descriptions.ipynb #20a30487
 class TreeFile(Document, frozen=True):

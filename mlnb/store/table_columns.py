@@ -17,7 +17,7 @@ from .table_axes import as_axis, axis_index, dtype_name, named_dtype
 from .table_cells import CellNotes, KeptColumn, lists_of, object_column, objects_of
 from .value_limits import ValueLimits
 
-# %% ../../nbs/store/236_table_columns.ipynb #61ad133a
+# %% ../../nbs/store/236_table_columns.ipynb #861726c8
 def _category_texts(categories: Any) -> list[str]:
     "A text for each category, no two alike."
     texts = [str(category) for category in categories]
@@ -28,12 +28,11 @@ def _category_column(values: Any, name: str) -> KeptColumn:
     "A column of categories as texts, with what they stand for."
     import pyarrow as pa
 
-    codes, texts = values.codes.astype("int32"), _category_texts(values.categories)
-    cells = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(texts, pa.string()))
+    texts, is_ordered = _category_texts(values.categories), bool(values.ordered)
+    codes, labels = pa.array(values.codes, mask=values.codes < 0), pa.array(texts, pa.large_string())
+    cells = pa.DictionaryArray.from_arrays(codes, labels, ordered=is_ordered)  # as pandas writes it
     axis = as_axis(values.categories)
-    return KeptColumn(
-        cells, CellNotes("category", categories=axis, texts=tuple(texts), ordered=bool(values.ordered))
-    )
+    return KeptColumn(cells, CellNotes("category", categories=axis, texts=tuple(texts), ordered=is_ordered))
 
 
 def _category_back(cells: Any, notes: CellNotes, limits: ValueLimits) -> Any:

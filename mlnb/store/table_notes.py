@@ -25,7 +25,7 @@ from .table_columns import column_values, noted_column, writer_of
 from .typed_values import as_typed, from_typed
 from .value_limits import DEFAULT_LIMITS, ValueLimits, json_growth, refuse_growth
 
-# %% ../../nbs/store/238_table_notes.ipynb #866d15ed
+# %% ../../nbs/store/238_table_notes.ipynb #d2adbe46
 NOTES_KEY = b"mlnb.frame"  # of the metadata of a file
 
 
@@ -34,6 +34,7 @@ class FrameNotes(Document, frozen=True, omit_defaults=True):
 
     n_columns: Count  # the first columns of the file are the frame's
     columns: Axis | None = None  # its labels; None = the names in the file
+    names: tuple[str, ...] = ()  # that stand for them in the file
     cells: dict[str, CellNotes] = field(default_factory=dict)  # by name in the file
     index: tuple[str, ...] = ()  # names in the file of the levels of its index
     index_names: Plain = None  # their own names, typed
@@ -93,7 +94,7 @@ def _is_plain_index(index: Any) -> bool:
     is_named = {*map(type, names)} <= {str} and len({*names}) == len(names)
     return is_named and all(_is_plain_level(level.dtype) for level in _levels_in(index))
 
-# %% ../../nbs/store/238_table_notes.ipynb #45f5a603
+# %% ../../nbs/store/238_table_notes.ipynb #ec36adb8
 class _Parts(Struct, frozen=True):
     "A frame taken apart."
 
@@ -156,7 +157,7 @@ def _taken_apart(frame: Any) -> _Parts:
     made = {name: column for name, column in found if column is not None}
     return _Parts(_emptied(frame, made), made, tuple(index))
 
-# %% ../../nbs/store/238_table_notes.ipynb #158d4d33
+# %% ../../nbs/store/238_table_notes.ipynb #7103b283
 class NotedTable(Struct, frozen=True):
     "A frame as an Arrow table with notes."
 
@@ -186,10 +187,11 @@ def _frame_notes(frame: Any, parts: _Parts) -> FrameNotes:
     import pandas as pd
 
     index, columns = frame.index, frame.columns
-    is_counted = _is_counted(frame)
+    is_counted, is_said = _is_counted(frame), _is_said_by_names(columns)
     return FrameNotes(
         n_columns=len(columns),
-        columns=None if _is_said_by_names(columns) else _kept_axis(columns),
+        columns=None if is_said else _kept_axis(columns),
+        names=() if is_said else tuple(parts.plain.columns[: len(columns)]),
         cells={name: column.notes for name, column in parts.made.items()},
         index=parts.index,
         index_names=as_typed(list(index.names), "index.names") if parts.index or is_counted else None,
@@ -221,7 +223,7 @@ def noted_table(
     sure = (name for name, column in parts.made.items() if column.notes.kind in SURE_KINDS)
     return NotedTable(made, frozenset(sure))
 
-# %% ../../nbs/store/238_table_notes.ipynb #fabbbf1f
+# %% ../../nbs/store/238_table_notes.ipynb #2609c1c5
 def notes_in(
     metadata: Mapping[bytes, bytes] | None,  # of an Arrow schema
     limits: ValueLimits = DEFAULT_LIMITS,  # what the notes may grow to
@@ -241,12 +243,12 @@ def labels_in(
     "The labels of a frame."
     import pandas as pd
 
-    labels = (
-        pd.Index(names[: notes.n_columns], dtype="str")
-        if notes.columns is None
-        else axis_index(notes.columns)
-    )
-    if len(labels) != notes.n_columns or len(names) < notes.n_columns:
+    if notes.columns is None:
+        labels = pd.Index(names[: notes.n_columns], dtype="str")
+    else:
+        labels = axis_index(notes.columns)
+    n_names = len(labels) if notes.columns is None else len(notes.names)
+    if not len(labels) == n_names == notes.n_columns <= len(names):
         raise ValueError("the notes of a table have another number of labels than it has columns")
     return labels
 
@@ -261,7 +263,7 @@ def cell_costs(
     "What a value of each column with notes takes beside its own bytes."
     return {name: _OWN_COSTS.get(cells.kind, _OBJECT_COST) for name, cells in notes.cells.items()}
 
-# %% ../../nbs/store/238_table_notes.ipynb #1242ae71
+# %% ../../nbs/store/238_table_notes.ipynb #e4e2fddc
 def _restored_index(columns: dict[str, Any], notes: FrameNotes, rows: Any) -> Any:
     "The index of a frame: as pandas read it, or made of columns."
     import pandas as pd
@@ -291,21 +293,29 @@ def _restored_columns(table: Any, plain: Any, notes: FrameNotes, limits: ValueLi
     return found
 
 
+def _chosen_labels(names: list[str], notes: FrameNotes) -> Any:
+    "The labels of columns that were read."
+    import pandas as pd
+
+    if notes.columns is None:
+        return pd.Index(names, dtype="str")
+    places = {name: place for place, name in enumerate(notes.names)}
+    return labels_in(list(places), notes).take([places[name] for name in names])
+
+
 def noted_frame(
     table: Any,  # an Arrow `Table`, of all or some columns
     plain: Any,  # what pandas makes of the columns without notes
     notes: FrameNotes,  # of the file
-    names: list[str],  # of all columns of the file
     limits: ValueLimits = DEFAULT_LIMITS,  # what cells may grow to
 ) -> Any:  # a frame; raises for notes that make no sense
     "The frame that a table was made of, or some of its columns."
     import pandas as pd
 
     columns = _restored_columns(table, plain, notes, limits)
-    places = {name: place for place, name in enumerate(names[: notes.n_columns])}
-    chosen = [name for name in columns if name in places]
+    chosen = [name for name in columns if name not in notes.index]
     frame = pd.DataFrame({name: columns[name] for name in chosen}, plain.index, copy=False)
-    frame.columns = labels_in(names, notes).take([places[name] for name in chosen])
+    frame.columns = _chosen_labels(chosen, notes)
     frame.index = _restored_index(columns, notes, frame.index)
     frame.attrs = {} if notes.attrs is None else from_typed(notes.attrs)
     return frame.set_flags(allows_duplicate_labels=not notes.has_unique_labels)

@@ -9,7 +9,7 @@ Parquet also loses some things without a word: labels that are no text, a step b
 
 # %% auto #0
 __all__ = ['MANY_BYTES', 'refuse_absent_columns', 'frame_of', 'names_in_file', 'asked_of', 'write_frame', 'frame_bytes',
-           'frame_from', 'series_bytes', 'series_from', 'arrow_bytes', 'arrow_from']
+           'frame_from', 'joined_parts', 'series_bytes', 'series_from', 'arrow_bytes', 'arrow_from']
 
 # %% ../../nbs/store/240_tables.ipynb #39e780af
 from collections.abc import Callable, Mapping
@@ -26,9 +26,9 @@ from mlnb.store.table_changes import (
     is_plain_dtype,
     is_surely_faithful,
 )
-from .table_notes import cell_costs, labels_in, noted_frame, noted_table, notes_in
+from .table_notes import NOTES_KEY, cell_costs, labels_in, noted_frame, noted_table, notes_in
 from .typed_values import from_typed
-from .value_limits import DEFAULT_LIMITS, ValueLimits
+from .value_limits import DEFAULT_LIMITS, ValueLimits, refuse_growth
 
 # %% ../../nbs/store/240_tables.ipynb #1c110d1a
 _PARQUET = {
@@ -142,17 +142,13 @@ def _table_from(data: bytes, columns: list[Any] | None = None, limits: ValueLimi
     return _read_table(data, names_in_file(data, columns, limits))
 
 
-def _frame_in(table: Any, data: bytes, limits: ValueLimits = DEFAULT_LIMITS) -> Any:
-    "The frame that a file holds, or the columns of it that a table has."
-    import pyarrow as pa
-    from pyarrow import parquet
-
+def _frame_in(table: Any, limits: ValueLimits = DEFAULT_LIMITS) -> Any:
+    "The frame that a table of a file stands for."
     notes = notes_in(table.schema.metadata, limits)
     if notes is None:
         return frame_of(table)
     plain_part = frame_of(table.drop_columns([name for name in table.column_names if name in notes.cells]))
-    names = parquet.read_schema(pa.BufferReader(data)).names
-    return noted_frame(table, plain_part, notes, names, limits)
+    return noted_frame(table, plain_part, notes, limits)
 
 # %% ../../nbs/store/240_tables.ipynb #c595ff5e
 def _refuse_twice(names: list[str]) -> None:
@@ -244,7 +240,7 @@ def write_frame(
 def _read_back(data: bytes, names: list[str] | None = None) -> Any:
     "The frame in a file that was just made, or some columns of it."
     try:
-        return _frame_in(_read_table(data, names), data)
+        return _frame_in(_read_table(data, names))
     except Exception as error:
         what = f"the frame could not be read back ({_first_line(error)})"
         raise ValueRefusedError(what, "convert its columns and index to plain dtypes") from error
@@ -321,9 +317,30 @@ def frame_from(
     table = _table_from(data, columns, limits)
     if as_ == "arrow":
         return table
-    frame = _frame_in(table, data, limits)
+    frame = _frame_in(table, limits)
     is_noted = notes_in(table.schema.metadata, limits) is not None  # and has those that were asked for
     return frame if columns is None or is_noted else frame[list(columns)]
+
+# %% ../../nbs/store/240_tables.ipynb #a23dd13a
+def joined_parts(
+    parts: list[Any],  # Arrow tables, as `frame_from` gives them
+    as_: str | None,  # `arrow` for a table; else a frame
+    limits: ValueLimits,  # what all of them may take together
+) -> Any:  # with numbered rows; raises what Arrow says of other columns
+    "The parts of a table below each other."
+    import pandas as pd
+    import pyarrow as pa
+
+    if as_ == "arrow":
+        return pa.concat_tables(parts)
+    if not any(NOTES_KEY in (part.schema.metadata or {}) for part in parts):
+        return pa.concat_tables(parts).to_pandas().reset_index(drop=True)
+    frames, taken = [], 0
+    for part in parts:
+        frames.append(_frame_in(part, limits))
+        taken += int(frames[-1].memory_usage(deep=True).sum())
+        refuse_growth("the parts of a table", taken, part.nbytes, limits)
+    return pd.concat(frames, ignore_index=True)
 
 # %% ../../nbs/store/240_tables.ipynb #84a22087
 def series_bytes(
@@ -347,7 +364,7 @@ def series_from(
     table = _table_from(data, columns, limits)
     if as_ == "arrow":
         return table
-    series = _frame_in(table, data, limits).iloc[:, 0]
+    series = _frame_in(table, limits).iloc[:, 0]
     notes = notes_in(table.schema.metadata, limits)
     if notes is not None and notes.series_name is not None:
         series.name = from_typed(notes.series_name)[0]
@@ -397,4 +414,4 @@ def arrow_from(
 ) -> Any:  # the table; raises `UsageError` for an unknown column
     "The Arrow table in a Parquet file."
     table = _table_from(data, columns, limits)
-    return _frame_in(table, data, limits) if as_ == "pandas" else table
+    return _frame_in(table, limits) if as_ == "pandas" else table

@@ -39,8 +39,9 @@ def _complex_form(value: Any, path: str) -> list[float | str]:
 
 
 def _range_form(value: range, path: str) -> list[int]:
-    start, step = (value[0], value.step) if len(value) > 1 else (value[0] if value else 0, 1)
-    return [writable_int(n, path) for n in (start, start + step * len(value), step)]
+    first, last = (value[0], value[-1]) if value else (0, -1)
+    step = value.step if value and first != last else 1
+    return [writable_int(n, path) for n in (first, last + step, step)]
 
 
 def _base64(value: bytes, path: str) -> str:
@@ -151,7 +152,7 @@ def _zone_of(form: _Zone) -> datetime.tzinfo | None:
 
     try:
         return ZoneInfo(form)
-    except ZoneInfoNotFoundError:
+    except (ZoneInfoNotFoundError, OSError):
         what = f"this machine does not know the time zone `{form}`"
         raise IntegrityError(what, "install the package `tzdata`") from None
 

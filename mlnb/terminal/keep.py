@@ -199,8 +199,8 @@ def written_out(
 ) -> str:  # path of what was written
     "Write an artifact to a file in its own format."
     from mlnb.flow.fanout_parts import export_parts
-    from mlnb.store.artifacts import export_value
     from mlnb.store.descriptions import Parts
+    from mlnb.store.exports import export_value
     from mlnb.store.names import parse_name
 
     as_folder = out.endswith(("/", os.sep))
