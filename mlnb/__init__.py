@@ -258,6 +258,11 @@ Modules:
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.shown_text`: A terminal obeys what it is sent, so data is shown and never sent
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
+- `mlnb.store.table_axes`: Write the labels of a table as JSON that gives them back: numbers, tuples, days, intervals
+- `mlnb.store.table_cells`: Write columns that hold lists, arrays, dates, decimals or anything else as Arrow that gives them back
+- `mlnb.store.table_changes`: Say what of a frame would come back changed, and what surely would not
+- `mlnb.store.table_columns`: Write columns of types that Parquet has not, categories above all, and give them back
+- `mlnb.store.table_notes`: Write beside the columns of a table what Parquet cannot say, and make the frame again from both
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.typed_scalars`: Write one time, number, address or other single value as tagged JSON that gives back the same type

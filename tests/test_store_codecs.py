@@ -107,49 +107,14 @@ def test_frame_of_a_kind_comes_back_equal_and_canonical(name):
     assert encode(again).data == stored.data
 
 
-FLAGGED = pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False)
-TUPLE_ATTRS = pd.DataFrame({"a": [1]})
-TUPLE_ATTRS.attrs = {"t": (1, 2)}
 REFUSED = {
-    "sets": (pd.DataFrame({"tags": [{1}, {2}]}), "`tags`"),
-    "lists": (pd.DataFrame({"ok": [1, 2], "tags": [[1], [2]]}), "`tags`"),
-    "dicts": (pd.DataFrame({"tags": [{"a": 1}, {"b": 2}]}), "`tags`"),
-    "same_dicts": (pd.DataFrame({"tags": [{"a": 1}, {"a": 2}]}), "`tags`"),
-    "arrays": (pd.DataFrame({"tags": [np.zeros(1), np.zeros(2)]}), "`tags`"),
-    "object_categories": (
-        pd.DataFrame({"m": pd.Categorical(["x"], categories=pd.Index(["x"], dtype=object))}),
-        "`m`",
-    ),
-    "big_endian": (pd.DataFrame({"m": np.array([1.0], ">f8")}), "`m`"),
-    "mixed": (pd.DataFrame({"ok": [1, 2], "m": [1, "x"]}), "`m`"),
-    "object_text": (pd.DataFrame({"m": pd.Series(["x", "y"], dtype=object)}), "astype"),
-    "object_ints": (pd.DataFrame({"m": pd.Series([1, 2], dtype=object)}), "`m`"),
-    "none_and_nan": (pd.DataFrame({"m": pd.Series([b"x", np.nan, None], dtype=object)}), "`m`"),
-    "bool_and_one": (pd.DataFrame({"m": pd.Series([True, 1], dtype=object)}), "`m`"),
-    "object_intervals": (pd.DataFrame({"m": pd.Series([pd.Interval(0, 1), None], dtype=object)}), "`m`"),
-    "seconds": (pd.DataFrame({"m": days("s")}), r"datetime64\[ms\]"),
-    "int_categories": (
-        pd.DataFrame({"m": pd.Categorical([2, 1], categories=[3, 2, 1])}),
-        "rename_categories",
-    ),
     "sparse": (pd.DataFrame({"m": pd.arrays.SparseArray([0, 1])}), "`m`"),
-    "complex": (pd.DataFrame({"m": [1j]}), "`m`"),
-    "python_text": (pd.DataFrame({"m": pd.array(["x"], dtype="string[python]")}), "`m`"),
     "nan_in_nullable": (
         pd.DataFrame({"m": pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))}),
         "`m`",
     ),
-    "int_names": (pd.DataFrame([[1, 2]]), "columns.map"),
     "two_of_a_name": (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are named `a`"),
-    "multi_columns": (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "tuple"),
-    "object_columns": (pd.DataFrame([[1]], columns=pd.Index(["a"], dtype=object)), "columns"),
-    "category_columns": (pd.DataFrame([[1]], columns=pd.CategoricalIndex(["a"])), "index"),
-    "freq": (pd.DataFrame({"a": [1, 2]}, index=pd.date_range("2020", periods=2)), r"\.index\.freq = None"),
-    "int_index_name": (pd.DataFrame({"a": [1]}, index=pd.Index([5], name=3)), "rename_axis"),
-    "mixed_index": (pd.DataFrame({"a": [1, 2]}, index=pd.Index([1, "x"], dtype=object)), "index"),
-    "no_columns": (pd.DataFrame(index=range(3)), "without columns"),
-    "flags": (FLAGGED, "set_flags"),
-    "tuple_attrs": (TUPLE_ATTRS, "`attrs.t`"),
+    "objects": (pd.DataFrame({"ok": [1, 2], "m": [object(), 1]}), r"`m\[0\]`"),
 }
 
 
@@ -201,17 +166,6 @@ def test_frame_columns_are_chosen_in_the_order_asked_with_their_index():
         decode("frame", data, as_="polars")
 
 
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
-def test_seconds_are_refused_with_a_mend_that_works(zone):
-    frame = pd.DataFrame({"t": days("s").tz_localize(zone)})
-    with pytest.raises(ValueRefusedError) as refused:
-        encode(frame)
-    mend = refused.value.mend.split("`")[1]
-    assert mend == (".astype('datetime64[us]')" if zone is None else ".dt.as_unit('us')")
-    mended = frame.assign(t=frame.t.astype("datetime64[us]") if zone is None else frame.t.dt.as_unit("us"))
-    assert_same(back(mended), mended)
-
-
 def test_loaded_frame_can_be_written_to():
     frame = back(pd.DataFrame({"a": [1.0, 2.0]}))
     frame.loc[0, "a"] = 5.0
@@ -250,17 +204,9 @@ def test_series_comes_back_equal_and_canonical(name):
     assert encode(back(SERIES[name])).data == stored.data
 
 
-@pytest.mark.parametrize(
-    "series",
-    [
-        pd.Series([1], name=3),
-        pd.Series([{1}], name="x"),
-        pd.Series([1.0], index=pd.date_range("2020", periods=1)),
-    ],
-)
-def test_series_that_would_change_is_refused(series):
-    with pytest.raises(ValueRefusedError):
-        encode(series)
+def test_series_that_would_change_is_refused():
+    with pytest.raises(ValueRefusedError, match=r"`x\[0\]`"):
+        encode(pd.Series([object()], name="x"))
 
 
 def test_series_name_is_part_of_its_bytes():

@@ -42,6 +42,7 @@ from mlnb.store.nested_values import (
 )
 from .objects import Store, copy_object, get, has, put, put_batched, put_file, put_files, put_pieces
 from .plain_values import ordered_json
+from .tables import joined_parts
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -112,10 +113,10 @@ def form_of(
 
     arrow = pq.read_schema(pa.BufferReader(data))
     form = {}
-    for name, dtype in frame.dtypes.items():
+    for n, (name, dtype) in enumerate(frame.dtypes.items()):
         categories = tuple(getattr(dtype, "categories", ()))
-        form[f"the type of column `{name}`"] = dtype, categories, arrow.field(name).type
-    return form | {"`attrs`": (frame.attrs, frame.columns.name)}
+        form[f"the type of column `{name}`"] = dtype, categories, arrow.field(n).type
+    return form | {"`attrs`": (frame.attrs, list(frame.columns.names))}
 
 # %% ../../nbs/store/290_artifacts.ipynb #f14595ad
 def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
@@ -359,11 +360,10 @@ def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: st
     read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
     parts = _parts_read(store, digests, read)
     try:
-        table = pa.concat_tables(parts)
+        return joined_parts(parts, as_, store.limits)
     except pa.ArrowException as error:
         what = f"the parts of artifact {artifact.digest[:12]} do not fit together"
         raise IntegrityError(what, MAKE_AGAIN) from error
-    return table if as_ == "arrow" else table.to_pandas().reset_index(drop=True)
 
 # %% ../../nbs/store/290_artifacts.ipynb #14f9e43c
 def _check_form(artifact: Artifact, columns: list[str] | None, as_: str | None) -> None:

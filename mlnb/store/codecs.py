@@ -24,7 +24,7 @@ from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, d
 from .figures import figure_svg
 from .parquet_sizes import table_growth
 from .plain_values import json_bytes, json_from, plain_mend, python_of, text_bytes
-from .tables import is_surely_faithful as _surely_faithful
+from .table_changes import is_surely_faithful as _surely_faithful
 from .typed_values import from_typed, is_typed_kind, typed_bytes
 from .value_limits import DEFAULT_LIMITS, ValueLimits, allowed_growth, json_growth, refuse_growth
 
@@ -212,7 +212,8 @@ def refuse_outgrown(
     "Refuse a value that would grow too much when it is read."
     size = len(data)
     if codec in _TABLE_DECODERS:
-        grown = table_growth(data, columns, allowed_growth(size, limits, "table_ratio"))
+        names, costs = tables.asked_of(data, columns, limits)
+        grown = table_growth(data, names, allowed_growth(size, limits, "table_ratio"), costs)
         refuse_growth("a table", grown, size, limits, "table_ratio")
     elif codec in _GROWTHS:
         refuse_growth(f"a value kept as {codec}", _GROWTHS[codec](data), size, limits)
@@ -309,7 +310,7 @@ def decode(
     try:
         refuse_outgrown(codec, data, columns, limits)
         if codec in _TABLE_DECODERS:
-            return _TABLE_DECODERS[codec](data, columns, as_)
+            return _TABLE_DECODERS[codec](data, columns, as_, limits)
         if codec == "estimator":
             return _decode_estimator(data, trusted_types, limits)
         return _DECODERS[codec](data)
