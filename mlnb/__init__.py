@@ -237,8 +237,12 @@ Modules:
 - `mlnb.store.ini_file`: What a file of settings says, section by section, or the line in which it says nothing
 - `mlnb.store.inside`: Write below one folder, whatever the names say
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
+- `mlnb.store.model_accidents`: What a fitted model holds that the fit did not decide, and what stands there instead.
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
+- `mlnb.store.model_places`: Which attribute of a model it is that cannot be kept.
 - `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
+- `mlnb.store.model_states`: How values that skops cannot write are said in a model file.
+- `mlnb.store.model_types`: What a model file may hold, name by name, and how each of them may be built.
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record

@@ -57,6 +57,7 @@ TRIED = {
     "store/crash_points": "crash points",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
+    "store/model_states": "test_store_model_types.py",
     "store/names": "names",
     "store/plain_values": "saved values",
     "store/records": "test_care_vouched.py",
