@@ -187,6 +187,11 @@ def _build(data: bytes, names: list[str]) -> Any:
 
     try:
         return loads(data, trusted=names)
+    except IntegrityError:
+        raise
+    except ImportError as error:
+        what = f"the model file cannot be built: {error}"
+        raise IntegrityError(what, f"install `{error.name or 'what it names'}`") from error
     except Exception as error:
         raise IntegrityError(f"the model file cannot be built: {error}", MAKE_AGAIN) from error
 

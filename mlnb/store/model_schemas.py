@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from .arrays import array_from, refuse_other_size
+from .boosted_models import text_growth
 from .errors import MAKE_AGAIN, IntegrityError
 from .model_types import NamedUse
 from .value_limits import json_growth
@@ -33,7 +34,7 @@ def looked_at(
     if name.endswith(".npy"):
         refuse_other_size(data)
     if not name.endswith(".npz"):
-        return len(data)
+        return text_growth(data) if name.endswith(".bin") else len(data)
     inner = zip_members(data, most)
     if not all(part.endswith(".npy") for part in inner):
         raise IntegrityError("a sparse matrix of a model holds more than arrays", MAKE_AGAIN)

@@ -11,9 +11,12 @@ for `frozenset`, whose order differs from process to process. Whoever reads such
 __all__ = ['add_states']
 
 # %% ../../nbs/store/203_model_states.ipynb #9cce24c1
+import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from .boosted_models import lightgbm_bytes, xgboost_bytes
 from .errors import ValueRefusedError
 
 # %% ../../nbs/store/203_model_states.ipynb #fde73507
@@ -66,9 +69,28 @@ def _frozenset_state(value: frozenset[Any], context: Any) -> dict[str, Any]:
     items = [get_state(item, context) for item in value]
     return {"__class__": "frozenset", "__module__": "builtins", "__loader__": "SetNode", "content": items}
 
+# %% ../../nbs/store/203_model_states.ipynb #757972f4
+def _booster_state(package: str, to_bytes: Callable[[Any], bytes]) -> Callable[[Any, Any], dict[str, Any]]:
+    "How a `Booster` of a package is said."
+
+    def state(booster: Any, context: Any) -> dict[str, Any]:
+        from skops.io._utils import get_state
+
+        said = {"__class__": f"{package}_from", "__module__": "mlnb.store.boosted_models"}
+        content = get_state((to_bytes(booster),), context)
+        return {**said, "__loader__": "ConstructorFromReduceNode", "content": content}
+
+    return state
+
+
+_BOOSTERS = {
+    "lightgbm": ("basic", _booster_state("lightgbm", lightgbm_bytes)),
+    "xgboost": ("core", _booster_state("xgboost", xgboost_bytes)),
+}  # package -> the module of its `Booster`, how that is said
+
 # %% ../../nbs/store/203_model_states.ipynb #aed05250
 @cache
-def add_states() -> None:
+def _add_known() -> None:
     "Teach skops to write distributions and frozensets."
     from scipy.stats import rv_continuous, rv_discrete
     from scipy.stats._distn_infrastructure import rv_frozen
@@ -78,3 +100,14 @@ def add_states() -> None:
         _get_state.register(kind)(_distribution_state)
     _get_state.register(rv_frozen)(_frozen_state)
     _get_state.register(frozenset)(_frozenset_state)
+
+
+def add_states() -> None:
+    "Teach skops to write what it has no words for, of all packages that are loaded."
+    from skops.io._utils import _get_state
+
+    _add_known()
+    for package, (module, state) in _BOOSTERS.items():
+        loaded = sys.modules.get(f"{package}.{module}")
+        if loaded is not None:
+            _get_state.register(loaded.Booster)(state)

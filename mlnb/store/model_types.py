@@ -339,18 +339,35 @@ _NUMBER_KINDS = [
     f"numpy.{kind}"
     for kind in ("number", "integer", "signedinteger", "unsignedinteger", "inexact", "floating", "generic")
 ]
+_BOOSTED = [
+    *(f"lightgbm.sklearn.LGBM{kind}" for kind in ("Classifier", "Model", "Ranker", "Regressor")),
+    *(f"xgboost.sklearn.XGB{kind}" for kind in ("Classifier", "Model", "Ranker", "Regressor")),
+    *(f"xgboost.sklearn.XGBRF{kind}" for kind in ("Classifier", "Regressor")),
+]
 _BY_LOADER = {
-    "ObjectNode": ("pandas._libs.missing.NAType", "scipy.interpolate._bsplines.BSpline"),
-    "ConstructorFromReduceNode": ("builtins.range", FROZEN.format("continuous"), FROZEN.format("discrete")),
+    "ObjectNode": ("pandas._libs.missing.NAType", "scipy.interpolate._bsplines.BSpline", *_BOOSTED),
+    "ConstructorFromReduceNode": (
+        "builtins.range",
+        FROZEN.format("continuous"),
+        FROZEN.format("discrete"),
+        "mlnb.store.boosted_models.lightgbm_from",
+        "mlnb.store.boosted_models.xgboost_from",
+    ),
     "DTypeNode": ("numpy.dtype",),
-    "DictNode": ("sklearn.utils._bunch.Bunch",),
+    "DictNode": ("collections.OrderedDict", "sklearn.utils._bunch.Bunch"),
     "NdArrayNode": ("numpy.matrix",),
     "PartialNode": ("functools.partial",),
     "SetNode": ("builtins.frozenset",),
     "SparseMatrixNode": tuple(_SPARSE),
     "TreeNode": ("sklearn.tree._tree.Tree",),
     "TupleNode": ("sklearn.impute._iterative._ImputerTriplet",),
-    "TypeNode": (*_NUMBER_KINDS, "builtins.bytes", "builtins.complex", "builtins.object"),
+    "TypeNode": (
+        *_NUMBER_KINDS,
+        "builtins.bytes",
+        "builtins.complex",
+        "builtins.object",
+        "collections.OrderedDict",
+    ),
 }  # loader -> what it may build beyond what skops trusts and scikit-learn has
 
 
