@@ -240,6 +240,7 @@ Modules:
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_accidents`: What a fitted model holds that the fit did not decide, and what stands there instead.
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
+- `mlnb.store.model_indexes`: Numbers in a model that lead somewhere, held inside of what they lead through.
 - `mlnb.store.model_places`: Which attribute of a model it is that cannot be kept.
 - `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
 - `mlnb.store.model_states`: How values that skops cannot write are said in a model file.

@@ -14,6 +14,7 @@ __all__ = ['Node', 'is_search_tree', 'without_accidents']
 from typing import Any
 
 from .arrays import array_bytes, array_from
+from .model_indexes import SEARCH_TREES
 
 # %% ../../nbs/store/206_model_accidents.ipynb #8cd8be6f
 Node = dict[str, Any]  # of a schema, as `json` reads it
@@ -80,7 +81,6 @@ def _without_times(node: Node, contents: dict[str, bytes]) -> Node:
     return {**node, "content": {**node["content"], "content": {**attributes, **held}}}
 
 # %% ../../nbs/store/206_model_accidents.ipynb #fcc3fe72
-_SEARCH_TREES = tuple(f"sklearn.neighbors._{kind}_tree" for kind in ("kd", "ball"))
 _COUNTERS = range(7, 11)
 
 
@@ -88,7 +88,7 @@ def is_search_tree(
     node: Node,  # of a schema
 ) -> bool:  # whether it says that it is a `KDTree` or `BallTree`
     "Whether a node is a search tree of scikit-learn."
-    return node["__loader__"] == "ObjectNode" and node["__module__"] in _SEARCH_TREES
+    return node["__loader__"] == "ObjectNode" and node["__module__"] in SEARCH_TREES
 
 
 def _without_counters(node: Node) -> Node:
