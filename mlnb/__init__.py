@@ -221,6 +221,7 @@ Modules:
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
 - `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
+- `mlnb.store.boosted_models`: Models of XGBoost and LightGBM in the formats of their own, looked through before they are read.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
@@ -239,8 +240,13 @@ Modules:
 - `mlnb.store.ini_file`: What a file of settings says, section by section, or the line in which it says nothing
 - `mlnb.store.inside`: Write below one folder, whatever the names say
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
+- `mlnb.store.model_accidents`: What a fitted model holds that the fit did not decide, and what stands there instead.
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it
+- `mlnb.store.model_indexes`: Numbers in a model that lead somewhere, held inside of what they lead through.
+- `mlnb.store.model_places`: Which attribute of a model it is that cannot be kept.
 - `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
+- `mlnb.store.model_states`: How values that skops cannot write are said in a model file.
+- `mlnb.store.model_types`: What a model file may hold, name by name, and how each of them may be built.
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.nested_values`: Take a dict of frames, arrays and models apart, so that each is kept as what it is, and put it together again
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all

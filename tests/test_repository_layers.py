@@ -204,6 +204,7 @@ def test_layers_no_module_imports_what_a_reader_cannot_see():
         "mlnb.kernel.import_traces",
         "mlnb.kernel.process",
         "mlnb.kernel.templates",
+        "mlnb.store.model_types",
     ]  # libraries; and `cli` its verbs
 
 

@@ -58,6 +58,7 @@ TRIED = {
     "store/exports": "commands",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
+    "store/model_states": "test_store_model_types.py",
     "store/names": "names",
     "store/plain_values": "saved values",
     "store/typed_scalars": "saved values",

@@ -19,6 +19,7 @@ from ..store.descriptions import Artifact, Parts
 
 # %% ../../nbs/flow/040_value_packages.ipynb #1aa17b86
 _TEXT_WHEN_READ = ("figure",)  # codecs whose values come back as text
+_OF_ITS_TYPE = ("estimator", "xgboost", "lightgbm")  # codecs of models, which are read by what they come from
 
 
 def _packages_of_type(type_name: str, by_module: Mapping[str, list[str]]) -> list[str]:
@@ -46,7 +47,7 @@ def _behind_artifact(one: Artifact, by_module: Mapping[str, list[str]]) -> set[s
     if one.codec == "values":
         return _behind_members(one, by_module)
     found = set(codec_packages(one.codec))
-    return found.union(_packages_of_type(one.type, by_module)) if one.codec == "estimator" else found
+    return found.union(_packages_of_type(one.type, by_module)) if one.codec in _OF_ITS_TYPE else found
 
 # %% ../../nbs/flow/040_value_packages.ipynb #130e481a
 def _is_table(partition: Partition) -> bool:

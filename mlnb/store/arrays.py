@@ -14,7 +14,7 @@ import ast
 import io
 import math
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 
@@ -51,15 +51,16 @@ def _npy(array: Any) -> bytes:
 
 def array_bytes(
     array: Any,  # ndarray, exactly; of plain elements or records of them
+    order: Literal["C", "A"] = "C",  # `A`: Fortran's where it is the array's
 ) -> bytes:  # an `.npy` file; raises `ValueRefusedError`
-    "Bytes of an `.npy` file: C order, zero padding, never pickle."
+    "Bytes of an `.npy` file: one order, zero padding, never pickle."
     import numpy as np
 
     if array.dtype.hasobject or array.dtype.kind not in _PLAIN_KINDS + "V":
         mend = "give it a plain dtype, e.g. `array.astype(float)` or `array.astype('U')`"
         raise ValueRefusedError(f"an array of dtype `{array.dtype}` cannot be stored without pickle", mend)
     try:
-        data = _npy(np.asarray(without_padding(array), order="C"))
+        data = _npy(np.asarray(without_padding(array), order=order))
         is_faithful = array.dtype.kind != "V" or array_from(data).dtype == array.dtype
     except ValueError:
         is_faithful = False  # fields that overlap have no description

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from . import tables
 from .arrays import array_bytes, array_from
+from .boosted_models import lightgbm_bytes, lightgbm_from, text_growth, xgboost_bytes, xgboost_from
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
 from .figures import figure_svg
 from .parquet_sizes import table_growth
@@ -34,6 +35,8 @@ SUFFIXES = {
     "series": ".parquet",
     "arrow": ".parquet",
     "estimator": ".skops",
+    "xgboost": ".json",
+    "lightgbm": ".txt",
     "figure": ".svg",
     "array": ".npy",
     "json": ".json",
@@ -101,12 +104,16 @@ _EXACT_TYPES = {
 _BASE_TYPES = {
     "numpy.generic": "json",
     "sklearn.base.BaseEstimator": "estimator",
+    "xgboost.core.Booster": "xgboost",
+    "lightgbm.basic.Booster": "lightgbm",
     "matplotlib.figure.Figure": "figure",
 }
 
 # %% ../../nbs/store/260_codecs.ipynb #6479bb64
 _ENCODERS: dict[str, Callable[..., Any]] = {
     "estimator": _encode_estimator,
+    "xgboost": _untyped(xgboost_bytes),
+    "lightgbm": _untyped(lightgbm_bytes),
     "frame": _untyped(tables.frame_bytes),
     "series": _untyped(tables.series_bytes),
     "arrow": _untyped(tables.arrow_bytes),
@@ -127,6 +134,8 @@ _TABLE_DECODERS: dict[str, Callable[..., Any]] = {
 # %% ../../nbs/store/260_codecs.ipynb #60fae983
 _DECODERS: dict[str, Callable[..., Any]] = {
     "figure": lambda data: Svg(data.decode("utf-8")),
+    "xgboost": xgboost_from,
+    "lightgbm": lightgbm_from,
     "array": array_from,
     "json": json_from,
     "typed": lambda data: from_typed(json_from(data)),
@@ -138,6 +147,8 @@ _TABLE_PACKAGES = ("pandas", "pyarrow", "numpy")
 _PACKAGES = {
     **dict.fromkeys((*_TABLE_DECODERS, "frames", "values", "typed"), _TABLE_PACKAGES),
     "estimator": ("skops", "scikit-learn", "scipy", "numpy"),
+    "xgboost": ("scipy", "numpy"),  # and what the type comes from, `xgboost` or `xgboost-cpu`
+    "lightgbm": ("scipy", "numpy"),
     "figure": ("matplotlib",),
     "array": ("numpy",),
 }
@@ -150,6 +161,9 @@ def codec_packages(
     return _PACKAGES.get(codec, ())
 
 # %% ../../nbs/store/260_codecs.ipynb #a5e5c2f1
+_RESULTS_MEND = (
+    "save `results.params` and `results.summary().as_text()`, and fit it again where it must predict"
+)
 _MENDS = {
     "Index": "save `index.to_frame(index=False).rename(columns=str)`",
     "Axes": "save its `.figure`",
@@ -158,6 +172,9 @@ _MENDS = {
     "function": "save what it returns",
     "module": "save a value",
     "ExtensionArray": "save `pandas.Series(...)` of it",
+    "ResultsWrapper": _RESULTS_MEND,
+    "Results": _RESULTS_MEND,
+    "LikelihoodModel": "save its data, and fit it where it is wanted",
 }
 _ANY_MEND = "save a frame, an array, an estimator, a figure, text or a dict of plain values made from it"
 
@@ -197,6 +214,8 @@ def _text_size(data: bytes) -> int:
 _GROWTHS: dict[str, Callable[[bytes], int]] = {
     "figure": _text_size,
     "array": len,
+    "xgboost": text_growth,
+    "lightgbm": text_growth,
     "json": json_growth,
     "typed": json_growth,
     "text": _text_size,
