@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --color=no
 SUMMARY := .venv/pytest.log
 LINT_TESTS := $(patsubst %,tests/test_repository_%.py,shape layers way style)
 
-.PHONY: help setup sync check test test-all examined lint notebooks pytest threats threats-all pipelines-ci demo bench site lab lock
+.PHONY: help setup sync check test test-all examined lint notebooks pytest estimators threats threats-all pipelines-ci demo bench site lab lock
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
@@ -58,6 +58,9 @@ notebooks: setup  ## run the examples of the library's notebooks
 
 pytest: setup  ## run pytest, without the slow batteries and what `lint` runs
 	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(LINT_TESTS)) | tee $(SUMMARY)
+
+estimators: setup  ## save and load every estimator of scikit-learn, make the page of it; takes minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/estimators.py
 
 threats: setup  ## faults and threats: run the quick tests of the list, print its table, make its page
 	@$(BIN)/python scripts/threats.py --quick
