@@ -294,6 +294,16 @@ def test_file_that_would_grow_too_much_is_refused_before_it_is_read():
         decode("typed", data, limits=ValueLimits(memory=1 << 20))
 
 
+@pytest.mark.parametrize("form", ["set", "frozenset", "dict"])
+def test_keys_that_were_made_to_be_slow_are_refused(form):
+    keys = [n * (2**61 - 1) for n in range(30_000)]
+    plain = {f"!{form}": [[key, 1] for key in keys] if form == "dict" else keys}
+    with pytest.raises(IntegrityError, match="of one hash"):
+        from_typed(plain)
+    few = [n * (2**61 - 1) for n in range(500)]
+    assert same(back(dict.fromkeys(few, 1)), dict.fromkeys(few, 1))
+
+
 WRAPS = {
     "list": lambda inner: [inner],
     "tuple": lambda inner: (inner,),
