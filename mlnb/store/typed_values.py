@@ -57,14 +57,14 @@ def _beside_nothing(value: Any, path: str) -> None:
     "No reference."
 
 # %% ../../nbs/store/225_typed_values.ipynb #21408e09
-_MOST_ALIKE = 10_000  # keys of one hash: seconds
+_MOST_OF_ONE_HASH = 10_000  # keys of one hash: seconds
 
 
 def are_alike(
     keys: list[Any],  # of a dict or a set that is to be made
 ) -> bool:
     "Whether so many keys have one hash that a table of them would take hours."
-    return len(keys) > _MOST_ALIKE and max(Counter(map(hash, keys)).values()) > _MOST_ALIKE
+    return len(keys) > _MOST_OF_ONE_HASH and max(Counter(map(hash, keys)).values()) > _MOST_OF_ONE_HASH
 
 # %% ../../nbs/store/225_typed_values.ipynb #2a5d69e9
 def _items(values: Any, path: str, walk: _Position) -> list[Any]:
