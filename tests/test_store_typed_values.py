@@ -190,6 +190,16 @@ def test_value_comes_back_equal_and_its_bytes_do_not_depend_on_how_it_was_made(v
         assert encode(set(reversed(list(value)))).data == encode(value).data
 
 
+RANGES = st.builds(range, st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([-3, -2, -1, 1, 2, 3]))
+
+
+@FEW
+@given(RANGES, RANGES)
+def test_ranges_are_equal_bytes_exactly_when_they_are_equal(one, other):
+    assert back(one) == one
+    assert (encode(one).data == encode(other).data) == (one == other)
+
+
 def test_plain_value_is_kept_as_plain_json_whatever_its_keys():
     for value in ({"!tuple": [1]}, {"!a": {"!dict": [1, 2]}}, {"a": [1, None]}, [np.float64(0.5)]):
         assert encode(value).codec == "json" and same(
