@@ -112,7 +112,14 @@ ENDS = {  # stage -> (cells, state, kind, position of the cell, ename, part of t
         "ValueRefusedError",
         "saved before",
     ),
-    "saves_keys": ([OURS, "save('keys', {1: 2})"], "failed", "user_error", 2, "ValueRefusedError", "key"),
+    "saves_keys": (
+        [OURS, "save('keys', {len: 2})"],
+        "failed",
+        "user_error",
+        2,
+        "ValueRefusedError",
+        "list(value)[0]",
+    ),
     "full": (
         [OURS, "raise OSError(28, 'No space left on device')"],
         "failed",

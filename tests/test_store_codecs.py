@@ -325,8 +325,6 @@ EQUAL_VALUES = [  # pairs of equal values of one type, made in different ways
     (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2, 3]}).iloc[:2]),
     (pd.Series(["x", "y"], name="s"), pd.Series(["x", "y", "z"], name="s").head(2)),
     (pa.table({"a": [1, 2]}), pa.table({"a": pa.chunked_array([[1], [2]])})),
-    (range(0), range(5, 5)),
-    (range(0, 3, 2), range(0, 4, 2)),
     (set("abcdef"), set("fedcba")),
     ({(1, 2): {"x", "y"}}, {tuple([1, 2]): {"y", "x"}}),
     (np.datetime64("2026-11-02", "ns"), pd.Timestamp("2026-11-02").as_unit("ns").to_datetime64()),

@@ -1,11 +1,16 @@
 """Dicts, lists and tuples of frames, arrays, models, figures and paths are several files, each in its own
 format, and come back equal; the rest of mlnb treats them as it does folders."""
 
+import collections
+import enum
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import types
+from pathlib import Path, PurePosixPath
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -188,6 +193,37 @@ def test_value_that_would_not_come_back_is_refused_with_its_place(store, name):
     assert refused.value.mend
     if name not in ("frame of sets", "objects"):
         assert objects_of(store) == set()  # nothing is written before all is looked at
+
+
+MENDED = {
+    "generator": lambda: (n for n in [1]),
+    "axes": lambda: plt.figure().gca(),
+    "named tuple": lambda: collections.namedtuple("Pair", "a b")(frame(), 1),
+    "ordered dict": lambda: collections.OrderedDict(a=frame()),
+    "default dict": lambda: collections.defaultdict(list, a=[frame()]),
+    "deque": lambda: collections.deque([frame()]),
+    "namespace": lambda: types.SimpleNamespace(a=frame()),
+    "enum": lambda: enum.IntEnum("Level", "low").low,
+    "index": lambda: pd.Index([1, 2]),
+    "pandas array": lambda: pd.array([1, 2]),
+    "batch": lambda: pa.RecordBatch.from_pydict({"a": [1]}),
+    "no path": lambda: Path("absent.csv"),
+    "path that is pure": lambda: PurePosixPath("a/b"),
+    "values of a dict": lambda: {"a": frame()}.values(),
+    "long double": lambda: np.longdouble(1) / 3,
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_member_that_is_refused_is_kept_once_the_mend_is_followed(store, name):
+    value = MENDED[name]()
+    with pytest.raises(ValueRefusedError) as refused:
+        put_value(store, {"x": [frame(), value]})
+    code = re.findall(r"`([^`]*[.(][^`]*)`", refused.value.mend)[-1]
+    scope = {"value": value, "index": value, "batch": value, "pandas": pd, "pyarrow": pa}
+    made = eval(f"value{code}" if code.startswith(".") else code.replace("...", "value"), scope)
+    assert put_value(store, {"x": [frame(), made]}).codec == "values"
+    plt.close("all")
 
 
 def test_untrusted_model_is_refused_with_its_place_and_a_trusted_one_is_kept(store, tmp_path):

@@ -190,6 +190,16 @@ def test_value_comes_back_equal_and_its_bytes_do_not_depend_on_how_it_was_made(v
         assert encode(set(reversed(list(value)))).data == encode(value).data
 
 
+RANGES = st.builds(range, st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([-3, -2, -1, 1, 2, 3]))
+
+
+@FEW
+@given(RANGES, RANGES)
+def test_ranges_are_equal_bytes_exactly_when_they_are_equal(one, other):
+    assert back(one) == one
+    assert (encode(one).data == encode(other).data) == (one == other)
+
+
 def test_plain_value_is_kept_as_plain_json_whatever_its_keys():
     for value in ({"!tuple": [1]}, {"!a": {"!dict": [1, 2]}}, {"a": [1, None]}, [np.float64(0.5)]):
         assert encode(value).codec == "json" and same(
@@ -292,6 +302,16 @@ def test_file_that_would_grow_too_much_is_refused_before_it_is_read():
     data = b'{"!set":[' + b"[]," * 100_000 + b"1]}"
     with pytest.raises(IntegrityError, match="memory 1MiB"):
         decode("typed", data, limits=ValueLimits(memory=1 << 20))
+
+
+@pytest.mark.parametrize("form", ["set", "frozenset", "dict"])
+def test_keys_that_were_made_to_be_slow_are_refused(form):
+    keys = [n * (2**61 - 1) for n in range(30_000)]
+    plain = {f"!{form}": [[key, 1] for key in keys] if form == "dict" else keys}
+    with pytest.raises(IntegrityError, match="of one hash"):
+        from_typed(plain)
+    few = [n * (2**61 - 1) for n in range(500)]
+    assert same(back(dict.fromkeys(few, 1)), dict.fromkeys(few, 1))
 
 
 WRAPS = {

@@ -111,8 +111,9 @@ def type_of_all(
     members: list[Member],  # those in it
 ) -> str:  # e.g. `dict of numpy.ndarray, pandas.DataFrame`
     "Type of a value and those of its members."
-    kinds = sorted({type_key(member.value) for member in members})
-    return f"{type(value).__name__} of {', '.join(kinds)}"
+    values = (member.value for member in members)
+    kinds = {"pathlib.Path" if isinstance(one, Path) else type_key(one) for one in values}
+    return f"{type(value).__name__} of {', '.join(sorted(kinds))}"
 
 
 def memory_of(
