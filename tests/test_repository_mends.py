@@ -60,6 +60,8 @@ TRIED = {
     "store/model_files": "test_store_model_files.py",
     "store/names": "names",
     "store/plain_values": "saved values",
+    "store/polars_frames": "test_store_matrices.py",
+    "store/sparse_matrices": "test_store_matrices.py",
     "store/typed_scalars": "saved values",
     "store/records": "test_care_vouched.py",
     "store/runs": "commands",
