@@ -32,7 +32,7 @@ except ImportError:  # an earlier mlnb
 
 ROUNDS = 5
 FRAME_ROUNDS = 9
-PARTS = ("bytes", "frames", "file", "trees", "records", "small")
+PARTS = ("bytes", "frames", "cells", "file", "trees", "records", "small")
 SHOWN: dict[str, float] = {}  # all that was measured, by title and name
 
 
@@ -174,6 +174,45 @@ def frames(folder: Path, store) -> None:
     show("get the frame", times, "plain Parquet + SHA-256", "1.25x")
 
 
+def cells(folder: Path, store) -> None:
+    "A million vectors in cells, and a pivot: the store beside pandas' own Parquet."
+    import numpy as np
+    import pandas as pd
+
+    chooser = np.random.default_rng(0)
+    vectors = list(chooser.random((1_000_000, 64), dtype="float32"))
+    sales = pd.DataFrame(
+        chooser.random((100_000, 48)), pd.date_range("2018-04-01", periods=100_000, freq="min")
+    )
+    sales.columns = pd.MultiIndex.from_product([["amount", "count"], range(24)])
+    made = {"1 M vectors of 64": pd.DataFrame({"vector": vectors}), "a pivot, 100,000 x 48": sales}
+    for title, frame in made.items():
+        path, kept = folder / "cells.parquet", put_value(store, frame)
+        plain = (
+            frame
+            if title.startswith("1 M")
+            else frame.set_axis([str(name) for name in frame.columns], axis=1)
+        )
+
+        def write_by_hand(n, path=path, plain=plain):
+            plain.to_parquet(path)
+            write_plainly(folder / "cells.copy", path.read_bytes(), True)
+
+        writes = {
+            "to_parquet + SHA-256, flushed": write_by_hand,
+            "store: put": lambda n, frame=frame: put_value(store, frame),
+        }
+        show(f"save {title}", in_turns(writes), "to_parquet + SHA-256, flushed", "1.3x")
+        reads = {
+            "SHA-256 + read_parquet": lambda n, path=path: (
+                hashlib.sha256(path.read_bytes()),
+                pd.read_parquet(path),
+            ),
+            "store: get": lambda n, kept=kept: get_value(store, kept, folder),
+        }
+        show(f"load {title}", in_turns(reads), "SHA-256 + read_parquet", "1.3x")
+
+
 def peak_mib() -> float:
     "Most memory that this process used so far [MiB]."
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -294,6 +333,7 @@ def measure(given: argparse.Namespace, part: str, folder: Path) -> None:
         "file": lambda: one_file(folder, store, given.mib),
         "trees": lambda: trees(folder, store, given.files),
         "records": lambda: many_records(folder, given.records),
+        "cells": lambda: cells(folder, open_store(folder / "cells")),
         "small": lambda: small_artifacts(folder, given.small),
         "dvc": lambda: dvc(folder, given.dvc, given.small),
     }

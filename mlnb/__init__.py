@@ -255,6 +255,7 @@ Modules:
 - `mlnb.store.parquet_sizes`: What a table would take in memory, worked out from the headers of its pages.
 - `mlnb.store.pins`: Tell a collection of garbage which objects a living process is about to use
 - `mlnb.store.plain_values`: Write dicts, lists, numbers and text as JSON that gives back exactly the same
+- `mlnb.store.polars_frames`: Write frames of Polars as Parquet that gives back a frame of Polars
 - `mlnb.store.project_id`: Which project a store belongs to, so that what was made or erased in one means nothing in another
 - `mlnb.store.record`: What is written down of a stage that is done
 - `mlnb.store.records`: The small file that says a stage is done, with what it was made of
@@ -264,6 +265,7 @@ Modules:
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.shown_text`: A terminal obeys what it is sent, so data is shown and never sent
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
+- `mlnb.store.sparse_matrices`: Write the matrices of scipy as arrays, in one order, so that equal ones give equal bytes
 - `mlnb.store.table_axes`: Write the labels of a table as JSON that gives them back: numbers, tuples, days, intervals
 - `mlnb.store.table_cells`: Write columns that hold lists, arrays, dates, decimals or anything else as Arrow that gives them back
 - `mlnb.store.table_changes`: Say what of a frame would come back changed, and what surely would not

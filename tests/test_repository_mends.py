@@ -61,6 +61,8 @@ TRIED = {
     "store/model_states": "test_store_model_types.py",
     "store/names": "names",
     "store/plain_values": "saved values",
+    "store/polars_frames": "test_store_matrices.py",
+    "store/sparse_matrices": "test_store_matrices.py",
     "store/typed_scalars": "saved values",
     "store/records": "test_care_vouched.py",
     "store/runs": "commands",

@@ -39,12 +39,18 @@ def objects(*cells):
     return pd.Series(np.fromiter(cells, dtype=object, count=len(cells)), dtype=object)
 
 
+def as_python(name):
+    "The name of a series; NumPy's numbers become Python's, also in a tuple."
+    if type(name) is tuple:
+        return tuple(map(as_python, name))
+    return name.item() if isinstance(name, np.generic) else name
+
+
 def assert_same(a, b):
     "Equal in the type of everything and in value; objects cell by cell."
     assert type(a) is type(b)
     if isinstance(a, pd.Series):
-        names = (getattr(name, "item", lambda name=name: name)() for name in (a.name, b.name))
-        assert same_cells(*names)  # NumPy's numbers become Python's
+        assert same_cells(as_python(a.name), as_python(b.name))
         a, b = a.to_frame("v"), b.to_frame("v")
     assert (axis_differs(a.index, b.index), axis_differs(a.columns, b.columns)) == ("", "")
     for n in range(a.shape[1]):
@@ -106,6 +112,7 @@ def axes(n):
         st.just(pd.Index(pd.array(range(n), dtype="Int64"))),
         st.just(pd.Index([f"s{i}" for i in range(n)], dtype="string[python]")),
         st.just(pd.MultiIndex.from_tuples([("a", 2020 + i) for i in range(n)], names=[None, "year"])),
+        st.just(pd.MultiIndex.from_product([["a"], range(n)])),
         st.just(pd.MultiIndex.from_arrays([days(n), list("xyz" * n)[:n]], names=["day", 5])),
         unique.map(lambda labels: pd.Index(np.fromiter(labels, dtype=object, count=n), dtype=object)),
     )
@@ -137,6 +144,16 @@ def test_column_is_asked_for_by_its_label_and_an_unknown_one_is_refused():
     for odd in ([["v"]], [{}], [None]):
         with pytest.raises(UsageError, match="there is no column"):
             decode("frame", data, columns=odd)
+
+
+def test_levels_that_count_are_those_that_list():
+    counted = pd.DataFrame(np.zeros((2, 6)), columns=pd.MultiIndex.from_product([["a", "b"], range(3)]))
+    listed = counted.set_axis(pd.MultiIndex.from_tuples(list(counted.columns)), axis=1)
+    assert comes_back(counted) == comes_back(listed)
+    assert encode(counted.T).data == encode(listed.T).data
+    single = counted[["a"]].set_axis(pd.MultiIndex.from_product([["a"], range(3)]), axis=1)
+    again = single.set_axis(pd.MultiIndex.from_tuples(list(single)), axis=1)
+    assert encode(single).data == encode(again).data
 
 
 def test_file_of_a_pivot_has_names_that_other_programs_can_ask_for():

@@ -223,7 +223,11 @@ def _strict_reason(record: Record) -> Reason:
     return reason("option", f"`strict` is in force, and it used {names} undeclared", "strict")
 
 # %% ../../nbs/flow/130_freshness.ipynb #7c1699d4
-_WRITTEN_BY = {"frame": "pandas", "estimator": "scikit-learn"}  # codec -> whose values it writes
+_WRITTEN_BY = {
+    "frame": "pandas",
+    "estimator": "scikit-learn",
+    "polars": "polars",
+}  # codec -> whose values it writes
 
 
 def packages_brought(

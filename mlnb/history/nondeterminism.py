@@ -122,7 +122,7 @@ def plain_difference(
     return "" if type(a) is type(b) and is_equal else f"its value{where} is {b!r:.60}, not {a!r:.60}"
 
 # %% ../../nbs/history/090_nondeterminism.ipynb #ec682668
-_TABLE_CODECS = ("frame", "frames", "arrow", "series")  # of values that can be read as one table
+_TABLE_CODECS = ("frame", "frames", "arrow", "series", "polars")  # of values that can be read as one table
 
 
 def _read_both(store: Store, *artifacts: Artifact, **how) -> list:

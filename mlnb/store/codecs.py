@@ -25,6 +25,8 @@ from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, d
 from .figures import figure_svg
 from .parquet_sizes import table_growth
 from .plain_values import json_bytes, json_from, plain_mend, python_of, text_bytes
+from .polars_frames import polars_bytes, polars_from
+from .sparse_matrices import SPARSE_FORMATS, sparse_bytes, sparse_from, sparse_growth
 from .table_changes import is_surely_faithful as _surely_faithful
 from .typed_values import from_typed, is_typed_kind, typed_bytes
 from .value_limits import DEFAULT_LIMITS, ValueLimits, allowed_growth, json_growth, refuse_growth
@@ -34,11 +36,13 @@ SUFFIXES = {
     "frame": ".parquet",
     "series": ".parquet",
     "arrow": ".parquet",
+    "polars": ".parquet",
     "estimator": ".skops",
     "xgboost": ".json",
     "lightgbm": ".txt",
     "figure": ".svg",
     "array": ".npy",
+    "sparse": ".npz",
     "json": ".json",
     "typed": ".json",
     "text": ".txt",
@@ -97,6 +101,13 @@ _EXACT_TYPES = {
     "pandas.Series": "series",
     "pyarrow.lib.Table": "arrow",
     "numpy.ndarray": "array",
+    "polars.dataframe.frame.DataFrame": "polars",
+    "polars.series.series.Series": "polars",
+    **{
+        f"scipy.sparse._{name}.{name}_{kind}": "sparse"
+        for name in SPARSE_FORMATS
+        for kind in ("array", "matrix")
+    },
     "builtins.str": "text",
     **{f"builtins.{name}": "json" for name in ("dict", "list", "int", "float", "bool", "NoneType")},
     f"{Svg.__module__}.Svg": "figure",
@@ -117,8 +128,10 @@ _ENCODERS: dict[str, Callable[..., Any]] = {
     "frame": _untyped(tables.frame_bytes),
     "series": _untyped(tables.series_bytes),
     "arrow": _untyped(tables.arrow_bytes),
+    "polars": _untyped(polars_bytes),
     "figure": _untyped(_figure_bytes),
     "array": _untyped(array_bytes),
+    "sparse": _untyped(sparse_bytes),
     "json": _untyped(json_bytes),
     "typed": _untyped(typed_bytes),
     "text": _untyped(text_bytes),
@@ -129,6 +142,7 @@ _TABLE_DECODERS: dict[str, Callable[..., Any]] = {
     "frame": tables.frame_from,
     "series": tables.series_from,
     "arrow": tables.arrow_from,
+    "polars": polars_from,
 }
 
 # %% ../../nbs/store/260_codecs.ipynb #60fae983
@@ -137,6 +151,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "xgboost": xgboost_from,
     "lightgbm": lightgbm_from,
     "array": array_from,
+    "sparse": sparse_from,
     "json": json_from,
     "typed": lambda data: from_typed(json_from(data)),
     "text": lambda data: data.decode("utf-8"),
@@ -151,6 +166,8 @@ _PACKAGES = {
     "lightgbm": ("scipy", "numpy"),
     "figure": ("matplotlib",),
     "array": ("numpy",),
+    "sparse": ("scipy", "numpy"),
+    "polars": ("polars", "pyarrow"),
 }
 
 
@@ -168,6 +185,7 @@ _MENDS = {
     "Index": "save `index.to_frame(index=False).rename(columns=str)`",
     "Axes": "save its `.figure`",
     "RecordBatch": "save `pyarrow.Table.from_batches([batch])`",
+    "LazyFrame": "save `value.collect()`",
     "generator": "save `list(...)` of it",
     "function": "save what it returns",
     "module": "save a value",
@@ -216,6 +234,7 @@ _GROWTHS: dict[str, Callable[[bytes], int]] = {
     "array": len,
     "xgboost": text_growth,
     "lightgbm": text_growth,
+    "sparse": sparse_growth,
     "json": json_growth,
     "typed": json_growth,
     "text": _text_size,

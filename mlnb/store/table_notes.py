@@ -94,7 +94,7 @@ def _is_plain_index(index: Any) -> bool:
     is_named = {*map(type, names)} <= {str} and len({*names}) == len(names)
     return is_named and all(_is_plain_level(level.dtype) for level in _levels_in(index))
 
-# %% ../../nbs/store/238_table_notes.ipynb #ec36adb8
+# %% ../../nbs/store/238_table_notes.ipynb #b4d8e5ff
 class _Parts(Struct, frozen=True):
     "A frame taken apart."
 
@@ -263,7 +263,7 @@ def cell_costs(
     "What a value of each column with notes takes beside its own bytes."
     return {name: _OWN_COSTS.get(cells.kind, _OBJECT_COST) for name, cells in notes.cells.items()}
 
-# %% ../../nbs/store/238_table_notes.ipynb #e4e2fddc
+# %% ../../nbs/store/238_table_notes.ipynb #00ff207e
 def _restored_index(columns: dict[str, Any], notes: FrameNotes, rows: Any) -> Any:
     "The index of a frame: as pandas read it, or made of columns."
     import pandas as pd
@@ -293,7 +293,7 @@ def _restored_columns(table: Any, plain: Any, notes: FrameNotes, limits: ValueLi
     return found
 
 
-def _chosen_labels(names: list[str], notes: FrameNotes) -> Any:
+def _labels_read(names: list[str], notes: FrameNotes) -> Any:
     "The labels of columns that were read."
     import pandas as pd
 
@@ -315,7 +315,7 @@ def noted_frame(
     columns = _restored_columns(table, plain, notes, limits)
     chosen = [name for name in columns if name not in notes.index]
     frame = pd.DataFrame({name: columns[name] for name in chosen}, plain.index, copy=False)
-    frame.columns = _chosen_labels(chosen, notes)
+    frame.columns = _labels_read(chosen, notes)
     frame.index = _restored_index(columns, notes, frame.index)
     frame.attrs = {} if notes.attrs is None else from_typed(notes.attrs)
     return frame.set_flags(allows_duplicate_labels=not notes.has_unique_labels)
