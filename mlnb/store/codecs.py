@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from . import tables
-from .arrays import array_bytes, array_from
+from .arrays import array_bytes, array_from, array_kind_refusal
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
 from .figures import figure_svg
 from .parquet_sizes import table_growth
@@ -176,6 +176,8 @@ def codec_of(
 ) -> str:  # name of its codec; raises `ValueRefusedError`
     "Name of the codec for `value`, by its type; imports nothing."
     names = _type_names(value)
+    if "numpy.ndarray" in names[1:]:
+        raise array_kind_refusal(value)
     for name in names:
         if name in _BASE_TYPES:
             return _BASE_TYPES[name]
