@@ -1,6 +1,8 @@
 """A value of every kind that people save: what is kept, what is refused, and what the mend gives when it is
 followed. The tests go through the list, and `scripts/value_kinds.py` makes the table of the docs from it."""
 
+import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -34,7 +36,7 @@ class Kind:
     name: str  # as the table calls it
     make: Callable[[Path], Any]  # an example; told an empty folder
     codec: str = ""  # that keeps it; empty: it is refused
-    mend: str = ""  # of a refusal: code in its mend, which the test carries out
+    mend: str = ""  # of a refusal: code in its mend, to be carried out; `…` for what differs
     again: Callable[[Any], Any] | None = None  # what is loaded -> the value, when the mend says how
     needs: str = ""  # package without which the row is left out
 
@@ -44,10 +46,12 @@ class Kind:
         return not self.needs or find_spec(self.needs) is not None
 
 
-def followed(kind: Kind, value: Any) -> Any:
-    "What the mend of a refusal gives."
+def followed(kind: Kind, value: Any, mend: str) -> Any:
+    "What the mend of a refusal gives when its code is carried out."
+    codes = re.findall("`([^`]+)`", mend)
+    [code] = [one for one in codes if one == kind.mend or one.startswith(kind.mend.partition("…")[0])][:1]
     known = {word: value for word in VALUE_WORDS} | {type(value).__name__: value}
-    return eval(kind.mend, {"numpy": np, "pandas": pd, "pyarrow": pa, "Path": Path, **known})
+    return eval(code, {"numpy": np, "pandas": pd, "pyarrow": pa, "Path": Path, **known})
 
 
 def same(one: Any, other: Any) -> bool:
@@ -170,4 +174,31 @@ ARRAYS = [
     ),
     Kind("Arrays", "elements without a byte", lambda _: np.zeros(3, []), mend="list(array.shape)"),
 ]
-KINDS = [*PLAIN, *TABLES, *ARRAYS]
+
+
+def _written(folder: Path, *names: str, mode: int = 0o644) -> Path:
+    "A folder with small files of these names; of a single name the file."
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+        (folder / name).chmod(mode)
+    return folder / names[0] if len(names) == 1 else folder
+
+
+def _linked(folder: Path) -> Path:
+    "A folder with a link to one of its files."
+    _written(folder, "a.txt", "b.txt")
+    (folder / "c.txt").symlink_to(folder / "a.txt")
+    return folder
+
+
+FILES = [
+    Kind("Files", "file (its `Path`)", lambda folder: _written(folder, "a.csv"), "file"),
+    Kind("Files", "program", lambda folder: _written(folder, "a.sh", mode=0o755), "file"),
+    Kind("Files", "folder", lambda folder: _written(folder, "a/b.txt", "c.txt"), "folder"),
+    Kind("Files", "folder of programs", lambda folder: _written(folder, "a", "b", mode=0o700), "folder"),
+    Kind("Files", "folder with links, kept as what they lead to", _linked, "folder"),
+    Kind("Files", "open file", lambda folder: _written(folder, "a.csv").open(), mend="Path(…"),
+    Kind("Files", "text in memory", lambda _: io.StringIO("a"), mend="value.getvalue()"),
+]
+KINDS = [*PLAIN, *TABLES, *ARRAYS, *FILES]

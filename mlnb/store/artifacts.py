@@ -13,7 +13,7 @@ __all__ = ['Form', 'put_tree', 'files_below', 'put_path', 'form_of', 'put_frames
 # %% ../../nbs/store/290_artifacts.ipynb #f2f424e4
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,7 @@ from .digests import canonical_json, sha256_file
 from .disk import disk_errors, make_folder, write_durably
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
 from .inside import all_inside, in_few_folders, inside, meeting_paths
-from .objects import Store, copy_object, get, has, put, put_file, put_files, put_pieces
+from .objects import Store, copy_object, get, has, put, put_files, put_pieces
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -39,10 +39,12 @@ def put_tree(
     codec: str,  # `folder` or `frames`
     type_name: str,  # type of the value
     files: dict[str, tuple[str, int]],  # path -> digest and size [bytes] of what was put
+    programs: Container[str] = (),  # paths of files that can be executed
 ) -> Artifact:
     "Keep the list of an artifact's files, sorted by path."
     tree: list[dict[str, Any]] = [
-        {"path": path, "digest": digest, "bytes": size} for path, (digest, size) in sorted(files.items())
+        {"path": path, "digest": digest, "bytes": size} | ({"executable": True} if path in programs else {})
+        for path, (digest, size) in sorted(files.items())
     ]
     digest, size = put(store, canonical_json(tree)), sum(file["bytes"] for file in tree)
     return Artifact(codec, digest, size, type_name, parts=tuple(file["digest"] for file in tree))
@@ -54,7 +56,8 @@ def _files_of(entry: Path, above: tuple[Path, ...]) -> list[Path]:
         return files_below(entry, above)
     if entry.is_file():
         return [entry]
-    raise ValueRefusedError(f"{entry} is neither file nor folder", "remove it before saving the folder")
+    mend = "read what is needed from it into a file, and save that; remove it from a folder that is saved"
+    raise ValueRefusedError(f"{entry} is neither file nor folder", mend)
 
 
 def files_below(
@@ -62,6 +65,8 @@ def files_below(
     above: tuple[Path, ...] = (),  # real paths of the folders that it stands in
 ) -> list[Path]:  # raises `ValueRefusedError` if it would not come back
     "All files below a folder."
+    if not folder.is_dir():
+        return _files_of(folder, above)
     here = folder.resolve()
     if here in above:
         what = f"{folder} is a link to a folder that it stands in"
@@ -91,6 +96,11 @@ def _refuse_file_names(names: list[str]) -> None:
         )
 
 
+def _is_program(path: Path) -> bool:
+    "Whether a file can be executed by its owner."
+    return bool(path.stat().st_mode & 0o100)
+
+
 def put_path(
     store: Store,  # where to keep it
     path: Path,  # a file or a folder; links are followed
@@ -98,8 +108,10 @@ def put_path(
     "Keep a file, or a folder with all files below it."
     if path.is_file():
         _refuse_file_names([path.name])
-        return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
-    if not path.is_dir():
+        name, is_program = path.name, _is_program(path)
+        [found] = put_files(store, [path])
+        return Artifact("file", *found, "pathlib.Path", name, executable=is_program)
+    if not path.exists():
         raise ValueRefusedError(f"there is no file or folder {path}", "write it before saving its path")
     below = files_below(path)
     if len(below) > store.limits.files:
@@ -107,7 +119,9 @@ def put_path(
         raise ValueRefusedError(error.message, error.mend)
     names = [file.relative_to(path).as_posix() for file in below]
     _refuse_file_names(names)
-    return put_tree(store, "folder", "pathlib.Path", dict(zip(names, put_files(store, below), strict=True)))
+    files = dict(zip(names, put_files(store, below), strict=True))
+    programs = {name for name, file in zip(names, below, strict=True) if _is_program(file)}
+    return put_tree(store, "folder", "pathlib.Path", files, programs)
 
 # %% ../../nbs/store/290_artifacts.ipynb #b108c62a
 Form = dict[str, tuple[Any, ...]]  # what parts share: by column, in order, then for the whole
@@ -182,9 +196,10 @@ def _refuse_open(value: Any) -> None:
     "Refuse an open file, which would be read as an iterator of frames."
     if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
         return
-    path, mend = getattr(value, "name", None), "save what it holds, e.g. `.getvalue()` or `.read()`"
+    path, in_memory = getattr(value, "name", None), hasattr(value, "getvalue")
+    mend = f"save what it holds, `value.{'getvalue' if in_memory else 'read'}()`"
     if isinstance(path, str | PathLike):
-        mend = f'close it and save its path, `save("name", Path({str(path)!r}))`'
+        mend = f"close it and save its path, `Path({str(path)!r})`"
     raise ValueRefusedError("an open file cannot be saved", mend)
 
 
@@ -223,11 +238,8 @@ def _refuse_files(number: int, store: Store) -> None:
         raise too_large(f"a folder of {number:,} files", store.limits, files=number)
 
 
-def tree_of(
-    store: Store,  # where it was put
-    artifact: Artifact,  # a `folder` or `frames`
-) -> dict[str, str]:  # path -> digest; raises `IntegrityError`
-    "The files of an artifact."
+def _listed(store: Store, artifact: Artifact) -> list[TreeFile]:
+    "The files of an artifact as its list has them; raises `IntegrityError`."
     data = get(store, artifact.digest)
     _refuse_files(data.count(b"{"), store)
     try:
@@ -241,7 +253,15 @@ def tree_of(
     )
     if odd:
         raise IntegrityError(f"the folder {artifact.digest[:12]} {odd}", MAKE_AGAIN)
-    return {file.path: file.digest for file in files}
+    return files
+
+
+def tree_of(
+    store: Store,  # where it was put
+    artifact: Artifact,  # a `folder` or `frames`
+) -> dict[str, str]:  # path -> digest; raises `IntegrityError`
+    "The files of an artifact."
+    return {file.path: file.digest for file in _listed(store, artifact)}
 
 
 def damaged_trees(
@@ -271,19 +291,23 @@ def write_objects(
     store: Store,  # where they were put
     files: dict[Path, str],  # what to write -> digest
     folder: Path,  # that holds them all; made when missing
+    programs: Container[Path] = (),  # those that can be executed
 ) -> None:  # raises `IntegrityError` or `StoreError`
     "Write objects as files, verified and never held whole."
     with disk_errors(folder), batch() as batched:
         for path, digest in files.items():
-            batched.add(folder, 0o600, _filling(store, digest, path))
+            batched.add(folder, 0o700 if path in programs else 0o600, _filling(store, digest, path))
 
 
-def _write_tree(store: Store, files: dict[str, str], folder: Path) -> None:
+def _write_tree(store: Store, listed: list[TreeFile], folder: Path) -> None:
     "Write the files of a folder, and none beside it."
     make_folder(folder)
+    files = {file.path: file for file in listed}
     for names in in_few_folders(files):
         with all_inside(folder, names) as places:
-            write_objects(store, {place: files[name] for name, place in places.items()}, folder)
+            digests = {place: files[name].digest for name, place in places.items()}
+            programs = {place for name, place in places.items() if files[name].executable}
+            write_objects(store, digests, folder, programs)
 
 
 def write_value(
@@ -293,9 +317,9 @@ def write_value(
 ) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
     if artifact.is_tree:
-        _write_tree(store, tree_of(store, artifact), path)
+        _write_tree(store, _listed(store, artifact), path)
     else:
-        write_objects(store, {path: artifact.digest}, path.parent)
+        write_objects(store, {path: artifact.digest}, path.parent, {path} if artifact.executable else ())
     return path
 
 # %% ../../nbs/store/290_artifacts.ipynb #6dc13d73
@@ -313,7 +337,7 @@ def _place_of(artifact: Artifact, files: Path) -> Path:
     name = artifact.filename or f"value{suffix_of(artifact)}"
     if PurePosixPath(name).name != name or name == "..":
         raise IntegrityError(f"artifact {artifact.digest[:12]} has the file name {name!r}")
-    return files / artifact.digest[:16] / name
+    return files / (artifact.digest[:16] + "x" * artifact.executable) / name
 
 # %% ../../nbs/store/290_artifacts.ipynb #09fcf9be
 def _parts_read(store: Store, digests: list[str], read: Callable[[bytes], Any]) -> list[Any]:
