@@ -1,11 +1,16 @@
 """Every kind of value comes back equal in type and value, or is refused with a mend that works."""
 
 import json
+import re
 import shutil
 import stat
+from xml.dom.minidom import parseString
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from value_kinds import KINDS, followed, same
 
 from mlnb.flow.key import input_part
@@ -13,6 +18,7 @@ from mlnb.store.artifacts import export_value, get_value, put_value
 from mlnb.store.descriptions import Artifact, Parts
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, ValueRefusedError
+from mlnb.store.figures import figure_svg
 from mlnb.store.objects import get, open_store, put
 
 HERE = [kind for kind in KINDS if kind.is_here]
@@ -190,3 +196,86 @@ def test_list_that_says_something_else_of_a_program_is_damage(said, store, tmp_p
         get_value(store, Artifact("folder", tree, 4, "pathlib.Path"), tmp_path / "out")
     with pytest.raises(IntegrityError, match="damaged"):
         Artifact.from_dict({"codec": "file", "digest": digest, "bytes": 4, "executable": said})
+
+
+# figures
+
+
+def scattered(axes, n=25_000):
+    axes.scatter(*np.random.default_rng(0).random((2, n)), s=1)
+
+
+def parts_of(name):
+    "A figure with more dots than vectors are good for, somewhere in it."
+    figure, numbers = Figure(figsize=(3, 2)), np.random.default_rng(0)
+    if name == "part of a figure":
+        scattered(figure.subfigures(1, 2)[1].subplots())
+        return figure
+    axes = figure.subplots()
+    if name == "axes in axes in axes":
+        scattered(axes.inset_axes([0.5, 0.5, 0.5, 0.5]).inset_axes([0, 0, 0.5, 0.5]))
+    elif name == "arrows":
+        axes.quiver(*numbers.random((4, 21_000)))
+    elif name == "image":
+        axes.imshow(numbers.random((1100, 1100)), interpolation="none")
+    elif name == "texts":
+        for _ in range(2_001):
+            axes.text(0, 0, "a", clip_on=True)
+    else:
+        figure.figimage(numbers.random((500, 500, 3)))
+    return figure
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "axes in axes in axes",
+        "part of a figure",
+        "image",
+        "beside axes",
+        pytest.param("arrows", marks=pytest.mark.slow),
+        pytest.param("texts", marks=pytest.mark.slow),
+    ],
+)
+def test_figure_stays_small_wherever_it_is_dense(name):
+    figure = parts_of(name)
+    svg = figure_svg(figure)
+    assert len(svg) <= 1 << 20 and "<image" in svg
+    assert not any(artist.get_rasterized() for artist in figure.findobj())
+    assert parseString(svg).documentElement.tagName == "svg"
+
+
+LABELS = st.text(st.characters(exclude_characters="$\\"), max_size=4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(LABELS, LABELS)
+@pytest.mark.filterwarnings("ignore:Glyph|Matplotlib currently does not support")
+def test_figure_with_any_label_is_well_formed_or_refused_with_a_mend_that_works(label, gid):
+    figure = Figure(figsize=(1, 1))
+    figure.text(0, 0, label, gid=gid.encode("utf-8", "replace").decode())
+    try:
+        svg = figure_svg(figure)
+    except ValueRefusedError as error:
+        assert "`text.encode('utf-8', 'replace').decode()`" in error.mend
+        figure.texts[0].set_text(label.encode("utf-8", "replace").decode())
+        svg = figure_svg(figure)
+    assert parseString(svg) and figure_svg(figure) == svg
+
+
+@pytest.mark.parametrize("text", ["$a{$", r"$\foo$", "from $5{$", r"$\frac{1}$", "$ $ $x_$"])
+@pytest.mark.parametrize("place", ["title", "label", "tick", "inner title"])
+def test_text_that_is_no_formula_is_named_with_a_mend_that_works(text, place):
+    def drawn(text):
+        figure = Figure(figsize=(2, 2))
+        axes = figure.subplots()
+        inner = axes.inset_axes([0, 0, 1, 1]) if place == "inner title" else axes
+        setters = {"label": inner.set_xlabel, "tick": lambda text: inner.bar([text], [1])}
+        setters.get(place, inner.set_title)(text)
+        return figure
+
+    with pytest.raises(ValueRefusedError, match="cannot be drawn") as refused:
+        figure_svg(drawn(text))
+    assert repr(text) in refused.value.message
+    code = re.findall("`(text.+?)`", refused.value.mend)[0]
+    assert "<svg" in figure_svg(drawn(eval(code, {"text": text})))
