@@ -2,6 +2,7 @@
 followed. The tests go through the list, and `scripts/value_kinds.py` makes the table of the docs from it."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Kind:
     codec: str = ""  # that keeps it; empty: it is refused
     mend: str = ""  # of a refusal: code in its mend, to be carried out; `…` for what differs
     again: Callable[[Any], Any] | None = None  # what is loaded -> the value, when the mend says how
+    note: str = ""  # in what it does not come back the same
     needs: str = ""  # package without which the row is left out
 
     @property
@@ -69,8 +71,10 @@ def same(one: Any, other: Any) -> bool:
         return check(one, other, check_exact=True, check_freq=True) is None
     if isinstance(one, pa.Table):
         return bool(one.equals(other, check_metadata=True))
+    if hasattr(one, "to_json"):
+        return bool(json.loads(one.to_json()) == json.loads(other.to_json()))
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
@@ -201,4 +205,44 @@ FILES = [
     Kind("Files", "open file", lambda folder: _written(folder, "a.csv").open(), mend="Path(…"),
     Kind("Files", "text in memory", lambda _: io.StringIO("a"), mend="value.getvalue()"),
 ]
-KINDS = [*PLAIN, *TABLES, *ARRAYS, *FILES]
+
+
+def _drawing() -> Any:
+    "A small figure of matplotlib."
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    return figure
+
+
+def _grid(folder: Path) -> Any:
+    import seaborn
+
+    return seaborn.FacetGrid(pd.DataFrame({"a": [1, 2]}))
+
+
+def _plotly(folder: Path) -> Any:
+    from plotly.graph_objects import Figure
+
+    return Figure({"data": [{"type": "bar", "x": ["a", "b"], "y": np.array([1.5, np.nan])}]})
+
+
+def _altair(folder: Path) -> Any:
+    import altair
+
+    return altair.Chart(pd.DataFrame({"a": [1, 2]})).mark_bar().encode(x="a:Q")
+
+
+PICTURE = "comes back as its picture (SVG)"
+FIGURES = [
+    Kind("Figures", "matplotlib Figure", lambda _: _drawing(), "figure", note=PICTURE),
+    Kind(
+        "Figures", "part of a figure", lambda _: _drawing().subfigures(), mend="figure.get_figure(root=True)"
+    ),
+    Kind("Figures", "matplotlib Axes", lambda _: _drawing().axes[0], mend="axes.get_figure(root=True)"),
+    Kind("Figures", "grid of seaborn", _grid, "figure", note=PICTURE, needs="seaborn"),
+    Kind("Figures", "plotly Figure", _plotly, "plotly", needs="plotly"),
+    Kind("Figures", "altair Chart", _altair, mend="chart.to_dict()", needs="altair"),
+]
+KINDS = [*PLAIN, *TABLES, *ARRAYS, *FILES, *FIGURES]

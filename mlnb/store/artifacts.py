@@ -238,7 +238,7 @@ def _refuse_files(number: int, store: Store) -> None:
         raise too_large(f"a folder of {number:,} files", store.limits, files=number)
 
 
-def _listed(store: Store, artifact: Artifact) -> list[TreeFile]:
+def _files_listed(store: Store, artifact: Artifact) -> list[TreeFile]:
     "The files of an artifact as its list has them; raises `IntegrityError`."
     data = get(store, artifact.digest)
     _refuse_files(data.count(b"{"), store)
@@ -261,7 +261,7 @@ def tree_of(
     artifact: Artifact,  # a `folder` or `frames`
 ) -> dict[str, str]:  # path -> digest; raises `IntegrityError`
     "The files of an artifact."
-    return {file.path: file.digest for file in _listed(store, artifact)}
+    return {file.path: file.digest for file in _files_listed(store, artifact)}
 
 
 def damaged_trees(
@@ -317,7 +317,7 @@ def write_value(
 ) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
     if artifact.is_tree:
-        _write_tree(store, _listed(store, artifact), path)
+        _write_tree(store, _files_listed(store, artifact), path)
     else:
         write_objects(store, {path: artifact.digest}, path.parent, {path} if artifact.executable else ())
     return path

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from . import tables
 from .arrays import array_bytes, array_from, array_kind_refusal
+from .charts import chart_bytes, chart_from, chart_growth
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
 from .figures import figure_svg
 from .parquet_sizes import table_growth
@@ -34,6 +35,7 @@ SUFFIXES = {
     "arrow": ".parquet",
     "estimator": ".skops",
     "figure": ".svg",
+    "plotly": ".json",
     "array": ".npy",
     "json": ".json",
     "text": ".txt",
@@ -63,7 +65,9 @@ class Svg(str):
 
 def _figure_bytes(value: Any) -> bytes:
     "A figure, or the picture of one, as SVG."
-    return text_bytes(str(value) if isinstance(value, Svg) else figure_svg(value))
+    if isinstance(value, Svg):
+        return text_bytes(str(value))
+    return text_bytes(figure_svg(value.figure))  # which a figure is itself, and a grid of seaborn has
 
 # %% ../../nbs/store/260_codecs.ipynb #5ee59cc3
 def _untyped(to_bytes: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,11 +99,13 @@ _EXACT_TYPES = {
     "builtins.str": "text",
     **{f"builtins.{name}": "json" for name in ("dict", "list", "int", "float", "bool", "NoneType")},
     f"{Svg.__module__}.Svg": "figure",
+    "plotly.graph_objs._figure.Figure": "plotly",
 }
 _BASE_TYPES = {
     "numpy.generic": "json",
     "sklearn.base.BaseEstimator": "estimator",
     "matplotlib.figure.Figure": "figure",
+    "seaborn.axisgrid._BaseGrid": "figure",
 }
 
 # %% ../../nbs/store/260_codecs.ipynb #6479bb64
@@ -109,6 +115,7 @@ _ENCODERS: dict[str, Callable[..., Any]] = {
     "series": _untyped(tables.series_bytes),
     "arrow": _untyped(tables.arrow_bytes),
     "figure": _untyped(_figure_bytes),
+    "plotly": _untyped(chart_bytes),
     "array": _untyped(array_bytes),
     "json": _untyped(json_bytes),
     "text": _untyped(text_bytes),
@@ -124,6 +131,7 @@ _TABLE_DECODERS: dict[str, Callable[..., Any]] = {
 # %% ../../nbs/store/260_codecs.ipynb #60fae983
 _DECODERS: dict[str, Callable[..., Any]] = {
     "figure": lambda data: Svg(data.decode("utf-8")),
+    "plotly": chart_from,
     "array": array_from,
     "json": json_from,
     "text": lambda data: data.decode("utf-8"),
@@ -135,6 +143,7 @@ _PACKAGES = {
     **dict.fromkeys((*_TABLE_DECODERS, "frames"), _TABLE_PACKAGES),
     "estimator": ("skops", "scikit-learn", "scipy", "numpy"),
     "figure": ("matplotlib",),
+    "plotly": ("plotly",),
     "array": ("numpy",),
 }
 
@@ -148,7 +157,10 @@ def codec_packages(
 # %% ../../nbs/store/260_codecs.ipynb #a5e5c2f1
 _MENDS = {
     "Index": "save `index.to_frame(index=False).rename(columns=str)`",
-    "Axes": "save its `.figure`",
+    "Axes": "save `axes.get_figure(root=True)`",
+    "SubFigure": "save `figure.get_figure(root=True)`",
+    "BaseFigure": "save `plotly.graph_objects.Figure(figure)`",
+    "TopLevelMixin": "save `chart.to_dict()`; `altair.Chart.from_dict(value)` makes it again",
     "RecordBatch": "save `pyarrow.Table.from_batches([batch])`",
     "generator": "save `list(...)` of it",
     "function": "save what it returns",
@@ -193,6 +205,7 @@ def _text_size(data: bytes) -> int:
 
 _GROWTHS: dict[str, Callable[[bytes], int]] = {
     "figure": _text_size,
+    "plotly": chart_growth,
     "array": len,
     "json": json_growth,
     "text": _text_size,
