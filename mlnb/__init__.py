@@ -223,6 +223,7 @@ Modules:
 - `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
 - `mlnb.store.boosted_models`: Models of XGBoost and LightGBM in the formats of their own, looked through before they are read.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
+- `mlnb.store.charts`: Keep a figure of Plotly as the JSON that it is made of
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
 - `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes

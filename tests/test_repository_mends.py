@@ -58,6 +58,8 @@ TRIED = {
     "store/exports": "commands",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
+    "store/charts": "test_store_value_kinds.py",
+    "store/figures": "test_store_value_kinds.py",
     "store/model_states": "test_store_model_types.py",
     "store/names": "names",
     "store/plain_values": "saved values",

@@ -15,9 +15,11 @@ from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, sign_unsigned
 from mlnb.sharing.remote import open_remote, read_remote, write_remote
 from mlnb.sharing.trust import MOST_DOCUMENT, project_place, record_place
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.digests import canonical_json
 from mlnb.store.objects import open_store, put
 from mlnb.store.project_id import git_id, project_id, project_ids, take_id
+from mlnb.store.records import records_of
 from mlnb.store.refs import RefValue, move_ref
 
 RUN = "20261123T100000000-0a1b"
@@ -134,6 +136,26 @@ def test_remote_with_nothing_but_another_project_ends_with_3_and_counts_what_is_
     assert (taken.records, taken.runs, taken.refs) == (0, 0, [])
     assert (taken.foreign, taken.exit_code) == ({OTHER: 3}, 3)
     assert taken.keys == [Offer(own_key(ana), "ana", offered=3, taken=0, refused=3)]
+
+
+def test_program_is_one_after_push_and_pull(tmp_path):
+    ana = store_at(tmp_path / "ana" / "store", project=OURS)
+    ben = store_at(tmp_path / "ben" / "store", ana, project=OURS)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("score", "notes"):
+        (tools / name).write_text(name)
+    (tools / "score").chmod(0o755)
+    made = {"file": put_value(ana, tools / "score"), "folder": put_value(ana, tools)}
+    plain = record_in(ana) | {"outputs": {name: one.as_dict() for name, one in made.items()}}
+    commit(ana, as_record(plain), sign=signer(ana, "record"))
+    push(ana, str(tmp_path / "shared"))
+    assert pull(ben, str(tmp_path / "shared")).records == 1
+    [record] = records_of(ben, "fraud", "train")
+    assert record.outputs == made
+    file, folder = (get_value(ben, one, tmp_path / "out") for one in record.outputs.values())
+    places = (file, folder / "score", folder / "notes")
+    assert [place.stat().st_mode & 0o777 for place in places] == [0o700, 0o700, 0o600]
 
 
 def git(folder, *words):

@@ -140,7 +140,7 @@ def test_folder_digest_depends_on_names_and_content_only(store, tmp_path):
         (tmp_path / folder / "deep").mkdir(parents=True)
         for name in ("b.txt", "deep/a.txt"):
             (tmp_path / folder / name).write_text(name)
-    (tmp_path / "two" / "b.txt").chmod(0o700)
+    (tmp_path / "two" / "b.txt").chmod(0o666)
     os.utime(tmp_path / "two" / "b.txt", (1, 1))
     one, two = (put_value(store, tmp_path / f) for f in ("one", "two"))
     assert one == two and one.codec == "folder" and len(one.parts) == 2
@@ -159,8 +159,9 @@ def test_missing_path_and_other_kinds_of_file_are_refused(store, tmp_path):
         put_value(store, tmp_path / "none")
     (tmp_path / "odd").mkdir()
     os.mkfifo(tmp_path / "odd" / "pipe")
-    with pytest.raises(ValueRefusedError, match="neither file nor folder"):
-        put_value(store, tmp_path / "odd")
+    for path in (tmp_path / "odd", tmp_path / "odd" / "pipe"):
+        with pytest.raises(ValueRefusedError, match="neither file nor folder"):
+            put_value(store, path)
     with pytest.raises(ValueRefusedError):
         put_value(store, tmp_path / "odd" / "pipe")
 

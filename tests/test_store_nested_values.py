@@ -400,3 +400,14 @@ def test_digest_is_the_same_in_another_process_with_another_hash_seed(tmp_path):
         for seed in ("1", "2")
     }
     assert len(digests) == 1
+
+
+def test_programs_stay_programs_wherever_they_stand_in_a_value(store, tmp_path):
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name, mode in (("run.sh", 0o755), ("notes.sh", 0o644)):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(mode)
+    back = back_from(store, {"one": folder / "run.sh", "other": folder / "notes.sh", "all": folder})
+    files = [back["one"], back["other"], back["all"] / "run.sh", back["all"] / "notes.sh"]
+    assert [bool(file.stat().st_mode & 0o100) for file in files] == [True, False, True, False]

@@ -65,8 +65,9 @@ def option_parts(
 def input_part(
     found: Artifact | Parts,  # what the input means
 ) -> dict[str, Any]:  # part of the key
-    "What counts of an input: how it is written, its content, and its name if it is a file."
-    counted = {"codec": found.codec, "digest": found.digest}
+    "What counts of an input: how it is written, its content, and of a file its name and kind."
+    counted: dict[str, Any] = {"codec": found.codec, "digest": found.digest}
+    counted |= {"executable": True} if found.executable else {}
     return counted | {"filename": found.filename} if found.filename else counted
 
 
@@ -194,9 +195,11 @@ def _field(group: str, field: str) -> Callable[[Mapping[str, Any]], dict[str, An
 
 
 def _how_written(parts: Mapping[str, Any]) -> dict[str, str]:
-    "Codec and file name of each input."
+    "Codec and file name of each input, and whether it is a program."
     inputs = parts["inputs"].items()
-    return {name: f"{one.get('codec')} {one.get('filename', '')}".strip() for name, one in inputs}
+    marks = {True: "executable"}
+    words = {n: (one["codec"], one.get("filename"), marks.get(one.get("executable"))) for n, one in inputs}
+    return {name: " ".join(filter(None, several)) for name, several in words.items()}
 
 
 def _own_code(is_path: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

@@ -13,7 +13,7 @@ __all__ = ['Form', 'put_tree', 'put_path', 'form_of', 'put_frames', 'put_value',
 # %% ../../nbs/store/290_artifacts.ipynb #f2f424e4
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -40,7 +40,7 @@ from mlnb.store.nested_values import (
     split_value,
     type_of_all,
 )
-from .objects import Store, copy_object, get, has, put, put_batched, put_file, put_files, put_pieces
+from .objects import Store, copy_object, get, has, put, put_batched, put_files, put_pieces
 from .plain_values import ordered_json
 from .tables import joined_parts
 from .tombstones import is_blocked
@@ -52,10 +52,12 @@ def put_tree(
     codec: str,  # `folder`, `frames` or `values`
     type_name: str,  # type of the value
     files: dict[str, tuple[str, int]],  # path -> digest and size [bytes] of what was put
+    programs: Container[str] = (),  # paths of files that can be executed
 ) -> Artifact:
     "Keep the list of an artifact's files, sorted by path."
     tree: list[dict[str, Any]] = [
-        {"path": path, "digest": digest, "bytes": size} for path, (digest, size) in sorted(files.items())
+        {"path": path, "digest": digest, "bytes": size} | ({"executable": True} if path in programs else {})
+        for path, (digest, size) in sorted(files.items())
     ]
     digest, size = put(store, canonical_json(tree)), sum(file["bytes"] for file in tree)
     return Artifact(codec, digest, size, type_name, parts=tuple(file["digest"] for file in tree))
@@ -79,6 +81,11 @@ def _refuse_file_names(names: list[str]) -> None:
         )
 
 
+def _is_program(path: Path) -> bool:
+    "Whether a file can be executed by its owner."
+    return bool(path.stat().st_mode & 0o100)
+
+
 def put_path(
     store: Store,  # where to keep it
     path: Path,  # a file or a folder; links are followed
@@ -86,8 +93,10 @@ def put_path(
     "Keep a file, or a folder with all files below it."
     if path.is_file():
         _refuse_file_names([path.name])
-        return Artifact("file", *put_file(store, path), "pathlib.Path", path.name)
-    if not path.is_dir():
+        name, is_program = path.name, _is_program(path)
+        [found] = put_files(store, [path])
+        return Artifact("file", *found, "pathlib.Path", name, executable=is_program)
+    if not path.exists():
         raise ValueRefusedError(
             f"there is no file or folder {path}", "write it before saving its path, or save `str(...)` of it"
         )
@@ -97,7 +106,9 @@ def put_path(
         raise ValueRefusedError(error.message, error.mend)
     names = [file.relative_to(path).as_posix() for file in below]
     _refuse_file_names(names)
-    return put_tree(store, "folder", "pathlib.Path", dict(zip(names, put_files(store, below), strict=True)))
+    files = dict(zip(names, put_files(store, below), strict=True))
+    programs = {name for name, file in zip(names, below, strict=True) if _is_program(file)}
+    return put_tree(store, "folder", "pathlib.Path", files, programs)
 
 # %% ../../nbs/store/290_artifacts.ipynb #b108c62a
 Form = dict[str, tuple[Any, ...]]  # what parts share: by column, in order, then for the whole
@@ -181,9 +192,10 @@ def _refuse_open(value: Any) -> None:
     "Refuse an open file, which would be read as an iterator of frames."
     if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
         return
-    path, mend = getattr(value, "name", None), "save what it holds, e.g. `.getvalue()` or `.read()`"
+    path, in_memory = getattr(value, "name", None), hasattr(value, "getvalue")
+    mend = f"save what it holds, `value.{'getvalue' if in_memory else 'read'}()`"
     if isinstance(path, str | PathLike):
-        mend = f'close it and save its path, `save("name", Path({str(path)!r}))`'
+        mend = f"close it and save its path, `Path({str(path)!r})`"
     raise ValueRefusedError("an open file cannot be saved", mend)
 
 
@@ -294,19 +306,23 @@ def write_objects(
     store: Store,  # where they were put
     files: dict[Path, str],  # what to write -> digest
     folder: Path,  # that holds them all; made when missing
+    programs: Container[Path] = (),  # those that can be executed
 ) -> None:  # raises `IntegrityError` or `StoreError`
     "Write objects as files, verified and never held whole."
     with disk_errors(folder), batch() as batched:
         for path, digest in files.items():
-            batched.add(folder, 0o600, _filling(store, digest, path))
+            batched.add(folder, 0o700 if path in programs else 0o600, _filling(store, digest, path))
 
 
-def _write_tree(store: Store, files: dict[str, str], folder: Path) -> None:
+def _write_tree(store: Store, listed: list[TreeFile], folder: Path) -> None:
     "Write the files of a folder, and none beside it."
     make_folder(folder)
+    files = {file.path: file for file in listed}
     for names in in_few_folders(files):
         with all_inside(folder, names) as places:
-            write_objects(store, {place: files[name] for name, place in places.items()}, folder)
+            digests = {place: files[name].digest for name, place in places.items()}
+            programs = {place for name, place in places.items() if files[name].executable}
+            write_objects(store, digests, folder, programs)
 
 
 def write_value(
@@ -316,9 +332,9 @@ def write_value(
 ) -> Path:  # the same path
     "Write an artifact to disk in its own format, verified."
     if artifact.is_tree:
-        _write_tree(store, tree_of(store, artifact), path)
+        _write_tree(store, _files_listed(store, artifact), path)
     else:
-        write_objects(store, {path: artifact.digest}, path.parent)
+        write_objects(store, {path: artifact.digest}, path.parent, {path} if artifact.executable else ())
     return path
 
 # %% ../../nbs/store/290_artifacts.ipynb #6dc13d73
@@ -336,7 +352,7 @@ def _place_of(artifact: Artifact, files: Path) -> Path:
     name = artifact.filename or f"value{suffix_of(artifact)}"
     if PurePosixPath(name).name != name or name == "..":
         raise IntegrityError(f"artifact {artifact.digest[:12]} has the file name {name!r}")
-    return files / artifact.digest[:16] / name
+    return files / (artifact.digest[:16] + "x" * artifact.executable) / name
 
 # %% ../../nbs/store/290_artifacts.ipynb #09fcf9be
 def _parts_read(store: Store, digests: list[str], read: Callable[[bytes], Any]) -> list[Any]:
@@ -404,11 +420,15 @@ def _kept_path(store: Store, value: Path) -> KeptMember:
         raise ValueRefusedError(what, "make it readable, or leave it out") from error
     if one.codec == "file":
         name = f"/{one.filename}"
-        return KeptMember("file", one.digest + name, "", {name: (one.digest, one.bytes)})
-    files = {f"/{file.path}": (file.digest, file.bytes) for file in _files_listed(store, one)}
+        programs = frozenset([name] if one.executable else [])
+        own = f"{one.digest}{name}{len(programs)}"
+        return KeptMember("file", own, "", {name: (one.digest, one.bytes)}, programs)
+    listed = _files_listed(store, one)
+    files = {f"/{file.path}": (file.digest, file.bytes) for file in listed}
     if not files:
         raise ValueRefusedError(f"the folder {value} is empty and would be lost", "put a file into it first")
-    return KeptMember("folder", one.digest, "", files)
+    programs = frozenset(f"/{file.path}" for file in listed if file.executable)
+    return KeptMember("folder", one.digest, "", files, programs)
 
 
 def _kept_member(store: Store, trusted_types: tuple[str, ...], batched: Batch, value: Any) -> KeptMember:
@@ -430,10 +450,10 @@ def _put_members(
     "Keep a value that was taken apart: its members first, then what refers to them."
     refuse_members(members, store.limits)
     with disk_errors(store.root), batch(store.folder_mode) as batched:
-        files = keep_members(members, partial(_kept_member, store, trusted_types, batched))
+        files, programs = keep_members(members, partial(_kept_member, store, trusted_types, batched))
     data = ordered_json(plain)
     files[VALUE_FILE] = (put(store, data), len(data))
-    return put_tree(store, "values", type_of_all(value, members), files)
+    return put_tree(store, "values", type_of_all(value, members), files, programs)
 
 # %% ../../nbs/store/290_artifacts.ipynb #e5fe8f14
 def _damaged_member(artifact: Artifact, name: str) -> IntegrityError:
@@ -442,12 +462,12 @@ def _damaged_member(artifact: Artifact, name: str) -> IntegrityError:
 
 def _path_member(store: Store, artifact: Artifact, files: Path, codec: str, name: str) -> Path:
     "A member that is a file or a folder, written out."
-    tree, place = tree_of(store, artifact), _place_of(artifact, files)
-    below = {path: digest for path, digest in tree.items() if path.startswith(f"{name}/")}
+    place = _place_of(artifact, files)
+    below = [file for file in _files_listed(store, artifact) if file.path.startswith(f"{name}/")]
     if not below or (codec == "file" and len(below) > 1):
         raise _damaged_member(artifact, name)
     _write_tree(store, below, place)
-    return place / (next(iter(below)) if codec == "file" else name)
+    return place / (below[0].path if codec == "file" else name)
 
 
 def _read_members(store: Store, artifact: Artifact, files: Path, trusted_types: tuple[str, ...]) -> Any:

@@ -19,8 +19,9 @@ from typing import Any
 from msgspec import Struct
 
 from . import tables
-from .arrays import array_bytes, array_from
+from .arrays import array_bytes, array_from, array_kind_refusal
 from .boosted_models import lightgbm_bytes, lightgbm_from, text_growth, xgboost_bytes, xgboost_from
+from .charts import chart_bytes, chart_from, chart_growth
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
 from .figures import figure_svg
 from .parquet_sizes import table_growth
@@ -41,6 +42,7 @@ SUFFIXES = {
     "xgboost": ".json",
     "lightgbm": ".txt",
     "figure": ".svg",
+    "plotly": ".json",
     "array": ".npy",
     "sparse": ".npz",
     "json": ".json",
@@ -72,7 +74,9 @@ class Svg(str):
 
 def _figure_bytes(value: Any) -> bytes:
     "A figure, or the picture of one, as SVG."
-    return text_bytes(str(value) if isinstance(value, Svg) else figure_svg(value))
+    if isinstance(value, Svg):
+        return text_bytes(str(value))
+    return text_bytes(figure_svg(value.figure))  # which a figure is itself, and a grid of seaborn has
 
 # %% ../../nbs/store/260_codecs.ipynb #5ee59cc3
 def _untyped(to_bytes: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,6 +115,7 @@ _EXACT_TYPES = {
     "builtins.str": "text",
     **{f"builtins.{name}": "json" for name in ("dict", "list", "int", "float", "bool", "NoneType")},
     f"{Svg.__module__}.Svg": "figure",
+    "plotly.graph_objs._figure.Figure": "plotly",
 }
 _BASE_TYPES = {
     "numpy.generic": "json",
@@ -118,6 +123,7 @@ _BASE_TYPES = {
     "xgboost.core.Booster": "xgboost",
     "lightgbm.basic.Booster": "lightgbm",
     "matplotlib.figure.Figure": "figure",
+    "seaborn.axisgrid._BaseGrid": "figure",
 }
 
 # %% ../../nbs/store/260_codecs.ipynb #6479bb64
@@ -130,6 +136,7 @@ _ENCODERS: dict[str, Callable[..., Any]] = {
     "arrow": _untyped(tables.arrow_bytes),
     "polars": _untyped(polars_bytes),
     "figure": _untyped(_figure_bytes),
+    "plotly": _untyped(chart_bytes),
     "array": _untyped(array_bytes),
     "sparse": _untyped(sparse_bytes),
     "json": _untyped(json_bytes),
@@ -150,6 +157,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "figure": lambda data: Svg(data.decode("utf-8")),
     "xgboost": xgboost_from,
     "lightgbm": lightgbm_from,
+    "plotly": chart_from,
     "array": array_from,
     "sparse": sparse_from,
     "json": json_from,
@@ -165,6 +173,7 @@ _PACKAGES = {
     "xgboost": ("scipy", "numpy"),  # and what the type comes from, `xgboost` or `xgboost-cpu`
     "lightgbm": ("scipy", "numpy"),
     "figure": ("matplotlib",),
+    "plotly": ("plotly",),
     "array": ("numpy",),
     "sparse": ("scipy", "numpy"),
     "polars": ("polars", "pyarrow"),
@@ -183,7 +192,10 @@ _RESULTS_MEND = (
 )
 _MENDS = {
     "Index": "save `index.to_frame(index=False).rename(columns=str)`",
-    "Axes": "save its `.figure`",
+    "Axes": "save `axes.get_figure(root=True)`",
+    "SubFigure": "save `figure.get_figure(root=True)`",
+    "BaseFigure": "save `plotly.graph_objects.Figure(figure)`",
+    "TopLevelMixin": "save `chart.to_dict()`; `altair.Chart.from_dict(value)` makes it again",
     "RecordBatch": "save `pyarrow.Table.from_batches([batch])`",
     "LazyFrame": "save `value.collect()`",
     "generator": "save `list(...)` of it",
@@ -214,6 +226,8 @@ def codec_of(
 ) -> str:  # name of its codec; raises `ValueRefusedError`
     "Name of the codec for `value`, by its type; imports nothing."
     names = _type_names(value)
+    if "numpy.ndarray" in names[1:]:
+        raise array_kind_refusal(value)
     for name in names:
         if name in _BASE_TYPES:
             return _BASE_TYPES[name]
@@ -231,6 +245,7 @@ def _text_size(data: bytes) -> int:
 
 _GROWTHS: dict[str, Callable[[bytes], int]] = {
     "figure": _text_size,
+    "plotly": chart_growth,
     "array": len,
     "xgboost": text_growth,
     "lightgbm": text_growth,

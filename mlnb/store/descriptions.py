@@ -47,6 +47,7 @@ class Artifact(Document, _Either, frozen=True, omit_defaults=True):
     type: str = ""  # type of the value that was saved, e.g. `pandas.DataFrame`
     filename: NoFileName = ""  # of a `file`: its own name
     parts: tuple[Digest, ...] = ()  # of a tree: digests of its files, sorted by path
+    executable: bool = False  # of a `file`: whether it is a program
 
     def __post_init__(self) -> None:
         if not fits_disk(self.filename):
@@ -64,12 +65,18 @@ class TreeFile(Document, frozen=True):
     path: InnerPath
     digest: Digest
     bytes: Size = 0
+    executable: bool = False
 
     def __post_init__(self) -> None:
         if not fits_disk(self.path):
             raise ValueError(f"not every disk takes the path {self.path[:20]!r}…")
 
 # %% ../../nbs/store/270_descriptions.ipynb #707cb394
+def _counted(one: Artifact) -> list[Any]:
+    "What makes an artifact another one; only a program says that it is one."
+    return [one.codec, one.digest, one.filename, *(["executable"] if one.executable else [])]
+
+
 class Parts(Document, _Either, frozen=True):
     "An artifact for each value of a parameter."
 
@@ -84,7 +91,7 @@ class Parts(Document, _Either, frozen=True):
     def __post_init__(self) -> None:
         if len(self.values) != len(self.artifacts):
             raise ValueError("there is not one artifact for each value")
-        parts = [[value, a.codec, a.digest, a.filename] for value, a in self.items()]
+        parts = [[value, *_counted(a)] for value, a in self.items()]
         force_setattr(self, "digest", digest_of([self.parameter, parts]))
         force_setattr(self, "bytes", sum(a.bytes for a in self.artifacts))
         force_setattr(self, "type", ", ".join(dict.fromkeys(a.type for a in self.artifacts)))
@@ -93,6 +100,11 @@ class Parts(Document, _Either, frozen=True):
     def filename(self) -> str:
         "Empty: only a single file has a name of its own."
         return ""
+
+    @property
+    def executable(self) -> bool:
+        "Never: only a single file can be executed."
+        return False
 
     def items(self) -> Iterator[tuple[Any, Artifact]]:
         "Each value with its artifact."

@@ -81,6 +81,7 @@ class KeptMember(Struct, frozen=True):
     digest: str  # what tells it from others
     suffix: str  # of its name
     files: dict[str, tuple[str, int]]  # digest and size by path below its name; empty: it is the file
+    programs: frozenset[str] = frozenset()  # those that can be executed
 
 
 def _kept(member: Member, keep: Callable[[Any], KeptMember]) -> KeptMember:
@@ -93,17 +94,19 @@ def _kept(member: Member, keep: Callable[[Any], KeptMember]) -> KeptMember:
 def keep_members(
     members: list[Member],  # of one value; their references are filled in
     keep: Callable[[Any], KeptMember],  # puts one into a store
-) -> dict[str, tuple[str, int]]:  # digest and size [bytes] by path
+) -> tuple[dict[str, tuple[str, int]], set[str]]:  # digest and size [bytes] by path; paths of programs
     "Keep each member once."
     known: dict[int, KeptMember] = {}
     names: dict[tuple[str, str], str] = {}
     files: dict[str, tuple[str, int]] = {}
+    programs: set[str] = set()
     for member in members:
         kept = known[id(member.value)] = known.get(id(member.value)) or _kept(member, keep)
         name = names.setdefault((kept.codec, kept.digest), member_name(len(names), member.path, kept.suffix))
         files |= {f"{name}{below}": found for below, found in kept.files.items()}
+        programs |= {f"{name}{below}" for below in kept.programs}
         member.reference[:] = [kept.codec, name]
-    return files
+    return files, programs
 
 # %% ../../nbs/store/265_nested_values.ipynb #0162a7b7
 def type_of_all(

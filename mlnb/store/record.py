@@ -99,6 +99,7 @@ class KeyInput(Document, frozen=True):
     codec: str = ""
     digest: str = ""
     filename: str = ""
+    executable: bool = False
 
 
 CountedCell = str | list[str | bool | list[str]]  # digest, whether its last value is shown, tags
