@@ -408,6 +408,7 @@ def test_programs_stay_programs_wherever_they_stand_in_a_value(store, tmp_path):
     for name, mode in (("run.sh", 0o755), ("notes.sh", 0o644)):
         (folder / name).write_text("#!/bin/sh\n")
         (folder / name).chmod(mode)
-    back = back_from(store, {"one": folder / "run.sh", "other": folder / "notes.sh", "all": folder})
+    value = {"one": folder / "run.sh", "other": folder / "notes.sh", "all": folder}
+    back = get_value(store, put_value(store, value), tmp_path / "files")
     files = [back["one"], back["other"], back["all"] / "run.sh", back["all"] / "notes.sh"]
     assert [bool(file.stat().st_mode & 0o100) for file in files] == [True, False, True, False]
