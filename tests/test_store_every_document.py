@@ -37,6 +37,7 @@ GIVEN = {
     "Record.parts": {"observed": {"files": {"a.csv": DIGEST}}},
     "KeptPin.partitions": [["sql://a", 1, DIGEST]],
     "FileOpened.state": [3, 5, 7],
+    "Axis.parts": [],
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
@@ -90,6 +91,10 @@ FREE = {
     *("NamedTraces.tombstones", "NamedTraces.tombstones_gone", "NamedTraces.keys"),
     *("ViolationRecord.what", "ViolationRecord.owner", "ViolationRecord.status"),
     *("RemoteMove.actor", "RemoteMove.reason", "PushMark.actor"),
+    *("Axis.kind", "Axis.dtype", "Axis.freq", "Axis.closed", "CellNotes.kind", "CellNotes.missing"),
+    *("CellNotes.dtype", "CellNotes.texts", "CellNotes.categories", "FrameNotes.columns", "FrameNotes.names"),
+    *("FrameNotes.cells", "FrameNotes.index", "FrameNotes.freq"),
+    *("PolarsNotes.categories", "PolarsNotes.enumerations"),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these
@@ -183,10 +188,10 @@ def place_of(cls, field):
 
 def plain_of(cls):
     "An example of a document, with every field."
-    fields = inspect.type_info(cls).fields
-    return {
-        field.encode_name: GIVEN.get(place_of(cls, field.name)) or example(field.type) for field in fields
+    named = {
+        field.encode_name: (place_of(cls, field.name), field.type) for field in inspect.type_info(cls).fields
     }
+    return {name: GIVEN[place] if place in GIVEN else example(kind) for name, (place, kind) in named.items()}
 
 
 def places(plain, way=()):

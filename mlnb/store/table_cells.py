@@ -20,7 +20,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from .border import Document
+from .border import Count, Document
 from .errors import ValueRefusedError
 from .plain_values import ordered_json
 from .table_axes import Axis, named_dtype, object_array
@@ -34,7 +34,7 @@ class CellNotes(Document, frozen=True, omit_defaults=True):
     kind: str  # one of those that are registered below
     missing: str = ""  # what a missing cell was, a key of the table below; empty = None
     dtype: str = ""  # of the column, or of the arrays in its cells
-    shape: tuple[int, ...] = ()  # of each array, when it has several dimensions
+    shape: tuple[Count, ...] = ()  # of each array, when it has several dimensions
     categories: Axis | None = None  # of a column of categories
     texts: tuple[str, ...] = ()  # that stand for them, in their order
     ordered: bool = False  # whether they have an order

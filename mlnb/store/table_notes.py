@@ -12,9 +12,9 @@ __all__ = ['NOTES_KEY', 'FrameNotes', 'file_names', 'values_in', 'NotedTable', '
 # %% ../../nbs/store/238_table_notes.ipynb #b4693215
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from .border import Count, Document, Plain
 from .errors import ValueRefusedError
@@ -29,6 +29,9 @@ from .value_limits import DEFAULT_LIMITS, ValueLimits, json_growth, refuse_growt
 NOTES_KEY = b"mlnb.frame"  # of the metadata of a file
 
 
+_RowNumber = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
 class FrameNotes(Document, frozen=True, omit_defaults=True):
     "What a Parquet file does not say of the frame in it."
 
@@ -39,7 +42,7 @@ class FrameNotes(Document, frozen=True, omit_defaults=True):
     index: tuple[str, ...] = ()  # names in the file of the levels of its index
     index_names: Plain = None  # their own names, typed
     has_levels: bool = False  # whether the index is one of several levels
-    rows: tuple[int, int, int] | None = None  # numbers of rows that no column counts
+    rows: tuple[_RowNumber, _RowNumber, _RowNumber] | None = None  # numbers of rows that no column counts
     freq: str = ""  # step between the times of its index
     attrs: Plain = None  # typed
     series_name: Plain = None  # of a series whose name is no text, typed in a list
