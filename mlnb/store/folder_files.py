@@ -20,7 +20,8 @@ def _files_of(entry: Path, above: tuple[Path, ...]) -> list[Path]:
         return files_below(entry, above)
     if entry.is_file():
         return [entry]
-    raise ValueRefusedError(f"{entry} is neither file nor folder", "remove it before saving the folder")
+    mend = "read what is needed from it into a file, and save that; remove it from a folder that is saved"
+    raise ValueRefusedError(f"{entry} is neither file nor folder", mend)
 
 
 def files_below(
@@ -28,6 +29,8 @@ def files_below(
     above: tuple[Path, ...] = (),  # real paths of the folders that it stands in
 ) -> list[Path]:  # raises `ValueRefusedError` if it would not come back
     "All files below a folder."
+    if not folder.is_dir():
+        return _files_of(folder, above)
     here = folder.resolve()
     if here in above:
         what = f"{folder} is a link to a folder that it stands in"
