@@ -211,11 +211,17 @@ Modules:
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
 - `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
+- `mlnb.sources.checked`: Read a file once, from its beginning, and know at its end whether it is the one that was pinned
+- `mlnb.sources.content`: What was pinned, read and compared
+- `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
+- `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
+- `mlnb.sources.table_files`: One file of a source, read in its own format
+- `mlnb.sources.text_tables`: CSV and its kin, read the same way whatever their size
 - `mlnb.sources.url`: Outside data from another host, pinned by what actually arrived
 - `mlnb.sources.watermark`: Read each partition once, and say so when an old one moves
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes

@@ -30,7 +30,8 @@ from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
 from ..notebook.edges import is_written_out
-from ..sources.source import Partition, read_source
+from ..sources.partition import Partition
+from ..sources.source import read_source
 from ..store.artifacts import get_value, put_value
 from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import read_plain, write_durably
@@ -441,6 +442,6 @@ def artifact_digest(
     found = find_input(current(), name)
     if isinstance(found, Artifact | Parts):
         return found.digest
-    from mlnb.sources.source import manifest_digest
+    from mlnb.sources.partition import manifest_digest
 
     return manifest_digest(found)

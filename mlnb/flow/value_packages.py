@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from ..notebook.packages import normal_name
-from ..sources.source import TABLE_FORMATS, Partition
+from ..sources.partition import Partition
+from ..sources.table_files import TABLE_FORMATS
 from ..store.codecs import codec_packages
 from ..store.descriptions import Artifact, Parts
 

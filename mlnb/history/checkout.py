@@ -37,8 +37,9 @@ from ..notebook.installed_files import edited_files, startup_files
 from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage, read_stage
+from ..sources.content import read_copy
+from ..sources.partition import Partition
 from ..sources.pin import pin_source
-from ..sources.source import Partition, read_copy
 from ..store.border import SeenPath, has_form
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError

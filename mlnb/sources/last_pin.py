@@ -20,8 +20,9 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 from msgspec.structs import replace
 
+from .partition import Partition, manifest_digest
 from .pin import pin_source, require_ref, source_kind
-from .source import Partition, manifest_digest, pin
+from .source import pin
 from .sql import query_text
 from .url import is_copied
 from ..store.border import Digest, Document, PlainName, Size, WrittenName

@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any
 
 from .lfs import refuse_pointer
-from .source import Partition, file_errors, manifest_digest, pin, source_files
+from .partition import Partition, manifest_digest
+from .source import file_errors, pin, source_files
 from .sql import from_environment, has_order, is_query, pin_sql, query_text
 from .url import pin_url
 from ..store.errors import InputChangedError, Problem, StoreError, UsageError

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .source import Partition
+from .partition import Partition
 from ..store.digests import sha256
 from ..store.errors import MlnbError, StoreError, UsageError, ValueRefusedError
 from ..store.objects import Store, put

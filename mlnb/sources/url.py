@@ -17,8 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .content import copy_path
 from .lfs import refuse_pointer
-from .source import Partition, copy_path, is_data_name, keep_hints, read_hints
+from .partition import Partition, is_data_name
+from .source import keep_hints, read_hints
 from ..store.digests import sha256, sha256_file
 from ..store.disk import make_folder
 from ..store.errors import InputChangedError, MlnbError, StoreError, UsageError

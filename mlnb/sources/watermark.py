@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from .source import Partition
+from .partition import Partition
 from ..store.border import AnyPlace, Count, Digest, Document, Size
 from ..store.digests import canonical_json, sha256
 from ..store.errors import IntegrityError
