@@ -216,6 +216,7 @@ Modules:
 - `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
+- `mlnb.sources.one_table`: Files of many days are one table, by one rule
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read

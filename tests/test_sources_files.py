@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlnb.sources import text_tables
 from mlnb.sources.content import content_in_memory
 from mlnb.sources.source import manifest_digest, pin, read_source, source_files
-from mlnb.sources.table_files import parse
+from mlnb.sources.table_files import read_table_file
 from mlnb.sources.text_tables import in_larger_blocks
 from mlnb.store.errors import InputChangedError, UsageError
 from mlnb.store.objects import open_store
@@ -188,7 +188,7 @@ def test_text_table_does_not_depend_on_the_size_of_a_block(rows, block):
     with mock.patch.object(
         text_tables, "in_larger_blocks", lambda read, first=block: in_larger_blocks(read, first)
     ):
-        found = parse(content)
+        found = read_table_file(content).table
     assert found.to_pydict() == {name: [row[n] for row in rows] for n, name in enumerate(names)}
 
 

@@ -9,9 +9,11 @@ Where the file has the column all the same, its own column stands, for it has a 
 __all__ = ['folder_values', 'with_folder_column']
 
 # %% ../../nbs/sources/012_folder_keys.ipynb #03c4b414
+from datetime import UTC, datetime, time
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 from ..store.errors import UsageError
 
@@ -24,6 +26,33 @@ def folder_values(
     return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for key, _, value in pairs}
 
 
+def _time_said(value: str, zone: str | None) -> set[Any]:
+    "Times that a text may mean in a column: as it stands, in UTC, or in the column's zone."
+    found = datetime.fromisoformat(value)
+    if zone is None or found.tzinfo is not None:
+        return {found}
+    own = UTC if zone in ("UTC", "Etc/UTC") else ZoneInfo(zone)
+    return {found.replace(tzinfo=UTC), found.replace(tzinfo=own)}
+
+
+def _says_same(found: Any, value: str | None) -> bool:
+    "Whether a value of a column, of any type, is what a folder's name says."
+    import pyarrow as pa
+
+    if value is None or not found.is_valid:
+        return value is None and not found.is_valid
+    kind = found.type
+    try:
+        if pa.types.is_timestamp(kind):
+            return found.as_py() in _time_said(value, kind.tz)
+        if pa.types.is_date(kind):
+            return datetime.combine(found.as_py(), time()) in _time_said(value, None)
+        said = pa.scalar(value, pa.string()).cast(getattr(kind, "value_type", kind))
+    except (pa.ArrowException, ValueError, LookupError):
+        return False
+    return bool(said.as_py() == found.as_py())
+
+
 def with_folder_column(
     table: Any,  # a `pyarrow.Table` of one file
     key: str,  # name of the column
@@ -34,7 +63,7 @@ def with_folder_column(
 
     if key not in table.column_names:
         return table.append_column(key, pa.repeat(pa.scalar(value, pa.string()), len(table)))
-    if set(table[key].cast(pa.string()).unique().to_pylist()) <= {value}:
+    if all(_says_same(found, value) for found in table[key].unique()):
         return table
     said = f"its column `{key}` does not say what its folder {key}={value} says"
     raise UsageError(said, 'correct one of them, or load it with `as_="path"` and read it yourself')
