@@ -67,6 +67,7 @@ TRIED = {
     "store/url": "test_terminal_secrets.py",
     "sources/folder_keys": "sources",
     "sources/last_pin": "test_sources_last_pin.py",
+    "sources/one_table": "test_sources_one_table.py",
     "sources/table_files": "sources",
 }  # module -> the section of this file, or another file, that tries its mends
 
