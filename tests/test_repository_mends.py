@@ -63,11 +63,13 @@ TRIED = {
     "store/records": "test_care_vouched.py",
     "store/runs": "commands",
     "store/settings": "settings",
+    "store/source_forms": "test_sources_reading.py",
     "store/tables": "saved values",
     "store/url": "test_terminal_secrets.py",
     "sources/folder_keys": "sources",
     "sources/last_pin": "test_sources_last_pin.py",
     "sources/one_table": "test_sources_one_table.py",
+    "sources/reading": "test_sources_reading.py",
     "sources/table_files": "sources",
 }  # module -> the section of this file, or another file, that tries its mends
 

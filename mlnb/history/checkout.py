@@ -38,7 +38,7 @@ from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage, read_stage
 from ..sources.content import read_copy
-from ..sources.partition import Partition
+from ..sources.partition import Partition, is_mark
 from ..sources.pin import pin_source
 from ..store.border import SeenPath, has_form
 from ..store.digests import sha256_file
@@ -139,7 +139,7 @@ def source_problem(
 ) -> str | None:  # a sentence; None when its content is at hand
     "Whether a partition of a source can be read as it was."
     scheme, declared = scheme_of(partition.path), Name(None, name.partition("@")[0], None)
-    if scheme == "before":
+    if is_mark(partition):
         return None
     try:
         if scheme == "sql":

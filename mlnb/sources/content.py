@@ -21,6 +21,7 @@ from ..store.digests import sha256
 from ..store.errors import InputChangedError, IntegrityError, StoreError
 from ..store.objects import Store, get
 from ..store.url import scheme_of
+from ..store.value_limits import DEFAULT_LIMITS, ValueLimits
 
 # %% ../../nbs/sources/018_content.ipynb #1c6d07b5
 def copy_path(
@@ -95,6 +96,7 @@ class Content(NamedTuple):
     looked_at: Opener  # its beginning, compared with nothing
     opened: Opener  # all of it, compared at the end
     data: bytes | None = None  # all of it, where it was read whole
+    limits: ValueLimits = DEFAULT_LIMITS  # what it may grow to when it is unpacked
 
     def read(self) -> bytes:
         "All of it, compared."
@@ -137,4 +139,5 @@ def pinned_content(
     altered = partial(_altered_copy, path) if scheme else _changed_since
     anew = partial(_open_pinned, path, partition)
     opened = partial(compared_stream, anew, partition.digest, partial(altered, partition))
-    return Content(partition.path, partition.bytes, anew, opened)
+    limits = store.limits if store else DEFAULT_LIMITS
+    return Content(partition.path, partition.bytes, anew, opened, limits=limits)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from .lfs import refuse_pointer
-from .partition import Partition, manifest_digest
+from .partition import Partition, is_mark, manifest_digest
 from .source import file_errors, pin, source_files
 from .sql import from_environment, has_order, is_query, pin_sql, query_text
 from .url import pin_url
@@ -127,7 +127,7 @@ def changed_source(
     before: list[Partition],  # what a stage was given
 ) -> str | None:  # a sentence; None when it is as it was
     "What of a source changed since it was pinned."
-    own = {p for p in before if scheme_of(p.path) not in ("before", "sql")}
+    own = {p for p in before if not is_mark(p) and scheme_of(p.path) != "sql"}
     if not own or refresh_s(source_settings(project, profile, name.name)):
         return None
     try:

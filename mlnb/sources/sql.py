@@ -8,8 +8,7 @@ The result must not depend on chance: rows without an order are put into one."""
 
 # %% auto #0
 __all__ = ['LOCK_WAITS_S', 'query_text', 'bare_query', 'has_order', 'is_query', 'from_environment', 'connection_text',
-           'is_passing', 'is_locked', 'HeldError', 'database_errors', 'ask_until_free', 'AnswerColumn',
-           'columns_of_answer', 'refuse_unequal', 'refuse_endless', 'with_integers', 'refuse_doubled', 'ask_duckdb',
+           'is_passing', 'is_locked', 'HeldError', 'database_errors', 'ask_until_free', 'refuse_doubled', 'ask_duckdb',
            'column_of', 'ask_sqlalchemy', 'pin_sql']
 
 # %% ../../nbs/sources/040_sql.ipynb #41a18dac
@@ -18,11 +17,12 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from .duckdb_answers import columns_of_answer, refuse_endless, refuse_unequal, with_integers
 from .partition import Partition
 from ..store.digests import sha256
 from ..store.errors import MlnbError, StoreError, UsageError, ValueRefusedError
@@ -177,128 +177,6 @@ def ask_until_free(
         except HeldError:
             time.sleep(wait_s)
     return ask()
-
-# %% ../../nbs/sources/040_sql.ipynb #481332ac
-_NO_EQUAL = (
-    "uhugeint",
-    "time with time zone",
-    "bit",
-    "bignum",
-    "varint",
-    "variant",
-    "union",
-    "interval",
-    "geometry",
-)
-_MOST_DIGITS = 10**38  # a decimal number of Arrow is smaller
-
-
-def _cast_to_text(column: str) -> str:
-    "The mend of a column that a table cannot hold."
-    quoted = column if re.fullmatch(r"[A-Za-z_]\w*", column) else '"' + column.replace('"', '""') + '"'
-    return f"write CAST({quoted} AS TEXT) in its query"
-
-
-class AnswerColumn(NamedTuple):
-    "A column of an answer, as DuckDB has it."
-
-    name: str  # as the query calls it
-    kind: str  # its type, as SQL writes it
-    ids: frozenset[str]  # kinds of its values and of those in them
-
-
-def _ids_in(kind: Any) -> Iterator[str]:
-    "What kind of type it is, and those of the values in it."
-    yield kind.id
-    for _, inner in kind.children if kind.id in ("list", "array", "map", "struct", "union") else ():
-        if type(inner) is type(kind):
-            yield from _ids_in(inner)
-
-
-def columns_of_answer(
-    asked: Any,  # a relation of DuckDB
-) -> list[AnswerColumn]:  # plain texts: a relation ends with its connection
-    "The columns of an answer that is not there yet."
-    named = zip(asked.columns, asked.types, strict=True)
-    return [AnswerColumn(name, str(kind), frozenset(_ids_in(kind))) for name, kind in named]
-
-
-def refuse_unequal(
-    columns: list[AnswerColumn],  # of an answer
-    name: str,  # of the source, for messages
-) -> None:  # raises `UsageError` with a cast that works
-    "Refuse a column of a type that a table does not have."
-    for column in columns:
-        if not column.ids.isdisjoint(_NO_EQUAL):
-            said = f"column `{column.name}` of source `{name}` is {column.kind} and cannot be kept, for no table has it"
-            raise UsageError(said, _cast_to_text(column.name))
-
-
-def _leaves(array: Any) -> Iterator[Any]:
-    "The values in an Arrow array, also those in lists and structs."
-    import pyarrow as pa
-
-    kind = array.type
-    if pa.types.is_struct(kind):
-        for inner in array.flatten():
-            yield from _leaves(inner)
-    elif pa.types.is_map(kind):
-        yield from _leaves(array.keys)
-        yield from _leaves(array.items)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(array.flatten())
-    else:
-        yield array
-
-
-def _least_and_greatest(array: Any) -> list[int]:
-    "The least and the greatest value of an array of whole numbers or times, as numbers."
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_decimal(array.type):
-        found = pc.min_max(array)
-    else:
-        found = pc.min_max(array.view(pa.int32() if array.type.bit_width == 32 else pa.int64()))
-    return [int(end.as_py()) for end in found.values() if end.is_valid]
-
-
-def _bound_of(kind: Any) -> tuple[int, int] | None:
-    "Between which numbers values of a type can be kept; None when all can."
-    import pyarrow as pa
-
-    if pa.types.is_date32(kind):
-        return -719_162, 2_932_896  # the years 1 to 9999, in days since 1970
-    if pa.types.is_timestamp(kind):
-        return -(2**63) + 2, 2**63 - 2
-    return (1 - _MOST_DIGITS, _MOST_DIGITS - 1) if kind == pa.decimal128(38, 0) else None
-
-
-def refuse_endless(
-    table: Any,  # a `pyarrow.Table` that DuckDB gave
-    name: str,  # of the source, for messages
-) -> None:  # raises `UsageError` with a cast that works
-    "Refuse infinite times, dates outside the years 1 to 9999 and numbers of 39 digits."
-    for column in table.column_names:
-        for leaf in (leaf for chunk in table[column].chunks for leaf in _leaves(chunk)):
-            bound = _bound_of(leaf.type)
-            if bound and not all(bound[0] <= end <= bound[1] for end in _least_and_greatest(leaf)):
-                said = f"column `{column}` of source `{name}` holds a {leaf.type} that cannot be kept"
-                raise UsageError(f"{said}: it is infinite or too large", _cast_to_text(column))
-
-
-def with_integers(
-    table: Any,  # a `pyarrow.Table` that DuckDB gave
-    columns: list[AnswerColumn],  # as DuckDB has them
-) -> Any:  # the table; sums of integers that fit are `int64`
-    "Let a `HUGEINT` be an integer where that is exact."
-    import pyarrow as pa
-
-    for n, column in enumerate(columns):
-        if column.kind == "HUGEINT":
-            with suppress(pa.ArrowInvalid):
-                table = table.set_column(n, column.name, table[n].cast(pa.int64()))
-    return table
 
 # %% ../../nbs/sources/040_sql.ipynb #f2f078dd
 def refuse_doubled(

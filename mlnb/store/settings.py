@@ -9,8 +9,8 @@ because a setting that is silently ignored is worse than none."""
 
 # %% auto #0
 __all__ = ['USUAL_VALUES', 'KNOWN_KEYS', 'PLACES', 'DEFAULT_PROFILE', 'Project', 'section_kind', 'named', 'section_problems',
-           'merged_source', 'declared_sources', 'source_problems', 'place', 'is_group', 'place_problems',
-           'read_project', 'find_project', 'profile_name', 'source_settings', 'project_store']
+           'merged_source', 'declared_sources', 'source_problems', 'schema_problems', 'place', 'is_group',
+           'place_problems', 'read_project', 'find_project', 'profile_name', 'source_settings', 'project_store']
 
 # %% ../../nbs/store/400_settings.ipynb #3100e7a5
 import os
@@ -25,6 +25,7 @@ from .errors import DefinitionError, Problem, UsageError, did_you_mean, guess_ea
 from .ini_file import Sections, read_ini
 from .names import MOST_VALUES, is_name, naming_rule
 from .objects import Store, open_store
+from .source_forms import FORM_KEYS, form_faults, schema_named
 from .source_times import SourceFault, time_faults
 from .url import NAME_A_VARIABLE, chain_links, has_secret, is_secret_value, scheme_of, shown_url
 from .value_limits import DEFAULT_LIMITS, ValueLimits, limit_faults, read_limits
@@ -53,6 +54,7 @@ class Project(Struct, frozen=True):
     audit_months: str = ""  # after how many months its lines may go; empty = never
     most_values: int = USUAL_VALUES  # that a stage is run for, each of them a kernel
     require_signed: bool = False  # whether only results count that somebody trusted signed
+    schemas: Sections = field(default_factory=dict)  # settings of schemas, by name
 
 # %% ../../nbs/store/400_settings.ipynb #0edf534d
 def _in_settings(rule: str, message: str, mend: str) -> Problem:
@@ -66,7 +68,8 @@ KNOWN_KEYS = {
         *("witnesses", "audit_months", "most_values", "require_signed"),
     ),
     "pipeline": ("notebooks",),
-    "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout"),
+    "source": ("path", "url", "sql", "connection", "incremental", "refresh", "timeout", *FORM_KEYS),
+    "schema": ("definition",),
 }  # kind of section -> keys
 
 
@@ -77,7 +80,7 @@ def section_kind(
     match section.split("."):
         case ["mlnb"]:
             return "mlnb"
-        case ["pipeline" | "source" as kind, _]:
+        case ["pipeline" | "source" | "schema" as kind, _]:
             return kind
         case ["profile", _, "source", _]:
             return "source"
@@ -98,7 +101,13 @@ def named(
 def _unknown_sections(sections: Sections) -> Iterator[Problem]:
     "Sections that mean nothing."
     known = ["mlnb", *(f"pipeline.{name}" for name in named(sections, "pipeline"))]
-    forms = ["pipeline.NAME", "source.NAME", "profile.PROFILE.PIPELINE", "profile.PROFILE.source.NAME"]
+    forms = [
+        "pipeline.NAME",
+        "source.NAME",
+        "schema.NAME",
+        "profile.PROFILE.PIPELINE",
+        "profile.PROFILE.source.NAME",
+    ]
     unknown = [section for section in sections if not section_kind(section)]
     for section, mend in guess_each(unknown, [*known, *forms]).items():
         yield _in_settings("unknown-section", f"unknown section [{section}]", mend)
@@ -117,6 +126,7 @@ def _name_problems(section: str, declared: dict[str, Sections]) -> Iterator[Prob
 
 # %% ../../nbs/store/400_settings.ipynb #3fb382fa
 _MAY_BE_EMPTY = ("shared", "trusted_types", "trusted_keys")
+_EMPTY_MENDS = {"separator": "write `separator = semicolon`, for ` ;` begins a comment"}
 
 
 def _key_problems(section: str, settings: dict[str, str]) -> Iterator[Problem]:
@@ -128,7 +138,7 @@ def _key_problems(section: str, settings: dict[str, str]) -> Iterator[Problem]:
         yield _in_settings("unknown-key", f"unknown key `{key}` in [{section}]", mend)
     for key, value in settings.items():
         if key in known and not value and key not in _MAY_BE_EMPTY:
-            mend = f"write `{key} = …`, or remove the line"
+            mend = _EMPTY_MENDS.get(key, f"write `{key} = …`, or remove the line")
             yield _in_settings("empty-value", f"`{key}` in [{section}] is empty", mend)
 
 # %% ../../nbs/store/400_settings.ipynb #47a33b6c
@@ -203,6 +213,7 @@ def merged_source(
     "Settings of a source under a profile: another place replaces the place and what is said of it alone."
     replaced = {*PLACES, "connection"} if set(PLACES) & set(profile) else set()
     replaced |= {"refresh", "timeout"} if "path" in profile else set()
+    replaced |= {*FORM_KEYS} if "sql" in profile else set()
     return {key: value for key, value in settings.items() if key not in replaced} | profile
 
 # %% ../../nbs/store/400_settings.ipynb #c113a454
@@ -272,8 +283,25 @@ def source_problems(
     def told(faults: Iterable[tuple[str, str, str]]) -> list[Problem]:
         return [_in_settings(rule, f"[{section}] {message}", mend) for rule, message, mend in faults]
 
-    rest = [*_url_faults(settings), *_query_faults(settings), *time_faults(settings)]
+    rest = [*_url_faults(settings), *_query_faults(settings), *time_faults(settings), *form_faults(settings)]
     return [*told(_place_faults(settings)), *_source_secrets(section, settings), *told(rest)]
+
+# %% ../../nbs/store/400_settings.ipynb #075bebc1
+def schema_problems(
+    sections: Sections,  # what `read_ini` returned
+) -> Iterator[Problem]:  # empty when every schema can be looked for
+    "Schemas that nobody defines, and definitions that name nothing in a module."
+    schemas = named(sections, "schema")
+    for name, settings in schemas.items():
+        said = settings.get("definition", "")
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", said):
+            mend = "write `definition = package.module:NAME`, where NAME is a dict of columns"
+            yield _in_settings("bad-setting", f"[schema.{name}] has no definition that can be found", mend)
+    for section, settings in declared_sources(sections).items():
+        wanted = schema_named(settings)
+        if wanted is not None and wanted not in schemas:
+            mend = did_you_mean(wanted, schemas) if schemas else f"add [schema.{wanted}] with a `definition`"
+            yield _in_settings("unknown-schema", f"[{section}] has `types = schema:{wanted}`", mend)
 
 # %% ../../nbs/store/400_settings.ipynb #bcc74e46
 _LONGEST = 3072  # of a path, so that there is room for names below it [bytes]
@@ -377,6 +405,7 @@ def _project_of(root: Path, sections: Sections) -> Project:
         trusted_types=tuple(filter(None, trusted_types)),
         pipelines={n: place(root, s["notebooks"]) for n, s in named(sections, "pipeline").items()},
         sources=named(sections, "source"),
+        schemas=named(sections, "schema"),
         profiles=profiles,
         profile_sources=profile_sources,
         remote=main.get("remote"),
@@ -402,7 +431,8 @@ def read_project(
     "Read the settings of the project at `root`."
     sections = read_ini(root / "settings.ini")
     sources = declared_sources(sections).items()
-    _refuse_any(section_problems(sections) + [p for s, values in sources for p in source_problems(s, values)])
+    found = section_problems(sections) + [p for s, values in sources for p in source_problems(s, values)]
+    _refuse_any([*found, *schema_problems(sections)])
     project = _project_of(root, sections)
     _refuse_any(place_problems(project))
     return project
