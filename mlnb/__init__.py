@@ -222,6 +222,7 @@ Modules:
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
 - `mlnb.sources.reading`: How the files of a source are read is part of what it is
+- `mlnb.sources.relations`: A table that stays on disk, to be asked and not loaded
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
 - `mlnb.sources.table_files`: One file of a source, read in its own format
@@ -265,6 +266,7 @@ Modules:
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.shown_text`: A terminal obeys what it is sent, so data is shown and never sent
 - `mlnb.store.source_forms`: How the files of a source are written, where their names do not say it
+- `mlnb.store.source_places`: A source is in one place: files, a URL, or the answer to a query
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
 - `mlnb.store.tables`: Write frames, series and Arrow tables as Parquet, and refuse what would not come back equal
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost

@@ -64,6 +64,7 @@ TRIED = {
     "store/runs": "commands",
     "store/settings": "settings",
     "store/source_forms": "test_sources_reading.py",
+    "store/source_places": "settings",
     "store/tables": "saved values",
     "store/url": "test_terminal_secrets.py",
     "sources/folder_keys": "sources",

@@ -295,12 +295,12 @@ def _read_source(
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
-    as_: str | None = None,  # `pandas`, `arrow`, `path`; None = as it was saved
+    as_: str | None = None,  # `pandas`, `arrow`, `path`; of a source `duckdb`
 ) -> Any:  # equal to what was saved
     "Load by name: of a table only `columns`, as_ pandas, arrow or path; `IntegrityError` if altered."
     refuse_no_text("load", name, 'write the name itself, e.g. `load("features")`')
-    if as_ not in (None, "pandas", "arrow", "path"):
-        raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
+    if as_ not in (None, "pandas", "arrow", "path", "duckdb"):
+        raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow`, `duckdb` or `path`")
     session = current()
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):

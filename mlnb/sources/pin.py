@@ -24,7 +24,8 @@ from .url import pin_url
 from ..store.errors import InputChangedError, Problem, StoreError, UsageError
 from ..store.names import Name
 from ..store.objects import Store
-from ..store.settings import PLACES, Project, source_settings
+from ..store.settings import Project, source_settings
+from ..store.source_places import PLACES
 from ..store.source_times import refresh_s, timeout_s
 from ..store.url import scheme_of, url_identity
 
