@@ -216,6 +216,7 @@ Modules:
 - `mlnb.sources.duckdb_answers`: What DuckDB has and a table has not, told before it is handed over
 - `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it
 - `mlnb.sources.guessed_types`: What columns of text seem to hold, for whoever asks for it
+- `mlnb.sources.lake_tables`: Folders that say themselves which of their files count
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
 - `mlnb.sources.one_table`: Files of many days are one table, by one rule

@@ -68,6 +68,7 @@ TRIED = {
     "store/tables": "saved values",
     "store/url": "test_terminal_secrets.py",
     "sources/folder_keys": "sources",
+    "sources/lake_tables": "test_sources_lakes.py",
     "sources/last_pin": "test_sources_last_pin.py",
     "sources/one_table": "test_sources_one_table.py",
     "sources/reading": "test_sources_reading.py",

@@ -27,6 +27,7 @@ from .content import copy_path, copy_there, pinned_content, read_copy
 from .content import read_partition as read_partition
 from .folder_keys import folder_values
 from .guessed_types import with_guessed_types
+from .lake_tables import Lake, lake_in, lake_relation, lake_table
 from .lfs import refuse_pointer
 from .one_table import one_table
 from .partition import MARKERS, Partition, data_files, is_data_name
@@ -301,6 +302,18 @@ def _relation(
     return relation_of(files, columns, reading)
 
 
+def _read_lake(
+    root: Path, given: list[Partition], lake: Lake, columns: list[str] | None, as_: str | None
+) -> Any:
+    "A Delta or Iceberg table, every file of it compared."
+    paths_of(root, given, None)
+    relation = lake_relation(root, lake, columns)
+    if as_ == "duckdb":
+        return relation
+    table = lake_table(relation, lake.place)
+    return table if as_ == "arrow" else frame_of_source(table)
+
+
 def read_source(
     root: Path,  # folder of the project
     partitions: list[Partition],  # what was pinned
@@ -312,6 +325,9 @@ def read_source(
     from mlnb.store.codecs import check_request
 
     reading, given = reading_in(partitions), without_marks(partitions)
+    lake = lake_in([partition.path for partition in given]) if as_ != "path" else None
+    if lake is not None:
+        return _read_lake(root, given, lake, columns, as_)
     kind = _kind_of_files(given, reading, as_)
     check_request(kind, columns, _FORM_OF.get(as_, as_))
     if kind == "files":
