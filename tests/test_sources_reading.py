@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import mlnb
 from mlnb.flow.session import current
-from mlnb.sources.guessed_types import guessed
+from mlnb.sources.guessed_types import as_guess, guess_of, kinds_in
 from mlnb.sources.last_pin import ask_source, look_at
 from mlnb.sources.source import manifest_digest, pin
 from mlnb.store.errors import DefinitionError, IntegrityError, UsageError
@@ -283,7 +283,9 @@ VALUES = st.one_of(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_what_is_guessed_loses_nothing(values):
-    found = guessed(pa.chunked_array([pa.array(values, pa.string())]))
+    kind = guess_of(kinds_in(pa.array([value], pa.string())) for value in values)
+    assert kind == guess_of([kinds_in(pa.array(values, pa.string()))])
+    found = as_guess(pa.array(values, pa.string()), kind)
     if pa.types.is_string(found.type):
         assert found.to_pylist() == values
         return

@@ -23,10 +23,10 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .content import copy_path, copy_there, pinned_content, read_copy
+from .content import Content, copy_path, copy_there, pinned_content, read_copy
 from .content import read_partition as read_partition
 from .folder_keys import folder_values
-from .guessed_types import with_guessed_types
+from .guessed_types import guess_of
 from .lake_tables import Lake, lake_in, lake_relation, lake_table
 from .lfs import refuse_pointer
 from .one_table import one_table
@@ -34,7 +34,7 @@ from .partition import MARKERS, Partition, data_files, is_data_name
 from .partition import manifest_digest as manifest_digest
 from .reading import FileReading, format_of, reading_in, without_marks
 from .relations import PlacedFile, relation_of
-from .table_files import TABLE_FORMATS, Wish, read_json_file, read_table_file
+from .table_files import TABLE_FORMATS, Wish, kinds_in_file, read_json_file, read_table_file
 from ..store.digests import canonical_json, sha256_file
 from ..store.disk import read_plain, write_durably
 from ..store.errors import InputChangedError, StoreError, UsageError
@@ -273,14 +273,20 @@ def frame_of_source(
     return frame
 
 # %% ../../nbs/sources/029_source.ipynb #775b53dd
+def _guessed_kinds(contents: list[Content], wish: Wish) -> dict[str, str]:
+    "What the columns of text are, told from all files."
+    parts = [part for content in contents for part in kinds_in_file(content, wish)]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: guess_of(part[name] for part in parts if name in part) for name in names}
+
+
 def _read_table(root: Path, given: list[Partition], wish: Wish, store: Store | None) -> Any:
     "The table of all files, as a `pyarrow.Table`."
     _require_same_keys(given)
-    contents = (pinned_content(root, partition, store) for partition in given)
-    table = one_table([read_table_file(content, wish) for content in contents], wish.columns)
-    if wish.reading.types != "infer":
-        return table
-    return with_guessed_types(table, wish.reading.decimal)
+    contents = [pinned_content(root, partition, store) for partition in given]
+    if wish.reading.types == "infer":
+        wish = wish._replace(kinds=_guessed_kinds(contents, wish))
+    return one_table([read_table_file(content, wish) for content in contents], wish.columns)
 
 
 _FORM_OF: dict[str | None, str | None] = {
