@@ -16,10 +16,14 @@ import mlnb
 from mlnb.flow.session import current
 from mlnb.sources.guessed_types import as_guess, guess_of, kinds_in
 from mlnb.sources.last_pin import ask_source, look_at
+from mlnb.sources.partition import Partition
+from mlnb.sources.reading import FileReading, reading_in, reading_marks, without_marks
 from mlnb.sources.source import manifest_digest, pin
+from mlnb.sources.watermark import batch_of
 from mlnb.store.errors import DefinitionError, IntegrityError, UsageError
 from mlnb.store.names import parse_name
 from mlnb.store.objects import open_store
+from mlnb.store.record import Record
 from mlnb.store.settings import read_project
 
 
@@ -298,3 +302,22 @@ def test_what_is_guessed_loses_nothing(values):
             assert one == float(value) and np.isfinite(one) and not re.match(r"-?0\d", value)
         elif pa.types.is_timestamp(found.type):
             assert pd.Timestamp(one) == pd.Timestamp(value)
+
+
+def test_a_growing_source_that_is_read_in_another_way_is_read_from_its_beginning(tmp_path):
+    store = open_store(tmp_path / "store")
+    one, two = (Partition(f"day={day}/a.csv", 2, str(day) * 64) for day in (1, 2))
+    history = []
+
+    def batch(reading, *files):
+        now = [*reading_marks(reading), *files]
+        found, lines = batch_of(store, "raw", "day=*/*.csv", now, {}, history)
+        given = {"raw": tuple(map(tuple, found))}
+        history.append(Record(pipeline="p", stage="s", run="r1", sources=given, parts={"parameters": {}}))
+        assert reading_in(found) == reading and lines == []
+        return without_marks(found)
+
+    guessing = FileReading(types="infer")
+    assert batch(FileReading(), one) == [one] and batch(FileReading(), one, two) == [two]
+    assert batch(guessing, one, two) == [one, two]
+    assert batch(guessing, one, two) == [one, two]  # nothing is new: the newest record once more
