@@ -211,11 +211,23 @@ Modules:
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
 - `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
+- `mlnb.sources.checked`: Read a file once, from its beginning, and know at its end whether it is the one that was pinned
+- `mlnb.sources.content`: What was pinned, read and compared
+- `mlnb.sources.duckdb_answers`: What DuckDB has and a table has not, told before it is handed over
+- `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it
+- `mlnb.sources.guessed_types`: What columns of text seem to hold, for whoever asks for it
+- `mlnb.sources.lake_tables`: Folders that say themselves which of their files count
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
+- `mlnb.sources.one_table`: Files of many days are one table, by one rule
+- `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
+- `mlnb.sources.reading`: How the files of a source are read is part of what it is
+- `mlnb.sources.relations`: A table that stays on disk, to be asked and not loaded
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
+- `mlnb.sources.table_files`: One file of a source, read in its own format
+- `mlnb.sources.text_tables`: CSV, its kin and JSON lines, read the same way whatever their size
 - `mlnb.sources.url`: Outside data from another host, pinned by what actually arrived
 - `mlnb.sources.watermark`: Read each partition once, and say so when an old one moves
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
@@ -265,6 +277,8 @@ Modules:
 - `mlnb.store.runs`: One execution of a plan, kept with everything that was said about it
 - `mlnb.store.settings`: Where things are, and which values each profile gives the parameters
 - `mlnb.store.shown_text`: A terminal obeys what it is sent, so data is shown and never sent
+- `mlnb.store.source_forms`: How the files of a source are written, where their names do not say it
+- `mlnb.store.source_places`: A source is in one place: files, a URL, or the answer to a query
 - `mlnb.store.source_times`: How often a source is asked, and how long it is waited for
 - `mlnb.store.sparse_matrices`: Write the matrices of scipy as arrays, in one order, so that equal ones give equal bytes
 - `mlnb.store.table_axes`: Write the labels of a table as JSON that gives them back: numbers, tuples, days, intervals

@@ -13,6 +13,7 @@ import pytest
 
 from mlnb.flow.grid import read_axis
 from mlnb.flow.parameter_values import NO_PARAMETERS, read_values_file, resolve
+from mlnb.flow.session import current
 from mlnb.notebook.each import read_each
 from mlnb.notebook.parameters import read_parameters
 from mlnb.notebook.pipeline import read_pipeline
@@ -69,14 +70,20 @@ TRIED = {
     "store/records": "test_care_vouched.py",
     "store/runs": "commands",
     "store/settings": "settings",
+    "store/source_forms": "test_sources_reading.py",
+    "store/source_places": "settings",
     "store/table_axes": "saved values",
     "store/table_cells": "test_store_tables.py",
     "store/table_changes": "saved values",
     "store/table_notes": "saved values",
     "store/tables": "saved values",
     "store/url": "test_terminal_secrets.py",
+    "sources/folder_keys": "sources",
+    "sources/lake_tables": "test_sources_lakes.py",
     "sources/last_pin": "test_sources_last_pin.py",
-    "sources/source": "sources",
+    "sources/one_table": "test_sources_one_table.py",
+    "sources/reading": "test_sources_reading.py",
+    "sources/table_files": "sources",
 }  # module -> the section of this file, or another file, that tries its mends
 
 
@@ -343,6 +350,47 @@ def test_source_that_cannot_be_read_is_loaded_as_the_mend_writes_it(make_project
     (code,) = code_in(error.value.mend)
     (found,) = eval(f'mlnb.load("table", {code})', {"mlnb": mlnb})
     assert Path(found).read_text() == "{"
+
+
+@pytest.fixture
+def source_project(make_project, monkeypatch):
+    "A project with one source, `table`, of the files that are given; works in its folder."
+
+    def of(path, **files):
+        settings = f"[mlnb]\n[pipeline.demo]\nnotebooks = nbs\n[source.table]\npath = {path}\n"
+        root = make_project({"10_a.ipynb": ["x = 1"]}, settings).root
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        monkeypatch.chdir(root)
+        current.cache_clear()
+        return root
+
+    yield of
+    current.cache_clear()
+
+
+@pytest.mark.parametrize("other", ["lake/README", "lake/notes.md", "lake/deep/a.json"])
+def test_source_of_several_kinds_is_named_as_the_mend_writes_it(source_project, other):
+    import mlnb
+
+    root = source_project("lake", **{"lake/a.csv": "n\n1\n", "lake/deep/b.csv": "n\n2\n", other: "{}"})
+    with pytest.raises(UsageError, match=other) as error:
+        mlnb.load("table")
+    (pattern,) = re.findall(r"`([^`]+)`", error.value.mend)
+    settings = root / "settings.ini"
+    settings.write_text(settings.read_text().replace("path = lake", f"path = {pattern}"))
+    assert mlnb.load("table")["n"].tolist() == ["1", "2"]
+
+
+def test_source_whose_folder_says_something_else_is_loaded_as_the_mend_writes_it(source_project):
+    import mlnb
+
+    source_project("day=1", **{"day=1/a.csv": "day\n2\n"})
+    with pytest.raises(UsageError, match="does not say what its folder") as error:
+        mlnb.load("table")
+    (code,) = code_in(error.value.mend)
+    assert len(eval(f'mlnb.load("table", {code})', {"mlnb": mlnb})) == 1
 
 
 # saved values

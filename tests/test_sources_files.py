@@ -4,12 +4,19 @@ import json
 import os
 import stat
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from mlnb.sources import text_tables
+from mlnb.sources.content import content_in_memory
 from mlnb.sources.source import manifest_digest, pin, read_source, source_files
+from mlnb.sources.table_files import read_table_file
+from mlnb.sources.text_tables import in_larger_blocks
 from mlnb.store.errors import InputChangedError, UsageError
 from mlnb.store.objects import open_store
 
@@ -158,6 +165,71 @@ def test_columns_and_arrow_are_for_tables(read, name, options):
 
 def test_tsv_is_split_at_tabs(read):
     assert read({"a.tsv": "a\tb,c\n1\t2,3\n"}).to_dict("list") == {"a": ["1"], "b,c": ["2,3"]}
+
+
+def csv_of(rows, separator=","):
+    "A text table in which every cell is quoted."
+    quoted = (['"' + cell.replace('"', '""') + '"' for cell in row] for row in rows)
+    return "".join(separator.join(row) + "\n" for row in quoted)
+
+
+CELLS = st.text(st.sampled_from('a ,;"\n\r\té'), max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+@given(
+    st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), max_size=5)),
+    st.integers(16, 64),
+)
+def test_text_table_does_not_depend_on_the_size_of_a_block(rows, block):
+    n_columns = len(rows[0]) if rows else 1
+    names = [f"c{n}" for n in range(n_columns)]
+    content = content_in_memory("a.csv", csv_of([names, *rows]).encode())
+    with mock.patch.object(
+        text_tables, "in_larger_blocks", lambda read, first=block: in_larger_blocks(read, first)
+    ):
+        found = read_table_file(content).table
+    assert found.to_pydict() == {name: [row[n] for row in rows] for n, name in enumerate(names)}
+
+
+def test_csv_with_line_breaks_in_quotes_is_read_at_every_size(read):
+    for n in (1_000, 200_000):
+        text = "id,text\n" + "".join(f'{i},"line\nof {i}"\n' for i in range(n))
+        table = read({"a.csv": text}, as_="arrow")
+        assert table.num_rows == n and table["text"][-1].as_py() == f"line\nof {n - 1}"
+
+
+def test_csv_with_a_cell_of_many_mib_is_read_wherever_it_stands(read):
+    long = "x" * (9 << 20)
+    table = read({"a.csv": f"id,text\n1,{long}\n2,y\n3,{long}\n"}, as_="arrow")
+    assert table["text"].to_pylist() == [long, "y", long]
+
+
+@pytest.mark.slow
+def test_csv_with_very_many_columns_is_read(read):
+    names = [f"column_{n}" for n in range(200_000)]
+    table = read({"a.csv": ",".join(names) + "\n" + ",".join("1" for _ in names) + "\n"}, as_="arrow")
+    assert table.column_names == names
+    assert list(read({}, columns=names[-2:])) == names[-2:]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("n\n1\n\n2\n", ["1", "", "2"]),
+        ("n\n\n\n", ["", ""]),
+        ("\n\nn\n1\n", ["1"]),
+        ("n\r\n1\r\n\r\n", ["1", ""]),
+        ("\ufeffn\n\n1\n", ["", "1"]),
+        ('n\n""\n1', ["", "1"]),
+    ],
+)
+def test_csv_of_one_column_keeps_its_blank_lines(read, text, values):
+    assert read({"a.csv": text}).to_dict("list") == {"n": values}
+
+
+def test_csv_of_several_columns_has_no_rows_in_blank_lines(read):
+    assert read({"a.csv": "\na,b\n\n1,2\n\n"}).to_dict("list") == {"a": ["1"], "b": ["2"]}
 
 
 def test_csv_files_with_other_columns_are_refused(read):
@@ -345,6 +417,42 @@ def test_source_in_a_project_whose_folder_has_brackets_is_found(tmp_path):
     (root / "data" / "a.csv").write_text("n\n1\n")
     assert source_files(root, "data/*.csv", "raw") == [root / "data" / "a.csv"]
     assert [p.path for p in pin(open_store(tmp_path / "store"), root, "data", "raw")] == ["data/a.csv"]
+
+
+FOREIGN = (
+    "_SUCCESS",
+    "_committed_77",
+    "_started_77",
+    "_metadata",
+    ".part.crc",
+    "_temporary/a.csv",
+    "_tmp/b.parquet",
+)
+
+
+@pytest.mark.parametrize("pattern", ["lake", "lake/", "lake/*", "lake/**", "lake/**/*", "la*"])
+def test_what_writers_leave_beside_a_table_is_no_part_of_it(read, pattern):
+    alone = read({"lake/a.csv": "n\n1\n"}, "lake/a.csv")
+    found = read(dict.fromkeys((f"lake/{name}" for name in FOREIGN), "{}"), pattern)
+    assert type(found) is type(alone) and found.equals(alone)
+
+
+@pytest.mark.parametrize("name", ["_a.csv", "_deep/b.csv"])
+def test_a_name_that_is_written_out_is_data_whatever_it_is(read, name):
+    assert read({name: "n\n1\n"}, name)["n"].tolist() == ["1"]
+    assert read({}, "_*.csv" if name == "_a.csv" else "_deep/*.csv")["n"].tolist() == ["1"]
+    with pytest.raises(UsageError, match="no file"):
+        read({}, "*.csv")
+
+
+@pytest.mark.parametrize("other", ["README", "notes.md", "b.json", "b.parquet", "b.txt"])
+@pytest.mark.parametrize("first", ["a.csv", "a.json", "a.parquet"])
+def test_a_foreign_file_beside_data_is_refused_and_named(read, first, other):
+    if Path(first).suffix == Path(other).suffix:
+        return
+    with pytest.raises(UsageError, match=f"mixes .*{other}"):
+        read({f"lake/{first}": "n\n1\n", f"lake/{other}": "x"}, "lake")
+    assert len(read({}, "lake", as_="path")) == 2
 
 
 @pytest.mark.parametrize("pattern", ["none.csv", "none/*.csv", "empty"])

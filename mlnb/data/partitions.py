@@ -18,7 +18,10 @@ import pandas as pd
 from msgspec.structs import replace
 
 from .schema import Column, SchemaError, column_violations, table_violation
-from ..sources.source import Partition, data_files, folder_values, parse, read_partition
+from ..sources.content import pinned_content
+from ..sources.folder_keys import folder_values
+from ..sources.partition import Partition, data_files
+from ..sources.table_files import read_table_file
 from ..store.codecs import encode
 from ..store.digests import sha256_file
 from ..store.errors import UsageError
@@ -112,7 +115,7 @@ def _schema_of(frame: pd.DataFrame, said: str) -> dict[str, Column]:
 
 def _read_file(folder: Path, part: Partition) -> pd.DataFrame:
     "A pinned file; the folder's day is checked against its rows, and is no column."
-    frame = parse(part.path, read_partition(folder, part)).to_pandas()
+    frame = read_table_file(pinned_content(folder, part)).table.to_pandas()
     return frame.drop(columns=[key for key in folder_values(part.path) if key in frame])
 
 

@@ -237,6 +237,7 @@ def packages_brought(
     "Distributions that read what a step loads, or may write what it saves."
     by_module = distributions_by_module(plan.packages)
     brought = packages_of_inputs(step.inputs.values(), step.sources.values(), by_module)
+    brought |= {"duckdb"} if step.sources and b"duckdb" in step.stage.content else set()
     known = brought | step.found.packages.keys()
     written = [codec for codec, package in _WRITTEN_BY.items() if step.stage.saves and package in known]
     return brought.union(*(codec_packages(codec) for codec in written))

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from .dependencies import Dependencies
 from .parameter_values import Value
 from ..notebook.stage import Stage
-from ..sources.source import Partition, manifest_digest
+from ..sources.partition import Partition, manifest_digest
 from ..store.descriptions import Artifact, Parts
 from ..store.digests import digest_of, sha256
 from ..store.run_entries import Reason

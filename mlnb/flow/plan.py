@@ -30,8 +30,8 @@ from ..notebook.pipeline import Concern, Pipeline, read_pipeline
 from ..notebook.soundness import as_read, sound_part
 from ..notebook.stage import Stage
 from ..sources.last_pin import look_at
+from ..sources.partition import Partition
 from ..sources.pin import is_incremental, place_of
-from ..sources.source import Partition
 from ..sources.watermark import batch_of
 from ..store.codecs import decode
 from ..store.descriptions import Artifact, Parts

@@ -30,7 +30,8 @@ from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
 from ..notebook.edges import is_written_out
-from ..sources.source import Partition, read_source
+from ..sources.partition import Partition
+from ..sources.source import read_source, text_notice
 from ..store.artifacts import get_value, put_value
 from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import read_plain, write_durably
@@ -280,19 +281,30 @@ def _read_input(store: Store, found: Artifact | Parts, *about: Any) -> Any:
     return get_value(store, found, *about)
 
 
+def _read_source(
+    session: Session, name: str, found: list[Partition], columns: list[str] | None, as_: str | None
+) -> Any:
+    "What a source holds; a line says when its columns are text because nobody said otherwise."
+    value = read_source(session.root, found, columns, as_, session.store)
+    notice = text_notice(found, name, as_)
+    if notice:
+        print(notice)
+    return value
+
+
 def load(
     name: str,  # `[PIPELINE/]NAME[@REF]`, written out
     columns: list[str] | None = None,  # of a table: read only these
-    as_: str | None = None,  # `pandas`, `arrow`, `path`; None = as it was saved
+    as_: str | None = None,  # `pandas`, `arrow`, `path`; of a source `duckdb`
 ) -> Any:  # equal to what was saved
     "Load by name: of a table only `columns`, as_ pandas, arrow or path; `IntegrityError` if altered."
     refuse_no_text("load", name, 'write the name itself, e.g. `load("features")`')
-    if as_ not in (None, "pandas", "arrow", "path"):
-        raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow` or `path`")
+    if as_ not in (None, "pandas", "arrow", "path", "duckdb"):
+        raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow`, `duckdb` or `path`")
     session = current()
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
-        return read_source(session.root, found, columns, as_, session.store)
+        return _read_source(session, parse_name(name).name, found, columns, as_)
     about, named = (session.files, columns, as_, session.trusted_types), parse_name(name)
     store = under_name(session.store, named.pipeline or session.pipeline, named.name)
     if session.is_run:
@@ -465,6 +477,6 @@ def artifact_digest(
     found = find_input(current(), name)
     if isinstance(found, Artifact | Parts):
         return found.digest
-    from mlnb.sources.source import manifest_digest
+    from mlnb.sources.partition import manifest_digest
 
     return manifest_digest(found)

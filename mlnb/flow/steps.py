@@ -21,7 +21,7 @@ from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
 from ..sources.last_pin import LastPin
-from ..sources.source import Partition
+from ..sources.partition import Partition
 from ..store.descriptions import Artifact, Parts
 from ..store.errors import MlnbError
 from ..store.objects import Store

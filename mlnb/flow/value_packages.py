@@ -10,10 +10,11 @@ __all__ = ['packages_of_inputs']
 
 # %% ../../nbs/flow/040_value_packages.ipynb #e35a8925
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 
 from ..notebook.packages import normal_name
-from ..sources.source import TABLE_FORMATS, Partition
+from ..sources.partition import Partition
+from ..sources.reading import format_of, reading_in, without_marks
+from ..sources.table_files import TABLE_FORMATS
 from ..store.codecs import codec_packages
 from ..store.descriptions import Artifact, Parts
 
@@ -50,9 +51,10 @@ def _behind_artifact(one: Artifact, by_module: Mapping[str, list[str]]) -> set[s
     return found.union(_packages_of_type(one.type, by_module)) if one.codec in _OF_ITS_TYPE else found
 
 # %% ../../nbs/flow/040_value_packages.ipynb #130e481a
-def _is_table(partition: Partition) -> bool:
-    "Whether a file of a source is read as a table."
-    return PurePosixPath(partition.path).suffix.lower() in TABLE_FORMATS
+def _has_table(partitions: list[Partition]) -> bool:
+    "Whether files of a source are read as a table."
+    reading = reading_in(partitions)
+    return any(format_of(one.path, reading) in TABLE_FORMATS for one in without_marks(partitions))
 
 
 def packages_of_inputs(
@@ -66,5 +68,5 @@ def packages_of_inputs(
         ones = given.artifacts if isinstance(given, Parts) else (given,)
         found.update(*(_behind_artifact(one, by_module or {}) for one in ones))
         found.update(() if ones else codec_packages("frame"))
-    has_table = any(_is_table(partition) for partitions in sources for partition in partitions)
+    has_table = any(_has_table([*partitions]) for partitions in sources)
     return found.union(codec_packages("frame")) if has_table else found

@@ -38,8 +38,9 @@ from ..notebook.installed_files import edited_files, startup_files
 from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage, read_stage
+from ..sources.content import read_copy
+from ..sources.partition import Partition, is_mark
 from ..sources.pin import pin_source
-from ..sources.source import Partition, read_copy
 from ..store.border import SeenPath, has_form
 from ..store.digests import sha256_file
 from ..store.errors import MlnbError, UsageError
@@ -139,7 +140,7 @@ def source_problem(
 ) -> str | None:  # a sentence; None when its content is at hand
     "Whether a partition of a source can be read as it was."
     scheme, declared = scheme_of(partition.path), Name(None, name.partition("@")[0], None)
-    if scheme == "before":
+    if is_mark(partition):
         return None
     try:
         if scheme == "sql":

@@ -13,6 +13,7 @@ __all__ = ['DIRECTIONS', 'OF_SOURCES', 'LineageNode', 'Graph', 'add_stage', 'add
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_plus
 
 from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
@@ -141,6 +142,8 @@ def _add_partition(graph: Graph, path: str, size: int, digest: str) -> str:
     "Add a partition, or the mark of those that were read before."
     if scheme_of(path) == "before":
         return graph.node("watermark", f"{size} partitions read before", digest)
+    if scheme_of(path) == "read":
+        return graph.node("reading", unquote_plus(path.removeprefix("read://")), digest)
     return graph.node("partition", path, digest, bytes=size)
 
 
@@ -309,7 +312,7 @@ def add_marks(
 
 # %% ../../nbs/history/040_lineage.ipynb #68166ba6
 DIRECTIONS = ("up", "down")
-OF_SOURCES = ("source", "partition", "watermark")  # kinds of nodes
+OF_SOURCES = ("source", "partition", "watermark", "reading")  # kinds of nodes
 
 
 def _only_sources(graph: Graph) -> Graph:

@@ -25,7 +25,7 @@ from ..notebook.installed_files import startup_files
 from ..notebook.packages import Packages
 from ..notebook.pipeline import Pipeline
 from ..notebook.stage import Stage
-from ..sources.source import Partition
+from ..sources.partition import Partition
 from ..store.digests import digest_of
 from ..store.errors import MlnbError
 from ..store.objects import Store

@@ -8,7 +8,7 @@ A pin is a note about this store: another checkout has none, and no push carries
 
 # %% auto #0
 __all__ = ['PinPlace', 'place_now', 'is_same_place', 'LastPin', 'KeptPin', 'pin_path', 'keep_pin', 'last_pin', 'is_at_hand',
-           'is_due', 'ask_source', 'look_at', 'age_text', 'source_document', 'source_line']
+           'is_due', 'with_reading', 'ask_source', 'look_at', 'age_text', 'source_document', 'source_line']
 
 # %% ../../nbs/sources/070_last_pin.ipynb #9b3d2f67
 import os
@@ -20,8 +20,10 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 from msgspec.structs import replace
 
+from .partition import Partition, manifest_digest
 from .pin import pin_source, require_ref, source_kind
-from .source import Partition, manifest_digest, pin
+from .reading import reading_marks, reading_of
+from .source import pin
 from .sql import query_text
 from .url import is_copied
 from ..store.border import Digest, Document, PlainName, Size, WrittenName
@@ -158,6 +160,17 @@ def is_due(
     return last is None or not 0 <= now - last.at < refresh_s(settings)
 
 # %% ../../nbs/sources/070_last_pin.ipynb #73731b7d
+def with_reading(
+    project: Project,  # where the source is declared
+    profile: str,  # whose settings count
+    name: str,  # of a source
+    partitions: list[Partition],  # what it gave
+) -> list[Partition]:  # raises `UsageError` for a schema that cannot be read
+    "What a source gave, with what its settings say of how it is read in front."
+    settings = source_settings(project, profile, name)
+    return [*reading_marks(reading_of(project.root, project.schemas, settings)), *partitions]
+
+
 def ask_source(
     store: Store,  # keeps content and pin
     project: Project,  # where the source is declared
@@ -170,12 +183,12 @@ def ask_source(
     settings, place = source_settings(project, profile, name), place_now(project, profile, name)
     last = None if is_forced or "path" in settings else last_pin(store, project, profile, name)
     if last and not is_due(settings, last, clock()) and is_at_hand(store, last.partitions):
-        return last
+        return last._replace(partitions=with_reading(project, profile, name, last.partitions))
     partitions = pin_source(store, project, profile, Name(None, name, None))
     found = LastPin(partitions, clock(), place)
     if "path" not in settings:
         keep_pin(store, profile, name, found)
-    return found
+    return found._replace(partitions=with_reading(project, profile, name, partitions))
 
 # %% ../../nbs/sources/070_last_pin.ipynb #d32085cb
 def look_at(
@@ -191,12 +204,13 @@ def look_at(
         last = last_pin(store, project, profile, name.name)
         if last is None:
             raise UsageError(f"source `{name.name}` was never pinned", "a run that needs it asks it")
-        return require_ref(name, last.partitions)
+        return require_ref(name, with_reading(project, profile, name.name, last.partitions))
     try:
-        return require_ref(name, pin(store, project.root, settings["path"], name.name, may_read))
+        found = pin(store, project.root, settings["path"], name.name, may_read)
     except LookupError:
         said = f"source `{name.name}` has files that were never looked at"
         raise UsageError(said, "a run that needs it looks at them") from None
+    return require_ref(name, with_reading(project, profile, name.name, found))
 
 # %% ../../nbs/sources/070_last_pin.ipynb #933937b2
 _AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))  # unit -> its length [s]
@@ -230,12 +244,13 @@ def source_document(
         return known
     try:
         last = last_pin(store, project, profile, name)
+        given = with_reading(project, profile, name, last.partitions) if last else []
     except UsageError as error:
         return replace(known, state="never pinned", message=error.message)
     if last is None:
         return replace(known, state="never pinned")
     at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(last.at))
-    about = {"age_s": round(now - last.at), "digest": manifest_digest(last.partitions)}
+    about = {"age_s": round(now - last.at), "digest": manifest_digest(given)}
     return replace(known, state="pinned", pinned_utc=at, **about)
 
 

@@ -17,13 +17,15 @@ from functools import partial
 from typing import Any
 
 from .lfs import refuse_pointer
-from .source import Partition, file_errors, manifest_digest, pin, source_files
+from .partition import Partition, is_mark, manifest_digest
+from .source import file_errors, pin, source_files
 from .sql import from_environment, has_order, is_query, pin_sql, query_text
 from .url import pin_url
 from ..store.errors import InputChangedError, Problem, StoreError, UsageError
 from ..store.names import Name
 from ..store.objects import Store
-from ..store.settings import PLACES, Project, source_settings
+from ..store.settings import Project, source_settings
+from ..store.source_places import PLACES
 from ..store.source_times import refresh_s, timeout_s
 from ..store.url import scheme_of, url_identity
 
@@ -126,7 +128,7 @@ def changed_source(
     before: list[Partition],  # what a stage was given
 ) -> str | None:  # a sentence; None when it is as it was
     "What of a source changed since it was pinned."
-    own = {p for p in before if scheme_of(p.path) not in ("before", "sql")}
+    own = {p for p in before if not is_mark(p) and scheme_of(p.path) != "sql"}
     if not own or refresh_s(source_settings(project, profile, name.name)):
         return None
     try:

@@ -17,8 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .content import copy_path
+from .lake_tables import refuse_lake_url
 from .lfs import refuse_pointer
-from .source import Partition, copy_path, is_data_name, keep_hints, read_hints
+from .partition import Partition, is_data_name
+from .source import keep_hints, read_hints
 from ..store.digests import sha256, sha256_file
 from ..store.disk import make_folder
 from ..store.errors import InputChangedError, MlnbError, StoreError, UsageError
@@ -120,7 +123,9 @@ def remote_files(
         fs.invalidate_cache()
         if scheme_of(url) in ("http", "https"):
             return fs, {path: shown_url(url)}
-        found = _only_data(path, _files_at(fs, path))
+        there = _files_at(fs, path)
+        refuse_lake_url([shown_url(fs.unstrip_protocol(one)) for one in there], name)
+        found = _only_data(path, there)
         if not found:
             raise FileNotFoundError
         return fs, {p: shown_url(url if p == path else fs.unstrip_protocol(p)) for p in found}

@@ -15,7 +15,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from .source import Partition
+from .partition import Partition, is_mark
+from .reading import without_marks
 from ..store.border import AnyPlace, Count, Digest, Document, Size
 from ..store.digests import canonical_json, sha256
 from ..store.errors import IntegrityError
@@ -64,7 +65,7 @@ def read_watermark(
         known = ReadList.from_dict(json.loads(get(store, first.digest)), "the list of what was read")
     except (IntegrityError, ErasedError, ValueError, RecursionError):
         return None
-    read = {partition[0]: Partition(*partition) for partition in [*known.read, *batch]}
+    read = {partition[0]: Partition(*partition) for partition in [*known.read, *without_marks(batch)]}
     return known.place, [read[path] for path in sorted(read)]
 
 # %% ../../nbs/sources/050_watermark.ipynb #ab057de2
@@ -107,9 +108,11 @@ def batch_of(
     history: list[Record],  # records of the stage, newest last
 ) -> tuple[list[Partition], list[str]]:  # watermark and batch; lines for people
     "The partitions that a stage has not read yet."
+    marks, now = [one for one in now if is_mark(one)], without_marks(now)
+    place = " ".join([place, *(mark.path for mark in marks)])
     found = newest_read(store, name, place, parameters, history)
     if found is None:
-        return [watermark(store, place, []), *now], []
+        return [watermark(store, place, []), *marks, *now], []
     manifest, before = found
     read = {partition.path: partition.digest for partition in before}
     batch = [partition for partition in now if read.get(partition.path) != partition.digest]
@@ -117,4 +120,4 @@ def batch_of(
     if not batch:
         return [Partition(*p) for p in manifest], lines
     again = {partition.path for partition in batch}
-    return [watermark(store, place, [p for p in before if p.path not in again]), *batch], lines
+    return [watermark(store, place, [p for p in before if p.path not in again]), *marks, *batch], lines
