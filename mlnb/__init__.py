@@ -221,6 +221,7 @@ Modules:
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
 - `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
+- `mlnb.store.birch_trees`: The tree inside of a `Birch`, which leads back to itself, said as lists.
 - `mlnb.store.boosted_models`: Models of XGBoost and LightGBM in the formats of their own, looked through before they are read.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal

@@ -346,3 +346,18 @@ def test_results_of_statsmodels_are_refused_and_the_mend_works():
     with pytest.raises(ValueRefusedError, match="cannot be saved") as refused:
         encode(model)
     assert "save its data" in refused.value.mend
+
+
+def test_class_that_comes_from_a_booster_is_refused_and_the_mend_works():
+    class Own(xgboost.Booster):
+        "A class of the project that would be lost."
+
+    own = Own(model_file=bytearray(xgboost_bytes(_booster("xgboost regressor"))))
+    with pytest.raises(ValueRefusedError, match="would come back as a plain `Booster`") as refused:
+        encode(own)
+    assert refused.value.mend == "save it as a plain `Booster`"
+    assert encode(xgboost.Booster(model_file=bytearray(xgboost_bytes(own)))).codec == "xgboost"
+    model = MODELS["xgboost regressor"]()
+    model._Booster = own
+    with pytest.raises(ValueRefusedError, match=r"at `model\._Booster`"):
+        encode(model)

@@ -1,6 +1,7 @@
 """A model file names only what is listed, each name for its own loader; what is refused says where it stands,
 and every mend works."""
 
+import json
 import threading
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.base import BaseEstimator
+from sklearn.cluster import Birch
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
@@ -24,7 +26,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer, StandardScaler
 from sklearn.utils import all_estimators
-from test_store_bombs import call, model, node, plain, row
+from test_store_bombs import call, members_of, model, node, plain, row, zipped
 
 from mlnb.store import model_types
 from mlnb.store.errors import IntegrityError, ValueRefusedError
@@ -369,3 +371,51 @@ def test_mends_of_a_distribution_let_the_search_be_saved():
             dump_model(REFUSED[name][0])
         assert "scipy.stats.uniform(0, 1)" in refused.value.mend or "`random_state`" in refused.value.mend
     assert dump_model(RandomizedSearchCV(LogisticRegression(), {"C": stats.uniform(0, 1)}, random_state=3))
+
+
+def _birch_lists(change):
+    "The file of a `Birch` whose lists were changed."
+    members = members_of(dump_model(Birch(threshold=0.2, branching_factor=4).fit(X)))
+    schema = json.loads(members["schema.json"])
+    assert schema["__class__"] == "birch_from"
+    _, nodes, chain = schema["content"]["content"]
+    change(nodes["content"], chain["content"])
+    members["schema.json"] = json.dumps(schema).encode()
+    return zipped(members.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nodes, chain: chain.pop(),
+        lambda nodes, chain: chain.append(chain[0]),
+        lambda nodes, chain: chain[0].update(content="99"),
+        lambda nodes, chain: nodes[1]["content"][-1]["content"][0]["content"][-1].update(content="1"),
+        lambda nodes, chain: nodes[1]["content"][-1]["content"][0]["content"][-1].update(content="99"),
+    ],
+    ids=["leaf missing", "leaf twice", "leaf outside", "circle", "node outside"],
+)
+def test_birch_whose_lists_are_no_tree_is_refused(change):
+    assert load_model(_birch_lists(lambda nodes, chain: None)).predict(X).shape == (60,)
+    with pytest.raises(IntegrityError, match=r"circle|cannot be built"):
+        load_model(_birch_lists(change))
+
+
+def test_birch_goes_on_after_it_was_loaded():
+    birch = Birch(threshold=0.2, branching_factor=4, n_clusters=None).fit(X)
+    back = load_model(dump_model(birch))
+    for more in (X + 0.3, X * 2):
+        birch.partial_fit(more.copy())
+        back.partial_fit(more.copy())
+        np.testing.assert_array_equal(back.subcluster_centers_, birch.subcluster_centers_)
+    assert dump_model(back) == dump_model(birch)
+
+
+class OwnBirch(Birch):
+    "A class of the project that would be lost."
+
+
+def test_class_that_comes_from_birch_is_refused_and_the_mend_works():
+    with pytest.raises(ValueRefusedError, match=r"at `model\.steps\[0\]\[1\]`: a `OwnBirch`") as refused:
+        dump_model(make_pipeline(OwnBirch()))
+    assert refused.value.mend == "use a plain `Birch`" and dump_model(make_pipeline(Birch()))

@@ -96,14 +96,14 @@ _EXACT_TYPES = {
     "pyarrow.lib.Table": "arrow",
     "numpy.ndarray": "array",
     "builtins.str": "text",
+    "xgboost.core.Booster": "xgboost",
+    "lightgbm.basic.Booster": "lightgbm",
     **{f"builtins.{name}": "json" for name in ("dict", "list", "int", "float", "bool", "NoneType")},
     f"{Svg.__module__}.Svg": "figure",
 }
 _BASE_TYPES = {
     "numpy.generic": "json",
     "sklearn.base.BaseEstimator": "estimator",
-    "xgboost.core.Booster": "xgboost",
-    "lightgbm.basic.Booster": "lightgbm",
     "matplotlib.figure.Figure": "figure",
 }
 

@@ -350,6 +350,7 @@ _BY_LOADER = {
         "builtins.range",
         FROZEN.format("continuous"),
         FROZEN.format("discrete"),
+        "mlnb.store.birch_trees.birch_from",
         "mlnb.store.boosted_models.lightgbm_from",
         "mlnb.store.boosted_models.xgboost_from",
     ),
