@@ -171,8 +171,12 @@ def _node_names(node: dict[str, Any]) -> set[str]:
 
 
 def _refused_place(data: bytes, refused: list[str]) -> str:
-    "Where a file first says one of the names that are refused."
-    return place_in_schema(schema_of(data), lambda node: not _node_names(node).isdisjoint(refused)) or "model"
+    "Where a file first says one of the names that are refused; it may be a file that says anything."
+    try:
+        root = schema_of(data)
+        return place_in_schema(root, lambda node: not _node_names(node).isdisjoint(refused)) or "model"
+    except (KeyError, TypeError, AttributeError, RecursionError):
+        return "model"
 
 
 def _refusal(refused: list[str], place: str) -> str:
