@@ -3,6 +3,7 @@ and every mend works."""
 
 import json
 import threading
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,30 @@ import skops.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.cluster import Birch
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, ShuffleSplit
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer, StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 from test_store_bombs import call, members_of, model, node, plain, row, zipped
 
@@ -419,3 +432,41 @@ def test_class_that_comes_from_birch_is_refused_and_the_mend_works():
     with pytest.raises(ValueRefusedError, match=r"at `model\.steps\[0\]\[1\]`: a `OwnBirch`") as refused:
         dump_model(make_pipeline(OwnBirch()))
     assert refused.value.mend == "use a plain `Birch`" and dump_model(make_pipeline(Birch()))
+
+
+SMALL = pd.DataFrame(X, columns=list("abc"))
+ODD = {
+    "routed": lambda: LogisticRegression().set_fit_request(sample_weight=True).fit(X, y),
+    "repeated splits": lambda: GridSearchCV(
+        LogisticRegression(),
+        {"C": [1.0]},
+        cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=1, random_state=0),
+    ).fit(X, y),
+    "missing": lambda: SimpleImputer(missing_values=pd.NA, strategy="most_frequent"),
+    "kernel": lambda: SVC(kernel=partial(rbf_kernel, gamma=0.5)).fit(X, y),
+    "kernels": lambda: GaussianProcessRegressor(ConstantKernel() * Matern() + WhiteKernel() ** 2).fit(X, y),
+    "pandas output": lambda: make_pipeline(StandardScaler().set_output(transform="pandas")).fit(SMALL),
+    "ufuncs": lambda: FunctionTransformer(np.log1p, inverse_func=np.expm1).fit(SMALL.abs()),
+    "function": lambda: FunctionTransformer(partial(np.clip, a_min=0, a_max=1)).fit(X),
+    "list of splits": lambda: GridSearchCV(
+        LogisticRegression(), {"C": np.logspace(-1, 0, 2)}, cv=[(np.arange(40), np.arange(40, 60))]
+    ).fit(X, y),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_estimator_with_odd_parameters_comes_back_and_equal_fits_are_equal_bytes(name):
+    with config_context(enable_metadata_routing=name == "routed"):
+        data = dump_model(ODD[name]())
+        assert dump_model(ODD[name]()) == dump_model(load_model(data)) == data
+    if name == "missing":
+        assert load_model(data).missing_values is pd.NA
+    if name == "routed":
+        assert load_model(data).get_metadata_routing().fit.requests == {"sample_weight": True}
+
+
+def test_mend_of_a_frame_inside_of_a_model_lets_it_be_saved():
+    with pytest.raises(ValueRefusedError, match=r"at `model\._BaseLibSVM__Xfit`") as refused:
+        dump_model(SVC(kernel=rbf_kernel).fit(SMALL, y))
+    assert refused.value.mend == "fit it to an array, `X.to_numpy()`"
+    assert dump_model(SVC(kernel=rbf_kernel).fit(SMALL.to_numpy(), y))

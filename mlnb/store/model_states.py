@@ -90,6 +90,25 @@ _BOOSTERS = {
     "xgboost": ("core", _booster_state("xgboost", xgboost_bytes)),
 }  # package -> the module of its `Booster`, how that is said
 
+# %% ../../nbs/store/203_model_states.ipynb #bde19bd6
+def _request_state(request: Any, context: Any) -> dict[str, Any]:
+    "A request for metadata, its owner by name."
+    from skops.io._utils import get_state
+
+    owner = request.owner
+    name = owner if owner is None or isinstance(owner, str) else type(owner).__name__
+    said = {"__class__": type(request).__name__, "__module__": type(request).__module__}
+    return {
+        **said,
+        "__loader__": "ObjectNode",
+        "content": get_state({**vars(request), "owner": name}, context),
+    }
+
+
+def _missing_state(value: Any, context: Any) -> dict[str, Any]:
+    "`pandas.NA` as its name."
+    return {"__class__": "NA", "__module__": "pandas", "__loader__": "FunctionNode"}
+
 # %% ../../nbs/store/203_model_states.ipynb #e2729651
 def _refuse_subclass(value: Any, name: str) -> None:
     "Refuse a value whose class would be lost."
@@ -113,10 +132,12 @@ def _birch_state(birch: Any, context: Any) -> dict[str, Any]:
 # %% ../../nbs/store/203_model_states.ipynb #aed05250
 @cache
 def _add_known() -> None:
-    "Teach skops to write distributions, frozensets and `Birch`."
+    "Teach skops to write distributions, frozensets, `Birch`, requests and `pandas.NA`."
+    from pandas import NA
     from scipy.stats import rv_continuous, rv_discrete
     from scipy.stats._distn_infrastructure import rv_frozen
     from sklearn.cluster import Birch
+    from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
     from skops.io._persist import _get_state  # which has registered its own by then
 
     for kind in (rv_continuous, rv_discrete):
@@ -124,6 +145,9 @@ def _add_known() -> None:
     _get_state.register(rv_frozen)(_frozen_state)
     _get_state.register(frozenset)(_frozenset_state)
     _get_state.register(Birch)(_birch_state)
+    _get_state.register(type(NA))(_missing_state)
+    for request in (MetadataRequest, MethodMetadataRequest):
+        _get_state.register(request)(_request_state)
 
 
 def add_states() -> None:
