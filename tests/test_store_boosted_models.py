@@ -76,6 +76,23 @@ MODELS = {
 }
 
 
+QUICK = {
+    "xgboost categories",
+    "xgboost regressor",
+    "lightgbm regressor",
+    "lightgbm stopping",
+    "in a pipeline",
+}
+
+
+def _params(names):
+    "Names for a test, those that are not quick among the slow ones."
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+
+
+BOOSTERS = [name for name in MODELS if name.startswith(("xgboost", "lightgbm"))]
+
+
 def _asked(name):
     if "categories" in name or "columns" in name:
         return FRAME
@@ -83,7 +100,7 @@ def _asked(name):
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", _params(MODELS))
 def test_estimator_comes_back_with_equal_predictions_and_equal_fits_are_equal_bytes(name):
     model = MODELS[name]()
     stored = encode(model)
@@ -104,7 +121,7 @@ def _booster(name):
     return model.get_booster() if name.startswith("x") else model.booster_
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("xgboost", "lightgbm"))])
+@pytest.mark.parametrize("name", _params(BOOSTERS))
 def test_booster_is_a_file_of_its_own_library(name, tmp_path):
     booster = _booster(name)
     stored = encode(booster)
