@@ -233,6 +233,7 @@ Modules:
 - `mlnb.store.arrays`: Write an array so that equal arrays give equal bytes
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
 - `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
+- `mlnb.store.birch_trees`: The tree inside of a `Birch`, which leads back to itself, said as lists.
 - `mlnb.store.boosted_models`: Models of XGBoost and LightGBM in the formats of their own, looked through before they are read.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.charts`: Keep a figure of Plotly as the JSON that it is made of

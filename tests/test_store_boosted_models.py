@@ -76,6 +76,23 @@ MODELS = {
 }
 
 
+QUICK = {
+    "xgboost categories",
+    "xgboost regressor",
+    "lightgbm regressor",
+    "lightgbm stopping",
+    "in a pipeline",
+}
+
+
+def _params(names):
+    "Names for a test, those that are not quick among the slow ones."
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+
+
+BOOSTERS = [name for name in MODELS if name.startswith(("xgboost", "lightgbm"))]
+
+
 def _asked(name):
     if "categories" in name or "columns" in name:
         return FRAME
@@ -83,7 +100,7 @@ def _asked(name):
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", _params(MODELS))
 def test_estimator_comes_back_with_equal_predictions_and_equal_fits_are_equal_bytes(name):
     model = MODELS[name]()
     stored = encode(model)
@@ -104,7 +121,7 @@ def _booster(name):
     return model.get_booster() if name.startswith("x") else model.booster_
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("xgboost", "lightgbm"))])
+@pytest.mark.parametrize("name", _params(BOOSTERS))
 def test_booster_is_a_file_of_its_own_library(name, tmp_path):
     booster = _booster(name)
     stored = encode(booster)
@@ -346,3 +363,18 @@ def test_results_of_statsmodels_are_refused_and_the_mend_works():
     with pytest.raises(ValueRefusedError, match="cannot be saved") as refused:
         encode(model)
     assert "save its data" in refused.value.mend
+
+
+def test_class_that_comes_from_a_booster_is_refused_and_the_mend_works():
+    class Own(xgboost.Booster):
+        "A class of the project that would be lost."
+
+    own = Own(model_file=bytearray(xgboost_bytes(_booster("xgboost regressor"))))
+    with pytest.raises(ValueRefusedError, match="would come back as a plain `Booster`") as refused:
+        encode(own)
+    assert refused.value.mend == "save it as a plain `Booster`"
+    assert encode(xgboost.Booster(model_file=bytearray(xgboost_bytes(own)))).codec == "xgboost"
+    model = MODELS["xgboost regressor"]()
+    model._Booster = own
+    with pytest.raises(ValueRefusedError, match=r"at `model\._Booster`"):
+        encode(model)

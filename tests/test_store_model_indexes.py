@@ -46,7 +46,12 @@ HONEST = {
 }
 
 
-@pytest.mark.parametrize("name", HONEST)
+QUICK = {"neighbours", "mahalanobis", "boosted", "spline", "sparse csr"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in HONEST]
+)
 def test_honest_numbers_pass(name):
     model = HONEST[name]()
     data = dump_model(model)

@@ -1,7 +1,9 @@
 """A model file names only what is listed, each name for its own loader; what is refused says where it stands,
 and every mend works."""
 
+import json
 import threading
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,19 +14,32 @@ import skops.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn import config_context
 from sklearn.base import BaseEstimator
+from sklearn.cluster import Birch
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, ShuffleSplit
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer, StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils import all_estimators
-from test_store_bombs import call, model, node, plain, row
+from test_store_bombs import call, members_of, model, node, plain, row, zipped
 
 from mlnb.store import model_types
 from mlnb.store.errors import IntegrityError, ValueRefusedError
@@ -225,7 +240,7 @@ def test_every_distribution_is_kept_by_its_name(name):
 NUMBERS = st.floats(0.1, 5.0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.sampled_from(["norm", "gamma", "loguniform", "beta"]), NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 def test_frozen_distribution_gives_the_same_numbers_and_equal_ones_are_equal_bytes(name, a, b, loc, scale):
     distribution = getattr(stats, name)
@@ -369,3 +384,89 @@ def test_mends_of_a_distribution_let_the_search_be_saved():
             dump_model(REFUSED[name][0])
         assert "scipy.stats.uniform(0, 1)" in refused.value.mend or "`random_state`" in refused.value.mend
     assert dump_model(RandomizedSearchCV(LogisticRegression(), {"C": stats.uniform(0, 1)}, random_state=3))
+
+
+def _birch_lists(change):
+    "The file of a `Birch` whose lists were changed."
+    members = members_of(dump_model(Birch(threshold=0.2, branching_factor=3).fit(X[:12])))
+    schema = json.loads(members["schema.json"])
+    assert schema["__class__"] == "birch_from"
+    _, nodes, chain = schema["content"]["content"]
+    change(nodes["content"], chain["content"])
+    members["schema.json"] = json.dumps(schema).encode()
+    return zipped(members.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nodes, chain: chain.pop(),
+        lambda nodes, chain: chain.append(chain[0]),
+        lambda nodes, chain: chain[0].update(content="99"),
+        lambda nodes, chain: nodes[1]["content"][-1]["content"][0]["content"][-1].update(content="1"),
+        lambda nodes, chain: nodes[1]["content"][-1]["content"][0]["content"][-1].update(content="99"),
+    ],
+    ids=["leaf missing", "leaf twice", "leaf outside", "circle", "node outside"],
+)
+def test_birch_whose_lists_are_no_tree_is_refused(change):
+    assert load_model(_birch_lists(lambda nodes, chain: None)).predict(X).shape == (60,)
+    with pytest.raises(IntegrityError, match=r"circle|cannot be built"):
+        load_model(_birch_lists(change))
+
+
+def test_birch_goes_on_after_it_was_loaded():
+    birch = Birch(threshold=0.2, branching_factor=3, n_clusters=None).fit(X[:12])
+    back = load_model(dump_model(birch))
+    for more in (X[:6] + 0.3, X[12:18] * 2):
+        birch.partial_fit(more.copy())
+        back.partial_fit(more.copy())
+        np.testing.assert_array_equal(back.subcluster_centers_, birch.subcluster_centers_)
+    assert dump_model(back) == dump_model(birch)
+
+
+class OwnBirch(Birch):
+    "A class of the project that would be lost."
+
+
+def test_class_that_comes_from_birch_is_refused_and_the_mend_works():
+    with pytest.raises(ValueRefusedError, match=r"at `model\.steps\[0\]\[1\]`: a `OwnBirch`") as refused:
+        dump_model(make_pipeline(OwnBirch()))
+    assert refused.value.mend == "use a plain `Birch`" and dump_model(make_pipeline(Birch()))
+
+
+SMALL = pd.DataFrame(X, columns=list("abc"))
+ODD = {
+    "routed": lambda: LogisticRegression().set_fit_request(sample_weight=True).fit(X, y),
+    "repeated splits": lambda: GridSearchCV(
+        LogisticRegression(),
+        {"C": [1.0]},
+        cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=1, random_state=0),
+    ).fit(X, y),
+    "missing": lambda: SimpleImputer(missing_values=pd.NA, strategy="most_frequent"),
+    "kernel": lambda: SVC(kernel=partial(rbf_kernel, gamma=0.5)).fit(X, y),
+    "kernels": lambda: GaussianProcessRegressor(ConstantKernel() * Matern() + WhiteKernel() ** 2).fit(X, y),
+    "pandas output": lambda: make_pipeline(StandardScaler().set_output(transform="pandas")).fit(SMALL),
+    "ufuncs": lambda: FunctionTransformer(np.log1p, inverse_func=np.expm1).fit(SMALL.abs()),
+    "function": lambda: FunctionTransformer(partial(np.clip, a_min=0, a_max=1)).fit(X),
+    "list of splits": lambda: GridSearchCV(
+        LogisticRegression(), {"C": np.logspace(-1, 0, 2)}, cv=[(np.arange(40), np.arange(40, 60))]
+    ).fit(X, y),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_estimator_with_odd_parameters_comes_back_and_equal_fits_are_equal_bytes(name):
+    with config_context(enable_metadata_routing=name == "routed"):
+        data = dump_model(ODD[name]())
+        assert dump_model(ODD[name]()) == dump_model(load_model(data)) == data
+    if name == "missing":
+        assert load_model(data).missing_values is pd.NA
+    if name == "routed":
+        assert load_model(data).get_metadata_routing().fit.requests == {"sample_weight": True}
+
+
+def test_mend_of_a_frame_inside_of_a_model_lets_it_be_saved():
+    with pytest.raises(ValueRefusedError, match=r"at `model\._BaseLibSVM__Xfit`") as refused:
+        dump_model(SVC(kernel=rbf_kernel).fit(SMALL, y))
+    assert refused.value.mend == "fit it to an array, `X.to_numpy()`"
+    assert dump_model(SVC(kernel=rbf_kernel).fit(SMALL.to_numpy(), y))

@@ -113,6 +113,8 @@ _EXACT_TYPES = {
         for kind in ("array", "matrix")
     },
     "builtins.str": "text",
+    "xgboost.core.Booster": "xgboost",
+    "lightgbm.basic.Booster": "lightgbm",
     **{f"builtins.{name}": "json" for name in ("dict", "list", "int", "float", "bool", "NoneType")},
     f"{Svg.__module__}.Svg": "figure",
     "plotly.graph_objs._figure.Figure": "plotly",
@@ -120,8 +122,6 @@ _EXACT_TYPES = {
 _BASE_TYPES = {
     "numpy.generic": "json",
     "sklearn.base.BaseEstimator": "estimator",
-    "xgboost.core.Booster": "xgboost",
-    "lightgbm.basic.Booster": "lightgbm",
     "matplotlib.figure.Figure": "figure",
     "seaborn.axisgrid._BaseGrid": "figure",
 }

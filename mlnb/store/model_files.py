@@ -22,7 +22,7 @@ from .arrays import array_bytes, array_from
 from .digests import sha256
 from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 from .model_accidents import without_accidents
-from .model_places import differing_place, failing_place, place_in_schema, schema_of
+from .model_places import differing_place, failing_place, is_of_pandas, place_in_schema, schema_of
 from .model_schemas import schema_growth
 from .model_states import add_states
 from .model_types import NamedUse, all_listed, unlisted
@@ -171,8 +171,12 @@ def _node_names(node: dict[str, Any]) -> set[str]:
 
 
 def _refused_place(data: bytes, refused: list[str]) -> str:
-    "Where a file first says one of the names that are refused."
-    return place_in_schema(schema_of(data), lambda node: not _node_names(node).isdisjoint(refused)) or "model"
+    "Where a file first says one of the names that are refused; it may be a file that says anything."
+    try:
+        root = schema_of(data)
+        return place_in_schema(root, lambda node: not _node_names(node).isdisjoint(refused)) or "model"
+    except (KeyError, TypeError, AttributeError, RecursionError):
+        return "model"
 
 
 def _refusal(refused: list[str], place: str) -> str:
@@ -241,7 +245,7 @@ def _not_kept(estimator: Any) -> ValueRefusedError:
     if isinstance(error, ValueRefusedError):
         return ValueRefusedError(what.replace(str(error), error.message), error.mend)
     mend = f"replace `{place}`: keep only arrays, numbers, text, lists, dicts and estimators as attributes"
-    return ValueRefusedError(what, mend)
+    return ValueRefusedError(what, "fit it to an array, `X.to_numpy()`" if is_of_pandas(part) else mend)
 
 
 def _dumped_model(estimator: Any) -> bytes:

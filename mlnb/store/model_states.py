@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from .birch_trees import birch_parts
 from .boosted_models import lightgbm_bytes, xgboost_bytes
 from .errors import ValueRefusedError
 
@@ -76,6 +77,7 @@ def _booster_state(package: str, to_bytes: Callable[[Any], bytes]) -> Callable[[
     def state(booster: Any, context: Any) -> dict[str, Any]:
         from skops.io._utils import get_state
 
+        _refuse_subclass(booster, "Booster")
         said = {"__class__": f"{package}_from", "__module__": "mlnb.store.boosted_models"}
         content = get_state((to_bytes(booster),), context)
         return {**said, "__loader__": "ConstructorFromReduceNode", "content": content}
@@ -88,18 +90,64 @@ _BOOSTERS = {
     "xgboost": ("core", _booster_state("xgboost", xgboost_bytes)),
 }  # package -> the module of its `Booster`, how that is said
 
+# %% ../../nbs/store/203_model_states.ipynb #bde19bd6
+def _request_state(request: Any, context: Any) -> dict[str, Any]:
+    "A request for metadata, its owner by name."
+    from skops.io._utils import get_state
+
+    owner = request.owner
+    name = owner if owner is None or isinstance(owner, str) else type(owner).__name__
+    said = {"__class__": type(request).__name__, "__module__": type(request).__module__}
+    return {
+        **said,
+        "__loader__": "ObjectNode",
+        "content": get_state({**vars(request), "owner": name}, context),
+    }
+
+
+def _missing_state(value: Any, context: Any) -> dict[str, Any]:
+    "`pandas.NA` as its name."
+    return {"__class__": "NA", "__module__": "pandas", "__loader__": "FunctionNode"}
+
+# %% ../../nbs/store/203_model_states.ipynb #e2729651
+def _refuse_subclass(value: Any, name: str) -> None:
+    "Refuse a value whose class would be lost."
+    if type(value).__name__ != name or type(value).__module__.partition(".")[0] not in _SAID_OTHERWISE:
+        what = f"a `{type(value).__name__}`, which would come back as a plain `{name}`"
+        raise ValueRefusedError(what, f"use a plain `{name}`")
+
+
+_SAID_OTHERWISE = ("lightgbm", "sklearn", "xgboost")  # packages whose values are said as something else
+
+
+def _birch_state(birch: Any, context: Any) -> dict[str, Any]:
+    "A `Birch` as lists."
+    from skops.io._utils import get_state
+
+    _refuse_subclass(birch, "Birch")
+    said = {"__class__": "birch_from", "__module__": "mlnb.store.birch_trees"}
+    content = get_state(tuple(birch_parts(birch)), context)
+    return {**said, "__loader__": "ConstructorFromReduceNode", "content": content}
+
 # %% ../../nbs/store/203_model_states.ipynb #aed05250
 @cache
 def _add_known() -> None:
-    "Teach skops to write distributions and frozensets."
+    "Teach skops to write distributions, frozensets, `Birch`, requests and `pandas.NA`."
+    from pandas import NA
     from scipy.stats import rv_continuous, rv_discrete
     from scipy.stats._distn_infrastructure import rv_frozen
-    from skops.io._utils import _get_state
+    from sklearn.cluster import Birch
+    from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
+    from skops.io._persist import _get_state  # which has registered its own by then
 
     for kind in (rv_continuous, rv_discrete):
         _get_state.register(kind)(_distribution_state)
     _get_state.register(rv_frozen)(_frozen_state)
     _get_state.register(frozenset)(_frozenset_state)
+    _get_state.register(Birch)(_birch_state)
+    _get_state.register(type(NA))(_missing_state)
+    for request in (MetadataRequest, MethodMetadataRequest):
+        _get_state.register(request)(_request_state)
 
 
 def add_states() -> None:

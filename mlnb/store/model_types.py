@@ -321,6 +321,7 @@ def made_types() -> tuple[frozenset[str], frozenset[str]]:  # objects, then func
 
 # %% ../../nbs/store/192_model_types.ipynb #0c5540d1
 _PLAIN_FUNCTIONS = """
+pandas: NA
 numpy: all amax amin any argmax argmin around average clip cumprod cumsum diff max mean median min
 numpy: nan_to_num nanmax nanmean nanmedian nanmin nanstd nansum nanvar prod ptp ravel round squeeze std
 numpy: sum var
@@ -339,17 +340,26 @@ _NUMBER_KINDS = [
     f"numpy.{kind}"
     for kind in ("number", "integer", "signedinteger", "unsignedinteger", "inexact", "floating", "generic")
 ]
+_OTHER_KINDS = (
+    "builtins.bytes",
+    "builtins.complex",
+    "builtins.object",
+    "collections.OrderedDict",
+    "sklearn.model_selection._split.KFold",  # which repeated splitters hold
+    "sklearn.model_selection._split.StratifiedKFold",
+)
 _BOOSTED = [
     *(f"lightgbm.sklearn.LGBM{kind}" for kind in ("Classifier", "Model", "Ranker", "Regressor")),
     *(f"xgboost.sklearn.XGB{kind}" for kind in ("Classifier", "Model", "Ranker", "Regressor")),
     *(f"xgboost.sklearn.XGBRF{kind}" for kind in ("Classifier", "Regressor")),
 ]
 _BY_LOADER = {
-    "ObjectNode": ("pandas._libs.missing.NAType", "scipy.interpolate._bsplines.BSpline", *_BOOSTED),
+    "ObjectNode": ("scipy.interpolate._bsplines.BSpline", *_BOOSTED),
     "ConstructorFromReduceNode": (
         "builtins.range",
         FROZEN.format("continuous"),
         FROZEN.format("discrete"),
+        "mlnb.store.birch_trees.birch_from",
         "mlnb.store.boosted_models.lightgbm_from",
         "mlnb.store.boosted_models.xgboost_from",
     ),
@@ -361,13 +371,7 @@ _BY_LOADER = {
     "SparseMatrixNode": tuple(_SPARSE),
     "TreeNode": ("sklearn.tree._tree.Tree",),
     "TupleNode": ("sklearn.impute._iterative._ImputerTriplet",),
-    "TypeNode": (
-        *_NUMBER_KINDS,
-        "builtins.bytes",
-        "builtins.complex",
-        "builtins.object",
-        "collections.OrderedDict",
-    ),
+    "TypeNode": (*_NUMBER_KINDS, *_OTHER_KINDS),
 }  # loader -> what it may build beyond what skops trusts and scikit-learn has
 
 
