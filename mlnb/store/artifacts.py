@@ -22,14 +22,15 @@ from typing import Any, BinaryIO
 from msgspec import ValidationError, convert
 
 from . import codecs
+from .arrays import memory_marks, refuse_changed
 from .batches import batch
 from .border import in_words, is_inner
 from .descriptions import Artifact, TreeFile
 from .digests import canonical_json, sha256_file
 from .disk import disk_errors, make_folder, write_durably
-from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
+from .errors import MAKE_AGAIN, IntegrityError, MlnbError, UsageError, ValueRefusedError
 from .inside import all_inside, in_few_folders, inside, meeting_paths
-from .objects import Store, copy_object, get, has, put, put_files, put_pieces
+from .objects import Store, copy_object, get, has, put, put_files, put_opened, put_pieces
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -163,14 +164,44 @@ def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
     return None
 
 # %% ../../nbs/store/290_artifacts.ipynb #c01591eb
-def put_frames(
-    store: Store,  # where to keep it
-    frames: Iterator[Any],  # data frames of one form; one is held at a time
-    trusted_types: tuple[str, ...] = (),  # as for `put_value`
-) -> Artifact:  # raises `ValueRefusedError` for what cannot be joined
-    "Keep an iterator of frames as a partitioned artifact."
-    files, first = {}, None
-    for number, frame in enumerate(frames):
+def _said_by(error: Exception) -> str:
+    "An exception of somebody else's code in few words, even if it cannot be shown."
+    try:
+        said = " ".join(str(error).split())[:200]
+    except Exception:
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+class _BrokeOffError(Exception):
+    "What an iterator raised, which is nobody else's fault: not that of the disk."
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _asked(frames: Iterator[Any]) -> Iterator[Any]:
+    "What an iterator gives, one by one."
+    number = 0
+    while True:
+        try:
+            frame = next(frames)
+        except StopIteration:
+            return
+        except Exception as error:
+            error.add_note(
+                f"raised by the iterator that was saved, asked for part {number}; nothing was kept"
+            )
+            raise _BrokeOffError(error) from error
+        yield frame
+        number += 1
+
+
+def _parts_of(frames: Iterator[Any], trusted_types: tuple[str, ...], store: Store) -> Iterator[BinaryIO]:
+    "Frames of one form as Parquet, one after the other."
+    first = None
+    for number, frame in enumerate(_asked(frames)):
         part = codecs.encode(frame, trusted_types, store.limits)
         if part.codec != "frame":
             what = f"part {number} is a {part.type}, not a data frame"
@@ -180,12 +211,36 @@ def put_frames(
         misfit = _misfit(frame, form, first)
         if misfit is not None:
             raise ValueRefusedError(f"part {number} {misfit[0]}", misfit[1])
-        files[f"part-{number:05d}.parquet"] = (put(store, part.data), len(part.data))
-    if not files:
+        yield io.BytesIO(part.data)
+
+
+def put_frames(
+    store: Store,  # where to keep it
+    frames: Iterator[Any],  # data frames of one form; one is held at a time
+    trusted_types: tuple[str, ...] = (),  # as for `put_value`
+) -> Artifact:  # raises `ValueRefusedError`, or what the iterator raises
+    "Keep an iterator of frames as a partitioned artifact."
+    try:
+        found = put_opened(store, _parts_of(frames, trusted_types, store))
+    except _BrokeOffError as broke_off:
+        raise broke_off.error from broke_off.error.__cause__
+    if not found:
         raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
+    files = {f"part-{number:05d}.parquet": part for number, part in enumerate(found)}
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
 # %% ../../nbs/store/290_artifacts.ipynb #f39ea498
+_WIDEST = 200_000  # columns; a million end the process that writes them
+
+
+def _refuse_too_wide(value: Any) -> None:
+    "Refuse a table of more columns than Parquet can be written with in a few gigabytes."
+    width = len(getattr(value, "columns", ()))
+    if width > _WIDEST:
+        what = f"a table of {width:,} columns cannot be saved, at most {_WIDEST:,} can"
+        raise ValueRefusedError(what, "save one row for each number, `frame.melt()`, or an array of them")
+
+
 def _refuse_memory(frame: Any, size: int, store: Store) -> None:
     "Refuse a frame that would take too much memory; of its file nothing is known yet when `size` is 0."
     grown = int(frame.memory_usage(deep=True).sum())
@@ -205,13 +260,46 @@ def _refuse_open(value: Any) -> None:
 
 def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Artifact:
     "Keep a large frame without holding it twice; refused when nobody could load it."
+    marks = memory_marks(frame)
+
+    def write_unchanged(add: Callable[[bytes], None]) -> None:
+        write(add)
+        refuse_changed(frame, marks)
+
     try:
         _refuse_memory(frame, 0, store)
-        digest, size = put_pieces(store, write)
+        digest, size = put_pieces(store, write_unchanged)
         _refuse_memory(frame, size, store)
     except IntegrityError as error:
         raise ValueRefusedError(error.message, error.mend) from error
     return Artifact("frame", digest, size, "pandas.DataFrame")
+
+
+def _put_any(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
+    "Keep a value in the way of its type."
+    if isinstance(value, Path):
+        return put_path(store, value)
+    _refuse_open(value)
+    if isinstance(value, Iterator):
+        return put_frames(store, value, trusted_types)
+    if codecs.codec_of(value) in ("frame", "arrow"):
+        _refuse_too_wide(value)
+    write = codecs.in_pieces(value)
+    if write is not None:
+        return _put_in_pieces(store, value, write)
+    marks = memory_marks(value)
+    encoded = codecs.encode(value, trusted_types, store.limits)
+    refuse_changed(value, marks)
+    return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
+
+
+def _broken_off(value: Any, error: Exception) -> ValueRefusedError:
+    "The refusal of a value that raised when it was looked at."
+    if isinstance(error, MemoryError):
+        what = "there is not enough memory to save the value"
+        return ValueRefusedError(what, "save it in parts, e.g. one `save` for each")
+    what = f"a `{type(value).__name__}` raised `{_said_by(error)}` while it was saved"
+    return ValueRefusedError(what, "save plain data made from it, and change nothing in it meanwhile")
 
 
 def put_value(
@@ -219,17 +307,15 @@ def put_value(
     value: Any,  # a value with a codec, a `Path`, or an iterator of frames
     trusted_types: tuple[str, ...] = (),  # further types that model files may hold
 ) -> Artifact:  # raises `ValueRefusedError` or `StoreError`
-    "Keep a value; its type chooses the codec."
-    if isinstance(value, Path):
-        return put_path(store, value)
-    _refuse_open(value)
-    if isinstance(value, Iterator):
-        return put_frames(store, value, trusted_types)
-    write = codecs.in_pieces(value)
-    if write is not None:
-        return _put_in_pieces(store, value, write)
-    encoded = codecs.encode(value, trusted_types, store.limits)
-    return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
+    "Keep a value; its type chooses the codec. What its own code raises becomes a refusal."
+    try:
+        return _put_any(store, value, trusted_types)
+    except (MlnbError, OSError):
+        raise
+    except Exception as error:
+        if issubclass(type(value), Iterator):
+            raise  # what it raised is its own, with a note
+        raise _broken_off(value, error) from error
 
 # %% ../../nbs/store/290_artifacts.ipynb #d81dc188
 def _refuse_files(number: int, store: Store) -> None:
