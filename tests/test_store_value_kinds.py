@@ -1,9 +1,11 @@
 """Every kind of value comes back equal in type and value, or is refused with a mend that works."""
 
+import importlib.util
 import json
 import re
 import shutil
 import stat
+from pathlib import Path
 from xml.dom.minidom import parseString
 
 import numpy as np
@@ -463,3 +465,24 @@ def test_array_that_is_too_large_for_memory_is_refused(store):
     with pytest.raises(ValueRefusedError, match="not enough memory"):
         put_value(store, np.broadcast_to(1.0, (10**8, 10**8)))
     assert files_of(store) == held
+
+
+# the table of the docs
+
+
+@pytest.fixture(scope="module")
+def table():
+    "The script that makes it."
+    place = Path(__file__).resolve().parents[1] / "scripts" / "value_table.py"
+    spec = importlib.util.spec_from_file_location("value_table", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_of_the_docs_is_what_saving_each_kind_gives_now(table):
+    rows = table.read_rows()
+    assert table.all_rows(rows) == rows, "make it anew with `make values`"
+    assert table.DATA.with_suffix(".html").read_text(encoding="utf-8") == table.page_of(rows, table.DATA.name)
+    assert {row["result"] for row in rows} == {"kept", "refused"}
+    assert len({(row["group"], row["name"]) for row in rows}) == len(KINDS)
