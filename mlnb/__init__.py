@@ -222,6 +222,7 @@ Modules:
 - `mlnb.store.artifacts`: Put any value, file or folder into the store, and get an equal one back
 - `mlnb.store.batches`: Many files at once, each as safe as one, for a fraction of the waiting.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
+- `mlnb.store.broken_off`: Say what happened when saving a value breaks off in code that is not ours
 - `mlnb.store.charts`: Keep a figure of Plotly as the JSON that it is made of
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is

@@ -7,20 +7,17 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from mlnb.publish.layout import document, fill
+from mlnb.publish.site import project_name
+from mlnb.store.artifacts import get_value, put_value, suffix_of
+from mlnb.store.errors import ValueRefusedError
+from mlnb.store.objects import open_store
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from value_kinds import KINDS, Kind, followed, same  # noqa: E402
-
-from mlnb.publish.layout import document, fill  # noqa: E402
-from mlnb.publish.site import project_name  # noqa: E402
-from mlnb.store.artifacts import get_value, put_value, suffix_of  # noqa: E402
-from mlnb.store.errors import ValueRefusedError  # noqa: E402
-from mlnb.store.objects import open_store  # noqa: E402
-
 DATA = ROOT / "own-pages" / "value_kinds.json"
 TITLE = "What can be saved"
 FOOTER = (
@@ -41,6 +38,15 @@ What is refused was refused with a mend; the mend was followed, and what it give
 {% endfor %}<p>The rows as <a href="{{ data }}">data</a>. <code>make values</code> makes both anew.</p>"""
 
 
+def kinds_of_tests() -> Any:
+    "The list of the tests, which is no package."
+    if "value_kinds" not in sys.modules:
+        spec = spec_from_file_location("value_kinds", ROOT / "tests" / "value_kinds.py")
+        sys.modules["value_kinds"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["value_kinds"])
+    return sys.modules["value_kinds"]
+
+
 def kept_as(store: Any, value: Any, folder: Path) -> tuple[str, Any]:
     "How a value is kept, and what is loaded; raises `ValueRefusedError`."
     artifact = put_value(store, value)
@@ -49,7 +55,7 @@ def kept_as(store: Any, value: Any, folder: Path) -> tuple[str, Any]:
     return f"{artifact.codec} ({suffix})" if suffix else artifact.codec, loaded
 
 
-def judge(kind: Kind, store: Any, folder: Path) -> dict[str, str]:
+def judge(kind: Any, store: Any, folder: Path) -> dict[str, str]:
     "The row of a kind, as it turned out."
     (folder / "made").mkdir()
     value = kind.make(folder / "made")
@@ -57,12 +63,12 @@ def judge(kind: Kind, store: Any, folder: Path) -> dict[str, str]:
     try:
         kept, loaded = kept_as(store, value, folder)
     except ValueRefusedError as error:
-        instead = followed(kind, value, error.mend)
+        instead = kinds_of_tests().followed(kind, value, error.mend)
         kept = kept_as(store, instead, folder)[0]
         getattr(value, "close", lambda: None)()
         mend = error.mend.replace(str(folder / "made"), "FOLDER")
         return row | {"result": "refused", "kept": f"then {kept}", "more": f"{mend[:1].upper()}{mend[1:]}"}
-    is_same = kind.note or same(loaded, value)
+    is_same = kind.note or kinds_of_tests().same(loaded, value)
     return row | {"result": "kept" if is_same else "changed", "kept": kept, "more": kind.note}
 
 
@@ -72,7 +78,7 @@ def rows_now() -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store = open_store(Path(place) / "store")
-        for number, kind in enumerate(one for one in KINDS if one.is_here):
+        for number, kind in enumerate(one for one in kinds_of_tests().KINDS if one.is_here):
             folder = Path(place) / str(number)
             folder.mkdir()
             rows.append(judge(kind, store, folder))
@@ -83,7 +89,7 @@ def all_rows(before: list[dict[str, str]]) -> list[dict[str, str]]:
     "The rows of all kinds; what cannot be tried here is as it was."
     now = {(row["group"], row["name"]): row for row in rows_now()}
     then = {(row["group"], row["name"]): row for row in before}
-    named = [(kind.group, kind.name) for kind in KINDS]
+    named = [(kind.group, kind.name) for kind in kinds_of_tests().KINDS]
     return [now.get(name) or then[name] for name in named if name in now or name in then]
 
 

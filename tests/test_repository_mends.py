@@ -57,6 +57,7 @@ TRIED = {
     "store/crash_points": "crash points",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
+    "store/broken_off": "test_store_value_kinds.py",
     "store/charts": "test_store_value_kinds.py",
     "store/figures": "test_store_value_kinds.py",
     "store/names": "names",

@@ -196,7 +196,7 @@ def _sums(array: Any) -> tuple[int, ...]:
 
 def memory_marks(
     value: Any,  # of any type
-) -> tuple[Any, ...]:  # others when the numbers of it have changed; empty for most types
+) -> tuple[Any, ...]:  # others once its numbers changed; empty for most types
     "Marks of the memory of an array, or of a frame's numbers and times."
     import numpy as np
 
@@ -215,7 +215,7 @@ def memory_marks(
 def refuse_changed(
     value: Any,  # that was saved
     marks: tuple[Any, ...],  # of the moment before
-) -> None:  # raises `ValueRefusedError`
+) -> None:  # raises `ValueRefusedError` if it was changed
     "Refuse a value whose memory was written to while it was saved."
     if memory_marks(value) != marks:
         name = type(value).__name__

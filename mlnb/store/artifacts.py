@@ -15,7 +15,6 @@ import io
 import json
 from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
-from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -25,6 +24,7 @@ from . import codecs
 from .arrays import memory_marks, refuse_changed
 from .batches import batch
 from .border import in_words, is_inner
+from .broken_off import BrokeOffError, asked_frames, broken_off, refuse_open, refuse_too_wide
 from .descriptions import Artifact, TreeFile
 from .digests import canonical_json, sha256_file
 from .disk import disk_errors, make_folder, write_durably
@@ -164,44 +164,10 @@ def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
     return None
 
 # %% ../../nbs/store/290_artifacts.ipynb #c01591eb
-def _said_by(error: Exception) -> str:
-    "An exception of somebody else's code in few words, even if it cannot be shown."
-    try:
-        said = " ".join(str(error).split())[:200]
-    except Exception:
-        said = ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-class _BrokeOffError(Exception):
-    "What an iterator raised, which is nobody else's fault: not that of the disk."
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-def _asked(frames: Iterator[Any]) -> Iterator[Any]:
-    "What an iterator gives, one by one."
-    number = 0
-    while True:
-        try:
-            frame = next(frames)
-        except StopIteration:
-            return
-        except Exception as error:
-            error.add_note(
-                f"raised by the iterator that was saved, asked for part {number}; nothing was kept"
-            )
-            raise _BrokeOffError(error) from error
-        yield frame
-        number += 1
-
-
 def _parts_of(frames: Iterator[Any], trusted_types: tuple[str, ...], store: Store) -> Iterator[BinaryIO]:
     "Frames of one form as Parquet, one after the other."
     first = None
-    for number, frame in enumerate(_asked(frames)):
+    for number, frame in enumerate(asked_frames(frames)):
         part = codecs.encode(frame, trusted_types, store.limits)
         if part.codec != "frame":
             what = f"part {number} is a {part.type}, not a data frame"
@@ -222,7 +188,7 @@ def put_frames(
     "Keep an iterator of frames as a partitioned artifact."
     try:
         found = put_opened(store, _parts_of(frames, trusted_types, store))
-    except _BrokeOffError as broke_off:
+    except BrokeOffError as broke_off:
         raise broke_off.error from broke_off.error.__cause__
     if not found:
         raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
@@ -230,32 +196,10 @@ def put_frames(
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
 # %% ../../nbs/store/290_artifacts.ipynb #f39ea498
-_WIDEST = 200_000  # columns; a million end the process that writes them
-
-
-def _refuse_too_wide(value: Any) -> None:
-    "Refuse a table of more columns than Parquet can be written with in a few gigabytes."
-    width = len(getattr(value, "columns", ()))
-    if width > _WIDEST:
-        what = f"a table of {width:,} columns cannot be saved, at most {_WIDEST:,} can"
-        raise ValueRefusedError(what, "save one row for each number, `frame.melt()`, or an array of them")
-
-
 def _refuse_memory(frame: Any, size: int, store: Store) -> None:
     "Refuse a frame that would take too much memory; of its file nothing is known yet when `size` is 0."
     grown = int(frame.memory_usage(deep=True).sum())
     refuse_growth("a table", grown, size, store.limits, "table_ratio" if size else "")
-
-
-def _refuse_open(value: Any) -> None:
-    "Refuse an open file, which would be read as an iterator of frames."
-    if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
-        return
-    path, in_memory = getattr(value, "name", None), hasattr(value, "getvalue")
-    mend = f"save what it holds, `value.{'getvalue' if in_memory else 'read'}()`"
-    if isinstance(path, str | PathLike):
-        mend = f"close it and save its path, `Path({str(path)!r})`"
-    raise ValueRefusedError("an open file cannot be saved", mend)
 
 
 def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Artifact:
@@ -279,11 +223,11 @@ def _put_any(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifa
     "Keep a value in the way of its type."
     if isinstance(value, Path):
         return put_path(store, value)
-    _refuse_open(value)
+    refuse_open(value)
     if isinstance(value, Iterator):
         return put_frames(store, value, trusted_types)
     if codecs.codec_of(value) in ("frame", "arrow"):
-        _refuse_too_wide(value)
+        refuse_too_wide(value)
     write = codecs.in_pieces(value)
     if write is not None:
         return _put_in_pieces(store, value, write)
@@ -291,15 +235,6 @@ def _put_any(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifa
     encoded = codecs.encode(value, trusted_types, store.limits)
     refuse_changed(value, marks)
     return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
-
-
-def _broken_off(value: Any, error: Exception) -> ValueRefusedError:
-    "The refusal of a value that raised when it was looked at."
-    if isinstance(error, MemoryError):
-        what = "there is not enough memory to save the value"
-        return ValueRefusedError(what, "save it in parts, e.g. one `save` for each")
-    what = f"a `{type(value).__name__}` raised `{_said_by(error)}` while it was saved"
-    return ValueRefusedError(what, "save plain data made from it, and change nothing in it meanwhile")
 
 
 def put_value(
@@ -315,7 +250,7 @@ def put_value(
     except Exception as error:
         if issubclass(type(value), Iterator):
             raise  # what it raised is its own, with a note
-        raise _broken_off(value, error) from error
+        raise broken_off(value, error) from error
 
 # %% ../../nbs/store/290_artifacts.ipynb #d81dc188
 def _refuse_files(number: int, store: Store) -> None:
