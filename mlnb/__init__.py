@@ -236,6 +236,7 @@ Modules:
 - `mlnb.store.birch_trees`: The tree inside of a `Birch`, which leads back to itself, said as lists.
 - `mlnb.store.boosted_models`: Models of XGBoost and LightGBM in the formats of their own, looked through before they are read.
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
+- `mlnb.store.broken_off`: Say what happened when saving a value breaks off in code that is not ours
 - `mlnb.store.charts`: Keep a figure of Plotly as the JSON that it is made of
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is

@@ -59,6 +59,7 @@ TRIED = {
     "store/exports": "commands",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
+    "store/broken_off": "test_store_value_kinds.py",
     "store/charts": "test_store_value_kinds.py",
     "store/figures": "test_store_value_kinds.py",
     "store/model_states": "test_store_model_types.py",

@@ -175,7 +175,10 @@ def objects_of(store):
 REFUSED = {
     "cycle": (lambda loop: loop["a"].append(loop) or loop, r"`a\[1\]` is the dict that it stands in"),
     "object": (lambda v: v | {"b": object()}, r"`b` is a `object`"),
-    "frame of objects": (lambda v: v | {"b": [pd.DataFrame({"tags": [object(), 1]})]}, r"`b\[0\]`: `tags\[0\]`"),
+    "frame of objects": (
+        lambda v: v | {"b": [pd.DataFrame({"tags": [object(), 1]})]},
+        r"`b\[0\]`: `tags\[0\]`",
+    ),
     "objects": (lambda v: v | {"b": np.array([object()])}, r"`b`: an array of dtype `object`"),
     "generator": (lambda v: v | {"b": (n for n in [1])}, r"`b` is a `generator`.*list\(\.\.\.\)"),
     "axes": (lambda v: v | {"b": plt.figure().gca()}, r"`b` is a `Axes`.*get_figure"),

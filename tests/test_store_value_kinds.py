@@ -1,12 +1,15 @@
 """Every kind of value comes back equal in type and value, or is refused with a mend that works."""
 
+import importlib.util
 import json
 import re
 import shutil
 import stat
+from pathlib import Path
 from xml.dom.minidom import parseString
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from matplotlib.figure import Figure
 from value_kinds import KINDS, followed, same
 
 from mlnb.flow.key import input_part
+from mlnb.store import codecs
 from mlnb.store.artifacts import export_value, get_value, put_value
 from mlnb.store.descriptions import Artifact, Parts
 from mlnb.store.digests import canonical_json, sha256
@@ -312,3 +316,173 @@ def test_specification_that_would_grow_is_refused_before_it_is_read(tmp_path):
     kept = Artifact("plotly", put(small, data), len(data), "plotly.Figure")
     with pytest.raises(IntegrityError, match="would grow to"):
         get_value(small, kept, tmp_path)
+
+
+# bad input
+
+
+class NoLength(list):
+    def __len__(self):
+        raise RuntimeError("no length")
+
+
+class NoText:
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
+class NoAttributes:
+    def __getattr__(self, name):
+        raise NoWords
+
+
+class NoWords(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Unequal:
+    def __eq__(self, other):
+        raise RuntimeError("not equal")
+
+    __hash__ = object.__hash__
+
+
+class LongLie(dict):
+    def __len__(self):
+        return 10**12
+
+
+class OtherClass:
+    __class__ = property(lambda self: dict)
+
+
+ODD = (NoLength, NoText, NoAttributes, Unequal, LongLie, OtherClass)
+HOLDERS = {
+    "alone": lambda one: one,
+    "in a list": lambda one: [one],
+    "in a dict": lambda one: {"a": one},
+    "in a frame": lambda one: pd.DataFrame({"a": pd.Series([one, one], dtype=object)}),
+    "in `attrs`": lambda one: with_attrs(one),
+    "as a column": lambda one: pd.DataFrame([[1]], columns=pd.Index([one], dtype=object)),
+}
+
+
+def with_attrs(one):
+    frame = pd.DataFrame({"a": [1]})
+    frame.attrs["a"] = one
+    return frame
+
+
+def files_of(store):
+    return {path for path in store.root.rglob("*") if path.is_file() and "pins" not in path.parts}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("odd", ODD)
+def test_object_that_lies_or_raises_is_refused_and_leaves_nothing(odd, holder, store):
+    value, before = HOLDERS[holder](odd()), files_of(store)
+    with pytest.raises(ValueRefusedError) as refused:
+        put_value(store, value)
+    assert refused.value.mend and files_of(store) == before
+
+
+@pytest.mark.parametrize("error", [ValueError("torn"), FileNotFoundError("a.csv"), NoWords(), MemoryError()])
+@pytest.mark.parametrize("before", [0, 3])
+def test_iterator_that_raises_in_the_middle_says_where_and_leaves_nothing(error, before, store):
+    error = type(error)(*error.args)
+
+    def days():
+        yield from (pd.DataFrame({"n": [n], "odd": [repr(error)]}) for n in range(before))
+        raise error
+
+    held = files_of(store)
+    with pytest.raises(type(error)) as raised:
+        put_value(store, days())
+    assert raised.value is error and files_of(store) == held
+    assert f"asked for part {before}; nothing was kept" in error.__notes__[0]
+
+
+def test_interrupted_iterator_leaves_nothing(store):
+    def days():
+        yield pd.DataFrame({"interrupted": [1]})
+        raise KeyboardInterrupt
+
+    held = files_of(store)
+    with pytest.raises(KeyboardInterrupt):
+        put_value(store, days())
+    assert files_of(store) == held
+
+
+CHANGED = {
+    "array": (lambda: np.arange(1000.0), lambda array: array.sort()),
+    "bytes": (lambda: np.zeros(1003, "u1"), lambda array: array.__setitem__(1002, 1)),
+    "frame": (lambda: pd.DataFrame({"a": np.arange(1000.0)[::-1]}), lambda f: f["a"].array.to_numpy().sort()),
+    "large frame": (
+        lambda: pd.DataFrame({"a": np.zeros(3_000_000)}),
+        lambda f: f.isetitem(0, np.ones(3_000_000)),
+    ),
+    "series": (lambda: pd.Series(range(9)), lambda series: series.__setitem__(3, 7)),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_value_that_is_changed_while_it_is_saved_is_refused_and_leaves_nothing(kind, store, monkeypatch):
+    make, change = CHANGED[kind]
+    value, held = (make()[::-1] if kind == "array" else make()), files_of(store)
+    encode, in_pieces = codecs.encode, codecs.in_pieces
+
+    def meanwhile(*given):
+        done = encode(*given)
+        change(value)
+        return done
+
+    def pieces(value):
+        write = in_pieces(value)
+        return write and (lambda add: (write(add), change(value)))
+
+    monkeypatch.setattr(codecs, "encode", meanwhile)
+    monkeypatch.setattr(codecs, "in_pieces", pieces)
+    with pytest.raises(ValueRefusedError, match="changed by something else") as refused:
+        put_value(store, value)
+    monkeypatch.undo()
+    assert files_of(store) == held
+    [code] = re.findall("`(.*?)`", refused.value.mend)
+    assert put_value(store, eval(code, {"value": value}))
+
+
+def test_table_of_a_million_columns_is_refused_before_memory_ends(store):
+    frame = pd.DataFrame(np.zeros((1, 200_001)))
+    with pytest.raises(ValueRefusedError, match=r"table of 200,001 columns.*`frame.melt\(\)`"):
+        put_value(store, frame)
+    assert len(frame.iloc[:, :3].melt()) == 3
+
+
+def test_array_that_is_too_large_for_memory_is_refused(store):
+    held = files_of(store)
+    with pytest.raises(ValueRefusedError, match="not enough memory"):
+        put_value(store, np.broadcast_to(1.0, (10**8, 10**8)))
+    assert files_of(store) == held
+
+
+# the table of the docs
+
+
+@pytest.fixture(scope="module")
+def table():
+    "The script that makes it."
+    place = Path(__file__).resolve().parents[1] / "scripts" / "value_table.py"
+    spec = importlib.util.spec_from_file_location("value_table", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_of_the_docs_is_what_saving_each_kind_gives_now(table):
+    rows = table.read_rows()
+    assert table.all_rows(rows) == rows, "make it anew with `make values`"
+    assert table.DATA.with_suffix(".html").read_text(encoding="utf-8") == table.page_of(rows, table.DATA.name)
+    assert {row["result"] for row in rows} == {"kept", "refused"}
+    assert len({(row["group"], row["name"]) for row in rows}) == len(KINDS)

@@ -15,19 +15,20 @@ import io
 import json
 from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
-from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from msgspec import ValidationError, convert
 
 from . import codecs
+from .arrays import memory_marks, refuse_changed
 from .batches import Batch, batch
 from .border import in_words, is_inner
+from .broken_off import BrokeOffError, asked_frames, broken_off, refuse_open, refuse_too_wide
 from .descriptions import Artifact, TreeFile
 from .digests import canonical_json
 from .disk import disk_errors, make_folder
-from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError
+from .errors import MAKE_AGAIN, IntegrityError, MlnbError, UsageError, ValueRefusedError
 from .folder_files import files_below
 from .inside import all_inside, in_few_folders, meeting_paths
 from mlnb.store.nested_values import (
@@ -40,7 +41,17 @@ from mlnb.store.nested_values import (
     split_value,
     type_of_all,
 )
-from .objects import Store, copy_object, get, has, put, put_batched, put_files, put_pieces
+from mlnb.store.objects import (
+    Store,
+    copy_object,
+    get,
+    has,
+    put,
+    put_batched,
+    put_files,
+    put_opened,
+    put_pieces,
+)
 from .plain_values import ordered_json
 from .tables import joined_parts
 from .tombstones import is_blocked
@@ -150,23 +161,10 @@ def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
     return None
 
 # %% ../../nbs/store/290_artifacts.ipynb #c01591eb
-def _with_note(frames: Iterator[Any]) -> Iterator[Any]:
-    "The same; what an iterator raises says that nothing was saved."
-    try:
-        yield from frames
-    except Exception as error:
-        error.add_note("the iterator raised this; nothing was saved")
-        raise
-
-
-def put_frames(
-    store: Store,  # where to keep it
-    frames: Iterator[Any],  # data frames of one form; one is held at a time
-    trusted_types: tuple[str, ...] = (),  # as for `put_value`
-) -> Artifact:  # raises `ValueRefusedError` for what cannot be joined
-    "Keep an iterator of frames as a partitioned artifact."
-    files, first = {}, None
-    for number, frame in enumerate(_with_note(frames)):
+def _parts_of(frames: Iterator[Any], trusted_types: tuple[str, ...], store: Store) -> Iterator[BinaryIO]:
+    "Frames of one form as Parquet, one after the other."
+    first = None
+    for number, frame in enumerate(asked_frames(frames)):
         part = codecs.encode(frame, trusted_types, store.limits)
         if part.codec != "frame":
             what = f"part {number} is a {part.type}, not a data frame"
@@ -176,9 +174,22 @@ def put_frames(
         misfit = _misfit(frame, form, first)
         if misfit is not None:
             raise ValueRefusedError(f"part {number} {misfit[0]}", misfit[1])
-        files[f"part-{number:05d}.parquet"] = (put(store, part.data), len(part.data))
-    if not files:
+        yield io.BytesIO(part.data)
+
+
+def put_frames(
+    store: Store,  # where to keep it
+    frames: Iterator[Any],  # data frames of one form; one is held at a time
+    trusted_types: tuple[str, ...] = (),  # as for `put_value`
+) -> Artifact:  # raises `ValueRefusedError`, or what the iterator raises
+    "Keep an iterator of frames as a partitioned artifact."
+    try:
+        found = put_opened(store, _parts_of(frames, trusted_types, store))
+    except BrokeOffError as broke_off:
+        raise broke_off.error from broke_off.error.__cause__
+    if not found:
         raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
+    files = {f"part-{number:05d}.parquet": part for number, part in enumerate(found)}
     return put_tree(store, "frames", "pandas.DataFrame", files)
 
 # %% ../../nbs/store/290_artifacts.ipynb #f39ea498
@@ -188,22 +199,25 @@ def _refuse_memory(frame: Any, size: int, store: Store) -> None:
     refuse_growth("a table", grown, size, store.limits, "table_ratio" if size else "")
 
 
-def _refuse_open(value: Any) -> None:
-    "Refuse an open file, which would be read as an iterator of frames."
-    if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
-        return
-    path, in_memory = getattr(value, "name", None), hasattr(value, "getvalue")
-    mend = f"save what it holds, `value.{'getvalue' if in_memory else 'read'}()`"
-    if isinstance(path, str | PathLike):
-        mend = f"close it and save its path, `Path({str(path)!r})`"
-    raise ValueRefusedError("an open file cannot be saved", mend)
+def _encoded_unchanged(store: Store, value: Any, trusted_types: tuple[str, ...]) -> codecs.Encoded:
+    "A value as bytes, if nobody changes it meanwhile."
+    marks = memory_marks(value)
+    encoded = codecs.encode(value, trusted_types, store.limits)
+    refuse_changed(value, marks)
+    return encoded
 
 
 def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Artifact:
     "Keep a large frame without holding it twice; refused when nobody could load it."
+    marks = memory_marks(frame)
+
+    def write_unchanged(add: Callable[[bytes], None]) -> None:
+        write(add)
+        refuse_changed(frame, marks)
+
     try:
         _refuse_memory(frame, 0, store)
-        digest, size = put_pieces(store, write)
+        digest, size = put_pieces(store, write_unchanged)
         _refuse_memory(frame, size, store)
     except IntegrityError as error:
         raise ValueRefusedError(error.message, error.mend) from error
@@ -212,10 +226,12 @@ def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Arti
 
 def _put_single(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
     "Keep a value that is one file."
+    if codecs.codec_of(value) in ("frame", "arrow"):
+        refuse_too_wide(value)
     write = codecs.in_pieces(value)
     if write is not None:
         return _put_in_pieces(store, value, write)
-    encoded = codecs.encode(value, trusted_types, store.limits)
+    encoded = _encoded_unchanged(store, value, trusted_types)
     return Artifact(encoded.codec, put(store, encoded.data), len(encoded.data), encoded.type)
 
 
@@ -231,20 +247,32 @@ def _put_container(store: Store, value: Any, trusted_types: tuple[str, ...]) -> 
     return _put_members(store, value, plain, members, trusted_types)
 
 
-def put_value(
-    store: Store,  # where to keep it
-    value: Any,  # a value with a codec, a `Path`, or an iterator of frames
-    trusted_types: tuple[str, ...] = (),  # further types that model files may hold
-) -> Artifact:  # raises `ValueRefusedError` or `StoreError`
-    "Keep a value; its type chooses the codec."
+def _put_any(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
+    "Keep a value in the way of its type."
     if isinstance(value, Path):
         return put_path(store, value)
-    _refuse_open(value)
+    refuse_open(value)
     if isinstance(value, Iterator):
         return put_frames(store, value, trusted_types)
     if type(value) in (dict, list, tuple):
         return _put_container(store, value, trusted_types)
     return _put_single(store, value, trusted_types)
+
+
+def put_value(
+    store: Store,  # where to keep it
+    value: Any,  # a value with a codec, a `Path`, or an iterator of frames
+    trusted_types: tuple[str, ...] = (),  # further types that model files may hold
+) -> Artifact:  # raises `ValueRefusedError` or `StoreError`
+    "Keep a value; its type chooses the codec. What its own code raises becomes a refusal."
+    try:
+        return _put_any(store, value, trusted_types)
+    except (MlnbError, OSError):
+        raise
+    except Exception as error:
+        if issubclass(type(value), Iterator):
+            raise  # what it raised is its own, with a note
+        raise broken_off(value, error) from error
 
 # %% ../../nbs/store/290_artifacts.ipynb #d81dc188
 def _refuse_files(number: int, store: Store) -> None:
@@ -439,7 +467,7 @@ def _kept_member(store: Store, trusted_types: tuple[str, ...], batched: Batch, v
     if write is not None:
         one = _put_in_pieces(store, value, write)
         return KeptMember(one.codec, one.digest, suffix_of(one), {"": (one.digest, one.bytes)})
-    found = codecs.encode(value, trusted_types, store.limits)
+    found = _encoded_unchanged(store, value, trusted_types)
     digest = put_batched(store, batched, found.data)
     return KeptMember(found.codec, digest, found.suffix, {"": (digest, len(found.data))})
 
