@@ -14,8 +14,10 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -583,3 +585,16 @@ def test_parts_with_and_without_notes_are_joined_and_an_empty_day_is_one(tmp_pat
     assert_same(days_of(vectors, vectors), pd.concat([vectors, vectors], ignore_index=True))
     with pytest.raises(ValueRefusedError, match="the type of column `2018`"):
         put_value(store, iter([vectors, vectors.assign(**{"cut": vectors["cut"]}).astype({2018: "str"})]))
+
+
+def test_other_programs_read_vectors_tags_and_pivots(tmp_path):
+    frame = pd.DataFrame({"e": objects(*np.arange(6.0).reshape(3, 2)), "tags": objects(["a"], [], None)})
+    frame[2018] = pd.cut([1, 2, 3], [0, 1, 4])
+    (tmp_path / "frame.parquet").write_bytes(comes_back(frame))
+    query = f"SELECT e, tags, \"2018\"::VARCHAR FROM '{tmp_path / 'frame.parquet'}'"
+    rows = [([0.0, 1.0], ["a"], "(0, 1]"), ([2.0, 3.0], [], "(1, 4]"), ([4.0, 5.0], None, "(1, 4]")]
+    assert duckdb.sql(query).fetchall() == rows
+    read = pl.read_parquet(tmp_path / "frame.parquet")
+    assert read["e"].to_list() == [row[0] for row in rows]
+    table = decode("frame", encode(frame).data, as_="arrow")
+    assert_same(decode("arrow", encode(table).data, as_="pandas"), frame)

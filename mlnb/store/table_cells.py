@@ -246,7 +246,7 @@ def lists_of(
     mask = None if is_missing is None else pa.array(is_missing)
     return kind.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
-# %% ../../nbs/store/234_table_cells.ipynb #b4ba2332
+# %% ../../nbs/store/234_table_cells.ipynb #e7ef6589
 def _parts_of(lists: Any, items: Any) -> list[Any]:
     "Items cut into the lists of an Arrow array, None where there is none."
     offsets = lists.offsets.to_numpy().tolist()
@@ -274,6 +274,9 @@ def _arrays_back(lists: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]
     size = int(lists.nbytes)
     refuse_growth("a column of arrays", 2 * size + _ARRAY * len(lists), size, limits)
     flat = np.array(lists.flatten().to_numpy(zero_copy_only=False), dtype=named_dtype(notes.dtype))
+    sizes = np.diff(lists.offsets.to_numpy())
+    if len(sizes) and not lists.null_count and (sizes == sizes[0]).all():
+        return list(flat.reshape(len(sizes), *(notes.shape or sizes[:1])))
     parts = _parts_of(lists, flat)
     return [None if part is None else part.reshape(notes.shape) for part in parts] if notes.shape else parts
 
