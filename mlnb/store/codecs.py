@@ -293,7 +293,8 @@ def in_pieces(
         return None
     if value.memory_usage().sum() < least:
         return None
-    return lambda add: tables.write_frame(value, {}, _Pieces(add))
+    held = value.copy(deep=False)  # whoever changes the frame meanwhile changes a copy
+    return lambda add: tables.write_frame(held, {}, _Pieces(add))
 
 # %% ../../nbs/store/260_codecs.ipynb #82064da3
 def check_request(
