@@ -68,7 +68,7 @@ def _diagonal_parts(value: Any) -> dict[str, Any]:
     data[(rows < 0) | (rows >= height)] = 0
     return {"offsets": _small(offsets, max(value.shape)), "data": data}
 
-# %% ../../nbs/store/228_sparse_matrices.ipynb #176a33e9
+# %% ../../nbs/store/228_sparse_matrices.ipynb #e4ee4819
 _MATRIX_PARTS = {
     **dict.fromkeys(("csr", "csc", "bsr"), _compressed_parts),
     **dict.fromkeys(("coo", "lil", "dok"), _coordinate_parts),
@@ -112,7 +112,7 @@ def sparse_bytes(
         raise ValueRefusedError("zeros that a sparse matrix stores would be lost", "save `value.tocsr()`")
     return data
 
-# %% ../../nbs/store/228_sparse_matrices.ipynb #7d8bd875
+# %% ../../nbs/store/228_sparse_matrices.ipynb #2a965e0f
 def _members_of(data: bytes) -> dict[str, Any]:
     "The arrays in a file."
     members = zip_members(data, 2 * len(data) + 100_000)  # they are not packed

@@ -17,7 +17,7 @@ from typing import Any
 
 from .digests import canonical_json
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
-from .parquet_sizes import leaf_of
+from .parquet_sizes import items_of
 from .plain_values import json_from, plain
 from .table_cells import marker_of
 from mlnb.store.table_changes import (
@@ -49,7 +49,7 @@ def _encodings(table: Any) -> dict[str, Any]:
     vectors = {n for n, one in cells.items() if one.kind == "arrays" and one.dtype in ("float32", "float64")}
     if not vectors:
         return {}
-    leaves = {field.name: leaf_of(field)[0] for field in table.schema}
+    leaves = {field.name: items_of(field)[0] for field in table.schema}
     others = [leaf for name, leaf in leaves.items() if name not in vectors]
     split = [leaf for name, leaf in leaves.items() if name in vectors]
     return {"use_dictionary": others or False, "use_byte_stream_split": split}
