@@ -41,7 +41,6 @@ from mlnb.store.nested_values import (
 )
 from .objects import Store, copy_object, get, has, put, put_file, put_files, put_pieces
 from .plain_values import ordered_json
-from .tables import joined_parts
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -384,7 +383,7 @@ def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: st
     read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
     parts = _parts_read(store, digests, read)
     try:
-        return joined_parts(parts, as_, store.limits)
+        return codecs.one_table(parts, as_, store.limits)
     except pa.ArrowException as error:
         what = f"the parts of artifact {artifact.digest[:12]} do not fit together"
         raise IntegrityError(what, MAKE_AGAIN) from error

@@ -247,7 +247,7 @@ def lists_of(
     mask = None if is_missing is None else pa.array(is_missing)
     return kind.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
-# %% ../../nbs/store/234_table_cells.ipynb #cdfff8d0
+# %% ../../nbs/store/234_table_cells.ipynb #c61a0b57
 def _parts_of(lists: Any, items: Any) -> list[Any]:
     "Items cut into the lists of an Arrow array, None where there is none."
     offsets = lists.offsets.to_numpy().tolist()
