@@ -410,13 +410,11 @@ def values_to_save():
     import pandas as pd
     import pyarrow as pa
 
-    mixed = np.array([np.float64(1.5), "x"], dtype=object)
     nullable = pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))
     seconds = pd.array([[1]], dtype=pd.ArrowDtype(pa.list_(pa.timestamp("s"))))
     frames = {
         "sparse": pd.DataFrame({"a": pd.arrays.SparseArray([0, 1])}),
         "NaN in a nullable column": pd.DataFrame({"a": nullable}),
-        "numbers of NumPy among texts": pd.DataFrame({"a": mixed}),
         "seconds of Arrow": pd.DataFrame({"a": seconds}),
         "wide": pd.DataFrame([[0] * 100_001]),
         "holidays": pd.DataFrame(

@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from mlnb.store import codecs
 from mlnb.store.codecs import SUFFIXES, Svg, decode, encode
 from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.table_changes import is_surely_faithful
 
 FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -144,7 +145,7 @@ def test_frame_of_the_dtypes_that_skip_reading_back_comes_back_equal(columns, in
     frame = pd.DataFrame(columns)
     frame.columns = pd.Index(list(columns), dtype="str")
     frame = frame.rename_axis(index=index_name)
-    assert codecs._surely_faithful(frame)
+    assert is_surely_faithful(frame)
     stored = encode(frame)
     assert_same(decode("frame", stored.data), frame)
     assert encode(pd.concat([frame.iloc[:2], frame.iloc[2:]]).set_axis(frame.index)).data == stored.data

@@ -14,8 +14,10 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -229,12 +231,30 @@ def test_objects_of_a_kind_come_back_equal_with_and_without_gaps(name, gap):
 def test_objects_of_mixed_kinds_come_back_equal(names, random):
     cells = [cell for name in names if name != "odd" for cell in ONE_KIND[name]] + [None, float("nan")]
     random.shuffle(cells)
-    arrays = [cell for cell in cells if isinstance(cell, np.ndarray | np.generic)]
-    rest = [cell for cell in cells if not isinstance(cell, np.ndarray | np.generic)]
+    arrays = [cell for cell in cells if isinstance(cell, np.ndarray)]
+    rest = [cell for cell in cells if not isinstance(cell, np.ndarray)]
     comes_back(pd.DataFrame({"mixed": objects(*rest)}))
     if arrays:
         with pytest.raises(ValueRefusedError):
             encode(pd.DataFrame({"mixed": objects(*arrays, "x")}))
+
+
+def test_summaries_that_mix_times_and_numbers_come_back_equal():
+    frame = pd.DataFrame(
+        {"day": days(4), "x": [0.5, 1.5, 2.5, 3.5], "g": list("aabb"), "ok": [True, False] * 2}
+    )
+    comes_back(frame.describe())
+    comes_back(frame.describe(include="all"))
+    comes_back(frame.head(2).T)
+    comes_back(
+        pd.DataFrame(
+            {"c": objects(np.int8(3), "x", np.str_("y"), np.bool_(True), 3, None, np.uint64(2**64 - 1))}
+        )
+    )
+    with pytest.raises(ValueRefusedError, match="numbers of NumPy") as refused:
+        encode(pd.DataFrame({"c": objects("x", *[np.int8(1)] * 10_001)}))
+    assert "astype('str')" in refused.value.mend
+    comes_back(pd.DataFrame({"c": objects("x", *[np.int8(1)] * 10_001)}).astype("str"))
 
 
 @pytest.mark.parametrize(
@@ -486,6 +506,7 @@ HOSTILE = [
     {"n_columns": 2, "cells": {"c": {"kind": "arrays", "dtype": "float64", "shape": [2, 10**9]}}},
     {"n_columns": 2, "cells": {"c": {"kind": "category", "texts": ["y"]}}},
     {"n_columns": 2, "cells": {"n": {"kind": "lists"}}},
+    {"n_columns": 2, "cells": {"c": {"kind": "text", "numbers": {"int8": ["x"]}}}},
     {"n_columns": 2, "index": ["away"]},
     {"n_columns": 2, "freq": "D"},
     {"n_columns": 2, "rows": [0, 1, 1]},
@@ -583,3 +604,16 @@ def test_parts_with_and_without_notes_are_joined_and_an_empty_day_is_one(tmp_pat
     assert_same(days_of(vectors, vectors), pd.concat([vectors, vectors], ignore_index=True))
     with pytest.raises(ValueRefusedError, match="the type of column `2018`"):
         put_value(store, iter([vectors, vectors.assign(**{"cut": vectors["cut"]}).astype({2018: "str"})]))
+
+
+def test_other_programs_read_vectors_tags_and_pivots(tmp_path):
+    frame = pd.DataFrame({"e": objects(*np.arange(6.0).reshape(3, 2)), "tags": objects(["a"], [], None)})
+    frame[2018] = pd.cut([1, 2, 3], [0, 1, 4])
+    (tmp_path / "frame.parquet").write_bytes(comes_back(frame))
+    query = f"SELECT e, tags, \"2018\"::VARCHAR FROM '{tmp_path / 'frame.parquet'}'"
+    rows = [([0.0, 1.0], ["a"], "(0, 1]"), ([2.0, 3.0], [], "(1, 4]"), ([4.0, 5.0], None, "(1, 4]")]
+    assert duckdb.sql(query).fetchall() == rows
+    read = pl.read_parquet(tmp_path / "frame.parquet")
+    assert read["e"].to_list() == [row[0] for row in rows]
+    table = decode("frame", encode(frame).data, as_="arrow")
+    assert_same(decode("arrow", encode(table).data, as_="pandas"), frame)

@@ -53,7 +53,6 @@ from mlnb.store.objects import (
     put_pieces,
 )
 from .plain_values import ordered_json
-from .tables import joined_parts
 from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
@@ -404,7 +403,7 @@ def _joined(store: Store, artifact: Artifact, columns: list[str] | None, as_: st
     read = partial(codecs.decode, "frame", columns=columns, as_="arrow", limits=store.limits)
     parts = _parts_read(store, digests, read)
     try:
-        return joined_parts(parts, as_, store.limits)
+        return codecs.one_table(parts, as_, store.limits)
     except pa.ArrowException as error:
         what = f"the parts of artifact {artifact.digest[:12]} do not fit together"
         raise IntegrityError(what, MAKE_AGAIN) from error

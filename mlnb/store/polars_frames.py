@@ -39,7 +39,7 @@ def _polars_notes(frame: Any, is_series: bool) -> PolarsNotes:
     words = {n: tuple(d.categories.to_list()) for n, d in frame.schema.items() if isinstance(d, pl.Enum)}
     return PolarsNotes(categories, words or None, is_series)
 
-# %% ../../nbs/store/245_polars_frames.ipynb #998238c5
+# %% ../../nbs/store/245_polars_frames.ipynb #cb58e2b6
 def _from_arrow(table: Any) -> Any:
     "The frame or series that a table stands for."
     import polars as pl

@@ -9,7 +9,7 @@ Millions of vectors of one length are joined and cut as one array; nothing is do
 # %% auto #0
 __all__ = ['SURE_KINDS', 'CellNotes', 'KeptColumn', 'marker_of', 'lists_of', 'object_column', 'objects_of']
 
-# %% ../../nbs/store/234_table_cells.ipynb #1699d70c
+# %% ../../nbs/store/234_table_cells.ipynb #25c59ab2
 import json
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -18,7 +18,7 @@ from itertools import chain, pairwise
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .border import Count, Document
 from .errors import ValueRefusedError
@@ -27,7 +27,7 @@ from .table_axes import Axis, named_dtype, object_array
 from .typed_values import as_typed, from_typed
 from .value_limits import ValueLimits, json_growth, refuse_growth
 
-# %% ../../nbs/store/234_table_cells.ipynb #9729fcc8
+# %% ../../nbs/store/234_table_cells.ipynb #bf98c99b
 class CellNotes(Document, frozen=True, omit_defaults=True):
     "What a column of Parquet does not say of the cells that it was made of."
 
@@ -38,6 +38,7 @@ class CellNotes(Document, frozen=True, omit_defaults=True):
     categories: Axis | None = None  # of a column of categories
     texts: tuple[str, ...] = ()  # that stand for them, in their order
     ordered: bool = False  # whether they have an order
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of NumPy among others: type -> places
 
 
 class KeptColumn(Struct, frozen=True):
@@ -246,7 +247,7 @@ def lists_of(
     mask = None if is_missing is None else pa.array(is_missing)
     return kind.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
-# %% ../../nbs/store/234_table_cells.ipynb #b4ba2332
+# %% ../../nbs/store/234_table_cells.ipynb #c61a0b57
 def _parts_of(lists: Any, items: Any) -> list[Any]:
     "Items cut into the lists of an Arrow array, None where there is none."
     offsets = lists.offsets.to_numpy().tolist()
@@ -274,6 +275,9 @@ def _arrays_back(lists: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]
     size = int(lists.nbytes)
     refuse_growth("a column of arrays", 2 * size + _ARRAY * len(lists), size, limits)
     flat = np.array(lists.flatten().to_numpy(zero_copy_only=False), dtype=named_dtype(notes.dtype))
+    sizes = np.diff(lists.offsets.to_numpy())
+    if len(sizes) and not lists.null_count and (sizes == sizes[0]).all():
+        return list(flat.reshape(len(sizes), *(notes.shape or sizes[:1])))
     parts = _parts_of(lists, flat)
     return [None if part is None else part.reshape(notes.shape) for part in parts] if notes.shape else parts
 
@@ -317,8 +321,25 @@ def _boxed_back(cells: Any) -> list[Any]:
     values = cells.to_pandas()
     return [None if missing else cell for cell, missing in zip(values, values.isna(), strict=True)]
 
-# %% ../../nbs/store/234_table_cells.ipynb #100b95e6
+# %% ../../nbs/store/234_table_cells.ipynb #d3cfc4dc
 _MOST_TYPED = 1_000_000  # cells of a column
+
+
+_MOST_NUMBERS = 10_000  # of NumPy in a column of objects of mixed types
+_NUMPY_TEXT = "str_"
+
+
+def _numpy_places(cells: list[Any], name: str) -> dict[str, tuple[int, ...]]:
+    "Where numbers and texts of NumPy stand among cells of other types."
+    import numpy as np
+
+    kinds = (np.bool_, np.number, np.str_)
+    odd = {kind for kind in set(map(type, cells)) if issubclass(kind, kinds)}
+    places = {kind.__name__: tuple(n for n, cell in enumerate(cells) if type(cell) is kind) for kind in odd}
+    if sum(map(len, places.values())) > _MOST_NUMBERS:
+        what = f"column `{name}`: more than {_MOST_NUMBERS:,} of its mixed objects are numbers of NumPy"
+        raise ValueRefusedError(what, "give it a dtype, e.g. `.astype('str')`")
+    return dict(sorted(places.items()))
 
 
 def _typed_column(cells: list[Any], name: str) -> KeptColumn:
@@ -327,17 +348,21 @@ def _typed_column(cells: list[Any], name: str) -> KeptColumn:
         what = f"column `{name}`: {len(cells):,} objects of mixed types are more than {_MOST_TYPED:,}"
         raise ValueRefusedError(what, "give it a dtype, e.g. `.astype('str')`, or split the frame")
     texts = [ordered_json(as_typed(cell, f"{name}[{n}]")).decode() for n, cell in enumerate(cells)]
-    return KeptColumn(_as("string")(texts), CellNotes("typed"))
+    return KeptColumn(_as("string")(texts), CellNotes("typed", numbers=_numpy_places(cells, name)))
 
 
-def _typed_back(cells: Any, limits: ValueLimits) -> list[Any]:
+def _typed_back(cells: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]:
     "Cells of typed JSON, unless they would grow too much."
     text = f"[{','.join(cells.to_pylist())}]".encode()
     refuse_growth("a column of objects", json_growth(text), len(text), limits)
     found: list[Any] = from_typed(json.loads(text))
+    for name, places in notes.numbers.items():
+        kind = named_dtype(name).type if name != _NUMPY_TEXT else type(object_array([""]).astype("U")[0])
+        for place in places:
+            found[place] = kind(found[place])
     return found
 
-# %% ../../nbs/store/234_table_cells.ipynb #2bf0823e
+# %% ../../nbs/store/234_table_cells.ipynb #06cd703c
 SURE_KINDS = ("text", "bools", "ints", "floats", "bytes", "lists", "tuples", "arrays")
 
 
@@ -359,7 +384,7 @@ def _way_of(kind: type) -> Callable[[_Cells], KeptColumn | None]:
         return _list_column
     if kind.__name__ == "ndarray":
         return _array_column
-    if any(base.__name__ == "generic" for base in kind.__mro__):
+    if {base.__name__ for base in kind.__mro__} & {"number", "bool_", "bool"} and kind is not bool:
         return _number_column
     return _boxed_column if kind.__name__ in _BOXED else _simple_column
 
@@ -378,7 +403,7 @@ def objects_of(
 def _python_cells(cells: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]:
     "The objects of a column, None for those that are missing."
     if notes.kind == "typed":
-        return _typed_back(cells, limits)
+        return _typed_back(cells, notes, limits)
     if notes.kind == "arrays":
         return _arrays_back(cells, notes, limits)
     if notes.kind == "boxed":

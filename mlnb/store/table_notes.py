@@ -97,7 +97,7 @@ def _is_plain_index(index: Any) -> bool:
     is_named = {*map(type, names)} <= {str} and len({*names}) == len(names)
     return is_named and all(_is_plain_level(level.dtype) for level in _levels_in(index))
 
-# %% ../../nbs/store/238_table_notes.ipynb #b4d8e5ff
+# %% ../../nbs/store/238_table_notes.ipynb #f0814aaa
 class _Parts(Struct, frozen=True):
     "A frame taken apart."
 
@@ -266,7 +266,7 @@ def cell_costs(
     "What a value of each column with notes takes beside its own bytes."
     return {name: _OWN_COSTS.get(cells.kind, _OBJECT_COST) for name, cells in notes.cells.items()}
 
-# %% ../../nbs/store/238_table_notes.ipynb #00ff207e
+# %% ../../nbs/store/238_table_notes.ipynb #b0fb3507
 def _restored_index(columns: dict[str, Any], notes: FrameNotes, rows: Any) -> Any:
     "The index of a frame: as pandas read it, or made of columns."
     import pandas as pd

@@ -17,6 +17,7 @@ from typing import Any
 
 from .digests import canonical_json
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
+from .parquet_sizes import items_of
 from .plain_values import json_from, plain
 from .table_cells import marker_of
 from mlnb.store.table_changes import (
@@ -41,11 +42,24 @@ _PARQUET = {
 }
 
 
+def _encodings(table: Any) -> dict[str, Any]:
+    "How the columns of a table are written: vectors of floats byte by byte, which packs them best."
+    notes = notes_in(table.schema.metadata)
+    cells = {} if notes is None else notes.cells
+    vectors = {n for n, one in cells.items() if one.kind == "arrays" and one.dtype in ("float32", "float64")}
+    if not vectors:
+        return {}
+    leaves = {field.name: items_of(field)[0] for field in table.schema}
+    others = [leaf for name, leaf in leaves.items() if name not in vectors]
+    split = [leaf for name, leaf in leaves.items() if name in vectors]
+    return {"use_dictionary": others or False, "use_byte_stream_split": split}
+
+
 def _write_table(table: Any, sink: Any) -> None:
     "Write an Arrow table, whatever its chunks."
     from pyarrow import parquet
 
-    parquet.write_table(table.combine_chunks(), sink, **_PARQUET)
+    parquet.write_table(table.combine_chunks(), sink, **_PARQUET, **_encodings(table))
 
 
 def _first_line(error: Exception) -> str:
