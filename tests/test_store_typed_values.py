@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlnb.store import typed_values
 from mlnb.store.codecs import decode, encode
 from mlnb.store.errors import IntegrityError, ValueRefusedError
 from mlnb.store.typed_scalars import _READERS, SCALAR_TYPES
@@ -312,6 +313,17 @@ def test_keys_that_were_made_to_be_slow_are_refused(form):
         from_typed(plain)
     few = [n * (2**61 - 1) for n in range(500)]
     assert same(back(dict.fromkeys(few, 1)), dict.fromkeys(few, 1))
+
+
+def test_keys_of_one_hash_are_refused_when_they_are_saved_and_kept_as_text(monkeypatch):
+    monkeypatch.setattr(typed_values, "_MOST_OF_ONE_HASH", 100)
+    keys = [n * (2**61 - 1) for n in range(200)]
+    for value in (dict.fromkeys(keys), {"a": set(keys)}):
+        with pytest.raises(ValueRefusedError, match="of one hash") as refused:
+            encode(value)
+        assert "`str(...)`" in refused.value.mend
+    for mended in ({str(key): None for key in keys}, {"a": {str(key) for key in keys}}):
+        assert same(back(mended), mended)
 
 
 WRAPS = {
