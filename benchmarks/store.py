@@ -32,7 +32,7 @@ except ImportError:  # an earlier mlnb
 
 ROUNDS = 5
 FRAME_ROUNDS = 9
-PARTS = ("bytes", "frames", "cells", "file", "trees", "records", "small")
+PARTS = ("bytes", "frames", "cells", "nested", "file", "trees", "records", "small")
 SHOWN: dict[str, float] = {}  # all that was measured, by title and name
 
 
@@ -213,6 +213,47 @@ def cells(folder: Path, store) -> None:
         show(f"load {title}", in_turns(reads), "SHA-256 + read_parquet", "1.3x")
 
 
+def nested(folder: Path, store) -> None:
+    "A dict of 20 frames, beside 20 Parquet files written and read by hand; and 100,000 plain values."
+    import pandas as pd
+
+    made = [{f"f{k}": frame_of(50_000, 6, 100 * n + k) for k in range(20)} for n in range(ROUNDS)]
+    kept = {}
+
+    def by_hand(n, flush):
+        for name, frame in made[n].items():
+            path = folder / f"{n}-{name}.parquet"
+            frame.to_parquet(path, compression="zstd", compression_level=1)
+            write_plainly(path, path.read_bytes(), flush)
+
+    times = in_turns(
+        {
+            "Parquet by hand + SHA-256": lambda n: by_hand(n, False),
+            "Parquet by hand + SHA-256, flushed": lambda n: by_hand(n, True),
+            "store: put": lambda n: kept.update({n: put_value(store, made[n])}),
+        }
+    )
+    show("put a dict of 20 frames of 50,000 x 6", times, "Parquet by hand + SHA-256, flushed")
+
+    def read(n):
+        for name in made[n]:
+            hashlib.sha256((folder / f"{n}-{name}.parquet").read_bytes())
+        return {name: pd.read_parquet(folder / f"{n}-{name}.parquet") for name in made[n]}
+
+    times = in_turns(
+        {"Parquet by hand + SHA-256": read, "store: get": lambda n: get_value(store, kept[n], folder / "out")}
+    )
+    show("get the dict", times, "Parquet by hand + SHA-256")
+    plain = {f"k{n}": [n, n / 7, "x", None, True] for n in range(20_000)}
+    times = in_turns(
+        {
+            "json and SHA-256": lambda n: hashlib.sha256(json.dumps(plain | {"n": n}).encode()).digest(),
+            "store: put": lambda n: put_value(store, plain | {"n": n}),
+        }
+    )
+    show("put 100,000 plain values", times, "json and SHA-256")
+
+
 def peak_mib() -> float:
     "Most memory that this process used so far [MiB]."
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -330,6 +371,7 @@ def measure(given: argparse.Namespace, part: str, folder: Path) -> None:
     works = {
         "bytes": lambda: (bytes_of(folder, store, 1 << 20, 60), bytes_of(folder, store, 100 << 20)),
         "frames": lambda: frames(folder, store),
+        "nested": lambda: nested(folder, store),
         "file": lambda: one_file(folder, store, given.mib),
         "trees": lambda: trees(folder, store, given.files),
         "records": lambda: many_records(folder, given.records),

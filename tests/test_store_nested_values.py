@@ -25,7 +25,11 @@ from sklearn.linear_model import LinearRegression
 
 from mlnb.care.audit import init_audit
 from mlnb.care.erase import erase
+from mlnb.care.signing import own_key, trust
 from mlnb.care.verify import verify_store
+from mlnb.care.vouched import signer
+from mlnb.sharing.pull import pull
+from mlnb.sharing.push import push
 from mlnb.store.artifacts import damaged_trees, get_value, put_tree, put_value, tree_of
 from mlnb.store.codecs import Svg
 from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
@@ -34,7 +38,7 @@ from mlnb.store.objects import has, open_store, path_of, put
 from mlnb.store.plain_values import ordered_json
 from mlnb.store.value_limits import ValueLimits
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -265,7 +269,7 @@ def test_value_that_other_threads_change_is_kept_as_one_of_its_states(store, tmp
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        for _ in range(5):
+        for _ in range(2):
             again = get_value(store, put_value(store, value), tmp_path / "files")
             assert again["a"].equals(frame()) and set(again["rows"]) <= {1}
     finally:
@@ -367,6 +371,25 @@ def test_verify_knows_the_members_and_erase_takes_those_that_nobody_else_has(sto
     done = erase(store, saved.digest, "asked for")
     assert done.shared == [alone.digest] and has(store, alone.digest)
     assert not any(has(store, one) for one in {saved.digest, *saved.parts} - {alone.digest})
+
+
+def test_value_is_pushed_and_pulled_with_its_members(store, tmp_path):
+    init_audit(store)
+    saved = put_value(store, {"a": frame(), "b": (np.zeros(3), [model()])})
+    about = {
+        "pipeline": "fraud",
+        "stage": "train",
+        "run": "20261123T100000000-0a1b",
+        "inputs": {},
+        "metrics": {},
+    }
+    about |= {"outputs": {"all": saved.as_dict()}, "notebook": put(store, b"a notebook"), "key": "a" * 64}
+    commit(store, about, sign=signer(store, "record"))
+    assert push(store, str(tmp_path / "shared")).records == 1
+    other = open_store(tmp_path / "other")
+    trust(other, "ana", own_key(store))
+    assert pull(other, str(tmp_path / "shared")).records == 1
+    assert_equal(get_value(other, saved, tmp_path / "files"), get_value(store, saved, tmp_path / "files"))
 
 
 def test_verify_names_the_value_whose_member_was_altered(store):
