@@ -248,7 +248,7 @@ Modules:
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
 - `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
-- `mlnb.store.folder_files`: List all files below a folder, and refuse a folder that would not come back
+- `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlnb.flow.session import _metric_numbers, plain_number
+from mlnb.flow.metric_values import plain_number
+from mlnb.flow.session import _metric_numbers
 from mlnb.store.errors import ValueRefusedError
 
 NUMBERS = {

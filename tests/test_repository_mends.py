@@ -62,6 +62,7 @@ TRIED = {
     "store/broken_off": "test_store_value_kinds.py",
     "store/charts": "test_store_value_kinds.py",
     "store/figures": "test_store_value_kinds.py",
+    "store/folder_files": "test_store_nested_values.py",
     "store/model_states": "test_store_model_types.py",
     "store/names": "names",
     "store/plain_values": "saved values",

@@ -8,8 +8,8 @@ fails the stage, so that what was planned and what happened never differ. By han
 
 # %% auto #0
 __all__ = ['CONTEXT_VARIABLE', 'FILES_VARIABLE', 'PLACE_VARIABLE', 'Session', 'session_of_run', 'session_by_hand', 'current',
-           'note', 'refused', 'part_by_hand', 'own_part', 'find_by_hand', 'find_input', 'load', 'save', 'plain_number',
-           'metric', 'require', 'run_id', 'artifact_digest']
+           'note', 'refused', 'part_by_hand', 'own_part', 'find_by_hand', 'find_input', 'load', 'save', 'metric',
+           'require', 'run_id', 'artifact_digest']
 
 # %% ../../nbs/flow/180_session.ipynb #17576da5
 import json
@@ -26,6 +26,7 @@ from msgspec import Struct, field
 
 from .fanout_parts import get_parts, with_parts
 from .journal import StageContext
+from .metric_values import metric_mend, plain_number
 from .overlay import overlay_path, overlay_root
 from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
@@ -372,39 +373,6 @@ def save(
         _keep_by_hand(session, name, artifact)
 
 # %% ../../nbs/flow/180_session.ipynb #057f0461
-def plain_number(value: Any) -> int | float | None:
-    "A finite Python number; None for anything else."
-    is_single = hasattr(value, "item") and getattr(value, "ndim", 0) == 0
-    if is_single and getattr(getattr(value, "dtype", None), "kind", "f") in "iuf":
-        value = value.item()  # of a NumPy time it would be a whole number
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    number = float(value) if isinstance(value, float) else int(value)
-    return number if abs(number) <= sys.float_info.max else None
-
-
-_METRIC_MENDS = {
-    "NaTType": "",
-    "timedelta": "give its `.total_seconds()`",
-    "datetime": "give its `.timestamp()`",
-    "date": "give its `.toordinal()`",
-    "datetime64": "give its `.astype(float)`",
-    "timedelta64": "give its `.astype(float)`",
-    "complexfloating": "give `abs(...)` of it",
-    "complex": "give `abs(...)` of it",
-    **dict.fromkeys(("Decimal", "Fraction", "longdouble", "str", "bool"), "give `float(...)` of it"),
-}  # name of a type -> how it becomes a number
-
-
-def _metric_mend(value: Any) -> str:
-    "What to give instead of something that is no finite number."
-    mends = (_METRIC_MENDS.get(t.__name__) for t in type(value).__mro__)
-    mend = next((mend for mend in mends if mend is not None), "")
-    if not mend and hasattr(value, "ndim") and getattr(value, "size", None) == 1:
-        mend = "give its `.item()`"
-    return mend or "give a finite number, or leave the metric out and say why"
-
-
 def _metric_numbers(name: str, value: float, low: float | None, high: float | None) -> dict[str, float]:
     "A metric and the ends of its interval as plain numbers; raises `ValueRefusedError` for anything else."
     ends = {f"{name}_low": low, f"{name}_high": high}
@@ -413,7 +381,7 @@ def _metric_numbers(name: str, value: float, low: float | None, high: float | No
     for key, one in given.items():
         number = plain_number(one)
         if number is None:
-            raise ValueRefusedError(f"metric `{key}` is {short_repr(one)}", _metric_mend(one))
+            raise ValueRefusedError(f"metric `{key}` is {short_repr(one)}", metric_mend(one))
         numbers[key] = number
     return numbers
 

@@ -28,7 +28,7 @@ _NO_EQUAL = (
     "interval",
     "geometry",
 )
-_MOST_DIGITS = 10**38  # a decimal number of Arrow is smaller
+_ARROW_DIGITS = 10**38  # a decimal number of Arrow is smaller
 
 
 def _cast_to_text(column: str) -> str:
@@ -109,7 +109,7 @@ def _bound_of(kind: Any) -> tuple[int, int] | None:
         return -719_162, 2_932_896  # the years 1 to 9999, in days since 1970
     if pa.types.is_timestamp(kind):
         return -(2**63) + 2, 2**63 - 2
-    return (1 - _MOST_DIGITS, _MOST_DIGITS - 1) if kind == pa.decimal128(38, 0) else None
+    return (1 - _ARROW_DIGITS, _ARROW_DIGITS - 1) if kind == pa.decimal128(38, 0) else None
 
 
 def refuse_endless(

@@ -20,7 +20,7 @@ from ..store.tables import refuse_absent_columns
 
 # %% ../../nbs/sources/080_one_table.ipynb #c47ac3f5
 _FINENESS = ("s", "ms", "us", "ns")  # of time, from coarse to fine
-_UTC = ("UTC", "Etc/UTC", "+00:00", "Z")  # names of one time zone
+_UTC_ZONE = ("UTC", "Etc/UTC", "+00:00", "Z")  # names of one time zone
 
 
 def _wider_integer(a: Any, b: Any) -> Any:
@@ -53,9 +53,9 @@ def _wider_decimal(a: Any, b: Any) -> Any:
     return (pa.decimal128 if whole + scale <= 38 else pa.decimal256)(whole + scale, scale)
 
 
-def _zone_of(kind: Any) -> str | None:
+def _zone_of_type(kind: Any) -> str | None:
     "Time zone of a timestamp, UTC under one name."
-    return "UTC" if kind.tz in _UTC else kind.tz
+    return "UTC" if kind.tz in _UTC_ZONE else kind.tz
 
 
 def _finer_timestamp(a: Any, b: Any) -> Any:
@@ -63,7 +63,7 @@ def _finer_timestamp(a: Any, b: Any) -> Any:
     import pyarrow as pa
 
     unit = max(a.unit, b.unit, key=_FINENESS.index)
-    return pa.timestamp(unit, a.tz) if _zone_of(a) == _zone_of(b) else None
+    return pa.timestamp(unit, a.tz) if _zone_of_type(a) == _zone_of_type(b) else None
 
 
 def _finer_time(a: Any, b: Any) -> Any:
@@ -227,7 +227,7 @@ def _refuse_renamed(files: list[FileTable], wanted: Sequence[str], names: Sequen
     raise UsageError(said, mend)
 
 
-def _refuse_index(files: list[FileTable], wanted: Sequence[str]) -> None:
+def _refuse_lost_index(files: list[FileTable], wanted: Sequence[str]) -> None:
     "Refuse an index without a name that only some files have."
     for name in (name for name in wanted if re.fullmatch(r"__index_level_\d+__", name)):
         having = [one.path for one in files if name in one.names]
@@ -247,7 +247,7 @@ def one_table(
     refuse_absent_columns(columns or [], names)
     wanted, schema = names if columns is None else columns, files[0].table.schema
     _refuse_renamed(files, wanted, names)
-    _refuse_index(files, wanted)
+    _refuse_lost_index(files, wanted)
     if all(one.table.schema.equals(schema) for one in files):
         return pa.concat_tables([one.table for one in files])
     fullest = max(files, key=lambda one: len(one.names))

@@ -307,7 +307,7 @@ def _guessed_kinds(contents: list[Content], wish: Wish) -> dict[str, str]:
     return {name: guess_of(part[name] for part in parts if name in part) for name in names}
 
 
-def _read_table(root: Path, given: list[Partition], wish: Wish, store: Store | None) -> Any:
+def _read_one_table(root: Path, given: list[Partition], wish: Wish, store: Store | None) -> Any:
     "The table of all files, as a `pyarrow.Table`."
     _require_same_keys(given)
     contents = [pinned_content(root, partition, store) for partition in given]
@@ -370,7 +370,7 @@ def read_source(
         return values if reading.format or len(values) > 1 else values[0]
     if as_ == "duckdb":
         return _relation(root, given, columns, reading, store)
-    table = _read_table(root, given, Wish(columns, reading, as_ != "arrow"), store)
+    table = _read_one_table(root, given, Wish(columns, reading, as_ != "arrow"), store)
     return table if as_ == "arrow" else frame_of_source(table, dict(reading.columns))
 
 # %% ../../nbs/sources/140_source.ipynb #f7216854

@@ -194,7 +194,7 @@ def each_text_batch(
     return found
 
 # %% ../../nbs/sources/060_text_tables.ipynb #b55048d3
-_LINES = 4 << 20  # that are read at once [bytes]
+_LINE_STARTS = 4 << 20  # that are read at once [bytes]
 
 
 def _objects_in(file: Any) -> Iterator[dict[str, Any]]:
@@ -202,7 +202,7 @@ def _objects_in(file: Any) -> Iterator[dict[str, Any]]:
     import msgspec
 
     decoder, n_lines = msgspec.json.Decoder(), 0
-    while lines := file.readlines(_LINES):
+    while lines := file.readlines(_LINE_STARTS):
         for line in lines:
             n_lines += 1
             try:

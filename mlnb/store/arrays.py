@@ -179,7 +179,7 @@ def array_kind_refusal(
 
 # %% ../../nbs/store/180_arrays.ipynb #fd6a215b
 _STRETCHES = 64
-_MOST_COLUMNS = 1_000  # of a frame that are looked at
+_MOST_MARKED = 1_000  # of a frame that are looked at
 
 
 def _sums(array: Any) -> tuple[int, ...]:
@@ -206,9 +206,7 @@ def memory_marks(
     kind = type(value)
     if kind.__name__ not in ("DataFrame", "Series") or not kind.__module__.startswith("pandas"):
         return ()
-    columns = (
-        [value] if value.ndim == 1 else [value.iloc[:, n] for n in range(value.shape[1])[:_MOST_COLUMNS]]
-    )
+    columns = [value] if value.ndim == 1 else [value.iloc[:, n] for n in range(value.shape[1])[:_MOST_MARKED]]
     numbers = [np.asarray(one.array) for one in columns if isinstance(one.dtype, np.dtype)]
     return value.shape, *map(_sums, numbers)
 

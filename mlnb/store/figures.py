@@ -63,7 +63,7 @@ def _is_drawable(text: Any) -> bool:
     return True
 
 
-def _refusal(figure: Any, error: Exception) -> ValueRefusedError:
+def _figure_refusal(figure: Any, error: Exception) -> ValueRefusedError:
     "Why a figure cannot be drawn."
     from matplotlib.text import Text
 
@@ -145,7 +145,7 @@ def figure_svg(
     try:
         fitting = next((text for text in _forms(figure) if len(text) <= _MOST_BYTES), None)
     except Exception as error:
-        raise _refusal(figure, error) from error
+        raise _figure_refusal(figure, error) from error
     if fitting is None:
         width, height = figure.get_size_inches()
         what = f"the figure of {width:g} × {height:g} inches takes more than 1 MiB even as a picture"

@@ -38,7 +38,7 @@ def _array_at(node: dict[str, Any], members: _Members) -> Any:
     return array_from(members[node["file"]])
 
 
-def _counted(node: dict[str, Any]) -> int:
+def _counted_index(node: dict[str, Any]) -> int:
     "The whole number that a node holds."
     _refuse_index(node.get("__loader__") not in ("JsonNode", "NdArrayNode"), "a count is no number")
     return int(json.loads(node["content"])) if node["__loader__"] == "JsonNode" else 1 << 31
@@ -104,7 +104,7 @@ def _refuse_predictor(node: dict[str, Any], members: _Members, n_features: int =
 def _refuse_boosted(node: dict[str, Any], members: _Members) -> None:
     "Refuse a model of boosted trees that ask for features that it does not have."
     held = held_attributes(node)
-    n_features = min(_counted(held[name]) for name in ("_n_features", "n_features_in_"))
+    n_features = min(_counted_index(held[name]) for name in ("_n_features", "n_features_in_"))
     for round_of in held["_predictors"]["content"]:
         for predictor in round_of["content"]:
             _refuse_predictor(predictor, members, n_features)
@@ -141,7 +141,7 @@ def _refuse_search_tree(node: dict[str, Any], members: _Members) -> None:
     "Refuse a search tree that leads out of itself."
     state = node["content"]["content"]
     points, order, nodes, bounds = (_array_at(part, members) for part in state[:4])
-    n_levels, n_nodes = (_counted(part) for part in state[5:7])
+    n_levels, n_nodes = (_counted_index(part) for part in state[5:7])
     n_bounds = 2 if "_kd_tree" in node["__module__"] else 1
     is_whole = points.ndim == 2 and bounds.ndim == 3 and len(bounds) == n_bounds
     is_whole = is_whole and n_nodes == len(nodes) and n_levels < 63 and 2**n_levels - 1 == n_nodes
@@ -184,7 +184,7 @@ def _refuse_spline(node: dict[str, Any], members: _Members) -> None:
     "Refuse a spline with fewer coefficients than its knots ask for."
     held = held_attributes(node)
     knots, weights = (_array_at(held[name], members) for name in ("_t", "_c"))
-    degree = _counted(held["k"])
+    degree = _counted_index(held["k"])
     n_weights = len(knots) - degree - 1
     is_whole = 0 <= degree < len(knots) and knots.ndim == 1 and weights.ndim >= 1
     is_whole = is_whole and degree + 1 <= n_weights <= len(weights) and bool((knots[1:] >= knots[:-1]).all())

@@ -219,7 +219,7 @@ def _full_names(table: str) -> frozenset[str]:
     return frozenset(f"{module}.{name}" for module, names in lines for name in names.split())
 
 # %% ../../nbs/store/200_model_types.ipynb #12bd398d
-_BASES = (
+_KIND_BASES = (
     "sklearn.base.BaseEstimator",
     "sklearn.gaussian_process.kernels.Kernel",
     "sklearn.model_selection._split.BaseCrossValidator",
@@ -314,7 +314,7 @@ def _made_functions() -> set[str]:
 def made_types() -> tuple[frozenset[str], frozenset[str]]:  # objects, then functions that metrics are
     "Full names of what the installed scikit-learn has, by walking its modules."
     _import_all()
-    classes = set().union(*(_with_subclasses(_found(name)) for name in _BASES))
+    classes = set().union(*(_with_subclasses(_found(name)) for name in _KIND_BASES))
     named = {f"{one.__module__}.{one.__name__}" for one in classes if not _NO_TYPE.fullmatch(one.__name__)}
     own = {name for name in named if _makes_models(name.rpartition(".")[0])}
     return frozenset(own.union(_SINGLE)), frozenset(_made_functions())

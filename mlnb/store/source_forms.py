@@ -54,7 +54,7 @@ def encoding_of(
 
 # %% ../../nbs/store/600_source_forms.ipynb #f23071bf
 _ENCODINGS = ("utf-8", "latin-1", "cp1252", "utf-16", "ascii")  # that are proposed
-_READERS = {"separator": separator_of, "decimal": decimal_of, "encoding": encoding_of}
+_FORM_READERS = {"separator": separator_of, "decimal": decimal_of, "encoding": encoding_of}
 _PROPOSED = {"separator": (*_SEPARATORS,), "decimal": ("point", "comma"), "encoding": _ENCODINGS}
 
 
@@ -79,7 +79,7 @@ def _word_faults(settings: dict[str, str]) -> Iterator[SourceFault]:
         yield "bad-setting", f"has `format = {form}`", did_you_mean(form, SOURCE_FORMATS)
     if types not in ("text", "infer") and schema_named(settings) is None:
         yield "bad-setting", f"has `types = {types}`", did_you_mean(types, ["text", "infer", "schema:NAME"])
-    for key, read in _READERS.items():
+    for key, read in _FORM_READERS.items():
         if key in settings and read(settings[key]) is None:
             yield "bad-setting", f"has `{key} = {settings[key]}`", did_you_mean(settings[key], _PROPOSED[key])
 
