@@ -47,6 +47,7 @@ Modules:
 - `mlnb.flow.meaning`: What a name means to everybody who looks from outside a run
 - `mlnb.flow.measures`: A metric over the parts of a fan-out: whole, or none, and how many parts it is of
 - `mlnb.flow.mentioned`: Which files of a project the text of a stage speaks of
+- `mlnb.flow.metric_values`: What is a number when somebody calls it a metric, and what to give instead
 - `mlnb.flow.new_head`: When the end of a run becomes the result that others build on
 - `mlnb.flow.observed`: What a stage used beyond its text, and whether that is as it was
 - `mlnb.flow.observer`: Watches the stages of a run while they run

@@ -47,6 +47,7 @@ TRIED = {
     "flow/grid": "grids",
     "flow/heads": "commands",
     "flow/meaning": "commands, and test_flow_names.py",
+    "flow/metric_values": "test_flow_metric.py",
     "flow/overlay": "test_terminal_overlay.py",
     "flow/parameter_values": "values",
     "flow/selection": "commands",

@@ -18,10 +18,11 @@ from value_kinds import KINDS, followed, same
 
 from mlnb.flow.key import input_part
 from mlnb.store import codecs
-from mlnb.store.artifacts import export_value, get_value, put_value
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.descriptions import Artifact, Parts
 from mlnb.store.digests import canonical_json, sha256
 from mlnb.store.errors import IntegrityError, ValueRefusedError
+from mlnb.store.exports import export_value
 from mlnb.store.figures import figure_svg
 from mlnb.store.objects import get, open_store, put
 from mlnb.store.value_limits import ValueLimits

@@ -1,9 +1,14 @@
 """A value of every kind that people save: what is kept, what is refused, and what the mend gives when it is
 followed. The tests go through the list, and `scripts/value_kinds.py` makes the table of the docs from it."""
 
+import collections
+import datetime as dt
+import decimal
+import enum
 import io
 import json
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,7 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import scipy.sparse
 
+POINTS = np.array([[0.0], [1.0], [2.0]])
 VALUE_WORDS = (
     "value",
     "array",
@@ -52,32 +59,55 @@ def followed(kind: Kind, value: Any, mend: str) -> Any:
     "What the mend of a refusal gives when its code is carried out."
     codes = re.findall("`([^`]+)`", mend)
     [code] = [one for one in codes if one == kind.mend or one.startswith(kind.mend.partition("…")[0])][:1]
+    code = f"value{code}" if code.startswith(".") else code.replace("...", "value")
     known = {word: value for word in VALUE_WORDS} | {type(value).__name__: value}
     return eval(code, {"numpy": np, "pandas": pd, "pyarrow": pa, "Path": Path, **known})
 
 
-def same(one: Any, other: Any) -> bool:
-    "Whether two values are equal in type and value."
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, Path):
-        return _folder_of(one) == _folder_of(other)
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and _items(one) == _items(other)
-    if isinstance(one, pd.DataFrame | pd.Series):
-        check = (
-            pd.testing.assert_frame_equal if isinstance(one, pd.DataFrame) else pd.testing.assert_series_equal
-        )
-        return check(one, other, check_exact=True, check_freq=True) is None
+def _same_tables(one: Any, other: Any) -> bool:
+    "Whether two tables are equal, whoever's they are."
+    if isinstance(one, pd.DataFrame):
+        return pd.testing.assert_frame_equal(one, other, check_exact=True, check_freq=True) is None
+    if isinstance(one, pd.Series):
+        return pd.testing.assert_series_equal(one, other, check_exact=True, check_freq=True) is None
     if isinstance(one, pa.Table):
         return bool(one.equals(other, check_metadata=True))
-    if hasattr(one, "to_json"):
-        return bool(json.loads(one.to_json()) == json.loads(other.to_json()))
+    return bool(one.equals(other))
+
+
+def _same_arrays(one: Any, other: Any) -> bool:
+    "Whether two arrays, or sparse matrices, are equal."
+    if scipy.sparse.issparse(one):
+        return one.format == other.format and one.dtype == other.dtype and not (one != other).nnz
+    return one.dtype == other.dtype and one.shape == other.shape and _items(one) == _items(other)
+
+
+def _same_items(one: Any, other: Any) -> bool:
+    "Whether two containers hold the same in the same order."
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+        return list(one) == list(other) and all(same(one[name], other[name]) for name in one)
+    return len(one) == len(other) and all(map(same, one, other))
+
+
+SAMENESS = {
+    "builtins": lambda one, other: (
+        _same_items(one, other) if isinstance(one, dict | list | tuple) else one == other
+    ),
+    "pathlib": lambda one, other: _folder_of(one) == _folder_of(other),
+    "numpy": lambda one, other: _same_arrays(one, other) if isinstance(one, np.ndarray) else one == other,
+    "scipy": _same_arrays,
+    "pandas": lambda one, other: _same_tables(one, other) if hasattr(one, "equals") else one == other,
+    "pyarrow": _same_tables,
+    "polars": _same_tables,
+    "sklearn": lambda one, other: np.array_equal(one.predict(POINTS), other.predict(POINTS)),
+    "plotly": lambda one, other: json.loads(one.to_json()) == json.loads(other.to_json()),
+}  # whose type it is -> whether two values of one type are equal
+
+
+def same(one: Any, other: Any) -> bool:
+    "Whether two values are equal in type and value."
+    is_same = SAMENESS.get(type(one).__module__.partition(".")[0], lambda a, b: a == b)
+    return type(one) is type(other) and bool(is_same(one, other))
 
 
 def _items(array: np.ndarray) -> str:
@@ -106,6 +136,130 @@ PLAIN = [
         "json",
     ),
 ]
+HOUR = dt.datetime(2026, 11, 27, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+Level = enum.Enum("Level", "low high")
+TYPED = [
+    Kind("Plain values", "tuple", lambda _: (1, ("a", None)), "typed"),
+    Kind("Plain values", "set, frozenset", lambda _: [{1, 2}, frozenset("ab")], "typed"),
+    Kind("Plain values", "dict with any keys", lambda _: {2: "b", (1, None): 0.5, HOUR: 1}, "typed"),
+    Kind("Plain values", "infinite", lambda _: {"highest": float("inf")}, "typed"),
+    Kind("Plain values", "bytes", lambda _: b"\x00\xff", "typed"),
+    Kind("Plain values", "complex", lambda _: 1 + 2j, "typed"),
+    Kind("Plain values", "Decimal", lambda _: decimal.Decimal("1.50"), "typed"),
+    Kind("Plain values", "UUID", lambda _: uuid.UUID(int=7), "typed"),
+    Kind("Plain values", "date, time, duration", lambda _: [HOUR.date(), HOUR.time(), HOUR - HOUR], "typed"),
+    Kind("Plain values", "datetime with its zone", lambda _: HOUR, "typed"),
+    Kind(
+        "Plain values", "time of pandas, with its unit", lambda _: pd.Timestamp(HOUR).as_unit("ms"), "typed"
+    ),
+    Kind("Plain values", "time of NumPy, with its unit", lambda _: np.datetime64("2026-11-27", "D"), "typed"),
+    Kind("Plain values", "duration of NumPy", lambda _: np.timedelta64(3, "M"), "typed"),
+    Kind("Plain values", "range", lambda _: range(2, 9, 3), "typed"),
+    Kind("Plain values", "number of NumPy", lambda _: np.float64(0.5), "json", note="comes back as Python's"),
+    Kind("Plain values", "long double", lambda _: np.longdouble(0.5), mend="float(...)"),
+    Kind("Plain values", "member of an Enum", lambda _: Level.low, mend=".value"),
+    Kind("Plain values", "OrderedDict", lambda _: collections.OrderedDict(a=1), mend="dict(...)"),
+    Kind("Plain values", "generator's result", lambda _: {"a": 1}.values(), mend="list(...)"),
+]
+
+
+def _model() -> Any:
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression().fit(POINTS, [1.0, 3.0, 5.0])
+
+
+def _search(folder: Path) -> Any:
+    from scipy.stats import randint
+    from sklearn.model_selection import RandomizedSearchCV
+    from sklearn.tree import DecisionTreeRegressor
+
+    X, y = np.arange(20.0).reshape(-1, 1), np.arange(20.0)
+    depths = {"max_depth": randint(2, 5)}
+    return RandomizedSearchCV(
+        DecisionTreeRegressor(random_state=0), depths, n_iter=2, cv=2, random_state=0
+    ).fit(X, y)
+
+
+MODELS = [
+    Kind("Models", "estimator of scikit-learn", lambda _: _model(), "estimator"),
+    Kind(
+        "Models",
+        "search with distributions",
+        _search,
+        "estimator",
+        note="the times that its fits took come back as not known",
+    ),
+]
+NESTED = [
+    Kind(
+        "Several in one",
+        "dict of a frame and an array",
+        lambda _: {"f": pd.DataFrame({"n": [1]}), "a": np.ones(2)},
+        "values",
+    ),
+    Kind(
+        "Several in one",
+        "list of frames",
+        lambda _: [pd.DataFrame({"n": [1]}), pd.DataFrame({"n": [2]})],
+        "values",
+    ),
+    Kind("Several in one", "tuple of models", lambda _: (_model(), _model()), "values"),
+    Kind("Several in one", "dict of a file", lambda folder: {"raw": _written(folder, "a.csv")}, "values"),
+]
+SALES = pd.DataFrame({"shop": ["a", "a", "b"], "year": [2025, 2026, 2026], "amount": [1.0, 2.0, 3.0]})
+DAYS = pd.date_range("2026-11-23", periods=3, freq="D")
+FRAMES = [
+    Kind(
+        "Tables",
+        "pivot: whole numbers as labels",
+        lambda _: SALES.pivot_table("amount", "shop", "year"),
+        "frame",
+    ),
+    Kind(
+        "Tables",
+        "pivot: labels of several levels",
+        lambda _: SALES.pivot_table(["amount"], "shop", "year"),
+        "frame",
+    ),
+    Kind("Tables", "index with a frequency", lambda _: pd.DataFrame({"n": [1, 2, 3]}, DAYS), "frame"),
+    Kind("Tables", "intervals (`pd.cut`)", lambda _: pd.DataFrame({"age": pd.cut([1, 5, 9], 3)}), "frame"),
+    Kind(
+        "Tables", "empty categories", lambda _: pd.DataFrame({"k": pd.Categorical(["a"])}).iloc[:0], "frame"
+    ),
+    Kind(
+        "Tables", "numbers as categories", lambda _: pd.DataFrame({"k": pd.Categorical([1, 2, 1])}), "frame"
+    ),
+    Kind("Tables", "lists in cells", lambda _: pd.DataFrame({"tags": [["a"], ["b", "c"]]}), "frame"),
+    Kind(
+        "Tables",
+        "vectors in cells (embeddings)",
+        lambda _: pd.DataFrame({"e": list(np.eye(2, dtype="f4"))}),
+        "frame",
+    ),
+    Kind(
+        "Tables",
+        "dates, Decimals, UUIDs in cells",
+        lambda _: pd.DataFrame({"d": [HOUR.date()], "p": [decimal.Decimal("1.5")], "u": [uuid.UUID(int=7)]}),
+        "frame",
+    ),
+    Kind(
+        "Tables",
+        "types of Arrow",
+        lambda _: pd.DataFrame({"n": pd.array([[1.0]], pd.ArrowDtype(pa.list_(pa.float32())))}),
+        "frame",
+    ),
+    Kind("Tables", "sparse matrix of scipy", lambda _: scipy.sparse.csr_array(np.eye(3)), "sparse"),
+    Kind("Tables", "frame of Polars", lambda _: _polars(), "polars", needs="polars"),
+]
+
+
+def _polars() -> Any:
+    import polars
+
+    return polars.DataFrame({"n": [1, None], "s": ["x", "y"]})
+
+
 TABLES = [
     Kind("Tables", "DataFrame", lambda _: pd.DataFrame({"n": [1, 2], "s": ["x", None]}), "frame"),
     Kind("Tables", "Series", lambda _: pd.Series([1.5, 2.5], name="x"), "series"),
@@ -245,4 +399,4 @@ FIGURES = [
     Kind("Figures", "plotly Figure", _plotly, "plotly", needs="plotly"),
     Kind("Figures", "altair Chart", _altair, mend="chart.to_dict()", needs="altair"),
 ]
-KINDS = [*PLAIN, *TABLES, *ARRAYS, *FILES, *FIGURES]
+KINDS = [*PLAIN, *TYPED, *NESTED, *TABLES, *FRAMES, *MODELS, *ARRAYS, *FILES, *FIGURES]
