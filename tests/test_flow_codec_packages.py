@@ -8,7 +8,7 @@ import pytest
 
 from mlnb.flow.value_packages import packages_of_inputs
 from mlnb.notebook.packages import closure, distributions_by_module, read_packages
-from mlnb.sources.source import KNOWN_SUFFIXES, TABLE_FORMATS, Partition
+from mlnb.sources.partition import Partition
 from mlnb.store.codecs import SUFFIXES, codec_packages
 from mlnb.store.descriptions import Artifact, Parts
 
@@ -51,10 +51,13 @@ def test_packages_of_every_codec_are_named_by_their_normalised_names_and_install
     assert plain == {"json", "text", "file", "folder"}
 
 
-@pytest.mark.parametrize("suffix", sorted({*KNOWN_SUFFIXES, ".txt", ""}))
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet")
+
+
+@pytest.mark.parametrize("suffix", [*TABLE_SUFFIXES, ".json", ".txt", ""])
 def test_source_brings_pandas_when_it_is_read_as_a_table(suffix):
     found = packages_of_inputs([], [[Partition(f"data/d{suffix}", 1, "0" * 64)]])
-    assert ("pandas" in found) == (suffix in TABLE_FORMATS)
+    assert ("pandas" in found) == (suffix in TABLE_SUFFIXES)
 
 
 @pytest.mark.parametrize("codec", sorted((*SUFFIXES, *TREES)))

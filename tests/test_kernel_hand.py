@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -74,13 +73,10 @@ def test_a_name_that_is_no_text_is_refused_in_one_sentence(verb, name):
 
 
 UNFIT = {
-    "mixed": {"a": [1, "x", None]},
-    "complex": {"a": [1 + 2j, 2]},
-    "decimal": {"a": [Decimal("1.5"), 2.5, "x"]},
     "objects": {"a": [object(), object()]},
-    "big": {"a": [2**70, 1]},
-    "sets": {"a": [{1}, {2}]},
-    "empty": {"a": [{}, {}]},
+    "mixed": {"a": [1, "x", object()]},
+    "functions": {"a": [len, None]},
+    "modules": {"a": [{"b": sys}, {}]},
 }
 
 
@@ -97,9 +93,7 @@ def test_a_refused_column_is_told_without_the_library_that_refused_it(tmp_path, 
     error.__traceback__ = error.__traceback__.tb_next  # without the frame of this test
     first, second, *said = rendered_error(error).splitlines()
     assert (first, second) == ("File <a cell>, line 1", f"----> 1 {cell.rstrip()}")
-    assert len(said) == 1 and said[0].startswith(
-        ("ValueRefusedError: column `a`", "ValueRefusedError: Parquet")
-    )
+    assert len(said) == 1 and said[0].startswith(("ValueRefusedError: column `a`", "ValueRefusedError: `a["))
 
 
 ANNOTATIONS = (

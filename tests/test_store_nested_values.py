@@ -280,7 +280,7 @@ def test_value_that_other_threads_change_is_kept_as_one_of_its_states(store, tmp
 def test_iterator_that_raises_half_way_saves_nothing_and_says_so(store):
     with pytest.raises(ZeroDivisionError) as raised:
         put_value(store, (frame() / (1 // n) if n < 1 else frame() for n in (2, 1, 0)))
-    assert any("nothing was saved" in note for note in raised.value.__notes__)
+    assert any("nothing was kept" in note for note in raised.value.__notes__)
 
 
 # asked for

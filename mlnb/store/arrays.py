@@ -198,14 +198,14 @@ def _sums(array: Any) -> tuple[int, ...]:
 def memory_marks(
     value: Any,  # of any type
 ) -> tuple[Any, ...]:  # others once its numbers changed; empty for most types
-    "Marks of the memory of an array, or of a frame's numbers and times."
+    "Marks of the memory of an array, or of a frame's numbers and times; imports nothing for others."
+    kind, package = type(value).__name__, type(value).__module__.partition(".")[0]
+    if (package, kind) == ("numpy", "ndarray"):
+        return _sums(value)
+    if package != "pandas" or kind not in ("DataFrame", "Series"):
+        return ()
     import numpy as np
 
-    if isinstance(value, np.ndarray):
-        return _sums(value)
-    kind = type(value)
-    if kind.__name__ not in ("DataFrame", "Series") or not kind.__module__.startswith("pandas"):
-        return ()
     columns = [value] if value.ndim == 1 else [value.iloc[:, n] for n in range(value.shape[1])[:_MOST_MARKED]]
     numbers = [np.asarray(one.array) for one in columns if isinstance(one.dtype, np.dtype)]
     return value.shape, *map(_sums, numbers)

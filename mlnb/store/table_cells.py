@@ -38,7 +38,9 @@ class CellNotes(Document, frozen=True, omit_defaults=True):
     categories: Axis | None = None  # of a column of categories
     texts: tuple[str, ...] = ()  # that stand for them, in their order
     ordered: bool = False  # whether they have an order
-    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of NumPy among others: type -> places
+    numbers: dict[str, tuple[Count, ...]] = field(
+        default_factory=dict
+    )  # of NumPy among others: type -> places
 
 
 class KeptColumn(Struct, frozen=True):
