@@ -254,8 +254,7 @@ def test_stages_beside_each_other_are_not_fresh_by_mistake(all_ways, tmp_path, j
     due = {
         name
         for name in SHARED
-        if said[name].python == "observed"
-        and not (WAYS[name].is_native and said[name].native != "observed")
+        if said[name].python == "observed" and not (WAYS[name].is_native and said[name].native != "observed")
     }
     assert due - set(told) == set()
     assert len(due) > len(SHARED) - len(NATIVE) - 1
