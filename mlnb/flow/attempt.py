@@ -24,8 +24,7 @@ from typing import Any
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from .journal import StageContext, read_journal
-from .session import CONTEXT_VARIABLE
+from .journal import CONTEXT_VARIABLE, StageContext, read_journal
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.judgement import Evidence, Failure, cell_place, error_in, hiding, judge, withheld_from
