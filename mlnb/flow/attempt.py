@@ -55,7 +55,7 @@ class Attempt(Struct):
     metrics: dict[str, float] = field(default_factory=dict)  # by name, ends of intervals too
     seconds: float = 0.0  # wall clock [s]
     is_cancelled: bool = False  # set by `cancel`
-    peak_mib: float = 0.0  # most memory of its kernel and what that started [MiB]
+    peak_mib: float | None = None  # most memory of its kernel and what that started [MiB]; None = not seen
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
     current: int | None = None  # index of the cell that was started last
     observe: "Callable[[Attempt], None]" = lambda attempt: None  # asked when it ended well
@@ -340,7 +340,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
         if watch.kind is None:  # once a limit was passed, the cell that passed it stays
             attempt.current = index
         watch.look()
-        attempt.peak_mib = round(watch.peak_mib, 1)
+        attempt.peak_mib = watch.peak_mib and round(watch.peak_mib, 1)
         tell(index, total)
 
     launch.on_cell = on_cell
@@ -349,7 +349,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
         with Watch(kernel, options.timeout_s, options.memory_mib, group=group) as watch:
             yield watch
     attempt.seconds = round(time.monotonic() - started, 3)
-    attempt.peak_mib = round(watch.peak_mib, 1)
+    attempt.peak_mib = watch.peak_mib and round(watch.peak_mib, 1)
 
 # %% ../../nbs/flow/240_attempt.ipynb #cf9180b1
 def _executed_notebook(folder: Path) -> dict[str, Any]:
