@@ -141,11 +141,15 @@ Modules:
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
+- `mlnb.monitor.chance`: How large a distance may be although nothing has moved
+- `mlnb.monitor.clusters`: Rows that belong together are fewer observations than they seem
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
+- `mlnb.monitor.distances`: How far apart two samples of numbers, or two counts of categories, are
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
+- `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out

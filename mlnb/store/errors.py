@@ -159,7 +159,8 @@ def did_you_mean(
     from difflib import get_close_matches
 
     names = [str(one) for one in known]
-    close = get_close_matches(name, _most_alike(name, names), n=1, cutoff=0.6)
+    same = [one for one in names if one.casefold() == name.casefold()]  # another spelling, of any length
+    close = same or get_close_matches(name, _most_alike(name, names), n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     shown = ", ".join(f"`{one}`" for one in nsmallest(12, names))
