@@ -142,6 +142,7 @@ Modules:
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
+- `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
 - `mlnb.monitor.clusters`: Rows that belong together are fewer observations than they seem
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
 - `mlnb.monitor.distances`: How far apart two samples of numbers, or two counts of categories, are
@@ -309,6 +310,7 @@ Modules:
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
+- `mlnb.terminal.checks`: Drift and quality of any two files, without a project
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them

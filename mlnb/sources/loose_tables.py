@@ -10,6 +10,7 @@ __all__ = ['LooseTable', 'read_loose']
 
 # %% ../../nbs/sources/160_loose_tables.ipynb #c29491eb
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,8 @@ def _tables_at(root: Path, path: str) -> list[Partition]:
     "The files that a path means, all of which are tables by their names."
     if scheme_of(path):
         raise UsageError(f"{path} is a URL", f"fetch it, and {_TABLES}")
+    if not Path(path).exists() and not glob(path, recursive=True):
+        raise UsageError(f"there is no file {path}", f"correct the path, or {_TABLES}")
     nowhere = Store(root / ".mlnb-no-store")  # is never made, so that no hint of a file is kept
     files = pin(nowhere, root, path, Path(path).name)
     others = [one.path for one in files if format_of(one.path) not in FORMATS_OF_TABLES]
