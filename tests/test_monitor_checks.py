@@ -14,8 +14,10 @@ from scipy import stats
 from mlnb.fraud.simulator import simulate
 from mlnb.monitor.chance import ks_p_value
 from mlnb.monitor.distances import binned, chi_square_p, ks, stability_index, wasserstein_normed, weighted_ks
+from mlnb.monitor.domain import domain_drift
 from mlnb.monitor.drift import Sampling, drift, figures
 from mlnb.monitor.performance import performance
+from mlnb.monitor.profiles import merged, profile_drift, profile_of
 from mlnb.monitor.quality import quality
 from mlnb.store.errors import UsageError
 
@@ -280,3 +282,38 @@ def test_weekend_is_no_drift_of_a_week_that_has_weekends():
         weeks, weekend.assign(amount=weekend.amount + 5), ["amount"], sampling=Sampling(None, "week", "time")
     )
     assert moved["verdict"] == "fail"
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32), st.integers(1, 9), st.sampled_from([1, 3, 1000]))
+def test_profiles_say_what_all_rows_say_to_within_their_error(seed, n_days, n_values):
+    draw = np.random.default_rng(seed)
+    days = [
+        pd.DataFrame(
+            {
+                "n": np.round(draw.normal(day / 9, 1, 700) * n_values) / n_values,
+                "c": draw.choice(["a", "b", "c"], 700, p=[0.5, 0.5 - day / 30, day / 30]),
+                "gaps": np.where(draw.random(700) < day / 20, np.nan, 1.0),
+            }
+        )
+        for day in range(n_days)
+    ]
+    today = pd.DataFrame({"n": draw.normal(0, 1, 3000), "c": draw.choice(["a", "d"], 3000), "gaps": 1.0})
+    exact = drift(pd.concat(days, ignore_index=True), today)
+    found = profile_drift(merged(map(profile_of, days)), profile_of(today))
+    assert strict(found) and found["rows"] == exact["rows"]
+    for name, column in exact["columns"].items():
+        kept = found["columns"][name]
+        assert_allclose(kept["value"], column["value"], atol=kept["error"] + 1e-12)
+        assert_allclose(kept["null_share"], column["null_share"])
+        assert kept["error"] < 0.003 and kept["method"] == column["method"]
+
+
+@pytest.mark.slow
+def test_model_tells_windows_apart_only_by_cards_that_it_does_not_know():
+    draw = np.random.default_rng(0)
+    habit = draw.normal(size=(200, 3)).repeat(10, axis=0)
+    frame = pd.DataFrame(habit, columns=list("xyz")).assign(card=np.arange(200).repeat(10))
+    halves_of_cards = frame[frame.card < 100], frame[frame.card >= 100]
+    assert domain_drift(*halves_of_cards)["verdict"] == "fail"
+    assert domain_drift(*halves_of_cards, cluster="card")["verdict"] == "ok"

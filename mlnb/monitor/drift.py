@@ -8,8 +8,8 @@ Where rows belong together, as the payments of a card do, [clusters](050_cluster
 
 # %% auto #0
 __all__ = ['PLAIN', 'DISTANCES', 'MIN_VALUES', 'LIMITS', 'BY_ROWS', 'FIGURE_NAMES', 'Measured', 'Rows', 'number_distance',
-           'category_distance', 'Limits', 'require_limits', 'finding', 'outcome', 'column_drift', 'summary_of',
-           'Sampling', 'drift', 'figures']
+           'names_rows', 'category_distance', 'Limits', 'require_limits', 'finding', 'outcome', 'column_drift',
+           'summary_of', 'Sampling', 'drift', 'figures']
 
 # %% ../../nbs/monitor/070_drift.ipynb #f497404d
 from collections.abc import Callable, Sequence
@@ -124,15 +124,22 @@ def _category_sizes(
     return noise.n * n / len(columns[0]), noise.m * m / len(columns[1]), noise.freedom
 
 
+def names_rows(
+    values: pd.Series,  # one column, any type
+) -> bool:  # whether more than a quarter of its values differ; `TypeError` without hashes
+    "Whether values are names of single rows or things, and no categories."
+    return kind_of(values) == "category" and values.nunique() > max(1, values.count() / 4)
+
+
 def category_distance(
     reference: pd.Series,  # categories, without missing values
     current: pd.Series,  # those of the other window, likewise
     counted: Sequence[Rows] = (PLAIN, PLAIN),  # how rows of both windows count
-) -> Measured | str:  # why there is none when nearly all values differ
+) -> Measured | str:  # why there is none when those of the reference differ
     "Jensen-Shannon distance of two columns of categories."
-    counts, n_rows = aligned_counts(reference, current), len(reference) + len(current)
-    if len(counts) > n_rows / 4:
-        return f"{len(counts)} different values in {n_rows} rows are no categories"
+    if names_rows(reference):
+        return f"{reference.nunique()} different values in {len(reference)} rows are no categories"
+    counts = aligned_counts(reference, current)
     weights, before = counted[0].weights, counts["reference"].to_numpy()
     if weights is not None:
         before = _weighted_counts(reference, weights, counts.index)
@@ -445,6 +452,22 @@ def _sizes(reference: pd.DataFrame, current: pd.DataFrame, counted: tuple[Rows, 
     return {"rows": [len(reference), len(current)], "clusters": clusters or None}
 
 # %% ../../nbs/monitor/070_drift.ipynb #aea772ff
+def _says_nothing(before: list[pd.Series], now: list[pd.Series]) -> bool:
+    "Whether a column of both windows holds times, or names of rows."
+    if len(before) != 1 or len(now) != 1:
+        return False
+    try:
+        return obstacle_between(before, now).startswith("time") or names_rows(before[0])
+    except UNREADABLE:
+        return False
+
+
+def _set_aside(before: dict[str, list[pd.Series]], now: dict[str, list[pd.Series]]) -> list[str]:
+    "Columns that nobody asked for and that say nothing about a distribution."
+    new = [name for name in now if name not in before]
+    return new + [name for name, held in before.items() if _says_nothing(held, now.get(name, []))]
+
+
 def drift(
     reference: pd.DataFrame,  # the window to compare with, e.g. the test week of the model
     current: pd.DataFrame,  # the window to judge
@@ -459,12 +482,8 @@ def drift(
     counted = _rows_of(reference, current, sampling)
     before, now = columns_by_name(reference), columns_by_name(current)
     names = _wanted(columns, before, now, sampling.cluster or "")
-    aside = [name for name in now if columns is None and name not in before]
-    if columns is None:
-        timed = [
-            name for name in names if obstacle_between(before[name], now.get(name, [])).startswith("time")
-        ]
-        aside, names = aside + timed, [name for name in names if name not in timed]
+    aside = [] if columns is not None else _set_aside(before, now)
+    names = [name for name in names if name not in {*aside}]
     shared = limits._replace(alpha=alpha / max(1, len(names)))
 
     def judge(name: str) -> dict[str, Any]:

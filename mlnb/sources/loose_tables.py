@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .partition import Partition
-from .pinned_files import pin
+from .pinned_files import pin, source_files
 from .reading import FileReading, format_of, reading_marks
 from .source import read_source
 from ..store.errors import UsageError
@@ -64,6 +64,10 @@ def _tables_at(root: Path, path: str) -> list[Partition]:
     if not Path(path).exists() and not glob(path, recursive=True):
         raise UsageError(f"there is no file {path}", f"correct the path, or {_TABLES}")
     nowhere = Store(root / ".mlnb-no-store")  # is never made, so that no hint of a file is kept
+    try:
+        source_files(root, path, path)
+    except UsageError:
+        raise UsageError(f"there is no table in {path}", f"correct the path, or {_TABLES}") from None
     files = pin(nowhere, root, path, Path(path).name)
     others = [one.path for one in files if format_of(one.path) not in FORMATS_OF_TABLES]
     if others:
