@@ -144,11 +144,13 @@ Modules:
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
 - `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
 - `mlnb.monitor.clusters`: Rows that belong together are fewer observations than they seem
+- `mlnb.monitor.column_drift`: Large and certain: when a column has drifted
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
 - `mlnb.monitor.distances`: How far apart two samples of numbers, or two counts of categories, are
 - `mlnb.monitor.domain`: Can a model tell the rows of two windows apart, and by which columns?
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
+- `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?

@@ -207,12 +207,12 @@ def test_distances_are_those_of_scipy(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_are_those_of_evidently(seed):
+    pytest.importorskip("mlnb.monitor.evidently")  # imports Evidently without its warnings
     from evidently.legacy.calculations.stattests.chisquare_stattest import _chi_stat_test
     from evidently.legacy.calculations.stattests.psi import _psi
     from evidently.legacy.calculations.stattests.wasserstein_distance_norm import _wasserstein_distance_norm
     from evidently.legacy.core import ColumnType
 
-    import mlnb.monitor.evidently  # noqa: F401  # imports Evidently without its warnings
 
     draw = np.random.default_rng(seed)
     one, two = pd.Series(draw.normal(0, 1, 400)), pd.Series(draw.normal(0.5, 2, 300))

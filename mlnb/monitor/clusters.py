@@ -23,7 +23,7 @@ class Clusters(NamedTuple):
     "To which cluster each row of a window belongs."
 
     codes: np.ndarray  # number of each row's cluster, from 0
-    n: int  # different clusters
+    n: int  # how many clusters there are
 
 
 def clusters_of(
@@ -81,7 +81,7 @@ def _effects_below(counts: np.ndarray) -> np.ndarray:
 def size_of_numbers(
     values: np.ndarray,  # numbers, without missing values
     clusters: Clusters,  # of the same rows
-) -> float:  # rows that independent ones would be, at most as many as there are
+) -> float:  # independent rows that would say as much
     "Effective number of rows for the Kolmogorov-Smirnov statistic."
     edges = np.unique(np.sort(values)[np.ceil(_QUANTILES * len(values)).astype(int) - 1])
     bins = np.searchsorted(edges, values, side="left")

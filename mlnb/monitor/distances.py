@@ -67,7 +67,7 @@ def aligned_counts(
     current: pd.Series,  # those of the other window, likewise
 ) -> pd.DataFrame:  # a row per category; `TypeError` without hashes
     "Count each category in both windows."
-    counts = [_counts(values) for values in (reference, current)]
+    counts = [_level_counts(values) for values in (reference, current)]
     categories = counts[0].index.union(counts[1].index, sort=False)
     return pd.DataFrame(
         {
@@ -77,7 +77,7 @@ def aligned_counts(
     )
 
 
-def _counts(values: pd.Series) -> pd.Series:
+def _level_counts(values: pd.Series) -> pd.Series:
     "How often each category is there, by plain objects; categories that no row has are none."
     counts = values.value_counts()
     counts = counts[counts > 0]
@@ -95,7 +95,7 @@ def wasserstein_normed(
     return float(wasserstein_distance(reference, current) / max(float(np.std(reference)), 0.001))
 
 # %% ../../nbs/monitor/030_distances.ipynb #2dca65bf
-def _filled(shares: np.ndarray) -> np.ndarray:
+def _filled_shares(shares: np.ndarray) -> np.ndarray:
     "Shares of bins, those of empty ones as Evidently fills them."
     least = shares[shares > 0].min()
     return np.where(shares > 0, shares, least / 1e6 if least <= 0.0001 else 0.0001)
@@ -106,7 +106,7 @@ def stability_index(
     current: np.ndarray,  # counts of the same bins in the same order
 ) -> float:  # 0 or more; .1 and .2 are customary limits
     "Population stability index (as in Evidently 0.7)."
-    p, q = _filled(reference / reference.sum()), _filled(current / current.sum())
+    p, q = _filled_shares(reference / reference.sum()), _filled_shares(current / current.sum())
     return float(((p - q) * np.log(p / q)).sum())
 
 
@@ -127,7 +127,7 @@ def binned(
 def chi_square_p(
     reference: np.ndarray,  # counts per category, 0 or more, not all 0
     current: np.ndarray,  # counts of the same categories in the same order
-) -> float:  # p-value, 0..1
+) -> float:  # p-value of the test, 0..1
     "Chi-square test of goodness of fit (Pearson 1900; as in Evidently 0.7)."
     from scipy.special import chdtrc
 

@@ -161,10 +161,10 @@ def _not_compared(
 
 
 def check_column(
-    before: Sequence[Series] | None,  # columns of the name in the reference; None = there is no reference
+    before: Sequence[Series] | None,  # columns of the name in the reference, if there is one
     now: Sequence[Series],  # columns of the name in the current window
     n_least: int,  # rows of the smaller window
-) -> tuple[str, Ruled]:  # the rule that decided, and what it found; never raises on data
+) -> tuple[str, Ruled]:  # the rule that decided, what it found; never raises
     "Judge one column by all rules."
     refused = _not_compared(before, now, n_least)
     if refused:
@@ -221,7 +221,7 @@ def require_key(
 def check_key(
     held: Sequence[Series],  # columns of the key's name in the current window
     key: str,  # its name, for the message
-) -> Ruled:  # `fail` for a key that repeats or is missing; never raises on data
+) -> Ruled:  # `fail` for a key that repeats or is missing
     "Judge the column that identifies a row."
     if len(held) != 1:
         return Ruled(
@@ -282,7 +282,7 @@ def quality(
     current: pd.DataFrame,  # the window to judge
     key: str | None = None,  # column that identifies a row; `None`: none does
     n_expected: int | None = None,  # rows to expect; `None`: as the reference has
-) -> dict[str, Any]:  # `verdict`, `reason`, `rows`, `columns`, `rules`; plain values
+) -> dict[str, Any]:  # `verdict`, `reason`, `rows`, `columns`, `rules`
     "Judge a batch rule by rule; raises `UsageError` for a key that no window has."
     before = None if reference is None else columns_by_name(reference)
     now = columns_by_name(current)

@@ -25,7 +25,7 @@ from ..store.url import scheme_of
 
 # %% ../../nbs/sources/160_loose_tables.ipynb #1d825fae
 _GUESSING = FileReading(types="infer")
-_WINDOWS = _GUESSING._replace(encoding="cp1252")  # knows a character for nearly every byte
+_WINDOWS_TEXT = _GUESSING._replace(encoding="cp1252")  # knows a character for nearly every byte
 
 
 def _is_text_utf8(place: Path) -> bool:
@@ -44,7 +44,7 @@ def _reading_for(root: Path, files: list[Partition]) -> FileReading:
     texts = [one.path for one in files if format_of(one.path) in TEXT_FORMATS]
     if not texts:
         return FileReading()
-    return _GUESSING if all(_is_text_utf8(root / path) for path in texts) else _WINDOWS
+    return _GUESSING if all(_is_text_utf8(root / path) for path in texts) else _WINDOWS_TEXT
 
 # %% ../../nbs/sources/160_loose_tables.ipynb #414b1b52
 class LooseTable(NamedTuple):
@@ -87,4 +87,4 @@ def read_loose(
     reading = _reading_for(root, files)
     frame = read_source(root, [*reading_marks(reading), *files], columns)
     said = f"{path} is no UTF-8, and was read as Windows-1252"
-    return LooseTable(frame, (said,) if reading == _WINDOWS else ())
+    return LooseTable(frame, (said,) if reading == _WINDOWS_TEXT else ())
