@@ -213,7 +213,6 @@ def test_figures_are_those_of_evidently(seed):
     from evidently.legacy.calculations.stattests.wasserstein_distance_norm import _wasserstein_distance_norm
     from evidently.legacy.core import ColumnType
 
-
     draw = np.random.default_rng(seed)
     one, two = pd.Series(draw.normal(0, 1, 400)), pd.Series(draw.normal(0.5, 2, 300))
     assert_allclose(
