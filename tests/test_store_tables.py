@@ -212,6 +212,34 @@ def test_columns_of_all_kinds_of_objects_come_back_equal(gap):
     assert_same(decode("frame", data, columns=["sets", "text"]), frame[["sets", "text"]])
 
 
+EQUAL_TO_PYTHON = {
+    "scales": [Decimal("1.5"), Decimal("1.50")],
+    "negative zero": [Decimal("-0"), Decimal("1")],
+    "exponents": [Decimal("1E+3"), Decimal("7")],
+    "small and plain": [Decimal("1E-40"), Decimal("1.5")],
+    "no number": [Decimal("sNaN"), Decimal("NaN"), Decimal("-Infinity")],
+    "whole ends": [pd.Interval(1, 2), pd.Interval(2, 3)],
+    "ends of two types": [pd.Interval(1, 2), pd.Interval(2.0, 3.5)],
+    "units": [pd.Timestamp("2018").as_unit("s"), pd.Timestamp("2018").as_unit("ns")],
+}
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("name", EQUAL_TO_PYTHON)
+def test_cells_that_python_calls_equal_to_others_come_back_as_they_were(name, gap):
+    cells = [*EQUAL_TO_PYTHON[name], *([None] if gap else [])]
+    back = decode("frame", encode(pd.DataFrame({"c": objects(*cells)})).data)["c"]
+    assert list(map(repr, back)) == list(map(repr, cells)) and str(back.dtype) == "object"
+    assert encode(pd.DataFrame({"c": back})).data == encode(pd.DataFrame({"c": objects(*cells)})).data
+
+
+@FEW
+@given(st.lists(st.decimals(places=None) | st.decimals(-9, 9, places=2), min_size=1, max_size=3))
+def test_decimals_keep_every_digit_and_sign(cells):
+    back = decode("series", encode(objects(*cells)).data)
+    assert list(map(repr, back)) == list(map(repr, cells))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("gap", ["", *MISSING])
 @pytest.mark.parametrize("name", ONE_KIND)

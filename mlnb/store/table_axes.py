@@ -16,6 +16,7 @@ from typing import Any
 
 from .border import Document, Plain
 from .errors import ValueRefusedError
+from .plain_values import python_of
 from .typed_values import as_typed, from_typed
 
 # %% ../../nbs/store/340_table_axes.ipynb #43a4f455
@@ -305,8 +306,17 @@ def _same_arrays(a: Any, b: Any) -> bool:
     return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
+_PARTS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "Decimal": lambda cell: tuple(cell.as_tuple()),
+    "Interval": lambda cell: (python_of(cell.left), python_of(cell.right), cell.closed),
+}  # name of a type of which `==` says less than all -> what makes it up
+
+
 def _same_single(a: Any, b: Any) -> bool:
     "Whether two single values of one type are equal, or both NaN."
+    parts = _PARTS.get(type(a).__name__)
+    if parts is not None:
+        return same_cells(parts(a), parts(b))
     return bool(a == b or (a != a and b != b)) and _clock_in(a) == _clock_in(b)
 
 
