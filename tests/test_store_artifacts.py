@@ -294,6 +294,8 @@ def decimals(text):
         ([CATEGORIES[0], CATEGORIES[3]], "the type of column `c`"),
         ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
         ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
+        ([pd.DataFrame([[1, 2]]), pd.DataFrame([[1, 2]], columns=["0", "1"])], "other columns"),
+        ([pd.DataFrame([[n, 2.5]], columns=[1, "1"]) for n in (1, 1.5)], "the type of column 1:"),
     ],
     ids=[
         "order",
@@ -306,6 +308,8 @@ def decimals(text):
         "ordered categories",
         "decimals",
         "attributes",
+        "numbers and their texts",
+        "number and its text",
     ],
 )
 def test_partitions_that_would_change_when_joined_are_refused_when_saved(store, parts, message):

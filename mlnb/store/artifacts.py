@@ -46,6 +46,11 @@ from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
 # %% ../../nbs/store/490_artifacts.ipynb #b108c62a
+def _column_words(label: Any) -> str:
+    "A column for people, whose label may be a number: that is another one than its text."
+    return f"the type of column {f'`{label}`' if type(label) is str else repr(label)}"
+
+
 Form = dict[str, tuple[Any, ...]]  # what parts share: by column, in order, then for the whole
 
 
@@ -61,7 +66,7 @@ def form_of(
     form = {}
     for n, (name, dtype) in enumerate(frame.dtypes.items()):
         categories = tuple(getattr(dtype, "categories", ()))
-        form[f"the type of column `{name}`"] = dtype, categories, arrow.field(n).type
+        form[_column_words(name)] = dtype, categories, arrow.field(n).type
     return form | {"`attrs`": (frame.attrs, list(frame.columns.names))}
 
 # %% ../../nbs/store/490_artifacts.ipynb #f14595ad
