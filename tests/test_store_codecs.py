@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -231,6 +232,31 @@ def test_arrow_table_comes_back_equal_whatever_its_chunks():
     assert decode("arrow", stored.data).equals(whole, check_metadata=True)
     assert encode(whole).data == stored.data
     assert isinstance(decode("arrow", stored.data, as_="pandas"), pd.DataFrame)
+
+
+def test_column_with_a_dot_is_not_a_field_of_another_column():
+    table = pa.table({"a": [{"b": 1, "c": {"d": 2}}], "a.b": [3], "a.c.d": [4], "a.c": [[5]]})
+    frame = pd.DataFrame({"a": [{"b": 1}], "a.b": [3], "t": pd.date_range("2018", periods=1, tz="UTC")})
+    for value, names in ((table, table.column_names), (frame, list(frame))):
+        stored = encode(value)
+        for wanted in ([name] for name in names):
+            found = decode(stored.codec, stored.data, columns=wanted, as_="arrow")
+            whole = decode(stored.codec, stored.data, as_="arrow")
+            assert found.to_pylist() == whole.select(wanted).to_pylist()
+
+
+@pytest.mark.parametrize("make", [pa.table, pl.DataFrame])
+def test_whole_numbers_that_pandas_would_round_are_refused_until_the_mend_is_followed(make):
+    for cells in ([2**53 + 1, None], [[2**53 + 1, None]]):
+        stored = encode(make({"n": cells}))
+        with pytest.raises(UsageError, match="pandas would round") as caught:
+            decode(stored.codec, stored.data, as_="pandas")
+        assert caught.value.mend == 'load it with `as_="arrow"`'
+        assert decode(stored.codec, stored.data, as_="arrow")["n"].to_pylist() == cells
+    stored = encode(
+        pd.DataFrame({"n": pd.array([2**53 + 1, None], dtype="Int64"), "x": [[2**60, None], [1]]})
+    )
+    assert decode(stored.codec, stored.data)["n"][0] == 2**53 + 1
 
 
 def test_arrow_table_keeps_metadata_and_pandas_index():

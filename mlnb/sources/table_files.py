@@ -84,12 +84,39 @@ def _parquet_names(content: Content, wish: Wish) -> list[str]:
     return pq.read_schema(io.BytesIO(content.read())).names
 
 
+def _spark_times(data: io.BytesIO) -> list[str]:
+    "Columns of a Parquet file with times as Spark used to write them, in 96 bits."
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(data)
+    columns = [file.schema.column(n) for n in range(len(file.schema))]
+    paths = [column.path for column in columns if column.physical_type == "INT96"]
+    names = file.schema_arrow.names if paths else []
+    return [name for name in names if any(path == name or path.startswith(f"{name}.") for path in paths)]
+
+
+def _with_far_times(table: Any, data: io.BytesIO) -> Any:
+    "A table whose times are in microseconds where nanoseconds would turn the year 9999 into 1816."
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [name for name in _spark_times(data) if name in table.column_names]
+    coarse: Any = pq.read_table(data, columns=names, coerce_int96_timestamp_unit="us") if names else None
+    for name in names:
+        try:
+            coarse[name].cast(table[name].type)
+        except pa.ArrowInvalid:
+            table = table.set_column(table.column_names.index(name), name, coarse[name])
+    return table
+
+
 def _read_parquet(content: Content, wish: Wish) -> Any:
     "A Parquet file as a `pyarrow.Table`."
     import pyarrow.parquet as pq
 
     data = io.BytesIO(content.read())
-    return pq.read_table(data, columns=wish.columns, page_checksum_verification=True)
+    table = pq.read_table(data, columns=wish.columns, page_checksum_verification=True)
+    return _with_far_times(table, data)
 
 
 @contextmanager
@@ -204,6 +231,13 @@ def parse_table(
     return FileTable(content.path, table.select(there), names)
 
 # %% ../../nbs/sources/100_table_files.ipynb #a8b0db8b
+def _file_mend(content: Content, error: Exception) -> str:
+    "What to do about a file that cannot be read."
+    if isinstance(error, UnicodeDecodeError) and format_of(content.path) in ("csv", "tsv", "files"):
+        return "say how it is written, e.g. `encoding = cp1252`, in its section of settings.ini"
+    return 'correct the file, or load it with `as_="path"` and read it yourself'
+
+
 @contextmanager
 def _file_named(content: Content) -> Iterator[None]:
     "Say which file it is that cannot be read; that it changed is said before what is wrong with it."
@@ -211,13 +245,12 @@ def _file_named(content: Content) -> Iterator[None]:
 
     try:
         yield
-    except (UsageError, ArrowException, ValueError) as error:
+    except (UsageError, ArrowException, ValueError, RecursionError) as error:
         with content.opened():
             pass
         if isinstance(error, UsageError):
             raise
-        mend = 'correct the file, or load it with `as_="path"` and read it yourself'
-        raise UsageError(f"{content.path} cannot be read: {error}", mend) from error
+        raise UsageError(f"{content.path} cannot be read: {error}", _file_mend(content, error)) from error
 
 
 def read_json_file(

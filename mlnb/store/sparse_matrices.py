@@ -78,7 +78,7 @@ _MATRIX_PARTS = {
 _KEPT_DTYPES = {"bool", "float32", "float64", "complex64", "complex128"}
 _KEPT_DTYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _BY_ENTRY = ("lil", "dok")
-_PLACES: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+_PLACE_ARRAYS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     **dict.fromkeys(("csr", "csc", "bsr"), lambda value: (value.indices, value.indptr)),
     "coo": lambda value: (value.coords,),
     "dia": lambda value: (value.offsets,),
@@ -104,7 +104,7 @@ def _parts_of_matrix(value: Any) -> dict[str, Any]:
 
 def _check_places(value: Any) -> None:
     "Raise what scipy says of a matrix whose places lie outside of it; nothing is copied."
-    places = _PLACES.get(value.format)
+    places = _PLACE_ARRAYS.get(value.format)
     made: Any = None if places is None else type(value)((value.data, *places(value)), shape=value.shape)
     if hasattr(made, "check_format"):
         made.check_format(full_check=True)

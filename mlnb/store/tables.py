@@ -17,6 +17,7 @@ from typing import Any
 
 from .digests import canonical_json
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
+from .exact_numbers import refuse_inexact
 from .parquet_sizes import items_of
 from .plain_values import json_from, plain
 from .table_cells import marker_of
@@ -96,8 +97,9 @@ MANY_BYTES = 1 << 20  # of a table that several threads read faster than one
 
 def frame_of(
     table: Any,  # an Arrow `Table` of any size
-) -> Any:  # a `DataFrame` of pandas
+) -> Any:  # a `DataFrame` of pandas; raises `UsageError`
     "A table as a frame; a small one without starting threads for it."
+    refuse_inexact(table)
     return table.to_pandas(use_threads=table.nbytes > MANY_BYTES)
 
 
@@ -120,6 +122,11 @@ def names_in_file(
     return [*(known[label] for label in columns), *(notes.index if notes is not None else ())]
 
 
+def _index_names(schema: Any) -> list[str]:
+    "Columns of a file that are the index of a frame, which are read with any others."
+    return [name for name in (schema.pandas_metadata or {}).get("index_columns", []) if type(name) is str]
+
+
 def asked_of(
     data: bytes,  # a Parquet file
     columns: list[Any] | None,  # labels that are asked for; None = all
@@ -136,8 +143,7 @@ def asked_of(
     notes = notes_in(schema.metadata, limits)
     names = names_in_file(data, columns, limits)
     if names is not None:
-        index = (schema.pandas_metadata or {}).get("index_columns", [])  # which are read as well
-        names += [name for name in index if type(name) is str]
+        names += _index_names(schema)
     return names, {} if notes is None else cell_costs(notes)
 
 
@@ -148,7 +154,11 @@ def _read_table(data: bytes, names: list[str] | None) -> Any:
 
     is_large = len(data) > MANY_BYTES
     with parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-        return file.read(names, use_threads=is_large, use_pandas_metadata=True)  # `read_table` imports more
+        table = file.read(names, use_threads=is_large, use_pandas_metadata=True)  # `read_table` imports more
+    if names is None:
+        return table
+    wanted = {*names, *_index_names(table.schema)}  # `a.b` may also be a field of the column `a`
+    return table.select([name for name in table.column_names if name in wanted])
 
 
 def _table_from(data: bytes, columns: list[Any] | None = None, limits: ValueLimits = DEFAULT_LIMITS) -> Any:
