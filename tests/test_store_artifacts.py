@@ -295,7 +295,7 @@ def decimals(text):
         ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
         ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
         ([pd.DataFrame([[1, 2]]), pd.DataFrame([[1, 2]], columns=["0", "1"])], "other columns"),
-        ([pd.DataFrame([[n, 2.5]], columns=[1, "1"]) for n in (1, 1.5)], "the type of column 1:"),
+        ([pd.DataFrame([[n, 2.5]], columns=[1, "1"]) for n in (1, 1.5)], "the type of column `1`:"),
     ],
     ids=[
         "order",

@@ -48,7 +48,8 @@ from .value_limits import refuse_growth, shown_size, too_large
 # %% ../../nbs/store/490_artifacts.ipynb #b108c62a
 def _column_words(label: Any) -> str:
     "A column for people, whose label may be a number: that is another one than its text."
-    return f"the type of column {f'`{label}`' if type(label) is str else repr(label)}"
+    is_word = type(label) is str and label.isidentifier() and label not in ("True", "False", "None", "nan")
+    return f"the type of column `{label if is_word else repr(label)}`"
 
 
 Form = dict[str, tuple[Any, ...]]  # what parts share: by column, in order, then for the whole

@@ -45,14 +45,17 @@ _PARQUET = {
 
 def _encodings(table: Any) -> dict[str, Any]:
     "How the columns of a table are written: vectors of floats byte by byte, which packs them best."
+    import pyarrow as pa
+
     notes = notes_in(table.schema.metadata)
     cells = {} if notes is None else notes.cells
     vectors = {n for n, one in cells.items() if one.kind == "arrays" and one.dtype in ("float32", "float64")}
     if not vectors:
         return {}
-    leaves = {field.name: items_of(field)[0] for field in table.schema}
-    others = [leaf for name, leaf in leaves.items() if name not in vectors]
-    split = [leaf for name, leaf in leaves.items() if name in vectors]
+    leaves = {field.name: items_of(field) for field in table.schema}
+    vectors = {name for name in vectors & leaves.keys() if pa.types.is_floating(leaves[name][1])}
+    others = [leaf for name, (leaf, _) in leaves.items() if name not in vectors]
+    split = [leaf for name, (leaf, _) in leaves.items() if name in vectors]
     return {"use_dictionary": others or False, "use_byte_stream_split": split}
 
 
@@ -191,7 +194,13 @@ def _with_plain_attrs(frame: Any) -> Any:
     return frame
 
 # %% ../../nbs/store/390_tables.ipynb #0e6a3044
-_ARROW_DECLINES = (TypeError, ValueError, OverflowError, AttributeError)  # beside its own errors
+_ARROW_DECLINES = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    AttributeError,
+    NotImplementedError,
+)  # beside its own errors
 
 
 def _why_declined(frame: Any) -> str | None:
@@ -395,13 +404,18 @@ def series_from(
     return series.rename(None) if table.schema.metadata.get(b"mlnb.series") == b"unnamed" else series
 
 # %% ../../nbs/store/390_tables.ipynb #066e09b4
+_MAP_MEND = "cast it to lists of structs, `pyarrow.list_(pyarrow.struct([('key', …), ('value', …)]))`"
+
+
 def _refuse_other_fields(table: Any, back: Any) -> None:
     "Refuse a table with a column that would come back as another type."
+    from pyarrow.types import is_map
+
     for field in table.schema:
         kept = back.schema.field(field.name)
         if not kept.equals(field, check_metadata=True):
             what = f"column `{field.name}`: `{field.type}` would come back as `{kept.type}`"
-            raise ValueRefusedError(what, f"cast it to `{kept.type}`")
+            raise ValueRefusedError(what, _MAP_MEND if is_map(field.type) else f"cast it to `{kept.type}`")
 
 
 def _written(table: Any) -> tuple[bytes, Any]:
@@ -416,11 +430,23 @@ def _written(table: Any) -> tuple[bytes, Any]:
         raise ValueRefusedError(what, "cast its columns to types that Parquet knows") from error
 
 # %% ../../nbs/store/390_tables.ipynb #c2efbf6b
+def _refuse_stale_notes(table: Any) -> None:
+    "Refuse a table with notes of a frame that it is no more, e.g. after a column was cast."
+    if NOTES_KEY not in (table.schema.metadata or {}):
+        return
+    try:
+        _frame_in(table)
+    except Exception as error:
+        what = f"the metadata of the table notes another table ({_first_line(error)})"
+        raise ValueRefusedError(what, "save `table.replace_schema_metadata(None)`") from error
+
+
 def arrow_bytes(
     table: Any,  # a pyarrow `Table`
 ) -> bytes:  # Parquet; raises `ValueRefusedError`
     "An Arrow table as Parquet that gives it back equal."
     _refuse_twice(table.column_names)
+    _refuse_stale_notes(table)
     data, back = _written(table)
     _refuse_other_fields(table, back)
     is_same = back.schema.equals(table.schema, check_metadata=True) and back.num_rows == table.num_rows
