@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import OrderedDict, defaultdict
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -19,8 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlnb.store import codecs
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.codecs import SUFFIXES, Svg, decode, encode
 from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.objects import open_store
 from mlnb.store.table_changes import is_surely_faithful
 
 FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -495,6 +498,28 @@ def test_value_without_codec_is_refused_with_a_mend(value):
     with pytest.raises(ValueRefusedError) as refused:
         encode(value)
     assert refused.value.mend
+
+
+PARTS_OF_ARROW = {
+    "array": lambda: pa.array([1, None]),
+    "nested array": lambda: pa.array([{"a": [1]}]),
+    "chunked array": lambda: pa.chunked_array([["a"], [None]]),
+    "scalar": lambda: pa.scalar(dt.date(2018, 4, 1)),
+    "schema": lambda: pa.schema([("a", pa.int8())]),
+    "batch": lambda: pa.record_batch({"a": [1]}),
+    "reader": lambda: pa.table({"a": [1]}).to_reader(),
+    "relation": lambda: duckdb.sql("select 1 as a"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS_OF_ARROW)
+def test_part_of_arrow_is_refused_until_the_mend_is_followed(name, tmp_path):
+    store, value = open_store(tmp_path), PARTS_OF_ARROW[name]()
+    with pytest.raises(ValueRefusedError) as caught:
+        put_value(store, value)
+    mended = eval(caught.value.mend.split("`")[1], {"value": value, "batch": value, "pyarrow": pa})
+    kept = get_value(store, put_value(store, mended), tmp_path / "files")
+    assert kept == mended or kept.equals(mended)
 
 
 # figures

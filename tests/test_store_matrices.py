@@ -259,6 +259,57 @@ def test_what_polars_cannot_give_back_is_refused_until_the_mend_is_followed():
     assert back(POLARS["text"].lazy().collect()).equals(POLARS["text"])
 
 
+REFUSED_BY_POLARS = {
+    "wide": lambda: pl.DataFrame({"n": pl.Series([2**100, None], dtype=pl.Int128), "m": [1, 2]}),
+    "wide unsigned": lambda: pl.DataFrame({"n": pl.Series([2**100], dtype=pl.UInt128)}),
+    "empty wide": lambda: pl.DataFrame({"n": pl.Series([], dtype=pl.Int128)}),
+    "NUL": lambda: pl.DataFrame({"a\0b": [1]}),
+    "objects": lambda: pl.DataFrame({"n": [1], "o": pl.Series([{1}], dtype=pl.Object)}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_POLARS)
+def test_frame_of_polars_that_is_refused_is_kept_once_its_mend_was_followed(name):
+    frame = REFUSED_BY_POLARS[name]()
+    with pytest.raises(ValueRefusedError) as caught:
+        encode(frame)
+    mended = eval(caught.value.mend.split("`")[1], {"frame": frame, "polars": pl})
+    assert back(mended).equals(mended) and mended.height == frame.height
+
+
+NESTED_OF_POLARS = {
+    "wide in a list": ({"l": [[1]]}, {"l": pl.List(pl.Int128)}, pl.List(pl.String)),
+    "wide in an array": ({"l": [[1]]}, {"l": pl.Array(pl.Int128, 1)}, pl.List(pl.String)),
+    "words in a list": ({"l": [["a"]]}, {"l": pl.List(pl.Enum(["a"]))}, pl.List(pl.String)),
+    "words in a struct": (
+        {"l": [{"k": "a"}]},
+        {"l": pl.Struct({"k": pl.Categorical})},
+        pl.Struct({"k": pl.String}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NESTED_OF_POLARS)
+def test_frame_of_polars_with_such_values_inside_is_kept_as_text_inside(name):
+    data, schema, mended = NESTED_OF_POLARS[name]
+    frame = pl.DataFrame(data, schema=schema)
+    with pytest.raises(ValueRefusedError, match="column `l`") as caught:
+        encode(frame)
+    assert "text inside" in caught.value.mend
+    assert back(frame.cast({"l": mended})).equals(frame.cast({"l": mended}))
+
+
+def test_names_of_fields_are_no_types_and_rows_without_columns_are_not_lost():
+    frame = pl.DataFrame({"s": [{"Categorical": 1, "Enum": None, "Int128": "x"}]})
+    assert back(frame).equals(frame)
+    with pytest.raises(ValueRefusedError, match="NUL"):
+        encode(pl.DataFrame({"s": [{"a\0": 1}]}))
+    with pytest.raises(ValueRefusedError, match="3 rows without a column") as caught:
+        encode(pl.DataFrame(height=3))
+    assert "`.height`" in caught.value.mend
+    assert back(pl.DataFrame()).equals(pl.DataFrame())
+
+
 @pytest.mark.parametrize(
     "notes", [{"categories": "x"}, {"enumerations": {"i": ["a"]}}, {"categories": ["b"]}]
 )

@@ -72,6 +72,8 @@ def refuse_open(
     value: Any,  # that is to be saved
 ) -> None:  # raises `ValueRefusedError` for an open file
     "Refuse an open file, which would be read as an iterator of frames."
+    if type(value).__name__ == "RecordBatchReader":
+        raise ValueRefusedError("a reader of Arrow cannot be saved", "save `value.read_all()`")
     if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
         return
     path, in_memory = getattr(value, "name", None), hasattr(value, "getvalue")
