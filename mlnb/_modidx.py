@@ -5658,6 +5658,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._filling': ('store/artifacts.html#_filling', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._frame_parts': ('store/artifacts.html#_frame_parts', 'mlnb/store/artifacts.py'),
+                                      'mlnb.store.artifacts._in_pieces': ('store/artifacts.html#_in_pieces', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._joined': ('store/artifacts.html#_joined', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._kept_member': ('store/artifacts.html#_kept_member', 'mlnb/store/artifacts.py'),
                                       'mlnb.store.artifacts._kept_path': ('store/artifacts.html#_kept_path', 'mlnb/store/artifacts.py'),

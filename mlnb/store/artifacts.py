@@ -154,11 +154,16 @@ def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Arti
     return Artifact("frame", digest, size, "pandas.DataFrame")
 
 
+def _in_pieces(value: Any) -> Callable[..., None] | None:
+    "How to write a large frame piece by piece; raises `ValueRefusedError` for a table that is too wide."
+    if codecs.codec_of(value) in ("frame", "arrow", "polars"):
+        refuse_too_wide(value)
+    return codecs.in_pieces(value)
+
+
 def _put_single(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
     "Keep a value that is one file."
-    if codecs.codec_of(value) in ("frame", "arrow"):
-        refuse_too_wide(value)
-    write = codecs.in_pieces(value)
+    write = _in_pieces(value)
     if write is not None:
         return _put_in_pieces(store, value, write)
     encoded = _encoded_unchanged(store, value, trusted_types)
@@ -393,7 +398,7 @@ def _kept_member(store: Store, trusted_types: tuple[str, ...], batched: Batch, v
     "Keep a member of a value, together with the others."
     if isinstance(value, Path):
         return _kept_path(store, value)
-    write = codecs.in_pieces(value)
+    write = _in_pieces(value)
     if write is not None:
         one = _put_in_pieces(store, value, write)
         return KeptMember(one.codec, one.digest, suffix_of(one), {"": (one.digest, one.bytes)})
