@@ -169,6 +169,26 @@ def test_labels_of_every_dtype_that_a_backend_gives_come_back(name):
     comes_back(pd.DataFrame({"c": pd.Categorical.from_codes([0, 0], categories=labels.dropna())}))
 
 
+INDEXES = {
+    "intervals": pd.interval_range(0, 2),
+    "intervals of days": pd.interval_range(pd.Timestamp("2018"), periods=2),
+    "cut": pd.CategoricalIndex(pd.cut([1, 5], [0, 4, 8])),
+    "periods": pd.period_range("2018-04", periods=2, freq="M"),
+    "pairs": pd.MultiIndex.from_arrays([pd.interval_range(0, 2), ["a", "b"]], names=["age", None]),
+    "structs": pd.Index(pd.array([{"a": 1}, None], dtype=pd.ArrowDtype(pa.struct([("a", pa.int8())])))),
+    "lists": pd.Index(pd.array([[1], None], dtype=pd.ArrowDtype(pa.list_(pa.int8())))),
+    "texts": pd.Index(["a", "b"], name="n"),
+}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_some_columns_come_with_an_index_of_any_kind(name):
+    frame = pd.DataFrame({"n": [1, 2], "m": [0.5, 1.5], "s": ["x", None]}, index=INDEXES[name])
+    data = comes_back(frame)
+    for wanted in (["m"], ["s", "n"], []):
+        assert_same(decode("frame", data, columns=wanted), frame[wanted])
+
+
 def test_pivot_of_a_frame_with_arrow_columns_comes_back():
     long = pd.DataFrame({"k": ["a", "b"], "day": [1, 2], "n": [1.5, 2.5]}).convert_dtypes(
         dtype_backend="pyarrow"

@@ -157,11 +157,11 @@ def _read_table(data: bytes, names: list[str] | None) -> Any:
 
     is_large = len(data) > MANY_BYTES
     with parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-        table = file.read(names, use_threads=is_large, use_pandas_metadata=True)  # `read_table` imports more
-    if names is None:
+        wanted = None if names is None else list(dict.fromkeys([*names, *_index_names(file.schema_arrow)]))
+        table = file.read(wanted, use_threads=is_large)  # `read_table` imports more
+    if wanted is None:
         return table
-    wanted = {*names, *_index_names(table.schema)}  # `a.b` may also be a field of the column `a`
-    return table.select([name for name in table.column_names if name in wanted])
+    return table.select([name for name in table.column_names if name in wanted])  # no field of `a` for `a.b`
 
 
 def _table_from(data: bytes, columns: list[Any] | None = None, limits: ValueLimits = DEFAULT_LIMITS) -> Any:
@@ -298,13 +298,12 @@ def _first_cell(column: Any) -> Any:
 def _is_surely_noted(frame: Any) -> bool:
     "Whether Parquet alone surely does not keep a frame."
     import pandas as pd
-    from pandas.api.types import is_object_dtype
 
     if has_odd_names(frame):
         return True
     if getattr(frame.index, "freq", None) is not None and not isinstance(frame.index, pd.PeriodIndex):
         return True
-    objects = (frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if is_object_dtype(dtype))
+    objects = (frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if dtype == object)
     return any(type(cell) in _NOTED_CELLS or hasattr(cell, "shape") for cell in map(_first_cell, objects))
 
 
