@@ -303,7 +303,7 @@ def _is_surely_noted(frame: Any) -> bool:
         return True
     if getattr(frame.index, "freq", None) is not None and not isinstance(frame.index, pd.PeriodIndex):
         return True
-    objects = (frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if dtype == object)
+    objects = (frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if str(dtype) == "object")
     return any(type(cell) in _NOTED_CELLS or hasattr(cell, "shape") for cell in map(_first_cell, objects))
 
 
