@@ -150,7 +150,7 @@ def _parquet_relation(paths: list[Path]) -> Any:
     )
 
 
-_NO_TYPE = re.compile(r"decimal256|duration")  # of Arrow that DuckDB makes something else of
+_NOT_IN_DUCKDB = re.compile(r"decimal256|duration")  # of Arrow that DuckDB makes something else of
 
 
 def _greatest_in(column: Any) -> float:
@@ -193,7 +193,7 @@ def _refuse_other_schemas(files: list[PlacedFile]) -> None:
     for file in files:
         for field in pq.read_schema(file.path):
             having.setdefault(field.name, []).append((field.type, file))
-            if _NO_TYPE.search(str(field.type)):
+            if _NOT_IN_DUCKDB.search(str(field.type)):
                 raise UsageError(f"DuckDB has no {field.type}, as column `{field.name}` is", _AS_ARROW)
             before, where = known.setdefault(field.name, (field.type, file.content.path))
             if common_type(before, field.type) is None:

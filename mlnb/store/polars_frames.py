@@ -82,7 +82,7 @@ def _why_not_type(column: str, kind: Any, is_inside: bool) -> tuple[str, str] | 
     return None
 
 
-def _refuse_name(name: str) -> None:
+def _refuse_nul(name: str) -> None:
     "Refuse a name that Arrow cannot take."
     if "\0" in encodable(name, "columns"):
         mend = f"rename it, e.g. `frame.rename({{{name!r}: {name.replace(chr(0), '')!r}}})`"
@@ -93,7 +93,7 @@ def _refuse_columns(frame: Any) -> None:
     "Refuse what Arrow has no name or no type for."
     for column, dtype in frame.schema.items():
         for name, kind in _types_in(column, dtype):
-            _refuse_name(name)
+            _refuse_nul(name)
             why = _why_not_type(column, kind, kind is not dtype)
             if why is not None:
                 raise ValueRefusedError(*why)
