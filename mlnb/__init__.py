@@ -259,6 +259,7 @@ Modules:
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
+- `mlnb.store.exact_numbers`: Refuse whole numbers that pandas would round, because one beside them is missing
 - `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back

@@ -321,3 +321,22 @@ def test_a_growing_source_that_is_read_in_another_way_is_read_from_its_beginning
     assert batch(FileReading(), one) == [one] and batch(FileReading(), one, two) == [two]
     assert batch(guessing, one, two) == [one, two]
     assert batch(guessing, one, two) == [one, two]  # nothing is new: the newest record once more
+
+
+def test_text_of_another_encoding_is_read_once_the_mend_was_followed(shop):
+    data = "town,n\nKöln,1\n".encode("cp1252")
+    shop("path = a.csv\ntypes = text", {"a.csv": data})
+    with pytest.raises(UsageError, match="can't decode") as caught:
+        mlnb.load("raw")
+    (line,) = [part for part in caught.value.mend.split("`") if "=" in part]
+    shop(f"path = a.csv\ntypes = text\n{line}", {"a.csv": data})
+    assert mlnb.load("raw")["town"].tolist() == ["Köln"]
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,3})?", fullmatch=True))
+@settings(deadline=None, max_examples=50)
+def test_a_guessed_number_is_never_zero_for_one_that_is_not(text):
+    kind = guess_of([kinds_in(pa.array([text]))])
+    zero = not re.search("[1-9]", re.split("[eE]", text)[0])
+    if kind == "float64":
+        assert (as_guess(pa.array([text]), kind)[0].as_py() == 0) == zero

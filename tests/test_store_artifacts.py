@@ -4,6 +4,7 @@ folder it is given."""
 import errno
 import itertools
 import os
+import threading
 
 import numpy as np
 import pandas as pd
@@ -294,6 +295,8 @@ def decimals(text):
         ([CATEGORIES[0], CATEGORIES[3]], "the type of column `c`"),
         ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
         ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
+        ([pd.DataFrame([[1, 2]]), pd.DataFrame([[1, 2]], columns=["0", "1"])], "other columns"),
+        ([pd.DataFrame([[n, 2.5]], columns=[1, "1"]) for n in (1, 1.5)], "the type of column `1`:"),
     ],
     ids=[
         "order",
@@ -306,6 +309,8 @@ def decimals(text):
         "ordered categories",
         "decimals",
         "attributes",
+        "numbers and their texts",
+        "number and its text",
     ],
 )
 def test_partitions_that_would_change_when_joined_are_refused_when_saved(store, parts, message):
@@ -483,3 +488,32 @@ def test_large_frame_on_a_disk_that_fills_up_half_way_is_a_store_error_and_leave
         put_value(store, large_frame())
     assert next(pieces) > 20
     assert not [p for p in store.root.rglob("*") if p.is_file() and p.name != "format"]
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "value"])
+def test_file_that_is_written_to_while_it_is_saved_is_refused_until_nobody_writes(store, tmp_path, where):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    path = folder / "a.log"
+    path.write_bytes(b"x" * 100_000)
+    is_over = threading.Event()
+
+    def write():
+        with path.open("ab", buffering=0) as file:
+            while not is_over.is_set():
+                file.write(b"y")
+
+    value = {"file": path, "folder": folder, "value": {"log": path}}[where]
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(ValueRefusedError, match="was written to by something else") as caught:
+            for _ in range(1000):  # it may have waited for its turn all the time
+                put_value(store, value)
+    finally:
+        is_over.set()
+        writer.join()
+    assert "when nothing writes to it" in caught.value.mend
+    kept = get_value(store, put_value(store, value), tmp_path / "files")
+    kept = kept["log"] if where == "value" else kept
+    assert (kept / "a.log" if where == "folder" else kept).read_bytes() == path.read_bytes()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..store.errors import UsageError
+from ..store.exact_numbers import inner_values
 
 # %% ../../nbs/sources/120_duckdb_answers.ipynb #481332ac
 _NO_EQUAL = (
@@ -72,23 +73,6 @@ def refuse_unequal(
             raise UsageError(f"{said}: it cannot be kept", _cast_to_text(column.name))
 
 
-def _leaves(array: Any) -> Iterator[Any]:
-    "The values in an Arrow array, also those in lists and structs."
-    import pyarrow as pa
-
-    kind = array.type
-    if pa.types.is_struct(kind):
-        for inner in array.flatten():
-            yield from _leaves(inner)
-    elif pa.types.is_map(kind):
-        yield from _leaves(array.keys)
-        yield from _leaves(array.items)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(array.flatten())
-    else:
-        yield array
-
-
 def _least_and_greatest(array: Any) -> list[int]:
     "The least and the greatest value of an array of whole numbers or times, as numbers."
     import pyarrow as pa
@@ -118,7 +102,7 @@ def refuse_endless(
 ) -> None:  # raises `UsageError` with a cast that works
     "Refuse infinite times, dates outside the years 1 to 9999 and numbers of 39 digits."
     for column in table.column_names:
-        for leaf in (leaf for chunk in table[column].chunks for leaf in _leaves(chunk)):
+        for leaf in (leaf for chunk in table[column].chunks for leaf in inner_values(chunk)):
             bound = _bound_of(leaf.type)
             if bound and not all(bound[0] <= end <= bound[1] for end in _least_and_greatest(leaf)):
                 said = f"column `{column}` of source `{name}` holds a {leaf.type} that cannot be kept"

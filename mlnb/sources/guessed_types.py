@@ -10,6 +10,7 @@ __all__ = ['kinds_in', 'guess_of', 'as_guess']
 
 # %% ../../nbs/sources/080_guessed_types.ipynb #e0937a07
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +33,16 @@ def _arrow_kind(kind: str) -> Any:
     return times.get(kind) or getattr(pa, "bool_" if kind == "bool" else kind)()
 
 
+def _has_vanished(texts: Any, numbers: Any) -> bool:
+    "Whether a text that is not zero became zero, or a number that has lost digits on its way there."
+    import pyarrow.compute as pc
+
+    tiny = pc.less(pc.abs(numbers), sys.float_info.min)
+    if not pc.any(tiny).as_py():
+        return False
+    return bool(pc.any(pc.and_(tiny, pc.match_substring_regex(texts, r"^[^eE]*[1-9]"))).as_py())
+
+
 def _as_guessed(column: Any, kind: str, decimal: str) -> Any:
     "A column as a kind; raises `ArrowInvalid` when a value is none, such as 30 February."
     import pyarrow as pa
@@ -43,6 +54,8 @@ def _as_guessed(column: Any, kind: str, decimal: str) -> Any:
     found = pc.cast(filled, _arrow_kind(kind))
     if kind == "float64" and pc.all(pc.is_finite(found)).as_py() is False:
         raise pa.ArrowInvalid("a number is too large")
+    if kind == "float64" and _has_vanished(filled, found):
+        raise pa.ArrowInvalid("a number is too small")
     return found
 
 

@@ -15,11 +15,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .checked import unpacked_stream
 from .content import Content
 from .folder_keys import folder_values
 from .one_table import common_type
 from .reading import FileReading, format_of
-from .table_files import TABLE_FORMATS, Wish
+from .table_files import TABLE_FORMATS, Wish, text_header
 from ..store.errors import UsageError
 from ..store.tables import refuse_absent_columns
 
@@ -51,6 +52,40 @@ def _refuse_otherwise(file: PlacedFile, reading: FileReading) -> str:
 def _quoted(name: str) -> str:
     "A name as SQL has it."
     return '"' + name.replace('"', '""') + '"'
+
+# %% ../../nbs/sources/130_relations.ipynb #6e817edb
+_LOOKED_AT_ONCE = 4 << 20  # of a text, to look at [bytes]
+
+
+def _has_open_quote(content: Content) -> bool:
+    "Whether the quotes of a text are no pairs."
+    found = 0
+    with content.looked_at() as file:
+        text = unpacked_stream(file, content.size, content.limits)
+        while block := text.read(_LOOKED_AT_ONCE):
+            found += block.count(b'"')
+    return found % 2 == 1
+
+
+def _refuse_odd_text(file: PlacedFile, form: str, reading: FileReading) -> None:
+    "Refuse a text table of which DuckDB would make other rows."
+    path = file.content.path
+    header = text_header("," if form == "csv" else "\t", file.content, Wish(reading=reading))
+    if header.n_blank:
+        raise UsageError(f"DuckDB takes the blank lines above the header of {path} for rows", _AS_ARROW)
+    if _has_open_quote(file.content):
+        raise UsageError(f"a quote of {path} has no end, or stands inside of a cell", _AS_ARROW)
+
+
+def _refuse_odd_names(names: list[str]) -> None:
+    "Refuse names that are none to DuckDB, or the same."
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            raise UsageError(f"`{other}` and `{name}` are one column to DuckDB", _AS_ARROW)
+    if "" in known:
+        raise UsageError("a column without a name is none to DuckDB", _AS_ARROW)
 
 # %% ../../nbs/sources/130_relations.ipynb #71ee0abc
 _NUMBERS = {"int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT"}
@@ -115,19 +150,59 @@ def _parquet_relation(paths: list[Path]) -> Any:
     )
 
 
+_NOT_IN_DUCKDB = re.compile(r"decimal256|duration")  # of Arrow that DuckDB makes something else of
+
+
+def _greatest_in(column: Any) -> float:
+    "The number of a part of a column that is farthest from zero; infinity when nothing is said of them."
+    said = column.statistics
+    if said is not None and said.has_min_max:
+        return max(abs(said.min), abs(said.max))
+    has_none = not column.num_values or (said is not None and not said.num_values)
+    return 0 if has_none else float("inf")
+
+
+def _greatest_noted(path: Path, name: str) -> float:
+    "The number of a column that is farthest from zero, as its file notes; infinity when it does not."
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+    columns = (group.column(n) for group in groups for n in range(group.num_columns))
+    return max((_greatest_in(column) for column in columns if column.path_in_schema == name), default=0)
+
+
+def _refuse_rounded(name: str, having: list[tuple[Any, PlacedFile]]) -> None:
+    "Refuse whole numbers that DuckDB would round, for another file has fractions."
+    import pyarrow.types as types
+
+    floats = [kind.bit_width for kind, _ in having if types.is_floating(kind)]
+    exact = 1 << (53 if min(floats, default=64) == 64 else 24)
+    whole = [file for kind, file in having if floats and types.is_integer(kind)]
+    for file in (file for file in whole if _greatest_noted(file.path, name) > exact):
+        said = f"DuckDB would round column `{name}` of {file.content.path}, for another file has fractions"
+        raise UsageError(said, _AS_ARROW)
+
+
 def _refuse_other_schemas(files: list[PlacedFile]) -> None:
-    "Refuse Parquet files of which a column has types that do not fit."
+    "Refuse Parquet files of which a column has types that do not fit, or that DuckDB does not have."
     import pyarrow.parquet as pq
 
     known: dict[str, tuple[Any, str]] = {}
+    having: dict[str, list[tuple[Any, PlacedFile]]] = {}
     for file in files:
         for field in pq.read_schema(file.path):
+            having.setdefault(field.name, []).append((field.type, file))
+            if _NOT_IN_DUCKDB.search(str(field.type)):
+                raise UsageError(f"DuckDB has no {field.type}, as column `{field.name}` is", _AS_ARROW)
             before, where = known.setdefault(field.name, (field.type, file.content.path))
             if common_type(before, field.type) is None:
                 said = f"column `{field.name}` is {before} in {where} and {field.type} in {file.content.path}"
                 raise UsageError(
                     said, "write one of them with the type of the other, or make them two sources"
                 )
+    for name, kinds in having.items():
+        _refuse_rounded(name, kinds)
 
 
 def _with_columns(
@@ -162,10 +237,13 @@ def relation_of(
     own = [_names_of_file(file, form, reading) for file in files]
     names = list(dict.fromkeys([name for one in own for name in one] + keys))
     refuse_absent_columns(columns or [], names)
+    _refuse_odd_names(names)
     wanted = columns or names
     if form == "parquet":
         _refuse_other_schemas(files)
         return _with_columns(_parquet_relation([file.path for file in files]), wanted, names, reading, False)
+    for file in files:
+        _refuse_odd_text(file, form, reading)
     parts = []
     separator = "," if form == "csv" else "\t"
     for header, alike in groupby(zip(own, files, strict=True), key=lambda one: one[0]):

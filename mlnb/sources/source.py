@@ -26,6 +26,7 @@ from .relations import PlacedFile, relation_of
 from .table_files import TABLE_FORMATS, Wish, kinds_in_file, read_json_file, read_table_file
 from ..store.disk import write_durably
 from ..store.errors import UsageError
+from ..store.exact_numbers import refuse_inexact
 from ..store.objects import Store
 from ..store.source_forms import TEXT_FORMATS
 from ..store.url import scheme_of
@@ -87,21 +88,6 @@ def _require_same_keys(partitions: list[Partition]) -> None:
         )
 
 # %% ../../nbs/sources/150_source.ipynb #168af3b2
-_EXACT = 1 << 53  # whole numbers up to here are floating-point numbers too
-
-
-def _refuse_inexact(table: Any) -> None:
-    "Refuse whole numbers with a gap that floating point cannot say."
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for name in (f.name for f in table.schema if pa.types.is_integer(f.type) and table[f.name].null_count):
-        ends = [end.as_py() or 0 for end in pc.min_max(table[name]).values()]
-        if max(map(abs, ends)) > _EXACT:
-            said = f"column `{name}` has a gap and whole numbers that pandas would round, up to {ends[1]}"
-            raise UsageError(said, 'load it with `as_="arrow"`')
-
-
 def _as_dtype(values: Any, dtype: str) -> Any:
     "A column as the dtype of a schema; raises `UsageError` for a gap that it cannot have."
     if str(values.dtype) == dtype:
@@ -122,8 +108,12 @@ def frame_of_source(
     dtypes: dict[str, str] | None = None,  # what a schema says of its columns
 ) -> Any:  # a `pandas.DataFrame`; raises `UsageError`
     "A table as a frame; columns are let go as they become part of it."
-    _refuse_inexact(table)
-    frame = table.to_pandas(self_destruct=True, split_blocks=True)
+    refuse_inexact(table)
+    try:
+        frame = table.to_pandas(self_destruct=True, split_blocks=True)
+    except Exception as error:  # of whatever else a file says of its frame, or a date of the year 12000
+        what = f"pandas cannot hold this table ({type(error).__name__}: {str(error)[:200]})"
+        raise UsageError(what, 'load it with `as_="arrow"`') from error
     for name in (name for name in dtypes or {} if name in frame):
         frame[name] = _as_dtype(frame[name], (dtypes or {})[name])
     return frame

@@ -74,7 +74,7 @@ def header_of(
 
 # %% ../../nbs/sources/070_text_tables.ipynb #19d71861
 class Utf8Stream(ForwardStream):
-    "A text as UTF-8, no piece of which ends between a carriage return and its line feed."
+    "A text as UTF-8, whose last line has an end; no piece ends between a carriage return and its line feed."
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class Utf8Stream(ForwardStream):
         encoding: str,  # of the text, as Python calls it
     ) -> None:
         self._file, self._decoder, self._rest = file, codecs.getincrementaldecoder(encoding)(), b""
+        self._last = b""  # byte that was handed on
         self._is_plain = encoding == "utf-8"
 
     def _next(self, n: int) -> bytes:
@@ -90,8 +91,11 @@ class Utf8Stream(ForwardStream):
             data = self._file.read(n + 1)
             is_over = not data
             self._rest += data if self._is_plain else self._decoder.decode(data, is_over).encode("utf-8")
+        if is_over and (self._rest[-1:] or self._last) not in (b"\n", b"\r", b""):
+            self._rest += b"\n"
         end = n - 1 if n > 1 and self._rest[n - 1 : n + 1] == b"\r\n" else n
         data, self._rest = self._rest[:end], self._rest[end:]
+        self._last = data[-1:] or self._last
         return data
 
 
@@ -205,6 +209,7 @@ def _objects_in(file: Any) -> Iterator[dict[str, Any]]:
     while lines := file.readlines(_LINE_STARTS):
         for line in lines:
             n_lines += 1
+            line = line.removeprefix(codecs.BOM_UTF8) if n_lines == 1 else line
             try:
                 found = decoder.decode(line) if line.strip() else None
             except msgspec.DecodeError as error:

@@ -46,6 +46,12 @@ from .tombstones import is_blocked
 from .value_limits import refuse_growth, shown_size, too_large
 
 # %% ../../nbs/store/500_artifacts.ipynb #b108c62a
+def _column_words(label: Any) -> str:
+    "A column for people, whose label may be a number: that is another one than its text."
+    is_word = type(label) is str and label.isidentifier() and label not in ("True", "False", "None", "nan")
+    return f"the type of column `{label if is_word else repr(label)}`"
+
+
 Form = dict[str, tuple[Any, ...]]  # what parts share: by column, in order, then for the whole
 
 
@@ -61,7 +67,7 @@ def form_of(
     form = {}
     for n, (name, dtype) in enumerate(frame.dtypes.items()):
         categories = tuple(getattr(dtype, "categories", ()))
-        form[f"the type of column `{name}`"] = dtype, categories, arrow.field(n).type
+        form[_column_words(name)] = dtype, categories, arrow.field(n).type
     return form | {"`attrs`": (frame.attrs, list(frame.columns.names))}
 
 # %% ../../nbs/store/500_artifacts.ipynb #f14595ad
@@ -148,11 +154,16 @@ def _put_in_pieces(store: Store, frame: Any, write: Callable[..., None]) -> Arti
     return Artifact("frame", digest, size, "pandas.DataFrame")
 
 
+def _in_pieces(value: Any) -> Callable[..., None] | None:
+    "How to write a large frame piece by piece; raises `ValueRefusedError` for a table that is too wide."
+    if codecs.codec_of(value) in ("frame", "arrow", "polars"):
+        refuse_too_wide(value)
+    return codecs.in_pieces(value)
+
+
 def _put_single(store: Store, value: Any, trusted_types: tuple[str, ...]) -> Artifact:
     "Keep a value that is one file."
-    if codecs.codec_of(value) in ("frame", "arrow"):
-        refuse_too_wide(value)
-    write = codecs.in_pieces(value)
+    write = _in_pieces(value)
     if write is not None:
         return _put_in_pieces(store, value, write)
     encoded = _encoded_unchanged(store, value, trusted_types)
@@ -387,7 +398,7 @@ def _kept_member(store: Store, trusted_types: tuple[str, ...], batched: Batch, v
     "Keep a member of a value, together with the others."
     if isinstance(value, Path):
         return _kept_path(store, value)
-    write = codecs.in_pieces(value)
+    write = _in_pieces(value)
     if write is not None:
         one = _put_in_pieces(store, value, write)
         return KeptMember(one.codec, one.digest, suffix_of(one), {"": (one.digest, one.bytes)})

@@ -72,6 +72,8 @@ def refuse_open(
     value: Any,  # that is to be saved
 ) -> None:  # raises `ValueRefusedError` for an open file
     "Refuse an open file, which would be read as an iterator of frames."
+    if type(value).__name__ == "RecordBatchReader":
+        raise ValueRefusedError("a reader of Arrow cannot be saved", "save `value.read_all()`")
     if not isinstance(value, io.IOBase) and not hasattr(value, "readline"):
         return
     path, in_memory = getattr(value, "name", None), hasattr(value, "getvalue")
@@ -85,10 +87,10 @@ _WIDEST = 200_000  # columns
 
 
 def refuse_too_wide(
-    table: Any,  # a data frame or an Arrow table
+    table: Any,  # a frame of pandas or Polars, or an Arrow table
 ) -> None:  # raises `ValueRefusedError` above the limit
     "Refuse a table of more columns than Parquet can be written with in a few gigabytes."
-    width = len(table.columns)
+    width = len(getattr(table, "columns", ()))  # a series of Polars has none
     if width > _WIDEST:
         what = f"a table of {width:,} columns cannot be saved, at most {_WIDEST:,} can"
         raise ValueRefusedError(what, "save one row for each number, `frame.melt()`, or an array of them")

@@ -89,6 +89,26 @@ def _is_program(path: Path) -> bool:
     return bool(path.stat().st_mode & 0o100)
 
 
+def _file_marks(path: Path) -> tuple[int, ...]:
+    "Marks of a file that are others once somebody wrote to it."
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _put_unchanged(store: Store, paths: list[Path]) -> list[tuple[str, int]]:
+    "Keep the contents of files, if nobody writes to one meanwhile."
+    before = [_file_marks(path) for path in paths]
+    found = put_files(store, paths)
+    changed = (path for path, marks in zip(paths, before, strict=True) if _file_marks(path) != marks)
+    for path in changed:
+        what = f"{path} was written to by something else while it was saved"
+        raise ValueRefusedError(what, "save it, or a copy of it, when nothing writes to it any more")
+    return found
+
+
 def put_path(
     store: Store,  # where to keep it
     path: Path,  # a file or a folder; links are followed
@@ -97,7 +117,7 @@ def put_path(
     if path.is_file():
         _refuse_file_names([path.name])
         name, is_program = path.name, _is_program(path)
-        [found] = put_files(store, [path])
+        [found] = _put_unchanged(store, [path])
         return Artifact("file", *found, "pathlib.Path", name, executable=is_program)
     if not path.exists():
         raise ValueRefusedError(
@@ -109,6 +129,6 @@ def put_path(
         raise ValueRefusedError(error.message, error.mend)
     names = [file.relative_to(path).as_posix() for file in below]
     _refuse_file_names(names)
-    files = dict(zip(names, put_files(store, below), strict=True))
+    files = dict(zip(names, _put_unchanged(store, below), strict=True))
     programs = {name for name, file in zip(names, below, strict=True) if _is_program(file)}
     return put_tree(store, "folder", "pathlib.Path", files, programs)

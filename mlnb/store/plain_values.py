@@ -115,7 +115,9 @@ def python_of(
     name = type(value).__name__
     if not is_numpy_scalar(value) or type(value).__module__ != "numpy" or name == "longdouble":
         return value
-    return value.item() if value.dtype.kind in "biufU" else value
+    if value.dtype.kind == "U":
+        return "".join(value)
+    return value.item() if value.dtype.kind in "biuf" else value
 
 # %% ../../nbs/store/290_plain_values.ipynb #a916d412
 def _finite(number: float, path: str) -> float:

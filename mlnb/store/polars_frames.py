@@ -11,6 +11,7 @@ __all__ = ['PolarsNotes', 'polars_bytes', 'polars_from']
 
 # %% ../../nbs/store/400_polars_frames.ipynb #da8a80f2
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from .border import Document
@@ -55,18 +56,50 @@ def _from_arrow(table: Any) -> Any:
     return frame.to_series() if notes.is_series else frame
 
 
-def _refuse_columns(frame: Any) -> None:
-    "Refuse a name that is no text, and objects of Python."
+def _types_in(name: str, dtype: Any) -> Iterator[tuple[str, Any]]:
+    "A type and those inside of it, each with the name under which it stands."
+    yield name, dtype
+    inner = [(field.name, field.dtype) for field in getattr(dtype, "fields", ())]
+    inner += [(name, dtype.inner)] if getattr(dtype, "inner", None) is not None else []
+    for one in inner:
+        yield from _types_in(*one)
+
+
+_TEXT_INSIDE = "cast it to text inside, e.g. `polars.List(polars.String)`"
+
+
+def _why_not_type(column: str, kind: Any, is_inside: bool) -> tuple[str, str] | None:
+    "Why a type cannot be kept, and what to do; None when it can."
     import polars as pl
 
-    for name, dtype in frame.schema.items():
-        encodable(name, "columns")
-        if isinstance(dtype, pl.Object):
-            what = f"column `{name}`: Arrow cannot hold objects of Python"
-            raise ValueRefusedError(what, f"use `frame.drop({name!r})`")
-        if dtype.is_nested() and ("Categorical" in str(dtype) or "Enum" in str(dtype)):
-            what = f"column `{name}`: `{dtype}` would lose its categories"
-            raise ValueRefusedError(what, "cast it to text inside, e.g. `polars.List(polars.String)`")
+    if isinstance(kind, pl.Object):
+        return f"column `{column}`: Arrow cannot hold objects of Python", f"use `frame.drop({column!r})`"
+    if str(kind) in ("Int128", "UInt128"):
+        mend = _TEXT_INSIDE if is_inside else f"use `frame.cast({{{column!r}: polars.String}})`"
+        return f"column `{column}`: Arrow has no whole numbers of 128 bits", mend
+    if is_inside and isinstance(kind, pl.Categorical | pl.Enum):
+        return f"column `{column}`: `{kind}` inside of it would lose its categories", _TEXT_INSIDE
+    return None
+
+
+def _refuse_nul(name: str) -> None:
+    "Refuse a name that Arrow cannot take."
+    if "\0" in encodable(name, "columns"):
+        mend = f"rename it, e.g. `frame.rename({{{name!r}: {name.replace(chr(0), '')!r}}})`"
+        raise ValueRefusedError(f"the name {name!r} holds a NUL, where names of Arrow end", mend)
+
+
+def _refuse_columns(frame: Any) -> None:
+    "Refuse what Arrow has no name or no type for."
+    for column, dtype in frame.schema.items():
+        for name, kind in _types_in(column, dtype):
+            _refuse_nul(name)
+            why = _why_not_type(column, kind, kind is not dtype)
+            if why is not None:
+                raise ValueRefusedError(*why)
+    if frame.height and not frame.width:
+        what = f"a frame of {frame.height:,} rows without a column would lose its rows"
+        raise ValueRefusedError(what, "save its `.height`")
 
 
 def _refuse_other_columns(frame: Any, back: Any) -> None:

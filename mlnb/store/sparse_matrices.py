@@ -11,9 +11,10 @@ __all__ = ['sparse_bytes', 'sparse_growth', 'sparse_from']
 
 # %% ../../nbs/store/320_sparse_matrices.ipynb #28e0da1c
 import io
+from collections.abc import Callable
 from typing import Any
 
-from .arrays import array_from
+from .arrays import array_from, without_padding
 from .errors import ValueRefusedError
 from .zip_members import zip_members
 
@@ -77,6 +78,11 @@ _MATRIX_PARTS = {
 _KEPT_DTYPES = {"bool", "float32", "float64", "complex64", "complex128"}
 _KEPT_DTYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _BY_ENTRY = ("lil", "dok")
+_PLACE_ARRAYS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    **dict.fromkeys(("csr", "csc", "bsr"), lambda value: (value.indices, value.indptr)),
+    "coo": lambda value: (value.coords,),
+    "dia": lambda value: (value.offsets,),
+}  # format -> what a matrix is made of beside its data
 
 
 def _parts_of_matrix(value: Any) -> dict[str, Any]:
@@ -92,21 +98,42 @@ def _parts_of_matrix(value: Any) -> dict[str, Any]:
         "shape": np.array(value.shape, "int64"),
         "_is_array": np.array(is_array),
     }
+    parts["data"] = without_padding(parts["data"])
     return parts | ({"kept_as": np.array(value.format.encode())} if is_by_entry else {})
+
+
+def _check_places(value: Any) -> None:
+    "Raise what scipy says of a matrix whose places lie outside of it; nothing is copied."
+    places = _PLACE_ARRAYS.get(value.format)
+    made: Any = None if places is None else type(value)((value.data, *places(value)), shape=value.shape)
+    if hasattr(made, "check_format"):
+        made.check_format(full_check=True)
+
+
+def _matrix_bytes(value: Any) -> bytes:
+    "A sparse matrix as a file, if it is one."
+    import numpy as np
+
+    try:
+        _check_places(value)
+        buffer = io.BytesIO()
+        np.savez(buffer, **_parts_of_matrix(value))
+    except (ValueError, IndexError, TypeError) as error:
+        what = f"a sparse matrix contradicts itself ({error})"
+        raise ValueRefusedError(
+            what, "make it again from its entries: something wrote into its arrays"
+        ) from error
+    return buffer.getvalue()
 
 
 def sparse_bytes(
     value: Any,  # a matrix or an array of `scipy.sparse`
 ) -> bytes:  # an `.npz` file; raises `ValueRefusedError`
     "A sparse matrix in one order."
-    import numpy as np
-
     if value.dtype.name not in _KEPT_DTYPES or not value.dtype.isnative:
         what = f"a sparse matrix of dtype `{value.dtype}` would not come back equal"
         raise ValueRefusedError(what, "use `value.astype('float64')`")
-    buffer = io.BytesIO()
-    np.savez(buffer, **_parts_of_matrix(value))
-    data = buffer.getvalue()
+    data = _matrix_bytes(value)
     if value.format in _BY_ENTRY and sparse_from(data).nnz != value.nnz:
         raise ValueRefusedError("zeros that a sparse matrix stores would be lost", "save `value.tocsr()`")
     return data
@@ -123,6 +150,14 @@ def _entry_places(parts: dict[str, Any]) -> tuple[Any, ...]:
     if "coords" in parts:
         return tuple(parts["coords"])
     return parts["row"], parts["col"]
+
+
+def _kept_as(parts: dict[str, Any]) -> str:
+    "The format that was written entry by entry; empty for none."
+    found = parts["kept_as"].item().decode() if "kept_as" in parts else ""
+    if found and found not in _BY_ENTRY:
+        raise ValueError(f"a matrix of format {found[:10]!r} is not kept entry by entry")
+    return found
 
 
 def sparse_growth(
@@ -149,7 +184,8 @@ def sparse_from(
     }
     if format_ == "coo":
         made = classes["coo"]((parts["data"], _entry_places(parts)), shape=shape)
-        return made if "kept_as" not in parts else classes[parts["kept_as"].item().decode()](made)
+        kept_as = _kept_as(parts)
+        return classes[kept_as](made) if kept_as else made
     if format_ == "dia":
         return classes["dia"]((parts["data"], parts["offsets"]), shape=shape)
     made = classes[format_]((parts["data"], parts["indices"], parts["indptr"]), shape=shape)

@@ -23,7 +23,7 @@ from msgspec import Struct, field
 from .border import Count, Document
 from .errors import ValueRefusedError
 from .plain_values import ordered_json
-from .table_axes import Axis, named_dtype, object_array
+from .table_axes import Axis, named_dtype, object_array, same_cells
 from .typed_values import as_typed, from_typed
 from .value_limits import ValueLimits, json_growth, refuse_growth
 
@@ -300,7 +300,7 @@ def _number_column(found: _Cells) -> KeptColumn | None:
 
 
 def _boxed_column(found: _Cells) -> KeptColumn | None:
-    "Cells of pandas' types as a column; None when they are of several units or zones."
+    "Cells of pandas' types as a column; None when pandas has no one type that gives them back."
     import pandas as pd
     import pyarrow as pa
 
@@ -309,7 +309,9 @@ def _boxed_column(found: _Cells) -> KeptColumn | None:
         cells = None if str(values.dtype) == "object" else pa.array(pd.Series(values), from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError):
         return None
-    return None if cells is None else KeptColumn(cells, CellNotes("boxed", found.missing))
+    if cells is None or not all(map(same_cells, _boxed_back(cells), found.cells)):
+        return None
+    return KeptColumn(cells, CellNotes("boxed", found.missing))
 
 
 def _numbers_back(cells: Any, notes: CellNotes) -> list[Any]:

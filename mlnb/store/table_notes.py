@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, field
 from .border import Count, Document, Plain
 from .errors import ValueRefusedError
 from .plain_values import encodable, ordered_json
-from .table_axes import Axis, as_axis, axis_differs, axis_index, freq_name, with_freq
+from .table_axes import Axis, as_axis, axis_differs, axis_index, freq_name, label_growth, with_freq
 from .table_cells import SURE_KINDS, CellNotes, KeptColumn
 from .table_columns import column_values, noted_column, writer_of
 from .typed_values import as_typed, from_typed
@@ -51,7 +51,9 @@ class FrameNotes(Document, frozen=True, omit_defaults=True):
 # %% ../../nbs/store/370_table_notes.ipynb #1a7f9a81
 def _text_of(label: Any) -> str:
     "A text for a label."
-    return "_".join(str(part) for part in label if part != "") if type(label) is tuple else str(label)
+    if type(label) is not tuple:
+        return str(label)
+    return "_".join(text for text in map(str, label) if text)
 
 
 def file_names(
@@ -81,8 +83,10 @@ def _is_plain_level(dtype: Any) -> bool:
     import numpy as np
     import pandas as pd
 
-    kinds = (pd.StringDtype, pd.DatetimeTZDtype)
-    is_known = dtype.kind in "iufMm" if isinstance(dtype, np.dtype) else isinstance(dtype, kinds)
+    if isinstance(dtype, pd.StringDtype):
+        return dtype.na_value is not pd.NA and not writer_of(dtype)
+    is_zoned = isinstance(dtype, pd.DatetimeTZDtype)
+    is_known = dtype.kind in "iufMm" if isinstance(dtype, np.dtype) else is_zoned
     return is_known and not writer_of(dtype)
 
 
@@ -171,9 +175,15 @@ class NotedTable(Struct, frozen=True):
 def _kept_axis(index: Any) -> Axis:
     "What makes up labels; refused if they would come back changed."
     axis = as_axis(index)
-    differs = axis_differs(index, axis_index(axis))
+    try:
+        differs = axis_differs(index, axis_index(axis))
+    except (
+        ValueError,
+        TypeError,
+    ) as error:  # what pandas and Arrow say of labels that they cannot make again
+        differs = str(error)
     if differs:
-        mend = "set `frame.columns = frame.columns.map(str)`"
+        mend = "set `frame.columns = [str(label) for label in frame.columns]`"
         raise ValueRefusedError(f"the labels of the columns: {differs}", mend)
     return axis
 
@@ -236,7 +246,11 @@ def notes_in(
     if data is None:
         return None
     refuse_growth("the notes of a table", json_growth(data), len(data), limits)
-    return FrameNotes.from_dict(json.loads(data), "the notes of a table")
+    notes = FrameNotes.from_dict(json.loads(data), "the notes of a table")
+    axes = [notes.columns, *(cells.categories for cells in notes.cells.values())]
+    grown = sum(label_growth(axis) for axis in axes if axis is not None)
+    refuse_growth("the labels of a table", grown, len(data), limits)
+    return notes
 
 
 def labels_in(

@@ -17,6 +17,7 @@ from typing import Any
 
 from .digests import canonical_json
 from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
+from .exact_numbers import refuse_inexact
 from .parquet_sizes import items_of
 from .plain_values import json_from, plain
 from .table_cells import marker_of
@@ -44,14 +45,17 @@ _PARQUET = {
 
 def _encodings(table: Any) -> dict[str, Any]:
     "How the columns of a table are written: vectors of floats byte by byte, which packs them best."
+    import pyarrow as pa
+
     notes = notes_in(table.schema.metadata)
     cells = {} if notes is None else notes.cells
     vectors = {n for n, one in cells.items() if one.kind == "arrays" and one.dtype in ("float32", "float64")}
     if not vectors:
         return {}
-    leaves = {field.name: items_of(field)[0] for field in table.schema}
-    others = [leaf for name, leaf in leaves.items() if name not in vectors]
-    split = [leaf for name, leaf in leaves.items() if name in vectors]
+    leaves = {field.name: items_of(field) for field in table.schema}
+    vectors = {name for name in vectors & leaves.keys() if pa.types.is_floating(leaves[name][1])}
+    others = [leaf for name, (leaf, _) in leaves.items() if name not in vectors]
+    split = [leaf for name, (leaf, _) in leaves.items() if name in vectors]
     return {"use_dictionary": others or False, "use_byte_stream_split": split}
 
 
@@ -96,8 +100,9 @@ MANY_BYTES = 1 << 20  # of a table that several threads read faster than one
 
 def frame_of(
     table: Any,  # an Arrow `Table` of any size
-) -> Any:  # a `DataFrame` of pandas
+) -> Any:  # a `DataFrame` of pandas; raises `UsageError`
     "A table as a frame; a small one without starting threads for it."
+    refuse_inexact(table)
     return table.to_pandas(use_threads=table.nbytes > MANY_BYTES)
 
 
@@ -120,6 +125,11 @@ def names_in_file(
     return [*(known[label] for label in columns), *(notes.index if notes is not None else ())]
 
 
+def _index_names(schema: Any) -> list[str]:
+    "Columns of a file that are the index of a frame, which are read with any others."
+    return [name for name in (schema.pandas_metadata or {}).get("index_columns", []) if type(name) is str]
+
+
 def asked_of(
     data: bytes,  # a Parquet file
     columns: list[Any] | None,  # labels that are asked for; None = all
@@ -136,8 +146,7 @@ def asked_of(
     notes = notes_in(schema.metadata, limits)
     names = names_in_file(data, columns, limits)
     if names is not None:
-        index = (schema.pandas_metadata or {}).get("index_columns", [])  # which are read as well
-        names += [name for name in index if type(name) is str]
+        names += _index_names(schema)
     return names, {} if notes is None else cell_costs(notes)
 
 
@@ -148,7 +157,11 @@ def _read_table(data: bytes, names: list[str] | None) -> Any:
 
     is_large = len(data) > MANY_BYTES
     with parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-        return file.read(names, use_threads=is_large, use_pandas_metadata=True)  # `read_table` imports more
+        wanted = None if names is None else list(dict.fromkeys([*names, *_index_names(file.schema_arrow)]))
+        table = file.read(wanted, use_threads=is_large)  # `read_table` imports more
+    if wanted is None:
+        return table
+    return table.select([name for name in table.column_names if name in wanted])  # no field of `a` for `a.b`
 
 
 def _table_from(data: bytes, columns: list[Any] | None = None, limits: ValueLimits = DEFAULT_LIMITS) -> Any:
@@ -181,7 +194,13 @@ def _with_plain_attrs(frame: Any) -> Any:
     return frame
 
 # %% ../../nbs/store/390_tables.ipynb #0e6a3044
-_ARROW_DECLINES = (TypeError, ValueError, OverflowError, AttributeError)  # beside its own errors
+_ARROW_DECLINES = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    AttributeError,
+    NotImplementedError,
+)  # beside its own errors
 
 
 def _why_declined(frame: Any) -> str | None:
@@ -279,13 +298,12 @@ def _first_cell(column: Any) -> Any:
 def _is_surely_noted(frame: Any) -> bool:
     "Whether Parquet alone surely does not keep a frame."
     import pandas as pd
-    from pandas.api.types import is_object_dtype
 
     if has_odd_names(frame):
         return True
     if getattr(frame.index, "freq", None) is not None and not isinstance(frame.index, pd.PeriodIndex):
         return True
-    objects = (frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if is_object_dtype(dtype))
+    objects = (frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if str(dtype) == "object")
     return any(type(cell) in _NOTED_CELLS or hasattr(cell, "shape") for cell in map(_first_cell, objects))
 
 
@@ -385,13 +403,18 @@ def series_from(
     return series.rename(None) if table.schema.metadata.get(b"mlnb.series") == b"unnamed" else series
 
 # %% ../../nbs/store/390_tables.ipynb #066e09b4
+_MAP_MEND = "cast it to lists of structs, `pyarrow.list_(pyarrow.struct([('key', …), ('value', …)]))`"
+
+
 def _refuse_other_fields(table: Any, back: Any) -> None:
     "Refuse a table with a column that would come back as another type."
+    from pyarrow.types import is_map
+
     for field in table.schema:
         kept = back.schema.field(field.name)
         if not kept.equals(field, check_metadata=True):
             what = f"column `{field.name}`: `{field.type}` would come back as `{kept.type}`"
-            raise ValueRefusedError(what, f"cast it to `{kept.type}`")
+            raise ValueRefusedError(what, _MAP_MEND if is_map(field.type) else f"cast it to `{kept.type}`")
 
 
 def _written(table: Any) -> tuple[bytes, Any]:
@@ -406,11 +429,23 @@ def _written(table: Any) -> tuple[bytes, Any]:
         raise ValueRefusedError(what, "cast its columns to types that Parquet knows") from error
 
 # %% ../../nbs/store/390_tables.ipynb #c2efbf6b
+def _refuse_stale_notes(table: Any) -> None:
+    "Refuse a table with notes of a frame that it is no more, e.g. after a column was cast."
+    if NOTES_KEY not in (table.schema.metadata or {}):
+        return
+    try:
+        _frame_in(table)
+    except Exception as error:
+        what = f"the metadata of the table notes another table ({_first_line(error)})"
+        raise ValueRefusedError(what, "save `table.replace_schema_metadata(None)`") from error
+
+
 def arrow_bytes(
     table: Any,  # a pyarrow `Table`
 ) -> bytes:  # Parquet; raises `ValueRefusedError`
     "An Arrow table as Parquet that gives it back equal."
     _refuse_twice(table.column_names)
+    _refuse_stale_notes(table)
     data, back = _written(table)
     _refuse_other_fields(table, back)
     is_same = back.schema.equals(table.schema, check_metadata=True) and back.num_rows == table.num_rows
