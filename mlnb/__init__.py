@@ -220,12 +220,14 @@ Modules:
 - `mlnb.sources.lake_tables`: Folders that say themselves which of their files count
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
+- `mlnb.sources.misread`: A file that cannot be read as was thought, and the setting that says how it is written
 - `mlnb.sources.one_table`: Files of many days are one table, by one rule
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
 - `mlnb.sources.reading`: How the files of a source are read is part of what it is
 - `mlnb.sources.relations`: A table that stays on disk, to be asked and not loaded
 - `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read
+- `mlnb.sources.source_notices`: What `load` says of what it gives, where that may surprise
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
 - `mlnb.sources.table_files`: One file of a source, read in its own format
 - `mlnb.sources.text_tables`: CSV, its kin and JSON lines, read the same way whatever their size

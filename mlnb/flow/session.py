@@ -32,8 +32,9 @@ from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
 from ..notebook.edges import is_written_out
 from ..sources.partition import Partition
-from ..sources.source import read_source, text_notice
+from ..sources.source import read_source
 from ..store.artifacts import get_value, put_value
+from ..store.codecs import wanted_columns
 from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import read_plain, write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
@@ -285,10 +286,11 @@ def _read_input(store: Store, found: Artifact | Parts, *about: Any) -> Any:
 def _read_source(
     session: Session, name: str, found: list[Partition], columns: list[str] | None, as_: str | None
 ) -> Any:
-    "What a source holds; a line says when its columns are text because nobody said otherwise."
+    "What a source holds; a line says what may surprise in it."
+    from mlnb.sources.source_notices import source_notices
+
     value = read_source(session.root, found, columns, as_, session.store)
-    notice = text_notice(found, name, as_)
-    if notice:
+    for notice in source_notices(session.root, found, name, value) if as_ != "path" else ():
         print(notice)
     return value
 
@@ -300,9 +302,9 @@ def load(
 ) -> Any:  # equal to what was saved
     "Load by name: of a table only `columns`, as_ pandas, arrow or path; `IntegrityError` if altered."
     refuse_no_text("load", name, 'write the name itself, e.g. `load("features")`')
-    if as_ not in (None, "pandas", "arrow", "path", "duckdb"):
+    if as_ not in (None, "pandas", "arrow", "path", "duckdb", "polars"):
         raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow`, `duckdb` or `path`")
-    session = current()
+    columns, session = wanted_columns(columns), current()
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
         return _read_source(session, parse_name(name).name, found, columns, as_)

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from .content import Content
 from .folder_keys import folder_values
-from .one_table import common_type
+from .misread import file_named
+from .one_table import common_type, refuse_absent_names
 from .reading import FileReading, format_of
 from .table_files import TABLE_FORMATS, Wish
 from ..store.errors import UsageError
-from ..store.tables import refuse_absent_columns
 
 # %% ../../nbs/sources/120_relations.ipynb #7f672437
 class PlacedFile(NamedTuple):
@@ -143,12 +143,13 @@ def _with_columns(
 
 def _names_of_file(file: PlacedFile, form: str, reading: FileReading) -> list[str]:
     "Columns of a file; of Parquet they stand at its end, and nothing else is read."
-    if form != "parquet":
-        return TABLE_FORMATS[form].names(file.content, Wish(reading=reading))
     import pyarrow.parquet as pq
 
-    names: list[str] = pq.read_schema(file.path).names
-    return names
+    with file_named(file.content, form):
+        if form != "parquet":
+            return TABLE_FORMATS[form].names(file.content, Wish(reading=reading))
+        names: list[str] = pq.read_schema(file.path).names
+        return names
 
 
 def relation_of(
@@ -161,7 +162,7 @@ def relation_of(
     form, keys = forms[0], list(folder_values(files[0].content.path))
     own = [_names_of_file(file, form, reading) for file in files]
     names = list(dict.fromkeys([name for one in own for name in one] + keys))
-    refuse_absent_columns(columns or [], names)
+    refuse_absent_names(columns or [], names)
     wanted = columns or names
     if form == "parquet":
         _refuse_other_schemas(files)

@@ -20,6 +20,7 @@ from .checked import Opener, unpacked_stream
 from .content import Content, content_in_memory
 from .folder_keys import folder_values, with_folder_column
 from .guessed_types import as_guess, kinds_in
+from .misread import file_named
 from .one_table import FileTable
 from .reading import AS_NAMED, FileReading, format_of
 from mlnb.sources.text_tables import (
@@ -152,8 +153,9 @@ def kinds_in_file(
     wish: Wish,  # which columns, and how
 ) -> list[dict[str, frozenset[str]]]:  # for each part of it, by column
     "What the columns of a text table may be."
-    separator = "\t" if format_of(content.path, wish.reading) == "tsv" else ","
-    with _file_named(content):
+    form = format_of(content.path, wish.reading)
+    separator = "\t" if form == "tsv" else ","
+    with file_named(content, form):
         names = _text_names(separator, content, wish)
         wanted = names if wish.columns is None else [name for name in wish.columns if name in names]
         about = _text_read(separator, content, wish._replace(columns=wanted))
@@ -204,27 +206,11 @@ def parse_table(
     return FileTable(content.path, table.select(there), names)
 
 # %% ../../nbs/sources/100_table_files.ipynb #a8b0db8b
-@contextmanager
-def _file_named(content: Content) -> Iterator[None]:
-    "Say which file it is that cannot be read; that it changed is said before what is wrong with it."
-    from pyarrow import ArrowException
-
-    try:
-        yield
-    except (UsageError, ArrowException, ValueError) as error:
-        with content.opened():
-            pass
-        if isinstance(error, UsageError):
-            raise
-        mend = 'correct the file, or load it with `as_="path"` and read it yourself'
-        raise UsageError(f"{content.path} cannot be read: {error}", mend) from error
-
-
 def read_json_file(
     content: Content,  # of a pinned file
 ) -> Any:  # its value; raises `UsageError`
     "Read a file that holds one JSON value."
-    with _file_named(content), _unpacked(content, content.opened) as file:
+    with file_named(content, "json"), _unpacked(content, content.opened) as file:
         return json.loads(file.read())
 
 
@@ -235,7 +221,7 @@ def read_table_file(
     "Read a table in its own format."
     wish = wish or Wish()
     form = format_of(content.path, wish.reading)
-    with _file_named(content):
+    with file_named(content, form):
         if form == "parquet":
             content = content_in_memory(content.path, content.read())
         return parse_table(content, TABLE_FORMATS[form], wish, folder_values(content.path))

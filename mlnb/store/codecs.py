@@ -9,7 +9,7 @@ Two exceptions to the same type: a matplotlib figure comes back as its SVG, and 
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'table_of_parts', 'Encoded', 'Svg', 'codec_packages', 'codec_of', 'refuse_outgrown', 'encode', 'in_pieces',
-           'check_request', 'decode']
+           'wanted_columns', 'check_request', 'decode']
 
 # %% ../../nbs/store/430_codecs.ipynb #6c53b9e3
 import io
@@ -354,18 +354,44 @@ def in_pieces(
     held = value.copy(deep=False)  # whoever changes the frame meanwhile changes a copy
     return lambda add: _tables().write_frame(held, {}, _Pieces(add))
 
+# %% ../../nbs/store/430_codecs.ipynb #ac0dc22c
+def wanted_columns(
+    columns: Any,  # names that somebody asked for; None = all
+) -> list[Any] | None:  # None = all; raises `UsageError`
+    "The columns that are asked for, as a list."
+    if columns is None:
+        return None
+    if isinstance(columns, str):
+        what = f"`columns` is a list of names, not the text `{columns}`"
+        raise UsageError(what, f"write `columns=[{columns!r}]`")
+    is_many = hasattr(columns, "__iter__")
+    names = list(columns) if is_many else [columns]
+    if not is_many or isinstance(columns, (set, frozenset, dict)):
+        what = f"`columns` is a list of names, not a `{type(columns).__name__}`"
+        raise UsageError(what, f"write `columns={sorted(names, key=str)!r}`")
+    twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
+    if twice is not None:
+        raise UsageError(f"`columns` names `{twice}` twice", "name each column once")
+    return names
+
 # %% ../../nbs/store/430_codecs.ipynb #82064da3
+_MADE_OF_ARROW = {
+    "duckdb": 'write `duckdb.from_arrow(load(NAME, as_="arrow"))`',
+    "polars": 'write `polars.from_arrow(load(NAME, as_="arrow"))`',
+}  # forms that others make of a table of Arrow, and how
+
+
 def check_request(
     codec: str,  # how it is kept: a codec, or another word for people
     columns: list[str] | None,  # as for `decode`
     as_: str | None,  # as for `decode`
 ) -> None:  # raises `UsageError` for what cannot be given
     "Refuse a form that no value has, and what only tables have for anything else."
+    if as_ in _MADE_OF_ARROW:
+        raise UsageError(f"there is no form `{as_}`", _MADE_OF_ARROW[as_])
     if as_ not in (None, "pandas", "arrow"):
         raise UsageError(f"there is no form `{as_}`", did_you_mean(str(as_), ["pandas", "arrow", "path"]))
-    if isinstance(columns, str):
-        what = f"`columns` is a list of names, not the text `{columns}`"
-        raise UsageError(what, f"write `columns=[{columns!r}]`")
+    wanted_columns(columns)
     is_for_table = columns is not None or as_ is not None
     if is_for_table and codec not in (*_TABLE_DECODERS, "frames"):
         what = f"`columns` and `as_` are for tables, this is kept as {codec}"
