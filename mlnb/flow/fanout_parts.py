@@ -49,7 +49,7 @@ TABLES = ("frame", "frames", "arrow", "polars")  # kinds of parts that are joine
 
 def part_kind(
     part: Artifact,  # of a fan-out
-) -> str:  # its codec; `polars series` for what Polars keeps as a table too
+) -> str:  # its codec, or `polars series`, which is no table
     "What a part is, to say which of them make one table."
     is_series = part.codec == "polars" and part.type.endswith("Series")
     return "polars series" if is_series else part.codec
