@@ -229,6 +229,18 @@ _MENDS = {
     "ResultsWrapper": _RESULTS_MEND,
     "Results": _RESULTS_MEND,
     "LikelihoodModel": "save its data, and fit it where it is wanted",
+    "Summary": "save `value.as_text()`",
+    "GroupBy": "save `list(value)`, a table for each group",
+    "Styler": "save `value.data`, or its page `value.to_html()`",
+    "DuckDBPyRelation": "save `relation.to_arrow_table()`",
+    "_PandasConvertible": "save `array.to_pylist()`",
+    "Scalar": "save `value.as_py()`",
+    "BaseTraceType": "save `plotly.graph_objects.Figure(value)`",
+    "Image": "save `numpy.asarray(value)`",
+    "rv_frozen": "save `[value.dist.name, value.args, value.kwds]`",
+    "Generator": "save `value.bit_generator.state`",
+    "RandomState": "save `value.get_state(legacy=False)`",
+    "slice": "save `(value.start, value.stop, value.step)`",
 }
 _ANY_MEND = "save a frame, an array, an estimator, a figure, text or a dict of plain values made from it"
 
@@ -241,6 +253,8 @@ def _no_codec(value: Any) -> ValueRefusedError:
         kind = names[0].rpartition(".")[2]
         what = f"a `{type(value).__name__}` would come back as a plain `{kind}`"
         return ValueRefusedError(what, f"save it as a plain `{kind}`")
+    if "figure_" in getattr(value, "__dict__", {}):  # the displays of scikit-learn
+        return ValueRefusedError(what, "save `value.figure_`")
     mend = next((_MENDS[t.__name__] for t in type(value).__mro__ if t.__name__ in _MENDS), None)
     return ValueRefusedError(what, mend or plain_mend(value, _ANY_MEND))
 
