@@ -1,5 +1,6 @@
 """A file that is not written as was thought: a setting is named, and it helps."""
 
+import os
 import re
 
 import pandas as pd
@@ -172,3 +173,13 @@ def test_several_mistakes_in_settings_say_where_their_mends_are(shop):
     mends = [problem.mend for problem in caught.value.problems]
     shop({"a.csv": "n\n1\n"}, mends[0].split("`")[1], f"format = {mends[1].split('`')[1]}")
     assert list(mlnb.load("raw")["n"]) == ["1"]
+
+
+def test_notebook_outside_of_all_pipelines_says_where_to_keep_it(shop):
+    shop({"a.csv": "n\n1\n"}, "types = text")
+    with pytest.raises(UsageError, match=r"`total` belongs to no pipeline.*keep the notebook in `nbs`"):
+        mlnb.save("total", 1)
+    os.chdir("nbs")
+    current.cache_clear()
+    mlnb.save("total", 1)
+    assert mlnb.load("total") == 1

@@ -211,6 +211,19 @@ def test_what_polars_cannot_give_back_is_refused_until_the_mend_is_followed():
     assert back(POLARS["text"].lazy().collect()).equals(POLARS["text"])
 
 
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
+def test_numbers_that_arrow_does_not_have_are_refused_until_they_are_text(dtype):
+    frame = pl.DataFrame({"n": pl.Series([2**70], dtype=dtype)})
+    for value in (frame, frame["n"], frame.select(pl.col("n").implode())):
+        with pytest.raises(ValueRefusedError, match="column `n`: Arrow has no") as refused:
+            encode(value)
+        assert "polars.String" in refused.value.mend
+    with pytest.raises(ValueRefusedError) as refused:
+        encode(frame)
+    text = eval(refused.value.mend.split("`")[1], {"frame": frame, "polars": pl})
+    assert decode("polars", encode(text).data)["n"].to_list() == [str(2**70)]
+
+
 @pytest.mark.parametrize(
     "notes", [{"categories": "x"}, {"enumerations": {"i": ["a"]}}, {"categories": ["b"]}]
 )

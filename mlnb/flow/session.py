@@ -340,13 +340,30 @@ def _as_computed(name: str) -> str:
     return "" if is_written else f'a run refuses it: write the name itself, `save("{name}", …)`'
 
 
-def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
-    "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
-    from mlnb.flow.meaning import not_written, owner_of
+def _own_pipeline(session: Session, name: str) -> str:
+    "The pipeline that a name saved by hand is for; raises `UsageError` when none is clear."
+    from mlnb.flow.meaning import owner_of
     from mlnb.store.settings import read_project
 
-    named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
-    pipeline = owner_of(session.of_project, project, session.pipeline, named, how)
+    named, project = Name(None, name, None), read_project(session.root)
+    try:
+        return owner_of(session.of_project, project, session.pipeline, named, "work in the notebook's folder")
+    except UsageError as error:
+        if session.pipeline or " is saved by " in error.message:
+            raise
+        places = [f"`{os.path.relpath(place)}`" for place in project.pipelines.values()]
+        mend = f"keep the notebook in {' or '.join(places) or 'that of one'} and restart its kernel"
+        close = f"; {error.mend}" if error.mend.startswith("did you mean") else ""
+        said = f"`{name}` belongs to no pipeline: no notebook of one saves it, nor is this folder one's"
+        raise UsageError(said, f"{mend}{close}") from error
+
+
+def _keep_by_hand(session: Session, name: str, artifact: Artifact, pipeline: str) -> None:
+    "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
+    from mlnb.flow.meaning import not_written
+    from mlnb.store.settings import read_project
+
+    project = read_project(session.root)
     path, part = overlay_path(session.store.root, pipeline, name), part_by_hand()
     kept: Artifact | Parts = artifact
     if part is not None:
@@ -366,13 +383,14 @@ def save(
     refuse_no_text("save", name, 'write the name itself, e.g. `save("features", table)`')
     _refuse_name(name, "an artifact")
     session = current()
+    pipeline = "" if session.is_run else _own_pipeline(session, name)
     if session.is_run:
         _refuse_save(session, name)
     artifact = put_value(under_name(session.store, session.pipeline, name), value, session.trusted_types)
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:
-        _keep_by_hand(session, name, artifact)
+        _keep_by_hand(session, name, artifact, pipeline)
 
 # %% ../../nbs/flow/190_session.ipynb #057f0461
 def _metric_numbers(name: str, value: float, low: float | None, high: float | None) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import Any
 from .lfs import refuse_pointer
 from .partition import Partition, is_mark, manifest_digest
 from .source import file_errors, pin, source_files
-from .sql import from_environment, has_order, is_query, pin_sql, query_text
+from .sql import from_environment, has_order, is_query, pin_sql, query_mend, query_text
 from .url import pin_url
 from ..store.errors import InputChangedError, Problem, StoreError, UsageError
 from ..store.names import Name
@@ -162,7 +162,7 @@ def _query_warnings(name: str, query: str) -> Iterator[Problem]:
     "A query that changes something, or leaves the order of its rows open."
     if not is_query(query):
         said = f"source `{name}` has a query that is not one statement that reads"
-        yield _source_warning("source-query", said, "begin it with SELECT or WITH")
+        yield _source_warning("source-query", said, query_mend(query))
     elif not has_order(query):
         said = f"source `{name}` has a query without ORDER BY: its rows are sorted by all columns"
         yield _source_warning("source-order", said, "write ORDER BY over a unique key if their order matters")

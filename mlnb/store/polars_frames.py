@@ -55,8 +55,22 @@ def _from_arrow(table: Any) -> Any:
     return frame.to_series() if notes.is_series else frame
 
 
+def _refuse_without_arrow(name: str, dtype: Any) -> None:
+    "Refuse a type of data that Arrow does not have, e.g. whole numbers of 128 bits."
+    import polars as pl
+    import pyarrow as pa
+
+    try:
+        pl.Series([], dtype=dtype).to_frame().to_arrow(compat_level=pl.CompatLevel.oldest())
+    except pa.ArrowException as error:
+        mend = f"make it text, e.g. `frame.with_columns(polars.col({name!r}).cast(polars.String))`"
+        if dtype.is_nested():
+            mend = "make it text inside, e.g. `polars.List(polars.String)`"
+        raise ValueRefusedError(f"column `{name}`: Arrow has no `{dtype}`", mend) from error
+
+
 def _refuse_columns(frame: Any) -> None:
-    "Refuse a name that is no text, and objects of Python."
+    "Refuse a name that is no text, and what Arrow cannot hold."
     import polars as pl
 
     for name, dtype in frame.schema.items():
@@ -67,6 +81,7 @@ def _refuse_columns(frame: Any) -> None:
         if dtype.is_nested() and ("Categorical" in str(dtype) or "Enum" in str(dtype)):
             what = f"column `{name}`: `{dtype}` would lose its categories"
             raise ValueRefusedError(what, "cast it to text inside, e.g. `polars.List(polars.String)`")
+        _refuse_without_arrow(name, dtype)
 
 
 def _refuse_other_columns(frame: Any, back: Any) -> None:
