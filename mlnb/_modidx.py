@@ -7358,6 +7358,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.terminal.keep.artifact_row': ('terminal/keep.html#artifact_row', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.described': ('terminal/keep.html#described', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.digests_of': ('terminal/keep.html#digests_of', 'mlnb/terminal/keep.py'),
+                                    'mlnb.terminal.keep.form_notes': ('terminal/keep.html#form_notes', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.listing': ('terminal/keep.html#listing', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.note_of': ('terminal/keep.html#note_of', 'mlnb/terminal/keep.py'),
                                     'mlnb.terminal.keep.read_all': ('terminal/keep.html#read_all', 'mlnb/terminal/keep.py'),

@@ -513,6 +513,13 @@ def test_get_out_writes_the_value_in_its_own_format(ask, project, name, out, che
     )
 
 
+def test_get_out_notes_a_name_that_promises_another_format(project, first, inside):
+    for out, note in {"m.csv": "note: m.csv holds what `m.json` would", "m.json": "", "m": ""}.items():
+        done = inside("get", "model", "--out", out, cwd=project.root)
+        assert done.code == 0 and (note in done.stderr if note else "note:" not in done.stderr)
+    assert (project.root / "m.csv").read_bytes() == (project.root / "m.json").read_bytes()
+
+
 def test_get_out_parts_to_one_file_are_joined(ask, project):
     import pandas as pd
 

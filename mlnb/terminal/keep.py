@@ -7,8 +7,8 @@ What is damaged is an error with the command that makes it again, never a file w
 
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
-           'digests_of', 'NamedArtifact', 'require_whole', 'described', 'written_out', 'listing', 'value_text',
-           'show_value', 'read_all', 'answer_get']
+           'digests_of', 'NamedArtifact', 'require_whole', 'described', 'written_out', 'form_notes', 'listing',
+           'value_text', 'show_value', 'read_all', 'answer_get']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
@@ -207,6 +207,38 @@ def written_out(
             return str(export_parts(store, artifact, parse_name(name).name, Path(out), as_folder))
         return str(export_value(store, artifact, Path(out), as_folder))
 
+# %% ../../nbs/terminal/120_keep.ipynb #5bc31cc2
+_PROMISING = (
+    ".csv",
+    ".tsv",
+    ".xlsx",
+    ".parquet",
+    ".json",
+    ".npy",
+    ".npz",
+    ".svg",
+    ".png",
+    ".pdf",
+    ".html",
+    ".skops",
+)
+
+
+def form_notes(
+    artifact: Any,  # or all parts of a fan-out
+    out: str,  # file that it was written to
+) -> tuple[str, ...]:  # at most one; none for a folder
+    "What is said of a file whose name promises another format."
+    from mlnb.store.artifacts import suffix_of
+
+    one, place = next(iter(getattr(artifact, "artifacts", ())), artifact), Path(out)
+    suffix = ".parquet" if one.codec == "frames" else suffix_of(one)
+    is_plain = one.codec in ("file", "text") or place.suffix.lower() not in _PROMISING
+    if not suffix or is_plain or place.suffix.lower() == suffix or out.endswith(("/", os.sep)):
+        return ()
+    said = f"{out} holds what `{place.with_suffix(suffix)}` would, for it is kept as {suffix[1:]}"
+    return (complaint(said, f"call it `{place.with_suffix(suffix)}`", "note"),)
+
 # %% ../../nbs/terminal/120_keep.ipynb #b7831095
 def listing(
     path: Path,  # a file or a folder
@@ -285,6 +317,7 @@ def answer_get(
         notes += (complaint(said, "`mlnb verify` says more of it", "note"),)
     if out is not None:
         found = replace(found, out=written_out(store, found.artifact, name, out))
+        notes += form_notes(found.artifact, out)
         line = f"{found.out}: {name} of {found.pipeline}, stage {found.stage}, run {found.run}"
         return Answer(found.as_dict(), lambda: show_lines(line, file=sys.stderr), notes=notes)
     if as_json:
