@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
@@ -121,6 +122,27 @@ def test_a_column_that_is_not_there_of_a_table_that_was_cut_wrongly(shop):
     shop({"a.csv": "n;m\n1;2\n"})
     with pytest.raises(UsageError, match=r"`separator = semicolon`"):
         mlnb.load("raw", columns=["n"])
+
+
+def test_a_schema_is_not_blamed_for_a_wrong_separator(shop):
+    files = {"a.csv": "n;m\n1;2\n", "../types_of_shop.py": 'SHOP = {"n": "int64", "m": "int64"}'}
+    schema = ("[schema.shop]", "definition = types_of_shop:SHOP")
+    shop(files, "types = schema:shop", *schema)
+    with pytest.raises(UsageError, match="its one column is called `n;m`") as caught:
+        mlnb.load("raw")
+    shop(files, "types = schema:shop", *settings_in(caught.value.mend), *schema)
+    assert mlnb.load("raw").to_dict("list") == {"n": [1], "m": [2]}
+
+
+@pytest.mark.parametrize("said", ["a.B c.D", "Model", "a.B, 7.C"])
+def test_trusted_types_that_are_no_names_are_refused(shop, said):
+    shop({"a.csv": "n\n1\n"}, "[schema.s]", "definition = a:B")
+    text = Path("settings.ini").read_text()
+    Path("settings.ini").write_text(text.replace("[mlnb]", f"[mlnb]\ntrusted_types = {said}"))
+    with pytest.raises(DefinitionError, match=r"write `package\.module\.Name`, and a comma between"):
+        mlnb.load("raw")
+    Path("settings.ini").write_text(text.replace("[mlnb]", "[mlnb]\ntrusted_types = a.B, c.D"))
+    assert list(mlnb.load("raw")["n"]) == ["1"]
 
 
 def test_files_of_a_delta_table_say_that_they_are(shop, capsys):

@@ -341,21 +341,11 @@ def _as_computed(name: str) -> str:
 
 
 def _own_pipeline(session: Session, name: str) -> str:
-    "The pipeline that a name saved by hand is for; raises `UsageError` when none is clear."
-    from mlnb.flow.meaning import owner_of
+    "The pipeline that a name saved by hand is for."
+    from mlnb.flow.meaning import pipeline_to_save
     from mlnb.store.settings import read_project
 
-    named, project = Name(None, name, None), read_project(session.root)
-    try:
-        return owner_of(session.of_project, project, session.pipeline, named, "work in the notebook's folder")
-    except UsageError as error:
-        if session.pipeline or " is saved by " in error.message:
-            raise
-        places = [f"`{os.path.relpath(place)}`" for place in project.pipelines.values()]
-        mend = f"keep the notebook in {' or '.join(places) or 'that of one'} and restart its kernel"
-        close = f"; {error.mend}" if error.mend.startswith("did you mean") else ""
-        said = f"`{name}` belongs to no pipeline: no notebook of one saves it, nor is this folder one's"
-        raise UsageError(said, f"{mend}{close}") from error
+    return pipeline_to_save(session.of_project, read_project(session.root), session.pipeline, name)
 
 
 def _keep_by_hand(session: Session, name: str, artifact: Artifact, pipeline: str) -> None:

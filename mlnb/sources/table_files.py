@@ -33,6 +33,7 @@ from mlnb.sources.text_tables import (
     read_text_table,
 )
 from ..store.errors import UsageError
+from ..store.source_forms import separator_meant
 from ..store.tables import refuse_absent_columns
 
 # %% ../../nbs/sources/100_table_files.ipynb #73d22352
@@ -61,6 +62,10 @@ def _types_of(names: list[str], wish: "Wish") -> dict[str, Any]:
     if wish.reading.types != "schema":
         return dict.fromkeys(names, _text_type(wish.is_large))
     unknown = [name for name in names if name not in said]
+    meant = separator_meant(names, wish.reading.separator or ",")
+    if unknown and meant:
+        mend = f"add `separator = {meant}` to its source in settings.ini"
+        raise UsageError(f"its one column is called `{unknown[0]:.60}`", mend)
     if unknown:
         raise UsageError(
             f"column `{unknown[0]}` is not in the schema", "add it to the schema, with its dtype"
