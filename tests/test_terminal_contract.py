@@ -2,6 +2,7 @@
 selections, files."""
 
 import contextlib
+import datetime
 import io
 import json
 import os
@@ -10,13 +11,19 @@ import signal
 import stat
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mlnb.cli import run_command
 from mlnb.store import errors
+from mlnb.store.artifacts import put_value
+from mlnb.store.objects import open_store
 from mlnb.terminal.frame import EXIT_MEANINGS
+from mlnb.terminal.keep import value_text
 
 OURS = "from mlnb import load, metric, save"
 SETTINGS = """[mlnb]
@@ -544,6 +551,25 @@ def test_get_out_where_nothing_can_be_written_is_no_fault_of_mlnb(project, first
     for out in (tmp_path / "taken", tmp_path / "file" / "below.json"):
         result = inside("get", "model", "--out", out, "--json", cwd=project.root)
         assert result.code in (2, 69), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {("a", 1): 0.5, datetime.date(2026, 1, 1): None},
+            "{('a', 1): 0.5, datetime.date(2026, 1, 1): None}",
+        ),
+        ({"rows": np.zeros((2, 3)), "n": {7: b"x"}}, "{'rows': <numpy.ndarray of 2 × 3>, 'n': {7: b'x'}}"),
+        ([{1, 2}, (float("nan"), Decimal("1.50"))], "[{1, 2}, (nan, Decimal('1.50'))]"),
+        (("a\x9b31m\u202e", [pd.Series([1])]), "('a\\x9b31m\\u202e', [<pandas.Series of 1>])"),
+        ({"a": ["é", None], "b": {}}, '{\n "a": [\n  "é",\n  null\n ],\n "b": {}\n}'),
+    ],
+    ids=["keys", "members", "typed", "tuple", "json"],
+)
+def test_get_shows_a_value_of_every_kind(tmp_path, value, shown):
+    store = open_store(tmp_path)
+    assert value_text(store, put_value(store, value), ()) == shown
 
 
 def test_get_without_out_is_a_summary(project, first, inside):
