@@ -230,6 +230,7 @@ Modules:
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
 - `mlnb.sources.loose_tables`: A CSV or Parquet file that no project names, read as a table
+- `mlnb.sources.misread`: A file that cannot be read as was thought, and the setting that says how it is written
 - `mlnb.sources.one_table`: Files of many days are one table, by one rule
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
@@ -237,6 +238,7 @@ Modules:
 - `mlnb.sources.reading`: How the files of a source are read is part of what it is
 - `mlnb.sources.relations`: A table that stays on disk, to be asked and not loaded
 - `mlnb.sources.source`: One value from the pinned files of a source, every byte compared
+- `mlnb.sources.source_notices`: What `load` says of what it gives, where that may surprise
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
 - `mlnb.sources.table_files`: One file of a source, read in its own format
 - `mlnb.sources.text_tables`: CSV, its kin and JSON lines, read the same way whatever their size

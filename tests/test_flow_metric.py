@@ -54,6 +54,16 @@ NONE = {
 }
 
 
+def test_several_numbers_are_refused_with_a_call_for_each():
+    with pytest.raises(ValueRefusedError, match="call `metric` once for each of its values"):
+        _metric_numbers("m", {"auc": 0.5}, None, None)
+    assert {name: plain_number(one) for name, one in {"auc": 0.5}.items()} == {"auc": 0.5}
+    frame = pd.DataFrame({"a": [0.5, 1]})
+    with pytest.raises(ValueRefusedError, match=r"e\.g\. `\.iloc\[0, 0\]`"):
+        _metric_numbers("m", frame, None, None)
+    assert plain_number(frame.iloc[0, 0]) == 0.5
+
+
 @pytest.mark.parametrize("name", NONE)
 def test_what_is_no_number_is_refused(name):
     with pytest.raises(ValueRefusedError) as refused:

@@ -254,8 +254,36 @@ def test_partitions_of_a_generator_are_taken_one_at_a_time(store):
     ids=["none", "a column less", "another type", "another order", "a dict", "numbers", "nothing"],
 )
 def test_partitions_that_do_not_fit_are_refused(store, parts):
-    with pytest.raises(ValueRefusedError):
-        put_value(store, iter(parts))
+    given = iter(parts)
+    with pytest.raises(ValueRefusedError) as refused:
+        put_value(store, given)
+    is_spent = len(list(given)) < len(parts)
+    assert ("make the iterator anew" in refused.value.mend) == is_spent
+
+
+def test_iterator_of_other_values_is_kept_as_its_mend_says(store, tmp_path):
+    with pytest.raises(ValueRefusedError, match="part 0 is a int") as refused:
+        put_value(store, map(int, "12"))
+    assert refused.value.mend.startswith("save `list(...)` of it; make the iterator anew")
+    assert get_value(store, put_value(store, list(map(int, "12"))), tmp_path) == [1, 2]
+    with pytest.raises(ValueRefusedError, match="not a data frame of pandas") as refused:
+        put_value(store, iter([pa.table({"n": [1]})]))
+    assert refused.value.mend.startswith("yield its `.to_pandas()`")
+    again = put_value(store, (table.to_pandas() for table in [pa.table({"n": [1]})]))
+    assert get_value(store, again, tmp_path)["n"].tolist() == [1]
+
+
+class Traces:
+    "Can be gone through, and is more than what it gives."
+
+    def __iter__(self):
+        return iter("ab")
+
+
+def test_what_gives_less_than_it_holds_has_no_list_as_its_mend(store):
+    with pytest.raises(ValueRefusedError, match="a `Traces` cannot be saved") as refused:
+        put_value(store, Traces())
+    assert "list(" not in refused.value.mend
 
 
 RARE = pd.DataFrame({"g": [0, 1, 0, 1, 1], "v": range(5)})

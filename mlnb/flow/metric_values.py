@@ -42,6 +42,8 @@ _METRIC_MENDS = {
     "timedelta64": "give its `.astype(float)`",
     "complexfloating": "give `abs(...)` of it",
     "complex": "give `abs(...)` of it",
+    "dict": "call `metric` once for each of its values",
+    "DataFrame": "give one of its cells, e.g. `.iloc[0, 0]`",
     **dict.fromkeys(("Decimal", "Fraction", "longdouble", "str", "bool"), "give `float(...)` of it"),
 }  # name of a type -> how it becomes a number
 

@@ -50,7 +50,7 @@ def _inputs(held: Mapping[str, Sequence[list[pd.Series]]]) -> dict[str, np.ndarr
     return {name: values(columns) for name, columns in held.items()}
 
 # %% ../../nbs/monitor/110_domain.ipynb #51d9cfea
-_PARTS = 5
+_FOLDS = 5
 _MOST_ROWS = 20_000  # of a window
 
 
@@ -60,9 +60,9 @@ def _scores(
     "Score of each row by a model that knows neither it nor its unit; the models and their parts."
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    part = np.random.default_rng(seed).permutation(units.max() + 1)[units] % _PARTS
+    part = np.random.default_rng(seed).permutation(units.max() + 1)[units] % _FOLDS
     scores, models = np.empty(len(labels)), []
-    for number in range(_PARTS):
+    for number in range(_FOLDS):
         learnt, judged = part != number, part == number
         model = HistGradientBoostingClassifier(max_iter=30, max_depth=4, random_state=seed)
         model.fit(inputs[learnt], labels[learnt])

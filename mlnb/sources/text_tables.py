@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from .checked import ForwardStream, Opener
 from ..store.errors import UsageError
+from ..store.source_forms import separator_meant
 
 # %% ../../nbs/sources/070_text_tables.ipynb #3377c17a
 class TextForm(NamedTuple):
@@ -122,8 +123,8 @@ _TRUTH = {"true_values": ["true", "True", "TRUE", "1"], "false_values": ["false"
 
 
 @contextmanager
-def _column_named(header: Header) -> Iterator[None]:
-    "Say the name of a column that a parser only counts."
+def _column_named(header: Header, separator: str) -> Iterator[None]:
+    "Say the name of a column that a parser only counts, and which separator its rows have."
     from pyarrow import ArrowInvalid
 
     try:
@@ -132,6 +133,9 @@ def _column_named(header: Header) -> Iterator[None]:
         said = re.sub(
             r"In CSV column #(\d+)", lambda at: f"in column `{header.names[int(at[1])]}`", str(error)
         )
+        meant = separator_meant(header.names, separator)
+        if meant:
+            raise UsageError(said, f"add `separator = {meant}` to its source in settings.ini") from error
         raise ValueError(said) from error
 
 
@@ -169,7 +173,7 @@ def _in_blocks(opened: Opener, about: TextRead, read: Callable[..., Any]) -> Any
             text = pa.PythonFile(Utf8Stream(file, form.encoding), mode="r")
             return read(text, reading, parsing, converting)
 
-    with _column_named(about.header):
+    with _column_named(about.header, form.separator):
         return in_larger_blocks(read_in)
 
 

@@ -91,14 +91,21 @@ def _misfit(frame: Any, form: Form, first: Form) -> tuple[str, str] | None:
     return None
 
 # %% ../../nbs/store/500_artifacts.ipynb #c01591eb
+def _no_frame(number: int, part: codecs.Encoded) -> ValueRefusedError:
+    "The refusal of a part that is something else than a frame of pandas."
+    what = f"part {number} is a {part.type}, not a data frame"
+    if part.codec in ("polars", "arrow"):
+        return ValueRefusedError(f"{what} of pandas", "yield its `.to_pandas()`")
+    return ValueRefusedError(what, "save `list(...)` of it")
+
+
 def _frame_parts(frames: Iterator[Any], trusted_types: tuple[str, ...], store: Store) -> Iterator[BinaryIO]:
     "Frames of one form as Parquet, one after the other."
     first = None
     for number, frame in enumerate(asked_frames(frames)):
         part = codecs.encode(frame, trusted_types, store.limits)
         if part.codec != "frame":
-            what = f"part {number} is a {part.type}, not a data frame"
-            raise ValueRefusedError(what, "yield data frames only, or save a list of what it gives")
+            raise _no_frame(number, part)
         form = form_of(frame, part.data)
         first = first or form
         misfit = _misfit(frame, form, first)
@@ -117,6 +124,9 @@ def put_frames(
         found = put_opened(store, _frame_parts(frames, trusted_types, store))
     except BrokeOffError as broke_off:
         raise broke_off.error from broke_off.error.__cause__
+    except ValueRefusedError as error:
+        mend = f"{error.mend}; make the iterator anew first, for this one has lost its first parts"
+        raise ValueRefusedError(error.message, mend) from error
     if not found:
         raise ValueRefusedError("the iterator gave no frame", "yield at least one, empty if need be")
     files = {f"part-{number:05d}.parquet": part for number, part in enumerate(found)}

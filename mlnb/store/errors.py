@@ -131,9 +131,8 @@ class DefinitionError(UsageError):
         self,
         problems: list[Problem],  # at least one
     ):
-        super().__init__(
-            "; ".join(p.message for p in problems), problems[0].mend if len(problems) == 1 else ""
-        )
+        mend = problems[0].mend if len(problems) == 1 else "`mlnb check` lists them, each with its mend"
+        super().__init__("; ".join(p.message for p in problems), mend)
         self.problems = problems
 
 # %% ../../nbs/store/020_errors.ipynb #d5b55e90

@@ -26,6 +26,7 @@ from .value_limits import DEFAULT_LIMITS, ValueLimits, shown_size, too_large
 
 # %% ../../nbs/store/450_nested_values.ipynb #6f294eb8
 _JSON_CODECS = ("json", "typed", "text")
+_IN_COLUMNS = "; of a dict of columns, such as `cv_results_`, save `pandas.DataFrame(...)`"
 
 
 class Member(Struct, frozen=True):
@@ -46,7 +47,9 @@ def is_member(
     try:
         return codec_of(value) not in _JSON_CODECS
     except ValueRefusedError as error:
-        raise refused_at(path, f"is a `{type(value).__name__}`, which cannot be saved", error.mend) from error
+        name = type(value).__name__
+        mend = f"{error.mend}{_IN_COLUMNS}" if name == "MaskedArray" else error.mend
+        raise refused_at(path, f"is a `{name}`, which cannot be saved", mend) from error
 
 # %% ../../nbs/store/450_nested_values.ipynb #b9522a42
 def split_value(

@@ -157,6 +157,15 @@ def _strict_problems(sections: Sections) -> Iterator[Problem]:
             yield _in_settings("bad-setting", f"[mlnb] has `{key} = {said}`", "write `true` or `false`")
 
 
+def _trusted_problems(sections: Sections) -> Iterator[Problem]:
+    "A `trusted_types` that is no list of names with dots, separated by commas."
+    names = sections.get("mlnb", {}).get("trusted_types", "").split(",")
+    for name in filter(None, map(str.strip, names)):
+        if "." not in name or not all(map(str.isidentifier, name.split("."))):
+            mend = "write `package.module.Name`, and a comma between two of them"
+            yield _in_settings("bad-setting", f"[mlnb] has `{name:.60}` in `trusted_types`", mend)
+
+
 def _most_values_problems(sections: Sections) -> Iterator[Problem]:
     "A `most_values` that is no number of values."
     said = sections.get("mlnb", {}).get("most_values") or "1"
@@ -197,7 +206,7 @@ def section_problems(
     for section, settings in sections.items():
         if section_kind(section):
             found += [*_name_problems(section, declared), *_key_problems(section, settings)]
-    found += _unknown_sections(sections)
+    found += [*_unknown_sections(sections), *_trusted_problems(sections)]
     if has_secret(sections.get("mlnb", {}).get("remote", "")):
         found.append(_secret_problem("mlnb", "remote"))
     found += _profile_secrets(sections)

@@ -7,7 +7,7 @@ So a source may say how its files are written. What does not fit together (a sep
 
 # %% auto #0
 __all__ = ['TEXT_FORMATS', 'FORMATS_OF_TABLES', 'SOURCE_FORMATS', 'FORM_KEYS', 'separator_of', 'decimal_of', 'encoding_of',
-           'schema_named', 'form_faults']
+           'separator_meant', 'schema_named', 'form_faults']
 
 # %% ../../nbs/store/610_source_forms.ipynb #1d7df008
 import codecs
@@ -52,6 +52,18 @@ def encoding_of(
     except (LookupError, ValueError):
         return None
     return found.name if getattr(found, "_is_text_encoding", True) else None
+
+# %% ../../nbs/store/610_source_forms.ipynb #77efb43d
+def separator_meant(
+    names: list[str],  # of columns, as they were read
+    separator: str = ",",  # one character, by which they were cut
+) -> str:  # as settings call it; empty when nothing looks odd
+    "The separator of a header that was read as one name."
+    if len(names) != 1:
+        return ""
+    signs = {sign: names[0].count(sign) for sign in ";\t|," if sign != separator}
+    most = max(signs, key=lambda sign: signs[sign])
+    return next(word for word, sign in _SEPARATORS.items() if sign == most) if signs[most] else ""
 
 # %% ../../nbs/store/610_source_forms.ipynb #f23071bf
 _ENCODINGS = ("utf-8", "latin-1", "cp1252", "utf-16", "ascii")  # that are proposed

@@ -46,7 +46,7 @@ def frame_mend(
 ) -> str:
     "What to make of a column of a dtype that does not come back."
     if str(dtype).startswith("Sparse"):
-        return "use `.sparse.to_dense()`"
+        return "use its `.sparse.to_dense()`"
     return _FRAME_MENDS.get(str(dtype), "use `.astype('str')`, or a dtype of numbers or times")
 
 # %% ../../nbs/store/380_table_changes.ipynb #984d829d

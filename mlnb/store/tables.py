@@ -92,7 +92,13 @@ def refuse_absent_columns(
     "Refuse a column that a table does not have."
     for name in columns:
         if name not in known:
-            raise UsageError(f"there is no column `{name}`", did_you_mean(str(name), [*map(str, known)]))
+            alike = [label for label in known if str(label) == str(name)]
+            mend = (
+                f"write {alike[0]!r}, for its label is no text"
+                if alike
+                else did_you_mean(str(name), [*map(str, known)])
+            )
+            raise UsageError(f"there is no column `{name}`", mend)
 
 # %% ../../nbs/store/390_tables.ipynb #5a6a8e52
 MANY_BYTES = 1 << 20  # of a table that several threads read faster than one
