@@ -249,6 +249,25 @@ def lists_of(
     mask = None if is_missing is None else pa.array(is_missing)
     return kind.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
+# %% ../../nbs/store/350_table_cells.ipynb #5372cceb
+class _GivenUp:
+    "Items of an Arrow array that nobody else has, as an array that may be written to."
+
+    def __init__(self, items: Any) -> None:
+        self.items = items  # an ndarray without leave to write, which keeps the memory
+        address = items.__array_interface__["data"][0]
+        self.__array_interface__ = {**items.__array_interface__, "data": (address, False)}
+
+
+def _taken_over(items: Any, dtype: Any) -> Any:
+    "The items of an Arrow array as an ndarray of a type that may be written to."
+    import numpy as np
+
+    found = items.to_numpy(zero_copy_only=False)
+    if found.dtype != dtype or not len(found):
+        return np.array(found, dtype)
+    return found if found.flags.writeable else np.asarray(_GivenUp(found))
+
 # %% ../../nbs/store/350_table_cells.ipynb #c61a0b57
 def _parts_of(lists: Any, items: Any) -> list[Any]:
     "Items cut into the lists of an Arrow array, None where there is none."
@@ -271,12 +290,12 @@ _ARRAY = 128  # an array as an object of Python, without its items [bytes]
 
 
 def _arrays_back(lists: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]:
-    "Arrays of an Arrow array."
+    "Arrays of an Arrow array, which gives up its memory for them."
     import numpy as np
 
     size = int(lists.nbytes)
     refuse_growth("a column of arrays", 2 * size + _ARRAY * len(lists), size, limits)
-    flat = np.array(lists.flatten().to_numpy(zero_copy_only=False), dtype=named_dtype(notes.dtype))
+    flat = _taken_over(lists.flatten(), named_dtype(notes.dtype))
     sizes = np.diff(lists.offsets.to_numpy())
     if len(sizes) and not lists.null_count and (sizes == sizes[0]).all():
         return list(flat.reshape(len(sizes), *(notes.shape or sizes[:1])))
@@ -392,7 +411,7 @@ def _way_of(kind: type) -> Callable[[_Cells], KeptColumn | None]:
 
 
 def objects_of(
-    cells: Any,  # an Arrow array
+    cells: Any,  # an Arrow array that nobody else uses from now on
     notes: CellNotes,  # that were made with it
     limits: ValueLimits,  # what cells may grow to
 ) -> Any:  # ndarray of objects; raises for cells of other kinds
