@@ -293,6 +293,7 @@ Modules:
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.typed_scalars`: Write one time, number, address or other single value as tagged JSON that gives back the same type
 - `mlnb.store.typed_values`: Write tuples, sets, times and dicts with any keys as JSON with tags that gives back exactly the same
+- `mlnb.store.untagged_values`: Tell of many values at once that plain JSON says all of them, and write them at once
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
