@@ -220,12 +220,14 @@ Modules:
 - `mlnb.sources.lake_tables`: Folders that say themselves which of their files count
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
+- `mlnb.sources.loose_tables`: A CSV or Parquet file that no project names, read as a table
 - `mlnb.sources.one_table`: Files of many days are one table, by one rule
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
+- `mlnb.sources.pinned_files`: Outside data under a name, pinned by digest before anything is computed from it
 - `mlnb.sources.reading`: How the files of a source are read is part of what it is
 - `mlnb.sources.relations`: A table that stays on disk, to be asked and not loaded
-- `mlnb.sources.source`: Outside data under a name, pinned by digest when it is read
+- `mlnb.sources.source`: One value from the pinned files of a source, every byte compared
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
 - `mlnb.sources.table_files`: One file of a source, read in its own format
 - `mlnb.sources.text_tables`: CSV, its kin and JSON lines, read the same way whatever their size
@@ -239,6 +241,7 @@ Modules:
 - `mlnb.store.border`: What comes from a file is checked once, when it is read
 - `mlnb.store.broken_off`: Say what happened when saving a value breaks off in code that is not ours
 - `mlnb.store.charts`: Keep a figure of Plotly as the JSON that it is made of
+- `mlnb.store.codec_packages`: Which distributions write or read a value
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
 - `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes

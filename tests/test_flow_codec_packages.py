@@ -9,7 +9,8 @@ import pytest
 from mlnb.flow.value_packages import packages_of_inputs
 from mlnb.notebook.packages import closure, distributions_by_module, read_packages
 from mlnb.sources.partition import Partition
-from mlnb.store.codecs import SUFFIXES, codec_packages
+from mlnb.store.codec_packages import codec_packages
+from mlnb.store.codecs import SUFFIXES
 from mlnb.store.descriptions import Artifact, Parts
 
 TREES = ("file", "folder", "frames", "values")  # codecs of artifacts that are no single value

@@ -371,12 +371,18 @@ def planned(project):
     )
 
 
+HEAVY = [
+    *("papermill", "pandas", "numpy", "nbformat", "nbclient", "pyarrow", "IPython", "jupyter_client"),
+    *("concurrent.futures", "logging", "pickle", "zoneinfo", "tempfile"),  # milliseconds of each start
+    *("mlnb.store.codecs", "mlnb.sources.source", "mlnb.sources.table_files", "mlnb.notebook.clear_secrets"),
+]
+
+
 def test_status_and_a_run_with_nothing_to_do_import_neither_papermill_nor_pandas_nor_a_parser(
     make_project, outside_environment
 ):
     project = many(make_project, 3)
-    heavy = ["papermill", "pandas", "numpy", "nbformat", "nbclient", "pyarrow", "IPython", "jupyter_client"]
-    for arguments in (["status"], ["run", "demo"], ["check"]):
+    for arguments, heavy in ((["status"], HEAVY), (["run", "demo"], HEAVY), (["check"], HEAVY[:8])):
         script = (
             f"import sys\nfrom mlnb.cli import run_command\ncode = run_command({arguments!r})\n"
             f"print(code, [m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"

@@ -12,7 +12,7 @@ import threading
 import pytest
 from source_kinds import SETTINGS, Server, write_table
 
-from mlnb.sources import source
+from mlnb.sources import pinned_files
 from mlnb.sources.last_pin import ask_source, last_pin, pin_path
 from mlnb.store.errors import InputChangedError, StoreError, UsageError
 from mlnb.store.settings import project_store, read_project
@@ -148,21 +148,21 @@ def test_a_folder_that_vanishes_while_it_is_read_is_said(tmp_path, source_of, mo
     for name in ("a", "b"):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / f"{name}.csv").write_text(f"{name}\n1\n")
-    real = source.sha256_file
+    real = pinned_files.sha256_file
 
     def remove(path):
         shutil.rmtree(tmp_path / "data")
         return real(path)
 
-    monkeypatch.setattr(source, "sha256_file", remove)
+    monkeypatch.setattr(pinned_files, "sha256_file", remove)
     refused(fetch, InputChangedError, "a.csv of source `raw` went away")
-    monkeypatch.setattr(source, "sha256_file", real)
+    monkeypatch.setattr(pinned_files, "sha256_file", real)
     refused(fetch, UsageError, "has no file at data")
 
 
 def test_a_file_that_grows_while_it_is_hashed_is_never_pinned(tmp_path, source_of, monkeypatch):
     (tmp_path / "a.csv").write_text("n\n1\n")
-    real, n_left = source.sha256_file, [5]
+    real, n_left = pinned_files.sha256_file, [5]
 
     def grow(path):
         digest = real(path)
@@ -172,7 +172,7 @@ def test_a_file_that_grows_while_it_is_hashed_is_never_pinned(tmp_path, source_o
                 file.write("2\n")
         return digest
 
-    monkeypatch.setattr(source, "sha256_file", grow)
+    monkeypatch.setattr(pinned_files, "sha256_file", grow)
     fetch = source_of("path = a.csv")
     refused(fetch, InputChangedError, "changes while it is read")
     n_left[0] = 1

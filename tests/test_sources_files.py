@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from mlnb.sources import text_tables
 from mlnb.sources.content import content_in_memory
-from mlnb.sources.source import manifest_digest, pin, read_source, source_files
+from mlnb.sources.partition import manifest_digest
+from mlnb.sources.pinned_files import pin, source_files
+from mlnb.sources.source import read_source
 from mlnb.sources.table_files import read_table_file
 from mlnb.sources.text_tables import in_larger_blocks
 from mlnb.store.errors import InputChangedError, UsageError

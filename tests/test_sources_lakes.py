@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlnb.sources.source import pin, read_source
+from mlnb.sources.pinned_files import pin
+from mlnb.sources.source import read_source
 from mlnb.sources.url import pin_url
 from mlnb.store.errors import InputChangedError, UsageError
 from mlnb.store.objects import open_store

@@ -16,8 +16,8 @@ from mlnb.flow.asking import ask_sources, unread_source
 from mlnb.flow.plan import make_plan
 from mlnb.flow.selection import select
 from mlnb.notebook.pipeline import read_pipeline
+from mlnb.sources.content import copy_path
 from mlnb.sources.last_pin import ask_source, last_pin, look_at, pin_path
-from mlnb.sources.source import copy_path
 from mlnb.store.errors import UsageError
 from mlnb.store.names import parse_name
 from mlnb.store.pins import forget_pins

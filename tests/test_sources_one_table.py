@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlnb.sources.one_table import FileTable, common_type, one_table
-from mlnb.sources.source import pin, read_source
+from mlnb.sources.pinned_files import pin
+from mlnb.sources.source import read_source
 from mlnb.store.errors import UsageError
 from mlnb.store.objects import open_store
 

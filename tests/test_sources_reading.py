@@ -16,9 +16,9 @@ import mlnb
 from mlnb.flow.session import current
 from mlnb.sources.guessed_types import as_guess, guess_of, kinds_in
 from mlnb.sources.last_pin import ask_source, look_at
-from mlnb.sources.partition import Partition
+from mlnb.sources.partition import Partition, manifest_digest
+from mlnb.sources.pinned_files import pin
 from mlnb.sources.reading import FileReading, reading_in, reading_marks, without_marks
-from mlnb.sources.source import manifest_digest, pin
 from mlnb.sources.watermark import batch_of
 from mlnb.store.errors import DefinitionError, IntegrityError, UsageError
 from mlnb.store.names import parse_name

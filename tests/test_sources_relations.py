@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlnb.sources.pinned_files import pin
 from mlnb.sources.reading import FileReading, reading_marks
-from mlnb.sources.source import pin, read_source
+from mlnb.sources.source import read_source
 from mlnb.store.errors import InputChangedError, UsageError
 from mlnb.store.objects import open_store
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlnb.sources.source import copy_path, read_source
+from mlnb.sources.content import copy_path
+from mlnb.sources.source import read_source
 from mlnb.sources.sql import bare_query, has_order, is_query, pin_sql
 from mlnb.sources.url import pin_url
 from mlnb.store.errors import InputChangedError, IntegrityError, StoreError, UsageError

@@ -24,8 +24,7 @@ from typing import Any
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from .journal import StageContext, read_journal
-from .session import CONTEXT_VARIABLE
+from .journal import CONTEXT_VARIABLE, StageContext, read_journal
 from .steps import Plan, Step
 from ..kernel.executor import ServerLostError, ask_executor, call_papermill
 from ..kernel.judgement import Evidence, Failure, cell_place, error_in, hiding, judge, withheld_from
@@ -56,7 +55,7 @@ class Attempt(Struct):
     metrics: dict[str, float] = field(default_factory=dict)  # by name, ends of intervals too
     seconds: float = 0.0  # wall clock [s]
     is_cancelled: bool = False  # set by `cancel`
-    peak_mib: float = 0.0  # most memory of its kernel and what that started [MiB]
+    peak_mib: float | None = None  # most memory of its kernel and what that started [MiB]; None = not seen
     tell: Callable[[str], None] = lambda line: None  # gets notices for the user
     current: int | None = None  # index of the cell that was started last
     observe: "Callable[[Attempt], None]" = lambda attempt: None  # asked when it ended well
@@ -341,7 +340,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
         if watch.kind is None:  # once a limit was passed, the cell that passed it stays
             attempt.current = index
         watch.look()
-        attempt.peak_mib = round(watch.peak_mib, 1)
+        attempt.peak_mib = watch.peak_mib and round(watch.peak_mib, 1)
         tell(index, total)
 
     launch.on_cell = on_cell
@@ -350,7 +349,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
         with Watch(kernel, options.timeout_s, options.memory_mib, group=group) as watch:
             yield watch
     attempt.seconds = round(time.monotonic() - started, 3)
-    attempt.peak_mib = round(watch.peak_mib, 1)
+    attempt.peak_mib = watch.peak_mib and round(watch.peak_mib, 1)
 
 # %% ../../nbs/flow/240_attempt.ipynb #cf9180b1
 def _executed_notebook(folder: Path) -> dict[str, Any]:

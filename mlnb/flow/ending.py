@@ -22,7 +22,6 @@ from msgspec.structs import asdict
 
 from ..care.vouched import signer
 from .dependencies import dependencies_of
-from .fanout_parts import is_input_whole
 from .freshness import locations_of, without_made
 from .observed import keep_place
 from .parameter_values import command_again
@@ -37,7 +36,7 @@ from ..store.names import parse_name
 from ..store.objects import Store, put, put_file
 from ..store.opened import keep_opened
 from ..store.record import MadeWith, Observations, Record
-from ..store.records import Committed, commit
+from ..store.records import Committed, commit, is_input_whole
 from ..store.refs import actor
 from ..store.run_entries import SecondResult
 from ..store.runs import run_folder, scratch_folders, write_run

@@ -27,7 +27,7 @@ from .value_packages import packages_of_inputs
 from ..notebook.each import unit_name
 from ..notebook.gone import recorded_place
 from ..notebook.packages import distributions_by_module
-from ..store.codecs import codec_packages
+from ..store.codec_packages import codec_packages
 from ..store.digests import digest_of
 from ..store.errors import IntegrityError
 from ..store.record import Record

@@ -25,7 +25,7 @@ from .outside import outside_place
 from ..notebook.builds import build_digest, recorded_files
 from ..notebook.imports import module_files
 from ..notebook.packages import Packages
-from ..sources.source import keep_hints, read_hints
+from ..sources.pinned_files import keep_hints, read_hints
 from ..store.digests import digest_of, sha256, sha256_file
 from ..store.objects import Store
 from ..store.opened import OPENED_FOLDER, is_opened

@@ -33,7 +33,6 @@ from ..sources.last_pin import look_at
 from ..sources.partition import Partition
 from ..sources.pin import is_incremental, place_of
 from ..sources.watermark import batch_of
-from ..store.codecs import decode
 from ..store.descriptions import Artifact, Parts
 from mlnb.store.errors import (
     DefinitionError,
@@ -241,6 +240,8 @@ def _saved_values(
     if found.codec != "json":
         message = f"`{artifact}` is kept as {found.codec}, not as a list"
         raise UsageError(message, "save a list of plain values")
+    from mlnb.store.codecs import decode
+
     try:
         values = decode("json", get(plan.store, found.digest))
     except IntegrityError:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from .parameter_values import resolve
 from ..notebook.cells import syntax_tree
-from ..notebook.clear_secrets import clear_secrets, is_clear_secret, said_name, secret_mend
 from ..notebook.imports import module_files, read_module
 from ..notebook.missing import undeclared_variables
 from ..notebook.pipeline import Pipeline, read_pipeline
@@ -119,6 +118,8 @@ def secret_problems(
     pipeline: Pipeline,  # as it was read
 ) -> Iterator[Problem]:  # warnings; none holds the secret
     "Secrets that are written out in stages, and in profiles of their pipeline."
+    from mlnb.notebook.clear_secrets import clear_secrets, is_clear_secret, said_name, secret_mend
+
     for stage in pipeline.stages.values():
         yield from clear_secrets(stage)
     for profile, pipelines in project.profiles.items():

@@ -412,9 +412,13 @@ def _asking_git(run: Run, likely: list[str]) -> AbstractContextManager[Any]:
 
 def _refuse_keyless(plan: Plan) -> None:
     "Stop before anything is made that nobody could sign; which key there was before, the log may know."
-    from mlnb.care.evidence import key_before
 
-    refuse_keyless(plan.project, plan.store, key_before)
+    def before(store: Store) -> str | None:
+        from mlnb.care.evidence import key_before
+
+        return key_before(store)
+
+    refuse_keyless(plan.project, plan.store, before)
 
 
 def run_pipeline(

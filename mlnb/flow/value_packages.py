@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from ..notebook.packages import normal_name
 from ..sources.partition import Partition
 from ..sources.reading import format_of, reading_in, without_marks
-from ..sources.table_files import TABLE_FORMATS
-from ..store.codecs import codec_packages
+from ..store.codec_packages import codec_packages
 from ..store.descriptions import Artifact, Parts
+from ..store.source_forms import FORMATS_OF_TABLES
 
 # %% ../../nbs/flow/040_value_packages.ipynb #1aa17b86
 _TEXT_WHEN_READ = ("figure",)  # codecs whose values come back as text
@@ -54,7 +54,7 @@ def _behind_artifact(one: Artifact, by_module: Mapping[str, list[str]]) -> set[s
 def _has_table(partitions: list[Partition]) -> bool:
     "Whether files of a source are read as a table."
     reading = reading_in(partitions)
-    return any(format_of(one.path, reading) in TABLE_FORMATS for one in without_marks(partitions))
+    return any(format_of(one.path, reading) in FORMATS_OF_TABLES for one in without_marks(partitions))
 
 
 def packages_of_inputs(

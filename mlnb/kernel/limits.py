@@ -73,7 +73,7 @@ class Watch(Struct, dict=True):
     group: Group | None = None  # control group that the kernel is put in; None = none
     is_put: bool = False  # whether it is in
     kind: str | None = None  # `timeout` or `oom` once a limit was passed
-    peak_mib: float = 0.0  # most memory seen [MiB]
+    peak_mib: float | None = None  # most memory seen [MiB]; None = nobody looked in time
     known: set = field(default_factory=set)  # every process that was ever seen
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -86,12 +86,12 @@ class Watch(Struct, dict=True):
             self.is_put = self.group.put(pid)
         here = family(pid)
         self.known |= here
-        self.peak_mib = max(self.peak_mib, memory_mib(here))
+        self.peak_mib = max(self.peak_mib or 0.0, memory_mib(here)) or None
 
     def run(self) -> None:
         "Look until the stage is over; end it when a limit is passed."
         started = time.monotonic()
-        while self.kind is None and not self.stop.wait(0.2):
+        while self.kind is None and not self.stop.wait(0.02 if self.peak_mib is None else 0.2):
             self.look()
             if self.is_over():
                 self.kind = "oom"
@@ -106,7 +106,7 @@ class Watch(Struct, dict=True):
 
     def is_over(self) -> bool:
         "Whether the stage took too much memory."
-        has_passed = self.memory_mib is not None and self.peak_mib > self.memory_mib
+        has_passed = self.memory_mib is not None and (self.peak_mib or 0.0) > self.memory_mib
         return has_passed or self.was_struck()
 
     def is_late(self, started: float) -> bool:

@@ -14,16 +14,18 @@ __all__ = ['make_folders', 'WaitingFile', 'Batch', 'batch']
 # %% ../../nbs/store/080_batches.ipynb #d7bb424b
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct, field
 
 from .crash_points import reach
 from .disk import flush_folder, temporary_file
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 # %% ../../nbs/store/080_batches.ipynb #9f762ce6
 def make_folders(
@@ -56,7 +58,7 @@ class WaitingFile(Struct, frozen=True, eq=False):
 class Batch(Struct, eq=False):
     "Files that are written one after the other and made to last together."
 
-    pool: ThreadPoolExecutor  # flushes
+    pool: "ThreadPoolExecutor"  # flushes
     mode: int  # permissions of folders that are missing
     waiting: list[WaitingFile] = field(default_factory=list)
     named: list[str] = field(default_factory=list)  # kind of each file with a final name
@@ -123,6 +125,8 @@ def batch(
     mode: int = 0o700,  # permissions of folders that are missing
 ) -> Iterator[Batch]:  # all that was added lasts when the block has ended
     "Write many files; when the block fails, what has no final name yet is removed."
+    from concurrent.futures import ThreadPoolExecutor  # takes as long to import as a plan to make
+
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         files = Batch(pool, mode)
         try:

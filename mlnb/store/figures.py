@@ -35,12 +35,12 @@ _SVG_SETTINGS: dict[Any, Any] = {
     "savefig.transparent": False,
     "savefig.pad_inches": 0.1,
 }
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_NO_XML = "[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # XML 1.0, production 2
 
 
 def _well_formed(svg: str) -> str:
     "An SVG in whose ids and comments characters that XML does not know are shown as their number."
-    return _NO_XML.sub(lambda found: f"[U+{ord(found[0]):04X}]", svg)
+    return re.sub(_NO_XML, lambda found: f"[U+{ord(found[0]):04X}]", svg)
 
 
 def _svg(figure: Any, dpi: float = _RASTER_DPI) -> str:

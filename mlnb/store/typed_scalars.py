@@ -14,7 +14,6 @@ import datetime
 import re
 from collections.abc import Callable
 from functools import partial
-from pickle import PicklingError
 from typing import Any, Literal
 
 from msgspec import ValidationError, convert
@@ -56,6 +55,8 @@ _UTC = "use `.astimezone(datetime.timezone.utc)`"
 
 def _has_own_key(zone: Any) -> bool:
     "Whether a `ZoneInfo` is one that its key gives back, and was not made from a file."
+    from pickle import PicklingError
+
     try:
         zone.__reduce__()  # made from a file, it says that it cannot be made again
     except PicklingError:

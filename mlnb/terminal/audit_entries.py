@@ -127,10 +127,13 @@ def reading_noted(
     store: Any,  # that is read
 ) -> Iterator[None]:
     "Let an integrity error name what it concerns, and write it to the audit log."
-    from mlnb.care.audit import noting_damage
-
-    with noting_damage(store):
+    try:
         yield
+    except IntegrityError:
+        from mlnb.care.audit import noting_damage
+
+        with noting_damage(store):
+            raise
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #81266122
 def note_failed_verification(

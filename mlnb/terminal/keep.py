@@ -144,9 +144,9 @@ def require_whole(
     found: NamedArtifact,  # of a run
 ) -> None:
     "Refuse what is damaged or erased; raises `IntegrityError`, `ErasedError`."
-    from mlnb.flow.fanout_parts import is_input_whole
     from mlnb.flow.heads import run_again
     from mlnb.store.names import parse_name
+    from mlnb.store.records import is_input_whole
     from mlnb.store.settings import DEFAULT_PROFILE
     from mlnb.store.tombstones import refuse_erased
 

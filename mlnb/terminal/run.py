@@ -101,9 +101,11 @@ def clear_values(
     plan: Any,  # with the values in force
 ) -> list[str]:  # a line for each, without the value
     "What is said of secrets that were given with `-p` or `-f`."
+    given = {n: v.value for n, v in plan.values.items() if v.origin in ("option", "file")}
+    if not given:
+        return []
     from mlnb.notebook.clear_secrets import is_clear_secret, secret_mend
 
-    given = {n: v.value for n, v in plan.values.items() if v.origin in ("option", "file")}
     names = [name for name, value in given.items() if is_clear_secret(name, value)]
     said = "the value of `{}` is a secret in clear, and is kept with every result: {}"
     return [said.format(name, secret_mend(f"`{name}`")) for name in names]
