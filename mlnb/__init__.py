@@ -213,6 +213,7 @@ Modules:
 - `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.checked`: Read a file once, from its beginning, and know at its end whether it is the one that was pinned
+- `mlnb.sources.checked_pieces`: Go back and forth in a file, every byte compared with the digest that was pinned before it is given
 - `mlnb.sources.content`: What was pinned, read and compared
 - `mlnb.sources.duckdb_answers`: What DuckDB has and a table has not, told before it is handed over
 - `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it

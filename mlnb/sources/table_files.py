@@ -9,15 +9,14 @@ An error of a parser names the file."""
 __all__ = ['TABLE_FORMATS', 'Wish', 'kinds_in_file', 'TableFormat', 'parse_table', 'read_json_file', 'read_table_file']
 
 # %% ../../nbs/sources/110_table_files.ipynb #ae0f5b88
-import io
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 from .checked import Opener, unpacked_stream
-from .content import Content, content_in_memory
+from .content import Content
 from .folder_keys import folder_values, with_folder_column
 from .guessed_types import as_guess, kinds_in
 from .one_table import FileTable
@@ -81,15 +80,18 @@ def _parquet_names(content: Content, wish: Wish) -> list[str]:
     "Columns of a Parquet file."
     import pyarrow.parquet as pq
 
-    return pq.read_schema(io.BytesIO(content.read())).names
+    with content.searched() as file:
+        names: list[str] = pq.read_schema(file).names
+    return names
 
 
 def _read_parquet(content: Content, wish: Wish) -> Any:
     "A Parquet file as a `pyarrow.Table`."
     import pyarrow.parquet as pq
 
-    data = io.BytesIO(content.read())
-    return pq.read_table(data, columns=wish.columns, page_checksum_verification=True)
+    how = {"page_checksum_verification": True, "pre_buffer": False}  # which would hold columns twice
+    with content.searched() as file, pq.ParquetFile(file, **how) as table:
+        return table.read(wish.columns)
 
 
 @contextmanager
@@ -211,10 +213,11 @@ def _file_named(content: Content) -> Iterator[None]:
 
     try:
         yield
-    except (UsageError, ArrowException, ValueError) as error:
+    except (UsageError, ArrowException, ValueError, OSError) as error:
         with content.opened():
             pass
-        if isinstance(error, UsageError):
+        is_of_disk = isinstance(error, OSError) and error.errno is not None  # a damaged page tells no number
+        if isinstance(error, UsageError) or is_of_disk:
             raise
         mend = 'correct the file, or load it with `as_="path"` and read it yourself'
         raise UsageError(f"{content.path} cannot be read: {error}", mend) from error
@@ -228,6 +231,16 @@ def read_json_file(
         return json.loads(file.read())
 
 
+@contextmanager
+def _compared_once(content: Content, form: str) -> Iterator[Content]:
+    "A content that is opened for its columns and for its rows, and gone through once for both."
+    if form != "parquet":
+        yield content
+        return
+    with content.searched() as file:
+        yield content._replace(searched=lambda: nullcontext(file))
+
+
 def read_table_file(
     content: Content,  # of a pinned file; its path may tell the format
     wish: Wish | None = None,  # which columns, and how; None = all, as nobody said
@@ -235,7 +248,5 @@ def read_table_file(
     "Read a table in its own format."
     wish = wish or Wish()
     form = format_of(content.path, wish.reading)
-    with _file_named(content):
-        if form == "parquet":
-            content = content_in_memory(content.path, content.read())
+    with _file_named(content), _compared_once(content, form) as content:
         return parse_table(content, TABLE_FORMATS[form], wish, folder_values(content.path))
