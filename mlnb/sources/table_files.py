@@ -27,6 +27,7 @@ from mlnb.sources.text_tables import (
     TextRead,
     each_text_batch,
     header_of,
+    in_few_chunks,
     read_json_lines,
     read_text_table,
 )
@@ -124,8 +125,8 @@ def _text_read(separator: str, content: Content, wish: Wish) -> TextRead:
     return TextRead(form, header, wish.columns, _types_of(header.names, wish))
 
 
-def _guessed_batch(batch: Any, kinds: dict[str, str], decimal: str) -> Any:
-    "A part of a text table as it was guessed to be."
+def _part_of_table(batch: Any, kinds: dict[str, str], decimal: str) -> Any:
+    "A part of a text table, its texts as they were guessed to be."
     import pyarrow as pa
 
     names = batch.schema.names
@@ -134,19 +135,23 @@ def _guessed_batch(batch: Any, kinds: dict[str, str], decimal: str) -> Any:
 
 def _read_text(separator: str, content: Content, wish: Wish) -> Any:
     "A text table as a `pyarrow.Table`, of texts or as a schema says."
-    import pyarrow as pa
-
     about, opened = _text_read(separator, content, wish), partial(_unpacked, content, content.opened)
-    if wish.kinds is None:
+    if wish.kinds is None and wish.reading.types != "schema":
         return read_text_table(opened, about)
-    take = partial(_guessed_batch, kinds=wish.kinds, decimal=about.form.decimal)
-    parts = each_text_batch(opened, about, take)
-    return pa.concat_tables(parts) if parts else take(read_text_table(opened, about))
+    take = partial(_part_of_table, kinds=wish.kinds or {}, decimal=about.form.decimal)
+    table = each_text_batch(opened, about, take, in_few_chunks)
+    return take(read_text_table(opened, about)) if table is None else table
 
 
-def _kinds_of_batch(batch: Any, decimal: str) -> dict[str, frozenset[str]]:
-    "What the columns of a part of a text table may be."
-    return {name: kinds_in(batch[name], decimal) for name in batch.schema.names}
+def _kinds_of_batch(batch: Any, decimal: str, left: dict[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    "What the columns of a part of a text table may be, of what is left for them after the parts before it."
+    among = ({"among": left[name]} if name in left else {} for name in batch.schema.names)
+    found = {
+        name: kinds_in(batch[name], decimal, **one)
+        for name, one in zip(batch.schema.names, among, strict=True)
+    }
+    left.update(found)
+    return found
 
 
 def kinds_in_file(
@@ -159,8 +164,10 @@ def kinds_in_file(
         names = _text_names(separator, content, wish)
         wanted = names if wish.columns is None else [name for name in wish.columns if name in names]
         about = _text_read(separator, content, wish._replace(columns=wanted))
-        take = partial(_kinds_of_batch, decimal=about.form.decimal)
-        return each_text_batch(partial(_unpacked, content, content.opened), about, take) if wanted else []
+        take = partial(_kinds_of_batch, decimal=about.form.decimal, left={})
+        opened = partial(_unpacked, content, content.opened)
+        parts: list[dict[str, frozenset[str]]] = each_text_batch(opened, about, take) if wanted else []
+    return parts
 
 
 def _read_lines(content: Content, wish: Wish) -> Any:
