@@ -2,19 +2,25 @@
 
 import datetime as dt
 import hashlib
+import io
 import weakref
+from collections import Counter
 from decimal import Decimal
+from functools import partial
 from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mlnb.sources import source, text_tables
+from mlnb.sources.content import content_in_memory
 from mlnb.sources.partition import Partition
 from mlnb.sources.reading import FileReading, reading_marks
 from mlnb.sources.source import frame_of_source, read_source
+from mlnb.sources.table_files import Wish, read_table_file
 
 COLUMNS = {
     "int": [1, 2, 3],
@@ -118,3 +124,30 @@ def test_columns_are_let_go_as_they_become_part_of_the_frame(monkeypatch):
     ]  # nobody held the table while it was taken apart
     left = dict(zip("abc", table().columns, strict=False))
     assert [len(left) for _ in source._as_series(left)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "times"),
+    [
+        ("a.csv", b"n,m\n1,2\n", {"looked_at": 1, "opened": 1}),
+        ("a.tsv", b"n\tm\n1\t2\n", {"looked_at": 1, "opened": 1}),
+        ("a.jsonl", b'{"n": 1, "m": 2}\n', {"opened": 1}),
+        ("a.parquet", None, {"searched": 1}),
+    ],
+)
+@pytest.mark.parametrize("columns", [None, ["m"], ["day"], ["other"]])
+def test_file_is_gone_through_once(name, data, times, columns):
+    if data is None:
+        pq.write_table(pa.table({"n": [1], "m": [2]}), buffer := io.BytesIO())
+        data = buffer.getvalue()
+    content, told = content_in_memory(f"day=07/{name}", data), Counter()
+
+    def counted(way):
+        told[way] += 1
+        return getattr(content, way)()
+
+    ways = {way: partial(counted, way) for way in ("looked_at", "opened", "searched")}
+    found = read_table_file(content._replace(**ways), Wish(columns))
+    assert found.names == ["n", "m", "day"] and found.table.num_rows == 1
+    wanted = found.names if columns is None else [one for one in columns if one in found.names]
+    assert found.table.column_names == wanted and told == times

@@ -19,7 +19,7 @@ from .content import Content
 from .folder_keys import folder_values
 from .one_table import common_type
 from .reading import FileReading, format_of
-from .table_files import TABLE_FORMATS, Wish
+from .table_files import text_names
 from ..store.errors import UsageError
 from ..store.tables import refuse_absent_columns
 
@@ -144,7 +144,7 @@ def _with_columns(
 def _names_of_file(file: PlacedFile, form: str, reading: FileReading) -> list[str]:
     "Columns of a file; of Parquet they stand at its end, and nothing else is read."
     if form != "parquet":
-        return TABLE_FORMATS[form].names(file.content, Wish(reading=reading))
+        return text_names(file.content, reading)
     import pyarrow.parquet as pq
 
     names: list[str] = pq.read_schema(file.path).names
