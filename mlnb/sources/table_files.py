@@ -158,7 +158,7 @@ def kinds_in_file(
     wish: Wish,  # which columns, and how
 ) -> list[dict[str, frozenset[str]]]:  # for each part of it, by column
     "What the columns of a text table may be."
-    separator = _SEPARATORS[format_of(content.path, wish.reading)]
+    separator = _OF_FORMAT[format_of(content.path, wish.reading)]
     with _file_named(content):
         about, opened = _text_read(separator, content, wish), partial(_unpacked, content, content.opened)
         has_any = wish.columns is None or not {*wish.columns}.isdisjoint(about.header.names)
@@ -174,10 +174,10 @@ def _read_lines(content: Content, wish: Wish) -> FileTable:
     return FileTable(content.path, table.select(wish.columns_among(names) or names), names)
 
 
-_SEPARATORS = {"csv": ",", "tsv": "\t"}
+_OF_FORMAT = {"csv": ",", "tsv": "\t"}
 TABLE_FORMATS: dict[str, Callable[[Content, Wish], FileTable]] = {
     "parquet": _read_parquet,
-    **{form: partial(_read_text, separator) for form, separator in _SEPARATORS.items()},
+    **{form: partial(_read_text, separator) for form, separator in _OF_FORMAT.items()},
     "jsonl": _read_lines,
 }  # format -> what reads a file of it, gone through once
 
@@ -187,7 +187,7 @@ def text_names(
     reading: FileReading,  # what was said of the source
 ) -> list[str]:  # raises `ValueError` when it has no header
     "Columns of a text table, from its header."
-    return _text_header(_SEPARATORS[format_of(content.path, reading)], content, Wish(reading=reading)).names
+    return _text_header(_OF_FORMAT[format_of(content.path, reading)], content, Wish(reading=reading)).names
 
 # %% ../../nbs/sources/110_table_files.ipynb #7c3e20e9
 def parse_table(
