@@ -222,6 +222,7 @@ Modules:
 - `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.checked`: Read a file once, from its beginning, and know at its end whether it is the one that was pinned
+- `mlnb.sources.checked_pieces`: Go back and forth in a file, every byte compared with the digest that was pinned before it is given
 - `mlnb.sources.content`: What was pinned, read and compared
 - `mlnb.sources.duckdb_answers`: What DuckDB has and a table has not, told before it is handed over
 - `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it
@@ -308,6 +309,7 @@ Modules:
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.typed_scalars`: Write one time, number, address or other single value as tagged JSON that gives back the same type
 - `mlnb.store.typed_values`: Write tuples, sets, times and dicts with any keys as JSON with tags that gives back exactly the same
+- `mlnb.store.untagged_values`: Tell of many values at once that plain JSON says all of them, and write them at once
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.

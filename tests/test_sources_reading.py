@@ -289,6 +289,10 @@ VALUES = st.one_of(
 def test_what_is_guessed_loses_nothing(values):
     kind = guess_of(kinds_in(pa.array([value], pa.string())) for value in values)
     assert kind == guess_of([kinds_in(pa.array(values, pa.string()))])
+    parts = [kinds_in(pa.array(values[:1], pa.string()))]
+    for value in values[1:]:  # of each part only that is asked which is left
+        parts.append(kinds_in(pa.array([value], pa.string()), among=parts[-1]))
+    assert guess_of(parts) == kind
     found = as_guess(pa.array(values, pa.string()), kind)
     if pa.types.is_string(found.type):
         assert found.to_pylist() == values

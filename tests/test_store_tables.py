@@ -433,11 +433,28 @@ def with_attrs(frame, **attrs):
     return frame
 
 
-def test_loaded_vectors_can_be_written_to():
-    frame = pd.DataFrame({"e": objects(np.zeros(2), np.zeros(2))})
-    again = decode("frame", encode(frame).data)
-    again["e"][0][0] = 5
-    assert [cell.tolist() for cell in again["e"]] == [[5, 0], [0, 0]]
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u8", "bool"])
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (0,)])
+def test_loaded_vectors_can_be_written_to_and_are_nobody_elses(dtype, shape):
+    cells = [np.zeros(shape, dtype), None, np.zeros(shape, dtype)]
+    frame = pd.DataFrame({"e": objects(*cells), "same": objects(*cells), "n": range(len(cells))})
+    data = encode(frame).data
+    found = decode("frame", data)
+    first, second = (cell for cell in found["e"] if cell is not None)
+    first[...] = 1
+    assert second.tolist() == cells[-1].tolist()
+    assert_same(found[["same", "n"]], frame[["same", "n"]])
+    assert_same(decode("frame", data), frame)
+    del found, first
+    assert second.base is not None and encode(frame).data == data  # it outlives the frame
+
+
+def test_arrow_table_of_a_frame_of_vectors_is_not_written_to():
+    data = encode(pd.DataFrame({"e": objects(np.zeros(2), np.zeros(2))})).data
+    table = decode("frame", data, as_="arrow")
+    decode("frame", data)["e"][0][0] = 5
+    decode("arrow", encode(table).data, as_="pandas")["e"][0][0] = 5
+    assert table["e"].to_pylist() == [[0, 0], [0, 0]]
 
 
 # columns of pandas' own types

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from .checked import Opener, compared_stream
+from .checked_pieces import compared_pieces
 from .partition import Partition
 from ..store.digests import sha256
 from ..store.errors import InputChangedError, IntegrityError, StoreError
@@ -95,15 +96,8 @@ class Content(NamedTuple):
     size: int  # size of the file [bytes]
     looked_at: Opener  # its beginning, compared with nothing
     opened: Opener  # all of it, compared at the end
-    data: bytes | None = None  # all of it, where it was read whole
+    searched: Opener  # any part of it, compared before it is given
     limits: ValueLimits = DEFAULT_LIMITS  # what it may grow to when it is unpacked
-
-    def read(self) -> bytes:
-        "All of it, compared."
-        if self.data is not None:
-            return self.data
-        with self.opened() as file:
-            return file.read()
 
 
 def content_in_memory(
@@ -115,7 +109,7 @@ def content_in_memory(
     def opened() -> AbstractContextManager[BinaryIO]:
         return nullcontext(io.BytesIO(data))
 
-    return Content(path, len(data), opened, opened, data)
+    return Content(path, len(data), opened, opened, opened)
 
 
 def _open_pinned(path: Path, partition: Partition) -> BinaryIO:
@@ -138,6 +132,7 @@ def pinned_content(
     path = copy_there(store, partition) if scheme else root / partition.path
     altered = partial(_altered_copy, path) if scheme else _changed_since
     anew = partial(_open_pinned, path, partition)
-    opened = partial(compared_stream, anew, partition.digest, partial(altered, partition))
+    about = (anew, partition.digest, partial(altered, partition))
+    opened, searched = partial(compared_stream, *about), partial(compared_pieces, *about)
     limits = store.limits if store else DEFAULT_LIMITS
-    return Content(partition.path, partition.bytes, anew, opened, limits=limits)
+    return Content(partition.path, partition.bytes, anew, opened, searched, limits)

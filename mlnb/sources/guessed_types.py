@@ -74,15 +74,17 @@ def _may_be(column: Any, pattern: str, kind: str, decimal: str) -> bool:
     return True
 
 
+_ALL_KINDS = frozenset(kind for _, kind in _GUESSES)
+
+
 def kinds_in(
     column: Any,  # texts, a `pyarrow.Array` or `ChunkedArray`
     decimal: str = ".",  # what stands before the decimals of a number
+    among: frozenset[str] = _ALL_KINDS,  # what the parts before it may be
 ) -> frozenset[str]:  # empty for text; all of them when it has no value
     "What all values of a column may be."
-    return frozenset(kind for pattern, kind in _GUESSES if _may_be(column, pattern, kind, decimal))
-
-
-_ALL_KINDS = frozenset(kind for _, kind in _GUESSES)
+    asked = [(pattern, kind) for pattern, kind in _GUESSES if kind in among]
+    return frozenset(kind for pattern, kind in asked if _may_be(column, pattern, kind, decimal))
 
 
 def guess_of(

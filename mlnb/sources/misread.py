@@ -65,9 +65,13 @@ def file_named(
 
     try:
         yield
-    except (UsageError, ArrowException, ValueError, RecursionError) as error:
+    except (UsageError, ArrowException, ValueError, RecursionError, OSError) as error:
         with content.opened():
             pass
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # of the disk; a damaged page tells no number
+            raise
         said, mend = str(error), misread_mend(error, form)
         if isinstance(error, UsageError):
             said, mend = error.message, error.mend

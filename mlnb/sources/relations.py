@@ -21,7 +21,7 @@ from .folder_keys import folder_values
 from .misread import file_named
 from .one_table import common_type, refuse_absent_names
 from .reading import FileReading, format_of
-from .table_files import TABLE_FORMATS, Wish, text_header
+from .table_files import Wish, text_header, text_names
 from ..store.errors import UsageError
 
 # %% ../../nbs/sources/140_relations.ipynb #7f672437
@@ -222,7 +222,7 @@ def _names_of_file(file: PlacedFile, form: str, reading: FileReading) -> list[st
 
     with file_named(file.content, form):
         if form != "parquet":
-            return TABLE_FORMATS[form].names(file.content, Wish(reading=reading))
+            return text_names(file.content, reading)
         names: list[str] = pq.read_schema(file.path).names
         return names
 

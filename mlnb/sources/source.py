@@ -12,6 +12,7 @@ __all__ = ['paths_of', 'frame_of_source', 'read_source']
 # %% ../../nbs/sources/160_source.ipynb #5af34356
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,14 +105,42 @@ def _as_dtype(values: Any, dtype: str) -> Any:
     return values.astype(dtype)
 
 
+_MUCH = 16 << 20  # memory that is worth being given back [bytes]
+
+
+def _as_series(columns: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    "Columns of a table as those of a frame; each is let go, and its memory given back."
+    import pyarrow as pa
+
+    freed = 0
+    for name in [*columns]:
+        freed += columns[name].nbytes
+        yield name, columns.pop(name).to_pandas()
+        if freed >= _MUCH:
+            pa.default_memory_pool().release_unused()
+            freed = 0
+
+
+def _frame_of_columns(columns: dict[str, Any], n_rows: int) -> Any:
+    "Columns of a table that says nothing of its index as a frame."
+    import pandas as pd
+
+    return pd.DataFrame(dict(_as_series(columns)), pd.RangeIndex(n_rows), copy=False)
+
+
 def frame_of_source(
-    table: Any,  # a `pyarrow.Table` that nobody else needs
+    table: Any,  # a `pyarrow.Table` that nobody else needs or holds
     dtypes: dict[str, str] | None = None,  # what a schema says of its columns
 ) -> Any:  # a `pandas.DataFrame`; raises `UsageError`
     "A table as a frame; columns are let go as they become part of it."
     refuse_inexact(table)
     try:
-        frame = table.to_pandas(self_destruct=True, split_blocks=True)
+        if table.schema.metadata or table.nbytes < _MUCH:  # pandas says in it what its index is
+            frame = table.to_pandas(self_destruct=True, split_blocks=True)
+        else:
+            n_rows, columns = table.num_rows, dict(zip(table.column_names, table.columns, strict=True))
+            del table  # which holds them all
+            frame = _frame_of_columns(columns, n_rows)
     except Exception as error:  # of whatever else a file says of its frame, or a date of the year 12000
         what = f"pandas cannot hold this table ({type(error).__name__}: {str(error)[:200]})"
         raise UsageError(what, 'load it with `as_="arrow"`') from error
@@ -164,8 +193,9 @@ def _read_lake(
     relation = lake_relation(root, lake, columns)
     if as_ == "duckdb":
         return relation
-    table = lake_table(relation, lake.place)
-    return table if as_ == "arrow" else frame_of_source(table)
+    if as_ == "arrow":
+        return lake_table(relation, lake.place)
+    return frame_of_source(lake_table(relation, lake.place))
 
 
 def read_source(
@@ -191,5 +221,7 @@ def read_source(
         return values if reading.format or len(values) > 1 else values[0]
     if as_ == "duckdb":
         return _relation(root, given, columns, reading, store)
-    table = _read_one_table(root, given, Wish(columns, reading, as_ != "arrow"), store)
-    return table if as_ == "arrow" else frame_of_source(table, dict(reading.columns))
+    if as_ == "arrow":
+        return _read_one_table(root, given, Wish(columns, reading), store)
+    wish = Wish(columns, reading, is_large=True)
+    return frame_of_source(_read_one_table(root, given, wish, store), dict(reading.columns))

@@ -7,7 +7,7 @@ No row is lost. A blank line of a table with one column is a row whose cell is e
 
 # %% auto #0
 __all__ = ['TextForm', 'Header', 'header_of', 'Utf8Stream', 'in_larger_blocks', 'TextRead', 'read_text_table', 'each_text_batch',
-           'read_json_lines']
+           'in_few_chunks', 'read_json_lines']
 
 # %% ../../nbs/sources/070_text_tables.ipynb #d8432229
 import codecs
@@ -191,15 +191,38 @@ def each_text_batch(
     opened: Opener,  # gives the content of a text table
     about: TextRead,  # what is read of it
     take: Callable[[Any], Any],  # what is kept of a `pyarrow.RecordBatch`
-) -> list[Any]:  # one for each part of the table, in order
+    gather: Callable[[Iterator[Any]], Any] = list,  # what is made of all that
+) -> Any:  # what `gather` gives, told one for each part, in order
     "What is taken of a text table, a part of it at a time."
     from pyarrow import csv as arrow_csv
 
-    def read(*how: Any) -> list[Any]:
-        return [take(batch) for batch in arrow_csv.open_csv(*how)]
+    return _in_blocks(opened, about, lambda *how: gather(map(take, arrow_csv.open_csv(*how))))
 
-    found: list[Any] = _in_blocks(opened, about, read)
-    return found
+# %% ../../nbs/sources/070_text_tables.ipynb #f598ed35
+_CHUNK_BYTES = 64 << 20  # of a table that is made of small ones
+
+
+def _joined_tables(tables: list[Any]) -> Any:
+    "Tables below each other, each column in one piece."
+    import pyarrow as pa
+
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def in_few_chunks(
+    tables: Iterator[Any],  # `pyarrow.Table`s of one schema, each small
+) -> Any:  # a `pyarrow.Table`; None when there is none
+    "Small tables below each other, joined while they come."
+    import pyarrow as pa
+
+    joined, small, size = list[Any](), list[Any](), 0
+    for table in tables:
+        small.append(table)
+        size += table.nbytes
+        if size >= _CHUNK_BYTES:
+            joined, small, size = [*joined, _joined_tables(small)], [], 0
+    joined += [_joined_tables(small)] if small else []
+    return pa.concat_tables(joined) if joined else None
 
 # %% ../../nbs/sources/070_text_tables.ipynb #b55048d3
 _LINE_STARTS = 4 << 20  # that are read at once [bytes]

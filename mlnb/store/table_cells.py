@@ -25,7 +25,8 @@ from .errors import ValueRefusedError
 from .plain_values import ordered_json
 from .table_axes import Axis, named_dtype, object_array, same_cells
 from .typed_values import as_typed, from_typed
-from .value_limits import ValueLimits, json_growth, refuse_growth
+from .untagged_values import PIECE, resting_collector, untagged_or, untagged_texts
+from .value_limits import DEFAULT_LIMITS, ValueLimits, json_growth, refuse_growth
 
 # %% ../../nbs/store/350_table_cells.ipynb #bf98c99b
 class CellNotes(Document, frozen=True, omit_defaults=True):
@@ -48,6 +49,7 @@ class KeptColumn(Struct, frozen=True):
 
     cells: Any  # an Arrow array
     notes: CellNotes
+    is_sure: bool = False  # whether it surely comes back, though others of its kind may not
 
 # %% ../../nbs/store/350_table_cells.ipynb #7a47094c
 def _missing_markers() -> dict[str, Any]:
@@ -249,6 +251,25 @@ def lists_of(
     mask = None if is_missing is None else pa.array(is_missing)
     return kind.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
+# %% ../../nbs/store/350_table_cells.ipynb #5372cceb
+class _GivenUp:
+    "Items of an Arrow array that nobody else has, as an array that may be written to."
+
+    def __init__(self, items: Any) -> None:
+        self.items = items  # an ndarray without leave to write, which keeps the memory
+        address = items.__array_interface__["data"][0]
+        self.__array_interface__ = {**items.__array_interface__, "data": (address, False)}
+
+
+def _taken_over(items: Any, dtype: Any) -> Any:
+    "The items of an Arrow array as an ndarray of a type that may be written to."
+    import numpy as np
+
+    found = items.to_numpy(zero_copy_only=False)
+    if found.dtype != dtype or not len(found):
+        return np.array(found, dtype)
+    return found if found.flags.writeable else np.asarray(_GivenUp(found))
+
 # %% ../../nbs/store/350_table_cells.ipynb #c61a0b57
 def _parts_of(lists: Any, items: Any) -> list[Any]:
     "Items cut into the lists of an Arrow array, None where there is none."
@@ -271,12 +292,12 @@ _ARRAY = 128  # an array as an object of Python, without its items [bytes]
 
 
 def _arrays_back(lists: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]:
-    "Arrays of an Arrow array."
+    "Arrays of an Arrow array, which gives up its memory for them."
     import numpy as np
 
     size = int(lists.nbytes)
     refuse_growth("a column of arrays", 2 * size + _ARRAY * len(lists), size, limits)
-    flat = np.array(lists.flatten().to_numpy(zero_copy_only=False), dtype=named_dtype(notes.dtype))
+    flat = _taken_over(lists.flatten(), named_dtype(notes.dtype))
     sizes = np.diff(lists.offsets.to_numpy())
     if len(sizes) and not lists.null_count and (sizes == sizes[0]).all():
         return list(flat.reshape(len(sizes), *(notes.shape or sizes[:1])))
@@ -351,15 +372,36 @@ def _typed_column(cells: list[Any], name: str) -> KeptColumn:
     if len(cells) > _MOST_TYPED:
         what = f"column `{name}`: {len(cells):,} objects of mixed types are more than {_MOST_TYPED:,}"
         raise ValueRefusedError(what, "give it a dtype, e.g. `.astype('str')`, or split the frame")
-    texts = [ordered_json(as_typed(cell, f"{name}[{n}]")).decode() for n, cell in enumerate(cells)]
-    return KeptColumn(_as("string")(texts), CellNotes("typed", numbers=_numpy_places(cells, name)))
+    texts, is_sure = _typed_texts(cells, name)
+    notes = CellNotes("typed", numbers=_numpy_places(cells, name))
+    return KeptColumn(_as("string")(texts), notes, is_sure)
+
+
+def _typed_texts(cells: list[Any], name: str) -> tuple[list[str], bool]:
+    "The typed JSON of each cell, and whether all of it surely comes back."
+    texts: list[str] = []
+    is_sure = True
+    for begin in range(0, len(cells), PIECE):
+        piece = cells[begin : begin + PIECE]
+        found = untagged_texts(piece)
+        is_sure = is_sure and found is not None
+        texts += found or [
+            ordered_json(as_typed(cell, f"{name}[{n}]")).decode() for n, cell in enumerate(piece, begin)
+        ]
+    return texts, is_sure and json_growth(_as_one(texts)) <= DEFAULT_LIMITS.memory
+
+
+def _as_one(texts: list[str]) -> bytes:
+    "The JSON of a list of values, of each of which there is the JSON."
+    return f"[{','.join(texts)}]".encode()
 
 
 def _typed_back(cells: Any, notes: CellNotes, limits: ValueLimits) -> list[Any]:
     "Cells of typed JSON, unless they would grow too much."
-    text = f"[{','.join(cells.to_pylist())}]".encode()
+    text = _as_one(cells.to_pylist())
     refuse_growth("a column of objects", json_growth(text), len(text), limits)
-    found: list[Any] = from_typed(json.loads(text))
+    with resting_collector():
+        found = untagged_or(from_typed, json.loads(text))
     for name, places in notes.numbers.items():
         kind = named_dtype(name).type if name != _NUMPY_TEXT else type(object_array([""]).astype("U")[0])
         for place in places:
@@ -394,7 +436,7 @@ def _way_of(kind: type) -> Callable[[_Cells], KeptColumn | None]:
 
 
 def objects_of(
-    cells: Any,  # an Arrow array
+    cells: Any,  # an Arrow array that nobody else uses from now on
     notes: CellNotes,  # that were made with it
     limits: ValueLimits,  # what cells may grow to
 ) -> Any:  # ndarray of objects; raises for cells of other kinds

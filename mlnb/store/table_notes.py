@@ -233,7 +233,7 @@ def noted_table(
     columns |= {name: column.cells for name, column in parts.made.items()}
     metadata = {**table.schema.metadata, NOTES_KEY: ordered_json(notes.as_dict())}
     made = pa.Table.from_arrays(list(columns.values()), list(columns)).replace_schema_metadata(metadata)
-    sure = (name for name, column in parts.made.items() if column.notes.kind in SURE_KINDS)
+    sure = {name for name, column in parts.made.items() if column.is_sure or column.notes.kind in SURE_KINDS}
     return NotedTable(made, frozenset(sure))
 
 # %% ../../nbs/store/370_table_notes.ipynb #2609c1c5
