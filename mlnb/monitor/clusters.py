@@ -99,17 +99,17 @@ class CategoryNoise(NamedTuple):
     freedom: float  # effective degrees of freedom
 
 
-_MOST_LEVELS = 60  # that speak for themselves
+_MOST_SINGLE_LEVELS = 60  # that speak for themselves
 
 
 def _merged(levels: Sequence[np.ndarray], n_levels: int) -> tuple[list[np.ndarray], int]:
     "Levels of two windows, rare ones as one level."
-    if n_levels <= _MOST_LEVELS:
+    if n_levels <= _MOST_SINGLE_LEVELS:
         return list(levels), n_levels
-    common = np.argsort(-np.bincount(np.concatenate(levels), minlength=n_levels))[: _MOST_LEVELS - 1]
-    places = np.full(n_levels, _MOST_LEVELS - 1)
-    places[common] = np.arange(_MOST_LEVELS - 1)
-    return [places[one] for one in levels], _MOST_LEVELS
+    common = np.argsort(-np.bincount(np.concatenate(levels), minlength=n_levels))[: _MOST_SINGLE_LEVELS - 1]
+    places = np.full(n_levels, _MOST_SINGLE_LEVELS - 1)
+    places[common] = np.arange(_MOST_SINGLE_LEVELS - 1)
+    return [places[one] for one in levels], _MOST_SINGLE_LEVELS
 
 
 def noise_of_categories(
