@@ -5499,6 +5499,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.sources.source._require_same_keys': ( 'sources/source.html#_require_same_keys',
                                                                                  'mlnb/sources/source.py'),
                                      'mlnb.sources.source._shown_file': ('sources/source.html#_shown_file', 'mlnb/sources/source.py'),
+                                     'mlnb.sources.source._with_masks': ('sources/source.html#_with_masks', 'mlnb/sources/source.py'),
                                      'mlnb.sources.source.file_errors': ('sources/source.html#file_errors', 'mlnb/sources/source.py'),
                                      'mlnb.sources.source.frame_of_source': ( 'sources/source.html#frame_of_source',
                                                                               'mlnb/sources/source.py'),

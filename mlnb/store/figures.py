@@ -46,9 +46,13 @@ def _well_formed(svg: str) -> str:
 def _svg(figure: Any, dpi: float = _RASTER_DPI) -> str:
     "A figure as SVG, its artists as they are."
     import matplotlib
+    import numpy as np
 
     buffer, unsaid = io.BytesIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(_SVG_SETTINGS):
+    with (
+        matplotlib.rc_context(_SVG_SETTINGS),
+        np.printoptions(legacy=False),
+    ):  # ids are made of printed numbers
         figure.savefig(buffer, format="svg", dpi=dpi, bbox_inches="tight", metadata=unsaid)
     text = buffer.getvalue().decode("utf-8")
     return _well_formed(text[text.index("<svg") :])  # without the reference to a DTD on another host
