@@ -6016,6 +6016,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'mlnb/store/exact_numbers.py'),
                                           'mlnb.store.exact_numbers._masked_columns': ( 'store/exact_numbers.html#_masked_columns',
                                                                                         'mlnb/store/exact_numbers.py'),
+                                          'mlnb.store.exact_numbers._rounded_columns': ( 'store/exact_numbers.html#_rounded_columns',
+                                                                                         'mlnb/store/exact_numbers.py'),
                                           'mlnb.store.exact_numbers.inner_values': ( 'store/exact_numbers.html#inner_values',
                                                                                      'mlnb/store/exact_numbers.py'),
                                           'mlnb.store.exact_numbers.refuse_inexact': ( 'store/exact_numbers.html#refuse_inexact',
