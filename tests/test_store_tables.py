@@ -753,3 +753,27 @@ def test_other_programs_read_vectors_tags_and_pivots(tmp_path):
     assert read["e"].to_list() == [row[0] for row in rows]
     table = decode("frame", encode(frame).data, as_="arrow")
     assert_same(decode("arrow", encode(table).data, as_="pandas"), frame)
+
+
+READ = """
+import pathlib, sys
+from mlnb.sources.content import content_in_memory
+from mlnb.sources.table_files import read_table_file
+from mlnb.store.codecs import decode
+codec, path = sys.argv[1:]
+data = pathlib.Path(path).read_bytes()
+print(decode(codec, data, as_="arrow").schema.types)
+print(decode(codec, data, ["p"], as_="arrow").schema.types)
+print(read_table_file(content_in_memory("a.parquet", data)).table.schema.types)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["arrow", "frame"])
+def test_types_of_pandas_come_back_in_a_process_that_has_not_met_them(tmp_path, codec):
+    frame = pd.DataFrame({"p": pd.period_range("2018-04", periods=2, freq="M"), "i": pd.interval_range(0, 2)})
+    table = pa.Table.from_pandas(frame)
+    (tmp_path / "a.parquet").write_bytes(encode(table if codec == "arrow" else frame).data)
+    said = [sys.executable, "-c", READ, codec, str(tmp_path / "a.parquet")]
+    found = subprocess.run(said, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert found == [str(table.schema.types), str(table.select(["p"]).schema.types), str(table.schema.types)]

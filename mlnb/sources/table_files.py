@@ -33,7 +33,7 @@ from mlnb.sources.text_tables import (
     read_text_table,
 )
 from ..store.errors import UsageError
-from ..store.tables import refuse_absent_columns
+from ..store.tables import learns_types, refuse_absent_columns
 
 # %% ../../nbs/sources/100_table_files.ipynb #73d22352
 def _text_type(is_large: bool) -> Any:
@@ -117,6 +117,8 @@ def _read_parquet(content: Content, wish: Wish) -> Any:
 
     data = io.BytesIO(content.read())
     table = pq.read_table(data, columns=wish.columns, page_checksum_verification=True)
+    if learns_types(table.schema):
+        table = pq.read_table(data, columns=wish.columns)
     return _with_far_times(table, data)
 
 
