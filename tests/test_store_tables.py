@@ -248,6 +248,33 @@ def test_table_whose_notes_are_of_another_one_is_refused_until_the_mend_is_follo
     assert decode("arrow", encode(text).data).equals(text)
 
 
+class Metres(pa.ExtensionType):
+    def __init__(self):
+        super().__init__(pa.float64(), "tests.metres")
+
+    def __arrow_ext_serialize__(self):
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type, serialized):
+        return cls()
+
+
+def test_type_that_another_process_would_not_know_is_refused_until_the_mend_is_followed():
+    pa.register_extension_type(Metres())
+    try:
+        metres = pa.ExtensionArray.from_storage(Metres(), pa.array([1.5, None]))
+        table = pa.table({"a b": [1, 2], "m": metres})
+        with pytest.raises(ValueRefusedError, match=r"`tests\.metres` is known only where") as caught:
+            encode(table)
+        mended = eval(caught.value.mend.split("`")[1], {"table": table})
+        assert decode("arrow", encode(mended).data).equals(mended)
+        known = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16)))
+        assert decode("arrow", encode(pa.table({"u": known})).data).schema.types == [pa.uuid()]
+    finally:
+        pa.unregister_extension_type("tests.metres")
+
+
 def test_map_of_arrow_is_refused_until_the_mend_is_followed():
     cells = pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8()))
     with pytest.raises(ValueRefusedError, match="cast it to lists of structs"):

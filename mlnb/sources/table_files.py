@@ -33,7 +33,8 @@ from mlnb.sources.text_tables import (
     read_text_table,
 )
 from ..store.errors import UsageError
-from ..store.tables import learns_types, refuse_absent_columns
+from ..store.known_types import learns_types
+from ..store.tables import refuse_absent_columns
 
 # %% ../../nbs/sources/100_table_files.ipynb #73d22352
 def _text_type(is_large: bool) -> Any:
