@@ -271,6 +271,7 @@ Modules:
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.ini_file`: What a file of settings says, section by section, or the line in which it says nothing
 - `mlnb.store.inside`: Write below one folder, whatever the names say
+- `mlnb.store.known_types`: Read and keep only types of Arrow that every process knows
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
 - `mlnb.store.model_accidents`: What a fitted model holds that the fit did not decide, and what stands there instead.
 - `mlnb.store.model_files`: Keep a fitted estimator as data that can be read back without running it

@@ -66,6 +66,7 @@ TRIED = {
     "store/figures": "test_store_value_kinds.py",
     "store/folder_files": "test_store_nested_values.py",
     "store/model_states": "test_store_model_types.py",
+    "store/known_types": "test_store_tables.py",
     "store/names": "names",
     "store/plain_values": "saved values",
     "store/polars_frames": "test_store_matrices.py",

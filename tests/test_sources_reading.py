@@ -344,3 +344,18 @@ def test_a_guessed_number_is_never_zero_for_one_that_is_not(text):
     zero = not re.search("[1-9]", re.split("[eE]", text)[0])
     if kind == "float64":
         assert (as_guess(pa.array([text]), kind)[0].as_py() == 0) == zero
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "UInt64", "Int8", "UInt16"])
+def test_whole_numbers_with_gaps_keep_every_digit_when_the_schema_says_so(shop, dtype):
+    most = np.iinfo(dtype.lower()).max
+    files = {
+        "a.csv": f"n,id,last\n0.5,{most},x\n1.5,,y\n",
+        "b.csv": f"last,n,id\nz,2.5,{most - 1}\n",
+        "own.py": f'S = {{"n": "float64", "id": "{dtype}", "last": "str"}}\n',
+    }
+    shop("path = *.csv\ntypes = schema:s", files, "[schema.s]\ndefinition = own:S\n")
+    found = mlnb.load("raw")
+    assert found["id"].tolist() == [most, pd.NA, most - 1] and str(found["id"].dtype) == dtype
+    assert list(found) == ["n", "id", "last"] and found["last"].tolist() == ["x", "y", "z"]
+    assert list(mlnb.load("raw", columns=["last", "id"])) == ["last", "id"]

@@ -248,6 +248,33 @@ def test_table_whose_notes_are_of_another_one_is_refused_until_the_mend_is_follo
     assert decode("arrow", encode(text).data).equals(text)
 
 
+class Metres(pa.ExtensionType):
+    def __init__(self):
+        super().__init__(pa.float64(), "tests.metres")
+
+    def __arrow_ext_serialize__(self):
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type, serialized):
+        return cls()
+
+
+def test_type_that_another_process_would_not_know_is_refused_until_the_mend_is_followed():
+    pa.register_extension_type(Metres())
+    try:
+        metres = pa.ExtensionArray.from_storage(Metres(), pa.array([1.5, None]))
+        table = pa.table({"a b": [1, 2], "m": metres})
+        with pytest.raises(ValueRefusedError, match=r"`tests\.metres` is known only where") as caught:
+            encode(table)
+        mended = eval(caught.value.mend.split("`")[1], {"table": table})
+        assert decode("arrow", encode(mended).data).equals(mended)
+        known = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16)))
+        assert decode("arrow", encode(pa.table({"u": known})).data).schema.types == [pa.uuid()]
+    finally:
+        pa.unregister_extension_type("tests.metres")
+
+
 def test_map_of_arrow_is_refused_until_the_mend_is_followed():
     cells = pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8()))
     with pytest.raises(ValueRefusedError, match="cast it to lists of structs"):
@@ -770,3 +797,27 @@ def test_other_programs_read_vectors_tags_and_pivots(tmp_path):
     assert read["e"].to_list() == [row[0] for row in rows]
     table = decode("frame", encode(frame).data, as_="arrow")
     assert_same(decode("arrow", encode(table).data, as_="pandas"), frame)
+
+
+READ = """
+import pathlib, sys
+from mlnb.sources.content import content_in_memory
+from mlnb.sources.table_files import read_table_file
+from mlnb.store.codecs import decode
+codec, path = sys.argv[1:]
+data = pathlib.Path(path).read_bytes()
+print(decode(codec, data, as_="arrow").schema.types)
+print(decode(codec, data, ["p"], as_="arrow").schema.types)
+print(read_table_file(content_in_memory("a.parquet", data)).table.schema.types)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["arrow", "frame"])
+def test_types_of_pandas_come_back_in_a_process_that_has_not_met_them(tmp_path, codec):
+    frame = pd.DataFrame({"p": pd.period_range("2018-04", periods=2, freq="M"), "i": pd.interval_range(0, 2)})
+    table = pa.Table.from_pandas(frame)
+    (tmp_path / "a.parquet").write_bytes(encode(table if codec == "arrow" else frame).data)
+    said = [sys.executable, "-c", READ, codec, str(tmp_path / "a.parquet")]
+    found = subprocess.run(said, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert found == [str(table.schema.types), str(table.select(["p"]).schema.types), str(table.schema.types)]

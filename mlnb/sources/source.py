@@ -128,14 +128,31 @@ def _frame_of_columns(columns: dict[str, Any], n_rows: int) -> Any:
     return pd.DataFrame(dict(_as_series(columns)), pd.RangeIndex(n_rows), copy=False)
 
 
+def _with_masks(table: Any, masked: dict[str, str]) -> Any:
+    "A table as a frame, with whole numbers that have gaps and all of their digits."
+    import pandas as pd
+
+    names = table.column_names
+    columns = {name: table[name].cast(dtype.lower()) for name, dtype in masked.items() if name in names}
+    frame = table.drop_columns(list(columns)).to_pandas(self_destruct=True, split_blocks=True)
+    for name in (name for name in names if name in columns):
+        dtype = pd.api.types.pandas_dtype(masked[name])
+        values = columns[name].to_pandas(types_mapper={columns[name].type: dtype}.get)
+        frame.insert(names.index(name), name, values.set_axis(frame.index))
+    return frame
+
+
 def frame_of_source(
     table: Any,  # a `pyarrow.Table` that nobody else needs or holds
     dtypes: dict[str, str] | None = None,  # what a schema says of its columns
 ) -> Any:  # a `pandas.DataFrame`; raises `UsageError`
     "A table as a frame; columns are let go as they become part of it."
-    refuse_inexact(table)
+    masked = {name: dtype for name, dtype in (dtypes or {}).items() if dtype.startswith(("Int", "UInt"))}
+    refuse_inexact(table.drop_columns([name for name in masked if name in table.column_names]))
     try:
-        if table.schema.metadata or table.nbytes < _MUCH:  # pandas says in it what its index is
+        if masked:
+            frame = _with_masks(table, masked)
+        elif table.schema.metadata or table.nbytes < _MUCH:  # pandas says in it what its index is
             frame = table.to_pandas(self_destruct=True, split_blocks=True)
         else:
             n_rows, columns = table.num_rows, dict(zip(table.column_names, table.columns, strict=True))

@@ -34,6 +34,7 @@ from mlnb.sources.text_tables import (
     read_text_table,
 )
 from ..store.errors import UsageError
+from ..store.known_types import learns_types
 from ..store.source_forms import separator_meant
 from ..store.tables import refuse_absent_columns
 
@@ -118,11 +119,17 @@ def _with_far_times(table: Any, file: BinaryIO, found: Any) -> Any:
     return table
 
 
-def _read_parquet(content: Content, wish: Wish) -> FileTable:
-    "The table of a Parquet file."
+def _parquet_in(file: BinaryIO) -> Any:
+    "A Parquet file, opened once more when Arrow has just learnt of a type in it."
     import pyarrow.parquet as pq
 
-    with content.searched() as file, pq.ParquetFile(file, **_BY_PIECES) as found:
+    found = pq.ParquetFile(file, **_BY_PIECES)
+    return pq.ParquetFile(file, **_BY_PIECES) if learns_types(found.schema_arrow) else found
+
+
+def _read_parquet(content: Content, wish: Wish) -> FileTable:
+    "The table of a Parquet file."
+    with content.searched() as file, _parquet_in(file) as found:
         names = found.schema_arrow.names
         table = found.read(wish.columns_among(names))
         return FileTable(content.path, _with_far_times(table, file, found), names)

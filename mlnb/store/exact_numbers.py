@@ -55,19 +55,23 @@ def _greatest(parts: Any) -> int:
     return max((end.as_py() or 0 for part in parts for end in pc.min_max(part).values()), key=abs)
 
 
-def refuse_inexact(
-    table: Any,  # a `pyarrow.Table` that is to become a frame
-) -> None:  # raises `UsageError` with a way to the numbers
-    "Refuse whole numbers with a gap that floating point cannot say."
+def _rounded_columns(table: Any) -> Iterator[tuple[str, int]]:
+    "Columns with numbers that floating point cannot say beside a gap, and the greatest of each."
     import pyarrow as pa
 
-    masked = _masked_columns(table.schema.metadata)
-    for name in (name for name in table.column_names if name not in masked):
+    for name in table.column_names:
         for parts in zip(*map(inner_values, table[name].chunks), strict=False):
             has_gap = pa.types.is_integer(parts[0].type) and any(part.null_count for part in parts)
             greatest = _greatest(parts) if has_gap else 0
             if abs(greatest) > _EXACT:
-                said = (
-                    f"column `{name}` has a gap and whole numbers that pandas would round, such as {greatest}"
-                )
-                raise UsageError(said, 'load it with `as_="arrow"`')
+                yield name, greatest
+
+
+def refuse_inexact(
+    table: Any,  # a `pyarrow.Table` that is to become a frame
+) -> None:  # raises `UsageError` with a way to the numbers
+    "Refuse whole numbers with a gap that floating point cannot say."
+    for name, greatest in _rounded_columns(table):
+        if name not in _masked_columns(table.schema.metadata):
+            said = f"column `{name}` has a gap and whole numbers that pandas would round, such as {greatest}"
+            raise UsageError(said, 'load it with `as_="arrow"`')
