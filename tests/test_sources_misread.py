@@ -1,5 +1,6 @@
 """A file that is not written as was thought: a setting is named, and it helps."""
 
+import gzip
 import os
 import re
 from pathlib import Path
@@ -205,3 +206,22 @@ def test_notebook_outside_of_all_pipelines_says_where_to_keep_it(shop):
     current.cache_clear()
     mlnb.save("total", 1)
     assert mlnb.load("total") == 1
+
+
+@pytest.mark.parametrize("types", ["text", "infer"])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("n,m\n1,2\n3\n", 3),
+        ("\nn,m\n\n1,2,3\n", 4),
+        ('n,m\r\n1,"a\r\nb"\r\n3,4,5\r\n', 4),
+        ("n,m\n" + "1,2\n" * 5000 + "1\n", 5002),
+    ],
+)
+def test_line_of_a_row_with_other_cells_is_said(shop, types, text, line):
+    for name, data in {"a.csv": text.encode(), "b.csv.gz": gzip.compress(text.encode())}.items():
+        shop({name: data}, f"types = {types}", path=f"data/{name}")
+        with pytest.raises(
+            UsageError, match=rf"data/{name} cannot be read: line {line}: .*Expected 2 columns"
+        ):
+            mlnb.load("raw")
