@@ -121,8 +121,9 @@ def test_a_line_at_load_names_a_setting_after_which_nothing_is_said(shop, capsys
 
 def test_a_column_that_is_not_there_of_a_table_that_was_cut_wrongly(shop):
     shop({"a.csv": "n;m\n1;2\n"})
-    with pytest.raises(UsageError, match=r"`separator = semicolon`"):
-        mlnb.load("raw", columns=["n"])
+    for options in ({"columns": ["n"]}, {"as_": "duckdb"}):
+        with pytest.raises(UsageError, match=r"`separator = semicolon`"):
+            mlnb.load("raw", **options)
 
 
 def test_a_schema_is_not_blamed_for_a_wrong_separator(shop):
@@ -144,6 +145,17 @@ def test_trusted_types_that_are_no_names_are_refused(shop, said):
         mlnb.load("raw")
     Path("settings.ini").write_text(text.replace("[mlnb]", "[mlnb]\ntrusted_types = a.B, c.D"))
     assert list(mlnb.load("raw")["n"]) == ["1"]
+
+
+def test_a_name_with_a_separator_in_it_is_no_wrong_separator(shop, capsys):
+    shop({"a.csv": "a;b,c\n1,2\n", "b.parquet": b""}, "types = text", path="data/a.csv")
+    mlnb.load("raw", columns=["a;b"])
+    assert capsys.readouterr().out == ""
+    shop({}, path="data/b.parquet")
+    pq.write_table(pa.table({"a;b": [1]}), "data/b.parquet")
+    for as_ in (None, "duckdb"):
+        with pytest.raises(UsageError, match="there is no column `x`"):
+            mlnb.load("raw", columns=["x"], as_=as_)
 
 
 def test_files_of_a_delta_table_say_that_they_are(shop, capsys):

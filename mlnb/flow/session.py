@@ -290,7 +290,7 @@ def _read_source(
     from mlnb.sources.source_notices import source_notices
 
     value = read_source(session.root, found, columns, as_, session.store)
-    for notice in source_notices(session.root, found, name, value) if as_ != "path" else ():
+    for notice in source_notices(session.root, found, name, value, columns) if as_ != "path" else ():
         print(notice)
     return value
 

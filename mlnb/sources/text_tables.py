@@ -136,7 +136,7 @@ def _uneven_line(opened: Opener, form: TextForm, width: int) -> str:
     return ""
 
 
-def _said_of(error: Exception, header: Header) -> str:
+def _parser_words(error: Exception, header: Header) -> str:
     "What a parser said, with the name of a column that it only counts."
     return re.sub(r"In CSV column #(\d+)", lambda at: f"in column `{header.names[int(at[1])]}`", str(error))
 
@@ -149,7 +149,7 @@ def _place_named(opened: Opener, form: TextForm, header: Header) -> Iterator[Non
     try:
         yield
     except ArrowInvalid as error:
-        said, meant = _said_of(error, header), separator_meant(header.names, form.separator)
+        said, meant = _parser_words(error, header), separator_meant(header.names, form.separator)
         if meant:
             raise UsageError(said, f"add `separator = {meant}` to its source in settings.ini") from error
         line = _uneven_line(opened, form, len(header.names)) if "columns, got" in said else ""
