@@ -6953,6 +6953,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.store.tables._noted_bytes': ('store/tables.html#_noted_bytes', 'mlnb/store/tables.py'),
                                    'mlnb.store.tables._read_back': ('store/tables.html#_read_back', 'mlnb/store/tables.py'),
                                    'mlnb.store.tables._read_table': ('store/tables.html#_read_table', 'mlnb/store/tables.py'),
+                                   'mlnb.store.tables._refuse_map': ('store/tables.html#_refuse_map', 'mlnb/store/tables.py'),
                                    'mlnb.store.tables._refuse_other_fields': ( 'store/tables.html#_refuse_other_fields',
                                                                                'mlnb/store/tables.py'),
                                    'mlnb.store.tables._refuse_twice': ('store/tables.html#_refuse_twice', 'mlnb/store/tables.py'),

@@ -391,11 +391,26 @@ def series_from(
     return series.rename(None) if table.schema.metadata.get(b"mlnb.series") == b"unnamed" else series
 
 # %% ../../nbs/store/390_tables.ipynb #066e09b4
+def _refuse_map(name: str, kind: Any) -> None:
+    "Refuse a column of maps, whose parts have other names in a file."
+    import pyarrow as pa
+
+    what = f"column `{name}`: `{kind}` would come back with other names of its parts"
+    if pa.types.is_map(kind):
+        parts = ", ".join(f"('{part}', table[{name!r}].type.{part}_type)" for part in ("key", "item"))
+        raise ValueRefusedError(
+            what, f"cast it to a list of pairs, `pyarrow.list_(pyarrow.struct([{parts}]))`"
+        )
+    if "map<" in str(kind):
+        raise ValueRefusedError(what, "make its maps lists of structs with a key and an item")
+
+
 def _refuse_other_fields(table: Any, back: Any) -> None:
     "Refuse a table with a column that would come back as another type."
     for field in table.schema:
         kept = back.schema.field(field.name)
         if not kept.equals(field, check_metadata=True):
+            _refuse_map(field.name, field.type)
             what = f"column `{field.name}`: `{field.type}` would come back as `{kept.type}`"
             raise ValueRefusedError(what, f"cast it to `{kept.type}`")
 
