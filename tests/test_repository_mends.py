@@ -90,6 +90,7 @@ TRIED = {
     "sources/misread": "test_sources_misread.py",
     "sources/one_table": "test_sources_one_table.py, test_sources_misread.py",
     "sources/reading": "test_sources_reading.py",
+    "sources/relations": "test_sources_misread.py",
     "sources/table_files": "test_sources_misread.py",
     "sources/text_tables": "test_sources_misread.py",
 }  # module -> the section of this file, or another file, that tries its mends

@@ -517,7 +517,8 @@ def test_part_of_arrow_is_refused_until_the_mend_is_followed(name, tmp_path):
     store, value = open_store(tmp_path), PARTS_OF_ARROW[name]()
     with pytest.raises(ValueRefusedError) as caught:
         put_value(store, value)
-    mended = eval(caught.value.mend.split("`")[1], {"value": value, "batch": value, "pyarrow": pa})
+    names = dict.fromkeys(("value", "batch", "array", "relation"), value)
+    mended = eval(caught.value.mend.split("`")[1], names | {"pyarrow": pa})
     kept = get_value(store, put_value(store, mended), tmp_path / "files")
     assert kept == mended or kept.equals(mended)
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
@@ -319,3 +320,15 @@ def test_notes_of_polars_that_make_no_sense_are_damage(notes):
     pq.write_table(table.replace_schema_metadata({b"mlnb.polars": json.dumps(notes).encode()}), sink)
     with pytest.raises(IntegrityError):
         decode("polars", sink.getvalue())
+
+
+def test_maps_of_arrow_are_kept_as_pairs():
+    kinds = pa.map_(pa.string(), pa.int32())
+    table = pa.table({"m": pa.array([[("k", 1)], None], kinds)})
+    with pytest.raises(ValueRefusedError, match="other names of its parts") as refused:
+        encode(table)
+    pairs = eval(refused.value.mend.split("`")[1], {"pyarrow": pa, "table": table})
+    again = decode("arrow", encode(pa.table({"m": table["m"].cast(pairs)})).data)
+    assert again["m"].to_pylist() == [[{"key": "k", "item": 1}], None]
+    with pytest.raises(ValueRefusedError, match="lists of structs"):
+        encode(pa.table({"m": pa.array([[[("k", 1)]]], pa.list_(kinds))}))

@@ -275,14 +275,6 @@ def test_type_that_another_process_would_not_know_is_refused_until_the_mend_is_f
         pa.unregister_extension_type("tests.metres")
 
 
-def test_map_of_arrow_is_refused_until_the_mend_is_followed():
-    cells = pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8()))
-    with pytest.raises(ValueRefusedError, match="cast it to lists of structs"):
-        encode(pa.table({"m": cells}))
-    mended = pa.table({"m": cells.cast(pa.list_(pa.struct([("key", pa.string()), ("value", pa.int8())])))})
-    assert decode("arrow", encode(mended).data).equals(mended)
-
-
 def test_levels_that_count_are_those_that_list():
     counted = pd.DataFrame(np.zeros((2, 6)), columns=pd.MultiIndex.from_product([["a", "b"], range(3)]))
     listed = counted.set_axis(pd.MultiIndex.from_tuples(list(counted.columns)), axis=1)

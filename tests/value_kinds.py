@@ -350,6 +350,12 @@ TABLES = [
         lambda _: pa.record_batch({"n": [1, None]}),
         mend="pyarrow.Table.from_batches([batch])",
     ),
+    Kind(
+        "Tables",
+        "reader of batches",
+        lambda _: pa.table({"n": [1, None]}).to_reader(),
+        mend="value.read_all()",
+    ),
     Kind("Tables", "pyarrow Array", lambda _: pa.array([1, None]), mend="array.to_pylist()", again=pa.array),
     Kind("Tables", "relation of DuckDB", lambda _: _relation(), mend="relation.to_arrow_table()"),
     Kind("Tables", "groups of pandas", lambda _: SALES.groupby("shop"), mend="list(value)"),

@@ -34,7 +34,6 @@ from ..notebook.edges import is_written_out
 from ..sources.partition import Partition
 from ..sources.source import read_source
 from ..store.artifacts import get_value, put_value
-from ..store.codecs import wanted_columns
 from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import read_plain, write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
@@ -287,7 +286,7 @@ def _read_source(
     from mlnb.sources.source_notices import source_notices
 
     value = read_source(session.root, found, columns, as_, session.store)
-    for notice in source_notices(session.root, found, name, value) if as_ != "path" else ():
+    for notice in source_notices(session.root, found, name, value, columns) if as_ != "path" else ():
         print(notice)
     return value
 
@@ -301,6 +300,8 @@ def load(
     refuse_no_text("load", name, 'write the name itself, e.g. `load("features")`')
     if as_ not in (None, "pandas", "arrow", "path", "duckdb", "polars"):
         raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow`, `duckdb` or `path`")
+    from mlnb.store.codecs import wanted_columns
+
     columns, session = wanted_columns(columns), current()
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
+from .reading import format_of
 from ..store.errors import UsageError
-from ..store.source_forms import separator_meant
+from ..store.source_forms import TEXT_FORMATS, separator_meant
 from ..store.tables import refuse_absent_columns
 
 # %% ../../nbs/sources/100_one_table.ipynb #c47ac3f5
@@ -217,9 +218,10 @@ def _joined_column(name: str, files: list[FileTable]) -> Any:
 def refuse_absent_names(
     columns: list[str],  # names that were asked for
     names: list[str],  # of the columns that files have
+    path: str,  # of one of the files; its suffix may tell the format
 ) -> None:  # raises `UsageError` with a suggestion
-    "Refuse a column that no file has; a table that was cut by the wrong separator has none."
-    meant = separator_meant(names)
+    "Refuse a column that no file has; a text table that was cut by the wrong separator has none."
+    meant = separator_meant(names) if format_of(path) in (*TEXT_FORMATS, "files") else ""
     if meant and any(column not in names for column in columns):
         mend = f"add `separator = {meant}` to its source in settings.ini"
         raise UsageError(f"the only column is called `{names[0]:.60}`", mend)
@@ -257,7 +259,7 @@ def one_table(
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for one in files for name in one.names))
-    refuse_absent_names(columns or [], names)
+    refuse_absent_names(columns or [], names, files[0].path)
     wanted, schema = names if columns is None else columns, files[0].table.schema
     _refuse_renamed(files, wanted, names)
     _refuse_lost_index(files, wanted)

@@ -23,6 +23,7 @@ from .one_table import common_type, refuse_absent_names
 from .reading import FileReading, format_of
 from .table_files import Wish, text_header, text_names
 from ..store.errors import UsageError
+from ..store.source_forms import separator_meant
 
 # %% ../../nbs/sources/150_relations.ipynb #7f672437
 class PlacedFile(NamedTuple):
@@ -120,6 +121,10 @@ def _text_relation(paths: list[Path], names: list[str], separator: str, reading:
     "Text tables with one header, as a relation."
     import duckdb
 
+    meant = separator_meant(names, reading.separator or separator)
+    if meant:
+        mend = f"add `separator = {meant}` to its source in settings.ini"
+        raise UsageError(f"its one column is called `{names[0]:.60}`", mend)
     if len(names) == 1:
         raise UsageError("DuckDB leaves out blank lines of a table with one column", _AS_ARROW)
     largest = max(path.stat().st_size for path in paths)
@@ -237,7 +242,7 @@ def relation_of(
     form, keys = forms[0], list(folder_values(files[0].content.path))
     own = [_names_of_file(file, form, reading) for file in files]
     names = list(dict.fromkeys([name for one in own for name in one] + keys))
-    refuse_absent_names(columns or [], names)
+    refuse_absent_names(columns or [], names, files[0].content.path)
     _refuse_odd_names(names)
     wanted = columns or names
     if form == "parquet":

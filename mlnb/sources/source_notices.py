@@ -31,6 +31,7 @@ class SourceGift(NamedTuple):
     forms: set[str]  # in which they were read
     reading: FileReading  # what its settings say
     value: Any  # a table in any form, a list, a value of JSON
+    is_whole: bool  # whether all columns were asked for
 
 
 def _columns_of_gift(value: Any) -> list[str]:
@@ -39,11 +40,13 @@ def _columns_of_gift(value: Any) -> list[str]:
     return [str(name) for name in names]
 
 
-def _gift_of(root: Path, partitions: list[Partition], name: str, value: Any) -> SourceGift:
+def _gift_of(
+    root: Path, partitions: list[Partition], name: str, value: Any, is_whole: bool = True
+) -> SourceGift:
     "What a pin gave."
     reading, paths = reading_in(partitions), [one.path for one in without_marks(partitions)]
     forms = {format_of(path, reading) for path in paths}
-    return SourceGift(root, f"[source.{name}] of settings.ini", paths, forms, reading, value)
+    return SourceGift(root, f"[source.{name}] of settings.ini", paths, forms, reading, value, is_whole)
 
 # %% ../../nbs/sources/180_source_notices.ipynb #ca66f42d
 _COMMA_NUMBER = re.compile(r"-?\d+,\d+")
@@ -63,7 +66,7 @@ def _separator_line(given: SourceGift) -> str:
     if names and names[0].lower().startswith("sep=") and len(names) <= 2:
         return f"its first line, `{names[0]}`, is for Excel and no header; remove it"
     separator = given.reading.separator or ("\t" if given.forms == {"tsv"} else ",")
-    meant = separator_meant(names, separator)
+    meant = separator_meant(names, separator) if given.is_whole else ""
     if not meant:
         return ""
     return f"its one column is called `{names[0]:.60}`; add `separator = {meant}` to {given.section}"
@@ -116,6 +119,8 @@ def source_notices(
     partitions: list[Partition],  # what was pinned
     name: str,  # of the source
     value: Any,  # what it gave, as a table, list or value
+    columns: list[str] | None = None,  # that were asked for; None = all
 ) -> list[str]:  # lines for people; empty when nothing is to be said
     "What is said of what a source gave, where it may surprise."
-    return [f"{name}: {line}" for line in _lines_of(_gift_of(root, partitions, name, value)) if line]
+    gift = _gift_of(root, partitions, name, value, columns is None)
+    return [f"{name}: {line}" for line in _lines_of(gift) if line]

@@ -16,7 +16,8 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 from .checked import ForwardStream, Opener
@@ -122,21 +123,41 @@ def in_larger_blocks(
 _TRUTH = {"true_values": ["true", "True", "TRUE", "1"], "false_values": ["false", "False", "FALSE", "0"]}
 
 
+_MOST_ROWS = 1_000_000  # that are gone through to find where a parser stumbled
+
+
+def _uneven_line(opened: Opener, form: TextForm, width: int) -> str:
+    "Where the first row begins that has not as many cells as the header; empty when it is not found."
+    with opened() as file:
+        raw: Any = file
+        text = io.TextIOWrapper(io.BufferedReader(raw), form.encoding, errors="replace", newline="")
+        rows, begins = csv.reader(text, delimiter=form.separator), 1
+        with suppress(csv.Error):
+            for row in islice(rows, _MOST_ROWS):
+                if row and len(row) != width:
+                    return f"line {begins}: "
+                begins = rows.line_num + 1
+    return ""
+
+
+def _parser_words(error: Exception, header: Header) -> str:
+    "What a parser said, with the name of a column that it only counts."
+    return re.sub(r"In CSV column #(\d+)", lambda at: f"in column `{header.names[int(at[1])]}`", str(error))
+
+
 @contextmanager
-def _column_named(header: Header, separator: str) -> Iterator[None]:
-    "Say the name of a column that a parser only counts, and which separator its rows have."
+def _place_named(opened: Opener, form: TextForm, header: Header) -> Iterator[None]:
+    "Say column, line or separator where a parser stumbles."
     from pyarrow import ArrowInvalid
 
     try:
         yield
     except ArrowInvalid as error:
-        said = re.sub(
-            r"In CSV column #(\d+)", lambda at: f"in column `{header.names[int(at[1])]}`", str(error)
-        )
-        meant = separator_meant(header.names, separator)
+        said, meant = _parser_words(error, header), separator_meant(header.names, form.separator)
         if meant:
             raise UsageError(said, f"add `separator = {meant}` to its source in settings.ini") from error
-        raise ValueError(said) from error
+        line = _uneven_line(opened, form, len(header.names)) if "columns, got" in said else ""
+        raise ValueError(line + said) from error
 
 
 def _conversion(form: TextForm, wanted: list[str] | None, types: dict[str, Any]) -> Any:
@@ -173,7 +194,7 @@ def _in_blocks(opened: Opener, about: TextRead, read: Callable[..., Any]) -> Any
             text = pa.PythonFile(Utf8Stream(file, form.encoding), mode="r")
             return read(text, reading, parsing, converting)
 
-    with _column_named(about.header, form.separator):
+    with _place_named(opened, form, about.header):
         return in_larger_blocks(read_in)
 
 

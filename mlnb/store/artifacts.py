@@ -120,6 +120,8 @@ def put_frames(
     trusted_types: tuple[str, ...] = (),  # as for `put_value`
 ) -> Artifact:  # raises `ValueRefusedError`, or what the iterator raises
     "Keep an iterator of frames as a partitioned artifact."
+    if hasattr(frames, "read_all"):  # a reader of Arrow
+        raise ValueRefusedError(f"a `{type(frames).__name__}` cannot be saved", "save `value.read_all()`")
     try:
         found = put_opened(store, _frame_parts(frames, trusted_types, store))
     except BrokeOffError as broke_off:

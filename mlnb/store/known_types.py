@@ -45,7 +45,17 @@ def refuse_foreign_types(
             raise ValueRefusedError(what, f"save `table.set_column({n}, {field.name!r}, {plain_column})`")
 
 # %% ../../nbs/store/410_known_types.ipynb #6f1fd876
-_MAP_MEND = "cast it to lists of structs, `pyarrow.list_(pyarrow.struct([('key', …), ('value', …)]))`"
+def _refuse_map(name: str, kind: Any) -> None:
+    "Refuse a column of maps, whose parts have other names in a file."
+    import pyarrow as pa
+
+    what = f"column `{name}`: `{kind}` would come back with other names of its parts"
+    if pa.types.is_map(kind):
+        parts = ", ".join(f"('{part}', table[{name!r}].type.{part}_type)" for part in ("key", "item"))
+        mend = f"cast it to a list of pairs, `pyarrow.list_(pyarrow.struct([{parts}]))`"
+        raise ValueRefusedError(what, mend)
+    if "map<" in str(kind):
+        raise ValueRefusedError(what, "make its maps lists of structs with a key and an item")
 
 
 def refuse_other_fields(
@@ -53,10 +63,9 @@ def refuse_other_fields(
     back: Any,  # as it would come back
 ) -> None:  # raises `ValueRefusedError` with a cast
     "Refuse a table with a column that would come back as another type."
-    from pyarrow.types import is_map
-
     for field in table.schema:
         kept = back.schema.field(field.name)
         if not kept.equals(field, check_metadata=True):
+            _refuse_map(field.name, field.type)
             what = f"column `{field.name}`: `{field.type}` would come back as `{kept.type}`"
-            raise ValueRefusedError(what, _MAP_MEND if is_map(field.type) else f"cast it to `{kept.type}`")
+            raise ValueRefusedError(what, f"cast it to `{kept.type}`")
