@@ -137,8 +137,14 @@ Modules:
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
+- `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
+- `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
+- `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
+- `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
+- `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
+- `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
