@@ -226,6 +226,7 @@ Modules:
 - `mlnb.sources.lake_tables`: Folders that say themselves which of their files count
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
+- `mlnb.sources.loose_tables`: A CSV or Parquet file that no project names, read as a table
 - `mlnb.sources.one_table`: Files of many days are one table, by one rule
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
