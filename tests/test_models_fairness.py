@@ -160,6 +160,23 @@ def test_thirty_rows_of_one_cluster_are_one_observation():
     assert (report.groups[1].why, report.verdict) == ("n = 1", "not_computable")
 
 
+def test_gap_that_fails_is_told_of_the_pair_that_differs_most_surely():
+    sizes, chosen = [500, 500, 32], [300, 150, 8]
+    rows = pd.DataFrame({"group": np.repeat(["a", "b", "c"], sizes), "label": 1})
+    rows["prediction"] = np.concatenate([np.arange(n) < k for n, k in zip(sizes, chosen, strict=True)])
+    report = judged(rows, FairnessColumns("label", ["group"], "prediction"), limits={"selection_rate": 0.1})
+    gap = report.gaps[0]
+    assert (gap.verdict, gap.most, gap.least) == ("fail", {"group": "a"}, {"group": "b"})
+    assert_allclose([gap.pair.value, gap.span.value], [0.3, 0.6 - 8 / 32])
+
+
+def test_rates_that_may_be_zero_give_a_document_of_finite_numbers():
+    rows = table(prediction=0)
+    rows.loc[:1, "prediction"] = 1
+    ratios = judged(rows).ratios
+    assert (ratios["selection_rate"].low, ratios["selection_rate"].high) == (0.0, 1.0)
+
+
 def test_ten_thousand_levels_make_a_small_document_and_no_verdict():
     rows = table(20_000, group=np.arange(20_000) % 10_000)
     report = judged(rows)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from mlnb.models.group_comparison import (
     MOST_GROUPS,
-    Compared,
+    GroupComparison,
     FairnessColumns,
     GroupFigures,
     JudgedTable,
@@ -72,7 +72,7 @@ def _limits_by_metric(judged: Sequence[str], limits: Sequence[Limit]) -> dict[st
     }
 
 
-def _why_none(found: Compared, metric: str, smallest: int) -> str:
+def _why_none(found: GroupComparison, metric: str, smallest: int) -> str:
     "Why no group can have a figure; empty when one can."
     n_large = int((found.seen >= smallest).sum())
     if n_large > MOST_GROUPS:
@@ -84,7 +84,7 @@ def _why_none(found: Compared, metric: str, smallest: int) -> str:
     return ""
 
 
-def _gaps_of_grouping(found: Compared, table: JudgedTable, limits: Sequence[Limit]) -> list[GroupGap]:
+def _gaps_of_grouping(found: GroupComparison, table: JudgedTable, limits: Sequence[Limit]) -> list[GroupGap]:
     "The gaps of a grouping."
     levels = [found.grouping.groups[number] for number in found.kept.tolist()]
     names = GroupNames(found.grouping.columns, levels)

@@ -95,9 +95,10 @@ class GroupGap(JsonStruct, frozen=True, kw_only=True):
     by: tuple[str, ...]  # group columns
     metric: str
     kind: str  # `difference` or `ratio`
-    span: Span | None  # None when it cannot be computed
-    most: dict[str, str] | None  # levels of the group with the highest figure
-    least: dict[str, str] | None  # of the group with the lowest
+    span: Span | None  # of the widest gap; None when it cannot be computed
+    pair: Span | None  # of the pair that is told: surest one for `fail`, else widest
+    most: dict[str, str] | None  # levels of its group with the higher figure
+    least: dict[str, str] | None  # of the other one
     limit: float | None  # None = not judged
     verdict: str | None  # None = not judged
     reason: str
@@ -141,7 +142,8 @@ def _smallest_seen(limit: Limit, spread: Spread) -> float | None:
     "The difference that fails in 80 % of such tables."
     if limit.kind == "ratio" or limit.value is None:
         return None
-    return limit.value + spread.reach + _POWER_Z * spread.deviation
+    reach = spread.widest.interval.value - spread.widest.interval.low
+    return limit.value + reach + _POWER_Z * spread.deviation
 
 
 def _is_beyond(limit: Limit, value: float) -> bool:
@@ -177,7 +179,7 @@ _BEYOND = {"difference": "more", "ratio": "less"}
 def _gap_in_words(gap: GroupGap) -> str:
     "Say what a gap is, and what its limit is."
     groups = {"most": group_in_words(gap.most or {}), "least": group_in_words(gap.least or {})}
-    figures = gap.span.as_dict() if gap.span else {}
+    figures = gap.pair.as_dict() if gap.pair else {}
     said = _GAP_SAID[gap.kind].format(metric=SPOKEN_METRICS[gap.metric], **groups, **figures)
     beyond = f"{_BEYOND[gap.kind]} than {gap.limit}"
     rest = {"fail": f", surely {beyond}", "warn": f", {beyond}, but not surely", "ok": f", not {beyond}"}
@@ -213,6 +215,7 @@ def _missing_gap(limit: Limit, columns: tuple[str, ...], why: str) -> GroupGap:
         metric=limit.metric,
         kind=limit.kind,
         span=None,
+        pair=None,
         most=None,
         least=None,
         limit=limit.value,
@@ -222,16 +225,18 @@ def _missing_gap(limit: Limit, columns: tuple[str, ...], why: str) -> GroupGap:
     )
 
 
-def _found_gap(limit: Limit, columns: tuple[str, ...], spread: Spread, ends: Sequence[dict]) -> GroupGap:
-    "A gap with its verdict; `ends` are the groups with the highest and the lowest figure."
+def _found_gap(limit: Limit, names: GroupNames, places: np.ndarray, spread: Spread) -> GroupGap:
+    "A gap with its verdict."
     word = None if limit.value is None else gap_verdict(limit, spread.interval)
+    told = spread.surest if word == "fail" else spread.widest
     gap = GroupGap(
-        by=columns,
+        by=names.columns,
         metric=limit.metric,
         kind=limit.kind,
         span=Span(*spread.interval),
-        most=ends[0],
-        least=ends[1],
+        pair=Span(*told.interval),
+        most=names.group(int(places[told.most])),
+        least=names.group(int(places[told.least])),
         limit=limit.value,
         verdict=word,
         reason="",
@@ -260,8 +265,7 @@ def gaps_of(
     for limit in limits:
         spread = _spread(pairs, limit) if pairs else None
         if spread:
-            ends = [names.group(int(judged.places[one])) for one in (spread.most, spread.least)]
-            gaps.append(_found_gap(limit, names.columns, spread, ends))
+            gaps.append(_found_gap(limit, names, judged.places, spread))
         else:
             reason = why or _why_no_gap(judged, smallest, len(names.levels))
             gaps.append(_missing_gap(limit, names.columns, reason))

@@ -7,7 +7,7 @@ Rows, or the clusters that they come in, are drawn again and again; in each draw
 
 # %% auto #0
 __all__ = ['MOST_UNITS', 'Z', 'drawn_units', 'drawn_weights', 'drawn_ratios', 'Estimates', 'estimates_of', 'critical_value',
-           'group_intervals', 'Pairs', 'pairs_of', 'Spread', 'widest_difference', 'smallest_ratio']
+           'group_intervals', 'Pairs', 'pairs_of', 'PairGap', 'Spread', 'widest_difference', 'smallest_ratio']
 
 # %% ../../nbs/models/070_simultaneous.ipynb #323cf8ab
 from typing import NamedTuple
@@ -128,15 +128,31 @@ def pairs_of(
     critical = critical_value(_largest_of_pairs(estimates.errors, variances))
     return Pairs(estimates, shared, variances, critical)
 
-# %% ../../nbs/models/070_simultaneous.ipynb #e06acb08
-class Spread(NamedTuple):
-    "The gap between two groups that were picked because it is the widest."
+# %% ../../nbs/models/070_simultaneous.ipynb #0bed09a8
+class PairGap(NamedTuple):
+    "The gap between two groups."
 
-    interval: Interval  # of the gap
-    most: int  # number of the group with the highest figure
-    least: int  # number of the group with the lowest
-    reach: float  # from the gap to the end of its interval
-    deviation: float  # standard error of the gap
+    interval: Interval  # of the gap; holds for all pairs together
+    most: int  # number of the group with the higher figure
+    least: int  # number of the group with the lower figure
+
+
+class Spread(NamedTuple):
+    "The widest gap of all pairs."
+
+    interval: Interval  # of the widest gap, whichever pair it is of
+    widest: PairGap  # pair that differs most
+    surest: PairGap  # pair that differs most surely
+    deviation: float  # standard error of the widest gap
+
+
+def _pair_gap(
+    values: np.ndarray, low: np.ndarray, high: np.ndarray, place: int, largest: float = 1.0
+) -> PairGap:
+    "One pair of the matrices of all: rows are the higher figures."
+    most, least = divmod(place, len(values))
+    ends = (float(np.clip(one[most, least], 0.0, largest)) for one in (values, low, high))
+    return PairGap(Interval(*ends), most, least)
 
 
 def widest_difference(
@@ -145,13 +161,14 @@ def widest_difference(
 ) -> Spread:  # highest less lowest figure
     "The widest difference of all pairs, with an interval that allows for the picking."
     values = pairs.estimates.values
-    most, least = int(values.argmax()), int(values.argmin())
-    gaps, widths = np.abs(values[:, None] - values[None, :]), pairs.critical * np.sqrt(pairs.variances)
-    is_pair = ~np.eye(len(values), dtype=bool)
-    low, high = np.clip([(gaps - widths)[is_pair].max(), (gaps + widths)[is_pair].max()], 0, largest)
-    deviation = float(np.sqrt(pairs.variances[most, least])) if most != least else 0.0
-    interval = Interval(float(gaps.max()), float(low), float(high))
-    return Spread(interval, most, least, pairs.critical * deviation, deviation)
+    apart = np.where(np.eye(len(values), dtype=bool), -np.inf, 0.0)
+    gaps, widths = values[:, None] - values[None, :], pairs.critical * np.sqrt(pairs.variances)
+    low, high = gaps - widths + apart, gaps + widths + apart
+    places = [int(one.argmax()) for one in (gaps + apart, low)]
+    widest, surest = (_pair_gap(gaps, low, high, place, largest) for place in places)
+    ends = (max(0.0, float(low.max())), min(largest, float(high.max())))
+    deviation = float(np.sqrt(pairs.variances[widest.most, widest.least]))
+    return Spread(Interval(widest.interval.value, *ends), widest, surest, deviation)
 
 # %% ../../nbs/models/070_simultaneous.ipynb #3bd3f356
 def _fieller(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
@@ -170,10 +187,13 @@ def smallest_ratio(
 ) -> Spread | None:  # lowest by highest rate; None when all are 0
     "The smallest ratio of all pairs, with an interval that allows for the picking."
     values = pairs.estimates.values
-    most, least = int(values.argmax()), int(values.argmin())
-    if values[most] <= 0:
+    if values.max() <= 0:
         return None
-    is_pair = ~np.eye(len(values), dtype=bool)
-    low, high = (np.clip(ends[is_pair].min(), 0, 1) for ends in _fieller(pairs))
-    value = float(values[least] / values[most])
-    return Spread(Interval(value, float(low), float(high)), most, least, value - float(low), 0.0)
+    apart = np.where(np.eye(len(values), dtype=bool), np.inf, 0.0)
+    ratios = np.divide(
+        values[None, :], values[:, None], out=np.full(apart.shape, np.inf), where=values[:, None] > 0
+    )
+    low, high = (np.maximum(ends.T, 0.0) + apart for ends in _fieller(pairs))
+    widest, surest = (_pair_gap(ratios, low, high, int(one.argmin())) for one in (ratios + apart, high))
+    ends = (min(1.0, float(low.min())), min(1.0, float(high.min())))
+    return Spread(Interval(widest.interval.value, *ends), widest, surest, 0.0)
