@@ -16,8 +16,8 @@ import pandas as pd
 
 from mlnb.models.group_comparison import (
     MOST_GROUPS,
-    GroupComparison,
     FairnessColumns,
+    GroupComparison,
     GroupFigures,
     JudgedTable,
     compare_groups,
