@@ -3323,8 +3323,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'mlnb/models/group_metrics.py'),
                                            'mlnb.models.group_metrics._by_unit': ( 'models/group_metrics.html#_by_unit',
                                                                                    'mlnb/models/group_metrics.py'),
-                                           'mlnb.models.group_metrics._rate_functions': ( 'models/group_metrics.html#_rate_functions',
-                                                                                          'mlnb/models/group_metrics.py'),
                                            'mlnb.models.group_metrics.calibration_figure': ( 'models/group_metrics.html#calibration_figure',
                                                                                              'mlnb/models/group_metrics.py'),
                                            'mlnb.models.group_metrics.cell_counts': ( 'models/group_metrics.html#cell_counts',

@@ -9,8 +9,7 @@ The rates are those of fairlearn's MetricFrame, computed from a table of counts 
 __all__ = ['RATES', 'GroupedRows', 'n_seen', 'cell_counts', 'RateCells', 'metric_frame', 'Figure', 'rate_figure', 'placements',
            'roc_auc_figure', 'calibration_figure']
 
-# %% ../../nbs/models/080_group_metrics.ipynb #eb9989a4
-from collections.abc import Callable
+# %% ../../nbs/models/080_group_metrics.ipynb #26159294
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,39 +79,24 @@ RATES = {
     "base_rate": RateCells([3, 4, 5], [0, 1, 2, 3, 4, 5]),
 }  # in the order in which they are shown
 
-# %% ../../nbs/models/080_group_metrics.ipynb #af4a8a83
-def _rate_functions() -> dict[str, Callable]:
-    "What computes each rate from labels, predictions and weights."
-    from fairlearn import metrics
-    from sklearn.metrics import precision_score
-
-    return {
-        "selection_rate": metrics.selection_rate,
-        "true_positive_rate": metrics.true_positive_rate,
-        "false_positive_rate": metrics.false_positive_rate,
-        "precision": precision_score,
-        "base_rate": metrics.selection_rate,
-    }
-
-
+# %% ../../nbs/models/080_group_metrics.ipynb #9c687bfb
 def metric_frame(
     name: str,  # of a rate, one of `RATES`
     counts: np.ndarray,  # groups × cells; none without a denominator
 ) -> Any:  # fairlearn's MetricFrame of the numbered groups
     "Let fairlearn compute a rate by group."
-    from fairlearn.metrics import MetricFrame
+    from fairlearn.metrics import MetricFrame, selection_rate
 
+    above, below = RATES[name]
     groups, cells = (part.ravel() for part in np.indices((len(counts), N_CELLS)))
-    is_used = (counts.ravel() > 0) & np.isin(cells, RATES[name].below)
-    weights, labels, predictions = (part[is_used] for part in (counts.ravel(), cells // 3, cells % 3))
-    if name == "base_rate":
-        predictions = labels
+    is_used = (counts.ravel() > 0) & np.isin(cells, below)
+    is_counted = np.isin(cells[is_used], above).astype(int)
     return MetricFrame(
-        metrics={name: _rate_functions()[name]},
-        y_true=predictions if name == "selection_rate" else labels,
-        y_pred=predictions,
+        metrics={name: selection_rate},
+        y_true=is_counted,
+        y_pred=is_counted,
         sensitive_features=pd.Series(groups[is_used], name="group"),
-        sample_params={name: {"sample_weight": weights.astype(float)}},
+        sample_params={name: {"sample_weight": counts.ravel()[is_used].astype(float)}},
     )
 
 # %% ../../nbs/models/080_group_metrics.ipynb #8fc414cd
