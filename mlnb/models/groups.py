@@ -75,10 +75,10 @@ def levels_of(
 ) -> Levels:  # gaps are the level `(missing)`
     "Number the levels of a column."
     codes, found = _factorized(values)
-    texts = [_level_text(level) for level in found]
-    if (codes < 0).any():
-        texts = [f'"{text}"' if text == NULL_LEVEL else text for text in texts] + [NULL_LEVEL]
-        codes = np.where(codes < 0, len(texts) - 1, codes)
+    texts = [_level_text(level).strip() for level in found]
+    if (codes < 0).any() or "" in texts:
+        shown = {"": NULL_LEVEL, NULL_LEVEL: f'"{NULL_LEVEL}"'}
+        texts = [shown.get(text, text) for text in [*texts, ""]]  # the last one is that of −1
     names = sorted(set(texts), key=_level_order)
     place = {name: number for number, name in enumerate(names)}
     return Levels(np.array([place[text] for text in texts], dtype=np.int64)[codes], names)
