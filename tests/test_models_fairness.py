@@ -111,6 +111,7 @@ def judged(rows, columns=ASKED, **options):
     return report
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_report_and_order_of_rows_changes_no_value():
     rows = table()
     once, again, mixed = judged(rows), judged(rows), judged(rows.sample(frac=1, random_state=1))
@@ -194,6 +195,7 @@ def test_scores_outside_of_probabilities_have_an_area_and_no_calibration():
     ]
 
 
+@pytest.mark.slow
 def test_column_that_nobody_asked_for_may_stand_there_twice():
     rows = table()
     twice = pd.concat([rows, rows.score.rename("other"), rows.score.rename("other")], axis=1)
@@ -218,6 +220,7 @@ def test_classes_of_any_type_are_read_alike(labels, positive):
     assert classes_of(values, "label", positive).tolist() == [0, 1, NOT_KNOWN, 1]
 
 
+@pytest.mark.slow
 def test_score_and_threshold_stand_for_a_prediction():
     rows = table()
     columns = FairnessColumns("label", ["group"], score="score")

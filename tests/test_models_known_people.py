@@ -18,18 +18,17 @@ KNOWN = {
 
 
 def of_year(year):
-    columns = ["SEX", "employed", "prediction", "predicted_probability"]
-    return pd.read_parquet(PEOPLE, columns=columns, filters=[("year", "==", year)])
+    return pd.read_parquet(PEOPLE, columns=["SEX", "employed", "prediction"], filters=[("year", "==", year)])
 
 
 @pytest.mark.parametrize("year", KNOWN)
 def test_rates_by_sex_are_as_published(year):
-    columns = FairnessColumns("employed", ["SEX"], "prediction", "predicted_probability")
-    report = fairness(of_year(year), columns, n_resamples=200)
+    rows = of_year(year)
+    report = fairness(rows, FairnessColumns("employed", ["SEX"], "prediction"), n_resamples=20)
     for group in report.groups:
         expected = KNOWN[year][group.group["SEX"]]
         assert_allclose([group.metrics[name].value for name in RATES], expected, atol=0.0005)
-    assert (report.verdict, report.rows, report.known["label"]) == ("ok", len(of_year(year)), report.rows)
+    assert (report.verdict, report.rows, report.known["label"]) == ("ok", len(rows), len(rows))
     assert_allclose(
         report.differences["false_positive_rate"].value, 0.0561 if year == 2015 else 0.0497, atol=1e-3
     )

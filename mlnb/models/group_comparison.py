@@ -20,7 +20,7 @@ import pandas as pd
 from .group_gaps import OF_SCORES, JudgedFigure, Span, judged_figure, spans_of
 from mlnb.models.group_metrics import (
     RATES,
-    Figure,
+    DrawnFigure,
     GroupedRows,
     calibration_figure,
     cell_counts,
@@ -152,13 +152,13 @@ def _large_groups(seen: np.ndarray, smallest: int) -> np.ndarray:
     return large if len(large) <= MOST_GROUPS else large[:0]
 
 
-def _no_figure(rows: GroupedRows, weights: np.ndarray) -> Figure:
+def _no_figure(rows: GroupedRows, weights: np.ndarray) -> DrawnFigure:
     "A figure that no group has."
     nothing = np.full(rows.n_groups, np.nan)
-    return Figure(nothing, np.tile(nothing, (len(weights), 1)), np.zeros(rows.n_groups, dtype=int))
+    return DrawnFigure(nothing, np.tile(nothing, (len(weights), 1)), np.zeros(rows.n_groups, dtype=int))
 
 
-def _score_figures(rows: GroupedRows, weights: np.ndarray) -> dict[str, Figure]:
+def _score_figures(rows: GroupedRows, weights: np.ndarray) -> dict[str, DrawnFigure]:
     "Figures that need a score."
     scored = rows.chosen((rows.labels < NOT_KNOWN) & ~np.isnan(rows.scores))
     figures = dict.fromkeys(OF_SCORES, _no_figure(rows, weights))
@@ -169,7 +169,7 @@ def _score_figures(rows: GroupedRows, weights: np.ndarray) -> dict[str, Figure]:
     return figures
 
 
-def _figures(rows: GroupedRows, table: JudgedTable) -> dict[str, Figure]:
+def _figures(rows: GroupedRows, table: JudgedTable) -> dict[str, DrawnFigure]:
     "All figures of some groups."
     counts = cell_counts(rows, table.weights.shape[1])
     figures = {name: rate_figure(name, rows, counts, table.weights) for name in RATES}
@@ -180,7 +180,7 @@ def compare_groups(
     grouping: Grouping,  # of all rows of the table
     table: JudgedTable,  # one row or more
 ) -> GroupComparison:  # groups that are large enough have figures
-    "Figure the groups of a grouping."
+    "Compute the figures of a grouping."
     rows = table.rows._replace(groups=grouping.codes, n_groups=len(grouping.groups))
     sizes, seen = np.bincount(grouping.codes, minlength=rows.n_groups), n_seen(rows)
     kept = _large_groups(seen, table.smallest)

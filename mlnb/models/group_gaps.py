@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from .group_metrics import RATES, Figure
+from .group_metrics import RATES, DrawnFigure
 from .metrics import Interval
 from mlnb.models.simultaneous import (
     Estimates,
@@ -115,7 +115,7 @@ class JudgedFigure(NamedTuple):
 
 def judged_figure(
     name: str,  # one of `SPOKEN_METRICS`
-    figure: Figure,  # of all groups
+    figure: DrawnFigure,  # of all groups
     smallest: int,  # rows or clusters that must stand behind it, 1 or more
 ) -> JudgedFigure:  # of no group, one or several
     "Leave out groups that have too little behind a figure."
