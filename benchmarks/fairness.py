@@ -2,7 +2,8 @@
 
 fairlearn's MetricFrame gives the values; its own bootstrap draws rows, and its intervals hold for one group
 at a time. mlnb adds intervals that hold for all groups, all groupings, ROC AUC, calibration and a verdict.
-`--rows` and `--rounds` say how much is measured; the two are measured in turns, each figure is a median."""
+`--rows` and `--rounds` say how much is measured; the two are measured in turns, each figure is a median of
+processor time, which neighbours on the machine change little."""
 
 import argparse
 import statistics
@@ -17,7 +18,7 @@ from mlnb.models.fairness import fairness
 from mlnb.models.group_comparison import FairnessColumns
 
 DRAWS = 200
-OF_FAIRLEARN = 1  # draws of its own bootstrap that are measured, and multiplied
+OF_FAIRLEARN = 2  # draws of its own bootstrap that are measured, and multiplied
 ROWS_ALL_ROUNDS = 300_000  # a larger table is measured in fewer rounds, for fairlearn takes minutes
 GROUPS = ["sex", "race", "age"]
 RATES = {
@@ -76,13 +77,13 @@ def farthest_apart(frame: pd.DataFrame) -> float:
 
 
 def in_turns(works: dict, rounds: int) -> dict[str, float]:
-    "Median wall time of each piece of work [s]."
+    "Median time of the processor for each piece of work [s]."
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(found) for name, found in times.items()}
 
 

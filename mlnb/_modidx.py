@@ -3345,6 +3345,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.models.groups._factorized': ('models/groups.html#_factorized', 'mlnb/models/groups.py'),
                                     'mlnb.models.groups._level_order': ('models/groups.html#_level_order', 'mlnb/models/groups.py'),
                                     'mlnb.models.groups._level_text': ('models/groups.html#_level_text', 'mlnb/models/groups.py'),
+                                    'mlnb.models.groups._numbers': ('models/groups.html#_numbers', 'mlnb/models/groups.py'),
+                                    'mlnb.models.groups._text_or_gap': ('models/groups.html#_text_or_gap', 'mlnb/models/groups.py'),
                                     'mlnb.models.groups._which_is_positive': ( 'models/groups.html#_which_is_positive',
                                                                                'mlnb/models/groups.py'),
                                     'mlnb.models.groups.cells_of': ('models/groups.html#cells_of', 'mlnb/models/groups.py'),

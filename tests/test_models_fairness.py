@@ -320,3 +320,46 @@ def test_gap_at_its_limit_fails_in_a_few_tables_only():
         for seed in range(200)
     ]
     assert failed.count("fail") <= 200 * 0.06
+
+
+# whatever stands in the columns
+
+
+VALUES = {
+    "texts": ["yes", "no", "", "(missing)", "\x00", "\ud800", "ß" * 50, "0", "1", "nan", "<b>"],
+    "numbers": [0, 1, -1, 2**63, 0.5, float("inf"), float("nan"), -0.0, 1e308],
+    "decimals": [Decimal("0"), Decimal("1.0"), Decimal("NaN"), Decimal("1E+400"), Decimal("sNaN")],
+    "times": [pd.Timestamp("2026-01-01"), pd.NaT, pd.Timedelta("1D"), np.datetime64("2026-01-01")],
+    "odd": [None, pd.NA, (1, 2), [1], {"a": 1}, {1}, b"\xff", 1j, object, True, False],
+}
+COLUMN = st.sampled_from(list(VALUES)).flatmap(
+    lambda kind: st.lists(st.sampled_from(VALUES[kind]), min_size=0, max_size=4)
+)
+KINDS = st.sampled_from([None, "object", "category", "str", "boolean", "Float64", "int8"])
+
+
+def column_of(values, kind, n):
+    cells = pd.Series([values[at % len(values)] for at in range(n)] if values else [None] * n, dtype=object)
+    try:
+        return cells if kind is None else cells.astype(kind)
+    except (TypeError, ValueError, ArithmeticError, OverflowError):
+        return cells
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(COLUMN, KINDS), min_size=5, max_size=5), st.sampled_from([0, 1, 3, 90]), st.data())
+def test_any_columns_give_a_document_or_an_error_of_usage_with_a_mend(columns, n, data):
+    names = ["label", "prediction", "score", "group", "cluster"]
+    rows = pd.DataFrame({name: column_of(*one, n) for name, one in zip(names, columns, strict=True)})
+    given_names = {
+        name: data.draw(st.sampled_from([None, name])) for name in ("prediction", "score", "cluster")
+    }
+    positive = data.draw(st.sampled_from([None, "yes", "1"]))
+    asked = FairnessColumns("label", ["group", "cluster"], **given_names, positive=positive)
+    try:
+        report = judged(rows, asked, n_resamples=5, smallest=2)
+    except UsageError as refused:
+        assert refused.mend
+    else:
+        assert report.verdict in ("ok", "warn", "fail", "not_computable")

@@ -62,12 +62,20 @@ def _level_order(name: str) -> tuple:
         return name == NULL_LEVEL, True, 0.0, name
 
 
+_GAPS = ("None", "nan", "NaN", "sNaN", "NaT", "<NA>")  # as text; no text itself is one of them
+
+
+def _text_or_gap(value: Any) -> str | None:
+    "Anything as a text."
+    return None if not isinstance(value, str) and str(value) in _GAPS else str(value)
+
+
 def _factorized(values: pd.Series) -> tuple[np.ndarray, Any]:
     "Number of the value of each row, −1 for a gap, and the values."
     try:
         return pd.factorize(values)
     except TypeError:  # lists, sets: what has no hash has a text
-        return pd.factorize(values.astype(object).map(str, na_action="ignore"))
+        return pd.factorize(np.array([_text_or_gap(value) for value in values], dtype=object))
 
 # %% ../../nbs/models/060_groups.ipynb #2e6e238e
 def levels_of(
@@ -166,18 +174,28 @@ def classes_of(
     levels = levels_of(values)
     return np.array(_class_of_levels(levels, name, positive, beside), dtype=np.int8)[levels.codes]
 
-# %% ../../nbs/models/060_groups.ipynb #ebed46c9
+# %% ../../nbs/models/060_groups.ipynb #4c004ad1
+def _numbers(values: pd.Series) -> pd.Series:
+    "Numbers, of whatever kind, with gaps for what is none."
+    if values.dtype.kind != "O":
+        return values
+    try:
+        return pd.to_numeric(values.astype("object"), errors="coerce")
+    except TypeError:
+        return pd.to_numeric(pd.Series(map(_text_or_gap, values), dtype="object"), errors="coerce")
+
+
 def scores_of(
     values: pd.Series,  # of scores, any type
     name: str,  # of the column, for the error
 ) -> np.ndarray:  # floats, NaN where not known; raises `UsageError`
     "Read a column of scores."
     mend = "name a column of numbers, higher = more likely positive"
-    if values.dtype.kind in "mMc":
-        raise UsageError(f"`{name}` holds {values.dtype} and no scores", mend)
-    numbers = pd.to_numeric(values.astype("object"), errors="coerce") if values.dtype.kind == "O" else values
+    numbers = _numbers(values)
+    if numbers.dtype.kind in "mMc":
+        raise UsageError(f"`{name}` holds {numbers.dtype} and no scores", mend)
     scores = numbers.to_numpy(dtype=float, na_value=np.nan)
-    if np.isnan(scores).all() and values.notna().any():
+    if np.isnan(scores).all() and (_factorized(values)[0] >= 0).any():
         raise UsageError(f"`{name}` holds no number", mend)
     return np.where(np.isfinite(scores), scores, np.nan)
 
