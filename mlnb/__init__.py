@@ -147,11 +147,20 @@ Modules:
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
+- `mlnb.monitor.chance`: How large a distance may be although nothing has moved
+- `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
+- `mlnb.monitor.clusters`: Rows that belong together are fewer observations than they seem
+- `mlnb.monitor.column_drift`: Large and certain: when a column has drifted
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
+- `mlnb.monitor.distances`: How far apart two samples of numbers, or two counts of categories, are
+- `mlnb.monitor.domain`: Can a model tell the rows of two windows apart, and by which columns?
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
+- `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
+- `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
+- `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
 - `mlnb.notebook.builds`: What a distribution installed, in one digest
 - `mlnb.notebook.by_name`: Modules and files that code imports or runs by a name that is written out
@@ -219,6 +228,7 @@ Modules:
 - `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.checked`: Read a file once, from its beginning, and know at its end whether it is the one that was pinned
+- `mlnb.sources.checked_pieces`: Go back and forth in a file, every byte compared with the digest that was pinned before it is given
 - `mlnb.sources.content`: What was pinned, read and compared
 - `mlnb.sources.duckdb_answers`: What DuckDB has and a table has not, told before it is handed over
 - `mlnb.sources.folder_keys`: A folder named `day=2026-11-23` is a column of what lies in it
@@ -227,6 +237,7 @@ Modules:
 - `mlnb.sources.last_pin`: What a source gave when it was asked last, and when a run asks again
 - `mlnb.sources.lfs`: A file that stands for another one, which was not fetched
 - `mlnb.sources.loose_tables`: A CSV or Parquet file that no project names, read as a table
+- `mlnb.sources.misread`: A file that cannot be read as was thought, and the setting that says how it is written
 - `mlnb.sources.one_table`: Files of many days are one table, by one rule
 - `mlnb.sources.partition`: One file of a source, and which files are data at all
 - `mlnb.sources.pin`: What a source means under a profile, now, and whether it still does when a stage ends
@@ -234,6 +245,7 @@ Modules:
 - `mlnb.sources.reading`: How the files of a source are read is part of what it is
 - `mlnb.sources.relations`: A table that stays on disk, to be asked and not loaded
 - `mlnb.sources.source`: One value from the pinned files of a source, every byte compared
+- `mlnb.sources.source_notices`: What `load` says of what it gives, where that may surprise
 - `mlnb.sources.sql`: The answer of a database, kept because it will never give the same one again
 - `mlnb.sources.table_files`: One file of a source, read in its own format
 - `mlnb.sources.text_tables`: CSV, its kin and JSON lines, read the same way whatever their size
@@ -256,6 +268,7 @@ Modules:
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
 - `mlnb.store.documents`: Small files of JSON that say when they were altered
 - `mlnb.store.errors`: Say what happened, where, and what to do about it
+- `mlnb.store.exact_numbers`: Refuse whole numbers that pandas would round, because one beside them is missing
 - `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
@@ -302,6 +315,7 @@ Modules:
 - `mlnb.store.tombstones`: Tell what was erased on purpose from what was lost
 - `mlnb.store.typed_scalars`: Write one time, number, address or other single value as tagged JSON that gives back the same type
 - `mlnb.store.typed_values`: Write tuples, sets, times and dicts with any keys as JSON with tags that gives back exactly the same
+- `mlnb.store.untagged_values`: Tell of many values at once that plain JSON says all of them, and write them at once
 - `mlnb.store.url`: Say what a URL names without saying what it keeps secret
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
@@ -311,6 +325,7 @@ Modules:
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
+- `mlnb.terminal.checks`: Drift and quality of any two files, without a project
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them

@@ -69,6 +69,7 @@ VERBS = {
     "verification": ("verify",),
     "share": ("push", "pull"),
     "audit": ("audit",),
+    "checks": ("drift", "quality"),
     "publish": ("publish",),
     "project": ("init", "kernels"),
 }  # module of `terminal/` -> its verbs, in the order of `mlnb --help`

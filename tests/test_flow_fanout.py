@@ -5,10 +5,15 @@ import random
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
+import polars as pl
 import pytest
 
+from mlnb.flow.fanout_parts import export_parts, get_parts
 from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan
 from mlnb.flow.steps import needs_of
@@ -17,9 +22,10 @@ from mlnb.kernel.process import seed_of
 from mlnb.notebook.each import MOST_VALUES, Each, check_values, file_stem, read_each, unit_name
 from mlnb.notebook.parameters import Parameter
 from mlnb.notebook.pipeline import read_pipeline, require_sound
-from mlnb.store.artifacts import get_value
+from mlnb.store.artifacts import get_value, put_value
+from mlnb.store.descriptions import Parts
 from mlnb.store.errors import DefinitionError, UsageError
-from mlnb.store.objects import path_of
+from mlnb.store.objects import open_store, path_of
 from mlnb.store.records import records_of
 from mlnb.store.runs import noted_document, run_ids
 from mlnb.store.settings import project_store, read_project
@@ -579,3 +585,49 @@ def test_by_hand_a_notebook_works_on_the_part_of_its_own_value(
     assert {
         s["state"] for s in mlnb("status", "--json", cwd=folder.root).json["stages"] if s["name"] != "look"
     } == {"fresh"}
+
+
+# frames of Polars
+
+COLUMNS = {
+    "n": pl.Series([1, None], dtype=pl.Int8),
+    "price": pl.Series([Decimal("1.50"), Decimal("2.25")]),
+    "kind": pl.Series(["a", "b"], dtype=pl.Enum(["a", "b", "c"])),
+    "shop": pl.Series(["x", "y"], dtype=pl.Categorical()),
+    "days": pl.Series([[1], [2, 3]]),
+    "at": pl.Series([datetime(2026, 1, 1, tzinfo=UTC)] * 2),
+}
+
+
+def parts_of(store, *values, fold=(0, 1)):
+    return Parts("fold", fold, tuple(put_value(store, value) for value in values))
+
+
+def test_frames_of_polars_are_one_frame_in_every_type(tmp_path):
+    store, frame = open_store(tmp_path), pl.DataFrame(COLUMNS)
+    whole = get_parts(store, parts_of(store, frame, frame.head(0)), tmp_path)
+    assert whole.schema == frame.schema | {"fold": pl.Int64} and whole.drop("fold").equals(frame)
+    named = get_parts(
+        store, parts_of(store, frame, frame, fold=("eu", "us")), tmp_path, columns=["fold", "n"]
+    )
+    assert named.columns == ["fold", "n"] and named["fold"].to_list() == ["eu", "eu", "us", "us"]
+    arrow = get_parts(store, parts_of(store, frame, frame), tmp_path, as_="arrow")
+    assert arrow["fold"].to_pylist() == [0, 0, 1, 1] and arrow.num_columns == len(COLUMNS) + 1
+    export_parts(store, parts_of(store, frame, frame), "rows", tmp_path / "rows.parquet", False)
+    assert pl.read_parquet(tmp_path / "rows.parquet").shape == (4, 7)
+
+
+def test_series_of_polars_stay_apart_and_what_does_not_fit_is_refused(tmp_path):
+    store, frame = open_store(tmp_path), pl.DataFrame({"n": [1]})
+    series = get_parts(store, parts_of(store, frame["n"], frame["n"]), tmp_path)
+    assert [*series] == [0, 1] and series[1].to_list() == [1]
+    other = [frame["n"], pd.DataFrame({"n": [1]}), pl.DataFrame({"n": ["x"]}), frame.with_columns(fold=7)]
+    said = [
+        "polars, polars series",
+        "frame, polars",
+        "columns or types: n",
+        "column `fold` with other values",
+    ]
+    for one, why in zip(other, said, strict=True):
+        with pytest.raises(UsageError, match=why):
+            get_parts(store, parts_of(store, frame, one), tmp_path)

@@ -45,10 +45,23 @@ NONE = {
     "nothing": None,
     "NaT": pd.NaT,
     "NA": pd.NA,
+    "masked": np.ma.array([0.5, 0.7], mask=True).mean(),
+    "masked number": np.ma.array(0.5, mask=True),
+    "masked array of one": np.ma.array([0.5], mask=[True]),
     "numpy NaT": np.timedelta64("NaT"),
     "frame": pd.DataFrame({"a": [1, 2]}),
     "object": object(),
 }
+
+
+def test_several_numbers_are_refused_with_a_call_for_each():
+    with pytest.raises(ValueRefusedError, match="call `metric` once for each of its values"):
+        _metric_numbers("m", {"auc": 0.5}, None, None)
+    assert {name: plain_number(one) for name, one in {"auc": 0.5}.items()} == {"auc": 0.5}
+    frame = pd.DataFrame({"a": [0.5, 1]})
+    with pytest.raises(ValueRefusedError, match=r"e\.g\. `\.iloc\[0, 0\]`"):
+        _metric_numbers("m", frame, None, None)
+    assert plain_number(frame.iloc[0, 0]) == 0.5
 
 
 @pytest.mark.parametrize("name", NONE)

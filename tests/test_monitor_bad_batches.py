@@ -44,15 +44,15 @@ now = window(1)
 BATCHES = {
     "sound": (now, "ok", "ok", "ok", None),
     "empty": (now[:0], "fail", "not_computable", "not_computable", "amount"),
-    "no columns": (now[[]], "fail", "not_computable", "not_computable", "amount"),
+    "no columns": (now[[]], "fail", "fail", "not_computable", "amount"),
     "one row": (now[:1], "fail", "not_computable", "not_computable", "amount"),
-    "all-null number": (with_values(now, amount=np.nan), "fail", "not_computable", "ok", "amount"),
-    "all-null category": (with_values(now, risk=None), "fail", "not_computable", "ok", "risk"),
+    "all-null number": (with_values(now, amount=np.nan), "fail", "fail", "ok", "amount"),
+    "all-null category": (with_values(now, risk=None), "fail", "fail", "ok", "risk"),
     "half null": (with_values(now, amount=now.amount.where(now.index % 2 == 0)), "fail", "fail", "ok", None),
     "infinite": (with_values(now, amount=[np.inf, *now.amount[1:]]), "fail", "ok", "ok", "amount"),
     "constant": (with_values(now, amount=50.0), "fail", "fail", "warn", None),
     "new category": (with_values(now, risk=partly(now.risk, 0.5, "odd")), "fail", "fail", "warn", None),
-    "missing column": (now.drop(columns="amount"), "fail", "not_computable", "ok", "amount"),
+    "missing column": (now.drop(columns="amount"), "fail", "fail", "ok", "amount"),
     "extra column": (with_values(now, extra=1.0), "warn", "ok", "ok", "extra"),
     "duplicate column": (
         now[["amount", "amount", "count", "risk", "abroad"]],
@@ -76,7 +76,7 @@ BATCHES = {
     "columns named by numbers": (
         now.set_axis([0, 1, 2, 3], axis=1),
         "fail",
-        "not_computable",
+        "fail",
         "not_computable",
         "amount",
     ),

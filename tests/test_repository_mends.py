@@ -57,6 +57,7 @@ TRIED = {
     "store/artifacts": "exports",
     "store/codecs": "saved values",
     "store/crash_points": "crash points",
+    "store/errors": "test_sources_misread.py",
     "store/exports": "commands",
     "store/ini_file": "settings",
     "store/model_files": "test_store_model_files.py",
@@ -85,9 +86,11 @@ TRIED = {
     "sources/folder_keys": "sources",
     "sources/lake_tables": "test_sources_lakes.py",
     "sources/last_pin": "test_sources_last_pin.py",
-    "sources/one_table": "test_sources_one_table.py",
+    "sources/misread": "test_sources_misread.py",
+    "sources/one_table": "test_sources_one_table.py, test_sources_misread.py",
     "sources/reading": "test_sources_reading.py",
-    "sources/table_files": "sources",
+    "sources/table_files": "test_sources_misread.py",
+    "sources/text_tables": "test_sources_misread.py",
 }  # module -> the section of this file, or another file, that tries its mends
 
 

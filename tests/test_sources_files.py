@@ -464,3 +464,79 @@ def test_source_without_a_file_says_where_to_correct_it(tmp_path, pattern):
     with pytest.raises(UsageError, match="no file at") as caught:
         source_files(tmp_path, pattern, "raw")
     assert "[source.raw]" in caught.value.mend
+
+
+FAR = [None, "9999-12-31", "0001-01-01", "2262-04-12", "2026-11-23T10:00:00.000001"]
+
+
+@pytest.mark.parametrize("rows", [FAR, FAR[-1:], FAR[:2]])
+def test_times_of_96_bits_are_what_was_written_however_far_away(read, tmp_path, rows):
+    times = pa.array(rows).cast(pa.timestamp("us"))
+    table = pa.table({"at": times, "a.b": times, "nested": pa.array([[one] for one in times.to_pylist()])})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    found = read({}, "a.parquet", as_="arrow")
+    for name in table.column_names:
+        assert found[name].cast(table[name].type).to_pylist() == table[name].to_pylist()
+    assert found.column_names == table.column_names
+
+
+def index_said(**said):
+    return json.dumps({"index_columns": [], "columns": [], "column_indexes": [], **said})
+
+
+ODD_NOTES = {
+    "no json": "garbage",
+    "empty": "{}",
+    "list": "[]",
+    "number": "5",
+    "index": index_said(index_columns=["gone"]),
+    "type": index_said(
+        columns=[{"name": "n", "field_name": "n", "pandas_type": "x", "numpy_type": "os.system"}]
+    ),
+    "labels": index_said(
+        column_indexes=[{"name": None, "pandas_type": "datetime", "numpy_type": "datetime64[ns]"}]
+    ),
+    "levels": index_said(column_indexes=[{}, {}]),
+    "columns": index_said(columns=5),
+}
+
+
+@pytest.mark.parametrize("name", ODD_NOTES)
+def test_odd_notes_of_pandas_in_a_file_are_a_sentence_and_the_data_is_there(read, tmp_path, name):
+    table = pa.table({"n": [2**53 + 1, 7]}).replace_schema_metadata({"pandas": ODD_NOTES[name]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    try:
+        assert read({}, "a.parquet")["n"].tolist() == [2**53 + 1, 7]
+    except UsageError as error:
+        (call,) = [part for part in error.mend.split("`") if "=" in part]
+        assert eval(f"read({{}}, 'a.parquet', {call})", {"read": read})["n"].to_pylist() == [2**53 + 1, 7]
+
+
+ODD_TIMES = {"years": pa.array([4_000_000], pa.date32()), "nanoseconds": pa.array([1], pa.time64("ns"))}
+
+
+@pytest.mark.parametrize("name", ODD_TIMES)
+def test_what_pandas_cannot_hold_is_refused_until_the_mend_is_followed(read, tmp_path, name):
+    pq.write_table(pa.table({"x": ODD_TIMES[name]}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="pandas cannot hold") as caught:
+        read({}, "a.parquet")
+    (call,) = [part for part in caught.value.mend.split("`") if "=" in part]
+    assert eval(f"read({{}}, 'a.parquet', {call})", {"read": read})["x"].type == ODD_TIMES[name].type
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_json_that_is_nested_without_end_is_a_sentence(read, name):
+    with pytest.raises(UsageError, match=f"{name} cannot be read"):
+        read({name: '{"a":' + "[" * 100_000}, name)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_text_whose_last_line_has_no_end_is_the_same_table(read, form):
+    mark = "," if form == "csv" else "\t"
+    for lines in ([f"n{mark}m"], [f"n{mark}m", f"1{mark}2"], ["n"], ["n", "", "2"]):
+        found = [read({f"a.{form}": "\n".join(lines) + end}, f"a.{form}") for end in ("", "\n", "\r\n")]
+        assert all(one.equals(found[0]) for one in found) and len(found[0]) == len(lines) - 1
+
+
+def test_lines_of_json_may_begin_with_a_mark(read):
+    assert read({"a.jsonl": b'\xef\xbb\xbf{"n": 1}\n{"n": 2}\n'}, "a.jsonl")["n"].tolist() == [1, 2]

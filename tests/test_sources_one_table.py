@@ -167,6 +167,30 @@ def test_whole_numbers_that_a_gap_would_round_are_refused(read):
     assert eval(f"read({call})", {"read": read})["n"].to_pylist() == [2**53 + 1, None]
 
 
+LARGE = 2**53 + 1
+NESTED = {
+    "list": [[LARGE, None]],
+    "lists": [[LARGE], [None]],
+    "struct": [{"a": LARGE}, {"a": None}],
+    "list of structs": [[{"a": LARGE}], [{"a": None}]],
+    "struct of lists": [{"a": [-LARGE, None]}],
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_whole_numbers_inside_of_a_column_are_refused_where_pandas_would_round_them(read, name):
+    with pytest.raises(UsageError, match="pandas would round") as caught:
+        read(pa.table({"n": NESTED[name]}))
+    (call,) = [part for part in caught.value.mend.split("`") if "=" in part]
+    assert eval(f"read({call})", {"read": read})["n"].to_pylist() == NESTED[name]
+
+
+def test_whole_numbers_inside_of_a_column_without_gaps_are_exact(read):
+    values = [[LARGE, 7], None, [LARGE + 1]]
+    found = read(pa.table({"n": values, "small": [[1, None], [2], None]}))["n"]
+    assert [None if one is None else one.tolist() for one in found] == values
+
+
 KINDS = {
     pa.int8(): st.integers(-128, 127),
     pa.uint8(): st.integers(0, 255),

@@ -289,6 +289,10 @@ VALUES = st.one_of(
 def test_what_is_guessed_loses_nothing(values):
     kind = guess_of(kinds_in(pa.array([value], pa.string())) for value in values)
     assert kind == guess_of([kinds_in(pa.array(values, pa.string()))])
+    parts = [kinds_in(pa.array(values[:1], pa.string()))]
+    for value in values[1:]:  # of each part only that is asked which is left
+        parts.append(kinds_in(pa.array([value], pa.string()), among=parts[-1]))
+    assert guess_of(parts) == kind
     found = as_guess(pa.array(values, pa.string()), kind)
     if pa.types.is_string(found.type):
         assert found.to_pylist() == values
@@ -321,3 +325,22 @@ def test_a_growing_source_that_is_read_in_another_way_is_read_from_its_beginning
     assert batch(FileReading(), one) == [one] and batch(FileReading(), one, two) == [two]
     assert batch(guessing, one, two) == [one, two]
     assert batch(guessing, one, two) == [one, two]  # nothing is new: the newest record once more
+
+
+def test_text_of_another_encoding_is_read_once_the_mend_was_followed(shop):
+    data = "town,n\nKöln,1\n".encode("cp1252")
+    shop("path = a.csv\ntypes = text", {"a.csv": data})
+    with pytest.raises(UsageError, match="can't decode") as caught:
+        mlnb.load("raw")
+    (line,) = [part for part in caught.value.mend.split("`") if "=" in part]
+    shop(f"path = a.csv\ntypes = text\n{line}", {"a.csv": data})
+    assert mlnb.load("raw")["town"].tolist() == ["Köln"]
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,3})?", fullmatch=True))
+@settings(deadline=None, max_examples=50)
+def test_a_guessed_number_is_never_zero_for_one_that_is_not(text):
+    kind = guess_of([kinds_in(pa.array([text]))])
+    zero = not re.search("[1-9]", re.split("[eE]", text)[0])
+    if kind == "float64":
+        assert (as_guess(pa.array([text]), kind)[0].as_py() == 0) == zero

@@ -126,3 +126,44 @@ def test_other_kinds_are_no_relation(tmp_path):
     write(tmp_path, days)
     with pytest.raises(UsageError, match=r"column `n` is int64 in d/a\.parquet and string in d/b\.parquet"):
         read_source(tmp_path, pin(store, tmp_path, "d", "raw"), as_="duckdb", store=store)
+
+
+LARGE = 2**53 + 1
+OTHERWISE = {
+    "blank lines above the header": {"d/a.csv": "\n\nn,m\n1,2\n"},
+    "quote without end": {"d/a.csv": 'n,m\n1,2\n"3,4\n'},
+    "quote without end, packed": {"d/a.csv.gz": gzip.compress(b'n,m\n1,2\n"3,4\n')},
+    "quote in a cell": {"d/a.csv": 'n,m\n1",2\n'},
+    "no name": {"d/a.csv": ",m\n1,2\n"},
+    "no name in parquet": {"d/a.parquet": parquet(**{"": [1], "n": [2]})},
+    "capitals": {"d/a.csv": "n,N\n1,2\n"},
+    "capitals in parquet": {"d/a.parquet": parquet(n=[1], N=[2])},
+    "capitals in two files": {"d/a.parquet": parquet(n=[1]), "d/b.parquet": parquet(N=[2], n=[3])},
+    "duration": {"d/a.parquet": parquet(n=pa.array([1], pa.duration("us")))},
+    "durations in a list": {"d/a.parquet": parquet(n=pa.array([[1]], pa.list_(pa.duration("s"))))},
+    "many digits": {"d/a.parquet": parquet(n=pa.array([1], pa.decimal256(50, 2)))},
+    "rounded": {"d/a.parquet": parquet(n=[LARGE]), "d/b.parquet": parquet(n=[0.5])},
+    "rounded negative": {"d/a.parquet": parquet(n=[0.5]), "d/b.parquet": parquet(n=[-LARGE, 1])},
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_a_file_holds_that_duckdb_reads_otherwise_is_refused(tmp_path, name):
+    write(tmp_path, OTHERWISE[name])
+    pinned = pin(open_store(tmp_path / "store"), tmp_path, "d", "raw")
+    with pytest.raises(UsageError):
+        read_source(tmp_path, pinned, as_="duckdb")
+    try:
+        found = read_source(tmp_path, pinned, as_="arrow")
+        assert len(found)
+    except UsageError as error:  # what no reader takes
+        assert "quote" in name or "rounded" in name
+        assert "a.csv" in error.message or "and not all of" in error.message
+
+
+def test_whole_numbers_and_fractions_of_two_files_are_one_column_where_it_is_exact(tmp_path):
+    none = pa.array([None, None], pa.int64())
+    write(tmp_path, {"d/a.parquet": parquet(n=[2**53, -7]), "d/b.parquet": parquet(n=[0.5])})
+    write(tmp_path, {"d/c.parquet": parquet(n=none), "d/e.parquet": parquet(n=pa.array([], pa.int64()))})
+    table, relation = both(tmp_path, "d")
+    assert relation["n"].to_pylist() == table["n"].to_pylist() == [2.0**53, -7, 0.5, None, None]

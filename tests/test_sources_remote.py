@@ -1,6 +1,7 @@
 """URLs and queries: what is pinned is what is read, in every back end, and no password gets anywhere."""
 
 import http.server
+import re
 import sqlite3
 import threading
 
@@ -341,6 +342,18 @@ def test_sql_never_changes_a_database(store, tmp_path, shop):
         with pytest.raises(UsageError, match="not one statement that reads"):
             pin_sql(store, tmp_path, query, shop, "raw")
     assert (tmp_path / "shop.db").read_bytes() == before
+
+
+def test_query_that_is_refused_is_asked_once_its_mend_is_followed(store, tmp_path):
+    mends = {"SELECT 1 AS n; SELECT 2": "leave one statement", "SELEC 1 AS n": "begin it with SELECT"}
+    for query, mend in mends.items():
+        with pytest.raises(UsageError, match=mend):
+            pin_sql(store, tmp_path, query, "duckdb:", "raw")
+    pin_sql(store, tmp_path, "SELECT 1 AS n", "duckdb:", "raw")
+    with pytest.raises(UsageError) as caught:
+        pin_sql(store, tmp_path, "SELECT MAP {'k': 1} AS m", "duckdb:", "raw")
+    [cast] = re.findall("`?(CAST\\(m AS TEXT\\))`?", caught.value.mend)
+    pin_sql(store, tmp_path, f"SELECT {cast} AS m FROM (SELECT MAP {{'k': 1}} AS m)", "duckdb:", "raw")
 
 
 def test_duckdb_file_is_asked_read_only_from_the_project_folder(store, tmp_path):

@@ -4,6 +4,7 @@ folder it is given."""
 import errno
 import itertools
 import os
+import threading
 
 import numpy as np
 import pandas as pd
@@ -253,8 +254,36 @@ def test_partitions_of_a_generator_are_taken_one_at_a_time(store):
     ids=["none", "a column less", "another type", "another order", "a dict", "numbers", "nothing"],
 )
 def test_partitions_that_do_not_fit_are_refused(store, parts):
-    with pytest.raises(ValueRefusedError):
-        put_value(store, iter(parts))
+    given = iter(parts)
+    with pytest.raises(ValueRefusedError) as refused:
+        put_value(store, given)
+    is_spent = len(list(given)) < len(parts)
+    assert ("make the iterator anew" in refused.value.mend) == is_spent
+
+
+def test_iterator_of_other_values_is_kept_as_its_mend_says(store, tmp_path):
+    with pytest.raises(ValueRefusedError, match="part 0 is a int") as refused:
+        put_value(store, map(int, "12"))
+    assert refused.value.mend.startswith("save `list(...)` of it; make the iterator anew")
+    assert get_value(store, put_value(store, list(map(int, "12"))), tmp_path) == [1, 2]
+    with pytest.raises(ValueRefusedError, match="not a data frame of pandas") as refused:
+        put_value(store, iter([pa.table({"n": [1]})]))
+    assert refused.value.mend.startswith("yield its `.to_pandas()`")
+    again = put_value(store, (table.to_pandas() for table in [pa.table({"n": [1]})]))
+    assert get_value(store, again, tmp_path)["n"].tolist() == [1]
+
+
+class Traces:
+    "Can be gone through, and is more than what it gives."
+
+    def __iter__(self):
+        return iter("ab")
+
+
+def test_what_gives_less_than_it_holds_has_no_list_as_its_mend(store):
+    with pytest.raises(ValueRefusedError, match="a `Traces` cannot be saved") as refused:
+        put_value(store, Traces())
+    assert "list(" not in refused.value.mend
 
 
 RARE = pd.DataFrame({"g": [0, 1, 0, 1, 1], "v": range(5)})
@@ -294,6 +323,8 @@ def decimals(text):
         ([CATEGORIES[0], CATEGORIES[3]], "the type of column `c`"),
         ([decimals("1.50"), decimals("1.5000")], "the type of column `amount`"),
         ([with_attrs("EUR"), with_attrs("USD")], "`attrs`"),
+        ([pd.DataFrame([[1, 2]]), pd.DataFrame([[1, 2]], columns=["0", "1"])], "other columns"),
+        ([pd.DataFrame([[n, 2.5]], columns=[1, "1"]) for n in (1, 1.5)], "the type of column `1`:"),
     ],
     ids=[
         "order",
@@ -306,6 +337,8 @@ def decimals(text):
         "ordered categories",
         "decimals",
         "attributes",
+        "numbers and their texts",
+        "number and its text",
     ],
 )
 def test_partitions_that_would_change_when_joined_are_refused_when_saved(store, parts, message):
@@ -483,3 +516,32 @@ def test_large_frame_on_a_disk_that_fills_up_half_way_is_a_store_error_and_leave
         put_value(store, large_frame())
     assert next(pieces) > 20
     assert not [p for p in store.root.rglob("*") if p.is_file() and p.name != "format"]
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "value"])
+def test_file_that_is_written_to_while_it_is_saved_is_refused_until_nobody_writes(store, tmp_path, where):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    path = folder / "a.log"
+    path.write_bytes(b"x" * 100_000)
+    is_over = threading.Event()
+
+    def write():
+        with path.open("ab", buffering=0) as file:
+            while not is_over.is_set():
+                file.write(b"y")
+
+    value = {"file": path, "folder": folder, "value": {"log": path}}[where]
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(ValueRefusedError, match="was written to by something else") as caught:
+            for _ in range(1000):  # it may have waited for its turn all the time
+                put_value(store, value)
+    finally:
+        is_over.set()
+        writer.join()
+    assert "when nothing writes to it" in caught.value.mend
+    kept = get_value(store, put_value(store, value), tmp_path / "files")
+    kept = kept["log"] if where == "value" else kept
+    assert (kept / "a.log" if where == "folder" else kept).read_bytes() == path.read_bytes()

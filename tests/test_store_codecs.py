@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections import OrderedDict, defaultdict
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,8 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlnb.store import codecs
+from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.codecs import SUFFIXES, Svg, decode, encode
 from mlnb.store.errors import IntegrityError, UsageError, ValueRefusedError
+from mlnb.store.objects import open_store
 from mlnb.store.table_changes import is_surely_faithful
 
 FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -231,6 +235,31 @@ def test_arrow_table_comes_back_equal_whatever_its_chunks():
     assert decode("arrow", stored.data).equals(whole, check_metadata=True)
     assert encode(whole).data == stored.data
     assert isinstance(decode("arrow", stored.data, as_="pandas"), pd.DataFrame)
+
+
+def test_column_with_a_dot_is_not_a_field_of_another_column():
+    table = pa.table({"a": [{"b": 1, "c": {"d": 2}}], "a.b": [3], "a.c.d": [4], "a.c": [[5]]})
+    frame = pd.DataFrame({"a": [{"b": 1}], "a.b": [3], "t": pd.date_range("2018", periods=1, tz="UTC")})
+    for value, names in ((table, table.column_names), (frame, list(frame))):
+        stored = encode(value)
+        for wanted in ([name] for name in names):
+            found = decode(stored.codec, stored.data, columns=wanted, as_="arrow")
+            whole = decode(stored.codec, stored.data, as_="arrow")
+            assert found.to_pylist() == whole.select(wanted).to_pylist()
+
+
+@pytest.mark.parametrize("make", [pa.table, pl.DataFrame])
+def test_whole_numbers_that_pandas_would_round_are_refused_until_the_mend_is_followed(make):
+    for cells in ([2**53 + 1, None], [[2**53 + 1, None]]):
+        stored = encode(make({"n": cells}))
+        with pytest.raises(UsageError, match="pandas would round") as caught:
+            decode(stored.codec, stored.data, as_="pandas")
+        assert caught.value.mend == 'load it with `as_="arrow"`'
+        assert decode(stored.codec, stored.data, as_="arrow")["n"].to_pylist() == cells
+    stored = encode(
+        pd.DataFrame({"n": pd.array([2**53 + 1, None], dtype="Int64"), "x": [[2**60, None], [1]]})
+    )
+    assert decode(stored.codec, stored.data)["n"][0] == 2**53 + 1
 
 
 def test_arrow_table_keeps_metadata_and_pandas_index():
@@ -469,6 +498,28 @@ def test_value_without_codec_is_refused_with_a_mend(value):
     with pytest.raises(ValueRefusedError) as refused:
         encode(value)
     assert refused.value.mend
+
+
+PARTS_OF_ARROW = {
+    "array": lambda: pa.array([1, None]),
+    "nested array": lambda: pa.array([{"a": [1]}]),
+    "chunked array": lambda: pa.chunked_array([["a"], [None]]),
+    "scalar": lambda: pa.scalar(dt.date(2018, 4, 1)),
+    "schema": lambda: pa.schema([("a", pa.int8())]),
+    "batch": lambda: pa.record_batch({"a": [1]}),
+    "reader": lambda: pa.table({"a": [1]}).to_reader(),
+    "relation": lambda: duckdb.sql("select 1 as a"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS_OF_ARROW)
+def test_part_of_arrow_is_refused_until_the_mend_is_followed(name, tmp_path):
+    store, value = open_store(tmp_path), PARTS_OF_ARROW[name]()
+    with pytest.raises(ValueRefusedError) as caught:
+        put_value(store, value)
+    mended = eval(caught.value.mend.split("`")[1], {"value": value, "batch": value, "pyarrow": pa})
+    kept = get_value(store, put_value(store, mended), tmp_path / "files")
+    assert kept == mended or kept.equals(mended)
 
 
 # figures

@@ -64,6 +64,44 @@ def test_order_room_and_width_of_places_do_not_count():
     assert encode(one).data == encode(other).data
 
 
+def test_bytes_that_are_true_in_another_way_are_one_truth():
+    value = sparse.csr_array(np.eye(3, dtype=bool))
+    other = value.copy()
+    other.data = np.array([2, 3, 255], "u1").view(bool)
+    assert encode(other).data == encode(value).data
+
+
+BROKEN = {
+    "indices": [99, -1],  # beyond the matrix, and before it
+    "indptr": [999],  # beyond the entries
+    "offsets": [1],  # a diagonal twice
+    "coords": [99, -1],
+}
+
+
+@pytest.mark.parametrize("format_", ["csr", "csc", "bsr", "coo", "dia"])
+@pytest.mark.parametrize("part", BROKEN)
+def test_matrix_that_contradicts_itself_is_refused_when_it_is_saved(format_, part):
+    for number in BROKEN[part] if hasattr(matrix(format_), part) else ():
+        value = matrix(format_)
+        places = value.coords[0] if part == "coords" else getattr(value, part)
+        places[0 if part == "offsets" else 1] = number if part != "offsets" else places[1]
+        with pytest.raises(ValueRefusedError, match="contradicts itself") as refused:
+            encode(value)
+        assert "make it again" in refused.value.mend
+        assert (back(matrix(format_)) != matrix(format_)).nnz == 0
+
+
+def test_looking_at_a_matrix_changes_nothing_in_it():
+    value = matrix("csr")
+    value.data, value.indices = (np.concatenate([part, part[:3]]) for part in (value.data, value.indices))
+    before = [(part, part.copy()) for part in (value.data, value.indices, value.indptr)]
+    encode(value)
+    kept = (value.data, value.indices, value.indptr)
+    assert all(now is was for (was, _), now in zip(before, kept, strict=True))
+    assert all((was == copied).all() for was, copied in before)
+
+
 def test_zeros_that_are_stored_and_entries_that_stand_twice_are_kept():
     zeros = sparse.csr_array((np.array([0.0, 1.0]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
     assert back(zeros).nnz == 2
@@ -121,6 +159,16 @@ def test_sparse_matrix_that_would_fill_the_memory_is_refused():
     np.savez(buffer, **parts, kept_as=np.array(b"lil"))
     with pytest.raises(IntegrityError, match="would grow to"):
         decode("sparse", buffer.getvalue(), limits=ValueLimits())
+
+
+@pytest.mark.parametrize("kept_as", ["csr", "csc", "bsr", "dia", "coo"])
+@pytest.mark.parametrize("shape", [(1 << 40, 1), (1, 1 << 40)])
+def test_entries_become_no_format_that_takes_room_for_each_row_or_diagonal(kept_as, shape):
+    parts = dict(np.load(io.BytesIO(encode(sparse.coo_array(([1.0], ([0], [0])), shape=shape)).data)))
+    buffer = io.BytesIO()
+    np.savez(buffer, **parts, kept_as=np.array(kept_as.encode()))
+    with pytest.raises(IntegrityError, match=r"would grow to|not kept entry by entry"):
+        decode("sparse", buffer.getvalue())
 
 
 def test_sparse_matrix_of_another_type_of_data_is_kept_once_the_mend_was_followed():
@@ -209,6 +257,57 @@ def test_what_polars_cannot_give_back_is_refused_until_the_mend_is_followed():
     with pytest.raises(ValueRefusedError, match=r"save `value\.collect\(\)`"):
         encode(POLARS["text"].lazy())
     assert back(POLARS["text"].lazy().collect()).equals(POLARS["text"])
+
+
+REFUSED_BY_POLARS = {
+    "wide": lambda: pl.DataFrame({"n": pl.Series([2**100, None], dtype=pl.Int128), "m": [1, 2]}),
+    "wide unsigned": lambda: pl.DataFrame({"n": pl.Series([2**100], dtype=pl.UInt128)}),
+    "empty wide": lambda: pl.DataFrame({"n": pl.Series([], dtype=pl.Int128)}),
+    "NUL": lambda: pl.DataFrame({"a\0b": [1]}),
+    "objects": lambda: pl.DataFrame({"n": [1], "o": pl.Series([{1}], dtype=pl.Object)}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_POLARS)
+def test_frame_of_polars_that_is_refused_is_kept_once_its_mend_was_followed(name):
+    frame = REFUSED_BY_POLARS[name]()
+    with pytest.raises(ValueRefusedError) as caught:
+        encode(frame)
+    mended = eval(caught.value.mend.split("`")[1], {"frame": frame, "polars": pl})
+    assert back(mended).equals(mended) and mended.height == frame.height
+
+
+NESTED_OF_POLARS = {
+    "wide in a list": ({"l": [[1]]}, {"l": pl.List(pl.Int128)}, pl.List(pl.String)),
+    "wide in an array": ({"l": [[1]]}, {"l": pl.Array(pl.Int128, 1)}, pl.List(pl.String)),
+    "words in a list": ({"l": [["a"]]}, {"l": pl.List(pl.Enum(["a"]))}, pl.List(pl.String)),
+    "words in a struct": (
+        {"l": [{"k": "a"}]},
+        {"l": pl.Struct({"k": pl.Categorical})},
+        pl.Struct({"k": pl.String}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NESTED_OF_POLARS)
+def test_frame_of_polars_with_such_values_inside_is_kept_as_text_inside(name):
+    data, schema, mended = NESTED_OF_POLARS[name]
+    frame = pl.DataFrame(data, schema=schema)
+    with pytest.raises(ValueRefusedError, match="column `l`") as caught:
+        encode(frame)
+    assert "text inside" in caught.value.mend
+    assert back(frame.cast({"l": mended})).equals(frame.cast({"l": mended}))
+
+
+def test_names_of_fields_are_no_types_and_rows_without_columns_are_not_lost():
+    frame = pl.DataFrame({"s": [{"Categorical": 1, "Enum": None, "Int128": "x"}]})
+    assert back(frame).equals(frame)
+    with pytest.raises(ValueRefusedError, match="NUL"):
+        encode(pl.DataFrame({"s": [{"a\0": 1}]}))
+    with pytest.raises(ValueRefusedError, match="3 rows without a column") as caught:
+        encode(pl.DataFrame(height=3))
+    assert "`.height`" in caught.value.mend
+    assert back(pl.DataFrame()).equals(pl.DataFrame())
 
 
 @pytest.mark.parametrize(

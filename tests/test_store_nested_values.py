@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -231,6 +232,19 @@ def test_member_that_is_refused_is_kept_once_the_mend_is_followed(store, name):
     made = eval(f"value{code}" if code.startswith(".") else code.replace("...", "value"), scope)
     assert put_value(store, {"x": [frame(), made]}).codec == "values"
     plt.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [pa.table, pl.DataFrame, pd.DataFrame])
+def test_table_that_is_too_wide_is_refused_alone_and_inside_before_it_is_written(store, make):
+    column = pa.array([1])
+    wide = pa.Table.from_arrays([column] * 200_001, list(map(str, range(200_001))))
+    if make is not pa.table:
+        zeros = np.zeros((1, 200_001))
+        wide = make(zeros)
+    for value in (wide, {"a": wide}):
+        with pytest.raises(ValueRefusedError, match="200,001 columns"):
+            put_value(store, value)
 
 
 def test_untrusted_model_is_refused_with_its_place_and_a_trusted_one_is_kept(store, tmp_path):

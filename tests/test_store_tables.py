@@ -148,6 +148,114 @@ def test_column_is_asked_for_by_its_label_and_an_unknown_one_is_refused():
             decode("frame", data, columns=odd)
 
 
+ARROW = {
+    "texts": pd.array(["a", "b"], dtype=pd.ArrowDtype(pa.string())),
+    "large texts": pd.array(["a", None], dtype=pd.ArrowDtype(pa.large_string())),
+    "numbers": pd.array([3, None], dtype="int64[pyarrow]"),
+    "bools": pd.array([True, False], dtype="bool[pyarrow]"),
+    "strings": pd.array(["a", None], dtype="string"),
+    "strings of Python": pd.array(["a", "b"], dtype=pd.StringDtype("python")),
+    "nullable": pd.array([1, None], dtype="Int64"),
+}
+
+
+@pytest.mark.parametrize("name", ARROW)
+def test_labels_of_every_dtype_that_a_backend_gives_come_back(name):
+    labels = pd.Index(ARROW[name], name="k")
+    values = np.arange(4.0).reshape(2, 2)
+    for index in (labels, pd.MultiIndex.from_arrays([labels, [1, 2]])):
+        comes_back(pd.DataFrame(values, columns=index))
+        comes_back(pd.DataFrame(values, index=index))
+    comes_back(pd.DataFrame({"c": pd.Categorical.from_codes([0, 0], categories=labels.dropna())}))
+
+
+INDEXES = {
+    "intervals": pd.interval_range(0, 2),
+    "intervals of days": pd.interval_range(pd.Timestamp("2018"), periods=2),
+    "cut": pd.CategoricalIndex(pd.cut([1, 5], [0, 4, 8])),
+    "periods": pd.period_range("2018-04", periods=2, freq="M"),
+    "pairs": pd.MultiIndex.from_arrays([pd.interval_range(0, 2), ["a", "b"]], names=["age", None]),
+    "structs": pd.Index(pd.array([{"a": 1}, None], dtype=pd.ArrowDtype(pa.struct([("a", pa.int8())])))),
+    "lists": pd.Index(pd.array([[1], None], dtype=pd.ArrowDtype(pa.list_(pa.int8())))),
+    "texts": pd.Index(["a", "b"], name="n"),
+}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_some_columns_come_with_an_index_of_any_kind(name):
+    frame = pd.DataFrame({"n": [1, 2], "m": [0.5, 1.5], "s": ["x", None]}, index=INDEXES[name])
+    data = comes_back(frame)
+    for wanted in (["m"], ["s", "n"], []):
+        assert_same(decode("frame", data, columns=wanted), frame[wanted])
+
+
+def test_pivot_of_a_frame_with_arrow_columns_comes_back():
+    long = pd.DataFrame({"k": ["a", "b"], "day": [1, 2], "n": [1.5, 2.5]}).convert_dtypes(
+        dtype_backend="pyarrow"
+    )
+    comes_back(long.pivot(index="k", columns="day", values="n"))
+    comes_back(long.pivot(index="day", columns="k", values="n"))
+    comes_back(long.convert_dtypes().set_index(["k", "day"]))
+
+
+UNKNOWN_LABELS = {
+    "dates": pd.array([dt.date(2018, 4, 1)] * 1, dtype="date32[pyarrow]"),
+    "times": pd.array([pd.Timestamp("2018")], dtype="timestamp[us][pyarrow]"),
+    "not a number": pd.arrays.ArrowExtensionArray(pa.array([float("nan")])),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN_LABELS)
+def test_labels_that_cannot_be_kept_are_refused_until_the_mend_is_followed(name):
+    frame = pd.DataFrame([[1.0]], columns=pd.Index(UNKNOWN_LABELS[name]))
+    with pytest.raises(ValueRefusedError, match="the labels of the columns") as caught:
+        encode(frame)
+    exec(caught.value.mend.split("`")[1], {"frame": frame})
+    comes_back(frame)
+
+
+@pytest.mark.parametrize("kind", ["interval", "levels"])
+def test_labels_that_are_only_counted_do_not_fill_the_memory(kind):
+    parts = [{"kind": "range", "values": [n, 1_000_000 + n, 1]} for n in (0, 1)] * (
+        1 if kind == "interval" else 9
+    )
+    axis = {"kind": kind, "closed": "right", "parts": parts}
+    names = [f"c{n}" for n in range(200)]
+    cells = {name: {"kind": "category", "texts": ["x"], "categories": axis} for name in names}
+    table = pa.table({name: ["x"] for name in names})
+    notes = json.dumps({"n_columns": 200, "cells": cells})
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({NOTES_KEY: notes}), sink)
+    with pytest.raises(IntegrityError, match=r"the labels of a table .* would grow to"):
+        decode("frame", sink.getvalue())
+
+
+def test_table_whose_notes_are_of_another_one_is_refused_until_the_mend_is_followed():
+    stored = encode(pd.DataFrame({"v": [np.ones(2)], "n": [1]}, index=[7]))
+    table = decode("frame", stored.data, as_="arrow")
+    assert decode("arrow", encode(table).data).equals(table)
+    changed = [
+        table.set_column(0, "v", pa.array(["one"])),
+        table.replace_schema_metadata({NOTES_KEY: b"garbage"}),
+        table.replace_schema_metadata({NOTES_KEY: b"{}"}),
+    ]
+    for other in changed:
+        with pytest.raises(ValueRefusedError, match="notes another table") as caught:
+            encode(other)
+        mended = eval(caught.value.mend.split("`")[1], {"table": other})
+        assert decode("arrow", encode(mended).data).equals(mended)
+    text = table.set_column(0, "v", table["v"].cast(pa.list_(pa.string())))
+    assert decode("arrow", encode(text).data).equals(text)
+
+
+def test_map_of_arrow_is_refused_until_the_mend_is_followed():
+    cells = pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8()))
+    with pytest.raises(ValueRefusedError, match="cast it to lists of structs"):
+        encode(pa.table({"m": cells}))
+    mended = pa.table({"m": cells.cast(pa.list_(pa.struct([("key", pa.string()), ("value", pa.int8())])))})
+    assert decode("arrow", encode(mended).data).equals(mended)
+
+
 def test_levels_that_count_are_those_that_list():
     counted = pd.DataFrame(np.zeros((2, 6)), columns=pd.MultiIndex.from_product([["a", "b"], range(3)]))
     listed = counted.set_axis(pd.MultiIndex.from_tuples(list(counted.columns)), axis=1)
@@ -210,6 +318,34 @@ def test_columns_of_all_kinds_of_objects_come_back_equal(gap):
     frame = pd.DataFrame({name: objects(*cells, MISSING[gap]) for name, cells in ONE_KIND.items()})
     data = comes_back(frame)
     assert_same(decode("frame", data, columns=["sets", "text"]), frame[["sets", "text"]])
+
+
+EQUAL_TO_PYTHON = {
+    "scales": [Decimal("1.5"), Decimal("1.50")],
+    "negative zero": [Decimal("-0"), Decimal("1")],
+    "exponents": [Decimal("1E+3"), Decimal("7")],
+    "small and plain": [Decimal("1E-40"), Decimal("1.5")],
+    "no number": [Decimal("sNaN"), Decimal("NaN"), Decimal("-Infinity")],
+    "whole ends": [pd.Interval(1, 2), pd.Interval(2, 3)],
+    "ends of two types": [pd.Interval(1, 2), pd.Interval(2.0, 3.5)],
+    "units": [pd.Timestamp("2018").as_unit("s"), pd.Timestamp("2018").as_unit("ns")],
+}
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("name", EQUAL_TO_PYTHON)
+def test_cells_that_python_calls_equal_to_others_come_back_as_they_were(name, gap):
+    cells = [*EQUAL_TO_PYTHON[name], *([None] if gap else [])]
+    back = decode("frame", encode(pd.DataFrame({"c": objects(*cells)})).data)["c"]
+    assert list(map(repr, back)) == list(map(repr, cells)) and str(back.dtype) == "object"
+    assert encode(pd.DataFrame({"c": back})).data == encode(pd.DataFrame({"c": objects(*cells)})).data
+
+
+@FEW
+@given(st.lists(st.decimals(places=None) | st.decimals(-9, 9, places=2), min_size=1, max_size=3))
+def test_decimals_keep_every_digit_and_sign(cells):
+    back = decode("series", encode(objects(*cells)).data)
+    assert list(map(repr, back)) == list(map(repr, cells))
 
 
 @pytest.mark.slow
@@ -297,11 +433,28 @@ def with_attrs(frame, **attrs):
     return frame
 
 
-def test_loaded_vectors_can_be_written_to():
-    frame = pd.DataFrame({"e": objects(np.zeros(2), np.zeros(2))})
-    again = decode("frame", encode(frame).data)
-    again["e"][0][0] = 5
-    assert [cell.tolist() for cell in again["e"]] == [[5, 0], [0, 0]]
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u8", "bool"])
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (0,)])
+def test_loaded_vectors_can_be_written_to_and_are_nobody_elses(dtype, shape):
+    cells = [np.zeros(shape, dtype), None, np.zeros(shape, dtype)]
+    frame = pd.DataFrame({"e": objects(*cells), "same": objects(*cells), "n": range(len(cells))})
+    data = encode(frame).data
+    found = decode("frame", data)
+    first, second = (cell for cell in found["e"] if cell is not None)
+    first[...] = 1
+    assert second.tolist() == cells[-1].tolist()
+    assert_same(found[["same", "n"]], frame[["same", "n"]])
+    assert_same(decode("frame", data), frame)
+    del found, first
+    assert second.base is not None and encode(frame).data == data  # it outlives the frame
+
+
+def test_arrow_table_of_a_frame_of_vectors_is_not_written_to():
+    data = encode(pd.DataFrame({"e": objects(np.zeros(2), np.zeros(2))})).data
+    table = decode("frame", data, as_="arrow")
+    decode("frame", data)["e"][0][0] = 5
+    decode("arrow", encode(table).data, as_="pandas")["e"][0][0] = 5
+    assert table["e"].to_pylist() == [[0, 0], [0, 0]]
 
 
 # columns of pandas' own types

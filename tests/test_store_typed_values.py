@@ -146,6 +146,13 @@ def test_every_type_of_numpy_is_python_s_its_own_or_refused():
             assert "(...)" in refused.value.mend
 
 
+@pytest.mark.parametrize("text", ["a\0", "\0", "a\0b", "", "ä\0\0"])
+def test_text_of_numpy_keeps_its_last_characters_and_two_keys_stay_two(text):
+    cell = pd.DataFrame({text: pd.Series([np.str_(text)], dtype=object)})
+    found = [decode(e.codec, e.data) for e in map(encode, ({"a": 1, np.str_(text): 2}, np.str_(text), cell))]
+    assert found[:2] == [{"a": 1, text: 2}, text] and found[2].iloc[0, 0] == text
+
+
 def test_time_of_numpy_is_never_a_whole_number():
     t = pd.Series(pd.to_datetime(["2026-11-02"]).as_unit("ns"))
     value = {"last": t.values.max(), "lag": np.timedelta64(5, "ns"), "first": np.datetime64("NaT")}

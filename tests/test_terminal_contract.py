@@ -2,6 +2,7 @@
 selections, files."""
 
 import contextlib
+import datetime
 import io
 import json
 import os
@@ -10,13 +11,19 @@ import signal
 import stat
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mlnb.cli import run_command
 from mlnb.store import errors
+from mlnb.store.artifacts import put_value
+from mlnb.store.objects import open_store
 from mlnb.terminal.frame import EXIT_MEANINGS
+from mlnb.terminal.keep import value_text
 
 OURS = "from mlnb import load, metric, save"
 SETTINGS = """[mlnb]
@@ -513,6 +520,13 @@ def test_get_out_writes_the_value_in_its_own_format(ask, project, name, out, che
     )
 
 
+def test_get_out_notes_a_name_that_promises_another_format(project, first, inside):
+    for out, note in {"m.csv": "note: m.csv holds what `m.json` would", "m.json": "", "m": ""}.items():
+        done = inside("get", "model", "--out", out, cwd=project.root)
+        assert done.code == 0 and (note in done.stderr if note else "note:" not in done.stderr)
+    assert (project.root / "m.csv").read_bytes() == (project.root / "m.json").read_bytes()
+
+
 def test_get_out_parts_to_one_file_are_joined(ask, project):
     import pandas as pd
 
@@ -537,6 +551,25 @@ def test_get_out_where_nothing_can_be_written_is_no_fault_of_mlnb(project, first
     for out in (tmp_path / "taken", tmp_path / "file" / "below.json"):
         result = inside("get", "model", "--out", out, "--json", cwd=project.root)
         assert result.code in (2, 69), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {("a", 1): 0.5, datetime.date(2026, 1, 1): None},
+            "{('a', 1): 0.5, datetime.date(2026, 1, 1): None}",
+        ),
+        ({"rows": np.zeros((2, 3)), "n": {7: b"x"}}, "{'rows': <numpy.ndarray of 2 × 3>, 'n': {7: b'x'}}"),
+        ([{1, 2}, (float("nan"), Decimal("1.50"))], "[{1, 2}, (nan, Decimal('1.50'))]"),
+        (("a\x9b31m\u202e", [pd.Series([1])]), "('a\\x9b31m\\u202e', [<pandas.Series of 1>])"),
+        ({"a": ["é", None], "b": {}}, '{\n "a": [\n  "é",\n  null\n ],\n "b": {}\n}'),
+    ],
+    ids=["keys", "members", "typed", "tuple", "json"],
+)
+def test_get_shows_a_value_of_every_kind(tmp_path, value, shown):
+    store = open_store(tmp_path)
+    assert value_text(store, put_value(store, value), ()) == shown
 
 
 def test_get_without_out_is_a_summary(project, first, inside):

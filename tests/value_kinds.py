@@ -8,9 +8,11 @@ import enum
 import io
 import json
 import re
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import scipy.sparse
+import scipy.stats
 
 POINTS = np.array([[0.0], [1.0], [2.0]])
 VALUE_WORDS = (
@@ -33,6 +36,8 @@ VALUE_WORDS = (
     "grid",
     "chart",
     "batch",
+    "relation",
+    "results",
 )
 
 
@@ -61,7 +66,12 @@ def followed(kind: Kind, value: Any, mend: str) -> Any:
     [code] = [one for one in codes if one == kind.mend or one.startswith(kind.mend.partition("…")[0])][:1]
     code = f"value{code}" if code.startswith(".") else code.replace("...", "value")
     known = {word: value for word in VALUE_WORDS} | {type(value).__name__: value}
-    return eval(code, {"numpy": np, "pandas": pd, "pyarrow": pa, "Path": Path, **known})
+    if "plotly." in code:
+        import_module("plotly.graph_objects")
+    named = {
+        name: sys.modules[name] for name in ("numpy", "pandas", "pyarrow", "plotly") if name in sys.modules
+    }
+    return eval(code, {"Path": Path, **named, **known})
 
 
 def _same_tables(one: Any, other: Any) -> bool:
@@ -95,11 +105,15 @@ SAMENESS = {
     ),
     "pathlib": lambda one, other: _folder_of(one) == _folder_of(other),
     "numpy": lambda one, other: _same_arrays(one, other) if isinstance(one, np.ndarray) else one == other,
-    "scipy": _same_arrays,
+    "scipy": lambda one, other: (
+        one.cdf(1.5) == other.cdf(1.5) if hasattr(one, "cdf") else _same_arrays(one, other)
+    ),
     "pandas": lambda one, other: _same_tables(one, other) if hasattr(one, "equals") else one == other,
     "pyarrow": _same_tables,
     "polars": _same_tables,
     "sklearn": lambda one, other: np.array_equal(one.predict(POINTS), other.predict(POINTS)),
+    "xgboost": lambda one, other: np.array_equal(one.predict(POINTS), other.predict(POINTS)),
+    "lightgbm": lambda one, other: np.array_equal(one.predict(POINTS), other.predict(POINTS)),
     "plotly": lambda one, other: json.loads(one.to_json()) == json.loads(other.to_json()),
 }  # whose type it is -> whether two values of one type are equal
 
@@ -159,7 +173,14 @@ TYPED = [
     Kind("Plain values", "long double", lambda _: np.longdouble(0.5), mend="float(...)"),
     Kind("Plain values", "member of an Enum", lambda _: Level.low, mend=".value"),
     Kind("Plain values", "OrderedDict", lambda _: collections.OrderedDict(a=1), mend="dict(...)"),
-    Kind("Plain values", "generator's result", lambda _: {"a": 1}.values(), mend="list(...)"),
+    Kind("Plain values", "values of a dict", lambda _: {"a": 1}.values(), mend="list(...)"),
+    Kind("Plain values", "slice", lambda _: slice(1, None), mend="(value.start, value.stop, value.step)"),
+    Kind(
+        "Plain values",
+        "generator of random numbers",
+        lambda _: np.random.default_rng(0),
+        mend="value.bit_generator.state",
+    ),
 ]
 
 
@@ -181,6 +202,39 @@ def _search(folder: Path) -> Any:
     ).fit(X, y)
 
 
+def _search_results(folder: Path) -> Any:
+    return _search(folder).cv_results_
+
+
+def _boosted(package: str) -> Any:
+    "A small model of one of the packages for boosted trees."
+    X, y = np.arange(40.0).reshape(-1, 1), np.arange(40.0)
+    if package == "xgboost":
+        from xgboost import XGBRegressor
+
+        return XGBRegressor(n_estimators=2).fit(X, y)
+    from lightgbm import LGBMRegressor
+
+    return LGBMRegressor(n_estimators=2, verbose=-1).fit(X, y)
+
+
+def _fitted() -> Any:
+    import statsmodels.api
+
+    X = pd.DataFrame({"one": 1.0, "x": np.arange(9.0)})
+    return statsmodels.api.OLS(np.arange(9.0) ** 2, X).fit()
+
+
+def _distribution(name: str, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    return getattr(scipy.stats, name)(*args, **kwds)
+
+
+def _display() -> Any:
+    from sklearn.metrics import RocCurveDisplay
+
+    return RocCurveDisplay.from_predictions([0, 1, 1], [0.1, 0.9, 0.3])
+
+
 MODELS = [
     Kind("Models", "estimator of scikit-learn", lambda _: _model(), "estimator"),
     Kind(
@@ -189,6 +243,26 @@ MODELS = [
         _search,
         "estimator",
         note="the times that its fits took come back as not known",
+    ),
+]
+MODELS += [
+    Kind("Models", "XGBoost", lambda _: _boosted("xgboost"), "estimator", needs="xgboost"),
+    Kind("Models", "LightGBM", lambda _: _boosted("lightgbm"), "estimator", needs="lightgbm"),
+    Kind("Models", "results of statsmodels", lambda _: _fitted(), mend="results.params", needs="statsmodels"),
+    Kind(
+        "Models",
+        "summary of statsmodels",
+        lambda _: _fitted().summary(),
+        mend="value.as_text()",
+        needs="statsmodels",
+    ),
+    Kind("Models", "results of a search (`cv_results_`)", _search_results, mend="pandas.DataFrame(...)"),
+    Kind(
+        "Models",
+        "distribution of SciPy",
+        lambda _: scipy.stats.norm(1, scale=2),
+        mend="[value.dist.name, value.args, value.kwds]",
+        again=lambda said: _distribution(*said),
     ),
 ]
 NESTED = [
@@ -260,6 +334,12 @@ def _polars() -> Any:
     return polars.DataFrame({"n": [1, None], "s": ["x", "y"]})
 
 
+def _relation() -> Any:
+    import duckdb
+
+    return duckdb.sql("SELECT 1 AS n")
+
+
 TABLES = [
     Kind("Tables", "DataFrame", lambda _: pd.DataFrame({"n": [1, 2], "s": ["x", None]}), "frame"),
     Kind("Tables", "Series", lambda _: pd.Series([1.5, 2.5], name="x"), "series"),
@@ -269,6 +349,13 @@ TABLES = [
         "pyarrow RecordBatch",
         lambda _: pa.record_batch({"n": [1, None]}),
         mend="pyarrow.Table.from_batches([batch])",
+    ),
+    Kind("Tables", "pyarrow Array", lambda _: pa.array([1, None]), mend="array.to_pylist()", again=pa.array),
+    Kind("Tables", "relation of DuckDB", lambda _: _relation(), mend="relation.to_arrow_table()"),
+    Kind("Tables", "groups of pandas", lambda _: SALES.groupby("shop"), mend="list(value)"),
+    Kind("Tables", "styled table", lambda _: SALES.style, mend="value.data"),
+    Kind(
+        "Tables", "lazy frame of Polars", lambda _: _polars().lazy(), mend="value.collect()", needs="polars"
     ),
 ]
 RECORDS = np.dtype([("n", "i4"), ("share", "f8")])
@@ -330,6 +417,12 @@ ARRAYS = [
         lambda folder: np.memmap(folder / "m", mode="w+", shape=3),
         mend="numpy.asarray(array)",
     ),
+    Kind(
+        "Arrays",
+        "array of Axes (`plt.subplots(2)`)",
+        lambda _: _drawing(2),
+        mend="array.flat[0].get_figure(root=True)",
+    ),
     Kind("Arrays", "elements without a byte", lambda _: np.zeros(3, []), mend="list(array.shape)"),
 ]
 
@@ -361,13 +454,14 @@ FILES = [
 ]
 
 
-def _drawing() -> Any:
-    "A small figure of matplotlib."
+def _drawing(n_axes: int = 1) -> Any:
+    "A small figure of matplotlib; of several axes these."
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2, 1))
-    figure.subplots().plot([0, 1])
-    return figure
+    axes = figure.subplots(n_axes, squeeze=False)
+    axes[0, 0].plot([0, 1])
+    return figure if n_axes == 1 else axes
 
 
 def _grid(folder: Path) -> Any:
@@ -380,6 +474,12 @@ def _plotly(folder: Path) -> Any:
     from plotly.graph_objects import Figure
 
     return Figure({"data": [{"type": "bar", "x": ["a", "b"], "y": np.array([1.5, np.nan])}]})
+
+
+def _map() -> Any:
+    import plotly.express
+
+    return plotly.express.choropleth(locations=["DEU"], color=[1])
 
 
 def _altair(folder: Path) -> Any:
@@ -396,7 +496,23 @@ FIGURES = [
     ),
     Kind("Figures", "matplotlib Axes", lambda _: _drawing().axes[0], mend="axes.get_figure(root=True)"),
     Kind("Figures", "grid of seaborn", _grid, "figure", note=PICTURE, needs="seaborn"),
+    Kind("Figures", "display of scikit-learn", lambda _: _display(), mend="value.figure_"),
     Kind("Figures", "plotly Figure", _plotly, "plotly", needs="plotly"),
+    Kind(
+        "Figures",
+        "plotly map",
+        lambda _: _map(),
+        "plotly",
+        note="without the objects in it that are empty, which Plotly drops",
+        needs="plotly",
+    ),
+    Kind(
+        "Figures",
+        "trace of plotly",
+        lambda _: _plotly(Path()).data[0],
+        mend="plotly.graph_objects.Figure(value)",
+        needs="plotly",
+    ),
     Kind("Figures", "altair Chart", _altair, mend="chart.to_dict()", needs="altair"),
 ]
 KINDS = [*PLAIN, *TYPED, *NESTED, *TABLES, *FRAMES, *MODELS, *ARRAYS, *FILES, *FIGURES]

@@ -25,6 +25,7 @@ from ..sources.table_files import read_table_file
 from ..store.codecs import encode
 from ..store.digests import sha256_file
 from ..store.errors import UsageError
+from ..store.tables import frame_of
 
 # %% ../../nbs/data/070_partitions.ipynb #208e11e4
 def day_folder(
@@ -115,7 +116,7 @@ def _schema_of(frame: pd.DataFrame, said: str) -> dict[str, Column]:
 
 def _read_file(folder: Path, part: Partition) -> pd.DataFrame:
     "A pinned file; the folder's day is checked against its rows, and is no column."
-    frame = read_table_file(pinned_content(folder, part)).table.to_pandas()
+    frame = frame_of(read_table_file(pinned_content(folder, part)).table)
     return frame.drop(columns=[key for key in folder_values(part.path) if key in frame])
 
 

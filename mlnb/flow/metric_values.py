@@ -13,10 +13,17 @@ import sys
 from typing import Any
 
 # %% ../../nbs/flow/180_metric_values.ipynb #5afed0ca
+def _is_masked(value: Any) -> bool:
+    "Whether a value of NumPy stands behind a mask."
+    return any(t.__name__ == "MaskedArray" for t in type(value).__mro__) and bool(value.mask.any())
+
+
 def plain_number(
     value: Any,  # what somebody calls a number
 ) -> int | float | None:
     "A finite Python number; None for anything else."
+    if _is_masked(value):
+        return None
     is_single = hasattr(value, "item") and getattr(value, "ndim", 0) == 0
     if is_single and getattr(getattr(value, "dtype", None), "kind", "f") in "iuf":
         value = value.item()  # of a NumPy time it would be a whole number
@@ -35,6 +42,8 @@ _METRIC_MENDS = {
     "timedelta64": "give its `.astype(float)`",
     "complexfloating": "give `abs(...)` of it",
     "complex": "give `abs(...)` of it",
+    "dict": "call `metric` once for each of its values",
+    "DataFrame": "give one of its cells, e.g. `.iloc[0, 0]`",
     **dict.fromkeys(("Decimal", "Fraction", "longdouble", "str", "bool"), "give `float(...)` of it"),
 }  # name of a type -> how it becomes a number
 
@@ -45,6 +54,7 @@ def metric_mend(
     "What to give instead of something that is no finite number."
     mends = (_METRIC_MENDS.get(t.__name__) for t in type(value).__mro__)
     mend = next((mend for mend in mends if mend is not None), "")
-    if not mend and hasattr(value, "ndim") and getattr(value, "size", None) == 1:
+    is_one = hasattr(value, "ndim") and getattr(value, "size", None) == 1
+    if not mend and is_one and not _is_masked(value):
         mend = "give its `.item()`"
     return mend or "give a finite number, or leave the metric out and say why"

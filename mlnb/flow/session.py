@@ -32,8 +32,9 @@ from ..kernel.passing_folders import passing_folder, tidy_folders
 from ..notebook.each import Each, read_each
 from ..notebook.edges import is_written_out
 from ..sources.partition import Partition
-from ..sources.source import read_source, text_notice
+from ..sources.source import read_source
 from ..store.artifacts import get_value, put_value
+from ..store.codecs import wanted_columns
 from ..store.descriptions import Artifact, Parts, input_of
 from ..store.disk import read_plain, write_durably
 from ..store.errors import RequireError, StageError, UsageError, ValueRefusedError
@@ -282,10 +283,11 @@ def _read_input(store: Store, found: Artifact | Parts, *about: Any) -> Any:
 def _read_source(
     session: Session, name: str, found: list[Partition], columns: list[str] | None, as_: str | None
 ) -> Any:
-    "What a source holds; a line says when its columns are text because nobody said otherwise."
+    "What a source holds; a line says what may surprise in it."
+    from mlnb.sources.source_notices import source_notices
+
     value = read_source(session.root, found, columns, as_, session.store)
-    notice = text_notice(found, name, as_)
-    if notice:
+    for notice in source_notices(session.root, found, name, value) if as_ != "path" else ():
         print(notice)
     return value
 
@@ -297,9 +299,9 @@ def load(
 ) -> Any:  # equal to what was saved
     "Load by name: of a table only `columns`, as_ pandas, arrow or path; `IntegrityError` if altered."
     refuse_no_text("load", name, 'write the name itself, e.g. `load("features")`')
-    if as_ not in (None, "pandas", "arrow", "path", "duckdb"):
+    if as_ not in (None, "pandas", "arrow", "path", "duckdb", "polars"):
         raise UsageError(f"`as_` cannot be {as_!r}", "write `pandas`, `arrow`, `duckdb` or `path`")
-    session = current()
+    columns, session = wanted_columns(columns), current()
     found = find_input(session, name)
     if not isinstance(found, (Artifact, Parts)):
         return _read_source(session, parse_name(name).name, found, columns, as_)
@@ -335,13 +337,20 @@ def _as_computed(name: str) -> str:
     return "" if is_written else f'a run refuses it: write the name itself, `save("{name}", …)`'
 
 
-def _keep_by_hand(session: Session, name: str, artifact: Artifact) -> None:
-    "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
-    from mlnb.flow.meaning import not_written, owner_of
+def _own_pipeline(session: Session, name: str) -> str:
+    "The pipeline that a name saved by hand is for."
+    from mlnb.flow.meaning import pipeline_to_save
     from mlnb.store.settings import read_project
 
-    named, how, project = Name(None, name, None), "work in the notebook's folder", read_project(session.root)
-    pipeline = owner_of(session.of_project, project, session.pipeline, named, how)
+    return pipeline_to_save(session.of_project, read_project(session.root), session.pipeline, name)
+
+
+def _keep_by_hand(session: Session, name: str, artifact: Artifact, pipeline: str) -> None:
+    "Let a name mean this artifact in the overlay; of a fan-out only the part of the open value."
+    from mlnb.flow.meaning import not_written
+    from mlnb.store.settings import read_project
+
+    project = read_project(session.root)
     path, part = overlay_path(session.store.root, pipeline, name), part_by_hand()
     kept: Artifact | Parts = artifact
     if part is not None:
@@ -361,13 +370,14 @@ def save(
     refuse_no_text("save", name, 'write the name itself, e.g. `save("features", table)`')
     _refuse_name(name, "an artifact")
     session = current()
+    pipeline = "" if session.is_run else _own_pipeline(session, name)
     if session.is_run:
         _refuse_save(session, name)
     artifact = put_value(under_name(session.store, session.pipeline, name), value, session.trusted_types)
     session.saved[name] = artifact
     note(session, save=name, artifact=artifact.as_dict())
     if not session.is_run:
-        _keep_by_hand(session, name, artifact)
+        _keep_by_hand(session, name, artifact, pipeline)
 
 # %% ../../nbs/flow/190_session.ipynb #057f0461
 def _metric_numbers(name: str, value: float, low: float | None, high: float | None) -> dict[str, float]:

@@ -69,6 +69,7 @@ def without_padding(
 # %% ../../nbs/store/180_arrays.ipynb #f558a6e7
 _PLAIN_KINDS = "biufcMmSUV"
 _MOST_HEADER = 10_000  # bytes, as NumPy has it
+_OF_AXES = "save `array.flat[0].get_figure(root=True)`"  # `plt.subplots(2)` gives such an array
 _TO_LIST = "save `array.tolist()`, or `array.astype(float)` if all of it is numbers"
 
 # %% ../../nbs/store/180_arrays.ipynb #86960826
@@ -88,7 +89,10 @@ def _refuse_kind(array: Any) -> None:
     "Refuse an array whose file would not say what it is."
     what = f"an array of dtype `{array.dtype}`"
     if array.dtype.hasobject or array.dtype.kind not in _PLAIN_KINDS:
-        raise ValueRefusedError(f"{what} cannot be stored without pickle", _TO_LIST)
+        is_of_axes = array.size > 0 and hasattr(array.flat[0], "get_figure")
+        raise ValueRefusedError(
+            f"{what} cannot be stored without pickle", _OF_AXES if is_of_axes else _TO_LIST
+        )
     if array.size and not array.dtype.itemsize:
         raise ValueRefusedError(f"{what} has elements without a byte", "save its `list(array.shape)`")
     if array.dtype.type.__name__ == "record":

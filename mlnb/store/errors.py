@@ -131,9 +131,8 @@ class DefinitionError(UsageError):
         self,
         problems: list[Problem],  # at least one
     ):
-        super().__init__(
-            "; ".join(p.message for p in problems), problems[0].mend if len(problems) == 1 else ""
-        )
+        mend = problems[0].mend if len(problems) == 1 else "`mlnb check` lists them, each with its mend"
+        super().__init__("; ".join(p.message for p in problems), mend)
         self.problems = problems
 
 # %% ../../nbs/store/020_errors.ipynb #d5b55e90
@@ -159,7 +158,8 @@ def did_you_mean(
     from difflib import get_close_matches
 
     names = [str(one) for one in known]
-    close = get_close_matches(name, _most_alike(name, names), n=1, cutoff=0.6)
+    same = [one for one in names if one.casefold() == name.casefold()]  # another spelling, of any length
+    close = same or get_close_matches(name, _most_alike(name, names), n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     shown = ", ".join(f"`{one}`" for one in nsmallest(12, names))

@@ -245,7 +245,8 @@ def _not_kept(estimator: Any) -> ValueRefusedError:
     if isinstance(error, ValueRefusedError):
         return ValueRefusedError(what.replace(str(error), error.message), error.mend)
     mend = f"replace `{place}`: keep only arrays, numbers, text, lists, dicts and estimators as attributes"
-    return ValueRefusedError(what, "fit it to an array, `X.to_numpy()`" if is_of_pandas(part) else mend)
+    of_pandas = "fit it to an array, `X.to_numpy()`; a class of your own keeps `.to_numpy()` of it"
+    return ValueRefusedError(what, of_pandas if is_of_pandas(part) else mend)
 
 
 def _dumped_model(estimator: Any) -> bytes:
@@ -256,9 +257,11 @@ def _dumped_model(estimator: Any) -> bytes:
         raise _not_kept(estimator) from error
 
 # %% ../../nbs/store/280_model_files.ipynb #cd67aac7
-def _mend(refused: list[str], place: str, comes_back: Callable[[], bool]) -> str:
-    "What to do about names that are not on the list."
-    add = f"add `trusted_types = {', '.join(refused)}` to `[mlnb]` in settings.ini"
+def _mend(
+    refused: list[str], place: str, comes_back: Callable[[], bool], trusted: tuple[str, ...] = ()
+) -> str:
+    "What to do about names that are not on the list; those that are on it already stay there."
+    add = f"write `trusted_types = {', '.join([*trusted, *refused])}` in `[mlnb]` of settings.ini"
     if any(name.startswith("__main__.") for name in refused):
         add = "then add it to `[mlnb] trusted_types` in settings.ini"
         return f"move what the notebook defines into a module of the project, with `def` or `class`, {add}"
@@ -285,11 +288,17 @@ def _why_unequal(data: bytes, names: list[str]) -> str:
 _CALLS_NOTHING = {"FunctionNode", "ObjectNode", "TypeNode"}
 
 
-def _refuse_unlisted(data: bytes, uses: Set[NamedUse], refused: list[str], needed: list[str]) -> None:
+def _refuse_unlisted(
+    data: bytes, uses: Set[NamedUse], refused: list[str], needed: list[str], trusted: tuple[str, ...]
+) -> None:
     "Refuse a model that holds what is not on the list."
     place = _refused_place(data, refused)
     is_called = {name for loader, name in uses if loader not in _CALLS_NOTHING}.intersection(refused)
-    mend = _mend(refused, place, lambda: bool(is_called) or not _why_unequal(data, [*needed, *refused]))
+
+    def comes_back() -> bool:
+        return bool(is_called) or not _why_unequal(data, [*needed, *refused])
+
+    mend = _mend(refused, place, comes_back, trusted)
     raise ValueRefusedError(f"the model {_refusal(refused, place)}", mend)
 
 
@@ -306,7 +315,7 @@ def dump_model(
     except IntegrityError as error:
         raise ValueRefusedError(error.message, error.mend) from error
     if refused:
-        _refuse_unlisted(data, uses, refused, needed)
+        _refuse_unlisted(data, uses, refused, needed, trusted_types)
     why = _why_unequal(data, needed)
     if why:
         mend = "use plain text or numbers as keys and values of its parameters"

@@ -13,7 +13,7 @@ __all__ = ['PLAIN_MENDS', 'MOST_LEVELS', 'plain_mend', 'step_to', 'refused_at', 
 # %% ../../nbs/store/290_plain_values.ipynb #6bc45f5f
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
 from reprlib import repr as short_repr
 from typing import Any
 
@@ -57,7 +57,7 @@ PLAIN_MENDS = {
 
 # %% ../../nbs/store/290_plain_values.ipynb #9c0d605c
 _BASES = ("dict", "list", "tuple", "set", "frozenset", "str", "int", "float", "bytes")
-_GONE_THROUGH = {Mapping: "dict", Iterable: "list"}
+_GONE_THROUGH = {Mapping: "dict", Sequence: "list", MappingView: "list", Iterator: "list"}
 
 
 def _mend_by_kind(value: Any) -> str:
@@ -115,7 +115,9 @@ def python_of(
     name = type(value).__name__
     if not is_numpy_scalar(value) or type(value).__module__ != "numpy" or name == "longdouble":
         return value
-    return value.item() if value.dtype.kind in "biufU" else value
+    if value.dtype.kind == "U":
+        return "".join(value)
+    return value.item() if value.dtype.kind in "biuf" else value
 
 # %% ../../nbs/store/290_plain_values.ipynb #a916d412
 def _finite(number: float, path: str) -> float:

@@ -138,17 +138,16 @@ def _scalar_or_beside(value: Any, path: str, walk: _Position) -> Any:
 
 def _typed(value: Any, path: str, walk: _Position) -> Any:
     "A value as JSON with tags."
-    if type(value) not in _BARE:
-        value = python_of(value)
     bare = _BARE.get(type(value))
     if bare is not None:
         return bare(value, path)
     if type(value) is float and value - value == 0:
         return value
     write = _CONTAINERS.get(type_key(value))
-    return (
-        _scalar_or_beside(value, path, walk) if write is None else write(value, path, walk.into(value, path))
-    )
+    if write is not None:
+        return write(value, path, walk.into(value, path))
+    python = python_of(value)
+    return _scalar_or_beside(value, path, walk) if python is value else _typed(python, path, walk)
 
 
 def is_typed_kind(

@@ -7,14 +7,15 @@ What is damaged is an error with the command that makes it again, never a file w
 
 # %% auto #0
 __all__ = ['ArtifactName', 'OutFile', 'note_of', 'version_row', 'versions_answer', 'artifact_row', 'answer_artifacts',
-           'digests_of', 'NamedArtifact', 'require_whole', 'described', 'written_out', 'listing', 'value_text',
-           'show_value', 'read_all', 'answer_get']
+           'digests_of', 'NamedArtifact', 'require_whole', 'described', 'written_out', 'form_notes', 'listing',
+           'PartWords', 'container_text', 'value_text', 'show_value', 'read_all', 'answer_get']
 
 # %% ../../nbs/terminal/120_keep.ipynb #3c7e24c2
 import json
 import os
 import sys
 from pathlib import Path
+from pprint import pformat
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -207,6 +208,38 @@ def written_out(
             return str(export_parts(store, artifact, parse_name(name).name, Path(out), as_folder))
         return str(export_value(store, artifact, Path(out), as_folder))
 
+# %% ../../nbs/terminal/120_keep.ipynb #5bc31cc2
+_PROMISING = (
+    ".csv",
+    ".tsv",
+    ".xlsx",
+    ".parquet",
+    ".json",
+    ".npy",
+    ".npz",
+    ".svg",
+    ".png",
+    ".pdf",
+    ".html",
+    ".skops",
+)
+
+
+def form_notes(
+    artifact: Any,  # or all parts of a fan-out
+    out: str,  # file that it was written to
+) -> tuple[str, ...]:  # at most one; none for a folder
+    "What is said of a file whose name promises another format."
+    from mlnb.store.artifacts import suffix_of
+
+    one, place = next(iter(getattr(artifact, "artifacts", ())), artifact), Path(out)
+    suffix = ".parquet" if one.codec == "frames" else suffix_of(one)
+    is_plain = one.codec in ("file", "text") or place.suffix.lower() not in _PROMISING
+    if not suffix or is_plain or place.suffix.lower() == suffix or out.endswith(("/", os.sep)):
+        return ()
+    said = f"{out} holds what `{place.with_suffix(suffix)}` would, for it is kept as {suffix[1:]}"
+    return (complaint(said, f"call it `{place.with_suffix(suffix)}`", "note"),)
+
 # %% ../../nbs/terminal/120_keep.ipynb #b7831095
 def listing(
     path: Path,  # a file or a folder
@@ -214,6 +247,48 @@ def listing(
     "What a file or folder holds, by name and size."
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     return "\n".join(f"{f.stat().st_size:>12,}  {f.relative_to(path.parent)}" for f in files)
+
+# %% ../../nbs/terminal/120_keep.ipynb #8b8b84fa
+_WRITTEN_OUT = ("builtins", "datetime", "decimal", "fractions", "ipaddress", "uuid", "zoneinfo")  # modules
+
+
+class PartWords:
+    "What stands for a part of a value that is too large to be shown in it."
+
+    def __init__(
+        self,
+        part: Any,  # e.g. a frame, a figure or a model
+    ) -> None:
+        name = f"{type(part).__module__.partition('.')[0]}.{type(part).__name__}"
+        shape, text = getattr(part, "shape", None), repr(part)
+        is_short = len(text) <= 80 and "\n" not in text and not isinstance(part, Path)
+        size = f" of {' × '.join(map(str, shape))}" if isinstance(shape, tuple) else ""
+        self.words = text if is_short and not size else name + size
+
+    def __repr__(self) -> str:
+        return f"<{self.words}>"
+
+
+def _with_words(value: Any) -> Any:
+    "A value with words for its large parts."
+    if type(value) is dict:
+        return {key: _with_words(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_with_words, value))
+    return value if type(value).__module__ in _WRITTEN_OUT else PartWords(value)
+
+
+def container_text(
+    value: Any,  # a dict or list
+) -> str:  # JSON where that says all of it
+    "A container for people."
+    shown = _with_words(value)
+    try:
+        if json.loads(json.dumps(shown)) == shown:
+            return json.dumps(shown, indent=1, ensure_ascii=False)
+    except (TypeError, ValueError):
+        pass
+    return pformat(shown, width=100, sort_dicts=False)
 
 # %% ../../nbs/terminal/120_keep.ipynb #4ee8ddbd
 def value_text(
@@ -233,7 +308,7 @@ def value_text(
         value = read(store, artifact, Path(folder), trusted_types=trusted_types)
         if isinstance(value, Path):
             value = listing(value)
-    text = json.dumps(value, indent=1, default=str) if isinstance(value, dict | list) else str(value)
+    text = container_text(value) if isinstance(value, dict | list | tuple) else str(value)
     return text[:2000]
 
 # %% ../../nbs/terminal/120_keep.ipynb #5864611c
@@ -285,6 +360,7 @@ def answer_get(
         notes += (complaint(said, "`mlnb verify` says more of it", "note"),)
     if out is not None:
         found = replace(found, out=written_out(store, found.artifact, name, out))
+        notes += form_notes(found.artifact, out)
         line = f"{found.out}: {name} of {found.pipeline}, stage {found.stage}, run {found.run}"
         return Answer(found.as_dict(), lambda: show_lines(line, file=sys.stderr), notes=notes)
     if as_json:
