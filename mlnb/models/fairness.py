@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mlnb.models.group_comparison import (
-    MOST_GROUPS,
+    MOST_COMPARED,
     FairnessColumns,
     GroupComparison,
     GroupFigures,
@@ -75,9 +75,9 @@ def _limits_by_metric(judged: Sequence[str], limits: Sequence[Limit]) -> dict[st
 def _why_none(found: GroupComparison, metric: str, smallest: int) -> str:
     "Why no group can have a figure; empty when one can."
     n_large = int((found.seen >= smallest).sum())
-    if n_large > MOST_GROUPS:
+    if n_large > MOST_COMPARED:
         mend = "name fewer columns" if len(found.grouping.columns) > 1 else "name another column"
-        return f"{n_large} groups are more than {MOST_GROUPS}: join levels, or {mend}"
+        return f"{n_large} groups are more than {MOST_COMPARED}: join levels, or {mend}"
     n_judged = len(found.judged[metric].places)
     if metric == "calibration" and len(found.judged["roc_auc"].places) and not n_judged:
         return "scores outside 0 to 1 are no probabilities"

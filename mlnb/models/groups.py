@@ -174,8 +174,8 @@ def classes_of(
     levels = levels_of(values)
     return np.array(_class_of_levels(levels, name, positive, beside), dtype=np.int8)[levels.codes]
 
-# %% ../../nbs/models/060_groups.ipynb #4c004ad1
-def _numbers(values: pd.Series) -> pd.Series:
+# %% ../../nbs/models/060_groups.ipynb #087d6ec0
+def _score_numbers(values: pd.Series) -> pd.Series:
     "Numbers, of whatever kind, with gaps for what is none."
     if values.dtype.kind != "O":
         return values
@@ -191,7 +191,7 @@ def scores_of(
 ) -> np.ndarray:  # floats, NaN where not known; raises `UsageError`
     "Read a column of scores."
     mend = "name a column of numbers, higher = more likely positive"
-    numbers = _numbers(values)
+    numbers = _score_numbers(values)
     if numbers.dtype.kind in "mMc":
         raise UsageError(f"`{name}` holds {numbers.dtype} and no scores", mend)
     scores = numbers.to_numpy(dtype=float, na_value=np.nan)
