@@ -10,6 +10,7 @@ __all__ = ['Section', 'plain_html', 'check_page', 'Heading', 'Markup', 'html_tab
            'drift_page', 'quality_page']
 
 # %% ../../nbs/monitor/140_check_pages.ipynb #27a24c52
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -33,9 +34,10 @@ h1 { font-size: 1.5rem; margin: 0.5rem 0 } h2 { font-size: 1.15rem; margin: 1.5r
 .not_computable { border-color: #555 } .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem } th { text-align: left }
 th, td { padding: 0.3rem 0.6rem 0.3rem 0; border-bottom: 1px solid #ddd; vertical-align: top }
-td { overflow-wrap: anywhere } td.figure, th.figure { text-align: right; white-space: nowrap }
+td { overflow-wrap: anywhere } td.figure, th.figure { text-align: right } td.figure { white-space: nowrap }
+td:last-child { min-width: 7rem } code { font-size: 0.95em }
 svg { display: block } footer { margin-top: 2rem; font-size: 0.85rem; color: #555 }
-@media (max-width: 600px) { body { padding: 0.6rem } .rare { display: none } }
+@media (max-width: 600px) { body { padding: 0.6rem } .rare { display: none } table { font-size: 0.8rem } }
 @media print { .rare { display: table-cell } body { max-width: none } }
 """
 
@@ -43,8 +45,8 @@ svg { display: block } footer { margin-top: 2rem; font-size: 0.85rem; color: #55
 def plain_html(
     text: Any,  # of any origin
 ) -> str:  # that a browser shows as it is
-    "A text for a page: nothing in it is markup, and no sign in it moves others."
-    return escape(shown_text(str(text)))
+    "A text for a page: nothing in it is markup but names in backticks, and no sign in it moves others."
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(shown_text(str(text))))
 
 
 def check_page(
@@ -144,7 +146,8 @@ def _worst_first(columns: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str
     "Columns, worst first, and those of one verdict by their distance."
 
     def place(item: tuple[str, dict[str, Any]]) -> tuple[int, float]:
-        return _ORDER[item[1]["verdict"]], -(item[1].get("value") or 0.0)
+        value = item[1].get("value")
+        return _ORDER[item[1]["verdict"]], -2.0 if value is None else -value
 
     return sorted(columns.items(), key=place)
 
@@ -178,7 +181,7 @@ def _drift_row(name: str, found: dict[str, Any]) -> list[Any]:
         *figures,
         gaps,
         _figure(found["smallest_seen"]),
-        found["why"],
+        "" if found["status"] == "ok" else found["why"],  # the figures say it
     ]
 
 
@@ -203,7 +206,7 @@ def drift_page(
         "four cases of five.</p>\n"
     )
     aside = document["set_aside"]
-    named = [f"not compared, for they hold times or are new: {', '.join(aside)}"] if aside else []
+    named = [f"not compared, for they hold times, name rows or are new: {', '.join(aside)}"] if aside else []
     verdict = Verdict(document["verdict"], document["reason"])
     return check_page(
         "Drift",

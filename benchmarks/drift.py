@@ -1,0 +1,169 @@
+"""What it costs to compare two windows of thirty columns: mlnb beside Evidently, NannyML and frouros.
+
+Each tool compares the same rows in a process of its own, with one statistic a column (Kolmogorov-Smirnov for
+numbers, Jensen-Shannon for categories; frouros has the first only). Time is that of the comparison, without
+imports; memory is what the process had at most. `--peers PYTHON` names an interpreter that has NannyML and
+frouros, whose requirements fit no environment of ours; without it they are left out. The second table merges
+a year of daily profiles and compares it with a day, beside reading the year again."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.spatial import distance
+
+N_NUMBERS, N_CATEGORIES = 20, 10
+BEGIN = """
+import json, resource, sys, time, warnings
+warnings.simplefilter("ignore")
+import pandas as pd
+before, now = (pd.read_parquet(path) for path in sys.argv[1:3])
+numbers, categories = ([name for name in before if name[0] == kind] for kind in "nc")
+"""
+END = """
+seconds, most = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": seconds, "mib": most / 1024}))
+"""
+TOOLS = {
+    "mlnb": """
+from mlnb.monitor.drift import drift
+start = time.perf_counter()
+drift(before, now)
+""",
+    "mlnb, by clusters": """
+from mlnb.monitor.drift import Sampling, drift
+start = time.perf_counter()
+drift(before, now, sampling=Sampling("unit"))
+""",
+    "Evidently": """
+import mlnb.monitor.evidently
+import evidently, evidently.presets
+before, now = (one.drop(columns="unit") for one in (before, now))
+about = evidently.DataDefinition(numerical_columns=numbers, categorical_columns=categories)
+start = time.perf_counter()
+both = [evidently.Dataset.from_pandas(one, about) for one in (now, before)]
+preset = evidently.presets.DataDriftPreset(num_method="ks", cat_method="jensenshannon")
+evidently.Report([preset]).run(*both).json()
+""",
+}
+PEERS = {
+    "NannyML": """
+import nannyml
+before, now = (one.astype(dict.fromkeys(categories, "category")) for one in (before, now))
+start = time.perf_counter()
+found = nannyml.UnivariateDriftCalculator(
+    column_names=[*numbers, *categories], chunk_number=1,
+    continuous_methods=["kolmogorov_smirnov"], categorical_methods=["jensen_shannon"],
+)
+found.fit(before).calculate(now)
+""",
+    "frouros (numbers only)": """
+from frouros.detectors.data_drift import KSTest
+start = time.perf_counter()
+for name in numbers:
+    detector = KSTest()
+    detector.fit(before[name].to_numpy())
+    detector.compare(now[name].to_numpy())
+""",
+}
+
+
+def window(n_rows: int, seed: int, moved: float = 0.0) -> pd.DataFrame:
+    "Thirty columns and the unit of each row."
+    draw = np.random.default_rng(seed)
+    numbers = {f"n{place}": draw.normal(moved, 1 + place / 9, n_rows) for place in range(N_NUMBERS)}
+    categories = {f"c{place}": draw.choice(list("abcdefgh"), n_rows) for place in range(N_CATEGORIES)}
+    return pd.DataFrame({**numbers, **categories, "unit": draw.integers(0, max(40, n_rows // 20), n_rows)})
+
+
+def measured(python: str, code: str, files: list[Path], rounds: int) -> dict[str, float]:
+    "Median time [s] and memory [MiB] of a tool, each round in a fresh process."
+    found = []
+    for _ in range(rounds):
+        done = subprocess.run(
+            [python, "-c", BEGIN + code + END, *map(str, files)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr[-2000:])
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    return {key: statistics.median(one[key] for one in found) for key in ("seconds", "mib")}
+
+
+def farthest_from_scipy(before: pd.DataFrame, now: pd.DataFrame) -> float:
+    "Largest difference of a statistic from scipy's, over all columns."
+    from mlnb.monitor.drift import drift
+
+    columns, apart = drift(before, now)["columns"], 0.0
+    for name, found in columns.items():
+        if name[0] == "n":
+            expected = stats.ks_2samp(before[name], now[name], method="asymp").statistic
+        elif name[0] == "c":
+            counts = [one[name].value_counts().sort_index() for one in (before, now)]
+            expected = distance.jensenshannon(counts[0], counts[1], base=2)
+        else:
+            continue
+        apart = max(apart, abs(found["value"] - expected))
+    return apart
+
+
+def compare_tools(n_rows: int, rounds: int, peers: str | None) -> None:
+    "Print a table of one size."
+    windows = window(n_rows, 0), window(n_rows, 1, moved=0.02)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{name}.parquet" for name in ("before", "now")]
+        for one, file in zip(windows, files, strict=True):
+            one.to_parquet(file)
+        of_peers = {name: (peers, code) for name, code in PEERS.items()} if peers else {}
+        works = {name: (sys.executable, code) for name, code in TOOLS.items()} | of_peers
+        found = {name: measured(*work, files, rounds) for name, work in works.items()}
+    print(f"\n{n_rows:,} against {n_rows:,} rows, {N_NUMBERS + N_CATEGORIES} columns")
+    for name, one in found.items():
+        ratio = one["seconds"] / found["mlnb"]["seconds"]
+        print(f"  {name:24} {one['seconds']:8.2f} s {ratio:8.1f}x {one['mib']:8,.0f} MiB")
+    print(f"  farthest from scipy: {farthest_from_scipy(*windows):.1e}")
+
+
+def compare_profiles(n_days: int, n_rows: int) -> None:
+    "Print what a year of daily profiles costs beside the rows of the year."
+    from mlnb.monitor.drift import drift
+    from mlnb.monitor.profiles import merged, profile_drift, profile_of
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{day}.parquet" for day in range(n_days)]
+        for day, file in enumerate(files):
+            window(n_rows, day).to_parquet(file)
+        kept, today = [profile_of(pd.read_parquet(file)) for file in files], window(n_rows, 999, moved=0.1)
+        start = time.perf_counter()
+        of_profiles = profile_drift(merged(kept), profile_of(today))
+        profiles_s = time.perf_counter() - start
+        start = time.perf_counter()
+        exact = drift(pd.concat(map(pd.read_parquet, files), ignore_index=True), today)
+        rows_s = time.perf_counter() - start
+    columns = exact["columns"].items()
+    apart = max(abs(of_profiles["columns"][name]["value"] - one["value"]) for name, one in columns)
+    error = max(one["error"] for one in of_profiles["columns"].values())
+    print(f"\n{n_days} days of {n_rows:,} rows against one")
+    size_mb = len(json.dumps(kept[0])) / 1e6
+    print(f"  profiles {profiles_s:.2f} s, all rows {rows_s:.2f} s; {size_mb:.2f} MB a day")
+    print(f"  farthest apart {apart:.1e}, stated error {error:.1e}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter with NannyML and frouros")
+    parser.add_argument("--days", type=int, default=365)
+    given = parser.parse_args()
+    for n_rows in given.rows:
+        compare_tools(n_rows, given.rounds, given.peers)
+    if given.days:
+        compare_profiles(given.days, 10_000)
