@@ -43,7 +43,6 @@ _GAP_HEADINGS = [
     Heading("widest", is_figure=True, is_rare=True),
     Heading("interval", is_figure=True, is_rare=True),
     Heading("limit", is_figure=True, is_rare=True),
-    Heading("smallest seen", is_figure=True, is_rare=True),
     Heading("what was found"),
 ]
 
@@ -72,9 +71,9 @@ def _gap_row(gap: GroupGap) -> list[str]:
     "One gap in the table."
     interval = f"{gap.span.low:.3f} to {gap.span.high:.3f}" if gap.span else "–"
     limit = "–" if gap.limit is None else f"{'at least' if gap.kind == 'ratio' else 'at most'} {gap.limit:g}"
-    value = gap.span.value if gap.span else None
-    figures = [_gap_figure(value), interval, limit, _gap_figure(gap.smallest_seen)]
-    return [(gap.verdict or "not judged").replace("_", " "), gap_title(gap), *figures, gap.reason]
+    figures = [_gap_figure(gap.span.value if gap.span else None), interval, limit]
+    seen = "" if gap.smallest_seen is None else f"; smallest seen {_gap_figure(gap.smallest_seen)}"
+    return [(gap.verdict or "not judged").replace("_", " "), gap_title(gap), *figures, gap.reason + seen]
 
 # %% ../../nbs/monitor/150_fairness_page.ipynb #c134383e
 _SPAN_HEADINGS = [
