@@ -70,6 +70,7 @@ VERBS = {
     "share": ("push", "pull"),
     "audit": ("audit",),
     "checks": ("drift", "quality"),
+    "fairness_check": ("fairness",),
     "publish": ("publish",),
     "project": ("init", "kernels"),
 }  # module of `terminal/` -> its verbs, in the order of `mlnb --help`
