@@ -51,7 +51,7 @@ def _inputs(held: Mapping[str, Sequence[list[pd.Series]]]) -> dict[str, np.ndarr
 
 # %% ../../nbs/monitor/110_domain.ipynb #51d9cfea
 _FOLDS = 5
-_MOST_ROWS = 20_000  # of a window
+_MOST_SAMPLED = 20_000  # of a window
 
 
 def _scores(
@@ -88,9 +88,9 @@ def _lost_without(inputs: np.ndarray, labels: np.ndarray, models: list[Any], pla
 # %% ../../nbs/monitor/110_domain.ipynb #ad9ed815
 def _sampled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     "At most so many rows as a model needs, in their order."
-    if len(frame) <= _MOST_ROWS:
+    if len(frame) <= _MOST_SAMPLED:
         return frame
-    return frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), _MOST_ROWS, replace=False))]
+    return frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), _MOST_SAMPLED, replace=False))]
 
 
 def _units(frames: Sequence[pd.DataFrame], cluster: str | None) -> np.ndarray:
