@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mlnb.care.gc import Retention, collect
@@ -21,6 +24,7 @@ from mlnb.care.verify import verify_store
 from mlnb.store import codecs
 from mlnb.store.artifacts import get_value, put_value
 from mlnb.store.disk import flush_folder, make_folder
+from mlnb.store.errors import MlnbError
 from mlnb.store.objects import get, open_store, put
 from mlnb.store.pins import forget_pins
 from mlnb.store.records import commit, find_record, records_of
@@ -32,7 +36,19 @@ except ImportError:  # an earlier mlnb
 
 ROUNDS = 5
 FRAME_ROUNDS = 9
-PARTS = ("bytes", "frames", "cells", "nested", "file", "trees", "records", "small")
+PARTS = (
+    "bytes",
+    "frames",
+    "cells",
+    "objects",
+    "nested",
+    "figures",
+    "forest",
+    "file",
+    "trees",
+    "records",
+    "small",
+)
 SHOWN: dict[str, float] = {}  # all that was measured, by title and name
 
 
@@ -45,11 +61,14 @@ def seconds(work) -> float:
 
 def in_turns(works: dict, rounds: int = ROUNDS) -> dict[str, float]:
     """Median time of each piece of work [s]; in turns, so that a busy moment of the machine falls on all of
-    them."""
+    them. What an earlier mlnb refuses is left out."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for round_ in range(rounds):
-        for name, work in works.items():
-            times[name].append(seconds(lambda work=work, round_=round_: work(round_)))
+        for name in [*times]:
+            try:
+                times[name].append(seconds(partial(works[name], round_)))
+            except MlnbError:
+                del times[name]
     return {name: statistics.median(found) for name, found in times.items()}
 
 
@@ -174,43 +193,131 @@ def frames(folder: Path, store) -> None:
     show("get the frame", times, "plain Parquet + SHA-256", "1.25x")
 
 
-def cells(folder: Path, store) -> None:
+def read_and_hash(path: Path) -> bytes:
+    "The content of a file, which is hashed, as a careful script does."
+    data = path.read_bytes()
+    hashlib.sha256(data).digest()
+    return data
+
+
+@dataclass(frozen=True)
+class ByHand:
+    "How a value is kept without a store."
+
+    name: str  # of the format
+    write: Callable  # told the value and a path
+    read: Callable  # told the path
+    budget: str = ""  # what the store may take of its time
+
+
+def beside(title: str, value, store, by_hand: ByHand, rounds: int = ROUNDS) -> None:
+    """Save and load a value: the store beside a file that is written and read by hand, hashed and flushed.
+    An earlier mlnb may refuse the value."""
+    folder = store.root.parent
+    path = folder / "by-hand"
+    try:
+        kept = put_value(store, value)
+    except MlnbError as error:
+        print(f"\n{title}: this mlnb refuses it ({error.message})")
+        return
+
+    def write_by_hand(n):
+        by_hand.write(value, path)
+        write_plainly(folder / "by-hand.copy", path.read_bytes(), True)
+
+    def read_by_hand(n):
+        read_and_hash(path)
+        return by_hand.read(path)
+
+    peer = f"{by_hand.name} + SHA-256, flushed"
+    writes = {peer: write_by_hand, "store: put": lambda n: put_value(store, value)}
+    show(f"save {title}", in_turns(writes, rounds), peer, by_hand.budget)
+    reads = {
+        f"SHA-256 + {by_hand.name}": read_by_hand,
+        "store: get": lambda n: get_value(store, kept, folder),
+    }
+    show(f"load {title}", in_turns(reads, rounds), f"SHA-256 + {by_hand.name}", by_hand.budget)
+
+
+def cells(store) -> None:
     "A million vectors in cells, and a pivot: the store beside pandas' own Parquet."
     import numpy as np
     import pandas as pd
 
     chooser = np.random.default_rng(0)
-    vectors = list(chooser.random((1_000_000, 64), dtype="float32"))
+    vectors = pd.DataFrame({"vector": list(chooser.random((1_000_000, 64), dtype="float32"))})
     sales = pd.DataFrame(
         chooser.random((100_000, 48)), pd.date_range("2018-04-01", periods=100_000, freq="min")
     )
     sales.columns = pd.MultiIndex.from_product([["amount", "count"], range(24)])
-    made = {"1 M vectors of 64": pd.DataFrame({"vector": vectors}), "a pivot, 100,000 x 48": sales}
-    for title, frame in made.items():
-        path, kept = folder / "cells.parquet", put_value(store, frame)
-        plain = (
-            frame
-            if title.startswith("1 M")
-            else frame.set_axis([str(name) for name in frame.columns], axis=1)
-        )
 
-        def write_by_hand(n, path=path, plain=plain):
-            plain.to_parquet(path)
-            write_plainly(folder / "cells.copy", path.read_bytes(), True)
+    def write(frame, path):
+        is_pivot = frame.columns.nlevels > 1
+        plain = frame.set_axis([str(name) for name in frame.columns], axis=1) if is_pivot else frame
+        plain.to_parquet(path)
 
-        writes = {
-            "to_parquet + SHA-256, flushed": write_by_hand,
-            "store: put": lambda n, frame=frame: put_value(store, frame),
-        }
-        show(f"save {title}", in_turns(writes), "to_parquet + SHA-256, flushed", "1.3x")
-        reads = {
-            "SHA-256 + read_parquet": lambda n, path=path: (
-                hashlib.sha256(path.read_bytes()),
-                pd.read_parquet(path),
-            ),
-            "store: get": lambda n, kept=kept: get_value(store, kept, folder),
-        }
-        show(f"load {title}", in_turns(reads), "SHA-256 + read_parquet", "1.3x")
+    beside("1 M vectors of 64", vectors, store, ByHand("Parquet", write, pd.read_parquet, "1.3x"))
+    beside("a pivot, 100,000 x 48", sales, store, ByHand("Parquet", write, pd.read_parquet, "1.3x"))
+
+
+def objects(store) -> None:
+    "A million cells that hold lists of mixed kinds: the store beside JSON in Parquet."
+    import pandas as pd
+
+    rows = [[n, str(n), n / 7, None] for n in range(1_000_000)]
+    frame = pd.DataFrame({"row": pd.Series(rows, dtype=object)})
+
+    def write(frame, path):
+        pd.DataFrame({"row": [json.dumps(row) for row in frame["row"]]}).to_parquet(path)
+
+    def read(path):
+        return pd.Series([json.loads(text) for text in pd.read_parquet(path)["row"]], dtype=object)
+
+    beside("1 M lists of mixed kinds", frame, store, ByHand("JSON in Parquet", write, read), 3)
+
+
+def figures(store) -> None:
+    "Figures of many dots: the store beside the file that the library writes."
+    import matplotlib
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    matplotlib.use("svg")
+    dots = np.random.default_rng(0).normal(size=(2, 100_000))
+    figure = Figure()
+    figure.subplots().scatter(*dots, s=1)
+    lines = Figure()
+    for axes in lines.subplots(2, 2).flat:
+        axes.plot(dots[0, :500].cumsum())
+
+    def write(figure, path):
+        figure.savefig(path, format="svg")
+
+    beside("a scatter of 100,000 dots", figure, store, ByHand("SVG", write, Path.read_text))
+    beside("four lines of 500 points", lines, store, ByHand("SVG", write, Path.read_text))
+    try:
+        from plotly import graph_objects, io
+    except ImportError:
+        return
+    chart = graph_objects.Figure(graph_objects.Scattergl(x=dots[0], y=dots[1], mode="markers"))
+    by_hand = ByHand(
+        "JSON",
+        lambda chart, path: path.write_text(chart.to_json()),
+        lambda path: io.from_json(path.read_text()),
+    )
+    beside("a plotly figure of 100,000 dots", chart, store, by_hand)
+
+
+def forest(store) -> None:
+    "A forest of 1,000 trees: the store beside joblib, whose files run whatever is in them."
+    import joblib
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
+
+    rows = np.random.default_rng(0).normal(size=(2_000, 12))
+    is_late = rows[:, 0] * rows[:, 1] + rows[:, 2] > 0.3
+    model = RandomForestClassifier(1_000, random_state=0, n_jobs=-1).fit(rows, is_late)
+    beside("a forest of 1,000 trees", model, store, ByHand("joblib", joblib.dump, joblib.load), 3)
 
 
 def nested(folder: Path, store) -> None:
@@ -240,9 +347,10 @@ def nested(folder: Path, store) -> None:
             hashlib.sha256((folder / f"{n}-{name}.parquet").read_bytes())
         return {name: pd.read_parquet(folder / f"{n}-{name}.parquet") for name in made[n]}
 
-    times = in_turns(
-        {"Parquet by hand + SHA-256": read, "store: get": lambda n: get_value(store, kept[n], folder / "out")}
-    )
+    works = {"Parquet by hand + SHA-256": read}
+    if kept:
+        works["store: get"] = lambda n: get_value(store, kept[n], folder / "out")
+    times = in_turns(works)
     show("get the dict", times, "Parquet by hand + SHA-256")
     plain = {f"k{n}": [n, n / 7, "x", None, True] for n in range(20_000)}
     times = in_turns(
@@ -375,7 +483,10 @@ def measure(given: argparse.Namespace, part: str, folder: Path) -> None:
         "file": lambda: one_file(folder, store, given.mib),
         "trees": lambda: trees(folder, store, given.files),
         "records": lambda: many_records(folder, given.records),
-        "cells": lambda: cells(folder, open_store(folder / "cells")),
+        "cells": lambda: cells(store),
+        "objects": lambda: objects(store),
+        "figures": lambda: figures(store),
+        "forest": lambda: forest(store),
         "small": lambda: small_artifacts(folder, given.small),
         "dvc": lambda: dvc(folder, given.dvc, given.small),
     }
@@ -403,7 +514,11 @@ def compare(given: argparse.Namespace, parts: list[str]) -> None:
             for who, checkout in checkouts.items():
                 found[who].append(measured_by(checkout, given, part))
         for name in found["now"][0]:
-            before, now = (statistics.median(one[name] for one in found[who]) for who in checkouts)
+            now = statistics.median(one[name] for one in found["now"])
+            if name not in found["before"][0]:
+                print(f"{name:74}{'refused':>12}{now:10.4f} s", flush=True)
+                continue
+            before = statistics.median(one[name] for one in found["before"])
             print(f"{name:74}{before:10.4f} s{now:10.4f} s{now / before:8.2f}x", flush=True)
 
 
