@@ -19,7 +19,7 @@ STAGES = {
     ],
     "20_more.ipynb": [OURS, "save('more', load('kept'))"],
 }
-DOCUMENTED = {0, 1, 2, 3, 5, 6, 69, 75}
+DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 69, 75}
 HARMLESS = [v for v in COMMANDS if v not in ("run", "reproduce", "init", "kernels")]
 
 

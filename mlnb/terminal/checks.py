@@ -109,7 +109,7 @@ def _drift_of(frames: Sequence[Any], how: Compared) -> dict[str, Any]:
     return document
 
 
-@verb("watch", "drift", "mlnb drift last_month.parquet today.csv --cluster CARD_ID --out drift.html")
+@verb("watch", "drift", "mlnb drift month.parquet today.csv --cluster card --out drift.html")
 def drift_of_files(
     reference: Annotated[
         str, typer.Argument(metavar="REFERENCE", help="A table to compare with: file or folder.")
@@ -162,7 +162,7 @@ Like = Annotated[
 Key = Annotated[str | None, typer.Option("--key", metavar="COL", help="Column that identifies a row.")]
 
 
-@verb("watch", "quality", "mlnb quality today.csv --like last_week.parquet --key TRANSACTION_ID")
+@verb("watch", "quality", "mlnb quality today.csv --like week.parquet --key id")
 def quality_of_file(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A table to judge: file or folder.")],
     like: Like = None,

@@ -118,11 +118,7 @@ def _columns_needed(asked: Decisions) -> list[str]:
     return list(dict.fromkeys(name for name in named if name))
 
 
-@verb(
-    "watch",
-    "fairness",
-    "mlnb fairness loans.csv --label repaid --prediction approved --group sex --group region --out fair.html",
-)
+@verb("watch", "fairness", "mlnb fairness loans.csv --label paid --prediction given --group sex")
 def fairness_of_file(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A table of decisions: file or folder.")],
     asked: Decisions,
