@@ -2461,6 +2461,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.kernel.limits.Watch.__enter__': ('kernel/limits.html#watch.__enter__', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.__exit__': ('kernel/limits.html#watch.__exit__', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.escalate': ('kernel/limits.html#watch.escalate', 'mlnb/kernel/limits.py'),
+                                    'mlnb.kernel.limits.Watch.glance': ('kernel/limits.html#watch.glance', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.is_late': ('kernel/limits.html#watch.is_late', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.is_over': ('kernel/limits.html#watch.is_over', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.look': ('kernel/limits.html#watch.look', 'mlnb/kernel/limits.py'),

@@ -88,10 +88,19 @@ class Watch(Struct, dict=True):
         self.known |= here
         self.peak_mib = max(self.peak_mib or 0.0, memory_mib(here)) or None
 
+    def glance(self) -> None:
+        "Count the kernel alone, which takes no time, as soon as there is one."
+        pid = self.kernel()
+        with suppress(psutil.Error):
+            self.peak_mib = memory_mib({psutil.Process(pid)}) or None if pid is not None else None
+
     def run(self) -> None:
         "Look until the stage is over; end it when a limit is passed."
         started = time.monotonic()
         while self.kind is None and not self.stop.wait(0.02 if self.peak_mib is None else 0.2):
+            if self.peak_mib is None:
+                self.glance()
+                continue
             self.look()
             if self.is_over():
                 self.kind = "oom"
