@@ -2465,6 +2465,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlnb.kernel.limits.Watch.is_late': ('kernel/limits.html#watch.is_late', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.is_over': ('kernel/limits.html#watch.is_over', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.look': ('kernel/limits.html#watch.look', 'mlnb/kernel/limits.py'),
+                                    'mlnb.kernel.limits.Watch.look_again': ('kernel/limits.html#watch.look_again', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.run': ('kernel/limits.html#watch.run', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.Watch.was_struck': ('kernel/limits.html#watch.was_struck', 'mlnb/kernel/limits.py'),
                                     'mlnb.kernel.limits.end_processes': ('kernel/limits.html#end_processes', 'mlnb/kernel/limits.py'),

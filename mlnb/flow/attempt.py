@@ -339,7 +339,7 @@ def watched(attempt: Attempt, options: Options) -> Iterator[Watch]:
     def on_cell(index: int, total: int) -> None:
         if watch.kind is None:  # once a limit was passed, the cell that passed it stays
             attempt.current = index
-        watch.look()
+        watch.look_again()
         attempt.peak_mib = watch.peak_mib and round(watch.peak_mib, 1)
         tell(index, total)
 

@@ -9,6 +9,7 @@ before they left. Too long: the kernel is interrupted first, so that the noteboo
 __all__ = ['family', 'memory_mib', 'end_processes', 'is_stopped', 'Watch']
 
 # %% ../../nbs/kernel/030_limits.ipynb #6fff5430
+import math
 import os
 import signal
 import threading
@@ -76,6 +77,7 @@ class Watch(Struct, dict=True):
     peak_mib: float | None = None  # most memory seen [MiB]; None = nobody looked in time
     known: set = field(default_factory=set)  # every process that was ever seen
     stop: threading.Event = field(default_factory=threading.Event)
+    looked_s: float = -math.inf  # when it was looked last, by the monotonic clock [s]
 
     def look(self) -> None:
         "Count the family once."
@@ -84,9 +86,15 @@ class Watch(Struct, dict=True):
             return
         if self.group and not self.is_put:
             self.is_put = self.group.put(pid)
+        self.looked_s = time.monotonic()
         here = family(pid)
         self.known |= here
         self.peak_mib = max(self.peak_mib or 0.0, memory_mib(here)) or None
+
+    def look_again(self) -> None:
+        "Count the family, unless that was done a moment ago: it means reading of every process there is."
+        if time.monotonic() - self.looked_s >= 0.1:
+            self.look()
 
     def glance(self) -> None:
         "Count the kernel alone, which takes no time, as soon as there is one."
