@@ -206,6 +206,6 @@ N_CELLS = 9  # label 0, 1, not known × prediction 0, 1, not known
 def cells_of(
     labels: np.ndarray,  # 0, 1 or `NOT_KNOWN` for each row
     predictions: np.ndarray,  # the same of its prediction
-) -> np.ndarray:  # 0 … 8, as in the table above
+) -> np.ndarray:  # numbers of the table above, 0..8
     "What is known of each row, as one number."
     return labels * 3 + predictions
