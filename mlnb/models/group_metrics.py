@@ -174,7 +174,7 @@ def roc_auc_figure(
 def calibration_figure(
     rows: GroupedRows,  # labels and scores known, scores 0..1
     weights: np.ndarray,  # draws × units: how often each was drawn
-) -> DrawnFigure:  # of each group, −1..1
+) -> DrawnFigure:  # of each group, -1..1
     "Mean label less mean score of each group."
     gaps = rows.labels - rows.scores
     parts = [_by_unit(rows, weights.shape[1], part) for part in (gaps, np.ones(len(gaps)))]
