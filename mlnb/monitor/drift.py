@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .chance import ks_noise as ks_noise
 from .clusters import clusters_in
 from .column_drift import DriftLimits, column_drift, finding, held_of, require_limits
 from .columns import UNREADABLE, column, columns_by_name, floats, kind_of, obstacle_between
 from .distances import CATEGORY_FIGURES, NUMBER_FIGURES, aligned_counts
+from .distances import jensen_shannon as jensen_shannon
+from .distances import ks as ks
 from .measures import ONCE_EACH, Rows, names_rows
 from .seasons import season_weights
 from ..store.errors import UsageError, did_you_mean

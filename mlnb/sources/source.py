@@ -17,12 +17,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .content import Content, copy_path, copy_there, pinned_content, read_copy
+from .content import read_partition as read_partition
 from .folder_keys import folder_values
 from .guessed_types import guess_of
 from .lake_tables import Lake, lake_in, lake_relation, lake_table, refuse_beside_lake
 from .misread import refuse_other_forms
 from .one_table import one_table
 from .partition import Partition
+from .partition import manifest_digest as manifest_digest
+from .pinned_files import pin as pin
+from .pinned_files import source_files as source_files
 from .reading import FileReading, format_of, reading_in, without_marks
 from .relations import PlacedFile, relation_of
 from .table_files import TABLE_FORMATS, Wish, kinds_in_file, read_json_file, read_table_file
