@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .inherited import Settings, said_of_itself, settings_of
 from .link import differing_words, peer_process
 from .proofs import Starter, is_kin
-from .surroundings import Standing, differing_surroundings, surroundings_of
+from .surroundings import Standing, differing_surroundings, is_filtered, surroundings_of
 
 # %% ../../nbs/kernel/260_caller.ipynb #a499d149
 SO_PEERPIDFD = 77  # option of a socket: handle of the process at the other end, since Linux 6.5
@@ -39,7 +39,7 @@ class Caller(NamedTuple):
 
     around: Standing  # where it is, and what it may do
     settings: Settings  # what its child would inherit
-    is_kin: bool  # whether as many filters are the same filters
+    is_kin: bool  # whether as many filters are the same filters; so without any
 
 
 def look_at_caller(
@@ -49,7 +49,9 @@ def look_at_caller(
     "Where the process at the other end is, what it may do, and what its child would inherit."
     pid, handle = peer_process(connection), peer_handle(connection)
     try:
-        found = Caller(surroundings_of(pid), settings_of(pid), is_kin(pid, starter))
+        around = surroundings_of(pid)
+        is_alike = not is_filtered(around) or is_kin(pid, starter)
+        found = Caller(around, settings_of(pid), is_alike)
         if select.select([handle], [], [], 0)[0]:
             raise ProcessLookupError("the process at the other end has ended")
         return found

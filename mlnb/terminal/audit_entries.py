@@ -13,6 +13,7 @@ __all__ = ['note_run', 'noting_run', 'noting_replacements', 'note_publication', 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..store.errors import IntegrityError, MlnbError, StoreError
@@ -77,6 +78,7 @@ def noting_run(
 
 # %% ../../nbs/terminal/060_audit_entries.ipynb #82e20082
 _MOST_OUTPUTS = 50  # of one stage, that an event names
+_LOG = "mlnb.care.audit"  # loaded while a notebook runs and this process waits, not when the run is over
 
 
 def _note_replacement(store: Any, document: RunDocument, entry: Entry, second: SecondResult) -> None:
@@ -101,6 +103,8 @@ def noting_replacements(
 
     def told(event: str, **about: Any) -> None:
         begun.extend([about["document"]] if event == "start" else [])
+        if event == "cell":
+            import_module(_LOG)
         second = about["entry"].second_result if event == "stage" else None
         if second and second.outcome == "replaced" and about["entry"].state == "committed":
             _note_replacement(store, begun[0], about["entry"], second)
