@@ -285,6 +285,7 @@ Modules:
 - `mlnb.store.model_indexes`: Numbers in a model that lead somewhere, held inside of what they lead through.
 - `mlnb.store.model_places`: Which attribute of a model it is that cannot be kept.
 - `mlnb.store.model_schemas`: What a model file would build, worked out before anything is built.
+- `mlnb.store.model_settings`: Who answers for a model, by which gate it goes into production, and what its columns mean
 - `mlnb.store.model_states`: How values that skops cannot write are said in a model file.
 - `mlnb.store.model_types`: What a model file may hold, name by name, and how each of them may be built.
 - `mlnb.store.names`: One grammar for everything that can be loaded

@@ -24,6 +24,8 @@ TEXTS = (
     "f" * 32,
     "v-" + "a" * 8,
     "2026-11",
+    "2027-06-30",
+    "a.b:C",
     "a 1",
 )  # one of them has the form of any field
 PLAIN = {
@@ -102,6 +104,8 @@ FREE = {
     ),
     *("FrameNotes.cells", "FrameNotes.index", "FrameNotes.freq"),
     *("PolarsNotes.categories", "PolarsNotes.enumerations"),
+    *(f"ModelDeclaration.{column}" for column in ("id", "time", "label", "unit", "amount", "groups")),
+    *(f"ModelDeclaration.{about}" for about in ("owner", "validator", "use", "why_no_groups")),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),
 }  # what is only shown or compared may be any text
 ASTRAY = ("a\0b", "x/../../y", "../x")  # no field that is not free holds one of these
