@@ -227,6 +227,7 @@ Modules:
 - `mlnb.sharing.remote`: A place on any file system that can be listed, read with a limit, and written so that nobody sees half a file
 - `mlnb.sharing.remote_care`: Check a remote, and clean it only when asked to
 - `mlnb.sharing.seen_refs`: Where the refs of a remote were seen, so that one that goes back is noticed
+- `mlnb.sharing.shared_versions`: Numbers of models mean the same at every place that shares a remote
 - `mlnb.sharing.trust`: What lies at a remote, and whose word counts there
 - `mlnb.sources.checked`: Read a file once, from its beginning, and know at its end whether it is the one that was pinned
 - `mlnb.sources.checked_pieces`: Go back and forth in a file, every byte compared with the digest that was pinned before it is given
@@ -323,6 +324,7 @@ Modules:
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
+- `mlnb.store.versions`: Models by number, each sealed, none ever changed
 - `mlnb.store.zip_members`: The members of a zip that nobody vouches for, or none of them.
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions

@@ -42,6 +42,7 @@ from ..store.objects import Store, has, quarantine
 from ..store.record import Record
 from ..store.refs import lost_moves
 from ..store.tombstones import is_erased
+from ..store.versions import lost_versions
 
 # %% ../../nbs/care/040_verify.ipynb #9933d14c
 def object_files(
@@ -197,10 +198,11 @@ def _damaged_trees(store: Store, records: list[Record], altered: set[str]) -> li
 
 
 def _gaps(store: Store) -> list[Damage]:
-    "Moves of refs that were there and are gone."
+    "Moves of refs and versions that were there and are gone."
     files = [path.relative_to(store.root).as_posix() for path in lost_moves(store)]
     found = [(int(Path(file).stem), damaged_file(file, "gap")) for file in files]
-    return [replace(one, names=[f"move {n} of {name}" for name in one.names]) for n, one in found]
+    moves = [replace(one, names=[f"move {n} of {name}" for name in one.names]) for n, one in found]
+    return moves + [damaged_file(place, "gap") for place in lost_versions(store.root)]
 
 
 class _Documents(NamedTuple):

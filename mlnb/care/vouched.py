@@ -51,6 +51,7 @@ from ..store.records import found_at, without_bookkeeping
 from ..store.refs import RefMove, Signer, as_written, move_files, value_of
 from ..store.runs import document_of
 from ..store.settings import Project, project_store
+from ..store.versions import ModelVersion, version_place
 
 # %% ../../nbs/care/020_vouched.ipynb #8fa3c481
 def sign_result(
@@ -199,9 +200,14 @@ def signed_text(
     document = read_json(path)
     if folder == "refs":
         return "ref", {"name": "/".join(place[:-1]), "number": int(path.stem)} | document
-    if document.get("run") != place[0]:
+    if folder == "versions":
+        version = ModelVersion.from_dict(document, str(path))
+        is_it = path == store.root / version_place(version.model, version.number)
+    else:
+        is_it = document.get("run") == place[0]
+    if not is_it:
         raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
-    return "run", document
+    return folder.removesuffix("s"), document
 
 
 def result_standing(
@@ -233,7 +239,11 @@ def standing_at(
     return standing_of(*signed_text(store, path), keys)
 
 # %% ../../nbs/care/020_vouched.ipynb #aa7563dd
-_SIGNED = {"records": "*/*/*", "runs": "*/run.json"}  # files below each folder, besides the moves of refs
+_SIGNED = {
+    "records": "*/*/*",
+    "runs": "*/run.json",
+    "versions": "*/*.json",
+}  # files below each folder, besides the moves of refs
 
 
 def _signed_files(root: Path) -> Iterator[Path]:
@@ -334,6 +344,8 @@ def sign_file(
     folder, *place = path.relative_to(store.root).parts
     if folder == "runs":
         said = sign_result(store, "run", document_of(store, place[0]).as_dict())
+    elif folder == "versions":
+        said = sign_result(store, "version", read_json(path))
     elif folder == "refs":
         value = value_of(int(path.stem), RefMove.from_dict(read_json(path), str(path)))
         said = as_written("/".join(place[:-1]), value, partial(sign_result, store, "ref"))

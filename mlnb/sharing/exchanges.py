@@ -67,6 +67,7 @@ class Pushed(JsonStruct, frozen=True, kw_only=True):
     objects: int = 0  # that were sent
     bytes: int = 0  # of these objects
     records: int = 0  # that were sent
+    versions: int = 0  # of models that were sent
     runs: int = 0  # that were sent
     erased: int = 0  # objects that were removed there
     blanked: int = 0  # runs that were sent again without what was erased
@@ -102,6 +103,7 @@ class Pulled(JsonStruct, frozen=True, kw_only=True):
     objects: int = 0  # that were taken
     bytes: int = 0  # of these objects
     records: int = 0  # that were taken
+    versions: int = 0  # of models that were taken
     runs: int = 0  # that were taken
     erased: int = 0  # objects that were removed here
     blanked: int = 0  # runs here that lost what others erased

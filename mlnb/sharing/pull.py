@@ -27,6 +27,7 @@ from .exchanges import LeftAlone, Pulled, offers_by_key
 from .outdated import take_blanked_runs
 from .remote import PLAIN_TRANSFER, Remote, Transfer, fetch, open_remote, read_remote, sizes_below
 from .seen_refs import check_seen, keep_seen, move_there, names_seen, refs_there
+from .shared_versions import take_versions
 from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     TOMBSTONE,
@@ -379,16 +380,18 @@ def _take_all(exchange: Exchange, bad_projects: list[Refusal]) -> Pulled:
     sizes, bad_objects = take_objects(exchange, _limits_to_take(exchange, [one.record for one in records]))
     records, bad_trees = with_sound_trees(exchange, records)
     n_records, incomplete = _commit_complete(exchange, records)
+    n_versions, bad_versions = take_versions(exchange)
     n_runs, bad_runs = take_runs(exchange)
     n_blanked, damaged_here = take_blanked_runs(exchange)
     moved, bad_refs = take_refs(exchange)
     refused = [*bad_projects, *bad_tombstones, *bad_records, *bad_objects, *bad_trees]
-    refused += [*bad_runs, *damaged_here, *bad_refs]
+    refused += [*bad_versions, *bad_runs, *damaged_here, *bad_refs]
     return Pulled(
         remote=exchange.remote.url,
         objects=sum(size > 0 for size in sizes),
         bytes=sum(sizes),
         records=n_records,
+        versions=n_versions,
         runs=n_runs,
         erased=n_erased,
         blanked=n_blanked,
@@ -402,7 +405,7 @@ def _take_all(exchange: Exchange, bad_projects: list[Refusal]) -> Pulled:
     )
 
 
-_TAKEN_COUNTS = ("remote", "objects", "bytes", "records", "runs", "erased", "blanked")
+_TAKEN_COUNTS = ("remote", "objects", "bytes", "records", "versions", "runs", "erased", "blanked")
 
 
 def _note_pull(store: Store, taken: Pulled, brought: list[list[str]]) -> None:

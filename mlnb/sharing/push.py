@@ -61,6 +61,7 @@ from mlnb.sharing.seen_refs import (
     ref_names,
     refs_there,
 )
+from .shared_versions import versions_to_send
 from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     Exchange,
@@ -83,7 +84,7 @@ from mlnb.sharing.trust import (
 from ..store.artifacts import damaged_trees
 from ..store.digests import canonical_json, sha256_file
 from ..store.disk import found_below
-from ..store.documents import read_json
+from ..store.documents import read_document, read_json
 from ..store.errors import IntegrityError, UsageError
 from ..store.objects import Store, has, path_of
 from ..store.project_id import add_ids, git_id, project_id
@@ -92,6 +93,7 @@ from ..store.records import FoundRecord, found_at, is_whole
 from ..store.refs import read_ref, ref_path
 from ..store.runs import document_of, run_ids
 from ..store.tombstones import Holder, is_erased
+from ..store.versions import ModelVersion
 
 # %% ../../nbs/sharing/070_push.ipynb #274ea4bf
 def _check_here(store: Store, digest: str) -> None:
@@ -275,8 +277,10 @@ def _finished_runs(exchange: Exchange) -> tuple[dict[str, dict[str, Any]], list[
 
 # %% ../../nbs/sharing/070_push.ipynb #a7d6a83c
 def _pipeline_of(store: Store, path: str) -> str:
-    "Which pipeline a record, a run or a move of a ref in the store is about."
+    "Which pipeline a record, a version, a run or a move of a ref in the store is about."
     folder, *place = path.split("/")
+    if folder == "versions":
+        return read_document(store.root / path, ModelVersion).declared.pipeline
     return document_of(store, place[0]).pipeline if folder == "runs" else place[folder == "refs"]
 
 
@@ -387,28 +391,32 @@ def _same_log(exchange: Exchange) -> None:
         raise UntrustedError(said, f"{mend}; else {error.mend}") from None
 
 
-def _send_documents(
-    exchange: Exchange, records: list[SignedRecord], runs: dict[str, dict[str, Any]]
-) -> tuple[int, int, dict[str, str]]:
-    "Send records and runs: how many of each, and why others gave way, by path."
-    places = {record_place(one.record): one.written for one in records}
-    n_records, replaced = send_documents(exchange, "record", places)
-    n_runs, others = send_documents(exchange, "run", runs)
-    return n_records, n_runs, replaced | others
+_Documents = dict[str, dict[str, dict[str, Any]]]  # signed, by purpose and path at the remote
 
 
-def _send_all(exchange: Exchange, records: list[SignedRecord], runs: dict[str, dict[str, Any]]) -> Pushed:
+def _send_documents(exchange: Exchange, documents: _Documents) -> tuple[dict[str, int], dict[str, str]]:
+    "Send documents: how many of each purpose, and why others gave way, by path."
+    counts, replaced = {}, dict[str, str]()
+    for purpose, found in documents.items():
+        counts[f"{purpose}s"], others = send_documents(exchange, purpose, found)
+        replaced |= others
+    return counts, replaced
+
+
+def _send_all(exchange: Exchange, records: list[SignedRecord], others: _Documents) -> Pushed:
     "Send everything in its order."
     n_erased = send_tombstones(exchange)
     lacking = _lacking_objects(exchange, [one.record for one in records])
     size = _send_objects(exchange, lacking)
-    n_records, n_runs, why = _send_documents(exchange, records, runs)
+    places = {record_place(one.record): one.written for one in records}
+    counts, why = _send_documents(exchange, {"record": places, **others})
     return Pushed(
         remote=exchange.remote.url,
         objects=len(lacking),
         bytes=size,
-        records=n_records,
-        runs=n_runs,
+        records=counts["records"],
+        versions=counts["versions"],
+        runs=counts["runs"],
         erased=n_erased,
         blanked=sum(one == BLANKED for one in why.values()),
         replaced=[Replaced(path, one) for path, one in why.items() if one != BLANKED],
@@ -417,7 +425,7 @@ def _send_all(exchange: Exchange, records: list[SignedRecord], runs: dict[str, d
     )
 
 
-_SENT_COUNTS = ("remote", "objects", "bytes", "records", "runs", "erased", "blanked", "lines")
+_SENT_COUNTS = ("remote", "objects", "bytes", "records", "versions", "runs", "erased", "blanked", "lines")
 
 
 _LEFT = ("behind", "gone", "forked", "lost", "rewritten", "not_vouched")  # that a person looks at
@@ -451,9 +459,10 @@ def push(
     say_project(exchange)
     records, left_out = sendable(exchange)
     runs, others = _finished_runs(exchange)
-    left_out += kept_otherwise(exchange, [one.record for one in records]) + others
+    versions, kept_back = versions_to_send(exchange)
+    left_out += kept_otherwise(exchange, [one.record for one in records]) + others + kept_back
     with marked(exchange.remote):
-        sent = _send_all(exchange, records, runs)
+        sent = _send_all(exchange, records, {"version": versions, "run": runs})
     behind = {ref.name: ref.there for ref in sent.refs if ref.there}
     audit(
         store,

@@ -85,6 +85,12 @@ def _check_run(exchange: Exchange, path: str) -> None:
         raise IntegrityError(f"{path} is signed, but is not the run that belongs there")
 
 
+def _check_version(exchange: Exchange, path: str) -> None:
+    "Read a version at a remote, and refuse one that does not belong there."
+    if not is_at_home("version", path, read_signed(exchange.remote, path, "version", exchange.trusted)):
+        raise IntegrityError(f"{path} is signed, but is not the version that belongs there")
+
+
 def _check_tombstone(exchange: Exchange, path: str) -> str:
     "Read a tombstone at a remote, and refuse one that does not belong there; its place."
     said = Tombstone.from_dict(read_signed(exchange.remote, path, "tombstone", exchange.trusted), path)
@@ -110,6 +116,7 @@ def _check_project(exchange: Exchange, path: str) -> None:
 
 _CHECKS: dict[str, Callable[[Exchange, str], Any]] = {
     "records": _check_record,
+    "versions": _check_version,
     "runs": _check_run,
     "refs": _check_move,
     "tombstones": _check_tombstone,
@@ -147,7 +154,7 @@ def _unlike_seen(exchange: Exchange, but: Collection[str]) -> list[Refusal]:
 # %% ../../nbs/sharing/090_remote_care.ipynb #788fdd9a
 _FILE_PLACES = re.compile(
     r"objects/[^/]+/[^/]+|refs/.+/[0-9]{8}\.json"
-    r"|(records/[^/]+/[^/]+|runs|projects|tombstones(/[0-9a-f]{32})?)/[^/]+\.json"
+    r"|(records/[^/]+/[^/]+|versions/[^/]+|runs|projects|tombstones(/[0-9a-f]{32})?)/[^/]+\.json"
 )
 
 
@@ -194,6 +201,7 @@ class CheckedRemote(JsonStruct, frozen=True, kw_only=True):
 
     objects: int  # that lie there
     records: int  # that lie there
+    versions: int  # of models that lie there
     runs: int  # whose documents lie there
     refs: int  # moves of them that lie there
     tombstones: int  # that lie there
@@ -235,7 +243,9 @@ def unreachable(
 ) -> dict[str, int]:  # size [bytes] by path below the root
     "The objects of a remote that nothing names."
     named: set[str] = set()
-    for path in chain.from_iterable(sizes_below(remote, folder) for folder in ("records", "runs", "refs")):
+    for path in chain.from_iterable(
+        sizes_below(remote, folder) for folder in ("records", "versions", "runs", "refs")
+    ):
         text = read_remote(remote, path, MOST_DOCUMENT).decode("latin-1")
         named.update(re.findall(r"[0-9a-f]{64}", text))
     objects = sizes_below(remote, "objects")

@@ -9,8 +9,8 @@ This module holds what [pushing](070_push.ipynb) and [pulling](080_pull.ipynb) a
 __all__ = ['MOST_DOCUMENT', 'Limits', 'TOMBSTONE', 'DIGEST', 'REF', 'RefName', 'settle', 'object_place', 'SaidProject',
            'project_place', 'remote_name', 'remote_alias', 'largest', 'limits_of', 'needed', 'tombstone_place',
            'erased_names', 'is_spared', 'held_in', 'record_place', 'SignedRecord', 'record_found', 'is_at_home',
-           'read_signed', 'RewrittenError', 'Refusal', 'refusal', 'NotSent', 'push_code', 'try_each', 'Exchange',
-           'Nowhere']
+           'read_signed', 'RewrittenError', 'OtherError', 'Refusal', 'refusal', 'NotSent', 'push_code', 'try_each',
+           'Exchange', 'Nowhere']
 
 # %% ../../nbs/sharing/020_trust.ipynb #70cc3492
 import json
@@ -38,6 +38,7 @@ from ..store.record import Record
 from ..store.run_entries import RunDocument
 from ..store.tombstones import Holder, ProjectId, Tombstone
 from ..store.url import scheme_of, url_identity
+from ..store.versions import ModelVersion, version_place
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a35774f
 _REMOTE_FORMAT, _REMOTE_LAYOUT = "mlnb remote ", 1  # the file `format` holds both
@@ -238,11 +239,14 @@ def record_found(
 
 # %% ../../nbs/sharing/020_trust.ipynb #feeef19d
 def is_at_home(
-    purpose: str,  # `record` or `run`
+    purpose: str,  # `record`, `version` or `run`
     path: str,  # where a document lies, below the root
     document: Any,  # what it says
 ) -> bool:  # raises `IntegrityError` for damage
-    "Whether a record or a run lies where it belongs."
+    "Whether a record, a version or a run lies where it belongs."
+    if purpose == "version":
+        version = ModelVersion.from_dict(document, path)
+        return version_place(version.model, version.number) == path
     if purpose == "record":
         return record_place(record_found(document, path)) == path
     return f"runs/{RunDocument.from_dict(document, path).run}.json" == path
@@ -272,11 +276,16 @@ class RewrittenError(IntegrityError):
     "A move of a ref at a remote says something else than it said before."
 
 
+class OtherError(IntegrityError):
+    "A number stands for something else here than at a remote."
+
+
 _REASONS = (
     (UntrustedError, "untrusted"),
     (ForeignError, "foreign"),
     (SignatureError, "forged"),
     (RewrittenError, "rewritten"),
+    (OtherError, "other"),
     (Exception, "damaged"),
 )
 
@@ -285,7 +294,7 @@ class Refusal(JsonStruct, frozen=True):
     "Something at a remote that was not taken."
 
     path: str  # below the root of the remote
-    reason: str  # `untrusted`, `foreign`, `forged`, `rewritten`, `damaged`, `missing`
+    reason: str  # `untrusted`, `foreign`, `forged`, `rewritten`, `other`, `damaged`, `missing`
     message: str  # why, for people
     key: str | UnsetType = UNSET  # that signed it; of a stranger, or for another project
     project: str | UnsetType | None = UNSET  # for which it was signed; None = for none in particular

@@ -19,7 +19,7 @@ from .errors import UsageError, did_you_mean
 # %% ../../nbs/store/030_crash_points.ipynb #401e4b37
 STEPS = ("begun", "half", "written", "flushed", "named", "kept")
 # of a file; `file` is everything else, e.g. a cache
-FILE_KINDS = ("object", "record", "evidence", "ref", "run", "layout", "document", "file")
+FILE_KINDS = ("object", "record", "evidence", "ref", "run", "version", "layout", "document", "file")
 POINTS = (
     *(f"{kind}.{step}" for kind in FILE_KINDS for step in STEPS),
     "gc.listed",

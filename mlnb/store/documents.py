@@ -25,7 +25,7 @@ from .disk import OddFileError, read_plain
 from .errors import IntegrityError, StoreError
 
 # %% ../../nbs/store/120_documents.ipynb #cb4d1bf2
-FOLDERS = ("records", "refs", "runs")  # of the store, that hold sealed documents
+FOLDERS = ("records", "refs", "runs", "versions")  # of the store, that hold sealed documents
 
 
 _FOLDER_MARKS = tuple(f"/{name}/" for name in FOLDERS)

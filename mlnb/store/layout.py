@@ -7,7 +7,7 @@ understand could delete what it takes for rubbish. An older layout is brought up
 
 # %% auto #0
 __all__ = ['LAYOUT', 'NEEDS', 'MIGRATIONS', 'Layout', 'layout_text', 'refuse_odd_place', 'read_layout', 'seal_documents',
-           'migrate', 'settle_layout']
+           'keep_versions', 'migrate', 'settle_layout']
 
 # %% ../../nbs/store/130_layout.ipynb #4a725f81
 import errno
@@ -31,7 +31,7 @@ from .documents import FOLDERS, is_sealed, read_json, sealed
 from .errors import IntegrityError, StoreError
 
 # %% ../../nbs/store/130_layout.ipynb #3d73d111
-LAYOUT = 2  # version of the folder layout that this mlnb writes
+LAYOUT = 3  # version of the folder layout that this mlnb writes
 NEEDS = "0.1.0"  # first mlnb that reads it
 
 
@@ -117,7 +117,17 @@ def seal_documents(
             write_durably(path, sealed(path, document), path.stat().st_mode & 0o777, kind="document")
 
 
-MIGRATIONS: dict[int, Callable[[Path], None]] = {1: seal_documents}  # layout -> how it becomes the next one
+def keep_versions(
+    root: Path,  # folder of a store
+) -> None:
+    "From layout 2 to 3: nothing is rewritten, yet an older mlnb would not keep what versions lead to."
+    make_folder(root / "versions", root.stat().st_mode & 0o7777)
+
+
+MIGRATIONS: dict[int, Callable[[Path], None]] = {
+    1: seal_documents,
+    2: keep_versions,
+}  # layout -> how it becomes the next one
 
 # %% ../../nbs/store/130_layout.ipynb #fe2cbdd2
 def _layout_lock(root: Path, is_shared: bool) -> int:
