@@ -133,12 +133,20 @@ def under_way(
     return digests.union(*map(digests_in, files)), runs
 
 # %% ../../nbs/care/150_roots.ipynb #40d71790
+_COUNTING_LAST = ("candidate", "shadow")  # aliases of models that were never in production
+
+
+def _counts_last(ref: Path) -> bool:
+    "Whether only the last move of a ref counts: of a head, and of an alias for what is only tried."
+    kind, *rest = ref.parts
+    return kind == "heads" or (kind == "names" and rest[-1] in _COUNTING_LAST)
+
+
 def _moves(root: Path) -> Iterator[Path]:
-    "The moves of refs that count: the last of a head, all of any other."
+    "The moves of refs that count."
     for folder in {path.parent for path in move_files(root, are_deep=True)}:
         files = move_files(folder)
-        is_head = folder.relative_to(root).parts[:1] == ("heads",)
-        yield from files[-1:] if is_head else files
+        yield from files[-1:] if _counts_last(folder.relative_to(root)) else files
 
 
 def _target(path: Path) -> set[str]:

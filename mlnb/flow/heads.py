@@ -28,6 +28,7 @@ from ..store.run_entries import EmptyStage, Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
 from ..store.tombstones import refuse_erased
+from ..store.versions import alias_ref, version_of_artifact
 
 # %% ../../nbs/flow/050_heads.ipynb #c1c18df7
 Kept = tuple[Artifact | Parts, list[Record]]  # an artifact or all its parts, and their records, at least one
@@ -434,6 +435,18 @@ def _run_with(record: Record) -> RunDocument:
     return RunDocument(pipeline=record.pipeline, state="committed", outcomes=outcomes)
 
 
+def _aliased(store: Store, pipeline: str, name: str, ref: str) -> str | None:
+    "The digest that an alias means, here or at a remote; None for what is none."
+    alias = alias_ref(f"{pipeline}/{name}", ref)
+    moved = read_ref(store, alias) if alias else None
+    if alias is None or moved is None:
+        return None
+    why = why_refused(store, ref_path(store, alias, moved.number)) if "/" not in ref else None
+    if why:
+        raise IntegrityError(f"`{name}@{ref}` is refused: {why}", "who may move it does so again, with a key")
+    return moved.target
+
+
 def at_reference(
     store: Store,  # with records and refs
     pipeline: str,  # whose artifact it is
@@ -441,6 +454,12 @@ def at_reference(
     ref: str,  # beginning of a digest or run id, or an alias
 ) -> Found | None:  # None when nothing is called so
     "What a name with a reference means; raises `UsageError` when several digests begin so."
+    version = version_of_artifact(store, f"{pipeline}/{name}", ref)
+    if version is not None:
+        return at_reference(store, pipeline, name, version.digest)
+    alias = _aliased(store, pipeline, name, ref)
+    if alias is not None:
+        return at_reference(store, pipeline, name, alias)
     found = _by_digest(store, pipeline, name, ref)
     if len(found) > 1:
         longer = next(iter(found))[: len(ref) + 8]
@@ -451,13 +470,4 @@ def at_reference(
         record, document = _origin(store, pipeline, records)
         find_result(store, _run_with(record), record.stage, record.key)  # refused when it may not be used
         return found_in((record.outputs[name], [record]), document)
-    alias = f"names/{pipeline}/{name}/{ref}"
-    moved = read_ref(store, alias)
-    if moved is not None:
-        why = why_refused(store, ref_path(store, alias, moved.number))
-        if why:
-            raise IntegrityError(
-                f"`{name}@{ref}` is refused: {why}", "who may move it does so again, with a key"
-            )
-        return at_reference(store, pipeline, name, moved.target)
     return _in_run(store, pipeline, name, ref) or _left_by_digest(store, pipeline, name, ref)

@@ -266,6 +266,12 @@ def _owned(store: Store, project: Project, name: Name, profile: str, here: str |
     return own, savers
 
 
+def _of_model(project: Project, name: Name) -> Name:
+    "The artifact that the name of a model with a reference stands for; any other name as it is."
+    declared = project.models.get(name.name) if name.ref and name.pipeline is None else None
+    return Name(declared.pipeline, declared.name, name.ref) if declared else name
+
+
 def find_artifact(
     store: Store,  # the project's own, without what was saved by hand
     project: Project,  # the one whose pipelines are looked at
@@ -275,7 +281,7 @@ def find_artifact(
     chosen: dict[str, Choice] | None = None,  # runs chosen before, by pipeline
 ) -> Found:  # raises `UsageError` when nothing, or more than one, is meant
     "What a name means."
-    name = parse_name(written)
+    name = _of_model(project, parse_name(written.removeprefix("models:/")))
     if name.pipeline and name.pipeline not in project.pipelines:
         raise _no_such_pipeline(project, name.pipeline)
     if name.ref:

@@ -462,5 +462,9 @@ def run_pipeline(
         run.say(seconds=round(time.monotonic() - run.began, 3), exit_code=exit_code_of(run.document))
         run.say(head=move_head(run))
         write_run(store, run.document, sign)
+        if plan.project.models:
+            from mlnb.flow.registering import register_models
+
+            register_models(run)
         told("end", document=run.document)
     return run.document

@@ -78,8 +78,12 @@ def ref_history(
     name: str,  # parts joined by `/`, e.g. `heads/fraud/ci`
 ) -> list[RefValue]:  # oldest first; empty when there is no such ref
     "Every position of a ref."
-    folder = store.root / "refs" / name
-    return [value_of(int(file.stem), read_document(file, RefMove)) for file in move_files(folder)]
+    return [_value_in(file) for file in move_files(store.root / "refs" / name)]
+
+
+def _value_in(file: Path) -> RefValue:
+    "What the file of a move says."
+    return value_of(int(file.stem), read_document(file, RefMove))
 
 # %% ../../nbs/store/560_refs.ipynb #44b4375b
 def read_ref(
@@ -87,8 +91,8 @@ def read_ref(
     name: str,  # as for `ref_history`
 ) -> RefValue | None:  # its value now; None when it was never set
     "Where a ref points."
-    history = ref_history(store, name)
-    return history[-1] if history else None
+    last = move_files(store.root / "refs" / name)[-1:]
+    return _value_in(last[0]) if last else None
 
 # %% ../../nbs/store/560_refs.ipynb #422cada4
 def actor() -> str:  # login name, `unknown` where the system has none

@@ -7,9 +7,10 @@ A version is a document like a record: sealed, signed when there is a key, creat
 
 # %% auto #0
 __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 'version_place', 'version_files', 'read_versions',
-           'read_version', 'Registered', 'register_version', 'lost_versions']
+           'read_version', 'is_alias', 'alias_ref', 'version_of_artifact', 'Registered', 'register_version',
+           'lost_versions']
 
-# %% ../../nbs/store/685_versions.ipynb #ee7a2054
+# %% ../../nbs/store/685_versions.ipynb #4535be9b
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ from .disk import found_below, is_present, write_durably
 from .documents import read_document, sealed
 from .errors import UsageError
 from .model_settings import ModelDeclaration
+from .names import is_name
 from .objects import Store
 from .record import MadeWith
 from .refs import Signer
@@ -115,7 +117,41 @@ def read_version(
     path = store.root / version_place(model, number)
     return read_document(path, ModelVersion) if is_present(path, follows=False) else None
 
-# %% ../../nbs/store/685_versions.ipynb #fb49bfd4
+# %% ../../nbs/store/685_versions.ipynb #01028bc4
+_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
+
+
+def is_alias(
+    text: str,  # what stands behind an `@`
+) -> bool:  # False for what may be a digest, a number, a run or `latest`
+    "Whether a text can be an alias of a model."
+    return is_name(text) and text != "latest" and any("f" < sign <= "z" for sign in text)
+
+
+def alias_ref(
+    artifact: str,  # as declared, `PIPELINE/NAME`
+    alias: str,  # of the artifact, or of the one at a remote: `REMOTE/ALIAS`
+) -> str | None:  # name of a ref; None for what is no alias
+    "Where an alias is kept: a ref that holds a digest."
+    remote, _, own = alias.rpartition("/")
+    if not is_alias(own) or (remote and not is_name(remote)):
+        return None
+    return f"remotes/{remote}/names/{artifact}/{own}" if remote else f"names/{artifact}/{own}"
+
+
+def version_of_artifact(
+    store: Store,  # the project's own
+    artifact: str,  # as declared, `PIPELINE/NAME`
+    ref: str,  # what stands behind an `@`
+) -> ModelVersion | None:  # None when it is no number, or nothing has it
+    "The version that a number means for an artifact."
+    if not _NUMBER.fullmatch(ref):
+        return None
+    models = [folder.name for folder in sorted(found_below(store.root / "versions", "*"))]
+    found = (read_version(store, model, int(ref)) for model in models)
+    return next((one for one in found if one and one.declared.artifact == artifact), None)
+
+# %% ../../nbs/store/685_versions.ipynb #b98f2083
 _MOST_VERSIONS = 999_999  # a longer number would look like the beginning of a digest
 
 
@@ -153,10 +189,10 @@ def register_version(
         if write_durably(path, sealed(path, sign(new.as_dict())), mode, exclusive=True, kind="version"):
             return Registered(new, True)
 
-# %% ../../nbs/store/685_versions.ipynb #98184f6d
+# %% ../../nbs/store/685_versions.ipynb #47bbaf07
 def lost_versions(
     root: Path,  # of a store
-) -> list[str]:  # places, sorted
+) -> list[str]:  # places in it, sorted
     "Where versions were, and are no longer."
     numbers: dict[str, set[int]] = {}
     for path in version_files(root):
