@@ -156,6 +156,7 @@ Modules:
 - `mlnb.monitor.domain`: Can a model tell the rows of two windows apart, and by which columns?
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
+- `mlnb.monitor.fairness_change`: Which figure of which group moved, by how much, and how surely
 - `mlnb.monitor.fairness_page`: The widest gaps between groups, then each group with its intervals
 - `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
