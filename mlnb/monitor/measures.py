@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .chance import jensen_shannon_noise, jensen_shannon_p_value, ks_noise, ks_p_value
-from .clusters import Clusters, clusters_of, noise_of_categories, size_of_numbers
+from .clusters import Clusters, clusters_of, noise_of_categories, sizes_of_numbers
 from .columns import floats, kind_of
 from .distances import aligned_counts, jensen_shannon, ks, weighted_ks
 
@@ -48,7 +48,7 @@ def _those(rows: Rows, held: np.ndarray) -> Rows:
     "How some of the rows count."
     if held.all():
         return rows
-    clusters = None if rows.clusters is None else clusters_of(rows.clusters.codes[held])
+    clusters = None if rows.clusters is None else clusters_of(rows.clusters.codes[held], rows.clusters.names)
     return Rows(clusters, None if rows.weights is None else rows.weights[held])
 
 
@@ -57,10 +57,23 @@ def _kish(weights: np.ndarray | None) -> float:
     return 1.0 if weights is None else float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
 
 # %% ../../nbs/monitor/070_measures.ipynb #f2152575
-def _observations(values: np.ndarray, rows: Rows) -> float:
-    "How many observations numbers are."
-    size = len(values) if rows.clusters is None else size_of_numbers(values, rows.clusters)
-    return max(1.0, size * _kish(rows.weights))
+def _clusters_of_all(counted: Sequence[Rows], sizes: Sequence[int]) -> list[Clusters] | None:
+    "The clusters of both windows, each row its own where there are none; None if neither has any."
+    if all(rows.clusters is None for rows in counted):
+        return None
+    both = zip(counted, sizes, strict=True)
+    return [Clusters(np.arange(n), n) if rows.clusters is None else rows.clusters for rows, n in both]
+
+
+def _number_sizes(values: Sequence[np.ndarray], counted: Sequence[Rows]) -> tuple[float, float]:
+    "How many observations the numbers of both windows are."
+    weights, sizes = [rows.weights for rows in counted], [len(one) for one in values]
+    clusters = _clusters_of_all(counted, sizes)
+    if clusters is not None:
+        n, m = sizes_of_numbers(values, clusters, weights)
+    else:
+        n, m = (size * _kish(one) for size, one in zip(sizes, weights, strict=True))
+    return max(1.0, n), max(1.0, m)
 
 
 def number_distance(
@@ -72,7 +85,7 @@ def number_distance(
     before, now = floats(reference), floats(current)
     weights = counted[0].weights
     distance = ks(before, now) if weights is None else weighted_ks(before, weights, now)
-    n, m = _observations(before, counted[0]), _observations(now, counted[1])
+    n, m = _number_sizes([before, now], counted)
     return Measured("ks", distance, n, m, lambda alpha: ks_noise(n, m, alpha), ks_p_value(distance, n, m))
 
 # %% ../../nbs/monitor/070_measures.ipynb #431b73dc
@@ -86,15 +99,14 @@ def _category_sizes(
     columns: Sequence[pd.Series], counted: Sequence[Rows], levels: pd.Index
 ) -> tuple[float, float, float]:
     "Observations of both windows and degrees of freedom."
-    n, m = (
-        max(1.0, len(values) * _kish(rows.weights)) for values, rows in zip(columns, counted, strict=True)
-    )
-    clusters = [rows.clusters for rows in counted]
-    if clusters[0] is None or clusters[1] is None or len(levels) < 2:
+    weights, sizes = [rows.weights for rows in counted], [len(one) for one in columns]
+    clusters = _clusters_of_all(counted, sizes)
+    if clusters is None or len(levels) < 2:
+        n, m = (max(1.0, size * _kish(one)) for size, one in zip(sizes, weights, strict=True))
         return n, m, len(levels) - 1
     codes = [pd.Categorical(values.astype("object"), categories=levels).codes for values in columns]
-    noise = noise_of_categories(codes, len(levels), [clusters[0], clusters[1]])
-    return noise.n * n / len(columns[0]), noise.m * m / len(columns[1]), noise.freedom
+    noise = noise_of_categories(codes, len(levels), clusters, weights)
+    return max(1.0, noise.n), max(1.0, noise.m), noise.freedom
 
 
 def names_rows(
