@@ -158,6 +158,7 @@ Modules:
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
 - `mlnb.monitor.fairness_page`: The widest gaps between groups, then each group with its intervals
 - `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
+- `mlnb.monitor.oddities`: Few rows, plainly wrong: values far beyond the reference, and one value that is suddenly common
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.planted`: Break a good window on purpose, to see what the checks would have said
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
