@@ -3691,7 +3691,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'mlnb.monitor.measures.number_distance': ( 'monitor/measures.html#number_distance',
                                                                                   'mlnb/monitor/measures.py'),
                                        'mlnb.monitor.measures.rows_held': ('monitor/measures.html#rows_held', 'mlnb/monitor/measures.py'),
-                                       'mlnb.monitor.measures.units_of': ('monitor/measures.html#units_of', 'mlnb/monitor/measures.py'),
+                                       'mlnb.monitor.measures.unit_count': ('monitor/measures.html#unit_count', 'mlnb/monitor/measures.py'),
                                        'mlnb.monitor.measures.worth_of': ('monitor/measures.html#worth_of', 'mlnb/monitor/measures.py')},
             'mlnb.monitor.oddities': { 'mlnb.monitor.oddities._common_values': ( 'monitor/oddities.html#_common_values',
                                                                                  'mlnb/monitor/oddities.py'),

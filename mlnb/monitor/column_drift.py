@@ -45,12 +45,12 @@ def require_limits(
     return limits
 
 
-_PARTS = {"far_beyond": (0.1, 0.25), "suddenly_common": (0.5, 0.5)}  # of `warn` and `fail`
+_PARTS_OF_LIMITS = {"far_beyond": (0.1, 0.25), "suddenly_common": (0.5, 0.5)}  # of `warn` and `fail`
 
 
 def _limits_of(method: str, limits: DriftLimits) -> tuple[float, float]:
     "From which share on a finding warns and fails."
-    of_warn, of_fail = _PARTS.get(method, (1.0, 1.0))
+    of_warn, of_fail = _PARTS_OF_LIMITS.get(method, (1.0, 1.0))
     return of_warn * limits.warn, of_fail * limits.fail
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import floats, kind_of
-from .measures import MIN_VALUES, Measured, Rows, number_distance, rows_held, units_of, worth_of
+from .measures import MIN_VALUES, Measured, Rows, number_distance, rows_held, unit_count, worth_of
 
 # %% ../../nbs/monitor/075_oddities.ipynb #82a27308
 def _p_beyond(n_beyond: float, n: float, m: float) -> float:
@@ -43,10 +43,10 @@ def far_beyond(
     "How many numbers are plainly too large, or too small."
     before, now = values
     is_beyond = _far_beyond(before, now)
-    n, m = worth_of(counted[0], len(before)), float(units_of(counted[1], len(now)))
+    n, m = worth_of(counted[0], len(before)), float(unit_count(counted[1], len(now)))
     share, n_beyond = (
         float(is_beyond.mean()),
-        units_of(rows_held(counted[1], is_beyond), int(is_beyond.sum())),
+        unit_count(rows_held(counted[1], is_beyond), int(is_beyond.sum())),
     )
 
     def noise(alpha: float) -> float:
