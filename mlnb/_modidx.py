@@ -3521,7 +3521,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'mlnb/monitor/column_drift.py'),
                                            'mlnb.monitor.column_drift._gap_verdict': ( 'monitor/column_drift.html#_gap_verdict',
                                                                                        'mlnb/monitor/column_drift.py'),
-                                           'mlnb.monitor.column_drift._judged': ( 'monitor/column_drift.html#_judged',
+                                           'mlnb.monitor.column_drift._graded': ( 'monitor/column_drift.html#_graded',
                                                                                   'mlnb/monitor/column_drift.py'),
                                            'mlnb.monitor.column_drift._limits_of': ( 'monitor/column_drift.html#_limits_of',
                                                                                      'mlnb/monitor/column_drift.py'),

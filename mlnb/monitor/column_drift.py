@@ -65,7 +65,7 @@ def _moved(statistic: float, threshold: float) -> str:
     return f"distance {statistic:.3f} {relation} the threshold {threshold:.3f}"
 
 
-def _judged(measured: Measured, limits: DriftLimits, said: str = "") -> Verdict:
+def _graded(measured: Measured, limits: DriftLimits, said: str = "") -> Verdict:
     "Judge what was measured; without a sentence for it, of the distance."
     noise = measured.noise(limits.alpha)
     warn, fail = (_threshold(one, noise) for one in _limits_of(measured.method, limits))
@@ -75,7 +75,7 @@ def _judged(measured: Measured, limits: DriftLimits, said: str = "") -> Verdict:
 def _gap_verdict(measured: Measured, shares: Sequence[float], limits: DriftLimits) -> Verdict:
     "Judge the change of the share of missing values."
     before, now = shares
-    return _judged(
+    return _graded(
         measured, limits, f"missing in {before:.1%} of the reference and {now:.1%} of the current rows"
     )
 
@@ -140,8 +140,8 @@ def outcome(
     "Judge the findings about a column: it is as bad as the worst one."
     thinned = None if gap is None else _gap_verdict(gap, shares, limits)
     if not isinstance(measured, str):
-        others = [_judged(one, limits, said) for said, one in odd]
-        return worst([_judged(measured, limits), *([thinned] if thinned else []), *others]), measured
+        others = [_graded(one, limits, said) for said, one in odd]
+        return worst([_graded(measured, limits), *([thinned] if thinned else []), *others]), measured
     if thinned is None or thinned.word == "ok":
         return Verdict("not_computable", measured), None
     return thinned, gap
