@@ -159,7 +159,9 @@ Modules:
 - `mlnb.monitor.fairness_change`: Which figure of which group moved, by how much, and how surely
 - `mlnb.monitor.fairness_page`: The widest gaps between groups, then each group with its intervals
 - `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
+- `mlnb.monitor.oddities`: Few rows, plainly wrong: values far beyond the reference, and one value that is suddenly common
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
+- `mlnb.monitor.planted`: Break a good window on purpose, to see what the checks would have said
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like
