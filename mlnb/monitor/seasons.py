@@ -12,6 +12,7 @@ __all__ = ['SEASONS', 'season_weights']
 import numpy as np
 import pandas as pd
 
+from .columns import kind_of
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/monitor/060_seasons.ipynb #b6ec374a
@@ -24,6 +25,11 @@ def _weekdays(times: pd.Series) -> np.ndarray:
     try:
         found = pd.to_datetime(times)
     except (TypeError, ValueError):
+        found = None
+    if found is None or kind_of(times) in (
+        "number",
+        "boolean",
+    ):  # 7 is no time, though pandas makes one of it
         raise UsageError(f"`{times.name}` holds no times", "name a column of times") from None
     if found.isna().any():
         raise UsageError(f"`{times.name}` has rows without a time", "leave them out, or name another column")
