@@ -272,3 +272,33 @@ def test_column_that_one_file_lacks_is_a_finding_and_names_may_have_commas(place
     assert list(
         drift_of_files("now.csv", "wide.parquet", Compared(columns='"a, b"')).document["columns"]
     ) == ["a, b"]
+
+
+def test_models_that_could_not_look_are_no_all_clear(place, capsys):
+    GOOD[:29].to_csv("few.csv", index=False)
+    names = pd.DataFrame({"id": [f"n{n}" for n in range(90)]})
+    names.to_csv("names.csv", index=False)
+    for files, why in ((["good.csv", "few.csv"], "29 units"), (["names.csv", "names.csv"], "no column")):
+        assert run_command(["drift", *files, "--multivariate", "--json"]) == 4
+        found = json.loads(capsys.readouterr().out)
+        assert (found["verdict"], found["multivariate"]["status"]) == ("not_computable", "not_computable")
+        assert why in found["multivariate"]["why"] and why in found["reason"]
+        assert found["multivariate"]["auc"] is None
+    assert run_command(["drift", *files, "--multivariate", "--season", "week", "--time", "id"]) == 2
+    assert "leave one of the two out" in capsys.readouterr().err
+
+
+def test_models_count_in_the_verdict_and_their_columns_show_as_text(place):
+    attack = "<script>alert(1)</script>"
+    rows = pd.DataFrame({attack: np.arange(400) % 20, "y": np.arange(400) % 20 / 2, "shop": ["a", "b"] * 200})
+    rows.to_parquet("before.parquet")
+    rows.assign(y=rows.y[::-1].to_numpy()).to_parquet("torn.parquet")
+    asked = Compared(multivariate=True, cluster=None)
+    alone = drift_of_files("before.parquet", "torn.parquet")
+    found = drift_of_files("before.parquet", "torn.parquet", asked, out="page.html")
+    assert (alone.exit_code, found.exit_code) == (0, 4)
+    together = found.document["multivariate"]
+    assert together["status"] == "drift" and together["low"] > 0.5 and together["rows"] == [400, 400]
+    assert {*list(together["columns"])[:2]} == {attack, "y"} and json.dumps(found.document, allow_nan=False)
+    page = (place / "page.html").read_text()
+    assert "All columns together" in page and "<script" not in page

@@ -15,7 +15,6 @@ __all__ = ['MIN_ROWS', 'Series', 'RULES', 'Ruled', 'check_rows', 'check_missing'
 # %% ../../nbs/monitor/045_quality.ipynb #48da6a8c
 import math
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +32,8 @@ from mlnb.monitor.columns import (
     require_frames,
     require_name,
     require_names,
+    require_whole,
 )
-from ..store.errors import UsageError
 from ..store.verdict import Verdict, grade, result, worst
 
 # %% ../../nbs/monitor/045_quality.ipynb #96746eb3
@@ -393,9 +392,8 @@ def _require_sense(windows: _Windows, key: Any, n_expected: Any) -> None:
     require_frames(**given)
     if key is not None:
         require_name("the key", key, [name for frame in given.values() for name in positions(frame)])
-    is_number = isinstance(n_expected, Integral) and not isinstance(n_expected, bool)
-    if n_expected is not None and not (is_number and n_expected >= 0):
-        raise UsageError(f"`n_expected={n_expected!r:.80}` is no number of rows", "give 0 or more")
+    if n_expected is not None:
+        require_whole(0, n_expected=n_expected)
 
 
 def _least_of(rule: str, found: Ruled, least: dict[str, float]) -> float | None:
