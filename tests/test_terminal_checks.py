@@ -302,3 +302,47 @@ def test_models_count_in_the_verdict_and_their_columns_show_as_text(place):
     assert {*list(together["columns"])[:2]} == {attack, "y"} and json.dumps(found.document, allow_nan=False)
     page = (place / "page.html").read_text()
     assert "All columns together" in page and "<script" not in page
+
+
+ODD_OPTIONS = {
+    "drift": [
+        *(["--warn", odd] for odd in ("0", "nan", "inf", "-1", "1.1", "x", "")),
+        *(["--fail", odd] for odd in ("0", "nan", "inf", "2", "x")),
+        *(["--alpha", odd] for odd in ("0", "1", "nan", "-.1", "x")),
+        *(["--columns", odd] for odd in (",", "Id", "amount,x", '"', "0")),
+        *(["--cluster", odd] for odd in ("CARD", "0", "none", "one", "few")),
+        *(["--season", "week", "--time", odd] for odd in ("id", "amount", "none", "at_", "truth", "one")),
+        *([["--season", "week"], ["--season", "year", "--time", "at"], ["--time", "at_"]]),
+        *(["--figures", odd] for odd in ("psy", ",", "ks")),
+    ],
+    "quality": [
+        *(["--key", odd] for odd in ("ID", "0", "one", "none", "id,amount")),
+        *(["--columns", odd] for odd in (",", "Id", "amount,x", '"', "0")),
+        *(["--like", odd] for odd in ("gone.csv", "empty.csv", "few.csv", ".")),
+    ],
+}
+
+
+def test_odd_option_ends_with_2_or_4_and_never_with_0_or_a_traceback(place, capfd):
+    odd = GOOD.assign(none=None, one=7, few=GOOD.index % 29, truth=GOOD.index % 2 == 0)
+    odd["at"] = pd.date_range("2026-01-01", periods=len(odd), freq="h")
+    odd.to_parquet("odd.parquet")
+    odd[:9].to_csv("few.csv", index=False)
+    odd[:0].to_csv("empty.csv", index=False)
+    for verb, every in ODD_OPTIONS.items():
+        files = ["odd.parquet"] if verb == "quality" else ["odd.parquet", "odd.parquet"]
+        for options in every:
+            code, said = run_command([verb, *files, *options]), capfd.readouterr()
+            assert code in (2, 4) and "Traceback" not in said.err, (verb, options, code, said)
+            assert code == 4 or "mend: " in said.err, (verb, options, said)
+
+
+def test_table_of_no_few_or_odd_rows_is_never_ok(place, capfd):
+    for n in (0, 1, 29):
+        GOOD[:n].to_parquet(f"{n}.parquet")
+        GOOD[:n].to_csv(f"{n}.csv", index=False)
+        for name in (f"{n}.parquet", f"{n}.csv"):
+            for files in (["good.csv", name], [name, "good.csv"], [name, name]):
+                assert run_command(["drift", *files, "--json"]) == 4, files
+                assert run_command(["quality", files[0], "--like", files[1], "--json"]) == 4, files
+    assert "Traceback" not in capfd.readouterr().err

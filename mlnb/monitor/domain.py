@@ -23,16 +23,16 @@ from mlnb.monitor.columns import (
     floats,
     kind_of,
     obstacle_between,
+    require_counts,
     require_frames,
     require_numbers,
-    require_whole,
 )
 from .drift import Sampling, require_known
 from ..store.errors import UsageError
 from ..store.verdict import Verdict, grade, result, worst
 
 # %% ../../nbs/monitor/110_domain.ipynb #f0501850
-_LARGEST = 1e300  # that a tree can still divide; infinity counts as this
+_LARGEST_INPUT = 1e300  # that a tree can still divide; infinity counts as this
 
 
 def _coded(columns: Sequence[pd.Series]) -> np.ndarray:
@@ -60,7 +60,7 @@ def _inputs(held: Mapping[str, Sequence[list[pd.Series]]]) -> np.ndarray:
     def values(columns: Sequence[list[pd.Series]]) -> np.ndarray:
         series = [one[0] for one in columns]
         if kind_of(series[0]) == "number":
-            return np.clip(np.concatenate([floats(one) for one in series]), -_LARGEST, _LARGEST)
+            return np.clip(np.concatenate([floats(one) for one in series]), -_LARGEST_INPUT, _LARGEST_INPUT)
         return _coded(series)
 
     return np.column_stack([values(columns) for columns in held.values()])
@@ -130,11 +130,7 @@ def _units(frames: Sequence[pd.DataFrame], cluster: str | None) -> np.ndarray:
         return np.arange(sum(map(len, frames)))
     held = [columns_by_name(frame)[cluster][0] for frame in frames]
     together = pd.DataFrame({cluster: pd.concat(held, ignore_index=True)})
-    try:
-        return clusters_in(together, cluster).codes
-    except UNREADABLE:
-        said = f"values of `{cluster}` cannot be counted"
-        raise UsageError(said, "name a column of plain values") from None
+    return clusters_in(together, cluster).codes
 
 
 def _domain_verdict(area: Interval, warn: float, fail: float, most: str) -> Verdict:
@@ -179,7 +175,7 @@ def domain_drift(
 ) -> dict[str, Any]:  # `verdict`, `reason`, `status`, `auc`, `low`, `high`, …
     "Ask a model to tell two windows apart; raises `UsageError` for a question without sense."
     _require_areas(warn, fail)
-    require_whole(0, seed=seed)
+    require_counts(0, seed=seed)
     windows = (reference, current)
     require_frames(reference=reference, current=current)
     names = [[str(name) for name in frame.columns] for frame in windows]

@@ -29,11 +29,12 @@ from mlnb.monitor.columns import (
     kind_of,
     missing_share,
     positions,
+    require_counts,
     require_frames,
     require_name,
     require_names,
-    require_whole,
 )
+from ..store.errors import UsageError
 from ..store.verdict import Verdict, grade, result, worst
 
 # %% ../../nbs/monitor/045_quality.ipynb #96746eb3
@@ -385,6 +386,18 @@ def _whole_rules(windows: _Windows, key: str | None, n_expected: int | None) -> 
     return whole
 
 
+def _require_promises(schema: Any) -> None:
+    "Refuse what is no schema."
+    if schema is None:
+        return
+    if not isinstance(schema, dict) or not all(isinstance(one, Column) for one in schema.values()):
+        raise UsageError(
+            f"{schema!r:.80} is no schema", 'give a dict, e.g. `{"id": Column("int64", "number")}`'
+        )
+    if not schema:
+        raise UsageError("the schema has no columns", "name at least one, or give None for no schema")
+
+
 def _require_sense(windows: _Windows, key: Any, n_expected: Any) -> None:
     "Refuse a question without sense: no frames, a key that no window has, no number of rows."
     given: dict[str, Any] = {} if windows.reference is None else {"reference": windows.reference}
@@ -393,7 +406,7 @@ def _require_sense(windows: _Windows, key: Any, n_expected: Any) -> None:
     if key is not None:
         require_name("the key", key, [name for frame in given.values() for name in positions(frame)])
     if n_expected is not None:
-        require_whole(0, n_expected=n_expected)
+        require_counts(0, n_expected=n_expected)
 
 
 def _least_of(rule: str, found: Ruled, least: dict[str, float]) -> float | None:
@@ -410,6 +423,7 @@ def quality(
     columns: Sequence[str] | None = None,  # only these are judged; None = all, and whole rows
 ) -> dict[str, Any]:  # `verdict`, `reason`, `rows`, `columns`, `rules`
     "Judge a batch rule by rule; raises `UsageError` for a key that no window has."
+    _require_promises(schema)
     windows = _Windows(reference, current, schema or {}, columns)
     _require_sense(windows, key, n_expected)
     (n_before, n_now), held, violations = windows.sizes, _columns_held(windows), _violations(windows)

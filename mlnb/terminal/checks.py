@@ -126,8 +126,14 @@ def _with_models(document: dict[str, Any], frames: Sequence[Any], how: Compared)
     return taken_together(document, found)
 
 
-def _refuse_season_for_models(how: Compared) -> None:
-    "Refuse to ask models about a season, which they would take for drift."
+def _require_options(how: Compared) -> None:
+    "Refuse what makes no sense before anything is read."
+    from mlnb.monitor.column_drift import DriftLimits, require_limits
+    from mlnb.monitor.drift import require_figures
+
+    require_limits(DriftLimits(how.warn, how.fail, how.alpha))
+    if how.figures is not None:
+        require_figures(column_names_in(how.figures, "--figures"))
     if how.multivariate and how.season is not None:
         said = "`--multivariate` takes no account of a season, and would find it"
         raise UsageError(said, "leave one of the two out")
@@ -144,7 +150,7 @@ def drift_of_files(
     as_json: Json = False,
 ) -> Answer:
     "Compare two tables: which columns have moved, and how surely."
-    _refuse_season_for_models(how)
+    _require_options(how)
     tables = _compared_tables((reference, current), how)
     document = _drift_of([table.frame for table in tables], how)
     notes = [*dict.fromkeys(note for table in tables for note in table.notes)]
